@@ -1,0 +1,172 @@
+"""Every file that passes between rooms: its path, its form, and how it is written so that none is ever half there.
+
+Paths are relative to the repository's root, where every command runs.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from merit.errors import MeritError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+CONF = Path("conf")
+LOCK = Path("params.yaml")
+DVC_LOCK = Path("dvc.lock")
+
+RAW = Path("data/raw.parquet")
+"""ingest: the declared columns and the target, one row per example, ordered by the declared keys."""
+
+DATA_REPORT = Path("reports/data.json")
+"""validate: `{passed, rows, columns, violations: [{check, column, found, allowed, rows, examples}]}`."""
+
+FEATURES = Path("data/features")
+TRANSFORM = FEATURES / "transform.onnx"
+"""features: the fitted preprocessing, raw columns in; `codes` int64 [rows, categories], `numbers` float32 [rows, numbers] out."""
+FEATURES_REPORT = FEATURES / "features.json"
+"""features: `{inputs: [...], categories: [...], cardinalities: [...], numbers: [...], rows: {...}, late share...}`."""
+TEST_ROWS = FEATURES / "test.parquet"
+"""features: the test rows of RAW, in the order of the arrays of the part `test`."""
+
+WEIGHTS = Path("training/weights.safetensors")
+HISTORY = Path("training/history.csv")
+"""train: one line per epoch: `epoch`, and the metrics of the training and the validation rows."""
+
+PREDICTIONS = Path("reports/predictions.parquet")
+"""evaluate: one row per test row, in their order: `target`, `probability`, `baseline`."""
+METRICS = Path("reports/metrics.json")
+"""evaluate: `{rows, candidate: {metric: {value, low, high}}, baseline: {...}, slices: [...]}`."""
+PLOTS = Path("reports/plots")
+
+PACKAGE = Path("model")
+GRAPH = "model.onnx"
+SIGNATURE = "signature.json"
+PACKAGED_WEIGHTS = "weights.safetensors"
+PACKAGED_LOCK = "params.yaml"
+MANIFEST = "manifest.json"
+"""package: `{model, commit, dirty, params_sha256, data_sha256, files: {name: sha256}, parity: {...}, libraries}`."""
+
+GATE_REPORT = Path("reports/gate.json")
+GATE_MARKDOWN = Path("reports/gate.md")
+GATE_HTML = Path("reports/gate.html")
+REGISTRATION = Path("reports/registration.json")
+"""register: the receipt of the last registration: `{digest, inputs, uri, run_id, version}`."""
+
+
+def part(name: str) -> Path:
+    """Return the arrays of a part (`train`, `validation`, `test`).
+
+    A safetensors file: `codes` int32 [rows, categories], `numbers` float32 [rows, numbers], `target` float32 [rows].
+    """
+    return FEATURES / f"{name}.safetensors"
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Yield a path to write a file or fill a folder at; it takes the place of `path` only if the block succeeds.
+
+    Raises:
+        MeritError: the disk is full, read-only or not ours; what stood at `path` before still stands.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        room = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        aside = room / path.name
+        yield aside
+        _flush(aside)
+        _swap(aside, path, room / "old")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+
+
+def _unwritable(path: Path, error: OSError) -> MeritError:
+    reason = error.strerror or str(error)
+    return MeritError(f"{path}: can't be written: {reason}; free space or fix its permissions, then run again")
+
+
+def _flush(aside: Path) -> None:
+    for file in [aside] if aside.is_file() else aside.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+
+
+def _swap(new: Path, path: Path, old: Path) -> None:
+    """Put `new` at `path`; a folder can't be replaced in one step, so the former is moved away first."""
+    new.chmod(0o755 if new.is_dir() else 0o644)
+    if path.is_dir():
+        path.rename(old)
+    new.replace(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all, in a stable form."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, made_by: str) -> Any:
+    """Read a JSON file that the stage `made_by` writes.
+
+    Raises:
+        MeritError: it is not there, or it is not JSON.
+    """
+    try:
+        return json.loads(require(path, made_by).read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise MeritError(f"{path}: can't be read as JSON ({error}); make it again with 'merit {made_by}'") from error
+
+
+def read_table(path: Path, made_by: str) -> "pl.DataFrame":
+    """Read a Parquet file that the stage `made_by` writes.
+
+    Raises:
+        MeritError: it is not there, or it is not Parquet any more.
+    """
+    import polars as pl
+
+    try:
+        return pl.read_parquet(require(path, made_by))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise MeritError(f"{path}: can't be read as Parquet ({reason}); make it again with 'merit {made_by}'") from error
+
+
+def require(path: Path, made_by: str) -> Path:
+    """Return `path` if it is there.
+
+    Raises:
+        MeritError: it is not; the line names the stage that makes it.
+    """
+    if not path.exists():
+        raise MeritError(f"{path}: not found; 'merit {made_by}' makes it, 'merit run' makes everything")
+    return path
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def package_digest(package: Path) -> str:
+    """Return the digest that names a package: the SHA-256 of its manifest, which holds those of all its files."""
+    return "sha256:" + sha256(package / MANIFEST)

@@ -1,0 +1,159 @@
+"""The command line: one command per word of the path; each parses, calls one room, prints."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from merit import __version__, artifacts
+from merit.errors import MeritError
+
+
+class Group(click.Group):
+    """The group of all commands; it turns what a person can mend into one line and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """List the commands in the order of the path."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except MeritError as error:
+            click.echo(f"error: {error}" if "\n" not in str(error) else f"error:\n{error}", err=True)
+            raise SystemExit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            click.echo("interrupted: nothing was left half-written; run it again", err=True)
+            raise SystemExit(130) from error
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="merit")
+def main() -> None:
+    """Models merge on merit: conf/ is composed, DVC computes, the gate decides.
+
+    Start with `merit run`. Exit codes: 0 passed or no difference, 1 refused or differs, 2 broken.
+    """
+
+
+overrides = click.argument("overrides", nargs=-1, metavar="[OVERRIDE]...")
+
+
+@main.command()
+@overrides
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 and show the difference if params.yaml is stale.")
+def compose(overrides: tuple[str, ...], check: bool) -> None:
+    """Write params.yaml, the lock, from conf/ and Hydra OVERRIDEs such as model=linear."""
+    from merit.config import lock
+    from merit.config.compose import compose as compose_lock
+
+    composed = compose_lock(overrides)
+    if not check:
+        click.echo(f"{artifacts.LOCK} written" if lock.write(composed) else f"{artifacts.LOCK} is up to date")
+    elif difference := lock.difference(composed):
+        click.echo(f"{difference}\n\n{artifacts.LOCK} is stale; run 'merit compose'")
+        sys.exit(1)
+    else:
+        click.echo(f"{artifacts.LOCK} is up to date")
+
+
+@main.command()
+def ingest() -> None:
+    """Read the source, keep the declared window, rows and columns."""
+    from merit.config import lock
+    from merit.data.ingest import ingest as run
+
+    table = run(lock.read().data)
+    click.echo(f"{artifacts.RAW}: {table.height:,} rows, {table.width} columns")
+
+
+@main.command()
+def validate() -> None:
+    """Hold the data against its contract."""
+    from merit.config import lock
+    from merit.data import contract
+
+    found = contract.validate(lock.read().data)
+    contract.show(found)
+    contract.refuse(found)
+
+
+@main.command()
+def features() -> None:
+    """Fit the preprocessing on training rows and write the arrays."""
+    from merit.config import lock
+    from merit.features.fit import features as run
+
+    read = lock.read()
+    run(read.data, read.features)
+
+
+@main.command()
+def train() -> None:
+    """Train the network; the weights of its best epoch out, the run into MLflow."""
+    from merit.config import lock
+    from merit.tracking.runs import Run
+    from merit.training.run import train as run
+
+    read = lock.read()
+    with Run(read) as tracked:
+        run(read, tracked.log_epoch)
+
+
+@main.command()
+def evaluate() -> None:
+    """Measure the model and the baseline on test rows."""
+    from merit.config import lock
+    from merit.evaluation.evaluate import evaluate as run
+
+    run(lock.read())
+
+
+@main.command()
+def package() -> None:
+    """Make the package: one graph from raw columns to probability, checked against the network."""
+    from merit.config import lock
+    from merit.packaging.package import package as run
+
+    parity = run(lock.read())["parity"]
+    click.echo(f"{artifacts.PACKAGE}/: parity {parity['greatest_difference']:.1e} on {parity['rows']:,} rows")
+
+
+@main.command()
+@click.option("--against", metavar="REF", help="Compare with the champion of this commit [default: the merge base with main].")
+def gate(against: str | None) -> None:
+    """Judge the candidate; exit 0 only if it passes."""
+    from merit.config import lock
+    from merit.gate import judge, terminal
+
+    report = judge.gate(lock.read(), against)
+    terminal.show(report)
+    sys.exit(report["verdict"] != "pass")
+
+
+@main.command()
+def register() -> None:
+    """Register the gated package as a version of the model."""
+    from merit.config import lock
+    from merit.registry.versions import register as run
+    from merit.tracking.runs import record
+
+    read = lock.read()
+    click.echo(f"{read.name} version {run(read, record(read))}")
+
+
+@main.command()
+@overrides
+def run(overrides: tuple[str, ...]) -> None:
+    """Do the whole path: compose, run what is stale, gate, register, and print the verdict."""
+    from merit import pipeline
+    from merit.gate import terminal
+
+    outcome = pipeline.run(overrides)
+    terminal.show(outcome.report)
+    if outcome.version is None:
+        click.echo("next:    change conf/ and 'merit run' again")
+        sys.exit(1)
+    click.echo(f"version: {outcome.report['model']} {outcome.version} in the registry\nnext:    'merit serve', then call it")

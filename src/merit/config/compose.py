@@ -1,0 +1,84 @@
+"""Compose conf/ with Hydra and check the result: every problem at once, each with its file and line."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from merit import artifacts
+from merit.config import problems, targets
+from merit.config.schema import Lock
+from merit.errors import ConfigError, MeritError
+
+
+@dataclass(frozen=True)
+class Composed:
+    """What conf/ and the overrides say: plain values, and the choice made in each group."""
+
+    values: dict[str, Any]
+    choices: dict[str, str]
+
+
+def compose(overrides: Sequence[str] = (), conf: Path = artifacts.CONF) -> Lock:
+    """Return the checked configuration that conf/ and Hydra's overrides describe.
+
+    Raises:
+        ConfigError: with every fault found: unknown keys, wrong types, values out of range, targets that are
+            not trusted or don't take their arguments.
+    """
+    composed = _compose(overrides, conf)
+    found = targets.faults(composed.values)
+    try:
+        lock = Lock.model_validate(_with_fingerprint(composed.values, trusted=not found))
+    except ValidationError as error:
+        found += problems.from_validation(error)
+    if found:
+        raise ConfigError([problems.located(fault, conf, composed.choices) for fault in found])
+    return lock
+
+
+def _compose(overrides: Sequence[str], conf: Path) -> Composed:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    if not (conf / "config.yaml").is_file():
+        raise MeritError(f"{conf}/config.yaml: not found; run merit in the folder that holds conf/")
+    try:
+        with initialize_config_dir(config_dir=str(conf.resolve()), version_base="1.3"):
+            config = hydra_compose("config", overrides=list(overrides), return_hydra_config=True)
+        choices = {group: str(choice) for group, choice in config.hydra.runtime.choices.items()}
+        OmegaConf.set_struct(config, False)
+        del config["hydra"]
+        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        raise ConfigError([problems.from_hydra(error)]) from error
+    return Composed(values, choices)  # type: ignore[arg-type]  # the root of conf/config.yaml is a mapping
+
+
+def _with_fingerprint(values: dict[str, Any], *, trusted: bool) -> dict[str, Any]:
+    """Add the hash of the files that the source reads: the lock then says which data it was made for."""
+    data = values.get("data")
+    if not trusted or not isinstance(data, dict) or not isinstance(data.get("source"), dict):
+        return values
+    return {**values, "data": {**data, "fingerprint": fingerprint(data["source"])}}
+
+
+def fingerprint(source: dict[str, Any]) -> str:
+    """Return one hash over the contents of the files that a source reads.
+
+    Raises:
+        MeritError: a file isn't there.
+    """
+    total = hashlib.sha256()
+    for path in targets.build(source).files():
+        if not path.is_file():
+            raise MeritError(f"data.source: the file '{path}' is not there; correct the path in conf/data")
+        total.update(bytes.fromhex(artifacts.sha256(path)))
+    return f"sha256:{total.hexdigest()}"

@@ -1,0 +1,62 @@
+"""The lock: params.yaml, written from a composed configuration and read back by every stage."""
+
+import difflib
+
+import yaml
+from pydantic import ValidationError
+
+from merit import artifacts
+from merit.config import problems
+from merit.config.schema import Lock
+from merit.errors import ConfigError, MeritError
+
+
+HEADER = "# Generated from conf/ by 'merit compose'. Don't edit: change conf/, then compose again.\n"
+
+
+def render(lock: Lock) -> str:
+    """Return the text of params.yaml: the schema's order, every value resolved."""
+    values = lock.model_dump(mode="json", by_alias=True, exclude_none=True)
+    body = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+    return HEADER + body
+
+
+def write(lock: Lock) -> bool:
+    """Write params.yaml if it differs; say whether it did."""
+    text = render(lock)
+    if artifacts.LOCK.is_file() and artifacts.LOCK.read_text(encoding="utf-8") == text:
+        return False
+    artifacts.write_text(artifacts.LOCK, text)
+    return True
+
+
+def difference(lock: Lock) -> str:
+    """Return how params.yaml differs from what conf/ says now, as a unified diff; empty if it doesn't."""
+    found = artifacts.LOCK.read_text(encoding="utf-8") if artifacts.LOCK.is_file() else ""
+    lines = difflib.unified_diff(
+        found.splitlines(), render(lock).splitlines(), f"{artifacts.LOCK} (found)", "conf/ (composed)", lineterm=""
+    )
+    return "\n".join(lines)
+
+
+def read() -> Lock:
+    """Return the lock.
+
+    Raises:
+        MeritError: params.yaml is not there.
+        ConfigError: it was edited by hand into something that the schema refuses.
+    """
+    if not artifacts.LOCK.is_file():
+        raise MeritError(f"{artifacts.LOCK}: not found; 'merit compose' writes it")
+    return parse(artifacts.LOCK.read_text(encoding="utf-8"), str(artifacts.LOCK))
+
+
+def parse(text: str, name: str) -> Lock:
+    """Return the lock that a text holds; `name` is what messages call it."""
+    try:
+        return Lock.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise ConfigError([f"{name}: not valid YAML: {' '.join(str(error).split())}"]) from error
+    except ValidationError as error:
+        found = problems.from_validation(error)
+        raise ConfigError([f"{name}: {'.'.join(f.key)}: {f.text}; run 'merit compose'" for f in found]) from error

@@ -1,0 +1,259 @@
+"""The form of params.yaml: every section, every key, what it may be. Unknown keys are refused."""
+
+from datetime import date
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+MetricName = Literal["roc_auc", "average_precision", "log_loss", "brier", "calibration_error"]
+Interval = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A part of the lock: frozen, and closed to keys that it doesn't name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Component(BaseModel):
+    """Something built by name: `_target_` says what, the other keys are its arguments."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    target: str = Field(alias="_target_")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments that conf/ gives to the target."""
+        return dict(self.model_extra or {})
+
+
+class Window(Section):
+    """The rows in use, by their time; both days are included."""
+
+    start: Annotated[date, Field(strict=False)]
+    end: Annotated[date, Field(strict=False)]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Window":
+        if self.end < self.start:
+            raise ValueError(f"the window ends on {self.end}, before it starts on {self.start}")
+        return self
+
+
+class Target(Section):
+    """What is predicted: a column made from the source's columns by a SQL expression."""
+
+    name: str
+    sql: str
+
+
+class Column(Section):
+    """One raw column: its contract, and what the model makes of it.
+
+    `feature` is `category` (one code per value), `number` (standardised, with a flag where values may be
+    missing), or `none` (kept for keys, time or slices, never seen by the model).
+    """
+
+    type: Literal["string", "integer", "number", "boolean", "datetime"]
+    feature: Literal["category", "number", "none"] = "none"
+    description: str | None = None
+    allowed: list[str] | list[int] | None = None
+    min: float | None = None
+    max: float | None = None
+    missing: Share = 0.0
+    """The greatest share of rows that may lack a value; 0 means that every row must have one."""
+
+    @model_validator(mode="after")
+    def _fits_its_type(self) -> "Column":
+        if self.feature != "none" and self.type == "datetime":
+            raise ValueError("a datetime can't be a feature; derive numbers or categories from it in the source")
+        if self.feature == "number" and self.type == "string":
+            raise ValueError("a string can't be a number feature; make it 'category', or change its type")
+        if self.feature == "category" and self.type in {"number", "boolean"}:
+            raise ValueError(f"a {self.type} can't be a category feature; make it 'number', or change its type")
+        if (self.min is not None or self.max is not None) and self.type not in {"integer", "number"}:
+            raise ValueError(f"min and max are for integers and numbers, not for a {self.type}")
+        return self
+
+
+class Rows(Section):
+    """How many rows there must be."""
+
+    min: Positive
+    max: Positive
+
+
+class Contract(Section):
+    """What must hold of the table as a whole."""
+
+    rows: Rows
+    unique: list[str] = []
+
+
+class Split(Section):
+    """The split by time: each part ends with the day it names, and begins after the part before it."""
+
+    train_until: Annotated[date, Field(strict=False)]
+    validation_until: Annotated[date, Field(strict=False)]
+    test_until: Annotated[date, Field(strict=False)]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Split":
+        if not self.train_until < self.validation_until < self.test_until:
+            raise ValueError("train_until, validation_until and test_until must follow one another")
+        return self
+
+
+class Data(Section):
+    """conf/data: where rows come from, what they must look like, how they are split."""
+
+    source: Component
+    fingerprint: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+    """The hash of the files that the source reads; `merit compose` fills it in."""
+    time: str
+    window: Window
+    filter: str | None = None
+    target: Target
+    columns: dict[str, Column]
+    contract: Contract
+    split: Split
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> "Data":
+        known = sorted(self.columns)
+        for place, names in {"time": [self.time], "contract.unique": self.contract.unique}.items():
+            for name in names:
+                if name not in self.columns:
+                    raise ValueError(f"{place} names '{name}', which is not among the columns {known}")
+        if self.columns[self.time].type != "datetime":
+            raise ValueError(f"time names '{self.time}', whose type is not datetime")
+        if self.target.name in self.columns:
+            raise ValueError(f"the target '{self.target.name}' can't be a column too")
+        if not any(column.feature != "none" for column in self.columns.values()):
+            raise ValueError("no column is a feature; set 'feature: category' or 'feature: number' on some")
+        return self
+
+
+class CategoryFeatures(Section):
+    """How categories are fitted: a value seen in fewer than `min_count` training rows is unknown."""
+
+    min_count: Positive
+
+
+class NumberFeatures(Section):
+    """How numbers are fitted: standardised on training rows, then cut at `clip` standard deviations."""
+
+    clip: Annotated[float, Field(gt=0)]
+
+
+class Features(Section):
+    """conf/features: how the preprocessing is fitted on training rows."""
+
+    category: CategoryFeatures
+    number: NumberFeatures
+
+
+class Trainer(Section):
+    """conf/trainer: how long, how fast and on what to train."""
+
+    max_epochs: Positive
+    batch_size: Positive
+    patience: Positive
+    """Epochs without a better validation metric before training stops."""
+    monitor: Literal["log_loss", "roc_auc"]
+    schedule: Literal["constant", "cosine"]
+    accelerator: Literal["cpu", "gpu"]
+    devices: Positive
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    threads: Positive
+    """Processor threads. Sums are taken in another order with another number, so it is part of the result."""
+
+
+class Evaluate(Section):
+    """conf/evaluate: what is measured on test rows."""
+
+    resamples: Annotated[int, Field(ge=100)]
+    confidence: Interval
+    slices: list[str]
+    slice_min_rows: Positive
+    baseline: dict[str, float | int]
+    """Arguments of scikit-learn's HistGradientBoostingClassifier."""
+
+
+class Parity(Section):
+    """How closely the graph must follow the PyTorch path."""
+
+    rows: Positive
+    tolerance: Annotated[float, Field(gt=0)]
+
+
+class Package(Section):
+    """conf/package: what a package must satisfy to exist."""
+
+    parity: Parity
+
+
+class Margin(Section):
+    """How much worse than a rival the candidate may be, by this metric."""
+
+    metric: MetricName
+    margin: Annotated[float, Field(ge=0)]
+
+
+class Gate(Section):
+    """conf/gate: what a candidate must satisfy to merge."""
+
+    floors: dict[MetricName, float]
+    """The worst acceptable value of each metric: a least one for scores, a greatest one for losses."""
+    baseline: Margin
+    champion: list[Margin]
+    calibration: Annotated[float, Field(gt=0)]
+    parity: Annotated[float, Field(gt=0)]
+    size_mb: Annotated[float, Field(gt=0)]
+    resamples: Annotated[int, Field(ge=100)]
+    confidence: Interval
+
+
+class Tracking(Section):
+    """conf/tracking: where runs are kept. MLFLOW_TRACKING_URI in the environment comes first."""
+
+    uri: str
+    experiment: str
+
+
+class Serve(Section):
+    """conf/serve: where the endpoint listens and what it takes."""
+
+    host: str
+    port: Annotated[int, Field(ge=1, le=65535)]
+    workers: Positive
+    max_rows: Positive
+    timeout_seconds: Positive
+
+
+class Lock(Section):
+    """The whole of params.yaml."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
+    """The model's name: in the registry, in tags, in answers."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    data: Data
+    features: Features
+    model: Component
+    optimizer: Component
+    trainer: Trainer
+    evaluate: Evaluate
+    package: Package
+    gate: Gate
+    tracking: Tracking
+    serve: Serve
+
+    @model_validator(mode="after")
+    def _slices_are_columns(self) -> "Lock":
+        for name in self.evaluate.slices:
+            if name not in self.data.columns:
+                raise ValueError(f"evaluate.slices names '{name}', which is not among data.columns {sorted(self.data.columns)}")
+        return self

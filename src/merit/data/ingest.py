@@ -1,0 +1,109 @@
+"""ingest: read the source, keep the declared window, rows and columns, make the target, write Parquet."""
+
+import polars as pl
+
+from merit import artifacts
+from merit.config import targets
+from merit.config.compose import fingerprint
+from merit.config.problems import did_you_mean
+from merit.config.schema import Column, Data
+from merit.errors import MeritError
+
+TYPES: dict[str, pl.DataType] = {
+    "string": pl.String(),
+    "integer": pl.Int64(),
+    "number": pl.Float64(),
+    "boolean": pl.Boolean(),
+    "datetime": pl.Datetime("us"),
+}
+
+
+def ingest(data: Data) -> pl.DataFrame:
+    """Return the declared table and write it to `artifacts.RAW`, the same bytes on every run.
+
+    Raises:
+        MeritError: the files changed since the lock was made, can't be read, or lack a declared column; an
+            expression of conf/data is not valid; no row is left.
+    """
+    table = _read(data)
+    table = _typed(_targeted(_kept(table, data), data), data)
+    if table.is_empty():
+        raise MeritError("data: no row is left after data.window and data.filter; widen them in conf/data")
+    with artifacts.written_aside(artifacts.RAW) as aside:
+        table.write_parquet(aside, compression="zstd", statistics=True)
+    return table
+
+
+def _read(data: Data) -> pl.DataFrame:
+    source = data.source.model_dump(by_alias=True)
+    found = fingerprint(source)
+    if found != data.fingerprint:
+        raise MeritError(
+            f"data.source: the files read are {found}, but the lock was made for {data.fingerprint}: "
+            "the data changed; 'merit compose' takes the change into the lock"
+        )
+    try:
+        return targets.build(source).read()
+    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise MeritError(f"data.source: {data.source.target} can't read its file: {reason}") from error
+
+
+def _kept(table: pl.DataFrame, data: Data) -> pl.DataFrame:
+    """Keep the rows inside the window that the filter lets through."""
+    if data.time not in table.columns:
+        raise _no_column(data.time, "data.time", table)
+    if not table.schema[data.time].is_temporal():
+        raise MeritError(f"data.time: the column '{data.time}' is {table.schema[data.time]}; it must be a date or a time")
+    day = pl.col(data.time).cast(pl.Datetime("us")).dt.date()
+    table = table.filter(day.is_between(data.window.start, data.window.end))
+    return table if data.filter is None else table.filter(_expression(data.filter, "data.filter", table))
+
+
+def _targeted(table: pl.DataFrame, data: Data) -> pl.DataFrame:
+    """Add the target: 1.0 where its expression holds, 0.0 where it doesn't."""
+    made = table.select(_expression(data.target.sql, "data.target.sql", table).alias(data.target.name)).to_series()
+    if made.dtype != pl.Boolean:
+        raise MeritError(f"data.target.sql: '{data.target.sql}' gives {made.dtype}; it must be true or false")
+    if made.null_count():
+        raise MeritError(
+            f"data.target.sql: '{data.target.sql}' is unknown for {made.null_count()} rows; "
+            "drop them by data.filter (IS NOT NULL)"
+        )
+    return table.with_columns(made.cast(pl.Float64))
+
+
+def _typed(table: pl.DataFrame, data: Data) -> pl.DataFrame:
+    """Select the declared columns in their declared types and a fixed order of rows."""
+    for name in data.columns:
+        if name not in table.columns:
+            raise _no_column(name, f"data.columns.{name}", table)
+    columns = [_cast(table, name, column) for name, column in data.columns.items()]
+    chosen = table.select(*columns, data.target.name)
+    # Without unique keys the order of the file is kept: it is as fixed as the file's hash.
+    return chosen.sort([data.time, *data.contract.unique], maintain_order=True)
+
+
+def _cast(table: pl.DataFrame, name: str, column: Column) -> pl.Series:
+    try:
+        made = table[name].cast(TYPES[column.type])
+    except pl.exceptions.PolarsError as error:
+        raise MeritError(
+            f"data.columns.{name}: found {table.schema[name]} values that are not of type {column.type}; "
+            f"change the type or the data ({' '.join(str(error).split())[:160]})"
+        ) from error
+    return made.fill_nan(None) if made.dtype == pl.Float64 else made
+
+
+def _expression(sql: str, key: str, table: pl.DataFrame) -> pl.Expr:
+    try:
+        expression = pl.sql_expr(sql)
+        table.head(0).select(expression)
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        raise MeritError(f"{key}: '{sql}' is not valid: {reason}; columns: {', '.join(sorted(table.columns))}") from error
+    return expression
+
+
+def _no_column(name: str, key: str, table: pl.DataFrame) -> MeritError:
+    return MeritError(f"{key}: the source has no column '{name}'; {did_you_mean(name, table.columns)}")

@@ -1,0 +1,1 @@
+"""evaluate: metrics with intervals, slices, calibration, the baseline."""

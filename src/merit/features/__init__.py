@@ -1,0 +1,1 @@
+"""features: what is fitted on training rows, as one ONNX graph; arrays out."""

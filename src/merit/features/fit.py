@@ -1,0 +1,76 @@
+"""features: split by time, fit the preprocessing on training rows only, and run it over every part."""
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from merit import artifacts
+from merit.config.schema import Column, Data, Features
+from merit.features.split import split
+from merit.features.transform import Category, Number, Transform
+from merit.scoring import Graph, columns_of
+
+
+def features(data: Data, how: Features) -> None:
+    """Fit on training rows, then write the graph, the arrays of each part, the test rows and what was fitted."""
+    parts = split(artifacts.read_table(artifacts.RAW, "ingest"), data.time, data.split)
+    transform = fit(parts["train"], data.columns, how)
+    with artifacts.written_aside(artifacts.TRANSFORM) as aside:
+        aside.write_bytes(transform.graph().SerializeToString(deterministic=True))
+    graph = Graph(artifacts.TRANSFORM)
+    for name, rows in parts.items():
+        with artifacts.written_aside(artifacts.part(name)) as aside:
+            save_file(arrays(graph, rows, data), aside)
+    with artifacts.written_aside(artifacts.TEST_ROWS) as aside:
+        parts["test"].write_parquet(aside, compression="zstd")
+    artifacts.write_json(artifacts.FEATURES_REPORT, _report(transform, parts, data))
+
+
+def fit(train: pl.DataFrame, columns: dict[str, Column], how: Features) -> Transform:
+    """Return the preprocessing that the training rows call for."""
+    categories = [_category(train[n], c, how.category.min_count) for n, c in columns.items() if c.feature == "category"]
+    numbers = [_number(train[n], c, how.number.clip) for n, c in columns.items() if c.feature == "number"]
+    return Transform(categories, numbers)
+
+
+def _category(values: pl.Series, column: Column, min_count: int) -> Category:
+    counts = values.drop_nulls().value_counts()
+    frequent = counts.filter(pl.col("count") >= min_count)[values.name]
+    return Category(values.name, column.type, [value for value in frequent.sort().to_list() if value != ""])
+
+
+def _number(values: pl.Series, column: Column, clip: float) -> Number:
+    known = values.drop_nulls().cast(pl.Float64).to_numpy()
+    mean = float(np.mean(known)) if len(known) else 0.0
+    deviation = float(np.std(known)) if len(known) else 0.0
+    # A constant column says nothing: it stays 0 instead of dividing by nothing.
+    return Number(values.name, mean, deviation or 1.0, clip, flagged=column.missing > 0)
+
+
+def arrays(graph: Graph, rows: pl.DataFrame, data: Data) -> dict[str, NDArray[np.generic]]:
+    """Return the arrays of a part: `codes` int32 [rows, categories], `numbers` float32 [rows, numbers], `target` float32 [rows]."""
+    codes, numbers = graph.run(columns_of(rows, graph.inputs))
+    target = rows[data.target.name].to_numpy().astype(np.float32)
+    return {"codes": codes.astype(np.int32), "numbers": numbers, "target": target}
+
+
+def _report(transform: Transform, parts: dict[str, pl.DataFrame], data: Data) -> dict[str, object]:
+    return {
+        "categories": [category.column for category in transform.categories],
+        "cardinalities": transform.cardinalities,
+        "numbers": transform.width,
+        "parts": {
+            name: {
+                "rows": rows.height,
+                "from": str(rows[data.time].min()),
+                "to": str(rows[data.time].max()),
+                "target_share": float(rows[data.target.name].mean()),  # type: ignore[arg-type]  # the target is Float64
+            }
+            for name, rows in parts.items()
+        },
+        "fitted": {
+            **{c.column: {"vocabulary": len(c.values)} for c in transform.categories},
+            **{n.column: {"mean": n.mean, "deviation": n.deviation} for n in transform.numbers},
+        },
+    }

@@ -1,0 +1,1 @@
+"""gate: checks, verdict, report; only a pass passes."""

@@ -1,0 +1,90 @@
+"""The champion: the package that the target branch's dvc.lock names, brought by DVC; Git alone says which."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from merit import artifacts, git
+from merit.errors import MeritError
+from merit.scoring import Package
+
+IDENTITY = (artifacts.TRANSFORM.as_posix(), artifacts.WEIGHTS.as_posix())
+"""The outputs that make a model what it is, whoever packaged it and when."""
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The model of the branch that this one would merge into.
+
+    Attributes:
+        commit: where its dvc.lock was read.
+        outputs: the DVC hash of every output of that lock.
+    """
+
+    commit: str
+    outputs: dict[str, str]
+
+    @property
+    def package_hash(self) -> str:
+        """The DVC hash of its package."""
+        return self.outputs[artifacts.PACKAGE.as_posix()]
+
+    def is_same_as(self, outputs: dict[str, str]) -> bool:
+        """Say whether those outputs are this very model, bit for bit."""
+        return all(path in self.outputs and self.outputs[path] == outputs.get(path) for path in IDENTITY)
+
+    @contextmanager
+    def fetched(self) -> Iterator[Package]:
+        """Bring its package out of DVC's cache or remote and load it.
+
+        Raises:
+            MeritError: neither has it, or it is not what its manifest says.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder) / artifacts.PACKAGE.name
+            _fetch(self.commit, place)
+            yield Package.load(place)
+
+
+def find(against: str | None) -> Champion | None:
+    """Return the champion at REF, by default at the merge base with main; None if there is none yet.
+
+    Raises:
+        MeritError: REF is no commit, or its dvc.lock can't be read.
+    """
+    commit = git.target_commit() if against is None else git.resolve(against)
+    if commit is None:
+        if against is None:
+            return None
+        raise MeritError(f"--against '{against}': no such commit; name a branch, a tag or a commit (a shallow clone lacks most)")
+    text = git.show(commit, artifacts.DVC_LOCK)
+    outputs = {} if text is None else outputs_of(text, f"{artifacts.DVC_LOCK} at {commit[:7]}")
+    return Champion(commit, outputs) if artifacts.PACKAGE.as_posix() in outputs else None
+
+
+def outputs_of(text: str, name: str) -> dict[str, str]:
+    """Return the hash of each output that a dvc.lock names.
+
+    Raises:
+        MeritError: it is no dvc.lock; `name` says which one.
+    """
+    try:
+        stages: dict[str, Any] = yaml.safe_load(text)["stages"]
+        return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise MeritError(f"{name}: not a lock of DVC's ({' '.join(str(error).split())}); restore it from Git") from error
+
+
+def _fetch(commit: str, place: Path) -> None:
+    from dvc.api import DVCFileSystem
+    from dvc.exceptions import DvcException
+
+    try:
+        DVCFileSystem(".", rev=commit).get(artifacts.PACKAGE.as_posix(), str(place), recursive=True)
+    except (DvcException, OSError) as error:
+        raise MeritError(f"its package is neither in DVC's cache nor in a remote ({' '.join(str(error).split())[:160]})") from error

@@ -1,0 +1,140 @@
+"""The checks: each looks at one thing the candidate must satisfy and says pass, fail or inconclusive."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from merit.config.schema import Lock, Margin
+from merit.errors import MeritError
+from merit.gate.champion import Champion
+from merit.gate.verdict import Check, Verdict, at_least, at_most
+from merit.metrics import HIGHER_IS_BETTER, Estimate, Scored, compare
+from merit.scoring import Package, columns_of
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the checks look at. The candidate's scores are the package's own, made from raw rows.
+
+    Attributes:
+        rows: the raw test rows.
+        target: 0 or 1, [rows].
+        candidate: the package's probabilities, [rows].
+        baseline: the baseline's, [rows].
+        metrics: the candidate's metrics with intervals.
+        outputs: the DVC hashes of the candidate's outputs.
+    """
+
+    lock: Lock
+    contract: dict[str, Any]
+    rows: pl.DataFrame
+    target: NDArray[Any]
+    candidate: NDArray[Any]
+    baseline: NDArray[Any]
+    metrics: dict[str, Estimate]
+    manifest: dict[str, Any]
+    bytes: int
+    outputs: dict[str, str]
+    champion: Champion | None
+
+
+def run(evidence: Evidence) -> list[Check]:
+    """Return every check's finding, in the order of the report."""
+    return [
+        _contract(evidence),
+        *_floors(evidence),
+        _baseline(evidence),
+        *_champion(evidence),
+        _calibration(evidence),
+        _parity(evidence),
+        _size(evidence),
+    ]
+
+
+def _contract(evidence: Evidence) -> Check:
+    broken = len(evidence.contract["violations"])
+    passed = evidence.contract["passed"] is True and broken == 0
+    found = f"{evidence.contract['rows']:,} rows, {broken} violations"
+    return Check("contract", Verdict.PASS if passed else Verdict.FAIL, found, "no violation", "mend the data; see reports/data.json")
+
+
+def _floors(evidence: Evidence) -> list[Check]:
+    return [_floor(name, evidence.metrics[name], limit) for name, limit in evidence.lock.gate.floors.items()]
+
+
+def _floor(name: str, found: Estimate, limit: float) -> Check:
+    higher = HIGHER_IS_BETTER[name]
+    verdict = (at_least if higher else at_most)(found, limit)
+    allowed = f"{'at least' if higher else 'at most'} {limit:g}"
+    return Check(f"floor: {name}", verdict, show(found), allowed, "improve the model, or judge it on more test rows")
+
+
+def _baseline(evidence: Evidence) -> Check:
+    rule = evidence.lock.gate.baseline
+    found = _difference(evidence, evidence.baseline)
+    return _margin("baseline", rule, found, "gradient boosting does better on the same columns: use it, or improve the network")
+
+
+def _champion(evidence: Evidence) -> list[Check]:
+    """Compare with the champion on the same rows; a champion that can't be scored is no pass."""
+    champion = evidence.champion
+    if champion is None:
+        return [Check("champion", Verdict.PASS, "no champion yet", "nothing to compare with")]
+    if champion.is_same_as(evidence.outputs):
+        found = f"the model of {champion.commit[:7]}, bit for bit"
+        return [Check("champion", Verdict.PASS, found, "no worse than the champion")]
+    try:
+        with champion.fetched() as package:
+            scores = _scores(package, evidence.rows)
+    except MeritError as error:
+        advice = f"the champion of {champion.commit[:7]} can't be compared with: 'dvc pull' may bring it, or judge against another --against REF"
+        return [Check("champion", Verdict.INCONCLUSIVE, str(error), "no worse than the champion", advice)]
+    found_all = _difference(evidence, scores)
+    advice = "the champion is better on the same rows: keep it, or improve the candidate"
+    return [_margin("champion", rule, found_all, advice) for rule in evidence.lock.gate.champion]
+
+
+def _scores(champion: Package, rows: pl.DataFrame) -> NDArray[np.float32]:
+    return champion.predict(columns_of(rows, champion.graph.inputs))
+
+
+def _difference(evidence: Evidence, rival: NDArray[Any]) -> dict[str, Estimate]:
+    ours, theirs = Scored(evidence.target, evidence.candidate), Scored(evidence.target, rival)
+    how = evidence.lock.gate
+    return compare(ours, theirs, count=how.resamples, confidence=how.confidence, seed=evidence.lock.seed)
+
+
+def _margin(rival: str, rule: Margin, found: dict[str, Estimate], advice: str) -> Check:
+    """Judge a difference for non-inferiority: its whole interval must be on the good side of the margin."""
+    difference = found[rule.metric]
+    higher = HIGHER_IS_BETTER[rule.metric]
+    verdict = at_least(difference, -rule.margin) if higher else at_most(difference, rule.margin)
+    allowed = f"at least {-rule.margin:+g}" if higher else f"at most {rule.margin:+g}"
+    return Check(f"{rival}: {rule.metric}", verdict, show(difference, signed=True), allowed, advice)
+
+
+def _calibration(evidence: Evidence) -> Check:
+    found, limit = evidence.metrics["calibration_error"], evidence.lock.gate.calibration
+    return Check("calibration", at_most(found, limit), show(found), f"at most {limit:g}", "the probabilities are off: train longer, or regularise less")
+
+
+def _parity(evidence: Evidence) -> Check:
+    parity, limit = evidence.manifest["parity"], evidence.lock.gate.parity
+    verdict = Verdict.PASS if parity["greatest_difference"] <= limit else Verdict.FAIL
+    found = f"{parity['greatest_difference']:.1e} on {parity['rows']:,} rows"
+    return Check("parity", verdict, found, f"at most {limit:.0e}", "serving would differ from training: make the package again")
+
+
+def _size(evidence: Evidence) -> Check:
+    size, limit = evidence.bytes / 1e6, evidence.lock.gate.size_mb
+    verdict = Verdict.PASS if size <= limit else Verdict.FAIL
+    return Check("size", verdict, f"{size:.2f} MB", f"at most {limit:g} MB", "make the network smaller")
+
+
+def show(found: Estimate, *, signed: bool = False) -> str:
+    """Return a value with its interval."""
+    form = "+.4f" if signed else ".4f"
+    return f"{found.value:{form}} [{found.low:{form}}, {found.high:{form}}]"

@@ -1,0 +1,124 @@
+"""gate: gather the evidence, run the checks, write the report; fails closed."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from merit import artifacts
+from merit.config.schema import Lock
+from merit.errors import MeritError
+from merit.gate import champion as champions
+from merit.gate import checks, report
+from merit.gate.champion import Champion
+from merit.gate.checks import Evidence
+from merit.gate.verdict import Verdict, overall
+from merit.metrics import Scored, estimate
+from merit.scoring import Package, columns_of
+
+
+def gate(lock: Lock, against: str | None = None) -> dict[str, Any]:
+    """Judge the candidate, write the report in its three forms, and return it.
+
+    Args:
+        lock: the configuration.
+        against: the commit whose champion is the rival; None for the merge base with main.
+
+    Raises:
+        MeritError: something needed to judge is missing or was changed; without it there is no verdict.
+    """
+    _check_is_current(lock)
+    champion = champions.find(against)
+    evidence = _gather(lock, champion)
+    found = checks.run(evidence)
+    verdict = overall(found)
+    made = {
+        "verdict": str(verdict),
+        "inputs": inputs_digest(lock, champion),
+        "model": lock.name,
+        "candidate": {
+            "digest": artifacts.package_digest(artifacts.PACKAGE),
+            "commit": evidence.manifest["commit"],
+            "dirty": evidence.manifest["dirty"],
+            "network": lock.model.target,
+        },
+        "champion": None if champion is None else {"commit": champion.commit, "package": champion.package_hash},
+        "parts": artifacts.read_json(artifacts.FEATURES_REPORT, "features")["parts"],
+        "confidence": lock.gate.confidence,
+        "checks": [{**asdict(check), "advice": "" if check.verdict == Verdict.PASS else check.advice} for check in found],
+        "metrics": {"candidate": {n: asdict(e) for n, e in evidence.metrics.items()}, "baseline": _measured()["baseline"]},
+        "slices": _measured()["slices"],
+    }
+    artifacts.write_json(artifacts.GATE_REPORT, made)
+    artifacts.write_text(artifacts.GATE_MARKDOWN, report.markdown(made))
+    artifacts.write_text(artifacts.GATE_HTML, report.html(made))
+    return made
+
+
+def current(lock: Lock) -> dict[str, Any] | None:
+    """Return the last report if nothing it was made from has changed since, else None."""
+    if not artifacts.GATE_REPORT.is_file():
+        return None
+    last: dict[str, Any] = artifacts.read_json(artifacts.GATE_REPORT, "gate")
+    complete = artifacts.GATE_MARKDOWN.is_file() and artifacts.GATE_HTML.is_file()
+    return last if complete and last.get("inputs") == inputs_digest(lock, champions.find(None)) else None
+
+
+def inputs_digest(lock: Lock, champion: Champion | None) -> str:
+    """Return the hash of all that a verdict depends on: files, thresholds, rival, and the code of this room."""
+    code = sorted(Path(__file__).parent.rglob("*.*"))
+    files = [artifacts.PACKAGE / artifacts.MANIFEST, artifacts.PREDICTIONS, artifacts.METRICS, artifacts.DATA_REPORT]
+    parts = [artifacts.sha256(path) for path in [*files, artifacts.HISTORY, *(p for p in code if p.suffix != ".pyc")]]
+    rival = None if champion is None else [champion.commit, champion.package_hash]
+    text = json.dumps([parts, lock.gate.model_dump(mode="json"), lock.seed, rival])
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def _check_is_current(lock: Lock) -> None:
+    """Refuse to judge a package that another lock made."""
+    packaged = yaml.safe_load(artifacts.require(artifacts.PACKAGE / artifacts.PACKAGED_LOCK, "package").read_text(encoding="utf-8"))
+    now = lock.model_dump(mode="json", by_alias=True, exclude_none=True, include=set(packaged))
+    differing = [name for name in packaged if packaged[name] != now.get(name)]
+    if differing:
+        raise MeritError(
+            f"gate: the package was made with another {', '.join(differing)} than {artifacts.LOCK} holds now; run 'merit run' first"
+        )
+
+
+def _gather(lock: Lock, champion: Champion | None) -> Evidence:
+    package = Package.load(artifacts.PACKAGE)
+    rows = artifacts.read_table(artifacts.TEST_ROWS, "features")
+    predictions = artifacts.read_table(artifacts.PREDICTIONS, "evaluate")
+    target = rows[lock.data.target.name].to_numpy()
+    if predictions.height != rows.height or not np.array_equal(predictions["target"].to_numpy(), target):
+        raise MeritError(f"{artifacts.PREDICTIONS}: not of the rows of {artifacts.TEST_ROWS}; run 'merit evaluate' again")
+    ours = package.predict(columns_of(rows, package.graph.inputs))
+    how = lock.gate
+    return Evidence(
+        lock=lock,
+        contract=artifacts.read_json(artifacts.DATA_REPORT, "validate"),
+        rows=rows,
+        target=target,
+        candidate=ours,
+        baseline=predictions["baseline"].to_numpy(),
+        metrics=estimate(Scored(target, ours), count=how.resamples, confidence=how.confidence, seed=lock.seed),
+        manifest=package.manifest,
+        bytes=sum(path.stat().st_size for path in artifacts.PACKAGE.iterdir()),
+        outputs=_outputs(),
+        champion=champion,
+    )
+
+
+def _outputs() -> dict[str, str]:
+    if not artifacts.DVC_LOCK.is_file():
+        return {}
+    return champions.outputs_of(artifacts.DVC_LOCK.read_text(encoding="utf-8"), str(artifacts.DVC_LOCK))
+
+
+def _measured() -> dict[str, Any]:
+    found: dict[str, Any] = artifacts.read_json(artifacts.METRICS, "evaluate")
+    return found

@@ -1,0 +1,93 @@
+"""package: the folder that ships: graph, signature, weights, lock, manifest; refused if it doesn't act as trained."""
+
+import importlib.metadata
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import yaml
+
+from merit import __version__, artifacts, git, network
+from merit.config.schema import Lock
+from merit.errors import Refused
+from merit.packaging import graph
+from merit.scoring import Graph, columns_of
+
+SECTIONS = ("name", "seed", "data", "features", "model", "optimizer", "trainer")
+"""What makes the model what it is: the package holds these of the lock, and changes with nothing else."""
+LIBRARIES = ("lightning", "numpy", "onnx", "onnxruntime", "onnxscript", "polars", "safetensors", "torch")
+
+
+def package(lock: Lock) -> dict[str, Any]:
+    """Make the package, check its parity with the PyTorch path, and return its manifest.
+
+    Raises:
+        Refused: the graph's answers on raw rows differ from the network's by more than `package.parity.tolerance`;
+            nothing is written.
+    """
+    trained = network.trained(lock)
+    arrays = network.read_part("test")
+    rows = artifacts.read_table(artifacts.TEST_ROWS, "features")
+    with artifacts.written_aside(artifacts.PACKAGE) as aside:
+        aside.mkdir()
+        (aside / artifacts.GRAPH).write_bytes(graph.join(trained, arrays).SerializeToString(deterministic=True))
+        parity = _parity(lock, aside / artifacts.GRAPH, rows, network.probabilities(trained, arrays))
+        shutil.copyfile(artifacts.WEIGHTS, aside / artifacts.PACKAGED_WEIGHTS)
+        (aside / artifacts.PACKAGED_LOCK).write_text(_sections(lock), encoding="utf-8")
+        artifacts.write_json(aside / artifacts.SIGNATURE, _signature(lock, rows))
+        manifest = _manifest(lock, aside, parity)
+        artifacts.write_json(aside / artifacts.MANIFEST, manifest)
+    return manifest
+
+
+def _parity(lock: Lock, path: Path, rows: pl.DataFrame, expected: "np.ndarray[Any, Any]") -> dict[str, float | int]:
+    """Compare the graph on raw rows with the PyTorch path on the arrays, spread evenly over the test rows."""
+    limit = lock.package.parity
+    chosen = np.unique(np.linspace(0, rows.height - 1, min(limit.rows, rows.height)).astype(int))
+    shipped = Graph(path)
+    found = shipped.run(columns_of(rows[chosen], shipped.inputs))[0]
+    greatest = float(np.abs(found - expected[chosen]).max())
+    if not greatest <= limit.tolerance:  # so that NaN is refused too
+        raise Refused(
+            f"package: the graph differs from the network by {greatest:.2e} on {len(chosen):,} test rows; "
+            f"at most {limit.tolerance:.0e} is allowed (package.parity.tolerance): the preprocessing or the export is wrong"
+        )
+    return {"rows": len(chosen), "greatest_difference": greatest}
+
+
+def _sections(lock: Lock) -> str:
+    values = lock.model_dump(mode="json", by_alias=True, exclude_none=True, include=set(SECTIONS))
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def _signature(lock: Lock, rows: pl.DataFrame) -> dict[str, Any]:
+    """Describe what goes in and what comes out, with a row of the test part as the example."""
+    taken = {name: column for name, column in lock.data.columns.items() if column.feature != "none"}
+    inputs = [
+        {"name": name, "type": column.type, "nullable": column.missing > 0, "description": column.description}
+        for name, column in taken.items()
+    ]
+    outputs = [{"name": graph.OUTPUT, "type": "number", "description": f"probability that {lock.data.target.sql}"}]
+    columns = rows.select(list(taken))
+    whole = columns.drop_nulls()
+    return {"inputs": inputs, "outputs": outputs, "example": (columns if whole.is_empty() else whole).row(0, named=True)}
+
+
+def _manifest(lock: Lock, folder: Path, parity: dict[str, float | int]) -> dict[str, Any]:
+    return {
+        "model": lock.name,
+        "commit": git.head(),
+        "dirty": git.is_dirty(),
+        "params_sha256": artifacts.sha256(folder / artifacts.PACKAGED_LOCK),
+        "data_sha256": artifacts.sha256(artifacts.require(artifacts.RAW, "ingest")),
+        "files": {path.name: artifacts.sha256(path) for path in sorted(folder.iterdir())},
+        "parity": parity,
+        "libraries": {
+            "merit-ml": __version__,
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in LIBRARIES},
+        },
+    }

@@ -1,0 +1,129 @@
+"""The whole path in one go: compose, what DVC finds stale, gate, register. What is up to date is not done again."""
+
+import fcntl
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from merit import artifacts, store
+from merit.config import lock as locks
+from merit.config.compose import compose
+from merit.config.schema import Lock
+from merit.errors import MeritError, Refused
+from merit.gate import judge
+
+RUN_LOCK = Path(".merit/run.lock")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to: the gate's report, and the version the package has, if the gate passed it."""
+
+    report: dict[str, Any]
+    version: str | None
+
+
+def run(overrides: Sequence[str]) -> Outcome:
+    """Lock the configuration, bring every stage up to date, judge, keep the run, and register what passed.
+
+    Raises:
+        ConfigError: conf/ or the overrides are wrong; nothing was done.
+        Refused: a stage did its work and said no.
+        MeritError: something is broken.
+    """
+    lock = compose(overrides)
+    with exclusive():
+        locks.write(lock)
+        reproduce()
+        report = judge.current(lock) or judge.gate(lock)
+        return Outcome(report, _registered(lock, report))
+
+
+def _registered(lock: Lock, report: dict[str, Any]) -> str | None:
+    """Keep the run in MLflow and register the package; a receipt spares asking MLflow again for what it has."""
+    uri = store.uri_of(lock.tracking)
+    file = store.local_file(uri)
+    due = {"package": report["candidate"]["digest"], "gate": report["inputs"], "uri": uri}
+    if artifacts.REGISTRATION.is_file() and (file is None or file.is_file()):
+        receipt = artifacts.read_json(artifacts.REGISTRATION, "register")
+        if due.items() <= receipt.items():
+            version: str | None = receipt["version"]
+            return version
+    from merit.registry.versions import register
+    from merit.tracking.runs import record
+
+    run_id = record(lock)
+    made = register(lock, run_id) if report["verdict"] == "pass" else None
+    artifacts.write_json(artifacts.REGISTRATION, {**due, "run_id": run_id, "version": made})
+    return made
+
+
+@contextmanager
+def exclusive() -> Iterator[None]:
+    """Hold the folder for one run: a second one would change params.yaml under the first.
+
+    Raises:
+        MeritError: another run holds it.
+    """
+    try:
+        RUN_LOCK.parent.mkdir(exist_ok=True)
+        handle = RUN_LOCK.open("a+")
+    except OSError as error:
+        raise MeritError(f"{RUN_LOCK}: can't be written: {error.strerror}; free space or fix its permissions") from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            handle.seek(0)
+            raise MeritError(f"another merit run (process {handle.read() or 'unknown'}) works in this folder; wait for it") from error
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield
+
+
+def reproduce() -> list[str]:
+    """Bring every stage up to date; return the names of those that were run.
+
+    Raises:
+        Refused: a stage did its work and said no.
+        MeritError: a stage, or DVC itself, is broken.
+    """
+    # Stages call `merit` by name: they get the one that is running.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    from dvc.exceptions import DvcException, ReproductionError
+    from dvc.repo import Repo
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    try:
+        with Repo() as repo:
+            return [stage.addressing for stage in repo.reproduce()]
+    except ReproductionError as error:
+        cause = error.__cause__
+        if isinstance(cause, StageCmdFailedError):
+            raise _failed(error, cause) from error
+        raise MeritError(f"pipeline: {_line(error)} ({_line(cause)})") from error
+    except DvcException as error:
+        raise MeritError(f"pipeline: {_line(error)}") from error
+
+
+def _failed(error: Exception, cause: Exception) -> MeritError:
+    """Return what a stage's exit code means; DVC gives both only inside its messages."""
+    stage = re.search(r"'(.+)'", str(error))
+    status = re.search(r"exited with (-?\d+)", str(cause))
+    name, code = stage[1] if stage else "?", int(status[1]) if status else -1
+    if code in {-signal.SIGINT, 128 + signal.SIGINT}:
+        raise KeyboardInterrupt
+    if code == Refused.exit_code:
+        return Refused(f"pipeline: stage '{name}' refused; its reason stands above")
+    return MeritError(f"pipeline: stage '{name}' broke with exit code {code}; its reason stands above, 'merit run' tries again")
+
+
+def _line(error: BaseException | None) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,1 @@
+"""register: the gated package as a version."""

@@ -1,0 +1,50 @@
+"""register: the gated package as a version of the model, with its lineage, once."""
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from merit import artifacts, git, store
+from merit.config.schema import Lock
+from merit.errors import Refused
+
+PACKAGE_TAG = "merit.package"
+
+
+def register(lock: Lock, run_id: str) -> str:
+    """Return the version of the current package in the registry, made if it has none.
+
+    Raises:
+        Refused: the gate did not pass this package.
+    """
+    digest = artifacts.package_digest(artifacts.PACKAGE)
+    verdict = artifacts.read_json(artifacts.GATE_REPORT, "gate")
+    if verdict["verdict"] != "pass" or verdict["candidate"]["digest"] != digest:
+        raise Refused("register: the gate has not passed this package; run 'merit gate' and read reports/gate.md")
+    client = store.open_store(lock.tracking)
+    _ensure_model(client, lock.name)
+    same = [v for v in client.search_model_versions(f"name = '{lock.name}'") if v.tags.get(PACKAGE_TAG) == digest]
+    if same:
+        return str(min(int(version.version) for version in same))
+    source = f"{client.get_run(run_id).info.artifact_uri}/{artifacts.PACKAGE.name}"
+    made = client.create_model_version(lock.name, source, run_id, tags=_lineage(lock, digest))
+    return str(made.version)
+
+
+def _ensure_model(client: MlflowClient, name: str) -> None:
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _lineage(lock: Lock, digest: str) -> dict[str, str]:
+    manifest = artifacts.read_json(artifacts.PACKAGE / artifacts.MANIFEST, "package")
+    return {
+        PACKAGE_TAG: digest,
+        "merit.commit": git.head() or "none yet",
+        "merit.params_sha256": manifest["params_sha256"],
+        "merit.data_sha256": manifest["data_sha256"],
+        "merit.data_fingerprint": lock.data.fingerprint,
+        "merit.verdict": "pass",
+    }

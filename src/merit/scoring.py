@@ -1,0 +1,127 @@
+"""Scoring: run an ONNX graph over columns, and load a package that is what its manifest says.
+
+On the shared floor, for training arrays, parity, gates and serving must all run graphs in the one same way.
+Imports ONNX Runtime and numpy, nothing heavier.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from merit import artifacts
+from merit.errors import MeritError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+CHUNK = 8192
+"""Rows scored at once: enough to be quick, few enough to stay in memory."""
+
+Columns = Mapping[str, NDArray[Any]]
+
+
+class Graph:
+    """An ONNX graph whose inputs are named columns: strings ("" is missing) or float64 (NaN is missing), each [rows].
+
+    Args:
+        path: the file.
+        threads: processor threads that one run may use.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 1) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # noqa: BLE001  # ONNX Runtime raises a dozen unrelated types for one bad file
+            raise MeritError(f"{path}: not a graph that ONNX Runtime can load ({' '.join(str(error).split())[:200]})") from error
+        self.inputs = {each.name: "string" if each.type == "tensor(string)" else "number" for each in self._session.get_inputs()}
+
+    def run(self, columns: Columns) -> list[NDArray[Any]]:
+        """Return the outputs for all rows of the columns, computed chunk by chunk."""
+        rows = len(next(iter(columns.values())))
+        if rows <= CHUNK:
+            return list(self._session.run(None, dict(columns)))
+        chunks = [
+            self._session.run(None, {name: values[start : start + CHUNK] for name, values in columns.items()})
+            for start in range(0, rows, CHUNK)
+        ]
+        return [np.concatenate(outputs) for outputs in zip(*chunks, strict=True)]
+
+
+def columns_of(table: "pl.DataFrame", inputs: Mapping[str, str]) -> dict[str, NDArray[Any]]:
+    """Return the columns that a graph takes, missing values as it expects them.
+
+    Raises:
+        MeritError: the table lacks one.
+    """
+    import polars as pl
+
+    lacking = sorted(set(inputs) - set(table.columns))
+    if lacking:
+        raise MeritError(f"the rows lack the columns {', '.join(lacking)}, which the model takes")
+    made: dict[str, NDArray[Any]] = {}
+    for name, kind in inputs.items():
+        values = table[name]
+        if kind == "string":
+            made[name] = np.array(values.fill_null("").to_list(), dtype=object)
+        else:
+            made[name] = values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    return made
+
+
+@dataclass(frozen=True)
+class Package:
+    """A model as it ships: the graph, its signature, and where it comes from."""
+
+    graph: Graph
+    signature: dict[str, Any]
+    manifest: dict[str, Any]
+    digest: str
+
+    @classmethod
+    def load(cls, folder: Path, *, threads: int = 1) -> "Package":
+        """Load a package whose every file is what the manifest says.
+
+        Raises:
+            MeritError: a file is missing, changed or extra, or is no graph or signature.
+        """
+        manifest = verified(folder)
+        graph = Graph(folder / artifacts.GRAPH, threads=threads)
+        signature = json.loads((folder / artifacts.SIGNATURE).read_text(encoding="utf-8"))
+        return cls(graph, signature, manifest, artifacts.package_digest(folder))
+
+    @property
+    def inputs(self) -> Sequence[dict[str, Any]]:
+        """The input columns of the signature: name, type, whether a value may be missing."""
+        return list(self.signature["inputs"])
+
+    def predict(self, columns: Columns) -> NDArray[np.float32]:
+        """Return the probability of each row, float32 [rows]."""
+        return np.asarray(self.graph.run(columns)[0], dtype=np.float32)
+
+
+def verified(folder: Path) -> dict[str, Any]:
+    """Return a package's manifest, once every file is found to be as it says.
+
+    Raises:
+        MeritError: with all that differs.
+    """
+    manifest: dict[str, Any] = artifacts.read_json(folder / artifacts.MANIFEST, "package")
+    listed = manifest.get("files")
+    if not isinstance(listed, dict):
+        raise MeritError(f"{folder}/{artifacts.MANIFEST}: has no list of files; make the package again with 'merit run'")
+    found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {artifacts.MANIFEST}
+    wrong = [f"{name} is missing" for name in sorted(set(listed) - found)]
+    wrong += [f"{name} is not in the manifest" for name in sorted(found - set(listed))]
+    wrong += [f"{name} was changed" for name in sorted(found & set(listed)) if artifacts.sha256(folder / name) != listed[name]]
+    if wrong:
+        raise MeritError(f"{folder}: not the package its manifest describes: {'; '.join(wrong)}; make it again with 'merit run'")
+    return manifest

@@ -1,0 +1,1 @@
+"""serve: the Bento service over a package; it never imports torch."""

@@ -1,0 +1,1 @@
+"""tracking: every training run in MLflow."""

@@ -1,0 +1,141 @@
+"""Runs: each training in MLflow, from its first epoch to its package, whatever becomes of it."""
+
+import csv
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param
+from mlflow.exceptions import MlflowException
+
+from merit import artifacts, git, store
+from merit.config import lock as locks
+from merit.config.schema import Lock
+from merit.errors import MeritError
+
+LONGEST_PARAM = 250
+WEIGHTS_TAG = "merit.weights_sha256"
+PACKAGE_TAG = "merit.package"
+SECTIONS = {"seed", "data", "features", "model", "optimizer", "trainer"}
+
+
+class Run:
+    """A training run as a context: finished, failed or killed as its block is.
+
+    Args:
+        lock: the configuration.
+    """
+
+    def __init__(self, lock: Lock) -> None:
+        self._client = store.open_store(lock.tracking)
+        self.id = _create(self._client, lock)
+        self._pending: list[Metric] = []
+
+    def log_epoch(self, metrics: dict[str, float]) -> None:
+        """Send an epoch's metrics in one call; what can't be sent now goes with the next."""
+        self._pending += _metrics(metrics, step=int(metrics["epoch"]))
+        try:
+            self._client.log_batch(self.id, metrics=self._pending)
+        except MlflowException:
+            return
+        self._pending = []
+
+    def __enter__(self) -> "Run":
+        """Begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End: the weights are the run's name for what comes after it."""
+        status = "FINISHED" if kind is None else "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
+        try:
+            self._client.log_batch(self.id, metrics=self._pending)
+            if kind is None:
+                self._client.set_tag(self.id, WEIGHTS_TAG, artifacts.sha256(artifacts.WEIGHTS))
+            self._client.set_terminated(self.id, status)
+        except MlflowException as fault:
+            if kind is None:
+                raise MeritError(f"tracking: the run could not be kept ({fault}); see conf/tracking") from fault
+
+
+def record(lock: Lock) -> str:
+    """See that the run behind the current package holds all that is known of it; return its id.
+
+    Finds the run by its weights. Where there is none, for the training came out of DVC's cache or the store was
+    emptied, it is written again from the files.
+    """
+    client = store.open_store(lock.tracking)
+    digest = artifacts.package_digest(artifacts.PACKAGE)
+    run_id = _find(client, lock) or _restored(client, lock)
+    if client.get_run(run_id).data.tags.get(PACKAGE_TAG) == digest:
+        return run_id
+    measured = artifacts.read_json(artifacts.METRICS, "evaluate")
+    values = {f"test_{name}": each["value"] for name, each in measured["candidate"].items() if each["value"] is not None}
+    client.log_batch(run_id, metrics=_metrics(values, step=0))
+    client.log_artifacts(run_id, str(artifacts.PACKAGE), artifacts.PACKAGE.name)
+    client.log_artifacts(run_id, str(artifacts.PLOTS), "plots")
+    for report in (artifacts.METRICS, artifacts.DATA_REPORT, artifacts.HISTORY):
+        client.log_artifact(run_id, str(report), "reports")
+    client.set_tag(run_id, PACKAGE_TAG, digest)
+    return run_id
+
+
+def _find(client: MlflowClient, lock: Lock) -> str | None:
+    experiment = store.experiment(client, lock.tracking)
+    weights = artifacts.sha256(artifacts.require(artifacts.WEIGHTS, "train"))
+    found = client.search_runs([experiment], f"tags.`{WEIGHTS_TAG}` = '{weights}'", max_results=1)
+    return str(found[0].info.run_id) if found else None
+
+
+def _restored(client: MlflowClient, lock: Lock) -> str:
+    run_id = _create(client, lock)
+    with artifacts.require(artifacts.HISTORY, "train").open(encoding="utf-8") as handle:
+        for row in csv.DictReader(handle):
+            values = {name: float(value) for name, value in row.items()}
+            client.log_batch(run_id, metrics=_metrics(values, step=int(values["epoch"])))
+    client.set_tag(run_id, WEIGHTS_TAG, artifacts.sha256(artifacts.WEIGHTS))
+    client.set_terminated(run_id, "FINISHED")
+    return run_id
+
+
+def _create(client: MlflowClient, lock: Lock) -> str:
+    """Begin a run that already says what it is made of: parameters, the whole lock, commit, data, environment."""
+    commit = git.head() or "none yet"
+    tags = {
+        "mlflow.runName": f"{lock.model.target.rpartition('.')[2]}-{commit[:7]}",
+        "mlflow.source.git.commit": commit,
+        "merit.commit": commit,
+        "merit.dirty": str(git.is_dirty()).lower(),
+        "merit.data_sha256": artifacts.sha256(artifacts.require(artifacts.RAW, "ingest")),
+        "merit.data_fingerprint": lock.data.fingerprint,
+    }
+    run = client.create_run(store.experiment(client, lock.tracking), tags=tags)
+    run_id = str(run.info.run_id)
+    values = lock.model_dump(mode="json", by_alias=True, exclude_none=True, include=SECTIONS)
+    params = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in _flat(values).items()]
+    for start in range(0, len(params), 100):
+        client.log_batch(run_id, params=params[start : start + 100])
+    client.log_text(run_id, locks.render(lock), artifacts.LOCK.name)
+    environment = Path("requirements.lock")
+    if environment.is_file():
+        client.log_artifact(run_id, str(environment))
+    return run_id
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the leaves under dotted names; a list is one leaf."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _metrics(values: dict[str, float], step: int) -> list[Metric]:
+    now = int(time.time() * 1000)
+    return [Metric(name, value, now, step) for name, value in values.items() if name != "epoch"]

@@ -1,0 +1,1 @@
+"""train: networks, the Lightning module, batches, the run."""

@@ -1,0 +1,56 @@
+"""Batches cut from tensors that stay in memory: one shuffle per epoch, then contiguous slices.
+
+Collating row by row, as a plain DataLoader does, costs more than the network itself at these sizes
+(`benchmarks/training.py` measures it).
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from merit.network import read_part
+
+
+class Batch(NamedTuple):
+    """Rows as the network takes them: codes int64 [rows, categories], numbers float32 [rows, numbers], target float32 [rows]."""
+
+    codes: Tensor
+    numbers: Tensor
+    target: Tensor
+
+
+def load(part: str) -> Batch:
+    """Return all rows of a part.
+
+    Raises:
+        MeritError: its file is not there.
+    """
+    return Batch(**read_part(part))
+
+
+class Batches:
+    """An epoch of batches at each iteration.
+
+    Args:
+        rows: all rows of the part.
+        size: rows in a batch; the last one may be smaller.
+        seed: shuffles the rows of each epoch differently, the same on every run; None keeps their order.
+    """
+
+    def __init__(self, rows: Batch, size: int, seed: int | None = None) -> None:
+        self._rows = rows
+        self._size = size
+        self._generator = None if seed is None else torch.Generator().manual_seed(seed)
+
+    def __len__(self) -> int:
+        return -(-len(self._rows.target) // self._size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        rows = self._rows
+        if self._generator is not None:
+            order = torch.randperm(len(rows.target), generator=self._generator)
+            rows = Batch(*(each[order] for each in rows))
+        for start in range(0, len(rows.target), self._size):
+            yield Batch(*(each[start : start + self._size] for each in rows))

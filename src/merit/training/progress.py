@@ -1,0 +1,63 @@
+"""The progress bar of training: a rich bar on a terminal, one line per epoch elsewhere."""
+
+import time
+from typing import Any
+
+import lightning.pytorch as lightning
+from lightning.pytorch.callbacks import ProgressBar
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+
+class Progress(ProgressBar):
+    """Shows batches as they pass, and each epoch's metrics when it is done.
+
+    The bar is moved only every so many batches: moving it on each would cost as much as a small network.
+    """
+
+    EVERY = 25
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._console = Console()
+        self._bars = Bars(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("batches"),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task: Any = None
+        self._started = time.monotonic()
+
+    def disable(self) -> None:
+        """Show nothing; Lightning asks this of every rank but the first."""
+        self._console.quiet = True
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Begin a bar for the epoch."""
+        self._started = time.monotonic()
+        self._bars.start()
+        self._task = self._bars.add_task("", total=trainer.num_training_batches, epoch=trainer.current_epoch)
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the bar now and then."""
+        if batch_idx % self.EVERY == 0:
+            self._bars.update(self._task, completed=batch_idx)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Print the epoch's line."""
+        self._bars.remove_task(self._task)
+        metrics = "  ".join(f"{name} {float(value):.4f}" for name, value in sorted(trainer.callback_metrics.items()))
+        seconds = time.monotonic() - self._started
+        self._console.print(f"epoch {trainer.current_epoch:>3}  {metrics}  {seconds:.1f} s", highlight=False, soft_wrap=True)
+
+    def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        """End the bar, however training ended."""
+        self._bars.stop()
