@@ -157,3 +157,22 @@ def run(overrides: tuple[str, ...]) -> None:
         click.echo("next:    change conf/ and 'merit run' again")
         sys.exit(1)
     click.echo(f"version: {outcome.report['model']} {outcome.version} in the registry\nnext:    'merit serve', then call it")
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(1, 65535), help="Listen here instead of on serve.port.")
+def serve(port: int | None) -> None:
+    """Start the endpoint over model/; it listens on loopback."""
+    from merit.config import lock
+    from merit.serving.serve import serve as run
+
+    how = lock.read().serve
+    run(how if port is None else how.model_copy(update={"port": port}), _registered_version())
+
+
+def _registered_version() -> str | None:
+    """Return the registered version of the package in model/, if `merit run` registered this very one."""
+    if not artifacts.REGISTRATION.is_file():
+        return None
+    receipt = artifacts.read_json(artifacts.REGISTRATION, "register")
+    return receipt["version"] if receipt["package"] == artifacts.package_digest(artifacts.PACKAGE) else None

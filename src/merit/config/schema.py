@@ -231,6 +231,7 @@ class Serve(Section):
     port: Annotated[int, Field(ge=1, le=65535)]
     workers: Positive
     max_rows: Positive
+    max_bytes: Positive
     timeout_seconds: Positive
 
 

@@ -1,0 +1,47 @@
+"""serve: check what would stop the service from starting, then become BentoML's server."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+from merit import artifacts
+from merit.config.schema import Serve
+from merit.errors import MeritError
+from merit.scoring import Package
+
+SERVICE = "merit.serving.service:Predictor"
+
+
+def serve(how: Serve, version: str | None = None) -> None:
+    """Start the service in place of this process; it returns only by an error.
+
+    Args:
+        how: the section `serve` of the lock.
+        version: the package's version in the registry, if it has one.
+
+    Raises:
+        MeritError: the package is not what its manifest says, or the port is taken.
+    """
+    Package.load(artifacts.PACKAGE)
+    _check_free(how.host, how.port)
+    settings = {
+        "MERIT_PACKAGE": str(artifacts.PACKAGE.absolute()),
+        "MERIT_WORKERS": str(how.workers),
+        "MERIT_MAX_ROWS": str(how.max_rows),
+        "MERIT_MAX_BYTES": str(how.max_bytes),
+        "MERIT_TIMEOUT_SECONDS": str(how.timeout_seconds),
+        "BENTOML_DO_NOT_TRACK": "True",
+    }
+    os.environ.update(settings if version is None else {**settings, "MERIT_VERSION": version})
+    program = str(Path(sys.executable).with_name("bentoml"))
+    os.execv(program, [program, "serve", SERVICE, "--host", how.host, "--port", str(how.port)])  # noqa: S606  # no shell
+
+
+def _check_free(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise MeritError(f"serve: {host}:{port} can't be used ({error.strerror}); choose another with --port, or serve.port in conf/serve") from error

@@ -1,0 +1,44 @@
+"""The Bento service over the package in MERIT_PACKAGE (default: model/)."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import bentoml
+import msgspec
+from bentoml.exceptions import InvalidArgument
+from pydantic import WithJsonSchema
+
+from merit import artifacts
+from merit.scoring import Package
+from merit.serving.endpoint import ROUTE, Answers, Endpoint
+from merit.serving.rows import BadRows, body_schema
+
+package = Package.load(Path(os.environ.get("MERIT_PACKAGE", artifacts.PACKAGE)))
+answers = Answers(package, os.environ.get("MERIT_VERSION", package.digest), int(os.environ.get("MERIT_MAX_ROWS", "10000")))
+Body = Annotated[Any, WithJsonSchema(body_schema(package))]
+
+
+@bentoml.service(
+    name=package.manifest["model"],
+    workers=int(os.environ.get("MERIT_WORKERS", "1")),
+    traffic={"timeout": int(os.environ.get("MERIT_TIMEOUT_SECONDS", "10"))},
+    logging={"access": {"enabled": False}},
+)
+class Predictor:
+    """Answers with the probability of each row, and the version and commit of the model that says so."""
+
+    @bentoml.api(route=ROUTE)
+    def predict(self, body: Body, /) -> dict[str, Any]:
+        """Return `predictions`, a probability per row in their order, with the model's name, version and commit.
+
+        Over HTTP the endpoint's handler answers before this method is reached: it is the route's documentation, and
+        what BentoML calls in its own process.
+        """
+        try:
+            return answers.answer(msgspec.json.encode(body))
+        except BadRows as error:
+            raise InvalidArgument(str(error)) from error
+
+
+Predictor.add_asgi_middleware(Endpoint, answers=answers, max_bytes=int(os.environ.get("MERIT_MAX_BYTES", "10000000")))
