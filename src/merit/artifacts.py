@@ -30,9 +30,9 @@ DATA_REPORT = Path("reports/data.json")
 
 FEATURES = Path("data/features")
 TRANSFORM = FEATURES / "transform.onnx"
-"""features: the fitted preprocessing, raw columns in; `codes` int64 [rows, categories], `numbers` float32 [rows, numbers] out."""
+"""features: the fitted preprocessing as a graph: raw columns in, `codes` and `numbers` out."""
 FEATURES_REPORT = FEATURES / "features.json"
-"""features: `{inputs: [...], categories: [...], cardinalities: [...], numbers: [...], rows: {...}, late share...}`."""
+"""features: `{categories, cardinalities, numbers, parts: {train: {rows, from, to, target_share}, ...}, fitted}`."""
 TEST_ROWS = FEATURES / "test.parquet"
 """features: the test rows of RAW, in the order of the arrays of the part `test`."""
 
@@ -75,6 +75,7 @@ def written_aside(path: Path) -> Iterator[Path]:
 
     Raises:
         MeritError: the disk is full, read-only or not ours; what stood at `path` before still stands.
+
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,6 +129,7 @@ def read_json(path: Path, made_by: str) -> Any:
 
     Raises:
         MeritError: it is not there, or it is not JSON.
+
     """
     try:
         return json.loads(require(path, made_by).read_text(encoding="utf-8"))
@@ -140,6 +142,7 @@ def read_table(path: Path, made_by: str) -> "pl.DataFrame":
 
     Raises:
         MeritError: it is not there, or it is not Parquet any more.
+
     """
     import polars as pl
 
@@ -147,7 +150,9 @@ def read_table(path: Path, made_by: str) -> "pl.DataFrame":
         return pl.read_parquet(require(path, made_by))
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise MeritError(f"{path}: can't be read as Parquet ({reason}); make it again with 'merit {made_by}'") from error
+        raise MeritError(
+            f"{path}: can't be read as Parquet ({reason}); make it again with 'merit {made_by}'"
+        ) from error
 
 
 def require(path: Path, made_by: str) -> Path:
@@ -155,6 +160,7 @@ def require(path: Path, made_by: str) -> Path:
 
     Raises:
         MeritError: it is not; the line names the stage that makes it.
+
     """
     if not path.exists():
         raise MeritError(f"{path}: not found; 'merit {made_by}' makes it, 'merit run' makes everything")

@@ -1,7 +1,7 @@
 """The command line: one command per word of the path; each parses, calls one room, prints."""
 
+import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import click
@@ -27,6 +27,12 @@ class Group(click.Group):
         except KeyboardInterrupt as error:
             click.echo("interrupted: nothing was left half-written; run it again", err=True)
             raise SystemExit(130) from error
+        except BrokenPipeError:  # whoever read the output has read enough
+            raise
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            click.echo(f"error: {place}{error.strerror or error}; free space or fix its permissions", err=True)
+            raise SystemExit(MeritError.exit_code) from error
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -36,6 +42,8 @@ def main() -> None:
 
     Start with `merit run`. Exit codes: 0 passed or no difference, 1 refused or differs, 2 broken.
     """
+    # Threads that spin while they wait make a busy machine many times slower; read when OpenMP is first loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 overrides = click.argument("overrides", nargs=-1, metavar="[OVERRIDE]...")
@@ -122,7 +130,11 @@ def package() -> None:
 
 
 @main.command()
-@click.option("--against", metavar="REF", help="Compare with the champion of this commit [default: the merge base with main].")
+@click.option(
+    "--against",
+    metavar="REF",
+    help="Compare with the champion of this commit [default: the merge base with main].",
+)
 def gate(against: str | None) -> None:
     """Judge the candidate; exit 0 only if it passes."""
     from merit.config import lock
@@ -156,7 +168,9 @@ def run(overrides: tuple[str, ...]) -> None:
     if outcome.version is None:
         click.echo("next:    change conf/ and 'merit run' again")
         sys.exit(1)
-    click.echo(f"version: {outcome.report['model']} {outcome.version} in the registry\nnext:    'merit serve', then call it")
+    click.echo(
+        f"version: {outcome.report['model']} {outcome.version} in the registry\nnext:    'merit serve', then call it"
+    )
 
 
 @main.command()

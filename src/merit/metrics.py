@@ -4,7 +4,9 @@ On the shared floor, for evaluation measures and the gate compares, and both mus
 Each metric is computed from weights, so that a resample is a row of counts over rows sorted only once.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Measure = Callable[[Array], dict[str, Array]]
 
 HIGHER_IS_BETTER = {
     "roc_auc": True,
@@ -23,7 +26,7 @@ HIGHER_IS_BETTER = {
 """Each metric's direction; all are shares in [0, 1] but log_loss, which is in nats."""
 
 BINS = 10
-CELLS = 1_000_000
+CELLS = 120_000
 """Resampled weights held at once: a block of this many fits the processor's cache well enough."""
 
 
@@ -42,6 +45,7 @@ class Scored:
     Args:
         target: 0 or 1, [rows].
         probability: in [0, 1], [rows].
+
     """
 
     def __init__(self, target: NDArray[Any], probability: NDArray[Any]) -> None:
@@ -57,23 +61,26 @@ class Scored:
         self._bins = np.unique(np.linspace(0, self.rows, BINS + 1)[:-1].astype(int))
 
     def measure(self, weights: Array) -> dict[str, Array]:
-        """Return each metric for each row of `weights` [resamples, rows], given in the order of the rows as they came.
+        """Return each metric for each row of `weights` [resamples, rows], given in the order of `self.order`.
 
         A metric is NaN where it has no meaning: no positive, or no negative, has weight.
         """
-        weights = weights[:, self.order]
         total = weights.sum(axis=1)
-        positive = weights * self.target
-        steps_positive = np.add.reduceat(positive, self._steps, axis=1)
-        steps_all = np.add.reduceat(weights, self._steps, axis=1)
+        positive = self._by_step(weights * self.target)
+        both = self._by_step(weights)
         with np.errstate(invalid="ignore", divide="ignore"):
             return {
-                "roc_auc": _roc_auc(steps_positive, steps_all - steps_positive),
-                "average_precision": _average_precision(steps_positive, steps_all),
+                "roc_auc": _roc_auc(positive, both - positive),
+                "average_precision": _average_precision(positive, both),
                 "log_loss": weights @ self._loss / total,
                 "brier": weights @ self._square / total,
                 "calibration_error": self._calibration_error(weights, total),
             }
+
+    def _by_step(self, weights: Array) -> Array:
+        if len(self._steps) == self.rows:
+            return weights
+        return np.asarray(np.add.reduceat(weights, self._steps, axis=1))
 
     def _calibration_error(self, weights: Array, total: Array) -> Array:
         """Expected calibration error over bins of equal mass (Naeini et al. 2015)."""
@@ -104,36 +111,49 @@ def _average_precision(positive: Array, both: Array) -> Array:
     return np.asarray((np.nan_to_num(precision) * positive).sum(axis=1) / positive.sum(axis=1))
 
 
-def resamples(rows: int, count: int, seed: int) -> Iterator[Array]:
-    """Yield blocks [some, rows] of how often each row is drawn, `count` resamples in all."""
-    generator = np.random.default_rng(seed)
-    block = max(1, CELLS // rows)
-    for start in range(0, count, block):
-        some = min(block, count - start)
-        drawn = generator.integers(0, rows, (some, rows)) + rows * np.arange(some)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=some * rows).reshape(some, rows).astype(np.float64)
-
-
 def estimate(scored: Scored, *, count: int, confidence: float, seed: int) -> dict[str, Estimate]:
     """Return each metric with its interval; NaN values where a metric has no meaning on these rows."""
-    drawn = _collect(scored.measure(weights) for weights in resamples(scored.rows, count, seed))
+    # Each row is drawn alike, so the order in which they are counted makes no difference to one model.
+    drawn = _bootstrap(scored.measure, scored.rows, count, seed)
     return {name: _interval(value, drawn[name], confidence) for name, value in scored.point().items()}
 
 
 def compare(candidate: Scored, rival: Scored, *, count: int, confidence: float, seed: int) -> dict[str, Estimate]:
     """Return candidate minus rival for each metric, over the same resamples of the same rows."""
-    drawn = _collect(_difference(candidate.measure(w), rival.measure(w)) for w in resamples(candidate.rows, count, seed))
+    # Draws are made in the candidate's order, and the rival's copy of each is put into its own.
+    place = np.argsort(candidate.order)[rival.order]
+
+    def difference(weights: Array) -> dict[str, Array]:
+        ours, theirs = candidate.measure(weights), rival.measure(weights[:, place])
+        return {name: ours[name] - theirs[name] for name in ours}
+
+    drawn = _bootstrap(difference, candidate.rows, count, seed)
     ours, theirs = candidate.point(), rival.point()
     return {name: _interval(ours[name] - theirs[name], drawn[name], confidence) for name in ours}
 
 
-def _difference(ours: dict[str, Array], theirs: dict[str, Array]) -> dict[str, Array]:
-    return {name: ours[name] - theirs[name] for name in ours}
+def _bootstrap(measure: Measure, rows: int, count: int, seed: int) -> dict[str, Array]:
+    """Return what `measure` says of `count` resamples, [count] each.
+
+    They are drawn in blocks, each from a seed of its own, so that threads can share the work and the result is the
+    same however many there are.
+    """
+    block = max(1, CELLS // rows)
+    sizes = [min(block, count - start) for start in range(0, count, block)]
+    seeds = np.random.SeedSequence(seed).spawn(len(sizes))
+
+    def run(each: np.random.SeedSequence, size: int) -> dict[str, Array]:
+        return measure(_counts(np.random.default_rng(each), size, rows))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        blocks = list(pool.map(run, seeds, sizes))
+    return {name: np.concatenate([found[name] for found in blocks]) for name in HIGHER_IS_BETTER}
 
 
-def _collect(blocks: Iterator[dict[str, Array]]) -> dict[str, Array]:
-    gathered = list(blocks)
-    return {name: np.concatenate([block[name] for block in gathered]) for name in HIGHER_IS_BETTER}
+def _counts(generator: np.random.Generator, size: int, rows: int) -> Array:
+    """Draw `size` resamples; return how often each holds each row, [size, rows]."""
+    drawn = generator.integers(0, rows, (size, rows)) + rows * np.arange(size)[:, None]
+    return np.bincount(drawn.ravel(), minlength=size * rows).reshape(size, rows).astype(np.float64)
 
 
 def _interval(value: float, drawn: Array, confidence: float) -> Estimate:

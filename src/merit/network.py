@@ -25,6 +25,7 @@ def build(lock: Lock) -> nn.Module:
 
     Raises:
         MeritError: it can't be built from its arguments.
+
     """
     fitted = artifacts.read_json(artifacts.FEATURES_REPORT, "features")
     made: nn.Module = targets.build(lock.model.model_dump(by_alias=True), fitted["cardinalities"], fitted["numbers"])
@@ -36,6 +37,7 @@ def trained(lock: Lock) -> nn.Module:
 
     Raises:
         MeritError: the weights are not there, or are another network's.
+
     """
     network = build(lock)
     path = artifacts.require(artifacts.WEIGHTS, "train")
@@ -43,15 +45,18 @@ def trained(lock: Lock) -> nn.Module:
         network.load_state_dict(load_file(path))
     except (RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise MeritError(f"{path}: not the weights of conf/model's network ({reason}); run 'merit train' again") from error
+        raise MeritError(
+            f"{path}: not the weights of conf/model's network ({reason}); run 'merit train' again"
+        ) from error
     return network.eval()
 
 
 def read_part(name: str) -> dict[str, Tensor]:
-    """Return the arrays of a part: `codes` int64 [rows, categories], `numbers` float32 [rows, numbers], `target` float32 [rows].
+    """Return the arrays of a part, in the form that `artifacts.part` tells, the codes as int64 for lookups.
 
     Raises:
         MeritError: they are not there, or can't be read.
+
     """
     path = artifacts.require(artifacts.part(name), "features")
     try:
@@ -64,5 +69,5 @@ def read_part(name: str) -> dict[str, Tensor]:
 @torch.inference_mode()
 def probabilities(network: nn.Module, arrays: dict[str, Tensor]) -> NDArray[Any]:
     """Return the probability of each row, float32 [rows]."""
-    pairs = zip(arrays["codes"].split(ROWS), arrays["numbers"].split(ROWS), strict=True)
+    pairs = zip(torch.split(arrays["codes"], ROWS), torch.split(arrays["numbers"], ROWS), strict=True)
     return torch.cat([network(codes, numbers).sigmoid() for codes, numbers in pairs]).numpy()

@@ -36,6 +36,7 @@ def run(overrides: Sequence[str]) -> Outcome:
         ConfigError: conf/ or the overrides are wrong; nothing was done.
         Refused: a stage did its work and said no.
         MeritError: something is broken.
+
     """
     lock = compose(overrides)
     with exclusive():
@@ -70,18 +71,23 @@ def exclusive() -> Iterator[None]:
 
     Raises:
         MeritError: another run holds it.
+
     """
     try:
         RUN_LOCK.parent.mkdir(exist_ok=True)
         handle = RUN_LOCK.open("a+")
     except OSError as error:
-        raise MeritError(f"{RUN_LOCK}: can't be written: {error.strerror}; free space or fix its permissions") from error
+        raise MeritError(
+            f"{RUN_LOCK}: can't be written: {error.strerror}; free space or fix its permissions"
+        ) from error
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             handle.seek(0)
-            raise MeritError(f"another merit run (process {handle.read() or 'unknown'}) works in this folder; wait for it") from error
+            raise MeritError(
+                f"another merit run (process {handle.read() or 'unknown'}) works in this folder; wait for it"
+            ) from error
         handle.truncate(0)
         handle.write(str(os.getpid()))
         handle.flush()
@@ -94,6 +100,7 @@ def reproduce() -> list[str]:
     Raises:
         Refused: a stage did its work and said no.
         MeritError: a stage, or DVC itself, is broken.
+
     """
     # Stages call `merit` by name: they get the one that is running.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -122,7 +129,9 @@ def _failed(error: Exception, cause: Exception) -> MeritError:
         raise KeyboardInterrupt
     if code == Refused.exit_code:
         return Refused(f"pipeline: stage '{name}' refused; its reason stands above")
-    return MeritError(f"pipeline: stage '{name}' broke with exit code {code}; its reason stands above, 'merit run' tries again")
+    return MeritError(
+        f"pipeline: stage '{name}' broke with exit code {code}; its reason stands above, 'merit run' tries again"
+    )
 
 
 def _line(error: BaseException | None) -> str:

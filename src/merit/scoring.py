@@ -32,6 +32,7 @@ class Graph:
     Args:
         path: the file.
         threads: processor threads that one run may use.
+
     """
 
     def __init__(self, path: Path, *, threads: int = 1) -> None:
@@ -40,9 +41,13 @@ class Graph:
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # noqa: BLE001  # ONNX Runtime raises a dozen unrelated types for one bad file
-            raise MeritError(f"{path}: not a graph that ONNX Runtime can load ({' '.join(str(error).split())[:200]})") from error
-        self.inputs = {each.name: "string" if each.type == "tensor(string)" else "number" for each in self._session.get_inputs()}
+        except Exception as error:  # ONNX Runtime raises a dozen unrelated types for one bad file
+            raise MeritError(
+                f"{path}: not a graph that ONNX Runtime can load ({' '.join(str(error).split())[:200]})"
+            ) from error
+        self.inputs = {
+            each.name: "string" if each.type == "tensor(string)" else "number" for each in self._session.get_inputs()
+        }
 
     def run(self, columns: Columns) -> list[NDArray[Any]]:
         """Return the outputs for all rows of the columns, computed chunk by chunk."""
@@ -61,6 +66,7 @@ def columns_of(table: "pl.DataFrame", inputs: Mapping[str, str]) -> dict[str, ND
 
     Raises:
         MeritError: the table lacks one.
+
     """
     import polars as pl
 
@@ -92,6 +98,7 @@ class Package:
 
         Raises:
             MeritError: a file is missing, changed or extra, or is no graph or signature.
+
         """
         manifest = verified(folder)
         graph = Graph(folder / artifacts.GRAPH, threads=threads)
@@ -113,15 +120,22 @@ def verified(folder: Path) -> dict[str, Any]:
 
     Raises:
         MeritError: with all that differs.
+
     """
     manifest: dict[str, Any] = artifacts.read_json(folder / artifacts.MANIFEST, "package")
     listed = manifest.get("files")
     if not isinstance(listed, dict):
-        raise MeritError(f"{folder}/{artifacts.MANIFEST}: has no list of files; make the package again with 'merit run'")
+        raise MeritError(
+            f"{folder}/{artifacts.MANIFEST}: has no list of files; make the package again with 'merit run'"
+        )
     found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {artifacts.MANIFEST}
     wrong = [f"{name} is missing" for name in sorted(set(listed) - found)]
     wrong += [f"{name} is not in the manifest" for name in sorted(found - set(listed))]
-    wrong += [f"{name} was changed" for name in sorted(found & set(listed)) if artifacts.sha256(folder / name) != listed[name]]
+    wrong += [
+        f"{name} was changed" for name in sorted(found & set(listed)) if artifacts.sha256(folder / name) != listed[name]
+    ]
     if wrong:
-        raise MeritError(f"{folder}: not the package its manifest describes: {'; '.join(wrong)}; make it again with 'merit run'")
+        raise MeritError(
+            f"{folder}: not the package its manifest describes: {'; '.join(wrong)}; make it again with 'merit run'"
+        )
     return manifest

@@ -32,6 +32,7 @@ def open_store(tracking: Tracking) -> "MlflowClient":
 
     Raises:
         MeritError: it can't be reached or opened.
+
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
@@ -43,7 +44,7 @@ def open_store(tracking: Tracking) -> "MlflowClient":
         logging.getLogger(name).setLevel(logging.WARNING)
     uri = uri_of(tracking)
     file = local_file(uri)
-    with _faults(uri):
+    with faults(uri):
         if file is None:
             client = MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
@@ -61,7 +62,7 @@ def experiment(client: "MlflowClient", tracking: Tracking) -> str:
 
     name = tracking.experiment
     place = ARTIFACTS.absolute().as_uri() if local_file(uri_of(tracking)) else None
-    with _faults(uri_of(tracking)):
+    with faults(uri_of(tracking)):
         if found := client.get_experiment_by_name(name):
             return str(found.experiment_id)
         try:
@@ -73,14 +74,7 @@ def experiment(client: "MlflowClient", tracking: Tracking) -> str:
 
 
 @contextmanager
-def _alone(file: Path) -> Iterator[None]:
-    with Path(f"{file}.lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def _faults(uri: str) -> Iterator[None]:
+def faults(uri: str) -> Iterator[None]:
     """Turn what MLflow and its database raise into one line."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -89,4 +83,13 @@ def _faults(uri: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise MeritError(f"tracking.uri '{uri}': can't be used ({reason}); correct conf/tracking or MLFLOW_TRACKING_URI") from error
+        raise MeritError(
+            f"tracking.uri '{uri}': can't be used ({reason}); correct conf/tracking or MLFLOW_TRACKING_URI"
+        ) from error
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    with Path(f"{file}.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

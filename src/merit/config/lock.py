@@ -10,7 +10,6 @@ from merit.config import problems
 from merit.config.schema import Lock
 from merit.errors import ConfigError, MeritError
 
-
 HEADER = "# Generated from conf/ by 'merit compose'. Don't edit: change conf/, then compose again.\n"
 
 
@@ -34,7 +33,11 @@ def difference(lock: Lock) -> str:
     """Return how params.yaml differs from what conf/ says now, as a unified diff; empty if it doesn't."""
     found = artifacts.LOCK.read_text(encoding="utf-8") if artifacts.LOCK.is_file() else ""
     lines = difflib.unified_diff(
-        found.splitlines(), render(lock).splitlines(), f"{artifacts.LOCK} (found)", "conf/ (composed)", lineterm=""
+        found.splitlines(),
+        render(lock).splitlines(),
+        f"{artifacts.LOCK} (found)",
+        "conf/ (composed)",
+        lineterm="",
     )
     return "\n".join(lines)
 
@@ -45,6 +48,7 @@ def read() -> Lock:
     Raises:
         MeritError: params.yaml is not there.
         ConfigError: it was edited by hand into something that the schema refuses.
+
     """
     if not artifacts.LOCK.is_file():
         raise MeritError(f"{artifacts.LOCK}: not found; 'merit compose' writes it")

@@ -70,7 +70,9 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 def from_hydra(error: Exception) -> str:
     """Return Hydra's or OmegaConf's complaint as one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    kept = [line for line in lines if not line.startswith(("full_key:", "object_type=", "Config search path", "provider="))]
+    kept = [
+        line for line in lines if not line.startswith(("full_key:", "object_type=", "Config search path", "provider="))
+    ]
     return "conf: " + " ".join(kept)
 
 

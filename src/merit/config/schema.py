@@ -176,6 +176,7 @@ class Evaluate(Section):
     """conf/evaluate: what is measured on test rows."""
 
     resamples: Annotated[int, Field(ge=100)]
+    slice_resamples: Annotated[int, Field(ge=100)]
     confidence: Interval
     slices: list[str]
     slice_min_rows: Positive
@@ -256,5 +257,7 @@ class Lock(Section):
     def _slices_are_columns(self) -> "Lock":
         for name in self.evaluate.slices:
             if name not in self.data.columns:
-                raise ValueError(f"evaluate.slices names '{name}', which is not among data.columns {sorted(self.data.columns)}")
+                raise ValueError(
+                    f"evaluate.slices names '{name}', which is not among data.columns {sorted(self.data.columns)}"
+                )
         return self

@@ -53,7 +53,10 @@ def _components(value: Any, key: tuple[str, ...]) -> Iterator[tuple[tuple[str, .
 def _faults_of(key: tuple[str, ...], component: Mapping[str, Any], supplied: tuple[str, ...]) -> Iterator[Fault]:
     target = component["_target_"]
     if not is_trusted(target):
-        yield Fault((*key, "_target_"), f"found {target!r}, which is not trusted; allowed: {', '.join(f'{t}*' for t in TRUSTED)}")
+        yield Fault(
+            (*key, "_target_"),
+            f"found {target!r}, which is not trusted; allowed: {', '.join(f'{t}*' for t in TRUSTED)}",
+        )
         return
     signature = signature_of(target)
     if signature is None:
@@ -72,7 +75,11 @@ def _faults_of(key: tuple[str, ...], component: Mapping[str, Any], supplied: tup
 
 def is_trusted(target: Any) -> bool:
     """Say whether a `_target_` names something inside the list of what is allowed."""
-    return isinstance(target, str) and target.startswith(TRUSTED) and all(part.isidentifier() for part in target.split("."))
+    return (
+        isinstance(target, str)
+        and target.startswith(TRUSTED)
+        and all(part.isidentifier() for part in target.split("."))
+    )
 
 
 def build(component: Mapping[str, Any], *supplied: Any) -> Any:
@@ -80,6 +87,7 @@ def build(component: Mapping[str, Any], *supplied: Any) -> Any:
 
     Raises:
         MeritError: the target isn't trusted, isn't there, or refuses its arguments.
+
     """
     arguments = dict(component)
     target = arguments.pop("_target_")
@@ -92,7 +100,9 @@ def build(component: Mapping[str, Any], *supplied: Any) -> Any:
         raise MeritError(f"_target_ '{target}' can't be found: {error}") from error
     # An alias reaches things through another module: what counts is where the object itself was defined.
     if not inspect.isclass(found) or not f"{found.__module__}.{found.__qualname__}".startswith(TRUSTED):
-        raise MeritError(f"_target_ '{target}' is not a class of a trusted module; allowed: {', '.join(f'{t}*' for t in TRUSTED)}")
+        raise MeritError(
+            f"_target_ '{target}' is not a class of a trusted module; allowed: {', '.join(f'{t}*' for t in TRUSTED)}"
+        )
     try:
         return found(*supplied, **arguments)
     except (TypeError, ValueError) as error:
@@ -102,7 +112,11 @@ def build(component: Mapping[str, Any], *supplied: Any) -> Any:
 def classes_in(module: str) -> list[str]:
     """Return the names of the public classes that a module's source defines."""
     tree = _source(module)
-    return [] if tree is None else [n.name for n in tree.body if isinstance(n, ast.ClassDef) and not n.name.startswith("_")]
+    return (
+        []
+        if tree is None
+        else [n.name for n in tree.body if isinstance(n, ast.ClassDef) and not n.name.startswith("_")]
+    )
 
 
 def signature_of(target: str) -> Signature | None:

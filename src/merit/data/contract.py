@@ -30,7 +30,8 @@ def validate(data: Data) -> list[Violation]:
     table = artifacts.read_table(artifacts.RAW, "ingest")
     found = violations(table, data)
     columns = [
-        {"name": name, "type": str(dtype), "missing": table[name].null_count() / table.height} for name, dtype in table.schema.items()
+        {"name": name, "type": str(dtype), "missing": table[name].null_count() / table.height}
+        for name, dtype in table.schema.items()
     ]
     report = {
         "passed": not found,
@@ -48,11 +49,12 @@ def refuse(found: list[Violation]) -> None:
 
     Raises:
         Refused: it is.
+
     """
     if found:
         raise Refused(
-            f"data: {len(found)} violation{'s' * (len(found) > 1)} of the contract; the rows are in {artifacts.DATA_REPORT}; "
-            "mend the data, or the contract in conf/data"
+            f"data: {len(found)} violation{'s' * (len(found) > 1)} of the contract; "
+            f"the rows are in {artifacts.DATA_REPORT}; mend the data, or the contract in conf/data"
         )
 
 
@@ -106,7 +108,16 @@ def _whole(numbered: pl.DataFrame, data: Data) -> list[Violation]:
         found.append(Violation("rows", "", f"{numbered.height} rows", allowed, numbered.height, []))
     twice = numbered.filter(pl.struct(keys).is_duplicated()) if keys else numbered.clear()
     if not twice.is_empty():
-        found.append(Violation("unique", ", ".join(keys), "the same key again", "each key once", twice.height, _examples(twice)))
+        found.append(
+            Violation(
+                "unique",
+                ", ".join(keys),
+                "the same key again",
+                "each key once",
+                twice.height,
+                _examples(twice),
+            )
+        )
     return found
 
 
@@ -136,8 +147,20 @@ def show(found: list[Violation]) -> None:
     if not found:
         console.print("contract: passed")
         return
-    table = Table("check", "column", "found", "allowed", "example", title="violations of the contract", title_justify="left")
+    table = Table(
+        "check",
+        "column",
+        "found",
+        "allowed",
+        "example",
+        title="violations of the contract",
+        title_justify="left",
+    )
     for each in found:
-        example = ", ".join(f"{k}={v}" for k, v in each.examples[0].items() if k in {"row", each.column}) if each.examples else ""
+        example = (
+            ", ".join(f"{k}={v}" for k, v in each.examples[0].items() if k in {"row", each.column})
+            if each.examples
+            else ""
+        )
         table.add_row(each.check, each.column, each.found, each.allowed, example)
     console.print(table)

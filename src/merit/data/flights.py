@@ -71,7 +71,17 @@ def _flights(path: Path) -> pl.DataFrame:
 def _weather(path: Path) -> pl.DataFrame:
     table = pl.read_csv(path, null_values=NULL, infer_schema_length=None)
     return table.select(
-        "origin", "time_hour", "temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib"
+        "origin",
+        "time_hour",
+        "temp",
+        "dewp",
+        "humid",
+        "wind_dir",
+        "wind_speed",
+        "wind_gust",
+        "precip",
+        "pressure",
+        "visib",
     )
 
 

@@ -24,6 +24,7 @@ def ingest(data: Data) -> pl.DataFrame:
     Raises:
         MeritError: the files changed since the lock was made, can't be read, or lack a declared column; an
             expression of conf/data is not valid; no row is left.
+
     """
     table = _read(data)
     table = _typed(_targeted(_kept(table, data), data), data)
@@ -43,10 +44,11 @@ def _read(data: Data) -> pl.DataFrame:
             "the data changed; 'merit compose' takes the change into the lock"
         )
     try:
-        return targets.build(source).read()
+        table: pl.DataFrame = targets.build(source).read()
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise MeritError(f"data.source: {data.source.target} can't read its file: {reason}") from error
+    return table
 
 
 def _kept(table: pl.DataFrame, data: Data) -> pl.DataFrame:
@@ -54,7 +56,9 @@ def _kept(table: pl.DataFrame, data: Data) -> pl.DataFrame:
     if data.time not in table.columns:
         raise _no_column(data.time, "data.time", table)
     if not table.schema[data.time].is_temporal():
-        raise MeritError(f"data.time: the column '{data.time}' is {table.schema[data.time]}; it must be a date or a time")
+        raise MeritError(
+            f"data.time: the column '{data.time}' is {table.schema[data.time]}; it must be a date or a time"
+        )
     day = pl.col(data.time).cast(pl.Datetime("us")).dt.date()
     table = table.filter(day.is_between(data.window.start, data.window.end))
     return table if data.filter is None else table.filter(_expression(data.filter, "data.filter", table))
@@ -101,7 +105,9 @@ def _expression(sql: str, key: str, table: pl.DataFrame) -> pl.Expr:
         table.head(0).select(expression)
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]
-        raise MeritError(f"{key}: '{sql}' is not valid: {reason}; columns: {', '.join(sorted(table.columns))}") from error
+        raise MeritError(
+            f"{key}: '{sql}' is not valid: {reason}; columns: {', '.join(sorted(table.columns))}"
+        ) from error
     return expression
 
 

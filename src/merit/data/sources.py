@@ -1,11 +1,7 @@
 """Sources: where rows come from. Each is named in conf/data by `_target_` and reads one table."""
 
-import importlib.util
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-
-from merit.errors import MeritError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,6 +24,7 @@ class Csv:
         path: the file, relative to the repository's root.
         separator: one character between fields.
         null_values: words that mean "no value", besides the empty field.
+
     """
 
     def __init__(self, path: str, *, separator: str = ",", null_values: list[str] | None = None) -> None:
@@ -44,7 +41,11 @@ class Csv:
         import polars as pl
 
         return pl.read_csv(
-            self.path, separator=self.separator, null_values=self.null_values, try_parse_dates=True, infer_schema_length=None
+            self.path,
+            separator=self.separator,
+            null_values=self.null_values,
+            try_parse_dates=True,
+            infer_schema_length=None,
         )
 
 
@@ -53,6 +54,7 @@ class Parquet:
 
     Args:
         path: the file, relative to the repository's root.
+
     """
 
     def __init__(self, path: str) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from merit import artifacts, network
-from merit.config.schema import Evaluate, Lock
+from merit.config.schema import Lock
 from merit.evaluation import baseline
 from merit.metrics import Estimate, Scored, estimate
 
@@ -41,15 +41,15 @@ def _report(lock: Lock, rows: pl.DataFrame, scores: pl.DataFrame) -> dict[str, A
         "rows": scores.height,
         "target_share": float(target.mean()),
         "confidence": lock.evaluate.confidence,
-        "candidate": _estimates(lock, target, scores["probability"].to_numpy()),
-        "baseline": _estimates(lock, target, scores["baseline"].to_numpy()),
+        "candidate": _estimates(lock, scores, "probability", lock.evaluate.resamples),
+        "baseline": _estimates(lock, scores, "baseline", lock.evaluate.resamples),
         "slices": [each for column in lock.evaluate.slices for each in _slices(lock, rows, scores, column)],
     }
 
 
-def _estimates(lock: Lock, target: NDArray[Any], probability: NDArray[Any]) -> dict[str, dict[str, float | None]]:
-    how: Evaluate = lock.evaluate
-    found = estimate(Scored(target, probability), count=how.resamples, confidence=how.confidence, seed=lock.seed)
+def _estimates(lock: Lock, scores: pl.DataFrame, model: str, count: int) -> dict[str, dict[str, float | None]]:
+    scored = Scored(scores["target"].to_numpy(), scores[model].to_numpy())
+    found = estimate(scored, count=count, confidence=lock.evaluate.confidence, seed=lock.seed)
     return {name: _json(each) for name, each in found.items()}
 
 
@@ -63,15 +63,14 @@ def _slices(lock: Lock, rows: pl.DataFrame, scores: pl.DataFrame, column: str) -
     for value in rows[column].unique().sort().to_list():
         inside = rows[column].eq_missing(value)
         slice_scores = scores.filter(inside)
-        target = slice_scores["target"].to_numpy()
         enough = slice_scores.height >= lock.evaluate.slice_min_rows
-        metrics = _estimates(lock, target, slice_scores["probability"].to_numpy()) if enough else None
+        metrics = _estimates(lock, slice_scores, "probability", lock.evaluate.slice_resamples) if enough else None
         found.append(
             {
                 "column": column,
                 "value": None if value is None else str(value),
                 "rows": slice_scores.height,
-                "target_share": float(target.mean()),
+                "target_share": slice_scores["target"].mean(),
                 "metrics": metrics,
             }
         )

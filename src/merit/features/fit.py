@@ -49,7 +49,7 @@ def _number(values: pl.Series, column: Column, clip: float) -> Number:
 
 
 def arrays(graph: Graph, rows: pl.DataFrame, data: Data) -> dict[str, NDArray[np.generic]]:
-    """Return the arrays of a part: `codes` int32 [rows, categories], `numbers` float32 [rows, numbers], `target` float32 [rows]."""
+    """Return the arrays of a part, in the form that `artifacts.part` tells."""
     codes, numbers = graph.run(columns_of(rows, graph.inputs))
     target = rows[data.target.name].to_numpy().astype(np.float32)
     return {"codes": codes.astype(np.int32), "numbers": numbers, "target": target}

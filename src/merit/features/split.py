@@ -11,6 +11,7 @@ def split(table: pl.DataFrame, time: str, ends: Split) -> dict[str, pl.DataFrame
 
     Raises:
         MeritError: a part has no row.
+
     """
     day = pl.col(time).dt.date()
     parts = {
@@ -22,6 +23,6 @@ def split(table: pl.DataFrame, time: str, ends: Split) -> dict[str, pl.DataFrame
         if rows.is_empty():
             raise MeritError(
                 f"data.split: no rows fall to the {name} part; the data runs from "
-                f"{table[time].min()} to {table[time].max()}: move data.split or data.window"
+                f"{table[time].min()!s} to {table[time].max()!s}: move data.split or data.window"
             )
     return parts

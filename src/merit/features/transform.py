@@ -92,7 +92,9 @@ class _Builder:
         is_text = fitted.type == "string"
         self._input(fitted.column, TensorProto.STRING if is_text else TensorProto.DOUBLE)
         codes = list(range(1, fitted.cardinality))
-        keys: dict[str, Any] = {"keys_strings" if is_text else "keys_int64s": fitted.values or (["\0"] if is_text else [0])}
+        keys: dict[str, Any] = {
+            "keys_strings" if is_text else "keys_int64s": fitted.values or (["\0"] if is_text else [0])
+        }
         source = fitted.column if is_text else self._whole_numbers(fitted.column)
         # A vocabulary can't be empty in ONNX: one value that stands for nothing keeps every answer 0.
         values = {"values_int64s": codes or [0], "default_int64": 0}
@@ -103,7 +105,13 @@ class _Builder:
         """Turn float64 into int64 keys; missing becomes the one number that no vocabulary holds."""
         missing = self._node("IsNaN", [column], column, "missing")
         nothing = self._constant("nothing", np.array(np.iinfo(np.int64).min, dtype=np.float64))
-        return self._node("Cast", [self._node("Where", [missing, nothing, column], column, "kept")], column, "whole", to=TensorProto.INT64)
+        return self._node(
+            "Cast",
+            [self._node("Where", [missing, nothing, column], column, "kept")],
+            column,
+            "whole",
+            to=TensorProto.INT64,
+        )
 
     def number(self, fitted: Number) -> str:
         column = fitted.column
@@ -120,7 +128,12 @@ class _Builder:
         value = self._column(self._node("Cast", [cut], column, "value", to=TensorProto.FLOAT), column)
         if not fitted.flagged:
             return value
-        flag = self._node("Unsqueeze", [self._node("Cast", [missing], column, "flag", to=TensorProto.FLOAT), self._axis()], column, "flag2d")
+        flag = self._node(
+            "Unsqueeze",
+            [self._node("Cast", [missing], column, "flag", to=TensorProto.FLOAT), self._axis()],
+            column,
+            "flag2d",
+        )
         return self._node("Concat", [value, flag], column, "both", axis=1)
 
     def join(self, columns: list[str], name: str, kind: int, width: int) -> None:
@@ -133,7 +146,9 @@ class _Builder:
     def _empty(self, name: str, kind: int) -> None:
         """Make an output of no columns, with as many rows as the first input."""
         rows = self._node("Shape", [self.inputs[0].name], name, "rows")
-        shape = self._node("Concat", [rows, self._constant("none", np.array([0], dtype=np.int64))], name, "shape", axis=0)
+        shape = self._node(
+            "Concat", [rows, self._constant("none", np.array([0], dtype=np.int64))], name, "shape", axis=0
+        )
         value = numpy_helper.from_array(np.zeros(1, dtype=helper.tensor_dtype_to_np_dtype(kind)), "value")
         self.nodes.append(helper.make_node("ConstantOfShape", [shape], [name], value=value))
 

@@ -24,6 +24,7 @@ class Champion:
     Attributes:
         commit: where its dvc.lock was read.
         outputs: the DVC hash of every output of that lock.
+
     """
 
     commit: str
@@ -44,6 +45,7 @@ class Champion:
 
         Raises:
             MeritError: neither has it, or it is not what its manifest says.
+
         """
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder) / artifacts.PACKAGE.name
@@ -56,12 +58,15 @@ def find(against: str | None) -> Champion | None:
 
     Raises:
         MeritError: REF is no commit, or its dvc.lock can't be read.
+
     """
     commit = git.target_commit() if against is None else git.resolve(against)
     if commit is None:
         if against is None:
             return None
-        raise MeritError(f"--against '{against}': no such commit; name a branch, a tag or a commit (a shallow clone lacks most)")
+        raise MeritError(
+            f"--against '{against}': no such commit; name a branch, a tag or a commit (a shallow clone lacks most)"
+        )
     text = git.show(commit, artifacts.DVC_LOCK)
     outputs = {} if text is None else outputs_of(text, f"{artifacts.DVC_LOCK} at {commit[:7]}")
     return Champion(commit, outputs) if artifacts.PACKAGE.as_posix() in outputs else None
@@ -72,12 +77,15 @@ def outputs_of(text: str, name: str) -> dict[str, str]:
 
     Raises:
         MeritError: it is no dvc.lock; `name` says which one.
+
     """
     try:
         stages: dict[str, Any] = yaml.safe_load(text)["stages"]
         return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise MeritError(f"{name}: not a lock of DVC's ({' '.join(str(error).split())}); restore it from Git") from error
+        raise MeritError(
+            f"{name}: not a lock of DVC's ({' '.join(str(error).split())}); restore it from Git"
+        ) from error
 
 
 def _fetch(commit: str, place: Path) -> None:
@@ -87,4 +95,6 @@ def _fetch(commit: str, place: Path) -> None:
     try:
         DVCFileSystem(".", rev=commit).get(artifacts.PACKAGE.as_posix(), str(place), recursive=True)
     except (DvcException, OSError) as error:
-        raise MeritError(f"its package is neither in DVC's cache nor in a remote ({' '.join(str(error).split())[:160]})") from error
+        raise MeritError(
+            f"its package is neither in DVC's cache nor in a remote ({' '.join(str(error).split())[:160]})"
+        ) from error

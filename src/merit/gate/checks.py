@@ -26,6 +26,7 @@ class Evidence:
         baseline: the baseline's, [rows].
         metrics: the candidate's metrics with intervals.
         outputs: the DVC hashes of the candidate's outputs.
+
     """
 
     lock: Lock
@@ -58,7 +59,13 @@ def _contract(evidence: Evidence) -> Check:
     broken = len(evidence.contract["violations"])
     passed = evidence.contract["passed"] is True and broken == 0
     found = f"{evidence.contract['rows']:,} rows, {broken} violations"
-    return Check("contract", Verdict.PASS if passed else Verdict.FAIL, found, "no violation", "mend the data; see reports/data.json")
+    return Check(
+        "contract",
+        Verdict.PASS if passed else Verdict.FAIL,
+        found,
+        "no violation",
+        "mend the data; see reports/data.json",
+    )
 
 
 def _floors(evidence: Evidence) -> list[Check]:
@@ -75,7 +82,12 @@ def _floor(name: str, found: Estimate, limit: float) -> Check:
 def _baseline(evidence: Evidence) -> Check:
     rule = evidence.lock.gate.baseline
     found = _difference(evidence, evidence.baseline)
-    return _margin("baseline", rule, found, "gradient boosting does better on the same columns: use it, or improve the network")
+    return _margin(
+        "baseline",
+        rule,
+        found,
+        "gradient boosting does better on the same columns: use it, or improve the network",
+    )
 
 
 def _champion(evidence: Evidence) -> list[Check]:
@@ -90,8 +102,9 @@ def _champion(evidence: Evidence) -> list[Check]:
         with champion.fetched() as package:
             scores = _scores(package, evidence.rows)
     except MeritError as error:
-        advice = f"the champion of {champion.commit[:7]} can't be compared with: 'dvc pull' may bring it, or judge against another --against REF"
-        return [Check("champion", Verdict.INCONCLUSIVE, str(error), "no worse than the champion", advice)]
+        advice = "bring it with 'dvc pull', or compare with the champion of another commit by --against REF"
+        found = f"{champion.commit[:7]} can't be scored: {error}"
+        return [Check("champion", Verdict.INCONCLUSIVE, found, "no worse than the champion", advice)]
     found_all = _difference(evidence, scores)
     advice = "the champion is better on the same rows: keep it, or improve the candidate"
     return [_margin("champion", rule, found_all, advice) for rule in evidence.lock.gate.champion]
@@ -118,14 +131,26 @@ def _margin(rival: str, rule: Margin, found: dict[str, Estimate], advice: str) -
 
 def _calibration(evidence: Evidence) -> Check:
     found, limit = evidence.metrics["calibration_error"], evidence.lock.gate.calibration
-    return Check("calibration", at_most(found, limit), show(found), f"at most {limit:g}", "the probabilities are off: train longer, or regularise less")
+    return Check(
+        "calibration",
+        at_most(found, limit),
+        show(found),
+        f"at most {limit:g}",
+        "the probabilities are off: train longer, or regularise less",
+    )
 
 
 def _parity(evidence: Evidence) -> Check:
     parity, limit = evidence.manifest["parity"], evidence.lock.gate.parity
     verdict = Verdict.PASS if parity["greatest_difference"] <= limit else Verdict.FAIL
     found = f"{parity['greatest_difference']:.1e} on {parity['rows']:,} rows"
-    return Check("parity", verdict, found, f"at most {limit:.0e}", "serving would differ from training: make the package again")
+    return Check(
+        "parity",
+        verdict,
+        found,
+        f"at most {limit:.0e}",
+        "serving would differ from training: make the package again",
+    )
 
 
 def _size(evidence: Evidence) -> Check:

@@ -30,6 +30,7 @@ def gate(lock: Lock, against: str | None = None) -> dict[str, Any]:
 
     Raises:
         MeritError: something needed to judge is missing or was changed; without it there is no verdict.
+
     """
     _check_is_current(lock)
     champion = champions.find(against)
@@ -49,8 +50,13 @@ def gate(lock: Lock, against: str | None = None) -> dict[str, Any]:
         "champion": None if champion is None else {"commit": champion.commit, "package": champion.package_hash},
         "parts": artifacts.read_json(artifacts.FEATURES_REPORT, "features")["parts"],
         "confidence": lock.gate.confidence,
-        "checks": [{**asdict(check), "advice": "" if check.verdict == Verdict.PASS else check.advice} for check in found],
-        "metrics": {"candidate": {n: asdict(e) for n, e in evidence.metrics.items()}, "baseline": _measured()["baseline"]},
+        "checks": [
+            {**asdict(check), "advice": "" if check.verdict == Verdict.PASS else check.advice} for check in found
+        ],
+        "metrics": {
+            "candidate": {n: asdict(e) for n, e in evidence.metrics.items()},
+            "baseline": _measured()["baseline"],
+        },
         "slices": _measured()["slices"],
     }
     artifacts.write_json(artifacts.GATE_REPORT, made)
@@ -71,7 +77,12 @@ def current(lock: Lock) -> dict[str, Any] | None:
 def inputs_digest(lock: Lock, champion: Champion | None) -> str:
     """Return the hash of all that a verdict depends on: files, thresholds, rival, and the code of this room."""
     code = sorted(Path(__file__).parent.rglob("*.*"))
-    files = [artifacts.PACKAGE / artifacts.MANIFEST, artifacts.PREDICTIONS, artifacts.METRICS, artifacts.DATA_REPORT]
+    files = [
+        artifacts.PACKAGE / artifacts.MANIFEST,
+        artifacts.PREDICTIONS,
+        artifacts.METRICS,
+        artifacts.DATA_REPORT,
+    ]
     parts = [artifacts.sha256(path) for path in [*files, artifacts.HISTORY, *(p for p in code if p.suffix != ".pyc")]]
     rival = None if champion is None else [champion.commit, champion.package_hash]
     text = json.dumps([parts, lock.gate.model_dump(mode="json"), lock.seed, rival])
@@ -80,12 +91,15 @@ def inputs_digest(lock: Lock, champion: Champion | None) -> str:
 
 def _check_is_current(lock: Lock) -> None:
     """Refuse to judge a package that another lock made."""
-    packaged = yaml.safe_load(artifacts.require(artifacts.PACKAGE / artifacts.PACKAGED_LOCK, "package").read_text(encoding="utf-8"))
+    packaged = yaml.safe_load(
+        artifacts.require(artifacts.PACKAGE / artifacts.PACKAGED_LOCK, "package").read_text(encoding="utf-8")
+    )
     now = lock.model_dump(mode="json", by_alias=True, exclude_none=True, include=set(packaged))
     differing = [name for name in packaged if packaged[name] != now.get(name)]
     if differing:
         raise MeritError(
-            f"gate: the package was made with another {', '.join(differing)} than {artifacts.LOCK} holds now; run 'merit run' first"
+            f"gate: {artifacts.LOCK} now holds another {', '.join(differing)} than the package was made with; "
+            "run 'merit run'"
         )
 
 
@@ -95,7 +109,9 @@ def _gather(lock: Lock, champion: Champion | None) -> Evidence:
     predictions = artifacts.read_table(artifacts.PREDICTIONS, "evaluate")
     target = rows[lock.data.target.name].to_numpy()
     if predictions.height != rows.height or not np.array_equal(predictions["target"].to_numpy(), target):
-        raise MeritError(f"{artifacts.PREDICTIONS}: not of the rows of {artifacts.TEST_ROWS}; run 'merit evaluate' again")
+        raise MeritError(
+            f"{artifacts.PREDICTIONS}: not of the rows of {artifacts.TEST_ROWS}; run 'merit evaluate' again"
+        )
     ours = package.predict(columns_of(rows, package.graph.inputs))
     how = lock.gate
     return Evidence(

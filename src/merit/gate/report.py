@@ -2,6 +2,7 @@
 
 import csv
 import io
+from html import escape as html_escape
 from itertools import groupby
 from typing import Any
 
@@ -35,11 +36,20 @@ def html(report: dict[str, Any]) -> str:
 
 def _environment(*, escaped: bool) -> Environment:
     made = Environment(
-        loader=PackageLoader("merit.gate"), autoescape=escaped, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("merit.gate"),
+        autoescape=escaped,  # noqa: S701  # Markdown has its own way to escape: the filter `cell`
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     made.filters["interval"] = interval
-    made.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
+    made.filters["cell"] = _cell
     return made
+
+
+def _cell(text: object) -> str:
+    """Return a text that stays inside its cell of a Markdown table, whatever it holds."""
+    return html_escape(str(text), quote=False).replace("|", "\\|").replace("\n", " ")
 
 
 def _view(report: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +67,7 @@ def _view(report: dict[str, Any]) -> dict[str, Any]:
 def interval(found: dict[str, Any]) -> str:
     """Return a value with its interval, or a dash where it has no meaning."""
     if found["value"] is None:
-        return "–"
+        return "none"
     if found["low"] is None:
         return f"{found['value']:.4f}"
     return f"{found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}]"
@@ -68,10 +78,16 @@ def _plots() -> list[tuple[str, Markup]]:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    style = {"svg.fonttype": "none", "svg.hashsalt": "merit", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-    colours = {key: INK for key in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")}
+    style: dict[str, Any] = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "merit",
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+    colours = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK)
     drawings = []
-    with mpl.rc_context({**style, **colours}):
+    with mpl.rc_context(style | colours):  # type: ignore[arg-type]  # its keys are known to matplotlib alone
         for title, file, x, y in CURVES:
             figure = Figure(figsize=(3.6, 3.0), layout="constrained")
             _draw(figure, _rows(file), x, y)
@@ -111,7 +127,14 @@ def _draw_history(figure: Any, rows: list[dict[str, str]]) -> None:
     axes = figure.subplots()
     epochs = [int(row["epoch"]) for row in rows]
     for name, colour in (("train_log_loss", BASELINE), ("validation_log_loss", CANDIDATE)):
-        axes.plot(epochs, [float(row[name]) for row in rows], color=colour, label=name.split("_")[0], marker="o", markersize=3)
+        axes.plot(
+            epochs,
+            [float(row[name]) for row in rows],
+            color=colour,
+            label=name.split("_")[0],
+            marker="o",
+            markersize=3,
+        )
     axes.set(xlabel="epoch", ylabel="log loss")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False)

@@ -18,14 +18,14 @@ def show(report: dict[str, Any]) -> None:
     parts = report["parts"]
     console.print()
     console.print(
-        f"[bold]{report['model']}[/]: {report['candidate']['network'].rpartition('.')[2]} trained on {_part(parts['train'])}, "
-        f"chosen on {_part(parts['validation'])}, judged on {_part(parts['test'])}",
+        f"[bold]{report['model']}[/]: {report['candidate']['network'].rpartition('.')[2]} "
+        f"trained on {_part(parts['train'])}, chosen on {_part(parts['validation'])}, judged on {_part(parts['test'])}",
         soft_wrap=True,
     )
     console.print(_metrics(report))
     console.print(_checks(report))
     verdict = report["verdict"]
-    console.print(f"verdict: [bold {STYLES[verdict]}]{verdict}[/] – {SUMMARY[verdict]}")
+    console.print(f"verdict: [bold {STYLES[verdict]}]{verdict}[/]: {SUMMARY[verdict]}")
     console.print(f"report:  {artifacts.GATE_HTML} (for people), {artifacts.GATE_MARKDOWN} (for a pull request)")
 
 

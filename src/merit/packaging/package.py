@@ -27,6 +27,7 @@ def package(lock: Lock) -> dict[str, Any]:
     Raises:
         Refused: the graph's answers on raw rows differ from the network's by more than `package.parity.tolerance`;
             nothing is written.
+
     """
     trained = network.trained(lock)
     arrays = network.read_part("test")
@@ -53,7 +54,7 @@ def _parity(lock: Lock, path: Path, rows: pl.DataFrame, expected: "np.ndarray[An
     if not greatest <= limit.tolerance:  # so that NaN is refused too
         raise Refused(
             f"package: the graph differs from the network by {greatest:.2e} on {len(chosen):,} test rows; "
-            f"at most {limit.tolerance:.0e} is allowed (package.parity.tolerance): the preprocessing or the export is wrong"
+            f"at most {limit.tolerance:.0e} is allowed (package.parity.tolerance); the export is wrong"
         )
     return {"rows": len(chosen), "greatest_difference": greatest}
 
@@ -73,7 +74,11 @@ def _signature(lock: Lock, rows: pl.DataFrame) -> dict[str, Any]:
     outputs = [{"name": graph.OUTPUT, "type": "number", "description": f"probability that {lock.data.target.sql}"}]
     columns = rows.select(list(taken))
     whole = columns.drop_nulls()
-    return {"inputs": inputs, "outputs": outputs, "example": (columns if whole.is_empty() else whole).row(0, named=True)}
+    return {
+        "inputs": inputs,
+        "outputs": outputs,
+        "example": (columns if whole.is_empty() else whole).row(0, named=True),
+    }
 
 
 def _manifest(lock: Lock, folder: Path, parity: dict[str, float | int]) -> dict[str, Any]:

@@ -15,12 +15,18 @@ def register(lock: Lock, run_id: str) -> str:
 
     Raises:
         Refused: the gate did not pass this package.
+
     """
     digest = artifacts.package_digest(artifacts.PACKAGE)
     verdict = artifacts.read_json(artifacts.GATE_REPORT, "gate")
     if verdict["verdict"] != "pass" or verdict["candidate"]["digest"] != digest:
         raise Refused("register: the gate has not passed this package; run 'merit gate' and read reports/gate.md")
     client = store.open_store(lock.tracking)
+    with store.faults(store.uri_of(lock.tracking)):
+        return _registered(client, lock, run_id, digest)
+
+
+def _registered(client: MlflowClient, lock: Lock, run_id: str, digest: str) -> str:
     _ensure_model(client, lock.name)
     same = [v for v in client.search_model_versions(f"name = '{lock.name}'") if v.tags.get(PACKAGE_TAG) == digest]
     if same:

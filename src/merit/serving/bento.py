@@ -5,6 +5,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from merit.serving.service import Predictor  # noqa: E402  # only now can it be found
+from merit.serving.service import Predictor  # only now can it be found
 
 __all__ = ["Predictor"]

@@ -31,18 +31,24 @@ class Answers:
         package: the model.
         version: its version in the registry; its digest where it has none.
         max_rows: rows that one request may have.
+
     """
 
     def __init__(self, package: Package, version: str, max_rows: int) -> None:
         self._package = package
         self._rows = Rows(package, max_rows)
-        self._origin = {"model": package.manifest["model"], "version": version, "commit": package.manifest["commit"]}
+        self._origin = {
+            "model": package.manifest["model"],
+            "version": version,
+            "commit": package.manifest["commit"],
+        }
 
     def answer(self, body: bytes) -> dict[str, Any]:
         """Return `predictions`, a probability per row in their order, and where they come from.
 
         Raises:
             BadRows: the request can't be answered as it is.
+
         """
         columns = self._rows.columns(body)
         return {"predictions": self._package.predict(columns).tolist(), **self._origin}
@@ -55,6 +61,7 @@ class Endpoint:
         app: what everything else is handed to.
         answers: who answers.
         max_bytes: bytes that one body may have.
+
     """
 
     def __init__(self, app: App, answers: Answers, max_bytes: int) -> None:
@@ -72,7 +79,10 @@ class Endpoint:
         except BadRows as error:
             status, content = 400, {"error": str(error)}
         except TooLarge:
-            status, content = 413, {"error": f"the body is larger than {self._max_bytes} bytes (serve.max_bytes)"}
+            status, content = (
+                413,
+                {"error": f"the body is larger than {self._max_bytes} bytes (serve.max_bytes)"},
+            )
         await _send(send, status, msgspec.json.encode(content))
 
     async def _body(self, receive: Receive) -> bytes:

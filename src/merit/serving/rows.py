@@ -26,6 +26,7 @@ class Rows:
     Args:
         package: whose signature says which columns there are.
         most: rows that one request may have.
+
     """
 
     def __init__(self, package: Package, most: int) -> None:
@@ -44,6 +45,7 @@ class Rows:
 
         Raises:
             BadRows: it is not JSON; a column is unknown, missing or of another type; there is no row, or too many.
+
         """
         try:
             rows = self._many.decode(body) if body.lstrip()[:1] == b"[" else [self._one.decode(body)]
@@ -72,7 +74,11 @@ class Rows:
         if lacking := re.search(r"missing required field `(.*)`", text):
             required = [each["name"] for each in self._inputs if not each["nullable"]]
             return f"{row}the column '{lacking[1]}' is missing; required: {', '.join(required)}"
-        return f"{row}column '{column}': {text}" if column else f"{row}{text}; send one row as an object, or many as an array"
+        return (
+            f"{row}column '{column}': {text}"
+            if column
+            else f"{row}{text}; send one row as an object, or many as an array"
+        )
 
     def _arrays(self, rows: list[Any]) -> dict[str, NDArray[Any]]:
         made: dict[str, NDArray[Any]] = {}
@@ -81,7 +87,9 @@ class Rows:
             if self._kinds[column["name"]] == "string":
                 made[column["name"]] = np.array(["" if value is None else value for value in values], dtype=object)
             else:
-                made[column["name"]] = np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+                made[column["name"]] = np.array(
+                    [math.nan if value is None else value for value in values], dtype=np.float64
+                )
         return made
 
 
@@ -103,4 +111,8 @@ def body_schema(package: Package) -> dict[str, Any]:
     required = [column["name"] for column in package.inputs if not column["nullable"]]
     row = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
     example = package.signature["example"]
-    return {"anyOf": [row, {"type": "array", "items": row, "minItems": 1}], "examples": [example], "title": "Rows"}
+    return {
+        "anyOf": [row, {"type": "array", "items": row, "minItems": 1}],
+        "examples": [example],
+        "title": "Rows",
+    }

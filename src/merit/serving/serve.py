@@ -22,6 +22,7 @@ def serve(how: Serve, version: str | None = None) -> None:
 
     Raises:
         MeritError: the package is not what its manifest says, or the port is taken.
+
     """
     Package.load(artifacts.PACKAGE)
     _check_free(how.host, how.port)
@@ -44,4 +45,6 @@ def _check_free(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise MeritError(f"serve: {host}:{port} can't be used ({error.strerror}); choose another with --port, or serve.port in conf/serve") from error
+            raise MeritError(
+                f"serve: {host}:{port} can't be used ({error.strerror}); choose another with --port or serve.port"
+            ) from error

@@ -15,7 +15,9 @@ from merit.serving.endpoint import ROUTE, Answers, Endpoint
 from merit.serving.rows import BadRows, body_schema
 
 package = Package.load(Path(os.environ.get("MERIT_PACKAGE", artifacts.PACKAGE)))
-answers = Answers(package, os.environ.get("MERIT_VERSION", package.digest), int(os.environ.get("MERIT_MAX_ROWS", "10000")))
+answers = Answers(
+    package, os.environ.get("MERIT_VERSION", package.digest), int(os.environ.get("MERIT_MAX_ROWS", "10000"))
+)
 Body = Annotated[Any, WithJsonSchema(body_schema(package))]
 
 
@@ -28,7 +30,7 @@ Body = Annotated[Any, WithJsonSchema(body_schema(package))]
 class Predictor:
     """Answers with the probability of each row, and the version and commit of the model that says so."""
 
-    @bentoml.api(route=ROUTE)
+    @bentoml.api(route=ROUTE)  # type: ignore[untyped-decorator]  # bentoml has no types
     def predict(self, body: Body, /) -> dict[str, Any]:
         """Return `predictions`, a probability per row in their order, with the model's name, version and commit.
 
@@ -41,4 +43,7 @@ class Predictor:
             raise InvalidArgument(str(error)) from error
 
 
-Predictor.add_asgi_middleware(Endpoint, answers=answers, max_bytes=int(os.environ.get("MERIT_MAX_BYTES", "10000000")))
+# The decorator made a Service of the class.
+Predictor.add_asgi_middleware(  # type: ignore[attr-defined]
+    Endpoint, answers=answers, max_bytes=int(os.environ.get("MERIT_MAX_BYTES", "10000000"))
+)

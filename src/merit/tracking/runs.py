@@ -26,11 +26,13 @@ class Run:
 
     Args:
         lock: the configuration.
+
     """
 
     def __init__(self, lock: Lock) -> None:
         self._client = store.open_store(lock.tracking)
-        self.id = _create(self._client, lock)
+        with store.faults(store.uri_of(lock.tracking)):
+            self.id = _create(self._client, lock)
         self._pending: list[Metric] = []
 
     def log_epoch(self, metrics: dict[str, float]) -> None:
@@ -68,12 +70,19 @@ def record(lock: Lock) -> str:
     emptied, it is written again from the files.
     """
     client = store.open_store(lock.tracking)
+    with store.faults(store.uri_of(lock.tracking)):
+        return _recorded(client, lock)
+
+
+def _recorded(client: MlflowClient, lock: Lock) -> str:
     digest = artifacts.package_digest(artifacts.PACKAGE)
     run_id = _find(client, lock) or _restored(client, lock)
     if client.get_run(run_id).data.tags.get(PACKAGE_TAG) == digest:
         return run_id
     measured = artifacts.read_json(artifacts.METRICS, "evaluate")
-    values = {f"test_{name}": each["value"] for name, each in measured["candidate"].items() if each["value"] is not None}
+    values = {
+        f"test_{name}": each["value"] for name, each in measured["candidate"].items() if each["value"] is not None
+    }
     client.log_batch(run_id, metrics=_metrics(values, step=0))
     client.log_artifacts(run_id, str(artifacts.PACKAGE), artifacts.PACKAGE.name)
     client.log_artifacts(run_id, str(artifacts.PLOTS), "plots")

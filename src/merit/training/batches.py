@@ -4,6 +4,7 @@ Collating row by row, as a plain DataLoader does, costs more than the network it
 (`benchmarks/training.py` measures it).
 """
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from merit.network import read_part
 
 
 class Batch(NamedTuple):
-    """Rows as the network takes them: codes int64 [rows, categories], numbers float32 [rows, numbers], target float32 [rows]."""
+    """Rows as the network takes them: codes int64 [rows, categories], numbers and target float32."""
 
     codes: Tensor
     numbers: Tensor
@@ -26,6 +27,7 @@ def load(part: str) -> Batch:
 
     Raises:
         MeritError: its file is not there.
+
     """
     return Batch(**read_part(part))
 
@@ -37,6 +39,7 @@ class Batches:
         rows: all rows of the part.
         size: rows in a batch; the last one may be smaller.
         seed: shuffles the rows of each epoch differently, the same on every run; None keeps their order.
+
     """
 
     def __init__(self, rows: Batch, size: int, seed: int | None = None) -> None:
@@ -45,7 +48,7 @@ class Batches:
         self._generator = None if seed is None else torch.Generator().manual_seed(seed)
 
     def __len__(self) -> int:
-        return -(-len(self._rows.target) // self._size)
+        return math.ceil(len(self._rows.target) / self._size)
 
     def __iter__(self) -> Iterator[Batch]:
         rows = self._rows

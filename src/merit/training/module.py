@@ -22,6 +22,7 @@ class BinaryClassifier(lightning.LightningModule):
         network: (codes, numbers) -> logits [rows].
         optimizer: builds the optimizer from the parameters.
         cosine: lets the learning rate fall to zero along half a cosine over the run.
+
     """
 
     def __init__(self, network: nn.Module, optimizer: Callable[[Any], Optimizer], *, cosine: bool) -> None:

@@ -15,6 +15,7 @@ class Codes(nn.Module):
     Args:
         cardinalities: codes per category.
         width: the length of each vector.
+
     """
 
     offsets: Tensor
@@ -36,6 +37,7 @@ class Linear(nn.Module):
     Args:
         cardinalities: codes per category.
         numbers: columns of numbers.
+
     """
 
     def __init__(self, cardinalities: Sequence[int], numbers: int) -> None:
@@ -59,6 +61,7 @@ class MLP(nn.Module):
         numbers: columns of numbers.
         hidden: widths of the hidden layers, at least one.
         dropout: share of hidden units left out in training.
+
     """
 
     def __init__(self, cardinalities: Sequence[int], numbers: int, *, hidden: Sequence[int], dropout: float) -> None:
@@ -82,10 +85,17 @@ class EmbeddingMLP(nn.Module):
         embedding: the length of a category's vector.
         hidden: widths of the hidden layers.
         dropout: share of hidden units left out in training.
+
     """
 
     def __init__(
-        self, cardinalities: Sequence[int], numbers: int, *, embedding: int, hidden: Sequence[int], dropout: float
+        self,
+        cardinalities: Sequence[int],
+        numbers: int,
+        *,
+        embedding: int,
+        hidden: Sequence[int],
+        dropout: float,
     ) -> None:
         super().__init__()
         self.values = Codes(cardinalities, embedding)

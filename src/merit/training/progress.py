@@ -45,7 +45,12 @@ class Progress(ProgressBar):
         self._task = self._bars.add_task("", total=trainer.num_training_batches, epoch=trainer.current_epoch)
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         """Move the bar now and then."""
         if batch_idx % self.EVERY == 0:
@@ -56,7 +61,9 @@ class Progress(ProgressBar):
         self._bars.remove_task(self._task)
         metrics = "  ".join(f"{name} {float(value):.4f}" for name, value in sorted(trainer.callback_metrics.items()))
         seconds = time.monotonic() - self._started
-        self._console.print(f"epoch {trainer.current_epoch:>3}  {metrics}  {seconds:.1f} s", highlight=False, soft_wrap=True)
+        self._console.print(
+            f"epoch {trainer.current_epoch:>3}  {metrics}  {seconds:.1f} s", highlight=False, soft_wrap=True
+        )
 
     def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """End the bar, however training ended."""

@@ -1,4 +1,4 @@
-"""train: fit the network the lock describes; the weights of the best epoch and its history out, the same on every run."""
+"""train: fit the network that the lock describes; the best epoch's weights out, the same on every run."""
 
 import csv
 import logging
@@ -34,18 +34,20 @@ def train(lock: Lock, on_epoch: OnEpoch = lambda metrics: None) -> dict[str, flo
 
     Raises:
         MeritError: the arrays are not there, the device is not there, or the loss is no longer a number.
+
     """
     how = lock.trainer
     _prepare(how, lock.seed)
     module = BinaryClassifier(network.build(lock), lambda p: _optimizer(lock, p), cosine=how.schedule == "cosine")
     history = History(how.monitor, on_epoch)
-    _trainer(how, history).fit(
-        module,
-        batches.Batches(batches.load("train"), how.batch_size, lock.seed),
-        batches.Batches(batches.load("validation"), max(how.batch_size, network.ROWS)),
-    )
-    if history.best is None:
-        raise MeritError("train: interrupted before the first epoch was done; run it again")
+    try:
+        _trainer(how, history).fit(
+            module,
+            batches.Batches(batches.load("train"), how.batch_size, lock.seed),
+            batches.Batches(batches.load("validation"), max(how.batch_size, network.ROWS)),
+        )
+    except SystemExit as error:  # Lightning's answer to Ctrl-C, which would read as a refusal
+        raise KeyboardInterrupt from error
     _write(history)
     return history.best_metrics
 
@@ -94,6 +96,7 @@ class History(lightning.Callback):
     Args:
         monitor: the validation metric that says which epoch is best.
         on_epoch: is told each epoch's metrics.
+
     """
 
     def __init__(self, monitor: str, on_epoch: OnEpoch) -> None:
@@ -113,7 +116,7 @@ class History(lightning.Callback):
         self.rows.append(row)
         if self._is_better(row):
             self.best_metrics = row
-            state = pl_module.network.state_dict()  # type: ignore[union-attr,operator]  # BinaryClassifier's
+            state = pl_module.network.state_dict()  # type: ignore[union-attr]  # BinaryClassifier's
             self.best = {name: value.detach().cpu().clone() for name, value in state.items()}
         self._on_epoch(row)
 
