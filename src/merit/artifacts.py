@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from merit.errors import MeritError
 
 if TYPE_CHECKING:
     import polars as pl
+    from numpy.typing import NDArray
 
 CONF = Path("conf")
 LOCK = Path("params.yaml")
@@ -75,7 +76,6 @@ def written_aside(path: Path) -> Iterator[Path]:
 
     Raises:
         MeritError: the disk is full, read-only or not ours; what stood at `path` before still stands.
-
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,6 @@ def read_json(path: Path, made_by: str) -> Any:
 
     Raises:
         MeritError: it is not there, or it is not JSON.
-
     """
     try:
         return json.loads(require(path, made_by).read_text(encoding="utf-8"))
@@ -137,12 +136,34 @@ def read_json(path: Path, made_by: str) -> Any:
         raise MeritError(f"{path}: can't be read as JSON ({error}); make it again with 'merit {made_by}'") from error
 
 
+def write_table(path: Path, table: "pl.DataFrame") -> None:
+    """Write a Parquet file whole or not at all."""
+    import polars as pl
+
+    with written_aside(path) as aside:
+        try:
+            table.write_parquet(aside, compression="zstd")
+        except pl.exceptions.PolarsError as error:  # what Polars makes of a full disk
+            raise OSError(str(error)) from error
+
+
+def write_arrays(path: Path, arrays: "Mapping[str, NDArray[Any]]") -> None:
+    """Write a safetensors file whole or not at all."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    with written_aside(path) as aside:
+        try:
+            save_file(dict(arrays), aside)
+        except SafetensorError as error:  # what safetensors makes of a full disk
+            raise OSError(str(error)) from error
+
+
 def read_table(path: Path, made_by: str) -> "pl.DataFrame":
     """Read a Parquet file that the stage `made_by` writes.
 
     Raises:
         MeritError: it is not there, or it is not Parquet any more.
-
     """
     import polars as pl
 
@@ -160,7 +181,6 @@ def require(path: Path, made_by: str) -> Path:
 
     Raises:
         MeritError: it is not; the line names the stage that makes it.
-
     """
     if not path.exists():
         raise MeritError(f"{path}: not found; 'merit {made_by}' makes it, 'merit run' makes everything")

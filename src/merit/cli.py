@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from typing import Any
 
 import click
@@ -33,9 +34,18 @@ class Group(click.Group):
             place = f"{error.filename}: " if error.filename else ""
             click.echo(f"error: {place}{error.strerror or error}; free space or fix its permissions", err=True)
             raise SystemExit(MeritError.exit_code) from error
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            # Python would exit with 1, which here means that the work was done and refused.
+            traceback.print_exc()
+            click.echo(
+                "error: a fault in merit itself, not in what you did; please report it with the lines above", err=True
+            )
+            raise SystemExit(MeritError.exit_code) from error
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, prog_name="merit")
 def main() -> None:
     """Models merge on merit: conf/ is composed, DVC computes, the gate decides.

@@ -45,7 +45,6 @@ class Scored:
     Args:
         target: 0 or 1, [rows].
         probability: in [0, 1], [rows].
-
     """
 
     def __init__(self, target: NDArray[Any], probability: NDArray[Any]) -> None:

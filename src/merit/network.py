@@ -25,7 +25,6 @@ def build(lock: Lock) -> nn.Module:
 
     Raises:
         MeritError: it can't be built from its arguments.
-
     """
     fitted = artifacts.read_json(artifacts.FEATURES_REPORT, "features")
     made: nn.Module = targets.build(lock.model.model_dump(by_alias=True), fitted["cardinalities"], fitted["numbers"])
@@ -37,7 +36,6 @@ def trained(lock: Lock) -> nn.Module:
 
     Raises:
         MeritError: the weights are not there, or are another network's.
-
     """
     network = build(lock)
     path = artifacts.require(artifacts.WEIGHTS, "train")
@@ -56,7 +54,6 @@ def read_part(name: str) -> dict[str, Tensor]:
 
     Raises:
         MeritError: they are not there, or can't be read.
-
     """
     path = artifacts.require(artifacts.part(name), "features")
     try:

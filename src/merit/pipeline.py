@@ -36,7 +36,6 @@ def run(overrides: Sequence[str]) -> Outcome:
         ConfigError: conf/ or the overrides are wrong; nothing was done.
         Refused: a stage did its work and said no.
         MeritError: something is broken.
-
     """
     lock = compose(overrides)
     with exclusive():
@@ -71,7 +70,6 @@ def exclusive() -> Iterator[None]:
 
     Raises:
         MeritError: another run holds it.
-
     """
     try:
         RUN_LOCK.parent.mkdir(exist_ok=True)
@@ -100,7 +98,6 @@ def reproduce() -> list[str]:
     Raises:
         Refused: a stage did its work and said no.
         MeritError: a stage, or DVC itself, is broken.
-
     """
     # Stages call `merit` by name: they get the one that is running.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])

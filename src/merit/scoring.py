@@ -32,7 +32,6 @@ class Graph:
     Args:
         path: the file.
         threads: processor threads that one run may use.
-
     """
 
     def __init__(self, path: Path, *, threads: int = 1) -> None:
@@ -66,7 +65,6 @@ def columns_of(table: "pl.DataFrame", inputs: Mapping[str, str]) -> dict[str, ND
 
     Raises:
         MeritError: the table lacks one.
-
     """
     import polars as pl
 
@@ -98,7 +96,6 @@ class Package:
 
         Raises:
             MeritError: a file is missing, changed or extra, or is no graph or signature.
-
         """
         manifest = verified(folder)
         graph = Graph(folder / artifacts.GRAPH, threads=threads)
@@ -120,7 +117,6 @@ def verified(folder: Path) -> dict[str, Any]:
 
     Raises:
         MeritError: with all that differs.
-
     """
     manifest: dict[str, Any] = artifacts.read_json(folder / artifacts.MANIFEST, "package")
     listed = manifest.get("files")

@@ -32,7 +32,6 @@ def open_store(tracking: Tracking) -> "MlflowClient":
 
     Raises:
         MeritError: it can't be reached or opened.
-
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")

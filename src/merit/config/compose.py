@@ -28,7 +28,6 @@ def compose(overrides: Sequence[str] = (), conf: Path = artifacts.CONF) -> Lock:
     Raises:
         ConfigError: with every fault found: unknown keys, wrong types, values out of range, targets that are
             not trusted or don't take their arguments.
-
     """
     composed = _compose(overrides, conf)
     found = targets.faults(composed.values)
@@ -76,7 +75,6 @@ def fingerprint(source: dict[str, Any]) -> str:
 
     Raises:
         MeritError: a file isn't there.
-
     """
     total = hashlib.sha256()
     for path in targets.build(source).files():

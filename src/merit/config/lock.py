@@ -48,7 +48,6 @@ def read() -> Lock:
     Raises:
         MeritError: params.yaml is not there.
         ConfigError: it was edited by hand into something that the schema refuses.
-
     """
     if not artifacts.LOCK.is_file():
         raise MeritError(f"{artifacts.LOCK}: not found; 'merit compose' writes it")

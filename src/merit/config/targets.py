@@ -87,7 +87,6 @@ def build(component: Mapping[str, Any], *supplied: Any) -> Any:
 
     Raises:
         MeritError: the target isn't trusted, isn't there, or refuses its arguments.
-
     """
     arguments = dict(component)
     target = arguments.pop("_target_")

@@ -49,7 +49,6 @@ def refuse(found: list[Violation]) -> None:
 
     Raises:
         Refused: it is.
-
     """
     if found:
         raise Refused(
@@ -71,7 +70,8 @@ def violations(table: pl.DataFrame, data: Data) -> list[Violation]:
 
 def _broken(numbered: pl.DataFrame, error: pa.errors.SchemaError) -> Violation:
     """Return one column's broken check, with the rows that break it."""
-    rows = numbered.filter(~error.check_output.collect().to_series())
+    kept = error.check_output.lazy().collect().to_series()
+    rows = numbered.filter(~kept)
     values = rows[error.schema.name].unique(maintain_order=True).head(EXAMPLES).to_list()
     return Violation(
         "range" if error.check.name in {"greater_than_or_equal_to", "less_than_or_equal_to"} else "allowed",

@@ -24,14 +24,12 @@ def ingest(data: Data) -> pl.DataFrame:
     Raises:
         MeritError: the files changed since the lock was made, can't be read, or lack a declared column; an
             expression of conf/data is not valid; no row is left.
-
     """
     table = _read(data)
     table = _typed(_targeted(_kept(table, data), data), data)
     if table.is_empty():
         raise MeritError("data: no row is left after data.window and data.filter; widen them in conf/data")
-    with artifacts.written_aside(artifacts.RAW) as aside:
-        table.write_parquet(aside, compression="zstd", statistics=True)
+    artifacts.write_table(artifacts.RAW, table)
     return table
 
 

@@ -24,7 +24,6 @@ class Csv:
         path: the file, relative to the repository's root.
         separator: one character between fields.
         null_values: words that mean "no value", besides the empty field.
-
     """
 
     def __init__(self, path: str, *, separator: str = ",", null_values: list[str] | None = None) -> None:
@@ -54,7 +53,6 @@ class Parquet:
 
     Args:
         path: the file, relative to the repository's root.
-
     """
 
     def __init__(self, path: str) -> None:

@@ -21,7 +21,6 @@ def probabilities(parts: dict[str, Arrays], arguments: dict[str, float | int], s
         parts: the arrays `codes`, `numbers` and `target` of train, validation and test.
         arguments: of HistGradientBoostingClassifier.
         seed: of its random draws.
-
     """
     categories = parts["train"]["codes"].max(axis=0, initial=0) <= MAX_CODES
     model = HistGradientBoostingClassifier(

@@ -27,8 +27,7 @@ def evaluate(lock: Lock) -> dict[str, Any]:
     rows = artifacts.read_table(artifacts.TEST_ROWS, "features")
     scores = pl.DataFrame({"target": arrays["test"]["target"], "probability": ours, "baseline": theirs})
     report = _report(lock, rows, scores)
-    with artifacts.written_aside(artifacts.PREDICTIONS) as aside:
-        scores.write_parquet(aside, compression="zstd")
+    artifacts.write_table(artifacts.PREDICTIONS, scores)
     with artifacts.written_aside(artifacts.PLOTS) as aside:
         _write_curves(aside, scores)
     artifacts.write_json(artifacts.METRICS, report)

@@ -3,7 +3,6 @@
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from merit import artifacts
 from merit.config.schema import Column, Data, Features
@@ -20,10 +19,8 @@ def features(data: Data, how: Features) -> None:
         aside.write_bytes(transform.graph().SerializeToString(deterministic=True))
     graph = Graph(artifacts.TRANSFORM)
     for name, rows in parts.items():
-        with artifacts.written_aside(artifacts.part(name)) as aside:
-            save_file(arrays(graph, rows, data), aside)
-    with artifacts.written_aside(artifacts.TEST_ROWS) as aside:
-        parts["test"].write_parquet(aside, compression="zstd")
+        artifacts.write_arrays(artifacts.part(name), arrays(graph, rows, data))
+    artifacts.write_table(artifacts.TEST_ROWS, parts["test"])
     artifacts.write_json(artifacts.FEATURES_REPORT, _report(transform, parts, data))
 
 

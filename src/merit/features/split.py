@@ -11,7 +11,6 @@ def split(table: pl.DataFrame, time: str, ends: Split) -> dict[str, pl.DataFrame
 
     Raises:
         MeritError: a part has no row.
-
     """
     day = pl.col(time).dt.date()
     parts = {

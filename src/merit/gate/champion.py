@@ -24,7 +24,6 @@ class Champion:
     Attributes:
         commit: where its dvc.lock was read.
         outputs: the DVC hash of every output of that lock.
-
     """
 
     commit: str
@@ -45,7 +44,6 @@ class Champion:
 
         Raises:
             MeritError: neither has it, or it is not what its manifest says.
-
         """
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder) / artifacts.PACKAGE.name
@@ -58,7 +56,6 @@ def find(against: str | None) -> Champion | None:
 
     Raises:
         MeritError: REF is no commit, or its dvc.lock can't be read.
-
     """
     commit = git.target_commit() if against is None else git.resolve(against)
     if commit is None:
@@ -77,7 +74,6 @@ def outputs_of(text: str, name: str) -> dict[str, str]:
 
     Raises:
         MeritError: it is no dvc.lock; `name` says which one.
-
     """
     try:
         stages: dict[str, Any] = yaml.safe_load(text)["stages"]
@@ -91,10 +87,11 @@ def outputs_of(text: str, name: str) -> dict[str, str]:
 def _fetch(commit: str, place: Path) -> None:
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
+    from dvc_data.index import DataIndexDirError
 
     try:
         DVCFileSystem(".", rev=commit).get(artifacts.PACKAGE.as_posix(), str(place), recursive=True)
-    except (DvcException, OSError) as error:
+    except (DvcException, DataIndexDirError, OSError) as error:
         raise MeritError(
             f"its package is neither in DVC's cache nor in a remote ({' '.join(str(error).split())[:160]})"
         ) from error

@@ -26,7 +26,6 @@ class Evidence:
         baseline: the baseline's, [rows].
         metrics: the candidate's metrics with intervals.
         outputs: the DVC hashes of the candidate's outputs.
-
     """
 
     lock: Lock

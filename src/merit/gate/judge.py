@@ -30,7 +30,6 @@ def gate(lock: Lock, against: str | None = None) -> dict[str, Any]:
 
     Raises:
         MeritError: something needed to judge is missing or was changed; without it there is no verdict.
-
     """
     _check_is_current(lock)
     champion = champions.find(against)

@@ -35,7 +35,6 @@ def join(network: nn.Module, arrays: dict[str, Tensor]) -> onnx.ModelProto:
 
     Raises:
         MeritError: torch can't export the network.
-
     """
     transform = onnx.load(artifacts.require(artifacts.TRANSFORM, "features"))
     exported = _exported(network, arrays, transform.opset_import[0].version)

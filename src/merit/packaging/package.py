@@ -27,7 +27,6 @@ def package(lock: Lock) -> dict[str, Any]:
     Raises:
         Refused: the graph's answers on raw rows differ from the network's by more than `package.parity.tolerance`;
             nothing is written.
-
     """
     trained = network.trained(lock)
     arrays = network.read_part("test")

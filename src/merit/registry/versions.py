@@ -15,7 +15,6 @@ def register(lock: Lock, run_id: str) -> str:
 
     Raises:
         Refused: the gate did not pass this package.
-
     """
     digest = artifacts.package_digest(artifacts.PACKAGE)
     verdict = artifacts.read_json(artifacts.GATE_REPORT, "gate")

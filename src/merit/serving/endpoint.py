@@ -31,7 +31,6 @@ class Answers:
         package: the model.
         version: its version in the registry; its digest where it has none.
         max_rows: rows that one request may have.
-
     """
 
     def __init__(self, package: Package, version: str, max_rows: int) -> None:
@@ -48,7 +47,6 @@ class Answers:
 
         Raises:
             BadRows: the request can't be answered as it is.
-
         """
         columns = self._rows.columns(body)
         return {"predictions": self._package.predict(columns).tolist(), **self._origin}
@@ -61,7 +59,6 @@ class Endpoint:
         app: what everything else is handed to.
         answers: who answers.
         max_bytes: bytes that one body may have.
-
     """
 
     def __init__(self, app: App, answers: Answers, max_bytes: int) -> None:

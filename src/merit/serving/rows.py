@@ -26,7 +26,6 @@ class Rows:
     Args:
         package: whose signature says which columns there are.
         most: rows that one request may have.
-
     """
 
     def __init__(self, package: Package, most: int) -> None:
@@ -45,7 +44,6 @@ class Rows:
 
         Raises:
             BadRows: it is not JSON; a column is unknown, missing or of another type; there is no row, or too many.
-
         """
         try:
             rows = self._many.decode(body) if body.lstrip()[:1] == b"[" else [self._one.decode(body)]

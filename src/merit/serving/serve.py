@@ -22,7 +22,6 @@ def serve(how: Serve, version: str | None = None) -> None:
 
     Raises:
         MeritError: the package is not what its manifest says, or the port is taken.
-
     """
     Package.load(artifacts.PACKAGE)
     _check_free(how.host, how.port)

@@ -26,7 +26,6 @@ class Run:
 
     Args:
         lock: the configuration.
-
     """
 
     def __init__(self, lock: Lock) -> None:

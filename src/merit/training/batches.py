@@ -27,7 +27,6 @@ def load(part: str) -> Batch:
 
     Raises:
         MeritError: its file is not there.
-
     """
     return Batch(**read_part(part))
 
@@ -39,7 +38,6 @@ class Batches:
         rows: all rows of the part.
         size: rows in a batch; the last one may be smaller.
         seed: shuffles the rows of each epoch differently, the same on every run; None keeps their order.
-
     """
 
     def __init__(self, rows: Batch, size: int, seed: int | None = None) -> None:

@@ -19,10 +19,9 @@ class BinaryClassifier(lightning.LightningModule):
     """Trains a network on the binary cross-entropy of its logits.
 
     Args:
-        network: (codes, numbers) -> logits [rows].
+        network: (codes, numbers) -> logits [rows], in training also [members, rows].
         optimizer: builds the optimizer from the parameters.
         cosine: lets the learning rate fall to zero along half a cosine over the run.
-
     """
 
     def __init__(self, network: nn.Module, optimizer: Callable[[Any], Optimizer], *, cosine: bool) -> None:
@@ -35,7 +34,8 @@ class BinaryClassifier(lightning.LightningModule):
 
     def training_step(self, batch: Batch) -> Tensor:
         """Return the loss of a batch."""
-        loss = functional.binary_cross_entropy_with_logits(self.network(batch.codes, batch.numbers), batch.target)
+        logits = self.network(batch.codes, batch.numbers)
+        loss = functional.binary_cross_entropy_with_logits(logits, batch.target.expand_as(logits))
         self._losses.append(loss.detach())
         return loss
 

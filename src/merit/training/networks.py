@@ -1,9 +1,11 @@
 """Networks: codes int64 [rows, categories] and numbers float32 [rows, numbers] in, a logit [rows] out.
 
-The run supplies `cardinalities` (codes per category) and `numbers` (columns of numbers); the rest is conf/model.
+In training a network may give the logits of several members instead, [members, rows]. The run supplies
+`cardinalities` (codes per category) and `numbers` (columns of numbers); the rest is conf/model.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +17,6 @@ class Codes(nn.Module):
     Args:
         cardinalities: codes per category.
         width: the length of each vector.
-
     """
 
     offsets: Tensor
@@ -37,7 +38,6 @@ class Linear(nn.Module):
     Args:
         cardinalities: codes per category.
         numbers: columns of numbers.
-
     """
 
     def __init__(self, cardinalities: Sequence[int], numbers: int) -> None:
@@ -61,7 +61,6 @@ class MLP(nn.Module):
         numbers: columns of numbers.
         hidden: widths of the hidden layers, at least one.
         dropout: share of hidden units left out in training.
-
     """
 
     def __init__(self, cardinalities: Sequence[int], numbers: int, *, hidden: Sequence[int], dropout: float) -> None:
@@ -77,15 +76,20 @@ class MLP(nn.Module):
 
 
 class EmbeddingMLP(nn.Module):
-    """A perceptron over learned vectors of the categories, beside the numbers (Guo and Berkhahn 2016).
+    """An ensemble in one network, over learned vectors of the categories and learned bins of the numbers.
+
+    Each number fills its bins in turn, as in the piecewise-linear encoding of Gorishniy et al. (2022), but where
+    the bins lie is learned. The members share all large weights and differ by a factor and a shift per hidden
+    unit, as in TabM (Gorishniy et al. 2024): the gain of an ensemble at little more than the cost of one network.
 
     Args:
         cardinalities: codes per category.
-        numbers: columns of numbers.
+        numbers: columns of numbers, standardised.
+        members: networks in the ensemble.
         embedding: the length of a category's vector.
         hidden: widths of the hidden layers.
         dropout: share of hidden units left out in training.
-
+        input_dropout: share of inputs left out in training.
     """
 
     def __init__(
@@ -93,19 +97,54 @@ class EmbeddingMLP(nn.Module):
         cardinalities: Sequence[int],
         numbers: int,
         *,
+        members: int,
         embedding: int,
         hidden: Sequence[int],
         dropout: float,
+        input_dropout: float,
     ) -> None:
         super().__init__()
         self.values = Codes(cardinalities, embedding)
         nn.init.normal_(self.values.table.weight, std=0.1)
-        self.layers = perceptron(len(cardinalities) * embedding + numbers, hidden, dropout)
+        self.bins = Bins(numbers)
+        widths = [len(cardinalities) * embedding + numbers * self.bins.count, *hidden]
+        self.shared = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in pairwise(widths))
+        self.factors = nn.ParameterList(1 + 0.5 * torch.randn(members, 1, width) for width in hidden)
+        self.shifts = nn.ParameterList(0.1 * torch.randn(members, 1, width) for width in hidden)
+        self.heads = nn.Parameter(torch.zeros(members, widths[-1], 1))
+        self.biases = nn.Parameter(torch.zeros(members, 1, 1))
+        self.input_dropout, self.dropout = nn.Dropout(input_dropout), nn.Dropout(dropout)
 
     def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
-        """Return the logits, [rows]."""
-        inputs = torch.cat([self.values(codes).flatten(1), numbers], dim=1)
-        return torch.as_tensor(self.layers(inputs).squeeze(1))
+        """Return the logits, [rows]; in training those of each member, [members, rows], for each learns by itself."""
+        inputs = torch.cat([self.values(codes).flatten(1), self.bins(numbers)], dim=1)
+        hidden = self.input_dropout(inputs)[None]
+        for layer, factor, shift in zip(self.shared, self.factors, self.shifts, strict=True):
+            hidden = self.dropout(torch.relu(layer(hidden) * factor + shift))
+        logits = (hidden @ self.heads + self.biases).squeeze(2)
+        return logits if self.training else torch.logit(logits.sigmoid().mean(dim=0), eps=1e-6)
+
+
+class Bins(nn.Module):
+    """Learned bins of standardised numbers: each number fills its bins from the lowest up, each from 0 to 1.
+
+    Args:
+        numbers: columns of numbers.
+    """
+
+    EDGES = (-8.0, -3.5, -2.05, -1.28, -0.84, -0.52, -0.25, 0.0, 0.25, 0.52, 0.84, 1.28, 2.05, 3.5, 8.0)
+    """Where the bins begin to learn from: the tenths of a normal distribution, and its tails."""
+
+    def __init__(self, numbers: int) -> None:
+        super().__init__()
+        edges = torch.tensor(self.EDGES)
+        self.count = len(self.EDGES) - 1
+        self.low = nn.Parameter(edges[:-1].repeat(numbers, 1))
+        self.scale = nn.Parameter((1 / edges.diff()).repeat(numbers, 1))
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Return how full each bin is, less a half, [rows, numbers * bins]."""
+        return (((numbers[:, :, None] - self.low) * self.scale).clamp(0, 1) - 0.5).flatten(1)
 
 
 def perceptron(width: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:

@@ -11,7 +11,6 @@ from typing import Any
 import lightning.pytorch as lightning
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
-from safetensors.torch import save_file
 from torch import Tensor
 
 from merit import artifacts, network
@@ -34,14 +33,13 @@ def train(lock: Lock, on_epoch: OnEpoch = lambda metrics: None) -> dict[str, flo
 
     Raises:
         MeritError: the arrays are not there, the device is not there, or the loss is no longer a number.
-
     """
     how = lock.trainer
-    _prepare(how, lock.seed)
-    module = BinaryClassifier(network.build(lock), lambda p: _optimizer(lock, p), cosine=how.schedule == "cosine")
+    prepare(how, lock.seed)
+    module = BinaryClassifier(network.build(lock), optimizer_of(lock), cosine=how.schedule == "cosine")
     history = History(how.monitor, on_epoch)
     try:
-        _trainer(how, history).fit(
+        trainer_of(how, history).fit(
             module,
             batches.Batches(batches.load("train"), how.batch_size, lock.seed),
             batches.Batches(batches.load("validation"), max(how.batch_size, network.ROWS)),
@@ -52,12 +50,17 @@ def train(lock: Lock, on_epoch: OnEpoch = lambda metrics: None) -> dict[str, flo
     return history.best_metrics
 
 
-def _optimizer(lock: Lock, parameters: Any) -> torch.optim.Optimizer:
-    made: torch.optim.Optimizer = targets.build(lock.optimizer.model_dump(by_alias=True), parameters)
-    return made
+def optimizer_of(lock: Lock) -> Callable[[Any], torch.optim.Optimizer]:
+    """Return what builds the optimizer of conf/optimizer from a network's parameters."""
+
+    def build(parameters: Any) -> torch.optim.Optimizer:
+        made: torch.optim.Optimizer = targets.build(lock.optimizer.model_dump(by_alias=True), parameters)
+        return made
+
+    return build
 
 
-def _prepare(how: Trainer, seed: int) -> None:
+def prepare(how: Trainer, seed: int) -> None:
     """Make the run a function of its seed."""
     if how.accelerator == "gpu" and not torch.cuda.is_available():
         raise MeritError("trainer.accelerator: found 'gpu', but no CUDA device is there; use trainer=cpu")
@@ -69,7 +72,8 @@ def _prepare(how: Trainer, seed: int) -> None:
     lightning.seed_everything(seed, verbose=False)
 
 
-def _trainer(how: Trainer, history: "History") -> lightning.Trainer:
+def trainer_of(how: Trainer, history: "History") -> lightning.Trainer:
+    """Return Lightning's trainer as conf/trainer describes it."""
     stop = EarlyStopping(f"validation_{how.monitor}", patience=how.patience, mode=history.mode, check_finite=True)
     # Lightning calls a part of torch that torch is about to rename.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
@@ -96,7 +100,6 @@ class History(lightning.Callback):
     Args:
         monitor: the validation metric that says which epoch is best.
         on_epoch: is told each epoch's metrics.
-
     """
 
     def __init__(self, monitor: str, on_epoch: OnEpoch) -> None:
@@ -131,8 +134,7 @@ def _write(history: History) -> None:
     assert history.best is not None
     with artifacts.written_aside(artifacts.HISTORY) as aside:
         _write_history(aside, history.rows)
-    with artifacts.written_aside(artifacts.WEIGHTS) as aside:
-        save_file(history.best, aside)
+    artifacts.write_arrays(artifacts.WEIGHTS, {name: value.numpy() for name, value in history.best.items()})
 
 
 def _write_history(path: Path, rows: list[dict[str, float]]) -> None:

@@ -1,0 +1,185 @@
+"""`merit serve` and the Bento: the package of model/ behind POST /predict."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Endpoint:
+    """A running endpoint."""
+
+    def __init__(self, port: int, process: subprocess.Popen[bytes], example: dict) -> None:
+        self.port, self.process, self.example = port, process, example
+
+    def call(self, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """Return the status and the body of an answer."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data=body)
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
+
+    def predict(self, value: object) -> tuple[int, dict]:
+        """Return the status and the answer to rows."""
+        body = value if isinstance(value, bytes) else json.dumps(value).encode()
+        status, text = self.call("/predict", body)
+        return status, json.loads(text)
+
+    def is_ready(self) -> bool:
+        try:
+            return self.call("/readyz")[0] == 200
+        except OSError:
+            return False
+
+
+@pytest.fixture(scope="module")
+def start(finished):
+    running = []
+
+    def begin(*command: str, cwd: Path = finished.folder) -> Endpoint:
+        import time
+
+        port = _free_port()
+        log = (finished.folder / ".home/serve.log").open("wb")
+        process = subprocess.Popen(
+            [*command, "--port", str(port)],
+            cwd=cwd,
+            env=finished.environment(),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        log.close()
+        running.append(process)
+        example = json.loads(finished.read("model/signature.json"))["example"]
+        endpoint = Endpoint(port, process, example)
+        for _ in range(300):
+            if endpoint.is_ready():
+                return endpoint
+            time.sleep(0.1)
+        pytest.fail("never ready: " + finished.read(".home/serve.log"))
+
+    yield begin
+    for process in running:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def endpoint(start):
+    return start("merit", "serve")
+
+
+def test_one_row_and_many_get_the_same_answers_with_their_origin(endpoint, finished):
+    status, one = endpoint.predict(endpoint.example)
+    assert status == 200
+    assert 0 < one["predictions"][0] < 1
+    manifest = json.loads(finished.read("model/manifest.json"))
+    assert (one["model"], one["version"], one["commit"]) == ("flights", "1", manifest["commit"])
+    status, many = endpoint.predict([endpoint.example] * 3)
+    assert status == 200
+    assert many["predictions"] == one["predictions"] * 3
+
+
+def test_the_endpoint_answers_what_the_evaluation_measured(endpoint, finished):
+    import polars as pl
+
+    rows = pl.read_parquet(finished.folder / "data/features/test.parquet").head(500)
+    expected = pl.read_parquet(finished.folder / "reports/predictions.parquet").head(500)["probability"]
+    status, answer = endpoint.predict(rows.select(list(endpoint.example)).to_dicts())
+    assert status == 200
+    assert max(abs(a - b) for a, b in zip(answer["predictions"], expected, strict=True)) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda row: {**row, "carier": "AA"}, ["unknown column 'carier'", "did you mean 'carrier'?"]),
+        (lambda row: {name: value for name, value in row.items() if name != "carrier"}, ["'carrier' is missing"]),
+        (lambda row: {**row, "distance": "far"}, ["distance", "float"]),
+        (lambda row: {**row, "origin": 3}, ["origin", "str"]),
+        (lambda row: [], ["no row"]),
+        (lambda row: "text", ["object"]),
+        (lambda row: json.dumps({**row, "distance": float("nan")}).encode(), ["not JSON"]),
+        (lambda row: b"\xff\xfe\x00" * 333_333, ["not JSON"]),
+        (lambda row: b"", ["not JSON"]),
+        (lambda row: b"{" * 100_000, ["JSON"]),
+    ],
+)
+def test_a_bad_request_gets_400_and_a_reason(endpoint, spoil, words):
+    status, answer = endpoint.predict(spoil(endpoint.example))
+    assert status == 400
+    assert all(word in answer["error"] for word in words), answer
+
+
+def test_health_metrics_and_documentation_are_there(endpoint):
+    for path in ("/livez", "/readyz", "/"):
+        assert endpoint.call(path)[0] == 200
+    endpoint.predict(endpoint.example)
+    status, metrics = endpoint.call("/metrics")
+    assert status == 200
+    assert b'endpoint="/predict",http_response_code="200"' in metrics
+    described = json.loads(endpoint.call("/docs.json")[1])["paths"]["/predict"]["post"]
+    assert "carrier" in json.dumps(described["requestBody"])
+
+
+def test_the_serving_process_loads_neither_torch_nor_lightning(endpoint):
+    processes = subprocess.run(["pgrep", "-g", str(endpoint.process.pid)], capture_output=True, text=True, check=True)
+    maps = "".join(Path(f"/proc/{pid}/maps").read_text() for pid in processes.stdout.split())
+    assert "onnxruntime" in maps
+    assert "libtorch" not in maps
+
+
+def test_the_service_imports_neither_torch_nor_lightning(finished):
+    heavy = "('torch', 'lightning', 'mlflow', 'dvc')"
+    code = f"import sys, merit.serving.service; print([m for m in {heavy} if m in sys.modules])"
+    done = finished.run(sys.executable, "-c", code)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_taken_port_is_one_line(endpoint, finished):
+    done = finished.merit("serve", "--port", str(endpoint.port))
+    assert done.returncode == 2
+    assert "--port" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("change", ["changed", "missing", "extra"])
+def test_a_package_that_is_not_its_manifest_is_not_served(project, change):
+    graph = project.folder / "model/model.onnx"
+    if change == "changed":
+        content = graph.read_bytes()
+        graph.unlink()  # it may be a link into DVC's cache
+        graph.write_bytes(content[:-1] + b"\0")
+    elif change == "missing":
+        graph.unlink()
+    else:
+        (project.folder / "model/extra.txt").write_text("not in the manifest")
+    done = project.merit("serve", "--port", str(_free_port()))
+    assert done.returncode == 2
+    assert {"changed": "was changed", "missing": "is missing", "extra": "is not in the manifest"}[change] in done.stderr
+
+
+def test_a_built_bento_serves(finished, start, endpoint, tmp_path):
+    built = finished.run("bentoml", "build")
+    assert built.returncode == 0, built.stdout + built.stderr
+    bento = start("bentoml", "serve", "flights:latest", "--host", "127.0.0.1", cwd=tmp_path)
+    status, answer = bento.predict(bento.example)
+    assert status == 200
+    assert answer["predictions"] == endpoint.predict(endpoint.example)[1]["predictions"]

@@ -1,0 +1,126 @@
+"""A small project on real flights for the tests of the pipeline and of the endpoint: January, one short training."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+COPIED = (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "bentofile.yaml", "conf", "dvc.yaml",
+          "requirements-serving.lock", "requirements.lock", "src")  # fmt: skip
+JANUARY = """
+  window: {start: 2013-01-01, end: 2013-01-31}
+  split: {train_until: 2013-01-20, validation_until: 2013-01-25, test_until: 2013-01-31}
+  contract: {rows: {min: 20000, max: 40000}}
+"""
+SMALL = f"""# @package _global_
+data:{JANUARY}
+trainer: {{max_epochs: 2, batch_size: 1024}}
+evaluate: {{resamples: 100, slice_resamples: 100, slices: [origin], baseline: {{max_iter: 10}}}}
+gate:
+  floors: {{roc_auc: 0.5, log_loss: 1.0}}
+  baseline: {{margin: 0.2}}
+  champion: [{{metric: roc_auc, margin: 0.05}}]
+  calibration: 0.5
+  resamples: 200
+"""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with a project in it, and how to run commands there."""
+
+    folder: Path
+
+    def merit(self, *args: str, before: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a merit command; `before` is shell that goes before it, such as a limit."""
+        command = " ".join(["merit", *args])
+        return self.run("bash", "-c", f"{before}\nexec {command}")
+
+    def run(self, *args: str) -> subprocess.CompletedProcess[str]:
+        """Run any command, with this environment's programs first on PATH."""
+        return subprocess.run(
+            args, cwd=self.folder, env=self.environment(), capture_output=True, text=True, check=False, timeout=300
+        )
+
+    def environment(self) -> dict[str, str]:
+        """Return an environment that holds nothing of the one the tests run in but where programs are."""
+        programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        home = str(self.folder / ".home")
+        who = {f"GIT_{role}_{what}": f"test{'@example.org' * (what == 'EMAIL')}"
+               for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}  # fmt: skip
+        return {"PATH": programs, "HOME": home, "BENTOML_HOME": f"{home}/bentoml", "LANG": "C.UTF-8", **who}
+
+    def commit(self, message: str, *paths: str) -> str:
+        """Commit all that Git tracks, and these paths; return the commit."""
+        self.run("git", "add", *paths)
+        assert self.run("git", "commit", "--quiet", "--all", "--message", message).returncode == 0
+        return self.run("git", "rev-parse", "HEAD").stdout.strip()
+
+    def read(self, path: str) -> str:
+        """Return the text of a file."""
+        return (self.folder / path).read_text(encoding="utf-8")
+
+
+def _make(folder: Path) -> Project:
+    for name in COPIED:
+        source, target = ROOT / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(source, target)
+    (folder / ".home").mkdir()
+    (folder / "conf" / "size").mkdir()
+    (folder / "conf" / "size" / "small.yaml").write_text(SMALL, encoding="utf-8")
+    config = folder / "conf" / "config.yaml"
+    text = config.read_text(encoding="utf-8").replace("  - serve: default\n", "  - serve: default\n  - size: small\n")
+    config.write_text(text, encoding="utf-8")
+    with (folder / ".gitignore").open("a", encoding="utf-8") as handle:
+        handle.write("/.home/\n")
+    project = Project(folder)
+    project.run("git", "init", "--quiet", "--initial-branch", "main")
+    project.commit("start", ".")
+    return project
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project after its first `merit run`, with no champion yet. Don't change it: use `project`."""
+    made = _make(tmp_path_factory.mktemp("finished") / "project")
+    done = made.merit("run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return made
+
+
+@pytest.fixture
+def project(finished: Project, tmp_path: Path) -> Project:
+    """A copy of the finished project, to be changed at will."""
+    shutil.copytree(finished.folder, tmp_path / "project", symlinks=True)
+    return Project(tmp_path / "project")
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Project:
+    """A project before its first run."""
+    return _make(tmp_path / "fresh")
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], bool]], None]:
+    """Wait until something holds, at most a minute."""
+    import time
+
+    def wait(holds: Callable[[], bool]) -> None:
+        for _ in range(600):
+            if holds():
+                return
+            time.sleep(0.1)
+        pytest.fail("waited a minute in vain")
+
+    return wait
