@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from tests.small_project import ROOT
 
 
 def _free_port() -> int:
@@ -126,6 +128,13 @@ def test_a_bad_request_gets_400_and_a_reason(endpoint, spoil, words):
     status, answer = endpoint.predict(spoil(endpoint.example))
     assert status == 400
     assert all(word in answer["error"] for word in words), answer
+
+
+def test_the_curl_of_the_readme_works_when_pasted(endpoint, finished):
+    blocks = re.findall(r"```\n(curl .*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 1
+    done = finished.run("bash", "-c", blocks[0].replace(":3000", f":{endpoint.port}"))
+    assert 0 < json.loads(done.stdout)["predictions"][0] < 1
 
 
 def test_health_metrics_and_documentation_are_there(endpoint):

@@ -113,9 +113,9 @@ def _rows(path: Any) -> list[dict[str, str]]:
 def _draw(figure: Any, rows: list[dict[str, str]], x: str, y: str) -> None:
     axes = figure.subplots()
     marker = "o" if x == "predicted" else ""
-    for model, colour in (("baseline", BASELINE), ("candidate", CANDIDATE)):
+    for model, label, colour in (("baseline", "gradient boosting", BASELINE), ("candidate", "candidate", CANDIDATE)):
         points = [(float(row[x]), float(row[y])) for row in rows if row["model"] == model]
-        axes.plot(*zip(*points, strict=True), color=colour, label=model, marker=marker, markersize=3)
+        axes.plot(*zip(*points, strict=True), color=colour, label=label, marker=marker, markersize=3)
     if x != "recall":
         top = 1.0 if x != "predicted" else max(max(float(r[x]), float(r[y])) for r in rows)
         axes.plot([0, top], [0, top], color=INK, linewidth=0.6, linestyle=":")
