@@ -59,7 +59,7 @@ GATE_REPORT = Path("reports/gate.json")
 GATE_MARKDOWN = Path("reports/gate.md")
 GATE_HTML = Path("reports/gate.html")
 REGISTRATION = Path("reports/registration.json")
-"""register: the receipt of the last registration: `{digest, inputs, uri, run_id, version}`."""
+"""register: the receipt of the last registration: `{package, gate, uri, run_id, version}`."""
 
 
 def part(name: str) -> Path:
@@ -110,7 +110,12 @@ def _swap(new: Path, path: Path, old: Path) -> None:
     new.chmod(0o755 if new.is_dir() else 0o644)
     if path.is_dir():
         path.rename(old)
-    new.replace(path)
+    try:
+        new.replace(path)
+    except BaseException:
+        if old.exists():
+            old.rename(path)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -195,4 +200,4 @@ def sha256(path: Path) -> str:
 
 def package_digest(package: Path) -> str:
     """Return the digest that names a package: the SHA-256 of its manifest, which holds those of all its files."""
-    return "sha256:" + sha256(package / MANIFEST)
+    return "sha256:" + sha256(require(package / MANIFEST, "package"))

@@ -4,6 +4,7 @@ On the shared floor, for evaluation measures and the gate compares, and both mus
 Each metric is computed from weights, so that a resample is a row of counts over rows sorted only once.
 """
 
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,10 @@ class Estimate:
     value: float
     low: float
     high: float
+
+    def as_json(self) -> dict[str, float | None]:
+        """Return the three numbers, None where there is none, for JSON knows no NaN."""
+        return {name: None if math.isnan(number) else number for name, number in vars(self).items()}
 
 
 class Scored:
@@ -123,7 +128,7 @@ def compare(candidate: Scored, rival: Scored, *, count: int, confidence: float, 
     place = np.argsort(candidate.order)[rival.order]
 
     def difference(weights: Array) -> dict[str, Array]:
-        ours, theirs = candidate.measure(weights), rival.measure(weights[:, place])
+        ours, theirs = candidate.measure(weights), rival.measure(np.take(weights, place, axis=1))
         return {name: ours[name] - theirs[name] for name in ours}
 
     drawn = _bootstrap(difference, candidate.rows, count, seed)

@@ -64,7 +64,7 @@ def columns_of(table: "pl.DataFrame", inputs: Mapping[str, str]) -> dict[str, ND
     """Return the columns that a graph takes, missing values as it expects them.
 
     Raises:
-        MeritError: the table lacks one.
+        MeritError: the table lacks one, or has it in another type than the graph takes.
     """
     import polars as pl
 
@@ -74,6 +74,8 @@ def columns_of(table: "pl.DataFrame", inputs: Mapping[str, str]) -> dict[str, ND
     made: dict[str, NDArray[Any]] = {}
     for name, kind in inputs.items():
         values = table[name]
+        if (values.dtype == pl.String) != (kind == "string") or values.dtype.is_temporal():
+            raise MeritError(f"the column '{name}' is {values.dtype}, but the model takes a {kind}")
         if kind == "string":
             made[name] = np.array(values.fill_null("").to_list(), dtype=object)
         else:
@@ -119,7 +121,7 @@ def verified(folder: Path) -> dict[str, Any]:
         MeritError: with all that differs.
     """
     manifest: dict[str, Any] = artifacts.read_json(folder / artifacts.MANIFEST, "package")
-    listed = manifest.get("files")
+    listed = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(listed, dict):
         raise MeritError(
             f"{folder}/{artifacts.MANIFEST}: has no list of files; make the package again with 'merit run'"

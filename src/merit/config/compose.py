@@ -10,8 +10,12 @@ from pydantic import ValidationError
 
 from merit import artifacts
 from merit.config import problems, targets
+from merit.config.problems import Fault
 from merit.config.schema import Lock
 from merit.errors import ConfigError, MeritError
+
+UNREAD = f"sha256:{'0' * 64}"
+"""Stands for the fingerprint while faults keep the files from being read; no lock is ever written with it."""
 
 
 @dataclass(frozen=True)
@@ -31,22 +35,21 @@ def compose(overrides: Sequence[str] = (), conf: Path = artifacts.CONF) -> Lock:
     """
     composed = _compose(overrides, conf)
     found = targets.faults(composed.values)
+    values, unread = _with_fingerprint(composed.values, trusted=not found)
     try:
-        lock = Lock.model_validate(_with_fingerprint(composed.values, trusted=not found))
+        lock = Lock.model_validate(values)
     except ValidationError as error:
         found += problems.from_validation(error)
-    if found:
-        raise ConfigError([problems.located(fault, conf, composed.choices) for fault in found])
+    if found + unread:
+        places = problems.Places(conf, composed.choices, overrides)
+        raise ConfigError([places.located(fault) for fault in found + unread])
     return lock
 
 
 def _compose(overrides: Sequence[str], conf: Path) -> Composed:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
-    from hydra.errors import HydraException
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
 
     if not (conf / "config.yaml").is_file():
         raise MeritError(f"{conf}/config.yaml: not found; run merit in the folder that holds conf/")
@@ -57,17 +60,23 @@ def _compose(overrides: Sequence[str], conf: Path) -> Composed:
         OmegaConf.set_struct(config, False)
         del config["hydra"]
         values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+    except Exception as error:  # Hydra raises many unrelated types for what a person wrote
         raise ConfigError([problems.from_hydra(error)]) from error
     return Composed(values, choices)  # type: ignore[arg-type]  # the root of conf/config.yaml is a mapping
 
 
-def _with_fingerprint(values: dict[str, Any], *, trusted: bool) -> dict[str, Any]:
+def _with_fingerprint(values: dict[str, Any], *, trusted: bool) -> tuple[dict[str, Any], list[Fault]]:
     """Add the hash of the files that the source reads: the lock then says which data it was made for."""
     data = values.get("data")
-    if not trusted or not isinstance(data, dict) or not isinstance(data.get("source"), dict):
-        return values
-    return {**values, "data": {**data, "fingerprint": fingerprint(data["source"])}}
+    if not isinstance(data, dict) or not isinstance(data.get("source"), dict):
+        return values, []
+    made, faults = UNREAD, []
+    if trusted:
+        try:
+            made = fingerprint(data["source"])
+        except MeritError as error:
+            faults = [Fault(("data", "source"), str(error).removeprefix("data.source: "))]
+    return {**values, "data": {**data, "fingerprint": made}}, faults
 
 
 def fingerprint(source: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ HEADER = "# Generated from conf/ by 'merit compose'. Don't edit: change conf/, t
 
 def render(lock: Lock) -> str:
     """Return the text of params.yaml: the schema's order, every value resolved."""
-    values = lock.model_dump(mode="json", by_alias=True, exclude_none=True)
+    values = lock.model_dump(mode="json", by_alias=True)
     body = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
     return HEADER + body
 
@@ -51,7 +51,11 @@ def read() -> Lock:
     """
     if not artifacts.LOCK.is_file():
         raise MeritError(f"{artifacts.LOCK}: not found; 'merit compose' writes it")
-    return parse(artifacts.LOCK.read_text(encoding="utf-8"), str(artifacts.LOCK))
+    try:
+        text = artifacts.LOCK.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{artifacts.LOCK}: not UTF-8; 'merit compose' writes it anew"]) from error
+    return parse(text, str(artifacts.LOCK))
 
 
 def parse(text: str, name: str) -> Lock:

@@ -1,7 +1,8 @@
 """Faults of configuration as people read them: where, what was found, what is allowed, what was meant."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -54,10 +55,9 @@ def _allowed_beside(key: tuple[str, ...]) -> list[str]:
     """Return the keys that the schema knows beside `key`, by walking down from the lock."""
     model: type[BaseModel] = Lock
     for part in key[:-1]:
+        # A name that the schema leaves free, such as a column's, leads no deeper.
         field = model.model_fields.get(part)
-        inner = [] if field is None else _models_in(field.annotation)
-        if inner:
-            model = inner[0]
+        model = next(iter(_models_in(field.annotation)), model) if field else model
     return [field.alias or name for name, field in model.model_fields.items() if name != "fingerprint"]
 
 
@@ -69,23 +69,66 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 def from_hydra(error: Exception) -> str:
     """Return Hydra's or OmegaConf's complaint as one line."""
+    if unknown := re.search(r"Could not override '([^']+)'", str(error)):
+        fault = unknown_key(tuple(unknown[1].split(".")), _allowed_beside(tuple(unknown[1].split("."))))
+        return f"command line: {unknown[1]}: {fault.text}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     kept = [
         line for line in lines if not line.startswith(("full_key:", "object_type=", "Config search path", "provider="))
     ]
-    return "conf: " + " ".join(kept)
+    message = "conf: " + " ".join(kept)
+    if "group override must be" in message:
+        return f"{message}; give each group the name of one of its files, such as model=linear"
+    return message
 
 
-def located(fault: Fault, conf: Path, choices: Mapping[str, str]) -> str:
-    """Return the fault as a line that begins with the file and line where its key stands, if it stands in one."""
-    name = ".".join(fault.key)
-    group = fault.key[0] if fault.key else ""
-    chosen = [(conf / group / f"{choices[group]}.yaml", fault.key[1:])] if group in choices else []
-    for file, path in [*chosen, (conf / "config.yaml", fault.key)]:
-        line = _line_of(file, path)
-        if line:
-            return f"{file}:{line}: {name}: {fault.text}"
-    return f"{chosen[0][0] if chosen else conf / 'config.yaml'}: {name}: {fault.text}" if name else fault.text
+@dataclass(frozen=True)
+class Places:
+    """Where keys stand: on the command line, or in a file of conf/.
+
+    Attributes:
+        conf: the folder.
+        choices: the file chosen in each group.
+        overrides: what the command line sets.
+    """
+
+    conf: Path
+    choices: Mapping[str, str]
+    overrides: Sequence[str]
+
+    def located(self, fault: Fault) -> str:
+        """Return the fault as a line that begins with where its key stands."""
+        name = ".".join(fault.key)
+        if not name:
+            return fault.text
+        if self._is_overridden(name):
+            return f"command line: {name}: {fault.text}"
+        candidates = [*self._chosen(fault.key), (self.conf / "config.yaml", fault.key)]
+        for file, path in candidates:
+            if line := _line_of(file, path):
+                return f"{file}:{line}: {name}: {fault.text}"
+        return f"{candidates[0][0]}: {name}: {fault.text}"
+
+    def _is_overridden(self, name: str) -> bool:
+        keys = [override.lstrip("+~").partition("=")[0] for override in self.overrides]
+        return any(key not in self.choices and f"{name}.".startswith(f"{key}.") for key in keys)
+
+    def _chosen(self, key: tuple[str, ...]) -> list[tuple[Path, tuple[str, ...]]]:
+        """Return the files that may set a key of a group: the chosen one, then those it builds on."""
+        group = key[0]
+        if group not in self.choices:
+            return []
+        files = [self.conf / group / f"{self.choices[group]}.yaml"]
+        for file in files:
+            built_on = _defaults_of(file)
+            files += [found for name in built_on if (found := file.with_name(f"{name}.yaml")) not in files]
+        return [(file, key[1:]) for file in files]
+
+
+def _defaults_of(file: Path) -> list[str]:
+    content = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+    listed = content.get("defaults", []) if isinstance(content, dict) else []
+    return [name for name in listed if isinstance(name, str) and name != "_self_"]
 
 
 def _line_of(file: Path, path: tuple[str, ...]) -> int | None:

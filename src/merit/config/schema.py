@@ -3,7 +3,14 @@
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -15,6 +22,11 @@ class Section(BaseModel):
     """A part of the lock: frozen, and closed to keys that it doesn't name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_set(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out keys that have no value; a component keeps its nulls, which are arguments."""
+        return {name: value for name, value in write(self).items() if value is not None}
 
 
 class Component(BaseModel):
@@ -50,6 +62,9 @@ class Target(Section):
     sql: str
 
 
+_ALLOWED: dict[str, type] = {"string": str, "integer": int}
+
+
 class Column(Section):
     """One raw column: its contract, and what the model makes of it.
 
@@ -76,6 +91,10 @@ class Column(Section):
             raise ValueError(f"a {self.type} can't be a category feature; make it 'number', or change its type")
         if (self.min is not None or self.max is not None) and self.type not in {"integer", "number"}:
             raise ValueError(f"min and max are for integers and numbers, not for a {self.type}")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}")
+        if self.allowed is not None and not all(isinstance(v, _ALLOWED.get(self.type, ())) for v in self.allowed):
+            raise ValueError(f"allowed values are for strings and integers, and of that type; found {self.allowed}")
         return self
 
 
@@ -84,6 +103,12 @@ class Rows(Section):
 
     min: Positive
     max: Positive
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Rows":
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}")
+        return self
 
 
 class Contract(Section):
@@ -132,6 +157,9 @@ class Data(Section):
             raise ValueError(f"time names '{self.time}', whose type is not datetime")
         if self.target.name in self.columns:
             raise ValueError(f"the target '{self.target.name}' can't be a column too")
+        for name in self.columns:
+            if name.startswith("/") or name == "probability":
+                raise ValueError(f"a column can't be named '{name}': the model's graph uses that name; rename it")
         if not any(column.feature != "none" for column in self.columns.values()):
             raise ValueError("no column is a feature; set 'feature: category' or 'feature: number' on some")
         return self

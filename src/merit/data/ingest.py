@@ -43,7 +43,7 @@ def _read(data: Data) -> pl.DataFrame:
         )
     try:
         table: pl.DataFrame = targets.build(source).read()
-    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
+    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise MeritError(f"data.source: {data.source.target} can't read its file: {reason}") from error
     return table
@@ -59,20 +59,18 @@ def _kept(table: pl.DataFrame, data: Data) -> pl.DataFrame:
         )
     day = pl.col(data.time).cast(pl.Datetime("us")).dt.date()
     table = table.filter(day.is_between(data.window.start, data.window.end))
-    return table if data.filter is None else table.filter(_expression(data.filter, "data.filter", table))
+    return table if data.filter is None else table.filter(_truth(table, data.filter, "data.filter"))
 
 
 def _targeted(table: pl.DataFrame, data: Data) -> pl.DataFrame:
-    """Add the target: 1.0 where its expression holds, 0.0 where it doesn't."""
-    made = table.select(_expression(data.target.sql, "data.target.sql", table).alias(data.target.name)).to_series()
-    if made.dtype != pl.Boolean:
-        raise MeritError(f"data.target.sql: '{data.target.sql}' gives {made.dtype}; it must be true or false")
+    """Add the target: 1.0 where its condition holds, 0.0 where it doesn't."""
+    made = _truth(table, data.target.sql, "data.target.sql")
     if made.null_count():
         raise MeritError(
             f"data.target.sql: '{data.target.sql}' is unknown for {made.null_count()} rows; "
             "drop them by data.filter (IS NOT NULL)"
         )
-    return table.with_columns(made.cast(pl.Float64))
+    return table.with_columns(made.cast(pl.Float64).alias(data.target.name))
 
 
 def _typed(table: pl.DataFrame, data: Data) -> pl.DataFrame:
@@ -87,26 +85,40 @@ def _typed(table: pl.DataFrame, data: Data) -> pl.DataFrame:
 
 
 def _cast(table: pl.DataFrame, name: str, column: Column) -> pl.Series:
+    """Return a column in its declared type; a cast that would change a value is refused."""
+    found = table[name]
     try:
-        made = table[name].cast(TYPES[column.type])
+        made = found.cast(TYPES[column.type])
     except pl.exceptions.PolarsError as error:
-        raise MeritError(
-            f"data.columns.{name}: found {table.schema[name]} values that are not of type {column.type}; "
-            f"change the type or the data ({' '.join(str(error).split())[:160]})"
-        ) from error
-    return made.fill_nan(None) if made.dtype == pl.Float64 else made
+        reason = " ".join(str(error).split())[:160]
+        raise _mistyped(name, column, f"found {found.dtype} values that are not of that type ({reason})") from error
+    if found.dtype.is_float() and column.type in {"integer", "boolean"}:
+        changed = found.filter(made.cast(found.dtype) != found)
+        if len(changed):
+            raise _mistyped(name, column, f"found {len(changed)} other values, such as {changed[0]}")
+    if made.dtype != pl.Float64:
+        return made
+    made = made.fill_nan(None)
+    if infinite := made.is_infinite().sum():
+        raise _mistyped(name, column, f"found {infinite} infinite values")
+    return made
 
 
-def _expression(sql: str, key: str, table: pl.DataFrame) -> pl.Expr:
+def _mistyped(name: str, column: Column, found: str) -> MeritError:
+    return MeritError(f"data.columns.{name}: declared {column.type}, but {found}; change the type or the data")
+
+
+def _truth(table: pl.DataFrame, sql: str, key: str) -> pl.Series:
+    """Return what a SQL condition says of each row: true, false, or unknown."""
     try:
-        expression = pl.sql_expr(sql)
-        table.head(0).select(expression)
+        made = table.select(pl.sql_expr(sql).alias(key)).to_series()
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]
-        raise MeritError(
-            f"{key}: '{sql}' is not valid: {reason}; columns: {', '.join(sorted(table.columns))}"
-        ) from error
-    return expression
+        columns = ", ".join(sorted(table.columns))
+        raise MeritError(f"{key}: '{sql}' is not valid: {reason}; columns: {columns}") from error
+    if made.dtype != pl.Boolean:
+        raise MeritError(f"{key}: '{sql}' gives {made.dtype}; it must be true or false")
+    return made
 
 
 def _no_column(name: str, key: str, table: pl.DataFrame) -> MeritError:

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from merit.errors import MeritError
+
 Arrays = dict[str, NDArray[Any]]
 
 MAX_CODES = 255
@@ -21,7 +23,18 @@ def probabilities(parts: dict[str, Arrays], arguments: dict[str, float | int], s
         parts: the arrays `codes`, `numbers` and `target` of train, validation and test.
         arguments: of HistGradientBoostingClassifier.
         seed: of its random draws.
+
+    Raises:
+        MeritError: it refuses its arguments.
     """
+    try:
+        return _fitted(parts, arguments, seed)
+    except (TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise MeritError(f"evaluate.baseline: gradient boosting refuses its arguments or its rows: {reason}") from error
+
+
+def _fitted(parts: dict[str, Arrays], arguments: dict[str, float | int], seed: int) -> NDArray[np.float64]:
     categories = parts["train"]["codes"].max(axis=0, initial=0) <= MAX_CODES
     model = HistGradientBoostingClassifier(
         categorical_features=[*categories, *[False] * parts["train"]["numbers"].shape[1]],

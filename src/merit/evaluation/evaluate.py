@@ -1,7 +1,6 @@
 """evaluate: what the model is worth on test rows, beside a baseline, with intervals, overall and on slices."""
 
 import csv
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from merit import artifacts, network
 from merit.config.schema import Lock
 from merit.evaluation import baseline
-from merit.metrics import Estimate, Scored, estimate
+from merit.metrics import Scored, estimate
 
 CURVE_POINTS = 200
 
@@ -49,11 +48,7 @@ def _report(lock: Lock, rows: pl.DataFrame, scores: pl.DataFrame) -> dict[str, A
 def _estimates(lock: Lock, scores: pl.DataFrame, model: str, count: int) -> dict[str, dict[str, float | None]]:
     scored = Scored(scores["target"].to_numpy(), scores[model].to_numpy())
     found = estimate(scored, count=count, confidence=lock.evaluate.confidence, seed=lock.seed)
-    return {name: _json(each) for name, each in found.items()}
-
-
-def _json(each: Estimate) -> dict[str, float | None]:
-    return {name: None if np.isnan(value) else value for name, value in asdict(each).items()}
+    return {name: each.as_json() for name, each in found.items()}
 
 
 def _slices(lock: Lock, rows: pl.DataFrame, scores: pl.DataFrame, column: str) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from merit.gate.champion import Champion
 from merit.gate.checks import Evidence
 from merit.gate.verdict import Verdict, overall
 from merit.metrics import Scored, estimate
-from merit.scoring import Package, columns_of
+from merit.scoring import Package, columns_of, verified
 
 
 def gate(lock: Lock, against: str | None = None) -> dict[str, Any]:
@@ -31,6 +31,7 @@ def gate(lock: Lock, against: str | None = None) -> dict[str, Any]:
     Raises:
         MeritError: something needed to judge is missing or was changed; without it there is no verdict.
     """
+    verified(artifacts.PACKAGE)
     _check_is_current(lock)
     champion = champions.find(against)
     evidence = _gather(lock, champion)
@@ -53,7 +54,7 @@ def gate(lock: Lock, against: str | None = None) -> dict[str, Any]:
             {**asdict(check), "advice": "" if check.verdict == Verdict.PASS else check.advice} for check in found
         ],
         "metrics": {
-            "candidate": {n: asdict(e) for n, e in evidence.metrics.items()},
+            "candidate": {n: e.as_json() for n, e in evidence.metrics.items()},
             "baseline": _measured()["baseline"],
         },
         "slices": _measured()["slices"],
@@ -93,7 +94,7 @@ def _check_is_current(lock: Lock) -> None:
     packaged = yaml.safe_load(
         artifacts.require(artifacts.PACKAGE / artifacts.PACKAGED_LOCK, "package").read_text(encoding="utf-8")
     )
-    now = lock.model_dump(mode="json", by_alias=True, exclude_none=True, include=set(packaged))
+    now = lock.model_dump(mode="json", by_alias=True, include=set(packaged))
     differing = [name for name in packaged if packaged[name] != now.get(name)]
     if differing:
         raise MeritError(

@@ -18,6 +18,8 @@ SUMMARY = {
     "fail": "may not merge: a check failed",
     "inconclusive": "may not merge: a check could not decide",
 }
+MOST_SLICES = 200
+"""Lines of slices in the Markdown, all columns together: a comment on GitHub holds 65,536 characters."""
 # Colours of the plots; the page's style sheet gives each its light and its dark value.
 INK, CANDIDATE, BASELINE = "#010203", "#010204", "#010205"
 VARIABLES = {INK: "var(--ink)", CANDIDATE: "var(--candidate)", BASELINE: "var(--baseline)"}
@@ -60,6 +62,7 @@ def _view(report: dict[str, Any]) -> dict[str, Any]:
         "summary": SUMMARY[report["verdict"]],
         "better": {name: "higher" if up else "lower" for name, up in HIGHER_IS_BETTER.items()},
         "slices": {column: list(group) for column, group in groupby(measured, key=lambda s: s["column"])},
+        "most": MOST_SLICES // max(1, len({s["column"] for s in measured})),
         "small": sum(1 for s in report["slices"] if not s["metrics"]),
     }
 

@@ -59,7 +59,7 @@ def _parity(lock: Lock, path: Path, rows: pl.DataFrame, expected: "np.ndarray[An
 
 
 def _sections(lock: Lock) -> str:
-    values = lock.model_dump(mode="json", by_alias=True, exclude_none=True, include=set(SECTIONS))
+    values = lock.model_dump(mode="json", by_alias=True, include=set(SECTIONS))
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 

@@ -85,10 +85,15 @@ class Rows:
             if self._kinds[column["name"]] == "string":
                 made[column["name"]] = np.array(["" if value is None else value for value in values], dtype=object)
             else:
-                made[column["name"]] = np.array(
-                    [math.nan if value is None else value for value in values], dtype=np.float64
-                )
+                made[column["name"]] = _numbers(column["name"], values)
         return made
+
+
+def _numbers(name: str, values: list[Any]) -> NDArray[np.float64]:
+    try:
+        return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+    except OverflowError as error:
+        raise BadRows(f"column '{name}': a number is too large; send one that fits 64 bits") from error
 
 
 def _field(place: int, column: Mapping[str, Any]) -> Any:

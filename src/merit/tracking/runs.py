@@ -122,7 +122,7 @@ def _create(client: MlflowClient, lock: Lock) -> str:
     }
     run = client.create_run(store.experiment(client, lock.tracking), tags=tags)
     run_id = str(run.info.run_id)
-    values = lock.model_dump(mode="json", by_alias=True, exclude_none=True, include=SECTIONS)
+    values = lock.model_dump(mode="json", by_alias=True, include=SECTIONS)
     params = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in _flat(values).items()]
     for start in range(0, len(params), 100):
         client.log_batch(run_id, params=params[start : start + 100])

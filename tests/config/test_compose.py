@@ -1,0 +1,246 @@
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from merit.config.compose import compose
+from merit.errors import ConfigError, MeritError
+
+
+def _problems(*overrides: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        compose(overrides)
+    assert caught.value.exit_code == 2
+    assert str(caught.value) == "\n".join(caught.value.problems)
+    assert all("\n" not in problem for problem in caught.value.problems)
+    return caught.value.problems
+
+
+def _replace(file: Path, old: str, new: str) -> int:
+    """Replace a text in a file; return the line on which it stands."""
+    text = file.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new), encoding="utf-8")
+    return text[: text.index(old)].count("\n") + 1
+
+
+@pytest.fixture(autouse=True)
+def _in_the_real_conf(conf: Path) -> Iterator[None]:
+    yield
+
+
+def test_the_defaults_compose() -> None:
+    lock = compose()
+    assert lock.name == "flights"
+    assert lock.model.target == "merit.training.networks.EmbeddingMLP"
+    assert lock.optimizer.target == "torch.optim.AdamW"
+    assert lock.tracking.experiment == "flights"
+
+
+def test_composing_twice_gives_the_same() -> None:
+    assert compose() == compose()
+
+
+def test_every_choice_in_conf_composes(conf: Path) -> None:
+    choices = [f"{file.parent.name}={file.stem}" for file in conf.glob("*/*.yaml")]
+    assert "model=linear" in choices
+    assert "trainer=gpu" in choices
+    for choice in choices:
+        group, _, name = choice.partition("=")
+        assert getattr(compose([choice]), group) is not None, name
+
+
+def test_a_choice_of_another_file_changes_its_section_alone() -> None:
+    usual, other = compose(), compose(["model=linear"])
+    assert other.model.target == "merit.training.networks.Linear"
+    assert other.model_copy(update={"model": usual.model}) == usual
+
+
+def test_a_choice_that_builds_on_another_keeps_the_rest_of_it() -> None:
+    smoke = compose(["trainer=smoke"]).trainer
+    assert (smoke.max_epochs, smoke.batch_size) == (1, 4096)
+    assert smoke.monitor == compose().trainer.monitor
+
+
+def test_a_value_can_be_overridden() -> None:
+    assert compose(["trainer.max_epochs=3", "seed=9"]).trainer.max_epochs == 3
+
+
+def test_an_unknown_choice_is_refused_with_those_there_are() -> None:
+    (problem,) = _problems("model=transformer")
+    assert "Could not find 'model/transformer'" in problem
+    assert "embedding_mlp linear mlp" in problem
+
+
+def test_an_unknown_group_is_refused() -> None:
+    (problem,) = _problems("modle=linear")
+    assert "modle" in problem
+
+
+def test_a_misspelt_key_is_named_with_its_file_and_line(conf: Path) -> None:
+    line = _replace(conf / "trainer" / "cpu.yaml", "patience: 3", "patienc: 3")
+    problems = _problems()
+    assert len(problems) == 2
+    assert f"conf/trainer/cpu.yaml:{line}: trainer.patienc: unknown key; did you mean 'patience'? allowed: " in str(
+        problems
+    )
+    assert "conf/trainer/cpu.yaml:1: trainer.patience: missing; add it" not in problems[0]
+    assert any("trainer.patience: missing; add it" in problem for problem in problems)
+
+
+def test_a_misspelt_key_inside_a_column_is_named_with_its_line(conf: Path) -> None:
+    line = _replace(
+        conf / "data" / "flights.yaml", "carrier: {type: string, feature:", "carrier: {type: string, featur:"
+    )
+    (problem,) = _problems()
+    assert problem.startswith(f"conf/data/flights.yaml:{line}: data.columns.carrier.featur: unknown key; did you mean")
+    assert "'feature'" in problem
+
+
+def test_an_unknown_section_is_named_with_what_is_allowed(conf: Path) -> None:
+    line = _replace(conf / "config.yaml", "seed: 7", "seed: 7\nsede: 8") + 1
+    (problem,) = _problems()
+    assert problem.startswith(
+        f"conf/config.yaml:{line}: sede: unknown key; did you mean 'seed'? allowed: data, evaluate"
+    )
+
+
+def test_a_misspelt_key_in_a_file_that_another_builds_on_is_named_where_it_stands(conf: Path) -> None:
+    line = _replace(conf / "trainer" / "cpu.yaml", "patience: 3", "patience: 3\npatienc: 3") + 1
+    (problem,) = _problems("trainer=smoke")
+    assert problem.startswith(f"conf/trainer/cpu.yaml:{line}: trainer.patienc: unknown key")
+
+
+def test_a_misspelt_key_on_the_command_line_is_refused_with_what_was_meant() -> None:
+    (problem,) = _problems("trainer.max_epoch=3")
+    assert "trainer.max_epoch" in problem
+    assert "did you mean" in problem
+    assert "max_epochs" in problem.replace("trainer.max_epoch=3", "")
+
+
+def test_a_key_added_with_a_plus_is_refused_like_one_in_a_file() -> None:
+    (problem,) = _problems("+trainer.max_epoch=3")
+    assert "trainer.max_epoch: unknown key; did you mean 'max_epochs'? allowed: accelerator, batch_size" in problem
+    assert problem.startswith("command line: ")
+
+
+def test_a_value_of_another_type_is_told_with_what_was_found(conf: Path) -> None:
+    line = _replace(conf / "trainer" / "cpu.yaml", "patience: 3", "patience: many")
+    assert _problems() == [
+        f"conf/trainer/cpu.yaml:{line}: trainer.patience: found 'many': input should be a valid integer"
+    ]
+
+
+def test_a_value_out_of_range_is_told_with_what_is_allowed() -> None:
+    (problem,) = _problems("trainer.patience=0")
+    assert "trainer.patience: found 0: input should be greater than 0" in problem
+
+
+def test_a_choice_that_is_none_of_the_allowed_is_told_with_them() -> None:
+    (problem,) = _problems("trainer.monitor=accuracy")
+    assert "trainer.monitor: found 'accuracy': input should be 'log_loss' or 'roc_auc'" in problem
+
+
+def test_a_key_that_was_taken_away_is_told_as_missing() -> None:
+    (problem,) = _problems("~trainer.max_epochs")
+    assert problem.startswith("command line: ")
+    assert "trainer.max_epochs: missing; add it" in problem
+
+
+def test_a_rule_over_several_keys_is_told_at_the_section(conf: Path) -> None:
+    line = _replace(conf / "data" / "flights.yaml", "split: #", "split:  #")
+    (problem,) = _problems("data.split.train_until=2013-10-30")
+    assert problem.startswith(
+        f"conf/data/flights.yaml:{line}: data.split: train_until, validation_until and test_until"
+    )
+
+
+def test_several_problems_in_several_files_are_told_at_once(conf: Path) -> None:
+    _replace(conf / "trainer" / "cpu.yaml", "patience: 3", "patience: many")
+    _replace(conf / "serve" / "default.yaml", "port: 3000", "port: 70000")
+    _replace(conf / "data" / "flights.yaml", "origin: {type: string", "origin: {type: strng")
+    _replace(conf / "model" / "embedding_mlp.yaml", "\ndropout:", "\ndropuot:")
+    problems = _problems()
+    keys = ["trainer.patience", "serve.port", "data.columns.origin.type", "model.dropuot", "model.dropout"]
+    assert [key for key in keys if any(f" {key}: " in problem for problem in problems)] == keys
+    assert len(problems) == len(keys), problems
+
+
+def test_a_fault_of_a_target_does_not_ask_for_what_compose_fills_in_itself() -> None:
+    problems = _problems("+optimizer.lrr=1")
+    assert not [problem for problem in problems if "fingerprint" in problem]
+
+
+def test_a_source_file_that_is_not_there_hides_no_other_problem(conf: Path) -> None:
+    _replace(
+        conf / "data" / "flights.yaml",
+        "_target_: merit.data.flights.Flights",
+        "_target_: merit.data.sources.Csv\n  path: nowhere.csv",
+    )
+    with pytest.raises(MeritError) as caught:
+        compose(["trainer.patience=0"])
+    assert "trainer.patience" in str(caught.value)
+    assert "nowhere.csv" in str(caught.value)
+
+
+def test_a_value_left_open_is_refused() -> None:
+    (problem,) = _problems("name=???")
+    assert problem == "conf: Missing mandatory value: name"
+
+
+def test_an_interpolation_of_nothing_is_refused() -> None:
+    (problem,) = _problems("seed=${nowhere}")
+    assert "'nowhere' not found" in problem
+
+
+def test_an_override_that_can_not_be_parsed_is_refused() -> None:
+    (problem,) = _problems("trainer.max_epochs=[1")
+    assert problem.startswith("conf: ")
+    assert "[1" in problem
+
+
+def test_a_file_that_is_no_yaml_is_named_with_its_line(conf: Path) -> None:
+    line = _replace(conf / "trainer" / "cpu.yaml", "patience: 3", "patience: [3")
+    (problem,) = _problems()
+    assert "trainer/cpu.yaml" in problem
+    assert f"line {line}" in problem
+
+
+def test_a_key_given_twice_is_refused(conf: Path) -> None:
+    _replace(conf / "trainer" / "cpu.yaml", "patience: 3", "patience: 3\npatience: 4")
+    (problem,) = _problems()
+    assert "duplicate key patience" in problem
+
+
+def test_a_file_that_is_not_utf_8_is_refused_and_named(conf: Path) -> None:
+    file = conf / "trainer" / "cpu.yaml"
+    file.write_bytes(file.read_bytes() + b"# \xff\n")
+    with pytest.raises(MeritError, match="conf"):
+        compose()
+
+
+def test_a_group_set_to_nothing_is_refused() -> None:
+    with pytest.raises(MeritError, match="give each group the name of one of its files"):
+        compose(["trainer=null"])
+
+
+def test_an_argument_set_to_nothing_is_still_in_the_lock_or_refused(conf: Path) -> None:
+    from merit.config import lock as locks
+
+    composed = compose(["model.dropout=null"])
+    assert locks.parse(locks.render(composed), "params.yaml") == composed
+
+
+def test_a_folder_without_conf_is_told_where_to_run(conf: Path) -> None:
+    shutil.rmtree(conf)
+    with pytest.raises(MeritError) as caught:
+        compose()
+    assert caught.value.exit_code == 2
+    assert str(caught.value) == "conf/config.yaml: not found; run merit in the folder that holds conf/"
+
+
+def test_composing_writes_nothing(workdir: Path) -> None:
+    before = sorted(workdir.rglob("*"))
+    compose()
+    assert sorted(workdir.rglob("*")) == before

@@ -1,0 +1,129 @@
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from merit.config import lock as locks
+from merit.config.compose import compose
+from merit.config.schema import Lock
+from merit.errors import ConfigError, MeritError
+
+words = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
+leaves = st.one_of(words, st.integers(-(2**53), 2**53), st.floats(allow_nan=False, allow_infinity=False), st.booleans())
+
+
+def test_the_lock_begins_by_saying_that_it_is_generated(lock: Lock) -> None:
+    text = locks.render(lock)
+    assert text.startswith("# Generated from conf/ by 'merit compose'. Don't edit: change conf/, then compose again.\n")
+    assert text.splitlines()[1] == "name: tiny"
+
+
+def test_rendering_is_stable(lock: Lock, make_lock: Callable[..., Lock]) -> None:
+    assert locks.render(lock) == locks.render(make_lock()) == locks.render(locks.parse(locks.render(lock), "x"))
+
+
+def test_the_sections_stand_in_the_order_of_the_schema(make_lock: Callable[..., Lock], values: dict[str, Any]) -> None:
+    turned = Lock.model_validate(dict(reversed(values.items())))
+    assert list(yaml.safe_load(locks.render(turned))) == list(Lock.model_fields)
+
+
+def test_the_real_lock_comes_back_as_it_was_written(conf: Path) -> None:
+    lock = compose()
+    assert locks.write(lock)
+    assert locks.read() == lock
+
+
+@given(arguments=st.dictionaries(words.filter(lambda w: w != "_target_"), leaves, max_size=5), sql=words)
+def test_whatever_is_in_the_lock_comes_back(arguments: dict[str, Any], sql: str) -> None:
+    lock = _TEMPLATE.model_copy(
+        update={
+            "model": _TEMPLATE.model.model_validate({"_target_": "merit.training.networks.Linear", **arguments}),
+            "data": _TEMPLATE.data.model_copy(update={"target": _TEMPLATE.data.target.model_copy(update={"sql": sql})}),
+        }
+    )
+    assert locks.parse(locks.render(lock), "params.yaml") == lock
+
+
+def test_writing_the_same_lock_again_writes_nothing(workdir: Path, lock: Lock) -> None:
+    assert locks.write(lock) is True
+    before = Path("params.yaml").stat().st_mtime_ns
+    assert locks.write(lock) is False
+    assert Path("params.yaml").stat().st_mtime_ns == before
+
+
+def test_a_lock_has_no_difference_from_itself(workdir: Path, lock: Lock) -> None:
+    locks.write(lock)
+    assert locks.difference(lock) == ""
+
+
+def test_a_difference_shows_what_was_found_and_what_conf_says(workdir: Path, make_lock: Callable[..., Lock]) -> None:
+    locks.write(make_lock())
+    lines = locks.difference(make_lock(lambda v: v.update(seed=8))).splitlines()
+    assert lines[:2] == ["--- params.yaml (found)", "+++ conf/ (composed)"]
+    assert [line for line in lines[2:] if line[0] in "+-"] == ["-seed: 7", "+seed: 8"]
+
+
+def test_without_a_lock_everything_differs(workdir: Path, lock: Lock) -> None:
+    added = [line for line in locks.difference(lock).splitlines() if line.startswith("+")]
+    assert len(added) == len(locks.render(lock).splitlines()) + 1
+
+
+def test_a_missing_lock_is_told_with_the_command_that_writes_it(workdir: Path) -> None:
+    with pytest.raises(MeritError) as caught:
+        locks.read()
+    assert caught.value.exit_code == 2
+    assert str(caught.value) == "params.yaml: not found; 'merit compose' writes it"
+
+
+def test_a_lock_edited_by_hand_into_something_wrong_is_refused_with_every_fault(workdir: Path, lock: Lock) -> None:
+    text = locks.render(lock).replace("patience: 1", "patience: 0").replace("port: 3000", "prt: 3000")
+    Path("params.yaml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        locks.read()
+    assert caught.value.problems == [
+        "params.yaml: trainer.patience: found 0: input should be greater than 0; run 'merit compose'",
+        "params.yaml: serve.port: missing; add it; run 'merit compose'",
+        "params.yaml: serve.prt: unknown key; did you mean 'port'? "
+        "allowed: host, max_bytes, max_rows, port, timeout_seconds, workers; run 'merit compose'",
+    ]
+
+
+def test_a_lock_that_is_no_yaml_is_refused_in_one_line(workdir: Path) -> None:
+    Path("params.yaml").write_text("name: [\n")
+    with pytest.raises(ConfigError, match=r"^params\.yaml: not valid YAML: ") as caught:
+        locks.read()
+    assert len(caught.value.problems) == 1
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "5"])
+def test_a_lock_without_sections_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        locks.parse(text, "params.yaml")
+    assert caught.value.exit_code == 2
+    assert re.search(r"params\.yaml: (: )?found .*; run 'merit compose'", str(caught.value))
+
+
+def test_a_lock_that_is_not_utf_8_is_refused(workdir: Path, lock: Lock) -> None:
+    Path("params.yaml").write_bytes(locks.render(lock).encode() + b"# \xff\n")
+    with pytest.raises(MeritError, match=r"params\.yaml"):
+        locks.read()
+
+
+def test_faults_are_told_under_the_name_that_the_caller_gives() -> None:
+    with pytest.raises(ConfigError, match=r"^params\.yaml at abc1234: "):
+        locks.parse("name: x", "params.yaml at abc1234")
+
+
+def _template() -> Lock:
+    from tests import conftest
+
+    return Lock.model_validate(conftest._values())
+
+
+_TEMPLATE = _template()

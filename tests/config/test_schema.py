@@ -1,0 +1,216 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from merit.config.schema import Lock
+
+Make = Callable[..., Lock]
+
+
+def _refusal(make_lock: Make, edit: Callable[[dict[str, Any]], object]) -> list[tuple[str, str]]:
+    with pytest.raises(ValidationError) as caught:
+        make_lock(edit)
+    return [(".".join(map(str, each["loc"])), each["msg"]) for each in caught.value.errors()]
+
+
+def _put(key: str, value: Any) -> Callable[[dict[str, Any]], object]:
+    *path, last = key.split(".")
+
+    def edit(values: dict[str, Any]) -> None:
+        for part in path:
+            values = values[part]
+        values[last] = value
+
+    return edit
+
+
+def test_the_tiny_lock_is_valid(lock: Lock) -> None:
+    assert lock.model.target == "merit.training.networks.Linear"
+    assert lock.optimizer.arguments == {"lr": 0.01}
+
+
+def test_a_lock_can_not_be_changed(lock: Lock) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        lock.seed = 8  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", "Flights"),
+        ("name", "1st"),
+        ("name", "a b"),
+        ("name", ""),
+        ("name", "../x"),
+        ("seed", -1),
+        ("seed", 2**32),
+        ("seed", 1.0),
+        ("seed", True),
+        ("seed", "7"),
+        ("data.fingerprint", "sha256:0"),
+        ("data.fingerprint", "md5:" + "0" * 64),
+        ("data.time", 5),
+        ("data.window.start", "yesterday"),
+        ("data.columns.size.type", "float"),
+        ("data.columns.size.feature", "text"),
+        ("data.columns.size.missing", 1.01),
+        ("data.columns.size.missing", -0.01),
+        ("data.contract.rows.min", 0),
+        ("features.category.min_count", 0),
+        ("features.number.clip", 0.0),
+        ("features.number.clip", -1.0),
+        ("trainer.max_epochs", 0),
+        ("trainer.batch_size", 0),
+        ("trainer.patience", 0),
+        ("trainer.monitor", "accuracy"),
+        ("trainer.schedule", "linear"),
+        ("trainer.accelerator", "tpu"),
+        ("trainer.devices", 0),
+        ("trainer.precision", "8"),
+        ("trainer.threads", 0),
+        ("evaluate.resamples", 99),
+        ("evaluate.slice_resamples", 99),
+        ("evaluate.confidence", 0.0),
+        ("evaluate.confidence", 1.0),
+        ("evaluate.slice_min_rows", 0),
+        ("evaluate.baseline.max_iter", "many"),
+        ("package.parity.rows", 0),
+        ("package.parity.tolerance", 0.0),
+        ("gate.baseline.metric", "accuracy"),
+        ("gate.baseline.margin", -0.01),
+        ("gate.calibration", 0.0),
+        ("gate.parity", 0.0),
+        ("gate.size_mb", 0.0),
+        ("gate.resamples", 99),
+        ("gate.confidence", 1.0),
+        ("serve.port", 0),
+        ("serve.port", 65536),
+        ("serve.workers", 0),
+        ("serve.max_rows", 0),
+        ("serve.max_bytes", 0),
+        ("serve.timeout_seconds", 0),
+    ],
+)
+def test_a_value_out_of_range_or_of_another_type_is_refused_at_its_key(make_lock: Make, key: str, value: Any) -> None:
+    places = [place for place, _ in _refusal(make_lock, _put(key, value))]
+    assert places
+    assert all(place.startswith(key) for place in places)
+
+
+@pytest.mark.parametrize(
+    "section", ["", "data.", "trainer.", "gate.", "serve.", "data.columns.size.", "package.parity."]
+)
+def test_an_unknown_key_is_refused_in_every_section(make_lock: Make, section: str) -> None:
+    ((place, message),) = _refusal(make_lock, _put(f"{section}surprise", 1))
+    assert place == f"{section}surprise"
+    assert "Extra inputs are not permitted" in message
+
+
+def test_an_unknown_metric_is_no_floor(make_lock: Make) -> None:
+    ((place, _),) = _refusal(make_lock, _put("gate.floors.accuracy", 0.5))
+    assert place.startswith("gate.floors.accuracy")
+
+
+def test_a_window_that_ends_before_it_starts_is_refused(make_lock: Make) -> None:
+    ((place, message),) = _refusal(make_lock, _put("data.window.end", "2023-12-31"))
+    assert place == "data.window"
+    assert "the window ends on 2023-12-31, before it starts on 2024-01-01" in message
+
+
+def test_a_window_of_one_day_is_allowed(make_lock: Make) -> None:
+    window = make_lock(_put("data.window.end", "2024-01-01")).data.window
+    assert window.start == window.end
+
+
+@pytest.mark.parametrize(
+    ("key", "day"), [("train_until", "2024-03-31"), ("validation_until", "2024-12-31"), ("test_until", "2024-03-31")]
+)
+def test_parts_that_do_not_follow_one_another_are_refused(make_lock: Make, key: str, day: str) -> None:
+    ((place, message),) = _refusal(make_lock, _put(f"data.split.{key}", day))
+    assert place == "data.split"
+    assert "train_until, validation_until and test_until must follow one another" in message
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ({"type": "datetime", "feature": "number"}, "a datetime can't be a feature"),
+        ({"type": "datetime", "feature": "category"}, "a datetime can't be a feature"),
+        ({"type": "string", "feature": "number"}, "a string can't be a number feature; make it 'category'"),
+        ({"type": "number", "feature": "category"}, "a number can't be a category feature; make it 'number'"),
+        ({"type": "boolean", "feature": "category"}, "a boolean can't be a category feature; make it 'number'"),
+        ({"type": "string", "min": 1}, "min and max are for integers and numbers, not for a string"),
+        ({"type": "datetime", "max": 1}, "min and max are for integers and numbers, not for a datetime"),
+        ({"type": "boolean", "max": 1}, "min and max are for integers and numbers, not for a boolean"),
+    ],
+)
+def test_a_column_that_its_type_does_not_allow_is_refused(make_lock: Make, column: dict[str, Any], words: str) -> None:
+    ((place, message),) = _refusal(make_lock, _put("data.columns.extra", column))
+    assert place == "data.columns.extra"
+    assert words in message
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"type": "boolean", "feature": "number"},
+        {"type": "integer", "feature": "number"},
+        {"type": "integer", "feature": "category", "allowed": [1, 2]},
+        {"type": "string", "feature": "category", "allowed": ["a"]},
+        {"type": "number", "min": 0, "max": 0.5},
+    ],
+)
+def test_a_column_that_its_type_allows_is_taken(make_lock: Make, column: dict[str, Any]) -> None:
+    assert make_lock(_put("data.columns.extra", column)).data.columns["extra"].type == column["type"]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"type": "integer", "allowed": ["a"]},
+        {"type": "string", "allowed": [1]},
+        {"type": "datetime", "allowed": ["2024-01-01"]},
+    ],
+)
+def test_allowed_values_of_another_type_than_the_column_are_refused(make_lock: Make, column: dict[str, Any]) -> None:
+    ((place, _),) = _refusal(make_lock, _put("data.columns.extra", column))
+    assert place.startswith("data.columns.extra")
+
+
+def test_a_column_whose_least_is_above_its_greatest_is_refused(make_lock: Make) -> None:
+    ((place, _),) = _refusal(make_lock, _put("data.columns.extra", {"type": "number", "min": 2, "max": 1}))
+    assert place == "data.columns.extra"
+
+
+def test_fewest_rows_above_most_rows_are_refused(make_lock: Make) -> None:
+    ((place, _),) = _refusal(make_lock, _put("data.contract.rows.min", 1001))
+    assert place == "data.contract.rows"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("data.time", "wen", "time names 'wen', which is not among the columns"),
+        ("data.contract.unique", ["when", "id"], "contract.unique names 'id', which is not among the columns"),
+        ("data.time", "size", "time names 'size', whose type is not datetime"),
+        ("data.target.name", "size", "the target 'size' can't be a column too"),
+        ("data.columns", {"when": {"type": "datetime"}}, "no column is a feature; set 'feature: category'"),
+    ],
+)
+def test_names_that_do_not_agree_are_refused(make_lock: Make, key: str, value: Any, words: str) -> None:
+    ((place, message),) = _refusal(make_lock, _put(key, value))
+    assert place == "data"
+    assert words in message
+
+
+def test_a_slice_by_an_undeclared_column_is_refused_with_what_is_allowed(make_lock: Make) -> None:
+    ((_, message),) = _refusal(make_lock, _put("evaluate.slices", ["shop", "shp"]))
+    assert "evaluate.slices names 'shp', which is not among data.columns" in message
+    assert "'shop'" in message
+
+
+def test_a_component_needs_a_target(make_lock: Make) -> None:
+    ((place, message),) = _refusal(make_lock, _put("model", {"hidden": [1]}))
+    assert (place, message) == ("model._target_", "Field required")

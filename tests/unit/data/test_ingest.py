@@ -1,0 +1,257 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from merit import artifacts
+from merit.config.compose import fingerprint
+from merit.config.schema import Data, Lock
+from merit.data.ingest import ingest
+from merit.errors import MeritError
+
+MakeData = Callable[..., Data]
+
+
+@pytest.fixture
+def make_data(workdir: Path, table: pl.DataFrame, make_lock: Callable[..., Lock]) -> MakeData:
+    """The section data of a lock, with the tiny data (or another table) beside it as the file of the source."""
+
+    def make(rows: pl.DataFrame = table, **edits: Any) -> Data:
+        rows.write_parquet("source.parquet")
+
+        def edit(values: dict[str, Any]) -> None:
+            values["data"]["fingerprint"] = fingerprint(values["data"]["source"])
+            for path, value in edits.items():
+                place = values["data"]
+                *parents, last = path.split("__")
+                for parent in parents:
+                    place = place[parent]
+                place[last] = value
+
+        return make_lock(edit).data
+
+    return make
+
+
+def _refusal(data: Data) -> str:
+    with pytest.raises(MeritError) as caught:
+        ingest(data)
+    assert caught.value.exit_code == 2
+    assert not artifacts.RAW.exists()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_declared_columns_and_the_target_are_kept_in_their_order_and_types(
+    make_data: MakeData, table: pl.DataFrame
+) -> None:
+    made = ingest(make_data())
+    assert made.schema == {
+        "when": pl.Datetime("us"),
+        "shop": pl.String,
+        "kind": pl.Int64,
+        "size": pl.Float64,
+        "weight": pl.Float64,
+        "late": pl.Float64,
+    }
+    assert made["late"].to_list() == [float(delay >= 10) for delay in table["delay"]]
+    assert made.height == table.height
+    assert artifacts.read_table(artifacts.RAW, "ingest").equals(made)
+
+
+def test_the_window_includes_both_of_its_days(make_data: MakeData) -> None:
+    made = ingest(make_data(window={"start": "2024-01-10", "end": "2024-01-11"}))
+    assert [str(time) for time in made["when"]] == [
+        "2024-01-10 00:00:00",
+        "2024-01-10 12:00:00",
+        "2024-01-11 00:00:00",
+        "2024-01-11 12:00:00",
+    ]
+
+
+def test_the_filter_keeps_the_rows_where_it_holds(make_data: MakeData, table: pl.DataFrame) -> None:
+    made = ingest(make_data(filter="size IS NOT NULL AND shop = 'north'"))
+    assert made.height == table.filter(pl.col("size").is_not_null(), pl.col("shop") == "north").height > 0
+    assert made["shop"].unique().to_list() == ["north"]
+    assert made["size"].null_count() == 0
+
+
+def test_the_filter_and_the_target_may_use_columns_that_are_not_kept(make_data: MakeData) -> None:
+    made = ingest(make_data(filter="delay > 0"))
+    assert "delay" not in made.columns
+    assert 0 < made["late"].mean() < 1
+
+
+def test_rows_are_ordered_by_time_and_keys_and_otherwise_as_in_the_file(make_data: MakeData) -> None:
+    rows = pl.DataFrame(
+        {
+            "when": pl.Series(["2024-01-02", "2024-01-01", "2024-01-01", "2024-01-01"]).str.to_date(),
+            "shop": ["c", "b", "a", "a"],
+            "kind": [1, 2, 3, 4],
+            "size": [1.0, 2.0, 3.0, 4.0],
+            "weight": [1.0, 2.0, 3.0, 4.0],
+            "delay": [1, 2, 3, 4],
+        }
+    )
+    assert ingest(make_data(rows, contract__unique=["shop"]))["kind"].to_list() == [3, 4, 2, 1]
+    assert ingest(make_data(rows, contract__unique=[]))["kind"].to_list() == [2, 3, 4, 1]
+
+
+def test_the_same_data_gives_the_same_bytes(make_data: MakeData) -> None:
+    data = make_data()
+    ingest(data)
+    first = artifacts.RAW.read_bytes()
+    ingest(data)
+    assert artifacts.RAW.read_bytes() == first
+
+
+def test_nan_counts_as_missing(make_data: MakeData, table: pl.DataFrame) -> None:
+    made = ingest(make_data(table.with_columns(weight=pl.lit(float("nan")))))
+    assert made["weight"].null_count() == made.height
+
+
+def test_values_are_cast_to_the_declared_types(make_data: MakeData, table: pl.DataFrame) -> None:
+    rows = table.with_columns(pl.col("kind").cast(pl.Int8), pl.col("weight").cast(pl.Float32), pl.lit(1).alias("size"))
+    made = ingest(make_data(rows))
+    assert (made["kind"].dtype, made["weight"].dtype, made["size"].dtype) == (pl.Int64, pl.Float64, pl.Float64)
+
+
+def test_a_missing_column_is_told_with_the_one_that_was_meant(make_data: MakeData, table: pl.DataFrame) -> None:
+    message = _refusal(make_data(table.rename({"weight": "weigth"})))
+    assert message.startswith(
+        "data.columns.weight: the source has no column 'weight'; did you mean 'weigth'? allowed: delay, kind, "
+    )
+
+
+def test_a_missing_time_column_is_told_with_the_one_that_was_meant(make_data: MakeData, table: pl.DataFrame) -> None:
+    assert _refusal(make_data(table.rename({"when": "whenn"}))).startswith(
+        "data.time: the source has no column 'when'; did you mean 'whenn'?"
+    )
+
+
+def test_a_time_column_that_is_no_time_is_refused(make_data: MakeData, table: pl.DataFrame) -> None:
+    message = _refusal(make_data(table.with_columns(when=pl.col("when").cast(pl.String))))
+    assert message == "data.time: the column 'when' is String; it must be a date or a time"
+
+
+def test_values_of_another_type_are_refused(make_data: MakeData, table: pl.DataFrame) -> None:
+    message = _refusal(make_data(table.with_columns(kind=pl.lit("many"))))
+    assert message.startswith("data.columns.kind: declared integer, but found String values that are not of that type")
+    assert "many" in message
+
+
+def test_a_fraction_is_not_cut_to_an_integer(make_data: MakeData, table: pl.DataFrame) -> None:
+    message = _refusal(make_data(table.with_columns(kind=pl.lit(1.5))))
+    assert message.startswith("data.columns.kind: ")
+    assert "integer" in message
+
+
+def test_an_infinite_number_is_refused(make_data: MakeData, table: pl.DataFrame) -> None:
+    first = pl.int_range(pl.len()) == 0
+    rows = table.with_columns(weight=pl.when(first).then(float("inf")).otherwise("weight"))
+    message = _refusal(make_data(rows))
+    assert message.startswith("data.columns.weight: ")
+    assert "infinite" in message
+
+
+@pytest.mark.parametrize("sql", ["size >", "SELECT", "nothing > 3", "size > 'x' AND", "no_such_function(size) > 1"])
+@pytest.mark.parametrize("key", ["filter", "target__sql"])
+def test_an_expression_that_is_not_valid_is_told_with_the_columns(make_data: MakeData, key: str, sql: str) -> None:
+    message = _refusal(make_data(**{key: sql}))
+    assert message.startswith(f"data.{key.replace('__', '.')}: '{sql}' is not valid: ")
+    assert message.endswith("columns: delay, kind, shop, size, weight, when")
+
+
+def test_a_filter_that_is_not_true_or_false_is_refused(make_data: MakeData) -> None:
+    message = _refusal(make_data(filter="kind + 1"))
+    assert message.startswith("data.filter: 'kind + 1'")
+    assert "true or false" in message
+
+
+@pytest.mark.parametrize("key", ["filter", "target__sql"])
+def test_an_expression_that_fails_on_the_rows_is_told(make_data: MakeData, key: str) -> None:
+    message = _refusal(make_data(**{key: "CAST(shop AS INTEGER) > 1"}))
+    assert message.startswith(f"data.{key.replace('__', '.')}: 'CAST(shop AS INTEGER) > 1'")
+
+
+def test_a_target_that_is_not_true_or_false_is_refused(make_data: MakeData) -> None:
+    assert _refusal(make_data(target__sql="delay + 1")) == (
+        "data.target.sql: 'delay + 1' gives Float64; it must be true or false"
+    )
+
+
+def test_a_target_that_is_unknown_for_some_rows_is_refused(make_data: MakeData, table: pl.DataFrame) -> None:
+    assert _refusal(make_data(target__sql="size > 50")) == (
+        f"data.target.sql: 'size > 50' is unknown for {table['size'].null_count()} rows; "
+        "drop them by data.filter (IS NOT NULL)"
+    )
+
+
+def test_a_target_that_is_unknown_only_for_filtered_rows_is_taken(make_data: MakeData) -> None:
+    assert set(ingest(make_data(target__sql="size > 50", filter="size IS NOT NULL"))["late"]) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize(
+    "edits", [{"filter": "delay > 1000000"}, {"window": {"start": "2020-01-01", "end": "2020-01-02"}}]
+)
+def test_an_empty_result_is_refused(make_data: MakeData, edits: dict[str, Any]) -> None:
+    assert _refusal(make_data(**edits)) == (
+        "data: no row is left after data.window and data.filter; widen them in conf/data"
+    )
+
+
+def test_data_that_changed_since_the_lock_was_made_is_refused(make_data: MakeData, table: pl.DataFrame) -> None:
+    data = make_data()
+    table.head(100).write_parquet("source.parquet")
+    message = _refusal(data)
+    assert message.startswith("data.source: the files read are sha256:")
+    assert f"but the lock was made for {data.fingerprint}: the data changed; 'merit compose'" in message
+
+
+def test_a_missing_file_is_refused(make_data: MakeData) -> None:
+    data = make_data()
+    Path("source.parquet").unlink()
+    assert _refusal(data) == ("data.source: the file 'source.parquet' is not there; correct the path in conf/data")
+
+
+@pytest.mark.parametrize(
+    ("source", "content"),
+    [
+        ("Parquet", b"not a table"),
+        ("Parquet", b""),
+        ("Csv", b""),
+        ("Csv", b"when,shop\n1,2,3,4\n"),
+        ("Csv", b"when,shop\n\xff\xfe,\xff\n"),
+    ],
+)
+def test_a_corrupt_file_is_told_in_one_line(
+    workdir: Path, make_lock: Callable[..., Lock], source: str, content: bytes
+) -> None:
+    Path("broken").write_bytes(content)
+
+    def edit(values: dict[str, Any]) -> None:
+        values["data"]["source"] = {"_target_": f"merit.data.sources.{source}", "path": "broken"}
+        values["data"]["fingerprint"] = fingerprint(values["data"]["source"])
+
+    message = _refusal(make_lock(edit).data)
+    assert message.startswith(f"data.source: merit.data.sources.{source} can't read its file: ")
+
+
+def test_a_separator_of_two_characters_is_told_in_one_line(workdir: Path, make_lock: Callable[..., Lock]) -> None:
+    Path("a.csv").write_text("a;;b\n1;;2\n")
+
+    def edit(values: dict[str, Any]) -> None:
+        values["data"]["source"] = {"_target_": "merit.data.sources.Csv", "path": "a.csv", "separator": ";;"}
+        values["data"]["fingerprint"] = fingerprint(values["data"]["source"])
+
+    assert "separator" in _refusal(make_lock(edit).data)
+
+
+def test_a_refusal_leaves_the_former_table_in_place(make_data: MakeData) -> None:
+    ingest(make_data())
+    before = artifacts.RAW.read_bytes()
+    with pytest.raises(MeritError):
+        ingest(make_data(filter="nothing > 3"))
+    assert artifacts.RAW.read_bytes() == before

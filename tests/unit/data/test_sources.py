@@ -1,0 +1,33 @@
+from datetime import date, datetime
+from pathlib import Path
+
+import polars as pl
+
+from merit.data.sources import Csv, Parquet
+
+
+def test_a_csv_file_is_read_with_its_dates_and_missing_values(workdir: Path) -> None:
+    Path("a.csv").write_text("day,at,n,x,s\n2024-01-02,2024-01-02T03:04:05,1,1.5,a\n,,,NA,\n")
+    source = Csv("a.csv", null_values=["NA"])
+    assert source.files() == [Path("a.csv")]
+    assert source.read().rows() == [
+        (date(2024, 1, 2), datetime(2024, 1, 2, 3, 4, 5), 1, 1.5, "a"),
+        (None, None, None, None, None),
+    ]
+
+
+def test_a_csv_file_can_have_another_separator(workdir: Path) -> None:
+    Path("a.csv").write_text("a;b\n1;2\n")
+    assert Csv("a.csv", separator=";").read().rows() == [(1, 2)]
+
+
+def test_the_type_of_a_csv_column_is_that_of_all_its_rows(workdir: Path) -> None:
+    Path("a.csv").write_text("a\n" + "1\n" * 2000 + "1.5\n")
+    assert Csv("a.csv").read().schema == {"a": pl.Float64}
+
+
+def test_a_parquet_file_is_read_as_it_is(workdir: Path, table: pl.DataFrame) -> None:
+    table.write_parquet("a.parquet")
+    source = Parquet("a.parquet")
+    assert source.files() == [Path("a.parquet")]
+    assert source.read().equals(table)

@@ -1,0 +1,178 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from merit.features.transform import Category, Number, Transform
+from merit.scoring import CHUNK, Graph
+
+Columns = dict[str, NDArray[Any]]
+
+
+def _graph(transform: Transform, folder: Path) -> Graph:
+    path = folder / "transform.onnx"
+    path.write_bytes(transform.graph().SerializeToString())
+    return Graph(path)
+
+
+def _text(*values: str) -> NDArray[Any]:
+    return np.array(values, dtype=object)
+
+
+def _floats(*values: float) -> NDArray[Any]:
+    return np.array(values, dtype=np.float64)
+
+
+def test_a_known_value_has_its_place_as_code_and_any_other_0(tmp_path: Path) -> None:
+    graph = _graph(Transform([Category("shop", "string", ["a", "b", "ü"])], []), tmp_path)
+    codes, numbers = graph.run({"shop": _text("a", "b", "ü", "c", "", "A", "a ", "\0")})
+    assert codes.tolist() == [[1], [2], [3], [0], [0], [0], [0], [0]]
+    assert codes.dtype == np.int64
+    assert numbers.shape == (8, 0)
+
+
+def test_integer_categories_are_looked_up_as_whole_numbers(tmp_path: Path) -> None:
+    graph = _graph(Transform([Category("kind", "integer", [-3, 0, 7, 10**12])], []), tmp_path)
+    codes = graph.run({"kind": _floats(-3, 0, 7, 10**12, 1, np.nan)})[0]
+    assert codes.tolist() == [[1], [2], [3], [4], [0], [0]]
+
+
+def test_a_missing_number_is_the_mean_and_flagged(tmp_path: Path) -> None:
+    graph = _graph(Transform([], [Number("x", 10.0, 2.0, 3.0, flagged=True)]), tmp_path)
+    codes, numbers = graph.run({"x": _floats(10, 12, np.nan)})
+    assert numbers.tolist() == [[0, 0], [1, 0], [0, 1]]
+    assert numbers.dtype == np.float32
+    assert codes.shape == (3, 0)
+
+
+def test_a_missing_number_without_a_flag_is_the_mean(tmp_path: Path) -> None:
+    graph = _graph(Transform([], [Number("x", 10.0, 2.0, 3.0, flagged=False)]), tmp_path)
+    assert graph.run({"x": _floats(np.nan, 8)})[1].tolist() == [[0], [-1]]
+
+
+def test_a_number_is_cut_at_the_clip_on_both_sides(tmp_path: Path) -> None:
+    graph = _graph(Transform([], [Number("x", 0.0, 1.0, 3.0, flagged=False)]), tmp_path)
+    found = graph.run({"x": _floats(-np.inf, -4, -3, 2.5, 4, 1e300, np.inf)})[1]
+    assert found.tolist() == [[-3], [-3], [-3], [2.5], [3], [3], [3]]
+
+
+def test_large_numbers_are_centred_before_precision_is_lost(tmp_path: Path) -> None:
+    graph = _graph(Transform([], [Number("x", 1e9, 1.0, 10.0, flagged=False)]), tmp_path)
+    assert graph.run({"x": _floats(1e9 + 1, 1e9 + 2)})[1].tolist() == [[1], [2]]
+
+
+@pytest.mark.parametrize(("kind", "unseen"), [("string", _text("", "\0", "a")), ("integer", _floats(0, 1, np.nan))])
+def test_an_empty_vocabulary_answers_0_to_everything(tmp_path: Path, kind: str, unseen: NDArray[Any]) -> None:
+    graph = _graph(Transform([Category("c", kind, [])], []), tmp_path)
+    assert graph.run({"c": unseen})[0].tolist() == [[0], [0], [0]]
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "ünï", "select", "codes", "numbers", "axis", "zero", "nothing", "x/mean", "1", "a.b", "'", '"']
+)
+def test_a_column_can_have_almost_any_name(tmp_path: Path, name: str) -> None:
+    graph = _graph(
+        Transform([Category(f"{name}2", "integer", [5])], [Number(name, 1.0, 1.0, 9.0, flagged=True)]), tmp_path
+    )
+    assert graph.inputs == {f"{name}2": "number", name: "number"}
+    codes, numbers = graph.run({f"{name}2": _floats(5, np.nan), name: _floats(3, np.nan)})
+    assert codes.tolist() == [[1], [0]]
+    assert numbers.tolist() == [[2, 0], [0, 1]]
+
+
+def test_the_inputs_are_the_columns_with_their_kinds(tmp_path: Path, tiny_transform: Transform) -> None:
+    graph = _graph(tiny_transform, tmp_path)
+    assert graph.inputs == {"shop": "string", "kind": "number", "size": "number", "weight": "number"}
+    assert tiny_transform.cardinalities == [4, 4]
+    assert tiny_transform.width == 3
+
+
+def test_the_same_transform_is_the_same_bytes(tiny_transform: Transform) -> None:
+    first, again = (tiny_transform.graph().SerializeToString(deterministic=True) for _ in range(2))
+    assert first == again
+
+
+def test_the_graph_is_a_valid_model(tiny_transform: Transform) -> None:
+    onnx.checker.check_model(tiny_transform.graph(), full_check=True)
+
+
+def test_rows_are_the_same_whether_scored_at_once_or_in_chunks(tmp_path: Path, tiny_transform: Transform) -> None:
+    graph = _graph(tiny_transform, tmp_path)
+    rows = CHUNK + 3
+    draw = np.random.default_rng(0)
+    columns: Columns = {
+        "shop": draw.choice(["north", "x"], rows).astype(object),
+        "kind": draw.integers(0, 5, rows).astype(np.float64),
+        "size": draw.normal(50, 10, rows),
+        "weight": draw.normal(0, 1, rows),
+    }
+    whole = graph.run(columns)
+    last = graph.run({name: values[CHUNK:] for name, values in columns.items()})
+    assert whole[0].shape == (rows, 2)
+    assert np.array_equal(whole[0][CHUNK:], last[0])
+    assert np.array_equal(whole[1][CHUNK:], last[1])
+
+
+def _plain(transform: Transform, columns: Columns) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Do in numpy what the graph must do."""
+    rows = len(next(iter(columns.values())))
+    codes = np.zeros((rows, len(transform.categories)), dtype=np.int64)
+    for place, category in enumerate(transform.categories):
+        for row, value in enumerate(columns[category.column]):
+            if value in category.values:
+                codes[row, place] = category.values.index(value) + 1
+    numbers = []
+    for number in transform.numbers:
+        values = columns[number.column]
+        scaled = np.clip((values - number.mean) / number.deviation, -number.clip, number.clip)
+        numbers.append(np.where(np.isnan(values), 0.0, scaled))
+        if number.flagged:
+            numbers.append(np.isnan(values).astype(np.float64))
+    return codes, np.array(numbers, dtype=np.float32).T.reshape(rows, -1)
+
+
+words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=4)
+wholes = st.integers(-(2**40), 2**40)
+reals = st.floats(-1e6, 1e6)
+
+
+@st.composite
+def _cases(draw: st.DrawFn) -> tuple[Transform, Columns]:
+    rows = draw(st.integers(1, 5))
+    known_words = draw(st.lists(words.filter(bool), unique=True, max_size=4))
+    known_wholes = draw(st.lists(wholes, unique=True, max_size=4))
+    categories = [Category("w", "string", sorted(known_words)), Category("i", "integer", sorted(known_wholes))]
+    numbers = [
+        Number(name, draw(reals), draw(st.floats(0.01, 1e4)), draw(st.floats(0.1, 10)), flagged=draw(st.booleans()))
+        for name in ("x", "y")
+    ]
+
+    def column(values: st.SearchStrategy[Any]) -> list[Any]:
+        return draw(st.lists(values, min_size=rows, max_size=rows))
+
+    words_or_known = st.one_of(words, st.sampled_from(known_words)) if known_words else words
+    wholes_or_known = st.one_of(wholes, st.sampled_from(known_wholes)) if known_wholes else wholes
+    columns = {
+        "w": np.array(column(words_or_known), dtype=object),
+        "i": np.array(column(wholes_or_known | st.just(np.nan)), dtype=np.float64),
+        "x": np.array(column(reals | st.just(np.nan)), dtype=np.float64),
+        "y": np.array(column(reals | st.just(np.nan)), dtype=np.float64),
+    }
+    return Transform(categories, numbers), columns
+
+
+@settings(max_examples=60, deadline=None)
+@given(_cases())
+def test_the_graph_does_what_plain_numpy_does(
+    tmp_path_factory: pytest.TempPathFactory, case: tuple[Transform, Columns]
+) -> None:
+    transform, columns = case
+    codes, numbers = _graph(transform, tmp_path_factory.mktemp("graph")).run(columns)
+    expected_codes, expected_numbers = _plain(transform, columns)
+    assert np.array_equal(codes, expected_codes)
+    np.testing.assert_allclose(numbers, expected_numbers, rtol=1e-6, atol=1e-6)

@@ -1,0 +1,148 @@
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+from merit import artifacts
+from merit.config.schema import Lock
+from merit.errors import MeritError
+from merit.gate import judge
+from merit.metrics import HIGHER_IS_BETTER
+from merit.scoring import Package, columns_of
+from tests.conftest import rewrite_manifest
+
+Prepare = Callable[..., None]
+
+
+@pytest.fixture
+def prepare(
+    git_repo: Callable[..., str], table: pl.DataFrame, lock: Lock, make_package: Callable[..., Path]
+) -> Prepare:
+    """Leave in the folder what every stage before the gate leaves there."""
+
+    def make(target: Callable[[Any], Any] | None = None) -> None:
+        sections = lock.model_dump(mode="json", by_alias=True, exclude_none=True, include={"name", "seed", "model"})
+        package = Package.load(make_package(artifacts.PACKAGE, sections=yaml.safe_dump(sections)))
+        rows = table.drop("delay").with_columns(late=pl.lit(0.0))
+        probability = package.predict(columns_of(rows, package.graph.inputs))
+        drawn = (np.random.default_rng(0).uniform(0, 1, rows.height) < probability).astype(np.float64)
+        drawn = drawn if target is None else target(drawn)
+        rows = rows.with_columns(late=pl.Series(drawn))
+        artifacts.FEATURES.mkdir(parents=True)
+        rows.write_parquet(artifacts.TEST_ROWS)
+        scores = pl.DataFrame({"target": drawn, "probability": probability, "baseline": probability})
+        artifacts.PREDICTIONS.parent.mkdir()
+        scores.write_parquet(artifacts.PREDICTIONS)
+        estimates = {name: {"value": 0.7, "low": 0.6, "high": 0.8} for name in HIGHER_IS_BETTER}
+        artifacts.write_json(artifacts.METRICS, {"candidate": estimates, "baseline": estimates, "slices": []})
+        artifacts.write_json(artifacts.DATA_REPORT, {"passed": True, "rows": 240, "violations": []})
+        part = {"rows": 240, "from": "2024-01-01", "to": "2024-04-29", "target_share": 0.5}
+        artifacts.write_json(artifacts.FEATURES_REPORT, {"parts": dict.fromkeys(("train", "validation", "test"), part)})
+        _curves()
+
+    return make
+
+
+def _curves() -> None:
+    artifacts.PLOTS.mkdir(parents=True)
+    for name, x, y in (
+        ("roc", "false_positive_rate", "true_positive_rate"),
+        ("precision_recall", "recall", "precision"),
+        ("calibration", "predicted", "observed"),
+    ):
+        with (artifacts.PLOTS / f"{name}.csv").open("w", newline="") as handle:
+            csv.writer(handle).writerows([["model", x, y], ["candidate", 0, 1], ["baseline", 0, 1]])
+    artifacts.write_text(artifacts.HISTORY, "epoch,train_log_loss,validation_log_loss\n0,0.7,0.6\n")
+
+
+def test_the_gate_judges_and_writes_its_report_in_three_forms(prepare: Prepare, lock: Lock) -> None:
+    prepare()
+    made = judge.gate(lock)
+    assert json.loads(artifacts.GATE_REPORT.read_text()) == json.loads(json.dumps(made))
+    assert made["candidate"]["digest"] == artifacts.package_digest(artifacts.PACKAGE)
+    assert f"merit: {made['verdict']}" in artifacts.GATE_MARKDOWN.read_text(encoding="utf-8")
+    assert artifacts.GATE_HTML.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert made["champion"] is None
+
+
+def test_the_scores_are_the_packages_own_and_not_those_of_the_file(prepare: Prepare, lock: Lock) -> None:
+    prepare()
+    before = judge.gate(lock)["metrics"]["candidate"]
+    pl.read_parquet(artifacts.PREDICTIONS).with_columns(probability=pl.lit(0.5)).write_parquet(artifacts.PREDICTIONS)
+    assert judge.gate(lock)["metrics"]["candidate"] == before
+
+
+def test_a_package_of_another_lock_is_not_judged(prepare: Prepare, make_lock: Callable[..., Lock]) -> None:
+    prepare()
+    with pytest.raises(MeritError) as caught:
+        judge.gate(make_lock(lambda values: values.update(seed=8)))
+    assert str(caught.value) == (
+        "gate: params.yaml now holds another seed than the package was made with; run 'merit run'"
+    )
+    assert not artifacts.GATE_REPORT.exists()
+
+
+def test_a_changed_package_is_not_judged(prepare: Prepare, lock: Lock) -> None:
+    prepare()
+    (artifacts.PACKAGE / artifacts.PACKAGED_WEIGHTS).write_bytes(b"other")
+    with pytest.raises(MeritError, match=r"weights\.safetensors was changed"):
+        judge.gate(lock)
+
+
+@pytest.mark.parametrize("text", ["", "a word", "a: [", "[1]"])
+def test_a_package_whose_lock_was_changed_is_not_judged(prepare: Prepare, lock: Lock, text: str) -> None:
+    prepare()
+    (artifacts.PACKAGE / artifacts.PACKAGED_LOCK).write_text(text)
+    with pytest.raises(MeritError, match=r"params\.yaml"):
+        judge.gate(lock)
+
+
+def test_predictions_of_other_rows_are_not_judged(prepare: Prepare, lock: Lock) -> None:
+    prepare()
+    pl.read_parquet(artifacts.PREDICTIONS).with_columns(target=1 - pl.col("target")).write_parquet(
+        artifacts.PREDICTIONS
+    )
+    with pytest.raises(MeritError) as caught:
+        judge.gate(lock)
+    assert str(caught.value) == (
+        "reports/predictions.parquet: not of the rows of data/features/test.parquet; run 'merit evaluate' again"
+    )
+
+
+def test_without_a_package_the_command_that_makes_it_is_told(workdir: Path, lock: Lock) -> None:
+    with pytest.raises(MeritError, match=r"^model/manifest\.json: not found; 'merit package' makes it"):
+        judge.gate(lock)
+
+
+def test_test_rows_of_one_class_are_inconclusive(prepare: Prepare, lock: Lock) -> None:
+    prepare(np.zeros_like)
+    made = judge.gate(lock)
+    assert made["verdict"] != "pass"
+    assert made["metrics"]["candidate"]["roc_auc"]["value"] is None
+
+
+def test_a_report_is_current_until_something_it_was_made_from_changes(
+    prepare: Prepare, lock: Lock, make_lock: Callable[..., Lock]
+) -> None:
+    prepare()
+    assert judge.current(lock) is None
+    made = judge.gate(lock)
+    assert judge.current(lock)["inputs"] == made["inputs"]
+    assert judge.current(make_lock(lambda values: values["gate"].update(size_mb=2.0))) is None
+    assert judge.current(make_lock(lambda values: values["serve"].update(port=4000))) is not None
+    rewrite_manifest(artifacts.PACKAGE, parity=1e-6)
+    assert judge.current(lock) is None
+
+
+@pytest.mark.parametrize("path", [artifacts.GATE_MARKDOWN, artifacts.GATE_HTML])
+def test_a_report_that_lacks_one_of_its_forms_is_not_current(prepare: Prepare, lock: Lock, path: Path) -> None:
+    prepare()
+    judge.gate(lock)
+    path.unlink()
+    assert judge.current(lock) is None

@@ -1,0 +1,50 @@
+from itertools import product
+from math import nan
+
+import pytest
+
+from merit.gate.verdict import Check, Verdict, at_least, at_most, overall
+from merit.metrics import Estimate
+
+PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.5, 0.6, PASS), (0.51, 0.6, PASS), (0.4, 0.6, INCONCLUSIVE), (0.4, 0.5, INCONCLUSIVE), (0.4, 0.49, FAIL)],
+)
+def test_an_interval_is_judged_against_a_lower_limit(low: float, high: float, verdict: Verdict) -> None:
+    assert at_least(Estimate(0.45, low, high), 0.5) is verdict
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.4, 0.5, PASS), (0.4, 0.49, PASS), (0.4, 0.6, INCONCLUSIVE), (0.5, 0.6, INCONCLUSIVE), (0.51, 0.6, FAIL)],
+)
+def test_an_interval_is_judged_against_an_upper_limit(low: float, high: float, verdict: Verdict) -> None:
+    assert at_most(Estimate(0.45, low, high), 0.5) is verdict
+
+
+@pytest.mark.parametrize("judge", [at_least, at_most])
+@pytest.mark.parametrize(
+    ("found", "limit"),
+    [
+        (Estimate(nan, nan, nan), 0.5),
+        (Estimate(0.9, nan, nan), 0.5),
+        (Estimate(0.1, nan, nan), 0.5),
+        (Estimate(0.5, 0.4, 0.6), nan),
+    ],
+)
+def test_nan_is_never_a_pass(judge: type, found: Estimate, limit: float) -> None:
+    assert judge(found, limit) is INCONCLUSIVE
+
+
+def test_only_passes_pass() -> None:
+    for verdicts in product(Verdict, repeat=3):
+        found = overall(Check("x", verdict, "", "") for verdict in verdicts)
+        expected = FAIL if FAIL in verdicts else INCONCLUSIVE if INCONCLUSIVE in verdicts else PASS
+        assert found is expected
+
+
+def test_no_check_at_all_is_no_pass() -> None:
+    assert overall([]) is INCONCLUSIVE

@@ -1,0 +1,57 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from merit.config.schema import Lock
+from merit.errors import Refused
+from merit.packaging import package
+from merit.scoring import Graph, columns_of
+
+
+@pytest.fixture
+def graph(workdir: Path, make_package: Callable[..., Path]) -> Path:
+    return make_package(Path("model")) / "model.onnx"
+
+
+def _expected(graph: Path, rows: pl.DataFrame) -> np.ndarray:
+    loaded = Graph(graph)
+    return loaded.run(columns_of(rows, loaded.inputs))[0]
+
+
+def test_a_graph_that_answers_as_trained_has_parity(graph: Path, table: pl.DataFrame, lock: Lock) -> None:
+    assert package._parity(lock, graph, table, _expected(graph, table)) == {"rows": 100, "greatest_difference": 0.0}
+    assert package._parity(lock, graph, table.head(7), _expected(graph, table.head(7)))["rows"] == 7
+
+
+@pytest.mark.parametrize(("shift", "found"), [(2e-5, "2.00e-05"), (float("nan"), "nan")])
+def test_a_graph_that_answers_otherwise_is_refused(
+    graph: Path, table: pl.DataFrame, lock: Lock, shift: float, found: str
+) -> None:
+    expected = _expected(graph, table).astype(np.float64)
+    expected[-1] += shift  # the last row is always among those compared
+    with pytest.raises(Refused) as caught:
+        package._parity(lock, graph, table, expected)
+    assert caught.value.exit_code == 1
+    assert str(caught.value).startswith(f"package: the graph differs from the network by {found} on 100 test rows; ")
+    assert "at most 1e-05 is allowed (package.parity.tolerance)" in str(caught.value)
+
+
+def test_the_signature_lists_what_the_model_takes_with_a_whole_row_as_example(table: pl.DataFrame, lock: Lock) -> None:
+    made = package._signature(lock, table)
+    assert [(each["name"], each["type"], each["nullable"]) for each in made["inputs"]] == [
+        ("shop", "string", False),
+        ("kind", "integer", False),
+        ("size", "number", True),
+        ("weight", "number", False),
+    ]
+    assert made["example"] == {name: table.row(1, named=True)[name] for name in ("shop", "kind", "size", "weight")}
+    assert None not in made["example"].values()
+
+
+def test_the_packaged_sections_are_those_that_make_the_model(lock: Lock, make_lock: Callable[..., Lock]) -> None:
+    other = make_lock(lambda values: values["gate"].update(size_mb=9.0) or values["serve"].update(port=1))
+    assert package._sections(lock) == package._sections(other)
+    assert package._sections(lock) != package._sections(make_lock(lambda values: values.update(seed=8)))

@@ -1,0 +1,158 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from merit.scoring import Package
+from merit.serving.rows import BadRows, Rows, body_schema
+
+GOOD = {"shop": "north", "kind": 2, "size": 50.5, "weight": 0.25}
+
+
+@pytest.fixture
+def package(workdir: Path, make_package: Callable[..., Path]) -> Package:
+    """The tiny package: shop, kind and weight are required, size may be missing."""
+    return Package.load(make_package(Path("model")))
+
+
+@pytest.fixture
+def rows(package: Package) -> Rows:
+    """Rows of the tiny package, at most 3 at once."""
+    return Rows(package, 3)
+
+
+def _body(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _refusal(rows: Rows, body: bytes) -> str:
+    with pytest.raises(BadRows) as caught:
+        rows.columns(body)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_one_row_is_an_object_and_many_are_an_array(rows: Rows) -> None:
+    one, many = rows.columns(_body(GOOD)), rows.columns(_body([GOOD, {**GOOD, "shop": "x"}]))
+    assert {name: values.tolist() for name, values in one.items()} == {name: [value] for name, value in GOOD.items()}
+    assert many["shop"].tolist() == ["north", "x"]
+    assert {name: values.dtype for name, values in many.items()} == {
+        "shop": np.dtype(object),
+        "kind": np.dtype(np.float64),
+        "size": np.dtype(np.float64),
+        "weight": np.dtype(np.float64),
+    }
+
+
+def test_space_around_the_rows_changes_nothing(rows: Rows) -> None:
+    assert rows.columns(b" \r\n\t" + _body([GOOD]) + b"\n")["kind"].tolist() == [2]
+
+
+def test_the_order_of_the_columns_changes_nothing(rows: Rows) -> None:
+    assert rows.columns(_body(dict(reversed(GOOD.items()))))["kind"].tolist() == [2]
+
+
+@pytest.mark.parametrize("row", [{**GOOD, "size": None}, {k: v for k, v in GOOD.items() if k != "size"}])
+def test_a_value_that_may_be_missing_is_nan(rows: Rows, row: dict[str, Any]) -> None:
+    assert np.isnan(rows.columns(_body(row))["size"]).all()
+
+
+def test_a_whole_number_is_a_number(rows: Rows) -> None:
+    assert rows.columns(_body({**GOOD, "weight": 1}))["weight"].tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"shpo": "north"}, "unknown column 'shpo'; did you mean 'shop'? columns: shop, kind, size, weight"),
+        ({"kind": "2"}, "column 'kind': Expected `int`, got `str`"),
+        ({"kind": 2.5}, "column 'kind': Expected `int`, got `float`"),
+        ({"kind": None}, "column 'kind': Expected `int`, got `null`"),
+        ({"kind": True}, "column 'kind': Expected `int`, got `bool`"),
+        ({"shop": 3}, "column 'shop': Expected `str`, got `int`"),
+        ({"shop": None}, "column 'shop': Expected `str`, got `null`"),
+        ({"size": "many"}, "column 'size': Expected `float | null`, got `str`"),
+        ({"weight": [1]}, "column 'weight': Expected `float`, got `array`"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_refused(rows: Rows, change: dict[str, Any], words: str) -> None:
+    assert _refusal(rows, _body({**GOOD, **change})) == words
+    assert _refusal(rows, _body([GOOD, {**GOOD, **change}])) == f"row 1: {words}"
+
+
+def test_a_missing_column_is_refused_with_those_that_are_required(rows: Rows) -> None:
+    lacking = {name: value for name, value in GOOD.items() if name != "kind"}
+    assert _refusal(rows, _body(lacking)) == "the column 'kind' is missing; required: shop, kind, weight"
+    assert _refusal(rows, _body([GOOD, lacking])).startswith("row 1: the column 'kind' is missing")
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b" ", b"{", b"[", b'{"shop":', b"shop", b"\xff\xfe", b'{"shop": "\xff"}', b"NaN"]
+)
+def test_what_is_not_json_is_refused(rows: Rows, body: bytes) -> None:
+    assert _refusal(rows, body).startswith("not JSON (")
+    assert "send one row as an object, or many as an array of objects" in _refusal(rows, body)
+
+
+@pytest.mark.parametrize("body", [b"3", b'"shop"', b"null", b"true", b"[3]", b"[[]]"])
+def test_json_that_is_no_row_is_refused(rows: Rows, body: bytes) -> None:
+    assert "send one row as an object, or many as an array" in _refusal(rows, body)
+
+
+@pytest.mark.parametrize("word", [b"NaN", b"Infinity", b"1e999", b"-1e999"])
+def test_a_number_that_json_does_not_have_is_refused(rows: Rows, word: bytes) -> None:
+    _refusal(
+        rows, _body({**GOOD, "size": 1}).replace(b"1}", word + b"}").replace(b'"size": 1,', b'"size": ' + word + b",")
+    )
+
+
+@pytest.mark.parametrize("column", ["kind", "weight"])
+def test_a_number_too_large_for_any_type_is_refused(rows: Rows, column: str) -> None:
+    body = json.dumps({**GOOD, column: "?"}).replace('"?"', "1" + "0" * 400).encode()
+    assert column in _refusal(rows, body)
+
+
+def test_an_empty_array_is_refused(rows: Rows) -> None:
+    assert _refusal(rows, b"[]") == "the array holds no row; send at least one"
+
+
+def test_more_rows_than_are_taken_are_refused(rows: Rows) -> None:
+    assert len(rows.columns(_body([GOOD] * 3))["shop"]) == 3
+    assert _refusal(rows, _body([GOOD] * 4)) == "found 4 rows; at most 3 are taken in one request (serve.max_rows)"
+
+
+def test_any_text_reaches_the_graph(rows: Rows, package: Package) -> None:
+    for text in ("", "ünï", "\0", "😀", "a" * 10_000):
+        assert package.predict(rows.columns(_body({**GOOD, "shop": text}))).shape == (1,)
+
+
+def test_half_a_character_is_answered_or_refused(rows: Rows, package: Package) -> None:
+    body = json.dumps(GOOD).replace("north", "\\ud800").encode()
+    try:
+        columns = rows.columns(body)
+    except BadRows:
+        return
+    assert package.predict(columns).shape == (1,)
+
+
+def test_columns_can_have_names_that_are_no_identifiers(workdir: Path, make_package: Callable[..., Path]) -> None:
+    from merit.features.transform import Number, Transform
+
+    names = ["a b", "ünï", "select", "class", "c0"]
+    transform = Transform([], [Number(name, 0.0, 1.0, 9.0, flagged=False) for name in names])
+    rows = Rows(Package.load(make_package(Path("model"), transform=transform)), 1)
+    found = rows.columns(_body({name: place for place, name in enumerate(names)}))
+    assert {name: values.tolist() for name, values in found.items()} == {name: [i] for i, name in enumerate(names)}
+    assert _refusal(rows, _body(dict.fromkeys(names[1:], 1))).startswith("the column 'a b' is missing")
+
+
+def test_the_documented_form_is_the_one_that_is_taken(package: Package) -> None:
+    one, many = body_schema(package)["anyOf"]
+    assert one["required"] == ["shop", "kind", "weight"]
+    assert one["additionalProperties"] is False
+    assert one["properties"]["size"] == {"anyOf": [{"type": "number"}, {"type": "null"}]}
+    assert one["properties"]["kind"] == {"type": "integer"}
+    assert many == {"type": "array", "items": one, "minItems": 1}

@@ -1,0 +1,102 @@
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from merit import artifacts
+from merit.config.schema import Lock, Serve
+from merit.errors import MeritError
+from merit.serving.serve import serve
+
+
+class Became(Exception):
+    """This process would have become another program."""
+
+
+@pytest.fixture
+def become(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Take down what this process would become, and keep its environment."""
+    arguments: list[str] = []
+
+    def execv(program: str, given: list[str]) -> None:
+        arguments.extend(given)
+        raise Became
+
+    monkeypatch.setattr(os, "execv", execv)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    return arguments
+
+
+@pytest.fixture
+def how(lock: Lock) -> Serve:
+    """The section serve, on a port that is free."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return lock.serve.model_copy(update={"port": probe.getsockname()[1]})
+
+
+def test_the_server_gets_the_package_the_limits_and_the_version(
+    workdir: Path, how: Serve, make_package: Callable[..., Path], become: list[str]
+) -> None:
+    make_package(artifacts.PACKAGE)
+    with pytest.raises(Became):
+        serve(how, "4")
+    assert become == [
+        str(Path(sys.executable).with_name("bentoml")),
+        "serve",
+        "merit.serving.service:Predictor",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(how.port),
+    ]
+    assert os.environ["MERIT_PACKAGE"] == str(workdir / "model")
+    assert os.environ["MERIT_VERSION"] == "4"
+    assert os.environ["MERIT_MAX_ROWS"] == "3"
+    assert os.environ["MERIT_MAX_BYTES"] == "1000"
+
+
+def test_a_package_without_a_version_is_served_without_one(
+    workdir: Path, how: Serve, make_package: Callable[..., Path], become: list[str]
+) -> None:
+    make_package(artifacts.PACKAGE)
+    with pytest.raises(Became):
+        serve(how)
+    assert "MERIT_VERSION" not in os.environ
+
+
+def test_a_taken_port_is_refused(
+    workdir: Path, how: Serve, make_package: Callable[..., Path], become: list[str]
+) -> None:
+    make_package(artifacts.PACKAGE)
+    with socket.socket() as taken:
+        taken.bind((how.host, how.port))
+        taken.listen()
+        with pytest.raises(MeritError) as caught:
+            serve(how)
+    assert str(caught.value) == (
+        f"serve: 127.0.0.1:{how.port} can't be used (Address already in use); choose another with --port or serve.port"
+    )
+    assert caught.value.exit_code == 2
+    assert become == []
+
+
+def test_an_address_that_is_not_ours_is_refused(
+    workdir: Path, how: Serve, make_package: Callable[..., Path], become: list[str]
+) -> None:
+    make_package(artifacts.PACKAGE)
+    with pytest.raises(MeritError, match=rf"^serve: 203\.0\.113\.1:{how.port} can't be used"):
+        serve(how.model_copy(update={"host": "203.0.113.1"}))
+    assert become == []
+
+
+def test_a_changed_package_is_not_served(
+    workdir: Path, how: Serve, make_package: Callable[..., Path], become: list[str]
+) -> None:
+    (make_package(artifacts.PACKAGE) / artifacts.PACKAGED_WEIGHTS).write_bytes(b"other")
+    with pytest.raises(MeritError, match=r"weights\.safetensors was changed"):
+        serve(how)
+    assert become == []

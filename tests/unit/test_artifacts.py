@@ -1,0 +1,200 @@
+import os
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from merit import artifacts
+from merit.errors import MeritError
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_written_file_takes_its_place_and_leaves_nothing_else(workdir: Path) -> None:
+    artifacts.write_text(Path("a/b/file.txt"), "hällo\n")
+    assert Path("a/b/file.txt").read_bytes() == "hällo\n".encode()
+    assert _names(Path("a/b")) == ["file.txt"]
+
+
+def test_a_written_file_can_be_read_by_others_than_its_owner(workdir: Path) -> None:
+    artifacts.write_text(Path("file.txt"), "x")
+    assert Path("file.txt").stat().st_mode & 0o777 == 0o644
+
+
+def test_an_exception_in_the_block_leaves_the_old_file_and_no_other(workdir: Path) -> None:
+    Path("file.txt").write_text("old")
+    with pytest.raises(ZeroDivisionError), artifacts.written_aside(Path("file.txt")) as aside:
+        aside.write_text("half")
+        _ = 1 / 0
+    assert Path("file.txt").read_text() == "old"
+    assert _names(workdir) == ["file.txt"]
+
+
+def test_an_interruption_in_the_block_leaves_the_old_file(workdir: Path) -> None:
+    Path("file.txt").write_text("old")
+    with pytest.raises(KeyboardInterrupt), artifacts.written_aside(Path("file.txt")) as aside:
+        aside.write_text("half")
+        raise KeyboardInterrupt
+    assert Path("file.txt").read_text() == "old"
+    assert _names(workdir) == ["file.txt"]
+
+
+def test_a_full_disk_is_told_in_one_line_and_the_old_file_stands(workdir: Path) -> None:
+    Path("file.txt").write_text("old")
+    with pytest.raises(MeritError) as caught, artifacts.written_aside(Path("file.txt")) as aside:
+        aside.write_text("half")
+        raise OSError(28, "No space left on device")
+    assert caught.value.exit_code == 2
+    assert str(caught.value) == (
+        "file.txt: can't be written: No space left on device; free space or fix its permissions, then run again"
+    )
+    assert Path("file.txt").read_text() == "old"
+    assert _names(workdir) == ["file.txt"]
+
+
+def test_a_folder_that_can_not_be_made_is_told_in_one_line(workdir: Path) -> None:
+    Path("reports").write_text("a file where a folder should be")
+    with pytest.raises(MeritError, match=r"^reports/x\.json: can't be written: .*; free space or fix"):
+        artifacts.write_json(Path("reports/x.json"), {})
+    assert Path("reports").read_text() == "a file where a folder should be"
+
+
+def test_a_read_only_folder_is_told_in_one_line(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(artifacts.tempfile, "mkdtemp", refuse)
+    with pytest.raises(MeritError, match=r"^x\.json: can't be written: Permission denied; .*permissions"):
+        artifacts.write_json(Path("x.json"), {})
+
+
+def test_a_block_that_writes_nothing_is_refused_and_the_old_file_stands(workdir: Path) -> None:
+    Path("file.txt").write_text("old")
+    with pytest.raises(MeritError, match=r"file\.txt: can't be written"), artifacts.written_aside(Path("file.txt")):
+        pass
+    assert Path("file.txt").read_text() == "old"
+
+
+def test_a_folder_takes_the_place_of_the_former_with_none_of_its_files(workdir: Path) -> None:
+    for name in ("first", "second"):
+        with artifacts.written_aside(Path("model")) as aside:
+            aside.mkdir()
+            (aside / name).write_text(name)
+    assert _names(Path("model")) == ["second"]
+    assert _names(workdir) == ["model"]
+    assert Path("model").stat().st_mode & 0o777 == 0o755
+
+
+def test_an_exception_while_a_folder_is_filled_leaves_the_old_folder(workdir: Path) -> None:
+    Path("model").mkdir()
+    Path("model/first").write_text("first")
+    with pytest.raises(ZeroDivisionError), artifacts.written_aside(Path("model")) as aside:
+        aside.mkdir()
+        (aside / "second").write_text("half")
+        _ = 1 / 0
+    assert _names(Path("model")) == ["first"]
+    assert _names(workdir) == ["model"]
+
+
+def test_a_folder_that_can_not_be_put_in_its_place_leaves_the_old_folder(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("model").mkdir()
+    Path("model/first").write_text("first")
+    replace = Path.replace
+
+    def refuse_at_the_last_step(self: Path, target: Path) -> Path:
+        if Path(target) == Path("model") and not self.joinpath("first").exists():
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse_at_the_last_step)
+    with pytest.raises(MeritError, match="model: can't be written"), artifacts.written_aside(Path("model")) as aside:
+        aside.mkdir()
+        (aside / "second").write_text("second")
+    assert _names(workdir) == ["model"]
+    assert _names(Path("model")) == ["first"]
+
+
+def test_a_file_is_on_the_disk_before_it_takes_its_place(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: seen.append(Path("file.txt").exists()) or fsync(handle))
+    artifacts.write_text(Path("file.txt"), "x")
+    assert seen == [False]
+
+
+def test_json_is_the_same_text_each_time_and_keeps_its_letters(workdir: Path) -> None:
+    artifacts.write_json(Path("x.json"), {"b": 1, "a": ["ü"]})
+    assert Path("x.json").read_text(encoding="utf-8") == '{\n  "b": 1,\n  "a": [\n    "ü"\n  ]\n}\n'
+    assert artifacts.read_json(Path("x.json"), "evaluate") == {"b": 1, "a": ["ü"]}
+
+
+def test_nan_is_never_written_as_json(workdir: Path) -> None:
+    Path("x.json").write_text("{}\n")
+    with pytest.raises(ValueError, match="JSON"):
+        artifacts.write_json(Path("x.json"), {"a": float("nan")})
+    assert Path("x.json").read_text() == "{}\n"
+
+
+def test_a_missing_file_is_told_with_the_command_that_makes_it(workdir: Path) -> None:
+    with pytest.raises(MeritError) as caught:
+        artifacts.require(Path("reports/metrics.json"), "evaluate")
+    assert caught.value.exit_code == 2
+    assert str(caught.value) == (
+        "reports/metrics.json: not found; 'merit evaluate' makes it, 'merit run' makes everything"
+    )
+
+
+@pytest.mark.parametrize("read", [artifacts.read_json, artifacts.read_table])
+def test_reading_a_missing_file_names_the_stage_that_makes_it(workdir: Path, read: object) -> None:
+    with pytest.raises(MeritError, match=r"^x: not found; 'merit ingest' makes it"):
+        read(Path("x"), "ingest")  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe", b"{'a': 1}"])
+def test_a_damaged_json_file_is_told_with_the_command_that_makes_it(workdir: Path, content: bytes) -> None:
+    Path("x.json").write_bytes(content)
+    with pytest.raises(MeritError, match=r"^x\.json: can't be read as JSON \(.+\); make it again with 'merit gate'$"):
+        artifacts.read_json(Path("x.json"), "gate")
+
+
+@pytest.mark.parametrize("content", [b"PAR1", b"", b"a,b\n1,2\n"])
+def test_a_damaged_parquet_file_is_told_in_one_line(workdir: Path, content: bytes) -> None:
+    Path("x.parquet").write_bytes(content)
+    with pytest.raises(MeritError) as caught:
+        artifacts.read_table(Path("x.parquet"), "ingest")
+    assert str(caught.value).startswith("x.parquet: can't be read as Parquet (")
+    assert str(caught.value).endswith("make it again with 'merit ingest'")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_truncated_parquet_file_is_refused(workdir: Path, table: pl.DataFrame) -> None:
+    table.write_parquet("x.parquet")
+    whole = Path("x.parquet").read_bytes()
+    Path("x.parquet").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(MeritError, match="can't be read as Parquet"):
+        artifacts.read_table(Path("x.parquet"), "ingest")
+
+
+def test_a_table_is_read_as_it_was_written(workdir: Path, table: pl.DataFrame) -> None:
+    table.write_parquet("x.parquet")
+    assert artifacts.read_table(Path("x.parquet"), "ingest").equals(table)
+
+
+def test_the_digest_of_a_package_is_that_of_its_manifest(workdir: Path) -> None:
+    Path("model").mkdir()
+    Path("model/manifest.json").write_bytes(b"abc")
+    known = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert artifacts.package_digest(Path("model")) == known
+    Path("model/other").write_text("not part of the manifest")
+    assert artifacts.package_digest(Path("model")) == known
+    Path("model/manifest.json").write_bytes(b"abd")
+    assert artifacts.package_digest(Path("model")) != known
+
+
+def test_each_part_has_a_file_of_its_own() -> None:
+    files = {artifacts.part(name).as_posix() for name in ("train", "validation", "test")}
+    assert files == {f"data/features/{name}.safetensors" for name in ("train", "validation", "test")}

@@ -1,0 +1,115 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from merit import git
+from merit.errors import MeritError
+
+Git = Callable[..., str]
+
+
+def _commit(run: Git, name: str, text: str) -> str:
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    Path(name).write_text(text)
+    run("add", name)
+    run("commit", "--quiet", "-m", name)
+    return run("rev-parse", "HEAD")
+
+
+def test_outside_of_a_repository_nothing_is_known(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(workdir.parent))
+    assert git.head() is None
+    assert git.target_commit() is None
+    assert git.resolve("main") is None
+    assert git.show("HEAD", Path("a")) is None
+    assert not git.is_dirty()
+
+
+def test_before_the_first_commit_there_is_no_head(git_repo: Git) -> None:
+    assert git.head() is None
+    assert git.target_commit() is None
+
+
+def test_head_is_the_commit_that_is_checked_out(git_repo: Git) -> None:
+    first = _commit(git_repo, "a", "1")
+    assert git.head() == first
+    second = _commit(git_repo, "a", "2")
+    assert git.head() == second != first
+
+
+def test_only_changes_of_tracked_files_make_a_tree_dirty(git_repo: Git) -> None:
+    _commit(git_repo, "a", "1")
+    Path("untracked").write_text("x")
+    assert not git.is_dirty()
+    Path("a").write_text("2")
+    assert git.is_dirty()
+    git_repo("add", "a")
+    assert git.is_dirty()
+
+
+def test_a_branch_a_tag_and_a_short_hash_are_resolved_to_their_commit(git_repo: Git) -> None:
+    commit = _commit(git_repo, "a", "1")
+    git_repo("tag", "-a", "flights@v1", "-m", "v1")
+    assert {git.resolve(name) for name in ("main", "flights@v1", commit[:8], "HEAD")} == {commit}
+
+
+@pytest.mark.parametrize("ref", ["nothing", "--help", "-v", "HEAD:a", "", "HEAD~5"])
+def test_what_is_no_commit_is_not_resolved(git_repo: Git, ref: str) -> None:
+    _commit(git_repo, "a", "1")
+    assert git.resolve(ref) is None
+
+
+def test_the_target_of_a_branch_is_where_it_left_main(git_repo: Git) -> None:
+    base = _commit(git_repo, "a", "1")
+    git_repo("checkout", "--quiet", "-b", "work")
+    _commit(git_repo, "a", "2")
+    git_repo("checkout", "--quiet", "main")
+    _commit(git_repo, "b", "1")
+    git_repo("checkout", "--quiet", "work")
+    assert git.target_commit() == base
+
+
+def test_the_main_of_origin_comes_before_the_local_one(git_repo: Git) -> None:
+    _commit(git_repo, "a", "1")
+    newer = _commit(git_repo, "a", "2")
+    git_repo("update-ref", "refs/remotes/origin/main", newer)
+    git_repo("checkout", "--quiet", "-b", "work")
+    git_repo("branch", "--force", "main", "HEAD~1")
+    assert git.target_commit() == newer
+
+
+def test_without_a_main_the_target_is_head(git_repo: Git) -> None:
+    git_repo("checkout", "--quiet", "-b", "trunk")
+    assert git.target_commit() is None
+    commit = _commit(git_repo, "a", "1")
+    assert git.target_commit() == commit
+
+
+def test_a_main_without_common_history_is_no_target(git_repo: Git) -> None:
+    _commit(git_repo, "a", "1")
+    git_repo("checkout", "--quiet", "--orphan", "other")
+    here = _commit(git_repo, "b", "1")
+    assert git.target_commit() == here
+
+
+def test_a_file_is_shown_as_it_was_at_a_commit(git_repo: Git) -> None:
+    first = _commit(git_repo, "dvc.lock", "old\n")
+    _commit(git_repo, "dvc.lock", "new\n")
+    assert git.show(first, Path("dvc.lock")) == "old"
+    assert git.show("HEAD", Path("dvc.lock")) == "new"
+    assert git.show(first, Path("other")) is None
+
+
+def test_a_file_is_looked_for_in_the_folder_that_merit_runs_in(
+    git_repo: Git, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = _commit(git_repo, "models/flights/dvc.lock", "inner")
+    monkeypatch.chdir(workdir / "models" / "flights")
+    assert git.show(commit, Path("dvc.lock")) == "inner"
+
+
+def test_a_machine_without_git_is_told_so(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(workdir))
+    with pytest.raises(MeritError, match=r"^git: not found on PATH; install it$"):
+        git.head()

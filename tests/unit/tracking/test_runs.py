@@ -1,0 +1,289 @@
+"""One real SQLite store for the whole module: making one takes seconds."""
+
+import json
+import shutil
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run as MlflowRun
+from mlflow.exceptions import MlflowException
+
+from merit import artifacts, store
+from merit.config.schema import Lock, Tracking
+from merit.errors import MeritError, Refused
+from merit.registry.versions import register
+from merit.tracking import runs
+from merit.tracking.runs import PACKAGE_TAG, WEIGHTS_TAG, Run, record
+
+# SQLAlchemy 2.1 deprecates a loader that mlflow 3.17 still uses.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+
+EPOCHS = [
+    {"epoch": 0.0, "train_log_loss": 0.7, "validation_log_loss": 0.6},
+    {"epoch": 1.0, "train_log_loss": 0.6, "validation_log_loss": 0.5},
+]
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the store of this module is kept."""
+    return tmp_path_factory.mktemp("store") / "mlflow.db"
+
+
+@pytest.fixture
+def tracked(workdir: Path, database: Path, make_lock: Callable[..., Lock], request: pytest.FixtureRequest) -> Lock:
+    """A lock whose runs go to an experiment and a model of the test's own."""
+    name = f"m{zlib.crc32(request.node.name.encode())}"
+    artifacts.write_text(artifacts.RAW, "raw")
+
+    def edit(values: dict[str, Any]) -> None:
+        values["name"] = name
+        values["tracking"] = {"uri": f"sqlite:///{database}", "experiment": name}
+
+    return make_lock(edit)
+
+
+@pytest.fixture
+def client(tracked: Lock) -> Iterator[MlflowClient]:
+    """A client of the store."""
+    yield store.open_store(tracked.tracking)
+
+
+def _runs(client: MlflowClient, lock: Lock) -> list[MlflowRun]:
+    found = client.get_experiment_by_name(lock.tracking.experiment)
+    assert found is not None
+    return list(client.search_runs([found.experiment_id]))
+
+
+def _weights(content: bytes = b"w") -> None:
+    artifacts.WEIGHTS.parent.mkdir(exist_ok=True)
+    artifacts.WEIGHTS.write_bytes(content)
+
+
+def _finish(make_package: Callable[..., Path], verdict: str = "pass") -> None:
+    """Leave in the folder what every stage from training to the gate leaves there."""
+    _weights()
+    make_package(artifacts.PACKAGE)
+    artifacts.write_json(artifacts.METRICS, {"candidate": {"roc_auc": {"value": 0.7}, "brier": {"value": None}}})
+    artifacts.write_json(artifacts.DATA_REPORT, {"passed": True})
+    artifacts.write_text(artifacts.PLOTS / "roc.csv", "x\n")
+    names = list(EPOCHS[0])
+    lines = [",".join(names), *(",".join(str(epoch[name]) for name in names) for epoch in EPOCHS)]
+    artifacts.write_text(artifacts.HISTORY, "\n".join(lines) + "\n")
+    digest = artifacts.package_digest(artifacts.PACKAGE)
+    artifacts.write_json(artifacts.GATE_REPORT, {"verdict": verdict, "candidate": {"digest": digest}})
+
+
+def test_a_finished_run_holds_what_it_is_made_of(tracked: Lock, client: MlflowClient) -> None:
+    with Run(tracked) as run:
+        for epoch in EPOCHS:
+            run.log_epoch(epoch)
+        _weights()
+    (found,) = _runs(client, tracked)
+    assert found.info.status == "FINISHED"
+    assert found.data.tags[WEIGHTS_TAG] == artifacts.sha256(artifacts.WEIGHTS)
+    assert found.data.tags["merit.data_sha256"] == artifacts.sha256(artifacts.RAW)
+    assert found.data.tags["merit.data_fingerprint"] == tracked.data.fingerprint
+    assert found.data.params["seed"] == "7"
+    assert found.data.params["optimizer.lr"] == "0.01"
+    assert found.data.params["model._target_"] == "merit.training.networks.Linear"
+    assert found.data.params["data.columns.shop.feature"] == "category"
+    assert not any(name.startswith(("gate.", "serve.", "tracking.")) for name in found.data.params)
+    history = client.get_metric_history(run.id, "validation_log_loss")
+    assert [(metric.step, metric.value) for metric in history] == [(0, 0.6), (1, 0.5)]
+    assert "epoch" not in found.data.metrics
+    assert [file.path for file in client.list_artifacts(run.id)] == ["params.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(ValueError("x"), "FAILED"), (MeritError("x"), "FAILED"), (KeyboardInterrupt(), "KILLED")],
+)
+def test_a_run_that_ends_early_says_how_and_is_nobodys_weights(
+    tracked: Lock, client: MlflowClient, error: BaseException, status: str
+) -> None:
+    with pytest.raises(type(error)), Run(tracked) as run:
+        run.log_epoch(EPOCHS[0])
+        raise error
+    (found,) = _runs(client, tracked)
+    assert found.info.status == status
+    assert WEIGHTS_TAG not in found.data.tags
+    assert found.data.metrics["train_log_loss"] == 0.7
+
+
+def test_an_epoch_that_can_not_be_sent_goes_with_the_next(
+    tracked: Lock, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, refusals = MlflowClient.log_batch, [True, False, False]
+
+    def sometimes(self: MlflowClient, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("metrics") and refusals.pop(0):
+            raise MlflowException("away")
+        return send(self, *args, **kwargs)
+
+    _weights()
+    with Run(tracked) as run, monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "log_batch", sometimes)
+        for epoch in EPOCHS:
+            run.log_epoch(epoch)
+    assert [metric.step for metric in client.get_metric_history(run.id, "train_log_loss")] == [0, 1]
+
+
+def test_a_run_that_can_not_be_kept_is_told(tracked: Lock, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise MlflowException("away")
+
+    _weights()
+    kept = r"^tracking: the run could not be kept \(away\); see conf/tracking$"
+    with pytest.raises(MeritError, match=kept), Run(tracked):
+        monkeypatch.setattr(MlflowClient, "set_terminated", refuse)
+
+
+def test_without_data_no_run_is_begun(tracked: Lock, client: MlflowClient) -> None:
+    artifacts.RAW.unlink()
+    with pytest.raises(MeritError, match=r"^data/raw\.parquet: not found"):
+        Run(tracked)
+    assert client.get_experiment_by_name(tracked.tracking.experiment) is None
+
+
+def test_the_run_of_the_weights_gets_their_package_once(
+    tracked: Lock, client: MlflowClient, make_package: Callable[..., Path]
+) -> None:
+    with Run(tracked) as run:
+        _finish(make_package)
+    assert record(tracked) == run.id
+    assert record(tracked) == run.id
+    (found,) = _runs(client, tracked)
+    assert found.data.tags[PACKAGE_TAG] == artifacts.package_digest(artifacts.PACKAGE)
+    assert found.data.metrics["test_roc_auc"] == 0.7
+    assert "test_brier" not in found.data.metrics
+    assert len(client.get_metric_history(run.id, "test_roc_auc")) == 1
+    assert {file.path for file in client.list_artifacts(run.id)} == {"model", "params.yaml", "plots", "reports"}
+    assert {file.path for file in client.list_artifacts(run.id, "reports")} == {
+        "reports/data.json",
+        "reports/history.csv",
+        "reports/metrics.json",
+    }
+
+
+def test_a_run_that_the_store_lost_is_written_again_from_the_files(
+    tracked: Lock, client: MlflowClient, make_package: Callable[..., Path]
+) -> None:
+    with Run(tracked) as lost:
+        _finish(make_package)
+    client.delete_run(lost.id)
+    restored = record(tracked)
+    assert restored != lost.id
+    (found,) = _runs(client, tracked)
+    assert (found.info.run_id, found.info.status) == (restored, "FINISHED")
+    assert found.data.tags[WEIGHTS_TAG] == artifacts.sha256(artifacts.WEIGHTS)
+    assert found.data.params["seed"] == "7"
+    history = client.get_metric_history(restored, "train_log_loss")
+    assert [(metric.step, metric.value) for metric in history] == [(0, 0.7), (1, 0.6)]
+    assert record(tracked) == restored
+
+
+def test_other_weights_are_another_run(tracked: Lock, client: MlflowClient, make_package: Callable[..., Path]) -> None:
+    with Run(tracked) as run:
+        _finish(make_package)
+    _weights(b"other")
+    assert record(tracked) != run.id
+    assert len(_runs(client, tracked)) == 2
+
+
+def test_a_package_is_registered_once_with_its_lineage(
+    tracked: Lock, client: MlflowClient, make_package: Callable[..., Path]
+) -> None:
+    _finish(make_package)
+    run_id = record(tracked)
+    assert [register(tracked, run_id) for _ in range(3)] == ["1", "1", "1"]
+    (version,) = client.search_model_versions(f"name = '{tracked.name}'")
+    assert version.run_id == run_id
+    assert version.source.endswith("/artifacts/model")
+    assert version.tags[PACKAGE_TAG] == artifacts.package_digest(artifacts.PACKAGE)
+    assert version.tags["merit.data_sha256"] == "d" * 64
+    assert version.tags["merit.verdict"] == "pass"
+
+
+def test_another_package_is_another_version(
+    tracked: Lock, client: MlflowClient, make_package: Callable[..., Path]
+) -> None:
+    _finish(make_package)
+    assert register(tracked, record(tracked)) == "1"
+    shutil.rmtree(artifacts.PACKAGE)
+    make_package(artifacts.PACKAGE, parity=1e-6)
+    digest = artifacts.package_digest(artifacts.PACKAGE)
+    artifacts.write_json(artifacts.GATE_REPORT, {"verdict": "pass", "candidate": {"digest": digest}})
+    assert register(tracked, record(tracked)) == "2"
+
+
+@pytest.mark.parametrize("verdict", ["fail", "inconclusive"])
+def test_a_package_that_the_gate_did_not_pass_is_not_registered(
+    tracked: Lock, client: MlflowClient, make_package: Callable[..., Path], verdict: str
+) -> None:
+    _finish(make_package, verdict)
+    with pytest.raises(Refused) as caught:
+        register(tracked, "run")
+    assert caught.value.exit_code == 1
+    assert str(caught.value) == (
+        "register: the gate has not passed this package; run 'merit gate' and read reports/gate.md"
+    )
+    assert client.search_model_versions(f"name = '{tracked.name}'") == []
+
+
+def test_a_pass_of_another_package_is_no_pass(tracked: Lock, make_package: Callable[..., Path]) -> None:
+    _finish(make_package)
+    report = json.loads(artifacts.GATE_REPORT.read_text())
+    report["candidate"]["digest"] = "sha256:other"
+    artifacts.write_json(artifacts.GATE_REPORT, report)
+    with pytest.raises(Refused, match="the gate has not passed this package"):
+        register(tracked, "run")
+
+
+def test_a_package_that_was_never_judged_is_not_registered(tracked: Lock, make_package: Callable[..., Path]) -> None:
+    _finish(make_package)
+    artifacts.GATE_REPORT.unlink()
+    with pytest.raises(MeritError, match=r"^reports/gate\.json: not found; 'merit gate' makes it"):
+        register(tracked, "run")
+
+
+def test_a_parameter_that_is_too_long_is_cut(
+    tracked: Lock, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "LONGEST_PARAM", 5)
+    with Run(tracked):
+        _weights()
+    (found,) = _runs(client, tracked)
+    assert found.data.params["model._target_"] == "merit"
+
+
+def test_parameters_have_dotted_names_and_a_list_is_one() -> None:
+    assert runs._flat({"a": {"b": 1}, "c": [1, 2]}) == {"a.b": 1, "c": [1, 2]}
+
+
+def test_the_environment_comes_before_the_configuration(lock: Lock, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert store.uri_of(lock.tracking) == "sqlite:///mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///other.db")
+    assert store.uri_of(lock.tracking) == "sqlite:///other.db"
+    assert store.local_file("sqlite:///other.db") == Path("other.db")
+    assert store.local_file("http://example.org") is None
+
+
+def test_a_store_that_is_no_database_is_told_in_one_line(workdir: Path) -> None:
+    Path("broken.db").write_bytes(b"not a database, not at all, by no means" * 100)
+    with pytest.raises(MeritError) as caught:
+        store.open_store(Tracking(uri="sqlite:///broken.db", experiment="x"))
+    assert str(caught.value).startswith("tracking.uri 'sqlite:///broken.db': can't be used (")
+    assert str(caught.value).endswith("; correct conf/tracking or MLFLOW_TRACKING_URI")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///no/such/folder/mlflow.db", "nothing://x"])
+def test_a_store_that_can_not_be_reached_is_told_in_one_line(workdir: Path, uri: str) -> None:
+    with pytest.raises(MeritError, match=r"^tracking\.uri '") as caught:
+        store.open_store(Tracking(uri=uri, experiment="x"))
+    assert "\n" not in str(caught.value)

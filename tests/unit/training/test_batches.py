@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from merit.errors import MeritError
+from merit.training.batches import Batch, Batches, load
+
+
+def _rows(count: int) -> Batch:
+    numbers = torch.arange(count, dtype=torch.float32)
+    return Batch(torch.arange(count)[:, None], numbers[:, None], numbers)
+
+
+def _epoch(batches: Batches) -> list[int]:
+    return [int(row) for batch in batches for row in batch.target]
+
+
+@pytest.mark.parametrize(("rows", "size", "sizes"), [(10, 4, [4, 4, 2]), (8, 4, [4, 4]), (3, 4, [3])])
+def test_batches_are_of_their_size_but_for_the_last(rows: int, size: int, sizes: list[int]) -> None:
+    batches = Batches(_rows(rows), size, 7)
+    assert [len(batch.target) for batch in batches] == sizes
+    assert len(batches) == len(sizes)
+
+
+def test_each_row_comes_once_in_each_epoch() -> None:
+    batches = Batches(_rows(103), 10, 7)
+    for _ in range(3):
+        assert sorted(_epoch(batches)) == list(range(103))
+
+
+def test_the_parts_of_a_row_stay_together() -> None:
+    for batch in Batches(_rows(103), 10, 7):
+        assert torch.equal(batch.codes[:, 0].float(), batch.target)
+        assert torch.equal(batch.numbers[:, 0], batch.target)
+
+
+def test_epochs_are_shuffled_differently_and_the_same_on_every_run() -> None:
+    first, again, other = Batches(_rows(50), 7, 7), Batches(_rows(50), 7, 7), Batches(_rows(50), 7, 8)
+    epochs = [_epoch(first) for _ in range(3)]
+    assert [_epoch(again) for _ in range(3)] == epochs
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+    assert _epoch(other) != epochs[0]
+
+
+def test_the_order_depends_on_no_other_random_draws() -> None:
+    torch.manual_seed(1)
+    first = _epoch(Batches(_rows(50), 7, 7))
+    torch.manual_seed(2)
+    assert _epoch(Batches(_rows(50), 7, 7)) == first
+
+
+def test_without_a_seed_the_order_is_kept() -> None:
+    batches = Batches(_rows(10), 4)
+    assert _epoch(batches) == _epoch(batches) == list(range(10))
+
+
+def test_without_arrays_the_command_that_makes_them_is_told(workdir: Path) -> None:
+    with pytest.raises(MeritError, match=r"^data/features/train\.safetensors: not found; 'merit features' makes it"):
+        load("train")
+
+
+def test_arrays_that_can_not_be_read_are_told_in_one_line(workdir: Path) -> None:
+    Path("data/features").mkdir(parents=True)
+    Path("data/features/train.safetensors").write_bytes(b"broken")
+    with pytest.raises(MeritError, match=r"^data/features/train\.safetensors: can't be read .*'merit features'$"):
+        load("train")
