@@ -16,7 +16,7 @@ from merit.config import lock as locks
 from merit.config.compose import compose
 from merit.config.schema import Lock
 from merit.errors import MeritError, Refused
-from merit.gate import judge
+from merit.gate import freshness
 
 RUN_LOCK = Path(".merit/run.lock")
 
@@ -41,8 +41,14 @@ def run(overrides: Sequence[str]) -> Outcome:
     with exclusive():
         locks.write(lock)
         reproduce()
-        report = judge.current(lock) or judge.gate(lock)
+        report = freshness.current(lock) or _judged(lock)
         return Outcome(report, _registered(lock, report))
+
+
+def _judged(lock: Lock) -> dict[str, Any]:
+    from merit.gate.judge import gate
+
+    return gate(lock)
 
 
 def _registered(lock: Lock, report: dict[str, Any]) -> str | None:

@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from merit import artifacts, git
 from merit.errors import MeritError
-from merit.scoring import Package
+
+if TYPE_CHECKING:
+    from merit.scoring import Package
 
 IDENTITY = (artifacts.TRANSFORM.as_posix(), artifacts.WEIGHTS.as_posix())
 """The outputs that make a model what it is, whoever packaged it and when."""
@@ -39,12 +41,14 @@ class Champion:
         return all(path in self.outputs and self.outputs[path] == outputs.get(path) for path in IDENTITY)
 
     @contextmanager
-    def fetched(self) -> Iterator[Package]:
+    def fetched(self) -> Iterator["Package"]:
         """Bring its package out of DVC's cache or remote and load it.
 
         Raises:
             MeritError: neither has it, or it is not what its manifest says.
         """
+        from merit.scoring import Package
+
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder) / artifacts.PACKAGE.name
             _fetch(self.commit, place)

@@ -1,9 +1,6 @@
 """gate: gather the evidence, run the checks, write the report; fails closed."""
 
-import hashlib
-import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +10,7 @@ from merit import artifacts
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.gate import champion as champions
-from merit.gate import checks, report
+from merit.gate import checks, freshness, report
 from merit.gate.champion import Champion
 from merit.gate.checks import Evidence
 from merit.gate.verdict import Verdict, overall
@@ -39,7 +36,7 @@ def gate(lock: Lock, against: str | None = None) -> dict[str, Any]:
     verdict = overall(found)
     made = {
         "verdict": str(verdict),
-        "inputs": inputs_digest(lock, champion),
+        "inputs": freshness.digest(lock, champion),
         "model": lock.name,
         "candidate": {
             "digest": artifacts.package_digest(artifacts.PACKAGE),
@@ -63,30 +60,6 @@ def gate(lock: Lock, against: str | None = None) -> dict[str, Any]:
     artifacts.write_text(artifacts.GATE_MARKDOWN, report.markdown(made))
     artifacts.write_text(artifacts.GATE_HTML, report.html(made))
     return made
-
-
-def current(lock: Lock) -> dict[str, Any] | None:
-    """Return the last report if nothing it was made from has changed since, else None."""
-    if not artifacts.GATE_REPORT.is_file():
-        return None
-    last: dict[str, Any] = artifacts.read_json(artifacts.GATE_REPORT, "gate")
-    complete = artifacts.GATE_MARKDOWN.is_file() and artifacts.GATE_HTML.is_file()
-    return last if complete and last.get("inputs") == inputs_digest(lock, champions.find(None)) else None
-
-
-def inputs_digest(lock: Lock, champion: Champion | None) -> str:
-    """Return the hash of all that a verdict depends on: files, thresholds, rival, and the code of this room."""
-    code = sorted(Path(__file__).parent.rglob("*.*"))
-    files = [
-        artifacts.PACKAGE / artifacts.MANIFEST,
-        artifacts.PREDICTIONS,
-        artifacts.METRICS,
-        artifacts.DATA_REPORT,
-    ]
-    parts = [artifacts.sha256(path) for path in [*files, artifacts.HISTORY, *(p for p in code if p.suffix != ".pyc")]]
-    rival = None if champion is None else [champion.commit, champion.package_hash]
-    text = json.dumps([parts, lock.gate.model_dump(mode="json"), lock.seed, rival])
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
 def _check_is_current(lock: Lock) -> None:

@@ -10,14 +10,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from merit import artifacts
+from merit.gate.words import SUMMARY, interval
 from merit.metrics import HIGHER_IS_BETTER
 
 MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️"}
-SUMMARY = {
-    "pass": "may merge",
-    "fail": "may not merge: a check failed",
-    "inconclusive": "may not merge: a check could not decide",
-}
 MOST_SLICES = 200
 """Lines of slices in the Markdown, all columns together: a comment on GitHub holds 65,536 characters."""
 # Colours of the plots; the page's style sheet gives each its light and its dark value.
@@ -65,15 +61,6 @@ def _view(report: dict[str, Any]) -> dict[str, Any]:
         "most": MOST_SLICES // max(1, len({s["column"] for s in measured})),
         "small": sum(1 for s in report["slices"] if not s["metrics"]),
     }
-
-
-def interval(found: dict[str, Any]) -> str:
-    """Return a value with its interval, or a dash where it has no meaning."""
-    if found["value"] is None:
-        return "none"
-    if found["low"] is None:
-        return f"{found['value']:.4f}"
-    return f"{found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}]"
 
 
 def _plots() -> list[tuple[str, Markup]]:

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from merit import artifacts
-from merit.gate.report import SUMMARY, interval
+from merit.gate.words import SUMMARY, interval
 
 STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 

@@ -12,7 +12,7 @@ import yaml
 from merit import artifacts
 from merit.config.schema import Lock
 from merit.errors import MeritError
-from merit.gate import judge
+from merit.gate import freshness, judge
 from merit.metrics import HIGHER_IS_BETTER
 from merit.scoring import Package, columns_of
 from tests.conftest import rewrite_manifest
@@ -131,13 +131,13 @@ def test_a_report_is_current_until_something_it_was_made_from_changes(
     prepare: Prepare, lock: Lock, make_lock: Callable[..., Lock]
 ) -> None:
     prepare()
-    assert judge.current(lock) is None
+    assert freshness.current(lock) is None
     made = judge.gate(lock)
-    assert judge.current(lock)["inputs"] == made["inputs"]
-    assert judge.current(make_lock(lambda values: values["gate"].update(size_mb=2.0))) is None
-    assert judge.current(make_lock(lambda values: values["serve"].update(port=4000))) is not None
+    assert freshness.current(lock)["inputs"] == made["inputs"]
+    assert freshness.current(make_lock(lambda values: values["gate"].update(size_mb=2.0))) is None
+    assert freshness.current(make_lock(lambda values: values["serve"].update(port=4000))) is not None
     rewrite_manifest(artifacts.PACKAGE, parity=1e-6)
-    assert judge.current(lock) is None
+    assert freshness.current(lock) is None
 
 
 @pytest.mark.parametrize("path", [artifacts.GATE_MARKDOWN, artifacts.GATE_HTML])
@@ -145,4 +145,4 @@ def test_a_report_that_lacks_one_of_its_forms_is_not_current(prepare: Prepare, l
     prepare()
     judge.gate(lock)
     path.unlink()
-    assert judge.current(lock) is None
+    assert freshness.current(lock) is None

@@ -1,0 +1,18 @@
+"""What the report says in each of its forms alike."""
+
+from typing import Any
+
+SUMMARY = {
+    "pass": "may merge",
+    "fail": "may not merge: a check failed",
+    "inconclusive": "may not merge: a check could not decide",
+}
+
+
+def interval(found: dict[str, Any]) -> str:
+    """Return a value with its interval, or a dash where it has no meaning."""
+    if found["value"] is None:
+        return "none"
+    if found["low"] is None:
+        return f"{found['value']:.4f}"
+    return f"{found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}]"
