@@ -188,7 +188,8 @@ def require(path: Path, made_by: str) -> Path:
         MeritError: it is not; the line names the stage that makes it.
     """
     if not path.exists():
-        raise MeritError(f"{path}: not found; 'merit {made_by}' makes it, 'merit run' makes everything")
+        everything = "" if made_by == "run" else ", 'merit run' makes everything"
+        raise MeritError(f"{path}: not found; 'merit {made_by}' makes it{everything}")
     return path
 
 

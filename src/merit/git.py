@@ -5,14 +5,25 @@ from pathlib import Path
 
 from merit.errors import MeritError
 
+MAIN = ("main", "origin/main")
+NO_REPOSITORY = "not a git repository"
+
 
 def git(*args: str) -> str | None:
-    """Return what `git ARGS` prints, or None where it fails (no repository, no such ref, no such file)."""
+    """Return what `git ARGS` prints, or None if it says no or there is no repository.
+
+    Raises:
+        MeritError: Git is not there, or won't answer; what it would have said is not known then.
+    """
     try:
         done = subprocess.run(["git", *args], capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
         raise MeritError("git: not found on PATH; install it") from error
-    return done.stdout.rstrip("\n") if done.returncode == 0 else None
+    if done.returncode == 0:
+        return done.stdout.rstrip("\n")
+    if done.returncode == 1 or NO_REPOSITORY in done.stderr:
+        return None
+    raise MeritError(f"git {args[0]}: {' '.join(done.stderr.split())[:300]}")
 
 
 def head() -> str | None:
@@ -31,13 +42,25 @@ def resolve(ref: str) -> str | None:
 
 
 def target_commit() -> str | None:
-    """Return the commit that this branch would merge into: its merge base with main, origin's if there is one."""
-    for branch in ("origin/main", "main"):
-        if resolve(branch) and (base := git("merge-base", "HEAD", branch)):
-            return base
+    """Return the commit that this branch would merge into: the latest one it shares with main, here or at origin.
+
+    In a repository without main that is the commit checked out.
+
+    Raises:
+        MeritError: the history that would tell was not fetched.
+    """
+    branches = [branch for branch in MAIN if resolve(branch)]
+    shared = [base for branch in branches if (base := git("merge-base", "HEAD", branch))]
+    if shared:
+        # All of them are on the way to HEAD: the latest is the one that the other leads to.
+        first, last = shared[0], shared[-1]
+        return last if git("merge-base", "--is-ancestor", first, last) is not None else first
+    if git("rev-parse", "--is-shallow-repository") == "true" or branches:
+        raise MeritError("git: the history shared with main is not here; 'git fetch --unshallow origin main' brings it")
     return head()
 
 
 def show(commit: str, path: Path) -> str | None:
     """Return the text of a file as of `commit`, or None if it was not there."""
-    return git("show", f"{commit}:./{path.as_posix()}")
+    name = path.as_posix()
+    return git("show", f"{commit}:./{name}") if git("ls-tree", "--name-only", commit, "--", name) else None

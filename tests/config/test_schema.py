@@ -214,3 +214,9 @@ def test_a_slice_by_an_undeclared_column_is_refused_with_what_is_allowed(make_lo
 def test_a_component_needs_a_target(make_lock: Make) -> None:
     ((place, message),) = _refusal(make_lock, _put("model", {"hidden": [1]}))
     assert (place, message) == ("model._target_", "Field required")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_limit_that_is_no_finite_number_is_refused(number: float) -> None:
+    with pytest.raises(ValidationError, match="finite number"):
+        Column(type="number", min=number)

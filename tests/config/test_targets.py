@@ -77,7 +77,12 @@ def test_a_misspelt_class_is_refused_with_what_was_meant() -> None:
     assert text.startswith("'merit.training.networks' has no class 'EmbedingMLP'; did you mean 'EmbeddingMLP'? allowed")
 
 
-@pytest.mark.parametrize("target", ["torch.optim.adamw.AdamWW", "torch.optim.nowhere.Adam", "merit.data.flights.NULL"])
+def test_a_component_of_another_section_is_refused() -> None:
+    ((key, text),) = _faults("model", target="torch.optim.AdamW", lr=0.1)
+    assert (key, text) == ("model._target_", "found 'torch.optim.AdamW'; allowed here: merit.training.networks.*")
+
+
+@pytest.mark.parametrize("target", ["torch.optim.adamw.AdamWW", "torch.optim.nowhere.Adam", "torch.optim.adamw.NULL"])
 def test_a_class_that_is_not_there_is_refused(target: str) -> None:
     ((_, text),) = _faults("optimizer", target=target)
     assert "has no class" in text

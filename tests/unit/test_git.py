@@ -70,7 +70,7 @@ def test_the_target_of_a_branch_is_where_it_left_main(git_repo: Git) -> None:
     assert git.target_commit() == base
 
 
-def test_the_main_of_origin_comes_before_the_local_one(git_repo: Git) -> None:
+def test_the_latest_commit_shared_with_either_main_is_the_target(git_repo: Git) -> None:
     _commit(git_repo, "a", "1")
     newer = _commit(git_repo, "a", "2")
     git_repo("update-ref", "refs/remotes/origin/main", newer)
@@ -86,11 +86,37 @@ def test_without_a_main_the_target_is_head(git_repo: Git) -> None:
     assert git.target_commit() == commit
 
 
-def test_a_main_without_common_history_is_no_target(git_repo: Git) -> None:
+def test_a_main_without_common_history_is_told_to_be_fetched(git_repo: Git) -> None:
     _commit(git_repo, "a", "1")
     git_repo("checkout", "--quiet", "--orphan", "other")
-    here = _commit(git_repo, "b", "1")
+    _commit(git_repo, "b", "1")
+    with pytest.raises(MeritError, match="the history shared with main is not here"):
+        git.target_commit()
+
+
+def test_on_main_itself_the_latest_commit_counts_even_if_origin_has_not_seen_it(git_repo: Git) -> None:
+    seen = _commit(git_repo, "a", "1")
+    git_repo("update-ref", "refs/remotes/origin/main", seen)
+    here = _commit(git_repo, "a", "2")
     assert git.target_commit() == here
+
+
+def test_a_shallow_clone_that_lacks_main_is_told_what_to_fetch(git_repo: Git, tmp_path_factory, monkeypatch) -> None:
+    _commit(git_repo, "a", "1")
+    git_repo("checkout", "--quiet", "-b", "work")
+    _commit(git_repo, "a", "2")
+    clone = tmp_path_factory.mktemp("clone") / "shallow"
+    git_repo("clone", "--quiet", "--depth", "1", "--branch", "work", f"file://{Path.cwd()}", str(clone))
+    monkeypatch.chdir(clone)
+    with pytest.raises(MeritError, match="git fetch --unshallow"):
+        git.target_commit()
+
+
+def test_a_git_that_will_not_answer_is_not_taken_for_a_no(git_repo: Git, monkeypatch) -> None:
+    _commit(git_repo, "a", "1")
+    Path(".git/config").write_text("[core\n")
+    with pytest.raises(MeritError, match="bad config"):
+        git.target_commit()
 
 
 def test_a_file_is_shown_as_it_was_at_a_commit(git_repo: Git) -> None:

@@ -21,7 +21,7 @@ Interval = Annotated[float, Field(gt=0, lt=1)]
 class Section(BaseModel):
     """A part of the lock: frozen, and closed to keys that it doesn't name."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_set(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -16,6 +16,9 @@ from merit.errors import MeritError
 TRUSTED = ("merit.data.flights.", "merit.data.sources.", "merit.training.networks.", "torch.optim.")
 """Where a `_target_` may come from: `_target_` is code execution, so this is a list of what is allowed."""
 
+PLACES = {"data": ("merit.data.",), "model": ("merit.training.networks.",), "optimizer": ("torch.optim.",)}
+"""Where the component of a section comes from: an optimizer is no network."""
+
 SUPPLIED = {"model": ("cardinalities", "numbers"), "optimizer": ("params",)}
 """Arguments that the run itself supplies, per section; conf/ can't know them."""
 
@@ -56,6 +59,12 @@ def _faults_of(key: tuple[str, ...], component: Mapping[str, Any], supplied: tup
         yield Fault(
             (*key, "_target_"),
             f"found {target!r}, which is not trusted; allowed: {', '.join(f'{t}*' for t in TRUSTED)}",
+        )
+        return
+    places = PLACES.get(key[0], ())
+    if not target.startswith(places):
+        yield Fault(
+            (*key, "_target_"), f"found {target!r}; allowed here: {', '.join(f'{p}*' for p in places) or 'none'}"
         )
         return
     signature = signature_of(target)

@@ -116,6 +116,8 @@ def _truth(table: pl.DataFrame, sql: str, key: str) -> pl.Series:
         reason = str(error).splitlines()[0]
         columns = ", ".join(sorted(table.columns))
         raise MeritError(f"{key}: '{sql}' is not valid: {reason}; columns: {columns}") from error
+    if made.len() != table.height:
+        raise MeritError(f"{key}: '{sql}' gives {made.len()} values for {table.height} rows; it must ask each row")
     if made.dtype != pl.Boolean:
         raise MeritError(f"{key}: '{sql}' gives {made.dtype}; it must be true or false")
     return made

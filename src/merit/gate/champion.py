@@ -1,5 +1,6 @@
 """The champion: the package that the target branch's dvc.lock names, brought by DVC; Git alone says which."""
 
+import hashlib
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +16,11 @@ from merit.errors import MeritError
 if TYPE_CHECKING:
     from merit.scoring import Package
 
-IDENTITY = (artifacts.TRANSFORM.as_posix(), artifacts.WEIGHTS.as_posix())
-"""The outputs that make a model what it is, whoever packaged it and when."""
+IDENTITY = {
+    artifacts.TRANSFORM.as_posix(): artifacts.TRANSFORM,
+    artifacts.WEIGHTS.as_posix(): artifacts.PACKAGE / artifacts.PACKAGED_WEIGHTS,
+}
+"""The outputs that make a model what it is, whoever packaged it and when, and where the candidate has them."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,9 @@ class Champion:
         """The DVC hash of its package."""
         return self.outputs[artifacts.PACKAGE.as_posix()]
 
-    def is_same_as(self, outputs: dict[str, str]) -> bool:
-        """Say whether those outputs are this very model, bit for bit."""
-        return all(path in self.outputs and self.outputs[path] == outputs.get(path) for path in IDENTITY)
+    def is_candidate(self) -> bool:
+        """Say whether the candidate is this very model, bit for bit, by its files and not by what a lock says."""
+        return all(self.outputs.get(name) == _md5(file) for name, file in IDENTITY.items())
 
     @contextmanager
     def fetched(self) -> Iterator["Package"]:
@@ -53,6 +57,12 @@ class Champion:
             place = Path(folder) / artifacts.PACKAGE.name
             _fetch(self.commit, place)
             yield Package.load(place)
+
+
+def _md5(file: Path) -> str:
+    """Return the hash of a file as DVC's locks have it."""
+    with artifacts.require(file, "run").open("rb") as handle:
+        return hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def find(against: str | None) -> Champion | None:

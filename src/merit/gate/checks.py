@@ -23,9 +23,9 @@ class Evidence:
         rows: the raw test rows.
         target: 0 or 1, [rows].
         candidate: the package's probabilities, [rows].
+        network: the probabilities of the network in PyTorch, as `evaluate` wrote them, [rows].
         baseline: the baseline's, [rows].
         metrics: the candidate's metrics with intervals.
-        outputs: the DVC hashes of the candidate's outputs.
     """
 
     lock: Lock
@@ -33,11 +33,11 @@ class Evidence:
     rows: pl.DataFrame
     target: NDArray[Any]
     candidate: NDArray[Any]
+    network: NDArray[Any]
     baseline: NDArray[Any]
     metrics: dict[str, Estimate]
     manifest: dict[str, Any]
     bytes: int
-    outputs: dict[str, str]
     champion: Champion | None
 
 
@@ -94,7 +94,7 @@ def _champion(evidence: Evidence) -> list[Check]:
     champion = evidence.champion
     if champion is None:
         return [Check("champion", Verdict.PASS, "no champion yet", "nothing to compare with")]
-    if champion.is_same_as(evidence.outputs):
+    if champion.is_candidate():
         found = f"the model of {champion.commit[:7]}, bit for bit"
         return [Check("champion", Verdict.PASS, found, "no worse than the champion")]
     try:
@@ -140,16 +140,13 @@ def _calibration(evidence: Evidence) -> Check:
 
 
 def _parity(evidence: Evidence) -> Check:
-    parity, limit = evidence.manifest["parity"], evidence.lock.gate.parity
-    verdict = Verdict.PASS if parity["greatest_difference"] <= limit else Verdict.FAIL
-    found = f"{parity['greatest_difference']:.1e} on {parity['rows']:,} rows"
-    return Check(
-        "parity",
-        verdict,
-        found,
-        f"at most {limit:.0e}",
-        "serving would differ from training: make the package again",
-    )
+    """Compare the package on raw rows with the network that was evaluated; what the manifest says is not enough."""
+    limit = evidence.lock.gate.parity
+    greatest = float(np.abs(evidence.candidate - evidence.network).max())
+    verdict = Verdict.PASS if greatest <= limit else Verdict.FAIL
+    found = f"{greatest:.1e} on {len(evidence.candidate):,} rows"
+    advice = "the package is not the network that was evaluated: make both again with 'merit run'"
+    return Check("parity", verdict, found, f"at most {limit:.0e}", advice)
 
 
 def _size(evidence: Evidence) -> Check:

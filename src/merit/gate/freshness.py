@@ -23,13 +23,9 @@ def current(lock: Lock) -> dict[str, Any] | None:
 def digest(lock: Lock, champion: Champion | None) -> str:
     """Return the hash of all that a verdict depends on: files, thresholds, rival, and the code of this room."""
     code = sorted(Path(__file__).parent.rglob("*.*"))
-    files = [
-        artifacts.PACKAGE / artifacts.MANIFEST,
-        artifacts.PREDICTIONS,
-        artifacts.METRICS,
-        artifacts.DATA_REPORT,
-    ]
-    parts = [artifacts.sha256(path) for path in [*files, artifacts.HISTORY, *(p for p in code if p.suffix != ".pyc")]]
+    files = [artifacts.PREDICTIONS, artifacts.METRICS, artifacts.DATA_REPORT, artifacts.TEST_ROWS, artifacts.TRANSFORM]
+    files += [artifacts.HISTORY, *sorted(artifacts.PACKAGE.iterdir()), *(p for p in code if p.suffix != ".pyc")]
+    parts = [artifacts.sha256(artifacts.require(path, "run")) for path in files]
     rival = None if champion is None else [champion.commit, champion.package_hash]
     text = json.dumps([parts, lock.gate.model_dump(mode="json"), lock.seed, rival])
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()

@@ -93,19 +93,13 @@ def _gather(lock: Lock, champion: Champion | None) -> Evidence:
         rows=rows,
         target=target,
         candidate=ours,
+        network=predictions["probability"].to_numpy(),
         baseline=predictions["baseline"].to_numpy(),
         metrics=estimate(Scored(target, ours), count=how.resamples, confidence=how.confidence, seed=lock.seed),
         manifest=package.manifest,
         bytes=sum(path.stat().st_size for path in artifacts.PACKAGE.iterdir()),
-        outputs=_outputs(),
         champion=champion,
     )
-
-
-def _outputs() -> dict[str, str]:
-    if not artifacts.DVC_LOCK.is_file():
-        return {}
-    return champions.outputs_of(artifacts.DVC_LOCK.read_text(encoding="utf-8"), str(artifacts.DVC_LOCK))
 
 
 def _measured() -> dict[str, Any]:

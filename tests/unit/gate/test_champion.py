@@ -1,3 +1,4 @@
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import yaml
 
 from merit.errors import MeritError
 from merit.gate import champion as champions
-from merit.gate.champion import Champion, outputs_of
+from merit.gate.champion import IDENTITY, Champion, outputs_of
 
 Git = Callable[..., str]
 
@@ -28,6 +29,18 @@ def _commit(git: Git, text: str | None) -> str:
     git("add", ".")
     git("commit", "--quiet", "-m", "x")
     return git("rev-parse", "HEAD")
+
+
+def test_the_candidate_is_the_champion_only_if_both_of_its_files_are(workdir: Path) -> None:
+    hashes = {}
+    for number, (name, file) in enumerate(IDENTITY.items()):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(bytes([number]))
+        hashes[name] = hashlib.md5(bytes([number])).hexdigest()  # noqa: S324  # the hash that DVC takes
+    assert Champion("a" * 40, hashes).is_candidate()
+    for name in IDENTITY:
+        assert not Champion("a" * 40, {**hashes, name: "0" * 32}).is_candidate()
+        assert not Champion("a" * 40, {other: value for other, value in hashes.items() if other != name}).is_candidate()
 
 
 def test_a_dvc_lock_names_the_hash_of_every_output() -> None:

@@ -35,6 +35,7 @@ def prepare(
         drawn = drawn if target is None else target(drawn)
         rows = rows.with_columns(late=pl.Series(drawn))
         artifacts.FEATURES.mkdir(parents=True)
+        artifacts.TRANSFORM.write_bytes(b"the fitted preprocessing")
         rows.write_parquet(artifacts.TEST_ROWS)
         scores = pl.DataFrame({"target": drawn, "probability": probability, "baseline": probability})
         artifacts.PREDICTIONS.parent.mkdir()
