@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from merit.config.schema import Lock
+from merit.config.schema import Column, Lock
 
 Make = Callable[..., Lock]
 
