@@ -129,16 +129,19 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, made_by: str) -> Any:
+def read_json(path: Path, made_by: str) -> dict[str, Any]:
     """Read a JSON file that the stage `made_by` writes.
 
     Raises:
         MeritError: it is not there, or it is not JSON.
     """
     try:
-        return json.loads(require(path, made_by).read_text(encoding="utf-8"))
+        value = json.loads(require(path, made_by).read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise MeritError(f"{path}: can't be read as JSON ({error}); make it again with 'merit {made_by}'") from error
+    if not isinstance(value, dict):
+        raise MeritError(f"{path}: holds no JSON object; make it again with 'merit {made_by}'")
+    return value
 
 
 def write_table(path: Path, table: "pl.DataFrame") -> None:

@@ -28,8 +28,9 @@ class Group(click.Group):
         except KeyboardInterrupt as error:
             click.echo("interrupted: nothing was left half-written; run it again", err=True)
             raise SystemExit(130) from error
-        except BrokenPipeError:  # whoever read the output has read enough
-            raise
+        except BrokenPipeError as error:  # whoever read the output has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(MeritError.exit_code) from error
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             click.echo(f"error: {place}{error.strerror or error}; free space or fix its permissions", err=True)
@@ -157,13 +158,15 @@ def gate(against: str | None) -> None:
 
 @main.command()
 def register() -> None:
-    """Register the gated package as a version of the model."""
+    """Judge the package and, if it passes, register it as a version of the model."""
     from merit.config import lock
+    from merit.gate import judge
     from merit.registry.versions import register as run
     from merit.tracking.runs import record
 
     read = lock.read()
-    click.echo(f"{read.name} version {run(read, record(read))}")
+    report = judge.gate(read)
+    click.echo(f"{read.name} version {run(read, record(read), report)}")
 
 
 @main.command()
@@ -199,4 +202,4 @@ def _registered_version() -> str | None:
     if not artifacts.REGISTRATION.is_file():
         return None
     receipt = artifacts.read_json(artifacts.REGISTRATION, "register")
-    return receipt["version"] if receipt["package"] == artifacts.package_digest(artifacts.PACKAGE) else None
+    return receipt.get("version") if receipt.get("package") == artifacts.package_digest(artifacts.PACKAGE) else None

@@ -21,7 +21,8 @@ def git(*args: str) -> str | None:
         raise MeritError("git: not found on PATH; install it") from error
     if done.returncode == 0:
         return done.stdout.rstrip("\n")
-    if done.returncode == 1 or NO_REPOSITORY in done.stderr:
+    no_repository = NO_REPOSITORY in done.stderr and not Path(".git").exists()
+    if done.returncode == 1 or no_repository:
         return None
     raise MeritError(f"git {args[0]}: {' '.join(done.stderr.split())[:300]}")
 
@@ -44,7 +45,7 @@ def resolve(ref: str) -> str | None:
 def target_commit() -> str | None:
     """Return the commit that this branch would merge into: the latest one it shares with main, here or at origin.
 
-    In a repository without main that is the commit checked out.
+    In a repository that knows of no main and of no other place that that could be, it is the commit checked out.
 
     Raises:
         MeritError: the history that would tell was not fetched.
@@ -55,7 +56,7 @@ def target_commit() -> str | None:
         # All of them are on the way to HEAD: the latest is the one that the other leads to.
         first, last = shared[0], shared[-1]
         return last if git("merge-base", "--is-ancestor", first, last) is not None else first
-    if git("rev-parse", "--is-shallow-repository") == "true" or branches:
+    if branches or git("remote"):
         raise MeritError("git: the history shared with main is not here; 'git fetch --unshallow origin main' brings it")
     return head()
 

@@ -6,7 +6,7 @@ Each metric is computed from weights, so that a resample is a row of counts over
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +26,7 @@ HIGHER_IS_BETTER = {
 }
 """Each metric's direction; all are shares in [0, 1] but log_loss, which is in nats."""
 
+METRICS = tuple(HIGHER_IS_BETTER)
 BINS = 10
 CELLS = 120_000
 """Resampled weights held at once: a block of this many fits the processor's cache well enough."""
@@ -57,6 +58,7 @@ class Scored:
         self.target = target.astype(np.float64)[self.order]
         self.probability = probability.astype(np.float64)[self.order]
         self.rows = len(self.target)
+        self._known = bool(np.isfinite(self.probability).all())
         # Equal probabilities can't be told apart by a threshold: they count as one step.
         self._steps = np.flatnonzero(np.r_[True, np.diff(self.probability) != 0])
         clipped = np.clip(self.probability, 1e-15, 1 - 1e-15)
@@ -64,22 +66,31 @@ class Scored:
         self._square = (self.target - self.probability) ** 2
         self._bins = np.unique(np.linspace(0, self.rows, BINS + 1)[:-1].astype(int))
 
-    def measure(self, weights: Array) -> dict[str, Array]:
-        """Return each metric for each row of `weights` [resamples, rows], given in the order of `self.order`.
+    def measure(self, weights: Array, names: Sequence[str] = METRICS) -> dict[str, Array]:
+        """Return metrics for each row of `weights` [resamples, rows], given in the order of `self.order`.
 
-        A metric is NaN where it has no meaning: no positive, or no negative, has weight.
+        A metric is NaN where it has no meaning: no positive, or no negative, has weight, or a probability is none.
         """
         total = weights.sum(axis=1)
-        positive = self._by_step(weights * self.target)
-        both = self._by_step(weights)
+        if not self._known:
+            return {name: np.full(len(weights), np.nan) for name in names}
+        found: dict[str, Array] = {}
         with np.errstate(invalid="ignore", divide="ignore"):
-            return {
-                "roc_auc": _roc_auc(positive, both - positive),
-                "average_precision": _average_precision(positive, both),
-                "log_loss": weights @ self._loss / total,
-                "brier": weights @ self._square / total,
-                "calibration_error": self._calibration_error(weights, total),
-            }
+            if "roc_auc" in names or "average_precision" in names:
+                found = self._ranked(weights)
+            found["log_loss"] = weights @ self._loss / total
+            found["brier"] = weights @ self._square / total
+            if "calibration_error" in names:
+                found["calibration_error"] = self._calibration_error(weights, total)
+        return {name: found[name] for name in names}
+
+    def _ranked(self, weights: Array) -> dict[str, Array]:
+        """Return the metrics that depend on the order of the probabilities alone."""
+        positive, both = self._by_step(weights * self.target), self._by_step(weights)
+        return {
+            "roc_auc": _roc_auc(positive, both - positive),
+            "average_precision": _average_precision(positive, both),
+        }
 
     def _by_step(self, weights: Array) -> Array:
         if len(self._steps) == self.rows:
@@ -122,18 +133,21 @@ def estimate(scored: Scored, *, count: int, confidence: float, seed: int) -> dic
     return {name: _interval(value, drawn[name], confidence) for name, value in scored.point().items()}
 
 
-def compare(candidate: Scored, rival: Scored, *, count: int, confidence: float, seed: int) -> dict[str, Estimate]:
-    """Return candidate minus rival for each metric, over the same resamples of the same rows."""
+def compare(
+    candidate: Scored, rival: Scored, names: Sequence[str] = METRICS, *, count: int, confidence: float, seed: int
+) -> dict[str, Estimate]:
+    """Return candidate minus rival for each metric named, over the same resamples of the same rows."""
     # Draws are made in the candidate's order, and the rival's copy of each is put into its own.
     place = np.argsort(candidate.order)[rival.order]
 
     def difference(weights: Array) -> dict[str, Array]:
-        ours, theirs = candidate.measure(weights), rival.measure(np.take(weights, place, axis=1))
+        ours = candidate.measure(weights, names)
+        theirs = rival.measure(np.take(weights, place, axis=1), names)
         return {name: ours[name] - theirs[name] for name in ours}
 
     drawn = _bootstrap(difference, candidate.rows, count, seed)
     ours, theirs = candidate.point(), rival.point()
-    return {name: _interval(ours[name] - theirs[name], drawn[name], confidence) for name in ours}
+    return {name: _interval(ours[name] - theirs[name], drawn[name], confidence) for name in names}
 
 
 def _bootstrap(measure: Measure, rows: int, count: int, seed: int) -> dict[str, Array]:
@@ -151,7 +165,7 @@ def _bootstrap(measure: Measure, rows: int, count: int, seed: int) -> dict[str, 
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         blocks = list(pool.map(run, seeds, sizes))
-    return {name: np.concatenate([found[name] for found in blocks]) for name in HIGHER_IS_BETTER}
+    return {name: np.concatenate([found[name] for found in blocks]) for name in blocks[0]}
 
 
 def _counts(generator: np.random.Generator, size: int, rows: int) -> Array:

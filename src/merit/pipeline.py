@@ -5,8 +5,9 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from merit.config.schema import Lock
 from merit.errors import MeritError, Refused
 from merit.gate import freshness
 
+PRELOAD_AFTER_SECONDS = 3.0
 RUN_LOCK = Path(".merit/run.lock")
 
 
@@ -40,9 +42,40 @@ def run(overrides: Sequence[str]) -> Outcome:
     lock = compose(overrides)
     with exclusive():
         locks.write(lock)
-        reproduce()
-        report = freshness.current(lock) or _judged(lock)
+        with _preloading(lock):
+            reproduce()
+        last = freshness.current(lock)
+        if last is not None and (receipt := _receipt(lock, last)) is not None:
+            return Outcome(last, receipt.get("version"))
+        # What is to be registered is judged here and now, whatever a file says.
+        report = _judged(lock)
         return Outcome(report, _registered(lock, report))
+
+
+@contextmanager
+def _preloading(lock: Lock) -> Iterator[None]:
+    """Load what follows the stages while they run in processes of their own, and this one would only wait.
+
+    It begins late enough that a run with nothing to do never pays for it.
+    """
+    timer = threading.Timer(PRELOAD_AFTER_SECONDS, _preload, [lock])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _preload(lock: Lock) -> None:
+
+    import merit.gate.judge
+    import merit.registry.versions
+    import merit.tracking.runs  # noqa: F401  # loaded for those who ask for them later
+
+    # A store that can't be opened is told by whoever needs it, in the foreground.
+    with suppress(MeritError):
+        store.open_store(lock.tracking)
 
 
 def _judged(lock: Lock) -> dict[str, Any]:
@@ -51,22 +84,30 @@ def _judged(lock: Lock) -> dict[str, Any]:
     return gate(lock)
 
 
-def _registered(lock: Lock, report: dict[str, Any]) -> str | None:
-    """Keep the run in MLflow and register the package; a receipt spares asking MLflow again for what it has."""
-    uri = store.uri_of(lock.tracking)
-    file = store.local_file(uri)
-    due = {"package": report["candidate"]["digest"], "gate": report["inputs"], "uri": uri}
-    if artifacts.REGISTRATION.is_file() and (file is None or file.is_file()):
+def _due(lock: Lock, report: dict[str, Any]) -> dict[str, str]:
+    return {"package": report["candidate"]["digest"], "gate": report["inputs"], "uri": store.uri_of(lock.tracking)}
+
+
+def _receipt(lock: Lock, report: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the receipt of this very registration, which spares asking MLflow again for what it has."""
+    file = store.local_file(store.uri_of(lock.tracking))
+    if not artifacts.REGISTRATION.is_file() or (file is not None and not file.is_file()):
+        return None
+    try:
         receipt = artifacts.read_json(artifacts.REGISTRATION, "register")
-        if due.items() <= receipt.items():
-            version: str | None = receipt["version"]
-            return version
+    except MeritError:
+        return None
+    return receipt if _due(lock, report).items() <= receipt.items() else None
+
+
+def _registered(lock: Lock, report: dict[str, Any]) -> str | None:
+    """Keep the run in MLflow, and register the package if the gate passed it."""
     from merit.registry.versions import register
     from merit.tracking.runs import record
 
     run_id = record(lock)
-    made = register(lock, run_id) if report["verdict"] == "pass" else None
-    artifacts.write_json(artifacts.REGISTRATION, {**due, "run_id": run_id, "version": made})
+    made = register(lock, run_id, report) if report["verdict"] == "pass" else None
+    artifacts.write_json(artifacts.REGISTRATION, {**_due(lock, report), "run_id": run_id, "version": made})
     return made
 
 

@@ -219,3 +219,10 @@ def test_resamples_without_one_class_are_left_out_of_the_interval() -> None:
     found = estimate(Scored(target, np.linspace(0.9, 0.1, 10)), count=300, confidence=0.9, seed=1)["roc_auc"]
     assert found.value == 1.0
     assert (found.low, found.high) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("hole", [np.nan, np.inf])
+def test_a_model_that_gives_no_probability_has_no_metric(hole: float) -> None:
+    probability = np.full(50, 0.5)
+    probability[3] = hole
+    assert all(np.isnan(value) for value in Scored(np.arange(50) % 2, probability).point().values())

@@ -79,11 +79,18 @@ def test_a_package_without_a_manifest_is_refused(workdir: Path, make_package: Ma
     assert _refusal(Path("nowhere")).startswith("nowhere/manifest.json: not found")
 
 
-@pytest.mark.parametrize("text", ["{}", '{"files": ["model.onnx"]}', "[]", "null"])
+@pytest.mark.parametrize("text", ["{}", '{"files": ["model.onnx"]}'])
 def test_a_manifest_without_a_list_of_files_is_refused(workdir: Path, make_package: MakePackage, text: str) -> None:
     folder = make_package(Path("model"))
     (folder / artifacts.MANIFEST).write_text(text)
     assert _refusal(folder) == "model/manifest.json: has no list of files; make the package again with 'merit run'"
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "5"])
+def test_a_manifest_that_is_no_object_is_refused(workdir: Path, make_package: MakePackage, text: str) -> None:
+    folder = make_package(Path("model"))
+    (folder / artifacts.MANIFEST).write_text(text)
+    assert _refusal(folder) == "model/manifest.json: holds no JSON object; make it again with 'merit package'"
 
 
 def test_a_manifest_that_is_not_json_is_refused(workdir: Path, make_package: MakePackage) -> None:

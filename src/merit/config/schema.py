@@ -23,11 +23,6 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    @model_serializer(mode="wrap")
-    def _without_what_is_not_set(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out keys that have no value; a component keeps its nulls, which are arguments."""
-        return {name: value for name, value in write(self).items() if value is not None}
-
 
 class Component(BaseModel):
     """Something built by name: `_target_` says what, the other keys are its arguments."""
@@ -80,6 +75,11 @@ class Column(Section):
     max: float | None = None
     missing: Share = 0.0
     """The greatest share of rows that may lack a value; 0 means that every row must have one."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_set(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what a column doesn't set: most set little, and the lock is read by people."""
+        return {name: value for name, value in write(self).items() if value is not None}
 
     @model_validator(mode="after")
     def _fits_its_type(self) -> "Column":
@@ -194,7 +194,7 @@ class Trainer(Section):
     monitor: Literal["log_loss", "roc_auc"]
     schedule: Literal["constant", "cosine"]
     accelerator: Literal["cpu", "gpu"]
-    devices: Positive
+    devices: Literal[1]
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     threads: Positive
     """Processor threads. Sums are taken in another order with another number, so it is part of the result."""

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from merit import artifacts
 from merit.config.schema import Column, Data, Features
+from merit.errors import MeritError
 from merit.features.split import split
 from merit.features.transform import Category, Number, Transform
 from merit.scoring import Graph, columns_of
@@ -14,6 +15,7 @@ from merit.scoring import Graph, columns_of
 def features(data: Data, how: Features) -> None:
     """Fit on training rows, then write the graph, the arrays of each part, the test rows and what was fitted."""
     parts = split(artifacts.read_table(artifacts.RAW, "ingest"), data.time, data.split)
+    _check_classes(parts, data)
     transform = fit(parts["train"], data.columns, how)
     with artifacts.written_aside(artifacts.TRANSFORM) as aside:
         aside.write_bytes(transform.graph().SerializeToString(deterministic=True))
@@ -22,6 +24,15 @@ def features(data: Data, how: Features) -> None:
         artifacts.write_arrays(artifacts.part(name), arrays(graph, rows, data))
     artifacts.write_table(artifacts.TEST_ROWS, parts["test"])
     artifacts.write_json(artifacts.FEATURES_REPORT, _report(transform, parts, data))
+
+
+def _check_classes(parts: dict[str, pl.DataFrame], data: Data) -> None:
+    for name, rows in parts.items():
+        if rows[data.target.name].n_unique() < 2:
+            raise MeritError(
+                f"data.split: every row of the {name} part has {data.target.name} = {rows[data.target.name][0]:g}; "
+                "move data.split, or correct data.target.sql"
+            )
 
 
 def fit(train: pl.DataFrame, columns: dict[str, Column], how: Features) -> Transform:
@@ -39,8 +50,11 @@ def _category(values: pl.Series, column: Column, min_count: int) -> Category:
 
 def _number(values: pl.Series, column: Column, clip: float) -> Number:
     known = values.drop_nulls().cast(pl.Float64).to_numpy()
-    mean = float(np.mean(known)) if len(known) else 0.0
-    deviation = float(np.std(known)) if len(known) else 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = float(np.mean(known)) if len(known) else 0.0
+        deviation = float(np.std(known)) if len(known) else 0.0
+    if not np.isfinite([mean, deviation]).all():
+        raise MeritError(f"data.columns.{values.name}: values too large to be standardised; declare min and max")
     # A constant column says nothing: it stays 0 instead of dividing by nothing.
     return Number(values.name, mean, deviation or 1.0, clip, flagged=column.missing > 0)
 

@@ -65,8 +65,8 @@ def _md5(file: Path) -> str:
         return hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def find(against: str | None) -> Champion | None:
-    """Return the champion at REF, by default at the merge base with main; None if there is none yet.
+def find(name: str, against: str | None = None) -> Champion | None:
+    """Return the champion of the model `name` at REF, by default at the merge base with main; None if there is none.
 
     Raises:
         MeritError: REF is no commit, or its dvc.lock can't be read.
@@ -80,7 +80,14 @@ def find(against: str | None) -> Champion | None:
         )
     text = git.show(commit, artifacts.DVC_LOCK)
     outputs = {} if text is None else outputs_of(text, f"{artifacts.DVC_LOCK} at {commit[:7]}")
-    return Champion(commit, outputs) if artifacts.PACKAGE.as_posix() in outputs else None
+    is_rival = artifacts.PACKAGE.as_posix() in outputs and _name_at(commit) in {None, name}
+    return Champion(commit, outputs) if is_rival else None
+
+
+def _name_at(commit: str) -> str | None:
+    """Return the name of the model that the lock of a commit is of."""
+    values = yaml.safe_load(git.show(commit, artifacts.LOCK) or "")
+    return values.get("name") if isinstance(values, dict) else None
 
 
 def outputs_of(text: str, name: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The checks: each looks at one thing the candidate must satisfy and says pass, fail or inconclusive."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ class Evidence:
 
 def run(evidence: Evidence) -> list[Check]:
     """Return every check's finding, in the order of the report."""
-    return [
+    found = [
         _contract(evidence),
         *_floors(evidence),
         _baseline(evidence),
@@ -52,6 +52,14 @@ def run(evidence: Evidence) -> list[Check]:
         _parity(evidence),
         _size(evidence),
     ]
+    return [_advised(check) for check in found]
+
+
+def _advised(check: Check) -> Check:
+    """Say of an interval across its limit that more rows are wanted, not that the model is bad."""
+    if check.verdict != Verdict.INCONCLUSIVE or "[" not in check.found:
+        return check
+    return replace(check, advice="the interval lies on both sides of the limit: judge on more test rows")
 
 
 def _contract(evidence: Evidence) -> Check:
@@ -80,7 +88,7 @@ def _floor(name: str, found: Estimate, limit: float) -> Check:
 
 def _baseline(evidence: Evidence) -> Check:
     rule = evidence.lock.gate.baseline
-    found = _difference(evidence, evidence.baseline)
+    found = _difference(evidence, evidence.baseline, [rule.metric])
     return _margin(
         "baseline",
         rule,
@@ -104,7 +112,7 @@ def _champion(evidence: Evidence) -> list[Check]:
         advice = "bring it with 'dvc pull', or compare with the champion of another commit by --against REF"
         found = f"{champion.commit[:7]} can't be scored: {error}"
         return [Check("champion", Verdict.INCONCLUSIVE, found, "no worse than the champion", advice)]
-    found_all = _difference(evidence, scores)
+    found_all = _difference(evidence, scores, [rule.metric for rule in evidence.lock.gate.champion])
     advice = "the champion is better on the same rows: keep it, or improve the candidate"
     return [_margin("champion", rule, found_all, advice) for rule in evidence.lock.gate.champion]
 
@@ -113,10 +121,10 @@ def _scores(champion: Package, rows: pl.DataFrame) -> NDArray[np.float32]:
     return champion.predict(columns_of(rows, champion.graph.inputs))
 
 
-def _difference(evidence: Evidence, rival: NDArray[Any]) -> dict[str, Estimate]:
+def _difference(evidence: Evidence, rival: NDArray[Any], names: list[str]) -> dict[str, Estimate]:
     ours, theirs = Scored(evidence.target, evidence.candidate), Scored(evidence.target, rival)
     how = evidence.lock.gate
-    return compare(ours, theirs, count=how.resamples, confidence=how.confidence, seed=evidence.lock.seed)
+    return compare(ours, theirs, names, count=how.resamples, confidence=how.confidence, seed=evidence.lock.seed)
 
 
 def _margin(rival: str, rule: Margin, found: dict[str, Estimate], advice: str) -> Check:

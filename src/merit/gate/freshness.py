@@ -7,17 +7,27 @@ from typing import Any
 
 from merit import artifacts
 from merit.config.schema import Lock
+from merit.errors import MeritError
 from merit.gate import champion as champions
 from merit.gate.champion import Champion
+from merit.gate.verdict import Verdict, overall
 
 
 def current(lock: Lock) -> dict[str, Any] | None:
-    """Return the last report if nothing it was made from has changed since, else None."""
-    if not artifacts.GATE_REPORT.is_file():
+    """Return the last report if it is whole and nothing it was made from has changed since, else None."""
+    if not all(path.is_file() for path in (artifacts.GATE_REPORT, artifacts.GATE_MARKDOWN, artifacts.GATE_HTML)):
         return None
-    last: dict[str, Any] = artifacts.read_json(artifacts.GATE_REPORT, "gate")
-    complete = artifacts.GATE_MARKDOWN.is_file() and artifacts.GATE_HTML.is_file()
-    return last if complete and last.get("inputs") == digest(lock, champions.find(None)) else None
+    try:
+        last = artifacts.read_json(artifacts.GATE_REPORT, "gate")
+    except MeritError:
+        return None
+    return last if last.get("inputs") == digest(lock, champions.find(lock.name)) and _follows(last) else None
+
+
+def _follows(report: dict[str, Any]) -> bool:
+    """Say whether a report's verdict is the one that its checks give."""
+    checks = report.get("checks") or []
+    return report.get("verdict") == overall(Verdict(check["verdict"]) for check in checks)
 
 
 def digest(lock: Lock, champion: Champion | None) -> str:

@@ -30,10 +30,10 @@ def gate(lock: Lock, against: str | None = None) -> dict[str, Any]:
     """
     verified(artifacts.PACKAGE)
     _check_is_current(lock)
-    champion = champions.find(against)
+    champion = champions.find(lock.name, against)
     evidence = _gather(lock, champion)
     found = checks.run(evidence)
-    verdict = overall(found)
+    verdict = overall(check.verdict for check in found)
     made = {
         "verdict": str(verdict),
         "inputs": freshness.digest(lock, champion),
@@ -86,7 +86,7 @@ def _gather(lock: Lock, champion: Champion | None) -> Evidence:
             f"{artifacts.PREDICTIONS}: not of the rows of {artifacts.TEST_ROWS}; run 'merit evaluate' again"
         )
     ours = package.predict(columns_of(rows, package.graph.inputs))
-    how = lock.gate
+    count, confidence = lock.evaluate.resamples, lock.gate.confidence
     return Evidence(
         lock=lock,
         contract=artifacts.read_json(artifacts.DATA_REPORT, "validate"),
@@ -95,7 +95,7 @@ def _gather(lock: Lock, champion: Champion | None) -> Evidence:
         candidate=ours,
         network=predictions["probability"].to_numpy(),
         baseline=predictions["baseline"].to_numpy(),
-        metrics=estimate(Scored(target, ours), count=how.resamples, confidence=how.confidence, seed=lock.seed),
+        metrics=estimate(Scored(target, ours), count=count, confidence=confidence, seed=lock.seed),
         manifest=package.manifest,
         bytes=sum(path.stat().st_size for path in artifacts.PACKAGE.iterdir()),
         champion=champion,

@@ -1,5 +1,7 @@
 """The report on a terminal: what was trained on what, how good it is, and each check."""
 
+import os
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -8,13 +10,21 @@ from rich.table import Table
 from merit import artifacts
 from merit.gate.words import SUMMARY, interval
 
+
+class _Console(Console):
+    """A console whose reader may go away: that changes no verdict, so the printing goes on in silence."""
+
+    def on_broken_pipe(self) -> None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 
 
 def show(report: dict[str, Any]) -> None:
     """Print the report."""
     # A log has no width of its own; a table folded to 80 columns is hard to read there.
-    console = Console(highlight=False, width=None if Console().is_terminal else 120)
+    console = _Console(highlight=False, width=None if Console().is_terminal else 120)
     parts = report["parts"]
     console.print()
     console.print(

@@ -26,9 +26,9 @@ class Check:
     advice: str = ""
 
 
-def overall(checks: Iterable[Check]) -> Verdict:
-    """Return the verdict of them all: the worst one; no check at all can't pass."""
-    verdicts = {check.verdict for check in checks}
+def overall(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return the verdict of all checks: the worst one; no check at all can't pass."""
+    verdicts = set(verdicts)
     if Verdict.FAIL in verdicts:
         return Verdict.FAIL
     return Verdict.PASS if verdicts == {Verdict.PASS} else Verdict.INCONCLUSIVE

@@ -1,5 +1,7 @@
 """register: the gated package as a version of the model, with its lineage, once."""
 
+from typing import Any
+
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
@@ -10,16 +12,20 @@ from merit.errors import Refused
 PACKAGE_TAG = "merit.package"
 
 
-def register(lock: Lock, run_id: str) -> str:
+def register(lock: Lock, run_id: str, report: dict[str, Any]) -> str:
     """Return the version of the current package in the registry, made if it has none.
+
+    Args:
+        lock: the configuration.
+        run_id: the run in MLflow that the package came from.
+        report: what the gate has just said of it.
 
     Raises:
         Refused: the gate did not pass this package.
     """
     digest = artifacts.package_digest(artifacts.PACKAGE)
-    verdict = artifacts.read_json(artifacts.GATE_REPORT, "gate")
-    if verdict["verdict"] != "pass" or verdict["candidate"]["digest"] != digest:
-        raise Refused("register: the gate has not passed this package; run 'merit gate' and read reports/gate.md")
+    if report["verdict"] != "pass" or report["candidate"]["digest"] != digest:
+        raise Refused("register: the gate does not pass this package; read reports/gate.md")
     client = store.open_store(lock.tracking)
     with store.faults(store.uri_of(lock.tracking)):
         return _registered(client, lock, run_id, digest)

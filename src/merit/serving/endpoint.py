@@ -4,6 +4,7 @@ BentoML's own way to an API method answers a body that is not JSON with a 500, a
 service the handler keeps BentoML's metrics, tracing and time limit around it.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -59,10 +60,12 @@ class Endpoint:
         app: what everything else is handed to.
         answers: who answers.
         max_bytes: bytes that one body may have.
+        seconds: time that one body may take to arrive.
     """
 
-    def __init__(self, app: App, answers: Answers, max_bytes: int) -> None:
+    def __init__(self, app: App, answers: Answers, max_bytes: int, seconds: float) -> None:
         self._app = app
+        self._seconds = seconds
         self._answers = answers
         self._max_bytes = max_bytes
 
@@ -72,9 +75,13 @@ class Endpoint:
             await self._app(scope, receive, send)
             return
         try:
-            status, content = 200, self._answers.answer(await self._body(receive))
+            async with asyncio.timeout(self._seconds):
+                body = await self._body(receive)
+            status, content = 200, self._answers.answer(body)
         except BadRows as error:
             status, content = 400, {"error": str(error)}
+        except TimeoutError:
+            status, content = 408, {"error": f"the body did not arrive within {self._seconds:g} seconds"}
         except TooLarge:
             status, content = (
                 413,

@@ -18,13 +18,14 @@ package = Package.load(Path(os.environ.get("MERIT_PACKAGE", artifacts.PACKAGE)))
 answers = Answers(
     package, os.environ.get("MERIT_VERSION", package.digest), int(os.environ.get("MERIT_MAX_ROWS", "10000"))
 )
+TIMEOUT_SECONDS = int(os.environ.get("MERIT_TIMEOUT_SECONDS", "10"))
 Body = Annotated[Any, WithJsonSchema(body_schema(package))]
 
 
 @bentoml.service(
     name=package.manifest["model"],
     workers=int(os.environ.get("MERIT_WORKERS", "1")),
-    traffic={"timeout": int(os.environ.get("MERIT_TIMEOUT_SECONDS", "10"))},
+    traffic={"timeout": TIMEOUT_SECONDS},
     logging={"access": {"enabled": False}},
 )
 class Predictor:
@@ -45,5 +46,9 @@ class Predictor:
 
 # The decorator made a Service of the class.
 Predictor.add_asgi_middleware(  # type: ignore[attr-defined]
-    Endpoint, answers=answers, max_bytes=int(os.environ.get("MERIT_MAX_BYTES", "10000000"))
+    Endpoint,
+    answers=answers,
+    max_bytes=int(os.environ.get("MERIT_MAX_BYTES", "10000000")),
+    # A client too slow to send its body gets 408 from here before BentoML would blame the server with 504.
+    seconds=TIMEOUT_SECONDS * 0.9,
 )

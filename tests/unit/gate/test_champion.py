@@ -75,25 +75,25 @@ def test_the_champion_is_what_main_holds_and_not_what_the_branch_does(git_repo: 
     main = _commit(git_repo, LOCK)
     git_repo("switch", "--quiet", "--create", "candidate")
     branch = _commit(git_repo, LOCK.replace("abc", "def"))
-    assert champions.find(None) == Champion(main, {"model": "abc.dir", "x": "d"})
-    assert champions.find("HEAD") == Champion(branch, {"model": "def.dir", "x": "d"})
-    assert champions.find("main").package_hash == "abc.dir"
+    assert champions.find("shop") == Champion(main, {"model": "abc.dir", "x": "d"})
+    assert champions.find("shop", "HEAD") == Champion(branch, {"model": "def.dir", "x": "d"})
+    assert champions.find("shop", "main").package_hash == "abc.dir"
 
 
 @pytest.mark.parametrize("text", [None, LOCK.replace("path: model", "path: other")])
 def test_before_a_package_is_committed_there_is_no_champion(git_repo: Git, text: str | None) -> None:
     _commit(git_repo, text)
-    assert champions.find(None) is None
+    assert champions.find("shop") is None
 
 
 def test_before_the_first_commit_there_is_no_champion(git_repo: Git) -> None:
-    assert champions.find(None) is None
+    assert champions.find("shop") is None
 
 
 def test_a_commit_that_is_not_there_is_refused(git_repo: Git) -> None:
     _commit(git_repo, LOCK)
     with pytest.raises(MeritError) as caught:
-        champions.find("no-such-branch")
+        champions.find("shop", "no-such-branch")
     assert str(caught.value) == (
         "--against 'no-such-branch': no such commit; name a branch, a tag or a commit (a shallow clone lacks most)"
     )
@@ -102,4 +102,11 @@ def test_a_commit_that_is_not_there_is_refused(git_repo: Git) -> None:
 def test_a_broken_lock_of_the_champion_is_told_with_its_commit(git_repo: Git) -> None:
     commit = _commit(git_repo, "stages: [")
     with pytest.raises(MeritError, match=f"^dvc.lock at {commit[:7]}: not a lock of DVC's"):
-        champions.find(None)
+        champions.find("shop")
+
+
+def test_a_champion_of_another_model_is_no_rival(git_repo: Git) -> None:
+    Path("params.yaml").write_text("name: flights\n")
+    _commit(git_repo, LOCK)
+    assert champions.find("flights") is not None
+    assert champions.find("orders") is None

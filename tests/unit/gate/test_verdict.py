@@ -3,7 +3,7 @@ from math import nan
 
 import pytest
 
-from merit.gate.verdict import Check, Verdict, at_least, at_most, overall
+from merit.gate.verdict import Verdict, at_least, at_most, overall
 from merit.metrics import Estimate
 
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
@@ -41,7 +41,7 @@ def test_nan_is_never_a_pass(judge: type, found: Estimate, limit: float) -> None
 
 def test_only_passes_pass() -> None:
     for verdicts in product(Verdict, repeat=3):
-        found = overall(Check("x", verdict, "", "") for verdict in verdicts)
+        found = overall(verdicts)
         expected = FAIL if FAIL in verdicts else INCONCLUSIVE if INCONCLUSIVE in verdicts else PASS
         assert found is expected
 

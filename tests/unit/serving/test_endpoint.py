@@ -32,7 +32,7 @@ def elsewhere() -> Elsewhere:
 def endpoint(workdir: Path, make_package: Callable[..., Path], elsewhere: Elsewhere) -> Endpoint:
     """An endpoint over the tiny package, for at most 3 rows and 1,000 bytes."""
     package = Package.load(make_package(Path("model")))
-    return Endpoint(elsewhere, Answers(package, "4", 3), 1000)
+    return Endpoint(elsewhere, Answers(package, "4", 3), 1000, seconds=0.2)
 
 
 def _call(endpoint: Endpoint, *chunks: bytes, **scope: Any) -> list[dict[str, Any]]:
@@ -125,3 +125,17 @@ def test_a_body_of_just_the_largest_size_is_taken(endpoint: Endpoint) -> None:
 def test_everything_else_is_handed_on_unread(endpoint: Endpoint, elsewhere: Elsewhere, scope: dict[str, str]) -> None:
     assert _call(endpoint, b"unread", **scope) == []
     assert elsewhere.scopes == [{"type": "http", "method": "POST", "path": "/predict", **scope}]
+
+
+def test_a_body_that_never_arrives_gets_408(endpoint: Endpoint) -> None:
+    async def silence() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(endpoint({"type": "http", "method": "POST", "path": "/predict"}, silence, send))
+    assert sent[0]["status"] == 408

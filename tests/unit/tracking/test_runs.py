@@ -1,6 +1,5 @@
 """One real SQLite store for the whole module: making one takes seconds."""
 
-import json
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
@@ -64,8 +63,8 @@ def _weights(content: bytes = b"w") -> None:
     artifacts.WEIGHTS.write_bytes(content)
 
 
-def _finish(make_package: Callable[..., Path], verdict: str = "pass") -> None:
-    """Leave in the folder what every stage from training to the gate leaves there."""
+def _finish(make_package: Callable[..., Path], verdict: str = "pass") -> dict[str, Any]:
+    """Leave in the folder what every stage from training on leaves there; return what the gate says of it."""
     _weights()
     make_package(artifacts.PACKAGE)
     artifacts.write_json(artifacts.METRICS, {"candidate": {"roc_auc": {"value": 0.7}, "brier": {"value": None}}})
@@ -75,7 +74,7 @@ def _finish(make_package: Callable[..., Path], verdict: str = "pass") -> None:
     lines = [",".join(names), *(",".join(str(epoch[name]) for name in names) for epoch in EPOCHS)]
     artifacts.write_text(artifacts.HISTORY, "\n".join(lines) + "\n")
     digest = artifacts.package_digest(artifacts.PACKAGE)
-    artifacts.write_json(artifacts.GATE_REPORT, {"verdict": verdict, "candidate": {"digest": digest}})
+    return {"verdict": verdict, "candidate": {"digest": digest}}
 
 
 def test_a_finished_run_holds_what_it_is_made_of(tracked: Lock, client: MlflowClient) -> None:
@@ -198,9 +197,9 @@ def test_other_weights_are_another_run(tracked: Lock, client: MlflowClient, make
 def test_a_package_is_registered_once_with_its_lineage(
     tracked: Lock, client: MlflowClient, make_package: Callable[..., Path]
 ) -> None:
-    _finish(make_package)
+    report = _finish(make_package)
     run_id = record(tracked)
-    assert [register(tracked, run_id) for _ in range(3)] == ["1", "1", "1"]
+    assert [register(tracked, run_id, report) for _ in range(3)] == ["1", "1", "1"]
     (version,) = client.search_model_versions(f"name = '{tracked.name}'")
     assert version.run_id == run_id
     assert version.source.endswith("/artifacts/model")
@@ -212,43 +211,31 @@ def test_a_package_is_registered_once_with_its_lineage(
 def test_another_package_is_another_version(
     tracked: Lock, client: MlflowClient, make_package: Callable[..., Path]
 ) -> None:
-    _finish(make_package)
-    assert register(tracked, record(tracked)) == "1"
+    report = _finish(make_package)
+    assert register(tracked, record(tracked), report) == "1"
     shutil.rmtree(artifacts.PACKAGE)
     make_package(artifacts.PACKAGE, parity=1e-6)
-    digest = artifacts.package_digest(artifacts.PACKAGE)
-    artifacts.write_json(artifacts.GATE_REPORT, {"verdict": "pass", "candidate": {"digest": digest}})
-    assert register(tracked, record(tracked)) == "2"
+    report["candidate"]["digest"] = artifacts.package_digest(artifacts.PACKAGE)
+    assert register(tracked, record(tracked), report) == "2"
 
 
 @pytest.mark.parametrize("verdict", ["fail", "inconclusive"])
 def test_a_package_that_the_gate_did_not_pass_is_not_registered(
     tracked: Lock, client: MlflowClient, make_package: Callable[..., Path], verdict: str
 ) -> None:
-    _finish(make_package, verdict)
+    report = _finish(make_package, verdict)
     with pytest.raises(Refused) as caught:
-        register(tracked, "run")
+        register(tracked, "run", report)
     assert caught.value.exit_code == 1
-    assert str(caught.value) == (
-        "register: the gate has not passed this package; run 'merit gate' and read reports/gate.md"
-    )
+    assert str(caught.value) == "register: the gate does not pass this package; read reports/gate.md"
     assert client.search_model_versions(f"name = '{tracked.name}'") == []
 
 
 def test_a_pass_of_another_package_is_no_pass(tracked: Lock, make_package: Callable[..., Path]) -> None:
-    _finish(make_package)
-    report = json.loads(artifacts.GATE_REPORT.read_text())
+    report = _finish(make_package)
     report["candidate"]["digest"] = "sha256:other"
-    artifacts.write_json(artifacts.GATE_REPORT, report)
-    with pytest.raises(Refused, match="the gate has not passed this package"):
-        register(tracked, "run")
-
-
-def test_a_package_that_was_never_judged_is_not_registered(tracked: Lock, make_package: Callable[..., Path]) -> None:
-    _finish(make_package)
-    artifacts.GATE_REPORT.unlink()
-    with pytest.raises(MeritError, match=r"^reports/gate\.json: not found; 'merit gate' makes it"):
-        register(tracked, "run")
+    with pytest.raises(Refused, match="the gate does not pass this package"):
+        register(tracked, "run", report)
 
 
 def test_a_parameter_that_is_too_long_is_cut(
