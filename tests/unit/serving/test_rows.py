@@ -104,9 +104,9 @@ def test_json_that_is_no_row_is_refused(rows: Rows, body: bytes) -> None:
 
 @pytest.mark.parametrize("word", [b"NaN", b"Infinity", b"1e999", b"-1e999"])
 def test_a_number_that_json_does_not_have_is_refused(rows: Rows, word: bytes) -> None:
-    _refusal(
-        rows, _body({**GOOD, "size": 1}).replace(b"1}", word + b"}").replace(b'"size": 1,', b'"size": ' + word + b",")
-    )
+    body = json.dumps({**GOOD, "size": "?"}).encode().replace(b'"?"', word)
+    refusal = _refusal(rows, body)
+    assert refusal.startswith("not JSON (") if word.isalpha() else "'size'" in refusal
 
 
 @pytest.mark.parametrize("column", ["kind", "weight"])
