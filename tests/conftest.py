@@ -25,6 +25,16 @@ ROOT = Path(__file__).resolve().parents[1]
 Edit = Callable[[dict[str, Any]], object]
 
 
+def put(values: dict[str, Any], edits: dict[str, Any]) -> None:
+    """Set values deep inside a section: the key `contract__rows` sets `rows` in `contract`."""
+    for path, value in edits.items():
+        place = values
+        *parents, last = path.split("__")
+        for parent in parents:
+            place = place[parent]
+        place[last] = value
+
+
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep what this machine happens to have set from deciding a test."""

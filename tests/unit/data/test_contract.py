@@ -11,6 +11,7 @@ from merit.config.schema import Data, Lock
 from merit.data import contract
 from merit.data.contract import Violation
 from merit.errors import MeritError, Refused
+from tests.conftest import put
 
 
 @pytest.fixture
@@ -20,15 +21,7 @@ def raw(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def _data(make_lock: Callable[..., Lock], **edits: Any) -> Data:
-    def edit(values: dict[str, Any]) -> None:
-        for path, value in edits.items():
-            *parents, last = path.split("__")
-            place = values["data"]
-            for parent in parents:
-                place = place[parent]
-            place[last] = value
-
-    return make_lock(edit).data
+    return make_lock(lambda values: put(values["data"], edits)).data
 
 
 def _only(table: pl.DataFrame, data: Data) -> Violation:

@@ -10,6 +10,7 @@ from merit.config.compose import fingerprint
 from merit.config.schema import Data, Lock
 from merit.data.ingest import ingest
 from merit.errors import MeritError
+from tests.conftest import put
 
 MakeData = Callable[..., Data]
 
@@ -23,12 +24,7 @@ def make_data(workdir: Path, table: pl.DataFrame, make_lock: Callable[..., Lock]
 
         def edit(values: dict[str, Any]) -> None:
             values["data"]["fingerprint"] = fingerprint(values["data"]["source"])
-            for path, value in edits.items():
-                place = values["data"]
-                *parents, last = path.split("__")
-                for parent in parents:
-                    place = place[parent]
-                place[last] = value
+            put(values["data"], edits)
 
         return make_lock(edit).data
 
