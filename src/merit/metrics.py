@@ -27,6 +27,7 @@ HIGHER_IS_BETTER = {
 """Each metric's direction; all are shares in [0, 1] but log_loss, which is in nats."""
 
 METRICS = tuple(HIGHER_IS_BETTER)
+RANKED = frozenset({"roc_auc", "average_precision"})
 BINS = 10
 CELLS = 120_000
 """Resampled weights held at once: a block of this many fits the processor's cache well enough."""
@@ -59,48 +60,83 @@ class Scored:
         self.probability = probability.astype(np.float64)[self.order]
         self.rows = len(self.target)
         self._known = bool(np.isfinite(self.probability).all())
-        # Equal probabilities can't be told apart by a threshold: they count as one step.
-        self._steps = np.flatnonzero(np.r_[True, np.diff(self.probability) != 0])
+        self._set_steps()
+        self._set_means()
+
+    def _set_steps(self) -> None:
+        """Note where a threshold can fall: equal probabilities can't be told apart, so they count as one step."""
+        starts = np.flatnonzero(np.r_[True, np.diff(self.probability) != 0])
+        self._starts = None if len(starts) == self.rows else starts
+        positive = self.target if self._starts is None else np.add.reduceat(self.target, starts)
+        # Only steps that hold a positive add to recall, and only pairs with a positive are ranked.
+        self._ends = np.flatnonzero(positive)
+        self._positives = np.flatnonzero(self.target)
+        of_step = np.arange(self.rows) if self._starts is None else np.cumsum(np.isin(np.arange(self.rows), starts)) - 1
+        self._firsts = np.flatnonzero(np.r_[True, np.diff(of_step[self._positives]) != 0])[: len(self._ends)]
+
+    def _set_means(self) -> None:
+        """Lay out what metrics are weighted means of, side by side: one product with the weights gives them all."""
         clipped = np.clip(self.probability, 1e-15, 1 - 1e-15)
-        self._loss = -(self.target * np.log(clipped) + (1 - self.target) * np.log1p(-clipped))
-        self._square = (self.target - self.probability) ** 2
+        loss = -(self.target * np.log(clipped) + (1 - self.target) * np.log1p(-clipped))
+        gap = self.target - self.probability
         self._bins = np.unique(np.linspace(0, self.rows, BINS + 1)[:-1].astype(int))
+        self._means = np.zeros((self.rows, 2 + len(self._bins)))
+        self._means[:, 0], self._means[:, 1] = loss, gap**2
+        for place, inside in enumerate(np.split(np.arange(self.rows), self._bins[1:])):
+            self._means[inside, 2 + place] = gap[inside]
 
     def measure(self, weights: Array, names: Sequence[str] = METRICS) -> dict[str, Array]:
         """Return metrics for each row of `weights` [resamples, rows], given in the order of `self.order`.
 
         A metric is NaN where it has no meaning: no positive, or no negative, has weight, or a probability is none.
         """
-        total = weights.sum(axis=1)
         if not self._known:
             return {name: np.full(len(weights), np.nan) for name in names}
         found: dict[str, Array] = {}
         with np.errstate(invalid="ignore", divide="ignore"):
-            if "roc_auc" in names or "average_precision" in names:
-                found = self._ranked(weights)
-            found["log_loss"] = weights @ self._loss / total
-            found["brier"] = weights @ self._square / total
-            if "calibration_error" in names:
-                found["calibration_error"] = self._calibration_error(weights, total)
+            if RANKED.intersection(names):
+                found |= self._ranked(weights, names)
+            if not RANKED.issuperset(names):
+                found |= self._averaged(weights)
         return {name: found[name] for name in names}
 
-    def _ranked(self, weights: Array) -> dict[str, Array]:
-        """Return the metrics that depend on the order of the probabilities alone."""
-        positive, both = self._by_step(weights * self.target), self._by_step(weights)
+    def _averaged(self, weights: Array) -> dict[str, Array]:
+        """Return the metrics that are weighted means of rows.
+
+        The calibration error is the expected one over bins of equal mass (Naeini et al. 2015).
+        """
+        means = weights @ self._means / weights.sum(axis=1, keepdims=True)
         return {
-            "roc_auc": _roc_auc(positive, both - positive),
-            "average_precision": _average_precision(positive, both),
+            "log_loss": means[:, 0],
+            "brier": means[:, 1],
+            "calibration_error": np.abs(means[:, 2:]).sum(axis=1),
         }
 
-    def _by_step(self, weights: Array) -> Array:
-        if len(self._steps) == self.rows:
-            return weights
-        return np.asarray(np.add.reduceat(weights, self._steps, axis=1))
+    def _ranked(self, weights: Array, names: Sequence[str]) -> dict[str, Array]:
+        """Return the metrics that depend on the order of the probabilities alone.
 
-    def _calibration_error(self, weights: Array, total: Array) -> Array:
-        """Expected calibration error over bins of equal mass (Naeini et al. 2015)."""
-        gaps = np.add.reduceat(weights * (self.target - self.probability), self._bins, axis=1)
-        return np.asarray(np.abs(gaps).sum(axis=1) / total)
+        ROC AUC: the share of pairs in the right order, ties counting half (Mann and Whitney 1947). Average precision:
+        precision averaged over the steps in recall, without interpolation.
+        """
+        positive = np.take(weights, self._positives, axis=1)
+        both = weights
+        if self._starts is not None and len(self._ends):
+            positive = np.add.reduceat(positive, self._firsts, axis=1)
+            both = np.add.reduceat(weights, self._starts, axis=1)
+        above = np.cumsum(both, axis=1)
+        total, at = above[:, -1:], np.take(above, self._ends, axis=1)
+        ties = np.take(both, self._ends, axis=1) - positive if self._starts is not None else 0.0
+        hits = np.cumsum(positive, axis=1)
+        positives = positive.sum(axis=1)
+        found: dict[str, Array] = {}
+        if "roc_auc" in names:
+            # Negatives of a lower step are below; those of the same step are ties.
+            below = (total - positives[:, None]) - (at - hits) + ties / 2
+            found["roc_auc"] = (positive * below).sum(axis=1) / (positives * (total[:, 0] - positives))
+        if "average_precision" in names:
+            # A step without weight before any other has no precision, and adds no recall.
+            found["average_precision"] = (positive * np.nan_to_num(hits / at)).sum(axis=1) / positives
+        return found
 
     def point(self) -> dict[str, float]:
         """Return each metric on the rows as they are."""
@@ -110,20 +146,6 @@ class Scored:
         """Return, per bin of equal mass, the mean probability, the share of positives and the rows."""
         pieces = np.split(np.arange(self.rows), self._bins[1:])
         return [(float(self.probability[p].mean()), float(self.target[p].mean()), len(p)) for p in reversed(pieces)]
-
-
-def _roc_auc(positive: Array, negative: Array) -> Array:
-    """Area under the ROC curve: the share of pairs in the right order, ties counting half (Mann and Whitney 1947)."""
-    below = negative.sum(axis=1, keepdims=True) - np.cumsum(negative, axis=1)
-    right = (positive * (below + negative / 2)).sum(axis=1)
-    return np.asarray(right / (positive.sum(axis=1) * negative.sum(axis=1)))
-
-
-def _average_precision(positive: Array, both: Array) -> Array:
-    """Precision averaged over the steps in recall, without interpolation."""
-    precision = np.cumsum(positive, axis=1) / np.cumsum(both, axis=1)
-    # A step without weight before any other has no precision and adds no recall.
-    return np.asarray((np.nan_to_num(precision) * positive).sum(axis=1) / positive.sum(axis=1))
 
 
 def estimate(scored: Scored, *, count: int, confidence: float, seed: int) -> dict[str, Estimate]:
@@ -170,8 +192,8 @@ def _bootstrap(measure: Measure, rows: int, count: int, seed: int) -> dict[str, 
 
 def _counts(generator: np.random.Generator, size: int, rows: int) -> Array:
     """Draw `size` resamples; return how often each holds each row, [size, rows]."""
-    drawn = generator.integers(0, rows, (size, rows)) + rows * np.arange(size)[:, None]
-    return np.bincount(drawn.ravel(), minlength=size * rows).reshape(size, rows).astype(np.float64)
+    drawn = generator.integers(0, rows, (size, rows), dtype=np.uint32)
+    return np.stack([np.bincount(each, minlength=rows) for each in drawn]).astype(np.float64)
 
 
 def _interval(value: float, drawn: Array, confidence: float) -> Estimate:

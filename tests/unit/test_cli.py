@@ -17,7 +17,7 @@ Call = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def call(workdir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
     """Run `merit ARGS` as a shell would; return its exit code and what it printed on both streams."""
-    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
 
     def run(*args: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["merit", *args])

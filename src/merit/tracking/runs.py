@@ -3,7 +3,6 @@
 import csv
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from mlflow import MlflowClient
@@ -22,7 +21,7 @@ SECTIONS = {"seed", "data", "features", "model", "optimizer", "trainer"}
 
 
 class Run:
-    """A training run as a context: finished, failed or killed as its block is.
+    """A training run, from its first epoch to its end.
 
     Args:
         lock: the configuration.
@@ -43,23 +42,19 @@ class Run:
             return
         self._pending = []
 
-    def __enter__(self) -> "Run":
-        """Begin."""
-        return self
+    def end(self, status: str) -> None:
+        """End the run as FINISHED, FAILED or KILLED; weights are a finished run's name for what comes after it.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """End: the weights are the run's name for what comes after it."""
-        status = "FINISHED" if kind is None else "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
+        Raises:
+            MeritError: the store does not take it.
+        """
         try:
             self._client.log_batch(self.id, metrics=self._pending)
-            if kind is None:
+            if status == "FINISHED":
                 self._client.set_tag(self.id, WEIGHTS_TAG, artifacts.sha256(artifacts.WEIGHTS))
             self._client.set_terminated(self.id, status)
         except MlflowException as fault:
-            if kind is None:
-                raise MeritError(f"tracking: the run could not be kept ({fault}); see conf/tracking") from fault
+            raise MeritError(f"tracking: the run could not be kept ({fault}); see conf/tracking") from fault
 
 
 def record(lock: Lock) -> str:
