@@ -107,7 +107,7 @@ def _values() -> dict[str, Any]:
                 "weight": {"type": "number", "feature": "number"},
             },
             "contract": {"rows": {"min": 1, "max": 1000}, "unique": ["when"]},
-            "split": {"train_until": "2024-02-29", "validation_until": "2024-03-31", "test_until": "2024-12-31"},
+            "split": {"by": "time", "train_until": "2024-02-29", "validation_until": "2024-03-31", "test_until": "2024-12-31"},
         },
         "features": {"category": {"min_count": 1}, "number": {"clip": 4.0}},
         "model": {"_target_": "merit.training.networks.Linear"},

@@ -15,7 +15,7 @@ COPIED = (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "bentofi
           "requirements-serving.lock", "requirements.lock", "src")  # fmt: skip
 JANUARY = """
   window: {start: 2013-01-01, end: 2013-01-31}
-  split: {train_until: 2013-01-20, validation_until: 2013-01-25, test_until: 2013-01-31}
+  split: {by: time, train_until: 2013-01-20, validation_until: 2013-01-25, test_until: 2013-01-31}
   contract: {rows: {min: 20000, max: 40000}}
 """
 SMALL = f"""# @package _global_

@@ -27,7 +27,13 @@ def build(lock: Lock) -> nn.Module:
         MeritError: it can't be built from its arguments.
     """
     fitted = artifacts.read_json(artifacts.FEATURES_REPORT, "features")
-    made: nn.Module = targets.build(lock.model.model_dump(by_alias=True), fitted["cardinalities"], fitted["numbers"])
+    made: nn.Module = targets.build(
+        lock.model.model_dump(by_alias=True),
+        cardinalities=fitted["cardinalities"],
+        numbers=fitted["numbers"],
+        shapes=fitted["shapes"],
+        outputs=lock.data.target.outputs,
+    )
     return made
 
 

@@ -41,6 +41,8 @@ def from_validation(error: ValidationError) -> list[Fault]:
 
 def _from_finding(finding: Mapping[str, Any]) -> Fault:
     key = tuple(str(part) for part in finding["loc"])
+    if key[:2] == ("data", "split"):  # pydantic puts the kind of split into the path
+        key = (*key[:2], *key[3:])
     if finding["type"] == "extra_forbidden":
         return unknown_key(key, _allowed_beside(key))
     if finding["type"] == "missing":

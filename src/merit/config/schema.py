@@ -12,9 +12,13 @@ from pydantic import (
     model_validator,
 )
 
+from merit.tasks import METRICS
+
+OUTPUT = "prediction"
+"""The name of what a model's graph gives."""
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
-MetricName = Literal["roc_auc", "average_precision", "log_loss", "brier", "calibration_error"]
 Interval = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -51,11 +55,40 @@ class Window(Section):
 
 
 class Target(Section):
-    """What is predicted: a column made from the source's columns by a SQL expression."""
+    """What is predicted: a column made from the source's columns by a SQL expression.
+
+    `binary` asks for a condition, `regression` for a number, `multiclass` for one of the `classes`.
+    """
 
     name: str
+    task: Literal["binary", "multiclass", "regression"] = "binary"
     sql: str
+    classes: list[str] | list[int] | None = None
+    """The classes of a multiclass task, in the order of the probabilities; a row of any other class is refused."""
 
+    @property
+    def outputs(self) -> int:
+        """The numbers that a network gives per row."""
+        return len(self.classes) if self.classes is not None else 1
+
+    @model_validator(mode="after")
+    def _has_classes(self) -> "Target":
+        if (self.task == "multiclass") != (self.classes is not None):
+            raise ValueError("classes are for a multiclass task, which must name them, and for no other")
+        if self.classes is not None and (len(self.classes) < 2 or len(set(self.classes)) < len(self.classes)):
+            raise ValueError(f"classes must be two or more, each once; found {self.classes}")
+        return self
+
+
+FEATURES_OF = {
+    "string": ("category", "none"),
+    "integer": ("category", "number", "none"),
+    "number": ("number", "none"),
+    "boolean": ("number", "none"),
+    "datetime": ("time", "none"),
+    "array": ("array", "none"),
+}
+"""What the model can make of a column of each type."""
 
 _ALLOWED: dict[str, type] = {"string": str, "integer": int}
 
@@ -64,11 +97,15 @@ class Column(Section):
     """One raw column: its contract, and what the model makes of it.
 
     `feature` is `category` (one code per value), `number` (standardised, with a flag where values may be
-    missing), or `none` (kept for keys, time or slices, never seen by the model).
+    missing), `time` (of a datetime: the hour of its day, its weekday and the day of its year, each as a place on a
+    circle), `array` (every element standardised alike), or `none` (kept for keys, time or slices, never seen by the
+    model).
     """
 
-    type: Literal["string", "integer", "number", "boolean", "datetime"]
-    feature: Literal["category", "number", "none"] = "none"
+    type: Literal["string", "integer", "number", "boolean", "datetime", "array"]
+    feature: Literal["category", "number", "time", "array", "none"] = "none"
+    shape: list[Positive] | None = None
+    """The shape of an array column, such as [8, 8] for an image of one channel; `min` and `max` bound its elements."""
     description: str | None = None
     allowed: list[str] | list[int] | None = None
     min: float | None = None
@@ -83,14 +120,15 @@ class Column(Section):
 
     @model_validator(mode="after")
     def _fits_its_type(self) -> "Column":
-        if self.feature != "none" and self.type == "datetime":
-            raise ValueError("a datetime can't be a feature; derive numbers or categories from it in the source")
-        if self.feature == "number" and self.type == "string":
-            raise ValueError("a string can't be a number feature; make it 'category', or change its type")
-        if self.feature == "category" and self.type in {"number", "boolean"}:
-            raise ValueError(f"a {self.type} can't be a category feature; make it 'number', or change its type")
-        if (self.min is not None or self.max is not None) and self.type not in {"integer", "number"}:
-            raise ValueError(f"min and max are for integers and numbers, not for a {self.type}")
+        if self.feature not in FEATURES_OF[self.type]:
+            allowed = ", ".join(FEATURES_OF[self.type])
+            raise ValueError(f"a column of type {self.type} can't be a {self.feature} feature; allowed: {allowed}")
+        if (self.shape is not None) != (self.type == "array"):
+            raise ValueError("shape is for columns of type array, which must have one, and for no other")
+        if self.type == "array" and self.missing > 0:
+            raise ValueError("an array can't be missing; drop such rows by data.filter")
+        if (self.min is not None or self.max is not None) and self.type not in {"integer", "number", "array"}:
+            raise ValueError(f"min and max are for integers, numbers and arrays, not for a {self.type}")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min {self.min:g} is above max {self.max:g}")
         if self.allowed is not None and not all(isinstance(v, _ALLOWED.get(self.type, ())) for v in self.allowed):
@@ -118,18 +156,39 @@ class Contract(Section):
     unique: list[str] = []
 
 
-class Split(Section):
+class TimeSplit(Section):
     """The split by time: each part ends with the day it names, and begins after the part before it."""
 
+    by: Literal["time"]
     train_until: Annotated[date, Field(strict=False)]
     validation_until: Annotated[date, Field(strict=False)]
     test_until: Annotated[date, Field(strict=False)]
 
     @model_validator(mode="after")
-    def _in_order(self) -> "Split":
+    def _in_order(self) -> "TimeSplit":
         if not self.train_until < self.validation_until < self.test_until:
             raise ValueError("train_until, validation_until and test_until must follow one another")
         return self
+
+
+class RandomSplit(Section):
+    """The split by lot, the same on every run, for rows that have no time; classes keep their shares in each part."""
+
+    by: Literal["random"]
+    validation: Interval
+    """The share of rows that fall to the validation part."""
+    test: Interval
+    """The share of rows that fall to the test part."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @model_validator(mode="after")
+    def _leaves_some(self) -> "RandomSplit":
+        if self.validation + self.test >= 1:
+            raise ValueError("validation and test must leave some rows to train on: their sum must be below 1")
+        return self
+
+
+Split = Annotated[TimeSplit | RandomSplit, Field(discriminator="by")]
 
 
 class Data(Section):
@@ -138,9 +197,11 @@ class Data(Section):
     source: Component
     fingerprint: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
     """The hash of the files that the source reads; `merit compose` fills it in."""
-    time: str
-    window: Window
+    time: str | None = None
+    """The datetime column that rows are ordered and, with `by: time`, split by."""
+    window: Window | None = None
     filter: str | None = None
+    """A SQL condition on the source's columns; rows for which it doesn't hold are left out."""
     target: Target
     columns: dict[str, Column]
     contract: Contract
@@ -149,19 +210,22 @@ class Data(Section):
     @model_validator(mode="after")
     def _names_agree(self) -> "Data":
         known = sorted(self.columns)
-        for place, names in {"time": [self.time], "contract.unique": self.contract.unique}.items():
+        for place, names in {"time": [self.time] if self.time else [], "contract.unique": self.contract.unique}.items():
             for name in names:
                 if name not in self.columns:
                     raise ValueError(f"{place} names '{name}', which is not among the columns {known}")
-        if self.columns[self.time].type != "datetime":
+        if self.time is not None and self.columns[self.time].type != "datetime":
             raise ValueError(f"time names '{self.time}', whose type is not datetime")
+        for needing, needs in {"window": self.window is not None, "split.by: time": self.split.by == "time"}.items():
+            if needs and self.time is None:
+                raise ValueError(f"{needing} needs time to name a datetime column")
         if self.target.name in self.columns:
             raise ValueError(f"the target '{self.target.name}' can't be a column too")
         for name in self.columns:
-            if name.startswith("/") or name == "probability":
+            if name.startswith("/") or name == OUTPUT:
                 raise ValueError(f"a column can't be named '{name}': the model's graph uses that name; rename it")
         if not any(column.feature != "none" for column in self.columns.values()):
-            raise ValueError("no column is a feature; set 'feature: category' or 'feature: number' on some")
+            raise ValueError("no column is a feature; set 'feature' on some")
         return self
 
 
@@ -191,7 +255,8 @@ class Trainer(Section):
     batch_size: Positive
     patience: Positive
     """Epochs without a better validation metric before training stops."""
-    monitor: Literal["log_loss", "roc_auc"]
+    monitor: str
+    """The metric of the validation rows that says which epoch is best: one of the task's."""
     schedule: Literal["constant", "cosine"]
     accelerator: Literal["cpu", "gpu"]
     devices: Literal[1]
@@ -209,11 +274,11 @@ class Evaluate(Section):
     slices: list[str]
     slice_min_rows: Positive
     baseline: dict[str, float | int]
-    """Arguments of scikit-learn's HistGradientBoostingClassifier."""
+    """Arguments of scikit-learn's HistGradientBoostingClassifier, or ...Regressor for a regression."""
 
 
 class Parity(Section):
-    """How closely the graph must follow the PyTorch path."""
+    """How closely the graph must follow the PyTorch path; for a regression in the target's standard deviations."""
 
     rows: Positive
     tolerance: Annotated[float, Field(gt=0)]
@@ -228,18 +293,19 @@ class Package(Section):
 class Margin(Section):
     """How much worse than a rival the candidate may be, by this metric."""
 
-    metric: MetricName
+    metric: str
     margin: Annotated[float, Field(ge=0)]
 
 
 class Gate(Section):
     """conf/gate: what a candidate must satisfy to merge."""
 
-    floors: dict[MetricName, float]
+    floors: dict[str, float]
     """The worst acceptable value of each metric: a least one for scores, a greatest one for losses."""
     baseline: Margin
     champion: list[Margin]
-    calibration: Annotated[float, Field(gt=0)]
+    calibration: Annotated[float, Field(gt=0)] | None
+    """The greatest calibration error; null for a regression, which has none."""
     parity: Annotated[float, Field(gt=0)]
     size_mb: Annotated[float, Field(gt=0)]
     resamples: Annotated[int, Field(ge=100)]
@@ -280,6 +346,20 @@ class Lock(Section):
     gate: Gate
     tracking: Tracking
     serve: Serve
+
+    @model_validator(mode="after")
+    def _metrics_are_the_tasks(self) -> "Lock":
+        task, gate = self.data.target.task, self.gate
+        named = {"trainer.monitor": [self.trainer.monitor], "gate.floors": gate.floors, "gate.baseline": [gate.baseline.metric]}
+        named["gate.champion"] = [rule.metric for rule in gate.champion]
+        for place, names in named.items():
+            for name in names:
+                if name not in METRICS[task]:
+                    allowed = ", ".join(METRICS[task])
+                    raise ValueError(f"{place} names '{name}', which is no metric of a {task} task; allowed: {allowed}")
+        if (gate.calibration is None) != ("calibration_error" not in METRICS[task]):
+            raise ValueError(f"gate.calibration must be null for a regression and a number else; this is a {task} task")
+        return self
 
     @model_validator(mode="after")
     def _slices_are_columns(self) -> "Lock":

@@ -19,8 +19,8 @@ TRUSTED = ("merit.data.sources.", "merit.training.networks.", "torch.optim.")
 PLACES = {"data": ("merit.data.",), "model": ("merit.training.networks.",), "optimizer": ("torch.optim.",)}
 """Where the component of a section comes from: an optimizer is no network."""
 
-SUPPLIED = {"model": ("cardinalities", "numbers"), "optimizer": ("params",)}
-"""Arguments that the run itself supplies, per section; conf/ can't know them."""
+SUPPLIED = {"model": ("cardinalities", "numbers", "shapes", "outputs"), "optimizer": ("params",)}
+"""Arguments that the run itself supplies by name, per section, to those that take them; conf/ can't know them."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ def is_trusted(target: Any) -> bool:
     )
 
 
-def build(component: Mapping[str, Any], *supplied: Any) -> Any:
-    """Build what a component names, with what the run supplies first and the arguments of conf/ by name.
+def build(component: Mapping[str, Any], **supplied: Any) -> Any:
+    """Build what a component names, with the arguments of conf/ and those that the run supplies, if it takes them.
 
     Raises:
         MeritError: the target isn't trusted, isn't there, or refuses its arguments.
@@ -112,9 +112,17 @@ def build(component: Mapping[str, Any], *supplied: Any) -> Any:
             f"_target_ '{target}' is not a class of a trusted module; allowed: {', '.join(f'{t}*' for t in TRUSTED)}"
         )
     try:
-        return found(*supplied, **arguments)
+        return found(**_taken(found, supplied), **arguments)
     except (TypeError, ValueError) as error:
         raise MeritError(f"_target_ '{target}' refuses its arguments: {error}") from error
+
+
+def _taken(target: type, supplied: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the supplied arguments that a class takes."""
+    parameters = inspect.signature(target).parameters
+    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
+        return dict(supplied)
+    return {name: value for name, value in supplied.items() if name in parameters}
 
 
 def classes_in(module: str) -> list[str]:

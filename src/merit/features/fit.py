@@ -1,20 +1,22 @@
-"""features: split by time, fit the preprocessing on training rows only, and run it over every part."""
+"""features: split the rows, fit the preprocessing on training rows only, and run it over every part."""
+
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from merit import artifacts
-from merit.config.schema import Column, Data, Features
+from merit.config.schema import Column, Data, Features, Target
 from merit.errors import MeritError
 from merit.features.split import split
-from merit.features.transform import Category, Number, Transform
+from merit.features.transform import Array, Category, Number, Time, Transform
 from merit.scoring import Graph, columns_of
 
 
 def features(data: Data, how: Features) -> None:
     """Fit on training rows, then write the graph, the arrays of each part, the test rows and what was fitted."""
-    parts = split(artifacts.read_table(artifacts.RAW, "ingest"), data.time, data.split)
+    parts = split(artifacts.read_table(artifacts.RAW, "ingest"), data)
     _check_classes(parts, data)
     transform = fit(parts["train"], data.columns, how)
     with artifacts.written_aside(artifacts.TRANSFORM) as aside:
@@ -27,19 +29,33 @@ def features(data: Data, how: Features) -> None:
 
 
 def _check_classes(parts: dict[str, pl.DataFrame], data: Data) -> None:
+    target = data.target
     for name, rows in parts.items():
-        if rows[data.target.name].n_unique() < 2:
+        if rows[target.name].n_unique() < 2:
             raise MeritError(
-                f"data.split: every row of the {name} part has {data.target.name} = {rows[data.target.name][0]:g}; "
+                f"data.split: every row of the {name} part has {target.name} = {rows[target.name][0]:g}; "
                 "move data.split, or correct data.target.sql"
+            )
+    if target.classes is not None:
+        learned = set(parts["train"][target.name].unique().to_list())
+        lacking = [str(label) for place, label in enumerate(target.classes) if place not in learned]
+        if lacking:
+            raise MeritError(
+                f"data.target.classes: no training row is of the class {', '.join(lacking)}; "
+                "leave such classes out, or move data.split"
             )
 
 
 def fit(train: pl.DataFrame, columns: dict[str, Column], how: Features) -> Transform:
     """Return the preprocessing that the training rows call for."""
     categories = [_category(train[n], c, how.category.min_count) for n, c in columns.items() if c.feature == "category"]
-    numbers = [_number(train[n], c, how.number.clip) for n, c in columns.items() if c.feature == "number"]
-    return Transform(categories, numbers)
+    numbers = [
+        Time(n, flagged=c.missing > 0) if c.feature == "time" else _number(train[n], c, how.number.clip)
+        for n, c in columns.items()
+        if c.feature in {"number", "time"}
+    ]
+    arrays = [_array(train[n], c) for n, c in columns.items() if c.feature == "array"]
+    return Transform(categories, numbers, arrays)
 
 
 def _category(values: pl.Series, column: Column, min_count: int) -> Category:
@@ -49,39 +65,63 @@ def _category(values: pl.Series, column: Column, min_count: int) -> Category:
 
 
 def _number(values: pl.Series, column: Column, clip: float) -> Number:
-    known = values.drop_nulls().cast(pl.Float64).to_numpy()
+    mean, deviation = _scale(values.name, values.drop_nulls().cast(pl.Float64).to_numpy())
+    return Number(values.name, mean, deviation, clip, flagged=column.missing > 0)
+
+
+def _array(values: pl.Series, column: Column) -> Array:
+    assert column.shape is not None
+    return Array(values.name, column.shape, *_scale(values.name, values.to_numpy()))
+
+
+def _scale(name: str, known: NDArray[Any]) -> tuple[float, float]:
+    """Return mean and deviation. A constant column says nothing: it stays 0 instead of dividing by nothing."""
     with np.errstate(over="ignore", invalid="ignore"):
-        mean = float(np.mean(known)) if len(known) else 0.0
-        deviation = float(np.std(known)) if len(known) else 0.0
+        mean = float(np.mean(known)) if known.size else 0.0
+        deviation = float(np.std(known)) if known.size else 0.0
     if not np.isfinite([mean, deviation]).all():
-        raise MeritError(f"data.columns.{values.name}: values too large to be standardised; declare min and max")
-    # A constant column says nothing: it stays 0 instead of dividing by nothing.
-    return Number(values.name, mean, deviation or 1.0, clip, flagged=column.missing > 0)
+        raise MeritError(f"data.columns.{name}: values too large to be standardised; declare min and max")
+    return mean, deviation or 1.0
 
 
 def arrays(graph: Graph, rows: pl.DataFrame, data: Data) -> dict[str, NDArray[np.generic]]:
     """Return the arrays of a part, in the form that `artifacts.part` tells."""
-    codes, numbers = graph.run(columns_of(rows, graph.inputs))
+    codes, numbers, *others = graph.run(columns_of(rows, graph.inputs))
     target = rows[data.target.name].to_numpy().astype(np.float32)
-    return {"codes": codes.astype(np.int32), "numbers": numbers, "target": target}
+    made = {"codes": codes.astype(np.int32), "numbers": numbers, "target": target}
+    return made | {f"array{place}": each for place, each in enumerate(others)}
 
 
 def _report(transform: Transform, parts: dict[str, pl.DataFrame], data: Data) -> dict[str, object]:
+    mean, deviation = _scale(data.target.name, parts["train"][data.target.name].to_numpy())
     return {
         "categories": [category.column for category in transform.categories],
         "cardinalities": transform.cardinalities,
         "numbers": transform.width,
-        "parts": {
-            name: {
-                "rows": rows.height,
-                "from": str(rows[data.time].min()),
-                "to": str(rows[data.time].max()),
-                "target_share": float(rows[data.target.name].mean()),  # type: ignore[arg-type]  # the target is Float64
-            }
-            for name, rows in parts.items()
-        },
+        "shapes": [array.shape for array in transform.arrays],
+        "target": {"mean": mean, "deviation": deviation},
+        "parts": {name: _described(rows, data) for name, rows in parts.items()},
         "fitted": {
             **{c.column: {"vocabulary": len(c.values)} for c in transform.categories},
-            **{n.column: {"mean": n.mean, "deviation": n.deviation} for n in transform.numbers},
+            **{
+                n.column: {"mean": n.mean, "deviation": n.deviation}
+                for n in [*transform.numbers, *transform.arrays]
+                if not isinstance(n, Time)
+            },
         },
     }
+
+
+def _described(rows: pl.DataFrame, data: Data) -> dict[str, object]:
+    times = {} if data.time is None else {"from": str(rows[data.time].min()), "to": str(rows[data.time].max())}
+    return {"rows": rows.height, **times, "target": summary(rows[data.target.name], data.target)}
+
+
+def summary(target: pl.Series, of: Target) -> dict[str, float]:
+    """Say what a target is like: the share of each class, or mean and deviation of a number."""
+    if of.task == "regression":
+        return {"mean": float(target.mean()), "deviation": float(target.std(ddof=0))}  # type: ignore[arg-type]
+    if of.task == "binary":
+        return {"share": float(target.mean())}  # type: ignore[arg-type]  # the target is Float64
+    assert of.classes is not None
+    return {str(label): float((target == place).mean()) for place, label in enumerate(of.classes)}  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ Training arrays are made by running this very graph, and the package is this gra
 So training code can't differ from inference code: there is one piece of it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 OPSET = 20
 ML_OPSET = 4
 IR_VERSION = 10
-CODES, NUMBERS = "/codes", "/numbers"
-"""The outputs. Names inside the graph begin with a slash, so that a raw column can have almost any name."""
+CODES, NUMBERS, ARRAY = "/codes", "/numbers", "/array/"
+"""The outputs; that of an array column is ARRAY and its name. Names inside the graph begin with a slash, so that a raw
+column can have almost any name."""
+DAY = 86_400.0
+CYCLES = {"day": (DAY, 0.0), "week": (7 * DAY, 3 * DAY), "year": (365.2425 * DAY, 0.0)}
+"""What a time is placed on: each cycle's seconds, and how far the epoch, a Thursday in January, was into it."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,35 @@ class Number:
 
 
 @dataclass(frozen=True)
+class Time:
+    """A time of day, week and year, each as sine and cosine; a missing one is nowhere (0), and flagged if `flagged`."""
+
+    column: str
+    flagged: bool
+
+    @property
+    def width(self) -> int:
+        """The number of outputs."""
+        return 2 * len(CYCLES) + self.flagged
+
+
+@dataclass(frozen=True)
+class Array:
+    """A fitted scale of all elements of an array alike: (x - mean) / deviation."""
+
+    column: str
+    shape: list[int]
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True)
 class Transform:
-    """What was fitted on training rows: categories become codes, numbers become scaled numbers."""
+    """What was fitted on training rows: categories become codes, numbers and times numbers, arrays scaled arrays."""
 
     categories: list[Category]
-    numbers: list[Number]
+    numbers: list[Number | Time]
+    arrays: list[Array] = field(default_factory=list)
 
     @property
     def cardinalities(self) -> list[int]:
@@ -67,15 +95,20 @@ class Transform:
         return sum(number.width for number in self.numbers)
 
     def graph(self) -> onnx.ModelProto:
-        """Return the graph: a named input [rows] per column; `codes` int64 and `numbers` float32 out, [rows, ...].
+        """Return the graph: a named input per column; `codes` int64, `numbers` and arrays float32 out, [rows, ...].
 
-        A string column is a tensor of strings, "" for missing; every other column is float64, NaN for missing.
+        A string column is a tensor of strings [rows], "" for missing; an array is float64 [rows, *shape]; every other
+        column is float64 [rows], NaN for missing, a time being the seconds since 1970 of its clock.
         """
         build = _Builder()
         codes = [build.category(category) for category in self.categories]
-        numbers = [build.number(number) for number in self.numbers]
+        numbers = [
+            build.number(number) if isinstance(number, Number) else build.time(number) for number in self.numbers
+        ]
         build.join(codes, CODES, TensorProto.INT64, len(codes))
         build.join(numbers, NUMBERS, TensorProto.FLOAT, self.width)
+        for array in self.arrays:
+            build.array(array)
         return build.model()
 
 
@@ -126,15 +159,53 @@ class _Builder:
         kept = self._node("Where", [missing, zero, scaled], column, "kept")
         cut = self._node("Clip", [kept, low, high], column, "cut")
         value = self._column(self._node("Cast", [cut], column, "value", to=TensorProto.FLOAT), column)
-        if not fitted.flagged:
-            return value
-        flag = self._node(
+        flags = [self._flag(missing, column)] if fitted.flagged else []
+        return self._node("Concat", [value, *flags], column, "number", axis=1)
+
+    def time(self, fitted: Time) -> str:
+        column = fitted.column
+        self._input(column, TensorProto.DOUBLE)
+        missing = self._node("IsNaN", [column], column, "missing")
+        zero = self._constant("zero", np.array(0.0))
+        known = self._node("Where", [missing, zero, column], column, "known")
+        nowhere = self._constant("nowhere", np.array(0.0, dtype=np.float32))
+        places = []
+        for cycle, (seconds, start) in CYCLES.items():
+            turns = self._node(
+                "Div",
+                [
+                    self._node("Add", [known, self._constant(f"{cycle}/start", np.array(start))], column, f"{cycle}/at"),
+                    self._constant(f"{cycle}/seconds", np.array(seconds)),
+                ],
+                column,
+                f"{cycle}/turns",
+            )
+            part = self._node("Sub", [turns, self._node("Floor", [turns], column, f"{cycle}/whole")], column, f"{cycle}/part")
+            angle = self._node("Mul", [part, self._constant("circle", np.array(2 * np.pi))], column, f"{cycle}/angle")
+            small = self._node("Cast", [angle], column, f"{cycle}/small", to=TensorProto.FLOAT)
+            for function in ("Sin", "Cos"):
+                place = self._node(function, [small], column, f"{cycle}/{function}")
+                kept = self._node("Where", [missing, nowhere, place], column, f"{cycle}/{function}/kept")
+                places.append(self._column(kept, f"{column}/{cycle}/{function}"))
+        flags = [self._flag(missing, column)] if fitted.flagged else []
+        return self._node("Concat", [*places, *flags], column, "time", axis=1)
+
+    def array(self, fitted: Array) -> None:
+        column, output = fitted.column, f"{ARRAY}{fitted.column}"
+        self.inputs.append(helper.make_tensor_value_info(column, TensorProto.DOUBLE, ["rows", *fitted.shape]))
+        mean = self._constant(f"{column}/mean", np.array(fitted.mean))
+        deviation = self._constant(f"{column}/deviation", np.array(fitted.deviation))
+        scaled = self._node("Div", [self._node("Sub", [column, mean], column, "centred"), deviation], column, "scaled")
+        self.nodes.append(helper.make_node("Cast", [scaled], [output], to=TensorProto.FLOAT))
+        self.outputs.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, ["rows", *fitted.shape]))
+
+    def _flag(self, missing: str, column: str) -> str:
+        return self._node(
             "Unsqueeze",
             [self._node("Cast", [missing], column, "flag", to=TensorProto.FLOAT), self._axis()],
             column,
             "flag2d",
         )
-        return self._node("Concat", [value, flag], column, "both", axis=1)
 
     def join(self, columns: list[str], name: str, kind: int, width: int) -> None:
         if columns:

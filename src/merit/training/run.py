@@ -54,7 +54,7 @@ def optimizer_of(lock: Lock) -> Callable[[Any], torch.optim.Optimizer]:
     """Return what builds the optimizer of conf/optimizer from a network's parameters."""
 
     def build(parameters: Any) -> torch.optim.Optimizer:
-        made: torch.optim.Optimizer = targets.build(lock.optimizer.model_dump(by_alias=True), parameters)
+        made: torch.optim.Optimizer = targets.build(lock.optimizer.model_dump(by_alias=True), params=parameters)
         return made
 
     return build
