@@ -103,7 +103,7 @@ def test_the_endpoint_answers_what_the_evaluation_measured(endpoint, finished):
     import polars as pl
 
     rows = pl.read_parquet(finished.folder / "data/features/test.parquet").head(500)
-    expected = pl.read_parquet(finished.folder / "reports/predictions.parquet").head(500)["probability"]
+    expected = pl.read_parquet(finished.folder / "reports/predictions.parquet").head(500)["prediction"]
     status, answer = endpoint.predict(rows.select(list(endpoint.example)).to_dicts())
     assert status == 200
     assert max(abs(a - b) for a, b in zip(answer["predictions"], expected, strict=True)) < 1e-5

@@ -36,18 +36,18 @@ def join(predictor: Predictor, rows: Rows) -> onnx.ModelProto:
 
 def _exported(predictor: Predictor, rows: Rows, opset: int) -> onnx.ModelProto:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    inputs = rows.at(slice(0, 2)).inputs
-    names = ["codes", "numbers", *(f"array{place}" for place in range(len(inputs) - 2))]
+    codes, numbers, *arrays = rows.at(slice(0, 2)).inputs
+    names = ["codes", "numbers", *(f"array{place}" for place in range(len(arrays)))]
     size = {0: Dim("rows")}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of its own internals here
             program = torch.onnx.export(
                 predictor,
-                inputs,
+                (codes, numbers, *arrays),
                 input_names=names,
                 output_names=[OUTPUT],
-                dynamic_shapes=(size, size, (size,) * (len(inputs) - 2)),
+                dynamic_shapes=(size, size, *([(size,) * len(arrays)] if arrays else [])),
                 opset_version=opset,
                 dynamo=True,
                 verbose=False,

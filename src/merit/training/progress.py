@@ -23,7 +23,8 @@ class Progress(ProgressBar):
 
     def __init__(self, monitor: str) -> None:
         super().__init__()
-        self._shown = ("train_loss", "validation_loss", f"validation_{monitor}")
+        # Of a classifier the loss is the log loss.
+        self._shown = ["train_loss", "validation_loss", *([] if monitor == "log_loss" else [f"validation_{monitor}"])]
         self._console = Console()
         self._bars = Bars(
             TextColumn("epoch {task.fields[epoch]}"),
