@@ -155,7 +155,7 @@ def test_a_signature_read_from_source_is_the_one_that_python_sees(target: str) -
 
 
 def test_the_public_classes_of_a_module_are_listed() -> None:
-    assert targets.classes_in("merit.data.sources") == ["Source", "Csv", "Parquet", "Flights"]
+    assert targets.classes_in("merit.data.sources") == ["Source", "Csv", "Parquet", "Digits", "Flights"]
     assert targets.classes_in("merit.nowhere") == []
 
 
@@ -182,8 +182,9 @@ def test_a_trusted_class_is_built_with_its_arguments() -> None:
     assert source.separator == ";"
 
 
-def test_what_the_run_supplies_comes_first() -> None:
-    assert targets.build({"_target_": "merit.data.sources.Csv"}, "b.csv").path == Path("b.csv")
+def test_what_the_run_supplies_is_given_to_those_that_take_it() -> None:
+    built = targets.build({"_target_": "merit.data.sources.Csv"}, path="b.csv", outputs=3)
+    assert built.path == Path("b.csv")
 
 
 def test_building_leaves_the_configuration_as_it_was() -> None:

@@ -49,8 +49,7 @@ def _parity(lock: Lock, path: Path, rows: pl.DataFrame, expected: "np.ndarray[An
     chosen = np.unique(np.linspace(0, rows.height - 1, min(limit.rows, rows.height)).astype(int))
     shipped = Graph(path)
     found = shipped.run(columns_of(rows[chosen], shipped.inputs))[0]
-    unit = _unit(lock)
-    greatest = float(np.abs(found - expected[chosen]).max()) / unit
+    greatest = float(np.abs(found - expected[chosen]).max()) / _unit(lock)
     if not greatest <= limit.tolerance:  # so that NaN is refused too
         raise Refused(
             f"package: the graph differs from the network by {greatest:.2e} on {len(chosen):,} test rows; "
@@ -61,8 +60,9 @@ def _parity(lock: Lock, path: Path, rows: pl.DataFrame, expected: "np.ndarray[An
 
 def _unit(lock: Lock) -> float:
     """Return what a difference is measured in: probabilities as they are, numbers in the target's deviations."""
-    fitted = artifacts.read_json(artifacts.FEATURES_REPORT, "features")
-    return float(fitted["target"]["deviation"]) if lock.data.target.task == "regression" else 1.0
+    if lock.data.target.task != "regression":
+        return 1.0
+    return float(artifacts.read_json(artifacts.FEATURES_REPORT, "features")["target"]["deviation"])
 
 
 def _sections(lock: Lock) -> str:

@@ -66,6 +66,7 @@ def _by_lot(task: str, validation: float = 0.2, test: float = 0.3, seed: int = 0
         values["data"]["target"] = {"name": "late", "sql": "x", "task": task}
         if task == "multiclass":
             values["data"]["target"]["classes"] = ["a", "b"]
+            values["gate"] |= {"floors": {}, "champion": [], "baseline": {"metric": "accuracy", "margin": 0.1}}
         if task == "regression":
             values["trainer"]["monitor"] = "rmse"
             values["gate"] |= {"calibration": None, "floors": {}, "champion": []}

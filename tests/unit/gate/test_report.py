@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from merit import artifacts
-from merit.gate import report, terminal
+from merit.gate import plots, report, terminal
 from merit.tasks import METRICS
 
 EVIL = "<script>alert(1)</script> | a\nb"
@@ -38,6 +38,7 @@ def made() -> dict[str, Any]:
         "verdict": "fail",
         "inputs": "sha256:1",
         "model": "tiny",
+        "task": "binary",
         "candidate": {"digest": "sha256:" + "d" * 64, "commit": "c" * 40, "dirty": True, "network": "a.b.Linear"},
         "champion": {"commit": "a" * 40, "package": "m.dir"},
         "parts": {"train": part, "validation": part, "test": part},
@@ -145,7 +146,7 @@ def test_the_page_holds_a_drawing_per_curve_in_the_colours_of_the_page(curves: N
     for title in ("ROC", "Precision and recall", "Calibration", "Loss by epoch"):
         assert f'aria-label="{title}"' in page
     assert "var(--candidate)" in page
-    assert report.CANDIDATE not in page
+    assert plots.CANDIDATE not in page
 
 
 def test_the_page_escapes_what_comes_from_data(curves: None, made: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from merit.metrics import bootstrap as metrics
 from merit.metrics.binary import BINS
 from merit.tasks import METRICS
 
+NAMES = tuple(METRICS["binary"])
 Rows = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
@@ -159,16 +160,19 @@ def test_the_number_of_processors_changes_nothing(monkeypatch: pytest.MonkeyPatc
     ours, theirs = Binary(*_rows(150)), Binary(_rows(150)[0], _rows(150, seed=9)[1])
     expected = (
         estimate(ours, count=120, confidence=0.9, seed=5),
-        compare(ours, theirs, count=120, confidence=0.9, seed=5),
+        compare(ours, theirs, NAMES, count=120, confidence=0.9, seed=5),
     )
     monkeypatch.setattr(os, "cpu_count", lambda: processors)
-    found = estimate(ours, count=120, confidence=0.9, seed=5), compare(ours, theirs, count=120, confidence=0.9, seed=5)
+    found = (
+        estimate(ours, count=120, confidence=0.9, seed=5),
+        compare(ours, theirs, NAMES, count=120, confidence=0.9, seed=5),
+    )
     assert found == expected
 
 
 def test_a_model_compared_with_itself_is_exactly_0() -> None:
     scored = Binary(*_rows(400, ties=True))
-    for found in compare(scored, scored, count=150, confidence=0.95, seed=1).values():
+    for found in compare(scored, scored, NAMES, count=150, confidence=0.95, seed=1).values():
         assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
 
 
@@ -176,7 +180,7 @@ def test_a_comparison_is_over_the_same_resamples_of_the_same_rows() -> None:
     target, probability = _rows(300)
     rival = np.clip(probability + np.random.default_rng(8).normal(0, 0.02, 300), 0, 1)
     ours, theirs = Binary(target, probability), Binary(target, rival)
-    paired = compare(ours, theirs, count=300, confidence=0.95, seed=1)["log_loss"]
+    paired = compare(ours, theirs, NAMES, count=300, confidence=0.95, seed=1)["log_loss"]
     alone = estimate(ours, count=300, confidence=0.95, seed=1)["log_loss"]
     assert paired.value == pytest.approx(ours.point()["log_loss"] - theirs.point()["log_loss"])
     assert paired.low <= paired.value <= paired.high
@@ -191,7 +195,9 @@ def test_a_comparison_gives_each_rival_its_own_order_of_the_rows() -> None:
     for value in (0.0, 1.0):
         places = np.flatnonzero(target == value)
         shuffled[places] = probability[np.random.default_rng(4).permutation(places)]
-    found = compare(Binary(target, probability), Binary(target, shuffled), count=200, confidence=0.95, seed=1)["brier"]
+    found = compare(Binary(target, probability), Binary(target, shuffled), NAMES, count=200, confidence=0.95, seed=1)[
+        "brier"
+    ]
     assert found.value == pytest.approx(0.0, abs=1e-12)
     assert found.low < -0.001 < 0.001 < found.high
 
@@ -200,9 +206,9 @@ def test_the_order_of_a_comparison_turns_its_sign() -> None:
     target, probability = _rows(2000)
     worse = 0.5 * probability + 0.5 * np.random.default_rng(2).uniform(0, 1, 2000)
     ours, theirs = Binary(target, probability), Binary(target, worse)
-    better = compare(ours, theirs, count=150, confidence=0.95, seed=1)["roc_auc"]
+    better = compare(ours, theirs, NAMES, count=150, confidence=0.95, seed=1)["roc_auc"]
     assert 0 < better.low < better.value < better.high
-    back = compare(theirs, ours, count=150, confidence=0.95, seed=1)["roc_auc"]
+    back = compare(theirs, ours, NAMES, count=150, confidence=0.95, seed=1)["roc_auc"]
     assert back.low < back.value < back.high < 0
 
 

@@ -86,17 +86,19 @@ class Untraceable(nn.Module):
 
     def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
         """Return something that can't be traced."""
-        return numbers.sum(dim=1) if float(numbers.sum()) > 0 else numbers.mean(dim=1)
+        return numbers[:, :1] if float(numbers.sum()) > 0 else numbers[:, 1:2]
 
 
 def test_a_network_that_can_not_be_exported_is_told_in_one_line(transform: Transform) -> None:
-    arrays = {"codes": torch.zeros(2, 2, dtype=torch.int64), "numbers": torch.ones(2, 3)}
+    predictor = Predictor(Untraceable(), "binary", mean=0.0, deviation=1.0)
     with pytest.raises(MeritError) as caught:
-        graph.join(Untraceable(), arrays)
+        graph.join(predictor, _rows(np.zeros((2, 2), dtype=np.int64), np.ones((2, 3), dtype=np.float32)))
     assert str(caught.value).startswith("package: torch can't export the network of conf/model to ONNX: ")
     assert "\n" not in str(caught.value)
 
 
 def test_without_the_preprocessing_the_command_that_makes_it_is_told(workdir: Path) -> None:
     with pytest.raises(MeritError, match=r"^data/features/transform\.onnx: not found; 'merit features' makes it"):
-        graph.join(nn.Identity(), {})
+        graph.join(
+            Predictor(nn.Identity(), "binary", mean=0.0, deviation=1.0), _rows(np.zeros((2, 2)), np.ones((2, 3)))
+        )
