@@ -17,7 +17,8 @@ import pytest
 from tests.small_project import Project
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -56,7 +57,7 @@ class Endpoint:
 @contextmanager
 def serving(project: Project, *command: str, cwd: Path | None = None) -> Iterator[Endpoint]:
     """Start a command that serves the project's package, and yield it once it is ready."""
-    port = _free_port()
+    port = free_port()
     with (project.folder / ".home/serve.log").open("wb") as log:
         process = subprocess.Popen(
             [*command, "--port", str(port)],

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tests.endpoint import Endpoint, serving
+from tests.endpoint import Endpoint, free_port, serving
 from tests.small_project import ROOT
 
 
@@ -119,7 +119,7 @@ def test_a_package_that_is_not_its_manifest_is_not_served(project, change):
         graph.unlink()
     else:
         (project.folder / "model/extra.txt").write_text("not in the manifest")
-    done = project.merit("serve", "--port", str(_free_port()))
+    done = project.merit("serve", "--port", str(free_port()))
     assert done.returncode == 2
     assert {"changed": "was changed", "missing": "is missing", "extra": "is not in the manifest"}[change] in done.stderr
 
