@@ -50,7 +50,7 @@ def _read(data: Data) -> pl.DataFrame:
             reason = " ".join(str(error).split())[:300]
             raise MeritError(f"data.source: {data.source.target} can't read its file: {reason}") from error
     if not isinstance(table, pl.DataFrame):
-        raise MeritError(f"data.source: {data.source.target} gives {type(table).__name__}; it must give polars.DataFrame")
+        raise MeritError(f"data.source: {data.source.target} gives {type(table).__name__}, not a polars.DataFrame")
     return table
 
 
