@@ -145,12 +145,6 @@ def _is_its_own(found: type) -> bool:
     return f"{found.__module__}.".startswith((*TRUSTED, *_own())) and vars(home).get(found.__qualname__) is found
 
 
-def takes(component: Mapping[str, Any], name: str) -> bool:
-    """Say whether what a component names takes an argument, as its source says."""
-    signature = signature_of(component["_target_"])
-    return signature is not None and (signature.takes_any or name in signature.names)
-
-
 def _taken(target: type, supplied: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of the supplied arguments that a class takes."""
     parameters = inspect.signature(target).parameters
