@@ -336,6 +336,8 @@ class Lock(Section):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
     """The model's name: in the registry, in tags, in answers."""
     seed: Annotated[int, Field(ge=0, lt=2**32)]
+    code: dict[str, str] = {}
+    """The hash of each package of the project's own that a target names; `merit compose` fills it in."""
     data: Data
     features: Features
     model: Component
