@@ -275,6 +275,8 @@ class Evaluate(Section):
     slice_min_rows: Positive
     baseline: dict[str, float | int]
     """Arguments of scikit-learn's HistGradientBoostingClassifier, or ...Regressor for a regression."""
+    metrics: dict[str, Component] = {}
+    """Metrics of the project's own, by name, beside those of the task (docs/own-python.md)."""
 
 
 class Parity(Section):
@@ -308,6 +310,8 @@ class Gate(Section):
     """The greatest calibration error; null for a regression, which has none."""
     parity: Annotated[float, Field(gt=0)]
     size_mb: Annotated[float, Field(gt=0)]
+    checks: dict[str, Component] = {}
+    """Checks of the project's own, by name (docs/own-python.md)."""
     resamples: Annotated[int, Field(ge=100)]
     confidence: Interval
 
@@ -352,6 +356,9 @@ class Lock(Section):
     @model_validator(mode="after")
     def _metrics_are_the_tasks(self) -> "Lock":
         task, gate = self.data.target.task, self.gate
+        own = self.evaluate.metrics
+        if twice := sorted(set(own) & set(METRICS[task])):
+            raise ValueError(f"evaluate.metrics names '{twice[0]}', which a {task} task has already; rename it")
         named = {
             "trainer.monitor": [self.trainer.monitor],
             "gate.floors": gate.floors,
@@ -360,8 +367,9 @@ class Lock(Section):
         named["gate.champion"] = [rule.metric for rule in gate.champion]
         for place, names in named.items():
             for name in names:
-                if name not in METRICS[task]:
-                    allowed = ", ".join(METRICS[task])
+                known = [*METRICS[task], *(own if place != "trainer.monitor" else ())]
+                if name not in known:
+                    allowed = ", ".join(known)
                     raise ValueError(f"{place} names '{name}', which is no metric of a {task} task; allowed: {allowed}")
         if (gate.calibration is None) != ("calibration_error" not in METRICS[task]):
             raise ValueError(f"gate.calibration must be null for a regression and a number else; this is a {task} task")

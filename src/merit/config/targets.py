@@ -8,6 +8,7 @@ from typing import Any
 from merit.config import classes, trust
 from merit.config.classes import Signature, classes_in, signature_of
 from merit.config.problems import Fault, did_you_mean, unknown_key
+from merit.config.schema import Component
 from merit.errors import MeritError
 
 TRUSTED = ("merit.data.sources.", "merit.training.networks.", "torch.optim.")
@@ -17,8 +18,12 @@ PLACES = {
     "data.source": ("merit.data.sources.",),
     "model": ("merit.training.networks.",),
     "optimizer": ("torch.optim.",),
+    "evaluate.metrics.*": (),
+    "gate.checks.*": (),
 }
-"""The keys where a component may stand, and where it comes from: an optimizer is no network."""
+"""The keys where a component may stand, and where it comes from besides packages that the project trusts.
+
+An optimizer is no network, and a metric or a check is always the project's own."""
 
 SUPPLIED = {"model": ("cardinalities", "numbers", "shapes", "outputs"), "optimizer": ("params",)}
 """Arguments that the run itself supplies by name, per place, to those that take them; conf/ can't know them."""
@@ -49,7 +54,7 @@ def _mappings(value: Any, key: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
 
 
 def _faults_of(key: tuple[str, ...], component: Mapping[Any, Any]) -> Iterator[Fault]:
-    target, place = component["_target_"], ".".join(key)
+    target, place = component["_target_"], _place(key)
     here = (*key, "_target_")
     if not is_trusted(target):
         yield Fault(here, f"found {target!r}, which is not trusted; allowed: {_allowed(TRUSTED)}")
@@ -62,6 +67,12 @@ def _faults_of(key: tuple[str, ...], component: Mapping[Any, Any]) -> Iterator[F
             yield from _faults_of_arguments(key, component, _signature_of(target))
         except MeritError as error:
             yield Fault(here, str(error))
+
+
+def _place(key: tuple[str, ...]) -> str:
+    """Return the key as PLACES has it: what people name themselves is a star there."""
+    named = ".".join((*key[:-1], "*"))
+    return named if named in PLACES else ".".join(key)
 
 
 def _faults_of_arguments(key: tuple[str, ...], component: Mapping[Any, Any], signature: Signature) -> Iterator[Fault]:
@@ -143,6 +154,11 @@ def _is_its_own(found: type) -> bool:
     """Say whether a class stands where it says that it was defined, in a trusted module."""
     home = sys.modules.get(found.__module__)
     return f"{found.__module__}.".startswith((*TRUSTED, *_own())) and vars(home).get(found.__qualname__) is found
+
+
+def build_all(components: Mapping[str, Component]) -> dict[str, Any]:
+    """Build several components by their names, as `build` does."""
+    return {name: build(component.model_dump(by_alias=True)) for name, component in components.items()}
 
 
 def takes(component: Mapping[str, Any], name: str) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 import polars as pl
 
 from merit import artifacts, network
+from merit.config import targets, trust
 from merit.config.schema import Lock
 from merit.evaluation import baseline, curves
 from merit.metrics import estimate, scored
@@ -39,8 +40,10 @@ def _report(lock: Lock, rows: pl.DataFrame, scores: pl.DataFrame) -> dict[str, A
 
 
 def _estimates(lock: Lock, scores: pl.DataFrame, model: str, count: int) -> dict[str, dict[str, float | None]]:
-    measured = scored(lock.data.target.task, scores["target"].to_numpy(), scores[model].to_numpy())
-    found = estimate(measured, count=count, confidence=lock.evaluate.confidence, seed=lock.seed)
+    own = targets.build_all(lock.evaluate.metrics)
+    measured = scored(lock.data.target.task, scores["target"].to_numpy(), scores[model].to_numpy(), own)
+    with trust.theirs():
+        found = estimate(measured, count=count, confidence=lock.evaluate.confidence, seed=lock.seed)
     return {name: each.as_json() for name, each in found.items()}
 
 

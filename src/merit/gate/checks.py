@@ -1,5 +1,6 @@
 """The checks: each looks at one thing the candidate must satisfy and says pass, fail or inconclusive."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -7,11 +8,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from merit.config import targets
 from merit.config.schema import Lock, Margin, Target
 from merit.errors import MeritError
 from merit.gate.champion import Champion
 from merit.gate.verdict import Check, Verdict, at_least, at_most
-from merit.metrics import Estimate, compare, scored
+from merit.metrics import Estimate, Metric, compare, scored
 from merit.scoring import Package, columns_of
 from merit.tasks import HIGHER_IS_BETTER
 
@@ -27,6 +29,7 @@ class Evidence:
         network: those of the network in PyTorch, as `evaluate` wrote them.
         baseline: the baseline's.
         deviation: of the target on these rows, the unit of a regression's parity.
+        own: metrics of the project's own.
         metrics: the candidate's metrics with intervals.
     """
 
@@ -38,10 +41,15 @@ class Evidence:
     network: NDArray[Any]
     baseline: NDArray[Any]
     deviation: float
+    own: Mapping[str, Metric]
     metrics: dict[str, Estimate]
     manifest: dict[str, Any]
     bytes: int
     champion: Champion | None
+
+    def is_better_higher(self, metric: str) -> bool:
+        """Say whether more of a metric is better."""
+        return bool(self.own[metric].higher_is_better) if metric in self.own else HIGHER_IS_BETTER[metric]
 
 
 def run(evidence: Evidence) -> list[Check]:
@@ -54,6 +62,7 @@ def run(evidence: Evidence) -> list[Check]:
         *_calibration(evidence),
         _parity(evidence),
         _size(evidence),
+        *_own(evidence),
     ]
     return [_advised(check) for check in found]
 
@@ -79,11 +88,11 @@ def _contract(evidence: Evidence) -> Check:
 
 
 def _floors(evidence: Evidence) -> list[Check]:
-    return [_floor(name, evidence.metrics[name], limit) for name, limit in evidence.lock.gate.floors.items()]
+    return [_floor(evidence, name, limit) for name, limit in evidence.lock.gate.floors.items()]
 
 
-def _floor(name: str, found: Estimate, limit: float) -> Check:
-    higher = HIGHER_IS_BETTER[name]
+def _floor(evidence: Evidence, name: str, limit: float) -> Check:
+    found, higher = evidence.metrics[name], evidence.is_better_higher(name)
     verdict = (at_least if higher else at_most)(found, limit)
     allowed = f"{'at least' if higher else 'at most'} {limit:g}"
     return Check(f"floor: {name}", verdict, show(found), allowed, "improve the model, or judge it on more test rows")
@@ -93,6 +102,7 @@ def _baseline(evidence: Evidence) -> Check:
     rule = evidence.lock.gate.baseline
     found = _difference(evidence, evidence.baseline, [rule.metric])
     return _margin(
+        evidence,
         "baseline",
         rule,
         found,
@@ -117,7 +127,7 @@ def _champion(evidence: Evidence) -> list[Check]:
         return [Check("champion", Verdict.INCONCLUSIVE, found, "no worse than the champion", advice)]
     found_all = _difference(evidence, scores, [rule.metric for rule in evidence.lock.gate.champion])
     advice = "the champion is better on the same rows: keep it, or improve the candidate"
-    return [_margin("champion", rule, found_all, advice) for rule in evidence.lock.gate.champion]
+    return [_margin(evidence, "champion", rule, found_all, advice) for rule in evidence.lock.gate.champion]
 
 
 def _scores(champion: Package, rows: pl.DataFrame, target: Target) -> NDArray[np.float32]:
@@ -134,15 +144,15 @@ def _scores(champion: Package, rows: pl.DataFrame, target: Target) -> NDArray[np
 
 def _difference(evidence: Evidence, rival: NDArray[Any], names: list[str]) -> dict[str, Estimate]:
     task = evidence.lock.data.target.task
-    ours, theirs = scored(task, evidence.target, evidence.candidate), scored(task, evidence.target, rival)
+    ours, theirs = (scored(task, evidence.target, each, evidence.own) for each in (evidence.candidate, rival))
     how = evidence.lock.gate
     return compare(ours, theirs, names, count=how.resamples, confidence=how.confidence, seed=evidence.lock.seed)
 
 
-def _margin(rival: str, rule: Margin, found: dict[str, Estimate], advice: str) -> Check:
+def _margin(evidence: Evidence, rival: str, rule: Margin, found: dict[str, Estimate], advice: str) -> Check:
     """Judge a difference for non-inferiority: its whole interval must be on the good side of the margin."""
     difference = found[rule.metric]
-    higher = HIGHER_IS_BETTER[rule.metric]
+    higher = evidence.is_better_higher(rule.metric)
     verdict = at_least(difference, -rule.margin) if higher else at_most(difference, rule.margin)
     allowed = f"at least {-rule.margin:+g}" if higher else f"at most {rule.margin:+g}"
     return Check(f"{rival}: {rule.metric}", verdict, show(difference, signed=True), allowed, advice)
@@ -173,6 +183,17 @@ def _size(evidence: Evidence) -> Check:
     size, limit = evidence.bytes / 1e6, evidence.lock.gate.size_mb
     verdict = Verdict.PASS if size <= limit else Verdict.FAIL
     return Check("size", verdict, f"{size:.2f} MB", f"at most {limit:g} MB", "make the network smaller")
+
+
+def _own(evidence: Evidence) -> list[Check]:
+    """Run the project's own checks; each is called with the evidence, and gives a Check."""
+    found = []
+    for name, check in targets.build_all(evidence.lock.gate.checks).items():
+        made = check(evidence)
+        if not isinstance(made, Check):
+            raise MeritError(f"gate.checks.{name}: gave {type(made).__name__}; it must give a merit.gate.verdict.Check")
+        found.append(replace(made, name=name, verdict=Verdict(made.verdict)))
+    return found
 
 
 def show(found: Estimate, *, signed: bool = False) -> str:

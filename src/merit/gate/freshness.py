@@ -37,5 +37,6 @@ def digest(lock: Lock, champion: Champion | None) -> str:
     files += [artifacts.HISTORY, *sorted(artifacts.PACKAGE.iterdir()), *(p for p in code if p.suffix != ".pyc")]
     parts = [artifacts.sha256(artifacts.require(path, "run")) for path in files]
     rival = None if champion is None else [champion.commit, champion.package_hash]
-    text = json.dumps([parts, lock.gate.model_dump(mode="json"), lock.seed, rival])
+    own = [lock.code, lock.evaluate.model_dump(mode="json")]
+    text = json.dumps([parts, lock.gate.model_dump(mode="json"), lock.seed, own, rival])
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()

@@ -7,6 +7,7 @@ import numpy as np
 import yaml
 
 from merit import artifacts
+from merit.config import targets, trust
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.gate import champion as champions
@@ -31,8 +32,9 @@ def gate(lock: Lock, against: str | None = None) -> dict[str, Any]:
     verified(artifacts.PACKAGE)
     _check_is_current(lock)
     champion = champions.find(lock.name, against)
-    evidence = _gather(lock, champion)
-    found = checks.run(evidence)
+    with trust.theirs():
+        evidence = _gather(lock, champion)
+        found = checks.run(evidence)
     verdict = overall(check.verdict for check in found)
     made = {
         "verdict": str(verdict),
@@ -55,6 +57,7 @@ def gate(lock: Lock, against: str | None = None) -> dict[str, Any]:
             "candidate": {n: e.as_json() for n, e in evidence.metrics.items()},
             "baseline": _measured()["baseline"],
         },
+        "better": {name: "higher" if evidence.is_better_higher(name) else "lower" for name in evidence.metrics},
         "slices": _measured()["slices"],
     }
     artifacts.write_json(artifacts.GATE_REPORT, made)
@@ -88,6 +91,7 @@ def _gather(lock: Lock, champion: Champion | None) -> Evidence:
         )
     ours = package.predict(columns_of(rows, package.graph.inputs))
     count, confidence = lock.evaluate.resamples, lock.gate.confidence
+    own = targets.build_all(lock.evaluate.metrics)
     return Evidence(
         lock=lock,
         contract=artifacts.read_json(artifacts.DATA_REPORT, "validate"),
@@ -97,8 +101,9 @@ def _gather(lock: Lock, champion: Champion | None) -> Evidence:
         network=predictions["prediction"].to_numpy(),
         baseline=predictions["baseline"].to_numpy(),
         deviation=float(target.std()) or 1.0,
+        own=own,
         metrics=estimate(
-            scored(lock.data.target.task, target, ours), count=count, confidence=confidence, seed=lock.seed
+            scored(lock.data.target.task, target, ours, own), count=count, confidence=confidence, seed=lock.seed
         ),
         manifest=package.manifest,
         bytes=sum(path.stat().st_size for path in artifacts.PACKAGE.iterdir()),

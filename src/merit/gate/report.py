@@ -8,7 +8,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from merit.gate import plots
 from merit.gate.words import SUMMARY, interval, part
-from merit.tasks import HIGHER_IS_BETTER
 
 MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️"}
 MOST_SLICES = 200
@@ -57,7 +56,6 @@ def _view(report: dict[str, Any]) -> dict[str, Any]:
         "report": report,
         "marks": MARKS,
         "summary": SUMMARY[report["verdict"]],
-        "better": {name: "higher" if up else "lower" for name, up in HIGHER_IS_BETTER.items()},
         "slices": {column: list(group) for column, group in groupby(measured, key=lambda s: s["column"])},
         "most": MOST_SLICES // max(1, len({s["column"] for s in measured})),
         "shown": SHOWN[report["task"]],

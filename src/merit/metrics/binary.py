@@ -53,7 +53,7 @@ class Binary(Scored):
         for place, inside in enumerate(np.split(np.arange(self.rows), self._bins[1:])):
             self._means[inside, 2 + place] = gap[inside]
 
-    def measure(self, weights: Array, names: Sequence[str]) -> dict[str, Array]:
+    def _measured(self, weights: Array, names: Sequence[str]) -> dict[str, Array]:
         """Return metrics for each row of `weights` [resamples, rows], given in the order of `self.order`.
 
         A metric is NaN where it has no meaning: no positive, or no negative, has weight, or a probability is none.

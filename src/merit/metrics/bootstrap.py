@@ -6,10 +6,11 @@ Each metric is computed from weights, so that a resample is a row of counts over
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,21 @@ class Estimate:
         return {name: None if math.isnan(number) else number for name, number in vars(self).items()}
 
 
+class Metric(Protocol):
+    """A metric of a project's own."""
+
+    higher_is_better: bool
+
+    def __call__(self, target: NDArray[Any], prediction: NDArray[Any], weights: Array) -> float:
+        """Return the metric of some rows.
+
+        Args:
+            target: [rows]: 0 or 1; the place of the class; or the number itself.
+            prediction: [rows] probabilities; [rows, classes] probabilities; or [rows] numbers.
+            weights: how often each row counts, [rows].
+        """
+
+
 class Scored(ABC):
     """Predictions beside the truth, laid out once for any number of resamples.
 
@@ -43,30 +59,46 @@ class Scored(ABC):
         task: whose metrics these are.
         rows: how many there are.
         order: the order in which weights are given.
+        own: metrics of the project's own.
+        given: target and prediction, in that order.
     """
 
     task: ClassVar[str]
     rows: int
     order: NDArray[np.intp]
+    own: Mapping[str, Metric] = MappingProxyType({})
+    given: tuple[NDArray[Any], NDArray[Any]]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The metrics there are."""
+        return (*METRICS[self.task], *self.own)
 
     @abstractmethod
+    def _measured(self, weights: Array, names: Sequence[str]) -> dict[str, Array]:
+        """Return metrics of the task for each row of `weights`."""
+
     def measure(self, weights: Array, names: Sequence[str]) -> dict[str, Array]:
         """Return metrics for each row of `weights` [resamples, rows], given in the order of `self.order`.
 
         A metric is NaN where it has no meaning, and everywhere if a prediction is no number.
         """
+        found = self._measured(weights, [name for name in names if name not in self.own])
+        return {name: found[name] if name in found else self._own(name, weights) for name in names}
+
+    def _own(self, name: str, weights: Array) -> Array:
+        return np.array([float(self.own[name](*self.given, each)) for each in weights])
 
     def point(self) -> dict[str, float]:
         """Return each metric on the rows as they are."""
-        found = self.measure(np.ones((1, self.rows)), tuple(METRICS[self.task]))
+        found = self.measure(np.ones((1, self.rows)), self.names)
         return {name: float(values[0]) for name, values in found.items()}
 
 
 def estimate(scored: Scored, *, count: int, confidence: float, seed: int) -> dict[str, Estimate]:
     """Return each metric with its interval; NaN values where a metric has no meaning on these rows."""
     # Each row is drawn alike, so the order in which they are counted makes no difference to one model.
-    names = tuple(METRICS[scored.task])
-    drawn = _bootstrap(lambda weights: scored.measure(weights, names), scored.rows, count, seed)
+    drawn = _bootstrap(lambda weights: scored.measure(weights, scored.names), scored.rows, count, seed)
     return {name: _interval(value, drawn[name], confidence) for name, value in scored.point().items()}
 
 

@@ -52,7 +52,7 @@ class Multiclass(Scored):
             made[inside, place] = gap[inside]
         return made
 
-    def measure(self, weights: Array, names: Sequence[str]) -> dict[str, Array]:
+    def _measured(self, weights: Array, names: Sequence[str]) -> dict[str, Array]:
         """Return metrics for each row of `weights`.
 
         The Brier score is the sum over the classes (Brier 1950); the calibration error is the expected one of the

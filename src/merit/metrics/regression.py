@@ -27,7 +27,7 @@ class Regression(Scored):
         centred = true - true.mean()  # the same variance, without the loss of digits
         self._means = np.column_stack([np.abs(error), error**2, centred, centred**2])
 
-    def measure(self, weights: Array, names: Sequence[str]) -> dict[str, Array]:
+    def _measured(self, weights: Array, names: Sequence[str]) -> dict[str, Array]:
         """Return metrics for each row of `weights`; `r2` is NaN where all targets are one."""
         if not self._known:
             return {name: np.full(len(weights), np.nan) for name in names}

@@ -91,6 +91,7 @@ def evidence(rows: pl.DataFrame, lock: Lock, load: Callable[[Transform], Package
         candidate=probability,
         network=probability,
         deviation=1.0,
+        own={},
         baseline=np.clip(0.5 + (probability - 0.5) / 3, 0, 1),
         metrics=estimate(Binary(target, probability), count=100, confidence=0.95, seed=7),
         manifest={"parity": {"rows": 100, "greatest_difference": 1e-7}},

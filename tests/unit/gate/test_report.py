@@ -44,6 +44,7 @@ def made() -> dict[str, Any]:
         "parts": {"train": part, "validation": part, "test": part},
         "confidence": 0.95,
         "checks": [check, failed],
+        "better": dict.fromkeys(METRICS["binary"], "higher"),
         "metrics": {"candidate": _metrics(), "baseline": _metrics()},
         "slices": [_slice("shop", "north"), _slice("shop", None), _slice("kind", "3", measured=False)],
     }
