@@ -153,7 +153,8 @@ def _class(target: Any) -> type:
 def _is_its_own(found: type) -> bool:
     """Say whether a class stands where it says that it was defined, in a trusted module."""
     home = sys.modules.get(found.__module__)
-    return f"{found.__module__}.".startswith((*TRUSTED, *_own())) and vars(home).get(found.__qualname__) is found
+    is_trusted_home = f"{found.__module__}.".startswith((*TRUSTED, *_own()))
+    return is_trusted_home and getattr(home, found.__qualname__, None) is found
 
 
 def build_all(components: Mapping[str, Component]) -> dict[str, Any]:
