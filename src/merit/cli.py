@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from merit import __version__, artifacts
-from merit.errors import MeritError
+from merit.errors import WIDTH, MeritError
 
 
 class Group(click.Group):
@@ -77,6 +77,24 @@ def compose(overrides: tuple[str, ...], check: bool) -> None:
         sys.exit(1)
     else:
         click.echo(f"{artifacts.LOCK} is up to date")
+
+
+@main.command()
+@click.argument("key", required=False)
+@overrides
+@click.option("--depth", type=click.IntRange(min=1), help="Without a KEY: show so many levels of the tree.")
+def explain(key: str | None, overrides: tuple[str, ...], depth: int | None) -> None:
+    """Say what KEY is, what set it, what that replaced and what it means; without a KEY, show what set every key."""
+    from merit.config import explain as explaining
+
+    if key is None or "=" in key:  # a key holds no '=', so this is the first override
+        from rich.console import Console
+
+        Console(width=None if sys.stdout.isatty() else WIDTH).print(
+            explaining.tree([*filter(None, [key]), *overrides], depth)
+        )
+    else:
+        click.echo(str(explaining.explain(key, overrides)))
 
 
 @main.command()
