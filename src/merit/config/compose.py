@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from merit import artifacts
-from merit.config import check, choices, interpolation, problems, signatures, targets, yamlfiles
+from merit.config import check, choices, interpolation, problems, signatures, targets, trust, yamlfiles
 from merit.config.choices import Override
 from merit.config.layers import COMMAND_LINE, Layer, located, merged
 from merit.config.problems import Fault
@@ -123,6 +123,7 @@ def _checked(composed: dict[str, Any]) -> tuple[Lock | None, list[Fault]]:
     values, unresolved, opened = interpolation.resolve(composed)
     found = [*targets.faults(values), *signatures.faults(values)]
     values, unread = _with_fingerprint(values, trusted=not unresolved and not found)
+    values = {**values, "code": {} if found or unresolved else targets.code(values)}
     lock = None
     try:
         lock = Lock.model_validate(values)
@@ -150,10 +151,15 @@ def fingerprint(source: dict[str, Any]) -> str:
     """Return one hash over the contents of the files that a source reads.
 
     Raises:
-        MeritError: a file isn't there.
+        MeritError: it isn't a source, or a file isn't there.
     """
     total = hashlib.sha256()
-    for path in targets.build(source).files():
+    made = targets.build(source)
+    if lacking := [name for name in ("files", "read") if not callable(getattr(made, name, None))]:
+        raise MeritError(f"data.source: '{source['_target_']}' has no method {lacking[0]}(); a source has both")
+    with trust.theirs():
+        paths = [Path(path) for path in made.files()]
+    for path in paths:
         if not path.is_file():
             raise MeritError(f"data.source: the file '{path}' is not there; correct the path in conf/data")
         total.update(bytes.fromhex(artifacts.sha256(path)))

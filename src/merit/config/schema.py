@@ -387,6 +387,8 @@ class Lock(Section):
     """The model's name: in the registry, in tags, in answers."""
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     """Where every random draw begins."""
+    code: dict[str, str] = {}
+    """The hash of each package of the project's own that a target names; `merit compose` fills it in."""
     data: Data
     features: Features
     model: Component

@@ -3,14 +3,15 @@
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from textwrap import dedent
 from typing import Any
 
-from merit.config import targets
+from merit.config import classes, targets
 from merit.config.interpolation import is_open
 from merit.config.problems import Fault, shown
+from merit.errors import MeritError
 
 Schema = dict[str, Any]
 """What a value may be, in the words of JSON Schema; empty where the annotation says nothing that YAML could break."""
@@ -54,15 +55,16 @@ def components(value: Any, key: tuple[str, ...]) -> Iterator[tuple[tuple[str, ..
 
 
 def trusted_arguments(target: Any) -> dict[str, Argument] | None:
-    """Return the arguments of a target; None if it is not trusted or not there."""
-    return arguments_of(target) if targets.is_trusted(target) else None
+    """Return the arguments of a target; None if it is not trusted or not there, or can't be read."""
+    with suppress(MeritError):
+        return arguments_of(target) if targets.is_trusted(target) else None
+    return None
 
 
-@cache
 def arguments_of(target: str) -> dict[str, Argument] | None:
     """Return the arguments of a class by name, without `self`; None if there is no such class."""
     module, _, name = target.rpartition(".")
-    found = targets._find_class(module, name)
+    found = classes.find(module, name)
     if found is None:
         return None
     home, definition = found
@@ -188,16 +190,15 @@ def documentation_of(target: str) -> dict[str, str]:
     return found
 
 
-@cache
 def _docstring(target: str) -> str:
     """Return a class's documentation, also one that is put together after the class, as torch does."""
     module, _, name = target.rpartition(".")
-    found = targets._find_class(module, name)
+    found = classes.find(module, name)
     if found is None:
         return ""
     home, definition = found
     text = ast.get_docstring(definition) or ""
-    for node in [] if text else getattr(targets._source(home), "body", []):
+    for node in [] if text else getattr(classes.source(home), "body", []):
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == f"{definition.name}.__doc__":
             text = _text(node.value, home)
     lines = text.strip().splitlines()
@@ -220,10 +221,9 @@ def _text(node: ast.expr, module: str) -> str:
 
 def _constant(module: str, name: str) -> str:
     """Return a text that a module defines or imports under a name."""
-    for node in getattr(targets._source(module), "body", []):
+    tree = classes.source(module)
+    for node in [] if tree is None else tree.body:
         if isinstance(node, ast.Assign) and any(ast.unparse(each) == name for each in node.targets):
             return _text(node.value, module)
-        if isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names):
-            parents = module.split(".")[: -node.level] if node.level else []
-            return _constant(".".join([*parents, node.module or ""]), name)
-    return ""
+    origin = "" if tree is None else dict(classes._imports(module, tree)).get(name, "")
+    return _constant(*origin.rpartition(".")[::2]) if "." in origin else ""

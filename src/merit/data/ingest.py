@@ -3,7 +3,7 @@
 import polars as pl
 
 from merit import artifacts
-from merit.config import targets
+from merit.config import targets, trust
 from merit.config.compose import fingerprint
 from merit.config.problems import did_you_mean
 from merit.config.schema import Column, Data
@@ -41,11 +41,16 @@ def _read(data: Data) -> pl.DataFrame:
             f"data.source: the files read are {found}, but the lock was made for {data.fingerprint}: "
             "the data changed; 'merit compose' takes the change into the lock"
         )
-    try:
-        table: pl.DataFrame = targets.build(source).read()
-    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise MeritError(f"data.source: {data.source.target} can't read its file: {reason}") from error
+    with trust.theirs():
+        try:
+            table = targets.build(source).read()
+        except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+            if trust.frame_of_theirs(error):
+                raise
+            reason = " ".join(str(error).split())[:300]
+            raise MeritError(f"data.source: {data.source.target} can't read its file: {reason}") from error
+    if not isinstance(table, pl.DataFrame):
+        raise MeritError(f"data.source: {data.source.target} gives {type(table).__name__}, not a polars.DataFrame")
     return table
 
 

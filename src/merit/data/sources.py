@@ -20,6 +20,14 @@ class Source(Protocol):
         """Return the whole table, one row per example."""
 
 
+def _inside(path: str) -> Path:
+    """Return the path of a file of the project: configuration alone must not reach what lies outside."""
+    found = Path(path)
+    if found.is_absolute() or ".." in found.parts or path.startswith("~"):
+        raise MeritError(f"data.source: found path '{path}'; allowed: a file inside the project, such as 'orders.csv'")
+    return found
+
+
 class Csv:
     """A CSV file with a header.
 
@@ -30,7 +38,7 @@ class Csv:
     """
 
     def __init__(self, path: str, *, separator: str = ",", null_values: list[str] | None = None) -> None:
-        self.path = Path(path)
+        self.path = _inside(path)
         self.separator = separator
         self.null_values = ["", *(null_values or [])]
 
@@ -59,7 +67,7 @@ class Parquet:
     """
 
     def __init__(self, path: str) -> None:
-        self.path = Path(path)
+        self.path = _inside(path)
 
     def files(self) -> list[Path]:
         """Return the file."""
