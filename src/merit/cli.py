@@ -4,6 +4,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -112,6 +113,24 @@ def explain(key: str | None, overrides: tuple[str, ...], depth: int | None) -> N
         )
     else:
         click.echo(str(explaining.explain(key, overrides)))
+
+
+@main.command()
+@click.argument("folder", required=False, metavar="[DIR]", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 and name the schemas that are stale.")
+def schema(folder: Path | None, check: bool) -> None:
+    """Write the JSON Schemas that editors check conf/ with and complete keys from, into conf/.schema or DIR."""
+    from merit.config import jsonschema
+
+    place = folder or jsonschema.FOLDER
+    changed = jsonschema.stale(place) if check else jsonschema.write(place)
+    if not changed:
+        click.echo(f"{place}/ is up to date")
+    elif check:
+        click.echo(f"{place}/ is stale: {', '.join(changed)}; run 'merit schema'")
+        sys.exit(1)
+    else:
+        click.echo(f"{place}/ written: {', '.join(changed)}")
 
 
 @main.command()
