@@ -137,6 +137,7 @@ def test_an_argument_that_no_file_sets_needs_no_plus() -> None:
         ("name=${hydra:runtime.cwd}", None),
         ("name=${hydra.runtime.cwd}", None),
         ("seed=1,2", "seed=1,2: several values; allowed: one value for each key"),
+        ("~trainer.nothing", "trainer.nothing: nothing to remove; allowed: a key that is set"),
     ],
 )
 def test_an_override_that_reaches_beyond_the_lock_is_refused(override: str, problem: str | None) -> None:
@@ -165,6 +166,19 @@ def test_a_file_that_reaches_beyond_conf_is_refused_with_its_line(text: str, lin
     _write("trainer/odd.yaml", text)
     problems = _problems()
     assert any(problem.startswith(f"conf/trainer/odd.yaml:{line}: ") and words in problem for problem in problems)
+
+
+def test_an_item_of_a_list_can_not_be_set_by_itself() -> None:
+    (problem,) = _problems("model.hidden.0=3")
+    assert problem.endswith("model.hidden: found {'0': 3}; allowed: Sequence[int]")
+
+
+def test_files_that_build_on_one_another_in_a_circle_are_refused() -> None:
+    _write("trainer/gpu.yaml", "defaults: [smoke]\n")
+    _write("trainer/smoke.yaml", "defaults: [gpu]\n")
+    assert _problems("trainer=gpu") == [
+        "conf: defaults: files that build on one another in a circle; allowed: files that end somewhere"
+    ]
 
 
 def test_a_yaml_tag_is_refused_and_runs_nothing() -> None:

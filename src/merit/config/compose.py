@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from merit import artifacts
 from merit.config import check, choices, interpolation, problems, signatures, targets, trust, yamlfiles
 from merit.config.choices import Override
-from merit.config.layers import COMMAND_LINE, Layer, located, merged
+from merit.config.layers import COMMAND_LINE, Layer, idle_removals, located, merged
 from merit.config.problems import Fault
 from merit.config.schema import Lock
 from merit.errors import ConfigError, MeritError, Problem
@@ -56,7 +56,7 @@ def composition(overrides: Sequence[str] = (), conf: Path = artifacts.CONF) -> C
     if check.leads_nowhere_else(files):
         layers = _laid(files, [each for each in given if choices.of_override(files, each) is None], conf)
         lock, late = _checked(merged(layers))
-        found += [located(layers, fault) for fault in late]
+        found += [*idle_removals(layers), *(located(layers, fault) for fault in late)]
     if lock is None or found:
         raise ConfigError(_once(found))
     return Composed(lock, layers)
@@ -113,6 +113,8 @@ def _laid(files: choices.Files, given: list[Override], conf: Path) -> list[Layer
 
 def _from_hydra(error: Exception) -> Problem:
     """Return Hydra's or OmegaConf's complaint as one line."""
+    if isinstance(error, RecursionError):
+        return Problem("conf", "defaults", "files that build on one another in a circle", "files that end somewhere")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     dull = ("full_key:", "object_type=", "Config search path", "provider=")
     return Problem("conf", "", " ".join(line for line in lines if not line.startswith(dull)))

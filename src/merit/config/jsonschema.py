@@ -138,13 +138,15 @@ _BESIDE = frozenset({"description", "default"})
 def _component(place: tuple[str, ...], *, whole: bool) -> Schema:
     """Return what may stand where a component stands: its class, and for each class that merit knows its arguments."""
     key = ".".join(place)
-    known = {target: made for target in _classes(targets.PLACES[key]) if (made := _arguments(target, key)) is not None}
+    known = {
+        target: taken for target in _classes(targets.PLACES[key]) if (taken := _arguments(target, key)) is not None
+    }
     # A project may trust packages of its own, whose classes the schema can't know.
     merits = "|".join(prefix.replace(".", "[.]") for prefix in targets.TRUSTED)
     named = [{"enum": list(known)}, {"type": "string", "pattern": rf"^(?!{merits})"}]
     words = "The class that is built; the keys beside it are its arguments."
     each = [_of_class(target, arguments, key, whole=whole) for target, arguments in known.items()]
-    made = {"type": "object", "properties": {"_target_": {"description": words, "anyOf": named}}, "allOf": each}
+    made: Schema = {"type": "object", "properties": {"_target_": {"description": words, "anyOf": named}}, "allOf": each}
     return {**made, "required": ["_target_"]} if whole else made
 
 

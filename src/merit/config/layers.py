@@ -59,16 +59,21 @@ def merged(layers: Sequence[Layer]) -> dict[str, Any]:
     """Return the values of all layers: mappings join, anything else replaces what was there."""
     whole: dict[str, Any] = {}
     for layer in layers:
-        place: Any = whole
-        for part in layer.package[:-1]:
-            place = place.setdefault(part, {}) if isinstance(place, dict) else {}
-        if not layer.package:
-            _lay(whole, layer.root.value)
-        elif isinstance(place, dict) and layer.root.value is REMOVED:
-            place.pop(layer.package[-1], None)
-        elif isinstance(place, dict):
-            _lay(place, {layer.package[-1]: layer.root})
+        if layer.root.value is REMOVED:
+            _remove(whole, layer.package)
+            continue
+        root = layer.root
+        for part in reversed(layer.package):
+            root = Node({part: root}, root.line)
+        _lay(whole, root.value)
     return whole
+
+
+def _remove(place: Any, path: tuple[str, ...]) -> None:
+    for part in path[:-1]:
+        place = place.get(part) if isinstance(place, dict) else None
+    if isinstance(place, dict):
+        place.pop(path[-1], None)
 
 
 def _lay(place: dict[str, Any], nodes: dict[str, Node]) -> None:
@@ -79,6 +84,15 @@ def _lay(place: dict[str, Any], nodes: dict[str, Node]) -> None:
             _lay(place[name], node.value)
         else:
             place[name] = node.plain()
+
+
+def idle_removals(layers: Sequence[Layer]) -> list[Problem]:
+    """Return the removals on the command line that have nothing to remove."""
+    return [
+        Fault(layer.package, "nothing to remove", "a key that is set").at(layer.where)
+        for place, layer in enumerate(layers)
+        if layer.root.value is REMOVED and not history(layers[:place], layer.package)
+    ]
 
 
 def history(layers: Sequence[Layer], key: tuple[str, ...]) -> list[Setting]:
