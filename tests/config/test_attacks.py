@@ -437,6 +437,17 @@ def test_a_file_with_the_name_of_a_library_does_not_take_its_place(project: Path
     assert "_target_: torch.optim.AdamW" in Path("params.yaml").read_text()
 
 
+def test_a_folder_named_merit_does_not_take_its_place(project: Path) -> None:
+    for file in ("merit/__init__.py", "merit/cli.py", "merit/data/sources.py"):
+        Path(file).parent.mkdir(exist_ok=True)
+        Path(file).write_text(CODE)
+    command = shutil.which("merit", path=str(Path(sys.executable).parent))
+    assert command is not None
+    done = subprocess.run([command, "compose"], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert not Path("canary").exists()
+
+
 def test_a_billion_laughs_are_refused_at_once(project: Path) -> None:
     lines = ["laugh0: &laugh0 [ha, ha, ha, ha, ha, ha, ha, ha, ha, ha]"]
     lines += [f"laugh{i}: &laugh{i} [{', '.join([f'*laugh{i - 1}'] * 10)}]" for i in range(1, 10)]

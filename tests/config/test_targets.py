@@ -1,3 +1,4 @@
+import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
@@ -200,18 +201,28 @@ def test_what_is_no_class_there_can_not_be_built(target: str) -> None:
         targets.build({"_target_": target})
 
 
-@pytest.mark.parametrize("spelling", ["__module__", "__qualname__"])
+@pytest.mark.parametrize("spelling", ["elsewhere", "nowhere", "another name"])
 def test_a_class_that_was_put_in_the_place_of_another_is_not_built(
     monkeypatch: pytest.MonkeyPatch, spelling: str
 ) -> None:
     planted = type("Csv", (), {"__module__": "merit.data.sources"})
-    if spelling == "__module__":
-        planted.__module__ = "collections"
-    else:
+    if spelling == "another name":
         planted.__qualname__ = "Parquet"
+    else:
+        planted.__module__ = {"elsewhere": "collections", "nowhere": "merit.data.sources.nowhere"}[spelling]
     monkeypatch.setattr("merit.data.sources.Csv", planted)
     with pytest.raises(MeritError, match=r"'merit\.data\.sources\.Csv' is not a class of a trusted module"):
         targets.build({"_target_": "merit.data.sources.Csv"})
+
+
+def test_a_local_file_that_was_imported_as_a_library_is_refused(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("torch.py").write_text("raise SystemExit('imported')")
+    spec = importlib.util.spec_from_file_location("torch", workdir / "torch.py")
+    assert spec is not None
+    monkeypatch.setitem(sys.modules, "torch", importlib.util.module_from_spec(spec))
+    assert _faults("optimizer", target="torch.optim.AdamW") == [
+        ("optimizer._target_", "'torch.py' has the name of the installed package 'torch'; rename it")
+    ]
 
 
 def test_a_function_in_the_place_of_a_class_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:

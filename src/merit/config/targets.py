@@ -142,13 +142,8 @@ def _class(target: Any) -> type:
 def _is_its_own(found: type) -> bool:
     """Say whether a class stands where it says that it was defined, in a trusted module."""
     home = sys.modules.get(found.__module__)
-    return f"{found.__module__}.".startswith((*TRUSTED, *_own())) and vars(home).get(found.__qualname__) is found
-
-
-def takes(component: Mapping[str, Any], name: str) -> bool:
-    """Say whether what a component names takes an argument, as its source says."""
-    signature = signature_of(component["_target_"])
-    return signature is not None and (signature.takes_any or name in signature.names)
+    is_trusted_home = f"{found.__module__}.".startswith((*TRUSTED, *_own()))
+    return is_trusted_home and getattr(home, found.__qualname__, None) is found
 
 
 def _taken(target: type, supplied: Mapping[str, Any]) -> dict[str, Any]:
