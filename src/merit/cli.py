@@ -4,12 +4,13 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from merit import __version__, artifacts
-from merit.errors import MeritError
+from merit.errors import WIDTH, MeritError
 
 if TYPE_CHECKING:
     from merit.config.schema import Lock
@@ -94,6 +95,42 @@ def compose(overrides: tuple[str, ...], check: bool) -> None:
         sys.exit(1)
     else:
         click.echo(f"{artifacts.LOCK} is up to date")
+
+
+@main.command()
+@click.argument("key", required=False)
+@overrides
+@click.option("--depth", type=click.IntRange(min=1), help="Without a KEY: show so many levels of the tree.")
+def explain(key: str | None, overrides: tuple[str, ...], depth: int | None) -> None:
+    """Say what KEY is, what set it, what that replaced and what it means; without a KEY, show what set every key."""
+    from merit.config import explain as explaining
+
+    if key is None or "=" in key:  # a key holds no '=', so this is the first override
+        from rich.console import Console
+
+        Console(width=None if sys.stdout.isatty() else WIDTH).print(
+            explaining.tree([*filter(None, [key]), *overrides], depth)
+        )
+    else:
+        click.echo(str(explaining.explain(key, overrides)))
+
+
+@main.command()
+@click.argument("folder", required=False, metavar="[DIR]", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 and name the schemas that are stale.")
+def schema(folder: Path | None, check: bool) -> None:
+    """Write the JSON Schemas that editors check conf/ with and complete keys from, into conf/.schema or DIR."""
+    from merit.config import jsonschema
+
+    place = folder or jsonschema.FOLDER
+    changed = jsonschema.stale(place) if check else jsonschema.write(place)
+    if not changed:
+        click.echo(f"{place}/ is up to date")
+    elif check:
+        click.echo(f"{place}/ is stale: {', '.join(changed)}; run 'merit schema'")
+        sys.exit(1)
+    else:
+        click.echo(f"{place}/ written: {', '.join(changed)}")
 
 
 @main.command()

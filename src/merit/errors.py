@@ -1,8 +1,15 @@
 """What can go wrong, and the exit code that says so: 1 refused or differs, 2 broken."""
 
+import io
+import shutil
+import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
+
+WIDTH = 120
+"""Columns of a table that nobody watches on a terminal."""
 
 
 class MeritError(Exception):
@@ -14,12 +21,55 @@ class MeritError(Exception):
     exit_code = 2
 
 
-class ConfigError(MeritError):
-    """The configuration is wrong; `problems` holds every fault found, one line each."""
+@dataclass(frozen=True)
+class Problem:
+    """One fault of configuration: the file and line, the key, what was found, what is allowed, what was meant."""
 
-    def __init__(self, problems: list[str]) -> None:
-        self.problems = problems
-        super().__init__("\n".join(problems))
+    where: str
+    key: str
+    found: str
+    allowed: str = ""
+    hint: str = ""
+
+    def __str__(self) -> str:
+        """Return it as one line."""
+        allowed = f"allowed: {self.allowed}" if self.allowed else ""
+        advice = f"{self.hint} {allowed}" if self.hint.endswith("?") else "; ".join(filter(None, [allowed, self.hint]))
+        told = "; ".join(filter(None, [self.found, advice]))
+        return ": ".join(filter(None, [self.where, self.key, told]))
+
+
+class ConfigError(MeritError):
+    """The configuration is wrong; `problems` holds every fault found. One is told in a line, several in a table."""
+
+    def __init__(self, problems: Sequence[Problem | str]) -> None:
+        self.problems = [str(problem) for problem in problems]
+        self._rows = [problem for problem in problems if isinstance(problem, Problem)]
+        super().__init__("\n".join(self.problems))
+
+    def __str__(self) -> str:
+        """Return what a person reads."""
+        if len(self.problems) > 1 and len(self._rows) == len(self.problems):
+            return _table(self._rows)
+        return "\n".join(self.problems)
+
+
+def _table(problems: Sequence[Problem]) -> str:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    # The place and the key are never broken, so that grep finds each row.
+    for name, whole in {"where": True, "key": True, "found": False, "allowed": False, "advice": False}.items():
+        table.add_column(name, no_wrap=whole, overflow="fold")
+    for problem in problems:
+        table.add_row(*map(Text, astuple(problem)))
+    text = io.StringIO()
+    width = shutil.get_terminal_size().columns if sys.stderr.isatty() else WIDTH
+    Console(file=text, width=width, color_system=None).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
 class Refused(MeritError):

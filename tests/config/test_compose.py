@@ -12,7 +12,6 @@ def _problems(*overrides: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         compose(overrides)
     assert caught.value.exit_code == 2
-    assert str(caught.value) == "\n".join(caught.value.problems)
     assert all("\n" not in problem for problem in caught.value.problems)
     return caught.value.problems
 
@@ -68,14 +67,16 @@ def test_a_value_can_be_overridden() -> None:
 
 
 def test_an_unknown_choice_is_refused_with_those_there_are() -> None:
-    (problem,) = _problems("model=transformer")
-    assert "Could not find 'model/transformer'" in problem
-    assert "embedding_mlp linear mlp" in problem
+    assert _problems("model=transformer") == [
+        "command line: model: no choice 'transformer'; allowed: embedding_mlp, linear, mlp"
+    ]
 
 
 def test_an_unknown_group_is_refused() -> None:
     (problem,) = _problems("modle=linear")
-    assert "modle" in problem
+    assert problem.startswith("command line: modle: unknown key; did you mean 'model'? allowed: data, evaluate, ")
+    (problem,) = _problems("modle/x=linear")
+    assert problem.startswith("command line: modle/x: unknown group; did you mean 'model'? allowed: data, ")
 
 
 def test_a_misspelt_key_is_named_with_its_file_and_line(conf: Path) -> None:
@@ -85,8 +86,7 @@ def test_a_misspelt_key_is_named_with_its_file_and_line(conf: Path) -> None:
     assert f"conf/trainer/cpu.yaml:{line}: trainer.patienc: unknown key; did you mean 'patience'? allowed: " in str(
         problems
     )
-    assert "conf/trainer/cpu.yaml:1: trainer.patience: missing; add it" not in problems[0]
-    assert any("trainer.patience: missing; add it" in problem for problem in problems)
+    assert "conf/trainer/cpu.yaml:1: trainer.patience: missing; add it" in problems
 
 
 def test_a_misspelt_key_inside_a_column_is_named_with_its_line(conf: Path) -> None:
@@ -127,19 +127,18 @@ def test_a_key_added_with_a_plus_is_refused_like_one_in_a_file() -> None:
 
 def test_a_value_of_another_type_is_told_with_what_was_found(conf: Path) -> None:
     line = _replace(conf / "trainer" / "cpu.yaml", "patience: 3", "patience: many")
-    assert _problems() == [
-        f"conf/trainer/cpu.yaml:{line}: trainer.patience: found 'many': input should be a valid integer"
-    ]
+    assert _problems() == [f"conf/trainer/cpu.yaml:{line}: trainer.patience: found 'many'; allowed: a valid integer"]
 
 
 def test_a_value_out_of_range_is_told_with_what_is_allowed() -> None:
     (problem,) = _problems("trainer.patience=0")
-    assert "trainer.patience: found 0: input should be greater than 0" in problem
+    assert "trainer.patience: found 0; allowed: greater than 0" in problem
 
 
 def test_a_choice_that_is_none_of_the_allowed_is_told_with_them() -> None:
-    (problem,) = _problems("trainer.monitor=accuracy")
-    assert "trainer.monitor names 'accuracy', which is no metric of a binary task; allowed: roc_auc" in problem
+    assert _problems("trainer.schedule=linear") == [
+        "command line: trainer.schedule: found 'linear'; allowed: 'constant' or 'cosine'"
+    ]
 
 
 def test_a_key_that_was_taken_away_is_told_as_missing() -> None:
@@ -184,52 +183,70 @@ def test_a_source_file_that_is_not_there_hides_no_other_problem(conf: Path) -> N
     assert "nowhere.csv" in str(caught.value)
 
 
-def test_a_value_left_open_is_refused() -> None:
-    (problem,) = _problems("name=???")
-    assert problem == "conf: Missing mandatory value: name"
+def test_a_value_left_open_is_refused(conf: Path) -> None:
+    line = _replace(conf / "config.yaml", "seed: 7", "seed: ???")
+    assert _problems("name=???") == [
+        "command line: name: found ???, which says that it must be set; set it",
+        f"conf/config.yaml:{line}: seed: found ???, which says that it must be set; set it",
+    ]
 
 
-def test_an_interpolation_of_nothing_is_refused() -> None:
-    (problem,) = _problems("seed=${nowhere}")
-    assert "'nowhere' not found" in problem
+def test_an_interpolation_of_nothing_is_refused(conf: Path) -> None:
+    line = _replace(conf / "tracking" / "mlflow.yaml", "experiment: ${name}", "experiment: ${nmae}")
+    assert _problems() == [
+        f"conf/tracking/mlflow.yaml:{line}: tracking.experiment: '${{nmae}}' names nothing; "
+        "did you mean 'name'? allowed: the key of another value"
+    ]
 
 
 def test_an_override_that_can_not_be_parsed_is_refused() -> None:
-    (problem,) = _problems("trainer.max_epochs=[1")
-    assert problem.startswith("conf: ")
-    assert "[1" in problem
+    assert _problems("trainer.max_epochs=[1") == [
+        "command line: trainer.max_epochs=[1: bad syntax: no viable alternative at input '[1'; "
+        "allowed: key=value, +key=value, ~key or group=choice"
+    ]
 
 
 def test_a_file_that_is_no_yaml_is_named_with_its_line(conf: Path) -> None:
     line = _replace(conf / "trainer" / "cpu.yaml", "patience: 3", "patience: [3")
-    (problem,) = _problems()
-    assert "trainer/cpu.yaml" in problem
-    assert f"line {line}" in problem
+    assert _problems() == [
+        f"conf/trainer/cpu.yaml:{line}: not valid YAML: while parsing a flow sequence expected ',' or ']', but got ':'"
+    ]
 
 
-def test_a_key_given_twice_is_refused(conf: Path) -> None:
-    _replace(conf / "trainer" / "cpu.yaml", "patience: 3", "patience: 3\npatience: 4")
-    (problem,) = _problems()
-    assert "duplicate key patience" in problem
+def test_a_key_given_twice_is_refused_at_any_depth(conf: Path) -> None:
+    line = _replace(conf / "trainer" / "cpu.yaml", "patience: 3", "patience: 3\npatience: 4")
+    deep = _replace(conf / "evaluate" / "default.yaml", "  max_iter: 400", "  max_iter: 400\n  max_iter: 4")
+    assert _problems() == [
+        f"conf/evaluate/default.yaml:{deep + 1}: evaluate.baseline.max_iter: duplicate key, set on line {deep} too; "
+        "allowed: each key once; remove one",
+        f"conf/trainer/cpu.yaml:{line + 1}: trainer.patience: duplicate key, set on line {line} too; "
+        "allowed: each key once; remove one",
+    ]
+
+
+def test_a_tab_is_refused(conf: Path) -> None:
+    line = _replace(conf / "features" / "default.yaml", "  clip: 6.0", "\tclip: 6.0")
+    assert _problems() == [f"conf/features/default.yaml:{line}: a tab; allowed: spaces; indent with spaces"]
 
 
 def test_a_file_that_is_not_utf_8_is_refused_and_named(conf: Path) -> None:
     file = conf / "trainer" / "cpu.yaml"
+    lines = file.read_bytes().count(b"\n")
     file.write_bytes(file.read_bytes() + b"# \xff\n")
-    with pytest.raises(MeritError, match="conf"):
-        compose()
+    assert _problems() == [
+        f"conf/trainer/cpu.yaml:{lines + 1}: a byte that is not UTF-8; allowed: UTF-8; save it as UTF-8"
+    ]
 
 
 def test_a_group_set_to_nothing_is_refused() -> None:
-    with pytest.raises(MeritError, match="give each group the name of one of its files"):
-        compose(["trainer=null"])
+    assert _problems("trainer=null") == [
+        "command line: trainer: found null; allowed: cpu, gpu, smoke; name one of the group's files"
+    ]
 
 
-def test_an_argument_set_to_nothing_is_still_in_the_lock_or_refused(conf: Path) -> None:
-    from merit.config import lock as locks
-
-    composed = compose(["model.dropout=null"])
-    assert locks.parse(locks.render(composed), "params.yaml") == composed
+def test_an_argument_set_to_nothing_is_in_the_lock_where_the_target_takes_that_and_else_refused() -> None:
+    assert compose(["optimizer.fused=null"]).optimizer.arguments["fused"] is None
+    assert _problems("model.dropout=null") == ["command line: model.dropout: found null; allowed: float"]
 
 
 def test_a_folder_without_conf_is_told_where_to_run(conf: Path) -> None:

@@ -86,10 +86,10 @@ def test_a_lock_edited_by_hand_into_something_wrong_is_refused_with_every_fault(
     with pytest.raises(ConfigError) as caught:
         locks.read()
     assert caught.value.problems == [
-        "params.yaml: trainer.patience: found 0: input should be greater than 0; run 'merit compose'",
+        "params.yaml: trainer.patience: found 0; allowed: greater than 0; run 'merit compose'",
         "params.yaml: serve.port: missing; add it; run 'merit compose'",
-        "params.yaml: serve.prt: unknown key; did you mean 'port'? "
-        "allowed: host, max_bytes, max_rows, port, timeout_seconds, workers; run 'merit compose'",
+        "params.yaml: serve.prt: unknown key; allowed: host, max_bytes, max_rows, port, timeout_seconds, workers; "
+        "did you mean 'port'? run 'merit compose'",
     ]
 
 
@@ -116,8 +116,9 @@ def test_a_lock_that_is_not_utf_8_is_refused(workdir: Path, lock: Lock) -> None:
 
 
 def test_faults_are_told_under_the_name_that_the_caller_gives() -> None:
-    with pytest.raises(ConfigError, match=r"^params\.yaml at abc1234: "):
+    with pytest.raises(ConfigError) as caught:
         locks.parse("name: x", "params.yaml at abc1234")
+    assert all(problem.startswith("params.yaml at abc1234: ") for problem in caught.value.problems)
 
 
 def _template() -> Lock:

@@ -1,7 +1,7 @@
 """Compose conf/ with Hydra and check the result: every problem at once, each with its file and line."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,21 +9,25 @@ from typing import Any
 from pydantic import ValidationError
 
 from merit import artifacts
-from merit.config import problems, targets, trust
+from merit.config import check, choices, interpolation, problems, signatures, targets, trust, yamlfiles
+from merit.config.choices import Override
+from merit.config.layers import COMMAND_LINE, Layer, idle_removals, located, merged
 from merit.config.problems import Fault
 from merit.config.schema import Lock
-from merit.errors import ConfigError, MeritError
+from merit.errors import ConfigError, MeritError, Problem
 
 UNREAD = f"sha256:{'0' * 64}"
 """Stands for the fingerprint while faults keep the files from being read; no lock is ever written with it."""
 
+SYNTAX = "key=value, +key=value, ~key or group=choice"
+
 
 @dataclass(frozen=True)
 class Composed:
-    """What conf/ and the overrides say: plain values, and the choice made in each group."""
+    """What conf/ and the overrides say: the checked lock, and what set each of its keys."""
 
-    values: dict[str, Any]
-    choices: dict[str, str]
+    lock: Lock
+    layers: list[Layer]
 
 
 def compose(overrides: Sequence[str] = (), conf: Path = artifacts.CONF) -> Lock:
@@ -33,37 +37,102 @@ def compose(overrides: Sequence[str] = (), conf: Path = artifacts.CONF) -> Lock:
         ConfigError: with every fault found: unknown keys, wrong types, values out of range, targets that are
             not trusted or don't take their arguments.
     """
-    composed = _compose(overrides, conf)
-    found = targets.faults(composed.values)
-    values, unread = _with_fingerprint(composed.values, trusted=not found)
-    values = {**values, "code": {} if found else targets.code(values)}
+    return composition(overrides, conf).lock
+
+
+def composition(overrides: Sequence[str] = (), conf: Path = artifacts.CONF) -> Composed:
+    """Return the checked configuration together with what set it.
+
+    Raises:
+        ConfigError: with every fault found.
+    """
+    if not (conf / "config.yaml").is_file():
+        raise MeritError(f"{conf}/config.yaml: not found; run merit in the folder that holds conf/")
+    files = yamlfiles.read_all(conf)
+    given, found = _parsed(overrides)
+    found = [*check.of_files(files), *found, *check.of_overrides(files, given)]
+    layers: list[Layer] = []
+    lock = None
+    if check.leads_nowhere_else(files):
+        layers = _laid(files, [each for each in given if choices.of_override(files, each) is None], conf)
+        lock, late = _checked(merged(layers))
+        found += [*idle_removals(layers), *(located(layers, fault) for fault in late)]
+    if lock is None or found:
+        raise ConfigError(_once(found))
+    return Composed(lock, layers)
+
+
+def _once(found: Iterable[Problem]) -> list[Problem]:
+    """Return each problem once: what a file says wrongly by itself is wrong in what is composed too."""
+    kept: dict[tuple[str, str], Problem] = {}
+    for problem in found:
+        kept.setdefault((problem.where, problem.key), problem)
+    return list(kept.values())
+
+
+def _parsed(overrides: Sequence[str]) -> tuple[list[Override], list[Problem]]:
+    """Return the overrides that can be read, and what is wrong with the others."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+    given: list[Override] = []
+    found: list[Problem] = []
+    for text in overrides:
+        try:
+            (override,) = parser.parse_overrides([text])
+            if override.is_sweep_override():
+                found.append(Problem(COMMAND_LINE, text, "several values", "one value for each key"))
+                continue
+            value = None if override.is_delete() else override.value()
+        except (HydraException, ValueError) as error:
+            why = " ".join(str(error).splitlines()[0].split()) if str(error) else "unreadable"
+            found.append(Problem(COMMAND_LINE, text, f"bad syntax: {why}", SYNTAX))
+            continue
+        given.append(Override(text, override.key_or_group, override.package, value, override.is_delete()))
+    return given, found
+
+
+def _laid(files: choices.Files, given: list[Override], conf: Path) -> list[Layer]:
+    """Let Hydra say which files are chosen, and in which order they are laid over one another."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
+
+    groups = choices.groups(files)
+    chosen = [each.text for each in given if each.key in groups]
+    try:
+        with initialize_config_dir(config_dir=str(conf.resolve()), version_base="1.3"):
+            order = GlobalHydra.instance().config_loader().compute_defaults_list("config", chosen, RunMode.RUN)
+    except Exception as error:  # Hydra raises many unrelated types for what a person wrote
+        raise ConfigError([_from_hydra(error)]) from error
+    laid = [each for each in order.defaults if each.config_path in files]
+    layers = [Layer.of(files[each.config_path], tuple(filter(None, (each.package or "").split(".")))) for each in laid]
+    return layers + [choices.layer_of(each) for each in given if each.key not in groups]
+
+
+def _from_hydra(error: Exception) -> Problem:
+    """Return Hydra's or OmegaConf's complaint as one line."""
+    if isinstance(error, RecursionError):
+        return Problem("conf", "defaults", "files that build on one another in a circle", "files that end somewhere")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    dull = ("full_key:", "object_type=", "Config search path", "provider=")
+    return Problem("conf", "", " ".join(line for line in lines if not line.startswith(dull)))
+
+
+def _checked(composed: dict[str, Any]) -> tuple[Lock | None, list[Fault]]:
+    """Return the lock that values make, and what is wrong with them."""
+    values, unresolved, opened = interpolation.resolve(composed)
+    found = [*targets.faults(values), *signatures.faults(values)]
+    values, unread = _with_fingerprint(values, trusted=not unresolved and not found)
+    values = {**values, "code": {} if found or unresolved else targets.code(values)}
+    lock = None
     try:
         lock = Lock.model_validate(values)
     except ValidationError as error:
-        found += problems.from_validation(error)
-    if found + unread:
-        places = problems.Places(conf, composed.choices, overrides)
-        raise ConfigError([places.located(fault) for fault in found + unread])
-    return lock
-
-
-def _compose(overrides: Sequence[str], conf: Path) -> Composed:
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from omegaconf import OmegaConf
-
-    if not (conf / "config.yaml").is_file():
-        raise MeritError(f"{conf}/config.yaml: not found; run merit in the folder that holds conf/")
-    try:
-        with initialize_config_dir(config_dir=str(conf.resolve()), version_base="1.3"):
-            config = hydra_compose("config", overrides=list(overrides), return_hydra_config=True)
-        choices = {group: str(choice) for group, choice in config.hydra.runtime.choices.items()}
-        OmegaConf.set_struct(config, False)
-        del config["hydra"]
-        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except Exception as error:  # Hydra raises many unrelated types for what a person wrote
-        raise ConfigError([problems.from_hydra(error)]) from error
-    return Composed(values, choices)  # type: ignore[arg-type]  # the root of conf/config.yaml is a mapping
+        found += problems.from_validation(error, values)
+    # What could not be resolved has no value yet that could be wrong.
+    return lock, [*unresolved, *(fault for fault in found if fault.key not in opened), *unread]
 
 
 def _with_fingerprint(values: dict[str, Any], *, trusted: bool) -> tuple[dict[str, Any], list[Fault]]:

@@ -1,6 +1,7 @@
 """The lock: params.yaml, written from a composed configuration and read back by every stage."""
 
 import difflib
+from dataclasses import replace
 
 import yaml
 from pydantic import ValidationError
@@ -8,9 +9,10 @@ from pydantic import ValidationError
 from merit import artifacts
 from merit.config import problems
 from merit.config.schema import Lock
-from merit.errors import ConfigError, MeritError
+from merit.errors import ConfigError, MeritError, Problem
 
 HEADER = "# Generated from conf/ by 'merit compose'. Don't edit: change conf/, then compose again.\n"
+REMEDY = "run 'merit compose'"
 
 
 def render(lock: Lock) -> str:
@@ -54,16 +56,23 @@ def read() -> Lock:
     try:
         text = artifacts.LOCK.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigError([f"{artifacts.LOCK}: not UTF-8; 'merit compose' writes it anew"]) from error
+        raise ConfigError(
+            [Problem(str(artifacts.LOCK), "", "not UTF-8", hint="'merit compose' writes it anew")]
+        ) from error
     return parse(text, str(artifacts.LOCK))
 
 
 def parse(text: str, name: str) -> Lock:
     """Return the lock that a text holds; `name` is what messages call it."""
     try:
-        return Lock.model_validate(yaml.safe_load(text))
+        values = yaml.safe_load(text)
+        return Lock.model_validate(values)
     except yaml.YAMLError as error:
-        raise ConfigError([f"{name}: not valid YAML: {' '.join(str(error).split())}"]) from error
+        raise ConfigError([Problem(name, "", f"not valid YAML: {' '.join(str(error).split())}")]) from error
     except ValidationError as error:
-        found = problems.from_validation(error)
-        raise ConfigError([f"{name}: {'.'.join(f.key)}: {f.text}; run 'merit compose'" for f in found]) from error
+        found = problems.from_validation(error, values)
+        advised = [
+            replace(fault, hint=f"{fault.hint} {REMEDY}".lstrip() if fault.hint != "add it" else f"add it; {REMEDY}")
+            for fault in found
+        ]
+        raise ConfigError([fault.at(name) for fault in advised]) from error

@@ -1,147 +1,138 @@
-"""Faults of configuration as people read them: where, what was found, what is allowed, what was meant."""
+"""Faults of configuration as people read them: which key, what was found, what is allowed, what was meant."""
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from merit.config.schema import Lock
+from merit.errors import Problem
+
+SHOWN = 200
+
+FILLED_IN = frozenset({"fingerprint", "code"})
+"""Keys of the lock that compose fills in: nobody is told to write them."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault: the path of the key, and what is wrong with it."""
+    """One fault: the path of the key, what was found there, what is allowed, what was probably meant."""
 
     key: tuple[str, ...]
-    text: str
+    found: str
+    allowed: str = ""
+    hint: str = ""
+
+    @property
+    def text(self) -> str:
+        """The fault in one line, without its key."""
+        return str(Problem("", "", self.found, self.allowed, self.hint))
+
+    def at(self, where: str) -> Problem:
+        """Return the fault with its place; what one text says of several columns is put into them."""
+        told = _TOLD.fullmatch(self.found) if not (self.allowed or self.hint) else None
+        cells = told.group("found", "allowed", "hint") if told else (self.found, self.allowed, self.hint)
+        return Problem(where, ".".join(self.key), *(cell or "" for cell in cells))
+
+
+_TOLD = re.compile(r"(?P<found>.*?); (?P<hint>did you mean '[^']*'\? )?allowed(?: here)?: (?P<allowed>.*)", re.S)
 
 
 def unknown_key(key: tuple[str, ...], allowed: Iterable[str]) -> Fault:
     """Return the fault of a key that nobody knows."""
-    return Fault(key, f"unknown key; {did_you_mean(key[-1], allowed)}")
+    names = sorted(allowed)
+    return Fault(key, "unknown key", ", ".join(names) or "none", meant(key[-1], names))
+
+
+def meant(word: str, allowed: Iterable[str]) -> str:
+    """Return the allowed name that was probably meant, as a question; empty if none is near."""
+    close = difflib.get_close_matches(word, sorted(allowed), n=1)
+    return f"did you mean '{close[0]}'?" if close else ""
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """Return what is allowed, led by what was probably meant."""
     names = sorted(allowed)
-    close = difflib.get_close_matches(word, names, n=1)
-    meant = f"did you mean '{close[0]}'? " if close else ""
-    return f"{meant}allowed: {', '.join(names) or 'none'}"
+    return f"{meant(word, names)} allowed: {', '.join(names) or 'none'}".lstrip()
 
 
-def from_validation(error: ValidationError) -> list[Fault]:
-    """Return pydantic's findings as faults."""
-    return [_from_finding(dict(finding)) for finding in error.errors(include_url=False)]
+def from_validation(error: ValidationError, values: Any) -> list[Fault]:
+    """Return pydantic's findings about values as faults: one for each key, whatever forms it could have had."""
+    found: dict[tuple[str, ...], Fault] = {}
+    for finding in error.errors(include_url=False):
+        fault = _from_finding(dict(finding), values)
+        former = found.get(fault.key)
+        if former is not None and fault.allowed and fault.allowed not in former.allowed.split(" or "):
+            fault = Fault(fault.key, former.found, f"{former.allowed} or {fault.allowed}", former.hint)
+        found[fault.key] = fault
+    return list(found.values())
 
 
-def _from_finding(finding: Mapping[str, Any]) -> Fault:
-    key = tuple(str(part) for part in finding["loc"])
-    if key[:2] == ("data", "split"):  # pydantic puts the kind of split into the path
-        key = (*key[:2], *key[3:])
+def _from_finding(finding: Mapping[str, Any], values: Any) -> Fault:
+    key = key_in(values, finding["loc"], is_there=finding["type"] != "missing")
     if finding["type"] == "extra_forbidden":
-        return unknown_key(key, _allowed_beside(key))
+        return unknown_key(key, keys_beside(finding["loc"]))
     if finding["type"] == "missing":
-        return Fault(key, "missing; add it")
-    message = finding["msg"].removeprefix("Value error, ")
+        return Fault(key, "missing", hint="add it")
     if finding["type"] == "value_error":
-        return Fault(key, message)
-    return Fault(key, f"found {finding['input']!r}: {message[0].lower()}{message[1:]}")
+        return Fault(key, finding["msg"].removeprefix("Value error, "))
+    allowed = finding["msg"].removeprefix("Input should be ").removesuffix(", got a number with no fractional part")
+    return Fault(key, f"found {shown(finding['input'])}", f"{allowed[0].lower()}{allowed[1:]}")
 
 
-def _allowed_beside(key: tuple[str, ...]) -> list[str]:
-    """Return the keys that the schema knows beside `key`, by walking down from the lock."""
-    model: type[BaseModel] = Lock
-    for part in key[:-1]:
-        # A name that the schema leaves free, such as a column's, leads no deeper.
-        field = model.model_fields.get(part)
-        model = next(iter(_models_in(field.annotation)), model) if field else model
-    return [field.alias or name for name, field in model.model_fields.items() if name not in {"fingerprint", "code"}]
+def shown(value: Any) -> str:
+    """Return a value as YAML would have it, cut where it gets long."""
+    text = (
+        {None: "null", True: "true", False: "false"}[value]
+        if value is None or value is True or value is False
+        else repr(value)
+    )
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
+def key_in(values: Any, place: tuple[int | str, ...], *, is_there: bool = True) -> tuple[str, ...]:
+    """Return the key that pydantic means, without the names of the forms that it tried on the way."""
+    key: list[str] = []
+    for step, part in enumerate(place):
+        inside = isinstance(values, Mapping) and part in values
+        if inside or (isinstance(values, list) and isinstance(part, int)):
+            values = values[part]
+        elif is_there or step < len(place) - 1:
+            continue
+        key.append(str(part))
+    return tuple(key)
+
+
+def keys_beside(place: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that the schema knows beside the one at a place, as pydantic tells places."""
+    models: list[type[BaseModel]] = [Lock]
+    for part in place[:-1]:
+        models = step_into(models, part)
+    return sorted({name for model in models for name in fields_of(model)} - FILLED_IN)
+
+
+def step_into(models: list[type[BaseModel]], part: int | str) -> list[type[BaseModel]]:
+    """Return the models under a key; the tag of a form chooses it, and a name left free leads no deeper."""
+    if under := [field for model in models if (field := fields_of(model).get(str(part))) is not None]:
+        return [inner for annotation in under for inner in models_in(annotation)]
+    tagged = [model for model in models if any(part in _words(each) for each in fields_of(model).values())]
+    return tagged or models
+
+
+def fields_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the keys of a section and what each may be."""
+    return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+
+
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the sections that a field holds, whether by name, in a list or as one of several forms."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [model for inner in get_args(annotation) for model in _models_in(inner)]
+    return [model for inner in get_args(annotation) for model in models_in(inner)]
 
 
-def from_hydra(error: Exception) -> str:
-    """Return Hydra's or OmegaConf's complaint as one line."""
-    if unknown := re.search(r"Could not override '([^']+)'", str(error)):
-        fault = unknown_key(tuple(unknown[1].split(".")), _allowed_beside(tuple(unknown[1].split("."))))
-        return f"command line: {unknown[1]}: {fault.text}"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    kept = [
-        line for line in lines if not line.startswith(("full_key:", "object_type=", "Config search path", "provider="))
-    ]
-    message = "conf: " + " ".join(kept)
-    if "group override must be" in message:
-        return f"{message}; give each group the name of one of its files, such as model=linear"
-    return message
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where keys stand: on the command line, or in a file of conf/.
-
-    Attributes:
-        conf: the folder.
-        choices: the file chosen in each group.
-        overrides: what the command line sets.
-    """
-
-    conf: Path
-    choices: Mapping[str, str]
-    overrides: Sequence[str]
-
-    def located(self, fault: Fault) -> str:
-        """Return the fault as a line that begins with where its key stands."""
-        name = ".".join(fault.key)
-        if not name:
-            return fault.text
-        if self._is_overridden(name):
-            return f"command line: {name}: {fault.text}"
-        candidates = [*self._chosen(fault.key), (self.conf / "config.yaml", fault.key)]
-        for file, path in candidates:
-            if line := _line_of(file, path):
-                return f"{file}:{line}: {name}: {fault.text}"
-        return f"{candidates[0][0]}: {name}: {fault.text}"
-
-    def _is_overridden(self, name: str) -> bool:
-        keys = [override.lstrip("+~").partition("=")[0] for override in self.overrides]
-        return any(key not in self.choices and f"{name}.".startswith(f"{key}.") for key in keys)
-
-    def _chosen(self, key: tuple[str, ...]) -> list[tuple[Path, tuple[str, ...]]]:
-        """Return the files that may set a key of a group: the chosen one, then those it builds on."""
-        group = key[0]
-        if group not in self.choices:
-            return []
-        files = [self.conf / group / f"{self.choices[group]}.yaml"]
-        for file in files:
-            built_on = _defaults_of(file)
-            files += [found for name in built_on if (found := file.with_name(f"{name}.yaml")) not in files]
-        return [(file, key[1:]) for file in files]
-
-
-def _defaults_of(file: Path) -> list[str]:
-    content = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
-    listed = content.get("defaults", []) if isinstance(content, dict) else []
-    return [name for name in listed if isinstance(name, str) and name != "_self_"]
-
-
-def _line_of(file: Path, path: tuple[str, ...]) -> int | None:
-    if not file.is_file():
-        return None
-    node, line = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader), None
-    for part in path:
-        if not isinstance(node, yaml.MappingNode):
-            break
-        pair = next(((k, v) for k, v in node.value if k.value == part), None)
-        if pair is None:
-            return None
-        line, node = pair[0].start_mark.line + 1, pair[1]
-    return line
+def _words(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if get_origin(annotation) is Literal else ()

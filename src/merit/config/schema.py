@@ -34,6 +34,7 @@ class Component(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
     target: str = Field(alias="_target_")
+    """The class that is built, as package.module.Class; the keys beside it are its arguments."""
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -45,7 +46,9 @@ class Window(Section):
     """The rows in use, by their time; both days are included."""
 
     start: Annotated[date, Field(strict=False)]
+    """The first day in use."""
     end: Annotated[date, Field(strict=False)]
+    """The last day in use."""
 
     @model_validator(mode="after")
     def _in_order(self) -> "Window":
@@ -61,8 +64,11 @@ class Target(Section):
     """
 
     name: str
+    """The column that holds the answer."""
     task: Literal["binary", "multiclass", "regression"] = "binary"
+    """What kind of answer it is."""
     sql: str
+    """A SQL expression on the source's columns: a condition, a number or a class, as the task asks."""
     classes: list[str] | list[int] | None = None
     """The classes of a multiclass task, in the order of the probabilities; a row of any other class is refused."""
 
@@ -103,13 +109,19 @@ class Column(Section):
     """
 
     type: Literal["string", "integer", "number", "boolean", "datetime", "array"]
+    """What its values are."""
     feature: Literal["category", "number", "time", "array", "none"] = "none"
+    """What the model makes of it."""
     shape: list[Positive] | None = None
     """The shape of an array column, such as [8, 8] for an image of one channel; `min` and `max` bound its elements."""
     description: str | None = None
+    """What it means and its unit, for people."""
     allowed: list[str] | list[int] | None = None
+    """The only values it may hold."""
     min: float | None = None
+    """The least value it may hold."""
     max: float | None = None
+    """The greatest value it may hold."""
     missing: Share = 0.0
     """The greatest share of rows that may lack a value; 0 means that every row must have one."""
 
@@ -140,7 +152,9 @@ class Rows(Section):
     """How many rows there must be."""
 
     min: Positive
+    """The fewest rows."""
     max: Positive
+    """The most rows."""
 
     @model_validator(mode="after")
     def _in_order(self) -> "Rows":
@@ -154,15 +168,20 @@ class Contract(Section):
 
     rows: Rows
     unique: list[str] = []
+    """The columns whose values together name a row: no two rows share them; rows are ordered by them."""
 
 
 class TimeSplit(Section):
     """The split by time: each part ends with the day it names, and begins after the part before it."""
 
     by: Literal["time"]
+    """How rows are split."""
     train_until: Annotated[date, Field(strict=False)]
+    """The last day of the training part."""
     validation_until: Annotated[date, Field(strict=False)]
+    """The last day of the validation part."""
     test_until: Annotated[date, Field(strict=False)]
+    """The last day of the test part."""
 
     @model_validator(mode="after")
     def _in_order(self) -> "TimeSplit":
@@ -175,11 +194,13 @@ class RandomSplit(Section):
     """The split by lot, the same on every run, for rows that have no time; classes keep their shares in each part."""
 
     by: Literal["random"]
+    """How rows are split."""
     validation: Interval
     """The share of rows that fall to the validation part."""
     test: Interval
     """The share of rows that fall to the test part."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Another seed is another split."""
 
     @model_validator(mode="after")
     def _leaves_some(self) -> "RandomSplit":
@@ -233,12 +254,14 @@ class CategoryFeatures(Section):
     """How categories are fitted: a value seen in fewer than `min_count` training rows is unknown."""
 
     min_count: Positive
+    """Training rows that a value needs to be known."""
 
 
 class NumberFeatures(Section):
     """How numbers are fitted: standardised on training rows, then cut at `clip` standard deviations."""
 
     clip: Annotated[float, Field(gt=0)]
+    """Standard deviations beyond which a number is cut."""
 
 
 class Features(Section):
@@ -252,15 +275,21 @@ class Trainer(Section):
     """conf/trainer: how long, how fast and on what to train."""
 
     max_epochs: Positive
+    """The most passes over the training rows."""
     batch_size: Positive
+    """Rows per step."""
     patience: Positive
     """Epochs without a better validation metric before training stops."""
     monitor: str
     """The metric of the validation rows that says which epoch is best: one of the task's."""
     schedule: Literal["constant", "cosine"]
+    """How the learning rate goes: constant, or down to nothing along half a cosine."""
     accelerator: Literal["cpu", "gpu"]
+    """What it is trained on."""
     devices: Literal[1]
+    """How many of them."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    """The numbers that are calculated with."""
     threads: Positive
     """Processor threads. Sums are taken in another order with another number, so it is part of the result."""
 
@@ -269,10 +298,15 @@ class Evaluate(Section):
     """conf/evaluate: what is measured on test rows."""
 
     resamples: Annotated[int, Field(ge=100)]
+    """Bootstrap resamples behind each interval."""
     slice_resamples: Annotated[int, Field(ge=100)]
+    """Bootstrap resamples behind each interval of a slice."""
     confidence: Interval
+    """The share of resamples that an interval covers."""
     slices: list[str]
+    """The columns by whose values the test rows are sliced."""
     slice_min_rows: Positive
+    """Rows that a slice needs to be judged."""
     baseline: dict[str, float | int]
     """Arguments of scikit-learn's HistGradientBoostingClassifier, or ...Regressor for a regression."""
     metrics: dict[str, Component] = {}
@@ -283,7 +317,9 @@ class Parity(Section):
     """How closely the graph must follow the PyTorch path; for a regression in the target's standard deviations."""
 
     rows: Positive
+    """Test rows that both score."""
     tolerance: Annotated[float, Field(gt=0)]
+    """The greatest difference of any row's prediction."""
 
 
 class Package(Section):
@@ -296,7 +332,9 @@ class Margin(Section):
     """How much worse than a rival the candidate may be, by this metric."""
 
     metric: str
+    """The metric that is compared."""
     margin: Annotated[float, Field(ge=0)]
+    """How much worse it may be."""
 
 
 class Gate(Section):
@@ -309,29 +347,41 @@ class Gate(Section):
     calibration: Annotated[float, Field(gt=0)] | None
     """The greatest calibration error; null for a regression, which has none."""
     parity: Annotated[float, Field(gt=0)]
+    """The greatest difference between the graph and the PyTorch path."""
     size_mb: Annotated[float, Field(gt=0)]
+    """The greatest size of the package, in megabytes."""
     checks: dict[str, Component] = {}
     """Checks of the project's own, by name (docs/own-python.md)."""
     resamples: Annotated[int, Field(ge=100)]
+    """Bootstrap resamples behind each comparison."""
     confidence: Interval
+    """The share of resamples that an interval covers."""
 
 
 class Tracking(Section):
     """conf/tracking: where runs are kept. MLFLOW_TRACKING_URI in the environment comes first."""
 
     uri: str
+    """Where MLflow keeps runs: sqlite:///mlflow.db, or a server's http://host:5000."""
     experiment: str
+    """The experiment that runs belong to."""
 
 
 class Serve(Section):
     """conf/serve: where the endpoint listens and what it takes."""
 
     host: str
+    """The address it listens on; 127.0.0.1 is this machine alone."""
     port: Annotated[int, Field(ge=1, le=65535)]
+    """The port it listens on."""
     workers: Positive
+    """Processes that answer."""
     max_rows: Positive
+    """The most rows in one request."""
     max_bytes: Positive
+    """The most bytes in the body of one request."""
     timeout_seconds: Positive
+    """Seconds after which a request is given up."""
 
 
 class Lock(Section):
@@ -340,6 +390,7 @@ class Lock(Section):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
     """The model's name: in the registry, in tags, in answers."""
     seed: Annotated[int, Field(ge=0, lt=2**32)]
+    """Where every random draw begins."""
     code: dict[str, str] = {}
     """The hash of each package of the project's own that a target names; `merit compose` fills it in."""
     data: Data

@@ -1,0 +1,83 @@
+"""What the keys of the lock mean: the words under each field of the schema, and those of a target's class."""
+
+import ast
+import inspect
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from merit.config import schema, signatures
+from merit.config.problems import fields_of, models_in, step_into
+from merit.config.schema import Component, Lock
+
+MERITS = "the default of the schema"
+
+
+def of_key(lock: Lock, path: tuple[str, ...]) -> str:
+    """Return what a key of a lock means; empty if nobody says."""
+    value: Any = lock
+    models: list[type[BaseModel]] = [Lock]
+    meaning = ""
+    for part in path:
+        if isinstance(value, Component) and part != "_target_":
+            return of_argument(value.target, part)
+        known = [type(value)] if isinstance(value, BaseModel) else models
+        told = next((said for model in known if (said := of_field(model, part))), "")
+        models = [inner for model in known for inner in models_in(fields_of(model).get(part))]
+        value = _inside(value, part)
+        meaning = told or (of_class(type(value)) if isinstance(value, BaseModel) else meaning)
+    return meaning
+
+
+def _inside(value: Any, part: str) -> Any:
+    if isinstance(value, BaseModel):
+        names = {field.alias or name: name for name, field in type(value).model_fields.items()}
+        return getattr(value, names[part], None) if part in names else None
+    if isinstance(value, dict):
+        return value.get(part)
+    return value[int(part)] if isinstance(value, list) and part.isdecimal() else None
+
+
+def default_of(path: tuple[str, ...]) -> str:
+    """Return whose default a key has that nobody sets."""
+    models: list[type[BaseModel]] = [Lock]
+    for part in path[:-1]:
+        models = step_into(models, part)
+    owners = [model.__name__ for model in models if path[-1] in fields_of(model)]
+    return f"{MERITS} ({owners[0]})" if owners else MERITS
+
+
+def of_class(model: type[BaseModel]) -> str:
+    """Return the first paragraph of a section's documentation."""
+    return " ".join((model.__doc__ or "").partition("\n\n")[0].split())
+
+
+def of_field(model: type[BaseModel], name: str) -> str:
+    """Return the words under a field of the schema, or under the same field of a section that it builds on."""
+    attribute = next((key for key, field in model.model_fields.items() if (field.alias or key) == name), name)
+    return next((told for base in model.__mro__ if (told := _fields().get(base.__name__, {}).get(attribute))), "")
+
+
+@cache
+def _fields() -> dict[str, dict[str, str]]:
+    """Read the words under each field. They are no comments of Python's own, so the source says them."""
+    tree = ast.parse(Path(inspect.getfile(schema)).read_text(encoding="utf-8"))
+    return {node.name: dict(_told(node)) for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+def _told(definition: ast.ClassDef) -> list[tuple[str, str]]:
+    return [
+        (field.target.id, " ".join(words.value.value.split()))
+        for field, words in zip(definition.body, definition.body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(words, ast.Expr) and isinstance(words.value, ast.Constant) and isinstance(words.value.value, str)
+    ]
+
+
+def of_argument(target: str, name: str) -> str:
+    """Return what a trusted target's class says of one of its arguments."""
+    if signatures.trusted_arguments(target) is None:
+        return ""
+    return signatures.documentation_of(target).get(name, "")

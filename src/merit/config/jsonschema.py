@@ -1,0 +1,197 @@
+"""JSON Schemas of conf/ for editors: one per group, one for config.yaml, one for experiments; made from the code."""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from merit import artifacts
+from merit.config import classes, documentation, signatures, targets
+from merit.config.problems import FILLED_IN, fields_of, models_in
+from merit.config.schema import Lock
+from merit.config.signatures import Schema
+from merit.errors import MeritError
+
+FOLDER = Path("conf/.schema")
+DIALECT = "http://json-schema.org/draft-07/schema#"
+"""What editors' language servers know best."""
+
+OPEN: Schema = {"type": "string", "pattern": r"^(\$\{.+\}|\?\?\?)$"}
+"""A value that only composing knows: an interpolation, or one that another file must set."""
+
+_WITH_DEFAULTS: Schema = {"required": ["defaults"]}
+DEFAULTS: Schema = {"type": "array", "description": "The files that this one builds on, and where it comes among them."}
+
+
+def files() -> dict[str, str]:
+    """Return the text of every schema by the name of its file; the same code gives the same bytes."""
+    maker, parts = _Maker(is_group=True), _Maker(is_group=False).whole()
+    sections = {name for name, annotation in fields_of(Lock).items() if models_in(annotation)}
+    schemas = {name: maker.group(name) for name in sorted(sections)}
+    schemas |= {"config": parts, "experiment": parts}
+    return {f"{name}.json": json.dumps(schema, indent=1, ensure_ascii=False) + "\n" for name, schema in schemas.items()}
+
+
+def write(folder: Path = FOLDER) -> list[str]:
+    """Write the schemas that are stale and remove those that nobody asks for; return their names."""
+    changed, made = stale(folder), files()
+    for name in changed:
+        if name in made:
+            artifacts.write_text(folder / name, made[name])
+        else:
+            (folder / name).unlink()
+    return changed
+
+
+def stale(folder: Path = FOLDER) -> list[str]:
+    """Return the names of schemas that are not what the code says, or that nobody asks for any more."""
+    made = files()
+    there = {file.name: file.read_text(encoding="utf-8") for file in folder.glob("*.json")}
+    return sorted(name for name in made.keys() | there.keys() if made.get(name) != there.get(name))
+
+
+class _Maker:
+    """Turns pydantic's schema of the lock into one of what may stand in a file: a part of it, with words to it."""
+
+    def __init__(self, *, is_group: bool) -> None:
+        self.is_group = is_group
+        self.lock = Lock.model_json_schema(by_alias=True)
+        self.models = {model.__name__: model for model in _sections(Lock)}
+
+    def group(self, name: str) -> Schema:
+        """Return the schema of the files of a group; without `defaults`, a file stands for itself."""
+        made = self._made(self.lock["properties"][name], (name,))
+        whole = {"required": made.pop("required", [])}
+        condition = {"if": _WITH_DEFAULTS, "else": whole} if whole["required"] else {}
+        made["properties"] = {"defaults": DEFAULTS, **made["properties"]}
+        # What allOf holds stands beside what the component's classes say.
+        extra = [*made.pop("allOf", []), *([condition] if condition else [])]
+        return {"$schema": DIALECT, **made, **({"allOf": extra} if extra else {})}
+
+    def whole(self) -> Schema:
+        """Return the schema of files that set parts of anything."""
+        made = self._object(Lock, self.lock, (), whole=False)
+        made["properties"] = {"defaults": DEFAULTS, **made["properties"]}
+        return {"$schema": DIALECT, **made}
+
+    def _made(self, schema: Mapping[str, Any], place: tuple[str, ...], *, whole: bool = False) -> Schema:
+        if "$ref" in schema:
+            name = schema["$ref"].rpartition("/")[2]
+            if place and ".".join(place) in targets.PLACES:
+                return _component(place, whole=self.is_group and len(place) == 1)
+            return self._object(
+                self.models[name], self.lock["$defs"][name], place, whole=whole or (self.is_group and len(place) == 1)
+            )
+        kept = {name: value for name, value in schema.items() if name not in {"title", "discriminator", "oneOf"}}
+        kept = {name: value for name, value in kept.items() if (name, value) != ("default", None)}
+        if forms := schema.get("anyOf", schema.get("oneOf")):
+            # A part of a section may fit several of its forms.
+            kept["anyOf"] = [self._made(form, place, whole=whole) for form in forms]
+        if isinstance(schema.get("items"), Mapping):  # a list is replaced as a whole, so its items must be whole
+            kept["items"] = self._made(schema["items"], (*place, "0"), whole=True)
+        if isinstance(schema.get("additionalProperties"), Mapping):
+            kept["additionalProperties"] = self._made(schema["additionalProperties"], (*place, "*"), whole=whole)
+        return kept
+
+    def _object(
+        self, model: type[BaseModel], schema: Mapping[str, Any], place: tuple[str, ...], *, whole: bool
+    ) -> Schema:
+        properties = {
+            name: _described(
+                _opened(self._made(inner, (*place, name), whole=False)), documentation.of_field(model, name)
+            )
+            for name, inner in schema["properties"].items()
+            if name not in FILLED_IN
+        }
+        made: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
+        required = [name for name in schema.get("required", []) if name not in FILLED_IN]
+        if whole and required:
+            made["required"] = required
+        return _described(made, documentation.of_class(model))
+
+
+def _sections(model: type[BaseModel]) -> list[type[BaseModel]]:
+    inner = [each for annotation in fields_of(model).values() for each in models_in(annotation)]
+    return [model, *(section for each in inner for section in _sections(each))]
+
+
+def _described(schema: Schema, words: str) -> Schema:
+    return {"description": words, **schema} if words else schema
+
+
+def _opened(schema: Schema) -> Schema:
+    """Return a schema that also lets through what is still open; sections and plain texts need no such thing."""
+    if not schema or schema.get("type") == "object" or "allOf" in schema:
+        return schema
+    forms = schema["anyOf"] if "anyOf" in schema else [{k: v for k, v in schema.items() if k not in _BESIDE}]
+    if any(form.get("type") == "object" or form == {"type": "string"} for form in forms):
+        return schema
+    return {**{k: v for k, v in schema.items() if k in _BESIDE}, "anyOf": [*forms, OPEN]}
+
+
+_BESIDE = frozenset({"description", "default"})
+
+
+def _component(place: tuple[str, ...], *, whole: bool) -> Schema:
+    """Return what may stand where a component stands: its class, and for each class that merit knows its arguments."""
+    key = ".".join(place)
+    known = {
+        target: taken for target in _classes(targets.PLACES[key]) if (taken := _arguments(target, key)) is not None
+    }
+    # A project may trust packages of its own, whose classes the schema can't know.
+    merits = "|".join(prefix.replace(".", "[.]") for prefix in targets.TRUSTED)
+    named = [{"enum": list(known)}, {"type": "string", "pattern": rf"^(?!{merits})"}]
+    words = "The class that is built; the keys beside it are its arguments."
+    each = [_of_class(target, arguments, key, whole=whole) for target, arguments in known.items()]
+    made: Schema = {"type": "object", "properties": {"_target_": {"description": words, "anyOf": named}}, "allOf": each}
+    return {**made, "required": ["_target_"]} if whole else made
+
+
+def _of_class(target: str, arguments: dict[str, Schema], place: str, *, whole: bool) -> Schema:
+    described = {"_target_": _described({}, signatures.summary_of(target)), **arguments}
+    then: Schema = {"properties": {"defaults": {}, **described}, "additionalProperties": False}
+    signature = classes.signature_of(target)
+    required = [] if signature is None else [name for name in signature.required if name in arguments]
+    if whole and required:
+        then |= {"if": _WITH_DEFAULTS, "else": {"required": required}}
+    return {"if": {"properties": {"_target_": {"const": target}}, "required": ["_target_"]}, "then": then}
+
+
+def _classes(prefixes: tuple[str, ...]) -> list[str]:
+    """Return the classes below the modules where a component comes from, also those that these only pass on."""
+    found: list[str] = []
+    for module in (prefix.removesuffix(".") for prefix in prefixes):
+        tree = classes.source(module)
+        borrowed = (
+            []
+            if tree is None
+            else [name for name, origin in classes._imports(module, tree) if origin.startswith(f"{module}.")]
+        )
+        found += [f"{module}.{name}" for name in sorted({*classes.classes_in(module), *borrowed})]
+    return [target for target in found if targets.is_trusted(target)]
+
+
+def _arguments(target: str, place: str) -> dict[str, Schema] | None:
+    """Return the schema of each argument that conf/ may give to a class; None if it is none for this place."""
+    signature = None
+    with suppress(MeritError):  # some of what a module passes on is no class
+        signature = targets._signature_of(target)
+    supplied = targets.SUPPLIED.get(place, ())
+    if signature is None or signature.takes_any or "defaults" in signature.names:  # a key that Hydra keeps for itself
+        return None
+    if supplied and supplied[0] not in signature.names:  # a part of a network, or no optimizer
+        return None
+    told, typed = signatures.documentation_of(target), signatures.arguments_of(target) or {}
+    return {
+        name: _described(_opened(_draft7(typed[name].schema if name in typed else {})), told.get(name, ""))
+        for name in signature.names
+        if name not in supplied
+    }
+
+
+def _draft7(schema: Schema) -> Schema:
+    """Return a schema in the words of draft 7, which calls the items of a tuple just items."""
+    return {"items" if name == "prefixItems" else name: value for name, value in schema.items()}

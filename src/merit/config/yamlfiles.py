@@ -1,0 +1,275 @@
+"""Read the YAML of conf/ with the line of every key: bounded, without tags, and with every fault told at once."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from merit.errors import Problem
+
+BYTES = 1_000_000
+NODES = 20_000
+"""The most values in a file once its aliases are written out: a few lines of YAML can otherwise mean billions."""
+DEPTH = 40
+
+
+@dataclass(frozen=True)
+class Node:
+    """A value in a YAML file, and the line of its key: a scalar, a list of nodes, or nodes by name."""
+
+    value: Any
+    line: int
+
+    def plain(self) -> Any:
+        """Return the value without lines."""
+        if isinstance(self.value, dict):
+            return {name: inner.plain() for name, inner in self.value.items()}
+        if isinstance(self.value, list):
+            return [inner.plain() for inner in self.value]
+        return self.value
+
+    def at(self, path: tuple[str, ...]) -> "Node | None":
+        """Return the node that a path leads to, if there is one."""
+        node = self
+        for part in path:
+            if isinstance(node.value, dict) and part in node.value:
+                node = node.value[part]
+            elif isinstance(node.value, list) and part.isdecimal() and int(part) < len(node.value):
+                node = node.value[int(part)]
+            else:
+                return None
+        return node
+
+    def scalars(self, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], "Node"]]:
+        """Yield every scalar with its path."""
+        if isinstance(self.value, dict):
+            inner = [(str(name), node) for name, node in self.value.items()]
+        elif isinstance(self.value, list):
+            inner = [(str(place), node) for place, node in enumerate(self.value)]
+        else:
+            yield path, self
+            return
+        for name, node in inner:
+            yield from node.scalars((*path, name))
+
+
+@dataclass
+class YamlFile:
+    """A file of conf/: what it holds, and what is wrong with it as YAML.
+
+    Attributes:
+        path: where it is.
+        package: the part of the lock that it sets, as `# @package` in its head or its folder says.
+        root: its mapping, without `defaults`; empty if it can't be read.
+        defaults: its defaults list.
+    """
+
+    path: Path
+    package: tuple[str, ...] = ()
+    root: Node = field(default_factory=lambda: Node({}, 1))
+    defaults: Node = field(default_factory=lambda: Node([], 1))
+    problems: list[Problem] = field(default_factory=list)
+
+    def refuse(self, line: int, key: str, found: str, allowed: str = "", hint: str = "") -> None:
+        """Note a fault."""
+        whole = ".".join([*self.package, key]) if key else ""
+        self.problems.append(Problem(f"{self.path}:{line}", whole, found, allowed, hint))
+
+
+def read_all(conf: Path) -> dict[str, YamlFile]:
+    """Read every YAML file below conf/, by its path without suffix; what begins with a dot is not configuration."""
+    found = sorted(file for ending in ("yaml", "yml") for file in conf.rglob(f"*.{ending}"))
+    names = [file.relative_to(conf) for file in found]
+    visible = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    return {name.with_suffix("").as_posix(): read(conf / name, name.parent.parts) for name in visible}
+
+
+def read(path: Path, package: tuple[str, ...] = ()) -> YamlFile:
+    """Read one file; its faults are in what is returned."""
+    file = YamlFile(path, package)
+    try:
+        raw = path.read_bytes()
+        if len(raw) > BYTES:
+            file.refuse(1, "", f"{len(raw):,} bytes", f"at most {BYTES:,}", "conf/ is for settings, not for data")
+            return file
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        file.refuse(raw.count(b"\n", 0, error.start) + 1, "", "a byte that is not UTF-8", "UTF-8", "save it as UTF-8")
+        return file
+    file.package = _package(text, package)
+    builder = _Builder(text, file)
+    try:
+        root = builder.document()
+    except _TooMuch as error:
+        file.refuse(error.line, "", str(error), error.allowed, "write out what is needed")
+    except yaml.YAMLError as error:
+        _refuse_yaml(file, text, error)
+    else:
+        file.defaults = root.value.pop("defaults", file.defaults)
+        file.root = root
+    return file
+
+
+_PACKAGE = re.compile(r"#\s*@package\s+(\S+)\s*$")
+
+
+def _package(text: str, folder: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the package that the comments at the head of a file name, in Hydra's words; by default its folder."""
+    for line in text.splitlines():
+        if line.strip() and not line.lstrip().startswith("#"):
+            break
+        if named := _PACKAGE.match(line.strip()):
+            parts = named[1].replace("_group_", ".".join(folder)).removeprefix("_global_").split(".")
+            return tuple(part for part in parts if part)
+    return folder
+
+
+def _refuse_yaml(file: YamlFile, text: str, error: yaml.YAMLError) -> None:
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        position = getattr(error, "position", 0)
+        file.refuse(text.count("\n", 0, position) + 1, "", f"not valid YAML: {getattr(error, 'reason', error)}")
+        return
+    mark, context = error.problem_mark, error.context or ""
+    # What is left open is told where it was opened, not where the next thing surprised the parser.
+    if error.context_mark is not None and ("flow" in context or "quoted" in context):
+        mark = error.context_mark
+    lines = text.splitlines()
+    here = lines[error.problem_mark.line] if error.problem_mark.line < len(lines) else ""
+    if "\t" in here[: max(error.problem_mark.column + 1, len(here) - len(here.lstrip()))]:
+        file.refuse(error.problem_mark.line + 1, "", "a tab", "spaces", "indent with spaces")
+        return
+    why = " ".join(filter(None, [context, error.problem]))
+    file.refuse(mark.line + 1, "", f"not valid YAML: {why}")
+
+
+class _TooMuch(Exception):
+    def __init__(self, line: int, found: str, allowed: str) -> None:
+        self.line, self.allowed = line, allowed
+        super().__init__(found)
+
+
+class _Scalars(yaml.SafeLoader):
+    """Says what a plain scalar means, as OmegaConf does: a date stays a text, and 1e-5 is a number."""
+
+
+_Scalars.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in rules if not tag.endswith(":timestamp")]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Scalars.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d[\d_]*(\.[\d_]*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
+
+
+class _Builder:
+    """Builds nodes from the parser's events, so that nothing is written out before it is counted."""
+
+    def __init__(self, text: str, file: YamlFile) -> None:
+        self.events: Iterator[Any] = yaml.parse(text, Loader=yaml.SafeLoader)
+        self.file = file
+        self.scalars: Any = _Scalars("")
+        self.anchors: dict[str, tuple[Node, int]] = {}
+        self.count = 0
+
+    def document(self) -> Node:
+        """Return the root of the file's one document."""
+        body = [next(self.events), next(self.events)]
+        if isinstance(body[1], yaml.StreamEndEvent):
+            return Node({}, 1)
+        root = self._node(next(self.events), (), 1)
+        next(self.events)
+        if not isinstance(following := next(self.events), yaml.StreamEndEvent):
+            self.file.refuse(_line(following), "", "a second document", "one per file", "remove the '---'")
+        if root.value is None:
+            return Node({}, 1)
+        if not isinstance(root.value, dict):
+            self.file.refuse(root.line, "", f"a {type(root.value).__name__}", "keys with values")
+            return Node({}, 1)
+        return root
+
+    def _node(self, event: Any, path: tuple[str, ...], line: int) -> Node:
+        self._counted(event, 1)
+        if len(path) > DEPTH:
+            raise _TooMuch(_line(event), "values nested too deeply", f"{DEPTH} levels")
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event, line)
+        self._refuse_tag(event, path)
+        before = self.count
+        if isinstance(event, yaml.MappingStartEvent):
+            node = Node(self._mapping(path), line)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            node = Node(self._sequence(path), line)
+        else:
+            node = Node(self._scalar(event), line)
+        if event.anchor:
+            self.anchors[event.anchor] = (node, self.count - before + 1)
+        return node
+
+    def _counted(self, event: Any, more: int) -> None:
+        self.count += more
+        if self.count > NODES:
+            line = _line(event)
+            raise _TooMuch(line, f"more than {NODES:,} values once aliases are written out", f"{NODES:,} values")
+
+    def _alias(self, event: Any, line: int) -> Node:
+        if event.anchor not in self.anchors:
+            raise _TooMuch(_line(event), f"alias '*{event.anchor}' to nothing before it", "its anchor first")
+        node, size = self.anchors[event.anchor]
+        self._counted(event, size)
+        return Node(node.value, line)
+
+    def _refuse_tag(self, event: Any, path: tuple[str, ...]) -> None:
+        # A quoted text has the tag '!' of its own accord.
+        if event.tag is not None and event.tag != "!":
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            self.file.refuse(_line(event), ".".join(path), f"the YAML tag '{tag}'", "plain values", "remove it")
+
+    def _scalar(self, event: Any) -> Any:
+        tag = self.scalars.resolve(yaml.ScalarNode, event.value, event.implicit)
+        if tag.endswith((":merge", ":value")):  # the words << and =, which are keys
+            return event.value
+        node = yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark)
+        try:
+            return self.scalars.construct_object(node)
+        except ValueError:
+            return event.value
+
+    def _sequence(self, path: tuple[str, ...]) -> list[Node]:
+        items: list[Node] = []
+        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
+            items.append(self._node(event, (*path, str(len(items))), _line(event)))
+        return items
+
+    def _mapping(self, path: tuple[str, ...]) -> dict[str, Node]:
+        own: dict[str, Node] = {}
+        merged: dict[str, Node] = {}
+        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
+            line, name = _line(event), self._name(event, path)
+            node = self._node(next(self.events), (*path, name), line)
+            if name == "<<" and isinstance(event, yaml.ScalarEvent) and event.implicit[0]:
+                for part in node.value if isinstance(node.value, list) else [node]:
+                    merged = {**part.value, **merged} if isinstance(part.value, dict) else merged
+            elif name in own:
+                first = own[name].line
+                key = ".".join((*path, name))
+                self.file.refuse(line, key, f"duplicate key, set on line {first} too", "each key once", "remove one")
+            else:
+                own[name] = node
+        return {**merged, **own}
+
+    def _name(self, event: Any, path: tuple[str, ...]) -> str:
+        if not isinstance(event, yaml.ScalarEvent):
+            raise _TooMuch(_line(event), "a key that is no word", "words as keys")
+        self._refuse_tag(event, path)
+        value = self._scalar(event)
+        if event.implicit[0] and not isinstance(value, str):
+            key, hint = ".".join((*path, event.value)), f"write '{event.value}' in quotes"
+            self.file.refuse(_line(event), key, f"a key that YAML reads as {value!r}", "words as keys", hint)
+        return str(event.value)
