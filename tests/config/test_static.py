@@ -157,6 +157,8 @@ def test_an_override_that_reaches_beyond_the_lock_is_refused(override: str, prob
         ("defaults:\n  - ../../etc/passwd\n", 2, "leads out of the group"),
         ("defaults:\n  - /model: ../../x\n", 2, "leads out of the group"),
         ("defaults:\n  - ../x: y\n", 2, "leads out of conf/"),
+        ("defaults:\n  - optional /model: ../../x\n", 2, "leads out of the group"),
+        ("defaults:\n  - cpu@hydra.launcher\n", 2, HYDRAS),
         ("defaults:\n  - nothing\n", 2, "no choice 'nothing'"),
         ("# @package _global_\nname: ${oc.env:HOME}\n", 2, RESOLVERS),
         ("defaults: cpu\n", 1, "found 'cpu'; allowed: a list"),
@@ -179,6 +181,20 @@ def test_files_that_build_on_one_another_in_a_circle_are_refused() -> None:
     assert _problems("trainer=gpu") == [
         "conf: defaults: files that build on one another in a circle; allowed: files that end somewhere"
     ]
+
+
+def test_a_link_that_leads_out_of_conf_is_refused_unread() -> None:
+    Path("outside.yaml").write_text("secret: [1")
+    Path("conf/trainer/link.yaml").symlink_to(Path("outside.yaml").resolve())
+    assert _problems() == [
+        "conf/trainer/link.yaml:1: a link that leads out of conf/; allowed: files in conf/; copy what it leads to"
+    ]
+
+
+def test_an_optional_choice_may_lack() -> None:
+    _write("experiment/maybe.yaml", "# @package _global_\ndefaults:\n  - optional /model: nothing\nseed: 8\n")
+    _write("trainer/own.yaml", "defaults:\n  - optional sub: nothing\n  - cpu\n  - _self_\nthreads: 2\n")
+    assert compose(["trainer=own"]).trainer.threads == 2
 
 
 def test_a_yaml_tag_is_refused_and_runs_nothing() -> None:

@@ -89,13 +89,13 @@ def _pairs(entry: Node, here: str) -> Iterator[tuple[str, Any]]:
 def _entry_fault(files: Files, written: str, name: Any, here: str) -> Fault | None:
     words = written.split()
     group, _, package = (words[-1] if words else "").partition("@")
-    if name == "_self_" or (name is None and group) or "optional" in words[:-1]:
-        name = None
-    if _is_hydras(group) or _is_hydras(package) or (not group and isinstance(name, str) and _is_hydras(name)):
+    text = name if isinstance(name, str) else ""
+    if _is_hydras(group) or _is_hydras(package or text.partition("@")[2]) or (not group and _is_hydras(text)):
         return Fault(("defaults",), f"found {written or name!r}", hint=HYDRAS)
     if _is_outside(group.lstrip("/")):
         return Fault(("defaults",), f"found {group!r}, which leads out of conf/", OUTSIDE)
-    if name is None:
+    may_lack = "optional" in words[:-1] and not _is_outside(text)
+    if name == "_self_" or (name is None and group) or may_lack:
         return None
     if not group and isinstance(name, str) and name.startswith("/") and not _is_outside(name[1:]):
         folder, _, name = name.lstrip("/").rpartition("/")

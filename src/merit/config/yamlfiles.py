@@ -84,7 +84,15 @@ def read_all(conf: Path) -> dict[str, YamlFile]:
     found = sorted(file for ending in ("yaml", "yml") for file in conf.rglob(f"*.{ending}"))
     names = [file.relative_to(conf) for file in found]
     visible = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-    return {name.with_suffix("").as_posix(): read(conf / name, name.parent.parts) for name in visible}
+    return {name.with_suffix("").as_posix(): _read_inside(conf, name) for name in visible}
+
+
+def _read_inside(conf: Path, name: Path) -> YamlFile:
+    if (conf / name).resolve().is_relative_to(conf.resolve()):
+        return read(conf / name, name.parent.parts)
+    linked = YamlFile(conf / name, name.parent.parts)
+    linked.refuse(1, "", "a link that leads out of conf/", "files in conf/", "copy what it leads to")
+    return linked
 
 
 def read(path: Path, package: tuple[str, ...] = ()) -> YamlFile:
