@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from merit import artifacts
-from merit.config import problems, targets
+from merit.config import library, problems, targets
 from merit.config.problems import Fault
-from merit.config.schema import Lock
+from merit.config.schema import FORM, Lock
 from merit.errors import ConfigError, MeritError
 
 UNREAD = f"sha256:{'0' * 64}"
@@ -34,8 +34,11 @@ def compose(overrides: Sequence[str] = (), conf: Path = artifacts.CONF) -> Lock:
             not trusted or don't take their arguments.
     """
     composed = _compose(overrides, conf)
-    found = targets.faults(composed.values)
+    _require_form(composed.values.get("form", 1), conf)
+    found = [*targets.faults(composed.values), *_recorded_by_hand(composed.values)]
     values, unread = _with_fingerprint(composed.values, trusted=not found)
+    if not library.is_source(conf.parent):
+        values = {**values, "merit": library.code_by_stage()}
     try:
         lock = Lock.model_validate(values)
     except ValidationError as error:
@@ -63,6 +66,20 @@ def _compose(overrides: Sequence[str], conf: Path) -> Composed:
     except Exception as error:  # Hydra raises many unrelated types for what a person wrote
         raise ConfigError([problems.from_hydra(error)]) from error
     return Composed(values, choices)  # type: ignore[arg-type]  # the root of conf/config.yaml is a mapping
+
+
+def _require_form(form: Any, conf: Path) -> None:
+    place = f"{conf}/config.yaml: form: found {form!r}"
+    if type(form) is not int or form < 1:
+        raise ConfigError([f"{place}: must be {FORM}, a whole number; 'merit upgrade' writes it"])
+    if form < FORM:
+        raise ConfigError([f"{place}, an older form than {FORM}, which this merit reads; run 'merit upgrade'"])
+    if form > FORM:
+        raise ConfigError([f"{place}, a newer form than {FORM}, which this merit reads; install a newer merit"])
+
+
+def _recorded_by_hand(values: dict[str, Any]) -> list[Fault]:
+    return [Fault(("merit",), "can't be set: 'merit compose' records it; remove it")] if "merit" in values else []
 
 
 def _with_fingerprint(values: dict[str, Any], *, trusted: bool) -> tuple[dict[str, Any], list[Fault]]:

@@ -13,6 +13,10 @@ from pydantic import BaseModel, ValidationError
 from merit.config.schema import Lock
 
 
+RECORDED = {"fingerprint", "merit"}
+"""Keys of the lock that `merit compose` fills in; conf/ can't hold them."""
+
+
 @dataclass(frozen=True)
 class Fault:
     """One fault: the path of the key, and what is wrong with it."""
@@ -60,7 +64,7 @@ def _allowed_beside(key: tuple[str, ...]) -> list[str]:
         # A name that the schema leaves free, such as a column's, leads no deeper.
         field = model.model_fields.get(part)
         model = next(iter(_models_in(field.annotation)), model) if field else model
-    return [field.alias or name for name, field in model.model_fields.items() if name != "fingerprint"]
+    return [field.alias or name for name, field in model.model_fields.items() if name not in RECORDED]
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

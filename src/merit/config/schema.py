@@ -330,12 +330,18 @@ class Serve(Section):
     timeout_seconds: Positive
 
 
+FORM = 2
+"""The form of conf/ that this merit reads; `merit upgrade` brings an older one to it."""
+
+
 class Lock(Section):
     """The whole of params.yaml."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
     """The model's name: in the registry, in tags, in answers."""
     seed: Annotated[int, Field(ge=0, lt=2**32)]
+    form: Literal[2] = FORM
+    """The form of conf/: which keys there are and what they mean. One that names none is of form 1."""
     data: Data
     features: Features
     model: Component
@@ -346,6 +352,14 @@ class Lock(Section):
     gate: Gate
     tracking: Tracking
     serve: Serve
+    merit: dict[str, str] | None = None
+    """Where merit is installed and not part of the repository: a hash per stage of merit's code that makes it;
+    `merit compose` fills it in."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_recorded(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `merit` out where dvc.yaml itself names the source."""
+        return {name: value for name, value in write(self).items() if name != "merit" or value is not None}
 
     @model_validator(mode="after")
     def _metrics_are_the_tasks(self) -> "Lock":
