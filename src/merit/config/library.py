@@ -18,7 +18,7 @@ SOURCE = "src/merit/"
 
 
 def template_root() -> Path:
-    """Return the folder that holds merit's own top-level files: the checkout it runs from, or what its wheel carries."""
+    """Return the folder that holds merit's own top-level files: the checkout it runs from, or the wheel's part."""
     checkout = PACKAGE.parents[1]
     return checkout if is_source(checkout) else PACKAGE / "project" / "files"
 

@@ -12,7 +12,6 @@ from pydantic import BaseModel, ValidationError
 
 from merit.config.schema import Lock
 
-
 RECORDED = {"fingerprint", "merit"}
 """Keys of the lock that `merit compose` fills in; conf/ can't hold them."""
 

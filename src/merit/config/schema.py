@@ -330,7 +330,7 @@ class Serve(Section):
     timeout_seconds: Positive
 
 
-FORM = 2
+FORM: Literal[2] = 2
 """The form of conf/ that this merit reads; `merit upgrade` brings an older one to it."""
 
 
