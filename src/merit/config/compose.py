@@ -71,7 +71,7 @@ def _compose(overrides: Sequence[str], conf: Path) -> Composed:
 def _require_form(form: Any, conf: Path) -> None:
     place = f"{conf}/config.yaml: form: found {form!r}"
     if type(form) is not int or form < 1:
-        raise ConfigError([f"{place}: must be {FORM}, a whole number; 'merit upgrade' writes it"])
+        raise ConfigError([f"{place}: must be {FORM}, a whole number; correct it"])
     if form < FORM:
         raise ConfigError([f"{place}, an older form than {FORM}, which this merit reads; run 'merit upgrade'"])
     if form > FORM:

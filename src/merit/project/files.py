@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import re
+from bisect import insort
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,7 +111,8 @@ def _hooks(text: str) -> str:
 def _requirements(text: str) -> str:
     """Add merit itself, in its place."""
     head, *pins = text.splitlines(keepends=True)
-    return head + "".join(sorted([*pins, f"merit-ml=={__version__}\n"]))
+    insort(pins, f"merit-ml=={__version__}\n", key=lambda line: line.partition("==")[0])
+    return head + "".join(pins)
 
 
 def _replaced(text: str, old: str, new: str) -> str:

@@ -42,7 +42,7 @@ def migrated(texts: Texts, to_form: int) -> tuple[Texts, list[str]]:
     found = form_of(texts)
     if found > to_form:
         raise MeritError(
-            f"{CONFIG}: form: found {found}, newer than {to_form}, which this merit reads; install a newer"
+            f"{CONFIG}: form: found {found}, newer than {to_form}, which this merit reads; install a newer merit"
         )
     steps = [step for step in MIGRATIONS if found <= step.from_form < to_form]
     for step in steps:

@@ -80,7 +80,7 @@ def _checked_name(name: str | None, place: Path) -> str:
     found = place.name.lower() if name is None else name
     if not re.fullmatch(NAME, found):
         raise MeritError(
-            f"--name: found '{found}'; allowed: a small letter, then small letters, digits, '-' and '_'; give one"
+            f"--name: found {found!r}; allowed: a small letter, then small letters, digits, '-' and '_'; give one"
         )
     return found
 
