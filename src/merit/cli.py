@@ -98,7 +98,10 @@ def upgrade(yes: bool, check: bool) -> None:
         click.echo("next:    'merit upgrade --yes' does it")
         sys.exit(1)
     planned.apply()
-    click.echo("".join(f"{path} written\n" for path in planned.after) + "next:    'merit run'")
+    click.echo("".join(f"{path} written\n" for path in planned.after), nl=False)
+    click.echo(
+        "next:    'make install', then 'merit run'" if "requirements.lock" in planned.after else "next:    'merit run'"
+    )
 
 
 overrides = click.argument("overrides", nargs=-1, metavar="[OVERRIDE]...")

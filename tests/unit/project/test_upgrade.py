@@ -138,6 +138,16 @@ def test_what_was_edited_is_kept_and_told(
     assert list(plan().after) == []
 
 
+@pytest.mark.parametrize(
+    ("path", "step"), [("requirements.lock", "'make install', then 'merit run'"), ("Makefile", "'merit run'")]
+)
+def test_new_packages_are_to_be_installed_before_the_next_run(
+    given: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], path: str, step: str
+) -> None:
+    given[path] = "newest\n"
+    assert _call(monkeypatch, capsys, "--yes")[1].endswith(f".merit-project.json written\nnext:    {step}\n")
+
+
 def test_what_was_deleted_stays_away_and_what_is_new_comes(given: dict[str, str]) -> None:
     Path("Makefile").unlink()
     given["bentofile.yaml"] = "added\n"
