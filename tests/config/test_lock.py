@@ -29,7 +29,7 @@ def test_rendering_is_stable(lock: Lock, make_lock: Callable[..., Lock]) -> None
 
 def test_the_sections_stand_in_the_order_of_the_schema(make_lock: Callable[..., Lock], values: dict[str, Any]) -> None:
     turned = Lock.model_validate(dict(reversed(values.items())))
-    assert list(yaml.safe_load(locks.render(turned))) == list(Lock.model_fields)
+    assert list(yaml.safe_load(locks.render(turned))) == [name for name in Lock.model_fields if name != "merit"]
 
 
 def test_the_real_lock_comes_back_as_it_was_written(conf: Path) -> None:

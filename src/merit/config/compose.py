@@ -2,18 +2,18 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from merit import artifacts
-from merit.config import check, choices, interpolation, problems, signatures, targets, trust, yamlfiles
+from merit.config import check, choices, interpolation, library, problems, signatures, targets, trust, yamlfiles
 from merit.config.choices import Override
 from merit.config.layers import COMMAND_LINE, Layer, idle_removals, located, merged
 from merit.config.problems import Fault
-from merit.config.schema import Lock
+from merit.config.schema import FORM, Lock
 from merit.errors import ConfigError, MeritError, Problem
 
 UNREAD = f"sha256:{'0' * 64}"
@@ -49,13 +49,14 @@ def composition(overrides: Sequence[str] = (), conf: Path = artifacts.CONF) -> C
     if not (conf / "config.yaml").is_file():
         raise MeritError(f"{conf}/config.yaml: not found; run merit in the folder that holds conf/")
     files = yamlfiles.read_all(conf)
+    _require_form(files["config"])
     given, found = _parsed(overrides)
     found = [*check.of_files(files), *found, *check.of_overrides(files, given)]
     layers: list[Layer] = []
     lock = None
     if check.leads_nowhere_else(files):
         layers = _laid(files, [each for each in given if choices.of_override(files, each) is None], conf)
-        lock, late = _checked(merged(layers))
+        lock, late = _checked(merged(layers), conf)
         found += [*idle_removals(layers), *(located(layers, fault) for fault in late)]
     if lock is None or found:
         raise ConfigError(_once(found))
@@ -120,12 +121,14 @@ def _from_hydra(error: Exception) -> Problem:
     return Problem("conf", "", " ".join(line for line in lines if not line.startswith(dull)))
 
 
-def _checked(composed: dict[str, Any]) -> tuple[Lock | None, list[Fault]]:
+def _checked(composed: dict[str, Any], conf: Path) -> tuple[Lock | None, list[Fault]]:
     """Return the lock that values make, and what is wrong with them."""
     values, unresolved, opened = interpolation.resolve(composed)
-    found = [*targets.faults(values), *signatures.faults(values)]
+    found = [*targets.faults(values), *signatures.faults(values), *_recorded_by_hand(values)]
     values, unread = _with_fingerprint(values, trusted=not unresolved and not found)
     values = {**values, "code": {} if found or unresolved else targets.code(values)}
+    if not library.is_source(conf.parent):
+        values["merit"] = library.code_by_stage()
     lock = None
     try:
         lock = Lock.model_validate(values)
@@ -133,6 +136,29 @@ def _checked(composed: dict[str, Any]) -> tuple[Lock | None, list[Fault]]:
         found += problems.from_validation(error, values)
     # What could not be resolved has no value yet that could be wrong.
     return lock, [*unresolved, *(fault for fault in found if fault.key not in opened), *unread]
+
+
+def _require_form(file: yamlfiles.YamlFile) -> None:
+    """Refuse conf/ of another form than this merit reads, whose other faults would only confuse."""
+    if file.problems or not isinstance(file.root.value, dict):
+        return
+    node = file.root.value.get("form")
+    form, line = (1, 1) if node is None else (node.value, node.line)
+    place = Problem(f"{file.path}:{line}", "form", f"found {form!r}")
+    if type(form) is not int or form < 1:
+        raise ConfigError([replace(place, allowed=str(FORM), hint="correct it")])
+    if form < FORM:
+        raise ConfigError(
+            [replace(place, found=f"{place.found}, an older form than {FORM}", hint="run 'merit upgrade'")]
+        )
+    if form > FORM:
+        raise ConfigError(
+            [replace(place, found=f"{place.found}, a newer form than {FORM}", hint="install a newer merit")]
+        )
+
+
+def _recorded_by_hand(values: dict[str, Any]) -> list[Fault]:
+    return [Fault(("merit",), "can't be set: 'merit compose' records it; remove it")] if "merit" in values else []
 
 
 def _with_fingerprint(values: dict[str, Any], *, trusted: bool) -> tuple[dict[str, Any], list[Fault]]:

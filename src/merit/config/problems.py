@@ -13,7 +13,7 @@ from merit.errors import Problem
 
 SHOWN = 200
 
-FILLED_IN = frozenset({"fingerprint", "code"})
+FILLED_IN = frozenset({"fingerprint", "code", "merit"})
 """Keys of the lock that compose fills in: nobody is told to write them."""
 
 

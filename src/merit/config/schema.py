@@ -384,6 +384,10 @@ class Serve(Section):
     """Seconds after which a request is given up."""
 
 
+FORM: Literal[2] = 2
+"""The form of conf/ that this merit reads; `merit upgrade` brings an older one to it."""
+
+
 class Lock(Section):
     """The whole of params.yaml."""
 
@@ -393,6 +397,8 @@ class Lock(Section):
     """Where every random draw begins."""
     code: dict[str, str] = {}
     """The hash of each package of the project's own that a target names; `merit compose` fills it in."""
+    form: Literal[2] = FORM
+    """The form of conf/: which keys there are and what they mean. One that names none is of form 1."""
     data: Data
     features: Features
     model: Component
@@ -403,6 +409,14 @@ class Lock(Section):
     gate: Gate
     tracking: Tracking
     serve: Serve
+    merit: dict[str, str] | None = None
+    """Where merit is installed and not part of the repository: a hash per stage of merit's code that makes it;
+    `merit compose` fills it in."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_recorded(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `merit` out where dvc.yaml itself names the source."""
+        return {name: value for name, value in write(self).items() if name != "merit" or value is not None}
 
     @model_validator(mode="after")
     def _metrics_are_the_tasks(self) -> "Lock":

@@ -1,0 +1,129 @@
+"""What a new project holds: merit's own top-level files, changed only where a library differs from its source."""
+
+import importlib.metadata
+import re
+from bisect import insort
+from collections.abc import Callable
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+
+from merit import __version__
+from merit.config import library
+
+FILES = (
+    ".ci",
+    ".dvc/.gitignore",
+    ".dvc/config",
+    ".dvcignore",
+    ".github",
+    ".gitignore",
+    ".pre-commit-config.yaml",
+    "Makefile",
+    "bentofile.yaml",
+    "conf",
+    "dvc.yaml",
+    "requirements-serving.lock",
+    "requirements.lock",
+)
+"""What is taken from merit's repository; the wheel carries it, as pyproject.toml says under `force-include`."""
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def taken() -> dict[str, str]:
+    """Return path and text of every file that merit's repository gives, as a project needs it."""
+    root = library.template_root()
+    found = sorted(file for name in FILES for file in _below(root / name))
+    texts = {file.relative_to(root).as_posix(): file.read_text(encoding="utf-8") for file in found}
+    return {path: CHANGED.get(path, _same)(text) for path, text in texts.items()}
+
+
+def written(name: str) -> dict[str, str]:
+    """Return path and text of the files that are the project's own from the start."""
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701
+    values = {"name": name, "python": importlib.metadata.metadata("merit-ml")["Requires-Python"]}
+    paths = {"pyproject.toml": "pyproject.toml", "README.md": "README.md", "tests/test_project.py": "test_project.py"}
+    return {
+        path: environment.from_string((TEMPLATES / f"{template}.j2").read_text(encoding="utf-8")).render(values)
+        for path, template in paths.items()
+    }
+
+
+def _below(path: Path) -> list[Path]:
+    return [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+
+
+def _same(text: str) -> str:
+    return text
+
+
+def _dvc(text: str) -> str:
+    """Let each stage depend on the lock's hash of its code instead of on the source."""
+    head, *stages = re.split(r"(?m)^(?=  [a-z_]+:)", text)
+    return head + "".join(_stage(stage) for stage in stages)
+
+
+def _stage(text: str) -> str:
+    without = re.sub(rf"(?m)^      - {library.SOURCE}.*\n", "", text)
+    if without == text:
+        return text
+    name = text.strip().partition(":")[0]
+    without = re.sub(r"(?m)^    deps:\n(?!      )", "", without)
+    return re.sub(r"(?m)^(    params:.*\n(?:      .*\n)+)", rf"\g<1>      - merit.{name}\n", without, count=1)
+
+
+def _makefile(text: str) -> str:
+    """Install merit as a package; what is about its source goes."""
+    source = "$(or $(shell git config merit.source),$(shell grep '^merit-ml==' requirements.lock))"
+    pip = "\t@$(BIN)/python -m pip install --quiet --disable-pip-version-check"
+    lines = {
+        "INSTALLED := $(VENV)/.installed\n": "INSTALLED := $(VENV)/.installed\n"
+        "# Where merit comes from: `make demo MERIT=...`, this clone's `git config merit.source`, or the lock.\n"
+        f"MERIT ?= {source}\n",
+        f"{pip} -r requirements.lock\n": "\t@grep -v '^merit-ml==' requirements.lock"
+        f" | {pip.removeprefix(chr(9) + '@')} -r /dev/stdin\n",
+        f"{pip} --no-deps --editable .\n": f'{pip} --no-deps "$(MERIT)" || '
+        "{ echo \"error: '$(MERIT)' can't be installed; say where merit is: make install MERIT=...\"; exit 2; }\n",
+        "## lint, types, import contracts, workflow audit, fresh lock": "## lint, workflow audit, fresh lock",
+        "\t@bentoml build\n": "\t@rm -rf dist/bento && mkdir -p dist/bento/src\n"
+        "\t@cp -r model bentofile.yaml requirements-serving.lock dist/bento\n"
+        "\t@cp -r $$($(BIN)/python -c 'import merit; print(merit.__path__[0])') dist/bento/src/merit\n"
+        "\t@bentoml build dist/bento\n",
+        "lock: ## resolve pyproject.toml anew into requirements.lock and requirements-serving.lock\n"
+        "\t@$(PYTHON) tools/lock.py\n\n": "",
+        "install lock bento": "install bento",
+    }
+    for old, new in lines.items():
+        text = _replaced(text, old, new)
+    return text
+
+
+def _hooks(text: str) -> str:
+    """Drop the hooks that look at merit's own source."""
+    for hook in ("mypy", "import-contracts"):
+        found = re.search(rf"(?m)^      - id: {hook}\n(?:        .*\n)+", text)
+        assert found, f"no hook {hook} in .pre-commit-config.yaml"
+        text = text.replace(found[0], "")
+    return _replaced(text, "src/merit/config/", r"requirements\.lock$")
+
+
+def _requirements(text: str) -> str:
+    """Add merit itself, in its place."""
+    head, *pins = text.splitlines(keepends=True)
+    insort(pins, f"merit-ml=={__version__}\n", key=lambda line: line.partition("==")[0])
+    return head + "".join(pins)
+
+
+def _replaced(text: str, old: str, new: str) -> str:
+    assert text.count(old) == 1, f"found {text.count(old)} times, not once: {old!r}"
+    return text.replace(old, new)
+
+
+CHANGED: dict[str, Callable[[str], str]] = {
+    ".pre-commit-config.yaml": _hooks,
+    "Makefile": _makefile,
+    "dvc.yaml": _dvc,
+    "requirements.lock": _requirements,
+}
+"""The files that can't stay byte for byte as they are in merit's repository, and what is changed."""

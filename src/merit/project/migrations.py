@@ -1,0 +1,122 @@
+"""How conf/ changed its form: one pure function per step, from the files' texts to the files' texts.
+
+A step edits the lines that it must and no other: comments, order and spelling stay as they were written.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from merit.errors import MeritError
+
+Texts = dict[str, str]
+"""The path of each file, relative to the project's root, and its text."""
+
+CONFIG = "conf/config.yaml"
+TIME_SPLIT = ("train_until", "validation_until", "test_until")
+
+
+@dataclass(frozen=True)
+class Migration:
+    """A step from one form to the next.
+
+    Attributes:
+        from_form: the form it starts from; it leads to the one after.
+        why: what changes, in a line.
+        apply: the step.
+    """
+
+    from_form: int
+    why: str
+    apply: Callable[[Texts], Texts]
+
+
+def migrated(texts: Texts, to_form: int) -> tuple[Texts, list[str]]:
+    """Return the texts in the given form, and the reason of each step taken.
+
+    Raises:
+        MeritError: conf/config.yaml says no form, or a newer one; or a file can't be read as YAML.
+    """
+    found = form_of(texts)
+    if found > to_form:
+        raise MeritError(
+            f"{CONFIG}: form: found {found}, newer than {to_form}, which this merit reads; install a newer merit"
+        )
+    steps = [step for step in MIGRATIONS if found <= step.from_form < to_form]
+    for step in steps:
+        texts = _with_form(step.apply(texts), step.from_form + 1)
+    return texts, [step.why for step in steps]
+
+
+def form_of(texts: Mapping[str, str]) -> int:
+    """Return the form that conf/config.yaml says; one that says none is of form 1."""
+    root = _mapping(CONFIG, texts[CONFIG])
+    node = None if root is None else _value(root, "form")
+    if node is None:
+        return 1
+    if not isinstance(node, yaml.ScalarNode) or not node.value.isdecimal() or int(node.value) < 1:
+        raise MeritError(f"{CONFIG}:{node.start_mark.line + 1}: form: must be a whole number of 1 or more; correct it")
+    return int(node.value)
+
+
+def _with_form(texts: Texts, form: int) -> Texts:
+    text = texts[CONFIG]
+    root = _mapping(CONFIG, text)
+    if root is None:
+        raise MeritError(f"{CONFIG}: holds no key; it is the table of contents of conf/")
+    node = _value(root, "form")
+    if node is None:
+        return {**texts, CONFIG: _put_first(text, root, f"form: {form}")}
+    return {**texts, CONFIG: text[: node.start_mark.index] + str(form) + text[node.end_mark.index :]}
+
+
+def _split_says_by(texts: Texts) -> Texts:
+    return {path: _with_by(path, text) for path, text in texts.items()}
+
+
+def _with_by(path: str, text: str) -> str:
+    splits = {node.start_mark.index: node for node in _splits(path, text) if _is_old(node)}
+    for _, node in sorted(splits.items(), reverse=True):  # from the end, so that the places before stay right
+        text = _put_first(text, node, "by: time")
+    return text
+
+
+def _splits(path: str, text: str) -> Iterator[yaml.MappingNode]:
+    """Give the places of a file that may set data.split, in any of the ways that Hydra has."""
+    root = _mapping(path, text)
+    if root is None:
+        return
+    data = root if path.startswith("conf/data/") else None
+    for holder in (data, _value(root, "data")):
+        if isinstance(holder, yaml.MappingNode) and isinstance(found := _value(holder, "split"), yaml.MappingNode):
+            yield found
+
+
+def _is_old(split: yaml.MappingNode) -> bool:
+    return any(_value(split, key) for key in TIME_SPLIT) and _value(split, "by") is None
+
+
+def _mapping(path: str, text: str) -> yaml.MappingNode | None:
+    """Return the root of a YAML text with the place of each part; None if it holds no mapping."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise MeritError(f"{path}: not valid YAML: {' '.join(str(error).split())}; correct it first") from error
+    return root if isinstance(root, yaml.MappingNode) and root.value else None
+
+
+def _value(mapping: yaml.MappingNode, key: str) -> Any:
+    return next((value for name, value in mapping.value if name.value == key), None)
+
+
+def _put_first(text: str, mapping: yaml.MappingNode, pair: str) -> str:
+    """Put a pair before the first of a mapping, in braces or on a line of its own, as the mapping is written."""
+    place = mapping.value[0][0].start_mark
+    line = "\r\n" if "\r\n" in text else "\n"
+    between = ", " if mapping.flow_style else line + " " * place.column
+    return text[: place.index] + pair + between + text[place.index :]
+
+
+MIGRATIONS = (Migration(1, "data.split says by what it splits: by time, or by lot", _split_says_by),)

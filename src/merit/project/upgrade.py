@@ -1,0 +1,112 @@
+"""upgrade: bring conf/ to the form that this merit reads, and renew what merit gave and nobody has edited."""
+
+import difflib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from merit import artifacts
+from merit.config.schema import FORM
+from merit.errors import MeritError
+from merit.project import files
+from merit.project.migrations import CONFIG, Texts, migrated
+from merit.project.new import RECORD, digest, is_given, record, write
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """What an upgrade would do.
+
+    Attributes:
+        before: the text of each file that changes; empty for one that is not there yet.
+        after: its text afterwards, in the order in which to write.
+        reasons: what changes, a line each.
+        kept: files that merit has renewed, left alone here because they were edited.
+    """
+
+    before: Texts
+    after: Texts
+    reasons: list[str]
+    kept: list[str]
+
+    def difference(self) -> str:
+        """Return the whole change as a unified diff."""
+        pairs = ((path, self.before[path], text) for path, text in self.after.items())
+        return "".join(line for path, old, new in pairs for line in _diff(path, old, new))
+
+    def apply(self) -> None:
+        """Write every file whole or not at all.
+
+        conf/config.yaml and the record come last: an upgrade that was cut short is found unfinished, and done again.
+        """
+        for path, text in self.after.items():
+            write(Path(path), text)
+
+
+def plan() -> Upgrade:
+    """Find out what is to be done in the folder that merit runs in; write nothing.
+
+    Raises:
+        MeritError: there is no conf/ here, it is newer than this merit, or a file can't be read.
+    """
+    texts = _conf()
+    after, reasons = migrated(texts, FORM)
+    renewed, kept = _renewed()
+    if renewed:
+        reasons = [*reasons, "files that merit gave and nobody edited are this merit's"]
+    changed = {path: text for path, text in {**after, **renewed}.items() if text != _text(path)}
+    order = sorted(changed, key=lambda path: (path in {CONFIG, str(RECORD)}, path))
+    return Upgrade({path: _text(path) for path in order}, {path: changed[path] for path in order}, reasons, kept)
+
+
+def _conf() -> Texts:
+    if not Path(CONFIG).is_file():
+        raise MeritError(f"{CONFIG}: not found; run merit in the folder that holds conf/")
+    return {path.as_posix(): _text(path) for path in sorted(artifacts.CONF.rglob("*.yaml")) if path.is_file()}
+
+
+def _text(path: str | Path) -> str:
+    """Return a file's text with its ends of lines as they are; empty if it is not there."""
+    try:
+        return Path(path).read_bytes().decode("utf-8") if Path(path).exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise MeritError(f"{path}: can't be read as UTF-8 text ({error}); correct it first") from error
+
+
+def _renewed() -> tuple[Texts, list[str]]:
+    """Return the given files that this merit has in another form, and those of them that were edited here."""
+    if not RECORD.is_file():
+        return {}, []
+    name, known = _record()
+    texts: Texts = {}
+    digests, kept = dict(known), []
+    for path, text in files.taken().items():
+        if not is_given(path) or known.get(path) == digest(text):
+            continue
+        if _is_untouched(path, known):
+            texts[path], digests[path] = text, digest(text)
+        elif Path(path).exists() and _text(path) != text:
+            kept.append(path)
+    return ({**texts, str(RECORD): record(name, digests)} if texts else {}), kept
+
+
+def _is_untouched(path: str, known: dict[str, str]) -> bool:
+    """Say whether a file is as merit gave it, or, where merit never gave it, not there."""
+    if path in known:
+        return Path(path).exists() and digest(_text(path)) == known[path]
+    return not Path(path).exists()
+
+
+def _record() -> tuple[str, dict[str, str]]:
+    try:
+        found = json.loads(_text(RECORD))
+        return str(found["name"]), {str(path): str(value) for path, value in found["files"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MeritError(f"{RECORD}: not what 'merit new' wrote; restore it from Git, or delete it") from error
+
+
+def _diff(path: str, old: str, new: str) -> list[str]:
+    lines = difflib.unified_diff(
+        old.splitlines(keepends=True), new.splitlines(keepends=True), f"{path} (found)", f"{path} (upgraded)"
+    )
+    return [line if line.endswith("\n") else line + "\n" for line in lines]

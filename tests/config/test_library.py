@@ -1,0 +1,105 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from merit.config import library, problems
+from merit.config import lock as locks
+from merit.config.compose import compose
+from merit.config.schema import Lock
+from merit.errors import ConfigError
+from tests.conftest import ROOT
+
+STAGES = set(yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """merit's code and files as a wheel lays them out; library works on this copy."""
+    package = tmp_path / "lib" / "merit"
+    shutil.copytree(library.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "project/files").mkdir()
+    shutil.copy(ROOT / "dvc.yaml", package / "project/files")
+    monkeypatch.setattr(library, "PACKAGE", package)
+    return package
+
+
+def test_in_a_checkout_the_files_are_those_at_its_root() -> None:
+    assert library.template_root() == ROOT
+
+
+def test_an_installed_merit_has_its_files_with_it(installed: Path) -> None:
+    assert library.template_root() == installed / "project/files"
+
+
+def test_each_stage_has_the_hash_of_its_code(installed: Path) -> None:
+    assert set(library.code_by_stage()) == STAGES
+
+
+@pytest.mark.parametrize(
+    ("file", "stages"),
+    [
+        ("data/sources.py", {"ingest"}),
+        ("training/networks.py", {"train", "evaluate", "package"}),
+        ("features/fit.py", {"features"}),
+        ("gate/judge.py", set()),
+        ("cli.py", set()),
+    ],
+)
+def test_changed_code_changes_the_hash_of_just_the_stages_that_it_makes(
+    installed: Path, file: str, stages: set[str]
+) -> None:
+    before = library.code_by_stage()
+    with (installed / file).open("a", encoding="utf-8") as handle:
+        handle.write("# changed\n")
+    after = library.code_by_stage()
+    assert {name for name in STAGES if after[name] != before[name]} == stages
+
+
+def test_what_python_has_compiled_is_no_code(installed: Path) -> None:
+    before = library.code_by_stage()
+    (installed / "features/__pycache__").mkdir()
+    (installed / "features/__pycache__/fit.cpython-311.pyc").write_bytes(b"x")
+    assert library.code_by_stage() == before
+
+
+def test_the_lock_of_a_project_without_merits_source_records_the_code(conf: Path) -> None:
+    assert compose().merit == library.code_by_stage()
+
+
+def test_the_lock_of_merits_own_repository_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    lock = compose()
+    assert lock.merit is None
+    assert "merit" not in yaml.safe_load(locks.render(lock))
+
+
+def test_conf_cannot_set_what_compose_records(conf: Path) -> None:
+    with (conf / "config.yaml").open("a", encoding="utf-8") as handle:
+        handle.write("merit: {train: mine}\n")
+    line = len((conf / "config.yaml").read_text(encoding="utf-8").splitlines())
+    with pytest.raises(ConfigError) as caught:
+        compose()
+    assert str(caught.value) == (f"conf/config.yaml:{line}: merit: can't be set: 'merit compose' records it; remove it")
+    assert "merit" in problems.FILLED_IN
+    assert problems.FILLED_IN - {"fingerprint"} <= set(Lock.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ("", "1: form: found 1, an older form than 2; run 'merit upgrade'"),
+        ("form: 1", "3: form: found 1, an older form than 2; run 'merit upgrade'"),
+        ("form: 3", "3: form: found 3, a newer form than 2; install a newer merit"),
+        ("form: two", "3: form: found 'two'; allowed: 2; correct it"),
+        ("form: true", "3: form: found True; allowed: 2; correct it"),
+    ],
+)
+def test_another_form_of_conf_is_refused_with_what_to_do(conf: Path, form: str, message: str) -> None:
+    config = conf / "config.yaml"
+    lines = config.read_text(encoding="utf-8").splitlines()
+    config.write_text("\n".join(form if line.startswith("form: 2") else line for line in lines), encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        compose()
+    assert str(caught.value) == f"conf/config.yaml:{message}"

@@ -1,0 +1,98 @@
+import subprocess
+import tomllib
+
+import pytest
+import yaml
+
+from merit import __version__
+from merit.project import files
+from tests.conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def taken() -> dict[str, str]:
+    return files.taken()
+
+
+def test_the_wheel_carries_what_a_project_is_drawn_from() -> None:
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]
+    expected = {name: f"merit/project/files/{name}" for name in files.FILES}
+    assert built["targets"]["wheel"]["force-include"] == expected
+
+
+def test_what_need_not_differ_is_byte_for_byte_merits_own_file(taken: dict[str, str]) -> None:
+    same = {path: text for path, text in taken.items() if path not in files.CHANGED}
+    assert {"bentofile.yaml", ".gitignore", ".ci/run", "conf/config.yaml", "conf/data/flights.yaml"} <= set(same)
+    assert all((ROOT / path).read_bytes() == text.encode() for path, text in same.items())
+
+
+def test_no_stage_depends_on_a_source_that_the_project_lacks(taken: dict[str, str]) -> None:
+    assert "src/merit" not in taken["dvc.yaml"]
+
+
+def test_each_stage_depends_on_its_code_in_the_lock_and_on_all_else_as_before(taken: dict[str, str]) -> None:
+    ours = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+    theirs = yaml.safe_load(taken["dvc.yaml"])
+    for name, stage in ours["stages"].items():
+        others = [dep for dep in stage["deps"] if not dep.startswith("src/merit/")]
+        stage.pop("deps")
+        stage["params"] = [*stage["params"], f"merit.{name}"]
+        ours["stages"][name] = {**stage, "deps": others} if others else stage
+    assert theirs == ours
+
+
+def test_the_lock_of_packages_names_merit_in_its_place(taken: dict[str, str]) -> None:
+    ours = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    theirs = taken["requirements.lock"].splitlines()
+    assert [line for line in theirs if line != f"merit-ml=={__version__}"] == ours
+    place = theirs.index(f"merit-ml=={__version__}")
+    assert theirs[place - 1] < theirs[place] < theirs[place + 1]
+
+
+def test_only_hooks_that_have_something_to_look_at_are_kept(taken: dict[str, str]) -> None:
+    def ids(text: str) -> list[str]:
+        return [hook["id"] for hook in yaml.safe_load(text)["repos"][0]["hooks"]]
+
+    ours = ids((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    assert ids(taken[".pre-commit-config.yaml"]) == [hook for hook in ours if hook not in {"mypy", "import-contracts"}]
+
+
+def test_the_targets_of_make_are_merits_but_for_the_one_that_resolves_its_packages(taken: dict[str, str]) -> None:
+    def targets(text: str) -> list[str]:
+        return [line.partition(":")[0] for line in text.splitlines() if "## " in line and not line.startswith("#")]
+
+    ours = targets((ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert targets(taken["Makefile"]) == [name for name in ours if name != "lock"]
+    assert "--editable" not in taken["Makefile"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([], f"merit-ml=={__version__}"),
+        (["MERIT=some/folder"], "some/folder"),
+    ],
+)
+def test_make_installs_merit_from_the_lock_unless_told_otherwise(
+    taken: dict[str, str], tmp_path, given: list[str], expected: str
+) -> None:
+    for path in ("Makefile", "requirements.lock"):
+        (tmp_path / path).write_text(taken[path], encoding="utf-8")
+    (tmp_path / "pyproject.toml").touch()
+    shown = subprocess.run(["make", "-n", "install", *given], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert f'--no-deps "{expected}" ||' in shown.stdout
+
+
+def test_the_projects_own_files_name_it(taken: dict[str, str]) -> None:
+    written = files.written("shop")
+    assert tomllib.loads(written["pyproject.toml"])["project"]["name"] == "shop"
+    assert written["README.md"].startswith("# shop\n")
+    compile(written["tests/test_project.py"], "test_project.py", "exec")
+    assert not set(written) & set(taken)
+
+
+def test_a_file_of_merits_that_has_changed_under_a_rule_is_noticed() -> None:
+    with pytest.raises(AssertionError, match="found 0 times, not once: 'old'"):
+        files._replaced("text", "old", "new")
+    with pytest.raises(AssertionError, match="no hook mypy"):
+        files._hooks("repos: []\n")
