@@ -68,7 +68,7 @@ def test_a_value_can_be_overridden() -> None:
 
 def test_an_unknown_choice_is_refused_with_those_there_are() -> None:
     assert _problems("model=transformer") == [
-        "command line: model: no choice 'transformer'; allowed: embedding_mlp, linear, mlp"
+        "command line: model: no choice 'transformer'; allowed: cnn, embedding_mlp, linear, mlp"
     ]
 
 

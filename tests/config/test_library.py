@@ -90,10 +90,10 @@ def test_conf_cannot_set_what_compose_records(conf: Path) -> None:
     ("form", "message"),
     [
         ("", "1: form: found 1, an older form than 2; run 'merit upgrade'"),
-        ("form: 1", "3: form: found 1, an older form than 2; run 'merit upgrade'"),
-        ("form: 3", "3: form: found 3, a newer form than 2; install a newer merit"),
-        ("form: two", "3: form: found 'two'; allowed: 2; correct it"),
-        ("form: true", "3: form: found True; allowed: 2; correct it"),
+        ("form: 1", "4: form: found 1, an older form than 2; run 'merit upgrade'"),
+        ("form: 3", "4: form: found 3, a newer form than 2; install a newer merit"),
+        ("form: two", "4: form: found 'two'; allowed: 2; correct it"),
+        ("form: true", "4: form: found True; allowed: 2; correct it"),
     ],
 )
 def test_another_form_of_conf_is_refused_with_what_to_do(conf: Path, form: str, message: str) -> None:
