@@ -80,13 +80,16 @@ def _with_fingerprint(values: dict[str, Any], *, trusted: bool) -> tuple[dict[st
 
 
 def fingerprint(source: dict[str, Any]) -> str:
-    """Return one hash over the contents of the files that a source reads.
+    """Return one hash over the contents of the files that a source reads, or over its rows if it reads no files.
 
     Raises:
-        MeritError: a file isn't there.
+        MeritError: a file isn't there, a database can't be read.
     """
+    built = targets.build(source)
+    if hasattr(built, "fingerprint"):
+        return str(built.fingerprint())
     total = hashlib.sha256()
-    for path in targets.build(source).files():
+    for path in built.files():
         if not path.is_file():
             raise MeritError(f"data.source: the file '{path}' is not there; correct the path in conf/data")
         total.update(bytes.fromhex(artifacts.sha256(path)))

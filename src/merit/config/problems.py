@@ -105,7 +105,7 @@ class Places:
             return fault.text
         if self._is_overridden(name):
             return f"command line: {name}: {fault.text}"
-        candidates = [*self._chosen(fault.key), (self.conf / "config.yaml", fault.key)]
+        candidates = [*self._experiment(fault.key), *self._chosen(fault.key), (self.conf / "config.yaml", fault.key)]
         for file, path in candidates:
             if line := _line_of(file, path):
                 return f"{file}:{line}: {name}: {fault.text}"
@@ -114,6 +114,11 @@ class Places:
     def _is_overridden(self, name: str) -> bool:
         keys = [override.lstrip("+~").partition("=")[0] for override in self.overrides]
         return any(key not in self.choices and f"{name}.".startswith(f"{key}.") for key in keys)
+
+    def _experiment(self, key: tuple[str, ...]) -> list[tuple[Path, tuple[str, ...]]]:
+        """Return the experiment's file, which may set any key, if it sets this one."""
+        file = self.conf / "experiment" / f"{self.choices.get('experiment')}.yaml"
+        return [(file, key)] if _line_of(file, key) else []
 
     def _chosen(self, key: tuple[str, ...]) -> list[tuple[Path, tuple[str, ...]]]:
         """Return the files that may set a key of a group: the chosen one, then those it builds on."""
