@@ -13,7 +13,7 @@ from merit.errors import MeritError
 RARE = 10
 """A class of fewer rows can be neither learned nor judged."""
 MOST_CLASSES = 200
-YES = ("1", "yes", "y", "true", "t", "positive", "pos", "on", "success", "bad", "fraud", "churned", "churn", "late")
+YES = ("yes", "y", "true", "t", "positive", "pos", "on", "success", "bad", "fraud", "churned", "churn", "late")
 """Words that usually mean that the thing asked for is so."""
 
 
@@ -99,7 +99,8 @@ def _are_codes(known: pl.Series, counts: pl.DataFrame) -> bool:
 def _binary(known: pl.Series, counts: pl.DataFrame, condition: str | None, notes: list[str]) -> Target:
     first, second = counts.to_series().to_list()
     rows = dict(counts.iter_rows())
-    positive = next((v for v in (second, first) if _means_yes(v)), second)  # the usual word, or else the rarer value
+    # The usual word, or else the rarer value.
+    positive = first if _means_yes(first, second) and not _means_yes(second, first) else second
     if min(rows.values()) < RARE:
         notes = [*notes, f"only {rows[second]:,} rows are {second!r}: too few to judge a model by"]
     name = quoted(known.name)
@@ -111,9 +112,10 @@ def _binary(known: pl.Series, counts: pl.DataFrame, condition: str | None, notes
     )
 
 
-def _means_yes(value: Any) -> bool:
-    number = int(value) if isinstance(value, float) and value == int(value) else value
-    return str(number).strip().lower() in YES
+def _means_yes(value: Any, other: Any) -> bool:
+    """Say whether a value is a usual yes; 1 is one beside 0 or -1, but not beside 2."""
+    word, beside = (str(int(v) if isinstance(v, float) and v == int(v) else v).strip().lower() for v in (value, other))
+    return word in YES or (word == "1" and beside in {"0", "-1"})
 
 
 def _multiclass(known: pl.Series, counts: pl.DataFrame, condition: str | None, notes: list[str]) -> Target:
