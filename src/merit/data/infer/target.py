@@ -68,7 +68,7 @@ def target(column: pl.Series) -> Target:
     if column.dtype == pl.String or _are_codes(known, counts):
         return _multiclass(known, counts, condition, notes)
     sql = f"CAST({quoted(column.name)} AS DOUBLE)"
-    seen = f"{values:,} numbers from {known.min()!s} to {known.max()!s}"
+    seen = f"{values:,} different numbers from {known.min()!s} to {known.max()!s}"
     change = (
         'for classes: task: multiclass with classes: [...], or a condition such as sql: "..." > 10 for task: binary'
     )
