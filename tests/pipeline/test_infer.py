@@ -35,8 +35,8 @@ def _write(path: Path) -> None:
             ordered = (datetime(2024, 1, 1) + timedelta(hours=2 * i)).isoformat()
             known, gift = "" if draw.random() < 0.05 else amount, str(draw.random() < 0.3).lower()
             note, refunded = f"{'a long story of what happened ' * 3}{i}", amount if returned else 0.0
-            writer.writerow([1000 + i, ordered, born, f"shop {draw.randint(1, 12)}", plan, known, draw.randint(1, 5), gift,
-                             note, "x", refunded, round(size, 2), "yes" if returned else "no"])  # fmt: skip
+            writer.writerow([1000 + i, ordered, born, f"shop {draw.randint(1, 12)}", plan, known, draw.randint(1, 5),
+                             gift, note, "x", refunded, round(size, 2), "yes" if returned else "no"])  # fmt: skip
 
 
 def _commands() -> dict[str, str]:
