@@ -166,7 +166,7 @@ def train_epoch(network: nn.Module, optimizer: torch.optim.Optimizer, batches: l
     for (codes, numbers, target), rate in zip(batches, rates, strict=True):
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
-        logits = network(codes, numbers)
+        logits = network(codes, numbers).squeeze(-1)
         functional.binary_cross_entropy_with_logits(logits, target.expand_as(logits)).backward()
         optimizer.step()
 
@@ -177,12 +177,18 @@ def validate(network: nn.Module, part: Part, monitor: str) -> float:
     return float(roc_auc_score(target, probability) if monitor == "roc_auc" else -log_loss(target, probability))
 
 
+def probability(logits: Tensor) -> Tensor:
+    """Return the mean probability of the network's members, [rows]."""
+    made = logits.squeeze(-1).sigmoid()
+    return made.mean(dim=0) if made.dim() == 2 else made
+
+
 @torch.inference_mode()
 def predict(network: nn.Module, part: Part) -> NDArray[np.float32]:
     """Return the probability of each row."""
     network.eval()
     pairs = zip(part[0].split(EVALUATION_BATCH), part[1].split(EVALUATION_BATCH), strict=True)
-    return torch.cat([network(codes, numbers).sigmoid() for codes, numbers in pairs]).numpy()
+    return torch.cat([probability(network(codes, numbers)) for codes, numbers in pairs]).numpy()
 
 
 def boost(parts: dict[str, Part], params: Params) -> NDArray[np.float64]:
@@ -220,7 +226,7 @@ class Probability(nn.Module):
 
     def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
         """Return the probabilities, [rows]."""
-        return torch.sigmoid(self.network(codes, numbers))
+        return probability(self.network(codes, numbers))
 
 
 def export(network: nn.Module, part: Part, path: Path) -> None:

@@ -34,9 +34,10 @@ from merit import artifacts, network
 from merit.config import targets
 from merit.config.compose import compose
 from merit.config.schema import Lock
+from merit.network import Predictor, Rows, read_part
 from merit.training import run
-from merit.training.batches import Batch, Batches, load
-from merit.training.module import BinaryClassifier
+from merit.training.batches import Batches
+from merit.training.module import Learner
 
 HAND_GOAL = 0.9
 USUAL_GOAL = 1.8
@@ -53,14 +54,16 @@ class Task:
     """What is trained: the configuration, the rows, and the network's sizes."""
 
     lock: Lock
-    train: Batch
-    validation: Batch
+    train: Rows
+    validation: Rows
     cardinalities: list[int]
 
     def network(self) -> nn.Module:
         """Return the network of conf/model with fresh weights."""
         arguments = self.lock.model.model_dump(by_alias=True)
-        made: nn.Module = targets.build(arguments, self.cardinalities, self.train.numbers.shape[1])
+        made: nn.Module = targets.build(
+            arguments, cardinalities=self.cardinalities, numbers=self.train.inputs[1].shape[1]
+        )
         return made
 
     @property
@@ -114,7 +117,7 @@ def real(lock: Lock) -> Task:
         env = {**os.environ, "PATH": f"{here}{os.pathsep}{os.environ.get('PATH', '')}"}
         subprocess.run([here / "dvc", "repro", "features"], check=True, env=env)
     fitted = artifacts.read_json(artifacts.FEATURES_REPORT, "features")
-    return Task(lock, load("train"), load("validation"), fitted["cardinalities"])
+    return Task(lock, read_part("train"), read_part("validation"), fitted["cardinalities"])
 
 
 def synthetic(lock: Lock) -> Task:
@@ -123,9 +126,9 @@ def synthetic(lock: Lock) -> Task:
     rows = SYNTHETIC_ROWS
     codes = [torch.randint(0, count, (rows,), generator=generator) for count in SYNTHETIC_CARDINALITIES]
     numbers = torch.randn(rows, SYNTHETIC_NUMBERS, generator=generator)
-    made = Batch(torch.stack(codes, dim=1), numbers, torch.randint(0, 2, (rows,), generator=generator).float())
-    validation = Batch(*(each[: rows // 8] for each in made))
-    return Task(lock, made, validation, SYNTHETIC_CARDINALITIES)
+    target = torch.randint(0, 2, (rows,), generator=generator).float()
+    made = Rows((torch.stack(codes, dim=1), numbers), target)
+    return Task(lock, made, made.at(slice(0, rows // 8)), SYNTHETIC_CARDINALITIES)
 
 
 class Clock(lightning.Callback):
@@ -147,50 +150,55 @@ class Clock(lightning.Callback):
 def with_merit(task: Task) -> float:
     """Return the seconds of an epoch by merit's own batches, module and trainer."""
     how = task.lock.trainer
-    return _fitted(task, BinaryClassifier, Batches(task.train, how.batch_size, task.lock.seed))
+    return _fitted(task, Learner, Batches(task.train, how.batch_size, task.lock.seed))
 
 
-class OnLists(BinaryClassifier):
+class OnLists(Learner):
     """The same module over what a DataLoader of a TensorDataset gives."""
 
     def training_step(self, batch: list[Tensor]) -> Tensor:  # type: ignore[override]  # a list is what comes
         """Return the loss of a batch."""
-        return super().training_step(Batch(*batch))
+        *inputs, target = batch
+        return super().training_step(Rows(tuple(inputs), target))
 
 
 def with_dataloader(task: Task) -> float:
     """Return the seconds of an epoch by Lightning's usual way."""
-    rows = DataLoader(TensorDataset(*task.train), batch_size=task.lock.trainer.batch_size, shuffle=True)
+    rows = DataLoader(
+        TensorDataset(*task.train.inputs, task.train.target), batch_size=task.lock.trainer.batch_size, shuffle=True
+    )
     return _fitted(task, OnLists, rows)
 
 
-def _fitted(task: Task, module: type[BinaryClassifier], rows: Iterable[object]) -> float:
+def _fitted(task: Task, module: type[Learner], rows: Iterable[object]) -> float:
     how, clock = task.lock.trainer, Clock()
+    predictor = Predictor(task.network(), "binary", mean=0.0, deviation=1.0)
     run.prepare(how, task.lock.seed)
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         trainer = run.trainer_of(how, run.History(how.monitor, lambda metrics: None))
         trainer.callbacks.append(clock)
         trainer.fit(
-            module(task.network(), run.optimizer_of(task.lock), cosine=task.is_cosine),
+            module(predictor, run.optimizer_of(task.lock), cosine=task.is_cosine),
             rows,
             Batches(task.validation, max(how.batch_size, network.ROWS)),
         )
     return clock.seconds[-1]
 
 
-Order = Callable[[Batch, int], Iterator[Batch]]
+Order = Callable[[Rows, int], Iterator[Rows]]
 
 
-def gathered(rows: Batch, size: int) -> Iterator[Batch]:
+def gathered(rows: Rows, size: int) -> Iterator[Rows]:
     """Gather the rows of each batch by the epoch's permutation."""
     for chosen in torch.randperm(len(rows.target)).split(size):
-        yield Batch(rows.codes[chosen], rows.numbers[chosen], rows.target[chosen])
+        yield rows.at(chosen)
 
 
-def shuffled(rows: Batch, size: int) -> Iterator[Batch]:
+def shuffled(rows: Rows, size: int) -> Iterator[Rows]:
     """Shuffle all rows once, then slice them."""
-    order = torch.randperm(len(rows.target))
-    yield from map(Batch, *(each[order].split(size) for each in rows))
+    mixed = rows.at(torch.randperm(len(rows.target)))
+    for start in range(0, len(rows.target), size):
+        yield mixed.at(slice(start, start + size))
 
 
 def by_hand(order: Order) -> Callable[[Task], float]:
@@ -209,7 +217,7 @@ def by_hand(order: Order) -> Callable[[Task], float]:
             start = time.perf_counter()
             for batch in order(task.train, size):
                 optimizer.zero_grad(set_to_none=True)
-                logits = trained(batch.codes, batch.numbers)
+                logits = trained(*batch.inputs).squeeze(-1)
                 functional.binary_cross_entropy_with_logits(logits, batch.target.expand_as(logits)).backward()
                 optimizer.step()
                 if schedule is not None:

@@ -107,7 +107,12 @@ def _values() -> dict[str, Any]:
                 "weight": {"type": "number", "feature": "number"},
             },
             "contract": {"rows": {"min": 1, "max": 1000}, "unique": ["when"]},
-            "split": {"by": "time", "train_until": "2024-02-29", "validation_until": "2024-03-31", "test_until": "2024-12-31"},
+            "split": {
+                "by": "time",
+                "train_until": "2024-02-29",
+                "validation_until": "2024-03-31",
+                "test_until": "2024-12-31",
+            },
         },
         "features": {"category": {"min_count": 1}, "number": {"clip": 4.0}},
         "model": {"_target_": "merit.training.networks.Linear"},
@@ -186,12 +191,12 @@ def scoring_graph(transform: Transform) -> onnx.ModelProto:
         helper.make_node("Cast", ["/codes"], ["/n/codes"], to=TensorProto.FLOAT),
         helper.make_node("Concat", ["/n/codes", "/numbers"], ["/n/all"], axis=1),
         helper.make_node("ReduceSum", ["/n/all", "/n/axis"], ["/n/sum"], keepdims=0),
-        helper.make_node("Sigmoid", ["/n/sum"], ["probability"]),
+        helper.make_node("Sigmoid", ["/n/sum"], ["prediction"]),
     ]
     model.graph.node.extend(nodes)
     model.graph.initializer.append(numpy_helper.from_array(np.array([1], dtype=np.int64), "/n/axis"))
     del model.graph.output[:]
-    model.graph.output.append(helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["rows"]))
+    model.graph.output.append(helper.make_tensor_value_info("prediction", TensorProto.FLOAT, ["rows"]))
     onnx.checker.check_model(model)
     return model
 
@@ -220,7 +225,10 @@ def make_package(tiny_transform: Transform) -> Callable[..., Path]:
             {"name": name, "type": kind, "nullable": name in nullable, "description": None}
             for name, kind in types.items()
         ]
-        artifacts.write_json(folder / artifacts.SIGNATURE, {"inputs": inputs, "outputs": [], "example": {}})
+        artifacts.write_json(
+            folder / artifacts.SIGNATURE,
+            {"inputs": inputs, "outputs": [{"name": "prediction", "task": "binary"}], "example": {}},
+        )
         (folder / artifacts.PACKAGED_WEIGHTS).write_bytes(b"weights")
         (folder / artifacts.PACKAGED_LOCK).write_text(sections, encoding="utf-8")
         rewrite_manifest(folder, parity=parity)

@@ -33,7 +33,8 @@ FEATURES = Path("data/features")
 TRANSFORM = FEATURES / "transform.onnx"
 """features: the fitted preprocessing as a graph: raw columns in, `codes` and `numbers` out."""
 FEATURES_REPORT = FEATURES / "features.json"
-"""features: `{categories, cardinalities, numbers, parts: {train: {rows, from, to, target_share}, ...}, fitted}`."""
+"""features: `{categories, cardinalities, numbers, shapes, target: {mean, deviation}, parts: {train: {rows, from, to,
+target}, ...}, fitted}`."""
 TEST_ROWS = FEATURES / "test.parquet"
 """features: the test rows of RAW, in the order of the arrays of the part `test`."""
 
@@ -42,7 +43,9 @@ HISTORY = Path("training/history.csv")
 """train: one line per epoch: `epoch`, and the metrics of the training and the validation rows."""
 
 PREDICTIONS = Path("reports/predictions.parquet")
-"""evaluate: one row per test row, in their order: `target`, `probability`, `baseline`."""
+"""evaluate: one row per test row, in their order: `target`, `prediction`, `baseline`.
+
+The target is 0 or 1, the place of the class, or the number; the others are as `merit.metrics.scored` takes them."""
 METRICS = Path("reports/metrics.json")
 """evaluate: `{rows, candidate: {metric: {value, low, high}}, baseline: {...}, slices: [...]}`."""
 PLOTS = Path("reports/plots")
@@ -65,7 +68,8 @@ REGISTRATION = Path("reports/registration.json")
 def part(name: str) -> Path:
     """Return the arrays of a part (`train`, `validation`, `test`).
 
-    A safetensors file: `codes` int32 [rows, categories], `numbers` float32 [rows, numbers], `target` float32 [rows].
+    A safetensors file: `codes` int32 [rows, categories], `numbers` float32 [rows, numbers],
+    `target` float32 [rows], and `array0`, `array1`, ... float32 [rows, *shape] for each array column.
     """
     return FEATURES / f"{name}.safetensors"
 

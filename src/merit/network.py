@@ -3,13 +3,14 @@
 On the shared floor: three rooms need the very same network. Imports torch, so nothing that serves imports this.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from merit import artifacts
 from merit.config import targets
@@ -20,43 +21,107 @@ ROWS = 8192
 """Rows in a batch without gradients."""
 
 
-def build(lock: Lock) -> nn.Module:
+class Predictor(nn.Module):
+    """A network as it predicts: its outputs turned into what the task asks for, and its members averaged.
+
+    Args:
+        network: (codes int64 [rows, categories], numbers float32 [rows, numbers], an array float32 [rows, *shape] per
+            array column) -> [rows, outputs] or [members, rows, outputs]: logits, or a number in deviations.
+        task: binary, multiclass or regression.
+        mean: of the training rows' target, in which a regression's network need not know its unit.
+        deviation: of the same.
+    """
+
+    def __init__(self, network: nn.Module, task: str, *, mean: float, deviation: float) -> None:
+        super().__init__()
+        self.network = network
+        self.task = task
+        self.mean, self.deviation = mean, deviation
+
+    def forward(self, codes: Tensor, numbers: Tensor, *arrays: Tensor) -> Tensor:
+        """Return the probability [rows], the probabilities [rows, classes] or the number [rows]."""
+        return self.predicted(self.network(codes, numbers, *arrays))
+
+    def predicted(self, outputs: Tensor) -> Tensor:
+        """Return what the network's outputs come to."""
+        if self.task == "multiclass":
+            made = outputs.softmax(dim=-1)
+        else:
+            outputs = outputs.squeeze(-1)
+            made = outputs.sigmoid() if self.task == "binary" else outputs * self.deviation + self.mean
+        has_members = made.dim() == (3 if self.task == "multiclass" else 2)
+        return made.mean(dim=0) if has_members else made
+
+    def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Return the mean loss of a batch, each member by itself: log loss (nats), or squared error (variances)."""
+        if self.task == "multiclass":
+            each = target.long().expand(outputs.shape[:-1])
+            return functional.cross_entropy(outputs.flatten(0, -2), each.flatten())
+        outputs = outputs.squeeze(-1)
+        if self.task == "binary":
+            return functional.binary_cross_entropy_with_logits(outputs, target.expand_as(outputs))
+        return functional.mse_loss(outputs, ((target - self.mean) / self.deviation).expand_as(outputs))
+
+
+def build(lock: Lock) -> Predictor:
     """Return the network of conf/model, sized by what `features` fitted, with fresh weights.
 
     Raises:
-        MeritError: it can't be built from its arguments.
+        MeritError: it can't be built from its arguments, or takes no arrays where there are some.
     """
     fitted = artifacts.read_json(artifacts.FEATURES_REPORT, "features")
+    component = lock.model.model_dump(by_alias=True)
     made: nn.Module = targets.build(
-        lock.model.model_dump(by_alias=True),
+        component,
         cardinalities=fitted["cardinalities"],
         numbers=fitted["numbers"],
         shapes=fitted["shapes"],
         outputs=lock.data.target.outputs,
     )
-    return made
+    if fitted["shapes"] and not targets.takes(component, "shapes"):
+        raise MeritError(
+            f"model: {lock.model.target} takes no arrays, but data.columns has some as features; choose model=cnn, "
+            "or give those columns 'feature: none'"
+        )
+    return Predictor(made, lock.data.target.task, **fitted["target"])
 
 
-def trained(lock: Lock) -> nn.Module:
+def trained(lock: Lock) -> Predictor:
     """Return the network with the weights that `train` wrote, ready to predict.
 
     Raises:
         MeritError: the weights are not there, or are another network's.
     """
-    network = build(lock)
+    predictor = build(lock)
     path = artifacts.require(artifacts.WEIGHTS, "train")
     try:
-        network.load_state_dict(load_file(path))
+        predictor.network.load_state_dict(load_file(path))
     except (RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise MeritError(
             f"{path}: not the weights of conf/model's network ({reason}); run 'merit train' again"
         ) from error
-    return network.eval()
+    return predictor.eval()
 
 
-def read_part(name: str) -> dict[str, Tensor]:
-    """Return the arrays of a part, in the form that `artifacts.part` tells, the codes as int64 for lookups.
+class Rows(NamedTuple):
+    """Rows as a network takes them, and what is to be predicted.
+
+    Attributes:
+        inputs: codes int64 [rows, categories], numbers float32 [rows, numbers], then each array [rows, *shape].
+        target: float32 [rows]: 0 or 1, the place of the class, or the number.
+    """
+
+    inputs: tuple[Tensor, ...]
+    target: Tensor
+
+    def at(self, rows: Any) -> "Rows":
+        """Return some of the rows, by whatever a tensor can be indexed with."""
+        return Rows(tuple(each[rows] for each in self.inputs), self.target[rows])
+
+
+def read_part(name: str) -> Rows:
+    """Return the rows of a part, in the form that `artifacts.part` tells, the codes as int64 for lookups.
 
     Raises:
         MeritError: they are not there, or can't be read.
@@ -66,11 +131,12 @@ def read_part(name: str) -> dict[str, Tensor]:
         arrays = load_file(path)
     except SafetensorError as error:
         raise MeritError(f"{path}: can't be read ({error}); make it again with 'merit features'") from error
-    return {**arrays, "codes": arrays["codes"].long()}
+    others = (arrays[f"array{place}"] for place in range(len(arrays) - 3))
+    return Rows((arrays["codes"].long(), arrays["numbers"], *others), arrays["target"])
 
 
 @torch.inference_mode()
-def probabilities(network: nn.Module, arrays: dict[str, Tensor]) -> NDArray[Any]:
-    """Return the probability of each row, float32 [rows]."""
-    pairs = zip(torch.split(arrays["codes"], ROWS), torch.split(arrays["numbers"], ROWS), strict=True)
-    return torch.cat([network(codes, numbers).sigmoid() for codes, numbers in pairs]).numpy()
+def predictions(predictor: Predictor, rows: Rows) -> NDArray[Any]:
+    """Return the prediction of each row, float32 [rows] or [rows, classes]."""
+    starts = range(0, len(rows.target), ROWS)
+    return torch.cat([predictor(*rows.at(slice(start, start + ROWS)).inputs) for start in starts]).numpy()

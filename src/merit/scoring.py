@@ -27,7 +27,9 @@ Columns = Mapping[str, NDArray[Any]]
 
 
 class Graph:
-    """An ONNX graph whose inputs are named columns: strings ("" is missing) or float64 (NaN is missing), each [rows].
+    """An ONNX graph whose inputs are named columns: strings ("" is missing) or float64 (NaN is missing).
+
+    Each is [rows], but for arrays, which are [rows, *shape]; a time is the seconds since 1970 of its clock.
 
     Args:
         path: the file.
@@ -74,10 +76,14 @@ def columns_of(table: "pl.DataFrame", inputs: Mapping[str, str]) -> dict[str, ND
     made: dict[str, NDArray[Any]] = {}
     for name, kind in inputs.items():
         values = table[name]
-        if (values.dtype == pl.String) != (kind == "string") or values.dtype.is_temporal():
+        if (values.dtype == pl.String) != (kind == "string"):
             raise MeritError(f"the column '{name}' is {values.dtype}, but the model takes a {kind}")
         if kind == "string":
             made[name] = np.array(values.fill_null("").to_list(), dtype=object)
+        elif isinstance(values.dtype, pl.Array):
+            made[name] = values.to_numpy()
+        elif values.dtype.is_temporal():
+            made[name] = (values.cast(pl.Datetime("us")).cast(pl.Int64) / 1e6).fill_null(float("nan")).to_numpy()
         else:
             made[name] = values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
     return made
@@ -109,8 +115,13 @@ class Package:
         """The input columns of the signature: name, type, whether a value may be missing."""
         return list(self.signature["inputs"])
 
+    @property
+    def output(self) -> dict[str, Any]:
+        """The output of the signature: its name and task, and the classes of a multiclass task."""
+        return dict(self.signature["outputs"][0])
+
     def predict(self, columns: Columns) -> NDArray[np.float32]:
-        """Return the probability of each row, float32 [rows]."""
+        """Return the prediction of each row, float32 [rows], or [rows, classes] for a multiclass task."""
         return np.asarray(self.graph.run(columns)[0], dtype=np.float32)
 
 

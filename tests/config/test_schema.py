@@ -64,7 +64,6 @@ def test_a_lock_can_not_be_changed(lock: Lock) -> None:
         ("trainer.max_epochs", 0),
         ("trainer.batch_size", 0),
         ("trainer.patience", 0),
-        ("trainer.monitor", "accuracy"),
         ("trainer.schedule", "linear"),
         ("trainer.accelerator", "tpu"),
         ("trainer.devices", 0),
@@ -78,7 +77,6 @@ def test_a_lock_can_not_be_changed(lock: Lock) -> None:
         ("evaluate.baseline.max_iter", "many"),
         ("package.parity.rows", 0),
         ("package.parity.tolerance", 0.0),
-        ("gate.baseline.metric", "accuracy"),
         ("gate.baseline.margin", -0.01),
         ("gate.calibration", 0.0),
         ("gate.parity", 0.0),
@@ -109,8 +107,51 @@ def test_an_unknown_key_is_refused_in_every_section(make_lock: Make, section: st
 
 
 def test_an_unknown_metric_is_no_floor(make_lock: Make) -> None:
-    ((place, _),) = _refusal(make_lock, _put("gate.floors.accuracy", 0.5))
-    assert place.startswith("gate.floors.accuracy")
+    ((_, message),) = _refusal(make_lock, _put("gate.floors.accuracy", 0.5))
+    assert "gate.floors names 'accuracy', which is no metric of a binary task; allowed: roc_auc" in message
+
+
+@pytest.mark.parametrize("key", ["trainer.monitor", "gate.baseline.metric"])
+def test_a_metric_of_another_task_is_refused(make_lock: Make, key: str) -> None:
+    ((_, message),) = _refusal(make_lock, _put(key, "accuracy"))
+    assert "names 'accuracy', which is no metric of a binary task" in message
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ({"task": "multiclass"}, "classes are for a multiclass task, which must name them"),
+        ({"classes": ["a", "b"]}, "classes are for a multiclass task, which must name them"),
+        ({"task": "multiclass", "classes": ["a"]}, "classes must be two or more, each once"),
+        ({"task": "multiclass", "classes": ["a", "a"]}, "classes must be two or more, each once"),
+    ],
+)
+def test_classes_are_those_of_a_multiclass_target(make_lock: Make, target: dict[str, Any], words: str) -> None:
+    ((place, message),) = _refusal(make_lock, lambda values: values["data"]["target"].update(target))
+    assert place == "data.target"
+    assert words in message
+
+
+@pytest.mark.parametrize("column", [{"type": "array"}, {"type": "number", "shape": [2]}])
+def test_a_shape_belongs_to_an_array(make_lock: Make, column: dict[str, Any]) -> None:
+    ((_, message),) = _refusal(make_lock, _put("data.columns.extra", column))
+    assert "shape is for columns of type array, which must have one" in message
+
+
+def test_a_split_by_lot_leaves_rows_to_train_on(make_lock: Make) -> None:
+    shares = {"by": "random", "validation": 0.5, "test": 0.5}
+    ((_, message),) = _refusal(make_lock, _put("data.split", shares))
+    assert "validation and test must leave some rows to train on" in message
+
+
+def test_a_table_without_a_time_is_split_by_lot(make_lock: Make) -> None:
+    def edit(values: dict[str, Any]) -> None:
+        values["data"]["split"] = {"by": "random", "validation": 0.2, "test": 0.2}
+        values["data"]["time"] = values["data"]["window"] = None
+
+    assert make_lock(edit).data.time is None
+    ((_, message),) = _refusal(make_lock, lambda values: values["data"].update(time=None, window=None))
+    assert "split.by: time needs time to name a datetime column" in message
 
 
 def test_a_window_that_ends_before_it_starts_is_refused(make_lock: Make) -> None:
@@ -129,21 +170,33 @@ def test_a_window_of_one_day_is_allowed(make_lock: Make) -> None:
 )
 def test_parts_that_do_not_follow_one_another_are_refused(make_lock: Make, key: str, day: str) -> None:
     ((place, message),) = _refusal(make_lock, _put(f"data.split.{key}", day))
-    assert place == "data.split"
+    assert place == "data.split.time"  # of what pydantic calls a kind of split
     assert "train_until, validation_until and test_until must follow one another" in message
 
 
 @pytest.mark.parametrize(
     ("column", "words"),
     [
-        ({"type": "datetime", "feature": "number"}, "a datetime can't be a feature"),
-        ({"type": "datetime", "feature": "category"}, "a datetime can't be a feature"),
-        ({"type": "string", "feature": "number"}, "a string can't be a number feature; make it 'category'"),
-        ({"type": "number", "feature": "category"}, "a number can't be a category feature; make it 'number'"),
-        ({"type": "boolean", "feature": "category"}, "a boolean can't be a category feature; make it 'number'"),
-        ({"type": "string", "min": 1}, "min and max are for integers and numbers, not for a string"),
-        ({"type": "datetime", "max": 1}, "min and max are for integers and numbers, not for a datetime"),
-        ({"type": "boolean", "max": 1}, "min and max are for integers and numbers, not for a boolean"),
+        (
+            {"type": "datetime", "feature": "number"},
+            "a column of type datetime can't be a number feature; allowed: time, none",
+        ),
+        ({"type": "datetime", "feature": "category"}, "a column of type datetime can't be a category feature"),
+        (
+            {"type": "string", "feature": "number"},
+            "a column of type string can't be a number feature; allowed: category, none",
+        ),
+        (
+            {"type": "number", "feature": "category"},
+            "a column of type number can't be a category feature; allowed: number, none",
+        ),
+        (
+            {"type": "boolean", "feature": "category"},
+            "a column of type boolean can't be a category feature; allowed: number, none",
+        ),
+        ({"type": "string", "min": 1}, "min and max are for integers, numbers and arrays, not for a string"),
+        ({"type": "datetime", "max": 1}, "min and max are for integers, numbers and arrays, not for a datetime"),
+        ({"type": "boolean", "max": 1}, "min and max are for integers, numbers and arrays, not for a boolean"),
     ],
 )
 def test_a_column_that_its_type_does_not_allow_is_refused(make_lock: Make, column: dict[str, Any], words: str) -> None:
@@ -196,7 +249,7 @@ def test_fewest_rows_above_most_rows_are_refused(make_lock: Make) -> None:
         ("data.contract.unique", ["when", "id"], "contract.unique names 'id', which is not among the columns"),
         ("data.time", "size", "time names 'size', whose type is not datetime"),
         ("data.target.name", "size", "the target 'size' can't be a column too"),
-        ("data.columns", {"when": {"type": "datetime"}}, "no column is a feature; set 'feature: category'"),
+        ("data.columns", {"when": {"type": "datetime"}}, "no column is a feature; set 'feature' on some"),
     ],
 )
 def test_names_that_do_not_agree_are_refused(make_lock: Make, key: str, value: Any, words: str) -> None:

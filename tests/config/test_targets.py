@@ -1,5 +1,3 @@
-import importlib
-import inspect
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,9 +8,11 @@ from merit.config import targets
 from merit.errors import MeritError
 
 
-def _faults(section: str, **component: Any) -> list[tuple[str, str]]:
+def _faults(place: str, **component: Any) -> list[tuple[str, str]]:
     component["_target_"] = component.pop("target")
-    return [(".".join(fault.key), fault.text) for fault in targets.faults({section: component})]
+    section, _, inner = place.partition(".")
+    values = {section: {inner: component} if inner else component}
+    return [(".".join(fault.key), fault.text) for fault in targets.faults(values)]
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,19 @@ def _faults(section: str, **component: Any) -> list[tuple[str, str]]:
         "torch.optim.",
         "torch.optim.x y",
         "torch.optim.__import__('os')",
+        "torch.optim.AdamW ",
+        " torch.optim.AdamW",
+        "torch.optim.AdamW.",
+        "torch.optim.AdamW\n",
+        "torch.optim.\N{CYRILLIC CAPITAL LETTER A}damW",
+        "torch.\N{CYRILLIC SMALL LETTER O}ptim.AdamW",
+        "torch.optim.\N{FULLWIDTH LATIN CAPITAL LETTER A}damW",
+        "torch.optim._multi_tensor.AdamW",
+        "torch.optim.optimizer.__builtins__.eval",
+        "merit.data.sources.__loader__.load_module",
+        "merit_evil.networks.Net",
+        "torchvision.models.ResNet",
+        ".torch.optim.AdamW",
         "torch.optim..AdamW",
         "../torch.optim.AdamW",
         "",
@@ -116,64 +129,17 @@ def test_a_missing_argument_is_told_with_who_needs_it() -> None:
 
 
 def test_a_source_needs_its_path() -> None:
-    assert _faults("data", target="merit.data.sources.Csv") == [
-        ("data.path", "missing; 'merit.data.sources.Csv' needs it")
+    assert _faults("data.source", target="merit.data.sources.Csv") == [
+        ("data.source.path", "missing; 'merit.data.sources.Csv' needs it")
     ]
 
 
 @pytest.mark.parametrize("extra", ["_args_", "_partial_", "_recursive_", "_convert_"])
-def test_hydras_own_instructions_are_no_arguments(extra: str) -> None:
-    ((key, text),) = _faults("optimizer", target="torch.optim.AdamW", **{extra: True})
-    assert key == f"optimizer.{extra}"
-    assert "unknown key" in text
-
-
-@pytest.mark.parametrize(
-    "target",
-    [
-        "torch.optim.AdamW",
-        "torch.optim.SGD",
-        "torch.optim.Adam",
-        "torch.optim.adamw.AdamW",
-        "merit.training.networks.Linear",
-        "merit.training.networks.MLP",
-        "merit.training.networks.EmbeddingMLP",
-        "merit.data.sources.Csv",
-        "merit.data.sources.Parquet",
-        "merit.data.sources.Flights",
-    ],
-)
-def test_a_signature_read_from_source_is_the_one_that_python_sees(target: str) -> None:
-    module, _, name = target.rpartition(".")
-    parameters = list(inspect.signature(getattr(importlib.import_module(module), name)).parameters.values())
-    read = targets.signature_of(target)
-    assert read is not None
-    named = [p for p in parameters if p.kind not in {p.VAR_POSITIONAL, p.VAR_KEYWORD}]
-    assert set(read.names) == {p.name for p in named}
-    assert set(read.required) == {p.name for p in named if p.default is p.empty}
-    assert read.takes_any == any(p.kind is p.VAR_KEYWORD for p in parameters)
-
-
-def test_the_public_classes_of_a_module_are_listed() -> None:
-    assert targets.classes_in("merit.data.sources") == ["Source", "Csv", "Parquet", "Flights"]
-    assert targets.classes_in("merit.nowhere") == []
-
-
-def test_a_class_without_init_has_its_parents_signature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home" / "__init__.py").touch()
-    (tmp_path / "home" / "room.py").write_text(
-        "class A:\n  def __init__(self, x, /, y=1, *, z, w=2, **rest): ...\n"
-        "class B(A): ...\nclass C(object): ...\nclass D(B): ...\n"
-    )
-    (tmp_path / "home" / "door.py").write_text("import os\nfrom home.room import D as E\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    inherited = targets.Signature(("x", "y", "z", "w"), ("x", "z"), takes_any=True)
-    assert targets.signature_of("home.room.A") == targets.signature_of("home.room.B") == inherited
-    assert targets.signature_of("home.door.E") == inherited
-    assert targets.signature_of("home.room.C") == targets.Signature((), (), takes_any=False)
-    assert targets.signature_of("home.room.Nothing") is None
-    targets._source.cache_clear()
+def test_hydras_own_instructions_are_refused(extra: str) -> None:
+    said = "an instruction to Hydra, which merit doesn't follow; remove it"
+    assert _faults("optimizer", target="torch.optim.AdamW", **{extra: True}) == [(f"optimizer.{extra}", said)]
+    (fault,) = targets.faults({"evaluate": {"baseline": [{extra: 1}]}})
+    assert (fault.key, fault.text) == (("evaluate", "baseline", "0", extra), said)
 
 
 def test_a_trusted_class_is_built_with_its_arguments() -> None:
@@ -182,8 +148,8 @@ def test_a_trusted_class_is_built_with_its_arguments() -> None:
     assert source.separator == ";"
 
 
-def test_what_the_run_supplies_comes_first() -> None:
-    assert targets.build({"_target_": "merit.data.sources.Csv"}, "b.csv").path == Path("b.csv")
+def test_what_the_run_supplies_goes_to_those_that_take_it() -> None:
+    assert targets.build({"_target_": "merit.data.sources.Csv"}, path="b.csv", numbers=3).path == Path("b.csv")
 
 
 def test_building_leaves_the_configuration_as_it_was() -> None:
@@ -200,24 +166,79 @@ def test_an_untrusted_target_is_not_built() -> None:
 
 
 @pytest.mark.parametrize(
-    "target",
+    ("target", "home"),
     [
-        "merit.data.sources.Path",
-        "merit.data.sources.importlib",
-        "merit.data.sources.MeritError",
-        "merit.data.sources.TYPE_CHECKING",
-        "torch.optim.lr_scheduler.Counter",
+        ("merit.data.sources.MeritError", "merit.errors"),
+        ("torch.optim.lr_scheduler.Counter", "collections"),
+        ("torch.optim.optimizer.OrderedDict", "collections"),
     ],
 )
-def test_what_a_trusted_module_only_borrows_is_not_built(target: str) -> None:
-    with pytest.raises(MeritError, match=f"_target_ '{target}' is not a class of a trusted module; allowed: merit"):
+def test_what_a_trusted_module_only_borrows_is_refused_and_not_built(target: str, home: str) -> None:
+    module, _, name = target.rpartition(".")
+    said = f"'{module}' only borrows '{name}' from '{home}', which is not trusted"
+    section = "optimizer" if target.startswith("torch") else "data.source"
+    assert _faults(section, target=target) == [(f"{section}._target_", said)]
+    with pytest.raises(MeritError, match=said):
         targets.build({"_target_": target})
 
 
-@pytest.mark.parametrize("target", ["merit.data.sources.Cvs", "merit.data.sources.nowhere.Csv"])
-def test_what_is_not_there_can_not_be_built(target: str) -> None:
-    with pytest.raises(MeritError, match=f"_target_ '{target}' can't be found: "):
+@pytest.mark.parametrize(
+    "target",
+    [
+        "merit.data.sources.Cvs",
+        "merit.data.sources.nowhere.Csv",
+        "merit.data.sources.importlib",
+        "merit.data.sources.importlib.util.find_spec",
+        "merit.data.sources.TYPE_CHECKING",
+        "torch.optim.optimizer.warnings",
+        "torch.optim.swap_in_optimizer_params_and_state",
+    ],
+)
+def test_what_is_no_class_there_can_not_be_built(target: str) -> None:
+    module, _, name = target.rpartition(".")
+    with pytest.raises(MeritError, match=f"'{module}' has no class '{name}'; "):
         targets.build({"_target_": target})
+
+
+@pytest.mark.parametrize("spelling", ["__module__", "__qualname__"])
+def test_a_class_that_was_put_in_the_place_of_another_is_not_built(
+    monkeypatch: pytest.MonkeyPatch, spelling: str
+) -> None:
+    planted = type("Csv", (), {"__module__": "merit.data.sources"})
+    if spelling == "__module__":
+        planted.__module__ = "collections"
+    else:
+        planted.__qualname__ = "Parquet"
+    monkeypatch.setattr("merit.data.sources.Csv", planted)
+    with pytest.raises(MeritError, match=r"'merit\.data\.sources\.Csv' is not a class of a trusted module"):
+        targets.build({"_target_": "merit.data.sources.Csv"})
+
+
+def test_a_function_in_the_place_of_a_class_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("merit.data.sources.Csv", print)
+    with pytest.raises(MeritError, match="is not a class of a trusted module"):
+        targets.build({"_target_": "merit.data.sources.Csv"})
+
+
+@pytest.mark.parametrize(
+    ("place", "key"),
+    [
+        ({"model": {"_target_": "merit.training.networks.Linear", "inner": {"_target_": "os.system"}}}, "model.inner"),
+        ({"trainer": {"_target_": "torch.optim.SGD"}}, "trainer"),
+        ({"data": {"_target_": "merit.data.sources.Flights"}}, "data"),
+        ({"gate": [{"_target_": "torch.optim.SGD"}]}, "gate.0"),
+        ({"_target_": "torch.optim.SGD"}, ""),
+    ],
+)
+def test_a_component_where_none_is_asked_for_is_refused(place: dict[str, Any], key: str) -> None:
+    found = {".".join(fault.key): fault.text for fault in targets.faults(place)}
+    text = found[f"{key}._target_" if key else "_target_"]
+    assert "no component can stand here; it can at data.source, model, optimizer" in text or "not trusted" in text
+
+
+def test_the_code_of_the_lock_can_not_be_set() -> None:
+    (fault,) = targets.faults({"code": {"mymodels": "sha256:0"}})
+    assert (fault.key, fault.text) == (("code",), "can't be set here: compose fills it in; remove it")
 
 
 def test_arguments_that_a_class_refuses_are_told_in_one_line() -> None:

@@ -1,86 +1,25 @@
 """`merit serve` and the Bento: the package of model/ behind POST /predict."""
 
 import json
-import os
 import re
-import signal
-import socket
 import subprocess
 import sys
-import urllib.error
-import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.endpoint import Endpoint, free_port, serving
 from tests.small_project import ROOT
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Endpoint:
-    """A running endpoint."""
-
-    def __init__(self, port: int, process: subprocess.Popen[bytes], example: dict) -> None:
-        self.port, self.process, self.example = port, process, example
-
-    def call(self, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        """Return the status and the body of an answer."""
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data=body)
-        try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
-                return answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read()
-
-    def predict(self, value: object) -> tuple[int, dict]:
-        """Return the status and the answer to rows."""
-        body = value if isinstance(value, bytes) else json.dumps(value).encode()
-        status, text = self.call("/predict", body)
-        return status, json.loads(text)
-
-    def is_ready(self) -> bool:
-        try:
-            return self.call("/readyz")[0] == 200
-        except OSError:
-            return False
 
 
 @pytest.fixture(scope="module")
 def start(finished):
-    running = []
+    with ExitStack() as running:
 
-    def begin(*command: str, cwd: Path = finished.folder) -> Endpoint:
-        import time
+        def begin(*command: str, cwd: Path | None = None) -> Endpoint:
+            return running.enter_context(serving(finished, *command, cwd=cwd))
 
-        port = _free_port()
-        log = (finished.folder / ".home/serve.log").open("wb")
-        process = subprocess.Popen(
-            [*command, "--port", str(port)],
-            cwd=cwd,
-            env=finished.environment(),
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        log.close()
-        running.append(process)
-        example = json.loads(finished.read("model/signature.json"))["example"]
-        endpoint = Endpoint(port, process, example)
-        for _ in range(300):
-            if endpoint.is_ready():
-                return endpoint
-            time.sleep(0.1)
-        pytest.fail("never ready: " + finished.read(".home/serve.log"))
-
-    yield begin
-    for process in running:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=30)
+        yield begin
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +42,7 @@ def test_the_endpoint_answers_what_the_evaluation_measured(endpoint, finished):
     import polars as pl
 
     rows = pl.read_parquet(finished.folder / "data/features/test.parquet").head(500)
-    expected = pl.read_parquet(finished.folder / "reports/predictions.parquet").head(500)["probability"]
+    expected = pl.read_parquet(finished.folder / "reports/predictions.parquet").head(500)["prediction"]
     status, answer = endpoint.predict(rows.select(list(endpoint.example)).to_dicts())
     assert status == 200
     assert max(abs(a - b) for a, b in zip(answer["predictions"], expected, strict=True)) < 1e-5
@@ -180,7 +119,7 @@ def test_a_package_that_is_not_its_manifest_is_not_served(project, change):
         graph.unlink()
     else:
         (project.folder / "model/extra.txt").write_text("not in the manifest")
-    done = project.merit("serve", "--port", str(_free_port()))
+    done = project.merit("serve", "--port", str(free_port()))
     assert done.returncode == 2
     assert {"changed": "was changed", "missing": "is missing", "extra": "is not in the manifest"}[change] in done.stderr
 

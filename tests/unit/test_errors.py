@@ -1,4 +1,8 @@
-from merit.errors import ConfigError, MeritError, Refused
+import json
+
+import pytest
+
+from merit.errors import ConfigError, ForeignError, MeritError, Refused
 
 
 def test_broken_exits_with_2_and_refused_with_1() -> None:
@@ -9,3 +13,22 @@ def test_a_config_error_shows_every_problem_on_its_own_line() -> None:
     error = ConfigError(["first", "second"])
     assert str(error) == "first\nsecond"
     assert error.problems == ["first", "second"]
+
+
+def _fail() -> None:
+    try:
+        json.loads("{")
+    except ValueError as error:
+        raise KeyError("no\nkey") from error
+
+
+def test_an_error_of_another_is_told_with_its_own_frames_alone() -> None:
+    with pytest.raises(KeyError) as caught:
+        _fail()
+    told = ForeignError("mymodels.f", caught.value, lambda file: file.endswith("json/decoder.py"))
+    head, *rest = str(told).splitlines()
+    assert told.exit_code == 2
+    assert head == r"mymodels.f failed: KeyError: 'no\nkey'"
+    assert not any(__file__ in line or "json/__init__.py" in line for line in rest)
+    assert any("json/decoder.py" in line for line in rest)
+    assert rest[-1] == r"KeyError: 'no\nkey'"

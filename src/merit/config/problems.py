@@ -60,7 +60,7 @@ def _allowed_beside(key: tuple[str, ...]) -> list[str]:
         # A name that the schema leaves free, such as a column's, leads no deeper.
         field = model.model_fields.get(part)
         model = next(iter(_models_in(field.annotation)), model) if field else model
-    return [field.alias or name for name, field in model.model_fields.items() if name != "fingerprint"]
+    return [field.alias or name for name, field in model.model_fields.items() if name not in {"fingerprint", "code"}]
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -336,6 +336,8 @@ class Lock(Section):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
     """The model's name: in the registry, in tags, in answers."""
     seed: Annotated[int, Field(ge=0, lt=2**32)]
+    code: dict[str, str] = {}
+    """The hash of each package of the project's own that a target names; `merit compose` fills it in."""
     data: Data
     features: Features
     model: Component
@@ -350,7 +352,11 @@ class Lock(Section):
     @model_validator(mode="after")
     def _metrics_are_the_tasks(self) -> "Lock":
         task, gate = self.data.target.task, self.gate
-        named = {"trainer.monitor": [self.trainer.monitor], "gate.floors": gate.floors, "gate.baseline": [gate.baseline.metric]}
+        named = {
+            "trainer.monitor": [self.trainer.monitor],
+            "gate.floors": gate.floors,
+            "gate.baseline": [gate.baseline.metric],
+        }
         named["gate.champion"] = [rule.metric for rule in gate.champion]
         for place, names in named.items():
             for name in names:

@@ -1,94 +1,110 @@
-"""Trusted targets: what a `_target_` may name, what it takes (read without importing it), and building it."""
+"""Trusted targets: what a `_target_` may name, whether it fits where it stands, and building it."""
 
-import ast
-import importlib
-import importlib.util
 import inspect
+import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
+from merit.config import classes, trust
+from merit.config.classes import Signature, classes_in, signature_of
 from merit.config.problems import Fault, did_you_mean, unknown_key
 from merit.errors import MeritError
 
 TRUSTED = ("merit.data.sources.", "merit.training.networks.", "torch.optim.")
-"""Where a `_target_` may come from: `_target_` is code execution, so this is a list of what is allowed."""
+"""Where a `_target_` may come from, besides the packages that pyproject.toml trusts: `_target_` is code execution."""
 
-PLACES = {"data": ("merit.data.",), "model": ("merit.training.networks.",), "optimizer": ("torch.optim.",)}
-"""Where the component of a section comes from: an optimizer is no network."""
+PLACES = {
+    "data.source": ("merit.data.sources.",),
+    "model": ("merit.training.networks.",),
+    "optimizer": ("torch.optim.",),
+}
+"""The keys where a component may stand, and where it comes from: an optimizer is no network."""
 
 SUPPLIED = {"model": ("cardinalities", "numbers", "shapes", "outputs"), "optimizer": ("params",)}
-"""Arguments that the run itself supplies by name, per section, to those that take them; conf/ can't know them."""
+"""Arguments that the run itself supplies by name, per place, to those that take them; conf/ can't know them."""
 
-
-@dataclass(frozen=True)
-class Signature:
-    """What a target takes: its arguments by name, and those that have no default."""
-
-    names: tuple[str, ...]
-    required: tuple[str, ...]
-    takes_any: bool
+HYDRAS = {"_args_", "_partial_", "_recursive_", "_convert_"}
+"""What Hydra would act on; merit hands arguments over as they stand."""
 
 
 def faults(values: Mapping[str, Any]) -> list[Fault]:
     """Return what is wrong with the targets of a composed configuration; nothing untrusted is imported."""
-    return [
-        fault
-        for section, content in values.items()
-        for key, component in _components(content, (section,))
-        for fault in _faults_of(key, component, SUPPLIED.get(section, ()))
-    ]
+    found = [Fault(("code",), "can't be set here: compose fills it in; remove it")] if "code" in values else []
+    for key, content in _mappings(values):
+        found += [
+            Fault((*key, name), "an instruction to Hydra, which merit doesn't follow; remove it")
+            for name in sorted(HYDRAS & set(content))
+        ]
+        if "_target_" in content:
+            found += _faults_of(key, content)
+    return found
 
 
-def _components(value: Any, key: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+def _mappings(value: Any, key: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]]:
     if isinstance(value, Mapping):
-        if "_target_" in value:
-            yield key, value
-        for name, inner in value.items():
-            yield from _components(inner, (*key, str(name)))
-    elif isinstance(value, list):
-        for place, inner in enumerate(value):
-            yield from _components(inner, (*key, str(place)))
+        yield key, value
+    inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for name, content in inner:
+        yield from _mappings(content, (*key, str(name)))
 
 
-def _faults_of(key: tuple[str, ...], component: Mapping[str, Any], supplied: tuple[str, ...]) -> Iterator[Fault]:
-    target = component["_target_"]
+def _faults_of(key: tuple[str, ...], component: Mapping[Any, Any]) -> Iterator[Fault]:
+    target, place = component["_target_"], ".".join(key)
+    here = (*key, "_target_")
     if not is_trusted(target):
-        yield Fault(
-            (*key, "_target_"),
-            f"found {target!r}, which is not trusted; allowed: {', '.join(f'{t}*' for t in TRUSTED)}",
-        )
-        return
-    places = PLACES.get(key[0], ())
-    if not target.startswith(places):
-        yield Fault(
-            (*key, "_target_"), f"found {target!r}; allowed here: {', '.join(f'{p}*' for p in places) or 'none'}"
-        )
-        return
-    signature = signature_of(target)
-    if signature is None:
-        module, _, name = target.rpartition(".")
-        yield Fault((*key, "_target_"), f"'{module}' has no class '{name}'; {did_you_mean(name, classes_in(module))}")
-        return
-    given = set(component) - {"_target_"}
-    allowed = set(signature.names) - set(supplied)
-    for name in sorted(given & set(supplied)):
+        yield Fault(here, f"found {target!r}, which is not trusted; allowed: {_allowed(TRUSTED)}")
+    elif place not in PLACES:
+        yield Fault(here, f"found {target!r}, but no component can stand here; it can at {', '.join(PLACES)}")
+    elif not target.startswith((*PLACES[place], *_own())):
+        yield Fault(here, f"found {target!r}; allowed here: {_allowed(PLACES[place])}")
+    else:
+        try:
+            yield from _faults_of_arguments(key, component, _signature_of(target))
+        except MeritError as error:
+            yield Fault(here, str(error))
+
+
+def _faults_of_arguments(key: tuple[str, ...], component: Mapping[Any, Any], signature: Signature) -> Iterator[Fault]:
+    supplied = set(SUPPLIED.get(".".join(key), ()))
+    given = {str(name) for name in component} - {"_target_", *HYDRAS}
+    for name in sorted(given & supplied):
         yield Fault((*key, name), "can't be set here: the run supplies it; remove it")
-    for name in sorted(given - set(signature.names) if not signature.takes_any else ()):
-        yield unknown_key((*key, name), allowed)
-    for name in sorted(set(signature.required) - given - set(supplied)):
-        yield Fault((*key, name), f"missing; '{target}' needs it")
+    for name in sorted(given - supplied - set(signature.names) if not signature.takes_any else ()):
+        yield unknown_key((*key, name), set(signature.names) - supplied)
+    for name in sorted(set(signature.required) - given - supplied):
+        yield Fault((*key, name), f"missing; '{component['_target_']}' needs it")
 
 
 def is_trusted(target: Any) -> bool:
     """Say whether a `_target_` names something inside the list of what is allowed."""
     return (
         isinstance(target, str)
-        and target.startswith(TRUSTED)
-        and all(part.isidentifier() for part in target.split("."))
+        and all(trust.is_plain(part) for part in target.split("."))
+        and target.startswith((*TRUSTED, *_own()))
     )
+
+
+def _own() -> tuple[str, ...]:
+    return tuple(f"{package}." for package in trust.packages())
+
+
+def _allowed(prefixes: tuple[str, ...]) -> str:
+    return ", ".join(f"{prefix}*" for prefix in (*prefixes, *_own()))
+
+
+def _signature_of(target: str) -> Signature:
+    """Return what a trusted target takes.
+
+    Raises:
+        MeritError: there is no such class, or its module only borrows it from one that isn't trusted.
+    """
+    module, _, name = target.rpartition(".")
+    found = classes.find(module, name)
+    if found is None:
+        raise MeritError(f"'{module}' has no class '{name}'; {did_you_mean(name, classes_in(module))}")
+    if not f"{found[0]}.".startswith((*TRUSTED, *_own())):
+        raise MeritError(f"'{module}' only borrows '{name}' from '{found[0]}', which is not trusted")
+    return signature_of(target) or classes.NOTHING
 
 
 def build(component: Mapping[str, Any], **supplied: Any) -> Any:
@@ -96,25 +112,43 @@ def build(component: Mapping[str, Any], **supplied: Any) -> Any:
 
     Raises:
         MeritError: the target isn't trusted, isn't there, or refuses its arguments.
+        ForeignError: code of a trusted package of the project's own fails.
     """
     arguments = dict(component)
     target = arguments.pop("_target_")
+    found = _class(target)
+    with trust.theirs():
+        try:
+            return found(**_taken(found, supplied), **arguments)
+        except (TypeError, ValueError) as error:
+            if trust.frame_of_theirs(error):
+                raise
+            raise MeritError(f"_target_ '{target}' refuses its arguments: {error}") from error
+
+
+def _class(target: Any) -> type:
+    """Import the class that a target names, if its source has it."""
     if not is_trusted(target):
-        raise MeritError(f"_target_ '{target}' is not trusted; allowed: {', '.join(f'{t}*' for t in TRUSTED)}")
+        raise MeritError(f"_target_ {target!r} is not trusted; allowed: {_allowed(TRUSTED)}")
+    _signature_of(target)
     module, _, name = target.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise MeritError(f"_target_ '{target}' can't be found: {error}") from error
-    # An alias reaches things through another module: what counts is where the object itself was defined.
-    if not inspect.isclass(found) or not f"{found.__module__}.{found.__qualname__}".startswith(TRUSTED):
-        raise MeritError(
-            f"_target_ '{target}' is not a class of a trusted module; allowed: {', '.join(f'{t}*' for t in TRUSTED)}"
-        )
-    try:
-        return found(**_taken(found, supplied), **arguments)
-    except (TypeError, ValueError) as error:
-        raise MeritError(f"_target_ '{target}' refuses its arguments: {error}") from error
+    found = getattr(trust.imported(module), name, None)
+    # What the source shows may have been replaced since: what counts is where the object itself was defined.
+    if not inspect.isclass(found) or not _is_its_own(found):
+        raise MeritError(f"_target_ '{target}' is not a class of a trusted module; allowed: {_allowed(TRUSTED)}")
+    return found
+
+
+def _is_its_own(found: type) -> bool:
+    """Say whether a class stands where it says that it was defined, in a trusted module."""
+    home = sys.modules.get(found.__module__)
+    return f"{found.__module__}.".startswith((*TRUSTED, *_own())) and vars(home).get(found.__qualname__) is found
+
+
+def takes(component: Mapping[str, Any], name: str) -> bool:
+    """Say whether what a component names takes an argument, as its source says."""
+    signature = signature_of(component["_target_"])
+    return signature is not None and (signature.takes_any or name in signature.names)
 
 
 def _taken(target: type, supplied: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,62 +159,11 @@ def _taken(target: type, supplied: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in supplied.items() if name in parameters}
 
 
-def classes_in(module: str) -> list[str]:
-    """Return the names of the public classes that a module's source defines."""
-    tree = _source(module)
-    return (
-        []
-        if tree is None
-        else [n.name for n in tree.body if isinstance(n, ast.ClassDef) and not n.name.startswith("_")]
-    )
+def code(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the fingerprint of each package of the project's own that a target names.
 
-
-def signature_of(target: str) -> Signature | None:
-    """Read the signature of a class from its source, without importing it; None if there is no such class."""
-    module, _, name = target.rpartition(".")
-    found = _find_class(module, name)
-    if found is None:
-        return None
-    home, definition = found
-    init = next((n for n in definition.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
-    if init is not None:
-        return _signature(init.args)
-    for base in definition.bases:
-        if isinstance(base, ast.Name) and base.id != "object" and (inherited := signature_of(f"{home}.{base.id}")):
-            return inherited
-    return Signature((), (), takes_any=False)
-
-
-def _signature(args: ast.arguments) -> Signature:
-    positional = [arg.arg for arg in [*args.posonlyargs, *args.args]][1:]
-    keyword = [arg.arg for arg in args.kwonlyargs]
-    needed = positional[: len(positional) - len(args.defaults)] if len(args.defaults) < len(positional) + 1 else []
-    needed += [name for name, default in zip(keyword, args.kw_defaults, strict=True) if default is None]
-    return Signature((*positional, *keyword), tuple(needed), takes_any=args.kwarg is not None)
-
-
-def _find_class(module: str, name: str) -> tuple[str, ast.ClassDef] | None:
-    """Find where a class is defined, following `from x import y` through modules of the same package."""
-    tree = _source(module)
-    if tree is None:
-        return None
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            return module, node
-        if isinstance(node, ast.ImportFrom) and node.module:
-            for alias in node.names:
-                if (alias.asname or alias.name) == name and node.level == 0:
-                    return _find_class(node.module, alias.name)
-    return None
-
-
-@cache
-def _source(module: str) -> ast.Module | None:
-    """Parse a module's source. Only the top package is looked up, for finding a submodule would import its parents."""
-    top, *rest = module.split(".")
-    spec = importlib.util.find_spec(top)
-    if spec is None or spec.origin is None:
-        return None
-    place = Path(spec.origin).parent.joinpath(*rest)
-    file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
-    return ast.parse(file.read_text(encoding="utf-8")) if file.is_file() else None
+    Raises:
+        MeritError: a package has no source.
+    """
+    used = {str(content.get("_target_", "")).partition(".")[0] for _, content in _mappings(values)}
+    return {package: trust.fingerprint(package) for package in sorted(used & set(trust.packages()))}

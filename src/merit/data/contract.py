@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import pandera.polars as pa
 import polars as pl
 
@@ -36,7 +37,6 @@ def validate(data: Data) -> list[Violation]:
     report = {
         "passed": not found,
         "rows": table.height,
-        "target_share": float(table[data.target.name].mean() or 0.0),  # type: ignore[arg-type]  # the target is Float64
         "columns": columns,
         "violations": [asdict(violation) for violation in found],
     }
@@ -60,7 +60,7 @@ def refuse(found: list[Violation]) -> None:
 def violations(table: pl.DataFrame, data: Data) -> list[Violation]:
     """Return every rule that the table breaks."""
     numbered = table.with_row_index("row")
-    found = [*_whole(numbered, data), *_missing(numbered, data)]
+    found = [*_whole(numbered, data), *_missing(numbered, data), *_elements(numbered, data)]
     try:
         _schema(data).validate(table, lazy=True)
     except pa.errors.SchemaErrors as errors:
@@ -84,8 +84,27 @@ def _broken(numbered: pl.DataFrame, error: pa.errors.SchemaError) -> Violation:
 
 
 def _schema(data: Data) -> pa.DataFrameSchema:
-    columns = {name: pa.Column(None, checks=_checks(column), nullable=True) for name, column in data.columns.items()}
-    return pa.DataFrameSchema(columns)
+    plain = {name: column for name, column in data.columns.items() if column.type != "array"}
+    return pa.DataFrameSchema(
+        {name: pa.Column(None, checks=_checks(column), nullable=True) for name, column in plain.items()}
+    )
+
+
+def _elements(numbered: pl.DataFrame, data: Data) -> list[Violation]:
+    """Check that every element of every array is in its range."""
+    found = []
+    for name, column in data.columns.items():
+        if column.type != "array":
+            continue
+        low, high = column.min, column.max
+        values = numbered[name].to_numpy().reshape(numbered.height, -1)
+        outside = (values < (-np.inf if low is None else low)) | (values > (np.inf if high is None else high))
+        rows = numbered.filter(pl.Series(outside.any(axis=1)))
+        if not rows.is_empty():
+            told = f"{values[outside][0]:g} and {outside.sum() - 1} more elements"
+            allowed = " and ".join(f"at {w} {b:g}" for w, b in (("least", low), ("most", high)) if b is not None)
+            found.append(Violation("range", name, told, allowed, rows.height, _examples(rows)))
+    return found
 
 
 def _checks(column: Column) -> list[pa.Check]:
@@ -135,7 +154,8 @@ def _missing(numbered: pl.DataFrame, data: Data) -> list[Violation]:
 def _examples(rows: pl.DataFrame) -> list[dict[str, Any]]:
     """Return a few rows as JSON values."""
     dates = [pl.col(name).cast(pl.String) for name, dtype in rows.schema.items() if dtype.is_temporal()]
-    return rows.head(EXAMPLES).with_columns(dates).to_dicts()
+    arrays = [name for name, dtype in rows.schema.items() if isinstance(dtype, pl.Array)]
+    return rows.head(EXAMPLES).with_columns(dates).drop(arrays).to_dicts()
 
 
 def show(found: list[Violation]) -> None:

@@ -29,6 +29,14 @@ class Source(Protocol):
         """Return the whole table, one row per example."""
 
 
+def _inside(path: str) -> Path:
+    """Return the path of a file of the project: configuration alone must not reach what lies outside."""
+    found = Path(path)
+    if found.is_absolute() or ".." in found.parts or path.startswith("~"):
+        raise MeritError(f"data.source: found path '{path}'; allowed: a file inside the project, such as 'orders.csv'")
+    return found
+
+
 class Csv:
     """A CSV file with a header.
 
@@ -39,7 +47,7 @@ class Csv:
     """
 
     def __init__(self, path: str, *, separator: str = ",", null_values: list[str] | None = None) -> None:
-        self.path = Path(path)
+        self.path = _inside(path)
         self.separator = separator
         self.null_values = ["", *(null_values or [])]
 
@@ -80,7 +88,7 @@ class Parquet:
     """
 
     def __init__(self, path: str) -> None:
-        self.path = Path(path)
+        self.path = _inside(path)
 
     def files(self) -> list[Path]:
         """Return the file."""
@@ -225,6 +233,30 @@ def _lines(table: "pl.DataFrame") -> "pl.Series":
     if worded.is_empty():
         return pl.Series([], dtype=pl.String)
     return worded.select(pl.struct(pl.all()).struct.json_encode()).to_series()
+
+
+class Digits:
+    """Handwritten digits of scikit-learn: 1,797 images from the UCI repository (Alpaydin and Kaynak 1998, CC BY 4.0).
+
+    `image` [8, 8], how much ink each cell holds, from 0 to 16; `digit`, 0 to 9.
+    """
+
+    SIDE = 8
+
+    def files(self) -> list[Path]:
+        """Return the file of the package that is read."""
+        spec = importlib.util.find_spec("sklearn")
+        if spec is None or not spec.submodule_search_locations:
+            raise MeritError("data.source: scikit-learn is not installed; 'pip install scikit-learn'")
+        return [Path(spec.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"]
+
+    def read(self) -> "pl.DataFrame":
+        """Return the images."""
+        import polars as pl
+
+        values = pl.read_csv(self.files()[0], has_header=False).to_numpy()
+        images = values[:, :-1].astype(float).reshape(-1, self.SIDE, self.SIDE)
+        return pl.DataFrame({"image": images, "digit": values[:, -1].astype(int)})
 
 
 class Flights:

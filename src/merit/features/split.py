@@ -18,7 +18,8 @@ def split(table: pl.DataFrame, data: Data) -> dict[str, pl.DataFrame]:
     if isinstance(data.split, TimeSplit):
         assert data.time is not None
         parts = _by_time(table, data.time, data.split)
-        hint = f"the data runs from {table[data.time].min()!s} to {table[data.time].max()!s}: move data.split or data.window"
+        first, last = table[data.time].min(), table[data.time].max()
+        hint = f"the data runs from {first!s} to {last!s}: move data.split or data.window"
     else:
         groups = table[data.target.name] if data.target.task != "regression" else None
         parts = _by_lot(table, groups, data.split)

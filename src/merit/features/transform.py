@@ -105,10 +105,10 @@ class Transform:
         numbers = [
             build.number(number) if isinstance(number, Number) else build.time(number) for number in self.numbers
         ]
+        arrays = [build.array(array) for array in self.arrays]
         build.join(codes, CODES, TensorProto.INT64, len(codes))
         build.join(numbers, NUMBERS, TensorProto.FLOAT, self.width)
-        for array in self.arrays:
-            build.array(array)
+        build.outputs += arrays
         return build.model()
 
 
@@ -174,13 +174,17 @@ class _Builder:
             turns = self._node(
                 "Div",
                 [
-                    self._node("Add", [known, self._constant(f"{cycle}/start", np.array(start))], column, f"{cycle}/at"),
+                    self._node(
+                        "Add", [known, self._constant(f"{cycle}/start", np.array(start))], column, f"{cycle}/at"
+                    ),
                     self._constant(f"{cycle}/seconds", np.array(seconds)),
                 ],
                 column,
                 f"{cycle}/turns",
             )
-            part = self._node("Sub", [turns, self._node("Floor", [turns], column, f"{cycle}/whole")], column, f"{cycle}/part")
+            part = self._node(
+                "Sub", [turns, self._node("Floor", [turns], column, f"{cycle}/whole")], column, f"{cycle}/part"
+            )
             angle = self._node("Mul", [part, self._constant("circle", np.array(2 * np.pi))], column, f"{cycle}/angle")
             small = self._node("Cast", [angle], column, f"{cycle}/small", to=TensorProto.FLOAT)
             for function in ("Sin", "Cos"):
@@ -190,14 +194,14 @@ class _Builder:
         flags = [self._flag(missing, column)] if fitted.flagged else []
         return self._node("Concat", [*places, *flags], column, "time", axis=1)
 
-    def array(self, fitted: Array) -> None:
+    def array(self, fitted: Array) -> onnx.ValueInfoProto:
         column, output = fitted.column, f"{ARRAY}{fitted.column}"
         self.inputs.append(helper.make_tensor_value_info(column, TensorProto.DOUBLE, ["rows", *fitted.shape]))
         mean = self._constant(f"{column}/mean", np.array(fitted.mean))
         deviation = self._constant(f"{column}/deviation", np.array(fitted.deviation))
         scaled = self._node("Div", [self._node("Sub", [column, mean], column, "centred"), deviation], column, "scaled")
         self.nodes.append(helper.make_node("Cast", [scaled], [output], to=TensorProto.FLOAT))
-        self.outputs.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, ["rows", *fitted.shape]))
+        return helper.make_tensor_value_info(output, TensorProto.FLOAT, ["rows", *fitted.shape])
 
     def _flag(self, missing: str, column: str) -> str:
         return self._node(
@@ -216,7 +220,7 @@ class _Builder:
 
     def _empty(self, name: str, kind: int) -> None:
         """Make an output of no columns, with as many rows as the first input."""
-        rows = self._node("Shape", [self.inputs[0].name], name, "rows")
+        rows = self._node("Shape", [self.inputs[0].name], name, "rows", start=0, end=1)
         shape = self._node(
             "Concat", [rows, self._constant("none", np.array([0], dtype=np.int64))], name, "shape", axis=0
         )

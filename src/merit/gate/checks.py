@@ -7,12 +7,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from merit.config.schema import Lock, Margin
+from merit.config.schema import Lock, Margin, Target
 from merit.errors import MeritError
 from merit.gate.champion import Champion
 from merit.gate.verdict import Check, Verdict, at_least, at_most
-from merit.metrics import HIGHER_IS_BETTER, Estimate, Scored, compare
+from merit.metrics import Estimate, compare, scored
 from merit.scoring import Package, columns_of
+from merit.tasks import HIGHER_IS_BETTER
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,11 @@ class Evidence:
 
     Attributes:
         rows: the raw test rows.
-        target: 0 or 1, [rows].
-        candidate: the package's probabilities, [rows].
-        network: the probabilities of the network in PyTorch, as `evaluate` wrote them, [rows].
-        baseline: the baseline's, [rows].
+        target: 0 or 1, the place of the class, or the number, [rows].
+        candidate: the package's predictions, as `merit.metrics.scored` takes them.
+        network: those of the network in PyTorch, as `evaluate` wrote them.
+        baseline: the baseline's.
+        deviation: of the target on these rows, the unit of a regression's parity.
         metrics: the candidate's metrics with intervals.
     """
 
@@ -35,6 +37,7 @@ class Evidence:
     candidate: NDArray[Any]
     network: NDArray[Any]
     baseline: NDArray[Any]
+    deviation: float
     metrics: dict[str, Estimate]
     manifest: dict[str, Any]
     bytes: int
@@ -48,7 +51,7 @@ def run(evidence: Evidence) -> list[Check]:
         *_floors(evidence),
         _baseline(evidence),
         *_champion(evidence),
-        _calibration(evidence),
+        *_calibration(evidence),
         _parity(evidence),
         _size(evidence),
     ]
@@ -107,7 +110,7 @@ def _champion(evidence: Evidence) -> list[Check]:
         return [Check("champion", Verdict.PASS, found, "no worse than the champion")]
     try:
         with champion.fetched() as package:
-            scores = _scores(package, evidence.rows)
+            scores = _scores(package, evidence.rows, evidence.lock.data.target)
     except MeritError as error:
         advice = "bring it with 'dvc pull', or compare with the champion of another commit by --against REF"
         found = f"{champion.commit[:7]} can't be scored: {error}"
@@ -117,12 +120,21 @@ def _champion(evidence: Evidence) -> list[Check]:
     return [_margin("champion", rule, found_all, advice) for rule in evidence.lock.gate.champion]
 
 
-def _scores(champion: Package, rows: pl.DataFrame) -> NDArray[np.float32]:
+def _scores(champion: Package, rows: pl.DataFrame, target: Target) -> NDArray[np.float32]:
+    """Return the champion's predictions.
+
+    Raises:
+        MeritError: it predicts something else.
+    """
+    task, classes = champion.output.get("task"), champion.output.get("classes")
+    if task != target.task or classes != target.classes:
+        raise MeritError(f"it predicts something else ({task}, {classes or 'no classes'})")
     return champion.predict(columns_of(rows, champion.graph.inputs))
 
 
 def _difference(evidence: Evidence, rival: NDArray[Any], names: list[str]) -> dict[str, Estimate]:
-    ours, theirs = Scored(evidence.target, evidence.candidate), Scored(evidence.target, rival)
+    task = evidence.lock.data.target.task
+    ours, theirs = scored(task, evidence.target, evidence.candidate), scored(task, evidence.target, rival)
     how = evidence.lock.gate
     return compare(ours, theirs, names, count=how.resamples, confidence=how.confidence, seed=evidence.lock.seed)
 
@@ -136,21 +148,21 @@ def _margin(rival: str, rule: Margin, found: dict[str, Estimate], advice: str) -
     return Check(f"{rival}: {rule.metric}", verdict, show(difference, signed=True), allowed, advice)
 
 
-def _calibration(evidence: Evidence) -> Check:
-    found, limit = evidence.metrics["calibration_error"], evidence.lock.gate.calibration
-    return Check(
-        "calibration",
-        at_most(found, limit),
-        show(found),
-        f"at most {limit:g}",
-        "the probabilities are off: train longer, or regularise less",
-    )
+def _calibration(evidence: Evidence) -> list[Check]:
+    """Judge how honest the probabilities are; a regression has none."""
+    limit = evidence.lock.gate.calibration
+    if limit is None:
+        return []
+    found = evidence.metrics["calibration_error"]
+    advice = "the probabilities are off: train longer, or regularise less"
+    return [Check("calibration", at_most(found, limit), show(found), f"at most {limit:g}", advice)]
 
 
 def _parity(evidence: Evidence) -> Check:
     """Compare the package on raw rows with the network that was evaluated; what the manifest says is not enough."""
     limit = evidence.lock.gate.parity
-    greatest = float(np.abs(evidence.candidate - evidence.network).max())
+    unit = evidence.deviation if evidence.lock.data.target.task == "regression" else 1.0
+    greatest = float(np.abs(evidence.candidate - evidence.network).max()) / unit
     verdict = Verdict.PASS if greatest <= limit else Verdict.FAIL
     found = f"{greatest:.1e} on {len(evidence.candidate):,} rows"
     advice = "the package is not the network that was evaluated: make both again with 'merit run'"

@@ -14,7 +14,7 @@ from merit.gate import checks, freshness, report
 from merit.gate.champion import Champion
 from merit.gate.checks import Evidence
 from merit.gate.verdict import Verdict, overall
-from merit.metrics import Scored, estimate
+from merit.metrics import estimate, scored
 from merit.scoring import Package, columns_of, verified
 
 
@@ -38,6 +38,7 @@ def gate(lock: Lock, against: str | None = None) -> dict[str, Any]:
         "verdict": str(verdict),
         "inputs": freshness.digest(lock, champion),
         "model": lock.name,
+        "task": lock.data.target.task,
         "candidate": {
             "digest": artifacts.package_digest(artifacts.PACKAGE),
             "commit": evidence.manifest["commit"],
@@ -93,9 +94,12 @@ def _gather(lock: Lock, champion: Champion | None) -> Evidence:
         rows=rows,
         target=target,
         candidate=ours,
-        network=predictions["probability"].to_numpy(),
+        network=predictions["prediction"].to_numpy(),
         baseline=predictions["baseline"].to_numpy(),
-        metrics=estimate(Scored(target, ours), count=count, confidence=confidence, seed=lock.seed),
+        deviation=float(target.std()) or 1.0,
+        metrics=estimate(
+            scored(lock.data.target.task, target, ours), count=count, confidence=confidence, seed=lock.seed
+        ),
         manifest=package.manifest,
         bytes=sum(path.stat().st_size for path in artifacts.PACKAGE.iterdir()),
         champion=champion,

@@ -40,7 +40,7 @@ def show(report: dict[str, Any]) -> None:
 
 
 def _part(part: dict[str, Any]) -> str:
-    return f"{part['rows']:,} rows to {part['to'][:10]}"
+    return f"{part['rows']:,} rows" + (f" to {part['to'][:10]}" if "to" in part else "")
 
 
 def _metrics(report: dict[str, Any]) -> Table:

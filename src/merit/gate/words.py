@@ -9,6 +9,12 @@ SUMMARY = {
 }
 
 
+def part(found: dict[str, Any]) -> str:
+    """Return how many rows a part has, and from when to when, where rows have a time."""
+    rows = f"{found['rows']:,} rows"
+    return f"{rows} ({found['from'][:10]} to {found['to'][:10]})" if "from" in found else rows
+
+
 def interval(found: dict[str, Any]) -> str:
     """Return a value with its interval, or a dash where it has no meaning."""
     if found["value"] is None:

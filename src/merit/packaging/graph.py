@@ -6,38 +6,26 @@ import warnings
 import onnx
 import torch
 from onnx import TensorProto, compose, helper
-from torch import Tensor, nn
 from torch.export import Dim
 
 from merit import artifacts
+from merit.config.schema import OUTPUT
 from merit.errors import MeritError
-
-OUTPUT = "probability"
-
-
-class _Head(nn.Module):
-    """The network with its probability: the sigmoid is part of what ships."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
-        return torch.sigmoid(self.network(codes, numbers))
+from merit.network import Predictor, Rows
 
 
-def join(network: nn.Module, arrays: dict[str, Tensor]) -> onnx.ModelProto:
+def join(predictor: Predictor, rows: Rows) -> onnx.ModelProto:
     """Return the graph of the fitted preprocessing and the network, as one.
 
     Args:
-        network: (codes, numbers) -> logits [rows], in evaluation mode.
-        arrays: rows to trace it with.
+        predictor: the network with what makes predictions of its outputs, in evaluation mode.
+        rows: to trace it with.
 
     Raises:
         MeritError: torch can't export the network.
     """
     transform = onnx.load(artifacts.require(artifacts.TRANSFORM, "features"))
-    exported = _exported(network, arrays, transform.opset_import[0].version)
+    exported = _exported(predictor, rows, transform.opset_import[0].version)
     exported.ir_version = transform.ir_version
     exported = compose.add_prefix(exported, "/network/")
     inputs = [each.name for each in exported.graph.input]
@@ -46,18 +34,20 @@ def join(network: nn.Module, arrays: dict[str, Tensor]) -> onnx.ModelProto:
     return _cleaned(joined)
 
 
-def _exported(network: nn.Module, arrays: dict[str, Tensor], opset: int) -> onnx.ModelProto:
+def _exported(predictor: Predictor, rows: Rows, opset: int) -> onnx.ModelProto:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    rows = Dim("rows")
+    codes, numbers, *arrays = rows.at(slice(0, 2)).inputs
+    names = ["codes", "numbers", *(f"array{place}" for place in range(len(arrays)))]
+    size = {0: Dim("rows")}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of its own internals here
             program = torch.onnx.export(
-                _Head(network).eval(),
-                (arrays["codes"][:2], arrays["numbers"][:2]),
-                input_names=["codes", "numbers"],
+                predictor,
+                (codes, numbers, *arrays),
+                input_names=names,
                 output_names=[OUTPUT],
-                dynamic_shapes=({0: rows}, {0: rows}),
+                dynamic_shapes=(size, size, *([(size,) * len(arrays)] if arrays else [])),
                 opset_version=opset,
                 dynamo=True,
                 verbose=False,
@@ -83,6 +73,11 @@ def _cleaned(model: onnx.ModelProto) -> onnx.ModelProto:
     del model.graph.value_info[:]
     output = model.graph.output[0]
     model.graph.node.append(helper.make_node("Identity", [output.name], [OUTPUT]))
-    output.CopyFrom(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["rows"]))
+    output.CopyFrom(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["rows", *_others(output)]))
     onnx.checker.check_model(model)
     return model
+
+
+def _others(output: onnx.ValueInfoProto) -> list[int]:
+    """Return the sizes of an output beside its rows."""
+    return [size.dim_value for size in output.type.tensor_type.shape.dim[1:]]

@@ -11,7 +11,7 @@ import polars as pl
 import yaml
 
 from merit import __version__, artifacts, git, network
-from merit.config.schema import Lock
+from merit.config.schema import OUTPUT, Lock, Target
 from merit.errors import Refused
 from merit.packaging import graph
 from merit.scoring import Graph, columns_of
@@ -29,12 +29,12 @@ def package(lock: Lock) -> dict[str, Any]:
             nothing is written.
     """
     trained = network.trained(lock)
-    arrays = network.read_part("test")
+    test = network.read_part("test")
     rows = artifacts.read_table(artifacts.TEST_ROWS, "features")
     with artifacts.written_aside(artifacts.PACKAGE) as aside:
         aside.mkdir()
-        (aside / artifacts.GRAPH).write_bytes(graph.join(trained, arrays).SerializeToString(deterministic=True))
-        parity = _parity(lock, aside / artifacts.GRAPH, rows, network.probabilities(trained, arrays))
+        (aside / artifacts.GRAPH).write_bytes(graph.join(trained, test).SerializeToString(deterministic=True))
+        parity = _parity(lock, aside / artifacts.GRAPH, rows, network.predictions(trained, test))
         shutil.copyfile(artifacts.WEIGHTS, aside / artifacts.PACKAGED_WEIGHTS)
         (aside / artifacts.PACKAGED_LOCK).write_text(_sections(lock), encoding="utf-8")
         artifacts.write_json(aside / artifacts.SIGNATURE, _signature(lock, rows))
@@ -49,13 +49,20 @@ def _parity(lock: Lock, path: Path, rows: pl.DataFrame, expected: "np.ndarray[An
     chosen = np.unique(np.linspace(0, rows.height - 1, min(limit.rows, rows.height)).astype(int))
     shipped = Graph(path)
     found = shipped.run(columns_of(rows[chosen], shipped.inputs))[0]
-    greatest = float(np.abs(found - expected[chosen]).max())
+    greatest = float(np.abs(found - expected[chosen]).max()) / _unit(lock)
     if not greatest <= limit.tolerance:  # so that NaN is refused too
         raise Refused(
             f"package: the graph differs from the network by {greatest:.2e} on {len(chosen):,} test rows; "
             f"at most {limit.tolerance:.0e} is allowed (package.parity.tolerance); the export is wrong"
         )
     return {"rows": len(chosen), "greatest_difference": greatest}
+
+
+def _unit(lock: Lock) -> float:
+    """Return what a difference is measured in: probabilities as they are, numbers in the target's deviations."""
+    if lock.data.target.task != "regression":
+        return 1.0
+    return float(artifacts.read_json(artifacts.FEATURES_REPORT, "features")["target"]["deviation"])
 
 
 def _sections(lock: Lock) -> str:
@@ -67,17 +74,30 @@ def _signature(lock: Lock, rows: pl.DataFrame) -> dict[str, Any]:
     """Describe what goes in and what comes out, with a row of the test part as the example."""
     taken = {name: column for name, column in lock.data.columns.items() if column.feature != "none"}
     inputs = [
-        {"name": name, "type": column.type, "nullable": column.missing > 0, "description": column.description}
+        {
+            "name": name,
+            "type": column.type,
+            "nullable": column.missing > 0,
+            "description": column.description,
+            **({"shape": column.shape} if column.shape else {}),
+        }
         for name, column in taken.items()
     ]
-    outputs = [{"name": graph.OUTPUT, "type": "number", "description": f"probability that {lock.data.target.sql}"}]
     columns = rows.select(list(taken))
     whole = columns.drop_nulls()
-    return {
-        "inputs": inputs,
-        "outputs": outputs,
-        "example": (columns if whole.is_empty() else whole).row(0, named=True),
+    times = [pl.col(name).dt.to_string("iso:strict") for name, dtype in columns.schema.items() if dtype.is_temporal()]
+    example = (columns if whole.is_empty() else whole).head(1).with_columns(times)
+    return {"inputs": inputs, "outputs": [_output(lock.data.target)], "example": example.to_dicts()[0]}
+
+
+def _output(target: Target) -> dict[str, Any]:
+    meaning = {
+        "binary": f"probability that {target.sql}",
+        "multiclass": f"probability that {target.sql} is each of the classes",
+        "regression": f"expected {target.sql}",
     }
+    classes = {"classes": target.classes} if target.classes is not None else {}
+    return {"name": OUTPUT, "type": "number", "task": target.task, "description": meaning[target.task], **classes}
 
 
 def _manifest(lock: Lock, folder: Path, parity: dict[str, float | int]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ class Answers:
     def __init__(self, package: Package, version: str, max_rows: int) -> None:
         self._package = package
         self._rows = Rows(package, max_rows)
+        self._classes: list[Any] | None = package.output.get("classes")
         self._origin = {
             "model": package.manifest["model"],
             "version": version,
@@ -44,13 +45,21 @@ class Answers:
         }
 
     def answer(self, body: bytes) -> dict[str, Any]:
-        """Return `predictions`, a probability per row in their order, and where they come from.
+        """Return `predictions`, one per row in their order, and where they come from.
+
+        Of a binary task each is a probability, of a regression a number, of a multiclass task the likeliest class,
+        with the `probabilities` of all `classes`.
 
         Raises:
             BadRows: the request can't be answered as it is.
         """
         columns = self._rows.columns(body)
-        return {"predictions": self._package.predict(columns).tolist(), **self._origin}
+        found = self._package.predict(columns)
+        if self._classes is None:
+            return {"predictions": found.tolist(), **self._origin}
+        guesses = [self._classes[place] for place in found.argmax(axis=1)]
+        probabilities = {"classes": self._classes, "probabilities": found.tolist()}
+        return {"predictions": guesses, **probabilities, **self._origin}
 
 
 class Endpoint:

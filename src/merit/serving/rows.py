@@ -4,6 +4,7 @@ import difflib
 import math
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -13,7 +14,16 @@ from numpy.typing import NDArray
 from merit.errors import MeritError
 from merit.scoring import Package
 
-TYPES: dict[str, type] = {"string": str, "integer": int, "number": float, "boolean": bool}
+TYPES: dict[str, Any] = {
+    "string": str,
+    "integer": int,
+    "number": float,
+    "boolean": bool,
+    "datetime": str,
+    "array": list[Any],
+}
+SCHEMAS: dict[str, dict[str, Any]] = {"datetime": {"type": "string", "format": "date-time"}}
+"""The JSON Schema of the types that JSON doesn't have."""
 
 
 class BadRows(MeritError):
@@ -82,7 +92,11 @@ class Rows:
         made: dict[str, NDArray[Any]] = {}
         for place, column in enumerate(self._inputs):
             values = [getattr(row, f"c{place}") for row in rows]
-            if self._kinds[column["name"]] == "string":
+            if column["type"] == "array":
+                made[column["name"]] = _arrays(column["name"], column["shape"], values)
+            elif column["type"] == "datetime":
+                made[column["name"]] = _times(column["name"], values)
+            elif self._kinds[column["name"]] == "string":
                 made[column["name"]] = np.array(["" if value is None else value for value in values], dtype=object)
             else:
                 made[column["name"]] = _numbers(column["name"], values)
@@ -96,6 +110,31 @@ def _numbers(name: str, values: list[Any]) -> NDArray[np.float64]:
         raise BadRows(f"column '{name}': a number is too large; send one that fits 64 bits") from error
 
 
+def _arrays(name: str, shape: list[int], values: list[Any]) -> NDArray[np.float64]:
+    try:
+        made = np.array(values, dtype=np.float64)
+    except (ValueError, TypeError, OverflowError):  # ragged, or not numbers
+        made = np.empty(0)
+    if list(made.shape[1:]) != shape or not np.isfinite(made).all():
+        raise BadRows(f"column '{name}': send nested arrays of numbers, of the shape {shape}")
+    return made
+
+
+def _times(name: str, values: list[str | None]) -> NDArray[np.float64]:
+    """Return the seconds since 1970 of each clock; a clock has no time zone, as the data it was trained on."""
+    return np.array([math.nan if value is None else _seconds(name, value) for value in values], dtype=np.float64)
+
+
+def _seconds(name: str, value: str) -> float:
+    try:
+        clock = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise BadRows(f"column '{name}': found {value[:40]!r}; send a time as 2024-01-31T15:30:00") from error
+    if clock.tzinfo is not None:
+        raise BadRows(f"column '{name}': found {value[:40]!r}; send the local time, without a time zone")
+    return clock.replace(tzinfo=UTC).timestamp()
+
+
 def _field(place: int, column: Mapping[str, Any]) -> Any:
     kind = TYPES[column["type"]]
     if column["nullable"]:
@@ -103,11 +142,20 @@ def _field(place: int, column: Mapping[str, Any]) -> Any:
     return (f"c{place}", kind)
 
 
+def _schema(column: Mapping[str, Any]) -> dict[str, Any]:
+    if column["type"] != "array":
+        return dict(SCHEMAS.get(column["type"], {"type": column["type"]}))
+    made: dict[str, Any] = {"type": "number"}
+    for size in reversed(column["shape"]):
+        made = {"type": "array", "items": made, "minItems": size, "maxItems": size}
+    return made
+
+
 def body_schema(package: Package) -> dict[str, Any]:
     """Return the JSON Schema of a request's body, for the OpenAPI page."""
     properties = {}
     for column in package.inputs:
-        one: dict[str, Any] = {"type": column["type"]}
+        one = _schema(column)
         if column["nullable"]:
             one = {"anyOf": [one, {"type": "null"}]}
         properties[column["name"]] = one | ({"description": column["description"]} if column["description"] else {})

@@ -6,29 +6,10 @@ Collating row by row, as a plain DataLoader does, costs more than the network it
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
-from merit.network import read_part
-
-
-class Batch(NamedTuple):
-    """Rows as the network takes them: codes int64 [rows, categories], numbers and target float32."""
-
-    codes: Tensor
-    numbers: Tensor
-    target: Tensor
-
-
-def load(part: str) -> Batch:
-    """Return all rows of a part.
-
-    Raises:
-        MeritError: its file is not there.
-    """
-    return Batch(**read_part(part))
+from merit.network import Rows
 
 
 class Batches:
@@ -40,7 +21,7 @@ class Batches:
         seed: shuffles the rows of each epoch differently, the same on every run; None keeps their order.
     """
 
-    def __init__(self, rows: Batch, size: int, seed: int | None = None) -> None:
+    def __init__(self, rows: Rows, size: int, seed: int | None = None) -> None:
         self._rows = rows
         self._size = size
         self._generator = None if seed is None else torch.Generator().manual_seed(seed)
@@ -48,10 +29,10 @@ class Batches:
     def __len__(self) -> int:
         return math.ceil(len(self._rows.target) / self._size)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Rows]:
         rows = self._rows
         if self._generator is not None:
             order = torch.randperm(len(rows.target), generator=self._generator)
-            rows = Batch(*(each[order] for each in rows))
+            rows = rows.at(order)
         for start in range(0, len(rows.target), self._size):
-            yield Batch(*(each[start : start + self._size] for each in rows))
+            yield rows.at(slice(start, start + self._size))

@@ -1,7 +1,8 @@
-"""Networks: codes int64 [rows, categories] and numbers float32 [rows, numbers] in, a logit [rows] out.
+"""Networks: codes int64 [rows, categories], numbers float32 [rows, numbers] and arrays in, [rows, outputs] out.
 
-In training a network may give the logits of several members instead, [members, rows]. The run supplies
-`cardinalities` (codes per category) and `numbers` (columns of numbers); the rest is conf/model.
+A network of several members gives [members, rows, outputs]; `merit.network.Predictor` averages what they predict. The
+run supplies, to a network that takes them, `cardinalities` (codes per category), `numbers` (columns of numbers),
+`shapes` (of each array) and `outputs` (1, or as many as there are classes); the rest is conf/model.
 """
 
 from collections.abc import Sequence
@@ -33,22 +34,23 @@ class Codes(nn.Module):
 
 
 class Linear(nn.Module):
-    """Logistic regression: a weight per category value, a weight per number.
+    """Linear or logistic regression: a weight per category value, a weight per number.
 
     Args:
         cardinalities: codes per category.
         numbers: columns of numbers.
+        outputs: numbers per row.
     """
 
-    def __init__(self, cardinalities: Sequence[int], numbers: int) -> None:
+    def __init__(self, cardinalities: Sequence[int], numbers: int, outputs: int = 1) -> None:
         super().__init__()
-        self.values = Codes(cardinalities, 1)
+        self.values = Codes(cardinalities, outputs)
         nn.init.zeros_(self.values.table.weight)
-        self.numbers = nn.Linear(numbers, 1)
+        self.numbers = nn.Linear(numbers, outputs)
 
     def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
-        """Return the logits, [rows]."""
-        return torch.as_tensor(self.values(codes).sum(dim=(1, 2)) + self.numbers(numbers).squeeze(1))
+        """Return [rows, outputs]."""
+        return torch.as_tensor(self.values(codes).sum(dim=1) + self.numbers(numbers))
 
 
 class MLP(nn.Module):
@@ -59,20 +61,23 @@ class MLP(nn.Module):
     Args:
         cardinalities: codes per category.
         numbers: columns of numbers.
+        outputs: numbers per row.
         hidden: widths of the hidden layers, at least one.
         dropout: share of hidden units left out in training.
     """
 
-    def __init__(self, cardinalities: Sequence[int], numbers: int, *, hidden: Sequence[int], dropout: float) -> None:
+    def __init__(
+        self, cardinalities: Sequence[int], numbers: int, outputs: int = 1, *, hidden: Sequence[int], dropout: float
+    ) -> None:
         super().__init__()
         self.values = Codes(cardinalities, hidden[0])
         nn.init.normal_(self.values.table.weight, std=0.05)
         self.numbers = nn.Linear(numbers, hidden[0])
-        self.rest = nn.Sequential(nn.ReLU(), nn.Dropout(dropout), perceptron(hidden[0], hidden[1:], dropout))
+        self.rest = nn.Sequential(nn.ReLU(), nn.Dropout(dropout), perceptron(hidden[0], hidden[1:], outputs, dropout))
 
     def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
-        """Return the logits, [rows]."""
-        return torch.as_tensor(self.rest(self.values(codes).sum(dim=1) + self.numbers(numbers)).squeeze(1))
+        """Return [rows, outputs]."""
+        return torch.as_tensor(self.rest(self.values(codes).sum(dim=1) + self.numbers(numbers)))
 
 
 class EmbeddingMLP(nn.Module):
@@ -85,6 +90,7 @@ class EmbeddingMLP(nn.Module):
     Args:
         cardinalities: codes per category.
         numbers: columns of numbers, standardised.
+        outputs: numbers per row.
         members: networks in the ensemble.
         embedding: the length of a category's vector.
         hidden: widths of the hidden layers.
@@ -96,6 +102,7 @@ class EmbeddingMLP(nn.Module):
         self,
         cardinalities: Sequence[int],
         numbers: int,
+        outputs: int = 1,
         *,
         members: int,
         embedding: int,
@@ -111,18 +118,17 @@ class EmbeddingMLP(nn.Module):
         self.shared = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in pairwise(widths))
         self.factors = nn.ParameterList(1 + 0.5 * torch.randn(members, 1, width) for width in hidden)
         self.shifts = nn.ParameterList(0.1 * torch.randn(members, 1, width) for width in hidden)
-        self.heads = nn.Parameter(torch.zeros(members, widths[-1], 1))
-        self.biases = nn.Parameter(torch.zeros(members, 1, 1))
+        self.heads = nn.Parameter(torch.zeros(members, widths[-1], outputs))
+        self.biases = nn.Parameter(torch.zeros(members, 1, outputs))
         self.input_dropout, self.dropout = nn.Dropout(input_dropout), nn.Dropout(dropout)
 
     def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
-        """Return the logits, [rows]; in training those of each member, [members, rows], for each learns by itself."""
+        """Return [members, rows, outputs]: each member learns by itself."""
         inputs = torch.cat([self.values(codes).flatten(1), self.bins(numbers)], dim=1)
         hidden = self.input_dropout(inputs)[None]
         for layer, factor, shift in zip(self.shared, self.factors, self.shifts, strict=True):
             hidden = self.dropout(torch.relu(layer(hidden) * factor + shift))
-        logits = (hidden @ self.heads + self.biases).squeeze(2)
-        return logits if self.training else torch.logit(logits.sigmoid().mean(dim=0), eps=1e-6)
+        return torch.as_tensor(hidden @ self.heads + self.biases)
 
 
 class Bins(nn.Module):
@@ -147,10 +153,73 @@ class Bins(nn.Module):
         return (((numbers[:, :, None] - self.low) * self.scale).clamp(0, 1) - 0.5).flatten(1)
 
 
-def perceptron(width: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:
-    """Return layers from `width` inputs through the hidden ones to one output."""
+class CNN(nn.Module):
+    """A small convolutional network over arrays of one size, beside whatever else a row has.
+
+    Each block is two 3x3 convolutions and a 2x2 pooling; arrays [height, width] are one channel each, arrays
+    [channels, height, width] several.
+
+    Args:
+        cardinalities: codes per category.
+        numbers: columns of numbers.
+        shapes: of the arrays.
+        outputs: numbers per row.
+        channels: of each block, at least one block.
+        hidden: width of the layer after the blocks.
+        embedding: the length of a category's vector.
+        dropout: share of hidden units left out in training.
+    """
+
+    def __init__(
+        self,
+        cardinalities: Sequence[int],
+        numbers: int,
+        shapes: Sequence[Sequence[int]],
+        outputs: int = 1,
+        *,
+        channels: Sequence[int],
+        hidden: int,
+        embedding: int = 4,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        places = {tuple(shape[-2:]) for shape in shapes}
+        if len(places) != 1 or any(len(shape) not in {2, 3} for shape in shapes):
+            raise ValueError(
+                f"it takes arrays of one height and width; found the shapes {[list(each) for each in shapes]}"
+            )
+        height, width = places.pop()
+        if min(height, width) < 2 ** len(channels):
+            raise ValueError(f"{len(channels)} blocks halve {height}x{width} to nothing; give fewer channels")
+        before = sum(1 if len(shape) == 2 else shape[0] for shape in shapes)
+        self.blocks = nn.Sequential(*(block(a, b) for a, b in pairwise([before, *channels])))
+        self.values = Codes(cardinalities, embedding)
+        left = channels[-1] * (height // 2 ** len(channels)) * (width // 2 ** len(channels))
+        joined = left + numbers + len(cardinalities) * embedding
+        self.rest = nn.Sequential(nn.Dropout(dropout), perceptron(joined, [hidden], outputs, dropout))
+
+    def forward(self, codes: Tensor, numbers: Tensor, *arrays: Tensor) -> Tensor:
+        """Return [rows, outputs]."""
+        images = torch.cat([each[:, None] if each.dim() == 3 else each for each in arrays], dim=1)
+        seen = self.blocks(images).flatten(1)
+        return torch.as_tensor(self.rest(torch.cat([seen, numbers, self.values(codes).flatten(1)], dim=1)))
+
+
+def block(before: int, after: int) -> nn.Sequential:
+    """Return two 3x3 convolutions and a 2x2 pooling, from `before` channels to `after`."""
+    return nn.Sequential(
+        nn.Conv2d(before, after, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(after, after, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+    )
+
+
+def perceptron(width: int, hidden: Sequence[int], outputs: int, dropout: float) -> nn.Sequential:
+    """Return layers from `width` inputs through the hidden ones to the outputs."""
     layers: list[nn.Module] = []
     for next_width in hidden:
         layers += [nn.Linear(width, next_width), nn.ReLU(), nn.Dropout(dropout)]
         width = next_width
-    return nn.Sequential(*layers, nn.Linear(width, 1))
+    return nn.Sequential(*layers, nn.Linear(width, outputs))

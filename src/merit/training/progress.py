@@ -14,12 +14,17 @@ class Progress(ProgressBar):
     """Shows batches as they pass, and each epoch's metrics when it is done.
 
     The bar is moved only every so many batches: moving it on each would cost as much as a small network.
+
+    Args:
+        monitor: the metric that is shown beside the losses.
     """
 
     EVERY = 25
 
-    def __init__(self) -> None:
+    def __init__(self, monitor: str) -> None:
         super().__init__()
+        # Of a classifier the loss is the log loss.
+        self._shown = ["train_loss", "validation_loss", *([] if monitor == "log_loss" else [f"validation_{monitor}"])]
         self._console = Console()
         self._bars = Bars(
             TextColumn("epoch {task.fields[epoch]}"),
@@ -59,7 +64,7 @@ class Progress(ProgressBar):
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Print the epoch's line."""
         self._bars.remove_task(self._task)
-        metrics = "  ".join(f"{name} {float(value):.4f}" for name, value in sorted(trainer.callback_metrics.items()))
+        metrics = "  ".join(f"{name} {float(trainer.callback_metrics[name]):.4f}" for name in self._shown)
         seconds = time.monotonic() - self._started
         self._console.print(
             f"epoch {trainer.current_epoch:>3}  {metrics}  {seconds:.1f} s", highlight=False, soft_wrap=True

@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import math
 import os
 import warnings
 from collections.abc import Callable
@@ -13,12 +14,12 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
 
-from merit import artifacts, network
+from merit import artifacts, network, tasks
 from merit.config import targets
 from merit.config.schema import Lock, Trainer
 from merit.errors import MeritError
 from merit.training import batches
-from merit.training.module import BinaryClassifier
+from merit.training.module import Learner
 from merit.training.progress import Progress
 
 OnEpoch = Callable[[dict[str, float]], None]
@@ -29,20 +30,20 @@ def train(lock: Lock, on_epoch: OnEpoch = lambda metrics: None) -> dict[str, flo
 
     Args:
         lock: the configuration.
-        on_epoch: is told each epoch's metrics as they come: `epoch`, `train_log_loss`, `validation_…`.
+        on_epoch: is told each epoch's metrics as they come: `epoch`, `train_loss`, `validation_loss`, `validation_…`.
 
     Raises:
         MeritError: the arrays are not there, the device is not there, or the loss is no longer a number.
     """
     how = lock.trainer
     prepare(how, lock.seed)
-    module = BinaryClassifier(network.build(lock), optimizer_of(lock), cosine=how.schedule == "cosine")
+    module = Learner(network.build(lock), optimizer_of(lock), cosine=how.schedule == "cosine")
     history = History(how.monitor, on_epoch)
     try:
         trainer_of(how, history).fit(
             module,
-            batches.Batches(batches.load("train"), how.batch_size, lock.seed),
-            batches.Batches(batches.load("validation"), max(how.batch_size, network.ROWS)),
+            batches.Batches(network.read_part("train"), how.batch_size, lock.seed),
+            batches.Batches(network.read_part("validation"), max(how.batch_size, network.ROWS)),
         )
     except SystemExit as error:  # Lightning's answer to Ctrl-C, which would read as a refusal
         raise KeyboardInterrupt from error
@@ -68,8 +69,8 @@ def prepare(how: Trainer, seed: int) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(how.threads)
     torch.use_deterministic_algorithms(True)
-    # Filling memory that nobody reads before it is written makes nothing more certain and takes a twentieth of the time.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    # Filling memory that is written before it is read makes nothing more certain and takes a twentieth of the time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # set through a property
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     lightning.seed_everything(seed, verbose=False)
 
@@ -90,7 +91,7 @@ def trainer_of(how: Trainer, history: "History") -> lightning.Trainer:
         enable_model_summary=False,
         enable_progress_bar=True,
         num_sanity_val_steps=0,
-        callbacks=[history, stop, Progress()],
+        callbacks=[history, stop, Progress(how.monitor)],
     )
 
 
@@ -105,7 +106,7 @@ class History(lightning.Callback):
     """
 
     def __init__(self, monitor: str, on_epoch: OnEpoch) -> None:
-        self.mode = "max" if monitor == "roc_auc" else "min"
+        self.mode = "max" if tasks.HIGHER_IS_BETTER[monitor] else "min"
         self.rows: list[dict[str, float]] = []
         self.best: dict[str, Tensor] | None = None
         self.best_metrics: dict[str, float] = {}
@@ -116,12 +117,12 @@ class History(lightning.Callback):
         """Take the epoch's metrics, and its weights if none were better."""
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         row = {"epoch": float(trainer.current_epoch), **dict(sorted(metrics.items()))}
-        if not torch.isfinite(torch.tensor(list(row.values()))).all():
+        if not math.isfinite(row["train_loss"] + row["validation_loss"] + row[self._monitor]):
             raise MeritError(f"train: the loss is not a number after epoch {trainer.current_epoch}; lower optimizer.lr")
         self.rows.append(row)
         if self._is_better(row):
             self.best_metrics = row
-            state = pl_module.network.state_dict()  # type: ignore[union-attr]  # BinaryClassifier's
+            state = pl_module.predictor.network.state_dict()  # type: ignore[union-attr]  # Learner's
             self.best = {name: value.detach().cpu().clone() for name, value in state.items()}
         self._on_epoch(row)
 

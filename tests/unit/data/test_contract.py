@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -152,7 +153,6 @@ def test_the_report_of_good_data_says_what_was_looked_at(workdir: Path, raw: pl.
     assert report["passed"] is True
     assert report["violations"] == []
     assert report["rows"] == 240
-    assert report["target_share"] == pytest.approx(raw["late"].mean())
     assert {column["name"]: column["missing"] for column in report["columns"]}["size"] == pytest.approx(0.1)
     contract.refuse(found)
 
@@ -199,3 +199,17 @@ def test_the_violations_are_shown_with_an_example(
 def test_no_violation_is_shown_as_passed(capsys: pytest.CaptureFixture[str]) -> None:
     contract.show([])
     assert capsys.readouterr().out == "contract: passed\n"
+
+
+def test_an_element_of_an_array_that_is_out_of_range_is_found(
+    raw: pl.DataFrame, make_lock: Callable[..., Lock]
+) -> None:
+    images = np.ones((raw.height, 2, 2))
+    images[3, 0, 1], images[5, 1, 1] = 7, -2
+    table = raw.with_columns(pl.Series("image", images))
+    column = {"type": "array", "shape": [2, 2], "min": 0, "max": 5}
+    found = _only(table, _data(make_lock, columns__image=column))
+    assert (found.check, found.column, found.rows, found.allowed) == ("range", "image", 2, "at least 0 and at most 5")
+    assert found.found == "7 and 1 more elements"
+    assert [example["row"] for example in found.examples] == [3, 5]
+    assert contract.violations(table, _data(make_lock, columns__image={**column, "min": -2, "max": 7})) == []

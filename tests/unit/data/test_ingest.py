@@ -251,3 +251,105 @@ def test_a_refusal_leaves_the_former_table_in_place(make_data: MakeData) -> None
     with pytest.raises(MeritError):
         ingest(make_data(filter="nothing > 3"))
     assert artifacts.RAW.read_bytes() == before
+
+
+REGRESSION = {"name": "late", "task": "regression", "sql": "delay * 2"}
+
+
+def _other_task(make_lock: Callable[..., Lock], target: dict[str, Any], rows: pl.DataFrame, **edits: Any) -> Data:
+    rows.write_parquet("source.parquet")
+
+    def edit(values: dict[str, Any]) -> None:
+        values["data"]["fingerprint"] = fingerprint(values["data"]["source"])
+        values["data"]["target"] = target
+        put(values["data"], edits)
+        values["gate"] |= {"floors": {}, "champion": []}
+        metric = "r2" if target["task"] == "regression" else "accuracy"
+        values["gate"]["baseline"] = {"metric": metric, "margin": 0.1}
+        if target["task"] == "regression":
+            values["gate"]["calibration"] = None
+            values["trainer"]["monitor"] = "rmse"
+
+    return make_lock(edit).data
+
+
+def test_the_target_of_a_regression_is_the_number_itself(
+    workdir: Path, table: pl.DataFrame, make_lock: Callable[..., Lock]
+) -> None:
+    made = ingest(_other_task(make_lock, REGRESSION, table))
+    assert made["late"].to_list() == (table["delay"] * 2).to_list()
+
+
+@pytest.mark.parametrize(
+    ("sql", "line"),
+    [
+        ("shop", "data.target.sql: 'shop' gives String; a regression needs a number"),
+        ("delay / 0", "data.target.sql: 'delay / 0' is infinite for 240 rows; drop them by data.filter"),
+        (
+            "size",
+            "data.target.sql: 'size' is unknown for 24 rows; drop them by data.filter (IS NOT NULL)",
+        ),
+    ],
+)
+def test_a_target_that_is_no_number_is_refused(
+    workdir: Path, table: pl.DataFrame, make_lock: Callable[..., Lock], sql: str, line: str
+) -> None:
+    assert _refusal(_other_task(make_lock, {**REGRESSION, "sql": sql}, table)) == line
+
+
+@pytest.mark.parametrize(
+    ("sql", "classes"), [("shop", ["south", "north", "west"]), ("kind", [3, 1, 2]), ("kind * 1.0", [1, 2, 3])]
+)
+def test_the_target_of_several_classes_is_their_place(
+    workdir: Path, table: pl.DataFrame, make_lock: Callable[..., Lock], sql: str, classes: list[Any]
+) -> None:
+    made = ingest(_other_task(make_lock, {"name": "y", "task": "multiclass", "sql": sql, "classes": classes}, table))
+    column = table[sql.split(maxsplit=1)[0]].to_list()
+    assert made["y"].to_list() == [float(classes.index(value)) for value in column]
+
+
+def test_a_class_that_is_not_declared_is_refused_by_name(
+    workdir: Path, table: pl.DataFrame, make_lock: Callable[..., Lock]
+) -> None:
+    target = {"name": "y", "task": "multiclass", "sql": "shop", "classes": ["north", "east"]}
+    assert _refusal(_other_task(make_lock, target, table)) == (
+        "data.target.sql: 'shop' gives south, west, which data.target.classes doesn't name; allowed: north, east; "
+        "name them, or drop such rows by data.filter"
+    )
+
+
+def test_a_table_without_a_time_keeps_the_order_of_its_file(
+    workdir: Path, table: pl.DataFrame, make_lock: Callable[..., Lock]
+) -> None:
+    split = {"by": "random", "validation": 0.2, "test": 0.2}
+    turned = table.reverse()
+    made = ingest(_other_task(make_lock, REGRESSION, turned, time=None, window=None, split=split, contract__unique=[]))
+    assert made["when"].to_list() == turned["when"].to_list()
+
+
+IMAGE = {"type": "array", "shape": [2, 2], "feature": "array"}
+
+
+def test_arrays_are_kept_whatever_they_are_stored_as(make_data: MakeData, table: pl.DataFrame) -> None:
+    images = [[[i, 1], [2, 3]] for i in range(table.height)]
+    for stored in (pl.Series("image", images), pl.Series("image", images, dtype=pl.Array(pl.Int64, (2, 2)))):
+        made = ingest(make_data(table.with_columns(stored), columns__image=IMAGE))
+        assert made["image"].to_list() == images
+        assert made.schema["image"] == pl.Array(pl.Float64, (2, 2))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ([[1, 2, 3]], "values that are not of that type (not all elements have the specified width 2"),
+        ([[1.0, float("nan")], [2, 3]], "found arrays, or elements of them, that are missing or not finite"),
+        (None, "values that are not of that type"),
+    ],
+)
+def test_arrays_of_another_shape_or_with_holes_are_refused(
+    make_data: MakeData, table: pl.DataFrame, value: Any, words: str
+) -> None:
+    images = pl.Series("image", [value, *[[[0.0, 1.0], [2.0, 3.0]]] * (table.height - 1)])
+    refusal = _refusal(make_data(table.with_columns(images), columns__image=IMAGE))
+    assert refusal.startswith("data.columns.image: declared array [2, 2], but ")
+    assert words in refusal

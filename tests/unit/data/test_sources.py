@@ -2,8 +2,10 @@ from datetime import date, datetime
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from merit.data.sources import Csv, Parquet
+from merit.errors import MeritError
 
 
 def test_a_csv_file_is_read_with_its_dates_and_missing_values(workdir: Path) -> None:
@@ -31,3 +33,12 @@ def test_a_parquet_file_is_read_as_it_is(workdir: Path, table: pl.DataFrame) -> 
     source = Parquet("a.parquet")
     assert source.files() == [Path("a.parquet")]
     assert source.read().equals(table)
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../a.csv", "a/../../b.csv", "~/a.csv", "~root/a.csv"])
+@pytest.mark.parametrize("source", [Csv, Parquet])
+def test_a_path_outside_the_project_is_refused(source: type[Csv] | type[Parquet], path: str) -> None:
+    with pytest.raises(MeritError) as caught:
+        source(path)
+    said = f"data.source: found path '{path}'; allowed: a file inside the project, such as 'orders.csv'"
+    assert str(caught.value) == said

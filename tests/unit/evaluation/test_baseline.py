@@ -1,58 +1,75 @@
-from typing import Any
-
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
+import torch
+from sklearn.metrics import accuracy_score, r2_score, roc_auc_score
 
 from merit.errors import MeritError
 from merit.evaluation import baseline
+from merit.network import Rows
 
-Parts = dict[str, dict[str, NDArray[Any]]]
+Parts = dict[str, Rows]
 
 
-@pytest.fixture
-def parts() -> Parts:
-    """Parts whose target depends on a category in no order and on a number."""
+def _parts(task: str = "binary", *, categories: int = 1, arrays: int = 0, scale: int = 1) -> Parts:
+    """Return parts whose target depends on a category in no order and on a number."""
     draw = np.random.default_rng(0)
 
-    def part(rows: int) -> dict[str, NDArray[Any]]:
+    def part(rows: int) -> Rows:
         codes = draw.integers(0, 6, (rows, 1))
         numbers = draw.normal(0, 1, (rows, 2)).astype(np.float32)
-        target = ((codes[:, 0] % 2) + numbers[:, 0] + draw.normal(0, 0.3, rows) > 0.5).astype(np.float32)
-        return {"codes": codes, "numbers": numbers, "target": target}
+        score = (codes[:, 0] % 2) + numbers[:, 0] + draw.normal(0, 0.3, rows)
+        target = {"binary": score > 0.5, "multiclass": np.digitize(score, [0, 1]), "regression": score}[task]
+        images = [torch.from_numpy(draw.normal(0, 1, (rows, 3, 3)).astype(np.float32)) for _ in range(arrays)]
+        inputs = (torch.from_numpy(codes[:, :categories] * scale), torch.from_numpy(numbers), *images)
+        return Rows(inputs, torch.from_numpy(target.astype(np.float32)))
 
     return {"train": part(600), "validation": part(200), "test": part(300)}
 
 
+@pytest.fixture
+def parts() -> Parts:
+    """Parts of a binary task."""
+    return _parts()
+
+
 def test_the_baseline_gives_a_probability_per_test_row_that_is_worth_something(parts: Parts) -> None:
-    found = baseline.probabilities(parts, {"max_iter": 20}, 7)
+    found = baseline.predictions(parts, "binary", {"max_iter": 20}, 7)
     assert found.shape == (300,)
     assert ((found >= 0) & (found <= 1)).all()
-    assert roc_auc_score(parts["test"]["target"], found) > 0.9
+    assert roc_auc_score(parts["test"].target, found) > 0.9
 
 
 def test_the_same_seed_gives_the_same_baseline(parts: Parts) -> None:
-    first, again = (baseline.probabilities(parts, {"max_iter": 5}, 7) for _ in range(2))
+    first, again = (baseline.predictions(parts, "binary", {"max_iter": 5}, 7) for _ in range(2))
     assert np.array_equal(first, again)
 
 
 def test_the_baseline_never_sees_the_truth_of_the_test_rows(parts: Parts) -> None:
-    first = baseline.probabilities(parts, {"max_iter": 5}, 7)
-    parts["test"]["target"] = 1 - parts["test"]["target"]
-    assert np.array_equal(baseline.probabilities(parts, {"max_iter": 5}, 7), first)
+    first = baseline.predictions(parts, "binary", {"max_iter": 5}, 7)
+    parts["test"] = Rows(parts["test"].inputs, 1 - parts["test"].target)
+    assert np.array_equal(baseline.predictions(parts, "binary", {"max_iter": 5}, 7), first)
 
 
-def test_a_vocabulary_that_is_too_large_for_scikit_learn_goes_in_as_a_number(parts: Parts) -> None:
-    for part in parts.values():
-        part["codes"] = part["codes"] * 100
-    assert baseline.probabilities(parts, {"max_iter": 2}, 7).shape == (300,)
+def test_several_classes_have_a_probability_each() -> None:
+    parts = _parts("multiclass")
+    found = baseline.predictions(parts, "multiclass", {"max_iter": 20}, 7)
+    assert found.shape == (300, 3)
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    assert accuracy_score(parts["test"].target, found.argmax(axis=1)) > 0.7
 
 
-def test_data_without_categories_has_a_baseline_too(parts: Parts) -> None:
-    for part in parts.values():
-        part["codes"] = part["codes"][:, :0]
-    assert baseline.probabilities(parts, {"max_iter": 2}, 7).shape == (300,)
+def test_a_number_has_a_baseline_in_its_unit() -> None:
+    parts = _parts("regression")
+    assert r2_score(parts["test"].target, baseline.predictions(parts, "regression", {"max_iter": 50}, 7)) > 0.8
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [_parts(scale=100), _parts(categories=0), _parts(arrays=2)],
+    ids=["large vocabulary", "no category", "arrays"],
+)
+def test_rows_of_any_form_have_a_baseline(parts: Parts) -> None:
+    assert baseline.predictions(parts, "binary", {"max_iter": 2}, 7).shape == (300,)
 
 
 @pytest.mark.parametrize(
@@ -60,5 +77,5 @@ def test_data_without_categories_has_a_baseline_too(parts: Parts) -> None:
 )
 def test_arguments_that_scikit_learn_refuses_are_told_in_one_line(parts: Parts, arguments: dict[str, float]) -> None:
     with pytest.raises(MeritError, match=r"evaluate\.baseline") as caught:
-        baseline.probabilities(parts, arguments, 7)
+        baseline.predictions(parts, "binary", arguments, 7)
     assert "\n" not in str(caught.value)

@@ -114,7 +114,7 @@ def test_the_arrays_fit_the_report_and_the_rows(raw: pl.DataFrame, lock: Lock) -
         assert arrays["numbers"].shape == (part["rows"], 3)
         assert arrays["numbers"].dtype == np.float32
         assert arrays["target"].dtype == np.float32
-        assert float(arrays["target"].mean()) == pytest.approx(part["target_share"])
+        assert float(arrays["target"].mean()) == pytest.approx(part["target"]["share"])
     assert sum(part["rows"] for part in report["parts"].values()) == raw.height
     assert report["parts"]["train"]["from"] == "2024-01-01 00:00:00"
     assert report["fitted"]["shop"] == {"vocabulary": 3}

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from merit.features.transform import Category, Number, Transform
+from merit.features.transform import Array, Category, Number, Time, Transform
 from merit.scoring import CHUNK, Graph
 
 Columns = dict[str, NDArray[Any]]
@@ -176,3 +176,44 @@ def test_the_graph_does_what_plain_numpy_does(
     expected_codes, expected_numbers = _plain(transform, columns)
     assert np.array_equal(codes, expected_codes)
     np.testing.assert_allclose(numbers, expected_numbers, rtol=1e-6, atol=1e-6)
+
+
+def _seconds(*clocks: str) -> NDArray[Any]:
+    return np.array([np.datetime64(clock).astype("datetime64[s]").astype(float) for clock in clocks])
+
+
+def test_a_time_is_a_place_on_the_circles_of_day_week_and_year(tmp_path: Path) -> None:
+    graph = _graph(Transform([], [Time("at", flagged=False)]), tmp_path)
+    monday_noon, monday_later = "2024-01-01T12:00:00", "2030-12-30T12:00:00"
+    found = graph.run({"at": _seconds(monday_noon, monday_later, "1969-12-31T18:00:00", "2024-07-01T12:00:00")})[1]
+    assert found.shape == (4, 6)
+    np.testing.assert_allclose(found[0, :2], [0, -1], atol=1e-6)  # noon is half way round the day
+    np.testing.assert_allclose(found[:2, 2:4], [[np.sin(np.pi / 7), np.cos(np.pi / 7)]] * 2, atol=1e-5)
+    np.testing.assert_allclose(found[2, :2], [-1, 0], atol=1e-6)  # before the epoch too
+    np.testing.assert_allclose(found[0, 4:], [0, 1], atol=0.02)  # the year begins
+    np.testing.assert_allclose(found[3, 4:], [0, -1], atol=0.02)  # and is half over
+
+
+def test_a_missing_time_is_nowhere_and_flagged(tmp_path: Path) -> None:
+    graph = _graph(Transform([], [Time("at", flagged=True)]), tmp_path)
+    assert graph.run({"at": _floats(np.nan)})[1].tolist() == [[0, 0, 0, 0, 0, 0, 1]]
+    assert graph.run({"at": _floats(0.0)})[1][0, -1] == 0
+
+
+def test_arrays_are_scaled_and_keep_their_shape_beside_other_columns(tmp_path: Path) -> None:
+    transform = Transform(
+        [Category("shop", "string", ["a"])], [], [Array("image", [2, 3], 8.0, 4.0), Array("other", [2], 0.0, 1.0)]
+    )
+    graph = _graph(transform, tmp_path)
+    image = np.arange(24, dtype=np.float64).reshape(4, 2, 3)
+    columns = {"shop": _text("a", "b", "a", ""), "image": image, "other": np.ones((4, 2))}
+    codes, numbers, first, second = graph.run(columns)
+    np.testing.assert_allclose(first, (image - 8) / 4)
+    assert first.dtype == np.float32
+    assert (codes.tolist(), numbers.shape, second.shape) == ([[1], [0], [1], [0]], (4, 0), (4, 2))
+
+
+def test_arrays_alone_are_enough(tmp_path: Path) -> None:
+    graph = _graph(Transform([], [], [Array("image", [2, 2], 0.0, 1.0)]), tmp_path)
+    codes, numbers, image = graph.run({"image": np.zeros((5, 2, 2))})
+    assert (codes.shape, numbers.shape, image.shape) == ((5, 0), (5, 0), (5, 2, 2))

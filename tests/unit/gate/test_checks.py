@@ -16,7 +16,7 @@ from merit.gate import checks
 from merit.gate.champion import Champion
 from merit.gate.checks import Evidence
 from merit.gate.verdict import Check, Verdict
-from merit.metrics import Estimate, Scored, estimate
+from merit.metrics import Binary, Estimate, estimate
 from merit.scoring import Package, columns_of
 
 ROWS = 600
@@ -90,8 +90,9 @@ def evidence(rows: pl.DataFrame, lock: Lock, load: Callable[[Transform], Package
         target=target,
         candidate=probability,
         network=probability,
+        deviation=1.0,
         baseline=np.clip(0.5 + (probability - 0.5) / 3, 0, 1),
-        metrics=estimate(Scored(target, probability), count=100, confidence=0.95, seed=7),
+        metrics=estimate(Binary(target, probability), count=100, confidence=0.95, seed=7),
         manifest={"parity": {"rows": 100, "greatest_difference": 1e-7}},
         bytes=500_000,
         champion=None,

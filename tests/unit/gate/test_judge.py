@@ -13,8 +13,8 @@ from merit import artifacts
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.gate import freshness, judge
-from merit.metrics import HIGHER_IS_BETTER
 from merit.scoring import Package, columns_of
+from merit.tasks import METRICS
 from tests.conftest import rewrite_manifest
 
 Prepare = Callable[..., None]
@@ -37,13 +37,13 @@ def prepare(
         artifacts.FEATURES.mkdir(parents=True)
         artifacts.TRANSFORM.write_bytes(b"the fitted preprocessing")
         rows.write_parquet(artifacts.TEST_ROWS)
-        scores = pl.DataFrame({"target": drawn, "probability": probability, "baseline": probability})
+        scores = pl.DataFrame({"target": drawn, "prediction": probability, "baseline": probability})
         artifacts.PREDICTIONS.parent.mkdir()
         scores.write_parquet(artifacts.PREDICTIONS)
-        estimates = {name: {"value": 0.7, "low": 0.6, "high": 0.8} for name in HIGHER_IS_BETTER}
+        estimates = {name: {"value": 0.7, "low": 0.6, "high": 0.8} for name in METRICS["binary"]}
         artifacts.write_json(artifacts.METRICS, {"candidate": estimates, "baseline": estimates, "slices": []})
         artifacts.write_json(artifacts.DATA_REPORT, {"passed": True, "rows": 240, "violations": []})
-        part = {"rows": 240, "from": "2024-01-01", "to": "2024-04-29", "target_share": 0.5}
+        part = {"rows": 240, "from": "2024-01-01", "to": "2024-04-29", "target": {"share": 0.5}}
         artifacts.write_json(artifacts.FEATURES_REPORT, {"parts": dict.fromkeys(("train", "validation", "test"), part)})
         _curves()
 
@@ -59,7 +59,7 @@ def _curves() -> None:
     ):
         with (artifacts.PLOTS / f"{name}.csv").open("w", newline="") as handle:
             csv.writer(handle).writerows([["model", x, y], ["candidate", 0, 1], ["baseline", 0, 1]])
-    artifacts.write_text(artifacts.HISTORY, "epoch,train_log_loss,validation_log_loss\n0,0.7,0.6\n")
+    artifacts.write_text(artifacts.HISTORY, "epoch,train_loss,validation_loss\n0,0.7,0.6\n")
 
 
 def test_the_gate_judges_and_writes_its_report_in_three_forms(prepare: Prepare, lock: Lock) -> None:
@@ -75,7 +75,7 @@ def test_the_gate_judges_and_writes_its_report_in_three_forms(prepare: Prepare, 
 def test_the_scores_are_the_packages_own_and_not_those_of_the_file(prepare: Prepare, lock: Lock) -> None:
     prepare()
     before = judge.gate(lock)["metrics"]["candidate"]
-    pl.read_parquet(artifacts.PREDICTIONS).with_columns(probability=pl.lit(0.5)).write_parquet(artifacts.PREDICTIONS)
+    pl.read_parquet(artifacts.PREDICTIONS).with_columns(prediction=pl.lit(0.5)).write_parquet(artifacts.PREDICTIONS)
     assert judge.gate(lock)["metrics"]["candidate"] == before
 
 

@@ -6,26 +6,26 @@ from typing import Any
 import pytest
 
 from merit import artifacts
-from merit.gate import report, terminal
-from merit.metrics import HIGHER_IS_BETTER
+from merit.gate import plots, report, terminal
+from merit.tasks import METRICS
 
 EVIL = "<script>alert(1)</script> | a\nb"
 MARKDOWN_LIMIT = 65_536  # characters in a comment on GitHub
 
 
 def _metrics() -> dict[str, Any]:
-    return {name: {"value": 0.7, "low": 0.65, "high": 0.75} for name in HIGHER_IS_BETTER}
+    return {name: {"value": 0.7, "low": 0.65, "high": 0.75} for name in METRICS["binary"]}
 
 
 def _slice(column: str, value: str | None, *, measured: bool = True) -> dict[str, Any]:
     metrics = _metrics() if measured else None
-    return {"column": column, "value": value, "rows": 1234, "target_share": 0.25, "metrics": metrics}
+    return {"column": column, "value": value, "rows": 1234, "target_mean": 0.25, "metrics": metrics}
 
 
 @pytest.fixture
 def made() -> dict[str, Any]:
     """A report as the gate writes it."""
-    part = {"rows": 12345, "from": "2024-01-01 00:00:00", "to": "2024-02-29 12:00:00", "target_share": 0.2}
+    part = {"rows": 12345, "from": "2024-01-01 00:00:00", "to": "2024-02-29 12:00:00", "target": {"share": 0.2}}
     check = {"name": "contract", "verdict": "pass", "found": "5 rows", "allowed": "no violation", "advice": ""}
     failed = {
         "name": "size",
@@ -38,6 +38,7 @@ def made() -> dict[str, Any]:
         "verdict": "fail",
         "inputs": "sha256:1",
         "model": "tiny",
+        "task": "binary",
         "candidate": {"digest": "sha256:" + "d" * 64, "commit": "c" * 40, "dirty": True, "network": "a.b.Linear"},
         "champion": {"commit": "a" * 40, "package": "m.dir"},
         "parts": {"train": part, "validation": part, "test": part},
@@ -58,7 +59,7 @@ def curves(workdir: Path) -> None:
     ):
         lines = [f"{model},{point / 4},{point / 4}" for model in ("candidate", "baseline") for point in range(5)]
         artifacts.write_text(artifacts.PLOTS / f"{name}.csv", "\n".join([f"model,{x},{y}", *lines]) + "\n")
-    artifacts.write_text(artifacts.HISTORY, "epoch,train_log_loss,validation_log_loss\n0,0.7,0.6\n1,0.6,0.5\n")
+    artifacts.write_text(artifacts.HISTORY, "epoch,train_loss,validation_loss\n0,0.7,0.6\n1,0.6,0.5\n")
 
 
 def test_the_markdown_says_the_verdict_each_check_and_what_to_do(made: dict[str, Any]) -> None:
@@ -145,7 +146,7 @@ def test_the_page_holds_a_drawing_per_curve_in_the_colours_of_the_page(curves: N
     for title in ("ROC", "Precision and recall", "Calibration", "Loss by epoch"):
         assert f'aria-label="{title}"' in page
     assert "var(--candidate)" in page
-    assert report.CANDIDATE not in page
+    assert plots.CANDIDATE not in page
 
 
 def test_the_page_escapes_what_comes_from_data(curves: None, made: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from merit import artifacts
 from merit.config import targets
 from merit.errors import MeritError
 from merit.features.transform import Transform
+from merit.network import Predictor, Rows
 from merit.packaging import graph
 from merit.scoring import Graph
 
@@ -24,15 +25,19 @@ def transform(workdir: Path, tiny_transform: Transform) -> Transform:
     return tiny_transform
 
 
-def _network(transform: Transform) -> nn.Module:
+def _network(transform: Transform) -> Predictor:
     torch.manual_seed(0)
     file = Path(__file__).resolve().parents[3] / "conf" / "model" / "embedding_mlp.yaml"
     component = yaml.safe_load(file.read_text(encoding="utf-8"))
-    network: nn.Module = targets.build(component, transform.cardinalities, transform.width).eval()
+    network: nn.Module = targets.build(component, cardinalities=transform.cardinalities, numbers=transform.width)
     with torch.no_grad():
         for weights in network.parameters():
             weights.normal_(std=0.2)
-    return network
+    return Predictor(network, "binary", mean=0.0, deviation=1.0).eval()
+
+
+def _rows(codes: np.ndarray, numbers: np.ndarray) -> Rows:
+    return Rows((torch.from_numpy(codes), torch.from_numpy(numbers)), torch.zeros(len(codes)))
 
 
 def _columns(rows: int) -> dict[str, np.ndarray]:
@@ -51,25 +56,25 @@ def test_the_joined_graph_answers_as_the_network_does_on_any_number_of_rows(tran
     network = _network(transform)
     columns = _columns(50)
     codes, numbers = Graph(artifacts.TRANSFORM).run(columns)
-    arrays = {"codes": torch.from_numpy(codes), "numbers": torch.from_numpy(numbers)}
-    joined = graph.join(network, arrays)
+    rows = _rows(codes, numbers)
+    joined = graph.join(network, rows)
     data = joined.SerializeToString(deterministic=True)
     Path("model.onnx").write_bytes(data)
     shipped = Graph(Path("model.onnx"))
     with torch.inference_mode():
-        expected = network(arrays["codes"], arrays["numbers"]).sigmoid().numpy()
+        expected = network(*rows.inputs).numpy()
     found = shipped.run(columns)[0]
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert found.std() > 0.001
-    for rows in (1, 2, 17):
-        part = {name: values[:rows] for name, values in columns.items()}
-        np.testing.assert_allclose(shipped.run(part)[0], expected[:rows], atol=1e-6)
+    for count in (1, 2, 17):
+        part = {name: values[:count] for name, values in columns.items()}
+        np.testing.assert_allclose(shipped.run(part)[0], expected[:count], atol=1e-6)
 
     assert [(each.name) for each in joined.graph.input] == ["shop", "kind", "size", "weight"]
-    assert [each.name for each in joined.graph.output] == ["probability"]
+    assert [each.name for each in joined.graph.output] == ["prediction"]
     onnx.checker.check_model(joined, full_check=True)
-    assert data == graph.join(network, arrays).SerializeToString(deterministic=True)
+    assert data == graph.join(network, rows).SerializeToString(deterministic=True)
     # Nothing in the bytes tells of the machine that made them.
     for place in (str(Path.cwd()), str(Path.home()), "site-packages", "/usr/", "/home/", ".py"):
         assert place.encode() not in data
@@ -81,17 +86,19 @@ class Untraceable(nn.Module):
 
     def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
         """Return something that can't be traced."""
-        return numbers.sum(dim=1) if float(numbers.sum()) > 0 else numbers.mean(dim=1)
+        return numbers[:, :1] if float(numbers.sum()) > 0 else numbers[:, 1:2]
 
 
 def test_a_network_that_can_not_be_exported_is_told_in_one_line(transform: Transform) -> None:
-    arrays = {"codes": torch.zeros(2, 2, dtype=torch.int64), "numbers": torch.ones(2, 3)}
+    predictor = Predictor(Untraceable(), "binary", mean=0.0, deviation=1.0)
     with pytest.raises(MeritError) as caught:
-        graph.join(Untraceable(), arrays)
+        graph.join(predictor, _rows(np.zeros((2, 2), dtype=np.int64), np.ones((2, 3), dtype=np.float32)))
     assert str(caught.value).startswith("package: torch can't export the network of conf/model to ONNX: ")
     assert "\n" not in str(caught.value)
 
 
 def test_without_the_preprocessing_the_command_that_makes_it_is_told(workdir: Path) -> None:
     with pytest.raises(MeritError, match=r"^data/features/transform\.onnx: not found; 'merit features' makes it"):
-        graph.join(nn.Identity(), {})
+        graph.join(
+            Predictor(nn.Identity(), "binary", mean=0.0, deviation=1.0), _rows(np.zeros((2, 2)), np.ones((2, 3)))
+        )

@@ -2,8 +2,10 @@ import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 
 from merit.scoring import Package
@@ -139,3 +141,20 @@ def test_a_body_that_never_arrives_gets_408(endpoint: Endpoint) -> None:
 
     asyncio.run(endpoint({"type": "http", "method": "POST", "path": "/predict"}, silence, send))
     assert sent[0]["status"] == 408
+
+
+def test_several_classes_are_answered_with_the_likeliest_and_all_probabilities() -> None:
+    class Three:
+        inputs = ({"name": "x", "type": "number", "nullable": False},)
+        output: ClassVar = {"name": "prediction", "task": "multiclass", "classes": ["a", "b", "c"]}
+        manifest: ClassVar = {"model": "tiny", "commit": "c"}
+        graph = SimpleNamespace(inputs={"x": "number"})
+
+        def predict(self, columns: Any) -> Any:
+            """Return two rows."""
+            return np.array([[0.1, 0.2, 0.7], [0.5, 0.25, 0.25]], dtype=np.float32)
+
+    content = Answers(Three(), "4", 3).answer(b'[{"x": 1}, {"x": 2}]')  # type: ignore[arg-type]
+    assert content["predictions"] == ["c", "a"]
+    assert content["classes"] == ["a", "b", "c"]
+    assert content["probabilities"][1] == [0.5, 0.25, 0.25]

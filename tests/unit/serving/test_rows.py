@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from merit.scoring import Package
+from merit.features.transform import Array, Time, Transform
+from merit.scoring import Graph, Package
 from merit.serving.rows import BadRows, Rows, body_schema
 
 GOOD = {"shop": "north", "kind": 2, "size": 50.5, "weight": 0.25}
@@ -156,3 +157,64 @@ def test_the_documented_form_is_the_one_that_is_taken(package: Package) -> None:
     assert one["properties"]["size"] == {"anyOf": [{"type": "number"}, {"type": "null"}]}
     assert one["properties"]["kind"] == {"type": "integer"}
     assert many == {"type": "array", "items": one, "minItems": 1}
+
+
+@pytest.fixture
+def pictures(workdir: Path) -> Rows:
+    """Rows of a package that takes an image and a time."""
+    transform = Transform([], [Time("at", flagged=True)], [Array("image", [2, 3], 0.0, 1.0)])
+    Path("graph.onnx").write_bytes(transform.graph().SerializeToString())
+    inputs = [
+        {"name": "image", "type": "array", "shape": [2, 3], "nullable": False, "description": None},
+        {"name": "at", "type": "datetime", "nullable": True, "description": None},
+    ]
+    signature = {"inputs": inputs, "outputs": [{"name": "prediction", "task": "binary"}], "example": {}}
+    return Rows(Package(Graph(Path("graph.onnx")), signature, {}, ""), 3)
+
+
+IMAGE = [[1, 2.5, 3], [4, 5, 6]]
+
+
+def test_arrays_are_nested_and_times_are_clocks(pictures: Rows) -> None:
+    found = pictures.columns(_body([{"image": IMAGE, "at": "1970-01-02T00:00:01.5"}, {"image": IMAGE}]))
+    assert found["image"].tolist() == [IMAGE, IMAGE]
+    assert found["at"][0] == 86401.5
+    assert np.isnan(found["at"][1])
+    assert pictures.columns(_body({"image": IMAGE, "at": "1970-01-02"}))["at"].tolist() == [86400.0]
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        [],
+        [1, 2, 3],
+        [[1, 2, 3]],
+        [[1, 2], [3, 4]],
+        [[1, 2, 3], [4, 5]],
+        [[1, 2, "x"], [4, 5, 6]],
+        [[1, 2, None], [4, 5, 6]],
+        [[1, 2, [3]], [4, 5, 6]],
+    ],
+)
+def test_arrays_of_another_form_are_refused_in_one_line(pictures: Rows, image: Any) -> None:
+    assert _refusal(pictures, _body({"image": image})) == (
+        "column 'image': send nested arrays of numbers, of the shape [2, 3]"
+    )
+
+
+@pytest.mark.parametrize("image", [None, "x", 3, {}])
+def test_what_is_no_array_is_refused(pictures: Rows, image: Any) -> None:
+    assert _refusal(pictures, _body({"image": image})).startswith("column 'image': Expected `array`")
+
+
+@pytest.mark.parametrize(
+    ("at", "words"),
+    [
+        ("yesterday", "found 'yesterday'; send a time as 2024-01-31T15:30:00"),
+        ("2024-13-01", "found '2024-13-01'; send a time as"),
+        ("2024-01-01T00:00:00Z", "send the local time, without a time zone"),
+        (5, "Expected `str | null`, got `int`"),
+    ],
+)
+def test_what_is_no_clock_is_refused(pictures: Rows, at: Any, words: str) -> None:
+    assert words in _refusal(pictures, _body({"image": IMAGE, "at": at}))

@@ -20,7 +20,7 @@ from merit.tracking.live import Live
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 
-EPOCH = {"epoch": 0.0, "train_log_loss": 0.7, "validation_log_loss": 0.6}
+EPOCH = {"epoch": 0.0, "train_loss": 0.7, "validation_loss": 0.6}
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_a_run_is_kept_as_its_block_ended(tracked: Lock) -> None:
         run.log_epoch(EPOCH)
     found = _only_run(tracked)
     assert found.info.status == "FINISHED"
-    assert found.data.metrics["train_log_loss"] == 0.7
+    assert found.data.metrics["train_loss"] == 0.7
 
 
 @pytest.mark.parametrize(("error", "status"), [(MeritError("x"), "FAILED"), (KeyboardInterrupt(), "KILLED")])

@@ -22,8 +22,8 @@ from merit.tracking.runs import PACKAGE_TAG, WEIGHTS_TAG, Run, record
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 
 EPOCHS = [
-    {"epoch": 0.0, "train_log_loss": 0.7, "validation_log_loss": 0.6},
-    {"epoch": 1.0, "train_log_loss": 0.6, "validation_log_loss": 0.5},
+    {"epoch": 0.0, "train_loss": 0.7, "validation_loss": 0.6},
+    {"epoch": 1.0, "train_loss": 0.6, "validation_loss": 0.5},
 ]
 
 
@@ -93,7 +93,7 @@ def test_a_finished_run_holds_what_it_is_made_of(tracked: Lock, client: MlflowCl
     assert found.data.params["model._target_"] == "merit.training.networks.Linear"
     assert found.data.params["data.columns.shop.feature"] == "category"
     assert not any(name.startswith(("gate.", "serve.", "tracking.")) for name in found.data.params)
-    history = client.get_metric_history(run.id, "validation_log_loss")
+    history = client.get_metric_history(run.id, "validation_loss")
     assert [(metric.step, metric.value) for metric in history] == [(0, 0.6), (1, 0.5)]
     assert "epoch" not in found.data.metrics
     assert [file.path for file in client.list_artifacts(run.id)] == ["params.yaml"]
@@ -109,7 +109,7 @@ def test_a_run_that_ends_early_says_how_and_is_nobodys_weights(
     (found,) = _runs(client, tracked)
     assert found.info.status == status
     assert WEIGHTS_TAG not in found.data.tags
-    assert found.data.metrics["train_log_loss"] == 0.7
+    assert found.data.metrics["train_loss"] == 0.7
 
 
 def test_an_epoch_that_can_not_be_sent_goes_with_the_next(
@@ -129,7 +129,7 @@ def test_an_epoch_that_can_not_be_sent_goes_with_the_next(
         for epoch in EPOCHS:
             run.log_epoch(epoch)
     run.end("FINISHED")
-    assert [metric.step for metric in client.get_metric_history(run.id, "train_log_loss")] == [0, 1]
+    assert [metric.step for metric in client.get_metric_history(run.id, "train_loss")] == [0, 1]
 
 
 def test_a_run_that_can_not_be_kept_is_told(tracked: Lock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +185,7 @@ def test_a_run_that_the_store_lost_is_written_again_from_the_files(
     assert (found.info.run_id, found.info.status) == (restored, "FINISHED")
     assert found.data.tags[WEIGHTS_TAG] == artifacts.sha256(artifacts.WEIGHTS)
     assert found.data.params["seed"] == "7"
-    history = client.get_metric_history(restored, "train_log_loss")
+    history = client.get_metric_history(restored, "train_loss")
     assert [(metric.step, metric.value) for metric in history] == [(0, 0.7), (1, 0.6)]
     assert record(tracked) == restored
 

@@ -1,15 +1,13 @@
-from pathlib import Path
-
 import pytest
 import torch
 
-from merit.errors import MeritError
-from merit.training.batches import Batch, Batches, load
+from merit.network import Rows
+from merit.training.batches import Batches
 
 
-def _rows(count: int) -> Batch:
+def _rows(count: int) -> Rows:
     numbers = torch.arange(count, dtype=torch.float32)
-    return Batch(torch.arange(count)[:, None], numbers[:, None], numbers)
+    return Rows((torch.arange(count)[:, None], numbers[:, None]), numbers)
 
 
 def _epoch(batches: Batches) -> list[int]:
@@ -31,8 +29,9 @@ def test_each_row_comes_once_in_each_epoch() -> None:
 
 def test_the_parts_of_a_row_stay_together() -> None:
     for batch in Batches(_rows(103), 10, 7):
-        assert torch.equal(batch.codes[:, 0].float(), batch.target)
-        assert torch.equal(batch.numbers[:, 0], batch.target)
+        codes, numbers = batch.inputs
+        assert torch.equal(codes[:, 0].float(), batch.target)
+        assert torch.equal(numbers[:, 0], batch.target)
 
 
 def test_epochs_are_shuffled_differently_and_the_same_on_every_run() -> None:
@@ -53,15 +52,3 @@ def test_the_order_depends_on_no_other_random_draws() -> None:
 def test_without_a_seed_the_order_is_kept() -> None:
     batches = Batches(_rows(10), 4)
     assert _epoch(batches) == _epoch(batches) == list(range(10))
-
-
-def test_without_arrays_the_command_that_makes_them_is_told(workdir: Path) -> None:
-    with pytest.raises(MeritError, match=r"^data/features/train\.safetensors: not found; 'merit features' makes it"):
-        load("train")
-
-
-def test_arrays_that_can_not_be_read_are_told_in_one_line(workdir: Path) -> None:
-    Path("data/features").mkdir(parents=True)
-    Path("data/features/train.safetensors").write_bytes(b"broken")
-    with pytest.raises(MeritError, match=r"^data/features/train\.safetensors: can't be read .*'merit features'$"):
-        load("train")

@@ -4,8 +4,10 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from torch import nn
 
 from merit.config import targets
+from merit.errors import MeritError
 
 NETWORKS: dict[str, dict[str, Any]] = {
     file.stem: yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -17,27 +19,58 @@ def test_there_are_networks_to_choose_from() -> None:
     assert {"linear", "mlp", "embedding_mlp"} <= set(NETWORKS)
 
 
+SHAPES = {"cnn": [[8, 8], [3, 8, 8]]}
+"""The arrays of networks that take some."""
+
+
+def _built(name: str, cardinalities: list[int], numbers: int, outputs: int = 1) -> nn.Module:
+    made: nn.Module = targets.build(
+        NETWORKS[name], cardinalities=cardinalities, numbers=numbers, shapes=SHAPES.get(name, []), outputs=outputs
+    )
+    return made.eval()
+
+
+def _arrays(name: str, rows: int) -> list[torch.Tensor]:
+    return [torch.randn(rows, *shape) for shape in SHAPES.get(name, [])]
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize(("cardinalities", "numbers"), [([3, 2], 4), ([], 4), ([3], 0)])
+@pytest.mark.parametrize("outputs", [1, 5])
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
-def test_a_network_gives_a_logit_per_row(name: str, cardinalities: list[int], numbers: int) -> None:
-    network = targets.build(NETWORKS[name], cardinalities, numbers).eval()
+def test_a_network_gives_its_outputs_per_row(name: str, cardinalities: list[int], numbers: int, outputs: int) -> None:
+    network = _built(name, cardinalities, numbers, outputs)
     codes = torch.zeros(7, len(cardinalities), dtype=torch.int64)
     if cardinalities:
         codes[-1] = torch.tensor(cardinalities) - 1  # the largest code there is
-    logits = network(codes, torch.randn(7, numbers))
-    assert logits.shape == (7,)
-    assert torch.isfinite(logits).all()
+    given = network(codes, torch.randn(7, numbers), *_arrays(name, 7))
+    assert given.shape[-2:] == (7, outputs)
+    assert torch.isfinite(given).all()
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_categories_share_no_weights(name: str) -> None:
     torch.manual_seed(0)
-    network = targets.build(NETWORKS[name], [3, 3], 1).eval()
+    network = _built(name, [3, 3], 1)
     with torch.no_grad():
         for weights in network.parameters():
             weights.normal_()
     codes = torch.tensor([[first, second] for first in range(3) for second in range(3)])
-    logits = network(codes, torch.zeros(9, 1))
+    given = network(codes, torch.zeros(9, 1), *[torch.zeros_like(each) for each in _arrays(name, 9)])
     # Codes of two categories that are swapped are another row: with shared weights a sum could not tell them apart.
-    assert logits[1] != logits[3]
+    assert not torch.equal(given[..., 1, :], given[..., 3, :])
+
+
+@pytest.mark.parametrize(
+    ("shapes", "line"),
+    [
+        ([], "it takes arrays of one height and width; found the shapes []"),
+        ([[8, 8], [4, 4]], "it takes arrays of one height and width; found the shapes [[8, 8], [4, 4]]"),
+        ([[64]], "it takes arrays of one height and width; found the shapes [[64]]"),
+        ([[2, 2]], "2 blocks halve 2x2 to nothing; give fewer channels"),
+    ],
+)
+def test_arrays_that_a_cnn_can_not_take_are_told_in_one_line(shapes: list[list[int]], line: str) -> None:
+    with pytest.raises(MeritError) as caught:
+        targets.build(NETWORKS["cnn"], cardinalities=[], numbers=0, shapes=shapes, outputs=2)
+    assert str(caught.value) == f"_target_ 'merit.training.networks.CNN' refuses its arguments: {line}"

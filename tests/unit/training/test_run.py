@@ -19,8 +19,10 @@ from merit.training.run import History, train
 
 
 def _epoch(history: History, number: int, network: nn.Module, **metrics: float) -> None:
+    metrics = {"train_loss": 0.5, "validation_loss": 0.5, **metrics}
     trainer = SimpleNamespace(current_epoch=number, callback_metrics={k: torch.tensor(v) for k, v in metrics.items()})
-    history.on_train_epoch_end(trainer, SimpleNamespace(network=network))  # type: ignore[arg-type]
+    module = SimpleNamespace(predictor=SimpleNamespace(network=network))
+    history.on_train_epoch_end(trainer, module)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,15 @@ def arrays(workdir: Path) -> None:
             "target": (numbers[:, 0] > 0).astype(np.float32),
         }
         save_file(made, artifacts.part(name))
-    artifacts.write_json(artifacts.FEATURES_REPORT, {"cardinalities": [4, 4], "numbers": 3})
+    artifacts.write_json(
+        artifacts.FEATURES_REPORT,
+        {
+            "cardinalities": [4, 4],
+            "numbers": 3,
+            "shapes": [],
+            "target": {"mean": 0.0, "deviation": 1.0},
+        },
+    )
 
 
 def _lock(make_lock: Callable[..., Lock], **trainer: Any) -> Lock:
@@ -83,7 +93,10 @@ def test_a_training_learns_is_the_same_twice_and_keeps_its_best_epoch(
     first = load_file(artifacts.WEIGHTS)
     assert best["validation_log_loss"] == min(row["validation_log_loss"] for row in seen) < 0.6
     lines = artifacts.HISTORY.read_text().splitlines()
-    assert lines[0] == "epoch,train_log_loss,validation_log_loss,validation_roc_auc"
+    assert lines[0] == (
+        "epoch,train_loss,validation_average_precision,validation_brier,validation_calibration_error,"
+        "validation_log_loss,validation_loss,validation_roc_auc"
+    )
     assert [line.split(",")[0] for line in lines[1:]] == ["0", "1", "2"]
 
     again = train(_lock(make_lock))

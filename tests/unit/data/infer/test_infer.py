@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-import yaml
 
 from merit import artifacts
 from merit.config.compose import compose
@@ -20,13 +19,11 @@ from merit.data.ingest import ingest
 from merit.errors import MeritError
 
 ROWS = 400
-GATES = {"multiclass": ("accuracy", {"accuracy": 0.0, "log_loss": 9.0}, 0.5), "regression": ("rmse", {"r2": 0.0}, None)}
 
 
 @pytest.fixture
 def shop(conf: Path) -> dict[str, Any]:
     """Columns for 400 rows; the target `returned` follows `plan` a little."""
-    _stand_in(conf)
     draw = np.random.default_rng(0)
     plan = draw.choice(["a", "b", "c"], ROWS)
     return {
@@ -36,17 +33,6 @@ def shop(conf: Path) -> dict[str, Any]:
         "gift": (draw.random(ROWS) < 0.3).tolist(),
         "returned": np.where(draw.random(ROWS) < 0.2 + 0.3 * (plan == "a"), "yes", "no").tolist(),
     }
-
-
-def _stand_in(conf: Path) -> None:
-    """Write gates for the tasks that conf/gate has none for yet."""
-    for task, (metric, floors, calibration) in GATES.items():
-        place = conf / "gate" / f"{task}.yaml"
-        if not place.exists():
-            values = yaml.safe_load((conf / "gate/default.yaml").read_text())
-            values |= {"floors": floors, "baseline": {"metric": metric, "margin": 0.1}, "calibration": calibration}
-            values["champion"] = [{"metric": metric, "margin": 0.1}]
-            place.write_text(yaml.safe_dump(values))
 
 
 def _infer(columns: dict[str, Any], target: str = "returned", **how: Any) -> tuple[Inferred, Lock]:
@@ -349,11 +335,12 @@ def test_what_can_not_be_inferred_is_told_in_one_line_and_nothing_is_written(
     shop: dict[str, Any], place: Callable[[], str], how: dict[str, Any], says: str
 ) -> None:
     pl.DataFrame(shop).write_csv("shop.csv")
+    before = sorted(Path("conf").rglob("*"))
     with pytest.raises(MeritError) as caught:
         infer(place(), **({"target": "returned"} | how))
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert not list(Path("conf/experiment").glob("*.yaml"))
+    assert sorted(Path("conf").rglob("*")) == before
 
 
 def test_a_target_of_too_many_words_is_refused(shop: dict[str, Any]) -> None:

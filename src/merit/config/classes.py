@@ -1,0 +1,170 @@
+"""Classes as their source tells them, read without importing anything: where they are defined, and what they take."""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from merit.config import trust
+from merit.errors import MeritError
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a target takes: its arguments by name, and those that have no default."""
+
+    names: tuple[str, ...]
+    required: tuple[str, ...]
+    takes_any: bool
+
+
+NOTHING = Signature((), (), takes_any=False)
+ANYTHING = Signature((), (), takes_any=True)
+"""What a class is said to take where its source doesn't tell: building it will."""
+
+
+def signature_of(target: str) -> Signature | None:
+    """Return what a class takes; None if there is no such class.
+
+    Raises:
+        MeritError: a module that has to be read isn't valid Python.
+    """
+    module, _, name = target.rpartition(".")
+    found = find(module, name)
+    return None if found is None else _init_of(*found) or NOTHING
+
+
+def classes_in(module: str) -> list[str]:
+    """Return the names of the public classes that a module's source defines."""
+    tree = source(module)
+    return [] if tree is None else [n.name for n in _classes(tree) if not n.name.startswith("_")]
+
+
+def find(module: str, name: str) -> tuple[str, ast.ClassDef] | None:
+    """Return the module that defines a class, and its definition, through any number of `from x import y`.
+
+    Raises:
+        MeritError: a module that has to be read isn't valid Python, or the imports go in a circle.
+    """
+    for _ in range(20):  # more than that is a circle
+        tree = source(module)
+        if tree is None:
+            return None
+        if definition := next((each for each in _classes(tree) if each.name == name), None):
+            return module, definition
+        origin = dict(_imports(module, tree)).get(name)
+        if origin is None or "." not in origin:  # an imported module is no class
+            return None
+        module, _, name = origin.rpartition(".")
+    raise MeritError(f"'{module}.{name}' can't be found: the imports go in a circle")
+
+
+def source(module: str) -> ast.Module | None:
+    """Return the parsed source of a module; None if there is no such module in Python.
+
+    Raises:
+        MeritError: it isn't valid Python.
+    """
+    file = trust.source_of(module)
+    return None if file is None else _parsed(file, file.stat().st_mtime_ns)
+
+
+@cache
+def _parsed(file: Path, changed: int) -> ast.Module:
+    try:
+        return ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        raise MeritError(f"{file}{f':{line}' if line else ''}: not valid Python: {error.args[0]}") from error
+
+
+def _classes(tree: ast.Module) -> Iterator[ast.ClassDef]:
+    return (node for node in tree.body if isinstance(node, ast.ClassDef))
+
+
+def _imports(module: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Give what each imported name of a module stands for."""
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            origin = _origin(module, node)
+            yield from ((alias.asname or alias.name, f"{origin}.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                yield (alias.asname, alias.name) if alias.asname else (alias.name.partition(".")[0],) * 2
+
+
+def _origin(module: str, node: ast.ImportFrom) -> str:
+    if node.level == 0:
+        return node.module or ""
+    file = trust.source_of(module)
+    # A package's own names are one level nearer than those of a module in it.
+    above = node.level - (file is not None and file.name == "__init__.py")
+    parts = module.split(".")
+    return ".".join([*parts[: len(parts) - above], *([node.module] if node.module else [])])
+
+
+def _init_of(module: str, definition: ast.ClassDef) -> Signature | None:
+    """Return what a class's `__init__` takes, its own or the nearest inherited one; None if there is none."""
+    for node in definition.body:
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            return _signature(node.args)
+    if definition.decorator_list:
+        return _fields(module, definition)
+    return next((found for base in definition.bases if (found := _of_base(module, definition, base))), None)
+
+
+def _of_base(module: str, definition: ast.ClassDef, base: ast.expr) -> Signature | None:
+    name = ast.unparse(base).partition("[")[0]
+    head, dot, rest = name.partition(".")
+    tree = source(module)
+    assert tree is not None
+    meaning = dict(_imports(module, tree)).get(head)
+    if meaning is None and not dot and name != definition.name:
+        meaning = f"{module}.{name}"
+    full = f"{meaning or head}{dot}{rest}"
+    if full.rpartition(".")[2] in {"object", "ABC"}:  # Python's own, whose source isn't at hand
+        return None
+    found = find(*full.rpartition(".")[::2]) if meaning else None
+    return ANYTHING if found is None else _init_of(*found)
+
+
+def _fields(module: str, definition: ast.ClassDef) -> Signature:
+    """Return what a dataclass takes; any other decorator may change it in ways that its source doesn't tell."""
+    decorators = [ast.unparse(each).partition("(")[0] for each in definition.decorator_list]
+    if not {"dataclass", "dataclasses.dataclass"} & set(decorators):
+        return ANYTHING
+    inherited = next((found for base in definition.bases if (found := _of_base(module, definition, base))), NOTHING)
+    fields = [node for node in definition.body if isinstance(node, ast.AnnAssign) and _is_argument(node)]
+    names = [ast.unparse(field.target) for field in fields]
+    required = [ast.unparse(field.target) for field in fields if not _has_default(field)]
+    return Signature(
+        (*inherited.names, *(name for name in names if name not in inherited.names)),
+        (*(name for name in inherited.required if name not in names), *required),
+        inherited.takes_any,
+    )
+
+
+def _is_argument(field: ast.AnnAssign) -> bool:
+    kind = ast.unparse(field.annotation).strip("'\"").partition("[")[0].rpartition(".")[2]
+    return kind not in {"ClassVar", "KW_ONLY"} and _option(field, "init") != "False"
+
+
+def _has_default(field: ast.AnnAssign) -> bool:
+    if field.value is None:
+        return False
+    is_call = isinstance(field.value, ast.Call) and ast.unparse(field.value.func) in {"field", "dataclasses.field"}
+    return not is_call or any(_option(field, name) is not None for name in ("default", "default_factory"))
+
+
+def _option(field: ast.AnnAssign, name: str) -> str | None:
+    keywords = field.value.keywords if isinstance(field.value, ast.Call) else []
+    return next((ast.unparse(each.value) for each in keywords if each.arg == name), None)
+
+
+def _signature(args: ast.arguments) -> Signature:
+    positional = [arg.arg for arg in [*args.posonlyargs, *args.args]][1:]
+    keyword = [arg.arg for arg in args.kwonlyargs]
+    needed = positional[: len(positional) - len(args.defaults)] if len(args.defaults) < len(positional) + 1 else []
+    needed += [name for name, default in zip(keyword, args.kw_defaults, strict=True) if default is None]
+    return Signature((*positional, *keyword), tuple(needed), takes_any=args.kwarg is not None)

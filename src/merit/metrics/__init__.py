@@ -1,0 +1,30 @@
+"""Metrics and their intervals, per task.
+
+On the shared floor, for training, evaluation and the gate must all mean the same by a word.
+"""
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from merit.metrics.binary import Binary
+from merit.metrics.bootstrap import Estimate, Scored, compare, estimate
+from merit.metrics.multiclass import Multiclass
+from merit.metrics.regression import Regression
+
+__all__ = ["Binary", "Estimate", "Multiclass", "Regression", "Scored", "compare", "estimate", "scored"]
+
+KINDS: dict[str, type[Binary] | type[Multiclass] | type[Regression]] = {
+    kind.task: kind for kind in (Binary, Multiclass, Regression)
+}
+
+
+def scored(task: str, target: NDArray[Any], prediction: NDArray[Any]) -> Scored:
+    """Return predictions beside the truth, ready to be measured as their task is.
+
+    Args:
+        task: binary, multiclass or regression.
+        target: [rows]: 0 or 1; the place of the class; or the number itself.
+        prediction: [rows] probabilities; [rows, classes] probabilities; or [rows] numbers.
+    """
+    return KINDS[task](target, prediction)

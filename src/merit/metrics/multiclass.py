@@ -1,0 +1,89 @@
+"""Metrics of a classifier of several classes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from merit.metrics.bootstrap import Array, Scored
+
+BINS = 10
+
+
+class Multiclass(Scored):
+    """Probabilities of each class beside the truth.
+
+    Args:
+        target: the place of the class, [rows].
+        probabilities: in [0, 1], [rows, classes].
+    """
+
+    task = "multiclass"
+
+    def __init__(self, target: NDArray[Any], probabilities: NDArray[Any]) -> None:
+        given = probabilities.astype(np.float64)
+        confidence = given.max(axis=1)
+        self.order = np.argsort(-confidence, kind="stable")
+        self.rows = len(self.order)
+        self._known = bool(np.isfinite(given).all())
+        self._given, self._truth = given[self.order], target.astype(int)[self.order]
+        self._guess = self._given.argmax(axis=1)
+        self._confidence = confidence[self.order]
+        self._bins = np.unique(np.linspace(0, self.rows, BINS + 1)[:-1].astype(int))
+        self._means = np.column_stack([self._means_of_rows(), self._gaps()])
+        classes = np.arange(given.shape[1])
+        true, guessed = self._truth[:, None] == classes, self._guess[:, None] == classes
+        self._hits, self._members = (true & guessed).astype(np.float64), true.astype(np.float64) + guessed
+
+    def _means_of_rows(self) -> Array:
+        """Return what metrics are weighted means of: right or wrong, log loss, Brier score, [rows, 3]."""
+        at = np.arange(self.rows)
+        true = np.eye(self._given.shape[1])[self._truth]
+        loss = -np.log(np.clip(self._given[at, self._truth], 1e-15, 1.0))
+        square = ((self._given - true) ** 2).sum(axis=1)
+        return np.column_stack([self._guess == self._truth, loss, square]).astype(np.float64)
+
+    def _gaps(self) -> Array:
+        """Return how far each guess was from its confidence, in the column of its bin, [rows, bins]."""
+        gap = (self._guess == self._truth) - self._confidence
+        made = np.zeros((self.rows, len(self._bins)))
+        for place, inside in enumerate(np.split(np.arange(self.rows), self._bins[1:])):
+            made[inside, place] = gap[inside]
+        return made
+
+    def measure(self, weights: Array, names: Sequence[str]) -> dict[str, Array]:
+        """Return metrics for each row of `weights`.
+
+        The Brier score is the sum over the classes (Brier 1950); the calibration error is the expected one of the
+        class guessed, over bins of equal mass (Naeini et al. 2015); macro F1 is over the classes that are there.
+        """
+        if not self._known:
+            return {name: np.full(len(weights), np.nan) for name in names}
+        means = weights @ self._means / weights.sum(axis=1, keepdims=True)
+        found = {
+            "accuracy": means[:, 0],
+            "log_loss": means[:, 1],
+            "brier": means[:, 2],
+            "calibration_error": np.abs(means[:, 3:]).sum(axis=1),
+        }
+        if "macro_f1" in names:
+            found["macro_f1"] = self._macro_f1(weights)
+        return {name: found[name] for name in names}
+
+    def _macro_f1(self, weights: Array) -> Array:
+        hits, members = weights @ self._hits, weights @ self._members
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.nanmean(2 * hits / members, axis=1))
+
+    def calibration(self) -> list[tuple[float, float, int]]:
+        """Return, per bin of equal mass, the mean confidence, the share of right guesses and the rows."""
+        right = self._guess == self._truth
+        pieces = np.split(np.arange(self.rows), self._bins[1:])
+        return [(float(self._confidence[p].mean()), float(right[p].mean()), len(p)) for p in reversed(pieces)]
+
+    def confusion(self) -> NDArray[np.int64]:
+        """Return how many rows of each class were taken for each class, [true, guessed]."""
+        classes = self._given.shape[1]
+        counts = np.bincount(self._truth * classes + self._guess, minlength=classes * classes)
+        return counts.reshape(classes, classes)

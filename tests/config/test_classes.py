@@ -1,0 +1,131 @@
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+
+from merit.config import classes
+from merit.config.classes import Signature
+from merit.errors import MeritError
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty package `home`, installed beside the others."""
+    package = tmp_path / "installed" / "home"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(package.parent))
+    monkeypatch.chdir(tmp_path)
+    return package
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "torch.optim.AdamW",
+        "torch.optim.SGD",
+        "torch.optim.Adam",
+        "torch.optim.adamw.AdamW",
+        "merit.training.networks.Linear",
+        "merit.training.networks.MLP",
+        "merit.training.networks.EmbeddingMLP",
+        "merit.data.sources.Csv",
+        "merit.data.sources.Parquet",
+        "merit.data.sources.Flights",
+    ],
+)
+def test_a_signature_read_from_source_is_the_one_that_python_sees(target: str) -> None:
+    module, _, name = target.rpartition(".")
+    parameters = list(inspect.signature(getattr(importlib.import_module(module), name)).parameters.values())
+    read = classes.signature_of(target)
+    assert read is not None
+    named = [p for p in parameters if p.kind not in {p.VAR_POSITIONAL, p.VAR_KEYWORD}]
+    assert set(read.names) == {p.name for p in named}
+    assert set(read.required) == {p.name for p in named if p.default is p.empty}
+    assert read.takes_any == any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def test_the_public_classes_of_a_module_are_listed() -> None:
+    assert classes.classes_in("merit.data.sources") == ["Source", "Csv", "Parquet", "Digits", "Flights"]
+    assert classes.classes_in("merit.nowhere") == []
+
+
+def test_a_class_without_init_has_its_parents_signature(home: Path) -> None:
+    (home / "room.py").write_text(
+        "import abc, typing\nfrom home import other as o\nimport home.other\nfrom elsewhere import Far\n"
+        "class A:\n  def __init__(self, x, /, y=1, *, z, w=2, **rest): ...\n"
+        "class B(A): ...\nclass C(object): ...\nclass D(B): ...\nclass Mixin: ...\n"
+        "class E(Mixin, abc.ABC, D): ...\nclass F(typing.Generic[int]): ...\n"
+        "class G(o.Other): ...\nclass H(home.other.Other): ...\nclass I(Far): ...\n"
+    )
+    (home / "other.py").write_text("class Other:\n  def __init__(self, o): ...\n")
+    inherited = Signature(("x", "y", "z", "w"), ("x", "z"), takes_any=True)
+    for name in "ABDE":
+        assert classes.signature_of(f"home.room.{name}") == inherited, name
+    for name in "CF":
+        assert classes.signature_of(f"home.room.{name}") == classes.NOTHING, name
+    for name in "GH":
+        assert classes.signature_of(f"home.room.{name}") == Signature(("o",), ("o",), takes_any=False), name
+    assert classes.signature_of("home.room.I") == classes.ANYTHING
+    assert classes.signature_of("home.room.Nothing") is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["from home.room import A", "from .room import A", "from . import room\nfrom .room import B as A",
+     "from ..home.room import A"],
+)  # fmt: skip
+def test_a_class_is_found_through_imports(home: Path, line: str) -> None:
+    (home / "room.py").write_text("class A: ...\nclass B: ...\n")
+    (home / "inner").mkdir()
+    (home / "__init__.py").write_text(line)
+    (home / "inner" / "__init__.py").write_text("from ..room import A\nfrom .deep import C\n")
+    (home / "inner" / "deep.py").write_text("from ..room import A as C\n")
+    for name in ("home.A", "home.inner.A", "home.inner.C"):
+        found = classes.find(*name.rpartition(".")[::2])
+        assert found is not None
+        assert found[0] == "home.room"
+
+
+def test_imports_that_go_in_a_circle_are_told(home: Path) -> None:
+    (home / "a.py").write_text("from home.b import X")
+    (home / "b.py").write_text("from home.a import X")
+    with pytest.raises(MeritError, match="can't be found: the imports go in a circle"):
+        classes.signature_of("home.a.X")
+
+
+def test_a_dataclass_takes_its_fields(home: Path) -> None:
+    (home / "room.py").write_text(
+        "import dataclasses\nfrom dataclasses import dataclass, field, KW_ONLY\nfrom typing import ClassVar\n"
+        "@dataclass\nclass A:\n  a: int\n  b: int = 1\n  limit: ClassVar[int] = 3\n"
+        "@dataclasses.dataclass(frozen=True)\nclass B(A):\n  _: KW_ONLY\n  c: list = field(default_factory=list)\n"
+        "  d: int = field(repr=False)\n  e: int = field(init=False)\n  a: int = 2\n"
+        "@other\nclass C:\n  a: int\n"
+    )
+    assert classes.signature_of("home.room.A") == Signature(("a", "b"), ("a",), takes_any=False)
+    assert classes.signature_of("home.room.B") == Signature(("a", "b", "c", "d"), ("d",), takes_any=False)
+    assert classes.signature_of("home.room.C") == classes.ANYTHING
+
+
+@pytest.mark.parametrize(("text", "line"), [(b"x = 1\nclass A(:\n", ":2"), (b"x = '\x00'\n", "")])
+def test_source_that_is_no_python_is_told_with_its_line(home: Path, text: bytes, line: str) -> None:
+    (home / "room.py").write_bytes(text)
+    with pytest.raises(MeritError, match=rf"home/room\.py{line}: not valid Python: "):
+        classes.signature_of("home.room.A")
+
+
+def test_reading_a_module_imports_nothing(home: Path) -> None:
+    (home / "__init__.py").write_text("raise SystemExit('imported')")
+    (home / "room.py").write_text("raise SystemExit('imported')\nclass A: ...")
+    assert classes.signature_of("home.room.A") == classes.NOTHING
+
+
+def test_a_changed_file_is_read_again(home: Path) -> None:
+    import os
+
+    (home / "room.py").write_text("class A: ...")
+    assert classes.classes_in("home.room") == ["A"]
+    (home / "room.py").write_text("class B: ...")
+    os.utime(home / "room.py", ns=(1, 1))
+    assert classes.classes_in("home.room") == ["B"]

@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+from sklearn import metrics as sklearn_metrics
+
+from merit.metrics import Regression, compare, estimate, scored
+from merit.tasks import METRICS
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("shift", [0.0, 1e6])
+def test_each_metric_is_scikit_learns(weighted: bool, shift: float) -> None:
+    draw = np.random.default_rng(0)
+    target = draw.normal(0, 3, 500) + shift
+    predicted = target + draw.normal(0.5, 1, 500)
+    weights = draw.integers(0, 3, 500).astype(float) if weighted else np.ones(500)
+    measured = Regression(target, predicted).measure(weights[None, :], tuple(METRICS["regression"]))
+    found = {name: float(values[0]) for name, values in measured.items()}
+    assert found["mae"] == pytest.approx(sklearn_metrics.mean_absolute_error(target, predicted, sample_weight=weights))
+    square = sklearn_metrics.mean_squared_error(target, predicted, sample_weight=weights)
+    assert found["rmse"] == pytest.approx(np.sqrt(square))
+    assert found["r2"] == pytest.approx(sklearn_metrics.r2_score(target, predicted, sample_weight=weights))
+
+
+def test_targets_that_are_all_one_have_no_r2() -> None:
+    found = Regression(np.full(10, 0.1), np.linspace(0, 1, 10)).point()
+    assert np.isnan(found["r2"])
+    assert found["mae"] > 0
+
+
+def test_a_prediction_that_is_no_number_has_no_metric() -> None:
+    assert all(np.isnan(v) for v in scored("regression", np.zeros(3), np.array([1.0, np.inf, 0.0])).point().values())
+
+
+def test_intervals_hold_their_value_and_a_better_model_is_better() -> None:
+    draw = np.random.default_rng(0)
+    target = draw.normal(0, 1, 1000)
+    good, bad = (Regression(target, target + draw.normal(0, spread, 1000)) for spread in (0.3, 0.6))
+    found = estimate(good, count=200, confidence=0.95, seed=1)
+    assert all(each.low < each.value < each.high for each in found.values())
+    assert compare(good, bad, ["rmse"], count=200, confidence=0.95, seed=1)["rmse"].high < 0
