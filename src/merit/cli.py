@@ -125,6 +125,22 @@ overrides = click.argument("overrides", nargs=-1, metavar="[OVERRIDE]...")
 
 
 @main.command()
+@click.argument("path")
+@click.option("--target", required=True, metavar="COLUMN", help="The column to predict.")
+@click.option("--time", metavar="COLUMN", help="The column that says when: rows are then split by it.")
+@click.option("--name", help="The model's name [default: the file's or the table's].")
+@click.option("--query", metavar="SQL", help="The rows to read, where PATH is a database's URL.")
+@click.option("--table", help="The table to read, where PATH is a database's URL.")
+@click.option("--force", is_flag=True, help="Write over files of that name.")
+def infer(path: str, target: str, **how: Any) -> None:
+    """Guess conf/ for the table at PATH: CSV, Parquet, or a database's URL such as sqlite:///shop.db."""
+    from merit.data import infer as room
+    from merit.data.infer import show
+
+    show.show(room.infer(path, target, **how))
+
+
+@main.command()
 @overrides
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 and show the difference if params.yaml is stale.")
 def compose(overrides: tuple[str, ...], check: bool) -> None:

@@ -1,6 +1,8 @@
 """Sources: where rows come from. Each is named in conf/data by `_target_` and reads one table."""
 
+import hashlib
 import importlib.util
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -8,10 +10,17 @@ from merit.errors import MeritError
 
 if TYPE_CHECKING:
     import polars as pl
+    from sqlalchemy import URL, Connection
+
+FIRST = 10_000
+"""Rows of a CSV file that tell the types of most."""
 
 
 class Source(Protocol):
-    """What merit asks of a source; any class of a trusted module that has these two methods is one."""
+    """What merit asks of a source; any class of a trusted module that has these two methods is one.
+
+    A source that reads no file has `fingerprint() -> str` instead of `files`: "sha256:" and the hash of its rows.
+    """
 
     def files(self) -> list[Path]:
         """Return the files that are read; their contents are hashed into the lock."""
@@ -47,7 +56,19 @@ class Csv:
         return [self.path]
 
     def read(self) -> "pl.DataFrame":
-        """Return the table; dates and times in ISO 8601 are recognised."""
+        """Return the table; dates and times in ISO 8601 are recognised. A column's type is that of all its rows."""
+        import polars as pl
+
+        # To look at every row for its type takes a hundred times as long as to read it, and seldom tells more.
+        try:
+            table = self._read(FIRST)
+        except pl.exceptions.ComputeError:
+            return self._read(None)
+        late = table.select(pl.col(pl.String).head(FIRST).is_null().all() & pl.col(pl.String).is_not_null().any())
+        return self._read(None) if any(late.row(0) if late.width else ()) else table
+
+    def _read(self, inferred: int | None) -> "pl.DataFrame":
+        """Return the table with the types that so many rows have; another type further down is an error."""
         import polars as pl
 
         return pl.read_csv(
@@ -55,7 +76,7 @@ class Csv:
             separator=self.separator,
             null_values=self.null_values,
             try_parse_dates=True,
-            infer_schema_length=None,
+            infer_schema_length=inferred,
         )
 
 
@@ -74,10 +95,144 @@ class Parquet:
         return [self.path]
 
     def read(self) -> "pl.DataFrame":
-        """Return the table."""
+        """Return the table; text that holds dates and times in ISO 8601 is recognised."""
         import polars as pl
 
-        return pl.read_parquet(self.path)
+        return _dated(pl.read_parquet(self.path))
+
+
+class Sql:
+    """The rows of a query on a database.
+
+    The rows are put into an order of their own, so that the same rows are the same table in whatever order a database
+    gives them, which differs from day to day without ORDER BY and, among equals, with it.
+
+    Args:
+        url: SQLAlchemy's, such as sqlite:///shop.db (relative to the repository's root) or
+            postgresql+psycopg://user@127.0.0.1/shop. It can't hold a password, for it is committed.
+        query: a SELECT; it runs in a transaction that can't write, where the database knows such.
+    """
+
+    def __init__(self, url: str, query: str) -> None:
+        self.url = _url(url)
+        self.query = query
+
+    def fingerprint(self) -> str:
+        """Return the hash of the rows: of the columns' names and types, and of every value."""
+        return self._loaded[1]
+
+    def read(self) -> "pl.DataFrame":
+        """Return the rows, the ones that `fingerprint` tells of; text that holds ISO dates and times is recognised."""
+        return self._loaded[0]
+
+    @cached_property
+    def _loaded(self) -> "tuple[pl.DataFrame, str]":
+        table = _dated(_plain(self._fetched()))
+        lines = _lines(table)
+        order = lines.arg_sort()
+        total = hashlib.sha256(repr([(name, str(dtype)) for name, dtype in table.schema.items()]).encode())
+        for line in lines[order]:
+            total.update(line.encode() + b"\n")
+        return table[order], f"sha256:{total.hexdigest()}"
+
+    def _fetched(self) -> "pl.DataFrame":
+        import polars as pl
+        from sqlalchemy import create_engine, text
+        from sqlalchemy.exc import SQLAlchemyError
+        from sqlalchemy.pool import NullPool
+
+        try:
+            with create_engine(_read_only(self.url), poolclass=NullPool).connect() as connection:
+                self._forbid_writing(connection)
+                return pl.read_database(text(self.query), connection, infer_schema_length=None)
+        except ModuleNotFoundError as error:
+            raise MeritError(
+                f"data.source.url: the driver '{error.name}' is not installed; "
+                "PostgreSQL's comes with 'pip install merit-ml[postgres]'"
+            ) from error
+        except (SQLAlchemyError, pl.exceptions.PolarsError, OSError, ValueError, TypeError) as error:
+            reason = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
+            raise MeritError(f"data.source: '{self.query}' can't be read from {self.url}: {reason}") from error
+
+    def _forbid_writing(self, connection: "Connection") -> None:
+        """Begin a transaction that can't write."""
+        if self.url.get_backend_name() == "postgresql":
+            connection.execution_options(postgresql_readonly=True)
+
+
+def _url(text: str) -> "URL":
+    """Return a database's URL.
+
+    Raises:
+        ValueError: it is none, or it holds a password.
+    """
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError) as error:
+        raise ValueError(
+            "the url is not one of a database; write one such as sqlite:///shop.db or "
+            "postgresql+psycopg://user@127.0.0.1/shop"
+        ) from error
+    if url.password is not None or any("password" in key.lower() for key in url.query):
+        raise ValueError(
+            "the url holds a password, and would be committed with it; take it out, "
+            "and give it by PGPASSWORD, ~/.pgpass or a service file"
+        )
+    return url
+
+
+def _read_only(url: "URL") -> "URL":
+    """Return the URL that opens a SQLite file without the right to write, or to make it where it isn't there."""
+    if url.get_backend_name() != "sqlite" or not url.database or url.database.startswith("file:"):
+        return url
+    if not Path(url.database).is_file():
+        raise OSError(f"the file '{url.database}' is not there")
+    return url.set(database=f"file:{url.database}").update_query_dict({"mode": "ro", "uri": "true"})
+
+
+def _plain(table: "pl.DataFrame") -> "pl.DataFrame":
+    """Turn what a driver gives as objects of its own, such as UUIDs, into text."""
+    import polars as pl
+
+    odd = [name for name, dtype in table.schema.items() if dtype == pl.Object]
+    made = [pl.Series(name, [None if v is None else str(v) for v in table[name]], dtype=pl.String) for name in odd]
+    return table.with_columns(made)
+
+
+def _dated(table: "pl.DataFrame") -> "pl.DataFrame":
+    """Turn text that holds nothing but dates, or nothing but times, in ISO 8601 into what it says."""
+    import polars as pl
+
+    return table.with_columns([_as_dates(column) for column in table.select(pl.col(pl.String))])
+
+
+def _as_dates(column: "pl.Series") -> "pl.Series":
+    """Return a column of text as dates or times, or as it is if one value is none."""
+    # The first few values settle it for most columns, and cost nothing.
+    first = column.drop_nulls().head(100)
+    if first.is_empty():
+        return column
+    if first.str.contains(r"^\d{4}-\d\d-\d\d$").all():
+        made = column.str.to_date("%Y-%m-%d", strict=False)
+    elif first.str.contains(r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d").all():
+        made = column.str.to_datetime(time_unit="us", strict=False)
+    else:
+        return column
+    return made if made.null_count() == column.null_count() else column
+
+
+def _lines(table: "pl.DataFrame") -> "pl.Series":
+    """Return each row as one text, in which different rows differ."""
+    import polars as pl
+
+    # JSON has no words for bytes, NaN and the infinite.
+    worded = table.with_columns(pl.col(pl.Binary).bin.encode("hex"), pl.col(pl.Float32, pl.Float64).cast(pl.String))
+    if worded.is_empty():
+        return pl.Series([], dtype=pl.String)
+    return worded.select(pl.struct(pl.all()).struct.json_encode()).to_series()
 
 
 class Digits:

@@ -1,6 +1,7 @@
 """Runs: each training in MLflow, from its first epoch to its package, whatever becomes of it."""
 
 import csv
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,8 @@ def _create(client: MlflowClient, lock: Lock) -> str:
     run = client.create_run(store.experiment(client, lock.tracking), tags=tags)
     run_id = str(run.info.run_id)
     values = lock.model_dump(mode="json", by_alias=True, include=SECTIONS)
-    params = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in _flat(values).items()]
+    named = {_allowed(name): str(value)[:LONGEST_PARAM] for name, value in _flat(values).items()}
+    params = [Param(name, value) for name, value in named.items()]
     for start in range(0, len(params), 100):
         client.log_batch(run_id, params=params[start : start + 100])
     client.log_text(run_id, locks.render(lock), artifacts.LOCK.name)
@@ -126,6 +128,11 @@ def _create(client: MlflowClient, lock: Lock) -> str:
     if environment.is_file():
         client.log_artifact(run_id, str(environment))
     return run_id
+
+
+def _allowed(name: str) -> str:
+    """Return a name that MLflow takes: a column may be called anything, and the whole lock is kept beside it."""
+    return re.sub(r"[^\w.: -]", "_", name)[:LONGEST_PARAM]
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -99,6 +99,15 @@ def test_a_finished_run_holds_what_it_is_made_of(tracked: Lock, client: MlflowCl
     assert [file.path for file in client.list_artifacts(run.id)] == ["params.yaml"]
 
 
+def test_a_column_of_any_name_is_kept(tracked: Lock, make_lock: Callable[..., Lock], client: MlflowClient) -> None:
+    odd = {name: {"type": "number", "feature": "number"} for name in ("${a}", "b//c", "d, e", "é", "x" * 300)}
+    data = make_lock(lambda values: values["data"]["columns"].update(odd)).data
+    Run(tracked.model_copy(update={"data": data}))
+    (found,) = _runs(client, tracked)
+    assert found.data.params["data.columns.__a_.feature"] == "number"
+    assert found.data.params["data.columns.b__c.feature"] == "number"
+
+
 @pytest.mark.parametrize("status", ["FAILED", "KILLED"])
 def test_a_run_that_ends_early_says_how_and_is_nobodys_weights(
     tracked: Lock, client: MlflowClient, status: str

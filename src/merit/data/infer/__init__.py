@@ -1,0 +1,195 @@
+"""infer: from a table to conf/data and conf/experiment, a guess that a person corrects.
+
+`opened` reads the source as `merit ingest` will; `target` guesses the task, `guess` each column, `leaks` finds columns
+that give the answer away, `plan` fits split and thresholds to the number of rows, `render` writes YAML.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from merit import artifacts
+from merit.config.problems import did_you_mean
+from merit.data.infer import leaks, plan, render
+from merit.data.infer.guess import FEW, Guess, features, guesses
+from merit.data.infer.opened import opened
+from merit.data.infer.target import Target
+from merit.data.infer.target import target as asked_of
+from merit.errors import MeritError
+
+FEWEST = 30
+"""Rows below which there is nothing to train, choose and judge on."""
+SLICES = 4
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """What was guessed: the files written, and all that a person should read of it."""
+
+    name: str
+    files: list[Path]
+    target: Target
+    columns: list[Guess]
+    rows: int
+    notes: list[str]
+    warnings: list[str]
+
+
+def infer(
+    path: str,
+    target: str,
+    *,
+    time: str | None = None,
+    name: str | None = None,
+    query: str | None = None,
+    table: str | None = None,
+    force: bool = False,
+) -> Inferred:
+    """Guess a configuration from a table and write conf/data/NAME.yaml and conf/experiment/NAME.yaml.
+
+    Raises:
+        MeritError: the table can't be read, has no such column, or nothing can be learned from it; a file is there.
+    """
+    name = _name(name, path, table)
+    files = [artifacts.CONF / group / f"{name}.yaml" for group in ("data", "experiment")]
+    _check_place(files, force=force)
+    source = opened(path, query, table)
+    _check_columns(source.table, target, time)
+    asked = asked_of(source.table[target])
+    rows, notes = _used(source.table, asked, time)
+    truth = rows.select(pl.sql_expr(asked.sql).alias(target)).to_series()
+    columns, warnings = _columns(rows, target, truth, asked.task, time)
+    parts = plan.split(rows, time)
+    notes = [*source.notes, *asked.notes, *notes, *parts.notes]
+    texts = [
+        render.data(
+            source.component,
+            asked,
+            columns,
+            parts,
+            time=time,
+            window=_window(rows, time),
+            rows=plan.around(rows.height),
+            seen=rows.height,
+            notes=[*warnings, *notes],
+        ),
+        render.experiment(name, asked.task, _sections(asked.task, columns, parts, truth)),
+    ]
+    _write(files, texts)
+    return Inferred(name, files, asked, columns, rows.height, notes, warnings)
+
+
+def _name(name: str | None, path: str, table: str | None) -> str:
+    """Return the name given, or one made of the file's or the table's."""
+    if name is not None:
+        if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
+            raise MeritError(f"--name: found '{name}'; allowed: a small letter, then small letters, digits, _ and -")
+        return name
+    stem = table or ("" if "://" in path else Path(path).name.partition(".")[0])
+    made = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_0123456789")
+    if not made:
+        raise MeritError(f"'{path}' makes no name for the model; give one with --name")
+    return made
+
+
+def _check_place(files: list[Path], *, force: bool) -> None:
+    if not (artifacts.CONF / "config.yaml").is_file():
+        raise MeritError(f"{artifacts.CONF}/config.yaml: not found; run merit in the folder that holds conf/")
+    for file in files:
+        if file.exists() and not force:
+            raise MeritError(f"{file}: is there already; choose another --name, or write over it with --force")
+
+
+def _check_columns(table: pl.DataFrame, target: str, time: str | None) -> None:
+    for option, name in {"--target": target, "--time": time}.items():
+        if name is not None and name not in table.columns:
+            raise MeritError(f"{option}: the table has no column '{name}'; {did_you_mean(name, table.columns)}")
+    if time == target:
+        raise MeritError(f"--time: '{time}' is the target too; name the column that says when a row was")
+    if time is not None and table.schema[time] not in (pl.Date, pl.Datetime):
+        raise MeritError(
+            f"--time: '{time}' holds {table.schema[time]}, no dates or times; "
+            "write them like 2024-12-31 or 2024-12-31T23:59"
+        )
+
+
+def _used(table: pl.DataFrame, asked: Target, time: str | None) -> tuple[pl.DataFrame, list[str]]:
+    """Return the rows that data.filter and data.window will keep."""
+    notes = []
+    if asked.filter is not None:
+        table = table.filter(pl.sql_expr(asked.filter))
+    if time is not None and (gone := table[time].null_count()):
+        notes = [f"{gone:,} rows have no {time}: left out by data.window"]
+        table = table.filter(pl.col(time).is_not_null())
+    if table.height < FEWEST:
+        raise MeritError(f"found {table.height} rows that can be used; at least {FEWEST} are needed to train and judge")
+    return table, notes
+
+
+def _columns(
+    rows: pl.DataFrame, target: str, truth: pl.Series, task: str, time: str | None
+) -> tuple[list[Guess], list[str]]:
+    """Return a guess for each column but the target's, and warnings of those that give the target away."""
+    found = guesses(rows, [name for name in rows.columns if name != target], time)
+    seen = [guess.name for guess in features(found) if guess.settings["type"] != "array"]
+    known = leaks.giveaways(rows.select(seen), truth, task)
+    measure = {"binary": "ROC AUC", "multiclass": "skill", "regression": "R²"}[task]
+    found = [
+        replace(guess, left_out=f"it gives the target away: {measure} {known[guess.name]:.3f} by itself")
+        if guess.name in known
+        else guess
+        for guess in found
+    ]
+    warnings = [
+        f"'{name}' gives the target away: {measure} {score:.3f} by itself. It is left out; if it is known before the "
+        "answer is, take the # away from its line"
+        for name, score in known.items()
+    ]
+    return _with_a_feature(found, time), warnings
+
+
+def _with_a_feature(found: list[Guess], time: str | None) -> list[Guess]:
+    if any(features(found)):
+        return found
+    if time is None:
+        reasons = "; ".join(f"{guess.name}: {guess.left_out}" for guess in found[:5])
+        raise MeritError(f"no column is left to learn from ({reasons or 'the target is the only one'})")
+    return [replace(g, settings={**g.settings, "feature": "time"}) if g.name == time else g for g in found]
+
+
+def _window(rows: pl.DataFrame, time: str | None) -> dict[str, Any] | None:
+    if time is None:
+        return None
+    days = plan.days(rows, time)
+    return {"start": days.min(), "end": days.max()}
+
+
+def _sections(task: str, columns: list[Guess], parts: plan.Split, truth: pl.Series) -> dict[str, dict[str, Any]]:
+    """Return what the experiment sets besides the data, as it fits the number of rows."""
+    train, test = parts.rows["train"], parts.rows["test"]
+    sliced = [g for g in features(columns) if g.settings["feature"] == "category" and g.values <= FEW]
+    slices = [guess.name for guess in sorted(sliced, key=lambda guess: guess.values)[:SLICES]]
+    return {
+        "features": {"category": {"min_count": plan.least_count(train)}},
+        "trainer": plan.trainer(train, task),
+        "evaluate": {"slices": slices} | plan.evaluation(test),
+        "gate": plan.gate(truth, test, task),
+    }
+
+
+def _write(files: list[Path], texts: list[str]) -> None:
+    """Write both files or none: what stood before stands again if one fails."""
+    before = [file.read_bytes() if file.is_file() else None for file in files]
+    try:
+        for file, text in zip(files, texts, strict=True):
+            artifacts.write_text(file, text)
+    except BaseException:
+        for file, old in zip(files, before, strict=True):
+            if old is not None:
+                file.write_bytes(old)
+            else:
+                file.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,121 @@
+"""What fits the size of the data: how rows are split, how long to train, how much to ask of a first model."""
+
+import math
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+MANY = 50_000
+"""Rows from which a tenth is enough to judge by."""
+FEWEST_DAYS = 5
+LEAST_SHARE = 0.05
+STEPS = 1200
+"""Steps of the optimizer that a first model may take."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """How rows are split, as conf/data says it, and how many rows fall to each part."""
+
+    settings: dict[str, Any]
+    rows: dict[str, int]
+    notes: list[str] = field(default_factory=list)
+
+
+def split(table: pl.DataFrame, time: str | None) -> Split:
+    """Return the split by time where there are days enough, else the one by lot."""
+    if time is None:
+        return _by_lot(table.height)
+    found = _by_time(days(table, time))
+    if found is None:
+        note = f"--time {time}: its days are too few, or too uneven, to split by: split by lot instead"
+        lot = _by_lot(table.height)
+        return Split(lot.settings, lot.rows, [note])
+    return found
+
+
+def days(table: pl.DataFrame, time: str) -> pl.Series:
+    """Return the day of each row."""
+    return table[time].cast(pl.Datetime("us")).dt.date()
+
+
+def _by_lot(rows: int) -> Split:
+    share = 0.2 if rows < MANY else 0.1
+    part = round(share * rows)
+    settings = {"by": "random", "validation": share, "test": share, "seed": 0}
+    return Split(settings, {"train": rows - 2 * part, "validation": part, "test": part})
+
+
+def _by_time(day: pl.Series) -> Split | None:
+    """Return the days that come nearest to 60, 20 and 20 hundredths of the rows; None if a part would be tiny."""
+    counts = day.value_counts().sort(day.name)
+    if counts.height < FEWEST_DAYS:
+        return None
+    through = counts["count"].cum_sum().to_numpy() / len(day)
+    first = min(int(np.abs(through - 0.6).argmin()), counts.height - 3)
+    second = min(max(int(np.abs(through - 0.8).argmin()), first + 1), counts.height - 2)
+    shares = np.diff([0.0, through[first], through[second], 1.0])
+    if shares.min() < LEAST_SHARE:
+        return None
+    ends: list[date] = [counts[day.name][place] for place in (first, second, counts.height - 1)]
+    settings = dict(zip(("by", "train_until", "validation_until", "test_until"), ("time", *ends), strict=True))
+    rows = [round(share * len(day)) for share in shares]
+    return Split(settings, dict(zip(("train", "validation", "test"), rows, strict=True)))
+
+
+def trainer(train: int, task: str) -> dict[str, Any]:
+    """Return batches that a few rows fill, and epochs enough for a first model."""
+    batch = min(1024, max(16, 2 ** round(math.log2(max(train / 50, 1)))))
+    epochs = min(100, max(4, math.ceil(STEPS / math.ceil(train / batch))))
+    monitor = "rmse" if task == "regression" else "log_loss"
+    return {"batch_size": batch, "max_epochs": epochs, "patience": max(3, epochs // 5), "monitor": monitor}
+
+
+def least_count(train: int) -> int:
+    """Return in how many training rows a category's value must be seen to be known."""
+    return min(20, max(2, train // 250))
+
+
+def evaluation(test: int) -> dict[str, Any]:
+    """Return how small a slice may be, and fewer resamples where rows are many."""
+    found = {"slice_min_rows": min(200, max(20, test // 20))}
+    return found | _resamples(test, {"resamples": 1000, "slice_resamples": 300})
+
+
+def gate(truth: pl.Series, test: int, task: str) -> dict[str, Any]:
+    """Return floors that a model somewhat better than none reaches, and margins that the test rows can tell."""
+    found: dict[str, Any] = {
+        "floors": _floors(truth, task),
+        "baseline": {"margin": _up(max(0.02, 0.5 / math.sqrt(test)))},
+    }
+    if task != "regression":
+        # The error that chance alone makes of ten bins of a well calibrated model's rows.
+        found["calibration"] = min(0.5, _up(0.05 + 1.5 * math.sqrt(10 / test)))
+    return found | _resamples(test, {"resamples": 2000})
+
+
+def _floors(truth: pl.Series, task: str) -> dict[str, float]:
+    if task == "regression":
+        return {"r2": 0.0}
+    shares = truth.value_counts()["count"].to_numpy() / len(truth)
+    loss = _up(-float((shares * np.log(shares)).sum()) + 0.1)
+    if task == "binary":
+        return {"roc_auc": 0.5, "log_loss": loss}
+    return {"accuracy": math.floor(90 * float(shares.max())) / 100, "log_loss": loss}
+
+
+def _resamples(test: int, usual: dict[str, int]) -> dict[str, int]:
+    """Return fewer resamples where rows are many: intervals are narrow then, and each resample takes long."""
+    return {name: max(200, count * MANY // test) for name, count in usual.items()} if test > MANY else {}
+
+
+def _up(number: float) -> float:
+    return math.ceil(100 * number) / 100
+
+
+def around(rows: int) -> dict[str, int]:
+    """Return the bounds of the number of rows: half of what was seen, and twice."""
+    return {"min": max(1, rows // 2), "max": rows * 2}

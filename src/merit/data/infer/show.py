@@ -1,0 +1,29 @@
+"""The guess as the terminal shows it: what was taken, what was left out and why, and what to look at."""
+
+import click
+
+from merit.data.infer import Inferred
+from merit.data.infer.guess import features
+
+
+def show(found: Inferred) -> None:
+    """Print what was guessed, warnings last but for what to do next."""
+    asked = found.target
+    kept = [guess.name for guess in features(found.columns)]
+    left = [guess for guess in found.columns if guess.left_out is not None]
+    click.echo(f"task:     {asked.task}: {asked.name}, {asked.seen}")
+    click.echo(f"rows:     {found.rows:,}")
+    click.echo(f"features: {len(kept)} of {len(found.columns)} columns: {_listed(kept)}")
+    for guess in left:
+        click.echo(f"left out: {guess.name!r}: {guess.left_out}")
+    for note in found.notes:
+        click.echo(f"note:     {note}")
+    for warning in found.warnings:
+        click.echo(f"WARNING:  {warning}")
+    click.echo(f"written:  {', '.join(map(str, found.files))}")
+    click.echo(f"next:     read and correct them, then 'merit run experiment={found.name}'")
+
+
+def _listed(names: list[str], most: int = 10) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
