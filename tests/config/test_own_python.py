@@ -104,8 +104,10 @@ def test_the_page_of_what_is_trusted_names_every_place() -> None:
 
 def test_what_is_not_trusted_is_refused_and_not_imported(documented: Path) -> None:
     Path("pyproject.toml").write_text("")
-    with pytest.raises(ConfigError, match=r"model\._target_: found 'mymodels\.networks\.Wide', which is not trusted"):
+    with pytest.raises(ConfigError) as caught:
         compose(["model=wide"])
+    said = "model._target_: found 'mymodels.networks.Wide', which is not trusted; allowed: "
+    assert any(said in problem for problem in caught.value.problems)
     assert "mymodels" not in sys.modules
 
 
@@ -305,7 +307,8 @@ def test_a_source_that_fails_is_told_at_its_line_with_its_traceback(
         cli.main()
     said = capsys.readouterr().err
     assert ended.value.code == 2
-    assert "conf/data/flights.yaml:2: data.source: mymodels.sources.Own.files failed: OSError: far away\n" in said
+    head = r"conf/data/flights\.yaml:\d: data\.source: mymodels\.sources\.Own\.files failed: OSError: far away\n"
+    assert re.search(head, said)
     assert 'mymodels/sources.py", line 2, in files' in said
     assert "merit/config" not in said
     assert not Path("params.yaml").exists()
