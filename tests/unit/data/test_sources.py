@@ -42,3 +42,20 @@ def test_a_path_outside_the_project_is_refused(source: type[Csv] | type[Parquet]
         source(path)
     said = f"data.source: found path '{path}'; allowed: a file inside the project, such as 'orders.csv'"
     assert str(caught.value) == said
+
+
+def test_a_csv_column_whose_first_rows_are_empty_has_the_type_of_the_others(workdir: Path) -> None:
+    Path("a.csv").write_text("a,b\n" + ",1\n" * 12_000 + "1.5,2\n")
+    assert Csv("a.csv").read().schema == {"a": pl.Float64, "b": pl.Int64}
+
+
+def test_a_csv_column_that_holds_a_word_far_down_is_text(workdir: Path) -> None:
+    Path("a.csv").write_text("a\n" + "2024-01-02\n" * 12_000 + "soon\n")
+    assert Csv("a.csv").read().schema == {"a": pl.String}
+
+
+def test_text_in_a_parquet_file_is_a_time_only_if_every_value_is(workdir: Path) -> None:
+    days = ["2024-01-02", None, "2024-01-03"]
+    made = {"day": days, "not": [*days[:2], "soon"], "at": ["2024-01-02T03:04:05", None, "2024-01-02T03:04:06"]}
+    pl.DataFrame(made).write_parquet("a.parquet")
+    assert Parquet("a.parquet").read().schema == {"day": pl.Date, "not": pl.String, "at": pl.Datetime("us")}

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from click.testing import CliRunner
 
 from merit import artifacts
+from merit.cli import main
 from merit.config.compose import compose
 from merit.config.schema import Lock
 from merit.data.infer import Inferred, infer
@@ -408,3 +410,14 @@ def test_a_fault_in_the_experiment_is_shown_with_its_file_and_line(shop: dict[st
     line = next(i for i, text in enumerate(place.read_text().splitlines(), 1) if "slice_min_rows" in text)
     with pytest.raises(MeritError, match=rf"conf/experiment/shop\.yaml:{line}: evaluate\.slice_min_rows"):
         compose(["experiment=shop"])
+
+
+def test_the_command_says_what_it_guessed_and_what_to_do_next(shop: dict[str, Any]) -> None:
+    refunded = [7.5 if value == "yes" else 0.0 for value in shop["returned"]]
+    pl.DataFrame({**shop, "id": range(ROWS), "refunded": refunded}).write_csv("shop.csv")
+    done = CliRunner().invoke(main, ["infer", "shop.csv", "--target", "returned", "--time", "when"])
+    assert done.exit_code == 0, done.output
+    words = [line.partition(":")[0] for line in done.output.splitlines()]
+    assert words == ["task", "rows", "features", "left out", "left out", "WARNING", "written", "next"]
+    assert done.output.endswith("then 'merit run experiment=shop'\n")
+    assert CliRunner().invoke(main, ["infer", "shop.csv", "--target", "nope"]).exit_code == 2
