@@ -47,7 +47,7 @@ def test_a_signature_read_from_source_is_the_one_that_python_sees(target: str) -
 
 
 def test_the_public_classes_of_a_module_are_listed() -> None:
-    assert classes.classes_in("merit.data.sources") == ["Source", "Csv", "Parquet", "Digits", "Flights"]
+    assert classes.classes_in("merit.data.sources") == ["Source", "Csv", "Parquet", "Sql", "Digits", "Flights"]
     assert classes.classes_in("merit.nowhere") == []
 
 

@@ -50,10 +50,10 @@ def test_the_command_line_overrides_a_file_which_overrides_the_one_it_builds_on(
 
 
 def test_an_experiment_overrides_the_file_of_the_group() -> None:
-    Path("conf/experiment").mkdir()
+    Path("conf/experiment").mkdir(exist_ok=True)
     text = "# @package _global_\ndefaults:\n  - override /trainer: smoke\ntrainer:\n  max_epochs: 9\n"
     Path("conf/experiment/long.yaml").write_text(text)
-    told = explain("trainer.max_epochs", ["+experiment=long"])
+    told = explain("trainer.max_epochs", ["experiment=long"])
     assert (told.value, told.where) == (9, "conf/experiment/long.yaml:5")
     assert [each.value for each in told.overrode] == [1, 4]
 

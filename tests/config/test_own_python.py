@@ -44,8 +44,8 @@ def _blocks(page: str, language: str) -> list[str]:
 @pytest.fixture
 def documented(mymodels: Path) -> Path:
     """The files of docs/own-python.md, as they stand there, and two years of orders."""
-    networks, sources = _blocks("own-python.md", "python")
-    model, data = _blocks("own-python.md", "yaml")
+    networks, sources, *_ = _blocks("own-python.md", "python")
+    model, data, *_ = _blocks("own-python.md", "yaml")
     (trusted,) = _blocks("own-python.md", "toml")
     (mymodels / "networks.py").write_text(networks)
     (mymodels / "sources.py").write_text(sources)
@@ -96,8 +96,10 @@ def test_the_same_lines_trust_a_package_in_both_pages() -> None:
 def test_the_page_of_what_is_trusted_names_every_place() -> None:
     page = (DOCS / "what-yaml-may-do.md").read_text(encoding="utf-8")
     for place, prefixes in targets.PLACES.items():
-        row = f"| `{place}` | a class of {' or '.join(f'`{prefix[:-1]}`' for prefix in prefixes)} |"
-        assert row in page
+        merits = (
+            f"a class of {' or '.join(f'`{prefix[:-1]}`' for prefix in prefixes)}" if prefixes else "nothing of merit's"
+        )
+        assert f"| `{place}` | {merits} |" in page
     for instruction in targets.HYDRAS:
         assert f"`{instruction}`" in page
 

@@ -55,7 +55,7 @@ def test_an_experiment_that_nobody_chose_is_checked_as_the_whole() -> None:
     problems = _problems()
     assert problems[0] == (
         "conf/experiment/fast.yaml:3: defaults: no choice 'mpl'; "
-        "did you mean 'mlp'? allowed: embedding_mlp, linear, mlp"
+        "did you mean 'mlp'? allowed: cnn, embedding_mlp, linear, mlp"
     )
     assert problems[1].startswith(
         "conf/experiment/fast.yaml:5: trainer.max_epoch: unknown key; did you mean 'max_epochs'?"
@@ -68,7 +68,7 @@ def test_what_a_partial_file_leaves_out_is_not_asked_of_it() -> None:
     text = "# @package _global_\ndata:\n  columns:\n    temp: {min: -50}\n  split: {test_until: 2013-10-30}\n"
     _write("experiment/part.yaml", text)
     assert compose() == compose()
-    assert compose(["+experiment=part"]).data.columns["temp"].min == -50
+    assert compose(["experiment=part"]).data.columns["temp"].min == -50
 
 
 def test_faults_of_yaml_of_the_schema_of_targets_and_of_the_command_line_are_told_together() -> None:
@@ -244,7 +244,7 @@ def test_an_alias_and_a_merge_key_mean_what_yaml_says() -> None:
     assert columns["extra"].description == "as temp"
 
 
-@pytest.mark.parametrize("overrides", [(), ("model=linear", "trainer=smoke"), ("+experiment=one", "optimizer.lr=0.5")])
+@pytest.mark.parametrize("overrides", [(), ("model=linear", "trainer=smoke"), ("experiment=one", "optimizer.lr=0.5")])
 def test_what_is_laid_over_one_another_is_what_hydra_composes(overrides: tuple[str, ...]) -> None:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir

@@ -1,4 +1,7 @@
-"""Interpolations: `${name}` takes the value of another key. Nothing else: no resolver, no environment, no Hydra."""
+"""Interpolations: `${name}` takes the value of another key. Nothing else: no resolver, no environment, no Hydra.
+
+Text that only looks like one is written `\\${name}`, and text of three question marks `\\???`.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -6,7 +9,9 @@ from typing import Any
 
 from merit.config.problems import Fault, meant
 
-PLAIN = re.compile(r"\$\{(\.*)([A-Za-z_][\w-]*(?:\.[\w-]+)*)\}")
+PLAIN = re.compile(r"(?<!\\)\$\{(\.*)([A-Za-z_][\w-]*(?:\.[\w-]+)*)\}")
+ESCAPED = r"\${"
+_MARKS = re.compile(r"\\*\?\?\?")
 STEPS = 20_000
 """The most values that interpolations may lead to: each of thirty may hold the one before it twice."""
 LENGTH = 100_000
@@ -17,14 +22,23 @@ Key = tuple[str, ...]
 
 def is_open(value: Any) -> bool:
     """Say whether a value is known only after composing: an interpolation, or one left to be set."""
-    return isinstance(value, str) and ("${" in value or value == "???")
+    return isinstance(value, str) and ("${" in value.replace(ESCAPED, "") or value == "???")
+
+
+def literal(text: str) -> str:
+    """Return how a text is written so that it stands for itself."""
+    return f"\\{text}" if _MARKS.fullmatch(text) else text.replace("${", ESCAPED)
+
+
+def _unescaped(text: str) -> str:
+    return text[1:] if text.startswith("\\") and _MARKS.fullmatch(text) else text.replace(ESCAPED, "${")
 
 
 def refusal(value: Any) -> Fault | None:
     """Return what is wrong with the form of a text's interpolations; its key is left empty."""
     if not isinstance(value, str) or "${" not in value:
         return None
-    rest = PLAIN.sub(lambda found: "\0" if found[2].split(".")[0] == "hydra" else "", value)
+    rest = PLAIN.sub(lambda found: "\0" if found[2].split(".")[0] == "hydra" else "", value.replace(ESCAPED, ""))
     if "${" not in rest and "\0" not in rest:
         return None
     why = "resolvers would put what is outside of conf/, such as secrets, into params.yaml"
@@ -66,13 +80,14 @@ class _Resolver:
         self.faults.append(fault)
 
     def _text(self, value: Any, key: Key, trail: tuple[Key, ...]) -> Any:
-        if not isinstance(value, str) or "${" not in value:
-            return value
+        if not isinstance(value, str) or not is_open(value):
+            return _unescaped(value) if isinstance(value, str) else value
         if fault := refusal(value):
             raise _Broken(Fault(key, fault.found, fault.allowed, fault.hint))
         if whole := PLAIN.fullmatch(value):
             return self._led_to(whole, key, trail)
         text = PLAIN.sub(lambda found: str(self._led_to(found, key, trail)), value)
+        text = _unescaped(text)
         if len(text) > LENGTH:
             raise _Broken(Fault(key, f"an interpolation of {len(text):,} characters", f"at most {LENGTH:,}"))
         return text

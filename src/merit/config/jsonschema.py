@@ -146,7 +146,9 @@ def _component(place: tuple[str, ...], *, whole: bool) -> Schema:
     named = [{"enum": list(known)}, {"type": "string", "pattern": rf"^(?!{merits})"}]
     words = "The class that is built; the keys beside it are its arguments."
     each = [_of_class(target, arguments, key, whole=whole) for target, arguments in known.items()]
-    made: Schema = {"type": "object", "properties": {"_target_": {"description": words, "anyOf": named}}, "allOf": each}
+    made: Schema = {"type": "object", "properties": {"_target_": {"description": words, "anyOf": named}}}
+    if each:
+        made["allOf"] = each
     return {**made, "required": ["_target_"]} if whole else made
 
 

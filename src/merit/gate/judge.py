@@ -85,7 +85,9 @@ def _gather(lock: Lock, champion: Champion | None) -> Evidence:
     rows = artifacts.read_table(artifacts.TEST_ROWS, "features")
     predictions = artifacts.read_table(artifacts.PREDICTIONS, "evaluate")
     target = rows[lock.data.target.name].to_numpy()
-    if predictions.height != rows.height or not np.array_equal(predictions["target"].to_numpy(), target):
+    if predictions.height != rows.height or not np.array_equal(
+        predictions["target"].to_numpy(), target.astype(np.float32)
+    ):
         raise MeritError(
             f"{artifacts.PREDICTIONS}: not of the rows of {artifacts.TEST_ROWS}; run 'merit evaluate' again"
         )

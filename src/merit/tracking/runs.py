@@ -16,6 +16,7 @@ from merit.config.schema import Lock
 from merit.errors import MeritError
 
 LONGEST_PARAM = 250
+LONGEST_NAME = 250
 WEIGHTS_TAG = "merit.weights_sha256"
 PACKAGE_TAG = "merit.package"
 SECTIONS = {"seed", "data", "features", "model", "optimizer", "trainer"}
@@ -132,7 +133,7 @@ def _create(client: MlflowClient, lock: Lock) -> str:
 
 def _allowed(name: str) -> str:
     """Return a name that MLflow takes: a column may be called anything, and the whole lock is kept beside it."""
-    return re.sub(r"[^\w.: -]", "_", name)[:LONGEST_PARAM]
+    return re.sub(r"[^\w.: -]", "_", name)[:LONGEST_NAME]
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

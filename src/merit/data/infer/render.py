@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from merit.config.interpolation import literal
 from merit.data.infer.guess import Guess
 from merit.data.infer.plan import Split
 from merit.data.infer.target import Target
@@ -22,7 +23,7 @@ def value(one: Any) -> str:
     if isinstance(one, list | tuple):
         return "[" + ", ".join(map(value, one)) + "]"
     if isinstance(one, str):
-        return key(_literal(one))
+        return key(literal(one))
     return one.isoformat() if isinstance(one, date) else yaml.safe_dump(one).split("\n")[0]
 
 
@@ -31,13 +32,6 @@ def key(text: str) -> str:
     if PLAIN.fullmatch(text) and yaml.safe_load(text) == text and text.lower() not in {"y", "n"}:
         return text
     return yaml.safe_dump(text, default_style='"', allow_unicode=True, width=10**9).removesuffix("\n")
-
-
-def _literal(text: str) -> str:
-    """Return a string that OmegaConf neither interpolates nor takes for a missing value."""
-    if text == "???":
-        return "${oc.decode:\"'???'\"}"
-    return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)
 
 
 def comment(text: str, indent: str = "") -> str:
