@@ -284,3 +284,10 @@ def test_composing_imports_no_torch() -> None:
     code = "import sys\nfrom merit.config.compose import compose\ncompose()\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("text", ["${x}", r"\${x}", "a${b}c${", "???", r"\???", "plain", "$", r"\\"])
+def test_a_text_that_looks_like_an_interpolation_can_be_written(text: str) -> None:
+    values = {"key": interpolation.literal(text)}
+    assert interpolation.resolve(values) == ({"key": text}, [], set())
+    assert not interpolation.is_open(values["key"])

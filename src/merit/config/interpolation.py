@@ -1,6 +1,6 @@
-"""Interpolations: `${name}` takes the value of another key. Nothing else: no resolver, no environment, no Hydra.
+r"""Interpolations: `${name}` takes the value of another key. Nothing else: no resolver, no environment, no Hydra.
 
-Text that only looks like one is written `\\${name}`, and text of three question marks `\\???`.
+Text that only looks like one is written `\${name}`, and text of three question marks `\???`.
 """
 
 import re
