@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from merit.config import interpolation
 from merit.config.compose import compose, composition
 from merit.config.layers import merged
 from merit.errors import ConfigError
