@@ -141,6 +141,18 @@ def test_a_choice_that_is_none_of_the_allowed_is_told_with_them() -> None:
     ]
 
 
+def test_what_does_not_fit_between_sections_is_told_at_each_key_at_once() -> None:
+    found = _problems("trainer.monitor=accuracy", "evaluate.slices=[nowhere]")
+    assert [each.partition(";")[0] for each in found] == [
+        "command line: trainer.monitor: names 'accuracy', which is no metric of a binary task",
+        "command line: evaluate.slices: names 'nowhere', which is no column",
+    ]
+    first = _problems("gate=regression")[0]
+    assert first.startswith(
+        "conf/gate/regression.yaml:3: gate.floors: names 'r2', which is no metric of a binary task;"
+    )
+
+
 def test_a_key_that_was_taken_away_is_told_as_missing() -> None:
     (problem,) = _problems("~trainer.max_epochs")
     assert problem.startswith("command line: ")

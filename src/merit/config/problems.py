@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
@@ -63,12 +63,22 @@ def from_validation(error: ValidationError, values: Any) -> list[Fault]:
     """Return pydantic's findings about values as faults: one for each key, whatever forms it could have had."""
     found: dict[tuple[str, ...], Fault] = {}
     for finding in error.errors(include_url=False):
+        if finding["type"] == "value_error" and not finding["loc"]:
+            found |= {fault.key: fault for fault in _between_sections(finding["msg"])}
+            continue
         fault = _from_finding(dict(finding), values)
         former = found.get(fault.key)
         if former is not None and fault.allowed and fault.allowed not in former.allowed.split(" or "):
             fault = Fault(fault.key, former.found, f"{former.allowed} or {fault.allowed}", former.hint)
         found[fault.key] = fault
     return list(found.values())
+
+
+def _between_sections(message: str) -> Iterator[Fault]:
+    """Yield what is wrong between sections: a line for each, which begins with the key."""
+    for line in message.removeprefix("Value error, ").splitlines():
+        key, _, text = line.partition(" ")
+        yield Fault(tuple(key.split(".")), text)
 
 
 def _from_finding(finding: Mapping[str, Any], values: Any) -> Fault:

@@ -1,5 +1,6 @@
 """The form of params.yaml: every section, every key, what it may be. Unknown keys are refused."""
 
+from collections.abc import Iterator
 from datetime import date
 from typing import Annotated, Any, Literal
 
@@ -419,32 +420,31 @@ class Lock(Section):
         return {name: value for name, value in write(self).items() if name != "merit" or value is not None}
 
     @model_validator(mode="after")
-    def _metrics_are_the_tasks(self) -> "Lock":
-        task, gate = self.data.target.task, self.gate
-        own = self.evaluate.metrics
-        if twice := sorted(set(own) & set(METRICS[task])):
-            raise ValueError(f"evaluate.metrics names '{twice[0]}', which a {task} task has already; rename it")
-        named = {
-            "trainer.monitor": [self.trainer.monitor],
-            "gate.floors": gate.floors,
-            "gate.baseline": [gate.baseline.metric],
-        }
-        named["gate.champion"] = [rule.metric for rule in gate.champion]
-        for place, names in named.items():
-            for name in names:
-                known = [*METRICS[task], *(own if place != "trainer.monitor" else ())]
-                if name not in known:
-                    allowed = ", ".join(known)
-                    raise ValueError(f"{place} names '{name}', which is no metric of a {task} task; allowed: {allowed}")
-        if (gate.calibration is None) != ("calibration_error" not in METRICS[task]):
-            raise ValueError(f"gate.calibration must be null for a regression and a number else; this is a {task} task")
+    def _sections_agree(self) -> "Lock":
+        """Hold the sections against one another; each line of the error begins with the key that doesn't fit."""
+        if found := [*self._metrics_of_another_task(), *self._slices_of_no_column()]:
+            raise ValueError("\n".join(found))
         return self
 
-    @model_validator(mode="after")
-    def _slices_are_columns(self) -> "Lock":
+    def _metrics_of_another_task(self) -> Iterator[str]:
+        task, gate, own = self.data.target.task, self.gate, self.evaluate.metrics
+        for name in sorted(set(own) & set(METRICS[task])):
+            yield f"evaluate.metrics names '{name}', which a {task} task has already; rename it"
+        named = {
+            "trainer.monitor": [self.trainer.monitor],
+            "gate.floors": list(gate.floors),
+            "gate.baseline": [gate.baseline.metric],
+            "gate.champion": [rule.metric for rule in gate.champion],
+        }
+        for place, names in named.items():
+            known = [*METRICS[task], *(own if place != "trainer.monitor" else ())]
+            if wrong := [name for name in names if name not in known]:
+                told, allowed = ", ".join(f"'{name}'" for name in wrong), ", ".join(known)
+                yield f"{place} names {told}, which is no metric of a {task} task; allowed: {allowed}"
+        if (gate.calibration is None) != ("calibration_error" not in METRICS[task]):
+            yield f"gate.calibration must be null for a regression and a number else; this is a {task} task"
+
+    def _slices_of_no_column(self) -> Iterator[str]:
         for name in self.evaluate.slices:
             if name not in self.data.columns:
-                raise ValueError(
-                    f"evaluate.slices names '{name}', which is not among data.columns {sorted(self.data.columns)}"
-                )
-        return self
+                yield f"evaluate.slices names '{name}', which is no column; allowed: {', '.join(self.data.columns)}"
