@@ -261,7 +261,7 @@ def test_names_that_do_not_agree_are_refused(make_lock: Make, key: str, value: A
 def test_a_slice_by_an_undeclared_column_is_refused_with_what_is_allowed(make_lock: Make) -> None:
     ((_, message),) = _refusal(make_lock, _put("evaluate.slices", ["shop", "shp"]))
     assert "evaluate.slices names 'shp', which is no column; allowed: " in message
-    assert "'shop'" in message
+    assert "shop" in message
 
 
 def test_a_component_needs_a_target(make_lock: Make) -> None:
