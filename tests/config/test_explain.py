@@ -131,3 +131,14 @@ def test_every_field_of_the_schema_says_what_it_means() -> None:
         if not of_field(model, name) and not any(each.__doc__ for each in models_in(annotation))
     ]
     assert silent == []
+
+
+@pytest.mark.parametrize("key", ["optimizer.lr", "training.optimizer.lr", "lr"])
+def test_a_key_may_be_named_by_more_or_less_than_its_path(key: str) -> None:
+    assert explain(key).key == "optimizer.lr"
+
+
+@pytest.mark.parametrize("key", ["confidence", "nowhere.at.all", "optimizer.lrr"])
+def test_a_name_that_several_keys_or_none_could_have_is_refused(key: str) -> None:
+    with pytest.raises(ConfigError, match="unknown key"):
+        explain(key)

@@ -60,13 +60,14 @@ def explain(key: str, overrides: Sequence[str] = (), conf: Path = artifacts.CONF
 
 
 def explained(composed: Composed, key: str) -> Explanation:
-    """Explain a dotted key of what is composed.
+    """Explain a dotted key of what is composed, or the only one that a longer or shorter name can mean.
 
     Raises:
         ConfigError: there is no such key.
     """
-    path = tuple(key.split("."))
     values = _values(composed.lock)
+    path = _meant(tuple(key.split(".")), values)
+    key = ".".join(path)
     found, value = _at(values, path)
     if not found:
         return _of_argument(composed, path) or _refuse(key, values)
@@ -115,6 +116,17 @@ def _at(values: Any, path: tuple[str, ...]) -> tuple[bool, Any]:
         else:
             return False, None
     return True, values
+
+
+def _meant(path: tuple[str, ...], values: dict[str, Any]) -> tuple[str, ...]:
+    """Return the key that a path names: itself, else its end (`training.optimizer.lr`), else the one that ends so."""
+    if path[0] in values:
+        return path
+    for start in range(1, len(path)):
+        if _at(values, path[start:])[0]:
+            return path[start:]
+    ending = [key for key in _keys(values) if key.endswith("." + ".".join(path))]
+    return tuple(ending[0].split(".")) if len(ending) == 1 else path
 
 
 def _origin(composed: Composed, path: tuple[str, ...]) -> tuple[str, list[Setting]]:
