@@ -181,10 +181,19 @@ def fingerprint(source: dict[str, Any]) -> str:
     Raises:
         MeritError: it isn't a source, a file isn't there, or a database can't be read.
     """
+    return sealed(source)[1]
+
+
+def sealed(source: dict[str, Any]) -> tuple[Any, str]:
+    """Build a source; return it with its fingerprint. One that hashes its rows keeps them, so that it reads those.
+
+    Raises:
+        MeritError: as `fingerprint` does.
+    """
     made = targets.build(source)
     if callable(getattr(made, "fingerprint", None)) and callable(getattr(made, "read", None)):
         with trust.theirs():
-            return str(made.fingerprint())
+            return made, str(made.fingerprint())
     total = hashlib.sha256()
     if lacking := [name for name in ("files", "read") if not callable(getattr(made, name, None))]:
         raise MeritError(f"data.source: '{source['_target_']}' has no method {lacking[0]}(); a source has both")
@@ -194,4 +203,4 @@ def fingerprint(source: dict[str, Any]) -> str:
         if not path.is_file():
             raise MeritError(f"data.source: the file '{path}' is not there; correct the path in conf/data")
         total.update(bytes.fromhex(artifacts.sha256(path)))
-    return f"sha256:{total.hexdigest()}"
+    return made, f"sha256:{total.hexdigest()}"

@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 
 from merit import artifacts
-from merit.config import targets, trust
-from merit.config.compose import fingerprint
+from merit.config import trust
+from merit.config.compose import sealed
 from merit.config.problems import did_you_mean
 from merit.config.schema import Column, Data, Target
 from merit.errors import MeritError
@@ -35,8 +35,7 @@ def ingest(data: Data) -> pl.DataFrame:
 
 
 def _read(data: Data) -> pl.DataFrame:
-    source = data.source.model_dump(by_alias=True)
-    found = fingerprint(source)
+    source, found = sealed(data.source.model_dump(by_alias=True))
     if found != data.fingerprint:
         raise MeritError(
             f"data.source: the files read are {found}, but the lock was made for {data.fingerprint}: "
@@ -44,7 +43,7 @@ def _read(data: Data) -> pl.DataFrame:
         )
     with trust.theirs():
         try:
-            table = targets.build(source).read()
+            table = source.read()
         except (pl.exceptions.PolarsError, OSError, ValueError) as error:
             if trust.frame_of_theirs(error):
                 raise
