@@ -17,7 +17,8 @@ demo: $(INSTALLED) ## install, then train, gate and register the reference model
 	@merit run
 
 test: $(INSTALLED) ## run all tests
-	@pytest
+	@pytest -n auto tests/unit tests/config
+	@pytest tests/pipeline tests/e2e
 
 check: $(INSTALLED) ## lint, types, import contracts, workflow audit, fresh lock
 	@pre-commit run --all-files --show-diff-on-failure
