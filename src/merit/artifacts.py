@@ -33,8 +33,8 @@ FEATURES = Path("data/features")
 TRANSFORM = FEATURES / "transform.onnx"
 """features: the fitted preprocessing as a graph: raw columns in, `codes` and `numbers` out."""
 FEATURES_REPORT = FEATURES / "features.json"
-"""features: `{categories, cardinalities, numbers, shapes, target: {mean, deviation}, parts: {train: {rows, from, to,
-target}, ...}, fitted}`."""
+"""features: `{made_for, categories, cardinalities, numbers, shapes, target: {mean, deviation}, parts: {train: {rows,
+from, to, target}, ...}, fitted}`."""
 TEST_ROWS = FEATURES / "test.parquet"
 """features: the test rows of RAW, in the order of the arrays of the part `test`."""
 

@@ -1,5 +1,6 @@
 """The command line: one command per word of the path; each parses, calls one room, prints."""
 
+import functools
 import os
 import shlex
 import sys
@@ -121,6 +122,21 @@ def upgrade(yes: bool, check: bool) -> None:
     )
 
 
+def _stage(command: Callable[[], None]) -> Callable[[], None]:
+    """Hold a stage to the lock that it began with: DVC would file what it made under the one it finds at the end."""
+
+    @functools.wraps(command)
+    def run() -> None:
+        began = artifacts.LOCK.read_bytes() if artifacts.LOCK.is_file() else b""
+        command()
+        if artifacts.LOCK.read_bytes() != began:
+            raise MeritError(
+                f"{artifacts.LOCK}: changed while '{command.__name__}' ran, which worked by what it was; run it again"
+            )
+
+    return run
+
+
 overrides = click.argument("overrides", nargs=-1, metavar="[OVERRIDE]...")
 
 
@@ -145,12 +161,15 @@ def infer(path: str, target: str, **how: Any) -> None:
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 and show the difference if params.yaml is stale.")
 def compose(overrides: tuple[str, ...], check: bool) -> None:
     """Write params.yaml, the lock, from conf/ and Hydra OVERRIDEs such as model=linear."""
+    from merit import pipeline
     from merit.config import lock
     from merit.config.compose import compose as compose_lock
 
     composed = compose_lock(overrides)
     if not check:
-        click.echo(f"{artifacts.LOCK} written" if lock.write(composed) else f"{artifacts.LOCK} is up to date")
+        with pipeline.exclusive():
+            written = lock.write(composed)
+        click.echo(f"{artifacts.LOCK} written" if written else f"{artifacts.LOCK} is up to date")
     elif difference := lock.difference(composed):
         click.echo(f"{difference}\n\n{artifacts.LOCK} is stale; run 'merit compose'")
         sys.exit(1)
@@ -195,6 +214,7 @@ def schema(folder: Path | None, check: bool) -> None:
 
 
 @main.command()
+@_stage
 def ingest() -> None:
     """Read the source, keep the declared window, rows and columns."""
     from merit.data.ingest import ingest as run
@@ -204,6 +224,7 @@ def ingest() -> None:
 
 
 @main.command()
+@_stage
 def validate() -> None:
     """Hold the data against its contract."""
     from merit.config import lock
@@ -215,6 +236,7 @@ def validate() -> None:
 
 
 @main.command()
+@_stage
 def features() -> None:
     """Fit the preprocessing on training rows and write the arrays."""
     from merit.config import lock
@@ -225,6 +247,7 @@ def features() -> None:
 
 
 @main.command()
+@_stage
 def train() -> None:
     """Train the network; the weights of its best epoch out, the run into MLflow."""
     from merit.tracking.live import Live
@@ -237,6 +260,7 @@ def train() -> None:
 
 
 @main.command()
+@_stage
 def evaluate() -> None:
     """Measure the model and the baseline on test rows."""
     from merit.evaluation.evaluate import evaluate as run
@@ -245,6 +269,7 @@ def evaluate() -> None:
 
 
 @main.command()
+@_stage
 def package() -> None:
     """Make the package: one graph from raw columns to probability, checked against the network."""
     from merit.packaging.package import package as run

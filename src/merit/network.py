@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from merit import artifacts
+from merit.config import lock as locks
 from merit.config import targets
 from merit.config.schema import Lock
 from merit.errors import MeritError
@@ -67,9 +68,14 @@ def build(lock: Lock) -> Predictor:
     """Return the network of conf/model, sized by what `features` fitted, with fresh weights.
 
     Raises:
-        MeritError: it can't be built from its arguments, or takes no arrays where there are some.
+        MeritError: it can't be built from its arguments, takes no arrays where there are some, or what was fitted is
+            another configuration's.
     """
     fitted = artifacts.read_json(artifacts.FEATURES_REPORT, "features")
+    if fitted["made_for"] != locks.preprocessing(lock.data, lock.features):
+        raise MeritError(
+            f"{artifacts.FEATURES_REPORT}: made for another data or features than {artifacts.LOCK} has; run 'merit run'"
+        )
     component = lock.model.model_dump(by_alias=True)
     made: nn.Module = targets.build(
         component,

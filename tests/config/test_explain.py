@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from merit.cli import main
 from merit.config.compose import composition
 from merit.config.documentation import of_field
-from merit.config.explain import _keys, _values, explain, explained
+from merit.config.explain import _paths, _values, explain, explained
 from merit.config.problems import fields_of, models_in
 from merit.config.schema import Lock, Section
 from merit.errors import ConfigError
@@ -95,7 +95,7 @@ def test_an_unknown_key_is_refused_with_what_was_meant(key: str, meant: str) -> 
 
 def test_every_key_of_the_lock_can_be_explained() -> None:
     composed = composition()
-    for key in _keys(_values(composed.lock)):
+    for key in map(".".join, _paths(_values(composed.lock))):
         told = explained(composed, key)
         assert told.where
         assert told.key == key

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from merit import __version__, artifacts, cli
+from merit import __version__, artifacts, cli, pipeline
 from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import ConfigError, MeritError, Refused
@@ -176,3 +176,24 @@ def test_without_a_package_serve_says_what_makes_it(call: Call, monkeypatch: pyt
     code, _, err = call("serve")
     assert code == 2
     assert err.startswith("error: model/manifest.json: not found; 'merit package' makes it")
+
+
+def test_a_stage_whose_lock_changed_under_it_is_broken(call: Call, monkeypatch: pytest.MonkeyPatch, lock: Lock) -> None:
+    locks.write(lock)
+
+    def change(data: object) -> list[object]:
+        artifacts.LOCK.write_text("another", encoding="utf-8")
+        return []
+
+    monkeypatch.setattr("merit.data.contract.validate", change)
+    code, _, err = call("validate")
+    assert code == 2
+    assert "params.yaml: changed while 'validate' ran, which worked by what it was; run it again" in err
+
+
+def test_the_lock_is_not_written_under_a_run(call: Call, conf: Path) -> None:
+    with pipeline.exclusive():
+        code, _, err = call("compose")
+    assert code == 2
+    assert "another merit run" in err
+    assert not artifacts.LOCK.exists()

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from merit import artifacts, network
+from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.network import Predictor, Rows
@@ -21,10 +22,14 @@ FITTED = {
 }
 
 
+def _fitted(lock: Lock) -> dict[str, Any]:
+    return {**FITTED, "made_for": locks.preprocessing(lock.data, lock.features)}
+
+
 @pytest.fixture
-def fitted(workdir: Path) -> None:
+def fitted(workdir: Path, lock: Lock) -> None:
     """What `features` fitted."""
-    artifacts.write_json(artifacts.FEATURES_REPORT, FITTED)
+    artifacts.write_json(artifacts.FEATURES_REPORT, _fitted(lock))
 
 
 def _keep(weights: dict[str, torch.Tensor]) -> None:
@@ -141,6 +146,14 @@ def test_the_loss_is_least_where_the_prediction_is_the_truth(task: str, members:
 
 
 def test_a_network_that_takes_no_arrays_is_refused_where_there_are_some(fitted: None, lock: Lock) -> None:
-    artifacts.write_json(artifacts.FEATURES_REPORT, {**FITTED, "shapes": [[8, 8]]})
+    artifacts.write_json(artifacts.FEATURES_REPORT, {**_fitted(lock), "shapes": [[8, 8]]})
     with pytest.raises(MeritError, match=r"^model: merit\.training\.networks\.Linear takes no arrays, .* model=cnn"):
         network.build(lock)
+
+
+def test_what_was_fitted_for_other_columns_is_refused(fitted: None, make_lock: Callable[..., Lock]) -> None:
+    other = make_lock(lambda values: values["data"]["columns"].pop("weight"))
+    with pytest.raises(
+        MeritError, match=r"^data/features/features\.json: made for another data or features than params"
+    ):
+        network.build(other)

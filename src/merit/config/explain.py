@@ -1,7 +1,7 @@
 """explain: a key's value, what set it, what that replaced, and what the key means."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,7 +66,7 @@ def explained(composed: Composed, key: str) -> Explanation:
         ConfigError: there is no such key.
     """
     values = _values(composed.lock)
-    path = _meant(tuple(key.split(".")), values)
+    path = _meant(key, values)
     key = ".".join(path)
     found, value = _at(values, path)
     if not found:
@@ -118,15 +118,20 @@ def _at(values: Any, path: tuple[str, ...]) -> tuple[bool, Any]:
     return True, values
 
 
-def _meant(path: tuple[str, ...], values: dict[str, Any]) -> tuple[str, ...]:
-    """Return the key that a path names: itself, else its end (`training.optimizer.lr`), else the one that ends so."""
-    if path[0] in values:
-        return path
-    for start in range(1, len(path)):
-        if _at(values, path[start:])[0]:
-            return path[start:]
-    ending = [key for key in _keys(values) if key.endswith("." + ".".join(path))]
-    return tuple(ending[0].split(".")) if len(ending) == 1 else path
+def _meant(key: str, values: dict[str, Any]) -> tuple[str, ...]:
+    """Return the key that a name means: itself, else its end (`training.optimizer.lr`), else the one that ends so.
+
+    A column's name may hold dots, so that names are compared as they are spelt, not part by part.
+    """
+    known = {".".join(path): path for path in _paths(values)}
+    parts = key.split(".")
+    if key in known or parts[0] in values:
+        return known.get(key, tuple(parts))
+    for start in range(1, len(parts)):
+        if (end := ".".join(parts[start:])) in known:
+            return known[end]
+    ending = [path for name, path in known.items() if name.endswith(f".{key}")]
+    return ending[0] if len(ending) == 1 else tuple(parts)
 
 
 def _origin(composed: Composed, path: tuple[str, ...]) -> tuple[str, list[Setting]]:
@@ -164,22 +169,21 @@ class _Source(str):
 
 
 def _refuse(key: str, values: dict[str, Any]) -> Explanation:
-    known = _keys(values)
+    known = [".".join(path) for path in _paths(values)]
     *above, _ = key.split(".")
     found, beside = _at(values, tuple(above))
     names = list(beside) if found and isinstance(beside, dict) else list(values)
     names += [name for name in _defaults(beside) if name not in names]
-    known += [".".join((*above, name)) for name in names]
+    known += [".".join((*above, name)) for name in names if found]
     near = difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean '{near[0]}'?" if near else ""
     raise ConfigError([Problem("", key, "unknown key", ", ".join(names), hint)])
 
 
-def _keys(values: Any, above: tuple[str, ...] = ()) -> list[str]:
-    if not isinstance(values, dict):
-        return []
-    here = [".".join((*above, name)) for name in values]
-    return here + [key for name, inner in values.items() for key in _keys(inner, (*above, name))]
+def _paths(values: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, inner in values.items() if isinstance(values, dict) else ():
+        yield (*above, name)
+        yield from _paths(inner, (*above, name))
 
 
 def tree(overrides: Sequence[str] = (), depth: int | None = None, conf: Path = artifacts.CONF) -> "Tree":

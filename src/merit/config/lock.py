@@ -1,6 +1,8 @@
 """The lock: params.yaml, written from a composed configuration and read back by every stage."""
 
 import difflib
+import hashlib
+import json
 from dataclasses import replace
 
 import yaml
@@ -8,7 +10,7 @@ from pydantic import ValidationError
 
 from merit import artifacts
 from merit.config import problems
-from merit.config.schema import Lock
+from merit.config.schema import Data, Features, Lock
 from merit.errors import ConfigError, MeritError, Problem
 
 HEADER = "# Generated from conf/ by 'merit compose'. Don't edit: change conf/, then compose again.\n"
@@ -42,6 +44,13 @@ def difference(lock: Lock) -> str:
         lineterm="",
     )
     return "\n".join(lines)
+
+
+def preprocessing(data: Data, features: Features) -> str:
+    """Return the hash of what the preprocessing is fitted by; `features` notes it beside what it made."""
+    sections = data.model_dump(mode="json", include={"columns", "split", "target", "time"})
+    text = json.dumps([sections, features.model_dump(mode="json")], sort_keys=True)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
 def read() -> Lock:

@@ -1,5 +1,6 @@
 """The form of params.yaml: every section, every key, what it may be. Unknown keys are refused."""
 
+import math
 from collections.abc import Iterator
 from datetime import date
 from typing import Annotated, Any, Literal
@@ -36,6 +37,13 @@ class Component(BaseModel):
 
     target: str = Field(alias="_target_")
     """The class that is built, as package.module.Class; the keys beside it are its arguments."""
+
+    @model_validator(mode="after")
+    def _holds_numbers(self) -> "Component":
+        for name, value in self.arguments.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name} is {value}; it must be a finite number")
+        return self
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -162,6 +162,20 @@ def build_all(components: Mapping[str, Component]) -> dict[str, Any]:
     return {name: build(component.model_dump(by_alias=True)) for name, component in components.items()}
 
 
+def build_metrics(components: Mapping[str, Component]) -> dict[str, Any]:
+    """Build the project's own metrics.
+
+    Raises:
+        MeritError: one doesn't say whether more of it is better.
+    """
+    made = build_all(components)
+    for name, metric in made.items():
+        found = getattr(metric, "higher_is_better", None)
+        if not isinstance(found, bool):
+            raise MeritError(f"evaluate.metrics.{name}: higher_is_better is {found!r}; it must be True or False")
+    return made
+
+
 def takes(component: Mapping[str, Any], name: str) -> bool:
     """Say whether what a component names takes an argument, as its source says."""
     signature = signature_of(component["_target_"])

@@ -40,7 +40,7 @@ def _report(lock: Lock, rows: pl.DataFrame, scores: pl.DataFrame) -> dict[str, A
 
 
 def _estimates(lock: Lock, scores: pl.DataFrame, model: str, count: int) -> dict[str, dict[str, float | None]]:
-    own = targets.build_all(lock.evaluate.metrics)
+    own = targets.build_metrics(lock.evaluate.metrics)
     measured = scored(lock.data.target.task, scores["target"].to_numpy(), scores[model].to_numpy(), own)
     with trust.theirs():
         found = estimate(measured, count=count, confidence=lock.evaluate.confidence, seed=lock.seed)

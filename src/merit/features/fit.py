@@ -7,6 +7,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from merit import artifacts
+from merit.config.lock import preprocessing
 from merit.config.schema import Column, Data, Features, Target
 from merit.errors import MeritError
 from merit.features.split import split
@@ -25,7 +26,8 @@ def features(data: Data, how: Features) -> None:
     for name, rows in parts.items():
         artifacts.write_arrays(artifacts.part(name), arrays(graph, rows, data))
     artifacts.write_table(artifacts.TEST_ROWS, parts["test"])
-    artifacts.write_json(artifacts.FEATURES_REPORT, _report(transform, parts, data))
+    report = {"made_for": preprocessing(data, how), **_report(transform, parts, data)}
+    artifacts.write_json(artifacts.FEATURES_REPORT, report)
 
 
 def _check_classes(parts: dict[str, pl.DataFrame], data: Data) -> None:

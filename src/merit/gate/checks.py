@@ -71,6 +71,8 @@ def _advised(check: Check) -> Check:
     """Say of an interval across its limit that more rows are wanted, not that the model is bad."""
     if check.verdict != Verdict.INCONCLUSIVE or "[" not in check.found:
         return check
+    if "nan" in check.found:
+        return replace(check, advice="the metric gives no number on these rows: judge on others, or by another metric")
     return replace(check, advice="the interval lies on both sides of the limit: judge on more test rows")
 
 
@@ -192,7 +194,12 @@ def _own(evidence: Evidence) -> list[Check]:
         made = check(evidence)
         if not isinstance(made, Check):
             raise MeritError(f"gate.checks.{name}: gave {type(made).__name__}; it must give a merit.gate.verdict.Check")
-        found.append(replace(made, name=name, verdict=Verdict(made.verdict)))
+        if made.verdict not in list(Verdict):
+            raise MeritError(
+                f"gate.checks.{name}: gave the verdict {made.verdict!r:.80}; allowed: {', '.join(Verdict)}"
+            )
+        texts = {part: str(getattr(made, part)) for part in ("found", "allowed", "advice")}
+        found.append(replace(made, name=name, verdict=Verdict(made.verdict), **texts))
     return found
 
 

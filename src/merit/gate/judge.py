@@ -29,6 +29,9 @@ def gate(lock: Lock, against: str | None = None) -> dict[str, Any]:
     Raises:
         MeritError: something needed to judge is missing or was changed; without it there is no verdict.
     """
+    # Who can't be judged has no verdict, not the last one.
+    for former in (artifacts.GATE_REPORT, artifacts.GATE_MARKDOWN, artifacts.GATE_HTML):
+        former.unlink(missing_ok=True)
     verified(artifacts.PACKAGE)
     _check_is_current(lock)
     champion = champions.find(lock.name, against)
@@ -93,7 +96,7 @@ def _gather(lock: Lock, champion: Champion | None) -> Evidence:
         )
     ours = package.predict(columns_of(rows, package.graph.inputs))
     count, confidence = lock.evaluate.resamples, lock.gate.confidence
-    own = targets.build_all(lock.evaluate.metrics)
+    own = targets.build_metrics(lock.evaluate.metrics)
     return Evidence(
         lock=lock,
         contract=artifacts.read_json(artifacts.DATA_REPORT, "validate"),

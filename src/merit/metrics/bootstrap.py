@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from merit.errors import MeritError
 from merit.tasks import METRICS
 
 Array = NDArray[np.float64]
@@ -87,12 +88,25 @@ class Scored(ABC):
         return {name: found[name] if name in found else self._own(name, weights) for name in names}
 
     def _own(self, name: str, weights: Array) -> Array:
-        return np.array([float(self.own[name](*self.given, each)) for each in weights])
+        return np.array([_called(name, self.own[name], *self.given, each) for each in weights])
 
     def point(self) -> dict[str, float]:
         """Return each metric on the rows as they are."""
         found = self.measure(np.ones((1, self.rows)), self.names)
         return {name: float(values[0]) for name, values in found.items()}
+
+
+def _called(name: str, metric: Metric, *arguments: Array) -> float:
+    try:
+        given = metric(*arguments)
+    except TypeError as error:
+        if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+            raise  # from inside it
+        raise MeritError(f"evaluate.metrics.{name}: takes no target, prediction, weights: {error}") from error
+    try:
+        return float(given)
+    except (TypeError, ValueError) as error:
+        raise MeritError(f"evaluate.metrics.{name}: gave {given!r:.80}; it must give a number") from error
 
 
 def estimate(scored: Scored, *, count: int, confidence: float, seed: int) -> dict[str, Estimate]:

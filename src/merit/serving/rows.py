@@ -131,7 +131,9 @@ def _seconds(name: str, value: str) -> float:
     except ValueError as error:
         raise BadRows(f"column '{name}': found {value[:40]!r}; send a time as 2024-01-31T15:30:00") from error
     if clock.tzinfo is not None:
-        raise BadRows(f"column '{name}': found {value[:40]!r}; send the local time, without a time zone")
+        raise BadRows(
+            f"column '{name}': found {value[:40]!r}; send it without a zone, in UTC if the training data had zones"
+        )
     return clock.replace(tzinfo=UTC).timestamp()
 
 

@@ -1,7 +1,10 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
+from merit.errors import MeritError
 from merit.metrics import Regression, compare, estimate, scored
 from merit.tasks import METRICS
 
@@ -38,3 +41,40 @@ def test_intervals_hold_their_value_and_a_better_model_is_better() -> None:
     found = estimate(good, count=200, confidence=0.95, seed=1)
     assert all(each.low < each.value < each.high for each in found.values())
     assert compare(good, bad, ["rmse"], count=200, confidence=0.95, seed=1)["rmse"].high < 0
+
+
+class Own:
+    """A metric that gives what it is told to."""
+
+    higher_is_better = True
+
+    def __init__(self, given: Any) -> None:
+        self.given = given
+
+    def __call__(self, target: Any, prediction: Any, weights: Any) -> Any:
+        """Return it."""
+        return self.given
+
+
+def test_a_metric_of_ones_own_stands_beside_the_tasks() -> None:
+    class Weighted(Own):
+        def __call__(self, target: Any, prediction: Any, weights: Any) -> Any:
+            """Return the weighted mean of the target."""
+            return np.average(target, weights=weights)
+
+    target = np.arange(10.0)
+    found = estimate(scored("regression", target, target, {"mine": Weighted(0)}), count=100, confidence=0.9, seed=1)
+    assert list(found) == ["mae", "rmse", "r2", "mine"]
+    assert found["mine"].value == 4.5
+    assert found["mine"].low < 4.5 < found["mine"].high
+
+
+@pytest.mark.parametrize("given", ["much", None, [1.0, 2.0]])
+def test_a_metric_of_ones_own_that_gives_no_number_is_told(given: Any) -> None:
+    with pytest.raises(MeritError, match=r"^evaluate\.metrics\.mine: gave .*; it must give a number$"):
+        scored("regression", np.zeros(3), np.zeros(3), {"mine": Own(given)}).point()
+
+
+def test_a_metric_of_ones_own_that_takes_something_else_is_told() -> None:
+    with pytest.raises(MeritError, match=r"^evaluate\.metrics\.mine: takes no target, prediction, weights: "):
+        scored("regression", np.zeros(3), np.zeros(3), {"mine": lambda target: 1.0}).point()  # type: ignore[dict-item]

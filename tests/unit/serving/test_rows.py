@@ -212,7 +212,7 @@ def test_what_is_no_array_is_refused(pictures: Rows, image: Any) -> None:
     [
         ("yesterday", "found 'yesterday'; send a time as 2024-01-31T15:30:00"),
         ("2024-13-01", "found '2024-13-01'; send a time as"),
-        ("2024-01-01T00:00:00Z", "send the local time, without a time zone"),
+        ("2024-01-01T00:00:00Z", "send it without a zone, in UTC if the training data had zones"),
         (5, "Expected `str | null`, got `int`"),
     ],
 )

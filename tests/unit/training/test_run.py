@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from merit import artifacts
+from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.training import run
@@ -54,7 +55,7 @@ def test_a_loss_that_is_no_number_is_refused(value: float) -> None:
 
 
 @pytest.fixture
-def arrays(workdir: Path) -> None:
+def arrays(workdir: Path, lock: Lock) -> None:
     """Arrays of 200 rows per part, with two categories and three numbers."""
     draw = np.random.default_rng(0)
     for name in ("train", "validation"):
@@ -69,6 +70,7 @@ def arrays(workdir: Path) -> None:
     artifacts.write_json(
         artifacts.FEATURES_REPORT,
         {
+            "made_for": locks.preprocessing(lock.data, lock.features),
             "cardinalities": [4, 4],
             "numbers": 3,
             "shapes": [],
