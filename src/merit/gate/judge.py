@@ -14,7 +14,7 @@ from merit.gate import champion as champions
 from merit.gate import checks, freshness, report
 from merit.gate.champion import Champion
 from merit.gate.checks import Evidence
-from merit.gate.verdict import Verdict, overall
+from merit.gate.verdict import Check, Verdict, overall
 from merit.metrics import estimate, scored
 from merit.scoring import Package, columns_of, verified
 
@@ -38,9 +38,18 @@ def gate(lock: Lock, against: str | None = None) -> dict[str, Any]:
     with trust.theirs():
         evidence = _gather(lock, champion)
         found = checks.run(evidence)
-    verdict = overall(check.verdict for check in found)
-    made = {
-        "verdict": str(verdict),
+    made = _findings(evidence, found)
+    artifacts.write_json(artifacts.GATE_REPORT, made)
+    artifacts.write_text(artifacts.GATE_MARKDOWN, report.markdown(made))
+    artifacts.write_text(artifacts.GATE_HTML, report.html(made))
+    return made
+
+
+def _findings(evidence: Evidence, found: list[Check]) -> dict[str, Any]:
+    """Return the report: the verdict, what was judged, and what was found."""
+    lock, champion, measured = evidence.lock, evidence.champion, _measured()
+    return {
+        "verdict": str(overall(check.verdict for check in found)),
         "inputs": freshness.digest(lock, champion),
         "model": lock.name,
         "task": lock.data.target.task,
@@ -58,15 +67,11 @@ def gate(lock: Lock, against: str | None = None) -> dict[str, Any]:
         ],
         "metrics": {
             "candidate": {n: e.as_json() for n, e in evidence.metrics.items()},
-            "baseline": _measured()["baseline"],
+            "baseline": measured["baseline"],
         },
         "better": {name: "higher" if evidence.is_better_higher(name) else "lower" for name in evidence.metrics},
-        "slices": _measured()["slices"],
+        "slices": measured["slices"],
     }
-    artifacts.write_json(artifacts.GATE_REPORT, made)
-    artifacts.write_text(artifacts.GATE_MARKDOWN, report.markdown(made))
-    artifacts.write_text(artifacts.GATE_HTML, report.html(made))
-    return made
 
 
 def _check_is_current(lock: Lock) -> None:
