@@ -72,7 +72,7 @@ def build(lock: Lock) -> Predictor:
             another configuration's.
     """
     fitted = artifacts.read_json(artifacts.FEATURES_REPORT, "features")
-    if fitted["made_for"] != locks.preprocessing(lock.data, lock.features):
+    if fitted.get("made_for") != locks.preprocessing(lock.data, lock.features):
         raise MeritError(
             f"{artifacts.FEATURES_REPORT}: made for another data or features than {artifacts.LOCK} has; run 'merit run'"
         )

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from merit.metrics.bootstrap import Array, Scored
+from merit.metrics.calibration import Bins
 
-BINS = 10
 RANKED = frozenset({"roc_auc", "average_precision"})
 
 
@@ -27,7 +27,7 @@ class Binary(Scored):
         self.target = target.astype(np.float64)[self.order]
         self.probability = probability.astype(np.float64)[self.order]
         self.rows = len(self.target)
-        self._known = bool(np.isfinite(self.probability).all())
+        self.known = bool(np.isfinite(self.probability).all())
         self._set_steps()
         self._set_means()
 
@@ -46,20 +46,15 @@ class Binary(Scored):
         """Lay out what metrics are weighted means of, side by side: one product with the weights gives them all."""
         clipped = np.clip(self.probability, 1e-15, 1 - 1e-15)
         loss = -(self.target * np.log(clipped) + (1 - self.target) * np.log1p(-clipped))
-        gap = self.target - self.probability
-        self._bins = np.unique(np.linspace(0, self.rows, BINS + 1)[:-1].astype(int))
-        self._means = np.zeros((self.rows, 2 + len(self._bins)))
-        self._means[:, 0], self._means[:, 1] = loss, gap**2
-        for place, inside in enumerate(np.split(np.arange(self.rows), self._bins[1:])):
-            self._means[inside, 2 + place] = gap[inside]
+        square = (self.target - self.probability) ** 2
+        self._bins = Bins(self.probability, self.target)
+        self._means = np.column_stack([loss, square, self._bins.gaps()])
 
     def _measured(self, weights: Array, names: Sequence[str]) -> dict[str, Array]:
         """Return metrics for each row of `weights` [resamples, rows], given in the order of `self.order`.
 
-        A metric is NaN where it has no meaning: no positive, or no negative, has weight, or a probability is none.
+        A metric is NaN where it has no meaning: no positive, or no negative, has weight.
         """
-        if not self._known:
-            return {name: np.full(len(weights), np.nan) for name in names}
         found: dict[str, Array] = {}
         with np.errstate(invalid="ignore", divide="ignore"):
             if RANKED.intersection(names):
@@ -69,10 +64,7 @@ class Binary(Scored):
         return {name: found[name] for name in names}
 
     def _averaged(self, weights: Array) -> dict[str, Array]:
-        """Return the metrics that are weighted means of rows.
-
-        The calibration error is the expected one over bins of equal mass (Naeini et al. 2015).
-        """
+        """Return the metrics that are weighted means of rows."""
         means = weights @ self._means / weights.sum(axis=1, keepdims=True)
         return {
             "log_loss": means[:, 0],
@@ -108,5 +100,4 @@ class Binary(Scored):
 
     def calibration(self) -> list[tuple[float, float, int]]:
         """Return, per bin of equal mass, the mean probability, the share of positives and the rows."""
-        pieces = np.split(np.arange(self.rows), self._bins[1:])
-        return [(float(self.probability[p].mean()), float(self.target[p].mean()), len(p)) for p in reversed(pieces)]
+        return self._bins.curve()

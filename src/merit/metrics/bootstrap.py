@@ -60,6 +60,7 @@ class Scored(ABC):
         task: whose metrics these are.
         rows: how many there are.
         order: the order in which weights are given.
+        known: whether every prediction is a number.
         own: metrics of the project's own.
         given: target and prediction, in that order.
     """
@@ -67,6 +68,7 @@ class Scored(ABC):
     task: ClassVar[str]
     rows: int
     order: NDArray[np.intp]
+    known: bool
     own: Mapping[str, Metric] = MappingProxyType({})
     given: tuple[NDArray[Any], NDArray[Any]]
 
@@ -84,6 +86,8 @@ class Scored(ABC):
 
         A metric is NaN where it has no meaning, and everywhere if a prediction is no number.
         """
+        if not self.known:
+            return {name: np.full(len(weights), np.nan) for name in names}
         found = self._measured(weights, [name for name in names if name not in self.own])
         return {name: found[name] if name in found else self._own(name, weights) for name in names}
 

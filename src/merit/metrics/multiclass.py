@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from merit.metrics.bootstrap import Array, Scored
-
-BINS = 10
+from merit.metrics.calibration import Bins
 
 
 class Multiclass(Scored):
@@ -26,12 +25,11 @@ class Multiclass(Scored):
         confidence = given.max(axis=1)
         self.order = np.argsort(-confidence, kind="stable")
         self.rows = len(self.order)
-        self._known = bool(np.isfinite(given).all())
+        self.known = bool(np.isfinite(given).all())
         self._given, self._truth = given[self.order], target.astype(int)[self.order]
         self._guess = self._given.argmax(axis=1)
-        self._confidence = confidence[self.order]
-        self._bins = np.unique(np.linspace(0, self.rows, BINS + 1)[:-1].astype(int))
-        self._means = np.column_stack([self._means_of_rows(), self._gaps()])
+        self._bins = Bins(confidence[self.order], self._guess == self._truth)
+        self._means = np.column_stack([self._means_of_rows(), self._bins.gaps()])
         classes = np.arange(given.shape[1])
         true, guessed = self._truth[:, None] == classes, self._guess[:, None] == classes
         self._hits, self._members = (true & guessed).astype(np.float64), true.astype(np.float64) + guessed
@@ -44,22 +42,12 @@ class Multiclass(Scored):
         square = ((self._given - true) ** 2).sum(axis=1)
         return np.column_stack([self._guess == self._truth, loss, square]).astype(np.float64)
 
-    def _gaps(self) -> Array:
-        """Return how far each guess was from its confidence, in the column of its bin, [rows, bins]."""
-        gap = (self._guess == self._truth) - self._confidence
-        made = np.zeros((self.rows, len(self._bins)))
-        for place, inside in enumerate(np.split(np.arange(self.rows), self._bins[1:])):
-            made[inside, place] = gap[inside]
-        return made
-
     def _measured(self, weights: Array, names: Sequence[str]) -> dict[str, Array]:
         """Return metrics for each row of `weights`.
 
         The Brier score is the sum over the classes (Brier 1950); the calibration error is the expected one of the
         class guessed, over bins of equal mass (Naeini et al. 2015); macro F1 is over the classes that are there.
         """
-        if not self._known:
-            return {name: np.full(len(weights), np.nan) for name in names}
         means = weights @ self._means / weights.sum(axis=1, keepdims=True)
         found = {
             "accuracy": means[:, 0],
@@ -78,9 +66,7 @@ class Multiclass(Scored):
 
     def calibration(self) -> list[tuple[float, float, int]]:
         """Return, per bin of equal mass, the mean confidence, the share of right guesses and the rows."""
-        right = self._guess == self._truth
-        pieces = np.split(np.arange(self.rows), self._bins[1:])
-        return [(float(self._confidence[p].mean()), float(right[p].mean()), len(p)) for p in reversed(pieces)]
+        return self._bins.curve()
 
     def confusion(self) -> NDArray[np.int64]:
         """Return how many rows of each class were taken for each class, [true, guessed]."""

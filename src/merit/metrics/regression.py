@@ -23,14 +23,12 @@ class Regression(Scored):
         self.rows = len(target)
         self.order = np.arange(self.rows)
         true, error = target.astype(np.float64), target.astype(np.float64) - predicted.astype(np.float64)
-        self._known = bool(np.isfinite(error).all())
+        self.known = bool(np.isfinite(error).all())
         centred = true - true.mean()  # the same variance, without the loss of digits
         self._means = np.column_stack([np.abs(error), error**2, centred, centred**2])
 
     def _measured(self, weights: Array, names: Sequence[str]) -> dict[str, Array]:
         """Return metrics for each row of `weights`; `r2` is NaN where all targets are one."""
-        if not self._known:
-            return {name: np.full(len(weights), np.nan) for name in names}
         absolute, square, mean, second = (weights @ self._means / weights.sum(axis=1, keepdims=True)).T
         spread = second - mean**2
         with np.errstate(invalid="ignore", divide="ignore"):

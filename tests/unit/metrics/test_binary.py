@@ -7,7 +7,7 @@ from sklearn import metrics as sklearn_metrics
 
 from merit.metrics import Binary, Estimate, compare, estimate
 from merit.metrics import bootstrap as metrics
-from merit.metrics.binary import BINS
+from merit.metrics.calibration import BINS
 from merit.tasks import METRICS
 
 NAMES = tuple(METRICS["binary"])

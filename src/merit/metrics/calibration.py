@@ -1,0 +1,41 @@
+"""Calibration: what was predicted beside what was observed, in bins of equal mass (Naeini et al. 2015)."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from merit.metrics.bootstrap import Array
+
+BINS = 10
+
+
+class Bins:
+    """Rows in bins of equal mass.
+
+    Args:
+        predicted: probabilities, the highest first, [rows].
+        observed: whether it was so, in the same order, [rows].
+    """
+
+    def __init__(self, predicted: NDArray[Any], observed: NDArray[Any]) -> None:
+        self._predicted, self._observed = predicted, observed.astype(np.float64)
+        starts = np.unique(np.linspace(0, len(predicted), BINS + 1)[:-1].astype(int))
+        self._members = np.split(np.arange(len(predicted)), starts[1:])
+
+    def gaps(self) -> Array:
+        """Return how far each row was from its prediction, in the column of its bin, [rows, bins].
+
+        The expected calibration error is the sum of the columns' absolute means.
+        """
+        made = np.zeros((len(self._predicted), len(self._members)))
+        for place, inside in enumerate(self._members):
+            made[inside, place] = self._observed[inside] - self._predicted[inside]
+        return made
+
+    def curve(self) -> list[tuple[float, float, int]]:
+        """Return, per bin from the lowest, the mean prediction, the share observed and the rows."""
+        return [
+            (float(self._predicted[inside].mean()), float(self._observed[inside].mean()), len(inside))
+            for inside in reversed(self._members)
+        ]
