@@ -364,7 +364,7 @@ def _edit(section: str, inner: str, value: Any) -> None:
 def test_what_yaml_could_do_besides_is_refused(refused: Callable[..., str], text: str) -> None:
     with Path("conf/optimizer/adamw.yaml").open("a") as handle:
         handle.write(text)
-    refused()
+    assert refused()
 
 
 @pytest.mark.parametrize(
@@ -390,7 +390,7 @@ def test_an_override_that_reaches_outside_is_refused(refused: Callable[..., str]
     for place in ("outside", "conf"):
         Path(place).mkdir(exist_ok=True)
         Path(place, "evil.yaml").write_text("_target_: merit.training.networks.Linear\n")
-    refused(override)
+    assert refused(override)
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,7 @@ def test_a_list_of_defaults_that_reaches_outside_is_refused(refused: Callable[..
     text = config.read_text(encoding="utf-8")
     assert "  - model: embedding_mlp\n" in text
     config.write_text(text.replace("  - model: embedding_mlp\n", f"  - {entry}\n"), encoding="utf-8")
-    refused()
+    assert refused()
 
 
 def _compose_in_a_process(*overrides: str, megabytes: int = 4096) -> subprocess.CompletedProcess[str]:
