@@ -75,14 +75,17 @@ def test_the_lock_of_merits_own_repository_does_not(monkeypatch: pytest.MonkeyPa
     assert "merit" not in yaml.safe_load(locks.render(lock))
 
 
-def test_conf_cannot_set_what_compose_records(conf: Path) -> None:
+@pytest.mark.parametrize("key", ["merit", "code"])
+def test_conf_cannot_set_what_compose_records(conf: Path, key: str) -> None:
     with (conf / "config.yaml").open("a", encoding="utf-8") as handle:
-        handle.write("merit: {train: mine}\n")
+        handle.write(f"{key}: {{train: mine}}\n")
     line = len((conf / "config.yaml").read_text(encoding="utf-8").splitlines())
     with pytest.raises(ConfigError) as caught:
         compose()
-    assert str(caught.value) == (f"conf/config.yaml:{line}: merit: can't be set: 'merit compose' records it; remove it")
-    assert "merit" in problems.FILLED_IN
+    assert str(caught.value) == (
+        f"conf/config.yaml:{line}: {key}: can't be set: 'merit compose' fills it in; remove it"
+    )
+    assert key in problems.FILLED_IN
     assert problems.FILLED_IN - {"fingerprint"} <= set(Lock.model_fields)
 
 

@@ -247,11 +247,6 @@ def test_a_component_where_none_is_asked_for_is_refused(place: dict[str, Any], k
     assert "no component can stand here; it can at data.source, model, optimizer" in text or "not trusted" in text
 
 
-def test_the_code_of_the_lock_can_not_be_set() -> None:
-    (fault,) = targets.faults({"code": {"mymodels": "sha256:0"}})
-    assert (fault.key, fault.text) == (("code",), "can't be set here: compose fills it in; remove it")
-
-
 def test_arguments_that_a_class_refuses_are_told_in_one_line() -> None:
     with pytest.raises(MeritError, match=r"^_target_ 'merit\.data\.sources\.Csv' refuses its arguments: .*'pth'"):
         targets.build({"_target_": "merit.data.sources.Csv", "pth": "a.csv"})

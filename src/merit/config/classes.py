@@ -53,7 +53,7 @@ def find(module: str, name: str) -> tuple[str, ast.ClassDef] | None:
             return None
         if definition := next((each for each in _classes(tree) if each.name == name), None):
             return module, definition
-        origin = dict(_imports(module, tree)).get(name)
+        origin = dict(imports(module, tree)).get(name)
         if origin is None or "." not in origin:  # an imported module is no class
             return None
         module, _, name = origin.rpartition(".")
@@ -83,8 +83,8 @@ def _classes(tree: ast.Module) -> Iterator[ast.ClassDef]:
     return (node for node in tree.body if isinstance(node, ast.ClassDef))
 
 
-def _imports(module: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """Give what each imported name of a module stands for."""
+def imports(module: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Yield what each imported name of a module stands for."""
     for node in tree.body:
         if isinstance(node, ast.ImportFrom):
             origin = _origin(module, node)
@@ -119,7 +119,7 @@ def _of_base(module: str, definition: ast.ClassDef, base: ast.expr) -> Signature
     head, dot, rest = name.partition(".")
     tree = source(module)
     assert tree is not None
-    meaning = dict(_imports(module, tree)).get(head)
+    meaning = dict(imports(module, tree)).get(head)
     if meaning is None and not dot and name != definition.name:
         meaning = f"{module}.{name}"
     full = f"{meaning or head}{dot}{rest}"

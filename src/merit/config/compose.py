@@ -124,7 +124,7 @@ def _from_hydra(error: Exception) -> Problem:
 def _checked(composed: dict[str, Any], conf: Path) -> tuple[Lock | None, list[Fault]]:
     """Return the lock that values make, and what is wrong with them."""
     values, unresolved, opened = interpolation.resolve(composed)
-    found = [*targets.faults(values), *signatures.faults(values), *_recorded_by_hand(values)]
+    found = [*targets.faults(values), *signatures.faults(values), *_filled_in_by_hand(values)]
     values, unread = _with_fingerprint(values, trusted=not unresolved and not found)
     values = {**values, "code": {} if found or unresolved else targets.code(values)}
     if not library.is_source(conf.parent):
@@ -157,8 +157,11 @@ def _require_form(file: yamlfiles.YamlFile) -> None:
         )
 
 
-def _recorded_by_hand(values: dict[str, Any]) -> list[Fault]:
-    return [Fault(("merit",), "can't be set: 'merit compose' records it; remove it")] if "merit" in values else []
+def _filled_in_by_hand(values: dict[str, Any]) -> list[Fault]:
+    return [
+        Fault((name,), "can't be set: 'merit compose' fills it in; remove it")
+        for name in sorted(problems.FILLED_IN & set(values))
+    ]
 
 
 def _with_fingerprint(values: dict[str, Any], *, trusted: bool) -> tuple[dict[str, Any], list[Fault]]:

@@ -170,7 +170,7 @@ def _classes(prefixes: tuple[str, ...]) -> list[str]:
         borrowed = (
             []
             if tree is None
-            else [name for name, origin in classes._imports(module, tree) if origin.startswith(f"{module}.")]
+            else [name for name, origin in classes.imports(module, tree) if origin.startswith(f"{module}.")]
         )
         found += [f"{module}.{name}" for name in sorted({*classes.classes_in(module), *borrowed})]
     return [target for target in found if targets.is_trusted(target)]

@@ -34,24 +34,11 @@ def faults(values: Mapping[str, Any]) -> list[Fault]:
     """Return the arguments of targets whose type is not what the target's signature asks for."""
     return [
         Fault((*key, name), f"found {shown(given)}", arguments[name].annotation)
-        for section, content in values.items()
-        for key, component in components(content, (section,))
-        if (arguments := trusted_arguments(component["_target_"])) is not None
+        for key, component in targets.mappings(values)
+        if (arguments := trusted_arguments(component.get("_target_"))) is not None
         for name, given in component.items()
         if name in arguments and not is_open(given) and not fits(given, arguments[name].schema)
     ]
-
-
-def components(value: Any, key: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    """Yield everything below a key that has a `_target_`."""
-    if isinstance(value, Mapping):
-        if "_target_" in value:
-            yield key, value
-        for name, inner in value.items():
-            yield from components(inner, (*key, str(name)))
-    elif isinstance(value, list):
-        for place, inner in enumerate(value):
-            yield from components(inner, (*key, str(place)))
 
 
 def trusted_arguments(target: Any) -> dict[str, Argument] | None:
@@ -225,5 +212,5 @@ def _constant(module: str, name: str) -> str:
     for node in [] if tree is None else tree.body:
         if isinstance(node, ast.Assign) and any(ast.unparse(each) == name for each in node.targets):
             return _text(node.value, module)
-    origin = "" if tree is None else dict(classes._imports(module, tree)).get(name, "")
+    origin = "" if tree is None else dict(classes.imports(module, tree)).get(name, "")
     return _constant(*origin.rpartition(".")[::2]) if "." in origin else ""

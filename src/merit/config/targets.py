@@ -34,8 +34,8 @@ HYDRAS = {"_args_", "_partial_", "_recursive_", "_convert_"}
 
 def faults(values: Mapping[str, Any]) -> list[Fault]:
     """Return what is wrong with the targets of a composed configuration; nothing untrusted is imported."""
-    found = [Fault(("code",), "can't be set here: compose fills it in; remove it")] if "code" in values else []
-    for key, content in _mappings(values):
+    found: list[Fault] = []
+    for key, content in mappings(values):
         found += [
             Fault((*key, name), "an instruction to Hydra, which merit doesn't follow; remove it")
             for name in sorted(HYDRAS & set(content))
@@ -45,12 +45,13 @@ def faults(values: Mapping[str, Any]) -> list[Fault]:
     return found
 
 
-def _mappings(value: Any, key: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]]:
+def mappings(value: Any, key: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]]:
+    """Yield every mapping in a value and its key, the outermost first."""
     if isinstance(value, Mapping):
         yield key, value
     inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
     for name, content in inner:
-        yield from _mappings(content, (*key, str(name)))
+        yield from mappings(content, (*key, str(name)))
 
 
 def _faults_of(key: tuple[str, ...], component: Mapping[Any, Any]) -> Iterator[Fault]:
@@ -196,5 +197,5 @@ def code(values: Mapping[str, Any]) -> dict[str, str]:
     Raises:
         MeritError: a package has no source.
     """
-    used = {str(content.get("_target_", "")).partition(".")[0] for _, content in _mappings(values)}
+    used = {str(content.get("_target_", "")).partition(".")[0] for _, content in mappings(values)}
     return {package: trust.fingerprint(package) for package in sorted(used & set(trust.packages()))}

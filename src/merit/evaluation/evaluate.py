@@ -1,5 +1,6 @@
 """evaluate: what the model is worth on test rows, beside a baseline, with intervals, overall and on slices."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -30,31 +31,35 @@ def evaluate(lock: Lock) -> dict[str, Any]:
 
 
 def _report(lock: Lock, rows: pl.DataFrame, scores: pl.DataFrame) -> dict[str, Any]:
+    own = targets.build_metrics(lock.evaluate.metrics)
     return {
         "rows": scores.height,
         "confidence": lock.evaluate.confidence,
-        "candidate": _estimates(lock, scores, "prediction", lock.evaluate.resamples),
-        "baseline": _estimates(lock, scores, "baseline", lock.evaluate.resamples),
-        "slices": [each for column in lock.evaluate.slices for each in _slices(lock, rows, scores, column)],
+        "candidate": _estimates(lock, scores, "prediction", lock.evaluate.resamples, own),
+        "baseline": _estimates(lock, scores, "baseline", lock.evaluate.resamples, own),
+        "slices": [each for column in lock.evaluate.slices for each in _slices(lock, rows, scores, column, own)],
     }
 
 
-def _estimates(lock: Lock, scores: pl.DataFrame, model: str, count: int) -> dict[str, dict[str, float | None]]:
-    own = targets.build_metrics(lock.evaluate.metrics)
+def _estimates(
+    lock: Lock, scores: pl.DataFrame, model: str, count: int, own: Mapping[str, Any]
+) -> dict[str, dict[str, float | None]]:
     measured = scored(lock.data.target.task, scores["target"].to_numpy(), scores[model].to_numpy(), own)
     with trust.theirs():
         found = estimate(measured, count=count, confidence=lock.evaluate.confidence, seed=lock.seed)
     return {name: each.as_json() for name, each in found.items()}
 
 
-def _slices(lock: Lock, rows: pl.DataFrame, scores: pl.DataFrame, column: str) -> list[dict[str, Any]]:
+def _slices(
+    lock: Lock, rows: pl.DataFrame, scores: pl.DataFrame, column: str, own: Mapping[str, Any]
+) -> list[dict[str, Any]]:
     """Return the metrics of each value of a column; a slice of too few rows is listed without them."""
     found = []
     for value in rows[column].unique().sort().to_list():
         inside = rows[column].eq_missing(value)
         within = scores.filter(inside)
         enough = within.height >= lock.evaluate.slice_min_rows
-        metrics = _estimates(lock, within, "prediction", lock.evaluate.slice_resamples) if enough else None
+        metrics = _estimates(lock, within, "prediction", lock.evaluate.slice_resamples, own) if enough else None
         found.append(
             {
                 "column": column,
