@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from merit import __version__, artifacts, cli, pipeline
+from merit import __version__, artifacts, cli, exclusive
 from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import ConfigError, MeritError, Refused
@@ -192,7 +192,7 @@ def test_a_stage_whose_lock_changed_under_it_is_broken(call: Call, monkeypatch: 
 
 
 def test_the_lock_is_not_written_under_a_run(call: Call, conf: Path) -> None:
-    with pipeline.exclusive():
+    with exclusive.run():
         code, _, err = call("compose")
     assert code == 2
     assert "another merit run" in err
