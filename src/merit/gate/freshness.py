@@ -14,12 +14,14 @@ from merit.gate.verdict import Verdict, overall
 
 
 def current(lock: Lock) -> dict[str, Any] | None:
-    """Return the last report if it is whole and nothing it was made from has changed since, else None."""
+    """Return the last report if it is whole, on data and model, and nothing it was made from has changed since, else None."""
     if not all(path.is_file() for path in (artifacts.GATE_REPORT, artifacts.GATE_MARKDOWN, artifacts.GATE_HTML)):
         return None
     try:
         last = artifacts.read_json(artifacts.GATE_REPORT, "gate")
     except MeritError:
+        return None
+    if last.get("scope") != "all":
         return None
     return last if last.get("inputs") == digest(lock, champions.find(lock.name)) and _follows(last) else None
 

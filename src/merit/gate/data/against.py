@@ -28,17 +28,11 @@ def against(lock: Lock, champion: Champion | None, now: Table) -> Findings:
         if champion.has_this_data() and _made_of(data) == _made_of(lock.data):
             return _same(champion, now)
         with champion.fetched_data() as path:
-            return _compared(lock, champion, now, _filled(Table.scan(path, data, "its data")))
+            return _compared(lock, champion, now, Table.scan(path, data, "its data"))
     except MeritError as error:
         found = f"the data of {champion.commit[:7]} can't be compared: {error}"
         advice = "bring it with 'dvc pull', or compare with the champion of another commit by --against REF"
         return Findings(_all_alike(None, found, ALLOWED, advice), {"champion": _told(champion, None)})
-
-
-def _filled(table: Table) -> Table:
-    if table.height == 0:
-        raise MeritError("it has no rows")
-    return table
 
 
 def _all_alike(good: bool | None, found: str, allowed: str, advice: str = "") -> list[Check]:
@@ -76,7 +70,9 @@ def _compared(lock: Lock, champion: Champion, now: Table, before: Table) -> Find
     categories = difference.categories(now, before)
     shares = {"before": difference.target(before), "after": difference.target(now)}
     same_target = _answer(now.data) == _answer(before.data)
-    features, target = _drift(now, before, limits, same_target=same_target)
+    scores = _drift(now, before, limits, same_target=same_target)
+    features = [each for each in scores if each.column != _target_of(now)]
+    target = next((each for each in scores if each.column == _target_of(now)), None)
     checks = [
         _rows(rows, limits),
         _missing(missing, limits.missing),
@@ -92,7 +88,7 @@ def _compared(lock: Lock, champion: Champion, now: Table, before: Table) -> Find
         "missing": missing,
         "categories": [{name: each[name] for name in each if name != "gone_rows"} for each in categories],
         "target": shares,
-        "drift": [score.as_json() for score in (*([target] if target else []), *features)],
+        "drift": [score.as_json() for score in scores],
     }
     return Findings(checks, report)
 
@@ -155,21 +151,23 @@ def _target_rate(before: Table, shares: dict[str, Any], limit: float) -> Check:
     return judged("target rate", abs(moved) <= limit, told, f"moved by at most {allowed}", advice)
 
 
-def _drift(now: Table, before: Table, limits: DataGate, *, same_target: bool) -> tuple[list[Score], Score | None]:
-    """Return how far the training rows are from the champion's: each feature, and the target."""
-    name = f"{now.data.target.name} (target)"
-    ours, theirs = (_drawn(table, limits, name if same_target else None) for table in (now, before))
-    if ours.is_empty() or theirs.is_empty():
-        return [], None
-    found = drift.scores(ours, theirs, limits.drift)
-    return [each for each in found if each.column != name], next((each for each in found if each.column == name), None)
+def _target_of(table: Table) -> str:
+    """Return the target's name among the columns that may drift."""
+    return f"{table.data.target.name} (target)"
+
+
+def _drift(now: Table, before: Table, limits: DataGate, *, same_target: bool) -> list[Score]:
+    """Return how far the training rows are from the champion's: each feature, and the target; none without rows."""
+    ours, theirs = (_drawn(table, limits, _target_of(table) if same_target else None) for table in (now, before))
+    return [] if ours.is_empty() or theirs.is_empty() else drift.scores(ours, theirs, limits.drift)
 
 
 def _drawn(table: Table, limits: DataGate, target: str | None) -> pl.DataFrame:
     """Return training rows as the model sees them, drawn by lot, with the target by that name."""
     rows = table.sample("train", limits.rows, limits.seed)
     made = seen(rows, table.data)
-    return made if target is None else made.with_columns(answer(rows, table.data).alias(target))
+    answers = [] if target is None else [answer(rows, table.data).alias(target)]
+    return pl.DataFrame([*made.get_columns(), *answers])
 
 
 def _drifted(found: list[Score], now: Table, limits: DataGate) -> list[Check]:

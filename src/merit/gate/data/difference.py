@@ -5,7 +5,6 @@ from typing import Any
 
 import polars as pl
 
-from merit.config.schema import Target
 from merit.gate.data.table import Table
 
 MOVED = 0.001
@@ -98,11 +97,9 @@ def _category(now: Table, before: Table, name: str) -> dict[str, Any]:
     }
 
 
-def target(table: Table) -> float | dict[str, float] | None:
-    """Return the share of positives, the share of each class, or the mean; None without a row."""
-    how: Target = table.data.target
-    if table.height == 0:
-        return None
+def target(table: Table) -> float | dict[str, float]:
+    """Return the share of positives, the share of each class, or the mean."""
+    how = table.data.target
     if how.classes is None:
         return float(table.collect(pl.col(how.name).cast(pl.Float64).mean()).item())
     counts = dict(table.collect(pl.col(how.name).value_counts()).unnest(how.name).iter_rows())

@@ -110,7 +110,7 @@ def _standardised(now: pl.Series, before: pl.Series) -> Pair | float | None:
         if unit == 0:
             differs = np.abs(ours - middle).mean()
             return float(differs / (ours.std() or differs)) if differs else 0.0
-        if not np.isfinite([(side - middle).max() / unit for side in (ours, theirs)]).all():
+        if not np.isfinite([unit, *(np.abs(side - middle).max() / unit for side in (ours, theirs))]).all():
             return None
     return (now - middle) / unit, (before - middle) / unit
 

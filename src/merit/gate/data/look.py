@@ -24,6 +24,8 @@ def look(lock: Lock, champion: Champion | None) -> Findings:
     now = Table.scan(artifacts.require(artifacts.RAW, "ingest"), lock.data, str(artifacts.RAW))
     if contract.get("rows") != now.height:
         raise MeritError(f"{artifacts.DATA_REPORT}: not of the rows of {artifacts.RAW}; run 'merit validate' again")
+    if lacking := sorted(set(lock.data.columns) - set(now.schema)):
+        raise MeritError(f"{artifacts.RAW}: lacks the column {', '.join(lacking)}; run 'merit ingest' again")
     found = [against(lock, champion, now), itself(lock, now)]
     checks = [_contract(contract), *(check for each in found for check in each.checks)]
     return Findings(checks, _unknown(now) | found[0].report | found[1].report)

@@ -40,7 +40,7 @@ class Table:
         """Open a Parquet file.
 
         Raises:
-            MeritError: it is none, or lacks the target or a column that says how rows are split.
+            MeritError: it is none, has no rows, or lacks the target or a column that says how rows are split.
         """
         rows = pl.scan_parquet(path)
         try:
@@ -48,6 +48,8 @@ class Table:
             height = int(rows.select(pl.len()).collect().item())
         except (pl.exceptions.PolarsError, OSError) as error:
             raise MeritError(f"{name}: can't be read as Parquet ({' '.join(str(error).split())[:200]})") from error
+        if height == 0:
+            raise MeritError(f"{name}: has no rows")
         if lacking := sorted({data.target.name, *needed(data)} - set(schema)):
             raise MeritError(f"{name}: lacks the column {', '.join(lacking)}")
         return cls(rows, schema, height, data, name)
