@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -284,17 +284,18 @@ def package() -> None:
 
 
 @main.command()
+@click.argument("only", required=False, type=click.Choice(["data", "model"]))
 @click.option(
     "--against",
     metavar="REF",
     help="Compare with the champion of this commit [default: the merge base with main].",
 )
-def gate(against: str | None) -> None:
-    """Judge the candidate; exit 0 only if it passes."""
+def gate(only: Literal["data", "model"] | None, against: str | None) -> None:
+    """Judge the candidate; exit 0 only if it passes. `data` judges no more than the data, before any training."""
     from merit.config import lock
     from merit.gate import judge, terminal
 
-    report = judge.gate(lock.read(), against)
+    report = judge.gate(lock.read(), against, only)
     terminal.show(report)
     sys.exit(report["verdict"] != "pass")
 

@@ -146,7 +146,7 @@ def test_the_verdict_is_the_exit_code(call: Call, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(locks, "read", lambda: lock)
     monkeypatch.setattr(terminal, "show", lambda report: None)
     for verdict, code in {"pass": 0, "fail": 1, "inconclusive": 1}.items():
-        monkeypatch.setattr(judge, "gate", lambda lock, against, v=verdict: {"verdict": v})
+        monkeypatch.setattr(judge, "gate", lambda lock, against, only, v=verdict: {"verdict": v})
         assert call("gate")[0] == code
 
 

@@ -346,8 +346,64 @@ class Margin(Section):
     """How much worse it may be."""
 
 
+class Drift(Section):
+    """How far the training rows may be from the champion's, in sizes of effect that don't grow with the rows.
+
+    Scores are Evidently's: the Jensen-Shannon distance of a category, the Wasserstein distance of a number in the
+    standard deviations of the champion's.
+    """
+
+    category: Interval = 0.15
+    """The greatest Jensen-Shannon distance of a category."""
+    number: Annotated[float, Field(gt=0)] = 0.3
+    """The greatest Wasserstein distance of a number, in standard deviations."""
+    overall: Interval = 0.5
+    """The greatest mean over all features of each one's distance as a share of its limit."""
+
+
+class Leakage(Section):
+    """What the training rows may tell of the test rows, or a column of the answer."""
+
+    shared: Share = 0.01
+    """The greatest share of test rows whose features and target are in the training rows, beyond what is chance."""
+    entity: list[str] = []
+    """The columns that name what must not be on both sides, such as a patient; none if rows stand for themselves."""
+    column: Interval = 0.9
+    """How well one column alone may predict the target: ROC AUC, accuracy gained as a share of what there is to gain,
+    or R2, as the task asks."""
+    overlap: Share = 0.0
+    """The greatest share of validation and test rows that are not later than all training rows."""
+
+
+class DataGate(Section):
+    """What the data must satisfy beside its contract: in itself, and against the champion's. Shares are of rows."""
+
+    gone: Share = 0.05
+    """The greatest share of the champion's rows that may be gone."""
+    changed: Share = 0.05
+    """The greatest share of the rows that both have whose values may be others; told by `data.contract.unique`."""
+    missing: Share = 0.05
+    """How far the share of missing values of any column may move."""
+    categories: Share = 0.05
+    """The greatest share of rows of any column with a category that the other data doesn't have."""
+    duplicates: Share = 0.01
+    """The greatest share of rows that repeat another one whole."""
+    target: Annotated[float, Field(gt=0)] = 0.05
+    """How far the target may move: the share of positives or of any class, or the mean in standard deviations."""
+    conflicts: Share = 0.05
+    """The greatest share of rows with the features of another row and another answer (a number: a deviation apart)."""
+    drift: Drift = Drift()
+    leakage: Leakage = Leakage()
+    rows: Annotated[int, Field(ge=100)] = 10000
+    """Training rows drawn for drift and for the columns that predict alone."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Where that draw begins."""
+
+
 class Gate(Section):
     """conf/gate: what a candidate must satisfy to merge."""
+
+    data: DataGate = DataGate()
 
     floors: dict[str, float]
     """The worst acceptable value of each metric: a least one for scores, a greatest one for losses."""
@@ -430,7 +486,7 @@ class Lock(Section):
     @model_validator(mode="after")
     def _sections_agree(self) -> "Lock":
         """Hold the sections against one another; each line of the error begins with the key that doesn't fit."""
-        if found := [*self._metrics_of_another_task(), *self._slices_of_no_column()]:
+        if found := [*self._metrics_of_another_task(), *self._names_of_no_column()]:
             raise ValueError("\n".join(found))
         return self
 
@@ -452,7 +508,9 @@ class Lock(Section):
         if (gate.calibration is None) != ("calibration_error" not in METRICS[task]):
             yield f"gate.calibration must be null for a regression and a number else; this is a {task} task"
 
-    def _slices_of_no_column(self) -> Iterator[str]:
-        for name in self.evaluate.slices:
-            if name not in self.data.columns:
-                yield f"evaluate.slices names '{name}', which is no column; allowed: {', '.join(self.data.columns)}"
+    def _names_of_no_column(self) -> Iterator[str]:
+        named = {"evaluate.slices": self.evaluate.slices, "gate.data.leakage.entity": self.gate.data.leakage.entity}
+        for place, names in named.items():
+            for name in names:
+                if name not in self.data.columns:
+                    yield f"{place} names '{name}', which is no column; allowed: {', '.join(self.data.columns)}"

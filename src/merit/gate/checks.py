@@ -55,7 +55,6 @@ class Evidence:
 def run(evidence: Evidence) -> list[Check]:
     """Return every check's finding, in the order of the report."""
     found = [
-        _contract(evidence),
         *_floors(evidence),
         _baseline(evidence),
         *_champion(evidence),
@@ -74,19 +73,6 @@ def _advised(check: Check) -> Check:
     if "nan" in check.found:
         return replace(check, advice="the metric gives no number on these rows: judge on others, or by another metric")
     return replace(check, advice="the interval lies on both sides of the limit: judge on more test rows")
-
-
-def _contract(evidence: Evidence) -> Check:
-    broken = len(evidence.contract["violations"])
-    passed = evidence.contract["passed"] is True and broken == 0
-    found = f"{evidence.contract['rows']:,} rows, {broken} violations"
-    return Check(
-        "contract",
-        Verdict.PASS if passed else Verdict.FAIL,
-        found,
-        "no violation",
-        "mend the data; see reports/data.json",
-    )
 
 
 def _floors(evidence: Evidence) -> list[Check]:
@@ -198,7 +184,7 @@ def _own(evidence: Evidence) -> list[Check]:
             raise MeritError(
                 f"gate.checks.{name}: gave the verdict {made.verdict!r:.80}; allowed: {', '.join(Verdict)}"
             )
-        texts = {part: str(getattr(made, part)) for part in ("found", "allowed", "advice")}
+        texts: dict[str, Any] = {part: str(getattr(made, part)) for part in ("found", "allowed", "advice")}
         found.append(replace(made, name=name, verdict=Verdict(made.verdict), **texts))
     return found
 

@@ -14,12 +14,14 @@ from merit.gate.verdict import Verdict, overall
 
 
 def current(lock: Lock) -> dict[str, Any] | None:
-    """Return the last report if it is whole and nothing it was made from has changed since, else None."""
+    """Return the last report if it is whole, on data and model, and nothing it was made from has changed since, else None."""
     if not all(path.is_file() for path in (artifacts.GATE_REPORT, artifacts.GATE_MARKDOWN, artifacts.GATE_HTML)):
         return None
     try:
         last = artifacts.read_json(artifacts.GATE_REPORT, "gate")
     except MeritError:
+        return None
+    if last.get("scope") != "all":
         return None
     return last if last.get("inputs") == digest(lock, champions.find(lock.name)) and _follows(last) else None
 
@@ -30,13 +32,27 @@ def _follows(report: dict[str, Any]) -> bool:
     return report.get("verdict") == overall(Verdict(check["verdict"]) for check in checks)
 
 
-def digest(lock: Lock, champion: Champion | None) -> str:
-    """Return the hash of all that a verdict depends on: files, thresholds, rival, and the code of this room."""
+def digest(lock: Lock, champion: Champion | None, only: str | None = None) -> str:
+    """Return the hash of all that a verdict depends on: files, thresholds, rival, and the code of this room.
+
+    Args:
+        lock: the configuration.
+        champion: the rival.
+        only: what is judged, if not all: such a verdict is never taken for the whole.
+    """
     code = sorted(Path(__file__).parent.rglob("*.*"))
-    files = [artifacts.PREDICTIONS, artifacts.METRICS, artifacts.DATA_REPORT, artifacts.TEST_ROWS, artifacts.TRANSFORM]
-    files += [artifacts.HISTORY, *sorted(artifacts.PACKAGE.iterdir()), *(p for p in code if p.suffix != ".pyc")]
+    files = [*(() if only == "model" else _DATA), *(() if only == "data" else _model())]
+    files += [path for path in code if path.suffix != ".pyc"]
     parts = [artifacts.sha256(artifacts.require(path, "run")) for path in files]
-    rival = None if champion is None else [champion.commit, champion.package_hash]
-    own = [lock.code, lock.evaluate.model_dump(mode="json")]
+    rival = None if champion is None else [champion.commit, champion.package_hash, champion.data_hash]
+    own = [lock.code, lock.evaluate.model_dump(mode="json"), lock.data.model_dump(mode="json"), only]
     text = json.dumps([parts, lock.gate.model_dump(mode="json"), lock.seed, own, rival])
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+_DATA = (artifacts.DATA_REPORT, artifacts.RAW)
+
+
+def _model() -> list[Path]:
+    files = [artifacts.PREDICTIONS, artifacts.METRICS, artifacts.TEST_ROWS, artifacts.TRANSFORM, artifacts.HISTORY]
+    return [*files, *sorted(artifacts.PACKAGE.iterdir())]

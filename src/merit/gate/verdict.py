@@ -17,13 +17,22 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One check: what was found, what is allowed, and what to do if it didn't pass."""
+    """One check: what was found, what is allowed, and what to do if it didn't pass.
+
+    Attributes:
+        group: what it judges: `data`, `model` or `rules`.
+        waived: whether a waiver in force lets it pass.
+        rows_needed: how many rows would settle it, where that is what it lacks.
+    """
 
     name: str
     verdict: Verdict
     found: str
     allowed: str
     advice: str = ""
+    group: str = "model"
+    waived: bool = False
+    rows_needed: int | None = None
 
 
 def overall(verdicts: Iterable[Verdict]) -> Verdict:

@@ -112,7 +112,6 @@ def _with_lock(evidence: Evidence, make_lock: Callable[..., Lock], **gate: Any) 
 def test_a_good_candidate_passes_every_check(evidence: Evidence) -> None:
     found = checks.run(evidence)
     assert [check.name for check in found] == [
-        "contract",
         "floor: roc_auc",
         "floor: log_loss",
         "baseline: roc_auc",
@@ -122,22 +121,6 @@ def test_a_good_candidate_passes_every_check(evidence: Evidence) -> None:
         "size",
     ]
     assert {check.verdict for check in found} == {Verdict.PASS}
-
-
-@pytest.mark.parametrize(
-    "contract",
-    [
-        {"passed": False, "rows": 5, "violations": [{"check": "rows"}]},
-        {"passed": True, "rows": 5, "violations": [{"check": "rows"}]},
-        {"passed": False, "rows": 5, "violations": []},
-        {"passed": "yes", "rows": 5, "violations": []},
-    ],
-)
-def test_a_broken_contract_fails(evidence: Evidence, contract: dict[str, Any]) -> None:
-    found = _check(replace(evidence, contract=contract), "contract")
-    assert found.verdict is Verdict.FAIL
-    assert found.found == f"5 rows, {len(contract['violations'])} violations"
-    assert "reports/data.json" in found.advice
 
 
 @pytest.mark.parametrize(
