@@ -11,9 +11,9 @@ from merit.config import targets, trust
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.gate import champion as champions
-from merit.gate import checks, freshness, report
+from merit.gate import checks, freshness, report, waivers
 from merit.gate.champion import Champion
-from merit.gate.checks import Evidence
+from merit.gate.evidence import Evidence
 from merit.gate.verdict import Check, Verdict, overall
 from merit.metrics import estimate, scored
 from merit.scoring import Package, columns_of, verified
@@ -38,7 +38,9 @@ def gate(lock: Lock, against: str | None = None) -> dict[str, Any]:
     with trust.theirs():
         evidence = _gather(lock, champion)
         found = checks.run(evidence)
-    made = _findings(evidence, found)
+    day = waivers.today()
+    found = waivers.waived(lock, found, day, known=waivers.possible(lock))
+    made = {**_findings(evidence, found), "waivers": waivers.listed(lock, found, day)}
     artifacts.write_json(artifacts.GATE_REPORT, made)
     artifacts.write_text(artifacts.GATE_MARKDOWN, report.markdown(made))
     artifacts.write_text(artifacts.GATE_HTML, report.html(made))
@@ -49,7 +51,7 @@ def _findings(evidence: Evidence, found: list[Check]) -> dict[str, Any]:
     """Return the report: the verdict, what was judged, and what was found."""
     lock, champion, measured = evidence.lock, evidence.champion, _measured()
     return {
-        "verdict": str(overall(check.verdict for check in found)),
+        "verdict": str(overall(check.verdict for check in found if not check.waived)),
         "inputs": freshness.digest(lock, champion),
         "model": lock.name,
         "task": lock.data.target.task,
@@ -68,10 +70,33 @@ def _findings(evidence: Evidence, found: list[Check]) -> dict[str, Any]:
         "metrics": {
             "candidate": {n: e.as_json() for n, e in evidence.metrics.items()},
             "baseline": measured["baseline"],
+            **_against_champion(evidence),
         },
         "better": {name: "higher" if evidence.is_better_higher(name) else "lower" for name in evidence.metrics},
-        "slices": measured["slices"],
+        "slices": _compared(evidence, measured["slices"]),
     }
+
+
+def _against_champion(evidence: Evidence) -> dict[str, Any]:
+    """Return the champion's metrics and how the candidate's differ from them, None where there is nothing to say."""
+    rivalry = evidence.rivalry
+    told = {"champion": rivalry.metrics, "difference": rivalry.difference}
+    return {part: {n: e.as_json() for n, e in found.items()} or None for part, found in told.items()}
+
+
+def _compared(evidence: Evidence, slices: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the slices as `evaluate` measured them, with what the comparison with the champion says of each."""
+    rule = evidence.lock.gate.slices
+    told: dict[tuple[str, str | None], dict[str, Any]] = {
+        (each.column, each.value): {
+            "difference": {rule.metric: each.difference.as_json()},
+            "verdict": None if each.verdict is None else str(each.verdict),
+        }
+        for each in evidence.slices
+        if rule is not None and each.difference is not None
+    }
+    nothing = {"difference": None, "verdict": None}
+    return [{**each, **told.get((each["column"], each["value"]), nothing)} for each in slices]
 
 
 def _check_is_current(lock: Lock) -> None:
@@ -115,7 +140,7 @@ def _gather(lock: Lock, champion: Champion | None) -> Evidence:
         metrics=estimate(
             scored(lock.data.target.task, target, ours, own), count=count, confidence=confidence, seed=lock.seed
         ),
-        manifest=package.manifest,
+        package=package,
         bytes=sum(path.stat().st_size for path in artifacts.PACKAGE.iterdir()),
         champion=champion,
     )
