@@ -1,6 +1,10 @@
 """Behaviour: what the model must do whatever its metrics say, as conf/ declares it (Ribeiro et al. 2020, CheckList)."""
 
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from statistics import NormalDist
 from typing import Any
 
@@ -18,11 +22,14 @@ from merit.metrics import Estimate
 def check(evidence: Evidence) -> list[Check]:
     """Return a check for each expectation, in the order of conf/."""
     told = evidence.lock.gate.behaviour
-    return [
-        *(_invariance(evidence, f"invariance: {name}", each) for name, each in told.invariance.items()),
-        *(_direction(evidence, f"direction: {name}", each) for name, each in told.direction.items()),
-        *(_golden(evidence, f"golden: {name}", each) for name, each in told.golden.items()),
+    asked: list[Callable[[], Check]] = [
+        *(partial(_invariance, evidence, f"invariance: {name}", each) for name, each in told.invariance.items()),
+        *(partial(_direction, evidence, f"direction: {name}", each) for name, each in told.direction.items()),
+        *(partial(_golden, evidence, f"golden: {name}", each) for name, each in told.golden.items()),
     ]
+    # Each scores all rows once more, by one thread.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(lambda judge: judge(), asked))
 
 
 def _invariance(evidence: Evidence, name: str, rule: Invariance) -> Check:

@@ -90,7 +90,8 @@ def _judged(evidence: Evidence, each: Slice, count: int) -> Slice:
     verdict = at_least(better, -rule.margin)
     if verdict == Verdict.INCONCLUSIVE and better.high >= 0:
         verdict = Verdict.PASS
-    needed = rows_needed(better, -rule.margin, each.rows) if verdict == Verdict.INCONCLUSIVE else None
+    # Of test rows as they are, so many that the slice has enough of them.
+    needed = rows_needed(better, -rule.margin, evidence.rows.height) if verdict == Verdict.INCONCLUSIVE else None
     return replace(each, difference=found, verdict=verdict, rows_needed=needed)
 
 
@@ -156,5 +157,5 @@ def _advice(worse: list[Slice], needed: int | None) -> str:
         return "no slice has rows enough to be judged: lower evaluate.slice_min_rows, or judge on more test rows"
     if worse[0].verdict == Verdict.FAIL:
         return "look at what the candidate does on these rows: fewer or other training rows there, or other labels"
-    more = "more test rows" if needed is None else f"about {needed:,} rows of the slice"
+    more = "more test rows" if needed is None else f"about {needed:,} test rows"
     return f"worse there, but not surely by more than the margin: {more} would settle it"
