@@ -11,10 +11,10 @@ from merit.config import targets, trust
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.gate import champion as champions
-from merit.gate import checks, freshness, report
+from merit.gate import checks, freshness, report, waivers
 from merit.gate.champion import Champion
-from merit.gate.checks import Evidence
 from merit.gate.data.look import look
+from merit.gate.evidence import Evidence
 from merit.gate.verdict import Check, Verdict, overall
 from merit.metrics import estimate, scored
 from merit.scoring import Package, columns_of, verified
@@ -45,7 +45,10 @@ def gate(lock: Lock, against: str | None = None, only: Scope | None = None) -> d
     with trust.theirs():
         evidence = None if only == "data" else _gather(lock, champion)
         found = [] if evidence is None else checks.run(evidence)
-    made = _report(lock, champion, only, [*(data.checks if data else []), *found])
+    day = waivers.today()
+    known = waivers.possible(lock) if only is None else None
+    found = waivers.waived(lock, [*(data.checks if data else []), *found], day, known=known)
+    made = {**_report(lock, champion, only, found), "waivers": waivers.listed(lock, found, day)}
     made |= {"data": data.report if data else None, **(_judged(evidence) if evidence else _not_judged(lock))}
     artifacts.write_json(artifacts.GATE_REPORT, made)
     artifacts.write_text(artifacts.GATE_MARKDOWN, report.markdown(made))
@@ -56,7 +59,7 @@ def gate(lock: Lock, against: str | None = None, only: Scope | None = None) -> d
 def _report(lock: Lock, champion: Champion | None, only: Scope | None, found: list[Check]) -> dict[str, Any]:
     """Return what every report has: the verdict, on what, and by which checks."""
     return {
-        "verdict": str(overall(check.verdict for check in found)),
+        "verdict": str(overall(check.verdict for check in found if not check.waived)),
         "scope": only or "all",
         "inputs": freshness.digest(lock, champion, only),
         "model": lock.name,
@@ -83,9 +86,10 @@ def _judged(evidence: Evidence) -> dict[str, Any]:
         "metrics": {
             "candidate": {n: e.as_json() for n, e in evidence.metrics.items()},
             "baseline": measured["baseline"],
+            **_against_champion(evidence),
         },
         "better": {name: "higher" if evidence.is_better_higher(name) else "lower" for name in evidence.metrics},
-        "slices": measured["slices"],
+        "slices": _compared(evidence, measured["slices"]),
     }
 
 
@@ -93,6 +97,28 @@ def _not_judged(lock: Lock) -> dict[str, Any]:
     """Return what the report has in place of a model that was not judged."""
     candidate = {"digest": None, "commit": git.head(), "dirty": git.is_dirty(), "network": lock.model.target}
     return {"candidate": candidate, "parts": None, "metrics": None, "better": {}, "slices": []}
+
+
+def _against_champion(evidence: Evidence) -> dict[str, Any]:
+    """Return the champion's metrics and how the candidate's differ from them, None where there is nothing to say."""
+    rivalry = evidence.rivalry
+    told = {"champion": rivalry.metrics, "difference": rivalry.difference}
+    return {part: {n: e.as_json() for n, e in found.items()} or None for part, found in told.items()}
+
+
+def _compared(evidence: Evidence, slices: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the slices as `evaluate` measured them, with what the comparison with the champion says of each."""
+    rule = evidence.lock.gate.slices
+    told: dict[tuple[str, str | None], dict[str, Any]] = {
+        (each.column, each.value): {
+            "difference": {rule.metric: each.difference.as_json()},
+            "verdict": None if each.verdict is None else str(each.verdict),
+        }
+        for each in evidence.slices
+        if rule is not None and each.difference is not None
+    }
+    nothing = {"difference": None, "verdict": None}
+    return [{**each, **told.get((each["column"], each["value"]), nothing)} for each in slices]
 
 
 def _check_is_current(lock: Lock) -> None:
@@ -136,7 +162,7 @@ def _gather(lock: Lock, champion: Champion | None) -> Evidence:
         metrics=estimate(
             scored(lock.data.target.task, target, ours, own), count=count, confidence=confidence, seed=lock.seed
         ),
-        manifest=package.manifest,
+        package=package,
         bytes=sum(path.stat().st_size for path in artifacts.PACKAGE.iterdir()),
         champion=champion,
     )
