@@ -14,7 +14,7 @@ from merit.gate.verdict import Verdict, overall
 
 
 def current(lock: Lock) -> dict[str, Any] | None:
-    """Return the last report if it is whole, on data and model, and nothing it was made from has changed since, else None."""
+    """Return the last report if it is whole, on data and model both, and still holds, else None."""
     if not all(path.is_file() for path in (artifacts.GATE_REPORT, artifacts.GATE_MARKDOWN, artifacts.GATE_HTML)):
         return None
     try:
