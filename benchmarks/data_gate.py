@@ -42,9 +42,11 @@ def main() -> None:
         make(project, rows)
         load = os.getloadavg()[0]
         seconds = [measure(project) for _ in range(arguments.rounds)]
-    megabytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     told = ", ".join(f"{each:.1f}" for each in seconds)
-    print(f"merit gate data on {rows:,} rows: {min(seconds):.1f} s at best ({told}), {megabytes:,.0f} MB at most")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"merit gate data on {rows:,} rows: {min(seconds):.1f} s at best ({told})")
+    cpu, memory = (used.ru_utime + used.ru_stime) / arguments.rounds, used.ru_maxrss / 1024
+    print(f"processor time of a run: {cpu:.1f} s; memory: {memory:,.0f} MB at most")
     if arguments.rows is None:
         print(f"goal: {GOAL_SECONDS:g} s: {'met' if min(seconds) <= GOAL_SECONDS else 'missed'}")
     print(f"load of the machine: {load:.1f} before, {os.getloadavg()[0]:.1f} after, {os.cpu_count()} processors")

@@ -36,7 +36,7 @@ class Score:
     @property
     def drifted(self) -> bool:
         """Whether it is too far; what can't be measured is."""
-        return self.score is None or self.score > self.limit
+        return self.score is None or not self.score <= self.limit
 
     @property
     def share(self) -> float:
