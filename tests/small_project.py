@@ -28,6 +28,7 @@ gate:
   champion: [{{metric: roc_auc, margin: 0.05}}]
   calibration: 0.5
   resamples: 200
+  slices: {margin: 0.5}
   replay: null
 """
 
@@ -69,7 +70,7 @@ class Project:
 
 
 def made_small(config: str) -> str:
-    """Return config.yaml with the group that makes a project small; two epochs teach too little of storms to be asked."""
+    """Return config.yaml with the group that makes a project small; two epochs teach too little of storms to ask."""
     return config.replace("  - serve: default\n", "  - serve: default\n  - size: small\n").replace(
         "gate: flights", "gate: default"
     )
