@@ -28,7 +28,7 @@ gate:
   champion: [{{metric: roc_auc, margin: 0.05}}]
   calibration: 0.5
   resamples: 200
-  slices: {margin: 0.5}
+  slices: {{margin: 0.5}}
   replay: null
 """
 
