@@ -9,7 +9,6 @@ from tests import small_project
 CONF = f"""# @package _global_
 defaults:
   - override /model: mlp
-  - override /gate: default
 data:{small_project.JANUARY}
 trainer: {{max_epochs: 8, batch_size: 512}}
 evaluate: {{resamples: 500, slice_resamples: 200, slices: [carrier, origin], baseline: {{max_iter: 60}}}}

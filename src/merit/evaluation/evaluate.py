@@ -3,21 +3,28 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from merit import artifacts, network
 from merit.config import targets, trust
 from merit.config.schema import Lock
+from merit.errors import MeritError
 from merit.evaluation import baseline, curves
 from merit.metrics import estimate, scored
 
 
 def evaluate(lock: Lock) -> dict[str, Any]:
-    """Score the test rows by the model and the baseline; write predictions, metrics and curves; return the metrics."""
+    """Score the test rows by the model and the baseline; write predictions, metrics and curves; return the metrics.
+
+    Raises:
+        MeritError: the network gives something that is no number.
+    """
     parts = {name: network.read_part(name) for name in ("train", "validation", "test")}
     target, task = parts["test"].target.numpy(), lock.data.target.task
     models = {
-        "candidate": network.predictions(network.trained(lock), parts["test"]),
+        "candidate": _known(network.predictions(network.trained(lock), parts["test"])),
         "baseline": baseline.predictions(parts, task, lock.evaluate.baseline, lock.seed),
     }
     rows = artifacts.read_table(artifacts.TEST_ROWS, "features")
@@ -28,6 +35,20 @@ def evaluate(lock: Lock) -> dict[str, Any]:
         curves.write(aside, lock.data.target, target, models)
     artifacts.write_json(artifacts.METRICS, report)
     return report
+
+
+def _known(predictions: NDArray[Any]) -> NDArray[Any]:
+    """Return the predictions, if all of them are numbers.
+
+    Raises:
+        MeritError: one isn't.
+    """
+    if unknown := int((~np.isfinite(predictions)).reshape(len(predictions), -1).any(axis=1).sum()):
+        raise MeritError(
+            f"evaluate: the network gives no number for {unknown:,} of {len(predictions):,} test rows; "
+            "train it anew, with a lower optimizer.lr"
+        )
+    return predictions
 
 
 def _report(lock: Lock, rows: pl.DataFrame, scores: pl.DataFrame) -> dict[str, Any]:
