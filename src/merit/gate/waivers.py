@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
-from merit.config.problems import did_you_mean
+from merit.config.problems import did_you_mean, meant
 from merit.config.schema import NOT_WAIVABLE, Lock, Waiver
 from merit.gate.verdict import Check, Verdict
 
@@ -73,13 +73,14 @@ def _summary(lock: Lock, found: list[Check], day: date, known: Collection[str] |
     unknown = [] if known is None else sorted({each["check"] for each in told} - set(known))
     parts = {
         "used": [each["check"] for each in told if each["used"]],
-        "unused": [each["check"] for each in told if not each["used"] and not each["expired"]],
-        "expired": [each["check"] for each in told if each["expired"]],
+        "unused": [each["check"] for each in told if not (each["used"] or each["expired"] or each["check"] in unknown)],
+        "expired": [each["check"] for each in told if each["expired"] and each["check"] not in unknown],
         "of no check": unknown,
     }
     shown = "; ".join(f"{len(names)} {kind} ({', '.join(names)})" for kind, names in parts.items() if names)
     allowed = "each names a check"
     if unknown:
-        advice = f"no check is named '{unknown[0]}'; {did_you_mean(unknown[0], known or ())}"
+        names = known or ()
+        advice = f"no check is named '{unknown[0]}'; {meant(unknown[0], names) or did_you_mean(unknown[0], names)}"
         return Check(NAME, Verdict.FAIL, shown, allowed, advice, group="rules")
     return Check(NAME, Verdict.PASS, shown, allowed, group="rules")
