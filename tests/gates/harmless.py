@@ -62,8 +62,8 @@ def keys_in_another_order(world: World) -> None:
 
 @harmless("compose")
 def a_choice_renamed(world: World) -> None:
-    Path("conf/trainer/cpu.yaml").rename("conf/trainer/processor.yaml")
-    world.edit("conf/config.yaml", "trainer: cpu", "trainer: processor")
+    Path("conf/optimizer/adamw.yaml").rename("conf/optimizer/usual.yaml")
+    world.edit("conf/config.yaml", "optimizer: adamw", "optimizer: usual")
 
 
 @harmless("compose")

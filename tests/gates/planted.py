@@ -251,7 +251,7 @@ def a_model_that_leans_on_what_may_be_missing(world: World) -> None:
 
 @trained("size")
 def a_larger_model(world: World) -> None:
-    world.set("model.hidden=[3072,2048]", "trainer.max_epochs=1")
+    world.set("model.hidden=[2048,2048]", "trainer.max_epochs=1")
 
 
 @trained("time: 1,000 rows")

@@ -391,7 +391,7 @@ class Leakage(Section):
     """The greatest share of test rows whose features and target are in the training rows, beyond what is chance."""
     entity: list[str] = []
     """The columns that name what must not be on both sides, such as a patient; none if rows stand for themselves."""
-    column: Interval = 0.9
+    column: Interval = 0.98
     """How well one column alone may predict the target: ROC AUC, accuracy gained as a share of what there is to gain,
     or R2, as the task asks."""
     overlap: Share = 0.0

@@ -77,7 +77,7 @@ def infer(
             seen=rows.height,
             notes=[*warnings, *notes],
         ),
-        render.experiment(name, asked.task, _sections(asked.task, columns, parts, truth)),
+        render.experiment(name, asked.task, _sections(asked.task, columns, parts, truth, time)),
     ]
     _write(files, texts)
     return Inferred(name, files, asked, columns, rows.height, notes, warnings)
@@ -168,16 +168,19 @@ def _window(rows: pl.DataFrame, time: str | None) -> dict[str, Any] | None:
     return {"start": days.min(), "end": days.max()}
 
 
-def _sections(task: str, columns: list[Guess], parts: plan.Split, truth: pl.Series) -> dict[str, dict[str, Any]]:
+def _sections(
+    task: str, columns: list[Guess], parts: plan.Split, truth: pl.Series, time: str | None
+) -> dict[str, dict[str, Any]]:
     """Return what the experiment sets besides the data, as it fits the number of rows."""
     train, test = parts.rows["train"], parts.rows["test"]
     sliced = [g for g in features(columns) if g.settings["feature"] == "category" and g.values <= FEW]
     slices = [guess.name for guess in sorted(sliced, key=lambda guess: guess.values)[:SLICES]]
+    mixed = {"data": {"leakage": {"overlap": 1.0}}} if time and parts.settings["by"] == "random" else {}
     return {
         "features": {"category": {"min_count": plan.least_count(train)}},
         "trainer": plan.trainer(train, task),
         "evaluate": {"slices": slices} | plan.evaluation(test),
-        "gate": plan.gate(truth, test, task),
+        "gate": plan.gate(truth, test, task) | mixed,
     }
 
 

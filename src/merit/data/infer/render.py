@@ -103,6 +103,7 @@ SAID = {
     "slice_min_rows": "a smaller slice is listed, but not judged",
     "floors": "little better than guessing: raise these once you know what a model can do",
     "baseline": "worse than gradient boosting by at most this; lower it to ask for more",
+    "data": "rows are split by lot, so the model is judged on days that it has seen others of",
     "calibration": "loose, as few test rows are; lower it to ask for more",
 }
 
