@@ -1,4 +1,4 @@
-"""The gates against changes that must not merge, and against harmless ones."""
+"""The gates against changes that must not merge: each is refused by the check that is meant for it."""
 
 from pathlib import Path
 
@@ -13,3 +13,7 @@ def test_a_planted_failure_is_refused(home: Path, tmp_path: Path, case: Planted)
     outcome = judged(home, tmp_path / "copy", case.plant, case.first, case.part)
     assert outcome.verdict != "pass"
     assert case.refused_by in outcome.refused, outcome.refused
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(PLANTED) >= 30

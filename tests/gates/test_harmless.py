@@ -1,0 +1,13 @@
+"""The gates against changes that may merge: at most one of them is refused."""
+
+from pathlib import Path
+
+from tests.gates.harmless import HARMLESS
+from tests.gates.world import judged
+
+
+def test_harmless_changes_pass(home: Path, tmp_path: Path) -> None:
+    assert len(HARMLESS) >= 20
+    outcomes = {case.name: judged(home, tmp_path / "copy", case.make, case.first, None) for case in HARMLESS}
+    refused = {name: each.refused for name, each in outcomes.items() if each.verdict != "pass"}
+    assert len(refused) <= 1, refused
