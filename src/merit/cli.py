@@ -295,6 +295,15 @@ def gate(against: str | None) -> None:
 
 
 @main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def report(file: Path) -> None:
+    """Tell a pull request what FILE, the report of its run, says: one comment, one status. For a workflow's step."""
+    from merit.gate.post import post
+
+    click.echo(post(file))
+
+
+@main.command()
 def register() -> None:
     """Judge the package and, if it passes, register it as a version of the model."""
     from merit.config import lock
