@@ -11,10 +11,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Only where there is a remote can anything be pulled.
 PULL = $(shell dvc remote list | grep --quiet . && echo --pull)
 
-.PHONY: help demo test check lint install lock remote data repro locked summary rehearse bento serve clean
+.PHONY: help demo test check lint install lock remote data repro locked only-locks summary rehearse bento serve clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 demo: $(INSTALLED) ## install, then train, gate and register the reference model on real flights
 	@merit run
@@ -44,6 +44,10 @@ repro: $(INSTALLED) ## bring every stage up to date; what a remote of DVC's has 
 locked: ## refuse if the pipeline made another params.yaml or dvc.lock than was committed
 	@git diff --exit-code HEAD -- params.yaml dvc.lock || { echo "error: not what the pipeline makes of conf/, the data \
 	and the code; run 'merit run' and 'dvc push', then commit params.yaml and dvc.lock"; exit 1; }
+
+only-locks: ## refuse if anything that Git tracks has changed but params.yaml and dvc.lock
+	@git diff --exit-code --stat HEAD -- . ':!params.yaml' ':!dvc.lock' || { echo "error: computing has changed the files \
+	above too; commit them first"; exit 1; }
 
 summary: ## put the gate's report into the summary of a workflow's run; without one, print it
 	@if test -f reports/gate.md; then cat reports/gate.md >> "$${GITHUB_STEP_SUMMARY:-/dev/stdout}"; fi

@@ -5,7 +5,6 @@ import shutil
 import sys
 import venv
 from collections.abc import Callable, Mapping
-from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,8 +104,8 @@ def _upload(job: "Job", inputs: Inputs) -> dict[str, str]:
     found = {
         file
         for pattern in filter(None, map(str.strip, patterns))
-        for match in glob(pattern, root_dir=job.workspace, recursive=True, include_hidden=True)
-        for file in _files(job.workspace / match)
+        for match in job.workspace.glob(pattern)
+        for file in _files(match)
         if _is(inputs, "include-hidden-files", False) or not _is_hidden(file, job.workspace)
     }
     if not found:

@@ -133,7 +133,7 @@ class Runner:
         if "concurrency" in workflow.values:
             value_of(_group(workflow.values["concurrency"]), Scope(contexts))
         for name in _ordered(workflow.values["jobs"]):
-            results[name] = self._job(workflow, name, run, contexts, results, shown)
+            results[name] = self._job(workflow, name, run, contexts=contexts, results=results, shown=shown)
         run.conclusion = "failure" if any(each["result"] == "failure" for each in results.values()) else "success"
         if all(each["result"] == "skipped" for each in results.values()):
             run.conclusion = "skipped"
@@ -170,7 +170,7 @@ class Runner:
         }
 
     def _job(
-        self, workflow: Workflow, name: str, run: Run, contexts: dict[str, Any], results: Any, shown: Any
+        self, workflow: Workflow, name: str, run: Run, *, contexts: dict[str, Any], results: Any, shown: Any
     ) -> dict[str, Any]:
         """Run a job, once for each combination of its matrix; return its result and outputs."""
         job = workflow.values["jobs"][name]
@@ -190,7 +190,7 @@ class Runner:
         outcome: dict[str, Any] = {"result": "success", "outputs": {}}
         for number, matrix in enumerate(combinations(strategy, Scope(contexts))):
             told = {**contexts, "matrix": matrix, "strategy": {"job-index": float(number)}}
-            result, outputs = self._machine(workflow, job, f"{name}-{number}", run, told, shown)
+            result, outputs = self._machine(workflow, job, f"{name}-{number}", run=run, contexts=told, shown=shown)
             outcome["outputs"].update(outputs)
             if result == "failure":
                 outcome["result"] = "failure"
@@ -199,7 +199,7 @@ class Runner:
         return outcome
 
     def _machine(
-        self, workflow: Workflow, job: Any, name: str, run: Run, contexts: dict[str, Any], shown: Any
+        self, workflow: Workflow, job: Any, name: str, *, run: Run, contexts: dict[str, Any], shown: Any
     ) -> tuple[str, dict[str, str]]:
         """Run one job on a machine of its own; return its result and outputs."""
         machine = self._new_machine(workflow, job, name, run, contexts)
@@ -242,8 +242,13 @@ class Runner:
         secrets = {**({} if is_fork else self.secrets), "GITHUB_TOKEN": token}
         event = folder / "event.json"
         event.write_text(json.dumps(contexts["github"]["event"]), encoding="utf-8")
-        github = {**contexts["github"], "token": token, "workspace": str(folder / "work"), "job": name.rpartition("-")[0],
-                  "event_path": str(event)}  # fmt: skip
+        github = {
+            **contexts["github"],
+            "token": token,
+            "workspace": str(folder / "work"),
+            "job": name.rpartition("-")[0],
+            "event_path": str(event),
+        }
         told = {
             **contexts,
             "github": github,
@@ -272,7 +277,7 @@ class Runner:
             own = {key: as_text(value_of(value, scope)) for key, value in step.get("env", {}).items()}
             scope = Scope({**contexts, "env": {**contexts["env"], **own}}, folder=machine.workspace)
             act = self._use if "uses" in step else self._shell
-            succeeded = act(machine, {**defaults, **step}, own, scope, done, number, deadline)
+            succeeded = act(machine, {**defaults, **step, "env": own}, scope, done, place=(number, deadline))
             done.outcome = done.conclusion = "success" if succeeded else "failure"
             if not succeeded and truth(value_of(step.get("continue-on-error", False), scope)):
                 done.conclusion = "success"
@@ -287,7 +292,7 @@ class Runner:
         self._tell(machine, done)
         return done
 
-    def _use(self, machine: Job, step: Any, _: Any, scope: Scope, done: Step, *__: Any) -> bool:
+    def _use(self, machine: Job, step: Any, scope: Scope, done: Step, **_: Any) -> bool:
         inputs = {key: as_text(value_of(value, scope)) for key, value in step.get("with", {}).items()}
         try:
             done.outputs = actions.use(machine, step["uses"], inputs)
@@ -296,9 +301,8 @@ class Runner:
             return False
         return True
 
-    def _shell(
-        self, machine: Job, step: Any, own: dict[str, str], scope: Scope, done: Step, number: int, deadline: float
-    ) -> bool:
+    def _shell(self, machine: Job, step: Any, scope: Scope, done: Step, *, place: tuple[int, float]) -> bool:
+        number, deadline = place
         shell = step.get("shell", "")
         if shell not in SHELLS:
             raise UnknownError(f"shell {shell!r} is not known")
@@ -309,7 +313,7 @@ class Runner:
             f"GITHUB_{name.upper()}": str(_touched(machine.folder / f"{short}-{number}"))
             for name, short in (("output", "output"), ("env", "env"), ("path", "path"), ("step_summary", "summary"))
         }
-        environment = {**machine.environment, "PATH": os.pathsep.join(machine.path), **files, **own}
+        environment = {**machine.environment, "PATH": os.pathsep.join(machine.path), **files, **step["env"]}
         folder = machine.workspace / fill(str(step.get("working-directory", "")), scope)
         minutes = float(value_of(step.get("timeout-minutes", 360), scope))
         allowed = min(60 * minutes, deadline - time.monotonic(), LONGEST)

@@ -215,4 +215,3 @@ def _laptop(folder: Path) -> dict[str, str]:
     home.mkdir(exist_ok=True)
     path = f"{folder}/.venv/bin{os.pathsep}{os.environ['PATH']}"
     return {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "PYTHONPATH": str(folder / "src")}
-
