@@ -165,7 +165,7 @@ def _broken(api: Api, run: Run, why: str) -> Told:
         f"What was found, and what to do, stands at the end of [its log]({run.url}). "
         "Without a verdict this may not merge.\n"
     )
-    return Told("error", f"no verdict: {why or step or run.conclusion}", text)
+    return Told("error", f"no verdict: {why or (f'stopped at: {step}' if step else run.conclusion)}", text)
 
 
 def _after(broken: Told, text: str) -> Told:
