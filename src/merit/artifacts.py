@@ -97,6 +97,15 @@ def written_aside(path: Path) -> Iterator[Path]:
         shutil.rmtree(room, ignore_errors=True)
 
 
+def sweep() -> None:
+    """Remove what stages that were killed left beside their outputs; no stage may be at work."""
+    parts = [part(name) for name in ("train", "validation", "test")]
+    reports = [DATA_REPORT, PREDICTIONS, METRICS, PLOTS]
+    for path in (RAW, TRANSFORM, FEATURES_REPORT, TEST_ROWS, *parts, WEIGHTS, HISTORY, *reports, PACKAGE):
+        for left in path.parent.glob(f".{path.name}.*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def _unwritable(path: Path, error: OSError) -> MeritError:
     reason = error.strerror or str(error)
     return MeritError(f"{path}: can't be written: {reason}; free space or fix its permissions, then run again")

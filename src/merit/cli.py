@@ -7,11 +7,11 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from merit import __version__, artifacts
+from merit import __version__, artifacts, exclusive
 from merit.errors import WIDTH, MeritError
 
 if TYPE_CHECKING:
@@ -123,12 +123,16 @@ def upgrade(yes: bool, check: bool) -> None:
 
 
 def _stage(command: Callable[[], None]) -> Callable[[], None]:
-    """Hold a stage to the lock that it began with: DVC would file what it made under the one it finds at the end."""
+    """Hold the folder for a stage, and the stage to the lock that it began with.
+
+    DVC would file what it made under the lock that it finds at the end.
+    """
 
     @functools.wraps(command)
     def run() -> None:
         began = artifacts.LOCK.read_bytes() if artifacts.LOCK.is_file() else b""
-        command()
+        with exclusive.stage():
+            command()
         if artifacts.LOCK.read_bytes() != began:
             raise MeritError(
                 f"{artifacts.LOCK}: changed while '{command.__name__}' ran, which worked by what it was; run it again"
@@ -161,13 +165,12 @@ def infer(path: str, target: str, **how: Any) -> None:
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 and show the difference if params.yaml is stale.")
 def compose(overrides: tuple[str, ...], check: bool) -> None:
     """Write params.yaml, the lock, from conf/ and Hydra OVERRIDEs such as model=linear."""
-    from merit import pipeline
     from merit.config import lock
     from merit.config.compose import compose as compose_lock
 
     composed = compose_lock(overrides)
     if not check:
-        with pipeline.exclusive():
+        with exclusive.run():
             written = lock.write(composed)
         click.echo(f"{artifacts.LOCK} written" if written else f"{artifacts.LOCK} is up to date")
     elif difference := lock.difference(composed):
@@ -185,6 +188,8 @@ def explain(key: str | None, overrides: tuple[str, ...], depth: int | None) -> N
     """Say what KEY is, what set it, what that replaced and what it means; without a KEY, show what set every key."""
     from merit.config import explain as explaining
 
+    if depth is not None and key is not None and "=" not in key:
+        raise click.UsageError("--depth is for the tree of all keys; leave out KEY")
     if key is None or "=" in key:  # a key holds no '=', so this is the first override
         from rich.console import Console
 
@@ -279,17 +284,18 @@ def package() -> None:
 
 
 @main.command()
+@click.argument("only", required=False, type=click.Choice(["data", "model"]))
 @click.option(
     "--against",
     metavar="REF",
     help="Compare with the champion of this commit [default: the merge base with main].",
 )
-def gate(against: str | None) -> None:
-    """Judge the candidate; exit 0 only if it passes."""
+def gate(only: Literal["data", "model"] | None, against: str | None) -> None:
+    """Judge the candidate; exit 0 only if it passes. `data` judges no more than the data, before any training."""
     from merit.config import lock
     from merit.gate import judge, terminal
 
-    report = judge.gate(lock.read(), against)
+    report = judge.gate(lock.read(), against, only)
     terminal.show(report)
     sys.exit(report["verdict"] != "pass")
 

@@ -1,6 +1,5 @@
 """The whole path in one go: compose, what DVC finds stale, gate, register. What is up to date is not done again."""
 
-import fcntl
 import os
 import re
 import signal
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from merit import artifacts, store
+from merit import artifacts, exclusive, store
 from merit.config import lock as locks
 from merit.config.compose import compose
 from merit.config.schema import Lock
@@ -20,7 +19,6 @@ from merit.errors import MeritError, Refused
 from merit.gate import freshness
 
 PRELOAD_AFTER_SECONDS = 3.0
-RUN_LOCK = Path(".merit/run.lock")
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ def run(overrides: Sequence[str]) -> Outcome:
         MeritError: something is broken.
     """
     lock = compose(overrides)
-    with exclusive():
+    with exclusive.run():
         locks.write(lock)
         with _preloading(lock):
             reproduce()
@@ -109,34 +107,6 @@ def _registered(lock: Lock, report: dict[str, Any]) -> str | None:
     made = register(lock, run_id, report) if report["verdict"] == "pass" else None
     artifacts.write_json(artifacts.REGISTRATION, {**_due(lock, report), "run_id": run_id, "version": made})
     return made
-
-
-@contextmanager
-def exclusive() -> Iterator[None]:
-    """Hold the folder for one run: a second one would change params.yaml under the first.
-
-    Raises:
-        MeritError: another run holds it.
-    """
-    try:
-        RUN_LOCK.parent.mkdir(exist_ok=True)
-        handle = RUN_LOCK.open("a+")
-    except OSError as error:
-        raise MeritError(
-            f"{RUN_LOCK}: can't be written: {error.strerror}; free space or fix its permissions"
-        ) from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            handle.seek(0)
-            raise MeritError(
-                f"another merit run (process {handle.read() or 'unknown'}) works in this folder; wait for it"
-            ) from error
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
-        yield
 
 
 def reproduce() -> list[str]:

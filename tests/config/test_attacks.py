@@ -206,6 +206,8 @@ def _shorten() -> None:
     names = [*values["contract"]["unique"], "distance"]
     values["columns"] = {name: values["columns"][name] for name in names}
     data.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    config = Path("conf/config.yaml")
+    config.write_text(config.read_text(encoding="utf-8").replace("gate: flights", "gate: default"), encoding="utf-8")
     values = yaml.safe_load(evaluate.read_text(encoding="utf-8")) | {"slices": ["carrier"]}
     evaluate.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
 

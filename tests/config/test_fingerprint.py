@@ -60,6 +60,7 @@ def test_ingest_refuses_data_that_changed_since_the_lock_was_made(
     with pytest.raises(MeritError) as caught:
         ingest(data)
     assert caught.value.exit_code == 2
-    assert f"but the lock was made for {found}: the data changed; 'merit compose' takes the change" in str(caught.value)
+    said = f"but the lock was made for {found}: the data changed; 'merit compose' with the overrides in use takes"
+    assert said in str(caught.value)
     assert fingerprint(source) in str(caught.value)
     assert Path("data/raw.parquet").read_bytes() == kept

@@ -61,7 +61,7 @@ def documented(mymodels: Path) -> Path:
     return mymodels
 
 
-ORDERS = ("data=orders", "model=wide", "name=orders", "evaluate.slices=[channel]")
+ORDERS = ("data=orders", "model=wide", "name=orders", "gate=default", "evaluate.slices=[channel]")
 
 
 def test_the_source_of_the_docs_is_ingested(documented: Path) -> None:

@@ -146,6 +146,26 @@ def test_a_killed_run_can_be_run_again(project):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_stage_of_a_killed_run_keeps_others_away_until_it_ends(project):
+    running = _start(project, "run", "trainer.max_epochs=500", "trainer.patience=500")
+    left = project.folder / "training" / ".weights.safetensors.killed"
+    try:
+        _training_has_begun(running)
+        running.kill()
+        running.wait(timeout=60)
+        left.mkdir(parents=True)
+        second = project.merit("run", "model=linear")
+        assert second.returncode == 2
+        stage = project.read(".merit/stage.lock")
+        assert f"a stage of a merit run (process {stage}) works in this folder; wait for it" in second.stderr
+    finally:
+        os.killpg(running.pid, signal.SIGKILL)
+        running.communicate(timeout=60)
+    done = project.merit("compose")
+    assert done.returncode == 0, done.stderr
+    assert not left.exists()
+
+
 def test_a_second_run_at_the_same_time_is_refused(project):
     running = _start(project, "run", "trainer.max_epochs=500", "trainer.patience=500")
     try:

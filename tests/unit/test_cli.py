@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from merit import __version__, artifacts, cli, pipeline
+from merit import __version__, artifacts, cli, exclusive
 from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import ConfigError, MeritError, Refused
@@ -146,7 +146,7 @@ def test_the_verdict_is_the_exit_code(call: Call, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(locks, "read", lambda: lock)
     monkeypatch.setattr(terminal, "show", lambda report: None)
     for verdict, code in {"pass": 0, "fail": 1, "inconclusive": 1}.items():
-        monkeypatch.setattr(judge, "gate", lambda lock, against, v=verdict: {"verdict": v})
+        monkeypatch.setattr(judge, "gate", lambda lock, against, only, v=verdict: {"verdict": v})
         assert call("gate")[0] == code
 
 
@@ -192,7 +192,7 @@ def test_a_stage_whose_lock_changed_under_it_is_broken(call: Call, monkeypatch: 
 
 
 def test_the_lock_is_not_written_under_a_run(call: Call, conf: Path) -> None:
-    with pipeline.exclusive():
+    with exclusive.run():
         code, _, err = call("compose")
     assert code == 2
     assert "another merit run" in err

@@ -39,7 +39,7 @@ def _read(data: Data) -> pl.DataFrame:
     if found != data.fingerprint:
         raise MeritError(
             f"data.source: the files read are {found}, but the lock was made for {data.fingerprint}: "
-            "the data changed; 'merit compose' takes the change into the lock"
+            "the data changed; 'merit compose' with the overrides in use takes the change into the lock"
         )
     with trust.theirs():
         try:

@@ -10,9 +10,9 @@ from merit import artifacts
 from merit.config.lock import preprocessing
 from merit.config.schema import Column, Data, Features, Target
 from merit.errors import MeritError
-from merit.features.split import split
 from merit.features.transform import Array, Category, Number, Time, Transform
 from merit.scoring import Graph, columns_of
+from merit.split import split
 
 
 def features(data: Data, how: Features) -> None:

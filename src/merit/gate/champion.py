@@ -1,4 +1,4 @@
-"""The champion: the package that the target branch's dvc.lock names, brought by DVC; Git alone says which."""
+"""The champion: the package and the data that the target branch's dvc.lock names, brought by DVC; Git says which."""
 
 import hashlib
 import tempfile
@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from pydantic import ValidationError
 
 from merit import artifacts, git
+from merit.config.schema import Data
 from merit.errors import MeritError
 
 if TYPE_CHECKING:
@@ -44,6 +46,39 @@ class Champion:
         """Say whether the candidate is this very model, bit for bit, by its files and not by what a lock says."""
         return all(self.outputs.get(name) == _md5(file) for name, file in IDENTITY.items())
 
+    @property
+    def data_hash(self) -> str | None:
+        """The DVC hash of its data; None if its lock names none."""
+        return self.outputs.get(artifacts.RAW.as_posix())
+
+    def has_this_data(self) -> bool:
+        """Say whether the candidate's data is its data, bit for bit."""
+        return self.data_hash == _md5(artifacts.RAW)
+
+    def data(self) -> Data:
+        """Return what its params.yaml says of its data.
+
+        Raises:
+            MeritError: it says so in a form that this merit doesn't read.
+        """
+        values = yaml.safe_load(git.show(self.commit, artifacts.LOCK) or "")
+        try:
+            return Data.model_validate(values["data"])
+        except (ValidationError, KeyError, TypeError) as error:
+            raise MeritError(f"its {artifacts.LOCK} tells of its data in another form than this merit reads") from error
+
+    @contextmanager
+    def fetched_data(self) -> Iterator[Path]:
+        """Bring its data out of DVC's cache or remote.
+
+        Raises:
+            MeritError: neither has it.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder) / artifacts.RAW.name
+            _fetch(self.commit, artifacts.RAW, place)
+            yield place
+
     @contextmanager
     def fetched(self) -> Iterator["Package"]:
         """Bring its package out of DVC's cache or remote and load it.
@@ -55,7 +90,7 @@ class Champion:
 
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder) / artifacts.PACKAGE.name
-            _fetch(self.commit, place)
+            _fetch(self.commit, artifacts.PACKAGE, place)
             yield Package.load(place)
 
 
@@ -105,14 +140,15 @@ def outputs_of(text: str, name: str) -> dict[str, str]:
         ) from error
 
 
-def _fetch(commit: str, place: Path) -> None:
+def _fetch(commit: str, path: Path, place: Path) -> None:
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
     from dvc_data.index import DataIndexDirError
 
     try:
-        DVCFileSystem(".", rev=commit).get(artifacts.PACKAGE.as_posix(), str(place), recursive=True)
+        DVCFileSystem(".", rev=commit).get(path.as_posix(), str(place), recursive=path == artifacts.PACKAGE)
     except (DvcException, DataIndexDirError, OSError) as error:
+        what = "package" if path == artifacts.PACKAGE else "data"
         raise MeritError(
-            f"its package is neither in DVC's cache nor in a remote ({' '.join(str(error).split())[:160]})"
+            f"its {what} is neither in DVC's cache nor in a remote ({' '.join(str(error).split())[:160]})"
         ) from error

@@ -9,34 +9,64 @@ from merit import artifacts
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.gate import champion as champions
+from merit.gate import waivers
 from merit.gate.champion import Champion
+from merit.gate.model import bento
 from merit.gate.verdict import Verdict, overall
+
+OF_THE_MACHINE = ("time: ", "replay")
+"""How the names of checks begin whose findings hang on the machine as well."""
 
 
 def current(lock: Lock) -> dict[str, Any] | None:
-    """Return the last report if it is whole and nothing it was made from has changed since, else None."""
+    """Return the last report if it is whole, of data and model, and what it was made from is unchanged, else None."""
     if not all(path.is_file() for path in (artifacts.GATE_REPORT, artifacts.GATE_MARKDOWN, artifacts.GATE_HTML)):
         return None
     try:
         last = artifacts.read_json(artifacts.GATE_REPORT, "gate")
     except MeritError:
         return None
-    return last if last.get("inputs") == digest(lock, champions.find(lock.name)) and _follows(last) else None
+    if last.get("scope") != "all":
+        return None
+    return last if last.get("inputs") == digest(lock, champions.find(lock.name)) and _follows(last, lock) else None
 
 
-def _follows(report: dict[str, Any]) -> bool:
-    """Say whether a report's verdict is the one that its checks give."""
+def _follows(report: dict[str, Any], lock: Lock) -> bool:
+    """Say whether a report's verdict is the one that its checks give, and will give if they are asked again.
+
+    A check that conf/ waives counts for nothing; one that hangs on the machine and did not pass may pass next time.
+    """
     checks = report.get("checks") or []
-    return report.get("verdict") == overall(Verdict(check["verdict"]) for check in checks)
+    excused = waivers.active(lock, waivers.today())
+    counted = [check for check in checks if not (check.get("waived") and check["name"] in excused)]
+    if any(check["verdict"] != Verdict.PASS and check["name"].startswith(OF_THE_MACHINE) for check in counted):
+        return False
+    return report.get("verdict") == overall(Verdict(check["verdict"]) for check in counted)
 
 
-def digest(lock: Lock, champion: Champion | None) -> str:
-    """Return the hash of all that a verdict depends on: files, thresholds, rival, and the code of this room."""
+def digest(lock: Lock, champion: Champion | None, only: str | None = None) -> str:
+    """Return the hash of all that a verdict depends on: files, thresholds, rival, and the code of this room.
+
+    Args:
+        lock: the configuration.
+        champion: the rival.
+        only: what is judged, if not all: such a verdict is never taken for the whole.
+    """
     code = sorted(Path(__file__).parent.rglob("*.*"))
-    files = [artifacts.PREDICTIONS, artifacts.METRICS, artifacts.DATA_REPORT, artifacts.TEST_ROWS, artifacts.TRANSFORM]
-    files += [artifacts.HISTORY, *sorted(artifacts.PACKAGE.iterdir()), *(p for p in code if p.suffix != ".pyc")]
+    files = [*(() if only == "model" else _DATA), *(() if only == "data" else _model())]
+    files += [path for path in code if path.suffix != ".pyc"]
     parts = [artifacts.sha256(artifacts.require(path, "run")) for path in files]
-    rival = None if champion is None else [champion.commit, champion.package_hash]
-    own = [lock.code, lock.evaluate.model_dump(mode="json")]
-    text = json.dumps([parts, lock.gate.model_dump(mode="json"), lock.seed, own, rival])
+    rival = None if champion is None else [champion.commit, champion.package_hash, champion.data_hash]
+    own = [lock.code, lock.evaluate.model_dump(mode="json"), lock.data.model_dump(mode="json"), only]
+    excused = sorted(waivers.active(lock, waivers.today()))
+    served = None if only == "data" or lock.gate.replay is None else bento.key(lock.gate.replay.rows)
+    text = json.dumps([parts, lock.gate.model_dump(mode="json"), lock.seed, own, rival, excused, served])
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+_DATA = (artifacts.DATA_REPORT, artifacts.RAW)
+
+
+def _model() -> list[Path]:
+    files = [artifacts.PREDICTIONS, artifacts.METRICS, artifacts.TEST_ROWS, artifacts.TRANSFORM, artifacts.HISTORY]
+    return [*files, *sorted(artifacts.PACKAGE.iterdir())]

@@ -1,30 +1,35 @@
 """gate: gather the evidence, run the checks, write the report; fails closed."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import yaml
 
-from merit import artifacts
+from merit import artifacts, git
 from merit.config import targets, trust
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.gate import champion as champions
-from merit.gate import checks, freshness, report
+from merit.gate import checks, freshness, report, waivers
 from merit.gate.champion import Champion
-from merit.gate.checks import Evidence
+from merit.gate.data.look import look
+from merit.gate.evidence import Evidence
 from merit.gate.verdict import Check, Verdict, overall
 from merit.metrics import estimate, scored
 from merit.scoring import Package, columns_of, verified
 
+Scope = Literal["data", "model"]
+"""A part of what is judged; None is all of it."""
 
-def gate(lock: Lock, against: str | None = None) -> dict[str, Any]:
+
+def gate(lock: Lock, against: str | None = None, only: Scope | None = None) -> dict[str, Any]:
     """Judge the candidate, write the report in its three forms, and return it.
 
     Args:
         lock: the configuration.
         against: the commit whose champion is the rival; None for the merge base with main.
+        only: judge no more than this: the data, before anything is trained on it, or the model.
 
     Raises:
         MeritError: something needed to judge is missing or was changed; without it there is no verdict.
@@ -32,46 +37,88 @@ def gate(lock: Lock, against: str | None = None) -> dict[str, Any]:
     # Who can't be judged has no verdict, not the last one.
     for former in (artifacts.GATE_REPORT, artifacts.GATE_MARKDOWN, artifacts.GATE_HTML):
         former.unlink(missing_ok=True)
-    verified(artifacts.PACKAGE)
-    _check_is_current(lock)
+    if only != "data":
+        verified(artifacts.PACKAGE)
+        _check_is_current(lock)
     champion = champions.find(lock.name, against)
+    data = None if only == "model" else look(lock, champion)
     with trust.theirs():
-        evidence = _gather(lock, champion)
-        found = checks.run(evidence)
-    made = _findings(evidence, found)
+        evidence = None if only == "data" else _gather(lock, champion)
+        found = [] if evidence is None else checks.run(evidence)
+    day = waivers.today()
+    known = waivers.possible(lock) if only is None else None
+    found = waivers.waived(lock, [*(data.checks if data else []), *found], day, known=known)
+    made = {**_report(lock, champion, only, found), "waivers": waivers.listed(lock, found, day)}
+    made |= {"data": data.report if data else None, **(_judged(evidence) if evidence else _not_judged(lock))}
     artifacts.write_json(artifacts.GATE_REPORT, made)
     artifacts.write_text(artifacts.GATE_MARKDOWN, report.markdown(made))
     artifacts.write_text(artifacts.GATE_HTML, report.html(made))
     return made
 
 
-def _findings(evidence: Evidence, found: list[Check]) -> dict[str, Any]:
-    """Return the report: the verdict, what was judged, and what was found."""
-    lock, champion, measured = evidence.lock, evidence.champion, _measured()
+def _report(lock: Lock, champion: Champion | None, only: Scope | None, found: list[Check]) -> dict[str, Any]:
+    """Return what every report has: the verdict, on what, and by which checks."""
     return {
-        "verdict": str(overall(check.verdict for check in found)),
-        "inputs": freshness.digest(lock, champion),
+        "verdict": str(overall(check.verdict for check in found if not check.waived)),
+        "scope": only or "all",
+        "inputs": freshness.digest(lock, champion, only),
         "model": lock.name,
         "task": lock.data.target.task,
-        "candidate": {
-            "digest": artifacts.package_digest(artifacts.PACKAGE),
-            "commit": evidence.manifest["commit"],
-            "dirty": evidence.manifest["dirty"],
-            "network": lock.model.target,
-        },
         "champion": None if champion is None else {"commit": champion.commit, "package": champion.package_hash},
-        "parts": artifacts.read_json(artifacts.FEATURES_REPORT, "features")["parts"],
         "confidence": lock.gate.confidence,
         "checks": [
             {**asdict(check), "advice": "" if check.verdict == Verdict.PASS else check.advice} for check in found
         ],
+    }
+
+
+def _judged(evidence: Evidence) -> dict[str, Any]:
+    """Return what the report has of the model."""
+    measured = artifacts.read_json(artifacts.METRICS, "evaluate")
+    return {
+        "candidate": {
+            "digest": artifacts.package_digest(artifacts.PACKAGE),
+            "commit": evidence.manifest["commit"],
+            "dirty": evidence.manifest["dirty"],
+            "network": evidence.lock.model.target,
+        },
+        "parts": artifacts.read_json(artifacts.FEATURES_REPORT, "features")["parts"],
         "metrics": {
             "candidate": {n: e.as_json() for n, e in evidence.metrics.items()},
             "baseline": measured["baseline"],
+            **_against_champion(evidence),
         },
         "better": {name: "higher" if evidence.is_better_higher(name) else "lower" for name in evidence.metrics},
-        "slices": measured["slices"],
+        "slices": _compared(evidence, measured["slices"]),
     }
+
+
+def _not_judged(lock: Lock) -> dict[str, Any]:
+    """Return what the report has in place of a model that was not judged."""
+    candidate = {"digest": None, "commit": git.head(), "dirty": git.is_dirty(), "network": lock.model.target}
+    return {"candidate": candidate, "parts": None, "metrics": None, "better": {}, "slices": []}
+
+
+def _against_champion(evidence: Evidence) -> dict[str, Any]:
+    """Return the champion's metrics and how the candidate's differ from them, None where there is nothing to say."""
+    rivalry = evidence.rivalry
+    told = {"champion": rivalry.metrics, "difference": rivalry.difference}
+    return {part: {n: e.as_json() for n, e in found.items()} or None for part, found in told.items()}
+
+
+def _compared(evidence: Evidence, slices: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the slices as `evaluate` measured them, with what the comparison with the champion says of each."""
+    rule = evidence.lock.gate.slices
+    told: dict[tuple[str, str | None], dict[str, Any]] = {
+        (each.column, each.value): {
+            "difference": {rule.metric: each.difference.as_json()},
+            "verdict": None if each.verdict is None else str(each.verdict),
+        }
+        for each in evidence.slices
+        if rule is not None and each.difference is not None
+    }
+    nothing = {"difference": None, "verdict": None}
+    return [{**each, **told.get((each["column"], each["value"]), nothing)} for each in slices]
 
 
 def _check_is_current(lock: Lock) -> None:
@@ -115,12 +162,7 @@ def _gather(lock: Lock, champion: Champion | None) -> Evidence:
         metrics=estimate(
             scored(lock.data.target.task, target, ours, own), count=count, confidence=confidence, seed=lock.seed
         ),
-        manifest=package.manifest,
+        package=package,
         bytes=sum(path.stat().st_size for path in artifacts.PACKAGE.iterdir()),
         champion=champion,
     )
-
-
-def _measured() -> dict[str, Any]:
-    found: dict[str, Any] = artifacts.read_json(artifacts.METRICS, "evaluate")
-    return found

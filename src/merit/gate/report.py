@@ -27,7 +27,7 @@ def markdown(report: dict[str, Any]) -> str:
 
 def html(report: dict[str, Any]) -> str:
     """Return the report as a page that needs nothing from anywhere else."""
-    view = {**_view(report), "plots": plots.draw(report["task"])}
+    view = {**_view(report), "plots": plots.draw(report["task"]) if report["metrics"] else []}
     return _environment(escaped=True).get_template("gate.html.j2").render(view)
 
 

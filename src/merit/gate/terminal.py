@@ -25,18 +25,24 @@ def show(report: dict[str, Any]) -> None:
     """Print the report."""
     # A log has no width of its own; a table folded to 80 columns is hard to read there.
     console = _Console(highlight=False, width=None if Console().is_terminal else 120)
-    parts = report["parts"]
     console.print()
-    console.print(
-        f"[bold]{report['model']}[/]: {report['candidate']['network'].rpartition('.')[2]} "
-        f"trained on {_part(parts['train'])}, chosen on {_part(parts['validation'])}, judged on {_part(parts['test'])}",
-        soft_wrap=True,
-    )
-    console.print(_metrics(report))
+    console.print(_judged(report), soft_wrap=True)
+    if report["metrics"]:
+        console.print(_metrics(report))
     console.print(_checks(report))
     verdict = report["verdict"]
     console.print(f"verdict: [bold {STYLES[verdict]}]{verdict}[/]: {SUMMARY[verdict]}")
     console.print(f"report:  {artifacts.GATE_HTML} (for people), {artifacts.GATE_MARKDOWN} (for a pull request)")
+
+
+def _judged(report: dict[str, Any]) -> str:
+    parts = report["parts"]
+    if parts is None:
+        return f"[bold]{report['model']}[/]: its data"
+    return (
+        f"[bold]{report['model']}[/]: {report['candidate']['network'].rpartition('.')[2]} "
+        f"trained on {_part(parts['train'])}, chosen on {_part(parts['validation'])}, judged on {_part(parts['test'])}"
+    )
 
 
 def _part(part: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Verdicts: pass, fail, inconclusive; only a pass passes."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,13 +18,22 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One check: what was found, what is allowed, and what to do if it didn't pass."""
+    """One check: what was found, what is allowed, and what to do if it didn't pass.
+
+    Attributes:
+        group: what it looks at: data, model or rules.
+        waived: whether it counts no more, by a waiver in conf/; its verdict stays what it is.
+        rows_needed: test rows that would decide it, if it could not decide and so many might.
+    """
 
     name: str
     verdict: Verdict
     found: str
     allowed: str
     advice: str = ""
+    group: str = "model"
+    waived: bool = False
+    rows_needed: int | None = None
 
 
 def overall(verdicts: Iterable[Verdict]) -> Verdict:
@@ -45,3 +55,27 @@ def at_least(found: Estimate, limit: float) -> Verdict:
 def at_most(found: Estimate, limit: float) -> Verdict:
     """Judge an interval against an upper limit."""
     return at_least(Estimate(-found.value, -found.high, -found.low), -limit)
+
+
+MOST_ROWS = 10**9
+"""Rows that nobody has: to name more of them would be no advice."""
+
+
+def rows_needed(found: Estimate, limit: float, rows: int) -> int | None:
+    """Return how many rows would bring an interval to one side of its limit, if the value stays where it is.
+
+    An interval narrows with the root of the rows. None if it is on one side already, if the value lies on the limit,
+    or if it would take more rows than anybody has.
+    """
+    distance = abs(found.value - limit)
+    half = found.value - found.low if found.value > limit else found.high - found.value
+    if not 0 < distance < half:  # so that NaN has none either
+        return None
+    needed = rows * (half / distance) ** 2
+    return _rounded_up(needed) if needed <= MOST_ROWS else None
+
+
+def _rounded_up(number: float) -> int:
+    """Return a number with two digits that count."""
+    unit = int(10 ** max(0, math.floor(math.log10(number)) - 1))
+    return math.ceil(number / unit) * unit

@@ -3,7 +3,9 @@
 import hashlib
 import importlib.metadata
 import json
+import os
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,9 @@ def new(folder: Path, name: str | None = None) -> Made:
 def _require_free(folder: Path, place: Path) -> None:
     if place == Path.cwd():
         raise MeritError(f"{folder}: is the folder that you are in; run 'merit new' beside it")
+    above = next((each for each in place.parents if each.exists()), place)
+    if not above.is_dir():
+        raise MeritError(f"{folder}: '{above.name}' is a file, no folder; name another place")
     try:
         if not place.exists():
             return
@@ -82,6 +87,9 @@ def _checked_name(name: str | None, place: Path) -> str:
         raise MeritError(
             f"--name: found {found!r}; allowed: a small letter, then small letters, digits, '-' and '_'; give one"
         )
+    # A package of that name would hide one that merit needs, or be hidden by it.
+    if found in sys.stdlib_module_names or found in {"merit", *importlib.metadata.packages_distributions()}:
+        raise MeritError(f"--name: found {found!r}, which is a Python package's; give another")
     return found
 
 
@@ -135,6 +143,8 @@ def write(path: Path, text: str) -> None:
 def _first_commit(folder: Path, source: str | None) -> tuple[str | None, str]:
     """Commit everything with the identity that Git has; return the commit, or None and why there is none."""
     here = ("-C", str(folder))
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):  # a hook's, say: they would lead to another repository
+        os.environ.pop(name, None)
     git.git(*here, "init", "--quiet", "--initial-branch", "main")
     if source is not None:
         git.git(*here, "config", "merit.source", source)  # of this clone: no path of this machine is committed

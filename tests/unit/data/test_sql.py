@@ -84,7 +84,7 @@ def test_ingest_refuses_rows_that_changed_since_the_lock_was_made(shop: Path, ma
     data = make_lock(edit).data
     assert ingest(data)["large"].to_list() == [1.0, 0.0, 1.0]
     _fill(shop, ROWS[:2])
-    with pytest.raises(MeritError, match="the data changed; 'merit compose' takes the change into the lock"):
+    with pytest.raises(MeritError, match="the data changed; 'merit compose' with the overrides in use takes"):
         ingest(data)
 
 

@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from merit import artifacts
+from merit.config import lock as locks
+from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.gate import champion as champions
 from merit.gate.champion import IDENTITY, Champion, outputs_of
@@ -110,3 +113,50 @@ def test_a_champion_of_another_model_is_no_rival(git_repo: Git) -> None:
     _commit(git_repo, LOCK)
     assert champions.find("flights") is not None
     assert champions.find("orders") is None
+
+
+def test_the_champion_names_its_data_and_what_its_lock_says_of_it(git_repo: Git, lock: Lock) -> None:
+    Path("params.yaml").write_text(locks.render(lock))
+    outputs = [{"path": "model", "md5": "abc.dir"}, {"path": "data/raw.parquet", "md5": hash_of(b"rows")}]
+    _commit(git_repo, yaml.safe_dump({"stages": {"all": {"outs": outputs}}}))
+    champion = champions.find("tiny")
+    assert champion is not None
+    assert champion.data() == lock.data
+    artifacts.RAW.parent.mkdir()
+    artifacts.RAW.write_bytes(b"rows")
+    assert champion.has_this_data()
+    artifacts.RAW.write_bytes(b"other rows")
+    assert not champion.has_this_data()
+
+
+def hash_of(content: bytes) -> str:
+    return hashlib.md5(content).hexdigest()  # noqa: S324  # the hash that DVC takes
+
+
+@pytest.mark.parametrize("text", ["", "a word", "name: shop", "data: {columns: 3}", "data: 3"])
+def test_a_champion_whose_lock_says_nothing_known_of_its_data_is_told(git_repo: Git, text: str) -> None:
+    Path("params.yaml").write_text(text)
+    commit = _commit(git_repo, LOCK)
+    with pytest.raises(MeritError, match=r"^its params\.yaml tells of its data in another form than this merit reads$"):
+        Champion(commit, {"model": "m"}).data()
+
+
+def test_a_champion_whose_lock_names_no_data_has_other_data(git_repo: Git) -> None:
+    artifacts.RAW.parent.mkdir()
+    artifacts.RAW.write_bytes(b"rows")
+    assert not Champion("a" * 40, {"model": "m"}).has_this_data()
+
+
+def test_data_that_nobody_has_is_told(git_repo: Git) -> None:
+    git_repo("init")
+    Path(".dvc").mkdir()
+    Path("dvc.yaml").write_text("stages: {ingest: {cmd: 'true', outs: [data/raw.parquet]}}\n")
+    lock = {"schema": "2.0", "stages": {"ingest": {"cmd": "true", "outs": [
+        {"path": "data/raw.parquet", "hash": "md5", "md5": "0" * 32, "size": 3}]}}}  # fmt: skip
+    commit = _commit(git_repo, yaml.safe_dump(lock))
+    champion = Champion(commit, {"data/raw.parquet": "0" * 32})
+    with (
+        pytest.raises(MeritError, match=r"^its data is neither in DVC's cache nor in a remote \("),
+        champion.fetched_data(),
+    ):
+        pass

@@ -14,7 +14,7 @@ from merit.errors import MeritError
 from merit.features.transform import Category, Number, Transform
 from merit.gate import checks
 from merit.gate.champion import Champion
-from merit.gate.checks import Evidence
+from merit.gate.evidence import Evidence
 from merit.gate.verdict import Check, Verdict
 from merit.metrics import Binary, Estimate, estimate
 from merit.scoring import Package, columns_of
@@ -94,7 +94,7 @@ def evidence(rows: pl.DataFrame, lock: Lock, load: Callable[[Transform], Package
         own={},
         baseline=np.clip(0.5 + (probability - 0.5) / 3, 0, 1),
         metrics=estimate(Binary(target, probability), count=100, confidence=0.95, seed=7),
-        manifest={"parity": {"rows": 100, "greatest_difference": 1e-7}},
+        package=package,
         bytes=500_000,
         champion=None,
     )
@@ -112,7 +112,6 @@ def _with_lock(evidence: Evidence, make_lock: Callable[..., Lock], **gate: Any) 
 def test_a_good_candidate_passes_every_check(evidence: Evidence) -> None:
     found = checks.run(evidence)
     assert [check.name for check in found] == [
-        "contract",
         "floor: roc_auc",
         "floor: log_loss",
         "baseline: roc_auc",
@@ -122,22 +121,6 @@ def test_a_good_candidate_passes_every_check(evidence: Evidence) -> None:
         "size",
     ]
     assert {check.verdict for check in found} == {Verdict.PASS}
-
-
-@pytest.mark.parametrize(
-    "contract",
-    [
-        {"passed": False, "rows": 5, "violations": [{"check": "rows"}]},
-        {"passed": True, "rows": 5, "violations": [{"check": "rows"}]},
-        {"passed": False, "rows": 5, "violations": []},
-        {"passed": "yes", "rows": 5, "violations": []},
-    ],
-)
-def test_a_broken_contract_fails(evidence: Evidence, contract: dict[str, Any]) -> None:
-    found = _check(replace(evidence, contract=contract), "contract")
-    assert found.verdict is Verdict.FAIL
-    assert found.found == f"5 rows, {len(contract['violations'])} violations"
-    assert "reports/data.json" in found.advice
 
 
 @pytest.mark.parametrize(
@@ -291,9 +274,8 @@ def test_parity_has_a_greatest_difference(evidence: Evidence, difference: float,
 
 
 def test_parity_is_measured_and_not_taken_from_the_manifest(evidence: Evidence) -> None:
-    network = 1 - evidence.candidate
-    manifest = {"parity": {"rows": 100, "greatest_difference": 0.0}}
-    assert _check(replace(evidence, network=network, manifest=manifest), "parity").verdict is Verdict.FAIL
+    assert evidence.manifest["parity"]["greatest_difference"] == 0.0
+    assert _check(replace(evidence, network=1 - evidence.candidate), "parity").verdict is Verdict.FAIL
 
 
 @pytest.mark.parametrize(("size", "verdict"), [(1_000_000, Verdict.PASS), (1_000_001, Verdict.FAIL)])

@@ -12,7 +12,7 @@ import yaml
 from merit import artifacts
 from merit.config.schema import Lock
 from merit.errors import MeritError
-from merit.gate import freshness, judge
+from merit.gate import freshness, judge, terminal
 from merit.scoring import Package, columns_of
 from merit.tasks import METRICS
 from tests.conftest import rewrite_manifest
@@ -37,6 +37,7 @@ def prepare(
         artifacts.FEATURES.mkdir(parents=True)
         artifacts.TRANSFORM.write_bytes(b"the fitted preprocessing")
         rows.write_parquet(artifacts.TEST_ROWS)
+        rows.write_parquet(artifacts.RAW)
         scores = pl.DataFrame({"target": drawn, "prediction": probability, "baseline": probability})
         artifacts.PREDICTIONS.parent.mkdir()
         scores.write_parquet(artifacts.PREDICTIONS)
@@ -146,4 +147,38 @@ def test_a_report_that_lacks_one_of_its_forms_is_not_current(prepare: Prepare, l
     prepare()
     judge.gate(lock)
     path.unlink()
+    assert freshness.current(lock) is None
+
+
+def test_the_data_is_judged_before_anything_is_trained_on_it(workdir: Path, table: pl.DataFrame, lock: Lock) -> None:
+    artifacts.write_table(artifacts.RAW, table.with_columns(late=(table["delay"] >= 10).cast(pl.Float64)).drop("delay"))
+    artifacts.write_json(artifacts.DATA_REPORT, {"passed": True, "rows": 240, "violations": []})
+    made = judge.gate(lock, only="data")
+    assert json.loads(artifacts.GATE_REPORT.read_text()) == json.loads(json.dumps(made))
+    assert (made["verdict"], made["scope"], made["data"]["rows"]["now"]) == ("pass", "data", 240)
+    assert {check["group"] for check in made["checks"]} == {"data"}
+    assert (made["parts"], made["metrics"], made["slices"]) == (None, None, [])
+    assert made["candidate"]["digest"] is None
+    assert "data: drift" in artifacts.GATE_MARKDOWN.read_text(encoding="utf-8")
+    assert "data: drift" in artifacts.GATE_HTML.read_text(encoding="utf-8")
+    terminal.show(made)
+    assert freshness.current(lock) is None, "the verdict on the data was taken for that on all"
+
+
+def test_the_model_is_judged_without_its_data(prepare: Prepare, lock: Lock) -> None:
+    prepare()
+    artifacts.RAW.unlink()
+    made = judge.gate(lock, only="model")
+    assert (made["scope"], made["data"]) == ("model", None)
+    assert {check["group"] for check in made["checks"]} == {"model"}
+    assert judge.gate(lock, only="model")["inputs"] == made["inputs"]
+
+
+def test_the_whole_gate_judges_both(prepare: Prepare, lock: Lock) -> None:
+    prepare()
+    made = judge.gate(lock)
+    assert made["scope"] == "all"
+    assert [check["name"] for check in made["checks"]][:2] == ["contract", "data: rows"]
+    assert {check["group"] for check in made["checks"]} == {"data", "model"}
+    pl.read_parquet(artifacts.RAW).with_columns(pl.col("weight") / 2).write_parquet(artifacts.RAW)
     assert freshness.current(lock) is None

@@ -86,6 +86,19 @@ def test_a_name_that_is_none_is_refused(workdir: Path, given: str, name: str | N
     assert _left(workdir) == []
 
 
+@pytest.mark.parametrize("name", ["torch", "merit", "json"])
+def test_a_name_of_a_package_is_refused(workdir: Path, name: str) -> None:
+    with pytest.raises(MeritError, match=f"--name: found '{name}', which is a Python package's; give another"):
+        news.new(Path(name))
+    assert _left(workdir) == []
+
+
+def test_the_repository_of_a_hook_is_left_alone(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_DIR", str(workdir / "other.git"))
+    assert news.new(Path("shop")).commit
+    assert _left(workdir) == ["shop"]
+
+
 def test_a_folder_that_is_not_empty_is_left_alone(workdir: Path) -> None:
     Path("shop").mkdir()
     Path("shop/mine.txt").write_text("mine")
@@ -98,7 +111,7 @@ def test_a_file_in_the_way_is_left_alone(workdir: Path) -> None:
     Path("shop").write_text("mine")
     with pytest.raises(MeritError, match=r"^shop: is a file; name a folder"):
         news.new(Path("shop"))
-    with pytest.raises(MeritError, match=r"shop/x: can't be .*"):
+    with pytest.raises(MeritError, match=r"^shop/x: 'shop' is a file, no folder; name another place$"):
         news.new(Path("shop/x"))
     assert Path("shop").read_text() == "mine"
 

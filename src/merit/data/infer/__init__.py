@@ -15,7 +15,7 @@ from merit import artifacts
 from merit.config.problems import did_you_mean
 from merit.data.infer import leaks, plan, render
 from merit.data.infer.guess import FEW, Guess, features, guesses
-from merit.data.infer.opened import opened
+from merit.data.infer.opened import check, opened
 from merit.data.infer.target import Target
 from merit.data.infer.target import target as asked_of
 from merit.errors import MeritError
@@ -53,6 +53,7 @@ def infer(
     Raises:
         MeritError: the table can't be read, has no such column, or nothing can be learned from it; a file is there.
     """
+    check(path, query, table)
     name = _name(name, path, table)
     files = [artifacts.CONF / group / f"{name}.yaml" for group in ("data", "experiment")]
     _check_place(files, force=force)
@@ -89,7 +90,7 @@ def _name(name: str | None, path: str, table: str | None) -> str:
             raise MeritError(f"--name: found '{name}'; allowed: a small letter, then small letters, digits, _ and -")
         return name
     stem = table or ("" if "://" in path else Path(path).name.partition(".")[0])
-    made = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_0123456789")
+    made = re.sub(r"[^a-z0-9]+", "_", stem.lower()).lstrip("_0123456789").rstrip("_")
     if not made:
         raise MeritError(f"'{path}' makes no name for the model; give one with --name")
     return made

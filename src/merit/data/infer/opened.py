@@ -3,6 +3,7 @@
 import csv
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ MISSING = ["NA", "N/A", "n/a", "#N/A", "NULL", "null", "None", "none", "nan", "?
 
 SEPARATORS = (",", ";", "\t", "|")
 HEAD = 1 << 18
+HEAD_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -34,20 +36,27 @@ def opened(path: str, query: str | None, table: str | None) -> Opened:
     Raises:
         MeritError: there is no such file, it is none of these, or it has no row.
     """
-    if "://" in path:
-        found = _database(path, query, table)
-    elif query is not None or table is not None:
-        raise MeritError("--query and --table are for a database; PATH is then its URL, such as sqlite:///shop.db")
-    else:
-        found = _file(path)
+    found = _database(path, query, table) if "://" in path else _file(path)
     if found.table.height == 0:
         raise MeritError(f"{path}: holds column names but no row; bring rows")
     return found
 
 
+def check(path: str, query: str | None, table: str | None) -> None:
+    """Check that a query or a table is named where PATH is a database's URL, and only there.
+
+    Raises:
+        MeritError: it isn't.
+    """
+    if "://" not in path:
+        if query is not None or table is not None:
+            raise MeritError("--query and --table are for a database; PATH is then its URL, such as sqlite:///shop.db")
+    elif (query is None) == (table is None):
+        found = "found neither" if query is None else "found both"
+        raise MeritError(f"a database needs either --query 'SELECT ...' or --table NAME; {found}")
+
+
 def _database(url: str, query: str | None, table: str | None) -> Opened:
-    if (query is None) == (table is None):
-        raise MeritError(f"{url.partition('://')[0]}://: a database needs either --query 'SELECT ...' or --table NAME")
     rows = query or f"SELECT * FROM {_quoted(str(table))}"  # noqa: S608  # quoted
     component = {"_target_": "merit.data.sources.Sql", "url": url, "query": rows}
     return Opened(component, targets.build(component).read(), [])
@@ -96,6 +105,7 @@ def _csv(component: dict[str, Any], place: Path, notes: list[str]) -> Opened:
     again = [name for name in table.columns if "_duplicated_" in name]
     if again:
         notes.append(f"a name stands more than once in the header: the further ones are called {', '.join(again)}")
+    notes += _odd_times(component, table)
     return Opened(component, table, notes)
 
 
@@ -140,8 +150,44 @@ def _read(component: dict[str, Any], path: str) -> pl.DataFrame:
         table: pl.DataFrame = targets.build(component).read()
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise MeritError(f"{path}: can't be read as {component['_target_'].rpartition('.')[2]}: {reason}") from error
+        kind = component["_target_"].rpartition(".")[2]
+        found = _ragged(path, component.get("separator", ",")) if kind == "Csv" else None
+        raise MeritError(f"{path}: can't be read as {kind}: {found or reason}") from error
     return table
+
+
+def _ragged(path: str, separator: str) -> str | None:
+    """Return the first line that has more or fewer fields than the header."""
+    with Path(path).open(encoding="utf-8-sig", newline="") as handle:
+        lines = csv.reader(handle, delimiter=separator)
+        with suppress(csv.Error):
+            width = len(next(lines, []))
+            for fields in lines:
+                if fields and len(fields) != width:
+                    return f"line {lines.line_num} has {len(fields)} fields, the header has {width}; mend the line"
+    return None
+
+
+def _odd_times(component: dict[str, Any], table: pl.DataFrame) -> list[str]:
+    """Return notes of dates that are not in ISO 8601, with how they were taken, and of times that have a zone."""
+    notes = []
+    written = pl.read_csv(
+        component["path"],
+        separator=component.get("separator", ","),
+        columns=[name for name, dtype in table.schema.items() if dtype in (pl.Date, pl.Datetime)],
+        infer_schema=False,
+        n_rows=HEAD_ROWS,
+    )
+    for column in written:
+        name, taken = column.name, table[column.name].head(HEAD_ROWS)
+        other = column.is_not_null() & ~column.str.contains(r"^\d{4}-\d\d-\d\d")
+        if other.any():
+            place = other.arg_true()[0]
+            notes.append(f"'{name}' has dates such as {column[place]}: taken as {taken[place]:%-d %B %Y}; if wrong, "
+                         "write them like 2024-12-31")  # fmt: skip
+        if getattr(taken.dtype, "time_zone", None):
+            notes.append(f"'{name}' has times with a zone: they become UTC, and whoever asks the model gives UTC")
+    return notes
 
 
 def _words(table: pl.DataFrame) -> list[str]:

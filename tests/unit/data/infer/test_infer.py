@@ -258,6 +258,22 @@ def test_a_name_that_stands_twice_in_the_header_is_told(shop: dict[str, Any]) ->
     assert "amount_duplicated_0" in compose(["experiment=shop"]).data.columns
 
 
+def test_dates_and_times_that_can_be_misread_are_told_as_they_were_taken(shop: dict[str, Any]) -> None:
+    days = [f"{when:%d/%m/%Y}" for when in shop["when"]]
+    zoned = [f"{when:%Y-%m-%dT%H:%M:%S}+02:00" for when in shop["when"]]
+    found, _ = _infer({**shop, "day": days, "zoned": zoned})
+    told = [note for note in found.notes if note.startswith(("'day'", "'zoned'", "'when'"))]
+    assert told == [
+        "'day' has dates such as 01/01/2024: taken as 1 January 2024; if wrong, write them like 2024-12-31",
+        "'zoned' has times with a zone: they become UTC, and whoever asks the model gives UTC",
+    ]
+
+
+def test_a_name_keeps_its_digits(shop: dict[str, Any]) -> None:
+    pl.DataFrame(shop).write_csv("2024_shop50.csv")
+    assert infer("2024_shop50.csv", "returned").name == "shop50"
+
+
 def test_dates_as_text_in_a_parquet_file_are_times(shop: dict[str, Any]) -> None:
     texts = [when.isoformat() for when in shop["when"]]
     pl.DataFrame({**shop, "when": texts, "day": [text[:10] for text in texts]}).write_parquet("shop.parquet")
@@ -309,7 +325,11 @@ def _bytes(content: bytes) -> Callable[[], str]:
         (_bytes(b""), {}, "bad.csv: is empty"),
         (_bytes(b"a,returned\n"), {}, "holds column names but no row"),
         (_bytes(b"a,returned\n1,caf\xe9\n"), {}, "neither Parquet nor text in UTF-8 (byte 0xe9 at 16)"),
-        (_bytes(b"a,returned\n1,2\n1,2,3\n"), {}, "bad.csv: can't be read as Csv"),
+        (
+            _bytes(b"a,returned\n1,2\n1,2,3\n"),
+            {},
+            "read as Csv: line 3 has 3 fields, the header has 2",
+        ),
         (_bytes(b"a,returned\n" + b"1,2\n2,3\n" * 5), {}, "found 10 rows that can be used; at least 30"),
         (_bytes(b"a,returned\n" + b"1,2\n" * 50), {}, "holds only 2; a model needs two values"),
         (
@@ -328,7 +348,12 @@ def _bytes(content: bytes) -> Callable[[], str]:
         (lambda: "shop.csv", {"time": "returned"}, "--time: 'returned' is the target too"),
         (lambda: "shop.csv", {"name": "My Shop"}, "--name: found 'My Shop'"),
         (lambda: "shop.csv", {"table": "x"}, "--query and --table are for a database"),
-        (lambda: "sqlite:///shop.db", {"name": "x"}, "needs either --query"),
+        (
+            lambda: "sqlite:///shop.db",
+            {},
+            "either --query 'SELECT ...' or --table NAME; found neither",
+        ),
+        (lambda: "sqlite:///shop.db", {"table": "x", "query": "SELECT 1"}, "found both"),
         (lambda: "postgresql://u:pw@127.0.0.1/x", {"table": "x"}, "the url holds a password"),
         (lambda: "sqlite:///shop.db", {"query": "SELECT 1"}, "makes no name for the model; give one with --name"),
     ],

@@ -15,14 +15,12 @@ def split(table: pl.DataFrame, data: Data) -> dict[str, pl.DataFrame]:
     Raises:
         MeritError: a part has no row.
     """
-    if isinstance(data.split, TimeSplit):
-        assert data.time is not None
-        parts = _by_time(table, data.time, data.split)
+    place = places(table, data)
+    parts = {name: table.filter(place == number) for number, name in enumerate(PARTS)}
+    if data.time is not None and isinstance(data.split, TimeSplit):
         first, last = table[data.time].min(), table[data.time].max()
         hint = f"the data runs from {first!s} to {last!s}: move data.split or data.window"
     else:
-        groups = table[data.target.name] if data.target.task != "regression" else None
-        parts = _by_lot(table, groups, data.split)
         hint = f"the data has {table.height} rows: raise the shares in data.split, or bring more rows"
     for name, rows in parts.items():
         if rows.is_empty():
@@ -30,23 +28,39 @@ def split(table: pl.DataFrame, data: Data) -> dict[str, pl.DataFrame]:
     return parts
 
 
-def _by_time(table: pl.DataFrame, time: str, ends: TimeSplit) -> dict[str, pl.DataFrame]:
-    day = pl.col(time).dt.date()
-    return {
-        "train": table.filter(day <= ends.train_until),
-        "validation": table.filter(day > ends.train_until, day <= ends.validation_until),
-        "test": table.filter(day > ends.validation_until, day <= ends.test_until),
-    }
+def needed(data: Data) -> list[str]:
+    """Return the columns that say which part a row falls to."""
+    return [data.time or ""] if isinstance(data.split, TimeSplit) else [data.target.name]
 
 
-def _by_lot(table: pl.DataFrame, groups: pl.Series | None, shares: RandomSplit) -> dict[str, pl.DataFrame]:
+def places(table: pl.DataFrame, data: Data) -> pl.Series:
+    """Return for each row the place of its part in `PARTS`, or -1 if it falls to none; int8 [rows].
+
+    Args:
+        table: the rows; of their columns those that `needed` names are enough.
+        data: conf/data.
+    """
+    if isinstance(data.split, TimeSplit):
+        assert data.time is not None
+        return _by_time(table[data.time], data.split)
+    groups = table[data.target.name] if data.target.task != "regression" else None
+    return _by_lot(table.height, groups, data.split)
+
+
+def _by_time(times: pl.Series, ends: TimeSplit) -> pl.Series:
+    day = times.dt.date()
+    place = (day > ends.train_until).cast(pl.Int8) + (day > ends.validation_until).cast(pl.Int8)
+    return place.set(day > ends.test_until, -1).fill_null(-1)
+
+
+def _by_lot(rows: int, groups: pl.Series | None, shares: RandomSplit) -> pl.Series:
     """Draw each class by itself, so that a rare one is in every part; the parts keep the order of the table."""
     generator = np.random.default_rng(shares.seed)
-    part = np.zeros(table.height, dtype=np.int8)
-    classes = np.zeros(table.height) if groups is None else groups.to_numpy()
+    part = np.zeros(rows, dtype=np.int8)
+    classes = np.zeros(rows) if groups is None else groups.to_numpy()
     for value in np.unique(classes):
         members = generator.permutation(np.flatnonzero(classes == value))
         validation, test = (round(share * len(members)) for share in (shares.validation, shares.test))
         part[members[:test]] = 2
         part[members[test : test + validation]] = 1
-    return {name: table.filter(part == place) for place, name in enumerate(PARTS)}
+    return pl.Series(part)

@@ -7,7 +7,7 @@ import pytest
 
 from merit.config.schema import Lock
 from merit.errors import MeritError
-from merit.features.split import split
+from merit.split import split
 
 
 def test_each_row_falls_to_one_part_and_each_part_ends_with_its_day(table: pl.DataFrame, lock: Lock) -> None:

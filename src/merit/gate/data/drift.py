@@ -1,0 +1,136 @@
+"""Drift: how far rows are from the champion's, column by column, in sizes of effect; measured by Evidently."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from merit.config.schema import Drift
+
+Method = Literal["jensenshannon", "wasserstein"]
+
+RARE = 0.01
+"""The share below which categories are one: many rare ones differ in any two samples, the more the smaller these are.
+A category that is new is told by another check."""
+OTHERS = "(rare)"
+
+
+@dataclass(frozen=True)
+class Score:
+    """How far a column is from the champion's.
+
+    Attributes:
+        score: the distance; None where it can't be measured, because one side has no value or none that is finite.
+    """
+
+    column: str
+    method: Method
+    score: float | None
+    limit: float
+
+    @property
+    def drifted(self) -> bool:
+        """Whether it is too far; what can't be measured is."""
+        return self.score is None or self.score > self.limit
+
+    @property
+    def share(self) -> float:
+        """The distance as a share of its limit, at most 1."""
+        return 1.0 if self.score is None else min(1.0, self.score / self.limit)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as the report has it."""
+        return {
+            "column": self.column,
+            "method": self.method,
+            "score": self.score,
+            "limit": self.limit,
+            "drifted": self.drifted,
+        }
+
+
+def scores(now: pl.DataFrame, before: pl.DataFrame, limits: Drift) -> list[Score]:
+    """Return the distance of each column that both have in the same type, the farthest from its limit first.
+
+    Args:
+        now: strings are categories, floats are numbers, as `seen` gives them; null is unknown.
+        before: the champion's.
+        limits: the greatest distances.
+    """
+    names = [name for name, kind in now.schema.items() if before.schema.get(name) == kind]
+    pairs = {name: _pair(now[name], before[name]) for name in names}
+    distances = pairs | _measure({name: pair for name, pair in pairs.items() if isinstance(pair, tuple)})
+    found = [_score(name, now.schema[name], distances[name], limits) for name in names]
+    return sorted(found, key=lambda each: (each.share, each.score is None, each.score or 0), reverse=True)
+
+
+Pair = tuple[pl.Series, pl.Series]
+
+
+def _score(name: str, kind: pl.DataType, distance: Any, limits: Drift) -> Score:
+    known = None if distance is None or not np.isfinite(distance) else float(distance)
+    method = _method(kind)
+    return Score(name, method, known, limits.category if method == "jensenshannon" else limits.number)
+
+
+def _method(kind: pl.DataType) -> Method:
+    return "jensenshannon" if kind == pl.String else "wasserstein"
+
+
+def _pair(now: pl.Series, before: pl.Series) -> Pair | float | None:
+    """Return both sides as they are measured, or the distance itself where nothing has to be measured."""
+    if now.dtype == pl.String:
+        return _joined_rare(now, before) if len(now) and len(before) else None
+    known = [side.drop_nulls() for side in (now, before)]
+    if all(side.is_empty() for side in known):
+        return 0.0
+    return None if any(side.is_empty() for side in known) else _standardised(now, before)
+
+
+def _joined_rare(now: pl.Series, before: pl.Series) -> Pair:
+    """Join the categories that are rare on both sides into one."""
+    frequent = pl.concat(
+        side.value_counts(normalize=True).filter(pl.col("proportion") >= RARE)[now.name] for side in (now, before)
+    )
+    joined = pl.when(pl.col(now.name).is_in(frequent.implode())).then(now.name).otherwise(pl.lit(OTHERS))
+    ours, theirs = (side.to_frame().select(joined.alias(now.name)).to_series() for side in (now, before))
+    return ours, theirs
+
+
+def _standardised(now: pl.Series, before: pl.Series) -> Pair | float | None:
+    """Bring both sides into the champion's standard deviations, for Evidently takes none below a thousandth.
+
+    The distance from a single value is the mean distance from it, in the deviation of the other side.
+    """
+    ours, theirs = (side.drop_nulls().to_numpy() for side in (now, before))
+    with np.errstate(over="ignore", invalid="ignore"):
+        middle, unit = theirs.mean(), theirs.std()
+        if unit == 0:
+            differs = np.abs(ours - middle).mean()
+            return float(differs / (ours.std() or differs)) if differs else 0.0
+        if not np.isfinite([unit, *(np.abs(side - middle).max() / unit for side in (ours, theirs))]).all():
+            return None
+    return (now - middle) / unit, (before - middle) / unit
+
+
+def _measure(pairs: dict[str, Pair]) -> dict[str, float]:
+    """Return Evidently's distances."""
+    if not pairs:
+        return {}
+    now, before = (pl.DataFrame([pair[side] for pair in pairs.values()]) for side in (0, 1))
+    categories = [name for name, kind in now.schema.items() if kind == pl.String]
+    with warnings.catch_warnings():
+        # Evidently and what it imports use what numpy, pandas and others are about to drop.
+        warnings.simplefilter("ignore")
+        from evidently import DataDefinition, Dataset, Report
+        from evidently.metrics import ValueDrift
+
+        kinds = DataDefinition(
+            categorical_columns=categories, numerical_columns=[name for name in pairs if name not in categories]
+        )
+        wanted = [ValueDrift(column=name, method=_method(now.schema[name])) for name in pairs]
+        sides = [Dataset.from_pandas(side.to_pandas(), data_definition=kinds) for side in (now, before)]
+        found = Report(wanted).run(*sides).dict()["metrics"]
+    return {each["config"]["column"]: float(each["value"]) for each in found}

@@ -1,0 +1,85 @@
+"""Waivers: reviewed lines in conf/ by which a check needn't pass until a day; it keeps its verdict and its finding."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+from merit.config.problems import did_you_mean
+from merit.config.schema import NOT_WAIVABLE, Lock, Waiver
+from merit.gate.verdict import Check, Verdict
+
+NAME = "waivers"
+
+
+def today() -> date:
+    """Return the day, the same everywhere at one moment."""
+    return datetime.now(UTC).date()
+
+
+def active(lock: Lock, day: date) -> set[str]:
+    """Return the checks that needn't pass on a day; none that can't be waived."""
+    return {name for name, each in lock.gate.waivers.items() if each.until >= day} - set(NOT_WAIVABLE)
+
+
+def waived(lock: Lock, found: list[Check], day: date, *, known: Collection[str] | None = None) -> list[Check]:
+    """Return the checks with those marked that needn't pass, and one more that says what became of the waivers.
+
+    Args:
+        lock: whose gate.waivers.
+        found: what was judged.
+        day: today.
+        known: the names that a waiver may have, beside those that were judged; None if that can't be told, as where
+            only a part is judged.
+    """
+    if not lock.gate.waivers:
+        return found
+    marked = [_marked(check, lock.gate.waivers.get(check.name), lock, day) for check in found]
+    names = None if known is None else {*known, *(check.name for check in found)}
+    return [*marked, _summary(lock, marked, day, names)]
+
+
+def possible(lock: Lock) -> set[str]:
+    """Return the names that checks have on some days and not on others: a comparison needs its rival."""
+    return {"champion", "slices", *(f"champion: {rule.metric}" for rule in lock.gate.champion)}
+
+
+def listed(lock: Lock, found: list[Check], day: date) -> list[dict[str, Any]]:
+    """Return the waivers as the report has them; a waiver is used if it excuses a check that doesn't pass."""
+    used = {check.name for check in found if check.waived}
+    return [
+        {
+            "check": name,
+            "reason": each.reason,
+            "until": each.until.isoformat(),
+            "expired": each.until < day,
+            "used": name in used,
+        }
+        for name, each in lock.gate.waivers.items()
+    ]
+
+
+def _marked(check: Check, waiver: Waiver | None, lock: Lock, day: date) -> Check:
+    if waiver is None or check.verdict == Verdict.PASS:
+        return check
+    if check.name in active(lock, day):
+        return replace(check, waived=True)
+    return replace(check, advice=f"its waiver ended on {waiver.until}; {check.advice}".removesuffix("; "))
+
+
+def _summary(lock: Lock, found: list[Check], day: date, known: Collection[str] | None) -> Check:
+    """Return the check of the waivers themselves: one that names no check excuses nothing, and is a mistake."""
+    told = listed(lock, found, day)
+    unknown = [] if known is None else sorted({each["check"] for each in told} - set(known))
+    parts = {
+        "used": [each["check"] for each in told if each["used"]],
+        "unused": [each["check"] for each in told if not each["used"] and not each["expired"]],
+        "expired": [each["check"] for each in told if each["expired"]],
+        "of no check": unknown,
+    }
+    shown = "; ".join(f"{len(names)} {kind} ({', '.join(names)})" for kind, names in parts.items() if names)
+    allowed = "each names a check"
+    if unknown:
+        advice = f"no check is named '{unknown[0]}'; {did_you_mean(unknown[0], known or ())}"
+        return Check(NAME, Verdict.FAIL, shown, allowed, advice, group="rules")
+    return Check(NAME, Verdict.PASS, shown, allowed, group="rules")
