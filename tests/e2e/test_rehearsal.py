@@ -13,6 +13,11 @@ from rehearse.world import FORK, World
 from tests.small_project import SMALL
 
 ALOUD = os.environ.get("REHEARSE") == "aloud"
+# What the gate finds out is tested elsewhere; here it is what becomes of its verdict.
+QUICK = f"""{SMALL}  slices: {{margin: 0.3}}
+  time: {{row_ms: 1000, batch_ms: 60000}}
+  replay: null
+"""
 STALE = "the lock is fresh (if not, run 'merit compose' and commit params.yaml)"
 
 
@@ -42,7 +47,7 @@ def log() -> Iterator[Log]:
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory, log: Log) -> Iterator[World]:
-    world = World.make(tmp_path_factory.mktemp("world"), SMALL, log.say)
+    world = World.make(tmp_path_factory.mktemp("world"), QUICK, log.say)
     yield world
     world.forge.close()
     assert world.forge.unknown == []
