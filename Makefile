@@ -55,8 +55,8 @@ summary: ## put the gate's report into the summary of a workflow's run; without 
 bento: $(INSTALLED) ## build a Bento of the package in model/
 	@bentoml build
 
-lint: $(INSTALLED) ## what `make check` asks but for the types and imports of the code
-	@SKIP=mypy,import-contracts pre-commit run --all-files --show-diff-on-failure
+lint: $(INSTALLED) ## what `make check` asks but for the types and imports of the code, and without Node
+	@SKIP=mypy,import-contracts,workflow-lint pre-commit run --all-files --show-diff-on-failure
 
 install: $(INSTALLED) ## create .venv from requirements.lock; in a workflow, later steps find its programs
 	@test -z "$$GITHUB_PATH" || echo "$(CURDIR)/$(BIN)" >> "$$GITHUB_PATH"

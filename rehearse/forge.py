@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 BOT = {"login": "github-actions[bot]", "type": "Bot"}
 LEVELS = ("none", "read", "write")
@@ -196,23 +196,25 @@ class Forge:
                 return Answer(self.faults.pop(0), {"message": "planted"}, {"Retry-After": "0"})
             if token not in self._grants:
                 return Answer(401, {"message": "Bad credentials"})
-            asked = urlsplit(target)
-            for verb, pattern, needed, act in ROUTES:
-                found = re.fullmatch(pattern.replace("REPO", re.escape(self.repository)), asked.path)
-                if verb != method or found is None:
-                    continue
-                if not self._grants[token].allows(needed):
-                    self.refused.append(f"{method} {asked.path}")
-                    return Answer(403, {"message": "Resource not accessible by integration"})
-                query = {name: values[0] for name, values in parse_qs(asked.query).items()}
-                try:
-                    return act(self, found.groups(), query, body)
-                except Answer as answer:
-                    return answer
-            self.unknown.append(f"{method} {asked.path}")
-            return Answer(404, {"message": "Not Found"})
+            return self._routed(method, urlsplit(target), token, body)
 
-    # --- what the routes do
+    def _routed(self, method: str, asked: SplitResult, token: str, body: Any) -> Answer:
+        for verb, pattern, needed, act in ROUTES:
+            found = re.fullmatch(pattern.replace("REPO", re.escape(self.repository)), asked.path)
+            if verb != method or found is None:
+                continue
+            if not self._grants[token].allows(needed):
+                self.refused.append(f"{method} {asked.path}")
+                return Answer(403, {"message": "Resource not accessible by integration"})
+            query = {name: values[0] for name, values in parse_qs(asked.query).items()}
+            try:
+                return act(self, found.groups(), query, body)
+            except Answer as answer:
+                return answer
+            except (KeyError, TypeError, RuntimeError) as error:  # what was sent is not what the route takes
+                return Answer(422, {"message": f"Validation Failed: {error!r}"})
+        self.unknown.append(f"{method} {asked.path}")
+        return Answer(404, {"message": "Not Found"})
 
     def _user(self, *_: Any) -> Answer:
         return Answer(403, {"message": "Resource not accessible by integration"})

@@ -21,7 +21,7 @@ SHELLS = {
     "": ["bash", "-e", "{0}"],
     "bash": ["bash", "--noprofile", "--norc", "-eo", "pipefail", "{0}"],
     "sh": ["sh", "-e", "{0}"],
-    "python": ["python", "{0}"],
+    "python": ["python3", "{0}"],
 }
 LONGEST = 300.0
 """Seconds that a step may take here, whatever its workflow allows."""
@@ -318,7 +318,7 @@ class Runner:
         minutes = float(value_of(step.get("timeout-minutes", 360), scope))
         allowed = min(60 * minutes, deadline - time.monotonic(), LONGEST)
         code, log = _execute(words, folder, environment, allowed)
-        done.log = log if code == 0 else f"{log}\nError: Process completed with exit code {code}."
+        done.log = log if code == 0 else f"{log}\nError: Process completed with exit code {code}.".lstrip("\n")
         return code == 0
 
     def _files(self, machine: Job, done: Step, number: int) -> None:

@@ -104,8 +104,8 @@ def _makefile(text: str) -> str:
 
 
 def _hooks(text: str) -> str:
-    """Drop the hooks that look at merit's own source."""
-    for hook in ("mypy", "import-contracts"):
+    """Drop the hooks that look at merit's own source, or need what it alone has."""
+    for hook in ("mypy", "import-contracts", "workflow-lint"):
         found = re.search(rf"(?m)^      - id: {hook}\n(?:        .*\n)+", text)
         assert found, f"no hook {hook} in .pre-commit-config.yaml"
         text = text.replace(found[0], "")
