@@ -28,6 +28,8 @@ gate:
   champion: [{{metric: roc_auc, margin: 0.05}}]
   calibration: 0.5
   resamples: 200
+  slices: {{margin: 0.5}}
+  replay: null
 """
 
 
@@ -67,7 +69,15 @@ class Project:
         return (self.folder / path).read_text(encoding="utf-8")
 
 
-def _make(folder: Path) -> Project:
+def made_small(config: str) -> str:
+    """Return config.yaml with the group that makes a project small; two epochs teach too little of storms to ask."""
+    return config.replace("  - serve: default\n", "  - serve: default\n  - size: small\n").replace(
+        "gate: flights", "gate: default"
+    )
+
+
+def make(folder: Path, conf: str = SMALL) -> Project:
+    """Make a project in a folder, with these settings beside those of this repository."""
     for name in COPIED:
         source, target = ROOT / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -77,10 +87,9 @@ def _make(folder: Path) -> Project:
             shutil.copyfile(source, target)
     (folder / ".home").mkdir()
     (folder / "conf" / "size").mkdir()
-    (folder / "conf" / "size" / "small.yaml").write_text(SMALL, encoding="utf-8")
+    (folder / "conf" / "size" / "small.yaml").write_text(conf, encoding="utf-8")
     config = folder / "conf" / "config.yaml"
-    text = config.read_text(encoding="utf-8").replace("  - serve: default\n", "  - serve: default\n  - size: small\n")
-    config.write_text(text, encoding="utf-8")
+    config.write_text(made_small(config.read_text(encoding="utf-8")), encoding="utf-8")
     with (folder / ".gitignore").open("a", encoding="utf-8") as handle:
         handle.write("/.home/\n")
     project = Project(folder)
@@ -92,7 +101,7 @@ def _make(folder: Path) -> Project:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project after its first `merit run`, with no champion yet. Don't change it: use `project`."""
-    made = _make(tmp_path_factory.mktemp("finished") / "project")
+    made = make(tmp_path_factory.mktemp("finished") / "project")
     done = made.merit("run")
     assert done.returncode == 0, done.stdout + done.stderr
     return made
@@ -108,7 +117,7 @@ def project(finished: Project, tmp_path: Path) -> Project:
 @pytest.fixture
 def fresh(tmp_path: Path) -> Project:
     """A project before its first run."""
-    return _make(tmp_path / "fresh")
+    return make(tmp_path / "fresh")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.small_project import ROOT, SMALL, Project
+from tests.small_project import ROOT, SMALL, Project, made_small
 
 from merit.project.files import FILES
 
@@ -55,8 +55,7 @@ def _keep_small(folder: Path) -> None:
     (folder / "conf/size").mkdir()
     (folder / "conf/size/small.yaml").write_text(SMALL, encoding="utf-8")
     config = folder / "conf/config.yaml"
-    text = config.read_text(encoding="utf-8").replace("  - serve: default\n", "  - serve: default\n  - size: small\n")
-    config.write_text(text, encoding="utf-8")
+    config.write_text(made_small(config.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def _lend_environment(folder: Path) -> None:

@@ -19,7 +19,7 @@ OF_THE_MACHINE = ("time: ", "replay")
 
 
 def current(lock: Lock) -> dict[str, Any] | None:
-    """Return the last report if it is whole, of data and model, and what it was made from is unchanged, else None."""
+    """Return the last report if it is whole, on data and model both, and still holds, else None."""
     if not all(path.is_file() for path in (artifacts.GATE_REPORT, artifacts.GATE_MARKDOWN, artifacts.GATE_HTML)):
         return None
     try:

@@ -78,4 +78,4 @@ def rows_needed(found: Estimate, limit: float, rows: int) -> int | None:
 def _rounded_up(number: float) -> int:
     """Return a number with two digits that count."""
     unit = int(10 ** max(0, math.floor(math.log10(number)) - 1))
-    return math.ceil(number / unit) * unit
+    return math.ceil(round(number / unit, 6)) * unit

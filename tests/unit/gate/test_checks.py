@@ -1,103 +1,20 @@
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from math import nan
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 
 from merit.config.schema import Lock
-from merit.errors import MeritError
 from merit.features.transform import Category, Number, Transform
 from merit.gate import checks
-from merit.gate.champion import Champion
 from merit.gate.evidence import Evidence
 from merit.gate.verdict import Check, Verdict
-from merit.metrics import Binary, Estimate, estimate
-from merit.scoring import Package, columns_of
-
-ROWS = 600
-
-
-class Rival(Champion):
-    """A champion whose package is at hand, or can't be brought."""
-
-    package: Package | None = None
-    same = False
-
-    def is_candidate(self) -> bool:
-        """Say what the test says; the real one is tested with the champion."""
-        return self.same
-
-    @contextmanager
-    def fetched(self) -> Iterator[Package]:
-        """Give the package, or say that there is none."""
-        if self.package is None:
-            raise MeritError("its package is neither in DVC's cache nor in a remote (gone)")
-        yield self.package
-
-
-def _rival(package: Package | None = None, *, same: bool = False) -> Champion:
-    champion = Rival("a" * 40, {"model": "m.dir"})
-    object.__setattr__(champion, "package", package)
-    object.__setattr__(champion, "same", same)
-    return champion
-
-
-@pytest.fixture
-def rows() -> pl.DataFrame:
-    draw = np.random.default_rng(0)
-    return pl.DataFrame(
-        {
-            "shop": draw.choice(["north", "south", "west"], ROWS),
-            "kind": draw.integers(1, 4, ROWS),
-            "size": draw.normal(50, 10, ROWS),
-            "weight": draw.uniform(0, 1, ROWS),
-        }
-    )
-
-
-@pytest.fixture
-def load(tmp_path: Path, make_package: Callable[..., Path]) -> Callable[[Transform], Package]:
-    """Make and load a package of a transform and the plainest of networks."""
-
-    def make(transform: Transform) -> Package:
-        return Package.load(make_package(tmp_path / str(len(list(tmp_path.iterdir()))), transform=transform))
-
-    return make
-
-
-def _transform(size: float = 1.0, weight: float = 1.0) -> Transform:
-    return Transform(
-        [],
-        [Number("size", 50.0, 10.0 / size, 4.0, flagged=False), Number("weight", 0.5, 1 / weight, 4.0, flagged=False)],
-    )
-
-
-@pytest.fixture
-def evidence(rows: pl.DataFrame, lock: Lock, load: Callable[[Transform], Package]) -> Evidence:
-    """A candidate that passes everything, with no champion."""
-    package = load(_transform(2.0, 2.0))
-    probability = package.predict(columns_of(rows, package.graph.inputs))
-    target = (np.random.default_rng(1).uniform(0, 1, ROWS) < probability).astype(float)
-    return Evidence(
-        lock=lock,
-        contract={"passed": True, "rows": 1234, "violations": []},
-        rows=rows,
-        target=target,
-        candidate=probability,
-        network=probability,
-        deviation=1.0,
-        own={},
-        baseline=np.clip(0.5 + (probability - 0.5) / 3, 0, 1),
-        metrics=estimate(Binary(target, probability), count=100, confidence=0.95, seed=7),
-        package=package,
-        bytes=500_000,
-        champion=None,
-    )
+from merit.metrics import Estimate
+from merit.scoring import Package
+from merit.tasks import METRICS
+from tests.unit.gate.conftest import ROWS, rival, transform_of
 
 
 def _check(evidence: Evidence, name: str) -> Check:
@@ -185,12 +102,12 @@ def test_without_a_champion_there_is_nothing_to_compare_with(evidence: Evidence)
 
 
 def test_the_champion_itself_passes_without_being_fetched(evidence: Evidence) -> None:
-    found = _check(replace(evidence, champion=_rival(same=True)), "champion")
+    found = _check(replace(evidence, champion=rival(same=True)), "champion")
     assert (found.verdict, found.found) == (Verdict.PASS, "the model of aaaaaaa, bit for bit")
 
 
 def test_a_champion_that_can_not_be_fetched_is_inconclusive(evidence: Evidence) -> None:
-    found = _check(replace(evidence, champion=_rival()), "champion")
+    found = _check(replace(evidence, champion=rival()), "champion")
     assert found.verdict is Verdict.INCONCLUSIVE
     assert found.found == "aaaaaaa can't be scored: its package is neither in DVC's cache nor in a remote (gone)"
     assert "dvc pull" in found.advice
@@ -199,7 +116,7 @@ def test_a_champion_that_can_not_be_fetched_is_inconclusive(evidence: Evidence) 
 
 def test_a_champion_of_other_columns_is_inconclusive(evidence: Evidence, load: Callable[[Transform], Package]) -> None:
     other = load(Transform([], [Number("speed", 0.0, 1.0, 1.0, flagged=False)]))
-    found = _check(replace(evidence, champion=_rival(other)), "champion")
+    found = _check(replace(evidence, champion=rival(other)), "champion")
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "the rows lack the columns speed, which the model takes" in found.found
 
@@ -215,14 +132,77 @@ def test_a_champion_of_other_columns_is_inconclusive(evidence: Evidence, load: C
 def test_a_champion_of_columns_of_other_types_is_inconclusive(
     evidence: Evidence, load: Callable[[Transform], Package], transform: Transform
 ) -> None:
-    found = _check(replace(evidence, champion=_rival(load(transform))), "champion")
+    found = _check(replace(evidence, champion=rival(load(transform))), "champion")
     assert found.verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_champion_of_another_task_or_of_other_classes_is_inconclusive(
+    evidence: Evidence, load: Callable[[Transform], Package]
+) -> None:
+    for output in ({"task": "regression"}, {"task": "binary", "classes": ["a", "b"]}):
+        other = load(transform_of())
+        other.signature["outputs"] = [{"name": "prediction", **output}]
+        found = _check(replace(evidence, champion=rival(other)), "champion")
+        assert found.verdict is Verdict.INCONCLUSIVE
+        assert "it predicts something else" in found.found
+        assert "waive this check in gate.waivers" in found.advice
+
+
+def test_a_champion_of_another_target_is_inconclusive(evidence: Evidence, load: Callable[[Transform], Package]) -> None:
+    ours, other = load(transform_of()), load(transform_of())
+    ours.signature["outputs"][0]["description"] = "probability that delay >=  15"
+    other.signature["outputs"][0]["description"] = "probability that delay >= 30"
+    judged = replace(evidence, package=ours, champion=rival(other))
+    assert "something else (probability that delay >= 30)" in _check(judged, "champion").found
+    other.signature["outputs"][0]["description"] = "probability that delay >= 15"
+    assert _check(replace(judged), "champion: roc_auc").verdict
+
+
+def test_a_rule_may_name_a_metric_that_the_champion_never_knew(
+    evidence: Evidence, load: Callable[[Transform], Package], make_lock: Callable[..., Lock]
+) -> None:
+    class Recall:
+        higher_is_better = True
+
+        def __call__(self, target: Any, prediction: Any, weights: Any) -> float:
+            return float((weights * target)[prediction > 0.5].sum() / (weights * target).sum())
+
+    def edit(values: dict[str, Any]) -> None:
+        values["evaluate"]["metrics"] = {"recall": {"_target_": "mymodels.metrics.Recall"}}
+        values["gate"]["champion"] = [{"metric": "recall", "margin": 0.0}]
+
+    own = replace(evidence, own={"recall": Recall()}, lock=make_lock(edit))
+    found = _check(replace(own, champion=rival(load(transform_of(2.0, 2.0)))), "champion: recall")
+    assert (found.verdict, found.found) == (Verdict.PASS, "+0.0000 [+0.0000, +0.0000]")
+
+
+def test_without_floors_there_are_no_floors_to_judge(evidence: Evidence, make_lock: Callable[..., Lock]) -> None:
+    found = checks.run(_with_lock(evidence, make_lock, floors={}))
+    assert not [check for check in found if check.name.startswith("floor")]
+
+
+def test_the_comparison_with_the_champion_has_every_metric(
+    evidence: Evidence, load: Callable[[Transform], Package]
+) -> None:
+    rivalry = replace(evidence, champion=rival(load(transform_of(0.5, 0.5)))).rivalry
+    assert list(rivalry.metrics) == list(rivalry.difference) == list(METRICS["binary"])
+    same = replace(evidence, champion=rival(same=True)).rivalry
+    assert same.metrics == evidence.metrics
+    assert set(same.difference.values()) == {Estimate(0.0, 0.0, 0.0)}
+    assert (evidence.rivalry.metrics, evidence.rivalry.difference) == ({}, {})
+
+
+def test_an_interval_across_its_limit_tells_the_rows_that_would_settle_it(evidence: Evidence) -> None:
+    estimated = Estimate(0.65, 0.55, 0.75)
+    found = _check(replace(evidence, metrics={**evidence.metrics, "roc_auc": estimated}), "floor: roc_auc")
+    assert found.rows_needed == 4 * ROWS
+    assert found.advice.endswith("about 2,400 test rows would settle it")
 
 
 def test_a_champion_that_is_worse_lets_the_candidate_pass(
     evidence: Evidence, load: Callable[[Transform], Package]
 ) -> None:
-    found = _check(replace(evidence, champion=_rival(load(_transform(0.01, -2.0)))), "champion: roc_auc")
+    found = _check(replace(evidence, champion=rival(load(transform_of(0.01, -2.0)))), "champion: roc_auc")
     assert found.verdict is Verdict.PASS
     assert found.found.startswith("+0.")
 
@@ -230,7 +210,7 @@ def test_a_champion_that_is_worse_lets_the_candidate_pass(
 def test_a_champion_that_is_better_makes_the_candidate_fail(
     evidence: Evidence, load: Callable[[Transform], Package]
 ) -> None:
-    champion = _rival(load(_transform(2.0, 2.0)))
+    champion = rival(load(transform_of(2.0, 2.0)))
     worse = replace(evidence, champion=champion, candidate=1 - evidence.candidate)
     found = _check(worse, "champion: roc_auc")
     assert found.verdict is Verdict.FAIL
@@ -242,7 +222,7 @@ def test_a_champion_with_the_same_answers_passes_without_any_margin(
     evidence: Evidence, load: Callable[[Transform], Package], make_lock: Callable[..., Lock]
 ) -> None:
     rules = [{"metric": name, "margin": 0.0} for name in ("roc_auc", "log_loss", "brier")]
-    same = replace(_with_lock(evidence, make_lock, champion=rules), champion=_rival(load(_transform(2.0, 2.0))))
+    same = replace(_with_lock(evidence, make_lock, champion=rules), champion=rival(load(transform_of(2.0, 2.0))))
     found = [check for check in checks.run(same) if check.name.startswith("champion")]
     assert [check.name for check in found] == ["champion: roc_auc", "champion: log_loss", "champion: brier"]
     assert {check.verdict for check in found} == {Verdict.PASS}
@@ -278,12 +258,6 @@ def test_parity_is_measured_and_not_taken_from_the_manifest(evidence: Evidence) 
     assert _check(replace(evidence, network=1 - evidence.candidate), "parity").verdict is Verdict.FAIL
 
 
-@pytest.mark.parametrize(("size", "verdict"), [(1_000_000, Verdict.PASS), (1_000_001, Verdict.FAIL)])
-def test_a_package_has_a_greatest_size(evidence: Evidence, size: int, verdict: Verdict) -> None:
-    found = _check(replace(evidence, bytes=size), "size")
-    assert (found.verdict, found.found, found.allowed) == (verdict, "1.00 MB", "at most 1 MB")
-
-
 def test_every_check_that_can_fail_says_what_to_do(evidence: Evidence) -> None:
-    for check in checks.run(replace(evidence, champion=_rival())):
+    for check in checks.run(replace(evidence, champion=rival())):
         assert check.advice

@@ -1,6 +1,7 @@
 import csv
 import json
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import yaml
 from merit import artifacts
 from merit.config.schema import Lock
 from merit.errors import MeritError
-from merit.gate import freshness, judge, terminal
+from merit.gate import freshness, judge, terminal, waivers
 from merit.scoring import Package, columns_of
 from merit.tasks import METRICS
 from tests.conftest import rewrite_manifest
+from tests.unit.gate.conftest import rival
 
 Prepare = Callable[..., None]
 
@@ -181,4 +183,80 @@ def test_the_whole_gate_judges_both(prepare: Prepare, lock: Lock) -> None:
     assert [check["name"] for check in made["checks"]][:2] == ["contract", "data: rows"]
     assert {check["group"] for check in made["checks"]} == {"data", "model"}
     pl.read_parquet(artifacts.RAW).with_columns(pl.col("weight") / 2).write_parquet(artifacts.RAW)
+    assert freshness.current(lock) is None
+
+
+def test_without_a_champion_the_report_has_no_comparison(prepare: Prepare, lock: Lock) -> None:
+    prepare()
+    made = judge.gate(lock)
+    assert (made["metrics"]["champion"], made["metrics"]["difference"]) == (None, None)
+    assert made["waivers"] == []
+    assert {check["group"] for check in made["checks"]} == {"data", "model"}
+
+
+def test_with_a_champion_the_report_says_how_the_candidate_differs(
+    prepare: Prepare,
+    make_lock: Callable[..., Lock],
+    make_package: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prepare()
+    rule = {"metric": "log_loss", "margin": 0.05}
+    lock = make_lock(lambda values: values["gate"].update(slices=rule))
+    measured = artifacts.read_json(artifacts.METRICS, "evaluate")
+    shops = [{"column": "shop", "value": name, "rows": 80, "metrics": None} for name in ("north", "south", "nowhere")]
+    artifacts.write_json(artifacts.METRICS, {**measured, "slices": shops})
+    theirs = rival(Package.load(make_package(tmp_path / "theirs")))
+    theirs.outputs[artifacts.PACKAGE.as_posix()] = "m.dir"
+    monkeypatch.setattr(judge.champions, "find", lambda *_: theirs)
+    made = judge.gate(lock)
+    assert made["metrics"]["champion"] == made["metrics"]["candidate"]
+    assert made["metrics"]["difference"]["roc_auc"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    north, _, nowhere = made["slices"]
+    assert north["difference"] == {"log_loss": {"value": 0.0, "low": 0.0, "high": 0.0}}
+    assert north["verdict"] == "pass"
+    assert (nowhere["difference"], nowhere["verdict"]) == (None, None)
+
+
+def _waiving(name: str, until: str) -> Callable[[dict[str, Any]], None]:
+    def edit(values: dict[str, Any]) -> None:
+        values["gate"]["size_mb"] = 0.0001
+        values["gate"]["waivers"] = {name: {"reason": "known since issue 12", "until": until}}
+
+    return edit
+
+
+def test_a_waived_check_does_not_count_until_its_waiver_ends(
+    prepare: Prepare, make_lock: Callable[..., Lock], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare()
+    lock = make_lock(_waiving("size", "2026-06-15"))
+    monkeypatch.setattr(waivers, "today", lambda: date(2026, 6, 15))
+    made = judge.gate(lock)
+    (size,) = [check for check in made["checks"] if check["name"] == "size"]
+    assert (size["verdict"], size["waived"]) == ("fail", True)
+    assert made["waivers"][0]["used"]
+    others = {check["verdict"] for check in made["checks"] if not check["waived"]}
+    assert made["verdict"] == ("pass" if others == {"pass"} else "inconclusive")
+    assert freshness.current(lock) is not None
+    monkeypatch.setattr(waivers, "today", lambda: date(2026, 6, 16))
+    assert freshness.current(lock) is None
+    assert judge.gate(lock)["verdict"] == "fail"
+
+
+def test_a_report_that_waives_what_conf_does_not_is_not_current(prepare: Prepare, lock: Lock) -> None:
+    prepare()
+    made = judge.gate(lock)
+    forged = [{**check, "verdict": "fail", "waived": True} for check in made["checks"][:1]] + made["checks"][1:]
+    artifacts.write_json(artifacts.GATE_REPORT, {**made, "checks": forged})
+    assert freshness.current(lock) is None
+
+
+@pytest.mark.parametrize("name", ["time: one row", "replay"])
+def test_what_did_not_pass_on_a_busy_machine_is_judged_again(prepare: Prepare, lock: Lock, name: str) -> None:
+    prepare()
+    made = judge.gate(lock)
+    slow = {**made["checks"][0], "name": name, "verdict": "inconclusive"}
+    artifacts.write_json(artifacts.GATE_REPORT, {**made, "verdict": "inconclusive", "checks": [*made["checks"], slow]})
     assert freshness.current(lock) is None

@@ -3,7 +3,7 @@ from math import nan
 
 import pytest
 
-from merit.gate.verdict import Verdict, at_least, at_most, overall
+from merit.gate.verdict import Check, Verdict, at_least, at_most, overall, rows_needed
 from merit.metrics import Estimate
 
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
@@ -48,3 +48,24 @@ def test_only_passes_pass() -> None:
 
 def test_no_check_at_all_is_no_pass() -> None:
     assert overall([]) is INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("found", "rows"),
+    [
+        (Estimate(0.55, 0.45, 0.65), 4000),  # four times the rows halve the interval
+        (Estimate(0.45, 0.35, 0.55), 4000),
+        (Estimate(0.49, 0.389, 0.591), 110_000),  # rounded up to two digits
+        (Estimate(0.5, 0.4, 0.6), None),  # the value lies on the limit
+        (Estimate(0.5 + 1e-9, 0.4, 0.6), None),  # more rows than anybody has
+        (Estimate(0.6, 0.55, 0.65), None),  # decided already
+        (Estimate(nan, nan, nan), None),
+        (Estimate(0.6, nan, nan), None),
+    ],
+)
+def test_the_rows_that_would_settle_it_are_told(found: Estimate, rows: int | None) -> None:
+    assert rows_needed(found, 0.5, 1000) == rows
+
+
+def test_a_check_counts_and_looks_at_the_model_unless_it_says_otherwise() -> None:
+    assert Check("a", PASS, "", "") == Check("a", PASS, "", "", "", group="model", waived=False, rows_needed=None)

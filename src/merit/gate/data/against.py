@@ -78,7 +78,7 @@ def _compared(lock: Lock, champion: Champion, now: Table, before: Table) -> Find
         _missing(missing, limits.missing),
         _categories(categories, rows, limits.categories),
         _target_rate(before, shares, limits.target) if same_target else _other_target("target rate", before),
-        *_drifted(features, now, limits),
+        *_drifted(features, now, before, limits),
         _target_drift(target, before, same_target=same_target),
     ]
     report = {
@@ -121,18 +121,16 @@ def _missing(found: list[dict[str, Any]], limit: float) -> Check:
 
 
 def _categories(found: list[dict[str, Any]], rows: dict[str, Any], limit: float) -> Check:
-    shares = {
-        each["column"]: (each["new_rows"] / max(1, rows["now"]), each["gone_rows"] / rows["before"], each)
-        for each in found
-    }
-    worst = sorted(shares.items(), key=lambda item: -max(item[1][:2]))
-    far = [name for name, (new, gone, _) in worst if max(new, gone) > limit]
+    shares = [(each["new_rows"] / rows["now"], each["gone_rows"] / rows["before"], each) for each in found]
+    worst = sorted(shares, key=lambda each: -max(each[:2]))
     told = [
-        f"{name}: {each['new_count']} new in {new:.2%} of rows, {each['gone_count']} gone that were in {gone:.2%}"
-        for name, (new, gone, each) in worst
+        f"{each['column']}: {each['new_count']} new in {new:.2%} of rows, "
+        f"{each['gone_count']} gone that were in {gone:.2%}"
+        for new, gone, each in worst
     ]
+    good = all(max(new, gone) <= limit for new, gone, _ in worst)
     advice = "see whether they are spelt otherwise now; if they are new in truth, raise gate.data.categories"
-    return judged("categories", not far, named(told) or "the same", f"in at most {limit:.2%} of rows", advice)
+    return judged("categories", good, named(told) or "the same", f"in at most {limit:.2%} of rows", advice)
 
 
 def _target_rate(before: Table, shares: dict[str, Any], limit: float) -> Check:
@@ -170,7 +168,7 @@ def _drawn(table: Table, limits: DataGate, target: str | None) -> pl.DataFrame:
     return pl.DataFrame([*made.get_columns(), *answers])
 
 
-def _drifted(found: list[Score], now: Table, limits: DataGate) -> list[Check]:
+def _drifted(found: list[Score], now: Table, before: Table, limits: DataGate) -> list[Check]:
     if not found:
         told = "no training rows, or no feature that is one of the champion's"
         advice = "see that both have training rows; if other columns are meant, let a waiver say so"
@@ -178,8 +176,8 @@ def _drifted(found: list[Score], now: Table, limits: DataGate) -> list[Check]:
     far = [each for each in found if each.drifted]
     advice = "see whether a unit, a column or the source changed; if the world did, raise gate.data.drift"
     told = f"{len(far)} of {len(found)} features: {named([_shown(each) for each in far or found[:1]])}"
-    if new := len(now.features) - len({each.column.partition(", ")[0] for each in found}):
-        told += f"; {new} that the champion lacks {'is' if new == 1 else 'are'} not compared"
+    if new := [name for name in now.features if name not in before.features or now.schema[name] != before.schema[name]]:
+        told += f"; not compared, for the champion has no such feature: {named(new)}"
     allowed = f"Jensen-Shannon {limits.drift.category:g}, Wasserstein {limits.drift.number:g} deviations"
     mean = sum(each.share for each in found) / len(found)
     overall = f"at most {limits.drift.overall:.0%} of the limits on average"

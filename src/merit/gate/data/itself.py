@@ -59,7 +59,7 @@ def _alone(now: Table, limits: DataGate) -> Check:
     if not found:
         advice = "too few training rows, or too few answers among them: bring more"
         return judged("leakage, one column", None, "can't be told", allowed, advice)
-    far = [name for name, score in found.items() if score > limit]
+    far = [name for name, score in found.items() if not score <= limit]
     told = named([f"{name} {found[name]:.3f}" for name in far or list(found)[:1]])
     advice = "is it known when the prediction is made? If not, leave it out; if it is, raise gate.data.leakage.column"
     return judged("leakage, one column", not far, told, allowed, advice)

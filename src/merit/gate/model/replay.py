@@ -34,6 +34,7 @@ KEPT = Path(".merit/replay.json")
 """The last measurement: `{key, rows, greatest}`."""
 BATCH = 50
 HOST = "127.0.0.1"
+PROGRAM = Path(sys.executable).with_name("bentoml")
 BUILD_SECONDS, READY_SECONDS, ANSWER_SECONDS, STOP_SECONDS = 180.0, 60.0, 30.0, 10.0
 POLL_SECONDS = 0.05
 TOLD = 300
@@ -130,11 +131,10 @@ def _asked(evidence: Evidence, chosen: NDArray[Any], given_up: threading.Event) 
 @contextmanager
 def _running(folder: Path, place: str, *args: str) -> "Iterator[subprocess.Popen[bytes]]":
     """Run BentoML with a store of its own, in a group of its own; it and what it started end with the block."""
-    program = Path(sys.executable).with_name("bentoml")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MERIT_", "BENTOML_"))}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [str(program), *args],
+            [str(PROGRAM.absolute()), *args],
             cwd=folder / place,
             env={**kept, "BENTOML_HOME": str(folder / "home"), "BENTOML_DO_NOT_TRACK": "True"},
             stdin=subprocess.DEVNULL,

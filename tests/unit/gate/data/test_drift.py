@@ -171,7 +171,7 @@ def test_labels_that_are_made_otherwise_are_refused(look_at: Look, good: pl.Data
 def test_a_feature_that_the_champion_lacks_is_told_and_not_compared(look_at: Look, good: pl.DataFrame) -> None:
     found = check(look_at(good, good.drop("weight", "kind")), "data: drift")
     assert found.verdict is Verdict.PASS
-    assert found.found.endswith("; 2 that the champion lacks are not compared")
+    assert found.found.endswith("; not compared, for the champion has no such feature: kind, weight")
 
 
 def test_a_feature_whose_values_are_all_gone_is_refused(look_at: Look, good: pl.DataFrame) -> None:

@@ -1,0 +1,126 @@
+"""What the gate's tests share: a candidate that passes everything, and champions of every kind."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from merit.config.schema import Lock
+from merit.errors import MeritError
+from merit.features.transform import Number, Transform
+from merit.gate.champion import Champion
+from merit.gate.evidence import Evidence
+from merit.metrics import Binary, estimate
+from merit.scoring import Package, columns_of
+
+ROWS = 600
+
+
+class Rival(Champion):
+    """A champion whose package is at hand, or can't be brought."""
+
+    package: Package | None = None
+    same = False
+
+    def is_candidate(self) -> bool:
+        """Say what the test says; the real one is tested with the champion."""
+        return self.same
+
+    @contextmanager
+    def fetched(self) -> Iterator[Package]:
+        """Give the package, or say that there is none."""
+        if self.package is None:
+            raise MeritError("its package is neither in DVC's cache nor in a remote (gone)")
+        yield self.package
+
+
+def rival(package: Package | None = None, *, same: bool = False) -> Champion:
+    champion = Rival("a" * 40, {"model": "m.dir"})
+    object.__setattr__(champion, "package", package)
+    object.__setattr__(champion, "same", same)
+    return champion
+
+
+@pytest.fixture
+def rows() -> pl.DataFrame:
+    draw = np.random.default_rng(0)
+    return pl.DataFrame(
+        {
+            "shop": draw.choice(["north", "south", "west"], ROWS),
+            "kind": draw.integers(1, 4, ROWS),
+            "size": draw.normal(50, 10, ROWS),
+            "weight": draw.uniform(0, 1, ROWS),
+        }
+    )
+
+
+@pytest.fixture
+def load(tmp_path: Path, make_package: Callable[..., Path]) -> Callable[[Transform], Package]:
+    """Make and load a package of a transform and the plainest of networks."""
+
+    def make(transform: Transform) -> Package:
+        return Package.load(make_package(tmp_path / str(len(list(tmp_path.iterdir()))), transform=transform))
+
+    return make
+
+
+def transform_of(size: float = 1.0, weight: float = 1.0) -> Transform:
+    return Transform(
+        [],
+        [Number("size", 50.0, 10.0 / size, 4.0, flagged=False), Number("weight", 0.5, 1 / weight, 4.0, flagged=False)],
+    )
+
+
+@pytest.fixture
+def evidence(rows: pl.DataFrame, lock: Lock, load: Callable[[Transform], Package]) -> Evidence:
+    """A candidate that passes everything, with no champion."""
+    package = load(transform_of(2.0, 2.0))
+    probability = package.predict(columns_of(rows, package.graph.inputs))
+    target = (np.random.default_rng(1).uniform(0, 1, ROWS) < probability).astype(float)
+    return Evidence(
+        lock=lock,
+        contract={"passed": True, "rows": 1234, "violations": []},
+        rows=rows,
+        target=target,
+        candidate=probability,
+        network=probability,
+        deviation=1.0,
+        own={},
+        baseline=np.clip(0.5 + (probability - 0.5) / 3, 0, 1),
+        metrics=estimate(Binary(target, probability), count=100, confidence=0.95, seed=7),
+        package=package,
+        bytes=500_000,
+        champion=None,
+    )
+
+
+@pytest.fixture
+def whole(evidence: Evidence, load: Callable[[Transform], Package], tiny_transform: Transform) -> Evidence:
+    """A candidate that takes every kind of column: two categories, a number that may be missing, and one that not."""
+    package = load(tiny_transform)
+    rows = evidence.rows.with_columns(pl.when(pl.int_range(pl.len()) % 10 > 0).then("size").alias("size"))
+    probability = package.predict(columns_of(rows, package.graph.inputs))
+    target = (np.random.default_rng(1).uniform(0, 1, ROWS) < probability).astype(float)
+    metrics = estimate(Binary(target, probability), count=100, confidence=0.95, seed=7)
+    return replace(
+        evidence, package=package, rows=rows, candidate=probability, network=probability, target=target, metrics=metrics
+    )
+
+
+@pytest.fixture
+def gated(make_lock: Callable[..., Lock]) -> Callable[..., Evidence]:
+    """Return evidence under another gate: keys of conf/gate, and of conf/evaluate with that in front."""
+
+    def make(found: Evidence, evaluate: dict[str, Any] | None = None, **gate: Any) -> Evidence:
+        def edit(values: dict[str, Any]) -> None:
+            values["gate"].update(gate)
+            values["evaluate"].update(evaluate or {})
+
+        return replace(found, lock=make_lock(edit))
+
+    return make

@@ -1,0 +1,122 @@
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from merit.config.schema import NOT_WAIVABLE, Lock
+from merit.gate import waivers
+from merit.gate.verdict import Check, Verdict, overall
+
+DAY = date(2026, 6, 15)
+WHY = "the festival's traffic, see issue 12"
+FOUND = [
+    Check("contract", Verdict.PASS, "", ""),
+    Check("size", Verdict.FAIL, "9 MB", "at most 1 MB", "make it smaller"),
+    Check("floor: roc_auc", Verdict.INCONCLUSIVE, "0.6 [0.5, 0.7]", "at least 0.6", "more rows"),
+]
+Locked = Callable[..., Lock]
+
+
+@pytest.fixture
+def locked(make_lock: Callable[..., Lock]) -> Locked:
+    """Return a lock with waivers until a day, by the names of checks."""
+
+    def make(**until: str) -> Lock:
+        given = {name.replace("__", ": "): {"reason": WHY, "until": day} for name, day in until.items()}
+        return make_lock(lambda values: values["gate"].update(waivers=given))
+
+    return make
+
+
+def _counted(found: list[Check]) -> Verdict:
+    return overall(check.verdict for check in found if not check.waived)
+
+
+def _summary(found: list[Check]) -> Check:
+    assert found[-1].name == "waivers"
+    assert found[-1].group == "rules"
+    return found[-1]
+
+
+def test_without_waivers_nothing_is_said_of_them(lock: Lock) -> None:
+    assert waivers.waived(lock, FOUND, DAY, known=()) == FOUND
+    assert waivers.listed(lock, FOUND, DAY) == []
+
+
+def test_a_waived_check_keeps_its_verdict_and_counts_no_more(locked: Locked) -> None:
+    found = waivers.waived(locked(size="2026-06-15", floor__roc_auc="2026-07-01"), FOUND, DAY, known=())
+    assert [check.waived for check in found] == [False, True, True, False]
+    assert [check.verdict for check in found[:3]] == [check.verdict for check in FOUND]
+    assert found[1].found == "9 MB"
+    assert _counted(found) is Verdict.PASS
+    assert _summary(found).found == "2 used (size, floor: roc_auc)"
+
+
+def test_a_waiver_of_one_check_excuses_no_other(locked: Locked) -> None:
+    assert _counted(waivers.waived(locked(size="2026-06-15"), FOUND, DAY, known=())) is Verdict.INCONCLUSIVE
+
+
+def test_a_waiver_that_has_ended_excuses_nothing_and_the_check_says_so(locked: Locked) -> None:
+    found = waivers.waived(locked(size="2026-06-14"), FOUND, DAY, known=())
+    assert not found[1].waived
+    assert found[1].advice == "its waiver ended on 2026-06-14; make it smaller"
+    assert _counted(found) is Verdict.FAIL
+    assert _summary(found).found == "1 expired (size)"
+
+
+def test_a_waiver_of_a_check_that_passes_is_told_as_unused(locked: Locked) -> None:
+    passed = [Check("size", Verdict.PASS, "", "")]
+    found = waivers.waived(locked(size="2026-07-01"), passed, DAY, known=())
+    assert not found[0].waived
+    assert (_summary(found).verdict, _summary(found).found) == (Verdict.PASS, "1 unused (size)")
+
+
+def test_a_misspelt_waiver_fails_and_what_was_meant_is_told(locked: Locked) -> None:
+    found = _summary(waivers.waived(locked(floor__roc_acu="2026-07-01"), FOUND, DAY, known=()))
+    assert found.verdict is Verdict.FAIL
+    assert found.advice.startswith("no check is named 'floor: roc_acu'; did you mean 'floor: roc_auc'?")
+
+
+def test_a_waiver_may_name_a_check_that_needs_a_rival(locked: Locked) -> None:
+    lock = locked(champion__roc_auc="2026-07-01")
+    found = waivers.waived(lock, FOUND, DAY, known=waivers.possible(lock))
+    assert (_summary(found).verdict, _summary(found).found) == (Verdict.PASS, "1 unused (champion: roc_auc)")
+
+
+def test_where_only_a_part_is_judged_a_waiver_of_another_part_is_no_mistake(locked: Locked) -> None:
+    assert _summary(waivers.waived(locked(drift="2026-07-01"), FOUND, DAY)).verdict is Verdict.PASS
+
+
+def test_the_report_lists_every_waiver(locked: Locked) -> None:
+    lock = locked(size="2026-06-15", drift="2026-01-01")
+    told = waivers.listed(lock, waivers.waived(lock, FOUND, DAY), DAY)
+    assert told == [
+        {"check": "size", "reason": WHY, "until": "2026-06-15", "expired": False, "used": True},
+        {"check": "drift", "reason": WHY, "until": "2026-01-01", "expired": True, "used": False},
+    ]
+
+
+@pytest.mark.parametrize("name", NOT_WAIVABLE)
+def test_what_the_others_stand_on_can_not_be_waived(locked: Locked, name: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        locked(**{name: "2026-07-01"})
+    assert f"gate.waivers names '{name}', which can't be waived: without it the other checks mean nothing" in str(
+        caught.value
+    )
+
+
+@pytest.mark.parametrize(
+    "waiver",
+    [
+        {"reason": "because", "until": "2026-07-01"},
+        {"reason": WHY},
+        {"until": "2026-07-01"},
+        {"reason": WHY, "until": "soon"},
+        {"reason": WHY, "until": "2026-07-01", "by": "me"},
+    ],
+)
+def test_a_waiver_needs_a_reason_and_a_day(make_lock: Callable[..., Lock], waiver: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"gate\.waivers\.size"):
+        make_lock(lambda values: values["gate"].update(waivers={"size": waiver}))
