@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 # Only where there is a remote can anything be pulled.
-PULL = $(shell dvc remote list | grep --quiet . && echo --pull)
+PULL = $(shell $(BIN)/dvc remote list | grep --quiet . && echo --pull)
 
 .PHONY: help demo test check lint install lock remote data repro locked only-locks summary rehearse bento serve clean
 

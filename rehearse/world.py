@@ -132,13 +132,19 @@ class World:
 
     def _on_main(self, event: str, payload: dict[str, Any], login: str) -> Trigger:
         sha = git(self.forge.place(), "rev-parse", "refs/heads/main")
-        payload = {**payload, "sender": {"login": login}}
+        payload = {**self._everywhere(login), **payload}
         return Trigger(event, payload, sha, "refs/heads/main", login)
+
+    def _everywhere(self, login: str) -> dict[str, Any]:
+        """Return what every event tells."""
+        return {
+            "repository": {"full_name": self.forge.repository, "default_branch": "main"},
+            "sender": {"login": login},
+        }
 
     def _happened(self, trigger: Trigger) -> None:
         """Run each workflow that waits for an event, as the commit of that event has it."""
-        repository = {"full_name": self.forge.repository, "default_branch": "main"}
-        payload = {"repository": repository, "sender": {"login": trigger.actor}, **trigger.payload}
+        payload = {**self._everywhere(trigger.actor), **trigger.payload}
         told = Trigger(**{**vars(trigger), "payload": payload})
         for workflow in self._workflows(trigger.sha):
             if workflow.answers(trigger.event, payload):

