@@ -8,10 +8,13 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo test check install lock bento serve clean
+# Only where there is a remote can anything be pulled.
+PULL = $(shell $(BIN)/dvc remote list | grep --quiet . && echo --pull)
+
+.PHONY: help demo test check lint install lock remote data repro locked only-locks summary rehearse bento serve clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 demo: $(INSTALLED) ## install, then train, gate and register the reference model on real flights
 	@merit run
@@ -20,16 +23,43 @@ test: $(INSTALLED) ## run all tests
 	@pytest -n auto tests/unit tests/config
 	@pytest tests/pipeline tests/e2e
 
+rehearse: $(INSTALLED) ## run the workflows' own steps against a forge on loopback
+	@REHEARSE=aloud pytest --capture=no --no-header -n 0 tests/e2e/test_rehearsal.py
+
 check: $(INSTALLED) ## lint, types, import contracts, workflow audit, fresh lock
 	@pre-commit run --all-files --show-diff-on-failure
 
 serve: $(INSTALLED) ## start the endpoint on 127.0.0.1:3000
 	@merit serve
 
+remote: $(INSTALLED) ## keep DVC's own settings from DVC_CONFIG_LOCAL, if it holds any, where Git doesn't look
+	@if test -n "$$DVC_CONFIG_LOCAL"; then umask 077; printf '%s\n' "$$DVC_CONFIG_LOCAL" > .dvc/config.local; fi
+
+data: $(INSTALLED) ## bring the data up to date and hold it against its contract
+	@dvc repro $(PULL) validate
+
+repro: $(INSTALLED) ## bring every stage up to date; what a remote of DVC's has is not computed again
+	@dvc repro $(PULL)
+
+locked: ## refuse if the pipeline made another params.yaml or dvc.lock than was committed
+	@git diff --exit-code HEAD -- params.yaml dvc.lock || { echo "error: not what the pipeline makes of conf/, the data \
+	and the code; run 'merit run' and 'dvc push', then commit params.yaml and dvc.lock"; exit 1; }
+
+only-locks: ## refuse if anything that Git tracks has changed but params.yaml and dvc.lock
+	@git diff --exit-code --stat HEAD -- . ':!params.yaml' ':!dvc.lock' || { echo "error: computing has changed the files \
+	above too; commit them first"; exit 1; }
+
+summary: ## put the gate's report into the summary of a workflow's run; without one, print it
+	@if test -f reports/gate.md; then cat reports/gate.md >> "$${GITHUB_STEP_SUMMARY:-/dev/stdout}"; fi
+
 bento: $(INSTALLED) ## build a Bento of the package in model/
 	@bentoml build
 
-install: $(INSTALLED) ## create .venv from requirements.lock
+lint: $(INSTALLED) ## what `make check` asks but for the types and imports of the code, and without Node
+	@SKIP=mypy,import-contracts,workflow-lint pre-commit run --all-files --show-diff-on-failure
+
+install: $(INSTALLED) ## create .venv from requirements.lock; in a workflow, later steps find its programs
+	@test -z "$$GITHUB_PATH" || echo "$(CURDIR)/$(BIN)" >> "$$GITHUB_PATH"
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.13 with venv on PATH; install python3.11 (Debian: python3.11-venv)"; exit 2; }

@@ -93,7 +93,10 @@ def _makefile(text: str) -> str:
         "\t@pytest -n auto tests/unit tests/config\n\t@pytest tests/pipeline tests/e2e\n": "\t@pytest\n",
         "lock: ## resolve pyproject.toml anew into requirements.lock and requirements-serving.lock\n"
         "\t@$(PYTHON) tools/lock.py\n\n": "",
-        "install lock bento": "install bento",
+        "install lock remote": "install remote",
+        "summary rehearse bento": "summary bento",
+        "rehearse: $(INSTALLED) ## run the workflows' own steps against a forge on loopback\n"
+        "\t@REHEARSE=aloud pytest --capture=no --no-header -n 0 tests/e2e/test_rehearsal.py\n\n": "",
     }
     for old, new in lines.items():
         text = _replaced(text, old, new)
@@ -101,8 +104,8 @@ def _makefile(text: str) -> str:
 
 
 def _hooks(text: str) -> str:
-    """Drop the hooks that look at merit's own source."""
-    for hook in ("mypy", "import-contracts"):
+    """Drop the hooks that look at merit's own source, or need what it alone has."""
+    for hook in ("mypy", "import-contracts", "workflow-lint"):
         found = re.search(rf"(?m)^      - id: {hook}\n(?:        .*\n)+", text)
         assert found, f"no hook {hook} in .pre-commit-config.yaml"
         text = text.replace(found[0], "")
@@ -116,12 +119,30 @@ def _requirements(text: str) -> str:
     return head + "".join(pins)
 
 
+def _workflow(text: str) -> str:
+    """Install the merit that the lock of packages names, where merit's own repository installs itself."""
+    found = re.sub(r"(?m)^(          MERIT: )git\+.*$", rf"\g<1>merit-ml=={__version__}", text)
+    assert found != text, "no MERIT to install from Git"
+    return found
+
+
+def _owners(text: str) -> str:
+    """Drop what guards merit's own source."""
+    found = re.sub(rf"(?m)^/{library.SOURCE}.*\n", "", text)
+    assert found != text, "nothing of merit's source among the owners"
+    return found
+
+
 def _replaced(text: str, old: str, new: str) -> str:
     assert text.count(old) == 1, f"found {text.count(old)} times, not once: {old!r}"
     return text.replace(old, new)
 
 
 CHANGED: dict[str, Callable[[str], str]] = {
+    ".github/CODEOWNERS": _owners,
+    ".github/workflows/lock.yml": _workflow,
+    ".github/workflows/report.yml": _workflow,
+    ".github/workflows/train.yml": _workflow,
     ".pre-commit-config.yaml": _hooks,
     "Makefile": _makefile,
     "dvc.yaml": _dvc,

@@ -54,15 +54,31 @@ def test_only_hooks_that_have_something_to_look_at_are_kept(taken: dict[str, str
         return [hook["id"] for hook in yaml.safe_load(text)["repos"][0]["hooks"]]
 
     ours = ids((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
-    assert ids(taken[".pre-commit-config.yaml"]) == [hook for hook in ours if hook not in {"mypy", "import-contracts"}]
+    dropped = {"mypy", "import-contracts", "workflow-lint"}
+    assert ids(taken[".pre-commit-config.yaml"]) == [hook for hook in ours if hook not in dropped]
 
 
-def test_the_targets_of_make_are_merits_but_for_the_one_that_resolves_its_packages(taken: dict[str, str]) -> None:
+def test_workflows_install_the_merit_of_the_lock_where_merits_own_install_themselves(taken: dict[str, str]) -> None:
+    workflows = {path: text for path, text in taken.items() if path.startswith(".github/workflows/")}
+    assert {path.split("/")[2] for path in workflows} == {
+        f"{name}.yml" for name in ("ci", "lock", "pr", "report", "train")
+    }
+    assert not [path for path, text in workflows.items() if "git+" in text]
+    for name in ("report", "lock", "train"):
+        assert f"MERIT: merit-ml=={__version__}\n" in workflows[f".github/workflows/{name}.yml"]
+
+
+def test_no_owner_is_named_for_a_source_that_the_project_lacks(taken: dict[str, str]) -> None:
+    assert "src/merit" not in taken[".github/CODEOWNERS"]
+    assert "/conf/gate/" in taken[".github/CODEOWNERS"]
+
+
+def test_the_targets_of_make_are_merits_but_for_those_about_its_own_source(taken: dict[str, str]) -> None:
     def targets(text: str) -> list[str]:
         return [line.partition(":")[0] for line in text.splitlines() if "## " in line and not line.startswith("#")]
 
     ours = targets((ROOT / "Makefile").read_text(encoding="utf-8"))
-    assert targets(taken["Makefile"]) == [name for name in ours if name != "lock"]
+    assert targets(taken["Makefile"]) == [name for name in ours if name not in {"lock", "rehearse"}]
     assert "--editable" not in taken["Makefile"]
 
 

@@ -1,0 +1,127 @@
+"""lock: for who edits YAML in a browser: compute params.yaml and dvc.lock for a branch, and commit them to it.
+
+Three jobs: one decides and reads nothing of the branch; one computes, runs the branch's code and may write nothing; one
+commits, and runs none of it.
+"""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from merit import artifacts
+from merit.errors import MeritError, Refused
+from merit.github import Api, event
+from merit.gitops.commit import commit, forward, texts
+
+LABEL, COMMENT = "lock", "/lock"
+INSIDERS = {"OWNER", "MEMBER", "COLLABORATOR"}
+LOCKS = [artifacts.LOCK.as_posix(), artifacts.DVC_LOCK.as_posix()]
+CACHE = Path(".dvc/cache/files/md5")
+
+
+def asked() -> dict[str, str]:
+    """Return the branch and the commit to lock, if who asks may write here.
+
+    Raises:
+        Refused: they may not, or there is nothing here that could be locked.
+    """
+    api, told = Api.of_workflow(), event()
+    number, login = _request(told)
+    if not api.may_write(login):
+        raise Refused(f"{login} may not write here; who may has to ask for the lock")
+    pull = api.call("GET", f"pulls/{number}")
+    head = pull["head"]
+    if (head["repo"] or {}).get("full_name") != api.repository:
+        raise Refused(f"#{number}: comes from a fork, where nobody here can write; run 'merit run' there")
+    if pull["state"] != "open" or head["ref"] == told["repository"]["default_branch"]:
+        raise Refused(f"#{number}: no open pull request from a branch of its own")
+    return {"sha": str(head["sha"]), "branch": str(head["ref"])}
+
+
+def _request(told: dict[str, Any]) -> tuple[int, str]:
+    """Return the number of the pull request, and who asks."""
+    if (comment := told.get("comment")) is not None and "pull_request" in told.get("issue", {}):
+        if str(comment["body"]).strip() != COMMENT:
+            raise Refused(f"no request: a comment that asks for the lock is {COMMENT!r}")
+        if comment["author_association"] not in INSIDERS:
+            raise Refused(f"{comment['user']['login']} is none of {', '.join(sorted(INSIDERS))}; they may ask")
+        return int(told["issue"]["number"]), str(comment["user"]["login"])
+    if told.get("label", {}).get("name") == LABEL and "pull_request" in told:
+        return int(told["pull_request"]["number"]), str(told["sender"]["login"])
+    raise Refused(f"no request: the label {LABEL!r} or the comment {COMMENT!r} on a pull request asks for the lock")
+
+
+def push_lock(folder: Path, branch: str, sha: str) -> str:
+    """Commit the two locks that were computed for a commit to its branch; return the new commit.
+
+    Args:
+        folder: where they are.
+        branch: the branch.
+        sha: what they were computed for; the branch must still be there.
+
+    Raises:
+        Refused: the branch has moved on.
+        MeritError: they are none.
+    """
+    api, found = Api.of_workflow(), texts(folder, LOCKS)
+    check_locks(found)
+    made = commit(api, sha, found, "params.yaml and dvc.lock as conf/, the data and the code make them")
+    forward(api, branch, made)
+    return made
+
+
+def check_locks(found: dict[str, str]) -> None:
+    """Refuse what is neither a lock of ours nor one of DVC's.
+
+    Raises:
+        MeritError: it is none.
+    """
+    for name, section in zip(LOCKS, ("model", "stages"), strict=True):
+        try:
+            values = yaml.safe_load(found[name])
+        except yaml.YAMLError as error:
+            raise MeritError(f"{name}: not valid YAML; the job before makes it") from error
+        if not isinstance(values, dict) or not isinstance(values.get(section), dict):
+            raise MeritError(f"{name}: holds no section {section!r}; the job before makes it")
+
+
+def push_outputs(folder: Path) -> str:
+    """Bring outputs that another job made to DVC's remote; return what was done.
+
+    Each is taken only if it is what its name says: a name in a remote is a promise about its content.
+
+    Raises:
+        MeritError: one is not, or the remote takes them not.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        if not repo.config["remote"]:
+            return "no remote of DVC's is configured: nothing pushed"
+    count = _take(folder / CACHE)
+    for name in (*LOCKS, "dvc.yaml"):
+        shutil.copyfile(folder / name, name)
+    try:
+        with Repo() as repo:
+            pushed = repo.push()
+    except DvcException as error:
+        raise MeritError(f"dvc push: {' '.join(str(error).split())[:300]}") from error
+    return f"{pushed} of {count} outputs were new to the remote"
+
+
+def _take(cache: Path) -> int:
+    files = [file for file in sorted(cache.glob("??/*")) if file.is_file() and not file.is_symlink()]
+    for file in files:
+        name = file.parent.name + file.name
+        with file.open("rb") as handle:
+            found = hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        if found != name.removesuffix(".dir"):
+            raise MeritError(f"{file}: its content is not what its name says; nothing was pushed")
+        target = CACHE / file.parent.name / file.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+    return len(files)

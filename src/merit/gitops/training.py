@@ -1,0 +1,173 @@
+"""train: sets of overrides, one trial each; the best that the gate passes becomes a pull request."""
+
+import csv
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from merit import artifacts, tasks
+from merit.errors import MeritError, Refused
+from merit.github import Api, event
+from merit.gitops.commit import commit, start, texts
+from merit.gitops.locking import LOCKS, check_locks
+
+NAME = r"[a-z][a-z0-9_-]{0,40}"
+CONFIG = artifacts.CONF / "config.yaml"
+EXPERIMENTS = artifacts.CONF / "experiment"
+CHOICE = re.compile(r"(?m)^(\s*-\s*experiment:\s*)([^\s#]+)")
+MOST_TRIALS = 50
+
+
+def trials(text: str) -> list[dict[str, Any]]:
+    """Return the trials that a text asks for: a line, or what stands between two `;`, is one set of overrides.
+
+    Raises:
+        MeritError: there is none, or there are too many.
+    """
+    found = [each.strip() for each in re.split(r"[\n;]", text) if each.strip()]
+    if not 0 < len(found) <= MOST_TRIALS:
+        raise MeritError(f"overrides: found {len(found)} sets; allowed: 1 to {MOST_TRIALS}, one on each line")
+    return [{"number": number, "overrides": each} for number, each in enumerate(found, start=1)]
+
+
+def adopt(name: str, overrides: str) -> str:
+    """Write overrides into conf/ as an experiment, and choose it; return what was done.
+
+    Raises:
+        MeritError: they can't be written so that conf/ alone says the same.
+    """
+    from merit.config.compose import compose
+
+    words = _words(overrides)
+    meant = compose(words)
+    chosen = name
+    if len(words) == 1 and words[0].startswith("experiment="):
+        chosen = words[0].partition("=")[2]
+    else:
+        _write(name, words)
+    text, count = CHOICE.subn(rf"\g<1>{chosen}", CONFIG.read_text(encoding="utf-8"))
+    if count != 1:
+        raise MeritError(f"{CONFIG}: found {count} lines '- experiment: ...' among its defaults; allowed: one")
+    artifacts.write_text(CONFIG, text)
+    if compose() != meant:
+        raise MeritError(
+            f"overrides: {overrides!r} don't stay the same as {EXPERIMENTS}/{chosen}.yaml: what comes after "
+            f"'experiment' in the defaults of {CONFIG} sets them too; put 'experiment' last"
+        )
+    return f"{EXPERIMENTS}/{chosen}.yaml is the choice of {CONFIG}"
+
+
+def _words(overrides: str) -> list[str]:
+    try:
+        words = shlex.split(overrides)
+    except ValueError as error:
+        raise MeritError(f"overrides: {overrides!r}: {error}; close the quotation") from error
+    for word in words:
+        if not re.match(r"[A-Za-z_][\w./-]*=", word):
+            raise MeritError(f"overrides: found {word!r}; allowed: group=choice and key=value")
+    return words
+
+
+def _write(name: str, words: list[str]) -> None:
+    """Write an experiment that says what the overrides say."""
+    file = EXPERIMENTS / f"{name}.yaml"
+    if not re.fullmatch(NAME, name):
+        raise MeritError(f"name: found {name!r}; allowed: a small letter, then small letters, digits, '-' and '_'")
+    if file.exists():
+        raise MeritError(f"{file}: is there already; give another name")
+    defaults: list[Any] = []
+    values: dict[str, Any] = {}
+    for key, _, value in (word.partition("=") for word in words):
+        if key == "experiment":
+            defaults.insert(0, value)
+        elif (artifacts.CONF / key).is_dir():
+            defaults.append({f"override /{key}": value})
+        else:
+            _put(values, key.split("."), yaml.safe_load(value))
+    header = f"# @package _global_\n# {' '.join(words)}\n"
+    body = {**({"defaults": defaults} if defaults else {}), **values}
+    artifacts.write_text(file, header + yaml.safe_dump(body, sort_keys=False, allow_unicode=True))
+
+
+def _put(values: dict[str, Any], path: list[str], value: Any) -> None:
+    *parents, last = path
+    for parent in parents:
+        values = values.setdefault(parent, {})
+    values[last] = value
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What became of a set of overrides."""
+
+    folder: Path
+    verdict: str
+    monitor: str
+    score: float
+
+    @property
+    def rank(self) -> float:
+        """The lower, the better."""
+        return -self.score if tasks.HIGHER_IS_BETTER[self.monitor] else self.score
+
+
+def winner(folder: Path) -> tuple[Trial, list[Trial]]:
+    """Return the best trial of those that the gate passed, and all of them.
+
+    They are ranked by their validation rows: the test rows, asked once per trial, would flatter the luckiest.
+
+    Raises:
+        Refused: none passed.
+    """
+    found = [_trial(each) for each in sorted(folder.iterdir()) if (each / artifacts.GATE_REPORT).is_file()]
+    passed = [trial for trial in found if trial.verdict == "pass"]
+    if not passed:
+        raise Refused(f"none of {len(found)} trials passed the gate; their reports are among the run's artifacts")
+    return min(passed, key=lambda trial: trial.rank), found
+
+
+def _trial(folder: Path) -> Trial:
+    report = artifacts.read_json(folder / artifacts.GATE_REPORT, "gate")
+    lock = yaml.safe_load((folder / artifacts.LOCK).read_text(encoding="utf-8"))
+    monitor = lock["trainer"]["monitor"]
+    with (folder / artifacts.HISTORY).open(encoding="utf-8") as handle:
+        scores = [float(row[f"validation_{monitor}"]) for row in csv.DictReader(handle)]
+    best = max(scores) if tasks.HIGHER_IS_BETTER[monitor] else min(scores)
+    return Trial(folder, "pass" if report["verdict"] == "pass" else "refused", monitor, best)
+
+
+def propose(folder: Path, name: str, sha: str) -> str:
+    """Open a pull request with the best trial's choice and locks; return a line about it.
+
+    Args:
+        folder: the trials, a folder each.
+        name: what the experiment and the branch are called.
+        sha: the commit that they were trained from.
+
+    Raises:
+        Refused: no trial passed, or there is such a branch.
+    """
+    best, found = winner(folder)
+    files = [*LOCKS, CONFIG.as_posix()]
+    if (best.folder / EXPERIMENTS / f"{name}.yaml").is_file():
+        files.append(f"{EXPERIMENTS.as_posix()}/{name}.yaml")
+    contents = texts(best.folder, files)
+    check_locks(contents)
+    api, branch = Api.of_workflow(), f"train/{name}"
+    base = str(event()["repository"]["default_branch"])
+    start(api, branch, commit(api, sha, contents, f"Train {name}"))
+    made = api.call("POST", "pulls", {"title": f"Train {name}", "head": branch, "base": base,
+                                      "body": _body(best, found)}, tries=1)  # fmt: skip
+    return f"#{made['number']}: {branch}, the best of {len(found)} trials"
+
+
+def _body(best: Trial, found: list[Trial]) -> str:
+    lines = ["| trial | verdict | best validation |", "|---|---|---|"]
+    for trial in found:
+        mark = " **chosen**" if trial is best else ""
+        lines.append(f"| {trial.folder.name}{mark} | {trial.verdict} | {trial.monitor} {trial.score:.4f} |")
+    return "\n".join(lines) + "\n"
