@@ -198,7 +198,7 @@ def _own(evidence: Evidence) -> list[Check]:
             raise MeritError(
                 f"gate.checks.{name}: gave the verdict {made.verdict!r:.80}; allowed: {', '.join(Verdict)}"
             )
-        texts = {part: str(getattr(made, part)) for part in ("found", "allowed", "advice")}
+        texts: dict[str, Any] = {part: str(getattr(made, part)) for part in ("found", "allowed", "advice")}
         found.append(replace(made, name=name, verdict=Verdict(made.verdict), **texts))
     return found
 

@@ -17,13 +17,22 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One check: what was found, what is allowed, and what to do if it didn't pass."""
+    """One check: what was found, what is allowed, and what to do if it didn't pass.
+
+    Attributes:
+        group: what it looks at: data, model or rules.
+        waived: whether it counts no more, by a waiver in conf/; its verdict stays what it is.
+        rows_needed: test rows that would decide it, if it could not decide and so many might.
+    """
 
     name: str
     verdict: Verdict
     found: str
     allowed: str
     advice: str = ""
+    group: str = "model"
+    waived: bool = False
+    rows_needed: int | None = None
 
 
 def overall(verdicts: Iterable[Verdict]) -> Verdict:
