@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import yaml
 
-from merit import artifacts
+from merit import artifacts, git
 from merit.config import targets, trust
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.gate import champion as champions
-from merit.gate import checks, freshness, report
+from merit.gate import change, checks, freshness, plots, report, rules
 from merit.gate.champion import Champion
 from merit.gate.checks import Evidence
 from merit.gate.verdict import Check, Verdict, overall
@@ -38,17 +38,24 @@ def gate(lock: Lock, against: str | None = None) -> dict[str, Any]:
     with trust.theirs():
         evidence = _gather(lock, champion)
         found = checks.run(evidence)
-    made = _findings(evidence, found)
-    artifacts.write_json(artifacts.GATE_REPORT, made)
-    artifacts.write_text(artifacts.GATE_MARKDOWN, report.markdown(made))
-    artifacts.write_text(artifacts.GATE_HTML, report.html(made))
-    return made
+    changed = change.since(_base(champion, against), lock.model_dump(mode="json", by_alias=True))
+    found.append(rules.check(changed, champion))
+    made = _findings(evidence, found) | {"change": changed}
+    return report.write(made)
+
+
+def _base(champion: Champion | None, against: str | None) -> str | None:
+    """Return the commit whose configuration is compared with: the champion's, or where it would be."""
+    if champion is not None:
+        return champion.commit
+    return git.target_commit() if against is None else git.resolve(against)
 
 
 def _findings(evidence: Evidence, found: list[Check]) -> dict[str, Any]:
     """Return the report: the verdict, what was judged, and what was found."""
     lock, champion, measured = evidence.lock, evidence.champion, _measured()
     return {
+        "form": 1,
         "verdict": str(overall(check.verdict for check in found)),
         "inputs": freshness.digest(lock, champion),
         "model": lock.name,
@@ -71,6 +78,7 @@ def _findings(evidence: Evidence, found: list[Check]) -> dict[str, Any]:
         },
         "better": {name: "higher" if evidence.is_better_higher(name) else "lower" for name in evidence.metrics},
         "slices": measured["slices"],
+        "curves": plots.curves(lock.data.target.task),
     }
 
 

@@ -6,7 +6,7 @@ The Markdown is made from the report alone and with nothing heavy: who only post
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from itertools import groupby
+from itertools import product
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -34,6 +34,9 @@ MOST = {
     "waivers": 30,
 }
 """Lines that each part of the Markdown may have, the least important part first: it is the first to be cut."""
+FEWEST = 8
+LONG = 500
+"""Characters of a reason or an advice that a reader is shown."""
 TITLES = {
     "slices": "slices",
     "passed": "checks that passed",
@@ -77,11 +80,12 @@ def markdown(report: dict[str, Any]) -> str:
     charts = [Markup(chart) for chart in sparks.charts(made.curves)]  # noqa: S704  # made of numbers
     view = {**_view(made), "most": most, "left_out": left_out, "curves": charts}
     text = _tidy(template.render(view))
-    for name, title in TITLES.items():
-        while length(text) > LIMIT and most[name] > 0:
-            if title not in left_out:
-                left_out.append(title)
-            most[name] //= 2
+    # First every part is cut to a few lines; only if that is not enough, some are left out.
+    for fewest, name in product((FEWEST, 0), MOST):
+        while length(text) > LIMIT and most[name] > fewest:
+            if TITLES[name] not in left_out:
+                left_out.append(TITLES[name])
+            most[name] = max(fewest, most[name] // 2)
             text = _tidy(template.render(view))
     return text
 
@@ -104,7 +108,8 @@ def html(report: dict[str, Any]) -> str:
     """
     made = form.of(report)
     drawn = [] if made.metrics is None else plots.draw(made.task)
-    view = {**_view(made), "plots": drawn, "strip": plots.strip, "bar": plots.bar}
+    drawing = {"strip": plots.strip, "bar": plots.bar, "scale_of": _scale, "forest": _forest(made)}
+    view = {**_view(made), **drawing, "plots": drawn}
     return _environment(plain).get_template("gate.html.j2").render(view)
 
 
@@ -133,7 +138,7 @@ def _escaped(value: object) -> Markup:
 
 
 def _long(value: object) -> Markup:
-    return Markup(escape(value, form.MOST_TEXT))  # noqa: S704  # what `escape` is for
+    return Markup(escape(value, LONG))  # noqa: S704  # what `escape` is for
 
 
 def _code(value: object) -> Markup:
@@ -158,7 +163,7 @@ def _view(report: Report) -> dict[str, Any]:
         "waived": [check for check in report.checks if check.waived],
         "passed": [check for check in report.checks if check.verdict == "pass" and not check.waived],
         "metrics": _metrics(report),
-        "slices": {column: list(group) for column, group in groupby(measured, key=lambda each: each.column)},
+        "slices": _by_column(measured),
         "measured": measured,
         "metric": metric,
         "moved": _moved(report, metric),
@@ -215,6 +220,20 @@ def _moved(report: Report, metric: str | None) -> tuple[list[Slice], list[Slice]
     ]
     gains.sort(key=lambda pair: pair[0])
     return [each for gain, each in gains if gain < 0], [each for gain, each in reversed(gains) if gain > 0]
+
+
+def _by_column(slices: list[Slice]) -> dict[str, list[Slice]]:
+    return {name: [each for each in slices if each.column == name] for name in dict.fromkeys(s.column for s in slices)}
+
+
+def _forest(report: Report) -> Callable[[Slice], Markup]:
+    """Return what draws a slice's own metric beside that of all test rows, for want of a champion's."""
+    name = next(iter(words.SHOWN[report.task]))
+    overall = report.metrics.candidate.get(name) if report.metrics else None
+    centre = (overall.value if overall else None) or 0.0
+    ends = [e for each in report.slices if (m := (each.metrics or {}).get(name)) for e in (m.low, m.high)]
+    reach = max((abs(end - centre) for end in ends if end is not None), default=0.0) or 1.0
+    return lambda each: plots.strip((each.metrics or {}).get(name), reach, centre=centre)
 
 
 def _trends(report: Report, metric: str | None) -> list[str | None]:
