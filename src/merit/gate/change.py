@@ -60,7 +60,7 @@ def at(commit: str) -> dict[str, Any] | None:
     return None if text is None else parsed(text, f"{artifacts.LOCK} at {commit[:7]}")
 
 
-def parsed(text: str, name: str) -> dict[str, Any]:
+def parsed(text: str, name: str, remedy: str = "name another commit") -> dict[str, Any]:
     """Return the values of a lock, of this form of conf/ or another; `name` is what the message calls it.
 
     Raises:
@@ -70,9 +70,9 @@ def parsed(text: str, name: str) -> dict[str, Any]:
         values = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())[:200]
-        raise MeritError(f"{name}: not valid YAML ({reason}); name another commit") from error
+        raise MeritError(f"{name}: not valid YAML ({reason}); {remedy}") from error
     if not isinstance(values, dict):
-        raise MeritError(f"{name}: holds no keys; name another commit, or restore it from Git")
+        raise MeritError(f"{name}: holds no keys; {remedy}")
     return values
 
 

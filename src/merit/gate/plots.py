@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from merit import artifacts
-from merit.gate.form import Estimate
+from merit.gate.parts import Estimate
 
 # Colours of the plots; the page's style sheet gives each its light and its dark value.
 INK, CANDIDATE, BASELINE = "#010203", "#010204", "#010205"

@@ -15,7 +15,8 @@ from markupsafe import Markup
 from merit import artifacts
 from merit.gate import form, plots, sparks, words
 from merit.gate.escape import escape, plain
-from merit.gate.form import Drift, Estimate, Report, Slice
+from merit.gate.form import Report
+from merit.gate.parts import MOST_TEXT, Drift, Estimate, Slice
 
 LIMIT = 64_000
 """Characters of the Markdown: GitHub takes 65,536 in a comment, and who posts it adds a line of their own."""
@@ -76,18 +77,42 @@ def markdown(report: dict[str, Any]) -> str:
     """
     made = form.of(report)
     template = _environment(_escaped).get_template("gate.md.j2")
-    most, left_out = dict(MOST), list[str]()
     charts = [Markup(chart) for chart in sparks.charts(made.curves)]  # noqa: S704  # made of numbers
-    view = {**_view(made), "most": most, "left_out": left_out, "curves": charts}
-    text = _tidy(template.render(view))
+    view, most = {**_view(made), "curves": charts}, dict(MOST)
+    total = _lines(made, len(charts))
+
+    def rendered() -> str:
+        left_out = [TITLES[name] for name in MOST if total[name] > most[name]]
+        return _tidy(template.render(view, most=most, left_out=left_out))
+
+    text = rendered()
     # First every part is cut to a few lines; only if that is not enough, some are left out.
     for fewest, name in product((FEWEST, 0), MOST):
-        while length(text) > LIMIT and most[name] > fewest:
-            if TITLES[name] not in left_out:
-                left_out.append(TITLES[name])
-            most[name] = max(fewest, most[name] // 2)
-            text = _tidy(template.render(view))
+        while length(text) > LIMIT and min(most[name], total[name]) > fewest:
+            most[name] = max(fewest, min(most[name], total[name]) // 2)
+            text = rendered()
     return text
+
+
+def _lines(report: Report, charts: int) -> dict[str, int]:
+    """Return how many lines each part of the Markdown would have if it had room for all."""
+    data, change = report.data, report.change
+    listed: list[Any] = [(data.missing or [], data.categories or [])] if data else []
+    if data and data.columns:
+        listed.append((data.columns.added, data.columns.gone, data.columns.retyped))
+    return {
+        "slices": sum(each.metrics is not None for each in report.slices),
+        "passed": sum(check.verdict == "pass" for check in report.checks),
+        "curves": min(1, charts),
+        "drift": len(data.drift or []) if data else 0,
+        "columns": max((len(each) for lists in listed for each in lists), default=0),
+        "config": len(change.config) if change else 0,
+        "metrics": len(report.metrics.candidate) if report.metrics else 0,
+        "moved": MOST["moved"],
+        "failed": sum(check.verdict != "pass" for check in report.checks),
+        "rules": len(words.weakened(report)),
+        "waivers": len(report.waivers),
+    }
 
 
 def _tidy(text: str) -> str:
@@ -125,7 +150,7 @@ def _environment(clean: Callable[[Any], str]) -> Environment:
     )
     made.filters["interval"] = _interval
     made.filters["part"] = words.part
-    made.filters["long"] = _long if clean is _escaped else lambda text: plain(text, form.MOST_TEXT)
+    made.filters["long"] = _long if clean is _escaped else lambda text: plain(text, MOST_TEXT)
     made.filters["code"] = _code
     made.filters["rate"] = lambda rate, share: f"{rate:.2%}" if share else f"{rate:.4g}"
     made.filters["strip"] = lambda found, scale: _code_of(sparks.strip(found, scale))

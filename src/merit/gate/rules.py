@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from merit.gate.champion import Champion
-from merit.gate.form import WAIVERS
+from merit.gate.parts import WAIVERS
 from merit.gate.verdict import Check, Verdict
 
 NAME = "rules"

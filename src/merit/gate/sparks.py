@@ -3,7 +3,7 @@
 import math
 from decimal import Decimal
 
-from merit.gate.form import Curves, Estimate
+from merit.gate.parts import Curves, Estimate
 
 CELLS = 10
 """Characters on either side of zero, or of a bar whose limit is in its middle."""
@@ -36,7 +36,7 @@ def bar(share: float) -> str:
     """Return a share of a limit as a bar; the limit is in its middle."""
     filled = 2 * CELLS if math.isinf(share) else max(0, min(2 * CELLS, round(CELLS * share)))
     line = ["█"] * filled + ["░"] * (2 * CELLS - filled)
-    return "".join([*line[:CELLS], "|", *line[CELLS:]])
+    return "".join([*line[:CELLS], "│", *line[CELLS:]])
 
 
 def charts(curves: Curves | None) -> list[str]:
@@ -46,24 +46,18 @@ def charts(curves: Curves | None) -> list[str]:
     made = []
     if len(curves.calibration) > 1:
         predicted, observed = zip(*((each.predicted, each.observed) for each in curves.calibration), strict=True)
-        title = "Calibration, by tenths of the predictions: bars were observed, the line was predicted"
-        made.append(_chart(title, "rows, from the least prediction to the greatest", "target", observed, predicted))
+        title, x = "Calibration (bars: observed, line: predicted)", "rows, from the least prediction to the greatest"
+        made.append(_chart(title, x, "target", observed, predicted, least=min(0.0, *predicted, *observed)))
     if len(curves.loss) > 1:
         train, validation = zip(*((each.train, each.validation) for each in curves.loss), strict=True)
-        made.append(
-            _chart(
-                "Loss by epoch: bars are of validation rows, the line of training rows",
-                "epoch",
-                "loss",
-                validation,
-                train,
-            )
-        )
+        ends = min(*train, *validation), max(*train, *validation)
+        title = "Loss (bars: validation, line: training)"
+        made.append(_chart(title, "epoch", "loss", validation, train, least=ends[0] - (ends[1] - ends[0]) / 4))
     return made
 
 
-def _chart(title: str, x: str, y: str, bars: tuple[float, ...], line: tuple[float, ...]) -> str:
-    least, greatest = min(*bars, *line, 0.0), max(*bars, *line)
+def _chart(title: str, x: str, y: str, bars: tuple[float, ...], line: tuple[float, ...], *, least: float) -> str:
+    greatest = max(*bars, *line)
     return "\n".join(
         [
             "xychart-beta",

@@ -12,7 +12,8 @@ from rich.table import Table
 from merit import artifacts
 from merit.gate import form, report, words
 from merit.gate.escape import plain
-from merit.gate.form import Report, Rows
+from merit.gate.form import Report
+from merit.gate.parts import MOST_TEXT, Rows
 
 STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 TRENDS = {words.BETTER: "green", words.WORSE: "red", words.UNCLEAR: "dim"}
@@ -99,4 +100,4 @@ def _warnings(made: Report) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    return escape(plain(text, form.MOST_TEXT))
+    return escape(plain(text, MOST_TEXT))

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from merit.gate.form import Check, Difference, Estimate, Report, Rows, Rule
+from merit.gate.form import Report
+from merit.gate.parts import Check, Difference, Estimate, Rows, Rule
 
 MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️"}
 SHOWN = {
