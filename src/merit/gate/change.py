@@ -7,7 +7,10 @@ from typing import Any
 import yaml
 
 from merit import artifacts, git
+from merit.config.schema import Lock
 from merit.errors import MeritError
+from merit.gate import form
+from merit.gate.champion import Champion
 from merit.tasks import HIGHER_IS_BETTER
 
 Path = tuple[str, ...]
@@ -38,16 +41,26 @@ ELSEWHERE: dict[Path, str] = {
 """What the gate's rules rest on elsewhere, and what of it is weaker. The contract goes with the data."""
 
 
-def since(commit: str | None, after: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]] | None:
-    """Return how a lock differs from the one at `commit`, and its rules among it; None if there is none to compare.
+def since(lock: Lock, champion: Champion | None, against: str | None = None) -> dict[str, list[dict[str, Any]]] | None:
+    """Return how a lock differs from the champion's, and its rules among it; None if there is none to compare.
+
+    Args:
+        lock: the configuration.
+        champion: whose; without one, that of the commit where it would be.
+        against: that commit; None for the merge base with main.
 
     Raises:
         MeritError: params.yaml at that commit is not what compose writes.
     """
+    commit = champion.commit if champion else git.target_commit() if against is None else git.resolve(against)
     before = None if commit is None else at(commit)
     if before is None:
         return None
-    return {"config": differences(before, after), "rules": rules(before, after)}
+    after = lock.model_dump(mode="json", by_alias=True)
+    found: dict[str, list[dict[str, Any]]] = form.fit(
+        {"config": differences(before, after), "rules": rules(before, after)}
+    )
+    return found
 
 
 def at(commit: str) -> dict[str, Any] | None:

@@ -39,7 +39,9 @@ SCHEMA = "report.json"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 MOST_BYTES = 8_000_000
-"""What a report from elsewhere may weigh."""
+"""What a report from elsewhere may weigh; half as many characters are written."""
+FEWEST_ITEMS = 100
+"""Members that a list keeps however long they are."""
 
 
 class Report(Part):
@@ -104,23 +106,29 @@ def read(text: str) -> dict[str, Any]:
 
 def fit(report: dict[str, Any]) -> dict[str, Any]:
     """Return a report that fits its form whatever the data holds: texts and lists cut, numbers that are none null."""
-    left_out: dict[str, int] = {}
-    fitted: dict[str, Any] = _fitted(report, "", left_out)
-    return {**fitted, "left_out": left_out} if left_out else fitted
+    most = MOST_ITEMS
+    while True:
+        left_out: dict[str, int] = {}
+        fitted: dict[str, Any] = _fitted(report, "", most, left_out)
+        # As it will be written; one that nobody would read again is of no use.
+        if most <= FEWEST_ITEMS or len(json.dumps(fitted, indent=2, ensure_ascii=False)) <= MOST_BYTES // 2:
+            return {**fitted, "left_out": left_out} if left_out else fitted
+        most //= 2
 
 
-def _fitted(value: Any, place: str, left_out: dict[str, int]) -> Any:
+def _fitted(value: Any, place: str, most: int, left_out: dict[str, int]) -> Any:
     if isinstance(value, str):
         return _cut(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
         below = f"{place}." if place else ""
-        return {_cut(name): _fitted(inner, _cut(f"{below}{name}"), left_out) for name, inner in value.items()}
+        return {_cut(name): _fitted(inner, _cut(f"{below}{name}"), most, left_out) for name, inner in value.items()}
     if isinstance(value, list):
-        if len(value) > MOST_ITEMS:
-            left_out[place] = len(value) - MOST_ITEMS
-        return [_fitted(inner, place, left_out) for inner in value[:MOST_ITEMS]]
+        room = MOST_ITEMS if place == "checks" else most  # the verdict has to follow from them
+        if len(value) > room:
+            left_out[place] = len(value) - room
+        return [_fitted(inner, place, most, left_out) for inner in value[:room]]
     return value
 
 

@@ -9,6 +9,7 @@ from merit import artifacts
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.gate import champion as champions
+from merit.gate import change
 from merit.gate.champion import Champion
 from merit.gate.verdict import Verdict, overall
 
@@ -21,7 +22,10 @@ def current(lock: Lock) -> dict[str, Any] | None:
         last = artifacts.read_json(artifacts.GATE_REPORT, "gate")
     except MeritError:
         return None
-    return last if last.get("inputs") == digest(lock, champions.find(lock.name)) and _follows(last) else None
+    champion = champions.find(lock.name)
+    if last.get("change") != change.since(lock, champion):  # what it tells of sections that no check looks at
+        return None
+    return last if last.get("inputs") == digest(lock, champion) and _follows(last) else None
 
 
 def _follows(report: dict[str, Any]) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from merit import artifacts, git
+from merit import artifacts
 from merit.config import targets, trust
 from merit.config.schema import Lock
 from merit.errors import MeritError
@@ -38,17 +38,10 @@ def gate(lock: Lock, against: str | None = None) -> dict[str, Any]:
     with trust.theirs():
         evidence = _gather(lock, champion)
         found = checks.run(evidence)
-    changed = change.since(_base(champion, against), lock.model_dump(mode="json", by_alias=True))
+    changed = change.since(lock, champion, against)
     found.append(rules.check(changed, champion))
     made = _findings(evidence, found) | {"change": changed}
     return report.write(made)
-
-
-def _base(champion: Champion | None, against: str | None) -> str | None:
-    """Return the commit whose configuration is compared with: the champion's, or where it would be."""
-    if champion is not None:
-        return champion.commit
-    return git.target_commit() if against is None else git.resolve(against)
 
 
 def _findings(evidence: Evidence, found: list[Check]) -> dict[str, Any]:

@@ -15,7 +15,8 @@ WAIVERS = "gate.waivers."
 """How the keys of waivers begin."""
 
 Text = Annotated[str, StringConstraints(max_length=MOST_TEXT)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=MOST_TEXT)]
+Name = Text
+"""Of a column, a metric or a check."""
 Hash = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{1,64}$")]
 Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,64}$")]
 Model = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*$", max_length=MOST_TEXT)]
