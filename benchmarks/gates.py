@@ -40,9 +40,8 @@ def main() -> None:
         for case in track(HARMLESS, "harmless changes", disable=not sys.stdout.isatty()):
             harmless[case] = _quietly(lambda case=case: judged(home, place, case.make, case.first, None))
     missed = {case: each for case, each in planted.items() if each.verdict == "pass"}
-    others = {
-        case: each for case, each in planted.items() if case not in missed and case.refused_by not in each.refused
-    }
+    caught = {case: each for case, each in planted.items() if case not in missed}
+    others = {case: each for case, each in caught.items() if case.refused_by not in each.refused}
     alarms = {case: each for case, each in harmless.items() if each.verdict != "pass"}
     console = Console()
     table = Table("changes", "judged", "refused", "by the check meant", "seconds to judge (median)")

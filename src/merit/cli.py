@@ -204,11 +204,12 @@ def explain(key: str | None, overrides: tuple[str, ...], depth: int | None) -> N
 @click.argument("folder", required=False, metavar="[DIR]", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 and name the schemas that are stale.")
 def schema(folder: Path | None, check: bool) -> None:
-    """Write the JSON Schemas that editors check conf/ with and complete keys from, into conf/.schema or DIR."""
+    """Write the JSON Schemas that editors check conf/ with, and that of the gate's report, into conf/.schema or DIR."""
     from merit.config import jsonschema
+    from merit.gate import form
 
-    place = folder or jsonschema.FOLDER
-    changed = jsonschema.stale(place) if check else jsonschema.write(place)
+    place, others = folder or jsonschema.FOLDER, {form.SCHEMA: form.schema()}
+    changed = jsonschema.stale(place, others) if check else jsonschema.write(place, others)
     if not changed:
         click.echo(f"{place}/ is up to date")
     elif check:
@@ -307,6 +308,20 @@ def report(file: Path) -> None:
     from merit.gate.post import post
 
     click.echo(post(file))
+
+
+@main.command()
+@click.argument("ref", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def diff(ref: str | None, as_json: bool) -> None:
+    """Show how config, data, metrics and package differ from REF [default: the merge base with main]; 1 if they do."""
+    import json
+
+    from merit.gate import diff as room
+
+    found = room.diff(ref)
+    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else "\n".join(room.lines(found)))
+    sys.exit(int(found["differs"]))
 
 
 @main.command()

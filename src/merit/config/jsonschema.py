@@ -35,9 +35,14 @@ def files() -> dict[str, str]:
     return {f"{name}.json": json.dumps(schema, indent=1, ensure_ascii=False) + "\n" for name, schema in schemas.items()}
 
 
-def write(folder: Path = FOLDER) -> list[str]:
-    """Write the schemas that are stale and remove those that nobody asks for; return their names."""
-    changed, made = stale(folder), files()
+def write(folder: Path = FOLDER, others: Mapping[str, str] | None = None) -> list[str]:
+    """Write the schemas that are stale and remove those that nobody asks for; return their names.
+
+    Args:
+        folder: where to.
+        others: the texts of schemas that stand beside those of conf/, by the names of their files.
+    """
+    changed, made = stale(folder, others), {**files(), **(others or {})}
     for name in changed:
         if name in made:
             artifacts.write_text(folder / name, made[name])
@@ -46,9 +51,9 @@ def write(folder: Path = FOLDER) -> list[str]:
     return changed
 
 
-def stale(folder: Path = FOLDER) -> list[str]:
+def stale(folder: Path = FOLDER, others: Mapping[str, str] | None = None) -> list[str]:
     """Return the names of schemas that are not what the code says, or that nobody asks for any more."""
-    made = files()
+    made = {**files(), **(others or {})}
     there = {file.name: file.read_text(encoding="utf-8") for file in folder.glob("*.json")}
     return sorted(name for name in made.keys() | there.keys() if made.get(name) != there.get(name))
 

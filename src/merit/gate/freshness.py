@@ -9,7 +9,7 @@ from merit import artifacts
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.gate import champion as champions
-from merit.gate import waivers
+from merit.gate import change, waivers
 from merit.gate.champion import Champion
 from merit.gate.model import bento
 from merit.gate.verdict import Verdict, overall
@@ -28,7 +28,10 @@ def current(lock: Lock) -> dict[str, Any] | None:
         return None
     if last.get("scope") != "all":
         return None
-    return last if last.get("inputs") == digest(lock, champions.find(lock.name)) and _follows(last, lock) else None
+    champion = champions.find(lock.name)
+    if last.get("change") != change.since(lock, champion):  # what it tells of sections that no check looks at
+        return None
+    return last if last.get("inputs") == digest(lock, champion) and _follows(last, lock) else None
 
 
 def _follows(report: dict[str, Any], lock: Lock) -> bool:

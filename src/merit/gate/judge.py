@@ -11,7 +11,7 @@ from merit.config import targets, trust
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.gate import champion as champions
-from merit.gate import checks, freshness, report, waivers
+from merit.gate import change, checks, freshness, plots, report, rules, waivers
 from merit.gate.champion import Champion
 from merit.gate.data.look import look
 from merit.gate.evidence import Evidence
@@ -45,20 +45,21 @@ def gate(lock: Lock, against: str | None = None, only: Scope | None = None) -> d
     with trust.theirs():
         evidence = None if only == "data" else _gather(lock, champion)
         found = [] if evidence is None else checks.run(evidence)
+    changed = change.since(lock, champion, against)
+    if evidence is not None:
+        found.append(rules.check(changed, champion))
     day = waivers.today()
     known = waivers.possible(lock) if only is None else None
     found = waivers.waived(lock, [*(data.checks if data else []), *found], day, known=known)
-    made = {**_report(lock, champion, only, found), "waivers": waivers.listed(lock, found, day)}
+    made = {**_report(lock, champion, only, found), "waivers": waivers.listed(lock, found, day), "change": changed}
     made |= {"data": data.report if data else None, **(_judged(evidence) if evidence else _not_judged(lock))}
-    artifacts.write_json(artifacts.GATE_REPORT, made)
-    artifacts.write_text(artifacts.GATE_MARKDOWN, report.markdown(made))
-    artifacts.write_text(artifacts.GATE_HTML, report.html(made))
-    return made
+    return report.write(made)
 
 
 def _report(lock: Lock, champion: Champion | None, only: Scope | None, found: list[Check]) -> dict[str, Any]:
     """Return what every report has: the verdict, on what, and by which checks."""
     return {
+        "form": 1,
         "verdict": str(overall(check.verdict for check in found if not check.waived)),
         "scope": only or "all",
         "inputs": freshness.digest(lock, champion, only),
@@ -90,13 +91,14 @@ def _judged(evidence: Evidence) -> dict[str, Any]:
         },
         "better": {name: "higher" if evidence.is_better_higher(name) else "lower" for name in evidence.metrics},
         "slices": _compared(evidence, measured["slices"]),
+        "curves": plots.curves(evidence.lock.data.target.task),
     }
 
 
 def _not_judged(lock: Lock) -> dict[str, Any]:
     """Return what the report has in place of a model that was not judged."""
     candidate = {"digest": None, "commit": git.head(), "dirty": git.is_dirty(), "network": lock.model.target}
-    return {"candidate": candidate, "parts": None, "metrics": None, "better": {}, "slices": []}
+    return {"candidate": candidate, "parts": None, "metrics": None, "better": {}, "slices": [], "curves": None}
 
 
 def _against_champion(evidence: Evidence) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The report's plots, as SVG that takes its colours from the page."""
+"""The report's plots, as SVG that takes its colours from the page, and the curves behind them."""
 
 import csv
 import io
@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from merit import artifacts
+from merit.gate.parts import Estimate
 
 # Colours of the plots; the page's style sheet gives each its light and its dark value.
 INK, CANDIDATE, BASELINE = "#010203", "#010204", "#010205"
@@ -17,7 +18,62 @@ MODELS = (("baseline", "gradient boosting", BASELINE), ("candidate", "candidate"
 MOST_CLASSES = 30
 """Classes whose names fit beside a confusion matrix."""
 
+MOST_POINTS = 100
+"""Points of a curve that the report keeps."""
+WIDTH, HEIGHT = 200.0, 16.0
+"""Of a drawing in a cell of a table, in units of its own."""
+
 Rows = list[dict[str, str]]
+
+
+def curves(task: str) -> dict[str, list[dict[str, float]]]:
+    """Return those curves that fit into the report itself: whoever has only that draws them from it."""
+    file = artifacts.PLOTS / ("predicted.csv" if task == "regression" else "calibration.csv")
+    bins = [row for row in _rows(file) if row["model"] == "candidate"]
+    epochs = _rows(artifacts.HISTORY)
+    return {
+        "calibration": [{name: float(row[name]) for name in ("predicted", "observed")} for row in bins[:MOST_POINTS]],
+        "loss": [
+            {name: float(row[f"{name}_loss"]) for name in ("train", "validation")} for row in epochs[:MOST_POINTS]
+        ],
+    }
+
+
+def strip(found: Estimate | None, scale: float, kind: str = "", centre: float = 0.0) -> Markup:
+    """Return an interval beside a line that stands for no difference.
+
+    Args:
+        found: the interval.
+        scale: what the ends of the drawing stand for, on either side of its centre.
+        kind: a class of the page's style sheet.
+        centre: what the line in the middle stands for.
+    """
+    if found is None or not found.is_known:
+        return Markup("")
+    low, value, high = (_place((number or 0.0) - centre, scale) for number in (found.low, found.value, found.high))
+    middle = HEIGHT / 2
+    return Markup(  # noqa: S704  # numbers, and a class that the template names
+        f'<svg class="strip {kind}" viewBox="0 0 {WIDTH:g} {HEIGHT:g}" aria-hidden="true">'
+        f'<line class="zero" x1="{WIDTH / 2:g}" x2="{WIDTH / 2:g}" y1="0" y2="{HEIGHT:g}"/>'
+        f'<line class="reach" x1="{low:.1f}" x2="{high:.1f}" y1="{middle:g}" y2="{middle:g}"/>'
+        f'<circle cx="{value:.1f}" cy="{middle:g}" r="4"/></svg>'
+    )
+
+
+def _place(number: float, scale: float) -> float:
+    inside = max(-1.0, min(1.0, number / scale))
+    return WIDTH / 2 * (1 + 0.95 * inside)
+
+
+def bar(share: float, kind: str = "") -> Markup:
+    """Return a share of a limit as a bar; the limit is the line in its middle."""
+    filled = WIDTH * min(1.0, share / 2)
+    return Markup(  # noqa: S704  # numbers, and a class that the template names
+        f'<svg class="strip {kind}" viewBox="0 0 {WIDTH:g} {HEIGHT:g}" aria-hidden="true">'
+        f'<rect class="ground" width="{WIDTH:g}" height="8" y="4"/>'
+        f'<rect class="filled" width="{filled:.1f}" height="8" y="4"/>'
+        f'<line class="zero" x1="{WIDTH / 2:g}" x2="{WIDTH / 2:g}" y1="0" y2="{HEIGHT:g}"/></svg>'
+    )
 
 
 def draw(task: str) -> list[tuple[str, Markup]]:

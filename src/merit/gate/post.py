@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from merit.errors import MeritError
 from merit.gate import form
 from merit.gate import report as reports
-from merit.gate.words import SUMMARY
+from merit.gate.words import summary
 from merit.github import Api, ApiError, checked_repository, event
 
 MARK = "<!-- merit report -->"
@@ -138,8 +138,9 @@ def _told(api: Api, run: Run, file: Path) -> Told:
     except Exception as error:  # noqa: BLE001  # whatever a forged report does to the reader, it gets no success
         return _broken(api, run, f"unreadable report: {type(error).__name__}")
     verdict = report["verdict"]
-    if verdict == "pass" and run.conclusion != "success":
-        return _after(_broken(api, run, ""), text)
+    if verdict == "pass" and (run.conclusion != "success" or report["scope"] != "all"):
+        why = "" if report["scope"] == "all" else f"only the {report['scope']} was judged"
+        return _after(_broken(api, run, why), text)
     return Told("success" if verdict == "pass" else "failure", f"{verdict}: {_reason(report)}", text)
 
 
@@ -151,8 +152,8 @@ def _fitting(text: str) -> str:
 
 
 def _reason(report: dict[str, Any]) -> str:
-    names = [str(check["name"]) for check in report["checks"] if check["verdict"] != "pass"]
-    return ", ".join(names) or SUMMARY[report["verdict"]]
+    names = [str(check["name"]) for check in report["checks"] if check["verdict"] != "pass" and not check["waived"]]
+    return ", ".join(names) or summary(form.of(report))
 
 
 def _broken(api: Api, run: Run, why: str) -> Told:

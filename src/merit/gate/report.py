@@ -1,64 +1,279 @@
-"""The report: the gate's findings as Markdown for a pull request, and as one HTML page with plots."""
+"""The report: the gate's findings as Markdown for a pull request, and as one HTML page with plots.
 
-from html import escape as html_escape
-from itertools import groupby
+The Markdown is made from the report alone and with nothing heavy: who only posts a report makes it too.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from itertools import product
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-from merit.gate import plots
-from merit.gate.words import SUMMARY, interval, part
+from merit import artifacts
+from merit.gate import form, plots, sparks, words
+from merit.gate.escape import escape, plain
+from merit.gate.form import Report
+from merit.gate.parts import MOST_TEXT, Drift, Estimate, Slice
 
-MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️"}
-MOST_SLICES = 200
-"""Lines of slices in the Markdown, all columns together: a comment on GitHub holds 65,536 characters."""
-SHOWN = {
-    "binary": {"roc_auc": "ROC AUC", "log_loss": "log loss"},
-    "multiclass": {"accuracy": "accuracy", "log_loss": "log loss"},
-    "regression": {"mae": "MAE", "rmse": "RMSE"},
+LIMIT = 64_000
+"""Characters of the Markdown: GitHub takes 65,536 in a comment, and who posts it adds a line of their own."""
+
+MOST = {
+    "slices": 150,
+    "passed": 200,
+    "curves": 1,
+    "drift": 30,
+    "columns": 40,
+    "config": 60,
+    "metrics": 40,
+    "moved": 5,
+    "failed": 60,
+    "rules": 30,
+    "waivers": 30,
 }
-"""The metrics that tables of slices have room for, and their titles."""
+"""Lines that each part of the Markdown may have, the least important part first: it is the first to be cut."""
+FEWEST = 8
+LONG = 500
+"""Characters of a reason or an advice that a reader is shown."""
+TITLES = {
+    "slices": "slices",
+    "passed": "checks that passed",
+    "curves": "curves",
+    "drift": "columns' drift",
+    "columns": "columns of the data",
+    "config": "keys of the configuration",
+    "metrics": "metrics",
+    "moved": "slices that moved",
+    "failed": "checks that did not pass",
+    "rules": "weakened rules",
+    "waivers": "waivers",
+}
+
+_EMPTY_LINES = re.compile(r"\n{3,}")
 
 
-def markdown(report: dict[str, Any]) -> str:
-    """Return the report as GitHub's Markdown, fit for a comment on a pull request."""
-    return _environment(escaped=False).get_template("gate.md.j2").render(_view(report))
+def write(found: dict[str, Any]) -> dict[str, Any]:
+    """Write the report in its three forms and return it as it was written.
 
-
-def html(report: dict[str, Any]) -> str:
-    """Return the report as a page that needs nothing from anywhere else."""
-    view = {**_view(report), "plots": plots.draw(report["task"]) if report["metrics"] else []}
-    return _environment(escaped=True).get_template("gate.html.j2").render(view)
-
-
-def _environment(*, escaped: bool) -> Environment:
-    made = Environment(
-        loader=PackageLoader("merit.gate"),
-        autoescape=escaped,  # noqa: S701  # Markdown has its own way to escape: the filter `cell`
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters["interval"] = interval
-    made.filters["part"] = part
-    made.filters["cell"] = _cell
+    Raises:
+        MeritError: it is not of the form that reports have.
+    """
+    made = form.fit(found)
+    texts = {artifacts.GATE_MARKDOWN: markdown(made), artifacts.GATE_HTML: html(made)}
+    artifacts.write_json(artifacts.GATE_REPORT, made)
+    for path, text in texts.items():
+        artifacts.write_text(path, text)
     return made
 
 
-def _cell(text: object) -> str:
-    """Return a text that stays inside its cell of a Markdown table, whatever it holds."""
-    return html_escape(str(text), quote=False).replace("|", "\\|").replace("\n", " ")
+def markdown(report: dict[str, Any]) -> str:
+    """Return the report as GitHub's Markdown, fit for a comment on a pull request whatever it holds.
+
+    Raises:
+        MeritError: it is not of the form that reports have.
+    """
+    made = form.of(report)
+    template = _environment(_escaped).get_template("gate.md.j2")
+    charts = [Markup(chart) for chart in sparks.charts(made.curves)]  # noqa: S704  # made of numbers
+    view, most = {**_view(made), "curves": charts}, dict(MOST)
+    total = _lines(made, len(charts))
+
+    def rendered() -> str:
+        left_out = [TITLES[name] for name in MOST if total[name] > most[name]]
+        return _tidy(template.render(view, most=most, left_out=left_out))
+
+    text = rendered()
+    # First every part is cut to a few lines; only if that is not enough, some are left out.
+    for fewest, name in product((FEWEST, 0), MOST):
+        while length(text) > LIMIT and min(most[name], total[name]) > fewest:
+            most[name] = max(fewest, min(most[name], total[name]) // 2)
+            text = rendered()
+    return text
 
 
-def _view(report: dict[str, Any]) -> dict[str, Any]:
-    measured = [s for s in report["slices"] if s["metrics"]]
+def _lines(report: Report, charts: int) -> dict[str, int]:
+    """Return how many lines each part of the Markdown would have if it had room for all."""
+    data, change = report.data, report.change
+    listed: list[Any] = [(data.missing or [], data.categories or [])] if data else []
+    if data and data.columns:
+        listed.append((data.columns.added, data.columns.gone, data.columns.retyped))
+    return {
+        "slices": sum(each.metrics is not None for each in report.slices),
+        "passed": sum(check.verdict == "pass" for check in report.checks),
+        "curves": min(1, charts),
+        "drift": len(data.drift or []) if data else 0,
+        "columns": max((len(each) for lists in listed for each in lists), default=0),
+        "config": len(change.config) if change else 0,
+        "metrics": len(report.metrics.candidate) if report.metrics else 0,
+        "moved": MOST["moved"],
+        "failed": sum(check.verdict != "pass" for check in report.checks),
+        "rules": len(words.weakened(report)),
+        "waivers": len(report.waivers),
+    }
+
+
+def _tidy(text: str) -> str:
+    """Return a text without the empty lines that parts left behind which have nothing to say."""
+    return _EMPTY_LINES.sub("\n\n", text).strip() + "\n"
+
+
+def length(text: str) -> int:
+    """Return the length of a text as GitHub counts it at the most: an emoji as two."""
+    return len(text.encode("utf-16-le")) // 2
+
+
+def html(report: dict[str, Any]) -> str:
+    """Return the report as a page that needs nothing from anywhere else.
+
+    Raises:
+        MeritError: it is not of the form that reports have, or a curve that it draws is not there.
+    """
+    made = form.of(report)
+    drawn = [] if made.metrics is None else plots.draw(made.task)
+    drawing = {"strip": plots.strip, "bar": plots.bar, "scale_of": _scale, "forest": _forest(made)}
+    view = {**_view(made), **drawing, "plots": drawn}
+    return _environment(plain).get_template("gate.html.j2").render(view)
+
+
+def _environment(clean: Callable[[Any], str]) -> Environment:
+    """Return an environment in which every value is made harmless, unless it says that it is mark-up."""
+    made = Environment(
+        loader=PackageLoader("merit.gate"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: value if isinstance(value, Markup) else clean(value),
+    )
+    made.filters["interval"] = _interval
+    made.filters["part"] = words.part
+    made.filters["long"] = _long if clean is _escaped else lambda text: plain(text, MOST_TEXT)
+    made.filters["code"] = _code
+    made.filters["rate"] = lambda rate, share: f"{rate:.2%}" if share else f"{rate:.4g}"
+    made.filters["strip"] = lambda found, scale: _code_of(sparks.strip(found, scale))
+    made.filters["spark"] = lambda share: _code_of(sparks.bar(share))
+    return made
+
+
+def _escaped(value: object) -> Markup:
+    return Markup(escape(value))  # noqa: S704  # what `escape` is for
+
+
+def _long(value: object) -> Markup:
+    return Markup(escape(value, LONG))  # noqa: S704  # what `escape` is for
+
+
+def _code(value: object) -> Markup:
+    return Markup(f"<code>{escape(value)}</code>")  # noqa: S704  # what `escape` is for
+
+
+def _code_of(drawing: str) -> Markup:
+    return Markup(f"<code>{drawing}</code>")  # noqa: S704  # made of our own characters
+
+
+def _view(report: Report) -> dict[str, Any]:
+    """Return what both templates show."""
+    shown = words.SHOWN[report.task]
+    measured = [each for each in report.slices if each.metrics]
+    metric = _compared(report, shown)
     return {
         "report": report,
-        "marks": MARKS,
-        "summary": SUMMARY[report["verdict"]],
-        "slices": {column: list(group) for column, group in groupby(measured, key=lambda s: s["column"])},
-        "most": MOST_SLICES // max(1, len({s["column"] for s in measured})),
-        "shown": SHOWN[report["task"]],
-        "positive": report["task"] == "binary",
-        "small": sum(1 for s in report["slices"] if not s["metrics"]),
+        "words": words,
+        "summary": words.summary(report),
+        "weakened": words.weakened(report),
+        "open": words.of(report.checks, "fail") + words.of(report.checks, "inconclusive"),
+        "waived": [check for check in report.checks if check.waived],
+        "passed": [check for check in report.checks if check.verdict == "pass" and not check.waived],
+        "metrics": _metrics(report),
+        "slices": _by_column(measured),
+        "measured": measured,
+        "metric": metric,
+        "moved": _moved(report, metric),
+        "trends": Counter(_trends(report, metric)),
+        "scale": _scale(each.difference.get(metric) for each in measured if each.difference and metric),
+        "shown": {name: title for name, title in shown.items() if any(name in (e.metrics or {}) for e in measured)},
+        "positive": report.task == "binary",
+        "small": sum(1 for each in report.slices if not each.metrics),
+        "drift": _drift(report),
     }
+
+
+def _interval(found: Estimate | None, *, signed: bool = False) -> Markup:
+    return Markup(words.interval(found, signed=signed))  # noqa: S704  # made of numbers
+
+
+def _metrics(report: Report) -> list[dict[str, Any]]:
+    """Return a line per metric: what each model has, and what the difference from the champion says."""
+    found = report.metrics
+    if found is None:
+        return []
+    lines = []
+    for name, ours in found.candidate.items():
+        difference, better = (found.difference or {}).get(name), report.better.get(name)
+        lines.append(
+            {
+                "name": name,
+                "candidate": ours,
+                "champion": (found.champion or {}).get(name),
+                "baseline": (found.baseline or {}).get(name),
+                "difference": difference,
+                "better": better,
+                "trend": words.trend(difference, better),
+            }
+        )
+    return lines
+
+
+def _compared(report: Report, shown: Iterable[str]) -> str | None:
+    """Return the metric by which slices are compared with the champion's, if they are."""
+    names = {name: None for each in report.slices for name in each.difference or {}}
+    return next((name for name in shown if name in names), next(iter(names), None))
+
+
+def _moved(report: Report, metric: str | None) -> tuple[list[Slice], list[Slice]]:
+    """Return the slices that got worse, the worst first, and those that got better, the best first."""
+    if metric is None:
+        return [], []
+    sign = -1 if report.better.get(metric) == "lower" else 1
+    gains = [
+        (sign * found.value, each)
+        for each in report.slices
+        if (found := (each.difference or {}).get(metric)) is not None and found.value is not None
+    ]
+    gains.sort(key=lambda pair: pair[0])
+    return [each for gain, each in gains if gain < 0], [each for gain, each in reversed(gains) if gain > 0]
+
+
+def _by_column(slices: list[Slice]) -> dict[str, list[Slice]]:
+    return {name: [each for each in slices if each.column == name] for name in dict.fromkeys(s.column for s in slices)}
+
+
+def _forest(report: Report) -> Callable[[Slice], Markup]:
+    """Return what draws a slice's own metric beside that of all test rows, for want of a champion's."""
+    name = next(iter(words.SHOWN[report.task]))
+    overall = report.metrics.candidate.get(name) if report.metrics else None
+    centre = (overall.value if overall else None) or 0.0
+    ends = [e for each in report.slices if (m := (each.metrics or {}).get(name)) for e in (m.low, m.high)]
+    reach = max((abs(end - centre) for end in ends if end is not None), default=0.0) or 1.0
+    return lambda each: plots.strip((each.metrics or {}).get(name), reach, centre=centre)
+
+
+def _trends(report: Report, metric: str | None) -> list[str | None]:
+    """Return what each slice's difference says."""
+    better = report.better.get(metric or "")
+    return [words.trend((each.difference or {}).get(metric or ""), better) for each in report.slices]
+
+
+def _scale(differences: Iterable[Estimate | None]) -> float:
+    """Return how far from zero the farthest end of an interval is."""
+    ends = [abs(end) for each in differences if each is not None for end in (each.low, each.high) if end is not None]
+    return max(ends, default=0.0) or 1.0
+
+
+def _drift(report: Report) -> list[Drift]:
+    """Return the columns' drift, the farthest beyond its limit first."""
+    found = report.data.drift if report.data else None
+    return sorted(found or [], key=lambda each: -each.share)

@@ -1,14 +1,24 @@
-"""The report on a terminal: what was trained on what, how good it is, and each check."""
+"""The report on a terminal, and where GitHub looks for a job's summary."""
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from merit import artifacts
-from merit.gate.words import SUMMARY, interval
+from merit.gate import form, report, words
+from merit.gate.escape import plain
+from merit.gate.form import Report
+from merit.gate.parts import MOST_TEXT, Rows
+
+STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
+TRENDS = {words.BETTER: "green", words.WORSE: "red", words.UNCLEAR: "dim"}
+SUMMARY = "GITHUB_STEP_SUMMARY"
+"""The variable by which GitHub names the file that a step's summary is added to."""
 
 
 class _Console(Console):
@@ -18,53 +28,76 @@ class _Console(Console):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
-
-
-def show(report: dict[str, Any]) -> None:
-    """Print the report."""
+def show(found: dict[str, Any]) -> None:
+    """Print the report, and add it to the summary of the job that runs this, if one does."""
     # A log has no width of its own; a table folded to 80 columns is hard to read there.
     console = _Console(highlight=False, width=None if Console().is_terminal else 120)
+    made = form.of(found)
     console.print()
-    console.print(_judged(report), soft_wrap=True)
-    if report["metrics"]:
-        console.print(_metrics(report))
-    console.print(_checks(report))
-    verdict = report["verdict"]
-    console.print(f"verdict: [bold {STYLES[verdict]}]{verdict}[/]: {SUMMARY[verdict]}")
+    console.print(_heading(made), soft_wrap=True)
+    if made.metrics is not None:
+        console.print(_metrics(made))
+    console.print(_checks(made))
+    for line in _warnings(made):
+        console.print(line, soft_wrap=True)
+    console.print(f"verdict: [bold {STYLES[made.verdict]}]{made.verdict}[/]: {words.summary(made)}")
     console.print(f"report:  {artifacts.GATE_HTML} (for people), {artifacts.GATE_MARKDOWN} (for a pull request)")
+    if file := os.environ.get(SUMMARY):
+        with Path(file).open("a", encoding="utf-8") as summary:
+            summary.write(report.markdown(found) + "\n")
 
 
-def _judged(report: dict[str, Any]) -> str:
-    parts = report["parts"]
-    if parts is None:
-        return f"[bold]{report['model']}[/]: its data"
-    return (
-        f"[bold]{report['model']}[/]: {report['candidate']['network'].rpartition('.')[2]} "
-        f"trained on {_part(parts['train'])}, chosen on {_part(parts['validation'])}, judged on {_part(parts['test'])}"
-    )
+def _heading(made: Report) -> str:
+    network = made.candidate.network if made.candidate and made.scope != "data" else None
+    name = f"[bold]{made.model}[/]" + (f": {_plain(network.rpartition('.')[2])}" if network else "")
+    if made.parts is None:
+        return f"{name}: its data" if made.scope == "data" else name
+    parts = made.parts
+    return f"{name} trained on {_part(parts.train)}, chosen on {_part(parts.validation)}, judged on {_part(parts.test)}"
 
 
-def _part(part: dict[str, Any]) -> str:
-    return f"{part['rows']:,} rows" + (f" to {part['to'][:10]}" if "to" in part else "")
+def _part(part: Rows) -> str:
+    return f"{part.rows:,} rows" + (f" to {_plain(part.to[:10])}" if part.to else "")
 
 
-def _metrics(report: dict[str, Any]) -> Table:
-    table = Table("metric", "candidate", "gradient boosting", title="test rows", title_justify="left")
-    for name, found in report["metrics"]["candidate"].items():
-        table.add_row(name, interval(found), interval(report["metrics"]["baseline"][name]))
+def _metrics(made: Report) -> Table:
+    """Lay out the metrics: beside the candidate's, the difference from the champion if there is one, else the rival."""
+    assert made.metrics is not None
+    title, difference, baseline = "test rows", made.metrics.difference, made.metrics.baseline or {}
+    rival = ("difference from the champion", "") if difference else ()
+    table = Table("metric", "candidate", *rival, "gradient boosting", title=title, title_justify="left")
+    for name, found in made.metrics.candidate.items():
+        cells = [_plain(name), _plain(words.interval(found))]
+        if difference:
+            trend = words.trend(difference.get(name), made.better.get(name))
+            cells.append(_plain(words.interval(difference.get(name), signed=True)))
+            cells.append(f"[{TRENDS[trend]}]{trend}[/]" if trend else "")
+        table.add_row(*cells, _plain(words.interval(baseline.get(name))))
     return table
 
 
-def _checks(report: dict[str, Any]) -> Table:
+def _checks(made: Report) -> Table:
     table = Table("check", "verdict", "found", "allowed", title="gate", title_justify="left")
-    for check in report["checks"]:
-        verdict = check["verdict"]
-        table.add_row(check["name"], f"[{STYLES[verdict]}]{verdict}[/]", _plain(check["found"]), check["allowed"])
-        if check["advice"]:
-            table.add_row("", "", f"[dim]{_plain(check['advice'])}[/]", "")
+    for check in made.checks:
+        verdict = f"[{STYLES[check.verdict]}]{check.verdict}[/]" + (" (waived)" if check.waived else "")
+        table.add_row(_plain(check.name), verdict, _plain(check.found), _plain(check.allowed))
+        if check.advice:
+            table.add_row("", "", f"[dim]{_plain(check.advice)}[/]", "")
     return table
+
+
+def _warnings(made: Report) -> list[str]:
+    weaker = [
+        f"[bold yellow]weaker:[/]  {_plain(rule.key)}: {_plain(words.before(rule))} → {_plain(words.after(rule))}"
+        for rule in words.weakened(made)
+    ]
+    waived = [
+        f"[bold yellow]waiver:[/]  {_plain(each.check)} until {_plain(each.until)}"
+        f"{' (expired)' if each.expired else ''}: {_plain(each.reason)}"
+        for each in made.waivers
+    ]
+    return weaker + waived
 
 
 def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+    return escape(plain(text, MOST_TEXT))

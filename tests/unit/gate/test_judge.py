@@ -172,7 +172,7 @@ def test_the_model_is_judged_without_its_data(prepare: Prepare, lock: Lock) -> N
     artifacts.RAW.unlink()
     made = judge.gate(lock, only="model")
     assert (made["scope"], made["data"]) == ("model", None)
-    assert {check["group"] for check in made["checks"]} == {"model"}
+    assert {check["group"] for check in made["checks"]} == {"model", "rules"}
     assert judge.gate(lock, only="model")["inputs"] == made["inputs"]
 
 
@@ -181,7 +181,7 @@ def test_the_whole_gate_judges_both(prepare: Prepare, lock: Lock) -> None:
     made = judge.gate(lock)
     assert made["scope"] == "all"
     assert [check["name"] for check in made["checks"]][:2] == ["contract", "data: rows"]
-    assert {check["group"] for check in made["checks"]} == {"data", "model"}
+    assert {check["group"] for check in made["checks"]} == {"data", "model", "rules"}
     pl.read_parquet(artifacts.RAW).with_columns(pl.col("weight") / 2).write_parquet(artifacts.RAW)
     assert freshness.current(lock) is None
 
@@ -191,7 +191,7 @@ def test_without_a_champion_the_report_has_no_comparison(prepare: Prepare, lock:
     made = judge.gate(lock)
     assert (made["metrics"]["champion"], made["metrics"]["difference"]) == (None, None)
     assert made["waivers"] == []
-    assert {check["group"] for check in made["checks"]} == {"data", "model"}
+    assert {check["group"] for check in made["checks"]} == {"data", "model", "rules"}
 
 
 def test_with_a_champion_the_report_says_how_the_candidate_differs(
@@ -210,6 +210,7 @@ def test_with_a_champion_the_report_says_how_the_candidate_differs(
     theirs = rival(Package.load(make_package(tmp_path / "theirs")))
     theirs.outputs[artifacts.PACKAGE.as_posix()] = "m.dir"
     monkeypatch.setattr(judge.champions, "find", lambda *_: theirs)
+    monkeypatch.setattr(judge.change, "since", lambda *_: {"config": [], "rules": []})
     made = judge.gate(lock)
     assert made["metrics"]["champion"] == made["metrics"]["candidate"]
     assert made["metrics"]["difference"]["roc_auc"] == {"value": 0.0, "low": 0.0, "high": 0.0}

@@ -17,7 +17,13 @@ from merit.github import Api, ApiError
 from tests.conftest import ROOT
 
 REPOSITORY, FORK = "house/model", "stranger/model"
-REPORT = {"verdict": "pass", "checks": [{"name": "floor", "verdict": "pass"}]}
+
+
+def _check(name: str, verdict: str) -> dict[str, Any]:
+    return {"name": name, "verdict": verdict, "found": "0.7", "allowed": "at least 0.6"}
+
+
+REPORT = {"form": 1, "verdict": "pass", "model": "flights", "task": "binary", "checks": [_check("floor", "pass")]}
 ALL = {"pull-requests": "write", "statuses": "write", "actions": "read", "contents": "write"}
 
 
@@ -62,7 +68,6 @@ def told(forge: Forge) -> dict[str, Any]:
 def report(forge: Forge, told: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Run `merit report` for an artifact; `permissions` are its token's."""
     monkeypatch.setattr(github.time, "sleep", lambda _: None)
-    monkeypatch.setattr(post.form, "read", json.loads)
     monkeypatch.setattr(post.reports, "markdown", lambda found: f"## {found['verdict']}\n")
 
     def run(artifact: object = REPORT, *, permissions: dict[str, str] = ALL) -> str:
@@ -92,8 +97,8 @@ def _bodies(forge: Forge) -> list[str]:
 
 
 def test_a_pass_of_a_run_that_succeeded_is_a_success(forge: Forge, report: Callable[..., str]) -> None:
-    assert report() == "#1: status merit/gate success (pass: may merge), comment made"
-    assert _status(forge) == ("merit/gate", "success", "pass: may merge")
+    assert report() == "#1: status merit/gate success (pass: may merge: 1 check passed), comment made"
+    assert _status(forge) == ("merit/gate", "success", "pass: may merge: 1 check passed")
     assert forge.statuses[-1]["sha"] == forge.pulls[0].sha
     assert _bodies(forge) == [f"{post.MARK}\n## pass\n"]
 
@@ -108,8 +113,7 @@ def test_a_second_report_changes_the_comment_of_the_first(forge: Forge, report: 
 def test_what_did_not_pass_is_a_failure_that_names_its_checks(
     forge: Forge, report: Callable[..., str], verdict: str
 ) -> None:
-    checks = [{"name": f"check {number}", "verdict": verdict} for number in range(40)]
-    report({"verdict": verdict, "checks": checks})
+    report({**REPORT, "verdict": verdict, "checks": [_check(f"check {number}", verdict) for number in range(40)]})
     context, state, description = _status(forge)
     assert (context, state) == ("merit/gate", "failure")
     assert description.startswith(f"{verdict}: check 0, check 1, ")

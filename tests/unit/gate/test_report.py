@@ -1,122 +1,197 @@
 import copy
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from markdown_it import MarkdownIt
 
 from merit import artifacts
-from merit.gate import plots, report, terminal
-from merit.tasks import METRICS
+from merit.errors import MeritError
+from merit.gate import form, plots, report, terminal, words
+from merit.gate.parts import Estimate
+from tests.unit.gate import reports
 
-EVIL = "<script>alert(1)</script> | a\nb"
-MARKDOWN_LIMIT = 65_536  # characters in a comment on GitHub
-
-
-def _metrics() -> dict[str, Any]:
-    return {name: {"value": 0.7, "low": 0.65, "high": 0.75} for name in METRICS["binary"]}
-
-
-def _slice(column: str, value: str | None, *, measured: bool = True) -> dict[str, Any]:
-    metrics = _metrics() if measured else None
-    return {"column": column, "value": value, "rows": 1234, "target_mean": 0.25, "metrics": metrics}
-
-
-@pytest.fixture
-def made() -> dict[str, Any]:
-    """A report as the gate writes it."""
-    part = {"rows": 12345, "from": "2024-01-01 00:00:00", "to": "2024-02-29 12:00:00", "target": {"share": 0.2}}
-    check = {"name": "contract", "verdict": "pass", "found": "5 rows", "allowed": "no violation", "advice": ""}
-    failed = {
-        "name": "size",
-        "verdict": "fail",
-        "found": "9 MB",
-        "allowed": "at most 1 MB",
-        "advice": "make it smaller",
-    }
-    return {
-        "verdict": "fail",
-        "inputs": "sha256:1",
-        "model": "tiny",
-        "task": "binary",
-        "candidate": {"digest": "sha256:" + "d" * 64, "commit": "c" * 40, "dirty": True, "network": "a.b.Linear"},
-        "champion": {"commit": "a" * 40, "package": "m.dir"},
-        "parts": {"train": part, "validation": part, "test": part},
-        "confidence": 0.95,
-        "checks": [check, failed],
-        "better": dict.fromkeys(METRICS["binary"], "higher"),
-        "metrics": {"candidate": _metrics(), "baseline": _metrics()},
-        "slices": [_slice("shop", "north"), _slice("shop", None), _slice("kind", "3", measured=False)],
-    }
+EVIL = "<script>alert(1)</script> | a\nb @team #12 https://evil.example `c` [d](e) \u202e<!--"
+COMMENT = 65_536  # characters in a comment on GitHub
+EVERY = ["full", "passing", "first", "data_only", "wide"]
 
 
 @pytest.fixture
 def curves(workdir: Path) -> None:
     """The curves that `evaluate` and `train` leave behind."""
-    for name, x, y in (
-        ("roc", "false_positive_rate", "true_positive_rate"),
-        ("precision_recall", "recall", "precision"),
-        ("calibration", "predicted", "observed"),
-    ):
-        lines = [f"{model},{point / 4},{point / 4}" for model in ("candidate", "baseline") for point in range(5)]
-        artifacts.write_text(artifacts.PLOTS / f"{name}.csv", "\n".join([f"model,{x},{y}", *lines]) + "\n")
-    artifacts.write_text(artifacts.HISTORY, "epoch,train_loss,validation_loss\n0,0.7,0.6\n1,0.6,0.5\n")
+    reports.curves()
 
 
-def test_the_markdown_says_the_verdict_each_check_and_what_to_do(made: dict[str, Any]) -> None:
-    text = report.markdown(made)
-    assert re.match(r"## ❌ merit: fail . `tiny` may not merge: a check failed\n", text)
-    assert "| ✅ | contract | 5 rows | no violation |" in text
-    assert "| ❌ | size | 9 MB | at most 1 MB |" in text
-    assert "- size: make it smaller" in text
-    assert "Champion: `aaaaaaa`." in text
-    assert "12,345 rows (2024-01-01 to 2024-02-29)" in text
-    assert "(1 slices have too few rows)" in text
-    assert "with uncommitted changes" in text
+def _made(name: str) -> dict[str, Any]:
+    return getattr(reports, name)()
 
 
-def test_the_tables_of_the_markdown_have_as_many_cells_in_each_row(made: dict[str, Any]) -> None:
-    made["checks"][0]["found"] = EVIL
-    made["slices"][0]["value"] = EVIL
-    made["slices"][1]["value"] = "a\\|b"
-    text = report.markdown(made)
-    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
-        widths = {len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}
-        assert len(widths) == 1, table
+def _page(text: str) -> str:
+    """Return Markdown as GitHub's dialect makes HTML of it, before it takes out what is dangerous."""
+    return MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(text)
 
 
-def test_the_markdown_escapes_what_would_leave_its_cell(made: dict[str, Any]) -> None:
-    for check in made["checks"]:
-        check.update(name=EVIL, found=EVIL, allowed=EVIL, advice="")
-    made["slices"][0].update(value=EVIL, column=EVIL)
-    text = report.markdown(made)
-    assert "<script>" not in text
-    assert "&lt;script&gt;alert(1)&lt;/script&gt; \\| a b" in text
+def _tables(text: str) -> list[str]:
+    return re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
 
 
-def test_the_markdown_fits_in_a_comment_however_many_slices_there_are(made: dict[str, Any]) -> None:
-    made["slices"] = [_slice("destination", f"place {number}") for number in range(3000)]
-    assert len(report.markdown(made)) < MARKDOWN_LIMIT
+def test_the_first_lines_say_the_verdict_why_and_what_to_do() -> None:
+    heading, _, todo = report.markdown(reports.full()).splitlines()[:3]
+    assert heading == (
+        "## ❌ merit: fail – <code>flights</code> may not merge: 3 of 13 checks failed, 1 could not decide"  # noqa: RUF001
+    )
+    assert todo.startswith("**data: drift**: 2 of 29 features: visib has nothing to compare, temp 0.41; allowed: ")
+    assert "**What to do:** see whether a unit, a column or the source changed" in todo
+    assert todo.endswith(" 3 more below.")
 
 
-@pytest.mark.parametrize(("verdict", "summary"), report.SUMMARY.items())
-def test_each_verdict_has_its_words(made: dict[str, Any], verdict: str, summary: str) -> None:
-    made["verdict"] = verdict
-    first = report.markdown(made).splitlines()[0]
-    assert f"merit: {verdict} " in first
-    assert first.endswith(f"`tiny` {summary}")
+def test_weakened_rules_and_waivers_stand_before_all_else() -> None:
+    text = report.markdown(reports.full())
+    top = text[: text.index("###")]
+    assert "> **1 of the gate's rules is weaker here than at <code>aaaaaaa</code>:**" in top
+    assert "> - <code>gate.floors.roc&#95;auc</code>: <code>0.64</code> → <code>0.62</code>" in top
+    assert "> - <code>data: missing</code> until 2027-01-15: the registry of planes moved" in top
+    assert "(expired, so it counts no more)" in top
+    assert "gate.calibration" not in top  # stricter than before
+    assert "gate.waivers" not in top  # told by its reason
 
 
-def test_without_a_champion_or_a_commit_the_markdown_says_so(made: dict[str, Any]) -> None:
-    made["champion"], made["candidate"]["commit"] = None, None
-    text = report.markdown(made)
+def test_the_parts_stand_in_the_order_in_which_a_reviewer_asks() -> None:
+    text = report.markdown(reports.full())
+    titles = ["What changes in the configuration", "What changes in the data", "How good it is", "Slices", "Checks"]
+    assert re.findall(r"^### (.*)$", text, re.MULTILINE) == titles
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "| <code>model.hidden</code> | <code>&#91;128, 128&#93;</code> | <code>&#91;256, 256&#93;</code> |",
+        "| <code>data.columns.gust.type</code> | <code>number</code> | gone |",
+        "| <code>data.columns.precip&#95;6h.type</code> | not there | <code>number</code> |",
+        "273,355 rows, 246,017 before: **+27,512** added, **−174** gone, **2,031** changed.",  # noqa: RUF001
+        "Positive: 25.34% before, 25.11% here.",
+        "| <code>gust</code> | there | gone |",
+        "| <code>seats</code> | Int64 | Float64 |",
+        "| <code>plane&#95;age</code> | 16.4% missing | 31.2% missing |",
+        "4 new in 11 rows: <code>LEX</code>, <code>SBN</code>, <code>3</code>, <code>missing</code> |",
+        "<summary>Drift: 2 of 6 columns are beyond their limit</summary>",
+        "| ❌ | <code>temp</code> | 0.4100 | 0.3 | <code>██████████│████░░░░░░</code> |",
+        "| roc&#95;auc ↑ | 🔴 worse | 0.6766 [0.6666, 0.6866] | 0.6887 [0.6787, 0.6987] | -0.0121 [-0.0178, -0.0064] |",
+        "| brier ↓ | ⚪ no clear difference |",
+        "| calibration&#95;error ↓ | 🟢 better |",
+        "| carrier = 0 | 4,000 | -0.0300 [-0.0420, -0.0150] | <code>·├─●───┤··│··········</code> | 🔴 worse ⚠️ |",
+        "8 of 24 are clearly worse, 6 clearly better; 2 more have too few rows.",
+        "- **champion: log&#95;loss**: the interval lies on both sides of the limit: judge on more test rows "
+        "(about 52,000 test rows would settle it)",
+        "<summary>✅ 8 passed</summary>",
+        "with uncommitted changes",
+    ],
+)
+def test_the_markdown_tells(line: str) -> None:
+    assert line in report.markdown(reports.full())
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize(
+    "text", [None, EVIL, "a\\|b", "x" * 5000, ""], ids=["as it is", "evil", "bar", "long", "empty"]
+)
+def test_every_row_of_a_table_has_as_many_cells(name: str, text: str | None) -> None:
+    made = _made(name)
+    if text is not None and name in {"full", "wide"}:
+        made = form.fit(reports.spoiled(made, text))
+    for table in _tables(report.markdown(made)):
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1, table
+
+
+@pytest.mark.parametrize("text", [EVIL, "&#64;team", "a" * 3000, "\\", "`", "*_~", "|"])
+def test_nothing_from_data_or_yaml_becomes_mark_up(text: str) -> None:
+    plain = _page(report.markdown(reports.full()))
+    spoiled = _page(report.markdown(form.fit(reports.spoiled(reports.full(), text))))
+    assert set(re.findall(r"<(/?\w+)", spoiled)) <= set(re.findall(r"<(/?\w+)", plain))
+    assert "<a " not in spoiled
+    assert "<!--" not in spoiled
+    assert not re.search(r"[@#]\w", re.sub(r"&#\w+;", "", re.sub(r"<[^>]*>", "", spoiled)))
+    assert "://" not in spoiled
+    assert "\u202e" not in spoiled
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_markdown_fits_in_a_comment(name: str) -> None:
+    assert report.length(report.markdown(_made(name))) <= report.LIMIT < COMMENT
+
+
+@pytest.mark.parametrize("text", ["😀" * 2000, "@" * 2000, "&" * 2000, "x" * 2000])
+def test_the_markdown_fits_whatever_texts_it_holds(text: str) -> None:
+    assert report.length(report.markdown(reports.spoiled(reports.wide(), text))) <= report.LIMIT
+
+
+def test_what_is_left_out_is_said_and_the_least_important_goes_first() -> None:
+    text = report.markdown(reports.wide())
+    assert "**Left out, for a comment has room for no more:** part of the slices, the checks that passed," in text
+    assert "more slices in the HTML report" in text
+    assert "### What changes in the configuration" in text
+    assert "> - <code>gate.floors.a&#95;very" in text
+    assert "Left out" not in report.markdown(reports.full())
+
+
+def test_without_a_champion_nothing_is_compared() -> None:
+    text = report.markdown(reports.first())
     assert "No champion yet." in text
-    assert "made before the first commit" in text
+    assert "### The data" in text
+    assert "What changes" not in text
+    assert "| metric | candidate | gradient boosting |" in text
+    assert "2 slices have too few rows to be measured." in text
 
 
-def test_when_nothing_failed_there_is_nothing_to_do(made: dict[str, Any]) -> None:
-    made["checks"] = made["checks"][:1]
-    assert "What to do" not in report.markdown(made)
+def test_data_that_is_the_champions_own_is_told_in_a_line() -> None:
+    made = reports.full()
+    made["data"] |= {"identical": True, "missing": [], "categories": [], "drift": [], "columns": None}
+    assert "Nothing: it is the champion's, bit for bit (273,355 rows)." in report.markdown(made)
+
+
+def test_a_report_on_the_data_alone_never_says_that_a_model_may_merge() -> None:
+    made = reports.data_only()
+    text = report.markdown(made)
+    assert "the data may not be trained on: 2 of 5 checks failed" in text
+    for title in ("How good it is", "Slices", "Curves"):
+        assert title not in text
+    made |= {"verdict": "pass", "checks": [made["checks"][0]]}
+    assert "the data may be trained on: 1 check passed" in report.markdown(made)
+
+
+@pytest.mark.parametrize(
+    "absent", ["parts", "metrics", "champion", "data", "change", "curves", "candidate", "confidence"]
+)
+def test_what_was_not_judged_may_be_null_in_every_form(
+    curves: None, absent: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = reports.full() | {absent: None}
+    assert "merit: fail" in report.markdown(made)
+    assert "<h1>flights: <span>fail</span></h1>" in report.html(made)
+    terminal.show(made)
+    assert "verdict: fail" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "verdict", "text"),
+    [
+        (["pass", "pass"], "pass", "may merge: 2 checks passed"),
+        (["pass", "waived"], "pass", "may merge: 2 checks passed, 1 of them by a waiver"),
+        (["fail", "pass"], "fail", "may not merge: 1 of 2 checks failed"),
+        (["fail", "inconclusive"], "fail", "may not merge: 1 of 2 checks failed, 1 could not decide"),
+        (["inconclusive", "pass"], "inconclusive", "may not merge: 1 of 2 checks could not decide"),
+        ([], "inconclusive", "may not merge: no check was run"),
+    ],
+)
+def test_each_verdict_has_its_words(verdicts: list[str], verdict: str, text: str) -> None:
+    checks = [
+        reports.check(str(n), "fail" if v == "waived" else v, waived=v == "waived") for n, v in enumerate(verdicts)
+    ]
+    assert words.summary(form.of(reports.full() | {"verdict": verdict, "checks": checks})) == text
 
 
 @pytest.mark.parametrize(
@@ -128,11 +203,53 @@ def test_when_nothing_failed_there_is_nothing_to_do(made: dict[str, Any]) -> Non
     ],
 )
 def test_a_value_is_shown_with_its_interval_if_it_has_one(found: dict[str, Any], text: str) -> None:
-    assert report.interval(found) == text
+    made = reports.full()
+    made["metrics"]["candidate"]["roc_auc"] = found
+    assert words.interval(form.of(made).metrics.candidate["roc_auc"]) == text
+    assert f"| {text} |" in report.markdown(made)
 
 
-def test_the_page_needs_nothing_from_anywhere_else(curves: None, made: dict[str, Any]) -> None:
-    page = report.html(made)
+@pytest.mark.parametrize(
+    ("low", "high", "better", "said"),
+    [
+        (0.1, 0.2, "higher", words.BETTER),
+        (0.1, 0.2, "lower", words.WORSE),
+        (-0.2, -0.1, "higher", words.WORSE),
+        (-0.2, -0.1, "lower", words.BETTER),
+        (-0.1, 0.1, "higher", words.UNCLEAR),
+        (0.0, 0.1, "higher", words.UNCLEAR),
+        (None, None, "higher", None),
+        (0.1, 0.2, None, None),
+    ],
+)
+def test_a_difference_is_clear_only_if_its_interval_is_on_one_side(
+    low: float | None, high: float | None, better: str | None, said: str | None
+) -> None:
+    assert words.trend(Estimate(value=0.1, low=low, high=high), better) == said
+
+
+def test_charts_are_in_words_that_mermaid_reads() -> None:
+    text = report.markdown(reports.full())
+    charts = re.findall(r"```mermaid\n(.*?)```", text, re.DOTALL)
+    assert len(charts) == 2
+    for chart in charts:
+        first, *rest = chart.splitlines()
+        assert first == "xychart-beta"
+        kinds = [line.split()[0] for line in rest]
+        assert kinds == ["title", "x-axis", "y-axis", "bar", "line"]
+        numbers = [re.findall(r"-?[\d.]+(?:e[+-]\d+)?", line.partition("[")[2]) for line in rest]
+        assert len({len(found) for found in (numbers[1], numbers[3], numbers[4])}) == 1
+        assert "e-" not in "".join(rest[2:])  # Mermaid knows no exponents
+
+
+def test_very_small_numbers_in_a_chart_have_no_exponent() -> None:
+    made = reports.full()
+    made["curves"]["loss"] = [{"train": 1.5e-7 * n, "validation": 2.5e9 * n} for n in range(3)]
+    assert "line [0, 0.00000015, 0.0000003]" in report.markdown(made)
+
+
+def test_the_page_needs_nothing_from_anywhere_else(curves: None) -> None:
+    page = report.html(reports.full())
     assert page.startswith("<!doctype html>")
     assert "<script" not in page
     assert "<link" not in page
@@ -141,42 +258,106 @@ def test_the_page_needs_nothing_from_anywhere_else(curves: None, made: dict[str,
     assert not re.search(r"url\((?!#)|@import", page)
 
 
-def test_the_page_holds_a_drawing_per_curve_in_the_colours_of_the_page(curves: None, made: dict[str, Any]) -> None:
-    page = report.html(made)
-    assert page.count("<svg") == page.count("</svg>") == 4
+def test_the_page_holds_a_drawing_per_curve_in_the_colours_of_the_page(curves: None) -> None:
+    page = report.html(reports.full())
+    assert page.count("<svg") == page.count("</svg>")
     for title in ("ROC", "Precision and recall", "Calibration", "Loss by epoch"):
         assert f'aria-label="{title}"' in page
     assert "var(--candidate)" in page
     assert plots.CANDIDATE not in page
 
 
-def test_the_page_escapes_what_comes_from_data(curves: None, made: dict[str, Any]) -> None:
-    for check in made["checks"]:
-        check.update(name=EVIL, found=EVIL, allowed=EVIL, advice=EVIL)
-    made["slices"][0].update(value=EVIL, column=EVIL)
-    made["model"] = EVIL
-    page = report.html(made)
+def test_the_page_draws_an_interval_per_metric_and_slice_and_a_bar_per_column(curves: None) -> None:
+    page = report.html(reports.full())
+    strips = '<td class="(worse|better|unclear)"><svg class="strip "'
+    said = [found[0] for found in re.finditer(strips, page)]
+    assert len(said) == 5 + 10 + 24  # metrics, what moved most, all slices
+    assert sum("worse" in each for each in said) == 2 + 5 + 8
+    assert page.count('<svg class="strip worse"') == 2  # columns that drifted
+    assert page.count('class="filled"') == 6
+    assert report.html(reports.first()).count('<svg class="strip ') == 24  # each slice beside all rows
+
+
+def test_the_pages_links_lead_to_its_parts(curves: None) -> None:
+    for name in EVERY[:4]:
+        page = report.html(_made(name))
+        for place in re.findall(r'href="#(\w+)"', page):
+            assert f'id="{place}"' in page
+
+
+def test_the_page_escapes_what_comes_from_data(curves: None) -> None:
+    page = report.html(reports.spoiled(reports.full(), EVIL))
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)" in page
+    assert "<!--" not in page
+    assert "\u202e" not in page
 
 
-def test_the_same_report_is_the_same_page(curves: None, made: dict[str, Any]) -> None:
-    assert report.html(made) == report.html(copy.deepcopy(made))
+def test_the_same_report_is_the_same_page(curves: None) -> None:
+    assert report.html(reports.full()) == report.html(copy.deepcopy(reports.full()))
 
 
-def test_the_page_can_be_made_where_a_metric_has_no_meaning(curves: None, made: dict[str, Any]) -> None:
-    made["metrics"]["candidate"]["roc_auc"] = {"value": None, "low": None, "high": None}
-    assert ">none<" in report.html(made)
-    assert "| roc_auc | none |" in report.markdown(made)
+def test_a_page_without_its_curves_says_what_makes_them(workdir: Path) -> None:
+    with pytest.raises(MeritError, match="'merit evaluate' makes it"):
+        report.html(reports.full())
+    assert report.html(reports.data_only())
 
 
-def test_the_terminal_shows_the_verdict_and_each_check(
-    made: dict[str, Any], capsys: pytest.CaptureFixture[str]
+def test_the_report_is_written_in_three_forms_that_can_be_read_back(curves: None) -> None:
+    made = report.write(reports.full())
+    assert form.read(artifacts.GATE_REPORT.read_text(encoding="utf-8")) == made == reports.full()
+    assert artifacts.GATE_MARKDOWN.read_text(encoding="utf-8") == report.markdown(made)
+    assert artifacts.GATE_HTML.read_text(encoding="utf-8") == report.html(made)
+
+
+def test_a_report_that_is_none_is_not_written(curves: None) -> None:
+    with pytest.raises(MeritError, match="the gate's report: verdict"):
+        report.write(reports.full() | {"verdict": "maybe"})
+    assert not artifacts.GATE_REPORT.exists()
+
+
+def test_the_markdown_of_a_strangers_report_needs_nothing_heavy() -> None:
+    code = (
+        "import json, sys\n"
+        "from merit.gate import form, report\n"
+        "report.markdown(form.read(sys.stdin.read()))\n"
+        "heavy = 'polars numpy pandas matplotlib torch mlflow dvc hydra onnxruntime yaml rich'\n"
+        "print(json.dumps(sorted(set(heavy.split()) & set(sys.modules))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=json.dumps(reports.full()), capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == []
+
+
+def test_the_terminal_is_short_and_shows_the_verdict_and_what_stands_in_the_way(
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    made["checks"][1]["found"] = "[bold]9[/] MB"
-    made["slices"] = []
+    made = reports.full()
+    made["checks"][2]["found"] = "[bold]9[/] MB \x1b[31m"
+    made["waivers"][0]["reason"] = "[red]agreed[/]"
     terminal.show(made)
     shown = capsys.readouterr().out
-    assert "verdict: fail: may not merge: a check failed" in shown
-    for word in ("tiny: Linear", "contract", "make it smaller", "[bold]9[/] MB", "reports/gate.html"):
-        assert word in shown
+    for line in (
+        "flights: EmbeddingMLP trained on 217,727 rows to 2013-08-31",
+        "verdict: fail: may not merge: 3 of 13 checks failed, 1 could not decide",
+        "weaker:  gate.floors.roc_auc: 0.64 → 0.62",
+        "waiver:  data: missing until 2027-01-15: [red]agreed[/]",
+        "waiver:  size until 2026-10-01 (expired): ",
+        "-0.0121 [-0.0178, -0.0064]",
+        "no clear difference",
+        "fail (waived)",
+        "[bold]9[/] MB \ufffd[31m",
+        "reports/gate.html",
+    ):
+        assert line in shown
+
+
+def test_a_job_gets_the_markdown_as_its_summary(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = tmp_path / "summary.md"
+    summary.write_text("before\n")
+    monkeypatch.setenv(terminal.SUMMARY, str(summary))
+    terminal.show(reports.full())
+    assert summary.read_text(encoding="utf-8") == "before\n" + report.markdown(reports.full()) + "\n"

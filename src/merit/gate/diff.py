@@ -1,0 +1,151 @@
+"""The effective difference from a commit: configuration, data, metrics and package, from Git and DVC's cache alone."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from merit import artifacts, git
+from merit.errors import MeritError
+from merit.gate import change, versions
+from merit.gate.champion import outputs_of
+from merit.gate.escape import plain
+from merit.gate.versions import Versions
+
+SAME, NOT_HERE = "the same", "not in DVC's cache here; 'dvc fetch --all-commits' or 'dvc pull' brings it"
+
+
+def diff(ref: str | None = None) -> dict[str, Any]:
+    """Return how what is locked here differs from a commit, by default the merge base with main.
+
+    Raises:
+        MeritError: there is no such commit, or a lock can't be read.
+    """
+    commit, now = _commit(ref), _now()
+    before = change.at(commit)
+    old, new = _outputs(git.show(commit, artifacts.DVC_LOCK), commit[:7]), _outputs(_text(artifacts.DVC_LOCK), "here")
+    found: dict[str, Any] = {
+        "against": commit,
+        "stale": _stale(),
+        "config": None if before is None else change.differences(before, now),
+        "rules": [] if before is None else change.rules(before, now),
+        "data": versions.data(_versions(old, new, artifacts.RAW)),
+        "metrics": versions.metrics(_versions(old, new, artifacts.METRICS)),
+        "package": versions.package(_versions(old, new, artifacts.PACKAGE)),
+    }
+    parts = (found["data"], found["metrics"], found["package"])
+    return found | {"differs": found["config"] != [] or any(not part["same"] for part in parts)}
+
+
+def _commit(ref: str | None) -> str:
+    commit = git.target_commit() if ref is None else git.resolve(ref)
+    if commit is None and git.head() is None:
+        raise MeritError("diff: nothing is committed yet, so there is nothing to compare with; commit first")
+    if commit is None:
+        raise MeritError(
+            f"diff: '{ref}': no such commit; name a branch, a tag or a commit (a shallow clone lacks most)"
+        )
+    return commit
+
+
+def _now() -> dict[str, Any]:
+    text = _text(artifacts.LOCK)
+    if text is None:
+        raise MeritError(f"{artifacts.LOCK}: not found; 'merit compose' writes it")
+    return change.parsed(text, str(artifacts.LOCK), "run 'merit compose'")
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+    except UnicodeDecodeError as error:
+        raise MeritError(f"{path}: not UTF-8; restore it from Git") from error
+
+
+def _stale() -> str | None:
+    """Return a line if params.yaml is not what conf/ says now; what is compared is what is locked all the same."""
+    from merit.config import lock
+    from merit.config.compose import compose
+
+    try:
+        return f"{artifacts.LOCK} is stale; run 'merit compose'" if lock.difference(compose()) else None
+    except MeritError as error:
+        return f"conf/ can't be composed ({plain(error, 120)}); 'merit compose' says more"
+
+
+def _outputs(text: str | None, where: str) -> dict[str, str]:
+    return {} if text is None else outputs_of(text, f"{artifacts.DVC_LOCK} at {where}")
+
+
+def _versions(old: Mapping[str, str], new: Mapping[str, str], path: Path) -> Versions:
+    return old.get(path.as_posix()), new.get(path.as_posix())
+
+
+def lines(found: Mapping[str, Any]) -> list[str]:
+    """Return the difference as people read it on a terminal."""
+    told = [f"against: {found['against'][:7]}"]
+    if found["stale"]:
+        told.append(f"note:    {found['stale']}")
+    told += [*_config_lines(found), *_data_lines(found["data"])]
+    return [*told, *_metric_lines(found["metrics"]), *_package_lines(found["package"])]
+
+
+def _config_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    config = found["config"]
+    if config is None:
+        yield f"config:  no {artifacts.LOCK} there"
+        return
+    yield f"config:  {_keys(len(config)) if config else SAME}"
+    weaker = {rule["key"] for rule in found["rules"] if rule["weaker"]}
+    for each in config:
+        before, after = (plain(each[side] or what) for side, what in (("before", "(not there)"), ("after", "(gone)")))
+        mark = "  (weaker: the gate lets more through)" if each["key"] in weaker else ""
+        yield f"  {plain(each['key'])}: {before} → {after}{mark}"
+
+
+def _keys(count: int) -> str:
+    return "1 key differs" if count == 1 else f"{count} keys differ"
+
+
+def _data_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    yield f"data:    {_sides(found, '{rows:,} rows, {columns} columns')}"
+    for what, names in (found["columns"] or {}).items():
+        for each in names:
+            name = each if isinstance(each, str) else f"{each['column']} from {each['before']} to {each['after']}"
+            yield f"  {what}: {plain(name)}"
+
+
+def _metric_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    yield f"metrics: {_sides(found, '')}"
+    if found["same"]:
+        return
+    for each in found["values"]:
+        before, after = each["before"], each["after"]
+        moved = f"  {after - before:+.4f}" if before is not None and after is not None else ""
+        shown = " → ".join("none" if value is None else f"{value:.4f}" for value in (before, after))
+        yield f"  {plain(each['metric'])}: {shown}{moved}"
+
+
+def _package_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    yield f"package: {_sides(found, '{digest:.19}, {bytes:,} bytes')}"
+    for what, names in (found["files"] or {}).items():
+        if names:
+            yield f"  {what}: {plain(', '.join(names))}"
+
+
+def _sides(found: Mapping[str, Any], form: str) -> str:
+    """Return both sides of a part in a form, or what stands in the way of it."""
+    before, after = found["before"], found["after"]
+    if found["same"]:
+        return SAME if after else "none yet, as before"
+    sides = [_side(side, form, where) for side, where in ((before, "none there"), (after, "none here"))]
+    if form == "" and all(side and side["here"] for side in (before, after)):
+        return "of the test rows of each, not paired; 'merit gate' compares them on the same rows"
+    return " → ".join(sides)
+
+
+def _side(side: Mapping[str, Any] | None, form: str, where: str) -> str:
+    if side is None:
+        return where
+    if not side["here"]:
+        return f"{side['hash'][:7]} ({NOT_HERE})"
+    return form.format(**side) if form else side["hash"][:7]
