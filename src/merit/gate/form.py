@@ -39,7 +39,7 @@ SCHEMA = "report.json"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 MOST_BYTES = 8_000_000
-"""What a report from elsewhere may weigh; half as many characters are written."""
+"""What a report may weigh."""
 FEWEST_ITEMS = 100
 """Members that a list keeps however long they are."""
 
@@ -111,7 +111,8 @@ def fit(report: dict[str, Any]) -> dict[str, Any]:
         left_out: dict[str, int] = {}
         fitted: dict[str, Any] = _fitted(report, "", most, left_out)
         # As it will be written; one that nobody would read again is of no use.
-        if most <= FEWEST_ITEMS or len(json.dumps(fitted, indent=2, ensure_ascii=False)) <= MOST_BYTES // 2:
+        written = json.dumps(fitted, indent=2, ensure_ascii=False).encode("utf-8", "replace")
+        if most <= FEWEST_ITEMS or len(written) < MOST_BYTES:
             return {**fitted, "left_out": left_out} if left_out else fitted
         most //= 2
 

@@ -11,9 +11,10 @@ import pytest
 import yaml
 
 from merit import artifacts
+from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import MeritError
-from merit.gate import freshness, judge, terminal, waivers
+from merit.gate import form, freshness, judge, terminal, waivers
 from merit.scoring import Package, columns_of
 from merit.tasks import METRICS
 from tests.conftest import rewrite_manifest
@@ -73,6 +74,35 @@ def test_the_gate_judges_and_writes_its_report_in_three_forms(prepare: Prepare, 
     assert f"merit: {made['verdict']}" in artifacts.GATE_MARKDOWN.read_text(encoding="utf-8")
     assert artifacts.GATE_HTML.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert made["champion"] is None
+
+
+def test_the_report_is_of_its_published_form(prepare: Prepare, lock: Lock) -> None:
+    prepare()
+    made = judge.gate(lock)
+    assert form.read(artifacts.GATE_REPORT.read_text(encoding="utf-8"))["checks"] == made["checks"]
+    assert made["form"] == 1
+    assert made["change"] is None
+    assert made["curves"]["loss"] == [{"train": 0.7, "validation": 0.6}]
+    (found,) = [check for check in made["checks"] if check["name"] == "rules"]
+    assert (found["verdict"], found["found"], found["group"]) == ("pass", "no rules to compare with", "rules")
+
+
+def test_a_threshold_weakened_with_the_model_is_refused_and_said_loudly(
+    prepare: Prepare, git_repo: Callable[..., str], lock: Lock, make_lock: Callable[..., Lock]
+) -> None:
+    prepare()
+    locks.write(lock)
+    outs = [{"path": "model", "md5": "a.dir"}, {"path": "training/weights.safetensors", "md5": "b"}]
+    artifacts.DVC_LOCK.write_text(yaml.safe_dump({"stages": {"package": {"outs": outs}}}))
+    git_repo("add", "params.yaml", "dvc.lock")
+    git_repo("commit", "--quiet", "-m", "x")
+    made = judge.gate(make_lock(lambda values: values["gate"].update(size_mb=2.0)))
+    (found,) = [check for check in made["checks"] if check["name"] == "rules"]
+    assert (made["verdict"], found["verdict"]) == ("fail", "fail")
+    assert found["found"] == "weaker: gate.size_mb, and the model changed too"
+    assert made["change"]["config"] == [{"key": "gate.size_mb", "before": "1.0", "after": "2.0"}]
+    top = artifacts.GATE_MARKDOWN.read_text(encoding="utf-8").partition("###")[0]
+    assert "<code>gate.size&#95;mb</code>: <code>1.0</code> → <code>2.0</code>" in top
 
 
 def test_the_scores_are_the_packages_own_and_not_those_of_the_file(prepare: Prepare, lock: Lock) -> None:
@@ -140,8 +170,21 @@ def test_a_report_is_current_until_something_it_was_made_from_changes(
     assert freshness.current(lock)["inputs"] == made["inputs"]
     assert freshness.current(make_lock(lambda values: values["gate"].update(size_mb=2.0))) is None
     assert freshness.current(make_lock(lambda values: values["serve"].update(port=4000))) is not None
+    assert freshness.current(lock) is not None
     rewrite_manifest(artifacts.PACKAGE, parity=1e-6)
     assert freshness.current(lock) is None
+
+
+def test_a_report_that_tells_of_another_change_is_not_current(
+    prepare: Prepare, git_repo: Callable[..., str], lock: Lock, make_lock: Callable[..., Lock]
+) -> None:
+    prepare()
+    locks.write(lock)
+    git_repo("add", "params.yaml")
+    git_repo("commit", "--quiet", "-m", "x")
+    judge.gate(lock)
+    assert freshness.current(lock) is not None
+    assert freshness.current(make_lock(lambda values: values["serve"].update(port=4000))) is None
 
 
 @pytest.mark.parametrize("path", [artifacts.GATE_MARKDOWN, artifacts.GATE_HTML])
