@@ -1,8 +1,8 @@
-"""The report on a terminal, and where GitHub looks for a job's summary."""
+"""The report on a terminal."""
 
 import os
 import sys
-from pathlib import Path
+from itertools import groupby
 from typing import Any
 
 from rich.console import Console
@@ -10,15 +10,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from merit import artifacts
-from merit.gate import form, report, words
+from merit.gate import form, words
 from merit.gate.escape import plain
 from merit.gate.form import Report
-from merit.gate.parts import MOST_TEXT, Rows
+from merit.gate.parts import MOST_TEXT, Check, Rows
 
 STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 TRENDS = {words.BETTER: "green", words.WORSE: "red", words.UNCLEAR: "dim"}
-SUMMARY = "GITHUB_STEP_SUMMARY"
-"""The variable by which GitHub names the file that a step's summary is added to."""
 
 
 class _Console(Console):
@@ -29,7 +27,7 @@ class _Console(Console):
 
 
 def show(found: dict[str, Any]) -> None:
-    """Print the report, and add it to the summary of the job that runs this, if one does."""
+    """Print the report."""
     # A log has no width of its own; a table folded to 80 columns is hard to read there.
     console = _Console(highlight=False, width=None if Console().is_terminal else 120)
     made = form.of(found)
@@ -42,9 +40,6 @@ def show(found: dict[str, Any]) -> None:
         console.print(line, soft_wrap=True)
     console.print(f"verdict: [bold {STYLES[made.verdict]}]{made.verdict}[/]: {words.summary(made)}")
     console.print(f"report:  {artifacts.GATE_HTML} (for people), {artifacts.GATE_MARKDOWN} (for a pull request)")
-    if file := os.environ.get(SUMMARY):
-        with Path(file).open("a", encoding="utf-8") as summary:
-            summary.write(report.markdown(found) + "\n")
 
 
 def _heading(made: Report) -> str:
@@ -78,12 +73,19 @@ def _metrics(made: Report) -> Table:
 
 def _checks(made: Report) -> Table:
     table = Table("check", "verdict", "found", "allowed", title="gate", title_justify="left")
-    for check in made.checks:
+    for check, *others in _alike(made.checks):
         verdict = f"[{STYLES[check.verdict]}]{check.verdict}[/]" + (" (waived)" if check.waived else "")
-        table.add_row(_plain(check.name), verdict, _plain(check.found), _plain(check.allowed))
+        name = check.name + (f" and {len(others)} more" if others else "")
+        table.add_row(_plain(name), verdict, _plain(check.found), _plain(check.allowed))
         if check.advice:
             table.add_row("", "", f"[dim]{_plain(check.advice)}[/]", "")
     return table
+
+
+def _alike(checks: list[Check]) -> list[list[Check]]:
+    """Return the checks in their order, neighbours that say the same together."""
+    same = groupby(checks, lambda check: (check.verdict, check.found, check.allowed, check.advice, check.waived))
+    return [list(found) for _, found in same]
 
 
 def _warnings(made: Report) -> list[str]:

@@ -353,11 +353,10 @@ def test_the_terminal_is_short_and_shows_the_verdict_and_what_stands_in_the_way(
         assert line in shown
 
 
-def test_a_job_gets_the_markdown_as_its_summary(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    summary = tmp_path / "summary.md"
-    summary.write_text("before\n")
-    monkeypatch.setenv(terminal.SUMMARY, str(summary))
-    terminal.show(reports.full())
-    assert summary.read_text(encoding="utf-8") == "before\n" + report.markdown(reports.full()) + "\n"
+def test_the_terminal_tells_neighbours_that_say_the_same_together(capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = [reports.check(f"data: {name}", found="no champion yet") for name in ("rows", "missing", "drift")]
+    terminal.show(reports.full() | {"checks": [*nothing, reports.check("size")], "verdict": "pass"})
+    shown = capsys.readouterr().out
+    assert "data: rows and 2 more" in shown
+    assert "data: missing" not in shown
+    assert "size" in shown
