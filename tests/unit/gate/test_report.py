@@ -354,9 +354,9 @@ def test_the_terminal_is_short_and_shows_the_verdict_and_what_stands_in_the_way(
 
 
 def test_the_terminal_tells_neighbours_that_say_the_same_together(capsys: pytest.CaptureFixture[str]) -> None:
-    nothing = [reports.check(f"data: {name}", found="no champion yet") for name in ("rows", "missing", "drift")]
+    nothing = [reports.check(f"data: {name}", found="no champion yet") for name in ("rows", "labels", "clocks")]
     terminal.show(reports.full() | {"checks": [*nothing, reports.check("size")], "verdict": "pass"})
     shown = capsys.readouterr().out
     assert "data: rows and 2 more" in shown
-    assert "data: missing" not in shown
+    assert "data: labels" not in shown
     assert "size" in shown
