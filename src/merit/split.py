@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from merit.config.schema import Data, RandomSplit, TimeSplit
+from merit.config.schema.data import Data, RandomSplit, TimeSplit
 from merit.errors import MeritError
 
 PARTS = ("train", "validation", "test")

@@ -10,7 +10,8 @@ from merit.config.compose import composition
 from merit.config.documentation import of_field
 from merit.config.explain import _paths, _values, explain, explained
 from merit.config.problems import fields_of, models_in
-from merit.config.schema import Lock, Section
+from merit.config.schema import Lock
+from merit.config.schema.base import Section
 from merit.errors import ConfigError
 
 

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from merit.config.schema import Column, Lock
+from merit.config.schema import Lock
+from merit.config.schema.data import Column
 
 Make = Callable[..., Lock]
 

@@ -1,16 +1,17 @@
 """What the keys of the lock mean: the words under each field of the schema, and those of a target's class."""
 
 import ast
-import inspect
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from merit.config import schema, signatures
+from merit.config import signatures
 from merit.config.problems import fields_of, models_in, step_into
-from merit.config.schema import Component, Lock
+from merit.config.schema import Lock
+from merit.config.schema.base import Component
 
 MERITS = "the default of the schema"
 
@@ -57,13 +58,15 @@ def of_class(model: type[BaseModel]) -> str:
 def of_field(model: type[BaseModel], name: str) -> str:
     """Return the words under a field of the schema, or under the same field of a section that it builds on."""
     attribute = next((key for key, field in model.model_fields.items() if (field.alias or key) == name), name)
-    return next((told for base in model.__mro__ if (told := _fields().get(base.__name__, {}).get(attribute))), "")
+    sections = [base for base in model.__mro__ if issubclass(base, BaseModel) and base is not BaseModel]
+    told = (_fields(base.__module__).get(base.__name__, {}).get(attribute) for base in sections)
+    return next((words for words in told if words), "")
 
 
 @cache
-def _fields() -> dict[str, dict[str, str]]:
-    """Read the words under each field. They are no comments of Python's own, so the source says them."""
-    tree = ast.parse(Path(inspect.getfile(schema)).read_text(encoding="utf-8"))
+def _fields(module: str) -> dict[str, dict[str, str]]:
+    """Read the words under each field of a module. They are no comments of Python's own, so the source says them."""
+    tree = ast.parse(Path(str(sys.modules[module].__file__)).read_text(encoding="utf-8"))
     return {node.name: dict(_told(node)) for node in tree.body if isinstance(node, ast.ClassDef)}
 
 

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from merit import artifacts
 from merit.config import problems
-from merit.config.schema import Data, Features, Lock
+from merit.config.schema import Lock
+from merit.config.schema.data import Data, Features
 from merit.errors import ConfigError, MeritError, Problem
 
 HEADER = "# Generated from conf/ by 'merit compose'. Don't edit: change conf/, then compose again.\n"

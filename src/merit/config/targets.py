@@ -8,7 +8,7 @@ from typing import Any
 from merit.config import classes, trust
 from merit.config.classes import Signature, classes_in, signature_of
 from merit.config.problems import Fault, did_you_mean, unknown_key
-from merit.config.schema import Component
+from merit.config.schema.base import Component
 from merit.errors import MeritError
 
 TRUSTED = ("merit.data.sources.", "merit.training.networks.", "torch.optim.")

@@ -8,7 +8,7 @@ import pandera.polars as pa
 import polars as pl
 
 from merit import artifacts
-from merit.config.schema import Column, Data
+from merit.config.schema.data import Column, Data
 from merit.errors import Refused
 
 EXAMPLES = 3

@@ -7,7 +7,7 @@ from merit import artifacts
 from merit.config import trust
 from merit.config.compose import sealed
 from merit.config.problems import did_you_mean
-from merit.config.schema import Column, Data, Target
+from merit.config.schema.data import Column, Data, Target
 from merit.errors import MeritError
 
 TYPES: dict[str, pl.DataType] = {

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from merit.config.schema import Target
+from merit.config.schema.data import Target
 from merit.metrics import Binary, Multiclass
 
 POINTS = 200

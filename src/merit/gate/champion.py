@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from merit import artifacts, git
-from merit.config.schema import Data
+from merit.config.schema.data import Data
 from merit.errors import MeritError
 
 if TYPE_CHECKING:

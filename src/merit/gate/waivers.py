@@ -6,7 +6,8 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from merit.config.problems import did_you_mean, meant
-from merit.config.schema import NOT_WAIVABLE, Lock, Waiver
+from merit.config.schema import Lock
+from merit.config.schema.gate import NOT_WAIVABLE, Waiver
 from merit.gate.verdict import Check, Verdict
 
 NAME = "waivers"

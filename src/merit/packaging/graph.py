@@ -9,7 +9,7 @@ from onnx import TensorProto, compose, helper
 from torch.export import Dim
 
 from merit import artifacts
-from merit.config.schema import OUTPUT
+from merit.config.schema.base import OUTPUT
 from merit.errors import MeritError
 from merit.network import Predictor, Rows
 

@@ -11,7 +11,9 @@ import polars as pl
 import yaml
 
 from merit import __version__, artifacts, git, network
-from merit.config.schema import OUTPUT, Lock, Target
+from merit.config.schema import Lock
+from merit.config.schema.base import OUTPUT
+from merit.config.schema.data import Target
 from merit.errors import Refused
 from merit.packaging import graph
 from merit.scoring import Graph, columns_of

@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 from merit import artifacts
-from merit.config.schema import Data, Lock
+from merit.config.schema import Lock
+from merit.config.schema.data import Data
 from merit.data import contract
 from merit.data.contract import Violation
 from merit.errors import MeritError, Refused

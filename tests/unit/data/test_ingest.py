@@ -7,7 +7,8 @@ import pytest
 
 from merit import artifacts
 from merit.config.compose import fingerprint
-from merit.config.schema import Data, Lock
+from merit.config.schema import Lock
+from merit.config.schema.data import Data
 from merit.data.ingest import ingest
 from merit.errors import MeritError
 from tests.conftest import put

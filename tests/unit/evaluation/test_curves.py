@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from merit.config.schema import Target
+from merit.config.schema.data import Target
 from merit.evaluation import curves
 
 

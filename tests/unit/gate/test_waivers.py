@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from merit.config.schema import NOT_WAIVABLE, Lock
+from merit.config.schema import Lock
+from merit.config.schema.gate import NOT_WAIVABLE
 from merit.gate import waivers
 from merit.gate.verdict import Check, Verdict, overall
 

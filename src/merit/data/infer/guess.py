@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from merit.config.schema import OUTPUT
+from merit.config.schema.base import OUTPUT
 
 FEW = 20
 """Values that a person can look through; as many may be codes of classes."""

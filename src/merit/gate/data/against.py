@@ -4,7 +4,9 @@ from typing import Any
 
 import polars as pl
 
-from merit.config.schema import Data, DataGate, Lock
+from merit.config.schema import Lock
+from merit.config.schema.data import Data
+from merit.config.schema.gate import DataGate
 from merit.errors import MeritError
 from merit.gate.champion import Champion
 from merit.gate.data import difference, drift

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from merit.config.schema import Drift
+from merit.config.schema.gate import Drift
 
 Method = Literal["jensenshannon", "wasserstein"]
 

@@ -1,6 +1,7 @@
 """The data in itself: repeated rows, leakage, labels; judged with a champion as without."""
 
-from merit.config.schema import DataGate, Lock
+from merit.config.schema import Lock
+from merit.config.schema.gate import DataGate
 from merit.gate.data import labels, leakage
 from merit.gate.data.findings import Findings, judged, named
 from merit.gate.data.table import Table

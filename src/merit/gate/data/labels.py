@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from merit.config.schema import Target
+from merit.config.schema.data import Target
 from merit.split import PARTS
 
 

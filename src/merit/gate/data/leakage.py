@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from merit.config.schema import Data, Target
+from merit.config.schema.data import Data, Target
 from merit.gate.data.seen import seen
 from merit.gate.data.table import Table
 from merit.split import PARTS

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from merit.config.schema import Column, Data
+from merit.config.schema.data import Column, Data
 
 MISSING = "(missing)"
 

@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 import polars as pl
 
-from merit.config.schema import Data
+from merit.config.schema.data import Data
 from merit.errors import MeritError
 from merit.split import PARTS, needed, places
 

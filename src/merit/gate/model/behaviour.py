@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from merit.config.schema import Change, Direction, Golden, Invariance
+from merit.config.schema.gate import Change, Direction, Golden, Invariance
 from merit.errors import MeritError
 from merit.gate.evidence import Evidence
 from merit.gate.model.limits import Limit, judged

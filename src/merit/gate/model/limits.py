@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from merit.config.schema import Margin
+from merit.config.schema.gate import Margin
 from merit.gate.evidence import Evidence
 from merit.gate.verdict import Check, Verdict, at_least, at_most, rows_needed
 from merit.metrics import Estimate

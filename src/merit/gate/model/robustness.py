@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from merit.config.schema import Margin, Robustness, Spoiling
+from merit.config.schema.gate import Margin, Robustness, Spoiling
 from merit.gate.evidence import Evidence
 from merit.gate.model.limits import no_worse
 from merit.gate.verdict import Check, Verdict

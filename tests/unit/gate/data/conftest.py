@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from merit import artifacts
-from merit.config.schema import Data, Lock
+from merit.config.schema import Lock
+from merit.config.schema.data import Data
 from merit.errors import MeritError
 from merit.gate.champion import Champion
 from merit.gate.data.findings import Findings

@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from merit.config.schema import Drift, Lock
+from merit.config.schema import Lock
+from merit.config.schema.gate import Drift
 from merit.gate.data import drift
 from merit.gate.data.drift import Score
 from merit.gate.data.seen import seen

@@ -1,0 +1,209 @@
+"""The form of params.yaml: every section, every key, what it may be. Unknown keys are refused."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from merit.config.schema.base import Component, Interval, Positive, Section
+from merit.config.schema.data import Data, Features
+from merit.config.schema.gate import NOT_WAIVABLE, Gate
+from merit.tasks import METRICS
+
+
+class Trainer(Section):
+    """conf/trainer: how long, how fast and on what to train."""
+
+    max_epochs: Positive
+    """The most passes over the training rows."""
+    batch_size: Positive
+    """Rows per step."""
+    patience: Positive
+    """Epochs without a better validation metric before training stops."""
+    monitor: str
+    """The metric of the validation rows that says which epoch is best: one of the task's."""
+    schedule: Literal["constant", "cosine"]
+    """How the learning rate goes: constant, or down to nothing along half a cosine."""
+    accelerator: Literal["cpu", "gpu"]
+    """What it is trained on."""
+    devices: Literal[1]
+    """How many of them."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    """The numbers that are calculated with."""
+    threads: Positive
+    """Processor threads. Sums are taken in another order with another number, so it is part of the result."""
+
+
+class Evaluate(Section):
+    """conf/evaluate: what is measured on test rows."""
+
+    resamples: Annotated[int, Field(ge=100)]
+    """Bootstrap resamples behind each interval."""
+    slice_resamples: Annotated[int, Field(ge=100)]
+    """Bootstrap resamples behind each interval of a slice."""
+    confidence: Interval
+    """The share of resamples that an interval covers."""
+    slices: list[str]
+    """The columns by whose values the test rows are sliced."""
+    slice_min_rows: Positive
+    """Rows that a slice needs to be judged."""
+    baseline: dict[str, float | int]
+    """Arguments of scikit-learn's HistGradientBoostingClassifier, or ...Regressor for a regression."""
+    metrics: dict[str, Component] = {}
+    """Metrics of the project's own, by name, beside those of the task (docs/own-python.md)."""
+
+
+class Parity(Section):
+    """How closely the graph must follow the PyTorch path; for a regression in the target's standard deviations."""
+
+    rows: Positive
+    """Test rows that both score."""
+    tolerance: Annotated[float, Field(gt=0)]
+    """The greatest difference of any row's prediction."""
+
+
+class Package(Section):
+    """conf/package: what a package must satisfy to exist."""
+
+    parity: Parity
+
+
+class Tracking(Section):
+    """conf/tracking: where runs are kept. MLFLOW_TRACKING_URI in the environment comes first."""
+
+    uri: str
+    """Where MLflow keeps runs: sqlite:///mlflow.db, or a server's http://host:5000."""
+    experiment: str
+    """The experiment that runs belong to."""
+
+
+class Serve(Section):
+    """conf/serve: where the endpoint listens and what it takes."""
+
+    host: str
+    """The address it listens on; 127.0.0.1 is this machine alone."""
+    port: Annotated[int, Field(ge=1, le=65535)]
+    """The port it listens on."""
+    workers: Positive
+    """Processes that answer."""
+    max_rows: Positive
+    """The most rows in one request."""
+    max_bytes: Positive
+    """The most bytes in the body of one request."""
+    timeout_seconds: Positive
+    """Seconds after which a request is given up."""
+
+
+FORM: Literal[2] = 2
+"""The form of conf/ that this merit reads; `merit upgrade` brings an older one to it."""
+
+
+class Lock(Section):
+    """The whole of params.yaml."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
+    """The model's name: in the registry, in tags, in answers."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    """Where every random draw begins."""
+    code: dict[str, str] = {}
+    """The hash of each package of the project's own that a target names; `merit compose` fills it in."""
+    form: Literal[2] = FORM
+    """The form of conf/: which keys there are and what they mean. One that names none is of form 1."""
+    data: Data
+    features: Features
+    model: Component
+    optimizer: Component
+    trainer: Trainer
+    evaluate: Evaluate
+    package: Package
+    gate: Gate
+    tracking: Tracking
+    serve: Serve
+    merit: dict[str, str] | None = None
+    """Where merit is installed and not part of the repository: a hash per stage of merit's code that makes it;
+    `merit compose` fills it in."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_recorded(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `merit` out where dvc.yaml itself names the source."""
+        return {name: value for name, value in write(self).items() if name != "merit" or value is not None}
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> "Lock":
+        """Hold the sections against one another; each line of the error begins with the key that doesn't fit."""
+        rules = (
+            self._metrics_of_another_task,
+            self._names_of_no_column,
+            self._behaviour_of_no_column,
+            self._waivers_of_what_can_not_be_waived,
+        )
+        if found := [line for rule in rules for line in rule()]:
+            raise ValueError("\n".join(found))
+        return self
+
+    def _metrics_of_another_task(self) -> Iterator[str]:
+        task, gate, own = self.data.target.task, self.gate, self.evaluate.metrics
+        for name in sorted(set(own) & set(METRICS[task])):
+            yield f"evaluate.metrics names '{name}', which a {task} task has already; rename it"
+        named = {
+            "trainer.monitor": [self.trainer.monitor],
+            "gate.floors": list(gate.floors),
+            "gate.baseline": [gate.baseline.metric],
+            "gate.champion": [rule.metric for rule in gate.champion],
+            "gate.slices": [gate.slices.metric] if gate.slices else [],
+            "gate.robustness": [gate.robustness.metric] if gate.robustness else [],
+        }
+        for place, names in named.items():
+            known = [*METRICS[task], *(own if place != "trainer.monitor" else ())]
+            if wrong := [name for name in names if name not in known]:
+                told, allowed = ", ".join(f"'{name}'" for name in wrong), ", ".join(known)
+                yield f"{place} names {told}, which is no metric of a {task} task; allowed: {allowed}"
+        if (gate.calibration is None) != ("calibration_error" not in METRICS[task]):
+            yield f"gate.calibration must be null for a regression and a number else; this is a {task} task"
+
+    def _names_of_no_column(self) -> Iterator[str]:
+        named = {"evaluate.slices": self.evaluate.slices, "gate.data.leakage.entity": self.gate.data.leakage.entity}
+        for place, names in named.items():
+            for name in names:
+                if name not in self.data.columns:
+                    yield f"{place} names '{name}', which is no column; allowed: {', '.join(self.data.columns)}"
+
+    def _behaviour_of_no_column(self) -> Iterator[str]:
+        """Hold what is expected of the model against the columns that it takes and the answers that it gives."""
+        told = self.gate.behaviour
+        found: dict[str, list[str]] = {}
+        for name, rule in told.invariance.items():
+            found[f"invariance.{name}"] = [*self._misfits(rule.column, rule.to, by=rule.by)]
+        for name, expected in told.direction.items():
+            misfits = [*self._misfits(expected.column, expected.to, by=expected.by)]
+            found[f"direction.{name}"] = [*misfits, *self._labels(expected.label)]
+        for name, golden in told.golden.items():
+            misfits = [text for column, value in golden.row.items() for text in self._misfits(column, value)]
+            found[f"golden.{name}"] = [*misfits, *self._lacking(golden.row), *self._labels(golden.label)]
+        yield from (f"gate.behaviour.{key} {'; it '.join(texts)}" for key, texts in found.items() if texts)
+
+    def _misfits(self, name: str, value: Any, *, by: float | None = None) -> Iterator[str]:
+        taken = {each: column for each, column in self.data.columns.items() if column.feature != "none"}
+        if name not in taken:
+            yield f"names '{name}', which is no column that the model takes; allowed: {', '.join(taken)}"
+        elif by is not None and taken[name].type not in {"integer", "number"}:
+            yield f"adds to '{name}', whose type is {taken[name].type}; give to instead of by"
+        elif by is None and not taken[name].holds(value):
+            kind = f"{taken[name].type}{' or null' if taken[name].missing else ''}"
+            yield f"gives '{name}' the value {value!r:.80}; allowed: {kind}"
+
+    def _lacking(self, row: dict[str, Any]) -> Iterator[str]:
+        needed = [name for name, each in self.data.columns.items() if each.feature != "none" and each.missing == 0]
+        if lacking := [name for name in needed if name not in row]:
+            yield f"lacks {', '.join(lacking)}; only columns that may be missing can be left out"
+
+    def _labels(self, label: str | int | None) -> Iterator[str]:
+        classes = self.data.target.classes
+        if classes is None and label is not None:
+            yield "has a label, which is for a multiclass task alone; remove it"
+        elif classes is not None and label not in classes:
+            yield f"needs as its label the class that is meant; allowed: {', '.join(map(str, classes))}"
+
+    def _waivers_of_what_can_not_be_waived(self) -> Iterator[str]:
+        for name in sorted(set(self.gate.waivers) & set(NOT_WAIVABLE)):
+            yield f"gate.waivers names '{name}', which can't be waived: without it the other checks mean nothing"

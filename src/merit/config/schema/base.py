@@ -1,0 +1,40 @@
+"""What every section of the lock is, and what builds by name."""
+
+import math
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+OUTPUT = "prediction"
+"""The name of what a model's graph gives."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+Interval = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A part of the lock: frozen, and closed to keys that it doesn't name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Component(BaseModel):
+    """Something built by name: `_target_` says what, the other keys are its arguments."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    target: str = Field(alias="_target_")
+    """The class that is built, as package.module.Class; the keys beside it are its arguments."""
+
+    @model_validator(mode="after")
+    def _holds_numbers(self) -> "Component":
+        for name, value in self.arguments.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name} is {value}; it must be a finite number")
+        return self
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments that conf/ gives to the target."""
+        return dict(self.model_extra or {})
