@@ -212,6 +212,8 @@ class DataChange(Part):
     """Where they differ."""
     target: TargetChange | None = None
     drift: Many[Drift] | None = None
+    duplicates: Count | None = None
+    """Rows that repeat another one whole."""
     identical: bool = False
     """Whether it is the champion's, bit for bit."""
 

@@ -80,6 +80,7 @@ def _data() -> dict[str, Any]:
             drift("hour", 0.01, 0.15, "jensenshannon"),
             drift("distance", 0.005, 0.3),
         ],
+        "duplicates": 7,
         "identical": False,
     }
 
@@ -223,7 +224,13 @@ def first() -> dict[str, Any]:
     made["slices"] = [each | {"difference": None, "verdict": None} for each in made["slices"]]
     rows = {"now": 273_355, "before": None, "added": None, "gone": None, "changed": None}
     nothing = dict.fromkeys(("champion", "columns", "missing", "categories", "drift"))
-    made["data"] = {**nothing, "rows": rows, "target": {"before": None, "after": 0.25}, "identical": False}
+    made["data"] = {
+        **nothing,
+        "rows": rows,
+        "target": {"before": None, "after": 0.25},
+        "duplicates": 0,
+        "identical": False,
+    }
     return made
 
 
