@@ -210,10 +210,10 @@ class DataChange(Part):
     """Where it moved."""
     categories: Many[Categories] | None = None
     """Where they differ."""
-    duplicates: Count | None = None
-    """Rows that repeat another one whole."""
     target: TargetChange | None = None
     drift: Many[Drift] | None = None
+    duplicates: Count | None = None
+    """Rows that repeat another one whole."""
     identical: bool = False
     """Whether it is the champion's, bit for bit."""
 

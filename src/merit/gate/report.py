@@ -149,6 +149,7 @@ def _environment(clean: Callable[[Any], str]) -> Environment:
         finalize=lambda value: value if isinstance(value, Markup) else clean(value),
     )
     made.filters["interval"] = _interval
+    made.filters["value"] = lambda found: _interval(found and Estimate(value=found.value))
     made.filters["part"] = words.part
     made.filters["long"] = _long if clean is _escaped else lambda text: plain(text, MOST_TEXT)
     made.filters["code"] = _code

@@ -71,7 +71,6 @@ def _data() -> dict[str, Any]:
         "categories": [
             {"column": "dest", "new": ["LEX", "SBN", 3, None], "new_count": 4, "new_rows": 11, "gone_count": 1},
         ],
-        "duplicates": 3,
         "target": {"before": 0.2534, "after": 0.2511},
         "drift": [
             drift("late (target)", 0.01, 0.15, "jensenshannon"),
@@ -81,6 +80,7 @@ def _data() -> dict[str, Any]:
             drift("hour", 0.01, 0.15, "jensenshannon"),
             drift("distance", 0.005, 0.3),
         ],
+        "duplicates": 7,
         "identical": False,
     }
 
@@ -227,8 +227,8 @@ def first() -> dict[str, Any]:
     made["data"] = {
         **nothing,
         "rows": rows,
-        "duplicates": 0,
         "target": {"before": None, "after": 0.25},
+        "duplicates": 0,
         "identical": False,
     }
     return made
