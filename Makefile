@@ -21,10 +21,11 @@ demo: $(INSTALLED) ## install, then train, gate and register the reference model
 
 test: $(INSTALLED) ## run all tests
 	@pytest -n auto tests/unit tests/config
-	@pytest tests/pipeline tests/e2e
+	@pytest -n auto --dist loadfile tests/gates
+	@pytest -n auto --dist loadfile tests/pipeline tests/e2e
 
 rehearse: $(INSTALLED) ## run the workflows' own steps against a forge on loopback
-	@REHEARSE=aloud pytest --capture=no --no-header -n 0 tests/e2e/test_rehearsal.py
+	@REHEARSE=aloud pytest --capture=no --no-header tests/e2e/test_rehearsal.py
 
 check: $(INSTALLED) ## lint, types, import contracts, workflow audit, fresh lock
 	@pre-commit run --all-files --show-diff-on-failure

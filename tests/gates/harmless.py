@@ -71,9 +71,10 @@ def a_model_that_nobody_chose(world: World) -> None:
     world.edit("conf/model/linear.yaml", "_target_", "# the simplest\n_target_")
 
 
-@harmless("compose")
+@harmless("validate")
 def a_description_of_a_column(world: World) -> None:
     world.edit("conf/data/flights.yaml", "description: miles}", "description: miles as the crow flies}")
+    world.redo("compose", "compose")
 
 
 @harmless("compose")
@@ -115,8 +116,11 @@ def a_few_labels_corrected(world: World) -> None:
 
 @harmless("validate")
 def a_sensor_rounds_otherwise(world: World) -> None:
-    world.rows(lambda rows: rows.with_columns(pl.col("temp").round(0)))
-    world.set("gate.data.changed=1.0")
+    world.rows(
+        lambda rows: rows.with_columns(
+            pl.when(pl.col("flight") % 30 == 0).then(pl.col("temp").round(0)).otherwise("temp")
+        )
+    )
 
 
 @harmless("train")

@@ -164,7 +164,7 @@ def judged(
         home: the project, on a branch whose main has a champion.
         place: where the copy goes; it is removed in the end.
         plant: changes the copy.
-        first: the first stage that the change makes stale; None if none is.
+        first: the first stage that the change makes stale; `compose` is stale alone; None if none is.
         part: what `merit gate` judges: `data`, `model`, or None for both.
     """
     shutil.copytree(home, place, symlinks=True)
@@ -174,9 +174,9 @@ def judged(
             world = World(place)
             try:
                 plant(world)
-                if world.overrides:
+                if world.overrides or first == "compose":
                     world.redo("compose", "compose")
-                if first is not None:
+                if first is not None and first != "compose":
                     world.redo(first, "validate" if part == "data" else STAGES[-1])
                 started = time.perf_counter()
                 report = judge.gate(world.lock, only=part)
