@@ -53,7 +53,7 @@ def main() -> None:
             if turn % 2:
                 plain.append(run_plain(copy))
             merit.append(run_merit(copy))
-            idle += [_timed([_merit(), "run"], copy).seconds for _ in range(IDLE_RUNS)]
+            idle += [timed([merit_program(), "run"], copy).seconds for _ in range(IDLE_RUNS)]
             if not turn % 2:
                 plain.append(run_plain(copy))
     show(merit, plain, statistics.median(idle))
@@ -68,25 +68,26 @@ def _arguments() -> argparse.Namespace:
 
 def working_copy(folder: Path) -> Path:
     """Copy the files that Git knows or would add, as they are now, and commit them in a repository of their own."""
-    listed = _git("ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
+    listed = git("ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
     for path in map(Path, filter(None, listed)):
         if path.is_file() and path != CHAMPION:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, folder / path)
-    _git("-C", str(folder), "init", "--quiet", "--initial-branch=main")
-    _git("-C", str(folder), "add", "--all")
+    git("-C", str(folder), "init", "--quiet", "--initial-branch=main")
+    git("-C", str(folder), "add", "--all")
     author = ("-c", "user.name=benchmark", "-c", "user.email=benchmark@localhost", "-c", "commit.gpgsign=false")
-    _git("-C", str(folder), *author, "commit", "--quiet", "--message=benchmark")
+    git("-C", str(folder), *author, "commit", "--quiet", "--message=benchmark")
     return folder
 
 
-def _git(*arguments: str) -> str:
+def git(*arguments: str) -> str:
+    """Return what Git prints."""
     return subprocess.run(["git", *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def run_merit(folder: Path) -> Measured:
     """Run the whole path in a copy where nothing was done yet."""
-    measured = _timed([_merit(), "run"], folder)
+    measured = timed([merit_program(), "run"], folder)
     report = json.loads((folder / "reports/metrics.json").read_text(encoding="utf-8"))
     with (folder / "training/history.csv").open(encoding="utf-8") as handle:
         measured.epochs = len(list(csv.DictReader(handle)))
@@ -97,17 +98,18 @@ def run_merit(folder: Path) -> Measured:
 def run_plain(folder: Path) -> Measured:
     """Run the script."""
     with tempfile.TemporaryDirectory() as out:
-        measured = _timed([sys.executable, str(Path(__file__).with_name("plain.py")), out], folder)
+        measured = timed([sys.executable, str(Path(__file__).with_name("plain.py")), out], folder)
         report = json.loads((Path(out) / "metrics.json").read_text(encoding="utf-8"))
     measured.epochs, measured.log_loss = report["epochs"], report["network"]["log_loss"]
     return measured
 
 
-def _merit() -> str:
+def merit_program() -> str:
+    """Return the path of the command `merit` of this environment."""
     return str(Path(sys.executable).with_name("merit"))
 
 
-def _timed(command: list[str], folder: Path) -> Measured:
+def timed(command: list[str], folder: Path) -> Measured:
     """Run a command to its end; a verdict against the model (exit code 1) is an end like another.
 
     Raises:
