@@ -18,6 +18,9 @@ from merit.gate.parts import MOST_TEXT, Check, Rows
 STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 TRENDS = {words.BETTER: "green", words.WORSE: "red", words.UNCLEAR: "dim"}
 
+MANY = 3
+"""Checks of one kind that passed, from which they share a line."""
+
 
 class _Console(Console):
     """A console whose reader may go away: that changes no verdict, so the printing goes on in silence."""
@@ -73,19 +76,27 @@ def _metrics(made: Report) -> Table:
 
 def _checks(made: Report) -> Table:
     table = Table("check", "verdict", "found", "allowed", title="gate", title_justify="left")
-    for check, *others in _alike(made.checks):
-        verdict = f"[{STYLES[check.verdict]}]{check.verdict}[/]" + (" (waived)" if check.waived else "")
-        name = check.name + (f" and {len(others)} more" if others else "")
-        table.add_row(_plain(name), verdict, _plain(check.found), _plain(check.allowed))
-        if check.advice:
-            table.add_row("", "", f"[dim]{_plain(check.advice)}[/]", "")
+    for family, checks in groupby(made.checks, _family):
+        found = list(checks)
+        if family is not None and len(found) >= MANY:
+            names = "; ".join(check.name.removeprefix(f"{family}: ") for check in found)
+            table.add_row(f"{_plain(family)}: {len(found)} checks", _verdict(found[0]), _plain(names), "")
+            continue
+        for check in found:
+            table.add_row(_plain(check.name), _verdict(check), _plain(check.found), _plain(check.allowed))
+            if check.advice:
+                table.add_row("", "", f"[dim]{_plain(check.advice)}[/]", "")
     return table
 
 
-def _alike(checks: list[Check]) -> list[list[Check]]:
-    """Return the checks in their order, neighbours that say the same together."""
-    same = groupby(checks, lambda check: (check.verdict, check.found, check.allowed, check.advice, check.waived))
-    return [list(found) for _, found in same]
+def _family(check: Check) -> str | None:
+    """Return what a check that passed has before its colon: many of a kind are told in one line, none that is open."""
+    family, colon, _ = check.name.partition(": ")
+    return family if colon and check.verdict == "pass" else None
+
+
+def _verdict(check: Check) -> str:
+    return f"[{STYLES[check.verdict]}]{check.verdict}[/]" + (" (waived)" if check.waived else "")
 
 
 def _warnings(made: Report) -> list[str]:

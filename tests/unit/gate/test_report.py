@@ -354,10 +354,12 @@ def test_the_terminal_is_short_and_shows_the_verdict_and_what_stands_in_the_way(
         assert line in shown
 
 
-def test_the_terminal_tells_neighbours_that_say_the_same_together(capsys: pytest.CaptureFixture[str]) -> None:
-    nothing = [reports.check(f"data: {name}", found="no champion yet") for name in ("rows", "labels", "clocks")]
-    terminal.show(reports.full() | {"checks": [*nothing, reports.check("size")], "verdict": "pass"})
+def test_the_terminal_tells_many_checks_of_a_kind_that_passed_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    many = [reports.check(f"clock: {name}", found="0.5 s") for name in ("sun", "sand", "water")]
+    two = [reports.check(f"lamp: {name}", found="0.7 W") for name in ("oil", "gas")]
+    terminal.show(reports.full() | {"checks": [*many, *two, reports.check("clock: candle", "fail")], "verdict": "fail"})
     shown = capsys.readouterr().out
-    assert "data: rows and 2 more" in shown
-    assert "data: labels" not in shown
-    assert "size" in shown
+    for line in ("clock: 3 checks", "sun; sand; water", "lamp: oil", "lamp: gas", "clock: candle"):
+        assert line in shown
+    assert "0.5 s" not in shown
+    assert "0.7 W" in shown
