@@ -3,6 +3,7 @@
 import functools
 import os
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -76,6 +77,8 @@ def main() -> None:
     # Threads that spin while they wait make a busy machine many times slower, and those that never spin make an idle
     # one slower by half. This is between; it is read when OpenMP is first loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    # Whoever ends this by SIGTERM, as job schedulers do, lets it end what it has started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @main.command()
@@ -296,7 +299,8 @@ def gate(only: Literal["data", "model"] | None, against: str | None) -> None:
     from merit.config import lock
     from merit.gate import judge, terminal
 
-    report = judge.gate(lock.read(), against, only)
+    with exclusive.stage():  # two would write over each other's report
+        report = judge.gate(lock.read(), against, only)
     terminal.show(report)
     sys.exit(report["verdict"] != "pass")
 

@@ -1,5 +1,6 @@
 """The workflows, run: what people and strangers do to a repository, and what its forge then shows. `make rehearse`."""
 
+import html
 import json
 import os
 import time
@@ -138,7 +139,7 @@ def test_a_worse_model_is_refused_by_name(world: World) -> None:
     assert (status["state"], "champion" in status["description"]) == ("failure", True)
     (comment,) = world.comments(pull)
     assert "may not merge" in comment
-    assert "champion: roc_auc" in comment
+    assert "champion: roc_auc" in html.unescape(comment)
 
 
 def test_broken_data_is_refused_before_any_training(world: World) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from merit.config.schema.gate import NOT_WAIVABLE
 from merit.errors import MeritError
 from merit.gate.escape import ELLIPSIS, plain
 from merit.gate.parts import (
@@ -75,6 +76,8 @@ class Report(Part):
     def _follows_from_its_checks(self) -> "Report":
         if self.verdict == "pass" and (not self.checks or any(check.is_open for check in self.checks)):
             raise ValueError("the verdict is pass, but not every check passed")
+        if excused := [check.name for check in self.checks if check.waived and check.name in NOT_WAIVABLE]:
+            raise ValueError(f"{excused[0]} is waived, which can't be")
         return self
 
 

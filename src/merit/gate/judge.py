@@ -86,13 +86,19 @@ def _judged(evidence: Evidence) -> dict[str, Any]:
         "parts": artifacts.read_json(artifacts.FEATURES_REPORT, "features")["parts"],
         "metrics": {
             "candidate": {n: e.as_json() for n, e in evidence.metrics.items()},
-            "baseline": measured["baseline"],
+            "baseline": _known(measured, "baseline"),
             **_against_champion(evidence),
         },
         "better": {name: "higher" if evidence.is_better_higher(name) else "lower" for name in evidence.metrics},
-        "slices": _compared(evidence, measured["slices"]),
+        "slices": _compared(evidence, _known(measured, "slices")),
         "curves": plots.curves(evidence.lock.data.target.task),
     }
+
+
+def _known(measured: dict[str, Any], name: str) -> Any:
+    if name not in measured:
+        raise MeritError(f"{artifacts.METRICS}: has no {name}; make it again with 'merit evaluate'")
+    return measured[name]
 
 
 def _not_judged(lock: Lock) -> dict[str, Any]:

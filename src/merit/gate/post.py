@@ -24,7 +24,6 @@ BOT = "github-actions[bot]"
 """Who writes with a workflow's own token."""
 CONTEXT, ADVISORY = "merit/gate", "merit/advisory"
 """A fork's run is judged under a name of its own: whoever may merge requires the first, and no fork can reach it."""
-MOST_BYTES = 1_000_000
 MOST_COMMENT = 65_536
 MOST_DESCRIPTION = 140
 TRIES = 3
@@ -213,11 +212,11 @@ def _text(file: Path) -> str:
         with os.fdopen(handle, "rb") as opened:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise MeritError("it is no plain file")
-            content = opened.read(MOST_BYTES + 1)
+            content = opened.read(form.MOST_BYTES + 1)
     except OSError as error:
         raise MeritError("there is none" if isinstance(error, FileNotFoundError) else "it can't be read") from error
-    if len(content) > MOST_BYTES:
-        raise MeritError(f"it is larger than {MOST_BYTES:,} bytes")
+    if len(content) > form.MOST_BYTES:
+        raise MeritError(f"it is larger than {form.MOST_BYTES:,} bytes")
     try:
         return content.decode()
     except UnicodeDecodeError as error:
