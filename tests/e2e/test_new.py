@@ -74,7 +74,7 @@ def shown(user: User) -> str:
 
 
 def test_make_demo_does_the_whole_path(user: User, shown: str) -> None:
-    assert "verdict: pass: may merge\n" in shown
+    assert "verdict: pass: may merge: " in shown
     assert (user.folder / "model/model.onnx").is_file()
 
 
