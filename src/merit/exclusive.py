@@ -28,12 +28,12 @@ def run() -> Iterator[None]:
 
 @contextmanager
 def stage() -> Iterator[None]:
-    """Hold the folder for one stage.
+    """Hold the folder for one stage, or for the gate, which writes a report as they write theirs.
 
     Raises:
         MeritError: another stage holds it.
     """
-    with _held(STAGE, "a stage of a merit run"):
+    with _held(STAGE, "a stage or a gate of merit"):
         yield
 
 

@@ -128,7 +128,7 @@ def a_column_that_gives_the_target_away(world: World) -> None:
 
 
 @data("data: leakage, shared rows")
-def test_rows_in_train(world: World) -> None:
+def rows_of_the_test_part_among_those_to_train_on(world: World) -> None:
     def copied(rows: pl.DataFrame) -> pl.DataFrame:
         test = rows.filter(pl.col("departure").dt.day() > 25)
         return pl.concat(

@@ -157,7 +157,7 @@ def test_the_stage_of_a_killed_run_keeps_others_away_until_it_ends(project):
         second = project.merit("run", "model=linear")
         assert second.returncode == 2
         stage = project.read(".merit/stage.lock")
-        assert f"a stage of a merit run (process {stage}) works in this folder; wait for it" in second.stderr
+        assert f"a stage or a gate of merit (process {stage}) works in this folder; wait for it" in second.stderr
     finally:
         os.killpg(running.pid, signal.SIGKILL)
         running.communicate(timeout=60)

@@ -1,5 +1,7 @@
 import errno
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -197,3 +199,22 @@ def test_the_lock_is_not_written_under_a_run(call: Call, conf: Path) -> None:
     assert code == 2
     assert "another merit run" in err
     assert not artifacts.LOCK.exists()
+
+
+def test_who_ends_a_command_by_a_signal_lets_it_end_what_it_began(
+    call: Call, monkeypatch: pytest.MonkeyPatch, lock: Lock
+) -> None:
+    locks.write(lock)
+    ended = []
+
+    def validate(data: object) -> list[object]:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            ended.append(data)
+        return []
+
+    monkeypatch.setattr("merit.data.contract.validate", validate)
+    code, _, err = call("validate")
+    assert (code, len(ended)) == (130, 1)
+    assert err == "interrupted: nothing was left half-written; run it again\n"

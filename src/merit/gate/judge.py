@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 
-from merit import artifacts, git
+from merit import artifacts, exclusive, git
 from merit.config import targets, trust
 from merit.config.schema import Lock
 from merit.errors import MeritError
@@ -32,8 +32,14 @@ def gate(lock: Lock, against: str | None = None, only: Scope | None = None) -> d
         only: judge no more than this: the data, before anything is trained on it, or the model.
 
     Raises:
-        MeritError: something needed to judge is missing or was changed; without it there is no verdict.
+        MeritError: something needed to judge is missing or was changed; without it there is no verdict. Or another
+            judges, or a stage works, in this folder.
     """
+    with exclusive.stage():  # two would write over each other's report
+        return _gate(lock, against, only)
+
+
+def _gate(lock: Lock, against: str | None, only: Scope | None) -> dict[str, Any]:
     # Who can't be judged has no verdict, not the last one.
     for former in (artifacts.GATE_REPORT, artifacts.GATE_MARKDOWN, artifacts.GATE_HTML):
         former.unlink(missing_ok=True)

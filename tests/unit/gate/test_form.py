@@ -122,3 +122,10 @@ def test_the_published_schema_refuses_what_the_reader_refuses() -> None:
     assert [error.message for error in Draft202012Validator(json.loads(form.schema())).iter_errors(made)] == [
         "Additional properties are not allowed ('script' was unexpected)"
     ]
+
+
+@pytest.mark.parametrize("name", ["contract", "parity", "replay", "waivers"])
+def test_a_report_that_excuses_what_can_not_be_waived_is_refused(name: str) -> None:
+    forged = reports.full() | {"verdict": "pass", "checks": [reports.check(name, "fail", waived=True)]}
+    with pytest.raises(MeritError, match=f"{name} is waived, which can't be"):
+        form.read(json.dumps(forged))

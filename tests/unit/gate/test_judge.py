@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import yaml
 
-from merit import artifacts
+from merit import artifacts, exclusive
 from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import MeritError
@@ -304,3 +304,26 @@ def test_what_did_not_pass_on_a_busy_machine_is_judged_again(prepare: Prepare, l
     slow = {**made["checks"][0], "name": name, "verdict": "inconclusive"}
     artifacts.write_json(artifacts.GATE_REPORT, {**made, "verdict": "inconclusive", "checks": [*made["checks"], slow]})
     assert freshness.current(lock) is None
+
+
+def test_two_gates_in_one_folder_keep_apart(prepare: Prepare, lock: Lock) -> None:
+    prepare()
+    judge.gate(lock)
+    with (
+        exclusive.stage(),
+        pytest.raises(MeritError, match=r"a stage or a gate of merit \(process \d+\) works"),
+    ):
+        judge.gate(lock)
+    assert artifacts.GATE_REPORT.is_file(), "the one that was refused has removed the other's report"
+
+
+@pytest.mark.parametrize("name", ["baseline", "slices"])
+def test_metrics_that_lack_a_part_are_told_in_one_line(prepare: Prepare, lock: Lock, name: str) -> None:
+    prepare()
+    measured = artifacts.read_json(artifacts.METRICS, "evaluate")
+    artifacts.write_json(artifacts.METRICS, {key: value for key, value in measured.items() if key != name})
+    with pytest.raises(
+        MeritError, match=f"has no {name}; make it again with 'merit evaluate'$"
+    ):
+        judge.gate(lock)
+    assert not artifacts.GATE_REPORT.exists()
