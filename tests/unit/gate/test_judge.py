@@ -322,8 +322,6 @@ def test_metrics_that_lack_a_part_are_told_in_one_line(prepare: Prepare, lock: L
     prepare()
     measured = artifacts.read_json(artifacts.METRICS, "evaluate")
     artifacts.write_json(artifacts.METRICS, {key: value for key, value in measured.items() if key != name})
-    with pytest.raises(
-        MeritError, match=f"has no {name}; make it again with 'merit evaluate'$"
-    ):
+    with pytest.raises(MeritError, match=f"has no {name}; make it again with 'merit evaluate'$"):
         judge.gate(lock)
     assert not artifacts.GATE_REPORT.exists()
