@@ -455,7 +455,7 @@ def test_a_file_with_the_name_of_a_library_does_not_take_its_place(project: Path
 
 
 def test_a_folder_named_merit_does_not_take_its_place(project: Path) -> None:
-    for file in ("merit/__init__.py", "merit/cli.py", "merit/data/sources.py"):
+    for file in ("merit/__init__.py", "merit/cli/__init__.py", "merit/data/sources.py"):
         Path(file).parent.mkdir(exist_ok=True)
         Path(file).write_text(CODE)
     command = shutil.which("merit", path=str(Path(sys.executable).parent))

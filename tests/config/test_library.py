@@ -44,7 +44,7 @@ def test_each_stage_has_the_hash_of_its_code(installed: Path) -> None:
         ("training/networks.py", {"train", "evaluate", "package"}),
         ("features/fit.py", {"features"}),
         ("gate/judge.py", set()),
-        ("cli.py", set()),
+        ("cli/stages.py", set()),
     ],
 )
 def test_changed_code_changes_the_hash_of_just_the_stages_that_it_makes(

@@ -25,7 +25,7 @@ def template_root() -> Path:
 
 def is_source(folder: Path) -> bool:
     """Say whether a folder is a repository that holds merit's source, and not one that has merit installed."""
-    return (folder / SOURCE / "cli.py").is_file()
+    return (folder / SOURCE / "cli" / "__init__.py").is_file()
 
 
 def code_by_stage() -> dict[str, str]:

@@ -1,0 +1,8 @@
+"""The command line: one command per word of the path; each parses, calls one room, prints."""
+
+from merit.cli.group import main
+
+# In the order in which they are listed.
+from merit.cli import project, configuration, stages, deciding, releasing, workflow  # isort: skip
+
+__all__ = ["configuration", "deciding", "main", "project", "releasing", "stages", "workflow"]

@@ -1,0 +1,69 @@
+"""compose, explain, schema: what conf/ says."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from merit import artifacts, exclusive
+from merit.cli.group import main, overrides
+from merit.errors import WIDTH
+
+
+@main.command()
+@overrides
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 and show the difference if params.yaml is stale.")
+def compose(overrides: tuple[str, ...], check: bool) -> None:
+    """Write params.yaml, the lock, from conf/ and Hydra OVERRIDEs such as model=linear."""
+    from merit.config import lock
+    from merit.config.compose import compose as compose_lock
+
+    composed = compose_lock(overrides)
+    if not check:
+        with exclusive.run():
+            written = lock.write(composed)
+        click.echo(f"{artifacts.LOCK} written" if written else f"{artifacts.LOCK} is up to date")
+    elif difference := lock.difference(composed):
+        click.echo(f"{difference}\n\n{artifacts.LOCK} is stale; run 'merit compose'")
+        sys.exit(1)
+    else:
+        click.echo(f"{artifacts.LOCK} is up to date")
+
+
+@main.command()
+@click.argument("key", required=False)
+@overrides
+@click.option("--depth", type=click.IntRange(min=1), help="Without a KEY: show so many levels of the tree.")
+def explain(key: str | None, overrides: tuple[str, ...], depth: int | None) -> None:
+    """Say what KEY is, what set it, what that replaced and what it means; without a KEY, show what set every key."""
+    from merit.config import explain as explaining
+
+    if depth is not None and key is not None and "=" not in key:
+        raise click.UsageError("--depth is for the tree of all keys; leave out KEY")
+    if key is None or "=" in key:  # a key holds no '=', so this is the first override
+        from rich.console import Console
+
+        Console(width=None if sys.stdout.isatty() else WIDTH).print(
+            explaining.tree([*filter(None, [key]), *overrides], depth)
+        )
+    else:
+        click.echo(str(explaining.explain(key, overrides)))
+
+
+@main.command()
+@click.argument("folder", required=False, metavar="[DIR]", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 and name the schemas that are stale.")
+def schema(folder: Path | None, check: bool) -> None:
+    """Write the JSON Schemas that editors check conf/ with, and that of the gate's report, into conf/.schema or DIR."""
+    from merit.config import jsonschema
+    from merit.gate import form
+
+    place, others = folder or jsonschema.FOLDER, {form.SCHEMA: form.schema()}
+    changed = jsonschema.stale(place, others) if check else jsonschema.write(place, others)
+    if not changed:
+        click.echo(f"{place}/ is up to date")
+    elif check:
+        click.echo(f"{place}/ is stale: {', '.join(changed)}; run 'merit schema'")
+        sys.exit(1)
+    else:
+        click.echo(f"{place}/ written: {', '.join(changed)}")

@@ -1,0 +1,66 @@
+"""gate, report, diff, run: what a change comes to."""
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from merit.cli.group import main, overrides
+
+
+@main.command()
+@click.argument("only", required=False, type=click.Choice(["data", "model"]))
+@click.option(
+    "--against",
+    metavar="REF",
+    help="Compare with the champion of this commit [default: the merge base with main].",
+)
+def gate(only: Literal["data", "model"] | None, against: str | None) -> None:
+    """Judge the candidate; exit 0 only if it passes. `data` judges no more than the data, before any training."""
+    from merit.config import lock
+    from merit.gate import judge, terminal
+
+    report = judge.gate(lock.read(), against, only)
+    terminal.show(report)
+    sys.exit(report["verdict"] != "pass")
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def report(file: Path) -> None:
+    """Tell a pull request what FILE, the report of its run, says: one comment, one status. For a workflow's step."""
+    from merit.gate.post import post
+
+    click.echo(post(file))
+
+
+@main.command()
+@click.argument("ref", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def diff(ref: str | None, as_json: bool) -> None:
+    """Show how config, data, metrics and package differ from REF [default: the merge base with main]; 1 if they do."""
+    import json
+
+    from merit.gate import diff as room
+
+    found = room.diff(ref)
+    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else "\n".join(room.lines(found)))
+    sys.exit(int(found["differs"]))
+
+
+@main.command()
+@overrides
+def run(overrides: tuple[str, ...]) -> None:
+    """Do the whole path: compose, run what is stale, gate, register, and print the verdict."""
+    from merit import pipeline
+    from merit.gate import terminal
+
+    outcome = pipeline.run(overrides)
+    terminal.show(outcome.report)
+    if outcome.version is None:
+        click.echo("next:    change conf/ and 'merit run' again")
+        sys.exit(1)
+    click.echo(
+        f"version: {outcome.report['model']} {outcome.version} in the registry\nnext:    'merit serve', then call it"
+    )

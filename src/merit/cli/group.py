@@ -1,0 +1,78 @@
+"""The group of all commands, and what they share."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from merit import __version__
+from merit.errors import MeritError
+
+
+class Group(click.Group):
+    """The group of all commands; it turns what a person can mend into one line and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """List the commands in the order of the path."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return _invoked(super().invoke, ctx)
+        except MeritError as error:
+            click.echo(f"error: {error}" if "\n" not in str(error) else f"error:\n{error}", err=True)
+            raise SystemExit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            click.echo("interrupted: nothing was left half-written; run it again", err=True)
+            raise SystemExit(130) from error
+        except BrokenPipeError as error:  # whoever read the output has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(MeritError.exit_code) from error
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            click.echo(f"error: {place}{error.strerror or error}; free space or fix its permissions", err=True)
+            raise SystemExit(MeritError.exit_code) from error
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            # Python would exit with 1, which here means that the work was done and refused.
+            traceback.print_exc()
+            click.echo(
+                "error: a fault in merit itself, not in what you did; please report it with the lines above", err=True
+            )
+            raise SystemExit(MeritError.exit_code) from error
+
+
+def _invoked(command: Callable[[click.Context], Any], ctx: click.Context) -> Any:
+    """Run a command; what fails in a package that the project trusts is told as theirs."""
+    try:
+        return command(ctx)
+    except (MeritError, click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+        raise
+    except (Exception, SystemExit):
+        from merit.config.trust import theirs
+
+        with theirs():
+            raise
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, prog_name="merit")
+def main() -> None:
+    """Models merge on merit: conf/ is composed, DVC computes, the gate decides.
+
+    Start with `merit run`. Exit codes: 0 passed or no difference, 1 refused or differs, 2 broken.
+    """
+    # Threads that spin while they wait make a busy machine many times slower, and those that never spin make an idle
+    # one slower by half. This is between; it is read when OpenMP is first loaded.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    # Whoever ends this by SIGTERM, as job schedulers do, lets it end what it has started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+overrides = click.argument("overrides", nargs=-1, metavar="[OVERRIDE]...")

@@ -1,0 +1,70 @@
+"""new, upgrade, infer: a project's beginning, and keeping up with merit."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from merit.cli.group import main
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--name", help="The project's name [default: that of DIR].")
+def new(folder: Path, name: str | None) -> None:
+    """Make a Git repository for a model of your own in DIR, with merit as a library."""
+    from merit.project.new import new as run
+
+    made = run(folder, name)
+    done = f"first commit {made.commit[:7]}" if made.commit else f"staged; no commit was made: {made.reason}"
+    click.echo(f"{made.folder}: {made.files} files, {done}")
+    if made.source is not None:
+        click.echo(
+            f"merit:   installed from {made.source}, as 'git config merit.source' says there; "
+            f"in another clone: make demo MERIT={shlex.quote(made.source)}"
+        )
+    click.echo(f"next:    cd {shlex.quote(str(made.folder))} && make demo")
+
+
+@main.command()
+@click.option("--yes", is_flag=True, help="Do it, and don't ask.")
+@click.option("--check", is_flag=True, help="Don't do it, and don't ask; exit 1 if there is something to do.")
+def upgrade(yes: bool, check: bool) -> None:
+    """Bring conf/, and what `merit new` gave, to this merit's form; show the difference first."""
+    from merit.project.upgrade import plan
+
+    if yes and check:
+        raise click.UsageError("--yes and --check exclude each other")
+    planned = plan()
+    for path in planned.kept:
+        click.echo(f"{path}: kept, for it was edited here; this merit has another")
+    if not planned.after:
+        click.echo("up to date: nothing to upgrade")
+        return
+    click.echo("".join([planned.difference(), *(f"why:     {reason}\n" for reason in planned.reasons)]), nl=False)
+    if not yes and (check or not sys.stdin.isatty() or not click.confirm("upgrade?")):
+        click.echo("next:    'merit upgrade --yes' does it")
+        sys.exit(1)
+    planned.apply()
+    click.echo("".join(f"{path} written\n" for path in planned.after), nl=False)
+    click.echo(
+        "next:    'make install', then 'merit run'" if "requirements.lock" in planned.after else "next:    'merit run'"
+    )
+
+
+@main.command()
+@click.argument("path")
+@click.option("--target", required=True, metavar="COLUMN", help="The column to predict.")
+@click.option("--time", metavar="COLUMN", help="The column that says when: rows are then split by it.")
+@click.option("--name", help="The model's name [default: the file's or the table's].")
+@click.option("--query", metavar="SQL", help="The rows to read, where PATH is a database's URL.")
+@click.option("--table", help="The table to read, where PATH is a database's URL.")
+@click.option("--force", is_flag=True, help="Write over files of that name.")
+def infer(path: str, target: str, **how: Any) -> None:
+    """Guess conf/ for the table at PATH: CSV, Parquet, or a database's URL such as sqlite:///shop.db."""
+    from merit.data import infer as room
+    from merit.data.infer import show
+
+    show.show(room.infer(path, target, **how))

@@ -1,0 +1,107 @@
+"""ingest to package: the stages that DVC calls."""
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from merit import artifacts, exclusive
+from merit.cli.group import main
+from merit.errors import MeritError
+
+if TYPE_CHECKING:
+    from merit.config.schema import Lock
+
+
+def _stage(command: Callable[[], None]) -> Callable[[], None]:
+    """Hold the folder for a stage, and the stage to the lock that it began with.
+
+    DVC would file what it made under the lock that it finds at the end.
+    """
+
+    @functools.wraps(command)
+    def run() -> None:
+        began = artifacts.LOCK.read_bytes() if artifacts.LOCK.is_file() else b""
+        with exclusive.stage():
+            command()
+        if artifacts.LOCK.read_bytes() != began:
+            raise MeritError(
+                f"{artifacts.LOCK}: changed while '{command.__name__}' ran, which worked by what it was; run it again"
+            )
+
+    return run
+
+
+@main.command()
+@_stage
+def ingest() -> None:
+    """Read the source, keep the declared window, rows and columns."""
+    from merit.data.ingest import ingest as run
+
+    table = run(_read_with_its_code().data)
+    click.echo(f"{artifacts.RAW}: {table.height:,} rows, {table.width} columns")
+
+
+@main.command()
+@_stage
+def validate() -> None:
+    """Hold the data against its contract."""
+    from merit.config import lock
+    from merit.data import contract
+
+    found = contract.validate(lock.read().data)
+    contract.show(found)
+    contract.refuse(found)
+
+
+@main.command()
+@_stage
+def features() -> None:
+    """Fit the preprocessing on training rows and write the arrays."""
+    from merit.config import lock
+    from merit.features.fit import features as run
+
+    read = lock.read()
+    run(read.data, read.features)
+
+
+@main.command()
+@_stage
+def train() -> None:
+    """Train the network; the weights of its best epoch out, the run into MLflow."""
+    from merit.tracking.live import Live
+
+    read = _read_with_its_code()
+    with Live(read) as tracked:
+        from merit.training.run import train as run
+
+        run(read, tracked.log_epoch)
+
+
+@main.command()
+@_stage
+def evaluate() -> None:
+    """Measure the model and the baseline on test rows."""
+    from merit.evaluation.evaluate import evaluate as run
+
+    run(_read_with_its_code())
+
+
+@main.command()
+@_stage
+def package() -> None:
+    """Make the package: one graph from raw columns to probability, checked against the network."""
+    from merit.packaging.package import package as run
+
+    parity = run(_read_with_its_code())["parity"]
+    click.echo(f"{artifacts.PACKAGE}/: parity {parity['greatest_difference']:.1e} on {parity['rows']:,} rows")
+
+
+def _read_with_its_code() -> "Lock":
+    """Return the lock, for a stage that builds what conf/ names, if that code is still the one it was made for."""
+    from merit.config import lock, trust
+
+    read = lock.read()
+    trust.refuse_other_code(read.code)
+    return read
