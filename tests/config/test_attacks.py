@@ -225,7 +225,7 @@ def refused(project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     """Run `merit compose`; it must exit with 2, write nothing and load nothing. Return what it said."""
 
     def run(*overrides: str) -> str:
-        str(ConfigError([Problem("", "", "loads what prints a table")] * 2))
+        str(ConfigError([Problem("", "", "loads what prints a table, 全 too")] * 2))
         files, modules = _files(), set(sys.modules)
         monkeypatch.setattr(sys, "argv", ["merit", "compose", *overrides])
         with pytest.raises(SystemExit) as ended:
