@@ -88,7 +88,7 @@ def test_a_file_that_was_changed_taken_or_added_is_found(
 
 def test_another_key_is_refused(package: Path, bundle: str, keys: Path) -> None:
     other = Signing(method="key", public_key=str(keys / "other.pub"))
-    with pytest.raises(MeritError, match="not what was signed by whom release.signing names: Key mismatch"):
+    with pytest.raises(MeritError, match=r"not what was signed by whom release\.signing names: Key mismatch"):
         signing.verify(package, bundle, other, demanded=False)
 
 
@@ -179,5 +179,5 @@ def test_a_package_is_served_only_as_it_was_signed(
     check_signature(package, how)
     monkeypatch.delenv("MERIT_DEMAND_SIGNATURE")
     _changed(package)
-    with pytest.raises(MeritError, match="changed: weights.safetensors"):
+    with pytest.raises(MeritError, match=r"changed: weights\.safetensors"):
         check_signature(package, how)

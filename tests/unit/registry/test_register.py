@@ -300,9 +300,7 @@ def test_a_tag_that_was_moved_at_origin_is_told(
 ) -> None:
     release(1)
     repository.git("tag", "-f", "-a", "tiny@v1", "-m", "moved")
-    with pytest.raises(
-        MeritError, match=r"^git fetch: the tags tiny@v1 differ from those at origin; a version's tag never"
-    ):
+    with pytest.raises(MeritError, match=r"^git fetch: the tags tiny@v1 differ from those at origin; "):
         register(lock, _never)
 
 
@@ -341,7 +339,7 @@ def test_a_signed_version_carries_a_signature_that_holds(
     with pytest.raises(MeritError, match=r"^MERIT_SIGNING_KEY: not set"):
         register(signed, _judge)
     monkeypatch.setenv("MERIT_SIGNING_KEY", str(keys / "other.pem"))
-    with pytest.raises(MeritError, match="not what was signed by whom release.signing names: Key mismatch"):
+    with pytest.raises(MeritError, match=r"not what was signed by whom release\.signing names: Key mismatch"):
         register(signed, _judge)
     assert versions.versions("tiny") == []
     monkeypatch.setenv("MERIT_SIGNING_KEY", str(keys / "ours.pem"))
