@@ -33,7 +33,13 @@ def test_it(containers, tmp_path, make_package):
     project = released.make(tmp_path / "project", make_package, base=tools.BASE, engine="buildah")
     for name in range(2):
         t = time.time()
-        done = subprocess.run(["merit", "release", "tiny@v1"], cwd=project.folder, env={**project.environment(), **containers.environment}, capture_output=True, text=True)
+        done = subprocess.run(
+            ["merit", "release", "tiny@v1"],
+            cwd=project.folder,
+            env={**project.environment(), **containers.environment},
+            capture_output=True,
+            text=True,
+        )
         print(done.returncode, done.stdout, done.stderr, time.time() - t)
     print(project.run("git", "show", "--no-patch", "release/tiny@v1").stdout)
     print(subprocess.run(["find", project.folder / ".merit"]))
