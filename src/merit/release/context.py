@@ -31,7 +31,8 @@ def fill(folder: Path, version: Version, signing: Signing) -> Path:
     """Make the context of a version in a folder; return where in it the package is.
 
     Raises:
-        MeritError: the package, its signature or a file of the version's commit is not to be had or not right, or the Bento can't be built.
+        MeritError: the package, its signature or a file of the version's commit is not to be had or not right, or the
+            Bento can't be built.
     """
     code, package, project = folder / "code", folder / "package", folder / "project"
     export(version.commit, code)
