@@ -32,7 +32,12 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]
 @pytest.fixture
 def project(tmp_path: Path, make_package: Callable[..., Path]) -> Project:
     """A project whose main is pushed to an origin beside it."""
-    made = released.make(tmp_path / "project", make_package, base=tools.BASE, engine="buildah")
+    made = released.make(
+        tmp_path / "project",
+        lambda place: released.with_example(make_package(place)),
+        base=tools.BASE,
+        engine="buildah",
+    )
     assert made.run("git", "init", "--quiet", "--bare", str(tmp_path / "origin.git")).returncode == 0
     made.run("git", "remote", "add", "origin", str(tmp_path / "origin.git"))
     assert made.run("git", "push", "--quiet", "origin", "main", "tiny@v1").returncode == 0
@@ -87,7 +92,7 @@ def test_a_version_becomes_an_image_that_answers_and_is_released_once(
 
     # Of the same name, but another package.
     project.run("git", "tag", "--delete", "release/tiny@v1", "tiny@v1")
-    project.run("git", "push", "origin", ":refs/tags/release/tiny@v1")
+    project.run("git", "push", "origin", ":refs/tags/release/tiny@v1", ":refs/tags/tiny@v1")
     (project.folder / "note").write_text("another commit")
     released.tag(project, project.commit("another", "note"), 1)
     other = _release(project, containers)
