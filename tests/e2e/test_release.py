@@ -111,7 +111,11 @@ def test_a_version_becomes_an_image_that_answers_and_is_released_once(
 
 
 def _check_sbom(project: Project, record: dict) -> None:
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
     text = (project.folder / ".merit/releases/tiny@v1.cdx.json").read_bytes()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text.decode()) is None
     assert record["sbom"] == f"sha256:{hashlib.sha256(text).hexdigest()}"
     parts = {each["name"]: each for each in json.loads(text)["components"]}
     assert parts["onnxruntime"]["version"] in project.read("requirements-serving.lock")

@@ -172,10 +172,7 @@ def test_the_source_label_holds_no_password(git_repo: Callable[..., str], versio
     assert context.labels(version)["org.opencontainers.image.source"] == "https://example.org/team/project"
 
 
-def test_an_sbom_is_valid_and_the_same_for_the_same_image(version: Version, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cyclonedx.schema import SchemaVersion
-    from cyclonedx.validation.json import JsonStrictValidator
-
+def test_an_sbom_names_all_parts_and_is_the_same_twice(version: Version, monkeypatch: pytest.MonkeyPatch) -> None:
     found: dict[str, Any] = {
         "python": [{"name": "Some_Package", "version": "1.0", "license": "MIT OR Apache-2.0"}],
         "debian": [{"name": "libc6", "version": "2.36-9+deb12u10", "architecture": "amd64"}],
@@ -184,7 +181,6 @@ def test_an_sbom_is_valid_and_the_same_for_the_same_image(version: Version, monk
     texts = {sbom.text(Engine("docker"), f"r/tiny@{DIGEST}", version, "python:3.11-slim") for _ in range(2)}
     ((text, count),) = texts
     assert count == 4
-    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     names = {each["name"]: each for each in json.loads(text)["components"]}
     assert names["Some_Package"]["purl"] == "pkg:pypi/some-package@1.0"
     assert names["tiny"]["hashes"] == [{"alg": "SHA-256", "content": "a" * 64}]
@@ -194,3 +190,10 @@ def test_an_image_that_does_not_tell_what_is_in_it_is_told(version: Version, mon
     monkeypatch.setattr(Engine, "output", lambda *_: "warning: no")
     with pytest.raises(MeritError, match="does not tell what is in it"):
         sbom.text(Engine("docker"), f"r/tiny@{DIGEST}", version, "base")
+
+
+@pytest.mark.parametrize("name", ["Registry/Team", "http://127.0.0.1:5000", "a b", "127.0.0.1:5000/"])
+def test_what_is_no_registry_is_told(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("MERIT_REGISTRY", name)
+    with pytest.raises(MeritError, match="which is no registry"):
+        images.registry_of(None)
