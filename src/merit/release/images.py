@@ -2,11 +2,13 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from merit.config.schema.release import REGISTRY
 from merit.errors import MeritError
 
 FORMS = (
@@ -41,9 +43,14 @@ def registry_of(declared: str | None) -> str:
     """Return where images are pushed: MERIT_REGISTRY if set, else what conf/release says.
 
     Raises:
-        MeritError: nobody says.
+        MeritError: nobody says, or it is no name of one.
     """
     if found := os.environ.get("MERIT_REGISTRY") or declared:
+        if not re.fullmatch(REGISTRY, found):
+            raise MeritError(
+                f"MERIT_REGISTRY is '{found}', which is no registry; allowed: a host, a port and folders, in small "
+                "letters, such as 127.0.0.1:5000/team"
+            )
         return found
     raise MeritError(
         "release.registry is null, so there is nowhere to push; name one in conf/release, such as 127.0.0.1:5000, "
@@ -107,7 +114,7 @@ def _asked(client: Any, name: str, url: str, accept: str) -> Any:
 
 
 def _client(name: str) -> Any:
-    """Return a client of the registry in an image's name; it signs in as docker's configuration says."""
+    """Return a client of the registry in an image's name; it signs in as whoever has logged in by an engine."""
     import logging
 
     from oras.client import OrasClient
@@ -122,8 +129,14 @@ def _client(name: str) -> Any:
 
     client = Client(hostname=name.partition("/")[0], insecure=name.startswith(LOOPBACK))
     with _faults(name):
-        client.auth.load_configs(client.get_container(name))
+        client.auth.load_configs(client.get_container(name), configs=_logins())
     return client
+
+
+def _logins() -> list[str]:
+    """Return the files in which podman and buildah keep who has logged in; oras itself looks at docker's."""
+    places = [os.environ.get("REGISTRY_AUTH_FILE"), f"{os.environ.get('XDG_RUNTIME_DIR', '')}/containers/auth.json"]
+    return [place for place in places if place and Path(place).is_file()]
 
 
 class _faults:  # noqa: N801  # read as a word: with _faults(name)
