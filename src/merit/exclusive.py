@@ -38,9 +38,20 @@ def stage() -> Iterator[None]:
 
 
 @contextmanager
+def environment(name: str) -> Iterator[None]:
+    """Hold an environment for one apply.
+
+    Raises:
+        MeritError: another apply holds it.
+    """
+    with _held(Path(f".merit/environments/{name}.lock"), f"another apply of {name}"):
+        yield
+
+
+@contextmanager
 def _held(path: Path, who: str) -> Iterator[None]:
     try:
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle = path.open("a+")
     except OSError as error:
         raise MeritError(f"{path}: can't be written: {error.strerror}; free space or fix its permissions") from error

@@ -97,7 +97,9 @@ def fetch_package(version: Version, folder: Path) -> None:
         try:
             DVCFileSystem(".", rev=version.commit).get(artifacts.PACKAGE.as_posix(), str(place), recursive=True)
         except (DvcException, DataIndexDirError, OSError) as error:
-            raise MeritError(f"{version.name}: its package is nowhere ({' '.join(str(error).split())[:160]})") from error
+            raise MeritError(
+                f"{version.name}: its package is nowhere ({' '.join(str(error).split())[:160]})"
+            ) from error
         scoring.verified(place)
         if artifacts.package_digest(place) != version.lineage.package:
             raise MeritError(f"{version.name}: another package than its tag names")
