@@ -2,8 +2,12 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +43,13 @@ class World:
     def run(self, *args: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run a command in it."""
         return subprocess.run(
-            args, cwd=self.folder, env=self.environment() | more, capture_output=True, text=True, check=False, timeout=200
+            args,
+            cwd=self.folder,
+            env=self.environment() | more,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=200,
         )
 
     def merit(self, *args: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -71,7 +81,7 @@ class World:
     def commit(self, message: str) -> str:
         """Commit all of it."""
         self.git("add", "--all")
-        self.git("commit", "--quiet", "--message", message)
+        self.git("commit", "--quiet", "--allow-empty", "--message", message)
         return self.git("rev-parse", "HEAD")
 
     def declare(self, name: str, edit) -> str:
@@ -98,8 +108,6 @@ class World:
                 for _ in range(400):
                     if not Path(f"/proc/{number}").exists():
                         break
-                    import time
-
                     time.sleep(0.05)
 
     def add_version(self, number: int, *, spoil=None, verdict: str = "pass") -> None:
@@ -172,3 +180,12 @@ def make(folder: Path, versions: int = 2, *, replicas: int = 1) -> World:
     for number in range(1, versions + 1):
         world.add_version(number)
     return world
+
+
+@contextmanager
+def taken(port: int) -> Iterator[None]:
+    """Hold a port."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", port))
+        held.listen()
+        yield

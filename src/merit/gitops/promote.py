@@ -40,18 +40,15 @@ def promote(source: str, name: str, lock: Lock) -> Promotion:
     declared = environments.read(name)
     version, image = _named(source, lock, declared)
     told, file = declared.environment, environments.path(name)
-    changed = {key: pair for key, pair in {"version": (told.version, version), "image": (told.image, image)}.items()
-               if pair[0] != pair[1]}  # fmt: skip
+    pairs = {"version": (told.version, version), "image": (told.image, image)}
+    changed = {key: (former, value) for key, (former, value) in pairs.items() if former != value}
     if changed:
         text = file.read_text(encoding="utf-8")
         for key, (_, value) in changed.items():
             text = _with(text, key, value)
-        wanted = {**declared.file.root.plain(), "version": version, "image": image}
-        if yaml.safe_load(text) != wanted:
-            raise MeritError(
-                f"{file}: its version and image can't be edited in their place; write them as 'key: value'"
-            )
-        Environment.model_validate(wanted)
+        wanted = told.model_copy(update={"version": version, "image": image})
+        if Environment.model_validate(yaml.safe_load(text)) != wanted:
+            raise MeritError(f"{file}: its version and image can't be edited in their place; write 'key: value' lines")
         artifacts.write_text(file, text)
     return Promotion(declared, version, changed)
 

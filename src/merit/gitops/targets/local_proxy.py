@@ -3,6 +3,7 @@
 What is changed while it runs is written to its configuration as well: one that is started anew goes on the same.
 """
 
+import os
 import shlex
 import shutil
 import socket
@@ -26,18 +27,14 @@ def command(place: Place) -> str:
     Raises:
         MeritError: HAProxy is not installed.
     """
-    found = {name: shutil.which(name, path=_path()) for name in ("haproxy", "setpriv")}
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+    named = {"haproxy": os.environ.get("MERIT_HAPROXY", "haproxy"), "setpriv": "setpriv"}
+    found = {name: shutil.which(program, path=path) for name, program in named.items()}
     if lacking := [name for name, program in found.items() if program is None]:
-        raise MeritError(f"{lacking[0]}: not found; the target local needs it: install the package of that name")
+        raise MeritError(f"{lacking[0]}: not found; the target local needs it: install it, or name it by MERIT_HAPROXY")
     return shlex.join(
         [str(found["setpriv"]), "--pdeathsig", "TERM", str(found["haproxy"]), "-db", "-f", str(_cfg(place))]
     )
-
-
-def _path() -> str:
-    import os
-
-    return os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
 
 
 def _cfg(place: Place) -> Path:
