@@ -288,12 +288,12 @@ local_proxy.ask(Place("staging"), f"set server live/s{sys.argv[1]} state maint")
 
 def test_canary_and_shadow_get_their_shares(at):
     world = at("v1", traffic={"canary": {"version": "v2", "share": 0.25}, "shadow": {"version": "v3", "share": 0.5}})
-    with Load(world.ports["staging"], EXAMPLE, connections=16, pause=0.01) as load:
-        while len(load.answers) < 2000 and not load.failures:
+    with Load(world.ports["staging"], EXAMPLE, connections=4, pause=0.02) as load:
+        while len(load.answers) < 1000 and not load.failures:
             time.sleep(0.1)
     assert load.failures == []
     assert set(load.versions) == {"v1", "v2"}
-    assert 0.20 < load.versions["v2"] / load.versions.total() < 0.30
+    assert 0.18 < load.versions["v2"] / load.versions.total() < 0.32
     code = """
 from merit.gitops.targets import local_proxy
 from merit.gitops.targets.local_state import Place
@@ -307,7 +307,7 @@ print(*[row[7] for row in rows if row[:2] == ["shadow", "BACKEND"]])
 def test_a_shadow_that_hangs_delays_nobody(at):
     world = at("v1", traffic={"canary": None, "shadow": {"version": "v3", "share": 1.0}})
     shadow = next(each for each in state(world)["replicas"] if each["role"] == "shadow")
-    parents = pids("-f", f"--port {shadow['port']}$")
+    parents = pids("-f", f"port {shadow['port']}$")
     workers = [pid for parent in parents for pid in pids("-P", str(parent))]
     assert workers
     for pid in workers:

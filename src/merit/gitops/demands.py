@@ -57,6 +57,9 @@ def _named(declared: Declared) -> Iterator[tuple[str, str, str | None]]:
 def _of_one(declared: Declared, lock: Lock, named: tuple[str, str, str | None], held: Held) -> Iterator[Problem]:
     key, number, image = named
     known = {f"v{each.number}": each for each in versions.versions(lock.name)}
+    if (wrong := versions.unreadable(lock.name).get(f"{lock.name}@{number}")) is not None:
+        yield declared.problem(f"{key}version", f"{lock.name}@{number}: {wrong}")
+        return
     if (version := known.get(number)) is None:
         allowed = ", ".join(known) or "none yet: 'merit register' on main makes the first"
         yield declared.problem(f"{key}version", f"{lock.name}@{number} does not exist", allowed, meant(number, known))

@@ -1,17 +1,13 @@
 """The package of a version on this machine: brought by DVC once, held against its tag and its signature every time."""
 
-import shutil
 from pathlib import Path
-from typing import Any
 
-from merit import artifacts, scoring, signing, versions
+from merit import artifacts, signing, versions
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.versions import Version
 
 FOLDER = Path(".merit/packages")
-BUNDLE = "model.sig"
-"""The signature's name beside the package, where `merit serve` looks for it."""
 
 
 def fetch(version: Version, lock: Lock, *, demanded: bool) -> Path:
@@ -27,12 +23,8 @@ def fetch(version: Version, lock: Lock, *, demanded: bool) -> Path:
     """
     package = path(version)
     if not _is_whole(package, version):
-        shutil.rmtree(package, ignore_errors=True)
-        with artifacts.written_aside(package) as aside:
-            versions.fetch_package(version, aside)
-    if version.lineage.signature is not None:
-        artifacts.write_text(package.with_name(BUNDLE), version.lineage.signature)
-    signing.verify(package, version.lineage.signature, how(lock), demanded)
+        versions.fetch_package(version, package)
+    signing.verify(package, version.lineage.signature, lock.release.signing, demanded)
     return package
 
 
@@ -41,14 +33,13 @@ def path(version: Version) -> Path:
     return FOLDER / version.lineage.package.removeprefix("sha256:") / artifacts.PACKAGE.name
 
 
-def how(lock: Lock) -> Any:
-    """Return whose signature counts."""
-    return getattr(getattr(lock, "release", None), "signing", None)
-
-
 def _is_whole(package: Path, version: Version) -> bool:
+    if not package.is_dir():
+        return False
+    from merit.scoring import verified  # it loads ONNX Runtime, which a plan without a difference doesn't need
+
     try:
-        scoring.verified(package)
+        verified(package)
         return artifacts.package_digest(package) == version.lineage.package
     except MeritError:
         return False

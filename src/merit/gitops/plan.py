@@ -6,7 +6,7 @@ from typing import Any
 from merit import versions
 from merit.config.schema import Lock
 from merit.errors import MeritError
-from merit.gitops import aliases, demands, environments, targets
+from merit.gitops import aliases, demands, environments, records, targets
 from merit.gitops.aliases import Alias
 from merit.gitops.environments import Declared
 from merit.gitops.targets import Actual, Desired, Probe, Target
@@ -75,7 +75,7 @@ def plan(name: str, lock: Lock, probe: Probe | None = None) -> Plan:
     wanted = None if number is None else f"{lock.name}@{number}"
     alias = aliases.read(lock, name, wanted)
     changes = [*_alias_change(name, alias, wanted), *_changes(actual.facts, target.desired())]
-    metrics = _metrics(lock.name, actual.facts.get("version"), number)
+    metrics = _metrics(lock.name, actual.facts.get("version") or _applied(lock.name, name), number)
     return Plan(declared, lock, target, actual, alias, changes, metrics, held.demands)
 
 
@@ -89,6 +89,12 @@ def _alias_change(name: str, alias: Alias, wanted: str | None) -> list[Change]:
 def _changes(now: dict[str, Any], declared: dict[str, Any]) -> list[Change]:
     names = [*declared, *(name for name in now if name not in declared)]
     return [Change(each, now.get(each), declared.get(each)) for each in names if now.get(each) != declared.get(each)]
+
+
+def _applied(model: str, name: str) -> str | None:
+    """Return the version that was applied last: where files are all that is known, they don't name it."""
+    last = records.read(model, name)
+    return last[0].version if last else None
 
 
 def _metrics(model: str, now: Any, declared: str | None) -> dict[str, tuple[float | None, float | None]]:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from merit import artifacts, signing
+from merit.config.schema.release import Signing
 from merit.errors import MeritError
 from merit.serving.parent import ENDS_WITH_PARENT, end_with_parent
 from merit.serving.serve import SERVICE
@@ -24,18 +25,12 @@ def main(file: Path) -> None:
     package = Path(told["package"])
     if (found := artifacts.package_digest(package)) != told["digest"]:
         raise MeritError(f"{package}: is {found}, but the version's package is {told['digest']}; 'merit apply' again")
-    signing.verify(package, told["signature"], _signing(told["signing"]), told["demanded"])
+    signing.verify(package, told["signature"], Signing.model_validate(told["signing"]), told["demanded"])
     os.environ.update(told["environment"])
     os.environ.update({"MERIT_PACKAGE": str(package.absolute()), "BENTOML_DO_NOT_TRACK": "True", ENDS_WITH_PARENT: "1"})
     end_with_parent()
     program = str(Path(sys.executable).with_name("bentoml"))
     os.execv(program, [program, "serve", SERVICE, "--host", "127.0.0.1", "--port", str(told["port"])])  # noqa: S606  # no shell
-
-
-def _signing(told: dict[str, object] | None) -> object:
-    from merit.config import schema
-
-    return None if told is None else schema.Signing.model_validate(told)  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The start of a replica: what it serves by, the command that the supervisor runs, and whether it becomes ready."""
 
 import shlex
+import shutil
 import socket
 import sys
 import time
@@ -11,7 +12,6 @@ from pathlib import Path
 
 from merit import artifacts
 from merit.config.schema import Lock
-from merit.gitops import packages
 from merit.gitops.targets import Desired
 from merit.gitops.targets.local_state import Place, Replica
 from merit.gitops.targets.local_supervisor import GONE
@@ -41,12 +41,11 @@ def free_port() -> int:
 def write(place: Place, replica: Replica, desired: Desired, package: Path, how: dict[str, str]) -> None:
     """Write what the replica's process reads."""
     version = desired.versions[replica.version]
-    signing = packages.how(desired.lock)
     told = {
         "package": str(package),
         "digest": version.lineage.package,
         "signature": version.lineage.signature,
-        "signing": None if signing is None else signing.model_dump(mode="json"),
+        "signing": desired.lock.release.signing.model_dump(mode="json"),
         "demanded": desired.environment.demands.signature,
         "port": replica.port,
         "environment": {
@@ -89,8 +88,6 @@ def last_words(place: Place, replica: Replica) -> str:
 
 def forget(place: Place, replica: Replica) -> None:
     """Remove what was written for a replica that is gone, but for its log."""
-    import shutil
-
     shutil.rmtree(_folder(place, replica), ignore_errors=True)
 
 

@@ -1,11 +1,13 @@
 """The targets whose platform applies files: they are rendered into deploy/NAME, and committed there."""
 
+import hashlib
 import importlib
 import shutil
 from pathlib import Path
 from typing import Any
 
 from merit import artifacts
+from merit.errors import MeritError
 from merit.gitops.targets import Actual, Desired, Facts
 
 FOLDER = Path("deploy")
@@ -54,7 +56,10 @@ class Manifests:
     def _rendered(self) -> dict[str, str]:
         told = self._desired
         target: Any = importlib.import_module(f"merit.gitops.targets.{told.environment.target}")
-        rendered: dict[str, str] = target.render(told.environment, told.lock.name, told.releases)
+        try:
+            rendered: dict[str, str] = target.render(told.environment, told.lock.name, told.releases, told.name)
+        except MeritError as error:
+            raise MeritError(f"conf/environment/{told.name}.yaml: {error}") from error
         return rendered
 
 
@@ -63,6 +68,4 @@ def _named(path: Path) -> str:
 
 
 def _hash(text: str) -> str:
-    import hashlib
-
     return hashlib.sha256(text.encode()).hexdigest()[:12]
