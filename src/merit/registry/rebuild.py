@@ -22,9 +22,11 @@ def rebuild(lock: Lock) -> Iterator[str]:
     shown, found, failed = Projection(lock), versions.versions(lock.name), []
     with suppress(MeritError):  # each version that needs the remote says so by itself
         versions.bring(found)
+    now = shown.shown()
     for version in found:
         try:
-            if done := shown.project(version, shown.shown()):
+            if done := shown.project(version, now):
+                now = shown.shown()
                 yield done
         except MeritError as error:
             failed.append(str(error))
