@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from merit import artifacts, exclusive, store
+from merit import artifacts, exclusive, store, tracking
 from merit.config import lock as locks
 from merit.config.compose import compose
 from merit.config.schema import Lock
@@ -26,7 +26,7 @@ BEFORE, ALONE, BESIDE, AFTER = "features", "train", "baseline", {"train", "evalu
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to: the gate's report, and the version the package has, if the gate passed it."""
+    """What a run came to: the gate's report, and the version the package has, if it passed and MLflow keeps runs."""
 
     report: dict[str, Any]
     version: str | None
@@ -69,10 +69,12 @@ def _preloading(lock: Lock) -> Iterator[None]:
 
 
 def _preload(lock: Lock) -> None:
-
     import merit.gate.judge
-    import merit.registry.versions
-    import merit.tracking.runs  # noqa: F401  # loaded for those who ask for them later
+
+    tracking.tracker(lock.tracking)
+    if not store.keeps_versions(lock.tracking):
+        return
+    import merit.registry.versions  # noqa: F401  # loaded for those who ask for it later
 
     # A store that can't be opened is told by whoever needs it, in the foreground.
     with suppress(MeritError):
@@ -86,13 +88,13 @@ def _judged(lock: Lock) -> dict[str, Any]:
 
 
 def _due(lock: Lock, report: dict[str, Any]) -> dict[str, str]:
-    return {"package": report["candidate"]["digest"], "gate": report["inputs"], "uri": store.uri_of(lock.tracking)}
+    return {"package": report["candidate"]["digest"], "gate": report["inputs"], "uri": tracking.place(lock.tracking)}
 
 
 def _receipt(lock: Lock, report: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the receipt of this very registration, which spares asking MLflow again for what it has."""
-    file = store.local_file(store.uri_of(lock.tracking))
-    if not artifacts.REGISTRATION.is_file() or (file is not None and not file.is_file()):
+    """Return the receipt of this very registration, which spares asking again what keeps the runs."""
+    runs = tracking.local(lock.tracking)
+    if not artifacts.REGISTRATION.is_file() or (runs is not None and not runs.exists()):
         return None
     try:
         receipt = artifacts.read_json(artifacts.REGISTRATION, "register")
@@ -102,12 +104,13 @@ def _receipt(lock: Lock, report: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _registered(lock: Lock, report: dict[str, Any]) -> str | None:
-    """Keep the run in MLflow, and register the package if the gate passed it."""
-    from merit.registry.versions import register
-    from merit.tracking.runs import record
+    """Keep the run, and register the package in MLflow, if that keeps the runs and the gate passed it."""
+    run_id = tracking.tracker(lock.tracking).record(lock)
+    made = None
+    if report["verdict"] == "pass" and store.keeps_versions(lock.tracking):
+        from merit.registry.versions import register
 
-    run_id = record(lock)
-    made = register(lock, run_id, report) if report["verdict"] == "pass" else None
+        made = register(lock, run_id, report)
     artifacts.write_json(artifacts.REGISTRATION, {**_due(lock, report), "run_id": run_id, "version": made})
     return made
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from merit.config.schema import Tracking
 from merit.errors import MeritError
+from merit.masking import masked
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -17,8 +18,21 @@ SQLITE = "sqlite:///"
 ARTIFACTS = Path("mlruns")
 
 
+def keeps_versions(tracking: Tracking) -> bool:
+    """Say whether what keeps the runs has a registry of models too, as MLflow alone has."""
+    return tracking.to == "mlflow"
+
+
 def uri_of(tracking: Tracking) -> str:
-    """Return where runs are kept: MLFLOW_TRACKING_URI if set, else what conf/tracking says."""
+    """Return where MLflow keeps runs: MLFLOW_TRACKING_URI if set, else what conf/tracking says.
+
+    Raises:
+        MeritError: runs are kept by something else, which has no registry.
+    """
+    if tracking.uri is None:
+        raise MeritError(
+            f"tracking.to: found '{tracking.to}', which keeps runs but no registry of models; choose tracking=mlflow"
+        )
     return os.environ.get("MLFLOW_TRACKING_URI") or tracking.uri
 
 
@@ -84,9 +98,9 @@ def faults(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = masked(" ".join(str(error).split())[:300])
         raise MeritError(
-            f"tracking.uri '{uri}': can't be used ({reason}); correct conf/tracking or MLFLOW_TRACKING_URI"
+            f"tracking.uri '{masked(uri)}': can't be used ({reason}); correct conf/tracking or MLFLOW_TRACKING_URI"
         ) from error
 
 

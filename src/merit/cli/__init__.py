@@ -4,9 +4,10 @@ from merit.cli.group import main
 
 # In the order in which they are listed.
 from merit.cli import (  # isort: skip
-    project, configuration, stages, deciding, releasing, images, environments, workflow,
+    project, configuration, stages, deciding, releasing, images, environments, doctor, workflow,
 )  # fmt: skip
 
 __all__ = [
-    "configuration", "deciding", "environments", "images", "main", "project", "releasing", "stages", "workflow",
+    "configuration", "deciding", "doctor", "environments", "images", "main", "project", "releasing", "stages",
+    "workflow",
 ]  # fmt: skip

@@ -58,9 +58,10 @@ def run(overrides: tuple[str, ...]) -> None:
 
     outcome = pipeline.run(overrides)
     terminal.show(outcome.report)
-    if outcome.version is None:
+    if outcome.report["verdict"] != "pass":
         click.echo("next:    change conf/ and 'merit run' again")
         sys.exit(1)
-    click.echo(
-        f"version: {outcome.report['model']} {outcome.version} in the registry\nnext:    'merit serve', then call it"
-    )
+    told = f"{outcome.report['model']} {outcome.version} in the registry"
+    if outcome.version is None:
+        told = "none in MLflow, which doesn't keep these runs; versions are Git's: 'merit register' on main makes one"
+    click.echo(f"version: {told}\nnext:    'merit serve', then call it")

@@ -72,7 +72,7 @@ def features() -> None:
 @main.command()
 @_stage
 def train() -> None:
-    """Train the network; the weights of its best epoch out, the run into MLflow."""
+    """Train the network; the weights of its best epoch out, the run into what keeps runs."""
     from merit.tracking.live import Live
 
     read = _read_with_its_code()

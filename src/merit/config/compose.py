@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from merit import artifacts
+from merit import artifacts, lfs
 from merit.config import check, choices, interpolation, library, problems, signatures, targets, trust, yamlfiles
 from merit.config.choices import Override
 from merit.config.layers import COMMAND_LINE, Layer, idle_removals, located, merged
@@ -205,5 +205,6 @@ def sealed(source: dict[str, Any]) -> tuple[Any, str]:
     for path in paths:
         if not path.is_file():
             raise MeritError(f"data.source: the file '{path}' is not there; correct the path in conf/data")
+        lfs.refuse_pointer(path, f"data.source: '{path}'")
         total.update(bytes.fromhex(artifacts.sha256(path)))
     return made, f"sha256:{total.hexdigest()}"

@@ -1,1 +1,73 @@
-"""tracking: every training run in MLflow."""
+"""tracking: every training run, kept by MLflow, Weights & Biases or as CSV files.
+
+`facts` is what a run is told of wherever it is kept; `runs`, `wandb` and `csv` each keep it; `live` tells it while
+training goes on. There is no way to train untracked.
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+from merit import store
+from merit.config.schema import Lock, Tracking
+
+CSV = Path("runs")
+WANDB = Path("wandb")
+
+
+class Run(Protocol):
+    """A training run, from its first epoch to its end."""
+
+    def log_epoch(self, metrics: dict[str, float]) -> None:
+        """Keep an epoch's metrics, all in one go; `epoch` says which it is."""
+
+    def end(self, status: str) -> None:
+        """End the run as FINISHED, FAILED or KILLED; a finished one is found again by its weights."""
+
+
+class Tracker(Protocol):
+    """A way to keep runs: a module that has these two."""
+
+    def begin(self, lock: Lock) -> Run:
+        """Begin a run that already says what it is made of: parameters, the whole lock, commit, data, environment.
+
+        Raises:
+            MeritError: it can't be kept there.
+        """
+
+    def record(self, lock: Lock) -> str:
+        """See that the run behind the current package holds all that is known of it; return its id.
+
+        Finds the run by its weights. Where there is none, for the training came out of DVC's cache or what was kept
+        is lost, it is written again from the files.
+        """
+
+
+def tracker(tracking: Tracking) -> Tracker:
+    """Return what conf/tracking chose to keep runs."""
+    if tracking.to == "wandb":
+        from merit.tracking import wandb
+
+        return wandb
+    if tracking.to == "csv":
+        from merit.tracking import csv
+
+        return csv
+    from merit.tracking import runs
+
+    return runs
+
+
+def place(tracking: Tracking) -> str:
+    """Return where runs go, as a receipt notes it."""
+    if tracking.to == "mlflow":
+        return store.uri_of(tracking)
+    return f"{tracking.to}:{tracking.mode or ''}:{tracking.experiment}"
+
+
+def local(tracking: Tracking) -> Path | None:
+    """Return the file or folder of this machine that holds the runs; None where a server does."""
+    if tracking.to == "mlflow":
+        return store.local_file(store.uri_of(tracking))
+    if tracking.to == "csv":
+        return CSV / tracking.experiment
+    return WANDB if tracking.mode == "offline" else None

@@ -1,7 +1,7 @@
-"""A run told to MLflow while it trains, by a process of its own.
+"""A run told to what keeps it while it trains, by a process of its own.
 
-Training then never waits for a server, loads MLflow beside Lightning rather than after it, and a run whose training was
-killed is still ended: the process sees that nobody speaks to it any more.
+Training then never waits for a server, loads what keeps runs beside Lightning rather than after it, and a run whose
+training was killed is still ended: the process sees that nobody speaks to it any more.
 """
 
 import json
@@ -13,6 +13,7 @@ from typing import Any
 from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import MeritError
+from merit.tracking import tracker
 
 
 class Live:
@@ -76,9 +77,8 @@ class Live:
 
 def _listen() -> None:
     """Keep the run that standard input tells of, a JSON object per line; silence before its end means it was killed."""
-    from merit.tracking.runs import Run
-
-    run = Run(locks.parse(json.loads(sys.stdin.readline())["lock"], "lock"))
+    lock = locks.parse(json.loads(sys.stdin.readline())["lock"], "lock")
+    run = tracker(lock.tracking).begin(lock)
     status = "KILLED"
     for line in sys.stdin:
         message = json.loads(line)
@@ -95,3 +95,6 @@ if __name__ == "__main__":
     except MeritError as error:
         print(error)  # the last line is what the other side raises
         sys.exit(error.exit_code)
+    except OSError as error:
+        print(f"tracking: {error.filename}: {error.strerror}; free space or fix its permissions")
+        sys.exit(MeritError.exit_code)

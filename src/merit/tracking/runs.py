@@ -1,25 +1,22 @@
-"""Runs: each training in MLflow, from its first epoch to its package, whatever becomes of it."""
+"""Runs in MLflow: each training, from its first epoch to its package, whatever becomes of it."""
 
-import csv
 import re
 import time
-from pathlib import Path
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 
-from merit import artifacts, git, store
+from merit import artifacts, store
 from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import MeritError
+from merit.tracking import facts
 
 LONGEST_PARAM = 250
 LONGEST_NAME = 250
 WEIGHTS_TAG = "merit.weights_sha256"
 PACKAGE_TAG = "merit.package"
-SECTIONS = {"seed", "data", "features", "model", "optimizer", "trainer"}
 
 
 class Run:
@@ -59,6 +56,11 @@ class Run:
             raise MeritError(f"tracking: the run could not be kept ({fault}); see conf/tracking") from fault
 
 
+def begin(lock: Lock) -> Run:
+    """Begin a run."""
+    return Run(lock)
+
+
 def record(lock: Lock) -> str:
     """See that the run behind the current package holds all that is known of it; return its id.
 
@@ -75,11 +77,7 @@ def _recorded(client: MlflowClient, lock: Lock) -> str:
     run_id = _find(client, lock) or _restored(client, lock)
     if client.get_run(run_id).data.tags.get(PACKAGE_TAG) == digest:
         return run_id
-    measured = artifacts.read_json(artifacts.METRICS, "evaluate")
-    values = {
-        f"test_{name}": each["value"] for name, each in measured["candidate"].items() if each["value"] is not None
-    }
-    client.log_batch(run_id, metrics=_metrics(values, step=0))
+    client.log_batch(run_id, metrics=_metrics(facts.results(), step=0))
     client.log_artifacts(run_id, str(artifacts.PACKAGE), artifacts.PACKAGE.name)
     client.log_artifacts(run_id, str(artifacts.PLOTS), "plots")
     for report in (artifacts.METRICS, artifacts.DATA_REPORT, artifacts.HISTORY):
@@ -97,10 +95,8 @@ def _find(client: MlflowClient, lock: Lock) -> str | None:
 
 def _restored(client: MlflowClient, lock: Lock) -> str:
     run_id = _create(client, lock)
-    with artifacts.require(artifacts.HISTORY, "train").open(encoding="utf-8") as handle:
-        for row in csv.DictReader(handle):
-            values = {name: float(value) for name, value in row.items()}
-            client.log_batch(run_id, metrics=_metrics(values, step=int(values["epoch"])))
+    for epoch in facts.epochs():
+        client.log_batch(run_id, metrics=_metrics(epoch, step=int(epoch["epoch"])))
     client.set_tag(run_id, WEIGHTS_TAG, artifacts.sha256(artifacts.WEIGHTS))
     client.set_terminated(run_id, "FINISHED")
     return run_id
@@ -108,43 +104,27 @@ def _restored(client: MlflowClient, lock: Lock) -> str:
 
 def _create(client: MlflowClient, lock: Lock) -> str:
     """Begin a run that already says what it is made of: parameters, the whole lock, commit, data, environment."""
-    commit = git.head() or "none yet"
+    about = facts.made_of(lock)
     tags = {
-        "mlflow.runName": f"{lock.model.target.rpartition('.')[2]}-{commit[:7]}",
-        "mlflow.source.git.commit": commit,
-        "merit.commit": commit,
-        "merit.dirty": str(git.is_dirty()).lower(),
-        "merit.data_sha256": artifacts.sha256(artifacts.require(artifacts.RAW, "ingest")),
-        "merit.data_fingerprint": lock.data.fingerprint,
+        "mlflow.runName": facts.name(lock),
+        "mlflow.source.git.commit": about["commit"],
+        **{f"merit.{name}": value for name, value in about.items()},
     }
     run = client.create_run(store.experiment(client, lock.tracking), tags=tags)
     run_id = str(run.info.run_id)
-    values = lock.model_dump(mode="json", by_alias=True, include=SECTIONS)
-    named = {_allowed(name): str(value)[:LONGEST_PARAM] for name, value in _flat(values).items()}
+    named = {_allowed(name): str(value)[:LONGEST_PARAM] for name, value in facts.parameters(lock).items()}
     params = [Param(name, value) for name, value in named.items()]
     for start in range(0, len(params), 100):
         client.log_batch(run_id, params=params[start : start + 100])
     client.log_text(run_id, locks.render(lock), artifacts.LOCK.name)
-    environment = Path("requirements.lock")
-    if environment.is_file():
-        client.log_artifact(run_id, str(environment))
+    if facts.ENVIRONMENT.is_file():
+        client.log_artifact(run_id, str(facts.ENVIRONMENT))
     return run_id
 
 
 def _allowed(name: str) -> str:
     """Return a name that MLflow takes: a column may be called anything, and the whole lock is kept beside it."""
     return re.sub(r"[^\w.: -]", "_", name)[:LONGEST_NAME]
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the leaves under dotted names; a list is one leaf."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
 
 
 def _metrics(values: dict[str, float], step: int) -> list[Metric]:

@@ -15,7 +15,7 @@ from merit import artifacts, store
 from merit.config.schema import Lock, Tracking
 from merit.errors import MeritError, Refused
 from merit.registry.versions import register
-from merit.tracking import runs
+from merit.tracking import facts, runs
 from merit.tracking.runs import PACKAGE_TAG, WEIGHTS_TAG, Run, record
 
 # SQLAlchemy 2.1 deprecates a loader that mlflow 3.17 still uses.
@@ -263,7 +263,7 @@ def test_a_parameter_that_is_too_long_is_cut(
 
 
 def test_parameters_have_dotted_names_and_a_list_is_one() -> None:
-    assert runs._flat({"a": {"b": 1}, "c": [1, 2]}) == {"a.b": 1, "c": [1, 2]}
+    assert facts.flat({"a": {"b": 1}, "c": [1, 2]}) == {"a.b": 1, "c": [1, 2]}
 
 
 def test_the_environment_comes_before_the_configuration(lock: Lock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The form of params.yaml: every section, every key, what it may be. Unknown keys are refused."""
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -70,12 +71,22 @@ class Package(Section):
 
 
 class Tracking(Section):
-    """conf/tracking: where runs are kept. MLFLOW_TRACKING_URI in the environment comes first."""
+    """conf/tracking: what keeps the runs, and where. Each way to keep them has its own keys beside `experiment`."""
 
-    uri: str
-    """Where MLflow keeps runs: sqlite:///mlflow.db, or a server's http://host:5000."""
+    to: Literal["mlflow", "wandb", "csv"] = "mlflow"
+    """What keeps runs: MLflow, which keeps versions too, Weights & Biases, or CSV files in runs/."""
+    uri: str | None = None
+    """Of mlflow: sqlite:///mlflow.db, or a server's http://host:5000. MLFLOW_TRACKING_URI in the environment comes
+    first."""
+    mode: Literal["offline", "online"] | None = None
+    """Of wandb: offline keeps runs in wandb/ until 'wandb sync' sends them; online needs WANDB_API_KEY."""
     experiment: str
-    """The experiment that runs belong to."""
+    """The experiment that runs belong to; Weights & Biases calls it a project."""
+
+    @model_serializer(mode="wrap")
+    def _without_keys_of_others(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what the chosen way to keep runs doesn't have."""
+        return {name: value for name, value in write(self).items() if value is not None}
 
 
 class Serve(Section):
@@ -138,6 +149,7 @@ class Lock(Section):
             self._names_of_no_column,
             self._behaviour_of_no_column,
             self._waivers_of_what_can_not_be_waived,
+            self._tracking_of_another_kind,
         )
         if found := [line for rule in rules for line in rule()]:
             raise ValueError("\n".join(found))
@@ -209,3 +221,14 @@ class Lock(Section):
     def _waivers_of_what_can_not_be_waived(self) -> Iterator[str]:
         for name in sorted(set(self.gate.waivers) & set(NOT_WAIVABLE)):
             yield f"gate.waivers names '{name}', which can't be waived: without it the other checks mean nothing"
+
+    def _tracking_of_another_kind(self) -> Iterator[str]:
+        tracking = self.tracking
+        for key, whose in {"uri": "mlflow", "mode": "wandb"}.items():
+            value = getattr(tracking, key)
+            if tracking.to == whose and value is None:
+                yield f"tracking.{key} is missing; {whose} needs it, as conf/tracking/{whose}.yaml has it"
+            elif tracking.to != whose and value is not None:
+                yield f"tracking.{key} is a key of {whose}, and tracking.to is {tracking.to}; remove it"
+        if tracking.to == "csv" and not re.fullmatch(r"\w[\w.-]*", tracking.experiment):
+            yield "tracking.experiment names a folder in runs/; allowed: letters, digits, _, . and -"

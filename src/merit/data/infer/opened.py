@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from merit import lfs
 from merit.config import targets
 from merit.errors import MeritError
 
@@ -71,6 +72,7 @@ def _file(path: str) -> Opened:
     place = Path(path)
     if not place.is_file():
         raise MeritError(f"{path}: there is no such file; give a CSV or Parquet file, or a database's URL")
+    lfs.refuse_pointer(place, path)
     parquet = _start(place) == b"PAR1"
     inside = os.path.relpath(place.resolve(), Path.cwd().resolve())
     component: dict[str, Any] = {

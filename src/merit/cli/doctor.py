@@ -1,0 +1,20 @@
+"""doctor: what is reachable and what is missing."""
+
+import json
+import sys
+
+import click
+
+from merit.cli.group import main
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def doctor(as_json: bool) -> None:
+    """Say what merit needs and lacks here, a line each with what to do; 1 if something is missing, 2 if broken."""
+    from merit import doctor as room
+
+    found = room.examine()
+    told = json.dumps(room.as_json(found), indent=2, ensure_ascii=False) if as_json else "\n".join(room.lines(found))
+    click.echo(told)
+    sys.exit(room.exit_code(found))

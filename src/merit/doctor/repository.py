@@ -1,0 +1,82 @@
+"""The repository: Git, who commits, where it is pushed, and data that Git LFS keeps."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from merit import git
+from merit.doctor.finding import Finding
+from merit.lfs import is_pointer
+
+
+def git_itself() -> Iterator[Finding]:
+    """Find Git, the repository and who commits in it."""
+    if shutil.which("git") is None:
+        yield Finding("git", "missing", "not found on PATH", "install it")
+    elif git.git("rev-parse", "--git-dir") is None:
+        yield Finding("git", "missing", "this is no repository", "'git init --initial-branch=main', then commit")
+    elif lacking := [key for key in ("user.name", "user.email") if not git.git("config", key)]:
+        told = " and ".join(lacking)
+        yield Finding(
+            "git", "missing", f"{told} not set", f"'git config {lacking[0]} ...'; versions are signed with it"
+        )
+    elif git.head() is None:
+        yield Finding("git", "missing", "no commit yet", "commit: every version is one of a commit")
+    elif not any(map(git.resolve, git.MAIN)):
+        yield Finding("git", "missing", "no branch main, here or at origin", "name it main: candidates merge into it")
+    else:
+        yield Finding("git", "ok", f"on {git.git('branch', '--show-current') or 'no branch'}, with a main")
+
+
+def remote() -> Iterator[Finding]:
+    """Find whether the place that versions are pushed to answers."""
+    url = _said("config", "--get", "remote.origin.url")
+    if url is None:
+        yield Finding("git remote", "note", "no 'origin'", "versions and environments are then this clone's alone")
+        return
+    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -o BatchMode=yes"}
+    command = ["git", "ls-remote", "--quiet", "origin", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=4.5, env=environment)
+    except subprocess.TimeoutExpired:
+        yield Finding("git remote", "missing", f"{url} does not answer", "see that it is up, and reachable")
+        return
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[0]
+        yield Finding("git remote", "missing", f"{url}: {reason}", "correct 'origin', or your access to it")
+    else:
+        yield Finding("git remote", "ok", f"{url} answers")
+
+
+def lfs() -> Iterator[Finding]:
+    """Find files that Git LFS keeps and that are not here yet; without any there is nothing to tell."""
+    kept = _kept_by_lfs()
+    if not kept:
+        return
+    if shutil.which("git-lfs") is None:
+        yield Finding("git lfs", "missing", f"{len(kept)} files are kept by it", "install it (Debian: git-lfs)")
+    elif away := [path for path in kept if path.is_file() and is_pointer(path)]:
+        told = f"{len(away)} of {len(kept)} files are pointers, such as {away[0]}"
+        yield Finding("git lfs", "missing", told, "'git lfs pull' brings them")
+    else:
+        yield Finding("git lfs", "ok", f"all {len(kept)} files that it keeps are here")
+
+
+def _kept_by_lfs() -> list[Path]:
+    listed = _said("ls-files", "-z", "--", ".") if Path(".gitattributes").is_file() else None
+    if not listed:
+        return []
+    command = ["git", "check-attr", "--stdin", "-z", "filter"]
+    done = subprocess.run(command, input=listed, capture_output=True, text=True, check=False, timeout=4.5)
+    fields = done.stdout.split("\0")
+    return [Path(path) for path, value in zip(fields[::3], fields[2::3], strict=False) if value == "lfs"]
+
+
+def _said(*args: str) -> str | None:
+    """Return what Git says; None where it says no or isn't there, which `git_itself` tells."""
+    if shutil.which("git") is None:
+        return None
+    done = subprocess.run(["git", *args], capture_output=True, text=True, check=False, timeout=4.5)
+    return done.stdout.strip("\n") if done.returncode == 0 else None

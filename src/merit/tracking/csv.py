@@ -1,0 +1,98 @@
+"""Runs as CSV files: a folder per run, `run.csv` of what it is and came to, `epochs.csv` of how it went."""
+
+import csv
+import io
+import secrets
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from merit import artifacts
+from merit.config import lock as locks
+from merit.config.schema import Lock
+from merit.tracking import CSV, facts
+
+ABOUT = "run.csv"
+EPOCHS = "epochs.csv"
+
+
+class CsvRun:
+    """A training run in a folder of its own.
+
+    Args:
+        lock: the configuration.
+    """
+
+    def __init__(self, lock: Lock) -> None:
+        about = facts.made_of(lock)
+        self.id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        self.folder = CSV / lock.tracking.experiment / self.id
+        artifacts.write_text(self.folder / artifacts.LOCK.name, locks.render(lock))
+        if facts.ENVIRONMENT.is_file():
+            artifacts.write_text(self.folder / facts.ENVIRONMENT.name, facts.ENVIRONMENT.read_text(encoding="utf-8"))
+        told = {"id": self.id, "name": facts.name(lock), "status": "RUNNING", "began": _now(), **about}
+        _write(self.folder, {**told, **facts.parameters(lock)})
+
+    def log_epoch(self, metrics: dict[str, float]) -> None:
+        """Add a line."""
+        file = self.folder / EPOCHS
+        is_new = not file.exists()
+        with file.open("a", newline="", encoding="utf-8") as handle:
+            writer = csv.DictWriter(handle, list(metrics), lineterminator="\n")
+            if is_new:
+                writer.writeheader()
+            writer.writerow({**metrics, "epoch": int(metrics["epoch"])})
+
+    def end(self, status: str) -> None:
+        """Say how the run ended."""
+        weights = {"weights_sha256": artifacts.sha256(artifacts.WEIGHTS)} if status == "FINISHED" else {}
+        _write(self.folder, {**_read(self.folder), "status": status, "ended": _now(), **weights})
+
+
+def begin(lock: Lock) -> CsvRun:
+    """Begin a run."""
+    return CsvRun(lock)
+
+
+def record(lock: Lock) -> str:
+    """See that the run of the current weights holds their package's digest and metrics; return its id."""
+    folder = _of_the_weights(lock) or _restored(lock)
+    about, digest = _read(folder), artifacts.package_digest(artifacts.PACKAGE)
+    if about.get("package") != digest:
+        _write(folder, {**about, "package": digest, **facts.results()})
+    return folder.name
+
+
+def _of_the_weights(lock: Lock) -> Path | None:
+    weights = artifacts.sha256(artifacts.require(artifacts.WEIGHTS, "train"))
+    found = (folder for folder in _folders(lock) if _read(folder).get("weights_sha256") == weights)
+    return next(found, None)
+
+
+def _folders(lock: Lock) -> Iterator[Path]:
+    """Yield the folders of the experiment's runs, the latest first."""
+    yield from sorted((file.parent for file in (CSV / lock.tracking.experiment).glob(f"*/{ABOUT}")), reverse=True)
+
+
+def _restored(lock: Lock) -> Path:
+    run = CsvRun(lock)
+    for epoch in facts.epochs():
+        run.log_epoch(epoch)
+    run.end("FINISHED")
+    return run.folder
+
+
+def _write(folder: Path, values: dict[str, Any]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("name", "value"), *values.items()])
+    artifacts.write_text(folder / ABOUT, text.getvalue())
+
+
+def _read(folder: Path) -> dict[str, str]:
+    with (folder / ABOUT).open(newline="", encoding="utf-8") as handle:
+        return {row["name"]: row["value"] for row in csv.DictReader(handle)}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

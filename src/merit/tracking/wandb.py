@@ -1,0 +1,138 @@
+"""Runs in Weights & Biases, by default offline: files in wandb/ that `wandb sync` sends when somebody asks for it.
+
+Offline nothing can be asked back or added to a run that ended. So a note in `.merit/` says which run a training was,
+and what became of it, the package's digest and its metrics on test rows, is a run of its own in the training's group.
+"""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from merit import artifacts
+from merit.config import lock as locks
+from merit.config.schema import Lock
+from merit.errors import MeritError
+from merit.masking import masked
+from merit.tracking import facts
+
+if TYPE_CHECKING:
+    import wandb
+
+NOTES = Path(".merit/wandb")
+
+
+class WandbRun:
+    """A training run.
+
+    Args:
+        lock: the configuration.
+    """
+
+    def __init__(self, lock: Lock) -> None:
+        self._lock = lock
+        self._run = _begun(lock, "train")
+        self.id = str(self._run.id)
+
+    def log_epoch(self, metrics: dict[str, float]) -> None:
+        """Keep an epoch's metrics; W&B's own process writes or sends them."""
+        self._run.log(metrics, step=int(metrics["epoch"]))
+
+    def end(self, status: str) -> None:
+        """Say how the run ended."""
+        self._run.summary["status"] = status
+        if status == "FINISHED":
+            weights = artifacts.sha256(artifacts.WEIGHTS)
+            self._run.summary["weights_sha256"] = weights
+            artifacts.write_json(_note(self._lock, weights), {"run": self.id})
+        _finish(self._run, failed=status != "FINISHED")
+
+
+def begin(lock: Lock) -> WandbRun:
+    """Begin a run."""
+    return WandbRun(lock)
+
+
+def record(lock: Lock) -> str:
+    """See that W&B has the training behind the current package, and the package; return the training's id."""
+    weights = artifacts.sha256(artifacts.require(artifacts.WEIGHTS, "train"))
+    digest, note = artifacts.package_digest(artifacts.PACKAGE), _note(lock, weights)
+    known = artifacts.read_json(note, "run") if note.is_file() else {"run": _restored(lock)}
+    if known.get("package") != digest:
+        run = _begun(lock, "package", group=known["run"])
+        run.summary.update({"package": digest, "weights_sha256": weights, **facts.results()})
+        _finish(run)
+        artifacts.write_json(note, {**known, "package": digest})
+    return str(known["run"])
+
+
+def _restored(lock: Lock) -> str:
+    run = WandbRun(lock)
+    for epoch in facts.epochs():
+        run.log_epoch(epoch)
+    run.end("FINISHED")
+    return run.id
+
+
+def _note(lock: Lock, weights: str) -> Path:
+    """Return where it is noted which run made the weights: one that was kept elsewhere is not that run."""
+    return NOTES / str(lock.tracking.mode) / lock.tracking.experiment / f"{weights}.json"
+
+
+def _begun(lock: Lock, kind: str, group: str | None = None) -> "wandb.Run":
+    about = facts.made_of(lock)
+    made = _library()
+    identity = secrets.token_hex(4)
+    with _faults(made, lock.tracking.mode):
+        run: wandb.Run = made.init(
+            project=lock.tracking.experiment,
+            id=identity,
+            name=facts.name(lock),
+            group=group or identity,
+            job_type=kind,
+            mode=lock.tracking.mode,
+            config={**about, **facts.parameters(lock)},
+            settings=made.Settings(
+                silent=True,
+                console="off",  # a terminal's text may hold anything
+                disable_code=True,
+                disable_git=True,
+                x_disable_meta=True,  # nor is it W&B's to know who trained on which machine
+                x_disable_stats=True,
+            ),
+        )
+        folder = Path(run.dir)
+        (folder / artifacts.LOCK.name).write_text(locks.render(lock), encoding="utf-8")
+        if facts.ENVIRONMENT.is_file():
+            (folder / facts.ENVIRONMENT.name).write_bytes(facts.ENVIRONMENT.read_bytes())
+        run.save(str(folder / "*.*"), base_path=str(folder), policy="now")
+    return run
+
+
+def _library() -> Any:
+    # W&B would report its own errors to its makers.
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    try:
+        import wandb
+    except ModuleNotFoundError as error:
+        raise MeritError("tracking.to: found 'wandb', which is not installed; 'pip install merit-ml[wandb]'") from error
+    return wandb
+
+
+@contextmanager
+def _faults(library: Any, mode: str | None) -> Iterator[None]:
+    """Turn what W&B raises into one line."""
+    try:
+        yield
+    except library.Error as error:
+        reason = masked(" ".join(str(error).split())[:300])
+        raise MeritError(
+            f"tracking.mode '{mode}': W&B can't be used ({reason}); set WANDB_API_KEY, or choose tracking.mode=offline"
+        ) from error
+
+
+def _finish(run: "wandb.Run", *, failed: bool = False) -> None:
+    run.finish(exit_code=int(failed))
+    _library().teardown()  # its process would outlive this one's output

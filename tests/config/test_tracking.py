@@ -1,0 +1,52 @@
+"""Each way to keep runs has its own keys, and there is no way to keep none."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from merit import store
+from merit.config.compose import compose
+from merit.config.schema import Lock
+from merit.errors import ConfigError, MeritError
+
+
+def test_each_choice_composes_and_writes_no_key_of_another(conf: Path) -> None:
+    assert compose([]).tracking.model_dump() == {"to": "mlflow", "uri": "sqlite:///mlflow.db", "experiment": "flights"}
+    assert compose(["tracking=csv"]).tracking.model_dump() == {"to": "csv", "experiment": "flights"}
+    assert compose(["tracking=wandb", "tracking.mode=online"]).tracking.model_dump() == {
+        "to": "wandb",
+        "mode": "online",
+        "experiment": "flights",
+    }
+
+
+def test_a_lock_of_before_is_one_of_mlflow(lock: Lock) -> None:
+    assert lock.tracking.to == "mlflow"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["tracking=none"], "no choice 'none'; did you mean"),
+        (["tracking.mode=offline"], "tracking.mode: is a key of wandb, and tracking.to is mlflow; remove it"),
+        (["tracking=csv", "tracking.uri=x"], "tracking.uri: is a key of mlflow, and tracking.to is csv; remove it"),
+        (["tracking=wandb", "tracking.mode=null"], "tracking.mode: is missing; wandb needs it"),
+        (["tracking=wandb", "tracking.mode=shared"], "found 'shared'; allowed: 'offline' or 'online'"),
+        (["tracking.to=none"], "found 'none'; allowed: 'mlflow', 'wandb' or 'csv'"),
+        (["tracking=csv", "tracking.experiment=../out"], "tracking.experiment: names a folder in runs/; allowed: "),
+        (["tracking.folder=x"], "unknown key"),
+    ],
+)
+def test_what_does_not_fit_is_refused(conf: Path, given: list[str], told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose(given)
+    assert told in " ".join(caught.value.problems) or told.split(";", maxsplit=1)[0] in str(caught.value)
+
+
+def test_what_keeps_no_versions_says_so_in_one_line(make_lock: Callable[..., Lock], lock: Lock) -> None:
+    other = make_lock(lambda values: values.update(tracking={"to": "csv", "experiment": "tiny"})).tracking
+    assert store.keeps_versions(lock.tracking)
+    assert not store.keeps_versions(other)
+    with pytest.raises(MeritError, match=r"^tracking\.to: found 'csv', which keeps runs but no registry of models"):
+        store.open_store(other)
