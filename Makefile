@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Only where there is a remote can anything be pulled.
 PULL = $(shell $(BIN)/dvc remote list | grep --quiet . && echo --pull)
 
-.PHONY: help demo test check lint install lock remote data repro locked only-locks summary rehearse bento serve clean
+.PHONY: help demo test check lint install lock remote data repro outputs signing-key login locked only-locks summary rehearse bento serve clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -42,6 +42,17 @@ data: $(INSTALLED) ## bring the data up to date and hold it against its contract
 repro: $(INSTALLED) ## bring every stage up to date; what a remote of DVC's has is not computed again
 	@dvc repro $(PULL)
 
+outputs: $(INSTALLED) ## bring what dvc.lock names from DVC's remote; nothing is computed
+	@dvc pull --quiet
+
+signing-key: ## keep the key that signs from SIGNING_KEY, if it holds one, where Git doesn't look
+	@if test -n "$$SIGNING_KEY"; then umask 077; mkdir -p .merit; printf '%s\n' "$$SIGNING_KEY" > .merit/signing.pem; fi
+
+login: ## log in at the registry of images, MERIT_REGISTRY, as REGISTRY_USER with REGISTRY_PASSWORD
+	@for engine in docker podman buildah; do command -v $$engine >/dev/null || continue; \
+	printf '%s' "$$REGISTRY_PASSWORD" | $$engine login --username "$$REGISTRY_USER" --password-stdin \
+	"$${MERIT_REGISTRY%%/*}" && exit; done; exit 1
+
 locked: ## refuse if the pipeline made another params.yaml or dvc.lock than was committed
 	@git diff --exit-code HEAD -- params.yaml dvc.lock || { echo "error: not what the pipeline makes of conf/, the data \
 	and the code; run 'merit run' and 'dvc push', then commit params.yaml and dvc.lock"; exit 1; }
@@ -50,8 +61,9 @@ only-locks: ## refuse if anything that Git tracks has changed but params.yaml an
 	@git diff --exit-code --stat HEAD -- . ':!params.yaml' ':!dvc.lock' || { echo "error: computing has changed the files \
 	above too; commit them first"; exit 1; }
 
-summary: ## put the gate's report into the summary of a workflow's run; without one, print it
-	@if test -f reports/gate.md; then cat reports/gate.md >> "$${GITHUB_STEP_SUMMARY:-/dev/stdout}"; fi
+summary: ## put the reports of gate and plan into the summary of a workflow's run; without one, print them
+	@for report in reports/gate.md reports/plan.md; do \
+	if test -f $$report; then cat $$report >> "$${GITHUB_STEP_SUMMARY:-/dev/stdout}"; fi; done
 
 bento: $(INSTALLED) ## build a Bento of the package in model/
 	@bentoml build

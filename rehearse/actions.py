@@ -63,15 +63,19 @@ def _checkout(job: "Job", inputs: Inputs) -> dict[str, str]:
     place = job.workspace / inputs.get("path", "")
     place.mkdir(parents=True, exist_ok=True)
     ref = inputs.get("ref") or str(job.contexts["github"]["sha"])
-    git(place, "init", "--quiet")
-    git(place, "remote", "add", "origin", f"{job.forge.server_url}/{job.forge.repository}")
+    if not (place / ".git").exists():  # on a machine that stays there is one
+        git(place, "init", "--quiet")
+        git(place, "remote", "add", "origin", f"{job.forge.server_url}/{job.forge.repository}")
     depth = int(inputs.get("fetch-depth", "1"))
     wanted = ref if len(ref) == 40 else f"refs/heads/{ref.removeprefix('refs/heads/')}"
     every = ["+refs/heads/*:refs/remotes/origin/*", "--tags"] if depth == 0 else [f"--depth={depth}"]
     git(place, "fetch", "--quiet", "origin", wanted, *every)
-    git(place, "checkout", "--quiet", "--detach", git(place, "rev-parse", wanted if len(ref) == 40 else "FETCH_HEAD"))
+    found = git(place, "rev-parse", wanted if len(ref) == 40 else "FETCH_HEAD")
+    git(place, "checkout", "--quiet", "--force", "--detach", found)
     if _is(inputs, "persist-credentials", True):
         git(place, "config", f"http.{job.forge.server_url}/.extraheader", f"AUTHORIZATION: basic {job.token}")
+        if job.forge.may(job.token, "contents", "write"):
+            job.environment["REHEARSE_MAY_PUSH"] = "yes"
     return {"commit": git(place, "rev-parse", "HEAD")}
 
 
@@ -87,7 +91,7 @@ def _setup_python(job: "Job", inputs: Inputs) -> dict[str, str]:
     job.path.insert(0, str(own / "bin"))
     if (job.workspace / "Makefile").is_file():
         lend(job.workspace)
-        job.environment["PYTHONPATH"] = str(job.workspace / "src")
+        job.environment["PYTHONPATH"] = str(job.workspace.resolve() / "src")
     return {"python-version": inputs["python-version"]}
 
 
@@ -167,8 +171,18 @@ def _download(job: "Job", inputs: Inputs) -> dict[str, str]:
     return {"download-path": str(target)}
 
 
+def _attest(job: "Job", inputs: Inputs) -> dict[str, str]:
+    """Keep what would be signed."""
+    for scope in ("id-token", "attestations"):
+        if not job.forge.may(job.token, scope, "write"):
+            raise ActionError(f"Resource not accessible by integration: {scope}: write is missing")
+    job.forge.attested.append((inputs["subject-name"], inputs["subject-digest"]))
+    return {}
+
+
 ACTIONS: dict[str, tuple[set[str], Act]] = {
-    "actions/checkout": ({"ref", "path", "fetch-depth", "persist-credentials"}, _checkout),
+    "actions/checkout": ({"ref", "path", "fetch-depth", "persist-credentials", "clean"}, _checkout),
+    "actions/attest-build-provenance": ({"subject-name", "subject-digest"}, _attest),
     "actions/setup-python": ({"python-version"}, _setup_python),
     "actions/upload-artifact": (
         {"name", "path", "if-no-files-found", "retention-days", "include-hidden-files"},

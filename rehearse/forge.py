@@ -108,6 +108,8 @@ class Forge:
         """What users may do in the repository; those not named here may read."""
         self.refused: list[str] = []
         """Requests that a token was not allowed."""
+        self.attested: list[tuple[str, str]] = []
+        """Images that were attested: name and digest."""
         self.unknown: list[str] = []
         """Requests that this forge doesn't know: there must be none."""
         self.faults: list[int] = []

@@ -23,6 +23,8 @@ SHELLS = {
     "sh": ["sh", "-e", "{0}"],
     "python": ["python3", "{0}"],
 }
+STAYS = "self-hosted"
+"""A machine of one's own: what its jobs leave in their folder is there for the next."""
 LONGEST = 300.0
 """Seconds that a step may take here, whatever its workflow allows."""
 PASSED_ON = re.compile(r"PIP_.*|.*_PROXY|.*_proxy|SSL_CERT_.*|REQUESTS_CA_BUNDLE|GIT_SSL_CAINFO")
@@ -230,8 +232,13 @@ class Runner:
 
     def _new_machine(self, workflow: Workflow, job: Any, name: str, run: Run, contexts: dict[str, Any]) -> Job:
         folder = self.folder / "runs" / str(run.id) / name
-        for part in ("work", "home", "temp"):
+        for part in ("home", "temp"):
             (folder / part).mkdir(parents=True)
+        if fill(job["runs-on"], Scope(contexts)) == STAYS:
+            (self.folder / STAYS).mkdir(exist_ok=True)
+            (folder / "work").symlink_to(self.folder / STAYS)
+        else:
+            (folder / "work").mkdir()
         is_fork = run.trigger.is_fork
         granted = job.get("permissions", workflow.values.get("permissions"))
         if not isinstance(granted, Mapping):
@@ -437,5 +444,5 @@ def _group(concurrency: Any) -> str:
 
 
 def _known_runner(name: str) -> None:
-    if name != "ubuntu-24.04":
+    if name not in {"ubuntu-24.04", STAYS}:
         raise UnknownError(f"runs-on: {name!r} is not known")

@@ -1,6 +1,6 @@
 """A workflow as it is written: only keys that the rehearsal understands."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -22,8 +22,8 @@ KEYS = {
     "concurrency": {"group", "cancel-in-progress"},
 }  # fmt: skip
 EVENTS = {
-    "pull_request": {"types", "branches"},
-    "push": {"branches", "tags"},
+    "pull_request": {"types", "branches", "paths"},
+    "push": {"branches", "tags", "paths"},
     "workflow_run": {"workflows", "types"},
     "issue_comment": {"types"},
     "workflow_dispatch": {"inputs"},
@@ -59,8 +59,8 @@ class Workflow:
                 _check(f"{file}: {name}", "step", step)
         return cls(file, values.get("name", file), values)
 
-    def answers(self, event: str, payload: Mapping[str, Any]) -> bool:
-        """Say whether an event starts it."""
+    def answers(self, event: str, payload: Mapping[str, Any], files: Sequence[str] = ()) -> bool:
+        """Say whether an event that changed some files starts it."""
         events = _events(self.values["on"])
         if event not in events:
             return False
@@ -70,8 +70,17 @@ class Workflow:
             return False
         if event == "workflow_run" and payload["workflow_run"]["name"] not in filters["workflows"]:
             return False
-        base = payload.get("pull_request", {}).get("base", {}).get("ref")
+        base = payload.get("pull_request", {}).get("base", {}).get("ref") or payload.get("ref", "").removeprefix(
+            "refs/heads/"
+        )
+        if "paths" in filters and not any(_fits(file, filters["paths"]) for file in files):
+            return False
         return base in filters["branches"] if "branches" in filters else True
+
+
+def _fits(file: str, patterns: Sequence[str]) -> bool:
+    """Say whether a file is one of those named, or below a folder that is named with `/**`."""
+    return any(file == each or (each.endswith("/**") and file.startswith(each[:-2])) for each in patterns)
 
 
 def _events(on: Any) -> dict[str, Mapping[str, Any]]:

@@ -114,6 +114,22 @@ class World:
         is_fork = pull.head_repository != self.forge.repository
         self._happened(Trigger("pull_request", payload, merged, ref, pull.author, is_fork, pull.head))
 
+    def merge(self, pull: Pull, *, quietly: bool = False) -> str:
+        """Merge a pull request; its workflows run unless it is done quietly; return main's new tip."""
+        self.say(f"# #{pull.number} is merged")
+        bare = self.forge.place()
+        before, merged = git(bare, "rev-parse", "refs/heads/main"), self.forge.refresh(pull)
+        git(bare, "update-ref", "refs/heads/main", merged)
+        pull.is_open = False
+        if not quietly:
+            self.pushed(before, merged, pull.author)
+        return merged
+
+    def pushed(self, before: str, after: str, login: str) -> None:
+        """Run what a push to main starts."""
+        payload = {"ref": "refs/heads/main", "before": before, "after": after}
+        self._happened(Trigger("push", payload, after, "refs/heads/main", login))
+
     def say_on(self, pull: Pull, login: str, text: str, association: str) -> None:
         """Comment on a pull request; what that starts is main's own workflow."""
         user = {"login": login, "type": "User"}
@@ -146,8 +162,10 @@ class World:
         """Run each workflow that waits for an event, as the commit of that event has it."""
         payload = {**self._everywhere(trigger.actor), **trigger.payload}
         told = Trigger(**{**vars(trigger), "payload": payload})
+        before = payload.get("before") or (f"{trigger.sha}^1" if trigger.event == "pull_request" else None)
+        files = git(self.forge.place(), "diff", "--name-only", before, trigger.sha).splitlines() if before else []
         for workflow in self._workflows(trigger.sha):
-            if workflow.answers(trigger.event, payload):
+            if workflow.answers(trigger.event, payload, files):
                 self._run(workflow, told)
 
     def _run(self, workflow: Workflow, trigger: Trigger) -> Run:

@@ -9,7 +9,7 @@ from merit.cli.group import main
 
 @main.group()
 def workflow() -> None:
-    """Steps of the workflows lock.yml and train.yml; docs/gitops.md says what each may do."""
+    """Steps of the workflows that a laptop has no use for; docs/gitops.md says what each may do."""
 
 
 @workflow.command("lock-asked")
@@ -88,3 +88,79 @@ def propose(folder: Path, name: str, sha: str) -> None:
     from merit.gitops import training
 
     click.echo(training.propose(folder, name, sha))
+
+
+@workflow.command()
+def version() -> None:
+    """Say which version the package in model/ is, and where images go."""
+    import os
+
+    from merit import github
+    from merit.config import lock
+    from merit.gitops import releasing
+
+    read = lock.read()
+    found = releasing.version_of_main(read)
+    registry = os.environ.get("MERIT_REGISTRY") or read.release.registry or ""
+    github.output(version=found.name, registry=registry, host=registry.partition("/")[0])
+    click.echo(found.name)
+
+
+@workflow.command()
+@click.argument("version", envvar="VERSION")
+def image(version: str) -> None:
+    """Say where the image of VERSION is, by name and by digest."""
+    from merit import github
+    from merit.gitops import releasing
+
+    name, digest = releasing.image_of(version)
+    github.output(name=name, digest=digest)
+    click.echo(f"{name}@{digest}")
+
+
+@workflow.command("propose-promotion")
+@click.argument("environment")
+@click.option("--version", required=True, envvar="VERSION")
+@click.option("--sha", required=True, envvar="SHA", help="The commit of main that is checked out.")
+def propose_promotion(environment: str, version: str, sha: str) -> None:
+    """Open a pull request that has ENVIRONMENT declare a version."""
+    from merit.config import lock
+    from merit.gitops import releasing
+
+    click.echo(releasing.propose(version, environment, lock.read(), sha))
+
+
+@workflow.command()
+def environments() -> None:
+    """Say which environments the event changed, as a matrix, those first that others come after."""
+    import json
+
+    from merit import github
+    from merit.gitops import releasing
+
+    found = releasing.changed()
+    github.output(environments=json.dumps(found))
+    click.echo(", ".join(found) or "none")
+
+
+@workflow.command()
+def plans() -> None:
+    """Plan each environment that the pull request changed; exit 2 if one may not be so."""
+    import sys
+
+    from merit.config import lock
+    from merit.gitops import planned, releasing
+
+    found = planned.plans(releasing.changed(), lock.read())
+    for each in found:
+        click.echo("\n".join(each.lines) if each.error is None else f"{each.environment}: refused\n{each.error}")
+    sys.exit(2 if any(each.error is not None for each in found) else 0)
+
+
+@workflow.command("tell-plans")
+@click.argument("file", type=click.Path(path_type=Path))
+def tell_plans(file: Path) -> None:
+    """Tell a pull request what FILE, the plans of its run, says: one comment."""
+    from merit.gitops import planned
+
+    click.echo(planned.tell(file))

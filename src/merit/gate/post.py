@@ -5,72 +5,23 @@ decides. So what is judged, where and whose it is comes from the event, which Gi
 words and numbers alone, and no artifact can turn a run that failed into a success.
 """
 
-import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 from merit.errors import MeritError
 from merit.gate import form
 from merit.gate import report as reports
 from merit.gate.words import summary
-from merit.github import Api, ApiError, checked_repository, event
+from merit.github import Api, ApiError, event
+from merit.pulls import NO_VERDICT, Run, comment, pull_request, stranger_text
 
 MARK = "<!-- merit report -->"
 """The first line of the comment, by which the next run finds it."""
-BOT = "github-actions[bot]"
-"""Who writes with a workflow's own token."""
 CONTEXT, ADVISORY = "merit/gate", "merit/advisory"
 """A fork's run is judged under a name of its own: whoever may merge requires the first, and no fork can reach it."""
 MOST_COMMENT = 65_536
 MOST_DESCRIPTION = 140
-TRIES = 3
-NO_VERDICT = {"cancelled", "skipped", "stale", "neutral", "action_required"}
-"""Conclusions of a run that was not to say anything: a newer one took its place, or nobody let it begin."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """The run that has ended, as the event tells of it."""
-
-    id: int
-    url: str
-    conclusion: str
-    sha: str
-    branch: str
-    repository: str
-    """Where the branch is: a fork, or the repository itself."""
-    is_fork: bool
-    default_branch: str
-
-    @classmethod
-    def of(cls, told: dict[str, Any]) -> "Run":
-        """Return the run of an event.
-
-        Raises:
-            MeritError: the event is of another kind.
-        """
-        try:
-            run, base = told["workflow_run"], told["repository"]
-            if run["event"] != "pull_request":
-                raise MeritError(f"report: the run is of {str(run['event'])[:40]!r}; only those of pull_request report")
-            head = checked_repository(run["head_repository"]["full_name"])
-            return cls(
-                id=int(run["id"]),
-                url=str(run["html_url"]),
-                conclusion=str(run["conclusion"]),
-                sha=str(run["head_sha"]),
-                branch=str(run["head_branch"]),
-                repository=head,
-                is_fork=head != base["full_name"],
-                default_branch=str(base["default_branch"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise MeritError(
-                f"report: the event is no workflow_run with {error}; run it on: workflow_run (docs/gitops.md)"
-            ) from error
 
 
 @dataclass(frozen=True)
@@ -94,7 +45,7 @@ def post(file: Path) -> str:
     api, run = Api.of_workflow(), Run.of(event())
     if run.conclusion in NO_VERDICT:
         return f"nothing to report: the run was {run.conclusion}"
-    number = _pull_request(api, run)
+    number = pull_request(api, run)
     if number is None:
         return f"nothing to report: no open pull request is at {run.sha[:7]} any more; its newer run reports"
     told = _told(api, run, file)
@@ -109,28 +60,14 @@ def post(file: Path) -> str:
             "target_url": run.url,
         },
     )
-    done = _comment(api, number, f"{MARK}\n{_advisory(run)}{told.text}")
+    done = comment(api, number, MARK, f"{_advisory(run)}{told.text}")
     return f"#{number}: status {context} {told.state} ({told.description}), comment {done}"
-
-
-def _pull_request(api: Api, run: Run) -> int | None:
-    """Return the number of the open pull request whose head is what was run; None if its branch has moved on."""
-    owner = run.repository.partition("/")[0]
-    asked = urlencode({"head": f"{owner}:{run.branch}", "state": "open", "per_page": "100"})
-    found = [
-        pull
-        for pull in api.call("GET", f"pulls?{asked}")
-        if pull["head"]["sha"] == run.sha and (pull["head"]["repo"] or {}).get("full_name") == run.repository
-    ]
-    # A branch may be asked into several; what is judged is the difference from main.
-    found.sort(key=lambda pull: pull["base"]["ref"] != run.default_branch)
-    return int(found[0]["number"]) if found else None
 
 
 def _told(api: Api, run: Run, file: Path) -> Told:
     """Return what is to be said: a success only if the run succeeded and its report says pass."""
     try:
-        report = form.read(_text(file))
+        report = form.read(stranger_text(file, form.MOST_BYTES))
         text = _fitting(reports.markdown(report))
     except MeritError as error:
         return _broken(api, run, str(error) if run.conclusion == "success" else "")
@@ -198,67 +135,6 @@ def _failed_step(api: Api, run: Run) -> str:
     except ApiError:  # it is only the name; that the run failed is known
         pass
     return ""
-
-
-def _text(file: Path) -> str:
-    """Return the text of a file that a stranger made.
-
-    Raises:
-        MeritError: it is not there, no plain file, too large, or not UTF-8.
-    """
-    try:
-        # Neither a link out of the folder nor a pipe that never ends is followed.
-        handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(handle, "rb") as opened:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise MeritError("it is no plain file")
-            content = opened.read(form.MOST_BYTES + 1)
-    except OSError as error:
-        raise MeritError("there is none" if isinstance(error, FileNotFoundError) else "it can't be read") from error
-    if len(content) > form.MOST_BYTES:
-        raise MeritError(f"it is larger than {form.MOST_BYTES:,} bytes")
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        raise MeritError("it is not UTF-8") from error
-
-
-def _comment(api: Api, number: int, text: str) -> str:
-    """Make the one comment, or change it; say which."""
-    body, author = {"body": text}, _login(api)
-    for tried in range(1, TRIES + 1):
-        try:
-            # Asked again each time: a try that failed may have made it.
-            former = _former(api, number, author)
-            if former is None:
-                api.call("POST", f"issues/{number}/comments", body, tries=1)
-            else:
-                api.call("PATCH", f"issues/comments/{former}", body)
-        except ApiError as error:
-            if tried == TRIES or 0 < error.status < 500:
-                raise
-        else:
-            return "made" if former is None else "updated"
-    raise AssertionError("the last try returned or raised")
-
-
-def _former(api: Api, number: int, author: str) -> int | None:
-    """Return the comment that an earlier run made: by its mark and its author, for anyone can write the mark."""
-    for comment in api.pages(f"issues/{number}/comments"):
-        user = comment.get("user") or {}
-        if user.get("login") == author and str(comment.get("body", "")).startswith(MARK):
-            return int(comment["id"])
-    return None
-
-
-def _login(api: Api) -> str:
-    """Return who writes with this token; a workflow's own token may not ask."""
-    try:
-        return str(api.call("GET", "/user")["login"])
-    except ApiError as error:
-        if error.status in {401, 403, 404}:
-            return BOT
-        raise
 
 
 def _code(text: str) -> str:

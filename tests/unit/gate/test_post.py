@@ -169,7 +169,7 @@ def test_a_file_that_is_no_plain_text_is_not_read(tmp_path: Path, kind: str) -> 
     else:
         file.write_bytes(b" " * (post.form.MOST_BYTES + 1) if kind == "large" else b"\xff\xfe")
     with pytest.raises(MeritError, match=r"can't be read|no plain file|larger than 8,000,000 bytes|not UTF-8"):
-        post._text(file)
+        post.stranger_text(file, post.form.MOST_BYTES)
 
 
 @pytest.mark.parametrize("conclusion", sorted(post.NO_VERDICT))

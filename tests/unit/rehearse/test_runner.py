@@ -154,11 +154,16 @@ def test_a_clone_is_as_deep_as_declared_and_keeps_the_token_only_if_it_may(
     assert rehearse(_steps(checkout)).conclusion == "failure"
 
 
-def test_nobody_pushes_without_credentials(rehearse: Rehearse) -> None:
-    steps = (f"{{uses: actions/checkout@{PIN}}}", '{run: "git push -q origin HEAD:refs/heads/new"}')
-    run = rehearse(_steps(*steps, job="    permissions: {contents: write}\n"))
-    assert "no credentials: refused" in run.steps[-1].log
-    assert run.conclusion == "failure"
+@pytest.mark.parametrize(
+    ("keeps", "level", "conclusion"),
+    [("true", "write", "success"), ("false", "write", "failure"), ("true", "read", "failure")],
+)
+def test_nobody_pushes_without_credentials(rehearse: Rehearse, keeps: str, level: str, conclusion: str) -> None:
+    checkout = f"{{uses: actions/checkout@{PIN}, with: {{persist-credentials: {keeps}}}}}"
+    steps = (checkout, '{run: "git push -q origin HEAD:refs/heads/new"}')
+    run = rehearse(_steps(*steps, job=f"    permissions: {{contents: {level}}}\n"))
+    assert run.conclusion == conclusion
+    assert ("no credentials: refused" in run.steps[-1].log) == (conclusion == "failure")
 
 
 def test_an_artifact_goes_from_job_to_job_without_hidden_files_unless_asked_for(rehearse: Rehearse) -> None:
@@ -213,7 +218,7 @@ def test_what_the_rehearsal_does_not_know_stops_it(rehearse: Rehearse, text: str
         rehearse(text)
 
 
-@pytest.mark.parametrize("on", ["schedule", "{pull_request: {paths: [x]}}", "[push, merge_group]"])
+@pytest.mark.parametrize("on", ["schedule", "{pull_request: {paths-ignore: [x]}}", "[push, merge_group]"])
 def test_an_event_that_it_does_not_know_stops_it(on: str) -> None:
     with pytest.raises(UnknownError):
         Workflow.read("w.yml", f"on: {on}\njobs: {{}}\n")
