@@ -3,14 +3,19 @@
 import html
 import json
 import os
+import re
+import shutil
+import signal
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from rehearse.forge import git
-from rehearse.runner import Run
+from rehearse.runner import STAYS, Run
 from rehearse.world import FORK, World
+from tests.endpoint import free_port
 from tests.small_project import SMALL
 
 ALOUD = os.environ.get("REHEARSE") == "aloud"
@@ -303,6 +308,143 @@ def test_no_run_left_its_token_in_a_clone(world: World) -> None:
     configs = list((world.folder / "runs").rglob("work/.git/config"))
     assert configs
     assert not [file for file in configs if "AUTHORIZATION" in file.read_text(encoding="utf-8")]
+
+
+@pytest.fixture(scope="module")
+def released(stage: World) -> Iterator[dict[str, int]]:
+    """Environments on a machine of one's own, at ports that are free; what runs there ends with the tests."""
+    if shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin") is None:
+        pytest.skip("haproxy is not installed")
+    ports = {"staging": free_port(), "production": free_port()}
+    stage.runner.variables |= {"DEPLOY_RUNNER": STAYS, "MLFLOW_TRACKING_URI": f"sqlite:///{stage.folder}/mlflow.db"}
+
+    def edit(folder: Path) -> None:
+        for name, port in ports.items():
+            file = folder / f"conf/environment/{name}.yaml"
+            text = re.sub(r"(?m)^replicas: .*$", "replicas: 1", file.read_text(encoding="utf-8"))
+            file.write_text(re.sub(r"port: \d+", f"port: {port}", text), encoding="utf-8")
+
+    stage.branch("ports", edit)
+    stage.merge(stage.open("ports"))
+    assert stage.last("deploy").conclusion == "success", stage.last("deploy").log
+    yield ports
+    for name in ports:
+        pid = stage.folder / STAYS / f".merit/environments/{name}/supervisord.pid"
+        if pid.is_file():
+            os.kill(int(pid.read_text()), signal.SIGTERM)
+
+
+def _answer(world: World, port: int) -> tuple[str, str]:
+    """Return which version answers, and of which commit."""
+    row = json.loads((world.folder / "main/model/signature.json").read_text(encoding="utf-8"))["example"]
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/predict", json.dumps(row).encode())
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        told = json.loads(answer.read())
+    return told["version"], told["commit"]
+
+
+def _versions(world: World) -> list[str]:
+    return git(world.forge.place(), "tag", "--list", "flights@v*[0-9]").splitlines()
+
+
+def _trained(world: World, name: str, rate: str) -> object:
+    world.branch(name, _slower(rate), command="merit compose && make repro && dvc push --quiet")
+    return world.forge.open(name, title=name, author="writer")
+
+
+def _declared(world: World, name: str, command: str) -> object:
+    """Open a pull request that changes an environment by a command; say what its plan is."""
+    world.branch(name, lambda _: None, command=f"git fetch --quiet --tags origin && {command}")
+    return world.open(name)
+
+
+def test_a_merge_becomes_a_version_that_is_proposed_to_staging(world: World, released: dict[str, int]) -> None:
+    pull = next(each for each in world.forge.pulls if each.head == "train/calmer")
+    merged = world.merge(pull)
+    run = world.last("release")
+    assert run.conclusion == "success", run.log
+    assert "Running stage" not in run.log
+    assert _versions(world) == ["flights@v1"]
+    assert git(world.forge.place(), "rev-parse", "flights@v1^{commit}") == merged
+    proposed = world.forge.pulls[-1]
+    assert (proposed.title, proposed.head) == ("staging: flights@v1", "promote/staging-v1")
+    assert git(world.forge.place(), "diff", "--name-only", merged, proposed.sha) == "conf/environment/staging.yaml"
+    world.pushed(f"{merged}~1", merged, "writer")  # the same event again makes nothing new
+    assert world.last("release").conclusion == "success", world.last("release").log
+    assert _versions(world) == ["flights@v1"]
+    assert world.forge.pulls[-1] is proposed
+
+
+def test_staging_serves_what_its_merged_file_declares(world: World, released: dict[str, int]) -> None:
+    pull = world.forge.pulls[-1]
+    world.changed(pull, "opened")
+    (comment,) = [text for text in world.comments(pull) if text.startswith("<!-- merit plan -->")]
+    assert "staging: flights@v1 on local" in comment
+    world.merge(pull)
+    assert world.last("deploy").conclusion == "success", world.last("deploy").log
+    version, commit = _answer(world, released["staging"])
+    assert version == "flights@v1"
+    assert git(world.forge.place(), "cat-file", "-t", commit) == "commit"
+    assert "flights@v1#staging#1" in git(world.forge.place(), "tag", "--list")
+
+
+def test_an_environment_that_skips_staging_is_refused_by_its_plan(world: World, released: dict[str, int]) -> None:
+    tips = git(world.forge.place(), "tag", "--list")
+    pull = _declared(world, "skips", "sed -i 's/^version: null/version: v9/' conf/environment/production.yaml")
+    assert world.last("plan").conclusion == "failure"
+    (comment,) = world.comments(pull)
+    assert "production: refused" in comment
+    assert "v9" in comment
+    assert git(world.forge.place(), "tag", "--list") == tips
+
+
+def test_a_promotion_is_undone_by_a_revert(world: World, released: dict[str, int]) -> None:
+    first = _declared(world, "production-v1", "merit promote staging production")
+    assert world.last("plan").conclusion == "success", world.last("plan").log
+    world.merge(first)
+    assert world.last("deploy").conclusion == "success", world.last("deploy").log
+    former = _answer(world, released["production"])
+    assert former[0] == "flights@v1"
+
+    # Two merges at once: each package has its version, whoever comes first.
+    before = git(world.forge.place(), "rev-parse", "main")
+    one = world.merge(_trained(world, "next", "0.0017"), quietly=True)
+    two = world.merge(_trained(world, "after", "0.0019"), quietly=True)
+    world.pushed(one, two, "writer")
+    world.pushed(before, one, "writer")
+    assert _versions(world) == ["flights@v1", "flights@v2", "flights@v3"]
+    assert git(world.forge.place(), "rev-parse", "flights@v2^{commit}") == two
+
+    staging = next(each for each in world.forge.pulls if each.title == "staging: flights@v2")
+    world.merge(staging)
+    later = world.merge(_declared(world, "production-v2", "merit promote staging production"))
+    assert world.last("deploy").conclusion == "success", world.last("deploy").log
+    assert _answer(world, released["production"])[0] == "flights@v2"
+
+    back = world.merge(_declared(world, "back", f"git revert --no-commit --mainline 1 {later}"))
+    deployed = world.last("deploy")
+    assert deployed.conclusion == "success", deployed.log
+    assert "Running stage" not in deployed.log
+    assert _answer(world, released["production"]) == former
+    assert git(world.forge.place(), "rev-parse", "main") == back
+
+    # A run that comes late does not undo what was merged since.
+    world.pushed(f"{later}~1", later, "writer")
+    assert world.last("deploy").conclusion == "failure"
+    assert "is not what main says" in world.last("deploy").log
+    assert _answer(world, released["production"]) == former
+
+
+def test_an_emptied_mlflow_is_filled_again_and_nothing_else_minds(world: World, released: dict[str, int]) -> None:
+    for file in world.folder.glob("mlflow.db*"):
+        file.unlink()
+    laptop = world.folder / "laptops/back"
+    told = world.work(
+        laptop, f"git fetch --quiet --tags origin; MLFLOW_TRACKING_URI={_store(world)} merit registry rebuild"
+    )
+    assert "flights@v3" in told
+    assert world.work(laptop, f"MLFLOW_TRACKING_URI={_store(world)} merit registry check").strip()
+    assert _answer(world, released["production"])[0] == "flights@v1"
 
 
 def _remote(world: World) -> set[str]:

@@ -274,16 +274,24 @@ def test_no_answer_is_told_without_the_token(monkeypatch: pytest.MonkeyPatch) ->
     assert "a-secret" not in str(raised.value)
 
 
-PINNED = {"report": "merit.gate.post", "lock": "merit.gitops.locking", "train": "merit.gitops.training"}
+PINNED = {
+    ("report", "report"): "merit.gate.post",
+    ("report", "plan"): "merit.gitops.planned",
+    ("lock", None): "merit.gitops.locking",
+    ("train", None): "merit.gitops.training",
+}
 
 
-@pytest.mark.parametrize("workflow", PINNED)
-def test_a_workflow_that_checks_nothing_out_installs_what_its_command_imports_as_locked(workflow: str) -> None:
+@pytest.mark.parametrize(("workflow", "job"), PINNED)
+def test_a_workflow_that_checks_nothing_out_installs_what_its_command_imports_as_locked(
+    workflow: str, job: str | None
+) -> None:
     jobs = yaml.safe_load((ROOT / f".github/workflows/{workflow}.yml").read_text(encoding="utf-8"))["jobs"]
-    (command,) = [s["run"] for job in jobs.values() for s in job["steps"] if "pip install" in s.get("run", "")]
+    asked = jobs.values() if job is None else [jobs[job]]
+    (command,) = [s["run"] for each in asked for s in each["steps"] if "pip install" in s.get("run", "")]
     pins = set(command.partition('"$MERIT" ')[2].split())
     assert pins <= set((ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines())
-    code = f"import sys, merit.cli, {PINNED[workflow]}; print(*sys.modules)"
+    code = f"import sys, merit.cli, {PINNED[workflow, job]}; print(*sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={
         "PYTHONPATH": str(ROOT / "src"), "PATH": os.environ["PATH"]}).stdout.split()  # fmt: skip
     loaded = {name.partition(".")[0] for name in shown}
