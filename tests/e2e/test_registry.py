@@ -23,6 +23,9 @@ from merit.config.schema import Lock
 from merit.registry.register import register
 from merit.versions import Version
 
+# SQLAlchemy 2.1 deprecates a loader that mlflow 3.17 still uses.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+
 RACE = """
 import sys, time
 from pathlib import Path
