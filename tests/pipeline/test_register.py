@@ -4,7 +4,7 @@ import json
 def test_what_main_merged_becomes_a_version_once_and_its_candidate_carries_it(project):
     refused = project.merit("register")
     assert refused.returncode == 1
-    assert refused.stderr == "error: register: dvc.lock is not committed; commit it on a branch, and merge that\n"
+    assert refused.stderr == "error: register: params.yaml is not committed; commit it on a branch, and merge that\n"
     commit = project.commit("The first model", "params.yaml", "dvc.lock")
 
     done = project.merit("register")
