@@ -361,7 +361,7 @@ def test_a_port_that_is_taken_is_one_line_and_nothing_is_left(at):
         world.declare("staging", lambda values: values.update(version="v1"))
         done = world.merit("apply", "staging")
     assert done.returncode == 2
-    assert "does not start" in done.stderr or "doesn't start" in done.stderr
+    assert f"127.0.0.1:{world.ports['staging']} can't be used" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert processes(world) == set()
 

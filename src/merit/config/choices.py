@@ -13,6 +13,8 @@ from merit.config.yamlfiles import Node, YamlFile
 from merit.errors import Problem
 
 Files = Mapping[str, YamlFile]
+ENVIRONMENT = "environment"
+"""The folder of what runs where, which is no part of the lock."""
 HYDRAS = "Hydra's own settings can't be set here: they may run code and look for configuration elsewhere"
 OUTSIDE = "names of files and folders below conf/"
 
@@ -29,8 +31,9 @@ class Override:
 
 
 def groups(files: Files) -> set[str]:
-    """Return the folders of conf/ that hold choices."""
-    return {str(parent) for name in files for parent in PurePosixPath(name).parents if str(parent) != "."}
+    """Return the folders of conf/ that hold choices; environments are declared, not chosen."""
+    found = {str(parent) for name in files for parent in PurePosixPath(name).parents if str(parent) != "."}
+    return {name for name in found if PurePosixPath(name).parts[0] != ENVIRONMENT}
 
 
 def names_in(files: Files, group: str) -> list[str]:

@@ -97,8 +97,11 @@ def _after(declared: Declared, lock: Lock, key: str, number: str, held: Held) ->
     if any(each.version == number for each in records.read(lock.name, declared.name)):
         held.demands.append(f"{asked}: {lock.name}@{number} was applied to {declared.name} before")
         return
-    spans = [each for each in main.spans(demand.after) if each.version == number]
-    longest = max((each.hours() for each in spans), default=None)
+    longest: float | None = None
+    for span in main.spans(demand.after):
+        longest = max(longest or 0.0, span.hours()) if span.version == number else longest
+        if longest is not None and longest >= demand.soak_hours:
+            break  # what came before need not be read
     if longest is None:
         found = f"{lock.name}@{number} skips {demand.after}, which main has never declared it for"
         hint = f"'merit promote {number} {demand.after}' and merge that first"

@@ -1,9 +1,10 @@
 """main as it is now: its tip, and since when it declares what."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from merit import git
+from merit import artifacts, git
 from merit.errors import MeritError, Refused
 from merit.gitops import environments
 
@@ -47,34 +48,35 @@ def fetch() -> None:
 
 
 def is_current(name: str) -> str:
-    """Return main's commit, if an environment's file here is what main's tip says.
+    """Return main's commit, if an environment's file and the lock here are what main's tip says.
 
     Raises:
-        Refused: it is not, so this would apply what is not merged, or undo what was merged since.
+        Refused: one is not, so this would apply what is not merged, or undo what was merged since.
     """
     commit = tip()
-    file = environments.path(name)
-    here = file.read_text(encoding="utf-8").rstrip("\n") if file.is_file() else None
-    if git.show(commit, file) != here:
-        raise Refused(
-            f"apply: {file} is not what main says ({commit[:7]}); merge it first, or bring this checkout up to date "
-            "with 'git pull'"
-        )
+    for file in (environments.path(name), artifacts.LOCK):
+        here = file.read_text(encoding="utf-8").rstrip("\n") if file.is_file() else None
+        if git.show(commit, file) != here:
+            raise Refused(
+                f"apply: {file} is not what main says ({commit[:7]}); merge it first, or bring this checkout up to "
+                "date with 'git pull'"
+            )
     return commit
 
 
-def spans(name: str) -> list[Span]:
-    """Return what main has declared for an environment, the latest first; a merge counts from when it was merged."""
+def spans(name: str) -> Iterator[Span]:
+    """Yield what main has declared for an environment, the latest first; a merge counts from when it was merged."""
     log = git.git("log", "--first-parent", "--format=%H %cI", tip(), "--", environments.path(name).as_posix()) or ""
-    found: list[Span] = []
-    until: datetime | None = None
+    last: Span | None = None
     for line in log.splitlines():
         commit, _, when = line.partition(" ")
         declared, since = environments.at(commit, name), datetime.fromisoformat(when)
         version = None if declared is None else declared.version
-        if found and found[-1].version == version:  # another key changed
-            found[-1] = Span(version, commit, since, found[-1].until)
-        else:
-            found.append(Span(version, commit, since, until))
-        until = since
-    return found
+        if last is not None and last.version == version:  # another key changed
+            last = Span(version, commit, since, last.until)
+            continue
+        if last is not None:
+            yield last
+        last = Span(version, commit, since, None if last is None else last.since)
+    if last is not None:
+        yield last

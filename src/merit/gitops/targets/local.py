@@ -111,8 +111,11 @@ class Local:
         if (most := self._desired.environment.replicas) > MOST:
             raise MeritError(f"{self._desired.name}: replicas is {most}; the target local runs at most {MOST}")
         local_proxy.command(self._place)
+        state = read(self._place) or State(after["port"])
+        if state.port != after["port"] or not local_proxy.answers(self._place):
+            local_start.check_free(after["port"])
         (self._place / "logs").mkdir(parents=True, exist_ok=True, mode=0o700)
-        state = self._mended(read(self._place) or State(after["port"]))
+        state = self._mended(state)
         self._start(state)
         return self._switch(state)
 
@@ -135,9 +138,15 @@ class Local:
         return f"{self._desired.versions[version].lineage.package} {_digest(self._settings)}"
 
     def _mended(self, state: State) -> State:
-        """Return the state without what died, or what a job began that was killed."""
-        well = self._well(state)
-        state.replicas = [each for each in state.replicas if each.name in well and each.phase != "starting"]
+        """Return the state without what died, or what a job began that was killed.
+
+        A replica that runs but does not look well goes on until there is another in its place.
+        """
+        well, states = self._well(state), self._supervisor.states()
+        there = [each for each in state.replicas if states.get(each.name) == "RUNNING" and each.phase != "starting"]
+        for each in there:
+            each.what = each.what if each.name in well else ""
+        state.replicas = there
         return state
 
     def _start(self, state: State) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from merit import artifacts
 from merit.config.schema import Lock
+from merit.errors import MeritError
 from merit.gitops.targets import Desired
 from merit.gitops.targets.local_state import Place, Replica
 from merit.gitops.targets.local_supervisor import GONE
@@ -36,6 +37,22 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def check_free(port: int) -> None:
+    """Check that nobody listens on a port of 127.0.0.1.
+
+    Raises:
+        MeritError: somebody does.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise MeritError(
+                f"127.0.0.1:{port} can't be used ({error.strerror}); end what listens there, or change local.port"
+            ) from error
 
 
 def write(place: Place, replica: Replica, desired: Desired, package: Path, how: dict[str, str]) -> None:
