@@ -1,6 +1,7 @@
 """What merit asks Git: where we stand, where we would merge into, what a file said there, and tags."""
 
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -153,11 +154,11 @@ def fetch_tags() -> None:
         return
     reason = ""
     for wait in (*WAITS, None):
-        done = _run("fetch", "--quiet", "--tags", ORIGIN, patience=PATIENCE)
+        done = _run("fetch", "--tags", ORIGIN, patience=PATIENCE)
         if done.returncode == 0:
             return
         if "would clobber" in done.stderr:
-            names = [line.split()[-1] for line in done.stderr.splitlines() if "would clobber" in line]
+            names = re.findall(r"-> +(\S+) +\(would clobber", done.stderr)
             raise MeritError(
                 f"git fetch: the tags {', '.join(names)} differ from those at {ORIGIN}; a version's tag never "
                 "moves: find out who moved it, then delete the wrong one by 'git tag -d'"

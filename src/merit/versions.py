@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -204,7 +204,7 @@ def _md5(file: Path) -> str:
 
 def _cached(md5: str) -> dict[str, Path] | None:
     """Return where the cache holds each file of a folder; None if it lacks one."""
-    for cache_folder in (CACHE, _configured()):
+    for cache_folder in _caches():
         listing = cache_folder / md5[:2] / md5[2:]
         if not listing.is_file():
             continue
@@ -226,8 +226,15 @@ def _listed(listing: Path) -> dict[str, str]:
     return files
 
 
+def _caches() -> Iterator[Path]:
+    """Give the places where DVC's cache may be; DVC, slow to load, is asked only if the usual one lacks something."""
+    yield CACHE
+    if (place := _configured()) != CACHE.absolute():
+        yield place
+
+
 def _configured() -> Path:
-    """Return where DVC's configuration puts its cache. DVC is slow to load: ask only if CACHE lacks something."""
+    """Return where DVC's configuration puts its cache."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
@@ -252,7 +259,13 @@ def _pull(wanted: list[Version]) -> None:
     names = ", ".join(version.name for version in wanted)
     try:
         with Repo() as repo:
-            repo.cloud.pull([HashInfo("md5", version.lineage.dvc) for version in wanted])
+            listings = [version.lineage.dvc for version in wanted]
+            repo.cloud.pull([HashInfo("md5", each) for each in listings])
+            # It brings what it is told: first the folders' listings, then what those name.
+            cache = Path(repo.cache.local.path)
+            there = [cache / each[:2] / each[2:] for each in listings]
+            files = {md5 for path in there if path.is_file() for md5 in _listed(path).values()}
+            repo.cloud.pull([HashInfo("md5", each) for each in sorted(files)])
     except NoRemoteError as error:
         raise MeritError(
             f"{names}: not in DVC's cache, and DVC has no remote here; 'dvc remote add --default' names one"

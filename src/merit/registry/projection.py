@@ -78,7 +78,8 @@ class Projection:
 
         with store.faults(self._uri):
             try:
-                return dict(self._client.get_registered_model(self._lock.name).aliases)
+                found = self._client.get_registered_model(self._lock.name).aliases
+                return {alias: str(number) for alias, number in found.items()}
             except MlflowException as error:
                 if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                     return {}
@@ -126,7 +127,8 @@ class Projection:
             self._client.set_model_version_tag(self._lock.name, chosen.number, key, value)
         if changed and done is None:
             done = f"{version.name}: MLflow's version {chosen.number} carries its tags"
-        self._settle(version, chosen)
+        if done is not None or sum(each.name == version.name for each in same) > 1:
+            self._settle(version, chosen)
         return done
 
     def _mended(self, shown: list[Shown], version: Version) -> Shown | None:
@@ -147,6 +149,8 @@ class Projection:
     def _settle(self, version: Version, chosen: Shown) -> None:
         """Leave one bearer of a name, also where two made one at once: the first that is whole."""
         bearers = [each for each in self.shown() if each.name == version.name]
+        if len(bearers) == 1:
+            return
         whole = [each for each in bearers if not self._lacking(each, version)]
         kept = whole[0].number if whole else chosen.number
         for each in bearers:
@@ -242,8 +246,9 @@ class Projection:
         if lacking:
             return lacking
         with tempfile.TemporaryDirectory() as room:
-            self._client.download_artifacts(run_id, f"{artifacts.PACKAGE.name}/{artifacts.MANIFEST}", room)
-            is_it = artifacts.package_digest(Path(room) / artifacts.PACKAGE.name) == version.lineage.package
+            # A store on this machine's disk gives the file itself, whatever room it is offered.
+            place = self._client.download_artifacts(run_id, f"{artifacts.PACKAGE.name}/{artifacts.MANIFEST}", room)
+            is_it = f"sha256:{artifacts.sha256(Path(place))}" == version.lineage.package
         return [] if is_it else [artifacts.MANIFEST]
 
 

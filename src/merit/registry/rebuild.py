@@ -22,9 +22,11 @@ def rebuild(lock: Lock) -> Iterator[str]:
     shown, found, failed = Projection(lock), versions.versions(lock.name), []
     with suppress(MeritError):  # each version that needs the remote says so by itself
         versions.bring(found)
+    now = shown.shown()
     for version in found:
         try:
-            if done := shown.project(version, shown.shown()):
+            if done := shown.project(version, now):
+                now = shown.shown()
                 yield done
         except MeritError as error:
             failed.append(str(error))
@@ -38,9 +40,11 @@ def rebuild(lock: Lock) -> Iterator[str]:
 
 def _point(lock: Lock, shown: Projection, failed: list[str]) -> Iterator[str]:
     numbers, now = _numbers(shown.shown()), shown.aliases()
+    tagged = {version.name for version in versions.versions(lock.name)}
     for name, version in _declared(lock).items():
         if version is not None and version not in numbers:
-            failed.append(f"{environments.FOLDER}/{name}.yaml at main declares {version}, which has no tag")
+            if version not in tagged:
+                failed.append(f"{environments.FOLDER}/{name}.yaml at main declares {version}, which has no tag")
             continue
         wanted = None if version is None else numbers[version]
         if now.get(name) != wanted:

@@ -70,7 +70,7 @@ def compared(found: Mapping[str, Any]) -> None:
 
 
 def _print(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=any(columns))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, show_header=any(columns))
     for name in columns:
         table.add_column(name, overflow="fold")
     for row in rows:
