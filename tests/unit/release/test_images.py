@@ -73,7 +73,7 @@ def test_no_image_is_none(name: str) -> None:
     assert images.look(f"{name}:v2") is None
 
 
-@pytest.mark.parametrize(("tag", "words"), [("many", "no image of merit's"), ("broken", "502"), ("text", "used")])
+@pytest.mark.parametrize(("tag", "words"), [("many", "not an image of merit's"), ("broken", "502"), ("text", "used")])
 def test_what_is_no_image_is_one_line(name: str, tag: str, words: str) -> None:
     with pytest.raises(MeritError, match=words) as error:
         images.look(f"{name}:{tag}")
