@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from merit import artifacts, versions
+from merit import artifacts, dvccache
 
 WHO = {"GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "ada@example.org", "GIT_COMMITTER_NAME": "Ada",
        "GIT_COMMITTER_EMAIL": "ada@example.org"}  # fmt: skip
@@ -66,7 +66,7 @@ class Repository:
     def keep(self) -> str:
         """Put model/ into DVC's cache, and its hash into dvc.lock; return that."""
         place = self.folder / artifacts.PACKAGE
-        found = versions.folder_hash(place)
+        found = dvccache.folder_hash(place)
         listed = []
         for path in sorted(place.iterdir()):
             md5 = hashlib.md5(path.read_bytes()).hexdigest()  # noqa: S324  # as DVC does
@@ -79,7 +79,7 @@ class Repository:
         return found
 
     def _cache(self, md5: str) -> Path:
-        place = self.folder / versions.CACHE / md5[:2] / md5[2:]
+        place = self.folder / dvccache.CACHE / md5[:2] / md5[2:]
         place.parent.mkdir(parents=True, exist_ok=True)
         return place
 

@@ -1,24 +1,18 @@
 """Versions: annotated Git tags such as `flights@v3`, whose messages hold the lineage. MLflow is their projection."""
 
-import hashlib
-import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from merit import artifacts, git, signing
+from merit import artifacts, dvccache, git, signing
 from merit.config.schema.base import Section
 from merit.errors import MeritError
 
-CACHE = Path(".dvc/cache/files/md5")
-"""Where DVC keeps what it has, unless its configuration says otherwise."""
 FIELDS = ("refname:strip=2", "objecttype", "*objectname", "taggername", "taggerdate:iso-strict", "contents:body")
 
 
@@ -153,7 +147,11 @@ def fetch_package(version: Version, folder: Path) -> None:
         for name, source in files.items():
             (aside / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, aside / name)
-        verified(aside)
+        try:
+            verified(aside)
+        except MeritError as error:
+            reason = str(error).removeprefix(f"{aside}: ").partition("; make it again")[0]
+            raise MeritError(f"{version.name}: in DVC's cache is {reason}; delete it there") from error
         found = artifacts.package_digest(aside)
         if found != version.lineage.package:
             raise MeritError(f"{version.name}: its tag names the package {version.lineage.package}, DVC has {found}")
@@ -170,7 +168,7 @@ def package_files(version: Version) -> dict[str, Path]:
         MeritError: neither has it.
     """
     bring([version])
-    found = _cached(version.lineage.dvc)
+    found = dvccache.files(version.lineage.dvc)
     if found is None:
         raise MeritError(
             f"{version.name}: its package ({version.lineage.dvc}) is neither in DVC's cache nor in its remote; 'dvc "
@@ -185,90 +183,9 @@ def bring(wanted: list[Version]) -> None:
     Raises:
         MeritError: DVC's remote can't be asked.
     """
-    if lacking := [version for version in wanted if _cached(version.lineage.dvc) is None]:
-        _pull(lacking)
-
-
-def folder_hash(folder: Path) -> str:
-    """Return the hash by which DVC knows a folder, such as `abc.dir`."""
-    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    listed = [{"md5": _md5(files[name]), "relpath": name} for name in sorted(files)]
-    text = json.dumps(listed, sort_keys=True)
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
-
-
-def _md5(file: Path) -> str:
-    with file.open("rb") as handle:
-        return hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def _cached(md5: str) -> dict[str, Path] | None:
-    """Return where the cache holds each file of a folder; None if it lacks one."""
-    for cache_folder in _caches():
-        listing = cache_folder / md5[:2] / md5[2:]
-        if not listing.is_file():
-            continue
-        files = {name: cache_folder / each[:2] / each[2:] for name, each in _listed(listing).items()}
-        if all(path.is_file() for path in files.values()):
-            return files
-    return None
-
-
-def _listed(listing: Path) -> dict[str, str]:
-    """Return the hash of each file that a folder's listing in the cache names."""
-    try:
-        found: list[Mapping[str, Any]] = json.loads(listing.read_text(encoding="utf-8"))
-        files = {str(each["relpath"]): str(each["md5"]) for each in found}
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise MeritError(f"{listing}: can't be read ({' '.join(str(error).split())[:160]}); delete it") from error
-    if any(Path(name).is_absolute() or ".." in Path(name).parts for name in files):
-        raise MeritError(f"{listing}: names files outside of the package; delete it")
-    return files
-
-
-def _caches() -> Iterator[Path]:
-    """Give the places where DVC's cache may be; DVC, slow to load, is asked only if the usual one lacks something."""
-    yield CACHE
-    if (place := _configured()) != CACHE.absolute():
-        yield place
-
-
-def _configured() -> Path:
-    """Return where DVC's configuration puts its cache."""
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    try:
-        with Repo() as repo:
-            return Path(repo.cache.local.path)
-    except DvcException:
-        return CACHE
-
-
-def _pull(wanted: list[Version]) -> None:
-    """Bring packages from DVC's remote into its cache.
-
-    Raises:
-        MeritError: the remote can't be asked.
-    """
-    from dvc.config import NoRemoteError
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-    from dvc_data.hashfile.hash_info import HashInfo
-
-    names = ", ".join(version.name for version in wanted)
-    try:
-        with Repo() as repo:
-            listings = [version.lineage.dvc for version in wanted]
-            repo.cloud.pull([HashInfo("md5", each) for each in listings])
-            # It brings what it is told: first the folders' listings, then what those name.
-            cache = Path(repo.cache.local.path)
-            there = [cache / each[:2] / each[2:] for each in listings]
-            files = {md5 for path in there if path.is_file() for md5 in _listed(path).values()}
-            repo.cloud.pull([HashInfo("md5", each) for each in sorted(files)])
-    except NoRemoteError as error:
-        raise MeritError(
-            f"{names}: not in DVC's cache, and DVC has no remote here; 'dvc remote add --default' names one"
-        ) from error
-    except (DvcException, OSError) as error:
-        raise MeritError(f"{names}: DVC's remote: {' '.join(str(error).split())[:200]}") from error
+    if lacking := [version for version in wanted if dvccache.files(version.lineage.dvc) is None]:
+        names = ", ".join(version.name for version in lacking)
+        try:
+            dvccache.pull([version.lineage.dvc for version in lacking])
+        except MeritError as error:
+            raise MeritError(f"{names}: {error}") from error

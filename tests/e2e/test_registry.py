@@ -17,11 +17,14 @@ from tests import postgres
 from tests.endpoint import free_port
 from tests.versioned import Repository, report
 
-from merit import artifacts, versions
+from merit import artifacts, dvccache
 from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.registry.register import register
 from merit.versions import Version
+
+# SQLAlchemy 2.1 deprecates a loader that mlflow 3.17 still uses.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 
 RACE = """
 import sys, time
@@ -62,7 +65,7 @@ def released(repository: Repository, lock: Lock, monkeypatch: pytest.MonkeyPatch
         repository.commit(f"package {number}")
         made.append(register(lock, lambda against: report())[0])
     repository.declare("production", "v2", "production")
-    cache = repository.folder / versions.CACHE
+    cache = repository.folder / dvccache.CACHE
     shutil.copytree(cache, remote / "files/md5")
     shutil.rmtree(cache)
     shutil.rmtree(repository.folder / artifacts.PACKAGE)

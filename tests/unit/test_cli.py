@@ -167,7 +167,7 @@ def test_only_the_package_that_was_registered_is_served_with_its_version(
     artifacts.write_json(artifacts.REGISTRATION, {"package": digest, "version": "4"})
     seen = []
     monkeypatch.setattr(locks, "read", lambda: lock)
-    monkeypatch.setattr(serve, "serve", lambda how, version: seen.append((how.port, version)))
+    monkeypatch.setattr(serve, "serve", lambda how, version, signed: seen.append((how.port, version)))
     assert call("serve", "--port", "3456")[0] == 0
     assert seen == [(3456, "4" if registered else None)]
 

@@ -139,3 +139,56 @@ def test_a_machine_without_git_is_told_so(workdir: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("PATH", str(workdir))
     with pytest.raises(MeritError, match=r"^git: not found on PATH; install it$"):
         git.head()
+
+
+def test_main_is_the_later_of_main_here_and_at_origin(git_repo: Git) -> None:
+    assert git.main() is None
+    first = _commit(git_repo, "a", "1")
+    assert git.main() == first
+    second = _commit(git_repo, "a", "2")
+    git_repo("update-ref", "refs/remotes/origin/main", first)
+    assert git.main() == second
+    git_repo("update-ref", "refs/remotes/origin/main", second)
+    git_repo("reset", "--quiet", "--hard", first)
+    assert git.main() == second
+    _commit(git_repo, "a", "3")
+    assert git.main() == second, "they went apart: origin's counts"
+    git_repo("switch", "--quiet", "--create", "other")
+    git_repo("branch", "--quiet", "-D", "main")
+    assert git.main() == second
+
+
+def test_without_an_origin_there_is_nothing_to_push_or_fetch(git_repo: Git) -> None:
+    _commit(git_repo, "a", "1")
+    git_repo("config", "user.name", "t")
+    git_repo("config", "user.email", "t@example.org")
+    assert not git.has_origin()
+    assert git.tag("a@v1", "one\n\nx: 1\n")
+    assert git.push_tag("a@v1")
+    git.fetch_tags()
+    git.drop_tag("a@v1")
+    assert git.tag_object("a@v1") is None
+    git.drop_tag("a@v1")
+
+
+def test_a_tag_goes_to_origin_once_and_another_of_its_name_does_not(git_repo: Git, workdir: Path) -> None:
+    _commit(git_repo, "a", "1")
+    for key, value in {"user.name": "t", "user.email": "t@example.org"}.items():
+        git_repo("config", key, value)
+    git_repo("init", "--quiet", "--bare", "origin.git")
+    git_repo("remote", "add", "origin", str(workdir / "origin.git"))
+    assert git.tag("a@v1", "one")
+    assert git.push_tag("a@v1")
+    assert git.push_tag("a@v1"), "the same tag again"
+    git.drop_tag("a@v1")
+    assert git.tag("a@v1", "another")
+    assert not git.push_tag("a@v1")
+    git.drop_tag("a@v1")
+    git.fetch_tags()
+    assert git_repo("for-each-ref", "--format=%(subject)", "refs/tags/a@v1") == "one"
+
+
+def test_a_commit_that_is_not_there_is_no_place_for_a_tag(git_repo: Git) -> None:
+    _commit(git_repo, "a", "1")
+    with pytest.raises(MeritError, match=r"^git tag a@v1: "):
+        git.tag("a@v1", "one", "0" * 40)

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from merit import artifacts, exclusive, git, signing, versions
+from merit import artifacts, dvccache, exclusive, git, signing, versions
 from merit.config.schema import Lock
 from merit.errors import MeritError, Refused
 from merit.scoring import verified
@@ -72,7 +72,7 @@ def _locked() -> str:
     if named is None:
         raise MeritError(f"register: {artifacts.DVC_LOCK} names no output '{artifacts.PACKAGE}'; 'merit run' makes it")
     artifacts.require(artifacts.PACKAGE / artifacts.MANIFEST, "run")
-    found = versions.folder_hash(artifacts.PACKAGE)
+    found = dvccache.folder_hash(artifacts.PACKAGE)
     if found != named:
         raise MeritError(
             f"{artifacts.PACKAGE}/: is {found}, and {artifacts.DVC_LOCK} names {named}; 'dvc checkout' brings that, or "

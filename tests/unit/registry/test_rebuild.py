@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from merit import artifacts, store, versions
+from merit import artifacts, dvccache, store, versions
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.registry import projection as projections
@@ -236,7 +236,7 @@ def test_a_name_that_no_tag_backs_is_shown_and_taken_away(lock: Lock, client: Ml
 
 
 def test_a_package_that_is_nowhere_stops_only_its_version(lock: Lock, two: list[Version]) -> None:
-    listing = versions.CACHE / two[0].lineage.dvc[:2] / two[0].lineage.dvc[2:]
+    listing = dvccache.CACHE / two[0].lineage.dvc[:2] / two[0].lineage.dvc[2:]
     listing.unlink()
     done: list[str] = []
     with pytest.raises(MeritError, match=rf"{lock.name}@v1: not in DVC's cache, and DVC has no remote here"):

@@ -1,0 +1,160 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from merit import artifacts, dvccache, git, versions
+from merit.config import lock as locks
+from merit.config.schema import Lock
+from merit.errors import MeritError
+from merit.registry.register import register
+from merit.versions import Lineage, Version
+from tests.versioned import Repository, report
+
+
+@pytest.fixture
+def repository(workdir: Path, lock: Lock) -> Repository:
+    """A repository in the folder that the test runs in."""
+    return Repository.made(workdir, locks.render(lock))
+
+
+@pytest.fixture
+def version(repository: Repository, lock: Lock) -> Version:
+    """Its first version."""
+    repository.package(1)
+    repository.commit("package")
+    return register(lock, lambda against: report())[0]
+
+
+@pytest.fixture
+def remote(repository: Repository, version: Version) -> Path:
+    """DVC's remote, which alone has the packages."""
+    place = repository.folder / "remote"
+    (repository.folder / ".dvc/config").write_text(f"[core]\nremote = store\n['remote \"store\"']\nurl = {place}\n")
+    shutil.copytree(dvccache.CACHE, place / "files/md5")
+    shutil.rmtree(dvccache.CACHE)
+    return place
+
+
+def test_a_package_comes_out_of_the_cache(version: Version) -> None:
+    shutil.rmtree("model")
+    versions.fetch_package(version, Path("there/model"))
+    assert artifacts.package_digest(Path("there/model")) == version.lineage.package
+    assert not Path("there/model.sig").exists()
+
+
+def test_a_package_that_is_fetched_takes_the_place_of_another(version: Version, repository: Repository) -> None:
+    place = Path("there/model")
+    place.mkdir(parents=True)
+    (place / "old").write_text("x")
+    Path("there/model.sig").write_text("old")
+    versions.fetch_package(version, place)
+    assert artifacts.package_digest(place) == version.lineage.package
+    assert not Path("there/model.sig").exists()
+
+
+def test_a_package_comes_out_of_the_remote(version: Version, remote: Path) -> None:
+    versions.fetch_package(version, Path("there"))
+    assert artifacts.package_digest(Path("there")) == version.lineage.package
+
+
+def test_a_package_that_is_nowhere_is_told(version: Version, remote: Path) -> None:
+    shutil.rmtree(remote)
+    with pytest.raises(MeritError, match=r"^tiny@v1: its package \(\w+\.dir\) is neither in DVC's cache nor in"):
+        versions.fetch_package(version, Path("there"))
+    assert not Path("there").exists()
+
+
+def test_without_a_remote_that_is_said(version: Version) -> None:
+    shutil.rmtree(dvccache.CACHE)
+    with pytest.raises(MeritError, match=r"^tiny@v1: not in DVC's cache, and DVC has no remote here"):
+        versions.fetch_package(version, Path("there"))
+
+
+def test_a_cache_that_was_changed_is_told_and_nothing_is_brought(version: Version) -> None:
+    versions.package_files(version)["weights.safetensors"].write_text("other")
+    with pytest.raises(MeritError, match=r"^tiny@v1: in DVC's cache is not the package .*weights\.\w+ was changed"):
+        versions.fetch_package(version, Path("there"))
+    assert not Path("there").exists()
+
+
+def test_a_package_that_is_not_the_tags_is_refused(version: Version, repository: Repository) -> None:
+    other = version.lineage.model_copy(update={"package": "sha256:other"})
+    false = Version("tiny", 1, version.commit, other, "Eve", version.tagged_at)
+    with pytest.raises(MeritError, match=r"^tiny@v1: its tag names the package sha256:other, DVC has sha256:"):
+        versions.fetch_package(false, Path("there"))
+
+
+def test_a_listing_that_names_files_elsewhere_is_refused(version: Version) -> None:
+    md5 = version.lineage.dvc
+    place = dvccache.CACHE / md5[:2] / md5[2:]
+    listed = json.loads(place.read_text())
+    listed[0]["relpath"] = "../../escaped"
+    place.write_text(json.dumps(listed))
+    with pytest.raises(MeritError, match="names files outside of the package; delete it"):
+        versions.fetch_package(version, Path("there"))
+
+
+def _moved(repository: Repository, version: Version) -> None:
+    commit = repository.commit("later")
+    repository.git("tag", "-f", "-a", "tiny@v1", "-m", versions.message("tiny@v1", version.lineage), commit)
+
+
+def _light(repository: Repository, version: Version) -> None:
+    repository.git("tag", "-f", "tiny@v1", version.commit)
+
+
+def _keys(repository: Repository, version: Version) -> None:
+    repository.git("tag", "-f", "-a", "tiny@v1", "-m", "x\n\ncommit: y\nextra: z", version.commit)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [(_moved, "its tag is on"), (_light, "its tag has no message"), (_keys, "its tag holds no lineage")],
+)
+def test_a_tag_that_is_not_as_it_was_made_is_no_version(
+    repository: Repository, version: Version, spoil: Callable[[Repository, Version], None], said: str
+) -> None:
+    spoil(repository, version)
+    assert versions.versions("tiny") == []
+    with pytest.raises(MeritError, match=rf"^tiny@v1: {said}") as caught:
+        versions.find("tiny@v1")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_lineage_of_any_text_is_read_as_it_was_written(repository: Repository) -> None:
+    lineage = Lineage(
+        commit=repository.git("rev-parse", "HEAD"),
+        package="sha256:x",
+        dvc="x.dir",
+        params="p",
+        data="d",
+        data_fingerprint="f: # 'é'",
+        verdict="pass",
+        checks=2,
+        waived=["# not a comment", "a: b", "---"],
+        metrics={"roc_auc": 0.1 + 0.2, "weird: name": 1e-300},
+        run=None,
+        signature=json.dumps({"a": "b " * 2000, "c": "-----BEGIN X-----\n\n# x"}),
+    )
+    assert git.tag("tiny@v1", versions.message("tiny@v1", lineage))
+    assert not git.tag("tiny@v1", "again")
+    assert versions.find("tiny@v1").lineage == lineage
+
+
+def test_other_models_are_not_this_ones(repository: Repository, version: Version) -> None:
+    repository.git("tag", "-a", "tiny-er@v1", "-m", "x")
+    repository.git("tag", "-a", "other@v1", "-m", versions.message("other@v1", version.lineage))
+    assert [each.name for each in versions.versions("tiny")] == ["tiny@v1"]
+    assert [each.name for each in versions.versions("other")] == ["other@v1"]
+
+
+def test_a_folder_has_the_hash_that_dvc_gives_it(version: Version) -> None:
+    from dvc.repo import Repo
+    from dvc_data.hashfile.build import build
+
+    with Repo() as repo:
+        _, _, made = build(repo.cache.local, str(Path("model").absolute()), repo.cache.local.fs, "md5", dry_run=True)
+    assert dvccache.folder_hash(Path("model")) == made.hash_info.value == version.lineage.dvc
