@@ -1,4 +1,4 @@
-"""Container tools from Debian for tests: a registry on loopback, buildah and podman with a store of their own, a base."""
+"""Container tools from Debian for tests: a registry on loopback, a store of their own, a base image."""
 
 import os
 import shutil
@@ -82,7 +82,12 @@ class Containers:
     def run(self, *command: str, seconds: float = 300) -> str:
         """Return what a tool prints."""
         done = subprocess.run(
-            command, env={**os.environ, **self.environment}, capture_output=True, text=True, timeout=seconds
+            command,
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,8 +27,10 @@ LINEAGE = {
 }
 
 
-def make(folder: Path, make_package: Callable[..., Path], *, base: str, engine: str) -> Project:
-    """Make a project whose commit has the version tiny@v1."""
+def make(
+    folder: Path, put_package: Callable[[Path], object], *, base: str, engine: str, model: str = "tiny"
+) -> Project:
+    """Make a project whose commit has the version v1 of a model, whose package is put at a place."""
     folder.mkdir(parents=True)
     for name in FILES:
         shutil.copyfile(ROOT / name, folder / name)
@@ -41,29 +42,27 @@ def make(folder: Path, make_package: Callable[..., Path], *, base: str, engine: 
     (folder / ".home").mkdir()
     with (folder / ".gitignore").open("a") as handle:
         handle.write("/.home/\n")
-    package = make_package(folder / "model")
-    signature = json.loads((package / artifacts.SIGNATURE).read_text())
-    (package / artifacts.SIGNATURE).write_text(json.dumps({**signature, "example": EXAMPLE}))
-    rewrite_manifest(package)
+    put_package(folder / "model")
     project = Project(folder)
     for command in (["git", "init", "--quiet", "--initial-branch", "main"], ["dvc", "init", "--quiet"]):
         assert (done := project.run(*command)).returncode == 0, done.stderr
     assert (done := project.run("dvc", "commit", "--force", "package")).returncode == 0, done.stderr
-    tag(project, project.commit("a package", "."), 1)
+    tag(project, project.commit("a package", "."), 1, model)
     return project
 
 
-def tag(project: Project, commit: str, number: int) -> None:
+def with_example(package: Path) -> None:
+    """Give a package an example that it can answer, as packages of the pipeline have one."""
+    signature = json.loads((package / artifacts.SIGNATURE).read_text())
+    (package / artifacts.SIGNATURE).write_text(json.dumps({**signature, "example": EXAMPLE}))
+    rewrite_manifest(package)
+
+
+def tag(project: Project, commit: str, number: int, model: str = "tiny") -> None:
     """Give a commit's package a version."""
     (out,) = yaml.safe_load(project.read("dvc.lock"))["stages"]["package"]["outs"]
     lineage = {"commit": commit, "package": artifacts.package_digest(project.folder / "model"), "dvc": out["md5"]}
     body = yaml.safe_dump({**lineage, **LINEAGE}, sort_keys=False)
-    message = f"tiny@v{number}: 12 checks passed\n\n{body}"
-    done = project.run("git", "tag", "--annotate", "--message", message, f"tiny@v{number}", commit)
+    name = f"{model}@v{number}"
+    done = project.run("git", "tag", "--annotate", "--message", f"{name}: 12 checks passed\n\n{body}", name, commit)
     assert done.returncode == 0, done.stderr
-
-
-def tags(project: Project) -> list[str]:
-    """Return the names of all tags."""
-    listed = subprocess.run(["git", "tag"], cwd=project.folder, capture_output=True, text=True, check=True)
-    return listed.stdout.split()

@@ -43,6 +43,17 @@ def stage() -> Iterator[None]:
 
 
 @contextmanager
+def environment(name: str) -> Iterator[None]:
+    """Hold an environment for one apply.
+
+    Raises:
+        MeritError: another apply holds it.
+    """
+    with _held(Path(f".merit/environments/{name}.lock"), f"another apply of {name}"):
+        yield
+
+
+@contextmanager
 def registry() -> Iterator[None]:
     """Hold the registry of this folder; who comes second waits, for it then finds the work done.
 
@@ -56,7 +67,7 @@ def registry() -> Iterator[None]:
 @contextmanager
 def _held(path: Path, who: str, patience: float = 0.0) -> Iterator[None]:
     try:
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle = path.open("a+")
     except OSError as error:
         raise MeritError(f"{path}: can't be written: {error.strerror}; free space or fix its permissions") from error

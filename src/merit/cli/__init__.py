@@ -3,6 +3,10 @@
 from merit.cli.group import main
 
 # In the order in which they are listed.
-from merit.cli import project, configuration, stages, deciding, releasing, images, workflow  # isort: skip
+from merit.cli import (  # isort: skip
+    project, configuration, stages, deciding, releasing, images, environments, workflow,
+)  # fmt: skip
 
-__all__ = ["configuration", "deciding", "images", "main", "project", "releasing", "stages", "workflow"]
+__all__ = [
+    "configuration", "deciding", "environments", "images", "main", "project", "releasing", "stages", "workflow",
+]  # fmt: skip

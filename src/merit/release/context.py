@@ -14,7 +14,9 @@ from jinja2 import Environment, StrictUndefined
 from pydantic import ValidationError
 
 from merit import artifacts, bento, git, versions
+from merit import signing as signatures
 from merit.config.schema import Serve
+from merit.config.schema.release import Signing
 from merit.errors import MeritError
 from merit.release.engine import run
 from merit.versions import Version
@@ -25,15 +27,17 @@ PACKAGES = Path("requirements.lock")
 BUILD_SECONDS = 300
 
 
-def fill(folder: Path, version: Version) -> Path:
+def fill(folder: Path, version: Version, signing: Signing) -> Path:
     """Make the context of a version in a folder; return where in it the package is.
 
     Raises:
-        MeritError: the package or a file of the version's commit is not to be had, or the Bento can't be built.
+        MeritError: the package, its signature or a file of the version's commit is not to be had or not right, or the
+            Bento can't be built.
     """
     code, package, project = folder / "code", folder / "package", folder / "project"
     export(version.commit, code)
     versions.fetch_package(version, package)
+    signatures.verify(package, version.lineage.signature, signing, demanded=False)
     project.mkdir()
     bento.assemble(project, root=code, package=package)
     _, requirements = bento.told(code)

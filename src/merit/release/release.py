@@ -94,7 +94,7 @@ def _standing(version: Version, recorded: releases.Release) -> Released:
 def _made(chosen: engine.Engine, tagged: str, how: How, version: Version) -> float | str:
     """Build, try and push an image; return how long it takes to get ready, or why that is not known."""
     with tempfile.TemporaryDirectory(prefix="merit-release-") as room:
-        package = context.fill(Path(room), version)
+        package = context.fill(Path(room), version, how.signing)
         chosen.build(Path(room) / "context", tagged, how.base_image, context.labels(version))
         took = ready.seconds(chosen, tagged, version, package)
     chosen.push(tagged)

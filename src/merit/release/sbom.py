@@ -71,7 +71,7 @@ def _model(version: Version) -> "Component":
 
 
 def _python(each: dict[str, str]) -> "Component":
-    from cyclonedx.factory.license import LicenseFactory
+    from cyclonedx.contrib.license.factories import LicenseFactory
     from cyclonedx.model.component import Component, ComponentType
     from packageurl import PackageURL
 

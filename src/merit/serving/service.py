@@ -12,8 +12,11 @@ from pydantic import WithJsonSchema
 from merit import artifacts
 from merit.scoring import Package
 from merit.serving.endpoint import ROUTE, Answers, Endpoint
+from merit.serving.parent import ENDS_WITH_PARENT, end_with_parent
 from merit.serving.rows import BadRows, body_schema
 
+if ENDS_WITH_PARENT in os.environ:
+    end_with_parent()
 package = Package.load(Path(os.environ.get("MERIT_PACKAGE", artifacts.PACKAGE)))
 answers = Answers(
     package, os.environ.get("MERIT_VERSION", package.digest), int(os.environ.get("MERIT_MAX_ROWS", "10000"))

@@ -1,0 +1,86 @@
+"""promote, plan, apply, status: what runs where."""
+
+import json
+import sys
+
+import click
+
+from merit.cli.group import main
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+
+
+@main.command()
+@click.argument("source", metavar="SOURCE")
+@click.argument("environment")
+def promote(source: str, environment: str) -> None:
+    """Write version and image of SOURCE, an environment or a version such as v3, into ENVIRONMENT's file."""
+    from merit.config import lock
+    from merit.gitops import promote as room
+
+    made = room.promote(source, environment, lock.read())
+    for key, (former, value) in made.changed.items():
+        click.echo(f"{made.declared.file.path}: {key}: {former or 'null'} -> {value or 'null'}")
+    if not made.changed:
+        click.echo(f"{made.declared.file.path} declares {made.version} already")
+        return
+    click.echo("next:    " + "\n         ".join(room.following(made)))
+
+
+@main.command()
+@click.argument("environment")
+@as_json
+def plan(environment: str, as_json: bool) -> None:
+    """Show what apply would change in ENVIRONMENT, like a diff; exit 0 if nothing, 1 if something, 2 if it may not."""
+    from merit.config import lock
+    from merit.gitops import plan as room
+
+    made = room.plan(environment, lock.read())
+    click.echo(json.dumps(room.as_json(made), indent=2, ensure_ascii=False) if as_json else "\n".join(room.lines(made)))
+    sys.exit(int(made.differs))
+
+
+@main.command()
+@click.argument("environment")
+def apply(environment: str) -> None:
+    """Make ENVIRONMENT what main declares, and record that; without a difference nothing is written."""
+    from merit.config import lock
+    from merit.gitops import apply as room
+    from merit.serving.smoke import probe
+
+    made = room.apply(environment, lock.read(), probe)
+    for line in made.done:
+        click.echo(line)
+    click.echo(f"{environment}: no difference" if made.record is None else f"recorded as {made.record}")
+    if made.left is not None:
+        click.echo(f"left:    {made.left}", err=True)
+
+
+@main.command()
+@as_json
+def status(as_json: bool) -> None:
+    """Show every environment, declared and actual side by side; exit 0 if all are as declared, 1 if not."""
+    from merit.config import lock
+    from merit.gitops import status as room
+
+    found = room.status(lock.read())
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        _show(room.rows(found))
+    sys.exit(max((2 if each["error"] else int(each["differs"]) for each in found), default=0))
+
+
+def _show(rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from merit.errors import WIDTH
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("environment", "declared", "actual", "alias", "since", "state"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)

@@ -1,0 +1,144 @@
+"""plan: what apply would change in an environment, and whether it may; it changes nothing."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from merit import versions
+from merit.config.schema import Lock
+from merit.errors import MeritError
+from merit.gitops import aliases, demands, environments, records, targets
+from merit.gitops.aliases import Alias
+from merit.gitops.environments import Declared
+from merit.gitops.targets import Actual, Desired, Probe, Target
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is one thing now and declared to be another."""
+
+    what: str
+    now: Any
+    declared: Any
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What apply would do.
+
+    Attributes:
+        declared: the environment.
+        target: what runs it.
+        actual: what runs.
+        alias: the alias in MLflow.
+        changes: what of all that differs.
+        metrics: for each metric of the version that serves and the one that is declared, both values.
+        demands: a line for each demand that is held.
+    """
+
+    declared: Declared
+    lock: Lock
+    target: Target
+    actual: Actual
+    alias: Alias
+    changes: list[Change]
+    metrics: dict[str, tuple[float | None, float | None]]
+    demands: list[str]
+
+    @property
+    def wanted(self) -> str | None:
+        """The version that is declared, such as flights@v3."""
+        number = self.declared.environment.version
+        return None if number is None else f"{self.lock.name}@{number}"
+
+    @property
+    def differs(self) -> bool:
+        """Say whether apply has anything to do."""
+        return bool(self.changes)
+
+
+def plan(name: str, lock: Lock, probe: Probe | None = None) -> Plan:
+    """Return what apply would change.
+
+    Args:
+        name: the environment.
+        lock: the configuration.
+        probe: how apply tries a new server.
+
+    Raises:
+        ConfigError: the environment asks for what may not be; every reason is told.
+        MeritError: there is no such environment, or what runs can't be asked.
+    """
+    declared = environments.read(name)
+    held = demands.hold(declared, lock)
+    target = targets.of(Desired(name, declared.environment, lock, held.versions, held.releases, probe))
+    actual, number = target.actual(), declared.environment.version
+    wanted = None if number is None else f"{lock.name}@{number}"
+    alias = aliases.read(lock, name, wanted)
+    changes = [*_alias_change(name, alias, wanted), *_changes(actual.facts, target.desired())]
+    metrics = _metrics(lock.name, actual.facts.get("version") or _applied(lock.name, name), number)
+    return Plan(declared, lock, target, actual, alias, changes, metrics, held.demands)
+
+
+def _alias_change(name: str, alias: Alias, wanted: str | None) -> list[Change]:
+    if alias.now == wanted and alias.wrong is None:
+        return []
+    told = wanted if alias.wrong is None else f"{wanted} ({alias.wrong})"
+    return [Change(f"alias {name} in MLflow", alias.now, told)]
+
+
+def _changes(now: dict[str, Any], declared: dict[str, Any]) -> list[Change]:
+    names = [*declared, *(name for name in now if name not in declared)]
+    return [Change(each, now.get(each), declared.get(each)) for each in names if now.get(each) != declared.get(each)]
+
+
+def _applied(model: str, name: str) -> str | None:
+    """Return the version that was applied last: where files are all that is known, they don't name it."""
+    last = records.read(model, name)
+    return last[0].version if last else None
+
+
+def _metrics(model: str, now: Any, declared: str | None) -> dict[str, tuple[float | None, float | None]]:
+    """Return the metrics of the version that serves and of the one that is declared, if they are two."""
+    if now == declared or not isinstance(now, str) or declared is None:
+        return {}
+    try:
+        both = [versions.find(f"{model}@{each}").lineage.metrics for each in (now, declared)]
+    except MeritError:  # several serve while a job that was killed waits to be finished
+        return {}
+    return {name: (both[0].get(name), both[1].get(name)) for name in dict.fromkeys([*both[0], *both[1]])}
+
+
+def as_json(made: Plan) -> dict[str, Any]:
+    """Return a plan as values."""
+    return {
+        "environment": made.declared.name,
+        "model": made.lock.name,
+        "target": made.declared.environment.target,
+        "version": made.wanted,
+        "differs": made.differs,
+        "changes": [vars(each) for each in made.changes],
+        "metrics": {name: {"now": now, "declared": then} for name, (now, then) in made.metrics.items()},
+        "demands": made.demands,
+    }
+
+
+def lines(made: Plan) -> list[str]:
+    """Return a plan as people read it: like a diff."""
+    told = f"{made.declared.name}: {made.wanted or 'nothing'} on {made.declared.environment.target}"
+    if not made.differs:
+        return [f"{told}; no difference"]
+    found = [told]
+    for each in made.changes:
+        found += [f"- {each.what}: {_word(each.now)}", f"+ {each.what}: {_word(each.declared)}"]
+    for name, (now, then) in made.metrics.items():
+        gap = f" ({then - now:+.4f})" if now is not None and then is not None else ""
+        found.append(f"  {name}: {_word(now)} -> {_word(then)}{gap}")
+    return [*found, *(f"  held: {each}" for each in made.demands)]
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_word(inner)}" for name, inner in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

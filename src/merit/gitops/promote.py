@@ -1,0 +1,96 @@
+"""promote: the version and the image of one environment into the file of another; nothing else is touched."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from merit import artifacts, releases, versions
+from merit.config.schema import Lock
+from merit.config.schema.environment import Environment
+from merit.errors import MeritError
+from merit.gitops import environments
+from merit.gitops.environments import Declared
+
+NUMBER = re.compile(r"(?:[a-z][a-z0-9_-]*@)?(v[1-9][0-9]*)")
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What was written: the version and the image, before and after, by key; none if nothing was."""
+
+    declared: Declared
+    version: str
+    changed: dict[str, tuple[Any, Any]]
+
+
+def promote(source: str, name: str, lock: Lock) -> Promotion:
+    """Write what `source` names into the file of the environment `name`.
+
+    Args:
+        source: an environment, or a version: v3, flights@v3.
+        name: the environment that is edited.
+        lock: the configuration.
+
+    Raises:
+        MeritError: there is no such environment or version, or the source declares none.
+    """
+    declared = environments.read(name)
+    version, image = _named(source, lock, declared)
+    told, file = declared.environment, environments.path(name)
+    pairs = {"version": (told.version, version), "image": (told.image, image)}
+    changed = {key: (former, value) for key, (former, value) in pairs.items() if former != value}
+    if changed:
+        text = file.read_text(encoding="utf-8")
+        for key, (_, value) in changed.items():
+            text = _with(text, key, value)
+        wanted = told.model_copy(update={"version": version, "image": image})
+        if Environment.model_validate(yaml.safe_load(text)) != wanted:
+            raise MeritError(f"{file}: its version and image can't be edited in their place; write 'key: value' lines")
+        artifacts.write_text(file, text)
+    return Promotion(declared, version, changed)
+
+
+def _named(source: str, lock: Lock, declared: Declared) -> tuple[str, str | None]:
+    """Return the version and the image that a source names."""
+    if told := NUMBER.fullmatch(source):
+        if source.startswith("v") is False and source.partition("@")[0] != lock.name:
+            raise MeritError(f"'{source}' is no version of {lock.name}, which is this repository's model")
+        release = releases.find(versions.find(f"{lock.name}@{told[1]}"))
+        runs_images = declared.environment.target != "local" or declared.environment.image is not None
+        return told[1], release.image if release and runs_images else None
+    found = environments.read(source)
+    if found.environment.version is None:
+        raise MeritError(f"{found.file.path}: version: null, so there is nothing to promote; give it a version first")
+    return found.environment.version, found.environment.image
+
+
+def _with(text: str, key: str, value: str | None) -> str:
+    """Return the text of a mapping with another value of a key; every other byte is as it was."""
+    written = "null" if value is None else value
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    for name, node in _pairs(root):
+        if name == key:
+            start, end = node.start_mark.index, node.end_mark.index
+            gap = " " if start == end else ""
+            return f"{text[:start].rstrip(' ') if gap else text[:start]}{gap}{written}{text[end:]}"
+    first = root.start_mark.index if root is not None else len(text)
+    return f"{text[:first]}{key}: {written}\n{text[first:]}"
+
+
+def _pairs(root: Any) -> Iterator[tuple[str, Any]]:
+    for name, node in root.value if isinstance(root, yaml.MappingNode) else []:
+        yield name.value, node
+
+
+def following(made: Promotion) -> list[str]:
+    """Return the commands that turn a promotion into a pull request."""
+    name, file = made.declared.name, made.declared.file.path
+    branch = f"{name}-{made.version}"
+    return [
+        f"merit plan {name}",
+        f"git switch --create {branch} && git commit --message '{name}: {made.version}' {file}",
+        f"git push --set-upstream origin {branch}",
+    ]

@@ -1,0 +1,61 @@
+"""status: every environment, declared and actual side by side."""
+
+from typing import Any
+
+from merit.config.schema import Lock
+from merit.errors import MeritError
+from merit.gitops import environments, records
+from merit.gitops.plan import plan
+
+
+def status(lock: Lock) -> list[dict[str, Any]]:
+    """Return for each environment what is declared, what runs, since when, whether it is healthy and what is wrong."""
+    return [_of(name, lock) for name in environments.names()]
+
+
+def _of(name: str, lock: Lock) -> dict[str, Any]:
+    last = next(iter(records.read(lock.name, name)), None)
+    told: dict[str, Any] = {"environment": name, "declared": None, "actual": None, "since": None, "healthy": False}
+    told |= {"differs": None, "alias": None, "applied": None if last is None else vars(last), "error": None}
+    try:
+        made = plan(name, lock)
+    except MeritError as error:
+        return {**told, "error": str(error)}
+    return {
+        **told,
+        "target": made.declared.environment.target,
+        "declared": made.target.desired(),
+        "actual": made.actual.facts,
+        "since": made.actual.since or (None if last is None else last.at),
+        "healthy": made.actual.healthy,
+        "differs": made.differs,
+        "alias": made.alias.now,
+    }
+
+
+def rows(found: list[dict[str, Any]]) -> list[list[str]]:
+    """Return the status as the rows of a table: environment, declared, actual, alias, since, state."""
+    return [_row(each) for each in found]
+
+
+def _row(told: dict[str, Any]) -> list[str]:
+    if told["error"] is not None:
+        return [told["environment"], "", "", "", "", told["error"]]
+    state = "healthy" if told["healthy"] else "not healthy"
+    state = "nothing runs" if not told["actual"] and not told["declared"] else state
+    state += ", differs: see 'merit plan'" if told["differs"] else ""
+    cells = [_words(told["declared"]), _words(told["actual"]), told["alias"] or "none", told["since"] or ""]
+    return [told["environment"], *cells, state]
+
+
+def _words(facts: dict[str, Any]) -> str:
+    if not facts:
+        return "nothing"
+    said = [str(facts.get("version"))]
+    said += [f"x{facts['replicas']}"] if "replicas" in facts else []
+    said += [
+        f"{role} {facts[role]['version']} {facts[role]['share']:.4g}"
+        for role in ("canary", "shadow")
+        if facts.get(role)
+    ]
+    return ", ".join(said)

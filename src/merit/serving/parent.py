@@ -1,0 +1,18 @@
+"""A process that ends with the one that started it."""
+
+import ctypes
+import signal
+import sys
+
+ENDS_WITH_PARENT = "MERIT_ENDS_WITH_PARENT"
+"""In the environment of a replica and of what it starts."""
+_PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent() -> None:
+    """Have the kernel end this process when the one that started it dies, so that none is left without a supervisor.
+
+    BentoML's workers are started by a process of their own, which must be able to be killed as well.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,40 @@
+"""One replica of an environment: verify what it serves, then become BentoML's server. Run by a supervisor.
+
+Usage: python -m merit.serving.replica FILE, where FILE is the JSON that `merit apply` has written.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from merit import artifacts, signing
+from merit.config.schema.release import Signing
+from merit.errors import MeritError
+from merit.serving.parent import ENDS_WITH_PARENT, end_with_parent
+from merit.serving.serve import SERVICE
+
+
+def main(file: Path) -> None:
+    """Verify the package and serve it in place of this process.
+
+    Raises:
+        MeritError: it is another package than the version's, or its signature doesn't hold.
+    """
+    told = json.loads(file.read_text(encoding="utf-8"))
+    package = Path(told["package"])
+    if (found := artifacts.package_digest(package)) != told["digest"]:
+        raise MeritError(f"{package}: is {found}, but the version's package is {told['digest']}; 'merit apply' again")
+    signing.verify(package, told["signature"], Signing.model_validate(told["signing"]), told["demanded"])
+    os.environ.update(told["environment"])
+    os.environ.update({"MERIT_PACKAGE": str(package.absolute()), "BENTOML_DO_NOT_TRACK": "True", ENDS_WITH_PARENT: "1"})
+    end_with_parent()
+    program = str(Path(sys.executable).with_name("bentoml"))
+    os.execv(program, [program, "serve", SERVICE, "--host", "127.0.0.1", "--port", str(told["port"])])  # noqa: S606  # no shell
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]))
+    except MeritError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,53 @@
+"""Smoke rows: what a server answers to the example of a package must be what the package itself gives."""
+
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import msgspec
+
+from merit.errors import Refused
+from merit.scoring import Package
+from merit.serving.endpoint import ROUTE, Answers
+from merit.serving.rows import BadRows
+
+TOLERANCE = 1e-6
+"""The greatest difference of a number: the same graph on the same row, perhaps on another processor."""
+SECONDS = 30
+
+
+def probe(folder: Path, version: str, address: str) -> None:
+    """Ask the server at `address` for the example of the package in `folder`.
+
+    Args:
+        folder: the package that it should serve.
+        version: the version that it should name.
+        address: such as http://127.0.0.1:3100.
+
+    Raises:
+        Refused: it answers otherwise, or not at all.
+    """
+    package = Package.load(folder)
+    body = msgspec.json.encode(package.signature["example"])
+    try:
+        expected = Answers(package, version, 1).answer(body)
+        request = urllib.request.Request(address + ROUTE, data=body, headers={"content-type": "application/json"})  # noqa: S310
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310  # an address of ours
+            found = json.loads(answer.read())
+    except BadRows as error:
+        raise Refused(f"smoke: the package can't answer its own example ({error})") from error
+    except (OSError, ValueError) as error:
+        raise Refused(f"smoke: {address} does not answer the package's example ({error})") from error
+    wrong = [name for name in expected if not _same(expected[name], found.get(name))]
+    if wrong:
+        told = "; ".join(f"{name} is {found.get(name)!r}, not {expected[name]!r}" for name in wrong)
+        raise Refused(f"smoke: {address} answers otherwise than {version} itself: {told}")
+
+
+def _same(expected: object, found: object) -> bool:
+    if isinstance(expected, list):
+        return isinstance(found, list) and len(found) == len(expected) and all(map(_same, expected, found))
+    if isinstance(expected, float):
+        return isinstance(found, (int, float)) and abs(found - expected) <= TOLERANCE
+    return expected == found

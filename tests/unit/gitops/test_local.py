@@ -1,0 +1,89 @@
+"""The target local without processes: what its proxy and its supervisor are told."""
+
+from pathlib import Path
+
+import pytest
+
+from merit.config.schema.environment import Environment
+from merit.errors import MeritError
+from merit.gitops.targets import Desired, local_proxy, of
+from merit.gitops.targets.local_state import Place, Replica, State, needed, read, units, write
+
+PLACE = Place("staging")
+
+
+def replica(number: int, phase="serving", role="live") -> Replica:
+    return Replica(f"r{number}", role, number, 4000 + number, phase, "v1", "sha256:0 s")
+
+
+def served(state: State, spoil=()) -> str:
+    """Return what a proxy that does as the state says answers to `show servers state`."""
+    bits = {"serving": 4, "draining": 12, "starting": 5}
+    lines = ["1", "# be_id be_name"]
+    for role in ("live", "canary", "shadow"):
+        there = {each.slot: each for each in state.of(role)}
+        for slot in range(1, 33):
+            each = there.get(slot)
+            found = bits[each.phase] if each else 5
+            words = ["4", role, str(slot), f"s{slot}", "127.0.0.1", "2", str(found)] + ["0"] * 11
+            lines.append(" ".join([*words, str(each.port if each else 1), "-"]))
+    return "\n".join(lines)
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """What the proxy says to each question."""
+    answers: dict[str, str] = {}
+    monkeypatch.setattr(local_proxy, "ask", lambda place, *asked: answers["map" if "map" in asked[0] else "servers"])
+    return answers
+
+
+def test_a_proxy_that_is_as_the_state_says_is_told_nothing(said):
+    state = State(3100, replicas=[replica(1), replica(2, "draining"), replica(3, "starting")], shares={"canary": 2500})
+    said.update(servers=served(state), map="0x1 canary 2500\n0x2 shadow 0\n")
+    assert local_proxy.differences(PLACE, state) == []
+
+
+def test_a_proxy_is_told_what_differs_and_no_more(said):
+    before = State(3100, replicas=[replica(1), replica(2)])
+    said.update(servers=served(before), map="0x1 canary 0\n0x2 shadow 0\n")
+    after = State(3100, replicas=[replica(1, "draining"), replica(3)], shares={"shadow": 1})
+    assert local_proxy.differences(PLACE, after) == [
+        "set server live/s1 state drain",
+        "set server live/s2 state maint",
+        "set server live/s3 addr 127.0.0.1 port 4003",
+        "set server live/s3 state ready",
+        "set map .merit/environments/staging/shares.map shadow 1",
+    ]
+
+
+def test_a_proxy_that_is_started_anew_goes_on_the_same(workdir):
+    state = State(
+        3100, replicas=[replica(1), replica(2, "draining"), replica(1, role="canary")], shares={"canary": 500}
+    )
+    local_proxy.write(PLACE, state, 10)
+    text = (PLACE / "haproxy.cfg").read_text()
+    assert "  server s1 127.0.0.1:4001\n  server s2 127.0.0.1:4002 disabled\n" in text
+    assert (PLACE / "shares.map").read_text() == "canary 500\nshadow 0\n"
+    assert "bind 127.0.0.1:3100\n" in text
+
+
+def test_a_state_is_read_back_as_it_was_written(workdir):
+    state = State(3100, 4, "2024-01-01", {"canary": 1}, [replica(1)])
+    write(PLACE, state)
+    assert read(PLACE) == state
+    (PLACE / "state.json").write_text("{}")
+    with pytest.raises(MeritError, match="merit apply staging"):
+        read(PLACE)
+
+
+def test_shares_and_replicas_are_never_rounded_to_nothing():
+    assert [units(share) for share in (0.00001, 0.25, 1)] == [1, 2500, 10_000]
+    assert [needed(4, share) for share in (None, 0.01, 0.5, 1)] == [4, 1, 2, 4]
+
+
+def test_where_nothing_runs_and_nothing_is_declared_nothing_differs(workdir, lock):
+    target = of(Desired("staging", Environment(), lock))
+    assert target.desired() == target.actual().facts == {}
+    assert target.apply() == []
+    assert not Path(".merit").exists()

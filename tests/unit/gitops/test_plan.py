@@ -1,0 +1,123 @@
+"""plan: what would change, and what may not be."""
+
+import pytest
+
+from merit.errors import ConfigError
+from merit.gitops import environments, records
+from merit.gitops.plan import as_json, lines, plan
+from tests.unit.gitops.conftest import IMAGE
+
+pytestmark = pytest.mark.usefixtures("target", "mlflow")
+
+
+def refusal(lock, name="production") -> str:
+    with pytest.raises(ConfigError) as error:
+        plan(name, lock)
+    return str(error.value)
+
+
+def test_without_a_difference_there_is_one_line(repository, lock):
+    made = plan("staging", lock)
+    assert not made.differs
+    assert lines(made) == ["staging: nothing on local; no difference"]
+
+
+def test_a_plan_reads_like_a_diff(repository, lock, target, mlflow):
+    target.runs["staging"] = {"version": "v1", "replicas": 1}
+    mlflow["staging"] = "tiny@v1"
+    repository.declare("staging", "version: v2\nreplicas: 2\n")
+    made = plan("staging", lock)
+    assert made.differs
+    assert lines(made) == [
+        "staging: tiny@v2 on local",
+        "- alias staging in MLflow: tiny@v1",
+        "+ alias staging in MLflow: tiny@v2",
+        "- version: v1",
+        "+ version: v2",
+        "- replicas: 1",
+        "+ replicas: 2",
+        "  roc_auc: 0.61 -> 0.62 (+0.0100)",
+    ]
+    assert as_json(made)["changes"][1] == {"what": "version", "now": "v1", "declared": "v2"}
+
+
+def test_an_alias_that_was_moved_by_hand_is_a_difference(repository, lock, target, mlflow):
+    target.runs["staging"] = {"version": "v1", "replicas": 1}
+    mlflow["staging"] = "tiny@v3"
+    repository.declare("staging", "version: v1\n")
+    assert [each.what for each in plan("staging", lock).changes] == ["alias staging in MLflow"]
+
+
+def test_an_unknown_version_is_refused(repository, lock):
+    repository.declare("staging", "replicas: 1\nversion: v4\n")
+    said = refusal(lock, "staging")
+    assert said.startswith("conf/environment/staging.yaml:2: version: tiny@v4 does not exist")
+    assert said.endswith("allowed: v1, v2, v3")
+
+
+def test_an_image_that_is_not_the_release_s_is_refused(repository, lock):
+    repository.release(1)
+    repository.declare("staging", f"version: v1\nimage: {IMAGE[:-1]}0\n")
+    assert refusal(lock, "staging").startswith("conf/environment/staging.yaml:2: image: ")
+    repository.declare("staging", f"version: v1\nimage: {IMAGE}\n")
+    assert plan("staging", lock).differs
+
+
+def test_an_image_without_a_release_and_images_where_none_is_named_are_refused(repository, lock):
+    repository.declare("staging", f"version: v1\nimage: {IMAGE}\n")
+    assert "tiny@v1 has no image on record; 'merit release tiny@v1'" in refusal(lock, "staging").replace(
+        "allowed: null; ", ""
+    )
+    repository.declare("staging", "version: v1\ntarget: kubernetes\n")
+    assert "the target kubernetes runs images" in refusal(lock, "staging")
+
+
+def test_a_version_whose_gate_did_not_pass_is_refused(repository, lock):
+    repository.version(4, verdict="fail")
+    repository.declare("staging", "version: v4\n")
+    assert "tiny@v4 has the gate's verdict 'fail'" in refusal(lock, "staging")
+
+
+def test_a_missing_signature_is_refused_where_one_is_demanded(repository, lock):
+    repository.declare("staging", "version: v1\ndemands: {signature: true}\n")
+    assert "tiny@v1 is not signed" in refusal(lock, "staging")
+
+
+def test_an_environment_that_skips_staging_is_refused(repository, lock):
+    repository.declare("production", "version: v2\ndemands: {after: staging}\n")
+    assert "conf/environment/production.yaml:1: version: tiny@v2 skips staging" in refusal(lock)
+    repository.declare("staging", "version: v2\n")
+    assert "after staging: tiny@v2 was there" in plan("production", lock).demands[0]
+
+
+def test_a_branch_that_promotes_both_at_once_skips_staging(repository, lock):
+    repository.git("switch", "--quiet", "--create", "both")
+    repository.declare("staging", "version: v2\n")
+    repository.declare("production", "version: v2\ndemands: {after: staging}\n")
+    assert "skips staging" in refusal(lock)
+
+
+def test_a_version_must_soak_as_long_as_is_asked(repository, lock, monkeypatch):
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "2024-01-01T00:00:00Z")
+    repository.declare("staging", "version: v1\n")
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "2024-01-01T10:00:00Z")
+    repository.declare("staging", "version: v2\n")
+    monkeypatch.delenv("GIT_COMMITTER_DATE")
+    repository.declare("production", "version: v1\ndemands: {after: staging, soak_hours: 12}\n")
+    assert "tiny@v1 has been in staging for 10.0 hours" in refusal(lock)
+    repository.declare("production", "version: v1\ndemands: {after: staging, soak_hours: 10}\n")
+    assert plan("production", lock).demands == ["after staging for 10 hours: tiny@v1 was there for 10.0 hours"]
+
+
+def test_the_way_back_is_open_to_what_was_applied_before(repository, lock):
+    repository.declare("production", "version: v1\n")
+    records.write("tiny", environments.read("production"), "HEAD", [])
+    repository.declare("production", "version: v1\ndemands: {after: staging, soak_hours: 99}\n")
+    assert plan("production", lock).demands == ["after staging for 99 hours: tiny@v1 was applied to production before"]
+
+
+def test_a_canary_is_held_to_the_same(repository, lock):
+    repository.declare("staging", "version: v1\n")
+    text = "version: v1\ndemands: {after: staging}\ntraffic:\n  canary: {version: v2, share: 0.1}\n"
+    repository.declare("production", text)
+    assert refusal(lock).startswith("conf/environment/production.yaml:4: traffic.canary.version: tiny@v2 skips staging")

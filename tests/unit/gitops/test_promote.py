@@ -1,0 +1,55 @@
+"""promote: two values are written, and not a byte else."""
+
+import pytest
+
+from merit.errors import MeritError
+from merit.gitops.promote import following, promote
+from tests.unit.gitops.conftest import IMAGE
+
+FILE = """# what it serves
+version:   null   # the version
+# its image
+image: null
+replicas: 2 # two
+traffic: {canary: null,   shadow: null}
+"""
+
+
+def test_version_and_image_are_written_and_everything_else_stays(repository, lock):
+    repository.declare("staging", f"version: v2\nimage: {IMAGE}\n")
+    path = repository.declare("production", FILE)
+    made = promote("staging", "production", lock)
+    expected = FILE.replace("version:   null", "version:   v2").replace("image: null", f"image: {IMAGE}")
+    assert path.read_text() == expected
+    assert made.changed == {"version": (None, "v2"), "image": (None, IMAGE)}
+    assert "merit plan production" in following(made)
+    assert promote("staging", "production", lock).changed == {}
+
+
+@pytest.mark.parametrize("text", ["version:\nreplicas: 2\n", "replicas: 2\n", "", "# nothing\n"])
+def test_what_the_file_does_not_say_yet_is_added(repository, lock, text):
+    path = repository.declare("staging", text)
+    promote("v2", "staging", lock)
+    assert "version: v2" in path.read_text()
+    assert ("replicas: 2" in path.read_text()) == ("replicas" in text)
+
+
+def test_a_version_brings_its_image_where_images_run(repository, lock):
+    repository.release(2)
+    path = repository.declare("staging", "version: null\ntarget: kubernetes\n")
+    promote("tiny@v2", "staging", lock)
+    assert path.read_text() == f"image: {IMAGE}\nversion: v2\ntarget: kubernetes\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("v9", "tiny@v9"),
+        ("other@v1", "no version of tiny"),
+        ("stagin", "did you mean 'staging'"),
+        ("staging", "nothing to promote"),
+    ],
+)
+def test_what_can_not_be_promoted_is_one_line(repository, lock, source, words):
+    with pytest.raises(MeritError, match=words):
+        promote(source, "production", lock)
