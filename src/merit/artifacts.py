@@ -38,6 +38,9 @@ from, to, target}, ...}, fitted}`."""
 TEST_ROWS = FEATURES / "test.parquet"
 """features: the test rows of RAW, in the order of the arrays of the part `test`."""
 
+BASELINE = Path("training/baseline.parquet")
+"""baseline: one row per test row, in their order: `baseline`, as `merit.metrics.scored` takes it."""
+
 WEIGHTS = Path("training/weights.safetensors")
 HISTORY = Path("training/history.csv")
 """train: one line per epoch: `epoch`, and the metrics of the training and the validation rows."""
@@ -101,7 +104,7 @@ def sweep() -> None:
     """Remove what stages that were killed left beside their outputs; no stage may be at work."""
     parts = [part(name) for name in ("train", "validation", "test")]
     reports = [DATA_REPORT, PREDICTIONS, METRICS, PLOTS]
-    for path in (RAW, TRANSFORM, FEATURES_REPORT, TEST_ROWS, *parts, WEIGHTS, HISTORY, *reports, PACKAGE):
+    for path in (RAW, TRANSFORM, FEATURES_REPORT, TEST_ROWS, *parts, BASELINE, WEIGHTS, HISTORY, *reports, PACKAGE):
         for left in path.parent.glob(f".{path.name}.*"):
             shutil.rmtree(left, ignore_errors=True)
 
@@ -178,6 +181,21 @@ def write_arrays(path: Path, arrays: "Mapping[str, NDArray[Any]]") -> None:
             save_file(dict(arrays), aside)
         except SafetensorError as error:  # what safetensors makes of a full disk
             raise OSError(str(error)) from error
+
+
+def read_arrays(path: Path, made_by: str) -> "dict[str, NDArray[Any]]":
+    """Read a safetensors file that the stage `made_by` writes.
+
+    Raises:
+        MeritError: it is not there, or it is not of that form any more.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return dict(load_file(require(path, made_by)))
+    except SafetensorError as error:
+        raise MeritError(f"{path}: can't be read ({error}); make it again with 'merit {made_by}'") from error
 
 
 def read_table(path: Path, made_by: str) -> "pl.DataFrame":

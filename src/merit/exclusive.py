@@ -11,6 +11,7 @@ from merit.errors import MeritError
 
 RUN = Path(".merit/run.lock")
 STAGE = Path(".merit/stage.lock")
+BESIDE = Path(".merit/beside.lock")
 
 
 @contextmanager
@@ -21,7 +22,7 @@ def run() -> Iterator[None]:
         MeritError: another run holds it, or a stage that outlived its run.
     """
     with _held(RUN, "another merit run"):
-        with stage():  # a run that is killed leaves its stage at work
+        with stage(), beside():  # a run that is killed leaves its stages at work
             artifacts.sweep()
         yield
 
@@ -34,6 +35,17 @@ def stage() -> Iterator[None]:
         MeritError: another stage holds it.
     """
     with _held(STAGE, "a stage or a gate of merit"):
+        yield
+
+
+@contextmanager
+def beside() -> Iterator[None]:
+    """Hold the folder for the stage that may work beside another: it writes nothing that the others read meanwhile.
+
+    Raises:
+        MeritError: another of its kind holds it.
+    """
+    with _held(BESIDE, "another stage 'baseline'"):
         yield
 
 

@@ -132,11 +132,8 @@ def read_part(name: str) -> Rows:
     Raises:
         MeritError: they are not there, or can't be read.
     """
-    path = artifacts.require(artifacts.part(name), "features")
-    try:
-        arrays = load_file(path)
-    except SafetensorError as error:
-        raise MeritError(f"{path}: can't be read ({error}); make it again with 'merit features'") from error
+    read = artifacts.read_arrays(artifacts.part(name), "features")
+    arrays = {name: torch.from_numpy(values) for name, values in read.items()}
     others = (arrays[f"array{place}"] for place in range(len(arrays) - 3))
     return Rows((arrays["codes"].long(), arrays["numbers"], *others), arrays["target"])
 

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,8 @@ from merit.errors import MeritError, Refused
 from merit.gate import freshness
 
 PRELOAD_AFTER_SECONDS = 3.0
+BEFORE, ALONE, BESIDE, AFTER = "features", "train", "baseline", {"train", "evaluate", "package"}
+"""What both stages need that can go on side by side, the longer one, the other, and what leaves that as it is."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,16 @@ def reproduce() -> list[str]:
 
     try:
         with Repo() as repo:
-            return [stage.addressing for stage in repo.reproduce()]
+            stale = set(repo.status())
+            if not stale:
+                return []
+            if stale <= AFTER or not {ALONE, BESIDE} <= _stages(repo):
+                return [stage.addressing for stage in repo.reproduce()]
+            repo.scm_context.quiet = True  # one hint to commit what changed, at the end
+            done = [stage.addressing for stage in repo.reproduce(BEFORE)]
+            done += _side_by_side(repo)
+        with Repo() as repo:  # another process has written to its lock
+            return done + [stage.addressing for stage in repo.reproduce()]
     except ReproductionError as error:
         cause = error.__cause__
         if isinstance(cause, StageCmdFailedError):
@@ -135,6 +147,26 @@ def reproduce() -> list[str]:
         raise MeritError(f"pipeline: {_line(error)} ({_line(cause)})") from error
     except DvcException as error:
         raise MeritError(f"pipeline: {_line(error)}") from error
+
+
+def _stages(repo: Any) -> set[str]:
+    return {stage.addressing for stage in repo.index.stages}
+
+
+def _side_by_side(repo: Any) -> list[str]:
+    """Fit the baseline in a process of its own while the network trains, which leaves processors idle.
+
+    If it fails there it is fitted again in its turn, where what it says is seen.
+    """
+    command = [sys.executable, "-m", "dvc", "repro", "--quiet", "--single-item", BESIDE]
+    nowhere = subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere) as side:
+        try:
+            done = repo.reproduce(ALONE, single_item=True)
+        except BaseException:
+            side.terminate()
+            raise
+    return [BESIDE, *(stage.addressing for stage in done)]
 
 
 def _failed(error: Exception, cause: Exception) -> MeritError:

@@ -28,6 +28,7 @@ from merit.config.schema import Lock
 from merit.data import contract
 from merit.data.ingest import ingest
 from merit.errors import MeritError
+from merit.evaluation.baseline import baseline
 from merit.evaluation.evaluate import evaluate
 from merit.features.fit import features
 from merit.gate import champion as champions
@@ -35,7 +36,7 @@ from merit.gate import judge
 from merit.packaging.package import package
 from merit.training.run import train
 
-STAGES = ("compose", "ingest", "validate", "features", "train", "evaluate", "package")
+STAGES = ("compose", "ingest", "validate", "features", "baseline", "train", "evaluate", "package")
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ class World:
             "ingest": lambda: ingest(lock.data),
             "validate": lambda: contract.refuse(contract.validate(lock.data)),
             "features": lambda: features(lock.data, lock.features),
+            "baseline": lambda: baseline(lock),
             "train": lambda: train(lock),
             "evaluate": lambda: evaluate(lock),
             "package": lambda: package(lock),

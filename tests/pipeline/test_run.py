@@ -35,6 +35,7 @@ def test_a_second_run_does_nothing_again(project):
         ("serve.port=3001", set()),
         ("tracking.experiment=other", set()),
         ("evaluate.confidence=0.9", {"evaluate"}),
+        ("evaluate.baseline.max_iter=9", {"baseline", "evaluate"}),
         ("package.parity.rows=9000", {"package"}),
         ("optimizer.lr=0.01", {"train", "package"}),
         ("trainer.max_epochs=1", {"train", "package"}),

@@ -56,7 +56,8 @@ def _raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     ids=["broken", "refused", "config", "configs", "interrupted", "full disk", "odd"],
 )
 @pytest.mark.parametrize(
-    "command", ["ingest", "validate", "features", "train", "evaluate", "package", "gate", "register", "serve"]
+    "command",
+    ["ingest", "validate", "features", "train", "baseline", "evaluate", "package", "gate", "register", "serve"],
 )
 def test_what_a_person_can_mend_is_told_without_a_traceback(
     call: Call, monkeypatch: pytest.MonkeyPatch, command: str, ending: tuple[BaseException, int, str]

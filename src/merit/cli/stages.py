@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import click
@@ -13,8 +14,10 @@ from merit.errors import MeritError
 if TYPE_CHECKING:
     from merit.config.schema import Lock
 
+Command = Callable[[], None]
 
-def _stage(command: Callable[[], None]) -> Callable[[], None]:
+
+def _stage(command: Callable[[], None], hold: Callable[[], AbstractContextManager[None]] = exclusive.stage) -> Command:
     """Hold the folder for a stage, and the stage to the lock that it began with.
 
     DVC would file what it made under the lock that it finds at the end.
@@ -23,7 +26,7 @@ def _stage(command: Callable[[], None]) -> Callable[[], None]:
     @functools.wraps(command)
     def run() -> None:
         began = artifacts.LOCK.read_bytes() if artifacts.LOCK.is_file() else b""
-        with exclusive.stage():
+        with hold():
             command()
         if artifacts.LOCK.read_bytes() != began:
             raise MeritError(
@@ -77,6 +80,16 @@ def train() -> None:
         from merit.training.run import train as run
 
         run(read, tracked.log_epoch)
+
+
+@main.command()
+@functools.partial(_stage, hold=exclusive.beside)
+def baseline() -> None:
+    """Fit gradient boosting on the same rows and columns: the bar that the network must justify itself against."""
+    from merit.config import lock
+    from merit.evaluation.baseline import baseline as run
+
+    click.echo(f"{artifacts.BASELINE}: predictions of {run(lock.read()):,} test rows")
 
 
 @main.command()

@@ -11,7 +11,7 @@ from merit import artifacts, network
 from merit.config import targets, trust
 from merit.config.schema import Lock
 from merit.errors import MeritError
-from merit.evaluation import baseline, curves
+from merit.evaluation import curves
 from merit.metrics import estimate, scored
 
 
@@ -19,13 +19,13 @@ def evaluate(lock: Lock) -> dict[str, Any]:
     """Score the test rows by the model and the baseline; write predictions, metrics and curves; return the metrics.
 
     Raises:
-        MeritError: the network gives something that is no number.
+        MeritError: the network gives something that is no number, or the baseline was fitted on other rows.
     """
-    parts = {name: network.read_part(name) for name in ("train", "validation", "test")}
-    target, task = parts["test"].target.numpy(), lock.data.target.task
+    test = network.read_part("test")
+    target = test.target.numpy()
     models = {
-        "candidate": _known(network.predictions(network.trained(lock), parts["test"])),
-        "baseline": baseline.predictions(parts, task, lock.evaluate.baseline, lock.seed),
+        "candidate": _known(network.predictions(network.trained(lock), test)),
+        "baseline": _baseline(len(target)),
     }
     rows = artifacts.read_table(artifacts.TEST_ROWS, "features")
     scores = pl.DataFrame({"target": target, "prediction": models["candidate"], "baseline": models["baseline"]})
@@ -35,6 +35,17 @@ def evaluate(lock: Lock) -> dict[str, Any]:
         curves.write(aside, lock.data.target, target, models)
     artifacts.write_json(artifacts.METRICS, report)
     return report
+
+
+def _baseline(rows: int) -> NDArray[Any]:
+    """Return what the stage `baseline` predicts for each test row."""
+    found = artifacts.read_table(artifacts.BASELINE, "baseline")
+    if found.height != rows:
+        raise MeritError(
+            f"{artifacts.BASELINE}: of {found.height:,} rows, where the test part has {rows:,}; "
+            "make it again with 'merit baseline'"
+        )
+    return found["baseline"].to_numpy()
 
 
 def _known(predictions: NDArray[Any]) -> NDArray[Any]:

@@ -1,5 +1,8 @@
 """The checks: each looks at one thing the candidate must satisfy and says pass, fail or inconclusive."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from merit.config import targets
 from merit.errors import MeritError
 from merit.gate.evidence import Evidence
@@ -7,14 +10,21 @@ from merit.gate.model import behaviour, cost, parity, replay, rivals, robustness
 from merit.gate.model.limits import Limit, judged
 from merit.gate.verdict import Check, Verdict
 
-__all__ = ["Evidence", "run"]
+__all__ = ["Evidence", "begun", "run"]
+
+
+@contextmanager
+def begun(evidence: Evidence) -> Iterator[Callable[[], list[Check]]]:
+    """Begin the check that waits most; yield what does the others and gives every finding, in the report's order."""
+    times = cost.times(evidence)  # first, while nothing else of ours keeps the machine busy
+    with replay.begun(evidence) as replayed:
+        yield lambda: [*_quick(evidence), *times, *_own(evidence), *replayed()]
 
 
 def run(evidence: Evidence) -> list[Check]:
     """Return every check's finding, in the order of the report."""
-    times = cost.times(evidence)  # first, while nothing else of ours keeps the machine busy
-    with replay.begun(evidence) as replayed:
-        return [*_quick(evidence), *times, *_own(evidence), *replayed()]
+    with begun(evidence) as finish:
+        return finish()
 
 
 def _quick(evidence: Evidence) -> list[Check]:

@@ -1,5 +1,6 @@
 """gate: gather the evidence, run the checks, write the report; fails closed."""
 
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -47,10 +48,12 @@ def _gate(lock: Lock, against: str | None, only: Scope | None) -> dict[str, Any]
         verified(artifacts.PACKAGE)
         _check_is_current(lock)
     champion = champions.find(lock.name, against)
-    data = None if only == "model" else look(lock, champion)
-    with trust.theirs():
+    with trust.theirs(), ExitStack() as stack:
         evidence = None if only == "data" else _gather(lock, champion)
-        found = [] if evidence is None else checks.run(evidence)
+        # While the Bento is built and comes up, the data is looked at.
+        finish = list if evidence is None else stack.enter_context(checks.begun(evidence))
+        data = None if only == "model" else look(lock, champion)
+        found = finish()
     changed = change.since(lock, champion, against)
     if evidence is not None:
         found.append(rules.check(changed, champion))

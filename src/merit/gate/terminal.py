@@ -18,6 +18,7 @@ from merit.gate.parts import MOST_TEXT, Check, Rows
 STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 TRENDS = {words.BETTER: "green", words.WORSE: "red", words.UNCLEAR: "dim"}
 
+MOST_WEAKER = 5
 MANY = 3
 """Checks of one kind that passed, from which they share a line."""
 
@@ -102,8 +103,10 @@ def _verdict(check: Check) -> str:
 def _warnings(made: Report) -> list[str]:
     weaker = [
         f"[bold yellow]weaker:[/]  {_plain(rule.key)}: {_plain(words.before(rule))} → {_plain(words.after(rule))}"
-        for rule in words.weakened(made)
+        for rule in words.weakened(made)[:MOST_WEAKER]
     ]
+    if (more := len(words.weakened(made)) - MOST_WEAKER) > 0:
+        weaker.append(f"[bold yellow]weaker:[/]  and {more} more, all in {artifacts.GATE_HTML}")
     waived = [
         f"[bold yellow]waiver:[/]  {_plain(each.check)} until {_plain(each.until)}"
         f"{' (expired)' if each.expired else ''}: {_plain(each.reason)}"

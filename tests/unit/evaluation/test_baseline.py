@@ -1,27 +1,26 @@
 import numpy as np
 import pytest
-import torch
 from sklearn.metrics import accuracy_score, r2_score, roc_auc_score
 
 from merit.errors import MeritError
 from merit.evaluation import baseline
-from merit.network import Rows
+from merit.evaluation.baseline import Part
 
-Parts = dict[str, Rows]
+Parts = dict[str, Part]
 
 
 def _parts(task: str = "binary", *, categories: int = 1, arrays: int = 0, scale: int = 1) -> Parts:
     """Return parts whose target depends on a category in no order and on a number."""
     draw = np.random.default_rng(0)
 
-    def part(rows: int) -> Rows:
+    def part(rows: int) -> Part:
         codes = draw.integers(0, 6, (rows, 1))
         numbers = draw.normal(0, 1, (rows, 2)).astype(np.float32)
         score = (codes[:, 0] % 2) + numbers[:, 0] + draw.normal(0, 0.3, rows)
         target = {"binary": score > 0.5, "multiclass": np.digitize(score, [0, 1]), "regression": score}[task]
-        images = [torch.from_numpy(draw.normal(0, 1, (rows, 3, 3)).astype(np.float32)) for _ in range(arrays)]
-        inputs = (torch.from_numpy(codes[:, :categories] * scale), torch.from_numpy(numbers), *images)
-        return Rows(inputs, torch.from_numpy(target.astype(np.float32)))
+        images = [draw.normal(0, 1, (rows, 3, 3)).astype(np.float32) for _ in range(arrays)]
+        inputs = (codes[:, :categories] * scale, numbers, *images)
+        return Part(inputs, target.astype(np.float32))
 
     return {"train": part(600), "validation": part(200), "test": part(300)}
 
@@ -46,7 +45,7 @@ def test_the_same_seed_gives_the_same_baseline(parts: Parts) -> None:
 
 def test_the_baseline_never_sees_the_truth_of_the_test_rows(parts: Parts) -> None:
     first = baseline.predictions(parts, "binary", {"max_iter": 5}, 7)
-    parts["test"] = Rows(parts["test"].inputs, 1 - parts["test"].target)
+    parts["test"] = Part(parts["test"].inputs, 1 - parts["test"].target)
     assert np.array_equal(baseline.predictions(parts, "binary", {"max_iter": 5}, 7), first)
 
 

@@ -113,7 +113,7 @@ def test_answers_that_are_no_numbers_never_pass(evidence: Evidence, gated: Gated
 
 @pytest.mark.parametrize("margin", [0.0, 0.02])
 def test_twenty_slices_of_noise_seldom_raise_an_alarm(evidence: Evidence, gated: Gated, margin: float) -> None:
-    alarms, rounds = 0, 40
+    alarms, rounds = 0, 20
     for seed in range(rounds):
         draw = np.random.default_rng(seed)
         rows = evidence.rows.with_columns(shop=pl.Series(draw.permutation(ROWS) % 20).cast(pl.String))
