@@ -2,9 +2,11 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from merit import artifacts
 from merit.errors import MeritError
@@ -12,6 +14,9 @@ from merit.errors import MeritError
 RUN = Path(".merit/run.lock")
 STAGE = Path(".merit/stage.lock")
 BESIDE = Path(".merit/beside.lock")
+REGISTRY = Path(".merit/registry.lock")
+PATIENCE = 900.0
+"""Seconds that one registration waits for another, which may be judging."""
 
 
 @contextmanager
@@ -50,21 +55,39 @@ def beside() -> Iterator[None]:
 
 
 @contextmanager
-def _held(path: Path, who: str) -> Iterator[None]:
+def registry() -> Iterator[None]:
+    """Hold the registry of this folder; who comes second waits, for it then finds the work done.
+
+    Raises:
+        MeritError: another holds it for longer than anybody waits.
+    """
+    with _held(REGISTRY, "a registration", PATIENCE):
+        yield
+
+
+@contextmanager
+def _held(path: Path, who: str, patience: float = 0.0) -> Iterator[None]:
     try:
         path.parent.mkdir(exist_ok=True)
         handle = path.open("a+")
     except OSError as error:
         raise MeritError(f"{path}: can't be written: {error.strerror}; free space or fix its permissions") from error
     with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            handle.seek(0)
-            raise MeritError(
-                f"{who} (process {handle.read() or 'unknown'}) works in this folder; wait for it"
-            ) from error
+        until = time.monotonic() + patience
+        while not _taken(handle):
+            if time.monotonic() >= until:
+                handle.seek(0)
+                raise MeritError(f"{who} (process {handle.read() or 'unknown'}) works in this folder; wait for it")
+            time.sleep(0.1)
         handle.truncate(0)
         handle.write(str(os.getpid()))
         handle.flush()
         yield
+
+
+def _taken(handle: TextIO) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,12 +1,20 @@
-"""What merit asks Git: where we stand, where we would merge into, and what a file said there."""
+"""What merit asks Git: where we stand, where we would merge into, what a file said there, and tags."""
 
+import os
+import re
 import subprocess
+import time
 from pathlib import Path
 
 from merit.errors import MeritError
 
 MAIN = ("main", "origin/main")
+ORIGIN = "origin"
 NO_REPOSITORY = "not a git repository"
+WAITS = (1.0, 3.0)
+"""Seconds between the tries to reach a remote; there is one try more than waits."""
+PATIENCE = 120.0
+"""Seconds that one exchange with a remote may take."""
 
 
 def git(*args: str) -> str | None:
@@ -65,3 +73,115 @@ def show(commit: str, path: Path) -> str | None:
     """Return the text of a file as of `commit`, or None if it was not there."""
     name = path.as_posix()
     return git("show", f"{commit}:./{name}") if git("ls-tree", "--name-only", commit, "--", name) else None
+
+
+def main() -> str | None:
+    """Return the tip of main: the later one of main here and main at origin as fetched last, or None without either.
+
+    Where the two went apart, origin's counts.
+    """
+    tips = [tip for branch in MAIN if (tip := resolve(branch))]
+    if len(tips) == 2 and git("merge-base", "--is-ancestor", tips[1], tips[0]) is not None:
+        return tips[0]
+    return tips[-1] if tips else None
+
+
+def is_on(commit: str, branch: str) -> bool:
+    """Say whether a branch's history has a commit."""
+    return git("merge-base", "--is-ancestor", commit, branch) is not None
+
+
+def has_origin() -> bool:
+    """Say whether the repository has the remote `origin`."""
+    return ORIGIN in (git("remote") or "").splitlines()
+
+
+def tag(name: str, message: str, commit: str = "HEAD") -> bool:
+    """Make an annotated tag; False if there is one of that name.
+
+    Raises:
+        MeritError: Git does not make it, such as for nobody has told it who we are.
+    """
+    done = _run("tag", "--annotate", "--cleanup=verbatim", "--file=-", name, commit, told=message)
+    if done.returncode == 0:
+        return True
+    if tag_object(name):
+        return False
+    if "tell me who you are" in done.stderr:
+        raise MeritError("git tag: Git doesn't know who you are; set user.name and user.email by 'git config'")
+    raise MeritError(f"git tag {name}: {_line(done.stderr)}")
+
+
+def drop_tag(name: str) -> None:
+    """Remove a tag here; at the remote it stays."""
+    git("update-ref", "-d", f"refs/tags/{name}")
+
+
+def tag_object(name: str) -> str | None:
+    """Return the object that a tag is, or None if there is none of that name."""
+    return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"refs/tags/{name}")
+
+
+def push_tag(name: str) -> bool:
+    """Bring a tag to origin, never by force; False if origin has another one of that name. Without origin it is there.
+
+    Raises:
+        MeritError: origin can't be reached, or takes no tag of ours, after some tries.
+    """
+    if not has_origin():
+        return True
+    reason = ""
+    for wait in (*WAITS, None):
+        done = _run("push", "--quiet", ORIGIN, f"refs/tags/{name}", patience=PATIENCE)
+        if done.returncode == 0:
+            return True
+        found = _run("ls-remote", ORIGIN, f"refs/tags/{name}", patience=PATIENCE)
+        if found.returncode == 0 and found.stdout:
+            return found.stdout.split()[0] == tag_object(name)
+        reason = _line(done.stderr)
+        if wait is not None:
+            time.sleep(wait)
+    raise MeritError(f"git push {ORIGIN} {name}: tried {len(WAITS) + 1} times: {reason}; try again when it answers")
+
+
+def fetch_tags() -> None:
+    """Bring the tags and branches of origin here, if there is one.
+
+    Raises:
+        MeritError: origin can't be reached after some tries, or a tag here is not the one of that name there.
+    """
+    if not has_origin():
+        return
+    reason = ""
+    for wait in (*WAITS, None):
+        done = _run("fetch", "--tags", ORIGIN, patience=PATIENCE)
+        if done.returncode == 0:
+            return
+        if "would clobber" in done.stderr:
+            names = re.findall(r"-> +(\S+) +\(would clobber", done.stderr)
+            raise MeritError(
+                f"git fetch: the tags {', '.join(names)} differ from those at {ORIGIN}; a version's tag never "
+                "moves: find out who moved it, then delete the wrong one by 'git tag -d'"
+            )
+        reason = _line(done.stderr)
+        if wait is not None:
+            time.sleep(wait)
+    raise MeritError(f"git fetch {ORIGIN}: tried {len(WAITS) + 1} times: {reason}; try again when it answers")
+
+
+def _run(*args: str, told: str | None = None, patience: float | None = None) -> subprocess.CompletedProcess[str]:
+    """Run Git, which asks nobody for a password; `told` is its standard input."""
+    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    command = ["git", *args]
+    try:
+        return subprocess.run(
+            command, input=told, capture_output=True, text=True, check=False, env=environment, timeout=patience
+        )
+    except FileNotFoundError as error:
+        raise MeritError("git: not found on PATH; install it") from error
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 124, "", f"no answer within {patience:g} seconds")
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:300] or "no reason given"

@@ -48,6 +48,9 @@ def open_store(tracking: Tracking) -> "MlflowClient":
         MeritError: it can't be reached or opened.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # By itself MLflow tries for minutes before it says that a server is down.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     import logging
 

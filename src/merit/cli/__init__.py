@@ -3,6 +3,6 @@
 from merit.cli.group import main
 
 # In the order in which they are listed.
-from merit.cli import project, configuration, stages, deciding, releasing, workflow, doctor  # isort: skip
+from merit.cli import project, configuration, stages, deciding, releasing, images, workflow, doctor  # isort: skip
 
-__all__ = ["configuration", "deciding", "doctor", "main", "project", "releasing", "stages", "workflow"]
+__all__ = ["configuration", "deciding", "doctor", "images", "main", "project", "releasing", "stages", "workflow"]

@@ -1,22 +1,160 @@
-"""register, serve: what has passed."""
+"""register, registry, serve: what has passed."""
+
+import json
+import sys
+from typing import Any
 
 import click
 
 from merit import artifacts
 from merit.cli.group import main
 
+as_json = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+
 
 @main.command()
-def register() -> None:
-    """Judge the package and, if it passes, register it as a version of the model."""
+@as_json
+def register(as_json: bool) -> None:
+    """Make main's package the next version, once: a Git tag with its lineage, shown in MLflow too."""
     from merit.config import lock
-    from merit.gate import judge
-    from merit.registry.versions import register as run
-    from merit.tracking.runs import record
 
     read = lock.read()
-    report = judge.gate(read)
-    click.echo(f"{read.name} version {run(read, record(read), report)}")
+    from merit.registry import projection
+    from merit.registry.register import register as run
+
+    version, made = run(read, lambda against: _judged(read, against))
+    if as_json:
+        told = {"version": version.name, "made": made, "lineage": version.lineage.model_dump(mode="json")}
+        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
+    else:
+        click.echo(f"{version.name}: {'made' if made else 'is this package already'}, on {version.commit[:7]}")
+    if done := projection.told(read, version):
+        click.echo(f"MLflow: {done}", err=as_json)
+
+
+def _judged(read: Any, against: str | None) -> dict[str, Any]:
+    """Return the last report of the gate if it still holds, else what the gate says now."""
+    from merit.gate import freshness, judge
+
+    return freshness.current(read, against) or judge.gate(read, against)
+
+
+@main.group()
+def registry() -> None:
+    """The versions: Git's tags are the truth, MLflow shows them."""
+
+
+@registry.command("list")
+@as_json
+def list_(as_json: bool) -> None:
+    """List the versions: when they were made, metrics, verdict, image, environments."""
+    from merit.config import lock
+    from merit.registry import read, tell
+
+    name = lock.read().name
+    found = read.listed(name)
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    elif found:
+        tell.listed(found)
+    else:
+        click.echo(f"{name}: no versions here yet; 'merit register' makes one, 'git fetch --tags' brings others'")
+    from merit import versions
+
+    for tag, reason in versions.unreadable(name).items():
+        click.echo(f"note: {tag}: {reason}", err=True)
+
+
+@registry.command()
+@click.argument("version")
+@as_json
+def show(version: str, as_json: bool) -> None:
+    """Show VERSION, such as flights@v3 or v3: its lineage, and whether its signature holds."""
+    from merit.config import lock
+    from merit.registry import read, tell
+
+    found = read.shown(lock.read(), version)
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        tell.shown(found)
+
+
+@registry.command()
+@click.argument("environment", required=False)
+@as_json
+def history(environment: str | None, as_json: bool) -> None:
+    """Show what ENVIRONMENT [default: each] declared on main: from when till when, who merged it, and why."""
+    from merit.config import lock
+    from merit.registry import read, tell
+
+    found = read.history(lock.read().name, environment)
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    elif found:
+        tell.history(found)
+    else:
+        click.echo("main declares no environment yet; conf/environment/ holds them")
+
+
+@registry.command()
+@click.argument("before")
+@click.argument("after")
+@as_json
+def diff(before: str, after: str, as_json: bool) -> None:
+    """Show how the versions BEFORE and AFTER differ in parameters, data and metrics; exit 1 if they do."""
+    from merit import versions
+    from merit.config import lock
+    from merit.gate import change
+    from merit.registry import read, tell
+
+    name = lock.read().name
+    sides = [versions.find(read.whole_name(name, each)) for each in (before, after)]
+    old, new = (change.at(side.commit) for side in sides)
+    found = {
+        "before": sides[0].name,
+        "after": sides[1].name,
+        "hashes": read.hashes(*sides),
+        "metrics": read.metrics(*sides),
+        "config": None if old is None or new is None else change.differences(old, new),
+    }
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        tell.compared(found)
+    sys.exit(int(sides[0].lineage.package != sides[1].lineage.package))
+
+
+@registry.command()
+def rebuild() -> None:
+    """Fill MLflow from Git's tags and DVC: versions, tags, files, aliases. What is right there already stays."""
+    from merit.config import lock
+    from merit.registry.rebuild import rebuild as run
+
+    count = 0
+    for line in run(lock.read()):
+        click.echo(line)
+        count += 1
+    click.echo(f"done: {count} changes" if count != 1 else "done: 1 change")
+
+
+@registry.command()
+@as_json
+def check(as_json: bool) -> None:
+    """Say where MLflow differs from Git; exit 0 if nowhere, 1 if it does, 2 if one can't be asked."""
+    from dataclasses import asdict
+
+    from merit.config import lock
+    from merit.registry.rebuild import differences
+
+    found = differences(lock.read())
+    if as_json:
+        click.echo(json.dumps([asdict(fault) for fault in found], indent=2, ensure_ascii=False))
+    else:
+        click.echo("\n".join(map(str, found)) if found else "MLflow shows what Git says")
+        if found:
+            click.echo("next:    'merit registry rebuild' makes MLflow show what Git says")
+    sys.exit(int(bool(found)))
 
 
 @main.command()
@@ -26,8 +164,9 @@ def serve(port: int | None) -> None:
     from merit.config import lock
     from merit.serving.serve import serve as run
 
-    how = lock.read().serve
-    run(how if port is None else how.model_copy(update={"port": port}), _registered_version())
+    read = lock.read()
+    how = read.serve if port is None else read.serve.model_copy(update={"port": port})
+    run(how, _registered_version(), read.release.signing)
 
 
 def _registered_version() -> str | None:

@@ -12,6 +12,7 @@ from merit import artifacts
 from merit.config import classes, documentation, signatures, targets
 from merit.config.problems import FILLED_IN, fields_of, models_in
 from merit.config.schema import Lock
+from merit.config.schema.environment import Environment
 from merit.config.signatures import Schema
 from merit.errors import MeritError
 
@@ -31,7 +32,7 @@ def files() -> dict[str, str]:
     maker, parts = _Maker(is_group=True), _Maker(is_group=False).whole()
     sections = {name for name, annotation in fields_of(Lock).items() if models_in(annotation)}
     schemas = {name: maker.group(name) for name in sorted(sections)}
-    schemas |= {"config": parts, "experiment": parts}
+    schemas |= {"config": parts, "experiment": parts, "environment": _Maker(is_group=True, form=Environment).alone()}
     return {f"{name}.json": json.dumps(schema, indent=1, ensure_ascii=False) + "\n" for name, schema in schemas.items()}
 
 
@@ -61,10 +62,15 @@ def stale(folder: Path = FOLDER, others: Mapping[str, str] | None = None) -> lis
 class _Maker:
     """Turns pydantic's schema of the lock into one of what may stand in a file: a part of it, with words to it."""
 
-    def __init__(self, *, is_group: bool) -> None:
+    def __init__(self, *, is_group: bool, form: type[BaseModel] = Lock) -> None:
         self.is_group = is_group
-        self.lock = Lock.model_json_schema(by_alias=True)
-        self.models = {model.__name__: model for model in _sections(Lock)}
+        self.form = form
+        self.lock = form.model_json_schema(by_alias=True)
+        self.models = {model.__name__: model for model in _sections(form)}
+
+    def alone(self) -> Schema:
+        """Return the schema of files that are the form, whole, with nothing left to compose."""
+        return {"$schema": DIALECT, **self._object(self.form, self.lock, (), whole=True)}
 
     def group(self, name: str) -> Schema:
         """Return the schema of the files of a group; without `defaults`, a file stands for itself."""
@@ -106,7 +112,7 @@ class _Maker:
     ) -> Schema:
         properties = {
             name: _described(
-                _opened(self._made(inner, (*place, name), whole=False)), documentation.of_field(model, name)
+                self._opened(self._made(inner, (*place, name), whole=False)), documentation.of_field(model, name)
             )
             for name, inner in schema["properties"].items()
             if name not in FILLED_IN
@@ -116,6 +122,9 @@ class _Maker:
         if whole and required:
             made["required"] = required
         return _described(made, documentation.of_class(model))
+
+    def _opened(self, schema: Schema) -> Schema:
+        return _opened(schema) if self.form is Lock else schema
 
 
 def _sections(model: type[BaseModel]) -> list[type[BaseModel]]:

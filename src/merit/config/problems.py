@@ -59,14 +59,14 @@ def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     return f"{meant(word, names)} allowed: {', '.join(names) or 'none'}".lstrip()
 
 
-def from_validation(error: ValidationError, values: Any) -> list[Fault]:
-    """Return pydantic's findings about values as faults: one for each key, whatever forms it could have had."""
+def from_validation(error: ValidationError, values: Any, form: type[BaseModel] = Lock) -> list[Fault]:
+    """Return pydantic's findings about values of a form as faults: one for each key, whatever it could have been."""
     found: dict[tuple[str, ...], Fault] = {}
     for finding in error.errors(include_url=False):
         if finding["type"] == "value_error" and not finding["loc"]:
             found |= {fault.key: fault for fault in _between_sections(finding["msg"])}
             continue
-        fault = _from_finding(dict(finding), values)
+        fault = _from_finding(dict(finding), values, form)
         former = found.get(fault.key)
         if former is not None and fault.allowed and fault.allowed not in former.allowed.split(" or "):
             fault = Fault(fault.key, former.found, f"{former.allowed} or {fault.allowed}", former.hint)
@@ -81,10 +81,10 @@ def _between_sections(message: str) -> Iterator[Fault]:
         yield Fault(tuple(key.split(".")), text)
 
 
-def _from_finding(finding: Mapping[str, Any], values: Any) -> Fault:
+def _from_finding(finding: Mapping[str, Any], values: Any, form: type[BaseModel]) -> Fault:
     key = key_in(values, finding["loc"], is_there=finding["type"] != "missing")
     if finding["type"] == "extra_forbidden":
-        return unknown_key(key, keys_beside(finding["loc"]))
+        return unknown_key(key, keys_beside(finding["loc"], form))
     if finding["type"] == "missing":
         return Fault(key, "missing", hint="add it")
     if finding["type"] == "value_error":
@@ -118,9 +118,9 @@ def key_in(values: Any, place: tuple[int | str, ...], *, is_there: bool = True) 
     return tuple(key)
 
 
-def keys_beside(place: tuple[int | str, ...]) -> list[str]:
-    """Return the keys that the schema knows beside the one at a place, as pydantic tells places."""
-    models: list[type[BaseModel]] = [Lock]
+def keys_beside(place: tuple[int | str, ...], form: type[BaseModel] = Lock) -> list[str]:
+    """Return the keys that a form knows beside the one at a place, as pydantic tells places."""
+    models: list[type[BaseModel]] = [form]
     for part in place[:-1]:
         models = step_into(models, part)
     return sorted({name for model in models for name in fields_of(model)} - FILLED_IN)

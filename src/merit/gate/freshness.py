@@ -18,8 +18,13 @@ OF_THE_MACHINE = ("time: ", "replay")
 """How the names of checks begin whose findings hang on the machine as well."""
 
 
-def current(lock: Lock) -> dict[str, Any] | None:
-    """Return the last report if it is whole, on data and model both, and still holds, else None."""
+def current(lock: Lock, against: str | None = None) -> dict[str, Any] | None:
+    """Return the last report if it is whole, on data and model both, and still holds, else None.
+
+    Args:
+        lock: the configuration.
+        against: the commit whose champion must have been the rival; None for the merge base with main.
+    """
     if not all(path.is_file() for path in (artifacts.GATE_REPORT, artifacts.GATE_MARKDOWN, artifacts.GATE_HTML)):
         return None
     try:
@@ -28,8 +33,8 @@ def current(lock: Lock) -> dict[str, Any] | None:
         return None
     if last.get("scope") != "all":
         return None
-    champion = champions.find(lock.name)
-    if last.get("change") != change.since(lock, champion):  # what it tells of sections that no check looks at
+    champion = champions.find(lock.name, against)
+    if last.get("change") != change.since(lock, champion, against):  # what it tells of sections that no check looks at
         return None
     return last if last.get("inputs") == digest(lock, champion) and _follows(last, lock) else None
 

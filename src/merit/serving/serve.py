@@ -5,24 +5,30 @@ import socket
 import sys
 from pathlib import Path
 
-from merit import artifacts
+from merit import artifacts, signing
 from merit.config.schema import Serve
+from merit.config.schema.release import Signing
 from merit.errors import MeritError
 from merit.scoring import Package
 
 SERVICE = "merit.serving.service:Predictor"
+DEMAND = "MERIT_DEMAND_SIGNATURE"
+"""Set to 1, a package without a signature is not served."""
 
 
-def serve(how: Serve, version: str | None = None) -> None:
+def serve(how: Serve, version: str | None = None, signed: Signing | None = None) -> None:
     """Start the service in place of this process; it returns only by an error.
 
     Args:
         how: the section `serve` of the lock.
         version: the package's version in the registry, if it has one.
+        signed: whose signature counts: the section `release.signing`.
 
     Raises:
-        MeritError: the package is not what its manifest says, or the port is taken.
+        MeritError: the package is not what its manifest or its signature says, or it lacks a signature that it must
+            have, or the port is taken.
     """
+    check_signature(artifacts.PACKAGE, signed or Signing())
     Package.load(artifacts.PACKAGE)
     _check_free(how.host, how.port)
     settings = {
@@ -36,6 +42,17 @@ def serve(how: Serve, version: str | None = None) -> None:
     os.environ.update(settings if version is None else {**settings, "MERIT_VERSION": version})
     program = str(Path(sys.executable).with_name("bentoml"))
     os.execv(program, [program, "serve", SERVICE, "--host", how.host, "--port", str(how.port)])  # noqa: S606  # no shell
+
+
+def check_signature(package: Path, signed: Signing) -> None:
+    """Hold a package against the signature that lies beside it, `model.sig` for `model`, before any of it is loaded.
+
+    Raises:
+        MeritError: it is not what was signed, or it has no signature and MERIT_DEMAND_SIGNATURE is 1.
+    """
+    beside = package.with_name(package.name + signing.SUFFIX)
+    bundle = beside.read_text(encoding="utf-8") if beside.is_file() else None
+    signing.verify(package, bundle, signed, demanded=os.environ.get(DEMAND) == "1")
 
 
 def _check_free(host: str, port: int) -> None:

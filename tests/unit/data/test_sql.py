@@ -1,11 +1,4 @@
-import os
-import shutil
-import signal
-import socket
 import sqlite3
-import subprocess
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from pathlib import Path
@@ -20,6 +13,7 @@ from merit.config.schema import Lock
 from merit.data.ingest import ingest
 from merit.data.sources import Sql
 from merit.errors import MeritError
+from tests.postgres import server
 
 QUERY = "SELECT * FROM sales"
 ROWS = [(1, "north", "2024-01-02", 1.5), (2, None, "2024-01-01", None), (3, "south", "2024-01-03", 2.5)]
@@ -116,48 +110,11 @@ def test_what_can_not_be_read_is_told_in_a_line_that_holds_no_password(
     assert "secret" not in str(caught.value)
 
 
-def _programs() -> Path | None:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    beside = shutil.which("initdb")
-    return found[-1].parent if found else Path(beside).parent if beside else None
-
-
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[str]:
-    """The URL of a PostgreSQL server on loopback, started for these tests in a folder of its own."""
-    programs = _programs()
-    if programs is None:
-        pytest.skip("PostgreSQL's programs are not installed (Debian: postgresql); .ci/run installs them")
-    folder = Path(tempfile.mkdtemp(prefix="merit-pg-"))
-    # PostgreSQL refuses to run as root, which is who we are in many containers.
-    user = "postgres" if os.geteuid() == 0 else None
-    if user:
-        shutil.chown(folder, user)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    made = [programs / "initdb", "-D", folder / "data", "-U", "shop", "-A", "trust", "--no-sync", "-E", "UTF8"]
-    subprocess.run(made, check=True, capture_output=True, user=user, cwd=folder)
-    with (folder / "log").open("wb") as log:
-        command = [programs / "postgres", "-D", folder / "data", "-h", "127.0.0.1", "-p", str(port), "-k", folder, "-F"]
-        server = subprocess.Popen(command, stdout=log, stderr=log, user=user, cwd=folder)
-    try:
-        _wait(port, server)
-        yield f"postgresql+psycopg://shop@127.0.0.1:{port}/postgres"
-    finally:
-        server.send_signal(signal.SIGINT)  # a fast end, which waits for no client
-        server.wait(30)
-        shutil.rmtree(folder)
-
-
-def _wait(port: int, server: subprocess.Popen[bytes]) -> None:
-    for _ in range(300):
-        assert server.poll() is None, "the server ended"
-        with socket.socket() as tried:
-            if tried.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    pytest.fail("the server doesn't listen")
+    """The URL of a PostgreSQL server of these tests' own."""
+    with server() as url:
+        yield url
 
 
 def _engine(url: str) -> Engine:

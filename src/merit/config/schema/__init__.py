@@ -9,6 +9,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from merit.config.schema.base import Component, Interval, Positive, Section
 from merit.config.schema.data import Data, Features
 from merit.config.schema.gate import NOT_WAIVABLE, Gate, Golden
+from merit.config.schema.release import Release
 from merit.tasks import METRICS
 
 
@@ -130,6 +131,7 @@ class Lock(Section):
     gate: Gate
     tracking: Tracking
     serve: Serve
+    release: Release = Release()
     merit: dict[str, str] | None = None
     """Where merit is installed and not part of the repository: a hash per stage of merit's code that makes it;
     `merit compose` fills it in."""

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from merit import artifacts
+from merit.bento import assemble
 from merit.errors import MeritError, Refused
 from merit.gate.evidence import Evidence
 from merit.gate.model import bento
@@ -115,7 +116,7 @@ def _asked(evidence: Evidence, chosen: NDArray[Any], given_up: threading.Event) 
     rows = evidence.rows[chosen].select(names).to_dicts()
     with tempfile.TemporaryDirectory(prefix="merit-bento-") as name:
         folder = Path(name)
-        bento.assemble(folder / "project")
+        assemble(folder / "project")
         (folder / "elsewhere").mkdir()  # what is served may lean on nothing beside it
         tag = f"{evidence.manifest['model'].lower()}:latest"
         with _running(folder, "project", "build") as building:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from merit import artifacts
+from merit.bento import assemble
 from merit.gate.evidence import Evidence
 from merit.gate.model import bento, replay
 from merit.gate.verdict import Check, Verdict
@@ -227,7 +228,7 @@ def test_a_project_with_merit_installed_takes_the_serving_code_from_there(asked:
     Path("bentofile.yaml").write_text(
         "include: [model/**, src/merit/scoring.py, 'src/merit/serving/**']\npython: {requirements_txt: needs.lock}\n"
     )
-    bento.assemble(tmp_path / "made")
+    assemble(tmp_path / "made")
     assert (tmp_path / "made/src/merit/serving/bento.py").is_file()
     assert (tmp_path / "made/src/merit/scoring.py").is_file()
     assert (tmp_path / "made/model/model.onnx").is_file()

@@ -1,0 +1,78 @@
+"""What a Bento of a package is made of: the files that bentofile.yaml names, and the package. Imports nothing heavy.
+
+On the shared floor: the gate asks the Bento before a merge, and a release puts the same one into an image.
+"""
+
+import glob
+import shutil
+from pathlib import Path
+
+import yaml
+
+from merit import artifacts
+from merit.config import library
+from merit.errors import MeritError
+
+BENTOFILE = Path("bentofile.yaml")
+UNCLEAR = "must name what the Bento is made of under include and python.requirements_txt"
+
+
+def assemble(folder: Path, *, root: Path = Path(), package: Path | None = None) -> None:
+    """Put all that the Bento is made of into a folder, as it lies in the repository.
+
+    Args:
+        folder: where it is put.
+        root: the repository, or a part of it as of some commit.
+        package: the package that it answers from; without one, what lies in the repository.
+
+    Raises:
+        MeritError: bentofile.yaml, or a file that it names, is not there or can't be read.
+    """
+    found = files(root)
+    if package is not None:
+        inside = f"{artifacts.PACKAGE.as_posix()}/"
+        found = {name: path for name, path in found.items() if not name.startswith(inside)}
+        found |= _below(package, inside, f"{inside}**")
+    for name, path in found.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / name)
+
+
+def told(root: Path = Path()) -> tuple[list[str], str]:
+    """Return what bentofile.yaml includes, as patterns, and its file of requirements.
+
+    Raises:
+        MeritError: it is not there, or doesn't name files and requirements.
+    """
+    try:
+        read = yaml.safe_load((root / BENTOFILE).read_text(encoding="utf-8"))
+        include, requirements = read["include"], read["python"]["requirements_txt"]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise MeritError(f"{BENTOFILE}: {UNCLEAR} ({' '.join(str(error).split())})") from error
+    if not isinstance(include, list) or not all(isinstance(each, str) for each in [*include, requirements]):
+        raise MeritError(f"{BENTOFILE}: {UNCLEAR}, as text")
+    return [*include], requirements
+
+
+def files(root: Path = Path()) -> dict[str, Path]:
+    """Return where each file of the Bento is, by its name there; where merit is installed, its code is not here.
+
+    Raises:
+        MeritError: there is no such file.
+    """
+    patterns, requirements = told(root)
+    found = {name: root / name for name in (str(BENTOFILE), requirements)}
+    for pattern in patterns:
+        installed = {} if (root / library.SOURCE).is_dir() else _below(library.PACKAGE, library.SOURCE, pattern)
+        found |= installed or _below(root, "", pattern)
+    if lacking := [name for name, path in found.items() if not path.is_file()]:
+        raise MeritError(f"{BENTOFILE}: names {', '.join(lacking)}, which is not there")
+    return dict(sorted(found.items()))
+
+
+def _below(root: Path, prefix: str, pattern: str) -> dict[str, Path]:
+    """Return the files that fit a pattern, less what Python compiled, by their names in the repository."""
+    if not pattern.startswith(prefix):
+        return {}
+    names = glob.glob(pattern.removeprefix(prefix), root_dir=root, recursive=True)  # noqa: PTH207  # ** takes files too
+    return {f"{prefix}{name}": root / name for name in names if (root / name).is_file() and "__pycache__" not in name}

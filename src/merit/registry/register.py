@@ -1,0 +1,200 @@
+"""register: the package that main's dvc.lock names as a version, once: an annotated tag that carries the lineage."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from merit import artifacts, exclusive, git, signing, versions
+from merit.config.schema import Lock
+from merit.errors import MeritError, Refused
+from merit.scoring import verified
+from merit.versions import Lineage, Version
+
+PENDING = Path(".merit/registering")
+"""The tag that was made here and may not be at origin yet; who was killed left it, and it counts for nothing."""
+TRIES = 5
+LOCKS = (artifacts.LOCK.as_posix(), artifacts.DVC_LOCK.as_posix())
+
+Judge = Callable[[str | None], dict[str, Any]]
+"""Returns the gate's report on the package against the champion of a commit; None for a repository's first package."""
+
+
+def register(lock: Lock, judge: Judge) -> tuple[Version, bool]:
+    """Return the version of the package in model/, and whether it was made now.
+
+    Args:
+        lock: the configuration.
+        judge: asked only if the package has no version yet.
+
+    Raises:
+        Refused: this is not main, or not all is committed, or the gate does not pass the package.
+        MeritError: the package is not what dvc.lock names, it can't be signed, or origin can't be reached.
+    """
+    with exclusive.registry():
+        commit, dvc = _on_main(), _locked()
+        manifest = verified(artifacts.PACKAGE)
+        _forget_half()
+        git.fetch_tags()
+        digest, lineage = artifacts.package_digest(artifacts.PACKAGE), None
+        if _of(lock.name, digest) is None:
+            report = _passed(judge(_rival(commit, dvc)), digest)
+            lineage = _lineage(lock, report, commit, dvc, manifest)
+        return _tagged(lock.name, digest, lineage)
+
+
+def _on_main() -> str:
+    commit = git.head()
+    if commit is None:
+        raise Refused("register: nothing is committed yet; a version is a commit of main")
+    branches = [branch for branch in git.MAIN if git.resolve(branch)]
+    if not any(git.is_on(commit, branch) for branch in branches):
+        here = git.git("symbolic-ref", "--short", "--quiet", "HEAD") or f"the commit {commit[:7]}"
+        raise Refused(f"register: found {here}; only what is on main becomes a version: merge it first")
+    return commit
+
+
+def _locked() -> str:
+    """Return the hash by which the committed dvc.lock knows the package; model/ is that package.
+
+    Raises:
+        Refused: params.yaml or dvc.lock is not as committed.
+        MeritError: dvc.lock names no package, or model/ is another.
+    """
+    for name in LOCKS:
+        if not git.git("ls-tree", "--name-only", "HEAD", "--", name):
+            raise Refused(f"register: {name} is not committed; commit it on a branch, and merge that")
+    if git.git("diff", "--quiet", "HEAD", "--", *LOCKS) is None:
+        raise Refused(f"register: {' or '.join(LOCKS)} differs from what is committed; commit or restore it")
+    named = _package_at("HEAD")
+    if named is None:
+        raise MeritError(f"register: {artifacts.DVC_LOCK} names no output '{artifacts.PACKAGE}'; 'merit run' makes it")
+    artifacts.require(artifacts.PACKAGE / artifacts.MANIFEST, "run")
+    found = versions.folder_hash(artifacts.PACKAGE)
+    if found != named:
+        raise MeritError(
+            f"{artifacts.PACKAGE}/: is {found}, and {artifacts.DVC_LOCK} names {named}; 'dvc checkout' brings that, or "
+            "'dvc pull' where it is not in the cache"
+        )
+    return named
+
+
+def _package_at(commit: str) -> str | None:
+    """Return the hash of the package that the dvc.lock of a commit names."""
+    text = git.show(commit, artifacts.DVC_LOCK)
+    try:
+        stages = yaml.safe_load(text or "{}").get("stages", {})
+        outs = [out for stage in stages.values() for out in stage.get("outs", [])]
+        return next((str(out["md5"]) for out in outs if out["path"] == artifacts.PACKAGE.as_posix()), None)
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise MeritError(f"{artifacts.DVC_LOCK} at {commit[:7]}: not a lock of DVC's; restore it from Git") from error
+
+
+def _rival(commit: str, package: str) -> str | None:
+    """Return the commit of main whose champion this package had to beat: the one before it came; None if there is none.
+
+    Raises:
+        MeritError: the history that would tell was not fetched.
+    """
+    lines = git.git("log", "--first-parent", "--format=%H", commit, "--", artifacts.DVC_LOCK.as_posix()) or ""
+    for came in lines.splitlines():
+        before = git.resolve(f"{came}~1")
+        if before is None:
+            break
+        if _package_at(before) != package:
+            return before
+    if git.git("rev-parse", "--is-shallow-repository") == "true":
+        raise MeritError("register: the history before this package is not here; 'git fetch --unshallow' brings it")
+    return None
+
+
+def _passed(report: dict[str, Any], digest: str) -> dict[str, Any]:
+    if report["verdict"] != "pass" or report["candidate"]["digest"] != digest:
+        raise Refused(f"register: the gate does not pass this package; read {artifacts.GATE_MARKDOWN}")
+    return report
+
+
+def _lineage(lock: Lock, report: dict[str, Any], commit: str, dvc: str, manifest: dict[str, Any]) -> Lineage:
+    checks = report["checks"]
+    metrics = {name: each["value"] for name, each in report["metrics"]["candidate"].items()}
+    return Lineage(
+        commit=commit,
+        package=artifacts.package_digest(artifacts.PACKAGE),
+        dvc=dvc,
+        params=manifest["params_sha256"],
+        data=manifest["data_sha256"],
+        data_fingerprint=lock.data.fingerprint,
+        verdict=report["verdict"],
+        checks=sum(check["verdict"] == "pass" for check in checks),
+        waived=[check["name"] for check in checks if check["waived"]],
+        metrics={name: float(value) for name, value in metrics.items() if value is not None and math.isfinite(value)},
+        run=_run_id(),
+        signature=_signature(lock),
+    )
+
+
+def _run_id() -> str | None:
+    """Return the run in MLflow that the package came from, where it was trained here."""
+    try:
+        receipt = artifacts.read_json(artifacts.REGISTRATION, "run")
+    except MeritError:
+        return None
+    run_id = receipt.get("run_id") if receipt.get("package") == artifacts.package_digest(artifacts.PACKAGE) else None
+    return run_id if isinstance(run_id, str) else None
+
+
+def _signature(lock: Lock) -> str | None:
+    how = lock.release.signing
+    if how.method == "none":
+        return None
+    bundle = signing.sign(artifacts.PACKAGE, how)
+    signing.verify(artifacts.PACKAGE, bundle, how, demanded=True)  # a key that is not the public one's partner
+    return bundle
+
+
+def _of(model: str, digest: str) -> Version | None:
+    """Return the version that a package has."""
+    return next((version for version in versions.versions(model) if version.lineage.package == digest), None)
+
+
+def _tagged(model: str, digest: str, lineage: Lineage | None) -> tuple[Version, bool]:
+    """Return the package's version, here and at origin; made, by the next number that nobody took, if it has none."""
+    for _ in range(TRIES):
+        version, made = _of(model, digest), False
+        if version is None:
+            assert lineage is not None, "a version that was there is gone"
+            version, made = _make(model, lineage), True
+        if version is None:
+            continue  # another repository's process made one of that number just now
+        if _pushed(version, made):
+            return version, made
+        git.fetch_tags()
+    raise MeritError(f"register: others took the next version in each of {TRIES} tries; run it again")
+
+
+def _make(model: str, lineage: Lineage) -> Version | None:
+    name = f"{model}@v{max(versions.numbers(model), default=0) + 1}"
+    if git.has_origin():
+        artifacts.write_text(PENDING, name)
+    return versions.find(name) if git.tag(name, versions.message(name, lineage), lineage.commit) else None
+
+
+def _pushed(version: Version, made: bool) -> bool:
+    """Push a tag; one that was made now and that origin does not take is removed again."""
+    taken = False
+    try:
+        taken = git.push_tag(version.name)
+    finally:
+        if made and not taken:
+            git.drop_tag(version.name)
+        PENDING.unlink(missing_ok=True)
+    return taken
+
+
+def _forget_half() -> None:
+    """Remove the tag of a registration that was killed; if it reached origin, fetching brings it back."""
+    if PENDING.is_file():
+        git.drop_tag(PENDING.read_text(encoding="utf-8").strip())
+        PENDING.unlink()

@@ -1,0 +1,138 @@
+"""The folder that an engine builds an image of: the Bento of a version, its pinned packages, and a Containerfile."""
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+from jinja2 import Environment, StrictUndefined
+from pydantic import ValidationError
+
+from merit import artifacts, bento, git, versions
+from merit import signing as signatures
+from merit.config.schema import Serve
+from merit.config.schema.release import Signing
+from merit.errors import MeritError
+from merit.release.engine import run
+from merit.versions import Version
+
+TEMPLATE = Path(__file__).parent / "templates" / "Containerfile.j2"
+PACKAGES = Path("requirements.lock")
+"""The pins of all packages: what those of the Bento bring along is held to it."""
+BUILD_SECONDS = 300
+
+
+def fill(folder: Path, version: Version, signing: Signing) -> Path:
+    """Make the context of a version in a folder; return where in it the package is.
+
+    Raises:
+        MeritError: the package, its signature or a file of the version's commit is not to be had or not right, or the
+            Bento can't be built.
+    """
+    code, package, project = folder / "code", folder / "package", folder / "project"
+    export(version.commit, code)
+    versions.fetch_package(version, package)
+    signatures.verify(package, version.lineage.signature, signing, demanded=False)
+    project.mkdir()
+    bento.assemble(project, root=code, package=package)
+    _, requirements = bento.told(code)
+    context = folder / "context"
+    context.mkdir()
+    _build_bento(project, folder / "store", version, context / "bento")
+    shutil.copyfile(code / requirements, context / "requirements.txt")
+    pins = code / PACKAGES
+    (context / "constraints.txt").write_bytes(pins.read_bytes() if pins.is_file() else b"")
+    (context / "Containerfile").write_text(containerfile(settings(version, code)), encoding="utf-8")
+    _open_to_all(context)
+    return package
+
+
+def export(commit: str, folder: Path) -> None:
+    """Put the files of a commit into a folder: the code that was gated is the code that answers.
+
+    Raises:
+        MeritError: Git has no such commit.
+    """
+    done = subprocess.run(["git", "archive", "--format=tar", commit], capture_output=True, check=False)
+    if done.returncode != 0:
+        reason = " ".join(done.stderr.decode(errors="replace").split())[:200]
+        raise MeritError(f"git archive: {reason}; 'git fetch --unshallow' brings commits that are not here")
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        archive.extractall(folder, filter="data")
+
+
+def containerfile(settings: Mapping[str, str]) -> str:
+    """Return the text of the Containerfile, with settings of the endpoint as its environment."""
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(settings=settings)
+
+
+def settings(version: Version, code: Path) -> dict[str, str]:
+    """Return what the endpoint is told by its environment, as params.yaml of the version's commit says.
+
+    Raises:
+        MeritError: it says nothing of how to serve.
+    """
+    place = f"{artifacts.LOCK} at {version.commit[:7]}"
+    try:
+        how = Serve.model_validate(yaml.safe_load((code / artifacts.LOCK).read_text(encoding="utf-8"))["serve"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValidationError) as error:
+        raise MeritError(
+            f"{place}: has no section serve that can be read ({' '.join(str(error).split())[:160]})"
+        ) from error
+    return {
+        "MERIT_VERSION": f"v{version.number}",
+        "MERIT_WORKERS": str(how.workers),
+        "MERIT_MAX_ROWS": str(how.max_rows),
+        "MERIT_MAX_BYTES": str(how.max_bytes),
+        "MERIT_TIMEOUT_SECONDS": str(how.timeout_seconds),
+    }
+
+
+def labels(version: Version) -> dict[str, str]:
+    """Return the labels of the image, by which it is known again."""
+    found = {
+        "merit.version": version.name,
+        "merit.commit": version.commit,
+        "merit.package": version.lineage.package,
+        "merit.params": version.lineage.params,
+        "merit.data": version.lineage.data,
+        "org.opencontainers.image.title": version.model,
+        "org.opencontainers.image.version": f"v{version.number}",
+        "org.opencontainers.image.revision": version.commit,
+        "org.opencontainers.image.created": version.tagged_at.isoformat(),
+    }
+    source = _source()
+    return {**found, "org.opencontainers.image.source": source} if source else found
+
+
+def _source() -> str | None:
+    """Return the address of the repository, without who signs in there; None if it is no address on the web."""
+    address = git.git("config", "--get", "remote.origin.url") or ""
+    scheme, _, rest = address.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}".removesuffix(".git") if scheme in {"http", "https"} else None
+
+
+def _build_bento(project: Path, store: Path, version: Version, place: Path) -> None:
+    program = Path(sys.executable).with_name("bentoml")
+    tag = f"v{version.number}"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MERIT_", "BENTOML_"))}
+    run(
+        [str(program.absolute()), "build", "--version", tag],
+        BUILD_SECONDS,
+        {**kept, "BENTOML_HOME": str(store), "BENTOML_DO_NOT_TRACK": "True"},
+        project,
+    )
+    (built,) = (store / "bentos").glob(f"*/{tag}")
+    shutil.move(built, place)
+
+
+def _open_to_all(folder: Path) -> None:
+    """Let the user of the image read what this one wrote."""
+    for each in [folder, *folder.rglob("*")]:
+        each.chmod(0o755 if each.is_dir() else 0o644)

@@ -1,0 +1,160 @@
+"""Images in a registry: whether one is there, what its labels say, how large it is, and what is attached to it."""
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from merit.config.schema.release import REGISTRY
+from merit.errors import MeritError
+
+FORMS = (
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+SBOM_TYPE = "application/vnd.cyclonedx+json"
+LOOPBACK = ("127.", "localhost")
+ABSENT = 404
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image as its registry has it.
+
+    Attributes:
+        digest: of its manifest.
+        bytes: of its layers and its configuration, as a machine loads them.
+        labels: of its configuration.
+        form: the media type of its manifest.
+        manifest_bytes: of the manifest itself.
+    """
+
+    digest: str
+    bytes: int
+    labels: Mapping[str, str]
+    form: str
+    manifest_bytes: int
+
+
+def registry_of(declared: str | None) -> str:
+    """Return where images are pushed: MERIT_REGISTRY if set, else what conf/release says.
+
+    Raises:
+        MeritError: nobody says, or it is no name of one.
+    """
+    if found := os.environ.get("MERIT_REGISTRY") or declared:
+        if not re.fullmatch(REGISTRY, found):
+            raise MeritError(
+                f"MERIT_REGISTRY is '{found}', which is no registry; allowed: a host, a port and folders, in small "
+                "letters, such as 127.0.0.1:5000/team"
+            )
+        return found
+    raise MeritError(
+        "release.registry is null, so there is nowhere to push; name one in conf/release, such as 127.0.0.1:5000, "
+        "or in MERIT_REGISTRY"
+    )
+
+
+def look(name: str) -> Image | None:
+    """Return an image by its name with a tag or a digest; None if the registry has none of that name.
+
+    Raises:
+        MeritError: the registry can't be asked, or has something else than an image of one platform there.
+    """
+    client = _client(name)
+    container = client.get_container(name)
+    base = f"{client.prefix}://{container.registry}/v2/{container.api_prefix}"
+    answer = _asked(client, name, f"{base}/manifests/{container.digest or container.tag}", ", ".join(FORMS))
+    if answer is None:
+        return None
+    body = bytes(answer.content)
+    manifest = answer.json()
+    form = manifest.get("mediaType") or answer.headers.get("Content-Type", "")
+    if form not in FORMS:
+        raise MeritError(f"{name}: the registry has something of the form {form[:80]} there, not an image of merit's")
+    config = _asked(client, name, f"{base}/blobs/{manifest['config']['digest']}", "*/*")
+    if config is None:
+        raise MeritError(f"{name}: the registry has its manifest but not its configuration; remove it there")
+    size = sum(each["size"] for each in [manifest["config"], *manifest["layers"]])
+    labels = (config.json().get("config") or {}).get("Labels") or {}
+    return Image("sha256:" + hashlib.sha256(body).hexdigest(), size, labels, form, len(body))
+
+
+def attach(name: str, image: Image, sbom: Path, tag: str) -> None:
+    """Push an SBOM beside an image, as an artifact that refers to it.
+
+    Args:
+        name: the image's name without tag and digest.
+        image: the image.
+        sbom: the file.
+        tag: the artifact's own tag, for registries that don't list what refers to an image.
+
+    Raises:
+        MeritError: the registry doesn't take it.
+    """
+    from oras.oci import Subject
+
+    client = _client(name)
+    subject: Any = Subject(image.form, image.digest, image.manifest_bytes)
+    files: list[Any] = [f"{sbom}:{SBOM_TYPE}"]
+    with _faults(name):
+        client.push(f"{name}:{tag}", files=files, subject=subject, disable_path_validation=True, quiet=True)
+
+
+def _asked(client: Any, name: str, url: str, accept: str) -> Any:
+    with _faults(name):
+        answer = client.do_request(url, "GET", headers={"Accept": accept})
+        if answer.status_code == ABSENT:
+            return None
+        answer.raise_for_status()
+        return answer
+
+
+def _client(name: str) -> Any:
+    """Return a client of the registry in an image's name; it signs in as whoever has logged in by an engine."""
+    import logging
+
+    from oras.client import OrasClient
+    from oras.decorator import retry
+
+    logging.getLogger("oras").setLevel(logging.CRITICAL)
+
+    class Client(OrasClient):  # type: ignore[misc]  # oras has few types
+        """Gives up after seconds; oras itself waits for minutes."""
+
+        do_request = retry(attempts=2, timeout=0)(OrasClient.do_request.__wrapped__)  # waits 1, then 3 seconds
+
+    client = Client(hostname=name.partition("/")[0], insecure=name.startswith(LOOPBACK))
+    with _faults(name):
+        client.auth.load_configs(client.get_container(name), configs=_logins())
+    return client
+
+
+def _logins() -> list[str]:
+    """Return the files in which podman and buildah keep who has logged in; oras itself looks at docker's."""
+    places = [os.environ.get("REGISTRY_AUTH_FILE"), f"{os.environ.get('XDG_RUNTIME_DIR', '')}/containers/auth.json"]
+    return [place for place in places if place and Path(place).is_file()]
+
+
+class _faults:  # noqa: N801  # read as a word: with _faults(name)
+    """Turn what oras and requests raise into one line."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        import requests
+
+        if not isinstance(error, (requests.RequestException, ValueError, KeyError, OSError)):
+            return
+        host = self._name.partition("/")[0]
+        reason = " ".join(str(error).split())[:300]
+        raise MeritError(
+            f"the registry {host} can't be used for {self._name}: {reason}; is it up, and has 'docker login' been done?"
+        ) from error

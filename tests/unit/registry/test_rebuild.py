@@ -1,0 +1,263 @@
+"""One real SQLite store for the whole module: making one takes seconds."""
+
+import shutil
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from merit import artifacts, store, versions
+from merit.config.schema import Lock
+from merit.errors import MeritError
+from merit.registry import projection as projections
+from merit.registry.projection import Projection, told
+from merit.registry.rebuild import differences, rebuild
+from merit.registry.register import register
+from merit.registry.versions import register as candidate
+from merit.versions import Version
+from tests.versioned import Repository, report
+
+# SQLAlchemy 2.1 deprecates a loader that mlflow 3.17 still uses.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the store of this module is kept."""
+    return tmp_path_factory.mktemp("store") / "mlflow.db"
+
+
+@pytest.fixture
+def lock(database: Path, make_lock: Callable[..., Lock], request: pytest.FixtureRequest) -> Lock:
+    """A lock whose runs go to an experiment and a model of the test's own."""
+    name = f"m{zlib.crc32(request.node.name.encode())}"
+
+    def edit(values: dict[str, Any]) -> None:
+        values["name"] = name
+        values["tracking"] = {"uri": f"sqlite:///{database}", "experiment": name}
+
+    return make_lock(edit)
+
+
+@pytest.fixture
+def client(lock: Lock) -> MlflowClient:
+    """A client of the store."""
+    return store.open_store(lock.tracking)
+
+
+@pytest.fixture
+def two(release: Callable[..., Version], repository: Repository) -> list[Version]:
+    """Two versions, the second in staging, the first in production."""
+    found = [release(1, auc=0.7), release(2, auc=0.8)]
+    repository.declare("production", "v1", "production")
+    repository.declare("staging", "v2", "staging")
+    return found
+
+
+def test_an_empty_store_is_filled_with_versions_tags_files_and_aliases(
+    lock: Lock, client: MlflowClient, two: list[Version]
+) -> None:
+    name = lock.name
+    assert list(rebuild(lock)) == [
+        f"{name}@v1: made as MLflow's version 1",
+        f"{name}@v2: made as MLflow's version 2",
+        f"production: points to {name}@v1",
+        f"staging: points to {name}@v2",
+    ]
+    for version in two:
+        (found,) = client.search_model_versions(f"name = '{name}' and tags.`merit.version` = '{version.name}'")
+        assert found.tags == projections.tags(version)
+        run = client.get_run(found.run_id)
+        assert found.source == f"{run.info.artifact_uri}/model"
+        assert (run.info.status, run.data.metrics) == ("FINISHED", {"test_roc_auc": version.lineage.metrics["roc_auc"]})
+        files = {Path(each.path).name for each in client.list_artifacts(found.run_id, "model")}
+        assert files == set(versions.package_files(version))
+        place = Path(client.download_artifacts(found.run_id, "model"))
+        assert artifacts.package_digest(place) == version.lineage.package
+    assert client.get_model_version_by_alias(name, "production").tags["merit.version"] == f"{name}@v1"
+    assert differences(lock) == []
+
+
+def test_a_second_rebuild_writes_nothing(lock: Lock, client: MlflowClient, two: list[Version]) -> None:
+    list(rebuild(lock))
+    runs = len(client.search_runs([store.experiment(client, lock.tracking)]))
+    assert list(rebuild(lock)) == []
+    assert len(client.search_runs([store.experiment(client, lock.tracking)])) == runs == 2
+
+
+def test_a_rebuild_that_was_killed_is_gone_on_with(
+    lock: Lock, client: MlflowClient, two: list[Version], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*args: object, **kwargs: object) -> None:
+        raise Killed
+
+    # Killed while a run is filled, then between the run and its version.
+    for step in ("set_tag", "create_model_version"):
+        with monkeypatch.context() as patched:
+            patched.setattr(MlflowClient, step, killed)
+            with pytest.raises(Killed):
+                list(rebuild(lock))
+    list(rebuild(lock))
+    runs = client.search_runs([store.experiment(client, lock.tracking)])
+    assert sorted(run.info.run_name for run in runs) == [version.name for version in two]
+    assert differences(lock) == []
+
+
+def test_what_merit_run_made_of_the_package_is_taken(lock: Lock, client: MlflowClient, repository: Repository) -> None:
+    repository.package(1)
+    repository.commit("package")
+    run = client.create_run(store.experiment(client, lock.tracking))
+    client.log_artifacts(run.info.run_id, "model", "model")
+    assert candidate(lock, run.info.run_id, report()) == "1"
+    (before,) = client.search_model_versions(f"name = '{lock.name}'")
+    assert "merit.version" not in before.tags
+    version, _ = register(lock, lambda against: report())
+    assert told(lock, version) == f"{version.name}: MLflow's version 1 carries its tags"
+    assert told(lock, version) is None
+    (after,) = client.search_model_versions(f"name = '{lock.name}'")
+    assert (after.run_id, after.tags) == (run.info.run_id, projections.tags(version))
+
+
+def test_a_candidate_that_was_never_registered_stays_as_it_is(
+    lock: Lock, client: MlflowClient, two: list[Version], repository: Repository
+) -> None:
+    list(rebuild(lock))
+    repository.package(3)
+    run = client.create_run(store.experiment(client, lock.tracking))
+    client.log_artifacts(run.info.run_id, "model", "model")
+    assert candidate(lock, run.info.run_id, report()) == "3"
+    assert differences(lock) == []
+    assert list(rebuild(lock)) == []
+
+
+def _told(lock: Lock) -> list[str]:
+    return [str(fault) for fault in differences(lock)]
+
+
+def test_an_empty_store_differs_in_everything(lock: Lock, two: list[Version]) -> None:
+    name = lock.name
+    assert [fault.what for fault in differences(lock)] == [
+        f"{name}@v1",
+        f"{name}@v2",
+        "alias production",
+        "alias staging",
+    ]
+
+
+def test_an_alias_that_was_moved_by_hand_is_shown_and_put_back(
+    lock: Lock, client: MlflowClient, two: list[Version]
+) -> None:
+    name = lock.name
+    list(rebuild(lock))
+    client.set_registered_model_alias(name, "production", "2")
+    client.set_registered_model_alias(name, "mine", "2")
+    assert _told(lock) == [f"alias production: found MLflow's version 2 ({name}@v2); Git says {name}@v1"]
+    client.delete_registered_model_alias(name, "staging")
+    assert _told(lock)[1:] == [f"alias staging: found no version; Git says {name}@v2"]
+    assert list(rebuild(lock)) == [f"production: points to {name}@v1", f"staging: points to {name}@v2"]
+    assert str(client.get_model_version_by_alias(name, "mine").version) == "2"
+
+
+def test_an_environment_that_declares_nothing_has_no_alias(
+    lock: Lock, client: MlflowClient, two: list[Version], repository: Repository
+) -> None:
+    list(rebuild(lock))
+    repository.declare("staging", None, "nothing in staging")
+    assert _told(lock) == [f"alias staging: found MLflow's version 2 ({lock.name}@v2); Git says no version"]
+    assert list(rebuild(lock)) == ["staging: points to no version"]
+    assert "staging" not in client.get_registered_model(lock.name).aliases
+
+
+def test_an_environment_of_a_version_without_a_tag_is_told(
+    lock: Lock, two: list[Version], repository: Repository
+) -> None:
+    repository.declare("production", "v9", "a version that is not there")
+    with pytest.raises(MeritError, match=rf"production\.yaml at main declares {lock.name}@v9, which has no tag"):
+        list(rebuild(lock))
+    assert _told(lock) == [f"alias production: found no version; Git says {lock.name}@v9"]
+
+
+def test_tags_that_were_edited_are_shown_and_put_back(lock: Lock, client: MlflowClient, two: list[Version]) -> None:
+    list(rebuild(lock))
+    client.set_model_version_tag(lock.name, "1", "merit.verdict", "perfect")
+    client.set_model_version_tag(lock.name, "2", "merit.package", "sha256:other")
+    assert _told(lock) == [
+        f"{lock.name}@v1 (MLflow's 1): found merit.verdict=perfect; Git says pass",
+        f"{lock.name}@v2 (MLflow's 2): found merit.package=sha256:other; Git says {two[1].lineage.package}",
+    ]
+    list(rebuild(lock))
+    assert differences(lock) == []
+    assert len(client.search_model_versions(f"name = '{lock.name}'")) == 2
+
+
+def test_files_that_are_gone_or_others_are_shown_and_put_back(
+    lock: Lock, client: MlflowClient, two: list[Version]
+) -> None:
+    list(rebuild(lock))
+    places = [Path(v.source.removeprefix("file://")) for v in client.search_model_versions(f"name = '{lock.name}'")]
+    first, second = sorted(places, key=lambda place: (place / "manifest.json").read_text())
+    (first / artifacts.GRAPH).unlink()
+    shutil.copyfile(first / artifacts.MANIFEST, second / artifacts.MANIFEST)
+    assert _told(lock) == [
+        f"{lock.name}@v1 (MLflow's 1): found other files; Git says model.onnx",
+        f"{lock.name}@v2 (MLflow's 2): found other files; Git says manifest.json",
+    ]
+    list(rebuild(lock))
+    assert differences(lock) == []
+    assert len(client.search_model_versions(f"name = '{lock.name}'")) == 2
+
+
+def test_a_version_that_was_deleted_is_made_again(lock: Lock, client: MlflowClient, two: list[Version]) -> None:
+    list(rebuild(lock))
+    client.delete_model_version(lock.name, "1")
+    assert list(rebuild(lock)) == [
+        f"{lock.name}@v1: made as MLflow's version 3",
+        f"production: points to {lock.name}@v1",
+    ]
+    assert len(client.search_runs([store.experiment(client, lock.tracking)])) == 2, "its run was there still"
+
+
+def test_a_name_that_no_tag_backs_is_shown_and_taken_away(lock: Lock, client: MlflowClient, two: list[Version]) -> None:
+    list(rebuild(lock))
+    client.create_model_version(lock.name, "file:///x", tags={"merit.version": f"{lock.name}@v7"})
+    client.set_model_version_tag(lock.name, "2", "merit.version", f"{lock.name}@v1")
+    told_of = _told(lock)
+    assert f"{lock.name}@v1: found MLflow's versions 1 and 2; Git says one" in told_of
+    assert f"MLflow's version 3: found {lock.name}@v7; Git says there is no such version" in told_of
+    list(rebuild(lock))
+    assert differences(lock) == []
+    assert "merit.version" not in client.get_model_version(lock.name, "3").tags
+
+
+def test_a_package_that_is_nowhere_stops_only_its_version(lock: Lock, two: list[Version]) -> None:
+    listing = versions.CACHE / two[0].lineage.dvc[:2] / two[0].lineage.dvc[2:]
+    listing.unlink()
+    done: list[str] = []
+    with pytest.raises(MeritError, match=rf"{lock.name}@v1: not in DVC's cache, and DVC has no remote here"):
+        for line in rebuild(lock):
+            done.append(line)  # extend() would lose what came before the error
+    assert f"{lock.name}@v2: made as MLflow's version 1" in done
+
+
+def test_two_that_show_one_version_at_once_leave_one(lock: Lock, client: MlflowClient, two: list[Version]) -> None:
+    first, second = Projection(lock), Projection(lock)
+    seen = second.shown()
+    first.project(two[0], first.shown())
+    second.project(two[0], seen)
+    found = client.search_model_versions(f"name = '{lock.name}' and tags.`merit.version` = '{two[0].name}'")
+    assert [str(version.version) for version in found] == ["1"]
+
+
+def test_a_store_that_can_not_be_reached_leaves_the_version(
+    lock: Lock, two: list[Version], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///no/such/folder/mlflow.db")
+    with pytest.raises(MeritError, match=rf"^{two[0].name} stands, but not in MLflow: tracking\.uri") as caught:
+        told(lock, two[0])
+    assert "\n" not in str(caught.value)

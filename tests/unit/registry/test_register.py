@@ -1,0 +1,349 @@
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from merit import artifacts, git, versions
+from merit.config.schema import Lock
+from merit.errors import MeritError, Refused
+from merit.registry import register as room
+from merit.registry.register import register
+from merit.versions import Version
+from tests.versioned import Repository, report
+
+Release = Callable[..., Version]
+
+
+def _judge(against: str | None) -> dict[str, Any]:
+    return report()
+
+
+def _never(against: str | None) -> dict[str, Any]:
+    pytest.fail("the gate was asked")
+
+
+def test_a_version_is_an_annotated_tag_that_carries_its_lineage(repository: Repository, lock: Lock) -> None:
+    dvc = repository.package(1)
+    commit = repository.commit("the first")
+    version, made = register(lock, _judge)
+    assert (version.name, version.commit, made, version.tagger) == ("tiny@v1", commit, True, "Ada")
+    assert repository.git("cat-file", "-t", "tiny@v1") == "tag"
+    assert repository.git("for-each-ref", "--format=%(subject)", "refs/tags/tiny@v1") == "tiny@v1: 1 check passed"
+    found = versions.find("tiny@v1")
+    assert found == version
+    lineage = found.lineage
+    assert (lineage.commit, lineage.dvc, lineage.package) == (commit, dvc, artifacts.package_digest(artifacts.PACKAGE))
+    assert (lineage.params, lineage.data, lineage.data_fingerprint) == (f"{1:064}", "d" * 64, lock.data.fingerprint)
+    assert (lineage.verdict, lineage.checks, lineage.waived) == ("pass", 1, ["champion: roc_auc"])
+    assert (lineage.metrics, lineage.run, lineage.signature) == ({"roc_auc": 0.7}, None, None)
+
+
+def test_a_package_becomes_one_version_however_often_it_is_registered(repository: Repository, lock: Lock) -> None:
+    repository.package(1)
+    repository.commit("package")
+    first = register(lock, _judge)
+    repository.commit("something else")
+    assert register(lock, _never) == (first[0], False)
+    assert [each.name for each in versions.versions("tiny")] == ["tiny@v1"]
+
+
+def test_each_new_package_is_the_next_version(release: Release) -> None:
+    assert [release(number).name for number in (1, 2, 3)] == ["tiny@v1", "tiny@v2", "tiny@v3"]
+    assert [each.number for each in versions.versions("tiny")] == [1, 2, 3]
+
+
+def test_ten_comes_after_nine(repository: Repository, release: Release) -> None:
+    for number in range(1, 11):
+        release(number)
+    assert [each.number for each in versions.versions("tiny")] == list(range(1, 11))
+
+
+def test_the_number_of_a_tag_that_somebody_made_by_hand_is_not_taken_again(
+    repository: Repository, release: Release
+) -> None:
+    release(1)
+    repository.git("tag", "-a", "tiny@v5", "-m", "by hand")
+    repository.git("tag", "tiny@v6")
+    repository.git("tag", "tiny@v7-old")
+    assert release(2).name == "tiny@v7"
+    assert [each.number for each in versions.versions("tiny")] == [1, 7]
+    assert list(versions.unreadable("tiny")) == ["tiny@v5", "tiny@v6"]
+    with pytest.raises(MeritError, match=r"^tiny@v5: its tag holds no lineage"):
+        versions.find("tiny@v5")
+
+
+def test_a_branch_registers_nothing(repository: Repository, lock: Lock) -> None:
+    repository.git("switch", "--quiet", "--create", "candidate")
+    repository.package(1)
+    repository.commit("package")
+    with pytest.raises(Refused) as caught:
+        register(lock, _never)
+    assert str(caught.value) == "register: found candidate; only what is on main becomes a version: merge it first"
+    repository.git("switch", "--quiet", "--detach")
+    with pytest.raises(Refused, match=r"register: found the commit [0-9a-f]{7}; only what is on main"):
+        register(lock, _never)
+
+
+def test_a_commit_of_the_history_of_main_is_main(repository: Repository, lock: Lock) -> None:
+    repository.package(1)
+    commit = repository.commit("package")
+    repository.git("switch", "--quiet", "--detach")
+    repository.git("switch", "--quiet", "main")
+    repository.commit("later")
+    repository.git("checkout", "--quiet", commit)
+    assert register(lock, _judge)[0].commit == commit
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "dvc.lock"])
+def test_what_is_not_committed_is_not_registered(repository: Repository, lock: Lock, name: str) -> None:
+    repository.package(1)
+    repository.commit("package")
+    with Path(name).open("a") as handle:
+        handle.write("# more\n")
+    with pytest.raises(Refused, match=r"params.yaml or dvc.lock differs from what is committed"):
+        register(lock, _never)
+    repository.git("add", name)
+    with pytest.raises(Refused, match=r"differs from what is committed"):
+        register(lock, _never)
+
+
+def test_without_a_lock_in_git_nothing_is_registered(repository: Repository, lock: Lock) -> None:
+    with pytest.raises(Refused, match=r"^register: dvc\.lock is not committed"):
+        register(lock, _never)
+
+
+def test_a_package_that_the_lock_does_not_name_is_refused(repository: Repository, lock: Lock) -> None:
+    dvc = repository.package(1)
+    repository.commit("package")
+    (artifacts.PACKAGE / "extra").write_text("x")
+    with pytest.raises(MeritError, match=rf"model/: is \w+\.dir, and dvc\.lock names {dvc}; 'dvc checkout'"):
+        register(lock, _never)
+    shutil.rmtree(artifacts.PACKAGE)
+    with pytest.raises(MeritError, match=r"^model/manifest\.json: not found"):
+        register(lock, _never)
+
+
+@pytest.mark.parametrize("verdict", ["fail", "inconclusive"])
+def test_what_the_gate_does_not_pass_is_not_registered(repository: Repository, lock: Lock, verdict: str) -> None:
+    repository.package(1)
+    repository.commit("package")
+    with pytest.raises(Refused, match="the gate does not pass this package"):
+        register(lock, lambda against: report(verdict=verdict))
+    assert versions.versions("tiny") == []
+
+
+def test_a_pass_of_another_package_is_none(repository: Repository, lock: Lock) -> None:
+    repository.package(1)
+    repository.commit("package")
+    with pytest.raises(Refused, match="the gate does not pass this package"):
+        register(lock, lambda against: {**report(), "candidate": {"digest": "sha256:other"}})
+
+
+def test_the_rival_is_the_champion_before_the_package_came(repository: Repository, lock: Lock) -> None:
+    asked: list[str | None] = []
+
+    def judge(against: str | None) -> dict[str, Any]:
+        asked.append(against)
+        return report()
+
+    repository.package(1)
+    first = repository.commit("package 1")
+    repository.git("switch", "--quiet", "--create", "work")
+    repository.package(2)
+    repository.commit("package 2")
+    repository.git("switch", "--quiet", "main")
+    second = repository.commit("main goes on")
+    repository.git("merge", "--quiet", "--no-ff", "-m", "merge", "work")
+    repository.commit("docs")
+    repository.commit("more docs")
+    register(lock, judge)
+    assert asked == [second]
+    assert git.is_on(first, second)
+
+
+def test_a_shallow_clone_can_not_tell_the_rival(
+    repository: Repository, lock: Lock, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.package(1)
+    repository.commit("package")
+    place = tmp_path_factory.mktemp("shallow") / "clone"
+    repository.git("clone", "--quiet", "--depth=1", f"file://{repository.folder}", str(place))
+    shutil.copytree(artifacts.PACKAGE, place / artifacts.PACKAGE)
+    monkeypatch.chdir(place)
+    with pytest.raises(MeritError, match="git fetch --unshallow"):
+        register(lock, _never)
+
+
+def test_the_tag_is_pushed_to_origin(repository: Repository, origin: Path, release: Release) -> None:
+    release(1)
+    assert repository.git("--git-dir", str(origin), "tag") == "tiny@v1"
+    assert not room.PENDING.exists()
+
+
+def test_a_version_that_another_clone_registered_is_found(
+    repository: Repository, origin: Path, lock: Lock, release: Release
+) -> None:
+    version = release(1)
+    repository.git("tag", "-d", "tiny@v1")
+    assert register(lock, _never) == (version, False)
+
+
+def test_a_tag_that_was_not_pushed_yet_is_pushed(
+    repository: Repository, origin: Path, lock: Lock, release: Release
+) -> None:
+    release(1)
+    repository.git("push", "--quiet", "--delete", "origin", "tiny@v1")
+    assert register(lock, _never)[1] is False
+    assert repository.git("--git-dir", str(origin), "tag") == "tiny@v1"
+
+
+def test_the_loser_of_a_race_takes_the_winners_version(
+    repository: Repository, origin: Path, lock: Lock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another clone pushes the same package as v1 between our look and our push."""
+    repository.package(1)
+    repository.commit("package")
+    push = git.push_tag
+
+    def race(name: str) -> bool:
+        monkeypatch.setattr(git, "push_tag", push)
+        ours = repository.git("rev-parse", "refs/tags/tiny@v1")
+        text = versions.message("tiny@v1", versions.find("tiny@v1").lineage)
+        repository.git("tag", "-d", "tiny@v1")
+        theirs = ["-c", "user.name=Bob", "tag", "-a", "tiny@v1", "-m", text]
+        repository.git(*theirs)
+        repository.git("push", "--quiet", "origin", "refs/tags/tiny@v1")
+        repository.git("update-ref", "refs/tags/tiny@v1", ours)
+        return push(name)
+
+    monkeypatch.setattr(git, "push_tag", race)
+    version, made = register(lock, _judge)
+    assert (version.name, version.tagger, made) == ("tiny@v1", "Bob", False)
+
+
+def test_the_loser_of_a_race_for_a_number_takes_the_next(
+    repository: Repository, origin: Path, lock: Lock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another clone pushes another package as v1 between our look and our push."""
+    repository.package(1)
+    repository.commit("package")
+    push = git.push_tag
+
+    def race(name: str) -> bool:
+        monkeypatch.setattr(git, "push_tag", push)
+        ours = repository.git("rev-parse", "refs/tags/tiny@v1")
+        lineage = versions.find("tiny@v1").lineage.model_copy(update={"package": "sha256:other"})
+        repository.git("tag", "-d", "tiny@v1")
+        repository.git("tag", "-a", "tiny@v1", "-m", versions.message("tiny@v1", lineage))
+        repository.git("push", "--quiet", "origin", "refs/tags/tiny@v1")
+        repository.git("update-ref", "refs/tags/tiny@v1", ours)
+        return push(name)
+
+    monkeypatch.setattr(git, "push_tag", race)
+    version, made = register(lock, _judge)
+    assert (version.name, made) == ("tiny@v2", True)
+    assert repository.git("--git-dir", str(origin), "tag").split() == ["tiny@v1", "tiny@v2"]
+
+
+def test_an_origin_that_is_down_leaves_no_tag(
+    repository: Repository, origin: Path, lock: Lock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.package(1)
+    repository.commit("package")
+    origin.rename(origin.with_suffix(".away"))
+    with pytest.raises(MeritError, match=r"^git fetch origin: tried 3 times: ") as caught:
+        register(lock, _never)
+    assert caught.value.exit_code == 2
+    monkeypatch.setattr(git, "fetch_tags", lambda: None)
+    with pytest.raises(MeritError, match=r"^git push origin tiny@v1: tried 3 times: "):
+        register(lock, _judge)
+    assert repository.git("tag") == ""
+    monkeypatch.undo()
+    monkeypatch.chdir(repository.folder)
+    origin.with_suffix(".away").rename(origin)
+    assert register(lock, _judge)[0].name == "tiny@v1"
+
+
+def test_a_registration_that_was_killed_before_the_push_counts_for_nothing(
+    repository: Repository, origin: Path, lock: Lock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.package(1)
+    repository.commit("package")
+
+    class Killed(BaseException):
+        pass
+
+    def killed(version: Version, made: bool) -> bool:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(room, "_pushed", killed)
+        with pytest.raises(Killed):
+            register(lock, _judge)
+    assert repository.git("tag") == "tiny@v1"
+    # Meanwhile another clone's package became v1.
+    ours = repository.git("rev-parse", "refs/tags/tiny@v1")
+    lineage = versions.find("tiny@v1").lineage.model_copy(update={"package": "sha256:other"})
+    repository.git("tag", "-d", "tiny@v1")
+    repository.git("tag", "-a", "tiny@v1", "-m", versions.message("tiny@v1", lineage))
+    repository.git("push", "--quiet", "origin", "refs/tags/tiny@v1")
+    repository.git("update-ref", "refs/tags/tiny@v1", ours)
+    assert register(lock, _judge)[0].name == "tiny@v2"
+
+
+def test_a_tag_that_was_moved_at_origin_is_told(
+    repository: Repository, origin: Path, lock: Lock, release: Release
+) -> None:
+    release(1)
+    repository.git("tag", "-f", "-a", "tiny@v1", "-m", "moved")
+    with pytest.raises(MeritError, match=r"^git fetch: the tags tiny@v1 differ from those at origin; "):
+        register(lock, _never)
+
+
+def test_who_git_does_not_know_is_told_what_to_set(
+    repository: Repository, lock: Lock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.package(1)
+    repository.commit("package")
+    repository.git("config", "--unset", "user.email")
+    repository.git("config", "user.useConfigOnly", "true")
+    with pytest.raises(MeritError, match=r"^git tag: Git doesn't know who you are; set user\.name and user\.email"):
+        register(lock, _judge)
+
+
+def test_the_run_of_the_training_is_named_where_it_is_known(repository: Repository, lock: Lock) -> None:
+    repository.package(1)
+    repository.commit("package")
+    digest = artifacts.package_digest(artifacts.PACKAGE)
+    artifacts.write_json(artifacts.REGISTRATION, {"package": digest, "run_id": "abc"})
+    assert register(lock, _judge)[0].lineage.run == "abc"
+
+
+def test_a_signed_version_carries_a_signature_that_holds(
+    repository: Repository, lock: Lock, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    keys = tmp_path_factory.mktemp("keys")
+    for name in ("ours", "other"):
+        key, public = str(keys / f"{name}.pem"), str(keys / f"{name}.pub")
+        subprocess.run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key], check=True)
+        subprocess.run(["openssl", "ec", "-in", key, "-pubout", "-out", public], check=True, capture_output=True)
+    values = lock.model_dump(mode="json", by_alias=True)
+    values["release"] = {"signing": {"method": "key", "public_key": str(keys / "ours.pub")}}
+    signed = Lock.model_validate(values)
+    repository.package(1)
+    repository.commit("package")
+    with pytest.raises(MeritError, match=r"^MERIT_SIGNING_KEY: not set"):
+        register(signed, _judge)
+    monkeypatch.setenv("MERIT_SIGNING_KEY", str(keys / "other.pem"))
+    with pytest.raises(MeritError, match=r"not what was signed by whom release\.signing names: Key mismatch"):
+        register(signed, _judge)
+    assert versions.versions("tiny") == []
+    monkeypatch.setenv("MERIT_SIGNING_KEY", str(keys / "ours.pem"))
+    version, _ = register(signed, _judge)
+    assert json.loads(version.lineage.signature or "")["dsseEnvelope"]
+    versions.fetch_package(version, Path("there/model"))
+    assert Path("there/model.sig").read_text() == version.lineage.signature

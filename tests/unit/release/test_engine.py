@@ -1,0 +1,100 @@
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from merit.errors import MeritError
+from merit.release import engine
+from merit.release.engine import Engine
+
+Put = Callable[..., None]
+IMAGE = "127.0.0.1:5000/tiny:v1"
+
+
+@pytest.fixture
+def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Put:
+    """Put programs on an otherwise empty PATH; each notes what it was called with."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(engine, "PAUSES", (0.0, 0.0))
+
+    def make(name: str, script: str = "") -> None:
+        program = tmp_path / name
+        program.write_text(f'#!/bin/sh\necho "{name} $*" >> {tmp_path}/notes\n{script}\n')
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+
+    return make
+
+
+def _notes(tmp_path: Path) -> list[str]:
+    return (tmp_path / "notes").read_text().splitlines()
+
+
+def test_auto_takes_the_first_that_works(put: Put) -> None:
+    put("docker", "echo no daemon >&2; exit 1")
+    put("podman")
+    put("buildah")
+    assert engine.find("auto") == Engine("podman")
+    assert engine.find("buildah") == Engine("buildah")
+
+
+def test_no_engine_is_one_line_that_names_all(put: Put) -> None:
+    put("docker", "echo no daemon >&2; exit 1")
+    with pytest.raises(MeritError) as error:
+        engine.find("auto")
+    told = str(error.value)
+    assert "no daemon" in told
+    assert "podman is not on PATH; buildah is not on PATH; install docker, podman or buildah" in told
+    assert "\n" not in told
+
+
+def test_a_named_engine_that_does_not_work_is_not_replaced_by_another(put: Put) -> None:
+    put("podman")
+    with pytest.raises(MeritError, match=r"release\.engine is docker: docker is not on PATH"):
+        engine.find("docker")
+
+
+@pytest.mark.parametrize("name", ["docker", "podman", "buildah"])
+def test_each_engine_is_told_base_labels_and_a_form_that_knows_health_checks(
+    put: Put, tmp_path: Path, name: str
+) -> None:
+    put(name)
+    Engine(name).build(tmp_path / "context", IMAGE, "python:3.11-slim", {"merit.version": "tiny@v1"})
+    (line,) = _notes(tmp_path)
+    assert "--build-arg BASE=python:3.11-slim" in line
+    assert "--label merit.version=tiny@v1" in line
+    assert ("--format docker" in line) == (name != "docker")
+
+
+def test_a_push_is_tried_again_and_then_one_line(put: Put, tmp_path: Path) -> None:
+    put("docker", "echo connection refused >&2; exit 1")
+    with pytest.raises(MeritError, match="'docker push' failed: connection refused"):
+        Engine("docker").push(IMAGE)
+    assert len(_notes(tmp_path)) == 3
+
+
+def test_a_push_that_works_the_second_time_is_done(put: Put, tmp_path: Path) -> None:
+    put("docker", f"test -e {tmp_path}/once || {{ : > {tmp_path}/once; exit 1; }}")
+    Engine("docker").push(IMAGE)
+    assert len(_notes(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(("image", "is_told"), [(IMAGE, True), ("registry.example.org/tiny:v1", False)])
+def test_only_a_registry_on_this_machine_needs_no_tls(put: Put, tmp_path: Path, image: str, is_told: bool) -> None:
+    put("podman")
+    Engine("podman").push(image)
+    assert ("--tls-verify=false" in _notes(tmp_path)[0]) == is_told
+
+
+def test_buildah_leaves_no_container_behind_when_it_has_looked_inside(put: Put, tmp_path: Path) -> None:
+    put("buildah", 'case "$1" in from) echo tiny-working;; run) echo found; exit 1;; esac')
+    with pytest.raises(MeritError, match="'buildah run' failed: found"):
+        Engine("buildah").output(IMAGE, "print()")
+    assert _notes(tmp_path)[-1] == "buildah rm tiny-working"
+
+
+def test_a_program_that_hangs_is_given_up(put: Put) -> None:
+    put("docker", f"PATH={os.defpath} exec sleep 30")
+    with pytest.raises(MeritError, match=r"'docker push' took more than 0\.1 seconds"):
+        engine.run(["docker", "push"], 0.1)

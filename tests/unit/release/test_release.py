@@ -1,0 +1,199 @@
+"""What release does around engine and registry, for which programs and answers of the tests' own stand in."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from merit import git, releases, versions
+from merit.config.schema.release import Release as How
+from merit.errors import MeritError
+from merit.release import context, images, ready, release, sbom
+from merit.release.engine import Engine
+from merit.release.images import Image
+from merit.versions import Lineage, Version
+
+LINEAGE = {
+    "package": f"sha256:{'a' * 64}",
+    "dvc": "abc.dir",
+    "params": "p" * 64,
+    "data": "d" * 64,
+    "data_fingerprint": "f",
+    "verdict": "pass",
+    "checks": 3,
+    "waived": [],
+    "metrics": {},
+    "run": None,
+    "signature": None,
+}
+HOW = How(registry="127.0.0.1:5000", engine="docker")
+DIGEST = f"sha256:{'1' * 64}"
+
+
+@pytest.fixture
+def version(git_repo: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Version:
+    """The version tiny@v1 of a repository with one commit."""
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "t")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "t@example.org")
+    git_repo("commit", "--quiet", "--allow-empty", "--message", "start")
+    commit = git_repo("rev-parse", "HEAD")
+    lineage = Lineage.model_validate({"commit": commit, **LINEAGE})
+    found = Version("tiny", 1, commit, lineage, "t", datetime(2026, 1, 1, tzinfo=UTC))
+    monkeypatch.setattr(versions, "find", lambda _: found)
+    monkeypatch.delenv("MERIT_REGISTRY", raising=False)
+    return found
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> dict[str, Image]:
+    """What the registry has, by name."""
+    found: dict[str, Image] = {}
+    monkeypatch.setattr(images, "look", found.get)
+    monkeypatch.setattr(images, "attach", lambda *_: None)
+    monkeypatch.setattr(release.engine, "find", Engine)
+    monkeypatch.setattr(sbom, "text", lambda *_: ("{}\n", 3))
+    return found
+
+
+@pytest.fixture
+def built(registry: dict[str, Image], version: Version, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was built and pushed."""
+    done: list[str] = []
+
+    def push(_: Engine, image: str) -> None:
+        done.append(image)
+        _put(registry, version)
+
+    monkeypatch.setattr(Engine, "build", lambda *_: None)
+    monkeypatch.setattr(Engine, "push", push)
+    monkeypatch.setattr(context, "fill", lambda *_: Path("package"))
+    monkeypatch.setattr(ready, "seconds", lambda *_: 1.5)
+    return done
+
+
+def _put(registry: dict[str, Image], version: Version, **labels: str) -> None:
+    image = Image(DIGEST, 1000, {**context.labels(version), **labels}, images.FORMS[0], 100)
+    registry["127.0.0.1:5000/tiny:v1"] = registry[f"127.0.0.1:5000/tiny@{DIGEST}"] = image
+
+
+def test_a_release_is_pushed_and_recorded_on_the_versions_commit(version: Version, built: list[str]) -> None:
+    done = release.release("tiny@v1", HOW)
+    assert built == ["127.0.0.1:5000/tiny:v1"]
+    assert done.is_new
+    assert done.ready == 1.5
+    found = releases.find(version)
+    assert found == done.release
+    assert (found.image, found.bytes) == (f"127.0.0.1:5000/tiny@{DIGEST}", 1000)
+    assert git.resolve("release/tiny@v1") == version.commit
+    assert (git.git("for-each-ref", "--format=%(contents:subject)", "refs/tags/release") or "") == "tiny@v1: image"
+
+
+def test_a_second_release_does_nothing(version: Version, built: list[str]) -> None:
+    release.release("tiny@v1", HOW)
+    again = release.release("tiny@v1", HOW)
+    assert not again.is_new
+    assert len(built) == 1
+
+
+def test_an_image_that_was_pushed_by_a_job_that_died_is_taken_as_it_is(
+    version: Version, registry: dict[str, Image], built: list[str]
+) -> None:
+    _put(registry, version)
+    done = release.release("tiny@v1", HOW)
+    assert built == []
+    assert done.is_new
+    assert releases.find(version) == done.release
+
+
+def test_an_image_of_another_package_is_neither_taken_nor_overwritten(
+    version: Version, registry: dict[str, Image], built: list[str]
+) -> None:
+    _put(registry, version, **{"merit.package": "sha256:other"})
+    with pytest.raises(MeritError, match=r"merit\.package is sha256:other, not sha256:aaa"):
+        release.release("tiny@v1", HOW)
+    assert built == []
+    assert releases.find(version) is None
+
+
+def test_a_registry_that_has_lost_the_recorded_image_is_told(
+    version: Version, registry: dict[str, Image], built: list[str]
+) -> None:
+    release.release("tiny@v1", HOW)
+    registry.clear()
+    with pytest.raises(MeritError, match="the registry has it no more"):
+        release.release("tiny@v1", HOW)
+
+
+def test_no_registry_is_one_line(version: Version, registry: dict[str, Image]) -> None:
+    with pytest.raises(MeritError, match="nowhere to push; name one in conf/release"):
+        release.release("tiny@v1", How())
+
+
+def test_the_environment_names_the_registry_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MERIT_REGISTRY", "registry.example.org/team")
+    assert images.registry_of("127.0.0.1:5000") == "registry.example.org/team"
+
+
+def test_a_tag_with_another_message_is_told(version: Version) -> None:
+    git.tag("release/tiny@v1", "tiny@v1: image\n\nimage: none\n", version.commit)
+    with pytest.raises(MeritError, match=r"the tag release/tiny@v1: its message is not a release's"):
+        releases.find(version)
+
+
+def test_of_two_jobs_the_first_that_pushed_its_tag_counts(
+    version: Version, git_repo: Callable[..., str], tmp_path: Path
+) -> None:
+    origin = str(tmp_path / "origin.git")
+    subprocess.run(["git", "init", "--quiet", "--bare", origin], check=True)
+    git_repo("remote", "add", "origin", origin)
+    told = {"sbom": DIGEST, "bytes": 1, "bento": "tiny:v1", "engine": "docker"}
+    first, second = (releases.Release(image=f"r/tiny@sha256:{digit * 64}", **told) for digit in "12")
+    assert releases.record(version, first) == first
+    git_repo("tag", "--delete", "release/tiny@v1")
+    assert releases.record(version, second) == first
+    assert releases.find(version) == first
+
+
+def test_the_containerfile_runs_as_nobody_in_particular_and_is_checked() -> None:
+    text = context.containerfile({"MERIT_VERSION": "v1"})
+    assert "\nUSER 10001:10001\n" in text
+    assert "/readyz" in next(line for line in text.splitlines() if line.startswith("HEALTHCHECK"))
+    assert "\nENV MERIT_VERSION=v1\n" in text
+    assert "torch" not in text.replace("no torch", "")
+
+
+def test_the_source_label_holds_no_password(git_repo: Callable[..., str], version: Version) -> None:
+    git_repo("remote", "add", "origin", "https://user:secret@example.org/team/project.git")
+    assert context.labels(version)["org.opencontainers.image.source"] == "https://example.org/team/project"
+
+
+def test_an_sbom_names_all_parts_and_is_the_same_twice(version: Version, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: dict[str, Any] = {
+        "python": [{"name": "Some_Package", "version": "1.0", "license": "MIT OR Apache-2.0"}],
+        "debian": [{"name": "libc6", "version": "2.36-9+deb12u10", "architecture": "amd64"}],
+    }
+    monkeypatch.setattr(Engine, "output", lambda *_: json.dumps(found))
+    texts = {sbom.text(Engine("docker"), f"r/tiny@{DIGEST}", version, "python:3.11-slim") for _ in range(2)}
+    ((text, count),) = texts
+    assert count == 4
+    names = {each["name"]: each for each in json.loads(text)["components"]}
+    assert names["Some_Package"]["purl"] == "pkg:pypi/some-package@1.0"
+    assert names["tiny"]["hashes"] == [{"alg": "SHA-256", "content": "a" * 64}]
+
+
+def test_an_image_that_does_not_tell_what_is_in_it_is_told(version: Version, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Engine, "output", lambda *_: "warning: no")
+    with pytest.raises(MeritError, match="does not tell what is in it"):
+        sbom.text(Engine("docker"), f"r/tiny@{DIGEST}", version, "base")
+
+
+@pytest.mark.parametrize("name", ["Registry/Team", "http://127.0.0.1:5000", "a b", "127.0.0.1:5000/"])
+def test_what_is_no_registry_is_told(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("MERIT_REGISTRY", name)
+    with pytest.raises(MeritError, match="which is no registry"):
+        images.registry_of(None)
