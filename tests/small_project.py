@@ -56,7 +56,9 @@ class Project:
         home = str(self.folder / ".home")
         who = {f"GIT_{role}_{what}": f"test{'@example.org' * (what == 'EMAIL')}"
                for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}  # fmt: skip
-        return {"PATH": programs, "HOME": home, "BENTOML_HOME": f"{home}/bentoml", "LANG": "C.UTF-8", **who}
+        # Set where the source to be tested is not the installed one, as in a second worktree.
+        source = {name: value for name, value in os.environ.items() if name == "PYTHONPATH"}
+        return {**source, "PATH": programs, "HOME": home, "BENTOML_HOME": f"{home}/bentoml", "LANG": "C.UTF-8", **who}
 
     def commit(self, message: str, *paths: str) -> str:
         """Commit all that Git tracks, and these paths; return the commit."""

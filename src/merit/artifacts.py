@@ -206,13 +206,30 @@ def read_table(path: Path, made_by: str) -> "pl.DataFrame":
     """
     import polars as pl
 
+    if fault := parquet_fault(require(path, made_by)):
+        raise MeritError(f"{path}: {fault}; make it again with 'merit {made_by}'")
     try:
-        return pl.read_parquet(require(path, made_by))
+        return pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise MeritError(
             f"{path}: can't be read as Parquet ({reason}); make it again with 'merit {made_by}'"
         ) from error
+
+
+def parquet_fault(path: Path) -> str:
+    """Return what keeps a file from being Parquet that was written to its end; empty if nothing does."""
+    if path.is_dir():
+        return "is a folder, not a Parquet file; remove it"
+    if path.stat().st_size == 0:
+        return "is empty, not a Parquet file"
+    with path.open("rb") as handle:
+        first = handle.read(4)
+        handle.seek(-min(4, path.stat().st_size), os.SEEK_END)
+        last = handle.read(4)
+    if (first, last) == (b"PAR1", b"PAR1"):
+        return ""
+    return "is cut off" if first == b"PAR1" else "is no Parquet file"
 
 
 def require(path: Path, made_by: str) -> Path:

@@ -1,10 +1,12 @@
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from merit.config.compose import compose
+from merit.config.schema import Lock
 from merit.errors import ConfigError, MeritError
 
 
@@ -159,7 +161,19 @@ def test_what_does_not_fit_between_sections_is_told_at_each_key_at_once() -> Non
 def test_a_key_that_was_taken_away_is_told_as_missing() -> None:
     (problem,) = _problems("~trainer.max_epochs")
     assert problem.startswith("command line: ")
-    assert "trainer.max_epochs: missing; add it" in problem
+    assert "trainer.max_epochs: is needed, and was removed; leave out '~trainer.max_epochs'" in problem
+
+
+def test_a_section_of_rules_that_was_taken_away_is_told_as_needed(conf: Path) -> None:
+    (problem,) = _problems("~gate.floors")
+    assert problem == "command line: gate.floors: is needed, and was removed; leave out '~gate.floors'"
+
+
+@pytest.mark.parametrize(("given", "found"), [("gate.data=null", "null"), ("gate.waivers=[parity]", "['parity']")])
+def test_what_is_no_section_is_told_in_our_words(conf: Path, given: str, found: str) -> None:
+    (problem,) = _problems(given)
+    key = given.partition("=")[0]
+    assert problem == f"command line: {key}: found {found}; allowed: keys with values"
 
 
 def test_a_rule_over_several_keys_is_told_at_the_section(conf: Path) -> None:
@@ -276,3 +290,20 @@ def test_composing_writes_nothing(workdir: Path) -> None:
     before = sorted(workdir.rglob("*"))
     compose()
     assert sorted(workdir.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        ({"max": 1.5}, "has max 1.5, and its answer is a probability; allowed: 0 to 1"),
+        ({"min": -0.1}, "has min -0.1, and its answer is a probability; allowed: 0 to 1"),
+        ({"value": 15, "tolerance": 1.0}, "has value 15, and its answer is a probability; allowed: 0 to 1"),
+    ],
+)
+def test_an_answer_that_no_probability_can_be_is_refused(
+    make_lock: Callable[..., Lock], limits: dict[str, float], told: str
+) -> None:
+    row = {"shop": "north", "kind": 1, "weight": 0.5}
+    with pytest.raises(ValidationError) as caught:
+        make_lock(lambda values: values["gate"].update(behaviour={"golden": {"odd": {"row": row, **limits}}}))
+    assert f"gate.behaviour.golden.odd {told}" in str(caught.value)

@@ -143,3 +143,18 @@ def test_a_key_may_be_named_by_more_or_less_than_its_path(key: str) -> None:
 def test_a_name_that_several_keys_or_none_could_have_is_refused(key: str) -> None:
     with pytest.raises(ConfigError, match="unknown key"):
         explain(key)
+
+
+@pytest.mark.parametrize(
+    ("key", "line"),
+    [
+        ("gate.waivers.champion: roc_auc", "none, for none is set; 'gate.waivers' has no 'champion: roc_auc'"),
+        ("gate.floors.nothing_such", "'gate.floors' has no 'nothing_such'; a file of conf/ may set it"),
+    ],
+)
+def test_a_name_that_anybody_may_choose_is_not_set_and_no_other_is_suggested(conf: Path, key: str, line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        explain(key)
+    assert caught.value.problems[0].startswith(f"{key}: not set; allowed: ")
+    assert line in caught.value.problems[0]
+    assert "did you mean" not in caught.value.problems[0]

@@ -50,3 +50,10 @@ def test_what_keeps_no_versions_says_so_in_one_line(make_lock: Callable[..., Loc
     assert not store.keeps_versions(other)
     with pytest.raises(MeritError, match=r"^tracking\.to: found 'csv', which keeps runs but no registry of models"):
         store.open_store(other)
+
+
+def test_a_version_is_not_shown_where_nothing_keeps_versions(make_lock: Callable[..., Lock]) -> None:
+    from merit.registry import projection
+
+    other = make_lock(lambda values: values.update(tracking={"to": "csv", "experiment": "tiny"}))
+    assert projection.told(other, None) is None

@@ -1,7 +1,11 @@
 """The gate asks the real Bento: built of the package, served on loopback, and stopped."""
 
 import json
+import os
+import signal
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from tests.small_project import Project
@@ -56,3 +60,33 @@ def test_serving_code_that_does_not_come_up_is_inconclusive(judged: Project) -> 
     assert found["verdict"] == "inconclusive"
     assert "planted" in found["found"]
     assert not _left_behind(judged)
+
+
+def test_a_gate_that_is_killed_leaves_no_server_and_no_folder_behind(tmp_path: Path, eventually) -> None:
+    program, folder = tmp_path / "bentoml", tmp_path / "merit-bento-x"
+    deaf = f"#!/bin/sh\ntrap '' TERM\necho $$ > {tmp_path}/pid\nwhile :; do sleep 1; done\n"
+    program.write_text(deaf, encoding="utf-8")
+    program.chmod(0o755)
+    (folder / "project").mkdir(parents=True)
+    code = (
+        "import sys, time; from pathlib import Path; from merit.gate.model import replay\n"
+        "replay.PROGRAM = Path(sys.argv[1])\n"
+        "with replay._running(Path(sys.argv[2]), 'project', 'serve'): print('up', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, program, folder], stdout=subprocess.PIPE) as gate:
+        assert gate.stdout is not None
+        gate.stdout.readline()
+        eventually((tmp_path / "pid").is_file)
+        gate.send_signal(signal.SIGKILL)
+    server = int((tmp_path / "pid").read_text(encoding="utf-8"))
+    eventually(lambda: not _is_running(server))
+    eventually(lambda: not folder.exists())
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # Whoever should have waited for it is gone; where nobody takes its place, it stays a name without a process.
+    return "Z" not in Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]

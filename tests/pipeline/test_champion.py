@@ -47,7 +47,7 @@ def test_a_champion_that_nobody_has_is_inconclusive(with_champion):
 def test_against_names_another_commit(with_champion):
     start = with_champion.run("git", "rev-list", "--max-parents=0", "HEAD").stdout.strip()
     assert with_champion.merit("gate", "--against", start).returncode == 0
-    assert _champion_checks(with_champion)["champion"]["found"] == "no champion yet"
+    assert _champion_checks(with_champion)["champion"]["found"].startswith("no champion yet")
 
 
 def test_against_nothing_known_is_broken(with_champion):

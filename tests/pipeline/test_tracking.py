@@ -2,18 +2,12 @@
 
 import csv
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
-from tests.small_project import ROOT, Project
+from tests.small_project import Project
 
 from merit import artifacts
-
-
-def _merit(project: Project, *args: str) -> subprocess.CompletedProcess[str]:
-    """Run merit, from the source beside these tests."""
-    return project.run("env", f"PYTHONPATH={ROOT / 'src'}", "merit", *args)
 
 
 def _about(folder: Path) -> dict[str, str]:
@@ -26,7 +20,7 @@ def _receipt(project: Project) -> dict[str, str]:
 
 
 def test_runs_as_csv_files_hold_what_is_known_of_the_package(project):
-    done = _merit(project, "run", "tracking=csv")
+    done = project.merit("run", "tracking=csv")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "versions are Git's: 'merit register'" in done.stdout
     receipt = _receipt(project)
@@ -36,12 +30,12 @@ def test_runs_as_csv_files_hold_what_is_known_of_the_package(project):
     assert about["package"] == artifacts.package_digest(project.folder / "model")
     assert len((folder / "epochs.csv").read_text(encoding="utf-8").splitlines()) == 3
 
-    again = _merit(project, "run", "tracking=csv")
+    again = project.merit("run", "tracking=csv")
     assert again.returncode == 0
     assert _receipt(project) == receipt
     assert [each.name for each in folder.parent.iterdir()] == [receipt["run_id"]]
 
-    assert _merit(project, "train").returncode == 0
+    assert project.merit("train").returncode == 0
     (trained,) = [each for each in folder.parent.iterdir() if each != folder]
     assert _about(trained)["status"] == "FINISHED"
     assert _about(trained)["weights_sha256"] == about["weights_sha256"]
@@ -56,7 +50,7 @@ def offline(project: Project) -> Project:
 
 
 def test_weights_and_biases_keeps_runs_offline(offline):
-    done = _merit(offline, "run", "tracking=wandb")
+    done = offline.merit("run", "tracking=wandb")
     assert done.returncode == 0, done.stdout + done.stderr
     receipt = _receipt(offline)
     assert (receipt["uri"], receipt["version"]) == ("wandb:offline:flights", None)
@@ -68,14 +62,14 @@ def test_weights_and_biases_keeps_runs_offline(offline):
     (kept,) = package.glob("*.wandb")
     assert artifacts.package_digest(offline.folder / "model").encode() in kept.read_bytes()
 
-    assert _merit(offline, "run", "tracking=wandb").returncode == 0
-    assert _merit(offline, "train").returncode == 0
+    assert offline.merit("run", "tracking=wandb").returncode == 0
+    assert offline.merit("train").returncode == 0
     assert len(list((offline.folder / "wandb").glob("offline-run-*"))) == 3
 
 
 def test_weights_and_biases_online_without_a_key_is_one_line(offline):
-    assert _merit(offline, "compose", "tracking=wandb", "tracking.mode=online").returncode == 0
-    done = _merit(offline, "train")
+    assert offline.merit("compose", "tracking=wandb", "tracking.mode=online").returncode == 0
+    done = offline.merit("train")
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1].startswith("error: tracking.mode 'online': W&B can't be used (")
     assert "Traceback" not in done.stderr

@@ -161,9 +161,8 @@ def test_a_damaged_json_file_is_told_with_the_command_that_makes_it(workdir: Pat
         artifacts.read_json(Path("x.json"), "gate")
 
 
-@pytest.mark.parametrize("content", [b"PAR1", b"", b"a,b\n1,2\n"])
-def test_a_damaged_parquet_file_is_told_in_one_line(workdir: Path, content: bytes) -> None:
-    Path("x.parquet").write_bytes(content)
+def test_a_damaged_parquet_file_is_told_in_one_line(workdir: Path) -> None:
+    Path("x.parquet").write_bytes(b"PAR1 and no more than PAR1")
     with pytest.raises(MeritError) as caught:
         artifacts.read_table(Path("x.parquet"), "ingest")
     assert str(caught.value).startswith("x.parquet: can't be read as Parquet (")
@@ -175,7 +174,7 @@ def test_a_truncated_parquet_file_is_refused(workdir: Path, table: pl.DataFrame)
     table.write_parquet("x.parquet")
     whole = Path("x.parquet").read_bytes()
     Path("x.parquet").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(MeritError, match="can't be read as Parquet"):
+    with pytest.raises(MeritError, match=r"^x\.parquet: is cut off; make it again with"):
         artifacts.read_table(Path("x.parquet"), "ingest")
 
 
@@ -198,3 +197,24 @@ def test_the_digest_of_a_package_is_that_of_its_manifest(workdir: Path) -> None:
 def test_each_part_has_a_file_of_its_own() -> None:
     files = {artifacts.part(name).as_posix() for name in ("train", "validation", "test")}
     assert files == {f"data/features/{name}.safetensors" for name in ("train", "validation", "test")}
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"", "is empty, not a Parquet file"),
+        (b"PA", "is no Parquet file"),
+        (b"a,b\n1,2\n", "is no Parquet file"),
+        (b"PAR1 and then nothing", "is cut off"),
+        (None, "is a folder, not a Parquet file; remove it"),
+    ],
+)
+def test_what_is_no_parquet_file_is_told_in_our_words(workdir: Path, content: bytes | None, fault: str) -> None:
+    artifacts.RAW.parent.mkdir()
+    if content is None:
+        artifacts.RAW.mkdir()
+    else:
+        artifacts.RAW.write_bytes(content)
+    with pytest.raises(MeritError) as caught:
+        artifacts.read_table(artifacts.RAW, "ingest")
+    assert str(caught.value) == f"data/raw.parquet: {fault}; make it again with 'merit ingest'"

@@ -12,6 +12,12 @@ import click
 from merit import __version__
 from merit.errors import MeritError
 
+MEND: dict[type[OSError], str] = {
+    IsADirectoryError: "a file belongs there: remove the folder, or move it away",
+    NotADirectoryError: "a folder belongs there: remove the file, or move it away",
+}
+"""What to do about errors that have nothing to do with space or permissions."""
+
 
 class Group(click.Group):
     """The group of all commands; it turns what a person can mend into one line and an exit code."""
@@ -35,7 +41,8 @@ class Group(click.Group):
             raise SystemExit(MeritError.exit_code) from error
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
-            click.echo(f"error: {place}{error.strerror or error}; free space or fix its permissions", err=True)
+            mend = MEND.get(type(error), "free space or fix its permissions")
+            click.echo(f"error: {place}{error.strerror or error}; {mend}", err=True)
             raise SystemExit(MeritError.exit_code) from error
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise

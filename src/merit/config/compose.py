@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from merit import artifacts, lfs
 from merit.config import check, choices, interpolation, library, problems, signatures, targets, trust, yamlfiles
 from merit.config.choices import Override
-from merit.config.layers import COMMAND_LINE, Layer, idle_removals, located, merged
+from merit.config.layers import COMMAND_LINE, REMOVED, Layer, idle_removals, located, merged
 from merit.config.problems import Fault
 from merit.config.schema import FORM, Lock
 from merit.errors import ConfigError, MeritError, Problem
@@ -57,10 +57,23 @@ def composition(overrides: Sequence[str] = (), conf: Path = artifacts.CONF) -> C
     if check.leads_nowhere_else(files):
         layers = _laid(files, [each for each in given if choices.of_override(files, each) is None], conf)
         lock, late = _checked(merged(layers), conf)
-        found += [*idle_removals(layers), *(located(layers, fault) for fault in late)]
+        found += [*idle_removals(layers), *(located(layers, _unremovable(layers, fault)) for fault in late)]
     if lock is None or found:
         raise ConfigError(_once(found))
     return Composed(lock, layers)
+
+
+def _unremovable(layers: Sequence[Layer], fault: Fault) -> Fault:
+    """Say of a key that is missing that the command line took it away, if it did."""
+    for layer in layers:
+        if (
+            layer.root.value is REMOVED
+            and fault.found == "missing"
+            and fault.key[: len(layer.package)] == layer.package
+        ):
+            taken = ".".join(layer.package)
+            return replace(fault, found="is needed, and was removed", hint=f"leave out '~{taken}'")
+    return fault
 
 
 def _once(found: Iterable[Problem]) -> list[Problem]:

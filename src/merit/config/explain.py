@@ -70,7 +70,7 @@ def explained(composed: Composed, key: str) -> Explanation:
     key = ".".join(path)
     found, value = _at(values, path)
     if not found:
-        return _of_argument(composed, path) or _refuse(key, values)
+        return _of_argument(composed, path) or _refuse(composed.lock, path, values)
     where, settings = _origin(composed, path)
     written = settings[-1].value if settings else None
     is_written = isinstance(written, str) and "${" in written
@@ -168,7 +168,11 @@ class _Source(str):
     """A default as its source has it."""
 
 
-def _refuse(key: str, values: dict[str, Any]) -> Explanation:
+def _refuse(lock: Lock, path: tuple[str, ...], values: dict[str, Any]) -> Explanation:
+    key = ".".join(path)
+    if (own := _named_freely(lock, path[:-1])) is not None:
+        hint = f"'{'.'.join(path[:-1])}' has no '{path[-1]}'; a file of conf/ may set it"
+        raise ConfigError([Problem("", key, "not set", ", ".join(own) or "none, for none is set", hint)])
     known = [".".join(path) for path in _paths(values)]
     *above, _ = key.split(".")
     found, beside = _at(values, tuple(above))
@@ -178,6 +182,15 @@ def _refuse(key: str, values: dict[str, Any]) -> Explanation:
     near = difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean '{near[0]}'?" if near else ""
     raise ConfigError([Problem("", key, "unknown key", ", ".join(names), hint)])
+
+
+def _named_freely(lock: Lock, path: tuple[str, ...]) -> list[str] | None:
+    """Return the names that are set where anybody may choose them, as in gate.waivers; None for any other place."""
+    place: Any = lock
+    for part in path:
+        inner = _named(place) if isinstance(place, BaseModel) else place
+        place = inner.get(part) if isinstance(inner, dict) else None
+    return list(place) if isinstance(place, dict) else None
 
 
 def _paths(values: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -89,6 +89,8 @@ def _from_finding(finding: Mapping[str, Any], values: Any, form: type[BaseModel]
         return Fault(key, "missing", hint="add it")
     if finding["type"] == "value_error":
         return Fault(key, finding["msg"].removeprefix("Value error, "))
+    if finding["type"] in {"model_type", "dict_type", "model_attributes_type"}:
+        return Fault(key, f"found {shown(finding['input'])}", "keys with values")
     allowed = finding["msg"].removeprefix("Input should be ").removesuffix(", got a number with no fractional part")
     return Fault(key, f"found {shown(finding['input'])}", f"{allowed[0].lower()}{allowed[1:]}")
 

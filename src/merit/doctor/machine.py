@@ -8,17 +8,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from merit.config.schema import Lock
 from merit.doctor.finding import Finding
+from merit.signing import PRIVATE_KEY
 
 PYTHON = ((3, 11), (3, 14))
 FREE_GB = 2.0
 """Free disk below which a run, an image and DVC's cache soon don't fit."""
 SHOWN = 5
 ENGINES = ("docker", "podman", "buildah")
-KEY = "MERIT_SIGNING_KEY"
 
 
 def python() -> Iterator[Finding]:
@@ -93,7 +92,7 @@ def haproxy() -> Iterator[Finding]:
 
 def signing(lock: Lock | None) -> Iterator[Finding]:
     """Find the keys that conf/release asks for."""
-    how: Any = getattr(getattr(lock, "release", None), "signing", None)
+    how = None if lock is None else lock.release.signing
     if how is None or how.method == "none":
         yield Finding("signing", "note", "packages are not signed", "choose how under release.signing")
         return
@@ -103,12 +102,16 @@ def signing(lock: Lock | None) -> Iterator[Finding]:
     public = Path(how.public_key or "")
     if not public.is_file():
         yield Finding("signing", "missing", f"no public key at '{public}'", "commit it, or correct release.signing")
-    private = os.environ.get(KEY)
+    private = os.environ.get(PRIVATE_KEY)
     if not private:
-        yield Finding("signing", "note", f"{KEY} is not set", "only who registers versions needs the private key")
+        yield Finding(
+            "signing", "note", f"{PRIVATE_KEY} is not set", "only who registers versions needs the private key"
+        )
     elif not Path(private).is_file():
-        yield Finding("signing", "missing", f"{KEY} names no file", "let it name the file of the private key")
+        yield Finding("signing", "missing", f"{PRIVATE_KEY} names no file", "let it name the file of the private key")
     elif Path(private).stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        yield Finding("signing", "missing", "others may read the private key", f"'chmod 600' the file that {KEY} names")
+        yield Finding(
+            "signing", "missing", "others may read the private key", f"'chmod 600' the file that {PRIVATE_KEY} names"
+        )
     else:
         yield Finding("signing", "ok", "the private key is there")

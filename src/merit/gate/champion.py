@@ -119,6 +119,21 @@ def find(name: str, against: str | None = None) -> Champion | None:
     return Champion(commit, outputs) if is_rival else None
 
 
+def none_yet() -> str:
+    """Return what a report says where there is no champion, and why Git can't know of one if it can't."""
+    why = unknown()
+    return f"no champion yet: {why}" if why else "no champion yet"
+
+
+def unknown() -> str:
+    """Return why Git can't say what this would merge into; empty if it can."""
+    if git.git("rev-parse", "--git-dir") is None:
+        return "this is no Git repository"
+    if not any(map(git.resolve, git.MAIN)) and not git.git("remote"):
+        return "Git has no main here and no other place to ask, so this commit stands for it"
+    return ""
+
+
 def _name_at(commit: str) -> str | None:
     """Return the name of the model that the lock of a commit is of."""
     values = yaml.safe_load(git.show(commit, artifacts.LOCK) or "")

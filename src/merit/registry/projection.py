@@ -277,11 +277,13 @@ def _moment(version: Version) -> int:
 
 
 def told(lock: Lock, version: Version) -> str | None:
-    """Show a version in MLflow after it was registered; return what was done.
+    """Show a version in MLflow after it was registered; return what was done, None where MLflow doesn't keep the runs.
 
     Raises:
         MeritError: the store can't be reached; the version stands all the same.
     """
+    if not store.keeps_versions(lock.tracking):
+        return None
     try:
         shown = Projection(lock)
         return shown.project(version, shown.shown())

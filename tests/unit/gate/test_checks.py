@@ -1,6 +1,8 @@
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from math import nan
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,9 +98,25 @@ def test_with_one_class_nothing_can_be_compared_and_nothing_passes(evidence: Evi
     assert found.verdict is Verdict.INCONCLUSIVE
 
 
-def test_without_a_champion_there_is_nothing_to_compare_with(evidence: Evidence) -> None:
+def test_without_a_champion_there_is_nothing_to_compare_with(evidence: Evidence, git_repo: Callable[..., str]) -> None:
+    git_repo("commit", "--quiet", "--allow-empty", "--message", "x")
     found = _check(evidence, "champion")
     assert (found.verdict, found.found) == (Verdict.PASS, "no champion yet")
+
+
+def test_without_a_main_to_ask_the_report_says_so(evidence: Evidence, workdir: Path, git_repo: None) -> None:
+    asked = "no champion yet: Git has no main here and no other place to ask, so this commit stands for it"
+    assert _check(evidence, "champion").found == asked
+    shutil.rmtree(".git")
+    assert _check(evidence, "champion").found == "no champion yet: this is no Git repository"
+
+
+def test_a_champion_that_is_this_commits_own_for_want_of_a_main_is_told_as_such(
+    evidence: Evidence, workdir: Path, git_repo: None
+) -> None:
+    found = _check(replace(evidence, champion=rival(same=True)), "champion")
+    asked = "Git has no main here and no other place to ask, so this commit stands for it"
+    assert found.found.endswith(f"bit for bit; {asked}")
 
 
 def test_the_champion_itself_passes_without_being_fetched(evidence: Evidence) -> None:

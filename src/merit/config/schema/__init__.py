@@ -8,7 +8,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from merit.config.schema.base import Component, Interval, Positive, Section
 from merit.config.schema.data import Data, Features
-from merit.config.schema.gate import NOT_WAIVABLE, Gate
+from merit.config.schema.gate import NOT_WAIVABLE, Gate, Golden
 from merit.config.schema.release import Release
 from merit.tasks import METRICS
 
@@ -193,7 +193,8 @@ class Lock(Section):
             found[f"direction.{name}"] = [*misfits, *self._labels(expected.label)]
         for name, golden in told.golden.items():
             misfits = [text for column, value in golden.row.items() for text in self._misfits(column, value)]
-            found[f"golden.{name}"] = [*misfits, *self._lacking(golden.row), *self._labels(golden.label)]
+            about = [*self._lacking(golden.row), *self._labels(golden.label), *self._beyond(golden)]
+            found[f"golden.{name}"] = [*misfits, *about]
         yield from (f"gate.behaviour.{key} {'; it '.join(texts)}" for key, texts in found.items() if texts)
 
     def _misfits(self, name: str, value: Any, *, by: float | None = None) -> Iterator[str]:
@@ -205,6 +206,13 @@ class Lock(Section):
         elif by is None and not taken[name].holds(value):
             kind = f"{taken[name].type}{' or null' if taken[name].missing else ''}"
             yield f"gives '{name}' the value {value!r:.80}; allowed: {kind}"
+
+    def _beyond(self, golden: Golden) -> Iterator[str]:
+        """Yield limits that no probability can reach."""
+        told = {"min": golden.min, "max": golden.max, "value": golden.value}
+        for key, limit in told.items():
+            if limit is not None and not 0 <= limit <= 1 and self.data.target.task != "regression":
+                yield f"has {key} {limit:g}, and its answer is a probability; allowed: 0 to 1"
 
     def _lacking(self, row: dict[str, Any]) -> Iterator[str]:
         needed = [name for name, each in self.data.columns.items() if each.feature != "none" and each.missing == 0]

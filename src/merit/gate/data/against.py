@@ -8,7 +8,7 @@ from merit.config.schema import Lock
 from merit.config.schema.data import Data
 from merit.config.schema.gate import DataGate
 from merit.errors import MeritError
-from merit.gate.champion import Champion
+from merit.gate.champion import Champion, none_yet
 from merit.gate.data import difference, drift
 from merit.gate.data.drift import Score
 from merit.gate.data.findings import Findings, judged, named
@@ -24,7 +24,7 @@ NO_TARGET = "the champion predicts something else: let a waiver say that this is
 def against(lock: Lock, champion: Champion | None, now: Table) -> Findings:
     """Compare the data with the champion's; nothing is computed where they are the same, bit for bit."""
     if champion is None:
-        return Findings(_all_alike(True, "no champion yet", "nothing to compare with"))
+        return Findings(_all_alike(True, none_yet(), "nothing to compare with"))
     try:
         data = champion.data()
         if champion.has_this_data() and _made_of(data) == _made_of(lock.data):

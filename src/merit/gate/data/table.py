@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 import polars as pl
 
+from merit import artifacts
 from merit.config.schema.data import Data
 from merit.errors import MeritError
 from merit.split import PARTS, needed, places
@@ -42,6 +43,9 @@ class Table:
         Raises:
             MeritError: it is none, has no rows, or lacks the target or a column that says how rows are split.
         """
+        if fault := artifacts.parquet_fault(path):
+            remedy = "; 'merit ingest' makes it anew" if path == artifacts.RAW else ""
+            raise MeritError(f"{name}: {fault}{remedy}")
         rows = pl.scan_parquet(path)
         try:
             schema = rows.collect_schema()

@@ -35,6 +35,7 @@ KEPT = Path(".merit/replay.json")
 """The last measurement: `{key, rows, greatest}`."""
 BATCH = 50
 HOST = "127.0.0.1"
+WATCHDOG = Path(__file__).with_name("watchdog.py")
 PROGRAM = Path(sys.executable).with_name("bentoml")
 BUILD_SECONDS, READY_SECONDS, ANSWER_SECONDS, STOP_SECONDS = 180.0, 60.0, 30.0, 10.0
 POLL_SECONDS = 0.05
@@ -131,9 +132,12 @@ def _asked(evidence: Evidence, chosen: NDArray[Any], given_up: threading.Event) 
 
 @contextmanager
 def _running(folder: Path, place: str, *args: str) -> "Iterator[subprocess.Popen[bytes]]":
-    """Run BentoML with a store of its own, in a group of its own; it and what it started end with the block."""
+    """Run BentoML with a store of its own, in a group of its own; it and what it started end with the block.
+
+    A watchdog ends them where this process is killed within the block.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MERIT_", "BENTOML_"))}
-    with (folder / "log").open("wb") as log:
+    with _watched(folder) as tell, (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [str(PROGRAM.absolute()), *args],
             cwd=folder / place,
@@ -143,10 +147,30 @@ def _running(folder: Path, place: str, *args: str) -> "Iterator[subprocess.Popen
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    try:
-        yield process
-    finally:
-        _stop(process)
+        try:
+            tell(f"{process.pid}\n")
+            yield process
+        finally:
+            _stop(process)
+
+
+@contextmanager
+def _watched(folder: Path) -> Iterator[Callable[[str], None]]:
+    """Yield what tells a watchdog which process groups to end if this process is killed within the block."""
+    command = [sys.executable, "-I", str(WATCHDOG), str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True) as watchdog:
+        assert watchdog.stdin is not None
+        told = watchdog.stdin
+
+        def tell(line: str) -> None:
+            with suppress(BrokenPipeError):  # nobody watches, and all is as it was without
+                told.write(line)
+                told.flush()
+
+        try:
+            yield tell
+        finally:
+            tell("done\n")
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

@@ -1,5 +1,6 @@
 """The candidate against gradient boosting, and against the champion on the same rows."""
 
+from merit.gate.champion import none_yet, unknown
 from merit.gate.evidence import Evidence
 from merit.gate.model.limits import no_worse
 from merit.gate.verdict import Check, Verdict
@@ -23,9 +24,9 @@ def champion(evidence: Evidence) -> list[Check]:
     """Compare with the champion on the same rows; a champion that can't be scored is no pass."""
     rival = evidence.champion
     if rival is None:
-        return [Check("champion", Verdict.PASS, "no champion yet", "nothing to compare with")]
+        return [Check("champion", Verdict.PASS, none_yet(), "nothing to compare with")]
     if rival.is_candidate():
-        found = f"the model of {rival.commit[:7]}, bit for bit"
+        found = f"the model of {rival.commit[:7]}, bit for bit{f'; {why}' if (why := unknown()) else ''}"
         return [Check("champion", Verdict.PASS, found, "no worse than the champion")]
     if evidence.rivalry.problem:
         found = f"{rival.commit[:7]} can't be scored: {evidence.rivalry.problem}"
