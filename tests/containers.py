@@ -73,7 +73,7 @@ class Containers:
         (place / "containers.conf").write_text(
             '[containers]\nnetns = "host"\ndefault_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]\n'
             '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nlock_type = "file"\n'
-            f'tmp_dir = "{place}/tmp"\nstatic_dir = "{place}/libpod"\nvolume_path = "{place}/volumes"\n'
+            f'tmp_dir = "{place}/state"\nstatic_dir = "{place}/libpod"\nvolume_path = "{place}/volumes"\n'
         )
         (place / "registry.yml").write_text(
             f"version: 0.1\nlog: {{level: error}}\nhttp: {{addr: {self.registry}}}\n"
