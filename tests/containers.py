@@ -72,7 +72,8 @@ class Containers:
         (place / "registries.conf").write_text("unqualified-search-registries = []\n")
         (place / "containers.conf").write_text(
             '[containers]\nnetns = "host"\ndefault_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]\n'
-            '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
+            '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nlock_type = "file"\n'
+            f'tmp_dir = "{place}/state"\nstatic_dir = "{place}/libpod"\nvolume_path = "{place}/volumes"\n'
         )
         (place / "registry.yml").write_text(
             f"version: 0.1\nlog: {{level: error}}\nhttp: {{addr: {self.registry}}}\n"
@@ -135,4 +136,4 @@ def containers(folder: Path) -> Iterator[Containers]:
         with suppress(AssertionError):
             made.run("podman", "rm", "--all", "--force")
             made.run("buildah", "rm", "--all")
-            made.run("podman", "system", "reset", "--force")
+            made.run("podman", "rmi", "--all", "--force")

@@ -63,7 +63,7 @@ def test_a_version_becomes_an_image_that_answers_and_is_released_once(
     done = _release(project, containers)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"image +\d+\.\d MB to load; built and pushed in", done.stdout)
-    assert re.search(r"ready +\d+\.\d s after its start", done.stdout)
+    assert re.search(r"ready +\d+\.\d s after its start", done.stdout), done.stdout
     record = _recorded(project)
     assert record["image"].startswith(f"{containers.registry}/tiny@sha256:")
     origin = project.run("git", "ls-remote", "origin", "release/tiny@v1").stdout
