@@ -379,7 +379,7 @@ def test_staging_serves_what_its_merged_file_declares(world: World, released: di
     pull = world.forge.pulls[-1]
     world.changed(pull, "opened")
     (comment,) = [text for text in world.comments(pull) if text.startswith("<!-- merit plan -->")]
-    assert "staging: flights@v1 on local" in comment
+    assert "staging: flights&#64;v1 on local" in comment
     world.merge(pull)
     assert world.last("deploy").conclusion == "success", world.last("deploy").log
     version, commit = _answer(world, released["staging"])

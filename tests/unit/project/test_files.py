@@ -61,7 +61,7 @@ def test_only_hooks_that_have_something_to_look_at_are_kept(taken: dict[str, str
 def test_workflows_install_the_merit_of_the_lock_where_merits_own_install_themselves(taken: dict[str, str]) -> None:
     workflows = {path: text for path, text in taken.items() if path.startswith(".github/workflows/")}
     assert {path.split("/")[2] for path in workflows} == {
-        f"{name}.yml" for name in ("ci", "lock", "pr", "report", "train")
+        f"{name}.yml" for name in ("ci", "deploy", "lock", "plan", "pr", "release", "report", "train")
     }
     assert not [path for path, text in workflows.items() if "git+" in text]
     for name in ("report", "lock", "train"):
