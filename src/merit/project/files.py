@@ -73,6 +73,13 @@ def _stage(text: str) -> str:
     return re.sub(r"(?m)^(    params:.*\n(?:      .*\n)+)", rf"\g<1>      - merit.{name}\n", without, count=1)
 
 
+def _ci(text: str) -> str:
+    """Drop what installs the programs that merit's own tests need."""
+    without = re.sub(r"(?ms)^export PATH=.*?(?=^make check$)", "", text)
+    told = "# What CI runs on a clean checkout: the checks, then the tests."
+    return re.sub(r"(?m)^# What CI runs.*\n(?:#.*\n)*", f"{told}\n", without)
+
+
 def _makefile(text: str) -> str:
     """Install merit as a package; what is about its source goes."""
     source = "$(or $(shell git config merit.source),$(shell grep '^merit-ml==' requirements.lock))"
@@ -141,6 +148,7 @@ def _replaced(text: str, old: str, new: str) -> str:
 
 CHANGED: dict[str, Callable[[str], str]] = {
     ".github/CODEOWNERS": _owners,
+    ".ci/run": _ci,
     ".github/workflows/lock.yml": _workflow,
     ".github/workflows/report.yml": _workflow,
     ".github/workflows/train.yml": _workflow,
