@@ -383,7 +383,7 @@ def test_staging_serves_what_its_merged_file_declares(world: World, released: di
     world.merge(pull)
     assert world.last("deploy").conclusion == "success", world.last("deploy").log
     version, commit = _answer(world, released["staging"])
-    assert version == "flights@v1"
+    assert version == "v1"
     assert git(world.forge.place(), "cat-file", "-t", commit) == "commit"
     assert "flights@v1#staging#1" in git(world.forge.place(), "tag", "--list")
 
@@ -404,7 +404,7 @@ def test_a_promotion_is_undone_by_a_revert(world: World, released: dict[str, int
     world.merge(first)
     assert world.last("deploy").conclusion == "success", world.last("deploy").log
     former = _answer(world, released["production"])
-    assert former[0] == "flights@v1"
+    assert former[0] == "v1"
 
     # Two merges at once: each package has its version, whoever comes first.
     before = git(world.forge.place(), "rev-parse", "main")
@@ -419,7 +419,7 @@ def test_a_promotion_is_undone_by_a_revert(world: World, released: dict[str, int
     world.merge(staging)
     later = world.merge(_declared(world, "production-v2", "merit promote staging production"))
     assert world.last("deploy").conclusion == "success", world.last("deploy").log
-    assert _answer(world, released["production"])[0] == "flights@v2"
+    assert _answer(world, released["production"])[0] == "v2"
 
     back = world.merge(_declared(world, "back", f"git revert --no-commit --mainline 1 {later}"))
     deployed = world.last("deploy")
@@ -442,7 +442,7 @@ def test_an_emptied_mlflow_is_filled_again_and_nothing_else_minds(world: World, 
     store = f"MLFLOW_TRACKING_URI={world.runner.variables['MLFLOW_TRACKING_URI']}"
     assert "flights@v3" in world.work(laptop, f"git fetch --quiet --tags origin; {store} merit registry rebuild")
     assert "MLflow shows what Git says" in world.work(laptop, f"{store} merit registry check")
-    assert _answer(world, released["production"])[0] == "flights@v1"
+    assert _answer(world, released["production"])[0] == "v1"
 
 
 def _remote(world: World) -> set[str]:
