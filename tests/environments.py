@@ -186,6 +186,7 @@ def make(folder: Path, versions: int = 2, *, replicas: int = 1) -> World:
 def taken(port: int) -> Iterator[None]:
     """Hold a port."""
     with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of the test before may linger
         held.bind(("127.0.0.1", port))
         held.listen()
         yield

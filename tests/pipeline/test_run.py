@@ -133,7 +133,8 @@ def test_ctrl_c_leaves_nothing_half_written_and_the_next_run_goes_on(project):
     assert running.returncode == 130
     assert "interrupted" in errors
     assert "Traceback" not in errors
-    assert not list(project.folder.glob("training/*"))
+    # The baseline may have been done; it is whole then.
+    assert {file.name for file in project.folder.glob("training/*")} <= {"baseline.parquet"}
     assert not list(project.folder.glob("*/.*safetensors*"))
     assert project.merit("run").returncode == 0
 

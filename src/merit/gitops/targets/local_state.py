@@ -4,8 +4,12 @@ Everything that the supervisor and the proxy read is made from this state, so th
 that the next one can't finish. Paths are relative to the repository's root: a path of a socket has few characters.
 """
 
+import hashlib
 import json
 import math
+import os
+import stat
+import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +23,8 @@ MOST = 16
 """The most replicas of one role."""
 SLOTS = 2 * MOST
 """Places of a role in the proxy: while a version changes, there are the old replicas and the new."""
+MOST_BYTES = 90
+"""Of a socket's path; supervisord adds a suffix while it makes it, and the system takes 107."""
 UNITS = 10_000
 """A share of 1 as the proxy counts it."""
 
@@ -37,6 +43,23 @@ class Place:
     def __truediv__(self, name: str) -> Path:
         """Return the path of one of them."""
         return self.folder / name
+
+    @property
+    def control(self) -> Path:
+        """The supervisor's socket, whose path it makes absolute: one that is too long for a socket lies elsewhere.
+
+        Raises:
+            MeritError: the folder for it is somebody else's.
+        """
+        here = (self / "supervisor.sock").absolute()
+        if len(os.fsencode(here)) <= MOST_BYTES:
+            return here
+        folder = Path(tempfile.gettempdir()) / f"merit-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        told = folder.lstat()
+        if not stat.S_ISDIR(told.st_mode) or told.st_uid != os.getuid() or stat.S_IMODE(told.st_mode) != 0o700:
+            raise MeritError(f"{folder}: must be a folder of yours that nobody else may enter; remove it")
+        return folder / f"{hashlib.sha256(os.fsencode(here)).hexdigest()[:16]}.sock"
 
 
 @dataclass

@@ -52,7 +52,7 @@ class Supervisor:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._config = place / "supervisord.conf"
-        self._rpc = xmlrpc.client.ServerProxy("http://supervisor/RPC2", transport=_Transport(place / "supervisor.sock"))
+        self._rpc = xmlrpc.client.ServerProxy("http://supervisor/RPC2", transport=_Transport(place.control))
 
     def pid(self) -> int | None:
         """Return its process, or None if it doesn't run."""
@@ -121,7 +121,7 @@ class Supervisor:
         done = subprocess.run(command, env=kept, capture_output=True, text=True, check=False)
         deadline = time.monotonic() + SECONDS
         while done.returncode == 0 and time.monotonic() < deadline:
-            if self.pid() is not None and (self._place / "supervisor.sock").exists():
+            if self.pid() is not None and self._place.control.exists():
                 return
             time.sleep(0.05)
         raise MeritError(f"supervisord doesn't start: {' '.join((done.stdout + done.stderr).split())[-300:]}")
@@ -137,7 +137,7 @@ class Supervisor:
             ) from error
 
     def _text(self, programs: dict[str, str]) -> str:
-        folder = self._place.folder
+        folder, control = self._place.folder, str(self._place.control).replace("%", "%%")
         head = f"""[supervisord]
 logfile={folder}/supervisord.log
 logfile_maxbytes=5MB
@@ -146,7 +146,7 @@ pidfile={folder}/supervisord.pid
 childlogdir={folder}
 umask=077
 [unix_http_server]
-file={folder}/supervisor.sock
+file={control}
 chmod=0600
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
