@@ -2,10 +2,9 @@
 
 import copy
 import json
-import pickle
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,9 @@ import numpy as np
 import onnx
 import polars as pl
 import pytest
-import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 from merit import artifacts
-from merit.config import yamlfiles
 from merit.config.schema import Lock
 from merit.features.transform import Category, Number, Transform
 
@@ -36,30 +33,6 @@ def put(values: dict[str, Any], edits: dict[str, Any]) -> None:
         for parent in parents:
             place = place[parent]
         place[last] = value
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _each_text_is_parsed_once() -> Iterator[None]:
-    """Spare tests the parsing of the same files: hundreds compose all of conf/, and it is half of their time."""
-    parse, read = yaml.load, yamlfiles.read
-    kept: dict[Any, bytes] = {}
-
-    def once(key: Any, make: Callable[[], Any]) -> Any:
-        if key not in kept:
-            kept[key] = pickle.dumps(make())
-        return pickle.loads(kept[key])
-
-    def load(stream: Any, Loader: Any) -> Any:  # noqa: N803  # PyYAML's name
-        text = stream.read() if hasattr(stream, "read") else stream
-        return once((text, Loader.__name__), lambda: parse(text, Loader))
-
-    def read_file(path: Path, package: tuple[str, ...] = ()) -> yamlfiles.YamlFile:
-        return once((path, package, path.read_bytes()), lambda: read(path, package))
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(yaml, "load", load)
-        patched.setattr(yamlfiles, "read", read_file)
-        yield
 
 
 @pytest.fixture(autouse=True)
