@@ -348,7 +348,11 @@ def _versions(world: World) -> list[str]:
 
 
 def _trained(world: World, name: str, rate: str) -> object:
-    world.branch(name, _slower(rate), command="merit compose && make repro && dvc push --quiet")
+    def edit(folder: Path) -> None:
+        file = folder / "conf/optimizer/adamw.yaml"
+        file.write_text(re.sub("(?m)^lr: .*$", f"lr: {rate}", file.read_text(encoding="utf-8")), encoding="utf-8")
+
+    world.branch(name, edit, command="merit compose && make repro && dvc push --quiet")
     return world.forge.open(name, title=name, author="writer")
 
 
