@@ -344,7 +344,8 @@ def _answer(world: World, port: int) -> tuple[str, str]:
 
 
 def _versions(world: World) -> list[str]:
-    return git(world.forge.place(), "tag", "--list", "flights@v*[0-9]").splitlines()
+    tags = git(world.forge.place(), "tag", "--list", "flights@v*").splitlines()
+    return [tag for tag in tags if "#" not in tag]
 
 
 def _trained(world: World, name: str, rate: str) -> object:
