@@ -348,15 +348,6 @@ def _versions(world: World) -> list[str]:
     return [tag for tag in tags if "#" not in tag]
 
 
-def _trained(world: World, name: str, rate: str) -> object:
-    def edit(folder: Path) -> None:
-        file = folder / "conf/optimizer/adamw.yaml"
-        file.write_text(re.sub("(?m)^lr: .*$", f"lr: {rate}", file.read_text(encoding="utf-8")), encoding="utf-8")
-
-    world.branch(name, edit, command="merit compose && make repro && dvc push --quiet")
-    return world.forge.open(name, title=name, author="writer")
-
-
 def _declared(world: World, name: str, command: str) -> object:
     """Open a pull request that changes an environment by a command; say what its plan is."""
     world.branch(name, lambda _: None, command=f"git fetch --quiet --tags origin && {command}")
@@ -403,51 +394,13 @@ def test_an_environment_that_skips_staging_is_refused_by_its_plan(world: World, 
     assert git(world.forge.place(), "tag", "--list") == tips
 
 
-def test_a_promotion_is_undone_by_a_revert(world: World, released: dict[str, int]) -> None:
+def test_production_answers_as_the_promoted_version(world: World, released: dict[str, int]) -> None:
     first = _declared(world, "production-v1", "merit promote staging production")
     assert world.last("plan").conclusion == "success", world.last("plan").log
     world.merge(first)
     assert world.last("deploy").conclusion == "success", world.last("deploy").log
     former = _answer(world, released["production"])
     assert former[0] == "v1"
-
-    # Two merges at once: each package has its version, whoever comes first.
-    before = git(world.forge.place(), "rev-parse", "main")
-    one = world.merge(_trained(world, "next", "0.0017"), quietly=True)
-    two = world.merge(_trained(world, "after", "0.0019"), quietly=True)
-    world.pushed(one, two, "writer")
-    world.pushed(before, one, "writer")
-    assert _versions(world) == ["flights@v1", "flights@v2", "flights@v3"]
-    assert git(world.forge.place(), "rev-parse", "flights@v2^{commit}") == two
-
-    staging = next(each for each in world.forge.pulls if each.title == "staging: flights@v2")
-    world.merge(staging)
-    later = world.merge(_declared(world, "production-v2", "merit promote staging production"))
-    assert world.last("deploy").conclusion == "success", world.last("deploy").log
-    assert _answer(world, released["production"])[0] == "v2"
-
-    back = world.merge(_declared(world, "back", f"git revert --no-commit --mainline 1 {later}"))
-    deployed = world.last("deploy")
-    assert deployed.conclusion == "success", deployed.log
-    assert "Running stage" not in deployed.log
-    assert _answer(world, released["production"]) == former
-    assert git(world.forge.place(), "rev-parse", "main") == back
-
-    # A run that comes late does not undo what was merged since.
-    world.pushed(f"{later}~1", later, "writer")
-    assert world.last("deploy").conclusion == "failure"
-    assert "is not what main says" in world.last("deploy").log
-    assert _answer(world, released["production"]) == former
-
-
-def test_an_emptied_mlflow_is_filled_again_and_nothing_else_minds(world: World, released: dict[str, int]) -> None:
-    for file in world.folder.glob("mlflow.db*"):
-        file.unlink()
-    laptop = world.folder / "laptops/back"
-    store = f"MLFLOW_TRACKING_URI={world.runner.variables['MLFLOW_TRACKING_URI']}"
-    assert "flights@v3" in world.work(laptop, f"git fetch --quiet --tags origin; {store} merit registry rebuild")
-    assert "MLflow shows what Git says" in world.work(laptop, f"{store} merit registry check")
-    assert _answer(world, released["production"])[0] == "v1"
 
 
 def _remote(world: World) -> set[str]:
