@@ -44,6 +44,8 @@ BASELINE = Path("training/baseline.parquet")
 WEIGHTS = Path("training/weights.safetensors")
 HISTORY = Path("training/history.csv")
 """train: one line per epoch: `epoch`, and the metrics of the training and the validation rows."""
+CHECKPOINT = Path("training/checkpoint.safetensors")
+"""train: what a killed training goes on from, and no output of the stage: it is gone when that has ended."""
 
 PREDICTIONS = Path("reports/predictions.parquet")
 """evaluate: one row per test row, in their order: `target`, `prediction`, `baseline`.
@@ -103,8 +105,9 @@ def written_aside(path: Path) -> Iterator[Path]:
 def sweep() -> None:
     """Remove what stages that were killed left beside their outputs; no stage may be at work."""
     parts = [part(name) for name in ("train", "validation", "test")]
+    trained = [BASELINE, WEIGHTS, HISTORY, CHECKPOINT]
     reports = [DATA_REPORT, PREDICTIONS, METRICS, PLOTS]
-    for path in (RAW, TRANSFORM, FEATURES_REPORT, TEST_ROWS, *parts, BASELINE, WEIGHTS, HISTORY, *reports, PACKAGE):
+    for path in (RAW, TRANSFORM, FEATURES_REPORT, TEST_ROWS, *parts, *trained, *reports, PACKAGE):
         for left in path.parent.glob(f".{path.name}.*"):
             shutil.rmtree(left, ignore_errors=True)
 

@@ -121,6 +121,11 @@ class Rows(NamedTuple):
     inputs: tuple[Tensor, ...]
     target: Tensor
 
+    @property
+    def count(self) -> int:  # type: ignore[override]  # not that of tuples
+        """How many rows these are."""
+        return len(self.target)
+
     def at(self, rows: Any) -> "Rows":
         """Return some of the rows, by whatever a tensor can be indexed with."""
         return Rows(tuple(each[rows] for each in self.inputs), self.target[rows])

@@ -1,38 +1,104 @@
-"""Batches cut from tensors that stay in memory: one shuffle per epoch, then contiguous slices.
+"""Batches in blocks: one shuffle per epoch, a gather per block, then contiguous slices of it.
 
-Collating row by row, as a plain DataLoader does, costs more than the network itself at these sizes
-(`benchmarks/training.py` measures it).
+What calls the training loop is called once per block, and its cost is shared by all batches of the block. Collating
+row by row, as a plain DataLoader does, costs more than the network itself at these sizes (`benchmarks/training.py`).
 """
 
 import math
 from collections.abc import Iterator
+from typing import Protocol
 
 import torch
+from torch import Tensor, distributed
 
 from merit.network import Rows
 
+TOGETHER = 32
+"""Batches in a block of training rows."""
+CHUNK = 32
+"""Adjacent rows that stay together where rows lie in a file: reading single rows would read a page for each."""
+
+
+class Table(Protocol):
+    """Rows in memory, or in a file."""
+
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+
+    def at(self, rows: Tensor | slice) -> Rows:
+        """Return some of them."""
+
 
 class Batches:
-    """An epoch of batches at each iteration.
+    """An epoch of blocks at each iteration, each of them a whole number of batches but for the last.
 
     Args:
-        rows: all rows of the part.
-        size: rows in a batch; the last one may be smaller.
+        table: all rows of the part.
+        size: rows in a batch, over all ranks; the last one may be smaller.
         seed: shuffles the rows of each epoch differently, the same on every run; None keeps their order.
+        together: batches in a block.
+        chunk: adjacent rows that stay in one block, which is shuffled whole; 1 shuffles all rows among all blocks.
+
+    Attributes:
+        drawn_from: the state of the shuffle's generator as this epoch began.
+
+    Where several processes train together, each takes every so-manieth shuffled row; rows that keep their order are
+    given to all.
     """
 
-    def __init__(self, rows: Rows, size: int, seed: int | None = None) -> None:
-        self._rows = rows
+    def __init__(
+        self, table: Table, size: int, seed: int | None = None, *, together: int = TOGETHER, chunk: int = 1
+    ) -> None:
+        self._table = table
         self._size = size
+        self._block = size * together
+        self._chunk = chunk
         self._generator = None if seed is None else torch.Generator().manual_seed(seed)
+        self._skip = 0
+        self.drawn_from = torch.empty(0, dtype=torch.uint8)
 
     def __len__(self) -> int:
-        return math.ceil(len(self._rows.target) / self._size)
+        return math.ceil(self._table.count / self._block)
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        return math.ceil(self._table.count / self._size)
 
     def __iter__(self) -> Iterator[Rows]:
-        rows = self._rows
-        if self._generator is not None:
-            order = torch.randperm(len(rows.target), generator=self._generator)
-            rows = rows.at(order)
-        for start in range(0, len(rows.target), self._size):
-            yield rows.at(slice(start, start + self._size))
+        skip, self._skip = self._skip, 0
+        for place, rows in enumerate(self._blocks()):
+            yield self._table.at(slice(0, 0) if place < skip else rows)
+
+    def resume(self, drawn_from: Tensor, skip: int) -> None:
+        """Let the next epoch be the one that was shuffled from that state, `skip` of whose blocks are done."""
+        assert self._generator is not None
+        self._generator.set_state(drawn_from)
+        self._skip = skip
+
+    def _blocks(self) -> Iterator[Tensor | slice]:
+        count = self._table.count
+        if self._generator is None:
+            for start in range(0, count, self._block):
+                yield slice(start, start + self._block)
+            return
+        rank, ranks = _place()
+        count -= count % ranks  # each takes as many steps
+        self.drawn_from = self._generator.get_state()
+        chunks = torch.randperm(math.ceil(count / self._chunk), generator=self._generator)
+        for some in torch.split(chunks, self._block // self._chunk):
+            rows = self._within(some) if self._chunk > 1 else some
+            yield rows[rows < count][rank::ranks]
+
+    def _within(self, chunks: Tensor) -> Tensor:
+        """Return the rows of some chunks, shuffled."""
+        rows = (chunks[:, None] * self._chunk + torch.arange(self._chunk)).flatten()
+        return rows[torch.randperm(len(rows), generator=self._generator)]
+
+
+def _place() -> tuple[int, int]:
+    """Return which of how many processes this is."""
+    if not distributed.is_initialized():
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()

@@ -1,7 +1,8 @@
-"""The Lightning module: what one step of training is, for any network and task."""
+"""The Lightning module: what training on a block of batches is, for any network and task."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -13,30 +14,78 @@ from torch.optim.lr_scheduler import LambdaLR
 from merit.errors import MeritError
 from merit.metrics import scored
 from merit.network import Predictor, Rows
+from merit.training import finite
 
 
 class Learner(lightning.LightningModule):
     """Trains a network on the loss of its task.
 
+    It steps by itself ("manual optimization"): Lightning then hands over a block of batches at a time, and what
+    Lightning does around a step is done once for all of them.
+
     Args:
         predictor: the network and its task.
         optimizer: builds the optimizer from the parameters.
-        cosine: lets the learning rate fall to zero along half a cosine over the run.
+        batch_size: rows in a batch, on this rank.
+        steps: that the run takes at most, over which the learning rate falls to zero along half a cosine; None keeps
+            it.
+
+    Attributes:
+        losses: of the epoch's batches so far.
     """
 
-    def __init__(self, predictor: Predictor, optimizer: Callable[[Any], Optimizer], *, cosine: bool) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        optimizer: Callable[[Any], Optimizer],
+        *,
+        batch_size: int,
+        steps: int | None,
+    ) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self.predictor = predictor
+        self.losses: list[Tensor] = []
+        self.schedule: LambdaLR | None = None
         self._build = optimizer
-        self._cosine = cosine
-        self._losses: list[Tensor] = []
+        self._batch_size = batch_size
+        self._steps = steps
         self._outputs: list[tuple[Tensor, Tensor]] = []
 
-    def training_step(self, batch: Rows) -> Tensor:
-        """Return the loss of a batch."""
+    def training_step(self, block: Rows) -> None:
+        """Take a step for each batch of a block.
+
+        Raises:
+            MeritError: the loss is no number; it says from which batch on, and the likely cause.
+        """
+        begun = len(self.losses)
+        for batch in self._batches(block):
+            self.losses.append(self._step(batch))
+        if begun < len(self.losses) and not torch.stack(self.losses[begun:]).isfinite().all():
+            raise finite.fault(self.losses, begun, list(self._batches(block)), self.trainer.current_epoch)
+
+    def _batches(self, block: Rows) -> Iterator[Rows]:
+        for start in range(0, block.count, self._batch_size):
+            yield block.at(slice(start, start + self._batch_size))
+
+    def _step(self, batch: Rows) -> Tensor:
+        """Take a step, and return the batch's loss."""
+        optimizer = self.optimizers()
+        optimizer.zero_grad(set_to_none=True)  # type: ignore[union-attr]  # there is one
         loss = self.predictor.loss(self._given(batch), batch.target)
-        self._losses.append(loss.detach())
-        return loss
+        with self._full_precision():
+            self.manual_backward(loss)
+            optimizer.step()  # type: ignore[union-attr]
+        if self.schedule is not None:
+            self.schedule.step()
+        return loss.detach()
+
+    def _full_precision(self) -> AbstractContextManager[object]:
+        """Leave mixed precision, in which Lightning wraps the whole block, for what follows the loss."""
+        if not torch.is_autocast_enabled(self.device.type):
+            return nullcontext()
+        torch.clear_autocast_cache()  # it holds the weights as they were before the step
+        return torch.autocast(self.device.type, enabled=False)
 
     def validation_step(self, batch: Rows) -> None:
         """Keep what the network gives for a batch."""
@@ -55,22 +104,21 @@ class Learner(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of the epoch: the mean loss of its batches, and what the validation rows say."""
-        self.log("train_loss", torch.stack(self._losses).mean())
-        self._losses.clear()
+        measured = {"train_loss": torch.stack(self.losses).mean()}
+        self.losses.clear()
         parts, targets = zip(*self._outputs, strict=True)
         outputs, target = torch.cat(parts, dim=-2), torch.cat(targets)
         self._outputs.clear()
-        self.log("validation_loss", self.predictor.loss(outputs, target))
+        measured["validation_loss"] = self.predictor.loss(outputs, target)
         predicted = self.predictor.predicted(outputs)
-        measured = scored(self.predictor.task, target.cpu().numpy(), predicted.cpu().numpy()).point()
-        for name, value in measured.items():
-            self.log(f"validation_{name}", value)
+        points = scored(self.predictor.task, target.cpu().numpy(), predicted.cpu().numpy()).point()
+        measured |= {f"validation_{name}": torch.tensor(value, device=self.device) for name, value in points.items()}
+        self.log_dict(measured, sync_dist=True)
 
-    def configure_optimizers(self) -> Any:
-        """Return the optimizer and, if asked for, its schedule per step."""
+    def configure_optimizers(self) -> Optimizer:
+        """Return the optimizer; its schedule, if there is one, is stepped beside it."""
         optimizer = self._build(self.predictor.parameters())
-        if not self._cosine:
-            return optimizer
-        steps = self.trainer.estimated_stepping_batches
-        schedule = LambdaLR(optimizer, lambda step: (1 + math.cos(math.pi * min(1.0, step / steps))) / 2)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        if self._steps is not None:
+            last = self._steps
+            self.schedule = LambdaLR(optimizer, lambda step: (1 + math.cos(math.pi * min(1.0, step / last))) / 2)
+        return optimizer

@@ -1,32 +1,31 @@
 """train: fit the network that the lock describes; the best epoch's weights out, the same on every run."""
 
-import csv
 import logging
-import math
 import os
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
 import torch
-from lightning.pytorch.callbacks import EarlyStopping
-from torch import Tensor
+from torch.multiprocessing.spawn import ProcessRaisedException
 
-from merit import artifacts, network, tasks
+from merit import artifacts, network
 from merit.config import targets
 from merit.config.schema import Lock, Trainer
 from merit.errors import MeritError
-from merit.training import batches
+from merit.training import checkpoint, history
+from merit.training.batches import CHUNK, Batches, Table
+from merit.training.history import History, OnEpoch
+from merit.training.mapped import Mapped
 from merit.training.module import Learner
 from merit.training.progress import Progress
-
-OnEpoch = Callable[[dict[str, float]], None]
 
 
 def train(lock: Lock, on_epoch: OnEpoch = lambda metrics: None) -> dict[str, float]:
     """Train, write `artifacts.WEIGHTS` and `artifacts.HISTORY`, and return the metrics of the best epoch.
+
+    A training of the same that was killed goes on from `artifacts.CHECKPOINT`.
 
     Args:
         lock: the configuration.
@@ -37,18 +36,61 @@ def train(lock: Lock, on_epoch: OnEpoch = lambda metrics: None) -> dict[str, flo
     """
     how = lock.trainer
     prepare(how, lock.seed)
-    module = Learner(network.build(lock), optimizer_of(lock), cosine=how.schedule == "cosine")
-    history = History(how.monitor, on_epoch)
+    rows = batches(how, table("train", how), lock.seed)
+    module = learner(lock, network.build(lock), rows)
+    kept = History(how.monitor, how.patience, on_epoch)
+    saving = checkpoint.Checkpoint(checkpoint.made_for(lock), how.checkpoint_seconds, lock.seed, kept, rows)
     try:
-        trainer_of(how, history).fit(
-            module,
-            batches.Batches(network.read_part("train"), how.batch_size, lock.seed),
-            batches.Batches(network.read_part("validation"), max(how.batch_size, network.ROWS)),
-        )
+        trainer_of(how, [saving, kept]).fit(module, rows, validation(how))
     except SystemExit as error:  # Lightning's answer to Ctrl-C, which would read as a refusal
         raise KeyboardInterrupt from error
-    _write(history)
-    return history.best_metrics
+    except ProcessRaisedException as error:
+        raise _of_a_rank(error) from error
+    return history.best(history.read(), kept.monitor, kept.sign)
+
+
+def prepare(how: Trainer, seed: int) -> None:
+    """Make the run a function of its seed."""
+    if how.accelerator == "gpu" and not torch.cuda.is_available():
+        raise MeritError("trainer.accelerator: found 'gpu', but no CUDA device is there; use trainer=cpu")
+    # cuBLAS is deterministic only with a fixed workspace, which it reads before its first use.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # Lightning divides the machine's processors among its processes, unless this says otherwise.
+    os.environ["OMP_NUM_THREADS"] = str(how.threads)
+    torch.set_num_threads(how.threads)
+    torch.use_deterministic_algorithms(True)
+    # Filling memory that is written before it is read makes nothing more certain and takes a twentieth of the time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # set through a property
+    for name in ("lightning.pytorch", "lightning.fabric", "torch.multiprocessing"):
+        logging.getLogger(name).setLevel(logging.WARNING if name.startswith("lightning") else logging.ERROR)
+    lightning.seed_everything(seed, verbose=False)
+
+
+def table(name: str, how: Trainer) -> Table:
+    """Return a part's rows, in memory if they may take as much, else in their file."""
+    path = artifacts.require(artifacts.part(name), "features")
+    return network.read_part(name) if path.stat().st_size <= how.memory_mb * 2**20 else Mapped(name)
+
+
+def batches(how: Trainer, rows: Table, seed: int) -> Batches:
+    """Return the training rows in blocks of batches."""
+    return Batches(rows, how.batch_size, seed, chunk=CHUNK if isinstance(rows, Mapped) else 1)
+
+
+def validation(how: Trainer) -> Batches:
+    """Return the validation rows in large batches."""
+    return Batches(table("validation", how), max(how.batch_size, network.ROWS), together=1)
+
+
+def learner(lock: Lock, predictor: network.Predictor, rows: Batches) -> Learner:
+    """Return the module that trains the network on those rows."""
+    how = lock.trainer
+    return Learner(
+        predictor,
+        optimizer_of(lock),
+        batch_size=how.batch_size // how.devices,
+        steps=rows.steps * how.max_epochs if how.schedule == "cosine" else None,
+    )
 
 
 def optimizer_of(lock: Lock) -> Callable[[Any], torch.optim.Optimizer]:
@@ -61,29 +103,15 @@ def optimizer_of(lock: Lock) -> Callable[[Any], torch.optim.Optimizer]:
     return build
 
 
-def prepare(how: Trainer, seed: int) -> None:
-    """Make the run a function of its seed."""
-    if how.accelerator == "gpu" and not torch.cuda.is_available():
-        raise MeritError("trainer.accelerator: found 'gpu', but no CUDA device is there; use trainer=cpu")
-    # cuBLAS is deterministic only with a fixed workspace, which it reads before its first use.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.set_num_threads(how.threads)
-    torch.use_deterministic_algorithms(True)
-    # Filling memory that is written before it is read makes nothing more certain and takes a twentieth of the time.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # set through a property
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    lightning.seed_everything(seed, verbose=False)
-
-
-def trainer_of(how: Trainer, history: "History") -> lightning.Trainer:
+def trainer_of(how: Trainer, callbacks: list[lightning.Callback]) -> lightning.Trainer:
     """Return Lightning's trainer as conf/trainer describes it."""
-    stop = EarlyStopping(f"validation_{how.monitor}", patience=how.patience, mode=history.mode, check_finite=True)
     # Lightning calls a part of torch that torch is about to rename.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     return lightning.Trainer(
         max_epochs=how.max_epochs,
         accelerator=how.accelerator,
         devices=how.devices,
+        strategy="auto" if how.devices == 1 else "ddp_fork",  # a fork needs nothing to be pickled
         precision=how.precision,
         deterministic=True,
         logger=False,
@@ -91,57 +119,11 @@ def trainer_of(how: Trainer, history: "History") -> lightning.Trainer:
         enable_model_summary=False,
         enable_progress_bar=True,
         num_sanity_val_steps=0,
-        callbacks=[history, stop, Progress(how.monitor)],
+        callbacks=[*callbacks, Progress(how.monitor)],
     )
 
 
-class History(lightning.Callback):
-    """Keeps each epoch's metrics, and the weights of the best epoch.
-
-    Lightning's own checkpoints are pickles that hold absolute paths; weights alone are what a package needs.
-
-    Args:
-        monitor: the validation metric that says which epoch is best.
-        on_epoch: is told each epoch's metrics.
-    """
-
-    def __init__(self, monitor: str, on_epoch: OnEpoch) -> None:
-        self.mode = "max" if tasks.HIGHER_IS_BETTER[monitor] else "min"
-        self.rows: list[dict[str, float]] = []
-        self.best: dict[str, Tensor] | None = None
-        self.best_metrics: dict[str, float] = {}
-        self._monitor = f"validation_{monitor}"
-        self._on_epoch = on_epoch
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Take the epoch's metrics, and its weights if none were better."""
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        row = {"epoch": float(trainer.current_epoch), **dict(sorted(metrics.items()))}
-        if not math.isfinite(row["train_loss"] + row["validation_loss"] + row[self._monitor]):
-            raise MeritError(f"train: the loss is not a number after epoch {trainer.current_epoch}; lower optimizer.lr")
-        self.rows.append(row)
-        if self._is_better(row):
-            self.best_metrics = row
-            state = pl_module.predictor.network.state_dict()  # type: ignore[union-attr]  # Learner's
-            self.best = {name: value.detach().cpu().clone() for name, value in state.items()}
-        self._on_epoch(row)
-
-    def _is_better(self, row: dict[str, float]) -> bool:
-        if not self.best_metrics:
-            return True
-        found, best = row[self._monitor], self.best_metrics[self._monitor]
-        return found > best if self.mode == "max" else found < best
-
-
-def _write(history: History) -> None:
-    assert history.best is not None
-    with artifacts.written_aside(artifacts.HISTORY) as aside:
-        _write_history(aside, history.rows)
-    artifacts.write_arrays(artifacts.WEIGHTS, {name: value.numpy() for name, value in history.best.items()})
-
-
-def _write_history(path: Path, rows: list[dict[str, float]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
+def _of_a_rank(error: ProcessRaisedException) -> MeritError:
+    """Return the error of one of several processes, which comes as the text of its traceback."""
+    last = str(error).strip().splitlines()[-1]
+    return MeritError(last.removeprefix(f"{MeritError.__module__}.MeritError: "))

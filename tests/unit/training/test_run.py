@@ -1,8 +1,13 @@
+import os
+import random
+import signal
 from collections.abc import Callable
+from itertools import count
 from math import inf, nan
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -15,15 +20,20 @@ from merit import artifacts
 from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import MeritError
-from merit.training import run
-from merit.training.run import History, train
+from merit.network import Rows
+from merit.training import checkpoint, mapped, run
+from merit.training.history import History
+from merit.training.module import Learner
+from merit.training.run import train
 
 
-def _epoch(history: History, number: int, network: nn.Module, **metrics: float) -> None:
+def _epoch(history: History, number: int, network: nn.Module, **metrics: float) -> bool:
     metrics = {"train_loss": 0.5, "validation_loss": 0.5, **metrics}
-    trainer = SimpleNamespace(current_epoch=number, callback_metrics={k: torch.tensor(v) for k, v in metrics.items()})
+    found = {name: torch.tensor(value) for name, value in metrics.items()}
+    trainer = SimpleNamespace(current_epoch=number, callback_metrics=found, is_global_zero=True, should_stop=False)
     module = SimpleNamespace(predictor=SimpleNamespace(network=network))
     history.on_train_epoch_end(trainer, module)  # type: ignore[arg-type]
+    return trainer.should_stop
 
 
 @pytest.mark.parametrize(
@@ -32,7 +42,7 @@ def _epoch(history: History, number: int, network: nn.Module, **metrics: float) 
 )
 def test_the_weights_of_the_best_epoch_are_kept(monitor: str, values: list[float], best: int) -> None:
     seen: list[dict[str, float]] = []
-    history, network = History(monitor, seen.append), nn.Linear(1, 1)
+    history, network = History(monitor, 3, seen.append), nn.Linear(1, 1)
     for number, value in enumerate(values):
         nn.init.constant_(network.weight, float(number))  # in place, as an optimizer does it
         _epoch(history, number, network, **{f"validation_{monitor}": value})
@@ -43,10 +53,17 @@ def test_the_weights_of_the_best_epoch_are_kept(monitor: str, values: list[float
     assert [row["epoch"] for row in history.rows] == [0.0, 1.0, 2.0]
 
 
+def test_training_stops_when_no_epoch_has_been_better_for_as_long_as_it_has_patience() -> None:
+    history, network = History("log_loss", 2, lambda row: None), nn.Linear(1, 1)
+    values = [0.5, 0.4, 0.45, 0.4]
+    stops = [_epoch(history, number, network, validation_log_loss=value) for number, value in enumerate(values)]
+    assert stops == [False, False, False, True]
+
+
 @pytest.mark.parametrize("value", [nan, inf, -inf])
 def test_a_loss_that_is_no_number_is_refused(value: float) -> None:
     seen: list[dict[str, float]] = []
-    history, network = History("log_loss", seen.append), nn.Linear(1, 1)
+    history, network = History("log_loss", 3, seen.append), nn.Linear(1, 1)
     _epoch(history, 0, network, validation_log_loss=0.5)
     with pytest.raises(MeritError) as caught:
         _epoch(history, 1, network, validation_log_loss=value)
@@ -113,3 +130,127 @@ def test_a_gpu_that_is_not_there_is_refused(
     with pytest.raises(MeritError) as caught:
         train(_lock(make_lock, accelerator="gpu"))
     assert str(caught.value) == ("trainer.accelerator: found 'gpu', but no CUDA device is there; use trainer=cpu")
+
+
+def _exploding(make_lock: Callable[..., Lock], **trainer: Any) -> Lock:
+    def edit(values: dict[str, Any]) -> None:
+        values["trainer"].update(batch_size=10, schedule="constant", **trainer)
+        values["optimizer"] = {"_target_": "torch.optim.SGD", "lr": 3e38}
+
+    return make_lock(edit)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_learning_rate_far_too_high_is_told_with_the_batch_where_the_loss_ended(
+    arrays: None, make_lock: Callable[..., Lock], devices: int
+) -> None:
+    with pytest.raises(MeritError, match=r"^train: the loss is (nan|inf) from batch \d+ of epoch 0 on; .*optimizer.lr"):
+        train(_exploding(make_lock, devices=devices))
+    assert not artifacts.WEIGHTS.exists()
+
+
+def test_rows_past_the_declared_size_are_read_from_their_file_and_learned_from_as_well(
+    arrays: None, make_lock: Callable[..., Lock], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_memory = train(_lock(make_lock))
+    monkeypatch.setattr(run.network, "read_part", lambda name: pytest.fail("read whole"))
+    monkeypatch.setattr(mapped, "AT_ONCE", 10)
+    how = _lock(make_lock)
+    trainer = how.trainer.model_copy(update={"memory_mb": 0})
+    from_file = train(how.model_copy(update={"trainer": trainer}))
+    assert from_file["validation_log_loss"] == pytest.approx(in_memory["validation_log_loss"], abs=0.05)
+
+
+def test_half_precision_learns_as_well(arrays: None, make_lock: Callable[..., Lock]) -> None:
+    full, half = train(_lock(make_lock)), train(_lock(make_lock, precision="bf16-mixed"))
+    assert half["validation_log_loss"] == pytest.approx(full["validation_log_loss"], abs=0.05)
+    assert half != full
+
+
+def test_two_processes_that_share_each_batch_learn_as_well(arrays: None, make_lock: Callable[..., Lock]) -> None:
+    seen: list[dict[str, float]] = []
+    one, two = train(_lock(make_lock)), train(_lock(make_lock, devices=2), seen.append)
+    assert two["validation_log_loss"] == pytest.approx(one["validation_log_loss"], abs=0.05)
+    assert load_file(artifacts.WEIGHTS)
+    assert seen == []  # they are told in a process of its own
+
+
+@pytest.mark.parametrize("model", ["Linear", "MLP"])
+def test_a_training_killed_at_any_batch_ends_with_the_same_weights_as_if_it_had_not_been(
+    arrays: None, make_lock: Callable[..., Lock], model: str
+) -> None:
+    """Kills 10 times each, by SIGKILL, in processes of their own; each goes on from what the one before had saved."""
+
+    def edit(values: dict[str, Any]) -> None:
+        values["trainer"].update(max_epochs=6, patience=6, batch_size=2, checkpoint_seconds=0.0)
+        if model == "MLP":  # dropout: what is random must go on as well
+            values["model"] = {"_target_": "merit.training.networks.MLP", "hidden": [8], "dropout": 0.3}
+
+    lock = make_lock(edit)
+    train(lock)
+    whole, history = load_file(artifacts.WEIGHTS), artifacts.HISTORY.read_bytes()
+    artifacts.WEIGHTS.unlink()
+
+    draw, resumed = random.Random(7), []
+    for _ in range(10):
+        assert _killed(lock, after=draw.randint(10, 70)), "it ended by itself"
+        saved = checkpoint.read()
+        resumed.append((0, 0) if saved is None else (saved.told["epoch"], saved.told["blocks"]))
+    assert resumed == sorted(resumed)
+    assert len(set(resumed)) > 3
+
+    seen: list[dict[str, float]] = []
+    train(lock, seen.append)
+    assert all(torch.equal(whole[name], value) for name, value in load_file(artifacts.WEIGHTS).items())
+    assert artifacts.HISTORY.read_bytes() == history
+    assert [row["epoch"] for row in seen] == list(range(6))  # whoever keeps the run is told of all
+    assert not artifacts.CHECKPOINT.exists()
+
+
+def _killed(lock: Lock, after: int) -> bool:
+    """Train in a process that kills itself after some batches; say whether that is how it ended."""
+    child = os.fork()
+    if child == 0:
+        step, taken = Learner._step, count(1)
+
+        def counted(self: Learner, batch: Rows) -> torch.Tensor:
+            if next(taken) > after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return step(self, batch)
+
+        with patch.object(Learner, "_step", counted):
+            train(lock)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("text", [b"", b"not safetensors", b"\x08\0\0\0\0\0\0\0{}      "])
+def test_a_checkpoint_that_can_not_be_read_is_no_checkpoint(
+    arrays: None, make_lock: Callable[..., Lock], text: bytes
+) -> None:
+    artifacts.CHECKPOINT.parent.mkdir()
+    artifacts.CHECKPOINT.write_bytes(text)
+    assert checkpoint.read() is None
+    assert train(_lock(make_lock))["epoch"] >= 0
+
+
+def test_a_checkpoint_of_another_configuration_or_of_other_rows_is_not_taken_up(
+    arrays: None, make_lock: Callable[..., Lock]
+) -> None:
+    lock = _lock(make_lock)
+    made_for = checkpoint.made_for(lock)
+    assert checkpoint.made_for(lock) == made_for
+    other = lock.trainer.model_copy(update={"checkpoint_seconds": 5.0})
+    assert checkpoint.made_for(lock.model_copy(update={"trainer": other})) == made_for
+    assert checkpoint.made_for(lock.model_copy(update={"seed": 8})) != made_for
+    artifacts.part("train").write_bytes(artifacts.part("validation").read_bytes())
+    assert checkpoint.made_for(lock) != made_for
+
+
+def test_an_optimizer_whose_state_can_not_be_kept_trains_all_the_same(
+    arrays: None, make_lock: Callable[..., Lock], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(checkpoint, "_of_optimizer", lambda optimizer: ({"groups": object()}, {}))
+    train(_lock(make_lock, checkpoint_seconds=0.0))
+    assert capsys.readouterr().out.count("if killed, training begins anew") == 1
+    assert artifacts.WEIGHTS.is_file()

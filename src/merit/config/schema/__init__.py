@@ -28,12 +28,16 @@ class Trainer(Section):
     """How the learning rate goes: constant, or down to nothing along half a cosine."""
     accelerator: Literal["cpu", "gpu"]
     """What it is trained on."""
-    devices: Literal[1]
-    """How many of them."""
+    devices: Positive
+    """How many of them: more than one share each batch, each a process that has the whole network (DDP)."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     """The numbers that are calculated with."""
     threads: Positive
     """Processor threads. Sums are taken in another order with another number, so it is part of the result."""
+    memory_mb: Positive = 2048
+    """The most that a part's rows may take in memory (MiB); more stay in their file and are read block by block."""
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
+    """Seconds between checkpoints, from which a training that was killed goes on."""
 
 
 class Evaluate(Section):
@@ -150,10 +154,16 @@ class Lock(Section):
             self._behaviour_of_no_column,
             self._waivers_of_what_can_not_be_waived,
             self._tracking_of_another_kind,
+            self._a_batch_that_devices_can_not_share,
         )
         if found := [line for rule in rules for line in rule()]:
             raise ValueError("\n".join(found))
         return self
+
+    def _a_batch_that_devices_can_not_share(self) -> Iterator[str]:
+        how = self.trainer
+        if how.batch_size % how.devices:
+            yield f"trainer.batch_size: {how.batch_size} rows are not to be shared evenly by {how.devices} devices"
 
     def _metrics_of_another_task(self) -> Iterator[str]:
         task, gate, own = self.data.target.task, self.gate, self.evaluate.metrics

@@ -1,0 +1,68 @@
+"""Rows that stay in their file: read where a block needs them, so that memory does not grow with the table."""
+
+import json
+import mmap
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from merit import artifacts
+from merit.network import Rows
+
+AT_ONCE = 2048
+"""Rows read before the pages are given back: the system maps up to two megabytes around each place that is touched."""
+TYPES = {"I32": np.int32, "F32": np.float32}
+
+
+class Mapped:
+    """A part's rows, memory-mapped.
+
+    Args:
+        name: of the part, as `artifacts.part` tells.
+
+    Raises:
+        MeritError: they are not there.
+    """
+
+    def __init__(self, name: str) -> None:
+        path = artifacts.require(artifacts.part(name), "features")
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        arrays = _arrays(path, self._map)
+        others = (arrays[f"array{place}"] for place in range(len(arrays) - 3))
+        self._inputs = (arrays["codes"], arrays["numbers"], *others)
+        self._target = arrays["target"]
+
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return len(self._target)
+
+    def at(self, rows: Tensor | slice) -> Rows:
+        """Return some rows, in memory, the codes as int64 for lookups."""
+        index = np.arange(*rows.indices(self.count)) if isinstance(rows, slice) else rows.numpy()
+        order = np.argsort(index)
+        made = [np.empty((len(index), *each.shape[1:]), each.dtype) for each in (*self._inputs, self._target)]
+        for start in range(0, len(index), AT_ONCE):
+            places = order[start : start + AT_ONCE]
+            for into, each in zip(made, (*self._inputs, self._target), strict=True):
+                into[places] = each[index[places]]
+            self._map.madvise(mmap.MADV_DONTNEED)
+        codes, *others, target = (torch.from_numpy(each) for each in made)
+        return Rows((codes.long(), *others), target)
+
+
+def _arrays(path: Path, mapped: mmap.mmap) -> dict[str, np.ndarray]:
+    """Return the arrays of a safetensors file: its header tells each one's form and place (its format's README)."""
+    length = int.from_bytes(mapped[:8], "little")
+    header = json.loads(mapped[8 : 8 + length])
+    header.pop("__metadata__", None)
+    made = {}
+    for name, each in header.items():
+        start = 8 + length + each["data_offsets"][0]
+        flat = np.frombuffer(mapped, TYPES[each["dtype"]], prod(each["shape"]), start)
+        made[name] = flat.reshape(each["shape"])
+    return made
