@@ -63,13 +63,13 @@ def test_data_that_is_no_longer_there_is_no_identity() -> None:
         (
             True,
             True,
-            "are within the tolerance that holds on another kind of processor (25% of each one's interval); it ",
+            "within the tolerance that holds on another kind of processor (25% of each one's interval); it was made on",
         ),
         (False, False, "(25% of each one's interval); but it was made on the same, where all is to be identical"),
         (
             False,
             None,
-            "are beyond the tolerance that holds on another kind of processor (25% of each one's interval); on ",
+            "are beyond the tolerance that holds on another kind of processor",
         ),
     ],
 )
