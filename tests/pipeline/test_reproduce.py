@@ -125,7 +125,7 @@ def test_changed_inputs_are_named_before_anything_is_computed_and_at_the_end(loc
     assert "train     differs: training/weights.safetensors, and params.yaml: seed was 7, is 8\n" in rest
     assert "training/weights.safetensors: layer: differs by up to 1.00e+00\n" in rest
     assert "evaluate  differs: reports/metrics.json, as training/weights.safetensors does\n" in rest
-    assert "reports/metrics.json: roc_auc: was 0.570000, is 0.580000\n" in rest
+    assert "reports/metrics.json: roc_auc: was 0.570000, is 0.580000 (+1.0e-02)\n" in rest
     assert "differs, first in train: params.yaml: seed was 7, is 8\n" in rest
     assert "processor" not in rest.partition("first in")[2].partition("tolerance")[0]
 

@@ -121,11 +121,13 @@ def _leaves(old: Path, new: Path) -> Iterator[str]:
         for name, one in before["candidate"].items():
             two = after.get("candidate", {}).get(name, {})
             if one.get("value") != two.get("value"):
-                yield f"{name}: was {_number(one.get('value'))}, is {_number(two.get('value'))}"
+                yield f"{name}: {_moved(one.get('value'), two.get('value'))}"
 
 
-def _number(value: Any) -> str:
-    return f"{value:.6f}" if isinstance(value, float) else str(value)
+def _moved(one: Any, two: Any) -> str:
+    if isinstance(one, float) and isinstance(two, float):
+        return f"was {one:.6f}, is {two:.6f} ({two - one:+.1e})"
+    return f"was {one}, is {two}"
 
 
 def within_tolerance(root: Path, commit: str) -> bool | None:

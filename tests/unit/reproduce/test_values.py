@@ -90,7 +90,7 @@ def test_a_tensor_of_another_shape_is_told_so(fetched: Path, tmp_path: Path) -> 
 def test_metrics_are_told_before_and_after(fetched: Path, tmp_path: Path) -> None:
     (fetched / "metrics.json").write_text(json.dumps(METRICS))
     (tmp_path / "metrics.json").write_text(json.dumps({"candidate": {"roc_auc": {"value": 0.71}}}))
-    assert values.differences("metrics.json", tmp_path, "HEAD") == ["roc_auc: was 0.700000, is 0.710000"]
+    assert values.differences("metrics.json", tmp_path, "HEAD") == ["roc_auc: was 0.700000, is 0.710000 (+1.0e-02)"]
 
 
 def test_what_cannot_be_looked_at_is_told_so(fetched: Path, tmp_path: Path) -> None:
