@@ -14,13 +14,22 @@ CACHE = Path(".dvc/cache/files/md5")
 
 def folder_hash(folder: Path) -> str:
     """Return the hash by which DVC knows a folder, such as `abc.dir`."""
-    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    listed = [{"md5": _md5(files[name]), "relpath": name} for name in sorted(files)]
-    text = json.dumps(listed, sort_keys=True)
+    return listing_hash(file_hashes(folder))
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """Return the hash by which DVC knows each file of a folder, by its path there."""
+    return {path.relative_to(folder).as_posix(): file_hash(path) for path in folder.rglob("*") if path.is_file()}
+
+
+def listing_hash(files: Mapping[str, str]) -> str:
+    """Return the hash by which DVC knows the folder of these files."""
+    text = json.dumps([{"md5": files[name], "relpath": name} for name in sorted(files)], sort_keys=True)
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
-def _md5(file: Path) -> str:
+def file_hash(file: Path) -> str:
+    """Return the hash by which DVC knows a file."""
     with file.open("rb") as handle:
         return hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
@@ -66,6 +75,23 @@ def _configured() -> Path:
             return Path(repo.cache.local.path)
     except DvcException:
         return CACHE
+
+
+def fetch(commit: str, path: Path, place: Path) -> None:
+    """Bring an output, as a commit's dvc.lock names it, out of DVC's cache or its remote to `place`.
+
+    Raises:
+        MeritError: neither has it; the line is DVC's reason.
+    """
+    from dvc.api import DVCFileSystem
+    from dvc.exceptions import DvcException
+    from dvc_data.index import DataIndexDirError
+
+    try:
+        outputs = DVCFileSystem(".", rev=commit)
+        outputs.get(path.as_posix(), str(place), recursive=outputs.isdir(path.as_posix()))
+    except (DvcException, DataIndexDirError, OSError) as error:
+        raise MeritError(" ".join(str(error).split())[:160]) from error
 
 
 def pull(hashes: Sequence[str]) -> None:

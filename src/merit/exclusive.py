@@ -15,6 +15,7 @@ RUN = Path(".merit/run.lock")
 STAGE = Path(".merit/stage.lock")
 BESIDE = Path(".merit/beside.lock")
 REGISTRY = Path(".merit/registry.lock")
+REPRODUCTION = Path(".merit/reproduce.lock")
 PATIENCE = 900.0
 """Seconds that one registration waits for another, which may be judging."""
 
@@ -77,7 +78,18 @@ def registry() -> Iterator[None]:
 
 
 @contextmanager
-def _held(path: Path, who: str, patience: float = 0.0) -> Iterator[None]:
+def reproduction() -> Iterator[int]:
+    """Hold this folder's place for clean worktrees; gives the descriptor, and who inherits it holds the place too.
+
+    Raises:
+        MeritError: another holds it.
+    """
+    with _held(REPRODUCTION, "another merit reproduce") as handle:
+        yield handle.fileno()
+
+
+@contextmanager
+def _held(path: Path, who: str, patience: float = 0.0) -> Iterator[TextIO]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = path.open("a+")
@@ -93,7 +105,7 @@ def _held(path: Path, who: str, patience: float = 0.0) -> Iterator[None]:
         handle.truncate(0)
         handle.write(str(os.getpid()))
         handle.flush()
-        yield
+        yield handle
 
 
 def _taken(handle: TextIO) -> bool:

@@ -124,11 +124,9 @@ def reproduce() -> list[str]:
     """
     # Stages call `merit` by name: they get the one that is running.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    from dvc.exceptions import DvcException, ReproductionError
     from dvc.repo import Repo
-    from dvc.stage.exceptions import StageCmdFailedError
 
-    try:
+    with _told():
         with Repo() as repo:
             stale = set(repo.status())
             if not stale:
@@ -140,6 +138,30 @@ def reproduce() -> list[str]:
             done += _side_by_side(repo)
         with Repo() as repo:  # another process has written to its lock
             return done + [stage.addressing for stage in repo.reproduce()]
+
+
+def anew() -> None:
+    """Run every stage, whatever is up to date or cached, and keep nothing in DVC's cache; dvc.lock says what came out.
+
+    Raises:
+        Refused: a stage did its work and said no.
+        MeritError: a stage, or DVC itself, is broken.
+    """
+    from dvc.repo import Repo
+
+    with _told(), Repo() as repo:
+        repo.scm_context.quiet = True
+        repo.reproduce(force=True, run_cache=False, no_commit=True)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tell what fails in DVC as one line."""
+    from dvc.exceptions import DvcException, ReproductionError
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    try:
+        yield
     except ReproductionError as error:
         cause = error.__cause__
         if isinstance(cause, StageCmdFailedError):

@@ -1,4 +1,4 @@
-"""gate, report, diff, run: what a change comes to."""
+"""gate, report, diff, run, reproduce: what a change comes to, and whether it comes to it again."""
 
 import sys
 from pathlib import Path
@@ -65,3 +65,15 @@ def run(overrides: tuple[str, ...]) -> None:
     if outcome.version is None:
         told = "none in MLflow, which doesn't keep these runs; versions are Git's: 'merit register' on main makes one"
     click.echo(f"version: {told}\nnext:    'merit serve', then call it")
+
+
+@main.command()
+@click.argument("commit", required=False)
+@click.option("--here", is_flag=True, help="Compute even with other packages than COMMIT's requirements.lock names.")
+def reproduce(commit: str | None, here: bool) -> None:
+    """Compute again what COMMIT's dvc.lock names [default: HEAD's], by its code; 1 if it differs, and where and why."""
+    from merit import reproduce as room
+
+    outcome = room.reproduce(commit, here=here, tell=click.echo)
+    click.echo("\n".join(outcome.lines()))
+    sys.exit(not outcome.is_identical)

@@ -35,9 +35,8 @@ def packages() -> Iterator[Finding]:
     if not lock.is_file():
         yield Finding("packages", "missing", "no requirements.lock", "commit one, so that others have what you have")
         return
-    lines = (line.partition("#")[0].strip() for line in lock.read_text(encoding="utf-8").splitlines())
-    pins = dict(line.split("==", 1) for line in lines if "==" in line)
-    wrong = [f"{name} {_installed(name) or 'none'}, not {pin}" for name, pin in pins.items() if _installed(name) != pin]
+    pins = pinned(lock.read_text(encoding="utf-8"))
+    wrong = others(pins)
     if not wrong:
         yield Finding("packages", "ok", f"all {len(pins)} are those of requirements.lock")
         return
@@ -45,10 +44,23 @@ def packages() -> Iterator[Finding]:
     yield Finding("packages", "missing", f"{', '.join(wrong[:SHOWN])}{more}", "'make install' brings the locked ones")
 
 
-def _installed(name: str) -> str | None:
+def pinned(text: str) -> dict[str, str]:
+    """Return the version of each package that a requirements.lock names."""
+    lines = (line.partition("#")[0].strip() for line in text.splitlines())
+    return dict(line.split("==", 1) for line in lines if "==" in line)
+
+
+def others(pins: dict[str, str]) -> list[str]:
+    """Return the packages that are not installed in the version named, such as `torch 2.12.0, not 2.13.0`."""
+    # A build for one kind of machine, such as 2.13.0+cpu, is the same version.
+    found = {name: (installed(name) or "none").partition("+")[0] for name in pins}
+    return [f"{name} {found[name]}, not {pin}" for name, pin in pins.items() if found[name] != pin]
+
+
+def installed(name: str) -> str | None:
+    """Return the version of a package that is installed, with its build; None if it is not."""
     try:
-        # A build for one kind of machine, such as 2.13.0+cpu, is the same version.
-        return importlib.metadata.version(name).partition("+")[0]
+        return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
-from merit import artifacts, git
+from merit import artifacts, dvccache, git
 from merit.config.schema.data import Data
 from merit.errors import MeritError
 
@@ -156,14 +156,8 @@ def outputs_of(text: str, name: str) -> dict[str, str]:
 
 
 def _fetch(commit: str, path: Path, place: Path) -> None:
-    from dvc.api import DVCFileSystem
-    from dvc.exceptions import DvcException
-    from dvc_data.index import DataIndexDirError
-
     try:
-        DVCFileSystem(".", rev=commit).get(path.as_posix(), str(place), recursive=path == artifacts.PACKAGE)
-    except (DvcException, DataIndexDirError, OSError) as error:
+        dvccache.fetch(commit, path, place)
+    except MeritError as error:
         what = "package" if path == artifacts.PACKAGE else "data"
-        raise MeritError(
-            f"its {what} is neither in DVC's cache nor in a remote ({' '.join(str(error).split())[:160]})"
-        ) from error
+        raise MeritError(f"its {what} is neither in DVC's cache nor in a remote ({error})") from error

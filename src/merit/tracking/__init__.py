@@ -71,3 +71,22 @@ def local(tracking: Tracking) -> Path | None:
     if tracking.to == "csv":
         return CSV / tracking.experiment
     return WANDB if tracking.mode == "offline" else None
+
+
+def told_of(tracking: Tracking, weights: str) -> dict[str, str]:
+    """Return what is known of the training that made weights of this SHA-256: `commit`, `dirty`, `processor`, ...
+
+    Empty where nothing is, as with W&B, which is not told of machines.
+
+    Raises:
+        MeritError: what keeps the runs can't be asked.
+    """
+    if tracking.to == "mlflow":
+        from merit.tracking import runs
+
+        return runs.tags_of(tracking, weights)
+    if tracking.to == "csv":
+        from merit.tracking import csv
+
+        return csv.tags_of(tracking, weights)
+    return {}

@@ -10,7 +10,7 @@ from typing import Any
 
 from merit import artifacts
 from merit.config import lock as locks
-from merit.config.schema import Lock
+from merit.config.schema import Lock, Tracking
 from merit.tracking import CSV, facts
 
 ABOUT = "run.csv"
@@ -22,10 +22,11 @@ class CsvRun:
 
     Args:
         lock: the configuration.
+        machine: what is told of the machine that trains.
     """
 
-    def __init__(self, lock: Lock) -> None:
-        about = facts.made_of(lock)
+    def __init__(self, lock: Lock, machine: dict[str, str] | None = None) -> None:
+        about = facts.made_of(lock) | (machine or {})
         self.id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
         self.folder = CSV / lock.tracking.experiment / self.id
         artifacts.write_text(self.folder / artifacts.LOCK.name, locks.render(lock))
@@ -52,7 +53,7 @@ class CsvRun:
 
 def begin(lock: Lock) -> CsvRun:
     """Begin a run."""
-    return CsvRun(lock)
+    return CsvRun(lock, facts.machine())
 
 
 def record(lock: Lock) -> str:
@@ -64,15 +65,24 @@ def record(lock: Lock) -> str:
     return folder.name
 
 
+def tags_of(tracking: Tracking, weights: str) -> dict[str, str]:
+    """Return what is known of the training that made weights of this SHA-256; empty if nothing is."""
+    folder = _of(tracking, weights)
+    return {} if folder is None else _read(folder)
+
+
 def _of_the_weights(lock: Lock) -> Path | None:
-    weights = artifacts.sha256(artifacts.require(artifacts.WEIGHTS, "train"))
-    found = (folder for folder in _folders(lock) if _read(folder).get("weights_sha256") == weights)
+    return _of(lock.tracking, artifacts.sha256(artifacts.require(artifacts.WEIGHTS, "train")))
+
+
+def _of(tracking: Tracking, weights: str) -> Path | None:
+    found = (folder for folder in _folders(tracking) if _read(folder).get("weights_sha256") == weights)
     return next(found, None)
 
 
-def _folders(lock: Lock) -> Iterator[Path]:
+def _folders(tracking: Tracking) -> Iterator[Path]:
     """Yield the folders of the experiment's runs, the latest first."""
-    yield from sorted((file.parent for file in (CSV / lock.tracking.experiment).glob(f"*/{ABOUT}")), reverse=True)
+    yield from sorted((file.parent for file in (CSV / tracking.experiment).glob(f"*/{ABOUT}")), reverse=True)
 
 
 def _restored(lock: Lock) -> Path:

@@ -1,6 +1,8 @@
 """What a run is told of, wherever it is kept: what it is made of, and what came of it."""
 
 import csv
+import os
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ from merit import artifacts, git
 from merit.config.schema import Lock
 
 ENVIRONMENT = Path("requirements.lock")
+CPUINFO = Path("/proc/cpuinfo")
 SECTIONS = {"seed", "data", "features", "model", "optimizer", "trainer"}
 
 
@@ -28,6 +31,31 @@ def made_of(lock: Lock) -> dict[str, str]:
         "data_sha256": artifacts.sha256(artifacts.require(artifacts.RAW, "ingest")),
         "data_fingerprint": lock.data.fingerprint,
     }
+
+
+def machine() -> dict[str, str]:
+    """Return what the last bits of trained weights depend on besides packages: Python, and the kind of processor."""
+    return {
+        "python": platform.python_version(),
+        "processor": _cpuinfo("model name") or platform.processor() or platform.machine(),
+        "instructions": os.environ.get("ATEN_CPU_CAPABILITY") or _instructions(),
+    }
+
+
+def _instructions() -> str:
+    """Return the widest instructions that torch would use here, by the name that it has for them."""
+    flags = set(_cpuinfo("flags").split())
+    if {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= flags:
+        return "avx512"
+    return "avx2" if {"avx2", "fma"} <= flags else "default"
+
+
+def _cpuinfo(key: str) -> str:
+    """Return what Linux says of the first processor; empty elsewhere."""
+    if not CPUINFO.is_file():
+        return ""
+    lines = (line.partition(":") for line in CPUINFO.read_text(encoding="utf-8").splitlines())
+    return next((value.strip() for name, _, value in lines if name.strip() == key), "")
 
 
 def parameters(lock: Lock) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from mlflow.exceptions import MlflowException
 
 from merit import artifacts, store
 from merit.config import lock as locks
-from merit.config.schema import Lock
+from merit.config.schema import Lock, Tracking
 from merit.errors import MeritError
 from merit.tracking import facts
 
@@ -29,7 +29,7 @@ class Run:
     def __init__(self, lock: Lock) -> None:
         self._client = store.open_store(lock.tracking)
         with store.faults(store.uri_of(lock.tracking)):
-            self.id = _create(self._client, lock)
+            self.id = _create(self._client, lock, facts.machine())
         self._pending: list[Metric] = []
 
     def log_epoch(self, metrics: dict[str, float]) -> None:
@@ -59,6 +59,20 @@ class Run:
 def begin(lock: Lock) -> Run:
     """Begin a run."""
     return Run(lock)
+
+
+def tags_of(tracking: Tracking, weights: str) -> dict[str, str]:
+    """Return what is known of the training that made weights of this SHA-256, without `merit.`; empty if nothing is.
+
+    Raises:
+        MeritError: the store can't be asked.
+    """
+    client = store.open_store(tracking)
+    with store.faults(store.uri_of(tracking)):
+        experiment = store.experiment(client, tracking)
+        found = client.search_runs([experiment], f"tags.`{WEIGHTS_TAG}` = '{weights}'", max_results=1)
+    tags = found[0].data.tags if found else {}
+    return {name.removeprefix("merit."): value for name, value in tags.items() if name.startswith("merit.")}
 
 
 def record(lock: Lock) -> str:
@@ -102,9 +116,9 @@ def _restored(client: MlflowClient, lock: Lock) -> str:
     return run_id
 
 
-def _create(client: MlflowClient, lock: Lock) -> str:
+def _create(client: MlflowClient, lock: Lock, machine: dict[str, str] | None = None) -> str:
     """Begin a run that already says what it is made of: parameters, the whole lock, commit, data, environment."""
-    about = facts.made_of(lock)
+    about = facts.made_of(lock) | (machine or {})
     tags = {
         "mlflow.runName": facts.name(lock),
         "mlflow.source.git.commit": about["commit"],

@@ -12,7 +12,7 @@ from merit import artifacts
 from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import MeritError
-from merit.tracking import facts, local, place, tracker
+from merit.tracking import facts, local, place, told_of, tracker
 
 EPOCHS = [
     {"epoch": 0.0, "train_loss": 0.7, "validation_loss": 0.6},
@@ -65,6 +65,9 @@ def test_a_finished_run_says_what_it_is_made_of_and_how_it_went(tracked: Lock) -
     assert about["data_sha256"] == artifacts.sha256(artifacts.RAW)
     assert about["data_fingerprint"] == tracked.data.fingerprint
     assert about["commit"] == "none yet"
+    assert about.items() >= facts.machine().items()
+    assert told_of(tracked.tracking, about["weights_sha256"]) == about
+    assert told_of(tracked.tracking, "0" * 64) == {}
     assert about["weights_sha256"] == artifacts.sha256(artifacts.WEIGHTS)
     assert [row["validation_loss"] for row in _rows(folder / "epochs.csv")] == ["0.6", "0.5"]
     assert (folder / "params.yaml").read_text(encoding="utf-8") == locks.render(tracked)

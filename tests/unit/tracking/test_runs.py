@@ -15,7 +15,7 @@ from merit import artifacts, store
 from merit.config.schema import Lock, Tracking
 from merit.errors import MeritError, Refused
 from merit.registry.versions import register
-from merit.tracking import facts, runs
+from merit.tracking import facts, runs, told_of
 from merit.tracking.runs import PACKAGE_TAG, WEIGHTS_TAG, Run, record
 
 # SQLAlchemy 2.1 deprecates a loader that mlflow 3.17 still uses.
@@ -88,6 +88,9 @@ def test_a_finished_run_holds_what_it_is_made_of(tracked: Lock, client: MlflowCl
     assert found.data.tags[WEIGHTS_TAG] == artifacts.sha256(artifacts.WEIGHTS)
     assert found.data.tags["merit.data_sha256"] == artifacts.sha256(artifacts.RAW)
     assert found.data.tags["merit.data_fingerprint"] == tracked.data.fingerprint
+    assert all(found.data.tags[f"merit.{name}"] for name in ("python", "processor", "instructions"))
+    assert told_of(tracked.tracking, artifacts.sha256(artifacts.WEIGHTS)).items() >= facts.machine().items()
+    assert told_of(tracked.tracking, "0" * 64) == {}
     assert found.data.params["seed"] == "7"
     assert found.data.params["optimizer.lr"] == "0.01"
     assert found.data.params["model._target_"] == "merit.training.networks.Linear"
@@ -197,6 +200,7 @@ def test_a_run_that_the_store_lost_is_written_again_from_the_files(
     history = client.get_metric_history(restored, "train_loss")
     assert [(metric.step, metric.value) for metric in history] == [(0, 0.7), (1, 0.6)]
     assert record(tracked) == restored
+    assert "merit.processor" not in found.data.tags  # who writes it again did not train it
 
 
 def test_other_weights_are_another_run(tracked: Lock, client: MlflowClient, make_package: Callable[..., Path]) -> None:

@@ -1,0 +1,25 @@
+"""The process that runs the stages of the worktree whose folder is its argument."""
+
+import os
+import sys
+from pathlib import Path
+
+from merit import pipeline
+from merit.errors import MeritError
+from merit.reproduce import tree
+
+
+def main(root: Path) -> int:
+    """Run every stage; return the exit code."""
+    os.environ.update(tree.environment(root))
+    os.chdir(root)
+    try:
+        pipeline.anew()
+    except MeritError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

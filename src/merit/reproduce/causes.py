@@ -1,0 +1,113 @@
+"""Why stages came out otherwise although the same went in: the code around them, packages, Python, the processor."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from merit import artifacts, dvccache, git, tracking
+from merit.config.schema import Tracking
+from merit.doctor import machine
+from merit.errors import MeritError
+from merit.reproduce import values
+from merit.tracking import facts
+
+SHOWN = 8
+PACKAGE = "package "
+LOCKED = facts.ENVIRONMENT
+WORDS = {"python": "Python", "processor": "processor", "instructions": "processor's instructions"}
+
+
+def packages(commit: str) -> list[str]:
+    """Return what is installed otherwise than a commit's requirements.lock says; empty if it has none."""
+    return machine.others(machine.pinned(git.show(commit, LOCKED) or ""))
+
+
+def recorded(commit: str, weights: str | None, params: dict[str, Any]) -> dict[str, str]:
+    """Return what is known of the training behind a commit's package: from its manifest, and from its run.
+
+    Args:
+        commit: whose dvc.lock names the package.
+        weights: the SHA-256 of the weights that it names; None if nobody has them.
+        params: its params.yaml.
+    """
+    manifest = values.manifest(commit)
+    libraries = manifest.get("libraries", {})
+    told = {name if name == "python" else f"{PACKAGE}{name}": str(version) for name, version in libraries.items()}
+    told |= {key: str(manifest[key]).lower() for key in ("commit", "dirty") if key in manifest}
+    try:
+        run = {} if weights is None else tracking.told_of(Tracking.model_validate(params.get("tracking")), weights)
+    except (MeritError, ValidationError):
+        run = {}
+    return told | {key: run[key] for key in (*WORDS, "commit", "dirty") if key in run}
+
+
+def causes(commit: str, then: dict[str, str]) -> list[str]:
+    """Return lines on what differs between the recorded training and here, and on what nobody recorded."""
+    now = facts.machine()
+    lines = [
+        f"{word} was {then[key]}, is {now[key]}" for key, word in WORDS.items() if key in then and then[key] != now[key]
+    ]
+    others = dict.fromkeys([*_libraries(then), *packages(commit)])
+    lines += [f"package {each}" for each in list(others)[:SHOWN]]
+    lines += _code(commit, then)
+    if lacking := [word for key, word in WORDS.items() if key not in then]:
+        here = ", ".join(f"{word} {now[key]}" for key, word in WORDS.items() if key not in then)
+        lines.append(f"not recorded of the training: {', '.join(lacking)} (here: {here})")
+    same = [f"{word} {now[key]}" for key, word in WORDS.items() if then.get(key) == now[key]]
+    return [*lines, *([f"the same: {', '.join(same)}"] if same else [])]
+
+
+def _libraries(then: dict[str, str]) -> list[str]:
+    """Return the libraries that the package names in another build than is here."""
+    named = {key.removeprefix(PACKAGE): version for key, version in then.items() if key.startswith(PACKAGE)}
+    return [
+        f"{name} {machine.installed(name) or 'none'}, not {version}"
+        for name, version in named.items()
+        if machine.installed(name) != version
+    ]
+
+
+def is_other_processor(then: dict[str, str]) -> bool | None:
+    """Say whether the recorded training ran on another kind of processor than this one; None if nobody recorded it."""
+    now = facts.machine()
+    known = [key for key in ("processor", "instructions") if key in then]
+    return any(then[key] != now[key] for key in known) if known else None
+
+
+def _code(commit: str, then: dict[str, str]) -> list[str]:
+    """Return what is known of code that no stage declares: what changed since the training, or was not committed."""
+    lines = []
+    if then.get("dirty") == "true":
+        lines.append("it was made with changes that were not committed")
+    made_at = then.get("commit", "")
+    if made_at and git.resolve(made_at) and made_at != commit:
+        changed = (git.git("diff", "--name-only", made_at, commit, "--", "*.py") or "").splitlines()
+        if changed:
+            more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
+            lines.append(f"code that changed since it was made at {made_at[:7]}: {', '.join(changed[:SHOWN])}{more}")
+    return lines
+
+
+def weights_of(commit: str, room: Path) -> str | None:
+    """Return the SHA-256 of the weights that a commit's dvc.lock names; None if nobody has them."""
+    place = room / artifacts.WEIGHTS.name
+    try:
+        dvccache.fetch(commit, artifacts.WEIGHTS, place)
+    except MeritError:
+        return None
+    return artifacts.sha256(place)
+
+
+def params_of(commit: str) -> dict[str, Any]:
+    """Return a commit's params.yaml.
+
+    Raises:
+        MeritError: it can't be read.
+    """
+    try:
+        found = yaml.safe_load(git.show(commit, artifacts.LOCK) or "")
+    except yaml.YAMLError as error:
+        raise MeritError(f"{artifacts.LOCK} at {commit[:7]}: not valid YAML: {' '.join(str(error).split())}") from error
+    return found if isinstance(found, dict) else {}

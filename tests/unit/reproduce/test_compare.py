@@ -1,0 +1,116 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from merit import dvccache
+from merit.errors import MeritError
+from merit.reproduce import compare
+from merit.reproduce.compare import Stage
+
+LOCK = """
+schema: '2.0'
+stages:
+  train:
+    cmd: merit train
+    deps:
+    - {path: data/features, hash: md5, md5: f1.dir}
+    - {path: src/train.py, hash: md5, md5: s1}
+    params:
+      params.yaml:
+        seed: 7
+        optimizer: {lr: 1e-05, betas: [0.9, 0.99]}
+    outs:
+    - {path: training/weights.safetensors, hash: md5, md5: w1}
+  features:
+    cmd: merit features
+    outs:
+    - {path: data/features/train.safetensors, hash: md5, md5: t1}
+  package:
+    cmd: merit package
+    deps:
+    - {path: training/weights.safetensors, hash: md5, md5: w1}
+    outs:
+    - {path: model, hash: md5, md5: m1.dir}
+"""
+
+
+def _stages(**edits: str) -> compare.Stages:
+    text = LOCK
+    for old, new in edits.items():
+        text = text.replace(old, new)
+    return compare.stages_of(text, "dvc.lock")
+
+
+def _never(path: str, md5: str) -> bool:
+    return False
+
+
+def test_stages_come_after_those_that_they_need() -> None:
+    assert list(_stages()) == ["features", "train", "package"]
+
+
+@pytest.mark.parametrize("text", ["", "stages: 3", "stages: {a: {outs: [x]}}", "a: [", "stages: {a: {deps: [{}]}}"])
+def test_what_is_no_lock_is_refused_by_its_name(text: str) -> None:
+    with pytest.raises(MeritError, match=r"^dvc\.lock at abc: not .*restore it from Git$"):
+        compare.stages_of(text, "dvc.lock at abc")
+
+
+def test_the_same_locks_are_identical() -> None:
+    found = compare.compared(_stages(), _stages(), _never)
+    assert found == [Stage(name, [], [], []) for name in ("features", "train", "package")]
+
+
+def test_the_first_stage_that_differs_with_the_same_inputs_is_told_from_those_that_follow() -> None:
+    features, train, package = compare.compared(_stages(), _stages(w1="w2", m1="m2"), _never)
+    assert (features.outputs, features.is_first) == ([], False)
+    assert train == Stage("train", [], [], ["training/weights.safetensors"])
+    assert train.is_first
+    assert package == Stage("package", [], ["training/weights.safetensors"], ["model"])
+    assert not package.is_first
+
+
+def test_a_folder_that_holds_another_output_is_what_a_stage_follows() -> None:
+    _, train, _ = compare.compared(_stages(), _stages(t1="t2", f1="f2", w1="w2"), _never)
+    assert train == Stage("train", [], ["data/features"], ["training/weights.safetensors"])
+
+
+def test_changed_values_and_files_are_named_as_inputs() -> None:
+    now = _stages(**{"seed: 7": "seed: 8", "0.99": "0.9", "s1": "s2", "merit train": "merit train --fast"})
+    _, train, _ = compare.compared(_stages(), now, _never)
+    assert train.inputs == [
+        "dvc.yaml: its command was 'merit train', is 'merit train --fast'",
+        "src/train.py is another",
+        "params.yaml: seed was 7, is 8",
+        "params.yaml: optimizer.betas was [0.9, 0.99], is [0.9, 0.9]",
+    ]
+
+
+def test_an_output_that_is_the_same_by_other_means_does_not_differ() -> None:
+    asked: list[Any] = []
+
+    def same(path: str, md5: str) -> bool:
+        asked.append((path, md5))
+        return True
+
+    found = compare.compared(_stages(), _stages(m1="m2"), same)
+    assert asked == [("model", "m1.dir")]
+    assert not any(stage.outputs for stage in found)
+
+
+def test_a_stage_that_did_not_come_out_differs() -> None:
+    now = {name: stage for name, stage in _stages().items() if name != "package"}
+    assert compare.compared(_stages(), now, _never)[-1].outputs == ["model"]
+
+
+def test_inputs_are_compared_before_anything_is_computed(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    source = tmp_path / "src" / "train.py"
+    source.write_text("1")
+    (tmp_path / "params.yaml").write_text("seed: 7\noptimizer: {lr: 1.0e-5, betas: [0.9, 0.99]}\n")
+    old = _stages(s1=dvccache.file_hash(source))
+    assert compare.inputs_now(old, tmp_path) == {}
+    source.write_text("2")
+    (tmp_path / "params.yaml").write_text("optimizer: {lr: 1.0e-5, betas: [0.9, 0.99]}\n")
+    found = compare.inputs_now(old, tmp_path)
+    assert found == {"train": ["src/train.py is another", "params.yaml: seed was 7, is None"]}
