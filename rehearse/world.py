@@ -10,7 +10,8 @@ from typing import Any
 
 from rehearse.actions import lend
 from rehearse.forge import Forge, Pull, git
-from rehearse.runner import Run, Runner, Trigger
+from rehearse.runner import Runner
+from rehearse.runs import Run, Trigger
 from rehearse.workflow import Workflow
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from rehearse.forge import git
-from rehearse.runner import STAYS, Run
+from rehearse.machine import STAYS
+from rehearse.runs import Run
 from rehearse.world import FORK, World
 from tests.endpoint import free_port
 from tests.small_project import SMALL
