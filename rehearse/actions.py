@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rehearse import UnknownError
-from rehearse.forge import git
+from rehearse.bare import git
 
 if TYPE_CHECKING:
     from rehearse.machine import Machine

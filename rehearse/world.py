@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from rehearse.actions import lend
-from rehearse.forge import Forge, Pull, git
+from rehearse.bare import git
+from rehearse.forge import Forge, Pull
 from rehearse.runner import Runner
 from rehearse.runs import Run, Trigger
 from rehearse.workflow import Workflow

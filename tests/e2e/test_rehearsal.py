@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from rehearse.forge import git
+from rehearse.bare import git
 from rehearse.machine import STAYS
 from rehearse.runs import Run
 from rehearse.world import FORK, World

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
-from rehearse.forge import BOT, Forge, git
+from rehearse.api import BOT
+from rehearse.bare import git
+from rehearse.forge import Forge
 
 from merit import github
 from merit.errors import MeritError
