@@ -79,20 +79,28 @@ class World:
             raise RuntimeError(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout
 
+    def laptop(self, name: str, *, repository: str = "", has_cache: bool = True) -> Path:
+        """Return a clone of main on a branch; somebody who works here knows the remote, and has what they made before.
+
+        One that is there already stays as it is.
+        """
+        place = self.folder / "laptops" / name
+        if not place.exists():
+            git(self.folder, "clone", "--quiet", str(self.forge.place(repository or None)), str(place))
+            git(place, "checkout", "--quiet", "-b", name, "origin/main")
+            if not repository:
+                shutil.copyfile(self.folder / "main/.dvc/config.local", place / ".dvc/config.local")
+            if not repository and has_cache:
+                shutil.copytree(self.folder / "main/.dvc/cache", place / ".dvc/cache")
+        return place
+
     def branch(self, name: str, edit: Callable[[Path], object], *, command: str = "", repository: str = "") -> str:
         """Edit a clone of main on a branch, run a command there, commit what Git tracks or was added, and push.
 
         A branch that is there already gets one commit more.
         """
-        place = self.folder / "laptops" / name
+        place = self.laptop(name, repository=repository)
         target = self.forge.place(repository or None)
-        if not place.exists():
-            git(self.folder, "clone", "--quiet", str(target), str(place))
-            git(place, "checkout", "--quiet", "-b", name, "origin/main")
-            if not repository:
-                shutil.copyfile(self.folder / "main/.dvc/config.local", place / ".dvc/config.local")
-                # Somebody who works here has what they made before.
-                shutil.copytree(self.folder / "main/.dvc/cache", place / ".dvc/cache")
         edit(place)
         if command:
             self.work(place, command)

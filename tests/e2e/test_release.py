@@ -24,8 +24,8 @@ pytestmark = tools.needed
 
 
 @pytest.fixture(scope="module")
-def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
-    with tools.containers(tmp_path_factory.mktemp("containers")) as made:
+def containers(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Iterator[Containers]:
+    with tools.containers(tmp_path_factory.mktemp("containers"), images) as made:
         yield made
 
 
@@ -138,7 +138,7 @@ def _check_labels(project: Project, containers: Containers, image: str) -> None:
 
 def _check_answers(containers: Containers, image: str, project: Project) -> None:
     """Run the image by its digest, pulled anew, as locked up as it is to run, and ask it."""
-    containers.run("podman", "rmi", "--all", "--force")
+    containers.run("podman", "rmi", "--force", f"{image.partition('@')[0]}:v1")
     port = free_port()
     told = ["--env", "BENTOML_HOST=127.0.0.1", "--env", f"PORT={port}"]
     locked = ["--read-only", "--cap-drop", "ALL", "--tls-verify=false", *told]

@@ -137,7 +137,8 @@ def _client(name: str) -> Any:
 
 def _logins() -> list[str]:
     """Return the files in which podman and buildah keep who has logged in; oras itself looks at docker's."""
-    places = [os.environ.get("REGISTRY_AUTH_FILE"), f"{os.environ.get('XDG_RUNTIME_DIR', '')}/containers/auth.json"]
+    rooms = [os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}", f"/run/containers/{os.getuid()}"]
+    places = [os.environ.get("REGISTRY_AUTH_FILE"), f"{rooms[0]}/containers/auth.json", f"{rooms[1]}/auth.json"]
     return [place for place in places if place and Path(place).is_file()]
 
 
