@@ -1,9 +1,11 @@
 """A small project with its forge, its remote and its people, on which the workflows are rehearsed."""
 
+import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,8 +45,15 @@ class World:
     runs: list[Run] = field(default_factory=list)
 
     @classmethod
-    def make(cls, folder: Path, small: str, say: Callable[[str], None]) -> "World":
-        """Make a world whose main has a champion; `small` is YAML that keeps the project small."""
+    def make(cls, folder: Path, small: str, say: Callable[[str], None], kept: Path | None = None) -> "World":
+        """Make a world whose main has a champion.
+
+        Args:
+            folder: where it is made.
+            small: YAML that keeps the project small.
+            say: is told each line of the log.
+            kept: where DVC's cache of a world is kept for the next, which then computes nothing that this one did.
+        """
         forge = Forge(folder / "forge", REPOSITORY)
         settings = f"[core]\n    remote = storage\n['remote \"storage\"']\n    url = {folder / 'remote'}"
         runner = Runner(forge, folder, {"DVC_READ": settings, "DVC_WRITE": settings}, say)
@@ -57,7 +66,8 @@ class World:
         git(project, "add", "--all")
         git(project, "commit", "--quiet", "--message", "start")
         (project / ".dvc/config.local").write_text(settings + "\n", encoding="utf-8")
-        world.work(project, "merit compose && make repro && dvc push --quiet")
+        with _computed(project, kept):
+            world.work(project, "merit compose && make repro && dvc push --quiet")
         git(project, "add", "params.yaml", "dvc.lock")
         git(project, "commit", "--quiet", "--message", "First champion")
         git(project, "push", "--quiet", str(forge.place()), "main", REHEARSE_MAY_PUSH="yes")
@@ -222,6 +232,22 @@ class World:
     def comments(self, pull: Pull) -> list[str]:
         """Return what the workflows said on a pull request."""
         return [each["body"] for each in self.forge.comments.get(pull.number, []) if each["user"]["type"] == "Bot"]
+
+
+@contextmanager
+def _computed(project: Path, kept: Path | None) -> Iterator[None]:
+    """Lend a project DVC's cache of another, or keep its own for the next; one at a time."""
+    if kept is None:
+        yield
+        return
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with kept.with_suffix(".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if kept.exists():
+            shutil.copytree(kept, project / ".dvc/cache")
+        yield
+        if not kept.exists():
+            shutil.copytree(project / ".dvc/cache", kept)
 
 
 def _copy(project: Path) -> None:

@@ -237,6 +237,17 @@ def make_package(tiny_transform: Transform) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two pairs of keys that sign: ours and other."""
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("ours", "other"):
+        key, public = str(folder / f"{name}.pem"), str(folder / f"{name}.pub")
+        subprocess.run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key], check=True)
+        subprocess.run(["openssl", "ec", "-in", key, "-pubout", "-out", public], check=True, capture_output=True)
+    return folder
+
+
 def rewrite_manifest(folder: Path, *, parity: float = 0.0) -> None:
     """Make the manifest say what the files of the package are now."""
     files = {p.name: artifacts.sha256(p) for p in sorted(folder.iterdir()) if p.name != artifacts.MANIFEST}

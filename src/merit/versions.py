@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from merit import artifacts, dvccache, git, signing
+from merit import artifacts, dvccache, git, seal
 from merit.config.schema.base import Section
 from merit.errors import MeritError
 
@@ -170,7 +170,7 @@ def fetch_package(version: Version, folder: Path) -> None:
         found = artifacts.package_digest(aside)
         if found != version.lineage.package:
             raise MeritError(f"{version.name}: its tag names the package {version.lineage.package}, DVC has {found}")
-    beside = folder.with_name(folder.name + signing.SUFFIX)
+    beside = folder.with_name(folder.name + seal.SUFFIX)
     beside.unlink(missing_ok=True)
     if version.lineage.signature is not None:
         artifacts.write_text(beside, version.lineage.signature)

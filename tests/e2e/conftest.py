@@ -15,10 +15,16 @@ FIRST = "test_a_good_edit_passes_and_is_told_so"
 
 
 @pytest.fixture(scope="session")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the store of images; all processes of a run share it: the base and the packages are made once."""
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of a run share."""
     base = tmp_path_factory.getbasetemp()
-    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "images"
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def images(shared: Path) -> Path:
+    """The folder of the store of images: the base and the packages are made once."""
+    return shared / "images"
 
 
 class Log:
@@ -52,8 +58,8 @@ def small() -> str:
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory, log: Log, small: str) -> Iterator[World]:
-    world = World.make(tmp_path_factory.mktemp("world"), small, log.say)
+def stage(tmp_path_factory: pytest.TempPathFactory, log: Log, small: str, shared: Path) -> Iterator[World]:
+    world = World.make(tmp_path_factory.mktemp("world"), small, log.say, shared / "computed")
     yield world
     world.forge.close()
     assert world.forge.unknown == []

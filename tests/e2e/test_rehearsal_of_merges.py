@@ -252,3 +252,49 @@ def test_two_merges_at_once_are_two_versions_and_a_number_that_is_taken_is_passe
     assert {_of(world, "flights@v3"), _of(world, "flights@v4")} == {one, two}
     assert _tags(world, "release/*") == ["release/flights@v1", "release/flights@v3", "release/flights@v4"]
     assert len({_image(world, f"flights@v{number}") for number in (1, 3, 4)}) == 3
+
+
+def test_of_two_merges_the_later_is_what_is_proposed_whoever_came_first(world: World, ports: dict[str, int]) -> None:
+    tip = git(world.forge.place(), "rev-parse", "main")
+    (newer,) = [version for version in ("flights@v3", "flights@v4") if _of(world, version) == tip]
+    assert _proposals(world) == ["staging: flights@v1", f"staging: {newer}"]
+    older = [run for run in world.runs if run.workflow == "release" and run.trigger.sha != tip][-1]
+    assert "by now: nothing to propose" in older.log
+    world.pushed(f"{older.trigger.sha}~1", older.trigger.sha, "writer")  # and once more, late
+    assert "by now: nothing to propose" in world.last("release").log
+    assert len(_proposals(world)) == 2
+
+
+def test_a_revert_brings_the_former_version_back_and_a_late_deploy_does_not_undo_it(
+    world: World, ports: dict[str, int]
+) -> None:
+    former = _answer(world, ports["production"])
+    proposed = next(pull for pull in world.forge.pulls if pull.title == _proposals(world)[-1])
+    _deployed(world, proposed)
+    version = proposed.title.rpartition("@")[2]
+    promoted = _deployed(world, _declared(world, "production-next", "merit promote staging production"))
+    assert _answer(world, ports["production"])[0] == version
+    assert _answer(world, ports["production"])[1] != former[1]
+
+    back = _deployed(world, _declared(world, "back", f"git revert --no-commit --mainline 1 {promoted}"))
+    assert "Running stage" not in world.last("deploy").log
+    assert _answer(world, ports["production"]) == former
+
+    world.pushed(f"{promoted}~1", promoted, "writer")  # a run that comes late
+    late = world.last("deploy")
+    assert late.conclusion == "failure"
+    assert "is not what main says" in late.log
+    assert _answer(world, ports["production"]) == former
+    assert git(world.forge.place(), "rev-parse", "main") == back
+
+
+def test_an_emptied_mlflow_is_filled_again_from_git_and_the_remote(world: World, ports: dict[str, int]) -> None:
+    for file in world.folder.glob("mlflow.db*"):
+        file.unlink()
+    laptop = world.laptop("elsewhere", has_cache=False)
+    store = f"MLFLOW_TRACKING_URI={world.runner.variables['MLFLOW_TRACKING_URI']}"
+    told = world.work(laptop, f"git fetch --quiet --tags origin; {store} merit registry rebuild")
+    assert [f"flights@v{number}: made as" in told for number in (1, 3, 4)] == [True] * 3
+    assert "production: points to flights@v1" in told
+    assert "MLflow shows what Git says" in world.work(laptop, f"{store} merit registry check")
+    assert _answer(world, ports["production"])[0] == "v1"
