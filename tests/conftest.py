@@ -4,6 +4,7 @@ import copy
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 """The repository: only conf/ and dvc.yaml are read from it, never written."""
 
 Edit = Callable[[dict[str, Any]], object]
+Call = Callable[..., tuple[int, str, str]]
 
 
 def put(values: dict[str, Any], edits: dict[str, Any]) -> None:
@@ -68,6 +70,25 @@ def git_repo(workdir: Path) -> Callable[..., str]:
 
     git("init", "--quiet", "--initial-branch=main")
     return git
+
+
+@pytest.fixture
+def call(
+    workdir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
+    """Run `merit ARGS` as a shell would; return its exit code and what it printed on both streams."""
+    from merit import cli
+
+    monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
+
+    def run(*args: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["merit", *args])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
 
 
 @pytest.fixture
