@@ -36,6 +36,7 @@ class World:
         forge: the forge.
         runner: runs its workflows.
         runs: every run there was, the latest last.
+        left_out: the files of workflows that are not run.
     """
 
     folder: Path
@@ -43,6 +44,7 @@ class World:
     runner: Runner
     say: Callable[[str], None]
     runs: list[Run] = field(default_factory=list)
+    left_out: set[str] = field(default_factory=lambda: set(NOT_REHEARSED))
 
     @classmethod
     def make(cls, folder: Path, small: str, say: Callable[[str], None], kept: Path | None = None) -> "World":
@@ -217,7 +219,7 @@ class World:
         return [
             Workflow.read(file, git(bare, "show", f"{commit}:{place}{file}"))
             for file in files
-            if file not in NOT_REHEARSED
+            if file not in self.left_out
         ]
 
     def last(self, workflow: str) -> Run:
