@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Only where there is a remote can anything be pulled.
 PULL = $(shell $(BIN)/dvc remote list | grep --quiet . && echo --pull)
 
-.PHONY: help demo test check lint install lock remote data repro outputs signing-key login locked only-locks summary rehearse bento serve clean
+.PHONY: help demo test check lint install lock remote data repro outputs signing-key locked only-locks summary rehearse bento serve clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -47,11 +47,6 @@ outputs: $(INSTALLED) ## bring what dvc.lock names from DVC's remote; nothing is
 
 signing-key: ## keep the key that signs from SIGNING_KEY, if it holds one, where Git doesn't look
 	@if test -n "$$SIGNING_KEY"; then umask 077; mkdir -p .merit; printf '%s\n' "$$SIGNING_KEY" > .merit/signing.pem; fi
-
-login: ## log in at the registry of images, MERIT_REGISTRY, as REGISTRY_USER with REGISTRY_PASSWORD
-	@for engine in docker podman buildah; do command -v $$engine >/dev/null || continue; \
-	printf '%s' "$$REGISTRY_PASSWORD" | $$engine login --username "$$REGISTRY_USER" --password-stdin \
-	"$${MERIT_REGISTRY%%/*}" && exit; done; exit 1
 
 locked: ## refuse if the pipeline made another params.yaml or dvc.lock than was committed
 	@git diff --exit-code HEAD -- params.yaml dvc.lock || { echo "error: not what the pipeline makes of conf/, the data \

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rehearse import UnknownError
-from rehearse.forge import git
+from rehearse.bare import git
 
 if TYPE_CHECKING:
-    from rehearse.runner import Job
+    from rehearse.machine import Machine
 
 Inputs = Mapping[str, str]
-Act = Callable[["Job", Inputs], dict[str, str]]
+Act = Callable[["Machine", Inputs], dict[str, str]]
 
 
 def lend(folder: Path) -> None:
@@ -34,7 +34,7 @@ class ActionError(Exception):
     """The action fails, as it would at GitHub."""
 
 
-def use(job: "Job", uses: str, inputs: Inputs) -> dict[str, str]:
+def use(job: "Machine", uses: str, inputs: Inputs) -> dict[str, str]:
     """Do what an action does; return its outputs.
 
     Raises:
@@ -56,7 +56,7 @@ def _is(inputs: Inputs, name: str, default: bool) -> bool:
     return inputs.get(name, str(default)).lower() == "true"
 
 
-def _checkout(job: "Job", inputs: Inputs) -> dict[str, str]:
+def _checkout(job: "Machine", inputs: Inputs) -> dict[str, str]:
     """Fetch just what the declared depth gives, and leave the token behind only where it is to persist."""
     if not job.forge.may(job.token, "contents", "read"):
         raise ActionError("fatal: repository not found: the token may not read contents")
@@ -79,7 +79,7 @@ def _checkout(job: "Job", inputs: Inputs) -> dict[str, str]:
     return {"commit": git(place, "rev-parse", "HEAD")}
 
 
-def _setup_python(job: "Job", inputs: Inputs) -> dict[str, str]:
+def _setup_python(job: "Machine", inputs: Inputs) -> dict[str, str]:
     """Give the job a Python of its own; a clone of the project also gets the environment that the tests run in.
 
     `make install` would take minutes for what lies here already: it finds `.venv` made, and the clone's own source.
@@ -103,7 +103,7 @@ def _bare_python(shared: Path) -> Path:
     return made
 
 
-def _upload(job: "Job", inputs: Inputs) -> dict[str, str]:
+def _upload(job: "Machine", inputs: Inputs) -> dict[str, str]:
     patterns = inputs["path"].split("\n")
     found = {
         file
@@ -153,7 +153,7 @@ def _is_hidden(file: Path, root: Path) -> bool:
     return any(part.startswith(".") for part in file.relative_to(root).parts)
 
 
-def _download(job: "Job", inputs: Inputs) -> dict[str, str]:
+def _download(job: "Machine", inputs: Inputs) -> dict[str, str]:
     run = int(inputs.get("run-id") or job.run_id)
     if run != job.run_id and not job.forge.may(inputs.get("github-token", ""), "actions", "read"):
         raise ActionError("Resource not accessible by integration: actions: read is missing")
@@ -171,7 +171,7 @@ def _download(job: "Job", inputs: Inputs) -> dict[str, str]:
     return {"download-path": str(target)}
 
 
-def _attest(job: "Job", inputs: Inputs) -> dict[str, str]:
+def _attest(job: "Machine", inputs: Inputs) -> dict[str, str]:
     """Keep what would be signed."""
     for scope in ("id-token", "attestations"):
         if not job.forge.may(job.token, scope, "write"):

@@ -1,16 +1,20 @@
 """A small project with its forge, its remote and its people, on which the workflows are rehearsed."""
 
+import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rehearse.actions import lend
-from rehearse.forge import Forge, Pull, git
-from rehearse.runner import Run, Runner, Trigger
+from rehearse.bare import git
+from rehearse.forge import Forge, Pull
+from rehearse.runner import Runner
+from rehearse.runs import Run, Trigger
 from rehearse.workflow import Workflow
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,6 +36,7 @@ class World:
         forge: the forge.
         runner: runs its workflows.
         runs: every run there was, the latest last.
+        left_out: the files of workflows that are not run.
     """
 
     folder: Path
@@ -39,10 +44,18 @@ class World:
     runner: Runner
     say: Callable[[str], None]
     runs: list[Run] = field(default_factory=list)
+    left_out: set[str] = field(default_factory=lambda: set(NOT_REHEARSED))
 
     @classmethod
-    def make(cls, folder: Path, small: str, say: Callable[[str], None]) -> "World":
-        """Make a world whose main has a champion; `small` is YAML that keeps the project small."""
+    def make(cls, folder: Path, small: str, say: Callable[[str], None], kept: Path | None = None) -> "World":
+        """Make a world whose main has a champion.
+
+        Args:
+            folder: where it is made.
+            small: YAML that keeps the project small.
+            say: is told each line of the log.
+            kept: where DVC's cache of a world is kept for the next, which then computes nothing that this one did.
+        """
         forge = Forge(folder / "forge", REPOSITORY)
         settings = f"[core]\n    remote = storage\n['remote \"storage\"']\n    url = {folder / 'remote'}"
         runner = Runner(forge, folder, {"DVC_READ": settings, "DVC_WRITE": settings}, say)
@@ -55,7 +68,8 @@ class World:
         git(project, "add", "--all")
         git(project, "commit", "--quiet", "--message", "start")
         (project / ".dvc/config.local").write_text(settings + "\n", encoding="utf-8")
-        world.work(project, "merit compose && make repro && dvc push --quiet")
+        with _computed(project, kept):
+            world.work(project, "merit compose && make repro && dvc push --quiet")
         git(project, "add", "params.yaml", "dvc.lock")
         git(project, "commit", "--quiet", "--message", "First champion")
         git(project, "push", "--quiet", str(forge.place()), "main", REHEARSE_MAY_PUSH="yes")
@@ -77,20 +91,28 @@ class World:
             raise RuntimeError(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout
 
+    def laptop(self, name: str, *, repository: str = "", has_cache: bool = True) -> Path:
+        """Return a clone of main on a branch; somebody who works here knows the remote, and has what they made before.
+
+        One that is there already stays as it is.
+        """
+        place = self.folder / "laptops" / name
+        if not place.exists():
+            git(self.folder, "clone", "--quiet", str(self.forge.place(repository or None)), str(place))
+            git(place, "checkout", "--quiet", "-b", name, "origin/main")
+            if not repository:
+                shutil.copyfile(self.folder / "main/.dvc/config.local", place / ".dvc/config.local")
+            if not repository and has_cache:
+                shutil.copytree(self.folder / "main/.dvc/cache", place / ".dvc/cache")
+        return place
+
     def branch(self, name: str, edit: Callable[[Path], object], *, command: str = "", repository: str = "") -> str:
         """Edit a clone of main on a branch, run a command there, commit what Git tracks or was added, and push.
 
         A branch that is there already gets one commit more.
         """
-        place = self.folder / "laptops" / name
+        place = self.laptop(name, repository=repository)
         target = self.forge.place(repository or None)
-        if not place.exists():
-            git(self.folder, "clone", "--quiet", str(target), str(place))
-            git(place, "checkout", "--quiet", "-b", name, "origin/main")
-            if not repository:
-                shutil.copyfile(self.folder / "main/.dvc/config.local", place / ".dvc/config.local")
-                # Somebody who works here has what they made before.
-                shutil.copytree(self.folder / "main/.dvc/cache", place / ".dvc/cache")
         edit(place)
         if command:
             self.work(place, command)
@@ -197,7 +219,7 @@ class World:
         return [
             Workflow.read(file, git(bare, "show", f"{commit}:{place}{file}"))
             for file in files
-            if file not in NOT_REHEARSED
+            if file not in self.left_out
         ]
 
     def last(self, workflow: str) -> Run:
@@ -212,6 +234,22 @@ class World:
     def comments(self, pull: Pull) -> list[str]:
         """Return what the workflows said on a pull request."""
         return [each["body"] for each in self.forge.comments.get(pull.number, []) if each["user"]["type"] == "Bot"]
+
+
+@contextmanager
+def _computed(project: Path, kept: Path | None) -> Iterator[None]:
+    """Lend a project DVC's cache of another, or keep its own for the next; one at a time."""
+    if kept is None:
+        yield
+        return
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with kept.with_suffix(".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if kept.exists():
+            shutil.copytree(kept, project / ".dvc/cache")
+        yield
+        if not kept.exists():
+            shutil.copytree(project / ".dvc/cache", kept)
 
 
 def _copy(project: Path) -> None:

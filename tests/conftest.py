@@ -4,6 +4,7 @@ import copy
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 """The repository: only conf/ and dvc.yaml are read from it, never written."""
 
 Edit = Callable[[dict[str, Any]], object]
+Call = Callable[..., tuple[int, str, str]]
 
 
 def put(values: dict[str, Any], edits: dict[str, Any]) -> None:
@@ -68,6 +70,25 @@ def git_repo(workdir: Path) -> Callable[..., str]:
 
     git("init", "--quiet", "--initial-branch=main")
     return git
+
+
+@pytest.fixture
+def call(
+    workdir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
+    """Run `merit ARGS` as a shell would; return its exit code and what it printed on both streams."""
+    from merit import cli
+
+    monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
+
+    def run(*args: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["merit", *args])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
 
 
 @pytest.fixture
@@ -235,6 +256,17 @@ def make_package(tiny_transform: Transform) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two pairs of keys that sign: ours and other."""
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("ours", "other"):
+        key, public = str(folder / f"{name}.pem"), str(folder / f"{name}.pub")
+        subprocess.run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key], check=True)
+        subprocess.run(["openssl", "ec", "-in", key, "-pubout", "-out", public], check=True, capture_output=True)
+    return folder
 
 
 def rewrite_manifest(folder: Path, *, parity: float = 0.0) -> None:

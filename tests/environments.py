@@ -17,6 +17,7 @@ import yaml
 from merit import artifacts
 from merit.config.schema import Lock
 from merit.features.transform import Category, Number, Transform
+from tests import lineage
 from tests.conftest import _values, scoring_graph
 from tests.endpoint import free_port
 
@@ -124,21 +125,15 @@ class World:
         assert self.run("dvc", "commit", "--force", "package").returncode == 0
         commit = self.commit(f"a model, the {number}th")
         md5 = yaml.safe_load((self.folder / "dvc.lock").read_text())["stages"]["package"]["outs"][0]["md5"]
-        lineage = {
-            "commit": commit,
-            "package": artifacts.package_digest(package),
-            "dvc": md5,
-            "params": f"{number}" * 64,
-            "data": "d" * 64,
-            "data_fingerprint": "sha256:" + "0" * 64,
-            "verdict": verdict,
-            "checks": 7,
-            "waived": [],
-            "metrics": {"roc_auc": 0.6 + number / 100},
-            "run": None,
-            "signature": None,
-        }
-        message = f"tiny@v{number}: 7 checks passed\n\n{yaml.safe_dump(lineage, sort_keys=False)}"
+        message = lineage.message(
+            f"tiny@v{number}",
+            commit=commit,
+            package=artifacts.package_digest(package),
+            dvc=md5,
+            params=f"{number}" * 64,
+            verdict=verdict,
+            metrics={"roc_auc": 0.6 + number / 100},
+        )
         self.git("tag", "--annotate", "--message", message, f"tiny@v{number}")
 
 

@@ -76,6 +76,16 @@ def pull_request(api: Api, run: Run) -> int | None:
     return int(found[0]["number"]) if found else None
 
 
+def to_tell(api: Api, run: Run) -> int | str:
+    """Return the number of the pull request that is to be told of a run, or a line that says why none is."""
+    if run.conclusion in NO_VERDICT:
+        return f"nothing to tell: the run was {run.conclusion}"
+    number = pull_request(api, run)
+    if number is None:
+        return f"nothing to tell: no open pull request is at {run.sha[:7]} any more; its newer run reports"
+    return number
+
+
 def stranger_text(file: Path, most: int) -> str:
     """Return the text of a file that a stranger made, of at most so many bytes.
 

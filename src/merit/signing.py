@@ -16,8 +16,6 @@ PRIVATE_KEY = "MERIT_SIGNING_KEY"
 """The variable that names the file of the private key; the key itself is never shown, logged or put in Git."""
 TOKEN = "SIGSTORE_ID_TOKEN"  # noqa: S105  # the name of a variable
 SECTION = "release.signing"
-SUFFIX = ".sig"
-"""What the signature of a package's folder is called beside it: `model.sig` for `model`."""
 
 
 def sign(folder: Path, how: Signing) -> str:
@@ -94,7 +92,7 @@ def _verifier(how: Signing) -> Any:
 
     by: Any = verifying.Config()  # type: ignore[no-untyped-call]
     by.set_hashing_config(_hashing())
-    file = _public_key(how) if how.method == "key" else None
+    file = public_key(how) if how.method == "key" else None
     try:
         if file is not None:
             return by.use_elliptic_key_verifier(public_key=file)
@@ -135,7 +133,12 @@ def _private_key() -> Path:
     return Path(name)
 
 
-def _public_key(how: Signing) -> Path:
+def public_key(how: Signing) -> Path:
+    """Return the file of the public key that signatures are held against.
+
+    Raises:
+        MeritError: it is not there.
+    """
     file = Path(how.public_key or "")
     if not file.is_file():
         raise MeritError(

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from merit import artifacts, dvccache, git, signing
+from merit import artifacts, dvccache, git, seal
 from merit.config.schema.base import Section
 from merit.errors import MeritError
 
@@ -129,6 +129,21 @@ def _read(model: str, number: int, record: list[str]) -> Version | str:
     return Version(model, number, commit, lineage, tagger, datetime.fromisoformat(at))
 
 
+def package_at(commit: str) -> str | None:
+    """Return the hash by which the dvc.lock of a commit knows the package; None if it names none.
+
+    Raises:
+        MeritError: it is not a lock of DVC's.
+    """
+    text = git.show(commit, artifacts.DVC_LOCK)
+    try:
+        stages = yaml.safe_load(text or "{}").get("stages", {})
+        outs = [out for stage in stages.values() for out in stage.get("outs", [])]
+        return next((str(out["md5"]) for out in outs if out["path"] == artifacts.PACKAGE.as_posix()), None)
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise MeritError(f"{artifacts.DVC_LOCK} at {commit[:7]}: not a lock of DVC's; restore it from Git") from error
+
+
 def fetch_package(version: Version, folder: Path) -> None:
     """Bring a version's package to a folder, out of DVC's cache or its remote, and its signature, if any, beside it.
 
@@ -155,7 +170,7 @@ def fetch_package(version: Version, folder: Path) -> None:
         found = artifacts.package_digest(aside)
         if found != version.lineage.package:
             raise MeritError(f"{version.name}: its tag names the package {version.lineage.package}, DVC has {found}")
-    beside = folder.with_name(folder.name + signing.SUFFIX)
+    beside = folder.with_name(folder.name + seal.SUFFIX)
     beside.unlink(missing_ok=True)
     if version.lineage.signature is not None:
         artifacts.write_text(beside, version.lineage.signature)

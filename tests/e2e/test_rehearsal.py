@@ -2,68 +2,15 @@
 
 import html
 import json
-import os
-import re
-import shutil
-import signal
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rehearse.forge import git
-from rehearse.runner import STAYS, Run
+from rehearse.bare import git
+from rehearse.runs import Run
 from rehearse.world import FORK, World
-from tests.endpoint import free_port
-from tests.small_project import SMALL
 
-ALOUD = os.environ.get("REHEARSE") == "aloud"
 STALE = "the lock is fresh (if not, run 'merit compose' and commit params.yaml)"
-
-
-class Log:
-    """Keeps the log of each scenario; tells the first aloud where that was asked for."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.is_aloud = False
-        self.table: list[tuple[str, str, float]] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-        if self.is_aloud:
-            print(line)
-
-
-@pytest.fixture(scope="module")
-def log() -> Iterator[Log]:
-    kept = Log()
-    yield kept
-    if ALOUD:
-        print("\n\nrehearsed                                                                   seconds  at the end")
-        for name, state, seconds in kept.table:
-            print(f"  {name:<72}  {seconds:>6.0f}  {state}")
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory, log: Log) -> Iterator[World]:
-    world = World.make(tmp_path_factory.mktemp("world"), SMALL, log.say)
-    yield world
-    world.forge.close()
-    assert world.forge.unknown == []
-
-
-@pytest.fixture
-def world(stage: World, log: Log, request: pytest.FixtureRequest) -> Iterator[World]:
-    """The world, in which each scenario has branches of its own."""
-    log.is_aloud = ALOUD and request.node.name == "test_a_good_edit_passes_and_is_told_so"
-    started, before = time.monotonic(), len(stage.forge.statuses)
-    yield stage
-    log.is_aloud = False
-    new = [f"{each['context']} {each['state']}" for each in stage.forge.statuses[before:]]
-    name = request.node.name.removeprefix("test_").replace("_", " ")
-    log.table.append((name, ", ".join(new) or "no status", time.monotonic() - started))
 
 
 def _edit(path: str, old: str, new: str) -> Callable[[Path], None]:
@@ -308,99 +255,6 @@ def test_no_run_left_its_token_in_a_clone(world: World) -> None:
     configs = list((world.folder / "runs").rglob("work/.git/config"))
     assert configs
     assert not [file for file in configs if "AUTHORIZATION" in file.read_text(encoding="utf-8")]
-
-
-@pytest.fixture(scope="module")
-def released(stage: World) -> Iterator[dict[str, int]]:
-    """Environments on a machine of one's own, at ports that are free; what runs there ends with the tests."""
-    if shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin") is None:
-        pytest.skip("haproxy is not installed")
-    ports = {"staging": free_port(), "production": free_port()}
-    stage.runner.variables |= {"DEPLOY_RUNNER": STAYS, "MLFLOW_TRACKING_URI": f"sqlite:///{stage.folder}/mlflow.db"}
-
-    def edit(folder: Path) -> None:
-        for name, port in ports.items():
-            file = folder / f"conf/environment/{name}.yaml"
-            text = re.sub(r"(?m)^replicas: .*$", "replicas: 1", file.read_text(encoding="utf-8"))
-            file.write_text(re.sub(r"port: \d+", f"port: {port}", text), encoding="utf-8")
-
-    stage.branch("ports", edit)
-    stage.merge(stage.open("ports"))
-    assert stage.last("deploy").conclusion == "success", stage.last("deploy").log
-    yield ports
-    for name in ports:
-        pid = stage.folder / STAYS / f".merit/environments/{name}/supervisord.pid"
-        if pid.is_file():
-            os.kill(int(pid.read_text()), signal.SIGTERM)
-
-
-def _answer(world: World, port: int) -> tuple[str, str]:
-    """Return which version answers, and of which commit."""
-    row = json.loads((world.folder / "main/model/signature.json").read_text(encoding="utf-8"))["example"]
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/predict", json.dumps(row).encode())
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        told = json.loads(answer.read())
-    return told["version"], told["commit"]
-
-
-def _versions(world: World) -> list[str]:
-    tags = git(world.forge.place(), "tag", "--list", "flights@v*").splitlines()
-    return [tag for tag in tags if "#" not in tag]
-
-
-def _declared(world: World, name: str, command: str) -> object:
-    """Open a pull request that changes an environment by a command; say what its plan is."""
-    world.branch(name, lambda _: None, command=f"git fetch --quiet --tags origin && {command}")
-    return world.open(name)
-
-
-def test_a_merge_becomes_a_version_that_is_proposed_to_staging(world: World, released: dict[str, int]) -> None:
-    pull = next(each for each in world.forge.pulls if each.head == "train/calmer")
-    merged = world.merge(pull)
-    run = world.last("release")
-    assert run.conclusion == "success", run.log
-    assert "Running stage" not in run.log
-    assert _versions(world) == ["flights@v1"]
-    assert git(world.forge.place(), "rev-parse", "flights@v1^{commit}") == merged
-    proposed = world.forge.pulls[-1]
-    assert (proposed.title, proposed.head) == ("staging: flights@v1", "promote/staging-v1")
-    assert git(world.forge.place(), "diff", "--name-only", merged, proposed.sha) == "conf/environment/staging.yaml"
-    world.pushed(f"{merged}~1", merged, "writer")  # the same event again makes nothing new
-    assert world.last("release").conclusion == "success", world.last("release").log
-    assert _versions(world) == ["flights@v1"]
-    assert world.forge.pulls[-1] is proposed
-
-
-def test_staging_serves_what_its_merged_file_declares(world: World, released: dict[str, int]) -> None:
-    pull = world.forge.pulls[-1]
-    world.changed(pull, "opened")
-    (comment,) = [text for text in world.comments(pull) if text.startswith("<!-- merit plan -->")]
-    assert "staging: flights&#64;v1 on local" in comment
-    world.merge(pull)
-    assert world.last("deploy").conclusion == "success", world.last("deploy").log
-    version, commit = _answer(world, released["staging"])
-    assert version == "v1"
-    assert git(world.forge.place(), "cat-file", "-t", commit) == "commit"
-    assert "flights@v1#staging#1" in git(world.forge.place(), "tag", "--list")
-
-
-def test_an_environment_that_skips_staging_is_refused_by_its_plan(world: World, released: dict[str, int]) -> None:
-    tips = git(world.forge.place(), "tag", "--list")
-    pull = _declared(world, "skips", "sed -i 's/^version: null/version: v9/' conf/environment/production.yaml")
-    assert world.last("plan").conclusion == "failure"
-    (comment,) = [text for text in world.comments(pull) if text.startswith("<!-- merit plan -->")]
-    assert "production: refused" in comment
-    assert "v9" in comment
-    assert git(world.forge.place(), "tag", "--list") == tips
-
-
-def test_production_answers_as_the_promoted_version(world: World, released: dict[str, int]) -> None:
-    first = _declared(world, "production-v1", "merit promote staging production")
-    assert world.last("plan").conclusion == "success", world.last("plan").log
-    world.merge(first)
-    assert world.last("deploy").conclusion == "success", world.last("deploy").log
-    former = _answer(world, released["production"])
-    assert former[0] == "v1"
 
 
 def _remote(world: World) -> set[str]:

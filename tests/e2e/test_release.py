@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import time
 import urllib.request
@@ -15,28 +16,32 @@ import pytest
 import yaml
 from tests import containers as tools
 from tests import released
+from tests.conftest import rewrite_manifest
 from tests.containers import Containers
 from tests.endpoint import free_port
 from tests.released import EXAMPLE
 from tests.small_project import Project
 
+from merit import artifacts
+
 pytestmark = tools.needed
 
 
 @pytest.fixture(scope="module")
-def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
-    with tools.containers(tmp_path_factory.mktemp("containers")) as made:
+def containers(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Iterator[Containers]:
+    with tools.containers(tmp_path_factory.mktemp("containers"), images) as made:
         yield made
 
 
 @pytest.fixture
-def project(tmp_path: Path, make_package: Callable[..., Path]) -> Project:
-    """A project whose main is pushed to an origin beside it."""
+def project(tmp_path: Path, make_package: Callable[..., Path], keys: Path) -> Project:
+    """A project whose main is pushed to an origin beside it, with a version that is signed."""
     made = released.make(
         tmp_path / "project",
         lambda place: released.with_example(make_package(place)),
         base=tools.BASE,
         engine="buildah",
+        keys=keys,
     )
     assert made.run("git", "init", "--quiet", "--bare", str(tmp_path / "origin.git")).returncode == 0
     made.run("git", "remote", "add", "origin", str(tmp_path / "origin.git"))
@@ -72,6 +77,7 @@ def test_a_version_becomes_an_image_that_answers_and_is_released_once(
     _check_sbom(project, record)
     _check_labels(project, containers, record["image"])
     _check_answers(containers, record["image"], project)
+    _check_refuses_what_was_not_signed(containers, record["image"], project, tmp_path)
 
     again = _release(project, containers)
     assert again.returncode == 0, again.stderr
@@ -138,7 +144,7 @@ def _check_labels(project: Project, containers: Containers, image: str) -> None:
 
 def _check_answers(containers: Containers, image: str, project: Project) -> None:
     """Run the image by its digest, pulled anew, as locked up as it is to run, and ask it."""
-    containers.run("podman", "rmi", "--all", "--force")
+    containers.run("podman", "rmi", "--force", f"{image.partition('@')[0]}:v1")
     port = free_port()
     told = ["--env", "BENTOML_HOST=127.0.0.1", "--env", f"PORT={port}"]
     locked = ["--read-only", "--cap-drop", "ALL", "--tls-verify=false", *told]
@@ -175,3 +181,28 @@ def _check_answers(containers: Containers, image: str, project: Project) -> None
     finally:
         containers.run("podman", "rm", "--force", "--volumes", name)
     containers.run("buildah", "pull", "--tls-verify=false", image)
+
+
+def _check_refuses_what_was_not_signed(containers: Containers, image: str, project: Project, room: Path) -> None:
+    """Start the image with another package in it, whose manifest says so; and without its signature."""
+    shutil.copytree(project.folder / "model", room / "other")
+    (room / "other" / artifacts.PACKAGED_WEIGHTS).write_bytes(b"others")
+    rewrite_manifest(room / "other")
+    for name in ("other", "other/params.yaml"):
+        (room / name).chmod(0o755 if name == "other" else 0o644)
+    (room / "none").touch()
+    found = {
+        "model": (room / "other", "error: model: not what was signed: changed: manifest.json, weights.safetensors"),
+        "model.sig": (room / "none", "error: model: its signature can't be read"),
+    }
+    for name, (put, said) in found.items():
+        done = subprocess.run(
+            ["podman", "run", "--rm", "--read-only", "--volume", f"{put}:/opt/bento/src/{name}:ro", image],
+            env={**os.environ, **containers.environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode != 0
+        assert said in done.stdout + done.stderr

@@ -8,27 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from merit import __version__, artifacts, cli, exclusive
+from merit import __version__, artifacts, exclusive
 from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import ConfigError, MeritError, Refused
 
 Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(workdir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Run `merit ARGS` as a shell would; return its exit code and what it printed on both streams."""
-    monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
-
-    def run(*args: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["merit", *args])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
 
 
 def _raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:

@@ -1,5 +1,4 @@
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,17 +8,6 @@ from merit import signing
 from merit.config.schema.release import Signing
 from merit.errors import MeritError
 from merit.serving.serve import check_signature
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two pairs of keys: ours and other."""
-    folder = tmp_path_factory.mktemp("keys")
-    for name in ("ours", "other"):
-        key, public = str(folder / f"{name}.pem"), str(folder / f"{name}.pub")
-        subprocess.run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key], check=True)
-        subprocess.run(["openssl", "ec", "-in", key, "-pubout", "-out", public], check=True, capture_output=True)
-    return folder
 
 
 @pytest.fixture
@@ -49,7 +37,11 @@ def test_what_was_signed_is_verified(package: Path, bundle: str, how: Signing) -
 
 
 def test_a_package_may_be_moved(package: Path, bundle: str, how: Signing) -> None:
-    signing.verify(package.rename("elsewhere"), bundle, how, demanded=True)
+    moved = package.rename("elsewhere")
+    signing.verify(moved, bundle, how, demanded=True)
+    (moved / "extra.bin").write_bytes(b"x")
+    with pytest.raises(MeritError, match=r"^elsewhere: not what was signed by whom .* extra: extra\.bin$"):
+        signing.verify(moved, bundle, how, demanded=True)
 
 
 def _changed(package: Path) -> None:

@@ -107,6 +107,15 @@ def version() -> None:
 
 
 @workflow.command()
+def login() -> None:
+    """Log in at the registry of images as REGISTRY_USER with REGISTRY_PASSWORD."""
+    from merit.config import lock
+    from merit.release.login import login as run
+
+    click.echo(run(lock.read().release))
+
+
+@workflow.command()
 @click.argument("version", envvar="VERSION")
 def image(version: str) -> None:
     """Say where the image of VERSION is, by name and by digest."""

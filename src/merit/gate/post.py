@@ -14,7 +14,7 @@ from merit.gate import form
 from merit.gate import report as reports
 from merit.gate.words import summary
 from merit.github import Api, ApiError, event
-from merit.pulls import NO_VERDICT, Run, comment, pull_request, stranger_text
+from merit.pulls import Run, comment, stranger_text, to_tell
 
 MARK = "<!-- merit report -->"
 """The first line of the comment, by which the next run finds it."""
@@ -43,11 +43,9 @@ def post(file: Path) -> str:
         MeritError: GitHub refused; then there is no success either.
     """
     api, run = Api.of_workflow(), Run.of(event())
-    if run.conclusion in NO_VERDICT:
-        return f"nothing to report: the run was {run.conclusion}"
-    number = pull_request(api, run)
-    if number is None:
-        return f"nothing to report: no open pull request is at {run.sha[:7]} any more; its newer run reports"
+    number = to_tell(api, run)
+    if isinstance(number, str):
+        return number
     told = _told(api, run, file)
     context = ADVISORY if run.is_fork else CONTEXT
     api.call(

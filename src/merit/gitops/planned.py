@@ -11,7 +11,7 @@ from merit import artifacts
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.github import Api, event
-from merit.pulls import NO_VERDICT, Run, comment, pull_request, stranger_text
+from merit.pulls import Run, comment, stranger_text, to_tell
 
 MARK = "<!-- merit plan -->"
 """The first line of the comment, by which the next run finds it."""
@@ -86,11 +86,9 @@ def tell(file: Path) -> str:
         MeritError: GitHub refused, or this is no such workflow.
     """
     api, run = Api.of_workflow(), Run.of(event())
-    if run.conclusion in NO_VERDICT:
-        return f"nothing to tell: the run was {run.conclusion}"
-    number = pull_request(api, run)
-    if number is None:
-        return f"nothing to tell: no open pull request is at {run.sha[:7]} any more; its newer run tells"
+    number = to_tell(api, run)
+    if isinstance(number, str):
+        return number
     try:
         text = markdown(_read(file))
     except MeritError as error:

@@ -38,7 +38,7 @@ def promote(source: str, name: str, lock: Lock) -> Promotion:
         MeritError: there is no such environment or version, or the source declares none.
     """
     declared = environments.read(name)
-    version, image = _named(source, lock, declared)
+    version, image = _named(source, lock)
     told, file = declared.environment, environments.path(name)
     pairs = {"version": (told.version, version), "image": (told.image, image)}
     changed = {key: (former, value) for key, (former, value) in pairs.items() if former != value}
@@ -53,18 +53,26 @@ def promote(source: str, name: str, lock: Lock) -> Promotion:
     return Promotion(declared, version, changed)
 
 
-def _named(source: str, lock: Lock, declared: Declared) -> tuple[str, str | None]:
+def _named(source: str, lock: Lock) -> tuple[str, str | None]:
     """Return the version and the image that a source names."""
     if told := NUMBER.fullmatch(source):
         if source.startswith("v") is False and source.partition("@")[0] != lock.name:
             raise MeritError(f"'{source}' is no version of {lock.name}, which is this repository's model")
-        release = releases.find(versions.find(f"{lock.name}@{told[1]}"))
-        runs_images = declared.environment.target != "local" or declared.environment.image is not None
-        return told[1], release.image if release and runs_images else None
+        return told[1], _image(lock, told[1])
     found = environments.read(source)
     if found.environment.version is None:
         raise MeritError(f"{found.file.path}: version: null, so there is nothing to promote; give it a version first")
-    return found.environment.version, found.environment.image
+    return found.environment.version, found.environment.image or _image(lock, found.environment.version)
+
+
+def _image(lock: Lock, number: str) -> str | None:
+    """Return the image of a version, where it has one: whoever runs no images is told it all the same.
+
+    Raises:
+        MeritError: there is no such version.
+    """
+    release = releases.find(versions.find(f"{lock.name}@{number}"))
+    return None if release is None else release.image
 
 
 def _with(text: str, key: str, value: str | None) -> str:

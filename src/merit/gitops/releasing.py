@@ -2,12 +2,13 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from merit import artifacts, git, releases, versions
 from merit.config.schema import Lock
 from merit.errors import MeritError, Refused
 from merit.github import Api, event
-from merit.gitops import demands, environments, targets
+from merit.gitops import demands, environments, main, targets
 from merit.gitops.commit import commit, start
 from merit.gitops.promote import promote
 from merit.gitops.targets import Desired
@@ -53,9 +54,9 @@ def propose(name: str, environment: str, lock: Lock, sha: str) -> str:
         sha: the commit of main that it begins from, which is checked out.
     """
     version = versions.find(name)
+    if versions.package_at(main.tip()) != version.lineage.dvc:
+        return f"main names another package than that of {name} by now: nothing to propose"
     former = environments.read(environment).environment.version
-    if former is not None and int(former.removeprefix("v")) > version.number:
-        return f"{environment} declares {former}, which is later than {name}: nothing to propose"
     made = promote(name, environment, lock)
     if not made.changed:
         return f"{environment} declares {name} already"
@@ -66,11 +67,18 @@ def propose(name: str, environment: str, lock: Lock, sha: str) -> str:
     try:
         start(api, branch, commit(api, sha, contents, title))
     except Refused:
-        return f"{branch}: there is such a branch, so it is proposed already"
+        if _is_asked(api, branch):
+            return f"{branch}: is proposed already"
     base = str(event()["repository"]["default_branch"])
     body = {"title": title, "head": branch, "base": base, "body": _body(version, former)}
     opened = api.call("POST", "pulls", body, tries=1)
     return f"#{opened['number']}: {branch}"
+
+
+def _is_asked(api: Api, branch: str) -> bool:
+    """Say whether there is, or was, a pull request of a branch; the job that made the branch may have been killed."""
+    asked = urlencode({"head": f"{api.repository.partition('/')[0]}:{branch}", "state": "all"})
+    return bool(api.call("GET", f"pulls?{asked}"))
 
 
 def _rendered(environment: str, lock: Lock) -> list[str]:

@@ -225,13 +225,13 @@ class Projection:
         self._client.set_terminated(run_id, "FINISHED", end_time=_moment(version))
 
     def _lacking(self, shown: Shown, version: Version) -> list[str]:
-        """Return the files of a package that a version of MLflow's lacks, or has in another size."""
+        """Return the files of a package that a version of MLflow's lacks, or has in another content."""
         if not shown.source.endswith(f"/{artifacts.PACKAGE.name}"):
             return [shown.source or "no source"]
         return self._files_lacking(shown.run_id, version)
 
     def _files_lacking(self, run_id: str, version: Version) -> list[str]:
-        """Return the files that a run lacks; its manifest must be the very one, the others of the same size."""
+        """Return the files that a run lacks, or has in another content than the version's package."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -242,14 +242,13 @@ class Projection:
             listed = []
         there = {Path(each.path).name: each.file_size for each in listed}
         files = versions.package_files(version)
-        lacking = [name for name, path in files.items() if there.get(name) != path.stat().st_size]
-        if lacking:
+        # What has another size, or is not there, need not be brought.
+        if lacking := [name for name, path in files.items() if there.get(name) != path.stat().st_size]:
             return lacking
         with tempfile.TemporaryDirectory() as room:
-            # A store on this machine's disk gives the file itself, whatever room it is offered.
-            place = self._client.download_artifacts(run_id, f"{artifacts.PACKAGE.name}/{artifacts.MANIFEST}", room)
-            is_it = f"sha256:{artifacts.sha256(Path(place))}" == version.lineage.package
-        return [] if is_it else [artifacts.MANIFEST]
+            # A store on this machine's disk gives the files themselves, whatever room they are offered.
+            place = Path(self._client.download_artifacts(run_id, artifacts.PACKAGE.name, room))
+            return [name for name, path in files.items() if artifacts.sha256(place / name) != artifacts.sha256(path)]
 
 
 def tags(version: Version) -> dict[str, str]:

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from merit import artifacts, dvccache, exclusive, git, signing, versions
 from merit.config.schema import Lock
 from merit.errors import MeritError, Refused
@@ -68,7 +66,7 @@ def _locked() -> str:
             raise Refused(f"register: {name} is not committed; commit it on a branch, and merge that")
     if git.git("diff", "--quiet", "HEAD", "--", *LOCKS) is None:
         raise Refused(f"register: {' or '.join(LOCKS)} differs from what is committed; commit or restore it")
-    named = _package_at("HEAD")
+    named = versions.package_at("HEAD")
     if named is None:
         raise MeritError(f"register: {artifacts.DVC_LOCK} names no output '{artifacts.PACKAGE}'; 'merit run' makes it")
     artifacts.require(artifacts.PACKAGE / artifacts.MANIFEST, "run")
@@ -79,17 +77,6 @@ def _locked() -> str:
             "'dvc pull' where it is not in the cache"
         )
     return named
-
-
-def _package_at(commit: str) -> str | None:
-    """Return the hash of the package that the dvc.lock of a commit names."""
-    text = git.show(commit, artifacts.DVC_LOCK)
-    try:
-        stages = yaml.safe_load(text or "{}").get("stages", {})
-        outs = [out for stage in stages.values() for out in stage.get("outs", [])]
-        return next((str(out["md5"]) for out in outs if out["path"] == artifacts.PACKAGE.as_posix()), None)
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise MeritError(f"{artifacts.DVC_LOCK} at {commit[:7]}: not a lock of DVC's; restore it from Git") from error
 
 
 def _rival(commit: str, package: str) -> str | None:
@@ -103,7 +90,7 @@ def _rival(commit: str, package: str) -> str | None:
         before = git.resolve(f"{came}~1")
         if before is None:
             break
-        if _package_at(before) != package:
+        if versions.package_at(before) != package:
             return before
     if git.git("rev-parse", "--is-shallow-repository") == "true":
         raise MeritError("register: the history before this package is not here; 'git fetch --unshallow' brings it")

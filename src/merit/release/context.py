@@ -13,7 +13,7 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 from pydantic import ValidationError
 
-from merit import artifacts, bento, git, versions
+from merit import artifacts, bento, git, seal, versions
 from merit import signing as signatures
 from merit.config.schema import Serve
 from merit.config.schema.release import Signing
@@ -40,6 +40,7 @@ def fill(folder: Path, version: Version, signing: Signing) -> Path:
     signatures.verify(package, version.lineage.signature, signing, demanded=False)
     project.mkdir()
     bento.assemble(project, root=code, package=package)
+    is_sealed = _seal(project, version, signing)
     _, requirements = bento.told(code)
     context = folder / "context"
     context.mkdir()
@@ -47,9 +48,20 @@ def fill(folder: Path, version: Version, signing: Signing) -> Path:
     shutil.copyfile(code / requirements, context / "requirements.txt")
     pins = code / PACKAGES
     (context / "constraints.txt").write_bytes(pins.read_bytes() if pins.is_file() else b"")
-    (context / "Containerfile").write_text(containerfile(settings(version, code)), encoding="utf-8")
+    told = settings(version, code, is_sealed=is_sealed)
+    (context / "Containerfile").write_text(containerfile(told), encoding="utf-8")
     _open_to_all(context)
     return package
+
+
+def _seal(project: Path, version: Version, signing: Signing) -> bool:
+    """Put the signature and the public key beside the package, where a key signs; say whether."""
+    if signing.method != "key" or version.lineage.signature is None:
+        return False
+    beside = {seal.SUFFIX: version.lineage.signature, seal.PUBLIC_KEY: signatures.public_key(signing).read_text()}
+    for suffix, text in beside.items():
+        (project / f"{artifacts.PACKAGE}{suffix}").write_text(text, encoding="utf-8")
+    return True
 
 
 def export(commit: str, folder: Path) -> None:
@@ -72,7 +84,7 @@ def containerfile(settings: Mapping[str, str]) -> str:
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(settings=settings)
 
 
-def settings(version: Version, code: Path) -> dict[str, str]:
+def settings(version: Version, code: Path, *, is_sealed: bool = False) -> dict[str, str]:
     """Return what the endpoint is told by its environment, as params.yaml of the version's commit says.
 
     Raises:
@@ -85,7 +97,9 @@ def settings(version: Version, code: Path) -> dict[str, str]:
         raise MeritError(
             f"{place}: has no section serve that can be read ({' '.join(str(error).split())[:160]})"
         ) from error
+    told = {seal.DEMAND: "1"} if is_sealed else {}
     return {
+        **told,
         "MERIT_VERSION": f"v{version.number}",
         "MERIT_WORKERS": str(how.workers),
         "MERIT_MAX_ROWS": str(how.max_rows),

@@ -23,7 +23,7 @@ BUILD_SECONDS = 1800
 PUSH_SECONDS = 900
 QUICK_SECONDS = 60
 PAUSES = (1.0, 4.0)
-"""Seconds between one attempt to push and the next."""
+"""Seconds between one attempt to push or to log in and the next."""
 TOLD = 400
 
 
@@ -52,9 +52,21 @@ class Engine:
             MeritError: it can't be pushed.
         """
         where = [f"docker://{image}"] if self.name == "buildah" else []
+        self._again(["push", *self._insecure(image), image, *where], PUSH_SECONDS)
+
+    def login(self, host: str, user: str, password: str) -> None:
+        """Log in at a registry, again if that fails; the password goes to the program's standard input alone.
+
+        Raises:
+            MeritError: the registry is down, or lets this user not in.
+        """
+        told = ["--username", user, "--password-stdin", host]
+        self._again(["login", *self._insecure(host), *told], QUICK_SECONDS, password)
+
+    def _again(self, args: list[str], seconds: float, told: str | None = None) -> None:
         for pause in (*PAUSES, None):
             try:
-                self._run(["push", *self._insecure(image), image, *where], PUSH_SECONDS)
+                run([self.name, *args], seconds, told=told)
             except MeritError:
                 if pause is None:
                     raise
@@ -108,9 +120,13 @@ def find(name: str) -> Engine:
 
 
 def run(
-    command: list[str], seconds: float, environment: Mapping[str, str] | None = None, folder: Path | None = None
+    command: list[str],
+    seconds: float,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    told: str | None = None,
 ) -> str:
-    """Return what a program prints; it runs in a folder, by default here.
+    """Return what a program prints; it runs in a folder, by default here, and is told a text by its standard input.
 
     Raises:
         MeritError: it says no, or takes too long; with the end of what it said.
@@ -122,7 +138,7 @@ def run(
             command,
             cwd=folder,
             env=known,
-            stdin=subprocess.DEVNULL,
+            input=told or "",
             capture_output=True,
             text=True,
             check=False,

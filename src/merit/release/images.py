@@ -120,6 +120,7 @@ def _client(name: str) -> Any:
     """Return a client of the registry in an image's name; it signs in as whoever has logged in by an engine."""
     import logging
 
+    from oras.auth import TokenAuth
     from oras.client import OrasClient
     from oras.decorator import retry
 
@@ -130,14 +131,28 @@ def _client(name: str) -> Any:
 
         do_request = retry(attempts=2, timeout=0)(OrasClient.do_request.__wrapped__)  # waits 1, then 3 seconds
 
+    class Auth(TokenAuth):  # type: ignore[misc]
+        """Also logs in where the registry wants name and password with each request, and not a token for them."""
+
+        def authenticate_request(self, original: Any, headers: Any, refresh: bool = False) -> Any:
+            told = original.headers.get("Www-Authenticate", "")
+            if not told.lower().startswith("basic") or not hasattr(self, "_basic_auth"):
+                return super().authenticate_request(original, headers, refresh)
+            self.session.headers["Authorization"] = f"Basic {self._basic_auth}"
+            return headers, True
+
     client = Client(hostname=name.partition("/")[0], insecure=name.startswith(LOOPBACK))
+    login, kept = Auth(), client.auth
+    login.session, login.prefix, login._tls_verify = kept.session, kept.prefix, kept._tls_verify
+    client.auth = login
     client.auth.load_configs(client.get_container(name), configs=_logins())
     return client
 
 
 def _logins() -> list[str]:
     """Return the files in which podman and buildah keep who has logged in; oras itself looks at docker's."""
-    places = [os.environ.get("REGISTRY_AUTH_FILE"), f"{os.environ.get('XDG_RUNTIME_DIR', '')}/containers/auth.json"]
+    rooms = [os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}", f"/run/containers/{os.getuid()}"]
+    places = [os.environ.get("REGISTRY_AUTH_FILE"), f"{rooms[0]}/containers/auth.json", f"{rooms[1]}/auth.json"]
     return [place for place in places if place and Path(place).is_file()]
 
 

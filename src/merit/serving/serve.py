@@ -5,15 +5,13 @@ import socket
 import sys
 from pathlib import Path
 
-from merit import artifacts, signing
+from merit import artifacts, seal, signing
 from merit.config.schema import Serve
 from merit.config.schema.release import Signing
 from merit.errors import MeritError
 from merit.scoring import Package
 
 SERVICE = "merit.serving.service:Predictor"
-DEMAND = "MERIT_DEMAND_SIGNATURE"
-"""Set to 1, a package without a signature is not served."""
 
 
 def serve(how: Serve, version: str | None = None, signed: Signing | None = None) -> None:
@@ -37,6 +35,7 @@ def serve(how: Serve, version: str | None = None, signed: Signing | None = None)
         "MERIT_MAX_ROWS": str(how.max_rows),
         "MERIT_MAX_BYTES": str(how.max_bytes),
         "MERIT_TIMEOUT_SECONDS": str(how.timeout_seconds),
+        seal.DEMAND: "0",  # it was met just now, by the key that conf/release names
         "BENTOML_DO_NOT_TRACK": "True",
     }
     os.environ.update(settings if version is None else {**settings, "MERIT_VERSION": version})
@@ -50,9 +49,9 @@ def check_signature(package: Path, signed: Signing) -> None:
     Raises:
         MeritError: it is not what was signed, or it has no signature and MERIT_DEMAND_SIGNATURE is 1.
     """
-    beside = package.with_name(package.name + signing.SUFFIX)
+    beside = package.with_name(package.name + seal.SUFFIX)
     bundle = beside.read_text(encoding="utf-8") if beside.is_file() else None
-    signing.verify(package, bundle, signed, demanded=os.environ.get(DEMAND) == "1")
+    signing.verify(package, bundle, signed, demanded=os.environ.get(seal.DEMAND) == "1")
 
 
 def _check_free(host: str, port: int) -> None:

@@ -9,7 +9,7 @@ import msgspec
 from bentoml.exceptions import InvalidArgument
 from pydantic import WithJsonSchema
 
-from merit import artifacts
+from merit import artifacts, seal
 from merit.scoring import Package
 from merit.serving.endpoint import ROUTE, Answers, Endpoint
 from merit.serving.parent import ENDS_WITH_PARENT, end_with_parent
@@ -17,7 +17,9 @@ from merit.serving.rows import BadRows, body_schema
 
 if ENDS_WITH_PARENT in os.environ:
     end_with_parent()
-package = Package.load(Path(os.environ.get("MERIT_PACKAGE", artifacts.PACKAGE)))
+folder = Path(os.environ.get("MERIT_PACKAGE", artifacts.PACKAGE))
+seal.check(folder)
+package = Package.load(folder)  # every file as its manifest says
 answers = Answers(
     package, os.environ.get("MERIT_VERSION", package.digest), int(os.environ.get("MERIT_MAX_ROWS", "10000"))
 )

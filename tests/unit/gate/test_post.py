@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
-from rehearse.forge import BOT, Forge, git
+from rehearse.api import BOT
+from rehearse.bare import git
+from rehearse.forge import Forge
 
-from merit import github
+from merit import github, pulls
 from merit.errors import MeritError
 from merit.gate import post
 from merit.github import Api, ApiError
@@ -172,12 +174,12 @@ def test_a_file_that_is_no_plain_text_is_not_read(tmp_path: Path, kind: str) -> 
         post.stranger_text(file, post.form.MOST_BYTES)
 
 
-@pytest.mark.parametrize("conclusion", sorted(post.NO_VERDICT))
+@pytest.mark.parametrize("conclusion", sorted(pulls.NO_VERDICT))
 def test_a_run_that_was_not_to_say_anything_is_not_reported(
     forge: Forge, told: dict[str, Any], report: Callable[..., str], conclusion: str
 ) -> None:
     told["workflow_run"]["conclusion"] = conclusion
-    assert report() == f"nothing to report: the run was {conclusion}"
+    assert report() == f"nothing to tell: the run was {conclusion}"
     assert (forge.statuses, forge.comments) == ([], {})
 
 

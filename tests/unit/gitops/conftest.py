@@ -11,6 +11,7 @@ from merit.errors import Refused
 from merit.gitops import aliases, targets
 from merit.gitops.aliases import Alias
 from merit.gitops.targets import Actual, Desired
+from tests import lineage
 
 DIGEST = "sha256:" + "1" * 64
 IMAGE = f"127.0.0.1:5000/tiny@{DIGEST}"
@@ -39,21 +40,9 @@ class Repository:
 
     def version(self, number: int, **other: object) -> None:
         """Tag a version."""
-        lineage = {
-            "commit": self.git("rev-parse", "HEAD"),
-            "package": "sha256:" + f"{number}" * 64,
-            "dvc": "a.dir",
-            "params": "p",
-            "data": "d",
-            "data_fingerprint": "f",
-            "verdict": "pass",
-            "checks": 3,
-            "waived": [],
-            "metrics": {"roc_auc": 0.6 + number / 100},
-            "run": None,
-            "signature": None,
-        }
-        message = f"tiny@v{number}: 3 checks passed\n\n{yaml.safe_dump(lineage | other)}"
+        known = {"commit": self.git("rev-parse", "HEAD"), "package": "sha256:" + f"{number}" * 64, "dvc": "a.dir"}
+        metrics = {"roc_auc": 0.6 + number / 100}
+        message = lineage.message(f"tiny@v{number}", **(known | {"metrics": metrics} | other))
         self.git("tag", "--annotate", "--message", message, f"tiny@v{number}")
 
     def release(self, number: int, image: str = IMAGE) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rehearse.forge import Forge, git
+from rehearse.bare import git
+from rehearse.forge import Forge
 
 from merit.errors import MeritError, Refused
 from merit.github import Api

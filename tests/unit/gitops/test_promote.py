@@ -34,11 +34,20 @@ def test_what_the_file_does_not_say_yet_is_added(repository, lock, text):
     assert ("replicas: 2" in path.read_text()) == ("replicas" in text)
 
 
-def test_a_version_brings_its_image_where_images_run(repository, lock):
+@pytest.mark.parametrize("target", ["kubernetes", "local"])
+def test_a_version_brings_its_image(repository, lock, target):
     repository.release(2)
-    path = repository.declare("staging", "version: null\ntarget: kubernetes\n")
+    path = repository.declare("staging", f"version: null\ntarget: {target}\n")
     promote("tiny@v2", "staging", lock)
-    assert path.read_text() == f"image: {IMAGE}\nversion: v2\ntarget: kubernetes\n"
+    assert path.read_text() == f"image: {IMAGE}\nversion: v2\ntarget: {target}\n"
+
+
+def test_an_image_that_was_made_since_comes_along(repository, lock):
+    repository.declare("staging", "version: v2\n")
+    repository.release(2)
+    path = repository.declare("production", "version: null\nimage: null\ntarget: kubernetes\n")
+    promote("staging", "production", lock)
+    assert path.read_text() == f"version: v2\nimage: {IMAGE}\ntarget: kubernetes\n"
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,9 @@
 import json
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from merit import cli
 from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.gate import freshness, judge
@@ -16,20 +14,7 @@ from tests.versioned import Repository, report
 
 Call = Callable[..., tuple[int, str, str]]
 
-
-@pytest.fixture
-def call(repository: Repository, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Run `merit ARGS` as a shell would; return its exit code and what it printed on both streams."""
-    monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
-
-    def run(*args: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["merit", *args])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
+pytestmark = pytest.mark.usefixtures("repository")
 
 
 @pytest.fixture

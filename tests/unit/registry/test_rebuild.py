@@ -213,6 +213,19 @@ def test_files_that_are_gone_or_others_are_shown_and_put_back(
     assert len(client.search_model_versions(f"name = '{lock.name}'")) == 2
 
 
+def test_a_file_of_the_same_size_but_another_content_is_shown_and_put_back(
+    lock: Lock, client: MlflowClient, two: list[Version]
+) -> None:
+    list(rebuild(lock))
+    places = [Path(v.source.removeprefix("file://")) for v in client.search_model_versions(f"name = '{lock.name}'")]
+    (first, *_) = sorted(places, key=lambda place: (place / "manifest.json").read_text())
+    file = first / artifacts.PACKAGED_WEIGHTS
+    file.write_bytes(file.read_bytes()[::-1])
+    assert _told(lock) == [f"{lock.name}@v1 (MLflow's 1): found other files; Git says weights.safetensors"]
+    assert len(list(rebuild(lock))) == 1
+    assert differences(lock) == []
+
+
 def test_a_version_that_was_deleted_is_made_again(lock: Lock, client: MlflowClient, two: list[Version]) -> None:
     list(rebuild(lock))
     client.delete_model_version(lock.name, "1")

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 from rehearse import UnknownError
-from rehearse.forge import Forge, git
-from rehearse.runner import Run, Runner, Trigger
+from rehearse.bare import git
+from rehearse.forge import Forge
+from rehearse.runner import Runner
+from rehearse.runs import Run, Trigger
 from rehearse.workflow import Workflow
 
 PIN = "0" * 40

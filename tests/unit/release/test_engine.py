@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from merit.config.schema.release import Release
 from merit.errors import MeritError
 from merit.release import engine
 from merit.release.engine import Engine
+from merit.release.login import login
 
 Put = Callable[..., None]
 IMAGE = "127.0.0.1:5000/tiny:v1"
@@ -98,3 +100,40 @@ def test_a_program_that_hangs_is_given_up(put: Put) -> None:
     put("docker", f"PATH={os.defpath} exec sleep 30")
     with pytest.raises(MeritError, match=r"'docker push' took more than 0\.1 seconds"):
         engine.run(["docker", "push"], 0.1)
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> Release:
+    """A registry that somebody logs in at."""
+    for name, value in {
+        "MERIT_REGISTRY": "127.0.0.1:5000/house",
+        "REGISTRY_USER": "ada",
+        "REGISTRY_PASSWORD": "s3cret",
+    }.items():
+        monkeypatch.setenv(name, value)
+    return Release(engine="podman")
+
+
+def test_a_login_tells_the_password_by_standard_input_alone(put: Put, tmp_path: Path, registry: Release) -> None:
+    put("podman", f'[ "$1" = login ] && /bin/cat > {tmp_path}/told; true')
+    assert login(registry) == "podman: logged in at 127.0.0.1:5000 as ada"
+    assert (tmp_path / "told").read_text() == "s3cret"
+    assert _notes(tmp_path)[-1] == "podman login --tls-verify=false --username ada --password-stdin 127.0.0.1:5000"
+
+
+def test_a_registry_that_lets_nobody_in_is_asked_thrice_and_then_one_line(
+    put: Put, tmp_path: Path, registry: Release
+) -> None:
+    put("podman", '[ "$1" != login ] || { echo connection refused >&2; exit 1; }')
+    with pytest.raises(MeritError) as error:
+        login(registry)
+    assert str(error.value).startswith("the registry 127.0.0.1:5000 lets ada not log in, tried 3 times: ")
+    assert "connection refused; is it up, and are REGISTRY_USER and REGISTRY_PASSWORD right?" in str(error.value)
+    assert "s3cret" not in str(error.value)
+    assert sum("login" in line for line in _notes(tmp_path)) == 3
+
+
+def test_a_login_without_a_password_is_refused(put: Put, registry: Release, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REGISTRY_PASSWORD")
+    with pytest.raises(MeritError, match=r"^REGISTRY_PASSWORD: not set; they say who logs in at the registry"):
+        login(registry)

@@ -52,7 +52,7 @@ def right(package):
 
 def test_the_package_s_own_answer_passes(package, right):
     with server(200, json.dumps(right).encode()) as address:
-        probe(package, "v3", address)
+        assert probe(package, "v3", address) is None
 
 
 @pytest.mark.parametrize(

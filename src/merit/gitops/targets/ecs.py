@@ -6,7 +6,7 @@ from typing import Any
 
 from merit.config.schema.environment import Environment
 from merit.errors import MeritError
-from merit.gitops.targets.declared import PORT, USER, mebibytes, processors, refuse_splits, served, title
+from merit.gitops.targets.declared import PORT, USER, Served, mebibytes, processors, refuse_splits, served, title
 from merit.releases import Release
 
 SIZES = {256: [512, 1024, 2048]} | {
@@ -36,8 +36,12 @@ def render(
     refuse_splits(environment, "canary", "shadow")
     what = served(environment, releases)
     family = title(model, name)
-    cpu, memory = _size(environment)
-    container: dict[str, Any] = {
+    task = _task(family, what, *_size(environment))
+    return {"service.json": _text(_service(family, environment.replicas)), "task-definition.json": _text(task)}
+
+
+def _container(what: Served) -> dict[str, Any]:
+    return {
         "name": "model",
         "image": what.image,
         "essential": True,
@@ -55,21 +59,27 @@ def render(
         },
         "dockerLabels": {"merit.version": what.version},
     }
-    task = {
+
+
+def _task(family: str, what: Served, cpu: int, memory: int) -> dict[str, Any]:
+    return {
         "family": family,
         "requiresCompatibilities": ["FARGATE"],
         "networkMode": "awsvpc",
         "cpu": str(cpu),
         "memory": str(memory),
         "runtimePlatform": {"cpuArchitecture": "X86_64", "operatingSystemFamily": "LINUX"},
-        "containerDefinitions": [container],
+        "containerDefinitions": [_container(what)],
         "volumes": [{"name": "tmp"}],
         "tags": [{"key": "merit.version", "value": what.version}],
     }
-    service = {
+
+
+def _service(family: str, replicas: int) -> dict[str, Any]:
+    return {
         "serviceName": family,
         "taskDefinition": family,
-        "desiredCount": environment.replicas,
+        "desiredCount": replicas,
         "launchType": "FARGATE",
         "deploymentConfiguration": {
             "minimumHealthyPercent": 100,
@@ -77,7 +87,6 @@ def render(
             "deploymentCircuitBreaker": {"enable": True, "rollback": True},
         },
     }
-    return {"service.json": _text(service), "task-definition.json": _text(task)}
 
 
 def _size(environment: Environment) -> tuple[int, int]:
