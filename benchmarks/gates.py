@@ -32,7 +32,8 @@ FALSE_ALARMS = 1
 def main() -> None:
     """Judge all changes and print what became of them; exit with 1 if the gates miss one or cry wolf."""
     with tempfile.TemporaryDirectory(prefix="merit-gates-") as folder:
-        home, place = make(Path(folder) / "home"), Path(folder) / "copy"
+        home, place = Path(folder) / "home", Path(folder) / "copy"
+        make(home)
         planted = {}
         for case in track(PLANTED, "planted failures", disable=not sys.stdout.isatty()):
             planted[case] = _quietly(lambda case=case: judged(home, place, case.plant, case.first, case.part))

@@ -1,5 +1,6 @@
 """A small project on real flights for the tests of the pipeline and of the endpoint: January, one short training."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -100,13 +101,61 @@ def make(folder: Path, conf: str = SMALL) -> Project:
     return project
 
 
+LONG = ("tests/e2e/test_rehearsal.py", "tests/e2e/test_environments.py", "tests/e2e/test_release.py")
+"""The files that take longest: they begin first, so that none of them is what all the rest is done waiting for."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file together for `--dist loadgroup` if its tests share a server or the like; put long files first."""
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.relative_to(ROOT).as_posix()
+        return LONG.index(name) if name in LONG else len(LONG)
+
+    for item in items:
+        if isinstance(item, pytest.Function) and _shares(item):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=place)
+
+
+def _shares(item: pytest.Function) -> bool:
+    """Say whether a test uses a fixture that is made once for its module."""
+    found = item._fixtureinfo.name2fixturedefs.values()
+    return any(definition.scope == "module" for definitions in found for definition in definitions)
+
+
+def once(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], object]) -> Path:
+    """Return a folder that one worker of the session fills while the others wait; none may change it.
+
+    Args:
+        factory: where folders come from.
+        name: what the folder is called, one for each thing that is shared.
+        fill: makes the folder and what is in it.
+    """
+    base = factory.getbasetemp()
+    room = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"once-{name}"
+    room.mkdir(exist_ok=True)
+    with (room / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (room / "done").exists():
+            shutil.rmtree(room / "made", ignore_errors=True)
+            fill(room / "made")
+            (room / "done").touch()
+    return room / "made"
+
+
+def _run(folder: Path) -> None:
+    done = make(folder).merit("run")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project after its first `merit run`, with no champion yet. Don't change it: use `project`."""
-    made = make(tmp_path_factory.mktemp("finished") / "project")
-    done = made.merit("run")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return made
+    folder = tmp_path_factory.mktemp("finished") / "project"
+    shutil.copytree(once(tmp_path_factory, "finished", _run), folder, symlinks=True)  # servers and builds write in it
+    return Project(folder)
 
 
 @pytest.fixture

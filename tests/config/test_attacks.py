@@ -178,18 +178,27 @@ def _warm(tmp_path_factory: pytest.TempPathFactory) -> None:
         os.chdir(before)
 
 
-@pytest.fixture
-def project(conf: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A project with files that an attack would use, its folder first among those that Python imports from."""
-    _shorten()
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project to copy: conf/ without much that makes composing long, and files that an attack would use."""
+    folder = tmp_path_factory.mktemp("short") / "project"
+    shutil.copytree(Path(__file__).parents[2] / "conf", folder / "conf", ignore=shutil.ignore_patterns(".schema"))
+    _shorten(folder / "conf")
     for name in PLANTED:
-        Path(name).parent.mkdir(exist_ok=True)
-        Path(name).write_text(CODE + "class Thing: ...\nclass Net: ...\n")
-    Path("planted.pkl").write_bytes(pickle.dumps(_Reduced()))
-    Path("victim.txt").write_text("a: 1\n")
-    Path("folder").mkdir()
-    Path("folder", "file").touch()
-    Path("params.yaml").write_text("# as it was\n")
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(CODE + "class Thing: ...\nclass Net: ...\n")
+    (folder / "planted.pkl").write_bytes(pickle.dumps(_Reduced()))
+    (folder / "victim.txt").write_text("a: 1\n")
+    (folder / "folder").mkdir()
+    (folder / "folder/file").touch()
+    (folder / "params.yaml").write_text("# as it was\n")
+    return folder
+
+
+@pytest.fixture
+def project(short: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of that project, its folder first among those that Python imports from."""
+    shutil.copytree(short, workdir, dirs_exist_ok=True)
     for module in [name for name in sys.modules if f"{name.partition('.')[0]}.py" in PLANTED and name != "torch"]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.syspath_prepend(str(Path.cwd()))
@@ -200,17 +209,17 @@ def project(conf: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             del sys.modules[name]
 
 
-def _shorten() -> None:
+def _shorten(conf: Path) -> None:
     """Leave the data few columns and conf/ few files: what is composed hundreds of times should be short."""
     for idle in ("experiment/*", "gate/regression*", "gate/multiclass*", "gate/flights*", "data/digits*", "model/cnn*"):
-        for file in Path("conf").glob(idle):
+        for file in conf.glob(idle):
             file.unlink()
-    data, evaluate = Path("conf/data/flights.yaml"), Path("conf/evaluate/default.yaml")
+    data, evaluate = conf / "data/flights.yaml", conf / "evaluate/default.yaml"
     values = yaml.safe_load(data.read_text(encoding="utf-8"))
     names = [*values["contract"]["unique"], "distance"]
     values["columns"] = {name: values["columns"][name] for name in names}
     data.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-    config = Path("conf/config.yaml")
+    config = conf / "config.yaml"
     config.write_text(config.read_text(encoding="utf-8").replace("gate: flights", "gate: default"), encoding="utf-8")
     values = yaml.safe_load(evaluate.read_text(encoding="utf-8")) | {"slices": ["carrier"]}
     evaluate.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")

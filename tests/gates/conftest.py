@@ -31,14 +31,13 @@ gate:
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project after its run, on a branch of its own beside main, where its champion is."""
-    return make(tmp_path_factory.mktemp("gates") / "project")
+    return small_project.once(tmp_path_factory, "gates", make)
 
 
-def make(folder: Path) -> Path:
+def make(folder: Path) -> None:
     """Make the project in a folder."""
     made = small_project.make(folder, CONF)
     done = made.merit("run")
     assert done.returncode == 0, done.stdout + done.stderr
     made.commit("champion", "dvc.lock", "params.yaml")
     made.run("git", "switch", "--quiet", "--create", "candidate")
-    return folder

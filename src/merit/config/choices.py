@@ -32,8 +32,8 @@ class Override:
 
 def groups(files: Files) -> set[str]:
     """Return the folders of conf/ that hold choices; environments are declared, not chosen."""
-    found = {str(parent) for name in files for parent in PurePosixPath(name).parents if str(parent) != "."}
-    return {name for name in found if PurePosixPath(name).parts[0] != ENVIRONMENT}
+    found = {name[:end] for name in files for end, letter in enumerate(name) if letter == "/"}
+    return {name for name in found if name.partition("/")[0] != ENVIRONMENT}
 
 
 def names_in(files: Files, group: str) -> list[str]:

@@ -55,7 +55,7 @@ def composition(overrides: Sequence[str] = (), conf: Path = artifacts.CONF) -> C
     layers: list[Layer] = []
     lock = None
     if check.leads_nowhere_else(files):
-        layers = _laid(files, [each for each in given if choices.of_override(files, each) is None], conf)
+        layers = _laid(files, [each for each in given if choices.of_override(files, each) is None])
         lock, late = _checked(merged(layers), conf)
         found += [*idle_removals(layers), *(located(layers, _unremovable(layers, fault)) for fault in late)]
     if lock is None or found:
@@ -107,21 +107,18 @@ def _parsed(overrides: Sequence[str]) -> tuple[list[Override], list[Problem]]:
     return given, found
 
 
-def _laid(files: choices.Files, given: list[Override], conf: Path) -> list[Layer]:
+def _laid(files: choices.Files, given: list[Override]) -> list[Layer]:
     """Let Hydra say which files are chosen, and in which order they are laid over one another."""
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.types import RunMode
+    from merit.config import order
 
     groups = choices.groups(files)
     chosen = [each.text for each in given if each.key in groups]
     try:
-        with initialize_config_dir(config_dir=str(conf.resolve()), version_base="1.3"):
-            order = GlobalHydra.instance().config_loader().compute_defaults_list("config", chosen, RunMode.RUN)
+        defaults = order.of(files, chosen)
     except Exception as error:  # Hydra raises many unrelated types for what a person wrote
         raise ConfigError([_from_hydra(error)]) from error
-    laid = [each for each in order.defaults if each.config_path in files]
-    layers = [Layer.of(files[each.config_path], tuple(filter(None, (each.package or "").split(".")))) for each in laid]
+    laid = [(files[each.config_path or ""], each.package or "") for each in defaults if each.config_path in files]
+    layers = [Layer.of(file, tuple(filter(None, package.split(".")))) for file, package in laid]
     return layers + [choices.layer_of(each) for each in given if each.key not in groups]
 
 

@@ -43,7 +43,8 @@ def write(folder: Path = FOLDER, others: Mapping[str, str] | None = None) -> lis
         folder: where to.
         others: the texts of schemas that stand beside those of conf/, by the names of their files.
     """
-    changed, made = stale(folder, others), {**files(), **(others or {})}
+    made = {**files(), **(others or {})}
+    changed = _differing(folder, made)
     for name in changed:
         if name in made:
             artifacts.write_text(folder / name, made[name])
@@ -54,7 +55,10 @@ def write(folder: Path = FOLDER, others: Mapping[str, str] | None = None) -> lis
 
 def stale(folder: Path = FOLDER, others: Mapping[str, str] | None = None) -> list[str]:
     """Return the names of schemas that are not what the code says, or that nobody asks for any more."""
-    made = {**files(), **(others or {})}
+    return _differing(folder, {**files(), **(others or {})})
+
+
+def _differing(folder: Path, made: Mapping[str, str]) -> list[str]:
     there = {file.name: file.read_text(encoding="utf-8") for file in folder.glob("*.json")}
     return sorted(name for name in made.keys() | there.keys() if made.get(name) != there.get(name))
 

@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import importlib.util
 import keyword
+import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -73,9 +74,9 @@ def _path(package: str) -> Iterator[None]:
 
     So no file beside conf/ takes the place of an installed package.
     """
-    root, before = Path.cwd(), sys.path[:]
-    installed = [entry for entry in before if Path(entry).resolve() != root]
-    sys.path[:] = [*installed, str(root)] if package in packages() else installed
+    root, before = os.path.realpath(Path.cwd()), sys.path[:]
+    installed = [entry for entry in before if os.path.realpath(entry) != root]
+    sys.path[:] = [*installed, root] if package in packages() else installed
     try:
         yield
     finally:

@@ -6,6 +6,7 @@ The Markdown is made from the report alone and with nothing heavy: who only post
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -138,8 +139,12 @@ def html(report: dict[str, Any]) -> str:
     return _environment(plain).get_template("gate.html.j2").render(view)
 
 
+@cache
 def _environment(clean: Callable[[Any], str]) -> Environment:
-    """Return an environment in which every value is made harmless, unless it says that it is mark-up."""
+    """Return an environment in which every value is made harmless, unless it says that it is mark-up.
+
+    It is made once: it keeps its templates compiled, which takes longer than to render them.
+    """
     made = Environment(
         loader=PackageLoader("merit.gate"),
         autoescape=True,

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -88,9 +89,15 @@ def _checked_name(name: str | None, place: Path) -> str:
             f"--name: found {found!r}; allowed: a small letter, then small letters, digits, '-' and '_'; give one"
         )
     # A package of that name would hide one that merit needs, or be hidden by it.
-    if found in sys.stdlib_module_names or found in {"merit", *importlib.metadata.packages_distributions()}:
+    if found in sys.stdlib_module_names or found == "merit" or found in _installed():
         raise MeritError(f"--name: found {found!r}, which is a Python package's; give another")
     return found
+
+
+@cache
+def _installed() -> frozenset[str]:
+    """Return the names that installed packages can be imported by; to read them all takes a second."""
+    return frozenset(importlib.metadata.packages_distributions())
 
 
 def origin() -> str | None:
@@ -112,10 +119,10 @@ def _requirement(direct: dict[str, Any]) -> str:
 def _fill(folder: Path, name: str) -> None:
     given = files.taken()
     for path, text in {**given, **files.written(name)}.items():
-        write(folder / path, text)
+        _begin(folder / path, text)
     locked = compose(conf=folder / artifacts.CONF)
-    write(folder / artifacts.LOCK, locks.render(locked))
-    write(folder / RECORD, record(name, {path: digest(text) for path, text in given.items() if is_given(path)}))
+    _begin(folder / artifacts.LOCK, locks.render(locked))
+    _begin(folder / RECORD, record(name, {path: digest(text) for path, text in given.items() if is_given(path)}))
 
 
 def is_given(path: str) -> bool:
@@ -133,9 +140,20 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _begin(path: Path, text: str) -> None:
+    """Write a file of a folder that is still aside: it takes its place as a whole, so no file needs to by itself."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    _run_if_program(path, text)
+
+
 def write(path: Path, text: str) -> None:
     """Write a file; what begins as a program can be run."""
     artifacts.write_text(path, text)
+    _run_if_program(path, text)
+
+
+def _run_if_program(path: Path, text: str) -> None:
     if text.startswith("#!"):
         path.chmod(0o755)
 

@@ -1,0 +1,62 @@
+"""Ask Hydra which files of conf/ are chosen, and in which order they are laid over one another; it reads none of them.
+
+Only the part of Hydra that follows defaults lists is used. Its own configuration, its search path and its plugins are
+not looked for: they say nothing of the lock, and to find them takes longer than all the rest.
+"""
+
+from collections.abc import Sequence
+
+from hydra import version
+from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.defaults_list import create_defaults_list
+from hydra.core.default_element import ResultDefault
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.plugins.config_source import ConfigResult, ConfigSource
+from omegaconf import OmegaConf
+
+from merit.config import choices
+
+
+class _Read(ConfigRepository):
+    """The files of conf/ as Hydra wants them, from what was read of them already."""
+
+    def __init__(self, files: choices.Files) -> None:
+        self.files = files
+        self.groups = choices.groups(files)
+        self.sources: list[ConfigSource] = []
+        self.loaded: dict[str, ConfigResult | None] = {}
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        if config_path not in self.loaded:
+            self.loaded[config_path] = self._load(config_path)
+        return self.loaded[config_path]
+
+    def _load(self, path: str) -> ConfigResult | None:
+        file = self.files.get(path.removesuffix(".yaml"))
+        if file is None:
+            return None
+        content = OmegaConf.create(dict.fromkeys(list(file.root.value)[:1]))  # Hydra asks whether there is any
+        result = ConfigResult("conf", str(file.path), content, ConfigSource._get_header_dict(file.head))
+        result.defaults_list = self._create_defaults_list(path, OmegaConf.create(file.defaults.plain()))
+        return result
+
+    def group_exists(self, config_path: str) -> bool:
+        return config_path in self.groups
+
+    def config_exists(self, config_path: str) -> bool:
+        return self.load_config(config_path) is not None
+
+    def get_group_options(self, group_name: str, results_filter: ObjectType | None = ObjectType.CONFIG) -> list[str]:
+        return choices.names_in(self.files, group_name)
+
+
+def of(files: choices.Files, chosen: Sequence[str]) -> list[ResultDefault]:
+    """Return the files that config.yaml and these overrides of groups choose, the one that has the last word last.
+
+    Raises:
+        Exception: of many unrelated types, for what a person wrote in a defaults list.
+    """
+    version.setbase("1.3")
+    overrides = OverridesParser.create().parse_overrides(list(chosen))
+    return create_defaults_list(_Read(files), "config", overrides, prepend_hydra=False, skip_missing=False).defaults
