@@ -42,7 +42,7 @@ class Bounds:
     def around(cls, denied: Sequence[Path]) -> "Bounds":
         """Return the bounds for absolute paths; what isn't there needs no keeping from.
 
-        To make them takes a tenth of a second, for rules can only add: all that lies beside is named. Many processes may
+        Making them takes a tenth of a second, for rules can only add: all that lies beside is named. Many processes may
         be forked with them.
         """
         real = tuple(sorted({path.resolve() for path in denied if path.exists()}))

@@ -29,8 +29,13 @@ class OnRay:
         self._threads = 1
         self._gpu = False
         try:
-            ray.init(address=address, include_dashboard=False if address is None else None, log_to_driver=False,
-                     logging_level=logging.ERROR, _node_ip_address="127.0.0.1" if address is None else None)  # fmt: skip
+            ray.init(
+                address=address,
+                include_dashboard=None if address else False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _node_ip_address=None if address else "127.0.0.1",
+            )
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             reason = " ".join(str(error).split())[:200]
             raise MeritError(

@@ -62,13 +62,10 @@ class Zygote:
             attend.attend(folder, ended, kill)
 
     def close(self) -> None:
-        """End it, and what still runs."""
+        """End it, even if it is still loading, and what still runs."""
         self._socket.close()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._process.kill()  # its trials ask the system to be killed with it
+        self._process.wait()
 
 
 def main() -> None:
