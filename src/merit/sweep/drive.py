@@ -50,8 +50,12 @@ def sweep(arguments: Sequence[str], launcher_of: Callable[[Path], Launcher]) -> 
     try:
         from merit.sweep.study import Study
 
-        with claims.claiming(folder):
-            study = Study(made, folder, owner.place)
+        try:
+            with claims.claiming(folder):
+                study = Study(made, folder, owner.place)
+        except MeritError:
+            prepare.undo(folder)
+            raise
         how = made.base.trainer
         crew = Crew(launcher_of(folder), made.settings.workers, how.threads, gpu=how.accelerator == "gpu")
         try:
@@ -207,9 +211,13 @@ class Drive:
             self._epochs[number] = size
             self._trials[number] = record.trial_in(place, epochs=len(rows))
         limit = self._made.settings.timeout_seconds
-        is_late = limit is not None and number in self._begun and time.time() - self._begun[number] > limit
-        if is_late and not (place / process.KILL).exists():
+        if limit and self._ran(number) > limit and not (place / process.KILL).exists():
             attend.end(place, f"took longer than sweep.timeout_seconds, {limit} s")
+
+    def _ran(self, number: int) -> float:
+        """Return for how long the process of a trial has run, in seconds; one that waits for it hasn't."""
+        began = record.told(record.folder_of(self._folder, number)).get("started")
+        return time.time() - began if began is not None else 0.0
 
     def _settle(self, number: int) -> None:
         """Tell a trial that has ended to Optuna and to what keeps runs."""

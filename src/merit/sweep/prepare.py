@@ -78,6 +78,12 @@ def close(folder: Path, lock: Lock, stores: list[Path]) -> None:
     artifacts.write_json(folder / process.DENIED, {"closed": sorted({str(path.resolve()) for path in found})})
 
 
+def undo(folder: Path) -> None:
+    """Remove a sweep's folder again if no trial was ever begun in it."""
+    if not (folder / record.TRIALS).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def trial(folder: Path, made: plan.Plan, number: int, point: dict[str, str], owner: str) -> Path:
     """Make the folder of a trial, ready to be run; what an interrupted one left there is removed.
 

@@ -85,6 +85,10 @@ def begin_sweep(lock: Lock, name: str, about: dict[str, str]) -> str:
 
 def keep_trial(trial: facts.Trial, about: dict[str, str]) -> str:
     """Keep a trial as a run that names its sweep's as its parent."""
+    for folder in _folders(trial.lock):
+        known = _read(folder)
+        if known.get("parent") == trial.parent and known.get("trial") == str(trial.number) and "ended" in known:
+            return folder.name  # told already, by a sweep that was killed before it could note so
     told = {"name": trial.name, "sweep": trial.sweep, "parent": trial.parent, "trial": str(trial.number)}
     best = {name: str(value) for name, value in trial.best.items()}
     swept = {f"trial.{name}": value for name, value in trial.about.items()}

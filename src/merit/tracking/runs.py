@@ -128,6 +128,12 @@ def keep_trial(trial: facts.Trial, about: dict[str, str]) -> str:
         **({WEIGHTS_TAG: trial.weights} if trial.weights else {}),
     }
     with store.faults(store.uri_of(trial.lock.tracking)):
+        where = store.experiment(client, trial.lock.tracking)
+        asked = f"tags.`mlflow.parentRunId` = '{trial.parent}' AND tags.`{TRIAL_TAG}` = '{trial.number}'"
+        for known in client.search_runs([where], asked):
+            if known.info.status != "RUNNING":  # told already, by a sweep that was killed before it could note so
+                return str(known.info.run_id)
+            client.delete_run(known.info.run_id)
         run_id = _create(client, trial.lock, about, tags, began=trial.began)
         metrics = [metric for epoch in trial.epochs for metric in _metrics(epoch, int(epoch["epoch"]))]
         metrics += _metrics(trial.best, step=0)

@@ -114,6 +114,8 @@ def _serve() -> None:
 if __name__ == "__main__":
     try:
         _serve()
+    except BrokenPipeError:  # the sweep was killed; what it had told is kept
+        os._exit(MeritError.exit_code)
     except MeritError as fault:
         print(json.dumps({"error": str(fault)}), flush=True)
         sys.exit(fault.exit_code)
