@@ -84,6 +84,18 @@ def _once(found: Iterable[Problem]) -> list[Problem]:
     return list(kept.values())
 
 
+def parsed(overrides: Sequence[str]) -> list[Override]:
+    """Return overrides as they are understood.
+
+    Raises:
+        ConfigError: one can't be read, or has several values.
+    """
+    given, found = _parsed(overrides)
+    if found:
+        raise ConfigError(found)
+    return given
+
+
 def _parsed(overrides: Sequence[str]) -> tuple[list[Override], list[Problem]]:
     """Return the overrides that can be read, and what is wrong with the others."""
     from hydra.core.override_parser.overrides_parser import OverridesParser

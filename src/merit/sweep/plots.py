@@ -1,0 +1,205 @@
+"""The plots of a sweep's page, as SVG that takes its colours from the page; each mark says on hover what it stands for."""
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+from statistics import quantiles
+
+from markupsafe import Markup, escape
+
+from merit.gate.escape import plain
+from merit.sweep import axes, words
+from merit.sweep.axes import Axis
+from merit.sweep.record import Sweep, Trial
+
+WIDE, TALL = 1000.0, 352.0
+TOP, BOTTOM, UNSET, SIDE = 46.0, 300.0, 336.0, 70.0
+"""Where the scales of parallel coordinates begin and end, where a parameter that a trial has not is drawn, and the sides."""
+SMALL = (520.0, 320.0)
+LEFT, RIGHT, ABOVE, BELOW = 66.0, 505.0, 14.0, 274.0
+"""The frame of the smaller plots."""
+MOST_AXES = 9
+NAME, WORD = 24, 14
+"""Characters of a scale's title and of a word beside it."""
+
+
+def text(x: float, y: float, said: str, kind: str = "", anchor: str = "middle") -> Markup:
+    """Return a text in a drawing."""
+    form = '<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>'
+    return Markup(form).format(kind, x, y, anchor, plain(said))
+
+
+def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
+    form = '<line class="{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>'
+    return Markup(form).format(kind, x1, y1, x2, y2)
+
+
+def _path(kind: str, points: Iterable[tuple[float, float]], style: str = "") -> Markup:
+    drawn = "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return Markup('<path class="{}" d="{}" style="{}"/>').format(kind, drawn, style)
+
+
+def _trial(trial: Trial, kind: str, title: str, inner: Markup) -> Markup:
+    """Return what stands for a trial: it says what it is, and leads to its row of the table."""
+    form = '<a class="trial {}" href="#trial-{}"><title>{}</title>{}</a>'
+    return Markup(form).format(kind, trial.number, plain(title, 600), inner)
+
+
+def _drawing(width: float, height: float, title: str, parts: Sequence[Markup]) -> Markup:
+    form = '<svg role="img" aria-label="{}" viewBox="0 0 {:g} {:g}">{}</svg>'
+    return Markup(form).format(title, width, height, Markup("").join(parts))
+
+
+def title_of(sweep: Sweep, trial: Trial) -> str:
+    """Return what a mark says on hover."""
+    keys = words.parameters(sweep)
+    shown = words.key_of(trial, keys, {key: key for key in keys})
+    figures = ", ".join(f"{metric} {words.number(words.seen(trial, metric))}" for metric in sweep.objectives)
+    return f"trial {trial.number} ({trial.state}): {figures}; {shown}"
+
+
+def parallel(sweep: Sweep, importance: dict[str, float]) -> Markup:
+    """Draw a line per trial that is done through a scale per parameter; the most important ones if there are many."""
+    trials = words.ranked(sweep)
+    keys = words.parameters(sweep)
+    if len(keys) + len(sweep.objectives) > MOST_AXES:
+        keys = sorted(keys, key=lambda key: -importance.get(key, 0.0))[: MOST_AXES - len(sweep.objectives)]
+    scales = [axes.of(key, (t.overrides.get(key) for t in trials), sweep.space.get(key, "")) for key in keys]
+    measured = [axes.of(metric, (repr(t.values[metric]) for t in trials)) for metric in sweep.objectives]
+    count = len(scales) + len(measured)
+    places = [SIDE + (WIDE - 2 * SIDE) * place / max(1, count - 1) for place in range(count)]
+    names = words.short(keys)
+    parts = []
+    best = {trial.number for trial in (sweep.front() if len(sweep.objectives) > 1 else trials[:1])}
+    for rank, trial in reversed(list(enumerate(trials))):
+        heights = [scale.place(trial.overrides.get(scale.key)) for scale in scales]
+        heights += [scale.place(trial.values[scale.key]) for scale in measured]
+        points = [(x, UNSET if h is None else _height(h)) for x, h in zip(places, heights, strict=True)]
+        fade = f"opacity:{0.85 - 0.65 * rank / max(1, len(trials) - 1):.2f}"
+        kind = "best" if trial.number in best else "done"
+        inner = _path("hit", points) + _path("seen", points, "" if kind == "best" else fade)
+        parts.append(_trial(trial, kind, title_of(sweep, trial), inner))
+    unset = {scale.key for scale in scales if any(scale.key not in trial.overrides for trial in trials)}
+    for place, (x, scale) in enumerate(zip(places, [*scales, *measured], strict=True)):
+        title = names.get(scale.key, scale.key)
+        parts += _scale(scale, x, plain(title, NAME), last=place == count - 1, unset=scale.key in unset)
+    return _drawing(WIDE, TALL, "Parallel coordinates", parts)
+
+
+def _height(share: float) -> float:
+    return BOTTOM - share * (BOTTOM - TOP)
+
+
+def _scale(scale: Axis, x: float, title: str, *, last: bool, unset: bool) -> list[Markup]:
+    side, anchor = (8, "start") if last else (-8, "end")
+    parts = [_line("axis", x, TOP, x, BOTTOM), text(x, TOP - 22, title, "name")]
+    if scale.log:
+        parts.append(text(x, TOP - 9, "by powers", "faint"))
+    for share, said in scale.ticks():
+        parts += [_line("axis", x - 3, _height(share), x + 3, _height(share))]
+        parts.append(text(x + side, _height(share) + 4, plain(said, WORD), "tick", anchor))
+    return [*parts, *([text(x + side, UNSET + 4, "not set", "faint", anchor)] if unset else [])]
+
+
+def history(sweep: Sweep, metric: str) -> Markup:
+    """Draw each trial's figure in the order in which trials began, and the best of those so far."""
+    figures = {t.number: words.seen(t, metric) for t in sweep.trials if t.state in {"done", "pruned"}}
+    known = {number: value for number, value in figures.items() if value is not None}
+    low, high = _reach(list(known.values()), sweep.objectives[metric])
+    down = _scaled(low, high, BELOW, ABOVE)
+    numbers = [trial.number for trial in sweep.trials]
+    across = _scaled(min(numbers), max(numbers), LEFT + 14, RIGHT - 10)
+    parts = _frame(_round(axes.nice(min(numbers), max(numbers), 8)), axes.nice(low, high), across, down, ("trial", metric))
+    parts.append(_path("line", _best_so_far(sweep, metric, across, down)))
+    for trial in sweep.trials:
+        parts.append(_mark(sweep, trial, known.get(trial.number), across, down, (low, high)))
+    return _drawing(*SMALL, f"{plain(metric)} by trial", parts)
+
+
+def _round(places: list[float]) -> list[float]:
+    return list(dict.fromkeys(float(round(place)) for place in places))
+
+
+def _reach(values: list[float], direction: str) -> tuple[float, float]:
+    """Return what a scale shows: what is far worse than most is drawn at its edge, or it would press all others flat."""
+    low, high = min(values), max(values)
+    if len(values) >= 4:
+        first, _, third = quantiles(values, n=4)
+        far = 3 * (third - first)
+        low, high = (low, min(high, third + far)) if direction == "minimize" else (max(low, first - far), high)
+    margin = 0.06 * (high - low) or abs(high) * 0.05 or 1.0
+    return low - margin, high + margin
+
+
+def _scaled(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
+    wide = (high - low) or 1.0
+    return lambda value: start + (end - start) * max(0.0, min(1.0, (value - low) / wide if high > low else 0.5))
+
+
+def _frame(
+    xs: Sequence[float], ys: Sequence[float], across: Callable[[float], float], down: Callable[[float], float],
+    names: tuple[str, str],
+) -> list[Markup]:  # fmt: skip
+    parts = [_line("axis", LEFT, BELOW, RIGHT, BELOW)]
+    for y in ys:
+        parts += [_line("grid", LEFT, down(y), RIGHT, down(y)), text(LEFT - 7, down(y) + 4, f"{y:.4g}", "tick", "end")]
+    parts += [text(across(x), BELOW + 18, f"{x:.4g}", "tick") for x in xs]
+    parts.append(text((LEFT + RIGHT) / 2, BELOW + 38, names[0], "name"))
+    turned = Markup('<g transform="translate(14 {:.1f}) rotate(-90)">{}</g>')
+    return [*parts, turned.format((ABOVE + BELOW) / 2, text(0, 0, plain(names[1], NAME), "name"))]
+
+
+def _best_so_far(
+    sweep: Sweep, metric: str, across: Callable[[float], float], down: Callable[[float], float]
+) -> list[tuple[float, float]]:
+    points: list[tuple[float, float]] = []
+    best = None
+    for trial in words.done(sweep):
+        if best is None or words.cost(sweep, trial, metric) < words.cost(sweep, best, metric):
+            if best is not None:
+                points.append((across(trial.number), down(best.values[metric])))
+            best = trial
+            points.append((across(trial.number), down(trial.values[metric])))
+    if best is not None:
+        points.append((across(sweep.trials[-1].number), down(best.values[metric])))
+    return points
+
+
+def _mark(
+    sweep: Sweep, trial: Trial, value: float | None, across: Callable[[float], float], down: Callable[[float], float],
+    reach: tuple[float, float],
+) -> Markup:  # fmt: skip
+    x, title = across(trial.number), title_of(sweep, trial)
+    if value is None:
+        y = BELOW - 7
+        cross = _line("cross", x - 4, y - 4, x + 4, y + 4) + _line("cross", x - 4, y + 4, x + 4, y - 4)
+        return _trial(trial, trial.state, title, cross)
+    y = down(value)
+    if reach[0] <= value <= reach[1]:
+        return _trial(trial, trial.state, title, Markup('<circle cx="{:.1f}" cy="{:.1f}" r="5"/>').format(x, y))
+    tip, foot = (y, y + 9) if value > reach[1] else (y, y - 9)
+    arrow = Markup('<path class="arrow" d="M{:.1f},{:.1f}l-5,{:.1f}h10z"/>').format(x, tip, foot - tip)
+    return _trial(trial, trial.state, f"{title}; beyond the scale", arrow)
+
+
+def front(sweep: Sweep) -> Markup:
+    """Draw the trials that are done by both objectives; joined are those than which none is better in both."""
+    first, second = sweep.objectives
+    trials = words.done(sweep)
+    reaches = [_reach([t.values[metric] for t in trials], sweep.objectives[metric]) for metric in (first, second)]
+    across, down = _scaled(*reaches[0], LEFT, RIGHT), _scaled(*reaches[1], BELOW, ABOVE)
+    parts = _frame(axes.nice(*reaches[0], 6), axes.nice(*reaches[1]), across, down, (first, second))
+    best = sorted(sweep.front(), key=lambda t: t.values[first])
+    places = [(across(t.values[first]), down(t.values[second])) for t in best]
+    # Steps, not slopes: between two trials of the front nothing was tried. The corner lies on the worse side of both.
+    lower = sweep.objectives[first] == "minimize"
+    corners = [(right[0], left[1]) if lower else (left[0], right[1]) for left, right in pairwise(places)]
+    steps = [point for place, corner in zip(places, [*corners, None], strict=True) for point in (place, corner) if point]
+    parts.append(_path("line", steps))
+    chosen = {trial.number for trial in best}
+    for trial in trials:
+        x, y = across(trial.values[first]), down(trial.values[second])
+        kind = "best" if trial.number in chosen else "done"
+        dot = Markup('<circle cx="{:.1f}" cy="{:.1f}" r="5"/>').format(x, y)
+        parts.append(_trial(trial, kind, title_of(sweep, trial), dot))
+    parts += [text(x + 8, y - 7, str(t.number), "tick", "start") for t, (x, y) in zip(best, places, strict=True)]
+    return _drawing(*SMALL, f"{escape(plain(second))} by {escape(plain(first))}", parts)
