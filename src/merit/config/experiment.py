@@ -27,7 +27,7 @@ class _Lines(list[Any]):
 class _Dumper(yaml.SafeDumper):
     """Writes YAML as conf/ has it: lists of plain values on one line, other members indented."""
 
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: FBT001, FBT002
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
 
     def sequence(self, values: list[Any]) -> yaml.Node:

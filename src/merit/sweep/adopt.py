@@ -1,4 +1,4 @@
-"""adopt: a trial becomes an experiment of conf/, the lock and, if asked for, a branch: a pull request like any other."""
+"""adopt: a trial becomes an experiment, the lock and, if asked for, a branch: a pull request like any other."""
 
 import re
 import shlex
@@ -11,6 +11,7 @@ from merit import artifacts, exclusive, git
 from merit.config import experiment, lock
 from merit.config.compose import compose
 from merit.config.experiment import CONFIG
+from merit.config.schema import Lock
 from merit.errors import ConfigError, MeritError, Refused
 from merit.gate import change
 from merit.gate.escape import plain
@@ -74,7 +75,7 @@ def adopt(sweep: Sweep, number: int | None = None, name: str | None = None, *, b
         branch=f"sweep/{named}",
         message=f"Adopt trial {trial.number} of the sweep {sweep.name}: {words.score(sweep, trial)}",
         commit=None,
-        moved=git.head() != (git.resolve(sweep.commit) if sweep.commit else None),
+        moved=bool(sweep.commit) and not (git.head() or "").startswith(sweep.commit),
     )
     if branch:
         _refuse_branch(made)
@@ -130,8 +131,9 @@ def _texts(sweep: Sweep, trial: Trial, name: str) -> dict[Path, str]:
         raise MeritError(f"{CONFIG}: Git has no commit of it here; commit conf/ first, so that adopting is a change")
     config += "" if config.endswith("\n") else "\n"
     base = experiment.chosen(config)
-    told = f"Trial {trial.number} of the sweep {plain(sweep.name)}, one of {len(sweep.trials)}: {words.score(sweep, trial)}"
-    text = experiment.render(overrides(sweep, trial), f"{told}\non the validation rows.", base if base != name else None)
+    told = f"Trial {trial.number} of the sweep {plain(sweep.name)}, one of {len(sweep.trials)}:"
+    reached = f"{words.score(sweep, trial)} on the validation rows."
+    text = experiment.render(overrides(sweep, trial), f"{told} {reached}", base if base != name else None)
     return {experiment.path(name): text, CONFIG: experiment.choose(config, name)}
 
 
@@ -162,7 +164,9 @@ def _refuse_dirty(texts: Mapping[Path, str]) -> None:
     edited -= {path for path in texts if path.is_file() and path.read_text(encoding="utf-8") == texts[path]}
     if edited:
         names = ", ".join(sorted(plain(path.as_posix()) for path in edited))
-        raise MeritError(f"{artifacts.CONF}/: {names}: not committed; commit or stash it, so that only the trial changes")
+        raise MeritError(
+            f"{artifacts.CONF}/: {names}: not committed; commit or stash it, so that only the trial changes"
+        )
 
 
 def _refuse_branch(made: Adopted) -> None:
@@ -189,7 +193,7 @@ def _written(texts: Mapping[Path, str]) -> Iterator[None]:
         raise
 
 
-def _refuse_other(sweep: Sweep, trial: Trial, composed: lock.Lock) -> None:
+def _refuse_other(sweep: Sweep, trial: Trial, composed: Lock) -> None:
     """Refuse what is not what the trial was trained by."""
     file = sweep.folder / "trials" / f"{trial.number:04d}" / artifacts.LOCK
     if not file.is_file():
@@ -205,8 +209,8 @@ def _refuse_other(sweep: Sweep, trial: Trial, composed: lock.Lock) -> None:
     shown = [f"{each['key']} was {each['before']}, is {each['after']}" for each in found[:MOST_KEYS]]
     more = f" and {len(found) - MOST_KEYS} more" if len(found) > MOST_KEYS else ""
     raise Refused(
-        f"trial {trial.number} of sweep {sweep.name}: conf/ doesn't say what it was trained by: {'; '.join(shown)}{more}; "
-        f"it ran at {sweep.commit[:7] or 'no commit'}: check that out, or run the sweep again"
+        f"trial {trial.number} of sweep {sweep.name}: conf/ doesn't say what it was trained by: "
+        f"{'; '.join(shown)}{more}; it ran at {sweep.commit[:7] or 'no commit'}: check that out, or run the sweep again"
     )
 
 
@@ -215,15 +219,18 @@ def _committed(made: Adopted) -> str:
     names = [path.as_posix() for path in made.files]
     if not git.git("status", "--porcelain", "--", *names):
         raise Refused(f"{made.name}: the commit that is checked out says it already; there is nothing to propose")
-    former = git.git("symbolic-ref", "--quiet", "--short", "HEAD") or git.head() or ""
+    former = git.git("symbolic-ref", "--quiet", "--short", "HEAD")
     git.git("switch", "--quiet", "--create", made.branch)
     try:
-        git.git("add", "--", *names)
-        if git.git("commit", "--quiet", "--message", made.message, "--", *names) is None:
-            raise MeritError("git commit: refused, as a hook does; 'git commit' by hand says why")
+        _commit(names, made.message)
     except MeritError:
-        back = [former] if git.resolve(f"refs/heads/{former}") else ["--detach", former]
-        git.git("switch", "--quiet", *back)
+        git.git("switch", "--quiet", *([former] if former else ["--detach"]))
         git.git("branch", "--quiet", "--delete", "--force", made.branch)
         raise
     return git.head() or ""
+
+
+def _commit(names: list[str], message: str) -> None:
+    git.git("add", "--", *names)
+    if git.git("commit", "--quiet", "--message", message, "--", *names) is None:
+        raise MeritError("git commit: refused, as a hook does; 'git commit' by hand says why")

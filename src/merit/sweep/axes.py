@@ -73,7 +73,7 @@ def nice(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def _powers(low: float, high: float) -> list[float]:
-    """Return round numbers between two that are powers apart: 1, 10, 100, with 2 and 5 between them if there is room."""
+    """Return round numbers between two by powers: 1, 10, 100, with 2 and 5 between them where there is room."""
     ends = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     factors = (1,) if len(ends) > 4 else (1, 2, 5) if len(ends) > 2 else (1, 2, 3, 5, 7)
     return [mark for power in ends for factor in factors if low <= (mark := factor * 10.0**power) <= high]

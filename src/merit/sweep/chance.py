@@ -44,7 +44,7 @@ def noise(sweep: Sweep, metric: str) -> Noise | None:
 
 
 def sentences(sweep: Sweep) -> list[str]:
-    """Return how many trials were tried, why the best of them is optimistic, and by how much as far as that is known."""
+    """Return how many trials were tried, why the best is optimistic, and by how much as far as that is known."""
     told = [f"{words.counts(sweep)[0].upper()}{words.counts(sweep)[1:]}. {_judged(sweep)}"]
     finished = words.done(sweep)
     if not finished:

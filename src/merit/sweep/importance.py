@@ -49,15 +49,18 @@ def _study(sweep: Sweep, metric: str, keys: list[str]) -> "optuna.Study":
     """Return the trials as a study in memory; what the sampler drew from is not needed, only what it drew."""
     import optuna
     from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+    from optuna.study import StudyDirection
 
     trials = words.done(sweep)
     scales = {key: axes.of(key, (t.overrides[key] for t in trials), sweep.space.get(key, "")) for key in keys}
     kinds: dict[str, BaseDistribution] = {
-        key: CategoricalDistribution(scale.words) if scale.words else FloatDistribution(scale.low, scale.high, log=scale.log)
+        key: CategoricalDistribution(scale.words)
+        if scale.words
+        else FloatDistribution(scale.low, scale.high, log=scale.log)
         for key, scale in scales.items()
     }
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(direction=sweep.objectives[metric])
+    study = optuna.create_study(direction=StudyDirection[sweep.objectives[metric].upper()])
     for trial in trials:
         drawn = {key: t if scales[key].words else float(t) for key in keys if (t := trial.overrides[key])}
         study.add_trial(optuna.trial.create_trial(params=drawn, distributions=kinds, value=trial.values[metric]))

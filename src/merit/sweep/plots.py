@@ -1,10 +1,11 @@
-"""The plots of a sweep's page, as SVG that takes its colours from the page; each mark says on hover what it stands for."""
+"""The plots of a sweep's page, as SVG in the page's colours; each mark says on hover what it stands for."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from statistics import quantiles
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from merit.gate.escape import plain
 from merit.sweep import axes, words
@@ -13,7 +14,7 @@ from merit.sweep.record import Sweep, Trial
 
 WIDE, TALL = 1000.0, 352.0
 TOP, BOTTOM, UNSET, SIDE = 46.0, 300.0, 336.0, 70.0
-"""Where the scales of parallel coordinates begin and end, where a parameter that a trial has not is drawn, and the sides."""
+"""Where scales of parallel coordinates begin and end, where what a trial has not set is drawn, and the sides."""
 SMALL = (520.0, 320.0)
 LEFT, RIGHT, ABOVE, BELOW = 66.0, 505.0, 14.0, 274.0
 """The frame of the smaller plots."""
@@ -22,31 +23,45 @@ NAME, WORD = 24, 14
 """Characters of a scale's title and of a word beside it."""
 
 
+@dataclass(frozen=True)
+class Frame:
+    """Where a plot's numbers lie, and what its upright scale shows."""
+
+    across: Callable[[float], float]
+    down: Callable[[float], float]
+    reach: tuple[float, float]
+
+
+def _made(form: str, *parts: object) -> Markup:
+    """Return mark-up of our own with parts put into it; what is no mark-up is escaped."""
+    return Markup(form).format(*parts)  # noqa: S704
+
+
 def text(x: float, y: float, said: str, kind: str = "", anchor: str = "middle") -> Markup:
     """Return a text in a drawing."""
     form = '<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>'
-    return Markup(form).format(kind, x, y, anchor, plain(said))
+    return _made(form, kind, x, y, anchor, plain(said))
 
 
 def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
     form = '<line class="{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>'
-    return Markup(form).format(kind, x1, y1, x2, y2)
+    return _made(form, kind, x1, y1, x2, y2)
 
 
 def _path(kind: str, points: Iterable[tuple[float, float]], style: str = "") -> Markup:
     drawn = "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    return Markup('<path class="{}" d="{}" style="{}"/>').format(kind, drawn, style)
+    return _made('<path class="{}" d="{}" style="{}"/>', kind, drawn, style)
 
 
 def _trial(trial: Trial, kind: str, title: str, inner: Markup) -> Markup:
     """Return what stands for a trial: it says what it is, and leads to its row of the table."""
     form = '<a class="trial {}" href="#trial-{}"><title>{}</title>{}</a>'
-    return Markup(form).format(kind, trial.number, plain(title, 600), inner)
+    return _made(form, kind, trial.number, plain(title, 600), inner)
 
 
 def _drawing(width: float, height: float, title: str, parts: Sequence[Markup]) -> Markup:
     form = '<svg role="img" aria-label="{}" viewBox="0 0 {:g} {:g}">{}</svg>'
-    return Markup(form).format(title, width, height, Markup("").join(parts))
+    return _made(form, title, width, height, Markup("").join(parts))
 
 
 def title_of(sweep: Sweep, trial: Trial) -> str:
@@ -104,14 +119,12 @@ def history(sweep: Sweep, metric: str) -> Markup:
     """Draw each trial's figure in the order in which trials began, and the best of those so far."""
     figures = {t.number: words.seen(t, metric) for t in sweep.trials if t.state in {"done", "pruned"}}
     known = {number: value for number, value in figures.items() if value is not None}
-    low, high = _reach(list(known.values()), sweep.objectives[metric])
-    down = _scaled(low, high, BELOW, ABOVE)
     numbers = [trial.number for trial in sweep.trials]
-    across = _scaled(min(numbers), max(numbers), LEFT + 14, RIGHT - 10)
-    parts = _frame(_round(axes.nice(min(numbers), max(numbers), 8)), axes.nice(low, high), across, down, ("trial", metric))
-    parts.append(_path("line", _best_so_far(sweep, metric, across, down)))
-    for trial in sweep.trials:
-        parts.append(_mark(sweep, trial, known.get(trial.number), across, down, (low, high)))
+    reach, ends = _reach(list(known.values()), sweep.objectives[metric]), (min(numbers), max(numbers))
+    frame = Frame(_scaled(*ends, LEFT + 14, RIGHT - 10), _scaled(*reach, BELOW, ABOVE), reach)
+    parts = _axes(_round(axes.nice(*ends, 8)), frame, ("trial", metric))
+    parts.append(_path("line", _best_so_far(sweep, metric, frame)))
+    parts += [_mark(trial, known.get(trial.number), frame, title_of(sweep, trial)) for trial in sweep.trials]
     return _drawing(*SMALL, f"{plain(metric)} by trial", parts)
 
 
@@ -120,7 +133,7 @@ def _round(places: list[float]) -> list[float]:
 
 
 def _reach(values: list[float], direction: str) -> tuple[float, float]:
-    """Return what a scale shows: what is far worse than most is drawn at its edge, or it would press all others flat."""
+    """Return what a scale shows: what is far worse than most lies at its edge, or it would press the others flat."""
     low, high = min(values), max(values)
     if len(values) >= 4:
         first, _, third = quantiles(values, n=4)
@@ -135,22 +148,19 @@ def _scaled(low: float, high: float, start: float, end: float) -> Callable[[floa
     return lambda value: start + (end - start) * max(0.0, min(1.0, (value - low) / wide if high > low else 0.5))
 
 
-def _frame(
-    xs: Sequence[float], ys: Sequence[float], across: Callable[[float], float], down: Callable[[float], float],
-    names: tuple[str, str],
-) -> list[Markup]:  # fmt: skip
+def _axes(xs: Sequence[float], frame: Frame, names: tuple[str, str]) -> list[Markup]:
+    across, down = frame.across, frame.down
     parts = [_line("axis", LEFT, BELOW, RIGHT, BELOW)]
-    for y in ys:
+    for y in axes.nice(*frame.reach):
         parts += [_line("grid", LEFT, down(y), RIGHT, down(y)), text(LEFT - 7, down(y) + 4, f"{y:.4g}", "tick", "end")]
     parts += [text(across(x), BELOW + 18, f"{x:.4g}", "tick") for x in xs]
     parts.append(text((LEFT + RIGHT) / 2, BELOW + 38, names[0], "name"))
-    turned = Markup('<g transform="translate(14 {:.1f}) rotate(-90)">{}</g>')
-    return [*parts, turned.format((ABOVE + BELOW) / 2, text(0, 0, plain(names[1], NAME), "name"))]
+    turned = '<g transform="translate(14 {:.1f}) rotate(-90)">{}</g>'
+    return [*parts, _made(turned, (ABOVE + BELOW) / 2, text(0, 0, plain(names[1], NAME), "name"))]
 
 
-def _best_so_far(
-    sweep: Sweep, metric: str, across: Callable[[float], float], down: Callable[[float], float]
-) -> list[tuple[float, float]]:
+def _best_so_far(sweep: Sweep, metric: str, frame: Frame) -> list[tuple[float, float]]:
+    across, down = frame.across, frame.down
     points: list[tuple[float, float]] = []
     best = None
     for trial in words.done(sweep):
@@ -164,20 +174,17 @@ def _best_so_far(
     return points
 
 
-def _mark(
-    sweep: Sweep, trial: Trial, value: float | None, across: Callable[[float], float], down: Callable[[float], float],
-    reach: tuple[float, float],
-) -> Markup:  # fmt: skip
-    x, title = across(trial.number), title_of(sweep, trial)
+def _mark(trial: Trial, value: float | None, frame: Frame, title: str) -> Markup:
+    x, reach = frame.across(trial.number), frame.reach
     if value is None:
         y = BELOW - 7
         cross = _line("cross", x - 4, y - 4, x + 4, y + 4) + _line("cross", x - 4, y + 4, x + 4, y - 4)
         return _trial(trial, trial.state, title, cross)
-    y = down(value)
+    y = frame.down(value)
     if reach[0] <= value <= reach[1]:
-        return _trial(trial, trial.state, title, Markup('<circle cx="{:.1f}" cy="{:.1f}" r="5"/>').format(x, y))
+        return _trial(trial, trial.state, title, _made('<circle cx="{:.1f}" cy="{:.1f}" r="5"/>', x, y))
     tip, foot = (y, y + 9) if value > reach[1] else (y, y - 9)
-    arrow = Markup('<path class="arrow" d="M{:.1f},{:.1f}l-5,{:.1f}h10z"/>').format(x, tip, foot - tip)
+    arrow = _made('<path class="arrow" d="M{:.1f},{:.1f}l-5,{:.1f}h10z"/>', x, tip, foot - tip)
     return _trial(trial, trial.state, f"{title}; beyond the scale", arrow)
 
 
@@ -187,19 +194,21 @@ def front(sweep: Sweep) -> Markup:
     trials = words.done(sweep)
     reaches = [_reach([t.values[metric] for t in trials], sweep.objectives[metric]) for metric in (first, second)]
     across, down = _scaled(*reaches[0], LEFT, RIGHT), _scaled(*reaches[1], BELOW, ABOVE)
-    parts = _frame(axes.nice(*reaches[0], 6), axes.nice(*reaches[1]), across, down, (first, second))
+    parts = _axes(axes.nice(*reaches[0], 6), Frame(across, down, reaches[1]), (first, second))
     best = sorted(sweep.front(), key=lambda t: t.values[first])
     places = [(across(t.values[first]), down(t.values[second])) for t in best]
     # Steps, not slopes: between two trials of the front nothing was tried. The corner lies on the worse side of both.
     lower = sweep.objectives[first] == "minimize"
     corners = [(right[0], left[1]) if lower else (left[0], right[1]) for left, right in pairwise(places)]
-    steps = [point for place, corner in zip(places, [*corners, None], strict=True) for point in (place, corner) if point]
+    steps = [
+        point for place, corner in zip(places, [*corners, None], strict=True) for point in (place, corner) if point
+    ]
     parts.append(_path("line", steps))
     chosen = {trial.number for trial in best}
     for trial in trials:
         x, y = across(trial.values[first]), down(trial.values[second])
         kind = "best" if trial.number in chosen else "done"
-        dot = Markup('<circle cx="{:.1f}" cy="{:.1f}" r="5"/>').format(x, y)
+        dot = _made('<circle cx="{:.1f}" cy="{:.1f}" r="5"/>', x, y)
         parts.append(_trial(trial, kind, title_of(sweep, trial), dot))
     parts += [text(x + 8, y - 7, str(t.number), "tick", "start") for t, (x, y) in zip(best, places, strict=True)]
-    return _drawing(*SMALL, f"{escape(plain(second))} by {escape(plain(first))}", parts)
+    return _drawing(*SMALL, f"{plain(second)} by {plain(first)}", parts)

@@ -77,7 +77,9 @@ def _plots(sweep: Sweep, found: list[Importance]) -> dict[str, Any]:
     ranked = words.ranked(sweep)
     if not ranked:
         return {"parallel": None, "small": []}
-    small = [(f"{metric} of each trial, and the best so far", plots.history(sweep, metric)) for metric in sweep.objectives]
+    small = [
+        (f"{metric} of each trial, and the best so far", plots.history(sweep, metric)) for metric in sweep.objectives
+    ]
     if len(sweep.objectives) == 2:
         small.insert(0, ("Pareto front: no trial is better in both", plots.front(sweep)))
     return {"parallel": plots.parallel(sweep, found[0].shares) if len(ranked) > 1 else None, "small": small}

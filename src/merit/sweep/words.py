@@ -1,5 +1,6 @@
 """What a sweep's table, page and lines say alike: figures, names, order."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 
@@ -7,7 +8,7 @@ from merit.sweep.record import Sweep, Trial
 
 STATES = ("done", "pruned", "failed", "killed", "running")
 FINAL = STATES[:-1]
-NOTHING = "–"
+NOTHING = "-"
 
 
 def number(value: float | None) -> str:
@@ -46,10 +47,9 @@ def score(sweep: Sweep, trial: Trial) -> str:
 
 def seen(trial: Trial, metric: str) -> float | None:
     """Return a trial's figure, or the last one that it reported if it was stopped before its end."""
-    if metric in trial.values:
-        return trial.values[metric]
-    found = [row[f"validation_{metric}"] for row in trial.history if f"validation_{metric}" in row]
-    return found[-1] if found else None
+    name = f"validation_{metric}"
+    found = trial.values.get(metric, next((row[name] for row in reversed(trial.history) if name in row), math.nan))
+    return found if math.isfinite(found) else None
 
 
 def parameters(sweep: Sweep) -> list[str]:
@@ -62,7 +62,8 @@ def parameters(sweep: Sweep) -> list[str]:
 def short(keys: Iterable[str]) -> dict[str, str]:
     """Return for each key the shortest end of it that names no other."""
     whole = list(keys)
-    return {key: next(end for end in _ends(key) if sum(end in _ends(other) for other in whole) == 1) for key in whole}
+    ends = Counter(end for key in whole for end in _ends(key))
+    return {key: next((end for end in _ends(key) if ends[end] == 1), key) for key in whole}
 
 
 def _ends(key: str) -> list[str]:
@@ -77,7 +78,11 @@ def cost(sweep: Sweep, trial: Trial, metric: str) -> float:
 
 def done(sweep: Sweep) -> list[Trial]:
     """Return the trials that ran to their end and have a figure for each objective."""
-    return [t for t in sweep.trials if t.state == "done" and all(metric in t.values for metric in sweep.objectives)]
+    return [
+        trial
+        for trial in sweep.trials
+        if trial.state == "done" and all(math.isfinite(trial.values.get(m, math.nan)) for m in sweep.objectives)
+    ]
 
 
 def ranked(sweep: Sweep) -> list[Trial]:
