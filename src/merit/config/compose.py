@@ -50,7 +50,7 @@ def composition(overrides: Sequence[str] = (), conf: Path = artifacts.CONF) -> C
         raise MeritError(f"{conf}/config.yaml: not found; run merit in the folder that holds conf/")
     files = yamlfiles.read_all(conf)
     _require_form(files["config"])
-    given, found = _parsed(overrides)
+    given, found = understood(overrides)
     found = [*check.of_files(files), *found, *check.of_overrides(files, given)]
     layers: list[Layer] = []
     lock = None
@@ -84,19 +84,7 @@ def _once(found: Iterable[Problem]) -> list[Problem]:
     return list(kept.values())
 
 
-def parsed(overrides: Sequence[str]) -> list[Override]:
-    """Return overrides as they are understood.
-
-    Raises:
-        ConfigError: one can't be read, or has several values.
-    """
-    given, found = _parsed(overrides)
-    if found:
-        raise ConfigError(found)
-    return given
-
-
-def _parsed(overrides: Sequence[str]) -> tuple[list[Override], list[Problem]]:
+def understood(overrides: Sequence[str]) -> tuple[list[Override], list[Problem]]:
     """Return the overrides that can be read, and what is wrong with the others."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException

@@ -9,7 +9,7 @@ import yaml
 
 from merit import artifacts
 from merit.config import choices, yamlfiles
-from merit.errors import MeritError
+from merit.errors import ConfigError, MeritError
 
 CONFIG = artifacts.CONF / "config.yaml"
 FOLDER = artifacts.CONF / "experiment"
@@ -62,12 +62,15 @@ def render(overrides: Sequence[str], told: str, base: str | None = None) -> str:
         ConfigError: an override can't be read.
         MeritError: one takes a key away, which a file can't.
     """
-    from merit.config.compose import parsed
+    from merit.config.compose import understood
 
     known = choices.groups(yamlfiles.read_all(artifacts.CONF))
     chosen: list[Any] = []
     values: dict[str, Any] = {}
-    for each in parsed(overrides):
+    given, faults = understood(overrides)
+    if faults:
+        raise ConfigError(faults)
+    for each in given:
         if each.removes:
             raise MeritError(f"overrides: found {each.text!r}; a file can't take a key away: set it to another value")
         if each.key == GROUP:

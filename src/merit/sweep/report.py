@@ -69,8 +69,8 @@ def _view(sweep: Sweep) -> dict[str, Any]:
 
 def _took(sweep: Sweep) -> float:
     """Return the seconds from the first trial's start to the last one's end."""
-    ends = [trial.started + trial.seconds for trial in sweep.trials]
-    return max(ends) - min(trial.started for trial in sweep.trials) if ends else 0.0
+    begun = [trial for trial in sweep.trials if trial.started]
+    return max(t.started + t.seconds for t in begun) - min(t.started for t in begun) if begun else 0.0
 
 
 def _plots(sweep: Sweep, found: list[Importance]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class Live:
     def _print(self, sweep: Sweep) -> None:
         ended = [trial for trial in sweep.trials if trial.state in words.FINAL]
         if self._told is None:
-            before = {trial.number for trial in ended if trial.started + trial.seconds < self._began}
+            before = {trial.number for trial in ended if 0 < trial.started + trial.seconds < self._began}
             if before:
                 self._console.print(f"{len(before)} trials ended before", highlight=False)
             self._told = before
@@ -162,7 +162,7 @@ def _table(sweep: Sweep, trials: list[Trial], best: Trial | None, now: float) ->
 
 def _row(sweep: Sweep, trial: Trial, keys: list[str], now: float) -> list[str]:
     why = f": {plain(trial.error, 60)}" if trial.error else ""
-    took = now - trial.started if trial.state == "running" else trial.seconds
+    took = now - trial.started if trial.state == "running" and trial.started else trial.seconds
     figures = [words.number(words.seen(trial, metric)) for metric in sweep.objectives]
     partial = trial.state != "done"
     return [

@@ -51,6 +51,16 @@ def test_trials_that_ended_before_a_resume_are_counted_and_not_told_again(workdi
     assert _text(console) == "6 trials ended before\n"
 
 
+def test_a_trial_that_never_began_is_told_too(workdir: Path) -> None:
+    console = _console()
+    sweep = _sweep(
+        workdir, trials=1, edit=lambda n, told: told.update(state="failed", started=0, seconds=0, error="no")
+    )
+    with view.Live(console, sweep.objectives, 20) as live:
+        live.update(sweep)
+    assert "trial   0  failed" in _text(console)
+
+
 def test_a_failed_trial_tells_its_error_in_its_line(workdir: Path) -> None:
     sweep = _sweep(workdir)
     assert folders.ERROR in view.line(sweep, sweep.trials[13], 20)
