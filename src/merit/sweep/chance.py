@@ -10,6 +10,7 @@ from merit.sweep import words
 from merit.sweep.record import Sweep, Trial
 
 TOP = 5
+"""Trials that are called the best, but never more than a third of all."""
 SEED = "seed"
 
 
@@ -74,7 +75,7 @@ def _how_much(sweep: Sweep, metric: str) -> str:
             f"deviation, {found.freedom} degrees of freedom). Were all {len(finished)} equally good, such luck alone "
             f"would have the best look {words.number(by)} better than it is."
         )
-    top = finished[:TOP]
+    top = finished[: max(2, min(TOP, len(finished) // 3))]
     spread = abs(top[-1].values[metric] - top[0].values[metric])
     return (
         f"The {len(top)} best by {metric} lie within {words.number(spread)} of each other. How much of that is luck a "

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 FEWEST = 10
 """Trials below which an importance is mostly noise."""
+MANY = 200
+"""Trials from which fewer trees say the same, in a quarter of the time."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def _shares(study: "optuna.Study") -> tuple[dict[str, float], str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what Optuna calls experimental
         try:
-            fanova = importance.FanovaImportanceEvaluator(seed=0)
+            fanova = importance.FanovaImportanceEvaluator(n_trees=64 if len(study.trials) < MANY else 16, seed=0)
             return importance.get_param_importances(study, evaluator=fanova), "fANOVA"
         except (ImportError, RuntimeError, ValueError):  # scikit-learn is not there, or its trees tell nothing apart
             ped = importance.PedAnovaImportanceEvaluator()

@@ -19,6 +19,10 @@ SMALL = (520.0, 320.0)
 LEFT, RIGHT, ABOVE, BELOW = 66.0, 505.0, 14.0, 274.0
 """The frame of the smaller plots."""
 MOST_AXES = 9
+MOST_LINES = 150
+"""Trials that parallel coordinates show, the best of them: more are a blot."""
+MOST_NAMED = 12
+"""Trials of a front that have room for their numbers."""
 NAME, WORD = 24, 14
 """Characters of a scale's title and of a word beside it."""
 
@@ -59,14 +63,17 @@ def _trial(trial: Trial, kind: str, title: str, inner: Markup) -> Markup:
     return _made(form, kind, trial.number, plain(title, 600), inner)
 
 
+def _dot(x: float, y: float) -> Markup:
+    return _made('<circle cx="{:.1f}" cy="{:.1f}" r="4"/>', x, y)
+
+
 def _drawing(width: float, height: float, title: str, parts: Sequence[Markup]) -> Markup:
     form = '<svg role="img" aria-label="{}" viewBox="0 0 {:g} {:g}">{}</svg>'
     return _made(form, title, width, height, Markup("").join(parts))
 
 
-def title_of(sweep: Sweep, trial: Trial) -> str:
-    """Return what a mark says on hover."""
-    keys = words.parameters(sweep)
+def title_of(sweep: Sweep, trial: Trial, keys: list[str]) -> str:
+    """Return what a mark says on hover; `keys` are the parameters of the sweep."""
     shown = words.key_of(trial, keys, {key: key for key in keys})
     figures = ", ".join(f"{metric} {words.number(words.seen(trial, metric))}" for metric in sweep.objectives)
     return f"trial {trial.number} ({trial.state}): {figures}; {shown}"
@@ -74,8 +81,8 @@ def title_of(sweep: Sweep, trial: Trial) -> str:
 
 def parallel(sweep: Sweep, importance: dict[str, float]) -> Markup:
     """Draw a line per trial that is done through a scale per parameter; the most important ones if there are many."""
-    trials = words.ranked(sweep)
-    keys = words.parameters(sweep)
+    trials = words.ranked(sweep)[:MOST_LINES]
+    keys = every = words.parameters(sweep)
     if len(keys) + len(sweep.objectives) > MOST_AXES:
         keys = sorted(keys, key=lambda key: -importance.get(key, 0.0))[: MOST_AXES - len(sweep.objectives)]
     scales = [axes.of(key, (t.overrides.get(key) for t in trials), sweep.space.get(key, "")) for key in keys]
@@ -92,7 +99,7 @@ def parallel(sweep: Sweep, importance: dict[str, float]) -> Markup:
         fade = f"opacity:{0.85 - 0.65 * rank / max(1, len(trials) - 1):.2f}"
         kind = "best" if trial.number in best else "done"
         inner = _path("hit", points) + _path("seen", points, "" if kind == "best" else fade)
-        parts.append(_trial(trial, kind, title_of(sweep, trial), inner))
+        parts.append(_trial(trial, kind, title_of(sweep, trial, every), inner))
     unset = {scale.key for scale in scales if any(scale.key not in trial.overrides for trial in trials)}
     for place, (x, scale) in enumerate(zip(places, [*scales, *measured], strict=True)):
         title = names.get(scale.key, scale.key)
@@ -122,9 +129,9 @@ def history(sweep: Sweep, metric: str) -> Markup:
     numbers = [trial.number for trial in sweep.trials]
     reach, ends = _reach(list(known.values()), sweep.objectives[metric]), (min(numbers), max(numbers))
     frame = Frame(_scaled(*ends, LEFT + 14, RIGHT - 10), _scaled(*reach, BELOW, ABOVE), reach)
-    parts = _axes(_round(axes.nice(*ends, 8)), frame, ("trial", metric))
+    parts, keys = _axes(_round(axes.nice(*ends, 8)), frame, ("trial", metric)), words.parameters(sweep)
+    parts += [_mark(trial, known.get(trial.number), frame, title_of(sweep, trial, keys)) for trial in sweep.trials]
     parts.append(_path("line", _best_so_far(sweep, metric, frame)))
-    parts += [_mark(trial, known.get(trial.number), frame, title_of(sweep, trial)) for trial in sweep.trials]
     return _drawing(*SMALL, f"{plain(metric)} by trial", parts)
 
 
@@ -182,7 +189,7 @@ def _mark(trial: Trial, value: float | None, frame: Frame, title: str) -> Markup
         return _trial(trial, trial.state, title, cross)
     y = frame.down(value)
     if reach[0] <= value <= reach[1]:
-        return _trial(trial, trial.state, title, _made('<circle cx="{:.1f}" cy="{:.1f}" r="5"/>', x, y))
+        return _trial(trial, trial.state, title, _dot(x, y))
     tip, foot = (y, y + 9) if value > reach[1] else (y, y - 9)
     arrow = _made('<path class="arrow" d="M{:.1f},{:.1f}l-5,{:.1f}h10z"/>', x, tip, foot - tip)
     return _trial(trial, trial.state, f"{title}; beyond the scale", arrow)
@@ -203,12 +210,12 @@ def front(sweep: Sweep) -> Markup:
     steps = [
         point for place, corner in zip(places, [*corners, None], strict=True) for point in (place, corner) if point
     ]
-    parts.append(_path("line", steps))
-    chosen = {trial.number for trial in best}
-    for trial in trials:
+    chosen, keys = {trial.number for trial in best}, words.parameters(sweep)
+    for trial in sorted(trials, key=lambda trial: trial.number in chosen):
         x, y = across(trial.values[first]), down(trial.values[second])
         kind = "best" if trial.number in chosen else "done"
-        dot = _made('<circle cx="{:.1f}" cy="{:.1f}" r="5"/>', x, y)
-        parts.append(_trial(trial, kind, title_of(sweep, trial), dot))
-    parts += [text(x + 8, y - 7, str(t.number), "tick", "start") for t, (x, y) in zip(best, places, strict=True)]
+        parts.append(_trial(trial, kind, title_of(sweep, trial, keys), _dot(x, y)))
+    parts.append(_path("line", steps))
+    named = zip(best, places, strict=True) if len(best) <= MOST_NAMED else ()
+    parts += [text(x + 8, y - 7, str(t.number), "tick", "start") for t, (x, y) in named]
     return _drawing(*SMALL, f"{plain(second)} by {plain(first)}", parts)

@@ -98,7 +98,7 @@ def status(sweep: Sweep, planned: int | None, now: float) -> list[str]:
         told = [f"front {', '.join(str(trial.number) for trial in front)}"]
     told.append(f"{ended}/{planned}" if planned else f"{ended} ended")
     left = time_left(sweep, planned, now)
-    return [*told, *([] if left is None else [f"about {words.duration(left)} left"])]
+    return [*told, *([] if left is None or left < 1 else [f"about {words.duration(left)} left"])]
 
 
 def time_left(sweep: Sweep, planned: int | None, now: float) -> float | None:
@@ -139,7 +139,7 @@ def show(console: Console, sweep: Sweep) -> None:
     """Print the sorted table and how far the best of it can be trusted."""
     console.print(table(sweep))
     for sentence in chance.sentences(sweep):
-        console.print(sentence, highlight=False, markup=False)
+        console.print(sentence, highlight=False, markup=False, soft_wrap=not console.is_terminal)
 
 
 def _table(sweep: Sweep, trials: list[Trial], best: Trial | None, now: float) -> Table:

@@ -52,6 +52,10 @@ def test_without_other_seeds_the_spread_of_the_best_is_told_and_no_more_is_claim
     assert "better than it is" in told
 
 
+def test_of_few_trials_only_two_are_called_the_best(workdir: Path) -> None:
+    assert "The 2 best by log_loss lie within" in " ".join(chance.sentences(_sweep(workdir, trials=7)))
+
+
 def test_seconds_are_no_metric_that_luck_flatters(workdir: Path) -> None:
     sweep = _sweep(workdir, objectives={"log_loss": "minimize", "train_seconds": "minimize"})
     assert "best by train_seconds" not in " ".join(chance.sentences(sweep))

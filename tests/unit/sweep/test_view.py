@@ -52,10 +52,9 @@ def test_trials_that_ended_before_a_resume_are_counted_and_not_told_again(workdi
 
 
 def test_a_trial_that_never_began_is_told_too(workdir: Path) -> None:
+    never = {"state": "failed", "started": 0, "seconds": 0, "error": "no"}
     console = _console()
-    sweep = _sweep(
-        workdir, trials=1, edit=lambda n, told: told.update(state="failed", started=0, seconds=0, error="no")
-    )
+    sweep = _sweep(workdir, trials=1, edit=lambda number, told: told.update(never))
     with view.Live(console, sweep.objectives, 20) as live:
         live.update(sweep)
     assert "trial   0  failed" in _text(console)
