@@ -1,7 +1,5 @@
 """sweep: what sweeps found, and the way from a trial to a pull request."""
 
-from collections.abc import Iterable, Mapping
-
 import click
 
 from merit.cli.group import main
@@ -15,20 +13,14 @@ def sweep() -> None:
 @sweep.command("list")
 def list_them() -> None:
     """List the sweeps that are here, the oldest first: how many trials, and the best."""
-    from merit.sweep import record
+    from merit.sweep import record, words
 
     for name in record.names():
         found = record.read(name)
         ended = sum(trial.state in record.FINAL for trial in found.trials)
         best = found.best()
-        told = " ".join(
-            f"{metric} {best.values[metric]:.4f} (trial {best.number})" for metric in found.objectives if best
-        )
-        click.echo(f"{name}  {ended} of {found.planned} trials  {told}".rstrip())
-
-
-def _values(metrics: Iterable[str], values: Mapping[str, float]) -> str:
-    return " ".join(f"{metric} {values[metric]:.4f}" for metric in metrics)
+        told = "" if best is None else f"  trial {best.number}: {words.score(found, best)}"
+        click.echo(f"{name}  {ended} of {found.planned or '?'} trials{told}")
 
 
 @sweep.command()
@@ -40,3 +32,26 @@ def show(name: str | None) -> None:
     from merit.sweep import record, view
 
     view.show(Console(), record.read(name or record.latest()))
+
+
+@sweep.command()
+@click.argument("trial", required=False, type=click.IntRange(min=0))
+@click.option("--sweep", "of", metavar="NAME", help="The sweep [default: the newest].")
+@click.option("--name", metavar="EXPERIMENT", help="The experiment that is written [default: by the sweep's name].")
+@click.option("--branch", is_flag=True, help="Commit it to a new branch, sweep/EXPERIMENT, and check that out.")
+def adopt(trial: int | None, of: str | None, name: str | None, branch: bool) -> None:
+    """Write TRIAL, by default the best, as an experiment of conf/, choose it and lock it."""
+    from merit.sweep import record, words
+    from merit.sweep.adopt import adopt as run
+
+    found = record.read(of or record.latest())
+    made = run(found, trial, name, branch=branch)
+    told = f"trial {made.trial.number} of sweep {found.name}, {words.score(found, made.trial)} on the validation rows"
+    click.echo(f"{made.files[0]}: {told}")
+    click.echo(f"{', '.join(map(str, made.files[1:]))}: chosen and locked")
+    if made.commit:
+        click.echo(f"{made.branch}: commit {made.commit[:7]}, checked out")
+    if made.moved:
+        click.echo(f"note:    the sweep ran at {found.commit[:7]}, other code is checked out: figures may differ")
+    for number, line in enumerate(made.following()):
+        click.echo(f"{'next:   ' if number == 0 else '        '} {line}")
