@@ -85,7 +85,7 @@ def asked(overrides: Sequence[str], space: Mapping[str, Any], files: choices.Fil
     for key, value in space.items():
         if key in settled:
             continue
-        text = value if isinstance(value, str) else f"choice({', '.join(_written(each) for each in value)})"
+        text = value if isinstance(value, str) else _written(value)
         parsed = _parsed(f"{key}={text}", files, where, found)
         if parsed is not None and not parsed.is_sweep_override():
             found.append(Problem(where, f"sweep.space.{key}", f"found {text!r}", SWEEPS))
@@ -101,7 +101,13 @@ def asked(overrides: Sequence[str], space: Mapping[str, Any], files: choices.Fil
     return Asked(tuple(fixed), dimensions, texts)
 
 
-def _written(value: Any) -> str:
+def _written(values: Sequence[Any]) -> str:
+    """Return a list of YAML as Hydra has several values; choice() would take no null."""
+    texts = [_text(value) for value in values]
+    return ",".join(texts) if len(texts) > 1 else f"choice({', '.join(texts)})"
+
+
+def _text(value: Any) -> str:
     return (
         {None: "null", True: "true", False: "false"}[value]
         if value is None or value is True or value is False

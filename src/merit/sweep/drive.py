@@ -270,12 +270,7 @@ class Drive:
         view.show(self._console, found)
         written = report.write(found)
         done = [trial for trial in found.trials if trial.state == "done"]
-        self._console.print(
-            f"{len(found.trials)} trials were tried, {len(done)} are done; the best of many is better than it will be "
-            f"on new rows. {written}; next: 'merit sweep adopt'",
-            highlight=False,
-            soft_wrap=True,
-        )
+        self._console.print(f"{written} shows it; next: 'merit sweep adopt'", highlight=False, soft_wrap=True)
         if self._stop:
             raise Refused(f"sweep {self._made.name}: given up: {self._stop}")
         if not done and found.trials:
