@@ -66,6 +66,8 @@ MANIFEST = "manifest.json"
 GATE_REPORT = Path("reports/gate.json")
 GATE_MARKDOWN = Path("reports/gate.md")
 GATE_HTML = Path("reports/gate.html")
+SWEEP_HTML = Path("reports/sweep.html")
+"""train -m: what a sweep found, for people."""
 REGISTRATION = Path("reports/registration.json")
 """register: the receipt of the last registration: `{package, gate, uri, run_id, version}`."""
 

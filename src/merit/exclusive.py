@@ -21,13 +21,16 @@ PATIENCE = 900.0
 
 
 @contextmanager
-def run() -> Iterator[None]:
+def run(patience: float = 0.0) -> Iterator[None]:
     """Hold the folder for one run.
+
+    Args:
+        patience: seconds to wait for another one.
 
     Raises:
         MeritError: another run holds it, or a stage that outlived its run.
     """
-    with _held(RUN, "another merit run"):
+    with _held(RUN, "another merit run", patience):
         with stage(), beside():  # a run that is killed leaves its stages at work
             artifacts.sweep()
         yield

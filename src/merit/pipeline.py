@@ -20,6 +20,8 @@ from merit.errors import MeritError, Refused
 from merit.gate import freshness
 
 PRELOAD_AFTER_SECONDS = 3.0
+PATIENCE = 900.0
+"""Seconds that a sweep waits for another run in this folder, which may be making the same features."""
 BEFORE, ALONE, BESIDE, AFTER = "features", "train", "baseline", {"train", "evaluate", "package"}
 """What both stages need that can go on side by side, the longer one, the other, and what leaves that as it is."""
 
@@ -122,22 +124,17 @@ def reproduce() -> list[str]:
         Refused: a stage did its work and said no.
         MeritError: a stage, or DVC itself, is broken.
     """
-    # Stages call `merit` by name: they get the one that is running.
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    from dvc.repo import Repo
-
-    with _told():
-        with Repo() as repo:
-            stale = set(repo.status())
-            if not stale:
-                return []
-            if stale <= AFTER or not {ALONE, BESIDE} <= _stages(repo):
-                return [stage.addressing for stage in repo.reproduce()]
-            repo.scm_context.quiet = True  # one hint to commit what changed, at the end
-            done = [stage.addressing for stage in repo.reproduce(BEFORE)]
-            done += _side_by_side(repo)
-        with Repo() as repo:  # another process has written to its lock
-            return done + [stage.addressing for stage in repo.reproduce()]
+    with _told() as repo:
+        stale = set(repo.status())
+        if not stale:
+            return []
+        if stale <= AFTER or not {ALONE, BESIDE} <= _stages(repo):
+            return [stage.addressing for stage in repo.reproduce()]
+        repo.scm_context.quiet = True  # one hint to commit what changed, at the end
+        done = [stage.addressing for stage in repo.reproduce(BEFORE)]
+        done += _side_by_side(repo)
+    with _told() as repo:  # another process has written to its lock
+        return done + [stage.addressing for stage in repo.reproduce()]
 
 
 def anew() -> None:
@@ -147,21 +144,37 @@ def anew() -> None:
         Refused: a stage did its work and said no.
         MeritError: a stage, or DVC itself, is broken.
     """
-    from dvc.repo import Repo
-
-    with _told(), Repo() as repo:
+    with _told() as repo:
         repo.scm_context.quiet = True
         repo.reproduce(force=True, run_cache=False, no_commit=True)
 
 
+def features() -> list[Path]:
+    """Bring the stages up to the features up to date; return where DVC keeps data on this machine.
+
+    Raises:
+        Refused: a stage did its work and said no.
+        MeritError: a stage, or DVC itself, is broken.
+    """
+    with exclusive.run(PATIENCE), _told() as repo:
+        if repo.status(BEFORE, with_deps=True):
+            repo.reproduce(BEFORE)
+        remotes = (each.get("url", "") for each in repo.config["remote"].values())
+        return [Path(repo.dvc_dir), Path(repo.cache.local.path), *(Path(url) for url in remotes if "://" not in url)]
+
+
 @contextmanager
-def _told() -> Iterator[None]:
-    """Tell what fails in DVC as one line."""
+def _told() -> Iterator[Any]:
+    """Yield DVC's view of the repository; what it raises is told in a line."""
+    # Stages call `merit` by name: they get the one that is running.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     from dvc.exceptions import DvcException, ReproductionError
+    from dvc.repo import Repo
     from dvc.stage.exceptions import StageCmdFailedError
 
     try:
-        yield
+        with Repo() as repo:
+            yield repo
     except ReproductionError as error:
         cause = error.__cause__
         if isinstance(cause, StageCmdFailedError):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from merit import artifacts, exclusive
-from merit.cli.group import main
+from merit.cli.group import main, overrides
 from merit.errors import MeritError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def _stage(command: Callable[[], None], hold: Callable[[], AbstractContextManage
 
     DVC would file what it made under the lock that it finds at the end.
     """
+    name = command.__name__.strip("_")
 
     @functools.wraps(command)
     def run() -> None:
@@ -29,9 +30,7 @@ def _stage(command: Callable[[], None], hold: Callable[[], AbstractContextManage
         with hold():
             command()
         if artifacts.LOCK.read_bytes() != began:
-            raise MeritError(
-                f"{artifacts.LOCK}: changed while '{command.__name__}' ran, which worked by what it was; run it again"
-            )
+            raise MeritError(f"{artifacts.LOCK}: changed while '{name}' ran, which worked by what it was; run it again")
 
     return run
 
@@ -70,9 +69,25 @@ def features() -> None:
 
 
 @main.command()
+@click.option("-m", "--multirun", is_flag=True, help="Sweep: OVERRIDEs give several values, and each trial is a run.")
+@overrides
+def train(multirun: bool, overrides: tuple[str, ...]) -> None:
+    """Train the network; with -m a sweep of them, which leaves params.yaml and training/ as they are.
+
+    merit train -m model=linear,mlp optimizer.lr=1e-3,3e-3 [sweep=tpe] [hydra/launcher=ray]
+    """
+    if multirun:
+        from merit.sweep.drive import multirun as sweep
+
+        sweep(overrides)
+    elif overrides:
+        raise click.UsageError("OVERRIDEs are for -m; one training is what params.yaml says: 'merit run OVERRIDE...'")
+    else:
+        _train()
+
+
 @_stage
-def train() -> None:
-    """Train the network; the weights of its best epoch out, the run into what keeps runs."""
+def _train() -> None:
     from merit.tracking.live import Live
 
     read = _read_with_its_code()

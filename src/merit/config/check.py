@@ -19,7 +19,8 @@ def of_files(files: choices.Files) -> list[Problem]:
     found: list[Problem] = []
     for name, file in files.items():
         found += file.problems
-        found += choices.of_defaults(files, file, name)
+        if not choices.is_sweeps(name):
+            found += choices.of_defaults(files, file, name)
         if sets_the_lock(file):
             found += of_layer(Layer.of(file), _target_below(files, name))
     return found
@@ -27,7 +28,8 @@ def of_files(files: choices.Files) -> list[Problem]:
 
 def leads_nowhere_else(files: choices.Files) -> bool:
     """Say whether Hydra may read the files: all of them are YAML, and no choice in them leads out of conf/."""
-    return not any(file.problems or any(choices.of_defaults(files, file, name)) for name, file in files.items())
+    mine = {name: file for name, file in files.items() if not choices.is_sweeps(name)}
+    return not any(file.problems or any(choices.of_defaults(files, file, name)) for name, file in mine.items())
 
 
 def sets_the_lock(file: YamlFile) -> bool:

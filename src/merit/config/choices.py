@@ -15,6 +15,8 @@ from merit.errors import Problem
 Files = Mapping[str, YamlFile]
 ENVIRONMENT = "environment"
 """The folder of what runs where, which is no part of the lock."""
+SWEEP = "sweep"
+"""The folder of how to search, which is no part of it either: `merit train -m` reads it."""
 HYDRAS = "Hydra's own settings can't be set here: they may run code and look for configuration elsewhere"
 OUTSIDE = "names of files and folders below conf/"
 
@@ -31,9 +33,14 @@ class Override:
 
 
 def groups(files: Files) -> set[str]:
-    """Return the folders of conf/ that hold choices; environments are declared, not chosen."""
+    """Return the folders of conf/ that hold choices of the lock; environments and sweeps are none."""
     found = {name[:end] for name in files for end, letter in enumerate(name) if letter == "/"}
-    return {name for name in found if name.partition("/")[0] != ENVIRONMENT}
+    return {name for name in found if name.partition("/")[0] not in {ENVIRONMENT, SWEEP}}
+
+
+def is_sweeps(name: str) -> bool:
+    """Say whether a file is about how to search, whose defaults name its siblings alone."""
+    return name.partition("/")[0] == SWEEP
 
 
 def names_in(files: Files, group: str) -> list[str]:

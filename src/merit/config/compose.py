@@ -46,21 +46,87 @@ def composition(overrides: Sequence[str] = (), conf: Path = artifacts.CONF) -> C
     Raises:
         ConfigError: with every fault found.
     """
-    if not (conf / "config.yaml").is_file():
-        raise MeritError(f"{conf}/config.yaml: not found; run merit in the folder that holds conf/")
-    files = yamlfiles.read_all(conf)
-    _require_form(files["config"])
-    given, found = _parsed(overrides)
-    found = [*check.of_files(files), *found, *check.of_overrides(files, given)]
-    layers: list[Layer] = []
-    lock = None
-    if check.leads_nowhere_else(files):
-        layers = _laid(files, [each for each in given if choices.of_override(files, each) is None])
-        lock, late = _checked(merged(layers), conf)
-        found += [*idle_removals(layers), *(located(layers, _unremovable(layers, fault)) for fault in late)]
-    if lock is None or found:
-        raise ConfigError(_once(found))
-    return Composed(lock, layers)
+    return Composer(conf).composition(overrides)
+
+
+class Composer:
+    """Composes conf/ as often as one likes: its files are read and checked once, and Hydra asked once per choice.
+
+    Args:
+        conf: the folder, which must stay as it is.
+
+    Raises:
+        MeritError: it is no folder of configuration.
+        ConfigError: it is of another form.
+    """
+
+    def __init__(self, conf: Path = artifacts.CONF) -> None:
+        if not (conf / "config.yaml").is_file():
+            raise MeritError(f"{conf}/config.yaml: not found; run merit in the folder that holds conf/")
+        self.files = yamlfiles.read_all(conf)
+        _require_form(self.files["config"])
+        self._conf = conf
+        self._problems = check.of_files(self.files)
+        self._may_be_read = check.leads_nowhere_else(self.files)
+        self._orders: dict[tuple[str, ...], list[Layer]] = {}
+        self._fingerprints: dict[str, str] = {}
+        self._merit: dict[str, str] | None = None
+
+    def composition(self, overrides: Sequence[str] = ()) -> Composed:
+        """Return the checked configuration together with what set it.
+
+        Raises:
+            ConfigError: with every fault found.
+        """
+        given, found = understood(overrides)
+        found = [*self._problems, *found, *check.of_overrides(self.files, given)]
+        layers: list[Layer] = []
+        lock = None
+        if self._may_be_read:
+            layers = self._laid([each for each in given if choices.of_override(self.files, each) is None])
+            lock, late = self._checked(merged(layers))
+            found += [*idle_removals(layers), *(located(layers, _unremovable(layers, fault)) for fault in late)]
+        if lock is None or found:
+            raise ConfigError(_once(found))
+        return Composed(lock, layers)
+
+    def _laid(self, given: list[Override]) -> list[Layer]:
+        groups = choices.groups(self.files)
+        chosen = tuple(each.text for each in given if each.key in groups)
+        if chosen not in self._orders:
+            self._orders[chosen] = _chosen(self.files, chosen)
+        return self._orders[chosen] + [choices.layer_of(each) for each in given if each.key not in groups]
+
+    def _checked(self, composed: dict[str, Any]) -> tuple[Lock | None, list[Fault]]:
+        """Return the lock that values make, and what is wrong with them."""
+        values, unresolved, opened = interpolation.resolve(composed)
+        found = [*targets.faults(values), *signatures.faults(values), *_filled_in_by_hand(values)]
+        values, unread = self._with_fingerprint(values, trusted=not unresolved and not found)
+        values = {**values, "code": {} if found or unresolved else targets.code(values)}
+        if not library.is_source(self._conf.parent):
+            self._merit = self._merit or library.code_by_stage()
+            values["merit"] = self._merit
+        lock = None
+        try:
+            lock = Lock.model_validate(values)
+        except ValidationError as error:
+            found += problems.from_validation(error, values)
+        # What could not be resolved has no value yet that could be wrong.
+        return lock, [*unresolved, *(fault for fault in found if fault.key not in opened), *unread]
+
+    def _with_fingerprint(self, values: dict[str, Any], *, trusted: bool) -> tuple[dict[str, Any], list[Fault]]:
+        """Add the hash of the files that the source reads: the lock then says which data it was made for."""
+        data = values.get("data")
+        if not isinstance(data, dict) or not isinstance(data.get("source"), dict):
+            return values, []
+        made, faults = UNREAD, []
+        if trusted:
+            source = repr(data["source"])
+            try:
+                made = self._fingerprints[source] = self._fingerprints.get(source) or fingerprint(data["source"])
+            except MeritError as error:
+                faults = [Fault(("data", "source"), str(error).removeprefix("data.source: "))]
+        return {**values, "data": {**data, "fingerprint": made}}, faults
 
 
 def _unremovable(layers: Sequence[Layer], fault: Fault) -> Fault:
@@ -84,7 +150,7 @@ def _once(found: Iterable[Problem]) -> list[Problem]:
     return list(kept.values())
 
 
-def _parsed(overrides: Sequence[str]) -> tuple[list[Override], list[Problem]]:
+def understood(overrides: Sequence[str]) -> tuple[list[Override], list[Problem]]:
     """Return the overrides that can be read, and what is wrong with the others."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
@@ -107,19 +173,16 @@ def _parsed(overrides: Sequence[str]) -> tuple[list[Override], list[Problem]]:
     return given, found
 
 
-def _laid(files: choices.Files, given: list[Override]) -> list[Layer]:
+def _chosen(files: choices.Files, chosen: Sequence[str]) -> list[Layer]:
     """Let Hydra say which files are chosen, and in which order they are laid over one another."""
     from merit.config import order
 
-    groups = choices.groups(files)
-    chosen = [each.text for each in given if each.key in groups]
     try:
         defaults = order.of(files, chosen)
     except Exception as error:  # Hydra raises many unrelated types for what a person wrote
         raise ConfigError([_from_hydra(error)]) from error
     laid = [(files[each.config_path or ""], each.package or "") for each in defaults if each.config_path in files]
-    layers = [Layer.of(file, tuple(filter(None, package.split(".")))) for file, package in laid]
-    return layers + [choices.layer_of(each) for each in given if each.key not in groups]
+    return [Layer.of(file, tuple(filter(None, package.split(".")))) for file, package in laid]
 
 
 def _from_hydra(error: Exception) -> Problem:
@@ -129,23 +192,6 @@ def _from_hydra(error: Exception) -> Problem:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     dull = ("full_key:", "object_type=", "Config search path", "provider=")
     return Problem("conf", "", " ".join(line for line in lines if not line.startswith(dull)))
-
-
-def _checked(composed: dict[str, Any], conf: Path) -> tuple[Lock | None, list[Fault]]:
-    """Return the lock that values make, and what is wrong with them."""
-    values, unresolved, opened = interpolation.resolve(composed)
-    found = [*targets.faults(values), *signatures.faults(values), *_filled_in_by_hand(values)]
-    values, unread = _with_fingerprint(values, trusted=not unresolved and not found)
-    values = {**values, "code": {} if found or unresolved else targets.code(values)}
-    if not library.is_source(conf.parent):
-        values["merit"] = library.code_by_stage()
-    lock = None
-    try:
-        lock = Lock.model_validate(values)
-    except ValidationError as error:
-        found += problems.from_validation(error, values)
-    # What could not be resolved has no value yet that could be wrong.
-    return lock, [*unresolved, *(fault for fault in found if fault.key not in opened), *unread]
 
 
 def _require_form(file: yamlfiles.YamlFile) -> None:
@@ -172,20 +218,6 @@ def _filled_in_by_hand(values: dict[str, Any]) -> list[Fault]:
         Fault((name,), "can't be set: 'merit compose' fills it in; remove it")
         for name in sorted(problems.FILLED_IN & set(values))
     ]
-
-
-def _with_fingerprint(values: dict[str, Any], *, trusted: bool) -> tuple[dict[str, Any], list[Fault]]:
-    """Add the hash of the files that the source reads: the lock then says which data it was made for."""
-    data = values.get("data")
-    if not isinstance(data, dict) or not isinstance(data.get("source"), dict):
-        return values, []
-    made, faults = UNREAD, []
-    if trusted:
-        try:
-            made = fingerprint(data["source"])
-        except MeritError as error:
-            faults = [Fault(("data", "source"), str(error).removeprefix("data.source: "))]
-    return {**values, "data": {**data, "fingerprint": made}}, faults
 
 
 def fingerprint(source: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from merit.config import classes, documentation, signatures, targets
 from merit.config.problems import FILLED_IN, fields_of, models_in
 from merit.config.schema import Lock
 from merit.config.schema.environment import Environment
+from merit.config.schema.sweep import Sweep
 from merit.config.signatures import Schema
 from merit.errors import MeritError
 
@@ -33,6 +34,7 @@ def files() -> dict[str, str]:
     sections = {name for name, annotation in fields_of(Lock).items() if models_in(annotation)}
     schemas = {name: maker.group(name) for name in sorted(sections)}
     schemas |= {"config": parts, "experiment": parts, "environment": _Maker(is_group=True, form=Environment).alone()}
+    schemas["sweep"] = _Maker(is_group=True, form=Sweep).building()
     return {f"{name}.json": json.dumps(schema, indent=1, ensure_ascii=False) + "\n" for name, schema in schemas.items()}
 
 
@@ -75,6 +77,12 @@ class _Maker:
     def alone(self) -> Schema:
         """Return the schema of files that are the form, whole, with nothing left to compose."""
         return {"$schema": DIALECT, **self._object(self.form, self.lock, (), whole=True)}
+
+    def building(self) -> Schema:
+        """Return the schema of files that are the form and may build on one another."""
+        made = self.alone()
+        made["properties"] = {"defaults": DEFAULTS, **made["properties"]}
+        return made
 
     def group(self, name: str) -> Schema:
         """Return the schema of the files of a group; without `defaults`, a file stands for itself."""

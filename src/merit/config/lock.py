@@ -16,12 +16,14 @@ from merit.errors import ConfigError, MeritError, Problem
 
 HEADER = "# Generated from conf/ by 'merit compose'. Don't edit: change conf/, then compose again.\n"
 REMEDY = "run 'merit compose'"
+LOADER, DUMPER = getattr(yaml, "CSafeLoader", yaml.SafeLoader), getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""PyYAML's safe ones, in C where it was built with that: every stage reads the lock, and every trial of a sweep."""
 
 
 def render(lock: Lock) -> str:
     """Return the text of params.yaml: the schema's order, every value resolved."""
     values = lock.model_dump(mode="json", by_alias=True)
-    body = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+    body = yaml.dump(values, Dumper=DUMPER, sort_keys=False, allow_unicode=True, width=100)
     return HEADER + body
 
 
@@ -75,7 +77,7 @@ def read() -> Lock:
 def parse(text: str, name: str) -> Lock:
     """Return the lock that a text holds; `name` is what messages call it."""
     try:
-        values = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe
+        values = yaml.load(text, Loader=LOADER)  # noqa: S506  # either is a safe one
         return Lock.model_validate(values)
     except yaml.YAMLError as error:
         raise ConfigError([Problem(name, "", f"not valid YAML: {' '.join(str(error).split())}")]) from error

@@ -10,15 +10,13 @@ from typing import Any
 import yaml
 
 from merit import artifacts, tasks
+from merit.config import experiment
+from merit.config.experiment import CONFIG, FOLDER
 from merit.errors import MeritError, Refused
 from merit.github import Api, event
 from merit.gitops.commit import commit, start, texts
 from merit.gitops.locking import LOCKS, check_locks
 
-NAME = r"[a-z][a-z0-9_-]{0,40}"
-CONFIG = artifacts.CONF / "config.yaml"
-EXPERIMENTS = artifacts.CONF / "experiment"
-CHOICE = re.compile(r"(?m)^(\s*-\s*experiment:\s*)([^\s#]+)")
 MOST_TRIALS = 50
 
 
@@ -49,16 +47,13 @@ def adopt(name: str, overrides: str) -> str:
         chosen = words[0].partition("=")[2]
     else:
         _write(name, words)
-    text, count = CHOICE.subn(rf"\g<1>{chosen}", CONFIG.read_text(encoding="utf-8"))
-    if count != 1:
-        raise MeritError(f"{CONFIG}: found {count} lines '- experiment: ...' among its defaults; allowed: one")
-    artifacts.write_text(CONFIG, text)
+    artifacts.write_text(CONFIG, experiment.choose(CONFIG.read_text(encoding="utf-8"), chosen))
     if compose() != meant:
         raise MeritError(
-            f"overrides: {overrides!r} don't stay the same as {EXPERIMENTS}/{chosen}.yaml: what comes after "
+            f"overrides: {overrides!r} don't stay the same as {FOLDER}/{chosen}.yaml: what comes after "
             f"'experiment' in the defaults of {CONFIG} sets them too; put 'experiment' last"
         )
-    return f"{EXPERIMENTS}/{chosen}.yaml is the choice of {CONFIG}"
+    return f"{FOLDER}/{chosen}.yaml is the choice of {CONFIG}"
 
 
 def _words(overrides: str) -> list[str]:
@@ -74,30 +69,11 @@ def _words(overrides: str) -> list[str]:
 
 def _write(name: str, words: list[str]) -> None:
     """Write an experiment that says what the overrides say."""
-    file = EXPERIMENTS / f"{name}.yaml"
-    if not re.fullmatch(NAME, name):
-        raise MeritError(f"name: found {name!r}; allowed: a small letter, then small letters, digits, '-' and '_'")
+    file = experiment.path(name)
     if file.exists():
         raise MeritError(f"{file}: is there already; give another name")
-    defaults: list[Any] = []
-    values: dict[str, Any] = {}
-    for key, _, value in (word.partition("=") for word in words):
-        if key == "experiment":
-            defaults.insert(0, value)
-        elif (artifacts.CONF / key).is_dir():
-            defaults.append({f"override /{key}": value})
-        else:
-            _put(values, key.split("."), yaml.safe_load(value))
-    header = f"# @package _global_\n# {' '.join(words)}\n"
-    body = {**({"defaults": defaults} if defaults else {}), **values}
-    artifacts.write_text(file, header + yaml.safe_dump(body, sort_keys=False, allow_unicode=True))
-
-
-def _put(values: dict[str, Any], path: list[str], value: Any) -> None:
-    *parents, last = path
-    for parent in parents:
-        values = values.setdefault(parent, {})
-    values[last] = value
+    base = experiment.chosen(CONFIG.read_text(encoding="utf-8"))
+    artifacts.write_text(file, experiment.render(words, " ".join(words), base))
 
 
 @dataclass(frozen=True)
@@ -153,8 +129,8 @@ def propose(folder: Path, name: str, sha: str) -> str:
     """
     best, found = winner(folder)
     files = [*LOCKS, CONFIG.as_posix()]
-    if (best.folder / EXPERIMENTS / f"{name}.yaml").is_file():
-        files.append(f"{EXPERIMENTS.as_posix()}/{name}.yaml")
+    if (best.folder / FOLDER / f"{name}.yaml").is_file():
+        files.append(f"{FOLDER.as_posix()}/{name}.yaml")
     contents = texts(best.folder, files)
     check_locks(contents)
     api, branch = Api.of_workflow(), f"train/{name}"

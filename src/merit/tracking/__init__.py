@@ -1,14 +1,17 @@
 """tracking: every training run, kept by MLflow, Weights & Biases or as CSV files.
 
 `facts` is what a run is told of wherever it is kept; `runs`, `wandb` and `csv` each keep it; `live` tells it while
-training goes on. There is no way to train untracked.
+training goes on, `sweeps` a sweep and its trials. There is no way to train untracked.
 """
 
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from merit import store
 from merit.config.schema import Lock, Tracking
+
+if TYPE_CHECKING:
+    from merit.tracking.facts import Trial
 
 CSV = Path("runs")
 WANDB = Path("wandb")
@@ -25,7 +28,7 @@ class Run(Protocol):
 
 
 class Tracker(Protocol):
-    """A way to keep runs: a module that has these two."""
+    """A way to keep runs: a module that has these."""
 
     def begin(self, lock: Lock) -> Run:
         """Begin a run that already says what it is made of: parameters, the whole lock, commit, data, environment.
@@ -40,6 +43,19 @@ class Tracker(Protocol):
         Finds the run by its weights. Where there is none, for the training came out of DVC's cache or what was kept
         is lost, it is written again from the files.
         """
+
+    def begin_sweep(self, lock: Lock, name: str, about: dict[str, str]) -> str:
+        """Return the id of the sweep's own run, begun or, if the sweep is resumed, begun again.
+
+        Raises:
+            MeritError: it can't be kept there.
+        """
+
+    def keep_trial(self, trial: "Trial", about: dict[str, str]) -> str:
+        """Keep a trial that has ended as a run below its sweep's; return its id."""
+
+    def end_sweep(self, lock: Lock, run: str, status: str) -> None:
+        """End the sweep's own run as FINISHED, FAILED or KILLED."""
 
 
 def tracker(tracking: Tracking) -> Tracker:

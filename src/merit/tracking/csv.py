@@ -3,9 +3,10 @@
 import csv
 import io
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from merit import artifacts
@@ -22,17 +23,20 @@ class CsvRun:
 
     Args:
         lock: the configuration.
-        machine: what is told of the machine that trains.
+        about: what it is made of, if that is known.
+        more: what else is to be told of it.
     """
 
-    def __init__(self, lock: Lock, machine: dict[str, str] | None = None) -> None:
-        about = facts.made_of(lock) | (machine or {})
+    def __init__(
+        self, lock: Lock, about: dict[str, str] | None = None, more: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        about = about or facts.made_of(lock)
         self.id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
         self.folder = CSV / lock.tracking.experiment / self.id
         artifacts.write_text(self.folder / artifacts.LOCK.name, locks.render(lock))
         if facts.ENVIRONMENT.is_file():
             artifacts.write_text(self.folder / facts.ENVIRONMENT.name, facts.ENVIRONMENT.read_text(encoding="utf-8"))
-        told = {"id": self.id, "name": facts.name(lock), "status": "RUNNING", "began": _now(), **about}
+        told = {"id": self.id, "name": facts.name(lock), "status": "RUNNING", "began": _now(), **about, **more}
         _write(self.folder, {**told, **facts.parameters(lock)})
 
     def log_epoch(self, metrics: dict[str, float]) -> None:
@@ -47,13 +51,17 @@ class CsvRun:
 
     def end(self, status: str) -> None:
         """Say how the run ended."""
-        weights = {"weights_sha256": artifacts.sha256(artifacts.WEIGHTS)} if status == "FINISHED" else {}
-        _write(self.folder, {**_read(self.folder), "status": status, "ended": _now(), **weights})
+        self.close(status, artifacts.sha256(artifacts.WEIGHTS) if status == "FINISHED" else None)
+
+    def close(self, status: str, weights: str | None) -> None:
+        """Say how the run ended, and which weights it made, by their SHA-256."""
+        made = {"weights_sha256": weights} if weights else {}
+        _write(self.folder, {**_read(self.folder), "status": status, "ended": _now(), **made})
 
 
 def begin(lock: Lock) -> CsvRun:
     """Begin a run."""
-    return CsvRun(lock, facts.machine())
+    return CsvRun(lock, facts.made_of(lock) | facts.machine())
 
 
 def record(lock: Lock) -> str:
@@ -69,6 +77,38 @@ def tags_of(tracking: Tracking, weights: str) -> dict[str, str]:
     """Return what is known of the training that made weights of this SHA-256; empty if nothing is."""
     folder = _of(tracking, weights)
     return {} if folder is None else _read(folder)
+
+
+def begin_sweep(lock: Lock, name: str, about: dict[str, str]) -> str:
+    """Return the id of the sweep's own run, which its trials name as their parent."""
+    for folder in _folders(lock.tracking):
+        known = _read(folder)
+        if known.get("sweep") == name and "parent" not in known:
+            _write(folder, {**known, "status": "RUNNING"})
+            return folder.name
+    return CsvRun(lock, about, {"name": name, "sweep": name}).id
+
+
+def keep_trial(trial: facts.Trial, about: dict[str, str]) -> str:
+    """Keep a trial as a run that names its sweep's as its parent."""
+    for folder in _folders(trial.lock.tracking):
+        known = _read(folder)
+        if known.get("parent") == trial.parent and known.get("trial") == str(trial.number) and "ended" in known:
+            return folder.name  # told already, by a sweep that was killed before it could note so
+    told = {"name": trial.name, "sweep": trial.sweep, "parent": trial.parent, "trial": str(trial.number)}
+    best = {name: str(value) for name, value in trial.best.items()}
+    swept = {f"trial.{name}": value for name, value in trial.about.items()}
+    run = CsvRun(trial.lock, about, {**told, **swept, **best})
+    for epoch in trial.epochs:
+        run.log_epoch(epoch)
+    run.close(trial.status, trial.weights)
+    return run.id
+
+
+def end_sweep(lock: Lock, run: str, status: str) -> None:
+    """End the sweep's own run."""
+    folder = CSV / lock.tracking.experiment / run
+    _write(folder, {**_read(folder), "status": status, "ended": _now()})
 
 
 def _of_the_weights(lock: Lock) -> Path | None:

@@ -3,10 +3,12 @@
 import csv
 import os
 import platform
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from merit import artifacts, git
+from merit.config import lock as locks
 from merit.config.schema import Lock
 
 ENVIRONMENT = Path("requirements.lock")
@@ -74,9 +76,67 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def epochs() -> list[dict[str, float]]:
-    """Return the metrics of each epoch of the training behind the current weights."""
-    with artifacts.require(artifacts.HISTORY, "train").open(encoding="utf-8") as handle:
+@dataclass(frozen=True)
+class Trial:
+    """A trial of a sweep that has ended, as a run is told of it.
+
+    Attributes:
+        number: its own.
+        sweep: the sweep's name.
+        parent: the id of the sweep's run.
+        lock: what it was trained by.
+        status: FINISHED, FAILED or KILLED.
+        about: what else is known of it, as texts: its state, the error, what was swept.
+        best: metrics of its best epoch, by their names.
+        epochs: the metrics of each epoch.
+        weights: the SHA-256 of its weights, if it was finished.
+        began: seconds since 1970.
+        ended: the same.
+    """
+
+    number: int
+    sweep: str
+    parent: str
+    lock: Lock
+    status: str
+    about: dict[str, str]
+    best: dict[str, float]
+    epochs: list[dict[str, float]]
+    weights: str | None
+    began: float
+    ended: float
+
+    @property
+    def name(self) -> str:
+        """What its run is called."""
+        return f"{self.sweep}-{self.number:04}"
+
+
+STATUSES = {"done": "FINISHED", "pruned": "FINISHED", "killed": "KILLED"}
+
+
+def trial(folder: Path, told: dict[str, Any], sweep: str, parent: str) -> Trial:
+    """Return what the files in a trial's folder say, and what its trial.json says."""
+    weights, history = folder / artifacts.WEIGHTS.name, folder / artifacts.HISTORY.name
+    began = float(told.get("started") or 0)
+    return Trial(
+        number=int(told["number"]),
+        sweep=sweep,
+        parent=parent,
+        lock=locks.parse((folder / artifacts.LOCK.name).read_text(encoding="utf-8"), artifacts.LOCK.name),
+        status=STATUSES.get(told["state"], "FAILED"),
+        about={"state": told["state"], **({"error": told["error"]} if told.get("error") else {}), **told["overrides"]},
+        best={f"best_{name}": float(value) for name, value in told.get("values", {}).items()},
+        epochs=epochs(history) if history.is_file() else [],
+        weights=artifacts.sha256(weights) if weights.is_file() else None,
+        began=began,
+        ended=began + float(told.get("seconds") or 0),
+    )
+
+
+def epochs(history: Path = artifacts.HISTORY) -> list[dict[str, float]]:
+    """Return the metrics of each epoch of a training, by default of that behind the current weights."""
+    with artifacts.require(history, "train").open(encoding="utf-8") as handle:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(handle)]
 
 

@@ -15,8 +15,10 @@ from merit.tracking import facts
 
 LONGEST_PARAM = 250
 LONGEST_NAME = 250
+MOST_METRICS = 500
 WEIGHTS_TAG = "merit.weights_sha256"
 PACKAGE_TAG = "merit.package"
+SWEEP_TAG, TRIAL_TAG = "merit.sweep", "merit.trial"
 
 
 class Run:
@@ -29,7 +31,7 @@ class Run:
     def __init__(self, lock: Lock) -> None:
         self._client = store.open_store(lock.tracking)
         with store.faults(store.uri_of(lock.tracking)):
-            self.id = _create(self._client, lock, facts.machine())
+            self.id = _create(self._client, lock, facts.made_of(lock) | facts.machine())
         self._pending: list[Metric] = []
 
     def log_epoch(self, metrics: dict[str, float]) -> None:
@@ -116,20 +118,73 @@ def _restored(client: MlflowClient, lock: Lock) -> str:
     return run_id
 
 
-def _create(client: MlflowClient, lock: Lock, machine: dict[str, str] | None = None) -> str:
-    """Begin a run that already says what it is made of: parameters, the whole lock, commit, data, environment."""
-    about = facts.made_of(lock) | (machine or {})
+def begin_sweep(lock: Lock, name: str, about: dict[str, str]) -> str:
+    """Return the id of the sweep's own run, below which MLflow shows its trials."""
+    client = store.open_store(lock.tracking)
+    with store.faults(store.uri_of(lock.tracking)):
+        where = store.experiment(client, lock.tracking)
+        asked = f"tags.`{SWEEP_TAG}` = '{name}' AND tags.`mlflow.runName` = '{name}'"
+        if found := client.search_runs([where], asked, max_results=1):
+            client.update_run(found[0].info.run_id, status="RUNNING")
+            return str(found[0].info.run_id)
+        return _create(client, lock, about, {"mlflow.runName": name, SWEEP_TAG: name})
+
+
+def keep_trial(trial: facts.Trial, about: dict[str, str]) -> str:
+    """Keep a trial as a run below its sweep's."""
+    client = store.open_store(trial.lock.tracking)
     tags = {
+        "mlflow.runName": trial.name,
+        "mlflow.parentRunId": trial.parent,
+        SWEEP_TAG: trial.sweep,
+        TRIAL_TAG: str(trial.number),
+        **{f"{TRIAL_TAG}.{_allowed(key)}": value for key, value in trial.about.items()},
+        **({WEIGHTS_TAG: trial.weights} if trial.weights else {}),
+    }
+    with store.faults(store.uri_of(trial.lock.tracking)):
+        where = store.experiment(client, trial.lock.tracking)
+        asked = f"tags.`mlflow.parentRunId` = '{trial.parent}' AND tags.`{TRIAL_TAG}` = '{trial.number}'"
+        for known in client.search_runs([where], asked):
+            if known.info.status != "RUNNING":  # told already, by a sweep that was killed before it could note so
+                return str(known.info.run_id)
+            client.delete_run(known.info.run_id)
+        run_id = _create(client, trial.lock, about, tags, began=trial.began)
+        metrics = [metric for epoch in trial.epochs for metric in _metrics(epoch, int(epoch["epoch"]))]
+        metrics += _metrics(trial.best, step=0)
+        for start in range(0, len(metrics), MOST_METRICS):
+            client.log_batch(run_id, metrics=metrics[start : start + MOST_METRICS])
+        client.set_terminated(run_id, trial.status, end_time=int(trial.ended * 1000))
+    return run_id
+
+
+def end_sweep(lock: Lock, run: str, status: str) -> None:
+    """End the sweep's own run."""
+    with store.faults(store.uri_of(lock.tracking)):
+        store.open_store(lock.tracking).set_terminated(run, status)
+
+
+def _create(
+    client: MlflowClient,
+    lock: Lock,
+    about: dict[str, str] | None = None,
+    tags: dict[str, str] | None = None,
+    began: float | None = None,
+) -> str:
+    """Begin a run that already says what it is made of: parameters, the whole lock, commit, data, environment."""
+    about = about or facts.made_of(lock)
+    whole = {
         "mlflow.runName": facts.name(lock),
         "mlflow.source.git.commit": about["commit"],
         **{f"merit.{name}": value for name, value in about.items()},
+        **(tags or {}),
     }
-    run = client.create_run(store.experiment(client, lock.tracking), tags=tags)
+    start = None if began is None else int(began * 1000)
+    run = client.create_run(store.experiment(client, lock.tracking), start_time=start, tags=whole)
     run_id = str(run.info.run_id)
     named = {_allowed(name): str(value)[:LONGEST_PARAM] for name, value in facts.parameters(lock).items()}
     params = [Param(name, value) for name, value in named.items()]
-    for start in range(0, len(params), 100):
-        client.log_batch(run_id, params=params[start : start + 100])
+    for start_at in range(0, len(params), 100):
+        client.log_batch(run_id, params=params[start_at : start_at + 100])
     client.log_text(run_id, locks.render(lock), artifacts.LOCK.name)
     if facts.ENVIRONMENT.is_file():
         client.log_artifact(run_id, str(facts.ENVIRONMENT))

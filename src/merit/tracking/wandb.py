@@ -76,20 +76,45 @@ def _restored(lock: Lock) -> str:
     return run.id
 
 
+def begin_sweep(lock: Lock, name: str, about: dict[str, str]) -> str:
+    """Return the sweep's name: W&B has no runs below runs, so a sweep is a group of them."""
+    _library()
+    return name
+
+
+def keep_trial(trial: facts.Trial, about: dict[str, str]) -> str:
+    """Keep a trial as a run in its sweep's group."""
+    run = _begun(trial.lock, "trial", group=trial.sweep, name=trial.name, about={**about, **trial.about})
+    for epoch in trial.epochs:
+        run.log(epoch, step=int(epoch["epoch"]))
+    run.summary.update({"status": trial.status, "trial": trial.number, **trial.best})
+    if trial.weights:
+        run.summary["weights_sha256"] = trial.weights
+        artifacts.write_json(_note(trial.lock, trial.weights), {"run": str(run.id)})
+    _finish(run, failed=trial.status != "FINISHED")
+    return str(run.id)
+
+
+def end_sweep(lock: Lock, run: str, status: str) -> None:
+    """Do nothing: the group is its runs."""
+
+
 def _note(lock: Lock, weights: str) -> Path:
     """Return where it is noted which run made the weights: one that was kept elsewhere is not that run."""
     return NOTES / str(lock.tracking.mode) / lock.tracking.experiment / f"{weights}.json"
 
 
-def _begun(lock: Lock, kind: str, group: str | None = None) -> "wandb.Run":
-    about = facts.made_of(lock)
+def _begun(
+    lock: Lock, kind: str, group: str | None = None, name: str | None = None, about: dict[str, str] | None = None
+) -> "wandb.Run":
+    about = about or facts.made_of(lock)
     made = _library()
     identity = secrets.token_hex(4)
     with _faults(made, lock.tracking.mode):
         run: wandb.Run = made.init(
             project=lock.tracking.experiment,
             id=identity,
-            name=facts.name(lock),
+            name=name or facts.name(lock),
             group=group or identity,
             job_type=kind,
             mode=lock.tracking.mode,

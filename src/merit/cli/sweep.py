@@ -1,0 +1,57 @@
+"""sweep: what sweeps found, and the way from a trial to a pull request."""
+
+import click
+
+from merit.cli.group import main
+
+
+@main.group()
+def sweep() -> None:
+    """What sweeps found; `merit train -m` makes one."""
+
+
+@sweep.command("list")
+def list_them() -> None:
+    """List the sweeps that are here, the oldest first: how many trials, and the best."""
+    from merit.sweep import record, words
+
+    for name in record.names():
+        found = record.read(name)
+        ended = sum(trial.state in record.FINAL for trial in found.trials)
+        best = found.best()
+        told = "" if best is None else f"  trial {best.number}: {words.score(found, best)}"
+        click.echo(f"{name}  {ended} of {found.planned or '?'} trials{told}")
+
+
+@sweep.command()
+@click.argument("name", required=False)
+def show(name: str | None) -> None:
+    """Show the trials of the sweep NAME, by default the newest, the best first."""
+    from rich.console import Console
+
+    from merit.sweep import record, view
+
+    view.show(Console(), record.read(name or record.latest()))
+
+
+@sweep.command()
+@click.argument("trial", required=False, type=click.IntRange(min=0))
+@click.option("--sweep", "of", metavar="NAME", help="The sweep [default: the newest].")
+@click.option("--name", metavar="EXPERIMENT", help="The experiment that is written [default: by the sweep's name].")
+@click.option("--branch", is_flag=True, help="Commit it to a new branch, sweep/EXPERIMENT, and check that out.")
+def adopt(trial: int | None, of: str | None, name: str | None, branch: bool) -> None:
+    """Write TRIAL, by default the best, as an experiment of conf/, choose it and lock it."""
+    from merit.sweep import record, words
+    from merit.sweep.adopt import adopt as run
+
+    found = record.read(of or record.latest())
+    made = run(found, trial, name, branch=branch)
+    told = f"trial {made.trial.number} of sweep {found.name}, {words.score(found, made.trial)} on the validation rows"
+    click.echo(f"{made.files[0]}: {told}")
+    click.echo(f"{', '.join(map(str, made.files[1:]))}: chosen and locked")
+    if made.commit:
+        click.echo(f"{made.branch}: commit {made.commit[:7]}, checked out")
+    if made.moved:
+        click.echo(f"note:    the sweep ran at {found.commit[:7]}, other code is checked out: figures may differ")
+    for number, line in enumerate(made.following()):
+        click.echo(f"{'next:   ' if number == 0 else '        '} {line}")

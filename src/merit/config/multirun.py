@@ -1,0 +1,97 @@
+"""Hydra's multirun: its plugins for sweepers and launchers, found, configured and called as Hydra itself does it.
+
+What Hydra composes here is a configuration of one key, the folder of a trial. That of the trials, conf/, is composed
+and checked by merit before any of them starts, so that what a launcher carries to another machine is a path.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from merit.errors import ConfigError, MeritError, Problem
+
+SWEEPER, LAUNCHER = "merit", "local"
+SETTINGS = (
+    f"hydra/sweeper={SWEEPER}",
+    "hydra/job_logging=none",
+    "hydra/hydra_logging=none",
+    "hydra.output_subdir=null",
+    "hydra.sweep.dir=sweeps",
+    "hydra.sweep.subdir='.'",
+    "hydra.job.name=merit-trial",
+)
+EXTRAS = {"ray": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}
+CONFIG = "merit_trial"
+
+
+def multirun(arguments: Sequence[str], task: Callable[[Any], None]) -> Any:
+    """Let Hydra's sweeper plugin work on overrides by the launcher plugin that `hydra/launcher=` names.
+
+    Args:
+        arguments: Hydra's overrides.
+        task: what a job of the launcher does; it must be importable by its name.
+
+    Raises:
+        ConfigError: settings of Hydra's that merit doesn't pass on.
+        MeritError: there is no such launcher.
+    """
+    from hydra import initialize
+    from hydra._internal.callbacks import Callbacks
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.plugins import Plugins
+    from hydra.types import HydraContext, RunMode
+
+    hydras = [text for text in arguments if is_hydras(text)]
+    _refuse(hydras)
+    ConfigStore.instance().store(name=CONFIG, node={"trial": None})
+    with initialize(config_path=None, version_base="1.3", job_name="merit-trial"):
+        loader = GlobalHydra.instance().config_loader()
+        chosen = (
+            hydras if any(text.startswith("hydra/launcher=") for text in hydras) else [f"hydra/launcher={LAUNCHER}"]
+        )
+        chosen += [] if chosen is hydras else hydras
+        try:
+            config = loader.load_configuration(CONFIG, overrides=[*SETTINGS, *chosen], run_mode=RunMode.MULTIRUN)
+        except Exception as error:  # Hydra raises many unrelated types for what a person wrote
+            raise _unknown(hydras, loader.get_group_options("hydra/launcher"), error) from error
+        sweeper = Plugins.instance().instantiate_sweeper(
+            config=config,
+            hydra_context=HydraContext(config_loader=loader, callbacks=Callbacks()),
+            task_function=task,
+        )
+        return sweeper.sweep(arguments=[text for text in arguments if not is_hydras(text)])
+
+
+def is_hydras(override: str) -> bool:
+    """Say whether an override is one of Hydra's own settings."""
+    return override.lstrip("+~").startswith(("hydra.", "hydra/"))
+
+
+def launcher_of(arguments: Sequence[str]) -> str:
+    """Return the launcher that overrides choose."""
+    chosen = [text.partition("=")[2] for text in arguments if text.startswith("hydra/launcher=")]
+    return chosen[-1] if chosen else LAUNCHER
+
+
+def _refuse(hydras: Sequence[str]) -> None:
+    """Refuse every setting of Hydra's but the launcher and its own: others run code or look for it elsewhere."""
+    found = [
+        Problem("command line", text, "Hydra's own settings", "hydra/launcher=NAME, hydra.launcher.KEY=VALUE")
+        for text in hydras
+        if not text.startswith(("hydra/launcher=", "hydra.launcher.")) or "_target_" in text.partition("=")[0]
+    ]
+    if found:
+        raise ConfigError(found)
+
+
+def _unknown(hydras: Sequence[str], options: Sequence[str], error: Exception) -> MeritError:
+    name = launcher_of(hydras)
+    allowed = sorted({*options, *EXTRAS})
+    if name not in options:
+        extra = EXTRAS.get(name)
+        hint = f"install it: pip install 'merit-ml[{extra}]'" if extra else ""
+        return ConfigError(
+            [Problem("command line", "hydra/launcher", f"no launcher {name!r}", ", ".join(allowed), hint)]
+        )
+    reason = " ".join(str(error).split())[:300]
+    return ConfigError([Problem("command line", "hydra.launcher", reason, "keys of the launcher's own")])

@@ -1,0 +1,156 @@
+"""What is searched: Hydra's override grammar read as dimensions, each with the texts that a trial's overrides get."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from merit.config import choices
+from merit.config.compose import SYNTAX
+from merit.errors import ConfigError, Problem
+
+SWEEPS = "several values, such as 1e-3,3e-3, choice(a, b), range(1, 5), interval(0.1, 0.5) or glob(*)"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some texts, in the order of a grid."""
+
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Range:
+    """Evenly spaced numbers, and the texts that they are written as."""
+
+    numbers: tuple[float, ...]
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Any number between two."""
+
+    low: float
+    high: float
+    log: bool
+    whole: bool
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Its ends, by which it is checked."""
+        return self.text(self.low), self.text(self.high)
+
+    def text(self, number: float) -> str:
+        """Return a number as an override has it."""
+        return str(round(number)) if self.whole else repr(float(number))
+
+
+Dimension = Choice | Range | Interval
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a command line asks for: overrides that all trials share, and dimensions with their texts."""
+
+    fixed: tuple[str, ...]
+    space: dict[str, Dimension]
+    texts: dict[str, str]
+
+
+def asked(overrides: Sequence[str], space: Mapping[str, Any], files: choices.Files, where: str) -> Asked:
+    """Read the overrides of a command line and the space of conf/sweep; what the command line says comes first.
+
+    Args:
+        overrides: Hydra's overrides, swept or not.
+        space: text or list by key, as conf/sweep has it.
+        files: those of conf/, of which a glob takes some.
+        where: the file that the space comes from.
+
+    Raises:
+        ConfigError: something can't be read, or holds no several values.
+    """
+    found: list[Problem] = []
+    fixed: list[str] = []
+    dimensions: dict[str, Dimension] = {}
+    texts: dict[str, str] = {}
+    for text in overrides:
+        parsed = _parsed(text, files, "command line", found)
+        if parsed is None or not parsed.is_sweep_override():
+            fixed.append(text)
+            continue
+        key = parsed.get_key_element()
+        dimensions[key], texts[key] = _dimension(parsed), text.partition("=")[2]
+    settled = {text.partition("=")[0].lstrip("+~") for text in fixed} | set(dimensions)
+    for key, value in space.items():
+        if key in settled:
+            continue
+        text = value if isinstance(value, str) else _written(value)
+        parsed = _parsed(f"{key}={text}", files, where, found)
+        if parsed is not None and not parsed.is_sweep_override():
+            found.append(Problem(where, f"sweep.space.{key}", f"found {text!r}", SWEEPS))
+        elif parsed is not None:
+            dimensions[key], texts[key] = _dimension(parsed), text
+    for key, dimension in dimensions.items():
+        if not dimension.values or (isinstance(dimension, Interval) and not dimension.low < dimension.high):
+            found.append(Problem("", key, f"found {texts[key]!r}, which holds no values", SWEEPS))
+        elif isinstance(dimension, Interval) and dimension.log and dimension.low <= 0:
+            found.append(Problem("", key, f"found {texts[key]!r}", "an interval above 0 where the scale is log"))
+    if found:
+        raise ConfigError(found)
+    return Asked(tuple(fixed), dimensions, texts)
+
+
+def _written(values: Sequence[Any]) -> str:
+    """Return a list of YAML as Hydra has several values; choice() would take no null."""
+    texts = [_text(value) for value in values]
+    return ",".join(texts) if len(texts) > 1 else f"choice({', '.join(texts)})"
+
+
+def _text(value: Any) -> str:
+    return (
+        {None: "null", True: "true", False: "false"}[value]
+        if value is None or value is True or value is False
+        else str(value)
+    )
+
+
+class _Groups:
+    """What Hydra's parser asks of its loader: the choices of a group."""
+
+    def __init__(self, files: choices.Files) -> None:
+        self._files = files
+
+    def get_group_options(self, group: str, results_filter: Any = None) -> list[str]:
+        """Return them."""
+        return choices.names_in(self._files, group)
+
+
+def _parsed(text: str, files: choices.Files, where: str, found: list[Problem]) -> Any:
+    """Return Hydra's reading of an override; None, and what is wrong with it noted, if it has none."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        (parsed,) = OverridesParser.create(cast(Any, _Groups(files))).parse_overrides([text])
+        if parsed.is_sweep_override():
+            _dimension(parsed)
+    except (HydraException, ValueError, TypeError, ArithmeticError) as error:
+        why = " ".join(str(error).splitlines()[0].split()) if str(error) else "unreadable"
+        found.append(Problem(where, text, f"bad syntax: {why}", SYNTAX))
+        return None
+    return parsed
+
+
+def _dimension(parsed: Any) -> Dimension:
+    if parsed.is_interval_sweep():
+        given = parsed.value()
+        whole = isinstance(given.start, int) and isinstance(given.end, int)
+        return Interval(given.start, given.end, "log" in given.tags, whole)
+    values = tuple(parsed.sweep_string_iterator())
+    if parsed.is_range_sweep() and len(values) > 1:
+        numbers = [float(value) for value in values]
+        if all(math.isfinite(number) for number in numbers):
+            both = sorted(zip(numbers, values, strict=True))
+            return Range(tuple(number for number, _ in both), tuple(value for _, value in both))
+    return Choice(values)

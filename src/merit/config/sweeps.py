@@ -1,0 +1,85 @@
+"""conf/sweep: the chosen file, what it builds on and the command line's `sweep.…`, checked as one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from merit import artifacts
+from merit.config import choices, problems, yamlfiles
+from merit.config.compose import understood
+from merit.config.layers import Layer, located, merged
+from merit.config.schema.base import Section
+from merit.config.schema.sweep import Sweep
+from merit.errors import ConfigError, MeritError, Problem
+
+GROUP = choices.SWEEP
+DEFAULT = "default"
+
+
+class _Whole(Section):
+    sweep: Sweep
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What conf/sweep says, and the file that was chosen."""
+
+    sweep: Sweep
+    file: str
+
+
+def is_about(override: str) -> bool:
+    """Say whether an override is about the sweep itself and not about what is trained."""
+    return override.lstrip("+~").partition("=")[0].split(".")[0] == GROUP
+
+
+def read(overrides: Sequence[str], files: choices.Files, conf: Path = artifacts.CONF) -> Chosen:
+    """Return what conf/sweep and overrides such as `sweep=tpe` and `sweep.trials=50` say.
+
+    Raises:
+        ConfigError: with every fault found.
+    """
+    given, found = understood(overrides)
+    name = next((each.value for each in reversed(given) if each.key == GROUP), DEFAULT)
+    if isinstance(name, str) and name == DEFAULT and f"{GROUP}/{DEFAULT}" not in files:
+        layers = []
+    else:
+        if fault := choices.fault_of(files, GROUP, name, GROUP):
+            raise ConfigError([fault.at("command line")])
+        layers = _built_on(files, f"{GROUP}/{name}", ())
+    layers += [choices.layer_of(each) for each in given if each.key != GROUP]
+    found += [problem for layer in files.values() if layer.package[:1] == (GROUP,) for problem in layer.problems]
+    values = {GROUP: {}, **merged(layers)}
+    try:
+        whole = _Whole.model_validate(values)
+    except ValidationError as error:
+        faults = problems.from_validation(error, values, _Whole)
+        found += [located(layers, fault) for fault in faults]
+    if found:
+        raise ConfigError(found)
+    return Chosen(whole.sweep, f"{conf}/{GROUP}/{name}.yaml")
+
+
+def _built_on(files: choices.Files, name: str, above: tuple[str, ...]) -> list[Layer]:
+    """Return a file as layers, those that its defaults list names before it."""
+    file = files[name]
+    if name in above:
+        raise MeritError(f"{file.path}: builds on itself; correct its defaults")
+    entries = file.defaults.plain() if isinstance(file.defaults.value, list) else []
+    layers: list[Layer] = []
+    for entry in [*(entries or []), *([] if "_self_" in entries else ["_self_"])]:
+        if entry == "_self_":
+            layers.append(Layer.of(file, (GROUP,)))
+        elif f"{GROUP}/{entry}" in files:
+            layers += _built_on(files, f"{GROUP}/{entry}", (*above, name))
+        else:
+            allowed = ", ".join(choices.names_in(files, GROUP))
+            raise ConfigError([Problem(str(file.path), "defaults", f"no choice {entry!r}", allowed)])
+    return layers
+
+
+def all_files(conf: Path = artifacts.CONF) -> choices.Files:
+    """Return every file of conf/."""
+    return yamlfiles.read_all(conf)

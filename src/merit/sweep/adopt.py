@@ -1,0 +1,236 @@
+"""adopt: a trial becomes an experiment, the lock and, if asked for, a branch: a pull request like any other."""
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from merit import artifacts, exclusive, git
+from merit.config import experiment, lock
+from merit.config.compose import compose
+from merit.config.experiment import CONFIG
+from merit.config.schema import Lock
+from merit.errors import ConfigError, MeritError, Refused
+from merit.gate import change
+from merit.gate.escape import plain
+from merit.sweep import words
+from merit.sweep.record import Sweep, Trial
+
+MOST_KEYS = 5
+OURS = ("sweep", "hydra")
+"""Sections of a sweep's command line that are no part of the lock."""
+_OVERRIDE = re.compile(r"(?P<sign>\+{0,2}|~)(?P<key>[^=@]+)(?:=(?P<value>.*))?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """What was written, and the commit of its branch if one was made."""
+
+    name: str
+    trial: Trial
+    files: list[Path]
+    branch: str
+    message: str
+    commit: str | None
+    moved: bool
+    """Whether other code is checked out than the sweep ran with."""
+
+    def following(self) -> list[str]:
+        """Return the commands that turn it into a pull request."""
+        files = " ".join(path.as_posix() for path in self.files)
+        made = [] if self.commit else [
+            f"git switch --create {self.branch} && git add {files}",
+            f"git commit --message {shlex.quote(self.message)} -- {files}",
+        ]  # fmt: skip
+        return [
+            *made,
+            "merit run && git add dvc.lock && git commit --message 'Lock its outputs'",
+            f"git push --set-upstream origin {self.branch}",
+        ]
+
+
+def adopt(sweep: Sweep, number: int | None = None, name: str | None = None, *, branch: bool = False) -> Adopted:
+    """Write a trial as the experiment `name`, choose it in config.yaml, and lock it.
+
+    Args:
+        sweep: what the trial is of.
+        number: the trial; by default the best.
+        name: the experiment; by default made from the sweep's name.
+        branch: commit the files to a new branch `sweep/NAME` too, which is then checked out.
+
+    Raises:
+        MeritError: no such trial, several objectives and none named, conf/ was edited, or a file is in the way.
+        Refused: the trial isn't done, another is better in all, or conf/ doesn't say what it was trained by.
+    """
+    trial = pick(sweep, number)
+    named = name or default_name(sweep.name)
+    texts = _texts(sweep, trial, named)
+    _refuse_dirty(texts)
+    made = Adopted(
+        name=named,
+        trial=trial,
+        files=[*texts, artifacts.LOCK],
+        branch=f"sweep/{named}",
+        message=f"Adopt trial {trial.number} of the sweep {sweep.name}: {words.score(sweep, trial)}",
+        commit=None,
+        moved=bool(sweep.commit) and not (git.head() or "").startswith(sweep.commit),
+    )
+    if branch:
+        _refuse_branch(made)
+    with exclusive.run(), _written(texts):
+        composed = compose()
+        _refuse_other(sweep, trial, composed)
+        lock.write(composed)
+    return Adopted(**{**vars(made), "commit": _committed(made)}) if branch else made
+
+
+def default_name(sweep: str) -> str:
+    """Return the name of a sweep's experiment: its own, as far as a file of conf/ can have it."""
+    slug = re.sub(r"[^a-z0-9_-]+", "-", sweep.lower()).strip("-") or "sweep"
+    return (slug if slug[0].isalpha() else f"sweep-{slug}")[:41]
+
+
+def pick(sweep: Sweep, number: int | None) -> Trial:
+    """Return the trial that is meant.
+
+    Raises:
+        MeritError: there is no such trial, or none was named and there are several objectives.
+        Refused: it isn't done, or another is better in all objectives.
+    """
+    front = sweep.front()
+    if not front:
+        raise Refused(f"sweep {sweep.name}: none of its {len(sweep.trials)} trials is done; resume it or run another")
+    told = ", ".join(str(trial.number) for trial in front)
+    if number is None:
+        best = sweep.best()
+        if best is None:
+            raise MeritError(
+                f"sweep {sweep.name}: it has {len(sweep.objectives)} objectives ({', '.join(sweep.objectives)}), so no "
+                f"one trial is best; name one of its front: {told}: 'merit sweep adopt {front[0].number}'"
+            )
+        return best
+    trial = next((each for each in sweep.trials if each.number == number), None)
+    if trial is None:
+        numbers = sorted(each.number for each in sweep.trials)
+        raise MeritError(f"trial: found {number}; sweep {sweep.name} has {numbers[0]} to {numbers[-1]}")
+    if trial.state != "done":
+        why = f" ({plain(trial.error)})" if trial.error else ""
+        raise Refused(f"trial {number} of sweep {sweep.name} is {trial.state}{why}; only one that is done has weights")
+    if len(sweep.objectives) > 1 and trial not in front:
+        raise Refused(f"trial {number} of sweep {sweep.name} is not on the front: another is better; allowed: {told}")
+    return trial
+
+
+def _texts(sweep: Sweep, trial: Trial, name: str) -> dict[Path, str]:
+    """Return what the experiment and config.yaml are to hold."""
+    head = git.head()
+    config = git.show(head, CONFIG) if head else None
+    if config is None:
+        raise MeritError(f"{CONFIG}: Git has no commit of it here; commit conf/ first, so that adopting is a change")
+    config += "" if config.endswith("\n") else "\n"
+    base = experiment.chosen(config)
+    told = f"Trial {trial.number} of the sweep {plain(sweep.name)}, one of {len(sweep.trials)}:"
+    reached = f"{words.score(sweep, trial)} on the validation rows."
+    text = experiment.render(overrides(sweep, trial), f"{told} {reached}", base if base != name else None)
+    return {experiment.path(name): text, CONFIG: experiment.choose(config, name)}
+
+
+def overrides(sweep: Sweep, trial: Trial) -> list[str]:
+    """Return what a trial was composed by: what the sweep was given, then the trial's own values.
+
+    Raises:
+        MeritError: the sweep took a key away, which a file can't.
+    """
+    values: dict[str, str] = {}
+    for text in sweep.overrides:
+        found = _OVERRIDE.fullmatch(text)
+        if found is None or found["sign"] == "~" or found["value"] is None:
+            raise MeritError(f"sweep {sweep.name}: found {text!r}; a file can't take a key away; write it by hand")
+        if re.split(r"[./]", found["key"])[0] not in OURS:
+            values[found["key"]] = found["value"]
+    values |= {key.lstrip("+"): value for key, value in trial.overrides.items()}
+    return [f"{key}={value}" for key, value in values.items()]
+
+
+def _refuse_dirty(texts: Mapping[Path, str]) -> None:
+    """Refuse to work on a conf/ that was edited; what an adopting before left there is no edit."""
+    file = next(path for path in texts if path != CONFIG)
+    if file.exists() and file.read_text(encoding="utf-8") != texts[file]:
+        raise MeritError(f"{file}: is there already and says something else; give another name by --name")
+    status = git.git("status", "--porcelain", "--untracked-files=all", "-z", "--", artifacts.CONF.as_posix()) or ""
+    edited = {Path(entry[3:]) for entry in status.split("\0") if len(entry) > 3}
+    edited -= {path for path in texts if path.is_file() and path.read_text(encoding="utf-8") == texts[path]}
+    if edited:
+        names = ", ".join(sorted(plain(path.as_posix()) for path in edited))
+        raise MeritError(
+            f"{artifacts.CONF}/: {names}: not committed; commit or stash it, so that only the trial changes"
+        )
+
+
+def _refuse_branch(made: Adopted) -> None:
+    if git.resolve(f"refs/heads/{made.branch}"):
+        raise MeritError(f"{made.branch}: there is a branch of that name; delete it, or give another name by --name")
+    if not git.git("config", "user.email"):
+        raise MeritError("git: Git doesn't know who you are; set user.name and user.email by 'git config'")
+
+
+@contextmanager
+def _written(texts: Mapping[Path, str]) -> Iterator[None]:
+    """Write files; if the block fails, they are as they were."""
+    before = {path: path.read_text(encoding="utf-8") if path.is_file() else None for path in texts}
+    try:
+        for path, text in texts.items():
+            artifacts.write_text(path, text)
+        yield
+    except BaseException:
+        for path, former in before.items():
+            if former is None:
+                path.unlink(missing_ok=True)
+            else:
+                artifacts.write_text(path, former)
+        raise
+
+
+def _refuse_other(sweep: Sweep, trial: Trial, composed: Lock) -> None:
+    """Refuse what is not what the trial was trained by."""
+    file = sweep.folder / "trials" / f"{trial.number:04d}" / artifacts.LOCK
+    if not file.is_file():
+        raise MeritError(f"{file}: not found; without it nobody can tell that conf/ says what the trial was trained by")
+    try:
+        meant = lock.parse(file.read_text(encoding="utf-8"), str(file))
+    except ConfigError as error:
+        raise MeritError(f"{file}: not of the form that this merit reads; check out what the sweep ran with") from error
+    if composed == meant:
+        return
+    pairs = (each.model_dump(mode="json", by_alias=True) for each in (meant, composed))
+    found = change.differences(*pairs)
+    shown = [f"{each['key']} was {each['before']}, is {each['after']}" for each in found[:MOST_KEYS]]
+    more = f" and {len(found) - MOST_KEYS} more" if len(found) > MOST_KEYS else ""
+    raise Refused(
+        f"trial {trial.number} of sweep {sweep.name}: conf/ doesn't say what it was trained by: "
+        f"{'; '.join(shown)}{more}; it ran at {sweep.commit[:7] or 'no commit'}: check that out, or run the sweep again"
+    )
+
+
+def _committed(made: Adopted) -> str:
+    """Commit the files to a new branch, which is then checked out; return the commit."""
+    names = [path.as_posix() for path in made.files]
+    if not git.git("status", "--porcelain", "--", *names):
+        raise Refused(f"{made.name}: the commit that is checked out says it already; there is nothing to propose")
+    former = git.git("symbolic-ref", "--quiet", "--short", "HEAD")
+    git.git("switch", "--quiet", "--create", made.branch)
+    try:
+        _commit(names, made.message)
+    except MeritError:
+        git.git("switch", "--quiet", *([former] if former else ["--detach"]))
+        git.git("branch", "--quiet", "--delete", "--force", made.branch)
+        raise
+    return git.head() or ""
+
+
+def _commit(names: list[str], message: str) -> None:
+    git.git("add", "--", *names)
+    if git.git("commit", "--quiet", "--message", message, "--", *names) is None:
+        raise MeritError("git commit: refused, as a hook does; 'git commit' by hand says why")

@@ -1,0 +1,281 @@
+"""The sweep itself: begin trials where there is room, follow them, tell what they came to, and end in one piece."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from merit import artifacts, pipeline
+from merit.config import multirun as hydra
+from merit.errors import MeritError, Refused
+from merit.sweep import attend, claims, local, plan, prepare, process, record, report, view
+from merit.sweep.crew import Crew, Launcher
+from merit.sweep.record import Sweep, Trial
+from merit.tracking.sweeps import Teller
+
+if TYPE_CHECKING:
+    from merit.sweep.study import Study
+
+LOOK, BEAT = 0.05, 5.0
+"""Seconds between two looks at what runs, and between two signs of life."""
+
+
+def multirun(arguments: Sequence[str]) -> Sweep:
+    """Search as the overrides and conf/sweep say, by Hydra's multirun; return the sweep, shown and reported.
+
+    Raises:
+        ConfigError: something that was asked for can't be done; nothing was begun.
+        Refused: more trials failed than may, or all of them.
+        MeritError: something is broken; what was trained is kept.
+    """
+    if hydra.launcher_of(arguments) == hydra.LAUNCHER:
+        local.warm()
+    try:
+        found: Sweep = hydra.multirun(arguments, attend.task)
+    finally:
+        local.cool()
+    return found
+
+
+def sweep(arguments: Sequence[str], launcher_of: Callable[[Path], Launcher]) -> Sweep:
+    """Do what `multirun` does, by the launcher that Hydra makes."""
+    made = plan.make(arguments)
+    stores = pipeline.features()
+    folder = prepare.folder_of(made)
+    prepare.close(folder, made.base, stores)
+    owner = claims.Owner(folder)
+    try:
+        from merit.sweep.study import Study
+
+        try:
+            with claims.claiming(folder):
+                study = Study(made, folder, owner.place)
+        except MeritError:
+            prepare.undo(folder)
+            raise
+        how = made.base.trainer
+        crew = Crew(launcher_of(folder), made.settings.workers, how.threads, gpu=how.accelerator == "gpu")
+        try:
+            driven = Drive(made, folder, study, crew, owner)
+            return driven.run()
+        finally:
+            crew.close()
+    finally:
+        owner.leave()
+
+
+class Drive:
+    """The loop over trials.
+
+    Args:
+        made: what to do.
+        folder: the sweep's.
+        study: what says what is next.
+        crew: who runs it.
+        owner: this process, as trials name it.
+    """
+
+    def __init__(self, made: plan.Plan, folder: Path, study: "Study", crew: Crew, owner: claims.Owner) -> None:
+        self._made, self._folder, self._study, self._crew, self._owner = made, folder, study, crew, owner
+        self._console = Console()
+        self._teller = Teller(made.base, made.name)
+        self._trials: dict[int, Trial] = {}
+        self._epochs: dict[int, int] = {}
+        self._begun: dict[int, float] = {}
+        self._followed: set[int] = set()
+        self._beaten = 0.0
+        self._is_out = False
+        self._stop: str | None = None
+        self._about = record.about_of(made.name)
+
+    def run(self) -> Sweep:
+        """Run until there is nothing left to do."""
+        self._console.print(self._said(), highlight=False, soft_wrap=True)
+        try:
+            self._take_up()
+            with view.Live(self._console, self._made.objectives, self._made.planned) as live:
+                while True:
+                    self._begin()
+                    self._look()
+                    live.update(self._sweep())
+                    if not self._crew.running and not self._followed and (self._is_out or self._stop):
+                        break
+                    time.sleep(LOOK)
+            self._hear(self._teller.end("FAILED" if self._stop else "FINISHED"))
+        except BaseException as error:
+            self._interrupt(error)
+            raise
+        return self._finish()
+
+    def _said(self) -> str:
+        threads = self._made.base.trainer.threads
+        width, planned = self._crew.width, self._made.planned
+        return (
+            f"sweep {self._made.name}: {planned} trials by {self._made.settings.sampler}, {width} at once with "
+            f"{threads} thread{'s' * (threads > 1)} each; this machine has {local.cores()} cores"
+        )
+
+    def _take_up(self) -> None:
+        """Take up what an earlier process left: tell what has ended untold, and note what is to be done again."""
+        for trial in record.trials_in(self._folder):
+            self._trials[trial.number] = trial
+            if trial.state in record.FINAL:
+                self._settle(trial.number)
+
+    def _begin(self) -> None:
+        """Begin as many trials as there is room for."""
+        folders: list[Path] = []
+        while not self._stop and not self._is_out and len(folders) < self._crew.room():
+            with claims.claiming(self._folder):
+                if (place := self._next()) is not None:
+                    folders.append(place)
+            if not self._crew.by_batch:
+                break  # begin it before the next is asked for
+        for place in folders:
+            number = int(place.name)
+            self._begun[number], self._epochs[number] = time.time(), 0
+            self._trials[number] = record.trial_in(place)
+        if folders:
+            self._crew.start(folders)
+
+    def _next(self) -> Path | None:
+        """Return the folder of the next trial; None if there is none, or if it can't even be composed."""
+        suggestion = None
+        for number in sorted(self._study.untold()) if self._left_over() else ():
+            place = record.folder_of(self._folder, number)
+            if not (place / record.TRIAL).is_file():
+                if self._study.is_shared:
+                    continue
+            elif not self._is_orphan(number, place):
+                continue
+            suggestion = self._study.again(number)
+            break
+        suggestion = suggestion or self._study.ask()
+        if suggestion is None:
+            self._is_out = True
+            return None
+        try:
+            return prepare.trial(self._folder, self._made, suggestion.number, suggestion.point, self._owner.name)
+        except MeritError:
+            self._trials[suggestion.number] = record.trial_in(record.folder_of(self._folder, suggestion.number))
+            self._settle(suggestion.number)
+            return None
+
+    def _left_over(self) -> bool:
+        """Say whether others may have left trials: only a sweep that is resumed has any."""
+        return self._made.settings.resume is not None or self._study.is_shared
+
+    def _is_orphan(self, number: int, place: Path) -> bool:
+        if number in self._begun or number in self._followed or record.is_final(place):
+            return False
+        if claims.is_there(self._folder, record.owner_of(place)):
+            return False
+        if attend.is_alive(place):  # a cluster's job outlives the sweep that began it
+            self._followed.add(number)
+            return False
+        return True
+
+    def _look(self) -> None:
+        """Look at what runs: its epochs, its time, its end."""
+        if time.monotonic() - self._beaten > BEAT:
+            self._owner.beat()
+            self._beaten = time.monotonic()
+        ended = {int(place.name) for place in self._crew.ended()}
+        for number in [*ended, *(int(place.name) for place in self._crew.running), *self._followed]:
+            self._follow(number)
+        for number in ended:
+            self._settle(number)
+        for number in list(self._followed):
+            place = record.folder_of(self._folder, number)
+            if record.is_final(place):
+                self._followed.discard(number)
+                self._settle(number)
+            elif not attend.is_alive(place):
+                self._followed.discard(number)
+        self._hear(self._teller.runs())
+
+    def _follow(self, number: int) -> None:
+        """Report the epochs that a trial has done since, and end one that falls behind or takes too long."""
+        place = record.folder_of(self._folder, number)
+        known = self._epochs.get(number, 0)
+        size = (place / record.HISTORY).stat().st_size if (place / record.HISTORY).exists() else 0
+        if size > known:
+            rows = record.epochs(place)
+            done = self._trials[number].epochs if number in self._trials else 0
+            for row in rows[done:]:
+                if self._study.report(number, int(row["epoch"]), row):
+                    (place / process.STOP).touch()
+            self._epochs[number] = size
+            self._trials[number] = record.trial_in(place, epochs=len(rows))
+        limit = self._made.settings.timeout_seconds
+        if limit and self._ran(number) > limit and not (place / process.KILL).exists():
+            attend.end(place, f"took longer than sweep.timeout_seconds, {limit} s")
+
+    def _ran(self, number: int) -> float:
+        """Return for how long the process of a trial has run, in seconds; one that waits for it hasn't."""
+        began = record.told(record.folder_of(self._folder, number)).get("started")
+        return time.time() - began if began is not None else 0.0
+
+    def _settle(self, number: int) -> None:
+        """Tell a trial that has ended to Optuna and to what keeps runs."""
+        place = record.folder_of(self._folder, number)
+        trial = self._trials[number] = record.trial_in(place)
+        self._begun.pop(number, None)
+        if trial.state not in record.FINAL:
+            return
+        told = record.told(place)
+        self._study.tell(number, trial.state, trial.values, told)
+        if trial.run is None and (place / artifacts.LOCK.name).is_file():
+            self._teller.trial(place, told)
+        failed = [each for each in self._trials.values() if each.state in {"failed", "killed"}]
+        limit = self._made.settings.max_failures
+        if self._made.settings.fail_fast and trial in failed and not self._stop:
+            self._stop = f"trial {number} {trial.state}: {trial.error} (sweep.fail_fast)"
+            for place in self._crew.running:
+                attend.end(place, attend.INTERRUPTED)
+        elif limit is not None and len(failed) > limit and not self._stop:
+            self._stop = f"{len(failed)} trials failed, and sweep.max_failures is {limit}; the last: {trial.error}"
+
+    def _hear(self, runs: dict[int, str]) -> None:
+        for number, run in runs.items():
+            record.tell(record.folder_of(self._folder, number), run=run)
+            self._trials[number] = record.trial_in(record.folder_of(self._folder, number))
+
+    def _interrupt(self, error: BaseException) -> None:
+        """End what runs so that a resume does it again, and say how."""
+        self._crew.end(attend.INTERRUPTED)
+        for place in self._crew.ended_now():
+            self._settle(int(place.name))
+        with suppress(MeritError):
+            self._hear(self._teller.end("KILLED"))
+        done = sum(trial.state in record.FINAL for trial in self._trials.values())
+        self._console.print(
+            f"sweep {self._made.name}: {done} of {self._made.planned} trials are done and kept; go on with "
+            f"'merit train -m sweep.resume={self._made.name}'",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def _sweep(self) -> Sweep:
+        return record.sweep_of(self._about, self._folder, self._trials.values())
+
+    def _finish(self) -> Sweep:
+        for number, told in self._study.elsewhere().items():
+            if not (record.folder_of(self._folder, number) / record.TRIAL).is_file():
+                record.tell(record.folder_of(self._folder, number), **told)
+        found = record.read(self._made.name)
+        view.show(self._console, found)
+        written = report.write(found)
+        done = [trial for trial in found.trials if trial.state == "done"]
+        self._console.print(f"{written} shows it; next: 'merit sweep adopt'", highlight=False, soft_wrap=True)
+        if self._stop:
+            raise Refused(f"sweep {self._made.name}: given up: {self._stop}")
+        if not done and found.trials:
+            last = found.trials[-1]
+            raise Refused(
+                f"sweep {self._made.name}: none of {len(found.trials)} trials is done; the last: {last.error}"
+            )
+        return found

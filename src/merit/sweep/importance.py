@@ -1,0 +1,82 @@
+"""Which parameters mattered: Optuna's measures of importance over the trials that are done."""
+
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from merit.sweep import axes, words
+from merit.sweep.record import Sweep
+
+if TYPE_CHECKING:
+    import optuna
+
+FEWEST = 10
+"""Trials below which an importance is mostly noise."""
+MANY = 200
+"""Trials from which fewer trees say the same, in a quarter of the time."""
+
+
+@dataclass(frozen=True)
+class Importance:
+    """The share of a metric's variation that each parameter explains, or why none can be told."""
+
+    metric: str
+    shares: dict[str, float] = field(default_factory=dict)
+    method: str = ""
+    why_not: str = ""
+    left_out: tuple[str, ...] = ()
+    """Parameters that not all trials have."""
+
+
+def measure(sweep: Sweep, metric: str) -> Importance:
+    """Return how much each parameter mattered to a metric."""
+    trials = words.done(sweep)
+    keys = words.parameters(sweep)
+    here = [key for key in keys if all(key in trial.overrides for trial in trials)]
+    varied = [key for key in here if len({trial.overrides[key] for trial in trials}) > 1]
+    left_out = tuple(key for key in keys if key not in here)
+    if len(trials) < FEWEST:
+        why = f"{len(trials)} trials are done; fewer than {FEWEST} say too little about which parameter matters."
+    elif not varied:
+        why = "No parameter differs among all trials that are done."
+    elif len({trial.values[metric] for trial in trials}) == 1:
+        why = "All trials that are done came out the same."
+    else:
+        shares, method = _shares(_study(sweep, metric, varied))
+        return Importance(metric, shares, method, left_out=left_out)
+    return Importance(metric, why_not=why, left_out=left_out)
+
+
+def _study(sweep: Sweep, metric: str, keys: list[str]) -> "optuna.Study":
+    """Return the trials as a study in memory; what the sampler drew from is not needed, only what it drew."""
+    import optuna
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+    from optuna.study import StudyDirection
+
+    trials = words.done(sweep)
+    scales = {key: axes.of(key, (t.overrides[key] for t in trials), sweep.space.get(key, "")) for key in keys}
+    kinds: dict[str, BaseDistribution] = {
+        key: CategoricalDistribution(scale.words)
+        if scale.words
+        else FloatDistribution(scale.low, scale.high, log=scale.log)
+        for key, scale in scales.items()
+    }
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(direction=StudyDirection[sweep.objectives[metric].upper()])
+    for trial in trials:
+        drawn = {key: t if scales[key].words else float(t) for key in keys if (t := trial.overrides[key])}
+        study.add_trial(optuna.trial.create_trial(params=drawn, distributions=kinds, value=trial.values[metric]))
+    return study
+
+
+def _shares(study: "optuna.Study") -> tuple[dict[str, float], str]:
+    from optuna import importance
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what Optuna calls experimental
+        try:
+            fanova = importance.FanovaImportanceEvaluator(n_trees=64 if len(study.trials) < MANY else 16, seed=0)
+            return importance.get_param_importances(study, evaluator=fanova), "fANOVA"
+        except (ImportError, RuntimeError, ValueError):  # scikit-learn is not there, or its trees tell nothing apart
+            ped = importance.PedAnovaImportanceEvaluator()
+            return importance.get_param_importances(study, evaluator=ped), "PED-ANOVA"

@@ -1,0 +1,73 @@
+"""hydra/launcher=local: trials forked from one warm process, as many as the cores carry without sharing one."""
+
+import json
+import os
+import threading
+from pathlib import Path
+
+from merit.sweep import attend, record
+from merit.sweep.zygote import Zygote
+
+_warm: Zygote | None = None
+
+
+def warm() -> None:
+    """Begin to load what trials need, while the sweep itself is still being read."""
+    global _warm  # noqa: PLW0603  # one per process, begun before Hydra makes the launcher
+    if _warm is None:
+        _warm = Zygote()
+
+
+def cool() -> None:
+    """End the warm process, if there is one."""
+    global _warm  # noqa: PLW0603
+    if _warm is not None:
+        _warm.close()
+    _warm = None
+
+
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpus() -> list[str]:
+    """Return the CUDA devices that may be used, by what CUDA_VISIBLE_DEVICES calls them; torch stays unloaded."""
+    if (told := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name for name in told.split(",") if name.strip() not in {"", "-1"}]
+    folder = Path("/proc/driver/nvidia/gpus")
+    return [str(number) for number in range(len(list(folder.iterdir())))] if folder.is_dir() else []
+
+
+class Local:
+    """This machine's cores, and its GPUs for trials that train on one."""
+
+    def __init__(self) -> None:
+        self._devices = gpus()
+        self._lock = threading.Lock()
+
+    def width(self, threads: int, *, gpu: bool) -> int:
+        """Return how many trials there is room for: a core for each of their threads, or a GPU for each."""
+        most = max(1, cores() // threads)
+        return min(most, max(1, len(gpus()))) if gpu else most
+
+    def run(self, folder: Path) -> None:
+        """Do a trial. CUDA doesn't outlive a fork, so with a GPU it is a new interpreter, on a device of its own."""
+        told = json.loads((folder / record.TRIAL).read_text(encoding="utf-8"))
+        if told.get("accelerator") != "gpu":
+            with self._lock:
+                warm()
+            assert _warm is not None
+            _warm.run(folder)
+            return
+        with self._lock:
+            device = self._devices.pop() if self._devices else None
+        try:
+            attend.spawn(folder, {"CUDA_VISIBLE_DEVICES": device} if device is not None else None)
+        finally:
+            if device is not None:
+                self._devices.append(device)
+
+    def close(self) -> None:
+        """End the warm process."""
+        cool()

@@ -1,0 +1,67 @@
+"""hydra/launcher=ray: trials as Ray's tasks. Its nodes must see the project's folder under the same path."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from merit.errors import MeritError
+
+
+class OnRay:
+    """A Ray cluster.
+
+    Args:
+        address: of its head; None begins one on this machine alone.
+
+    Raises:
+        MeritError: Ray isn't installed, or the cluster can't be reached.
+    """
+
+    def __init__(self, address: str | None) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        try:
+            import ray
+        except ModuleNotFoundError as error:
+            raise MeritError("hydra/launcher: 'ray' is not installed; 'pip install merit-ml[ray]'") from error
+        self._ray: Any = ray
+        self._threads = 1
+        self._gpu = False
+        try:
+            ray.init(
+                address=address,
+                include_dashboard=None if address else False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _node_ip_address=None if address else "127.0.0.1",
+            )
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise MeritError(
+                f"hydra.launcher.address: found {address!r}, no Ray cluster answers there ({reason}); start one by "
+                "'ray start --head', or leave the address out"
+            ) from error
+
+    def width(self, threads: int, *, gpu: bool) -> int:
+        """Return how many trials the cluster has room for."""
+        self._threads, self._gpu = threads, gpu
+        there = self._ray.cluster_resources()
+        most = max(1, int(there.get("CPU", 1)) // threads)
+        return min(most, max(1, int(there.get("GPU", 0)))) if gpu else most
+
+    def run(self, folder: Path) -> None:
+        """Do a trial on whichever node has room; a node that is lost costs the trial."""
+        from merit.sweep import attend
+
+        remote = self._ray.remote(num_cpus=self._threads, num_gpus=int(self._gpu), max_retries=0)(attend.spawn)
+        try:
+            self._ray.get(remote.remote(folder))
+        except self._ray.exceptions.RayError as error:
+            attend.attend(folder, lambda: 1, lambda: None)
+            if not isinstance(error, self._ray.exceptions.WorkerCrashedError | self._ray.exceptions.NodeDiedError):
+                raise
+
+    def close(self) -> None:
+        """Leave the cluster."""
+        self._ray.shutdown()

@@ -1,0 +1,121 @@
+"""What all trials of a sweep share: its folder, the features without any test row, what they are kept from."""
+
+import hashlib
+import os
+import platform
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from merit import artifacts
+from merit.config import targets, trust
+from merit.config.schema import Lock
+from merit.errors import MeritError
+from merit.sweep import attend, plan, process, record
+from merit.sweep.local import cores
+
+PARTS = ("train", "validation")
+CLOSED = ("data", "reports", "training", "model", ".git", ".dvc", "mlruns")
+"""What trials can't read in the project's folder: test rows, what was predicted for them, and copies of both."""
+
+
+def folder_of(made: plan.Plan) -> Path:
+    """Return the sweep's folder, made or, if it is resumed, found to be that of the same sweep.
+
+    Raises:
+        MeritError: another sweep has that name, or other features than this one began with.
+    """
+    folder = record.SWEEPS / made.name
+    features = _digest()
+    shared = made.settings.storage is not None
+    if (folder / record.ABOUT).is_file():
+        former = record.about_of(made.name)
+        if made.settings.resume is None and not shared:
+            raise MeritError(
+                f"{folder}: is there already; give another sweep.name, or go on with it by sweep.resume={made.name}"
+            )
+        plan.refuse_another(former["definition"], made)
+        if former["features"] != features:
+            raise MeritError(f"{folder}: began with other features than data/features holds now; begin a new sweep")
+        artifacts.write_json(folder / record.ABOUT, {**former, "planned": made.planned})
+    else:
+        artifacts.write_json(folder / record.ABOUT, plan.about_json(made, features, _machine()))
+    _share(folder / process.FEATURES)
+    return folder
+
+
+def _digest() -> str:
+    """Return one hash over what trials learn from."""
+    files = [artifacts.FEATURES_REPORT, *(artifacts.part(name) for name in PARTS)]
+    return "sha256:" + hashlib.sha256("".join(map(artifacts.sha256, files)).encode()).hexdigest()
+
+
+def _machine() -> dict[str, Any]:
+    return {"cores": cores(), "system": platform.system(), "processor": platform.machine(),
+            "python": platform.python_version()}  # fmt: skip
+
+
+def _share(folder: Path) -> None:
+    """Put the features of training and validation rows into a folder: links where the disk has them, else copies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in [artifacts.FEATURES_REPORT, *(artifacts.part(name) for name in PARTS)]:
+        if (folder / file.name).exists():
+            continue
+        try:
+            os.link(file.resolve(), folder / file.name)
+        except FileExistsError:  # another worker of this sweep was quicker
+            continue
+        except OSError:
+            shutil.copyfile(file, folder / file.name)
+
+
+def close(folder: Path, lock: Lock, stores: list[Path]) -> None:
+    """Note what no trial may read: the project's data and copies of it, what the source reads, DVC's stores."""
+    found = [*map(Path, CLOSED), *stores]
+    with suppress(Exception):  # a source that reads no files has none to close
+        found += [Path(file) for file in targets.build(lock.data.source.model_dump(by_alias=True)).files()]
+    artifacts.write_json(folder / process.DENIED, {"closed": sorted({str(path.resolve()) for path in found})})
+
+
+def undo(folder: Path) -> None:
+    """Remove a sweep's folder again if no trial was ever begun in it."""
+    if not (folder / record.TRIALS).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def trial(folder: Path, made: plan.Plan, number: int, point: dict[str, str], owner: str) -> Path:
+    """Make the folder of a trial, ready to be run; what an interrupted one left there is removed.
+
+    Raises:
+        MeritError: the point can't be composed; trial.json says so too.
+    """
+    place = record.folder_of(folder, number)
+    shutil.rmtree(place, ignore_errors=True)
+    told: dict[str, Any] = {"number": number, "overrides": point, "state": "running", "owner": owner}
+    try:
+        lock = made.lock_of(point)
+    except MeritError as error:
+        record.tell(place, **{**told, "state": "failed", "error": process.line(error)})
+        raise
+    artifacts.write_text(place / artifacts.LOCK.name, _text(lock))
+    links = [name for name in (str(trust.PYPROJECT), *_own()) if Path(name).exists()]
+    record.tell(place, **told, accelerator=lock.trainer.accelerator, memory_mb=made.settings.memory_mb,
+                project=str(Path().resolve()), links=links)  # fmt: skip
+    return place
+
+
+def _text(lock: Lock) -> str:
+    from merit.config import lock as locks
+
+    return locks.render(lock)
+
+
+def _own() -> list[str]:
+    """Return the files and folders of packages that the project trusts, where they lie in its folder."""
+    return [name for package in trust.packages() for name in (package, f"{package}.py") if Path(name).exists()]
+
+
+def is_to_be_done_again(place: Path, is_owned: bool) -> bool:
+    """Say whether a trial was begun, never ended, and has nobody left who works on it."""
+    return not is_owned and not record.is_final(place) and not attend.is_alive(place)

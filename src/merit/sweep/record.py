@@ -1,0 +1,228 @@
+"""What a sweep leaves in sweeps/NAME: sweep.json, and a folder per trial; written whole, read back by all reports."""
+
+import csv
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from merit import artifacts
+from merit.errors import MeritError
+
+SWEEPS = Path("sweeps")
+ABOUT = "sweep.json"
+TRIALS = "trials"
+TRIAL = "trial.json"
+HISTORY = "history.csv"
+WEIGHTS = "weights.safetensors"
+LOG = "log.txt"
+FINAL = frozenset({"done", "pruned", "failed", "killed"})
+"""States of a trial that no resume does again."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial: what was tried, and what became of it.
+
+    Attributes:
+        number: its place in the study, and the name of its folder.
+        overrides: the value of each key that is swept, as an override has it.
+        state: running, done, pruned, failed or killed.
+        values: metrics of the validation rows at the best epoch, `train_seconds` and `parameters`.
+        error: a line that says why it failed or was killed.
+        started: seconds since 1970.
+        seconds: that its training took.
+        first_batch_seconds: from the sweep's wish to run it to the first batch that its network saw.
+        epochs: that it did.
+        run: the run's id where runs are kept.
+        folder: where it is.
+    """
+
+    number: int
+    overrides: dict[str, str]
+    state: str
+    values: dict[str, float]
+    error: str | None
+    started: float
+    seconds: float
+    first_batch_seconds: float | None
+    epochs: int
+    run: str | None
+    folder: Path = field(default=Path(), repr=False)
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """The metrics of each epoch so far."""
+        return epochs(self.folder)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep: what it searches, how, and its trials in the order of their numbers."""
+
+    name: str
+    folder: Path
+    created: str
+    sampler: str
+    objectives: dict[str, str]
+    overrides: list[str]
+    space: dict[str, str]
+    planned: int | None
+    trials: list[Trial]
+    commit: str
+
+    def best(self) -> Trial | None:
+        """Return the best of the trials that are done; None if there is none, or several objectives."""
+        if len(self.objectives) != 1:
+            return None
+        (metric, direction), *_ = self.objectives.items()
+        sign = -1 if direction == "maximize" else 1
+        done = [trial for trial in self._done() if metric in trial.values]
+        return min(done, key=lambda trial: sign * trial.values[metric], default=None)
+
+    def front(self) -> list[Trial]:
+        """Return the trials that no other is better than in one objective and as good in all (Pareto's front)."""
+        done = [trial for trial in self._done() if set(self.objectives) <= set(trial.values)]
+        costs = [self._costs(trial) for trial in done]
+        return [
+            trial for trial, mine in zip(done, costs, strict=True) if not any(_beats(other, mine) for other in costs)
+        ]
+
+    def _done(self) -> list[Trial]:
+        return [trial for trial in self.trials if trial.state == "done"]
+
+    def _costs(self, trial: Trial) -> tuple[float, ...]:
+        return tuple(
+            -trial.values[metric] if direction == "maximize" else trial.values[metric]
+            for metric, direction in self.objectives.items()
+        )
+
+
+def _beats(other: tuple[float, ...], mine: tuple[float, ...]) -> bool:
+    return other != mine and all(a <= b for a, b in zip(other, mine, strict=True))
+
+
+def names() -> list[str]:
+    """Return the names of all sweeps, the oldest first."""
+    found = [file for file in SWEEPS.glob(f"*/{ABOUT}") if file.is_file()]
+    return [file.parent.name for file in sorted(found, key=lambda file: (_created(file), file.parent.name))]
+
+
+def _created(file: Path) -> str:
+    return str(artifacts.read_json(file, "train -m").get("created", ""))
+
+
+def latest() -> str:
+    """Return the name of the newest sweep.
+
+    Raises:
+        MeritError: there is none.
+    """
+    if found := names():
+        return found[-1]
+    raise MeritError(f"{SWEEPS}/: holds no sweep; 'merit train -m model=linear,mlp' makes one")
+
+
+def read(name: str) -> Sweep:
+    """Return a sweep.
+
+    Raises:
+        MeritError: there is none of that name, or its files can't be read.
+    """
+    about = about_of(name)
+    folder = SWEEPS / name
+    return sweep_of(about, folder, trials_in(folder))
+
+
+def sweep_of(about: dict[str, Any], folder: Path, trials: Iterable[Trial]) -> Sweep:
+    """Return a sweep from what its sweep.json says and its trials."""
+    return Sweep(
+        name=about["name"],
+        folder=folder,
+        created=about["created"],
+        sampler=about["sampler"],
+        objectives=about["objectives"],
+        overrides=about["overrides"],
+        space=about["space"],
+        planned=about["planned"],
+        trials=sorted(trials, key=lambda trial: trial.number),
+        commit=about["commit"],
+    )
+
+
+def about_of(name: str) -> dict[str, Any]:
+    """Return what sweep.json of a sweep says.
+
+    Raises:
+        MeritError: there is no such sweep.
+    """
+    file = SWEEPS / name / ABOUT
+    if not file.is_file():
+        raise MeritError(f"{SWEEPS}/{name}: no such sweep; allowed: {', '.join(names()) or 'none is there yet'}")
+    return artifacts.read_json(file, "train -m")
+
+
+def trials_in(folder: Path) -> list[Trial]:
+    """Return the trials of a sweep's folder; one that was never begun is none."""
+    return [trial_in(file.parent) for file in sorted((folder / TRIALS).glob(f"*/{TRIAL}"))]
+
+
+def told(folder: Path) -> dict[str, Any]:
+    """Return what a trial's trial.json says."""
+    return artifacts.read_json(folder / TRIAL, "train -m")
+
+
+def trial_in(folder: Path, epochs: int | None = None) -> Trial:
+    """Return the trial in a folder; `epochs` is how many it has done so far, if that is known."""
+    told = artifacts.read_json(folder / TRIAL, "train -m")
+    return Trial(
+        number=int(told["number"]),
+        overrides=told["overrides"],
+        state=told["state"],
+        values=told.get("values", {}),
+        error=told.get("error"),
+        started=float(told.get("started") or 0.0),
+        seconds=float(told.get("seconds") or 0.0),
+        first_batch_seconds=told.get("first_batch_seconds"),
+        epochs=int(told.get("epochs") or 0) if epochs is None else epochs,
+        run=told.get("run"),
+        folder=folder,
+    )
+
+
+def folder_of(sweep: Path, number: int) -> Path:
+    """Return the folder of a trial."""
+    return sweep / TRIALS / f"{number:04}"
+
+
+def tell(folder: Path, **told: Any) -> dict[str, Any]:
+    """Add to what trial.json says, and return all of it; there is one process at a time that writes it."""
+    file = folder / TRIAL
+    former = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    whole = {**former, **told}
+    artifacts.write_json(file, whole)
+    return whole
+
+
+def owner_of(folder: Path) -> str | None:
+    """Return the name of the process that took a trial."""
+    return told(folder).get("owner")
+
+
+def is_final(folder: Path) -> bool:
+    """Say whether a trial has come to its end."""
+    try:
+        return json.loads((folder / TRIAL).read_text(encoding="utf-8"))["state"] in FINAL
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def epochs(folder: Path) -> list[dict[str, float]]:
+    """Return the epochs that a trial has told; a line that is still being written is none yet."""
+    try:
+        text = (folder / HISTORY).read_text(encoding="utf-8")
+    except OSError:
+        return []
+    lines = text[: text.rfind("\n") + 1].splitlines()
+    return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(lines)]

@@ -1,0 +1,217 @@
+"""What to try next, asked of Optuna: only the sweep's own process talks to its storage."""
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from merit.config.space import Choice, Dimension, Interval
+from merit.errors import MeritError
+from merit.masking import masked
+from merit.sweep.plan import Plan, refuse_another
+
+POSTGRES = "postgresql://"
+STATES = {"done": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
+DEFINITION, GRID, RECORD = "definition", "grid", "record"
+SECONDS = 5
+"""How long a server has to answer."""
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A trial to do: its number in the study, and the text of each key that is swept."""
+
+    number: int
+    point: dict[str, str]
+
+
+class Study:
+    """A study of Optuna's, by the words of a sweep.
+
+    Args:
+        plan: what is searched.
+        place: which of the processes that work on it this one is; it draws differently from the others.
+
+    Raises:
+        MeritError: its storage can't be used, or holds another sweep of that name.
+    """
+
+    def __init__(self, plan: Plan, folder: Path, place: int) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        self._plan = plan
+        self.is_shared = plan.settings.storage is not None and not plan.settings.storage.startswith("sqlite")
+        self._url = _url(plan.settings.storage, folder)
+        self._open: dict[int, optuna.trial.Trial] = {}
+        with self._faults():
+            self._study = optuna.create_study(
+                storage=_storage(self._url),
+                study_name=plan.name,
+                directions=[StudyDirection[each.upper()] for each in plan.objectives.values()],
+                load_if_exists=True,
+                pruner=_pruner(plan),
+            )
+            former = self._study.user_attrs.get(DEFINITION)
+            if former is not None:
+                refuse_another(former, plan)
+            else:
+                self._study.set_user_attr(DEFINITION, plan.definition())
+            self._study.sampler = _sampler(plan, (len(self._study.get_trials(deepcopy=False)), place))
+            self._dimensions = {key: _distribution(each, plan) for key, each in plan.space.items()}
+            if plan.is_grid:
+                self._queue(plan)
+
+    def _queue(self, plan: Plan) -> None:
+        """Put every point of a grid into the storage, where each is taken once, whoever asks."""
+        done = len(self._study.get_trials(deepcopy=False))
+        for point in plan.points()[done:]:
+            self._study.enqueue_trial(point)
+
+    def ask(self) -> Suggestion | None:
+        """Return the next trial, or None if there is none any more."""
+        with self._faults():
+            while True:
+                if self._plan.is_grid and not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+                    return None
+                trial = self._study.ask(self._dimensions)
+                if self._plan.planned is not None and trial.number >= self._plan.planned:
+                    self._study.tell(trial, state=TrialState.FAIL)
+                    return None
+                found = Suggestion(trial.number, self._point(trial.params))
+                if not self._was_there(trial):
+                    self._open[trial.number] = trial
+                    return found
+
+    def _point(self, params: dict[str, Any]) -> dict[str, str]:
+        return {key: _text(each, params[key]) for key, each in self._plan.space.items()}
+
+    def _was_there(self, trial: optuna.trial.Trial) -> bool:
+        """Say whether this very point was tried; training is deterministic, so that what it came to is known."""
+        if self._plan.is_grid:
+            return False
+        for former in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING)):
+            if former.number < trial.number and former.params == trial.params:
+                known = former.values if former.state == TrialState.COMPLETE else None
+                self._study.tell(trial, known, state=None if known else TrialState.FAIL)
+                return True
+        return False
+
+    def report(self, number: int, epoch: int, metrics: dict[str, float]) -> bool:
+        """Tell an epoch of a trial; say whether it should be ended early."""
+        if self._plan.settings.pruner.kind == "none":
+            return False
+        (metric,) = self._plan.objectives
+        if (value := metrics.get(f"validation_{metric}")) is None or not math.isfinite(value):
+            return False
+        with self._faults():
+            trial = self._trial(number)
+            trial.report(value, epoch)
+            return trial.should_prune()
+
+    def tell(self, number: int, state: str, values: dict[str, float], told: dict[str, Any]) -> None:
+        """Tell what a trial came to, once."""
+        with self._faults():
+            trial = self._trial(number)
+            if self.is_shared:
+                trial.set_user_attr(RECORD, told)
+            known = [values.get(metric, math.nan) for metric in self._plan.objectives] if state == "done" else None
+            self._study.tell(trial, known, state=STATES.get(state, TrialState.FAIL), skip_if_finished=True)
+            self._open.pop(number, None)
+
+    def untold(self) -> set[int]:
+        """Return the numbers of trials that nobody has told the end of."""
+        with self._faults():
+            found = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+            return {trial.number for trial in found if trial.params.keys() == self._dimensions.keys()}
+
+    def again(self, number: int) -> Suggestion:
+        """Return a trial that was begun and never ended."""
+        with self._faults():
+            trial = self._trial(number)
+            return Suggestion(number, self._point(trial.params))
+
+    def elsewhere(self) -> dict[int, dict[str, Any]]:
+        """Return what was told of trials, by number; those of other machines too."""
+        if not self.is_shared:
+            return {}
+        with self._faults():
+            found = self._study.get_trials(deepcopy=False)
+            return {trial.number: trial.user_attrs[RECORD] for trial in found if RECORD in trial.user_attrs}
+
+    def _trial(self, number: int) -> optuna.trial.Trial:
+        if number not in self._open:
+            found = next(each for each in self._study.get_trials(deepcopy=False) if each.number == number)
+            self._open[number] = optuna.trial.Trial(self._study, found._trial_id)
+        return self._open[number]
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ModuleNotFoundError, OSError) as error:
+            cause = error.__cause__ or error
+            reason = masked(" ".join(str(cause).split())[:200])
+            raise MeritError(
+                f"sweep.storage '{masked(self._url)}': can't be used ({reason}); start it, or correct sweep.storage; "
+                "what was trained is kept, and sweep.resume goes on with it"
+            ) from error
+
+
+def _url(storage: str | None, folder: Path) -> str:
+    if storage is None:
+        return f"sqlite:///{(folder / 'study.db').absolute()}"
+    return storage.replace(POSTGRES, "postgresql+psycopg://", 1)
+
+
+def _storage(url: str) -> optuna.storages.RDBStorage:
+    wait = {"timeout": 60} if url.startswith("sqlite") else {"connect_timeout": SECONDS}
+    try:
+        return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": wait})
+    except SQLAlchemyError:  # another process makes its tables just now
+        return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": wait})
+
+
+def _distribution(dimension: Dimension, plan: Plan) -> BaseDistribution:
+    if plan.is_grid or isinstance(dimension, Choice):
+        return CategoricalDistribution(sorted(set(dimension.values)))
+    if isinstance(dimension, Interval):
+        if dimension.whole:
+            return IntDistribution(round(dimension.low), round(dimension.high), log=dimension.log)
+        return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+    return IntDistribution(0, len(dimension.values) - 1)  # the place, which a float's rounding can't miss
+
+
+def _text(dimension: Dimension, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return dimension.text(value) if isinstance(dimension, Interval) else dimension.values[value]
+
+
+def _pruner(plan: Plan) -> optuna.pruners.BasePruner:
+    told = plan.settings.pruner
+    if told.kind == "median":
+        return optuna.pruners.MedianPruner(n_warmup_steps=told.warmup_epochs)
+    if told.kind == "hyperband":
+        return optuna.pruners.HyperbandPruner(max(1, told.warmup_epochs), plan.base.trainer.max_epochs)
+    return optuna.pruners.NopPruner()
+
+
+def _sampler(plan: Plan, draw: tuple[int, int]) -> optuna.samplers.BaseSampler:
+    """Return what suggests; a process that joins or resumes doesn't draw what was drawn before."""
+    seed = plan.settings.seed + 7919 * draw[0] + 104_729 * draw[1]
+    if plan.settings.sampler == "tpe":
+        return optuna.samplers.TPESampler(seed=seed, multivariate=True)
+    if plan.settings.sampler == "cmaes":
+        return optuna.samplers.CmaEsSampler(seed=seed)
+    return optuna.samplers.RandomSampler(seed=seed)

@@ -1,0 +1,175 @@
+"""A sweep on a terminal: a table while it runs, lines where nobody watches, the sorted table at the end."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.live import Live as Screen
+from rich.markup import escape
+from rich.table import Table
+
+from merit.gate.escape import plain
+from merit.sweep import chance, words
+from merit.sweep.record import Sweep, Trial
+
+STYLES = {"done": "green", "pruned": "yellow", "failed": "red", "killed": "red", "running": "cyan"}
+OTHER_LINES = 8
+"""Lines of a terminal that the live table leaves to what is above and below its trials."""
+PER_SECOND = 2
+LONG = 24
+
+
+class Live:
+    """Shows a sweep while it runs.
+
+    Args:
+        console: where; off a terminal it gets a line per trial that ends.
+        objectives: metric and direction.
+        planned: how many trials there will be, if that is known.
+    """
+
+    def __init__(self, console: Console, objectives: dict[str, str], planned: int | None) -> None:
+        self._console, self._objectives, self._planned = console, objectives, planned
+        self._sweep: Sweep | None = None
+        self._told: set[int] | None = None
+        self._began = time.time()
+        self._screen: Screen | None = None
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+        if self._console.is_terminal:
+            self._screen = Screen(
+                get_renderable=self._shown, console=self._console, refresh_per_second=PER_SECOND, transient=True
+            )
+            self._screen.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """End the table, however the sweep ended."""
+        if self._screen is not None:
+            self._screen.stop()
+
+    def update(self, sweep: Sweep) -> None:
+        """Show what became of the sweep since."""
+        self._sweep = sweep
+        if self._screen is None:
+            self._print(sweep)
+
+    def _print(self, sweep: Sweep) -> None:
+        ended = [trial for trial in sweep.trials if trial.state in words.FINAL]
+        if self._told is None:
+            before = {trial.number for trial in ended if 0 < trial.started + trial.seconds < self._began}
+            if before:
+                self._console.print(f"{len(before)} trials ended before", highlight=False)
+            self._told = before
+        for trial in sorted((t for t in ended if t.number not in self._told), key=lambda t: t.started + t.seconds):
+            self._told.add(trial.number)
+            self._console.print(line(sweep, trial, self._planned), highlight=False, markup=False, soft_wrap=True)
+
+    def _shown(self) -> RenderableType:
+        if self._sweep is None:
+            return "no trial has begun yet"
+        return live(self._sweep, self._planned, time.time(), max(4, self._console.height - OTHER_LINES))
+
+
+def line(sweep: Sweep, trial: Trial, planned: int | None) -> str:
+    """Return what became of a trial, as a log has it."""
+    keys = words.parameters(sweep)
+    parts = [f"trial {trial.number:>3}", f"{trial.state:<6}", _figures(sweep, trial), words.duration(trial.seconds)]
+    parts.append(plain(words.key_of(trial, keys, words.short(keys))))
+    if trial.error:
+        parts.append(plain(trial.error))
+    return "  ".join([*filter(None, parts), *status(sweep, planned, time.time())])
+
+
+def _figures(sweep: Sweep, trial: Trial) -> str:
+    figures = {metric: words.seen(trial, metric) for metric in sweep.objectives}
+    return ", ".join(f"{metric} {words.number(value)}" for metric, value in figures.items() if value is not None)
+
+
+def status(sweep: Sweep, planned: int | None, now: float) -> list[str]:
+    """Return how far a sweep is: the best so far, how many have ended, and about how long the others will take."""
+    ended = sum(trial.state in words.FINAL for trial in sweep.trials)
+    best = sweep.best() if words.done(sweep) else None
+    told = [] if best is None else [f"best {words.score(sweep, best)} (trial {best.number})"]
+    if len(sweep.objectives) > 1 and (front := sweep.front()):
+        told = [f"front {', '.join(str(trial.number) for trial in front)}"]
+    told.append(f"{ended}/{planned}" if planned else f"{ended} ended")
+    left = time_left(sweep, planned, now)
+    return [*told, *([] if left is None or left < 1 else [f"about {words.duration(left)} left"])]
+
+
+def time_left(sweep: Sweep, planned: int | None, now: float) -> float | None:
+    """Return the seconds that the trials to come will take, if they take as long as those before, side by side as now.
+
+    None if none has ended or nobody knows how many there will be, and once all have ended.
+    """
+    ended = [trial.seconds for trial in sweep.trials if trial.state in ("done", "pruned")]
+    running = [trial for trial in sweep.trials if trial.state == "running"]
+    closed = sum(trial.state in words.FINAL for trial in sweep.trials)
+    if not ended or planned is None or closed >= planned:
+        return None
+    each = sum(ended) / len(ended)
+    begun = sum(max(0.0, each - max(0.0, now - trial.started)) for trial in running)
+    waiting = max(0, planned - closed - len(running))
+    return (begun + waiting * each) / max(1, len(running))
+
+
+def live(sweep: Sweep, planned: int | None, now: float, most: int) -> RenderableType:
+    """Return the table of a sweep that runs: what runs now, then what ended last, as many as there is room for."""
+    running = [trial for trial in sweep.trials if trial.state == "running"]
+    ended = sorted((t for t in sweep.trials if t.state in words.FINAL), key=lambda t: -(t.started + t.seconds))
+    best = sweep.best() if words.done(sweep) else None
+    shown = [*running, *([best] if best else []), *(trial for trial in ended if trial is not best)][:most]
+    told = "   ".join(status(sweep, planned, now))
+    return Group(_table(sweep, shown, best, now), f"[bold]{escape(plain(sweep.name))}[/]   {escape(told)}")
+
+
+def table(sweep: Sweep) -> Table:
+    """Return all trials as a table, the best first, then those that have no figure."""
+    best = words.ranked(sweep)
+    others = sorted((t for t in sweep.trials if t not in best), key=lambda t: (words.STATES.index(t.state), t.number))
+    marked = best[0] if best and len(sweep.objectives) == 1 else None
+    return _table(sweep, [*best, *others], marked, time.time())
+
+
+def show(console: Console, sweep: Sweep) -> None:
+    """Print the sorted table and how far the best of it can be trusted."""
+    console.print(table(sweep))
+    for sentence in chance.sentences(sweep):
+        console.print(sentence, highlight=False, markup=False, soft_wrap=not console.is_terminal)
+
+
+def _table(sweep: Sweep, trials: list[Trial], best: Trial | None, now: float) -> Table:
+    keys = words.parameters(sweep)
+    names = words.short(keys)
+    front = {trial.number for trial in sweep.front()} if len(sweep.objectives) > 1 and words.done(sweep) else set()
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    made.add_column("trial", justify="right", no_wrap=True)
+    for key in keys:
+        made.add_column(escape(plain(names[key])), overflow="fold", min_width=6)
+    for metric in sweep.objectives:
+        made.add_column(escape(plain(metric)), justify="right", no_wrap=True)
+    made.add_column("state", overflow="fold", min_width=7)
+    made.add_column("epochs", justify="right", no_wrap=True)
+    made.add_column("time", justify="right", no_wrap=True)
+    for trial in trials:
+        made.add_row(*_row(sweep, trial, keys, now), style="bold" if trial is best or trial.number in front else "")
+    return made
+
+
+def _row(sweep: Sweep, trial: Trial, keys: list[str], now: float) -> list[str]:
+    why = f": {plain(trial.error, 60)}" if trial.error else ""
+    took = now - trial.started if trial.state == "running" and trial.started else trial.seconds
+    figures = [words.number(words.seen(trial, metric)) for metric in sweep.objectives]
+    partial = trial.state != "done"
+    return [
+        str(trial.number),
+        *(escape(plain(words.setting(trial.overrides.get(key)), LONG)) for key in keys),
+        *(f"[dim]{figure}[/]" if partial else figure for figure in figures),
+        f"[{STYLES[trial.state]}]{trial.state}[/]{escape(why)}",
+        str(trial.epochs or len(trial.history) or words.NOTHING),
+        words.duration(took),
+    ]

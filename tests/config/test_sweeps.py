@@ -1,0 +1,124 @@
+from pathlib import Path
+
+import pytest
+
+from merit.config import space, sweeps, yamlfiles
+from merit.config.compose import compose
+from merit.config.space import Choice, Interval, Range, asked
+from merit.errors import ConfigError
+
+
+def _asked(*overrides: str, **given: object) -> space.Asked:
+    return asked(overrides, given, yamlfiles.read_all(Path("conf")), "conf/sweep/here.yaml")
+
+
+def test_hydras_grammar_gives_the_values_that_hydra_would_try(conf: Path) -> None:
+    found = _asked(
+        "model=linear,mlp",
+        "optimizer.lr=choice(1e-3, 3e-3)",
+        "seed=range(1, 4)",
+        "model.dropout=range(0, 1, 0.5)",
+        "model.hidden=[64],[128,64]",
+        "trainer=glob(*, exclude=gpu)",
+        "trainer.patience=2",
+    )
+    assert found.space == {
+        "model": Choice(("linear", "mlp")),
+        "optimizer.lr": Choice(("0.001", "0.003")),
+        "seed": Range((1, 2, 3), ("1", "2", "3")),
+        "model.dropout": Range((0.0, 0.5), ("0.0", "0.5")),
+        "model.hidden": Choice(("[64]", "[128,64]")),
+        "trainer": Choice(("cpu", "smoke")),
+    }
+    assert found.fixed == ("trainer.patience=2",)
+
+
+def test_intervals_are_linear_logarithmic_or_of_whole_numbers(conf: Path) -> None:
+    found = _asked("a=interval(0, 1)", "b=tag(log, interval(1e-4, 1e-2))", "c=int(interval(8, 64))").space
+    assert found == {
+        "a": Interval(0.0, 1.0, log=False, whole=False),
+        "b": Interval(1e-4, 1e-2, log=True, whole=False),
+        "c": Interval(8, 64, log=False, whole=True),
+    }
+    assert found["c"].values == ("8", "64")
+
+
+def test_the_command_line_comes_before_the_space_of_the_file(conf: Path) -> None:
+    found = _asked("seed=1,2", "model=mlp", **{"seed": "range(1, 9)", "model": ["linear", "mlp"], "x": [True, None]})
+    assert found.space == {"seed": Choice(("1", "2")), "x": Choice(("True", "null"))}
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("optimizer.lr=1,,2", "command line: optimizer.lr=1,,2: bad syntax"),
+        ("seed=range(1, 1)", "seed: found 'range(1, 1)', which holds no values"),
+        ("seed=range(1, 5, 0)", "bad syntax"),
+        ("a=interval(2, 1)", "a: found 'interval(2, 1)', which holds no values"),
+        ("a=tag(log, interval(0, 1))", "allowed: an interval above 0 where the scale is log"),
+        ("model=glob(nothing*)", "holds no values"),
+    ],
+)
+def test_what_holds_no_values_is_refused_with_what_was_written(conf: Path, override: str, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _asked(override)
+    assert told in str(caught.value)
+
+
+def test_a_space_that_sweeps_nothing_is_refused_with_its_file(conf: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"conf/sweep/here.yaml: sweep.space.seed: found '7'; allowed: several values"
+    ):
+        _asked(**{"seed": "7"})
+
+
+def test_every_file_of_conf_sweep_is_right(conf: Path) -> None:
+    files = yamlfiles.read_all(conf)
+    found = {file.stem: sweeps.read([f"sweep={file.stem}"], files).sweep for file in (conf / "sweep").glob("*.yaml")}
+    assert found["mlp"].sampler == found["tpe"].sampler == "tpe"
+    assert found["mlp"].trials == 20
+    assert found["small_and_good"].pruner.kind == "none"
+
+
+def test_the_sweep_is_no_part_of_the_lock(conf: Path) -> None:
+    assert sweeps.is_about("sweep.trials=3")
+    assert not sweeps.is_about("sweeps=3")
+    with pytest.raises(ConfigError, match="sweep: unknown key"):
+        compose(["sweep=tpe"])
+
+
+def test_without_conf_sweep_the_defaults_hold(conf: Path) -> None:
+    assert sweeps.read([], {}).sweep.sampler == "grid"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["sweep=nix"], "sweep: no choice 'nix'; allowed: cmaes, default"),
+        (["sweep.trails=3"], "command line: sweep.trails: unknown key; did you mean 'trials'?"),
+        (["sweep.trials=0"], "command line: sweep.trials: found 0; allowed: greater than 0"),
+        (["sweep.name=../x"], "sweep.name: found '../x'"),
+        (["sweep=tpe", "sweep.objectives={brier: minimize, parameters: minimize}"], "pruner.kind must be none"),
+        (["sweep=cmaes", "sweep.objectives={brier: minimize, parameters: minimize}"], "sampler is cmaes, which knows"),
+        (["sweep.objectives={brier: minimize}", "sweep.metric=brier"], "leave out metric and direction"),
+        (["sweep=tpe", "sweep.metric=train_seconds"], "pruner.kind must be none where the metric is train_seconds"),
+        (["sweep.storage='postgresql://u:secret@h/d'"], "storage holds a password"),
+        (["sweep.storage='postgresql://u@h/d?password=secret'"], "storage holds a password"),
+        (["sweep.storage=redis://h"], "sweep.storage: found 'redis://h'"),
+    ],
+)
+def test_what_a_sweep_can_not_be_is_told_in_a_line(conf: Path, overrides: list[str], told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        sweeps.read(overrides, yamlfiles.read_all(conf))
+    assert told in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_conf_sweep_may_not_build_on_what_is_not_there(conf: Path) -> None:
+    (conf / "sweep" / "mine.yaml").write_text("defaults: [tpf, _self_]\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"conf/sweep/mine.yaml: defaults: no choice 'tpf'; allowed: cmaes"):
+        sweeps.read(["sweep=mine"], yamlfiles.read_all(conf))
+    (conf / "sweep" / "mine.yaml").write_text("trails: 3\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"conf/sweep/mine.yaml:1: sweep.trails: unknown key"):
+        sweeps.read(["sweep=mine"], yamlfiles.read_all(conf))

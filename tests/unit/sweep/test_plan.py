@@ -1,0 +1,116 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from merit.config import lock as locks
+from merit.config.compose import compose
+from merit.errors import ConfigError, MeritError
+from merit.sweep import plan, record
+
+
+@pytest.fixture(autouse=True)
+def _locked(conf: Path) -> None:
+    locks.write(compose())
+
+
+def test_a_grid_is_every_combination_in_hydras_order(conf: Path) -> None:
+    made = plan.make(["model=linear,mlp", "optimizer.lr=1e-3,3e-3", "trainer=smoke"])
+    assert made.points() == [
+        {"model": "linear", "optimizer.lr": "0.001"},
+        {"model": "linear", "optimizer.lr": "0.003"},
+        {"model": "mlp", "optimizer.lr": "0.001"},
+        {"model": "mlp", "optimizer.lr": "0.003"},
+    ]
+    assert (made.planned, made.objectives, made.fixed) == (4, {"log_loss": "minimize"}, ("trainer=smoke",))
+    lock = made.lock_of(made.points()[3])
+    assert lock == compose(["trainer=smoke", "model=mlp", "optimizer.lr=0.003"])
+
+
+def test_a_metric_goes_where_it_is_better_unless_told(conf: Path) -> None:
+    assert plan.make(["seed=1,2", "sweep.metric=roc_auc"]).objectives == {"roc_auc": "maximize"}
+    assert plan.make(["seed=1,2", "sweep.metric=roc_auc", "sweep.direction=minimize"]).objectives == {
+        "roc_auc": "minimize"
+    }
+    assert plan.make(["sweep=small_and_good"]).objectives == {"log_loss": "minimize", "parameters": "minimize"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "train -m: nothing is swept; give a key several values"),
+        (["model=mlp"], "train -m: nothing is swept"),
+        (
+            ["data=flights,digits"],
+            "data: can't be swept, for all trials share one set of features; allowed: model, opt",
+        ),
+        (["features.number.clip=1,2"], "features.number.clip: can't be swept"),
+        (["gate.calibration=0.1,0.2"], "gate.calibration: can't be swept"),
+        (["evaluate.resamples=100,200"], "evaluate.resamples: can't be swept"),
+        (["experiment=flights_late,flights_delay"], "experiment=flights_delay: changes the section name, and can't be"),
+        (["seed=1,2", "evaluate.resamples=100"], "evaluate.resamples=100: a sweep leaves params.yaml as it is"),
+        (["model=linear,nix"], "a trial with model=nix can't be composed: command line: model: no choice 'nix'"),
+        (
+            ["optimizer.rate=1,2"],
+            "a trial with optimizer.rate=1 can't be composed: command line: optimizer.rate: unknown",
+        ),
+        (
+            ["modle=linear,mlp"],
+            "a trial with modle=linear can't be composed: command line: modle: unknown key; did you",
+        ),
+        (["optimizer.lr=interval(0, 1)"], "optimizer.lr: a grid can't try all of an interval"),
+        (["seed=1,2", "sweep.sampler=tpe"], "sweep.trials: missing; say how many trials tpe may take"),
+        (["model=linear,mlp", "sweep=cmaes"], "sweep.sampler: cmaes searches numbers alone, and model is a choice"),
+        (["seed=1,2", "sweep.resume=nix"], "sweeps/nix: no such sweep"),
+    ],
+)
+def test_what_can_not_be_swept_is_refused_before_anything_starts(conf: Path, arguments: list[str], told: str) -> None:
+    with pytest.raises(MeritError) as caught:
+        plan.make(arguments)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not record.SWEEPS.exists()
+
+
+@pytest.mark.parametrize("key", ["sweep.metric=acc", "sweep.objectives={acc: maximize}"])
+def test_a_metric_that_no_run_reports_is_refused_with_those_that_are(conf: Path, key: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"found 'acc', which no run reports; allowed: roc_auc, .*, train_seconds, param"
+    ):
+        plan.make(["seed=1,2", key])
+
+
+def test_a_stale_lock_is_refused(conf: Path) -> None:
+    text = (conf / "features" / "default.yaml").read_text(encoding="utf-8")
+    (conf / "features" / "default.yaml").write_text(text.replace("clip: 6.0", "clip: 5.0"), encoding="utf-8")
+    with pytest.raises(MeritError, match=r"params\.yaml: its section features is not what conf/ says"):
+        plan.make(["seed=1,2"])
+
+
+def test_a_sweep_is_resumed_as_what_it_was(conf: Path) -> None:
+    made = plan.make(["seed=1,2", "trainer=smoke", "sweep=random", "sweep.name=one", "sweep.trials=4"])
+    from merit import artifacts
+
+    artifacts.write_json(record.SWEEPS / "one" / record.ABOUT, plan.about_json(made, "sha256:0", {}))
+    again = plan.make(["sweep.resume=one", "sweep.workers=1"])
+    assert again.definition() == made.definition()
+    assert (again.name, again.planned, again.settings.workers) == ("one", 4, 1)
+    plan.refuse_another(made.definition(), again)
+    other = plan.make(["sweep.resume=one", "seed=1,2,3"])
+    with pytest.raises(
+        MeritError, match=r"sweep one: not the one that is there: space was seed=1,2, is seed=1,2,3; fixed"
+    ):
+        plan.refuse_another(made.definition(), other)
+
+
+def test_overrides_may_say_the_same_in_another_order(conf: Path) -> None:
+    one = plan.make(["seed=1,2", "trainer=smoke", "model=mlp"])
+    other: Any = plan.make(["model=mlp", "trainer=smoke", "seed=1,2"])
+    plan.refuse_another(one.definition(), other)
+
+
+def test_a_space_that_names_an_unknown_key_is_told(conf: Path) -> None:
+    text = "sampler: random\ntrials: 3\nspace: {seed: 'range(1, 9)', model.nix: [1, 2]}\n"
+    (conf / "sweep" / "mine.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(MeritError, match=r"can't be composed: command line: model\.nix: unknown key"):
+        plan.make(["sweep=mine"])

@@ -1,0 +1,57 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from merit import artifacts
+from merit.errors import MeritError
+from merit.sweep import record
+
+
+def _sweep(name: str, objectives: dict[str, str], created: str, *trials: dict[str, Any]) -> Path:
+    folder = record.SWEEPS / name
+    about = {"name": name, "created": created, "sampler": "grid", "objectives": objectives, "overrides": ["seed=1,2"],
+             "space": {"seed": "1,2"}, "planned": len(trials), "commit": "c"}  # fmt: skip
+    artifacts.write_json(folder / record.ABOUT, about)
+    for number, told in enumerate(trials):
+        record.tell(record.folder_of(folder, number), number=number, overrides={"seed": str(number)}, **told)
+    return folder
+
+
+def _done(**values: float) -> dict[str, Any]:
+    return {"state": "done", "values": values, "epochs": 1, "seconds": 2.0, "started": 1.0}
+
+
+def test_the_best_goes_where_the_objective_says_and_only_what_is_done_counts(workdir: Path) -> None:
+    trials = [_done(auc=0.6), _done(auc=0.8), {"state": "pruned", "values": {"auc": 0.9}}, {"state": "running"}]
+    _sweep("up", {"auc": "maximize"}, "2026-01-02", *trials)
+    _sweep("down", {"auc": "minimize"}, "2026-01-01", *trials)
+    best, worst = record.read("up").best(), record.read("down").best()
+    assert best is not None and best.number == 1
+    assert worst is not None and worst.number == 0
+    assert record.names() == ["down", "up"]
+    assert record.latest() == "up"
+
+
+def test_the_front_is_what_none_beats_in_all_objectives(workdir: Path) -> None:
+    points = [(0.5, 10.0), (0.4, 20.0), (0.5, 20.0), (0.6, 5.0), (0.4, 20.0)]
+    _sweep(
+        "two", {"loss": "minimize", "parameters": "minimize"}, "1", *(_done(loss=a, parameters=b) for a, b in points)
+    )
+    found = record.read("two")
+    assert [trial.number for trial in found.front()] == [0, 1, 3, 4]
+    assert found.best() is None
+
+
+def test_a_sweep_that_is_not_there_is_told_with_those_that_are(workdir: Path) -> None:
+    with pytest.raises(MeritError, match="no sweep; 'merit train -m model=linear,mlp' makes one"):
+        record.latest()
+    _sweep("one", {"auc": "maximize"}, "1")
+    with pytest.raises(MeritError, match="sweeps/nix: no such sweep; allowed: one"):
+        record.read("nix")
+
+
+def test_a_line_that_is_still_written_is_no_epoch_yet(workdir: Path) -> None:
+    assert record.epochs(workdir) == []
+    (workdir / record.HISTORY).write_text("epoch,train_loss\n0,0.5\n1,0.2", encoding="utf-8")
+    assert record.epochs(workdir) == [{"epoch": 0.0, "train_loss": 0.5}]
