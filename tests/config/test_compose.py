@@ -269,7 +269,7 @@ def test_a_file_that_is_not_utf_8_is_refused_and_named(conf: Path) -> None:
 
 def test_a_group_set_to_nothing_is_refused() -> None:
     assert _problems("trainer=null") == [
-        "command line: trainer: found null; allowed: cpu, gpu, smoke; name one of the group's files"
+        "command line: trainer: found null; allowed: cpu, ddp, gpu, smoke; name one of the group's files"
     ]
 
 

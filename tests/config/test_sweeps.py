@@ -28,7 +28,7 @@ def test_hydras_grammar_gives_the_values_that_hydra_would_try(conf: Path) -> Non
         "seed": Range((1, 2, 3), ("1", "2", "3")),
         "model.dropout": Range((0.0, 0.5), ("0.0", "0.5")),
         "model.hidden": Choice(("[64]", "[128,64]")),
-        "trainer": Choice(("cpu", "smoke")),
+        "trainer": Choice(("cpu", "ddp", "smoke")),
     }
     assert found.fixed == ("trainer.patience=2",)
 
