@@ -157,21 +157,20 @@ def test_a_sweep_that_is_interrupted_or_killed_goes_on_where_it_was(
 
 def test_a_failure_budget_and_failing_fast_end_a_sweep(own: Project) -> None:
     (own.folder / "go").unlink(missing_ok=True)
-    what = "model=odd", "model.does=raise,wait", TRAINED, "sweep.workers=2"
-    fast = own.merit("train -m", *what, "sweep.fail_fast=true sweep.name=fast")
+    fast = own.merit("train -m", "model=odd", "model.does=raise,wait", "sweep.fail_fast=true sweep.name=fast")
     assert fast.returncode == 1
     assert "given up: trial 0 failed: odd.Odd.__init__ failed: RuntimeError: no way (sweep.fail_fast)" in fast.stderr
-    what = "model=odd", "model.does=wait,raise,nothing", "seed=1,2", TRAINED, "sweep.workers=1"
-    late = own.merit("train -m", *what, "sweep.timeout_seconds=1 sweep.max_failures=2 sweep.name=late")
+    limits = "sweep.workers=1 sweep.timeout_seconds=1 sweep.max_failures=1 sweep.name=late"
+    late = own.merit("train -m", "model=odd", "model.does=wait,raise,nothing", limits)
     assert late.returncode == 1
-    assert "given up: 3 trials failed, and sweep.max_failures is 2; the last: odd.Odd" in late.stderr
+    assert "given up: 2 trials failed, and sweep.max_failures is 1; the last: odd.Odd" in late.stderr
     told = _told(own, "late")
-    assert [each["state"] for each in told.values()] == ["killed", "killed", "failed"]
+    assert [each["state"] for each in told.values()] == ["killed", "failed"]
     assert told[0]["error"] == "took longer than sweep.timeout_seconds, 1 s"
 
 
 def test_two_workers_share_a_sweep_without_doing_a_trial_twice(own: Project) -> None:
-    what = "model=linear", "seed=range(1,7)", TRAINED, "sweep.name=shared", "sweep.workers=1"
+    what = "model=linear", "seed=range(1,6)", TRAINED, "sweep.name=shared", "sweep.workers=1"
     one = _begun(own, *what)
     while not (own.folder / "sweeps/shared/trials/0000/trial.json").exists():
         assert one.poll() is None, one.communicate()
@@ -180,27 +179,75 @@ def test_two_workers_share_a_sweep_without_doing_a_trial_twice(own: Project) -> 
     said, _ = one.communicate(timeout=120)
     assert (one.returncode, other.returncode) == (0, 0), said + other.stdout + other.stderr
     told = _told(own, "shared")
-    assert [each["state"] for each in told.values()] == ["done"] * 6
-    assert len(_runs(own, "shared")[1]) == 6
+    assert [each["state"] for each in told.values()] == ["done"] * 5
+    assert len(_runs(own, "shared")[1]) == 5
 
 
-def test_a_trial_is_what_one_training_is_bit_for_bit(own: Project) -> None:
-    done = own.merit("train -m", "model=mlp,linear", "hydra/launcher=basic", "tracking=csv", "sweep.name=same")
-    assert done.returncode == 0, done.stdout + done.stderr
-    forked = own.merit("train -m", "model=mlp,linear", "sweep.name=forked")
-    assert forked.returncode == 0, forked.stdout + forked.stderr
-    assert own.merit("compose", "model=linear").returncode == 0
+def _weights(project: Project, name: str, number: int = 0) -> bytes:
+    return (project.folder / "sweeps" / name / "trials" / f"{number:04}" / "weights.safetensors").read_bytes()
+
+
+def test_a_trial_is_what_one_training_is_bit_for_bit_by_whatever_launcher(own: Project) -> None:
+    what = "model=linear", TRAINED
+    for launcher in ("local", "basic", "submitit_local"):
+        named = f"hydra/launcher={launcher}", f"sweep.name={launcher}", "tracking=csv"
+        done = own.merit("train -m", *what, "seed=7,8", *named)
+        assert done.returncode == 0, done.stdout + done.stderr
+    before = own.read("params.yaml")
+    assert own.merit("compose", *what, "seed=7").returncode == 0
     assert own.merit("train").returncode == 0
-    weights = own.folder / "training" / "weights.safetensors"
-    for name in ("same", "forked"):
-        trial = own.folder / "sweeps" / name / "trials" / "0001"
-        assert (trial / "weights.safetensors").read_bytes() == weights.read_bytes()
-        assert (trial / "history.csv").read_text() == own.read("training/history.csv")
+    (own.folder / "params.yaml").write_text(before, encoding="utf-8")
+    single = (own.folder / "training" / "weights.safetensors").read_bytes()
+    assert _weights(own, "local") == _weights(own, "basic") == _weights(own, "submitit_local") == single
+    assert _weights(own, "local", 1) != single
+    assert own.read("sweeps/local/trials/0000/history.csv") == own.read("training/history.csv")
+    _kept_as_csv(own)
+    assert "basic  2 of 2 trials  trial" in own.merit("sweep", "list").stdout
+    assert "trial" in own.merit("sweep", "show", "basic").stdout
+
+
+def _kept_as_csv(own: Project) -> None:
     kept = [file.read_text(encoding="utf-8") for file in (own.folder / "runs" / "flights").glob("*/run.csv")]
-    parent = next(text for text in kept if "\nname,same\n" in text)
-    assert sum(f"parent,{parent.splitlines()[1].partition(',')[2]}" in text for text in kept) == 2
-    listed = own.merit("sweep", "list").stdout
-    assert "same  2 of 2 trials  trial 0: log_loss" in listed
-    assert "1   linear" in own.merit("sweep", "show", "same").stdout
-    shutil.copyfile(own.folder / "params.yaml", own.folder / "params.linear")
-    assert own.run("git", "checkout", "params.yaml").returncode == 0
+    parent = next(text for text in kept if "\nname,local\n" in text)
+    identity = next(line for line in parent.splitlines() if line.startswith("id,")).removeprefix("id,")
+    assert sum(f"\nparent,{identity}\n" in text for text in kept) == 2
+
+
+CLUSTER = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+cluster.add_node(num_cpus=1)
+cluster.wait_for_nodes()
+print(cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+
+
+def test_a_sweep_runs_on_a_ray_cluster_of_two_nodes(
+    own: Project, eventually: Callable[[Callable[[], bool]], None]
+) -> None:
+    pytest.importorskip("ray")
+    (own.folder / "go").unlink(missing_ok=True)
+    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_IMPORT_WARNING": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-c", CLUSTER],
+        cwd=own.folder,
+        env={**own.environment(), **quiet},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as cluster:
+        assert cluster.stdout is not None
+        address = next(line for line in cluster.stdout if ":" in line and " " not in line.strip()).strip()
+        on = "hydra/launcher=ray", f"hydra.launcher.address={address}"
+        sweep = _begun(own, "model=odd", "model.does=wait", "seed=7,8", TRAINED, *on, "sweep.name=ray")
+        # A node has one processor: two trials at once are on both.
+        eventually(lambda: len([each for each in _told(own, "ray").values() if "pid" in each]) == 2)
+        (own.folder / "go").touch()
+        said, _ = sweep.communicate(timeout=120)
+        cluster.communicate("")
+    assert sweep.returncode == 0, said
+    assert "2 at once" in said
+    assert [each["state"] for each in _told(own, "ray").values()] == ["done", "done"]
