@@ -39,7 +39,7 @@ def main() -> None:
     """Measure and print."""
     given = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     given.add_argument("--trials", type=int, default=16)
-    given.add_argument("--model", default="mlp")
+    given.add_argument("--model", default="embedding_mlp")
     given.add_argument("--singles", type=int, help="measure so many single trainings and scale up [default: all]")
     asked = given.parse_args()
     singles = asked.singles or asked.trials
@@ -47,7 +47,7 @@ def main() -> None:
         sweep, trials = _sweep(folder, asked.model, asked.trials, "local")
         single = _singles(folder, asked.model, singles) * asked.trials / singles
         basic = _sweep(folder, asked.model, 2, "basic")[1]
-    _show(sweep, single, trials, basic)
+        _show(sweep, single, trials, [_parts(trials[:1]), _parts(trials[1:]), _parts(basic)])
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def _run(folder: Path, *words: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def _show(sweep: float, single: float, trials: list[record.Trial], basic: list[record.Trial]) -> None:
+def _show(sweep: float, single: float, trials: list[record.Trial], told: list[dict[str, float]]) -> None:
     cores = len(os.sched_getaffinity(0))
     training = sum(trial.seconds for trial in trials)
     table = Table("", "seconds", "ratio", "goal")
@@ -105,7 +105,6 @@ def _show(sweep: float, single: float, trials: list[record.Trial], basic: list[r
     console = Console()
     console.print(table)
     parts = Table("seconds to the first batch", "first trial", "median of the others", "new interpreter")
-    told = [_parts(trials[:1]), _parts(trials[1:]), _parts(basic)]
     for name in dict.fromkeys(name for each in told for name in each):
         parts.add_row(name, *(f"{each[name]:.3f}" if name in each else "" for each in told))
     parts.add_row("all", *(f"{sum(each.values()):.3f}" for each in told))
