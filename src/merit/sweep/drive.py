@@ -63,6 +63,7 @@ def sweep(arguments: Sequence[str], launcher_of: Callable[[Path], Launcher]) -> 
             return driven.run()
         finally:
             crew.close()
+            study.close()
     finally:
         owner.leave()
 

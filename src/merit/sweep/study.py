@@ -2,6 +2,7 @@
 
 import logging
 import math
+import sqlite3
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,8 +56,9 @@ class Study:
         self._url = _url(plan.settings.storage, folder)
         self._open: dict[int, optuna.trial.Trial] = {}
         with self._faults():
+            self._storage = _storage(self._url)
             self._study = optuna.create_study(
-                storage=_storage(self._url),
+                storage=self._storage,
                 study_name=plan.name,
                 directions=[StudyDirection[each.upper()] for each in plan.objectives.values()],
                 load_if_exists=True,
@@ -126,7 +128,9 @@ class Study:
             if self.is_shared:
                 trial.set_user_attr(RECORD, told)
             known = [values.get(metric, math.nan) for metric in self._plan.objectives] if state == "done" else None
-            self._study.tell(trial, known, state=STATES.get(state, TrialState.FAIL), skip_if_finished=True)
+            is_wrong = known is not None and not all(map(math.isfinite, known))
+            end = TrialState.FAIL if is_wrong else STATES.get(state, TrialState.FAIL)
+            self._study.tell(trial, None if is_wrong else known, state=end, skip_if_finished=True)
             self._open.pop(number, None)
 
     def untold(self) -> set[int]:
@@ -148,6 +152,11 @@ class Study:
         with self._faults():
             found = self._study.get_trials(deepcopy=False)
             return {trial.number: trial.user_attrs[RECORD] for trial in found if RECORD in trial.user_attrs}
+
+    def close(self) -> None:
+        """Let go of the storage."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
 
     def _trial(self, number: int) -> optuna.trial.Trial:
         if number not in self._open:
@@ -174,8 +183,18 @@ def _url(storage: str | None, folder: Path) -> str:
     return storage.replace(POSTGRES, "postgresql+psycopg://", 1)
 
 
+class _Quick(sqlite3.Connection):
+    """SQLite that waits for the disk now and then, not at each step, and is whole after any crash all the same."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.execute("PRAGMA journal_mode=WAL")
+        self.execute("PRAGMA synchronous=NORMAL")
+
+
 def _storage(url: str) -> optuna.storages.RDBStorage:
-    wait = {"timeout": 60} if url.startswith("sqlite") else {"connect_timeout": SECONDS}
+    lite: dict[str, Any] = {"timeout": 60, "factory": _Quick}
+    wait = lite if url.startswith("sqlite") else {"connect_timeout": SECONDS}
     try:
         return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": wait})
     except SQLAlchemyError:  # another process makes its tables just now
