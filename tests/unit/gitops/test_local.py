@@ -83,7 +83,7 @@ def test_shares_and_replicas_are_never_rounded_to_nothing():
 
 
 def test_where_nothing_runs_and_nothing_is_declared_nothing_differs(workdir, lock):
-    target = of(Desired("staging", Environment(), lock))
+    target = of(Desired("staging", Environment(version=None), lock))
     assert target.desired() == target.actual().facts == {}
     assert target.apply() == []
     assert not Path(".merit").exists()
