@@ -5,8 +5,17 @@ import re
 import subprocess
 import time
 from pathlib import Path
+from typing import TypedDict
 
 from merit.errors import MeritError
+
+
+class Text(TypedDict):
+    """How the bytes of a process become text."""
+
+    encoding: str
+    errors: str
+
 
 MAIN = ("main", "origin/main")
 ORIGIN = "origin"
@@ -15,6 +24,9 @@ WAITS = (1.0, 3.0)
 """Seconds between the tries to reach a remote; there is one try more than waits."""
 PATIENCE = 120.0
 """Seconds that one exchange with a remote may take."""
+UNREADABLE = "\ufffd"
+"""What stands for bytes that are not UTF-8: history keeps them for ever, and one of them must not hide the rest."""
+TEXT: Text = {"encoding": "utf-8", "errors": "replace"}
 
 
 def git(*args: str) -> str | None:
@@ -24,7 +36,7 @@ def git(*args: str) -> str | None:
         MeritError: Git is not there, or won't answer; what it would have said is not known then.
     """
     try:
-        done = subprocess.run(["git", *args], capture_output=True, text=True, check=False)
+        done = subprocess.run(["git", *args], capture_output=True, check=False, **TEXT)
     except FileNotFoundError as error:
         raise MeritError("git: not found on PATH; install it") from error
     if done.returncode == 0:
@@ -175,7 +187,7 @@ def _run(*args: str, told: str | None = None, patience: float | None = None) -> 
     command = ["git", *args]
     try:
         return subprocess.run(
-            command, input=told, capture_output=True, text=True, check=False, env=environment, timeout=patience
+            command, input=told, capture_output=True, check=False, env=environment, timeout=patience, **TEXT
         )
     except FileNotFoundError as error:
         raise MeritError("git: not found on PATH; install it") from error

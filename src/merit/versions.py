@@ -120,6 +120,8 @@ def _read(model: str, number: int, record: list[str]) -> Version | str:
     remedy = f"no version that 'merit register' made; take another, or delete it by 'git tag -d {name}'"
     if kind != "tag":
         return f"its tag has no message: {remedy}"
+    if git.UNREADABLE in body:
+        return f"its tag is not UTF-8: {remedy}"
     try:
         lineage = Lineage.model_validate(yaml.safe_load(body))
     except (yaml.YAMLError, ValidationError, RecursionError) as error:

@@ -106,13 +106,20 @@ def _light(repository: Repository, version: Version) -> None:
     repository.git("tag", "-f", "tiny@v1", version.commit)
 
 
+def _latin(repository: Repository, version: Version) -> None:
+    raw = versions.message("tiny@v1", version.lineage).replace("data_fingerprint: ", "data_fingerprint: é")
+    place = repository.folder / "message"
+    place.write_bytes(raw.encode("latin-1"))
+    repository.git("tag", "-f", "-a", "-F", str(place), "tiny@v1", version.commit)
+
+
 def _keys(repository: Repository, version: Version) -> None:
     repository.git("tag", "-f", "-a", "tiny@v1", "-m", "x\n\ncommit: y\nextra: z", version.commit)
 
 
 @pytest.mark.parametrize(
     ("spoil", "said"),
-    [(_moved, "its tag is on"), (_light, "its tag has no message"), (_keys, "its tag holds no lineage")],
+    [(_moved, "its tag is on"), (_latin, "its tag is not UTF-8"), (_light, "its tag has no message"), (_keys, "its tag holds no lineage")],
 )
 def test_a_tag_that_is_not_as_it_was_made_is_no_version(
     repository: Repository, version: Version, spoil: Callable[[Repository, Version], None], said: str

@@ -55,7 +55,7 @@ def is_current(name: str) -> str:
     """
     commit = tip()
     for file in (environments.path(name), artifacts.LOCK):
-        here = file.read_text(encoding="utf-8").rstrip("\n") if file.is_file() else None
+        here = file.read_text(**git.TEXT).rstrip("\n") if file.is_file() else None
         if git.show(commit, file) != here:
             raise Refused(
                 f"apply: {file} is not what main says ({commit[:7]}); merge it first, or bring this checkout up to "

@@ -26,7 +26,7 @@ class Period:
         since: when main got the commit.
         until: when another took its place; None: it still stands.
         by: who merged it.
-        why: the subject of the commit, and the first line of its body.
+        why: the subject of the commit, and the first line of its body; first of all, what in its file can't be read.
         reverts: the commit that it undoes, or an empty text if it is a revert that names none; None: it is no revert.
     """
 
@@ -89,15 +89,20 @@ def _changes(path: Path, tip: str) -> Iterator[Period]:
     commits = [record.strip("\n").split("\0") for record in text.split("\1") if record.strip("\n")]
     told = [(_version(commit[0], path), commit) for commit in commits]
     kept = [each for place, each in enumerate(told) if place == 0 or told[place - 1][0] != each[0]]
-    for place, (version, (commit, at, committer, mail, author, message)) in enumerate(kept):
+    for place, ((version, fault), (commit, at, committer, mail, author, message)) in enumerate(kept):
         until = datetime.fromisoformat(kept[place + 1][1][1]) if place + 1 < len(kept) else None
         by = author if mail == ROBOT else committer
-        yield Period(version, commit, datetime.fromisoformat(at), until, by, _why(message), _reverts(message))
+        why = f"{fault}{_why(message)}"
+        yield Period(version, commit, datetime.fromisoformat(at), until, by, why, _reverts(message))
 
 
-def _version(commit: str, path: Path) -> str | None:
-    value = _values(commit, path).get("version")
-    return None if value is None else str(value)
+def _version(commit: str, path: Path) -> tuple[str | None, str]:
+    """Return the version that a commit declares, and what hinders to say so: what history holds, nobody can mend."""
+    try:
+        value = _values(commit, path).get("version")
+    except MeritError:
+        return None, "(the file can't be read) "
+    return None if value is None else str(value), ""
 
 
 def _values(commit: str, path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from merit import exclusive
-from merit.errors import MeritError, Refused
+from merit.errors import ConfigError, MeritError, Refused
 from merit.gitops import records
 from merit.gitops.aliases import Alias
 from merit.gitops.apply import apply
@@ -73,6 +73,13 @@ def test_a_checkout_that_is_older_than_main_undoes_no_rollback(staging, lock, ta
     assert apply("staging", lock, probe).record == "tiny@v3#staging#1"
     pushed = subprocess.run(["git", "-C", remote, "tag"], check=True, capture_output=True, text=True).stdout
     assert "tiny@v3#staging#1" in pushed
+
+
+def test_a_file_that_is_not_utf8_is_told_by_its_line(staging, lock, target):
+    Path("conf/environment/staging.yaml").write_bytes(b"version: v1 # caf\xe9\n")
+    staging.commit()
+    with pytest.raises(ConfigError, match="staging.yaml:1: a byte that is not UTF-8"):
+        apply("staging", lock, probe)
 
 
 def test_an_origin_that_is_gone_is_told_and_nothing_changes(staging, lock, target, monkeypatch):

@@ -111,6 +111,18 @@ def test_an_environment_that_is_no_yaml_is_told_with_its_commit(repository: Repo
         environments.declared(tip)
 
 
+def test_an_old_file_that_can_not_be_read_does_not_hide_the_history(repository: Repository) -> None:
+    repository.declare("production", "v1", "one")
+    file = repository.folder / "conf/environment/production.yaml"
+    file.write_bytes(b"version: [caf\xe9")
+    repository.commit("broken")
+    file.write_bytes(b"version: v2 # caf\xe9\n")
+    repository.commit("Latin-1")
+    found = read.history("tiny", "production")
+    assert [each["version"] for each in found] == ["tiny@v2", None, "tiny@v1"]
+    assert found[1]["why"] == "(the file can't be read) broken"
+
+
 def test_times_are_times(told: Repository) -> None:
     tip = subprocess.run(["git", "rev-parse", "main"], capture_output=True, text=True, check=True).stdout.strip()
     periods = environments.history("production", tip)
