@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +52,9 @@ def read(lock: Lock, name: str, wanted: str | None) -> Alias:
     except MeritError as error:
         return Alias(None, f"MLflow can't be asked ({error})")
     if stamp is not None and stamp == _stamp(lock, wanted):
-        artifacts.write_json(receipt, {"stamp": stamp, "now": found.now, "wrong": found.wrong, "number": found.number})
+        told = {"stamp": stamp, "now": found.now, "wrong": found.wrong, "number": found.number}
+        with suppress(OSError, MeritError):  # whoever may only read asks again
+            artifacts.write_json(receipt, told)
     return found
 
 

@@ -40,3 +40,9 @@ def test_what_was_kept_in_another_form_is_asked_again(asked, lock, text):
     RECEIPT.write_bytes(text if isinstance(text, bytes) else text.encode())
     assert aliases.read(lock, "staging", "tiny@v1") == Alias("tiny@v1", None, "1")
     assert asked == ["staging", "staging"]
+
+
+def test_where_nothing_can_be_written_nothing_is_kept(asked, lock):
+    Path(".merit").write_text("no folder")
+    assert [aliases.read(lock, "staging", "tiny@v1").now for _ in range(2)] == ["tiny@v1"] * 2
+    assert asked == ["staging", "staging"]
