@@ -119,7 +119,12 @@ def _keys(repository: Repository, version: Version) -> None:
 
 @pytest.mark.parametrize(
     ("spoil", "said"),
-    [(_moved, "its tag is on"), (_latin, "its tag is not UTF-8"), (_light, "its tag has no message"), (_keys, "its tag holds no lineage")],
+    [
+        (_moved, "its tag is on"),
+        (_latin, "its tag is not UTF-8"),
+        (_light, "its tag has no message"),
+        (_keys, "its tag holds no lineage"),
+    ],
 )
 def test_a_tag_that_is_not_as_it_was_made_is_no_version(
     repository: Repository, version: Version, spoil: Callable[[Repository, Version], None], said: str

@@ -1,5 +1,6 @@
 """The target local without processes: what its proxy and its supervisor are told."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -72,9 +73,29 @@ def test_a_state_is_read_back_as_it_was_written(workdir):
     state = State(3100, 4, "2024-01-01", {"canary": 1}, [replica(1)])
     write(PLACE, state)
     assert read(PLACE) == state
-    (PLACE / "state.json").write_text("{}")
-    with pytest.raises(MeritError, match="merit apply staging"):
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"port": 3100, "replicas": [], "shares": []}',
+        '{"port": "3100", "replicas": []}',
+        json.dumps({"port": 3100, "replicas": [{**vars(replica(1)), "what": 5}]}),
+        json.dumps({"port": 3100, "replicas": [{**vars(replica(1)), "phase": "x"}]}),
+        b'{"port": 3100, "since": "\xe9"}',
+    ],
+)
+def test_a_state_of_another_form_is_one_line(workdir, text):
+    PLACE.folder.mkdir(parents=True)
+    (PLACE / "state.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(
+        MeritError, match=r"state\.json: can't be read \(.+; stop what .+'merit apply staging' again"
+    ) as caught:
         read(PLACE)
+    assert "\n" not in str(caught.value)
 
 
 def test_shares_and_replicas_are_never_rounded_to_nothing():
