@@ -119,9 +119,18 @@ def tag(name: str, message: str, commit: str = "HEAD") -> bool:
         return True
     if tag_object(name):
         return False
-    if "tell me who you are" in done.stderr:
-        raise MeritError("git tag: Git doesn't know who you are; set user.name and user.email by 'git config'")
+    check_identity()
     raise MeritError(f"git tag {name}: {_line(done.stderr)}")
+
+
+def check_identity() -> None:
+    """Check that Git knows who makes a tag.
+
+    Raises:
+        MeritError: it does not.
+    """
+    if _run("var", "GIT_COMMITTER_IDENT").returncode != 0:
+        raise MeritError("git tag: Git doesn't know who you are; set user.name and user.email by 'git config'")
 
 
 def drop_tag(name: str) -> None:

@@ -97,4 +97,4 @@ def write(model: str, declared: Declared, commit: str, done: list[str]) -> str:
             raise
         git.drop_tag(name)
         git.fetch_tags()
-    raise MeritError(f"{declared.name}: applied, but not recorded: others record at the same time; 'merit apply' again")
+    raise MeritError("others record at the same time")

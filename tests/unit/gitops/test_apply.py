@@ -78,7 +78,7 @@ def test_a_checkout_that_is_older_than_main_undoes_no_rollback(staging, lock, ta
 def test_a_file_that_is_not_utf8_is_told_by_its_line(staging, lock, target):
     Path("conf/environment/staging.yaml").write_bytes(b"version: v1 # caf\xe9\n")
     staging.commit()
-    with pytest.raises(ConfigError, match="staging.yaml:1: a byte that is not UTF-8"):
+    with pytest.raises(ConfigError, match=r"staging\.yaml:1: a byte that is not UTF-8"):
         apply("staging", lock, probe)
 
 
@@ -106,6 +106,31 @@ def test_what_does_not_come_up_is_not_recorded_and_the_alias_stays(staging, lock
     with pytest.raises(Refused, match="does not come up"):
         apply("staging", lock, probe)
     assert (records.read("tiny", "staging"), mlflow) == ([], {})
+
+
+def test_whom_git_does_not_know_is_told_before_anything_is_switched(staging, lock, target):
+    staging.git("config", "--unset", "user.email")
+    staging.git("config", "user.useConfigOnly", "true")
+    with pytest.raises(MeritError, match=r"^git tag: Git doesn't know who you are; set user\.name and user\.email"):
+        apply("staging", lock, probe)
+    assert target.runs == {}
+
+
+def test_what_was_applied_and_could_not_be_recorded_is_told_and_recorded_by_the_next(
+    staging, lock, target, monkeypatch
+):
+    def down(name):
+        raise MeritError("git push: no answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("merit.git.push_tag", down)
+        said = r"^staging: applied, but not recorded: git push: no answer; 'merit apply staging' again$"
+        with pytest.raises(MeritError, match=said):
+            apply("staging", lock, probe)
+        with pytest.raises(MeritError, match=r"^staging: not recorded: git push: no answer"):
+            apply("staging", lock, probe)
+    assert target.runs["staging"]["version"] == "v1"
+    assert apply("staging", lock, probe).record == "tiny@v1#staging#1"
 
 
 def test_without_mlflow_the_rest_is_done_and_what_is_left_is_told(staging, lock, target, monkeypatch):
