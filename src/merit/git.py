@@ -143,6 +143,23 @@ def tag_object(name: str) -> str | None:
     return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"refs/tags/{name}")
 
 
+def tag_at_origin(name: str) -> str | None:
+    """Return the object that a tag of origin is, or None if origin has none of that name.
+
+    Raises:
+        MeritError: origin can't be reached after some tries.
+    """
+    reason = ""
+    for wait in (*WAITS, None):
+        done = _run("ls-remote", ORIGIN, f"refs/tags/{name}", patience=PATIENCE)
+        if done.returncode == 0:
+            return done.stdout.split()[0] if done.stdout else None
+        reason = _line(done.stderr)
+        if wait is not None:
+            time.sleep(wait)
+    raise MeritError(f"git ls-remote {ORIGIN}: tried {len(WAITS) + 1} times: {reason}; try again when it answers")
+
+
 def push_tag(name: str) -> bool:
     """Bring a tag to origin, never by force; False if origin has another one of that name. Without origin it is there.
 
