@@ -5,6 +5,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from merit import artifacts, store
 from merit.config.schema import Lock
@@ -62,7 +63,7 @@ def _kept(receipt: Path, stamp: list[object]) -> Alias | None:
     """Return what was asked before, if the store has not changed since; a file of another form counts for nothing."""
     try:
         kept = json.loads(receipt.read_text(encoding="utf-8"))
-        fields = [kept[name] for name in ("now", "wrong", "number")] if kept["stamp"] == stamp else [0]
+        fields: list[Any] = [kept[name] for name in ("now", "wrong", "number")] if kept["stamp"] == stamp else [0]
     except (OSError, ValueError, TypeError, LookupError, RecursionError):
         return None
     return Alias(*fields) if all(each is None or isinstance(each, str) for each in fields) else None

@@ -183,7 +183,7 @@ def _pushed(version: Version, made: bool) -> bool:
 
 
 def _forget_half(model: str, tell: Callable[[str], object]) -> None:
-    """Remove the tag of a registration that was killed, if origin has not this very tag; another of its name is fetched.
+    """Remove the tag of a registration that was killed, if origin has not this very tag.
 
     Raises:
         MeritError: origin, which alone can tell, can't be reached.
