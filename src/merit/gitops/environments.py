@@ -54,8 +54,12 @@ def path(name: str) -> Path:
     return FOLDER / f"{name}.yaml"
 
 
-def read(name: str) -> Declared:
+def read(name: str, *, is_edited: bool = False) -> Declared:
     """Return what an environment is declared to be.
+
+    Args:
+        name: the environment.
+        is_edited: whether its version is about to be written, so that it may lack one.
 
     Raises:
         MeritError: there is none of that name.
@@ -63,7 +67,7 @@ def read(name: str) -> Declared:
     """
     if not path(name).is_file():
         raise MeritError(f"no environment '{name}': {path(name)} is not there; {did_you_mean(name, names())}")
-    return _declared(name, yamlfiles.read(path(name)))
+    return _declared(name, yamlfiles.read(path(name)), is_edited=is_edited)
 
 
 def read_all() -> list[Declared]:
@@ -75,7 +79,7 @@ def read_all() -> list[Declared]:
     return [read(name) for name in names()]
 
 
-def _declared(name: str, file: YamlFile) -> Declared:
+def _declared(name: str, file: YamlFile, *, is_edited: bool) -> Declared:
     if file.problems:
         raise ConfigError(file.problems)
     values = file.root.plain()
@@ -83,7 +87,9 @@ def _declared(name: str, file: YamlFile) -> Declared:
         raise ConfigError(
             [Problem(f"{file.path}:{file.defaults.line}", "defaults", "an environment builds on no other")]
         )
-    if values.get("version") is None and not _says_null(file.path):
+    if is_edited:
+        values.setdefault("version", None)
+    elif values.get("version") is None and not _says_null(file.path):
         values.pop("version", None)
     try:
         return Declared(name, file, Environment.model_validate(values))
