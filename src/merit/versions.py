@@ -146,6 +146,24 @@ def package_at(commit: str) -> str | None:
         raise MeritError(f"{artifacts.DVC_LOCK} at {commit[:7]}: not a lock of DVC's; restore it from Git") from error
 
 
+def model_at(commit: str) -> str | None:
+    """Return the model's name as the params.yaml of a commit has it; None if it names none."""
+    told = re.search(r"(?m)^name: *(\S+)", git.show(commit, artifacts.LOCK) or "")
+    return told[1].strip("'\"") if told else None
+
+
+def declaring(path: Path, tip: str) -> set[str]:
+    """Return the commits of a first-parent history that changed a file which declares versions, or whose they are.
+
+    A version is declared by its number: where the model gets another name, the same number is another version.
+    """
+    lock = artifacts.LOCK.as_posix()
+    log = ("log", "--first-parent", "--format=%H")
+    own = git.git(*log, tip, "--", path.as_posix()) or ""
+    renamed = git.git(*log, "-m", "-G^name:", tip, "--", lock) or ""
+    return {*own.split(), *renamed.split()}
+
+
 def fetch_package(version: Version, folder: Path) -> None:
     """Bring a version's package to a folder, out of DVC's cache or its remote, and its signature, if any, beside it.
 

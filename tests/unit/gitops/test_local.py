@@ -1,14 +1,18 @@
 """The target local without processes: what its proxy and its supervisor are told."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from merit import artifacts
 from merit.config.schema.environment import Environment
 from merit.errors import MeritError
+from merit.gitops import packages
 from merit.gitops.targets import Desired, local_proxy, of
 from merit.gitops.targets.local_state import Place, Replica, State, needed, read, units, write
+from merit.versions import Lineage, Version
 
 PLACE = Place("staging")
 
@@ -101,6 +105,28 @@ def test_a_state_of_another_form_is_one_line(workdir, text):
 def test_shares_and_replicas_are_never_rounded_to_nothing():
     assert [units(share) for share in (0.00001, 0.25, 1)] == [1, 2500, 10_000]
     assert [needed(4, share) for share in (None, 0.01, 0.5, 1)] == [4, 1, 2, 4]
+
+
+def _version(model: str, digest: str) -> Version:
+    lineage = Lineage.model_construct(package=digest)
+    return Version(model, 1, "c" * 40, lineage, "t", datetime.now(UTC))
+
+
+def test_another_package_of_the_same_number_is_a_difference(workdir, lock, monkeypatch):
+    old, new = ("sha256:" + digit * 64 for digit in "12")
+    artifacts.write_json(packages.FOLDER / old[7:] / "model/manifest.json", {"model": "former"})
+    monkeypatch.setattr(local_proxy, "answers", lambda place: False)
+    target = of(Desired("staging", Environment(version="v1"), lock, {"v1": _version("tiny", new)}))
+    settings = target.desired()["settings"]
+    write(PLACE, State(3100, replicas=[Replica("r1", "live", 1, 4001, "serving", "v1", f"{old} {settings}")]))
+    now, declared = target.actual().facts, target.desired()
+    assert {name: now[name] for name in ("version", "model", "package", "settings")} == {
+        "version": "v1",
+        "model": "former",
+        "package": "sha256:" + "1" * 12,
+        "settings": settings,
+    }
+    assert (declared["version"], declared["model"], declared["package"]) == ("v1", "tiny", "sha256:" + "2" * 12)
 
 
 def test_where_nothing_runs_and_nothing_is_declared_nothing_differs(workdir, lock):

@@ -85,6 +85,11 @@ class Replica:
     version: str
     what: str
 
+    @property
+    def package(self) -> str:
+        """The digest of the package that it serves; empty if it is to be replaced."""
+        return self.what.partition(" ")[0]
+
 
 @dataclass
 class State:
