@@ -47,7 +47,7 @@ def apply(name: str, lock: Lock, probe: Probe) -> Applied:
         done = made.target.apply()
         alias, left = _project(made)
         last = records.read(lock.name, name)
-        is_told = records.is_told(made.declared, last[0] if last else None)
+        is_told = records.is_told(made.declared, last[0] if last else None, made.package)
         if not (done or alias) and (is_told or (made.wanted is None and not last)):
             return Applied([], None, left)
         done += alias
@@ -61,7 +61,7 @@ def _recorded(made: planning.Plan, commit: str, done: list[str]) -> str:
         MeritError: it could not be recorded; what was done stands.
     """
     try:
-        return records.write(made.lock.name, made.declared, commit, done)
+        return records.write(made.lock.name, made.declared, commit, done, made.package)
     except MeritError as error:
         told = "applied, but not recorded" if done else "not recorded"
         raise MeritError(f"{made.declared.name}: {told}: {error}; 'merit apply {made.declared.name}' again") from error

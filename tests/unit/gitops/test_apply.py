@@ -11,6 +11,7 @@ from merit.errors import ConfigError, MeritError, Refused
 from merit.gitops import records
 from merit.gitops.aliases import Alias
 from merit.gitops.apply import apply
+from merit.gitops.plan import plan
 from merit.gitops.status import rows, status
 
 
@@ -106,6 +107,17 @@ def test_what_does_not_come_up_is_not_recorded_and_the_alias_stays(staging, lock
     with pytest.raises(Refused, match="does not come up"):
         apply("staging", lock, probe)
     assert (records.read("tiny", "staging"), mlflow) == ([], {})
+
+
+def test_a_tag_that_was_made_anew_of_another_package_is_a_difference_until_it_is_applied(staging, lock, target, mlflow):
+    apply("staging", lock, probe)
+    staging.git("tag", "--delete", "tiny@v1")
+    staging.version(1, package="sha256:" + "9" * 64)
+    (change,) = plan("staging", lock).changes
+    assert change.what == "package of v1, whose tag was made anew"
+    assert (change.now, change.declared) == ("sha256:" + "1" * 64, "sha256:" + "9" * 64)
+    assert apply("staging", lock, probe).record == "tiny@v1#staging#2"
+    assert plan("staging", lock).changes == []
 
 
 def test_whom_git_does_not_know_is_told_before_anything_is_switched(staging, lock, target):
