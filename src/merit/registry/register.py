@@ -164,7 +164,10 @@ def _tagged(model: str, digest: str, lineage: Lineage | None) -> tuple[Version, 
 
 
 def _make(model: str, lineage: Lineage) -> Version | None:
-    name = f"{model}@v{max(versions.numbers(model), default=0) + 1}"
+    number = max(versions.numbers(model), default=0) + 1
+    name = f"{model}@v{number}"
+    if len(str(number)) > versions.DIGITS:
+        raise MeritError(f"register: {model}@v{number - 1} leaves no number; delete that tag here and at {git.ORIGIN}")
     if git.has_origin():
         artifacts.write_text(PENDING, name)
     return versions.find(name) if git.tag(name, versions.message(name, lineage), lineage.commit) else None

@@ -76,6 +76,15 @@ def test_the_number_of_a_tag_that_somebody_made_by_hand_is_not_taken_again(
         versions.find("tiny@v5")
 
 
+def test_a_number_that_was_made_up_is_passed_over_or_told(repository: Repository, release: Release) -> None:
+    release(1)
+    repository.git("tag", "-a", "tiny@v99999999999999999999", "-m", "by hand")
+    assert release(2).name == "tiny@v2"
+    repository.git("tag", "-a", "tiny@v999999", "-m", "by hand")
+    with pytest.raises(MeritError, match=r"^register: tiny@v999999 leaves no number; delete that tag here and at"):
+        release(3)
+
+
 def test_a_branch_registers_nothing(repository: Repository, lock: Lock) -> None:
     repository.git("switch", "--quiet", "--create", "candidate")
     repository.package(1)
