@@ -5,8 +5,17 @@ import re
 import subprocess
 import time
 from pathlib import Path
+from typing import TypedDict
 
 from merit.errors import MeritError
+
+
+class Text(TypedDict):
+    """How the bytes of a process become text."""
+
+    encoding: str
+    errors: str
+
 
 MAIN = ("main", "origin/main")
 ORIGIN = "origin"
@@ -15,6 +24,9 @@ WAITS = (1.0, 3.0)
 """Seconds between the tries to reach a remote; there is one try more than waits."""
 PATIENCE = 120.0
 """Seconds that one exchange with a remote may take."""
+UNREADABLE = "\ufffd"
+"""What stands for bytes that are not UTF-8: history keeps them for ever, and one of them must not hide the rest."""
+TEXT: Text = {"encoding": "utf-8", "errors": "replace"}
 
 
 def git(*args: str) -> str | None:
@@ -24,7 +36,7 @@ def git(*args: str) -> str | None:
         MeritError: Git is not there, or won't answer; what it would have said is not known then.
     """
     try:
-        done = subprocess.run(["git", *args], capture_output=True, text=True, check=False)
+        done = subprocess.run(["git", *args], capture_output=True, check=False, **TEXT)
     except FileNotFoundError as error:
         raise MeritError("git: not found on PATH; install it") from error
     if done.returncode == 0:
@@ -107,9 +119,18 @@ def tag(name: str, message: str, commit: str = "HEAD") -> bool:
         return True
     if tag_object(name):
         return False
-    if "tell me who you are" in done.stderr:
-        raise MeritError("git tag: Git doesn't know who you are; set user.name and user.email by 'git config'")
+    check_identity()
     raise MeritError(f"git tag {name}: {_line(done.stderr)}")
+
+
+def check_identity() -> None:
+    """Check that Git knows who makes a tag.
+
+    Raises:
+        MeritError: it does not.
+    """
+    if _run("var", "GIT_COMMITTER_IDENT").returncode != 0:
+        raise MeritError("git tag: Git doesn't know who you are; set user.name and user.email by 'git config'")
 
 
 def drop_tag(name: str) -> None:
@@ -120,6 +141,23 @@ def drop_tag(name: str) -> None:
 def tag_object(name: str) -> str | None:
     """Return the object that a tag is, or None if there is none of that name."""
     return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"refs/tags/{name}")
+
+
+def tag_at_origin(name: str) -> str | None:
+    """Return the object that a tag of origin is, or None if origin has none of that name.
+
+    Raises:
+        MeritError: origin can't be reached after some tries.
+    """
+    reason = ""
+    for wait in (*WAITS, None):
+        done = _run("ls-remote", ORIGIN, f"refs/tags/{name}", patience=PATIENCE)
+        if done.returncode == 0:
+            return done.stdout.split()[0] if done.stdout else None
+        reason = _line(done.stderr)
+        if wait is not None:
+            time.sleep(wait)
+    raise MeritError(f"git ls-remote {ORIGIN}: tried {len(WAITS) + 1} times: {reason}; try again when it answers")
 
 
 def push_tag(name: str) -> bool:
@@ -175,7 +213,7 @@ def _run(*args: str, told: str | None = None, patience: float | None = None) -> 
     command = ["git", *args]
     try:
         return subprocess.run(
-            command, input=told, capture_output=True, text=True, check=False, env=environment, timeout=patience
+            command, input=told, capture_output=True, check=False, env=environment, timeout=patience, **TEXT
         )
     except FileNotFoundError as error:
         raise MeritError("git: not found on PATH; install it") from error

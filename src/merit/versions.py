@@ -13,7 +13,10 @@ from merit import artifacts, dvccache, git, seal
 from merit.config.schema.base import Section
 from merit.errors import MeritError
 
-FIELDS = ("refname:strip=2", "objecttype", "*objectname", "taggername", "taggerdate:iso-strict", "contents:body")
+FIELDS = ("refname:strip=2", "objecttype", "*objectname", "taggername", "taggerdate:iso-strict", "contents:subject",
+          "contents:body")  # fmt: skip
+DIGITS = 6
+"""The most digits of a version's number: one that somebody made up would push every later one out of reach."""
 
 
 class Lineage(Section):
@@ -68,8 +71,9 @@ def versions(model: str) -> list[Version]:
 
 
 def numbers(model: str) -> list[int]:
-    """Return the numbers that are taken, also by tags without a lineage."""
-    return [int(name.rpartition("@v")[2]) for name in _tags(model)]
+    """Return the numbers that are taken, also by tags without a lineage; those that are too high don't count."""
+    found = [name.rpartition("@v")[2] for name in _tags(model)]
+    return [int(number) for number in found if len(number) <= DIGITS]
 
 
 def unreadable(model: str) -> dict[str, str]:
@@ -111,22 +115,48 @@ def _tags(model: str) -> dict[str, Version | str]:
     found: dict[str, Version | str] = {}
     for record in records:
         if match := re.fullmatch(rf"{re.escape(model)}@v([1-9][0-9]*)", record[0]):
-            found[record[0]] = _read(model, int(match[1]), record)
-    return dict(sorted(found.items(), key=lambda item: int(item[0].rpartition("@v")[2])))
+            found[record[0]] = _read(model, match[1], record)
+    return _once(dict(sorted(found.items(), key=lambda item: (len(item[0]), item[0]))))
 
 
-def _read(model: str, number: int, record: list[str]) -> Version | str:
-    name, kind, commit, tagger, at, body = record
-    remedy = f"no version that 'merit register' made; take another, or delete it by 'git tag -d {name}'"
-    if kind != "tag":
-        return f"its tag has no message: {remedy}"
+def _once(found: dict[str, Version | str]) -> dict[str, Version | str]:
+    """Return the tags, of which no package is two versions: the first one is."""
+    first: dict[str, str] = {}
+    for name, version in found.items():
+        if isinstance(version, Version) and first.setdefault(version.lineage.package, name) != name:
+            found[name] = f"its tag names the package that {first[version.lineage.package]} is: {_remedy(name)}"
+    return found
+
+
+def _remedy(name: str) -> str:
+    return f"no version that 'merit register' made; take another, or delete it by 'git tag -d {name}'"
+
+
+def _read(model: str, number: str, record: list[str]) -> Version | str:
+    name, _, commit, tagger, at, _, body = record
+    if (wrong := _malformed(number, record)) is not None:
+        return f"{wrong}: {_remedy(name)}"
     try:
         lineage = Lineage.model_validate(yaml.safe_load(body))
     except (yaml.YAMLError, ValidationError, RecursionError) as error:
-        return f"its tag holds no lineage ({' '.join(str(error).split())[:160]}): {remedy}"
+        return f"its tag holds no lineage ({' '.join(str(error).split())[:160]}): {_remedy(name)}"
     if lineage.commit != commit:
-        return f"its tag is on {commit[:7]}, its lineage on {lineage.commit[:7]}: {remedy}"
-    return Version(model, number, commit, lineage, tagger, datetime.fromisoformat(at))
+        return f"its tag is on {commit[:7]}, its lineage on {lineage.commit[:7]}: {_remedy(name)}"
+    return Version(model, int(number), commit, lineage, tagger, datetime.fromisoformat(at))
+
+
+def _malformed(number: str, record: list[str]) -> str | None:
+    """Return what is wrong with a tag before its lineage is read."""
+    name, kind, _, _, _, subject, body = record
+    titled = subject.partition(":")[0]
+    faults = {
+        "its tag has no message": kind != "tag",
+        f"its number has more than {DIGITS} digits": len(number) > DIGITS,
+        "its tag is not UTF-8": git.UNREADABLE in body,
+        f"its tag's message is that of '{titled[:80]}'": re.fullmatch(r"\S+@v[0-9]+", titled) and titled != name,
+        "its tag holds no lineage (its message doesn't begin with its name)": titled != name,
+    }
+    return next((fault for fault, holds in faults.items() if holds), None)
 
 
 def package_at(commit: str) -> str | None:
@@ -142,6 +172,24 @@ def package_at(commit: str) -> str | None:
         return next((str(out["md5"]) for out in outs if out["path"] == artifacts.PACKAGE.as_posix()), None)
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise MeritError(f"{artifacts.DVC_LOCK} at {commit[:7]}: not a lock of DVC's; restore it from Git") from error
+
+
+def model_at(commit: str) -> str | None:
+    """Return the model's name as the params.yaml of a commit has it; None if it names none."""
+    told = re.search(r"(?m)^name: *(\S+)", git.show(commit, artifacts.LOCK) or "")
+    return told[1].strip("'\"") if told else None
+
+
+def declaring(path: Path, tip: str) -> set[str]:
+    """Return the commits of a first-parent history that changed a file which declares versions, or whose they are.
+
+    A version is declared by its number: where the model gets another name, the same number is another version.
+    """
+    lock = artifacts.LOCK.as_posix()
+    log = ("log", "--first-parent", "--format=%H")
+    own = git.git(*log, tip, "--", path.as_posix()) or ""
+    renamed = git.git(*log, "-m", "-G^name:", tip, "--", lock) or ""
+    return {*own.split(), *renamed.split()}
 
 
 def fetch_package(version: Version, folder: Path) -> None:

@@ -31,6 +31,13 @@ def test_before_the_first_commit_there_is_no_head(git_repo: Git) -> None:
     assert git.target_commit() is None
 
 
+def test_bytes_that_are_not_utf8_hide_nothing_else(git_repo: Git) -> None:
+    Path("a").write_bytes(b"caf\xe9\n")
+    git_repo("add", "a")
+    git_repo("commit", "--quiet", "-m", "a")
+    assert git.show("HEAD", Path("a")) == f"caf{git.UNREADABLE}"
+
+
 def test_head_is_the_commit_that_is_checked_out(git_repo: Git) -> None:
     first = _commit(git_repo, "a", "1")
     assert git.head() == first

@@ -106,13 +106,25 @@ def _light(repository: Repository, version: Version) -> None:
     repository.git("tag", "-f", "tiny@v1", version.commit)
 
 
+def _latin(repository: Repository, version: Version) -> None:
+    raw = versions.message("tiny@v1", version.lineage).replace("data_fingerprint: ", "data_fingerprint: é")
+    place = repository.folder / "message"
+    place.write_bytes(raw.encode("latin-1"))
+    repository.git("tag", "-f", "-a", "-F", str(place), "tiny@v1", version.commit)
+
+
 def _keys(repository: Repository, version: Version) -> None:
     repository.git("tag", "-f", "-a", "tiny@v1", "-m", "x\n\ncommit: y\nextra: z", version.commit)
 
 
 @pytest.mark.parametrize(
     ("spoil", "said"),
-    [(_moved, "its tag is on"), (_light, "its tag has no message"), (_keys, "its tag holds no lineage")],
+    [
+        (_moved, "its tag is on"),
+        (_latin, "its tag is not UTF-8"),
+        (_light, "its tag has no message"),
+        (_keys, "its tag holds no lineage"),
+    ],
 )
 def test_a_tag_that_is_not_as_it_was_made_is_no_version(
     repository: Repository, version: Version, spoil: Callable[[Repository, Version], None], said: str
@@ -122,6 +134,20 @@ def test_a_tag_that_is_not_as_it_was_made_is_no_version(
     with pytest.raises(MeritError, match=rf"^tiny@v1: {said}") as caught:
         versions.find("tiny@v1")
     assert "\n" not in str(caught.value)
+
+
+def test_a_copied_tag_is_no_version(repository: Repository, version: Version) -> None:
+    text, renamed = (versions.message(name, version.lineage) for name in ("tiny@v1", "tiny@v3"))
+    repository.git("tag", "-a", "tiny@v2", "-m", text)
+    repository.git("tag", "-a", "tiny@v3", "-m", renamed)
+    repository.git("tag", "-a", "tiny@v99999999999999999999", "-m", text)
+    assert [each.name for each in versions.versions("tiny")] == ["tiny@v1"]
+    found = versions.unreadable("tiny")
+    assert list(found) == ["tiny@v2", "tiny@v3", "tiny@v99999999999999999999"]
+    assert found["tiny@v2"].startswith("its tag's message is that of 'tiny@v1': no version that 'merit register' made")
+    assert found["tiny@v3"].startswith("its tag names the package that tiny@v1 is: ")
+    assert found["tiny@v99999999999999999999"].startswith("its number has more than 6 digits: ")
+    assert versions.numbers("tiny") == [1, 2, 3]
 
 
 def test_a_lineage_of_any_text_is_read_as_it_was_written(repository: Repository) -> None:

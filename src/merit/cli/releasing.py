@@ -22,7 +22,7 @@ def register(as_json: bool) -> None:
     from merit.registry import projection
     from merit.registry.register import register as run
 
-    version, made = run(read, lambda against: _judged(read, against))
+    version, made = run(read, lambda against: _judged(read, against), lambda line: click.echo(line, err=True))
     if as_json:
         told = {"version": version.name, "made": made, "lineage": version.lineage.model_dump(mode="json")}
         click.echo(json.dumps(told, indent=2, ensure_ascii=False))

@@ -1,7 +1,11 @@
 """The alias of an environment in MLflow: read for a plan, set by apply. MLflow is the projection of what Git says."""
 
+import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from merit import artifacts, store
 from merit.config.schema import Lock
@@ -42,17 +46,27 @@ def read(lock: Lock, name: str, wanted: str | None) -> Alias:
     place = Place(name)
     stamp = _stamp(lock, wanted)
     receipt = place.folder.with_suffix(".alias.json")
-    if stamp is not None and receipt.is_file():
-        kept = artifacts.read_json(receipt, "plan")
-        if kept.get("stamp") == stamp:
-            return Alias(kept["now"], kept["wrong"], kept["number"])
+    if stamp is not None and (kept := _kept(receipt, stamp)) is not None:
+        return kept
     try:
         found = _asked(lock, name, wanted)
     except MeritError as error:
         return Alias(None, f"MLflow can't be asked ({error})")
     if stamp is not None and stamp == _stamp(lock, wanted):
-        artifacts.write_json(receipt, {"stamp": stamp, "now": found.now, "wrong": found.wrong, "number": found.number})
+        told = {"stamp": stamp, "now": found.now, "wrong": found.wrong, "number": found.number}
+        with suppress(OSError, MeritError):  # whoever may only read asks again
+            artifacts.write_json(receipt, told)
     return found
+
+
+def _kept(receipt: Path, stamp: list[object]) -> Alias | None:
+    """Return what was asked before, if the store has not changed since; a file of another form counts for nothing."""
+    try:
+        kept = json.loads(receipt.read_text(encoding="utf-8"))
+        fields: list[Any] = [kept[name] for name in ("now", "wrong", "number")] if kept["stamp"] == stamp else [0]
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+        return None
+    return Alias(*fields) if all(each is None or isinstance(each, str) for each in fields) else None
 
 
 def _stamp(lock: Lock, wanted: str | None) -> list[object] | None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from merit import exclusive
+from merit import exclusive, git
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.gitops import aliases, main, records
@@ -35,19 +35,36 @@ def apply(name: str, lock: Lock, probe: Probe) -> Applied:
 
     Raises:
         Refused: the file is not what main says, or the new version does not come up; what ran before runs on.
-        MeritError: the environment asks for what may not be, another apply is at it, or something can't be reached.
+        MeritError: the environment asks for what may not be, another apply is at it, something can't be reached, or
+            what was done could not be recorded.
     """
     with exclusive.environment(name):
         main.fetch()
         commit = main.is_current(name)
         made = planning.plan(name, lock, probe)
+        if made.differs:
+            git.check_identity()  # before anything is switched that could not be recorded
         done = made.target.apply()
         alias, left = _project(made)
         last = records.read(lock.name, name)
-        is_told = records.is_told(made.declared, last[0] if last else None)
+        is_told = records.is_told(made.declared, last[0] if last else None, made.package)
         if not (done or alias) and (is_told or (made.wanted is None and not last)):
             return Applied([], None, left)
-        return Applied([*done, *alias], records.write(lock.name, made.declared, commit, [*done, *alias]), left)
+        done += alias
+        return Applied(done, _recorded(made, commit, done), left)
+
+
+def _recorded(made: planning.Plan, commit: str, done: list[str]) -> str:
+    """Record what was done; return the tag.
+
+    Raises:
+        MeritError: it could not be recorded; what was done stands.
+    """
+    try:
+        return records.write(made.lock.name, made.declared, commit, done, made.package)
+    except MeritError as error:
+        told = "applied, but not recorded" if done else "not recorded"
+        raise MeritError(f"{made.declared.name}: {told}: {error}; 'merit apply {made.declared.name}' again") from error
 
 
 def _project(made: planning.Plan) -> tuple[list[str], str | None]:

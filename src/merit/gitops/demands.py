@@ -99,7 +99,8 @@ def _after(declared: Declared, lock: Lock, key: str, number: str, held: Held) ->
         return
     longest: float | None = None
     for span in main.spans(demand.after):
-        longest = max(longest or 0.0, span.hours()) if span.version == number else longest
+        if (span.model, span.version) == (lock.name, number):
+            longest = max(longest or 0.0, span.hours())
         if longest is not None and longest >= demand.soak_hours:
             break  # what came before need not be read
     if longest is None:

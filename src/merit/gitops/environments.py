@@ -1,10 +1,11 @@
 """conf/environment: what each environment is declared to serve, here and on main."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
 from merit import artifacts, git
@@ -53,8 +54,12 @@ def path(name: str) -> Path:
     return FOLDER / f"{name}.yaml"
 
 
-def read(name: str) -> Declared:
+def read(name: str, *, is_edited: bool = False) -> Declared:
     """Return what an environment is declared to be.
+
+    Args:
+        name: the environment.
+        is_edited: whether its version is about to be written, so that it may lack one.
 
     Raises:
         MeritError: there is none of that name.
@@ -62,7 +67,7 @@ def read(name: str) -> Declared:
     """
     if not path(name).is_file():
         raise MeritError(f"no environment '{name}': {path(name)} is not there; {did_you_mean(name, names())}")
-    return _declared(name, yamlfiles.read(path(name)))
+    return _declared(name, yamlfiles.read(path(name)), is_edited=is_edited)
 
 
 def read_all() -> list[Declared]:
@@ -74,7 +79,7 @@ def read_all() -> list[Declared]:
     return [read(name) for name in names()]
 
 
-def _declared(name: str, file: YamlFile) -> Declared:
+def _declared(name: str, file: YamlFile, *, is_edited: bool) -> Declared:
     if file.problems:
         raise ConfigError(file.problems)
     values = file.root.plain()
@@ -82,11 +87,29 @@ def _declared(name: str, file: YamlFile) -> Declared:
         raise ConfigError(
             [Problem(f"{file.path}:{file.defaults.line}", "defaults", "an environment builds on no other")]
         )
+    if is_edited:
+        values.setdefault("version", None)
+    elif values.get("version") is None and not _says_null(file.path):
+        values.pop("version", None)
     try:
         return Declared(name, file, Environment.model_validate(values))
     except ValidationError as error:
-        faults = from_validation(error, values, Environment)
+        faults = [_helped(fault) for fault in from_validation(error, values, Environment)]
         raise ConfigError([fault.at(_place(file, fault.key)) for fault in faults]) from error
+
+
+def _says_null(path: Path) -> bool:
+    """Say whether `version` has a value that somebody wrote: an emptied file or line takes nothing down."""
+    root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    pairs = root.value if isinstance(root, yaml.MappingNode) else []
+    return any(key.value == "version" and bool(value.value) for key, value in pairs)
+
+
+def _helped(fault: Fault) -> Fault:
+    """Return a fault with what is allowed, where that is more than the form of the text."""
+    if fault.key == ("version",) and fault.found == "missing":
+        return replace(fault, allowed="such as v3, or null: nothing runs")
+    return fault
 
 
 def _place(file: YamlFile, key: tuple[str, ...]) -> str:
@@ -100,8 +123,6 @@ def _place(file: YamlFile, key: tuple[str, ...]) -> str:
 
 def at(commit: str, name: str) -> Environment | None:
     """Return what an environment was declared to be at a commit; None if not at all, or in a way that can't be read."""
-    import yaml
-
     text = git.show(commit, path(name))
     try:
         values: Any = yaml.safe_load(text or "")

@@ -4,16 +4,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from merit import artifacts, git
+from merit import artifacts, git, versions
 from merit.errors import MeritError, Refused
 from merit.gitops import environments
 
 
 @dataclass(frozen=True)
 class Span:
-    """A time in which main declared a version for an environment; `until` is None while it does."""
+    """A time in which main declared a version of a model for an environment; `until` is None while it does."""
 
     version: str | None
+    model: str | None
     commit: str
     since: datetime
     until: datetime | None
@@ -55,7 +56,7 @@ def is_current(name: str) -> str:
     """
     commit = tip()
     for file in (environments.path(name), artifacts.LOCK):
-        here = file.read_text(encoding="utf-8").rstrip("\n") if file.is_file() else None
+        here = file.read_text(**git.TEXT).rstrip("\n") if file.is_file() else None
         if git.show(commit, file) != here:
             raise Refused(
                 f"apply: {file} is not what main says ({commit[:7]}); merge it first, or bring this checkout up to "
@@ -66,17 +67,22 @@ def is_current(name: str) -> str:
 
 def spans(name: str) -> Iterator[Span]:
     """Yield what main has declared for an environment, the latest first; a merge counts from when it was merged."""
-    log = git.git("log", "--first-parent", "--format=%H %cI", tip(), "--", environments.path(name).as_posix()) or ""
-    last: Span | None = None
+    path, end = environments.path(name), tip()
+    files = [each.as_posix() for each in (path, artifacts.LOCK)]
+    log = git.git("log", "--first-parent", "--format=%H %cI", end, "--", *files) or ""
+    counted, last = versions.declaring(path, end), None
     for line in log.splitlines():
         commit, _, when = line.partition(" ")
+        if commit not in counted:
+            continue
         declared, since = environments.at(commit, name), datetime.fromisoformat(when)
         version = None if declared is None else declared.version
-        if last is not None and last.version == version:  # another key changed
-            last = Span(version, commit, since, last.until)
+        model = versions.model_at(commit)
+        if last is not None and (last.version, last.model) == (version, model):  # another key changed
+            last = Span(version, model, commit, since, last.until)
             continue
         if last is not None:
             yield last
-        last = Span(version, commit, since, None if last is None else last.since)
+        last = Span(version, model, commit, since, None if last is None else last.since)
     if last is not None:
         yield last

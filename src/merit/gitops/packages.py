@@ -24,13 +24,29 @@ def fetch(version: Version, lock: Lock, *, demanded: bool) -> Path:
     package = path(version)
     if not _is_whole(package, version):
         versions.fetch_package(version, package)
+    if (found := model(version.lineage.package)) != version.model:
+        raise MeritError(
+            f"{version.name}: its package is one of the model {found}; 'merit register' made no such version"
+        )
     signing.verify(package, version.lineage.signature, lock.release.signing, demanded)
     return package
 
 
 def path(version: Version) -> Path:
     """Return where a version's package lies once it was brought; the folder is named by its digest."""
-    return FOLDER / version.lineage.package.removeprefix("sha256:") / artifacts.PACKAGE.name
+    return _path(version.lineage.package)
+
+
+def _path(digest: str) -> Path:
+    return FOLDER / digest.removeprefix("sha256:") / artifacts.PACKAGE.name
+
+
+def model(digest: str) -> str | None:
+    """Return what the model of a package is called; None if the package is not here."""
+    try:
+        return str(artifacts.read_json(_path(digest) / artifacts.MANIFEST, "apply")["model"])
+    except (MeritError, KeyError):
+        return None
 
 
 def _is_whole(package: Path, version: Version) -> bool:

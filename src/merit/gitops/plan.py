@@ -9,6 +9,7 @@ from merit.errors import MeritError
 from merit.gitops import aliases, demands, environments, records, targets
 from merit.gitops.aliases import Alias
 from merit.gitops.environments import Declared
+from merit.gitops.records import Record
 from merit.gitops.targets import Actual, Desired, Probe, Target
 
 
@@ -30,6 +31,7 @@ class Plan:
         target: what runs it.
         actual: what runs.
         alias: the alias in MLflow.
+        package: the digest of the declared version's package.
         changes: what of all that differs.
         metrics: for each metric of the version that serves and the one that is declared, both values.
         demands: a line for each demand that is held.
@@ -40,6 +42,7 @@ class Plan:
     target: Target
     actual: Actual
     alias: Alias
+    package: str | None
     changes: list[Change]
     metrics: dict[str, tuple[float | None, float | None]]
     demands: list[str]
@@ -74,9 +77,19 @@ def plan(name: str, lock: Lock, probe: Probe | None = None) -> Plan:
     actual, number = target.actual(), declared.environment.version
     wanted = None if number is None else f"{lock.name}@{number}"
     alias = aliases.read(lock, name, wanted)
+    package = None if number is None else held.versions[number].lineage.package
+    last = next(iter(records.read(lock.name, name)), None)
     changes = [*_alias_change(name, alias, wanted), *_changes(actual.facts, target.desired())]
-    metrics = _metrics(lock.name, actual.facts.get("version") or _applied(lock.name, name), number)
-    return Plan(declared, lock, target, actual, alias, changes, metrics, held.demands)
+    changes += _replaced(last, number, package)
+    # Where files are all that is known, they don't name the version.
+    metrics = _metrics(lock.name, actual.facts.get("version") or (last and last.version), number)
+    return Plan(declared, lock, target, actual, alias, package, changes, metrics, held.demands)
+
+
+def _replaced(last: Record | None, number: str | None, package: str | None) -> list[Change]:
+    """Return the difference between the package that was applied as a version and the one that its tag names now."""
+    former = records.replaced(last, number, package) if last is not None else None
+    return [] if former is None else [Change(f"package of {number}, whose tag was made anew", former, package)]
 
 
 def _alias_change(name: str, alias: Alias, wanted: str | None) -> list[Change]:
@@ -89,12 +102,6 @@ def _alias_change(name: str, alias: Alias, wanted: str | None) -> list[Change]:
 def _changes(now: dict[str, Any], declared: dict[str, Any]) -> list[Change]:
     names = [*declared, *(name for name in now if name not in declared)]
     return [Change(each, now.get(each), declared.get(each)) for each in names if now.get(each) != declared.get(each)]
-
-
-def _applied(model: str, name: str) -> str | None:
-    """Return the version that was applied last: where files are all that is known, they don't name it."""
-    last = records.read(model, name)
-    return last[0].version if last else None
 
 
 def _metrics(model: str, now: Any, declared: str | None) -> dict[str, tuple[float | None, float | None]]:

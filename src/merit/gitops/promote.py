@@ -37,7 +37,7 @@ def promote(source: str, name: str, lock: Lock) -> Promotion:
     Raises:
         MeritError: there is no such environment or version, or the source declares none.
     """
-    declared = environments.read(name)
+    declared = environments.read(name, is_edited=True)
     version, image = _named(source, lock)
     told, file = declared.environment, environments.path(name)
     pairs = {"version": (told.version, version), "image": (told.image, image)}

@@ -22,7 +22,7 @@ class Record:
     Attributes:
         name: its tag.
         version: what was applied, such as v3; None if the environment was taken down.
-        told: commit, image, the SHA-256 of the environment's file, and what was done.
+        told: commit, image, package, the SHA-256 of the environment's file, and what was done.
     """
 
     name: str
@@ -60,14 +60,29 @@ def _values(message: str) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def is_told(declared: Declared, record: Record | None) -> bool:
-    """Say whether the last record is of what is declared."""
+def is_told(declared: Declared, record: Record | None, package: str | None) -> bool:
+    """Say whether the last record is of what is declared: version, image and the version's package."""
     told = declared.environment
-    return record is not None and (record.version, record.told.get("image")) == (told.version, told.image)
+    if record is None or replaced(record, told.version, package):
+        return False
+    return (record.version, record.told.get("image")) == (told.version, told.image)
 
 
-def write(model: str, declared: Declared, commit: str, done: list[str]) -> str:
+def replaced(record: Record, version: str | None, package: str | None) -> str | None:
+    """Return the package that was applied as this version, if it was another than the version's tag names now."""
+    former = record.told.get("package") if record.version == version else None
+    return former if isinstance(former, str) and former != package else None
+
+
+def write(model: str, declared: Declared, commit: str, done: list[str], package: str | None = None) -> str:
     """Record an apply and push it to origin, if there is one; return the tag.
+
+    Args:
+        model: whose version it is.
+        declared: the environment.
+        commit: main's, whose file was applied.
+        done: what was done, a line each.
+        package: the digest of the version's package.
 
     Raises:
         MeritError: origin can't be reached, or has others of these names at every try; nothing is recorded then.
@@ -82,6 +97,7 @@ def write(model: str, declared: Declared, commit: str, done: list[str]) -> str:
         values = {
             "commit": commit,
             "image": told.image,
+            "package": package,
             "file": "sha256:" + artifacts.sha256(declared.file.path),
             "done": done,
         }
@@ -97,4 +113,4 @@ def write(model: str, declared: Declared, commit: str, done: list[str]) -> str:
             raise
         git.drop_tag(name)
         git.fetch_tags()
-    raise MeritError(f"{declared.name}: applied, but not recorded: others record at the same time; 'merit apply' again")
+    raise MeritError("others record at the same time")

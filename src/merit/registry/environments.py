@@ -4,12 +4,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from merit import artifacts, git
+from merit import artifacts, git, versions
 from merit.errors import MeritError
 
 FOLDER = artifacts.CONF / "environment"
@@ -23,14 +24,16 @@ class Period:
 
     Attributes:
         version: such as `v3`; None: nothing was to run.
+        model: what params.yaml called the model then, if it did.
         since: when main got the commit.
         until: when another took its place; None: it still stands.
         by: who merged it.
-        why: the subject of the commit, and the first line of its body.
+        why: the subject of the commit, and the first line of its body; first of all, what in its file can't be read.
         reverts: the commit that it undoes, or an empty text if it is a revert that names none; None: it is no revert.
     """
 
     version: str | None
+    model: str | None
     commit: str
     since: datetime
     until: datetime | None
@@ -85,19 +88,33 @@ def history(name: str, tip: str) -> list[Period]:
 
 def _changes(path: Path, tip: str) -> Iterator[Period]:
     form = "%H%x00%cI%x00%cn%x00%ce%x00%an%x00%B%x01"
-    text = git.git("log", "--first-parent", "--reverse", f"--format={form}", tip, "--", path.as_posix()) or ""
+    files = [each.as_posix() for each in (path, artifacts.LOCK)]
+    text = git.git("log", "--first-parent", "--reverse", f"--format={form}", tip, "--", *files) or ""
     commits = [record.strip("\n").split("\0") for record in text.split("\1") if record.strip("\n")]
-    told = [(_version(commit[0], path), commit) for commit in commits]
+    counted = versions.declaring(path, tip)
+    told = [(_version(commit[0], path), commit) for commit in commits if commit[0] in counted]
+    told = list(dropwhile(lambda each: each[0] is None, told))  # the lock may be older than the environment
     kept = [each for place, each in enumerate(told) if place == 0 or told[place - 1][0] != each[0]]
-    for place, (version, (commit, at, committer, mail, author, message)) in enumerate(kept):
+    for place, (named, (commit, at, committer, mail, author, message)) in enumerate(kept):
         until = datetime.fromisoformat(kept[place + 1][1][1]) if place + 1 < len(kept) else None
         by = author if mail == ROBOT else committer
-        yield Period(version, commit, datetime.fromisoformat(at), until, by, _why(message), _reverts(message))
+        version, model, fault = named or (None, None, "")
+        why = f"{fault}{_why(message)}"
+        yield Period(version, model, commit, datetime.fromisoformat(at), until, by, why, _reverts(message))
 
 
-def _version(commit: str, path: Path) -> str | None:
-    value = _values(commit, path).get("version")
-    return None if value is None else str(value)
+def _version(commit: str, path: Path) -> tuple[str | None, str | None, str] | None:
+    """Return the version that a commit declares, its model, and what hinders to say so; None if the file is not there.
+
+    What history holds nobody can mend, so it hinders no more than its own period.
+    """
+    if git.show(commit, path) is None:
+        return None
+    try:
+        value = _values(commit, path).get("version")
+    except MeritError:
+        return None, None, "(the file can't be read) "
+    return (None, None, "") if value is None else (str(value), versions.model_at(commit), "")
 
 
 def _values(commit: str, path: Path) -> dict[str, Any]:

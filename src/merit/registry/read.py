@@ -96,7 +96,7 @@ def _period(model: str, name: str, period: Period) -> dict[str, Any]:
     return {
         "environment": name,
         **values,
-        "version": f"{model}@{period.version}" if period.version else None,
+        "version": f"{period.model or model}@{period.version}" if period.version else None,
         "since": period.since.isoformat(),
         "until": period.until.isoformat() if period.until else None,
     }

@@ -1,6 +1,7 @@
 """register: the package that main's dvc.lock names as a version, once: an annotated tag that carries the lineage."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,13 @@ Judge = Callable[[str | None], dict[str, Any]]
 """Returns the gate's report on the package against the champion of a commit; None for a repository's first package."""
 
 
-def register(lock: Lock, judge: Judge) -> tuple[Version, bool]:
+def register(lock: Lock, judge: Judge, tell: Callable[[str], object] = lambda line: None) -> tuple[Version, bool]:
     """Return the version of the package in model/, and whether it was made now.
 
     Args:
         lock: the configuration.
         judge: asked only if the package has no version yet.
+        tell: given a line about what a registration that was killed had left.
 
     Raises:
         Refused: this is not main, or not all is committed, or the gate does not pass the package.
@@ -34,7 +36,7 @@ def register(lock: Lock, judge: Judge) -> tuple[Version, bool]:
     with exclusive.registry():
         commit, dvc = _on_main(), _locked()
         manifest = verified(artifacts.PACKAGE)
-        _forget_half()
+        _forget_half(lock.name, tell)
         git.fetch_tags()
         digest, lineage = artifacts.package_digest(artifacts.PACKAGE), None
         if _of(lock.name, digest) is None:
@@ -162,7 +164,10 @@ def _tagged(model: str, digest: str, lineage: Lineage | None) -> tuple[Version, 
 
 
 def _make(model: str, lineage: Lineage) -> Version | None:
-    name = f"{model}@v{max(versions.numbers(model), default=0) + 1}"
+    number = max(versions.numbers(model), default=0) + 1
+    name = f"{model}@v{number}"
+    if len(str(number)) > versions.DIGITS:
+        raise MeritError(f"register: {model}@v{number - 1} leaves no number; delete that tag here and at {git.ORIGIN}")
     if git.has_origin():
         artifacts.write_text(PENDING, name)
     return versions.find(name) if git.tag(name, versions.message(name, lineage), lineage.commit) else None
@@ -180,8 +185,20 @@ def _pushed(version: Version, made: bool) -> bool:
     return taken
 
 
-def _forget_half() -> None:
-    """Remove the tag of a registration that was killed; if it reached origin, fetching brings it back."""
-    if PENDING.is_file():
-        git.drop_tag(PENDING.read_text(encoding="utf-8").strip())
-        PENDING.unlink()
+def _forget_half(model: str, tell: Callable[[str], object]) -> None:
+    """Remove the tag of a registration that was killed, if origin has not this very tag.
+
+    Raises:
+        MeritError: origin, which alone can tell, can't be reached.
+    """
+    if not PENDING.is_file():
+        return
+    name = PENDING.read_text(**git.TEXT).strip()
+    if git.has_origin() and re.fullmatch(rf"{re.escape(model)}@v[1-9][0-9]*", name):
+        here = git.tag_object(name)
+        if here is not None and git.tag_at_origin(name) != here:
+            git.drop_tag(name)
+            tell(
+                f"{name}: its tag was made here by a registration that was killed, never reached origin, and is removed"
+            )
+    PENDING.unlink()

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from merit import exclusive
-from merit.errors import MeritError, Refused
+from merit.errors import ConfigError, MeritError, Refused
 from merit.gitops import records
 from merit.gitops.aliases import Alias
 from merit.gitops.apply import apply
+from merit.gitops.plan import plan
 from merit.gitops.status import rows, status
 
 
@@ -75,6 +76,13 @@ def test_a_checkout_that_is_older_than_main_undoes_no_rollback(staging, lock, ta
     assert "tiny@v3#staging#1" in pushed
 
 
+def test_a_file_that_is_not_utf8_is_told_by_its_line(staging, lock, target):
+    Path("conf/environment/staging.yaml").write_bytes(b"version: v1 # caf\xe9\n")
+    staging.commit()
+    with pytest.raises(ConfigError, match=r"staging\.yaml:1: a byte that is not UTF-8"):
+        apply("staging", lock, probe)
+
+
 def test_an_origin_that_is_gone_is_told_and_nothing_changes(staging, lock, target, monkeypatch):
     monkeypatch.setattr("merit.git.WAITS", ())
     staging.git("remote", "add", "origin", str(Path("gone").absolute()))
@@ -99,6 +107,42 @@ def test_what_does_not_come_up_is_not_recorded_and_the_alias_stays(staging, lock
     with pytest.raises(Refused, match="does not come up"):
         apply("staging", lock, probe)
     assert (records.read("tiny", "staging"), mlflow) == ([], {})
+
+
+def test_a_tag_that_was_made_anew_of_another_package_is_a_difference_until_it_is_applied(staging, lock, target, mlflow):
+    apply("staging", lock, probe)
+    staging.git("tag", "--delete", "tiny@v1")
+    staging.version(1, package="sha256:" + "9" * 64)
+    (change,) = plan("staging", lock).changes
+    assert change.what == "package of v1, whose tag was made anew"
+    assert (change.now, change.declared) == ("sha256:" + "1" * 64, "sha256:" + "9" * 64)
+    assert apply("staging", lock, probe).record == "tiny@v1#staging#2"
+    assert plan("staging", lock).changes == []
+
+
+def test_whom_git_does_not_know_is_told_before_anything_is_switched(staging, lock, target):
+    staging.git("config", "--unset", "user.email")
+    staging.git("config", "user.useConfigOnly", "true")
+    with pytest.raises(MeritError, match=r"^git tag: Git doesn't know who you are; set user\.name and user\.email"):
+        apply("staging", lock, probe)
+    assert target.runs == {}
+
+
+def test_what_was_applied_and_could_not_be_recorded_is_told_and_recorded_by_the_next(
+    staging, lock, target, monkeypatch
+):
+    def down(name):
+        raise MeritError("git push: no answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("merit.git.push_tag", down)
+        said = r"^staging: applied, but not recorded: git push: no answer; 'merit apply staging' again$"
+        with pytest.raises(MeritError, match=said):
+            apply("staging", lock, probe)
+        with pytest.raises(MeritError, match=r"^staging: not recorded: git push: no answer"):
+            apply("staging", lock, probe)
+    assert target.runs["staging"]["version"] == "v1"
+    assert apply("staging", lock, probe).record == "tiny@v1#staging#1"
 
 
 def test_without_mlflow_the_rest_is_done_and_what_is_left_is_told(staging, lock, target, monkeypatch):

@@ -45,18 +45,28 @@ def test_an_image_is_named_by_its_digest(repository):
     [
         ("version: null\nimage: t@sha256:" + "0" * 64 + "\n", "staging.yaml:2: image: needs a version beside it"),
         (
-            "traffic:\n  canary: {version: v1, share: 0.1}\n",
-            "staging.yaml:2: traffic.canary: needs a version beside it",
+            "version: null\ntraffic:\n  canary: {version: v1, share: 0.1}\n",
+            "staging.yaml:3: traffic.canary: needs a version beside it",
         ),
         ("version: v1\ndemands: {soak_hours: 2}\n", "staging.yaml:2: demands: soak_hours is the time"),
         ("defaults: [production]\nversion: v1\n", "staging.yaml:1: defaults: an environment builds on no other"),
         ("version: v1\nversion: v2\n", "staging.yaml:2: version: duplicate key"),
         ("version: [\n", "staging.yaml:2: not valid YAML"),
+        ("", "staging.yaml:1: version: missing; allowed: such as v3, or null: nothing runs; add it"),
+        ("# nothing\n---\n", "staging.yaml:1: version: missing"),
+        ("replicas: 1\nversion: # v3\n", "version: missing; allowed: such as v3, or null"),
+        ("{}\n", "staging.yaml:1: version: missing"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(repository, text, words):
     repository.declare("staging", text)
     assert words in refusal()
+
+
+@pytest.mark.parametrize("text", ["version: null\n", "version: ~ # nothing\n"])
+def test_only_a_null_that_is_written_out_takes_an_environment_down(repository, text):
+    repository.declare("staging", text)
+    assert environments.read("staging").environment.version is None
 
 
 def test_an_unknown_environment_names_those_that_there_are(repository):

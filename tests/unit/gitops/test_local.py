@@ -1,13 +1,18 @@
 """The target local without processes: what its proxy and its supervisor are told."""
 
+import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from merit import artifacts
 from merit.config.schema.environment import Environment
 from merit.errors import MeritError
+from merit.gitops import packages
 from merit.gitops.targets import Desired, local_proxy, of
 from merit.gitops.targets.local_state import Place, Replica, State, needed, read, units, write
+from merit.versions import Lineage, Version
 
 PLACE = Place("staging")
 
@@ -72,9 +77,29 @@ def test_a_state_is_read_back_as_it_was_written(workdir):
     state = State(3100, 4, "2024-01-01", {"canary": 1}, [replica(1)])
     write(PLACE, state)
     assert read(PLACE) == state
-    (PLACE / "state.json").write_text("{}")
-    with pytest.raises(MeritError, match="merit apply staging"):
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"port": 3100, "replicas": [], "shares": []}',
+        '{"port": "3100", "replicas": []}',
+        json.dumps({"port": 3100, "replicas": [{**vars(replica(1)), "what": 5}]}),
+        json.dumps({"port": 3100, "replicas": [{**vars(replica(1)), "phase": "x"}]}),
+        b'{"port": 3100, "since": "\xe9"}',
+    ],
+)
+def test_a_state_of_another_form_is_one_line(workdir, text):
+    PLACE.folder.mkdir(parents=True)
+    (PLACE / "state.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(
+        MeritError, match=r"state\.json: can't be read \(.+; stop what .+'merit apply staging' again"
+    ) as caught:
         read(PLACE)
+    assert "\n" not in str(caught.value)
 
 
 def test_shares_and_replicas_are_never_rounded_to_nothing():
@@ -82,8 +107,30 @@ def test_shares_and_replicas_are_never_rounded_to_nothing():
     assert [needed(4, share) for share in (None, 0.01, 0.5, 1)] == [4, 1, 2, 4]
 
 
+def _version(model: str, digest: str) -> Version:
+    lineage = Lineage.model_construct(package=digest)
+    return Version(model, 1, "c" * 40, lineage, "t", datetime.now(UTC))
+
+
+def test_another_package_of_the_same_number_is_a_difference(workdir, lock, monkeypatch):
+    old, new = ("sha256:" + digit * 64 for digit in "12")
+    artifacts.write_json(packages.FOLDER / old[7:] / "model/manifest.json", {"model": "former"})
+    monkeypatch.setattr(local_proxy, "answers", lambda place: False)
+    target = of(Desired("staging", Environment(version="v1"), lock, {"v1": _version("tiny", new)}))
+    settings = target.desired()["settings"]
+    write(PLACE, State(3100, replicas=[Replica("r1", "live", 1, 4001, "serving", "v1", f"{old} {settings}")]))
+    now, declared = target.actual().facts, target.desired()
+    assert {name: now[name] for name in ("version", "model", "package", "settings")} == {
+        "version": "v1",
+        "model": "former",
+        "package": "sha256:" + "1" * 12,
+        "settings": settings,
+    }
+    assert (declared["version"], declared["model"], declared["package"]) == ("v1", "tiny", "sha256:" + "2" * 12)
+
+
 def test_where_nothing_runs_and_nothing_is_declared_nothing_differs(workdir, lock):
-    target = of(Desired("staging", Environment(), lock))
+    target = of(Desired("staging", Environment(version=None), lock))
     assert target.desired() == target.actual().facts == {}
     assert target.apply() == []
     assert not Path(".merit").exists()

@@ -1,9 +1,11 @@
 """plan: what would change, and what may not be."""
 
+from pathlib import Path
+
 import pytest
 
 from merit.errors import ConfigError
-from merit.gitops import environments, records
+from merit.gitops import environments, main, records
 from merit.gitops.plan import as_json, lines, plan
 from tests.unit.gitops.conftest import IMAGE
 
@@ -107,6 +109,28 @@ def test_a_version_must_soak_as_long_as_is_asked(repository, lock, monkeypatch):
     assert "tiny@v1 has been in staging for 10.0 hours" in refusal(lock)
     repository.declare("production", "version: v1\ndemands: {after: staging, soak_hours: 10}\n")
     assert plan("production", lock).demands == ["after staging for 10 hours: tiny@v1 was there for 10.0 hours"]
+
+
+def test_another_models_time_in_staging_counts_for_nothing(repository, lock, tmp_path):
+    params = Path("params.yaml")
+    params.write_text("name: former\n")
+    repository.declare("staging", "version: v2\n")
+    repository.declare("production", "version: v2\ndemands: {after: staging}\n")
+    assert "tiny@v2 skips staging" in refusal(lock)
+    params.write_text("name: tiny\nseed: 0\n")
+    repository.git("switch", "--quiet", "--create", "work")
+    repository.commit("the model is called tiny")
+    repository.git("switch", "--quiet", "main")
+    repository.commit("main goes on")
+    repository.git("merge", "--quiet", "--no-ff", "-m", "merge", "work")
+    merge = repository.git("rev-parse", "HEAD")
+    params.write_text("name: tiny\nseed: 1\n")
+    repository.commit("another seed")
+    assert [(each.model, each.version, each.commit == merge) for each in main.spans("staging")][:2] == [
+        ("tiny", "v2", True),
+        ("former", "v2", False),
+    ]
+    assert plan("production", lock).demands == ["after staging: tiny@v2 was there for 0.0 hours"]
 
 
 def test_the_way_back_is_open_to_what_was_applied_before(repository, lock):

@@ -111,6 +111,32 @@ def test_an_environment_that_is_no_yaml_is_told_with_its_commit(repository: Repo
         environments.declared(tip)
 
 
+def test_an_old_file_that_can_not_be_read_does_not_hide_the_history(repository: Repository) -> None:
+    repository.declare("production", "v1", "one")
+    file = repository.folder / "conf/environment/production.yaml"
+    file.write_bytes(b"version: [caf\xe9")
+    repository.commit("broken")
+    file.write_bytes(b"version: v2 # caf\xe9\n")
+    repository.commit("Latin-1")
+    found = read.history("tiny", "production")
+    assert [each["version"] for each in found] == ["tiny@v2", None, "tiny@v1"]
+    assert found[1]["why"] == "(the file can't be read) broken"
+
+
+def test_a_version_is_that_of_the_model_as_it_was_called_then(repository: Repository) -> None:
+    params = repository.folder / "params.yaml"
+    repository.declare("staging", "v1", "v1 to staging")
+    params.write_text(params.read_text().replace("name: tiny\n", "name: other\n"))
+    repository.commit("another name")
+    params.write_text(params.read_text() + "# more\n")
+    repository.commit("a comment")
+    found = read.history("other", "staging")
+    assert [(each["version"], each["why"]) for each in found] == [
+        ("other@v1", "another name"),
+        ("tiny@v1", "v1 to staging"),
+    ]
+
+
 def test_times_are_times(told: Repository) -> None:
     tip = subprocess.run(["git", "rev-parse", "main"], capture_output=True, text=True, check=True).stdout.strip()
     periods = environments.history("production", tip)

@@ -76,6 +76,15 @@ def test_the_number_of_a_tag_that_somebody_made_by_hand_is_not_taken_again(
         versions.find("tiny@v5")
 
 
+def test_a_number_that_was_made_up_is_passed_over_or_told(repository: Repository, release: Release) -> None:
+    release(1)
+    repository.git("tag", "-a", "tiny@v99999999999999999999", "-m", "by hand")
+    assert release(2).name == "tiny@v2"
+    repository.git("tag", "-a", "tiny@v999999", "-m", "by hand")
+    with pytest.raises(MeritError, match=r"^register: tiny@v999999 leaves no number; delete that tag here and at"):
+        release(3)
+
+
 def test_a_branch_registers_nothing(repository: Repository, lock: Lock) -> None:
     repository.git("switch", "--quiet", "--create", "candidate")
     repository.package(1)
@@ -292,7 +301,40 @@ def test_a_registration_that_was_killed_before_the_push_counts_for_nothing(
     repository.git("tag", "-a", "tiny@v1", "-m", versions.message("tiny@v1", lineage))
     repository.git("push", "--quiet", "origin", "refs/tags/tiny@v1")
     repository.git("update-ref", "refs/tags/tiny@v1", ours)
-    assert register(lock, _judge)[0].name == "tiny@v2"
+    told: list[str] = []
+    assert register(lock, _judge, told.append)[0].name == "tiny@v2"
+    assert len(told) == 1
+    assert told[0].startswith("tiny@v1: its tag was made here by a registration that was killed")
+
+
+@pytest.mark.parametrize("pending", ["tiny@v1", "other@v1", "tiny@v1#staging#1", "release/tiny@v1", "x", ""])
+def test_what_is_left_of_a_registration_removes_no_tag_where_there_is_no_origin(
+    repository: Repository, lock: Lock, release: Release, pending: str
+) -> None:
+    version = release(1)
+    for name in ("other@v1", "tiny@v1#staging#1", "release/tiny@v1"):
+        repository.git("tag", "-a", name, "-m", "x")
+    before = repository.git("for-each-ref")
+    room.PENDING.write_text(pending)
+    assert register(lock, _never) == (version, False)
+    assert repository.git("for-each-ref") == before
+    assert not room.PENDING.exists()
+
+
+@pytest.mark.usefixtures("origin")
+def test_what_is_left_of_a_registration_removes_only_this_models_versions_that_origin_lacks(
+    repository: Repository, lock: Lock, release: Release
+) -> None:
+    version = release(1)
+    for pending, stays in {"other@v1": True, "tiny@v1#staging#1": True, "tiny@v9": False}.items():
+        repository.git("tag", "-a", pending, "-m", "x")
+        room.PENDING.write_text(pending)
+        assert register(lock, _never) == (version, False)
+        assert (pending in repository.git("tag").split()) is stays
+    room.PENDING.write_text("tiny@v1")
+    told: list[str] = []
+    assert register(lock, _never, told.append) == (version, False)  # it is at origin
+    assert told == []
 
 
 def test_a_tag_that_was_moved_at_origin_is_told(

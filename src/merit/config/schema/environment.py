@@ -77,8 +77,8 @@ class Local(Section):
 class Environment(Section):
     """conf/environment: what runs where. `merit plan` shows what would change, `merit apply` makes it so."""
 
-    version: Number | None = None
-    """The version of the model that serves, such as v3 for flights@v3; null: nothing runs."""
+    version: Number | None
+    """The version of the model that serves, such as v3 for flights@v3; null, written out: nothing runs."""
     image: Image | None = None
     """Its image by digest, as its release has recorded it; null where the target runs no images."""
     target: Literal["local", "kubernetes", "compose", "render", "cloudrun", "ecs", "spaces"] = "local"

@@ -8,7 +8,6 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -20,7 +19,8 @@ from merit.gitops.targets import Actual, Desired, Facts, local_proxy, local_star
 from merit.gitops.targets.local_state import MOST, ROLES, Place, Replica, State, needed, read, units, write
 from merit.gitops.targets.local_supervisor import Supervisor
 
-Changed = Callable[[State], None]
+SHOWN = len("sha256:") + 12
+"""How much of a package's digest is told."""
 
 
 class Local:
@@ -43,6 +43,8 @@ class Local:
             return {}
         return {
             "version": told.version,
+            "model": self._desired.lock.name,
+            "package": self._package(told.version),
             "replicas": told.replicas,
             **{role: self._split(role) for role in ROLES[1:]},
             "port": told.local.port,
@@ -51,7 +53,16 @@ class Local:
 
     def _split(self, role: str) -> dict[str, object] | None:
         split = self._desired.splits.get(role)
-        return None if split is None else {"version": split.version, "share": units(split.share) / 10_000}
+        if split is None:
+            return None
+        return {
+            "version": split.version,
+            "package": self._package(split.version),
+            "share": units(split.share) / 10_000,
+        }
+
+    def _package(self, version: str) -> str:
+        return self._desired.versions[version].lineage.package[:SHOWN]
 
     def actual(self) -> Actual:
         """Return what runs."""
@@ -62,6 +73,8 @@ class Local:
         live = state.of("live", "serving")
         facts: Facts = {
             "version": ", ".join(sorted({each.version for each in live})) or None,
+            "model": ", ".join(sorted({packages.model(each.package) or "unknown" for each in live})) or None,
+            "package": _packages(live),
             "replicas": sum(each.name in well for each in live),
             **{role: self._running(state, role, well) for role in ROLES[1:]},
             "port": state.port,
@@ -78,6 +91,7 @@ class Local:
         if not there:
             return None
         told: dict[str, object] = {"version": ", ".join(sorted({each.version for each in there}))}
+        told["package"] = _packages(there)
         told["share"] = state.shares.get(role, 0) / 10_000
         dead = sum(each.name not in well for each in there)
         return {**told, "dead": dead} if dead else told
@@ -210,10 +224,11 @@ class Local:
         """Give requests to the new replicas, take them from the old ones, and end these when none is left."""
         wanted, told = self._wanted(), self._desired.environment
         done = [f"started {each.version} ({each.role})" for each in state.replicas if each.phase == "starting"]
-        former = {each.version for each in state.of("live", "serving", "draining")}
+        former = {(each.version, each.package) for each in state.of("live", "serving", "draining")}
+        now = (told.version, wanted["live"][1].partition(" ")[0])
         for each in state.replicas:
             each.phase = "serving" if each.phase == "starting" else each.phase
-        state.since = state.since if former == {told.version} else datetime.now(UTC).isoformat(timespec="seconds")
+        state.since = state.since if former == {now} else datetime.now(UTC).isoformat(timespec="seconds")
         moves, state.port = state.port != told.local.port, told.local.port
         self._settle(state)
         if moves:
@@ -256,6 +271,10 @@ def _fits(state: State, replica: Replica, wanted: dict[str, tuple[str, str, int]
     _, what, count = wanted[replica.role]
     same = [each.name for each in state.of(replica.role, "serving") if each.what == what]
     return replica.name in same[-count:]
+
+
+def _packages(replicas: list[Replica]) -> str | None:
+    return ", ".join(sorted({each.package[:SHOWN] or "unknown" for each in replicas})) or None
 
 
 def _digest(settings: dict[str, str]) -> str:

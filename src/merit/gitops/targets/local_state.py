@@ -5,14 +5,15 @@ that the next one can't finish. Paths are relative to the repository's root: a p
 """
 
 import hashlib
-import json
 import math
 import os
 import stat
 import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from merit import artifacts
 from merit.errors import MeritError
@@ -84,6 +85,11 @@ class Replica:
     version: str
     what: str
 
+    @property
+    def package(self) -> str:
+        """The digest of the package that it serves; empty if it is to be replaced."""
+        return self.what.partition(" ")[0]
+
 
 @dataclass
 class State:
@@ -115,13 +121,19 @@ def read(place: Place) -> State | None:
     if not path.is_file():
         return None
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return State(**{**values, "replicas": [Replica(**each) for each in values["replicas"]]})
-    except (ValueError, TypeError, KeyError, OSError) as error:
+        return TypeAdapter(State).validate_json(path.read_bytes(), strict=True)
+    except (ValueError, OSError) as error:
         raise MeritError(
-            f"{path}: can't be read ({' '.join(str(error).split())}); stop what {place / 'supervisord.pid'} names, "
+            f"{path}: can't be read ({_reason(error)}); stop what {place / 'supervisord.pid'} names, "
             f"remove {place.folder} and 'merit apply {place.name}' again"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
+    return " ".join(str(error).split())
 
 
 def write(place: Place, state: State) -> None:
