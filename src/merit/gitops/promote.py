@@ -43,7 +43,7 @@ def promote(source: str, name: str, lock: Lock) -> Promotion:
     pairs = {"version": (told.version, version), "image": (told.image, image)}
     changed = {key: (former, value) for key, (former, value) in pairs.items() if former != value}
     if changed:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_bytes().decode()  # its line ends as they are
         for key, (_, value) in changed.items():
             text = _with(text, key, value)
         wanted = told.model_copy(update={"version": version, "image": image})
@@ -85,7 +85,8 @@ def _with(text: str, key: str, value: str | None) -> str:
             gap = " " if start == end else ""
             return f"{text[:start].rstrip(' ') if gap else text[:start]}{gap}{written}{text[end:]}"
     first = root.start_mark.index if root is not None else len(text)
-    return f"{text[:first]}{key}: {written}\n{text[first:]}"
+    end = "\r\n" if "\r\n" in text else "\n"
+    return f"{text[:first]}{key}: {written}{end}{text[first:]}"
 
 
 def _pairs(root: Any) -> Iterator[tuple[str, Any]]:

@@ -26,6 +26,20 @@ def test_version_and_image_are_written_and_everything_else_stays(repository, loc
     assert promote("staging", "production", lock).changed == {}
 
 
+@pytest.mark.parametrize("start", ["version: null\r\nimage: null\r\n", "version: v1\r\n", "version:\r\n"])
+def test_the_line_ends_of_windows_stay(repository, lock, start):
+    repository.release(2)
+    rest = "# how many\r\nreplicas: 2\r\n"
+    path = repository.declare("staging", "version: null\n")
+    path.write_bytes(f"{start}{rest}".encode())
+    promote("v2", "staging", lock)
+    written = path.read_bytes().decode()
+    assert written.endswith(rest)
+    assert "version: v2\r\n" in written
+    assert f"image: {IMAGE}\r\n" in written
+    assert written.count("\n") == written.count("\r\n") == 4
+
+
 @pytest.mark.parametrize("text", ["version:\nreplicas: 2\n", "replicas: 2\n", "", "# nothing\n"])
 def test_what_the_file_does_not_say_yet_is_added(repository, lock, text):
     path = repository.declare("staging", text)
