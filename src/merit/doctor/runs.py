@@ -52,7 +52,7 @@ def _sqlite(file: Path) -> Finding:
         with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=2)) as database:
             (runs,) = database.execute("SELECT count(*) FROM runs").fetchone()
     except sqlite3.Error as error:
-        return Finding(NAME, "broken", f"{file}: {error}", "move it away; 'merit registry rebuild' fills a new one")
+        return Finding(NAME, "broken", f"{file}: {error}", store.ANEW)
     return Finding(NAME, "ok", f"{file} holds {runs:,} runs")
 
 
