@@ -1,11 +1,14 @@
 """status: every environment, declared and actual side by side."""
 
+from contextlib import suppress
 from typing import Any
 
 from merit.config.schema import Lock
+from merit.config.schema.environment import Environment
 from merit.errors import MeritError
-from merit.gitops import environments, records
+from merit.gitops import aliases, environments, records, targets
 from merit.gitops.plan import plan
+from merit.gitops.targets import Desired
 
 
 def status(lock: Lock) -> list[dict[str, Any]]:
@@ -20,7 +23,7 @@ def _of(name: str, lock: Lock) -> dict[str, Any]:
     try:
         made = plan(name, lock)
     except MeritError as error:
-        return {**told, "error": str(error)}
+        return {**told, **_despite(name, lock), "error": str(error)}
     return {
         **told,
         "target": made.declared.environment.target,
@@ -33,25 +36,40 @@ def _of(name: str, lock: Lock) -> dict[str, Any]:
     }
 
 
+def _despite(name: str, lock: Lock) -> dict[str, Any]:
+    """Return what can be told of an environment whose declaration may not be: what runs is not less true for that."""
+    told: dict[str, Any] = {}
+    declared = Environment(version=None)
+    with suppress(MeritError):
+        declared = environments.read(name).environment
+        told["declared"] = {"version": declared.version, "replicas": declared.replicas} if declared.version else {}
+    with suppress(MeritError):
+        actual = targets.of(Desired(name, declared, lock)).actual()
+        told |= {"actual": actual.facts, "since": actual.since, "healthy": actual.healthy}
+        told["alias"] = aliases.read(lock, name, None).now
+    return {**told, "target": declared.target}
+
+
 def rows(found: list[dict[str, Any]]) -> list[list[str]]:
     """Return the status as the rows of a table: environment, declared, actual, alias, since, state."""
     return [_row(each) for each in found]
 
 
 def _row(told: dict[str, Any]) -> list[str]:
-    if told["error"] is not None:
-        return [told["environment"], "", "", "", "", told["error"]]
     state = "healthy" if told["healthy"] else "not healthy"
     state = "nothing runs" if not told["actual"] and not told["declared"] else state
     state += ", differs: see 'merit plan'" if told["differs"] else ""
+    state = state if told["error"] is None else told["error"]
     cells = [_words(told["declared"]), _words(told["actual"]), told["alias"] or "none", told["since"] or ""]
     return [told["environment"], *cells, state]
 
 
-def _words(facts: dict[str, Any]) -> str:
+def _words(facts: dict[str, Any] | None) -> str:
+    if facts is None:
+        return "unknown"
     if not facts:
         return "nothing"
-    said = [str(facts.get("version"))]
+    said = [str(facts["version"])] if "version" in facts else [f"{len(facts)} files"]
     said += [f"x{facts['replicas']}"] if "replicas" in facts else []
     said += [
         f"{role} {facts[role]['version']} {facts[role]['share']:.4g}"
