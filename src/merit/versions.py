@@ -91,8 +91,8 @@ def find(name: str) -> Version:
     if found is not None:
         raise MeritError(f"{name}: {found}")
     known = [each for each, version in tags.items() if isinstance(version, Version)]
-    there = f"there are {', '.join(known)}" if known else "there are none yet; 'merit register' makes them"
-    raise MeritError(f"{name}: no such version here; {there} ('git fetch --tags' brings those of others)")
+    there = f"there are {', '.join(known)}" if known else "there are none; 'merit register' makes them"
+    raise MeritError(f"{name}: no such version here; {there} ({git.how_to_fetch()} brings those of others)")
 
 
 def message(name: str, lineage: Lineage) -> str:

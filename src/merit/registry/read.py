@@ -85,6 +85,8 @@ def history(model: str, name: str | None) -> list[dict[str, Any]]:
     tip = git.main() or git.head()
     if tip is None:
         raise MeritError("history: nothing is committed yet")
+    if git.is_shallow():
+        raise MeritError("history: main's history is cut off here; 'git fetch --unshallow --tags' brings it")
     names = [name] if name is not None else sorted(environments.declared(tip))
     found = [(period, each) for each in names for period in environments.history(each, tip)]
     found.sort(key=lambda each: each[0].since, reverse=True)
