@@ -77,6 +77,23 @@ def unreadable(model: str) -> dict[str, str]:
     return {name: found for name, found in _tags(model).items() if isinstance(found, str)}
 
 
+def whole_name(model: str, name: str) -> str:
+    """Return `flights@v3` for `v3` too."""
+    return name if "@" in name else f"{model}@{name}"
+
+
+def own_name(model: str, name: str) -> str:
+    """Return `flights@v3` for it and for `v3`.
+
+    Raises:
+        MeritError: it is of another model than this repository's.
+    """
+    whole = whole_name(model, name)
+    if whole.rpartition("@")[0] != model:
+        raise MeritError(f"'{name}' is no version of {model}, which is this repository's model")
+    return whole
+
+
 def find(name: str) -> Version:
     """Return the version of a name such as `flights@v3`.
 

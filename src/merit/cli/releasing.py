@@ -110,7 +110,7 @@ def diff(before: str, after: str, as_json: bool) -> None:
     from merit.registry import read, tell
 
     name = lock.read().name
-    sides = [versions.find(read.whole_name(name, each)) for each in (before, after)]
+    sides = [versions.find(versions.whole_name(name, each)) for each in (before, after)]
     old, new = (change.at(side.commit) for side in sides)
     found = {
         "before": sides[0].name,

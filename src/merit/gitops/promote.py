@@ -56,8 +56,7 @@ def promote(source: str, name: str, lock: Lock) -> Promotion:
 def _named(source: str, lock: Lock) -> tuple[str, str | None]:
     """Return the version and the image that a source names."""
     if told := NUMBER.fullmatch(source):
-        if source.startswith("v") is False and source.partition("@")[0] != lock.name:
-            raise MeritError(f"'{source}' is no version of {lock.name}, which is this repository's model")
+        versions.own_name(lock.name, source)
         return told[1], _image(lock, told[1])
     found = environments.read(source)
     if found.environment.version is None:

@@ -48,15 +48,10 @@ def shown(lock: Lock, name: str) -> dict[str, Any]:
     Raises:
         MeritError: there is no such version.
     """
-    version = versions.find(whole_name(lock.name, name))
+    version = versions.find(versions.whole_name(lock.name, name))
     tip = git.main() or git.head()
     line = _line(version, environments.roles(tip) if tip else {})
     return {**line, "lineage": version.lineage.model_dump(mode="json"), "signature": _verified(lock, version)}
-
-
-def whole_name(model: str, name: str) -> str:
-    """Return `flights@v3` for `v3` too."""
-    return name if "@" in name else f"{model}@{name}"
 
 
 def _verified(lock: Lock, version: Version) -> str:
