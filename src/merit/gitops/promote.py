@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from merit import artifacts, releases, versions
+from merit import artifacts, git, releases, versions
 from merit.config.schema import Lock
 from merit.config.schema.environment import Environment
 from merit.errors import MeritError
@@ -94,11 +94,12 @@ def _pairs(root: Any) -> Iterator[tuple[str, Any]]:
 
 
 def following(made: Promotion) -> list[str]:
-    """Return the commands that turn a promotion into a pull request."""
+    """Return the commands that turn a promotion into a pull request; without an origin, those that apply it here."""
     name, file = made.declared.name, made.declared.file.path
-    branch = f"{name}-{made.version}"
-    return [
-        f"merit plan {name}",
-        f"git switch --create {branch} && git commit --message '{name}: {made.version}' {file}",
-        f"git push --set-upstream origin {branch}",
-    ]
+    branch, commit = f"{name}-{made.version}", f"git commit --message '{name}: {made.version}' {file}"
+    if git.has_origin():
+        then = [f"git switch --create {branch} && {commit}", f"git push --set-upstream origin {branch}"]
+        return [f"merit plan {name}", *then]
+    here = git.git("branch", "--show-current")
+    merge = [] if here == "main" else [f"git switch main && git merge {here}"]
+    return [f"merit plan {name}", commit, *merge, f"merit apply {name}"]
