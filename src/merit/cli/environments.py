@@ -53,6 +53,8 @@ def apply(environment: str) -> None:
         click.echo(line)
     nothing = "no difference" if made.left is None else "what serves is as declared"
     click.echo(f"{environment}: {nothing}" if made.record is None else f"recorded as {made.record}")
+    if made.address is not None:
+        click.echo(f"call:    {made.address}")
     if made.left is not None:
         click.echo(f"left:    {made.left}", err=True)
 
@@ -69,6 +71,8 @@ def status(as_json: bool) -> None:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
         _show(room.rows(found))
+        for line in room.addresses(found):
+            click.echo(line)
     sys.exit(max((2 if each["error"] else int(each["differs"]) for each in found), default=0))
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from merit import exclusive
 from merit.config.schema import Lock
 from merit.errors import MeritError
-from merit.gitops import aliases, main, records
+from merit.gitops import aliases, main, records, targets
 from merit.gitops import plan as planning
 from merit.gitops.targets import Probe
 
@@ -18,11 +18,13 @@ class Applied:
         done: what it did, one line each; none if nothing had to be.
         record: its tag, if it did anything.
         left: what still differs and what to do about it.
+        address: where it is called, if the target knows.
     """
 
     done: list[str]
     record: str | None
     left: str | None
+    address: str | None
 
 
 def apply(name: str, lock: Lock, probe: Probe) -> Applied:
@@ -41,13 +43,13 @@ def apply(name: str, lock: Lock, probe: Probe) -> Applied:
         main.fetch()
         commit = main.is_current(name)
         made = planning.plan(name, lock, probe)
-        done = made.target.apply()
+        done, address = made.target.apply(), targets.address(made.target.desired())
         alias, left = _project(made)
         last = records.read(lock.name, name)
         is_told = records.is_told(made.declared, last[0] if last else None)
         if not (done or alias) and (is_told or (made.wanted is None and not last)):
-            return Applied([], None, left)
-        return Applied([*done, *alias], records.write(lock.name, made.declared, commit, [*done, *alias]), left)
+            return Applied([], None, left, address)
+        return Applied([*done, *alias], records.write(lock.name, made.declared, commit, [*done, *alias]), left, address)
 
 
 def _project(made: planning.Plan) -> tuple[list[str], str | None]:

@@ -19,7 +19,13 @@ def status(lock: Lock) -> list[dict[str, Any]]:
 def _of(name: str, lock: Lock) -> dict[str, Any]:
     last = next(iter(records.read(lock.name, name)), None)
     told: dict[str, Any] = {"environment": name, "declared": None, "actual": None, "since": None, "healthy": False}
-    told |= {"differs": None, "alias": None, "applied": None if last is None else vars(last), "error": None}
+    told |= {
+        "differs": None,
+        "alias": None,
+        "address": None,
+        "applied": None if last is None else vars(last),
+        "error": None,
+    }
     try:
         made = plan(name, lock)
     except MeritError as error:
@@ -31,6 +37,7 @@ def _of(name: str, lock: Lock) -> dict[str, Any]:
         "actual": made.actual.facts,
         "since": made.actual.since or (None if last is None else last.at),
         "healthy": made.actual.healthy,
+        "address": targets.address(made.actual.facts),
         "differs": made.differs,
         "alias": made.alias.now,
     }
@@ -46,6 +53,7 @@ def _despite(name: str, lock: Lock) -> dict[str, Any]:
     with suppress(MeritError):
         actual = targets.of(Desired(name, declared, lock)).actual()
         told |= {"actual": actual.facts, "since": actual.since, "healthy": actual.healthy}
+        told["address"] = targets.address(actual.facts)
         told["alias"] = aliases.read(lock, name, None).now
     return {**told, "target": declared.target}
 
@@ -53,6 +61,11 @@ def _despite(name: str, lock: Lock) -> dict[str, Any]:
 def rows(found: list[dict[str, Any]]) -> list[list[str]]:
     """Return the status as the rows of a table: environment, declared, actual, alias, since, state."""
     return [_row(each) for each in found]
+
+
+def addresses(found: list[dict[str, Any]]) -> list[str]:
+    """Return for each environment that can be called from here where, one line each."""
+    return [f"call {each['environment']}: {each['address']}" for each in found if each["address"] is not None]
 
 
 def _row(told: dict[str, Any]) -> list[str]:

@@ -37,3 +37,13 @@ def test_apply_says_no_difference_where_there_is_none(repository, call):
     assert call("apply", "staging")[0] == 0
     assert call("apply", "staging") == (0, "staging: no difference\n", "")
     assert call("plan", "staging")[0] == 0
+
+
+def test_apply_and_status_say_where_to_call(repository, call, target, monkeypatch):
+    repository.declare("staging", "version: v1\n")
+    monkeypatch.setattr(target, "desired", lambda self: {"version": "v1", "port": 3100} if self._told.version else {})
+    assert "call:    http://127.0.0.1:3100/predict\n" in call("apply", "staging")[1]
+    assert call("apply", "staging") == (0, "staging: no difference\ncall:    http://127.0.0.1:3100/predict\n", "")
+    code, out, _ = call("status")
+    assert (code, out.splitlines()[-1]) == (0, "call staging: http://127.0.0.1:3100/predict")
+    assert "call production" not in out
