@@ -53,7 +53,7 @@ def _sqlite(file: Path) -> Finding:
             (runs,) = database.execute("SELECT count(*) FROM runs").fetchone()
     except sqlite3.Error as error:
         return Finding(NAME, "broken", f"{file}: {error}", store.ANEW)
-    return Finding(NAME, "ok", f"{file} holds {runs:,} runs")
+    return Finding(NAME, "ok", f"{file} holds {runs:,} run{'' if runs == 1 else 's'}")
 
 
 def _server(uri: str) -> Finding:
