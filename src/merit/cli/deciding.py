@@ -59,7 +59,7 @@ def run(overrides: tuple[str, ...]) -> None:
     outcome = pipeline.run(overrides)
     terminal.show(outcome.report)
     if outcome.report["verdict"] != "pass":
-        click.echo("next:    change conf/ and 'merit run' again")
+        click.echo(f"next:    {terminal.following(outcome.report)}")
         sys.exit(1)
     told = f"{outcome.report['model']} {outcome.version} in the registry"
     if outcome.version is None:
