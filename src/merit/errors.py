@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from socket import gaierror
 
 WIDTH = 120
 """Columns of a table that nobody watches on a terminal."""
@@ -70,6 +71,23 @@ def _table(problems: Sequence[Problem]) -> str:
     width = shutil.get_terminal_size().columns if sys.stderr.isatty() else WIDTH
     Console(file=text, width=width, color_system=None).print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+
+def reason(error: BaseException) -> str:
+    """Return in one line why something failed: why a server could not be reached, else the error's own words."""
+    reached = (each for each in reversed(chain(error)) if isinstance(each, (ConnectionError, TimeoutError, gaierror)))
+    told = next((each.strerror for each in reached if each.strerror), str(error))
+    return " ".join(told.split())[:300]
+
+
+def chain(error: BaseException) -> list[BaseException]:
+    """Return an error and those that led to it, the first cause last."""
+    found: list[BaseException] = []
+    now: BaseException | None = error
+    while now is not None and now not in found:
+        found.append(now)
+        now = now.__cause__ or (None if now.__suppress_context__ else now.__context__)
+    return found
 
 
 class Refused(MeritError):

@@ -108,6 +108,16 @@ def has_origin() -> bool:
     return ORIGIN in (git("remote") or "").splitlines()
 
 
+def is_shallow() -> bool:
+    """Say whether history was cut off when this repository was cloned; its tags were mostly not fetched either."""
+    return git("rev-parse", "--is-shallow-repository") == "true"
+
+
+def how_to_fetch() -> str:
+    """Return the command that brings the tags, and the history, that are not here."""
+    return "'git fetch --unshallow --tags'" if is_shallow() else "'git fetch --tags'"
+
+
 def tag(name: str, message: str, commit: str = "HEAD") -> bool:
     """Make an annotated tag; False if there is one of that name.
 

@@ -2,13 +2,14 @@
 
 import fcntl
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from merit.config.schema import Tracking
-from merit.errors import MeritError
+from merit.errors import MeritError, chain, reason
 from merit.masking import masked
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:///"
 ARTIFACTS = Path("mlruns")
+ANEW = "move it away; 'merit registry rebuild' fills a new one"
+"""What to do about a file that is no database, or a broken one."""
 
 
 def keeps_versions(tracking: Tracking) -> bool:
@@ -99,9 +102,12 @@ def faults(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        reason = masked(" ".join(str(error).split())[:300])
+        file, root = local_file(uri), chain(error)[-1]
+        if file is not None and type(root) is sqlite3.DatabaseError:  # its subclasses are about the statement
+            raise MeritError(f"{file}: {root}; {ANEW}") from error
         raise MeritError(
-            f"tracking.uri '{masked(uri)}': can't be used ({reason}); correct conf/tracking or MLFLOW_TRACKING_URI"
+            f"tracking.uri '{masked(uri)}': can't be used ({masked(reason(error))}); correct conf/tracking or "
+            "MLFLOW_TRACKING_URI"
         ) from error
 
 

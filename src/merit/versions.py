@@ -81,6 +81,23 @@ def unreadable(model: str) -> dict[str, str]:
     return {name: found for name, found in _tags(model).items() if isinstance(found, str)}
 
 
+def whole_name(model: str, name: str) -> str:
+    """Return `flights@v3` for `v3` too."""
+    return name if "@" in name else f"{model}@{name}"
+
+
+def own_name(model: str, name: str) -> str:
+    """Return `flights@v3` for it and for `v3`.
+
+    Raises:
+        MeritError: it is of another model than this repository's.
+    """
+    whole = whole_name(model, name)
+    if whole.rpartition("@")[0] != model:
+        raise MeritError(f"'{name}' is no version of {model}, which is this repository's model")
+    return whole
+
+
 def find(name: str) -> Version:
     """Return the version of a name such as `flights@v3`.
 
@@ -95,8 +112,8 @@ def find(name: str) -> Version:
     if found is not None:
         raise MeritError(f"{name}: {found}")
     known = [each for each, version in tags.items() if isinstance(version, Version)]
-    there = f"there are {', '.join(known)}" if known else "there are none yet; 'merit register' makes them"
-    raise MeritError(f"{name}: no such version here; {there} ('git fetch --tags' brings those of others)")
+    there = f"there are {', '.join(known)}" if known else "there are none; 'merit register' makes them"
+    raise MeritError(f"{name}: no such version here; {there} ({git.how_to_fetch()} brings those of others)")
 
 
 def message(name: str, lineage: Lineage) -> str:

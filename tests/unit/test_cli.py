@@ -138,6 +138,21 @@ def test_the_verdict_is_the_exit_code(call: Call, monkeypatch: pytest.MonkeyPatc
         assert call("gate")[0] == code
 
 
+@pytest.mark.parametrize(("number", "told"), [("1", "candidate 1 in MLflow"), (None, "MLflow doesn't keep these runs")])
+def test_a_run_tells_a_candidate_in_mlflow_from_a_version(
+    call: Call, monkeypatch: pytest.MonkeyPatch, number: str | None, told: str
+) -> None:
+    from merit import pipeline
+    from merit.gate import terminal
+
+    monkeypatch.setattr(terminal, "show", lambda report: None)
+    monkeypatch.setattr(pipeline, "run", lambda _: pipeline.Outcome({"verdict": "pass", "model": "tiny"}, number))
+    code, out, _ = call("run")
+    assert (code, out.splitlines()[1]) == (0, "next:    'merit serve', then call it")
+    assert out.startswith("model:   tiny")
+    assert f"{told}; 'merit register' on main makes a version of it\n" in out
+
+
 @pytest.mark.parametrize("registered", [True, False])
 def test_only_the_package_that_was_registered_is_served_with_its_version(
     call: Call,

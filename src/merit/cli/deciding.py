@@ -59,12 +59,12 @@ def run(overrides: tuple[str, ...]) -> None:
     outcome = pipeline.run(overrides)
     terminal.show(outcome.report)
     if outcome.report["verdict"] != "pass":
-        click.echo("next:    change conf/ and 'merit run' again")
+        click.echo(f"next:    {terminal.following(outcome.report)}")
         sys.exit(1)
-    told = f"{outcome.report['model']} {outcome.version} in the registry"
+    told = f"{outcome.report['model']}, candidate {outcome.version} in MLflow"
     if outcome.version is None:
-        told = "none in MLflow, which doesn't keep these runs; versions are Git's: 'merit register' on main makes one"
-    click.echo(f"version: {told}\nnext:    'merit serve', then call it")
+        told = f"{outcome.report['model']}; MLflow doesn't keep these runs"
+    click.echo(f"model:   {told}; 'merit register' on main makes a version of it\nnext:    'merit serve', then call it")
 
 
 @main.command()

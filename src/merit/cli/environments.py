@@ -43,7 +43,7 @@ def plan(environment: str, as_json: bool) -> None:
 @main.command()
 @click.argument("environment")
 def apply(environment: str) -> None:
-    """Make ENVIRONMENT what main declares, and record that; without a difference nothing is written."""
+    """Make ENVIRONMENT what main declares, and record that; exit 0 once what serves is so, whatever MLflow lacks."""
     from merit.config import lock
     from merit.gitops import apply as room
     from merit.serving.smoke import probe
@@ -51,7 +51,10 @@ def apply(environment: str) -> None:
     made = room.apply(environment, lock.read(), probe)
     for line in made.done:
         click.echo(line)
-    click.echo(f"{environment}: no difference" if made.record is None else f"recorded as {made.record}")
+    nothing = "no difference" if made.left is None else "what serves is as declared"
+    click.echo(f"{environment}: {nothing}" if made.record is None else f"recorded as {made.record}")
+    if made.address is not None:
+        click.echo(f"call:    {made.address}")
     if made.left is not None:
         click.echo(f"left:    {made.left}", err=True)
 
@@ -68,6 +71,8 @@ def status(as_json: bool) -> None:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
         _show(room.rows(found))
+        for line in room.addresses(found):
+            click.echo(line)
     sys.exit(max((2 if each["error"] else int(each["differs"]) for each in found), default=0))
 
 

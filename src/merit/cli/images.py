@@ -6,13 +6,15 @@ from merit.cli.group import main
 
 
 @main.command()
-@click.argument("version", metavar="MODEL@vN")
+@click.argument("version", metavar="VERSION")
 def release(version: str) -> None:
-    """Make the image of a version, push it, and record its digest as the tag release/MODEL@vN."""
+    """Make the image of VERSION, such as flights@v3 or v3, push it, and record it as the tag release/flights@v3."""
+    from merit import versions
     from merit.config import lock
     from merit.release.release import release as run
 
-    done = run(version, lock.read().release)
+    read = lock.read()
+    done = run(versions.own_name(read.name, version), read.release)
     found = done.release
     click.echo(f"{done.version.name}: {found.image}" + ("" if done.is_new else " (was released before)"))
     if not done.is_new:

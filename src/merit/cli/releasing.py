@@ -48,6 +48,7 @@ def registry() -> None:
 @as_json
 def list_(as_json: bool) -> None:
     """List the versions: when they were made, metrics, verdict, image, environments."""
+    from merit import git
     from merit.config import lock
     from merit.registry import read, tell
 
@@ -58,7 +59,7 @@ def list_(as_json: bool) -> None:
     elif found:
         tell.listed(found)
     else:
-        click.echo(f"{name}: no versions here yet; 'merit register' makes one, 'git fetch --tags' brings others'")
+        click.echo(f"{name}: no versions here; 'merit register' makes one, {git.how_to_fetch()} brings others")
     from merit import versions
 
     for tag, reason in versions.unreadable(name).items():
@@ -109,7 +110,7 @@ def diff(before: str, after: str, as_json: bool) -> None:
     from merit.registry import read, tell
 
     name = lock.read().name
-    sides = [versions.find(read.whole_name(name, each)) for each in (before, after)]
+    sides = [versions.find(versions.whole_name(name, each)) for each in (before, after)]
     old, new = (change.at(side.commit) for side in sides)
     found = {
         "before": sides[0].name,

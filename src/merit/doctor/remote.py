@@ -37,7 +37,7 @@ def dvc() -> Iterator[Finding]:
 def _looked_at(repo: "Repo") -> Iterator[Finding]:
     name = repo.config["core"].get("remote")
     if not name:
-        yield _none(repo)
+        yield _none()
         return
     settings = repo.config["remote"].get(name)
     if settings is None:
@@ -48,17 +48,19 @@ def _looked_at(repo: "Repo") -> Iterator[Finding]:
         yield Finding(found.name, found.state, masked(found.found, secrets), masked(found.do, secrets))
 
 
-def _none(repo: "Repo") -> Finding:
+def _none() -> Finding:
     told = "none; data and packages are this machine's alone"
     do = "'dvc remote add --default storage PATH-OR-URL', then 'dvc push'"
-    # A committed dvc.lock names what others must be able to fetch.
-    return Finding(NAME, "missing" if _is_committed(repo) else "note", told, do)
+    return Finding(NAME, "missing" if _others_fetch() else "note", told, do)
 
 
-def _is_committed(repo: "Repo") -> bool:
+def _others_fetch() -> bool:
+    """Say whether others get a dvc.lock from origin, and so must be able to fetch what it names."""
     from merit import git
 
-    return bool(artifacts.DVC_LOCK.is_file() and git.git("ls-files", "--", artifacts.DVC_LOCK.name))
+    return (
+        artifacts.DVC_LOCK.is_file() and git.has_origin() and bool(git.git("ls-files", "--", artifacts.DVC_LOCK.name))
+    )
 
 
 def _of_remote(repo: "Repo", name: str, settings: dict[str, Any]) -> Iterator[Finding]:

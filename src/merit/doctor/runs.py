@@ -52,8 +52,8 @@ def _sqlite(file: Path) -> Finding:
         with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=2)) as database:
             (runs,) = database.execute("SELECT count(*) FROM runs").fetchone()
     except sqlite3.Error as error:
-        return Finding(NAME, "broken", f"{file}: {error}", "move it away; 'merit registry rebuild' fills a new one")
-    return Finding(NAME, "ok", f"{file} holds {runs:,} runs")
+        return Finding(NAME, "broken", f"{file}: {error}", store.ANEW)
+    return Finding(NAME, "ok", f"{file} holds {runs:,} run{'' if runs == 1 else 's'}")
 
 
 def _server(uri: str) -> Finding:

@@ -19,6 +19,7 @@ STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 TRENDS = {words.BETTER: "green", words.WORSE: "red", words.UNCLEAR: "dim"}
 
 MOST_WEAKER = 5
+MOST_UNDECIDED = 3
 MANY = 3
 """Checks of one kind that passed, from which they share a line."""
 
@@ -100,6 +101,17 @@ def _verdict(check: Check) -> str:
     return f"[{STYLES[check.verdict]}]{check.verdict}[/]" + (" (waived)" if check.waived else "")
 
 
+def following(found: dict[str, Any]) -> str:
+    """Return what to do about a report that does not pass: where nothing failed, the rows that would decide it."""
+    made = form.of(found)
+    if made.verdict != "inconclusive":
+        return "change conf/ and 'merit run' again"
+    undecided = words.of(made.checks, "inconclusive")
+    told = [plain(c.name, MOST_TEXT) + (f" (about {c.rows_needed:,})" if c.rows_needed else "") for c in undecided]
+    names = ", ".join(told[:MOST_UNDECIDED]) + (f" and {more} more" if (more := len(told) - MOST_UNDECIDED) > 0 else "")
+    return f"more test rows would decide {names or 'it'}: more data, or a larger test part; then 'merit run' again"
+
+
 def _warnings(made: Report) -> list[str]:
     weaker = [
         f"[bold yellow]weaker:[/]  {_plain(rule.key)}: {_plain(words.before(rule))} → {_plain(words.after(rule))}"
@@ -107,6 +119,8 @@ def _warnings(made: Report) -> list[str]:
     ]
     if (more := len(words.weakened(made)) - MOST_WEAKER) > 0:
         weaker.append(f"[bold yellow]weaker:[/]  and {more} more, all in {artifacts.GATE_HTML}")
+    if weaker and (former := words.former_model(made)) is not None:
+        weaker = [f"rules:   this is another model than {_plain(former)}, and so are its rules: {artifacts.GATE_HTML}"]
     waived = [
         f"[bold yellow]waiver:[/]  {_plain(each.check)} until {_plain(each.until)}"
         f"{' (expired)' if each.expired else ''}: {_plain(each.reason)}"

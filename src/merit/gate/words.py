@@ -48,6 +48,12 @@ def weakened(report: Report) -> list[Rule]:
     return [] if report.change is None else [r for r in report.change.rules if r.weaker and not r.is_waiver]
 
 
+def former_model(report: Report) -> str | None:
+    """Return what the model was called before, where the change names another; its rules were that one's."""
+    changed = [] if report.change is None else report.change.config
+    return next((each.before.strip('"') for each in changed if each.key == "name" and each.before), None)
+
+
 def before(changed: Difference) -> str:
     """Return what a key was."""
     return "not there" if changed.before is None else changed.before

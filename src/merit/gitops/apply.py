@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from merit import exclusive, git
 from merit.config.schema import Lock
 from merit.errors import MeritError
-from merit.gitops import aliases, main, records
+from merit.gitops import aliases, main, records, targets
 from merit.gitops import plan as planning
 from merit.gitops.targets import Probe
 
@@ -18,11 +18,13 @@ class Applied:
         done: what it did, one line each; none if nothing had to be.
         record: its tag, if it did anything.
         left: what still differs and what to do about it.
+        address: where it is called, if the target knows.
     """
 
     done: list[str]
     record: str | None
     left: str | None
+    address: str | None
 
 
 def apply(name: str, lock: Lock, probe: Probe) -> Applied:
@@ -44,14 +46,14 @@ def apply(name: str, lock: Lock, probe: Probe) -> Applied:
         made = planning.plan(name, lock, probe)
         if made.differs:
             git.check_identity()  # before anything is switched that could not be recorded
-        done = made.target.apply()
+        done, address = made.target.apply(), targets.address(made.target.desired())
         alias, left = _project(made)
         last = records.read(lock.name, name)
         is_told = records.is_told(made.declared, last[0] if last else None, made.package)
         if not (done or alias) and (is_told or (made.wanted is None and not last)):
-            return Applied([], None, left)
+            return Applied([], None, left, address)
         done += alias
-        return Applied(done, _recorded(made, commit, done), left)
+        return Applied(done, _recorded(made, commit, done), left, address)
 
 
 def _recorded(made: planning.Plan, commit: str, done: list[str]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from merit import releases, versions
+from merit import git, releases, versions
 from merit.config.problems import meant
 from merit.config.schema import Lock
 from merit.errors import ConfigError, MeritError, Problem
@@ -61,7 +61,7 @@ def _of_one(declared: Declared, lock: Lock, named: tuple[str, str, str | None], 
         yield declared.problem(f"{key}version", f"{lock.name}@{number}: {wrong}")
         return
     if (version := known.get(number)) is None:
-        allowed = ", ".join(known) or "none yet: 'merit register' on main makes the first"
+        allowed = ", ".join(known) or _none_here()
         yield declared.problem(f"{key}version", f"{lock.name}@{number} does not exist", allowed, meant(number, known))
         return
     held.versions[number] = version
@@ -72,6 +72,13 @@ def _of_one(declared: Declared, lock: Lock, named: tuple[str, str, str | None], 
     if key != "traffic.shadow.":
         yield from _after(declared, lock, key, number, held)
     yield from _signature(declared, lock, key, version, held)
+
+
+def _none_here() -> str:
+    """Return what to say where no version is here: where there is an origin, that need not mean that there is none."""
+    if git.has_origin() or git.is_shallow():
+        return f"none here: {git.how_to_fetch()} brings those that are there, 'merit register' on main makes the first"
+    return "none yet: 'merit register' on main makes the first"
 
 
 def _image(declared: Declared, key: str, version: Version, image: str | None, held: Held) -> Iterator[Problem]:
@@ -103,7 +110,10 @@ def _after(declared: Declared, lock: Lock, key: str, number: str, held: Held) ->
             longest = max(longest or 0.0, span.hours())
         if longest is not None and longest >= demand.soak_hours:
             break  # what came before need not be read
-    if longest is None:
+    if (longest is None or longest < demand.soak_hours) and git.is_shallow():
+        found = f"main's history is cut off here, so how long {lock.name}@{number} was in {demand.after} can't be told"
+        yield declared.problem(f"{key}version", found, hint=f"{git.how_to_fetch()} brings it")
+    elif longest is None:
         found = f"{lock.name}@{number} skips {demand.after}, which main has never declared it for"
         hint = f"'merit promote {number} {demand.after}' and merge that first"
         yield declared.problem(f"{key}version", found, hint=hint)

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from merit import artifacts, releases, versions
+from merit import artifacts, git, releases, versions
 from merit.config.schema import Lock
 from merit.config.schema.environment import Environment
 from merit.errors import MeritError
@@ -43,7 +43,7 @@ def promote(source: str, name: str, lock: Lock) -> Promotion:
     pairs = {"version": (told.version, version), "image": (told.image, image)}
     changed = {key: (former, value) for key, (former, value) in pairs.items() if former != value}
     if changed:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_bytes().decode()  # its line ends as they are
         for key, (_, value) in changed.items():
             text = _with(text, key, value)
         wanted = told.model_copy(update={"version": version, "image": image})
@@ -56,8 +56,7 @@ def promote(source: str, name: str, lock: Lock) -> Promotion:
 def _named(source: str, lock: Lock) -> tuple[str, str | None]:
     """Return the version and the image that a source names."""
     if told := NUMBER.fullmatch(source):
-        if source.startswith("v") is False and source.partition("@")[0] != lock.name:
-            raise MeritError(f"'{source}' is no version of {lock.name}, which is this repository's model")
+        versions.own_name(lock.name, source)
         return told[1], _image(lock, told[1])
     found = environments.read(source)
     if found.environment.version is None:
@@ -85,7 +84,8 @@ def _with(text: str, key: str, value: str | None) -> str:
             gap = " " if start == end else ""
             return f"{text[:start].rstrip(' ') if gap else text[:start]}{gap}{written}{text[end:]}"
     first = root.start_mark.index if root is not None else len(text)
-    return f"{text[:first]}{key}: {written}\n{text[first:]}"
+    end = "\r\n" if "\r\n" in text else "\n"
+    return f"{text[:first]}{key}: {written}{end}{text[first:]}"
 
 
 def _pairs(root: Any) -> Iterator[tuple[str, Any]]:
@@ -94,11 +94,12 @@ def _pairs(root: Any) -> Iterator[tuple[str, Any]]:
 
 
 def following(made: Promotion) -> list[str]:
-    """Return the commands that turn a promotion into a pull request."""
+    """Return the commands that turn a promotion into a pull request; without an origin, those that apply it here."""
     name, file = made.declared.name, made.declared.file.path
-    branch = f"{name}-{made.version}"
-    return [
-        f"merit plan {name}",
-        f"git switch --create {branch} && git commit --message '{name}: {made.version}' {file}",
-        f"git push --set-upstream origin {branch}",
-    ]
+    branch, commit = f"{name}-{made.version}", f"git commit --message '{name}: {made.version}' {file}"
+    if git.has_origin():
+        then = [f"git switch --create {branch} && {commit}", f"git push --set-upstream origin {branch}"]
+        return [f"merit plan {name}", *then]
+    here = git.git("branch", "--show-current")
+    merge = [] if here == "main" else [f"git switch main && git merge {here}"]
+    return [f"merit plan {name}", commit, *merge, f"merit apply {name}"]

@@ -48,15 +48,10 @@ def shown(lock: Lock, name: str) -> dict[str, Any]:
     Raises:
         MeritError: there is no such version.
     """
-    version = versions.find(whole_name(lock.name, name))
+    version = versions.find(versions.whole_name(lock.name, name))
     tip = git.main() or git.head()
     line = _line(version, environments.roles(tip) if tip else {})
     return {**line, "lineage": version.lineage.model_dump(mode="json"), "signature": _verified(lock, version)}
-
-
-def whole_name(model: str, name: str) -> str:
-    """Return `flights@v3` for `v3` too."""
-    return name if "@" in name else f"{model}@{name}"
 
 
 def _verified(lock: Lock, version: Version) -> str:
@@ -85,6 +80,8 @@ def history(model: str, name: str | None) -> list[dict[str, Any]]:
     tip = git.main() or git.head()
     if tip is None:
         raise MeritError("history: nothing is committed yet")
+    if git.is_shallow():
+        raise MeritError("history: main's history is cut off here; 'git fetch --unshallow --tags' brings it")
     names = [name] if name is not None else sorted(environments.declared(tip))
     found = [(period, each) for each in names for period in environments.history(each, tip)]
     found.sort(key=lambda each: each[0].since, reverse=True)

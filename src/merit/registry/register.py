@@ -94,7 +94,7 @@ def _rival(commit: str, package: str) -> str | None:
             break
         if versions.package_at(before) != package:
             return before
-    if git.git("rev-parse", "--is-shallow-repository") == "true":
+    if git.is_shallow():
         raise MeritError("register: the history before this package is not here; 'git fetch --unshallow' brings it")
     return None
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import namedtuple
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -185,6 +186,9 @@ def test_what_keeps_runs_is_looked_at(
     with sqlite3.connect("new.db") as database:
         database.execute("CREATE TABLE runs (id)")
     assert _tracking(make_lock, uri="sqlite:///new.db").found == "new.db holds 0 runs"
+    with closing(sqlite3.connect("new.db")) as database, database:
+        database.execute("INSERT INTO runs VALUES (1)")
+    assert _tracking(make_lock, uri="sqlite:///new.db").found == "new.db holds 1 run"
     down = _tracking(make_lock, uri="http://me:hunter22@127.0.0.1:1")
     assert down.state == "missing"
     assert down.found.startswith("http://***@127.0.0.1:1 does not answer (")
@@ -201,6 +205,8 @@ def test_data_without_a_remote_is_missing_once_others_need_it(git_repo: Git) -> 
     assert _one(remote.dvc()).state == "note"
     Path("dvc.lock").write_text("schema: '2.0'\nstages: {}\n", encoding="utf-8")
     git_repo("add", "--force", "dvc.lock")
+    assert _one(remote.dvc()).state == "note"  # nobody gets it from here
+    git_repo("remote", "add", "origin", "elsewhere")
     assert _one(remote.dvc()).state == "missing"
 
 

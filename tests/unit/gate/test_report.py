@@ -355,6 +355,25 @@ def test_the_terminal_is_short_and_shows_the_verdict_and_what_stands_in_the_way(
         assert line in shown
 
 
+def test_rules_of_another_model_are_not_told_as_weaker_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    made = reports.full()
+    made["change"]["config"].insert(0, {"key": "name", "before": '"wines"', "after": '"flights"'})
+    terminal.show(made)
+    shown = capsys.readouterr().out
+    assert "rules:   this is another model than wines, and so are its rules: reports/gate.html" in shown
+    assert "weaker:" not in shown.partition("verdict:")[0].rpartition("└")[2]
+
+
+def test_what_follows_a_verdict_that_is_none_is_more_rows_and_for_what() -> None:
+    assert terminal.following(reports.full()) == "change conf/ and 'merit run' again"
+    checks = [reports.check(f"[{n}]", "inconclusive", rows_needed=4200 if n == 1 else None) for n in range(1, 6)]
+    made = reports.full() | {"checks": [reports.check("size"), *checks], "verdict": "inconclusive"}
+    assert terminal.following(made) == (
+        "more test rows would decide [1] (about 4,200), [2], [3] and 2 more: more data, or a larger test part; then "
+        "'merit run' again"
+    )
+
+
 def test_the_terminal_tells_many_checks_of_a_kind_that_passed_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     many = [reports.check(f"clock: {name}", found="0.5 s") for name in ("sun", "sand", "water")]
     two = [reports.check(f"lamp: {name}", found="0.7 W") for name in ("oil", "gas")]

@@ -177,3 +177,21 @@ def test_status_shows_both_sides_of_every_environment(staging, lock):
     assert right["declared"] == right["actual"] == {"version": "v1", "replicas": 1}
     assert (right["healthy"], right["differs"], right["applied"]["name"]) == (True, False, "tiny@v1#staging#1")
     assert rows([right])[0][:3] == ["staging", "v1, x1", "v1, x1"]
+
+
+def test_status_shows_what_runs_also_where_the_declared_version_has_lost_its_tag(staging, lock):
+    apply("staging", lock, probe)
+    staging.git("tag", "--delete", "tiny@v1")
+    _, found = status(lock)
+    assert "tiny@v1 does not exist" in found["error"]
+    assert found["declared"] == found["actual"] == {"version": "v1", "replicas": 1}
+    assert rows([found])[0][:4] == ["staging", "v1, x1", "v1, x1", "tiny@v1"]
+    assert "tiny@v1 does not exist" in rows([found])[0][5]
+
+
+def test_status_shows_what_runs_also_where_the_file_can_not_be_read(staging, lock):
+    apply("staging", lock, probe)
+    staging.declare("staging", "version: [\n")
+    _, found = status(lock)
+    assert found["error"]
+    assert rows([found])[0][1:3] == ["unknown", "v1, x1"]

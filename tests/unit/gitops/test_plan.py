@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from merit.errors import ConfigError
+from merit.errors import ConfigError, MeritError
 from merit.gitops import environments, main, records
 from merit.gitops.plan import as_json, lines, plan
+from merit.registry.read import history
 from tests.unit.gitops.conftest import IMAGE
 
 pytestmark = pytest.mark.usefixtures("target", "mlflow")
@@ -138,6 +139,30 @@ def test_the_way_back_is_open_to_what_was_applied_before(repository, lock):
     records.write("tiny", environments.read("production"), "HEAD", [])
     repository.declare("production", "version: v1\ndemands: {after: staging, soak_hours: 99}\n")
     assert plan("production", lock).demands == ["after staging for 99 hours: tiny@v1 was applied to production before"]
+
+
+def test_a_clone_that_was_cut_off_says_how_to_bring_what_was_not_fetched(repository, lock, tmp_path, monkeypatch):
+    repository.declare("staging", "version: v2\n")
+    repository.declare("production", "version: v2\ndemands: {after: staging, soak_hours: 2}\n")
+    told = ["clone", "--quiet", "--depth=1", "--no-tags", f"file://{Path.cwd()}", str(tmp_path / "cut")]
+    repository.git(*told)
+    monkeypatch.chdir(tmp_path / "cut")
+    assert "none here: 'git fetch --unshallow --tags' brings those that are there" in refusal(lock, "staging")
+    repository.version(2)
+    said = refusal(lock)
+    assert "main's history is cut off here, so how long tiny@v2 was in staging can't be told" in said
+    assert "'git fetch --unshallow --tags' brings it" in said
+    with pytest.raises(MeritError, match="main's history is cut off here; 'git fetch --unshallow --tags' brings it"):
+        history("tiny", "staging")
+
+
+def test_where_there_is_an_origin_its_tags_may_only_not_be_here(repository, lock):
+    for number in (1, 2, 3):
+        repository.git("tag", "--delete", f"tiny@v{number}")
+    repository.declare("staging", "version: v2\n")
+    assert refusal(lock, "staging").endswith("allowed: none yet: 'merit register' on main makes the first")
+    repository.git("remote", "add", "origin", "gone")
+    assert "none here: 'git fetch --tags' brings those that are there" in refusal(lock, "staging")
 
 
 def test_a_canary_is_held_to_the_same(repository, lock):

@@ -22,8 +22,32 @@ def test_version_and_image_are_written_and_everything_else_stays(repository, loc
     expected = FILE.replace("version:   null", "version:   v2").replace("image: null", f"image: {IMAGE}")
     assert path.read_text() == expected
     assert made.changed == {"version": (None, "v2"), "image": (None, IMAGE)}
-    assert "merit plan production" in following(made)
     assert promote("staging", "production", lock).changed == {}
+
+
+def test_what_follows_is_a_pull_request_where_there_is_an_origin_and_an_apply_where_there_is_none(repository, lock):
+    made = promote("v2", "staging", lock)
+    commit = "git commit --message 'staging: v2' conf/environment/staging.yaml"
+    assert following(made) == ["merit plan staging", commit, "merit apply staging"]
+    repository.git("switch", "--quiet", "--create", "branch")
+    assert following(made)[2:] == ["git switch main && git merge branch", "merit apply staging"]
+    repository.git("remote", "add", "origin", "gone")
+    push = "git push --set-upstream origin staging-v2"
+    assert following(made) == ["merit plan staging", f"git switch --create staging-v2 && {commit}", push]
+
+
+@pytest.mark.parametrize("start", ["version: null\r\nimage: null\r\n", "version: v1\r\n", "version:\r\n"])
+def test_the_line_ends_of_windows_stay(repository, lock, start):
+    repository.release(2)
+    rest = "# how many\r\nreplicas: 2\r\n"
+    path = repository.declare("staging", "version: null\n")
+    path.write_bytes(f"{start}{rest}".encode())
+    promote("v2", "staging", lock)
+    written = path.read_bytes().decode()
+    assert written.endswith(rest)
+    assert "version: v2\r\n" in written
+    assert f"image: {IMAGE}\r\n" in written
+    assert written.count("\n") == written.count("\r\n") == 4
 
 
 @pytest.mark.parametrize("text", ["version:\nreplicas: 2\n", "replicas: 2\n", "", "# nothing\n"])

@@ -93,7 +93,7 @@ def test_the_list_says_when_how_good_and_where(
 def test_without_versions_the_list_says_what_makes_one(call: Call) -> None:
     code, out, _ = call("registry", "list")
     assert code == 0
-    assert out == "tiny: no versions here yet; 'merit register' makes one, 'git fetch --tags' brings others'\n"
+    assert out == "tiny: no versions here; 'merit register' makes one, 'git fetch --tags' brings others\n"
     assert json.loads(call("registry", "list", "--json")[1]) == []
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from merit import git, releases, versions
+from merit.config import lock as locks
+from merit.config.schema import Lock
 from merit.config.schema.release import Release as How
 from merit.errors import MeritError
 from merit.release import context, images, ready, release, sbom
@@ -91,6 +93,17 @@ def test_a_release_is_pushed_and_recorded_on_the_versions_commit(version: Versio
     assert (found.image, found.bytes) == (f"127.0.0.1:5000/tiny@{DIGEST}", 1000)
     assert git.resolve("release/tiny@v1") == version.commit
     assert (git.git("for-each-ref", "--format=%(contents:subject)", "refs/tags/release") or "") == "tiny@v1: image"
+
+
+def test_a_version_may_be_called_by_its_number_and_another_models_is_none(
+    call: Any, built: list[str], lock: Lock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "read", lambda: lock.model_copy(update={"release": HOW}))
+    code, out, _ = call("release", "v1")
+    assert (code, out.partition(":")[0]) == (0, "tiny@v1")
+    assert "was released before" in call("release", "tiny@v1")[1]
+    code, _, said = call("release", "other@v1")
+    assert (code, said) == (2, "error: 'other@v1' is no version of tiny, which is this repository's model\n")
 
 
 def test_a_second_release_does_nothing(version: Version, built: list[str]) -> None:

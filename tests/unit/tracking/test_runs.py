@@ -282,9 +282,21 @@ def test_a_store_that_is_no_database_is_told_in_one_line(workdir: Path) -> None:
     Path("broken.db").write_bytes(b"not a database, not at all, by no means" * 100)
     with pytest.raises(MeritError) as caught:
         store.open_store(Tracking(uri="sqlite:///broken.db", experiment="x"))
-    assert str(caught.value).startswith("tracking.uri 'sqlite:///broken.db': can't be used (")
-    assert str(caught.value).endswith("; correct conf/tracking or MLFLOW_TRACKING_URI")
-    assert "\n" not in str(caught.value)
+    assert str(caught.value) == (
+        "broken.db: file is not a database; move it away; 'merit registry rebuild' fills a new one"
+    )
+
+
+def test_a_server_that_is_not_there_is_told_in_the_words_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(MeritError) as caught, store.faults("http://127.0.0.1:1"):
+        try:
+            raise ConnectionRefusedError(111, "Connection refused")
+        except OSError as error:
+            raise MlflowException("HTTPConnectionPool(host='127.0.0.1'): Max retries exceeded") from error
+    assert str(caught.value) == (
+        "tracking.uri 'http://127.0.0.1:1': can't be used (Connection refused); correct conf/tracking or "
+        "MLFLOW_TRACKING_URI"
+    )
 
 
 @pytest.mark.parametrize("uri", ["sqlite:///no/such/folder/mlflow.db", "nothing://x"])

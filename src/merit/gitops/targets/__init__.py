@@ -78,6 +78,11 @@ class Target(Protocol):
         """
 
 
+def address(facts: Facts) -> str | None:
+    """Return where what runs is called; None where that is for the platform to say, or nothing runs."""
+    return f"http://127.0.0.1:{facts['port']}/predict" if "port" in facts else None
+
+
 def of(desired: Desired) -> Target:
     """Return the target of an environment."""
     if desired.environment.target == "local":
