@@ -5,9 +5,10 @@ import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 
 import yaml
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from merit import artifacts, dvccache, git, seal
 from merit.config.schema.base import Section
@@ -24,9 +25,9 @@ class Lineage(Section):
 
     commit: str
     """The commit of main whose dvc.lock names the package."""
-    package: str
+    package: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
     """The package's digest: `sha256:` and the SHA-256 of its manifest."""
-    dvc: str
+    dvc: Annotated[str, Field(pattern=r"^[0-9a-f]{32}\.dir$")]
     """The hash by which DVC knows the package: that of the output `model`, such as `abc.dir`."""
     params: str
     """The SHA-256 of the sections of params.yaml that the package holds."""

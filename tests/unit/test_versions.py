@@ -136,6 +136,19 @@ def test_a_tag_that_is_not_as_it_was_made_is_no_version(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "told",
+    [{"package": "sha256:000"}, {"package": "x"}, {"dvc": "../../../etc.dir"}, {"dvc": "a.dir"}],
+)
+def test_a_tag_that_names_no_package_is_no_version(
+    repository: Repository, version: Version, told: dict[str, str]
+) -> None:
+    text = versions.message("tiny@v2", version.lineage.model_copy(update=told))
+    repository.git("tag", "-a", "tiny@v2", "-m", text)
+    assert [each.name for each in versions.versions("tiny")] == ["tiny@v1"]
+    assert versions.unreadable("tiny")["tiny@v2"].startswith("its tag holds no lineage")
+
+
 def test_a_copied_tag_is_no_version(repository: Repository, version: Version) -> None:
     text, renamed = (versions.message(name, version.lineage) for name in ("tiny@v1", "tiny@v3"))
     repository.git("tag", "-a", "tiny@v2", "-m", text)
@@ -153,8 +166,8 @@ def test_a_copied_tag_is_no_version(repository: Repository, version: Version) ->
 def test_a_lineage_of_any_text_is_read_as_it_was_written(repository: Repository) -> None:
     lineage = Lineage(
         commit=repository.git("rev-parse", "HEAD"),
-        package="sha256:x",
-        dvc="x.dir",
+        package="sha256:" + "0" * 64,
+        dvc="0" * 32 + ".dir",
         params="p",
         data="d",
         data_fingerprint="f: # 'é'",

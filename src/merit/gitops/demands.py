@@ -7,7 +7,7 @@ from merit import git, releases, versions
 from merit.config.problems import meant
 from merit.config.schema import Lock
 from merit.errors import ConfigError, MeritError, Problem
-from merit.gitops import main, packages, records
+from merit.gitops import limits, main, packages, records
 from merit.gitops.environments import Declared
 from merit.releases import Release
 from merit.versions import Version
@@ -36,7 +36,7 @@ def hold(declared: Declared, lock: Lock) -> Held:
             skips what the environment demands, a signature that is missing or doesn't hold; all of them at once.
     """
     held = Held()
-    problems: list[Problem] = []
+    problems: list[Problem] = list(limits.problems(declared))
     for named in _named(declared):
         problems += _of_one(declared, lock, named, held)
     if problems:

@@ -1,5 +1,6 @@
 """conf/environment: what each environment is declared to serve, here and on main."""
 
+import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,12 +63,18 @@ def read(name: str, *, is_edited: bool = False) -> Declared:
         is_edited: whether its version is about to be written, so that it may lack one.
 
     Raises:
-        MeritError: there is none of that name.
+        MeritError: there is none of that name, or it is no plain file.
         ConfigError: its file is wrong; every fault is told, with its line.
     """
-    if not path(name).is_file():
-        raise MeritError(f"no environment '{name}': {path(name)} is not there; {did_you_mean(name, names())}")
-    return _declared(name, yamlfiles.read(path(name)), is_edited=is_edited)
+    file = path(name)
+    if not os.path.lexists(file):
+        raise MeritError(f"no environment '{name}': {file} is not there; {did_you_mean(name, names())}")
+    # What it leads to may be anybody's, and a fault would show its lines.
+    if file.resolve() != artifacts.CONF.resolve() / file.relative_to(artifacts.CONF):
+        raise MeritError(f"{file}: found a link; allowed: a plain file; write what it leads to in its place")
+    if not file.is_file():
+        raise MeritError(f"{file}: found no plain file; remove it, or write one in its place")
+    return _declared(name, yamlfiles.read(file), is_edited=is_edited)
 
 
 def read_all() -> list[Declared]:

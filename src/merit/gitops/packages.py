@@ -32,6 +32,16 @@ def fetch(version: Version, lock: Lock, *, demanded: bool) -> Path:
     return package
 
 
+def require(version: Version) -> None:
+    """Check that a version's package is here, or in DVC's cache, where it is brought to if need be.
+
+    Raises:
+        MeritError: neither DVC's cache nor its remote has it.
+    """
+    if not path(version).is_dir():
+        versions.package_files(version)
+
+
 def path(version: Version) -> Path:
     """Return where a version's package lies once it was brought; the folder is named by its digest."""
     return _path(version.lineage.package)

@@ -81,6 +81,8 @@ def plan(name: str, lock: Lock, probe: Probe | None = None) -> Plan:
     last = next(iter(records.read(lock.name, name)), None)
     changes = [*_alias_change(name, alias, wanted), *_changes(actual.facts, target.desired())]
     changes += _replaced(last, number, package)
+    if changes:
+        target.check()
     # Where files are all that is known, they don't name the version.
     metrics = _metrics(lock.name, actual.facts.get("version") or (last and last.version), number)
     return Plan(declared, lock, target, actual, alias, package, changes, metrics, held.demands)

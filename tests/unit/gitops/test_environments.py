@@ -1,5 +1,8 @@
 """The files of environments: what they may say, and where they are wrong."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from merit.errors import ConfigError, MeritError
@@ -74,6 +77,45 @@ def test_an_unknown_environment_names_those_that_there_are(repository):
         environments.read("prodution")
     with pytest.raises(MeritError, match="no name of an environment"):
         environments.read("../staging")
+
+
+def _links_out(place):
+    Path("secret.yaml").write_text("version: s3cret\n")
+    place.symlink_to(Path("secret.yaml").absolute())
+
+
+def _links_beside(place):
+    place.symlink_to("production.yaml")
+
+
+def _links_to_nothing(place):
+    place.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize(
+    ("put", "said"),
+    [
+        (_links_out, "found a link; allowed: a plain file"),
+        (_links_beside, "found a link"),
+        (_links_to_nothing, "found a link"),
+        (Path.mkdir, "found no plain file"),
+        (os.mkfifo, "found no plain file"),
+    ],
+)
+def test_what_is_no_plain_file_is_refused_and_not_read(repository, put, said):
+    place = Path("conf/environment/staging.yaml")
+    place.unlink()
+    put(place)
+    with pytest.raises(MeritError, match=rf"^conf/environment/staging\.yaml: {said}") as caught:
+        environments.read("staging")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_folder_of_environments_that_is_a_link_is_refused(repository):
+    Path("conf/environment").rename("elsewhere")
+    Path("conf/environment").symlink_to(Path("elsewhere").absolute())
+    with pytest.raises(MeritError, match="found a link"):
+        environments.read("staging")
 
 
 def test_the_shipped_environments_serve_nothing_and_are_whole(conf):

@@ -1,12 +1,16 @@
 """The target local without processes: what its proxy and its supervisor are told."""
 
 import json
+import signal
+import subprocess
+import sys
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from merit import artifacts
+from merit import artifacts, dvccache, versions
 from merit.config.schema.environment import Environment
 from merit.errors import MeritError
 from merit.gitops import packages
@@ -15,6 +19,7 @@ from merit.gitops.targets.local_state import Place, Replica, State, needed, read
 from merit.versions import Lineage, Version
 
 PLACE = Place("staging")
+NOW = datetime.now(UTC)
 
 
 def replica(number: int, phase="serving", role="live") -> Replica:
@@ -109,7 +114,7 @@ def test_shares_and_replicas_are_never_rounded_to_nothing():
 
 def _version(model: str, digest: str) -> Version:
     lineage = Lineage.model_construct(package=digest)
-    return Version(model, 1, "c" * 40, lineage, "t", datetime.now(UTC))
+    return Version(model, 1, "c" * 40, lineage, "t", NOW)
 
 
 def test_another_package_of_the_same_number_is_a_difference(workdir, lock, monkeypatch):
@@ -127,6 +132,38 @@ def test_another_package_of_the_same_number_is_a_difference(workdir, lock, monke
         "settings": settings,
     }
     assert (declared["version"], declared["model"], declared["package"]) == ("v1", "tiny", "sha256:" + "2" * 12)
+
+
+def test_a_package_that_is_nowhere_is_told_by_the_plan(workdir, lock, monkeypatch):
+    monkeypatch.setattr(versions, "bring", lambda wanted: None)
+    monkeypatch.setattr(dvccache, "files", lambda md5: None)
+    lacking = Version("tiny", 1, "c" * 40, Lineage.model_construct(package="sha256:" + "1" * 64, dvc="a.dir"), "t", NOW)
+    target = of(Desired("staging", Environment(version="v1"), lock, {"v1": lacking}))
+    with pytest.raises(
+        MeritError, match=r"^tiny@v1: its package \(a\.dir\) is neither in DVC's cache nor in its remote"
+    ):
+        target.check()
+    packages.path(lacking).mkdir(parents=True)
+    target.check()
+
+
+def test_a_supervisor_whose_files_were_moved_away_is_found_told_and_ended(workdir, lock):
+    command = ["-c", "import time; time.sleep(60)", "-m", "supervisor.supervisord", "-c"]
+    with subprocess.Popen([sys.executable, *command, str(PLACE / "supervisord.conf")]) as lost:
+        other = of(Desired("production", Environment(version=None), lock))
+        assert other.actual().facts == {}
+        target = of(Desired("staging", Environment(version=None), lock))
+        found = target.actual()
+        assert (found.facts["lost"], found.healthy) == (
+            f"supervisord (process {lost.pid}), whose files are gone",
+            False,
+        )
+        waiting = threading.Thread(target=lost.wait)
+        waiting.start()
+        assert target.apply() == ["stopped all that ran"]
+        waiting.join(10)
+        assert lost.returncode == -signal.SIGTERM
+    assert target.actual().facts == {}
 
 
 def test_where_nothing_runs_and_nothing_is_declared_nothing_differs(workdir, lock):

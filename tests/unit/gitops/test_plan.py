@@ -81,6 +81,27 @@ def test_a_version_whose_gate_did_not_pass_is_refused(repository, lock):
     assert "tiny@v4 has the gate's verdict 'fail'" in refusal(lock, "staging")
 
 
+def test_what_can_not_be_is_refused_by_the_plan_with_its_line(repository, lock):
+    repository.declare("production", "version: v1\n")
+    repository.declare("staging", "version: v1\nreplicas: 17\ndemands: {after: staging}\nlocal:\n  port: 3200\n")
+    with pytest.raises(ConfigError) as error:
+        plan("staging", lock)
+    said = "\n".join(error.value.problems)
+    for words in (
+        "staging.yaml:2",
+        "at most 16 with the target local",
+        "staging.yaml:3",
+        "staging can't come after itself",
+        "staging.yaml:5",
+        "3200 is that of",
+        "production.yaml:2 too",
+    ):
+        assert words in said
+    repository.declare("production", "version: null\n")
+    repository.declare("staging", "version: v1\nlocal:\n  port: 3200\n")
+    assert plan("staging", lock).differs
+
+
 def test_a_missing_signature_is_refused_where_one_is_demanded(repository, lock):
     repository.declare("staging", "version: v1\ndemands: {signature: true}\n")
     assert "tiny@v1 is not signed" in refusal(lock, "staging")

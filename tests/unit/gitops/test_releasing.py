@@ -10,7 +10,7 @@ from rehearse.bare import git
 from rehearse.forge import Forge
 
 from merit.gitops import releasing
-from tests.unit.gitops.conftest import IMAGE
+from tests.unit.gitops.conftest import DVC, IMAGE
 
 
 def _names(repository, md5: str) -> str:
@@ -24,7 +24,7 @@ def _names(repository, md5: str) -> str:
 def forge(repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Forge]:
     """A forge whose main is this repository's, and which this process is a workflow of."""
     made = Forge(tmp_path / "forge", "house/tiny")
-    _names(repository, "a.dir")  # that of the versions
+    _names(repository, DVC)  # that of the versions
     event = tmp_path / "event.json"
     event.write_text('{"repository": {"default_branch": "main"}}')
     token = made.grant({"contents": "write", "pull-requests": "write"})

@@ -16,6 +16,7 @@ from merit.versions import Version
 from tests.versioned import Repository, report
 
 Release = Callable[..., Version]
+OTHER = "sha256:" + "e" * 64
 
 
 def _judge(against: str | None) -> dict[str, Any]:
@@ -245,7 +246,7 @@ def test_the_loser_of_a_race_for_a_number_takes_the_next(
     def race(name: str) -> bool:
         monkeypatch.setattr(git, "push_tag", push)
         ours = repository.git("rev-parse", "refs/tags/tiny@v1")
-        lineage = versions.find("tiny@v1").lineage.model_copy(update={"package": "sha256:other"})
+        lineage = versions.find("tiny@v1").lineage.model_copy(update={"package": OTHER})
         repository.git("tag", "-d", "tiny@v1")
         repository.git("tag", "-a", "tiny@v1", "-m", versions.message("tiny@v1", lineage))
         repository.git("push", "--quiet", "origin", "refs/tags/tiny@v1")
@@ -296,7 +297,7 @@ def test_a_registration_that_was_killed_before_the_push_counts_for_nothing(
     assert repository.git("tag") == "tiny@v1"
     # Meanwhile another clone's package became v1.
     ours = repository.git("rev-parse", "refs/tags/tiny@v1")
-    lineage = versions.find("tiny@v1").lineage.model_copy(update={"package": "sha256:other"})
+    lineage = versions.find("tiny@v1").lineage.model_copy(update={"package": OTHER})
     repository.git("tag", "-d", "tiny@v1")
     repository.git("tag", "-a", "tiny@v1", "-m", versions.message("tiny@v1", lineage))
     repository.git("push", "--quiet", "origin", "refs/tags/tiny@v1")

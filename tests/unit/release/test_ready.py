@@ -44,7 +44,14 @@ if sys.argv[2] == "mute":
     import time; time.sleep(60)
 HTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_forever()
 """
-LINEAGE = {"commit": "c", "package": "p", "dvc": "d", "params": "p", "data": "d", "data_fingerprint": "f"}
+LINEAGE = {
+    "commit": "c",
+    "package": "sha256:" + "0" * 64,
+    "dvc": "0" * 32 + ".dir",
+    "params": "p",
+    "data": "d",
+    "data_fingerprint": "f",
+}
 MORE = {"verdict": "pass", "checks": 1, "waived": [], "metrics": {}, "run": None, "signature": None}
 VERSION = Version("tiny", 3, "c", Lineage.model_validate({**LINEAGE, **MORE}), "t", datetime(2026, 1, 1, tzinfo=UTC))
 Start = Callable[..., float | str]

@@ -21,7 +21,7 @@ from merit.versions import Lineage, Version
 
 LINEAGE = {
     "package": f"sha256:{'a' * 64}",
-    "dvc": "abc.dir",
+    "dvc": "a" * 32 + ".dir",
     "params": "p" * 64,
     "data": "d" * 64,
     "data_fingerprint": "f",

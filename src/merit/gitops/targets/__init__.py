@@ -69,6 +69,13 @@ class Target(Protocol):
     def actual(self) -> Actual:
         """Return what runs; it changes nothing."""
 
+    def check(self) -> None:
+        """Check that `apply` can have what it needs.
+
+        Raises:
+            MeritError: something is nowhere.
+        """
+
     def apply(self) -> list[str]:
         """Make what runs what should run; return what was done, one line each, none if nothing had to be.
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from merit.errors import MeritError, Refused
 from merit.gitops import packages
 from merit.gitops.targets import Actual, Desired, Facts, local_proxy, local_start
-from merit.gitops.targets.local_state import MOST, ROLES, Place, Replica, State, needed, read, units, write
+from merit.gitops.targets.local_state import ROLES, Place, Replica, State, needed, read, units, write
 from merit.gitops.targets.local_supervisor import Supervisor
 
 SHOWN = len("sha256:") + 12
@@ -68,7 +68,9 @@ class Local:
         """Return what runs."""
         state = read(self._place)
         if state is None:
-            return Actual({}, healthy=True)
+            pid = self._supervisor.pid()
+            lost = {"version": "unknown", "lost": f"supervisord (process {pid}), whose files are gone"}
+            return Actual({}, healthy=True) if pid is None else Actual(lost, healthy=False)
         well = self._well(state)
         live = state.of("live", "serving")
         facts: Facts = {
@@ -115,6 +117,11 @@ class Local:
             if states.get(each.name) == "RUNNING" and up.get((each.role, each.slot), (False, 0))[0]
         }
 
+    def check(self) -> None:
+        """Check that every package that is declared is here, or can be brought."""
+        for version in self._desired.versions.values():
+            packages.require(version)
+
     def apply(self) -> list[str]:
         """Make what runs what should run."""
         before, after = self.actual(), self.desired()
@@ -122,20 +129,26 @@ class Local:
             return []
         if not after:
             return self._end()
-        if (most := self._desired.environment.replicas) > MOST:
-            raise MeritError(f"{self._desired.name}: replicas is {most}; the target local runs at most {MOST}")
         local_proxy.command(self._place)
+        ended = self._end_lost()
         state = read(self._place) or State(after["port"])
         if state.port != after["port"] or not local_proxy.answers(self._place):
             local_start.check_free(after["port"])
         (self._place / "logs").mkdir(parents=True, exist_ok=True, mode=0o700)
         state = self._mended(state)
         self._start(state)
-        return self._switch(state)
+        return [*ended, *self._switch(state)]
+
+    def _end_lost(self) -> list[str]:
+        """End a supervisor whose files are gone: nobody can ask it, and what it runs holds the port."""
+        if read(self._place) is not None or (pid := self._supervisor.pid()) is None:
+            return []
+        self._supervisor.end()
+        return [f"ended supervisord (process {pid}), whose files were gone"]
 
     def _end(self) -> list[str]:
         self._supervisor.end()
-        shutil.rmtree(self._place.folder)
+        shutil.rmtree(self._place.folder, ignore_errors=True)
         return ["stopped all that ran"]
 
     def _wanted(self) -> dict[str, tuple[str, str, int]]:

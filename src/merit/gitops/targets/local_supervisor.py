@@ -57,13 +57,24 @@ class Supervisor:
     def pid(self) -> int | None:
         """Return its process, or None if it doesn't run."""
         try:
-            pid = int((self._place / "supervisord.pid").read_text(encoding="utf-8"))
+            noted = int((self._place / "supervisord.pid").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return self._lost()
+        return noted if self._is_ours(noted) else self._lost()
+
+    def _lost(self) -> int | None:
+        """Return the process that runs all the same: its files may have been moved away or removed under it."""
+        pids = [int(each.name) for each in Path("/proc").iterdir() if each.name.isdecimal()]
+        return next((pid for pid in sorted(pids) if self._is_ours(pid)), None)
+
+    def _is_ours(self, pid: int) -> bool:
+        """Say whether a process is this environment's supervisor; its number may be another's by now."""
+        try:
             command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             is_here = Path(f"/proc/{pid}/cwd").resolve() == Path.cwd()
-        except (OSError, ValueError):
-            return None
-        # The number may be another process's by now.
-        return pid if is_here and str(self._config).encode() in command else None
+        except OSError:
+            return False
+        return is_here and str(self._config).encode() in command and b"supervisor.supervisord" in command
 
     def states(self) -> dict[str, str]:
         """Return the state of each process by name, in supervisord's words; none if it doesn't run."""

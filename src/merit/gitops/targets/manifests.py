@@ -36,6 +36,9 @@ class Manifests:
         found = sorted(path for path in self._folder.rglob("*") if path.is_file())
         return Actual({_named(path): _hash(path.read_text(encoding="utf-8")) for path in found}, healthy=True)
 
+    def check(self) -> None:
+        """Files need no more than what `desired` has read."""
+
     def apply(self) -> list[str]:
         """Write the files that are stale and remove those that nobody asks for."""
         wanted = {} if self._desired.environment.version is None else self._rendered()
