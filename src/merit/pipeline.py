@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from merit import artifacts, exclusive, store, tracking
+from merit import artifacts, exclusive, git, store, tracking
 from merit.config import lock as locks
 from merit.config.compose import compose
 from merit.config.schema import Lock
@@ -128,16 +128,25 @@ def reproduce() -> list[str]:
 
     with _told():
         with Repo() as repo:
+            repo.scm_context.quiet = True  # what to commit is said after the verdict
             stale = set(repo.status())
             if not stale:
                 return []
             if stale <= AFTER or not {ALONE, BESIDE} <= _stages(repo):
                 return [stage.addressing for stage in repo.reproduce()]
-            repo.scm_context.quiet = True  # one hint to commit what changed, at the end
             done = [stage.addressing for stage in repo.reproduce(BEFORE)]
             done += _side_by_side(repo)
         with Repo() as repo:  # another process has written to its lock
+            repo.scm_context.quiet = True
             return done + [stage.addressing for stage in repo.reproduce()]
+
+
+def is_uncommitted() -> bool:
+    """Say whether Git has another lock, or none, than what was run; without a repository that is nobody's question."""
+    if git.head() is None:
+        return False
+    names = [name.as_posix() for name in (artifacts.LOCK, artifacts.DVC_LOCK)]
+    return bool(git.git("status", "--porcelain", "--ignored=no", "--", *names))
 
 
 def anew() -> None:

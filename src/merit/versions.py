@@ -15,6 +15,9 @@ from merit.errors import MeritError
 
 FIELDS = ("refname:strip=2", "objecttype", "*objectname", "taggername", "taggerdate:iso-strict", "contents:body")
 
+MOST_KEYS = 3
+"""Keys of a lineage that are named where more are wrong."""
+
 
 class Lineage(Section):
     """Where a version comes from, as its tag tells it."""
@@ -140,10 +143,21 @@ def _read(model: str, number: int, record: list[str]) -> Version | str:
     try:
         lineage = Lineage.model_validate(yaml.safe_load(body))
     except (yaml.YAMLError, ValidationError, RecursionError) as error:
-        return f"its tag holds no lineage ({' '.join(str(error).split())[:160]}): {remedy}"
+        return f"its tag holds no lineage ({_wrong(error)}): {remedy}"
     if lineage.commit != commit:
         return f"its tag is on {commit[:7]}, its lineage on {lineage.commit[:7]}: {remedy}"
     return Version(model, number, commit, lineage, tagger, datetime.fromisoformat(at))
+
+
+def _wrong(error: Exception) -> str:
+    """Return what is wrong with a message in a few words."""
+    if not isinstance(error, ValidationError):
+        return "its message is no YAML of keys"
+    keys = list(dict.fromkeys(".".join(map(str, each["loc"])) for each in error.errors()))
+    if keys == [""]:
+        return "its message holds no keys"
+    more = f" and {len(keys) - MOST_KEYS} more" if len(keys) > MOST_KEYS else ""
+    return f"missing or wrong: {', '.join(keys[:MOST_KEYS])}{more}"
 
 
 def package_at(commit: str) -> str | None:

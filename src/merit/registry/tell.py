@@ -1,6 +1,6 @@
 """The registry on a terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -28,7 +28,7 @@ def listed(found: Sequence[Mapping[str, Any]]) -> None:
         ]
         for each in found
     ]
-    _print(["version", "made", *names, "gate", "image", "signed", "environments"], rows)
+    _print(["version", "made", *names, "gate", "image", "signed", "environments"], rows, whole={"version", *names})
 
 
 def shown(found: Mapping[str, Any]) -> None:
@@ -69,10 +69,11 @@ def compared(found: Mapping[str, Any]) -> None:
         _print(["params.yaml", before, after], rows)
 
 
-def _print(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _print(columns: Sequence[str], rows: Sequence[Sequence[str]], whole: Collection[str] = ()) -> None:
+    """Print a table; the columns of `whole` are never broken, neither a value nor the name above it."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, show_header=any(columns))
     for name in columns:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name in whole)
     for row in rows:
         table.add_row(*map(Text, row))
     # A log has no width of its own; a table folded to 80 columns is hard to read there.
