@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from merit import artifacts, exclusive, store, tracking
+from merit import artifacts, exclusive, git, store, tracking
 from merit.config import lock as locks
 from merit.config.compose import compose
 from merit.config.schema import Lock
@@ -130,11 +130,18 @@ def reproduce() -> list[str]:
             return []
         if stale <= AFTER or not {ALONE, BESIDE} <= _stages(repo):
             return [stage.addressing for stage in repo.reproduce()]
-        repo.scm_context.quiet = True  # one hint to commit what changed, at the end
         done = [stage.addressing for stage in repo.reproduce(BEFORE)]
         done += _side_by_side(repo)
     with _told() as repo:  # another process has written to its lock
         return done + [stage.addressing for stage in repo.reproduce()]
+
+
+def is_uncommitted() -> bool:
+    """Say whether Git has another lock, or none, than what was run; without a repository that is nobody's question."""
+    if git.head() is None:
+        return False
+    names = [name.as_posix() for name in (artifacts.LOCK, artifacts.DVC_LOCK)]
+    return bool(git.git("status", "--porcelain", "--ignored=no", "--", *names))
 
 
 def anew() -> None:
@@ -145,7 +152,6 @@ def anew() -> None:
         MeritError: a stage, or DVC itself, is broken.
     """
     with _told() as repo:
-        repo.scm_context.quiet = True
         repo.reproduce(force=True, run_cache=False, no_commit=True)
 
 
@@ -174,6 +180,7 @@ def _told() -> Iterator[Any]:
 
     try:
         with Repo() as repo:
+            repo.scm_context.quiet = True  # what to commit is said after the verdict
             yield repo
     except ReproductionError as error:
         cause = error.__cause__

@@ -19,6 +19,9 @@ FIELDS = ("refname:strip=2", "objecttype", "*objectname", "taggername", "taggerd
 DIGITS = 6
 """The most digits of a version's number: one that somebody made up would push every later one out of reach."""
 
+MOST_KEYS = 3
+"""Keys of a lineage that are named where more are wrong."""
+
 
 class Lineage(Section):
     """Where a version comes from, as its tag tells it."""
@@ -157,7 +160,7 @@ def _read(model: str, number: str, record: list[str]) -> Version | str:
     try:
         lineage = Lineage.model_validate(yaml.safe_load(body))
     except (yaml.YAMLError, ValidationError, RecursionError) as error:
-        return f"its tag holds no lineage ({' '.join(str(error).split())[:160]}): {_remedy(name)}"
+        return f"its tag holds no lineage ({_wrong(error)}): {_remedy(name)}"
     if lineage.commit != commit:
         return f"its tag is on {commit[:7]}, its lineage on {lineage.commit[:7]}: {_remedy(name)}"
     return Version(model, int(number), commit, lineage, tagger, datetime.fromisoformat(at))
@@ -175,6 +178,17 @@ def _malformed(number: str, record: list[str]) -> str | None:
         "its tag holds no lineage (its message doesn't begin with its name)": titled != name,
     }
     return next((fault for fault, holds in faults.items() if holds), None)
+
+
+def _wrong(error: Exception) -> str:
+    """Return what is wrong with a message in a few words."""
+    if not isinstance(error, ValidationError):
+        return "its message is no YAML of keys"
+    keys = list(dict.fromkeys(".".join(map(str, each["loc"])) for each in error.errors()))
+    if keys == [""]:
+        return "its message holds no keys"
+    more = f" and {len(keys) - MOST_KEYS} more" if len(keys) > MOST_KEYS else ""
+    return f"missing or wrong: {', '.join(keys[:MOST_KEYS])}{more}"
 
 
 def package_at(commit: str) -> str | None:

@@ -65,6 +65,8 @@ def run(overrides: tuple[str, ...]) -> None:
     if outcome.version is None:
         told = f"{outcome.report['model']}; MLflow doesn't keep these runs"
     click.echo(f"model:   {told}; 'merit register' on main makes a version of it\nnext:    'merit serve', then call it")
+    if pipeline.is_uncommitted():
+        click.echo("         'git add conf params.yaml dvc.lock' and commit: the champion of the next candidates")
 
 
 @main.command()

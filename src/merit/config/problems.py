@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from merit.config.schema import Lock
+from merit.config.schema.environment import SUCH_AS
 from merit.errors import Problem
 
 SHOWN = 200
@@ -91,6 +92,8 @@ def _from_finding(finding: Mapping[str, Any], values: Any, form: type[BaseModel]
         return Fault(key, finding["msg"].removeprefix("Value error, "))
     if finding["type"] in {"model_type", "dict_type", "model_attributes_type"}:
         return Fault(key, f"found {shown(finding['input'])}", "keys with values")
+    if finding["type"] == "string_pattern_mismatch" and (told := SUCH_AS.get(finding["ctx"]["pattern"])):
+        return Fault(key, f"found {shown(finding['input'])}", f"such as {told}")
     allowed = finding["msg"].removeprefix("Input should be ").removesuffix(", got a number with no fractional part")
     return Fault(key, f"found {shown(finding['input'])}", f"{allowed[0].lower()}{allowed[1:]}")
 

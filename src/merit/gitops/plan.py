@@ -12,6 +12,9 @@ from merit.gitops.environments import Declared
 from merit.gitops.records import Record
 from merit.gitops.targets import Actual, Desired, Probe, Target
 
+SETTINGS = "settings"
+"""The fact that is a hash of how the service is set, where a target tells it."""
+
 
 @dataclass(frozen=True)
 class Change:
@@ -138,11 +141,19 @@ def lines(made: Plan) -> list[str]:
         return [f"{told}; no difference"]
     found = [told]
     for each in made.changes:
-        found += [f"- {each.what}: {_word(each.now)}", f"+ {each.what}: {_word(each.declared)}"]
+        found += _two(each)
     for name, (now, then) in made.metrics.items():
         gap = f" ({then - now:+.4f})" if now is not None and then is not None else ""
         found.append(f"  {name}: {_word(now)} -> {_word(then)}{gap}")
     return [*found, *(f"  held: {each}" for each in made.demands)]
+
+
+def _two(change: Change) -> list[str]:
+    """Return a change as a diff has it: what was not there has no line that is taken away."""
+    if change.what == SETTINGS:  # two hashes say nothing
+        return ["  settings: other ones of params.yaml under serve"] if change.now and change.declared else []
+    sides = {"-": change.now, "+": change.declared}
+    return [f"{sign} {change.what}: {_word(value)}" for sign, value in sides.items() if value is not None]
 
 
 def _word(value: Any) -> str:

@@ -1,6 +1,6 @@
 """The registry on a terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -28,14 +28,15 @@ def listed(found: Sequence[Mapping[str, Any]]) -> None:
         ]
         for each in found
     ]
-    _print(["version", "made", *names, "gate", "image", "signed", "environments"], rows)
+    _print(["version", "made", *names, "gate", "image", "signed", "environments"], rows, whole={"version", *names})
 
 
 def shown(found: Mapping[str, Any]) -> None:
     """Print one version."""
     lineage = {name: value for name, value in found["lineage"].items() if name not in {"metrics", "signature"}}
     rows = [["version", found["version"]], ["made", f"{_moment(found['tagged_at'])} by {found['by']}"]]
-    rows += [[name, _plain(value)] for name, value in lineage.items()]
+    rows += [["trained at", f"{_plain(found['trained_at'] or 'unknown here')}: the commit that answers name"]]
+    rows += [["locked at" if name == "commit" else name, _plain(value)] for name, value in lineage.items()]
     rows += [[f"metric {name}", _number(value)] for name, value in found["metrics"].items()]
     rows += [["image", found["image"] or "none yet"], ["signature", found["signature"]]]
     rows += [["environments", ", ".join(found["environments"]) or "none"]]
@@ -69,10 +70,11 @@ def compared(found: Mapping[str, Any]) -> None:
         _print(["params.yaml", before, after], rows)
 
 
-def _print(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _print(columns: Sequence[str], rows: Sequence[Sequence[str]], whole: Collection[str] = ()) -> None:
+    """Print a table; the columns of `whole` are never broken, neither a value nor the name above it."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, show_header=any(columns))
     for name in columns:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name in whole)
     for row in rows:
         table.add_row(*map(Text, row))
     # A log has no width of its own; a table folded to 80 columns is hard to read there.

@@ -1,6 +1,7 @@
 """Engines: docker, podman or buildah as a program, whichever works here; each builds, pushes and looks inside."""
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -25,6 +26,8 @@ QUICK_SECONDS = 60
 PAUSES = (1.0, 4.0)
 """Seconds between one attempt to push or to log in and the next."""
 TOLD = 400
+ERROR = re.compile(r"\berror\b[:\s]", re.IGNORECASE)
+MOST_ERRORS = 2
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,12 @@ def run(
     except OSError as error:
         raise MeritError(f"{called} can't be run: {error.strerror}") from error
     if done.returncode != 0:
-        said = " ".join(f"{done.stdout} {done.stderr}".split())
-        raise MeritError(f"{called} failed: {said[-TOLD:] or f'exit code {done.returncode}'}")
+        raise MeritError(f"{called} failed: {_reason(done.stdout, done.stderr) or f'exit code {done.returncode}'}")
     return done.stdout
+
+
+def _reason(*said: str) -> str:
+    """Return of all that a program printed the last lines that call themselves errors, else the last line."""
+    lines = [" ".join(line.split()) for text in said for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if ERROR.search(line)]
+    return "; ".join(dict.fromkeys(errors[-MOST_ERRORS:] or lines[-1:]))[-TOLD:]

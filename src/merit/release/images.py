@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from merit.config.schema.release import REGISTRY
-from merit.errors import MeritError
+from merit.errors import MeritError, reason
 
 FORMS = (
     "application/vnd.oci.image.manifest.v1+json",
@@ -164,8 +164,7 @@ def _faults(name: str) -> Iterator[None]:
     try:
         yield
     except (requests.RequestException, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        reason = " ".join(str(error).split())[:300]
         raise MeritError(
-            f"the registry {name.partition('/')[0]} can't be used for {name}: {reason}; is it up, and has 'docker "
-            "login' been done?"
+            f"the registry {name.partition('/')[0]} can't be used for {name}: {reason(error)}; is it up, and has "
+            "'docker login' been done?"
         ) from error

@@ -46,6 +46,7 @@ def test_an_image_is_named_by_its_digest(repository):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("version: 3.0.0\n", "staging.yaml:1: version: found '3.0.0'; allowed: such as v3"),
         ("version: null\nimage: t@sha256:" + "0" * 64 + "\n", "staging.yaml:2: image: needs a version beside it"),
         (
             "version: null\ntraffic:\n  canary: {version: v1, share: 0.1}\n",

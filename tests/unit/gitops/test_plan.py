@@ -44,6 +44,16 @@ def test_a_plan_reads_like_a_diff(repository, lock, target, mlflow):
     assert as_json(made)["changes"][1] == {"what": "version", "now": "v1", "declared": "v2"}
 
 
+def test_a_first_deploy_takes_nothing_away_and_hashes_are_not_shown(repository, lock, target, monkeypatch):
+    monkeypatch.setattr(target, "desired", lambda self: {"version": "v2", "replicas": 1, "settings": "548ffad86f26"})
+    repository.declare("staging", "version: v2\n")
+    first = ["staging: tiny@v2 on local", "+ alias staging in MLflow: tiny@v2", "+ version: v2", "+ replicas: 1"]
+    assert lines(plan("staging", lock)) == first
+    target.runs["staging"] = {"version": "v2", "replicas": 1, "settings": "a00000000000"}
+    told = "  settings: other ones of params.yaml under serve"
+    assert lines(plan("staging", lock))[2:] == [told]
+
+
 def test_an_alias_that_was_moved_by_hand_is_a_difference(repository, lock, target, mlflow):
     target.runs["staging"] = {"version": "v1", "replicas": 1}
     mlflow["staging"] = "tiny@v3"

@@ -111,6 +111,9 @@ def test_one_version_is_shown_with_its_lineage(call: Call, release: Callable[...
     found = json.loads(call("registry", "show", "tiny@v1", "--json")[1])
     assert found["lineage"] == version.lineage.model_dump(mode="json")
     assert found["signature"] == "none"
+    assert (found["commit"], found["trained_at"]) == (version.commit, "c" * 40)
+    assert f"{'c' * 40}: the commit that answers name" in out
+    assert "locked at" in out
 
 
 def test_an_unknown_version_is_told_with_those_that_are_there(call: Call, release: Callable[..., Version]) -> None:
@@ -162,3 +165,26 @@ def test_check_exits_0_without_a_difference_and_1_with_one(call: Call, monkeypat
     assert out.startswith("alias production: found no version; Git says tiny@v1\nnext: ")
     code, out, _ = call("registry", "check", "--json")
     assert (code, json.loads(out)[0]["what"]) == (1, "alias production")
+
+
+def test_the_names_of_metrics_are_never_broken(
+    release: Callable[..., Version], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from merit.registry import read, tell
+
+    release(1)
+    found = read.listed("tiny")[0]
+    names = ("roc_auc", "average_precision", "log_loss", "calibration_error")
+    image = "a-registry.example/with/a/long/path/tiny@sha256:" + "1" * 64
+    tell.listed([{**found, "metrics": dict.fromkeys(names, 0.5), "image": image, "environments": ["staging"]}])
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in names)
+    assert max(map(len, shown.splitlines())) <= tell.WIDTH
+
+
+def test_a_tag_made_by_hand_is_told_in_words(call: Call, repository: Repository) -> None:
+    repository.git("tag", "--annotate", "--message", "mine", "tiny@v4")
+    repository.git("tag", "--annotate", "--message", "mine\n\ncommit: 3\n", "tiny@v5")
+    four, five = call("registry", "list")[2].splitlines()
+    assert "its tag holds no lineage (its message holds no keys): no version that" in four
+    assert "its tag holds no lineage (missing or wrong: commit, package, dvc and 9 more): no version that" in five

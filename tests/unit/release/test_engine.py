@@ -69,6 +69,15 @@ def test_each_engine_is_told_base_labels_and_a_form_that_knows_health_checks(
     assert ("--format docker" in line) == (name != "docker")
 
 
+def test_of_a_page_of_a_build_only_the_errors_are_told(put: Put, tmp_path: Path) -> None:
+    page = "; ".join(f"echo 'STEP {n}: RUN something long'" for n in range(30))
+    put("podman", f"{page}; echo 'ERROR: No matching distribution for x'; echo 'Error: building at STEP' >&2; exit 1")
+    with pytest.raises(MeritError) as caught:
+        Engine("podman").build(tmp_path, IMAGE, "python:3.11-slim", {})
+    told = "'podman build' failed: ERROR: No matching distribution for x; Error: building at STEP"
+    assert str(caught.value) == told
+
+
 def test_a_push_is_tried_again_and_then_one_line(put: Put, tmp_path: Path) -> None:
     put("docker", "echo connection refused >&2; exit 1")
     with pytest.raises(MeritError, match="'docker push' failed: connection refused"):

@@ -6,11 +6,17 @@ from pydantic import Field, model_validator
 
 from merit.config.schema.base import Positive, Section
 
-Number = Annotated[str, Field(pattern=r"^v[1-9][0-9]*$")]
+SUCH_AS = {
+    (NUMBER := r"^v[1-9][0-9]*$"): "v3",
+    (IMAGE := r"^[^\s@]+@sha256:[0-9a-f]{64}$"): "registry/name@sha256: and 64 digits of 0-9a-f",
+    (QUANTITY := r"^[0-9]+(\.[0-9]+)?(m|Ki|Mi|Gi)?$"): "500m, 2 or 512Mi",
+}
+"""Patterns, and how each is told to people."""
+Number = Annotated[str, Field(pattern=NUMBER)]
 """A version of the model, as its tag ends: v3 for flights@v3."""
-Image = Annotated[str, Field(pattern=r"^[^\s@]+@sha256:[0-9a-f]{64}$")]
+Image = Annotated[str, Field(pattern=IMAGE)]
 """An image by its digest."""
-Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|Ki|Mi|Gi)?$")]
+Quantity = Annotated[str, Field(pattern=QUANTITY)]
 """An amount in the words of Kubernetes: 500m of a processor, 512Mi of memory."""
 
 
