@@ -12,7 +12,7 @@ from merit import artifacts
 from merit.config import targets, trust
 from merit.config.schema import Lock
 from merit.errors import MeritError
-from merit.sweep import attend, plan, process, record
+from merit.sweep import plan, process, record
 from merit.sweep.local import cores
 
 PARTS = ("train", "validation")
@@ -114,8 +114,3 @@ def _text(lock: Lock) -> str:
 def _own() -> list[str]:
     """Return the files and folders of packages that the project trusts, where they lie in its folder."""
     return [name for package in trust.packages() for name in (package, f"{package}.py") if Path(name).exists()]
-
-
-def is_to_be_done_again(place: Path, is_owned: bool) -> bool:
-    """Say whether a trial was begun, never ended, and has nobody left who works on it."""
-    return not is_owned and not record.is_final(place) and not attend.is_alive(place)
