@@ -25,7 +25,7 @@ test: $(INSTALLED) ## run all tests
 	@pytest -n auto --dist loadgroup --no-loadscope-reorder tests/pipeline tests/e2e
 
 rehearse: $(INSTALLED) ## run the workflows' own steps against a forge on loopback
-	@REHEARSE=aloud pytest --capture=no --no-header tests/e2e/test_rehearsal.py tests/e2e/test_rehearsal_of_merges.py
+	@REHEARSE=aloud pytest --capture=no --no-header tests/e2e/test_rehearsal*.py
 
 check: $(INSTALLED) ## lint, types, import contracts, workflow audit, fresh lock
 	@pre-commit run --all-files --show-diff-on-failure

@@ -104,7 +104,7 @@ def _makefile(text: str) -> str:
         "install lock remote": "install remote",
         "summary rehearse bento": "summary bento",
         "rehearse: $(INSTALLED) ## run the workflows' own steps against a forge on loopback\n"
-        "\t@REHEARSE=aloud pytest --capture=no --no-header tests/e2e/test_rehearsal.py tests/e2e/test_rehearsal_of_merges.py\n\n": "",
+        "\t@REHEARSE=aloud pytest --capture=no --no-header tests/e2e/test_rehearsal*.py\n\n": "",
     }
     for old, new in lines.items():
         text = _replaced(text, old, new)
