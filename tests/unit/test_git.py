@@ -197,5 +197,7 @@ def test_a_tag_goes_to_origin_once_and_another_of_its_name_does_not(git_repo: Gi
 
 def test_a_commit_that_is_not_there_is_no_place_for_a_tag(git_repo: Git) -> None:
     _commit(git_repo, "a", "1")
+    git_repo("config", "user.name", "t")
+    git_repo("config", "user.email", "t@example.org")
     with pytest.raises(MeritError, match=r"^git tag a@v1: "):
         git.tag("a@v1", "one", "0" * 40)

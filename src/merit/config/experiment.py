@@ -8,7 +8,6 @@ from typing import Any
 import yaml
 
 from merit import artifacts
-from merit.config import choices, yamlfiles
 from merit.errors import ConfigError, MeritError
 
 CONFIG = artifacts.CONF / "config.yaml"
@@ -62,6 +61,7 @@ def render(overrides: Sequence[str], told: str, base: str | None = None) -> str:
         ConfigError: an override can't be read.
         MeritError: one takes a key away, which a file can't.
     """
+    from merit.config import choices, yamlfiles
     from merit.config.compose import understood
 
     known = choices.groups(yamlfiles.read_all(artifacts.CONF))

@@ -183,8 +183,8 @@ def test_the_names_of_metrics_are_never_broken(
 
 
 def test_a_tag_made_by_hand_is_told_in_words(call: Call, repository: Repository) -> None:
-    repository.git("tag", "--annotate", "--message", "mine", "tiny@v4")
-    repository.git("tag", "--annotate", "--message", "mine\n\ncommit: 3\n", "tiny@v5")
+    repository.git("tag", "--annotate", "--message", "tiny@v4: mine", "tiny@v4")
+    repository.git("tag", "--annotate", "--message", "tiny@v5: mine\n\ncommit: 3\n", "tiny@v5")
     four, five = call("registry", "list")[2].splitlines()
     assert "its tag holds no lineage (its message holds no keys): no version that" in four
     assert "its tag holds no lineage (missing or wrong: commit, package, dvc and 9 more): no version that" in five
