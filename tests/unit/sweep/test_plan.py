@@ -107,6 +107,7 @@ def test_overrides_may_say_the_same_in_another_order(conf: Path) -> None:
     one = plan.make(["seed=1,2", "trainer=smoke", "model=mlp"])
     other: Any = plan.make(["model=mlp", "trainer=smoke", "seed=1,2"])
     plan.refuse_another(one.definition(), other)
+    assert one.planned == other.planned == 2
 
 
 def test_a_space_that_names_an_unknown_key_is_told(conf: Path) -> None:
