@@ -22,7 +22,7 @@ demo: $(INSTALLED) ## install, then train, gate and register the reference model
 test: $(INSTALLED) ## run all tests
 	@pytest -n auto tests/unit tests/config
 	@pytest -n auto --dist worksteal tests/gates
-	@pytest -n auto --dist loadgroup --no-loadscope-reorder tests/pipeline tests/e2e
+	@pytest -n auto --dist loadfile --no-loadscope-reorder tests/pipeline tests/e2e
 
 rehearse: $(INSTALLED) ## run the workflows' own steps against a forge on loopback
 	@REHEARSE=aloud pytest --capture=no --no-header tests/e2e/test_rehearsal*.py

@@ -101,28 +101,24 @@ def make(folder: Path, conf: str = SMALL) -> Project:
     return project
 
 
-LONG = ("tests/e2e/test_rehearsal.py", "tests/e2e/test_environments.py", "tests/e2e/test_release.py")
+LONG = (
+    "tests/e2e/test_rehearsal.py",
+    "tests/e2e/test_rehearsal_of_merges.py",
+    "tests/e2e/test_environments.py",
+    "tests/e2e/test_release.py",
+)
 """The files that take longest: they begin first, so that none of them is what all the rest is done waiting for."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file together for `--dist loadgroup` if its tests share a server or the like; put long files first."""
+    """Put long files first."""
 
     def place(item: pytest.Item) -> int:
         name = item.path.relative_to(ROOT).as_posix()
         return LONG.index(name) if name in LONG else len(LONG)
 
-    for item in items:
-        if isinstance(item, pytest.Function) and _shares(item):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     items.sort(key=place)
-
-
-def _shares(item: pytest.Function) -> bool:
-    """Say whether a test uses a fixture that is made once for its module."""
-    found = item._fixtureinfo.name2fixturedefs.values()
-    return any(definition.scope == "module" for definitions in found for definition in definitions)
 
 
 def once(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], object]) -> Path:

@@ -129,7 +129,7 @@ def test_every_apply_is_recorded_and_a_second_one_writes_nothing(at):
     world = at("v1")
     world.promote("v2", "staging")
     first = world.merit("apply", "staging")
-    name = first.stdout.split("recorded as ")[1].strip()
+    name = first.stdout.split("recorded as ")[1].split()[0]
     told = world.git("tag", "--list", "--format=%(contents)", name)
     assert f"{name}: staging serves tiny@v2" in told
     values = yaml.safe_load(told.partition("\n\n")[2])
