@@ -37,6 +37,7 @@ def make(
         shutil.copyfile(ROOT / name, folder / name)
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
     lock = yaml.safe_load((folder / "params.yaml").read_text())
+    lock["name"] = model
     lock["release"] |= {"base_image": base, "engine": engine}
     if keys is not None:
         shutil.copyfile(keys / "ours.pub", folder / "signing.pub")
