@@ -69,7 +69,7 @@ def test_a_sweep_goes_on_whatever_becomes_of_a_trial_and_changes_nothing_else(ow
     ]
     assert told[1]["error"] == "odd.Odd.__init__ failed: RuntimeError: no way"
     assert "killed from outside (SIGKILL)" in told[3]["error"]
-    assert told[4]["error"].startswith("train: the loss is not a number")
+    assert told[4]["error"].startswith("train: the loss is nan from batch 0 of epoch 0 on")
     assert told[5]["error"].startswith("out of memory")
     assert _texts(own) == before
     folder = own.folder / "sweeps/odd/trials/0000"
