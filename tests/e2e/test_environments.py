@@ -142,7 +142,7 @@ def test_every_apply_is_recorded_and_a_second_one_writes_nothing(at):
 
     before, tags, kept = processes(world), world.git("tag"), files()
     second = world.merit("apply", "staging")
-    assert "no difference" in second.stdout
+    assert "what serves is as declared" in second.stdout
     assert (processes(world), world.git("tag"), files()) == (before, tags, kept)
 
 
