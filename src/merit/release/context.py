@@ -98,14 +98,7 @@ def settings(version: Version, code: Path, *, is_sealed: bool = False) -> dict[s
             f"{place}: has no section serve that can be read ({' '.join(str(error).split())[:160]})"
         ) from error
     told = {seal.DEMAND: "1"} if is_sealed else {}
-    return {
-        **told,
-        "MERIT_VERSION": f"v{version.number}",
-        "MERIT_WORKERS": str(how.workers),
-        "MERIT_MAX_ROWS": str(how.max_rows),
-        "MERIT_MAX_BYTES": str(how.max_bytes),
-        "MERIT_TIMEOUT_SECONDS": str(how.timeout_seconds),
-    }
+    return {**told, "MERIT_VERSION": f"v{version.number}", **how.environment()}
 
 
 def labels(version: Version) -> dict[str, str]:

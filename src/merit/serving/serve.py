@@ -31,10 +31,7 @@ def serve(how: Serve, version: str | None = None, signed: Signing | None = None)
     _check_free(how.host, how.port)
     settings = {
         "MERIT_PACKAGE": str(artifacts.PACKAGE.absolute()),
-        "MERIT_WORKERS": str(how.workers),
-        "MERIT_MAX_ROWS": str(how.max_rows),
-        "MERIT_MAX_BYTES": str(how.max_bytes),
-        "MERIT_TIMEOUT_SECONDS": str(how.timeout_seconds),
+        **how.environment(),
         seal.DEMAND: "0",  # it was met just now, by the key that conf/release names
         "BENTOML_DO_NOT_TRACK": "True",
     }

@@ -11,6 +11,7 @@ from pydantic import WithJsonSchema
 
 from merit import artifacts, seal
 from merit.scoring import Package
+from merit.serving import settings
 from merit.serving.endpoint import ROUTE, Answers, Endpoint
 from merit.serving.parent import ENDS_WITH_PARENT, end_with_parent
 from merit.serving.rows import BadRows, body_schema
@@ -20,17 +21,15 @@ if ENDS_WITH_PARENT in os.environ:
 folder = Path(os.environ.get("MERIT_PACKAGE", artifacts.PACKAGE))
 seal.check(folder)
 package = Package.load(folder)  # every file as its manifest says
-answers = Answers(
-    package, os.environ.get("MERIT_VERSION", package.digest), int(os.environ.get("MERIT_MAX_ROWS", "10000"))
-)
-TIMEOUT_SECONDS = int(os.environ.get("MERIT_TIMEOUT_SECONDS", "10"))
+told = settings.read()
+answers = Answers(package, os.environ.get("MERIT_VERSION", package.digest), told.max_rows)
 Body = Annotated[Any, WithJsonSchema(body_schema(package))]
 
 
 @bentoml.service(
     name=package.manifest["model"],
-    workers=int(os.environ.get("MERIT_WORKERS", "1")),
-    traffic={"timeout": TIMEOUT_SECONDS},
+    workers=told.workers,
+    traffic={"timeout": told.timeout_seconds},
     logging={"access": {"enabled": False}},
 )
 class Predictor:
@@ -53,7 +52,7 @@ class Predictor:
 Predictor.add_asgi_middleware(  # type: ignore[attr-defined]
     Endpoint,
     answers=answers,
-    max_bytes=int(os.environ.get("MERIT_MAX_BYTES", "10000000")),
+    max_bytes=told.max_bytes,
     # A client too slow to send its body gets 408 from here before BentoML would blame the server with 504.
-    seconds=TIMEOUT_SECONDS * 0.9,
+    seconds=told.timeout_seconds * 0.9,
 )

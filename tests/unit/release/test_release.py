@@ -176,7 +176,7 @@ def test_the_containerfile_runs_as_nobody_in_particular_and_is_checked() -> None
     text = context.containerfile({"MERIT_VERSION": "v1"})
     assert "\nUSER 10001:10001\n" in text
     assert "/readyz" in next(line for line in text.splitlines() if line.startswith("HEALTHCHECK"))
-    assert "\nENV MERIT_VERSION=v1\n" in text
+    assert "\nENV MERIT_VERSION='v1'\n" in text
     assert "torch" not in text.replace("no torch", "")
 
 

@@ -9,6 +9,7 @@ import pytest
 from merit import artifacts
 from merit.config.schema import Lock, Serve
 from merit.errors import MeritError
+from merit.serving import settings
 from merit.serving.serve import serve
 
 
@@ -55,8 +56,7 @@ def test_the_server_gets_the_package_the_limits_and_the_version(
     ]
     assert os.environ["MERIT_PACKAGE"] == str(workdir / "model")
     assert os.environ["MERIT_VERSION"] == "4"
-    assert os.environ["MERIT_MAX_ROWS"] == "3"
-    assert os.environ["MERIT_MAX_BYTES"] == "1000"
+    assert (settings.read().max_rows, settings.read().max_bytes) == (3, 1000)
 
 
 def test_a_package_without_a_version_is_served_without_one(

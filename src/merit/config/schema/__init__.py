@@ -10,6 +10,7 @@ from merit.config.schema.base import Component, Interval, Positive, Section
 from merit.config.schema.data import Data, Features
 from merit.config.schema.gate import NOT_WAIVABLE, Gate, Golden
 from merit.config.schema.release import Release
+from merit.config.schema.serve import Serve
 from merit.tasks import METRICS
 
 
@@ -91,23 +92,6 @@ class Tracking(Section):
     def _without_keys_of_others(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what the chosen way to keep runs doesn't have."""
         return {name: value for name, value in write(self).items() if value is not None}
-
-
-class Serve(Section):
-    """conf/serve: where the endpoint listens and what it takes."""
-
-    host: str
-    """The address it listens on; 127.0.0.1 is this machine alone."""
-    port: Annotated[int, Field(ge=1, le=65535)]
-    """The port it listens on."""
-    workers: Positive
-    """Processes that answer."""
-    max_rows: Positive
-    """The most rows in one request."""
-    max_bytes: Positive
-    """The most bytes in the body of one request."""
-    timeout_seconds: Positive
-    """Seconds after which a request is given up."""
 
 
 FORM: Literal[2] = 2

@@ -34,7 +34,7 @@ class Local:
         self._desired = desired
         self._place = Place(desired.name)
         self._supervisor = Supervisor(self._place)
-        self._settings = local_start.settings(desired.lock)
+        self._settings = desired.lock.serve.environment()
 
     def desired(self) -> Facts:
         """Return what should run."""

@@ -21,17 +21,6 @@ SECONDS = 60
 """How long a replica may take to become ready."""
 
 
-def settings(lock: Lock) -> dict[str, str]:
-    """Return how the lock has the service serve, as the service reads it from its environment."""
-    how = lock.serve
-    return {
-        "MERIT_WORKERS": str(how.workers),
-        "MERIT_MAX_ROWS": str(how.max_rows),
-        "MERIT_MAX_BYTES": str(how.max_bytes),
-        "MERIT_TIMEOUT_SECONDS": str(how.timeout_seconds),
-    }
-
-
 def free_port() -> int:
     """Return a port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as probe:
