@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import precision_recall_curve, roc_curve
 
 from merit.config.schema.data import Target
 from merit.metrics import Binary, Multiclass
@@ -35,11 +34,11 @@ def _binary(folder: Path, _: Target, target: NDArray[Any], models: dict[str, NDA
     precision: Curve = []
     calibration: Curve = []
     for name, probability in models.items():
-        false_positive, true_positive, _thresholds = roc_curve(target, probability)
-        roc += [(name, *point) for point in _thinned(false_positive, true_positive)]
-        precisions, recalls, _thresholds = precision_recall_curve(target, probability)
-        precision += [(name, *point) for point in _thinned(recalls[::-1], precisions[::-1])]
-        calibration += [(name, *point) for point in Binary(target, probability).calibration()]
+        measured = Binary(target, probability)
+        false_positive, recall, precisions = measured.curve()
+        roc += [(name, *point) for point in _thinned(false_positive, recall)]
+        precision += [(name, *point) for point in _thinned(recall, precisions)]
+        calibration += [(name, *point) for point in measured.calibration()]
     _write(folder / "roc.csv", ["model", "false_positive_rate", "true_positive_rate"], roc)
     _write(folder / "precision_recall.csv", ["model", "recall", "precision"], precision)
     _write(folder / "calibration.csv", ["model", "predicted", "observed", "rows"], calibration)

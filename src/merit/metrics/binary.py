@@ -95,6 +95,18 @@ class Binary(Scored):
             found["average_precision"] = (positive * precision).sum(axis=1) / positives
         return found
 
+    def curve(self) -> tuple[Array, Array, Array]:
+        """Return false positive rate, recall and precision from the highest threshold to the lowest, [steps + 1].
+
+        Before the first step nothing is called positive, and precision is taken for one.
+        """
+        last = np.r_[np.flatnonzero(np.diff(self.probability)), self.rows - 1]
+        hits, called = np.cumsum(self.target)[last], last + 1.0
+        positives = hits[-1]
+        with np.errstate(invalid="ignore"):
+            rates = (called - hits) / (self.rows - positives), hits / positives
+        return np.r_[0.0, rates[0]], np.r_[0.0, rates[1]], np.r_[1.0, hits / called]
+
     def calibration(self) -> list[tuple[float, float, int]]:
         """Return, per bin of equal mass, the mean probability, the share of positives and the rows."""
         return self._bins.curve()

@@ -234,3 +234,15 @@ def test_a_model_that_gives_no_probability_has_no_metric(hole: float) -> None:
     probability = np.full(50, 0.5)
     probability[3] = hole
     assert all(np.isnan(value) for value in Binary(np.arange(50) % 2, probability).point().values())
+
+
+@pytest.mark.parametrize("decimals", [1, 2, 9])
+def test_the_curves_are_those_of_scikit_learn(decimals: int) -> None:
+    draw = np.random.default_rng(7)
+    target = (draw.random(500) < 0.2).astype(float)
+    probability = np.round(0.6 * draw.random(500) + 0.2 * target, decimals)
+    false_positive, recall, precision = Binary(target, probability).curve()
+    rates = sklearn_metrics.roc_curve(target, probability, drop_intermediate=False)[:2]
+    assert np.array_equal([false_positive, recall], rates)
+    precisions, recalls, _thresholds = sklearn_metrics.precision_recall_curve(target, probability)
+    assert np.array_equal([recall, precision], [recalls[::-1], precisions[::-1]])
