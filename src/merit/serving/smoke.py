@@ -9,7 +9,8 @@ import msgspec
 
 from merit.errors import Refused
 from merit.scoring import Package
-from merit.serving.endpoint import ROUTE, Answers
+from merit.serving.answers import Answers
+from merit.serving.handler import PREDICT
 from merit.serving.rows import BadRows
 
 TOLERANCE = 1e-6
@@ -32,7 +33,7 @@ def probe(folder: Path, version: str, address: str) -> None:
     body = msgspec.json.encode(package.signature["example"])
     try:
         expected = Answers(package, version, 1).answer(body)
-        request = urllib.request.Request(address + ROUTE, data=body, headers={"content-type": "application/json"})  # noqa: S310
+        request = urllib.request.Request(address + PREDICT, data=body, headers={"content-type": "application/json"})  # noqa: S310
         with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310  # an address of ours
             found = json.loads(answer.read())
     except BadRows as error:

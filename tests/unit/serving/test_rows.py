@@ -8,7 +8,8 @@ import pytest
 
 from merit.features.transform import Array, Time, Transform
 from merit.scoring import Graph, Package
-from merit.serving.rows import BadRows, Rows, body_schema
+from merit.serving.openapi import body_schema
+from merit.serving.rows import BadRows, Rows
 
 GOOD = {"shop": "north", "kind": 2, "size": 50.5, "weight": 0.25}
 
