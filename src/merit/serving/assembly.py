@@ -2,7 +2,7 @@
 
 import os
 
-from merit.serving import auth, predictionlog
+from merit.serving import auth, predictionlog, telemetry
 from merit.serving.access import Lines
 from merit.serving.answers import Answers
 from merit.serving.asgi import App
@@ -26,7 +26,8 @@ def assembled(answers: Answers, told: Settings) -> Make:
         log = predictionlog.of(told.log, answers.package, answers.origin["version"], worker)
         folder = shared_folder() if told.workers > 1 else None
         metrics = Metrics(answers.origin, answers.package.output["task"], answers.classes, folder)
-        feedback = Feedback() if told.log.folder is not None else None
+        feedback = Feedback(told.log, answers.package, worker, told.max_rows)
+        traces = telemetry.of(told.telemetry, answers.origin)
         lines = Lines(model=answers.origin["model"], version=answers.origin["version"])
         return Handler(
             answers,
@@ -36,6 +37,7 @@ def assembled(answers: Answers, told: Settings) -> Make:
             metrics=metrics,
             lines=lines,
             feedback=feedback,
+            telemetry=traces,
             elsewhere=elsewhere,
         )
 

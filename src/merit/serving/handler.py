@@ -25,6 +25,8 @@ from merit.serving.metrics import CONTENT_TYPE, Metrics
 from merit.serving.predictionlog import Log
 from merit.serving.rows import BadRows
 from merit.serving.settings import Settings
+from merit.serving.tables import ARROW, FORMS, Tables
+from merit.serving.telemetry import Telemetry
 
 PREDICT, FEEDBACK, METRICS = "/predict", "/feedback", "/metrics"
 REQUEST_ID = re.compile(rb"[A-Za-z0-9_.-]{1,64}").fullmatch
@@ -34,6 +36,8 @@ THREADS = 2
 GONE = 499
 """What is counted of a client that left before it was answered."""
 AGAIN: Headers = [(b"retry-after", b"1")]
+JSONS = frozenset({None, b"", JSON, b"application/x-www-form-urlencoded", b"text/plain", b"application/octet-stream"})
+"""Content types of JSON: its own, and what curl and other tools say of a body where nobody tells them."""
 BODY, WORK, SENT = range(3)
 """How far a request is: its body is read, it is worked on, its answer is on the way."""
 
@@ -41,11 +45,12 @@ BODY, WORK, SENT = range(3)
 class Asked:
     """A request in hand."""
 
-    __slots__ = ("began", "headers", "request_id", "rows", "scope", "stage", "who")
+    __slots__ = ("began", "headers", "request_id", "rows", "scope", "span", "stage", "who")
 
     def __init__(self, scope: Message, headers: dict[bytes, bytes], request_id: bytes, began: float) -> None:
         self.scope, self.headers, self.request_id, self.began = scope, headers, request_id, began
         self.stage, self.rows, self.who = BODY, 0, ""
+        self.span: Any = None
 
 
 Work = Callable[[Asked, Receive, Send], Awaitable[None]]
@@ -61,7 +66,8 @@ class Handler:
         log: remembers predictions.
         metrics: counts.
         lines: writes what happens.
-        feedback: takes the truth; None where nothing is remembered.
+        feedback: takes the truth.
+        telemetry: traces; None where nothing is traced.
         elsewhere: answers everything else; None: a 404.
     """
 
@@ -74,14 +80,16 @@ class Handler:
         log: Log,
         metrics: Metrics,
         lines: Lines,
-        feedback: Feedback | None = None,
+        feedback: Feedback,
+        telemetry: Telemetry | None = None,
         elsewhere: App | None = None,
     ) -> None:
-        self._answers, self._log, self._feedback = answers, log, feedback
+        self._answers, self._log, self._feedback, self._telemetry = answers, log, feedback, telemetry
         self._metrics, self._lines, self._elsewhere = metrics, lines, elsewhere or _nowhere
         self._admit, self._access = auth.admit, told.access_log
         self._bodies = Bodies(told.max_bytes)
         self._hands = Hands(told.max_concurrent, told.timeout_seconds)
+        self._tables = Tables(answers, told)
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="large")
         self._prefix, self._next = os.urandom(6).hex().encode(), count(1).__next__
         self._routes: dict[str, tuple[str, Work]] = {
@@ -105,12 +113,21 @@ class Handler:
         else:
             await self._answer(path, route, scope, receive, send)
 
+    def start(self) -> None:
+        """Start what works beside the requests, so that the first of them finds it running."""
+        self._log.start()
+        self._feedback.start()
+        self._lines.tell("started", commit=self._answers.origin["commit"])
+
     async def close(self) -> None:
-        """Write what the log still holds; to be called at the end."""
+        """Write what waits to be written; to be called at the end."""
         await self._hands.close()
-        await asyncio.to_thread(self._log.close)
         self._pool.shutdown(wait=False, cancel_futures=True)
+        for part in (self._log, self._feedback, self._telemetry, self._tables):
+            if part is not None:
+                await asyncio.to_thread(part.close)
         self._metrics.close()
+        self._lines.tell("stopped")
 
     async def _answer(self, path: str, route: tuple[str, Work], scope: Message, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
@@ -119,6 +136,8 @@ class Handler:
         if told is None or not REQUEST_ID(told):
             told = b"%b-%x" % (self._prefix, self._next())
         asked = Asked(scope, headers, told, began)
+        if self._telemetry is not None:
+            asked.span = self._telemetry.begin(scope)
         task = self._hands.task()
         held = self._hands.held
         try:
@@ -139,41 +158,47 @@ class Handler:
         return Refusal(503, f"{self._hands.most} requests are in hand (serve.max_concurrent)", AGAIN)
 
     async def _predict(self, asked: Asked, receive: Receive, send: Send) -> None:
+        form = _form(asked.headers.get(b"content-type"))
+        answer = ARROW if ARROW in asked.headers.get(b"accept", b"") else JSON
         body = await self._bodies.read(receive, asked.headers)
         asked.stage = WORK
-        answers = self._answers
-        if len(body) <= SMALL:
-            columns = answers.rows.single(body) if body[:1] == b"{" else answers.rows.columns(body)
-            found = answers.score(columns)
+        answers, columns = self._answers, None
+        if len(body) <= SMALL and form is None and answer is JSON:
+            found = answers.score(answers.rows.single(body) if body[:1] == b"{" else answers.rows.columns(body))
             content = answers.encoded(found)
         else:
-            found, content = await asyncio.get_running_loop().run_in_executor(self._pool, self._large, body)
+            pool = asyncio.get_running_loop().run_in_executor
+            found, content, columns = await pool(self._pool, self._large, body, form, answer)
         asked.stage = SENT
         asked.rows = len(found)
         headers = [
-            (b"content-type", JSON),
+            (b"content-type", answer),
             (b"content-length", b"%d" % len(content)),
             (b"x-request-id", asked.request_id),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
-        self._log.put(asked.request_id.decode(), time.time(), body, None, found, asked.who)
+        kept = body if columns is None else None
+        self._log.put(asked.request_id.decode(), time.time(), kept, columns, found, asked.who)
         took = time.perf_counter() - asked.began
         self._metrics.answered(took, found)
-        if self._access:
-            self._lines.answered(asked.request_id.decode(), PREDICT, 200, took, len(found), asked.who)
+        if self._access or asked.span is not None:
+            self._told_of(PREDICT, 200, asked)
 
-    def _large(self, body: bytes) -> tuple[NDArray[np.float32], bytes]:
-        found = self._answers.score(self._answers.rows.columns(body))
-        return found, self._answers.encoded(found)
+    def _large(
+        self, body: bytes, form: str | None, answer: bytes
+    ) -> tuple[NDArray[np.float32], bytes, dict[str, NDArray[Any]] | None]:
+        """Answer in a thread; the columns are of a body that is no JSON."""
+        columns = self._answers.rows.columns(body) if form is None else self._tables.columns(body, form)
+        found = self._answers.score(columns)
+        content = self._answers.encoded(found) if answer is JSON else self._tables.encoded(found)
+        return found, content, None if form is None else columns
 
     async def _learn(self, asked: Asked, receive: Receive, send: Send) -> None:
         body = await self._bodies.read(receive, asked.headers)
-        if self._feedback is None:
-            raise Refusal(404, "nothing is remembered here (serve.log.folder), so no truth is taken")
         asked.stage = WORK
         pool = asyncio.get_running_loop().run_in_executor
-        content = await pool(self._pool, self._feedback.answer, body)
+        content = await pool(self._pool, self._feedback.answer, body, asked.who)
         await self._done(FEEDBACK, 202, asked, partial(send_json, send, 202, content))
 
     async def _scrape(self, asked: Asked, receive: Receive, send: Send) -> None:  # as all do
@@ -190,9 +215,17 @@ class Handler:
     def _noted(self, path: str, status: int, asked: Asked) -> None:
         """Count what is no prediction."""
         self._metrics.counted(path, status)
+        if self._access or asked.span is not None:
+            self._told_of(path, status, asked)
+
+    def _told_of(self, path: str, status: int, asked: Asked) -> None:
+        """Write the line of a request and end its trace, where they are asked for."""
+        request_id = asked.request_id.decode()
         if self._access:
             took = time.perf_counter() - asked.began
-            self._lines.answered(asked.request_id.decode(), path, status, took, asked.rows, asked.who)
+            self._lines.answered(request_id, path, status, seconds=took, rows=asked.rows, who=asked.who)
+        if self._telemetry is not None and asked.span is not None:
+            self._telemetry.end(asked.span, status, asked.rows, request_id)
 
     async def _failed(self, error: BaseException, path: str, asked: Asked, send: Send) -> None:
         """Answer a request that can't be answered as it wishes."""
@@ -235,6 +268,23 @@ class Handler:
                 await send_json(send, error.status, {"error": error.error}, error.headers)
                 return
         await self._elsewhere(scope, receive, send)
+
+
+def _form(kind: bytes | None) -> str | None:
+    """Return the form of a table that a content type names; None of JSON, which is what tools that ask nobody send as.
+
+    Raises:
+        Refusal: 415, it is something else.
+    """
+    if kind in JSONS:
+        return None
+    plain = (kind or b"").partition(b";")[0].strip().lower()
+    if plain in FORMS:
+        return FORMS[plain]
+    if plain in JSONS or plain.endswith(b"+json"):
+        return None
+    allowed = ", ".join(each.decode() for each in (JSON, *FORMS))
+    raise Refusal(415, f"this content type is not read here; send one of {allowed}")
 
 
 Make = Callable[[App | None], Handler]

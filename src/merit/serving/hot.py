@@ -44,17 +44,19 @@ def served(make: Make, told: Settings, elsewhere: App) -> App:
     async def app(scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             guard(receive, told)
-            await elsewhere(scope, _closing(handler, receive), send)
+            await elsewhere(scope, _heard(handler, receive), send)
         else:
             await handler(scope, receive, send)
 
     return app
 
 
-def _closing(handler: Handler, receive: Receive) -> Receive:
+def _heard(handler: Handler, receive: Receive) -> Receive:
     async def heard() -> Message:
         message = await receive()
-        if message["type"] == "lifespan.shutdown":
+        if message["type"] == "lifespan.startup":
+            handler.start()
+        elif message["type"] == "lifespan.shutdown":
             await handler.close()
         return message
 

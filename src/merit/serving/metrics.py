@@ -33,7 +33,7 @@ SHARES = tuple(round(0.05 * step, 2) for step in range(1, 21))
 NUMBERS = (*(-(10.0**power) for power in range(6, -4, -1)), 0.0, *(10.0**power for power in range(-3, 7)))
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 GAUGES = ("in_hand", "log_waiting")
-LOG = ("log_written", "log_dropped", "log_failed")
+LOG = ("log_written", "log_dropped", "log_failed", "log_faults")
 
 
 class Metrics:
