@@ -1,6 +1,7 @@
 """The parts of the handler, put together by the settings."""
 
 import os
+from collections.abc import Callable
 
 from merit.serving import auth, predictionlog, telemetry
 from merit.serving.access import Lines
@@ -21,7 +22,7 @@ def assembled(answers: Answers, told: Settings) -> Make:
     """
     admits = auth.of(told.auth, auth.listens_on(told), told.workers)
 
-    def make(elsewhere: App | None) -> Handler:
+    def make(elsewhere: App | None, more_metrics: Callable[[], bytes] = bytes) -> Handler:
         worker = str(os.getpid())
         log = predictionlog.of(told.log, answers.package, answers.origin["version"], worker)
         folder = shared_folder() if told.workers > 1 else None
@@ -39,6 +40,7 @@ def assembled(answers: Answers, told: Settings) -> Make:
             feedback=feedback,
             telemetry=traces,
             elsewhere=elsewhere,
+            more_metrics=more_metrics,
         )
 
     return make

@@ -2,11 +2,15 @@
 
 from typing import Any
 
-from merit.serving.asgi import Message, Receive
+from merit.serving.asgi import JSON, Message, Receive
 from merit.serving.auth import Refusal
+from merit.serving.tables import FORMS
 
 IN_HAND = 8
 """Times serve.max_bytes that the bodies of all requests in hand may have together."""
+
+JSONS = frozenset({None, b"", JSON, b"application/x-www-form-urlencoded", b"text/plain", b"application/octet-stream"})
+"""Content types of JSON: its own, and what curl and other tools say of a body where nobody tells them."""
 
 
 class ClientLeft(Exception):
@@ -61,3 +65,20 @@ class Bodies:
 
     def _too_large(self) -> Refusal:
         return Refusal(413, f"the body is larger than {self._most} bytes (serve.max_bytes)")
+
+
+def form_of(kind: bytes | None) -> str | None:
+    """Return the form of a table that a content type names; None of JSON, which is what tools that ask nobody send as.
+
+    Raises:
+        Refusal: 415, it is something else.
+    """
+    if kind in JSONS:
+        return None
+    plain = (kind or b"").partition(b";")[0].strip().lower()
+    if plain in FORMS:
+        return FORMS[plain]
+    if plain in JSONS or plain.endswith(b"+json"):
+        return None
+    allowed = ", ".join(each.decode() for each in (JSON, *FORMS))
+    raise Refusal(415, f"this content type is not read here; send one of {allowed}")

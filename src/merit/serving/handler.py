@@ -1,7 +1,6 @@
 """The ASGI app that answers /predict, /feedback and /metrics, and hands everything else on."""
 
 import asyncio
-import logging
 import os
 import re
 import time
@@ -18,14 +17,14 @@ from merit.serving.access import Lines
 from merit.serving.answers import Answers
 from merit.serving.asgi import JSON, App, Headers, Message, Receive, Send, send_bytes, send_json
 from merit.serving.auth import OPEN, Auth, Refusal
-from merit.serving.bodies import Bodies, ClientLeft
+from merit.serving.bodies import Bodies, form_of
+from merit.serving.failures import AGAIN, BODY, GONE, SENT, WORK, told_of
 from merit.serving.feedback import Feedback
 from merit.serving.hands import Hands
 from merit.serving.metrics import CONTENT_TYPE, Metrics
 from merit.serving.predictionlog import Log
-from merit.serving.rows import BadRows
 from merit.serving.settings import Settings
-from merit.serving.tables import ARROW, FORMS, Tables
+from merit.serving.tables import ARROW, Tables
 from merit.serving.telemetry import Telemetry
 
 PREDICT, FEEDBACK, METRICS = "/predict", "/feedback", "/metrics"
@@ -33,13 +32,6 @@ REQUEST_ID = re.compile(rb"[A-Za-z0-9_.-]{1,64}").fullmatch
 SMALL = 32 * 1024
 """Bytes of a body that is answered at once; larger ones in a thread, so that the others are still served."""
 THREADS = 2
-GONE = 499
-"""What is counted of a client that left before it was answered."""
-AGAIN: Headers = [(b"retry-after", b"1")]
-JSONS = frozenset({None, b"", JSON, b"application/x-www-form-urlencoded", b"text/plain", b"application/octet-stream"})
-"""Content types of JSON: its own, and what curl and other tools say of a body where nobody tells them."""
-BODY, WORK, SENT = range(3)
-"""How far a request is: its body is read, it is worked on, its answer is on the way."""
 
 
 class Asked:
@@ -69,6 +61,7 @@ class Handler:
         feedback: takes the truth.
         telemetry: traces; None where nothing is traced.
         elsewhere: answers everything else; None: a 404.
+        more_metrics: what else a scrape gets, in Prometheus's text format.
     """
 
     def __init__(
@@ -83,14 +76,17 @@ class Handler:
         feedback: Feedback,
         telemetry: Telemetry | None = None,
         elsewhere: App | None = None,
+        more_metrics: Callable[[], bytes] = bytes,
     ) -> None:
         self._answers, self._log, self._feedback, self._telemetry = answers, log, feedback, telemetry
         self._metrics, self._lines, self._elsewhere = metrics, lines, elsewhere or _nowhere
         self._admit, self._access = auth.admit, told.access_log
         self._bodies = Bodies(told.max_bytes)
-        self._hands = Hands(told.max_concurrent, told.timeout_seconds)
+        self._hands = Hands(told.max_concurrent, told.timeout_seconds, self._beat)
         self._tables = Tables(answers, told)
+        self._more_metrics = more_metrics
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="large")
+        self._table_pool = ThreadPoolExecutor(1, thread_name_prefix="tables")  # there is one helper
         self._prefix, self._next = os.urandom(6).hex().encode(), count(1).__next__
         self._routes: dict[str, tuple[str, Work]] = {
             PREDICT: ("POST", self._predict),
@@ -122,7 +118,8 @@ class Handler:
     async def close(self) -> None:
         """Write what waits to be written; to be called at the end."""
         await self._hands.close()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._table_pool):
+            pool.shutdown(wait=False, cancel_futures=True)
         for part in (self._log, self._feedback, self._telemetry, self._tables):
             if part is not None:
                 await asyncio.to_thread(part.close)
@@ -158,7 +155,7 @@ class Handler:
         return Refusal(503, f"{self._hands.most} requests are in hand (serve.max_concurrent)", AGAIN)
 
     async def _predict(self, asked: Asked, receive: Receive, send: Send) -> None:
-        form = _form(asked.headers.get(b"content-type"))
+        form = form_of(asked.headers.get(b"content-type"))
         answer = ARROW if ARROW in asked.headers.get(b"accept", b"") else JSON
         body = await self._bodies.read(receive, asked.headers)
         asked.stage = WORK
@@ -167,8 +164,9 @@ class Handler:
             found = answers.score(answers.rows.single(body) if body[:1] == b"{" else answers.rows.columns(body))
             content = answers.encoded(found)
         else:
-            pool = asyncio.get_running_loop().run_in_executor
-            found, content, columns = await pool(self._pool, self._large, body, form, answer)
+            pool = self._pool if form is None and answer is JSON else self._table_pool
+            run = asyncio.get_running_loop().run_in_executor
+            found, content, columns = await run(pool, self._large, body, form, answer)
         asked.stage = SENT
         asked.rows = len(found)
         headers = [
@@ -203,9 +201,13 @@ class Handler:
 
     async def _scrape(self, asked: Asked, receive: Receive, send: Send) -> None:  # as all do
         asked.stage = WORK
-        self._metrics.tell(len(self._hands.held), self._log)
-        text = self._metrics.text()
+        self._beat()
+        text = self._metrics.text() + self._more_metrics()
         await self._done(METRICS, 200, asked, partial(send_bytes, send, 200, text, CONTENT_TYPE))
+
+    def _beat(self) -> None:
+        """Note what is in hand, for the scrape that another worker may answer."""
+        self._metrics.tell(len(self._hands.held), self._log)
 
     async def _done(self, path: str, status: int, asked: Asked, answer: Callable[[Headers], Awaitable[None]]) -> None:
         asked.stage = SENT
@@ -229,7 +231,7 @@ class Handler:
 
     async def _failed(self, error: BaseException, path: str, asked: Asked, send: Send) -> None:
         """Answer a request that can't be answered as it wishes."""
-        status, content, headers = self._told(error, asked)
+        status, content, headers = told_of(error, asked.stage, self._hands, asked.request_id)
         self._noted(path, status, asked)
         request_id = asked.request_id.decode()
         if status >= 500 and not isinstance(error, Refusal):
@@ -240,24 +242,6 @@ class Handler:
             raise ConnectionAbortedError(f"request {request_id} was given up while it was sent") from error
         if status != GONE:
             await send_json(send, status, content, [*headers, (b"x-request-id", asked.request_id)])
-
-    def _told(self, error: BaseException, asked: Asked) -> tuple[int, dict[str, Any], Headers]:
-        if isinstance(error, BadRows):
-            return 400, {"error": str(error), "problems": error.problems}, []
-        if isinstance(error, Refusal):
-            return error.status, {"error": error.error}, error.headers
-        if isinstance(error, ClientLeft):
-            return GONE, {}, []
-        if isinstance(error, asyncio.CancelledError):
-            self._hands.forgive(error)
-            seconds = f"{self._hands.seconds:g} seconds (serve.timeout_seconds)"
-            if asked.stage == BODY:
-                return 408, {"error": f"the body did not arrive within {seconds}"}, [(b"connection", b"close")]
-            return 504, {"error": f"no answer within {seconds}; send fewer rows, or come again later"}, AGAIN
-        if not isinstance(error, Exception):
-            raise error
-        logging.getLogger("merit.serving").error("request %s failed", asked.request_id.decode(), exc_info=error)
-        return 500, {"error": "the model failed on this request; tell its id to whoever runs the endpoint"}, []
 
     async def _other(self, path: str, scope: Message, receive: Receive, send: Send) -> None:
         """Hand a request on, if whoever asks may."""
@@ -270,24 +254,7 @@ class Handler:
         await self._elsewhere(scope, receive, send)
 
 
-def _form(kind: bytes | None) -> str | None:
-    """Return the form of a table that a content type names; None of JSON, which is what tools that ask nobody send as.
-
-    Raises:
-        Refusal: 415, it is something else.
-    """
-    if kind in JSONS:
-        return None
-    plain = (kind or b"").partition(b";")[0].strip().lower()
-    if plain in FORMS:
-        return FORMS[plain]
-    if plain in JSONS or plain.endswith(b"+json"):
-        return None
-    allowed = ", ".join(each.decode() for each in (JSON, *FORMS))
-    raise Refusal(415, f"this content type is not read here; send one of {allowed}")
-
-
-Make = Callable[[App | None], Handler]
+Make = Callable[..., Handler]
 """Makes the handler that hands everything else to an app."""
 
 

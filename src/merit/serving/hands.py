@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -14,10 +15,11 @@ class Hands:
     Args:
         most: requests in hand at once.
         seconds: what one may take from its head to its answer's end.
+        beat: called at each look.
     """
 
-    def __init__(self, most: int, seconds: float) -> None:
-        self.most, self.seconds = most, seconds
+    def __init__(self, most: int, seconds: float, beat: Callable[[], None] = lambda: None) -> None:
+        self.most, self.seconds, self._beat = most, seconds, beat
         self.held: dict[asyncio.Task[Any], float] = {}
         """The task of each request, and the clock (`time.perf_counter`) when it began."""
         self.overdue: set[asyncio.Task[Any]] = set()
@@ -61,6 +63,7 @@ class Hands:
         while True:
             await asyncio.sleep(min(0.5, self.seconds / 4))
             self.sweep()
+            self._beat()
 
     async def close(self) -> None:
         """Watch no more."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import bentoml
 from _bentoml_sdk import Service
+from bentoml._internal.configuration.containers import BentoMLContainer
 
 from merit.serving.asgi import App, Message, Receive, Send
 from merit.serving.guard import guard
@@ -37,9 +38,16 @@ def is_offered() -> bool:
     return "service_class" in parameters
 
 
+def _metrics() -> bytes:
+    """Return BentoML's own metrics."""
+    client: Any = BentoMLContainer.metrics_client.get()
+    enabled = BentoMLContainer.api_server_config.metrics.enabled.get()
+    return bytes(client.generate_latest()) if enabled else b""
+
+
 def served(make: Make, told: Settings, elsewhere: App) -> App:
     """Return the handler before another app, closed when that ends."""
-    handler = make(elsewhere)
+    handler = make(elsewhere, _metrics)
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -27,7 +27,7 @@ package = Package.load(folder)  # every file as its manifest says
 told = settings.read()
 answers = Answers(package, os.environ.get("MERIT_VERSION", package.digest), told.max_rows)
 make = assembled(answers, told)
-Body = Annotated[Any, WithJsonSchema(body_schema(package))]
+Body = Annotated[Any, WithJsonSchema(body_schema(package, told.max_rows))]
 
 
 @bentoml.service(

@@ -24,6 +24,8 @@ FORMS = {
 """The content types of tables."""
 EXPANDED = 10
 """Times serve.max_bytes that the texts of one column may have once decoded."""
+SHARE = 0.8
+"""Of serve.timeout_seconds, what the helper has for a table."""
 KEPT = ("PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR", "LANG")
 """What the helper sees of the environment: no secrets."""
 
@@ -98,7 +100,7 @@ class Tables:
         """Return the helper's answer; None where it ended, or had to be ended."""
         assert helper.stdin is not None
         assert helper.stdout is not None
-        timer = threading.Timer(self._told.timeout_seconds, helper.kill)
+        timer = threading.Timer(self._told.timeout_seconds * SHARE, helper.kill)
         timer.start()
         try:
             helper.stdin.write(len(asked).to_bytes(8, "big") + asked)
