@@ -107,7 +107,7 @@ def start(make_package: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="module")
 def served(start: Callable[..., Served]) -> Served:
-    return start(max_concurrent=4, max_connections=_connections())
+    return start(max_concurrent=4)
 
 
 @pytest.fixture(autouse=True)
@@ -208,23 +208,23 @@ def test_requests_past_the_bound_get_503_and_livez_goes_on(served: Served) -> No
         assert served.ask("/livez", None)[0] == 200
 
 
-def test_as_many_connections_as_allowed_are_kept_and_one_more_is_told(served: Served) -> None:
+def test_as_many_connections_as_allowed_are_kept_and_one_more_is_told(start: Callable[..., Served]) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     most = _connections()
+    served = start(max_connections=most, timeout_seconds=30)
     try:
         with ExitStack() as held:
             first = held.enter_context(served.connect())
             first.sendall(HEAD + b"content-length: %d\r\n\r\n" % len(BODY))
             for _ in range(most - 1):
-                # A timeout of Python's would poll each; these only wait.
                 held.enter_context(socket.create_connection(("127.0.0.1", served.port)))
-            with served.connect() as over:
-                found, _ = _until_closed(over)
+            found, _ = _until_closed(held.enter_context(served.connect()))
             first.sendall(BODY)
-            assert _status(first.recv(65536)) in (200, 408)  # 10,000 connections take longer than a request may
+            assert _status(first.recv(65536)) == 200
         assert _status(found) == 503
         assert b"retry-after" in found
+        assert served.ask()[0] == 200
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -253,23 +253,18 @@ def test_an_end_under_load_breaks_no_answer_and_workers_count_together(start: Ca
 
     def client() -> None:
         connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
-        while True:
+        is_closing = False
+        while not is_closing:
             try:
-                connection.connect()
-            except OSError:
-                return  # it takes no more connections
-            try:
-                while True:
-                    connection.request("POST", "/predict", BODY)
-                    answer = connection.getresponse()
-                    if answer.status != 200 or len(json.loads(answer.read())["predictions"]) != 1:
-                        wrong.append(str(answer.status))
-                    counted[0] += 1
-                    if answer.will_close:
-                        break
+                connection.request("POST", "/predict", BODY)
+                answer = connection.getresponse()
+                is_closing = answer.will_close
+                if answer.status != 200 or len(json.loads(answer.read())["predictions"]) != 1:
+                    wrong.append(str(answer.status))
             except (OSError, http.client.HTTPException) as error:
                 wrong.append(repr(error))
                 return
+            counted[0] += 1
 
     for _ in range(50):
         assert served.ask()[0] == 200
