@@ -9,7 +9,8 @@ import msgspec
 
 from merit.errors import Refused
 from merit.scoring import Package
-from merit.serving.endpoint import ROUTE, Answers
+from merit.serving.answers import Answers
+from merit.serving.handler import PREDICT
 from merit.serving.rows import BadRows
 
 TOLERANCE = 1e-6
@@ -35,7 +36,7 @@ def probe(folder: Path, version: str, address: str, key: str = "") -> None:
         expected = Answers(package, version, 1).answer(body)
         shown = {"authorization": f"Bearer {key}"} if key else {}
         headers = {"content-type": "application/json", **shown}
-        request = urllib.request.Request(address + ROUTE, data=body, headers=headers)  # noqa: S310
+        request = urllib.request.Request(address + PREDICT, data=body, headers=headers)  # noqa: S310
         with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310  # an address of ours
             found = json.loads(answer.read())
     except BadRows as error:
