@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 POLL_SECONDS = 0.25
-BATCH = 1024
+BATCH = 512
 """Requests made into a table at once: few, so that the thread never holds the interpreter for long."""
 MOST_BYTES = 64 * 2**20
 """Bytes that may wait as bodies, and again as tables that could not be written yet."""
