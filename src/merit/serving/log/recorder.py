@@ -96,6 +96,8 @@ class Recorder:
 
     def _run(self) -> None:
         os.environ.setdefault("POLARS_MAX_THREADS", "1")  # the processors are for those who answer
+        import polars  # noqa: F401  # now, and not when the first requests are being answered
+
         self._due = time.monotonic() + self._seconds
         while not self._stop.wait(POLL_SECONDS):
             self._step(final=False)
