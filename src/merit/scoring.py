@@ -46,6 +46,9 @@ class Graph:
             raise MeritError(
                 f"{path}: not a graph that ONNX Runtime can load ({' '.join(str(error).split())[:200]})"
             ) from error
+        # The session under the session: for one row, the checks of the public one take a sixth of the time.
+        self._run = getattr(self._session, "_sess", self._session).run
+        self._outputs = [each.name for each in self._session.get_outputs()]
         self.inputs = {
             each.name: "string" if each.type == "tensor(string)" else "number" for each in self._session.get_inputs()
         }
@@ -54,9 +57,9 @@ class Graph:
         """Return the outputs for all rows of the columns, computed chunk by chunk."""
         rows = len(next(iter(columns.values())))
         if rows <= CHUNK:
-            return list(self._session.run(None, dict(columns)))
+            return list(self._run(self._outputs, dict(columns), None))
         chunks = [
-            self._session.run(None, {name: values[start : start + CHUNK] for name, values in columns.items()})
+            self._run(self._outputs, {name: values[start : start + CHUNK] for name, values in columns.items()}, None)
             for start in range(0, rows, CHUNK)
         ]
         return [np.concatenate(outputs) for outputs in zip(*chunks, strict=True)]
