@@ -21,6 +21,8 @@ def assembled(answers: Answers, told: Settings) -> Make:
         MeritError: the settings would open it to anybody, or name what isn't there.
     """
     admits = auth.of(told.auth, auth.listens_on(told), told.workers)
+    predictionlog.check(told.log, answers.package)
+    telemetry.check(told.telemetry)
 
     def make(elsewhere: App | None, more_metrics: Callable[[], bytes] = bytes) -> Handler:
         worker = str(os.getpid())

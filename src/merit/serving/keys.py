@@ -29,22 +29,24 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         name: whose it is; several keys may have the same name, such as the next beside the last.
         hash: `sha256:` and the SHA-256 of the key, in hex.
         created: when it was made.
-        expires: from when on it is not taken any more; None: never.
+        expires: the day, in UTC, from which on it is not taken any more; None: never.
         quota: requests a minute; None: as many as come.
         roles: what it may do.
     """
 
     name: str
     hash: str
-    created: date | datetime | None = None
-    expires: date | datetime | None = None
+    created: date | None = None
+    expires: date | None = None
     quota: int | None = None
     roles: tuple[str, ...] = ("predict", "feedback")
 
     @property
     def ends(self) -> float:
-        """When it expires, in seconds since 1970; a date ends as it begins, in UTC."""
-        return _moment(self.expires) if self.expires is not None else float("inf")
+        """When it expires, in seconds since 1970."""
+        if self.expires is None:
+            return float("inf")
+        return datetime.combine(self.expires, time.min, UTC).timestamp()
 
 
 class Keys:
@@ -118,8 +120,7 @@ def hashed(presented: str) -> str:
 def made(name: str, *, expires: date | None, quota: int | None, roles: tuple[str, ...]) -> tuple[str, Key]:
     """Return a new key, which is kept nowhere, and what the file has of it."""
     drawn = PREFIX + secrets.token_urlsafe(32)
-    now = datetime.now(UTC).replace(microsecond=0)
-    return drawn, Key(name, hashed(drawn), now, expires, quota, roles)
+    return drawn, Key(name, hashed(drawn), datetime.now(UTC).date(), expires, quota, roles)
 
 
 def text(keys: Iterable[Key]) -> str:
@@ -129,9 +130,3 @@ def text(keys: Iterable[Key]) -> str:
     listed: list[Mapping[str, Any]] = [{**msgspec.structs.asdict(key), "roles": list(key.roles)} for key in keys]
     head = "# Hashes of API keys. 'merit keys add NAME' adds one, 'merit keys revoke NAME' takes it away.\n"
     return head + str(yaml.safe_dump({"keys": listed}, sort_keys=False, allow_unicode=True))
-
-
-def _moment(when: date | datetime) -> float:
-    if not isinstance(when, datetime):
-        when = datetime.combine(when, time.min)
-    return (when if when.tzinfo is not None else when.replace(tzinfo=UTC)).timestamp()

@@ -71,6 +71,17 @@ class Log(Protocol):
         """Write what waits."""
 
 
+def check(told: settings.PredictionLog, package: Package) -> None:
+    """Check what the settings name, before anything is served.
+
+    Raises:
+        MeritError: a column that is named is unknown, or the key of the hashes is not there.
+    """
+    from merit.serving.log.privacy import Privacy
+
+    Privacy(told, [each["name"] for each in package.inputs])
+
+
 def of(told: settings.PredictionLog, package: Package, version: str, worker: str) -> Log:
     """Return the log that the settings ask for.
 

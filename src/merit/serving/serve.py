@@ -5,12 +5,14 @@ import socket
 import sys
 from pathlib import Path
 
+import msgspec
+
 from merit import artifacts, seal, signing
 from merit.config.schema.release import Signing
 from merit.config.schema.serve import Serve
 from merit.errors import MeritError
 from merit.scoring import Package
-from merit.serving import auth, settings
+from merit.serving import auth, predictionlog, settings
 
 SERVICE = "merit.serving.service:Predictor"
 
@@ -27,9 +29,10 @@ def serve(how: Serve, version: str | None = None, signed: Signing | None = None)
         MeritError: it would be open to anybody, the package is not what its manifest or its signature says, it lacks a
             signature that it must have, or the port is taken.
     """
-    auth.check(settings.Auth(**how.auth.model_dump()), how.host)
+    read = msgspec.convert(how.model_dump(), settings.Settings)
+    auth.check(read.auth, how.host)
     check_signature(artifacts.PACKAGE, signed or Signing())
-    Package.load(artifacts.PACKAGE)
+    predictionlog.check(read.log, Package.load(artifacts.PACKAGE))
     _check_free(how.host, how.port)
     told = {
         "MERIT_PACKAGE": str(artifacts.PACKAGE.absolute()),

@@ -36,14 +36,21 @@ def of(told: settings.Telemetry, origin: Mapping[str, str]) -> "Telemetry | None
     Raises:
         MeritError: the endpoint is no address.
     """
-    if told.endpoint is None:
-        return None
-    if not told.endpoint.startswith(("http://", "https://")):
+    check(told)
+    return None if told.endpoint is None else Telemetry(told.endpoint, told.sample, origin)
+
+
+def check(told: settings.Telemetry) -> None:
+    """Check what the settings name, before anything is served.
+
+    Raises:
+        MeritError: the endpoint is no address.
+    """
+    if told.endpoint is not None and not told.endpoint.startswith(("http://", "https://")):
         raise MeritError(
             f"serve.telemetry.endpoint is '{told.endpoint}'; allowed: the address of an OTLP collector over HTTP, such "
             "as http://127.0.0.1:4318"
         )
-    return Telemetry(told.endpoint, told.sample, origin)
 
 
 class Telemetry:

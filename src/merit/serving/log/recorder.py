@@ -4,6 +4,8 @@ Putting is an append to a queue. The thread holds the interpreter only to hand b
 """
 
 import atexit
+import concurrent.futures.thread  # noqa: F401  # polars needs it; once the process ends it can not be imported
+import os
 import threading
 import time
 from collections import deque
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 POLL_SECONDS = 0.25
-BATCH = 1024
+BATCH = 512
 """Requests made into a table at once: few, so that the thread never holds the interpreter for long."""
 MOST_BYTES = 64 * 2**20
 """Bytes that may wait as bodies, and again as tables that could not be written yet."""
@@ -94,6 +96,7 @@ class Recorder:
             self._give_up()
 
     def _run(self) -> None:
+        os.environ.setdefault("POLARS_MAX_THREADS", "1")  # the processors are for those who answer
         self._due = time.monotonic() + self._seconds
         while not self._stop.wait(POLL_SECONDS):
             self._step(final=False)

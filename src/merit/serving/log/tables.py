@@ -70,7 +70,8 @@ class Tables:
             return "columns"
         if body.count(b":") > self._colons * len(entry[4]):
             return "odd"
-        return "object" if body.lstrip()[:1] == b"{" else "array"
+        first = body[:1]
+        return "object" if (first if first in b"{[" else body.lstrip()[:1]) == b"{" else "array"
 
     def _with_head(self, entries: Sequence[Entry], inputs: "pl.DataFrame") -> "pl.DataFrame":
         import polars as pl
