@@ -25,6 +25,7 @@ CHUNK = 8192
 LANES = 4
 """Rows that ONNX Runtime's kernels take at once. The rest of a number of rows that is no multiple goes through other
 kernels, which round otherwise: a row's answer would depend on how many rows are asked with it, in its last bits."""
+_FIRST = np.zeros(LANES, dtype=np.intp)
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -70,7 +71,7 @@ class Graph:
         """Return the outputs, computed on a multiple of LANES rows: the last row stands in for those that lack."""
         if not (lacking := -rows % LANES):
             return list(self._session.run(None, dict(columns)))
-        places = np.minimum(np.arange(rows + lacking), rows - 1)
+        places = _FIRST if rows == 1 else np.minimum(np.arange(rows + lacking), rows - 1)
         found = self._session.run(None, {name: values[places] for name, values in columns.items()})
         return [output[:rows] for output in found]
 

@@ -92,7 +92,7 @@ def predict(source: Files | Query, job: Job, *, engine: str = "local", restart: 
         files = _files(source, job, engine)
         scorer.check(files.schema(), files.name)
         _score(files, job, scorer, engine, tell)
-        if source.identity() != asked["input"]:
+        if isinstance(source, Files) and sources.opened(source.name).identity() != asked["input"]:
             raise Refused(f"{source.name}: changed while it was read; score it again with --restart")
         rows, rejected = job.output.counts()
         job.output.finish({**asked, "chunk_rows": job.chunk_rows, "rows": rows, "rejected": rejected, "finished": True})
@@ -157,8 +157,7 @@ def _score(files: Files, job: Job, scorer: Scorer, engine: str, tell: Tell) -> N
 
         local.run(files, job, scorer, tell)
     if job.output.first_open() == 0:  # an input without rows has a part as well: its columns
-        nothing = files.scan().select(scorer.read(list(files.schema()))).head(0).collect()
-        job.output.write(0, scorer.score(nothing, 0))
+        job.output.write(0, scorer.score(pl.DataFrame(schema=scorer.schema(files.schema())), 0))
 
 
 def source_of(text: str, query: str | None, variable: str | None) -> Files | Query:

@@ -61,10 +61,10 @@ class Scorer:
         classes = self.package.output.get("classes") or []
         return ["prediction", *(f"probability_{each}" for each in classes), *self.origin]
 
-    def read(self, schema: Sequence[str]) -> list[str]:
+    def schema(self, whole: pl.Schema) -> pl.Schema:
         """Return the input's columns that are needed, in its order."""
-        needed = set(schema if self.keep is None else [*self.keep, *self.inputs])
-        return [name for name in schema if name in needed]
+        needed = set(whole if self.keep is None else [*self.keep, *self.inputs])
+        return pl.Schema({name: dtype for name, dtype in whole.items() if name in needed})
 
     def check(self, schema: pl.Schema, where: str) -> None:
         """Hold the columns of an input against the model's and the asked ones, before any row is read.
@@ -88,7 +88,7 @@ class Scorer:
         """Score a chunk.
 
         Args:
-            rows: its rows, of the columns that `read` names.
+            rows: its rows, of the columns that `schema` names.
             start: the place of its first row in the input.
         """
         typed, faults = self.contract.typed(rows)

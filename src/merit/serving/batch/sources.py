@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,15 @@ KINDS: dict[str, Literal["parquet", "csv"]] = {
     ".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".csv.gz": "csv",
 }  # fmt: skip
 NAMES = "a .parquet, .csv or .csv.gz file, a folder or pattern of such, s3://bucket/prefix/, or sql with --query"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Where rows that are scored together are: their number, their count, and each file's path, start and rows."""
+
+    number: int
+    rows: int
+    pieces: tuple[tuple[str, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,8 @@ class Files:
         """Return the table, unread; of some of the files, if they are named."""
         chosen = list(self.paths if paths is None else paths)
         if self.kind == "parquet":
+            # Polars takes the whole path for columns, also what lies above the folder that was named.
+            above = [part.partition("=")[0] for part in self.name.split("/") if "=" in part] if self.is_hive else []
             return pl.scan_parquet(
                 chosen,
                 hive_partitioning=self.is_hive,
@@ -56,7 +68,7 @@ class Files:
                 cast_options=pl.ScanCastOptions(
                     integer_cast="upcast", float_cast="upcast", categorical_to_string="allow"
                 ),
-            )
+            ).drop(above, strict=False)
         # A value that is not of its column's type is told with its row: so all are read as text first.
         return pl.scan_csv(chosen, infer_schema=False, glob=False, storage_options=self.storage or None)
 
@@ -67,7 +79,18 @@ class Files:
             MeritError: the files can't be read.
         """
         with faults(self.name):
-            return self.scan().collect_schema()
+            found = self.scan().collect_schema()
+            if self.is_seekable and not self.is_hive:
+                self._check_alike(list(found))
+            return found
+
+    def _check_alike(self, columns: list[str]) -> None:
+        for path in self.paths[1:]:
+            others = set(pl.read_parquet_schema(path)) ^ set(columns)
+            if others:
+                raise MeritError(
+                    f"{path}: has other columns than {self.paths[0]}: {', '.join(sorted(others))}; score them apart"
+                )
 
     def rows(self, path: str | None = None) -> int | None:
         """Return how many there are, where that is cheap to know."""
@@ -75,6 +98,39 @@ class Files:
             return None
         with faults(self.name):
             return int(self.scan(None if path is None else [path]).select(pl.len()).collect().item())
+
+    @property
+    def is_seekable(self) -> bool:
+        """Whether a chunk can be read without what lies before it. In a store, that would fetch much of it twice."""
+        return self.kind == "parquet" and not self.paths[0].startswith("s3://")
+
+    def pieces(self, size: int) -> "Iterator[Chunk]":
+        """Give the place of each chunk of `size` rows; the last has what is left."""
+        sizes = [self.rows(path) or 0 for path in self.paths]
+        ends = list(accumulate(sizes))
+        total, file = (ends[-1] if ends else 0), 0
+        for number, start in enumerate(range(0, total, size)):
+            stop, pieces, at = min(start + size, total), [], start
+            while at < stop:
+                while ends[file] <= at:
+                    file += 1
+                until = min(stop, ends[file])
+                pieces.append((self.paths[file], at - (ends[file] - sizes[file]), until - at))
+                at = until
+            yield Chunk(number, stop - start, tuple(pieces))
+
+    def read(self, chunk: "Chunk", schema: pl.Schema) -> pl.DataFrame:
+        """Return the rows of a chunk, of the columns and types of `schema`.
+
+        Raises:
+            MeritError: the files can't be read.
+        """
+        with faults(self.name):
+            tables = [
+                self.scan([path]).select(list(schema)).slice(start, rows).collect().cast(schema)
+                for path, start, rows in chunk.pieces
+            ]
+            return pl.concat(tables).rechunk()
 
     def chunks(self, columns: list[str], size: int, first: int) -> Iterator[tuple[int, pl.DataFrame]]:
         """Give each chunk of rows with its number, from chunk `first` on; all but the last have `size` rows.

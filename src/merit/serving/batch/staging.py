@@ -44,13 +44,15 @@ class Query:
         from sqlalchemy import text
 
         with self._faults(), self._connected() as connection:
-            yield from pl.read_database(
-                text(self.sql),
-                connection.execution_options(stream_results=True, yield_per=size),
-                iter_batches=True,
-                batch_size=size,
-                infer_schema_length=None,
-            )
+            streamed = connection.execution_options(stream_results=True, yield_per=size)
+            empty = True
+            for rows in pl.read_database(
+                text(self.sql), streamed, iter_batches=True, batch_size=size, infer_schema_length=None
+            ):
+                empty = False
+                yield rows
+            if empty:
+                yield pl.DataFrame(schema=dict.fromkeys(connection.execute(text(self.sql)).keys(), pl.Null))
 
     def _url(self) -> str:
         url = os.environ.get(self.variable)
