@@ -161,7 +161,10 @@ class Handler:
         asked.stage = WORK
         answers, columns = self._answers, None
         if len(body) <= SMALL and form is None and answer is JSON:
-            found = answers.score(answers.rows.single(body) if body[:1] == b"{" else answers.rows.columns(body))
+            if body[:1] == b"{":
+                found = answers.score(answers.rows.single(body))[:1]
+            else:
+                found = answers.score(answers.rows.columns(body))
             content = answers.encoded(found)
         else:
             pool = self._pool if form is None and answer is JSON else self._table_pool

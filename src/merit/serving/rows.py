@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from merit.errors import MeritError
-from merit.scoring import Package
+from merit.scoring import LANES, Package
 
 TYPES: dict[str, Any] = {
     "string": str,
@@ -76,9 +76,10 @@ class Rows:
             raise BadRows(f"not JSON ({str(error).rstrip('.')}); {FORM}") from error
 
     def single(self, body: bytes) -> Columns:
-        """Return the columns of one row in arrays that the next call overwrites, so from one thread alone.
+        """Return the columns of one row, LANES times, in arrays that the next call overwrites; for one thread alone.
 
-        It is `columns` without the lists, for the requests that are answered one after the other.
+        It is `columns` without the lists, for the requests that are answered one after the other. What is scored of it
+        holds the row's answer in its first place; where columns are of other kinds, the row stands there once.
 
         Raises:
             BadRows: as `columns` does.
@@ -130,7 +131,10 @@ class _Other(Exception):
 
 
 class _Slots:
-    """Arrays of one row, made once: numbers beside one another in one block of memory, strings in their own."""
+    """Arrays of one row, made once: numbers in one block of memory, strings in arrays of their own.
+
+    The row stands in them LANES times, for so many are scored at once anyhow.
+    """
 
     def __init__(self, package: Package) -> None:
         plain = all(column["type"] not in ("array", "datetime") for column in package.inputs)
@@ -138,11 +142,14 @@ class _Slots:
         names = [column["name"] for column in package.inputs]
         self._numbers = [place for place, name in enumerate(names) if kinds[name] != "string"] if plain else []
         self._strings = [place for place, name in enumerate(names) if kinds[name] == "string"] if plain else []
-        self._block = np.zeros(max(1, len(self._numbers)), dtype=np.float64)
+        height = max(1, len(self._numbers))
+        self._column = np.zeros((height, 1), dtype=np.float64)
+        self._packed = self._column.data.cast("B")
+        self._block = np.zeros((height, LANES), dtype=np.float64)
         self._pack = struct.Struct(f"{len(self._numbers)}d").pack_into
-        texts = [np.empty(1, dtype=object) for _ in self._strings]
+        texts = [np.empty(LANES, dtype=object) for _ in self._strings]
         self._texts = list(zip(texts, self._strings, strict=True))
-        blocks = {names[place]: self._block[at : at + 1] for at, place in enumerate(self._numbers)}
+        blocks = {names[place]: self._block[at] for at, place in enumerate(self._numbers)}
         self._made = blocks | {names[place]: text for text, place in self._texts}
         self._is_plain = plain
 
@@ -158,10 +165,11 @@ class _Slots:
         numbers = [values[place] for place in self._numbers]
         if None in numbers:
             numbers = [math.nan if value is None else value for value in numbers]
-        self._pack(self._block.data, 0, *numbers)
+        self._pack(self._packed, 0, *numbers)
+        np.copyto(self._block, self._column)
         for text, place in self._texts:
             value = values[place]
-            text[0] = "" if value is None else value
+            text.fill("" if value is None else value)
         return self._made
 
 
