@@ -222,7 +222,7 @@ def scoring_graph(transform: Transform) -> onnx.ModelProto:
     return model
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_transform() -> Transform:
     """A transform for the columns of the tiny data."""
     return Transform(
@@ -231,7 +231,7 @@ def tiny_transform() -> Transform:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_package(tiny_transform: Transform) -> Callable[..., Path]:
     """Write a package whose manifest fits its files; `parity` and the graph can be chosen."""
 

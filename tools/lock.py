@@ -8,7 +8,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SERVING = ("bentoml", "cryptography", "httptools", "msgspec", "numpy", "onnxruntime", "uvloop")
+SERVING = ("bentoml", "cryptography", "httptools", "msgspec", "numpy", "onnxruntime", "polars", "pyjwt", "uvloop")
 
 
 def main() -> None:

@@ -88,7 +88,8 @@ def test_a_lock_edited_by_hand_into_something_wrong_is_refused_with_every_fault(
     assert caught.value.problems == [
         "params.yaml: trainer.patience: found 0; allowed: greater than 0; run 'merit compose'",
         "params.yaml: serve.port: missing; add it; run 'merit compose'",
-        "params.yaml: serve.prt: unknown key; allowed: host, max_bytes, max_rows, port, timeout_seconds, workers; "
+        "params.yaml: serve.prt: unknown key; allowed: access_log, auth, host, log, max_bytes, max_concurrent, "
+        "max_connections, max_rows, port, telemetry, timeout_seconds, workers; "
         "did you mean 'port'? run 'merit compose'",
     ]
 

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.environments import EXAMPLE, World
 from tests.load import Load
 
 from merit import artifacts
+from merit.serving import keys
 
 pytestmark = pytest.mark.skipif(
     shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin") is None, reason="haproxy is not installed"
@@ -372,3 +374,25 @@ def test_without_haproxy_apply_says_what_to_install(at):
     done = world.merit("apply", "staging", MERIT_HAPROXY="/nowhere/haproxy")
     assert done.returncode == 2
     assert "haproxy: not found" in done.stderr
+
+
+def test_an_environment_that_asks_for_keys_is_tried_by_one_that_is_thrown_away(world, at):
+    key, entry = keys.made("shop", expires=None, quota=None, roles=("predict",))
+    world.write("keys.yaml", keys.text([entry]))
+    before = (world.folder / "params.yaml").read_text(encoding="utf-8")
+    lock = yaml.safe_load(before)
+    lock["serve"]["auth"] = {"method": "keys", "keys": "keys.yaml"}
+    world.write("params.yaml", yaml.safe_dump(lock, sort_keys=False))
+    try:
+        at("v1")
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            ask(world)
+        address = f"http://127.0.0.1:{world.ports['staging']}/predict"
+        request = urllib.request.Request(address, json.dumps(EXAMPLE).encode())
+        request.add_header("x-api-key", key)
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            assert json.loads(answer.read())["version"] == "v1"
+    finally:
+        world.write("params.yaml", before)
+        (world.folder / "keys.yaml").unlink()
+        at("v1")

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -23,6 +24,7 @@ from tests.released import EXAMPLE
 from tests.small_project import Project
 
 from merit import artifacts
+from merit.serving import keys as api_keys
 
 pytestmark = tools.needed
 
@@ -76,7 +78,7 @@ def test_a_version_becomes_an_image_that_answers_and_is_released_once(
 
     _check_sbom(project, record)
     _check_labels(project, containers, record["image"])
-    _check_answers(containers, record["image"], project)
+    _check_answers(containers, record["image"], project, tmp_path)
     _check_refuses_what_was_not_signed(containers, record["image"], project, tmp_path)
 
     again = _release(project, containers)
@@ -142,11 +144,15 @@ def _check_labels(project: Project, containers: Containers, image: str) -> None:
     assert labels["merit.commit"] == labels["org.opencontainers.image.revision"] == commit
 
 
-def _check_answers(containers: Containers, image: str, project: Project) -> None:
-    """Run the image by its digest, pulled anew, as locked up as it is to run, and ask it."""
+def _check_answers(containers: Containers, image: str, project: Project, room: Path) -> None:
+    """Run the image by its digest, pulled anew, as locked up as it is to run, with a file of keys, and ask it."""
+    key, entry = api_keys.made("test", expires=None, quota=None, roles=("predict",))
+    (room / "keys.yaml").write_text(api_keys.text([entry]))
+    (room / "keys.yaml").chmod(0o644)
     containers.run("podman", "rmi", "--force", f"{image.partition('@')[0]}:v1")
     port = free_port()
     told = ["--env", "BENTOML_HOST=127.0.0.1", "--env", f"PORT={port}"]
+    told += ["--volume", f"{room}/keys.yaml:/run/merit/keys.yaml:ro"]
     locked = ["--read-only", "--cap-drop", "ALL", "--tls-verify=false", *told]
     name = containers.run("podman", "run", "--detach", *locked, image).splitlines()[-1]
     try:
@@ -157,7 +163,11 @@ def _check_answers(containers: Containers, image: str, project: Project) -> None
         else:
             pytest.fail("never ready: " + containers.run("podman", "logs", name))
         body = json.dumps(EXAMPLE).encode()
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/predict", data=body, timeout=10) as answer:
+        address = f"http://127.0.0.1:{port}/predict"
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(address, data=body, timeout=10)
+        asked = urllib.request.Request(address, data=body, headers={"x-api-key": key})
+        with urllib.request.urlopen(asked, timeout=10) as answer:
             found = json.load(answer)
         manifest = json.loads(project.read("model/manifest.json"))
         assert (found["model"], found["version"], found["commit"]) == ("tiny", "v1", manifest["commit"])

@@ -42,11 +42,11 @@ def test_the_built_bento_answers_as_the_package_and_is_asked_once(judged: Projec
 
 def test_serving_code_that_answers_otherwise_is_refused(judged: Project) -> None:
     _replay(judged)
-    endpoint = judged.folder / "src/merit/serving/endpoint.py"
-    text = endpoint.read_text(encoding="utf-8")
-    assert text.count("found = self._package.predict(columns)") == 1
-    endpoint.write_text(
-        text.replace("found = self._package.predict(columns)", "found = self._package.predict(columns) * 0.99"),
+    answers = judged.folder / "src/merit/serving/answers.py"
+    text = answers.read_text(encoding="utf-8")
+    assert text.count("return self.package.predict(columns)") == 1
+    answers.write_text(
+        text.replace("return self.package.predict(columns)", "return self.package.predict(columns) * 0.99"),
         encoding="utf-8",
     )
     assert _replay(judged)["verdict"] == "fail"

@@ -3,8 +3,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import polars as pl
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from merit import artifacts
 from merit.errors import MeritError
@@ -167,3 +169,31 @@ def test_the_manifest_itself_is_not_listed(workdir: Path, make_package: MakePack
     folder = make_package(Path("model"))
     assert artifacts.MANIFEST not in json.loads((folder / artifacts.MANIFEST).read_text())["files"]
     assert verified(folder)["model"] == "tiny"
+
+
+def test_a_row_has_one_answer_however_many_are_asked_with_it(workdir: Path) -> None:
+    draw = np.random.default_rng(0)
+    weights = numpy_helper.from_array(draw.normal(size=(4, 90, 128)).astype(np.float32), "weights")  # four networks
+    nodes = [
+        helper.make_node("Cast", ["x"], ["small"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["small", "first"], ["one"]),
+        helper.make_node("MatMul", ["one", "weights"], ["four"]),
+        helper.make_node("ReduceMean", ["four", "first"], ["y"], keepdims=0),
+    ]
+    put_in = [helper.make_tensor_value_info("x", TensorProto.DOUBLE, ["rows", 90])]
+    out = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", 128])]
+    first = numpy_helper.from_array(np.array([0], dtype=np.int64), "first")
+    made = helper.make_graph(nodes, "g", put_in, out, [weights, first])
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), "g.onnx")
+    graph, rows = Graph(Path("g.onnx")), draw.normal(size=(8200, 90))
+    (whole,) = graph.run({"x": rows})
+    for size in (1, 2, 3, 5, 8, 13, 8191):
+        parts = [graph.run({"x": rows[start : start + size]})[0] for start in range(0, min(8200, 10 * size), size)]
+        found = np.concatenate(parts)
+        assert (found == whole[: len(found)]).all()
+
+
+def test_no_row_has_no_answer(workdir: Path, make_package: MakePackage) -> None:
+    package = Package.load(make_package(Path("model")))
+    none = pl.DataFrame(schema={"shop": pl.String, "kind": pl.Int64, "size": pl.Float64, "weight": pl.Float64})
+    assert package.predict(columns_of(none, package.graph.inputs)).shape == (0,)

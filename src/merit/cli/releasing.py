@@ -167,10 +167,10 @@ def serve(port: int | None) -> None:
 
     read = lock.read()
     how = read.serve if port is None else read.serve.model_copy(update={"port": port})
-    run(how, _registered_version(), read.release.signing)
+    run(how, registered_version(), read.release.signing)
 
 
-def _registered_version() -> str | None:
+def registered_version() -> str | None:
     """Return the registered version of the package in model/, if `merit run` registered this very one."""
     if not artifacts.REGISTRATION.is_file():
         return None

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from merit import artifacts, bento, git, seal, versions
 from merit import signing as signatures
-from merit.config.schema import Serve
 from merit.config.schema.release import Signing
+from merit.config.schema.serve import Serve
 from merit.errors import MeritError
 from merit.release.engine import run
 from merit.versions import Version
@@ -25,6 +25,8 @@ TEMPLATE = Path(__file__).parent / "templates" / "Containerfile.j2"
 PACKAGES = Path("requirements.lock")
 """The pins of all packages: what those of the Bento bring along is held to it."""
 BUILD_SECONDS = 300
+KEYS, JWKS = "/run/merit/keys.yaml", "/run/merit/jwks.json"
+"""Where an image looks for who may ask, unless MERIT_KEYS or MERIT_JWKS holds the text."""
 
 
 def fill(folder: Path, version: Version, signing: Signing) -> Path:
@@ -98,7 +100,20 @@ def settings(version: Version, code: Path, *, is_sealed: bool = False) -> dict[s
             f"{place}: has no section serve that can be read ({' '.join(str(error).split())[:160]})"
         ) from error
     told = {seal.DEMAND: "1"} if is_sealed else {}
-    return {**told, "MERIT_VERSION": f"v{version.number}", **how.environment()}
+    return {**told, "MERIT_VERSION": f"v{version.number}", **closed(how).environment()}
+
+
+def closed(how: Serve) -> Serve:
+    """Return how an image serves: on all addresses, so that it asks for keys where nothing else is said.
+
+    The files of keys are put at one place in every image, by whoever runs it.
+    """
+    files = {"keys": KEYS if how.auth.method in {"none", "keys"} else None}
+    files["jwks"] = JWKS if how.auth.method == "jwt" else None
+    method = "keys" if how.auth.method == "none" else how.auth.method
+    return how.model_copy(
+        update={"host": "0.0.0.0", "auth": how.auth.model_copy(update={"method": method, **files})}  # noqa: S104
+    )
 
 
 def labels(version: Version) -> dict[str, str]:

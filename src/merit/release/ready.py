@@ -22,6 +22,8 @@ LOOK_SECONDS = 2.0
 """Seconds between one look whether it has ended and the next."""
 START_SECONDS = 60
 RUNS = ("docker", "podman")
+OPENED = ("MERIT_SERVE={}",)
+"""With no settings of its own it asks nobody on loopback for a key, and remembers nothing."""
 
 
 def seconds(engine: Engine, image: str, version: Version, package: Path) -> float | str:
@@ -37,7 +39,7 @@ def seconds(engine: Engine, image: str, version: Version, package: Path) -> floa
         return f"{engine.name} builds images but does not run them; podman would"
     port = _free_port()
     locked = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--network", "host"]  # noqa: S108  # in the image
-    told = ["--env", f"BENTOML_HOST={HOST}", "--env", f"PORT={port}"]
+    told = [text for each in (f"BENTOML_HOST={HOST}", f"PORT={port}", *OPENED) for text in ("--env", each)]
     begun = time.monotonic()
     try:
         name = run([runner, "run", "--detach", *locked, *told, image], START_SECONDS).strip().splitlines()[-1]

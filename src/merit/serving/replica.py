@@ -14,6 +14,8 @@ from merit.errors import MeritError
 from merit.serving.parent import ENDS_WITH_PARENT, end_with_parent
 from merit.serving.serve import SERVICE
 
+HOST = "127.0.0.1"
+
 
 def main(file: Path) -> None:
     """Verify the package and serve it in place of this process.
@@ -28,9 +30,10 @@ def main(file: Path) -> None:
     signing.verify(package, told["signature"], Signing.model_validate(told["signing"]), told["demanded"])
     os.environ.update(told["environment"])
     os.environ.update({"MERIT_PACKAGE": str(package.absolute()), "BENTOML_DO_NOT_TRACK": "True", ENDS_WITH_PARENT: "1"})
+    os.environ["BENTOML_HOST"] = HOST
     end_with_parent()
     program = str(Path(sys.executable).with_name("bentoml"))
-    os.execv(program, [program, "serve", SERVICE, "--host", "127.0.0.1", "--port", str(told["port"])])  # noqa: S606  # no shell
+    os.execv(program, [program, "serve", SERVICE, "--host", HOST, "--port", str(told["port"])])  # noqa: S606  # no shell
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """Rows as people send them: checked against the package's signature, then columns as the graph takes them."""
 
-import difflib
 import math
-import re
+import struct
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from merit.errors import MeritError
-from merit.scoring import Package
+from merit.scoring import LANES, Package
 
 TYPES: dict[str, Any] = {
     "string": str,
@@ -22,12 +21,22 @@ TYPES: dict[str, Any] = {
     "datetime": str,
     "array": list[Any],
 }
-SCHEMAS: dict[str, dict[str, Any]] = {"datetime": {"type": "string", "format": "date-time"}}
-"""The JSON Schema of the types that JSON doesn't have."""
+FORM = "send one row as an object, or many as an array of objects"
+
+Columns = dict[str, NDArray[Any]]
 
 
 class BadRows(MeritError):
-    """The request can't be answered as it is; its text says where and what to change. Worth a 4xx."""
+    """The request can't be answered as it is; its text says where and what to change. Worth a 4xx.
+
+    Args:
+        message: the first problem, in one line.
+        problems: all of them, up to a bound; the message alone where it is the only one.
+    """
+
+    def __init__(self, message: str, problems: list[str] | None = None) -> None:
+        super().__init__(message)
+        self.problems = problems or [message]
 
 
 class Rows:
@@ -48,69 +57,140 @@ class Rows:
         row = msgspec.defstruct("Row", fields, rename=rename, forbid_unknown_fields=True, kw_only=True)
         self._one = msgspec.json.Decoder(row)
         self._many = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]  # made at run time
+        self._count = msgspec.json.Decoder(list[msgspec.Raw])
+        self._slots = _Slots(package)
 
-    def columns(self, body: bytes) -> dict[str, NDArray[Any]]:
+    def columns(self, body: bytes) -> Columns:
         """Return the columns of one row, an object, or of many, an array of objects.
 
         Raises:
             BadRows: it is not JSON; a column is unknown, missing or of another type; there is no row, or too many.
         """
         try:
-            rows = self._many.decode(body) if body.lstrip()[:1] == b"[" else [self._one.decode(body)]
+            return self._arrays(self._decoded(body))
         except msgspec.ValidationError as error:
-            raise BadRows(self._explained(str(error))) from error
+            raise self._refused(body, str(error)) from error
+        except BadRows as error:
+            raise self._refused(body, str(error)) from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            reason = str(error).rstrip(".")
-            raise BadRows(f"not JSON ({reason}); send one row as an object, or many as an array of objects") from error
+            raise BadRows(f"not JSON ({str(error).rstrip('.')}); {FORM}") from error
+
+    def single(self, body: bytes) -> Columns:
+        """Return the columns of one row, LANES times, in arrays that the next call overwrites; for one thread alone.
+
+        It is `columns` without the lists, for the requests that are answered one after the other. What is scored of it
+        holds the row's answer in its first place; where columns are of other kinds, the row stands there once.
+
+        Raises:
+            BadRows: as `columns` does.
+        """
+        try:
+            return self._slots.filled(self._one.decode(body))
+        except (msgspec.DecodeError, UnicodeDecodeError, OverflowError, struct.error, _Other):
+            return self.columns(body)
+
+    def _decoded(self, body: bytes) -> list[Any]:
+        if body.lstrip()[:1] != b"[":
+            return [self._one.decode(body)]
+        # Counted before they are made: a million empty rows are small on the wire and large in memory.
+        found = len(self._count.decode(body)) if body.count(b"{") > self._most else 0
+        rows = self._many.decode(body) if found <= self._most else []
+        if found > self._most:
+            raise BadRows(f"found {found} rows; at most {self._most} are taken in one request (serve.max_rows)")
         if not rows:
             raise BadRows("the array holds no row; send at least one")
-        if len(rows) > self._most:
-            raise BadRows(f"found {len(rows)} rows; at most {self._most} are taken in one request (serve.max_rows)")
-        return self._arrays(rows)
+        return rows
 
-    def _explained(self, message: str) -> str:
-        """Return msgspec's complaint as people read it: the row, the column, and what there may be."""
-        text, _, path = message.partition(" - at `$")
-        place = re.match(r"\[(\d+)\]", path)
-        row = f"row {place[1]}: " if place else ""
-        column = re.sub(r"^\[\d+\]", "", path).rstrip("`").removeprefix(".")
-        names = [each["name"] for each in self._inputs]
-        if unknown := re.search(r"unknown field `(.*)`", text):
-            close = difflib.get_close_matches(unknown[1], names, n=1)
-            meant = f"did you mean '{close[0]}'? " if close else ""
-            return f"{row}unknown column '{unknown[1]}'; {meant}columns: {', '.join(names)}"
-        if lacking := re.search(r"missing required field `(.*)`", text):
-            required = [each["name"] for each in self._inputs if not each["nullable"]]
-            return f"{row}the column '{lacking[1]}' is missing; required: {', '.join(required)}"
-        return (
-            f"{row}column '{column}': {text}"
-            if column
-            else f"{row}{text}; send one row as an object, or many as an array"
-        )
+    def _refused(self, body: bytes, first: str) -> BadRows:
+        """Return every problem of every row; msgspec stops at the first."""
+        from merit.serving.problems import Problems
 
-    def _arrays(self, rows: list[Any]) -> dict[str, NDArray[Any]]:
-        made: dict[str, NDArray[Any]] = {}
+        found = Problems(self._inputs).of(body, self._most)
+        if not found:
+            return BadRows(first)
+        return BadRows(found[0] if len(found) == 1 else f"{found[0]} (and {len(found) - 1} more, in problems)", found)
+
+    def _arrays(self, rows: list[Any]) -> Columns:
+        made: Columns = {}
         for place, column in enumerate(self._inputs):
             values = [getattr(row, f"c{place}") for row in rows]
+            name = column["name"]
             if column["type"] == "array":
-                made[column["name"]] = _arrays(column["name"], column["shape"], values)
+                made[name] = array_of(name, column["shape"], values)
             elif column["type"] == "datetime":
-                made[column["name"]] = _times(column["name"], values)
-            elif self._kinds[column["name"]] == "string":
-                made[column["name"]] = np.array(["" if value is None else value for value in values], dtype=object)
+                made[name] = np.array([math.nan if each is None else seconds(name, each) for each in values])
+            elif self._kinds[name] == "string":
+                made[name] = np.array(["" if value is None else value for value in values], dtype=object)
             else:
-                made[column["name"]] = _numbers(column["name"], values)
+                made[name] = number_of(name, values)
         return made
 
 
-def _numbers(name: str, values: list[Any]) -> NDArray[np.float64]:
+class _Other(Exception):
+    """The signature has columns that are not one string or one number."""
+
+
+class _Slots:
+    """Arrays of one row, made once: numbers in one block of memory, strings in arrays of their own.
+
+    The row stands in them LANES times, for so many are scored at once anyhow.
+    """
+
+    def __init__(self, package: Package) -> None:
+        plain = all(column["type"] not in ("array", "datetime") for column in package.inputs)
+        kinds = package.graph.inputs
+        names = [column["name"] for column in package.inputs]
+        self._numbers = [place for place, name in enumerate(names) if kinds[name] != "string"] if plain else []
+        self._strings = [place for place, name in enumerate(names) if kinds[name] == "string"] if plain else []
+        height = max(1, len(self._numbers))
+        self._column = np.zeros((height, 1), dtype=np.float64)
+        self._packed = self._column.data.cast("B")
+        self._block = np.zeros((height, LANES), dtype=np.float64)
+        self._pack = struct.Struct(f"{len(self._numbers)}d").pack_into
+        texts = [np.empty(LANES, dtype=object) for _ in self._strings]
+        self._texts = list(zip(texts, self._strings, strict=True))
+        blocks = {names[place]: self._block[at] for at, place in enumerate(self._numbers)}
+        self._made = blocks | {names[place]: text for text, place in self._texts}
+        self._is_plain = plain
+
+    def filled(self, row: Any) -> Columns:
+        """Return the arrays, holding this row.
+
+        Raises:
+            _Other: the signature's columns are of more kinds.
+        """
+        if not self._is_plain:
+            raise _Other
+        values = msgspec.structs.astuple(row)
+        numbers = [values[place] for place in self._numbers]
+        if None in numbers:
+            numbers = [math.nan if value is None else value for value in numbers]
+        self._pack(self._packed, 0, *numbers)
+        np.copyto(self._block, self._column)
+        for text, place in self._texts:
+            value = values[place]
+            text.fill("" if value is None else value)
+        return self._made
+
+
+def number_of(name: str, values: list[Any]) -> NDArray[np.float64]:
+    """Return numbers as the graph takes them.
+
+    Raises:
+        BadRows: one is too large.
+    """
     try:
         return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
     except OverflowError as error:
         raise BadRows(f"column '{name}': a number is too large; send one that fits 64 bits") from error
 
 
-def _arrays(name: str, shape: list[int], values: list[Any]) -> NDArray[np.float64]:
+def array_of(name: str, shape: list[int], values: list[Any]) -> NDArray[np.float64]:
+    """Return nested lists as one array, [rows, *shape].
+
+    Raises:
+        BadRows: one is ragged, of another shape, or holds more than finite numbers.
+    """
     try:
         made = np.array(values, dtype=np.float64)
     except (ValueError, TypeError, OverflowError):  # ragged, or not numbers
@@ -120,12 +200,12 @@ def _arrays(name: str, shape: list[int], values: list[Any]) -> NDArray[np.float6
     return made
 
 
-def _times(name: str, values: list[str | None]) -> NDArray[np.float64]:
-    """Return the seconds since 1970 of each clock; a clock has no time zone, as the data it was trained on."""
-    return np.array([math.nan if value is None else _seconds(name, value) for value in values], dtype=np.float64)
+def seconds(name: str, value: str) -> float:
+    """Return the seconds since 1970 of a clock; it has no time zone, as the data it was trained on.
 
-
-def _seconds(name: str, value: str) -> float:
+    Raises:
+        BadRows: it is none, or it has a zone.
+    """
     try:
         clock = datetime.fromisoformat(value)
     except ValueError as error:
@@ -142,30 +222,3 @@ def _field(place: int, column: Mapping[str, Any]) -> Any:
     if column["nullable"]:
         return (f"c{place}", kind | None, None)
     return (f"c{place}", kind)
-
-
-def _schema(column: Mapping[str, Any]) -> dict[str, Any]:
-    if column["type"] != "array":
-        return dict(SCHEMAS.get(column["type"], {"type": column["type"]}))
-    made: dict[str, Any] = {"type": "number"}
-    for size in reversed(column["shape"]):
-        made = {"type": "array", "items": made, "minItems": size, "maxItems": size}
-    return made
-
-
-def body_schema(package: Package) -> dict[str, Any]:
-    """Return the JSON Schema of a request's body, for the OpenAPI page."""
-    properties = {}
-    for column in package.inputs:
-        one = _schema(column)
-        if column["nullable"]:
-            one = {"anyOf": [one, {"type": "null"}]}
-        properties[column["name"]] = one | ({"description": column["description"]} if column["description"] else {})
-    required = [column["name"] for column in package.inputs if not column["nullable"]]
-    row = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-    example = package.signature["example"]
-    return {
-        "anyOf": [row, {"type": "array", "items": row, "minItems": 1}],
-        "examples": [example],
-        "title": "Rows",
-    }

@@ -5,11 +5,14 @@ import socket
 import sys
 from pathlib import Path
 
+import msgspec
+
 from merit import artifacts, seal, signing
-from merit.config.schema import Serve
 from merit.config.schema.release import Signing
+from merit.config.schema.serve import Serve
 from merit.errors import MeritError
 from merit.scoring import Package
+from merit.serving import auth, predictionlog, settings
 
 SERVICE = "merit.serving.service:Predictor"
 
@@ -23,19 +26,22 @@ def serve(how: Serve, version: str | None = None, signed: Signing | None = None)
         signed: whose signature counts: the section `release.signing`.
 
     Raises:
-        MeritError: the package is not what its manifest or its signature says, or it lacks a signature that it must
-            have, or the port is taken.
+        MeritError: it would be open to anybody, the package is not what its manifest or its signature says, it lacks a
+            signature that it must have, or the port is taken.
     """
+    read = msgspec.convert(how.model_dump(), settings.Settings)
+    auth.check(read.auth, how.host)
     check_signature(artifacts.PACKAGE, signed or Signing())
-    Package.load(artifacts.PACKAGE)
+    predictionlog.check(read.log, Package.load(artifacts.PACKAGE))
     _check_free(how.host, how.port)
-    settings = {
+    told = {
         "MERIT_PACKAGE": str(artifacts.PACKAGE.absolute()),
         **how.environment(),
         seal.DEMAND: "0",  # it was met just now, by the key that conf/release names
         "BENTOML_DO_NOT_TRACK": "True",
+        "BENTOML_HOST": how.host,  # by which the service knows where it listens
     }
-    os.environ.update(settings if version is None else {**settings, "MERIT_VERSION": version})
+    os.environ.update(told if version is None else {**told, "MERIT_VERSION": version})
     program = str(Path(sys.executable).with_name("bentoml"))
     os.execv(program, [program, "serve", SERVICE, "--host", how.host, "--port", str(how.port)])  # noqa: S606  # no shell
 

@@ -11,10 +11,13 @@ from pydantic import WithJsonSchema
 
 from merit import artifacts, seal
 from merit.scoring import Package
-from merit.serving import settings
-from merit.serving.endpoint import ROUTE, Answers, Endpoint
+from merit.serving import hot, settings
+from merit.serving.answers import Answers
+from merit.serving.assembly import assembled
+from merit.serving.handler import PREDICT
+from merit.serving.openapi import body_schema
 from merit.serving.parent import ENDS_WITH_PARENT, end_with_parent
-from merit.serving.rows import BadRows, body_schema
+from merit.serving.rows import BadRows
 
 if ENDS_WITH_PARENT in os.environ:
     end_with_parent()
@@ -23,7 +26,8 @@ seal.check(folder)
 package = Package.load(folder)  # every file as its manifest says
 told = settings.read()
 answers = Answers(package, os.environ.get("MERIT_VERSION", package.digest), told.max_rows)
-Body = Annotated[Any, WithJsonSchema(body_schema(package))]
+make = assembled(answers, told)
+Body = Annotated[Any, WithJsonSchema(body_schema(package, told.max_rows))]
 
 
 @bentoml.service(
@@ -31,16 +35,17 @@ Body = Annotated[Any, WithJsonSchema(body_schema(package))]
     workers=told.workers,
     traffic={"timeout": told.timeout_seconds},
     logging={"access": {"enabled": False}},
+    **hot.options(make, told),
 )
 class Predictor:
     """Answers with the probability of each row, and the version and commit of the model that says so."""
 
-    @bentoml.api(route=ROUTE)  # type: ignore[untyped-decorator]  # bentoml has no types
+    @bentoml.api(route=PREDICT)  # type: ignore[untyped-decorator]  # bentoml has no types
     def predict(self, body: Body, /) -> dict[str, Any]:
         """Return `predictions`, a probability per row in their order, with the model's name, version and commit.
 
-        Over HTTP the endpoint's handler answers before this method is reached: it is the route's documentation, and
-        what BentoML calls in its own process.
+        Over HTTP the handler answers before this method is reached: it is the route's documentation, and what BentoML
+        calls in its own process.
         """
         try:
             return answers.answer(msgspec.json.encode(body))
@@ -48,11 +53,5 @@ class Predictor:
             raise InvalidArgument(str(error)) from error
 
 
-# The decorator made a Service of the class.
-Predictor.add_asgi_middleware(  # type: ignore[attr-defined]
-    Endpoint,
-    answers=answers,
-    max_bytes=told.max_bytes,
-    # A client too slow to send its body gets 408 from here before BentoML would blame the server with 504.
-    seconds=told.timeout_seconds * 0.9,
-)
+if not hot.is_offered():
+    Predictor.add_asgi_middleware(hot.Middleware, make=make, told=told)  # type: ignore[attr-defined]  # it is a Service

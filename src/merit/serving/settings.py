@@ -65,5 +65,5 @@ def read() -> Settings:
     told = os.environ.get(SETTINGS, "{}")
     try:
         return msgspec.json.decode(told, type=Settings)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeError) as error:
         raise MeritError(f"{SETTINGS}: {error}; give the section serve of params.yaml as JSON") from error

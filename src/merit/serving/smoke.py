@@ -9,7 +9,8 @@ import msgspec
 
 from merit.errors import Refused
 from merit.scoring import Package
-from merit.serving.endpoint import ROUTE, Answers
+from merit.serving.answers import Answers
+from merit.serving.handler import PREDICT
 from merit.serving.rows import BadRows
 
 TOLERANCE = 1e-6
@@ -17,13 +18,14 @@ TOLERANCE = 1e-6
 SECONDS = 30
 
 
-def probe(folder: Path, version: str, address: str) -> None:
+def probe(folder: Path, version: str, address: str, key: str = "") -> None:
     """Ask the server at `address` for the example of the package in `folder`.
 
     Args:
         folder: the package that it should serve.
         version: the version that it should name.
         address: such as http://127.0.0.1:3100.
+        key: what to show where it asks for keys.
 
     Raises:
         Refused: it answers otherwise, or not at all.
@@ -32,7 +34,9 @@ def probe(folder: Path, version: str, address: str) -> None:
     body = msgspec.json.encode(package.signature["example"])
     try:
         expected = Answers(package, version, 1).answer(body)
-        request = urllib.request.Request(address + ROUTE, data=body, headers={"content-type": "application/json"})  # noqa: S310
+        shown = {"authorization": f"Bearer {key}"} if key else {}
+        headers = {"content-type": "application/json", **shown}
+        request = urllib.request.Request(address + PREDICT, data=body, headers=headers)  # noqa: S310
         with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310  # an address of ours
             found = json.loads(answer.read())
     except BadRows as error:

@@ -8,6 +8,7 @@ import pytest
 
 from merit import artifacts
 from merit.config.schema import Lock, Serve
+from merit.config.schema.serve import Auth
 from merit.errors import MeritError
 from merit.serving import settings
 from merit.serving.serve import serve
@@ -56,6 +57,7 @@ def test_the_server_gets_the_package_the_limits_and_the_version(
     ]
     assert os.environ["MERIT_PACKAGE"] == str(workdir / "model")
     assert os.environ["MERIT_VERSION"] == "4"
+    assert os.environ["BENTOML_HOST"] == "127.0.0.1"
     assert (settings.read().max_rows, settings.read().max_bytes) == (3, 1000)
 
 
@@ -89,7 +91,20 @@ def test_an_address_that_is_not_ours_is_refused(
 ) -> None:
     make_package(artifacts.PACKAGE)
     with pytest.raises(MeritError, match=rf"^serve: 203\.0\.113\.1:{how.port} can't be used"):
-        serve(how.model_copy(update={"host": "203.0.113.1"}))
+        serve(how.model_copy(update={"host": "203.0.113.1", "auth": Auth(method="proxy")}))
+    assert become == []
+
+
+def test_an_address_beyond_this_machine_is_refused_where_nobody_is_asked(
+    workdir: Path, how: Serve, make_package: Callable[..., Path], become: list[str]
+) -> None:
+    make_package(artifacts.PACKAGE)
+    with pytest.raises(MeritError) as caught:
+        serve(how.model_copy(update={"host": "0.0.0.0"}))  # noqa: S104
+    assert str(caught.value) == (
+        "serve: 0.0.0.0 can be reached from other machines and serve.auth.method is none, so anybody could ask; set it "
+        "to keys or jwt, to proxy if something before it asks who it is, or serve.host to 127.0.0.1"
+    )
     assert become == []
 
 

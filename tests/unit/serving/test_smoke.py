@@ -10,7 +10,7 @@ import pytest
 from merit import artifacts
 from merit.errors import Refused
 from merit.scoring import Package
-from merit.serving.endpoint import Answers
+from merit.serving.answers import Answers
 from merit.serving.smoke import probe
 from tests.conftest import rewrite_manifest
 

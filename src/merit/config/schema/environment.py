@@ -10,12 +10,15 @@ SUCH_AS = {
     (NUMBER := r"^v[1-9][0-9]*$"): "v3",
     (IMAGE := r"^[^\s@]+@sha256:[0-9a-f]{64}$"): "registry/name@sha256: and 64 digits of 0-9a-f",
     (QUANTITY := r"^[0-9]+(\.[0-9]+)?(m|Ki|Mi|Gi)?$"): "500m, 2 or 512Mi",
+    (DOMAIN := r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]$"): "flights.example.org",
 }
 """Patterns, and how each is told to people."""
 Number = Annotated[str, Field(pattern=NUMBER)]
 """A version of the model, as its tag ends: v3 for flights@v3."""
 Image = Annotated[str, Field(pattern=IMAGE)]
 """An image by its digest."""
+Domain = Annotated[str, Field(pattern=DOMAIN, max_length=253)]
+"""A name on the network, in small letters."""
 Quantity = Annotated[str, Field(pattern=QUANTITY)]
 """An amount in the words of Kubernetes: 500m of a processor, 512Mi of memory."""
 
@@ -91,6 +94,8 @@ class Environment(Section):
     """What runs it: processes on this machine, or what the files under deploy/ are for."""
     replicas: Positive = 1
     """How many of it answer."""
+    domain: Domain | None = None
+    """The name that a proxy with TLS answers to before it (kubernetes, compose); null: no proxy is declared."""
     resources: Resources = Resources()
     traffic: Traffic = Traffic()
     demands: Demands = Demands()

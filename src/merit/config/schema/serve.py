@@ -10,8 +10,8 @@ from merit.config.schema.base import Positive, Section
 class Auth(Section):
     """conf/serve, `auth`: who may ask."""
 
-    method: Literal["none", "keys", "jwt"] = "none"
-    """Anybody, whoever has a key, or whoever brings a signed token. Anybody: on this machine's own address only."""
+    method: Literal["none", "keys", "jwt", "proxy"] = "none"
+    """Anybody (on this machine's own address only), whoever has a key or a token, or whom a proxy lets through."""
     keys: str | None = None
     """The file of the keys' hashes, where the method is keys; it is read again when it changes."""
     jwks: str | None = None

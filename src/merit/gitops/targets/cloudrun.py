@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from merit.config.schema.environment import Environment
+from merit.config.schema.serve import Auth
 from merit.errors import MeritError
 from merit.gitops.targets.declared import (
     ALIVE,
+    NOBODY,
     PORT,
     READY,
+    Asked,
     Served,
+    asked,
     canary,
     mebibytes,
     processors,
@@ -28,7 +32,11 @@ CONCURRENCY = 80
 
 
 def render(
-    environment: Environment, model: str, releases: Mapping[str, Release], name: str = "production"
+    environment: Environment,
+    model: str,
+    releases: Mapping[str, Release],
+    name: str = "production",
+    auth: Auth = NOBODY,
 ) -> dict[str, str]:
     """Return the files of an environment, by name.
 
@@ -39,12 +47,12 @@ def render(
     """
     refuse_splits(environment, "shadow")
     service = title(model, name)
-    main = _template(service, environment, served(environment, releases))
+    main = _template(service, environment, served(environment, releases), asked(auth))
     traffic = [{"revisionName": main["metadata"]["name"], "percent": 100}]
     template = main
     if (other := canary(environment, releases)) is not None:
         what, share = other
-        template = _template(service, environment, what)
+        template = _template(service, environment, what, asked(auth))
         percent = _percent(share)
         traffic = [
             {"revisionName": main["metadata"]["name"], "percent": 100 - percent},
@@ -67,7 +75,7 @@ def _percent(share: float) -> int:
     return percent
 
 
-def _template(service: str, environment: Environment, what: Served) -> dict[str, Any]:
+def _template(service: str, environment: Environment, what: Served, needs: Asked | None) -> dict[str, Any]:
     """Return the template of a version's revision, which is called by what it is: the same twice is the same name."""
     cpu, memory = _cpu(environment), mebibytes(environment.resources.memory)
     probe = {"httpGet": {"path": READY, "port": PORT}, "periodSeconds": 1, "failureThreshold": 60, "timeoutSeconds": 1}
@@ -90,6 +98,11 @@ def _template(service: str, environment: Environment, what: Served) -> dict[str,
             "containers": [container],
         },
     }
+    if needs is not None:  # a secret of Secret Manager, read anew each time
+        items = [{"key": "latest", "path": needs.base}]
+        secret = {"secretName": f"{service}-{needs.word}", "items": items}
+        made["spec"]["volumes"] = [{"name": needs.word, "secret": secret}]
+        container["volumeMounts"] = [{"name": needs.word, "mountPath": needs.folder}]
     known = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:8]
     named = copy.deepcopy(made)
     named["metadata"] = {"name": f"{service}-{what.version}-{known}", **made["metadata"]}

@@ -8,9 +8,12 @@ from typing import Any
 import yaml
 
 from merit.config.schema.environment import Environment, Split
+from merit.config.schema.serve import Auth
 from merit.errors import MeritError
 from merit.releases import Release
 
+NOBODY = Auth()
+"""Where nothing is said of who may ask."""
 PORT = 3000
 """Where the image listens, unless PORT in its environment says otherwise."""
 USER = 10001
@@ -18,6 +21,40 @@ READY, ALIVE = "/readyz", "/livez"
 SHARING = {"canary": "local, kubernetes and cloudrun", "shadow": "local"}
 """The targets that can send a share of the requests elsewhere, by what they get."""
 SCALES = {"": 1.0, "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an image needs to know who may ask: hashes of keys or public keys, which whoever runs it puts there.
+
+    Attributes:
+        word: what it is, in names: keys or jwks.
+        file: the file that it is read from.
+        variable: what holds the file's text, on platforms that give secrets so.
+    """
+
+    word: str
+    file: str
+    variable: str
+
+    @property
+    def folder(self) -> str:
+        """Where the file is."""
+        return self.file.rpartition("/")[0]
+
+    @property
+    def base(self) -> str:
+        """The file without its folder."""
+        return self.file.rpartition("/")[2]
+
+
+KEYS = Asked("keys", "/run/merit/keys.yaml", "MERIT_KEYS")
+JWKS = Asked("jwks", "/run/merit/jwks.json", "MERIT_JWKS")
+
+
+def asked(auth: Auth) -> Asked | None:
+    """Return what an image needs; None where a proxy before it asks. Without a method it asks for keys."""
+    return {"none": KEYS, "keys": KEYS, "jwt": JWKS, "proxy": None}[auth.method]
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from merit.config.schema.environment import Environment
+from merit.config.schema.serve import Auth
 from merit.errors import MeritError
-from merit.gitops.targets.declared import PORT, USER, Served, mebibytes, processors, refuse_splits, served, title
+from merit.gitops.targets.declared import (
+    NOBODY,
+    PORT,
+    USER,
+    Asked,
+    Served,
+    asked,
+    mebibytes,
+    processors,
+    refuse_splits,
+    served,
+    title,
+)
 from merit.releases import Release
 
 SIZES = {256: [512, 1024, 2048]} | {
@@ -26,7 +39,11 @@ CHECK = (
 
 
 def render(
-    environment: Environment, model: str, releases: Mapping[str, Release], name: str = "production"
+    environment: Environment,
+    model: str,
+    releases: Mapping[str, Release],
+    name: str = "production",
+    auth: Auth = NOBODY,
 ) -> dict[str, str]:
     """Return the files of an environment, by name. What names an account (roles, subnets) is given when applied.
 
@@ -37,7 +54,14 @@ def render(
     what = served(environment, releases)
     family = title(model, name)
     task = _task(family, what, *_size(environment))
+    if (needs := asked(auth)) is not None:
+        task["containerDefinitions"][0]["secrets"] = [_secret(family, needs)]
     return {"service.json": _text(_service(family, environment.replicas)), "task-definition.json": _text(task)}
+
+
+def _secret(family: str, needs: Asked) -> dict[str, str]:
+    """Return what is read of the Parameter Store when a task starts; a name without an ARN is of this account."""
+    return {"name": needs.variable, "valueFrom": f"/merit/{family}/{needs.word}"}
 
 
 def _container(what: Served) -> dict[str, Any]:

@@ -4,13 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from merit.config.schema.environment import Environment
+from merit.config.schema.serve import Auth
 from merit.errors import MeritError
 from merit.gitops.targets.declared import (
     ALIVE,
+    NOBODY,
     PORT,
     READY,
     USER,
+    Asked,
     Served,
+    asked,
     canary,
     refuse_splits,
     rendered,
@@ -30,7 +34,11 @@ LABEL = "app.kubernetes.io"
 
 
 def render(
-    environment: Environment, model: str, releases: Mapping[str, Release], name: str = "production"
+    environment: Environment,
+    model: str,
+    releases: Mapping[str, Release],
+    name: str = "production",
+    auth: Auth = NOBODY,
 ) -> dict[str, str]:
     """Return the files of an environment, by name.
 
@@ -43,7 +51,7 @@ def render(
     main, other = served(environment, releases), canary(environment, releases)
     app = model.replace("_", "-")
     parts = {
-        "base/deployment.yaml": deployment(app, "stable"),
+        "base/deployment.yaml": deployment(app, "stable", asked(auth)),
         "base/service.yaml": _service(app),
         "base/disruption.yaml": _disruption(app),
         "base/network.yaml": _network(app),
@@ -55,8 +63,11 @@ def render(
         overlay["overlay/scaling.yaml"] = _scaling(app, environment)
         added.append("overlay/scaling.yaml")
     else:
-        overlay["overlay/canary.yaml"] = _canary(app, environment, *other)
+        overlay["overlay/canary.yaml"] = _canary(app, environment, *other, asked(auth))
         added.append("overlay/canary.yaml")
+    if environment.domain is not None:
+        overlay["overlay/ingress.yaml"] = _ingress(app, environment.domain)
+        added.append("overlay/ingress.yaml")
     overlay["overlay/namespace.yaml"] = _namespace(title(model, name))
     kustomization = {
         **_kustomization(title(model, name)),
@@ -74,7 +85,7 @@ def _kustomization(namespace: str | None = None) -> dict[str, Any]:
     return head if namespace is None else {**head, "namespace": namespace}
 
 
-def deployment(app: str, track: str) -> dict[str, Any]:
+def deployment(app: str, track: str, needs: Asked | None) -> dict[str, Any]:
     """Return the Deployment of a track, locked up, with an image that the overlay names."""
     selected = {**_labels(app), "merit/track": track}
     probe = {"port": "http", "scheme": "HTTP"}
@@ -102,6 +113,8 @@ def deployment(app: str, track: str) -> dict[str, Any]:
         "containers": [container],
         "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "128Mi"}}],
     }
+    if needs is not None:
+        _mount(app, needs, pod, container)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -113,6 +126,13 @@ def deployment(app: str, track: str) -> dict[str, Any]:
             "template": {"metadata": {"labels": selected}, "spec": pod},
         },
     }
+
+
+def _mount(app: str, needs: Asked, pod: dict[str, Any], container: dict[str, Any]) -> None:
+    """Give a pod the Secret that says who may ask; it begins no sooner than that is there."""
+    secret = {"secretName": f"{app}-{needs.word}", "defaultMode": 0o440}
+    pod["volumes"].append({"name": needs.word, "secret": secret})
+    container["volumeMounts"].append({"name": needs.word, "mountPath": needs.folder, "readOnly": True})
 
 
 def _labels(app: str) -> dict[str, str]:
@@ -140,9 +160,9 @@ def _patch(app: str, environment: Environment, what: Served, *, fixed: bool) -> 
     }
 
 
-def _canary(app: str, environment: Environment, what: Served, share: float) -> dict[str, Any]:
+def _canary(app: str, environment: Environment, what: Served, share: float, needs: Asked | None) -> dict[str, Any]:
     """Return a second Deployment behind the same Service, with as many replicas as give it its share."""
-    made = deployment(app, "canary")
+    made = deployment(app, "canary", needs)
     versioned = {f"{LABEL}/version": what.version}
     made["metadata"]["labels"] = {**made["metadata"]["labels"], **versioned}
     made["spec"]["replicas"] = _replicas(environment.replicas, share)
@@ -189,6 +209,21 @@ def _service(app: str) -> dict[str, Any]:
             "type": "ClusterIP",
             "selector": _labels(app),
             "ports": [{"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}],
+        },
+    }
+
+
+def _ingress(app: str, domain: str) -> dict[str, Any]:
+    """Let requests in from outside by TLS alone; the certificate is in a Secret, such as cert-manager keeps."""
+    backend = {"service": {"name": app, "port": {"name": "http"}}}
+    paths = [{"path": f"/{path}", "pathType": "Exact", "backend": backend} for path in ("predict", "feedback")]
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": {"name": app, "labels": _labels(app)},
+        "spec": {
+            "tls": [{"hosts": [domain], "secretName": f"{app}-tls"}],
+            "rules": [{"host": domain, "http": {"paths": paths}}],
         },
     }
 

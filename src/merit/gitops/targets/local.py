@@ -6,6 +6,7 @@ they get requests, and the old ones are stopped when none is left at them.
 
 import hashlib
 import json
+import secrets
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,7 @@ class Local:
         self._place = Place(desired.name)
         self._supervisor = Supervisor(self._place)
         self._settings = desired.lock.serve.environment()
+        self._key = secrets.token_urlsafe(32)
 
     def desired(self) -> Facts:
         """Return what should run."""
@@ -164,6 +166,10 @@ class Local:
     def _what(self, version: str) -> str:
         return f"{self._desired.versions[version].lineage.package} {_digest(self._settings)}"
 
+    def _told(self) -> dict[str, str]:
+        """Return what a replica is told: its settings, and the hash of the key, kept nowhere, that it is tried by."""
+        return {**self._settings, "MERIT_PROBE": hashlib.sha256(self._key.encode()).hexdigest()}
+
     def _mended(self, state: State) -> State:
         """Return the state without what died, or what a job began that was killed.
 
@@ -192,7 +198,7 @@ class Local:
                 slot, port = state.free_slot(role), local_start.free_port()
                 fresh.append(Replica(f"r{state.made}", role, slot, port, "starting", version, what))
                 state.replicas.append(fresh[-1])
-                local_start.write(self._place, fresh[-1], self._desired, folders[version], self._settings)
+                local_start.write(self._place, fresh[-1], self._desired, folders[version], self._told())
         try:
             self._settle(state)
             with ThreadPoolExecutor(max_workers=len(fresh) or 1) as pool:
@@ -219,7 +225,7 @@ class Local:
                 f"{local_start.last_words(self._place, replica)}"
             )
         if self._desired.probe is not None:
-            self._desired.probe(package, replica.version, address)
+            self._desired.probe(package, replica.version, address, self._key)
 
     def _settle(self, state: State) -> None:
         """Keep the state, and have the supervisor and the proxy do as it says."""

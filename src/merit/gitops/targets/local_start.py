@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from merit import artifacts
-from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.gitops.targets import Desired
 from merit.gitops.targets.local_state import Place, Replica

@@ -17,8 +17,8 @@ from merit.gitops.targets.local_state import Place
 
 SECONDS = 20
 """How long the supervisor may take to start or to end what it runs."""
-KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "GOMP_SPINCOUNT")
-"""What the processes get of the environment of `merit apply`: no keys, no tokens."""
+KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "GOMP_SPINCOUNT", "MERIT_HASH_KEY")
+"""What the processes get of the environment of `merit apply`: no tokens, and no key but that of the log's hashes."""
 GONE = {"STOPPED", "EXITED", "FATAL", "UNKNOWN"}
 
 

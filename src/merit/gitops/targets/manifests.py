@@ -60,7 +60,9 @@ class Manifests:
         told = self._desired
         target: Any = importlib.import_module(f"merit.gitops.targets.{told.environment.target}")
         try:
-            rendered: dict[str, str] = target.render(told.environment, told.lock.name, told.releases, told.name)
+            rendered: dict[str, str] = target.render(
+                told.environment, told.lock.name, told.releases, told.name, told.lock.serve.auth
+            )
         except MeritError as error:
             raise MeritError(f"conf/environment/{told.name}.yaml: {error}") from error
         return rendered

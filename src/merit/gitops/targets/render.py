@@ -4,8 +4,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from merit.config.schema.environment import Environment
+from merit.config.schema.serve import Auth
 from merit.errors import MeritError
-from merit.gitops.targets.declared import PORT, READY, mebibytes, processors, refuse_splits, rendered, served, title
+from merit.gitops.targets.declared import (
+    NOBODY,
+    PORT,
+    READY,
+    asked,
+    mebibytes,
+    processors,
+    refuse_splits,
+    rendered,
+    served,
+    title,
+)
 from merit.releases import Release
 
 PLANS = {"starter": (0.5, 512), "standard": (1.0, 2048), "pro": (2.0, 4096), "pro plus": (4.0, 8192)}
@@ -13,7 +25,11 @@ PLANS = {"starter": (0.5, 512), "standard": (1.0, 2048), "pro": (2.0, 4096), "pr
 
 
 def render(
-    environment: Environment, model: str, releases: Mapping[str, Release], name: str = "production"
+    environment: Environment,
+    model: str,
+    releases: Mapping[str, Release],
+    name: str = "production",
+    auth: Auth = NOBODY,
 ) -> dict[str, str]:
     """Return the files of an environment, by name.
 
@@ -32,6 +48,8 @@ def render(
         "healthCheckPath": READY,
         "envVars": [{"key": "PORT", "value": str(PORT)}],
     }
+    if (needs := asked(auth)) is not None:  # asked for in the dashboard, and kept there
+        service["envVars"].append({"key": needs.variable, "sync": False})
     return {"render.yaml": rendered(name, {"services": [service]})}
 
 

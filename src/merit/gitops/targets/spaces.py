@@ -5,8 +5,19 @@ from collections.abc import Mapping
 import yaml
 
 from merit.config.schema.environment import Environment
+from merit.config.schema.serve import Auth
 from merit.errors import MeritError
-from merit.gitops.targets.declared import PORT, head, mebibytes, processors, refuse_splits, served, title
+from merit.gitops.targets.declared import (
+    NOBODY,
+    PORT,
+    asked,
+    head,
+    mebibytes,
+    processors,
+    refuse_splits,
+    served,
+    title,
+)
 from merit.releases import Release
 
 HARDWARE = {"cpu-basic": (2.0, 16384), "cpu-upgrade": (8.0, 32768)}
@@ -16,7 +27,11 @@ SPACE_USER = 1000
 
 
 def render(
-    environment: Environment, model: str, releases: Mapping[str, Release], name: str = "production"
+    environment: Environment,
+    model: str,
+    releases: Mapping[str, Release],
+    name: str = "production",
+    auth: Auth = NOBODY,
 ) -> dict[str, str]:
     """Return the files of an environment, by name.
 
@@ -38,6 +53,8 @@ def render(
         "suggested_hardware": _hardware(environment),
     }
     told = f"Version {what.version} of the model `{model}`: `POST /predict`, see `/` for its documentation.\n"
+    if (needs := asked(auth)) is not None:
+        told += f"\nThe secret `{needs.variable}` of the Space's settings holds the text of {needs.base}.\n"
     readme = f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n{told}"
     dockerfile = f"{head(name)}FROM {what.image}\nUSER {SPACE_USER}\n"
     return {"Dockerfile": dockerfile, "README.md": readme}

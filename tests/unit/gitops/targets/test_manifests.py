@@ -12,9 +12,11 @@ import pytest
 import yaml
 
 from merit.config.schema.environment import Environment
+from merit.config.schema.serve import Auth
 from merit.errors import MeritError
 from merit.gitops.targets import cloudrun, compose, ecs, kubernetes, render, spaces
-from merit.gitops.targets.declared import mebibytes, processors
+from merit.gitops.targets.declared import JWKS, KEYS, mebibytes, processors
+from merit.release import context
 from merit.releases import Release
 
 TARGETS = {each.__name__.rpartition(".")[2]: each for each in (kubernetes, compose, render, cloudrun, ecs, spaces)}
@@ -214,13 +216,82 @@ def test_replicas_are_left_to_the_autoscaler_where_there_is_one() -> None:
     assert made["HorizontalPodAutoscaler/flights"]["spec"]["minReplicas"] == 3
 
 
+# Who may ask
+
+PROXY = Auth(method="proxy")
+TOKENS = Auth(method="jwt", jwks="jwks.json", issuer="i", audience="a")
+ASKED = {
+    "kubernetes": ("flights-keys", "/run/merit"),
+    "compose": ("keys.yaml", "/run/merit/keys.yaml"),
+    "render": ("MERIT_KEYS",),
+    "cloudrun": ("flights-production-keys", "/run/merit"),
+    "ecs": ("MERIT_KEYS", "/merit/flights-production/keys"),
+    "spaces": ("MERIT_KEYS",),
+}
+
+
+def _told(target: str, auth: Auth) -> str:
+    return "\n".join(TARGETS[target].render(_declared(target), "flights", RELEASES, "production", auth).values())
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_keys_are_named_and_never_in_a_file(target: str) -> None:
+    for words in ASKED[target]:
+        assert words in _told(target, Auth())
+        assert words in _told(target, Auth(method="keys", keys="conf/keys.yaml"))
+        assert words.replace("keys", "jwks").replace("KEYS", "JWKS").replace(".yaml", ".json") in _told(target, TOKENS)
+        assert words not in _told(target, PROXY)
+    assert "conf/keys.yaml" not in _told(target, Auth(method="keys", keys="conf/keys.yaml"))
+
+
+def test_images_look_for_keys_where_targets_put_them() -> None:
+    assert (KEYS.file, JWKS.file) == (context.KEYS, context.JWKS)
+
+
+def test_pods_wait_for_the_secret_and_read_it_alone() -> None:
+    made = _built(_rendered("kubernetes", replicas=3, traffic=CANARY))
+    for name in ("stable", "canary"):
+        pod = made[f"Deployment/flights-{name}"]["spec"]["template"]
+        (secret,) = [each for each in pod["spec"]["volumes"] if "secret" in each]
+        assert secret == {"name": "keys", "secret": {"secretName": "flights-keys", "defaultMode": 0o440}}
+        (mount,) = [each for each in pod["spec"]["containers"][0]["volumeMounts"] if each["name"] == "keys"]
+        assert mount == {"name": "keys", "mountPath": "/run/merit", "readOnly": True}
+
+
+def test_a_domain_of_kubernetes_is_answered_by_tls_and_shows_no_metrics() -> None:
+    import kubernetes_validate
+
+    made = _built(_rendered("kubernetes", domain="flights.example.org"))
+    ingress = made["Ingress/flights"]
+    kubernetes_validate.validate(ingress, "1.34", strict=True)
+    assert ingress["spec"]["tls"] == [{"hosts": ["flights.example.org"], "secretName": "flights-tls"}]
+    (rule,) = ingress["spec"]["rules"]
+    assert rule["host"] == "flights.example.org"
+    assert [each["path"] for each in rule["http"]["paths"]] == ["/predict", "/feedback"]
+    assert "Ingress/flights" not in _built(_rendered("kubernetes"))
+
+
+def test_a_domain_of_compose_is_answered_by_a_proxy_alone() -> None:
+    made = yaml.safe_load(_rendered("compose", replicas=2, domain="flights.example.org")["compose.yaml"])
+    assert "ports" not in made["services"]["flights"]
+    proxy = made["services"]["proxy"]
+    assert proxy["ports"] == ["80:80", "443:443"]
+    assert proxy["command"][2:] == ["--from", "flights.example.org", "--to", "flights:3000"]
+
+
+@pytest.mark.parametrize("domain", ["Flights.example.org", "flights", "a b.org", "https://a.org", "a.org/x", "-a.org"])
+def test_what_is_no_domain_is_refused(domain: str) -> None:
+    with pytest.raises(ValueError, match="domain"):
+        _declared("compose", domain=domain)
+
+
 # The others
 
 
 def test_compose_fits_the_compose_specification(tmp_path: Path) -> None:
-    for replicas in (1, 2):
+    for more in ({"domain": "flights.example.org"}, {"replicas": 2}):
         file = tmp_path / "compose.yaml"
-        file.write_text(_rendered("compose", replicas=replicas)["compose.yaml"])
+        file.write_text(_rendered("compose", **more)["compose.yaml"])
         program = str(Path(sys.executable).with_name("check-jsonschema"))
         command = [program, "--builtin-schema", "vendor.compose-spec", str(file)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,0 +1,129 @@
+"""What remembering costs: requests a second with the prediction log, with keys, and without, as ratios in one run.
+
+Usage: python benchmarks/prediction_log.py [PACKAGE]. Needs wrk. A bare uvicorn with one worker scores one row in JSON;
+16 connections, rounds interleaved.
+"""
+
+import json
+import os
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SECONDS, ROUNDS, CONNECTIONS = 12, 3, 16
+WAYS = {"plain": {}, "log": {"LOG": "1"}, "keys": {"KEYS": "1"}, "log and keys": {"LOG": "1", "KEYS": "1"}}
+SERVER = """
+import asyncio, os, sys, time
+from pathlib import Path
+import msgspec, uvicorn
+from merit.scoring import Package
+from merit.serving import auth, predictionlog, settings
+from merit.serving.rows import Rows
+
+package = Package.load(Path(sys.argv[2]))
+rows = Rows(package, 1000)
+folder = "log" if os.environ.get("LOG") else None
+log = predictionlog.of(settings.PredictionLog(folder=folder, seconds=2.0), package, "v1", "w1")
+method = "keys" if os.environ.get("KEYS") else "none"
+who = auth.of(settings.Auth(method=method, keys="keys.yaml"), "127.0.0.1")
+head = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]}
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                log.close()
+                Path("told").write_text(f"{log.written} {log.dropped} {log.failed}")
+            await send({"type": message["type"] + ".complete"})
+    caller = who.admit(scope)
+    body = (await receive())["body"]
+    found = package.predict(rows.columns(body))
+    log.put("abc-1", time.time(), body, None, found, caller)
+    await send(head)
+    await send({"type": "http.response.body", "body": msgspec.json.encode({"predictions": found.tolist()})})
+
+log.start()
+uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), loop="uvloop", http="httptools", log_level="warning",
+            access_log=False)
+"""
+
+
+def main() -> None:
+    """Measure and print."""
+    package = Path(sys.argv[1] if len(sys.argv) > 1 else "model").resolve()
+    body = json.dumps(json.loads((package / "signature.json").read_text())["example"])
+    found: dict[str, list[tuple[float, float, float]]] = {way: [] for way in WAYS}
+    for _ in range(ROUNDS):
+        for way, told in WAYS.items():
+            with tempfile.TemporaryDirectory() as room, _served(Path(room), package, told) as (port, key, pid):
+                _load(Path(room), port, key, body, 2)
+                before = _cpu(pid)
+                rate, late = _load(Path(room), port, key, body, SECONDS)
+                found[way].append((rate, late, (_cpu(pid) - before) / rate / SECONDS * 1e6))
+                size = sum(path.stat().st_size for path in Path(room).rglob("*.parquet"))
+    plain = statistics.median(each[0] for each in found["plain"])
+    for way, rounds in found.items():
+        rate, late, cpu = (statistics.median(values) for values in zip(*rounds, strict=True))
+        told = f"{rate:8.0f} requests/s  {rate / plain:5.2f} of plain  p99 {late:5.2f} ms  {cpu:6.1f} us of CPU each"
+        print(f"{way:14} {told}")
+    print(f"{CONNECTIONS} connections, one worker, {ROUNDS} rounds of {SECONDS} s; last log {size / 2**20:.1f} MiB")
+
+
+@contextmanager
+def _served(room: Path, package: Path, told: dict[str, str]) -> Iterator[tuple[int, str, int]]:
+    from merit.serving import keys
+
+    key, entry = keys.made("bench", expires=None, quota=None, roles=("predict",))
+    (room / "keys.yaml").write_text(keys.text([entry]))
+    (room / "server.py").write_text(SERVER)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "server.py", str(port), str(package)], cwd=room, env={**os.environ, **told}
+    )
+    try:
+        for _ in range(200):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        yield port, key, process.pid
+    finally:
+        process.terminate()
+        process.wait(30)
+        if told.get("LOG"):
+            print("written, dropped, failed:", (room / "told").read_text())
+
+
+def _cpu(pid: int) -> float:
+    """Return the seconds of processor time that a process has taken."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _load(room: Path, port: int, key: str, body: str, seconds: int) -> tuple[float, float]:
+    """Return requests a second, and the latency that 99 % are below, in ms."""
+    script = f"wrk.method = 'POST'\nwrk.body = {json.dumps(body)}\nwrk.headers['authorization'] = 'Bearer {key}'\n"
+    (room / "post.lua").write_text(script)
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "-s", str(room / "post.lua")]
+    done = subprocess.run(
+        [*command, f"http://127.0.0.1:{port}/predict"], capture_output=True, text=True, check=True
+    ).stdout
+    if "Non-2xx" in done:
+        raise SystemExit(done)
+    late, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", done).groups()  # type: ignore[union-attr]
+    rate = float(re.search(r"Requests/sec:\s+([\d.]+)", done)[1])  # type: ignore[index]
+    return rate, float(late) * {"us": 1e-3, "ms": 1.0, "s": 1e3}[unit]
+
+
+if __name__ == "__main__":
+    main()

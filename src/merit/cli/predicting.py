@@ -1,0 +1,126 @@
+"""predict: a table in, the same with predictions out."""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from merit import artifacts
+from merit.cli.group import main
+from merit.errors import MeritError
+
+if TYPE_CHECKING:
+    from merit.serving.batch.job import Tell
+
+ENGINES = ("local", "ray")
+
+
+@main.command()
+@click.argument("source", metavar="IN")
+@click.argument("place", metavar="OUT")
+@click.argument("words", nargs=-1, metavar="[engine=local|ray]")
+@click.option("--query", help="The rows are those of this SELECT; IN is 'sql'.")
+@click.option("--url-env", metavar="NAME", help="The variable of the environment that holds the database's URL.")
+@click.option("--package", type=click.Path(path_type=Path), help="The package  [default: model].")
+@click.option("--version", "version", metavar="NAME", help="Score by a registered version, such as flights@v3.")
+@click.option("--keep", metavar="COLUMN,...", help="The columns to carry over  [default: all].")
+@click.option(
+    "--on-error",
+    type=click.Choice(["refuse", "aside"]),
+    default="refuse",
+    show_default=True,
+    help="What becomes of rows that break the contract: the end, or a place beside.",
+)
+@click.option("--chunk-rows", type=click.IntRange(1), help="Rows that are scored and written at once.")
+@click.option("--workers", type=click.IntRange(1), help="Chunks in work at once  [default: one per processor].")
+@click.option("--restart", is_flag=True, help="Score all anew, also what was done.")
+def predict(
+    *, source: str, place: str, words: tuple[str, ...], query: str | None, url_env: str | None, package: Path | None,
+    version: str | None, keep: str | None, on_error: Literal["refuse", "aside"], chunk_rows: int | None,
+    workers: int | None, restart: bool,
+) -> None:  # fmt: skip
+    """Score the rows of IN into OUT; a killed run goes on where it stopped.
+
+    IN: a Parquet or CSV file, a folder or pattern of such, s3://bucket/prefix/, or sql. OUT: a folder of Parquet files,
+    or one file, .parquet or .csv. Each row carries the model's version and commit.
+    """
+    engine = _engine(words)
+    from merit.serving.batch import job as batch
+    from merit.serving.batch import output
+
+    rows = batch.source_of(source, query, url_env)
+    with _package(package, version) as (folder, name), _progress() as tell:
+        how = batch.Job(
+            folder,
+            output.of(place),
+            name,
+            tuple(filter(None, keep.split(","))) if keep is not None else None,
+            on_error,
+            chunk_rows or batch.CHUNK,
+            workers or batch.cores(),
+        )
+        outcome = batch.predict(rows, how, engine=engine, restart=restart, tell=tell)
+    aside = f", {outcome.rejected:,} set aside in {how.output.rejected}" if outcome.rejected else ""
+    done = " (done before)" if outcome.was_done else ""
+    click.echo(f"{place}: {outcome.rows:,} rows scored{aside}{done}")
+
+
+def _engine(words: tuple[str, ...]) -> str:
+    """Return the engine that the words after OUT choose."""
+    engine = "local"
+    for word in words:
+        key, _, value = word.partition("=")
+        if key != "engine" or value not in ENGINES:
+            raise click.UsageError(f"found '{word}'; allowed: engine={' or engine='.join(ENGINES)}")
+        engine = value
+    return engine
+
+
+@contextmanager
+def _package(folder: Path | None, version: str | None) -> "Iterator[tuple[Path, str | None]]":
+    """Give the package to score by, checked against its signature, and its version."""
+    from merit.config import lock
+    from merit.config.schema.release import Signing
+    from merit.serving.serve import check_signature
+
+    signed = lock.read().release.signing if artifacts.LOCK.is_file() else Signing()
+    if version is None:
+        chosen = folder or artifacts.PACKAGE
+        check_signature(chosen, signed)
+        yield chosen.absolute(), _registered(chosen)
+        return
+    if folder is not None:
+        raise MeritError("--version and --package: give one of them")
+    from merit import versions
+
+    found = versions.find(versions.own_name(lock.read().name, version))
+    with tempfile.TemporaryDirectory(prefix="merit-predict-") as room:
+        place = Path(room) / artifacts.PACKAGE.name
+        versions.fetch_package(found, place)
+        check_signature(place, signed)
+        yield place, found.name
+
+
+def _registered(folder: Path) -> str | None:
+    from merit.cli.releasing import registered_version
+
+    return registered_version() if folder == artifacts.PACKAGE else None
+
+
+@contextmanager
+def _progress() -> "Iterator[Tell]":
+    """Give what shows how far it is: a bar on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task("rows", total=None)
+        yield lambda done, total: shown.update(task, completed=done, total=total)

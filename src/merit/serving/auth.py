@@ -1,0 +1,231 @@
+"""Who may ask: anybody on this machine, whoever has a key, whoever brings a signed token, or whom a proxy lets through.
+
+Nothing that is refused learns more than that there was no key, an unknown one, or one that has expired.
+"""
+
+import hashlib
+import hmac
+import ipaddress
+import os
+from collections.abc import MutableMapping
+from typing import Any, Protocol
+
+from merit.errors import MeritError
+from merit.serving import keys, settings
+from merit.serving.kept import Kept
+from merit.serving.quota import Quotas
+
+Message = MutableMapping[str, Any]
+
+OPEN = frozenset({"/livez", "/readyz", "/healthz"})
+"""What platforms ask to see whether it lives: the only routes that nobody needs a key for."""
+PROBE = "MERIT_PROBE"
+"""In the environment of a replica: the hash of the throw-away key by which `merit apply` tries it."""
+PROBER = "merit apply"
+MOST_BYTES = 8192
+"""The longest that a key or token may be."""
+
+
+class Refusal(Exception):
+    """A request that gets no answer.
+
+    Args:
+        status: of HTTP.
+        error: what to tell.
+        headers: what goes along.
+    """
+
+    def __init__(self, status: int, error: str, headers: list[tuple[bytes, bytes]] | None = None) -> None:
+        super().__init__(error)
+        self.status, self.error, self.headers = status, error, headers or []
+
+
+class Auth(Protocol):
+    """Says who asks."""
+
+    def admit(self, scope: Message) -> str:
+        """Return the caller's name, "" where nobody is asked.
+
+        Raises:
+            Refusal: the request is not to be answered.
+        """
+
+
+def of(told: settings.Auth, host: str, workers: int = 1) -> Auth:
+    """Return who decides.
+
+    Args:
+        told: the settings.
+        host: the address that the service listens on.
+        workers: processes that answer, among which quotas are shared.
+
+    Raises:
+        MeritError: it would be open to anybody, or the file of keys is missing, empty or not right.
+    """
+    check(told, host)
+    if told.method == "none":
+        return Nobody()
+    if told.method == "proxy":
+        return Proxy()
+    if told.method == "keys":
+        return ByKeys(
+            Kept(told.keys or "", "MERIT_KEYS", lambda text, place: keys.Keys(keys.read(text, place))), workers
+        )
+    if told.method == "jwt":
+        from merit.serving import tokens
+
+        return ByTokens(Kept(told.jwks or "", "MERIT_JWKS", tokens.reader(told.issuer, told.audience)))
+    raise MeritError(f"serve.auth.method is '{told.method}'; allowed: none, keys, jwt, proxy")
+
+
+def check(told: settings.Auth, host: str) -> None:
+    """Check that an address beyond this machine is not open to anybody.
+
+    Raises:
+        MeritError: it is.
+    """
+    if told.method == "none" and not is_loopback(host):
+        raise MeritError(
+            f"serve: {host} can be reached from other machines and serve.auth.method is none, so anybody could ask; "
+            "set it to keys or jwt, to proxy if something before it asks who it is, or serve.host to 127.0.0.1"
+        )
+
+
+def listens_on(told: settings.Settings) -> str:
+    """Return the address that the service listens on: BENTOML_HOST, by which images are told, else the setting's."""
+    return os.environ.get("BENTOML_HOST") or told.host
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether an address can be reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return (mapped or found).is_loopback
+
+
+class Nobody:
+    """Nobody is asked, for only this machine can reach it; what arrives at another address is refused all the same."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, bool] = {}
+
+    def admit(self, scope: Message) -> str:
+        """Let through what arrives at this machine's own address."""
+        server = scope.get("server")
+        if server is None or server[1] is None:  # a socket that is a file
+            return ""
+        host = server[0]
+        if (known := self._seen.get(host)) is None:
+            known = self._seen[host] = is_loopback(host)
+        if not known:
+            raise Refusal(403, "this endpoint answers on 127.0.0.1 alone, for nobody is asked for a key")
+        return ""
+
+
+class Proxy:
+    """Whatever is before the service asks who it is."""
+
+    def admit(self, scope: Message) -> str:  # as all do
+        """Let all through."""
+        return ""
+
+
+class ByKeys:
+    """Whoever has a key of the file.
+
+    Args:
+        kept: the keys, as the file has them now.
+        workers: processes that answer.
+    """
+
+    def __init__(self, kept: Kept[keys.Keys], workers: int) -> None:
+        self._kept = kept
+        self._quotas = Quotas(workers)
+        self._probe = _probe()
+
+    def admit(self, scope: Message) -> str:
+        """Return the name of the key.
+
+        Raises:
+            Refusal: 401 without a key that holds, 403 with one that may not do this, 429 past its quota.
+        """
+        presented = _presented(scope)
+        key = self._kept.now().find(presented)
+        if key is None:
+            if _is_probe(presented, self._probe):
+                return PROBER
+            raise _unknown("unknown key")
+        if key.ends <= self._kept.clock():
+            raise _unknown("expired key")
+        _check_role(scope, key.roles)
+        if key.quota is not None and (seconds := self._quotas.wait(key.hash, key.quota)):
+            told = f"more than {key.quota} requests in a minute; come again in {seconds} seconds"
+            raise Refusal(429, told, [(b"retry-after", b"%d" % seconds)])
+        return key.name
+
+
+class ByTokens:
+    """Whoever brings a token that a key of the JWKS file has signed.
+
+    Args:
+        kept: what verifies, as the file has it now.
+    """
+
+    def __init__(self, kept: "Kept[Any]") -> None:
+        self._kept = kept
+        self._probe = _probe()
+
+    def admit(self, scope: Message) -> str:
+        """Return the token's subject.
+
+        Raises:
+            Refusal: 401 without a token that holds, 403 with one that may not do this.
+        """
+        presented = _presented(scope)
+        if _is_probe(presented, self._probe):
+            return PROBER
+        found = self._kept.now().find(presented)
+        if found is None:
+            raise _unknown("unknown key")
+        if found.ends <= self._kept.clock():
+            raise _unknown("expired key")
+        _check_role(scope, found.roles)
+        return str(found.name)
+
+
+def _presented(scope: Message) -> bytes:
+    """Return the key or token of a request."""
+    for name, value in scope["headers"]:
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
+            found = value[7:].strip()
+        elif name == b"x-api-key":
+            found = value
+        else:
+            continue
+        if found and len(found) <= MOST_BYTES:
+            return bytes(found)
+    raise _unknown("no key; send it as 'Authorization: Bearer KEY' or as 'x-api-key: KEY'")
+
+
+def _unknown(error: str) -> Refusal:
+    return Refusal(401, error, [(b"www-authenticate", b"Bearer")])
+
+
+def _check_role(scope: Message, roles: tuple[str, ...]) -> None:
+    """Check that a route is one of those that somebody may use; what is neither is for whoever may do anything."""
+    asked = scope["path"].rpartition("/")[2]
+    if asked in keys.ROLES and asked not in roles:
+        raise Refusal(403, f"this key is not for /{asked}")
+
+
+def _probe() -> bytes:
+    return bytes.fromhex(os.environ.get(PROBE, ""))
+
+
+def _is_probe(presented: bytes, probe: bytes) -> bool:
+    return bool(probe) and hmac.compare_digest(hashlib.sha256(presented).digest(), probe)

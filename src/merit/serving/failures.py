@@ -1,0 +1,47 @@
+"""What a request is told that can't be answered as it wishes."""
+
+import asyncio
+import logging
+from typing import Any
+
+from merit.serving.asgi import Headers
+from merit.serving.auth import Refusal
+from merit.serving.bodies import ClientLeft
+from merit.serving.hands import Hands
+from merit.serving.rows import BadRows
+
+BODY, WORK, SENT = range(3)
+"""How far a request is: its body is read, it is worked on, its answer is on the way."""
+GONE = 499
+"""What is counted of a client that left before it was answered."""
+AGAIN: Headers = [(b"retry-after", b"1")]
+
+
+def told_of(error: BaseException, stage: int, hands: Hands, request_id: bytes) -> tuple[int, dict[str, Any], Headers]:
+    """Return the status, content and headers for what went wrong.
+
+    Args:
+        error: what was raised.
+        stage: how far the request was.
+        hands: who cancels what takes too long.
+        request_id: by which whoever runs the endpoint finds it.
+
+    Raises:
+        BaseException: the same error, where it is not about this request, such as the end of the server.
+    """
+    if isinstance(error, BadRows):
+        return 400, {"error": str(error), "problems": error.problems}, []
+    if isinstance(error, Refusal):
+        return error.status, {"error": error.error}, error.headers
+    if isinstance(error, ClientLeft):
+        return GONE, {}, []
+    if isinstance(error, asyncio.CancelledError):
+        hands.forgive(error)
+        seconds = f"{hands.seconds:g} seconds (serve.timeout_seconds)"
+        if stage == BODY:
+            return 408, {"error": f"the body did not arrive within {seconds}"}, [(b"connection", b"close")]
+        return 504, {"error": f"no answer within {seconds}; send fewer rows, or come again later"}, AGAIN
+    if not isinstance(error, Exception):
+        raise error
+    logging.getLogger("merit.serving").error("request %s failed", request_id.decode(), exc_info=error)
+    return 500, {"error": "the model failed on this request; tell its id to whoever runs the endpoint"}, []

@@ -1,0 +1,193 @@
+"""POST /feedback: the truth, once it is known, by the request's id or by the data's own key."""
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from merit.scoring import Package
+from merit.serving import settings
+from merit.serving.auth import Refusal
+from merit.serving.log.privacy import Privacy
+from merit.serving.log.recorder import Entry, Recorder
+from merit.serving.rows import BadRows
+
+if TYPE_CHECKING:
+    import polars as pl
+
+PROBLEMS = 100
+"""Problems that one answer tells."""
+LONGEST = 200
+"""Characters that an id or a value of a key may have."""
+KEYS = 16
+"""Values that a key may be of."""
+FIELDS = ("request_id", "row", "key", "truth")
+SUCH_AS = '{"request_id": "…", "row": 0, "truth": …} or {"key": {…}, "truth": …}'
+
+
+class Feedback:
+    """Takes the truth and keeps it beside the predictions.
+
+    Args:
+        told: the settings of the prediction log.
+        package: whose predictions it is about.
+        worker: who writes, as for the predictions.
+        most: truths that one request may have.
+
+    Raises:
+        MeritError: as for the prediction log.
+    """
+
+    def __init__(self, told: settings.PredictionLog, package: Package, worker: str, most: int) -> None:
+        output = package.output
+        self._task, self._classes, self._most = output["task"], output.get("classes") or [], most
+        self._recorder: Recorder | None = None
+        if told.folder is None:
+            return
+        from merit.serving.log.files import Files
+
+        self._privacy = Privacy(told, [each["name"] for each in package.inputs])
+        root = Path(told.folder)
+        files = Files(root / "feedback", worker, told.max_mb, told.max_days, root)
+        self._recorder = Recorder(self._build, files, told.queue, told.seconds, "feedback")
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """What keeps it, for the metrics; None where nothing is kept."""
+        return self._recorder
+
+    def answer(self, body: bytes, who: str = "") -> dict[str, Any]:
+        """Take one truth, an object, or many, an array of objects; return how many were taken. Worth a 202.
+
+        Raises:
+            BadRows: it is not JSON, or a truth is not one; with every problem, up to a bound. Nothing was kept then.
+            Refusal: nothing is kept here (404), or too much waits (503).
+        """
+        if self._recorder is None:
+            raise Refusal(404, "feedback is not kept here: serve.log.folder is null")
+        items = self._items(body)
+        problems: list[str] = []
+        kept = [self._kept(place, item, problems) for place, item in enumerate(items)]
+        if problems:
+            more = f"; and {len(problems) - PROBLEMS} more" if len(problems) > PROBLEMS else ""
+            raise BadRows("; ".join(problems[:PROBLEMS]) + more)
+        if not self._recorder.put(len(kept), len(body) + 200 * len(kept), (time.time(), kept, who)):
+            raise Refusal(503, "too much feedback waits to be written; come again", [(b"retry-after", b"10")])
+        return {"accepted": len(kept)}
+
+    def start(self) -> None:
+        """Start what writes."""
+        if self._recorder is not None:
+            self._recorder.start()
+
+    def close(self) -> None:
+        """Write what waits."""
+        if self._recorder is not None:
+            self._recorder.close()
+
+    def _items(self, body: bytes) -> list[Any]:
+        try:
+            found = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise BadRows(f"not JSON ({str(error).rstrip('.')}); send {SUCH_AS}, or an array of these") from error
+        items = found if isinstance(found, list) else [found]
+        if not items:
+            raise BadRows("the array holds no truth; send at least one")
+        if len(items) > self._most:
+            raise BadRows(f"found {len(items)} truths; at most {self._most} are taken in one request (serve.max_rows)")
+        return items
+
+    def _kept(self, place: int, item: Any, problems: list[str]) -> tuple[str | None, int | None, str | None, Any]:
+        found = list(self._faults(item))
+        if found:
+            problems += [f"item {place}: {each}" for each in found]
+            return None, None, None, None
+        key = item.get("key")
+        return (
+            item.get("request_id"),
+            None if key is not None else item.get("row", 0),
+            None if key is None else self._key(key),
+            self._truth(item["truth"]),
+        )
+
+    def _faults(self, item: Any) -> "Sequence[str]":
+        if not isinstance(item, dict):
+            return [f"is no object; send {SUCH_AS}"]
+        found = [
+            f"unknown field '{str(name)[:40]}'; fields: {', '.join(FIELDS)}" for name in item if name not in FIELDS
+        ]
+        if ("request_id" in item) == ("key" in item):
+            found.append(f"must have either request_id or key; send {SUCH_AS}")
+        if "request_id" in item and not _is_text(item["request_id"]):
+            found.append(f"request_id must be a text of 1 to {LONGEST} characters, as the answer's x-request-id")
+        if "row" in item and "key" in item:
+            found.append("row goes with request_id, not with key")
+        if not _is_row(item.get("row", 0)):
+            found.append("row must be the place of the row in its request: 0 or more")
+        if "key" in item:
+            found += self._key_faults(item["key"])
+        if "truth" not in item:
+            found.append("truth is missing")
+        elif not self._is_truth(item["truth"]):
+            found.append(f"truth is {json.dumps(item['truth'])[:40]}; allowed: {self._allowed()}")
+        return found
+
+    def _key_faults(self, key: Any) -> list[str]:
+        if not isinstance(key, dict) or not 1 <= len(key) <= KEYS:
+            return [f"key must be an object of 1 to {KEYS} columns and their values"]
+        found = []
+        for name, value in key.items():
+            if not isinstance(value, (str, int, float, bool)) or len(str(value)) > LONGEST or len(name) > LONGEST:
+                found.append(f"key: '{name[:40]}' must be a text, number or boolean of at most {LONGEST} characters")
+            if name in self._privacy.left_out:
+                found.append(f"key: '{name}' is not kept (serve.log.leave_out); send another")
+        return found
+
+    def _key(self, key: dict[str, Any]) -> str:
+        """Return a key as it is kept: in one form, with hashes where the predictions have them."""
+        kept = {
+            name: self._privacy.hash(value) if name in self._privacy.hashed else value for name, value in key.items()
+        }
+        return json.dumps(kept, sort_keys=True, ensure_ascii=False)
+
+    def _is_truth(self, truth: Any) -> bool:
+        if self._task == "binary":
+            return truth in (0, 1) and isinstance(truth, (int, bool))
+        if self._task == "multiclass":
+            return any(truth == each and type(truth) is type(each) for each in self._classes)
+        return isinstance(truth, (int, float)) and not isinstance(truth, bool) and math.isfinite(truth)
+
+    def _allowed(self) -> str:
+        if self._task == "binary":
+            return "0, 1, false, true"
+        return json.dumps(self._classes)[1:-1][:200] if self._task == "multiclass" else "a number"
+
+    def _truth(self, truth: Any) -> Any:
+        if self._task == "multiclass":
+            return truth
+        return int(truth) if self._task == "binary" else float(truth)
+
+    def _build(self, entries: Sequence[Entry]) -> "pl.DataFrame":
+        """Return a row for each truth."""
+        import polars as pl
+
+        if self._task == "multiclass":
+            kind: Any = pl.Series(self._classes).dtype
+        else:
+            kind = pl.Int8() if self._task == "binary" else pl.Float64()
+        rows = [(int(at * 1e6), *each, who) for at, kept, who in entries for each in kept]
+        schema = {"time": pl.Int64, "request_id": pl.String, "row": pl.UInt32, "key": pl.String, "truth": kind}
+        table = pl.DataFrame(rows, schema={**schema, "caller": pl.String}, orient="row")
+        return table.with_columns(pl.col("time").cast(pl.Datetime("us", "UTC")))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= LONGEST
+
+
+def _is_row(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32

@@ -1,0 +1,83 @@
+"""A file that is read again when it changes; one that became wrong does not take the place of what was right."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from merit.errors import MeritError
+from merit.serving.access import Lines
+
+LOOK_SECONDS = 1.0
+"""How often it is looked whether the file has changed."""
+
+T = TypeVar("T")
+
+
+class Kept(Generic[T]):
+    """What a file says, or a variable of the environment in its place.
+
+    Args:
+        path: the file.
+        variable: the variable that holds the text, where a platform gives secrets so; it counts before the file.
+        read: makes of the text, and what it is called, what is kept.
+
+    Raises:
+        MeritError: there is neither, or the text is not right.
+    """
+
+    def __init__(self, path: str, variable: str, read: Callable[[str, str], T]) -> None:
+        self._path, self._read = Path(path), read
+        self._lines = Lines()
+        self._look = 0.0
+        self._seen: tuple[int, ...] = ()
+        if told := os.environ.get(variable):
+            self._path = Path()
+            self._value = read(told, variable)
+            return
+        try:
+            self._seen = self._state()
+            self._value = read(self._text(), path)
+        except OSError as error:
+            reason = error.strerror or error
+            raise MeritError(
+                f"{path}: can't be read ({reason}); 'merit keys add NAME' makes a file of keys, or put it there; "
+                f"{variable} may hold its text instead"
+            ) from error
+
+    def now(self) -> T:
+        """Return what the file says, as of at most a second ago."""
+        if (moment := time.monotonic()) >= self._look:
+            self._look = moment + LOOK_SECONDS
+            if self._seen:
+                self._look_again()
+        return self._value
+
+    def clock(self) -> float:
+        """Return the time, in seconds since 1970."""
+        return time.time()
+
+    def _look_again(self) -> None:
+        try:
+            if (state := self._state()) == self._seen:
+                return
+            self._seen = state
+            self._value = self._read(self._text(), str(self._path))
+        except (OSError, MeritError) as error:
+            told = error.strerror if isinstance(error, OSError) else error
+            self._lines.tell(
+                "keys", "bad", level="error", error=f"{self._path}: {told}", goes_on="with what was read before"
+            )
+        else:
+            self._lines.tell("keys", "read", file=str(self._path))
+
+    def _state(self) -> tuple[int, ...]:
+        found = self._path.stat()
+        return (found.st_mtime_ns, found.st_size, found.st_ino)
+
+    def _text(self) -> str:
+        try:
+            return self._path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise MeritError(f"{self._path}: is no text; 'merit keys add NAME' makes a file of keys") from error

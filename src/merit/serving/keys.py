@@ -1,0 +1,132 @@
+"""API keys: drawn at random, kept as hashes in a file that people may read, and found again by what is presented.
+
+A key has 256 random bits, so that its SHA-256 can't be guessed back: slow hashes are for what people think up.
+"""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+import msgspec
+
+from merit.errors import MeritError
+
+ROLES = ("predict", "feedback", "metrics")
+"""What a key may do, by the last word of the route."""
+PREFIX = "merit_"
+"""How every key begins, so that scanners know one that was committed."""
+HASH = "sha256:"
+_DIGITS = len(HASH) + 64
+
+
+class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A key as the file has it.
+
+    Attributes:
+        name: whose it is; several keys may have the same name, such as the next beside the last.
+        hash: `sha256:` and the SHA-256 of the key, in hex.
+        created: when it was made.
+        expires: the day, in UTC, from which on it is not taken any more; None: never.
+        quota: requests a minute; None: as many as come.
+        roles: what it may do.
+    """
+
+    name: str
+    hash: str
+    created: date | None = None
+    expires: date | None = None
+    quota: int | None = None
+    roles: tuple[str, ...] = ("predict", "feedback")
+
+    @property
+    def ends(self) -> float:
+        """When it expires, in seconds since 1970."""
+        if self.expires is None:
+            return float("inf")
+        return datetime.combine(self.expires, time.min, UTC).timestamp()
+
+
+class Keys:
+    """All keys of a file.
+
+    Args:
+        keys: what the file lists.
+    """
+
+    def __init__(self, keys: Iterable[Key]) -> None:
+        self._by_start: dict[bytes, list[tuple[bytes, Key]]] = {}
+        for key in keys:
+            digest = bytes.fromhex(key.hash.removeprefix(HASH))
+            self._by_start.setdefault(digest[:4], []).append((digest, key))
+
+    def find(self, presented: bytes) -> Key | None:
+        """Return the key that was presented, whether or not it has expired; None if there is none.
+
+        Nothing is compared but hashes: how long it takes tells nothing of a key.
+        """
+        digest = hashlib.sha256(presented).digest()
+        found = None
+        for each, key in self._by_start.get(digest[:4], ()):
+            if hmac.compare_digest(each, digest):
+                found = key
+        return found
+
+
+def read(text: str, place: str) -> list[Key]:
+    """Return the keys that a file lists.
+
+    Args:
+        text: the file, YAML or JSON: `keys`, a list.
+        place: what it is called.
+
+    Raises:
+        MeritError: it lists none, or one is not right.
+    """
+    import yaml
+
+    try:
+        found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe
+        listed = msgspec.convert(found, type=dict[str, list[Key]], strict=False)["keys"]
+    except (yaml.YAMLError, msgspec.ValidationError, KeyError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise MeritError(f"{place}: lists no keys ({reason}); 'merit keys add NAME' makes one") from error
+    if not listed:
+        raise MeritError(f"{place}: the list of keys is empty; 'merit keys add NAME' makes one")
+    for key in listed:
+        _check(key, place)
+    return listed
+
+
+def _check(key: Key, place: str) -> None:
+    digits = key.hash.removeprefix(HASH)
+    if len(key.hash) != _DIGITS or not key.hash.startswith(HASH) or set(digits) - set("0123456789abcdef"):
+        raise MeritError(f"{place}: the hash of '{key.name}' must be sha256: and 64 digits of 0-9a-f")
+    if unknown := sorted(set(key.roles) - set(ROLES)):
+        raise MeritError(f"{place}: '{key.name}' has the role '{unknown[0]}'; allowed: {', '.join(ROLES)}")
+    if key.quota is not None and key.quota < 1:
+        raise MeritError(f"{place}: the quota of '{key.name}' is {key.quota}; allowed: 1 or more a minute, or null")
+    if not key.name:
+        raise MeritError(f"{place}: a key has no name; give it one")
+
+
+def hashed(presented: str) -> str:
+    """Return the hash that a file has of a key."""
+    return HASH + hashlib.sha256(presented.encode()).hexdigest()
+
+
+def made(name: str, *, expires: date | None, quota: int | None, roles: tuple[str, ...]) -> tuple[str, Key]:
+    """Return a new key, which is kept nowhere, and what the file has of it."""
+    drawn = PREFIX + secrets.token_urlsafe(32)
+    return drawn, Key(name, hashed(drawn), datetime.now(UTC).date(), expires, quota, roles)
+
+
+def text(keys: Iterable[Key]) -> str:
+    """Return the file of these keys, as YAML."""
+    import yaml
+
+    listed: list[Mapping[str, Any]] = [{**msgspec.structs.asdict(key), "roles": list(key.roles)} for key in keys]
+    head = "# Hashes of API keys. 'merit keys add NAME' adds one, 'merit keys revoke NAME' takes it away.\n"
+    return head + str(yaml.safe_dump({"keys": listed}, sort_keys=False, allow_unicode=True))

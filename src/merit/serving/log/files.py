@@ -1,0 +1,163 @@
+"""The log's files: Parquet, by the hour, written aside and renamed; the oldest go when there are too many."""
+
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import polars as pl
+
+TIDY_SECONDS = 60.0
+"""How often it is looked whether files must go."""
+JOINED_AFTER = timedelta(minutes=10)
+"""After the end of an hour its files become one."""
+WHOLE = "whole"
+FORM = "date=*/hour=*/*.parquet"
+
+
+class Files:
+    """The files of a worker below a folder that it may share with others.
+
+    Args:
+        folder: where they go.
+        worker: who writes, such as `w1`: two at once must not have the same name.
+        max_mb: MiB that all files below the folder may take, feedback included.
+        max_days: days that a file is kept.
+        root: the folder that max_mb is of, where this one is only a part of it.
+    """
+
+    def __init__(self, folder: Path, worker: str, max_mb: int, max_days: int, root: Path | None = None) -> None:
+        self._folder, self._root = folder, root or folder
+        self._most, self._age = max_mb * 2**20, timedelta(days=max_days)
+        # Another start must not write over what the last one wrote.
+        self._name = f"{worker}-{int(time.time()):x}{secrets.token_hex(3)}"
+        self._written = 0
+        self._due = 0.0
+        self._hours: dict[Path, list[Path]] = {}
+        self._late: set[Path] = set()
+
+    def parts(self, table: "pl.DataFrame") -> "Iterator[pl.DataFrame]":
+        """Yield the rows of each hour; usually there is but one."""
+        import polars as pl
+
+        hour = pl.col("time").dt.truncate("1h")
+        first, last = table.select(hour.min().alias("first"), hour.max().alias("last")).row(0)
+        if first == last:
+            yield table
+        else:
+            yield from table.with_columns(hour.alias("_hour")).partition_by("_hour", include_key=False)
+
+    def write(self, table: "pl.DataFrame") -> None:
+        """Write the rows of one hour, whole or not at all.
+
+        Raises:
+            OSError: the disk is full, or the folder can't be written.
+        """
+        moment = table["time"][0].astimezone(UTC)
+        place = self._folder / f"date={moment:%Y-%m-%d}" / f"hour={moment:%H}"
+        self._written += 1
+        late = "l" if place in self._late else ""
+        path = place / f"{self._name}{late}-{self._written:06d}.parquet"
+        _write(table, path)
+        if not late:
+            self._hours.setdefault(place, []).append(path)
+
+    def tidy(self) -> None:
+        """Join the files of hours that are over, and remove the oldest while there are too many; once a minute."""
+        if time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + TIDY_SECONDS
+        self._join()
+        self._trim()
+
+    def _join(self) -> None:
+        """Make one file of this worker's of each hour that is over.
+
+        Readers pass over the parts as soon as the whole is there, so that a kill in between doubles nothing.
+        """
+        import polars as pl
+
+        now = datetime.now(UTC)
+        for place in [each for each in self._hours if now > _hour(each) + timedelta(hours=1) + JOINED_AFTER]:
+            parts = [path for path in self._hours.pop(place) if path.is_file()]
+            self._late.add(place)
+            if len(parts) > 1:
+                whole = pl.concat([pl.read_parquet(path) for path in parts], how="vertical", rechunk=False)
+                _write(whole, place / f"{self._name}-{WHOLE}.parquet")
+                for path in parts:
+                    path.unlink(missing_ok=True)
+
+    def _trim(self) -> None:
+        oldest = datetime.now(UTC) - self._age
+        found = sorted(_files(self._root))
+        left = sum(size for _, _, size in found)
+        for hour, path, size in found:
+            if hour + timedelta(hours=1) > oldest and left <= self._most:
+                break
+            path.unlink(missing_ok=True)
+            left -= size
+            with suppress(OSError):  # others are left in it
+                path.parent.rmdir()
+                path.parent.parent.rmdir()
+        _sweep(self._root)
+
+
+def _write(table: "pl.DataFrame", path: Path) -> None:
+    import polars as pl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.tmp")
+    try:
+        table.write_parquet(aside, compression="zstd", compression_level=1)
+        with aside.open("rb") as handle:
+            os.fsync(handle.fileno())
+        aside.replace(path)
+    except pl.exceptions.PolarsError as error:  # what Polars makes of a full disk
+        aside.unlink(missing_ok=True)
+        raise OSError(None, "can't be written", str(path)) from error
+    except OSError:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise
+
+
+def listed(folder: Path) -> list[Path]:
+    """Return the files below a folder that are whole, each row in one of them, the oldest first."""
+    from merit.artifacts import parquet_fault
+
+    found = sorted(folder.glob(FORM))
+    joined = {(path.parent, path.name.rpartition("-")[0]) for path in found if path.stem.endswith(f"-{WHOLE}")}
+    made = []
+    for path in found:
+        stem, _, part = path.stem.rpartition("-")
+        if part != WHOLE and (path.parent, stem) in joined:
+            continue
+        with suppress(FileNotFoundError):  # removed meanwhile
+            if not parquet_fault(path):
+                made.append(path)
+    return made
+
+
+def _files(root: Path) -> Iterator[tuple[datetime, Path, int]]:
+    for path in [*root.glob(FORM), *root.glob(f"feedback/{FORM}")]:
+        with suppress(OSError, ValueError):  # removed by another worker, or none of ours
+            yield _hour(path.parent), path, path.stat().st_size
+
+
+def _hour(place: Path) -> datetime:
+    """Return the beginning of the hour that a folder is of."""
+    date, hour = place.parent.name.removeprefix("date="), place.name.removeprefix("hour=")
+    return datetime.fromisoformat(f"{date}T{hour}:00:00+00:00")
+
+
+def _sweep(root: Path) -> None:
+    """Remove what was being written when a worker was killed."""
+    for path in [*root.glob("date=*/hour=*/.*.tmp"), *root.glob("feedback/date=*/hour=*/.*.tmp")]:
+        with suppress(OSError):
+            if path.stat().st_mtime < time.time() - 3600:
+                path.unlink()

@@ -1,0 +1,197 @@
+"""What was answered, as tables: polars reads the bodies as they came, so that Python touches no value.
+
+What polars can't read as the endpoint did is read again by the endpoint's own way.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from merit.scoring import Package
+from merit.serving.log.privacy import Privacy
+from merit.serving.log.recorder import Entry
+
+if TYPE_CHECKING:
+    import polars as pl
+
+OWN = ("request_id", "row", "time", "caller", "prediction", "probabilities", "model", "version", "commit")
+"""The log's own columns; an input column of such a name has `input_` before it."""
+
+
+class Tables:
+    """Makes tables of entries.
+
+    Args:
+        package: whose answers they are.
+        version: the model's, as it is told in answers.
+        privacy: what of a row may be kept.
+    """
+
+    def __init__(self, package: Package, version: str, privacy: Privacy) -> None:
+        self._privacy = privacy
+        self._inputs = [each for each in package.inputs if each["name"] not in privacy.left_out]
+        self._colons = sum(3 if each["type"] == "datetime" else 1 for each in package.inputs)
+        self._names = {each["name"]: kept_as(each["name"]) for each in self._inputs}
+        self._classes: list[Any] | None = package.output.get("classes")
+        self._origin = {
+            "model": package.manifest["model"],
+            "version": version,
+            "commit": package.manifest["commit"],
+        }
+
+    def build(self, entries: Sequence[Entry]) -> "pl.DataFrame":
+        """Return a row for each row that was answered.
+
+        Args:
+            entries: of each request its id, time in seconds since 1970, body or else columns, predictions and caller.
+        """
+        import polars as pl
+
+        groups: dict[str, list[Entry]] = {}
+        for entry in entries:
+            groups.setdefault(self._kind(entry), []).append(entry)
+        made = [self._with_head([each], self._of_columns(each[3])) for each in groups.pop("columns", [])]
+        ways = {"object": self._of_objects, "array": self._of_arrays, "odd": self._slowly}
+        made += [self._with_head(found, ways[kind]([each[2] for each in found])) for kind, found in groups.items()]
+        return pl.concat(made) if len(made) > 1 else made[0]
+
+    def _kind(self, entry: Entry) -> str:
+        """Return how an entry is read.
+
+        Of a key that a body has twice the endpoint takes the last and polars the first. A body with more colons than
+        its columns need may have one, so that it is read in Python.
+        """
+        body: bytes | None = entry[2]
+        if body is None:
+            return "columns"
+        if body.count(b":") > self._colons * len(entry[4]):
+            return "odd"
+        first = body[:1]
+        return "object" if (first if first in b"{[" else body.lstrip()[:1]) == b"{" else "array"
+
+    def _with_head(self, entries: Sequence[Entry], inputs: "pl.DataFrame") -> "pl.DataFrame":
+        import polars as pl
+
+        ids, times, _, _, predictions, callers = zip(*entries, strict=True)
+        counts = [*map(len, predictions)]
+        if inputs.height != sum(counts):
+            raise ValueError(f"{inputs.height} rows were read of {sum(counts)}")
+        head = pl.DataFrame(
+            {
+                "request_id": pl.Series(ids, dtype=pl.String),
+                "row": np.zeros(len(entries), dtype=np.uint32),
+                "time": (np.array(times) * 1e6).astype(np.int64),
+                "caller": pl.Series(callers, dtype=pl.String),
+            }
+        ).with_columns(pl.col("time").cast(pl.Datetime("us", "UTC")))
+        if max(counts) > 1:
+            head = head[np.repeat(np.arange(len(entries)), counts)]
+            rows = np.concatenate([np.arange(count, dtype=np.uint32) for count in counts])
+            head = head.with_columns(pl.Series("row", rows))
+        kept = self._privacy.applied(inputs).rename(self._names)
+        found = self._predictions(np.concatenate(predictions))
+        origin = [pl.lit(value, pl.String).alias(name) for name, value in self._origin.items()]
+        return pl.concat([head, kept, found], how="horizontal").with_columns(origin)
+
+    def _predictions(self, found: NDArray[Any]) -> "pl.DataFrame":
+        import polars as pl
+
+        if self._classes is None:
+            return pl.DataFrame({"prediction": pl.Series(found, dtype=pl.Float32)})
+        classes = pl.Series("prediction", self._classes)
+        guesses = classes.gather(found.argmax(axis=1))
+        probabilities = pl.Series("probabilities", found, dtype=pl.Array(pl.Float32, len(self._classes)))
+        return pl.DataFrame([guesses, probabilities.cast(pl.List(pl.Float32))])
+
+    def _of_objects(self, bodies: list[bytes]) -> "pl.DataFrame":
+        import polars as pl
+
+        # A line break in JSON is only space: inside a text it is written as \n.
+        lines = b"\n".join([body.replace(b"\n", b" ") if b"\n" in body else body for body in bodies])
+        try:
+            read = pl.read_ndjson(lines, schema=self._raw())
+        except pl.exceptions.PolarsError:
+            return self._slowly(bodies)
+        return self._finished(read, bodies)
+
+    def _of_arrays(self, bodies: list[bytes]) -> "pl.DataFrame":
+        import polars as pl
+
+        lines = b"\n".join([b'{"r":' + body.replace(b"\n", b" ") + b"}" for body in bodies])
+        try:
+            read = pl.read_ndjson(lines, schema={"r": pl.List(pl.Struct(self._raw()))})
+        except pl.exceptions.PolarsError:
+            return self._slowly(bodies)
+        return self._finished(read.explode("r").unnest("r"), bodies)
+
+    def _finished(self, read: "pl.DataFrame", bodies: list[bytes]) -> "pl.DataFrame":
+        """Return what was read, if it is what the endpoint has read as well."""
+        import polars as pl
+
+        times = [each["name"] for each in self._inputs if each["type"] == "datetime"]
+        form = "%Y-%m-%dT%H:%M:%S%.f"
+        made = read.with_columns(pl.col(name).str.to_datetime(form, time_unit="us", strict=False) for name in times)
+        is_whole = all(made[name].null_count() == read[name].null_count() for name in times)
+        return made if is_whole else self._slowly(bodies)
+
+    def _slowly(self, bodies: list[bytes]) -> "pl.DataFrame":
+        """Return the rows as the endpoint reads them, in Python."""
+        import polars as pl
+
+        rows: list[dict[str, Any]] = []
+        for body in bodies:
+            found = msgspec.json.decode(body)
+            rows += found if isinstance(found, list) else [found]
+        made = []
+        for column in self._inputs:
+            values = [row.get(column["name"]) for row in rows]
+            if column["type"] == "datetime":
+                values = [None if value is None else datetime.fromisoformat(value) for value in values]
+            made.append(pl.Series(column["name"], values, _dtype(column), strict=False))
+        return pl.DataFrame(made)
+
+    def _of_columns(self, columns: dict[str, NDArray[Any]]) -> "pl.DataFrame":
+        """Return the rows of columns as the graph takes them: "" and NaN are missing, times are seconds."""
+        import polars as pl
+
+        made = []
+        for column in self._inputs:
+            values = columns[column["name"]]
+            if column["type"] == "array":
+                made.append(pl.Series(column["name"], values.tolist(), _dtype(column)))
+            elif column["type"] == "datetime":
+                seconds = pl.Series(column["name"], values, nan_to_null=True)
+                made.append((seconds * 1e6).round().cast(pl.Int64).cast(pl.Datetime("us")))
+            elif values.dtype == object:
+                texts = pl.Series(column["name"], values.tolist(), pl.String)
+                made.append(texts.set(texts == "", None) if column["nullable"] else texts)
+            else:
+                made.append(pl.Series(column["name"], values, nan_to_null=True).cast(_dtype(column)))
+        return pl.DataFrame(made)
+
+    def _raw(self) -> dict[str, Any]:
+        """Return the types as they stand in JSON."""
+        import polars as pl
+
+        return {each["name"]: pl.String() if each["type"] == "datetime" else _dtype(each) for each in self._inputs}
+
+
+def kept_as(column: str) -> str:
+    """Return what an input column is called in the log."""
+    return f"input_{column}" if column in OWN else column
+
+
+def _dtype(column: dict[str, Any]) -> Any:
+    import polars as pl
+
+    plain = {"string": pl.String(), "integer": pl.Int64(), "boolean": pl.Boolean(), "datetime": pl.Datetime("us")}
+    if column["type"] != "array":
+        return plain.get(column["type"], pl.Float64())
+    made: Any = pl.Float64()
+    for _ in column["shape"]:
+        made = pl.List(made)
+    return made

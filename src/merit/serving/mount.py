@@ -1,0 +1,71 @@
+"""The same handler inside another ASGI app: FastAPI, Starlette or any that can mount one.
+
+from merit.serving import mount
+model = mount.app("model", version="flights@v3")
+api.mount("/flights", model)
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from merit import seal
+from merit.errors import MeritError
+from merit.scoring import Package
+from merit.serving.answers import Answers
+from merit.serving.asgi import App, Message, Receive, Send, send_json
+from merit.serving.assembly import assembled
+from merit.serving.handler import Handler
+from merit.serving.openapi import document
+from merit.serving.settings import Settings
+
+DOCUMENT = "/openapi.json"
+ALIVE = ("/livez", "/readyz")
+
+
+def app(folder: str | os.PathLike[str], *, version: str | None = None, **told: Any) -> Handler:
+    """Return an ASGI app that answers /predict, /feedback, /metrics, /livez, /readyz and /openapi.json.
+
+    Await its `close()` when the app around it ends: it writes what the prediction log still holds.
+
+    Args:
+        folder: the package.
+        version: its version in the registry, which answers name; its digest where it has none.
+        **told: settings as in conf/serve, such as `max_rows=100` or `auth={"method": "keys", "keys": "keys.yaml"}`;
+            `auth={"method": "proxy"}` where the app around it asks who it is.
+
+    Raises:
+        MeritError: the package is not what its manifest says, or a setting is none.
+    """
+    place = Path(folder)
+    try:
+        settings = msgspec.convert(told, Settings)
+    except msgspec.ValidationError as error:
+        raise MeritError(f"mount: {error}; the settings are those of conf/serve") from error
+    seal.check(place)
+    package = Package.load(place)
+    answers = Answers(package, version or package.digest, settings.max_rows)
+    return assembled(answers, settings)(_beside(answers, settings))
+
+
+def _beside(answers: Answers, told: Settings) -> App:
+    """Return what answers beside the handler."""
+
+    async def answer(scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        prefix = scope.get("root_path", "")
+        path = scope["path"].removeprefix(prefix)
+        if path not in (DOCUMENT, *ALIVE):
+            await send_json(send, 404, {"error": f"nothing is at {path[:200]}"})
+        elif scope["method"] != "GET":
+            await send_json(send, 405, {"error": f"send GET to {path}"}, [(b"allow", b"GET")])
+        elif path in ALIVE:
+            await send_json(send, 200, {"model": answers.origin["model"]})
+        else:
+            version = answers.origin["version"]
+            await send_json(send, 200, document(answers.package, version, told.max_rows, prefix))
+
+    return answer

@@ -1,0 +1,87 @@
+"""All that is wrong with a request's rows, found once it is known that something is: row by row, column by column."""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from merit.serving.rows import FORM, TYPES, BadRows, array_of, number_of, seconds
+
+MOST = 100
+"""Problems that are told of one request."""
+SHOWN = 60
+"""Characters of an unknown column's name that are shown."""
+
+
+class Problems:
+    """Finds the problems of rows.
+
+    Args:
+        inputs: the columns of the signature.
+    """
+
+    def __init__(self, inputs: Sequence[dict[str, Any]]) -> None:
+        self._names = [each["name"] for each in inputs]
+        self._required = [each["name"] for each in inputs if not each["nullable"]]
+        self._columns = {each["name"]: each for each in inputs}
+        self._decoders = {each["name"]: msgspec.json.Decoder(_kind(each)) for each in inputs}
+        self._row = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+    def of(self, body: bytes, most: int) -> list[str]:
+        """Return the problems of a body, none if it is no JSON; of an array with at most `most` rows."""
+        try:
+            if body.lstrip()[:1] != b"[":
+                return list(islice(self._of_row(body, ""), MOST))
+            rows = msgspec.json.decode(body, type=list[msgspec.Raw])
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return []
+        if len(rows) > most:
+            return []
+        every = (problem for place, row in enumerate(rows) for problem in self._of_row(row, f"row {place}: "))
+        return list(islice(every, MOST))
+
+    def _of_row(self, row: bytes | msgspec.Raw, where: str) -> Iterator[str]:
+        try:
+            values = self._row.decode(row)
+        except msgspec.ValidationError as error:
+            yield f"{where}{error}; {FORM}"
+            return
+        for name in values.keys() - self._columns.keys():
+            yield where + self._unknown(name)
+        for name in self._names:
+            if name in values:
+                if problem := self._of_value(name, values[name]):
+                    yield where + problem
+            elif name in self._required:
+                yield f"{where}the column '{name}' is missing; required: {', '.join(self._required)}"
+
+    def _unknown(self, name: str) -> str:
+        close = difflib.get_close_matches(name[:SHOWN], self._names, n=1)
+        meant = f"did you mean '{close[0]}'? " if close else ""
+        shown = name if len(name) <= SHOWN else name[:SHOWN] + "..."
+        return f"unknown column {shown!r}; {meant}columns: {', '.join(self._names)}"
+
+    def _of_value(self, name: str, raw: msgspec.Raw) -> str:
+        column = self._columns[name]
+        try:
+            value = self._decoders[name].decode(raw)
+            if value is None:
+                return ""
+            if column["type"] == "array":
+                array_of(name, column["shape"], [value])
+            elif column["type"] == "datetime":
+                seconds(name, value)
+            elif column["type"] != "string":
+                number_of(name, [value])
+        except BadRows as error:
+            return str(error)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return f"column '{name}': {str(error).partition(' - at `')[0]}"
+        return ""
+
+
+def _kind(column: dict[str, Any]) -> Any:
+    kind = TYPES[column["type"]]
+    return kind | None if column["nullable"] else kind

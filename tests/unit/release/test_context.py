@@ -1,0 +1,50 @@
+"""What an image is told of how it serves."""
+
+import json
+
+import pytest
+
+from merit.config.schema import Lock
+from merit.config.schema.serve import Auth
+from merit.errors import MeritError
+from merit.release import context
+from merit.serving import auth, settings
+
+
+@pytest.mark.parametrize(
+    ("declared", "told"),
+    [
+        ({}, {"method": "keys", "keys": "/run/merit/keys.yaml", "jwks": None}),
+        (
+            {"method": "keys", "keys": "conf/keys.yaml"},
+            {"method": "keys", "keys": "/run/merit/keys.yaml", "jwks": None},
+        ),
+        (
+            {"method": "jwt", "jwks": "conf/jwks.json", "issuer": "i", "audience": "a"},
+            {"method": "jwt", "keys": None, "jwks": "/run/merit/jwks.json", "issuer": "i", "audience": "a"},
+        ),
+        ({"method": "proxy"}, {"method": "proxy", "keys": None, "jwks": None}),
+    ],
+)
+def test_an_image_listens_on_all_addresses_and_asks(lock: Lock, declared: dict[str, str], told: dict[str, str]) -> None:
+    how = context.closed(lock.serve.model_copy(update={"auth": Auth(**declared)}))
+    found = json.loads(how.environment()["MERIT_SERVE"])
+    assert found["host"] == "0.0.0.0"  # noqa: S104
+    assert found["auth"].items() >= told.items()
+    assert found["max_rows"] == lock.serve.max_rows
+
+
+def test_an_image_without_keys_ends_with_one_line(lock: Lock, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in context.closed(lock.serve).environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("BENTOML_HOST", "0.0.0.0")  # noqa: S104
+    told = settings.read()
+    with pytest.raises(MeritError, match=r"^/run/merit/keys\.yaml: can't be read .* MERIT_KEYS may hold its text"):
+        auth.of(told.auth, auth.listens_on(told))
+
+
+def test_an_image_is_tried_on_loopback_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MERIT_SERVE", "{}")
+    monkeypatch.setenv("BENTOML_HOST", "127.0.0.1")
+    told = settings.read()
+    assert auth.of(told.auth, auth.listens_on(told)).admit({"server": ("127.0.0.1", 1), "headers": []}) == ""

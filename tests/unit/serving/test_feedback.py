@@ -1,0 +1,160 @@
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from merit.scoring import Package
+from merit.serving import predictionlog, settings
+from merit.serving.auth import Refusal
+from merit.serving.feedback import Feedback
+from merit.serving.log import recorder as recorder_module
+from merit.serving.rows import BadRows
+
+KEEP = settings.PredictionLog(folder="log", seconds=0.02)
+
+
+class Model:
+    """As much of a package as feedback is about."""
+
+    inputs = ({"name": "shop", "type": "string", "nullable": False},)
+    manifest: ClassVar = {"model": "tiny", "commit": "c"}
+
+    def __init__(self, task: str, classes: list[Any] | None = None) -> None:
+        self.output = {"name": "prediction", "task": task, **({"classes": classes} if classes else {})}
+
+
+def _feedback(task: str = "binary", classes: list[Any] | None = None, **more: Any) -> Feedback:
+    told = settings.PredictionLog(folder="log", seconds=0.02, **more)
+    return Feedback(told, Model(task, classes), "w1", 5)  # type: ignore[arg-type]
+
+
+def _said(feedback: Feedback, value: Any) -> str:
+    with pytest.raises(BadRows) as caught:
+        feedback.answer(value if isinstance(value, bytes) else json.dumps(value).encode())
+    return str(caught.value)
+
+
+def test_the_truth_is_kept_by_request_and_row_or_by_a_key(workdir: Path) -> None:
+    feedback = _feedback()
+    told = [{"request_id": "a", "truth": 1}, {"request_id": "a", "row": 2, "truth": False}]
+    assert feedback.answer(json.dumps(told).encode(), "shop") == {"accepted": 2}
+    by_key = b'{"key": {"flight": "UA1", "day": 3}, "truth": 1}'
+    assert feedback.answer(by_key) == {"accepted": 1}
+    feedback.close()
+    found = predictionlog.read_feedback(Path("log")).sort("key", "row").collect()
+    assert found.columns == ["time", "request_id", "row", "key", "truth", "caller"]
+    assert found["request_id"].to_list() == ["a", "a", None]
+    assert found["row"].to_list() == [0, 2, None]
+    assert found["key"].to_list() == [None, None, '{"day": 3, "flight": "UA1"}']
+    assert found["truth"].to_list() == [1, 0, 1]
+    assert found["caller"].to_list() == ["shop", "shop", ""]
+
+
+def test_predictions_meet_their_last_truth(workdir: Path, make_package: Callable[..., Path]) -> None:
+    package = Package.load(make_package(Path("model")))
+    log, feedback = predictionlog.of(KEEP, package, "v1", "w1"), Feedback(KEEP, package, "w1", 5)
+    row = {"shop": "north", "kind": 2, "size": 50.0, "weight": 0.5}
+    log.put("a", time.time(), json.dumps([row, row]).encode(), None, np.array([0.25, 0.75], dtype=np.float32), "")
+    feedback.answer(b'{"request_id": "a", "row": 1, "truth": 0}')
+    feedback.answer(b'{"request_id": "a", "row": 1, "truth": 1}')
+    feedback.answer(b'{"request_id": "other", "truth": 1}')
+    log.close()
+    feedback.close()
+    found = predictionlog.joined(Path("log")).collect()
+    assert found.select("row", "prediction", "truth").rows() == [(1, 0.75, 1)]
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (b"", "not JSON"),
+        (b"[" * 20_000, "not JSON"),
+        ([], "the array holds no truth"),
+        ([{}] * 6, "found 6 truths; at most 5"),
+        (5, "item 0: is no object"),
+        ({"truth": 1}, "must have either request_id or key"),
+        ({"request_id": "a", "key": {"a": 1}, "truth": 1}, "must have either request_id or key"),
+        ({"request_id": "", "truth": 1}, "request_id must be a text"),
+        ({"request_id": 5, "truth": 1}, "request_id must be a text"),
+        ({"request_id": "a", "row": -1, "truth": 1}, "row must be the place"),
+        ({"request_id": "a", "row": True, "truth": 1}, "row must be the place"),
+        ({"request_id": "a"}, "truth is missing"),
+        ({"request_id": "a", "truth": 2}, "truth is 2; allowed: 0, 1, false, true"),
+        ({"request_id": "a", "truth": 1.0}, "truth is 1.0"),
+        ({"request_id": "a", "truth": None}, "truth is null"),
+        ({"request_id": "a", "truth": 1, "when": 1}, "unknown field 'when'; fields: request_id, row, key, truth"),
+        ({"key": {}, "truth": 1}, "key must be an object"),
+        ({"key": {"a": None}, "truth": 1}, "key: 'a' must be a text"),
+        ({"key": {"a": "x" * 201}, "truth": 1}, "key: 'a' must be a text"),
+        ({"key": {"a": 1}, "row": 1, "truth": 1}, "row goes with request_id"),
+    ],
+)
+def test_what_is_no_truth_is_refused_with_what_is(workdir: Path, value: Any, words: str) -> None:
+    feedback = _feedback()
+    assert words in _said(feedback, value)
+    assert feedback.recorder is not None
+    assert feedback.recorder.waiting == 0
+
+
+def test_every_problem_is_told_and_nothing_is_kept(workdir: Path) -> None:
+    feedback = _feedback()
+    said = _said(feedback, [{"request_id": "a", "truth": 1}, {"row": -1, "truth": 7}, 5])
+    assert [part.partition(":")[0] for part in said.split("; ") if part.startswith("item")] == [
+        "item 1", "item 1", "item 1", "item 2",
+    ]  # fmt: skip
+    feedback.close()
+    assert not Path("log").exists()
+
+
+def test_problems_are_told_up_to_a_bound(workdir: Path) -> None:
+    feedback = Feedback(KEEP, Model("binary"), "w1", 1000)  # type: ignore[arg-type]
+    assert _said(feedback, [5] * 150).endswith("; and 50 more")
+
+
+@pytest.mark.parametrize(
+    ("task", "classes", "truth", "other"),
+    [
+        ("multiclass", ["a", "b"], "b", "c"),
+        ("multiclass", [1, 2], 2, True),
+        ("regression", None, -3.5, "3"),
+        ("regression", None, 7, True),
+    ],
+)
+def test_what_counts_as_truth_is_the_tasks(
+    workdir: Path, task: str, classes: list[Any] | None, truth: Any, other: Any
+) -> None:
+    feedback = _feedback(task, classes)
+    feedback.answer(json.dumps({"request_id": "a", "truth": truth}).encode())
+    assert "allowed" in _said(feedback, {"request_id": "a", "truth": other})
+    feedback.close()
+    assert predictionlog.read_feedback(Path("log")).collect()["truth"].to_list() == [truth]
+
+
+def test_a_key_is_as_private_as_the_columns(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MERIT_HASH_KEY", "k" * 32)
+    feedback = _feedback(hashed=["shop"])
+    feedback.answer(b'{"key": {"shop": "north"}, "truth": 1}')
+    feedback.close()
+    (key,) = predictionlog.read_feedback(Path("log")).collect()["key"]
+    assert "north" not in key
+    assert len(json.loads(key)["shop"]) == 64
+    assert "'shop' is not kept" in _said(_feedback(leave_out=["shop"]), {"key": {"shop": "n"}, "truth": 1})
+
+
+def test_where_nothing_is_kept_there_is_no_such_route(workdir: Path) -> None:
+    with pytest.raises(Refusal) as caught:
+        Feedback(settings.PredictionLog(), Model("binary"), "w1", 5).answer(b"{}")  # type: ignore[arg-type]
+    assert caught.value.status == 404
+
+
+def test_what_can_not_be_taken_is_not_accepted(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder_module.Recorder, "start", lambda _: None)
+    feedback = _feedback(queue=1)
+    feedback.answer(b'{"request_id": "a", "truth": 1}')
+    with pytest.raises(Refusal) as caught:
+        feedback.answer(b'{"request_id": "a", "truth": 1}')
+    assert (caught.value.status, caught.value.headers) == (503, [(b"retry-after", b"10")])
