@@ -105,7 +105,7 @@ def test_the_workers_of_one_server_count_together(tmp_path: Path) -> None:
     gone.write_bytes(bytes(other.values))
     own.values[0], own.values[2] = 1, 1
     assert own.total(gauges=range(2, 3)) == [6, 0, 1]  # who has ended has nothing in hand
-    (tmp_path / "7.counts").write_bytes(b"of another form")
+    (tmp_path / "999999998.counts").write_bytes(b"of another form")
     assert own.total(gauges=range(2, 3)) == [6, 0, 1]
     own.close()
     assert not tmp_path.exists()
