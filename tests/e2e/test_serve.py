@@ -83,9 +83,18 @@ def test_health_metrics_and_documentation_are_there(endpoint):
     endpoint.predict(endpoint.example)
     status, metrics = endpoint.call("/metrics")
     assert status == 200
-    assert b'endpoint="/predict",http_response_code="200"' in metrics
+    assert re.search(rb'merit_requests_total\{[^}]*route="/predict",status="200"\} ', metrics)
+    assert b"bentoml_service_request_total" in metrics
     described = json.loads(endpoint.call("/docs.json")[1])["paths"]["/predict"]["post"]
     assert "carrier" in json.dumps(described["requestBody"])
+
+
+def test_bentomls_own_client_is_answered(endpoint):
+    import bentoml
+
+    with bentoml.SyncHTTPClient(f"http://127.0.0.1:{endpoint.port}") as client:
+        answer = client.predict(endpoint.example)
+    assert answer["predictions"] == endpoint.predict(endpoint.example)[1]["predictions"]
 
 
 def test_the_serving_process_loads_neither_torch_nor_lightning(endpoint):

@@ -25,7 +25,7 @@ DOCUMENT = "/openapi.json"
 ALIVE = ("/livez", "/readyz")
 
 
-def app(folder: str | os.PathLike[str], *, version: str | None = None, **told: Any) -> Handler:
+def app(folder: str | os.PathLike[str], *, version: str | None = None, **told: Any) -> "Mounted":
     """Return an ASGI app that answers /predict, /feedback, /metrics, /livez, /readyz and /openapi.json.
 
     Await its `close()` when the app around it ends: it writes what the prediction log still holds.
@@ -47,15 +47,40 @@ def app(folder: str | os.PathLike[str], *, version: str | None = None, **told: A
     seal.check(place)
     package = Package.load(place)
     answers = Answers(package, version or package.digest, settings.max_rows)
-    return assembled(answers, settings)(_beside(answers, settings))
+    return Mounted(assembled(answers, settings)(_beside(answers, settings)))
+
+
+class Mounted:
+    """The handler as an app of its own; an app around it need not tell it of its life.
+
+    Args:
+        handler: what answers.
+    """
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer; served by itself, start and end with the server."""
+        if scope["type"] == "http":
+            await self._handler(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await receive()
+            self._handler.start()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await self.close()
+            await send({"type": "lifespan.shutdown.complete"})
+
+    async def close(self) -> None:
+        """Write what waits to be written."""
+        await self._handler.close()
 
 
 def _beside(answers: Answers, told: Settings) -> App:
     """Return what answers beside the handler."""
 
     async def answer(scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
         prefix = scope.get("root_path", "")
         path = scope["path"].removeprefix(prefix)
         if path not in (DOCUMENT, *ALIVE):

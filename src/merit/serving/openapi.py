@@ -6,18 +6,14 @@ from typing import Any
 from merit.scoring import Package
 from merit.serving.tables import FORMS
 
-INT64 = 2**63 - 1
-FLOAT64 = 1.7e308
 SCHEMAS: dict[str, dict[str, Any]] = {
-    "integer": {"type": "integer", "minimum": -INT64, "maximum": INT64},
-    "number": {"type": "number", "minimum": -FLOAT64, "maximum": FLOAT64},
     # A clock without a zone, which is not what the format date-time of JSON Schema is.
     "datetime": {
         "type": "string",
         "pattern": r"^(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]$",
     },
 }
-"""The JSON Schema of the types that JSON has in another way, or not."""
+"""The JSON Schema of the types that JSON doesn't have."""
 REFUSALS = {
     "401": "No key, an unknown one, or one that has expired.",
     "403": "The key is not for this.",
@@ -34,7 +30,7 @@ REFUSALS = {
 def _schema(column: Mapping[str, Any]) -> dict[str, Any]:
     if column["type"] != "array":
         return dict(SCHEMAS.get(column["type"], {"type": column["type"]}))
-    made: dict[str, Any] = dict(SCHEMAS["number"])
+    made: dict[str, Any] = {"type": "number"}
     for size in reversed(column["shape"]):
         made = {"type": "array", "items": made, "minItems": size, "maxItems": size}
     return made

@@ -75,13 +75,16 @@ class Problems:
                 seconds(name, value)
             elif column["type"] != "string":
                 number_of(name, [value])
+                if column["type"] == "integer" and value % 1 != 0:
+                    return f"column '{name}': Expected `int`, got `float`"
         except BadRows as error:
             return str(error)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return f"column '{name}': {str(error).partition(' - at `')[0]}"
+            told = str(error).partition(" - at `")[0]
+            return f"column '{name}': {told.replace('int | float', 'int') if column['type'] == 'integer' else told}"
         return ""
 
 
 def _kind(column: dict[str, Any]) -> Any:
-    kind = TYPES[column["type"]]
+    kind = int | float if column["type"] == "integer" else TYPES[column["type"]]
     return kind | None if column["nullable"] else kind

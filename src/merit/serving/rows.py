@@ -52,9 +52,14 @@ class Rows:
         self._kinds = package.graph.inputs
         self._most = most
         # Field names must be identifiers, columns need not be: each field is renamed to its column.
-        fields = [_field(place, column) for place, column in enumerate(self._inputs)]
+        fields = [_field(place, column, TYPES) for place, column in enumerate(self._inputs)]
+        loose = [_field(place, column, TYPES | {"integer": int | float}) for place, column in enumerate(self._inputs)]
+        self._whole = [f"c{place}" for place, column in enumerate(self._inputs) if column["type"] == "integer"]
         rename = {f"c{place}": column["name"] for place, column in enumerate(self._inputs)}
         row = msgspec.defstruct("Row", fields, rename=rename, forbid_unknown_fields=True, kw_only=True)
+        row_loose = msgspec.defstruct("Loose", loose, rename=rename, forbid_unknown_fields=True, kw_only=True)
+        self._loose_one = msgspec.json.Decoder(row_loose)
+        self._loose = msgspec.json.Decoder(list[row_loose])  # type: ignore[valid-type]
         self._one = msgspec.json.Decoder(row)
         self._many = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]  # made at run time
         self._count = msgspec.json.Decoder(list[msgspec.Raw])
@@ -69,7 +74,7 @@ class Rows:
         try:
             return self._arrays(self._decoded(body))
         except msgspec.ValidationError as error:
-            raise self._refused(body, str(error)) from error
+            return self._leniently(body, str(error))
         except BadRows as error:
             raise self._refused(body, str(error)) from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -100,6 +105,20 @@ class Rows:
         if not rows:
             raise BadRows("the array holds no row; send at least one")
         return rows
+
+    def _leniently(self, body: bytes, first: str) -> Columns:
+        """Read rows whose whole numbers are written as 2.0, which JSON holds for the same; slower, so tried last.
+
+        Raises:
+            BadRows: that is not what is wrong.
+        """
+        try:
+            rows = self._loose.decode(body) if body.lstrip()[:1] == b"[" else [self._loose_one.decode(body)]
+            if all(getattr(row, field) % 1 == 0 for row in rows for field in self._whole if getattr(row, field)):
+                return self._arrays(rows)
+        except msgspec.DecodeError as error:
+            raise self._refused(body, first) from error
+        raise self._refused(body, first)
 
     def _refused(self, body: bytes, first: str) -> BadRows:
         """Return every problem of every row; msgspec stops at the first."""
@@ -217,8 +236,8 @@ def seconds(name: str, value: str) -> float:
     return clock.replace(tzinfo=UTC).timestamp()
 
 
-def _field(place: int, column: Mapping[str, Any]) -> Any:
-    kind = TYPES[column["type"]]
+def _field(place: int, column: Mapping[str, Any], types: Mapping[str, Any]) -> Any:
+    kind = types[column["type"]]
     if column["nullable"]:
         return (f"c{place}", kind | None, None)
     return (f"c{place}", kind)

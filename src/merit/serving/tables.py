@@ -72,8 +72,8 @@ class Tables:
     def close(self) -> None:
         """End the helper."""
         if self._helper is not None:
-            self._helper.kill()
-            self._helper.wait()
+            with self._helper as helper:
+                helper.kill()
             self._helper = None
 
     def _column(self, column: dict[str, Any], told: Any) -> NDArray[Any]:
