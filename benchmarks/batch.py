@@ -7,6 +7,7 @@ is a process of its own, its imports not counted; rounds alternate. Memory is th
 
 Usage, in the root of the repository, where `merit run` has made the package:
     python benchmarks/batch.py [--rows N] [--rounds N] [--memory N,N,...]
+The heavier the network, the nearer to one another all are: most of the time is then the same multiplication.
 """
 
 import argparse
