@@ -2,11 +2,12 @@
 
 All score the same Parquet file of the reference rows, repeated, into Parquet files: merit; the shortest loop that
 Polars and ONNX Runtime make, chunk by chunk, with all of ONNX Runtime's threads and no contract, version or resuming;
-and the same graph in MLflow's own flavour, saved with its signature, loaded by `mlflow.pyfunc` and given pandas. Each is
-a process of its own, its imports not counted; rounds alternate. Memory is what of merit's process is not mapped files.
+and the same graph in MLflow's own flavour, saved with its signature, loaded by `mlflow.pyfunc` and given pandas. Each
+is a process of its own, its imports not counted; rounds alternate. Memory is the peak of merit's process.
 
 Usage, in the root of the repository, where `merit run` has made the package:
     python benchmarks/batch.py [--rows N] [--rounds N] [--memory N,N,...]
+The heavier the network, the nearer to one another all are: most of the time is then the same multiplication.
 """
 
 import argparse
@@ -59,7 +60,8 @@ import mlflow, onnx, pandas as pd
 from mlflow.models import infer_signature
 rows = pd.read_parquet(sys.argv[1]).head(100)
 graph = onnx.load("model/model.onnx")
-taken = rows[[each.name for each in graph.graph.input]].astype({"weekday": "float64", "hour": "float64"}, errors="ignore")
+taken = rows[[each.name for each in graph.graph.input]]
+taken = taken.astype({name: "float64" for name in taken if taken[name].dtype.kind in "iub"})
 mlflow.onnx.save_model(graph, sys.argv[2], signature=infer_signature(taken))
 """
 MLFLOW = """
