@@ -4,10 +4,10 @@ from merit.cli.group import main
 
 # In the order in which they are listed.
 from merit.cli import (  # isort: skip
-    project, configuration, stages, deciding, releasing, images, environments, doctor, sweep, workflow,
+    project, configuration, stages, deciding, releasing, images, environments, doctor, sweep, streaming, workflow,
 )  # fmt: skip
 
 __all__ = [
     "configuration", "deciding", "doctor", "environments", "images", "main", "project", "releasing", "stages",
-    "sweep", "workflow",
+    "streaming", "sweep", "workflow",
 ]  # fmt: skip
