@@ -70,16 +70,16 @@ class Redis(Broker):
         subscriber(handle)
 
     async def deliver(self, records: Sequence[Record], events: Sequence[Event]) -> None:
-        """Publish and acknowledge in one transaction."""
+        """Publish, then acknowledge: a transaction would acknowledge what it could not publish."""
         how = self.how
-        async with self._client.pipeline(transaction=True) as pipe:
+        async with self._client.pipeline(transaction=False) as pipe:
             for record in records:
                 told: Any = {"id": record.key, FIELD: record.body}
                 if record.cause:
                     told |= {"cause": record.cause, "reason": record.reason}
                 pipe.xadd(how.dead_letters if record.cause else how.answers, told)
-            pipe.xack(how.events, how.group, *(event.handle for event in events))
             await pipe.execute()
+        await self._client.xack(how.events, how.group, *(event.handle for event in events))
 
     async def lag(self) -> float:
         """Return what the group has not read, and what it has not acknowledged."""
