@@ -17,20 +17,26 @@ import pytest
 
 from tests.endpoint import free_port
 
-PACKAGES = {"nats-server": "nats-server", "redis-server": "redis-server", "rabbitmq-server": "rabbitmq-server"}
-
 
 def _program(name: str) -> str:
     found = shutil.which(name, path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
     if found is None:
-        pytest.skip(f"{name} is not installed (Debian: {PACKAGES[name]}); .ci/run installs it")
+        pytest.skip(f"{name} is not installed (Debian: {name}); .ci/run installs NATS and Redis")
     return found
 
 
 class Server:
     """A broker that can be killed and started again on what it had."""
 
-    def __init__(self, command: list[str], port: int, log: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        port: int,
+        log: Path,
+        environment: dict[str, str] | None = None,
+        user: str | None = None,
+    ) -> None:
+        self.user = user
         self.command, self.port, self.log = command, port, log
         self.environment = {**os.environ, **(environment or {})}
         self.process: subprocess.Popen[bytes] | None = None
@@ -39,7 +45,13 @@ class Server:
         """Start it and wait until it listens."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.command, stdout=log, stderr=log, env=self.environment, start_new_session=True
+                self.command,
+                stdout=log,
+                stderr=log,
+                env=self.environment,
+                user=self.user,
+                cwd=self.log.parent,
+                start_new_session=True,
             )
         until(lambda: listens(self.port), f"{self.command[0]} does not listen: {self.log.read_text()}", seconds=60)
 
@@ -95,26 +107,34 @@ def redis(folder: Path) -> Iterator[Server]:
 
 @contextmanager
 def rabbit() -> Iterator[Server]:
-    """Run RabbitMQ, and its Erlang, on loopback alone; skip where it does not start, which asks much of a machine."""
-    program, port, distribution = _program("rabbitmq-server"), free_port(), free_port()
+    """Run RabbitMQ, and the daemon that Erlang's nodes find one another by, both on loopback alone.
+
+    .ci/run leaves it out: Debian's package would start a server of its own on every address of the machine.
+    """
+    _program("rabbitmq-server")
+    port, names = free_port(), free_port()
     folder = Path(tempfile.mkdtemp(prefix="merit-rabbit-"))
+    user = "rabbitmq" if os.geteuid() == 0 else None  # Debian's own program would become that user, out of our reach
+    if user:
+        shutil.chown(folder, user)
     told = {
         "HOME": str(folder),
+        "PATH": f"/usr/lib/rabbitmq/bin{os.pathsep}{os.environ['PATH']}",
         "RABBITMQ_NODENAME": f"merit{port}@localhost",
         "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
         "RABBITMQ_NODE_PORT": str(port),
-        "RABBITMQ_DIST_PORT": str(distribution),
+        "RABBITMQ_DIST_PORT": str(free_port()),
         "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
         "RABBITMQ_LOG_BASE": str(folder / "log"),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
         "ERL_EPMD_ADDRESS": "127.0.0.1",
-        "ERL_EPMD_PORT": str(free_port()),
+        "ERL_EPMD_PORT": str(names),
     }
-    if os.geteuid() == 0:  # Debian's script gives root's rights away, and the user rabbitmq must own the folder
-        shutil.chown(folder, "rabbitmq")
+    daemon = Server([_program("epmd"), "-port", str(names)], names, folder / "names.log", told, user)
+    server = Server(["/usr/lib/rabbitmq/bin/rabbitmq-server"], port, folder / "server.log", told, user)
     try:
-        with running(Server([program], port, Path(tempfile.gettempdir()) / f"merit-rabbit-{port}.log", told)) as server:
+        with running(daemon), running(server):
             yield server
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -70,7 +70,5 @@ class Stream(Section):
         if len({self.events, self.answers, self.dead_letters}) < 3:
             lines.append("events, answers and dead_letters must be three places")
         if self.max_in_flight < self.rows:
-            lines.append(
-                f"max_in_flight is {self.max_in_flight}, less than the {self.rows} rows that are scored at once"
-            )
+            lines.append(f"max_in_flight is {self.max_in_flight}, less than rows, which is {self.rows}; raise it")
         return lines

@@ -4,26 +4,29 @@ import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
-
-from faststream import StreamMessage
+from typing import TYPE_CHECKING, Any
 
 from merit.config.schema.stream import SCHEMES, Stream
 from merit.errors import MeritError, reason
 from merit.masking import masked
 from merit.serving.stream.events import Event, Record
 
+if TYPE_CHECKING:
+    from faststream import StreamMessage
+
 URL = "MERIT_STREAM_URL"
 """The variable that holds the broker's URL where conf/stream must not: with a user and a password."""
 Take = Callable[[Sequence[Event]], Awaitable[None]]
 
 
-async def _unread(message: Any) -> StreamMessage[Any]:
+async def _unread(message: Any) -> "StreamMessage[Any]":
     """Pass on a message as it came: what FastStream would read of it, an event from anywhere may have wrong."""
+    from faststream import StreamMessage
+
     return StreamMessage(message, body=b"")
 
 
-async def _itself(message: StreamMessage[Any]) -> Any:
+async def _itself(message: "StreamMessage[Any]") -> Any:
     return message.raw_message
 
 

@@ -10,6 +10,8 @@ from merit.serving.stream.events import Event, Record
 from merit.serving.stream.meters import Meters
 from merit.serving.stream.scorer import Scorer
 
+AT_LEAST_EVERY = 0.5
+"""Seconds after which what was scored alone is delivered, though more of the batch is to come."""
 FIRST, LONGEST = 0.25, 10.0
 """Seconds until what the broker did not take is sent again: twice as long each time, up to the longest."""
 
@@ -46,9 +48,7 @@ class Engine:
             if new := [event for event in events if not event.again]:
                 self._meters.sizes.observe(len(new))
                 await self._deliver(broker, await asyncio.to_thread(self._scorer.score, new), new)
-            for event in events:
-                if event.again:
-                    await self._again(broker, event)
+            await self._again(broker, [event for event in events if event.again])
         except Stopped:
             return
         finally:
@@ -64,11 +64,17 @@ class Engine:
             self._say(f"stream: {self._busy} events were not done in {seconds:g} seconds; they come again")
         await self._alone.close()
 
-    async def _again(self, broker: Broker, event: Event) -> None:
-        self._meters.again.inc()
-        async with self._one_at_a_time:  # there is one child
-            record = await self._scored_alone(event)
-        await self._deliver(broker, [record], [event])
+    async def _again(self, broker: Broker, events: Sequence[Event]) -> None:
+        """Score events one by one; deliver what is done now and then, should the next take long."""
+        self._meters.again.inc(len(events))
+        done: list[Record] = []
+        last, sent = time.monotonic(), 0
+        for event in events:
+            async with self._one_at_a_time:  # there is one child
+                done.append(await self._scored_alone(event))
+            if len(done) == len(events) or time.monotonic() - last > AT_LEAST_EVERY:
+                await self._deliver(broker, done[sent:], events[sent : len(done)])
+                last, sent = time.monotonic(), len(done)
 
     async def _scored_alone(self, event: Event) -> Record:
         wait = FIRST

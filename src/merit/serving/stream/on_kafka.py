@@ -46,6 +46,11 @@ class Kafka(Broker):
 
     async def start(self, take: Take) -> None:
         """Read batches one after the other."""
+        self.subscribe(take)
+        await self._broker.start()
+
+    def subscribe(self, take: Take) -> None:
+        """Have each batch handed on."""
         how = self.how
         self._subscriber = self._broker.subscriber(
             how.events,
@@ -63,7 +68,6 @@ class Kafka(Broker):
             await take([self._event(record) for record in batch])
 
         self._subscriber(handle)
-        await self._broker.start()
 
     def _event(self, record: Any) -> Event:
         """Return the event of a record; the first of each partition may be what the worker before died of."""
