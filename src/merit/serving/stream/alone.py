@@ -5,6 +5,7 @@ Whoever gets the events of a worker that died can't know which of them it died o
 
 import asyncio
 import contextlib
+import os
 import signal
 import struct
 import sys
@@ -15,6 +16,7 @@ import msgspec
 
 from merit.scoring import Package
 from merit.serving.endpoint import Answers
+from merit.serving.stream.brokers import URL
 from merit.serving.stream.events import KILLED, Event, Record, dead
 from merit.serving.stream.scorer import Scorer
 
@@ -80,7 +82,8 @@ class Alone:
     async def _running(self) -> asyncio.subprocess.Process:
         if self._child is None:
             pipe = asyncio.subprocess.PIPE
-            self._child = await asyncio.create_subprocess_exec(*self._command, stdin=pipe, stdout=pipe)
+            environment = {name: value for name, value in os.environ.items() if name != URL}
+            self._child = await asyncio.create_subprocess_exec(*self._command, stdin=pipe, stdout=pipe, env=environment)
             assert self._child.stdout is not None
             try:
                 async with asyncio.timeout(START_SECONDS):

@@ -130,7 +130,13 @@ class Nats(Broker):
 
     async def lag(self) -> float:
         """Return what the consumer has not been given, and what it has not acknowledged."""
-        told = await self._js.consumer_info(self._stream, self._durable)
+        try:
+            told = await self._js.consumer_info(self._stream, self._durable)
+        except NotFoundError as error:
+            raise MeritError(
+                f"stream: {self.address}: the consumer {self._durable} of the stream {self._stream} was removed; start "
+                "again to make it anew"
+            ) from error
         return float((told.num_pending or 0) + (told.num_ack_pending or 0))
 
     async def stop(self) -> None:

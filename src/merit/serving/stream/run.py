@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from merit import artifacts
 from merit.config.schema.release import Signing
@@ -62,8 +63,7 @@ async def _work(how: Stream, broker: Broker, engine: Engine, meters: Meters, say
     stop = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
-    reaching = asyncio.create_task(_reach(broker, how.connect_seconds))
-    await _first(reaching, stop)
+    await _until(stop, _reach(broker, how.connect_seconds))
     if stop.is_set():
         return
 
@@ -73,24 +73,24 @@ async def _work(how: Stream, broker: Broker, engine: Engine, meters: Meters, say
     broker.logger.disabled = False
     await broker.start(take)
     say(f"stream: {broker.address}: {how.events} -> {how.answers}, what can't be answered -> {how.dead_letters}")
-    asking = asyncio.create_task(_ask_lag(broker, meters))
-    await stop.wait()
-    say("stream: stopping; what is in hand is finished")
-    asking.cancel()
-    await engine.stop(how.answer_seconds)
-    broker.logger.disabled = True
-    with contextlib.suppress(Exception):  # the broker may be gone, and there is nothing left to lose
-        await broker.stop()
+    try:
+        await _until(stop, _ask_lag(broker, meters))
+        say("stream: stopping; what is in hand is finished")
+    finally:
+        await engine.stop(how.answer_seconds)
+        broker.logger.disabled = True
+        with contextlib.suppress(Exception):  # the broker may be gone, and there is nothing left to lose
+            await broker.stop()
 
 
-async def _first(reaching: "asyncio.Task[None]", stop: asyncio.Event) -> None:
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({reaching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Work until it is done, or has failed, or one is told to stop."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    if stop.is_set():
-        reaching.cancel()
-    else:
-        await reaching
+    if working.done():
+        await working
+    working.cancel()
 
 
 async def _reach(broker: Broker, seconds: float) -> None:
@@ -115,11 +115,18 @@ async def _reach(broker: Broker, seconds: float) -> None:
 
 
 async def _ask_lag(broker: Broker, meters: Meters) -> None:
+    """Ask the broker now and then what waits.
+
+    Raises:
+        MeritError: it has forgotten the stream or its consumers; one who starts makes them anew.
+    """
     while True:
         try:
             async with asyncio.timeout(LAG_SECONDS):
                 meters.lag.set(await broker.lag())
             meters.up.set(1)
+        except MeritError:
+            raise
         except Exception:  # noqa: BLE001  # each client has its own; that it is down is what is shown
             meters.lag.set(float("nan"))
             meters.up.set(0)

@@ -21,7 +21,7 @@ from merit.serving.stream.meters import Meters
         ({"url": "nats://host?token=secret"}, "give the whole URL by MERIT_STREAM_URL"),
         ({"answers": "events"}, "events, answers and dead_letters must be three places"),
         ({"rows": 100, "max_in_flight": 99}, "max_in_flight is 99, less than rows, which is 100"),
-        ({"events": "all.>"}, "events"),
+        ({"events": "all.>"}, "it must be up to 200 letters, digits, - and _"),
         ({"max_deliveries": 1}, "max_deliveries"),
         ({"brocker": "nats"}, "brocker"),
     ],
