@@ -133,7 +133,11 @@ class Rabbit:
         async def what(channel: Any) -> list[tuple[bytes, dict[str, str]]]:
             queue = await channel.get_queue(subject)
             found: list[Any] = []
-            await queue.consume(found.append)
+
+            async def keep(message: Any) -> None:
+                found.append(message)
+
+            await queue.consume(keep)
             while len(found) < queue.declaration_result.message_count:
                 await asyncio.sleep(0.05)
             return [(each.body, {"id": each.message_id, **each.headers}) for each in found]
@@ -358,9 +362,15 @@ def test_rabbitmq_keeps_the_same_promises(start, folder):
         until(lambda: broker.count("predictions") > 400, "no answers")
         worker.process.kill()
         assert broker.count("predictions") < 1701, "it was killed too late to tell anything"
-        start(broker)
+        worker = start(broker)
         until(lambda: len(set(_ids(broker.read("predictions")))) == 1701, "lost", seconds=60)
         assert len(broker.read("predictions")) - 1701 <= 64
+        server.kill()
+        until(lambda: worker.metric("merit_stream_broker_up") == 0, "it does not notice")
+        server.start()
+        broker.send(_events(100, first=5000))
+        until(lambda: len(set(_ids(broker.read("predictions")))) == 1801, worker.said(), seconds=60)
+        assert "Traceback" not in worker.said()
         assert broker.count("dead") == len(POISON)
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 URL = "MERIT_STREAM_URL"
 """The variable that holds the broker's URL where conf/stream must not: with a user and a password."""
+CLIENTS = ("aio_pika", "aiokafka", "aiormq", "asyncio", "nats", "redis")
+"""Loggers that would print tracebacks where nobody listens."""
 Take = Callable[[Sequence[Event]], Awaitable[None]]
 
 
@@ -45,8 +47,8 @@ class Broker(ABC):
 
     def __init__(self, how: Stream, url: str, say: Callable[[str], None]) -> None:
         self.how, self.url, self.say = how, url, say
-        self.logger = logger(say)
-        self.logger.disabled = True  # whoever starts it is told in one line what keeps it from starting
+        self.lines = OneLine(say)
+        self.logger = logger(self.lines)
         self.fault = ""
         """What the client has said last, where it tries again by itself."""
 
@@ -122,12 +124,16 @@ def _made(how: Stream, url: str, say: Callable[[str], None]) -> Broker:
 
 
 class OneLine(logging.Handler):
-    """Tells each error of a client once in a while, in one line without its traceback."""
+    """Tells each error of a client once in a while, in one line without its traceback.
+
+    It tells none before it is opened: whoever starts a worker gets one line about what keeps it from starting.
+    """
 
     SECONDS = 30.0
 
     def __init__(self, say: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
+        self.is_open = False
         self._say = say
         self._told: dict[str, float] = {}
 
@@ -136,13 +142,16 @@ class OneLine(logging.Handler):
         error = record.exc_info[1] if record.exc_info else None
         text = record.getMessage().partition("\n")[0]
         line = masked(f"{text}: {reason(error)}" if error is not None else text)[:300]
-        if record.created - self._told.get(line, -self.SECONDS) >= self.SECONDS:
+        if self.is_open and record.created - self._told.get(line, -self.SECONDS) >= self.SECONDS:
             self._told[line] = record.created
             self._say(f"stream: {line}")
 
 
-def logger(say: Callable[[str], None]) -> logging.Logger:
-    """Return the logger that clients are given."""
+def logger(lines: OneLine) -> logging.Logger:
+    """Return the logger that FastStream is given; what the clients log by themselves goes the same way."""
+    for name in CLIENTS:
+        own = logging.getLogger(name)
+        own.handlers, own.propagate = [lines], False
     made = logging.Logger("merit.stream")
-    made.addHandler(OneLine(say))
+    made.addHandler(lines)
     return made

@@ -151,7 +151,7 @@ class Nats(Broker):
         self.fault = self.told(error)
 
     async def _lost(self) -> None:
-        if not self.logger.disabled:
+        if self.lines.is_open:
             self.say(f"stream: {self.address} is gone; trying to reach it again")
 
     async def _found(self) -> None:

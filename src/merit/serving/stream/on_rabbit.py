@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
+from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity, ChannelPreconditionFailed
 from faststream import AckPolicy
 from faststream.rabbit import Channel, QueueType, RabbitBroker, RabbitQueue
 
@@ -72,10 +72,18 @@ class Rabbit(Broker):
             await take(batch)
 
     async def deliver(self, records: Sequence[Record], events: Sequence[Event]) -> None:
-        """Publish, await the confirmations, acknowledge."""
-        await asyncio.gather(*map(self._publish, records))
-        for event in events:
-            await event.handle.ack()
+        """Publish, await the confirmations, acknowledge.
+
+        Events of a channel that is gone can't be acknowledged any more; RabbitMQ gives them again.
+        """
+        pairs = zip(records, events, strict=True)
+        here = [(record, event.handle) for record, event in pairs if _is_here(event.handle)]
+        await asyncio.gather(*(self._publish(record) for record, _ in here))
+        try:
+            for _, message in here:
+                await message.ack()
+        except (AMQPError, RuntimeError) as error:
+            self.logger.warning("what is answered can't be acknowledged, it comes again: %s", self.told(error))
 
     async def _publish(self, record: Record) -> None:
         queue = self.how.dead_letters if record.cause else self.how.answers
@@ -96,6 +104,14 @@ class Rabbit(Broker):
         """Close the connection; what was not acknowledged goes back into the queue."""
         self._collecting.cancel()
         await self._broker.stop()
+
+
+def _is_here(message: Any) -> bool:
+    """Say whether the channel that a message came by is still open."""
+    try:
+        return not message.channel.is_closed
+    except ChannelInvalidStateError:  # which is how it says that it is closed
+        return False
 
 
 def _event(message: Any) -> Event:

@@ -70,7 +70,7 @@ async def _work(how: Stream, broker: Broker, engine: Engine, meters: Meters, say
     async def take(events: Sequence[Event]) -> None:
         await engine.handle(broker, events)
 
-    broker.logger.disabled = False
+    broker.lines.is_open = True
     await broker.start(take)
     say(f"stream: {broker.address}: {how.events} -> {how.answers}, what can't be answered -> {how.dead_letters}")
     try:
@@ -78,7 +78,7 @@ async def _work(how: Stream, broker: Broker, engine: Engine, meters: Meters, say
         say("stream: stopping; what is in hand is finished")
     finally:
         await engine.stop(how.answer_seconds)
-        broker.logger.disabled = True
+        broker.lines.is_open = False
         with contextlib.suppress(Exception):  # the broker may be gone, and there is nothing left to lose
             await broker.stop()
 

@@ -62,7 +62,10 @@ def test_a_client_that_is_not_installed_is_told_with_how_to_install_it(monkeypat
 
 def test_an_error_of_a_client_is_one_line_and_told_once_in_a_while():
     told: list[str] = []
-    logger = brokers.logger(told.append)
+    lines = brokers.OneLine(told.append)
+    logger = brokers.logger(lines)
+    logger.error("Not yet")
+    lines.is_open = True
     for _ in range(3):
         logger.error("Fetch failed\nbecause", exc_info=ConnectionError("redis://me:secret@host is gone"))
     logger.info("waiting for messages")
