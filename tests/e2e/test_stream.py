@@ -276,6 +276,18 @@ def test_killed_in_the_middle_nothing_is_lost(broker, start):
     assert broker.count("dead") == 0 if isinstance(broker, Nats) else not broker.client.exists("dead")
 
 
+def test_workers_of_a_group_share_the_events_and_one_that_is_told_to_stop_leaves_nothing_half_done(broker, start):
+    workers = [start(broker), start(broker)]
+    broker.send(_events(1500))
+    until(lambda: broker.count("predictions") > 200, "no answers")
+    assert workers[0].end(signal.SIGTERM) == 0
+    until(lambda: broker.count("predictions") >= 1500, workers[1].said())
+    until(lambda: workers[1].metric("merit_stream_lag") == 0, "the lag is not told")
+    ids = _ids(broker.read("predictions"))
+    assert (len(ids), len(set(ids))) == (1500, 1500)
+    assert 0 < workers[1].metric("merit_stream_answers_total") < 1500
+
+
 KILLER = """
 import os, signal
 from merit import scoring
