@@ -37,6 +37,8 @@ remote: $(INSTALLED) ## keep DVC's own settings from DVC_CONFIG_LOCAL, if it hol
 	@if test -n "$$DVC_CONFIG_LOCAL"; then umask 077; printf '%s\n' "$$DVC_CONFIG_LOCAL" > .dvc/config.local; fi
 
 data: $(INSTALLED) ## bring the data up to date and hold it against its contract
+	@# What dvc.lock names and the cache has is put there first: repro alone would write dvc.lock anew for each stage.
+	@dvc checkout --quiet --allow-missing 2>/dev/null || true
 	@dvc repro $(PULL) validate
 
 repro: $(INSTALLED) ## bring every stage up to date; what a remote of DVC's has is not computed again

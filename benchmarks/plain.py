@@ -3,7 +3,7 @@
 It reads the same files, makes the same split and preprocessing, trains by the same rule of early stopping, measures
 the network and the same gradient boosting on the test rows, and exports the network to ONNX. It does nothing else:
 no contract, no intervals, no slices, no tracking, no gate. What a project writes anyway, the columns and the network,
-it takes from merit, so that both do the very same job: both print the same metrics.
+it takes from merit, with torch's own dropout: both print the same metrics, but for what dropout draws.
 
 Usage, in the root of the repository: python benchmarks/plain.py FOLDER
 """
@@ -111,7 +111,14 @@ def build(model: Params, cardinalities: list[int], numbers: int) -> nn.Module:
     """Return merit's network with fresh weights."""
     arguments = {name: value for name, value in model.items() if name != "_target_"}
     made: nn.Module = getattr(networks, model["_target_"].rpartition(".")[2])(cardinalities, numbers, **arguments)
-    return made
+    return as_torch_has_it(made)
+
+
+def as_torch_has_it(network: nn.Module) -> nn.Module:
+    """Put torch's own dropout in place of merit's, for that is what one writes by hand."""
+    for name, part in network.named_children():
+        setattr(network, name, nn.Dropout(part.share) if isinstance(part, networks.Dropout) else as_torch_has_it(part))
+    return network
 
 
 def train(network: nn.Module, parts: dict[str, Part], params: Params) -> int:

@@ -17,11 +17,13 @@ from rich.table import Table
 
 from pipeline import Measured, git, merit_program, timed, working_copy
 
+DVC = str(Path(merit_program()).with_name("dvc"))
 STEPS = {
     "merit compose --check": [merit_program(), "compose", "--check"],
-    "data": [str(Path(merit_program()).with_name("dvc")), "repro", "validate"],
+    "what dvc.lock names": [DVC, "checkout", "--quiet", "--allow-missing"],
+    "data": [DVC, "repro", "validate"],
     "merit gate data": [merit_program(), "gate", "data"],
-    "stages": [str(Path(merit_program()).with_name("dvc")), "repro"],
+    "stages": [DVC, "repro"],
     "merit gate": [merit_program(), "gate"],
 }
 THRESHOLD_GOAL = 15.0

@@ -1,8 +1,9 @@
 """What the framework costs: rows per second of merit's training beside a loop by hand and Lightning's usual way.
 
 All train the same network with the same optimizer, schedule and threads on the same rows. The loop by hand and the
-usual way are as a tutorial writes them; merit's optimizer is fused, as conf/ has it. Each round gives every way a
-warm-up epoch and a measured one; validation is not counted. A third row shows how far a loop by hand can be brought.
+usual way are as a tutorial writes them, with torch's own dropout and AdamW as it comes; merit's dropout is its own, its
+optimizer fused, as conf/ has it. Each round gives every way a warm-up epoch and a measured one; validation is not
+counted. One row more shows how far a loop by hand can be brought, with merit's dropout too.
 
 Usage, in the root of the repository: python benchmarks/training.py [OVERRIDE]... [--batch N] [--rounds N] [--synthetic]
 """
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import lightning.pytorch as lightning
 import torch
+from plain import as_torch_has_it
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -78,8 +80,8 @@ def main() -> None:
     task = synthetic(lock) if arguments.synthetic else real(lock)
     ways: dict[str, Callable[[Task], float]] = {
         "merit": with_merit,
-        HAND: Hand(gathered, is_fused=False),
-        "by hand, sliced from one shuffle, AdamW fused": Hand(shuffled, is_fused=True),
+        HAND: Hand(gathered, is_tuned=False),
+        "by hand, tuned: sliced from one shuffle, merit's dropout, AdamW fused": Hand(shuffled, is_tuned=True),
         USUAL: with_dataloader,
     }
     rates: dict[str, list[float]] = {name: [] for name in ways}
@@ -135,15 +137,16 @@ class Hand:
     """A plain loop by hand: one thread, no framework."""
 
     order: Callable[[Rows, int], Iterator[Rows]]
-    is_fused: bool
+    is_tuned: bool
+    """Whether it has what merit has: its dropout, and the fused optimizer."""
 
     def __call__(self, task: Task) -> float:
         """Return the seconds of an epoch."""
         torch.set_num_threads(task.lock.trainer.threads)
         torch.use_deterministic_algorithms(False)  # a run of merit's before this one asked for them
         torch.manual_seed(task.lock.seed)
-        trained = task.network().train()
-        optimizer = _adamw(task, trained, is_fused=self.is_fused)
+        trained = (task.network() if self.is_tuned else as_torch_has_it(task.network())).train()
+        optimizer = _adamw(task, trained, is_fused=self.is_tuned)
         size = task.lock.trainer.batch_size
         schedule = CosineAnnealingLR(optimizer, _steps(task)) if task.is_cosine else None
         for _ in range(EPOCHS):
@@ -186,7 +189,7 @@ class Usual(lightning.LightningModule):
 
     def __init__(self, task: Task) -> None:
         super().__init__()
-        self.network = task.network()
+        self.network = as_torch_has_it(task.network())
         self._task = task
 
     def training_step(self, batch: list[Tensor]) -> Tensor:

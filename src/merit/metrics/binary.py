@@ -34,13 +34,12 @@ class Binary(Scored):
     def _set_steps(self) -> None:
         """Note where a threshold can fall: equal probabilities can't be told apart, so they count as one step."""
         starts = np.flatnonzero(np.r_[True, np.diff(self.probability) != 0])
-        self._starts = None if len(starts) == self.rows else starts
-        positive = self.target if self._starts is None else np.add.reduceat(self.target, starts)
-        # Only steps that hold a positive add to recall, and only pairs with a positive are ranked.
-        self._ends = np.flatnonzero(positive)
         self._positives = np.flatnonzero(self.target)
-        of_step = np.arange(self.rows) if self._starts is None else np.cumsum(np.isin(np.arange(self.rows), starts)) - 1
-        self._firsts = np.flatnonzero(np.r_[True, np.diff(of_step[self._positives]) != 0])[: len(self._ends)]
+        step = np.searchsorted(starts, self._positives, side="right") - 1
+        # Of each positive: the rows before its step, those to the step's end, and the positives to the step's end.
+        self._before = starts[step]
+        self._through = np.r_[starts[1:], self.rows][step]
+        self._hits = np.searchsorted(step, step, side="right")
 
     def _set_means(self) -> None:
         """Lay out what metrics are weighted means of, side by side: one product with the weights gives them all."""
@@ -60,12 +59,13 @@ class Binary(Scored):
             if RANKED.intersection(names):
                 found |= self._ranked(weights, names)
             if not RANKED.issuperset(names):
-                found |= self._averaged(weights)
+                found |= self._averaged(weights, names)
         return {name: found[name] for name in names}
 
-    def _averaged(self, weights: Array) -> dict[str, Array]:
+    def _averaged(self, weights: Array, names: Sequence[str]) -> dict[str, Array]:
         """Return the metrics that are weighted means of rows."""
-        means = weights @ self._means / weights.sum(axis=1, keepdims=True)
+        columns = self._means if "calibration_error" in names else self._means[:, :2]
+        means = weights @ columns / weights.sum(axis=1, keepdims=True)
         return {
             "log_loss": means[:, 0],
             "brier": means[:, 1],
@@ -78,26 +78,30 @@ class Binary(Scored):
         ROC AUC: the share of pairs in the right order, ties counting half (Mann and Whitney 1947). Average precision:
         precision averaged over the steps in recall, without interpolation.
         """
+        above = _summed(weights)
+        total, through = above[:, -1], np.take(above, self._through, axis=1)
         positive = np.take(weights, self._positives, axis=1)
-        both = weights
-        if self._starts is not None and len(self._ends):
-            positive = np.add.reduceat(positive, self._firsts, axis=1)
-            both = np.add.reduceat(weights, self._starts, axis=1)
-        above = np.cumsum(both, axis=1)
-        total, at = above[:, -1:], np.take(above, self._ends, axis=1)
-        ties = np.take(both, self._ends, axis=1) - positive if self._starts is not None else 0.0
-        hits = np.cumsum(positive, axis=1)
         positives = positive.sum(axis=1)
         found: dict[str, Array] = {}
         if "roc_auc" in names:
-            # Negatives of a lower step are below; those of the same step are ties.
-            below = (total - positives[:, None]) - (at - hits) + ties / 2
-            found["roc_auc"] = (positive * below).sum(axis=1) / (positives * (total[:, 0] - positives))
+            # Rows of a lower step are below, half of those of the same step are; of the positives' pairs with one
+            # another, that is one half.
+            below = total[:, None] - (np.take(above, self._before, axis=1) + through) / 2
+            pairs = (positive * below).sum(axis=1) - positives**2 / 2
+            found["roc_auc"] = pairs / (positives * (total - positives))
         if "average_precision" in names:
             # A step without weight before any other has no precision, and adds no recall.
-            found["average_precision"] = (positive * np.nan_to_num(hits / at)).sum(axis=1) / positives
+            precision = np.nan_to_num(np.take(_summed(positive), self._hits, axis=1) / through)
+            found["average_precision"] = (positive * precision).sum(axis=1) / positives
         return found
 
     def calibration(self) -> list[tuple[float, float, int]]:
         """Return, per bin of equal mass, the mean probability, the share of positives and the rows."""
         return self._bins.curve()
+
+
+def _summed(weights: Array) -> Array:
+    """Return the sums of the first 0, 1, ... columns, [resamples, columns + 1]."""
+    made = np.zeros((len(weights), weights.shape[1] + 1))
+    np.cumsum(weights, axis=1, out=made[:, 1:])
+    return made

@@ -157,8 +157,10 @@ def _bootstrap(measure: Measure, rows: int, count: int, seed: int) -> dict[str, 
 
 def _counts(generator: np.random.Generator, size: int, rows: int) -> Array:
     """Draw `size` resamples; return how often each holds each row, [size, rows]."""
-    drawn = generator.integers(0, rows, (size, rows), dtype=np.uint32)
-    return np.stack([np.bincount(each, minlength=rows) for each in drawn]).astype(np.float64)
+    made = np.empty((size, rows))
+    for place, drawn in enumerate(generator.integers(0, rows, (size, rows), dtype=np.uint32)):
+        made[place] = np.bincount(drawn, minlength=rows)
+    return made
 
 
 def _interval(value: float, drawn: Array, confidence: float) -> Estimate:

@@ -5,7 +5,10 @@ row by row, as a plain DataLoader does, costs more than the network itself at th
 """
 
 import math
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Protocol
 
 import torch
@@ -68,8 +71,20 @@ class Batches:
 
     def __iter__(self) -> Iterator[Rows]:
         skip, self._skip = self._skip, 0
-        for place, rows in enumerate(self._blocks()):
-            yield self._table.at(slice(0, 0) if place < skip else rows)
+        chosen = (slice(0, 0) if place < skip else rows for place, rows in enumerate(self._blocks()))
+        if self._chunk == 1:
+            yield from map(self._table.at, chosen)
+        else:
+            yield from self._ahead(chosen)
+
+    def _ahead(self, chosen: Iterator[Tensor | slice]) -> Iterator[Rows]:
+        """Read each block from the file while the one before is trained on."""
+        with ThreadPoolExecutor(1, "read") as reader:
+            waiting = deque(reader.submit(self._table.at, rows) for rows in islice(chosen, 1))
+            for rows in chosen:
+                waiting.append(reader.submit(self._table.at, rows))
+                yield waiting.popleft().result()
+            yield from (each.result() for each in waiting)
 
     def resume(self, drawn_from: Tensor, skip: int) -> None:
         """Let the next epoch be the one that was shuffled from that state, `skip` of whose blocks are done."""

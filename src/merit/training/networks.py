@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class Codes(nn.Module):
@@ -31,6 +32,45 @@ class Codes(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         """Return the vectors, [rows, categories, width]."""
         return torch.as_tensor(self.table(codes + self.offsets))
+
+
+class Dropout(nn.Module):
+    """Leaves out a share of the units in training, and scales the others up by as much.
+
+    It does what `torch.nn.Dropout` does, at a quarter of its cost on a processor: that draws a number per unit, this
+    one 64 bits for four.
+
+    Args:
+        share: of the units, to a 65,536th.
+
+    Raises:
+        ValueError: it is not from 0 to less than 1.
+    """
+
+    LANES = 4
+    """Units per number drawn."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        if not 0 <= share < 1:
+            raise ValueError(f"a share of {share} can't be left out; give one from 0 to less than 1")
+        self.share = share
+        self._out = min(round(share * 2**16), 2**16 - 1)
+
+    def extra_repr(self) -> str:
+        """Return what sets it apart, for print."""
+        return str(self.share)
+
+    def forward(self, units: Tensor) -> Tensor:
+        """Return the units, of any shape."""
+        if not self.training or not self._out:
+            return units
+        if units.device.type != "cpu":
+            return functional.dropout(units, self.share)
+        drawn = torch.empty(-(-units.numel() // self.LANES), dtype=torch.int64).random_(-(2**63), None)
+        lanes = drawn.view(torch.int16)[: units.numel()].view(units.shape)
+        kept = (lanes >= self._out - 2**15).to(units.dtype)
+        return units * kept.mul_(2**16 / (2**16 - self._out))
 
 
 class Linear(nn.Module):
@@ -73,7 +113,7 @@ class MLP(nn.Module):
         self.values = Codes(cardinalities, hidden[0])
         nn.init.normal_(self.values.table.weight, std=0.05)
         self.numbers = nn.Linear(numbers, hidden[0])
-        self.rest = nn.Sequential(nn.ReLU(), nn.Dropout(dropout), perceptron(hidden[0], hidden[1:], outputs, dropout))
+        self.rest = nn.Sequential(nn.ReLU(), Dropout(dropout), perceptron(hidden[0], hidden[1:], outputs, dropout))
 
     def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
         """Return [rows, outputs]."""
@@ -120,7 +160,7 @@ class EmbeddingMLP(nn.Module):
         self.shifts = nn.ParameterList(0.1 * torch.randn(members, 1, width) for width in hidden)
         self.heads = nn.Parameter(torch.zeros(members, widths[-1], outputs))
         self.biases = nn.Parameter(torch.zeros(members, 1, outputs))
-        self.input_dropout, self.dropout = nn.Dropout(input_dropout), nn.Dropout(dropout)
+        self.input_dropout, self.dropout = Dropout(input_dropout), Dropout(dropout)
 
     def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
         """Return [members, rows, outputs]: each member learns by itself."""
@@ -196,7 +236,7 @@ class CNN(nn.Module):
         self.values = Codes(cardinalities, embedding)
         left = channels[-1] * (height // 2 ** len(channels)) * (width // 2 ** len(channels))
         joined = left + numbers + len(cardinalities) * embedding
-        self.rest = nn.Sequential(nn.Dropout(dropout), perceptron(joined, [hidden], outputs, dropout))
+        self.rest = nn.Sequential(Dropout(dropout), perceptron(joined, [hidden], outputs, dropout))
 
     def forward(self, codes: Tensor, numbers: Tensor, *arrays: Tensor) -> Tensor:
         """Return [rows, outputs]."""
@@ -220,6 +260,6 @@ def perceptron(width: int, hidden: Sequence[int], outputs: int, dropout: float) 
     """Return layers from `width` inputs through the hidden ones to the outputs."""
     layers: list[nn.Module] = []
     for next_width in hidden:
-        layers += [nn.Linear(width, next_width), nn.ReLU(), nn.Dropout(dropout)]
+        layers += [nn.Linear(width, next_width), nn.ReLU(), Dropout(dropout)]
         width = next_width
     return nn.Sequential(*layers, nn.Linear(width, outputs))

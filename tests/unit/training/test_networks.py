@@ -8,6 +8,7 @@ from torch import nn
 
 from merit.config import targets
 from merit.errors import MeritError
+from merit.training.networks import Dropout
 
 NETWORKS: dict[str, dict[str, Any]] = {
     file.stem: yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -74,3 +75,43 @@ def test_arrays_that_a_cnn_can_not_take_are_told_in_one_line(shapes: list[list[i
     with pytest.raises(MeritError) as caught:
         targets.build(NETWORKS["cnn"], cardinalities=[], numbers=0, shapes=shapes, outputs=2)
     assert str(caught.value) == f"_target_ 'merit.training.networks.CNN' refuses its arguments: {line}"
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.9])
+def test_dropout_leaves_out_its_share_and_keeps_the_mean(share: float) -> None:
+    torch.manual_seed(7)
+    left = Dropout(share)(torch.ones(3, 101, 1000))
+    assert (left == 0).float().mean().item() == pytest.approx(share, abs=0.005)
+    assert left.mean().item() == pytest.approx(1, abs=0.02)
+    assert left.unique().tolist() == pytest.approx([0, 1 / (1 - share)], rel=1e-3)
+
+
+def test_dropout_draws_each_unit_by_itself() -> None:
+    torch.manual_seed(7)
+    left = (Dropout(0.5)(torch.ones(1000, 1000)) == 0).float()
+    for apart in (1, 2, 3, 4, 1000):
+        pairs = (left.flatten()[apart:] * left.flatten()[:-apart]).mean().item()
+        assert pairs == pytest.approx(0.25, abs=0.005)
+
+
+def test_dropout_passes_the_gradient_of_what_it_kept() -> None:
+    torch.manual_seed(7)
+    units = torch.ones(64, requires_grad=True)
+    left = Dropout(0.5)(units)
+    left.sum().backward()
+    assert torch.equal(units.grad, left.detach())
+
+
+def test_dropout_is_the_same_by_seed_and_does_nothing_out_of_training() -> None:
+    units, drop = torch.randn(33), Dropout(0.3)
+    first, again = (torch.manual_seed(seed) and drop(units) for seed in (7, 7))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, drop(units))
+    assert torch.equal(drop.eval()(units), units)
+    assert torch.equal(Dropout(0.0)(units), units)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, 2.0, float("nan")])
+def test_a_share_that_can_not_be_left_out_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match="can't be left out; give one from 0 to less than 1"):
+        Dropout(share)
