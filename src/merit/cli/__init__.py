@@ -4,11 +4,11 @@ from merit.cli.group import main
 
 # In the order in which they are listed.
 from merit.cli import (  # isort: skip
-    project, configuration, stages, deciding, releasing, predicting, keys, images, environments, doctor,
+    project, configuration, stages, deciding, releasing, predicting, streaming, keys, images, environments, doctor,
     sweep, workflow,
 )  # fmt: skip
 
 __all__ = [
     "configuration", "deciding", "doctor", "environments", "images", "keys", "main", "predicting", "project",
-    "releasing", "stages", "sweep", "workflow",
+    "releasing", "stages", "streaming", "sweep", "workflow",
 ]  # fmt: skip

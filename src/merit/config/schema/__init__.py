@@ -11,6 +11,7 @@ from merit.config.schema.data import Data, Features
 from merit.config.schema.gate import NOT_WAIVABLE, Gate, Golden
 from merit.config.schema.release import Release
 from merit.config.schema.serve import Serve
+from merit.config.schema.stream import Stream
 from merit.tasks import METRICS
 
 
@@ -119,6 +120,7 @@ class Lock(Section):
     gate: Gate
     tracking: Tracking
     serve: Serve
+    stream: Stream = Stream()
     release: Release = Release()
     merit: dict[str, str] | None = None
     """Where merit is installed and not part of the repository: a hash per stage of merit's code that makes it;

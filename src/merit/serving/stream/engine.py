@@ -1,0 +1,132 @@
+"""From events to acknowledged events: score, publish until the broker confirms it, only then acknowledge."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from merit.serving.stream.alone import Alone
+from merit.serving.stream.brokers import Broker
+from merit.serving.stream.events import Event, Record
+from merit.serving.stream.meters import Meters
+from merit.serving.stream.scorer import Scorer
+
+AT_LEAST_EVERY = 0.5
+"""Seconds after which what was scored alone is delivered, though more of the batch is to come."""
+FIRST, LONGEST = 0.25, 10.0
+"""Seconds until what the broker did not take is sent again: twice as long each time, up to the longest."""
+
+
+class Stopped(Exception):
+    """The worker ends; what is not acknowledged comes again."""
+
+
+class Engine:
+    """Answers events.
+
+    Args:
+        scorer: for those that come for the first time.
+        alone: for those that came before.
+        meters: where all of it is counted.
+        say: tells a person a line.
+    """
+
+    def __init__(self, scorer: Scorer, alone: Alone, meters: Meters, say: Callable[[str], None]) -> None:
+        self._scorer, self._alone, self._meters, self._say = scorer, alone, meters, say
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._stopping = asyncio.Event()
+        self._busy = 0
+        self._one_at_a_time = asyncio.Lock()
+
+    async def handle(self, broker: Broker, events: Sequence[Event]) -> None:
+        """Answer events and acknowledge them; those before which the worker is told to stop come again."""
+        if self._stopping.is_set():
+            return
+        began = time.perf_counter()
+        self._began(len(events))
+        try:
+            if new := [event for event in events if not event.again]:
+                self._meters.sizes.observe(len(new))
+                await self._deliver(broker, await asyncio.to_thread(self._scorer.score, new), new)
+            await self._again(broker, [event for event in events if event.again])
+        except Stopped:
+            return
+        finally:
+            self._ended(len(events), time.perf_counter() - began)
+
+    async def stop(self, seconds: float) -> None:
+        """Take no more events; wait until those in hand are acknowledged, or that long."""
+        self._stopping.set()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            self._say(f"stream: {self._busy} events were not done in {seconds:g} seconds; they come again")
+        await self._alone.close()
+
+    async def _again(self, broker: Broker, events: Sequence[Event]) -> None:
+        """Score events one by one; deliver what is done now and then, should the next take long."""
+        self._meters.again.inc(len(events))
+        done: list[Record] = []
+        last, sent = time.monotonic(), 0
+        for event in events:
+            async with self._one_at_a_time:  # there is one child
+                done.append(await self._scored_alone(event))
+            if len(done) == len(events) or time.monotonic() - last > AT_LEAST_EVERY:
+                await self._deliver(broker, done[sent:], events[sent : len(done)])
+                last, sent = time.monotonic(), len(done)
+
+    async def _scored_alone(self, event: Event) -> Record:
+        wait = FIRST
+        while not self._stopping.is_set():
+            try:
+                return await self._alone.score(event)
+            except (OSError, EOFError, TimeoutError) as error:
+                told = str(error) or type(error).__name__
+                self._say(f"stream: no process can be started to score an event alone ({told}); trying again")
+            await self._pause(wait)
+            wait = min(2 * wait, LONGEST)
+        raise Stopped
+
+    async def _deliver(self, broker: Broker, records: Sequence[Record], events: Sequence[Event]) -> None:
+        wait = FIRST
+        while True:
+            try:
+                await broker.deliver(records, events)
+                break
+            except Exception as error:  # noqa: BLE001  # each client has its own; the events are safe in the broker
+                self._meters.failures.inc()
+                if wait == FIRST:
+                    self._say(f"stream: answers can't be published ({broker.told(error)}); trying again")
+            await self._pause(wait)
+            wait = min(2 * wait, LONGEST)
+        if wait > FIRST:
+            self._say("stream: answers are published again")
+        self._count(records)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+        raise Stopped
+
+    def _count(self, records: Sequence[Record]) -> None:
+        letters = [record for record in records if record.cause]
+        self._meters.answers.inc(len(records) - len(letters))
+        for record in letters:
+            self._meters.dead[record.cause].inc()
+
+    def _began(self, count: int) -> None:
+        self._idle.clear()
+        self._busy += count
+        self._meters.events.inc(count)
+        self._meters.in_flight.set(self._busy)
+
+    def _ended(self, count: int, seconds: float) -> None:
+        self._busy -= count
+        self._meters.seconds.observe(seconds)
+        self._meters.in_flight.set(self._busy)
+        if not self._busy:
+            self._idle.set()

@@ -1,0 +1,133 @@
+"""One worker of a stream, from its start to the signal that ends it."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from merit import artifacts
+from merit.config.schema.release import Signing
+from merit.config.schema.stream import Stream
+from merit.errors import MeritError
+from merit.scoring import Package
+from merit.serving.endpoint import Answers
+from merit.serving.serve import check_signature
+from merit.serving.stream import brokers
+from merit.serving.stream.alone import Alone
+from merit.serving.stream.brokers import Broker
+from merit.serving.stream.engine import Engine
+from merit.serving.stream.events import Event
+from merit.serving.stream.meters import Meters
+from merit.serving.stream.scorer import Scorer
+
+LAG_SECONDS = 2.0
+"""How often the broker is asked how many events wait."""
+
+
+def run(how: Stream, version: str | None, signed: Signing, say: Callable[[str], None]) -> None:
+    """Answer events until SIGTERM or SIGINT; what is in hand then is finished first.
+
+    Args:
+        how: the section `stream` of the lock.
+        version: the package's version in the registry, if it has one.
+        signed: whose signature counts: the section `release.signing`.
+        say: tells a person a line.
+
+    Raises:
+        MeritError: the package is not what its manifest or its signature says, the broker's client is not installed,
+            it can't be reached, or the port for metrics is taken.
+    """
+    check_signature(artifacts.PACKAGE, signed)
+    package = Package.load(artifacts.PACKAGE)
+    broker = brokers.of(how, say)
+    named = version or package.digest
+    meters = Meters(package.manifest["model"], named, package.manifest["commit"])
+    engine = _engine(how, package, named, meters, say)
+    meters.show(how.metrics_port)
+    import uvloop
+
+    uvloop.run(_work(how, broker, engine, meters, say))
+
+
+def _engine(how: Stream, package: Package, version: str, meters: Meters, say: Callable[[str], None]) -> Engine:
+    columns = [column["name"] for column in package.inputs]
+    scorer = Scorer(Answers(package, version, how.rows), columns, how.key)
+    # It may have killed one worker by then. All tries end before the broker would give the event to another worker.
+    tries = how.max_deliveries - 1
+    alone = Alone(artifacts.PACKAGE, version, how.key, tries=tries, seconds=how.answer_seconds / how.max_deliveries)
+    return Engine(scorer, alone, meters, say)
+
+
+async def _work(how: Stream, broker: Broker, engine: Engine, meters: Meters, say: Callable[[str], None]) -> None:
+    stop = asyncio.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    await _until(stop, _reach(broker, how.connect_seconds))
+    if stop.is_set():
+        return
+
+    async def take(events: Sequence[Event]) -> None:
+        await engine.handle(broker, events)
+
+    broker.lines.is_open = True
+    await broker.start(take)
+    say(f"stream: {broker.address}: {how.events} -> {how.answers}, what can't be answered -> {how.dead_letters}")
+    try:
+        await _until(stop, _ask_lag(broker, meters))
+        say("stream: stopping; what is in hand is finished")
+    finally:
+        await engine.stop(how.answer_seconds)
+        broker.lines.is_open = False
+        with contextlib.suppress(Exception):  # the broker may be gone, and there is nothing left to lose
+            await broker.stop()
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Work until it is done, or has failed, or one is told to stop."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if working.done():
+        await working
+    working.cancel()
+
+
+async def _reach(broker: Broker, seconds: float) -> None:
+    """Connect, trying again for so long."""
+    last, wait = "no answer", 0.1
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while True:
+                try:
+                    return await broker.connect()
+                except MeritError:
+                    raise
+                except Exception as error:  # noqa: BLE001  # each client has its own
+                    last = broker.told(error)
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, 2.0)
+    last = broker.fault or last
+    raise MeritError(
+        f"stream: {broker.address} can't be reached in {seconds:g} seconds ({last}); start the broker, or say where it "
+        f"is in stream.url or {brokers.URL}"
+    )
+
+
+async def _ask_lag(broker: Broker, meters: Meters) -> None:
+    """Ask the broker now and then what waits.
+
+    Raises:
+        MeritError: it has forgotten the stream or its consumers; one who starts makes them anew.
+    """
+    while True:
+        try:
+            async with asyncio.timeout(LAG_SECONDS):
+                meters.lag.set(await broker.lag())
+            meters.up.set(1)
+        except MeritError:
+            raise
+        except Exception:  # noqa: BLE001  # each client has its own; that it is down is what is shown
+            meters.lag.set(float("nan"))
+            meters.up.set(0)
+        await asyncio.sleep(LAG_SECONDS)

@@ -1,0 +1,85 @@
+"""`merit stream`: what is told before and while it runs."""
+
+import asyncio
+import signal
+from collections.abc import Sequence
+
+import pytest
+
+from merit.config import lock as locks
+from merit.config.schema.stream import Stream
+from merit.errors import MeritError
+from merit.serving.stream import brokers, run
+from merit.serving.stream.brokers import Broker, Take
+from merit.serving.stream.events import Event, Record
+
+
+class Quiet(Broker):
+    """A broker that is there, until it forgets its consumers."""
+
+    forgotten = False
+    stopped = False
+
+    async def connect(self) -> None: ...
+
+    async def start(self, take: Take) -> None:
+        if not self.forgotten:
+            asyncio.get_running_loop().call_later(0.05, signal.raise_signal, signal.SIGTERM)
+
+    async def deliver(self, records: Sequence[Record], events: Sequence[Event]) -> None: ...
+
+    async def lag(self) -> float:
+        if self.forgotten:
+            raise MeritError("stream: the group was removed")
+        return 0.0
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+
+@pytest.fixture
+def broker(workdir, make_package, lock, monkeypatch):
+    make_package(workdir / "model")
+    lock = lock.model_copy(update={"stream": Stream(metrics_port=None)})
+    (workdir / "params.yaml").write_text(locks.render(lock))
+    made = Quiet(lock.stream, "nats://127.0.0.1:4222", lambda line: None)
+    monkeypatch.setattr(brokers, "of", lambda how, say: made)
+    return made
+
+
+def test_it_says_what_it_does_and_ends_well_when_it_is_told_to(broker, call):
+    code, out, err = call("stream")
+    assert (code, out) == (0, "")
+    assert err.splitlines() == [
+        "stream: nats://127.0.0.1:4222: events -> predictions, what can't be answered -> dead",
+        "stream: stopping; what is in hand is finished",
+    ]
+    assert broker.stopped
+
+
+def test_a_broker_that_forgot_its_consumers_ends_it_with_one_line(broker, call):
+    broker.forgotten = True
+    code, _, err = call("stream")
+    assert code == 2
+    assert err.splitlines()[1:] == ["error: stream: the group was removed"]
+    assert broker.stopped
+
+
+def test_one_that_is_never_reached_is_told_with_the_last_reason(monkeypatch):
+    monkeypatch.delenv("MERIT_STREAM_URL", raising=False)
+    broker = Quiet(Stream(), "nats://127.0.0.1:1", print)
+
+    async def connect() -> None:
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    broker.connect = connect
+    with pytest.raises(MeritError, match=r"can't be reached in 0.05 seconds \(Connection refused\); start the broker"):
+        asyncio.run(run._reach(broker, 0.05))
+
+
+def test_without_a_package_it_does_not_start(workdir, lock, call):
+    (workdir / "params.yaml").write_text(locks.render(lock))
+    code, _, err = call("stream")
+    assert code == 2
+    assert err.startswith("error: model/manifest.json: not found")
+    assert len(err.splitlines()) == 1

@@ -1,0 +1,103 @@
+"""Events become answers, or dead letters that say why; one bad event costs none of the others."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from merit.scoring import Package
+from merit.serving.endpoint import Answers
+from merit.serving.stream.events import Event
+from merit.serving.stream.scorer import Scorer
+
+GOOD = {"shop": "north", "kind": 1, "size": 40.0, "weight": 0.5}
+
+
+@pytest.fixture
+def package(tmp_path: Path, make_package) -> Package:
+    return Package.load(make_package(tmp_path / "model"))
+
+
+@pytest.fixture
+def scorer(package: Package) -> Scorer:
+    return Scorer(Answers(package, "v1", 100), [column["name"] for column in package.inputs], "id")
+
+
+def _event(value: object, place: str = "events:1") -> Event:
+    return Event(value if isinstance(value, bytes) else json.dumps(value).encode(), place)
+
+
+def test_each_event_gets_the_endpoints_answer_under_its_own_key(scorer, package):
+    other = {**GOOD, "weight": 0.75}
+    expected = Answers(package, "v1", 2).answer(json.dumps([GOOD, other]).encode())
+    records = scorer.score([_event({"id": "a", **GOOD}), _event({"id": 7, **other})])
+    assert [record.key for record in records] == ["a", "7"]
+    found = [json.loads(record.body) for record in records]
+    assert [each.pop("prediction") for each in found] == expected["predictions"]
+    times = [each.pop("time") for each in found]
+    assert all(time.endswith("Z") and len(time) == 24 for time in times)
+    origin = {"model": "tiny", "version": "v1", "commit": "c" * 40}
+    assert found == [{"id": "a", **origin}, {"id": 7, **origin}]
+
+
+def test_an_event_without_a_key_goes_by_its_place(scorer):
+    (record,) = scorer.score([_event(GOOD, "events:41")])
+    assert (record.key, json.loads(record.body)["id"]) == ("events:41", "events:41")
+
+
+def test_a_key_that_the_model_takes_as_well_stays_in_the_row(package):
+    scorer = Scorer(Answers(package, "v1", 1), [column["name"] for column in package.inputs], "shop")
+    (record,) = scorer.score([_event(GOOD)])
+    assert (record.key, record.cause) == ("north", "")
+
+
+@pytest.mark.parametrize(
+    ("event", "cause", "words"),
+    [
+        (b"\xff\xfe", "not_json", "not JSON"),
+        (b"", "not_json", "not JSON"),
+        (b"[" * 100_000, "not_json", "not JSON"),
+        (b"3", "not_json", "not an object"),
+        ({"id": "a", "shop": "north"}, "bad_row", "the column 'kind' is missing"),
+        ({"id": "a", **GOOD, "weight": "heavy"}, "bad_row", "column 'weight'"),
+        ({"id": "", **GOOD}, "bad_key", "allowed: text of 1 to 256 printable characters, or an integer"),
+        ({"id": "a\r\nNats-Msg-Id: b", **GOOD}, "bad_key", "can't name the event"),
+        ({"id": True, **GOOD}, "bad_key", "can't name the event"),
+        ({"id": 1.5, **GOOD}, "bad_key", "can't name the event"),
+    ],
+)
+def test_what_can_not_be_answered_is_told_apart_and_kept_as_it_came(scorer, event, cause, words):
+    good = [_event({"id": f"g{number}", **GOOD}) for number in range(7)]
+    records = scorer.score([*good[:3], bad := _event(event, "events:9"), *good[3:]])
+    assert [record.key for record in records if not record.cause] == [f"g{number}" for number in range(7)]
+    letter = records[3]
+    assert (letter.cause, letter.body) == (cause, bad.raw)
+    assert words in letter.reason
+    assert "\n" not in letter.reason
+
+
+def test_a_row_that_the_graph_fails_on_costs_none_of_the_others():
+    class Fails:
+        def answer(self, body: bytes) -> dict:
+            rows = json.loads(body)
+            rows = rows if isinstance(rows, list) else [rows]
+            if any(row["kind"] == 13 for row in rows):
+                raise RuntimeError("Non-zero status\ncode")
+            return {"predictions": [0.5] * len(rows), "model": "m", "version": "v", "commit": "c"}
+
+    events = [_event({"id": number, "kind": number}) for number in range(20)]
+    records = Scorer(Fails(), ["kind"], "id").score(events)
+    assert [record.key for record in records if record.cause] == ["13"]
+    assert records[13].reason == "scoring failed: Non-zero status code"
+    assert [record.key for record in records] == [str(number) for number in range(20)]
+
+
+def test_of_classes_an_answer_holds_each_ones_probability():
+    class Digits:
+        def answer(self, body: bytes) -> dict:
+            told = {"classes": ["a", "b"], "probabilities": [[0.25, 0.75]], "predictions": ["b"]}
+            return {**told, "model": "m", "version": "v", "commit": "c"}
+
+    (record,) = Scorer(Digits(), ["kind"], None).score([_event({"kind": 1})])
+    found = json.loads(record.body)
+    assert (found["prediction"], found["classes"], found["probabilities"]) == ("b", ["a", "b"], [0.25, 0.75])
