@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests import brokers
 
 from merit.scoring import Package
-from merit.serving.endpoint import Answers
+from merit.serving.answers import Answers
 from merit.serving.stream.events import Event
 from merit.serving.stream.scorer import Scorer
 

@@ -246,7 +246,7 @@ def _poisoned_stream_goes_on(broker: Any, worker: Worker) -> None:
 
 def test_poisoned_events_go_to_the_dead_letters_and_the_stream_goes_on(broker, start, folder):
     from merit.scoring import Package
-    from merit.serving.endpoint import Answers
+    from merit.serving.answers import Answers
 
     worker = start(broker)
     _poisoned_stream_goes_on(broker, worker)

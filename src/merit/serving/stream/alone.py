@@ -15,7 +15,7 @@ from typing import BinaryIO
 import msgspec
 
 from merit.scoring import Package
-from merit.serving.endpoint import Answers
+from merit.serving.answers import Answers
 from merit.serving.stream.brokers import URL
 from merit.serving.stream.events import KILLED, Event, Record, dead
 from merit.serving.stream.scorer import Scorer

@@ -11,7 +11,7 @@ from merit.config.schema.release import Signing
 from merit.config.schema.stream import Stream
 from merit.errors import MeritError
 from merit.scoring import Package
-from merit.serving.endpoint import Answers
+from merit.serving.answers import Answers
 from merit.serving.serve import check_signature
 from merit.serving.stream import brokers
 from merit.serving.stream.alone import Alone

@@ -14,7 +14,7 @@ KEY_LENGTH = 256
 
 
 class Answering(Protocol):
-    """Who answers rows: `merit.serving.endpoint.Answers`."""
+    """Who answers rows: `merit.serving.answers.Answers`."""
 
     def answer(self, body: bytes) -> dict[str, Any]:
         """Return `predictions`, one per row, and where they come from."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from merit.scoring import Package
-from merit.serving.endpoint import Answers
+from merit.serving.answers import Answers
 from merit.serving.stream.events import Event
 from merit.serving.stream.scorer import Scorer
 
