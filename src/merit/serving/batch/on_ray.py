@@ -22,9 +22,9 @@ from merit.serving.batch.sources import Chunk, Files
 class Worker:
     """What an actor does: it has the package loaded, and scores one chunk after another."""
 
-    def __init__(self, files: Files, job: Job, schema: pl.Schema) -> None:
-        self._files, self._job, self._schema = files, job, schema
-        self._scorer = job.scorer(is_text=files.is_text)
+    def __init__(self, files: Files, job: Job, schema: pl.Schema, digest: str) -> None:
+        self._files, self._job, self._schema, self._digest = files, job, schema, digest
+        self._scorer: Scorer | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """Score the chunks of a batch; what may not be scored is told, not raised, so that Ray does not try again."""
@@ -34,7 +34,7 @@ class Worker:
             try:
                 chunk = msgspec.json.decode(text, type=Chunk)
                 rows = self._files.read(chunk, self._schema)
-                found["rows"] = self._job.score(self._scorer, self._files.name, chunk.number, rows)
+                found["rows"] = self._job.score(self._loaded(), self._files.name, chunk.number, rows)
             except Refused as reason:
                 found["refused"] = str(reason)
             except MeritError as reason:
@@ -42,6 +42,19 @@ class Worker:
             for name, value in found.items():
                 told[name].append(value)
         return told
+
+    def _loaded(self) -> Scorer:
+        """Return the scorer, loaded once.
+
+        Raises:
+            MeritError: this machine finds no package in its place, or another.
+        """
+        if self._scorer is None:
+            made = self._job.scorer(is_text=self._files.is_text)
+            if made.package.digest != self._digest:
+                raise MeritError(f"{self._job.package}: a machine of the cluster finds another package there")
+            self._scorer = made
+        return self._scorer
 
 
 def run(files: Files, job: Job, scorer: Scorer, tell: Tell) -> None:
@@ -63,7 +76,7 @@ def run(files: Files, job: Job, scorer: Scorer, tell: Tell) -> None:
         context.enable_progress_bars = False
         schema = scorer.schema(files.schema())
         scored = ray.data.from_items([{"chunk": msgspec.json.encode(each).decode()} for each in open_]).map_batches(
-            Worker, fn_constructor_args=(files, job, schema), batch_size=1, batch_format="numpy",
+            Worker, fn_constructor_args=(files, job, schema, scorer.package.digest), batch_size=1, batch_format="numpy",
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=job.workers),
         )  # fmt: skip
         for row in scored.iter_rows():

@@ -7,7 +7,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,9 +86,20 @@ class Output:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise MeritError(f"{self.path}: another 'merit predict' writes there; wait for it") from error
-            yield
-        if self.is_file and self.path.is_file() and not any(self.folder.glob("part-*")):
+            try:
+                yield
+            finally:
+                self._leave()
+
+    def _leave(self) -> None:
+        """Remove what nobody needs: the lock where nothing was begun, and all of one file's once it is whole."""
+        names = {each.name for each in self.folder.iterdir()}
+        if self.is_file and self.path.is_file() and names <= {".lock", NOTE}:
             shutil.rmtree(self.folder, ignore_errors=True)
+        elif NOTE not in names:
+            (self.folder / ".lock").unlink(missing_ok=True)
+            with suppress(OSError):
+                self.folder.rmdir()
 
     def note(self) -> dict[str, Any] | None:
         """Return what the parts that are there were made from; None where there is nothing.

@@ -14,7 +14,7 @@ import polars as pl
 from merit import artifacts
 from merit.errors import MeritError
 from merit.masking import masked
-from merit.serving.batch.sources import Files, version_of
+from merit.serving.batch.sources import Files, faults, version_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -106,7 +106,8 @@ def staged(query: Query | Files, folder: Path, size: int) -> Files:
         shutil.rmtree(folder, ignore_errors=True)
         for number, rows in enumerate(_chunks(query, size)):
             artifacts.write_table(folder / f"rows-{number:08d}.parquet", _plain(rows))
-        _alike(folder)
+        with faults(query.name):
+            _alike(folder)
         artifacts.write_json(folder / DONE, {"form": 1})
     paths = sorted(folder.glob("rows-*.parquet"))
     versions = {str(path): version_of(path) for path in paths}

@@ -117,9 +117,9 @@ def test_columns_that_are_missing_or_of_another_type_are_all_told_at_once() -> N
     with pytest.raises(Refused) as caught:
         Contract(rules).check(schema, "in.parquet")
     assert str(caught.value) == (
-        "in.parquet: breaks the model's contract: the column 'distance' is missing, is it 'distanc'?; the column 'hour' "
-        "is String; the model takes integer; the column 'image' is Float64; the model takes array [8, 8]; "
-        "nothing was scored"
+        "in.parquet: breaks the model's contract: the column 'distance' is missing, is it 'distanc'?; "
+        "the column 'hour' is String; the model takes integer; the column 'image' is Float64; "
+        "the model takes array [8, 8]; nothing was scored"
     )
 
 

@@ -98,7 +98,7 @@ def test_a_query_can_not_write(package: Path, database: sqlite3.Connection) -> N
     ],
 )
 def test_what_can_not_be_read_is_told_without_the_password(
-    package: Path, database: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, url: str | None, sql: str, told: str
+    package: Path, database: object, monkeypatch: pytest.MonkeyPatch, *, url: str | None, sql: str, told: str
 ) -> None:
     if url is None:
         monkeypatch.delenv("SHOP")
