@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from merit.serving.access import Lines
@@ -92,11 +92,12 @@ class Recorder:
         if (thread := self._thread) is not None:
             thread.join(CLOSE_SECONDS)
             atexit.unregister(self.close)
-        if thread is None or not thread.is_alive():
-            self._give_up()
+        self._give_up()
 
     def _run(self) -> None:
         os.environ.setdefault("POLARS_MAX_THREADS", "1")  # the processors are for those who answer
+        import polars  # noqa: F401  # now, and not when the first requests are being answered
+
         self._due = time.monotonic() + self._seconds
         while not self._stop.wait(POLL_SECONDS):
             self._step(final=False)
@@ -110,7 +111,7 @@ class Recorder:
         try:
             self._take()
             now = time.monotonic()
-            is_due = now >= self._due or self._kept_rows >= ROWS_PER_FILE
+            is_due = now >= self._due or self._kept_rows >= ROWS_PER_FILE or self._kept_bytes >= MOST_BYTES // 2
             if final or (is_due and now >= self._again):
                 self._write()
                 self._due = time.monotonic() + self._seconds
@@ -121,17 +122,23 @@ class Recorder:
         """Make tables of what waits, as long as tables don't wait themselves."""
         while self._queue and self._kept_bytes < MOST_BYTES:
             batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
-            rows = sum(each[0] for each in batch)
             self._taken_bytes += sum(each[1] for each in batch)
-            try:
-                table = self._build([each[2] for each in batch])
-            except Exception as error:  # noqa: BLE001  # counted and told
-                self.failed += rows
-                self._lines.tell(self._name, "table", level="error", error=_words(error), rows_lost=rows)
-                continue
-            self._tables.append(table)
-            self._kept_rows += table.height
-            self._kept_bytes += int(table.estimated_size())
+            for table in self._made(batch):
+                self._tables.append(table)
+                self._kept_rows += table.height
+                self._kept_bytes += int(table.estimated_size())
+
+    def _made(self, batch: "list[tuple[int, int, Entry]]") -> "Iterator[pl.DataFrame]":
+        """Yield the table of a batch; where that fails, those of its entries, so that only what is wrong is lost."""
+        try:
+            yield self._build([each[2] for each in batch])
+        except Exception as error:  # noqa: BLE001  # counted and told
+            if len(batch) == 1:
+                self.failed += batch[0][0]
+                self._lines.tell(self._name, "table", level="error", error=_words(error), rows_lost=batch[0][0])
+                return
+            for each in batch:
+                yield from self._made([each])
 
     def _write(self) -> None:
         import polars as pl
