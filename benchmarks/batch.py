@@ -3,7 +3,8 @@
 All score the same Parquet file of the reference rows, repeated, into Parquet files: merit; the shortest loop that
 Polars and ONNX Runtime make, chunk by chunk, with all of ONNX Runtime's threads and no contract, version or resuming;
 and the same graph in MLflow's own flavour, saved with its signature, loaded by `mlflow.pyfunc` and given pandas. Each
-is a process of its own, its imports not counted; rounds alternate. Memory is the peak of merit's process.
+is a process of its own, its imports not counted; rounds alternate. Where others use the machine, processor time tells
+more than the clock. Memory is the peak of merit's process.
 
 Usage, in the root of the repository, where `merit run` has made the package:
     python benchmarks/batch.py [--rows N] [--rounds N] [--memory N,N,...]
@@ -31,16 +32,16 @@ MERIT = """
 import sys, time
 from pathlib import Path
 from merit.serving.batch import job, local, output, sources
-began = time.perf_counter()
+began, worked = time.perf_counter(), time.process_time()
 how = job.Job(Path("model").absolute(), output.of(sys.argv[2]), workers=job.cores())
 job.predict(job.source_of(sys.argv[1], None, None), how, tell=lambda done, total: None)
-print(time.perf_counter() - began)
+print(time.perf_counter() - began, time.process_time() - worked)
 """
 LOOP = """
 import sys, time
 from pathlib import Path
 import numpy as np, onnxruntime, polars as pl
-began = time.perf_counter()
+began, worked = time.perf_counter(), time.process_time()
 session = onnxruntime.InferenceSession("model/model.onnx")
 kinds = {each.name: each.type for each in session.get_inputs()}
 def column(values, kind):
@@ -52,7 +53,7 @@ place.mkdir()
 for number, rows in enumerate(pl.scan_parquet(sys.argv[1]).collect_batches(chunk_size=65536)):
     found = session.run(None, {name: column(rows[name], kind) for name, kind in kinds.items()})[0]
     rows.with_columns(prediction=pl.Series(found)).write_parquet(place / f"{number}.parquet")
-print(time.perf_counter() - began)
+print(time.perf_counter() - began, time.process_time() - worked)
 """
 SAVE = """
 import sys
@@ -67,14 +68,14 @@ mlflow.onnx.save_model(graph, sys.argv[2], signature=infer_signature(taken))
 MLFLOW = """
 import sys, time
 import mlflow.pyfunc, pandas as pd
-began = time.perf_counter()
+began, worked = time.perf_counter(), time.process_time()
 model = mlflow.pyfunc.load_model(sys.argv[3])
 rows = pd.read_parquet(sys.argv[1])
 names = model.metadata.get_input_schema().input_names()
 numbers = {name: "float64" for name in names if rows[name].dtype.kind in "iub"}
 found = model.predict(rows[names].astype(numbers))
 rows.assign(prediction=found["prediction"]).to_parquet(sys.argv[2])
-print(time.perf_counter() - began)
+print(time.perf_counter() - began, time.process_time() - worked)
 """
 
 
@@ -99,16 +100,21 @@ def compare(room: Path, rows: int, rounds: int) -> None:
     saved = room / "saved"
     subprocess.run([sys.executable, "-c", SAVE, artifacts.TEST_ROWS, saved], check=True, capture_output=True)
     seconds: dict[str, list[float]] = {"merit": [], "loop": [], "mlflow": []}
+    work: dict[str, list[float]] = {"merit": [], "loop": [], "mlflow": []}
     for turn in range(rounds):
         for kind, code in {"merit": MERIT, "loop": LOOP, "mlflow": MLFLOW}.items():
-            seconds[kind].append(ran(code, table, room / f"{kind}-{turn}", saved)[0])
-    shown = Table("what", "rows/s", "of each round", "merit to it", "goal")
-    ours = statistics.median(seconds["merit"])
+            taken = ran(code, table, room / f"{kind}-{turn}", saved)
+            seconds[kind].append(taken[0])
+            work[kind].append(taken[1])
+    shown = Table("what", "rows/s", "of each round", "merit to it", "goal", "processor time per row", "merit to it")
+    ours, ours_work = statistics.median(seconds["merit"]), statistics.median(work["merit"])
     for kind, found in seconds.items():
         goal = f"at least {GOALS[kind]}" if kind in GOALS else ""
         each = ", ".join(f"{rows / one:,.0f}" for one in found)
         middle = statistics.median(found)
-        shown.add_row(kind, f"{rows / middle:,.0f}", each, f"{middle / ours:.2f}", goal)
+        worked = statistics.median(work[kind])
+        told = (f"{worked / rows * 1e6:.2f} us", f"{worked / ours_work:.2f}")
+        shown.add_row(kind, f"{rows / middle:,.0f}", each, f"{middle / ours:.2f}", goal, *told)
     Console().print(shown)
 
 
@@ -122,7 +128,7 @@ def grow(room: Path, sizes: list[int]) -> None:
         for number in range(max(1, size // MILLION)):
             os.link(million, folder / f"{number:05d}.parquet")
         place = room / f"scored-{size}"
-        seconds, peak, private = ran(MERIT, folder, place)
+        seconds, _, peak, private = ran(MERIT, folder, place)
         subprocess.run(["rm", "-r", place], check=True)
         shown.add_row(f"{size:,}", f"{seconds:.0f}", f"{size / seconds:,.0f}", f"{peak:,} MB", f"{private:,} MB")
     Console().print(shown)
@@ -135,8 +141,8 @@ def repeated(place: Path, size: int) -> Path:
     return place
 
 
-def ran(code: str, *args: Path) -> tuple[float, int, int]:
-    """Run code; return the seconds it says, the peak of memory, and the peak of what is not mapped files (MB)."""
+def ran(code: str, *args: Path) -> tuple[float, float, int, int]:
+    """Run code; return its seconds, those of the processor, the peak of memory, and that of no mapped files (MB)."""
     process = subprocess.Popen([sys.executable, "-c", code, *args], stdout=subprocess.PIPE, text=True)
     peak = private = 0
     while process.poll() is None:
@@ -144,7 +150,8 @@ def ran(code: str, *args: Path) -> tuple[float, int, int]:
         time.sleep(0.1)
     assert process.stdout is not None
     assert process.returncode == 0, "it failed; its error stands above"
-    return float(process.stdout.read().strip().splitlines()[-1]), peak, private
+    seconds, worked = process.stdout.read().strip().splitlines()[-1].split()
+    return float(seconds), float(worked), peak, private
 
 
 def _status(pid: int, key: str) -> int:

@@ -20,8 +20,8 @@ from merit.errors import MeritError
 if TYPE_CHECKING:
     import polars as pl
 
-CHUNK = 8192
-"""Rows scored at once: enough to be quick, few enough to stay in memory; a multiple of LANES."""
+CHUNK = 2048
+"""Rows scored at once, a multiple of LANES: a network's numbers for them stay near the processor, and in memory."""
 LANES = 4
 """Rows that ONNX Runtime's kernels take at once. The rest of a number of rows that is no multiple goes through other
 kernels, which round otherwise: a row's answer would depend on how many rows are asked with it, in its last bits."""

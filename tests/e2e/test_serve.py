@@ -89,12 +89,14 @@ def test_health_metrics_and_documentation_are_there(endpoint):
     assert "carrier" in json.dumps(described["requestBody"])
 
 
-def test_bentomls_own_client_is_answered(endpoint):
-    import bentoml
-
-    with bentoml.SyncHTTPClient(f"http://127.0.0.1:{endpoint.port}") as client:
-        answer = client.predict(endpoint.example)
-    assert answer["predictions"] == endpoint.predict(endpoint.example)[1]["predictions"]
+def test_bentomls_own_client_is_answered(endpoint, finished):
+    code = (
+        "import bentoml, json, sys\n"
+        "with bentoml.SyncHTTPClient(sys.argv[1]) as client: print(json.dumps(client.predict(json.loads(sys.argv[2]))))"
+    )
+    address = f"http://127.0.0.1:{endpoint.port}"
+    done = finished.run(sys.executable, "-c", code, address, json.dumps(endpoint.example))
+    assert json.loads(done.stdout)["predictions"] == endpoint.predict(endpoint.example)[1]["predictions"], done.stderr
 
 
 def test_the_serving_process_loads_neither_torch_nor_lightning(endpoint):

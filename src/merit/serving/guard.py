@@ -7,6 +7,7 @@ protocol that uvicorn has chosen is replaced by a subclass of it before the firs
 
 import asyncio
 import logging
+import os
 import resource
 import time
 from contextlib import suppress
@@ -46,8 +47,16 @@ def guard(receive: Receive, told: Settings) -> bool:
         return False
     _allow_files(told.max_connections + SPARE_FILES)
     watch = Watch(told.timeout_seconds)
+    _drop_forwarding(config)
     config.http_protocol_class = _guarded(base, told.max_connections, told.max_bytes, watch)
     return True
+
+
+def _drop_forwarding(config: Any) -> None:
+    """Take away uvicorn's reading of X-Forwarded-For, which nothing here needs, unless it was asked for."""
+    app = config.loaded_app
+    if type(app).__name__ == "ProxyHeadersMiddleware" and "FORWARDED_ALLOW_IPS" not in os.environ:
+        config.loaded_app = app.app
 
 
 def _allow_files(wanted: int) -> None:
