@@ -114,7 +114,8 @@ def main(told: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the worker as well, which ends this one
     package = Package.load(Path(folder))
     scorer = Scorer(Answers(package, version, 1), [each["name"] for each in package.inputs], key)
-    taken, given = sys.stdin.buffer, sys.stdout.buffer
+    taken, given = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library may print is no answer
     given.write(READY)
     given.flush()
     while (asked := _read(taken)) is not None:

@@ -46,8 +46,7 @@ class Engine:
         self._began(len(events))
         try:
             if new := [event for event in events if not event.again]:
-                self._meters.sizes.observe(len(new))
-                await self._deliver(broker, await asyncio.to_thread(self._scorer.score, new), new)
+                await self._first(broker, new)
             await self._again(broker, [event for event in events if event.again])
         except Stopped:
             return
@@ -63,6 +62,17 @@ class Engine:
         except TimeoutError:
             self._say(f"stream: {self._busy} events were not done in {seconds:g} seconds; they come again")
         await self._alone.close()
+
+    async def _first(self, broker: Broker, events: Sequence[Event]) -> None:
+        """Score a batch at once; should that fail as a whole, each event alone."""
+        self._meters.sizes.observe(len(events))
+        try:
+            records = await asyncio.to_thread(self._scorer.score, events)
+        except Exception as error:  # noqa: BLE001  # no event may be lost by a fault of ours
+            self._say(f"stream: a batch can't be scored ({broker.told(error)}); its events are scored alone")
+            await self._again(broker, events)
+            return
+        await self._deliver(broker, records, events)
 
     async def _again(self, broker: Broker, events: Sequence[Event]) -> None:
         """Score events one by one; deliver what is done now and then, should the next take long."""

@@ -84,6 +84,17 @@ def test_what_came_before_is_scored_alone(engine, echo):
     assert (broker.delivered, echo.alone) == ([["2"], ["1", "3"]], ["1", "3"])
 
 
+def test_a_batch_that_fails_as_a_whole_is_scored_one_by_one(engine, echo, told):
+    def failing(events: Sequence[Event]) -> list[Record]:
+        raise MemoryError("no room")
+
+    broker = Fake()
+    engine._scorer.score = failing
+    asyncio.run(engine.handle(broker, [Event(b"", "1"), Event(b"", "2")]))
+    assert (broker.delivered, echo.alone) == ([["1", "2"]], ["1", "2"])
+    assert told == ["stream: a batch can't be scored (no room); its events are scored alone"]
+
+
 def test_what_the_broker_does_not_take_is_sent_again_and_told_once_without_secrets(engine, told):
     broker = Fake(failures=3)
     asyncio.run(engine.handle(broker, [Event(b"", "1")]))
