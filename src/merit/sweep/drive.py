@@ -89,6 +89,7 @@ class Drive:
         self._followed: set[int] = set()
         self._beaten = 0.0
         self._is_out = False
+        self._looks_back = made.settings.resume is not None or study.is_shared
         self._stop: str | None = None
         self._about = record.about_of(made.name)
 
@@ -102,7 +103,7 @@ class Drive:
                     self._begin()
                     self._look()
                     live.update(self._sweep())
-                    if not self._crew.running and not self._followed and (self._is_out or self._stop):
+                    if self._is_over():
                         break
                     time.sleep(LOOK)
             self._hear(self._teller.end("FAILED" if self._stop else "FINISHED"))
@@ -110,6 +111,14 @@ class Drive:
             self._interrupt(error)
             raise
         return self._finish()
+
+    def _is_over(self) -> bool:
+        """Say whether nothing runs and nothing is left, also of what others began and have left meanwhile."""
+        if self._crew.running or self._followed or not (self._is_out or self._stop):
+            return False
+        if self._stop is None and self._left():
+            self._is_out, self._looks_back = False, True
+        return (self._is_out or self._stop is not None) and not self._followed
 
     def _said(self) -> str:
         threads = self._made.base.trainer.threads
@@ -144,17 +153,8 @@ class Drive:
 
     def _next(self) -> Path | None:
         """Return the folder of the next trial; None if there is none, or if it can't even be composed."""
-        suggestion = None
-        for number in sorted(self._study.untold()) if self._left_over() else ():
-            place = record.folder_of(self._folder, number)
-            if not (place / record.TRIAL).is_file():
-                if self._study.is_shared:
-                    continue
-            elif not self._is_orphan(number, place):
-                continue
-            suggestion = self._study.again(number)
-            break
-        suggestion = suggestion or self._study.ask()
+        left = self._left() if self._looks_back else []
+        suggestion = self._study.again(left[0]) if left else self._study.ask()
         if suggestion is None:
             self._is_out = True
             return None
@@ -165,19 +165,24 @@ class Drive:
             self._settle(suggestion.number)
             return None
 
-    def _left_over(self) -> bool:
-        """Say whether others may have left trials: only a sweep that is resumed has any."""
-        return self._made.settings.resume is not None or self._study.is_shared
+    def _left(self) -> list[int]:
+        """Return the trials that were begun, have come to no end, and that nobody works on."""
+        return [number for number in sorted(self._study.untold()) if self._is_left(number)]
 
-    def _is_orphan(self, number: int, place: Path) -> bool:
+    def _is_left(self, number: int) -> bool:
+        place = record.folder_of(self._folder, number)
+        if not (place / record.TRIAL).is_file():
+            return not self._study.is_shared  # else it may be another machine's
         if number in self._begun or number in self._followed or record.is_final(place):
             return False
         if claims.is_there(self._folder, record.owner_of(place)):
             return False
-        if attend.is_alive(place):  # a cluster's job outlives the sweep that began it
-            self._followed.add(number)
-            return False
-        return True
+        if not attend.is_alive(place):
+            return True
+        self._followed.add(number)  # a cluster's job outlives the sweep that began it
+        told = f"trial {number:>3}  still runs, begun by an earlier process: waiting for it"
+        self._console.print(told, highlight=False)
+        return False
 
     def _look(self) -> None:
         """Look at what runs: its epochs, its time, its end."""
@@ -196,6 +201,7 @@ class Drive:
                 self._settle(number)
             elif not attend.is_alive(place):
                 self._followed.discard(number)
+                self._is_out = False  # it is to be done again
         self._hear(self._teller.runs())
 
     def _follow(self, number: int) -> None:
@@ -274,9 +280,30 @@ class Drive:
         self._console.print(f"{written} shows it; next: 'merit sweep adopt'", highlight=False, soft_wrap=True)
         if self._stop:
             raise Refused(f"sweep {self._made.name}: given up: {self._stop}")
+        self._say_who_goes_on([trial for trial in found.trials if trial.state not in record.FINAL])
         if not done and found.trials:
             last = found.trials[-1]
             raise Refused(
                 f"sweep {self._made.name}: none of {len(found.trials)} trials is done; the last: {last.error}"
             )
         return found
+
+    def _say_who_goes_on(self, running: list[Trial]) -> None:
+        """Say of trials that have come to no end who works on them.
+
+        Raises:
+            Refused: nobody does.
+        """
+        told = ", ".join(str(trial.number) for trial in running)
+        owners = {record.owner_of(trial.folder) for trial in running} - {self._owner.name}
+        there = sorted(owner for owner in owners if owner and claims.is_there(self._folder, owner))
+        resume = f"'merit train -m sweep.resume={self._made.name}'"
+        if there:
+            self._console.print(
+                f"still running: {told}, by {', '.join(there)} (machine and process), which says so at its end; "
+                f"if it is gone, {resume} does them again",
+                highlight=False,
+                soft_wrap=True,
+            )
+        elif running:
+            raise Refused(f"sweep {self._made.name}: {told}: ended without a word; {resume} does them again")

@@ -92,8 +92,13 @@ def test_a_trial_is_alive_by_its_process_here_and_by_its_beats_elsewhere(tmp_pat
     assert not attend.is_alive(tmp_path)
     (tmp_path / attend.ALIVE).touch()
     assert attend.is_alive(tmp_path)
+    import os
     import socket
 
+    (tmp_path / attend.ALIVE).write_text(f"{socket.gethostname()} {os.getpid()}")
+    assert attend.is_alive(tmp_path)
+    (tmp_path / attend.ALIVE).write_text(f"{socket.gethostname()} {2**22 + 1}")  # a process that Linux never has
+    assert not attend.is_alive(tmp_path)
     record.tell(tmp_path, pid=1, host=socket.gethostname())  # another process, which is no trial
     assert not attend.is_alive(tmp_path)
 
