@@ -10,6 +10,7 @@ from rich.console import Console
 
 from merit import artifacts, pipeline
 from merit.config import multirun as hydra
+from merit.config.schema import Trainer
 from merit.errors import MeritError, Refused
 from merit.sweep import attend, claims, local, plan, prepare, process, record, report, view
 from merit.sweep.crew import Crew, Launcher
@@ -57,7 +58,7 @@ def sweep(arguments: Sequence[str], launcher_of: Callable[[Path], Launcher]) -> 
             prepare.undo(folder)
             raise
         how = made.base.trainer
-        crew = Crew(launcher_of(folder), made.settings.workers, how.threads, gpu=how.accelerator == "gpu")
+        crew = Crew(launcher_of(folder), made.settings.workers, threads_of(how), gpu=how.accelerator == "gpu")
         try:
             driven = Drive(made, folder, study, crew, owner)
             return driven.run()
@@ -66,6 +67,11 @@ def sweep(arguments: Sequence[str], launcher_of: Callable[[Path], Launcher]) -> 
             study.close()
     finally:
         owner.leave()
+
+
+def threads_of(how: Trainer) -> int:
+    """Return how many threads a trial has: on processors each of its devices is a process of its own."""
+    return how.threads * (how.devices if how.accelerator == "cpu" else 1)
 
 
 class Drive:
@@ -121,7 +127,7 @@ class Drive:
         return (self._is_out or self._stop is not None) and not self._followed
 
     def _said(self) -> str:
-        threads = self._made.base.trainer.threads
+        threads = threads_of(self._made.base.trainer)
         width, planned = self._crew.width, self._made.planned
         return (
             f"sweep {self._made.name}: {planned} trials by {self._made.settings.sampler}, {width} at once with "

@@ -109,3 +109,9 @@ def test_a_sweep_says_which_other_process_goes_on(begun: Any, capsys: pytest.Cap
     os.utime(file, (0, 0))
     with pytest.raises(Refused, match=r"sweep one: 0: ended without a word; 'merit train -m sweep.resume=one' does"):
         driven._say_who_goes_on([record.trial_in(place)])
+
+
+def test_a_trial_of_two_devices_takes_the_room_of_two(conf: Path) -> None:
+    how = compose(["trainer=ddp"]).trainer
+    assert drive.threads_of(how) == 2
+    assert drive.threads_of(how.model_copy(update={"accelerator": "gpu"})) == 1

@@ -1,8 +1,10 @@
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -53,6 +55,31 @@ def test_the_parts_of_what_a_trial_waits_for_add_up() -> None:
         "first_batch_seconds": 2.0,
         "parts": {"forked": 0.5, "isolated": 0.25, "first batch": 1.25},
     }
+
+
+def test_a_rank_of_a_trial_tells_its_stop_by_the_last_line_of_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert process._is_pruned(process.Pruned())
+    assert not process._is_pruned(MeritError("merit.sweep.process.Pruned"))  # nobody asked for it
+    Path(process.STOP).touch()
+    assert process._is_pruned(MeritError("merit.sweep.process.Pruned"))
+    assert not process._is_pruned(MeritError("train: the loss is not a number"))
+
+
+def test_a_trial_keeps_what_libraries_put_aside_in_its_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "sweeps" / "one" / "trials" / "0000"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("TMPDIR", "elsewhere")
+    monkeypatch.setattr(tempfile, "tempdir", "/elsewhere")  # as in a fork of a process that has asked for it
+    bounds = SimpleNamespace(enter=lambda: "nothing")
+    process._enter({"project": str(tmp_path), "links": []}, bounds)  # type: ignore[arg-type]
+    with tempfile.NamedTemporaryFile() as file:
+        assert Path(file.name).parent == folder / ".tmp"
 
 
 def _attended(folder: Path, code: str) -> dict[str, object]:
