@@ -140,6 +140,9 @@ class Drive:
             self._trials[trial.number] = trial
             if trial.state in record.FINAL:
                 self._settle(trial.number)
+        if self._study.restored:
+            told = f"{self._study.restored} trials were lost from sweep.storage; it knows them again by their files"
+            self._console.print(told, highlight=False, soft_wrap=True)
 
     def _begin(self) -> None:
         """Begin as many trials as there is room for."""
