@@ -202,6 +202,7 @@ def _refuse_other(sweep: Sweep, trial: Trial, composed: Lock) -> None:
         meant = lock.parse(file.read_text(encoding="utf-8"), str(file))
     except ConfigError as error:
         raise MeritError(f"{file}: not of the form that this merit reads; check out what the sweep ran with") from error
+    meant = meant.model_copy(update={"tracking": composed.tracking})  # where runs are kept trains nothing
     if composed == meant:
         return
     pairs = (each.model_dump(mode="json", by_alias=True) for each in (meant, composed))

@@ -44,6 +44,14 @@ def multirun(arguments: Sequence[str]) -> Sweep:
 def sweep(arguments: Sequence[str], launcher_of: Callable[[Path], Launcher]) -> Sweep:
     """Do what `multirun` does, by the launcher that Hydra makes."""
     made = plan.make(arguments)
+    teller = Teller(made.base, made.name)  # it loads meanwhile what keeps runs
+    try:
+        return _driven(made, launcher_of, teller)
+    finally:
+        teller.close()
+
+
+def _driven(made: plan.Plan, launcher_of: Callable[[Path], Launcher], teller: Teller) -> Sweep:
     stores = pipeline.features()
     folder = prepare.folder_of(made)
     prepare.close(folder, made.base, stores)
@@ -54,13 +62,14 @@ def sweep(arguments: Sequence[str], launcher_of: Callable[[Path], Launcher]) -> 
         try:
             with claims.claiming(folder):
                 study = Study(made, folder, owner.place)
+            teller.begin()
         except MeritError:
             prepare.undo(folder)
             raise
         how = made.base.trainer
         crew = Crew(launcher_of(folder), made.settings.workers, threads_of(how), gpu=how.accelerator == "gpu")
         try:
-            driven = Drive(made, folder, study, crew, owner)
+            driven = Drive(made, folder, study, crew, owner, teller=teller)
             return driven.run()
         finally:
             crew.close()
@@ -83,12 +92,15 @@ class Drive:
         study: what says what is next.
         crew: who runs it.
         owner: this process, as trials name it.
+        teller: what tells what keeps runs.
     """
 
-    def __init__(self, made: plan.Plan, folder: Path, study: "Study", crew: Crew, owner: claims.Owner) -> None:
+    def __init__(
+        self, made: plan.Plan, folder: Path, study: "Study", crew: Crew, owner: claims.Owner, *, teller: Teller
+    ) -> None:
         self._made, self._folder, self._study, self._crew, self._owner = made, folder, study, crew, owner
         self._console = Console()
-        self._teller = Teller(made.base, made.name)
+        self._teller = teller
         self._trials: dict[int, Trial] = {}
         self._epochs: dict[int, int] = {}
         self._begun: dict[int, float] = {}

@@ -47,8 +47,7 @@ class Crew:
 @pytest.fixture
 def begun(conf: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a sweep of two trials that was resumed, and the folder of its first, which another process began."""
-    quiet = SimpleNamespace(trial=lambda *_: None, runs=dict, end=lambda _: {})
-    monkeypatch.setattr(drive, "Teller", lambda *_: quiet)
+    teller: Any = SimpleNamespace(trial=lambda *_: None, runs=dict, end=lambda _: {})
     monkeypatch.setattr(drive.report, "write", lambda _: Path("reports/sweep.html"))
     monkeypatch.setattr(drive.Drive, "_said", lambda _: "sweep one")
     locks.write(compose())
@@ -61,7 +60,7 @@ def begun(conf: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     place = prepare.trial(folder, made, 0, suggestion.point, f"{socket.gethostname()}.{GONE}")
     made = plan.make(["sweep.resume=one"])
     owner = claims.Owner(folder)
-    yield drive.Drive(made, folder, study, Crew(), owner), place  # type: ignore[arg-type]
+    yield drive.Drive(made, folder, study, Crew(), owner, teller=teller), place  # type: ignore[arg-type]
     owner.leave()
     study.close()
 

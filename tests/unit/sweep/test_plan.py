@@ -115,3 +115,13 @@ def test_a_space_that_names_an_unknown_key_is_told(conf: Path) -> None:
     (conf / "sweep" / "mine.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(MeritError, match=r"can't be composed: command line: model\.nix: unknown key"):
         plan.make(["sweep=mine"])
+
+
+def test_a_sweep_may_be_resumed_with_its_runs_kept_elsewhere(conf: Path) -> None:
+    made = plan.make(["seed=1,2", "trainer=smoke", "tracking.uri=http://127.0.0.1:9", "sweep.name=one"])
+    record.artifacts.write_json(record.SWEEPS / "one" / record.ABOUT, plan.about_json(made, "sha256:0", {}))
+    for elsewhere in (["tracking.uri=sqlite:///mlflow.db"], ["tracking=csv"]):
+        again = plan.make(["sweep.resume=one", *elsewhere])
+        assert list(again.fixed) == ["trainer=smoke", *elsewhere]
+        assert again.space == made.space
+        plan.refuse_another({**made.definition(), "fixed": sorted(made.fixed)}, again)  # as older sweeps noted it
