@@ -80,7 +80,7 @@ def adopt(sweep: Sweep, number: int | None = None, name: str | None = None, *, b
     if branch:
         _refuse_branch(made)
     with exclusive.run(), _written(texts):
-        composed = compose()
+        composed = _composed(sweep, trial)
         _refuse_other(sweep, trial, composed)
         lock.write(composed)
     return Adopted(**{**vars(made), "commit": _committed(made)}) if branch else made
@@ -130,11 +130,17 @@ def _texts(sweep: Sweep, trial: Trial, name: str) -> dict[Path, str]:
     if config is None:
         raise MeritError(f"{CONFIG}: Git has no commit of it here; commit conf/ first, so that adopting is a change")
     config += "" if config.endswith("\n") else "\n"
-    base = experiment.chosen(config)
+    base = _base(sweep, config)
     told = f"Trial {trial.number} of the sweep {plain(sweep.name)}, one of {len(sweep.trials)}:"
     reached = f"{words.score(sweep, trial)} on the validation rows."
     text = experiment.render(overrides(sweep, trial), f"{told} {reached}", base if base != name else None)
     return {experiment.path(name): text, CONFIG: experiment.choose(config, name)}
+
+
+def _base(sweep: Sweep, config: str) -> str | None:
+    """Return the experiment that was active when the sweep ran; where its commit is not here, the one that is now."""
+    then = git.show(sweep.commit, CONFIG) if sweep.commit and git.resolve(sweep.commit) else None
+    return experiment.chosen(config if then is None else then)
 
 
 def overrides(sweep: Sweep, trial: Trial) -> list[str]:
@@ -193,6 +199,25 @@ def _written(texts: Mapping[Path, str]) -> Iterator[None]:
         raise
 
 
+def _composed(sweep: Sweep, trial: Trial) -> Lock:
+    """Return what conf/ says with the trial chosen.
+
+    Raises:
+        Refused: it doesn't take the trial's values any more.
+    """
+    try:
+        return compose()
+    except ConfigError as error:
+        raise Refused(
+            f"trial {trial.number} of sweep {sweep.name}: conf/ doesn't take what it was trained by: "
+            f"{error.problems[0]}; {_ran_at(sweep)}"
+        ) from error
+
+
+def _ran_at(sweep: Sweep) -> str:
+    return f"it ran at {sweep.commit[:7] or 'no commit'}: check that out, or run the sweep again"
+
+
 def _refuse_other(sweep: Sweep, trial: Trial, composed: Lock) -> None:
     """Refuse what is not what the trial was trained by."""
     file = sweep.folder / "trials" / f"{trial.number:04d}" / artifacts.LOCK
@@ -211,7 +236,7 @@ def _refuse_other(sweep: Sweep, trial: Trial, composed: Lock) -> None:
     more = f" and {len(found) - MOST_KEYS} more" if len(found) > MOST_KEYS else ""
     raise Refused(
         f"trial {trial.number} of sweep {sweep.name}: conf/ doesn't say what it was trained by: "
-        f"{'; '.join(shown)}{more}; it ran at {sweep.commit[:7] or 'no commit'}: check that out, or run the sweep again"
+        f"{'; '.join(shown)}{more}; {_ran_at(sweep)}"
     )
 
 

@@ -125,6 +125,32 @@ def test_the_experiment_that_was_active_stays_its_base(conf: Path, git_repo: Git
     assert compose().optimizer.lr == 0.01
 
 
+def test_a_sweep_from_before_an_experiment_was_adopted_does_not_build_on_it(
+    sweep: record.Sweep, git_repo: Git
+) -> None:
+    wide = Path("conf/experiment/wide.yaml")
+    wide.write_text("# @package _global_\nmodel:\n  dropout: 0.5\n", encoding="utf-8")
+    CONFIG.write_text(
+        CONFIG.read_text(encoding="utf-8").replace("- experiment: null", "- experiment: wide"), encoding="utf-8"
+    )
+    git_repo("add", "--all")
+    git_repo("commit", "--quiet", "--message", "wide")
+    adopt(sweep)
+    assert yaml.safe_load(FILE.read_text(encoding="utf-8"))["defaults"] == [{"override /model": "mlp"}]
+    trial = (sweep.folder / "trials/0003/params.yaml").read_text(encoding="utf-8")
+    assert artifacts.LOCK.read_text(encoding="utf-8") == trial
+
+
+def test_a_conf_that_does_not_take_the_trial_any_more_is_told_with_what_to_check_out(
+    sweep: record.Sweep, git_repo: Git
+) -> None:
+    Path("conf/model/mlp.yaml").unlink()
+    git_repo("commit", "--quiet", "--all", "--message", "no mlp")
+    with pytest.raises(Refused, match=r"trial 3 of sweep mlp: conf/ doesn't take .*; it ran at [0-9a-f]{7}: check"):
+        adopt(sweep)
+    assert not FILE.exists()
+
+
 def test_an_experiment_on_the_command_line_is_its_base(sweep: record.Sweep) -> None:
     given = record.Sweep(**{**vars(sweep), "overrides": ["experiment=sample", "+seed=3", "hydra.x=1"]})
     assert overrides(given, sweep.trials[3])[:2] == ["experiment=sample", "seed=3"]
