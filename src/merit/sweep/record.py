@@ -71,6 +71,8 @@ class Sweep:
     planned: int | None
     trials: list[Trial]
     commit: str
+    settings: list[str] = field(default_factory=list)
+    """What was given about the sweep itself, such as sweep.trials=50."""
 
     def best(self) -> Trial | None:
         """Return the best of the trials that are done; None if there is none, or several objectives."""
@@ -148,6 +150,7 @@ def sweep_of(about: dict[str, Any], folder: Path, trials: Iterable[Trial]) -> Sw
         planned=about["planned"],
         trials=sorted(trials, key=lambda trial: trial.number),
         commit=about["commit"],
+        settings=about.get("settings", []),
     )
 
 

@@ -1,9 +1,11 @@
 """What a sweep's table, page and lines say alike: figures, names, order."""
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 
+from merit.masking import masked
 from merit.sweep.record import Sweep, Trial
 
 STATES = ("done", "pruned", "failed", "killed", "running")
@@ -57,6 +59,11 @@ def parameters(sweep: Sweep) -> list[str]:
     keys = dict.fromkeys([*sweep.space, *(key for trial in sweep.trials for key in trial.overrides)])
     told = {key: {trial.overrides.get(key) for trial in sweep.trials} for key in keys}
     return [key for key in keys if key in sweep.space or len(told[key]) > 1]
+
+
+def command(sweep: Sweep) -> str:
+    """Return the command that asked for a sweep, without secrets."""
+    return masked(shlex.join(["merit", "train", "-m", *sweep.settings, *sweep.overrides]))
 
 
 def short(keys: Iterable[str]) -> dict[str, str]:
