@@ -137,6 +137,11 @@ def of_override(files: Files, override: Override) -> Fault | None:
     return None if key.partition(".")[0] in sections else _unknown("key", key, {*sections, *groups(files)})
 
 
+def text_of(override: Override) -> str:
+    """Return an override as Hydra takes it, to which a group set to null is one taken out of the defaults."""
+    return f"~{override.key}" if override.value is None else override.text
+
+
 def _unknown(what: str, key: str, known: set[str]) -> Fault:
     return Fault((key,), f"unknown {what}", ", ".join(sorted(known)), meant(key.partition(".")[0], known))
 

@@ -102,7 +102,7 @@ class Composer:
         return replace(problem, hint=f"{chosen} has no such key: leave the experiment out with experiment=null")
 
     def _laid(self, given: list[Override]) -> list[Layer]:
-        chosen = tuple(each.text for each in given if each.key in self._groups)
+        chosen = tuple(choices.text_of(each) for each in given if each.key in self._groups)
         if chosen not in self._orders:
             self._orders[chosen] = _chosen(self.files, chosen)
         return self._orders[chosen] + [choices.layer_of(each) for each in given if each.key not in self._groups]
