@@ -10,6 +10,8 @@ from merit.config.compose import SYNTAX
 from merit.errors import ConfigError, Problem
 
 SWEEPS = "several values, such as 1e-3,3e-3, choice(a, b), range(1, 5), interval(0.1, 0.5) or glob(*)"
+MOST_VALUES = 100_000
+"""Values of one range."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,11 @@ def _parsed(text: str, files: choices.Files, where: str, found: list[Problem]) -
 
     try:
         (parsed,) = OverridesParser.create(cast(Any, _Groups(files))).parse_overrides([text])
+        if parsed.is_range_sweep() and (count := _count(parsed.value())) > MOST_VALUES:
+            found.append(
+                Problem(where, text, f"a range of {count:,} values", f"up to {MOST_VALUES:,}", "take an interval")
+            )
+            return None
         if parsed.is_sweep_override():
             _dimension(parsed)
     except (HydraException, ValueError, TypeError, ArithmeticError) as error:
@@ -140,6 +147,11 @@ def _parsed(text: str, files: choices.Files, where: str, found: list[Problem]) -
         found.append(Problem(where, text, f"bad syntax: {why}", SYNTAX))
         return None
     return parsed
+
+
+def _count(given: Any) -> float:
+    """Return how many values a range has, before it is written out."""
+    return max(0, math.ceil((given.stop - given.start) / given.step)) if given.step else math.inf
 
 
 def _dimension(parsed: Any) -> Dimension:

@@ -23,6 +23,8 @@ SECTIONS = ("model", "optimizer", "trainer", "seed")
 FIXED = ("tracking",)
 """What may be set for all trials beside them."""
 ALLOWED = f"{', '.join(SECTIONS)}, and experiment where it changes these alone"
+MOST_TRIALS = 100_000
+"""Points of a grid; each is put into the study before the first trial."""
 MOST_CHECKED = 64
 """Points of a grid that are composed before the first trial; the others when their turn comes."""
 
@@ -237,7 +239,13 @@ def _planned(settings: Sweep, dimensions: dict[str, Dimension]) -> int:
                 f"{key}: a grid can't try all of an interval; give values or a range, or choose sweep=tpe or random"
             )
     whole = math.prod(len(dimension.values) for dimension in dimensions.values())
-    return min(whole, settings.trials or whole)
+    planned = min(whole, settings.trials or whole)
+    if planned > MOST_TRIALS:
+        raise MeritError(
+            f"train -m: a grid of {planned:,} trials; allowed: up to {MOST_TRIALS:,}; give fewer values, or let "
+            "a sampler choose some: sweep=tpe sweep.trials=50"
+        )
+    return planned
 
 
 def _refuse_values(made: Plan) -> None:

@@ -125,9 +125,7 @@ def test_the_experiment_that_was_active_stays_its_base(conf: Path, git_repo: Git
     assert compose().optimizer.lr == 0.01
 
 
-def test_a_sweep_from_before_an_experiment_was_adopted_does_not_build_on_it(
-    sweep: record.Sweep, git_repo: Git
-) -> None:
+def test_a_sweep_from_before_an_experiment_was_adopted_does_not_build_on_it(sweep: record.Sweep, git_repo: Git) -> None:
     wide = Path("conf/experiment/wide.yaml")
     wide.write_text("# @package _global_\nmodel:\n  dropout: 0.5\n", encoding="utf-8")
     CONFIG.write_text(

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from merit import artifacts
 from merit.config import lock as locks
 from merit.config.compose import compose
 from merit.errors import ConfigError, MeritError
@@ -61,6 +62,11 @@ def test_a_metric_goes_where_it_is_better_unless_told(conf: Path) -> None:
         (["optimizer.lr=interval(0, 1)"], "optimizer.lr: a grid can't try all of an interval"),
         (["seed=1,2", "sweep.sampler=tpe"], "sweep.trials: missing; say how many trials tpe may take"),
         (["model=linear,mlp", "sweep=cmaes"], "sweep.sampler: cmaes searches numbers alone, and model is a choice"),
+        (
+            ["seed=range(1, 1000)", "optimizer.lr=range(1, 1000)"],
+            "a grid of 998,001 trials; allowed: up to 100,000; give",
+        ),
+        (["seed=range(0, 1000000000)"], "a range of 1,000,000,000 values; allowed: up to 100,000; take an interval"),
         (["seed=1,2", "sweep.resume=nix"], "sweeps/nix: no such sweep"),
     ],
 )
@@ -89,8 +95,6 @@ def test_a_stale_lock_is_refused(conf: Path) -> None:
 
 def test_a_sweep_is_resumed_as_what_it_was(conf: Path) -> None:
     made = plan.make(["seed=1,2", "trainer=smoke", "sweep=random", "sweep.name=one", "sweep.trials=4"])
-    from merit import artifacts
-
     artifacts.write_json(record.SWEEPS / "one" / record.ABOUT, plan.about_json(made, "sha256:0", {}))
     again = plan.make(["sweep.resume=one", "sweep.workers=1"])
     assert again.definition() == made.definition()
@@ -101,6 +105,15 @@ def test_a_sweep_is_resumed_as_what_it_was(conf: Path) -> None:
         MeritError, match=r"sweep one: not the one that is there: space was seed=1,2, is seed=1,2,3; fixed"
     ):
         plan.refuse_another(made.definition(), other)
+
+
+def test_a_resume_may_keep_its_runs_elsewhere(conf: Path) -> None:
+    made = plan.make(["seed=1,2", "trainer=smoke", "tracking.uri=http://nowhere", "sweep.name=one"])
+    artifacts.write_json(record.SWEEPS / "one" / record.ABOUT, plan.about_json(made, "sha256:0", {}))
+    again = plan.make(["sweep.resume=one", "tracking=csv"])
+    assert again.overrides == ("seed=1,2", "trainer=smoke", "tracking=csv")
+    assert again.base.tracking.to == "csv"
+    plan.refuse_another({**made.definition(), "fixed": ["tracking.uri=http://nowhere", "trainer=smoke"]}, again)
 
 
 def test_overrides_may_say_the_same_in_another_order(conf: Path) -> None:
