@@ -12,7 +12,7 @@ from merit import artifacts, pipeline
 from merit.config import multirun as hydra
 from merit.config.schema import Trainer
 from merit.errors import MeritError, Refused
-from merit.sweep import attend, claims, local, plan, prepare, process, record, report, view
+from merit.sweep import attend, claims, local, plan, prepare, process, record, report, view, words
 from merit.sweep.crew import Crew, Launcher
 from merit.sweep.record import Sweep, Trial
 from merit.tracking.sweeps import Teller
@@ -298,7 +298,7 @@ class Drive:
         view.show(self._console, found)
         written = report.write(found)
         done = [trial for trial in found.trials if trial.state == "done"]
-        self._console.print(f"{written} shows it; next: 'merit sweep adopt'", highlight=False, soft_wrap=True)
+        self._console.print(f"{written} shows it{words.following(found)}", highlight=False, soft_wrap=True)
         if self._stop:
             raise Refused(f"sweep {self._made.name}: given up: {self._stop}")
         self._say_who_goes_on([trial for trial in found.trials if trial.state not in record.FINAL])

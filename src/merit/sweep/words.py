@@ -11,6 +11,8 @@ from merit.sweep.record import Sweep, Trial
 STATES = ("done", "pruned", "failed", "killed", "running")
 FINAL = STATES[:-1]
 NOTHING = "-"
+MOST_NAMED = 10
+"""Trials of a front that a line names."""
 
 
 def number(value: float | None) -> str:
@@ -64,6 +66,18 @@ def parameters(sweep: Sweep) -> list[str]:
 def command(sweep: Sweep) -> str:
     """Return the command that asked for a sweep, without secrets."""
     return masked(shlex.join(["merit", "train", "-m", *sweep.settings, *sweep.overrides]))
+
+
+def following(sweep: Sweep) -> str:
+    """Return how the best trial is adopted, as the end of a sentence; empty if there is none."""
+    front = sweep.front()
+    if not front:
+        return ""
+    if len(sweep.objectives) == 1:
+        return "; next: 'merit sweep adopt'"
+    told = ", ".join(str(trial.number) for trial in front[:MOST_NAMED])
+    more = f" and {len(front) - MOST_NAMED} more" if len(front) > MOST_NAMED else ""
+    return f"; next: 'merit sweep adopt N' with N from the front: {told}{more}"
 
 
 def short(keys: Iterable[str]) -> dict[str, str]:
