@@ -108,7 +108,7 @@ def make(arguments: Sequence[str]) -> Plan:
         about = [*former["settings"], *about]
         overrides = _resumed(former["overrides"], overrides)
     chosen = sweeps.read(about, composer.files)
-    asked = space.asked(overrides, chosen.sweep.space, composer.files, chosen.file)
+    asked = space.asked(overrides, chosen.sweep.space, composer.files, chosen.file, chosen.places)
     _refuse_keys(asked)
     if not asked.space:
         raise MeritError(

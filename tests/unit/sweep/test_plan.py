@@ -67,6 +67,11 @@ def test_a_metric_goes_where_it_is_better_unless_told(conf: Path) -> None:
             "a grid of 998,001 trials; allowed: up to 100,000; give",
         ),
         (["seed=range(0, 1000000000)"], "a range of 1,000,000,000 values; allowed: up to 100,000; take an interval"),
+        (["sweep.space={optimizer.lr: []}"], "command line: sweep.space.optimizer.lr: found [], which holds no values"),
+        (
+            ["seed=1,2", "trainer.devices=3"],
+            "command line: trainer.devices: found 3, which can't share batches of 1024",
+        ),
         (["seed=1,2", "sweep.resume=nix"], "sweeps/nix: no such sweep"),
     ],
 )
