@@ -48,7 +48,8 @@ def adopt(trial: int | None, of: str | None, name: str | None, branch: bool) -> 
     made = run(found, trial, name, branch=branch)
     told = f"trial {made.trial.number} of sweep {found.name}, {words.score(found, made.trial)} on the validation rows"
     click.echo(f"{made.files[0]}: {told}")
-    click.echo(f"{', '.join(map(str, made.files[1:]))}: chosen and locked")
+    done = "chosen and locked" if made.is_new else "chosen, locked and committed already, so nothing changed"
+    click.echo(f"{', '.join(map(str, made.files[1:]))}: {done}")
     if made.commit:
         click.echo(f"{made.branch}: commit {made.commit[:7]}, checked out")
     if made.moved:

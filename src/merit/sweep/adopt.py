@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from merit import artifacts, exclusive, git
@@ -36,9 +36,13 @@ class Adopted:
     commit: str | None
     moved: bool
     """Whether other code is checked out than the sweep ran with."""
+    is_new: bool = True
+    """Whether it says anything that the commit that is checked out doesn't."""
 
     def following(self) -> list[str]:
         """Return the commands that turn it into a pull request."""
+        if not self.is_new:
+            return ["merit run"]
         files = " ".join(path.as_posix() for path in self.files)
         made = [] if self.commit else [
             f"git switch --create {self.branch} && git add {files}",
@@ -75,7 +79,7 @@ def adopt(sweep: Sweep, number: int | None = None, name: str | None = None, *, b
         branch=f"sweep/{named}",
         message=f"Adopt trial {trial.number} of the sweep {sweep.name}: {words.score(sweep, trial)}",
         commit=None,
-        moved=bool(sweep.commit) and not (git.head() or "").startswith(sweep.commit),
+        moved=_has_moved(sweep.commit),
     )
     if branch:
         _refuse_branch(made)
@@ -83,7 +87,20 @@ def adopt(sweep: Sweep, number: int | None = None, name: str | None = None, *, b
         composed = _composed(sweep, trial)
         _refuse_other(sweep, trial, composed)
         lock.write(composed)
-    return Adopted(**{**vars(made), "commit": _committed(made)}) if branch else made
+    return replace(made, commit=_committed(made)) if branch else replace(made, is_new=_differs(made))
+
+
+def _has_moved(commit: str) -> bool:
+    """Say whether the code differs from a commit's; what adopting itself changes is none."""
+    if not commit:
+        return False
+    others = (f":(exclude){path.as_posix()}" for path in (artifacts.CONF, artifacts.LOCK, artifacts.DVC_LOCK))
+    return git.resolve(commit) is None or git.git("diff", "--quiet", commit, "HEAD", "--", ".", *others) is None
+
+
+def _differs(made: Adopted) -> bool:
+    """Say whether the files differ from those of the commit that is checked out."""
+    return bool(git.git("status", "--porcelain", "--", *(path.as_posix() for path in made.files)))
 
 
 def default_name(sweep: str) -> str:
@@ -243,7 +260,7 @@ def _refuse_other(sweep: Sweep, trial: Trial, composed: Lock) -> None:
 def _committed(made: Adopted) -> str:
     """Commit the files to a new branch, which is then checked out; return the commit."""
     names = [path.as_posix() for path in made.files]
-    if not git.git("status", "--porcelain", "--", *names):
+    if not _differs(made):
         raise Refused(f"{made.name}: the commit that is checked out says it already; there is nothing to propose")
     former = git.git("symbolic-ref", "--quiet", "--short", "HEAD")
     git.git("switch", "--quiet", "--create", made.branch)

@@ -1,3 +1,4 @@
+import re
 import shutil
 from collections.abc import Callable
 from functools import cache
@@ -96,6 +97,23 @@ def test_without_a_branch_the_commands_that_make_one_are_told(sweep: record.Swee
     assert f"git switch --create sweep/mlp && git add {files}" in done.output
     assert f"git commit --message 'Adopt trial 3 of the sweep mlp: log_loss 0.4000' -- {files}" in done.output
     assert "git push --set-upstream origin sweep/mlp" in done.output
+
+
+def test_what_is_committed_already_needs_no_commands_and_its_commit_is_no_other_code(
+    sweep: record.Sweep, git_repo: Git
+) -> None:
+    adopt(sweep)
+    git_repo("add", "--all")
+    git_repo("commit", "--quiet", "--message", "adopted")
+    again = CliRunner().invoke(main, ["sweep", "adopt"])
+    assert again.exit_code == 0, again.output
+    assert "chosen, locked and committed already, so nothing changed" in again.output
+    assert "next:    merit run\n" in again.output
+    assert not re.search("git|other code", again.output)
+    Path("own.py").write_text("pass\n", encoding="utf-8")
+    git_repo("add", "own.py")
+    git_repo("commit", "--quiet", "--message", "code")
+    assert "other code is checked out" in CliRunner().invoke(main, ["sweep", "adopt"]).output
 
 
 def test_a_branch_has_one_commit_of_these_files_and_nothing_else_that_was_staged(
