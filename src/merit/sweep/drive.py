@@ -105,6 +105,7 @@ class Drive:
         self._epochs: dict[int, int] = {}
         self._begun: dict[int, float] = {}
         self._followed: set[int] = set()
+        self._lost: set[int] = set()
         self._beaten = 0.0
         self._is_out = False
         self._looks_back = made.settings.resume is not None or study.is_shared
@@ -152,6 +153,10 @@ class Drive:
             self._trials[trial.number] = trial
             if trial.state in record.FINAL:
                 self._settle(trial.number)
+        lost = record.damaged(self._folder)
+        self._lost = self._study.known(lost)
+        for told in lost.values():
+            self._console.print(told, highlight=False, markup=False, soft_wrap=True)
         if self._study.restored:
             told = f"{self._study.restored} trials were lost from sweep.storage; it knows them again by their files"
             self._console.print(told, highlight=False, soft_wrap=True)
@@ -176,6 +181,7 @@ class Drive:
         """Return the folder of the next trial; None if there is none, or if it can't even be composed."""
         left = self._left() if self._looks_back else []
         suggestion = self._study.again(left[0]) if left else self._study.ask()
+        self._lost -= set(left[:1])
         if suggestion is None:
             self._is_out = True
             return None
@@ -188,10 +194,12 @@ class Drive:
 
     def _left(self) -> list[int]:
         """Return the trials that were begun, have come to no end, and that nobody works on."""
-        return [number for number in sorted(self._study.untold()) if self._is_left(number)]
+        return [number for number in sorted(self._study.untold() | self._lost) if self._is_left(number)]
 
     def _is_left(self, number: int) -> bool:
         place = record.folder_of(self._folder, number)
+        if number in self._lost:
+            return True
         if not (place / record.TRIAL).is_file():
             return not self._study.is_shared  # else it may be another machine's
         if number in self._begun or number in self._followed or record.is_final(place):

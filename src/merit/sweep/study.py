@@ -4,7 +4,7 @@ import logging
 import math
 import sqlite3
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,6 +164,12 @@ class Study:
         with self._faults():
             found = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
             return {trial.number for trial in found if trial.params.keys() == self._dimensions.keys()}
+
+    def known(self, numbers: Iterable[int]) -> set[int]:
+        """Return those of these numbers whose points the storage knows."""
+        with self._faults():
+            found = self._study.get_trials(deepcopy=False)
+            return {each.number for each in found if each.params.keys() == self._dimensions.keys()} & set(numbers)
 
     def again(self, number: int) -> Suggestion:
         """Return a trial that was begun and never ended."""

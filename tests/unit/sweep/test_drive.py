@@ -114,3 +114,14 @@ def test_a_trial_of_two_devices_takes_the_room_of_two(conf: Path) -> None:
     how = compose(["trainer=ddp"]).trainer
     assert drive.threads_of(how) == 2
     assert drive.threads_of(how.model_copy(update={"accelerator": "gpu"})) == 1
+
+
+def test_a_damaged_trial_is_done_again_and_no_other(begun: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    driven, place = begun
+    record.tell(place, state="done", values={"log_loss": 0.5}, started=time.time())
+    driven._study.tell(0, "done", {"log_loss": 0.5}, {})
+    (place / record.TRIAL).write_text("{")
+    driven.run()
+    assert "trial.json: can't be read" in capsys.readouterr().out.replace("\n", " ")
+    assert _states(place) == ["done", "done"]
+    assert driven._begun == {}
