@@ -22,6 +22,8 @@ from merit.gate import freshness
 PRELOAD_AFTER_SECONDS = 3.0
 PATIENCE = 900.0
 """Seconds that a sweep waits for another run in this folder, which may be making the same features."""
+DAMAGED = ("corrupted", "validation failed", "unable to read", "utf-8")
+"""How DVC speaks of a file that it can't read."""
 BEFORE, ALONE, BESIDE, AFTER = "features", "train", "baseline", {"train", "evaluate", "package"}
 """What both stages need that can go on side by side, the longer one, the other, and what leaves that as it is."""
 
@@ -188,7 +190,15 @@ def _told() -> Iterator[Any]:
             raise _failed(error, cause) from error
         raise MeritError(f"pipeline: {_line(error)} ({_line(cause)})") from error
     except DvcException as error:
-        raise MeritError(f"pipeline: {_line(error)}") from error
+        raise MeritError(f"pipeline: {_line(error)}{_mended(error)}") from error
+
+
+def _mended(error: Exception) -> str:
+    """Return what to do about a dvc.lock that DVC can't read; empty if that is not the trouble."""
+    told, name = str(error), artifacts.DVC_LOCK.name
+    if f"{name}'" not in told or not any(word in told for word in DAMAGED):
+        return ""
+    return f"; run 'git checkout {name}', or remove it and run again"
 
 
 def _stages(repo: Any) -> set[str]:

@@ -267,6 +267,17 @@ def test_a_file_that_is_not_utf_8_is_refused_and_named(conf: Path) -> None:
     ]
 
 
+def test_an_experiment_that_does_not_fit_the_model_of_the_command_line_is_told_with_how_to_leave_it_out(
+    conf: Path,
+) -> None:
+    (conf / "experiment" / "wide.yaml").write_text("# @package _global_\nmodel:\n  dropout: 0.5\n", encoding="utf-8")
+    _replace(conf / "config.yaml", "- experiment: null", "- experiment: wide")
+    (told,) = _problems("model=linear")
+    assert told.startswith("conf/experiment/wide.yaml:3: model.dropout: unknown key; allowed: none; model=linear has")
+    assert told.endswith("leave the experiment out with experiment=null")
+    assert compose(["model=linear", "experiment=null"]).model.target.endswith("Linear")
+
+
 def test_a_group_set_to_nothing_is_refused() -> None:
     assert _problems("trainer=null") == [
         "command line: trainer: found null; allowed: cpu, ddp, gpu, smoke; name one of the group's files"

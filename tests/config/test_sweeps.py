@@ -98,12 +98,21 @@ def test_without_conf_sweep_the_defaults_hold(conf: Path) -> None:
         (["sweep.trails=3"], "command line: sweep.trails: unknown key; did you mean 'trials'?"),
         (["sweep.trials=0"], "command line: sweep.trials: found 0; allowed: greater than 0"),
         (["sweep.name=../x"], "sweep.name: found '../x'"),
-        (["sweep=tpe", "sweep.objectives={brier: minimize, parameters: minimize}"], "pruner.kind must be none"),
-        (["sweep=cmaes", "sweep.objectives={brier: minimize, parameters: minimize}"], "sampler is cmaes, which knows"),
-        (["sweep.objectives={brier: minimize}", "sweep.metric=brier"], "leave out metric and direction"),
-        (["sweep=tpe", "sweep.metric=train_seconds"], "pruner.kind must be none where the metric is train_seconds"),
-        (["sweep.storage='postgresql://u:secret@h/d'"], "storage holds a password"),
-        (["sweep.storage='postgresql://u@h/d?password=secret'"], "storage holds a password"),
+        (["sweep=tpe", "sweep.objectives={brier: minimize, parameters: minimize}"], "sweep.pruner.kind: must be none"),
+        (
+            ["sweep=cmaes", "sweep.objectives={brier: minimize, parameters: minimize}"],
+            "sweep.sampler: is cmaes, which knows",
+        ),
+        (
+            ["sweep.objectives={brier: minimize}", "sweep.metric=brier"],
+            "command line: sweep.objectives: says what is searched for; leave out metric and direction",
+        ),
+        (
+            ["sweep=tpe", "sweep.metric=train_seconds"],
+            "sweep.pruner.kind: must be none where the metric is train_seconds",
+        ),
+        (["sweep.storage='postgresql://u:secret@h/d'"], "command line: sweep.storage: holds a password"),
+        (["sweep.storage='postgresql://u@h/d?password=secret'"], "command line: sweep.storage: holds a password"),
         (["sweep.storage=redis://h"], "sweep.storage: found 'redis://h'"),
     ],
 )

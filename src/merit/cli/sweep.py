@@ -1,8 +1,11 @@
 """sweep: what sweeps found, and the way from a trial to a pull request."""
 
+from pathlib import Path
+
 import click
 
 from merit.cli.group import main
+from merit.errors import MeritError
 
 
 @main.group()
@@ -15,12 +18,21 @@ def list_them() -> None:
     """List the sweeps that are here, the oldest first: how many trials, and the best."""
     from merit.sweep import record, words
 
+    faults: list[str] = []
     for name in record.names():
-        found = record.read(name)
+        try:
+            found = record.read(name)
+        except MeritError as error:
+            faults.append(str(error))
+            click.echo(f"{name}  damaged")
+            continue
+        faults += record.damaged(found.folder).values()
         ended = sum(trial.state in record.FINAL for trial in found.trials)
         best = found.best()
         told = "" if best is None else f"  trial {best.number}: {words.score(found, best)}"
         click.echo(f"{name}  {ended} of {found.planned or '?'} trials{told}")
+    if faults:
+        raise MeritError("\n".join(faults))
 
 
 @sweep.command()
@@ -31,7 +43,9 @@ def show(name: str | None) -> None:
 
     from merit.sweep import record, view
 
-    view.show(Console(), record.read(name or record.latest()))
+    found = record.read(name or record.latest())
+    view.show(Console(), found)
+    _note_damage(found.folder)
 
 
 @sweep.command()
@@ -45,13 +59,23 @@ def adopt(trial: int | None, of: str | None, name: str | None, branch: bool) -> 
     from merit.sweep.adopt import adopt as run
 
     found = record.read(of or record.latest())
+    _note_damage(found.folder)
     made = run(found, trial, name, branch=branch)
     told = f"trial {made.trial.number} of sweep {found.name}, {words.score(found, made.trial)} on the validation rows"
     click.echo(f"{made.files[0]}: {told}")
-    click.echo(f"{', '.join(map(str, made.files[1:]))}: chosen and locked")
+    done = "chosen and locked" if made.is_new else "chosen, locked and committed already, so nothing changed"
+    click.echo(f"{', '.join(map(str, made.files[1:]))}: {done}")
     if made.commit:
         click.echo(f"{made.branch}: commit {made.commit[:7]}, checked out")
     if made.moved:
         click.echo(f"note:    the sweep ran at {found.commit[:7]}, other code is checked out: figures may differ")
     for number, line in enumerate(made.following()):
         click.echo(f"{'next:   ' if number == 0 else '        '} {line}")
+
+
+def _note_damage(folder: Path) -> None:
+    """Say which trials of a sweep are lost."""
+    from merit.sweep import record
+
+    for told in record.damaged(folder).values():
+        click.echo(f"note:    {told}")

@@ -17,6 +17,8 @@ ENVIRONMENT = "environment"
 """The folder of what runs where, which is no part of the lock."""
 SWEEP = "sweep"
 """The folder of how to search, which is no part of it either: `merit train -m` reads it."""
+EXPERIMENT = "experiment"
+"""The folder of which nothing may be chosen, by experiment=null."""
 HYDRAS = "Hydra's own settings can't be set here: they may run code and look for configuration elsewhere"
 OUTSIDE = "names of files and folders below conf/"
 
@@ -126,12 +128,18 @@ def of_override(files: Files, override: Override) -> Fault | None:
         return Fault((key,), f"found {key!r}, which leads out of conf/", OUTSIDE)
     if key in groups(files):
         chosen = override.value if isinstance(override.value, list) else [override.value]
-        faults = [] if override.removes else [fault_of(files, key, name, key) for name in chosen]
+        is_none = override.removes or (key == EXPERIMENT and override.value is None)
+        faults = [] if is_none else [fault_of(files, key, name, key) for name in chosen]
         return next(filter(None, faults), None)
     if "/" in key or override.package is not None:
         return _unknown("group", key, groups(files))
     sections = keys_beside(("",))
     return None if key.partition(".")[0] in sections else _unknown("key", key, {*sections, *groups(files)})
+
+
+def text_of(override: Override) -> str:
+    """Return an override as Hydra takes it, to which a group set to null is one taken out of the defaults."""
+    return f"~{override.key}" if override.value is None else override.text
 
 
 def _unknown(what: str, key: str, known: set[str]) -> Fault:

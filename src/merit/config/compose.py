@@ -65,6 +65,7 @@ class Composer:
             raise MeritError(f"{conf}/config.yaml: not found; run merit in the folder that holds conf/")
         self.files = yamlfiles.read_all(conf)
         _require_form(self.files["config"])
+        self._groups = choices.groups(self.files)
         self._conf = conf
         self._problems = check.of_files(self.files)
         self._may_be_read = check.leads_nowhere_else(self.files)
@@ -86,16 +87,25 @@ class Composer:
             layers = self._laid([each for each in given if choices.of_override(self.files, each) is None])
             lock, late = self._checked(merged(layers))
             found += [*idle_removals(layers), *(located(layers, _unremovable(layers, fault)) for fault in late)]
+        found = [self._advised(problem, given) for problem in found]
         if lock is None or found:
             raise ConfigError(_once(found))
         return Composed(lock, layers)
 
+    def _advised(self, problem: Problem, given: Sequence[Override]) -> Problem:
+        """Say how to go on where an experiment sets a key that the choice on the command line doesn't have."""
+        section = problem.key.partition(".")[0]
+        chosen = next((each.text for each in given if each.key == section and each.key in self._groups), None)
+        is_experiments = problem.where.startswith(f"{self._conf / choices.EXPERIMENT}/")
+        if chosen is None or not is_experiments or problem.found != problems.UNKNOWN:
+            return problem
+        return replace(problem, hint=f"{chosen} has no such key: leave the experiment out with experiment=null")
+
     def _laid(self, given: list[Override]) -> list[Layer]:
-        groups = choices.groups(self.files)
-        chosen = tuple(each.text for each in given if each.key in groups)
+        chosen = tuple(choices.text_of(each) for each in given if each.key in self._groups)
         if chosen not in self._orders:
             self._orders[chosen] = _chosen(self.files, chosen)
-        return self._orders[chosen] + [choices.layer_of(each) for each in given if each.key not in groups]
+        return self._orders[chosen] + [choices.layer_of(each) for each in given if each.key not in self._groups]
 
     def _checked(self, composed: dict[str, Any]) -> tuple[Lock | None, list[Fault]]:
         """Return the lock that values make, and what is wrong with them."""

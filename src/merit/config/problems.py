@@ -13,6 +13,7 @@ from merit.config.schema.environment import SUCH_AS
 from merit.errors import Problem
 
 SHOWN = 200
+UNKNOWN = "unknown key"
 
 FILLED_IN = frozenset({"fingerprint", "code", "merit"})
 """Keys of the lock that compose fills in: nobody is told to write them."""
@@ -45,7 +46,7 @@ _TOLD = re.compile(r"(?P<found>.*?); (?P<hint>did you mean '[^']*'\? )?allowed(?
 def unknown_key(key: tuple[str, ...], allowed: Iterable[str]) -> Fault:
     """Return the fault of a key that nobody knows."""
     names = sorted(allowed)
-    return Fault(key, "unknown key", ", ".join(names) or "none", meant(key[-1], names))
+    return Fault(key, UNKNOWN, ", ".join(names) or "none", meant(key[-1], names))
 
 
 def meant(word: str, allowed: Iterable[str]) -> str:

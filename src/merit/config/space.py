@@ -10,6 +10,8 @@ from merit.config.compose import SYNTAX
 from merit.errors import ConfigError, Problem
 
 SWEEPS = "several values, such as 1e-3,3e-3, choice(a, b), range(1, 5), interval(0.1, 0.5) or glob(*)"
+MOST_VALUES = 100_000
+"""Values of one range."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,13 @@ class Asked:
     texts: dict[str, str]
 
 
-def asked(overrides: Sequence[str], space: Mapping[str, Any], files: choices.Files, where: str) -> Asked:
+def asked(
+    overrides: Sequence[str],
+    space: Mapping[str, Any],
+    files: choices.Files,
+    where: str,
+    places: Mapping[str, str] | None = None,
+) -> Asked:
     """Read the overrides of a command line and the space of conf/sweep; what the command line says comes first.
 
     Args:
@@ -66,6 +74,7 @@ def asked(overrides: Sequence[str], space: Mapping[str, Any], files: choices.Fil
         space: text or list by key, as conf/sweep has it.
         files: those of conf/, of which a glob takes some.
         where: the file that the space comes from.
+        places: what set a key of the space, where that is known better.
 
     Raises:
         ConfigError: something can't be read, or holds no several values.
@@ -85,10 +94,14 @@ def asked(overrides: Sequence[str], space: Mapping[str, Any], files: choices.Fil
     for key, value in space.items():
         if key in settled:
             continue
+        place = (places or {}).get(key, where)
+        if not value:
+            found.append(Problem(place, f"sweep.space.{key}", f"found {value!r}, which holds no values", SWEEPS))
+            continue
         text = value if isinstance(value, str) else _written(value)
-        parsed = _parsed(f"{key}={text}", files, where, found)
+        parsed = _parsed(f"{key}={text}", files, place, found)
         if parsed is not None and not parsed.is_sweep_override():
-            found.append(Problem(where, f"sweep.space.{key}", f"found {text!r}", SWEEPS))
+            found.append(Problem(place, f"sweep.space.{key}", f"found {text!r}", SWEEPS))
         elif parsed is not None:
             dimensions[key], texts[key] = _dimension(parsed), text
     for key, dimension in dimensions.items():
@@ -133,6 +146,11 @@ def _parsed(text: str, files: choices.Files, where: str, found: list[Problem]) -
 
     try:
         (parsed,) = OverridesParser.create(cast(Any, _Groups(files))).parse_overrides([text])
+        if parsed.is_range_sweep() and (count := _count(parsed.value())) > MOST_VALUES:
+            found.append(
+                Problem(where, text, f"a range of {count:,} values", f"up to {MOST_VALUES:,}", "take an interval")
+            )
+            return None
         if parsed.is_sweep_override():
             _dimension(parsed)
     except (HydraException, ValueError, TypeError, ArithmeticError) as error:
@@ -140,6 +158,11 @@ def _parsed(text: str, files: choices.Files, where: str, found: list[Problem]) -
         found.append(Problem(where, text, f"bad syntax: {why}", SYNTAX))
         return None
     return parsed
+
+
+def _count(given: Any) -> int:
+    """Return how many values a range has, before it is written out."""
+    return max(0, math.ceil((given.stop - given.start) / given.step)) if given.step else 0
 
 
 def _dimension(parsed: Any) -> Dimension:

@@ -10,6 +10,7 @@ from merit import artifacts
 from merit.config import choices, problems, yamlfiles
 from merit.config.compose import understood
 from merit.config.layers import Layer, located, merged
+from merit.config.problems import Fault
 from merit.config.schema.base import Section
 from merit.config.schema.sweep import Sweep
 from merit.errors import ConfigError, MeritError, Problem
@@ -24,10 +25,11 @@ class _Whole(Section):
 
 @dataclass(frozen=True)
 class Chosen:
-    """What conf/sweep says, and the file that was chosen."""
+    """What conf/sweep says, the file that was chosen, and what set each key of the space."""
 
     sweep: Sweep
     file: str
+    places: dict[str, str]
 
 
 def is_about(override: str) -> bool:
@@ -56,10 +58,19 @@ def read(overrides: Sequence[str], files: choices.Files, conf: Path = artifacts.
         whole = _Whole.model_validate(values)
     except ValidationError as error:
         faults = problems.from_validation(error, values, _Whole)
-        found += [located(layers, fault) for fault in faults]
+        found += [located(layers, each) for fault in faults for each in _by_key(fault)]
     if found:
         raise ConfigError(found)
-    return Chosen(whole.sweep, f"{conf}/{GROUP}/{name}.yaml")
+    places = {key: located(layers, Fault((GROUP, "space", key), "")).where for key in whole.sweep.space}
+    return Chosen(whole.sweep, f"{conf}/{GROUP}/{name}.yaml", places)
+
+
+def _by_key(fault: Fault) -> list[Fault]:
+    """Return what is wrong between keys of conf/sweep as a fault of each: a line, which begins with the key."""
+    if fault.key != (GROUP,) or fault.allowed:
+        return [fault]
+    lines = (line.partition(" ") for line in fault.found.splitlines())
+    return [Fault((GROUP, *key.split(".")), text) for key, _, text in lines]
 
 
 def _built_on(files: choices.Files, name: str, above: tuple[str, ...]) -> list[Layer]:

@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from merit import artifacts, exclusive, git
@@ -36,9 +36,13 @@ class Adopted:
     commit: str | None
     moved: bool
     """Whether other code is checked out than the sweep ran with."""
+    is_new: bool = True
+    """Whether it says anything that the commit that is checked out doesn't."""
 
     def following(self) -> list[str]:
         """Return the commands that turn it into a pull request."""
+        if not self.is_new:
+            return ["merit run"]
         files = " ".join(path.as_posix() for path in self.files)
         made = [] if self.commit else [
             f"git switch --create {self.branch} && git add {files}",
@@ -75,15 +79,28 @@ def adopt(sweep: Sweep, number: int | None = None, name: str | None = None, *, b
         branch=f"sweep/{named}",
         message=f"Adopt trial {trial.number} of the sweep {sweep.name}: {words.score(sweep, trial)}",
         commit=None,
-        moved=bool(sweep.commit) and not (git.head() or "").startswith(sweep.commit),
+        moved=_has_moved(sweep.commit),
     )
     if branch:
         _refuse_branch(made)
     with exclusive.run(), _written(texts):
-        composed = compose()
+        composed = _composed(sweep, trial)
         _refuse_other(sweep, trial, composed)
         lock.write(composed)
-    return Adopted(**{**vars(made), "commit": _committed(made)}) if branch else made
+    return replace(made, commit=_committed(made)) if branch else replace(made, is_new=_differs(made))
+
+
+def _has_moved(commit: str) -> bool:
+    """Say whether the code differs from a commit's; what adopting itself changes is none."""
+    if not commit:
+        return False
+    others = (f":(exclude){path.as_posix()}" for path in (artifacts.CONF, artifacts.LOCK, artifacts.DVC_LOCK))
+    return git.resolve(commit) is None or git.git("diff", "--quiet", commit, "HEAD", "--", ".", *others) is None
+
+
+def _differs(made: Adopted) -> bool:
+    """Say whether the files differ from those of the commit that is checked out."""
+    return bool(git.git("status", "--porcelain", "--", *(path.as_posix() for path in made.files)))
 
 
 def default_name(sweep: str) -> str:
@@ -130,11 +147,17 @@ def _texts(sweep: Sweep, trial: Trial, name: str) -> dict[Path, str]:
     if config is None:
         raise MeritError(f"{CONFIG}: Git has no commit of it here; commit conf/ first, so that adopting is a change")
     config += "" if config.endswith("\n") else "\n"
-    base = experiment.chosen(config)
+    base = _base(sweep, config)
     told = f"Trial {trial.number} of the sweep {plain(sweep.name)}, one of {len(sweep.trials)}:"
     reached = f"{words.score(sweep, trial)} on the validation rows."
     text = experiment.render(overrides(sweep, trial), f"{told} {reached}", base if base != name else None)
     return {experiment.path(name): text, CONFIG: experiment.choose(config, name)}
+
+
+def _base(sweep: Sweep, config: str) -> str | None:
+    """Return the experiment that was active when the sweep ran; where its commit is not here, the one that is now."""
+    then = git.show(sweep.commit, CONFIG) if sweep.commit and git.resolve(sweep.commit) else None
+    return experiment.chosen(config if then is None else then)
 
 
 def overrides(sweep: Sweep, trial: Trial) -> list[str]:
@@ -193,6 +216,25 @@ def _written(texts: Mapping[Path, str]) -> Iterator[None]:
         raise
 
 
+def _composed(sweep: Sweep, trial: Trial) -> Lock:
+    """Return what conf/ says with the trial chosen.
+
+    Raises:
+        Refused: it doesn't take the trial's values any more.
+    """
+    try:
+        return compose()
+    except ConfigError as error:
+        raise Refused(
+            f"trial {trial.number} of sweep {sweep.name}: conf/ doesn't take what it was trained by: "
+            f"{error.problems[0]}; {_ran_at(sweep)}"
+        ) from error
+
+
+def _ran_at(sweep: Sweep) -> str:
+    return f"it ran at {sweep.commit[:7] or 'no commit'}: check that out, or run the sweep again"
+
+
 def _refuse_other(sweep: Sweep, trial: Trial, composed: Lock) -> None:
     """Refuse what is not what the trial was trained by."""
     file = sweep.folder / "trials" / f"{trial.number:04d}" / artifacts.LOCK
@@ -202,6 +244,7 @@ def _refuse_other(sweep: Sweep, trial: Trial, composed: Lock) -> None:
         meant = lock.parse(file.read_text(encoding="utf-8"), str(file))
     except ConfigError as error:
         raise MeritError(f"{file}: not of the form that this merit reads; check out what the sweep ran with") from error
+    meant = meant.model_copy(update={"tracking": composed.tracking})  # where runs are kept trains nothing
     if composed == meant:
         return
     pairs = (each.model_dump(mode="json", by_alias=True) for each in (meant, composed))
@@ -210,14 +253,14 @@ def _refuse_other(sweep: Sweep, trial: Trial, composed: Lock) -> None:
     more = f" and {len(found) - MOST_KEYS} more" if len(found) > MOST_KEYS else ""
     raise Refused(
         f"trial {trial.number} of sweep {sweep.name}: conf/ doesn't say what it was trained by: "
-        f"{'; '.join(shown)}{more}; it ran at {sweep.commit[:7] or 'no commit'}: check that out, or run the sweep again"
+        f"{'; '.join(shown)}{more}; {_ran_at(sweep)}"
     )
 
 
 def _committed(made: Adopted) -> str:
     """Commit the files to a new branch, which is then checked out; return the commit."""
     names = [path.as_posix() for path in made.files]
-    if not git.git("status", "--porcelain", "--", *names):
+    if not _differs(made):
         raise Refused(f"{made.name}: the commit that is checked out says it already; there is nothing to propose")
     former = git.git("symbolic-ref", "--quiet", "--short", "HEAD")
     git.git("switch", "--quiet", "--create", made.branch)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from merit.sweep import process, record
 PATIENCE = 0.1
 """Seconds between two looks."""
 ALIVE, BEATS = "alive", 5.0
-"""A file that is touched so often, in seconds, while somebody stands by."""
+"""A file that is written so often, in seconds, while somebody stands by; it says on which machine, by which process."""
 INTERRUPTED = "interrupted"
 """The reason to end a trial that is to be done again: it leaves no final state."""
 
@@ -59,7 +60,7 @@ def attend(folder: Path, ended: Callable[[], int | None], kill: Callable[[], Non
     alive, beat = folder / ALIVE, 0.0
     while (status := ended()) is None:
         if time.monotonic() - beat > BEATS:
-            alive.touch()
+            alive.write_text(f"{socket.gethostname()} {os.getpid()}", encoding="utf-8")
             beat = time.monotonic()
         if (folder / process.KILL).exists():
             kill()
@@ -86,13 +87,19 @@ def end(folder: Path, reason: str) -> None:
 
 def is_alive(folder: Path) -> bool:
     """Say whether somebody still works on a trial that has come to no end: here by its process, elsewhere by beats."""
-    import socket
-
     told = json.loads((folder / record.TRIAL).read_text(encoding="utf-8"))
     if told.get("host") == socket.gethostname():
-        with suppress(OSError):
-            return process.__package__.encode() in Path(f"/proc/{told.get('pid')}/cmdline").read_bytes()
-        return False
+        return process.__package__.encode() in _command(told.get("pid"))
     with suppress(OSError):
-        return time.time() - (folder / ALIVE).stat().st_mtime < 12 * BEATS
+        if time.time() - (folder / ALIVE).stat().st_mtime < 12 * BEATS:
+            # Its process may not have said yet where it is; who stands by it has.
+            host, _, pid = (folder / ALIVE).read_text(encoding="utf-8").partition(" ")
+            return host != socket.gethostname() or bool(_command(pid))
     return False
+
+
+def _command(pid: object) -> bytes:
+    """Return the command line of a process; that of one that is gone is empty."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""

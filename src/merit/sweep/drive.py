@@ -10,8 +10,9 @@ from rich.console import Console
 
 from merit import artifacts, pipeline
 from merit.config import multirun as hydra
+from merit.config.schema import Trainer
 from merit.errors import MeritError, Refused
-from merit.sweep import attend, claims, local, plan, prepare, process, record, report, view
+from merit.sweep import attend, claims, local, plan, prepare, process, record, report, view, words
 from merit.sweep.crew import Crew, Launcher
 from merit.sweep.record import Sweep, Trial
 from merit.tracking.sweeps import Teller
@@ -43,6 +44,14 @@ def multirun(arguments: Sequence[str]) -> Sweep:
 def sweep(arguments: Sequence[str], launcher_of: Callable[[Path], Launcher]) -> Sweep:
     """Do what `multirun` does, by the launcher that Hydra makes."""
     made = plan.make(arguments)
+    teller = Teller(made.base, made.name)  # it loads meanwhile what keeps runs
+    try:
+        return _driven(made, launcher_of, teller)
+    finally:
+        teller.close()
+
+
+def _driven(made: plan.Plan, launcher_of: Callable[[Path], Launcher], teller: Teller) -> Sweep:
     stores = pipeline.features()
     folder = prepare.folder_of(made)
     prepare.close(folder, made.base, stores)
@@ -53,19 +62,25 @@ def sweep(arguments: Sequence[str], launcher_of: Callable[[Path], Launcher]) -> 
         try:
             with claims.claiming(folder):
                 study = Study(made, folder, owner.place)
+            teller.begin()
         except MeritError:
             prepare.undo(folder)
             raise
         how = made.base.trainer
-        crew = Crew(launcher_of(folder), made.settings.workers, how.threads, gpu=how.accelerator == "gpu")
+        crew = Crew(launcher_of(folder), made.settings.workers, threads_of(how), gpu=how.accelerator == "gpu")
         try:
-            driven = Drive(made, folder, study, crew, owner)
+            driven = Drive(made, folder, study, crew, owner, teller=teller)
             return driven.run()
         finally:
             crew.close()
             study.close()
     finally:
         owner.leave()
+
+
+def threads_of(how: Trainer) -> int:
+    """Return how many threads a trial has: on processors each of its devices is a process of its own."""
+    return how.threads * (how.devices if how.accelerator == "cpu" else 1)
 
 
 class Drive:
@@ -77,18 +92,23 @@ class Drive:
         study: what says what is next.
         crew: who runs it.
         owner: this process, as trials name it.
+        teller: what tells what keeps runs.
     """
 
-    def __init__(self, made: plan.Plan, folder: Path, study: "Study", crew: Crew, owner: claims.Owner) -> None:
+    def __init__(
+        self, made: plan.Plan, folder: Path, study: "Study", crew: Crew, owner: claims.Owner, *, teller: Teller
+    ) -> None:
         self._made, self._folder, self._study, self._crew, self._owner = made, folder, study, crew, owner
         self._console = Console()
-        self._teller = Teller(made.base, made.name)
+        self._teller = teller
         self._trials: dict[int, Trial] = {}
         self._epochs: dict[int, int] = {}
         self._begun: dict[int, float] = {}
         self._followed: set[int] = set()
+        self._lost: set[int] = set()
         self._beaten = 0.0
         self._is_out = False
+        self._looks_back = made.settings.resume is not None or study.is_shared
         self._stop: str | None = None
         self._about = record.about_of(made.name)
 
@@ -102,7 +122,7 @@ class Drive:
                     self._begin()
                     self._look()
                     live.update(self._sweep())
-                    if not self._crew.running and not self._followed and (self._is_out or self._stop):
+                    if self._is_over():
                         break
                     time.sleep(LOOK)
             self._hear(self._teller.end("FAILED" if self._stop else "FINISHED"))
@@ -111,8 +131,16 @@ class Drive:
             raise
         return self._finish()
 
+    def _is_over(self) -> bool:
+        """Say whether nothing runs and nothing is left, also of what others began and have left meanwhile."""
+        if self._crew.running or self._followed or not (self._is_out or self._stop):
+            return False
+        if self._stop is None and self._left():
+            self._is_out, self._looks_back = False, True
+        return (self._is_out or self._stop is not None) and not self._followed
+
     def _said(self) -> str:
-        threads = self._made.base.trainer.threads
+        threads = threads_of(self._made.base.trainer)
         width, planned = self._crew.width, self._made.planned
         return (
             f"sweep {self._made.name}: {planned} trials by {self._made.settings.sampler}, {width} at once with "
@@ -125,6 +153,13 @@ class Drive:
             self._trials[trial.number] = trial
             if trial.state in record.FINAL:
                 self._settle(trial.number)
+        lost = record.damaged(self._folder)
+        self._lost = self._study.known(lost)
+        for told in lost.values():
+            self._console.print(told, highlight=False, markup=False, soft_wrap=True)
+        if self._study.restored:
+            told = f"{self._study.restored} trials were lost from sweep.storage; it knows them again by their files"
+            self._console.print(told, highlight=False, soft_wrap=True)
 
     def _begin(self) -> None:
         """Begin as many trials as there is room for."""
@@ -144,17 +179,9 @@ class Drive:
 
     def _next(self) -> Path | None:
         """Return the folder of the next trial; None if there is none, or if it can't even be composed."""
-        suggestion = None
-        for number in sorted(self._study.untold()) if self._left_over() else ():
-            place = record.folder_of(self._folder, number)
-            if not (place / record.TRIAL).is_file():
-                if self._study.is_shared:
-                    continue
-            elif not self._is_orphan(number, place):
-                continue
-            suggestion = self._study.again(number)
-            break
-        suggestion = suggestion or self._study.ask()
+        left = self._left() if self._looks_back else []
+        suggestion = self._study.again(left[0]) if left else self._study.ask()
+        self._lost -= set(left[:1])
         if suggestion is None:
             self._is_out = True
             return None
@@ -165,19 +192,26 @@ class Drive:
             self._settle(suggestion.number)
             return None
 
-    def _left_over(self) -> bool:
-        """Say whether others may have left trials: only a sweep that is resumed has any."""
-        return self._made.settings.resume is not None or self._study.is_shared
+    def _left(self) -> list[int]:
+        """Return the trials that were begun, have come to no end, and that nobody works on."""
+        return [number for number in sorted(self._study.untold() | self._lost) if self._is_left(number)]
 
-    def _is_orphan(self, number: int, place: Path) -> bool:
+    def _is_left(self, number: int) -> bool:
+        place = record.folder_of(self._folder, number)
+        if number in self._lost:
+            return True
+        if not (place / record.TRIAL).is_file():
+            return not self._study.is_shared  # else it may be another machine's
         if number in self._begun or number in self._followed or record.is_final(place):
             return False
         if claims.is_there(self._folder, record.owner_of(place)):
             return False
-        if attend.is_alive(place):  # a cluster's job outlives the sweep that began it
-            self._followed.add(number)
-            return False
-        return True
+        if not attend.is_alive(place):
+            return True
+        self._followed.add(number)  # a cluster's job outlives the sweep that began it
+        told = f"trial {number:>3}  still runs, begun by an earlier process: waiting for it"
+        self._console.print(told, highlight=False)
+        return False
 
     def _look(self) -> None:
         """Look at what runs: its epochs, its time, its end."""
@@ -196,6 +230,7 @@ class Drive:
                 self._settle(number)
             elif not attend.is_alive(place):
                 self._followed.discard(number)
+                self._is_out = False  # it is to be done again
         self._hear(self._teller.runs())
 
     def _follow(self, number: int) -> None:
@@ -271,12 +306,33 @@ class Drive:
         view.show(self._console, found)
         written = report.write(found)
         done = [trial for trial in found.trials if trial.state == "done"]
-        self._console.print(f"{written} shows it; next: 'merit sweep adopt'", highlight=False, soft_wrap=True)
+        self._console.print(f"{written} shows it{words.following(found)}", highlight=False, soft_wrap=True)
         if self._stop:
             raise Refused(f"sweep {self._made.name}: given up: {self._stop}")
+        self._say_who_goes_on([trial for trial in found.trials if trial.state not in record.FINAL])
         if not done and found.trials:
             last = found.trials[-1]
             raise Refused(
                 f"sweep {self._made.name}: none of {len(found.trials)} trials is done; the last: {last.error}"
             )
         return found
+
+    def _say_who_goes_on(self, running: list[Trial]) -> None:
+        """Say of trials that have come to no end who works on them.
+
+        Raises:
+            Refused: nobody does.
+        """
+        told = ", ".join(str(trial.number) for trial in running)
+        owners = {record.owner_of(trial.folder) for trial in running} - {self._owner.name}
+        there = sorted(owner for owner in owners if owner and claims.is_there(self._folder, owner))
+        resume = f"'merit train -m sweep.resume={self._made.name}'"
+        if there:
+            self._console.print(
+                f"still running: {told}, by {', '.join(there)} (machine and process), which says so at its end; "
+                f"if it is gone, {resume} does them again",
+                highlight=False,
+                soft_wrap=True,
+            )
+        elif running:
+            raise Refused(f"sweep {self._made.name}: {told}: ended without a word; {resume} does them again")

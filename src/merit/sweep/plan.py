@@ -23,6 +23,8 @@ SECTIONS = ("model", "optimizer", "trainer", "seed")
 FIXED = ("tracking",)
 """What may be set for all trials beside them."""
 ALLOWED = f"{', '.join(SECTIONS)}, and experiment where it changes these alone"
+MOST_TRIALS = 100_000
+"""Points of a grid; each is put into the study before the first trial."""
 MOST_CHECKED = 64
 """Points of a grid that are composed before the first trial; the others when their turn comes."""
 
@@ -83,7 +85,7 @@ class Plan:
         """Return what may not change when a sweep is resumed."""
         return {
             "space": self.texts,
-            "fixed": sorted(self.fixed),
+            "fixed": _trained_by(self.fixed),
             "sampler": self.settings.sampler,
             "objectives": self.objectives,
             "task": self.base.data.target.task,
@@ -104,9 +106,9 @@ def make(arguments: Sequence[str]) -> Plan:
     if resumed is not None:
         former = record.about_of(resumed)
         about = [*former["settings"], *about]
-        overrides = overrides or former["overrides"]
+        overrides = _resumed(former["overrides"], overrides)
     chosen = sweeps.read(about, composer.files)
-    asked = space.asked(overrides, chosen.sweep.space, composer.files, chosen.file)
+    asked = space.asked(overrides, chosen.sweep.space, composer.files, chosen.file, chosen.places)
     _refuse_keys(asked)
     if not asked.space:
         raise MeritError(
@@ -128,6 +130,23 @@ def make(arguments: Sequence[str]) -> Plan:
     )
     _refuse_values(made)
     return made
+
+
+def _resumed(former: Sequence[str], given: Sequence[str]) -> list[str]:
+    """Return the overrides of a sweep that is resumed: where runs are kept may be another place."""
+    if any(_section(text) not in FIXED for text in given):
+        return list(given)
+    keys = {_key(text) for text in given}
+    return [*(text for text in former if not {_key(text), _section(text)} & keys), *given]
+
+
+def _trained_by(fixed: Sequence[str]) -> list[str]:
+    """Return the overrides that what is trained depends on."""
+    return sorted(text for text in fixed if _section(text) not in FIXED)
+
+
+def _key(text: str) -> str:
+    return text.lstrip("+~").partition("=")[0]
 
 
 def _name() -> str:
@@ -168,7 +187,7 @@ def _refuse_keys(asked: space.Asked) -> None:
 
 
 def _section(key: str) -> str:
-    return key.lstrip("+~").split(".")[0].partition("@")[0]
+    return _key(key).split(".")[0].partition("@")[0]
 
 
 def refuse_other_sections(base: Lock, made: Lock, point: dict[str, str]) -> None:
@@ -220,7 +239,13 @@ def _planned(settings: Sweep, dimensions: dict[str, Dimension]) -> int:
                 f"{key}: a grid can't try all of an interval; give values or a range, or choose sweep=tpe or random"
             )
     whole = math.prod(len(dimension.values) for dimension in dimensions.values())
-    return min(whole, settings.trials or whole)
+    planned = min(whole, settings.trials or whole)
+    if planned > MOST_TRIALS:
+        raise MeritError(
+            f"train -m: a grid of {planned:,} trials; allowed: up to {MOST_TRIALS:,}; give fewer values, or let "
+            "a sampler choose some: sweep=tpe sweep.trials=50"
+        )
+    return planned
 
 
 def _refuse_values(made: Plan) -> None:
@@ -253,6 +278,7 @@ def refuse_another(former: dict[str, Any], made: Plan) -> None:
         MeritError: it says what differs.
     """
     now = made.definition()
+    former = {**former, "fixed": _trained_by(former.get("fixed", ()))}
     differing = [
         f"{key} was {masked(_shown(former.get(key)))}, is {masked(_shown(now[key]))}"
         for key in now

@@ -67,7 +67,8 @@ def _share(folder: Path) -> None:
         except FileExistsError:  # another worker of this sweep was quicker
             continue
         except OSError:
-            shutil.copyfile(file, folder / file.name)
+            with artifacts.written_aside(folder / file.name) as aside:
+                shutil.copyfile(file, aside)
 
 
 def close(folder: Path, lock: Lock, stores: list[Path]) -> None:

@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -89,7 +90,7 @@ def _enter(told: dict[str, Any], bounds: isolation.Bounds | None) -> None:
         if not os.path.lexists(link):
             Path(link).symlink_to(target)
     Path(".tmp").mkdir(exist_ok=True)
-    os.environ["TMPDIR"] = str(Path(".tmp").resolve())
+    os.environ["TMPDIR"] = tempfile.tempdir = str(Path(".tmp").resolve())  # a fork has read TMPDIR before
     if told.get("memory_mb"):
         limit = told["memory_mb"] * 1024 * 1024
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
@@ -119,13 +120,22 @@ def _trained(told: dict[str, Any], asked: float, marks: dict[str, float]) -> dic
     trust.refuse_other_code(lock.code)
     marks["read"] = began = time.time()
     _at_first_batch(marks)
+    if lock.trainer.devices > 1:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # what torch ends this process's ranks by when it is killed
     try:
         best = train(lock, _teller())
-    except Pruned:
+    except (Pruned, MeritError) as error:
+        if not _is_pruned(error):
+            raise
         return {"state": "pruned", **_parts(asked, marks)}
     seconds = time.time() - began
     values = {**_values(best), "train_seconds": seconds, "parameters": float(parameters(artifacts.WEIGHTS))}
     return {"state": "done", "values": values, "isolation": told["isolation"], **_parts(asked, marks)}
+
+
+def _is_pruned(error: BaseException) -> bool:
+    """Say whether a trial was asked to end; of a rank's error there is only the last line of its traceback."""
+    return isinstance(error, Pruned) or (Path(STOP).exists() and str(error).endswith(f".{Pruned.__name__}"))
 
 
 def _at_first_batch(marks: dict[str, float]) -> None:

@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ WEIGHTS = "weights.safetensors"
 LOG = "log.txt"
 FINAL = frozenset({"done", "pruned", "failed", "killed"})
 """States of a trial that no resume does again."""
+_ABOUT_KEYS = ("name", "created", "sampler", "objectives", "overrides", "space", "planned", "commit")
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Sweep:
     planned: int | None
     trials: list[Trial]
     commit: str
+    settings: list[str] = field(default_factory=list)
+    """What was given about the sweep itself, such as sweep.trials=50."""
 
     def best(self) -> Trial | None:
         """Return the best of the trials that are done; None if there is none, or several objectives."""
@@ -110,7 +114,9 @@ def names() -> list[str]:
 
 
 def _created(file: Path) -> str:
-    return str(artifacts.read_json(file, "train -m").get("created", ""))
+    with suppress(MeritError):  # one that is damaged counts as the oldest
+        return str(artifacts.read_json(file, "train -m").get("created", ""))
+    return ""
 
 
 def latest() -> str:
@@ -148,6 +154,7 @@ def sweep_of(about: dict[str, Any], folder: Path, trials: Iterable[Trial]) -> Sw
         planned=about["planned"],
         trials=sorted(trials, key=lambda trial: trial.number),
         commit=about["commit"],
+        settings=about.get("settings", []),
     )
 
 
@@ -155,38 +162,76 @@ def about_of(name: str) -> dict[str, Any]:
     """Return what sweep.json of a sweep says.
 
     Raises:
-        MeritError: there is no such sweep.
+        MeritError: there is no such sweep, or its sweep.json is damaged.
     """
     file = SWEEPS / name / ABOUT
     if not file.is_file():
         raise MeritError(f"{SWEEPS}/{name}: no such sweep; allowed: {', '.join(names()) or 'none is there yet'}")
-    return artifacts.read_json(file, "train -m")
+    advice = f"remove it and give the sweep's command again with sweep.name={name}: its trials are kept"
+    return _read(file, _ABOUT_KEYS, advice)
+
+
+def _read(file: Path, keys: Iterable[str], advice: str) -> dict[str, Any]:
+    """Return what a JSON file says, which must have these keys."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        lacking = [key for key in keys if key not in found]
+    except (OSError, ValueError, TypeError) as error:
+        raise MeritError(f"{file}: can't be read ({' '.join(str(error).split())}); {advice}") from error
+    if lacking or not isinstance(found, dict):
+        raise MeritError(f"{file}: damaged, for it lacks {', '.join(lacking) or 'all keys'}; {advice}")
+    return found
 
 
 def trials_in(folder: Path) -> list[Trial]:
-    """Return the trials of a sweep's folder; one that was never begun is none."""
-    return [trial_in(file.parent) for file in sorted((folder / TRIALS).glob(f"*/{TRIAL}"))]
+    """Return the trials of a sweep's folder; one that was never begun, or whose trial.json is damaged, is none."""
+    return [trial for _, trial in _found(folder) if isinstance(trial, Trial)]
+
+
+def damaged(folder: Path) -> dict[int, str]:
+    """Return the trials of a sweep's folder that are lost since their trial.json is damaged, and what is wrong."""
+    return {number: str(error) for number, error in _found(folder) if isinstance(error, MeritError)}
+
+
+def _found(folder: Path) -> Iterator[tuple[int, Trial | MeritError]]:
+    for file in sorted((folder / TRIALS).glob(f"*/{TRIAL}")):
+        try:
+            yield int(file.parent.name), trial_in(file.parent)
+        except MeritError as error:
+            yield int(file.parent.name), error
 
 
 def told(folder: Path) -> dict[str, Any]:
-    """Return what a trial's trial.json says."""
-    return artifacts.read_json(folder / TRIAL, "train -m")
+    """Return what a trial's trial.json says.
+
+    Raises:
+        MeritError: it is damaged.
+    """
+    advice = f"'merit train -m sweep.resume={folder.absolute().parents[1].name}' trains it again"
+    found = _read(folder / TRIAL, ("number", "overrides", "state"), advice)
+    if found["state"] not in {*FINAL, "running"} or not isinstance(found["overrides"], dict):
+        raise MeritError(f"{folder / TRIAL}: damaged, for its state is {found['state']!r}; {advice}")
+    return found
 
 
 def trial_in(folder: Path, epochs: int | None = None) -> Trial:
-    """Return the trial in a folder; `epochs` is how many it has done so far, if that is known."""
-    told = artifacts.read_json(folder / TRIAL, "train -m")
+    """Return the trial in a folder; `epochs` is how many it has done so far, if that is known.
+
+    Raises:
+        MeritError: its trial.json is damaged.
+    """
+    known = told(folder)
     return Trial(
-        number=int(told["number"]),
-        overrides=told["overrides"],
-        state=told["state"],
-        values=told.get("values", {}),
-        error=told.get("error"),
-        started=float(told.get("started") or 0.0),
-        seconds=float(told.get("seconds") or 0.0),
-        first_batch_seconds=told.get("first_batch_seconds"),
-        epochs=int(told.get("epochs") or 0) if epochs is None else epochs,
-        run=told.get("run"),
+        number=int(known["number"]),
+        overrides=known["overrides"],
+        state=known["state"],
+        values=known.get("values", {}),
+        error=known.get("error"),
+        started=float(known.get("started") or 0.0),
+        seconds=float(known.get("seconds") or 0.0),
+        first_batch_seconds=known.get("first_batch_seconds"),
+        epochs=int(known.get("epochs") or 0) if epochs is None else epochs,
+        run=known.get("run"),
         folder=folder,
     )
 

@@ -4,7 +4,7 @@ import logging
 import math
 import sqlite3
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from merit.config.space import Choice, Dimension, Interval
 from merit.errors import MeritError
 from merit.masking import masked
+from merit.sweep import record
 from merit.sweep.plan import Plan, refuse_another
 
-POSTGRES = "postgresql://"
+POSTGRES, SQLITE = "postgresql://", "sqlite:///"
+DAMAGED = ("not a database", "malformed")
+"""What SQLite says of a file that it can't read."""
 STATES = {"done": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
 DEFINITION, GRID, RECORD = "definition", "grid", "record"
 SECONDS = 5
@@ -55,6 +58,8 @@ class Study:
         self.is_shared = plan.settings.storage is not None and not plan.settings.storage.startswith("sqlite")
         self._url = _url(plan.settings.storage, folder)
         self._open: dict[int, optuna.trial.Trial] = {}
+        self.restored = 0
+        """How many trials that files tell of the storage had lost."""
         with self._faults():
             self._storage = _storage(self._url)
             self._study = optuna.create_study(
@@ -69,16 +74,37 @@ class Study:
                 refuse_another(former, plan)
             else:
                 self._study.set_user_attr(DEFINITION, plan.definition())
-            self._study.sampler = _sampler(plan, (len(self._study.get_trials(deepcopy=False)), place))
             self._dimensions = {key: _distribution(each, plan) for key, each in plan.space.items()}
             if plan.is_grid:
                 self._queue(plan)
+            else:
+                self._restore(record.trials_in(folder))
+            self._study.sampler = _sampler(plan, (len(self._study.get_trials(deepcopy=False)), place))
 
     def _queue(self, plan: Plan) -> None:
         """Put every point of a grid into the storage, where each is taken once, whoever asks."""
         done = len(self._study.get_trials(deepcopy=False))
         for point in plan.points()[done:]:
             self._study.enqueue_trial(point)
+
+    def _restore(self, known: list[record.Trial]) -> None:
+        """Put trials that the storage has lost into it again, as ones whose end is to be told."""
+        by_number = {trial.number: trial for trial in known}
+        for number in range(len(self._study.get_trials(deepcopy=False)), max(by_number, default=-1) + 1):
+            if (trial := by_number.get(number)) is None:  # a point that was known already has no folder
+                self._study.add_trial(optuna.create_trial(state=TrialState.FAIL))
+                continue
+            params = {key: self._value(key, trial.overrides[key]) for key in self._dimensions}
+            begun = optuna.create_trial(state=TrialState.RUNNING, params=params, distributions=self._dimensions)
+            self._study.add_trial(begun)
+            self.restored += 1
+
+    def _value(self, key: str, text: str) -> Any:
+        """Return a value as the storage has it: what `_text` makes text of."""
+        dimension = self._plan.space[key]
+        if isinstance(dimension, Interval):
+            return int(text) if dimension.whole else float(text)
+        return text if isinstance(dimension, Choice) else dimension.values.index(text)
 
     def ask(self) -> Suggestion | None:
         """Return the next trial, or None if there is none any more."""
@@ -139,6 +165,12 @@ class Study:
             found = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
             return {trial.number for trial in found if trial.params.keys() == self._dimensions.keys()}
 
+    def known(self, numbers: Iterable[int]) -> set[int]:
+        """Return those of these numbers whose points the storage knows."""
+        with self._faults():
+            found = self._study.get_trials(deepcopy=False)
+            return {each.number for each in found if each.params.keys() == self._dimensions.keys()} & set(numbers)
+
     def again(self, number: int) -> Suggestion:
         """Return a trial that was begun and never ended."""
         with self._faults():
@@ -161,6 +193,9 @@ class Study:
     def _trial(self, number: int) -> optuna.trial.Trial:
         if number not in self._open:
             found = next(each for each in self._study.get_trials(deepcopy=False) if each.number == number)
+            if found.state == TrialState.WAITING:  # it has ended, as its files say, and the storage lost that
+                self._storage.set_trial_state_values(found._trial_id, TrialState.RUNNING)
+                self.restored += 1
             self._open[number] = optuna.trial.Trial(self._study, found._trial_id)
         return self._open[number]
 
@@ -172,9 +207,18 @@ class Study:
             cause = error.__cause__ or error
             reason = masked(" ".join(str(cause).split())[:200])
             raise MeritError(
-                f"sweep.storage '{masked(self._url)}': can't be used ({reason}); start it, or correct sweep.storage; "
+                f"sweep.storage '{masked(self._url)}': can't be used ({reason}); {self._advice(reason)}; "
                 "what was trained is kept, and sweep.resume goes on with it"
             ) from error
+
+    def _advice(self, reason: str) -> str:
+        """Return what to do about a storage that fails for a reason."""
+        if not self._url.startswith(SQLITE):
+            return "start it, or correct sweep.storage"
+        file = self._url.removeprefix(SQLITE)
+        if any(word in reason for word in DAMAGED):
+            return f"move it away, by 'mv {file} {file}.damaged': it is made anew from the trials' own files"
+        return f"see that {file} can be written and that nothing else holds it"
 
 
 def _url(storage: str | None, folder: Path) -> str:

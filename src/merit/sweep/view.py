@@ -18,7 +18,9 @@ STYLES = {"done": "green", "pruned": "yellow", "failed": "red", "killed": "red",
 OTHER_LINES = 8
 """Lines of a terminal that the live table leaves to what is above and below its trials."""
 PER_SECOND = 2
-LONG = 24
+LONG, SHORT, WHOLE = 24, 60, 600
+"""Characters of a value and of a reason that the table shows, and of a reason in a line of its own."""
+MOST_REASONS, MOST_NUMBERS = 5, 8
 
 
 class Live:
@@ -80,7 +82,7 @@ def line(sweep: Sweep, trial: Trial, planned: int | None) -> str:
     parts = [f"trial {trial.number:>3}", f"{trial.state:<6}", _figures(sweep, trial), words.duration(trial.seconds)]
     parts.append(plain(words.key_of(trial, keys, words.short(keys))))
     if trial.error:
-        parts.append(plain(trial.error))
+        parts.append(plain(trial.error, WHOLE))
     return "  ".join([*filter(None, parts), *status(sweep, planned, time.time())])
 
 
@@ -138,8 +140,21 @@ def table(sweep: Sweep) -> Table:
 def show(console: Console, sweep: Sweep) -> None:
     """Print the sorted table and how far the best of it can be trusted."""
     console.print(table(sweep))
+    for line in reasons(sweep):
+        console.print(line, highlight=False, markup=False, soft_wrap=not console.is_terminal)
     for sentence in chance.sentences(sweep):
         console.print(sentence, highlight=False, markup=False, soft_wrap=not console.is_terminal)
+
+
+def reasons(sweep: Sweep) -> list[str]:
+    """Return why trials came to nothing where the table cuts it off, a line for each, the most frequent first."""
+    numbers: dict[str, list[str]] = {}
+    for trial in sweep.trials:
+        if trial.error and len(trial.error) > SHORT:
+            numbers.setdefault(plain(trial.error, WHOLE), []).append(str(trial.number))
+    ranked = sorted(numbers.items(), key=lambda each: -len(each[1]))[:MOST_REASONS]
+    return [f"trial{'s' * (len(of) > 1)} {', '.join(of[:MOST_NUMBERS])}{', ...' * (len(of) > MOST_NUMBERS)}: {why}"
+            for why, of in ranked]  # fmt: skip
 
 
 def _table(sweep: Sweep, trials: list[Trial], best: Trial | None, now: float) -> Table:
@@ -161,7 +176,7 @@ def _table(sweep: Sweep, trials: list[Trial], best: Trial | None, now: float) ->
 
 
 def _row(sweep: Sweep, trial: Trial, keys: list[str], now: float) -> list[str]:
-    why = f": {plain(trial.error, 60)}" if trial.error else ""
+    why = f": {plain(trial.error, SHORT)}" if trial.error else ""
     took = now - trial.started if trial.state == "running" and trial.started else trial.seconds
     figures = [words.number(words.seen(trial, metric)) for metric in sweep.objectives]
     partial = trial.state != "done"

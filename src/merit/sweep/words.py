@@ -1,14 +1,18 @@
 """What a sweep's table, page and lines say alike: figures, names, order."""
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 
+from merit.masking import masked
 from merit.sweep.record import Sweep, Trial
 
 STATES = ("done", "pruned", "failed", "killed", "running")
 FINAL = STATES[:-1]
 NOTHING = "-"
+MOST_NAMED = 10
+"""Trials of a front that a line names."""
 
 
 def number(value: float | None) -> str:
@@ -57,6 +61,23 @@ def parameters(sweep: Sweep) -> list[str]:
     keys = dict.fromkeys([*sweep.space, *(key for trial in sweep.trials for key in trial.overrides)])
     told = {key: {trial.overrides.get(key) for trial in sweep.trials} for key in keys}
     return [key for key in keys if key in sweep.space or len(told[key]) > 1]
+
+
+def command(sweep: Sweep) -> str:
+    """Return the command that asked for a sweep, without secrets."""
+    return masked(shlex.join(["merit", "train", "-m", *sweep.settings, *sweep.overrides]))
+
+
+def following(sweep: Sweep) -> str:
+    """Return how the best trial is adopted, as the end of a sentence; empty if there is none."""
+    front = sweep.front()
+    if not front:
+        return ""
+    if len(sweep.objectives) == 1:
+        return "; next: 'merit sweep adopt'"
+    told = ", ".join(str(trial.number) for trial in front[:MOST_NAMED])
+    more = f" and {len(front) - MOST_NAMED} more" if len(front) > MOST_NAMED else ""
+    return f"; next: 'merit sweep adopt N' with N from the front: {told}{more}"
 
 
 def short(keys: Iterable[str]) -> dict[str, str]:

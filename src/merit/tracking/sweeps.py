@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.tracking import facts, tracker
 
+WAIT = 60.0
+"""Seconds that what keeps runs has to begin one; it is loaded in them too."""
+
 
 class Teller:
-    """The process, as the sweep sees it; it never waits for it until its end.
+    """The process, as the sweep sees it; it waits for it before the first trial and at its end.
 
     Args:
         lock: what the trials vary.
@@ -38,8 +42,40 @@ class Teller:
         )
         self._heard: queue.Queue[dict[str, Any]] = queue.Queue()
         self._said_all = threading.Event()
+        self._has_begun = False
         threading.Thread(target=self._listen, daemon=True).start()
         self._tell({"lock": locks.render(lock), "name": name})
+
+    def begin(self) -> None:
+        """Begin the sweep's run.
+
+        Raises:
+            MeritError: it can't be kept, or there is no answer.
+        """
+        self._tell({"begin": True})
+        try:
+            heard = self._heard.get(timeout=WAIT)
+        except queue.Empty as error:
+            raise MeritError(
+                f"tracking: no answer in {WAIT:.0f} s; correct conf/tracking, or choose tracking=csv"
+            ) from error
+        if "begun" not in heard:
+            raise MeritError(heard.get("error", "tracking: what keeps runs ended without a word; see conf/tracking"))
+        self._has_begun = True
+
+    def close(self) -> None:
+        """End the process if it still runs; a run that was begun is told as KILLED."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        if not self._has_begun:
+            self._process.kill()
+        try:
+            self._process.wait(WAIT / 10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._said_all.wait(1)
 
     def trial(self, folder: Path, told: dict[str, Any]) -> None:
         """Tell a trial that has ended, by its folder and what its trial.json says."""
@@ -76,12 +112,14 @@ class Teller:
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            try:
-                self._heard.put(json.loads(line))
-            except ValueError:  # something that a library prints
-                continue
+        with self._process.stdout as lines:
+            for line in lines:
+                try:
+                    self._heard.put(json.loads(line))
+                except ValueError:  # something that a library prints
+                    continue
         self._said_all.set()
+        self._heard.put({})  # who waits for an answer gets none any more
 
     def _tell(self, message: dict[str, Any]) -> None:
         assert self._process.stdin is not None
@@ -99,13 +137,17 @@ def _serve() -> None:
     lock = locks.parse(first["lock"], "lock")
     keeper = tracker(lock.tracking)
     made_of = facts.made_of(lock)
+    if not sys.stdin.readline():  # the sweep was given up before its first trial
+        return
     parent = keeper.begin_sweep(lock, first["name"], made_of)
+    print(json.dumps({"begun": parent}), flush=True)
     for line in sys.stdin:
         message = json.loads(line)
         if "end" in message:
             keeper.end_sweep(lock, parent, message["end"])
             return
         told = facts.trial(Path(message["folder"]), message["told"], first["name"], parent)
+        told = replace(told, lock=told.lock.model_copy(update={"tracking": lock.tracking}))  # a resume may have another
         run = keeper.keep_trial(told, made_of)
         print(json.dumps({"number": told.number, "run": run}), flush=True)
     keeper.end_sweep(lock, parent, "KILLED")

@@ -66,6 +66,8 @@ class Checkpoint(lightning.Callback):
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Take up what was saved, if it was made for the same."""
         saved = read()
+        if saved is None and artifacts.CHECKPOINT.exists() and trainer.is_global_zero:
+            print(f"{artifacts.CHECKPOINT}: can't be read, so training begins anew")
         if saved is None or saved.told["made_for"] != self._made_for:
             return
         assert isinstance(pl_module, Learner)

@@ -1,3 +1,4 @@
+import re
 import shutil
 from collections.abc import Callable
 from functools import cache
@@ -98,6 +99,23 @@ def test_without_a_branch_the_commands_that_make_one_are_told(sweep: record.Swee
     assert "git push --set-upstream origin sweep/mlp" in done.output
 
 
+def test_what_is_committed_already_needs_no_commands_and_its_commit_is_no_other_code(
+    sweep: record.Sweep, git_repo: Git
+) -> None:
+    adopt(sweep)
+    git_repo("add", "--all")
+    git_repo("commit", "--quiet", "--message", "adopted")
+    again = CliRunner().invoke(main, ["sweep", "adopt"])
+    assert again.exit_code == 0, again.output
+    assert "chosen, locked and committed already, so nothing changed" in again.output
+    assert "next:    merit run\n" in again.output
+    assert not re.search("git|other code", again.output)
+    Path("own.py").write_text("pass\n", encoding="utf-8")
+    git_repo("add", "own.py")
+    git_repo("commit", "--quiet", "--message", "code")
+    assert "other code is checked out" in CliRunner().invoke(main, ["sweep", "adopt"]).output
+
+
 def test_a_branch_has_one_commit_of_these_files_and_nothing_else_that_was_staged(
     sweep: record.Sweep, git_repo: Git
 ) -> None:
@@ -123,6 +141,30 @@ def test_the_experiment_that_was_active_stays_its_base(conf: Path, git_repo: Git
     assert written["defaults"] == ["flights_delay", {"override /model": "linear"}, "_self_"]
     assert compose().data.target.task == "regression"
     assert compose().optimizer.lr == 0.01
+
+
+def test_a_sweep_from_before_an_experiment_was_adopted_does_not_build_on_it(sweep: record.Sweep, git_repo: Git) -> None:
+    wide = Path("conf/experiment/wide.yaml")
+    wide.write_text("# @package _global_\nmodel:\n  dropout: 0.5\n", encoding="utf-8")
+    CONFIG.write_text(
+        CONFIG.read_text(encoding="utf-8").replace("- experiment: null", "- experiment: wide"), encoding="utf-8"
+    )
+    git_repo("add", "--all")
+    git_repo("commit", "--quiet", "--message", "wide")
+    adopt(sweep)
+    assert yaml.safe_load(FILE.read_text(encoding="utf-8"))["defaults"] == [{"override /model": "mlp"}]
+    trial = (sweep.folder / "trials/0003/params.yaml").read_text(encoding="utf-8")
+    assert artifacts.LOCK.read_text(encoding="utf-8") == trial
+
+
+def test_a_conf_that_does_not_take_the_trial_any_more_is_told_with_what_to_check_out(
+    sweep: record.Sweep, git_repo: Git
+) -> None:
+    Path("conf/model/mlp.yaml").unlink()
+    git_repo("commit", "--quiet", "--all", "--message", "no mlp")
+    with pytest.raises(Refused, match=r"trial 3 of sweep mlp: conf/ doesn't take .*; it ran at [0-9a-f]{7}: check"):
+        adopt(sweep)
+    assert not FILE.exists()
 
 
 def test_an_experiment_on_the_command_line_is_its_base(sweep: record.Sweep) -> None:

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from merit import artifacts
 from merit.config import lock as locks
 from merit.config.compose import compose
 from merit.errors import ConfigError, MeritError
@@ -61,6 +62,16 @@ def test_a_metric_goes_where_it_is_better_unless_told(conf: Path) -> None:
         (["optimizer.lr=interval(0, 1)"], "optimizer.lr: a grid can't try all of an interval"),
         (["seed=1,2", "sweep.sampler=tpe"], "sweep.trials: missing; say how many trials tpe may take"),
         (["model=linear,mlp", "sweep=cmaes"], "sweep.sampler: cmaes searches numbers alone, and model is a choice"),
+        (
+            ["seed=range(1, 1000)", "optimizer.lr=range(1, 1000)"],
+            "a grid of 998,001 trials; allowed: up to 100,000; give",
+        ),
+        (["seed=range(0, 1000000000)"], "a range of 1,000,000,000 values; allowed: up to 100,000; take an interval"),
+        (["sweep.space={optimizer.lr: []}"], "command line: sweep.space.optimizer.lr: found [], which holds no values"),
+        (
+            ["seed=1,2", "trainer.devices=3"],
+            "command line: trainer.devices: found 3, which can't share batches of 1024",
+        ),
         (["seed=1,2", "sweep.resume=nix"], "sweeps/nix: no such sweep"),
     ],
 )
@@ -89,8 +100,6 @@ def test_a_stale_lock_is_refused(conf: Path) -> None:
 
 def test_a_sweep_is_resumed_as_what_it_was(conf: Path) -> None:
     made = plan.make(["seed=1,2", "trainer=smoke", "sweep=random", "sweep.name=one", "sweep.trials=4"])
-    from merit import artifacts
-
     artifacts.write_json(record.SWEEPS / "one" / record.ABOUT, plan.about_json(made, "sha256:0", {}))
     again = plan.make(["sweep.resume=one", "sweep.workers=1"])
     assert again.definition() == made.definition()
@@ -101,6 +110,15 @@ def test_a_sweep_is_resumed_as_what_it_was(conf: Path) -> None:
         MeritError, match=r"sweep one: not the one that is there: space was seed=1,2, is seed=1,2,3; fixed"
     ):
         plan.refuse_another(made.definition(), other)
+
+
+def test_a_resume_may_keep_its_runs_elsewhere(conf: Path) -> None:
+    made = plan.make(["seed=1,2", "trainer=smoke", "tracking.uri=http://nowhere", "sweep.name=one"])
+    artifacts.write_json(record.SWEEPS / "one" / record.ABOUT, plan.about_json(made, "sha256:0", {}))
+    again = plan.make(["sweep.resume=one", "tracking=csv"])
+    assert again.overrides == ("seed=1,2", "trainer=smoke", "tracking=csv")
+    assert again.base.tracking.to == "csv"
+    plan.refuse_another({**made.definition(), "fixed": ["tracking.uri=http://nowhere", "trainer=smoke"]}, again)
 
 
 def test_overrides_may_say_the_same_in_another_order(conf: Path) -> None:
@@ -115,3 +133,13 @@ def test_a_space_that_names_an_unknown_key_is_told(conf: Path) -> None:
     (conf / "sweep" / "mine.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(MeritError, match=r"can't be composed: command line: model\.nix: unknown key"):
         plan.make(["sweep=mine"])
+
+
+def test_a_sweep_may_be_resumed_with_its_runs_kept_elsewhere(conf: Path) -> None:
+    made = plan.make(["seed=1,2", "trainer=smoke", "tracking.uri=http://127.0.0.1:9", "sweep.name=one"])
+    record.artifacts.write_json(record.SWEEPS / "one" / record.ABOUT, plan.about_json(made, "sha256:0", {}))
+    for elsewhere in (["tracking.uri=sqlite:///mlflow.db"], ["tracking=csv"]):
+        again = plan.make(["sweep.resume=one", *elsewhere])
+        assert list(again.fixed) == ["trainer=smoke", *elsewhere]
+        assert again.space == made.space
+        plan.refuse_another({**made.definition(), "fixed": sorted(made.fixed)}, again)  # as older sweeps noted it

@@ -1,8 +1,10 @@
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -55,6 +57,31 @@ def test_the_parts_of_what_a_trial_waits_for_add_up() -> None:
     }
 
 
+def test_a_rank_of_a_trial_tells_its_stop_by_the_last_line_of_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert process._is_pruned(process.Pruned())
+    assert not process._is_pruned(MeritError("merit.sweep.process.Pruned"))  # nobody asked for it
+    Path(process.STOP).touch()
+    assert process._is_pruned(MeritError("merit.sweep.process.Pruned"))
+    assert not process._is_pruned(MeritError("train: the loss is not a number"))
+
+
+def test_a_trial_keeps_what_libraries_put_aside_in_its_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "sweeps" / "one" / "trials" / "0000"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("TMPDIR", "elsewhere")
+    monkeypatch.setattr(tempfile, "tempdir", "/elsewhere")  # as in a fork of a process that has asked for it
+    bounds = SimpleNamespace(enter=lambda: "nothing")
+    process._enter({"project": str(tmp_path), "links": []}, bounds)  # type: ignore[arg-type]
+    with tempfile.NamedTemporaryFile() as file:
+        assert Path(file.name).parent == folder / ".tmp"
+
+
 def _attended(folder: Path, code: str) -> dict[str, object]:
     record.tell(folder, number=0, overrides={}, state="running")
     child = subprocess.Popen([sys.executable, "-c", code])
@@ -92,8 +119,13 @@ def test_a_trial_is_alive_by_its_process_here_and_by_its_beats_elsewhere(tmp_pat
     assert not attend.is_alive(tmp_path)
     (tmp_path / attend.ALIVE).touch()
     assert attend.is_alive(tmp_path)
+    import os
     import socket
 
+    (tmp_path / attend.ALIVE).write_text(f"{socket.gethostname()} {os.getpid()}")
+    assert attend.is_alive(tmp_path)
+    (tmp_path / attend.ALIVE).write_text(f"{socket.gethostname()} {2**22 + 1}")  # a process that Linux never has
+    assert not attend.is_alive(tmp_path)
     record.tell(tmp_path, pid=1, host=socket.gethostname())  # another process, which is no trial
     assert not attend.is_alive(tmp_path)
 

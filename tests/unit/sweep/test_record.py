@@ -2,8 +2,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from merit import artifacts
+from merit.cli import main
 from merit.errors import MeritError
 from merit.sweep import record
 
@@ -55,3 +57,26 @@ def test_a_line_that_is_still_written_is_no_epoch_yet(workdir: Path) -> None:
     assert record.epochs(workdir) == []
     (workdir / record.HISTORY).write_text("epoch,train_loss\n0,0.5\n1,0.2", encoding="utf-8")
     assert record.epochs(workdir) == [{"epoch": 0.0, "train_loss": 0.5}]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "7", "{}", '{"number": 0, "overrides": {}, "state": "odd"}'])
+def test_a_damaged_trial_is_lost_and_the_others_are_not(workdir: Path, text: str) -> None:
+    folder = _sweep("one", {"auc": "maximize"}, "1", _done(auc=0.6), _done(auc=0.8))
+    (record.folder_of(folder, 1) / record.TRIAL).write_text(text)
+    assert [trial.number for trial in record.read("one").trials] == [0]
+    lost = record.damaged(folder)
+    assert lost.keys() == {1}
+    assert lost[1].startswith("sweeps/one/trials/0001/trial.json: ")
+    assert lost[1].endswith("'merit train -m sweep.resume=one' trains it again")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "7", "{}"])
+def test_a_damaged_sweep_is_named_and_the_others_are_listed(workdir: Path, text: str) -> None:
+    _sweep("one", {"auc": "maximize"}, "1", _done(auc=0.6))
+    folder = _sweep("two", {"auc": "maximize"}, "2", _done(auc=0.7))
+    (folder / record.ABOUT).write_text(text)
+    done = CliRunner().invoke(main, ["sweep", "list"])
+    assert done.output.splitlines()[:2] == ["two  damaged", "one  1 of 1 trials  trial 0: auc 0.6000"]
+    assert isinstance(done.exception, MeritError) or done.exit_code == 2
+    with pytest.raises(MeritError, match=r"^sweeps/two/sweep.json: .*give the sweep's command again with sweep.name="):
+        record.read("two")

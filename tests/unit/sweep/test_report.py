@@ -61,6 +61,14 @@ def test_the_page_says_the_best_how_many_were_tried_and_how_to_adopt_it(workdir:
     assert "log_loss 0.4581" in page.text
 
 
+def test_the_page_shows_the_command_that_was_given_without_secrets(workdir: Path) -> None:
+    settings = ["sweep=mlp", "sweep.trials=20", "sweep.storage=postgresql://me:secret@host/d"]
+    page = _page(workdir, settings=settings, overrides=["optimizer.lr=tag(log, interval(1e-4, 1e-2))"])
+    given = "merit train -m sweep=mlp sweep.trials=20 sweep.storage=postgresql://***@host/d 'optimizer.lr=tag(log,"
+    assert given in page.text
+    assert "secret" not in page.text
+
+
 def test_the_page_needs_nothing_from_elsewhere_and_is_small(workdir: Path) -> None:
     page = _page(workdir)
     assert artifacts.SWEEP_HTML.stat().st_size < 100_000

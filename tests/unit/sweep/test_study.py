@@ -6,7 +6,7 @@ import pytest
 from merit.config import lock as locks
 from merit.config.compose import compose
 from merit.errors import MeritError
-from merit.sweep import plan
+from merit.sweep import plan, record
 from merit.sweep.study import Study
 from tests import postgres
 
@@ -136,3 +136,57 @@ def test_several_workers_share_a_study_in_postgresql(made: Made) -> None:
         assert other.elsewhere() == {0: {"number": 0, "state": "done"}}
         for study in (one, other):
             study.close()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("seed=1,2,3",),
+        (
+            "sweep=random",
+            "sweep.trials=4",
+            "seed=range(1, 9)",
+            "model=linear,mlp",
+            "optimizer.lr=tag(log, interval(1e-4, 1e-2))",
+            "trainer.batch_size=int(interval(512, 2048))",
+        ),
+    ],
+)
+def test_a_storage_that_was_lost_is_made_anew_from_the_files_of_trials(
+    made: Made, tmp_path: Path, asked: tuple[str, ...]
+) -> None:
+    first = made(*asked)
+    points = {}
+    for _ in range(3):
+        suggestion = first.ask()
+        assert suggestion is not None
+        points[suggestion.number] = suggestion.point
+    for number, state in {0: "done", 2: "running"}.items():
+        record.tell(record.folder_of(tmp_path, number), number=number, overrides=points[number], state=state)
+    first.close()
+    (tmp_path / "study.db").unlink()
+
+    study = made(*asked)
+    study.tell(0, "done", {"log_loss": 0.5}, {})
+    if len(asked) == 1:  # a grid's points wait for whoever asks
+        assert [each["seed"] for each in _all(study)] == ["2", "3"]
+        assert study.restored == 1
+    else:
+        assert study.restored == 2
+        assert study.untold() == {2}
+        assert study.again(2).point == points[2]
+        study.tell(2, "killed", {}, {})
+        assert len(_all(study)) == 1
+    assert study._study.best_trial.number == 0
+
+
+def test_a_storage_that_is_damaged_is_to_be_moved_away(made: Made, tmp_path: Path) -> None:
+    (tmp_path / "study.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(MeritError, match=r"study.db': can't be used \(file is not a database\); move it away, by 'mv "):
+        made("seed=1,2")
+
+
+def test_a_storage_that_can_not_be_written_is_to_be_looked_at(made: Made, tmp_path: Path) -> None:
+    (tmp_path / "study.db").mkdir()
+    with pytest.raises(MeritError, match=r"unable to open database file\); see that .*study.db can be written and"):
+        made("seed=1,2")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from merit.sweep import record, view
+from merit.sweep import record, view, words
 from tests.unit.sweep import folders
 
 
@@ -136,3 +136,20 @@ def test_a_sweep_without_a_trial_has_an_empty_table(workdir: Path) -> None:
     console = _console()
     view.show(console, _sweep(workdir, trials=0))
     assert "No trial is done" in _text(console)
+
+
+def test_a_reason_that_the_table_cuts_off_stands_whole_below_it_once(workdir: Path) -> None:
+    reason = f"optimizer: torch.optim.AdamW refuses its arguments: Invalid learning rate: -1; {'x' * 300} end"
+    failed = {"state": "failed", "error": reason, "values": {}}
+    console = _console()
+    view.show(console, _sweep(workdir, trials=3, edit=lambda number, told: number == 1 or told.update(failed)))
+    assert _text(console).count(f"trials 0, 2: {reason}\n") == 1
+
+
+def test_what_can_be_adopted_is_told_and_nothing_where_nothing_can(workdir: Path) -> None:
+    assert words.following(_sweep(workdir)) == "; next: 'merit sweep adopt'"
+    failed = {"state": "failed", "error": "no", "values": {}}
+    assert words.following(_sweep(workdir, edit=lambda number, told: told.update(failed))) == ""
+    two = {"log_loss": "minimize", "train_seconds": "minimize"}
+    told = words.following(_sweep(workdir, trials=6, objectives=two))
+    assert re.fullmatch(r"; next: 'merit sweep adopt N' with N from the front: [0-5](, [0-5])*", told)

@@ -226,12 +226,14 @@ def _killed(lock: Lock, after: int) -> bool:
 
 @pytest.mark.parametrize("text", [b"", b"not safetensors", b"\x08\0\0\0\0\0\0\0{}      "])
 def test_a_checkpoint_that_can_not_be_read_is_no_checkpoint(
-    arrays: None, make_lock: Callable[..., Lock], text: bytes
+    arrays: None, make_lock: Callable[..., Lock], text: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     artifacts.CHECKPOINT.parent.mkdir()
     artifacts.CHECKPOINT.write_bytes(text)
     assert checkpoint.read() is None
     assert train(_lock(make_lock))["epoch"] >= 0
+    told = "training/checkpoint.safetensors: can't be read, so training begins anew\n"
+    assert capsys.readouterr().out.count(told) == 1
 
 
 def test_a_checkpoint_of_another_configuration_or_of_other_rows_is_not_taken_up(

@@ -149,7 +149,10 @@ class Lock(Section):
     def _a_batch_that_devices_can_not_share(self) -> Iterator[str]:
         how = self.trainer
         if how.batch_size % how.devices:
-            yield f"trainer.batch_size: {how.batch_size} rows are not to be shared evenly by {how.devices} devices"
+            yield (
+                f"trainer.devices found {how.devices}, which can't share batches of {how.batch_size} rows evenly; "
+                "allowed: a number that divides trainer.batch_size"
+            )
 
     def _metrics_of_another_task(self) -> Iterator[str]:
         task, gate, own = self.data.target.task, self.gate, self.evaluate.metrics

@@ -1,0 +1,127 @@
+import os
+import socket
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from merit.config import lock as locks
+from merit.config.compose import compose
+from merit.errors import Refused
+from merit.sweep import attend, claims, drive, plan, prepare, record
+from merit.sweep.study import Study
+
+GONE = 2**22 + 1
+"""A process that Linux never has."""
+
+
+class Crew:
+    """Ends each trial at once, as done."""
+
+    by_batch, width = False, 1
+
+    def __init__(self) -> None:
+        self.running: list[Path] = []
+
+    def room(self) -> int:
+        return 1 - len(self.running)
+
+    def start(self, folders: list[Path]) -> None:
+        self.running = folders
+        for folder in folders:
+            record.tell(folder, state="done", values={"log_loss": 0.5}, started=time.time())
+
+    def ended(self) -> list[Path]:
+        ended, self.running = self.running, []
+        return ended
+
+    def end(self, reason: str) -> None:
+        """Run nothing."""
+
+    def ended_now(self) -> list[Path]:
+        return []
+
+
+@pytest.fixture
+def begun(conf: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a sweep of two trials that was resumed, and the folder of its first, which another process began."""
+    teller: Any = SimpleNamespace(trial=lambda *_: None, runs=dict, end=lambda _: {})
+    monkeypatch.setattr(drive.report, "write", lambda _: Path("reports/sweep.html"))
+    monkeypatch.setattr(drive.Drive, "_said", lambda _: "sweep one")
+    locks.write(compose())
+    made = plan.make(["sweep.name=one", "seed=1,2"])
+    folder = record.SWEEPS / "one"
+    record.artifacts.write_json(folder / record.ABOUT, plan.about_json(made, "", {}))
+    study = Study(made, folder, 0)
+    suggestion = study.ask()
+    assert suggestion is not None
+    place = prepare.trial(folder, made, 0, suggestion.point, f"{socket.gethostname()}.{GONE}")
+    made = plan.make(["sweep.resume=one"])
+    owner = claims.Owner(folder)
+    yield drive.Drive(made, folder, study, Crew(), owner, teller=teller), place  # type: ignore[arg-type]
+    owner.leave()
+    study.close()
+
+
+def _states(place: Path) -> list[str]:
+    return [trial.state for trial in record.trials_in(place.parents[1])]
+
+
+def test_a_trial_whose_process_was_killed_before_it_said_where_it_is_is_done_again_at_once(begun: Any) -> None:
+    driven, place = begun
+    (place / attend.ALIVE).write_text(f"{socket.gethostname()} {GONE}")
+    driven.run()
+    assert _states(place) == ["done", "done"]
+
+
+def test_a_trial_of_an_earlier_process_is_waited_for_and_done_again_if_it_dies(
+    begun: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    driven, place = begun
+    (place / attend.ALIVE).write_text("elsewhere 7")
+    until = time.monotonic() + 0.2  # the other trial has ended by then
+    monkeypatch.setattr(attend, "is_alive", lambda _: time.monotonic() < until)
+    driven.run()
+    assert "trial   0  still runs, begun by an earlier process: waiting for it" in capsys.readouterr().out
+    assert _states(place) == ["done", "done"]
+
+
+def test_what_another_process_leaves_while_the_last_trial_runs_is_done_too(
+    begun: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driven, place = begun
+    answers = iter([True, True])
+    monkeypatch.setattr(claims, "is_there", lambda *_: next(answers, False))
+    driven.run()
+    assert _states(place) == ["done", "done"]
+
+
+def test_a_sweep_says_which_other_process_goes_on(begun: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    driven, place = begun
+    file = record.SWEEPS / "one" / claims.OWNERS / "elsewhere.7"
+    file.touch()
+    record.tell(place, owner="elsewhere.7")
+    driven.run()
+    assert "still running: 0, by elsewhere.7 (machine and process)" in capsys.readouterr().out
+    os.utime(file, (0, 0))
+    with pytest.raises(Refused, match=r"sweep one: 0: ended without a word; 'merit train -m sweep.resume=one' does"):
+        driven._say_who_goes_on([record.trial_in(place)])
+
+
+def test_a_trial_of_two_devices_takes_the_room_of_two(conf: Path) -> None:
+    how = compose(["trainer=ddp"]).trainer
+    assert drive.threads_of(how) == 2
+    assert drive.threads_of(how.model_copy(update={"accelerator": "gpu"})) == 1
+
+
+def test_a_damaged_trial_is_done_again_and_no_other(begun: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    driven, place = begun
+    record.tell(place, state="done", values={"log_loss": 0.5}, started=time.time())
+    driven._study.tell(0, "done", {"log_loss": 0.5}, {})
+    (place / record.TRIAL).write_text("{")
+    driven.run()
+    assert "trial.json: can't be read" in capsys.readouterr().out.replace("\n", " ")
+    assert _states(place) == ["done", "done"]
+    assert driven._begun == {}
