@@ -153,10 +153,10 @@ class Drive:
             self._trials[trial.number] = trial
             if trial.state in record.FINAL:
                 self._settle(trial.number)
-        lost = record.damaged(self._folder)
-        self._lost = self._study.known(lost)
-        for told in lost.values():
-            self._console.print(told, highlight=False, markup=False, soft_wrap=True)
+        self._lost = self._study.known(record.damaged(self._folder))
+        for number in sorted(self._lost):
+            told = f"trial {number:>3}  its {record.TRIAL} is damaged: it is trained again"
+            self._console.print(told, highlight=False, soft_wrap=True)
         if self._study.restored:
             told = f"{self._study.restored} trials were lost from sweep.storage; it knows them again by their files"
             self._console.print(told, highlight=False, soft_wrap=True)

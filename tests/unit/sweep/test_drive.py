@@ -122,6 +122,6 @@ def test_a_damaged_trial_is_done_again_and_no_other(begun: Any, capsys: pytest.C
     driven._study.tell(0, "done", {"log_loss": 0.5}, {})
     (place / record.TRIAL).write_text("{")
     driven.run()
-    assert "trial.json: can't be read" in capsys.readouterr().out.replace("\n", " ")
+    assert "trial   0  its trial.json is damaged: it is trained again" in capsys.readouterr().out
     assert _states(place) == ["done", "done"]
     assert driven._begun == {}
