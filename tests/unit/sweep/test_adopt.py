@@ -226,6 +226,12 @@ def test_with_several_objectives_a_trial_of_the_front_must_be_named(conf: Path, 
     assert adopt(sweep, 3).trial.number == 3
 
 
+def test_where_a_trials_run_is_kept_may_differ(sweep: record.Sweep) -> None:
+    (sweep.folder / "trials/0003/params.yaml").write_text(_lock(*COMPOSED, "tracking=csv"), encoding="utf-8")
+    adopt(sweep)
+    assert artifacts.LOCK.read_text(encoding="utf-8") == _lock(*COMPOSED)
+
+
 def test_a_trial_whose_lock_is_gone_is_refused(sweep: record.Sweep) -> None:
     (sweep.folder / "trials/0003/params.yaml").unlink()
     with pytest.raises(MeritError, match=r"trials/0003/params\.yaml: not found"):
