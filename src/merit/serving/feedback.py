@@ -73,8 +73,8 @@ class Feedback:
         problems: list[str] = []
         kept = [self._kept(place, item, problems) for place, item in enumerate(items)]
         if problems:
-            more = f"; and {len(problems) - PROBLEMS} more" if len(problems) > PROBLEMS else ""
-            raise BadRows("; ".join(problems[:PROBLEMS]) + more)
+            more = f" (and {len(problems) - 1} more, in problems)" if len(problems) > 1 else ""
+            raise BadRows(problems[0] + more, problems[:PROBLEMS])
         if not self._recorder.put(len(kept), len(body) + 200 * len(kept), (time.time(), kept, who)):
             raise Refusal(503, "too much feedback waits to be written; come again", [(b"retry-after", b"10")])
         return {"accepted": len(kept)}

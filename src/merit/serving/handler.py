@@ -96,6 +96,9 @@ class Handler:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer, or hand on."""
+        if scope["type"] == "websocket":  # nothing here speaks it, and nobody would be asked who it is
+            await send({"type": "websocket.close"})
+            return
         if scope["type"] != "http":
             await self._elsewhere(scope, receive, send)
             return

@@ -140,7 +140,7 @@ class Metrics:
         for place, name in enumerate(LOG):
             told = f"Requests whose prediction the log has {name.removeprefix('log_')}."
             yield from self._family(f"merit_{name}_total", "counter", told, [("", found[self._log + place])])
-        waits = {"in_hand": "Requests in hand.", "log_waiting": "Requests that wait to be written to the log."}
+        waits = {"in_hand": "Requests in hand.", "log_waiting": "Rows that wait to be written to the log."}
         for place, name in zip(self._gauges, GAUGES, strict=True):
             yield from self._family(f"merit_{name}", "gauge", waits[name], [("", found[place])])
 

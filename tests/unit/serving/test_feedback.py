@@ -102,17 +102,20 @@ def test_what_is_no_truth_is_refused_with_what_is(workdir: Path, value: Any, wor
 
 def test_every_problem_is_told_and_nothing_is_kept(workdir: Path) -> None:
     feedback = _feedback()
-    said = _said(feedback, [{"request_id": "a", "truth": 1}, {"row": -1, "truth": 7}, 5])
-    assert [part.partition(":")[0] for part in said.split("; ") if part.startswith("item")] == [
-        "item 1", "item 1", "item 1", "item 2",
-    ]  # fmt: skip
+    told = [{"request_id": "a", "truth": 1}, {"row": -1, "truth": 7}, 5]
+    with pytest.raises(BadRows) as caught:
+        feedback.answer(json.dumps(told).encode())
+    assert [each.partition(":")[0] for each in caught.value.problems] == ["item 1", "item 1", "item 1", "item 2"]
+    assert str(caught.value) == f"{caught.value.problems[0]} (and 3 more, in problems)"
     feedback.close()
     assert not Path("log").exists()
 
 
 def test_problems_are_told_up_to_a_bound(workdir: Path) -> None:
     feedback = Feedback(KEEP, Model("binary"), "w1", 1000)  # type: ignore[arg-type]
-    assert _said(feedback, [5] * 150).endswith("; and 50 more")
+    with pytest.raises(BadRows, match=r" \(and 149 more, in problems\)$") as caught:
+        feedback.answer(json.dumps([5] * 150).encode())
+    assert len(caught.value.problems) == 100
 
 
 @pytest.mark.parametrize(

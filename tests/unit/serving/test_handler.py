@@ -196,6 +196,11 @@ def test_everything_else_is_handed_on_unread(handler: Handler, elsewhere: Elsewh
     assert elsewhere.scopes == [{"type": "http", "method": "POST", "path": "/predict", "headers": [], **scope}]
 
 
+def test_a_websocket_is_closed_whatever_is_behind(handler: Handler, elsewhere: Elsewhere) -> None:
+    assert _call(handler, type="websocket", path="/") == [{"type": "websocket.close"}]
+    assert elsewhere.scopes == []
+
+
 @pytest.mark.parametrize(("path", "method", "allowed"), [("/predict", "GET", b"POST"), ("/metrics", "POST", b"GET")])
 def test_another_method_gets_405_and_the_one_to_use(handler: Handler, path: str, method: str, allowed: bytes) -> None:
     start = _call(handler, b"", path=path, method=method)[0]
