@@ -35,12 +35,12 @@ class Problems:
             if body.lstrip()[:1] != b"[":
                 return list(islice(self._of_row(body, ""), MOST))
             rows = msgspec.json.decode(body, type=list[msgspec.Raw])
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            if len(rows) > most:
+                return []
+            every = (problem for place, row in enumerate(rows) for problem in self._of_row(row, f"row {place}: "))
+            return list(islice(every, MOST))
+        except (msgspec.DecodeError, UnicodeDecodeError):  # of names too, which are looked at only here
             return []
-        if len(rows) > most:
-            return []
-        every = (problem for place, row in enumerate(rows) for problem in self._of_row(row, f"row {place}: "))
-        return list(islice(every, MOST))
 
     def _of_row(self, row: bytes | msgspec.Raw, where: str) -> Iterator[str]:
         try:

@@ -116,7 +116,7 @@ class Rows:
             rows = self._loose.decode(body) if body.lstrip()[:1] == b"[" else [self._loose_one.decode(body)]
             if all(getattr(row, field) % 1 == 0 for row in rows for field in self._whole if getattr(row, field)):
                 return self._arrays(rows)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._refused(body, first) from error
         raise self._refused(body, first)
 

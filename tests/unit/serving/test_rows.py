@@ -256,3 +256,9 @@ def test_one_row_in_its_own_arrays_is_the_row_of_many(rows: Rows, package: Packa
             name: values[0] for name, values in many.items() if name != "size"
         }
         assert package.predict(one)[:1].tobytes() == package.predict(many).tobytes()
+
+
+@pytest.mark.parametrize("form", [b"%b", b"[%b]", b"[{}, %b]"])
+def test_what_is_no_text_after_a_wrong_value_is_refused_too(rows: Rows, form: bytes) -> None:
+    body = form % b'{"shop": "north", "kind": 2.5, "si\xf3ze": 50.0, "weight": 0.5}'
+    assert _refusal(rows, body)
