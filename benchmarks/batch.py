@@ -23,6 +23,7 @@ from pathlib import Path
 import polars as pl
 from rich.console import Console
 from rich.table import Table
+from scale import status
 
 from merit import artifacts
 
@@ -146,20 +147,12 @@ def ran(code: str, *args: Path) -> tuple[float, float, int, int]:
     process = subprocess.Popen([sys.executable, "-c", code, *args], stdout=subprocess.PIPE, text=True)
     peak = private = 0
     while process.poll() is None:
-        peak, private = max(peak, _status(process.pid, "VmHWM")), max(private, _status(process.pid, "RssAnon"))
+        peak, private = max(peak, status(process.pid, "VmHWM")), max(private, status(process.pid, "RssAnon"))
         time.sleep(0.1)
     assert process.stdout is not None
     assert process.returncode == 0, "it failed; its error stands above"
     seconds, worked = process.stdout.read().strip().splitlines()[-1].split()
     return float(seconds), float(worked), peak, private
-
-
-def _status(pid: int, key: str) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) // 2**10 for line in lines if line.startswith(key))
 
 
 if __name__ == "__main__":

@@ -85,13 +85,14 @@ def trained(folder: Path) -> tuple[float, int, int]:
     process = subprocess.Popen([sys.executable, "-c", TRAIN], cwd=folder, stderr=subprocess.PIPE, text=True)
     peak = private = 0
     while process.poll() is None:
-        peak, private = max(peak, _status(process.pid, "VmHWM")), max(private, _status(process.pid, "RssAnon"))
+        peak, private = max(peak, status(process.pid, "VmHWM")), max(private, status(process.pid, "RssAnon"))
         time.sleep(0.2)
     assert process.stderr is not None
     return float(process.stderr.read().strip().splitlines()[-1]), peak, private
 
 
-def _status(pid: int, key: str) -> int:
+def status(pid: int, key: str) -> int:
+    """Return a figure of a process, such as VmHWM (MB); 0 once it is gone."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
     except OSError:

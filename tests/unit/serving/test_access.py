@@ -44,10 +44,14 @@ def test_a_request_has_a_line(capfd: pytest.CaptureFixture[str]) -> None:
     }  # fmt: skip
 
 
-def test_where_nobody_reads_nothing_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nobody_reads_nothing_breaks(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     class Closed:
         def flush(self) -> None:
             raise ValueError
 
-    monkeypatch.setattr("sys.stderr", Closed())
-    Lines().tell("started")
+    lines = Lines()
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.stderr", Closed())
+        lines.tell("started")
+    lines.tell("stopped")
+    assert [line["event"] for line in _told(capfd)][-1] == "stopped"
