@@ -211,11 +211,14 @@ def scoring_graph(transform: Transform) -> onnx.ModelProto:
     nodes = [
         helper.make_node("Cast", ["/codes"], ["/n/codes"], to=TensorProto.FLOAT),
         helper.make_node("Concat", ["/n/codes", "/numbers"], ["/n/all"], axis=1),
-        helper.make_node("ReduceSum", ["/n/all", "/n/axis"], ["/n/sum"], keepdims=0),
+        helper.make_node("MatMul", ["/n/all", "/n/ones"], ["/n/sums"]),
+        helper.make_node("Squeeze", ["/n/sums", "/n/axis"], ["/n/sum"]),
         helper.make_node("Sigmoid", ["/n/sum"], ["prediction"]),
     ]
     model.graph.node.extend(nodes)
-    model.graph.initializer.append(numpy_helper.from_array(np.array([1], dtype=np.int64), "/n/axis"))
+    width = len(transform.categories) + transform.width
+    constants = {"/n/ones": np.ones((width, 1), dtype=np.float32), "/n/axis": np.array([1], dtype=np.int64)}
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
     del model.graph.output[:]
     model.graph.output.append(helper.make_tensor_value_info("prediction", TensorProto.FLOAT, ["rows"]))
     onnx.checker.check_model(model)
@@ -246,10 +249,10 @@ def make_package(tiny_transform: Transform) -> Callable[..., Path]:
             {"name": name, "type": kind, "nullable": name in nullable, "description": None}
             for name, kind in types.items()
         ]
-        artifacts.write_json(
-            folder / artifacts.SIGNATURE,
-            {"inputs": inputs, "outputs": [{"name": "prediction", "task": "binary"}], "example": {}},
-        )
+        example: dict[str, Any] = {c.column: c.values[0] for c in transform.categories if c.values}
+        example |= {n.column: n.mean for n in transform.numbers if isinstance(n, Number)}
+        outputs = [{"name": "prediction", "task": "binary"}]
+        artifacts.write_json(folder / artifacts.SIGNATURE, {"inputs": inputs, "outputs": outputs, "example": example})
         (folder / artifacts.PACKAGED_WEIGHTS).write_bytes(b"weights")
         (folder / artifacts.PACKAGED_LOCK).write_text(sections, encoding="utf-8")
         rewrite_manifest(folder, parity=parity)

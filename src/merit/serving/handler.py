@@ -26,6 +26,7 @@ from merit.serving.predictionlog import Log
 from merit.serving.settings import Settings
 from merit.serving.tables import ARROW, Tables
 from merit.serving.telemetry import Telemetry
+from merit.serving.together import Together
 
 PREDICT, FEEDBACK, METRICS = "/predict", "/feedback", "/metrics"
 REQUEST_ID = re.compile(rb"[A-Za-z0-9_.-]{1,64}").fullmatch
@@ -84,6 +85,7 @@ class Handler:
         self._bodies = Bodies(told.max_bytes)
         self._hands = Hands(told.max_concurrent, told.timeout_seconds, self._beat)
         self._tables = Tables(answers, told)
+        self._together = Together(answers)
         self._more_metrics = more_metrics
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="large")
         self._table_pool = ThreadPoolExecutor(1, thread_name_prefix="tables")  # there is one helper
@@ -165,7 +167,7 @@ class Handler:
         answers, columns = self._answers, None
         if len(body) <= SMALL and form is None and answer is JSON:
             if body[:1] == b"{":
-                found = answers.score(answers.rows.single(body))[:1]
+                found = await self._together.score(body)
             else:
                 found = answers.score(answers.rows.columns(body))
             content = answers.encoded(found)

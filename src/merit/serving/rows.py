@@ -1,7 +1,6 @@
 """Rows as people send them: checked against the package's signature, then columns as the graph takes them."""
 
 import math
-import struct
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from merit.errors import MeritError
-from merit.scoring import LANES, Package
+from merit.scoring import Package
 
 TYPES: dict[str, Any] = {
     "string": str,
@@ -45,12 +44,19 @@ class Rows:
     Args:
         package: whose signature says which columns there are.
         most: rows that one request may have.
+
+    Attributes:
+        numbers: the columns that the graph takes as numbers.
+        strings: those that it takes as strings.
+        is_plain: whether each column is one number or one string, as JSON has it.
     """
 
     def __init__(self, package: Package, most: int) -> None:
-        self._inputs = package.inputs
-        self._kinds = package.graph.inputs
-        self._most = most
+        self._told, self._kinds, self._most = package.inputs, package.graph.inputs, most
+        self._inputs = sorted(package.inputs, key=lambda column: self._kinds[column["name"]] == "string")
+        self.numbers = [each["name"] for each in self._inputs if self._kinds[each["name"]] != "string"]
+        self.strings = [each["name"] for each in self._inputs if self._kinds[each["name"]] == "string"]
+        self.is_plain = all(each["type"] not in ("array", "datetime") for each in self._inputs)
         # Field names must be identifiers, columns need not be: each field is renamed to its column.
         fields = [_field(place, column, TYPES) for place, column in enumerate(self._inputs)]
         loose = [_field(place, column, TYPES | {"integer": int | float}) for place, column in enumerate(self._inputs)]
@@ -63,7 +69,6 @@ class Rows:
         self._one = msgspec.json.Decoder(row)
         self._many = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]  # made at run time
         self._count = msgspec.json.Decoder(list[msgspec.Raw])
-        self._slots = _Slots(package)
 
     def columns(self, body: bytes) -> Columns:
         """Return the columns of one row, an object, or of many, an array of objects.
@@ -80,19 +85,13 @@ class Rows:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BadRows(f"not JSON ({str(error).rstrip('.')}); {FORM}") from error
 
-    def single(self, body: bytes) -> Columns:
-        """Return the columns of one row, LANES times, in arrays that the next call overwrites; for one thread alone.
-
-        It is `columns` without the lists, for the requests that are answered one after the other. What is scored of it
-        holds the row's answer in its first place; where columns are of other kinds, the row stands there once.
+    def values(self, body: bytes) -> tuple[Any, ...]:
+        """Return the values of one row, an object: those of the columns `numbers`, then those of `strings`.
 
         Raises:
-            BadRows: as `columns` does.
+            msgspec.DecodeError, UnicodeDecodeError: it is no such row; `columns` says why, or takes it after all.
         """
-        try:
-            return self._slots.filled(self._one.decode(body))
-        except (msgspec.DecodeError, UnicodeDecodeError, OverflowError, struct.error, _Other):
-            return self.columns(body)
+        return msgspec.structs.astuple(self._one.decode(body))
 
     def _decoded(self, body: bytes) -> list[Any]:
         if body.lstrip()[:1] != b"[":
@@ -124,7 +123,7 @@ class Rows:
         """Return every problem of every row; msgspec stops at the first."""
         from merit.serving.problems import Problems
 
-        found = Problems(self._inputs).of(body, self._most)
+        found = Problems(self._told).of(body, self._most)
         if not found:
             return BadRows(first)
         return BadRows(found[0] if len(found) == 1 else f"{found[0]} (and {len(found) - 1} more, in problems)", found)
@@ -143,53 +142,6 @@ class Rows:
             else:
                 made[name] = number_of(name, values)
         return made
-
-
-class _Other(Exception):
-    """The signature has columns that are not one string or one number."""
-
-
-class _Slots:
-    """Arrays of one row, made once: numbers in one block of memory, strings in arrays of their own.
-
-    The row stands in them LANES times, for so many are scored at once anyhow.
-    """
-
-    def __init__(self, package: Package) -> None:
-        plain = all(column["type"] not in ("array", "datetime") for column in package.inputs)
-        kinds = package.graph.inputs
-        names = [column["name"] for column in package.inputs]
-        self._numbers = [place for place, name in enumerate(names) if kinds[name] != "string"] if plain else []
-        self._strings = [place for place, name in enumerate(names) if kinds[name] == "string"] if plain else []
-        height = max(1, len(self._numbers))
-        self._column = np.zeros((height, 1), dtype=np.float64)
-        self._packed = self._column.data.cast("B")
-        self._block = np.zeros((height, LANES), dtype=np.float64)
-        self._pack = struct.Struct(f"{len(self._numbers)}d").pack_into
-        texts = [np.empty(LANES, dtype=object) for _ in self._strings]
-        self._texts = list(zip(texts, self._strings, strict=True))
-        blocks = {names[place]: self._block[at] for at, place in enumerate(self._numbers)}
-        self._made = blocks | {names[place]: text for text, place in self._texts}
-        self._is_plain = plain
-
-    def filled(self, row: Any) -> Columns:
-        """Return the arrays, holding this row.
-
-        Raises:
-            _Other: the signature's columns are of more kinds.
-        """
-        if not self._is_plain:
-            raise _Other
-        values = msgspec.structs.astuple(row)
-        numbers = [values[place] for place in self._numbers]
-        if None in numbers:
-            numbers = [math.nan if value is None else value for value in numbers]
-        self._pack(self._packed, 0, *numbers)
-        np.copyto(self._block, self._column)
-        for text, place in self._texts:
-            value = values[place]
-            text.fill("" if value is None else value)
-        return self._made
 
 
 def number_of(name: str, values: list[Any]) -> NDArray[np.float64]:

@@ -223,7 +223,6 @@ def test_what_is_no_clock_is_refused(pictures: Rows, at: Any, words: str) -> Non
 
 def test_a_whole_number_may_be_written_with_a_point(rows: Rows) -> None:
     assert rows.columns(_body({**GOOD, "kind": 2.0}))["kind"].tolist() == [2]
-    assert rows.single(_body({**GOOD, "kind": 2.0}))["kind"].tolist() == [2]
     assert "column 'kind': Expected `int`, got `float`" in _refusal(
         rows, _body([{**GOOD, "kind": 2.0}, {**GOOD, "kind": 2.5}])
     )
@@ -248,14 +247,10 @@ def test_every_problem_of_every_row_is_told_up_to_a_bound(package: Package) -> N
     assert len(caught.value.problems) == 100
 
 
-def test_one_row_in_its_own_arrays_is_the_row_of_many(rows: Rows, package: Package) -> None:
-    for row in (GOOD, {**GOOD, "size": None}, {**GOOD, "shop": "ünï", "kind": -3}):
-        many = rows.columns(_body([row]))
-        one = rows.single(_body(row))
-        assert {name: values[0] for name, values in one.items() if name != "size"} == {
-            name: values[0] for name, values in many.items() if name != "size"
-        }
-        assert package.predict(one)[:1].tobytes() == package.predict(many).tobytes()
+def test_the_values_of_a_row_are_its_numbers_then_its_strings(rows: Rows) -> None:
+    assert (rows.numbers, rows.strings, rows.is_plain) == (["kind", "size", "weight"], ["shop"], True)
+    assert rows.values(_body(GOOD)) == (2, 50.5, 0.25, "north")
+    assert rows.values(_body({**GOOD, "size": None})) == (2, None, 0.25, "north")
 
 
 @pytest.mark.parametrize("form", [b"%b", b"[%b]", b"[{}, %b]"])

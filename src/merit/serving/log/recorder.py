@@ -119,9 +119,14 @@ class Recorder:
             self._fault(error)
 
     def _take(self) -> None:
-        """Make tables of what waits, as long as tables don't wait themselves."""
-        while self._queue and self._kept_bytes < MOST_BYTES:
-            batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+        """Make tables of what waits, as long as tables don't wait themselves.
+
+        What comes meanwhile is left for the next time: a table of a few entries costs as much as one of hundreds.
+        """
+        waits = len(self._queue)
+        while waits and self._kept_bytes < MOST_BYTES:
+            batch = [self._queue.popleft() for _ in range(min(BATCH, waits))]
+            waits -= len(batch)
             self._taken_bytes += sum(each[1] for each in batch)
             for table in self._made(batch):
                 self._tables.append(table)

@@ -227,6 +227,23 @@ def test_bytes_that_wait_are_bounded_too(package: Package, monkeypatch: pytest.M
     assert (log.waiting, log.dropped) == (1, 4)
 
 
+def test_what_comes_while_a_table_is_made_waits_for_the_next(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(entries: Any) -> pl.DataFrame:
+        made.append(len(entries))
+        recorder.put(1, 1, ("late",))
+        return pl.DataFrame({"entry": [str(entry) for entry in entries]})
+
+    made: list[int] = []
+    recorder = recorder_module.Recorder(build, Files(workdir, "w", 1, 1), 100, 1.0, "log")
+    monkeypatch.setattr(recorder, "start", lambda: None)
+    for _ in range(3):
+        recorder.put(1, 1, ("early",))
+    recorder._take()
+    assert made == [3]
+    recorder._take()
+    assert made == [3, 1]
+
+
 def test_a_folder_that_can_not_be_written_loses_nothing_once_it_can(
     package: Package, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
