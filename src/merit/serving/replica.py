@@ -1,4 +1,4 @@
-"""One replica of an environment: verify what it serves, then become BentoML's server. Run by a supervisor.
+"""One replica of an environment: verify what it serves, then start BentoML's server. Run by a supervisor.
 
 Usage: python -m merit.serving.replica FILE, where FILE is the JSON that `merit apply` has written.
 """
@@ -12,13 +12,13 @@ from merit import artifacts, signing
 from merit.config.schema.release import Signing
 from merit.errors import MeritError
 from merit.serving.parent import ENDS_WITH_PARENT, end_with_parent
-from merit.serving.serve import SERVICE
+from merit.serving.serve import listen
 
 HOST = "127.0.0.1"
 
 
 def main(file: Path) -> None:
-    """Verify the package and serve it in place of this process.
+    """Verify the package and serve it.
 
     Raises:
         MeritError: it is another package than the version's, or its signature doesn't hold.
@@ -32,8 +32,7 @@ def main(file: Path) -> None:
     os.environ.update({"MERIT_PACKAGE": str(package.absolute()), "BENTOML_DO_NOT_TRACK": "True", ENDS_WITH_PARENT: "1"})
     os.environ["BENTOML_HOST"] = HOST
     end_with_parent()
-    program = str(Path(sys.executable).with_name("bentoml"))
-    os.execv(program, [program, "serve", SERVICE, "--host", HOST, "--port", str(told["port"])])  # noqa: S606  # no shell
+    listen(HOST, told["port"])
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""serve: check what would stop the service from starting, then become BentoML's server."""
+"""serve: check what would stop the service from starting, then start BentoML's server in this process."""
 
 import os
 import socket
-import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -14,11 +14,9 @@ from merit.errors import MeritError
 from merit.scoring import Package
 from merit.serving import auth, predictionlog, settings
 
-SERVICE = "merit.serving.service:Predictor"
-
 
 def serve(how: Serve, version: str | None = None, signed: Signing | None = None) -> None:
-    """Start the service in place of this process; it returns only by an error.
+    """Serve until the process is told to end.
 
     Args:
         how: the section `serve` of the lock.
@@ -42,8 +40,19 @@ def serve(how: Serve, version: str | None = None, signed: Signing | None = None)
         "BENTOML_HOST": how.host,  # by which the service knows where it listens
     }
     os.environ.update(told if version is None else {**told, "MERIT_VERSION": version})
-    program = str(Path(sys.executable).with_name("bentoml"))
-    os.execv(program, [program, "serve", SERVICE, "--host", how.host, "--port", str(how.port)])  # noqa: S606  # no shell
+    listen(how.host, how.port)
+
+
+def listen(host: str, port: int) -> None:
+    """Serve the package that the environment names, by BentoML, until the process is told to end.
+
+    It is what `bentoml serve` does, without a second start of Python and without the rest of BentoML's commands.
+    """
+    from merit.serving.service import Predictor
+
+    service: Any = Predictor
+    service.inject_config()
+    service.serve_http(host=host, port=port)
 
 
 def check_signature(package: Path, signed: Signing) -> None:

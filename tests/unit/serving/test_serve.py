@@ -1,6 +1,5 @@
 import os
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,26 +9,18 @@ from merit import artifacts
 from merit.config.schema import Lock, Serve
 from merit.config.schema.serve import Auth
 from merit.errors import MeritError
+from merit.serving import serve as serve_module
 from merit.serving import settings
 from merit.serving.serve import serve
 
 
-class Became(Exception):
-    """This process would have become another program."""
-
-
 @pytest.fixture
-def become(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Take down what this process would become, and keep its environment."""
-    arguments: list[str] = []
-
-    def execv(program: str, given: list[str]) -> None:
-        arguments.extend(given)
-        raise Became
-
-    monkeypatch.setattr(os, "execv", execv)
+def listened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Take down where it would have listened, and keep this process's environment."""
+    places: list[tuple[str, int]] = []
+    monkeypatch.setattr(serve_module, "listen", lambda host, port: places.append((host, port)))
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    return arguments
+    return places
 
 
 @pytest.fixture
@@ -41,20 +32,11 @@ def how(lock: Lock) -> Serve:
 
 
 def test_the_server_gets_the_package_the_limits_and_the_version(
-    workdir: Path, how: Serve, make_package: Callable[..., Path], become: list[str]
+    workdir: Path, how: Serve, make_package: Callable[..., Path], listened: list[tuple[str, int]]
 ) -> None:
     make_package(artifacts.PACKAGE)
-    with pytest.raises(Became):
-        serve(how, "4")
-    assert become == [
-        str(Path(sys.executable).with_name("bentoml")),
-        "serve",
-        "merit.serving.service:Predictor",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(how.port),
-    ]
+    serve(how, "4")
+    assert listened == [("127.0.0.1", how.port)]
     assert os.environ["MERIT_PACKAGE"] == str(workdir / "model")
     assert os.environ["MERIT_VERSION"] == "4"
     assert os.environ["BENTOML_HOST"] == "127.0.0.1"
@@ -62,16 +44,15 @@ def test_the_server_gets_the_package_the_limits_and_the_version(
 
 
 def test_a_package_without_a_version_is_served_without_one(
-    workdir: Path, how: Serve, make_package: Callable[..., Path], become: list[str]
+    workdir: Path, how: Serve, make_package: Callable[..., Path], listened: list[tuple[str, int]]
 ) -> None:
     make_package(artifacts.PACKAGE)
-    with pytest.raises(Became):
-        serve(how)
+    serve(how)
     assert "MERIT_VERSION" not in os.environ
 
 
 def test_a_taken_port_is_refused(
-    workdir: Path, how: Serve, make_package: Callable[..., Path], become: list[str]
+    workdir: Path, how: Serve, make_package: Callable[..., Path], listened: list[tuple[str, int]]
 ) -> None:
     make_package(artifacts.PACKAGE)
     with socket.socket() as taken:
@@ -83,20 +64,20 @@ def test_a_taken_port_is_refused(
         f"serve: 127.0.0.1:{how.port} can't be used (Address already in use); choose another with --port or serve.port"
     )
     assert caught.value.exit_code == 2
-    assert become == []
+    assert listened == []
 
 
 def test_an_address_that_is_not_ours_is_refused(
-    workdir: Path, how: Serve, make_package: Callable[..., Path], become: list[str]
+    workdir: Path, how: Serve, make_package: Callable[..., Path], listened: list[tuple[str, int]]
 ) -> None:
     make_package(artifacts.PACKAGE)
     with pytest.raises(MeritError, match=rf"^serve: 203\.0\.113\.1:{how.port} can't be used"):
         serve(how.model_copy(update={"host": "203.0.113.1", "auth": Auth(method="proxy")}))
-    assert become == []
+    assert listened == []
 
 
 def test_an_address_beyond_this_machine_is_refused_where_nobody_is_asked(
-    workdir: Path, how: Serve, make_package: Callable[..., Path], become: list[str]
+    workdir: Path, how: Serve, make_package: Callable[..., Path], listened: list[tuple[str, int]]
 ) -> None:
     make_package(artifacts.PACKAGE)
     with pytest.raises(MeritError) as caught:
@@ -105,13 +86,13 @@ def test_an_address_beyond_this_machine_is_refused_where_nobody_is_asked(
         "serve: 0.0.0.0 can be reached from other machines and serve.auth.method is none, so anybody could ask; set it "
         "to keys or jwt, to proxy if something before it asks who it is, or serve.host to 127.0.0.1"
     )
-    assert become == []
+    assert listened == []
 
 
 def test_a_changed_package_is_not_served(
-    workdir: Path, how: Serve, make_package: Callable[..., Path], become: list[str]
+    workdir: Path, how: Serve, make_package: Callable[..., Path], listened: list[tuple[str, int]]
 ) -> None:
     (make_package(artifacts.PACKAGE) / artifacts.PACKAGED_WEIGHTS).write_bytes(b"other")
     with pytest.raises(MeritError, match=r"weights\.safetensors was changed"):
         serve(how)
-    assert become == []
+    assert listened == []
