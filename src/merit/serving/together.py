@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from merit.scoring import LANES
 from merit.serving.answers import Answers
 from merit.serving.block import MOST, Block
+from merit.serving.rows import BadRows
 
 TRIED = MOST
 """Rows that are made of the example to try whether answers are steady."""
@@ -86,7 +87,10 @@ class Together:
 
 def is_steady(answers: Answers) -> bool:
     """Say whether rows like the package's example get the very same answer wherever they stand among others."""
-    example = answers.rows.columns(msgspec.json.encode(answers.package.signature["example"]))
+    try:
+        example = answers.rows.columns(msgspec.json.encode(answers.package.signature["example"]))
+    except BadRows:
+        return False
     spread = np.random.default_rng(0).uniform(0.5, 1.5, TRIED)
     columns = {
         name: np.repeat(values, TRIED) if values.dtype == object else values * spread

@@ -132,6 +132,9 @@ def test_where_the_place_of_a_row_shows_in_its_answer_each_is_scored_by_itself(
     heights: list[int] = []
     answers = Answers(package, "4", 3)
     assert is_steady(answers)
+    package.signature["example"]["color"] = "red"  # an example that the model doesn't take says nothing
+    assert not is_steady(answers)
+    del package.signature["example"]["color"]
     monkeypatch.setattr(answers, "score", placed)
     assert not is_steady(answers)
     together = Together(answers)
