@@ -15,6 +15,8 @@ from merit.errors import MeritError
 
 DEMAND = "MERIT_DEMAND_SIGNATURE"
 """Set to 1, a package without a signature is not served."""
+DIGEST = "MERIT_DIGEST"
+"""The digest of the package that was verified at the start: a process that starts later must not serve another one."""
 SUFFIX, PUBLIC_KEY = ".sig", ".pub"
 """What the signature of a package's folder, and the key it is held against, are called beside it: `model.sig`."""
 PAYLOAD = "application/vnd.in-toto+json"
@@ -25,8 +27,11 @@ def check(folder: Path) -> None:
     """Hold a package against the signature and the public key that lie beside it, if the key does, or both must.
 
     Raises:
-        MeritError: a file was changed, is missing or extra, another key signed it, or what must be there is not.
+        MeritError: a file was changed, is missing or extra, another key signed it, or what must be there is not; or it
+            is another package than was verified at the start.
     """
+    if (wanted := os.environ.get(DIGEST)) and (found := artifacts.package_digest(folder)) != wanted:
+        raise MeritError(f"{folder}: is {found}, but the service was started with {wanted}; start it again")
     key, bundle = (folder.with_name(folder.name + suffix) for suffix in (PUBLIC_KEY, SUFFIX))
     is_demanded = os.environ.get(DEMAND) == "1"
     if not key.is_file() and not is_demanded:

@@ -1,3 +1,4 @@
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -49,11 +50,13 @@ def test_whatever_is_in_the_lock_comes_back(arguments: dict[str, Any], sql: str)
     assert locks.parse(locks.render(lock), "params.yaml") == lock
 
 
-def test_writing_the_same_lock_again_writes_nothing(workdir: Path, lock: Lock) -> None:
+def test_writing_the_same_lock_again_writes_nothing_but_makes_it_newer(workdir: Path, lock: Lock) -> None:
     assert locks.write(lock) is True
-    before = Path("params.yaml").stat().st_mtime_ns
+    before = Path("params.yaml").read_bytes()
+    os.utime("params.yaml", (0, 0))
     assert locks.write(lock) is False
-    assert Path("params.yaml").stat().st_mtime_ns == before
+    assert Path("params.yaml").read_bytes() == before
+    assert Path("params.yaml").stat().st_mtime > 0
 
 
 def test_a_lock_has_no_difference_from_itself(workdir: Path, lock: Lock) -> None:
@@ -114,6 +117,35 @@ def test_a_lock_that_is_not_utf_8_is_refused(workdir: Path, lock: Lock) -> None:
     Path("params.yaml").write_bytes(locks.render(lock).encode() + b"# \xff\n")
     with pytest.raises(MeritError, match=r"params\.yaml"):
         locks.read()
+
+
+def _edit_serve(conf: Path, old: str, new: str) -> None:
+    os.utime("params.yaml", (1, 1))
+    file = conf / "serve/default.yaml"
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_a_lock_that_conf_has_left_behind_is_not_obeyed(conf: Path) -> None:
+    locks.write(compose())
+    assert locks.current("serve") == locks.read()
+    for file in conf.rglob("*.yaml"):
+        os.utime(file, (0, 0))
+    _edit_serve(conf, "port: 3000", "port: 3001")
+    with pytest.raises(MeritError) as caught:
+        locks.current("serve")
+    assert str(caught.value) == (
+        "conf/serve/default.yaml: is newer than params.yaml, which says something else of 'serve'; run 'merit compose'"
+    )
+    assert locks.current("stream") == locks.read()
+
+
+def test_a_conf_that_can_not_be_composed_keeps_the_old_lock_from_being_obeyed(conf: Path) -> None:
+    locks.write(compose())
+    _edit_serve(conf, "port: 3000", "port: none")
+    with pytest.raises(ConfigError, match=r"serve\.port"):
+        locks.current("serve")
 
 
 def test_faults_are_told_under_the_name_that_the_caller_gives() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from merit import seal, signing
+from merit import artifacts, seal, signing
 from merit.config.schema.release import Signing
 from merit.errors import MeritError
 
@@ -106,6 +106,16 @@ def test_where_no_key_was_shipped_nothing_is_asked(package: Path, monkeypatch: p
     Path("model.pub").unlink()
     (package / "extra.bin").write_bytes(b"x")
     assert seal.check(package) is None
+
+
+def test_another_package_than_the_service_was_started_with_is_refused(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(seal.DIGEST, artifacts.package_digest(package))
+    assert seal.check(package) is None
+    monkeypatch.setenv(seal.DIGEST, "sha256:other")
+    with pytest.raises(MeritError, match=r"but the service was started with sha256:other; start it again$"):
+        seal.check(package)
 
 
 def test_it_loads_nothing_that_signs() -> None:

@@ -161,11 +161,11 @@ def check(as_json: bool) -> None:
 @main.command()
 @click.option("--port", type=click.IntRange(1, 65535), help="Listen here instead of on serve.port.")
 def serve(port: int | None) -> None:
-    """Start the endpoint over model/; it listens on loopback."""
+    """Start the endpoint over model/; by default it listens on loopback alone."""
     from merit.config import lock
     from merit.serving.serve import serve as run
 
-    read = lock.read()
+    read = lock.current("serve")
     how = read.serve if port is None else read.serve.model_copy(update={"port": port})
     run(how, registered_version(), read.release.signing)
 

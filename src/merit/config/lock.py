@@ -31,6 +31,7 @@ def write(lock: Lock) -> bool:
     """Write params.yaml if it differs; say whether it did."""
     text = render(lock)
     if artifacts.LOCK.is_file() and artifacts.LOCK.read_text(encoding="utf-8") == text:
+        artifacts.LOCK.touch()  # it is as new as conf/
         return False
     artifacts.write_text(artifacts.LOCK, text)
     return True
@@ -72,6 +73,26 @@ def read() -> Lock:
             [Problem(str(artifacts.LOCK), "", "not UTF-8", hint="'merit compose' writes it anew")]
         ) from error
     return parse(text, str(artifacts.LOCK))
+
+
+def current(section: str) -> Lock:
+    """Return the lock, if conf/ says the same of a section; where no file of conf/ is newer than the lock, it does.
+
+    Raises:
+        MeritError: params.yaml is not there, or conf/ was changed since and says something else of the section.
+        ConfigError: as `read` says, or conf/ was changed into something that the schema refuses.
+    """
+    found = read()
+    written = artifacts.LOCK.stat().st_mtime_ns
+    newer = sorted(file for file in artifacts.CONF.rglob("*.yaml") if file.stat().st_mtime_ns > written)
+    if newer:
+        from merit.config.compose import compose
+
+        if getattr(compose(), section) != getattr(found, section):
+            raise MeritError(
+                f"{newer[0]}: is newer than {artifacts.LOCK}, which says something else of '{section}'; {REMEDY}"
+            )
+    return found
 
 
 def parse(text: str, name: str) -> Lock:

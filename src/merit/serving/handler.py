@@ -1,4 +1,4 @@
-"""The ASGI app that answers /predict, /feedback and /metrics, and hands everything else on."""
+"""The ASGI app that answers /predict, /feedback, /metrics and /openapi.json, and hands everything else on."""
 
 import asyncio
 import os
@@ -22,13 +22,14 @@ from merit.serving.failures import AGAIN, BODY, GONE, SENT, WORK, told_of
 from merit.serving.feedback import Feedback
 from merit.serving.hands import Hands
 from merit.serving.metrics import CONTENT_TYPE, Metrics
+from merit.serving.openapi import document
 from merit.serving.predictionlog import Log
 from merit.serving.settings import Settings
 from merit.serving.tables import ARROW, Tables
 from merit.serving.telemetry import Telemetry
 from merit.serving.together import Together
 
-PREDICT, FEEDBACK, METRICS = "/predict", "/feedback", "/metrics"
+PREDICT, FEEDBACK, METRICS, DOCUMENT = "/predict", "/feedback", "/metrics", "/openapi.json"
 REQUEST_ID = re.compile(rb"[A-Za-z0-9_.-]{1,64}").fullmatch
 SMALL = 32 * 1024
 """Bytes of a body that is answered at once; larger ones in a thread, so that the others are still served."""
@@ -94,6 +95,7 @@ class Handler:
             PREDICT: ("POST", self._predict),
             FEEDBACK: ("POST", self._learn),
             METRICS: ("GET", self._scrape),
+            DOCUMENT: ("GET", self._describe),
         }
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -212,6 +214,11 @@ class Handler:
         self._beat()
         text = self._metrics.text() + self._more_metrics()
         await self._done(METRICS, 200, asked, partial(send_bytes, send, 200, text, CONTENT_TYPE))
+
+    async def _describe(self, asked: Asked, receive: Receive, send: Send) -> None:  # as all do
+        asked.stage = WORK
+        content = document(self._answers, asked.scope.get("root_path", ""))
+        await self._done(DOCUMENT, 200, asked, partial(send_json, send, 200, content))
 
     def _beat(self) -> None:
         """Note what is in hand, for the scrape that another worker may answer."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from merit.serving.counts import Counts
 
-ROUTES = ("/predict", "/feedback", "/metrics")
+ROUTES = ("/predict", "/feedback", "/metrics", "/openapi.json")
 KINDS = {
     400: "bad_rows",
     401: "no_key",

@@ -18,10 +18,8 @@ from merit.serving.answers import Answers
 from merit.serving.asgi import App, Message, Receive, Send, send_json
 from merit.serving.assembly import assembled
 from merit.serving.handler import Handler
-from merit.serving.openapi import document
 from merit.serving.settings import Settings
 
-DOCUMENT = "/openapi.json"
 ALIVE = ("/livez", "/readyz")
 
 
@@ -46,8 +44,8 @@ def app(folder: str | os.PathLike[str], *, version: str | None = None, **told: A
         raise MeritError(f"mount: {error}; the settings are those of conf/serve") from error
     seal.check(place)
     package = Package.load(place)
-    answers = Answers(package, version or package.digest, settings.max_rows)
-    return Mounted(assembled(answers, settings)(_beside(answers, settings)))
+    answers = Answers(package, str(version or package.digest), settings.max_rows)
+    return Mounted(assembled(answers, settings)(_beside(answers.origin["model"])))
 
 
 class Mounted:
@@ -77,20 +75,16 @@ class Mounted:
         await self._handler.close()
 
 
-def _beside(answers: Answers, told: Settings) -> App:
+def _beside(model: str) -> App:
     """Return what answers beside the handler."""
 
     async def answer(scope: Message, receive: Receive, send: Send) -> None:
-        prefix = scope.get("root_path", "")
-        path = scope["path"].removeprefix(prefix)
-        if path not in (DOCUMENT, *ALIVE):
-            await send_json(send, 404, {"error": f"nothing is at {path[:200]}"})
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if path not in ALIVE:
+            await send_json(send, 404, {"error": f"nothing is at {scope['path'][:200]}"})
         elif scope["method"] != "GET":
             await send_json(send, 405, {"error": f"send GET to {path}"}, [(b"allow", b"GET")])
-        elif path in ALIVE:
-            await send_json(send, 200, {"model": answers.origin["model"]})
         else:
-            version = answers.origin["version"]
-            await send_json(send, 200, document(answers.package, version, told.max_rows, prefix))
+            await send_json(send, 200, {"model": model})
 
     return answer

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from merit.scoring import Package
+from merit.serving.answers import Answers
 from merit.serving.tables import FORMS
 
 SCHEMAS: dict[str, dict[str, Any]] = {
@@ -71,15 +72,14 @@ def answer_schema(package: Package) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
-def document(package: Package, version: str, max_rows: int, prefix: str = "") -> dict[str, Any]:
-    """Return the OpenAPI document of the mounted handler.
+def document(answers: Answers, prefix: str = "") -> dict[str, Any]:
+    """Return the OpenAPI document of /predict.
 
     Args:
-        package: what answers.
-        version: its version.
-        max_rows: rows that one request may have.
+        answers: the model.
         prefix: where it is mounted.
     """
+    package = answers.package
     tables = {kind.decode(): {"schema": {"type": "string", "format": "binary"}} for kind in FORMS}
     error: dict[str, Any] = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
     listed = {"problems": {"type": "array", "items": {"type": "string"}}}
@@ -95,7 +95,7 @@ def document(package: Package, version: str, max_rows: int, prefix: str = "") ->
         "summary": "Score one row, an object, or many, an array of objects.",
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": body_schema(package, max_rows)}, **tables},
+            "content": {"application/json": {"schema": body_schema(package, answers.rows.most)}, **tables},
         },
         "responses": {
             "200": {"description": "A prediction for each row, in their order.", "content": good},
@@ -105,7 +105,7 @@ def document(package: Package, version: str, max_rows: int, prefix: str = "") ->
     }
     return {
         "openapi": "3.1.0",
-        "info": {"title": package.manifest["model"], "version": version},
+        "info": {"title": package.manifest["model"], "version": answers.origin["version"]},
         "servers": [{"url": prefix or "/"}],
         "paths": {"/predict": {"post": predict}},
     }

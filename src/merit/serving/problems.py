@@ -1,6 +1,7 @@
 """All that is wrong with a request's rows, found once it is known that something is: row by row, column by column."""
 
 import difflib
+import math
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -28,12 +29,19 @@ class Problems:
         self._columns = {each["name"]: each for each in inputs}
         self._decoders = {each["name"]: msgspec.json.Decoder(_kind(each)) for each in inputs}
         self._row = msgspec.json.Decoder(dict[str, msgspec.Raw])
+        self._values = sum(math.prod(each.get("shape", ())) for each in inputs)
+        """The numbers and strings that a row has."""
 
     def of(self, body: bytes, most: int) -> list[str]:
-        """Return the problems of a body, none if it is no JSON; of an array with at most `most` rows."""
+        """Return the problems of a body; none if it is no JSON, or an array that can't be one of at most `most` rows.
+
+        What is larger than so many rows can be is not looked through: that would hold up the requests beside it.
+        """
         try:
             if body.lstrip()[:1] != b"[":
                 return list(islice(self._of_row(body, ""), MOST))
+            if body.count(b",") > most * (self._values + 1):
+                return []
             rows = msgspec.json.decode(body, type=list[msgspec.Raw])
             if len(rows) > most:
                 return []
@@ -51,11 +59,11 @@ class Problems:
         for name in values.keys() - self._columns.keys():
             yield where + self._unknown(name)
         for name in self._names:
-            if name in values:
-                if problem := self._of_value(name, values[name]):
-                    yield where + problem
-            elif name in self._required:
-                yield f"{where}the column '{name}' is missing; required: {', '.join(self._required)}"
+            if name in values and (problem := self._of_value(name, values[name])):
+                yield where + problem
+        if missing := [f"'{name}'" for name in self._required if name not in values]:
+            told = f"column {missing[0]} is" if len(missing) == 1 else f"columns {', '.join(missing)} are"
+            yield f"{where}the {told} missing; required: {', '.join(self._required)}"
 
     def _unknown(self, name: str) -> str:
         close = difflib.get_close_matches(name[:SHOWN], self._names, n=1)

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from merit import artifacts, signing
+from merit import artifacts, seal, signing
 from merit.config.schema.release import Signing
 from merit.errors import MeritError
 from merit.serving.parent import ENDS_WITH_PARENT, end_with_parent
@@ -30,7 +30,7 @@ def main(file: Path) -> None:
     signing.verify(package, told["signature"], Signing.model_validate(told["signing"]), told["demanded"])
     os.environ.update(told["environment"])
     os.environ.update({"MERIT_PACKAGE": str(package.absolute()), "BENTOML_DO_NOT_TRACK": "True", ENDS_WITH_PARENT: "1"})
-    os.environ["BENTOML_HOST"] = HOST
+    os.environ.update({"BENTOML_HOST": HOST, seal.DIGEST: found})
     end_with_parent()
     listen(HOST, told["port"])
 

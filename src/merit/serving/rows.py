@@ -46,13 +46,14 @@ class Rows:
         most: rows that one request may have.
 
     Attributes:
+        most: rows that one request may have.
         numbers: the columns that the graph takes as numbers.
         strings: those that it takes as strings.
         is_plain: whether each column is one number or one string, as JSON has it.
     """
 
     def __init__(self, package: Package, most: int) -> None:
-        self._told, self._kinds, self._most = package.inputs, package.graph.inputs, most
+        self._told, self._kinds, self.most = package.inputs, package.graph.inputs, most
         self._inputs = sorted(package.inputs, key=lambda column: self._kinds[column["name"]] == "string")
         self.numbers = [each["name"] for each in self._inputs if self._kinds[each["name"]] != "string"]
         self.strings = [each["name"] for each in self._inputs if self._kinds[each["name"]] == "string"]
@@ -77,6 +78,12 @@ class Rows:
             BadRows: it is not JSON; a column is unknown, missing or of another type; there is no row, or too many.
         """
         try:
+            return self._read(body)
+        except RecursionError as error:
+            raise BadRows(f"nested too deeply; {FORM}") from error
+
+    def _read(self, body: bytes) -> Columns:
+        try:
             return self._arrays(self._decoded(body))
         except msgspec.ValidationError as error:
             return self._leniently(body, str(error))
@@ -97,10 +104,10 @@ class Rows:
         if body.lstrip()[:1] != b"[":
             return [self._one.decode(body)]
         # Counted before they are made: a million empty rows are small on the wire and large in memory.
-        found = len(self._count.decode(body)) if body.count(b"{") > self._most else 0
-        rows = self._many.decode(body) if found <= self._most else []
-        if found > self._most:
-            raise BadRows(f"found {found} rows; at most {self._most} are taken in one request (serve.max_rows)")
+        found = len(self._count.decode(body)) if body.count(b"{") > self.most else 0
+        rows = self._many.decode(body) if found <= self.most else []
+        if found > self.most:
+            raise BadRows(f"found {found} rows; at most {self.most} are taken in one request (serve.max_rows)")
         if not rows:
             raise BadRows("the array holds no row; send at least one")
         return rows
@@ -123,7 +130,7 @@ class Rows:
         """Return every problem of every row; msgspec stops at the first."""
         from merit.serving.problems import Problems
 
-        found = Problems(self._told).of(body, self._most)
+        found = Problems(self._told).of(body, self.most)
         if not found:
             return BadRows(first)
         return BadRows(found[0] if len(found) == 1 else f"{found[0]} (and {len(found) - 1} more, in problems)", found)

@@ -30,11 +30,13 @@ def serve(how: Serve, version: str | None = None, signed: Signing | None = None)
     read = msgspec.convert(how.model_dump(), settings.Settings)
     auth.check(read.auth, how.host)
     check_signature(artifacts.PACKAGE, signed or Signing())
-    predictionlog.check(read.log, Package.load(artifacts.PACKAGE))
+    package = Package.load(artifacts.PACKAGE)
+    predictionlog.check(read.log, package)
     _check_free(how.host, how.port)
     told = {
         "MERIT_PACKAGE": str(artifacts.PACKAGE.absolute()),
         **how.environment(),
+        seal.DIGEST: package.digest,  # a worker that starts later must not serve another
         seal.DEMAND: "0",  # it was met just now, by the key that conf/release names
         "BENTOML_DO_NOT_TRACK": "True",
         "BENTOML_HOST": how.host,  # by which the service knows where it listens

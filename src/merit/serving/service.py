@@ -1,6 +1,7 @@
 """The Bento service over the package in MERIT_PACKAGE (default: model/)."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from bentoml.exceptions import InvalidArgument
 from pydantic import WithJsonSchema
 
 from merit import artifacts, seal
+from merit.errors import MeritError
 from merit.scoring import Package
 from merit.serving import hot, settings
 from merit.serving.answers import Answers
@@ -22,11 +24,15 @@ from merit.serving.rows import BadRows
 if ENDS_WITH_PARENT in os.environ:
     end_with_parent()
 folder = Path(os.environ.get("MERIT_PACKAGE", artifacts.PACKAGE))
-seal.check(folder)
-package = Package.load(folder)  # every file as its manifest says
-told = settings.read()
-answers = Answers(package, os.environ.get("MERIT_VERSION", package.digest), told.max_rows)
-make = assembled(answers, told)
+try:
+    seal.check(folder)
+    package = Package.load(folder)  # every file as its manifest says
+    told = settings.read()
+    answers = Answers(package, os.environ.get("MERIT_VERSION", package.digest), told.max_rows)
+    make = assembled(answers, told)
+except MeritError as error:  # whoever imports this is BentoML, which would show where it came from
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)
 Body = Annotated[Any, WithJsonSchema(body_schema(package, told.max_rows))]
 
 

@@ -45,7 +45,7 @@ class Together:
             return self._alone(body)
         try:
             self._block.put(self._answers.rows.values(body))
-        except (msgspec.DecodeError, UnicodeDecodeError, OverflowError, struct.error):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError, struct.error):
             return self._alone(body)  # which says what is wrong, or takes it after all
         loop = asyncio.get_running_loop()
         if not self._waiting:

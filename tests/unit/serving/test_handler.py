@@ -162,8 +162,9 @@ def test_a_body_may_come_in_chunks(handler: Handler, elsewhere: Elsewhere) -> No
     [
         (b"", "not JSON"),
         (b"{", "not JSON"),
+        (b"[" * 999, "nested too deeply"),
         (b"[]", "holds no row"),
-        (b"{}", "is missing"),
+        (b"{}", "are missing"),
         (json.dumps({**GOOD, "shpo": 1}).encode(), "did you mean 'shop'?"),
         (json.dumps([GOOD] * 4).encode(), "at most 3"),
     ],

@@ -9,6 +9,7 @@ import pytest
 from merit.features.transform import Array, Time, Transform
 from merit.scoring import Graph, Package
 from merit.serving.openapi import body_schema
+from merit.serving.problems import Problems
 from merit.serving.rows import BadRows, Rows
 
 GOOD = {"shop": "north", "kind": 2, "size": 50.5, "weight": 0.25}
@@ -236,15 +237,29 @@ def test_every_problem_of_every_row_is_told_up_to_a_bound(package: Package) -> N
     assert caught.value.problems == [
         "row 0: unknown column 'more'; columns: shop, kind, size, weight",
         "row 0: column 'shop': Expected `str`, got `int`",
-        "row 0: the column 'kind' is missing; required: shop, kind, weight",
         "row 0: column 'size': Expected `float | null`, got `str`",
-        "row 0: the column 'weight' is missing; required: shop, kind, weight",
+        "row 0: the columns 'kind', 'weight' are missing; required: shop, kind, weight",
         "row 2: column 'weight': Expected `float`, got `null`",
     ]
-    assert str(caught.value) == caught.value.problems[0] + " (and 5 more, in problems)"
+    assert str(caught.value) == caught.value.problems[0] + " (and 4 more, in problems)"
     with pytest.raises(BadRows) as caught:
         rows.columns(_body([{}] * 400))
     assert len(caught.value.problems) == 100
+
+
+@pytest.mark.parametrize("form", [b"%b", b"[%b]", b'{"shop": %b}', b'[{"more": %b}]'])
+def test_what_is_nested_too_deeply_is_refused(rows: Rows, form: bytes) -> None:
+    assert "nested too deeply" in _refusal(rows, form % (b"[" * 5000 + b"]" * 5000))
+
+
+def test_an_array_of_more_than_rows_can_have_is_refused_by_its_first_problem(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(*_: Any) -> Any:
+        pytest.fail("it was looked through")
+
+    monkeypatch.setattr(Problems, "_of_row", look)
+    assert _refusal(rows, _body([1] * 17)) == "Expected `object`, got `int` - at `$[0]`"
 
 
 def test_the_values_of_a_row_are_its_numbers_then_its_strings(rows: Rows) -> None:

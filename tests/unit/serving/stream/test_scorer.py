@@ -58,7 +58,7 @@ def test_a_key_that_the_model_takes_as_well_stays_in_the_row(package):
         (b"", "not_json", "not JSON"),
         (b"[" * 100_000, "not_json", "not JSON"),
         (b"3", "not_json", "not an object"),
-        ({"id": "a", "shop": "north"}, "bad_row", "the column 'kind' is missing"),
+        ({"id": "a", "shop": "north"}, "bad_row", "the columns 'kind', 'weight' are missing"),
         ({"id": "a", **GOOD, "weight": "heavy"}, "bad_row", "column 'weight'"),
         ({"id": "", **GOOD}, "bad_key", "allowed: text of 1 to 256 printable characters, or an integer"),
         ({"id": "a\r\nNats-Msg-Id: b", **GOOD}, "bad_key", "can't name the event"),
