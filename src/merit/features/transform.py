@@ -191,17 +191,15 @@ class _Builder:
         return self._named("Reshape", [self._named("Concat", columns, f"/{name}/all", axis=0), shape], f"/{name}")
 
     def _category(self, fitted: Category) -> str:
-        values: Sequence[str | int] = fitted.values
-        codes = {value: code for code, value in enumerate(values, start=1) if _is_exact(value)}
+        known: Sequence[str | int] = fitted.values
+        codes = {value: code for code, value in enumerate(known, start=1) if _is_exact(value)}
         # A vocabulary can't be empty in ONNX: one value that stands for nothing keeps every answer 0.
         codes = codes or {"\0" if fitted.type == "string" else 0: 0}
-        dtype: Any = object if fitted.type == "string" else np.float64
-        parts = {"keys": np.array(list(codes), dtype=dtype), "values": np.array(list(codes.values()), dtype=np.int64)}
-        tensors = {
-            f"{name}_tensor": numpy_helper.from_array(value, name)
-            for name, value in {**parts, "default": np.array([0], dtype=np.int64)}.items()
-        }
-        return self._node("LabelEncoder", [fitted.column], fitted.column, "code", domain="ai.onnx.ml", **tensors)
+        keys: dict[str, Any] = {"keys_strings": list(codes)}
+        if fitted.type != "string":  # looked up as they come
+            keys = {"keys_tensor": numpy_helper.from_array(np.array(list(codes), dtype=np.float64))}
+        values = {"values_int64s": list(codes.values()), "default_int64": 0}
+        return self._node("LabelEncoder", [fitted.column], fitted.column, "code", domain="ai.onnx.ml", **keys, **values)
 
     def _time(self, fitted: Time) -> str:
         column = fitted.column
