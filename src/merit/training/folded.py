@@ -31,8 +31,9 @@ class Folded(nn.Module):
     def __init__(self, network: "EmbeddingMLP", flags: Sequence[int]) -> None:
         super().__init__()
         self.network = network
-        low, scale = network.bins.low, network.bins.scale
-        weights = torch.as_tensor(network.shared[0].weight).T
+        # In float64, so that the same weights make the same bits whatever sums them up.
+        low, scale = network.bins.low.double(), network.bins.scale.double()
+        weights = torch.as_tensor(network.shared[0].weight).double().T
         vectors, by_bin = weights.tensor_split([len(weights) - low.numel()])
         by_bin = by_bin.reshape(*low.shape, weights.shape[1])
         is_flag = torch.zeros(len(low), dtype=torch.bool)
@@ -42,12 +43,15 @@ class Folded(nn.Module):
             torch.einsum("fb,fbh->fh", ((x - low) * scale).clamp(0, 1)[is_flag], by_bin[is_flag]) for x in (0.0, 1.0)
         )
         own = torch.eye(len(low))
-        edges = (own[:, many, None] * scale[many]).flatten(1)
-        self.register_buffer("edges", torch.cat([edges, own[:, is_flag]], dim=1))
-        self.register_buffer("starts", torch.cat([-(low * scale)[many].flatten(), torch.zeros(len(at_0))]))
-        self.register_buffer("from_vectors", vectors.contiguous())
-        self.register_buffer("from_bins", torch.cat([by_bin[many].flatten(0, 1), at_1 - at_0]))
-        self.register_buffer("shift", at_0.sum(0) - 0.5 * by_bin.sum((0, 1)))
+        made = {
+            "edges": torch.cat([(own[:, many, None] * scale[many]).flatten(1), own[:, is_flag]], dim=1),
+            "starts": torch.cat([-(low * scale)[many].flatten(), torch.zeros(len(at_0))]),
+            "from_vectors": vectors,
+            "from_bins": torch.cat([by_bin[many].flatten(0, 1), at_1 - at_0]),
+            "shift": at_0.sum(0) - 0.5 * by_bin.sum((0, 1)),
+        }
+        for name, values in made.items():
+            self.register_buffer(name, values.float().contiguous())
 
     def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
         """Return [members, rows, outputs]."""
