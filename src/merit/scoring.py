@@ -20,7 +20,7 @@ from merit.errors import MeritError
 if TYPE_CHECKING:
     import polars as pl
 
-CHUNK = 2048
+CHUNK = 1024
 """Rows scored at once, a multiple of LANES: a network's numbers for them stay near the processor, and in memory."""
 LANES = 4
 """Rows that ONNX Runtime's kernels take at once. The rest of a number of rows that is no multiple goes through other

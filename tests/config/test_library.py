@@ -42,6 +42,7 @@ def test_each_stage_has_the_hash_of_its_code(installed: Path) -> None:
     [
         ("data/sources.py", {"ingest"}),
         ("training/networks.py", {"train", "evaluate", "package"}),
+        ("training/folded.py", {"train", "package"}),
         ("features/fit.py", {"features"}),
         ("evaluation/baseline.py", {"baseline"}),
         ("gate/judge.py", set()),

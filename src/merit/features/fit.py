@@ -100,6 +100,7 @@ def _report(transform: Transform, parts: dict[str, pl.DataFrame], data: Data) ->
         "categories": [category.column for category in transform.categories],
         "cardinalities": transform.cardinalities,
         "numbers": transform.width,
+        "flags": transform.flags,
         "shapes": [array.shape for array in transform.arrays],
         "target": {"mean": mean, "deviation": deviation},
         "parts": {name: _described(rows, data) for name, rows in parts.items()},

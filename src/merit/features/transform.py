@@ -4,7 +4,9 @@ Training arrays are made by running this very graph, and the package is this gra
 So training code can't differ from inference code: there is one piece of it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -93,6 +95,12 @@ class Transform:
     def width(self) -> int:
         """The number of columns of the output `numbers`."""
         return sum(number.width for number in self.numbers)
+
+    @property
+    def flags(self) -> list[int]:
+        """The columns of the output `numbers` that are 0 or 1: a flag stands last of its number's."""
+        ends = accumulate(number.width for number in self.numbers)
+        return [end - 1 for end, number in zip(ends, self.numbers, strict=True) if number.flagged]
 
     def graph(self) -> onnx.ModelProto:
         """Return the graph: a named input per column; `codes` int64, `numbers` and arrays float32 out, [rows, ...].
@@ -183,27 +191,15 @@ class _Builder:
         return self._named("Reshape", [self._named("Concat", columns, f"/{name}/all", axis=0), shape], f"/{name}")
 
     def _category(self, fitted: Category) -> str:
-        is_text = fitted.type == "string"
-        codes = list(range(1, fitted.cardinality))
-        keys: dict[str, Any] = {
-            "keys_strings" if is_text else "keys_int64s": fitted.values or (["\0"] if is_text else [0])
-        }
-        source = fitted.column if is_text else self._whole_numbers(fitted.column)
+        known: Sequence[str | int] = fitted.values
+        codes = {value: code for code, value in enumerate(known, start=1) if _is_exact(value)}
         # A vocabulary can't be empty in ONNX: one value that stands for nothing keeps every answer 0.
-        values = {"values_int64s": codes or [0], "default_int64": 0}
-        return self._node("LabelEncoder", [source], fitted.column, "code", domain="ai.onnx.ml", **keys, **values)
-
-    def _whole_numbers(self, column: str) -> str:
-        """Turn float64 into int64 keys; missing becomes the one number that no vocabulary holds."""
-        missing = self._node("IsNaN", [column], column, "missing")
-        nothing = self._constant("nothing", np.array(np.iinfo(np.int64).min, dtype=np.float64))
-        return self._node(
-            "Cast",
-            [self._node("Where", [missing, nothing, column], column, "kept")],
-            column,
-            "whole",
-            to=TensorProto.INT64,
-        )
+        codes = codes or {"\0" if fitted.type == "string" else 0: 0}
+        keys: dict[str, Any] = {"keys_strings": list(codes)}
+        if fitted.type != "string":  # looked up as they come
+            keys = {"keys_tensor": numpy_helper.from_array(np.array(list(codes), dtype=np.float64))}
+        values = {"values_int64s": list(codes.values()), "default_int64": 0}
+        return self._node("LabelEncoder", [fitted.column], fitted.column, "code", domain="ai.onnx.ml", **keys, **values)
 
     def _time(self, fitted: Time) -> str:
         column = fitted.column
@@ -284,6 +280,11 @@ class _Builder:
     def _named(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(op, inputs, [output], **attributes))
         return output
+
+
+def _is_exact(value: str | int) -> bool:
+    """Say whether a value can be met: a whole number comes as float64, and beyond 2**53 some don't exist there."""
+    return isinstance(value, str) or int(float(value)) == value
 
 
 def _order(fitted: list[Number | Time], joined: list[Number | Time]) -> NDArray[np.int64]:

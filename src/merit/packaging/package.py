@@ -33,9 +33,10 @@ def package(lock: Lock) -> dict[str, Any]:
     trained = network.trained(lock)
     test = network.read_part("test")
     rows = artifacts.read_table(artifacts.TEST_ROWS, "features")
+    flags = artifacts.read_json(artifacts.FEATURES_REPORT, "features").get("flags", [])
     with artifacts.written_aside(artifacts.PACKAGE) as aside:
         aside.mkdir()
-        (aside / artifacts.GRAPH).write_bytes(graph.join(trained, test).SerializeToString(deterministic=True))
+        (aside / artifacts.GRAPH).write_bytes(graph.join(trained, test, flags).SerializeToString(deterministic=True))
         parity = _parity(lock, aside / artifacts.GRAPH, rows, network.predictions(trained, test))
         shutil.copyfile(artifacts.WEIGHTS, aside / artifacts.PACKAGED_WEIGHTS)
         (aside / artifacts.PACKAGED_LOCK).write_text(_sections(lock), encoding="utf-8")

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from merit.training.folded import Folded
+
 
 class Codes(nn.Module):
     """One table of vectors for all categories: a lookup per row instead of one per column.
@@ -165,10 +167,21 @@ class EmbeddingMLP(nn.Module):
     def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
         """Return [members, rows, outputs]: each member learns by itself."""
         inputs = torch.cat([self.values(codes).flatten(1), self.bins(numbers)], dim=1)
-        hidden = self.input_dropout(inputs)[None]
-        for layer, factor, shift in zip(self.shared, self.factors, self.shifts, strict=True):
+        return self.members(self.shared[0](self.input_dropout(inputs)[None]))
+
+    def members(self, hidden: Tensor) -> Tensor:
+        """Return [members, rows, outputs] of what the first shared layer gives, [..., rows, width]."""
+        for layer, factor, shift in zip([nn.Identity(), *self.shared[1:]], self.factors, self.shifts, strict=True):
             hidden = self.dropout(torch.relu(layer(hidden) * factor + shift))
         return torch.as_tensor(hidden @ self.heads + self.biases)
+
+    def for_inference(self, flags: Sequence[int]) -> nn.Module:
+        """Return a network of the same answers, for less.
+
+        Args:
+            flags: the columns of numbers that are 0 or 1.
+        """
+        return Folded(self, flags)
 
 
 class Bins(nn.Module):

@@ -108,6 +108,7 @@ def test_the_arrays_fit_the_report_and_the_rows(raw: pl.DataFrame, lock: Lock) -
     assert report["categories"] == ["shop", "kind"]
     assert report["cardinalities"] == [4, 4]
     assert report["numbers"] == 3
+    assert report["flags"] == [1]
     for name, part in report["parts"].items():
         arrays = load_file(artifacts.part(name))
         assert arrays["codes"].shape == (part["rows"], 2)

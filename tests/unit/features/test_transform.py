@@ -42,6 +42,53 @@ def test_integer_categories_are_looked_up_as_whole_numbers(tmp_path: Path) -> No
     assert codes.tolist() == [[1], [2], [3], [4], [0], [0]]
 
 
+def test_whole_numbers_that_float64_does_not_hold_are_no_ones_code(tmp_path: Path) -> None:
+    large = 2**53
+    graph = _graph(Transform([Category("kind", "integer", [large - 1, large, large + 1, large + 2])], []), tmp_path)
+    assert graph.run({"kind": _floats(large - 1, large, large + 1, large + 2)})[0].tolist() == [[1], [2], [2], [4]]
+    graph = _graph(Transform([Category("kind", "integer", [large + 1])], []), tmp_path)
+    assert graph.run({"kind": _floats(large, large + 1)})[0].tolist() == [[0], [0]]
+
+
+def test_zero_has_one_code_whatever_its_sign(tmp_path: Path) -> None:
+    graph = _graph(Transform([Category("kind", "integer", [0, 1])], []), tmp_path)
+    assert graph.run({"kind": _floats(0.0, -0.0, np.inf, -np.inf)})[0].tolist() == [[1], [1], [0], [0]]
+
+
+def test_a_category_is_one_node(tmp_path: Path) -> None:
+    kinds = [Category(name, "integer", [1, 2]) for name in "abc"]
+    assert [node.op_type for node in Transform(kinds, []).graph().graph.node].count("LabelEncoder") == 3
+    assert len(Transform(kinds, []).graph().graph.node) - len(Transform(kinds[:1], []).graph().graph.node) == 2
+
+
+def test_a_flag_stands_after_its_number_or_time() -> None:
+    fitted = [
+        Number("a", 0.0, 1.0, 9.0, flagged=False),
+        Number("b", 0.0, 1.0, 9.0, flagged=True),
+        Time("c", flagged=True),
+        Time("d", flagged=False),
+        Number("e", 0.0, 1.0, 9.0, flagged=True),
+    ]
+    transform = Transform([], fitted)
+    assert transform.flags == [2, 9, 17]
+    assert transform.width == 18
+    assert Transform([], []).flags == []
+
+
+def test_the_columns_of_flags_are_0_or_1(tmp_path: Path) -> None:
+    fitted = [
+        Number("b", 0.0, 1.0, 9.0, flagged=True),
+        Time("c", flagged=True),
+        Number("e", 5.0, 1.0, 9.0, flagged=True),
+    ]
+    transform = Transform([], fitted)
+    columns = {"b": _floats(np.nan, 3.25, 7.5), "c": _floats(np.nan, 1e7, 2e9), "e": _floats(np.nan, 3.25, 7.5)}
+    numbers = _graph(transform, tmp_path).run(columns)[1]
+    assert numbers[:, transform.flags].tolist() == [[1, 1, 1], [0, 0, 0], [0, 0, 0]]
+    others = np.delete(numbers, transform.flags, axis=1)
+    assert not np.isin(others[1], [0, 1]).any()
+
+
 def test_a_missing_number_is_the_mean_and_flagged(tmp_path: Path) -> None:
     graph = _graph(Transform([], [Number("x", 10.0, 2.0, 3.0, flagged=True)]), tmp_path)
     codes, numbers = graph.run({"x": _floats(10, 12, np.nan)})

@@ -1,5 +1,7 @@
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 from merit import artifacts
 from merit.config import targets
 from merit.errors import MeritError
-from merit.features.transform import Transform
+from merit.features.transform import Category, Number, Transform
 from merit.network import Predictor, Rows
 from merit.packaging import graph
 from merit.scoring import Graph
@@ -79,6 +81,95 @@ def test_the_joined_graph_answers_as_the_network_does_on_any_number_of_rows(tran
     for place in (str(Path.cwd()), str(Path.home()), "site-packages", "/usr/", "/home/", ".py"):
         assert place.encode() not in data
     assert not re.search(rb"torch|pytest", data)
+
+
+class Ready(nn.Module):
+    """A network that is shipped as another."""
+
+    def __init__(self, ready: Any) -> None:
+        super().__init__()
+        self.ready = ready
+
+    def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
+        """Return a sum that takes long."""
+        return numbers.exp().log().sum(dim=1, keepdim=True)
+
+    def for_inference(self, flags: Sequence[int]) -> Any:
+        """Return what the test wants."""
+        return self.ready(flags)
+
+
+class Short(nn.Module):
+    """The same sum in short."""
+
+    def __init__(self, flags: Sequence[int]) -> None:
+        super().__init__()
+        self.flags = list(flags)
+
+    def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
+        """Return the sum, and as much again of flags."""
+        return numbers.sum(dim=1, keepdim=True) + numbers[:, self.flags].sum(dim=1, keepdim=True)
+
+
+def _tiny_rows() -> Rows:
+    return _rows(np.zeros((2, 2), dtype=np.int64), np.ones((2, 3), dtype=np.float32))
+
+
+def test_a_network_ships_as_what_it_makes_of_itself_for_inference(transform: Transform) -> None:
+    columns = _columns(20)
+    numbers = Graph(artifacts.TRANSFORM).run(columns)[1]
+    predictor = Predictor(Ready(Short), "regression", mean=5.0, deviation=2.0)
+    joined = graph.join(predictor, _tiny_rows(), transform.flags)
+    Path("model.onnx").write_bytes(joined.SerializeToString())
+    found = Graph(Path("model.onnx")).run(columns)[0]
+    np.testing.assert_allclose(found, 5 + 2 * (numbers.sum(axis=1) + numbers[:, 1]), rtol=1e-5)
+    assert not {"Exp", "Log"} & {node.op_type for node in joined.graph.node}
+
+
+def _refuse(_: Sequence[int]) -> nn.Module:
+    raise KeyError("no such\nlayer")
+
+
+@pytest.mark.parametrize(
+    ("ready", "told"),
+    [
+        (_refuse, "package: Ready.for_inference failed: 'no such\\nlayer'"),
+        (lambda _: None, "package: Ready.for_inference gave NoneType; it must return a torch.nn.Module"),
+    ],
+)
+def test_a_network_that_can_not_be_made_ready_is_told_in_one_line(transform: Transform, ready: Any, told: str) -> None:
+    with pytest.raises(MeritError) as caught:
+        graph.join(Predictor(Ready(ready), "binary", mean=0.0, deviation=1.0), _tiny_rows())
+    assert str(caught.value) == told
+
+
+def test_folding_shortens_the_graph_and_keeps_a_row_s_answer_apart_from_other_rows(workdir: Path) -> None:
+    fitted = [Number(f"n{place}", 0.0, 1.0, 6.0, flagged=place % 2 == 0) for place in range(24)]
+    transform = Transform([Category("c", "integer", list(range(30)))], list(fitted))
+    artifacts.FEATURES.mkdir(parents=True)
+    artifacts.TRANSFORM.write_bytes(transform.graph().SerializeToString())
+    draw = np.random.default_rng(0)
+    columns = {each.column: draw.normal(size=2100) for each in fitted}
+    for each in fitted[::2]:
+        columns[each.column][::5] = np.nan
+    columns["c"] = draw.integers(0, 32, 2100).astype(np.float64)
+    network = _network(transform)
+    codes, numbers = Graph(artifacts.TRANSFORM).run(columns)
+    rows = _rows(codes, numbers)
+    joined = graph.join(network, rows, transform.flags)
+    assert len(joined.graph.node) <= 38
+    (first,) = (each for each in joined.graph.initializer if each.name.endswith("from_bins"))
+    assert list(first.dims) == [24 * 14 + 12, 128]  # twelve flags of one bin each
+    Path("model.onnx").write_bytes(joined.SerializeToString())
+    shipped = Graph(Path("model.onnx"))
+    (whole,) = shipped.run(columns)
+    with torch.inference_mode():
+        np.testing.assert_allclose(whole, network(*rows.inputs).numpy(), atol=1e-5)
+    for size in [*range(1, 71), 2000, 2047, 2048, 2049, 2050, 2051, 2099]:
+        for start in (0, 1, 2, 3, 2100 - size):
+            stop = min(start + size, 2100)
+            found = shipped.run({name: values[start:stop] for name, values in columns.items()})[0]
+            assert (found == whole[start:stop]).all(), (size, start)
 
 
 class Untraceable(nn.Module):

@@ -20,6 +20,31 @@ def test_there_are_networks_to_choose_from() -> None:
     assert {"linear", "mlp", "embedding_mlp"} <= set(NETWORKS)
 
 
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize(
+    ("cardinalities", "numbers", "flags"),
+    [([4, 5], 5, [1, 4]), ([4, 5], 3, []), ([], 3, [1]), ([4], 0, []), ([4], 2, [0, 1]), ([2, 2, 2], 41, [3, 5, 40])],
+)
+def test_the_ensemble_made_ready_for_inference_answers_as_before(
+    cardinalities: list[int], numbers: int, flags: list[int], outputs: int
+) -> None:
+    torch.manual_seed(0)
+    network = _built("embedding_mlp", cardinalities, numbers, outputs)
+    values = 3 * torch.randn(300, numbers)
+    values[:, flags] = (values[:, flags] > 0).float()
+    codes = torch.randint(0, min([*cardinalities, 2]), (300, len(cardinalities)))
+    with torch.inference_mode():
+        for weights in network.parameters():
+            weights.add_(0.1 * torch.randn(weights.shape))
+        before = {name: weights.clone() for name, weights in network.state_dict().items()}
+        expected = network(codes, values)
+        folded = network.for_inference(flags)
+        assert folded.edges.shape == (numbers, 14 * (numbers - len(flags)) + len(flags))
+        torch.testing.assert_close(folded(codes, values), expected, atol=2e-5, rtol=1e-5)
+    assert expected.std() > 0.1
+    assert all((before[name] == weights).all() for name, weights in network.state_dict().items())
+
+
 SHAPES = {"cnn": [[8, 8], [3, 8, 8]]}
 """The arrays of networks that take some."""
 
