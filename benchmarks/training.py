@@ -3,7 +3,8 @@
 All train the same network with the same optimizer, schedule and threads on the same rows. The loop by hand and the
 usual way are as a tutorial writes them, with torch's own dropout and AdamW as it comes; merit's dropout is its own, its
 optimizer fused, as conf/ has it. Each round gives every way a warm-up epoch and a measured one; validation is not
-counted. One row more shows how far a loop by hand can be brought, with merit's dropout too.
+counted. Seconds are of the processor, in the thread that trains: what else runs on the machine weighs less. One row
+more shows how far a loop by hand can be brought, with merit's dropout too.
 
 Usage, in the root of the repository: python benchmarks/training.py [OVERRIDE]... [--batch N] [--rounds N] [--synthetic]
 """
@@ -150,7 +151,7 @@ class Hand:
         size = task.lock.trainer.batch_size
         schedule = CosineAnnealingLR(optimizer, _steps(task)) if task.is_cosine else None
         for _ in range(EPOCHS):
-            start = time.perf_counter()
+            start = time.thread_time()
             for batch in self.order(task.train, size):
                 optimizer.zero_grad()
                 logits = trained(*batch.inputs).squeeze(-1)
@@ -158,7 +159,7 @@ class Hand:
                 optimizer.step()
                 if schedule is not None:
                     schedule.step()
-        return time.perf_counter() - start
+        return time.thread_time() - start
 
 
 def _adamw(task: Task, trained: nn.Module, *, is_fused: bool) -> torch.optim.AdamW:
@@ -236,12 +237,12 @@ class Clock(lightning.Callback):
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Begin."""
-        self._started = time.perf_counter()
+        self._started = time.thread_time()
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:
         """End, if this was the epoch's last."""
         if trainer.is_last_batch:
-            self.seconds.append(time.perf_counter() - self._started)
+            self.seconds.append(time.thread_time() - self._started)
 
 
 def with_merit(task: Task) -> float:
