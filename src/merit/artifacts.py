@@ -3,6 +3,7 @@
 Paths are relative to the repository's root, where every command runs.
 """
 
+import csv
 import hashlib
 import json
 import os
@@ -163,6 +164,16 @@ def read_json(path: Path, made_by: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MeritError(f"{path}: holds no JSON object; make it again with 'merit {made_by}'")
     return value
+
+
+def add_epoch(path: Path, metrics: dict[str, float]) -> None:
+    """Add an epoch's metrics as a line of a CSV file, which begins with their names."""
+    is_new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, list(metrics), lineterminator="\n")
+        if is_new:
+            writer.writeheader()
+        writer.writerow({**metrics, "epoch": int(metrics["epoch"])})
 
 
 def write_table(path: Path, table: "pl.DataFrame") -> None:

@@ -59,7 +59,7 @@ def multirun(arguments: Sequence[str], task: Callable[[Any], None]) -> Any:
             hydra_context=HydraContext(config_loader=loader, callbacks=Callbacks()),
             task_function=task,
         )
-        return sweeper.sweep(arguments=[text for text in arguments if not is_hydras(text)])
+        return sweeper.sweep(arguments=list(arguments))
 
 
 def is_hydras(override: str) -> bool:

@@ -80,38 +80,46 @@ def asked(
         ConfigError: something can't be read, or holds no several values.
     """
     found: list[Problem] = []
-    fixed: list[str] = []
-    dimensions: dict[str, Dimension] = {}
-    texts: dict[str, str] = {}
-    for text in overrides:
-        parsed = _parsed(text, files, "command line", found)
-        if parsed is None or not parsed.is_sweep_override():
-            fixed.append(text)
-            continue
-        key = parsed.get_key_element()
-        dimensions[key], texts[key] = _dimension(parsed), text.partition("=")[2]
-    settled = {text.partition("=")[0].lstrip("+~") for text in fixed} | set(dimensions)
-    for key, value in space.items():
-        if key in settled:
-            continue
+    parsed = [(text, _parsed(text, files, "command line", found)) for text in overrides]
+    swept = {each.get_key_element(): (each, text.partition("=")[2]) for text, each in parsed if _is_swept(each)}
+    fixed = tuple(text for text, each in parsed if not _is_swept(each))
+    settled = {text.partition("=")[0].lstrip("+~") for text in fixed} | set(swept)
+    for key in (key for key in space if key not in settled):
         place = (places or {}).get(key, where)
-        if not value:
-            found.append(Problem(place, f"sweep.space.{key}", f"found {value!r}, which holds no values", SWEEPS))
-            continue
-        text = value if isinstance(value, str) else _written(value)
-        parsed = _parsed(f"{key}={text}", files, place, found)
-        if parsed is not None and not parsed.is_sweep_override():
-            found.append(Problem(place, f"sweep.space.{key}", f"found {text!r}", SWEEPS))
-        elif parsed is not None:
-            dimensions[key], texts[key] = _dimension(parsed), text
-    for key, dimension in dimensions.items():
-        if not dimension.values or (isinstance(dimension, Interval) and not dimension.low < dimension.high):
-            found.append(Problem("", key, f"found {texts[key]!r}, which holds no values", SWEEPS))
-        elif isinstance(dimension, Interval) and dimension.log and dimension.low <= 0:
-            found.append(Problem("", key, f"found {texts[key]!r}", "an interval above 0 where the scale is log"))
+        if (read := _of_space(key, space[key], files, place, found)) is not None:
+            swept[key] = read
+    dimensions = {key: _dimension(each) for key, (each, _) in swept.items()}
+    texts = {key: text for key, (_, text) in swept.items()}
+    found += [fault for key, each in dimensions.items() if (fault := _fault_of(key, each, texts[key]))]
     if found:
         raise ConfigError(found)
-    return Asked(tuple(fixed), dimensions, texts)
+    return Asked(fixed, dimensions, texts)
+
+
+def _is_swept(parsed: Any) -> bool:
+    return parsed is not None and parsed.is_sweep_override()
+
+
+def _of_space(key: str, value: Any, files: choices.Files, place: str, found: list[Problem]) -> tuple[Any, str] | None:
+    """Return Hydra's reading of a key of conf/sweep, and its text; None, and what is wrong noted, if it has none."""
+    if not value:
+        found.append(Problem(place, f"sweep.space.{key}", f"found {value!r}, which holds no values", SWEEPS))
+        return None
+    text = value if isinstance(value, str) else _written(value)
+    parsed = _parsed(f"{key}={text}", files, place, found)
+    if parsed is not None and not parsed.is_sweep_override():
+        found.append(Problem(place, f"sweep.space.{key}", f"found {text!r}", SWEEPS))
+        return None
+    return None if parsed is None else (parsed, text)
+
+
+def _fault_of(key: str, dimension: Dimension, text: str) -> Problem | None:
+    """Return what is wrong with the values of a dimension, if something is."""
+    if not dimension.values or (isinstance(dimension, Interval) and not dimension.low < dimension.high):
+        return Problem("", key, f"found {text!r}, which holds no values", SWEEPS)
+    if isinstance(dimension, Interval) and dimension.log and dimension.low <= 0:
+        return Problem("", key, f"found {text!r}", "an interval above 0 where the scale is log")
+    return None
 
 
 def _written(values: Sequence[Any]) -> str:

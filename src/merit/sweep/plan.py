@@ -9,6 +9,7 @@ from typing import Any
 
 from merit import artifacts, git, tasks
 from merit.config import lock as locks
+from merit.config import multirun as hydra
 from merit.config import space, sweeps
 from merit.config.compose import Composer
 from merit.config.schema import Lock
@@ -38,6 +39,7 @@ class Plan:
         settings: what conf/sweep says.
         overrides: what was given beside -m, but for what is about the sweep itself.
         about: what was given about the sweep itself.
+        launcher: Hydra's own settings that were given: what launches the trials.
         fixed: overrides that all trials share.
         space: its dimensions by key.
         texts: the same as they were written.
@@ -51,6 +53,7 @@ class Plan:
     settings: Sweep
     overrides: tuple[str, ...]
     about: tuple[str, ...]
+    launcher: tuple[str, ...]
     fixed: tuple[str, ...]
     space: dict[str, Dimension]
     texts: dict[str, str]
@@ -101,7 +104,8 @@ def make(arguments: Sequence[str]) -> Plan:
     """
     composer = Composer()
     about = [text for text in arguments if sweeps.is_about(text)]
-    overrides = [text for text in arguments if not sweeps.is_about(text)]
+    launcher = [text for text in arguments if hydra.is_hydras(text)]
+    overrides = [text for text in arguments if not sweeps.is_about(text) and text not in launcher]
     resumed = sweeps.read(about, composer.files).sweep.resume
     if resumed is not None:
         former = record.about_of(resumed)
@@ -120,6 +124,7 @@ def make(arguments: Sequence[str]) -> Plan:
         settings=chosen.sweep,
         overrides=tuple(overrides),
         about=tuple(text for text in about if not text.startswith("sweep.resume=")),
+        launcher=tuple(launcher),
         fixed=asked.fixed,
         space=asked.space,
         texts=asked.texts,
@@ -306,6 +311,7 @@ def about_json(made: Plan, features: str, machine: dict[str, Any]) -> dict[str, 
         "objectives": made.objectives,
         "overrides": list(made.overrides),
         "settings": list(made.about),
+        "launcher": list(made.launcher),
         "space": made.texts,
         "planned": made.planned,
         "seed": made.settings.seed,

@@ -4,7 +4,6 @@
 epoch, trial.json says at the end what it came to. A file `stop` beside them asks it to end after this epoch.
 """
 
-import csv
 import ctypes
 import json
 import os
@@ -165,13 +164,7 @@ def _teller() -> Callable[[dict[str, float]], None]:
     """Return what adds an epoch to history.csv, and ends the training if the sweep asks for it."""
 
     def tell(metrics: dict[str, float]) -> None:
-        file = Path(record.HISTORY)
-        is_new = not file.exists()
-        with file.open("a", newline="", encoding="utf-8") as handle:
-            writer = csv.DictWriter(handle, list(metrics), lineterminator="\n")
-            if is_new:
-                writer.writeheader()
-            writer.writerow({**metrics, "epoch": int(metrics["epoch"])})
+        artifacts.add_epoch(Path(record.HISTORY), metrics)
         if Path(STOP).exists():
             raise Pruned
 

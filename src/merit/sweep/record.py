@@ -75,6 +75,8 @@ class Sweep:
     commit: str
     settings: list[str] = field(default_factory=list)
     """What was given about the sweep itself, such as sweep.trials=50."""
+    launcher: list[str] = field(default_factory=list)
+    """What was given to Hydra, such as hydra/launcher=ray."""
 
     def best(self) -> Trial | None:
         """Return the best of the trials that are done; None if there is none, or several objectives."""
@@ -155,6 +157,7 @@ def sweep_of(about: dict[str, Any], folder: Path, trials: Iterable[Trial]) -> Sw
         trials=sorted(trials, key=lambda trial: trial.number),
         commit=about["commit"],
         settings=about.get("settings", []),
+        launcher=about.get("launcher", []),
     )
 
 

@@ -2,10 +2,8 @@
 
 import logging
 import math
-import sqlite3
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,21 +12,13 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from merit.config.space import Choice, Dimension, Interval
-from merit.errors import MeritError
-from merit.masking import masked
-from merit.sweep import record
+from merit.sweep import record, storage
 from merit.sweep.plan import Plan, refuse_another
 
-POSTGRES, SQLITE = "postgresql://", "sqlite:///"
-DAMAGED = ("not a database", "malformed")
-"""What SQLite says of a file that it can't read."""
 STATES = {"done": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
 DEFINITION, GRID, RECORD = "definition", "grid", "record"
-SECONDS = 5
-"""How long a server has to answer."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +46,12 @@ class Study:
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         self._plan = plan
         self.is_shared = plan.settings.storage is not None and not plan.settings.storage.startswith("sqlite")
-        self._url = _url(plan.settings.storage, folder)
+        self._url = storage.url_of(plan.settings.storage, folder)
         self._open: dict[int, optuna.trial.Trial] = {}
         self.restored = 0
         """How many trials that files tell of the storage had lost."""
-        with self._faults():
-            self._storage = _storage(self._url)
+        with storage.faults(self._url):
+            self._storage = storage.at(self._url)
             self._study = optuna.create_study(
                 storage=self._storage,
                 study_name=plan.name,
@@ -108,7 +98,7 @@ class Study:
 
     def ask(self) -> Suggestion | None:
         """Return the next trial, or None if there is none any more."""
-        with self._faults():
+        with storage.faults(self._url):
             while True:
                 if self._plan.is_grid and not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
                     return None
@@ -142,14 +132,14 @@ class Study:
         (metric,) = self._plan.objectives
         if (value := metrics.get(f"validation_{metric}")) is None or not math.isfinite(value):
             return False
-        with self._faults():
+        with storage.faults(self._url):
             trial = self._trial(number)
             trial.report(value, epoch)
             return trial.should_prune()
 
     def tell(self, number: int, state: str, values: dict[str, float], told: dict[str, Any]) -> None:
         """Tell what a trial came to, once."""
-        with self._faults():
+        with storage.faults(self._url):
             trial = self._trial(number)
             if self.is_shared:
                 trial.set_user_attr(RECORD, told)
@@ -161,19 +151,19 @@ class Study:
 
     def untold(self) -> set[int]:
         """Return the numbers of trials that nobody has told the end of."""
-        with self._faults():
+        with storage.faults(self._url):
             found = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
             return {trial.number for trial in found if trial.params.keys() == self._dimensions.keys()}
 
     def known(self, numbers: Iterable[int]) -> set[int]:
         """Return those of these numbers whose points the storage knows."""
-        with self._faults():
+        with storage.faults(self._url):
             found = self._study.get_trials(deepcopy=False)
             return {each.number for each in found if each.params.keys() == self._dimensions.keys()} & set(numbers)
 
     def again(self, number: int) -> Suggestion:
         """Return a trial that was begun and never ended."""
-        with self._faults():
+        with storage.faults(self._url):
             trial = self._trial(number)
             return Suggestion(number, self._point(trial.params))
 
@@ -181,7 +171,7 @@ class Study:
         """Return what was told of trials, by number; those of other machines too."""
         if not self.is_shared:
             return {}
-        with self._faults():
+        with storage.faults(self._url):
             found = self._study.get_trials(deepcopy=False)
             return {trial.number: trial.user_attrs[RECORD] for trial in found if RECORD in trial.user_attrs}
 
@@ -198,51 +188,6 @@ class Study:
                 self.restored += 1
             self._open[number] = optuna.trial.Trial(self._study, found._trial_id)
         return self._open[number]
-
-    @contextmanager
-    def _faults(self) -> Iterator[None]:
-        try:
-            yield
-        except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ModuleNotFoundError, OSError) as error:
-            cause = error.__cause__ or error
-            reason = masked(" ".join(str(cause).split())[:200])
-            raise MeritError(
-                f"sweep.storage '{masked(self._url)}': can't be used ({reason}); {self._advice(reason)}; "
-                "what was trained is kept, and sweep.resume goes on with it"
-            ) from error
-
-    def _advice(self, reason: str) -> str:
-        """Return what to do about a storage that fails for a reason."""
-        if not self._url.startswith(SQLITE):
-            return "start it, or correct sweep.storage"
-        file = self._url.removeprefix(SQLITE)
-        if any(word in reason for word in DAMAGED):
-            return f"move it away, by 'mv {file} {file}.damaged': it is made anew from the trials' own files"
-        return f"see that {file} can be written and that nothing else holds it"
-
-
-def _url(storage: str | None, folder: Path) -> str:
-    if storage is None:
-        return f"sqlite:///{(folder / 'study.db').absolute()}"
-    return storage.replace(POSTGRES, "postgresql+psycopg://", 1)
-
-
-class _Quick(sqlite3.Connection):
-    """SQLite that waits for the disk now and then, not at each step, and is whole after any crash all the same."""
-
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
-        self.execute("PRAGMA journal_mode=WAL")
-        self.execute("PRAGMA synchronous=NORMAL")
-
-
-def _storage(url: str) -> optuna.storages.RDBStorage:
-    lite: dict[str, Any] = {"timeout": 60, "factory": _Quick}
-    wait = lite if url.startswith("sqlite") else {"connect_timeout": SECONDS}
-    try:
-        return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": wait})
-    except SQLAlchemyError:  # another process makes its tables just now
-        return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": wait})
 
 
 def _distribution(dimension: Dimension, plan: Plan) -> BaseDistribution:

@@ -65,7 +65,7 @@ def parameters(sweep: Sweep) -> list[str]:
 
 def command(sweep: Sweep) -> str:
     """Return the command that asked for a sweep, without secrets."""
-    return masked(shlex.join(["merit", "train", "-m", *sweep.settings, *sweep.overrides]))
+    return masked(shlex.join(["merit", "train", "-m", *sweep.launcher, *sweep.settings, *sweep.overrides]))
 
 
 def following(sweep: Sweep) -> str:

@@ -41,13 +41,7 @@ class CsvRun:
 
     def log_epoch(self, metrics: dict[str, float]) -> None:
         """Add a line."""
-        file = self.folder / EPOCHS
-        is_new = not file.exists()
-        with file.open("a", newline="", encoding="utf-8") as handle:
-            writer = csv.DictWriter(handle, list(metrics), lineterminator="\n")
-            if is_new:
-                writer.writeheader()
-            writer.writerow({**metrics, "epoch": int(metrics["epoch"])})
+        artifacts.add_epoch(self.folder / EPOCHS, metrics)
 
     def end(self, status: str) -> None:
         """Say how the run ended."""

@@ -61,8 +61,13 @@ class Learner(lightning.LightningModule):
         begun = len(self.losses)
         for batch in self._batches(block):
             self.losses.append(self._step(batch))
-        if begun < len(self.losses) and not torch.stack(self.losses[begun:]).isfinite().all():
+        if begun == len(self.losses):  # a block that was done before a kill
+            return
+        losses = torch.stack(self.losses[begun:])
+        if not losses.isfinite().all():
             raise finite.fault(self.losses, begun, list(self._batches(block)), self.trainer.current_epoch)
+        # The same in every process: one of them writes the checkpoint that all go on from.
+        self.losses[begun:] = self.trainer.strategy.reduce(losses, reduce_op="mean").unbind()
 
     def _batches(self, block: Rows) -> Iterator[Rows]:
         for start in range(0, block.count, self._batch_size):

@@ -72,6 +72,15 @@ def test_a_metric_goes_where_it_is_better_unless_told(conf: Path) -> None:
             ["seed=1,2", "trainer.devices=3"],
             "command line: trainer.devices: found 3, which can't share batches of 1024",
         ),
+        (
+            ["optimizer.lr=-1,0.001"],
+            "a trial with optimizer.lr=-1 can't be composed: command line: optimizer.lr: found -1; allowed: 0 or more",
+        ),
+        (
+            ["model=mlp", "model.dropout=0.1,1"],
+            "command line: model.dropout: found 1; allowed: a share from 0 to less than 1",
+        ),
+        (["seed=1,2", "optimizer.weight_decay=-0.5"], "optimizer.weight_decay: found -0.5; allowed: 0 or more"),
         (["seed=1,2", "sweep.resume=nix"], "sweeps/nix: no such sweep"),
     ],
 )
@@ -110,6 +119,13 @@ def test_a_sweep_is_resumed_as_what_it_was(conf: Path) -> None:
         MeritError, match=r"sweep one: not the one that is there: space was seed=1,2, is seed=1,2,3; fixed"
     ):
         plan.refuse_another(made.definition(), other)
+
+
+def test_what_launched_the_trials_is_kept_and_is_no_part_of_what_is_trained(conf: Path) -> None:
+    made = plan.make(["hydra/launcher=local", "seed=1,2"])
+    assert (made.launcher, made.overrides) == (("hydra/launcher=local",), ("seed=1,2",))
+    assert plan.about_json(made, "sha256:0", {})["launcher"] == ["hydra/launcher=local"]
+    assert made.definition() == plan.make(["seed=1,2"]).definition()
 
 
 def test_a_resume_may_keep_its_runs_elsewhere(conf: Path) -> None:

@@ -63,9 +63,10 @@ def test_the_page_says_the_best_how_many_were_tried_and_how_to_adopt_it(workdir:
 
 def test_the_page_shows_the_command_that_was_given_without_secrets(workdir: Path) -> None:
     settings = ["sweep=mlp", "sweep.trials=20", "sweep.storage=postgresql://me:secret@host/d"]
-    page = _page(workdir, settings=settings, overrides=["optimizer.lr=tag(log, interval(1e-4, 1e-2))"])
-    given = "merit train -m sweep=mlp sweep.trials=20 sweep.storage=postgresql://***@host/d 'optimizer.lr=tag(log,"
-    assert given in page.text
+    overrides, launcher = ["optimizer.lr=tag(log, interval(1e-4, 1e-2))"], ["hydra/launcher=ray"]
+    page = _page(workdir, settings=settings, overrides=overrides, launcher=launcher)
+    given = "merit train -m hydra/launcher=ray sweep=mlp sweep.trials=20 sweep.storage=postgresql://***@host/d"
+    assert f"{given} 'optimizer.lr=tag(log," in page.text
     assert "secret" not in page.text
 
 

@@ -175,14 +175,18 @@ def test_two_processes_that_share_each_batch_learn_as_well(arrays: None, make_lo
     assert seen == []  # they are told in a process of its own
 
 
-@pytest.mark.parametrize("model", ["Linear", "MLP"])
+@pytest.mark.parametrize(
+    ("model", "devices", "kills"), [("Linear", 1, 10), ("MLP", 1, 10), ("MLP", 2, 3)], ids=["linear", "mlp", "ddp"]
+)
 def test_a_training_killed_at_any_batch_ends_with_the_same_weights_as_if_it_had_not_been(
-    arrays: None, make_lock: Callable[..., Lock], model: str
+    arrays: None, make_lock: Callable[..., Lock], model: str, devices: int, kills: int
 ) -> None:
-    """Kills 10 times each, by SIGKILL, in processes of their own; each goes on from what the one before had saved."""
+    """Kills by SIGKILL, in processes of their own; each goes on from what the one before had saved."""
+    epochs = 6 // devices
 
     def edit(values: dict[str, Any]) -> None:
-        values["trainer"].update(max_epochs=6, patience=6, batch_size=2, checkpoint_seconds=0.0)
+        often = {"max_epochs": epochs, "patience": epochs, "batch_size": 2, "checkpoint_seconds": 0.0}
+        values["trainer"].update(often, devices=devices)
         if model == "MLP":  # dropout: what is random must go on as well
             values["model"] = {"_target_": "merit.training.networks.MLP", "hidden": [8], "dropout": 0.3}
 
@@ -192,30 +196,32 @@ def test_a_training_killed_at_any_batch_ends_with_the_same_weights_as_if_it_had_
     artifacts.WEIGHTS.unlink()
 
     draw, resumed = random.Random(7), []
-    for _ in range(10):
-        assert _killed(lock, after=draw.randint(10, 70)), "it ended by itself"
+    for _ in range(kills):
+        assert _killed(lock, after=draw.randint(10, 70) * devices), "it ended by itself"
         saved = checkpoint.read()
         resumed.append((0, 0) if saved is None else (saved.told["epoch"], saved.told["blocks"]))
     assert resumed == sorted(resumed)
-    assert len(set(resumed)) > 3
+    assert len(set(resumed)) > kills // 3
 
     seen: list[dict[str, float]] = []
     train(lock, seen.append)
     assert all(torch.equal(whole[name], value) for name, value in load_file(artifacts.WEIGHTS).items())
     assert artifacts.HISTORY.read_bytes() == history
-    assert [row["epoch"] for row in seen] == list(range(6))  # whoever keeps the run is told of all
+    told = list(range(epochs)) if devices == 1 else []  # of several processes, in one of their own
+    assert [row["epoch"] for row in seen] == told  # whoever keeps the run is told of all
     assert not artifacts.CHECKPOINT.exists()
 
 
 def _killed(lock: Lock, after: int) -> bool:
-    """Train in a process that kills itself after some batches; say whether that is how it ended."""
+    """Train in a process that kills itself and its ranks after some batches; say whether that is how it ended."""
     child = os.fork()
     if child == 0:
+        os.setpgid(0, 0)
         step, taken = Learner._step, count(1)
 
         def counted(self: Learner, batch: Rows) -> torch.Tensor:
             if next(taken) > after:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.killpg(0, signal.SIGKILL)
             return step(self, batch)
 
         with patch.object(Learner, "_step", counted):

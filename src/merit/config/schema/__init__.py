@@ -141,6 +141,7 @@ class Lock(Section):
             self._waivers_of_what_can_not_be_waived,
             self._tracking_of_another_kind,
             self._a_batch_that_devices_can_not_share,
+            self._numbers_that_nothing_trains_by,
         )
         if found := [line for rule in rules for line in rule()]:
             raise ValueError("\n".join(found))
@@ -153,6 +154,16 @@ class Lock(Section):
                 f"trainer.devices found {how.devices}, which can't share batches of {how.batch_size} rows evenly; "
                 "allowed: a number that divides trainer.batch_size"
             )
+
+    def _numbers_that_nothing_trains_by(self) -> Iterator[str]:
+        """Yield what would be refused only once the optimizer or the network is built, in a sweep by each trial."""
+        optimizer, model = self.optimizer.arguments, self.model.arguments
+        for name in ("lr", "weight_decay", "eps"):
+            if isinstance(value := optimizer.get(name), int | float) and value < 0:
+                yield f"optimizer.{name} found {value}; allowed: 0 or more"
+        for name in (name for name in model if name.endswith("dropout")):
+            if isinstance(value := model[name], int | float) and not 0 <= value < 1:
+                yield f"model.{name} found {value}; allowed: a share from 0 to less than 1"
 
     def _metrics_of_another_task(self) -> Iterator[str]:
         task, gate, own = self.data.target.task, self.gate, self.evaluate.metrics

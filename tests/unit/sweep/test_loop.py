@@ -10,7 +10,7 @@ import pytest
 from merit.config import lock as locks
 from merit.config.compose import compose
 from merit.errors import Refused
-from merit.sweep import attend, claims, drive, plan, prepare, record
+from merit.sweep import attend, claims, loop, plan, prepare, record
 from merit.sweep.study import Study
 
 GONE = 2**22 + 1
@@ -48,8 +48,8 @@ class Crew:
 def begun(conf: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a sweep of two trials that was resumed, and the folder of its first, which another process began."""
     teller: Any = SimpleNamespace(trial=lambda *_: None, runs=dict, end=lambda _: {})
-    monkeypatch.setattr(drive.report, "write", lambda _: Path("reports/sweep.html"))
-    monkeypatch.setattr(drive.Drive, "_said", lambda _: "sweep one")
+    monkeypatch.setattr(loop.report, "write", lambda _: Path("reports/sweep.html"))
+    monkeypatch.setattr(loop.Loop, "_said", lambda _: "sweep one")
     locks.write(compose())
     made = plan.make(["sweep.name=one", "seed=1,2"])
     folder = record.SWEEPS / "one"
@@ -60,7 +60,7 @@ def begun(conf: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     place = prepare.trial(folder, made, 0, suggestion.point, f"{socket.gethostname()}.{GONE}")
     made = plan.make(["sweep.resume=one"])
     owner = claims.Owner(folder)
-    yield drive.Drive(made, folder, study, Crew(), owner, teller=teller), place  # type: ignore[arg-type]
+    yield loop.Loop(made, folder, study, Crew(), owner, teller=teller), place  # type: ignore[arg-type]
     owner.leave()
     study.close()
 
@@ -112,8 +112,8 @@ def test_a_sweep_says_which_other_process_goes_on(begun: Any, capsys: pytest.Cap
 
 def test_a_trial_of_two_devices_takes_the_room_of_two(conf: Path) -> None:
     how = compose(["trainer=ddp"]).trainer
-    assert drive.threads_of(how) == 2
-    assert drive.threads_of(how.model_copy(update={"accelerator": "gpu"})) == 1
+    assert loop.threads_of(how) == 2
+    assert loop.threads_of(how.model_copy(update={"accelerator": "gpu"})) == 1
 
 
 def test_a_damaged_trial_is_done_again_and_no_other(begun: Any, capsys: pytest.CaptureFixture[str]) -> None:
