@@ -94,13 +94,15 @@ def read(text: str, place: str) -> list[Key]:
     Raises:
         MeritError: it lists none, or one is not right.
     """
+    found = _parsed(text, place)
     try:
-        listed = msgspec.convert(_parsed(text, place), type=dict[str, list[Key]], strict=False)["keys"]
+        listed = msgspec.convert(found, type=dict[str, list[Key]], strict=False)["keys"] if found else []
     except (msgspec.ValidationError, KeyError, ValueError, TypeError, RecursionError) as error:
-        reason = "it has no 'keys'" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
-        raise MeritError(f"{place}: lists no keys ({reason}); 'merit keys add NAME' makes one") from error
+        told = " ".join(str(error).split())[:200].replace("$[...]", "keys")
+        reason = "it has no 'keys'" if isinstance(error, KeyError) else told
+        raise MeritError(f"{place}: is no list of keys ({reason}); mend it, or put back what it was") from error
     if not listed:
-        raise MeritError(f"{place}: the list of keys is empty; 'merit keys add NAME' makes one")
+        raise MeritError(f"{place}: lists no keys; 'merit keys add NAME' makes one")
     for key in listed:
         _check(key, place)
     return listed
@@ -116,8 +118,11 @@ def _parsed(text: str, place: str) -> Any:
         line = f", line {mark.line + 1}" if mark else ""
         reason = " ".join(str(getattr(error, "problem", None) or error).split())[:200]
         raise MeritError(f"{place}{line}: is not YAML ({reason}); mend it, or put back what it was") from error
-    except Exception as error:  # its constructors raise whatever a tag makes them stumble over
-        raise MeritError(f"{place}: holds a value that its tag can't be ({error}); take the tag away") from error
+    except Exception as error:  # its constructors raise whatever a value makes them stumble over
+        reason = error if isinstance(error, ValueError) else "its tag does not fit"
+        raise MeritError(
+            f"{place}: holds a value that can't be ({reason}); mend it, or put back what it was"
+        ) from error
 
 
 def _check(key: Key, place: str) -> None:

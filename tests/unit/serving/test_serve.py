@@ -93,7 +93,7 @@ def test_an_address_beyond_this_machine_is_refused_where_nobody_is_asked(
     ("part", "told", "words"),
     [
         ("auth", {"method": "keys", "keys": "nowhere.yaml"}, r"^nowhere\.yaml: can't be read"),
-        ("auth", {"method": "keys", "keys": "empty.yaml"}, r"^empty\.yaml: the list of keys is empty"),
+        ("auth", {"method": "keys", "keys": "empty.yaml"}, r"^empty\.yaml: lists no keys"),
         ("auth", {"method": "jwt", "jwks": "j.json", "issuer": "i", "audience": "a"}, r"^j\.json: can't be read"),
         ("telemetry", {"endpoint": "ftp://x"}, r"^serve\.telemetry\.endpoint is 'ftp://x'"),
     ],
