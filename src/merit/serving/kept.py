@@ -37,13 +37,15 @@ class Kept(Generic[T]):
             self._value = self._made(told, variable)
             return
         if not path:
-            raise MeritError(f"serve.auth names no file; name it, or have {variable} hold its text; {remedy}")
+            raise MeritError(f"serve.auth names no file; name it ({remedy}); {variable} may hold its text instead")
         try:
             self._seen = self._state()
             self._value = self._read()
         except OSError as error:
             reason = error.strerror or error
-            raise MeritError(f"{path}: can't be read ({reason}); {remedy}, or have {variable} hold its text") from error
+            raise MeritError(
+                f"{path}: can't be read ({reason}); {remedy}; {variable} may hold its text instead"
+            ) from error
 
     def now(self) -> T:
         """Return what the file says, as of at most a second ago."""

@@ -119,7 +119,7 @@ def _parsed(text: str, place: str) -> Any:
         reason = " ".join(str(getattr(error, "problem", None) or error).split())[:200]
         raise MeritError(f"{place}{line}: is not YAML ({reason}); mend it, or put back what it was") from error
     except Exception as error:  # its constructors raise whatever a value makes them stumble over
-        reason = error if isinstance(error, ValueError) else "its tag does not fit"
+        reason = str(error) if isinstance(error, ValueError) else "its tag does not fit"
         raise MeritError(
             f"{place}: holds a value that can't be ({reason}); mend it, or put back what it was"
         ) from error

@@ -200,7 +200,9 @@ def test_a_missing_file_keeps_it_from_starting(workdir: Path) -> None:
 
 
 def test_a_file_that_is_not_named_keeps_it_from_starting(workdir: Path) -> None:
-    with pytest.raises(MeritError, match=r"^serve\.auth names no file; name it, or have MERIT_KEYS hold its text"):
+    with pytest.raises(
+        MeritError, match=r"^serve\.auth names no file; name it \('merit keys add NAME' makes it\); MERIT_KEYS may"
+    ):
         auth.of(settings.Auth(method="keys"), "127.0.0.1")
 
 

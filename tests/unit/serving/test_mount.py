@@ -17,7 +17,10 @@ from merit.serving import mount
         ({"max_bytes": -1}, r"`\$\.max_bytes`"),
         ({"log": {"queue": -1}}, r"`\$\.log\.queue`"),
         ({"telemetry": {"sample": 7}}, r"`\$\.telemetry\.sample`"),
-        ({"auth": {"method": "keys"}}, r"^serve\.auth names no file; name it, or have MERIT_KEYS hold its text"),
+        (
+            {"auth": {"method": "keys"}},
+            r"^serve\.auth names no file; name it \('merit keys add NAME' makes it\); MERIT_KEYS may",
+        ),
     ],
 )
 def test_an_app_is_mounted_with_the_settings_of_conf_serve_alone(
