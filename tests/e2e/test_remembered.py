@@ -39,7 +39,9 @@ class Served:
             "PYTHONPATH": str(ROOT / "src"),
             "BENTOML_HOME": str(folder / "bentoml"),
             "BENTOML_DO_NOT_TRACK": "True",
+            "TMPDIR": str(folder / "tmp"),
         }
+        (folder / "tmp").mkdir()
         command = [BENTOML, "serve", "merit.serving.service:Predictor", "--host", "127.0.0.1", "--port", str(self.port)]
         with (folder / "said").open("wb") as said:
             self.process = subprocess.Popen(
@@ -131,6 +133,12 @@ def test_whoever_has_a_key_is_answered_and_remembered(served: Served) -> None:
     assert not any(key in said for key in served.keys.values())
     lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
     assert {"started", "refused", "stopped"} <= {line["event"] for line in lines}
+    refused = {
+        (line["status"], line["route"], line["why"], line["caller"]) for line in lines if line["event"] == "refused"
+    }
+    assert {(401, "/predict", "none", ""), (403, "/predict", "role", "metrics")} <= refused
+    assert {line["address"] for line in lines if line["event"] == "refused"} == {"127.0.0.1"}
+    assert list((served.folder / "tmp").glob("merit-*")) == []
 
 
 def test_a_killed_worker_loses_no_more_than_what_waited(served: Served) -> None:

@@ -11,6 +11,7 @@ from merit.cli.group import main
 from merit.errors import MeritError, Refused
 
 if TYPE_CHECKING:
+    from merit.config.schema.serve import Auth
     from merit.serving.keys import Key
 
 DEFAULT = "keys.yaml"
@@ -42,13 +43,15 @@ def add(name: str, expires: str | None, quota: int | None, roles: tuple[str, ...
     from merit.serving import keys
 
     path = _path(file)
-    listed = _read(path)
     if unknown := sorted(set(roles) - set(keys.ROLES)):
         raise MeritError(f"--role {unknown[0]}: no role; allowed: {', '.join(keys.ROLES)}")
     drawn, entry = keys.made(name, expires=_day(expires), quota=quota, roles=roles or ("predict", "feedback"))
-    artifacts.write_text(path, keys.text([*listed, entry]))
+    with keys.held(path):
+        artifacts.write_text(path, keys.text([*_read(path), entry]))
     click.echo(f"{path}: a key for {name}; keep it, it is shown this once", err=True)
     click.echo(drawn)
+    if file is None and (unasked := _unasked()):
+        click.echo(unasked, err=True)
 
 
 @keys_.command(name="list")
@@ -58,13 +61,17 @@ def list_(file: Path | None) -> None:
     path = _path(file)
     if not (listed := _read(path)):
         raise MeritError(f"{path}: not found; 'merit keys add NAME' makes it")
-    today = datetime.now(UTC).date()
-    for key in listed:
-        ends = "never expires" if key.expires is None else f"expires {key.expires}"
-        ended = " (expired)" if key.expires is not None and key.expires <= today else ""
-        quota = "no quota" if key.quota is None else f"{key.quota} a minute"
-        made = f"made {key.created}, " if key.created else ""
-        click.echo(f"{key.hash[:SHOWN]}  {key.name}  {made}{ends}{ended}, {quota}, {'+'.join(key.roles)}")
+    rows = [("hash", "name", "made", "expires", "a minute", "roles"), *map(_row, listed)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _row(key: "Key") -> tuple[str, ...]:
+    ends = "never" if key.expires is None else str(key.expires)
+    ended = key.expires is not None and key.expires <= datetime.now(UTC).date()
+    quota = "no limit" if key.quota is None else str(key.quota)
+    return key.hash[:SHOWN], key.name, str(key.created or ""), ends + " (expired)" * ended, quota, "+".join(key.roles)
 
 
 @keys_.command()
@@ -76,37 +83,60 @@ def revoke(name: str, start: str | None, file: Path | None) -> None:
     from merit.serving import keys
 
     path = _path(file)
-    listed = _read(path)
-    gone = [key for key in listed if key.name == name and (start is None or key.hash.startswith(start))]
-    if not gone:
-        others = ", ".join(sorted({key.name for key in listed})) or "nobody"
-        raise Refused(f"{path}: has no such key of '{name}'; it has keys of {others}")
-    if len(gone) == len(listed):
-        raise Refused(
-            f"{path}: that is the last key, and without one the endpoint does not start and goes on with what it had; "
-            "add another first"
-        )
-    artifacts.write_text(path, keys.text([key for key in listed if key not in gone]))
-    click.echo(f"{path}: {len(gone)} revoked, {len(listed) - len(gone)} left")
+    if not path.is_file():
+        raise MeritError(f"{path}: not found; 'merit keys add NAME' makes it")
+    with keys.held(path):
+        listed = _read(path)
+        gone = [key for key in listed if key.name == name and (start is None or key.hash.startswith(start))]
+        left = [key for key in listed if key not in gone]
+        if not gone:
+            others = ", ".join(sorted({key.name for key in listed}))
+            raise Refused(f"{path}: has no such key of {name!r}; it has keys of {others}")
+        if not left:
+            raise Refused(
+                f"{path}: that is the last key, and without one the endpoint does not start and goes on with what it "
+                "had; add another first"
+            )
+        artifacts.write_text(path, keys.text(left))
+    click.echo(f"{path}: {len(gone)} revoked, {len(left)} left")
 
 
 def _path(file: Path | None) -> Path:
-    if file is not None:
-        return file
+    return file or Path((declared.keys if (declared := _declared()) else None) or DEFAULT)
+
+
+def _declared() -> "Auth | None":
     from merit.config import lock
 
-    declared = lock.read().serve.auth.keys if artifacts.LOCK.is_file() else None
-    return Path(declared or DEFAULT)
+    return lock.read().serve.auth if artifacts.LOCK.is_file() else None
+
+
+def _unasked() -> str:
+    """Return what to do where the endpoint does not ask for keys; empty where it does."""
+    if (declared := _declared()) is None or declared.method == "keys":
+        return ""
+    return (
+        f"but serve.auth.method is {declared.method} in {artifacts.LOCK}, so the endpoint asks for no key: set "
+        "serve.auth in conf/serve, 'merit compose', then start it again"
+    )
 
 
 def _read(path: Path) -> "list[Key]":
     from merit.serving import keys
 
-    return keys.read(path.read_text(encoding="utf-8"), str(path)) if path.is_file() else []
+    if not path.exists():
+        return []
+    try:
+        return keys.read(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise MeritError(f"{path}: is no text; name another file, or put back what it was") from error
 
 
 def _day(text: str | None) -> date | None:
     try:
-        return None if text is None else date.fromisoformat(text)
+        day = None if text is None else date.fromisoformat(text)
     except ValueError as error:
         raise MeritError(f"--expires {text}: no day; such as 2027-01-31") from error
+    if day is not None and day <= (today := datetime.now(UTC).date()):
+        raise MeritError(f"--expires {text}: that key would not hold for a moment; give a day after {today} (UTC)")
+    return day

@@ -33,11 +33,33 @@ class Refusal(Exception):
         status: of HTTP.
         error: what to tell.
         headers: what goes along.
+        why: the cause, in a word or two, for the log alone.
+        who: whose key or token it was, where that is known, for the log alone.
     """
 
-    def __init__(self, status: int, error: str, headers: list[tuple[bytes, bytes]] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        error: str,
+        headers: list[tuple[bytes, bytes]] | None = None,
+        *,
+        why: str = "",
+        who: str = "",
+    ) -> None:
         super().__init__(error)
-        self.status, self.error, self.headers = status, error, headers or []
+        self.status, self.error, self.headers, self.why, self.who = status, error, headers or [], why, who
+
+
+class Unverified(Exception):
+    """A token that does not hold.
+
+    Args:
+        why: what of it, in a word or two, for the log alone.
+    """
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
 
 
 class Auth(Protocol):
@@ -68,13 +90,14 @@ def of(told: settings.Auth, host: str, workers: int = 1) -> Auth:
     if told.method == "proxy":
         return Proxy()
     if told.method == "keys":
+        remedy = "'merit keys add NAME' makes it"
         return ByKeys(
-            Kept(told.keys or "", "MERIT_KEYS", lambda text, place: keys.Keys(keys.read(text, place))), workers
+            Kept(told.keys, "MERIT_KEYS", lambda text, place: keys.Keys(keys.read(text, place)), remedy), workers
         )
     if told.method == "jwt":
         from merit.serving import tokens
 
-        return ByTokens(Kept(told.jwks or "", "MERIT_JWKS", tokens.reader(told.issuer, told.audience)))
+        return ByTokens(Kept(told.jwks, "MERIT_JWKS", tokens.reader(told.issuer, told.audience), tokens.REMEDY))
     raise MeritError(f"serve.auth.method is '{told.method}'; allowed: none, keys, jwt, proxy")
 
 
@@ -123,7 +146,7 @@ class Nobody:
         if (known := self._seen.get(host)) is None:
             known = self._seen[host] = is_loopback(host)
         if not known:
-            raise Refusal(403, "this endpoint answers on 127.0.0.1 alone, for nobody is asked for a key")
+            raise Refusal(403, "this endpoint answers on 127.0.0.1 alone, for nobody is asked for a key", why="address")
         return ""
 
 
@@ -159,13 +182,13 @@ class ByKeys:
         if key is None:
             if _is_probe(presented, self._probe):
                 return PROBER
-            raise _unknown("unknown key")
+            raise _unknown("unknown key", "unknown")
         if key.ends <= self._kept.clock():
-            raise _unknown("expired key")
-        _check_role(scope, key.roles)
+            raise _unknown("expired key", "expired", key.name)
+        _check_role(scope, key.roles, key.name)
         if key.quota is not None and (seconds := self._quotas.wait(key.hash, key.quota)):
             told = f"more than {key.quota} requests in a minute; come again in {seconds} seconds"
-            raise Refusal(429, told, [(b"retry-after", b"%d" % seconds)])
+            raise Refusal(429, told, [(b"retry-after", b"%d" % seconds)], why="quota", who=key.name)
         return key.name
 
 
@@ -189,12 +212,14 @@ class ByTokens:
         presented = _presented(scope)
         if _is_probe(presented, self._probe):
             return PROBER
-        found = self._kept.now().find(presented)
-        if found is None:
-            raise _unknown("unknown key")
+        try:
+            found = self._kept.now().find(presented)
+        except Unverified as error:
+            # That it has expired is said only once the signature holds.
+            raise _unknown("expired key" if error.why == "exp" else "unknown key", error.why) from error
         if found.ends <= self._kept.clock():
-            raise _unknown("expired key")
-        _check_role(scope, found.roles)
+            raise _unknown("expired key", "exp", found.name)
+        _check_role(scope, found.roles, found.name)
         return str(found.name)
 
 
@@ -209,18 +234,18 @@ def _presented(scope: Message) -> bytes:
             continue
         if found and len(found) <= MOST_BYTES:
             return bytes(found)
-    raise _unknown("no key; send it as 'Authorization: Bearer KEY' or as 'x-api-key: KEY'")
+    raise _unknown("no key; send it as 'Authorization: Bearer KEY' or as 'x-api-key: KEY'", "none")
 
 
-def _unknown(error: str) -> Refusal:
-    return Refusal(401, error, [(b"www-authenticate", b"Bearer")])
+def _unknown(error: str, why: str, who: str = "") -> Refusal:
+    return Refusal(401, error, [(b"www-authenticate", b"Bearer")], why=why, who=who)
 
 
-def _check_role(scope: Message, roles: tuple[str, ...]) -> None:
+def _check_role(scope: Message, roles: tuple[str, ...], who: str) -> None:
     """Check that a route is one of those that somebody may use; what is neither is for whoever may do anything."""
     asked = scope["path"].rpartition("/")[2]
     if asked in keys.ROLES and asked not in roles:
-        raise Refusal(403, f"this key is not for /{asked}")
+        raise Refusal(403, f"this key is not for /{asked}", why="role", who=who)
 
 
 def _probe() -> bytes:

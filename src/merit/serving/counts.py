@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 SIZE = 8
+COUNTS, ENDED = ".counts", ".ended"
+"""What the files of workers are called, and those of workers that have said goodbye."""
 
 
 class Counts:
@@ -24,7 +26,7 @@ class Counts:
         self._folder, self._places = folder, places
         self._file: Path | None = None
         if folder is not None:
-            self._file = folder / f"{os.getpid()}.counts"
+            self._file = folder / f"{os.getpid()}{COUNTS}"
             self._file.write_bytes(bytes(SIZE * places))
             with self._file.open("r+b") as handle:
                 self.values = memoryview(mmap.mmap(handle.fileno(), SIZE * places)).cast("d")
@@ -39,7 +41,7 @@ class Counts:
                 values = memoryview(file.read_bytes()).cast("d")
                 if len(values) != self._places:
                     continue
-                lives = Path(f"/proc/{file.stem}").exists()
+                lives = _lives(file)
                 for place, value in enumerate(values):
                     if lives or place not in gauges:
                         found[place] += value
@@ -48,17 +50,27 @@ class Counts:
     def _others(self) -> list[Path]:
         if self._folder is None:
             return []
-        return [file for file in self._folder.glob("*.counts") if file != self._file]
+        return [file for form in (COUNTS, ENDED) for file in self._folder.glob(f"*{form}") if file != self._file]
 
     def close(self) -> None:
-        """Leave; the last worker takes the folder away."""
+        """Leave; the last worker takes the folder away.
+
+        Each says that it has ended before it looks at the others: of those that end at once, the last finds nobody.
+        """
         if self._file is None or self._folder is None:
             return
         with suppress(OSError):
-            if all(not Path(f"/proc/{file.stem}").exists() for file in self._others()):
-                for file in self._folder.glob("*.counts"):
+            self._file = self._file.replace(self._file.with_suffix(ENDED))
+            others = self._others()
+            if not any(map(_lives, others)):
+                for file in [self._file, *others]:
                     file.unlink(missing_ok=True)
                 self._folder.rmdir()
+
+
+def _lives(file: Path) -> bool:
+    """Say whether the worker of a file is at work."""
+    return file.suffix == COUNTS and Path(f"/proc/{file.stem}").exists()
 
 
 def shared_folder() -> Path | None:

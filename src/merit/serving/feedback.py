@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,7 +76,7 @@ class Feedback:
         if problems:
             more = f" (and {len(problems) - 1} more, in problems)" if len(problems) > 1 else ""
             raise BadRows(problems[0] + more, problems[:PROBLEMS])
-        if not self._recorder.put(len(kept), len(body) + 200 * len(kept), (time.time(), kept, who)):
+        if not self._recorder.take(len(kept), len(body) + 200 * len(kept), (time.time(), kept, who)):
             raise Refusal(503, "too much feedback waits to be written; come again", [(b"retry-after", b"10")])
         return {"accepted": len(kept)}
 
@@ -159,12 +160,14 @@ class Feedback:
             return truth in (0, 1) and isinstance(truth, (int, bool))
         if self._task == "multiclass":
             return any(truth == each and type(truth) is type(each) for each in self._classes)
-        return isinstance(truth, (int, float)) and not isinstance(truth, bool) and math.isfinite(truth)
+        if not isinstance(truth, (int, float)) or isinstance(truth, bool):
+            return False
+        return math.isfinite(truth) if isinstance(truth, float) else abs(truth) <= sys.float_info.max
 
     def _allowed(self) -> str:
         if self._task == "binary":
             return "0, 1, false, true"
-        return json.dumps(self._classes)[1:-1][:200] if self._task == "multiclass" else "a number"
+        return json.dumps(self._classes)[1:-1][:200] if self._task == "multiclass" else "a number of 64 bits"
 
     def _truth(self, truth: Any) -> Any:
         if self._task == "multiclass":

@@ -250,9 +250,14 @@ class Handler:
         self._noted(path, status, asked)
         request_id = asked.request_id.decode()
         if status >= 500 and not isinstance(error, Refusal):
-            self._lines.tell("failed", type(error).__name__, level="error", status=status, request_id=request_id)
+            self._lines.tell(
+                "failed", type(error).__name__, level="error", status=status, route=path, request_id=request_id
+            )
         elif status not in (400, 499):
-            self._lines.tell("refused", str(status), level="warning", status=status, request_id=request_id)
+            why, who = (error.why, error.who) if isinstance(error, Refusal) else ("", "")
+            told: dict[str, Any] = {"status": status, "route": path, "why": why or content["error"]}
+            told |= {"address": (asked.scope.get("client") or ("",))[0], "caller": asked.who or who}
+            self._lines.tell("refused", f"{status} {why}", level="warning", **told, request_id=request_id)
         if asked.stage == SENT:  # too late for another answer: the server cuts the connection off
             raise ConnectionAbortedError(f"request {request_id} was given up while it was sent") from error
         if status != GONE:

@@ -19,31 +19,32 @@ class Kept(Generic[T]):
     """What a file says, or a variable of the environment in its place.
 
     Args:
-        path: the file.
+        path: the file; None where only the variable may say it.
         variable: the variable that holds the text, where a platform gives secrets so; it counts before the file.
         read: makes of the text, and what it is called, what is kept.
+        remedy: what to do where the file is not there.
 
     Raises:
         MeritError: there is neither, or the text is not right.
     """
 
-    def __init__(self, path: str, variable: str, read: Callable[[str, str], T]) -> None:
-        self._path, self._read = Path(path), read
+    def __init__(self, path: str | None, variable: str, read: Callable[[str, str], T], remedy: str) -> None:
+        self._path, self._make = Path(path or ""), read
         self._lines = Lines()
         self._look = 0.0
         self._seen: tuple[int, ...] = ()
         if told := os.environ.get(variable):
-            self._path = Path()
-            self._value = read(told, variable)
+            self._value = self._made(told, variable)
             return
+        if not path:
+            raise MeritError(f"serve.auth names no file; name it ({remedy}); {variable} may hold its text instead")
         try:
             self._seen = self._state()
-            self._value = read(self._text(), path)
+            self._value = self._read()
         except OSError as error:
             reason = error.strerror or error
             raise MeritError(
-                f"{path}: can't be read ({reason}); 'merit keys add NAME' makes a file of keys, or put it there; "
-                f"{variable} may hold its text instead"
+                f"{path}: can't be read ({reason}); {remedy}; {variable} may hold its text instead"
             ) from error
 
     def now(self) -> T:
@@ -63,12 +64,10 @@ class Kept(Generic[T]):
             if (state := self._state()) == self._seen:
                 return
             self._seen = state
-            self._value = self._read(self._text(), str(self._path))
+            self._value = self._read()
         except (OSError, MeritError) as error:
-            told = error.strerror if isinstance(error, OSError) else error
-            self._lines.tell(
-                "keys", "bad", level="error", error=f"{self._path}: {told}", goes_on="with what was read before"
-            )
+            told = f"{self._path}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
+            self._lines.tell("keys", "bad", level="error", error=told, goes_on="with what was read before")
         else:
             self._lines.tell("keys", "read", file=str(self._path))
 
@@ -76,8 +75,18 @@ class Kept(Generic[T]):
         found = self._path.stat()
         return (found.st_mtime_ns, found.st_size, found.st_ino)
 
-    def _text(self) -> str:
+    def _read(self) -> T:
         try:
-            return self._path.read_text(encoding="utf-8")
+            text = self._path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise MeritError(f"{self._path}: is no text; 'merit keys add NAME' makes a file of keys") from error
+            raise MeritError(f"{self._path}: is no text; put back what it was") from error
+        return self._made(text, str(self._path))
+
+    def _made(self, text: str, place: str) -> T:
+        """Make of a text what is kept; whatever its reading stumbles over, the requests go on."""
+        try:
+            return self._make(text, place)
+        except MeritError:
+            raise
+        except Exception as error:
+            raise MeritError(f"{place}: can't be read ({type(error).__name__}); put back what it was") from error

@@ -3,11 +3,16 @@
 A key has 256 random bits, so that its SHA-256 can't be guessed back: slow hashes are for what people think up.
 """
 
+import fcntl
 import hashlib
 import hmac
+import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
+from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import msgspec
@@ -19,6 +24,10 @@ ROLES = ("predict", "feedback", "metrics")
 PREFIX = "merit_"
 """How every key begins, so that scanners know one that was committed."""
 HASH = "sha256:"
+LONGEST = 100
+"""Characters that the name of a key may have."""
+PATIENCE = 30.0
+"""Seconds that one change of the file waits for another."""
 _DIGITS = len(HASH) + 64
 
 
@@ -85,31 +94,92 @@ def read(text: str, place: str) -> list[Key]:
     Raises:
         MeritError: it lists none, or one is not right.
     """
-    import yaml
-
+    found = _parsed(text, place)
     try:
-        found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe
-        listed = msgspec.convert(found, type=dict[str, list[Key]], strict=False)["keys"]
-    except (yaml.YAMLError, msgspec.ValidationError, KeyError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise MeritError(f"{place}: lists no keys ({reason}); 'merit keys add NAME' makes one") from error
+        listed = msgspec.convert(found, type=dict[str, list[Key]], strict=False)["keys"] if found else []
+    except (msgspec.ValidationError, KeyError, ValueError, TypeError, RecursionError) as error:
+        told = " ".join(str(error).split())[:200].replace("$[...]", "keys")
+        reason = "it has no 'keys'" if isinstance(error, KeyError) else told
+        raise MeritError(f"{place}: is no list of keys ({reason}); mend it, or put back what it was") from error
     if not listed:
-        raise MeritError(f"{place}: the list of keys is empty; 'merit keys add NAME' makes one")
+        raise MeritError(f"{place}: lists no keys; 'merit keys add NAME' makes one")
     for key in listed:
         _check(key, place)
     return listed
 
 
+def _parsed(text: str, place: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        reason = " ".join(str(getattr(error, "problem", None) or error).split())[:200]
+        raise MeritError(f"{place}{line}: is not YAML ({reason}); mend it, or put back what it was") from error
+    except Exception as error:  # its constructors raise whatever a value makes them stumble over
+        reason = str(error) if isinstance(error, ValueError) else "its tag does not fit"
+        raise MeritError(
+            f"{place}: holds a value that can't be ({reason}); mend it, or put back what it was"
+        ) from error
+
+
 def _check(key: Key, place: str) -> None:
+    check_name(key.name, place)
     digits = key.hash.removeprefix(HASH)
     if len(key.hash) != _DIGITS or not key.hash.startswith(HASH) or set(digits) - set("0123456789abcdef"):
         raise MeritError(f"{place}: the hash of '{key.name}' must be sha256: and 64 digits of 0-9a-f")
     if unknown := sorted(set(key.roles) - set(ROLES)):
-        raise MeritError(f"{place}: '{key.name}' has the role '{unknown[0]}'; allowed: {', '.join(ROLES)}")
+        raise MeritError(f"{place}: '{key.name}' has the role {unknown[0][:40]!r}; allowed: {', '.join(ROLES)}")
     if key.quota is not None and key.quota < 1:
         raise MeritError(f"{place}: the quota of '{key.name}' is {key.quota}; allowed: 1 or more a minute, or null")
-    if not key.name:
-        raise MeritError(f"{place}: a key has no name; give it one")
+
+
+def check_name(name: str, place: str) -> None:
+    """Check what a key is called: it stands in lines of the log and in every row of the prediction log.
+
+    Raises:
+        MeritError: it is empty, too long, or has line breaks or other characters that can't be seen.
+    """
+    if not 1 <= len(name) <= LONGEST or not name.isprintable() or name != name.strip():
+        raise MeritError(
+            f"{place}: the name of a key is {name[:40]!r}; allowed: 1 to {LONGEST} characters that can be seen, "
+            "without a space at either end"
+        )
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a file of keys, from its reading to its writing, for one of those that change it.
+
+    The lock is on its folder, for the file itself is replaced.
+
+    Raises:
+        MeritError: the folder can't be had, or another holds it for longer than anybody changes keys.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+    except OSError as error:
+        raise MeritError(f"{path}: can't be written: {error.strerror}; free space or fix its permissions") from error
+    try:
+        until = monotonic() + PATIENCE
+        while not _taken(folder):
+            if monotonic() >= until:
+                raise MeritError(f"{path}: another process changes it since {PATIENCE:g} seconds; wait for it")
+            sleep(0.02)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _taken(folder: int) -> bool:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def hashed(presented: str) -> str:
@@ -118,7 +188,12 @@ def hashed(presented: str) -> str:
 
 
 def made(name: str, *, expires: date | None, quota: int | None, roles: tuple[str, ...]) -> tuple[str, Key]:
-    """Return a new key, which is kept nowhere, and what the file has of it."""
+    """Return a new key, which is kept nowhere, and what the file has of it.
+
+    Raises:
+        MeritError: a key can't be called so.
+    """
+    check_name(name, "merit keys")
     drawn = PREFIX + secrets.token_urlsafe(32)
     return drawn, Key(name, hashed(drawn), datetime.now(UTC).date(), expires, quota, roles)
 

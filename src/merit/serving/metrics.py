@@ -33,7 +33,12 @@ SHARES = tuple(round(0.05 * step, 2) for step in range(1, 21))
 NUMBERS = (*(-(10.0**power) for power in range(6, -4, -1)), 0.0, *(10.0**power for power in range(-3, 7)))
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 GAUGES = ("in_hand", "log_waiting")
-LOG = ("log_written", "log_dropped", "log_failed", "log_faults")
+LOG = {
+    "log_written": "Rows of the prediction log that are in files.",
+    "log_dropped": "Rows of the prediction log that were not taken, for too much waited.",
+    "log_failed": "Rows of the prediction log that were taken and then lost.",
+    "log_faults": "Attempts to write the prediction log that failed; what they were to write waits.",
+}
 
 
 class Metrics:
@@ -115,7 +120,9 @@ class Metrics:
         return ("\n".join(self._lines(self._counts.total(self._gauges))) + "\n").encode()
 
     def _lines(self, found: list[float]) -> Iterator[str]:
-        yield from self._family("merit_info", "gauge", "The package that answers.", [("", 1.0)])
+        yield from self._family(
+            "merit_info", "gauge", "Always 1; its labels name the package that answers.", [("", 1.0)]
+        )
         by_route = [
             (f'route="{route}",status="{status}"', found[place])
             for (route, status), place in self._requests.items()
@@ -137,10 +144,9 @@ class Metrics:
             yield from self._family("merit_predictions_total", "counter", "Predictions by class.", series)
         else:
             yield from self._histogram("merit_prediction", "Predictions.", self._bounds, predicted, found[self._sum])
-        for place, name in enumerate(LOG):
-            told = f"Requests whose prediction the log has {name.removeprefix('log_')}."
+        for place, (name, told) in enumerate(LOG.items()):
             yield from self._family(f"merit_{name}_total", "counter", told, [("", found[self._log + place])])
-        waits = {"in_hand": "Requests in hand.", "log_waiting": "Rows that wait to be written to the log."}
+        waits = {"in_hand": "Requests in hand.", "log_waiting": "Rows of the prediction log that wait to be written."}
         for place, name in zip(self._gauges, GAUGES, strict=True):
             yield from self._family(f"merit_{name}", "gauge", waits[name], [("", found[place])])
 

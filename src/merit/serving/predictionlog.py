@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 
 from merit.scoring import Package
 from merit.serving import settings
+from merit.serving.log.recorder import Recorder
 
 if TYPE_CHECKING:
     import polars as pl
-
-    from merit.serving.log.recorder import Recorder
 
 OVERHEAD = 200
 """Bytes that an entry takes beside its body."""
@@ -98,13 +97,12 @@ def of(told: settings.PredictionLog, package: Package, version: str, worker: str
         return Off()
     from merit.serving.log.files import Files
     from merit.serving.log.privacy import Privacy
-    from merit.serving.log.recorder import Recorder
     from merit.serving.log.tables import Tables
 
     privacy = Privacy(told, [each["name"] for each in package.inputs])
     files = Files(Path(told.folder), worker, told.max_mb, told.max_days)
     tables = Tables(package, version, privacy)
-    return On(Recorder(tables.build, files, told.queue, told.seconds, "prediction_log"))
+    return On(tables.build, files, told.queue, told.seconds, "prediction_log")
 
 
 class Off:
@@ -122,16 +120,8 @@ class Off:
         """Write nothing."""
 
 
-class On:
-    """Hands everything to what writes.
-
-    Args:
-        recorder: what writes.
-    """
-
-    def __init__(self, recorder: "Recorder") -> None:
-        self._recorder = recorder
-        self.start, self.close = recorder.start, recorder.close
+class On(Recorder):
+    """Keeps what is answered, until it is written."""
 
     def put(  # noqa: PLR0917
         self,
@@ -144,33 +134,7 @@ class On:
     ) -> None:
         """Remember it, unless too much waits."""
         size = len(body) if body is not None else sum(each.nbytes for each in (columns or {}).values())
-        entry = (request_id, at, body, columns, predictions, who)
-        self._recorder.put(len(predictions), size + OVERHEAD, entry)
-
-    @property
-    def dropped(self) -> int:
-        """Rows that were not taken."""
-        return self._recorder.dropped
-
-    @property
-    def written(self) -> int:
-        """Rows in files."""
-        return self._recorder.written
-
-    @property
-    def waiting(self) -> int:
-        """Rows that are neither written nor lost."""
-        return self._recorder.waiting
-
-    @property
-    def failed(self) -> int:
-        """Rows that were taken and then lost."""
-        return self._recorder.failed
-
-    @property
-    def faults(self) -> int:
-        """Attempts to write that failed."""
-        return self._recorder.faults
+        self.take(len(predictions), size + OVERHEAD, (request_id, at, body, columns, predictions, who))
 
 
 def read(folder: Path) -> "pl.LazyFrame":
@@ -179,22 +143,28 @@ def read(folder: Path) -> "pl.LazyFrame":
     What a crash left half written is passed over. Where versions had other columns, what one has not is null.
 
     Raises:
-        MeritError: there are none.
+        MeritError: there are none yet, or a file was damaged since.
     """
-    return _scanned(folder, "serve.log.folder says where the endpoint keeps them")
+    return _scanned(
+        folder, "serve.log.folder says where the endpoint keeps them, and serve.log.seconds how often it writes"
+    )
 
 
 def read_feedback(folder: Path) -> "pl.LazyFrame":
     """Return all feedback below the folder of the predictions.
 
+    Its columns are `time`, `request_id` and `row` or else `key` (JSON), `truth`, `caller`.
+
     Raises:
-        MeritError: there is none.
+        MeritError: there is none yet, or a file was damaged since.
     """
-    return _scanned(folder / "feedback", "POST /feedback takes it")
+    return _scanned(folder / "feedback", "POST /feedback takes it, and serve.log.seconds says how often it is written")
 
 
 def joined(folder: Path) -> "pl.LazyFrame":
-    """Return the predictions whose truth came, by request id and row, with the last truth told as `truth`.
+    """Return the predictions whose truth came by request id and row, with the last truth told as `truth`.
+
+    What was told by a key of the data is for `read_feedback` and a join of one's own.
 
     Raises:
         MeritError: there are no predictions, or no feedback.
@@ -212,11 +182,17 @@ def _scanned(folder: Path, where: str) -> "pl.LazyFrame":
     from merit.errors import MeritError
     from merit.serving.log.files import listed
 
-    if not (paths := listed(folder)):
-        raise MeritError(f"{folder}: holds no file that can be read; {where}")
     by_schema: dict[tuple[tuple[str, str], ...], list[Path]] = {}
-    for path in paths:
-        schema = pl.read_parquet_schema(path)
+    for path in listed(folder):
+        try:
+            schema = pl.read_parquet_schema(path)
+        except FileNotFoundError:  # removed meanwhile
+            continue
+        except pl.exceptions.PolarsError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise MeritError(f"{path}: is damaged ({reason}); move it away, and the others can be read") from error
         by_schema.setdefault(tuple((name, str(kind)) for name, kind in schema.items()), []).append(path)
+    if not by_schema:
+        raise MeritError(f"{folder}: holds no file that can be read yet; {where}")
     scans = [pl.scan_parquet(same, hive_partitioning=False) for same in by_schema.values()]
     return pl.concat(scans, how="diagonal_relaxed") if len(scans) > 1 else scans[0]

@@ -12,7 +12,7 @@ from merit.config.schema.release import Signing
 from merit.config.schema.serve import Serve
 from merit.errors import MeritError
 from merit.scoring import Package
-from merit.serving import auth, predictionlog, settings
+from merit.serving import auth, predictionlog, settings, telemetry
 
 
 def serve(how: Serve, version: str | None = None, signed: Signing | None = None) -> None:
@@ -24,11 +24,12 @@ def serve(how: Serve, version: str | None = None, signed: Signing | None = None)
         signed: whose signature counts: the section `release.signing`.
 
     Raises:
-        MeritError: it would be open to anybody, the package is not what its manifest or its signature says, it lacks a
-            signature that it must have, or the port is taken.
+        MeritError: it would be open to anybody, what the settings name is not there or not right, the package is not
+            what its manifest or its signature says, it lacks a signature that it must have, or the port is taken.
     """
     read = msgspec.convert(how.model_dump(), settings.Settings)
-    auth.check(read.auth, how.host)
+    auth.of(read.auth, how.host)  # here what is wrong is a line; where BentoML starts the service it is a traceback
+    telemetry.check(read.telemetry)
     check_signature(artifacts.PACKAGE, signed or Signing())
     package = Package.load(artifacts.PACKAGE)
     predictionlog.check(read.log, package)

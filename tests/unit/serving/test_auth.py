@@ -99,7 +99,10 @@ def test_a_hash_is_no_key(workdir: Path) -> None:
 
 def test_a_key_that_has_expired_is_told_so(workdir: Path) -> None:
     key, entry = _made(expires=YESTERDAY)
-    assert _refused(_by_keys(entry), _scope(x_api_key=key)) == (401, "expired key")
+    with pytest.raises(auth.Refusal) as caught:
+        _by_keys(entry).admit(_scope(x_api_key=key))
+    refused = caught.value
+    assert (refused.status, refused.error, refused.why, refused.who) == (401, "expired key", "expired", "shop")
 
 
 def test_the_next_key_holds_beside_the_last(workdir: Path) -> None:
@@ -149,7 +152,8 @@ def test_a_changed_file_is_read_and_a_bad_one_is_not_taken(
     assert who.admit(_scope(x_api_key=key)) == "shop"
     told = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
     assert [line["level"] for line in told] == ["info", "error", "error"]
-    assert "the list of keys is empty" in told[1]["error"]
+    assert told[1]["error"].startswith("keys.yaml: lists no keys")
+    assert told[2]["error"] == "keys.yaml: No such file or directory"
     _write(Path("keys.yaml"), two)
     assert _refused(who, _scope(x_api_key=key))[0] == 401
 
@@ -158,15 +162,25 @@ def test_a_changed_file_is_read_and_a_bad_one_is_not_taken(
     ("text", "words"),
     [
         ("", "lists no keys"),
-        ("keys: []", "the list of keys is empty"),
-        ("keys: [{name: a}]", "lists no keys"),
+        ("keys: []", "lists no keys"),
+        ("keys: [{name: a}]", "is no list of keys"),
         ("keys: [{name: a, hash: 'sha256:12'}]", "the hash of 'a' must be sha256: and 64 digits"),
         (f"keys: [{{name: a, hash: 'sha256:{'0' * 64}', roles: [all]}}]", "allowed: predict, feedback, metrics"),
         (f"keys: [{{name: a, hash: 'sha256:{'0' * 64}', quota: 0}}]", "allowed: 1 or more a minute"),
-        (f"keys: [{{name: '', hash: 'sha256:{'0' * 64}'}}]", "a key has no name"),
-        (f"keys: [{{name: a, hash: 'sha256:{'0' * 64}', colour: red}}]", "colour"),
-        ("!!python/object/apply:os.system [true]", "lists no keys"),
-        ("[", "lists no keys"),
+        (f"keys: [{{name: '', hash: 'sha256:{'0' * 64}'}}]", "the name of a key is ''; allowed"),
+        (f"keys: [{{name: a, hash: 'sha256:{'0' * 64}', colour: red}}]", r"unknown field `colour` - at `keys\[0\]`"),
+        (f"keys: [{{name: a, hash: 'sha256:{'0' * 64}', expires: 2020-13-01}}]", r"month must be in 1\.\.12"),
+        ("!!python/object/apply:os.system [true]", "is not YAML"),
+        ("[", "keys.yaml, line 2: is not YAML"),
+        ("keys: [", "did not find expected node content"),
+        ("keys: \0", "is not YAML"),
+        ('keys: !!int ""', "holds a value that can't be"),
+        ('keys: !!float ""', "holds a value that can't be"),
+        ("keys: !!timestamp x", "holds a value that can't be"),
+        ("keys: !!bool x", "holds a value that can't be"),
+        ("keys: " + "[" * 900 + "]" * 900, "is no list of keys"),
+        ("keys: &a [*a]", "is no list of keys"),
+        (f"keys: [{{name: \"a\\nb\", hash: 'sha256:{'0' * 64}'}}]", r"the name of a key is 'a\\nb'"),
     ],
 )
 def test_a_file_that_is_not_right_keeps_it_from_starting(workdir: Path, text: str, words: str) -> None:
@@ -174,12 +188,39 @@ def test_a_file_that_is_not_right_keeps_it_from_starting(workdir: Path, text: st
     with pytest.raises(MeritError, match=words) as caught:
         auth.of(settings.Auth(method="keys", keys="keys.yaml"), "127.0.0.1")
     assert "\n" not in str(caught.value)
-    assert str(caught.value).startswith("keys.yaml: ")
+    assert str(caught.value).startswith("keys.yaml")
+    assert str(caught.value).count("keys.yaml") == 1
 
 
 def test_a_missing_file_keeps_it_from_starting(workdir: Path) -> None:
-    with pytest.raises(MeritError, match=r"^keys\.yaml: can't be read \(No such file .* MERIT_KEYS may hold"):
+    with pytest.raises(
+        MeritError, match=r"^keys\.yaml: can't be read \(No such file .*'merit keys add NAME'.*MERIT_KEYS"
+    ):
         auth.of(settings.Auth(method="keys", keys="keys.yaml"), "127.0.0.1")
+
+
+def test_a_file_that_is_not_named_keeps_it_from_starting(workdir: Path) -> None:
+    with pytest.raises(
+        MeritError, match=r"^serve\.auth names no file; name it \('merit keys add NAME' makes it\); MERIT_KEYS may"
+    ):
+        auth.of(settings.Auth(method="keys"), "127.0.0.1")
+
+
+def test_whatever_becomes_of_a_file_those_who_had_a_key_are_answered(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("merit.serving.kept.LOOK_SECONDS", 0.0)
+    key, entry = _made()
+    who = _by_keys(entry)
+    monkeypatch.setattr(keys, "read", lambda text, place: {}[text])
+    Path("keys.yaml").write_bytes(b"something else")
+    assert who.admit(_scope(x_api_key=key)) == "shop"
+    Path("keys.yaml").write_bytes(b"\xff")
+    assert who.admit(_scope(x_api_key=key)) == "shop"
+    told = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert [line["goes_on"] for line in told] == ["with what was read before"] * 2
+    assert "can't be read (KeyError)" in told[0]["error"]
+    assert "is no text" in told[1]["error"]
 
 
 def test_a_platform_may_give_the_file_by_a_variable(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,24 +272,28 @@ def test_a_token_that_is_signed_is_taken_by_its_subject(workdir: Path, algorithm
 
 
 @pytest.mark.parametrize(
-    "token",
+    ("token", "why"),
     [
-        _token(iss="https://other.example.org"),
-        _token(aud="others"),
-        _token(exp=None),
-        _token(nbf=time.time() + 5e5),
-        _token(key=ec.generate_private_key(ec.SECP256R1())),
-        _token(kid="another"),
-        _token("ES256", kid="RS256"),
-        jwt.encode({"sub": "ada"}, None, "none", headers={"kid": "ES256"}),
-        "a.b.c",
-        "." * 50,
-        base64.urlsafe_b64encode(b"[" * 6000).decode() + ".e.e",
-        "é",
+        (_token(iss="https://other.example.org"), "iss"),
+        (_token(aud="others"), "aud"),
+        (_token(exp=None), "no exp"),
+        (_token(nbf=time.time() + 5e5), "nbf or iat"),
+        (_token(key=ec.generate_private_key(ec.SECP256R1())), "signature"),
+        (_token(kid="another"), "kid"),
+        (jwt.encode({"sub": "ada"}, KEY, "ES256"), "no kid"),
+        (_token("ES256", kid="RS256"), "alg"),
+        (jwt.encode({"sub": "ada"}, None, "none", headers={"kid": "ES256"}), "alg"),
+        ("a.b.c", "malformed"),
+        ("." * 50, "malformed"),
+        (base64.urlsafe_b64encode(b"[" * 6000).decode() + ".e.e", "malformed"),
+        ("é", "malformed"),
     ],
 )
-def test_a_token_that_does_not_hold_is_unknown_and_no_more(workdir: Path, token: str) -> None:
-    assert _refused(_by_tokens(), _scope(authorization=f"Bearer {token}")) == (401, "unknown key")
+def test_a_token_that_does_not_hold_is_unknown_and_only_the_log_learns_why(workdir: Path, token: str, why: str) -> None:
+    with pytest.raises(auth.Refusal) as caught:
+        _by_tokens().admit(_scope(authorization=f"Bearer {token}"))
+    refused = caught.value
+    assert (refused.status, refused.error, refused.why, refused.who) == (401, "unknown key", why, "")
 
 
 def test_a_public_key_is_no_shared_secret(workdir: Path) -> None:
@@ -286,6 +331,10 @@ def test_metrics_are_for_a_token_whose_scope_it_is(workdir: Path) -> None:
         (_jwk("ES256", KEY), "a key is private"),
         (_jwk("RS256", rsa.generate_private_key(65537, 1024).public_key()), "has 1024 bits; at least 2048"),  # noqa: S505
         ({"kty": "EC"}, "no JWKS that can be read"),
+        (_jwk("RS256", SIGNERS["RS256"].public_key(), alg="none"), "no JWKS that can be read"),
+        ({**_jwk("ES256", KEY.public_key()), "kid": ["x"]}, "no JWKS that can be read"),
+        ({**_jwk("ES256", KEY.public_key()), "alg": ["ES256"]}, "no JWKS that can be read"),
+        ({**_jwk("ES256", KEY.public_key()), "kty": ["EC"]}, "no JWKS that can be read"),
         (_jwk("ES256", KEY.public_key(), use="enc"), "holds no key that signs"),
     ],
 )
@@ -293,6 +342,37 @@ def test_a_jwks_that_is_not_right_keeps_it_from_starting(workdir: Path, listed: 
     with pytest.raises(MeritError, match=words) as caught:
         _by_tokens(listed)
     assert "c2VjcmV0" not in str(caught.value)
+
+
+def test_two_keys_of_one_id_are_refused(workdir: Path) -> None:
+    both = [_jwk(name, SIGNERS[name].public_key(), kid="a") for name in ("ES256", "EdDSA")]
+    with pytest.raises(MeritError, match=r"^jwks\.json: two keys have the kid 'a'; give each one of its own$"):
+        _by_tokens(*both)
+
+
+def test_a_token_may_leave_out_the_id_of_the_only_key(workdir: Path) -> None:
+    who = _by_tokens(_jwk("ES256", KEY.public_key()))
+    told = {"sub": "ada", "iss": "https://issuer.example.org", "aud": "flights", "exp": time.time() + 60}
+    assert who.admit(_scope(x_api_key=jwt.encode(told, KEY, "ES256"))) == "ada"
+
+
+@pytest.mark.parametrize("text", ['{"keys":' + "[" * 100_000, "[]", '{"keys": [1]}', '{"keys": {}}', "", "9" * 6000])
+def test_a_jwks_that_became_wrong_is_not_taken(
+    workdir: Path, text: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("merit.serving.kept.LOOK_SECONDS", 0.0)
+    who = _by_tokens()
+    Path("jwks.json").write_text(text)
+    assert who.admit(_scope(x_api_key=_token())) == "ada"
+    (told,) = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert (told["level"], told["goes_on"]) == ("error", "with what was read before")
+    assert told["error"].startswith("jwks.json: ")
+
+
+def test_a_missing_jwks_tells_of_the_issuers_keys(workdir: Path) -> None:
+    told = settings.Auth(method="jwt", jwks="jwks.json", issuer="i", audience="a")
+    with pytest.raises(MeritError, match=r"^jwks\.json: can't be read .*; put the issuer's public keys there"):
+        auth.of(told, "127.0.0.1")
 
 
 def test_tokens_without_an_issuer_are_no_tokens(workdir: Path) -> None:

@@ -125,6 +125,8 @@ def test_problems_are_told_up_to_a_bound(workdir: Path) -> None:
         ("multiclass", [1, 2], 2, True),
         ("regression", None, -3.5, "3"),
         ("regression", None, 7, True),
+        pytest.param("regression", None, 1e308, 10**400, id="past a float"),
+        pytest.param("regression", None, -1e308, -(10**400), id="below a float"),
     ],
 )
 def test_what_counts_as_truth_is_the_tasks(

@@ -398,3 +398,23 @@ def test_several_classes_are_answered_with_the_likeliest_and_all_probabilities()
     assert content["predictions"] == ["c", "a"]
     assert content["classes"] == ["a", "b", "c"]
     assert content["probabilities"][1] == [0.5, 0.25, 0.25]
+
+
+def test_the_log_says_whom_it_refused_where_and_why(
+    make: Callable[..., Handler], capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Shut:
+        def admit(self, scope: Any) -> str:
+            raise auth.Refusal(429, "come again", why="quota", who="shop")
+
+    asked = {"client": ("192.0.2.7", 41000), "headers": [(b"x-api-key", b"merit_secret")]}
+    assert _call(make(Shut()), b"{}", path="/feedback", **asked)[0]["status"] == 429
+    _call(make(), b"", method="GET")
+    said = capfd.readouterr().err
+    first, second = [json.loads(line) for line in said.splitlines()]
+    assert {name: first[name] for name in ("event", "status", "route", "why", "address", "caller")} == {
+        "event": "refused", "status": 429, "route": "/feedback", "why": "quota", "address": "192.0.2.7",
+        "caller": "shop",
+    }  # fmt: skip
+    assert (second["status"], second["why"], second["address"]) == (405, "send POST to /predict", "")
+    assert "merit_secret" not in said

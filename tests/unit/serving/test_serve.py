@@ -89,6 +89,33 @@ def test_an_address_beyond_this_machine_is_refused_where_nobody_is_asked(
     assert listened == []
 
 
+@pytest.mark.parametrize(
+    ("part", "told", "words"),
+    [
+        ("auth", {"method": "keys", "keys": "nowhere.yaml"}, r"^nowhere\.yaml: can't be read"),
+        ("auth", {"method": "keys", "keys": "empty.yaml"}, r"^empty\.yaml: lists no keys"),
+        ("auth", {"method": "jwt", "jwks": "j.json", "issuer": "i", "audience": "a"}, r"^j\.json: can't be read"),
+        ("telemetry", {"endpoint": "ftp://x"}, r"^serve\.telemetry\.endpoint is 'ftp://x'"),
+    ],
+)
+def test_what_the_service_would_not_start_with_is_told_before_it_starts(
+    workdir: Path,
+    how: Serve,
+    make_package: Callable[..., Path],
+    listened: list[tuple[str, int]],
+    *,
+    part: str,
+    told: dict[str, str],
+    words: str,
+) -> None:
+    make_package(artifacts.PACKAGE)
+    (workdir / "empty.yaml").write_text("keys: []")
+    changed = getattr(how, part).model_copy(update=told)
+    with pytest.raises(MeritError, match=words):
+        serve(how.model_copy(update={part: changed}))
+    assert listened == []
+
+
 def test_a_changed_package_is_not_served(
     workdir: Path, how: Serve, make_package: Callable[..., Path], listened: list[tuple[str, int]]
 ) -> None:

@@ -3,10 +3,10 @@
 import difflib
 import hmac
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from merit.errors import MeritError
+from merit.errors import ConfigError
 from merit.serving import settings
 
 if TYPE_CHECKING:
@@ -24,14 +24,15 @@ class Privacy:
         columns: the input columns that there are.
 
     Raises:
-        MeritError: a column that is named is unknown or named twice, or the key of the hashes is not there or too
-            short.
+        ConfigError: columns that are named are unknown or named twice, or the key of the hashes is not there or too
+            short; with every problem.
     """
 
     def __init__(self, told: settings.PredictionLog, columns: Sequence[str]) -> None:
-        _check(told, columns)
         self.left_out, self.hashed = frozenset(told.leave_out), frozenset(told.hashed)
-        self._key = _key() if told.hashed else b""
+        self._key = os.environ.get(KEY, "").encode() if told.hashed else b""
+        if problems := [*_faults(told, columns), *(_key_faults(self._key) if told.hashed else [])]:
+            raise ConfigError(problems)
 
     def hash(self, value: object) -> str:
         """Return the HMAC-SHA-256 of a value as text, in hex: equal for equal values, and of no use without the key."""
@@ -53,23 +54,23 @@ class Privacy:
         return table
 
 
-def _check(told: settings.PredictionLog, columns: Sequence[str]) -> None:
+def _faults(told: settings.PredictionLog, columns: Sequence[str]) -> Iterator[str]:
     for setting, named in (("leave_out", told.leave_out), ("hashed", told.hashed)):
-        for name in named:
-            if name not in columns:
-                close = difflib.get_close_matches(name, columns, n=1)
-                meant = f"did you mean '{close[0]}'? " if close else ""
-                raise MeritError(f"serve.log.{setting}: unknown column '{name}'; {meant}columns: {', '.join(columns)}")
+        if unknown := [name for name in named if name not in columns]:
+            close = difflib.get_close_matches(unknown[0], columns, n=1)
+            meant = f"did you mean '{close[0]}'? " if close else ""
+            which = ", ".join(f"'{name}'" for name in unknown)
+            plural = "s" if len(unknown) > 1 else ""
+            yield f"serve.log.{setting}: unknown column{plural} {which}; {meant}columns: {', '.join(columns)}"
     if both := sorted(set(told.leave_out) & set(told.hashed)):
-        raise MeritError(f"serve.log: '{both[0]}' is under leave_out and under hashed; keep it under one of them")
+        which = ", ".join(f"'{name}'" for name in both)
+        yield f"serve.log: {which} is under leave_out and under hashed; keep it under one of them"
 
 
-def _key() -> bytes:
-    key = os.environ.get(KEY, "").encode()
+def _key_faults(key: bytes) -> Iterator[str]:
     if len(key) < LEAST_BYTES:
-        found = f"has {len(key)} bytes" if key else "is not set"
-        raise MeritError(
-            f"{KEY}: {found}, but serve.log.hashed names columns; set it to {LEAST_BYTES} bytes or more that nobody "
-            "guesses, such as 'openssl rand -hex 32' prints, and keep it: another key gives other hashes"
+        found = f"has {len(key)} bytes and needs {LEAST_BYTES}" if key else f"is not set and needs {LEAST_BYTES} bytes"
+        yield (
+            f"{KEY}: {found}, for serve.log.hashed names columns; set it to what nobody guesses, such as "
+            "'openssl rand -hex 32' prints, and keep it: another key gives other hashes"
         )
-    return key

@@ -67,7 +67,7 @@ class Recorder:
         """Rows that are neither written nor lost yet."""
         return max(0, self._put_rows - self.written - self.failed)
 
-    def put(self, rows: int, size: int, entry: Entry) -> bool:
+    def take(self, rows: int, size: int, entry: Entry) -> bool:
         """Take an entry of so many rows and bytes, unless too much waits; say whether. It never blocks."""
         if len(self._queue) >= self._most or self._put_bytes - self._taken_bytes + size > MOST_BYTES:
             self.dropped += rows

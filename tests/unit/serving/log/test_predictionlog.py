@@ -196,8 +196,8 @@ def test_columns_are_left_out_or_hashed(package: Package, monkeypatch: pytest.Mo
         ),
         ({"hashed": ["zzz"]}, "k" * 32, r"serve\.log\.hashed: unknown column 'zzz'; columns: shop, kind"),
         ({"hashed": ["shop"], "leave_out": ["shop"]}, "k" * 32, "'shop' is under leave_out and under hashed"),
-        ({"hashed": ["shop"]}, "", "MERIT_HASH_KEY: is not set, but serve.log.hashed names columns"),
-        ({"hashed": ["shop"]}, "short", "MERIT_HASH_KEY: has 5 bytes"),
+        ({"hashed": ["shop"]}, "", "MERIT_HASH_KEY: is not set and needs 16 bytes, for serve.log.hashed names columns"),
+        ({"hashed": ["shop"]}, "short", "MERIT_HASH_KEY: has 5 bytes and needs 16, for"),
     ],
 )
 def test_what_can_not_be_kept_private_keeps_it_from_starting(
@@ -206,6 +206,18 @@ def test_what_can_not_be_kept_private_keeps_it_from_starting(
     monkeypatch.setenv("MERIT_HASH_KEY", key)
     with pytest.raises(MeritError, match=words):
         _log(package, **told)
+
+
+def test_all_that_can_not_be_kept_private_is_told_at_once(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MERIT_HASH_KEY", raising=False)
+    with pytest.raises(MeritError) as caught:
+        _log(package, leave_out=["name", "size"], hashed=["customer", "other", "size"])
+    assert [line.partition(";")[0] for line in str(caught.value).splitlines()] == [
+        "serve.log.leave_out: unknown column 'name'",
+        "serve.log.hashed: unknown columns 'customer', 'other'",
+        "serve.log: 'size' is under leave_out and under hashed",
+        "MERIT_HASH_KEY: is not set and needs 16 bytes, for serve.log.hashed names columns",
+    ]
 
 
 def test_a_full_queue_drops_and_counts(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,14 +242,14 @@ def test_bytes_that_wait_are_bounded_too(package: Package, monkeypatch: pytest.M
 def test_what_comes_while_a_table_is_made_waits_for_the_next(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def build(entries: Any) -> pl.DataFrame:
         made.append(len(entries))
-        recorder.put(1, 1, ("late",))
+        recorder.take(1, 1, ("late",))
         return pl.DataFrame({"entry": [str(entry) for entry in entries]})
 
     made: list[int] = []
     recorder = recorder_module.Recorder(build, Files(workdir, "w", 1, 1), 100, 1.0, "log")
     monkeypatch.setattr(recorder, "start", lambda: None)
     for _ in range(3):
-        recorder.put(1, 1, ("early",))
+        recorder.take(1, 1, ("early",))
     recorder._take()
     assert made == [3]
     recorder._take()
@@ -316,6 +328,22 @@ def test_what_a_crash_left_is_passed_over(package: Package) -> None:
     assert predictionlog.read(Path("log")).collect().height == 1
 
 
+def test_a_file_that_was_damaged_since_is_named(package: Package) -> None:
+    log = _log(package)
+    _put(log, ROW)
+    log.close()
+    (file,) = Path("log").rglob("*.parquet")
+    whole = file.read_bytes()
+    damaged = file.with_name("damaged.parquet")
+    damaged.write_bytes(whole[:8] + bytes(len(whole) - 16) + whole[-8:])
+    with pytest.raises(MeritError) as caught:
+        predictionlog.read(Path("log"))
+    assert str(caught.value).startswith(f"{damaged}: is damaged (")
+    assert "\n" not in str(caught.value)
+    damaged.unlink()
+    assert predictionlog.read(Path("log")).collect().height == 1
+
+
 def test_versions_with_other_columns_are_read_together(package: Package) -> None:
     for more in ({}, {"leave_out": ["weight"]}):
         log = _log(package, **more)
@@ -325,7 +353,7 @@ def test_versions_with_other_columns_are_read_together(package: Package) -> None
 
 
 def test_nothing_to_read_is_told(workdir: Path) -> None:
-    with pytest.raises(MeritError, match="log: holds no file that can be read"):
+    with pytest.raises(MeritError, match=r"^log: holds no file that can be read yet; serve\.log\.folder says where"):
         predictionlog.read(Path("log"))
 
 
