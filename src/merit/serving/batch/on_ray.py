@@ -98,6 +98,7 @@ def _cluster() -> Iterator[Any]:
         import ray.data
     except ImportError as error:
         raise MeritError("engine=ray: Ray is not installed; it comes with 'pip install merit-ml[ray]'") from error
+    logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     began = not ray.is_initialized()
     if began:
