@@ -77,9 +77,7 @@ def test_a_folder_that_names_a_column_of_its_file_is_refused(run: Run, rows: pl.
 def test_the_advice_of_a_library_is_left_out() -> None:
     told = "could not parse `x` as `i64`\n\nYou might want to try:\n- increasing `infer_schema_length`"
     assert sources.reason_of(ValueError(told)) == "could not parse `x` as `i64`"
-    told = (
-        "could not append value: 1 of type: i32; make sure that all rows have the same schema or consider increasing x"
-    )
+    told = "could not append value: 1 of type: i32; make sure that all rows have the same schema or consider x"
     assert sources.reason_of(ValueError(told)) == "could not append value: 1 of type: i32"
 
 

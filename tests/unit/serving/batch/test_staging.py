@@ -71,11 +71,10 @@ def test_a_run_killed_while_it_read_begins_to_read_anew(
 def test_another_query_is_another_input(package: Path, database: sqlite3.Connection) -> None:
     _run(package)
     assert _run(package).was_done
-    with pytest.raises(
-        Refused,
-        match=r"the query was 'select \* from orders', now it is 'select \* from orders where id < 5'; --restart",
-    ):
+    with pytest.raises(Refused) as caught:
         _run(package, "select * from orders where id < 5")
+    told = "the query was 'select * from orders', now it is 'select * from orders where id < 5'; --restart"
+    assert told in str(caught.value)
     assert _run(package, "select * from orders where id < 5", restart=True).rows == 5
 
 
@@ -100,7 +99,7 @@ def test_a_query_that_failed_leaves_room_for_the_next(package: Path, database: s
 
 @pytest.mark.parametrize("text", ["a :x", "12:30:15", r"\:x", "::int", ":1", "a:b :c:d"])
 def test_a_colon_in_a_query_is_a_colon(package: Path, database: sqlite3.Connection, text: str) -> None:
-    assert _run(package, f"select *, '{text}' as said from orders where id < 3").rows == 3
+    assert _run(package, f"select *, '{text}' as said from orders where id < 3").rows == 3  # noqa: S608
     assert scored()["said"].unique().to_list() == [text]
 
 
