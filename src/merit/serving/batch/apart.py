@@ -19,7 +19,9 @@ def check(files: Files, output: Output) -> None:
         return
     written = [place.resolve() for place in (output.path, output.folder, output.rejected)]
     read = [Path(path) for path in files.paths]
-    if _is_among(files.name, output, written) or any(_is_hit(path, output.path, written) for path in read):
+    if any(_is_hit(path, output.path, written) for path in read):
+        raise MeritError(f"{output.path}: is or holds what is read, {files.name}; give another place")
+    if _is_among(files.name, output, written):
         raise MeritError(f"{output.path}: lies in the input {files.name}; give another place")
 
 

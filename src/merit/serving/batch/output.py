@@ -17,6 +17,7 @@ import polars as pl
 from merit import artifacts
 from merit.errors import MeritError, Refused
 from merit.serving.batch.scorer import Scored
+from merit.serving.batch.sources import reason_of
 
 NOTE = "_merit.json"
 """What the parts were made from, and once all is done, how many rows each has."""
@@ -258,4 +259,4 @@ def _faults() -> Iterator[None]:
     try:
         yield
     except pl.exceptions.PolarsError as error:
-        raise OSError(str(error)) from error
+        raise OSError(reason_of(error)) from error

@@ -94,7 +94,7 @@ class Files:
         """Refuse files that hold a column which their folders name too: one of the two would be lost."""
         for path in self.paths if self.is_seekable else self.paths[:1]:
             own = pl.scan_parquet(path, glob=False, hive_partitioning=False, storage_options=self.storage or None)
-            named = [part.partition("=")[0] for part in path.removeprefix(self.name).split("/")[:-1] if "=" in part]
+            named = [part.partition("=")[0] for part in path.split("/")[:-1] if "=" in part]
             if both := sorted(set(named) & set(own.collect_schema())):
                 raise MeritError(
                     f"{path}: holds the column {', '.join(both)}, which its folder names too; rename the folder, or "
@@ -194,7 +194,10 @@ def reason_of(error: BaseException) -> str:
     """Return what a library says went wrong, without its advice on options that nobody can give here."""
     from merit.masking import masked
 
-    return masked(" ".join(ADVICE.split(str(error), maxsplit=1)[0].split()))[:300]
+    told = str(error)
+    if isinstance(error, pl.exceptions.PolarsError):
+        told = ADVICE.split(told, maxsplit=1)[0]
+    return masked(" ".join(told.split()))[:300]
 
 
 def opened(text: str) -> Files:

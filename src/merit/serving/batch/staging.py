@@ -76,8 +76,8 @@ class Query:
         engine = create_engine(url, poolclass=NullPool)
         if is_sqlite:
             event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA query_only = ON"))
-        event.listen(engine, "after_cursor_execute", _check_gives_rows)
         with engine.connect() as connection:
+            event.listen(connection, "after_cursor_execute", _check_gives_rows)
             if is_sqlite:
                 connection.connection.driver_connection.set_authorizer(_may_only_read)  # type: ignore[union-attr]
             if url.get_backend_name() == "postgresql":
@@ -108,9 +108,9 @@ def _statement(sql: str) -> "TextClause":
     return text(re.sub(r"(?<![:\w\\]):(?=\w+(?![:\w]))", r"\\:", escaped))
 
 
-def _check_gives_rows(connection: Any, cursor: Any, sql: str, *_: Any) -> None:
+def _check_gives_rows(connection: Any, cursor: Any, *_: Any) -> None:
     """Refuse a statement that gives no rows."""
-    if cursor.description is None and not sql.startswith("PRAGMA"):
+    if cursor.description is None:
         raise ValueError("it gives no rows; give a SELECT")
 
 

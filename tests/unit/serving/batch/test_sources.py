@@ -76,9 +76,13 @@ def test_a_folder_that_names_a_column_of_its_file_is_refused(run: Run, rows: pl.
 
 def test_the_advice_of_a_library_is_left_out() -> None:
     told = "could not parse `x` as `i64`\n\nYou might want to try:\n- increasing `infer_schema_length`"
-    assert sources.reason_of(ValueError(told)) == "could not parse `x` as `i64`"
+    assert sources.reason_of(pl.exceptions.ComputeError(told)) == "could not parse `x` as `i64`"
     told = "could not append value: 1 of type: i32; make sure that all rows have the same schema or consider x"
-    assert sources.reason_of(ValueError(told)) == "could not append value: 1 of type: i32"
+    assert sources.reason_of(pl.exceptions.ComputeError(told)) == "could not append value: 1 of type: i32"
+
+
+def test_what_a_database_advises_stays() -> None:
+    assert sources.reason_of(ValueError("no column a\nHINT:  Perhaps b")) == "no column a HINT: Perhaps b"
 
 
 def test_files_of_one_table_may_differ_in_how_wide_their_numbers_are(run: Run, rows: pl.DataFrame) -> None:
