@@ -40,7 +40,7 @@ def _is_among(name: str, output: Output, written: Sequence[Path]) -> bool:
         return False
     plain = next((place for place, part in enumerate(root.parts) if any(sign in part for sign in "*?[")), 0)
     base, pattern = Path(*root.parts[:plain]).resolve(), root.parts[plain:]
-    files = [output.path if output.is_file else output.part(0), output.rejected / output.part(0).name]
+    files = [output.path, output.part(0), output.rejected / output.part(0).name]
     return any(
         place.is_relative_to(base) and _matches(place.relative_to(base).parts, pattern)
         for place in (each.resolve() for each in files)

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from merit import artifacts
 from merit.errors import MeritError
-from merit.serving.batch.output import NOTE, STAGED, STAGED_ANEW, Output, numbers, stamp
+from merit.serving.batch.output import FORM, NOTE, STAGED, STAGED_ANEW, Output, numbers, stamp
 from merit.serving.batch.staging import DONE
 
 LOCK = "_merit.lock"
@@ -58,7 +58,10 @@ def note_of(output: Output) -> dict[str, Any] | None:
 def _read(output: Output) -> dict[str, Any]:
     path = output.folder / NOTE
     note = artifacts.read_json(path, "predict")
-    if not isinstance(note.get("chunk_rows"), int) or not isinstance(note.get("input"), dict):
+    shape = {"chunk_rows": int, "input": dict, **({"parts": list, "aside": dict} if note.get("finished") else {})}
+    if note.get("form") == FORM and not all(isinstance(note.get(key), kind) for key, kind in shape.items()):
+        raise MeritError(f"{path}: is damaged; give another place, or remove {output.path}")
+    if "chunk_rows" not in note or "input" not in note:
         raise MeritError(f"{path}: is no note of 'merit predict'; give another place, or remove it")
     return note
 

@@ -122,7 +122,7 @@ def _outcome(note: dict[str, Any], *, before: int, was_done: bool) -> Outcome:
 
 def _asked(source: Files | Query, job: Job, scorer: Scorer) -> dict[str, Any]:
     return {
-        "form": 2,
+        "form": outputs.FORM,
         "input": source.identity(),
         "package": scorer.package.digest,
         "version": job.version,

@@ -19,6 +19,8 @@ from merit.errors import MeritError, Refused
 from merit.serving.batch.scorer import Scored
 from merit.serving.batch.sources import reason_of
 
+FORM = 2
+"""The form of the note."""
 NOTE = "_merit.json"
 """What the parts were made from, and once all is done, how many rows each has."""
 REJECTED = "_rejected"

@@ -166,7 +166,9 @@ def test_what_was_begun_without_a_row_does_not_stand_in_the_way(run: Run, source
     assert sorted(path.name for path in Path("out").iterdir()) == ["_merit.json", "part-00000000.parquet"]
 
 
-@pytest.mark.parametrize("note", ["[]", "{", '{"mine": 1}'])
+@pytest.mark.parametrize(
+    "note", ["[]", "{", '{"mine": 1}', '{"form": 2, "chunk_rows": 9, "input": {}, "finished": true}']
+)
 def test_a_note_of_somebody_else_is_refused(run: Run, source: str, note: str) -> None:
     Path("out").mkdir()
     Path("out/_merit.json").write_text(note)

@@ -23,7 +23,22 @@ def test_a_line_with_too_many_fields_is_refused_also_where_they_are_not_kept(run
 
 @pytest.mark.parametrize(
     "text",
-    ["1,2\n", "1,\n", ",\n", "\n", '"1,5",2\n', '"1\n,\n",2\r\n', '"a""b,",2\n', 'a"b,c"d\n', "1,2", '1,"2"\r\n\r\n'],
+    [
+        "1,2\n",
+        "1,\n",
+        ",\n",
+        "\n",
+        '"1,5",2\n',
+        '"1\n,\n",2\r\n',
+        '"a""b,",2\n',
+        'a"b,c"d\n',
+        "1,2",
+        '1,"2"\r\n\r\n',
+        f'"{"x,y" * 100_000}",2\n',
+        '"a",b\u2028c\x0bd\re\n',
+        '"",""\n',
+        '"a"b,c\n',
+    ],
 )
 def test_lines_that_are_whole_pass(workdir: Path, text: str) -> None:
     Path("in.csv").write_bytes(f"a,b\n{text}".encode())
@@ -37,6 +52,7 @@ def test_lines_that_are_whole_pass(workdir: Path, text: str) -> None:
         ('1,"x\ny"\n1\n', "line 4 has 1 field,"),
         ('1,2\n1,"2\n3,4\n', "line 3 opens a quote that is not closed"),
         ('1,"2",3\n', "line 2 has 3 fields"),
+        ('"1"\n', "line 2 has 1 field,"),
     ],
 )
 def test_quotes_hold_fields_and_lines_together(workdir: Path, text: str, told: str) -> None:
