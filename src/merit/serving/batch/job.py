@@ -60,7 +60,7 @@ class Job:
         """
         scored = scorer.score(rows, number * self.chunk_rows)
         if scored.rejected.height and self.on_error == "refuse":
-            raise refusal(where, scored)
+            raise refusal(where, scored, is_first=not self.output.has_parts())
         self.output.write(number, scored)
         return rows.height
 

@@ -135,13 +135,14 @@ def _free(name: str, taken: Sequence[str]) -> str:
     return name if name not in taken else _free(f"{name}_", taken)
 
 
-def refusal(where: str, scored: Scored) -> Refused:
-    """Return why a chunk is not scored: the first of its rows that break the contract."""
+def refusal(where: str, scored: Scored, *, is_first: bool) -> Refused:
+    """Return why a chunk is not scored, the first of all or a later one: its first rows that break the contract."""
     count = scored.rejected.height
     told = scored.rejected.head(SHOWN)[:, :2].iter_rows()
     lines = "; ".join(f"row {row}: {reason}" for row, reason in told)
     more = f"; and {count - SHOWN} more in this chunk" if count > SHOWN else ""
+    kept = "nothing was scored; mend them" if is_first else "what was scored before is kept; mend them and --restart"
     return Refused(
-        f"{where}: {count} row{'s break' if count > 1 else ' breaks'} the model's contract: {lines}{more}; what was "
-        "scored before is kept; mend them and --restart, or go on with --on-error aside"
+        f"{where}: {count} row{'s break' if count > 1 else ' breaks'} the model's contract: {lines}{more}; "
+        f"{kept}, or go on with --on-error aside"
     )
