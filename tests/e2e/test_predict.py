@@ -72,12 +72,25 @@ def test_a_run_that_is_killed_twice_loses_and_doubles_no_row(folder: Path) -> No
         process.communicate(timeout=30)
         assert 0 < len(list(folder.glob("out/part-*"))) < ROWS // 2000
     before = {path: path.stat().st_mtime_ns for path in folder.glob("out/part-*")}
-    assert _done(folder, "in.parquet", "out", "--workers", "2") == "out: 100,000 rows scored\n"
+    told = _done(folder, "in.parquet", "out", "--workers", "2")
+    assert told == f"out: 100,000 rows scored, {2000 * len(before):,} of them before\n"
     assert all(path.stat().st_mtime_ns == when for path, when in before.items())
     assert _scored(folder)["id"].to_list() == list(range(ROWS))
     _done(folder, "in.parquet", "whole")
     assert _scored(folder).equals(_scored(folder, "whole"))
-    assert sorted(path.name for path in folder.glob("out/*") if not path.match("part-*")) == [".lock", "_merit.json"]
+    assert sorted(path.name for path in folder.glob("out/*") if not path.match("part-*")) == ["_merit.json"]
+
+
+def test_who_ends_a_run_is_told_what_is_kept(folder: Path) -> None:
+    process = _start(folder, "in.parquet", "out", "--chunk-rows", "2000", "--workers", "1")
+    _until(lambda: len(list(folder.glob("out/part-*"))) >= 3, process)
+    process.terminate()
+    told = process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    assert told == "interrupted: the parts that are finished are kept in out; run the same command to go on\n"
+    process = _start(folder, "in.parquet", "out", "--chunk-rows", "500")
+    assert "rows, in chunks of 2,000, as it was begun" in process.communicate(timeout=60)[1]
+    assert process.returncode == 0
 
 
 def test_rows_of_postgresql_are_scored_by_a_cursor_of_the_server(folder: Path) -> None:
@@ -136,6 +149,9 @@ def test_a_prefix_in_s3_is_scored_and_its_objects_are_watched(folder: Path) -> N
         _put(f"{address}/shop/orders/day=03/one.parquet", (folder / "one.parquet").read_bytes())
         process = _start(folder, "s3://shop/orders/", "out", **told)
         refused = process.communicate(timeout=60)[1]
+        _put(f"{address}/shop/lines/one.csv", b"shop,kind,weight,size\nnorth,1,0.5,\nnorth,1,0.5\n")
+        broken = _start(folder, "s3://shop/lines/", "other", **told)
+        assert "one.csv: line 3 has 3 fields, the header has 4;" in broken.communicate(timeout=60)[1]
         nothing = _start(folder, "s3://shop/none/", "other", **told)
         assert "s3://shop/none/: holds no object that ends in" in nothing.communicate(timeout=60)[1]
     assert process.returncode == 1
@@ -155,7 +171,9 @@ def test_ray_gives_the_same_parts_and_goes_on_where_the_other_engine_stopped(fol
     _until(lambda: len(list(folder.glob("out/part-*"))) >= 3, process)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=30)
-    assert _done(folder, "in.csv", "out", "engine=ray", "--workers", "2").endswith("out: 100,000 rows scored\n")
+    done = 5000 * len(list(folder.glob("out/part-*")))
+    told = _done(folder, "in.csv", "out", "engine=ray", "--workers", "2")
+    assert told == f"out: 100,000 rows scored, {done:,} of them before\n"
     assert _scored(folder)["id"].to_list() == [str(number) for number in range(ROWS)]
     assert _scored(folder)["prediction"].equals(_scored(folder, "whole")["prediction"])
 

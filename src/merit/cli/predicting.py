@@ -14,9 +14,12 @@ from merit.cli.group import main
 from merit.errors import MeritError
 
 if TYPE_CHECKING:
-    from merit.serving.batch.job import Tell
+    from merit.serving.batch.job import Outcome, Tell
+    from merit.serving.batch.output import Output
 
 ENGINES = ("local", "ray")
+INTERRUPTED = 130
+"""The exit code of what was ended by a signal."""
 
 
 @main.command()
@@ -63,10 +66,32 @@ def predict(
             chunk_rows or batch.CHUNK,
             workers or batch.cores(),
         )
-        outcome = batch.predict(rows, how, engine=engine, restart=restart, tell=tell)
-    aside = f", {outcome.rejected:,} set aside in {how.output.rejected}" if outcome.rejected else ""
+        with _interrupted(how.output):
+            outcome = batch.predict(rows, how, engine=engine, restart=restart, tell=tell, say=_say)
+    click.echo(f"{place}: {_told(outcome, how.output)}")
+
+
+def _told(outcome: "Outcome", output: "Output") -> str:
+    """Return what a batch came to, for a person."""
+    aside = f", {outcome.rejected:,} set aside in {output.rejected}" if outcome.rejected else ""
+    before = f", {outcome.before:,} of them before" if outcome.before else ""
     done = " (done before)" if outcome.was_done else ""
-    click.echo(f"{place}: {outcome.rows:,} rows scored{aside}{done}")
+    return f"{outcome.rows:,} rows scored{aside}{before}{done}"
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+@contextmanager
+def _interrupted(output: "Output") -> Iterator[None]:
+    """Tell who ends a batch what becomes of what was done."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = f"the parts that are finished are kept in {output.folder}" if output.has_parts() else "no row was scored"
+        click.echo(f"interrupted: {kept}; run the same command to go on", err=True)
+        click.get_current_context().exit(INTERRUPTED)
 
 
 def _engine(words: tuple[str, ...]) -> str:

@@ -2,15 +2,15 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
 
 from merit.errors import MeritError, Refused
+from merit.serving.batch import apart, hold, lines, sources
 from merit.serving.batch import output as outputs
-from merit.serving.batch import sources
 from merit.serving.batch.output import Output
 from merit.serving.batch.scorer import Scorer, refusal
 from merit.serving.batch.sources import Files
@@ -20,6 +20,12 @@ CHUNK = 65_536
 """Rows of a chunk, unless a person says otherwise."""
 Tell = Callable[[int, int | None], None]
 """Is told how many rows are done, and of how many, where that is known."""
+Say = Callable[[str], None]
+"""Is told what a person should know at once."""
+
+
+def _silent(line: str) -> None:
+    """Say nothing."""
 
 
 @dataclass(frozen=True)
@@ -54,54 +60,69 @@ class Job:
         """
         scored = scorer.score(rows, number * self.chunk_rows)
         if scored.rejected.height and self.on_error == "refuse":
-            raise refusal(where, scored)
+            raise refusal(where, scored, is_first=not self.output.has_parts())
         self.output.write(number, scored)
         return rows.height
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a batch came to: the rows that are scored, those set aside, and whether it was all done before."""
+    """What a batch came to.
+
+    Attributes:
+        rows: those that are scored.
+        rejected: those that are set aside.
+        before: those that a run before this one had done.
+        was_done: whether that were all.
+    """
 
     rows: int
     rejected: int
+    before: int
     was_done: bool
 
 
-def predict(source: Files | Query, job: Job, *, engine: str = "local", restart: bool = False, tell: Tell) -> Outcome:
+def predict(
+    source: Files | Query, job: Job, *, engine: str = "local", restart: bool = False, tell: Tell, say: Say = _silent
+) -> Outcome:
     """Score all rows of a source.
 
     Raises:
         Refused: rows break the contract, or what is there was made from something else.
         MeritError: the input can't be read, the package not loaded, the output not written.
     """
-    _check_apart(source, job.output)
+    if isinstance(source, Files):
+        apart.check(source, job.output)
     scorer = job.scorer(is_text=isinstance(source, Files) and source.is_text)
-    with job.output.held():
-        if restart:
-            job.output.clear()
-        note = job.output.note()
+    if isinstance(source, Files):
+        _check(source, job, scorer)  # before anything is written
+    with hold.held(job.output) as note:
         asked = _asked(source, job, scorer)
-        job = _resumed(job, note, asked)
-        if note is not None and note.get("finished"):
-            return Outcome(note["rows"], note["rejected"], was_done=True)
-        if note is None:
-            _check(source, scorer)
-            job.output.begin({**asked, "chunk_rows": job.chunk_rows})
+        goes_on = note is not None and not restart and not _is_void(note, asked, job.output)
+        if note is not None and goes_on:
+            job = _resumed(job, note, asked)
+            if note.get("finished") and job.output.is_whole(note):
+                job.output.tidy()
+                return _outcome(note, before=0, was_done=True)
+        else:
+            _begin(source, job, scorer, asked)
         job.output.tidy()
+        before = _told(job, say) if goes_on else 0
         files = _files(source, job, engine)
-        scorer.check(files.schema(), files.name)
+        _check(files, job, scorer)
         _score(files, job, scorer, engine, tell)
         if isinstance(source, Files) and sources.opened(source.name).identity() != asked["input"]:
             raise Refused(f"{source.name}: changed while it was read; score it again with --restart")
-        rows, rejected = job.output.counts()
-        job.output.finish({**asked, "chunk_rows": job.chunk_rows, "rows": rows, "rejected": rejected, "finished": True})
-        return Outcome(rows, rejected, was_done=False)
+        return _outcome(job.output.finish({**asked, "chunk_rows": job.chunk_rows}), before=before, was_done=False)
+
+
+def _outcome(note: dict[str, Any], *, before: int, was_done: bool) -> Outcome:
+    return Outcome(sum(note["parts"]), sum(note["aside"].values()), before, was_done)
 
 
 def _asked(source: Files | Query, job: Job, scorer: Scorer) -> dict[str, Any]:
     return {
-        "form": 1,
+        "form": outputs.FORM,
         "input": source.identity(),
         "package": scorer.package.digest,
         "version": job.version,
@@ -109,35 +130,61 @@ def _asked(source: Files | Query, job: Job, scorer: Scorer) -> dict[str, Any]:
     }
 
 
-def _resumed(job: Job, note: dict[str, Any] | None, asked: dict[str, Any]) -> Job:
+def _is_void(note: dict[str, Any], asked: dict[str, Any], output: Output) -> bool:
+    """Say whether a note stands for nothing: no row was scored, or the one file was removed with all that it was."""
+    if output.has_parts():
+        return False
+    if note.get("finished"):
+        return output.is_file and not output.path.exists() and not outputs.numbers(output.rejected)
+    return bool(outputs.changed(note, asked)) or not (output.folder / outputs.STAGED).is_dir()
+
+
+def _begin(source: Files | Query, job: Job, scorer: Scorer, asked: dict[str, Any]) -> None:
+    """Note what is begun; what was scored there before goes only once it is known that the input can be read.
+
+    Raises:
+        MeritError: it can't; what was scored before is as it was.
+    """
+    if isinstance(source, Files) and source.is_text:
+        lines.check(source)
+    anew = job.output.folder / outputs.STAGED_ANEW
+    is_query_anew = isinstance(source, Query) and job.output.has_note()
+    if is_query_anew:
+        _check(staged(source, anew, job.chunk_rows), job, scorer)
+    if job.output.has_note():
+        job.output.clear()
+    job.output.begin({**asked, "chunk_rows": job.chunk_rows})
+    if is_query_anew:
+        anew.rename(job.output.folder / outputs.STAGED)
+
+
+def _resumed(job: Job, note: dict[str, Any], asked: dict[str, Any]) -> Job:
     """Return the job with the chunks that it was begun with.
 
     Raises:
         Refused: what is there was made from something else.
     """
-    if note is None:
-        return job
     if differs := outputs.changed(note, asked):
         raise Refused(
             f"{job.output.path}: was begun from something else: {differs}; --restart scores all anew, "
             "or give another place"
         )
-    return Job(**{**job.__dict__, "chunk_rows": int(note["chunk_rows"])})
+    return replace(job, chunk_rows=int(note["chunk_rows"]))
 
 
-def _check(source: Files | Query, scorer: Scorer) -> None:
-    """Refuse an input that can't be scored before anything is written."""
-    if isinstance(source, Files):
-        scorer.check(source.schema(), source.name)
+def _told(job: Job, say: Say) -> int:
+    """Say that a run goes on where one before it ended; return the rows that are done."""
+    done = job.output.scored()
+    say(f"{job.output.path}: goes on after {done:,} rows, in chunks of {job.chunk_rows:,}, as it was begun")
+    return done
 
 
-def _check_apart(source: Files | Query, output: Output) -> None:
-    """Refuse to write among what is read."""
-    if not isinstance(source, Files) or source.storage or source.name.startswith("s3://"):
-        return
-    root, place = Path(source.name).absolute(), output.path.absolute()
-    if place == root or root in place.parents or place in (Path(path).absolute() for path in source.paths):
-        raise MeritError(f"{output.path}: lies in the input {source.name}; give another place")
+def _check(files: Files, job: Job, scorer: Scorer) -> None:
+    """Refuse an input that can't be scored, or not be written as it is asked, by its columns."""
+    schema = files.schema()
+    scorer.check(schema, files.name)
+    kept = schema if job.keep is None else pl.Schema({name: schema[name] for name in job.keep})
+    outputs.check_columns(job.output, kept)
 
 
 def _files(source: Files | Query, job: Job, engine: str) -> Files:

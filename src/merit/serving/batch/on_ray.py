@@ -6,8 +6,10 @@ either goes on where the other stopped. All machines must see the input, the pac
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -98,11 +100,15 @@ def _cluster() -> Iterator[Any]:
         import ray.data
     except ImportError as error:
         raise MeritError("engine=ray: Ray is not installed; it comes with 'pip install merit-ml[ray]'") from error
+    logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     began = not ray.is_initialized()
     if began:
         try:
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
+            with _without_stderr():  # where its core says which level of logging it took from the environment
+                ray.init(
+                    include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False
+                )
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise MeritError(
                 f"engine=ray: the cluster can't be reached: {' '.join(str(error).split())[:200]}"
@@ -112,3 +118,17 @@ def _cluster() -> Iterator[Any]:
     finally:
         if began:
             ray.shutdown()
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Keep what code below Python writes from a person's eyes; what fails is raised all the same."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

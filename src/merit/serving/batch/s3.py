@@ -1,6 +1,7 @@
 """Files below a prefix in S3, listed with what the store calls their content; Polars reads them."""
 
 import os
+from typing import BinaryIO
 
 from merit.errors import MeritError
 from merit.masking import masked
@@ -19,7 +20,7 @@ def opened(url: str) -> Files:
         import s3fs
     except ModuleNotFoundError as error:
         raise MeritError(f"{url}: s3fs is not installed; it comes with 'pip install merit-ml[s3]'") from error
-    address = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    address = _address()
     try:
         store = s3fs.S3FileSystem(endpoint_url=address, use_listings_cache=False, skip_instance_cache=True)
         listed = store.find(url, detail=True)
@@ -43,3 +44,16 @@ def _storage(address: str | None) -> dict[str, str]:
         return {}
     told = {"aws_endpoint_url": address, "aws_virtual_hosted_style_request": "false"}
     return told | ({"aws_allow_http": "true"} if address.startswith("http://") else {})
+
+
+def reader(url: str) -> BinaryIO:
+    """Open an object to be read from its beginning to its end."""
+    import s3fs
+
+    store = s3fs.S3FileSystem(endpoint_url=_address(), use_listings_cache=False, skip_instance_cache=True)
+    return store.open(url, "rb", block_size=8 * 1024 * 1024, cache_type="readahead")  # type: ignore[no-any-return]
+
+
+def _address() -> str | None:
+    """Return where the store is, unless it is that of AWS."""
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")

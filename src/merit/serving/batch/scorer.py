@@ -19,7 +19,7 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Scored:
-    """What became of a chunk: the rows that were scored, and the others with `row` and `reason`."""
+    """What became of a chunk: the rows that were scored, and the others, with `row` and `reason` before their own."""
 
     rows: pl.DataFrame
     rejected: pl.DataFrame
@@ -76,6 +76,9 @@ class Scorer:
         unknown = sorted(set(self.keep or ()) - set(schema))
         if unknown:
             raise Refused(f"--keep: {where} has no column {', '.join(unknown)}; it has {', '.join(schema)}")
+        twice = sorted({name for name in self.keep or () if list(self.keep or ()).count(name) > 1})
+        if twice:
+            raise Refused(f"--keep: names {', '.join(twice)} twice; name each column once")
         kept = schema if self.keep is None else self.keep
         if taken := sorted(set(kept) & set(self.outputs)):
             raise Refused(
@@ -94,15 +97,16 @@ class Scorer:
         typed, faults = self.contract.typed(rows)
         rejected = self._rejected(rows, faults, start)
         if rejected.height:
-            kept = pl.Series(np.isin(np.arange(rows.height), rejected["row"] - start, invert=True))
+            kept = pl.Series(np.isin(np.arange(rows.height), rejected.to_series(0) - start, invert=True))
             rows, typed = rows.filter(kept), typed.filter(kept)
         return Scored(self._answered(rows, typed), rejected)
 
     def _rejected(self, rows: pl.DataFrame, faults: list[contract.Fault], start: int) -> pl.DataFrame:
+        row, reason = (_free(name, rows.columns) for name in ("row", "reason"))
         if not faults:
-            return pl.DataFrame(schema={"row": pl.Int64, "reason": pl.String, **rows.schema})
+            return pl.DataFrame(schema={row: pl.Int64, reason: pl.String, **rows.schema})
         told = contract.reasons(faults)
-        return told.with_columns(row=pl.col("row") + start).hstack(rows[told["row"]])
+        return told.select((pl.col("row") + start).alias(row), pl.col("reason").alias(reason)).hstack(rows[told["row"]])
 
     def _answered(self, rows: pl.DataFrame, typed: pl.DataFrame) -> pl.DataFrame:
         kept = rows if self.keep is None else rows.select(self.keep)
@@ -126,13 +130,19 @@ def _numbers(values: NDArray[Any]) -> pl.Series:
     return pl.Series(values.astype(np.float64))
 
 
-def refusal(where: str, scored: Scored) -> Refused:
-    """Return why a chunk is not scored: the first of its rows that break the contract."""
+def _free(name: str, taken: Sequence[str]) -> str:
+    """Return a name that no column of the input has: `row_` where there is a `row`."""
+    return name if name not in taken else _free(f"{name}_", taken)
+
+
+def refusal(where: str, scored: Scored, *, is_first: bool) -> Refused:
+    """Return why a chunk is not scored, the first of all or a later one: its first rows that break the contract."""
     count = scored.rejected.height
-    told = scored.rejected.head(SHOWN).select("row", "reason").iter_rows()
+    told = scored.rejected.head(SHOWN)[:, :2].iter_rows()
     lines = "; ".join(f"row {row}: {reason}" for row, reason in told)
     more = f"; and {count - SHOWN} more in this chunk" if count > SHOWN else ""
+    kept = "nothing was scored; mend them" if is_first else "what was scored before is kept; mend them and --restart"
     return Refused(
-        f"{where}: {count} row{'s break' if count > 1 else ' breaks'} the model's contract: {lines}{more}; what was "
-        "scored before is kept; mend them and --restart, or go on with --on-error aside"
+        f"{where}: {count} row{'s break' if count > 1 else ' breaks'} the model's contract: {lines}{more}; "
+        f"{kept}, or go on with --on-error aside"
     )

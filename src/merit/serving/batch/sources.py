@@ -1,5 +1,7 @@
 """Where the rows of a batch come from: Parquet and CSV files here or in S3, and the rows of a query."""
 
+import re
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -13,6 +15,8 @@ from merit.errors import MeritError
 KINDS: dict[str, Literal["parquet", "csv"]] = {
     ".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".csv.gz": "csv",
 }  # fmt: skip
+ADVICE = re.compile(r"\n\n|[;,.]?\s+(?:or )?(?:consider|make sure|you might want|hint:|try )", re.IGNORECASE)
+"""Where Polars begins to advise whoever calls it."""
 NAMES = "a .parquet, .csv or .csv.gz file, a folder or pattern of such, s3://bucket/prefix/, or sql with --query"
 
 
@@ -80,9 +84,22 @@ class Files:
         """
         with faults(self.name):
             found = self.scan().collect_schema()
-            if self.is_seekable and not self.is_hive:
+            if self.is_hive and self.kind == "parquet":
+                self._check_folders()
+            elif self.is_seekable:
                 self._check_alike(list(found))
             return found
+
+    def _check_folders(self) -> None:
+        """Refuse files that hold a column which their folders name too: one of the two would be lost."""
+        for path in self.paths if self.is_seekable else self.paths[:1]:
+            own = pl.scan_parquet(path, glob=False, hive_partitioning=False, storage_options=self.storage or None)
+            named = [part.partition("=")[0] for part in path.split("/")[:-1] if "=" in part]
+            if both := sorted(set(named) & set(own.collect_schema())):
+                raise MeritError(
+                    f"{path}: holds the column {', '.join(both)}, which its folder names too; rename the folder, or "
+                    f"give the files as a pattern, such as '{self.name.rstrip('/')}/**/*.parquet'"
+                )
 
     def _check_alike(self, columns: list[str]) -> None:
         for path in self.paths[1:]:
@@ -169,11 +186,18 @@ class faults:  # noqa: N801  # reads as a statement
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Raise it as a line."""
-        from merit.masking import masked
+        if isinstance(error, (pl.exceptions.PolarsError, OSError, EOFError, zlib.error)):
+            raise MeritError(f"{self.name}: can't be read: {reason_of(error)}") from error
 
-        if isinstance(error, (pl.exceptions.PolarsError, OSError)):
-            reason = masked(" ".join(str(error).split()))[:300]
-            raise MeritError(f"{self.name}: can't be read: {reason}") from error
+
+def reason_of(error: BaseException) -> str:
+    """Return what a library says went wrong, without its advice on options that nobody can give here."""
+    from merit.masking import masked
+
+    told = str(error)
+    if isinstance(error, pl.exceptions.PolarsError):
+        told = ADVICE.split(told, maxsplit=1)[0]
+    return masked(" ".join(told.split()))[:300]
 
 
 def opened(text: str) -> Files:

@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+import re
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +16,10 @@ import polars as pl
 from merit import artifacts
 from merit.errors import MeritError
 from merit.masking import masked
-from merit.serving.batch.sources import Files, faults, version_of
+from merit.serving.batch.sources import Files, faults, reason_of, version_of
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, TextClause
 
 DONE = "done.json"
 
@@ -33,7 +35,8 @@ class Query:
     def identity(self) -> dict[str, Any]:
         """Return what names the rows that are meant: query and database, without who asks."""
         place = masked(self._url().split("?")[0])
-        return {"files": {"--query": hashlib.sha256(f"{place}\n{self.sql}".encode()).hexdigest()}}
+        digest = hashlib.sha256(f"{place}\n{self.sql}".encode()).hexdigest()
+        return {"query": masked(" ".join(self.sql.split())), "files": {"--query": digest}}
 
     def chunks(self, size: int) -> Iterator[pl.DataFrame]:
         """Give the rows as the database sends them, in a transaction that can't write.
@@ -41,18 +44,17 @@ class Query:
         Raises:
             MeritError: it can't be reached, or doesn't answer the query.
         """
-        from sqlalchemy import text
-
         with self._faults(), self._connected() as connection:
             streamed = connection.execution_options(stream_results=True, yield_per=size)
             empty = True
+            statement = _statement(self.sql)
             for rows in pl.read_database(
-                text(self.sql), streamed, iter_batches=True, batch_size=size, infer_schema_length=None
+                statement, streamed, iter_batches=True, batch_size=size, infer_schema_length=None
             ):
                 empty = False
                 yield rows
             if empty:
-                yield pl.DataFrame(schema=dict.fromkeys(connection.execute(text(self.sql)).keys(), pl.Null))
+                yield pl.DataFrame(schema=dict.fromkeys(connection.execute(statement).keys(), pl.Null))
 
     def _url(self) -> str:
         url = os.environ.get(self.variable)
@@ -75,6 +77,9 @@ class Query:
         if is_sqlite:
             event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA query_only = ON"))
         with engine.connect() as connection:
+            event.listen(connection, "after_cursor_execute", _check_gives_rows)
+            if is_sqlite:
+                connection.connection.driver_connection.set_authorizer(_may_only_read)  # type: ignore[union-attr]
             if url.get_backend_name() == "postgresql":
                 connection.execution_options(postgresql_readonly=True)
             yield connection
@@ -91,9 +96,28 @@ class Query:
                 "'pip install merit-ml[postgres]'"
             ) from error
         except (SQLAlchemyError, pl.exceptions.PolarsError, OSError, ValueError, TypeError) as error:
-            told = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
-            reason = masked(told, (self._url(),))
+            reason = masked(reason_of(getattr(error, "orig", None) or error), (self._url(),))
             raise MeritError(f"sql: '{self.sql[:200]}' can't be read by {self.variable}: {reason}") from error
+
+
+def _statement(sql: str) -> "TextClause":
+    """Return a query as it is: a colon is one, not the mark of a parameter."""
+    from sqlalchemy import text
+
+    escaped = re.sub(r"\\(?=:\w*(?![:\w]))", r"\\\\", sql)
+    return text(re.sub(r"(?<![:\w\\]):(?=\w+(?![:\w]))", r"\\:", escaped))
+
+
+def _check_gives_rows(connection: Any, cursor: Any, *_: Any) -> None:
+    """Refuse a statement that gives no rows."""
+    if cursor.description is None:
+        raise ValueError("it gives no rows; give a SELECT")
+
+
+def _may_only_read(action: int, *_: Any) -> int:
+    """Answer SQLite, which asks before it does anything: a query may neither attach files nor change settings."""
+    allowed = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
+    return sqlite3.SQLITE_OK if action in allowed else sqlite3.SQLITE_DENY
 
 
 def staged(query: Query | Files, folder: Path, size: int) -> Files:

@@ -34,9 +34,9 @@ def run(package: Path) -> Run:
     """Score a file into `out`, 48 rows at a time unless told otherwise."""
 
     def score(source: str, place: str = "out", **how: Any) -> job.Outcome:
-        restart = how.pop("restart", False)
+        told = {name: how.pop(name) for name in ("restart", "say") if name in how}
         asked = job.Job(package, output.of(place), **{"chunk_rows": 48, **how})
-        return job.predict(job.source_of(source, None, None), asked, restart=restart, tell=lambda done, total: None)
+        return job.predict(job.source_of(source, None, None), asked, tell=lambda done, total: None, **told)
 
     return score
 

@@ -9,7 +9,7 @@ import pytest
 from merit import artifacts
 from merit.errors import MeritError, Refused
 from merit.scoring import Package, columns_of
-from merit.serving.batch import local, output
+from merit.serving.batch import hold, local, output
 from merit.serving.batch.job import Job
 from tests.unit.serving.batch.conftest import Run, scored
 
@@ -150,9 +150,10 @@ def test_one_file_is_written_once_all_is_scored(run: Run, source: str, name: str
     assert run(source, name).rows == 240
     found = pl.read_parquet(name) if name.endswith("parquet") else pl.read_csv(name)
     assert found["prediction"].equals(scored("parts")["prediction"])
-    assert sorted(path.name for path in Path().iterdir()) == sorted([name, "in.parquet", "model", "parts"])
-    with pytest.raises(MeritError, match="is there already"):
-        run(source, name)
+    there = [name, f".{name}.parts", "in.parquet", "model", "parts"]
+    assert sorted(path.name for path in Path().iterdir()) == sorted(there)
+    assert [path.name for path in Path(f".{name}.parts").iterdir()] == ["_merit.json"]
+    assert run(source, name).was_done
     assert run(source, name, restart=True).rows == 240
 
 
@@ -204,7 +205,7 @@ def test_an_input_that_changes_while_it_is_read_is_refused(
 
 
 def test_two_runs_at_once_into_one_place_are_refused(run: Run, source: str) -> None:
-    with output.of("out").held(), pytest.raises(MeritError, match="another 'merit predict' writes there"):
+    with hold.held(output.of("out")), pytest.raises(MeritError, match="another 'merit predict' writes there"):
         run(source)
 
 
@@ -213,7 +214,7 @@ def test_two_runs_at_once_into_one_place_are_refused(run: Run, source: str) -> N
     [
         ("s3://bucket/out", "allowed: a folder, or a file"),
         ("out.json", r"ends in \.parquet or \.csv"),
-        ("in.parquet", r"in\.parquet: lies in the input"),
+        ("in.parquet", r"in\.parquet: is or holds what is read"),
         ("others", "others: holds mine.txt; give another place"),
     ],
 )
@@ -231,3 +232,31 @@ def test_a_place_inside_the_input_is_refused(run: Run, source: str) -> None:
     Path("in.parquet").rename("many/in.parquet")
     with pytest.raises(MeritError, match="lies in the input many"):
         run("many", "many/out")
+
+
+@pytest.mark.parametrize("on_error", ["refuse", "aside"])
+def test_columns_named_row_and_reason_are_set_aside_as_well(run: Run, rows: pl.DataFrame, on_error: str) -> None:
+    rows.with_columns(row=pl.col("id") * 2, reason=pl.lit("mine"), weight=pl.lit(2.0)).write_parquet("in.parquet")
+    if on_error == "refuse":
+        with pytest.raises(Refused, match=r"row 0: weight 2\.0 is above 1;"):
+            run("in.parquet")
+        return
+    assert run("in.parquet", on_error="aside").rejected == 240
+    found = pl.read_parquet("out/_rejected/*.parquet")
+    assert found.columns[:2] == ["row_", "reason_"]
+    assert found.select("row_", "row", "reason").row(7) == (7, 14, "mine")
+
+
+def test_a_column_to_keep_that_is_named_twice_is_refused(run: Run, source: str) -> None:
+    with pytest.raises(Refused, match="--keep: names kind twice; name each column once"):
+        run(source, keep=("kind", "id", "kind"))
+
+
+@pytest.mark.parametrize("value", [pl.concat_list("kind"), pl.struct("kind"), pl.lit(b"x")])
+def test_what_csv_can_not_hold_is_refused_before_anything_is_scored(
+    run: Run, rows: pl.DataFrame, value: pl.Expr
+) -> None:
+    rows.with_columns(odd=value).write_parquet("in.parquet")
+    with pytest.raises(Refused, match=r"^o\.csv: CSV can't hold the column 'odd' \(.*--keep, or give a folder"):
+        run("in.parquet", "o.csv")
+    assert run("in.parquet", "o.csv", keep=("id",)).rows == 240

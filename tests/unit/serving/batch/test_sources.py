@@ -65,6 +65,26 @@ def test_names_of_folders_are_columns(run: Run, rows: pl.DataFrame) -> None:
     assert "k" not in scored().columns
 
 
+def test_a_folder_that_names_a_column_of_its_file_is_refused(run: Run, rows: pl.DataFrame) -> None:
+    Path("in/kind=3").mkdir(parents=True)
+    rows.write_parquet("in/kind=3/0.parquet")
+    with pytest.raises(MeritError, match=r"^in/kind=3/0\.parquet: holds the column kind, which its folder names too"):
+        run("in")
+    assert run("in/**/*.parquet").rows == 240  # a pattern makes no columns of folders
+    assert scored()["kind"].equals(rows["kind"])
+
+
+def test_the_advice_of_a_library_is_left_out() -> None:
+    told = "could not parse `x` as `i64`\n\nYou might want to try:\n- increasing `infer_schema_length`"
+    assert sources.reason_of(pl.exceptions.ComputeError(told)) == "could not parse `x` as `i64`"
+    told = "could not append value: 1 of type: i32; make sure that all rows have the same schema or consider x"
+    assert sources.reason_of(pl.exceptions.ComputeError(told)) == "could not append value: 1 of type: i32"
+
+
+def test_what_a_database_advises_stays() -> None:
+    assert sources.reason_of(ValueError("no column a\nHINT:  Perhaps b")) == "no column a HINT: Perhaps b"
+
+
 def test_files_of_one_table_may_differ_in_how_wide_their_numbers_are(run: Run, rows: pl.DataFrame) -> None:
     Path("in").mkdir()
     rows[:120].with_columns(pl.col("kind").cast(pl.Int64)).write_parquet("in/1.parquet")
@@ -115,12 +135,6 @@ def test_a_broken_file_is_told_in_a_line(run: Run, rows: pl.DataFrame, name: str
     with pytest.raises(MeritError, match=rf"^{name}: can't be read: ") as caught:
         run(name)
     assert "\n" not in str(caught.value)
-
-
-def test_a_ragged_csv_is_told_in_a_line(run: Run, package: Path) -> None:
-    Path("in.csv").write_text("shop,kind,size,weight\nnorth,1,,0.5,7,8\n")
-    with pytest.raises(MeritError, match=r"^in\.csv: can't be read: "):
-        run("in.csv")
 
 
 def test_the_identity_of_files_is_their_size_and_time(workdir: Path, rows: pl.DataFrame) -> None:

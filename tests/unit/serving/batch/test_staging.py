@@ -71,14 +71,36 @@ def test_a_run_killed_while_it_read_begins_to_read_anew(
 def test_another_query_is_another_input(package: Path, database: sqlite3.Connection) -> None:
     _run(package)
     assert _run(package).was_done
-    with pytest.raises(Refused, match="the input is another: --query"):
+    with pytest.raises(Refused) as caught:
         _run(package, "select * from orders where id < 5")
+    told = "the query was 'select * from orders', now it is 'select * from orders where id < 5'; --restart"
+    assert told in str(caught.value)
     assert _run(package, "select * from orders where id < 5", restart=True).rows == 5
 
 
 def test_a_query_without_rows_leaves_its_columns(package: Path, database: sqlite3.Connection) -> None:
     assert _run(package, "select * from orders where id < 0").rows == 0
     assert scored().columns[:2] == ["id", "shop"]
+
+
+def test_a_query_that_failed_leaves_room_for_the_next(package: Path, database: sqlite3.Connection) -> None:
+    with pytest.raises(MeritError, match="no such table: ordrs"):
+        _run(package, "select * from ordrs")
+    assert not Path("out").exists()
+    assert _run(package).rows == 240
+    before = Path("out/_merit.json").read_text()
+    for query in ("select * from ordrs", "select id from orders"):
+        with pytest.raises(MeritError):
+            _run(package, query, restart=True)
+    assert Path("out/_merit.json").read_text() == before
+    assert _run(package).was_done
+    assert not Path("out/.rows.anew").exists()
+
+
+@pytest.mark.parametrize("text", ["a :x", "12:30:15", r"\:x", "::int", ":1", "a:b :c:d"])
+def test_a_colon_in_a_query_is_a_colon(package: Path, database: sqlite3.Connection, text: str) -> None:
+    assert _run(package, f"select *, '{text}' as said from orders where id < 3").rows == 3  # noqa: S608
+    assert scored()["said"].unique().to_list() == [text]
 
 
 def test_a_query_can_not_write(package: Path, database: sqlite3.Connection) -> None:
@@ -93,6 +115,10 @@ def test_a_query_can_not_write(package: Path, database: sqlite3.Connection) -> N
         (None, "select 1", "--url-env: SHOP is not set"),
         ("sqlite:///none.db", "select 1", "the file 'none.db' is not there"),
         ("nonsense", "select 1", "can't be read by SHOP"),
+        ("sqlite:///shop.db", "pragma query_only=off", "not authorized"),
+        ("sqlite:///shop.db", "attach database 'pwn.db' as p", "not authorized"),
+        ("sqlite:///shop.db", "vacuum into 'pwn.db'", "can't be read by SHOP"),
+        ("sqlite:///shop.db", "-- nothing", "it gives no rows; give a SELECT"),
         ("sqlite:///shop.db", "select missing from orders", "no such column: missing"),
         ("nosuch+driver://me:secret@h/d", "select 1", "can't be read by SHOP"),
     ],
@@ -109,6 +135,8 @@ def test_what_can_not_be_read_is_told_without_the_password(
     assert told in str(caught.value)
     assert "secret" not in str(caught.value)
     assert not Path("none.db").exists()
+    assert not Path("pwn.db").exists()
+    assert not Path("out").exists()
 
 
 @pytest.mark.parametrize(
