@@ -18,7 +18,11 @@ URL = "MERIT_STREAM_URL"
 """The variable that holds the broker's URL where conf/stream must not: with a user and a password."""
 CLIENTS = ("aio_pika", "aiokafka", "aiormq", "asyncio", "nats", "redis")
 """Loggers that would print tracebacks where nobody listens."""
+WORDS = 120
+"""Characters of an error that are told: a wrong server may answer with all that it has to say of itself."""
 Take = Callable[[Sequence[Event]], Awaitable[None]]
+Pair = tuple[Record, Event]
+"""What is published, and the event that it is of."""
 
 
 async def _unread(message: Any) -> "StreamMessage[Any]":
@@ -70,8 +74,16 @@ class Broker(ABC):
         """Hand on events from now on, a batch at a time."""
 
     @abstractmethod
-    async def deliver(self, records: Sequence[Record], events: Sequence[Event]) -> None:
-        """Publish records; once the broker has confirmed all of them, acknowledge the events."""
+    async def publish(self, pairs: Sequence[Pair]) -> Sequence[BaseException | None]:
+        """Publish records; return of each what went wrong, or None once the broker has confirmed it.
+
+        Raises:
+            Exception: none was published, as far as is known.
+        """
+
+    @abstractmethod
+    async def acknowledge(self, events: Sequence[Event]) -> None:
+        """Acknowledge events; those that were acknowledged before may be among them."""
 
     @abstractmethod
     async def lag(self) -> float:
@@ -83,7 +95,8 @@ class Broker(ABC):
 
     def told(self, error: BaseException) -> str:
         """Return why something failed, in one line without secrets."""
-        return masked(reason(error), (self.url,)) or type(error).__name__
+        told = masked(reason(error), (self.url,)) or type(error).__name__
+        return told if len(told) <= WORDS else f"{told[:WORDS]}..."
 
 
 def of(how: Stream, say: Callable[[str], None]) -> Broker:

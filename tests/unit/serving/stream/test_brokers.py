@@ -79,9 +79,14 @@ def test_a_taken_port_for_metrics_is_one_line():
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(
-            MeritError, match=f"127.0.0.1:{port} can't be used for metrics .*stream.metrics_port, or null"
+            MeritError, match=f"127.0.0.1:{port} can't be used for metrics .*--metrics-port, or in stream.metrics_port"
         ):
             Meters("m", "v", "c").show(port)
+
+
+def test_of_what_a_wrong_server_answers_only_the_beginning_is_told():
+    broker = brokers.of(Stream(), lambda line: None)
+    assert broker.told(OSError("HTTP/1.1 400 " + "x" * 500)) == "HTTP/1.1 400 " + "x" * 107 + "..."
 
 
 def test_no_port_shows_no_metrics():
