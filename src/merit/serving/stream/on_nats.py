@@ -35,6 +35,7 @@ LEAST_SECONDS = 0.001
 class Nats(Broker):
     """NATS JetStream by FastStream."""
 
+    noise = ("Connection broken",)
     _client: Client
     _js: JetStreamContext
     _stream: str
@@ -50,8 +51,6 @@ class Nats(Broker):
             max_reconnect_attempts=NEVER,
             reconnect_time_wait=1,
             error_cb=self._failed,
-            disconnected_cb=self._lost,
-            reconnected_cb=self._found,
         )
         self._client = await self._broker.connect()
         self._js = self._client.jetstream(timeout=self.how.answer_seconds / 2)
@@ -193,13 +192,6 @@ class Nats(Broker):
 
     async def _failed(self, error: Exception) -> None:
         self.fault = self.told(error)
-
-    async def _lost(self) -> None:
-        if self.lines.is_open:
-            self.say(f"stream: {self.address} is gone; trying to reach it again")
-
-    async def _found(self) -> None:
-        self.say(f"stream: {self.address} is reached again")
 
 
 def _length(told: dict[str, str]) -> int:

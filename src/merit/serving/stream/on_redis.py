@@ -35,6 +35,7 @@ class Entry:
 class Redis(Broker):
     """Redis streams by FastStream."""
 
+    noise = ("UNBLOCKED", "no longer exists", "Message fetch error: Connection")
     _client: Client
     _in_hand: set[bytes]
 

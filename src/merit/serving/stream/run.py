@@ -146,6 +146,7 @@ async def _watch(broker: Broker, engine: Engine, meters: Meters) -> None:
         MeritError: the broker has forgotten the stream or its consumers, which one who starts makes anew; or so many
             batches hang that a process with no such threads must go on.
     """
+    answers = True
     while True:
         if engine.stuck >= MOST_STUCK:
             raise MeritError(f"stream: {engine.stuck} batches hang in what scores them; start again")
@@ -153,9 +154,15 @@ async def _watch(broker: Broker, engine: Engine, meters: Meters) -> None:
             async with asyncio.timeout(LAG_SECONDS):
                 meters.lag.set(await broker.lag())
             meters.up.set(1)
+            if not answers:
+                broker.say(f"stream: {broker.address} answers again")
+            answers = True
         except MeritError:
             raise
-        except Exception:  # noqa: BLE001  # each client has its own; that it is down is what is shown
+        except Exception as error:  # noqa: BLE001  # each client has its own; that it is down is what is shown
             meters.lag.set(float("nan"))
             meters.up.set(0)
+            if answers:
+                broker.say(f"stream: {broker.address} does not answer ({broker.told(error)}); trying again")
+            answers = False
         await asyncio.sleep(LAG_SECONDS)

@@ -115,6 +115,24 @@ def test_settings_given_as_words_are_refused_with_where_they_go(broker, call):
     assert "run `merit compose stream=redis stream.rows=8` first" in err
 
 
+def test_a_broker_that_does_not_answer_is_told_once_and_when_it_answers_again(broker, call, monkeypatch):
+    monkeypatch.setattr(run, "LAG_SECONDS", 0.005)
+    answers = iter([ConnectionError("redis://me:secret@host"), TimeoutError(), None])
+
+    async def lag() -> float:
+        if error := next(answers, None):
+            raise error
+        return 0.0
+
+    monkeypatch.setattr(broker, "lag", lag)
+    _, _, err = call("stream")
+    assert err.splitlines()[1:3] == [
+        "stream: nats://127.0.0.1:4222 does not answer (redis://***@host); trying again",
+        "stream: nats://127.0.0.1:4222 answers again",
+    ]
+    assert len(err.splitlines()) == 4
+
+
 def test_one_that_is_never_reached_is_told_with_the_last_reason(monkeypatch):
     monkeypatch.delenv("MERIT_STREAM_URL", raising=False)
     broker = Quiet(Stream(), "nats://127.0.0.1:1", print)
