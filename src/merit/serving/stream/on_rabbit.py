@@ -20,6 +20,8 @@ NAME_BYTES = 255
 class Rabbit(Broker):
     """RabbitMQ by FastStream."""
 
+    noise = ("Cancelling cause", "_on_close", "creating transport", "Reconnecting after", "Retrying after")
+
     async def connect(self) -> None:
         """Reach the server; make the queues, or see that they are there."""
         how = self.how

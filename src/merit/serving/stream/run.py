@@ -163,6 +163,7 @@ async def _watch(broker: Broker, engine: Engine, meters: Meters) -> None:
             meters.lag.set(float("nan"))
             meters.up.set(0)
             if answers:
-                broker.say(f"stream: {broker.address} does not answer ({broker.told(error)}); trying again")
+                why = f"waited {LAG_SECONDS:g} seconds" if isinstance(error, TimeoutError) else broker.told(error)
+                broker.say(f"stream: {broker.address} does not answer ({why}); trying again")
             answers = False
         await asyncio.sleep(LAG_SECONDS)
