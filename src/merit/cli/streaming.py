@@ -20,9 +20,8 @@ def stream(words: tuple[str, ...], metrics_port: int | None) -> None:
     Which broker, and all else, params.yaml says; `merit compose stream=redis` changes it there.
     """
     if words:
-        raise MeritError(
-            f"stream: takes no {words[0]!r}: what params.yaml says counts; run `merit compose {' '.join(words)}` first"
-        )
+        told = " ".join(words) if all("=" in word for word in words) else "stream=redis"
+        raise MeritError(f"stream: takes no {words[0]!r}: what params.yaml says counts; see `merit compose {told}`")
     from merit.cli.releasing import registered_version
     from merit.config import lock
     from merit.serving.stream.run import run

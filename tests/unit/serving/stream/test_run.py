@@ -112,7 +112,8 @@ def test_a_worker_may_show_its_metrics_on_a_port_of_its_own(broker, call, monkey
 def test_settings_given_as_words_are_refused_with_where_they_go(broker, call):
     code, _, err = call("stream", "stream=redis", "stream.rows=8")
     assert code == 2
-    assert "run `merit compose stream=redis stream.rows=8` first" in err
+    assert "takes no 'stream=redis': what params.yaml says counts" in err
+    assert "`merit compose stream=redis stream.rows=8`" in err
 
 
 def test_a_broker_that_does_not_answer_is_told_once_and_when_it_answers_again(broker, call, monkeypatch):
