@@ -1,6 +1,7 @@
 """`merit stream` against real brokers: nothing lost, nothing stopped, whatever happens to a worker or to an event."""
 
 import asyncio
+import hashlib
 import json
 import os
 import signal
@@ -231,11 +232,16 @@ POISON = {
 }
 
 
+LONG = "é" * 200
+"""A key that has more bytes than RabbitMQ takes as a message's id."""
+
+
 def _poisoned_stream_goes_on(broker: Any, worker: Worker) -> None:
-    broker.send([*_events(100), *POISON, *_events(100, first=100), json.dumps(GOOD).encode()])
+    long = json.dumps({"id": LONG, **GOOD}).encode()
+    broker.send([*_events(100), *POISON, long, *_events(99, first=100), json.dumps(GOOD).encode()])
     until(lambda: broker.count("predictions") == 201 and broker.count("dead") == len(POISON), worker.said())
     answers = [json.loads(body) for body, _ in broker.read("predictions")]
-    assert {each["id"] for each in answers} >= {f"e{number}" for number in range(200)}
+    assert {each["id"] for each in answers} >= {LONG, *(f"e{number}" for number in range(199))}
     assert len({each["id"] for each in answers}) == 201  # the one without an id goes by its place
     assert {(each["model"], each["commit"]) for each in answers} == {("tiny", "c" * 40)}
     dead = {body: _cause(told) for body, told in broker.read("dead")}
@@ -258,6 +264,70 @@ def test_poisoned_events_go_to_the_dead_letters_and_the_stream_goes_on(broker, s
     assert worker.metric("merit_stream_dead_letters_total", '{cause="bad_row"}') == 3
     assert worker.end(signal.SIGTERM) == 0
     assert worker.said().splitlines()[1:] == ["stream: stopping; what is in hand is finished"]
+
+
+def test_an_event_as_large_as_nats_takes_goes_to_the_dead_letters_cut(start, tmp_path):
+    with brokers.nats(tmp_path) as server:
+        broker = Nats(server)
+        worker = start(broker)
+        whole = b"x" * (1024 * 1024 - 10)
+        broker.send([whole, *_events(20)])
+        until(lambda: broker.count("predictions") == 20 and broker.count("dead") == 1, worker.said())
+        _limit(broker, "dead", 5000)
+        broker.send([whole + b"y", *_events(20, first=20)])
+        until(lambda: broker.count("predictions") == 40 and broker.count("dead") == 2, worker.said())
+        dead = broker.read("dead")
+        assert [told["Merit-Size"] for _, told in dead] == [str(len(whole)), str(len(whole) + 1)]
+        assert dead[0][1]["Merit-Digest"] == "sha256:" + hashlib.sha256(whole).hexdigest()
+        assert 1024 * 1024 - 1000 < len(dead[0][0]) < 1024 * 1024
+        assert len(dead[1][0]) == 1024
+        _limit(broker, "predictions", 10)  # no answer fits
+        broker.send(_events(1, first=90))
+        until(lambda: broker.count("dead") == 3, worker.said())
+        assert _cause(broker.read("dead")[2][1]).startswith("failed: its answer has ")
+        assert worker.end(signal.SIGTERM) == 0
+        assert worker.said().splitlines()[1:] == ["stream: stopping; what is in hand is finished"]
+
+
+def _limit(broker: Nats, subject: str, most: int) -> None:
+    """Have a stream take messages of so many bytes only."""
+
+    async def what(js: Any) -> None:
+        await js.update_stream(name=subject, subjects=[subject], max_msg_size=most, duplicate_window=120)
+
+    broker._do(what)
+
+
+def test_an_entry_of_redis_without_an_event_is_kept_with_its_fields(start, tmp_path):
+    with brokers.redis(tmp_path) as server:
+        broker = Redis(server)
+        worker = start(broker)
+        name = broker.client.xadd("events", {"foo": b"\xff", "id": "mine"})
+        until(lambda: broker.client.xlen("dead") == 1, worker.said())
+        ((_, fields),) = broker.client.xrange("dead")
+        assert fields == {
+            b"foo": b"\xff",
+            b"entry-id": b"mine",
+            b"id": name,
+            b"cause": b"not_json",
+            b"reason": b"the entry has no field 'data'; it has foo, id",
+        }
+        broker.client.delete("events")
+        assert worker.process.wait(30) == 2
+        assert len(worker.said().splitlines()) == 2  # what it does, and that the group was removed
+
+
+def test_dead_letters_that_can_not_be_written_double_no_answers(broker, start):
+    worker = start(broker, answer_seconds=2)
+    _block(broker, "dead")
+    broker.send([*_events(40), b"poison"])
+    until(lambda: broker.count("predictions") == 40, worker.said())
+    until(lambda: worker.metric("merit_stream_publish_failures_total") >= 4, worker.said())
+    until(lambda: worker.metric("merit_stream_lag") == 1, worker.said())
+    _unblock(broker, "dead")
+    until(lambda: broker.count("dead") == 1, worker.said())
+    assert broker.count("predictions") == 40
+    assert worker.said().count("dead letters can't be published") == 1
 
 
 def test_killed_in_the_middle_nothing_is_lost(broker, start):
@@ -289,12 +359,14 @@ def test_workers_of_a_group_share_the_events_and_one_that_is_told_to_stop_leaves
 
 
 KILLER = """
-import os, signal
+import os, signal, time
 from merit import scoring
 predict = scoring.Package.predict
 def deadly(self, columns):
     if (columns["weight"] == 666).any():
         os.kill(os.getpid(), signal.SIGKILL)
+    if (columns["weight"] == 667).any():
+        time.sleep(600)
     return predict(self, columns)
 scoring.Package.predict = deadly
 """
@@ -313,40 +385,45 @@ def test_an_event_that_kills_who_scores_it_goes_to_the_dead_letters_alone(broker
     assert _cause(why) == "killed: the process that scored it ended by signal SIGKILL, 2 times"
     assert worker.process.poll() is None
     assert set(_ids(broker.read("predictions"))) == {f"e{number}" for number in range(40)}
+    hanging = json.dumps({"id": "hanging", **GOOD, "weight": 667}).encode()
+    broker.send([*_events(2, first=40), hanging, *_events(2, first=42)])
+    until(lambda: set(_ids(broker.read("predictions"))) == {f"e{number}" for number in range(44)}, worker.said())
+    assert {body for body, _ in broker.read("dead")} == {deadly, hanging}
+    assert worker.end(signal.SIGTERM) == 0  # though a thread hangs
 
 
 def test_what_can_not_be_published_is_held_back_and_the_rest_waits_in_the_broker(broker, start):
     worker = start(broker, rows=16, max_in_flight=16)
-    _block(broker)
+    _block(broker, "predictions")
     broker.send(_events(300))
     until(lambda: worker.metric("merit_stream_publish_failures_total") >= 2, worker.said())
     until(lambda: worker.metric("merit_stream_lag") == 300, "nothing is acknowledged")
     assert worker.metric("merit_stream_in_flight") <= 17  # with one that it claims anew
     assert worker.said().count("can't be published") == 1
-    _unblock(broker)
+    _unblock(broker, "predictions")
     until(lambda: len(set(_ids(broker.read("predictions")))) == 300, worker.said())
     until(lambda: worker.metric("merit_stream_lag") == 0, worker.said())
 
 
-def _block(broker: Nats | Redis) -> None:
-    """Have the broker take no answers."""
+def _block(broker: Nats | Redis, subject: str) -> None:
+    """Have the broker take no answers, or no dead letters."""
     if isinstance(broker, Redis):
-        broker.client.set("predictions", "no stream")
+        broker.client.set(subject, "no stream")
         return
 
     async def what(js: Any) -> None:
-        await js.delete_stream("predictions")
+        await js.delete_stream(subject)
 
     broker._do(what)
 
 
-def _unblock(broker: Nats | Redis) -> None:
+def _unblock(broker: Nats | Redis, subject: str) -> None:
     if isinstance(broker, Redis):
-        broker.client.delete("predictions")
+        broker.client.delete(subject)
         return
 
     async def what(js: Any) -> None:
-        await js.add_stream(name="predictions", subjects=["predictions"])
+        await js.add_stream(name=subject, subjects=[subject])
 
     broker._do(what)
 
@@ -383,6 +460,7 @@ def test_rabbitmq_keeps_the_same_promises(start, folder):
         broker.send(_events(100, first=5000))
         until(lambda: len(set(_ids(broker.read("predictions")))) == 1801, worker.said(), seconds=60)
         assert "Traceback" not in worker.said()
+        assert len(worker.said().splitlines()) <= 4
         assert broker.count("dead") == len(POISON)
 
 

@@ -97,7 +97,7 @@ class Alone:
 async def _asked(child: asyncio.subprocess.Process, event: Event) -> Record:
     assert child.stdin is not None
     assert child.stdout is not None
-    asked = msgspec.json.encode([event.raw, event.place])
+    asked = msgspec.json.encode([event.raw, event.place, event.fault])
     child.stdin.write(LENGTH.pack(len(asked)) + asked)
     await child.stdin.drain()
     (length,) = LENGTH.unpack(await child.stdout.readexactly(LENGTH.size))
@@ -119,17 +119,18 @@ def main(told: str) -> None:
     given.write(READY)
     given.flush()
     while (asked := _read(taken)) is not None:
-        (record,) = scorer.score([Event(*asked)])
+        raw, place, fault = asked
+        (record,) = scorer.score([Event(raw, place, fault=fault)])
         body = msgspec.json.encode(record)
         given.write(LENGTH.pack(len(body)) + body)
         given.flush()
 
 
-def _read(stream: BinaryIO) -> tuple[bytes, str] | None:
+def _read(stream: BinaryIO) -> tuple[bytes, str, str] | None:
     head = stream.read(LENGTH.size)
     if len(head) < LENGTH.size:
         return None
-    return msgspec.json.decode(stream.read(LENGTH.unpack(head)[0]), type=tuple[bytes, str])
+    return msgspec.json.decode(stream.read(LENGTH.unpack(head)[0]), type=tuple[bytes, str, str])
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 import logging
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from merit.config.schema.stream import SCHEMES, Stream
 from merit.errors import MeritError, reason
@@ -18,7 +19,13 @@ URL = "MERIT_STREAM_URL"
 """The variable that holds the broker's URL where conf/stream must not: with a user and a password."""
 CLIENTS = ("aio_pika", "aiokafka", "aiormq", "asyncio", "nats", "redis")
 """Loggers that would print tracebacks where nobody listens."""
+WORDS = 120
+"""Characters of an error that are told."""
+BANNER = re.compile(r"(b['\"].{20}).*")
+"""What a wrong server answers with, which a client may quote whole."""
 Take = Callable[[Sequence[Event]], Awaitable[None]]
+Pair = tuple[Record, Event]
+"""What is published, and the event that it is of."""
 
 
 async def _unread(message: Any) -> "StreamMessage[Any]":
@@ -45,9 +52,12 @@ class Broker(ABC):
         say: tells a person a line.
     """
 
+    noise: ClassVar[tuple[str, ...]] = ()
+    """Words of lines that its client logs, which are not told: the worker says the same."""
+
     def __init__(self, how: Stream, url: str, say: Callable[[str], None]) -> None:
         self.how, self.url, self.say = how, url, say
-        self.lines = OneLine(say)
+        self.lines = OneLine(say, self.noise)
         self.logger = logger(self.lines)
         self.fault = ""
         """What the client has said last, where it tries again by itself."""
@@ -70,8 +80,16 @@ class Broker(ABC):
         """Hand on events from now on, a batch at a time."""
 
     @abstractmethod
-    async def deliver(self, records: Sequence[Record], events: Sequence[Event]) -> None:
-        """Publish records; once the broker has confirmed all of them, acknowledge the events."""
+    async def publish(self, pairs: Sequence[Pair]) -> Sequence[BaseException | None]:
+        """Publish records; return of each what went wrong, or None once the broker has confirmed it.
+
+        Raises:
+            Exception: none was published, as far as is known.
+        """
+
+    @abstractmethod
+    async def acknowledge(self, events: Sequence[Event]) -> None:
+        """Acknowledge events; those that were acknowledged before may be among them."""
 
     @abstractmethod
     async def lag(self) -> float:
@@ -83,7 +101,8 @@ class Broker(ABC):
 
     def told(self, error: BaseException) -> str:
         """Return why something failed, in one line without secrets."""
-        return masked(reason(error), (self.url,)) or type(error).__name__
+        told = BANNER.sub(r"\1...", masked(reason(error), (self.url,))) or type(error).__name__
+        return told if len(told) <= WORDS else f"{told[:WORDS]}..."
 
 
 def of(how: Stream, say: Callable[[str], None]) -> Broker:
@@ -127,21 +146,28 @@ class OneLine(logging.Handler):
     """Tells each error of a client once in a while, in one line without its traceback.
 
     It tells none before it is opened: whoever starts a worker gets one line about what keeps it from starting.
+
+    Args:
+        say: tells a person a line.
+        noise: a line that holds one of these is not told.
     """
 
     SECONDS = 30.0
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], noise: Sequence[str] = ()) -> None:
         super().__init__(logging.WARNING)
         self.is_open = False
-        self._say = say
+        self._say, self._noise = say, noise
         self._told: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         """Tell a line, unless it was told a moment ago."""
         error = record.exc_info[1] if record.exc_info else None
         text = record.getMessage().partition("\n")[0]
-        line = masked(f"{text}: {reason(error)}" if error is not None else text)[:300]
+        why = "" if error is None or str(error) in text else f": {reason(error)}"
+        line = masked(text + why)[:300]
+        if any(words in line for words in self._noise):
+            return
         if self.is_open and record.created - self._told.get(line, -self.SECONDS) >= self.SECONDS:
             self._told[line] = record.created
             self._say(f"stream: {line}")

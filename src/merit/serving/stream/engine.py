@@ -1,11 +1,14 @@
 """From events to acknowledged events: score, publish until the broker confirms it, only then acknowledge."""
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable, Sequence
 
 from merit.serving.stream.alone import Alone
+from merit.serving.stream.bounded import Threads
 from merit.serving.stream.brokers import Broker
+from merit.serving.stream.delivery import Delivery
 from merit.serving.stream.events import Event, Record
 from merit.serving.stream.meters import Meters
 from merit.serving.stream.scorer import Scorer
@@ -28,15 +31,24 @@ class Engine:
         alone: for those that came before.
         meters: where all of it is counted.
         say: tells a person a line.
+        seconds: how long a batch may take to be scored; after that each of its events is scored alone.
     """
 
-    def __init__(self, scorer: Scorer, alone: Alone, meters: Meters, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, scorer: Scorer, alone: Alone, meters: Meters, say: Callable[[str], None], seconds: float
+    ) -> None:
         self._scorer, self._alone, self._meters, self._say = scorer, alone, meters, say
+        self._seconds, self._threads = seconds, Threads(seconds)
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = asyncio.Event()
         self._busy = 0
         self._one_at_a_time = asyncio.Lock()
+
+    @property
+    def stuck(self) -> int:
+        """How many batches hang in what scores them."""
+        return self._threads.stuck
 
     async def handle(self, broker: Broker, events: Sequence[Event]) -> None:
         """Answer events and acknowledge them; those before which the worker is told to stop come again."""
@@ -64,12 +76,14 @@ class Engine:
         await self._alone.close()
 
     async def _first(self, broker: Broker, events: Sequence[Event]) -> None:
-        """Score a batch at once; should that fail as a whole, each event alone."""
+        """Score a batch at once; should that fail as a whole, or hang, each event alone."""
         self._meters.sizes.observe(len(events))
         try:
-            records = await asyncio.to_thread(self._scorer.score, events)
+            records = await self._threads.run(functools.partial(self._scorer.score, events))
         except Exception as error:  # noqa: BLE001  # no event may be lost by a fault of ours
-            self._say(f"stream: a batch can't be scored ({broker.told(error)}); its events are scored alone")
+            late = f"took longer than {self._seconds:g} seconds"
+            told = late if isinstance(error, TimeoutError) else broker.told(error)
+            self._say(f"stream: a batch can't be scored ({told}); its events are scored alone")
             await self._again(broker, events)
             return
         await self._deliver(broker, records, events)
@@ -99,19 +113,15 @@ class Engine:
         raise Stopped
 
     async def _deliver(self, broker: Broker, records: Sequence[Record], events: Sequence[Event]) -> None:
-        wait = FIRST
-        while True:
-            try:
-                await broker.deliver(records, events)
-                break
-            except Exception as error:  # noqa: BLE001  # each client has its own; the events are safe in the broker
-                self._meters.failures.inc()
-                if wait == FIRST:
-                    self._say(f"stream: answers can't be published ({broker.told(error)}); trying again")
+        delivery, wait = Delivery(broker, records, events), FIRST
+        while error := await delivery.step():
+            self._meters.failures.inc()
+            if wait == FIRST:
+                self._say(f"stream: {delivery.what} can't be published ({broker.told(error)}); trying again")
             await self._pause(wait)
             wait = min(2 * wait, LONGEST)
         if wait > FIRST:
-            self._say("stream: answers are published again")
+            self._say("stream: what could not be published is published")
         self._count(records)
 
     async def _pause(self, seconds: float) -> None:

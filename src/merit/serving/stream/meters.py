@@ -55,6 +55,6 @@ class Meters:
             start_http_server(port, addr=HOST, registry=self.registry)
         except OSError as error:
             raise MeritError(
-                f"stream: {HOST}:{port} can't be used for metrics ({error.strerror}); choose another in "
-                "stream.metrics_port, or null for none"
+                f"stream: {HOST}:{port} can't be used for metrics ({error.strerror}); choose another by "
+                "--metrics-port, or in stream.metrics_port, where null is for none"
             ) from error

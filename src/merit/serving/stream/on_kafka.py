@@ -2,20 +2,21 @@
 
 import asyncio
 import ssl
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from aiokafka import TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.errors import CommitFailedError, IllegalStateError, MessageSizeTooLargeError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
+from merit.config.schema.stream import Stream
 from merit.errors import MeritError
-from merit.serving.stream.brokers import MUTE, Broker, Take
-from merit.serving.stream.events import Event, Record
+from merit.serving.stream.brokers import MUTE, Broker, Pair, Take
+from merit.serving.stream.events import SMALL, Event, Record, cut, headers
 
 MECHANISMS = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
 """How a user is told to Kafka: kafkas://user:password@host:9093?mechanism=SCRAM-SHA-512."""
@@ -24,10 +25,16 @@ MECHANISMS = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-
 class Kafka(Broker):
     """Kafka by FastStream."""
 
+    def __init__(self, how: Stream, url: str, say: Callable[[str], None]) -> None:
+        super().__init__(how, url, say)
+        self._seen: Counter[TopicPartition] = Counter()
+        self._in_hand: defaultdict[TopicPartition, set[int]] = defaultdict(set)
+        self._done: dict[TopicPartition, int] = {}
+        """The offset behind the last event that is answered, while others before it are in hand."""
+
     async def connect(self) -> None:
         """Reach the servers; make the topics, or see that they are there."""
         self._broker = made(self)
-        self._seen: Counter[TopicPartition] = Counter()
         await self._broker.connect()
         if not await self._broker.ping(timeout=self.how.connect_seconds):
             raise ConnectionError("no server answers")
@@ -73,26 +80,42 @@ class Kafka(Broker):
         """Return the event of a record; the first of each partition may be what the worker before died of."""
         partition = TopicPartition(record.topic, record.partition)
         self._seen[partition] += 1
+        self._in_hand[partition].add(record.offset)
         place = f"{record.topic}:{record.partition}:{record.offset}"
         again = self._seen[partition] <= self.how.rows
         return Event(record.value or b"", place, again=again, handle=(partition, record.offset))
 
-    async def deliver(self, records: Sequence[Record], events: Sequence[Event]) -> None:
-        """Publish, await the confirmations, commit."""
-        await asyncio.gather(*map(self._publish, records))
+    async def publish(self, pairs: Sequence[Pair]) -> Sequence[BaseException | None]:
+        """Publish all at once and await the confirmations."""
+        return await asyncio.gather(*(self._publish(record) for record, _ in pairs), return_exceptions=True)
+
+    async def _publish(self, record: Record) -> None:
+        key = record.key.encode()
+        if not record.cause:
+            await self._broker.publish(record.body, self.how.answers, key=key)
+            return
+        try:
+            told = headers(record, "merit-")
+            await self._broker.publish(record.body, self.how.dead_letters, key=key, headers=told)
+        except MessageSizeTooLargeError:  # an event as large as Kafka takes, and what is said of it
+            less = cut(record, SMALL)
+            told = headers(less, "merit-")
+            await self._broker.publish(less.body, self.how.dead_letters, key=key, headers=told)
+
+    async def acknowledge(self, events: Sequence[Event]) -> None:
+        """Commit up to the first event of each partition that is still in hand."""
         reached: dict[TopicPartition, int] = {}
         for event in events:
             partition, offset = event.handle
-            reached[partition] = max(offset + 1, reached.get(partition, 0))
+            self._in_hand[partition].discard(offset)
+            self._done[partition] = max(offset + 1, self._done.get(partition, 0))
+        for partition in {event.handle[0] for event in events}:
+            held = self._in_hand[partition]
+            reached[partition] = min(held) if held else self._done.pop(partition)
         try:
             await self._subscriber.consumer.commit(reached)
         except (CommitFailedError, IllegalStateError):
             self.say("stream: Kafka gave what was in hand to another worker; both answer it, by the same keys")
-
-    async def _publish(self, record: Record) -> None:
-        topic = self.how.dead_letters if record.cause else self.how.answers
-        headers = {"merit-cause": record.cause, "merit-reason": record.reason} if record.cause else None
-        await self._broker.publish(record.body, topic, key=record.key.encode(), headers=headers)
 
     async def lag(self) -> float:
         """Return what this worker's partitions hold behind what is committed."""

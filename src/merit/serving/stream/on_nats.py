@@ -3,25 +3,31 @@
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, PullSub
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NothingCame
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, Header, StorageType, StreamConfig
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
 from merit.errors import MeritError
-from merit.serving.stream.brokers import MUTE, Broker, Take
-from merit.serving.stream.events import Event, Record
+from merit.serving.stream.brokers import MUTE, Broker, Pair, Take
+from merit.serving.stream.events import FAILED, SMALL, Event, Record, cut, dead, headers
 
 WINDOW = 120.0
 """Seconds in which JetStream drops an answer whose key it has seen."""
 NEVER = -1
 IDLE_SECONDS = 1.0
 """How long one request for messages stands where none come."""
+CUT = 128
+"""Bytes for the two headers that say what was cut off."""
+TOO_LARGE = 10054
+"""JetStream's code for a message that is larger than its stream takes."""
 LEAST_SECONDS = 0.001
 """What is left to wait that is worth a request."""
 
@@ -29,6 +35,8 @@ LEAST_SECONDS = 0.001
 class Nats(Broker):
     """NATS JetStream by FastStream."""
 
+    noise = ("Connection broken",)
+    _client: Client
     _js: JetStreamContext
     _stream: str
     _places: dict[str, str]
@@ -43,11 +51,9 @@ class Nats(Broker):
             max_reconnect_attempts=NEVER,
             reconnect_time_wait=1,
             error_cb=self._failed,
-            disconnected_cb=self._lost,
-            reconnected_cb=self._found,
         )
-        client: Client = await self._broker.connect()
-        self._js = client.jetstream(timeout=self.how.answer_seconds / 2)
+        self._client = await self._broker.connect()
+        self._js = self._client.jetstream(timeout=self.how.answer_seconds / 2)
         subjects = (self.how.events, self.how.answers, self.how.dead_letters)
         self._places = {subject: await self._kept(subject) for subject in subjects}
         self._stream = self._places[self.how.events]
@@ -109,27 +115,64 @@ class Nats(Broker):
 
         setattr(js, "pull_subscribe", pull_subscribe)  # noqa: B010  # mypy lets no method be assigned
 
-    async def deliver(self, records: Sequence[Record], events: Sequence[Event]) -> None:
-        """Publish, await the confirmations, acknowledge."""
-        await asyncio.gather(*(self._publish(*each) for each in zip(records, events, strict=True)))
+    async def publish(self, pairs: Sequence[Pair]) -> Sequence[BaseException | None]:
+        """Publish all at once and await the confirmations."""
+        return await asyncio.gather(*(self._publish(*pair) for pair in pairs), return_exceptions=True)
+
+    async def acknowledge(self, events: Sequence[Event]) -> None:
+        """Acknowledge messages."""
         for event in events:
-            await event.handle.ack()
+            if not event.handle._ackd:
+                await event.handle.ack()
 
     async def _publish(self, record: Record, event: Event) -> None:
-        how = self.how
         if not record.cause:
-            headers = {Header.MSG_ID.value: record.key}
-            await self._js.publish(how.answers, record.body, stream=self._places[how.answers], headers=headers)
-            return
+            if await self._answered(record):
+                return
+            told = f"its answer has {len(record.body)} bytes, more than the server or the stream of answers takes"
+            record = dead(event, FAILED, told, record.key)
+        try:
+            await self._bury(record, event)
+        except APIError as error:
+            if error.err_code != TOO_LARGE:
+                raise
+            await self._bury(cut(record, SMALL), event)  # the stream takes less than the server
+
+    async def _answered(self, record: Record) -> bool:
+        """Publish an answer; say whether it was not too large for that."""
+        subject = self.how.answers
+        told = {Header.MSG_ID.value: record.key, Header.EXPECTED_STREAM.value: self._places[subject]}
+        if len(record.body) + _length(told) > self._client.max_payload:
+            return False
+        try:
+            await self._js.publish(subject, record.body, headers=told)
+        except APIError as error:
+            if error.err_code != TOO_LARGE:
+                raise
+            return False
+        return True
+
+    async def _bury(self, record: Record, event: Event) -> None:
+        """Publish a dead letter; of an event that has no room beside the headers, what fits.
+
+        A message of one byte more than the server takes would end the connection.
+        """
+        subject, most = self.how.dead_letters, self._client.max_payload
+        letter = replace(record, reason=record.reason[: most // 8])
         # What is wrong with an event may be its key, so a dead letter goes by the event's place.
-        headers = {
-            Header.MSG_ID.value: event.place, "Merit-Id": record.key, "Merit-Cause": record.cause,
-            "Merit-Reason": record.reason,
+        told = {
+            Header.MSG_ID.value: event.place, Header.EXPECTED_STREAM.value: self._places[subject],
+            "Merit-Id": record.key,
         }  # fmt: skip
-        await self._js.publish(how.dead_letters, record.body, stream=self._places[how.dead_letters], headers=headers)
+        letter = cut(letter, most - _length(told | headers(letter, "Merit-")) - CUT)
+        told |= {name.title(): value for name, value in headers(letter, "Merit-").items()}
+        await self._js.publish(subject, letter.body, headers=told)
 
     async def lag(self) -> float:
         """Return what the consumer has not been given, and what it has not acknowledged."""
+        if self._client.is_closed:
+            why = f" ({self.fault})" if self.fault else ""
+            raise MeritError(f"stream: {self.address} has closed the connection for good{why}; start again")
         try:
             told = await self._js.consumer_info(self._stream, self._durable)
         except NotFoundError as error:
@@ -150,12 +193,10 @@ class Nats(Broker):
     async def _failed(self, error: Exception) -> None:
         self.fault = self.told(error)
 
-    async def _lost(self) -> None:
-        if self.lines.is_open:
-            self.say(f"stream: {self.address} is gone; trying to reach it again")
 
-    async def _found(self) -> None:
-        self.say(f"stream: {self.address} is reached again")
+def _length(told: dict[str, str]) -> int:
+    """Return how many bytes headers have, which count as those of the body do."""
+    return len("NATS/1.0\r\n\r\n") + sum(len(f"{name}: {value}\r\n".encode()) for name, value in told.items())
 
 
 async def _fetched(
@@ -171,6 +212,9 @@ async def _fetched(
         found = await fetch(batch, IDLE_SECONDS)
     except TimeoutError as error:
         raise NothingCame from error
+    except NatsError:  # a closed connection says so at once, and FastStream would ask on without a pause
+        await asyncio.sleep(IDLE_SECONDS)
+        raise
     until = loop.time() + wait
     while len(found) < batch and (left := until - loop.time()) > LEAST_SECONDS:
         try:

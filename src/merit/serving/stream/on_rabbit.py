@@ -10,12 +10,17 @@ from faststream import AckPolicy
 from faststream.rabbit import Channel, QueueType, RabbitBroker, RabbitQueue
 
 from merit.errors import MeritError
-from merit.serving.stream.brokers import MUTE, Broker, Take
-from merit.serving.stream.events import Event, Record
+from merit.serving.stream.brokers import MUTE, Broker, Pair, Take
+from merit.serving.stream.events import Event, Record, headers
+
+NAME_BYTES = 255
+"""Bytes that a message's id may have."""
 
 
 class Rabbit(Broker):
     """RabbitMQ by FastStream."""
+
+    noise = ("Cancelling cause", "_on_close", "creating transport", "Reconnecting after", "Retrying after")
 
     async def connect(self) -> None:
         """Reach the server; make the queues, or see that they are there."""
@@ -71,27 +76,28 @@ class Rabbit(Broker):
                     break
             await take(batch)
 
-    async def deliver(self, records: Sequence[Record], events: Sequence[Event]) -> None:
-        """Publish, await the confirmations, acknowledge.
+    async def publish(self, pairs: Sequence[Pair]) -> Sequence[BaseException | None]:
+        """Publish all at once and await the confirmations."""
+        return await asyncio.gather(*(self._publish(*pair) for pair in pairs), return_exceptions=True)
 
-        Events of a channel that is gone can't be acknowledged any more; RabbitMQ gives them again.
-        """
-        pairs = zip(records, events, strict=True)
-        here = [(record, event.handle) for record, event in pairs if _is_here(event.handle)]
-        await asyncio.gather(*(self._publish(record) for record, _ in here))
-        try:
-            for _, message in here:
-                await message.ack()
-        except (AMQPError, RuntimeError) as error:
-            self.logger.warning("what is answered can't be acknowledged, it comes again: %s", self.told(error))
-
-    async def _publish(self, record: Record) -> None:
+    async def _publish(self, record: Record, event: Event) -> None:
+        if not _is_here(event.handle):  # it can't be acknowledged any more: RabbitMQ gives it again
+            return
         queue = self.how.dead_letters if record.cause else self.how.answers
-        headers: Any = {"merit-cause": record.cause, "merit-reason": record.reason} if record.cause else None
+        told: Any = headers(record, "merit-") if record.cause else None
         kind = "application/octet-stream" if record.cause else "application/json"
         await self._broker.publish(
-            record.body, queue, persist=True, message_id=record.key[:255], headers=headers, content_type=kind
+            record.body, queue, persist=True, message_id=short(record.key), headers=told, content_type=kind
         )
+
+    async def acknowledge(self, events: Sequence[Event]) -> None:
+        """Acknowledge messages, but those of a channel that is gone."""
+        try:
+            for event in events:
+                if _is_here(event.handle):
+                    await event.handle.ack()
+        except (AMQPError, RuntimeError) as error:
+            self.logger.warning("what is answered can't be acknowledged, it comes again: %s", self.told(error))
 
     async def lag(self) -> float:
         """Return what waits in the queue, and what is in hand here; what other workers have in hand is not known."""
@@ -104,6 +110,12 @@ class Rabbit(Broker):
         """Close the connection; what was not acknowledged goes back into the queue."""
         self._collecting.cancel()
         await self._broker.stop()
+
+
+def short(key: str) -> str:
+    """Return a key, or its hash where it has more bytes than AMQP takes as a name."""
+    raw = key.encode()
+    return key if len(raw) <= NAME_BYTES else f"sha256:{hashlib.sha256(raw).hexdigest()}"
 
 
 def _is_here(message: Any) -> bool:

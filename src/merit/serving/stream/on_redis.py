@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from faststream import AckPolicy
@@ -11,19 +12,32 @@ from redis.asyncio import Redis as Client
 from redis.exceptions import ResponseError
 
 from merit.errors import MeritError
-from merit.serving.stream.brokers import MUTE, Broker, Take
-from merit.serving.stream.events import Event, Record
+from merit.serving.stream.brokers import MUTE, Broker, Pair, Take
+from merit.serving.stream.events import Event, Record, headers
 
 FIELD = b"data"
 """The field of an entry that is the event."""
 FORGOTTEN_MS = 3_600_000
 """A consumer that holds nothing and has asked for nothing for so long is gone."""
 
+SHOWN = 40
+"""Fields, and characters of each one's name, that are shown of an entry without the one that is the event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is known of an entry beside its event: its name, and its fields if none of them is the event."""
+
+    name: bytes
+    other: dict[bytes, bytes]
+
 
 class Redis(Broker):
     """Redis streams by FastStream."""
 
+    noise = ("UNBLOCKED", "no longer exists", "Message fetch error: Connection")
     _client: Client
+    _in_hand: set[bytes]
 
     async def connect(self) -> None:
         """Reach the server; make the stream of events and its group, or see that they are there."""
@@ -48,6 +62,7 @@ class Redis(Broker):
     async def start(self, take: Take) -> None:
         """Read what is new, and claim what another worker has held for too long."""
         how, me = self.how, f"{socket.gethostname()}-{os.getpid()}"
+        self._in_hand = set()
         new = StreamSub(
             how.events, group=how.group, consumer=me, batch=True, max_records=how.rows, polling_interval=1000
         )
@@ -65,21 +80,30 @@ class Redis(Broker):
 
         async def handle(batch: Any) -> None:
             entries = zip(batch["message_ids"], batch["data"], strict=True)
-            await take([_event(name, fields, again=again) for name, fields in entries])
+            # What is in hand for longer than answer_seconds would be claimed once more by the very worker.
+            new = [_event(*entry, again=again) for entry in entries if entry[0] not in self._in_hand]
+            names = {event.handle.name for event in new}
+            self._in_hand |= names
+            try:
+                if new:
+                    await take(new)
+            finally:
+                self._in_hand -= names
 
         subscriber(handle)
 
-    async def deliver(self, records: Sequence[Record], events: Sequence[Event]) -> None:
-        """Publish, then acknowledge: a transaction would acknowledge what it could not publish."""
+    async def publish(self, pairs: Sequence[Pair]) -> Sequence[BaseException | None]:
+        """Publish in one go, but no transaction: the rest is published where an entry can't be."""
         how = self.how
         async with self._client.pipeline(transaction=False) as pipe:
-            for record in records:
-                told: Any = {"id": record.key, FIELD: record.body}
-                if record.cause:
-                    told |= {"cause": record.cause, "reason": record.reason}
-                pipe.xadd(how.dead_letters if record.cause else how.answers, told)
-            await pipe.execute()
-        await self._client.xack(how.events, how.group, *(event.handle for event in events))
+            for record, event in pairs:
+                pipe.xadd(how.dead_letters if record.cause else how.answers, _fields(record, event))
+            told = await pipe.execute(raise_on_error=False)
+        return [each if isinstance(each, Exception) else None for each in told]
+
+    async def acknowledge(self, events: Sequence[Event]) -> None:
+        """Acknowledge entries in one go."""
+        await self._client.xack(self.how.events, self.how.group, *(event.handle.name for event in events))
 
     async def lag(self) -> float:
         """Return what the group has not read, and what it has not acknowledged."""
@@ -104,5 +128,21 @@ class Redis(Broker):
 
 
 def _event(name: bytes, fields: dict[bytes, bytes], *, again: bool) -> Event:
-    # Without the field there is no event: empty, it becomes a dead letter that says so.
-    return Event(fields.get(FIELD, b""), name.decode(), again=again, handle=name)
+    entry = Entry(name, {} if FIELD in fields else fields)
+    fault = "" if FIELD in fields else f"the entry has no field 'data'; it has {_listed(fields)}"
+    return Event(fields.get(FIELD, b""), name.decode(), again=again, handle=entry, fault=fault)
+
+
+def _listed(fields: dict[bytes, bytes]) -> str:
+    names = [name.decode(errors="backslashreplace")[:SHOWN] for name in fields]
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def _fields(record: Record, event: Event) -> Any:
+    """Return the fields of a record; of an entry that held no event its own, those that are called as ours renamed."""
+    if not record.cause:
+        return {"id": record.key, FIELD: record.body}
+    ours = {b"id": record.key, **{name.encode(): told for name, told in headers(record, "").items()}}
+    if not event.fault:
+        return {**ours, FIELD: record.body}
+    return {**{b"entry-" + name if name in ours else name: value for name, value in event.handle.other.items()}, **ours}

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import os
 import signal
+import threading
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -21,6 +23,10 @@ from merit.serving.stream.events import Event
 from merit.serving.stream.meters import Meters
 from merit.serving.stream.scorer import Scorer
 
+END_SECONDS = 10.0
+"""How long the end may take once what was in hand is done, or is left."""
+MOST_STUCK = 4
+"""Batches that may hang in a process; each holds a thread, and perhaps a core."""
 LAG_SECONDS = 2.0
 """How often the broker is asked how many events wait."""
 
@@ -47,24 +53,41 @@ def run(how: Stream, version: str | None, signed: Signing, say: Callable[[str], 
     meters.show(how.metrics_port)
     import uvloop
 
-    uvloop.run(_work(how, broker, engine, meters, say))
+    last = last_call(how.answer_seconds + END_SECONDS, say)
+    try:
+        uvloop.run(_work(broker, engine, meters, last))
+    finally:
+        last.cancel()
+
+
+def last_call(seconds: float, say: Callable[[str], None]) -> threading.Timer:
+    """Return what ends the process, whatever it hangs in, so many seconds after it is started."""
+
+    def end() -> None:
+        say(f"stream: did not end in {seconds:g} seconds, so it is cut off; what was in hand comes again")
+        os._exit(MeritError.exit_code)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    return timer
 
 
 def _engine(how: Stream, package: Package, version: str, meters: Meters, say: Callable[[str], None]) -> Engine:
     columns = [column["name"] for column in package.inputs]
     scorer = Scorer(Answers(package, version, how.rows), columns, how.key)
     # It may have killed one worker by then. All tries end before the broker would give the event to another worker.
-    tries = how.max_deliveries - 1
-    alone = Alone(artifacts.PACKAGE, version, how.key, tries=tries, seconds=how.answer_seconds / how.max_deliveries)
-    return Engine(scorer, alone, meters, say)
+    tries, seconds = how.max_deliveries - 1, how.answer_seconds / how.max_deliveries
+    alone = Alone(artifacts.PACKAGE, version, how.key, tries=tries, seconds=seconds)
+    return Engine(scorer, alone, meters, say, seconds)
 
 
-async def _work(how: Stream, broker: Broker, engine: Engine, meters: Meters, say: Callable[[str], None]) -> None:
-    stop = asyncio.Event()
+async def _work(broker: Broker, engine: Engine, meters: Meters, last: threading.Timer) -> None:
+    how, say, stop = broker.how, broker.say, asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
     await _until(stop, _reach(broker, how.connect_seconds))
     if stop.is_set():
+        last.start()
         return
 
     async def take(events: Sequence[Event]) -> None:
@@ -74,13 +97,15 @@ async def _work(how: Stream, broker: Broker, engine: Engine, meters: Meters, say
     await broker.start(take)
     say(f"stream: {broker.address}: {how.events} -> {how.answers}, what can't be answered -> {how.dead_letters}")
     try:
-        await _until(stop, _ask_lag(broker, meters))
+        await _until(stop, _watch(broker, engine, meters))
         say("stream: stopping; what is in hand is finished")
     finally:
+        last.start()
         await engine.stop(how.answer_seconds)
         broker.lines.is_open = False
         with contextlib.suppress(Exception):  # the broker may be gone, and there is nothing left to lose
-            await broker.stop()
+            async with asyncio.timeout(END_SECONDS / 2):
+                await broker.stop()
 
 
 async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
@@ -114,20 +139,31 @@ async def _reach(broker: Broker, seconds: float) -> None:
     )
 
 
-async def _ask_lag(broker: Broker, meters: Meters) -> None:
-    """Ask the broker now and then what waits.
+async def _watch(broker: Broker, engine: Engine, meters: Meters) -> None:
+    """Ask the broker now and then what waits, and the engine what hangs.
 
     Raises:
-        MeritError: it has forgotten the stream or its consumers; one who starts makes them anew.
+        MeritError: the broker has forgotten the stream or its consumers, which one who starts makes anew; or so many
+            batches hang that a process with no such threads must go on.
     """
+    answers = True
     while True:
+        if engine.stuck >= MOST_STUCK:
+            raise MeritError(f"stream: {engine.stuck} batches hang in what scores them; start again")
         try:
             async with asyncio.timeout(LAG_SECONDS):
                 meters.lag.set(await broker.lag())
             meters.up.set(1)
+            if not answers:
+                broker.say(f"stream: {broker.address} answers again")
+            answers = True
         except MeritError:
             raise
-        except Exception:  # noqa: BLE001  # each client has its own; that it is down is what is shown
+        except Exception as error:  # noqa: BLE001  # each client has its own; that it is down is what is shown
             meters.lag.set(float("nan"))
             meters.up.set(0)
+            if answers:
+                why = f"waited {LAG_SECONDS:g} seconds" if isinstance(error, TimeoutError) else broker.told(error)
+                broker.say(f"stream: {broker.address} does not answer ({why}); trying again")
+            answers = False
         await asyncio.sleep(LAG_SECONDS)

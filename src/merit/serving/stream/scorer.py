@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from merit.serving.rows import BadRows
-from merit.serving.stream.events import BAD_KEY, BAD_ROW, FAILED, NOT_JSON, Event, Record, dead
+from merit.serving.stream.events import BAD_KEY, BAD_ROW, FAILED, NOT_JSON, Event, Record, dead, joined
 
 KEY_LENGTH = 256
 
@@ -52,6 +52,8 @@ class Scorer:
         return [next(answered) if isinstance(each, Found) else each for each in read]
 
     def _read(self, event: Event) -> Found | Record:
+        if event.fault:
+            return dead(event, NOT_JSON, event.fault)
         try:
             row = self._decoder.decode(event.raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -65,7 +67,7 @@ class Scorer:
             return Found(event, event.place, row)
         if _is_key(key):
             return Found(event, key, row)
-        told = f"text of 1 to {KEY_LENGTH} printable characters, or an integer"
+        told = f"text of 1 to {KEY_LENGTH} printable characters, or an integer of as many digits"
         return dead(event, BAD_KEY, f"'{self._key}' can't name the event; allowed: {told}")
 
     def _answered(self, found: Sequence[Found]) -> list[Record]:
@@ -76,7 +78,9 @@ class Scorer:
             rows = [each.row for each in found]
             answer = self._answers.answer(msgspec.json.encode(rows if len(rows) > 1 else rows[0]))
             return _records(found, answer)
-        except (BadRows, OverflowError) as error:
+        except BadRows as error:
+            cause, reason = BAD_ROW, joined(error.problems)
+        except OverflowError as error:
             cause, reason = BAD_ROW, str(error)
         except Exception as error:  # noqa: BLE001  # ONNX Runtime raises a dozen types; none may stop the stream
             cause, reason = FAILED, f"scoring failed: {error}"
@@ -89,7 +93,7 @@ class Scorer:
 def _is_key(key: Any) -> bool:
     if isinstance(key, str):
         return 0 < len(key) <= KEY_LENGTH and key.isprintable() and key == key.strip()
-    return isinstance(key, int) and not isinstance(key, bool)
+    return isinstance(key, int) and not isinstance(key, bool) and len(str(key)) <= KEY_LENGTH
 
 
 def _records(found: Sequence[Found], answer: dict[str, Any]) -> list[Record]:

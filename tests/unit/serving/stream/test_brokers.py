@@ -73,15 +73,33 @@ def test_an_error_of_a_client_is_one_line_and_told_once_in_a_while():
     assert logger.level <= logging.INFO
 
 
+def test_what_the_worker_says_itself_is_not_told_by_the_client_as_well():
+    told: list[str] = []
+    lines = brokers.OneLine(told.append, ["UNBLOCKED"])
+    lines.is_open = True
+    logger = brokers.logger(lines)
+    logger.error("Task-12 raised an exception, retrying...", exc_info=OSError("UNBLOCKED the stream key"))
+    logger.error("The group is gone. Start again", exc_info=OSError("The group is gone. Start again"))
+    assert told == ["stream: The group is gone. Start again"]
+
+
 def test_a_taken_port_for_metrics_is_one_line():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(
-            MeritError, match=f"127.0.0.1:{port} can't be used for metrics .*stream.metrics_port, or null"
+            MeritError, match=f"127.0.0.1:{port} can't be used for metrics .*--metrics-port, or in stream.metrics_port"
         ):
             Meters("m", "v", "c").show(port)
+
+
+def test_of_what_a_wrong_server_answers_only_the_beginning_is_told():
+    broker = brokers.of(Stream(), lambda line: None)
+    assert broker.told(OSError("HTTP/1.1 400 " + "x" * 500)) == "HTTP/1.1 400 " + "x" * 107 + "..."
+    assert (
+        broker.told(OSError(f"Protocol Error: {b'INFO {' + b'x' * 500}")) == "Protocol Error: b'INFO {xxxxxxxxxxxxxx..."
+    )
 
 
 def test_no_port_shows_no_metrics():

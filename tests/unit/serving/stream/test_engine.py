@@ -1,13 +1,14 @@
 """Nothing is acknowledged before it is published, whatever the broker does."""
 
 import asyncio
+import threading
 from collections.abc import Sequence
 
 import pytest
 
 from merit.config.schema.stream import Stream
 from merit.serving.stream import engine as engines
-from merit.serving.stream.brokers import Broker, Take
+from merit.serving.stream.brokers import Broker, Pair, Take
 from merit.serving.stream.engine import Engine
 from merit.serving.stream.events import Event, Record
 from merit.serving.stream.meters import Meters
@@ -16,21 +17,28 @@ from merit.serving.stream.meters import Meters
 class Fake(Broker):
     """A broker that fails as often as it is told to."""
 
-    def __init__(self, failures: int = 0) -> None:
+    def __init__(self, failures: int = 0, refused: str = "") -> None:
         super().__init__(Stream(), "nats://127.0.0.1:4222", lambda line: None)
-        self.failures = failures
+        self.failures, self.refused = failures, refused
+        self.published: list[str] = []
         self.delivered: list[list[str]] = []
 
     async def connect(self) -> None: ...
 
     async def start(self, take: Take) -> None: ...
 
-    async def deliver(self, records: Sequence[Record], events: Sequence[Event]) -> None:
+    async def publish(self, pairs: Sequence[Pair]) -> Sequence[BaseException | None]:
         if self.failures:
             self.failures -= 1
-            raise ConnectionError("nats://someone:secret@host is away")
-        assert [record.key for record in records] == [event.place for event in events]
-        self.delivered.append([record.key for record in records])
+            if not self.refused:
+                raise ConnectionError("nats://someone:secret@host is away")
+        is_refused = [bool(self.failures) and record.key == self.refused for record, _ in pairs]
+        self.published += [record.key for (record, _), refused in zip(pairs, is_refused, strict=True) if not refused]
+        return [TypeError("no stream") if refused else None for refused in is_refused]
+
+    async def acknowledge(self, events: Sequence[Event]) -> None:
+        assert {event.place for event in events} <= set(self.published)
+        self.delivered.append([event.place for event in events])
 
     async def lag(self) -> float:
         return 0.0
@@ -69,7 +77,7 @@ def echo() -> Echo:
 def engine(told: list[str], echo: Echo, monkeypatch: pytest.MonkeyPatch) -> Engine:
     monkeypatch.setattr(engines, "FIRST", 0.01)
     batch = type("Batch", (), {"score": staticmethod(echo.batch)})
-    return Engine(batch, echo, Meters("m", "v", "c"), told.append)
+    return Engine(batch, echo, Meters("m", "v", "c"), told.append, seconds=0.2)
 
 
 def test_a_batch_is_delivered_whole(engine):
@@ -101,8 +109,48 @@ def test_what_the_broker_does_not_take_is_sent_again_and_told_once_without_secre
     assert broker.delivered == [["1"]]
     assert told == [
         "stream: answers can't be published (nats://***@host is away); trying again",
-        "stream: answers are published again",
+        "stream: what could not be published is published",
     ]
+
+
+def test_what_the_broker_took_is_acknowledged_and_only_the_rest_is_published_again(engine, told):
+    broker = Fake(failures=4, refused="2")
+    asyncio.run(engine.handle(broker, [Event(b"", "1"), Event(b"", "2"), Event(b"", "3")]))
+    assert broker.published == ["1", "3", "2"]
+    assert broker.delivered == [["1", "3"], ["2"]]
+    assert told[0] == "stream: answers can't be published (no stream); trying again"
+
+
+def test_what_is_published_but_can_not_be_acknowledged_is_not_published_again(engine, monkeypatch):
+    broker, tries = Fake(), [ConnectionError("away"), None]
+    acknowledge = broker.acknowledge
+
+    async def failing(events: Sequence[Event]) -> None:
+        if error := tries.pop(0):
+            raise error
+        await acknowledge(events)
+
+    monkeypatch.setattr(broker, "acknowledge", failing)
+    asyncio.run(engine.handle(broker, [Event(b"", "1")]))
+    assert (broker.published, broker.delivered) == (["1"], [["1"]])
+
+
+def test_a_batch_that_hangs_is_left_behind_and_its_events_are_scored_alone(engine, echo, told):
+    broker, free = Fake(), threading.Event()
+
+    def hanging(events: Sequence[Event]) -> list[Record]:
+        free.wait(10)
+        return echo.batch(events)
+
+    engine._scorer.score = hanging
+    asyncio.run(engine.handle(broker, [Event(b"", "1"), Event(b"", "2")]))
+    assert (broker.delivered, echo.alone) == ([["1", "2"]], ["1", "2"])
+    assert told == ["stream: a batch can't be scored (took longer than 0.2 seconds); its events are scored alone"]
+    assert engine.stuck == 1
+    (thread,) = engine._threads._late
+    free.set()
+    thread.join(10)
+    assert engine.stuck == 0
 
 
 def test_one_who_is_told_to_stop_gives_up_what_is_not_published(engine, told):

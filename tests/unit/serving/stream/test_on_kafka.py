@@ -1,12 +1,13 @@
 """Kafka, without a broker: what is asked of the client, and a batch through FastStream's own test broker."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import MessageSizeTooLargeError
 from faststream.kafka import TestKafkaBroker
 from faststream.security import SASLPlaintext, SASLScram512
 
@@ -45,7 +46,7 @@ class Consumer:
 
 def test_answers_are_published_before_offsets_are_committed_and_the_first_events_are_suspect():
     kafka = Kafka(Stream(broker="kafka", url="kafka://127.0.0.1:9092", rows=2), "kafka://127.0.0.1:9092", print)
-    kafka._broker, kafka._seen = made(kafka), Counter()
+    kafka._broker = made(kafka)
     published: list[tuple[str, int]] = []
     """Where to, and how many commits there were."""
     taken: list[Event] = []
@@ -58,7 +59,9 @@ def test_answers_are_published_before_offsets_are_committed_and_the_first_events
             for event in events
         ]
         kafka._subscriber.consumer = consumer
-        await kafka.deliver(records, events)
+        pairs = list(zip(records, events, strict=True))
+        assert await kafka.publish(pairs) == [None] * len(pairs)
+        await kafka.acknowledge(events)
 
     kafka.subscribe(take)
 
@@ -81,3 +84,31 @@ def test_answers_are_published_before_offsets_are_committed_and_the_first_events
     assert [event.again for event in taken] == [True, True, False]
     assert published == [("predictions", 0), ("dead", 1), ("predictions", 2)]
     assert len(consumer.commits) == 3
+
+
+def test_no_offset_is_committed_before_those_in_front_of_it_are_done():
+    kafka = Kafka(Stream(broker="kafka", url="kafka://127.0.0.1:9092", rows=2), "kafka://127.0.0.1:9092", print)
+    consumer = Consumer()
+    kafka._subscriber = SimpleNamespace(consumer=consumer)
+    events = [kafka._event(SimpleNamespace(topic="events", partition=0, offset=each, value=b"")) for each in range(5)]
+    assert [event.again for event in events] == [True, True, False, False, False]
+    for done in (events[2:], events[:1], events[1:2]):
+        asyncio.run(kafka.acknowledge(done))
+    assert [list(each.values()) for each in consumer.commits] == [[0], [1], [5]]
+
+
+def test_a_dead_letter_that_is_too_large_is_cut(monkeypatch):
+    kafka = Kafka(Stream(broker="kafka", url="kafka://127.0.0.1:9092"), "kafka://127.0.0.1:9092", print)
+    kafka._broker = made(kafka)
+    published: list[tuple[bytes, dict[str, str]]] = []
+
+    async def publish(body: bytes, topic: str, *, key: bytes, headers: dict[str, str]) -> None:
+        if len(body) > 5000:
+            raise MessageSizeTooLargeError
+        published.append((body, headers))
+
+    monkeypatch.setattr(kafka._broker, "publish", publish)
+    assert asyncio.run(kafka.publish([(Record("1", b"x" * 9000, BAD_ROW, "why"), Event(b"", "1"))])) == [None]
+    ((body, told),) = published
+    assert (body, told["merit-size"]) == (b"x" * 1024, "9000")
+    assert told["merit-digest"].startswith("sha256:")

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -10,8 +10,9 @@ from merit.config import lock as locks
 from merit.config.schema.stream import Stream
 from merit.errors import MeritError
 from merit.serving.stream import brokers, run
-from merit.serving.stream.brokers import Broker, Take
-from merit.serving.stream.events import Event, Record
+from merit.serving.stream.brokers import Broker, Pair, Take
+from merit.serving.stream.engine import Engine
+from merit.serving.stream.events import Event
 
 
 class Quiet(Broker):
@@ -26,7 +27,10 @@ class Quiet(Broker):
         if not self.forgotten:
             asyncio.get_running_loop().call_later(0.05, signal.raise_signal, signal.SIGTERM)
 
-    async def deliver(self, records: Sequence[Record], events: Sequence[Event]) -> None: ...
+    async def publish(self, pairs: Sequence[Pair]) -> Sequence[BaseException | None]:
+        return [None] * len(pairs)
+
+    async def acknowledge(self, events: Sequence[Event]) -> None: ...
 
     async def lag(self) -> float:
         if self.forgotten:
@@ -43,7 +47,12 @@ def broker(workdir, make_package, lock, monkeypatch):
     lock = lock.model_copy(update={"stream": Stream(metrics_port=None)})
     (workdir / "params.yaml").write_text(locks.render(lock))
     made = Quiet(lock.stream, "nats://127.0.0.1:4222", lambda line: None)
-    monkeypatch.setattr(brokers, "of", lambda how, say: made)
+
+    def of(how: Stream, say: Callable[[str], None]) -> Broker:
+        made.say = say
+        return made
+
+    monkeypatch.setattr(brokers, "of", of)
     return made
 
 
@@ -63,6 +72,66 @@ def test_a_broker_that_forgot_its_consumers_ends_it_with_one_line(broker, call):
     assert code == 2
     assert err.splitlines()[1:] == ["error: stream: the group was removed"]
     assert broker.stopped
+
+
+def test_a_connection_that_does_not_close_holds_up_the_end_for_a_bounded_time(broker, call, monkeypatch):
+    monkeypatch.setattr(run, "END_SECONDS", 0.1)
+
+    async def stop() -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(broker, "stop", stop)
+    assert call("stream")[0] == 0
+
+
+def test_what_hangs_all_the_same_is_cut_off(monkeypatch):
+    told: list[str] = []
+    codes: list[int] = []
+    monkeypatch.setattr("os._exit", codes.append)
+    timer = run.last_call(0.01, told.append)
+    timer.start()
+    timer.join(10)
+    assert codes == [2]
+    assert told == ["stream: did not end in 0.01 seconds, so it is cut off; what was in hand comes again"]
+
+
+def test_too_many_batches_that_hang_end_it_with_one_line(broker, call, monkeypatch):
+    monkeypatch.setattr(Engine, "stuck", 4)
+    code, _, err = call("stream")
+    assert code == 2
+    assert err.splitlines()[1:] == ["error: stream: 4 batches hang in what scores them; start again"]
+
+
+def test_a_worker_may_show_its_metrics_on_a_port_of_its_own(broker, call, monkeypatch):
+    shown: list[int | None] = []
+    monkeypatch.setattr(run.Meters, "show", lambda self, port: shown.append(port))
+    assert call("stream", "--metrics-port", "9465")[0] == 0
+    assert shown == [9465]
+
+
+def test_settings_given_as_words_are_refused_with_where_they_go(broker, call):
+    code, _, err = call("stream", "stream=redis", "stream.rows=8")
+    assert code == 2
+    assert "takes no 'stream=redis': what params.yaml says counts" in err
+    assert "`merit compose stream=redis stream.rows=8`" in err
+
+
+def test_a_broker_that_does_not_answer_is_told_once_and_when_it_answers_again(broker, call, monkeypatch):
+    monkeypatch.setattr(run, "LAG_SECONDS", 0.005)
+    answers = iter([ConnectionError("redis://me:secret@host"), TimeoutError(), None])
+
+    async def lag() -> float:
+        if error := next(answers, None):
+            raise error
+        return 0.0
+
+    monkeypatch.setattr(broker, "lag", lag)
+    _, _, err = call("stream")
+    assert err.splitlines()[1:3] == [
+        "stream: nats://127.0.0.1:4222 does not answer (redis://***@host); trying again",
+        "stream: nats://127.0.0.1:4222 answers again",
+    ]
+    assert len(err.splitlines()) == 4
 
 
 def test_one_that_is_never_reached_is_told_with_the_last_reason(monkeypatch):

@@ -1,5 +1,6 @@
 """Events become answers, or dead letters that say why; one bad event costs none of the others."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from merit.scoring import Package
 from merit.serving.answers import Answers
-from merit.serving.stream.events import Event
+from merit.serving.stream.events import REASON, Event, cut, dead, joined
 from merit.serving.stream.scorer import Scorer
 
 GOOD = {"shop": "north", "kind": 1, "size": 40.0, "weight": 0.5}
@@ -64,6 +65,7 @@ def test_a_key_that_the_model_takes_as_well_stays_in_the_row(package):
         ({"id": "a\r\nNats-Msg-Id: b", **GOOD}, "bad_key", "can't name the event"),
         ({"id": True, **GOOD}, "bad_key", "can't name the event"),
         ({"id": 1.5, **GOOD}, "bad_key", "can't name the event"),
+        ({"id": 10**256, **GOOD}, "bad_key", "or an integer of as many digits"),
     ],
 )
 def test_what_can_not_be_answered_is_told_apart_and_kept_as_it_came(scorer, event, cause, words):
@@ -74,6 +76,32 @@ def test_what_can_not_be_answered_is_told_apart_and_kept_as_it_came(scorer, even
     assert (letter.cause, letter.body) == (cause, bad.raw)
     assert words in letter.reason
     assert "\n" not in letter.reason
+
+
+def test_every_problem_of_a_row_is_in_the_reason_up_to_a_bound(scorer):
+    (record,) = scorer.score([_event({"id": "a", "kind": "x"})])
+    assert "the column 'shop' is missing" in record.reason
+    assert "; column 'kind': Expected `int`, got `str`" in record.reason
+    assert "in problems" not in record.reason
+    many = joined([f"problem {number} {'x' * 90}" for number in range(100)])
+    assert len(many) < REASON
+    assert many.endswith("; and 62 more")
+    assert (many.count("problem"), joined(["one"])) == (38, "one")
+
+
+def test_what_holds_no_event_is_told_as_the_broker_says(scorer):
+    (record,) = scorer.score([Event(b"", "1-0", fault="the entry has no field 'data'; it has foo")])
+    assert (record.cause, record.reason) == ("not_json", "the entry has no field 'data'; it has foo")
+
+
+def test_a_dead_letter_that_has_no_room_for_its_event_tells_its_size_and_its_digest():
+    letter = dead(Event(b"x" * 100, "1"), "not_json", "why")
+    assert cut(letter, 100) is letter
+    less = cut(letter, 10)
+    assert (less.body, less.size) == (b"x" * 10, 100)
+    assert less.digest == "sha256:" + hashlib.sha256(b"x" * 100).hexdigest()
+    again = cut(less, -5)
+    assert (again.body, again.size, again.digest) == (b"", 100, less.digest)
 
 
 def test_a_row_that_the_graph_fails_on_costs_none_of_the_others():
