@@ -26,6 +26,6 @@ def stream(words: tuple[str, ...], metrics_port: int | None) -> None:
     from merit.config import lock
     from merit.serving.stream.run import run
 
-    read = lock.read()
+    read = lock.current("stream")
     how = read.stream if metrics_port is None else read.stream.model_copy(update={"metrics_port": metrics_port})
     run(how, registered_version(), read.release.signing, lambda line: click.echo(line, err=True))
