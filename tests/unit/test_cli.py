@@ -167,7 +167,7 @@ def test_only_the_package_that_was_registered_is_served_with_its_version(
     digest = artifacts.package_digest(artifacts.PACKAGE) if registered else "sha256:other"
     artifacts.write_json(artifacts.REGISTRATION, {"package": digest, "version": "4"})
     seen = []
-    monkeypatch.setattr(locks, "read", lambda: lock)
+    monkeypatch.setattr(locks, "current", lambda section: lock)
     monkeypatch.setattr(serve, "serve", lambda how, version, signed: seen.append((how.port, version)))
     assert call("serve", "--port", "3456")[0] == 0
     assert seen == [(3456, "4" if registered else None)]
@@ -175,7 +175,7 @@ def test_only_the_package_that_was_registered_is_served_with_its_version(
 
 def test_without_a_package_serve_says_what_makes_it(call: Call, monkeypatch: pytest.MonkeyPatch, lock: Lock) -> None:
     artifacts.write_text(artifacts.REGISTRATION, json.dumps({"package": "sha256:1", "version": "4"}))
-    monkeypatch.setattr(locks, "read", lambda: lock)
+    monkeypatch.setattr(locks, "current", lambda section: lock)
     code, _, err = call("serve")
     assert code == 2
     assert err.startswith("error: model/manifest.json: not found; 'merit package' makes it")

@@ -80,8 +80,8 @@ def test_what_can_not_be_answered_is_told_apart_and_kept_as_it_came(scorer, even
 
 def test_every_problem_of_a_row_is_in_the_reason_up_to_a_bound(scorer):
     (record,) = scorer.score([_event({"id": "a", "kind": "x"})])
-    assert "the column 'shop' is missing" in record.reason
-    assert "; column 'kind': Expected `int`, got `str`" in record.reason
+    assert "the columns 'shop', 'weight' are missing" in record.reason
+    assert "column 'kind': Expected `int`, got `str`; the" in record.reason
     assert "in problems" not in record.reason
     many = joined([f"problem {number} {'x' * 90}" for number in range(100)])
     assert len(many) < REASON
