@@ -6,6 +6,7 @@ Putting is an append to a queue. The thread holds the interpreter only to hand b
 import atexit
 import concurrent.futures.thread  # noqa: F401  # polars needs it; once the process ends it can not be imported
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -18,12 +19,14 @@ from merit.serving.log.files import Files
 if TYPE_CHECKING:
     import polars as pl
 
-POLL_SECONDS = 0.25
-BATCH = 512
+POLL_SECONDS = 0.05
+BATCH = 256
 """Requests made into a table at once: few, so that the thread never holds the interpreter for long."""
 MOST_BYTES = 64 * 2**20
 """Bytes that may wait as bodies, and again as tables that could not be written yet."""
 ROWS_PER_FILE = 500_000
+NICENESS = 5
+"""How far the thread stands back behind those who answer, where the system has that for threads."""
 LONGEST_PAUSE = 60.0
 """Seconds between one attempt to write and the next, at most."""
 CLOSE_SECONDS = 10.0
@@ -96,6 +99,8 @@ class Recorder:
 
     def _run(self) -> None:
         os.environ.setdefault("POLARS_MAX_THREADS", "1")  # the processors are for those who answer
+        if sys.platform == "linux":
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         import polars  # noqa: F401  # now, and not when the first requests are being answered
 
         self._due = time.monotonic() + self._seconds
