@@ -1,0 +1,55 @@
+# What stands for `merit` and `dvc` in the folder of `forks`: it has a server fork, and ends as the fork does.
+# It loads next to nothing, for there are thousands of it.
+import _signal
+import _socket
+import array
+import marshal
+import os
+import sys
+
+OWN = ("OMP_", "MKL_", "OPENBLAS_", "LD_", "PYTHON", "MALLOC_")
+"""What is read as libraries are loaded, or as Python starts: with one of these it must be the program itself."""
+KNOWN = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+folder, name = os.path.split(os.path.abspath(sys.argv[0]))
+
+
+def itself():
+    real = f"{os.path.realpath(folder + '/real')}/{name}"
+    if os.path.exists(real):
+        os.execv(real, [real, *sys.argv[1:]])
+    python = f"{os.path.realpath(folder + '/real')}/python"
+    os.execv(python, [python, "-m", name, *sys.argv[1:]])
+
+
+if "TESTS_NO_FORK" in os.environ or any(each.startswith(OWN) and each not in KNOWN for each in os.environ):
+    itself()
+server = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+try:
+    server.connect(os.path.realpath(folder) + "/socket")
+except OSError:
+    itself()
+umask = os.umask(0)
+os.umask(umask)
+told = marshal.dumps(([name, *sys.argv[1:]], os.getcwd(), dict(os.environ), umask))
+files = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))]
+fork = 0
+waiting = []
+
+
+def forward(number, _):
+    os.kill(fork, number) if fork else waiting.append(number)
+
+
+for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGUSR1, _signal.SIGUSR2):
+    if _signal.getsignal(number) != _signal.SIG_IGN:
+        _signal.signal(number, forward)
+server.sendmsg([b"%8d" % len(told)], files)
+server.sendall(told)
+fork = int(server.recv(8))
+for number in waiting:
+    os.kill(fork, number)
+status = os.waitstatus_to_exitcode(int(server.recv(8)))
+if status < 0:
+    _signal.signal(-status, _signal.SIG_DFL) if -status != _signal.SIGKILL else None
+    os.kill(os.getpid(), -status)
+os._exit(status)
