@@ -111,6 +111,15 @@ LONG = (
     "tests/e2e/test_rehearsal_of_merges.py",
     "tests/e2e/test_environments.py",
     "tests/e2e/test_release.py",
+    "tests/config/test_attacks.py",
+    "tests/unit/gate/test_report.py",
+    "tests/unit/registry/test_rebuild.py",
+    "tests/unit/sweep/test_study.py",
+    "tests/unit/gate/test_judge.py",
+    "tests/unit/data/infer/test_infer.py",
+    "tests/unit/training/test_run.py",
+    "tests/unit/packaging/test_graph.py",
+    "tests/unit/data/test_flights.py",
 )
 """The files that take longest: they begin first, so that none of them is what all the rest is done waiting for."""
 
