@@ -10,15 +10,13 @@ import sys
 OWN = ("OMP_", "MKL_", "OPENBLAS_", "LD_", "PYTHON", "MALLOC_")
 """What is read as libraries are loaded, or as Python starts: with one of these it must be the program itself."""
 KNOWN = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
-folder, name = os.path.split(os.path.abspath(sys.argv[0]))
+folder, name = os.path.split(os.path.abspath(sys.argv[0]))  # noqa: PTH100
 
 
 def itself():
-    real = f"{os.path.realpath(folder + '/real')}/{name}"
-    if os.path.exists(real):
-        os.execv(real, [real, *sys.argv[1:]])
-    python = f"{os.path.realpath(folder + '/real')}/python"
-    os.execv(python, [python, "-m", name, *sys.argv[1:]])
+    real = os.path.realpath(folder + "/real")
+    program = [f"{real}/python", "-m", name] if "." in name else [f"{real}/{name}"]
+    os.execv(program[0], [*program, *sys.argv[1:]])  # noqa: S606
 
 
 if "TESTS_NO_FORK" in os.environ or any(each.startswith(OWN) and each not in KNOWN for each in os.environ):
@@ -30,7 +28,8 @@ except OSError:
     itself()
 umask = os.umask(0)
 os.umask(umask)
-told = marshal.dumps(([name, *sys.argv[1:]], os.getcwd(), dict(os.environ), umask))
+told = {"args": [name, *sys.argv[1:]], "cwd": os.getcwd(), "env": dict(os.environ), "umask": umask}  # noqa: PTH109
+told = marshal.dumps(told)
 files = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))]
 fork = 0
 waiting = []

@@ -21,6 +21,7 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ class Server:
                 os.close(file)
             self._close()
             caller.close()
-            _become(self.folder, self.beginning, *marshal.loads(text))
+            _become(self.folder, self.beginning, **marshal.loads(text))  # noqa: S302  # our own text
         for file in files:
             os.close(file)
         ended = os.pidfd_open(pid)
@@ -136,10 +137,8 @@ class Server:
         if caller in self.selector.get_map():
             self.selector.unregister(caller)
         _, status = os.waitpid(pid, 0)
-        try:
+        with suppress(OSError):  # it was killed meanwhile
             caller.sendall(b"%8d" % status)
-        except OSError:  # it was killed meanwhile
-            pass
         caller.close()
 
     def _close(self) -> None:
@@ -158,7 +157,7 @@ class Server:
         self.is_loaded = True
 
 
-def _become(folder: Path, beginning: list[str], args: list[str], cwd: str, env: dict[str, str], umask: int) -> None:
+def _become(folder: Path, beginning: list[str], *, args: list[str], cwd: str, env: dict[str, str], umask: int) -> None:
     """Be the program, and end as it would."""
     code: Any = 1
     try:
@@ -170,13 +169,13 @@ def _become(folder: Path, beginning: list[str], args: list[str], cwd: str, env: 
         sys.path[:] = [str(folder / "real"), *filter(None, env.get("PYTHONPATH", "").split(os.pathsep)), *beginning]
         sys.executable = str(folder / "python")
         sys.dont_write_bytecode = bool(env.get("PYTHONDONTWRITEBYTECODE"))
-        sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: PTH123, SIM115
-        sys.stderr = open(2, "w", closefd=False, buffering=1, errors="backslashreplace")  # noqa: PTH123, SIM115
+        sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", closefd=False, buffering=1, errors="backslashreplace")  # noqa: SIM115
         importlib.invalidate_caches()
         code = _main(args[0])
     except SystemExit as ended:
         code = ended.code
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001  # it goes no further
         traceback.print_exc()
         if isinstance(error, KeyboardInterrupt):
             signal.signal(signal.SIGINT, signal.SIG_DFL)
