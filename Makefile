@@ -19,7 +19,7 @@ help: ## list the targets
 demo: $(INSTALLED) ## install, then train, gate and register the reference model on real flights
 	@merit run
 
-test: export PYTHONDONTWRITEBYTECODE := # what is not kept is compiled anew by each of thousands of processes
+test: export PYTHONDONTWRITEBYTECODE := # else each process compiles anew
 test: $(INSTALLED) ## run all tests
 	@pytest -n auto --dist loadfile --no-loadscope-reorder tests/unit tests/config
 	@pytest -n auto --dist worksteal tests/gates

@@ -100,8 +100,7 @@ def _makefile(text: str) -> str:
         "\t@pytest -n auto --dist loadfile --no-loadscope-reorder tests/unit tests/config\n"
         "\t@pytest -n auto --dist worksteal tests/gates\n"
         "\t@pytest -n auto --dist loadfile --no-loadscope-reorder tests/pipeline tests/e2e\n": "\t@pytest\n",
-        "test: export PYTHONDONTWRITEBYTECODE := # what is not kept is compiled anew by each of thousands of processes\n"
-        "": "",
+        "test: export PYTHONDONTWRITEBYTECODE := # else each process compiles anew\n": "",
         "lock: ## resolve pyproject.toml anew into requirements.lock and requirements-serving.lock\n"
         "\t@$(PYTHON) tools/lock.py\n\n": "",
         "install lock remote": "install remote",
