@@ -36,7 +36,12 @@ waiting = []
 
 
 def forward(number, _):
-    os.kill(fork, number) if fork else waiting.append(number)
+    tell(number) if fork else waiting.append(number)
+
+
+def tell(number):
+    # Ctrl-C is for the whole group.
+    (os.killpg if number == _signal.SIGINT else os.kill)(fork, number)
 
 
 for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGUSR1, _signal.SIGUSR2):
@@ -46,7 +51,7 @@ server.sendmsg([b"%8d" % len(told)], files)
 server.sendall(told)
 fork = int(server.recv(8))
 for number in waiting:
-    os.kill(fork, number)
+    tell(number)
 status = os.waitstatus_to_exitcode(int(server.recv(8)))
 if status < 0:
     _signal.signal(-status, _signal.SIG_DFL) if -status != _signal.SIGKILL else None

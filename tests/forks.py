@@ -1,9 +1,9 @@
 """Forks of one process that has loaded the libraries, in place of many that each load them for seconds.
 
 A folder of programs goes before the others on PATH. Its `merit` and `dvc` hand what they were called with, and their
-three files, to a server, which forks; the fork loads merit itself anew, from the caller's PYTHONPATH. What is told of a
-signal is told the fork; when the caller is gone the fork and its group are killed. Where it must be the program itself,
-as in tests that kill one, the folder is left away: see `small_project.Project`.
+three files, to a server, which forks; the fork loads merit itself anew, from the caller's PYTHONPATH. A signal is
+passed on to the fork, and SIGINT to its group; when the caller is gone the fork and its group are killed. Where it must
+be the program itself, as in tests that kill one, the folder is left away: see `small_project.Project`.
 """
 
 import gc

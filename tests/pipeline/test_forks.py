@@ -51,7 +51,8 @@ def test_a_fork_says_what_the_program_says(project: Project, command: str) -> No
 def test_a_signal_reaches_the_fork_and_all_that_it_has_started(project: Project) -> None:
     running = _running(project)
     os.killpg(running.pid, signal.SIGINT)
-    assert running.wait(timeout=60) == 130
+    running.communicate(timeout=60)
+    assert running.returncode == 130
     assert _is_free(project)
 
 
@@ -61,5 +62,5 @@ def test_a_fork_is_killed_with_what_it_has_started_as_soon_as_its_caller_is(
     running = _running(project)
     assert not _is_free(project)
     os.killpg(running.pid, signal.SIGKILL)
-    running.wait()
+    running.communicate()
     eventually(lambda: _is_free(project))
