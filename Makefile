@@ -19,8 +19,9 @@ help: ## list the targets
 demo: $(INSTALLED) ## install, then train, gate and register the reference model on real flights
 	@merit run
 
+test: export PYTHONDONTWRITEBYTECODE := # else each process compiles anew
 test: $(INSTALLED) ## run all tests
-	@pytest -n auto tests/unit tests/config
+	@pytest -n auto --dist loadfile --no-loadscope-reorder tests/unit tests/config
 	@pytest -n auto --dist worksteal tests/gates
 	@pytest -n auto --dist loadfile --no-loadscope-reorder tests/pipeline tests/e2e
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Inputs = Mapping[str, str]
 Act = Callable[["Machine", Inputs], dict[str, str]]
+PROGRAMS = "REHEARSE_PROGRAMS"
+"""The variable that may name a folder of programs to lend in place of the environment's own."""
 
 
 def lend(folder: Path) -> None:
@@ -25,7 +27,8 @@ def lend(folder: Path) -> None:
         return
     place.mkdir()
     for path in Path(sys.prefix).iterdir():
-        (place / path.name).symlink_to(path)
+        is_programs = path.name == Path(sys.executable).parent.name
+        (place / path.name).symlink_to(os.environ.get(PROGRAMS, path) if is_programs else path)
     (place / ".installed").unlink(missing_ok=True)
     (place / ".installed").touch()
 

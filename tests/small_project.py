@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import forks
+
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "bentofile.yaml", "conf", "dvc.yaml",
           "requirements-serving.lock", "requirements.lock", "src")  # fmt: skip
@@ -43,16 +45,19 @@ class Project:
     def merit(self, *args: str, before: str = "") -> subprocess.CompletedProcess[str]:
         """Run a merit command; `before` is shell that goes before it, such as a limit."""
         command = " ".join(["merit", *args])
-        return self.run("bash", "-c", f"{before}\nexec {command}")
+        return self.run("bash", "-c", f"{before}\nexec {command}", is_itself=bool(before))
 
-    def run(self, *args: str) -> subprocess.CompletedProcess[str]:
-        """Run any command, with this environment's programs first on PATH."""
+    def run(self, *args: str, is_itself: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run any command; `merit` and `dvc` are forks unless they are to be the programs themselves."""
+        environment = self.environment()
+        if not is_itself:
+            environment["PATH"] = forks.path() + environment["PATH"]
         return subprocess.run(
-            args, cwd=self.folder, env=self.environment(), capture_output=True, text=True, check=False, timeout=300
+            args, cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=300
         )
 
     def environment(self) -> dict[str, str]:
-        """Return an environment that holds nothing of the one the tests run in but where programs are."""
+        """Return an environment that holds nothing of the one the tests run in but where programs are, no forks."""
         programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         home = str(self.folder / ".home")
         who = {f"GIT_{role}_{what}": f"test{'@example.org' * (what == 'EMAIL')}"
@@ -106,8 +111,23 @@ LONG = (
     "tests/e2e/test_rehearsal_of_merges.py",
     "tests/e2e/test_environments.py",
     "tests/e2e/test_release.py",
+    "tests/config/test_attacks.py",
+    "tests/unit/gate/test_report.py",
+    "tests/unit/registry/test_rebuild.py",
+    "tests/unit/sweep/test_study.py",
+    "tests/unit/gate/test_judge.py",
+    "tests/unit/data/infer/test_infer.py",
+    "tests/unit/training/test_run.py",
+    "tests/unit/packaging/test_graph.py",
+    "tests/unit/data/test_flights.py",
 )
 """The files that take longest: they begin first, so that none of them is what all the rest is done waiting for."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have one process that forks for all workers."""
+    if not hasattr(config, "workerinput"):
+        config.add_cleanup(forks.begin())
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -142,7 +162,7 @@ def once(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], obje
 
 
 def _run(folder: Path) -> None:
-    done = make(folder).merit("run")
+    done = make(folder).run("merit", "run", is_itself=True)  # all that it loads it loads itself, once in each session
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rehearse.actions import PROGRAMS
 from rehearse.world import World
+from tests import forks
 from tests.small_project import SMALL
 
 ALOUD = os.environ.get("REHEARSE") == "aloud"
@@ -59,6 +61,8 @@ def small() -> str:
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory, log: Log, small: str, shared: Path) -> Iterator[World]:
+    if forks.FOLDER in os.environ:
+        os.environ[PROGRAMS] = os.environ[forks.FOLDER]
     world = World.make(tmp_path_factory.mktemp("world"), small, log.say, shared / "computed")
     yield world
     world.forge.close()

@@ -175,7 +175,7 @@ def test_two_workers_share_a_sweep_without_doing_a_trial_twice(own: Project) -> 
     while not (own.folder / "sweeps/shared/trials/0000/trial.json").exists():
         assert one.poll() is None, one.communicate()
         time.sleep(0.05)
-    other = own.merit("train -m", "sweep.resume=shared", "sweep.workers=1")
+    other = own.run("merit", "train", "-m", "sweep.resume=shared", "sweep.workers=1", is_itself=True)
     said, _ = one.communicate(timeout=120)
     assert (one.returncode, other.returncode) == (0, 0), said + other.stdout + other.stderr
     told = _told(own, "shared")
