@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often each does")
     parser.add_argument("--memory", default="1000000,10000000,50000000", help="sizes, joined by commas; '' for none")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="merit-batch-", dir=".") as name:
+    with tempfile.TemporaryDirectory(prefix="merit-batch-", dir="data") as name:
         room = Path(name)
         compare(room, arguments.rows, arguments.rounds)
         if arguments.memory:

@@ -131,7 +131,10 @@ def begin_sweep(lock: Lock, name: str, about: dict[str, str]) -> str:
 
 
 def keep_trial(trial: facts.Trial, about: dict[str, str]) -> str:
-    """Keep a trial as a run below its sweep's."""
+    """Keep a trial as a run below its sweep's; the same again where it is kept already, or was begun to be.
+
+    Another worker of the sweep may keep it at the same time: both then write the same into one run.
+    """
     client = store.open_store(trial.lock.tracking)
     tags = {
         "mlflow.runName": trial.name,
@@ -144,13 +147,16 @@ def keep_trial(trial: facts.Trial, about: dict[str, str]) -> str:
     with store.faults(store.uri_of(trial.lock.tracking)):
         where = store.experiment(client, trial.lock.tracking)
         asked = f"tags.`mlflow.parentRunId` = '{trial.parent}' AND tags.`{TRIAL_TAG}` = '{trial.number}'"
-        for known in client.search_runs([where], asked):
+        known = next(iter(client.search_runs([where], asked)), None)
+        if known is None:
+            run_id = _create(client, trial.lock, about, tags, began=trial.began)
+        else:
+            run_id = str(known.info.run_id)
             if known.info.status != "RUNNING":  # told already, by a sweep that was killed before it could note so
-                return str(known.info.run_id)
-            client.delete_run(known.info.run_id)
-        run_id = _create(client, trial.lock, about, tags, began=trial.began)
-        metrics = [metric for epoch in trial.epochs for metric in _metrics(epoch, int(epoch["epoch"]))]
-        metrics += _metrics(trial.best, step=0)
+                return run_id
+            _describe(client, run_id, trial.lock)
+        metrics = [metric for epoch in trial.epochs for metric in _metrics(epoch, int(epoch["epoch"]), trial.ended)]
+        metrics += _metrics(trial.best, 0, trial.ended)
         for start in range(0, len(metrics), MOST_METRICS):
             client.log_batch(run_id, metrics=metrics[start : start + MOST_METRICS])
         client.set_terminated(run_id, trial.status, end_time=int(trial.ended * 1000))
@@ -181,6 +187,12 @@ def _create(
     start = None if began is None else int(began * 1000)
     run = client.create_run(store.experiment(client, lock.tracking), start_time=start, tags=whole)
     run_id = str(run.info.run_id)
+    _describe(client, run_id, lock)
+    return run_id
+
+
+def _describe(client: MlflowClient, run_id: str, lock: Lock) -> None:
+    """Say what a run is made of: its parameters, the whole lock and the environment."""
     named = {_allowed(name): str(value)[:LONGEST_PARAM] for name, value in facts.parameters(lock).items()}
     params = [Param(name, value) for name, value in named.items()]
     for start_at in range(0, len(params), 100):
@@ -188,7 +200,6 @@ def _create(
     client.log_text(run_id, locks.render(lock), artifacts.LOCK.name)
     if facts.ENVIRONMENT.is_file():
         client.log_artifact(run_id, str(facts.ENVIRONMENT))
-    return run_id
 
 
 def _allowed(name: str) -> str:
@@ -196,6 +207,7 @@ def _allowed(name: str) -> str:
     return re.sub(r"[^\w.: -]", "_", name)[:LONGEST_NAME]
 
 
-def _metrics(values: dict[str, float], step: int) -> list[Metric]:
-    now = int(time.time() * 1000)
-    return [Metric(name, value, now, step) for name, value in values.items() if name != "epoch"]
+def _metrics(values: dict[str, float], step: int, at: float | None = None) -> list[Metric]:
+    """Return metrics as of a moment, in seconds since 1970; None: now."""
+    moment = int((time.time() if at is None else at) * 1000)
+    return [Metric(name, value, moment, step) for name, value in values.items() if name != "epoch"]

@@ -304,3 +304,18 @@ def test_a_store_that_can_not_be_reached_is_told_in_one_line(workdir: Path, uri:
     with pytest.raises(MeritError, match=r"^tracking\.uri '") as caught:
         store.open_store(Tracking(uri=uri, experiment="x"))
     assert "\n" not in str(caught.value)
+
+
+def test_a_trial_that_another_worker_is_keeping_becomes_one_run(
+    tracked: Lock, client: MlflowClient, make_package: Callable[..., Path]
+) -> None:
+    about = {"commit": "c" * 40}
+    parent = runs.begin_sweep(tracked, "s", about)
+    best = {"validation_loss": 0.5}
+    trial = facts.Trial(3, "s", parent, tracked, "FINISHED", {"state": "done"}, best, EPOCHS, "w", 1000.0, 1001.0)
+    run = runs.keep_trial(trial, about)
+    client.update_run(run, status="RUNNING")  # as if the other had come no further
+    assert runs.keep_trial(trial, about) == run
+    kept = [each for each in _runs(client, tracked) if each.info.run_id != parent]
+    assert [each.info.status for each in kept] == ["FINISHED"]
+    assert [each.value for each in client.get_metric_history(run, "train_loss")] == [0.7, 0.6]
