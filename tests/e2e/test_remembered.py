@@ -190,6 +190,6 @@ def test_a_bento_that_may_not_start_says_why_in_a_line(
         [sys.executable, "-c", "import merit.serving.bento"],
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
-    assert done.returncode == 1
+    assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith(words)

@@ -225,7 +225,7 @@ def _cause(told: dict[str, str]) -> str:
 POISON = {
     b"\xff\xfe\x00": "not_json: not JSON",
     b"[1, 2]": "not_json: not an object",
-    b'{"id": "p1", "shop": "north"}': "bad_row: the column 'kind' is missing",
+    b'{"id": "p1", "shop": "north"}': "bad_row: the columns 'kind', 'weight' are missing",
     json.dumps({"id": "p2", **GOOD, "wieght": 1}).encode(): "bad_row: unknown column 'wieght'; did you mean 'weight'?",
     json.dumps({"id": ["p3"], **GOOD}).encode(): "bad_key: 'id' can't name the event",
     b'{"id": "p4", "shop": "north", "kind": 1' + b"0" * 400 + b', "weight": 1}': "bad_row: ",

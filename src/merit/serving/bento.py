@@ -5,11 +5,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from merit.errors import MeritError  # only now can it be found
-
-try:
-    from merit.serving.service import Predictor
-except MeritError as error:
-    sys.exit(f"error: {error}")
+from merit.serving.service import Predictor  # only now can it be found
 
 __all__ = ["Predictor"]
