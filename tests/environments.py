@@ -17,7 +17,7 @@ import yaml
 from merit import artifacts
 from merit.config.schema import Lock
 from merit.features.transform import Category, Number, Transform
-from tests import forks, lineage
+from tests import lineage
 from tests.conftest import _values, scoring_graph
 from tests.endpoint import free_port
 
@@ -43,12 +43,10 @@ class World:
 
     def run(self, *args: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run a command in it."""
-        environment = self.environment()
-        environment["PATH"] = forks.path() + environment["PATH"]
         return subprocess.run(
             args,
             cwd=self.folder,
-            env=environment | more,
+            env=self.environment() | more,
             capture_output=True,
             text=True,
             check=False,
@@ -57,7 +55,7 @@ class World:
 
     def merit(self, *args: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run a merit command in it."""
-        return self.run("merit", *args, **more)
+        return self.run(str(Path(sys.executable).with_name("merit")), *args, **more)
 
     def git(self, *args: str) -> str:
         """Run Git in it."""
