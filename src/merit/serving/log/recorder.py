@@ -19,8 +19,8 @@ from merit.serving.log.files import Files
 if TYPE_CHECKING:
     import polars as pl
 
-POLL_SECONDS = 0.05
-BATCH = 256
+POLL_SECONDS = 0.1
+BATCH = 512
 """Requests made into a table at once: few, so that the thread never holds the interpreter for long."""
 MOST_BYTES = 64 * 2**20
 """Bytes that may wait as bodies, and again as tables that could not be written yet."""
