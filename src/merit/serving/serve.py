@@ -28,7 +28,7 @@ def serve(how: Serve, version: str | None = None, signed: Signing | None = None)
             what its manifest or its signature says, it lacks a signature that it must have, or the port is taken.
     """
     read = msgspec.convert(how.model_dump(), settings.Settings)
-    auth.of(read.auth, how.host)  # here what is wrong is a line; where BentoML starts the service it is a traceback
+    auth.of(read.auth, how.host)  # the service asks all this again; here it is told before BentoML is loaded
     telemetry.check(read.telemetry)
     check_signature(artifacts.PACKAGE, signed or Signing())
     package = Package.load(artifacts.PACKAGE)
