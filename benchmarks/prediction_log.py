@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,39 +21,15 @@ from pathlib import Path
 SECONDS, ROUNDS, CONNECTIONS = 12, 3, 16
 WAYS = {"plain": {}, "log": {"LOG": "1"}, "keys": {"KEYS": "1"}, "log and keys": {"LOG": "1", "KEYS": "1"}}
 SERVER = """
-import asyncio, os, sys, time
-from pathlib import Path
-import msgspec, uvicorn
-from merit.scoring import Package
-from merit.serving import auth, predictionlog, settings
-from merit.serving.rows import Rows
+import os, sys
+import uvicorn
+from merit.serving import mount
 
-package = Package.load(Path(sys.argv[2]))
-rows = Rows(package, 1000)
-folder = "log" if os.environ.get("LOG") else None
-log = predictionlog.of(settings.PredictionLog(folder=folder, seconds=2.0), package, "v1", "w1")
-method = "keys" if os.environ.get("KEYS") else "none"
-who = auth.of(settings.Auth(method=method, keys="keys.yaml"), "127.0.0.1")
-head = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]}
-
-async def app(scope, receive, send):
-    if scope["type"] == "lifespan":
-        while True:
-            message = await receive()
-            if message["type"] == "lifespan.shutdown":
-                log.close()
-                Path("told").write_text(f"{log.written} {log.dropped} {log.failed}")
-            await send({"type": message["type"] + ".complete"})
-    caller = who.admit(scope)
-    body = (await receive())["body"]
-    found = package.predict(rows.columns(body))
-    log.put("abc-1", time.time(), body, None, found, caller)
-    await send(head)
-    await send({"type": "http.response.body", "body": msgspec.json.encode({"predictions": found.tolist()})})
-
-log.start()
-uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), loop="uvloop", http="httptools", log_level="warning",
-            access_log=False)
+told = {"log": {"folder": "log", "seconds": 2.0}} if os.environ.get("LOG") else {}
+if os.environ.get("KEYS"):
+    told["auth"] = {"method": "keys", "keys": "keys.yaml"}
+app = mount.app(sys.argv[2], **told)
+uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning", access_log=False)
 """
 
 
@@ -61,6 +38,7 @@ def main() -> None:
     package = Path(sys.argv[1] if len(sys.argv) > 1 else "model").resolve()
     body = json.dumps(json.loads((package / "signature.json").read_text())["example"])
     found: dict[str, list[tuple[float, float, float]]] = {way: [] for way in WAYS}
+    lost = 0
     for _ in range(ROUNDS):
         for way, told in WAYS.items():
             with tempfile.TemporaryDirectory() as room, _served(Path(room), package, told) as (port, key, pid):
@@ -68,20 +46,20 @@ def main() -> None:
                 before = _cpu(pid)
                 rate, late = _load(Path(room), port, key, body, SECONDS)
                 found[way].append((rate, late, (_cpu(pid) - before) / rate / SECONDS * 1e6))
-                size = sum(path.stat().st_size for path in Path(room).rglob("*.parquet"))
+                lost += _lost(port, key)
     plain = statistics.median(each[0] for each in found["plain"])
     for way, rounds in found.items():
         rate, late, cpu = (statistics.median(values) for values in zip(*rounds, strict=True))
         told = f"{rate:8.0f} requests/s  {rate / plain:5.2f} of plain  p99 {late:5.2f} ms  {cpu:6.1f} us of CPU each"
         print(f"{way:14} {told}")
-    print(f"{CONNECTIONS} connections, one worker, {ROUNDS} rounds of {SECONDS} s; last log {size / 2**20:.1f} MiB")
+    print(f"{CONNECTIONS} connections, one worker, {ROUNDS} rounds of {SECONDS} s; {lost} lost")
 
 
 @contextmanager
 def _served(room: Path, package: Path, told: dict[str, str]) -> Iterator[tuple[int, str, int]]:
     from merit.serving import keys
 
-    key, entry = keys.made("bench", expires=None, quota=None, roles=("predict",))
+    key, entry = keys.made("bench", expires=None, quota=None, roles=("predict", "metrics"))
     (room / "keys.yaml").write_text(keys.text([entry]))
     (room / "server.py").write_text(SERVER)
     with socket.socket() as probe:
@@ -100,8 +78,14 @@ def _served(room: Path, package: Path, told: dict[str, str]) -> Iterator[tuple[i
     finally:
         process.terminate()
         process.wait(30)
-        if told.get("LOG"):
-            print("written, dropped, failed:", (room / "told").read_text())
+
+
+def _lost(port: int, key: str) -> int:
+    """Return how many predictions the log has not kept."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"authorization": f"Bearer {key}"})
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  # our own
+        text = answer.read().decode()
+    return sum(int(each) for each in re.findall(r"^merit_log_(?:dropped|failed)_total.* (\d+)$", text, re.MULTILINE))
 
 
 def _cpu(pid: int) -> float:

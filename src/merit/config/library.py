@@ -6,7 +6,6 @@ installed can't: its lock names, per stage, the hash of the installed code inste
 
 import hashlib
 import json
-from functools import cache
 from pathlib import Path
 
 import yaml
@@ -14,7 +13,6 @@ import yaml
 from merit import artifacts
 
 PACKAGE = Path(__file__).resolve().parents[1]
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SOURCE = "src/merit/"
 """Where the library is in its own repository; its dvc.yaml names code by such paths."""
 
@@ -32,8 +30,7 @@ def is_source(folder: Path) -> bool:
 
 def code_by_stage() -> dict[str, str]:
     """Return, for each DVC stage, a hash of the installed code that merit's own dvc.yaml says makes it."""
-    text = (template_root() / "dvc.yaml").read_text(encoding="utf-8")
-    stages = yaml.load(text, Loader=LOADER)["stages"]  # noqa: S506  # either is a safe one
+    stages = yaml.safe_load((template_root() / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     return {name: _hash(own_code(stage.get("deps", []))) for name, stage in stages.items()}
 
 
@@ -44,18 +41,8 @@ def own_code(deps: list[str]) -> list[str]:
 
 def _hash(names: list[str]) -> str:
     files = [file for name in names for file in _files(PACKAGE / name)]
-    parts = {file.relative_to(PACKAGE).as_posix(): _sha256(file, _stamp(file)) for file in files}
+    parts = {file.relative_to(PACKAGE).as_posix(): artifacts.sha256(file) for file in files}
     return "sha256:" + hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _stamp(file: Path) -> tuple[int, int]:
-    found = file.stat()
-    return found.st_mtime_ns, found.st_size
-
-
-@cache
-def _sha256(file: Path, stamp: tuple[int, int]) -> str:
-    return artifacts.sha256(file)
 
 
 def _files(path: Path) -> list[Path]:
