@@ -5,20 +5,17 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from merit.scoring import Package
 from merit.serving import settings
 from merit.serving.auth import Refusal
+from merit.serving.log.link import Link
 from merit.serving.log.privacy import Privacy
-from merit.serving.log.recorder import Entry, Recorder
+from merit.serving.log.wire import Task
 from merit.serving.rows import BadRows
-
-if TYPE_CHECKING:
-    import polars as pl
 
 PROBLEMS = 100
 """Problems that one answer tells."""
@@ -39,6 +36,9 @@ class Feedback:
         worker: who writes, as for the predictions.
         most: truths that one request may have.
 
+    Attributes:
+        link: to what writes it, which starts with the first; None where nothing is kept.
+
     Raises:
         MeritError: as for the prediction log.
     """
@@ -46,20 +46,11 @@ class Feedback:
     def __init__(self, told: settings.PredictionLog, package: Package, worker: str, most: int) -> None:
         output = package.output
         self._task, self._classes, self._most = output["task"], output.get("classes") or [], most
-        self._recorder: Recorder | None = None
+        self.link: Link | None = None
         if told.folder is None:
             return
-        from merit.serving.log.files import Files
-
         self._privacy = Privacy(told, [each["name"] for each in package.inputs])
-        root = Path(told.folder)
-        files = Files(root / "feedback", worker, told.max_mb, told.max_days, root)
-        self._recorder = Recorder(self._build, files, told.queue, told.seconds, "feedback")
-
-    @property
-    def recorder(self) -> Recorder | None:
-        """What keeps it, for the metrics; None where nothing is kept."""
-        return self._recorder
+        self.link = Link(Task("feedback", told, worker, [], output, {}))
 
     def answer(self, body: bytes, who: str = "") -> dict[str, Any]:
         """Take one truth, an object, or many, an array of objects; return how many were taken. Worth a 202.
@@ -68,7 +59,7 @@ class Feedback:
             BadRows: it is not JSON, or a truth is not one; with every problem, up to a bound. Nothing was kept then.
             Refusal: nothing is kept here (404), or too much waits (503).
         """
-        if self._recorder is None:
+        if self.link is None:
             raise Refusal(404, "feedback is not kept here: serve.log.folder is null")
         items = self._items(body)
         problems: list[str] = []
@@ -76,19 +67,14 @@ class Feedback:
         if problems:
             more = f" (and {len(problems) - 1} more, in problems)" if len(problems) > 1 else ""
             raise BadRows(problems[0] + more, problems[:PROBLEMS])
-        if not self._recorder.take(len(kept), len(body) + 200 * len(kept), (time.time(), kept, who)):
+        if not self.link.take(len(kept), len(body) + 200 * len(kept), (time.time(), kept, who)):
             raise Refusal(503, "too much feedback waits to be written; come again", [(b"retry-after", b"10")])
         return {"accepted": len(kept)}
 
-    def start(self) -> None:
-        """Start what writes."""
-        if self._recorder is not None:
-            self._recorder.start()
-
     def close(self) -> None:
         """Write what waits."""
-        if self._recorder is not None:
-            self._recorder.close()
+        if self.link is not None:
+            self.link.close()
 
     def _items(self, body: bytes) -> list[Any]:
         try:
@@ -173,19 +159,6 @@ class Feedback:
         if self._task == "multiclass":
             return truth
         return int(truth) if self._task == "binary" else float(truth)
-
-    def _build(self, entries: Sequence[Entry]) -> "pl.DataFrame":
-        """Return a row for each truth."""
-        import polars as pl
-
-        if self._task == "multiclass":
-            kind: Any = pl.Series(self._classes).dtype
-        else:
-            kind = pl.Int8() if self._task == "binary" else pl.Float64()
-        rows = [(int(at * 1e6), *each, who) for at, kept, who in entries for each in kept]
-        schema = {"time": pl.Int64, "request_id": pl.String, "row": pl.UInt32, "key": pl.String, "truth": kind}
-        table = pl.DataFrame(rows, schema={**schema, "caller": pl.String}, orient="row")
-        return table.with_columns(pl.col("time").cast(pl.Datetime("us", "UTC")))
 
 
 def _is_text(value: Any) -> bool:

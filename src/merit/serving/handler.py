@@ -119,7 +119,6 @@ class Handler:
     def start(self) -> None:
         """Start what works beside the requests, so that the first of them finds it running."""
         self._log.start()
-        self._feedback.start()
         self._lines.tell("started", commit=self._answers.origin["commit"])
 
     async def close(self) -> None:

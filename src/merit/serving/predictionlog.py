@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from merit.scoring import Package
 from merit.serving import settings
-from merit.serving.log.recorder import Recorder
+from merit.serving.log.link import Link
+from merit.serving.log.wire import Task
 
 if TYPE_CHECKING:
     import polars as pl
@@ -95,14 +96,9 @@ def of(told: settings.PredictionLog, package: Package, version: str, worker: str
     """
     if told.folder is None:
         return Off()
-    from merit.serving.log.files import Files
-    from merit.serving.log.privacy import Privacy
-    from merit.serving.log.tables import Tables
-
-    privacy = Privacy(told, [each["name"] for each in package.inputs])
-    files = Files(Path(told.folder), worker, told.max_mb, told.max_days)
-    tables = Tables(package, version, privacy)
-    return On(tables.build, files, told.queue, told.seconds, "prediction_log")
+    check(told, package)
+    origin = {"model": package.manifest["model"], "version": version, "commit": package.manifest["commit"]}
+    return On(Task("predictions", told, worker, list(package.inputs), package.output, origin))
 
 
 class Off:
@@ -120,7 +116,7 @@ class Off:
         """Write nothing."""
 
 
-class On(Recorder):
+class On(Link):
     """Keeps what is answered, until it is written."""
 
     def put(  # noqa: PLR0917
@@ -134,7 +130,7 @@ class On(Recorder):
     ) -> None:
         """Remember it, unless too much waits."""
         size = len(body) if body is not None else sum(each.nbytes for each in (columns or {}).values())
-        self.take(len(predictions), size + OVERHEAD, (request_id, at, body, columns, predictions, who))
+        self.take(len(predictions), size + OVERHEAD, (request_id, at, body, columns, predictions.tobytes(), who))
 
 
 def read(folder: Path) -> "pl.LazyFrame":

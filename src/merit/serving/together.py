@@ -1,8 +1,9 @@
 """Single rows that have arrived together are scored together, in one run of the graph.
 
-A run costs much and a row in it little. Nobody waits for others to come: what the event loop has read by now is scored
-in its next turn. What a row is answered must not depend on who asks at the same time, to the last bit: that is tried
-with this model on this machine at the start, and where it is not so, each row is scored by itself.
+A run costs much and a row in it little. What the event loop reads in this turn and the next is scored in the one after;
+with nothing to read, a turn takes microseconds. What a row is answered must not depend on who asks at the same time, to
+the last bit: that is tried with this model on this machine at the start, and where it is not so, each row is scored by
+itself.
 """
 
 import asyncio
@@ -49,7 +50,7 @@ class Together:
             return self._alone(body)  # which says what is wrong, or takes it after all
         loop = asyncio.get_running_loop()
         if not self._waiting:
-            loop.call_soon(self._run)
+            loop.call_soon(loop.call_soon, self._run)
         future: asyncio.Future[NDArray[np.float32]] = loop.create_future()
         self._waiting.append((future, body))
         if self._block.is_full:

@@ -11,8 +11,15 @@ from merit.scoring import Package
 from merit.serving import predictionlog, settings
 from merit.serving.auth import Refusal
 from merit.serving.feedback import Feedback
-from merit.serving.log import recorder as recorder_module
+from merit.serving.log import link
 from merit.serving.rows import BadRows
+from tests.writers import Thread
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "started", Thread)
+
 
 KEEP = settings.PredictionLog(folder="log", seconds=0.02)
 
@@ -96,8 +103,8 @@ def test_predictions_meet_their_last_truth(workdir: Path, make_package: Callable
 def test_what_is_no_truth_is_refused_with_what_is(workdir: Path, value: Any, words: str) -> None:
     feedback = _feedback()
     assert words in _said(feedback, value)
-    assert feedback.recorder is not None
-    assert feedback.recorder.waiting == 0
+    assert feedback.link is not None
+    assert feedback.link.waiting == 0
 
 
 def test_every_problem_is_told_and_nothing_is_kept(workdir: Path) -> None:
@@ -157,7 +164,7 @@ def test_where_nothing_is_kept_there_is_no_such_route(workdir: Path) -> None:
 
 
 def test_what_can_not_be_taken_is_not_accepted(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder_module.Recorder, "start", lambda _: None)
+    monkeypatch.setattr(link.Link, "start", lambda _: None)
     feedback = _feedback(queue=1)
     feedback.answer(b'{"request_id": "a", "truth": 1}')
     with pytest.raises(Refusal) as caught:

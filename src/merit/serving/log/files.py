@@ -16,6 +16,8 @@ TIDY_SECONDS = 60.0
 """How often it is looked whether files must go."""
 JOINED_AFTER = timedelta(minutes=10)
 """After the end of an hour its files become one."""
+JOINED_MOST = 32 * 2**20
+"""Bytes of files that become one; where there are more of them, they are large enough."""
 WHOLE = "whole"
 FORM = "date=*/hour=*/*.parquet"
 
@@ -86,7 +88,7 @@ class Files:
         for place in [each for each in self._hours if now > _hour(each) + timedelta(hours=1) + JOINED_AFTER]:
             parts = [path for path in self._hours.pop(place) if path.is_file()]
             self._late.add(place)
-            if len(parts) > 1:
+            if len(parts) > 1 and sum(path.stat().st_size for path in parts) <= JOINED_MOST:
                 whole = pl.concat([pl.read_parquet(path) for path in parts], how="vertical", rechunk=False)
                 _write(whole, place / f"{self._name}-{WHOLE}.parquet")
                 for path in parts:

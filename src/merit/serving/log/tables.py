@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from merit.scoring import Package
+from merit.serving.log.keeper import Entry
 from merit.serving.log.privacy import Privacy
-from merit.serving.log.recorder import Entry
+from merit.serving.log.wire import Task
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,40 +26,37 @@ class Tables:
     """Makes tables of entries.
 
     Args:
-        package: whose answers they are.
-        version: the model's, as it is told in answers.
+        task: whose answers they are.
         privacy: what of a row may be kept.
     """
 
-    def __init__(self, package: Package, version: str, privacy: Privacy) -> None:
+    def __init__(self, task: Task, privacy: Privacy) -> None:
         self._privacy = privacy
-        self._inputs = [each for each in package.inputs if each["name"] not in privacy.left_out]
-        self._colons = sum(3 if each["type"] == "datetime" else 1 for each in package.inputs)
+        self._inputs = [each for each in task.inputs if each["name"] not in privacy.left_out]
+        self._colons = sum(3 if each["type"] == "datetime" else 1 for each in task.inputs)
         self._names = {each["name"]: kept_as(each["name"]) for each in self._inputs}
-        self._classes: list[Any] | None = package.output.get("classes")
-        self._origin = {
-            "model": package.manifest["model"],
-            "version": version,
-            "commit": package.manifest["commit"],
-        }
+        self._classes: list[Any] | None = task.output.get("classes")
+        self._origin = task.origin
 
-    def build(self, entries: Sequence[Entry]) -> "pl.DataFrame":
+    def build(self, entries: Sequence[Entry], rows: Sequence[int]) -> "pl.DataFrame":
         """Return a row for each row that was answered.
 
         Args:
-            entries: of each request its id, time in seconds since 1970, body or else columns, predictions and caller.
+            entries: of each request its id, time in seconds since 1970, body or else columns, predictions as float32 in
+                bytes, and caller.
+            rows: of each request.
         """
         import polars as pl
 
-        groups: dict[str, list[Entry]] = {}
-        for entry in entries:
-            groups.setdefault(self._kind(entry), []).append(entry)
-        made = [self._with_head([each], self._of_columns(each[3])) for each in groups.pop("columns", [])]
+        groups: dict[str, list[tuple[Entry, int]]] = {}
+        for entry, count in zip(entries, rows, strict=True):
+            groups.setdefault(self._kind(entry, count), []).append((entry, count))
+        made = [self._with_head([each], self._of_columns(each[0][3])) for each in groups.pop("columns", [])]
         ways = {"object": self._of_objects, "array": self._of_arrays, "odd": self._slowly}
-        made += [self._with_head(found, ways[kind]([each[2] for each in found])) for kind, found in groups.items()]
+        made += [self._with_head(found, ways[kind]([each[2] for each, _ in found])) for kind, found in groups.items()]
         return pl.concat(made) if len(made) > 1 else made[0]
 
-    def _kind(self, entry: Entry) -> str:
+    def _kind(self, entry: Entry, rows: int) -> str:
         """Return how an entry is read.
 
         Of a key that a body has twice the endpoint takes the last and polars the first. A body with more colons than
@@ -68,16 +65,16 @@ class Tables:
         body: bytes | None = entry[2]
         if body is None:
             return "columns"
-        if body.count(b":") > self._colons * len(entry[4]):
+        if body.count(b":") > self._colons * rows:
             return "odd"
         first = body[:1]
         return "object" if (first if first in b"{[" else body.lstrip()[:1]) == b"{" else "array"
 
-    def _with_head(self, entries: Sequence[Entry], inputs: "pl.DataFrame") -> "pl.DataFrame":
+    def _with_head(self, found: "Sequence[tuple[Entry, int]]", inputs: "pl.DataFrame") -> "pl.DataFrame":
         import polars as pl
 
+        entries, counts = zip(*found, strict=True)
         ids, times, _, _, predictions, callers = zip(*entries, strict=True)
-        counts = [*map(len, predictions)]
         if inputs.height != sum(counts):
             raise ValueError(f"{inputs.height} rows were read of {sum(counts)}")
         head = pl.DataFrame(
@@ -93,15 +90,16 @@ class Tables:
             rows = np.concatenate([np.arange(count, dtype=np.uint32) for count in counts])
             head = head.with_columns(pl.Series("row", rows))
         kept = self._privacy.applied(inputs).rename(self._names)
-        found = self._predictions(np.concatenate(predictions))
         origin = [pl.lit(value, pl.String).alias(name) for name, value in self._origin.items()]
-        return pl.concat([head, kept, found], how="horizontal").with_columns(origin)
+        return pl.concat([head, kept, self._predictions(b"".join(predictions))], how="horizontal").with_columns(origin)
 
-    def _predictions(self, found: NDArray[Any]) -> "pl.DataFrame":
+    def _predictions(self, told: bytes) -> "pl.DataFrame":
         import polars as pl
 
+        found = np.frombuffer(told, dtype=np.float32)
         if self._classes is None:
             return pl.DataFrame({"prediction": pl.Series(found, dtype=pl.Float32)})
+        found = found.reshape(-1, len(self._classes))
         classes = pl.Series("prediction", self._classes)
         guesses = classes.gather(found.argmax(axis=1))
         probabilities = pl.Series("probabilities", found, dtype=pl.Array(pl.Float32, len(self._classes)))

@@ -1,6 +1,7 @@
 import hmac
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -8,7 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,10 +19,14 @@ from merit.errors import MeritError
 from merit.scoring import Package
 from merit.serving import predictionlog, settings
 from merit.serving.log import files as files_module
-from merit.serving.log import recorder as recorder_module
+from merit.serving.log import keeper as keeper_module
+from merit.serving.log import link, writer
 from merit.serving.log.files import Files, listed
+from merit.serving.log.keeper import Keeper
 from merit.serving.log.privacy import Privacy
 from merit.serving.log.tables import Tables
+from merit.serving.log.wire import Task
+from tests.writers import Thread
 
 ROW = {"shop": "north", "kind": 2, "size": 50.0, "weight": 0.5}
 HALF = np.array([0.5], dtype=np.float32)
@@ -36,7 +41,9 @@ def package(workdir: Path, make_package: Callable[..., Path]) -> Package:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder_module, "POLL_SECONDS", 0.01)
+    for module in (link, writer):
+        monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(link, "started", Thread)
 
 
 def _log(package: Package, **more: Any) -> predictionlog.Log:
@@ -134,18 +141,17 @@ def test_an_integer_past_64_bits_loses_nothing_else(package: Package) -> None:
 
 
 def test_columns_of_every_type_are_kept() -> None:
-    class Wide:
-        inputs = (
-            {"name": "when", "type": "datetime", "nullable": True},
-            {"name": "image", "type": "array", "nullable": False, "shape": [2, 2]},
-            {"name": "on", "type": "boolean", "nullable": True},
-            {"name": "row", "type": "integer", "nullable": False},
-        )
-        output: ClassVar = {"name": "prediction", "task": "multiclass", "classes": ["a", "b"]}
-        manifest: ClassVar = {"model": "wide", "commit": "c"}
-
-    tables = Tables(Wide(), "v1", Privacy(settings.PredictionLog(), []))  # type: ignore[arg-type]
-    found = np.array([[0.25, 0.75]], dtype=np.float32)
+    inputs: list[dict[str, Any]] = [
+        {"name": "when", "type": "datetime", "nullable": True},
+        {"name": "image", "type": "array", "nullable": False, "shape": [2, 2]},
+        {"name": "on", "type": "boolean", "nullable": True},
+        {"name": "row", "type": "integer", "nullable": False},
+    ]
+    output = {"name": "prediction", "task": "multiclass", "classes": ["a", "b"]}
+    origin = {"model": "wide", "version": "v1", "commit": "c"}
+    told = settings.PredictionLog()
+    tables = Tables(Task("predictions", told, "w", inputs, output, origin), Privacy(told, []))
+    found = np.array([[0.25, 0.75]], dtype=np.float32).tobytes()
     image = [[1, 2], [3, 4]]
     bodies = [
         {"when": "2024-01-31T15:30:00", "image": image, "on": True, "row": 5},
@@ -161,7 +167,8 @@ def test_columns_of_every_type_are_kept() -> None:
     }
     made = tables.build(
         [("a", AT, json.dumps(each).encode(), None, found, "") for each in bodies]
-        + [("b", AT, None, columns, found, "")]
+        + [("b", AT, None, columns, found, "")],
+        [1] * 5,
     )
     assert made["when"].sort().to_list() == [
         None, *[datetime(2024, 1, 31, 15, 30)] * 3, datetime(2024, 1, 31, 15, 30, 0, 250000),
@@ -222,7 +229,7 @@ def test_all_that_can_not_be_kept_private_is_told_at_once(package: Package, monk
 
 def test_a_full_queue_drops_and_counts(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     begin = threading.Event()
-    monkeypatch.setattr(recorder_module.Recorder, "start", lambda _: begin.set())
+    monkeypatch.setattr(link.Link, "start", lambda _: begin.set())
     log = _log(package, queue=2)
     for _ in range(4):
         _put(log, ROW, ROW)
@@ -231,29 +238,46 @@ def test_a_full_queue_drops_and_counts(package: Package, monkeypatch: pytest.Mon
 
 
 def test_bytes_that_wait_are_bounded_too(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder_module, "MOST_BYTES", 1000)
-    monkeypatch.setattr(recorder_module.Recorder, "start", lambda _: None)
+    monkeypatch.setattr(link, "MOST_BYTES", 1000)
+    monkeypatch.setattr(link.Link, "start", lambda _: None)
     log = _log(package)
     for _ in range(5):
         _put(log, {**ROW, "shop": "x" * 300})
     assert (log.waiting, log.dropped) == (1, 4)
 
 
-def test_what_comes_while_a_table_is_made_waits_for_the_next(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def build(entries: Any) -> pl.DataFrame:
+def test_few_entries_wait_for_others_to_be_made_a_table_with(workdir: Path) -> None:
+    def build(entries: Any, _: Any) -> pl.DataFrame:
         made.append(len(entries))
-        recorder.take(1, 1, ("late",))
-        return pl.DataFrame({"entry": [str(entry) for entry in entries]})
+        return _table(len(entries), WHEN)
 
     made: list[int] = []
-    recorder = recorder_module.Recorder(build, Files(workdir, "w", 1, 1), 100, 1.0, "log")
-    monkeypatch.setattr(recorder, "start", lambda: None)
+    keeper = Keeper(build, Files(workdir / "log", "w", 1, 1), 60.0)
     for _ in range(3):
-        recorder.take(1, 1, ("early",))
-    recorder._take()
-    assert made == [3]
-    recorder._take()
-    assert made == [3, 1]
+        keeper.take([("a",)] * 100, [1] * 100, 1)
+    keeper.step()
+    assert (made, keeper.state.written) == ([], 0)
+    keeper.step(final=True)
+    assert (made, keeper.state.written) == ([300], 300)
+    keeper.take([("a",)] * keeper_module.TABLE, [1] * keeper_module.TABLE, 1)
+    assert made == [300, keeper_module.TABLE]
+
+
+def test_what_can_not_be_written_is_taken_up_to_a_bound(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper_module, "MOST_BYTES", 1000)
+    Path("log").write_text("in the way")
+    keeper = Keeper(lambda entries, _: _table(len(entries), WHEN), Files(Path("log"), "w", 1, 1), 0.0)
+    keeper.take([("a",)] * 50, [1] * 50, 1)
+    keeper.step()
+    assert not keeper.is_full
+    keeper.take([("a",)] * 50, [1] * 50, 1)
+    keeper.step(final=True)
+    assert keeper.is_full
+    assert (keeper.state.faults, keeper.state.written) == (2, 0)
+    Path("log").unlink()
+    keeper.step(final=True)
+    assert not keeper.is_full
+    assert keeper.state.written == 100
 
 
 def test_a_folder_that_can_not_be_written_loses_nothing_once_it_can(
@@ -440,16 +464,58 @@ def test_two_workers_of_one_name_write_no_file_twice(workdir: Path) -> None:
     assert len(listed(Path("log"))) == 2
 
 
-def test_a_worker_that_ends_without_a_word_writes_what_waits(workdir: Path, make_package: Callable[..., Path]) -> None:
-    make_package(Path("model"))
-    code = f"""
+# The writer's process
+
+WORKER = f"""
+import os, signal, time
 from pathlib import Path
 import numpy as np
 from merit.scoring import Package
 from merit.serving import predictionlog, settings
 log = predictionlog.of(settings.PredictionLog(folder="log", seconds=60), Package.load(Path("model")), "v3", "w1")
-log.put("a", {AT}, {json.dumps(ROW).encode()!r}, None, np.array([0.5], dtype=np.float32), "")
+put = lambda: log.put("a", {AT}, {json.dumps(ROW).encode()!r}, None, np.array([0.5], dtype=np.float32), "")
+put()
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr
+SENT = """
+while log._queue or not log._sent_rows: time.sleep(0.01)
+time.sleep(0.3)
+"""
+KILLED = f"""{SENT}
+children = [path.read_text() for path in Path("/proc/self/task").glob("*/children")]
+(pid,) = map(int, "".join(children).split())
+os.kill(pid, signal.SIGTERM)  # which it does not hear
+os.kill(pid, signal.SIGKILL)
+while not log.failed: time.sleep(0.01)
+put()
+log.close()
+print(log.written, log.failed, log.waiting)
+"""
+
+
+def _worker(then: str = "") -> "subprocess.CompletedProcess[str]":
+    code = [sys.executable, "-c", WORKER + then]
+    return subprocess.run(code, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_a_worker_that_ends_without_a_word_writes_what_waits(workdir: Path, make_package: Callable[..., Path]) -> None:
+    make_package(Path("model"))
+    assert _worker().returncode == 0
     assert predictionlog.read(Path("log")).collect().height == 1
+
+
+def test_what_a_killed_worker_has_sent_is_written(workdir: Path, make_package: Callable[..., Path]) -> None:
+    make_package(Path("model"))
+    assert _worker(f"{SENT}os.kill(os.getpid(), signal.SIGKILL)").returncode == -signal.SIGKILL
+    _until(lambda: Path("log").exists() and bool(listed(Path("log"))))
+    assert predictionlog.read(Path("log")).collect().height == 1
+
+
+def test_a_writer_that_is_killed_is_counted_and_another_takes_its_place(
+    workdir: Path, make_package: Callable[..., Path]
+) -> None:
+    make_package(Path("model"))
+    done = _worker(KILLED)
+    assert done.stdout.split() == ["1", "1", "0"], done.stderr
+    (line,) = [json.loads(each) for each in done.stderr.splitlines()]
+    assert (line["event"], line["rows_lost"]) == ("prediction_log", 1)
+    assert line["error"] == "the writer has ended (status -9)"

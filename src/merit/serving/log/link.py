@@ -1,0 +1,256 @@
+"""What waits in a worker for its writer: put by whoever answers, sent by a thread.
+
+Putting is an append to a queue. The thread packs what waits for another process, `merit.serving.log.writer`, which
+makes tables and files of it: that would hold the interpreter, and so those who answer.
+"""
+
+import atexit
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import merit
+from merit.serving.access import Lines
+from merit.serving.log.privacy import KEY
+from merit.serving.log.wire import HEAD, MOST_BYTES, Batch, State, Task, packed
+
+POLL_SECONDS = 0.05
+BATCH = 256
+"""Entries packed at once: few, so that the thread never holds the interpreter for long."""
+LONGEST_PAUSE = 60.0
+"""Seconds between a writer that failed and the next, at most."""
+CLOSE_SECONDS = 10.0
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""What stops a worker, and is sent to all that it has started; its writer has more to do then."""
+SEEN = (KEY, "LD_LIBRARY_PATH", "TMPDIR", "LANG")
+"""What the writer sees of the environment."""
+NAMES = {"predictions": "prediction_log", "feedback": "feedback"}
+
+
+class Link:
+    """Keeps what is put until it is sent, and knows what became of it.
+
+    Args:
+        task: what the writer is for.
+
+    Attributes:
+        dropped: rows that were not taken, for too much waited.
+        written: rows in files.
+        failed: rows that were taken, but could be neither made a table of nor written before the end.
+        faults: attempts to write that failed; they are made again.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._task, self._name = task, NAMES[task.kind]
+        self._lines = Lines(most=1)
+        self._lock = threading.Lock()
+        self._queue: deque[tuple[int, int, tuple[Any, ...]]] = deque()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._put_rows = self._sent_rows = self._put_bytes = self._taken_bytes = 0
+        self.dropped = self.written = self.failed = self.faults = 0
+
+    @property
+    def waiting(self) -> int:
+        """Rows that are neither written nor lost yet."""
+        return max(0, self._put_rows - self.written - self.failed)
+
+    def take(self, rows: int, size: int, entry: tuple[Any, ...]) -> bool:
+        """Take an entry of so many rows and bytes, unless too much waits; say whether. It waits for nobody."""
+        with self._lock:
+            waits = self._put_bytes - self._taken_bytes
+            if len(self._queue) >= self._task.told.queue or waits + size > MOST_BYTES:
+                self.dropped += rows
+                return False
+            self._put_rows += rows
+            self._put_bytes += size
+            self._queue.append((rows, size, entry))
+        if self._thread is None:
+            self.start()
+        return True
+
+    def start(self) -> None:
+        """Start the thread and the writer, unless they run."""
+        if self._thread is None and not self._stop.is_set():
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
+            atexit.register(self.close)
+
+    def close(self) -> None:
+        """Have the writer write what waits, and end it; what can't be written by then is counted as failed."""
+        self._stop.set()
+        if (thread := self._thread) is not None:
+            thread.join(CLOSE_SECONDS * 1.5)
+            atexit.unregister(self.close)
+        if lost := self.waiting:
+            self.failed += lost
+            self._lines.tell(self._name, "lost", level="error", rows_lost=lost)
+
+    def _run(self) -> None:
+        """Work with one writer after another; there is another only where one failed."""
+        signal.pthread_sigmask(
+            signal.SIG_BLOCK, STOPS
+        )  # this thread's, and what it starts has it from its first moment
+        pause = 1.0
+        while True:
+            began = time.monotonic()
+            try:
+                self._work(Writer(self._task))
+            except (OSError, msgspec.DecodeError) as error:
+                self._lose(error)
+            if self._stop.is_set():
+                return
+            pause = 1.0 if time.monotonic() - began > LONGEST_PAUSE else min(pause * 2, LONGEST_PAUSE)
+            self._stop.wait(pause)
+
+    def _work(self, writer: "Writer") -> None:
+        """Send what comes, until there is to be no more of it.
+
+        Raises:
+            OSError: the writer has ended.
+        """
+        before = State(self.written, self.failed, "", self.faults)
+        deadline = float("inf")
+        with writer:
+            while True:
+                if not writer.has_unsent and self._queue:
+                    writer.put(self._batch())
+                if self._stop.is_set():
+                    deadline = min(deadline, time.monotonic() + CLOSE_SECONDS)
+                    if not writer.has_unsent and not self._queue:
+                        writer.end()
+                for state in writer.exchange(POLL_SECONDS):
+                    self._hear(before, state)
+                if writer.has_ended or time.monotonic() > deadline:
+                    break
+        if not self._stop.is_set():
+            raise OSError(None, f"the writer has ended ({writer.status})")
+
+    def _batch(self) -> Batch:
+        found = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+        rows = [each[0] for each in found]
+        self._sent_rows += sum(rows)
+        self._taken_bytes += sum(each[1] for each in found)
+        return Batch([each[2] for each in found], rows)
+
+    def _hear(self, before: State, state: State) -> None:
+        """Take note of how a writer stands; `before` is what there was before it began."""
+        failed = before.failed + state.failed - self.failed
+        self.written, self.failed = before.written + state.written, before.failed + state.failed
+        if failed:
+            self._lines.tell(self._name, "table", level="error", error=state.failure, rows_lost=failed)
+        if before.faults + state.faults > self.faults:
+            self.faults = before.faults + state.faults
+            told: dict[str, Any] = {"error": state.fault, "rows_waiting": self.waiting, "rows_dropped": self.dropped}
+            self._lines.tell(self._name, "write", level="error", **told)
+
+    def _lose(self, error: Exception) -> None:
+        """Count what a writer had when it failed."""
+        lost = self._sent_rows - self.written - self.failed
+        self.failed += lost
+        why = error.strerror if isinstance(error, OSError) else type(error).__name__
+        self._lines.tell(self._name, "writer", level="error", error=why or "", rows_lost=lost)
+
+
+class Writer:
+    """A writer's process, and the pipes to it and from it.
+
+    Args:
+        task: what it is for.
+
+    Raises:
+        OSError: it can't be started.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._process = started()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._asked, self._answers = self._process.stdin.fileno(), self._process.stdout.fileno()
+        for each in (self._asked, self._answers):
+            os.set_blocking(each, False)
+        self._unsent, self._heard = memoryview(packed(task)), bytearray()
+        self.has_ended = False
+
+    def __enter__(self) -> "Writer":
+        """Work with it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it: by now it has written, or has had the time to."""
+        self.end()
+        if not self.has_ended:
+            self._process.kill()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether something that was put is not sent yet."""
+        return bool(self._unsent)
+
+    @property
+    def status(self) -> str:
+        """How it has ended."""
+        return f"status {self._process.poll()}"
+
+    def put(self, piece: Batch) -> None:
+        """Put what is to be sent next."""
+        self._unsent = memoryview(packed(piece))
+
+    def end(self) -> None:
+        """Say that nothing more comes."""
+        assert self._process.stdin is not None
+        with suppress(OSError):
+            self._process.stdin.close()
+
+    def exchange(self, seconds: float) -> list[State]:
+        """Send what can be sent, and return how the writer says it stands; wait so long for one or the other.
+
+        Raises:
+            OSError: it reads no more.
+        """
+        poll = select.poll()  # unlike select, it takes descriptors past 1,023
+        poll.register(self._answers, select.POLLIN)
+        if self._unsent:
+            poll.register(self._asked, select.POLLOUT)
+        ready = [each for each, _ in poll.poll(seconds * 1000)]
+        if self._asked in ready:
+            self._unsent = self._unsent[os.write(self._asked, self._unsent) :]
+        if self._answers in ready:
+            part = os.read(self._answers, 65536)
+            self.has_ended = not part
+            self._heard += part
+        return list(self._states())
+
+    def _states(self) -> Iterator[State]:
+        while len(self._heard) >= HEAD:
+            end = HEAD + int.from_bytes(self._heard[:HEAD], "big")
+            if len(self._heard) < end:
+                return
+            yield msgspec.msgpack.decode(self._heard[HEAD:end], type=State)
+            del self._heard[:end]
+
+
+def started() -> "subprocess.Popen[bytes]":
+    """Return a writer's process."""
+    seen = {name: os.environ[name] for name in SEEN if name in os.environ}
+    places = [str(Path(merit.__file__).parents[1]), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return subprocess.Popen(  # ours
+        [sys.executable, "-P", "-m", "merit.serving.log.writer"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**seen, "PYTHONPATH": os.pathsep.join(places)},
+    )
