@@ -67,7 +67,7 @@ class Feedback:
         if problems:
             more = f" (and {len(problems) - 1} more, in problems)" if len(problems) > 1 else ""
             raise BadRows(problems[0] + more, problems[:PROBLEMS])
-        if not self.link.take(len(kept), len(body) + 200 * len(kept), (time.time(), kept, who)):
+        if not self.link.take((len(kept), time.time(), kept, who)):
             raise Refusal(503, "too much feedback waits to be written; come again", [(b"retry-after", b"10")])
         return {"accepted": len(kept)}
 

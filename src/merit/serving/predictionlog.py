@@ -14,9 +14,6 @@ from merit.serving.log.wire import Task
 if TYPE_CHECKING:
     import polars as pl
 
-OVERHEAD = 200
-"""Bytes that an entry takes beside its body."""
-
 
 class Log(Protocol):
     """Remembers predictions.
@@ -129,8 +126,7 @@ class On(Link):
         who: str,
     ) -> None:
         """Remember it, unless too much waits."""
-        size = len(body) if body is not None else sum(each.nbytes for each in (columns or {}).values())
-        self.take(len(predictions), size + OVERHEAD, (request_id, at, body, columns, predictions.tobytes(), who))
+        self.take((len(predictions), request_id, at, body, columns, predictions.tobytes(), who))
 
 
 def read(folder: Path) -> "pl.LazyFrame":

@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from merit.serving.log.files import Files
-from merit.serving.log.wire import MOST_BYTES, State
+from merit.serving.log.wire import MOST_BYTES, Entry, State
 
 if TYPE_CHECKING:
     import polars as pl
@@ -16,9 +16,8 @@ ROWS_PER_FILE = 500_000
 LONGEST_PAUSE = 60.0
 """Seconds between one attempt to write and the next, at most."""
 
-Entry = tuple[Any, ...]
-Build = Callable[[Sequence[Entry], Sequence[int]], "pl.DataFrame"]
-"""Makes a table of entries, each of so many rows."""
+Build = Callable[[Sequence[Entry]], "pl.DataFrame"]
+"""Makes a table of entries."""
 
 
 class Keeper:
@@ -36,7 +35,6 @@ class Keeper:
     def __init__(self, build: Build, files: Files, seconds: float) -> None:
         self._build, self._files, self._seconds = build, files, seconds
         self._entries: list[Entry] = []
-        self._counts: list[int] = []
         self._tables: list[pl.DataFrame] = []
         self._raw = self._rows = self._bytes = 0
         self._due, self._again = time.monotonic() + seconds, 0.0
@@ -48,10 +46,9 @@ class Keeper:
         """Whether so much could not be written that nothing more should be taken."""
         return self._bytes >= MOST_BYTES
 
-    def take(self, entries: Sequence[Entry], rows: Sequence[int], size: int) -> None:
-        """Take entries, each of so many rows, and all of so many bytes."""
+    def take(self, entries: Sequence[Entry], size: int) -> None:
+        """Take entries of so many bytes."""
         self._entries += entries
-        self._counts += rows
         self._raw += size
         if len(self._entries) >= TABLE or self._raw >= MOST_BYTES // 8:
             self._tabulate()
@@ -73,27 +70,24 @@ class Keeper:
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
     def _tabulate(self) -> None:
-        entries, counts = self._entries, self._counts
-        self._entries, self._counts, self._raw = [], [], 0
-        if not entries:
-            return
-        for table in self._made(entries, counts):
+        entries, self._entries, self._raw = self._entries, [], 0
+        for table in self._made(entries) if entries else ():
             self._tables.append(table)
             self._rows += table.height
             self._bytes += int(table.estimated_size())
 
-    def _made(self, entries: Sequence[Entry], rows: Sequence[int]) -> "Iterator[pl.DataFrame]":
+    def _made(self, entries: Sequence[Entry]) -> "Iterator[pl.DataFrame]":
         """Yield the table of entries; where that fails, those of its halves, so that only what is wrong is lost."""
         try:
-            yield self._build(entries, rows)
+            yield self._build(entries)
         except Exception as error:  # noqa: BLE001  # counted and told
             if len(entries) == 1:
-                self.state.failed += rows[0]
+                self.state.failed += entries[0][0]
                 self.state.failure = _words(error)
                 return
             half = len(entries) // 2
-            yield from self._made(entries[:half], rows[:half])
-            yield from self._made(entries[half:], rows[half:])
+            yield from self._made(entries[:half])
+            yield from self._made(entries[half:])
 
     def _write(self) -> None:
         import polars as pl

@@ -1,10 +1,11 @@
 """What waits in a worker for its writer: put by whoever answers, sent by a thread.
 
-Putting is an append to a queue. The thread packs what waits for another process, `merit.serving.log.writer`, which
-makes tables and files of it: that would hold the interpreter, and so those who answer.
+Putting packs it behind what waits. The thread sends that to another process, `merit.serving.log.writer`, which makes
+tables and files of it: in a thread that would hold the interpreter, and so those who answer.
 """
 
 import atexit
+import fcntl
 import os
 import select
 import signal
@@ -12,7 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -23,11 +23,12 @@ import msgspec
 import merit
 from merit.serving.access import Lines
 from merit.serving.log.privacy import KEY
-from merit.serving.log.wire import HEAD, MOST_BYTES, Batch, State, Task, packed
+from merit.serving.log.wire import HEAD, MOST_BYTES, Batch, Entry, State, Task, packed
 
-POLL_SECONDS = 0.05
-BATCH = 256
-"""Entries packed at once: few, so that the thread never holds the interpreter for long."""
+POLL_SECONDS = 0.02
+"""How often what waits is sent: while it is little, it does not drive from the processor's caches what answers."""
+PIPE = 2**20
+"""Bytes that a pipe holds, where the system allows it: fewer turns to send what waits."""
 LONGEST_PAUSE = 60.0
 """Seconds between a writer that failed and the next, at most."""
 CLOSE_SECONDS = 10.0
@@ -45,7 +46,7 @@ class Link:
         task: what the writer is for.
 
     Attributes:
-        dropped: rows that were not taken, for too much waited.
+        dropped: rows that were not taken, for too much waited, or because they can't be packed.
         written: rows in files.
         failed: rows that were taken, but could be neither made a table of nor written before the end.
         faults: attempts to write that failed; they are made again.
@@ -55,10 +56,10 @@ class Link:
         self._task, self._name = task, NAMES[task.kind]
         self._lines = Lines(most=1)
         self._lock = threading.Lock()
-        self._queue: deque[tuple[int, int, tuple[Any, ...]]] = deque()
+        self._batch = Batch()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._put_rows = self._sent_rows = self._put_bytes = self._taken_bytes = 0
+        self._put_rows = self._sent_rows = 0
         self.dropped = self.written = self.failed = self.faults = 0
 
     @property
@@ -66,16 +67,18 @@ class Link:
         """Rows that are neither written nor lost yet."""
         return max(0, self._put_rows - self.written - self.failed)
 
-    def take(self, rows: int, size: int, entry: tuple[Any, ...]) -> bool:
-        """Take an entry of so many rows and bytes, unless too much waits; say whether. It waits for nobody."""
+    def take(self, entry: Entry) -> bool:
+        """Take an entry, unless too much waits; say whether. It waits for nobody."""
         with self._lock:
-            waits = self._put_bytes - self._taken_bytes
-            if len(self._queue) >= self._task.told.queue or waits + size > MOST_BYTES:
-                self.dropped += rows
+            if self._batch.count >= self._task.told.queue or self._batch.size >= MOST_BYTES:
+                self.dropped += entry[0]
                 return False
-            self._put_rows += rows
-            self._put_bytes += size
-            self._queue.append((rows, size, entry))
+            try:
+                self._batch.add(entry)
+            except (ValueError, TypeError, OverflowError):  # a text that is no Unicode, for one
+                self.dropped += entry[0]
+                return False
+            self._put_rows += entry[0]
         if self._thread is None:
             self.start()
         return True
@@ -99,9 +102,8 @@ class Link:
 
     def _run(self) -> None:
         """Work with one writer after another; there is another only where one failed."""
-        signal.pthread_sigmask(
-            signal.SIG_BLOCK, STOPS
-        )  # this thread's, and what it starts has it from its first moment
+        # Of this thread; what it starts has the mask from its first moment.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         pause = 1.0
         while True:
             began = time.monotonic()
@@ -124,11 +126,11 @@ class Link:
         deadline = float("inf")
         with writer:
             while True:
-                if not writer.has_unsent and self._queue:
-                    writer.put(self._batch())
+                if not writer.has_unsent and self._batch.count:
+                    writer.put(self._taken().packed())
                 if self._stop.is_set():
                     deadline = min(deadline, time.monotonic() + CLOSE_SECONDS)
-                    if not writer.has_unsent and not self._queue:
+                    if not writer.has_unsent and not self._batch.count:
                         writer.end()
                 for state in writer.exchange(POLL_SECONDS):
                     self._hear(before, state)
@@ -137,12 +139,11 @@ class Link:
         if not self._stop.is_set():
             raise OSError(None, f"the writer has ended ({writer.status})")
 
-    def _batch(self) -> Batch:
-        found = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
-        rows = [each[0] for each in found]
-        self._sent_rows += sum(rows)
-        self._taken_bytes += sum(each[1] for each in found)
-        return Batch([each[2] for each in found], rows)
+    def _taken(self) -> Batch:
+        with self._lock:
+            found, self._batch = self._batch, Batch()
+        self._sent_rows += found.rows
+        return found
 
     def _hear(self, before: State, state: State) -> None:
         """Take note of how a writer stands; `before` is what there was before it began."""
@@ -180,6 +181,9 @@ class Writer:
         self._asked, self._answers = self._process.stdin.fileno(), self._process.stdout.fileno()
         for each in (self._asked, self._answers):
             os.set_blocking(each, False)
+        if sys.platform == "linux":
+            with suppress(OSError):
+                fcntl.fcntl(self._asked, fcntl.F_SETPIPE_SZ, PIPE)
         self._unsent, self._heard = memoryview(packed(task)), bytearray()
         self.has_ended = False
 
@@ -206,9 +210,9 @@ class Writer:
         """How it has ended."""
         return f"status {self._process.poll()}"
 
-    def put(self, piece: Batch) -> None:
+    def put(self, packed: memoryview) -> None:
         """Put what is to be sent next."""
-        self._unsent = memoryview(packed(piece))
+        self._unsent = packed
 
     def end(self) -> None:
         """Say that nothing more comes."""

@@ -11,9 +11,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from merit.serving.log.keeper import Entry
 from merit.serving.log.privacy import Privacy
-from merit.serving.log.wire import Task
+from merit.serving.log.wire import Entry, Task
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,43 +37,41 @@ class Tables:
         self._classes: list[Any] | None = task.output.get("classes")
         self._origin = task.origin
 
-    def build(self, entries: Sequence[Entry], rows: Sequence[int]) -> "pl.DataFrame":
+    def build(self, entries: Sequence[Entry]) -> "pl.DataFrame":
         """Return a row for each row that was answered.
 
         Args:
-            entries: of each request its id, time in seconds since 1970, body or else columns, predictions as float32 in
-                bytes, and caller.
-            rows: of each request.
+            entries: of each request its rows, id, time in seconds since 1970, body or else columns, predictions as
+                float32 in bytes, and caller.
         """
         import polars as pl
 
-        groups: dict[str, list[tuple[Entry, int]]] = {}
-        for entry, count in zip(entries, rows, strict=True):
-            groups.setdefault(self._kind(entry, count), []).append((entry, count))
-        made = [self._with_head([each], self._of_columns(each[0][3])) for each in groups.pop("columns", [])]
+        groups: dict[str, list[Entry]] = {}
+        for entry in entries:
+            groups.setdefault(self._kind(entry), []).append(entry)
+        made = [self._with_head([each], self._of_columns(each[4])) for each in groups.pop("columns", [])]
         ways = {"object": self._of_objects, "array": self._of_arrays, "odd": self._slowly}
-        made += [self._with_head(found, ways[kind]([each[2] for each, _ in found])) for kind, found in groups.items()]
+        made += [self._with_head(found, ways[kind]([each[3] for each in found])) for kind, found in groups.items()]
         return pl.concat(made) if len(made) > 1 else made[0]
 
-    def _kind(self, entry: Entry, rows: int) -> str:
+    def _kind(self, entry: Entry) -> str:
         """Return how an entry is read.
 
         Of a key that a body has twice the endpoint takes the last and polars the first. A body with more colons than
         its columns need may have one, so that it is read in Python.
         """
-        body: bytes | None = entry[2]
+        body: bytes | None = entry[3]
         if body is None:
             return "columns"
-        if body.count(b":") > self._colons * rows:
+        if body.count(b":") > self._colons * entry[0]:
             return "odd"
         first = body[:1]
         return "object" if (first if first in b"{[" else body.lstrip()[:1]) == b"{" else "array"
 
-    def _with_head(self, found: "Sequence[tuple[Entry, int]]", inputs: "pl.DataFrame") -> "pl.DataFrame":
+    def _with_head(self, entries: Sequence[Entry], inputs: "pl.DataFrame") -> "pl.DataFrame":
         import polars as pl
 
-        entries, counts = zip(*found, strict=True)
-        ids, times, _, _, predictions, callers = zip(*entries, strict=True)
+        counts, ids, times, _, _, predictions, callers = zip(*entries, strict=True)
         if inputs.height != sum(counts):
             raise ValueError(f"{inputs.height} rows were read of {sum(counts)}")
         head = pl.DataFrame(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from merit.serving.log.keeper import Entry
+from merit.serving.log.wire import Entry
 
 if TYPE_CHECKING:
     import polars as pl
@@ -19,12 +19,12 @@ class Truths:
     def __init__(self, output: dict[str, Any]) -> None:
         self._task, self._classes = output["task"], output.get("classes") or []
 
-    def build(self, entries: Sequence[Entry], _: Sequence[int]) -> "pl.DataFrame":
+    def build(self, entries: Sequence[Entry]) -> "pl.DataFrame":
         """Return a row for each truth.
 
         Args:
-            entries: of each request its time in seconds since 1970, its truths (the id and row of a prediction or else
-                a key, and the truth), and the caller.
+            entries: of each request how many truths, its time in seconds since 1970, its truths (the id and row of a
+                prediction or else a key, and the truth), and the caller.
         """
         import polars as pl
 
@@ -32,7 +32,7 @@ class Truths:
             kind: Any = pl.Series(self._classes).dtype
         else:
             kind = pl.Int8() if self._task == "binary" else pl.Float64()
-        rows = [(int(at * 1e6), *each, who) for at, kept, who in entries for each in kept]
+        rows = [(int(at * 1e6), *each, who) for _, at, kept, who in entries for each in kept]
         schema = {"time": pl.Int64, "request_id": pl.String, "row": pl.UInt32, "key": pl.String, "truth": kind}
         table = pl.DataFrame(rows, schema={**schema, "caller": pl.String}, orient="row")
         return table.with_columns(pl.col("time").cast(pl.Datetime("us", "UTC")))

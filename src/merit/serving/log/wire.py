@@ -10,8 +10,11 @@ from merit.serving.settings import PredictionLog
 
 MOST_BYTES = 64 * 2**20
 """Bytes that may wait as bodies in the worker, and again as tables in the writer that could not be written yet."""
-HEAD = 4
-"""Bytes of a length."""
+HEAD, ARRAY = 4, 5
+"""Bytes of a length, and of what begins a list in msgpack."""
+
+Entry = tuple[Any, ...]
+"""Of a request: its rows, and what else its kind has."""
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -34,13 +37,6 @@ class Task(msgspec.Struct, frozen=True):
     origin: dict[str, str]
 
 
-class Batch(msgspec.Struct, frozen=True):
-    """Entries, and the rows of each."""
-
-    entries: list[Any]
-    rows: list[int]
-
-
 class State(msgspec.Struct):
     """How a writer stands, since it began.
 
@@ -57,15 +53,54 @@ class State(msgspec.Struct):
     fault: str = ""
 
 
-def packed(piece: msgspec.Struct) -> bytes:
-    """Return a piece as it is sent, arrays of numbers or texts included."""
-    content = _ENCODER.encode(piece)
+class Batch:
+    """Entries, packed as they come: nothing of them is kept but bytes, so that what answers can use its memory anew.
+
+    Attributes:
+        count: entries.
+        rows: of all of them.
+    """
+
+    def __init__(self) -> None:
+        self._content = bytearray(HEAD + ARRAY)
+        self.count = self.rows = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self._content)
+
+    def add(self, entry: Entry) -> None:
+        """Add an entry; its arrays are such of numbers or of texts.
+
+        Raises:
+            ValueError, TypeError, OverflowError: it can't be packed; the batch is as it was.
+        """
+        size = len(self._content)
+        try:
+            _ENCODER.encode_into(entry, self._content, -1)
+        except BaseException:
+            del self._content[size:]
+            raise
+        self.count += 1
+        self.rows += entry[0]
+
+    def packed(self) -> memoryview:
+        """Return it as it is sent: a list of entries."""
+        self._content[:HEAD] = (self.size - HEAD).to_bytes(HEAD, "big")
+        self._content[HEAD : HEAD + ARRAY] = b"\xdd" + self.count.to_bytes(4, "big")
+        return memoryview(self._content)
+
+
+def packed(piece: Task | State) -> bytes:
+    """Return a piece as it is sent."""
+    content = msgspec.msgpack.encode(piece)
     return len(content).to_bytes(HEAD, "big") + content
 
 
-def batch(content: bytes) -> Batch:
-    """Return the batch that was packed."""
-    return _BATCHES.decode(content)
+def entries(content: bytes) -> list[Entry]:
+    """Return the entries of a batch that was packed."""
+    return _DECODER.decode(content)
 
 
 def _ext(value: Any) -> msgspec.msgpack.Ext:
@@ -86,4 +121,4 @@ def _array(code: int, content: memoryview) -> NDArray[Any]:
 
 _TEXTS, _NUMBERS = 1, 2
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=_ext)
-_BATCHES = msgspec.msgpack.Decoder(Batch, ext_hook=_array)
+_DECODER = msgspec.msgpack.Decoder(list[Entry], ext_hook=_array)

@@ -14,7 +14,7 @@ import msgspec
 
 from merit.serving.log.files import Files
 from merit.serving.log.keeper import Build, Keeper
-from merit.serving.log.wire import HEAD, State, Task, batch, packed
+from merit.serving.log.wire import HEAD, State, Task, entries, packed
 
 POLL_SECONDS = 0.1
 NICENESS = 5
@@ -83,8 +83,7 @@ def _took(keeper: Keeper, pieces: io.FileIO, event: int) -> bool:
     piece = _piece(pieces)
     if piece is None:
         return False
-    found = batch(piece)
-    keeper.take(found.entries, found.rows, len(piece))
+    keeper.take(entries(piece), len(piece))
     return True
 
 

@@ -166,9 +166,8 @@ def test_columns_of_every_type_are_kept() -> None:
         "row": np.array([5.0]),
     }
     made = tables.build(
-        [("a", AT, json.dumps(each).encode(), None, found, "") for each in bodies]
-        + [("b", AT, None, columns, found, "")],
-        [1] * 5,
+        [(1, "a", AT, json.dumps(each).encode(), None, found, "") for each in bodies]
+        + [(1, "b", AT, None, columns, found, "")]
     )
     assert made["when"].sort().to_list() == [
         None, *[datetime(2024, 1, 31, 15, 30)] * 3, datetime(2024, 1, 31, 15, 30, 0, 250000),
@@ -243,34 +242,34 @@ def test_bytes_that_wait_are_bounded_too(package: Package, monkeypatch: pytest.M
     log = _log(package)
     for _ in range(5):
         _put(log, {**ROW, "shop": "x" * 300})
-    assert (log.waiting, log.dropped) == (1, 4)
+    assert (log.waiting, log.dropped) == (3, 2)
 
 
 def test_few_entries_wait_for_others_to_be_made_a_table_with(workdir: Path) -> None:
-    def build(entries: Any, _: Any) -> pl.DataFrame:
+    def build(entries: Any) -> pl.DataFrame:
         made.append(len(entries))
         return _table(len(entries), WHEN)
 
     made: list[int] = []
     keeper = Keeper(build, Files(workdir / "log", "w", 1, 1), 60.0)
     for _ in range(3):
-        keeper.take([("a",)] * 100, [1] * 100, 1)
+        keeper.take([(1,)] * 100, 1)
     keeper.step()
     assert (made, keeper.state.written) == ([], 0)
     keeper.step(final=True)
     assert (made, keeper.state.written) == ([300], 300)
-    keeper.take([("a",)] * keeper_module.TABLE, [1] * keeper_module.TABLE, 1)
+    keeper.take([(1,)] * keeper_module.TABLE, 1)
     assert made == [300, keeper_module.TABLE]
 
 
 def test_what_can_not_be_written_is_taken_up_to_a_bound(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper_module, "MOST_BYTES", 1000)
     Path("log").write_text("in the way")
-    keeper = Keeper(lambda entries, _: _table(len(entries), WHEN), Files(Path("log"), "w", 1, 1), 0.0)
-    keeper.take([("a",)] * 50, [1] * 50, 1)
+    keeper = Keeper(lambda entries: _table(len(entries), WHEN), Files(Path("log"), "w", 1, 1), 0.0)
+    keeper.take([(1,)] * 50, 1)
     keeper.step()
     assert not keeper.is_full
-    keeper.take([("a",)] * 50, [1] * 50, 1)
+    keeper.take([(1,)] * 50, 1)
     keeper.step(final=True)
     assert keeper.is_full
     assert (keeper.state.faults, keeper.state.written) == (2, 0)
@@ -464,6 +463,15 @@ def test_two_workers_of_one_name_write_no_file_twice(workdir: Path) -> None:
     assert len(listed(Path("log"))) == 2
 
 
+def test_what_can_not_be_packed_costs_itself_alone(package: Package) -> None:
+    log = _log(package)
+    _put(log, ROW)
+    _put(log, ROW, who="\ud800")
+    _put(log, ROW)
+    log.close()
+    assert (log.written, log.dropped, log.waiting) == (2, 1, 0)
+
+
 # The writer's process
 
 WORKER = f"""
@@ -477,7 +485,7 @@ put = lambda: log.put("a", {AT}, {json.dumps(ROW).encode()!r}, None, np.array([0
 put()
 """
 SENT = """
-while log._queue or not log._sent_rows: time.sleep(0.01)
+while log._batch.count or not log._sent_rows: time.sleep(0.01)
 time.sleep(0.3)
 """
 KILLED = f"""{SENT}
