@@ -1,9 +1,8 @@
-"""serve: check what would stop the service from starting, then start BentoML's server in this process."""
+"""serve: check what would stop the service from starting, then start its workers."""
 
 import os
 import socket
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -12,7 +11,7 @@ from merit.config.schema.release import Signing
 from merit.config.schema.serve import Serve
 from merit.errors import MeritError
 from merit.scoring import Package
-from merit.serving import auth, predictionlog, settings, telemetry
+from merit.serving import auth, predictionlog, settings, telemetry, workers
 
 
 def serve(how: Serve, version: str | None = None, signed: Signing | None = None) -> None:
@@ -47,15 +46,8 @@ def serve(how: Serve, version: str | None = None, signed: Signing | None = None)
 
 
 def listen(host: str, port: int) -> None:
-    """Serve the package that the environment names, by BentoML, until the process is told to end.
-
-    It is what `bentoml serve` does, without a second start of Python and without the rest of BentoML's commands.
-    """
-    from merit.serving.service import Predictor
-
-    service: Any = Predictor
-    service.inject_config()
-    service.serve_http(host=host, port=port)
+    """Serve the package that the environment names until the process is told to end."""
+    workers.run(host, port, settings.read().workers)
 
 
 def check_signature(package: Path, signed: Signing) -> None:
