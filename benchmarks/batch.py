@@ -2,9 +2,9 @@
 
 All score the same Parquet file of the reference rows, repeated, into Parquet files: merit; the shortest loop that
 Polars and ONNX Runtime make, chunk by chunk, with all of ONNX Runtime's threads and no contract, version or resuming;
-and the same graph in MLflow's own flavour, saved with its signature, loaded by `mlflow.pyfunc` and given pandas. Each
-is a process of its own, its imports not counted; rounds alternate. Where others use the machine, processor time tells
-more than the clock. Memory is the peak of merit's process.
+and `mlflow.pyfunc`, given pandas and saved with a signature: the network in PyTorch as a Python model, and the
+package's graph in MLflow's own flavour. Each is a process of its own, its imports not counted; rounds alternate. Where
+others use the machine, processor time tells more than the clock. Memory is the peak of merit's process.
 
 Usage, in the root of the repository, where `merit run` has made the package:
     python benchmarks/batch.py [--rows N] [--rounds N] [--memory N,N,...]
@@ -20,6 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import peers
 import polars as pl
 from rich.console import Console
 from rich.table import Table
@@ -27,7 +28,7 @@ from scale import status
 
 from merit import artifacts
 
-GOALS = {"loop": 0.9, "mlflow": 5.0}
+GOALS = {"loop": 0.9, "mlflow, PyTorch": 5.0}
 MILLION = 1_000_000
 MERIT = """
 import sys, time
@@ -75,7 +76,7 @@ rows = pd.read_parquet(sys.argv[1])
 names = model.metadata.get_input_schema().input_names()
 numbers = {name: "float64" for name in names if rows[name].dtype.kind in "iub"}
 found = model.predict(rows[names].astype(numbers))
-rows.assign(prediction=found["prediction"]).to_parquet(sys.argv[2])
+rows.assign(prediction=found["prediction"] if isinstance(found, dict) else found).to_parquet(sys.argv[2])
 print(time.perf_counter() - began, time.process_time() - worked)
 """
 
@@ -99,12 +100,17 @@ def compare(room: Path, rows: int, rounds: int) -> None:
     """Score the same rows by each, round by round, and print the ratios."""
     table = repeated(room / "rows.parquet", rows)
     saved = room / "saved"
-    subprocess.run([sys.executable, "-c", SAVE, artifacts.TEST_ROWS, saved], check=True, capture_output=True)
-    seconds: dict[str, list[float]] = {"merit": [], "loop": [], "mlflow": []}
-    work: dict[str, list[float]] = {"merit": [], "loop": [], "mlflow": []}
+    saved.mkdir()
+    peers.prepare(saved)
+    graph = saved / "graph"
+    subprocess.run([sys.executable, "-c", SAVE, artifacts.TEST_ROWS, graph], check=True, capture_output=True)
+    ways = {"merit": (MERIT, saved), "loop": (LOOP, saved), "mlflow, PyTorch": (MLFLOW, saved / "mlflow"),
+            "mlflow, ONNX": (MLFLOW, graph)}  # fmt: skip
+    seconds: dict[str, list[float]] = {kind: [] for kind in ways}
+    work: dict[str, list[float]] = {kind: [] for kind in ways}
     for turn in range(rounds):
-        for kind, code in {"merit": MERIT, "loop": LOOP, "mlflow": MLFLOW}.items():
-            taken = ran(code, table, room / f"{kind}-{turn}", saved)
+        for kind, (code, model) in ways.items():
+            taken = ran(code, table, room / f"{kind}-{turn}", model)
             seconds[kind].append(taken[0])
             work[kind].append(taken[1])
     shown = Table("what", "rows/s", "of each round", "merit to it", "goal", "processor time per row", "merit to it")
@@ -116,7 +122,7 @@ def compare(room: Path, rows: int, rounds: int) -> None:
         worked = statistics.median(work[kind])
         told = (f"{worked / rows * 1e6:.2f} us", f"{worked / ours_work:.2f}")
         shown.add_row(kind, f"{rows / middle:,.0f}", each, f"{middle / ours:.2f}", goal, *told)
-    Console().print(shown)
+    Console(width=130).print(shown)
 
 
 def grow(room: Path, sizes: list[int]) -> None:

@@ -17,27 +17,20 @@ Score = Callable[[Row], float]
 
 ROOT = Path(__file__).resolve().parents[1]
 
-MLFLOW_MODEL = """
-import json
-from pathlib import Path
+MLFLOW = """
+import sys
+
 import mlflow
-import numpy as np
-import onnxruntime
+
+sys.path.insert(0, {here!r})
+import peers
 
 class Model(mlflow.pyfunc.PythonModel):
     def load_context(self, context):
-        folder = Path(context.artifacts["package"])
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options)
+        self.score = peers.{by}(context.artifacts)
 
     def predict(self, context, model_input, params=None):
-        columns = {}
-        for each in self.session.get_inputs():
-            values = model_input[each.name]
-            is_text = each.type == "tensor(string)"
-            columns[each.name] = values.fillna("").to_numpy(object) if is_text else values.to_numpy(np.float64)
-        return self.session.run(None, columns)[0]
+        return self.score(model_input)
 
 mlflow.models.set_model(Model())
 """
@@ -54,19 +47,83 @@ def prepare(folder: Path) -> None:
 
     lock = locks.read()
     rows = split(artifacts.read_table(artifacts.RAW, "ingest"), lock.data)["train"]
-    told: list[Row] = []
+    columns: list[Row] = []
     for name, column in lock.data.columns.items():
         known = rows[name].drop_nulls()
         if column.feature == "category":
             counts = known.value_counts().filter(pl.col("count") >= lock.features.category.min_count)
-            told.append({"name": name, "values": counts[name].sort().to_list()})
+            columns.append({"name": name, "values": counts[name].sort().to_list()})
         elif column.feature == "number":
             scale = {"mean": known.mean(), "deviation": known.std(ddof=0), "clip": lock.features.number.clip}
-            told.append({"name": name, "flagged": column.missing > 0, **scale})
-    (folder / "columns.json").write_text(json.dumps(told), encoding="utf-8")
-    (folder / "model.py").write_text(MLFLOW_MODEL, encoding="utf-8")
-    package = {"package": str(artifacts.PACKAGE.absolute())}
-    mlflow.pyfunc.save_model(folder / "mlflow", python_model=str(folder / "model.py"), artifacts=package)
+            columns.append({"name": name, "flagged": column.missing > 0, **scale})
+    (folder / "columns.json").write_text(json.dumps(columns), encoding="utf-8")
+    signature = mlflow.models.infer_signature(
+        _frame(artifacts.read_json(artifacts.PACKAGE / "signature.json", "package"))
+    )
+    told = {"columns": str(folder / "columns.json"), "package": str(artifacts.PACKAGE.absolute())}
+    for by, place in {"frames_by_torch": "mlflow", "frames_by_onnx": "mlflow-onnx"}.items():
+        code = folder / f"{place}.py"
+        code.write_text(MLFLOW.format(here=str(Path(__file__).parent), by=by), encoding="utf-8")
+        mlflow.pyfunc.save_model(folder / place, python_model=str(code), artifacts=told, signature=signature)
+
+
+def _frame(signature: dict[str, Any]) -> Any:
+    """Return the example as MLflow infers a signature of it: numbers are floats, for of most some may be missing."""
+    import pandas as pd
+
+    texts = {each["name"] for each in signature["inputs"] if each["type"] == "string"}
+    frame = pd.DataFrame([signature["example"]])
+    return frame.astype({name: "float64" for name in frame.columns if name not in texts})
+
+
+def frames_by_torch(told: dict[str, str]) -> Callable[[Any], Any]:
+    """Return what scores a pandas frame: lookups and scales in pandas, then the network in PyTorch."""
+    import torch
+
+    from merit import network
+    from merit.config import lock as locks
+
+    os.chdir(ROOT)
+    columns = json.loads(Path(told["columns"]).read_text(encoding="utf-8"))
+    vocabularies = {each["name"]: {value: n + 1 for n, value in enumerate(each["values"])}
+                    for each in columns if "values" in each}  # fmt: skip
+    scales = [each for each in columns if "values" not in each]
+    trained = network.trained(locks.read())
+    trained.network.eval()
+
+    def score(frame: Any) -> Any:
+        codes = [frame[name].map(known).fillna(0).to_numpy(np.int64) for name, known in vocabularies.items()]
+        numbers: list[Any] = []
+        for each in scales:
+            values = frame[each["name"]]
+            scaled = ((values - each["mean"]) / each["deviation"]).fillna(0.0).clip(-each["clip"], each["clip"])
+            numbers.append(scaled.to_numpy(np.float32))
+            if each["flagged"]:
+                numbers.append(values.isna().to_numpy(np.float32))
+        with torch.inference_mode():
+            outputs = trained.network(torch.tensor(np.stack(codes, axis=1)), torch.tensor(np.stack(numbers, axis=1)))
+            return trained.predicted(outputs).numpy()
+
+    return score
+
+
+def frames_by_onnx(told: dict[str, str]) -> Callable[[Any], Any]:
+    """Return what scores a pandas frame by the package's graph in ONNX Runtime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(Path(told["package"]) / "model.onnx"), options)
+
+    def score(frame: Any) -> Any:
+        columns = {}
+        for each in session.get_inputs():
+            values = frame[each.name]
+            is_text = each.type == "tensor(string)"
+            columns[each.name] = values.fillna("").to_numpy(object) if is_text else values.to_numpy(np.float64)
+        return session.run(None, columns)[0]
+
+    return score
 
 
 def by_torch(folder: Path) -> Score:

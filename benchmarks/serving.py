@@ -33,12 +33,13 @@ from merit.serving.rows import Rows
 
 MERIT = "merit serve, metrics and prediction log on"
 BARE = "bare uvicorn with merit's handler"
+MLFLOW = "MLflow models serve + PyTorch"
 GOALS = {
     "FastAPI + PyTorch": 6.5,
     "FastAPI + ONNX Runtime": 3.0,
     "LitServe + ONNX Runtime": 10.0,
     "BentoML's tutorial + PyTorch": 20.0,
-    "MLflow models serve": 80.0,
+    MLFLOW: 80.0,
     BARE: 0.85,
 }
 """merit's requests per second, to the others'."""
@@ -93,18 +94,23 @@ def _ways(folder: Path, package: Package) -> dict[str, Way]:
              "--host", "127.0.0.1", "--port"],
             body=json.dumps({"row": package.signature["example"]}).encode(),
         ),
-        "MLflow models serve": Way(
-            [str(bin_ / "mlflow"), "models", "serve", "-m", str(folder / "mlflow"), "--env-manager", "local",
-             "--host", "127.0.0.1", "--workers", "1", "--port"],
-            "/invocations",
-            json.dumps({"dataframe_records": [package.signature["example"]]}).encode(),
-        ),
+        MLFLOW: _mlflow(folder / "mlflow", package),
+        "MLflow + ONNX Runtime": _mlflow(folder / "mlflow-onnx", package),
         "bare uvicorn that echoes": Way([python, str(here / "peers.py"), "echo"], body=row),
     }  # fmt: skip
     if importlib.util.find_spec("litserve") is None:
         print("litserve is not installed, so it is left out: pip install litserve")
         del ways["LitServe + ONNX Runtime"]
     return ways
+
+
+def _mlflow(model: Path, package: Package) -> Way:
+    return Way(
+        [str(Path(sys.executable).parent / "mlflow"), "models", "serve", "-m", str(model), "--env-manager", "local",
+         "--host", "127.0.0.1", "--workers", "1", "--port"],
+        "/invocations",
+        json.dumps({"dataframe_records": [package.signature["example"]]}).encode(),
+    )  # fmt: skip
 
 
 def _answer(package: Package) -> float:
