@@ -23,7 +23,7 @@ from merit.serving.feedback import Feedback
 from merit.serving.hands import Hands
 from merit.serving.metrics import CONTENT_TYPE, Metrics
 from merit.serving.openapi import document
-from merit.serving.predictionlog import Log
+from merit.serving.predictionlog import Log, Off
 from merit.serving.settings import Settings
 from merit.serving.tables import ARROW, Tables
 from merit.serving.telemetry import Telemetry
@@ -34,6 +34,7 @@ REQUEST_ID = re.compile(rb"[A-Za-z0-9_.-]{1,64}").fullmatch
 SMALL = 32 * 1024
 """Bytes of a body that is answered at once; larger ones in a thread, so that the others are still served."""
 THREADS = 2
+NOTHING = Off()
 
 
 class Asked:
@@ -221,7 +222,7 @@ class Handler:
 
     def _beat(self) -> None:
         """Note what is in hand, for the scrape that another worker may answer."""
-        self._metrics.tell(len(self._hands.held), self._log)
+        self._metrics.tell(len(self._hands.held), self._log, self._feedback.link or NOTHING)
 
     async def _done(self, path: str, status: int, asked: Asked, answer: Callable[[Headers], Awaitable[None]]) -> None:
         asked.stage = SENT

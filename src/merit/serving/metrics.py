@@ -32,13 +32,19 @@ LATENCY = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 SHARES = tuple(round(0.05 * step, 2) for step in range(1, 21))
 NUMBERS = (*(-(10.0**power) for power in range(6, -4, -1)), 0.0, *(10.0**power for power in range(-3, 7)))
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
-GAUGES = ("in_hand", "log_waiting")
-LOG = {
-    "log_written": "Rows of the prediction log that are in files.",
-    "log_dropped": "Rows of the prediction log that were not taken, for too much waited.",
-    "log_failed": "Rows of the prediction log that were taken and then lost.",
-    "log_faults": "Attempts to write the prediction log that failed; what they were to write waits.",
+GAUGES = ("in_hand", "log_waiting", "feedback_waiting")
+TOLD = {
+    "written": "that are in files",
+    "dropped": "that were not taken, for too much waited",
+    "failed": "that were taken and then lost",
 }
+KEPT = {
+    **{f"log_{name}": f"Rows of the prediction log {told}." for name, told in TOLD.items()},
+    "log_faults": "Attempts to write the prediction log that failed; what they were to write waits.",
+    **{f"feedback_{name}": f"Truths {told}." for name, told in TOLD.items()},
+    "feedback_faults": "Attempts to write feedback that failed; what they were to write waits.",
+}
+"""Counters of what is kept."""
 
 
 class Metrics:
@@ -65,7 +71,7 @@ class Metrics:
         self._rows, at = at, at + 1
         self._predicted, at = at, at + buckets
         self._sum, at = at, at + 1
-        self._log, at = at, at + len(LOG)
+        self._kept, at = at, at + len(KEPT)
         self._gauges = range(at, at + len(GAUGES))
         self._counts = Counts(self._gauges.stop, folder)
         self._values = self._counts.values
@@ -103,13 +109,14 @@ class Metrics:
             place = self._requests[route, 500 if status >= 500 else 400]
         self._values[place] += 1
 
-    def tell(self, in_hand: int, log: Any) -> None:
-        """Note how much is in hand, and how the prediction log stands."""
+    def tell(self, in_hand: int, log: Any, feedback: Any) -> None:
+        """Note how much is in hand, and how the prediction log and feedback stand."""
         values = self._values
-        values[self._gauges.start] = in_hand
-        values[self._gauges.start + 1] = log.waiting
-        for place, name in enumerate(LOG):
-            values[self._log + place] = getattr(log, name.removeprefix("log_"))
+        for place, value in zip(self._gauges, (in_hand, log.waiting, feedback.waiting), strict=True):
+            values[place] = value
+        for place, name in enumerate(KEPT, self._kept):
+            of, _, what = name.partition("_")
+            values[place] = getattr(log if of == "log" else feedback, what)
 
     def close(self) -> None:
         """Leave the workers' counts."""
@@ -144,9 +151,13 @@ class Metrics:
             yield from self._family("merit_predictions_total", "counter", "Predictions by class.", series)
         else:
             yield from self._histogram("merit_prediction", "Predictions.", self._bounds, predicted, found[self._sum])
-        for place, (name, told) in enumerate(LOG.items()):
-            yield from self._family(f"merit_{name}_total", "counter", told, [("", found[self._log + place])])
-        waits = {"in_hand": "Requests in hand.", "log_waiting": "Rows of the prediction log that wait to be written."}
+        for place, (name, told) in enumerate(KEPT.items(), self._kept):
+            yield from self._family(f"merit_{name}_total", "counter", told, [("", found[place])])
+        waits = {
+            "in_hand": "Requests in hand.",
+            "log_waiting": "Rows of the prediction log that wait to be written.",
+            "feedback_waiting": "Truths that wait to be written.",
+        }
         for place, name in zip(self._gauges, GAUGES, strict=True):
             yield from self._family(f"merit_{name}", "gauge", waits[name], [("", found[place])])
 

@@ -53,13 +53,19 @@ def test_every_status_is_counted_and_an_unknown_one_as_its_kind() -> None:
     assert found["merit_requests_total", "route=/feedback,status=500"] == 1
 
 
-def test_what_the_log_counts_is_named_as_what_it_is() -> None:
+def test_what_is_kept_is_counted_and_named_as_what_it_is() -> None:
     metrics = Metrics(ORIGIN, "binary", None, None)
-    metrics.tell(2, SimpleNamespace(written=6, dropped=1, failed=3, faults=4, waiting=5))
+    log = SimpleNamespace(written=6, dropped=1, failed=3, faults=4, waiting=5)
+    metrics.tell(2, log, SimpleNamespace(written=16, dropped=11, failed=13, faults=14, waiting=15))
     told = {family.name: family for family in text_string_to_metric_families(metrics.text().decode())}
     found = _samples(metrics)
     for name, count in {"written": 6, "dropped": 1, "failed": 3, "faults": 4}.items():
         assert found[f"merit_log_{name}_total", ""] == count
-    assert found["merit_log_waiting", ""] == 5
+        assert found[f"merit_feedback_{name}_total", ""] == count + 10
+    assert (found["merit_in_hand", ""], found["merit_log_waiting", ""], found["merit_feedback_waiting", ""]) == (
+        2,
+        5,
+        15,
+    )
     assert all(told[f"merit_log_{name}"].documentation.startswith("Rows") for name in ("written", "dropped", "failed"))
     assert told["merit_log_faults"].documentation.startswith("Attempts to write")
