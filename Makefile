@@ -16,7 +16,7 @@ PULL = $(shell $(BIN)/dvc remote list | grep --quiet . && echo --pull)
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-demo: $(INSTALLED) ## install, then train, gate and register the reference model on real flights
+demo: $(INSTALLED) ## install, then train and gate the reference model on real flights
 	@merit run
 
 test: export PYTHONDONTWRITEBYTECODE := # else each process compiles anew

@@ -7,7 +7,10 @@ import hashlib
 import hmac
 import ipaddress
 import os
+import socket
+import sys
 from collections.abc import MutableMapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from merit.errors import MeritError
@@ -22,6 +25,8 @@ OPEN = frozenset({"/livez", "/readyz", "/healthz"})
 PROBE = "MERIT_PROBE"
 """In the environment of a replica: the hash of the throw-away key by which `merit apply` tries it."""
 PROBER = "merit apply"
+WORKER = ("_bentoml_impl", "worker", "service.py")
+"""The program of BentoML's worker."""
 MOST_BYTES = 8192
 """The longest that a key or token may be."""
 
@@ -115,8 +120,24 @@ def check(told: settings.Auth, host: str) -> None:
 
 
 def listens_on(told: settings.Settings) -> str:
-    """Return the address that the service listens on: BENTOML_HOST, by which images are told, else the setting's."""
-    return os.environ.get("BENTOML_HOST") or told.host
+    """Return the address that the service listens on.
+
+    A worker of BentoML's is handed its socket, which knows; else it is BENTOML_HOST, by which images are told, or the
+    setting's.
+    """
+    return _handed() or os.environ.get("BENTOML_HOST") or told.host
+
+
+def _handed() -> str | None:
+    """Return the address of the socket that this process was handed as BentoML's worker."""
+    if Path(sys.argv[0]).parts[-3:] != WORKER or "--fd" not in sys.argv[:-1]:
+        return None
+    try:
+        with socket.socket(fileno=os.dup(int(sys.argv[sys.argv.index("--fd") + 1]))) as handed:
+            name = handed.getsockname()
+    except (OSError, ValueError):
+        return None
+    return str(name[0]) if isinstance(name, tuple) else None
 
 
 def is_loopback(host: str) -> bool:

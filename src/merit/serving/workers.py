@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from merit.errors import MeritError
+from merit.serving.parent import ENDS_WITH_PARENT
 
 SERVICE = "merit.serving.service:Predictor"
 WORKER = "_bentoml_impl.worker.service"
@@ -42,7 +43,7 @@ def run(host: str, port: int, count: int) -> None:
             [*args, "--backlog", str(BACKLOG)],
             numprocesses=count,
             copy_env=True,
-            env={"PROMETHEUS_MULTIPROC_DIR": str(counts)},
+            env={"PROMETHEUS_MULTIPROC_DIR": str(counts), ENDS_WITH_PARENT: "1"},
             use_sockets=True,
             stop_children=True,
             graceful_timeout=GRACE_SECONDS,

@@ -2,6 +2,8 @@ import base64
 import hashlib
 import json
 import os
+import socket
+import sys
 import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -386,3 +388,17 @@ def test_nobody_is_asked_in_less_than_microseconds() -> None:
     for _ in range(10_000):
         nobody.admit(scope)
     assert (time.process_time() - began) / 10_000 < 20e-6, os.getloadavg()
+
+
+def test_a_worker_asks_its_socket_where_it_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENTOML_HOST", "127.0.0.1")
+    with socket.socket() as handed:
+        handed.bind(("0.0.0.0", 0))  # noqa: S104  # never listened on
+        program = "/x/_bentoml_impl/worker/service.py"
+        monkeypatch.setattr(sys, "argv", [program, "merit.serving.service:Predictor", "--fd", str(handed.fileno())])
+        assert auth.listens_on(settings.Settings()) == "0.0.0.0"  # noqa: S104
+        monkeypatch.setattr(sys, "argv", ["other.py", "--fd", str(handed.fileno())])
+        assert auth.listens_on(settings.Settings()) == "127.0.0.1"
+        assert handed.fileno() != -1
+    monkeypatch.setattr(sys, "argv", [program, "--fd", "none"])
+    assert auth.listens_on(settings.Settings()) == "127.0.0.1"

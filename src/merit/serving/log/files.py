@@ -16,8 +16,8 @@ TIDY_SECONDS = 60.0
 """How often it is looked whether files must go."""
 JOINED_AFTER = timedelta(minutes=10)
 """After the end of an hour its files become one."""
-JOINED_MOST = 32 * 2**20
-"""Bytes of files that become one; where there are more of them, they are large enough."""
+JOINED_ROWS = 500_000
+"""Rows of files that become one; where there are more, the files are large enough, and their rows would fill memory."""
 WHOLE = "whole"
 FORM = "date=*/hour=*/*.parquet"
 
@@ -88,7 +88,7 @@ class Files:
         for place in [each for each in self._hours if now > _hour(each) + timedelta(hours=1) + JOINED_AFTER]:
             parts = [path for path in self._hours.pop(place) if path.is_file()]
             self._late.add(place)
-            if len(parts) > 1 and sum(path.stat().st_size for path in parts) <= JOINED_MOST:
+            if len(parts) > 1 and sum(map(_rows, parts)) <= JOINED_ROWS:
                 whole = pl.concat([pl.read_parquet(path) for path in parts], how="vertical", rechunk=False)
                 _write(whole, place / f"{self._name}-{WHOLE}.parquet")
                 for path in parts:
@@ -155,6 +155,13 @@ def _hour(place: Path) -> datetime:
     """Return the beginning of the hour that a folder is of."""
     date, hour = place.parent.name.removeprefix("date="), place.name.removeprefix("hour=")
     return datetime.fromisoformat(f"{date}T{hour}:00:00+00:00")
+
+
+def _rows(path: Path) -> int:
+    import polars as pl
+
+    found: int = pl.scan_parquet(path).select(pl.len()).collect().item()  # of the footer alone
+    return found
 
 
 def _sweep(root: Path) -> None:

@@ -64,10 +64,20 @@ class Keeper:
             self._write()
             self._due = time.monotonic() + self._seconds
         except Exception as error:  # noqa: BLE001  # the writer must outlive whatever it meets
-            self.state.faults += 1
-            self.state.fault = _words(error)
+            self._fault(error)
             self._again = time.monotonic() + self._pause
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
+
+    def tidy(self) -> None:
+        """Join and remove files, where that is due."""
+        try:
+            self._files.tidy()
+        except Exception as error:  # noqa: BLE001  # as above
+            self._fault(error)
+
+    def _fault(self, error: Exception) -> None:
+        self.state.faults += 1
+        self.state.fault = _words(error)
 
     def _tabulate(self) -> None:
         entries, self._entries, self._raw = self._entries, [], 0
@@ -80,7 +90,9 @@ class Keeper:
         """Yield the table of entries; where that fails, those of its halves, so that only what is wrong is lost."""
         try:
             yield self._build(entries)
-        except Exception as error:  # noqa: BLE001  # counted and told
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001  # counted and told; polars panics by a BaseException
             if len(entries) == 1:
                 self.state.failed += entries[0][0]
                 self.state.failure = _words(error)
@@ -104,10 +116,9 @@ class Keeper:
             self._tables = [whole] if whole.height else []
         self._bytes = sum(int(each.estimated_size()) for each in self._tables)
         self._pause = 1.0
-        self._files.tidy()
 
 
-def _words(error: Exception) -> str:
+def _words(error: BaseException) -> str:
     """Return what went wrong, without what polars says of values."""
     told = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
     place = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""

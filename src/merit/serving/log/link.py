@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -36,6 +37,7 @@ STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """What stops a worker, and is sent to all that it has started; its writer has more to do then."""
 SEEN = (KEY, "LD_LIBRARY_PATH", "TMPDIR", "LANG")
 """What the writer sees of the environment."""
+INSTALLED = ("site-packages", "dist-packages")
 NAMES = {"predictions": "prediction_log", "feedback": "feedback"}
 
 
@@ -60,7 +62,11 @@ class Link:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._put_rows = self._sent_rows = 0
+        self._dropped_told = 0
         self.dropped = self.written = self.failed = self.faults = 0
+        self._writer: Writer | None = None
+        here = weakref.WeakMethod(self._forked)
+        os.register_at_fork(after_in_child=lambda: (forget := here()) and forget())
 
     @property
     def waiting(self) -> int:
@@ -85,10 +91,11 @@ class Link:
 
     def start(self) -> None:
         """Start the thread and the writer, unless they run."""
-        if self._thread is None and not self._stop.is_set():
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
-            atexit.register(self.close)
+        with self._lock:
+            if self._thread is None and not self._stop.is_set():
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+                atexit.register(self.close)
 
     def close(self) -> None:
         """Have the writer write what waits, and end it; what can't be written by then is counted as failed."""
@@ -98,7 +105,16 @@ class Link:
             atexit.unregister(self.close)
         if lost := self.waiting:
             self.failed += lost
-            self._lines.tell(self._name, "lost", level="error", rows_lost=lost)
+            self._tell("lost", rows_lost=lost)
+
+    def _forked(self) -> None:
+        """In a child that was forked: the writer is its parent's."""
+        atexit.unregister(self.close)
+        self._lock, self._batch, self._thread = threading.Lock(), Batch(), None
+        self._put_rows = self.written + self.failed
+        self._stop.set()
+        if self._writer is not None:
+            self._writer.let_go()
 
     def _run(self) -> None:
         """Work with one writer after another; there is another only where one failed."""
@@ -108,34 +124,45 @@ class Link:
         while True:
             began = time.monotonic()
             try:
-                self._work(Writer(self._task))
-            except (OSError, msgspec.DecodeError) as error:
+                self._writer = Writer(self._task)
+                with self._writer as writer:
+                    self._work(writer, State(self.written, self.failed, "", self.faults))
+            except Exception as error:  # noqa: BLE001  # told; whatever it was, there is another writer
                 self._lose(error)
             if self._stop.is_set():
                 return
-            pause = 1.0 if time.monotonic() - began > LONGEST_PAUSE else min(pause * 2, LONGEST_PAUSE)
+            if time.monotonic() - began > LONGEST_PAUSE:
+                pause = 1.0
             self._stop.wait(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
 
-    def _work(self, writer: "Writer") -> None:
+    def _work(self, writer: "Writer", before: State) -> None:
         """Send what comes, until there is to be no more of it.
+
+        Args:
+            writer: whom to.
+            before: what there was before it began.
 
         Raises:
             OSError: the writer has ended.
         """
-        before = State(self.written, self.failed, "", self.faults)
         deadline = float("inf")
-        with writer:
-            while True:
-                if not writer.has_unsent and self._batch.count:
-                    writer.put(self._taken().packed())
-                if self._stop.is_set():
-                    deadline = min(deadline, time.monotonic() + CLOSE_SECONDS)
-                    if not writer.has_unsent and not self._batch.count:
-                        writer.end()
-                for state in writer.exchange(POLL_SECONDS):
-                    self._hear(before, state)
-                if writer.has_ended or time.monotonic() > deadline:
-                    break
+        while not writer.has_ended:
+            if not writer.has_unsent and self._batch.count:
+                writer.put(self._taken().packed())
+            if self._stop.is_set():
+                deadline = min(deadline, time.monotonic() + CLOSE_SECONDS)
+                if time.monotonic() > deadline - CLOSE_SECONDS / 2:
+                    writer.hang_up()  # which it hears also while it takes nothing more: it tries to write once more
+                elif not writer.has_unsent and not self._batch.count:
+                    writer.finish()
+            for state in writer.exchange(POLL_SECONDS):
+                self._hear(before, state)
+            if self.dropped > self._dropped_told:
+                self._dropped_told = self.dropped
+                self._tell("dropped", rows_waiting=self.waiting)
+            if time.monotonic() > deadline:
+                return
         if not self._stop.is_set():
             raise OSError(None, f"the writer has ended ({writer.status})")
 
@@ -150,18 +177,21 @@ class Link:
         failed = before.failed + state.failed - self.failed
         self.written, self.failed = before.written + state.written, before.failed + state.failed
         if failed:
-            self._lines.tell(self._name, "table", level="error", error=state.failure, rows_lost=failed)
+            self._tell("table", error=state.failure, rows_lost=failed)
         if before.faults + state.faults > self.faults:
             self.faults = before.faults + state.faults
-            told: dict[str, Any] = {"error": state.fault, "rows_waiting": self.waiting, "rows_dropped": self.dropped}
-            self._lines.tell(self._name, "write", level="error", **told)
+            self._tell("write", error=state.fault, rows_waiting=self.waiting)
 
     def _lose(self, error: Exception) -> None:
         """Count what a writer had when it failed."""
         lost = self._sent_rows - self.written - self.failed
         self.failed += lost
-        why = error.strerror if isinstance(error, OSError) else type(error).__name__
-        self._lines.tell(self._name, "writer", level="error", error=why or "", rows_lost=lost)
+        why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+        self._tell("writer", error=why, rows_lost=lost)
+
+    def _tell(self, kind: str, **more: Any) -> None:
+        """Write a line, one of a kind in a minute, with what was lost in all."""
+        self._lines.tell(self._name, kind, level="error", **more, rows_failed=self.failed, rows_dropped=self.dropped)
 
 
 class Writer:
@@ -178,14 +208,15 @@ class Writer:
         self._process = started()
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._asked, self._answers = self._process.stdin.fileno(), self._process.stdout.fileno()
+        self._asked_file, self._answers_file = self._process.stdin, self._process.stdout
+        self._asked, self._answers = self._asked_file.fileno(), self._answers_file.fileno()
         for each in (self._asked, self._answers):
             os.set_blocking(each, False)
         if sys.platform == "linux":
             with suppress(OSError):
                 fcntl.fcntl(self._asked, fcntl.F_SETPIPE_SZ, PIPE)
         self._unsent, self._heard = memoryview(packed(task)), bytearray()
-        self.has_ended = False
+        self._is_over = self.has_ended = False
 
     def __enter__(self) -> "Writer":
         """Work with it."""
@@ -193,12 +224,11 @@ class Writer:
 
     def __exit__(self, *_: object) -> None:
         """End it: by now it has written, or has had the time to."""
-        self.end()
+        self.hang_up()
         if not self.has_ended:
             self._process.kill()
         self._process.wait()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        self._answers_file.close()
 
     @property
     def has_unsent(self) -> bool:
@@ -214,29 +244,41 @@ class Writer:
         """Put what is to be sent next."""
         self._unsent = packed
 
-    def end(self) -> None:
-        """Say that nothing more comes."""
-        assert self._process.stdin is not None
+    def finish(self) -> None:
+        """Say that nothing more comes; a closed pipe would not say so where a child that was forked holds it too."""
+        if not self._is_over:
+            self._is_over = True
+            self._unsent = memoryview(bytes(HEAD))
+
+    def hang_up(self) -> None:
+        """Close the pipe, which also a writer hears that takes nothing more."""
+        self._is_over, self._unsent = True, memoryview(b"")
         with suppress(OSError):
-            self._process.stdin.close()
+            self._asked_file.close()
+
+    def let_go(self) -> None:
+        """In a child that was forked: close what is the parent's."""
+        for each in (self._asked_file, self._answers_file):
+            with suppress(OSError):
+                each.close()
 
     def exchange(self, seconds: float) -> list[State]:
         """Send what can be sent, and return how the writer says it stands; wait so long for one or the other.
 
         Raises:
-            OSError: it reads no more.
+            OSError: it reads no more, and has said nothing more.
         """
         poll = select.poll()  # unlike select, it takes descriptors past 1,023
         poll.register(self._answers, select.POLLIN)
         if self._unsent:
             poll.register(self._asked, select.POLLOUT)
         ready = [each for each, _ in poll.poll(seconds * 1000)]
-        if self._asked in ready:
-            self._unsent = self._unsent[os.write(self._asked, self._unsent) :]
         if self._answers in ready:
             part = os.read(self._answers, 65536)
             self.has_ended = not part
             self._heard += part
+        elif self._asked in ready:
+            self._unsent = self._unsent[os.write(self._asked, self._unsent) :]
         return list(self._states())
 
     def _states(self) -> Iterator[State]:
@@ -251,7 +293,10 @@ class Writer:
 def started() -> "subprocess.Popen[bytes]":
     """Return a writer's process."""
     seen = {name: os.environ[name] for name in SEEN if name in os.environ}
-    places = [str(Path(merit.__file__).parents[1]), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    here = Path(merit.__file__).parents[1]
+    places = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
+    if here.name not in INSTALLED:  # where it is installed it is found, but nothing there may come before Python's own
+        places.insert(0, str(here))
     return subprocess.Popen(  # ours
         [sys.executable, "-P", "-m", "merit.serving.log.writer"],
         stdin=subprocess.PIPE,

@@ -1,6 +1,6 @@
 """What was answered, as tables: polars reads the bodies as they came, so that Python touches no value.
 
-What polars can't read as the endpoint did is read again by the endpoint's own way.
+What polars may have read otherwise than the endpoint did is read again by the endpoint's own way.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,8 @@ class Tables:
     def __init__(self, task: Task, privacy: Privacy) -> None:
         self._privacy = privacy
         self._inputs = [each for each in task.inputs if each["name"] not in privacy.left_out]
-        self._colons = sum(3 if each["type"] == "datetime" else 1 for each in task.inputs)
+        self._all = task.inputs
+        self._is_countable = not any(":" in each["name"] for each in task.inputs)
         self._names = {each["name"]: kept_as(each["name"]) for each in self._inputs}
         self._classes: list[Any] | None = task.output.get("classes")
         self._origin = task.origin
@@ -46,24 +47,27 @@ class Tables:
         """
         import polars as pl
 
-        groups: dict[str, list[Entry]] = {}
+        groups: dict[str, list[Entry]] = {"object": [], "array": [], "odd": [], "columns": []}
         for entry in entries:
-            groups.setdefault(self._kind(entry), []).append(entry)
-        made = [self._with_head([each], self._of_columns(each[4])) for each in groups.pop("columns", [])]
-        ways = {"object": self._of_objects, "array": self._of_arrays, "odd": self._slowly}
-        made += [self._with_head(found, ways[kind]([each[3] for each in found])) for kind, found in groups.items()]
+            groups[self._kind(entry)].append(entry)
+        made = [self._with_head([each], self._of_columns(each[4])) for each in groups["columns"]]
+        for kind in ("object", "array"):
+            if found := groups[kind]:
+                table, odd = self._read(found, kind)
+                groups["odd"] += [each for each, is_odd in zip(found, odd, strict=True) if is_odd]
+                plain = [each for each, is_odd in zip(found, odd, strict=True) if not is_odd]
+                if plain:
+                    made.append(self._with_head(plain, table))
+        if groups["odd"]:
+            made.append(self._with_head(groups["odd"], self._slowly([each[3] for each in groups["odd"]])))
         return pl.concat(made) if len(made) > 1 else made[0]
 
     def _kind(self, entry: Entry) -> str:
-        """Return how an entry is read.
-
-        Of a key that a body has twice the endpoint takes the last and polars the first. A body with more colons than
-        its columns need may have one, so that it is read in Python.
-        """
+        """Return how an entry is read at first; of what has an escape nobody but Python can count the keys."""
         body: bytes | None = entry[3]
         if body is None:
             return "columns"
-        if body.count(b":") > self._colons * entry[0]:
+        if not self._is_countable or b"\\" in body:
             return "odd"
         first = body[:1]
         return "object" if (first if first in b"{[" else body.lstrip()[:1]) == b"{" else "array"
@@ -102,36 +106,54 @@ class Tables:
         probabilities = pl.Series("probabilities", found, dtype=pl.Array(pl.Float32, len(self._classes)))
         return pl.DataFrame([guesses, probabilities.cast(pl.List(pl.Float32))])
 
+    def _read(self, entries: list[Entry], kind: str) -> "tuple[pl.DataFrame, list[bool]]":
+        """Return the rows of bodies, and which bodies were left out because they must be read slowly."""
+        import polars as pl
+
+        bodies = [each[3] for each in entries]
+        try:
+            read = self._of_objects(bodies) if kind == "object" else self._of_arrays(bodies)
+        except pl.exceptions.PolarsError:
+            return pl.DataFrame(), [True] * len(entries)
+        counts = [each[0] for each in entries]
+        if read.height != sum(counts):
+            return pl.DataFrame(), [True] * len(entries)
+        keys = np.add.reduceat(self._keys(read), np.cumsum([0, *counts[:-1]]))
+        form = "%Y-%m-%dT%H:%M:%S%.f"
+        times = [each["name"] for each in self._inputs if each["type"] == "datetime"]
+        clocks = read.with_columns(pl.col(name).str.to_datetime(form, time_unit="us", strict=False) for name in times)
+        if any(clocks[name].null_count() != read[name].null_count() for name in times):
+            return pl.DataFrame(), [True] * len(entries)
+        odd = np.array([body.count(b":") for body in bodies]) != keys
+        kept = clocks.select(each["name"] for each in self._inputs)
+        return kept.filter(pl.Series(~np.repeat(odd, counts))), odd.tolist()
+
+    def _keys(self, read: "pl.DataFrame") -> NDArray[np.int64]:
+        """Return the colons that each row needs if each of its keys stands in it once, and none is null.
+
+        Of a key that stands twice the endpoint takes the last and polars the first. What has more colons may have one.
+        """
+        import polars as pl
+
+        texts = [
+            pl.col(name).str.count_matches(":", literal=True) for name, kind in read.schema.items() if kind == pl.String
+        ]
+        there = [pl.col(name).is_not_null() for name in read.columns]
+        needed = pl.sum_horizontal([*(each.cast(pl.Int64) for each in there), *(each.cast(pl.Int64) for each in texts)])
+        return read.select(needed.alias("needed"))["needed"].to_numpy()
+
     def _of_objects(self, bodies: list[bytes]) -> "pl.DataFrame":
         import polars as pl
 
         # A line break in JSON is only space: inside a text it is written as \n.
         lines = b"\n".join([body.replace(b"\n", b" ") if b"\n" in body else body for body in bodies])
-        try:
-            read = pl.read_ndjson(lines, schema=self._raw())
-        except pl.exceptions.PolarsError:
-            return self._slowly(bodies)
-        return self._finished(read, bodies)
+        return pl.read_ndjson(lines, schema=self._raw())
 
     def _of_arrays(self, bodies: list[bytes]) -> "pl.DataFrame":
         import polars as pl
 
         lines = b"\n".join([b'{"r":' + body.replace(b"\n", b" ") + b"}" for body in bodies])
-        try:
-            read = pl.read_ndjson(lines, schema={"r": pl.List(pl.Struct(self._raw()))})
-        except pl.exceptions.PolarsError:
-            return self._slowly(bodies)
-        return self._finished(read.explode("r").unnest("r"), bodies)
-
-    def _finished(self, read: "pl.DataFrame", bodies: list[bytes]) -> "pl.DataFrame":
-        """Return what was read, if it is what the endpoint has read as well."""
-        import polars as pl
-
-        times = [each["name"] for each in self._inputs if each["type"] == "datetime"]
-        form = "%Y-%m-%dT%H:%M:%S%.f"
-        made = read.with_columns(pl.col(name).str.to_datetime(form, time_unit="us", strict=False) for name in times)
-        is_whole = all(made[name].null_count() == read[name].null_count() for name in times)
-        return made if is_whole else self._slowly(bodies)
+        return pl.read_ndjson(lines, schema={"r": pl.List(pl.Struct(self._raw()))}).explode("r").unnest("r")
 
     def _slowly(self, bodies: list[bytes]) -> "pl.DataFrame":
         """Return the rows as the endpoint reads them, in Python."""
@@ -172,7 +194,7 @@ class Tables:
         """Return the types as they stand in JSON."""
         import polars as pl
 
-        return {each["name"]: pl.String() if each["type"] == "datetime" else _dtype(each) for each in self._inputs}
+        return {each["name"]: pl.String() if each["type"] == "datetime" else _dtype(each) for each in self._all}
 
 
 def kept_as(column: str) -> str:

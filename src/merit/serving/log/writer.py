@@ -1,7 +1,7 @@
 """The process that makes Parquet of what a worker has answered, started by `merit.serving.log.link`.
 
-It has an interpreter of its own, so that it never holds up those who answer. It ends once the worker closes the pipe or
-is no more, with everything written that it was sent.
+It has an interpreter of its own, so that it never holds up those who answer. It ends once the worker says so or is no
+more, with everything written that it was sent.
 """
 
 import io
@@ -53,6 +53,7 @@ def work(asked: int, answers: int) -> None:
             if (now := msgspec.structs.astuple(keeper.state)) != said:
                 said = now
                 _say(keeper.state, told)
+            keeper.tidy()
         keeper.step(final=True)
         _say(keeper.state, told)
 
@@ -81,7 +82,7 @@ def _took(keeper: Keeper, pieces: io.FileIO, event: int) -> bool:
     if not event & select.POLLIN:
         return False
     piece = _piece(pieces)
-    if piece is None:
+    if not piece:  # the end was told, or the pipe was closed
         return False
     keeper.take(entries(piece), len(piece))
     return True

@@ -123,6 +123,26 @@ def test_json_is_kept_as_the_endpoint_has_read_it(package: Package, body: bytes)
     assert found.select("shop", "kind", "size", "weight").row(0) == ("north", 2, 50.0, 0.5)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b'{"shop": "north", "kind": 2, "weight": 0.5, "kind": 3}', id="one left out"),
+        pytest.param(b'{"shop": "a:b", "kind": 2, "weight": 0.5, "shop": "north", "kind": 3}', id="a colon"),
+        pytest.param(b'{"shop": "north", "kind": 2, "weight": 0.5, "k\\u0069nd": 3}', id="an escape"),
+        pytest.param(b'{"shop": "north", "size": 5, "kind": 3, "weight": 0.5, "size": null}', id="a null"),
+        pytest.param(b'[{"shop": "north", "kind": 2, "weight": 0.5, "kind": 3}]', id="an array"),
+    ],
+)
+def test_of_a_key_that_stands_twice_the_last_is_kept(package: Package, body: bytes) -> None:
+    log = _log(package)
+    log.put("a", AT, body, None, HALF, "")
+    _put(log, ROW, name="b")
+    log.close()
+    found = predictionlog.read(Path("log")).sort("request_id").collect()
+    assert found.select("shop", "kind", "size", "weight").row(0) == ("north", 3, None, 0.5)
+    assert found["kind"].to_list() == [3, 2]
+
+
 def test_of_texts_with_colons_and_line_breaks_nothing_is_lost(package: Package) -> None:
     log = _log(package)
     texts = ["a: b, c: d, e: f: g", 'q"}\n{"shop": 1', "ü😀\x00", ""]
@@ -306,6 +326,19 @@ def test_what_can_not_be_written_before_the_end_is_counted(package: Package, cap
     assert [line["rows_lost"] for line in _told(capfd) if "rows_lost" in line] == [1]
 
 
+def test_at_the_end_it_is_tried_once_more(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper_module, "MOST_BYTES", 1)
+    monkeypatch.setattr(link, "CLOSE_SECONDS", 1.0)
+    Path("log").write_text("in the way")
+    log = _log(package)
+    _put(log, ROW)
+    _until(lambda: log.faults > 1)  # the next attempt is seconds away, and nothing more is read until then
+    _put(log, ROW)
+    Path("log").unlink()
+    log.close()
+    assert (log.written, log.failed) == (1, 1)
+
+
 def test_what_is_no_table_is_counted_and_the_rest_is_kept(package: Package, capfd: pytest.CaptureFixture[str]) -> None:
     log = _log(package)
     _put(log, ROW)
@@ -434,6 +467,15 @@ def test_the_files_of_an_hour_that_is_over_become_one(workdir: Path) -> None:
     assert sum(pl.read_parquet(path).height for path in listed(Path("log"))) == 10
 
 
+def test_large_files_of_an_hour_stay_as_they_are(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files_module, "JOINED_ROWS", 4)
+    made = Files(Path("log"), "w1", 1000, 90)
+    for rows in (2, 3):
+        made.write(_table(rows, datetime.now(UTC) - timedelta(hours=3)))
+    made.tidy()
+    assert len(listed(Path("log"))) == 2
+
+
 def test_a_kill_between_whole_and_parts_doubles_nothing(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = Files(Path("log"), "w1", 1000, 90)
     for rows in (1, 2):
@@ -527,3 +569,27 @@ def test_a_writer_that_is_killed_is_counted_and_another_takes_its_place(
     (line,) = [json.loads(each) for each in done.stderr.splitlines()]
     assert (line["event"], line["rows_lost"]) == ("prediction_log", 1)
     assert line["error"] == "the writer has ended (status -9)"
+    assert line["rows_failed"] == 1
+
+
+def test_a_child_that_was_forked_holds_nobody_up(workdir: Path, make_package: Callable[..., Path]) -> None:
+    make_package(Path("model"))
+    done = _worker(f"""{SENT}
+pid = os.fork()
+if pid == 0:
+    time.sleep(20)
+began = time.monotonic()
+log.close()
+took = time.monotonic() - began
+os.kill(pid, signal.SIGKILL)
+print(log.written, log.failed, took < 5)
+""")
+    assert done.stdout.split() == ["1", "0", "True"], done.stderr
+
+
+def test_a_child_that_was_forked_ends_without_a_word(workdir: Path, make_package: Callable[..., Path]) -> None:
+    make_package(Path("model"))
+    # ONNX Runtime does not let a forked child end by itself, so that what would run at its end is run here.
+    done = _worker(f"{SENT}\nimport atexit\nif os.fork(): os.wait()\nelse: atexit._run_exitfuncs(), os._exit(0)\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert predictionlog.read(Path("log")).collect().height == 1
