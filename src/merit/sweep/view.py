@@ -18,6 +18,8 @@ STYLES = {"done": "green", "pruned": "yellow", "failed": "red", "killed": "red",
 OTHER_LINES = 8
 """Lines of a terminal that the live table leaves to what is above and below its trials."""
 PER_SECOND = 2
+WIDE = 160
+"""Columns of the table in a pipe or a file, where numbers must not break."""
 LONG, SHORT, WHOLE = 24, 60, 600
 """Characters of a value and of a reason that the table shows, and of a reason in a line of its own."""
 MOST_REASONS, MOST_NUMBERS = 5, 8
@@ -138,7 +140,9 @@ def table(sweep: Sweep) -> Table:
 
 
 def show(console: Console, sweep: Sweep) -> None:
-    """Print the sorted table and how far the best of it can be trusted."""
+    """Print the sorted table and how far the best of it can be trusted; where nothing is as wide as a screen, wide."""
+    if not console.is_terminal:
+        console.width = max(console.width, WIDE)
     console.print(table(sweep))
     for line in reasons(sweep):
         console.print(line, highlight=False, markup=False, soft_wrap=not console.is_terminal)

@@ -237,8 +237,10 @@ class Writer:
 
     @property
     def status(self) -> str:
-        """How it has ended."""
-        return f"status {self._process.poll()}"
+        """How it has ended; its pipes may be closed a moment before it is no more."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
+        return f"status {self._process.returncode}"
 
     def put(self, packed: memoryview) -> None:
         """Put what is to be sent next."""

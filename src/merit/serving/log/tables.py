@@ -135,11 +135,10 @@ class Tables:
         """
         import polars as pl
 
-        texts = [
-            pl.col(name).str.count_matches(":", literal=True) for name, kind in read.schema.items() if kind == pl.String
-        ]
+        strings = [name for name, kind in read.schema.items() if kind == pl.String]
+        texts = [pl.col(name).str.count_matches(":", literal=True) for name in strings]
         there = [pl.col(name).is_not_null() for name in read.columns]
-        needed = pl.sum_horizontal([*(each.cast(pl.Int64) for each in there), *(each.cast(pl.Int64) for each in texts)])
+        needed = pl.sum_horizontal(each.cast(pl.Int64) for each in (*there, *texts))
         return read.select(needed.alias("needed"))["needed"].to_numpy()
 
     def _of_objects(self, bodies: list[bytes]) -> "pl.DataFrame":
