@@ -144,6 +144,8 @@ def _guarded(base: Any, most: int, discard: int, watch: Watch) -> type:
         def connection_made(self, transport: Any) -> None:
             """Take a connection, or say that there are too many."""
             super().connection_made(transport)
+            # Uvicorn puts its line of each request together also where nobody is to read it.
+            self.access_log = self.access_log and self.access_logger.isEnabledFor(logging.INFO)
             watch.begin()
             if len(self.connections) > most:
                 transport.write(BUSY)

@@ -46,17 +46,16 @@ def _metrics() -> bytes:
 
 
 def served(make: Make, told: Settings, elsewhere: App) -> App:
-    """Return the handler before another app, closed when that ends."""
-    handler = make(elsewhere, _metrics)
+    """Return the handler before another app; it starts and ends as that does."""
 
-    async def app(scope: Message, receive: Receive, send: Send) -> None:
+    async def beside(scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             guard(receive, told)
-            await elsewhere(scope, _heard(handler, receive), send)
-        else:
-            await handler(scope, receive, send)
+            receive = _heard(handler, receive)
+        await elsewhere(scope, receive, send)
 
-    return app
+    handler = make(beside, _metrics)
+    return handler
 
 
 def _heard(handler: Handler, receive: Receive) -> Receive:
