@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 
 @dataclass
 class Way:
@@ -49,15 +51,14 @@ def ours(folder: Path, row: bytes) -> Way:
 
 
 class Served:
-    """A process group that serves on a port of 127.0.0.1."""
+    """A process that serves on a port of 127.0.0.1."""
 
     def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
         self.process, self.port = process, port
 
     def pids(self) -> list[int]:
-        """Return its processes."""
-        found = subprocess.run(["pgrep", "-g", str(self.process.pid)], stdout=subprocess.PIPE, text=True, check=False)
-        return [int(pid) for pid in found.stdout.split()]
+        """Return it and all that it has started; some servers' workers have groups of their own."""
+        return [self.process.pid, *(each.pid for each in psutil.Process(self.process.pid).children(recursive=True))]
 
     def megabytes(self) -> int:
         """Return the memory of all its processes, shared pages shared out."""

@@ -79,7 +79,7 @@ def test_the_service_serves_the_handler_before_its_own_app(monkeypatch: pytest.M
     monkeypatch.setattr(base.__mro__[1], "to_asgi", lambda self, is_main=True: _bentos)
     service = base(name="tiny", inner=type("Inner", (), {}))
     assert _lived(service.to_asgi()) == [{"type": "bentos"}]
-    assert made[0].seen == ["start", "close", "http"]
+    assert made[0].seen == ["lifespan", "start", "close", "http"]
 
 
 def test_without_such_a_class_the_handler_is_a_middleware(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +93,7 @@ def test_without_such_a_class_the_handler_is_a_middleware(monkeypatch: pytest.Mo
     assert hot.options(make, settings.Settings()) == {}
     app = hot.Middleware(_bentos, make, settings.Settings())
     assert _lived(app) == [{"type": "bentos"}]
-    assert made[0].seen == ["start", "close", "http"]
+    assert made[0].seen == ["lifespan", "start", "close", "http"]
 
 
 def test_the_workers_of_one_server_count_together(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ more, with everything written that it was sent.
 import io
 import os
 import select
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from merit.serving.log.files import Files
 from merit.serving.log.keeper import Build, Keeper
 from merit.serving.log.wire import HEAD, State, Task, entries, packed
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.05
+"""How often it looks for what has come: were it woken by each piece, it would run beside the worker that writes it."""
 NICENESS = 5
 """How far it stands back behind those who answer."""
 
@@ -47,13 +49,15 @@ def work(asked: int, answers: int) -> None:
         while True:
             # Of a pipe that isn't read it is still told when its other end is closed.
             poll.register(asked, 0 if keeper.is_full else select.POLLIN)
-            if (ready := poll.poll(POLL_SECONDS * 1000)) and not _took(keeper, pieces, ready[0][1]):
+            if (ready := poll.poll(0)) and not _took(keeper, pieces, ready[0][1]):
                 break
             keeper.step()
             if (now := msgspec.structs.astuple(keeper.state)) != said:
                 said = now
                 _say(keeper.state, told)
             keeper.tidy()
+            if not ready:
+                time.sleep(POLL_SECONDS)
         keeper.step(final=True)
         _say(keeper.state, told)
 
