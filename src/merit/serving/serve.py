@@ -3,6 +3,7 @@
 import os
 import socket
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 
@@ -14,7 +15,7 @@ from merit.scoring import Package
 from merit.serving import auth, predictionlog, settings, telemetry, workers
 
 
-def serve(how: Serve, version: str | None = None, signed: Signing | None = None) -> None:
+def serve(how: Serve, version: str | None = None, signed: Signing | None = None) -> NoReturn:
     """Serve until the process is told to end.
 
     Args:
@@ -45,9 +46,9 @@ def serve(how: Serve, version: str | None = None, signed: Signing | None = None)
     listen(how.host, how.port)
 
 
-def listen(host: str, port: int) -> None:
+def listen(host: str, port: int) -> NoReturn:
     """Serve the package that the environment names until the process is told to end."""
-    workers.run(host, port, settings.read().workers)
+    workers.mind(host, port, settings.read().workers)
 
 
 def check_signature(package: Path, signed: Signing) -> None:

@@ -4,11 +4,13 @@
 again; without that the first answer comes a third sooner.
 """
 
+import os
 import shlex
 import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 from merit.errors import MeritError
 from merit.serving.parent import ENDS_WITH_PARENT
@@ -21,6 +23,22 @@ GRACE_SECONDS = 86_400.0
 """How long a worker has to end: each request in hand is bounded already, and so is what waits to be written."""
 CHECK_SECONDS = 10.0
 """How often it is looked whether the workers live; that one has ended is known at once."""
+
+
+def mind(host: str, port: int, count: int) -> NoReturn:
+    """Go on as the program below, which needs half the memory of what has checked that it may begin."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-P", "-m", __name__, host, str(port), str(count)])  # noqa: S606  # ours
+
+
+def main(host: str, port: str, count: str) -> None:
+    """Serve; say in a line why that can't be."""
+    try:
+        run(host, int(port), int(count))
+    except MeritError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 def run(host: str, port: int, count: int) -> None:
@@ -61,3 +79,7 @@ def run(host: str, port: int, count: int) -> None:
         raise MeritError(f"serve: {host}:{port} can't be used ({error.strerror or error})") from error
     finally:
         shutil.rmtree(room, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

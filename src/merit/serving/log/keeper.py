@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 TABLE = 8192
 """Entries made into a table at once: a table of a few costs as much as one of hundreds."""
-ROWS_PER_FILE = 500_000
+PART = 8
+"""Of the bytes that may wait, what part becomes a table, and what part of tables becomes a file: a file takes as much
+memory again while it is written."""
 LONGEST_PAUSE = 60.0
 """Seconds between one attempt to write and the next, at most."""
 
@@ -36,7 +38,7 @@ class Keeper:
         self._build, self._files, self._seconds = build, files, seconds
         self._entries: list[Entry] = []
         self._tables: list[pl.DataFrame] = []
-        self._raw = self._rows = self._bytes = 0
+        self._raw = self._bytes = 0
         self._due, self._again = time.monotonic() + seconds, 0.0
         self._pause = 1.0
         self.state = State()
@@ -50,13 +52,13 @@ class Keeper:
         """Take entries of so many bytes."""
         self._entries += entries
         self._raw += size
-        if len(self._entries) >= TABLE or self._raw >= MOST_BYTES // 8:
+        if len(self._entries) >= TABLE or self._raw >= MOST_BYTES // PART:
             self._tabulate()
 
     def step(self, *, final: bool = False) -> None:
         """Write, if it is time to; what can't be written waits."""
         now = time.monotonic()
-        is_due = now >= self._due or self._rows >= ROWS_PER_FILE or self._bytes >= MOST_BYTES // 2
+        is_due = now >= self._due or self._bytes >= MOST_BYTES // PART
         if not final and (not is_due or now < self._again):
             return
         self._tabulate()
@@ -83,7 +85,6 @@ class Keeper:
         entries, self._entries, self._raw = self._entries, [], 0
         for table in self._made(entries) if entries else ():
             self._tables.append(table)
-            self._rows += table.height
             self._bytes += int(table.estimated_size())
 
     def _made(self, entries: Sequence[Entry]) -> "Iterator[pl.DataFrame]":
@@ -111,7 +112,6 @@ class Keeper:
             # What is written counts at once: a part that fails must not have the others written twice.
             self._files.write(part)
             self.state.written += part.height
-            self._rows -= part.height
             whole = whole.filter(~pl.col("time").is_between(part["time"].min(), part["time"].max()))
             self._tables = [whole] if whole.height else []
         self._bytes = sum(int(each.estimated_size()) for each in self._tables)
