@@ -145,7 +145,8 @@ def _guarded(base: Any, most: int, discard: int, watch: Watch) -> type:
             """Take a connection, or say that there are too many."""
             super().connection_made(transport)
             # Uvicorn puts its line of each request together also where nobody is to read it.
-            self.access_log = self.access_log and self.access_logger.isEnabledFor(logging.INFO)
+            if not self.access_logger.isEnabledFor(logging.INFO):
+                self.access_log = False
             watch.begin()
             if len(self.connections) > most:
                 transport.write(BUSY)
