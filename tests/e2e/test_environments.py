@@ -212,7 +212,7 @@ def test_a_version_that_does_not_come_up_is_not_switched_to(at, fault):
 def test_a_killed_replica_is_replaced_and_nobody_notices(at):
     world = at("v1", replicas=2)
     pid = int((world.folder / ".merit/environments/staging/supervisord.pid").read_text())
-    replicas = pids("-P", str(pid), "-f", "merit.serving.replica")
+    replicas = pids("-P", str(pid), "-f", "merit.serving.workers")
     with Load(world.ports["staging"], EXAMPLE, connections=16) as load:
         os.kill(replicas[0], signal.SIGKILL)
         time.sleep(0.5)
@@ -309,7 +309,7 @@ print(*[row[7] for row in rows if row[:2] == ["shadow", "BACKEND"]])
 def test_a_shadow_that_hangs_delays_nobody(at):
     world = at("v1", traffic={"canary": None, "shadow": {"version": "v3", "share": 1.0}})
     shadow = next(each for each in state(world)["replicas"] if each["role"] == "shadow")
-    parents = pids("-f", f"replicas/{shadow['name']}/replica.json")
+    parents = pids("-f", f"merit.serving.workers 127.0.0.1 {shadow['port']} ")
     workers = [pid for parent in parents for pid in pids("-P", str(parent))]
     assert workers
     for pid in workers:

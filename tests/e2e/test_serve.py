@@ -99,8 +99,11 @@ def test_bentomls_own_client_is_answered(endpoint, finished):
 
 
 def test_the_serving_process_loads_neither_torch_nor_lightning(endpoint):
-    processes = subprocess.run(["pgrep", "-g", str(endpoint.process.pid)], capture_output=True, text=True, check=True)
-    maps = "".join(Path(f"/proc/{pid}/maps").read_text() for pid in processes.stdout.split())
+    begun = [endpoint.process.pid]
+    for pid in begun:
+        found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
+        begun += map(int, found.stdout.split())
+    maps = "".join(Path(f"/proc/{pid}/maps").read_text() for pid in begun)
     assert "onnxruntime" in maps
     assert "libtorch" not in maps
 
