@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,7 +13,7 @@ from merit.config.schema.release import Signing
 from merit.config.schema.serve import Serve
 from merit.errors import MeritError
 from merit.scoring import Package
-from merit.serving import auth, predictionlog, settings, telemetry, workers
+from merit.serving import auth, predictionlog, settings, telemetry
 
 
 def serve(how: Serve, version: str | None = None, signed: Signing | None = None) -> NoReturn:
@@ -47,8 +48,14 @@ def serve(how: Serve, version: str | None = None, signed: Signing | None = None)
 
 
 def listen(host: str, port: int) -> NoReturn:
-    """Serve the package that the environment names until the process is told to end."""
-    workers.mind(host, port, settings.read().workers)
+    """Serve the package that the environment names until the process is told to end.
+
+    What minds the workers is a program of its own: it needs half the memory of what has checked that it may begin.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    told = [host, str(port), str(settings.read().workers)]
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "merit.serving.workers", *told])  # noqa: S606  # ours
 
 
 def check_signature(package: Path, signed: Signing) -> None:

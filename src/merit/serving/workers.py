@@ -7,10 +7,15 @@ again; without that the first answer comes a third sooner.
 import os
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
+
+from circus.arbiter import Arbiter
+from circus.sockets import CircusSocket
+from circus.watcher import Watcher
 
 from merit.errors import MeritError
 from merit.serving.parent import ENDS_WITH_PARENT
@@ -25,11 +30,22 @@ CHECK_SECONDS = 10.0
 """How often it is looked whether the workers live; that one has ended is known at once."""
 
 
-def mind(host: str, port: int, count: int) -> NoReturn:
-    """Go on as the program below, which needs half the memory of what has checked that it may begin."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, "-P", "-m", __name__, host, str(port), str(count)])  # noqa: S606  # ours
+class Workers(Watcher):  # type: ignore[misc]  # circus has no types
+    """Workers that are given up together with what minds them, where circus would mind none from then on.
+
+    Attributes:
+        has_failed: whether one could not be started, time and again.
+    """
+
+    has_failed = False
+
+    def spawn_process(self, *args: Any, **named: Any) -> Any:
+        """Start one; False if that can't be done."""
+        started = super().spawn_process(*args, **named)
+        if started is False:
+            self.has_failed = True
+            os.kill(os.getpid(), signal.SIGTERM)
+        return started
 
 
 def main(host: str, port: str, count: str) -> None:
@@ -45,17 +61,13 @@ def run(host: str, port: int, count: int) -> None:
     """Serve by so many workers until the process is told to end; a worker that dies is replaced.
 
     Raises:
-        MeritError: the address can't be listened on.
+        MeritError: the address can't be listened on, or a worker can't be started.
     """
-    from circus.arbiter import Arbiter
-    from circus.sockets import CircusSocket
-    from circus.watcher import Watcher
-
     room = Path(tempfile.mkdtemp(prefix="merit-serve-"))
     (counts := room / "prometheus").mkdir()
     args = ["-m", WORKER, SERVICE, "--fd", "$(circus.sockets.http)", "--worker-id", "$(CIRCUS.WID)"]
     try:
-        workers = Watcher(
+        workers = Workers(
             "workers",
             shlex.quote(sys.executable),
             [*args, "--backlog", str(BACKLOG)],
@@ -73,7 +85,10 @@ def run(host: str, port: int, count: int) -> None:
         )  # of this user alone, where ports would be anyone's
         arbiter = Arbiter([workers], minds, tells, check_delay=CHECK_SECONDS, sockets=[listening])
         print(f"listening on http://{host}:{port} (Ctrl+C ends it)", file=sys.stderr)
-        if (failed := arbiter.start().exception()) is not None:
+        failed = arbiter.start().exception()
+        if workers.has_failed:
+            raise MeritError("serve: a worker can't be started (above is why), so all have ended")
+        if failed is not None:
             raise failed
     except OSError as error:
         raise MeritError(f"serve: {host}:{port} can't be used ({error.strerror or error})") from error
