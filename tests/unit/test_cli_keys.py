@@ -122,8 +122,8 @@ def test_a_list_of_keys_fits_a_terminal(call: Call) -> None:
     call("keys", "add", "shop", "--expires", "2999-01-31", "--quota", "600")
     lines = call("keys", "list")[1].splitlines()
     assert max(map(len, lines)) <= 80
-    starts = {line.index(word) for line, word in zip(lines, ("a minute", "no limit", "600"), strict=True)}
-    assert len(starts) == 1
+    start = lines[0].index("a minute")  # a hash may hold the digits of a quota, too
+    assert [line[start : start + 9].strip() for line in lines] == ["a minute", "no limit", "600"]
     assert lines[2].split()[-3:] == ["2999-01-31", "600", "predict+feedback"]
 
 
