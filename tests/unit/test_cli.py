@@ -23,6 +23,13 @@ def _raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     monkeypatch.setattr(locks, "read", fail)
 
 
+def _made_of(cause: BaseException) -> BaseException:
+    """Return what a module in C makes of an exception while it is imported."""
+    error = ImportError("numpy._core.multiarray failed to import")
+    error.__context__ = cause
+    return error
+
+
 @pytest.mark.parametrize(
     "ending",
     [
@@ -31,6 +38,7 @@ def _raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         (ConfigError(["one"]), 2, "error: one\n"),
         (ConfigError(["one", "two"]), 2, "error:\none\ntwo\n"),
         (KeyboardInterrupt(), 130, "interrupted: nothing was left half-written; run it again\n"),
+        (_made_of(KeyboardInterrupt()), 130, "interrupted: nothing was left half-written; run it again\n"),
         (
             OSError(errno.ENOSPC, "No space left on device", "reports/x.json"),
             2,
@@ -38,7 +46,7 @@ def _raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         ),
         (OSError("odd"), 2, "error: odd; free space or fix its permissions\n"),
     ],
-    ids=["broken", "refused", "config", "configs", "interrupted", "full disk", "odd"],
+    ids=["broken", "refused", "config", "configs", "interrupted", "interrupted in C", "full disk", "odd"],
 )
 @pytest.mark.parametrize(
     "command",

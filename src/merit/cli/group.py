@@ -47,12 +47,22 @@ class Group(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
+            if _was_interrupted(error):
+                click.echo("interrupted: nothing was left half-written; run it again", err=True)
+                raise SystemExit(130) from error
             # Python would exit with 1, which here means that the work was done and refused.
             traceback.print_exc()
             click.echo(
                 "error: a fault in merit itself, not in what you did; please report it with the lines above", err=True
             )
             raise SystemExit(MeritError.exit_code) from error
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Say whether Ctrl+C is behind an error: a module in C that is being imported makes another of it."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _invoked(command: Callable[[click.Context], Any], ctx: click.Context) -> Any:
