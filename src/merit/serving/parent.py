@@ -6,6 +6,8 @@ import sys
 
 ENDS_WITH_PARENT = "MERIT_ENDS_WITH_PARENT"
 """In the environment of a replica and of what it starts."""
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""What tells a server to end. What helps it ends after it, and so hears none of them."""
 _PR_SET_PDEATHSIG = 1
 
 

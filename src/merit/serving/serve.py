@@ -1,6 +1,7 @@
 """serve: check what would stop the service from starting, then start its workers."""
 
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from merit.config.schema.serve import Serve
 from merit.errors import MeritError
 from merit.scoring import Package
 from merit.serving import auth, predictionlog, settings, telemetry
+from merit.serving.parent import STOPS
 
 
 def serve(how: Serve, version: str | None = None, signed: Signing | None = None) -> NoReturn:
@@ -54,6 +56,7 @@ def listen(host: str, port: int) -> NoReturn:
     """
     sys.stdout.flush()
     sys.stderr.flush()
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # until that program can end as it should
     told = [host, str(port), str(settings.read().workers)]
     os.execv(sys.executable, [sys.executable, "-P", "-m", "merit.serving.workers", *told])  # noqa: S606  # ours
 
@@ -70,7 +73,7 @@ def check_signature(package: Path, signed: Signing) -> None:
 
 
 def _check_free(host: str, port: int) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

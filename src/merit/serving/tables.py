@@ -1,6 +1,7 @@
 """Arrow and Parquet bodies: decoded by a helper process (`decoder.py`), for they may be anything."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from merit.serving.answers import Answers
+from merit.serving.parent import STOPS
 from merit.serving.rows import BadRows, Columns
 from merit.serving.settings import Settings
 
@@ -119,10 +121,14 @@ class Tables:
 
 def _started() -> "subprocess.Popen[bytes]":
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-    return subprocess.Popen(  # ours
-        [sys.executable, "-P", str(Path(__file__).with_name("decoder.py"))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**kept, "POLARS_MAX_THREADS": "1"},
-    )
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # it has the mask of this thread
+    try:
+        return subprocess.Popen(  # ours
+            [sys.executable, "-P", str(Path(__file__).with_name("decoder.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**kept, "POLARS_MAX_THREADS": "1"},
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -2,23 +2,28 @@
 
 `bentoml serve` loads all of BentoML and the service to learn what is known here, before the first worker loads them
 again; without that the first answer comes a third sooner.
+
+Usage: python -m merit.serving.workers HOST PORT COUNT, with the signals that end it blocked until it can take them.
 """
 
 import os
 import shlex
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import zmq
 from circus.arbiter import Arbiter
+from circus.exc import ConflictError
 from circus.sockets import CircusSocket
 from circus.watcher import Watcher
 
 from merit.errors import MeritError
-from merit.serving.parent import ENDS_WITH_PARENT
+from merit.serving.parent import ENDS_WITH_PARENT, STOPS
 
 SERVICE = "merit.serving.service:Predictor"
 WORKER = "_bentoml_impl.worker.service"
@@ -26,26 +31,78 @@ WORKER = "_bentoml_impl.worker.service"
 BACKLOG = 2048
 GRACE_SECONDS = 86_400.0
 """How long a worker has to end: each request in hand is bounded already, and so is what waits to be written."""
-CHECK_SECONDS = 10.0
-"""How often it is looked whether the workers live; that one has ended is known at once."""
+CHECK_SECONDS = 0.5
+"""How often it is looked whether the workers live."""
+SHORT_SECONDS = 30.0
+"""A worker that has lived so long could serve."""
+TRIES = 5
+"""Workers in each one's place that may end before that, where no other serves either."""
+AGAIN_SECONDS = 0.05
+"""When to end is tried again, where circus was about something else: it would forget that it was told to."""
 
 
 class Workers(Watcher):  # type: ignore[misc]  # circus has no types
-    """Workers that are given up together with what minds them, where circus would mind none from then on.
+    """Workers that are given up where none can be started, or none stays; circus would go on without any.
 
     Attributes:
-        has_failed: whether one could not be started, time and again.
+        fault: why they were given up, if they were.
     """
 
-    has_failed = False
+    fault = ""
+    _short = 0
 
     def spawn_process(self, *args: Any, **named: Any) -> Any:
         """Start one; False if that can't be done."""
         started = super().spawn_process(*args, **named)
         if started is False:
-            self.has_failed = True
-            os.kill(os.getpid(), signal.SIGTERM)
+            self._give_up("a worker can't be started (above is why), so all have ended")
         return started
+
+    def reap_process(self, pid: int, status: int | None = None) -> None:
+        """Take note that one has ended."""
+        ended = self.processes.get(pid)
+        super().reap_process(pid, status)
+        if ended is None or self.is_stopping() or self.is_stopped():
+            return
+        self._short = self._short + 1 if ended.age() < SHORT_SECONDS else 0
+        serving = any(each.age() >= SHORT_SECONDS for each in self.processes.values())
+        if self._short >= TRIES * self.numprocesses and not serving:
+            self._give_up(f"the workers end soon after their start, {self._short} in a row (above is why)")
+
+    def _give_up(self, fault: str) -> None:
+        if not self.fault:
+            self.fault = fault
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Minder(Arbiter):  # type: ignore[misc]  # circus has no types
+    """What minds the workers; it ends at the first signal that says so, whatever it is about.
+
+    Args:
+        told: said once it listens.
+        *args, **named: of circus's own.
+    """
+
+    def __init__(self, told: str, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._told, self._ends = told, False
+
+    def initialize(self) -> None:
+        """Listen, and take signals from then on."""
+        super().initialize()
+        for each in STOPS:
+            signal.signal(each, lambda *_: self.loop.add_callback_from_signal(self._end))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+        print(self._told, file=sys.stderr)
+
+    def _end(self) -> None:
+        if self._ends:
+            return
+        try:
+            self.stop()
+            self._ends = True
+        except ConflictError:
+            self.loop.call_later(AGAIN_SECONDS, self._end)
 
 
 def main(host: str, port: str, count: str) -> None:
@@ -61,9 +118,12 @@ def run(host: str, port: int, count: int) -> None:
     """Serve by so many workers until the process is told to end; a worker that dies is replaced.
 
     Raises:
-        MeritError: the address can't be listened on, or a worker can't be started.
+        MeritError: the address can't be listened on, or no worker can be started or stays.
     """
-    room = Path(tempfile.mkdtemp(prefix="merit-serve-"))
+    try:
+        room = Path(tempfile.mkdtemp(prefix="merit-serve-"))
+    except OSError as error:
+        raise MeritError(f"serve: there is no folder for temporary files ({error.strerror or error})") from error
     (counts := room / "prometheus").mkdir()
     args = ["-m", WORKER, SERVICE, "--fd", "$(circus.sockets.http)", "--worker-id", "$(CIRCUS.WID)"]
     try:
@@ -78,18 +138,19 @@ def run(host: str, port: int, count: int) -> None:
             stop_children=True,
             graceful_timeout=GRACE_SECONDS,
         )
-        listening = CircusSocket("http", host, port, backlog=BACKLOG)
-        minds, tells = (
-            f"ipc://{room}/control",
-            f"ipc://{room}/events",
-        )  # of this user alone, where ports would be anyone's
-        arbiter = Arbiter([workers], minds, tells, check_delay=CHECK_SECONDS, sockets=[listening])
-        print(f"listening on http://{host}:{port} (Ctrl+C ends it)", file=sys.stderr)
-        failed = arbiter.start().exception()
-        if workers.has_failed:
-            raise MeritError("serve: a worker can't be started (above is why), so all have ended")
+        kind, shown = (socket.AF_INET6, f"[{host}]") if ":" in host else (socket.AF_INET, host)
+        listening = CircusSocket("http", host, port, family=kind, backlog=BACKLOG)
+        control, events = (f"ipc://{room}/{name}" for name in ("control", "events"))  # of this user alone, unlike ports
+        told = f"listening on http://{shown}:{port} (Ctrl+C ends it)"
+        failed = (
+            Minder(told, [workers], control, events, check_delay=CHECK_SECONDS, sockets=[listening]).start().exception()
+        )
+        if workers.fault:
+            raise MeritError(f"serve: {workers.fault}")
         if failed is not None:
             raise failed
+    except zmq.ZMQError as error:  # of files below `room`
+        raise MeritError(f"serve: {error}; a shorter TMPDIR helps where a path is too long") from error
     except OSError as error:
         raise MeritError(f"serve: {host}:{port} can't be used ({error.strerror or error})") from error
     finally:

@@ -1,7 +1,10 @@
 import importlib.util
+import os
+import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -23,22 +26,57 @@ def test_an_address_that_was_taken_meanwhile_is_told(capfd: pytest.CaptureFixtur
             workers.run("127.0.0.1", port, 1)
 
 
-def test_a_worker_that_can_not_be_started_ends_the_rest_and_is_told() -> None:
-    code = """
+CODE = """
 import sys
 from merit.serving import workers
-from tests.endpoint import free_port
 
+{change}
+workers.main("127.0.0.1", sys.argv[1], sys.argv[2])
+"""
+NO_PROCESS = """
 def no_process(*args, **named):
     raise OSError(11, "Resource temporarily unavailable")
 
 workers.Workers._process_class = no_process
-workers.main("127.0.0.1", sys.argv[1], "2")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(free_port())], capture_output=True, text=True, check=False, timeout=60
-    )
+SHORT = 'workers.WORKER = "this"  # a program that ends at once'
+
+
+def ended(change: str, count: int = 1, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Have workers that are changed minded until that ends."""
+    command = [sys.executable, "-c", CODE.format(change=change), str(free_port()), str(count)]
+    env = {**os.environ, **environment}
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=env)
+
+
+def test_a_worker_that_can_not_be_started_ends_the_rest_and_is_told() -> None:
+    done = ended(NO_PROCESS, count=2)
     assert done.returncode == 2
     *before, last = done.stderr.splitlines()
     assert last == "error: serve: a worker can't be started (above is why), so all have ended"
     assert "Resource temporarily unavailable" in before[-1]
+
+
+def test_workers_that_end_soon_after_their_start_are_given_up() -> None:
+    done = ended(SHORT)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        f"error: serve: the workers end soon after their start, {workers.TRIES} in a row (above is why)"
+    )
+
+
+def test_a_folder_for_temporary_files_that_can_not_be_used_is_told(tmp_path: Path) -> None:
+    (deep := tmp_path / ("d" * 100)).mkdir()
+    done = ended("", TMPDIR=str(deep))
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.endswith("a shorter TMPDIR helps where a path is too long")
+    assert list(deep.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", workers.STOPS)
+def test_what_tells_it_to_end_while_it_starts_is_heard_once_it_can_end_as_it_should(number: signal.Signals) -> None:
+    change = "import os, signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, workers.STOPS)\nos.kill(os.getpid(), {})"
+    done = ended(change.format(int(number)))
+    assert (done.returncode, done.stderr.count("listening on")) == (0, 1)
+    assert "Traceback" not in done.stderr

@@ -25,6 +25,7 @@ import merit
 from merit.serving.access import Lines
 from merit.serving.log.privacy import KEY
 from merit.serving.log.wire import HEAD, MOST_BYTES, Batch, Entry, State, Task, packed
+from merit.serving.parent import STOPS
 
 POLL_SECONDS = 0.02
 """How often what waits is sent: while it is little, it does not drive from the processor's caches what answers."""
@@ -33,7 +34,6 @@ PIPE = 2**20
 LONGEST_PAUSE = 60.0
 """Seconds between a writer that failed and the next, at most."""
 CLOSE_SECONDS = 10.0
-STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """What stops a worker, and is sent to all that it has started; its writer has more to do then."""
 SEEN = (KEY, "LD_LIBRARY_PATH", "TMPDIR", "LANG")
 """What the writer sees of the environment."""
