@@ -34,7 +34,7 @@ PIPE = 2**20
 LONGEST_PAUSE = 60.0
 """Seconds between a writer that failed and the next, at most."""
 CLOSE_SECONDS = 10.0
-"""What stops a worker, and is sent to all that it has started; its writer has more to do then."""
+"""What the writer has, to write what waits, once the worker ends."""
 SEEN = (KEY, "LD_LIBRARY_PATH", "TMPDIR", "LANG")
 """What the writer sees of the environment."""
 INSTALLED = ("site-packages", "dist-packages")
