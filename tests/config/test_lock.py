@@ -132,11 +132,13 @@ def test_a_lock_that_conf_has_left_behind_is_not_obeyed(conf: Path) -> None:
     assert locks.current("serve") == locks.read()
     for file in conf.rglob("*.yaml"):
         os.utime(file, (0, 0))
+    (conf / "serve/more.yaml").write_text("# newer, but of no account\n", encoding="utf-8")
     _edit_serve(conf, "port: 3000", "port: 3001")
     with pytest.raises(MeritError) as caught:
         locks.current("serve")
+    line = (conf / "serve/default.yaml").read_text(encoding="utf-8").splitlines().index("port: 3001") + 1
     assert str(caught.value) == (
-        "conf/serve/default.yaml: is newer than params.yaml, which says something else of 'serve'; run 'merit compose'"
+        f"conf/serve/default.yaml:{line}: serve.port is 3001, but params.yaml says 3000; run 'merit compose'"
     )
     assert locks.current("stream") == locks.read()
 

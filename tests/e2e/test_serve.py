@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -84,8 +85,16 @@ def test_health_metrics_and_documentation_are_there(endpoint):
     assert status == 200
     assert re.search(rb'merit_requests_total\{[^}]*route="/predict",status="200"\} ', metrics)
     assert b"bentoml_service_request_total" in metrics
+    assert endpoint.call("/docs.json") == endpoint.call("/openapi.json")
     described = json.loads(endpoint.call("/docs.json")[1])["paths"]["/predict"]["post"]
     assert "carrier" in json.dumps(described["requestBody"])
+
+
+def test_the_page_of_documentation_loads_nothing_from_elsewhere(endpoint):
+    with urllib.request.urlopen(f"http://127.0.0.1:{endpoint.port}/") as answer:
+        policy = answer.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self';")
+    assert "http" not in policy
 
 
 def test_bentomls_own_client_is_answered(endpoint, finished):

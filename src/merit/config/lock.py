@@ -4,6 +4,7 @@ import difflib
 import hashlib
 import json
 from dataclasses import replace
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -84,15 +85,28 @@ def current(section: str) -> Lock:
     """
     found = read()
     written = artifacts.LOCK.stat().st_mtime_ns
-    newer = sorted(file for file in artifacts.CONF.rglob("*.yaml") if file.stat().st_mtime_ns > written)
-    if newer:
-        from merit.config.compose import compose
+    if any(file.stat().st_mtime_ns > written for file in artifacts.CONF.rglob("*.yaml")):
+        from merit.config.compose import composition
+        from merit.config.explain import explained, text
 
-        if getattr(compose(), section) != getattr(found, section):
+        composed = composition()
+        now, then = (each.model_dump(mode="json", by_alias=True)[section] for each in (composed.lock, found))
+        if now != then:
+            path, old = _changed(now, then, (section,))
+            told = explained(composed, ".".join(path))
             raise MeritError(
-                f"{newer[0]}: is newer than {artifacts.LOCK}, which says something else of '{section}'; {REMEDY}"
+                f"{told.where}: {told.key} is {text(told.value)}, but {artifacts.LOCK} says {text(old)}; {REMEDY}"
             )
     return found
+
+
+def _changed(now: Any, then: Any, path: tuple[str, ...]) -> tuple[tuple[str, ...], Any]:
+    """Return the first key whose value is another now, and what it was."""
+    if isinstance(now, dict) and isinstance(then, dict) and now.keys() == then.keys():
+        for name in now:
+            if now[name] != then[name]:
+                return _changed(now[name], then[name], (*path, name))
+    return path, then
 
 
 def parse(text: str, name: str) -> Lock:

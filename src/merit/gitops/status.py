@@ -70,7 +70,7 @@ def addresses(found: list[dict[str, Any]]) -> list[str]:
 
 def _row(told: dict[str, Any]) -> list[str]:
     state = "healthy" if told["healthy"] else "not healthy"
-    state = "nothing runs" if not told["actual"] and not told["declared"] else state
+    state = "nothing runs" if told["actual"] == {} else state
     state += ", differs: see 'merit plan'" if told["differs"] else ""
     state = state if told["error"] is None else told["error"]
     cells = [_words(told["declared"]), _words(told["actual"]), told["alias"] or "none", told["since"] or ""]

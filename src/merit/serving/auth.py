@@ -208,7 +208,7 @@ class ByKeys:
             raise _unknown("expired key", "expired", key.name)
         _check_role(scope, key.roles, key.name)
         if key.quota is not None and (seconds := self._quotas.wait(key.hash, key.quota)):
-            told = f"more than {key.quota} requests in a minute; come again in {seconds} seconds"
+            told = f"the quota, {key.quota} requests a minute, is used up; come again in {seconds} seconds"
             raise Refusal(429, told, [(b"retry-after", b"%d" % seconds)], why="quota", who=key.name)
         return key.name
 

@@ -23,6 +23,8 @@ LONGEST = 200
 """Characters that an id or a value of a key may have."""
 KEYS = 16
 """Values that a key may be of."""
+ROWS = 2**32
+"""Rows of a request that a truth can name."""
 FIELDS = ("request_id", "row", "key", "truth")
 SUCH_AS = '{"request_id": "…", "row": 0, "truth": …} or {"key": {…}, "truth": …}'
 
@@ -96,7 +98,7 @@ class Feedback:
         key = item.get("key")
         return (
             item.get("request_id"),
-            None if key is not None else item.get("row", 0),
+            None if key is not None else int(item.get("row", 0)),
             None if key is None else self._key(key),
             self._truth(item["truth"]),
         )
@@ -166,4 +168,5 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_row(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32
+    is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())  # in JSON 3.0 is 3
+    return is_whole and not isinstance(value, bool) and 0 <= value < ROWS

@@ -30,6 +30,8 @@ from merit.serving.telemetry import Telemetry
 from merit.serving.together import Together
 
 PREDICT, FEEDBACK, METRICS, DOCUMENT = "/predict", "/feedback", "/metrics", "/openapi.json"
+SHOWN = "/docs.json"
+"""What BentoML's page asks for the document by."""
 REQUEST_ID = re.compile(rb"[A-Za-z0-9_.-]{1,64}").fullmatch
 SMALL = 32 * 1024
 """Bytes of a body that is answered at once; larger ones in a thread, so that the others are still served."""
@@ -112,6 +114,8 @@ class Handler:
         if route is None and (root := scope.get("root_path")) and path.startswith(root):  # mounted
             path = path[len(root) :]
             route = self._routes.get(path)
+        if path == SHOWN:
+            path, route = DOCUMENT, self._routes[DOCUMENT]
         if route is None or scope["method"] == "OPTIONS":
             await self._other(path, scope, receive, send)
         else:
@@ -217,7 +221,8 @@ class Handler:
 
     async def _describe(self, asked: Asked, receive: Receive, send: Send) -> None:  # as all do
         asked.stage = WORK
-        content = document(self._answers, asked.scope.get("root_path", ""))
+        keeps = self._feedback.link is not None
+        content = document(self._answers, asked.scope.get("root_path", ""), keeps_truth=keeps)
         await self._done(DOCUMENT, 200, asked, partial(send_json, send, 200, content))
 
     def _beat(self) -> None:

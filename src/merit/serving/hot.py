@@ -11,6 +11,7 @@ import bentoml
 from _bentoml_sdk import Service
 from bentoml._internal.configuration.containers import BentoMLContainer
 
+from merit.serving import page
 from merit.serving.asgi import App, Message, Receive, Send
 from merit.serving.guard import guard
 from merit.serving.handler import Handler, Make
@@ -47,6 +48,7 @@ def _metrics() -> bytes:
 
 def served(make: Make, told: Settings, elsewhere: App) -> App:
     """Return the handler before another app; it starts and ends as that does."""
+    elsewhere = page.closed(elsewhere)
 
     async def beside(scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -5,6 +5,7 @@ from typing import Any
 
 from merit.scoring import Package
 from merit.serving.answers import Answers
+from merit.serving.feedback import KEYS, LONGEST, ROWS
 from merit.serving.tables import FORMS
 
 SCHEMAS: dict[str, dict[str, Any]] = {
@@ -72,40 +73,88 @@ def answer_schema(package: Package) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
-def document(answers: Answers, prefix: str = "") -> dict[str, Any]:
-    """Return the OpenAPI document of /predict.
+def truth_schema(package: Package, most: int) -> dict[str, Any]:
+    """Return the JSON Schema of a body of /feedback.
+
+    Args:
+        package: whose output says what a truth is.
+        most: truths that one request may have.
+    """
+    kinds: dict[str, dict[str, Any]] = {"binary": {"enum": [0, 1, False, True]}, "regression": {"type": "number"}}
+    truth = kinds.get(package.output["task"]) or {"enum": package.output["classes"]}
+    text = {"type": "string", "maxLength": LONGEST}
+    value = {"anyOf": [text, {"type": "number"}, {"type": "boolean"}]}
+    key = {"type": "object", "minProperties": 1, "maxProperties": KEYS, "additionalProperties": value}
+    row = {"type": "integer", "minimum": 0, "maximum": ROWS - 1}
+    one = {
+        "anyOf": [
+            _object({"request_id": {**text, "minLength": 1}, "row": row, "truth": truth}, ["request_id", "truth"]),
+            _object({"key": key, "truth": truth}, ["key", "truth"]),
+        ]
+    }
+    return {
+        "anyOf": [*one["anyOf"], {"type": "array", "items": one, "minItems": 1, "maxItems": most}],
+        "title": "Truths",
+    }
+
+
+def _object(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def document(answers: Answers, prefix: str = "", *, keeps_truth: bool = False) -> dict[str, Any]:
+    """Return the OpenAPI document of /predict and, where the truth is kept, of /feedback.
 
     Args:
         answers: the model.
         prefix: where it is mounted.
+        keeps_truth: whether /feedback takes anything.
     """
-    package = answers.package
+    package, origin = answers.package, answers.origin
     tables = {kind.decode(): {"schema": {"type": "string", "format": "binary"}} for kind in FORMS}
-    error: dict[str, Any] = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
-    listed = {"problems": {"type": "array", "items": {"type": "string"}}}
-    bad = {**error, "properties": {**error["properties"], **listed}, "required": ["error", "problems"]}
-    refusals = {
-        status: {"description": told, "content": {"application/json": {"schema": error}}}
-        for status, told in REFUSALS.items()
-    }
-    wrong = {"description": "Every problem of every row.", "content": {"application/json": {"schema": bad}}}
-    good = {"application/json": {"schema": answer_schema(package)}}
     predict = {
         "operationId": "predict",
         "summary": "Score one row, an object, or many, an array of objects.",
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": body_schema(package, answers.rows.most)}, **tables},
-        },
+        "requestBody": {"required": True, "content": _json(body_schema(package, answers.rows.most)) | tables},
         "responses": {
-            "200": {"description": "A prediction for each row, in their order.", "content": good},
-            "400": wrong,
-            **refusals,
+            "200": {
+                "description": "A prediction for each row, in their order.",
+                "content": _json(answer_schema(package)),
+            },
+            **_refusals("Every problem of every row."),
+        },
+    }
+    learn = {
+        "operationId": "feedback",
+        "summary": "Tell the truth about one prediction, an object, or many, an array of objects.",
+        "requestBody": {"required": True, "content": _json(truth_schema(package, answers.rows.most))},
+        "responses": {
+            "202": {
+                "description": "It will be kept.",
+                "content": _json(_object({"accepted": {"type": "integer"}}, ["accepted"])),
+            },
+            **_refusals("Every problem of every truth; nothing was kept."),
         },
     }
     return {
         "openapi": "3.1.0",
-        "info": {"title": package.manifest["model"], "version": answers.origin["version"]},
+        "info": {"title": origin["model"], "version": origin["version"], "description": f"commit {origin['commit']}"},
         "servers": [{"url": prefix or "/"}],
-        "paths": {"/predict": {"post": predict}},
+        "paths": {"/predict": {"post": predict}, **({"/feedback": {"post": learn}} if keeps_truth else {})},
     }
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
+
+
+def _refusals(wrong: str) -> dict[str, Any]:
+    """Return how a request can be refused; `wrong` says what a 400 tells."""
+    error = {"error": {"type": "string"}}
+    listed = {"problems": {"type": "array", "items": {"type": "string"}}}
+    others = {
+        status: {"description": told, "content": _json({"type": "object", "properties": error, "required": ["error"]})}
+        for status, told in REFUSALS.items()
+    }
+    bad = {"type": "object", "properties": {**error, **listed}, "required": ["error", "problems"]}
+    return {"400": {"description": wrong, "content": _json(bad)}, **others}

@@ -23,6 +23,7 @@ from circus.sockets import CircusSocket
 from circus.watcher import Watcher
 
 from merit.errors import MeritError
+from merit.serving.access import write
 from merit.serving.parent import ENDS_WITH_PARENT, STOPS
 
 SERVICE = "merit.serving.service:Predictor"
@@ -59,11 +60,13 @@ class Workers(Watcher):  # type: ignore[misc]  # circus has no types
         return started
 
     def reap_process(self, pid: int, status: int | None = None) -> None:
-        """Take note that one has ended."""
+        """Take note that one has ended, and say so if it was not told to."""
         ended = self.processes.get(pid)
         super().reap_process(pid, status)
         if ended is None or self.is_stopping() or self.is_stopped():
             return
+        code = ended.returncode() if status is None else os.waitstatus_to_exitcode(status)
+        write({"level": "error", "event": "worker_lost", "worker": pid, "why": _why(code)})
         self._short = self._short + 1 if ended.age() < SHORT_SECONDS else 0
         serving = any(each.age() >= SHORT_SECONDS for each in self.processes.values())
         if self._short >= TRIES * self.numprocesses and not serving:
@@ -73,6 +76,13 @@ class Workers(Watcher):  # type: ignore[misc]  # circus has no types
         if not self.fault:
             self.fault = fault
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _why(code: int | None) -> str:
+    """Return how a process has ended, in words."""
+    if code is None or code >= 0:
+        return f"exit code {code}"
+    return f"signal {signal.Signals(-code).name}" if -code in set(signal.Signals) else f"signal {-code}"
 
 
 class Minder(Arbiter):  # type: ignore[misc]  # circus has no types

@@ -1,4 +1,5 @@
 import importlib.util
+import json
 import os
 import signal
 import socket
@@ -60,7 +61,10 @@ def test_a_worker_that_can_not_be_started_ends_the_rest_and_is_told() -> None:
 def test_workers_that_end_soon_after_their_start_are_given_up() -> None:
     done = ended(SHORT)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == (
+    lines = done.stderr.splitlines()
+    lost = [json.loads(line) for line in lines if "worker_lost" in line]
+    assert [each["why"] for each in lost] == ["exit code 0"] * workers.TRIES
+    assert lines[-1] == (
         f"error: serve: the workers end soon after their start, {workers.TRIES} in a row (above is why)"
     )
 
