@@ -21,7 +21,7 @@ from tests.endpoint import free_port
 def _program(name: str) -> str:
     found = shutil.which(name, path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
     if found is None:
-        pytest.skip(f"{name} is not installed (Debian: {name}); .ci/run installs NATS and Redis")
+        pytest.skip(f"{name} is not installed (Debian: {name}); .ci/run installs it")
     return found
 
 
@@ -107,10 +107,7 @@ def redis(folder: Path) -> Iterator[Server]:
 
 @contextmanager
 def rabbit() -> Iterator[Server]:
-    """Run RabbitMQ, and the daemon that Erlang's nodes find one another by, both on loopback alone.
-
-    .ci/run leaves it out: Debian's package would start a server of its own on every address of the machine.
-    """
+    """Run RabbitMQ, and the daemon that Erlang's nodes find one another by, both on loopback alone."""
     _program("rabbitmq-server")
     port, names = free_port(), free_port()
     folder = Path(tempfile.mkdtemp(prefix="merit-rabbit-"))
