@@ -424,7 +424,7 @@ def test_an_event_that_kills_who_scores_it_goes_to_the_dead_letters_alone(broker
         told["rows"] = 2  # so many of each partition are scored alone anyway
     assert start(broker, **told).process.wait(30) == -signal.SIGKILL
     worker = start(broker, **told)
-    until(lambda: broker.count("predictions") == 40, worker.said())
+    until(lambda: broker.count("predictions") == 40 and broker.count("dead") == 1, worker.said())
     ((body, why),) = broker.read("dead")
     assert body == deadly
     assert _cause(why) == "killed: the process that scored it ended by signal SIGKILL, 2 times"
@@ -433,7 +433,7 @@ def test_an_event_that_kills_who_scores_it_goes_to_the_dead_letters_alone(broker
     hanging = json.dumps({"id": "hanging", **GOOD, "weight": 667}).encode()
     broker.send([*_events(2, first=40), hanging, *_events(2, first=42)])
     until(lambda: set(_ids(broker.read("predictions"))) == {f"e{number}" for number in range(44)}, worker.said())
-    assert {body for body, _ in broker.read("dead")} == {deadly, hanging}
+    until(lambda: {body for body, _ in broker.read("dead")} == {deadly, hanging}, worker.said())
     assert worker.end(signal.SIGTERM) == 0  # though a thread hangs
 
 
