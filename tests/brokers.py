@@ -1,4 +1,7 @@
-"""NATS, Redis and RabbitMQ servers of a test's own, from Debian, on loopback; and a worker of `merit stream`."""
+"""Brokers of a test's own, on loopback: NATS, Redis and RabbitMQ from Debian, and what speaks Kafka's protocol.
+
+Also a worker of `merit stream`.
+"""
 
 import contextlib
 import os
@@ -6,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -21,7 +25,7 @@ from tests.endpoint import free_port
 def _program(name: str) -> str:
     found = shutil.which(name, path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
     if found is None:
-        pytest.skip(f"{name} is not installed (Debian: {name}); .ci/run installs NATS and Redis")
+        pytest.skip(f"{name} is not installed (Debian: {name}); .ci/run installs it")
     return found
 
 
@@ -107,10 +111,7 @@ def redis(folder: Path) -> Iterator[Server]:
 
 @contextmanager
 def rabbit() -> Iterator[Server]:
-    """Run RabbitMQ, and the daemon that Erlang's nodes find one another by, both on loopback alone.
-
-    .ci/run leaves it out: Debian's package would start a server of its own on every address of the machine.
-    """
+    """Run RabbitMQ, and the daemon that Erlang's nodes find one another by, both on loopback alone."""
     _program("rabbitmq-server")
     port, names = free_port(), free_port()
     folder = Path(tempfile.mkdtemp(prefix="merit-rabbit-"))
@@ -138,6 +139,40 @@ def rabbit() -> Iterator[Server]:
             yield server
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+class Kafka:
+    """The mock cluster of librdkafka in a process of its own; it can go away, and come back with what it had."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        self._process, self.port = process, int(process.stdout.readline())
+
+    def do(self, *told: str) -> None:
+        """Have it do what one of its methods says."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(*told, file=self._process.stdin, flush=True)
+        assert self._process.stdout.readline() == "done\n"
+
+    def kill(self) -> None:
+        """Close each connection, and take no other."""
+        self.do("down")
+
+    def start(self) -> None:
+        """Take connections again."""
+        self.do("up")
+
+
+@contextmanager
+def kafka() -> Iterator[Kafka]:
+    """Run what speaks Kafka's protocol; Debian has no Kafka."""
+    command = [sys.executable, str(Path(__file__).with_name("mock_kafka.py"))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield Kafka(process)
+        finally:
+            process.kill()
 
 
 class Worker:

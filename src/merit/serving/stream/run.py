@@ -90,14 +90,9 @@ async def _work(broker: Broker, engine: Engine, meters: Meters, last: threading.
         last.start()
         return
 
-    async def take(events: Sequence[Event]) -> None:
-        await engine.handle(broker, events)
-
     broker.lines.is_open = True
-    await broker.start(take)
-    say(f"stream: {broker.address}: {how.events} -> {how.answers}, what can't be answered -> {how.dead_letters}")
     try:
-        await _until(stop, _watch(broker, engine, meters))
+        await _until(stop, _serve(broker, engine, meters))
         say("stream: stopping; what is in hand is finished")
     finally:
         last.start()
@@ -106,6 +101,18 @@ async def _work(broker: Broker, engine: Engine, meters: Meters, last: threading.
         with contextlib.suppress(Exception):  # the broker may be gone, and there is nothing left to lose
             async with asyncio.timeout(END_SECONDS / 2):
                 await broker.stop()
+
+
+async def _serve(broker: Broker, engine: Engine, meters: Meters) -> None:
+    """Have events handed on, and watch."""
+
+    async def take(events: Sequence[Event]) -> None:
+        await engine.handle(broker, events)
+
+    await broker.start(take)
+    how = broker.how
+    broker.say(f"stream: {broker.address}: {how.events} -> {how.answers}, what can't be answered -> {how.dead_letters}")
+    await _watch(broker, engine, meters)
 
 
 async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:

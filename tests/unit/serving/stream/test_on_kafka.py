@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import MessageSizeTooLargeError
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RequestTimedOutError
+from aiokafka.protocol.admin import CreateTopicsRequest, CreateTopicsRequest_v3, CreateTopicsResponse_v3
 from faststream.kafka import TestKafkaBroker
 from faststream.security import SASLPlaintext, SASLScram512
 
 from merit.config.schema.stream import Stream
 from merit.errors import MeritError
+from merit.serving.stream import on_kafka
 from merit.serving.stream.events import BAD_ROW, Event, Record
-from merit.serving.stream.on_kafka import Kafka, made, security, servers
+from merit.serving.stream.on_kafka import Kafka, Partitions, made, security, servers
 
 
 def test_a_url_names_several_servers():
@@ -34,11 +37,29 @@ def test_who_asks_and_whether_by_tls_is_in_the_url():
     assert "secret" not in str(caught.value)
 
 
-class Consumer:
-    """Keeps what is committed."""
+FIRST, SECOND = TopicPartition("events", 0), TopicPartition("events", 1)
 
-    def __init__(self) -> None:
+
+class Consumer:
+    """Has some partitions, each with ten events, and keeps what is committed."""
+
+    def __init__(self, *partitions: TopicPartition) -> None:
+        self.partitions = frozenset(partitions or {FIRST})
         self.commits: list[dict[TopicPartition, int]] = []
+        self.asked: list[TopicPartition] = []
+
+    def assignment(self) -> frozenset[TopicPartition]:
+        return self.partitions
+
+    async def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, 10)
+
+    async def beginning_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, 1)
+
+    async def committed(self, partition: TopicPartition) -> int | None:
+        self.asked.append(partition)
+        return None if partition == FIRST else 4
 
     async def commit(self, offsets: dict[TopicPartition, int]) -> None:
         self.commits.append(offsets)
@@ -95,6 +116,114 @@ def test_no_offset_is_committed_before_those_in_front_of_it_are_done():
     for done in (events[2:], events[:1], events[1:2]):
         asyncio.run(kafka.acknowledge(done))
     assert [list(each.values()) for each in consumer.commits] == [[0], [1], [5]]
+
+
+def _of(consumer: Consumer) -> Kafka:
+    kafka = Kafka(Stream(broker="kafka", url="kafka://127.0.0.1:9092", rows=2), "kafka://127.0.0.1:9092", print)
+    kafka._subscriber = SimpleNamespace(consumer=consumer)
+    return kafka
+
+
+def _event(kafka: Kafka, partition: TopicPartition, offset: int) -> Event:
+    return kafka._event(SimpleNamespace(topic=partition.topic, partition=partition.partition, offset=offset, value=b""))
+
+
+def test_what_is_answered_of_a_partition_that_another_worker_has_now_keeps_nothing_else_from_being_committed(capsys):
+    consumer = Consumer(SECOND)
+    kafka = _of(consumer)
+    asyncio.run(kafka.acknowledge([_event(kafka, FIRST, 5), _event(kafka, SECOND, 7)]))
+    assert consumer.commits == [{SECOND: 8}]
+    assert capsys.readouterr().out.startswith("stream: Kafka gave what was in hand to another worker")
+
+
+def test_the_lag_is_told_while_kafka_does_not_say_what_is_committed():
+    consumer = Consumer(FIRST, SECOND)
+    kafka = _of(consumer)
+    assert asyncio.run(kafka.lag()) == 9 + 6
+    asyncio.run(kafka.acknowledge([_event(kafka, FIRST, 5)]))
+    assert asyncio.run(kafka.lag()) == 4 + 6
+    assert consumer.asked == [FIRST, SECOND]
+    asyncio.run(Partitions(kafka).on_partitions_assigned({FIRST, SECOND}))  # others may have committed in the meantime
+    assert asyncio.run(kafka.lag()) == 9 + 6
+
+
+def test_partitions_are_given_to_others_once_what_is_in_hand_of_them_is_answered(monkeypatch):
+    kafka = _of(Consumer())
+    event = _event(kafka, FIRST, 5)
+
+    async def run() -> None:
+        giving = asyncio.create_task(Partitions(kafka).on_partitions_revoked({FIRST}))
+        await asyncio.sleep(0.05)
+        assert not giving.done()
+        await kafka.acknowledge([event])
+        await asyncio.wait_for(giving, 5)
+        _event(kafka, FIRST, 6)
+        monkeypatch.setattr(on_kafka, "HAND_OVER_SECONDS", 0.05)
+        await asyncio.wait_for(Partitions(kafka).on_partitions_revoked({FIRST}), 5)  # it waits no longer
+
+    asyncio.run(run())
+
+
+def test_the_first_events_of_a_partition_that_comes_back_from_another_worker_are_suspect():
+    kafka = _of(Consumer(FIRST, SECOND))
+    partitions = Partitions(kafka)
+    for each in (FIRST, SECOND):
+        assert [_event(kafka, each, offset).again for offset in range(3)] == [True, True, False]
+    asyncio.run(partitions.on_partitions_assigned({SECOND}))
+    asyncio.run(partitions.on_partitions_assigned({FIRST, SECOND}))
+    assert _event(kafka, FIRST, 8).again
+    assert not _event(kafka, SECOND, 8).again
+
+
+def test_the_group_is_joined_though_kafka_refuses_it_at_first_and_else_the_reason_is_told(monkeypatch):
+    monkeypatch.setattr(on_kafka, "JOINING", (0.0, 0.0))
+    kafka = Kafka(Stream(broker="kafka", url="kafka://127.0.0.1:9092"), "kafka://127.0.0.1:9092", print)
+    kafka._broker = made(kafka)
+    errors = [KafkaError("the group moves")]
+
+    async def start() -> None:
+        if errors:
+            raise errors.pop()
+
+    monkeypatch.setattr(kafka._broker, "start", start)
+    asyncio.run(kafka.start(lambda events: None))
+    errors += [KafkaError("no"), KafkaError("no")]
+    with pytest.raises(MeritError, match=r"the group merit of events can't be joined \(.*no\); see whether the user"):
+        asyncio.run(kafka.start(lambda events: None))
+
+
+class Admin(AIOKafkaAdminClient):
+    """Keeps what would be sent, and answers."""
+
+    def __init__(self, *answers: tuple[str, int, str | None]) -> None:
+        self._answers = answers
+        self._request_timeout_ms = 1000
+        self.sent: list[bytes] = []
+
+    async def list_topics(self) -> list[str]:
+        return ["events"]
+
+    async def _send_to_controller(self, request: CreateTopicsRequest) -> CreateTopicsResponse_v3:
+        self.sent.append(request.build(CreateTopicsRequest_v3).encode())
+        return CreateTopicsResponse_v3(0, self._answers)
+
+
+def test_topics_that_lack_are_made_with_as_many_partitions_and_replicas_as_the_cluster_gives():
+    admin = Admin(("predictions", 0, None), ("dead", 36, "there is one"))  # another worker made it
+    asyncio.run(_of(Consumer())._topics(admin))
+    chosen = b"\xff\xff\xff\xff\xff\xff" + bytes(8)  # partitions and replicas; no assignments, no settings
+    topics = b"\0\x0bpredictions" + chosen + b"\0\4dead" + chosen
+    assert admin.sent == [b"\0\0\0\2" + topics + (1000).to_bytes(4, "big") + b"\0"]
+
+
+def test_a_topic_that_can_not_be_made_is_told_with_kafkas_reason():
+    kafka = _of(Consumer())
+    with pytest.raises(MeritError, match=r"makes no topic dead \(not you\); make it yourself"):
+        asyncio.run(kafka._topics(Admin(("predictions", 0, None), ("dead", 29, "not you"))))
+    with pytest.raises(MeritError, match=r"makes no topic dead \(TopicAuthorizationFailedError\)"):
+        asyncio.run(kafka._topics(Admin(("dead", 29, None))))
+    with pytest.raises(RequestTimedOutError):  # is tried again
+        asyncio.run(kafka._topics(Admin(("dead", 7, None))))
 
 
 def test_a_dead_letter_that_is_too_large_is_cut(monkeypatch):

@@ -74,6 +74,17 @@ def test_a_broker_that_forgot_its_consumers_ends_it_with_one_line(broker, call):
     assert broker.stopped
 
 
+def test_it_ends_when_it_is_told_to_though_the_group_lets_it_wait(broker, call, monkeypatch):
+    async def start(take: Take) -> None:
+        asyncio.get_running_loop().call_later(0.05, signal.raise_signal, signal.SIGTERM)
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(broker, "start", start)
+    code, _, err = call("stream")
+    assert (code, err) == (0, "stream: stopping; what is in hand is finished\n")
+    assert broker.stopped
+
+
 def test_a_connection_that_does_not_close_holds_up_the_end_for_a_bounded_time(broker, call, monkeypatch):
     monkeypatch.setattr(run, "END_SECONDS", 0.1)
 
