@@ -208,6 +208,20 @@ def test_requests_past_the_bound_get_503_and_livez_goes_on(served: Served) -> No
         assert served.ask("/livez", None)[0] == 200
 
 
+@pytest.mark.parametrize("path", ["/livez", "/openapi.json"])
+def test_whoever_asks_on_and_reads_no_answer_is_cut_off(served: Served, path: str) -> None:
+    asked = b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n" % path.encode()
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.settimeout(4 * SECONDS)
+        deaf.connect(("127.0.0.1", served.port))
+        with pytest.raises(OSError, match=r"reset|pipe"):
+            for _ in range(200):
+                deaf.sendall(asked * 50)
+                time.sleep(0.05)
+    assert served.ask()[0] == 200
+
+
 def test_as_many_connections_as_allowed_are_kept_and_one_more_is_told(start: Callable[..., Served]) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

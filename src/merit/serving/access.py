@@ -1,6 +1,7 @@
 """What the service says of itself: lines of JSON on standard error, without a secret and without a value of a row."""
 
 import os
+import select
 import sys
 import time
 from datetime import UTC, datetime
@@ -52,11 +53,19 @@ class Lines:
 
 
 def write(values: dict[str, Any]) -> None:
-    """Write a line in one piece; where nobody can read it, nothing happens."""
+    """Write a line in one piece; where nobody can read it, or whoever reads stands still, nothing happens."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     try:
         line = msgspec.json.encode({"time": now, **values, "pid": os.getpid()}, enc_hook=str) + b"\n"
-        sys.stderr.flush()
-        os.write(sys.stderr.fileno(), line)
+        if _takes(sys.stderr.fileno()):
+            sys.stderr.flush()
+            os.write(sys.stderr.fileno(), line)
     except (OSError, ValueError):  # closed, or no file at all
         return
+
+
+def _takes(descriptor: int) -> bool:
+    """Say whether a line can be written at once: those who answer must not wait for a full pipe."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return any(event & select.POLLOUT for _, event in poll.poll(0))

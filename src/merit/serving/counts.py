@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 SIZE = 8
+MEMORY = Path("/dev/shm")  # noqa: S108  # what lies there has a name of its own, or is looked at before it is used
+"""Files in memory: of a mapped file on a full disk the system would end the process that writes."""
 COUNTS, ENDED = ".counts", ".ended"
 """What the files of workers are called, and those of workers that have said goodbye."""
 
@@ -73,6 +75,11 @@ def _lives(file: Path) -> bool:
     return file.suffix == COUNTS and Path(f"/proc/{file.stem}").exists()
 
 
+def place() -> Path:
+    """Return where the files of counts lie."""
+    return MEMORY if os.access(MEMORY, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+
+
 def shared_folder() -> Path | None:
     """Return the folder of the workers that this process's parent has started, or None where none can be had.
 
@@ -81,7 +88,7 @@ def shared_folder() -> Path | None:
     parent = os.getppid()
     try:
         started = Path(f"/proc/{parent}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
-        folder = Path(tempfile.gettempdir()) / f"merit-{os.getuid()}-{parent}-{started}"
+        folder = place() / f"merit-{os.getuid()}-{parent}-{started}"
         folder.mkdir(mode=0o700, exist_ok=True)
         kept = folder.lstat()
     except (OSError, IndexError):

@@ -17,6 +17,10 @@ GONE = 499
 AGAIN: Headers = [(b"retry-after", b"1")]
 
 
+class GivenUp(ConnectionAbortedError):
+    """An answer that was begun and can't be ended: the server is to cut the connection off."""
+
+
 def told_of(error: BaseException, stage: int, hands: Hands, request_id: bytes) -> tuple[int, dict[str, Any], Headers]:
     """Return the status, content and headers for what went wrong.
 

@@ -14,12 +14,15 @@ from contextlib import suppress
 from typing import Any
 
 from merit.serving.asgi import Receive
+from merit.serving.failures import GivenUp
 from merit.serving.settings import Settings
 
 HEAD_BYTES = 64 * 1024
 """The most bytes of a request's head."""
 LINGER_SECONDS = 0.5
 """How long an idle connection may still bring a request once the server was told to end."""
+PIPELINED = 128
+"""Requests of one connection that may wait for the one in hand."""
 SPARE_FILES = 256
 """Files that a worker needs beside its connections."""
 FULL = b'{"error":"too many connections (serve.max_connections)"}'
@@ -48,6 +51,7 @@ def guard(receive: Receive, told: Settings) -> bool:
     _allow_files(told.max_connections + SPARE_FILES)
     watch = Watch(told.timeout_seconds)
     _drop_forwarding(config)
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     config.http_protocol_class = _guarded(base, told.max_connections, told.max_bytes, watch)
     return True
 
@@ -66,6 +70,11 @@ def _allow_files(wanted: int) -> None:
     if soft != resource.RLIM_INFINITY and soft < allowed:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Say whether a line of uvicorn's is about something that the handler has not told already."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], GivenUp)
 
 
 class Watch:
@@ -104,7 +113,7 @@ class Watch:
             self._since[connection] = (state, since)
             if now - since > self._seconds:
                 # Closing waits until what was written is read; who doesn't read is cut off.
-                if connection.transport.is_closing():
+                if connection.transport.is_closing() or connection.flow.write_paused:
                     connection.transport.abort()
                 else:
                     connection.transport.close()
@@ -117,12 +126,19 @@ def _still(connection: Any) -> Any:
         return None
     if connection.transport.is_closing():
         return connection.transport
+    if connection.flow.write_paused:
+        return connection.flow
     cycle = connection.cycle
     if cycle is not None and not cycle.response_complete:
         return None  # a request in hand: `Hands` sees to it
     if connection.timeout_keep_alive_task is not None:
         return None
     return cycle or connection
+
+
+def _head(headers: list[tuple[bytes, bytes]] | None) -> int:
+    """Return the bytes of a request's head."""
+    return sum(len(name) + len(value) for name, value in headers or ())
 
 
 def _guarded(base: Any, most: int, discard: int, watch: Watch) -> type:
@@ -169,6 +185,11 @@ def _guarded(base: Any, most: int, discard: int, watch: Watch) -> type:
                 self.unclaimed = 0
                 if self.is_ending and cycle is not None:
                     cycle.keep_alive = False
+            if len(self.pipeline) > PIPELINED:
+                self.transport.abort()
+            elif len(data) > HEAD_BYTES and _head(self.headers) > HEAD_BYTES and not self.transport.is_closing():
+                self.transport.write(LONG)
+                self.transport.close()
 
         def _count(self, size: int) -> None:
             self.unclaimed += size

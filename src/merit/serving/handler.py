@@ -18,7 +18,7 @@ from merit.serving.answers import Answers
 from merit.serving.asgi import JSON, App, Headers, Message, Receive, Send, send_bytes, send_json
 from merit.serving.auth import OPEN, Auth, Refusal
 from merit.serving.bodies import Bodies, form_of
-from merit.serving.failures import AGAIN, BODY, GONE, SENT, WORK, told_of
+from merit.serving.failures import AGAIN, BODY, GONE, SENT, WORK, GivenUp, told_of
 from merit.serving.feedback import Feedback
 from merit.serving.hands import Hands
 from merit.serving.metrics import CONTENT_TYPE, Metrics
@@ -264,7 +264,7 @@ class Handler:
             told |= {"address": (asked.scope.get("client") or ("",))[0], "caller": asked.who or who}
             self._lines.tell("refused", f"{status} {why}", level="warning", **told, request_id=request_id)
         if asked.stage == SENT:  # too late for another answer: the server cuts the connection off
-            raise ConnectionAbortedError(f"request {request_id} was given up while it was sent") from error
+            raise GivenUp(f"request {request_id} was given up while it was sent") from error
         if status != GONE:
             await send_json(send, status, content, [*headers, (b"x-request-id", asked.request_id)])
 

@@ -138,10 +138,15 @@ def document(answers: Answers, prefix: str = "", *, keeps_truth: bool = False) -
     }
     return {
         "openapi": "3.1.0",
-        "info": {"title": origin["model"], "version": origin["version"], "description": f"commit {origin['commit']}"},
+        "info": {"title": origin["model"], "version": origin["version"], "description": _told(origin)},
         "servers": [{"url": prefix or "/"}],
         "paths": {"/predict": {"post": predict}, **({"/feedback": {"post": learn}} if keeps_truth else {})},
     }
+
+
+def _told(origin: Mapping[str, str]) -> str:
+    """Return what a page shows above the routes; BentoML's leaves the title out."""
+    return f"# {origin['model']}\n\nVersion `{origin['version']}`, commit `{origin['commit']}`."
 
 
 def _json(schema: dict[str, Any]) -> dict[str, Any]:

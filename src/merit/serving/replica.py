@@ -11,7 +11,7 @@ from pathlib import Path
 from merit import artifacts, seal, signing
 from merit.config.schema.release import Signing
 from merit.errors import MeritError
-from merit.serving.parent import ENDS_WITH_PARENT, end_with_parent
+from merit.serving.parent import end_with_parent
 from merit.serving.serve import listen
 
 HOST = "127.0.0.1"
@@ -29,9 +29,9 @@ def main(file: Path) -> None:
         raise MeritError(f"{package}: is {found}, but the version's package is {told['digest']}; 'merit apply' again")
     signing.verify(package, told["signature"], Signing.model_validate(told["signing"]), told["demanded"])
     os.environ.update(told["environment"])
-    os.environ.update({"MERIT_PACKAGE": str(package.absolute()), "BENTOML_DO_NOT_TRACK": "True", ENDS_WITH_PARENT: "1"})
+    os.environ.update({"MERIT_PACKAGE": str(package.absolute()), "BENTOML_DO_NOT_TRACK": "True"})
     os.environ.update({"BENTOML_HOST": HOST, seal.DIGEST: found})
-    end_with_parent()
+    end_with_parent(os.getppid())
     listen(HOST, told["port"])
 
 

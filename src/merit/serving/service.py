@@ -22,7 +22,7 @@ from merit.serving.parent import ENDS_WITH_PARENT, end_with_parent
 from merit.serving.rows import BadRows
 
 if ENDS_WITH_PARENT in os.environ:
-    end_with_parent()
+    end_with_parent(int(os.environ[ENDS_WITH_PARENT]))
 folder = Path(os.environ.get("MERIT_PACKAGE", artifacts.PACKAGE))
 try:
     seal.check(folder)

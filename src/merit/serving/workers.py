@@ -24,6 +24,7 @@ from circus.watcher import Watcher
 
 from merit.errors import MeritError
 from merit.serving.access import write
+from merit.serving.counts import place
 from merit.serving.parent import ENDS_WITH_PARENT, STOPS
 
 SERVICE = "merit.serving.service:Predictor"
@@ -134,16 +135,17 @@ def run(host: str, port: int, count: int) -> None:
         room = Path(tempfile.mkdtemp(prefix="merit-serve-"))
     except OSError as error:
         raise MeritError(f"serve: there is no folder for temporary files ({error.strerror or error})") from error
-    (counts := room / "prometheus").mkdir()
     args = ["-m", WORKER, SERVICE, "--fd", "$(circus.sockets.http)", "--worker-id", "$(CIRCUS.WID)"]
+    counts = ""
     try:
+        counts = tempfile.mkdtemp(prefix="merit-serve-", dir=place())
         workers = Workers(
             "workers",
             shlex.quote(sys.executable),
             [*args, "--backlog", str(BACKLOG)],
             numprocesses=count,
             copy_env=True,
-            env={"PROMETHEUS_MULTIPROC_DIR": str(counts), ENDS_WITH_PARENT: "1"},
+            env={"PROMETHEUS_MULTIPROC_DIR": counts, ENDS_WITH_PARENT: str(os.getpid())},
             use_sockets=True,
             stop_children=True,
             graceful_timeout=GRACE_SECONDS,
@@ -164,7 +166,8 @@ def run(host: str, port: int, count: int) -> None:
     except OSError as error:
         raise MeritError(f"serve: {host}:{port} can't be used ({error.strerror or error})") from error
     finally:
-        shutil.rmtree(room, ignore_errors=True)
+        for each in (room, counts):
+            shutil.rmtree(each, ignore_errors=True)
 
 
 if __name__ == "__main__":

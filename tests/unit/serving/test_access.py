@@ -1,4 +1,5 @@
 import json
+import os
 import time
 
 import pytest
@@ -44,9 +45,24 @@ def test_a_request_has_a_line(capfd: pytest.CaptureFixture[str]) -> None:
     }  # fmt: skip
 
 
+def test_a_reader_that_stands_still_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads, writes = os.pipe()
+    lines = Lines(most=10**6)
+    with os.fdopen(reads, "rb", buffering=0) as reader, os.fdopen(writes, "w", encoding="utf-8") as pipe:
+        with monkeypatch.context() as patched:
+            patched.setattr("sys.stderr", pipe)
+            for _ in range(2000):  # more than a pipe holds
+                lines.tell("refused", why="x" * 100)
+            held = reader.read(2**20)
+            lines.tell("stopped")
+        assert held.count(b"\n") < 2000
+        assert held.endswith(b"\n")
+        assert json.loads(reader.read(2**20))["event"] == "stopped"
+
+
 def test_where_nobody_reads_nothing_breaks(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     class Closed:
-        def flush(self) -> None:
+        def fileno(self) -> int:
             raise ValueError
 
     lines = Lines()

@@ -1,6 +1,7 @@
 """The guard on connections, with uvicorn's own protocol and a transport that only remembers."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from merit.serving import guard, settings
+from merit.serving.failures import GivenUp
 
 HEAD = b"POST /predict HTTP/1.1\r\nhost: x\r\n"
 
@@ -106,6 +108,53 @@ def test_a_connection_that_brings_nothing_is_closed_and_then_cut_off() -> None:
         assert silent.transport.ended == "aborted"
 
     _run(what)
+
+
+def test_whoever_reads_no_answers_is_cut_off_whatever_is_in_hand() -> None:
+    async def what(connect: Any, watch: Any) -> None:
+        deaf, slow = connect(), connect()
+        for each in (deaf, slow):
+            each.data_received(HEAD + b"content-length: 5\r\n\r\n")
+            each.pause_writing()
+        watch.sweep(0.0)
+        slow.resume_writing()
+        for now in (1.0, 2.1):
+            watch.sweep(now)
+        assert deaf.transport.ended == "aborted"
+        assert slow.transport.ended == ""
+        deaf.connection_lost(None)
+
+    _run(what)
+
+
+def test_whoever_sends_request_after_request_without_an_answer_is_cut_off() -> None:
+    async def what(connect: Any, watch: Any) -> None:
+        eager, mad = connect(), connect()
+        for connection, count in ((eager, 100), (mad, 1000)):
+            connection.data_received((HEAD + b"content-length: 0\r\n\r\n") * count)
+        assert eager.transport.ended == ""
+        assert mad.transport.ended == "aborted"
+
+    _run(what)
+
+
+def test_a_head_that_is_too_long_gets_431_also_if_it_comes_at_once() -> None:
+    async def what(connect: Any, watch: Any) -> None:
+        long, many = connect(), connect()
+        long.data_received(HEAD + b"x: " + b"y" * 70_000 + b"\r\n\r\n")
+        assert long.transport.written.startswith(b"HTTP/1.1 431 ")
+        assert long.transport.ended == "closed"
+        many.data_received(HEAD + b"content-length: 70000\r\n\r\n" + b"x" * 70_000)
+        assert many.transport.ended == ""
+
+    _run(what)
+
+
+def test_a_traceback_of_what_the_handler_has_told_is_left_out() -> None:
+    told, news = (logging.makeLogRecord({"exc_info": (type(each), each, None)}) for each in (GivenUp(), ValueError()))
+    assert not guard._is_news(told)
+    assert guard._is_news(news)
+    assert guard._is_news(logging.makeLogRecord({}))
 
 
 def test_a_head_that_drips_is_as_good_as_nothing() -> None:

@@ -78,6 +78,13 @@ def test_a_folder_for_temporary_files_that_can_not_be_used_is_told(tmp_path: Pat
     assert list(deep.iterdir()) == []
 
 
+def test_a_worker_whose_minder_was_killed_before_it_could_hear_of_it_ends() -> None:
+    code = f"from merit.serving.parent import end_with_parent; end_with_parent({os.getpid()}); print('alive')"
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout == b"alive\n"
+    code = "from merit.serving.parent import end_with_parent; end_with_parent(1); print('alive')"
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout == b""
+
+
 @pytest.mark.parametrize("number", workers.STOPS)
 def test_what_tells_it_to_end_while_it_starts_is_heard_once_it_can_end_as_it_should(number: signal.Signals) -> None:
     change = "import os, signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, workers.STOPS)\nos.kill(os.getpid(), {})"
