@@ -17,7 +17,7 @@ import yaml
 from merit import artifacts
 from merit.config.schema import Lock
 from merit.features.transform import Category, Number, Transform
-from tests import lineage
+from tests import forks, lineage
 from tests.conftest import _values, scoring_graph
 from tests.endpoint import free_port
 
@@ -42,11 +42,13 @@ class World:
     ports: dict[str, int]
 
     def run(self, *args: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in it."""
+        """Run a command in it; `merit` and `dvc` are forks."""
+        environment = self.environment()
+        environment["PATH"] = forks.path() + environment["PATH"]
         return subprocess.run(
             args,
             cwd=self.folder,
-            env=self.environment() | more,
+            env=environment | more,
             capture_output=True,
             text=True,
             check=False,
@@ -55,7 +57,7 @@ class World:
 
     def merit(self, *args: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run a merit command in it."""
-        return self.run(str(Path(sys.executable).with_name("merit")), *args, **more)
+        return self.run("merit", *args, **more)
 
     def git(self, *args: str) -> str:
         """Run Git in it."""
@@ -64,7 +66,7 @@ class World:
         return done.stdout.strip()
 
     def environment(self) -> dict[str, str]:
-        """Return an environment that holds nothing of the one the tests run in but where programs are."""
+        """Return an environment that holds nothing of the one the tests run in but where programs are, no forks."""
         who = {f"GIT_{role}_{what}": f"test{'@example.org' * (what == 'EMAIL')}"
                for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}  # fmt: skip
         programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
