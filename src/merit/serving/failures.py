@@ -37,8 +37,8 @@ def told_of(error: BaseException, stage: int, hands: Hands, request_id: bytes) -
         return 400, {"error": str(error), "problems": error.problems}, []
     if isinstance(error, Refusal):
         return error.status, {"error": error.error}, error.headers
-    if isinstance(error, ClientLeft):
-        return GONE, {}, []
+    if isinstance(error, ClientLeft) or (stage == SENT and isinstance(error, (OSError, RuntimeError))):
+        return GONE, {}, []  # uvloop raises a RuntimeError where the connection was cut off meanwhile
     if isinstance(error, asyncio.CancelledError):
         hands.forgive(error)
         seconds = f"{hands.seconds:g} seconds (serve.timeout_seconds)"

@@ -23,6 +23,8 @@ LINGER_SECONDS = 0.5
 """How long an idle connection may still bring a request once the server was told to end."""
 PIPELINED = 128
 """Requests of one connection that may wait for the one in hand."""
+CUT_OFF = "the handler is closed"
+"""What uvloop says where something is written to a connection that is no more."""
 SPARE_FILES = 256
 """Files that a worker needs beside its connections."""
 FULL = b'{"error":"too many connections (serve.max_connections)"}'
@@ -73,8 +75,9 @@ def _allow_files(wanted: int) -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Say whether a line of uvicorn's is about something that the handler has not told already."""
-    return record.exc_info is None or not isinstance(record.exc_info[1], GivenUp)
+    """Say whether a line of uvicorn's is about anything but a client that left, or that was cut off."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, GivenUp) and CUT_OFF not in str(error)
 
 
 class Watch:

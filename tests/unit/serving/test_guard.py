@@ -150,11 +150,14 @@ def test_a_head_that_is_too_long_gets_431_also_if_it_comes_at_once() -> None:
     _run(what)
 
 
-def test_a_traceback_of_what_the_handler_has_told_is_left_out() -> None:
-    told, news = (logging.makeLogRecord({"exc_info": (type(each), each, None)}) for each in (GivenUp(), ValueError()))
-    assert not guard._is_news(told)
-    assert guard._is_news(news)
-    assert guard._is_news(logging.makeLogRecord({}))
+def test_of_a_client_that_left_there_is_no_traceback() -> None:
+    errors = (
+        GivenUp(),
+        RuntimeError("unable to perform operation on <TCPTransport>; the handler is closed"),
+        ValueError(),
+    )
+    lines = [logging.makeLogRecord({"exc_info": (type(each), each, None)}) for each in errors]
+    assert [guard._is_news(line) for line in [*lines, logging.makeLogRecord({})]] == [False, False, True, True]
 
 
 def test_a_head_that_drips_is_as_good_as_nothing() -> None:
