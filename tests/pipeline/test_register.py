@@ -31,6 +31,16 @@ def test_what_main_merged_becomes_a_version_once_and_its_candidate_carries_it(pr
     assert rebuilt.stdout.splitlines()[-2:] == ["flights@v1: made as MLflow's version 1", "done: 1 change"]
 
 
+def test_what_conf_does_not_say_becomes_no_version(project):
+    file = "conf/serve/default.yaml"
+    (project.folder / file).write_text(project.read(file).replace("port: 3000", "port: 3001"))
+    project.commit("A lock that conf/ has left behind", "conf", "params.yaml", "dvc.lock")
+    done = project.merit("register")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: register: params.yaml is not what conf/ says")
+    assert project.run("git", "tag").stdout == ""
+
+
 def test_a_branch_registers_nothing(project):
     project.commit("The first model", "params.yaml", "dvc.lock")
     project.run("git", "switch", "--quiet", "--create", "candidate")

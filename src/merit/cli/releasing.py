@@ -8,6 +8,7 @@ import click
 
 from merit import artifacts
 from merit.cli.group import main
+from merit.errors import Refused
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 
@@ -17,8 +18,14 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print it as JSON
 def register(as_json: bool) -> None:
     """Make main's package the next version, once: a Git tag with its lineage, shown in MLflow too."""
     from merit.config import lock
+    from merit.config.compose import compose
 
     read = lock.read()
+    if lock.difference(compose()):
+        raise Refused(
+            "register: params.yaml is not what conf/ says ('merit compose --check' shows how); 'merit run' brings it "
+            "up to date, then commit conf, params.yaml and dvc.lock"
+        )
     from merit.registry import projection
     from merit.registry.register import register as run
 
