@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,9 @@ SHORT_SECONDS = 30.0
 """A worker that has lived so long could serve."""
 TRIES = 5
 """Workers in each one's place that may end before that, where no other serves either."""
+PAUSE_SECONDS, LONGEST_PAUSE = 0.1, 30.0
+"""After each worker in a row that ended soon the next waits twice as long, from the first of these to the second,
+while another serves."""
 AGAIN_SECONDS = 0.05
 """When to end is tried again, where circus was about something else: it would forget that it was told to."""
 
@@ -52,6 +56,12 @@ class Workers(Watcher):  # type: ignore[misc]  # circus has no types
 
     fault = ""
     _short = 0
+    _due = 0.0
+
+    async def spawn_processes(self) -> None:
+        """Start those that lack, or later, where the last ones ended soon; circus itself would end if there is none."""
+        if time.monotonic() >= self._due or not self.processes:
+            await super().spawn_processes()
 
     def spawn_process(self, *args: Any, **named: Any) -> Any:
         """Start one; False if that can't be done."""
@@ -69,6 +79,7 @@ class Workers(Watcher):  # type: ignore[misc]  # circus has no types
         code = ended.returncode() if status is None else os.waitstatus_to_exitcode(status)
         write({"level": "error", "event": "worker_lost", "worker": pid, "why": _why(code)})
         self._short = self._short + 1 if ended.age() < SHORT_SECONDS else 0
+        self._due = time.monotonic() + min(PAUSE_SECONDS * 2**self._short, LONGEST_PAUSE) if self._short else 0.0
         serving = any(each.age() >= SHORT_SECONDS for each in self.processes.values())
         if self._short >= TRIES * self.numprocesses and not serving:
             self._give_up(f"the workers end soon after their start, {self._short} in a row (above is why)")
