@@ -160,6 +160,20 @@ def test_an_integer_past_64_bits_loses_nothing_else(package: Package) -> None:
     assert predictionlog.read(Path("log")).collect()["kind"].sort().to_list() == [None, 2]
 
 
+def test_an_integer_past_64_bits_in_a_table_loses_nothing_else(package: Package) -> None:
+    log = _log(package)
+    columns = {
+        "shop": np.array(["north", "south"], dtype=object),
+        "kind": np.array([float(2**64 - 1), 3.0]),
+        "size": np.array([50.0, 50.0]),
+        "weight": np.array([0.5, 0.25]),
+    }
+    log.put("table", AT, None, columns, np.array([0.5, 0.25], dtype=np.float32), "")
+    log.close()
+    assert predictionlog.read(Path("log")).sort("row").collect()["kind"].to_list() == [None, 3]
+    assert (log.written, log.failed) == (2, 0)
+
+
 def test_columns_of_every_type_are_kept() -> None:
     inputs: list[dict[str, Any]] = [
         {"name": "when", "type": "datetime", "nullable": True},
