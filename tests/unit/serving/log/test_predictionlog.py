@@ -387,6 +387,27 @@ def test_each_hour_has_its_files(package: Package) -> None:
     assert predictionlog.read(Path("log")).collect().height == 4
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (pl.exceptions.ComputeError("parquet: No space left on device (os error 28)"), "No space left on device"),
+        (OSError("No space left on device (os error 28)"), "No space left on device"),
+        (pl.exceptions.ComputeError("the value 5"), "can't be written"),
+    ],
+)
+def test_a_write_that_fails_is_told_in_the_systems_words_where_polars_has_them(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", fails)
+    with pytest.raises(OSError, match=told) as caught:
+        Files(Path("log"), "w1", 10, 10).write(pl.DataFrame({"time": [WHEN]}))
+    assert keeper_module._words(caught.value).endswith(f".parquet: {told}")
+    assert list(Path("log").rglob("*.tmp")) == []
+
+
 def test_what_a_crash_left_is_passed_over(package: Package) -> None:
     log = _log(package)
     _put(log, ROW)
