@@ -15,6 +15,8 @@ LONGEST = 64 * 1024 * 1024
 """Bytes of a record, past which a quote was not closed."""
 QUOTED = re.compile(rb'(^(?:\xef\xbb\xbf)?|,)"(?:[^"]++|"")*+"(?=[,\r\n]|$)')
 """A quoted field, and what stands before it: the beginning, or a comma."""
+WHOLE = re.compile(rb'(?:"(?:[^"]++|"")*+"|[^",\n]*+)(?:,(?:"(?:[^"]++|"")*+"|[^",\n]*+))*+\r?\n?')
+"""A record each of whose quotes begins or ends a field, or is written twice."""
 STRAY = re.compile(rb'(?:^(?:\xef\xbb\xbf)?|,)"|\n.')
 """What only a quote inside a field leaves once the quoted fields are gone: one that begins a field, or a line's end."""
 
@@ -31,7 +33,7 @@ def check(files: Files) -> None:
             for number, record in _records(path, handle):
                 if not fields:
                     _check_header(path, record)
-                found = _fields(record, fields)
+                found = _fields(record)
                 fields = fields or found
                 if not found:
                     raise MeritError(
@@ -111,18 +113,11 @@ def _whole(path: str, number: int, first: bytes, lines: Iterator[tuple[int, byte
     raise MeritError(f"{path}: line {number} opens a quote that is not closed; mend that line; nothing was scored")
 
 
-def _fields(record: bytes, expected: int) -> int:
+def _fields(record: bytes) -> int:
     """Return how many fields a record has; a comma in a quoted field parts none. 0: a quote stands inside a field."""
     if b'"' not in record:
         return record.count(b",") + 1
-    outside = b"".join(record.split(b'"')[::2])  # quick, and right where each quote is beside a comma or an end
-    if outside.count(b",") + 1 == expected and b"\n" not in record[:-1] and _is_plain(record):
-        return expected
+    if WHOLE.fullmatch(record):
+        return b"".join(record.split(b'"')[::2]).count(b",") + 1
     rest = QUOTED.sub(rb"\1", record)
     return 0 if STRAY.search(rest) else rest.count(b",") + 1
-
-
-def _is_plain(record: bytes) -> bool:
-    """Say whether each quote of a record begins or ends a field."""
-    beside = record.count(b',"') + record.count(b'",') + record.startswith(b'"') + record.rstrip().endswith(b'"')
-    return beside == record.count(b'"')
