@@ -5,6 +5,7 @@ import gzip
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import BufferedReader, RawIOBase
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -80,7 +81,7 @@ def _opened(path: str) -> Iterator[BinaryIO]:
     if path.startswith("s3://"):
         from merit.serving.batch import s3
 
-        opened = s3.reader(path)
+        opened = cast("BinaryIO", BufferedReader(cast("RawIOBase", s3.reader(path))))  # whose lines can be bounded
     else:
         opened = Path(path).open("rb", buffering=1 << 20)  # noqa: SIM115  # closed below
     with opened as handle:
