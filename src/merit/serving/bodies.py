@@ -13,6 +13,12 @@ JSONS = frozenset({None, b"", JSON, b"application/x-www-form-urlencoded", b"text
 """Content types of JSON: its own, and what curl and other tools say of a body where nobody tells them."""
 
 
+PLAIN = (b"", b"identity")
+"""Content codings that change nothing of a body."""
+SHOWN = 40
+"""Characters of another that are shown."""
+
+
 class ClientLeft(Exception):
     """Whoever asked has gone; nobody waits for an answer."""
 
@@ -28,9 +34,13 @@ class Bodies:
         """Return the whole body.
 
         Raises:
-            Refusal: 413, it is too large: before it is read where its length is told; 503, too many large ones.
+            Refusal: 413, it is too large: before it is read where its length is told; 415, it is compressed; 503, too
+                many large ones.
             ClientLeft: the connection was closed before its end.
         """
+        if (coding := headers.get(b"content-encoding")) is not None and coding.strip().lower() not in PLAIN:
+            shown = coding.decode("latin-1")[:SHOWN]
+            raise Refusal(415, f"the content-encoding {shown!r} is not read here; send the body as it is, without one")
         told = headers.get(b"content-length")
         if told is not None and told.isdigit() and int(told) > self._most:
             raise self._too_large()

@@ -34,6 +34,8 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not come among the answers
+    answers.write(bytes(8))  # it has begun: from here on, what ends it is the table
+    answers.flush()
     while size := asked.read(8):
         question = msgspec.msgpack.decode(asked.read(int.from_bytes(size, "big")))
         answer = msgspec.msgpack.encode(_answer(question))

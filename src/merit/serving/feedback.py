@@ -5,6 +5,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from merit.serving import settings
 from merit.serving.auth import Refusal
 from merit.serving.log.link import Link
 from merit.serving.log.privacy import Privacy
+from merit.serving.log.values import formed
 from merit.serving.log.wire import Task
 from merit.serving.rows import BadRows
 
@@ -48,6 +50,7 @@ class Feedback:
     def __init__(self, told: settings.PredictionLog, package: Package, worker: str, most: int) -> None:
         output = package.output
         self._task, self._classes, self._most = output["task"], output.get("classes") or [], most
+        self._kinds = {each["name"]: each["type"] for each in package.inputs}
         self.link: Link | None = None
         if told.folder is None:
             return
@@ -132,16 +135,30 @@ class Feedback:
         for name, value in key.items():
             if not isinstance(value, (str, int, float, bool)) or len(str(value)) > LONGEST or len(name) > LONGEST:
                 found.append(f"key: '{name[:40]}' must be a text, number or boolean of at most {LONGEST} characters")
-            if name in self._privacy.left_out:
+            elif name in self._privacy.left_out:
                 found.append(f"key: '{name}' is not kept (serve.log.leave_out); send another")
+            elif name in self._kinds:
+                found += self._form_faults(name, value)
         return found
+
+    def _form_faults(self, name: str, value: Any) -> list[str]:
+        try:
+            formed(value, self._kinds[name])
+        except ValueError as error:
+            return [f"key: '{name}' is {json.dumps(value, ensure_ascii=False)[:40]}; {error}"]
+        return []
 
     def _key(self, key: dict[str, Any]) -> str:
         """Return a key as it is kept: in one form, with hashes where the predictions have them."""
-        kept = {
-            name: self._privacy.hash(value) if name in self._privacy.hashed else value for name, value in key.items()
-        }
+        kept = {name: self._value(name, value) for name, value in key.items()}
         return json.dumps(kept, sort_keys=True, ensure_ascii=False)
+
+    def _value(self, name: str, value: Any) -> Any:
+        """Return a value of a key as the predictions have it; what is no column of theirs as it came."""
+        made = formed(value, self._kinds[name]) if name in self._kinds else value
+        if name in self._privacy.hashed:
+            return self._privacy.hash(made)
+        return made.isoformat() if isinstance(made, datetime) else made
 
     def _is_truth(self, truth: Any) -> bool:
         if self._task == "binary":

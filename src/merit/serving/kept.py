@@ -1,6 +1,7 @@
 """A file that is read again when it changes; one that became wrong does not take the place of what was right."""
 
 import os
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -77,10 +78,23 @@ class Kept(Generic[T]):
 
     def _read(self) -> T:
         try:
-            text = self._path.read_text(encoding="utf-8")
+            text = self._bytes().decode("utf-8")
         except UnicodeDecodeError as error:
             raise MeritError(f"{self._path}: is no text; put back what it was") from error
         return self._made(text, str(self._path))
+
+    def _bytes(self) -> bytes:
+        """Return what stands in the file.
+
+        Raises:
+            MeritError: it is a pipe or a device.
+            OSError: it can't be read.
+        """
+        # Not blocking: to open a pipe would hold up all requests until somebody writes to it.
+        with open(self._path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as handle:
+            if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+                raise MeritError(f"{self._path}: is a pipe or device, which can't be read again; put a file there")
+            return handle.read()
 
     def _made(self, text: str, place: str) -> T:
         """Make of a text what is kept; whatever its reading stumbles over, the requests go on."""

@@ -15,6 +15,7 @@ KINDS = {
     400: "bad_rows",
     401: "no_key",
     403: "forbidden",
+    404: "not_kept",
     405: "method",
     408: "slow_body",
     413: "too_large",

@@ -56,8 +56,9 @@ class Problems:
         except msgspec.ValidationError as error:
             yield f"{where}{error}; {FORM}"
             return
-        for name in values.keys() - self._columns.keys():
-            yield where + self._unknown(name)
+        for name in values:
+            if name not in self._columns:
+                yield where + self._unknown(name)
         for name in self._names:
             if name in values and (problem := self._of_value(name, values[name])):
                 yield where + problem

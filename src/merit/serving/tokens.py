@@ -147,7 +147,9 @@ class Tokens:
             leeway=LEEWAY,
             options={"require": ["exp", "iss", "aud"]},
         )
-        return Token(str(claims.get("sub", ""))[:200], float(claims["exp"]) + LEEWAY, _roles(claims))
+        name = str(claims.get("sub", ""))[:200]
+        name.encode()  # half of a pair, which JSON can write, is no text: nothing of whom it names could be kept
+        return Token(name, float(claims["exp"]) + LEEWAY, _roles(claims))
 
     def _key(self, named: Any) -> jwt.PyJWK:
         """Return the key by which a token says it was signed; the only one there is, if it does not say."""

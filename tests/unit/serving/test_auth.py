@@ -225,6 +225,28 @@ def test_whatever_becomes_of_a_file_those_who_had_a_key_are_answered(
     assert "is no text" in told[1]["error"]
 
 
+def test_a_file_that_became_a_pipe_holds_up_nobody(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("merit.serving.kept.LOOK_SECONDS", 0.0)
+    key, entry = _made()
+    who = _by_keys(entry)
+    Path("keys.yaml").unlink()
+    os.mkfifo("keys.yaml")
+    began = time.monotonic()
+    assert who.admit(_scope(x_api_key=key)) == "shop"
+    assert time.monotonic() - began < 5
+    (told,) = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert told["error"] == "keys.yaml: is a pipe or device, which can't be read again; put a file there"
+    assert told["goes_on"] == "with what was read before"
+
+
+def test_a_pipe_in_place_of_the_file_is_refused_at_the_start(workdir: Path) -> None:
+    os.mkfifo("keys.yaml")
+    with pytest.raises(MeritError, match=r"^keys\.yaml: is a pipe or device"):
+        auth.of(settings.Auth(method="keys", keys="keys.yaml"), "127.0.0.1")
+
+
 def test_a_platform_may_give_the_file_by_a_variable(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key, entry = _made()
     monkeypatch.setenv("MERIT_KEYS", keys.text([entry]))
@@ -289,6 +311,7 @@ def test_a_token_that_is_signed_is_taken_by_its_subject(workdir: Path, algorithm
         ("." * 50, "malformed"),
         (base64.urlsafe_b64encode(b"[" * 6000).decode() + ".e.e", "malformed"),
         ("é", "malformed"),
+        (_token(sub="\ud800"), "malformed"),
     ],
 )
 def test_a_token_that_does_not_hold_is_unknown_and_only_the_log_learns_why(workdir: Path, token: str, why: str) -> None:

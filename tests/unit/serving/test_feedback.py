@@ -12,6 +12,9 @@ from merit.serving import predictionlog, settings
 from merit.serving.auth import Refusal
 from merit.serving.feedback import Feedback
 from merit.serving.log import link
+from merit.serving.log.privacy import Privacy
+from merit.serving.log.tables import Tables
+from merit.serving.log.wire import Task
 from merit.serving.rows import BadRows
 from tests.writers import Thread
 
@@ -155,6 +158,84 @@ def test_a_key_is_as_private_as_the_columns(workdir: Path, monkeypatch: pytest.M
     assert "north" not in key
     assert len(json.loads(key)["shop"]) == 64
     assert "'shop' is not kept" in _said(_feedback(leave_out=["shop"]), {"key": {"shop": "n"}, "truth": 1})
+
+
+TYPED = (
+    {"name": "far", "type": "number", "nullable": True},
+    {"name": "hour", "type": "integer", "nullable": True},
+    {"name": "when", "type": "datetime", "nullable": True},
+    {"name": "on", "type": "boolean", "nullable": True},
+    {"name": "shop", "type": "string", "nullable": True},
+    {"name": "image", "type": "array", "nullable": False, "shape": [2]},
+)
+
+
+def _typed(monkeypatch: pytest.MonkeyPatch, **more: Any) -> Feedback:
+    monkeypatch.setenv("MERIT_HASH_KEY", "k" * 32)
+    monkeypatch.setattr(Model, "inputs", TYPED)
+    return _feedback(**more)
+
+
+def _keys(feedback: Feedback, *keys: str) -> list[dict[str, Any]]:
+    for key in keys:
+        feedback.answer(b'{"truth": 1, "key": %b}' % key.encode())
+    feedback.close()
+    return [json.loads(each) for each in predictionlog.read_feedback(Path("log")).sort("time").collect()["key"]]
+
+
+def test_a_hashed_key_meets_the_predictions_however_json_writes_its_values(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["far", "hour", "when", "on", "shop"]
+    feedback = _typed(monkeypatch, hashed=names)
+    rows = [
+        '{"far": 529, "hour": 5.0, "when": "2024-01-31 15:30", "on": true, "shop": "529"}',
+        '{"far": 529.0, "hour": 5, "when": "2024-01-31T15:30:00.000", "on": true, "shop": "529"}',
+        '{"far": 5.29e2, "hour": 50e-1, "when": "2024-01-31T15:30:00", "on": true, "shop": "529"}',
+    ]
+    tables = Tables(
+        Task("predictions", KEEP, "w1", list(TYPED), {"task": "binary"}, {}),
+        Privacy(settings.PredictionLog(hashed=names), [each["name"] for each in TYPED]),
+    )
+    half = np.array([0.5], dtype=np.float32).tobytes()
+    bodies = [each[:-1].encode() + b', "image": [1, 2]}' for each in rows]
+    logged = tables.build([(1, "a", 0.0, body, None, half, "") for body in bodies]).select(names).to_dicts()
+    kept = _keys(feedback, *rows)
+    assert kept == [logged[0]] * 3
+    assert logged == [logged[0]] * 3
+    assert len(set(kept[0].values())) == 5  # the text 529 is not the number
+
+
+def test_a_key_is_kept_in_the_form_of_its_columns(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = '{"far": 529, "hour": 5.0, "when": "2024-01-31 15:30", "on": false, "shop": "529", "flight": 7.0}'
+    (kept,) = _keys(_typed(monkeypatch), told)
+    assert json.dumps(kept) == (
+        '{"far": 529.0, "flight": 7.0, "hour": 5, "on": false, "shop": "529", "when": "2024-01-31T15:30:00"}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ({"far": "529"}, "key: 'far' is \"529\"; the model takes a number of 64 bits"),
+        ({"far": True}, "key: 'far' is true; the model takes a number"),
+        ({"hour": 5.5}, "key: 'hour' is 5.5; the model takes a whole number of 64 bits"),
+        ({"hour": 2**63}, "key: 'hour' is 9223372036854775808; the model takes a whole number of 64 bits"),
+        (
+            {"when": "soon"},
+            "key: 'when' is \"soon\"; the model takes a time without a zone, such as 2024-01-31T15:30:00",
+        ),
+        ({"when": "2024-01-31T15:30:00Z"}, "the model takes a time without a zone"),
+        ({"when": 5}, "the model takes a time without a zone"),
+        ({"on": 1}, "key: 'on' is 1; the model takes true or false"),
+        ({"shop": 1}, "key: 'shop' is 1; the model takes a text"),
+        ({"image": 1}, "key: 'image' is 1; an array can't be part of a key; send another column"),
+    ],
+)
+def test_a_key_that_can_not_be_of_its_column_is_refused_for_it_would_meet_nothing(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, key: dict[str, Any], words: str
+) -> None:
+    assert words in _said(_typed(monkeypatch, hashed=["far"]), {"key": key, "truth": 1})
 
 
 def test_where_nothing_is_kept_there_is_no_such_route(workdir: Path) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import gzip
 import json
 import time
 from collections.abc import Callable
@@ -354,6 +355,18 @@ def test_a_content_type_that_is_not_read_gets_415(handler: Handler) -> None:
     assert _answer(handler, body, headers=[(b"content-type", b"multipart/form-data; boundary=x")])[0] == 415
     for kind in (b"application/json; charset=utf-8", b"text/plain", b"APPLICATION/JSON"):
         assert _answer(handler, body, headers=[(b"content-type", kind)])[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/predict", "/feedback"])
+def test_a_body_that_is_compressed_gets_415_with_what_is_read(handler: Handler, path: str) -> None:
+    body = gzip.compress(json.dumps(GOOD).encode())
+    status, told = _answer(handler, body, headers=[(b"content-encoding", b"gzip")], path=path)
+    assert status == 415
+    assert told["error"] == "the content-encoding 'gzip' is not read here; send the body as it is, without one"
+
+
+def test_a_body_that_is_said_to_be_as_it_is_is_read(handler: Handler) -> None:
+    assert _answer(handler, json.dumps(GOOD).encode(), headers=[(b"content-encoding", b"Identity")])[0] == 200
 
 
 def test_where_it_is_mounted_changes_nothing(handler: Handler) -> None:

@@ -53,6 +53,14 @@ def test_every_status_is_counted_and_an_unknown_one_as_its_kind() -> None:
     assert found["merit_requests_total", "route=/feedback,status=500"] == 1
 
 
+def test_feedback_that_nobody_keeps_is_no_bad_row() -> None:
+    metrics = Metrics(ORIGIN, "binary", None, None)
+    metrics.counted("/feedback", 404)
+    found = _samples(metrics)
+    assert found["merit_requests_total", "route=/feedback,status=404"] == 1
+    assert (found["merit_errors_total", "kind=not_kept"], found["merit_errors_total", "kind=bad_rows"]) == (1, 0)
+
+
 def test_what_is_kept_is_counted_and_named_as_what_it_is() -> None:
     metrics = Metrics(ORIGIN, "binary", None, None)
     log = SimpleNamespace(written=6, dropped=1, failed=3, faults=4, waiting=5)

@@ -229,6 +229,14 @@ def test_a_whole_number_may_be_written_with_a_point(rows: Rows) -> None:
     )
 
 
+def test_unknown_columns_are_told_in_the_order_of_the_request(rows: Rows) -> None:
+    names = [f"more{place}" for place in (7, 3, 9, 1, 5)]
+    with pytest.raises(BadRows) as caught:
+        rows.columns(_body({**dict.fromkeys(names, 1), **GOOD}))
+    assert [each.split("'")[1] for each in caught.value.problems] == names
+    assert str(caught.value).startswith("unknown column 'more7'")
+
+
 def test_every_problem_of_every_row_is_told_up_to_a_bound(package: Package) -> None:
     rows = Rows(package, 500)
     bad = [{"shop": 3, "size": "x", "more": 1}, GOOD, {**GOOD, "weight": None}]

@@ -93,6 +93,8 @@ def predict(
     """
     if isinstance(source, Files):
         apart.check(source, job.output)
+        if source.is_text:
+            lines.check_headers(source)
     scorer = job.scorer(is_text=isinstance(source, Files) and source.is_text)
     if isinstance(source, Files):
         _check(source, job, scorer)  # before anything is written

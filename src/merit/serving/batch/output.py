@@ -169,7 +169,7 @@ def of(text: str) -> Output:
         MeritError: it is none that can be written.
     """
     path = Path(text)
-    if "://" in text:
+    if "://" in text or not text.strip():
         raise MeritError(f"OUT: found '{text}'; allowed: a folder, or a file that ends in .parquet or .csv")
     if path.suffix and path.suffix not in ENDINGS and not path.is_dir():
         raise MeritError(
@@ -179,6 +179,8 @@ def of(text: str) -> Output:
         raise MeritError(f"{path}: is a folder, not a file; remove it or give another name")
     if path.is_file() and path.suffix not in ENDINGS:
         raise MeritError(f"{path}: is a file; give a folder, or a file that ends in .parquet or .csv")
+    if path.exists() and not path.is_dir() and not path.is_file():
+        raise MeritError(f"{path}: is a device or pipe; give a folder, or a file that ends in .parquet or .csv")
     return Output(path)
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, TextClause
 
 DONE = "done.json"
+HEARD = 100_000
+"""Steps of SQLite between two looks whether a signal has come: some milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,9 @@ class Query:
         with engine.connect() as connection:
             event.listen(connection, "after_cursor_execute", _check_gives_rows)
             if is_sqlite:
-                connection.connection.driver_connection.set_authorizer(_may_only_read)  # type: ignore[union-attr]
+                raw: Any = connection.connection.driver_connection
+                raw.set_authorizer(_may_only_read)
+                raw.set_progress_handler(_go_on, HEARD)
             if url.get_backend_name() == "postgresql":
                 connection.execution_options(postgresql_readonly=True)
             yield connection
@@ -96,6 +100,8 @@ class Query:
                 "'pip install merit-ml[postgres]'"
             ) from error
         except (SQLAlchemyError, pl.exceptions.PolarsError, OSError, ValueError, TypeError) as error:
+            if _is_interrupted(error):
+                raise KeyboardInterrupt from error
             reason = masked(reason_of(getattr(error, "orig", None) or error), (self._url(),))
             raise MeritError(f"sql: '{self.sql[:200]}' can't be read by {self.variable}: {reason}") from error
 
@@ -112,6 +118,17 @@ def _check_gives_rows(connection: Any, cursor: Any, *_: Any) -> None:
     """Refuse a statement that gives no rows."""
     if cursor.description is None:
         raise ValueError("it gives no rows; give a SELECT")
+
+
+def _go_on() -> int:
+    """Have SQLite go on; Python hears signals only where its own code runs, and one that raises here ends the query."""
+    return 0
+
+
+def _is_interrupted(error: Exception) -> bool:
+    """Say whether SQLite was interrupted: nobody but a signal does that here."""
+    code = getattr(getattr(error, "orig", None) or error, "sqlite_errorcode", None)
+    return code == sqlite3.SQLITE_INTERRUPT
 
 
 def _may_only_read(action: int, *_: Any) -> int:

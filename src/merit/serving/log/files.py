@@ -1,6 +1,7 @@
 """The log's files: Parquet, by the hour, written aside and renamed; the oldest go when there are too many."""
 
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ JOINED_AFTER = timedelta(minutes=10)
 JOINED_ROWS = 500_000
 """Rows of files that become one; where there are more, the files are large enough, and their rows would fill memory."""
 WHOLE = "whole"
+OS_ERROR = re.compile(r"\(os error (\d+)\)")
 FORM = "date=*/hour=*/*.parquet"
 
 
@@ -119,13 +121,18 @@ def _write(table: "pl.DataFrame", path: Path) -> None:
         with aside.open("rb") as handle:
             os.fsync(handle.fileno())
         aside.replace(path)
-    except pl.exceptions.PolarsError as error:  # what Polars makes of a full disk
-        aside.unlink(missing_ok=True)
-        raise OSError(None, "can't be written", str(path)) from error
-    except OSError:
+    except (pl.exceptions.PolarsError, OSError) as error:
         with suppress(OSError):
             aside.unlink(missing_ok=True)
-        raise
+        if isinstance(error, OSError) and error.strerror:
+            raise
+        raise OSError(None, _reason(error), str(path)) from error  # what Polars makes of a full disk
+
+
+def _reason(error: Exception) -> str:
+    """Return what the system said, where Polars tells it; the rest of its words may hold values."""
+    found = OS_ERROR.search(str(error))
+    return os.strerror(int(found[1])) if found else "can't be written"
 
 
 def listed(folder: Path) -> list[Path]:

@@ -36,7 +36,7 @@ class Privacy:
 
     def hash(self, value: object) -> str:
         """Return the HMAC-SHA-256 of a value as text, in hex: equal for equal values, and of no use without the key."""
-        text = repr(value) if isinstance(value, float) else str(value)
+        text = repr(value + 0.0) if isinstance(value, float) else str(value)  # -0.0 is 0.0
         return hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), "sha256").hex()
 
     def applied(self, table: "pl.DataFrame") -> "pl.DataFrame":

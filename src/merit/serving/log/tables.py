@@ -171,7 +171,10 @@ class Tables:
         return pl.DataFrame(made)
 
     def _of_columns(self, columns: dict[str, NDArray[Any]]) -> "pl.DataFrame":
-        """Return the rows of columns as the graph takes them: "" and NaN are missing, times are seconds."""
+        """Return the rows of columns as the graph takes them: "" and NaN are missing, times are seconds.
+
+        An integer past 64 bits is kept as missing, as it is of JSON.
+        """
         import polars as pl
 
         made = []
@@ -186,7 +189,7 @@ class Tables:
                 texts = pl.Series(column["name"], values.tolist(), pl.String)
                 made.append(texts.set(texts == "", None) if column["nullable"] else texts)
             else:
-                made.append(pl.Series(column["name"], values, nan_to_null=True).cast(_dtype(column)))
+                made.append(pl.Series(column["name"], values, nan_to_null=True).cast(_dtype(column), strict=False))
         return pl.DataFrame(made)
 
     def _raw(self) -> dict[str, Any]:

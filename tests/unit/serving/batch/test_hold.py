@@ -1,5 +1,6 @@
 import fcntl
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -211,3 +212,18 @@ def test_a_lock_that_its_holder_removed_locks_nothing(workdir: Path, monkeypatch
         with pytest.raises(MeritError, match="another 'merit predict' writes there"), hold.held(output.of("out")):
             pass
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("place", ["", " ", "\t"])
+def test_a_name_of_nothing_but_spaces_is_no_place(workdir: Path, place: str) -> None:
+    with pytest.raises(MeritError, match=rf"^OUT: found '{place}'; allowed: a folder, or a file that ends in"):
+        output.of(place)
+    assert list(workdir.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["/dev/null", "pipe", "pipe.csv"])
+def test_a_device_or_pipe_is_no_place(workdir: Path, place: str) -> None:
+    os.mkfifo("pipe")
+    os.mkfifo("pipe.csv")
+    with pytest.raises(MeritError, match=rf"^{place}: is a device or pipe; give a folder, or a file that ends in"):
+        output.of(place)

@@ -1,4 +1,8 @@
+import os
+import signal
 import sqlite3
+import threading
+import time
 from pathlib import Path
 
 import polars as pl
@@ -32,6 +36,20 @@ def test_the_rows_of_a_query_are_scored(package: Path, rows: pl.DataFrame, datab
     assert scored().select(rows.columns).cast(dict(rows.schema)).equals(rows)
     assert scored()["note"].null_count() == 201  # empty in the first chunks, text in the last
     assert not Path("out/.rows").exists()
+
+
+def test_a_signal_ends_a_query_also_while_sqlite_computes(package: Path, database: sqlite3.Connection) -> None:
+    endless = "with recursive n(x) as (select 1 union all select x + 1 from n where x < 1e9) select max(x) as id from n"
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    began = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            _run(package, endless)
+    finally:
+        timer.cancel()
+    assert time.monotonic() - began < 20  # the query takes minutes
+    assert not Path("out").exists()
 
 
 def test_a_killed_run_goes_on_with_the_rows_it_began_with(

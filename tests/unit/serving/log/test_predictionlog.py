@@ -160,6 +160,20 @@ def test_an_integer_past_64_bits_loses_nothing_else(package: Package) -> None:
     assert predictionlog.read(Path("log")).collect()["kind"].sort().to_list() == [None, 2]
 
 
+def test_an_integer_past_64_bits_in_a_table_loses_nothing_else(package: Package) -> None:
+    log = _log(package)
+    columns = {
+        "shop": np.array(["north", "south"], dtype=object),
+        "kind": np.array([float(2**64 - 1), 3.0]),
+        "size": np.array([50.0, 50.0]),
+        "weight": np.array([0.5, 0.25]),
+    }
+    log.put("table", AT, None, columns, np.array([0.5, 0.25], dtype=np.float32), "")
+    log.close()
+    assert predictionlog.read(Path("log")).sort("row").collect()["kind"].to_list() == [None, 3]
+    assert (log.written, log.failed) == (2, 0)
+
+
 def test_columns_of_every_type_are_kept() -> None:
     inputs: list[dict[str, Any]] = [
         {"name": "when", "type": "datetime", "nullable": True},
@@ -371,6 +385,27 @@ def test_each_hour_has_its_files(package: Package) -> None:
     log.close()
     assert sorted(path.parent.name for path in Path("log").rglob("*.parquet")) == ["hour=14", "hour=15", "hour=16"]
     assert predictionlog.read(Path("log")).collect().height == 4
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (pl.exceptions.ComputeError("parquet: No space left on device (os error 28)"), "No space left on device"),
+        (OSError("No space left on device (os error 28)"), "No space left on device"),
+        (pl.exceptions.ComputeError("the value 5"), "can't be written"),
+    ],
+)
+def test_a_write_that_fails_is_told_in_the_systems_words_where_polars_has_them(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", fails)
+    with pytest.raises(OSError, match=told) as caught:
+        Files(Path("log"), "w1", 10, 10).write(pl.DataFrame({"time": [WHEN]}))
+    assert keeper_module._words(caught.value).endswith(f".parquet: {told}")
+    assert list(Path("log").rglob("*.tmp")) == []
 
 
 def test_what_a_crash_left_is_passed_over(package: Package) -> None:
