@@ -21,7 +21,7 @@ REFUSALS = {
     "403": "The key is not for this.",
     "408": "The body did not arrive in time.",
     "413": "The body is too large.",
-    "415": "The body is of a type that is not read.",
+    "415": "The body is of a type that is not read, or compressed.",
     "429": "The key's quota is used up; `retry-after` says when to come again.",
     "500": "The model failed.",
     "503": "Too much is in hand; `retry-after` says when to come again.",
@@ -84,7 +84,14 @@ def truth_schema(package: Package, most: int) -> dict[str, Any]:
     truth = kinds.get(package.output["task"]) or {"enum": package.output["classes"]}
     text = {"type": "string", "maxLength": LONGEST}
     value = {"anyOf": [text, {"type": "number"}, {"type": "boolean"}]}
-    key = {"type": "object", "minProperties": 1, "maxProperties": KEYS, "additionalProperties": value}
+    columns = {each["name"]: _schema(each) for each in package.inputs if each["type"] != "array"}
+    key = {
+        "type": "object",
+        "properties": columns,
+        "additionalProperties": value,
+        "minProperties": 1,
+        "maxProperties": KEYS,
+    }
     row = {"type": "integer", "minimum": 0, "maximum": ROWS - 1}
     one = {
         "anyOf": [
