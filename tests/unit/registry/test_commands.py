@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from merit.config import compose
 from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.gate import freshness, judge
@@ -15,6 +16,12 @@ from tests.versioned import Repository, report
 Call = Callable[..., tuple[int, str, str]]
 
 pytestmark = pytest.mark.usefixtures("repository")
+
+
+@pytest.fixture(autouse=True)
+def _is_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no conf/ here; it would say what the lock does."""
+    monkeypatch.setattr(compose, "compose", locks.read)
 
 
 @pytest.fixture
