@@ -142,7 +142,7 @@ def test_the_lag_is_told_while_kafka_does_not_say_what_is_committed():
     assert asyncio.run(kafka.lag()) == 9 + 6
     asyncio.run(kafka.acknowledge([_event(kafka, FIRST, 5)]))
     assert asyncio.run(kafka.lag()) == 4 + 6
-    assert consumer.asked == [FIRST, SECOND]
+    assert sorted(consumer.asked) == [FIRST, SECOND]  # each once
     asyncio.run(Partitions(kafka).on_partitions_assigned({FIRST, SECOND}))  # others may have committed in the meantime
     assert asyncio.run(kafka.lag()) == 9 + 6
 
