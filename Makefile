@@ -23,8 +23,7 @@ test: export PYTHONDONTWRITEBYTECODE := # else each process compiles anew
 test: $(INSTALLED) ## run all tests
 	@pytest -n auto --dist loadfile --no-loadscope-reorder tests/unit tests/config
 	@pytest -n auto --dist worksteal tests/gates
-	@# Much of these is waiting for servers and trainings: two workers more than cores, the longest files first.
-	@pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 2)) --dist loadfile --no-loadscope-reorder tests/e2e tests/pipeline
+	@pytest -n auto --dist loadfile --no-loadscope-reorder tests/pipeline tests/e2e
 
 rehearse: $(INSTALLED) ## run the workflows' own steps against a forge on loopback
 	@REHEARSE=aloud pytest --capture=no --no-header tests/e2e/test_rehearsal*.py

@@ -397,7 +397,8 @@ def test_workers_of_a_group_share_the_events_and_one_that_is_told_to_stop_leaves
     until(lambda: workers[1].metric("merit_stream_lag") == 0, "the lag is not told")
     ids = _ids(broker.read("predictions"))
     assert len(set(ids)) == 1500
-    assert len(ids) - 1500 <= (64 if isinstance(broker, Kafka) else 0)  # what one had in hand when the other left
+    # Kafka shares its partitions anew as one joins and as one leaves, and may take no commit of a batch each time.
+    assert len(ids) - 1500 <= (2 * 64 if isinstance(broker, Kafka) else 0)
     assert 0 < workers[1].metric("merit_stream_answers_total") < 1500
 
 

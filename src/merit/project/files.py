@@ -99,10 +99,7 @@ def _makefile(text: str) -> str:
         "\t@bentoml build dist/bento\n",
         "\t@pytest -n auto --dist loadfile --no-loadscope-reorder tests/unit tests/config\n"
         "\t@pytest -n auto --dist worksteal tests/gates\n"
-        "\t@# Much of these is waiting for servers and trainings: two workers more than cores, the longest files "
-        "first.\n"
-        "\t@pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 2)) --dist loadfile --no-loadscope-reorder "
-        "tests/e2e tests/pipeline\n": "\t@pytest\n",
+        "\t@pytest -n auto --dist loadfile --no-loadscope-reorder tests/pipeline tests/e2e\n": "\t@pytest\n",
         "test: export PYTHONDONTWRITEBYTECODE := # else each process compiles anew\n": "",
         "lock: ## resolve pyproject.toml anew into requirements.lock and requirements-serving.lock\n"
         "\t@$(PYTHON) tools/lock.py\n\n": "",
