@@ -17,7 +17,7 @@ import yaml
 from merit import artifacts
 from merit.config.schema import Lock
 from merit.features.transform import Category, Number, Transform
-from tests import forks, lineage
+from tests import lineage
 from tests.conftest import _values, scoring_graph
 from tests.endpoint import free_port
 
@@ -42,13 +42,11 @@ class World:
     ports: dict[str, int]
 
     def run(self, *args: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in it; `merit` and `dvc` are forks."""
-        environment = self.environment()
-        environment["PATH"] = forks.path() + environment["PATH"]
+        """Run a command in it."""
         return subprocess.run(
             args,
             cwd=self.folder,
-            env=environment | more,
+            env=self.environment() | more,
             capture_output=True,
             text=True,
             check=False,
@@ -57,7 +55,7 @@ class World:
 
     def merit(self, *args: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run a merit command in it."""
-        return self.run("merit", *args, **more)
+        return self.run(str(Path(sys.executable).with_name("merit")), *args, **more)
 
     def git(self, *args: str) -> str:
         """Run Git in it."""
@@ -66,7 +64,7 @@ class World:
         return done.stdout.strip()
 
     def environment(self) -> dict[str, str]:
-        """Return an environment that holds nothing of the one the tests run in but where programs are, no forks."""
+        """Return an environment that holds nothing of the one the tests run in but where programs are."""
         who = {f"GIT_{role}_{what}": f"test{'@example.org' * (what == 'EMAIL')}"
                for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}  # fmt: skip
         programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

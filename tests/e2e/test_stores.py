@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests import forks
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "not-to-be-printed"  # noqa: S105  # moto takes any
@@ -32,8 +31,8 @@ class Folder:
     path: Path
 
     def run(self, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a program as somebody with an empty home would; `merit` and `dvc` are forks."""
-        programs = f"{forks.path()}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        """Run a program as somebody with an empty home would."""
+        programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         home = self.path.parent / "home"
         who = {f"GIT_{role}_{what}": f"test{'@example.org' * (what == 'EMAIL')}"
                for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}  # fmt: skip
