@@ -548,6 +548,7 @@ def test_events_that_kafka_has_compressed_are_answered(start, kind):
         worker = start(broker)
         broker.send(_events(40))
         until(lambda: broker.count("predictions") == 40, worker.said())
+        assert sorted(_ids(broker.read("predictions"))) == sorted(f"e{number}" for number in range(40))
 
 
 def test_a_broker_that_is_not_there_is_one_line(folder, make_lock):
