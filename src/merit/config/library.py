@@ -30,8 +30,7 @@ def is_source(folder: Path) -> bool:
 
 def code_by_stage() -> dict[str, str]:
     """Return, for each DVC stage, a hash of the installed code that merit's own dvc.yaml says makes it."""
-    text = (template_root() / "dvc.yaml").read_text(encoding="utf-8")
-    stages = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"]  # noqa: S506  # both are safe
+    stages = yaml.safe_load((template_root() / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     return {name: _hash(own_code(stage.get("deps", []))) for name, stage in stages.items()}
 
 

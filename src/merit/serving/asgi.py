@@ -12,6 +12,8 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 JSON = b"application/json"
+AGAIN: Headers = [(b"retry-after", b"1")]
+"""Of a refusal that may be none a second later."""
 
 
 async def send_bytes(send: Send, status: int, body: bytes, kind: bytes, headers: Headers | None = None) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from typing import Any
 
-from merit.serving.asgi import Headers
+from merit.serving.asgi import AGAIN, Headers
 from merit.serving.auth import Refusal
 from merit.serving.bodies import ClientLeft
 from merit.serving.hands import Hands
@@ -14,7 +14,6 @@ BODY, WORK, SENT = range(3)
 """How far a request is: its body is read, it is worked on, its answer is on the way."""
 GONE = 499
 """What is counted of a client that left before it was answered."""
-AGAIN: Headers = [(b"retry-after", b"1")]
 
 
 class GivenUp(ConnectionAbortedError):

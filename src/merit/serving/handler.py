@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from merit.serving.access import Lines
 from merit.serving.answers import Answers
-from merit.serving.asgi import JSON, App, Headers, Message, Receive, Send, send_bytes, send_json
+from merit.serving.asgi import AGAIN, JSON, App, Headers, Message, Receive, Send, send_bytes, send_json
 from merit.serving.auth import OPEN, Auth, Refusal
 from merit.serving.bodies import Bodies, form_of
-from merit.serving.failures import AGAIN, BODY, GONE, SENT, WORK, GivenUp, told_of
+from merit.serving.failures import BODY, GONE, SENT, WORK, GivenUp, told_of
 from merit.serving.feedback import Feedback
 from merit.serving.hands import Hands
 from merit.serving.metrics import CONTENT_TYPE, Metrics

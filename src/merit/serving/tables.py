@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from merit.serving.answers import Answers
-from merit.serving.asgi import Headers
+from merit.serving.asgi import AGAIN
 from merit.serving.auth import Refusal
 from merit.serving.helper import Ended, Helper
 from merit.serving.rows import BadRows, Columns
@@ -25,7 +25,6 @@ EXPANDED = 10
 """Times serve.max_bytes that the texts of one column may have once decoded."""
 SHARE = 0.8
 """Of serve.timeout_seconds, what the helper has for a table."""
-AGAIN: Headers = [(b"retry-after", b"1")]
 
 
 class Tables:
