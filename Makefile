@@ -4,6 +4,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -72,15 +73,17 @@ lint: $(INSTALLED) ## what `make check` asks but for the types and imports of th
 install: $(INSTALLED) ## create .venv from requirements.lock; in a workflow, later steps find its programs
 	@test -z "$$GITHUB_PATH" || echo "$(CURDIR)/$(BIN)" >> "$$GITHUB_PATH"
 
-$(INSTALLED): requirements.lock pyproject.toml
+$(INSTALLED): requirements.lock requirements-build.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.13 with venv on PATH; install python3.11 (Debian: python3.11-venv)"; exit 2; }
 	@echo "installing the locked packages into $(VENV) with $(PYTHON); the first time takes some minutes"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@# What builds a package is locked too: first the builders, then no build fetches its own.
+	@$(PIP) --no-deps -r requirements-build.lock
+	@$(PIP) --no-build-isolation -r requirements.lock
+	@$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
 
-lock: ## resolve pyproject.toml anew into requirements.lock and requirements-serving.lock
+lock: ## resolve pyproject.toml anew into the three requirements*.lock
 	@$(PYTHON) tools/lock.py
 
 clean: ## remove what the pipeline made; .venv and DVC's cache stay

@@ -1,4 +1,4 @@
-"""Resolve pyproject.toml into requirements.lock, and what serving needs of it into requirements-serving.lock."""
+"""Resolve pyproject.toml into requirements.lock, what serving needs of it, and what builds packages, into two more."""
 
 import json
 import subprocess
@@ -9,22 +9,31 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVING = ("bentoml", "cryptography", "httptools", "msgspec", "numpy", "onnxruntime", "polars", "pyjwt", "uvloop")
+BUILD = ("editables", "hatchling", "setuptools")
+"""What builds merit, and the packages of requirements.lock that have no wheel; it is installed before them."""
 
 
 def main() -> None:
-    """Write both files from one resolution, made in an empty environment."""
+    """Write the three files, each from a resolution in an empty environment."""
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
-        report = Path(folder) / "report.json"
         pip = [f"{folder}/bin/python", "-m", "pip"]
         subprocess.run([*pip, "install", "--quiet", "--upgrade", "pip"], check=True)
-        subprocess.run([*pip, "install", "--quiet", "--dry-run", "--report", report, f"{ROOT}[dev]"], check=True)
-        found = json.loads(report.read_text(encoding="utf-8"))["install"]
-    pins = {each["metadata"]["name"].lower(): _version(each) for each in found}
-    pins.pop("merit-ml")
-    header = f"# Resolved from pyproject.toml by 'make lock' with Python {sys.version_info[0]}.{sys.version_info[1]}.\n"
-    _write("requirements.lock", header, pins)
-    _write("requirements-serving.lock", header, {name: pins[name] for name in SERVING})
+        pins = resolve(pip, f"{ROOT}[dev]")
+        pins.pop("merit-ml")
+        write("requirements.lock", "pyproject.toml", pins)
+        write("requirements-serving.lock", "pyproject.toml", {name: pins[name] for name in SERVING})
+        builders = resolve(pip, *BUILD, "--constraint", f"{ROOT}/requirements.lock")
+        write("requirements-build.lock", "the builders that tools/lock.py names", builders)
+
+
+def resolve(pip: list[str], *requirements: str) -> dict[str, str]:
+    """Return the version of each package that pip would install for some requirements."""
+    with tempfile.NamedTemporaryFile() as report:
+        command = [*pip, "install", "--quiet", "--dry-run", "--ignore-installed", "--report", report.name]
+        subprocess.run([*command, *requirements], check=True)
+        packages = json.loads(Path(report.name).read_text(encoding="utf-8"))["install"]
+    return {package["metadata"]["name"].lower(): _version(package) for package in packages}
 
 
 def _version(each: dict[str, dict[str, str]]) -> str:
@@ -32,7 +41,9 @@ def _version(each: dict[str, dict[str, str]]) -> str:
     return each["metadata"]["version"].partition("+")[0]
 
 
-def _write(name: str, header: str, pins: dict[str, str]) -> None:
+def write(name: str, source: str, pins: dict[str, str]) -> None:
+    """Write a lock of packages whose first line says what it was resolved from."""
+    header = f"# Resolved from {source} by 'make lock' with Python {sys.version_info[0]}.{sys.version_info[1]}.\n"
     lines = [f"{package}=={version}\n" for package, version in sorted(pins.items())]
     (ROOT / name).write_text(header + "".join(lines), encoding="utf-8")
     print(f"{name}: {len(lines)} packages")

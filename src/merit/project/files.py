@@ -23,6 +23,7 @@ FILES = (
     "bentofile.yaml",
     "conf",
     "dvc.yaml",
+    "requirements-build.lock",
     "requirements-serving.lock",
     "requirements.lock",
 )
@@ -83,14 +84,13 @@ def _ci(text: str) -> str:
 def _makefile(text: str) -> str:
     """Install merit as a package; what is about its source goes."""
     source = "$(or $(shell git config merit.source),$(shell grep '^merit-ml==' requirements.lock))"
-    pip = "\t@$(BIN)/python -m pip install --quiet --disable-pip-version-check"
+    pip = "$(PIP) --no-build-isolation"
     lines = {
         "INSTALLED := $(VENV)/.installed\n": "INSTALLED := $(VENV)/.installed\n"
         "# Where merit comes from: `make demo MERIT=...`, this clone's `git config merit.source`, or the lock.\n"
         f"MERIT ?= {source}\n",
-        f"{pip} -r requirements.lock\n": "\t@grep -v '^merit-ml==' requirements.lock"
-        f" | {pip.removeprefix(chr(9) + '@')} -r /dev/stdin\n",
-        f"{pip} --no-deps --editable .\n": f'{pip} --no-deps "$(MERIT)" || '
+        f"\t@{pip} -r requirements.lock\n": f"\t@grep -v '^merit-ml==' requirements.lock | {pip} -r /dev/stdin\n",
+        f"\t@{pip} --no-deps --editable .\n": f'\t@{pip} --no-deps "$(MERIT)" || '
         "{ echo \"error: '$(MERIT)' can't be installed; say where merit is: make install MERIT=...\"; exit 2; }\n",
         "## lint, types, import contracts, workflow audit, fresh lock": "## lint, workflow audit, fresh lock",
         "\t@bentoml build\n": "\t@rm -rf dist/bento && mkdir -p dist/bento/src\n"
@@ -101,8 +101,7 @@ def _makefile(text: str) -> str:
         "\t@pytest -n auto --dist worksteal tests/gates\n"
         "\t@pytest -n auto --dist loadfile --no-loadscope-reorder tests/pipeline tests/e2e\n": "\t@pytest\n",
         "test: export PYTHONDONTWRITEBYTECODE := # else each process compiles anew\n": "",
-        "lock: ## resolve pyproject.toml anew into requirements.lock and requirements-serving.lock\n"
-        "\t@$(PYTHON) tools/lock.py\n\n": "",
+        "lock: ## resolve pyproject.toml anew into the three requirements*.lock\n\t@$(PYTHON) tools/lock.py\n\n": "",
         "install lock remote": "install remote",
         "summary rehearse bento": "summary bento",
         "rehearse: $(INSTALLED) ## run the workflows' own steps against a forge on loopback\n"

@@ -98,7 +98,7 @@ def test_the_targets_of_make_are_merits_but_for_those_about_its_own_source(taken
 def test_make_installs_merit_from_the_lock_unless_told_otherwise(
     taken: dict[str, str], tmp_path, given: list[str], expected: str
 ) -> None:
-    for path in ("Makefile", "requirements.lock"):
+    for path in ("Makefile", "requirements.lock", "requirements-build.lock"):
         (tmp_path / path).write_text(taken[path], encoding="utf-8")
     (tmp_path / "pyproject.toml").touch()
     shown = subprocess.run(["make", "-n", "install", *given], cwd=tmp_path, capture_output=True, text=True, check=True)
