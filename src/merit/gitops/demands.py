@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from merit import git, releases, versions
+from merit import artifacts, git, releases, versions
 from merit.config.problems import meant
 from merit.config.schema import Lock
 from merit.errors import ConfigError, MeritError, Problem
@@ -64,6 +64,9 @@ def _of_one(declared: Declared, lock: Lock, named: tuple[str, str, str | None], 
         allowed = ", ".join(known) or _none_here()
         yield declared.problem(f"{key}version", f"{lock.name}@{number} does not exist", allowed, meant(number, known))
         return
+    if (wrong := _not_main(version)) is not None:
+        yield declared.problem(f"{key}version", f"{version.name}: {wrong}", "a version that main has locked")
+        return
     held.versions[number] = version
     if version.lineage.verdict != "pass":
         found = f"{version.name} has the gate's verdict '{version.lineage.verdict}'"
@@ -79,6 +82,16 @@ def _none_here() -> str:
     if git.has_origin() or git.is_shallow():
         return f"none here: {git.how_to_fetch()} brings those that are there, 'merit register' on main makes the first"
     return "none yet: 'merit register' on main makes the first"
+
+
+def _not_main(version: Version) -> str | None:
+    """Return what main says against a version; whoever may push could have made its tag."""
+    if not git.is_on(version.commit, main.tip()):
+        cut = f"; history is cut off here: {git.how_to_fetch()}" if git.is_shallow() else ""
+        return f"its commit {version.commit[:7]} is not on main{cut}"
+    if versions.package_at(version.commit) != version.lineage.dvc:
+        return f"main's {artifacts.DVC_LOCK} at {version.commit[:7]} names another package than its tag"
+    return None
 
 
 def _image(declared: Declared, key: str, version: Version, image: str | None, held: Held) -> Iterator[Problem]:

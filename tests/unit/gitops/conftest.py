@@ -65,6 +65,8 @@ def repository(git_repo):
     git_repo("config", "user.email", "t@example.org")
     Path(".gitignore").write_text(".merit/\n", encoding="utf-8")
     Path("params.yaml").write_text("name: tiny\n", encoding="utf-8")
+    locked = {"stages": {"package": {"outs": [{"path": "model", "md5": DVC}]}}}
+    Path("dvc.lock").write_text(yaml.safe_dump(locked), encoding="utf-8")
     for name in ("staging", "production"):
         made.declare(name, "version: null\n")
     for number in (1, 2, 3):

@@ -165,6 +165,19 @@ def test_another_models_time_in_staging_counts_for_nothing(repository, lock, tmp
     assert plan("production", lock).demands == ["after staging: tiny@v2 was there for 0.0 hours"]
 
 
+def test_a_tag_that_main_does_not_back_is_no_version_to_serve(repository, lock):
+    repository.git("switch", "--quiet", "--create", "work")
+    repository.commit("not merged")
+    repository.version(4)
+    repository.git("switch", "--quiet", "main")
+    repository.version(5, dvc="b" * 32 + ".dir")
+    repository.declare("staging", "version: v4\n")
+    assert "tiny@v4: its commit " in refusal(lock, "staging")
+    assert " is not on main; allowed: a version that main has locked" in refusal(lock, "staging")
+    repository.declare("staging", "version: v5\n")
+    assert " names another package than its tag; allowed: a version that main has locked" in refusal(lock, "staging")
+
+
 def test_the_way_back_is_open_to_what_was_applied_before(repository, lock):
     repository.declare("production", "version: v1\n")
     records.write("tiny", environments.read("production"), "HEAD", [])
