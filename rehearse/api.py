@@ -84,6 +84,10 @@ def _list_comments(forge: "Forge", groups: tuple[str, ...], query: dict[str, str
     return Answer(200, _page(forge.comments.get(int(groups[0]), []), query))
 
 
+def _list_events(forge: "Forge", groups: tuple[str, ...], query: dict[str, str], _: Any) -> Answer:
+    return Answer(200, _page(forge.events.get(int(groups[0]), []), query))
+
+
 def _comment(forge: "Forge", groups: tuple[str, ...], _: Any, body: dict[str, Any]) -> Answer:
     if len(body["body"]) > 65_536:
         raise Answer(422, {"message": "body is too long (maximum is 65536 characters)"})
@@ -178,6 +182,7 @@ ROUTES: list[tuple[str, str, tuple[tuple[str, str], ...], Act]] = [
     ("POST", "/repos/REPO/pulls", (("pull-requests", "write"),), _open),
     ("GET", r"/repos/REPO/pulls/(\d+)", (("pull-requests", "read"),), _pull),
     ("GET", r"/repos/REPO/issues/(\d+)/comments", COMMENTS_READ, _list_comments),
+    ("GET", r"/repos/REPO/issues/(\d+)/events", (("issues", "read"),), _list_events),
     ("POST", r"/repos/REPO/issues/(\d+)/comments", COMMENTS_WRITE, _comment),
     ("PATCH", r"/repos/REPO/issues/comments/(\d+)", COMMENTS_WRITE, _edit),
     ("POST", "/repos/REPO/statuses/([0-9a-f]{40})", (("statuses", "write"),), _status),

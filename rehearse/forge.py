@@ -4,6 +4,7 @@ import secrets
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from rehearse import api
 from rehearse.bare import git
 
 LEVELS = ("none", "read", "write")
+BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 HOOK = """#!/bin/sh
 test "$REHEARSE_MAY_PUSH" = yes || { echo 'no credentials: refused' >&2; exit 1; }
 """
@@ -29,6 +31,7 @@ class Pull:
     sha: str
     author: str
     is_open: bool = True
+    closed_at: str | None = None
     body: str = ""
 
     def as_json(self, repository: str) -> dict[str, Any]:
@@ -37,6 +40,7 @@ class Pull:
             "number": self.number,
             "title": self.title,
             "state": "open" if self.is_open else "closed",
+            "closed_at": self.closed_at,
             "body": self.body,
             "user": {"login": self.author, "type": "User"},
             "head": {
@@ -69,6 +73,10 @@ class Forge:
         self.folder, self.repository = folder, repository
         self.pulls: list[Pull] = []
         self.comments: dict[int, list[dict[str, Any]]] = {}
+        self.events: dict[int, list[dict[str, str]]] = {}
+        """What happened to each pull request, as the API shows it."""
+        self.minutes = 0
+        """Since the beginning: time passes here only where a test says so."""
         self.statuses: list[dict[str, Any]] = []
         self.jobs: dict[int, list[dict[str, Any]]] = {}
         """The jobs of each run, as the API shows them."""
@@ -147,6 +155,19 @@ class Forge:
         self.pulls.append(pull)
         self.refresh(pull)
         return pull
+
+    def now(self) -> str:
+        """Return the time as the API shows it."""
+        return (BEGINNING + timedelta(minutes=self.minutes)).isoformat().replace("+00:00", "Z")
+
+    def retarget(self, pull: Pull, base: str, event: str = "base_ref_changed") -> None:
+        """Ask for a pull request's commits in another branch."""
+        pull.base = base
+        self.events.setdefault(pull.number, []).append({"event": event, "created_at": self.now()})
+
+    def shut(self, pull: Pull) -> None:
+        """Close a pull request."""
+        pull.is_open, pull.closed_at = False, self.now()
 
     def refresh(self, pull: Pull) -> str:
         """Take what was pushed to a pull request's branch; return the commit that merges it into its base."""

@@ -19,9 +19,15 @@ TIMEOUT = 20.0
 TRIES = 4
 LONGEST_WAIT = 60.0
 PAGE, MOST_PAGES = 100, 10
+MOST_ITEMS = PAGE * MOST_PAGES
+"""The most items of a list that are asked for."""
 MOST_BYTES = 20_000_000
 """No answer of the API that merit asks for comes near this."""
 REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
+PUBLIC_URL = "https://api.github.com"
+ORIGIN = re.compile(
+    r"(?:https://(?:[^@/]+@)?|ssh://git@|git@)github\.com[:/](?P<repository>[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+?)(?:\.git)?/?"
+)
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -44,7 +50,7 @@ class Api:
     Attributes:
         url: where the API is.
         repository: `owner/name`.
-        token: what a workflow was given; it is sent to `url` alone and never shown.
+        token: what a workflow was given, or empty to ask as anybody; it is sent to `url` alone and never shown.
     """
 
     url: str
@@ -59,10 +65,21 @@ class Api:
             MeritError: this is no workflow, or it gave the step no token.
         """
         url, repository, token = (_set(name) for name in ("GITHUB_API_URL", "GITHUB_REPOSITORY", "GITHUB_TOKEN"))
-        parts = urlsplit(url)
-        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
-            raise MeritError(f"GITHUB_API_URL: found {url!r}; allowed: https, or http on loopback")
-        return cls(url.rstrip("/"), checked_repository(repository), token)
+        return cls(_checked_url(url), checked_repository(repository), token)
+
+    @classmethod
+    def of_clone(cls, origin: str) -> "Api | None":
+        """Return the API of the repository that a clone came from, for GITHUB_TOKEN or GH_TOKEN if one is set.
+
+        Args:
+            origin: the address of the remote; None is returned for one that is not GitHub's.
+        """
+        match = ORIGIN.fullmatch(origin)
+        if match is None:
+            return None
+        url = os.environ.get("GITHUB_API_URL") or PUBLIC_URL
+        token = os.environ.get("GITHUB_TOKEN") or os.environ.get("GH_TOKEN") or ""
+        return cls(_checked_url(url), match["repository"], token)
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None, *, tries: int = TRIES) -> Any:
         """Send a request; return the answer's JSON.
@@ -77,13 +94,13 @@ class Api:
             ApiError: it was refused, or every try met a fault or a limit.
         """
         place = path if path.startswith("/") else f"/repos/{self.repository}/{path}"
-        request = urllib.request.Request(  # noqa: S310  # of_workflow() lets only https and loopback through
+        request = urllib.request.Request(  # noqa: S310  # _checked_url() lets only https and loopback through
             self.url + place,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={
+                **({"Authorization": f"Bearer {self.token}"} if self.token else {}),
                 "Accept": "application/vnd.github+json",
-                "Authorization": f"Bearer {self.token}",
                 "Content-Type": "application/json",
                 "User-Agent": "merit",
                 "X-GitHub-Api-Version": "2022-11-28",
@@ -106,7 +123,7 @@ class Api:
         raise AssertionError("the last try returned or raised")
 
     def pages(self, path: str, **query: str) -> Iterator[dict[str, Any]]:
-        """Give the items of a list, page by page, up to a thousand."""
+        """Give the items of a list, page by page, up to `MOST_ITEMS`."""
         for page in range(1, MOST_PAGES + 1):
             asked = urlencode({**query, "per_page": str(PAGE), "page": str(page)})
             found = self.call("GET", f"{path}?{asked}")
@@ -145,6 +162,13 @@ def output(**values: str) -> None:
     if file := os.environ.get("GITHUB_OUTPUT"):
         with Path(file).open("a", encoding="utf-8") as handle:
             handle.writelines(f"{line}\n" for line in lines)
+
+
+def _checked_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
+        raise MeritError(f"GITHUB_API_URL: found {url!r}; allowed: https, or http on loopback")
+    return url.rstrip("/")
 
 
 def _set(name: str) -> str:

@@ -6,16 +6,21 @@ Which commit and which pull request it is comes from the event, which GitHub wri
 import os
 import stat
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 from merit.errors import MeritError
-from merit.github import Api, ApiError, checked_repository
+from merit.github import MOST_ITEMS, Api, ApiError, checked_repository
 
 BOT = "github-actions[bot]"
 """Who writes with a workflow's own token."""
 TRIES = 3
+BASE_CHANGES = {"base_ref_changed", "automatic_base_change_succeeded"}
+"""What GitHub calls the events of a pull request that is asked into another branch than before."""
+SETTLING = timedelta(minutes=10)
+"""How long after a pull request was closed, or its base changed, a run of what it was before may still begin."""
+TOO_MANY = "more pull requests or events than can be looked through; open another from a new branch"
 NO_VERDICT = {"cancelled", "skipped", "stale", "neutral", "action_required"}
 """Conclusions of a run that was not to say anything: a newer one took its place, or nobody let it begin."""
 
@@ -27,6 +32,7 @@ class Run:
     id: int
     url: str
     conclusion: str
+    created_at: datetime
     sha: str
     branch: str
     repository: str
@@ -50,6 +56,7 @@ class Run:
                 id=int(run["id"]),
                 url=str(run["html_url"]),
                 conclusion=str(run["conclusion"]),
+                created_at=datetime.fromisoformat(run["created_at"]),
                 sha=str(run["head_sha"]),
                 branch=str(run["head_branch"]),
                 repository=head,
@@ -62,28 +69,68 @@ class Run:
             ) from error
 
 
-def pull_request(api: Api, run: Run) -> int | None:
-    """Return the number of the open pull request whose head is what was run; None if its branch has moved on."""
-    owner = run.repository.partition("/")[0]
-    asked = urlencode({"head": f"{owner}:{run.branch}", "state": "open", "per_page": "100"})
-    found = [
-        pull
-        for pull in api.call("GET", f"pulls?{asked}")
-        if pull["head"]["sha"] == run.sha and (pull["head"]["repo"] or {}).get("full_name") == run.repository
-    ]
-    # A branch may be asked into several; what is judged is the difference from main.
-    found.sort(key=lambda pull: pull["base"]["ref"] != run.default_branch)
-    return int(found[0]["number"]) if found else None
+@dataclass(frozen=True)
+class Judged:
+    """The pull request that a run judged.
+
+    Attributes:
+        number: its number; it is open and asks into the default branch.
+        doubt: why the run may have judged the merge into another branch; empty where it can't have.
+    """
+
+    number: int
+    doubt: str
 
 
-def to_tell(api: Api, run: Run) -> int | str:
-    """Return the number of the pull request that is to be told of a run, or a line that says why none is."""
+def judged(api: Api, run: Run) -> Judged | str:
+    """Return the pull request that a run judged, or a line that says why there is nothing to tell.
+
+    A status belongs to a commit, and GitHub says of a run which commit it is of, but not into which branch that was
+    merged. So a run counts only if no pull request from its branch can have had it judged for another branch.
+    """
     if run.conclusion in NO_VERDICT:
         return f"nothing to tell: the run was {run.conclusion}"
-    number = pull_request(api, run)
-    if number is None:
-        return f"nothing to tell: no open pull request is at {run.sha[:7]} any more; its newer run reports"
-    return number
+    owner = run.repository.partition("/")[0]
+    pulls = list(api.pages("pulls", head=f"{owner}:{run.branch}", state="all"))
+    same = [pull for pull in pulls if _is_of(pull, run)]
+    still_open = [pull for pull in same if pull["state"] == "open"]
+    asked = [pull for pull in still_open if pull["base"]["ref"] == run.default_branch]
+    if asked:
+        return Judged(int(asked[0]["number"]), TOO_MANY if _is_cut(pulls) else _doubt(api, run, same))
+    if still_open:
+        number, base = still_open[0]["number"], still_open[0]["base"]["ref"]
+        return f"nothing to tell: #{number} asks into {base!r}, and only {run.default_branch} has a gate"
+    return f"nothing to tell: no open pull request is at {run.sha[:7]} any more; its newer run reports"
+
+
+def _is_of(pull: dict[str, Any], run: Run) -> bool:
+    return pull["head"]["sha"] == run.sha and (pull["head"]["repo"] or {}).get("full_name") == run.repository
+
+
+def _is_cut(items: list[dict[str, Any]]) -> bool:
+    return len(items) >= MOST_ITEMS
+
+
+def _doubt(api: Api, run: Run, pulls: list[dict[str, Any]]) -> str:
+    """Return why a run may have judged the merge into another branch than the default one."""
+    for pull in pulls:
+        number, base = pull["number"], pull["base"]["ref"]
+        if pull["state"] != "open" and not _is_recent(pull["closed_at"], run):
+            continue
+        if base != run.default_branch:
+            return f"#{number} asked for this commit in {base!r}; close it and push a new commit"
+        events = list(api.pages(f"issues/{number}/events"))
+        changes = [event for event in events if event["event"] in BASE_CHANGES]
+        if any(_is_recent(change["created_at"], run) for change in changes):
+            return f"#{number} asked for another branch; push a new commit in {SETTLING.seconds // 60} minutes"
+        if _is_cut(events):
+            return TOO_MANY
+    return ""
+
+
+def _is_recent(when: str, run: Run) -> bool:
+    """Say whether a run may have begun before something happened, or too soon after it to know."""
+    return run.created_at - datetime.fromisoformat(when) < SETTLING
 
 
 def stranger_text(file: Path, most: int) -> str:

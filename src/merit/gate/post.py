@@ -14,7 +14,7 @@ from merit.gate import form
 from merit.gate import report as reports
 from merit.gate.words import summary
 from merit.github import Api, ApiError, event
-from merit.pulls import Run, comment, stranger_text, to_tell
+from merit.pulls import Run, comment, judged, stranger_text
 
 MARK = "<!-- merit report -->"
 """The first line of the comment, by which the next run finds it."""
@@ -43,10 +43,10 @@ def post(file: Path) -> str:
         MeritError: GitHub refused; then there is no success either.
     """
     api, run = Api.of_workflow(), Run.of(event())
-    number = to_tell(api, run)
-    if isinstance(number, str):
-        return number
-    told = _told(api, run, file)
+    pull = judged(api, run)
+    if isinstance(pull, str):
+        return pull
+    told = _broken(api, run, pull.doubt) if pull.doubt else _told(api, run, file)
     context = ADVISORY if run.is_fork else CONTEXT
     api.call(
         "POST",
@@ -58,8 +58,8 @@ def post(file: Path) -> str:
             "target_url": run.url,
         },
     )
-    done = comment(api, number, MARK, f"{_advisory(run)}{told.text}")
-    return f"#{number}: status {context} {told.state} ({told.description}), comment {done}"
+    done = comment(api, pull.number, MARK, f"{_advisory(run)}{told.text}")
+    return f"#{pull.number}: status {context} {told.state} ({told.description}), comment {done}"
 
 
 def _told(api: Api, run: Run, file: Path) -> Told:

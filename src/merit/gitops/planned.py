@@ -11,7 +11,7 @@ from merit import artifacts
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.github import Api, event
-from merit.pulls import Run, comment, stranger_text, to_tell
+from merit.pulls import Run, comment, judged, stranger_text
 
 MARK = "<!-- merit plan -->"
 """The first line of the comment, by which the next run finds it."""
@@ -86,15 +86,23 @@ def tell(file: Path) -> str:
         MeritError: GitHub refused, or this is no such workflow.
     """
     api, run = Api.of_workflow(), Run.of(event())
-    number = to_tell(api, run)
-    if isinstance(number, str):
-        return number
+    pull = judged(api, run)
+    if isinstance(pull, str):
+        return pull
+    text = _no_plan(run, pull.doubt) if pull.doubt else _text(run, file)
+    return f"#{pull.number}: comment {comment(api, pull.number, MARK, text)}"
+
+
+def _text(run: Run, file: Path) -> str:
     try:
-        text = markdown(_read(file))
+        return markdown(_read(file))
     except MeritError as error:
-        why = html.escape(str(error))[:200]
-        text = f"## ⛔ merit plan: none\n\nThe run ended with {run.conclusion} ({why}); see [its log]({run.url}).\n"
-    return f"#{number}: comment {comment(api, number, MARK, text)}"
+        return _no_plan(run, str(error))
+
+
+def _no_plan(run: Run, reason: str) -> str:
+    why = html.escape(reason)[:200]
+    return f"## ⛔ merit plan: none\n\nThe run ended with {run.conclusion} ({why}); see [its log]({run.url}).\n"
 
 
 def _read(file: Path) -> list[Planned]:
