@@ -61,7 +61,8 @@ def _is(inputs: Inputs, name: str, default: bool) -> bool:
 
 def _checkout(job: "Machine", inputs: Inputs) -> dict[str, str]:
     """Fetch just what the declared depth gives, and leave the token behind only where it is to persist."""
-    if not job.forge.may(job.token, "contents", "read"):
+    token = inputs.get("token") or job.token
+    if not job.forge.may(token, "contents", "read"):
         raise ActionError("fatal: repository not found: the token may not read contents")
     place = job.workspace / inputs.get("path", "")
     place.mkdir(parents=True, exist_ok=True)
@@ -76,8 +77,8 @@ def _checkout(job: "Machine", inputs: Inputs) -> dict[str, str]:
     found = git(place, "rev-parse", wanted if len(ref) == 40 else "FETCH_HEAD")
     git(place, "checkout", "--quiet", "--force", "--detach", found)
     if _is(inputs, "persist-credentials", True):
-        git(place, "config", f"http.{job.forge.server_url}/.extraheader", f"AUTHORIZATION: basic {job.token}")
-        if job.forge.may(job.token, "contents", "write"):
+        git(place, "config", f"http.{job.forge.server_url}/.extraheader", f"AUTHORIZATION: basic {token}")
+        if job.forge.may(token, "contents", "write"):
             job.environment["REHEARSE_MAY_PUSH"] = "yes"
     return {"commit": git(place, "rev-parse", "HEAD")}
 
@@ -184,7 +185,7 @@ def _attest(job: "Machine", inputs: Inputs) -> dict[str, str]:
 
 
 ACTIONS: dict[str, tuple[set[str], Act]] = {
-    "actions/checkout": ({"ref", "path", "fetch-depth", "persist-credentials", "clean"}, _checkout),
+    "actions/checkout": ({"ref", "path", "fetch-depth", "persist-credentials", "clean", "token"}, _checkout),
     "actions/attest-build-provenance": ({"subject-name", "subject-digest"}, _attest),
     "actions/setup-python": ({"python-version"}, _setup_python),
     "actions/upload-artifact": (

@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rehearse import UnknownError, machine
+from rehearse import UnknownError, environments, machine
+from rehearse.environments import Environment
 from rehearse.expressions import Scope, fill, holds, value_of
 from rehearse.forge import Forge
 from rehearse.jobs import Job, group
 from rehearse.machine import STAYS, Machine
-from rehearse.runs import Run, Trigger
+from rehearse.runs import Run, Step, Trigger
 from rehearse.workflow import Workflow, combinations
 
 Results = dict[str, dict[str, Any]]
@@ -22,10 +23,11 @@ class Runner:
     Args:
         forge: the forge.
         folder: where machines are made.
-        secrets: the repository's.
+        secrets: the repository's, which every job gets that is not of a fork.
         say: is told each line of the log.
 
     Attributes:
+        environments: the repository's, by their names in small letters.
         variables: the repository's.
         installed: what the environment of every machine says of the programs on it.
         kill: says that what runs is to be killed, as a machine that is taken away does; None: nothing is.
@@ -35,6 +37,7 @@ class Runner:
         self, forge: Forge, folder: Path, secrets: Mapping[str, str], say: Callable[[str], None] | None = None
     ) -> None:
         self.forge, self.folder, self.secrets = forge, folder, dict(secrets)
+        self.environments: dict[str, Environment] = {}
         self.variables: dict[str, str] = {}
         self.installed: dict[str, str] = {}
         self.kill: machine.Kill | None = None
@@ -106,6 +109,9 @@ class Runner:
         self, workflow: Workflow, job: Mapping[str, Any], name: str, run: Run, contexts: Mapping[str, Any]
     ) -> tuple[str, dict[str, str]]:
         """Run one job on a machine of its own; return its result and outputs."""
+        environment = environments.named(job, Scope(contexts))
+        if environment is not None and not self._environment(environment).admits(run.trigger):
+            return self._refused(name, environment, run)
         on = self._machine(workflow, job, name, run, contexts)
         defaults = workflow.values.get("defaults", {}).get("run", {})
         made = Job(on, job, defaults, self._say, self.kill)
@@ -116,6 +122,18 @@ class Runner:
         self.forge.jobs[run.id].append(made.shown(name))
         return result, made.outputs()
 
+    def _environment(self, name: str) -> Environment:
+        """Return an environment; one that nobody has set up is made, and admits every run."""
+        return self.environments.setdefault(name, Environment())
+
+    def _refused(self, name: str, environment: str, run: Run) -> tuple[str, dict[str, str]]:
+        """Fail a job that its environment doesn't admit: no step of it runs."""
+        step = Step(name, "failure", "failure", log=environments.refusal(environment, run.trigger))
+        self._say(f"  ○ {name}\n    ✗ {step.log}")
+        run.steps.append(step)
+        self.forge.jobs[run.id].append({"name": name, "conclusion": "failure", "steps": []})
+        return "failure", {}
+
     def _machine(
         self, workflow: Workflow, job: Mapping[str, Any], name: str, run: Run, contexts: Mapping[str, Any]
     ) -> Machine:
@@ -123,7 +141,9 @@ class Runner:
         folder = machine.new(self.folder / "runs" / str(run.id) / name, self.folder, is_kept=is_kept)
         is_fork = run.trigger.is_fork
         token = self.forge.grant(_allowed(workflow, job, is_fork=is_fork))
-        secrets = {**({} if is_fork else self.secrets), "GITHUB_TOKEN": token}
+        environment = environments.named(job, Scope(contexts))
+        own = {} if environment is None else self._environment(environment).secrets
+        secrets = {**({} if is_fork else {**self.secrets, **own}), "GITHUB_TOKEN": token}
         github = machine.told(folder, contexts["github"], token, name.rpartition("-")[0])
         known = {
             **contexts,
@@ -133,8 +153,8 @@ class Runner:
             "job": {"status": "success"},
             "steps": {},
         }
-        environment = machine.environment(github, folder, self.installed)
-        return Machine(self.forge, run.id, folder, self.folder, token, known, environment, dict(secrets))
+        variables = machine.environment(github, folder, self.installed)
+        return Machine(self.forge, run.id, folder, self.folder, token, known, variables, dict(secrets))
 
 
 def _allowed(workflow: Workflow, job: Mapping[str, Any], *, is_fork: bool) -> dict[str, str]:

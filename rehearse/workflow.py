@@ -20,6 +20,7 @@ KEYS = {
     "defaults": {"run"},
     "defaults.run": {"shell", "working-directory"},
     "concurrency": {"group", "cancel-in-progress"},
+    "environment": {"name", "url"},
 }  # fmt: skip
 EVENTS = {
     "pull_request": {"types", "branches", "paths"},
@@ -95,7 +96,7 @@ def _check(where: str, kind: str, values: Mapping[str, Any]) -> None:
     unknown = set(values) - KEYS[kind]
     if unknown:
         raise UnknownError(f"{where}: key {', '.join(map(repr, sorted(map(str, unknown))))} of a {kind} is not known")
-    for name in ("strategy", "defaults", "concurrency"):
+    for name in ("strategy", "defaults", "concurrency", "environment"):
         if isinstance(values.get(name), Mapping):
             _check(where, name, values[name])
     if isinstance(values.get("defaults"), Mapping):

@@ -12,6 +12,7 @@ from typing import Any
 
 from rehearse.actions import lend
 from rehearse.bare import git
+from rehearse.environments import Environment
 from rehearse.forge import Forge, Pull
 from rehearse.runner import Runner
 from rehearse.runs import Run, Trigger
@@ -24,6 +25,9 @@ LEFT_OUT = ("tests/", "docs/", "benchmarks/", "rehearse/")
 """What of this repository no workflow here needs."""
 NOT_REHEARSED = {"ci.yml"}
 """It runs all tests, and so the rehearsal too."""
+WRITE, RELEASE = "merit/write", "merit/release"
+ENVIRONMENTS = (WRITE, RELEASE, "staging", "production")
+"""The environments of the repository, each of them main's alone, as docs/gitops.md says."""
 SECONDS = 300
 
 
@@ -58,7 +62,9 @@ class World:
         """
         forge = Forge(folder / "forge", REPOSITORY)
         settings = f"[core]\n    remote = storage\n['remote \"storage\"']\n    url = {folder / 'remote'}"
-        runner = Runner(forge, folder, {"DVC_READ": settings, "DVC_WRITE": settings}, say)
+        runner = Runner(forge, folder, {"DVC_READ": settings}, say)
+        runner.environments = {name: Environment(("main",)) for name in ENVIRONMENTS}
+        runner.environments[WRITE].secrets["DVC_WRITE"] = settings
         world = cls(folder, forge, runner, say)
         forge.permissions = {"writer": "write", "owner": "admin", "reader": "read", "stranger": "read"}
         project = folder / "main"
@@ -142,7 +148,7 @@ class World:
         bare = self.forge.place()
         before, merged = git(bare, "rev-parse", "refs/heads/main"), self.forge.refresh(pull)
         git(bare, "update-ref", "refs/heads/main", merged)
-        pull.is_open = False
+        self.forge.shut(pull)
         if not quietly:
             self.pushed(before, merged, pull.author)
         return merged
@@ -159,19 +165,21 @@ class World:
         self.say(f"# {login} comments on #{pull.number}: {text}")
         issue = {"number": pull.number, "pull_request": {"url": "…"}, "state": "open"}
         comment = {**made, "author_association": association}
-        self._happened(self._on_main("issue_comment", {"action": "created", "issue": issue, "comment": comment}, login))
+        self._happened(
+            self._on("main", "issue_comment", {"action": "created", "issue": issue, "comment": comment}, login)
+        )
 
-    def dispatch(self, file: str, login: str, inputs: Mapping[str, str]) -> Run:
-        """Start a workflow by hand, on main."""
-        self.say(f"# {login} starts {file} with {dict(inputs)}")
-        trigger = self._on_main("workflow_dispatch", {"inputs": dict(inputs)}, login)
+    def dispatch(self, file: str, login: str, inputs: Mapping[str, str], *, branch: str = "main") -> Run:
+        """Start a workflow by hand, as a branch has it."""
+        self.say(f"# {login} starts {file} of {branch} with {dict(inputs)}")
+        trigger = self._on(branch, "workflow_dispatch", {"ref": f"refs/heads/{branch}", "inputs": dict(inputs)}, login)
         workflow = next(each for each in self._workflows(trigger.sha) if each.file == file)
         return self._run(workflow, trigger)
 
-    def _on_main(self, event: str, payload: dict[str, Any], login: str) -> Trigger:
-        sha = git(self.forge.place(), "rev-parse", "refs/heads/main")
+    def _on(self, branch: str, event: str, payload: dict[str, Any], login: str) -> Trigger:
+        sha = git(self.forge.place(), "rev-parse", f"refs/heads/{branch}")
         payload = {**self._everywhere(login), **payload}
-        return Trigger(event, payload, sha, "refs/heads/main", login)
+        return Trigger(event, payload, sha, f"refs/heads/{branch}", login)
 
     def _everywhere(self, login: str) -> dict[str, Any]:
         """Return what every event tells."""
@@ -205,13 +213,15 @@ class World:
             "name": run.workflow,
             "event": run.trigger.event,
             "conclusion": run.conclusion,
+            "created_at": self.forge.now(),
             "head_sha": pull["head"]["sha"],
             "head_branch": pull["head"]["ref"],
             "head_repository": {"full_name": pull["head"]["repo"]["full_name"]},
             "html_url": f"https://forge.invalid/{self.forge.repository}/actions/runs/{run.id}",
             **changed,
         }
-        self._happened(self._on_main("workflow_run", {"action": "completed", "workflow_run": ended}, run.trigger.actor))
+        payload = {"action": "completed", "workflow_run": ended}
+        self._happened(self._on("main", "workflow_run", payload, run.trigger.actor))
 
     def _workflows(self, commit: str) -> list[Workflow]:
         bare, place = self.forge.place(), ".github/workflows/"

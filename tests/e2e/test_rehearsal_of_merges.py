@@ -16,7 +16,7 @@ import pytest
 from rehearse.bare import git
 from rehearse.forge import Pull
 from rehearse.machine import STAYS
-from rehearse.world import World
+from rehearse.world import RELEASE, World
 from tests import containers as tools
 from tests import forks
 from tests.containers import Containers
@@ -52,7 +52,7 @@ def ports(stage: World, registry: Containers) -> Iterator[dict[str, int]]:
     ports = {"staging": free_port(), "production": free_port()}
     stage.left_out.add("pr.yml")  # what a gate says of pull requests is rehearsed elsewhere
     stage.runner.installed = {key: value for key, value in registry.environment.items() if key != "PYTHONPATH"}
-    stage.runner.secrets["REGISTRY_PASSWORD"] = tools.PASSWORD  # the user is who merged
+    stage.runner.environments[RELEASE].secrets["REGISTRY_PASSWORD"] = tools.PASSWORD  # the user is who merged
     stage.runner.variables |= {
         "DEPLOY_RUNNER": STAYS,
         "MERIT_REGISTRY": f"{registry.registry}/{FOLDER}",

@@ -46,12 +46,13 @@ def push_lock(folder: Path, branch: str, sha: str) -> None:
 @workflow.command()
 @click.option("--overrides", required=True, envvar="OVERRIDES")
 def trials(overrides: str) -> None:
-    """Say which trials OVERRIDES ask for, as a matrix."""
+    """Say which trials OVERRIDES ask for, as a matrix; exit 1 where the workflow was not started on main."""
     import json
 
     from merit import github
     from merit.gitops import training
 
+    training.require_main()
     found = training.trials(overrides)
     github.output(trials=json.dumps(found))
     click.echo("".join(f"{trial['number']}: {trial['overrides']}\n" for trial in found), nl=False)

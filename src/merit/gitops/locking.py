@@ -16,7 +16,7 @@ from merit.errors import MeritError, Refused
 from merit.github import Api, event
 from merit.gitops.commit import commit, forward, texts
 
-LABEL, COMMENT = "lock", "/lock"
+COMMENT = "/lock"
 INSIDERS = {"OWNER", "MEMBER", "COLLABORATOR"}
 LOCKS = [artifacts.LOCK.as_posix(), artifacts.DVC_LOCK.as_posix()]
 CACHE = Path(".dvc/cache/files/md5")
@@ -43,15 +43,13 @@ def asked() -> dict[str, str]:
 
 def _request(told: dict[str, Any]) -> tuple[int, str]:
     """Return the number of the pull request, and who asks."""
-    if (comment := told.get("comment")) is not None and "pull_request" in told.get("issue", {}):
-        if str(comment["body"]).strip() != COMMENT:
-            raise Refused(f"no request: a comment that asks for the lock is {COMMENT!r}")
-        if comment["author_association"] not in INSIDERS:
-            raise Refused(f"{comment['user']['login']} is none of {', '.join(sorted(INSIDERS))}; they may ask")
-        return int(told["issue"]["number"]), str(comment["user"]["login"])
-    if told.get("label", {}).get("name") == LABEL and "pull_request" in told:
-        return int(told["pull_request"]["number"]), str(told["sender"]["login"])
-    raise Refused(f"no request: the label {LABEL!r} or the comment {COMMENT!r} on a pull request asks for the lock")
+    comment = told.get("comment")
+    if comment is None or "pull_request" not in told.get("issue", {}) or str(comment["body"]).strip() != COMMENT:
+        raise Refused(f"no request: the comment {COMMENT!r} on a pull request asks for the lock")
+    login = str(comment["user"]["login"])
+    if comment["author_association"] not in INSIDERS:
+        raise Refused(f"{login} is none of {', '.join(sorted(INSIDERS))}; they may ask")
+    return int(told["issue"]["number"]), login
 
 
 def push_lock(folder: Path, branch: str, sha: str) -> str:

@@ -32,6 +32,18 @@ def trials(text: str) -> list[dict[str, Any]]:
     return [{"number": number, "overrides": each} for number, each in enumerate(found, start=1)]
 
 
+def require_main() -> None:
+    """Check that the workflow was started on the default branch, whose jobs alone may write what comes of it.
+
+    Raises:
+        Refused: it was started on another.
+    """
+    started = event()
+    branch, main = str(started["ref"]).removeprefix("refs/heads/"), str(started["repository"]["default_branch"])
+    if branch != main:
+        raise Refused(f"train: started on {branch!r}; start it on {main!r}, for no other branch may push what it makes")
+
+
 def adopt(name: str, overrides: str) -> str:
     """Write overrides into conf/ as an experiment, and choose it; return what was done.
 

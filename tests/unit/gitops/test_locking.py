@@ -41,10 +41,6 @@ def _comment(login: str = "writer", text: str = "/lock", association: str = "MEM
     }
 
 
-def _label(login: str = "writer", name: str = "lock") -> dict[str, Any]:
-    return {"label": {"name": name}, "pull_request": {"number": 1}, "sender": {"login": login}}
-
-
 @pytest.fixture
 def asked(forge: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], dict[str, str]]:
     def ask(event: dict[str, Any]) -> dict[str, str]:
@@ -58,7 +54,7 @@ def asked(forge: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
     return ask
 
 
-@pytest.mark.parametrize("event", [_comment(), _comment("owner", " /lock\n", "OWNER"), _label()])
+@pytest.mark.parametrize("event", [_comment(), _comment("owner", " /lock\n", "OWNER")])
 def test_who_may_write_gets_the_branch_and_its_commit(
     forge: Forge, asked: Callable[[dict[str, Any]], dict[str, str]], event: dict[str, Any]
 ) -> None:
@@ -71,9 +67,8 @@ def test_who_may_write_gets_the_branch_and_its_commit(
         (_comment(association="NONE"), "writer is none of COLLABORATOR, MEMBER, OWNER"),
         (_comment(association="CONTRIBUTOR"), "writer is none of"),
         (_comment("triager"), "triager may not write here"),
-        (_label("triager"), "triager may not write here"),
-        (_comment(text="/lock it"), "a comment that asks for the lock is '/lock'"),
-        (_label(name="other"), "no request"),
+        (_comment(text="/lock it"), "no request: the comment '/lock' on a pull request asks for the lock"),
+        ({"label": {"name": "lock"}, "pull_request": {"number": 1}, "sender": {"login": "writer"}}, "no request"),
         ({"issue": {"number": 1}, "comment": {"body": "/lock"}}, "no request"),
         ({}, "no request"),
     ],
@@ -90,10 +85,10 @@ def test_a_fork_and_a_closed_pull_request_are_refused(
 ) -> None:
     forge.pulls[0].is_open = False
     with pytest.raises(Refused, match="#1: no open pull request"):
-        asked(_label())
+        asked(_comment())
     forge.pulls[0].head_repository = "stranger/model"
     with pytest.raises(Refused, match="#1: comes from a fork"):
-        asked(_label())
+        asked(_comment())
 
 
 def _locks(folder: Path, **texts: str) -> Path:
@@ -106,7 +101,7 @@ def _locks(folder: Path, **texts: str) -> Path:
 def test_just_the_two_files_are_committed_on_top_of_what_was_computed(
     forge: Forge, asked: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked(_label())
+    asked(_comment())
     monkeypatch.setenv("GITHUB_TOKEN", forge.grant({"contents": "write"}))
     sha = forge.pulls[0].sha
     made = locking.push_lock(_locks(tmp_path / "lock", other="x"), "change", sha)

@@ -44,6 +44,18 @@ def test_an_adopted_set_is_what_conf_then_says_without_it(conf: Path, overrides:
     assert "- experiment: trial #" in CONFIG.read_text(encoding="utf-8")
 
 
+def test_trials_are_started_on_main_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(branch: str) -> None:
+        file = tmp_path / "event.json"
+        file.write_text(json.dumps({"ref": f"refs/heads/{branch}", "repository": {"default_branch": "main"}}))
+        monkeypatch.setenv("GITHUB_EVENT_PATH", str(file))
+        training.require_main()
+
+    start("main")
+    with pytest.raises(Refused, match=r"^train: started on 'work'; start it on 'main', for no other"):
+        start("work")
+
+
 def test_an_experiment_that_is_there_is_chosen_as_it_is(conf: Path) -> None:
     before = sorted((conf / "experiment").iterdir())
     training.adopt("trial", "experiment=flights_delay")

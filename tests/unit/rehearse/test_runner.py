@@ -1,49 +1,13 @@
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from rehearse import UnknownError
-from rehearse.bare import git
 from rehearse.forge import Forge
-from rehearse.runner import Runner
-from rehearse.runs import Run, Trigger
 from rehearse.workflow import Workflow
 
+from tests.unit.rehearse.conftest import Rehearse
+
 PIN = "0" * 40
-HEAD = "name: w\non: {workflow_dispatch: {inputs: {}}}\npermissions: {}\n"
-
-
-@pytest.fixture
-def forge(tmp_path: Path) -> Iterator[Forge]:
-    made = Forge(tmp_path / "forge", "house/model")
-    clone = tmp_path / "clone"
-    clone.mkdir()
-    git(clone, "init", "--quiet", "--initial-branch", "main")
-    for text in ("one", "two"):
-        (clone / "file.txt").write_text(text, encoding="utf-8")
-        git(clone, "add", "file.txt")
-        git(clone, "commit", "--quiet", "--message", text)
-    git(clone, "push", "--quiet", str(made.place()), "main", REHEARSE_MAY_PUSH="yes")
-    yield made
-    made.close()
-
-
-Rehearse = Callable[..., Run]
-
-
-@pytest.fixture
-def rehearse(forge: Forge, tmp_path: Path) -> Rehearse:
-    """Run the jobs that a text holds."""
-    runner = Runner(forge, tmp_path, {"KEY": "s3cret"})
-    runner.variables["COLOUR"] = "red"
-
-    def run(jobs: str, *, is_fork: bool = False, inputs: dict[str, str] | None = None) -> Run:
-        sha = git(forge.place(), "rev-parse", "main")
-        trigger = Trigger("workflow_dispatch", {"inputs": inputs or {}}, sha, "refs/heads/main", "writer", is_fork)
-        return runner.run(Workflow.read("w.yml", HEAD + jobs), trigger)
-
-    return run
 
 
 def _steps(*steps: str, job: str = "") -> str:
