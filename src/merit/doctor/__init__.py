@@ -1,7 +1,8 @@
 """doctor: what merit needs of this machine, this repository and the stores that it names, and what of it is there.
 
-`machine` looks at Python, packages, disk and programs, `repository` at Git and the lock, `remote` at what keeps DVC's
-data, `runs` at what keeps the runs. Each finding is one line with what to do; nothing is changed.
+`machine` looks at Python, packages, disk and programs, `repository` at Git and the lock, `workflows` at what GitHub
+keeps for main, `remote` at what keeps DVC's data, `runs` at what keeps the runs. Each finding is one line with what to
+do; nothing is changed.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Any
 from merit import artifacts
 from merit.config import lock as locks
 from merit.config.schema import Lock
-from merit.doctor import machine, remote, repository, runs
+from merit.doctor import machine, remote, repository, runs, workflows
 from merit.doctor.finding import Finding, State, within
 from merit.errors import MeritError, Refused
 
@@ -31,6 +32,7 @@ def examine() -> list[Finding]:
         ("git", repository.git_itself),
         ("git remote", repository.remote),
         ("git lfs", repository.lfs),
+        (workflows.NAME, workflows.workflows),
         ("dvc remote", remote.dvc),
         ("tracking", lambda: runs.tracking(lock) if lock else iter(())),
         ("signing", lambda: machine.signing(lock)),

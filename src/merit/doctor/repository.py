@@ -30,9 +30,14 @@ def git_itself() -> Iterator[Finding]:
         yield Finding("git", "ok", f"on {git.git('branch', '--show-current') or 'no branch'}, with a main")
 
 
+def origin() -> str | None:
+    """Return the address of the remote that versions are pushed to."""
+    return _said("config", "--get", "remote.origin.url")
+
+
 def remote() -> Iterator[Finding]:
     """Find whether the place that versions are pushed to answers."""
-    url = _said("config", "--get", "remote.origin.url")
+    url = origin()
     if url is None:
         yield Finding("git remote", "note", "no 'origin'", "versions and environments are then this clone's alone")
         return
