@@ -13,6 +13,7 @@ from merit.config import lock as locks
 from merit.config.compose import compose
 from merit.config.schema import Lock
 from merit.errors import ConfigError, MeritError
+from merit.expression import quoted
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
 leaves = st.one_of(words, st.integers(-(2**53), 2**53), st.floats(allow_nan=False, allow_infinity=False), st.booleans())
@@ -41,10 +42,11 @@ def test_the_real_lock_comes_back_as_it_was_written(conf: Path) -> None:
 
 @given(arguments=st.dictionaries(words.filter(lambda w: w != "_target_"), leaves, max_size=5), sql=words)
 def test_whatever_is_in_the_lock_comes_back(arguments: dict[str, Any], sql: str) -> None:
+    target = _TEMPLATE.data.target.model_copy(update={"sql": quoted(sql)})
     lock = _TEMPLATE.model_copy(
         update={
             "model": _TEMPLATE.model.model_validate({"_target_": "merit.training.networks.Linear", **arguments}),
-            "data": _TEMPLATE.data.model_copy(update={"target": _TEMPLATE.data.target.model_copy(update={"sql": sql})}),
+            "data": _TEMPLATE.data.model_copy(update={"target": target}),
         }
     )
     assert locks.parse(locks.render(lock), "params.yaml") == lock

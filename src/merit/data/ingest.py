@@ -9,6 +9,7 @@ from merit.config.compose import sealed
 from merit.config.problems import did_you_mean
 from merit.config.schema.data import Column, Data, Target
 from merit.errors import MeritError
+from merit.expression import ExpressionError, columns_of, evaluate
 
 TYPES: dict[str, pl.DataType] = {
     "string": pl.String(),
@@ -177,15 +178,13 @@ def _truth(table: pl.DataFrame, sql: str, key: str) -> pl.Series:
 
 def _asked(table: pl.DataFrame, sql: str, key: str) -> pl.Series:
     """Return what a SQL expression gives for each row."""
+    for name in columns_of(sql):
+        if name not in table.columns:
+            raise _no_column(name, key, table)
     try:
-        made = table.select(pl.sql_expr(sql).alias(key)).to_series()
-    except pl.exceptions.PolarsError as error:
-        reason = str(error).splitlines()[0]
-        columns = ", ".join(sorted(table.columns))
-        raise MeritError(f"{key}: '{sql}' is not valid: {reason}; columns: {columns}") from error
-    if made.len() != table.height:
-        raise MeritError(f"{key}: '{sql}' gives {made.len()} values for {table.height} rows; it must ask each row")
-    return made
+        return evaluate(sql, table)
+    except ExpressionError as error:
+        raise MeritError(f"{key}: {error}") from error
 
 
 def _no_column(name: str, key: str, table: pl.DataFrame) -> MeritError:

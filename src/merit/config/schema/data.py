@@ -4,9 +4,22 @@ import math
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from merit.config.schema.base import OUTPUT, Component, Interval, Positive, Section, Share
+from merit.expression import ExpressionError, parse
+
+
+def _expression(text: str) -> str:
+    """Refuse what is no expression of merit's grammar; no engine has seen the text yet."""
+    try:
+        return parse(text).text
+    except ExpressionError as error:
+        raise ValueError(str(error)) from error
+
+
+Expression = Annotated[str, AfterValidator(_expression)]
+"""A SQL expression on the columns of a table (docs/expressions.md)."""
 
 
 class Window(Section):
@@ -34,8 +47,9 @@ class Target(Section):
     """The column that holds the answer."""
     task: Literal["binary", "multiclass", "regression"] = "binary"
     """What kind of answer it is."""
-    sql: str
-    """A SQL expression on the source's columns: a condition, a number or a class, as the task asks."""
+    sql: Expression
+    """A SQL expression on the source's columns: a condition, a number or a class, as the task asks
+    (docs/expressions.md)."""
     classes: list[str] | list[int] | None = None
     """The classes of a multiclass task, in the order of the probabilities; a row of any other class is refused."""
 
@@ -210,8 +224,8 @@ class Data(Section):
     time: str | None = None
     """The datetime column that rows are ordered and, with `by: time`, split by."""
     window: Window | None = None
-    filter: str | None = None
-    """A SQL condition on the source's columns; rows for which it doesn't hold are left out."""
+    filter: Expression | None = None
+    """A SQL condition on the source's columns; rows for which it doesn't hold are left out (docs/expressions.md)."""
     target: Target
     columns: dict[str, Column]
     contract: Contract

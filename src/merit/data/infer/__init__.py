@@ -19,6 +19,7 @@ from merit.data.infer.opened import check, opened
 from merit.data.infer.target import Target
 from merit.data.infer.target import target as asked_of
 from merit.errors import MeritError
+from merit.expression import evaluate
 
 FEWEST = 30
 """Rows below which there is nothing to train, choose and judge on."""
@@ -61,7 +62,7 @@ def infer(
     _check_columns(source.table, target, time)
     asked = asked_of(source.table[target])
     rows, notes = _used(source.table, asked, time)
-    truth = rows.select(pl.sql_expr(asked.sql).alias(target)).to_series()
+    truth = evaluate(asked.sql, rows).alias(target)
     columns, warnings = _columns(rows, target, truth, asked.task, time)
     parts = plan.split(rows, time)
     notes = [*source.notes, *asked.notes, *notes, *parts.notes]
@@ -121,7 +122,7 @@ def _used(table: pl.DataFrame, asked: Target, time: str | None) -> tuple[pl.Data
     """Return the rows that data.filter and data.window will keep."""
     notes = []
     if asked.filter is not None:
-        table = table.filter(pl.sql_expr(asked.filter))
+        table = table.filter(evaluate(asked.filter, table))
     if time is not None and (gone := table[time].null_count()):
         notes = [f"{gone:,} rows have no {time}: left out by data.window"]
         table = table.filter(pl.col(time).is_not_null())

@@ -1,7 +1,5 @@
 """What is asked: the task that a target's values set, and the SQL that makes the target of them."""
 
-import re
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +7,7 @@ import polars as pl
 
 from merit.data.infer.guess import FEW
 from merit.errors import MeritError
+from merit.expression import quoted
 
 RARE = 10
 """A class of fewer rows can be neither learned nor judged."""
@@ -30,14 +29,6 @@ class Target:
     """What to write if the guess is wrong."""
     classes: list[Any] | None = None
     notes: list[str] = field(default_factory=list)
-
-
-def quoted(name: str) -> str:
-    """Return a column's name as SQL takes it: in quotes, unless it is a plain word that SQL has no use for."""
-    with suppress(pl.exceptions.PolarsError):
-        if re.fullmatch(r"[a-z_][a-z0-9_]*", name) and pl.sql_expr(name).meta.eq(pl.col(name)):
-            return name
-    return '"' + name.replace('"', '""') + '"'
 
 
 def literal(value: Any) -> str:

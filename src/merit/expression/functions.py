@@ -1,0 +1,118 @@
+"""What each function of an expression is in Polars, and what its arguments must be."""
+
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+
+from merit.expression.grammar import PARTS
+
+Make = Callable[..., pl.Expr]
+
+_ONE = pl.lit(1, dtype=pl.Int64)
+
+
+def _substring(text: pl.Expr, start: pl.Expr, length: pl.Expr | None = None) -> pl.Expr:
+    """Return characters from a place on, counted from 1: what lies before the first counts as part of the length."""
+    offset = pl.max_horizontal(start, _ONE) - 1
+    if length is None:
+        return text.str.slice(offset)
+    return text.str.slice(offset, pl.max_horizontal(start + length - 1 - offset, _ONE - 1))
+
+
+def _float(make: Make) -> Make:
+    """Return a function of numbers that is calculated, and given, as numbers of 64 bits."""
+    return lambda *numbers: make(*(number.cast(pl.Float64) for number in numbers))
+
+
+def _null_if(value: pl.Expr, other: pl.Expr) -> pl.Expr:
+    return pl.when(value == other).then(None).otherwise(value)
+
+
+def remainder(value: pl.Expr, divisor: pl.Expr) -> pl.Expr:
+    """Return what is left of a division towards zero: it has the sign of the value, as in SQL."""
+    left = value.abs() % divisor.abs()
+    return pl.when(value < 0).then(-left).otherwise(left)
+
+
+def _position(text: pl.Expr, part: pl.Expr) -> pl.Expr:
+    """Return where a part of a text begins, counted from 1; 0 where it isn't in it. Polars counts bytes."""
+    start = text.str.find(part, literal=True)
+    before = text.cast(pl.Binary).bin.slice(0, start).cast(pl.String).str.len_chars().cast(pl.Int64)
+    place = pl.when(start.is_null()).then(0).otherwise(before + 1)
+    return pl.when(text.is_not_null() & part.is_not_null()).then(place)
+
+
+def _trimmed(name: str) -> Make:
+    return lambda text, characters=None: getattr(text.str, name)(characters)
+
+
+NUMBER, TEXT, TIME, ANY = "a number", "text", "a date or time", "a value"
+
+_PARTS: dict[str, Make] = {
+    "YEAR": lambda time: time.dt.year(),
+    "QUARTER": lambda time: time.dt.quarter(),
+    "MONTH": lambda time: time.dt.month(),
+    "WEEK": lambda time: time.dt.week(),
+    "DAY": lambda time: time.dt.day(),
+    "DOW": lambda time: time.dt.weekday() % 7,
+    "ISODOW": lambda time: time.dt.weekday(),
+    "DOY": lambda time: time.dt.ordinal_day(),
+    "HOUR": lambda time: time.dt.hour(),
+    "MINUTE": lambda time: time.dt.minute(),
+    "SECOND": lambda time: time.dt.second(),
+}
+
+CALLS: dict[str, tuple[tuple[str, ...], Make]] = {
+    "ABS": ((NUMBER,), lambda number: number.abs()),
+    "CEIL": ((NUMBER,), lambda number: number.ceil()),
+    "CEILING": ((NUMBER,), lambda number: number.ceil()),
+    "CHAR_LENGTH": ((TEXT,), lambda text: text.str.len_chars()),
+    "COALESCE": ((ANY,), pl.coalesce),
+    "CONCAT": ((ANY,), lambda *values: pl.concat_str(*values, ignore_nulls=True)),
+    "ENDS_WITH": ((TEXT, TEXT), lambda text, end: text.str.ends_with(end)),
+    "EXP": ((NUMBER,), _float(lambda number: number.exp())),
+    "FLOOR": ((NUMBER,), lambda number: number.floor()),
+    "GREATEST": ((ANY,), pl.max_horizontal),
+    "IFNULL": ((ANY, ANY), pl.coalesce),
+    "LEAST": ((ANY,), pl.min_horizontal),
+    "LEFT": ((TEXT, NUMBER), lambda text, count: text.str.head(count)),
+    "LENGTH": ((TEXT,), lambda text: text.str.len_chars()),
+    "LN": ((NUMBER,), _float(lambda number: number.log())),
+    "LOG10": ((NUMBER,), _float(lambda number: number.log10())),
+    "LOG2": ((NUMBER,), _float(lambda number: number.log(2))),
+    "LOWER": ((TEXT,), lambda text: text.str.to_lowercase()),
+    "LTRIM": ((TEXT,), _trimmed("strip_chars_start")),
+    "MOD": ((NUMBER, NUMBER), remainder),
+    "NULLIF": ((ANY, ANY), _null_if),
+    "POW": ((NUMBER, NUMBER), _float(lambda number, power: number.pow(power))),
+    "POWER": ((NUMBER, NUMBER), _float(lambda number, power: number.pow(power))),
+    "REPLACE": ((TEXT,), lambda text, old, new: text.str.replace_all(old, new, literal=True)),
+    "RIGHT": ((TEXT, NUMBER), lambda text, count: text.str.tail(count)),
+    "ROUND": ((NUMBER,), lambda number, places=0: number.round(places)),
+    "RTRIM": ((TEXT,), _trimmed("strip_chars_end")),
+    "SIGN": ((NUMBER,), lambda number: number.sign()),
+    "SQRT": ((NUMBER,), _float(lambda number: number.sqrt())),
+    "STARTS_WITH": ((TEXT, TEXT), lambda text, start: text.str.starts_with(start)),
+    "STRPOS": ((TEXT, TEXT), _position),
+    "SUBSTR": ((TEXT, NUMBER, NUMBER), _substring),
+    "SUBSTRING": ((TEXT, NUMBER, NUMBER), _substring),
+    "TRIM": ((TEXT,), _trimmed("strip_chars")),
+    "UPPER": ((TEXT,), lambda text: text.str.to_uppercase()),
+    "EPOCH": ((TIME,), lambda time: time.dt.epoch("us") / 1_000_000),
+    **{part: ((TIME,), _PARTS[part]) for part in PARTS if part != "EPOCH"},
+}
+"""What the arguments of each function must be (the last of them stands for all further ones), and the function."""
+
+NO_VALUE: dict[str, Any] = {NUMBER: pl.Int64(), TEXT: pl.String(), TIME: pl.Datetime("us")}
+"""The type that missing values are given where nothing else is known of them."""
+
+
+def is_of(kind: str, dtype: pl.DataType) -> bool:
+    """Say whether values of a type may be an argument."""
+    return {
+        NUMBER: dtype.is_numeric(),
+        TEXT: dtype == pl.String,
+        TIME: dtype.is_temporal() and dtype != pl.Time,
+        ANY: True,
+    }[kind]

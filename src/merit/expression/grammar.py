@@ -1,0 +1,87 @@
+"""What an expression may use: the functions with the number of their arguments, the parts of a time, the types."""
+
+PARTS = ("YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "DOW", "ISODOW", "DOY", "HOUR", "MINUTE", "SECOND", "EPOCH")
+"""What EXTRACT takes of a date or time; each is a function too."""
+
+FUNCTIONS: dict[str, tuple[int, int | None]] = {
+    "ABS": (1, 1),
+    "CEIL": (1, 1),
+    "CEILING": (1, 1),
+    "CHAR_LENGTH": (1, 1),
+    "COALESCE": (1, None),
+    "CONCAT": (1, None),
+    "DATE_PART": (2, 2),
+    "ENDS_WITH": (2, 2),
+    "EXP": (1, 1),
+    "FLOOR": (1, 1),
+    "GREATEST": (1, None),
+    "IFNULL": (2, 2),
+    "LEAST": (1, None),
+    "LEFT": (2, 2),
+    "LENGTH": (1, 1),
+    "LN": (1, 1),
+    "LOG10": (1, 1),
+    "LOG2": (1, 1),
+    "LOWER": (1, 1),
+    "LTRIM": (1, 2),
+    "MOD": (2, 2),
+    "NULLIF": (2, 2),
+    "POW": (2, 2),
+    "POWER": (2, 2),
+    "REPLACE": (3, 3),
+    "RIGHT": (2, 2),
+    "ROUND": (1, 2),
+    "RTRIM": (1, 2),
+    "SIGN": (1, 1),
+    "SQRT": (1, 1),
+    "STARTS_WITH": (2, 2),
+    "STRPOS": (2, 2),
+    "SUBSTR": (2, 3),
+    "SUBSTRING": (2, 3),
+    "TRIM": (1, 2),
+    "UPPER": (1, 1),
+    **dict.fromkeys(PARTS, (1, 1)),
+}
+"""The functions that are allowed, and the fewest and most arguments of each; None is any number."""
+
+LITERAL_ARGUMENTS = {
+    "DATE_PART": (0,),
+    "LTRIM": (1,),
+    "REPLACE": (1, 2),
+    "ROUND": (1,),
+    "RTRIM": (1,),
+    "TRIM": (1,),
+}
+"""The arguments that must stand in the text as a value."""
+
+TYPES = {
+    "BIGINT": "integer",
+    "BOOL": "boolean",
+    "BOOLEAN": "boolean",
+    "CHAR": "text",
+    "DATE": "date",
+    "DATETIME": "timestamp",
+    "DECIMAL": "decimal",
+    "DOUBLE": "number",
+    "DOUBLE PRECISION": "number",
+    "FLOAT": "number",
+    "INT": "integer",
+    "INTEGER": "integer",
+    "NUMERIC": "decimal",
+    "REAL": "number",
+    "SMALLINT": "integer",
+    "STRING": "text",
+    "TEXT": "text",
+    "TIMESTAMP": "timestamp",
+    "VARCHAR": "text",
+}
+"""The types that CAST takes, and what they are here: integers have 64 bits, numbers too."""
+
+SCALED = ("DECIMAL", "NUMERIC")
+SIZED = ("CHAR", "VARCHAR")
+"""Types that may be followed by a size, which cuts nothing."""
+MOST_DIGITS = 38
+"""Digits of an exact number."""
+
+UNITS = {"week": 604_800, "day": 86_400, "hour": 3_600, "minute": 60, "second": 1}
+"""The units of an INTERVAL, in seconds."""
