@@ -40,7 +40,7 @@ def server() -> Iterator[str]:
         command = [programs / "postgres", "-D", folder / "data", "-h", "127.0.0.1", "-p", str(port), "-k", folder, "-F"]
         process = subprocess.Popen(command, stdout=log, stderr=log, user=user, cwd=folder)
     try:
-        _wait(port, process)
+        _wait(programs / "pg_isready", port, process)
         yield f"postgresql+psycopg://shop@127.0.0.1:{port}/postgres"
     finally:
         process.send_signal(signal.SIGINT)  # a fast end, which waits for no client
@@ -48,11 +48,12 @@ def server() -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
+def _wait(ready: Path, port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the server answers: it listens before that."""
     for _ in range(300):
         assert process.poll() is None, "the server ended"
-        with socket.socket() as tried:
-            if tried.connect_ex(("127.0.0.1", port)) == 0:
-                return
+        command = [ready, "--quiet", "--host", "127.0.0.1", "--port", str(port)]
+        if subprocess.run(command, check=False, capture_output=True).returncode == 0:
+            return
         time.sleep(0.1)
-    pytest.fail("the server doesn't listen")
+    pytest.fail("the server doesn't answer")

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -9,16 +10,23 @@ from merit import artifacts, exclusive
 from merit.cli.group import main, overrides
 from merit.errors import WIDTH
 
+if TYPE_CHECKING:
+    from merit.config.schema import Lock
+
 
 @main.command()
 @overrides
-@click.option("--check", is_flag=True, help="Write nothing; exit 1 and show the difference if params.yaml is stale.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Write nothing; exit 1 and show the difference if params.yaml is stale.",
+)
 def compose(overrides: tuple[str, ...], check: bool) -> None:
     """Write params.yaml, the lock, from conf/ and Hydra OVERRIDEs such as model=linear."""
     from merit.config import lock
     from merit.config.compose import compose as compose_lock
 
-    composed = compose_lock(overrides)
+    composed = compose_lock(overrides, touch="files" if check else "source")
     if not check:
         with exclusive.run():
             written = lock.write(composed)
@@ -27,7 +35,15 @@ def compose(overrides: tuple[str, ...], check: bool) -> None:
         click.echo(f"{difference}\n\n{artifacts.LOCK} is stale; run 'merit compose'")
         sys.exit(1)
     else:
-        click.echo(f"{artifacts.LOCK} is up to date")
+        click.echo(f"{artifacts.LOCK} is up to date{_unasked(composed)}")
+
+
+def _unasked(composed: "Lock") -> str:
+    """Return a note where --check took the data's fingerprint as the lock has it."""
+    from merit.config.compose import reads_files
+
+    is_read = reads_files(composed.data.source.model_dump(by_alias=True))
+    return "" if is_read else "; its source was not asked for its rows: 'merit compose' or 'merit run' does"
 
 
 @main.command()

@@ -21,7 +21,7 @@ def register(as_json: bool) -> None:
     from merit.config.compose import compose
 
     read = lock.read()
-    if lock.difference(compose()):
+    if lock.difference(compose(touch="files")):
         raise Refused(
             "register: params.yaml is not what conf/ says ('merit compose --check' shows how); 'merit run' brings it "
             "up to date, then commit conf, params.yaml and dvc.lock"

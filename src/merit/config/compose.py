@@ -4,20 +4,22 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from merit import artifacts, lfs
 from merit.config import check, choices, interpolation, library, problems, signatures, targets, trust, yamlfiles
+from merit.config import lock as locks
 from merit.config.choices import Override
 from merit.config.layers import COMMAND_LINE, REMOVED, Layer, idle_removals, located, merged
 from merit.config.problems import Fault
 from merit.config.schema import FORM, Lock
 from merit.errors import ConfigError, MeritError, Problem
 
-UNREAD = f"sha256:{'0' * 64}"
-"""Stands for the fingerprint while faults keep the files from being read; no lock is ever written with it."""
+Touch = Literal["source", "files", "nothing"]
+"""What a composition reads of the data: the source, whatever it asks and runs; files of merit's own classes alone; or
+nothing. What isn't read has the fingerprint that the lock has for it."""
 
 SYNTAX = "key=value, +key=value, ~key or group=choice"
 
@@ -30,23 +32,23 @@ class Composed:
     layers: list[Layer]
 
 
-def compose(overrides: Sequence[str] = (), conf: Path = artifacts.CONF) -> Lock:
+def compose(overrides: Sequence[str] = (), conf: Path = artifacts.CONF, *, touch: Touch = "source") -> Lock:
     """Return the checked configuration that conf/ and Hydra's overrides describe.
 
     Raises:
         ConfigError: with every fault found: unknown keys, wrong types, values out of range, targets that are
             not trusted or don't take their arguments.
     """
-    return composition(overrides, conf).lock
+    return composition(overrides, conf, touch=touch).lock
 
 
-def composition(overrides: Sequence[str] = (), conf: Path = artifacts.CONF) -> Composed:
+def composition(overrides: Sequence[str] = (), conf: Path = artifacts.CONF, *, touch: Touch = "source") -> Composed:
     """Return the checked configuration together with what set it.
 
     Raises:
         ConfigError: with every fault found.
     """
-    return Composer(conf).composition(overrides)
+    return Composer(conf, touch=touch).composition(overrides)
 
 
 class Composer:
@@ -54,19 +56,20 @@ class Composer:
 
     Args:
         conf: the folder, which must stay as it is.
+        touch: what is read of the data for its fingerprint.
 
     Raises:
         MeritError: it is no folder of configuration.
         ConfigError: it is of another form.
     """
 
-    def __init__(self, conf: Path = artifacts.CONF) -> None:
+    def __init__(self, conf: Path = artifacts.CONF, *, touch: Touch = "source") -> None:
         if not (conf / "config.yaml").is_file():
             raise MeritError(f"{conf}/config.yaml: not found; run merit in the folder that holds conf/")
         self.files = yamlfiles.read_all(conf)
         _require_form(self.files["config"])
         self._groups = choices.groups(self.files)
-        self._conf = conf
+        self._conf, self._touch = conf, touch
         self._problems = check.of_files(self.files)
         self._may_be_read = check.leads_nowhere_else(self.files)
         self._orders: dict[tuple[str, ...], list[Layer]] = {}
@@ -125,18 +128,39 @@ class Composer:
         return lock, [*unresolved, *(fault for fault in found if fault.key not in opened), *unread]
 
     def _with_fingerprint(self, values: dict[str, Any], *, trusted: bool) -> tuple[dict[str, Any], list[Fault]]:
-        """Add the hash of the files that the source reads: the lock then says which data it was made for."""
+        """Add the hash of what the source reads: the lock then says which data it was made for."""
         data = values.get("data")
         if not isinstance(data, dict) or not isinstance(data.get("source"), dict):
             return values, []
-        made, faults = UNREAD, []
+        made, faults = locks.UNREAD, []
         if trusted:
             source = repr(data["source"])
             try:
-                made = self._fingerprints[source] = self._fingerprints.get(source) or fingerprint(data["source"])
+                made = self._fingerprints[source] = self._fingerprints.get(source) or self._hashed(data["source"])
             except MeritError as error:
-                faults = [Fault(("data", "source"), str(error).removeprefix("data.source: "))]
+                faults = [_of_source(str(error))]
         return {**values, "data": {**data, "fingerprint": made}}, faults
+
+    def _hashed(self, source: dict[str, Any]) -> str:
+        """Return the fingerprint of a source, or the one that the lock has where the source is not to be touched."""
+        if self._touch == "source" or (self._touch == "files" and reads_files(source)):
+            return fingerprint(source)
+        return locks.fingerprint_of(source, self._conf.parent / artifacts.LOCK)
+
+
+def reads_files(source: dict[str, Any]) -> bool:
+    """Say whether a source is merit's own and only reads files: to hash those runs nothing and asks nobody."""
+    if not str(source.get("_target_")).startswith("merit."):
+        return False
+    return callable(getattr(targets.build(source), "files", None))
+
+
+def _of_source(message: str) -> Fault:
+    """Return what is wrong with a source at the key that the message names."""
+    key, _, text = message.partition(": ")
+    if key.startswith("data.source"):
+        return Fault(tuple(key.split(".")), text)
+    return Fault(("data", "source"), message)
 
 
 def _unremovable(layers: Sequence[Layer], fault: Fault) -> Fault:

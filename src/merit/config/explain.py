@@ -12,6 +12,7 @@ from merit import artifacts
 from merit.config import documentation, signatures
 from merit.config.compose import Composed, composition
 from merit.config.layers import Setting, history
+from merit.config.lock import NOT_READ, UNREAD
 from merit.config.problems import FILLED_IN
 from merit.config.schema import Lock
 from merit.errors import ConfigError, Problem
@@ -56,7 +57,7 @@ def explain(key: str, overrides: Sequence[str] = (), conf: Path = artifacts.CONF
     Raises:
         ConfigError: there is no such key, or conf/ or the overrides are wrong.
     """
-    return explained(composition(overrides, conf), key)
+    return explained(composition(overrides, conf, touch="nothing"), key)
 
 
 def explained(composed: Composed, key: str) -> Explanation:
@@ -91,7 +92,10 @@ def text(value: Any) -> str:
 
 def _values(lock: Lock) -> dict[str, Any]:
     """Return all values of a lock by key, those too that params.yaml leaves out."""
-    return {name: _plain(value) for name, value in _named(lock).items()}
+    found = {name: _plain(value) for name, value in _named(lock).items()}
+    if lock.data.fingerprint == UNREAD:
+        found["data"]["fingerprint"] = _Source(NOT_READ)
+    return found
 
 
 def _named(model: BaseModel) -> dict[str, Any]:
@@ -165,7 +169,7 @@ def _defaults(component: Any) -> dict[str, str]:
 
 
 class _Source(str):
-    """A default as its source has it."""
+    """A text that stands as it is: a default as its source has it, or what there is no value of."""
 
 
 def _refuse(lock: Lock, path: tuple[str, ...], values: dict[str, Any]) -> Explanation:
@@ -204,7 +208,7 @@ def tree(overrides: Sequence[str] = (), depth: int | None = None, conf: Path = a
     from rich.text import Text
     from rich.tree import Tree
 
-    composed = composition(overrides, conf)
+    composed = composition(overrides, conf, touch="nothing")
     values = _values(composed.lock)
     root = Tree(Text(str(conf)))
     _grow(root, composed, values, (), depth)

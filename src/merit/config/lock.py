@@ -3,7 +3,9 @@
 import difflib
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -17,6 +19,9 @@ from merit.errors import ConfigError, MeritError, Problem
 
 HEADER = "# Generated from conf/ by 'merit compose'. Don't edit: change conf/, then compose again.\n"
 REMEDY = "run 'merit compose'"
+UNREAD = f"sha256:{'0' * 64}"
+"""Stands for a fingerprint that nobody has read; no lock is ever written with it."""
+NOT_READ = "not read; 'merit compose' reads the source"
 LOADER, DUMPER = getattr(yaml, "CSafeLoader", yaml.SafeLoader), getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 """PyYAML's safe ones, in C where it was built with that: every stage reads the lock, and every trial of a sweep."""
 
@@ -43,12 +48,24 @@ def difference(lock: Lock) -> str:
     found = artifacts.LOCK.read_text(encoding="utf-8") if artifacts.LOCK.is_file() else ""
     lines = difflib.unified_diff(
         found.splitlines(),
-        render(lock).splitlines(),
+        render(lock).replace(UNREAD, NOT_READ).splitlines(),
         f"{artifacts.LOCK} (found)",
         "conf/ (composed)",
         lineterm="",
     )
     return "\n".join(lines)
+
+
+def fingerprint_of(source: Mapping[str, Any], path: Path = artifacts.LOCK) -> str:
+    """Return the fingerprint that a lock has for a source declared just so; `UNREAD` if it has none."""
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)  # noqa: S506  # either is a safe one
+        data = values["data"]
+        known, found = data["source"], data["fingerprint"]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError):
+        return UNREAD
+    written = json.loads(json.dumps(source, default=str))  # dates are dates in conf/ and texts in the lock
+    return found if isinstance(found, str) and known == written else UNREAD
 
 
 def preprocessing(data: Data, features: Features) -> str:
@@ -89,7 +106,7 @@ def current(section: str) -> Lock:
         from merit.config.compose import composition
         from merit.config.explain import explained, text
 
-        composed = composition()
+        composed = composition(touch="nothing")
         now, then = (each.model_dump(mode="json", by_alias=True)[section] for each in (composed.lock, found))
         if now != then:
             path, old = _changed(now, then, (section,))

@@ -1,6 +1,7 @@
 """Packages of the project's own: which of them are trusted, where their source lies, and importing them.
 
 `[tool.merit] trusted` in pyproject.toml names them: what is code is decided where code is configured, not in conf/.
+`roots` beside it names folders outside of the project that conf/ may use (`merit.config.paths`).
 """
 
 import hashlib
@@ -22,6 +23,8 @@ from merit import artifacts
 from merit.errors import ForeignError, MeritError
 
 PYPROJECT = Path("pyproject.toml")
+KEYS = {"trusted": "mymodels", "roots": "/srv/data"}
+"""What `[tool.merit]` may declare, and such as what."""
 NEVER = sys.stdlib_module_names | {"merit", "hydra", "omegaconf"}
 """Packages that can't be trusted as a whole: they hold what runs anything."""
 
@@ -30,25 +33,47 @@ def packages() -> tuple[str, ...]:
     """Return the packages that the project trusts.
 
     Raises:
-        MeritError: pyproject.toml can't be read, or `[tool.merit]` holds something else than `trusted = ["name"]`.
+        MeritError: pyproject.toml can't be read, or `[tool.merit]` holds something else than it may.
     """
-    return _named(PYPROJECT.resolve(), PYPROJECT.stat().st_mtime_ns) if PYPROJECT.is_file() else ()
+    return _declared()["trusted"]
+
+
+def roots() -> tuple[str, ...]:
+    """Return the folders outside of the project that configuration may name.
+
+    Raises:
+        MeritError: as `packages` does.
+    """
+    return _declared()["roots"]
+
+
+def _declared() -> dict[str, tuple[str, ...]]:
+    """Return what `[tool.merit]` declares, by key."""
+    if not PYPROJECT.is_file():
+        return dict.fromkeys(KEYS, ())
+    return _named(PYPROJECT.resolve(), PYPROJECT.stat().st_mtime_ns)
 
 
 @cache
-def _named(file: Path, changed: int) -> tuple[str, ...]:
+def _named(file: Path, changed: int) -> dict[str, tuple[str, ...]]:
     table = _tool_merit(file)
-    if unknown := sorted(set(table) - {"trusted"}):
-        raise MeritError(f"{PYPROJECT}: tool.merit.{unknown[0]}: unknown key; allowed: trusted")
-    names = table.get("trusted", [])
-    if not isinstance(names, list):
-        raise MeritError(f'{PYPROJECT}: tool.merit.trusted: found {names!r}; it must be a list, such as ["mymodels"]')
-    for name in names:
+    if unknown := sorted(set(table) - set(KEYS)):
+        raise MeritError(f"{PYPROJECT}: tool.merit.{unknown[0]}: unknown key; allowed: {', '.join(KEYS)}")
+    found = {}
+    for key, such in KEYS.items():
+        names = table.get(key, [])
+        if not isinstance(names, list):
+            raise MeritError(f'{PYPROJECT}: tool.merit.{key}: found {names!r}; it must be a list, such as ["{such}"]')
+        found[key] = tuple(names)
+    for name in found["trusted"]:
         if not isinstance(name, str) or not is_plain(name):
             raise MeritError(f'{PYPROJECT}: tool.merit.trusted: found {name!r}; name packages, such as ["mymodels"]')
         if name in NEVER:
             raise MeritError(f"{PYPROJECT}: tool.merit.trusted: '{name}' can't be trusted as a whole; remove it")
-    return tuple(names)
+    for root in found["roots"]:
+        if not isinstance(root, str) or not root.strip():
+            raise MeritError(f'{PYPROJECT}: tool.merit.roots: found {root!r}; name folders, such as ["/srv/data"]')
+    return found
 
 
 def _tool_merit(file: Path) -> dict[str, Any]:

@@ -2,18 +2,24 @@
 
 import hashlib
 import importlib.util
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from merit.config import paths
 from merit.errors import MeritError
 
 if TYPE_CHECKING:
     import polars as pl
-    from sqlalchemy import URL, Connection
+    from sqlalchemy import URL
 
 FIRST = 10_000
 """Rows of a CSV file that tell the types of most."""
+SHOWN = 200
+"""Characters of a query that a message shows."""
+PARAMETERS = {"application_name", "connect_timeout", "host", "service", "sslmode", "target_session_attrs"}
+"""What the URL of PostgreSQL may set in YAML; libpq's others name files, credentials and settings."""
 
 
 class Source(Protocol):
@@ -29,25 +35,17 @@ class Source(Protocol):
         """Return the whole table, one row per example."""
 
 
-def _inside(path: str) -> Path:
-    """Return the path of a file of the project: configuration alone must not reach what lies outside."""
-    found = Path(path)
-    if found.is_absolute() or ".." in found.parts or path.startswith("~"):
-        raise MeritError(f"data.source: found path '{path}'; allowed: a file inside the project, such as 'orders.csv'")
-    return found
-
-
 class Csv:
     """A CSV file with a header.
 
     Args:
-        path: the file, relative to the repository's root.
+        path: the file, relative to the repository's root, inside it or a root that pyproject.toml declares.
         separator: one character between fields.
         null_values: words that mean "no value", besides the empty field.
     """
 
     def __init__(self, path: str, *, separator: str = ",", null_values: list[str] | None = None) -> None:
-        self.path = _inside(path)
+        self.path = paths.inside(path, "data.source.path")
         self.separator = separator
         self.null_values = ["", *(null_values or [])]
 
@@ -84,11 +82,11 @@ class Parquet:
     """A Parquet file.
 
     Args:
-        path: the file, relative to the repository's root.
+        path: the file, relative to the repository's root, inside it or a root that pyproject.toml declares.
     """
 
     def __init__(self, path: str) -> None:
-        self.path = _inside(path)
+        self.path = paths.inside(path, "data.source.path")
 
     def files(self) -> list[Path]:
         """Return the file."""
@@ -108,9 +106,10 @@ class Sql:
     gives them, which differs from day to day without ORDER BY and, among equals, with it.
 
     Args:
-        url: SQLAlchemy's, such as sqlite:///shop.db (relative to the repository's root) or
-            postgresql+psycopg://user@127.0.0.1/shop. It can't hold a password, for it is committed.
-        query: a SELECT; it runs in a transaction that can't write, where the database knows such.
+        url: SQLAlchemy's, such as sqlite:///shop.db (relative to the repository's root, inside it or a root that
+            pyproject.toml declares) or postgresql+psycopg://user@127.0.0.1/shop. It can't hold a password, for it is
+            committed.
+        query: one SELECT; the database itself is held to that, so that nothing else runs.
     """
 
     def __init__(self, url: str, query: str) -> None:
@@ -136,61 +135,52 @@ class Sql:
         return table[order], f"sha256:{total.hexdigest()}"
 
     def _fetched(self) -> "pl.DataFrame":
-        import polars as pl
-        from sqlalchemy import create_engine, text
-        from sqlalchemy.exc import SQLAlchemyError
-        from sqlalchemy.pool import NullPool
+        from merit import database
 
         try:
-            with create_engine(_read_only(self.url), poolclass=NullPool).connect() as connection:
-                self._forbid_writing(connection)
-                return pl.read_database(text(self.query), connection, infer_schema_length=None)
-        except ModuleNotFoundError as error:
-            raise MeritError(
-                f"data.source.url: the driver '{error.name}' is not installed; "
-                "PostgreSQL's comes with 'pip install merit-ml[postgres]'"
-            ) from error
-        except (SQLAlchemyError, pl.exceptions.PolarsError, OSError, ValueError, TypeError) as error:
-            reason = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
-            raise MeritError(f"data.source: '{self.query}' can't be read from {self.url}: {reason}") from error
-
-    def _forbid_writing(self, connection: "Connection") -> None:
-        """Begin a transaction that can't write."""
-        if self.url.get_backend_name() == "postgresql":
-            connection.execution_options(postgresql_readonly=True)
+            table = database.read(_asked(self.url), self.query)
+        except database.DatabaseError as error:
+            raise MeritError(f"data.source: '{self.query[:SHOWN]}' can't be read from {self.url}: {error}") from error
+        if table.is_empty():
+            raise MeritError(f"data.source: '{self.query[:SHOWN]}' gives no rows; correct the query")
+        return table
 
 
 def _url(text: str) -> "URL":
-    """Return a database's URL.
+    """Return a database's URL, if configuration alone may name it.
 
     Raises:
-        ValueError: it is none, or it holds a password.
+        ValueError: it is none, it holds a password, or parameters that reach for files or credentials.
+        MeritError: it names a file outside of the project and its roots.
     """
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
+    from merit import database
 
     try:
-        url = make_url(text)
-    except (ArgumentError, ValueError) as error:
-        raise ValueError(
-            "the url is not one of a database; write one such as sqlite:///shop.db or "
-            "postgresql+psycopg://user@127.0.0.1/shop"
-        ) from error
+        url = database.url_of(text)
+    except database.DatabaseError as error:
+        raise ValueError(str(error)) from error
     if url.password is not None or any("password" in key.lower() for key in url.query):
         raise ValueError(
             "the url holds a password, and would be committed with it; take it out, "
             "and give it by PGPASSWORD, ~/.pgpass or a service file"
         )
+    if url.get_backend_name() == "sqlite":
+        paths.inside(str(url.database), "data.source.url")
+    elif others := sorted(set(url.query) - PARAMETERS):
+        raise ValueError(f"the url has the parameter '{others[0]}'; allowed: {', '.join(sorted(PARAMETERS))}")
+    elif "service" in url.query and (url.host or "host" in url.query):
+        raise ValueError("the url has a service and a host: what the service holds is not for another host; name one")
     return url
 
 
-def _read_only(url: "URL") -> "URL":
-    """Return the URL that opens a SQLite file without the right to write, or to make it where it isn't there."""
-    if url.get_backend_name() != "sqlite" or not url.database or url.database.startswith("file:"):
+def _asked(url: "URL") -> "URL":
+    """Return the URL that is asked: a password is never given in a form that a server, whoever it is, could use again.
+
+    PGREQUIREAUTH in the environment comes first.
+    """
+    if url.get_backend_name() == "sqlite" or "PGREQUIREAUTH" in os.environ:
         return url
-    if not Path(url.database).is_file():
-        raise OSError(f"the file '{url.database}' is not there")
-    return url.set(database=f"file:{url.database}").update_query_dict({"mode": "ro", "uri": "true"})
+    return url.update_query_dict({"require_auth": "!password,!md5"})
 
 
 def _plain(table: "pl.DataFrame") -> "pl.DataFrame":

@@ -67,7 +67,7 @@ def _stale() -> str | None:
     from merit.config.compose import compose
 
     try:
-        return f"{artifacts.LOCK} is stale; run 'merit compose'" if lock.difference(compose()) else None
+        return f"{artifacts.LOCK} is stale; run 'merit compose'" if lock.difference(compose(touch="nothing")) else None
     except MeritError as error:
         return f"conf/ can't be composed ({plain(error, 120)}); 'merit compose' says more"
 

@@ -53,14 +53,14 @@ def adopt(name: str, overrides: str) -> str:
     from merit.config.compose import compose
 
     words = _words(overrides)
-    meant = compose(words)
+    meant = compose(words, touch="nothing")
     chosen = name
     if len(words) == 1 and words[0].startswith("experiment="):
         chosen = words[0].partition("=")[2]
     else:
         _write(name, words)
     artifacts.write_text(CONFIG, experiment.choose(CONFIG.read_text(encoding="utf-8"), chosen))
-    if compose() != meant:
+    if compose(touch="nothing") != meant:
         raise MeritError(
             f"overrides: {overrides!r} don't stay the same as {FOLDER}/{chosen}.yaml: what comes after "
             f"'experiment' in the defaults of {CONFIG} sets them too; put 'experiment' last"

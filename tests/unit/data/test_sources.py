@@ -38,10 +38,8 @@ def test_a_parquet_file_is_read_as_it_is(workdir: Path, table: pl.DataFrame) -> 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../a.csv", "a/../../b.csv", "~/a.csv", "~root/a.csv"])
 @pytest.mark.parametrize("source", [Csv, Parquet])
 def test_a_path_outside_the_project_is_refused(source: type[Csv] | type[Parquet], path: str) -> None:
-    with pytest.raises(MeritError) as caught:
+    with pytest.raises(MeritError, match=r"data\.source\.path: found path .*; allowed: a path inside the project"):
         source(path)
-    said = f"data.source: found path '{path}'; allowed: a file inside the project, such as 'orders.csv'"
-    assert str(caught.value) == said
 
 
 def test_a_csv_column_whose_first_rows_are_empty_has_the_type_of_the_others(workdir: Path) -> None:

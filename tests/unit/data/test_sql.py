@@ -1,19 +1,16 @@
 import sqlite3
-from collections.abc import Callable, Iterator
-from datetime import date, datetime
+from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import polars as pl
 import pytest
-from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.pool import NullPool
 
 from merit.config.compose import fingerprint
 from merit.config.schema import Lock
 from merit.data.ingest import ingest
 from merit.data.sources import Sql
 from merit.errors import MeritError
-from tests.postgres import server
 
 QUERY = "SELECT * FROM sales"
 ROWS = [(1, "north", "2024-01-02", 1.5), (2, None, "2024-01-01", None), (3, "south", "2024-01-03", 2.5)]
@@ -83,7 +80,7 @@ def test_ingest_refuses_rows_that_changed_since_the_lock_was_made(shop: Path, ma
 
 
 def test_a_source_can_not_write_or_make_a_database(shop: Path) -> None:
-    with pytest.raises(MeritError, match="attempt to write a readonly database"):
+    with pytest.raises(MeritError, match="only one SELECT is allowed; not authorized: DELETE"):
         Sql("sqlite:///shop.db", "DELETE FROM sales").read()
     with pytest.raises(MeritError, match=r"the file 'none\.db' is not there"):
         Sql("sqlite:///none.db", QUERY).read()
@@ -98,76 +95,32 @@ def test_a_source_can_not_write_or_make_a_database(shop: Path) -> None:
         ("shop.db", QUERY, "the url is not one of a database"),
         ("sqlite:///shop.db", "SELECT nope FROM sales", "no such column: nope"),
         ("sqlite:///shop.db", "SELECT id, id FROM sales", "appears more than once"),
-        ("mysql://me@127.0.0.1/shop", QUERY, "the driver 'MySQLdb' is not installed"),
+        ("mysql://me:secret@127.0.0.1/shop", QUERY, "found a url of 'mysql'; allowed: sqlite:///shop.db or postgresql"),
+        ("postgresql+psycopg2://me@127.0.0.1/shop", QUERY, r"found a url of 'postgresql\+psycopg2'"),
+        ("sqlite://", QUERY, "a url of SQLite names a file"),
+        ("sqlite:///:memory:", QUERY, "a url of SQLite names a file"),
+        ("sqlite:///file:/any.db?uri=true&mode=rwc", QUERY, "a url of SQLite names a file"),
+        ("sqlite:///file:any.db", QUERY, "a url of SQLite names a file"),
+        ("sqlite:///shop.db?mode=rwc", QUERY, "a url of SQLite names a file"),
+        ("sqlite:////etc/shop.db", QUERY, "data.source.url: found path '/etc/shop.db'; allowed: a path inside"),
+        ("sqlite:///../shop.db", QUERY, "data.source.url: found path '../shop.db'"),
+        ("sqlite:///outside.db", QUERY, "found path 'outside.db', which leads to '/etc/hostname'"),
+        ("sqlite:///.git/shop.db", QUERY, "which is hidden"),
+        ("postgresql+psycopg://me@h/shop?passfile=/etc/passwd", QUERY, "the url has the parameter 'passfile'; allowed"),
+        ("postgresql+psycopg://me@h/shop?options=-crole=admin", QUERY, "the url has the parameter 'options'"),
+        ("postgresql+psycopg://me@h/shop?sslkey=/etc/key", QUERY, "the url has the parameter 'sslkey'"),
+        ("postgresql+psycopg://evil/shop?service=shop", QUERY, "the url has a service and a host"),
+        ("sqlite:///shop.db", "SELECT * FROM sales WHERE id > 99", "gives no rows; correct the query"),
+        ("sqlite:///shop.db", "", "it gives no rows; give a SELECT"),
+        ("sqlite:///shop.db", "SELECT 1; DROP TABLE sales", "You can only execute one statement at a time"),
+        ("sqlite:///shop.db", "SELECT '\0'", "the query holds a NUL character"),
     ],
 )
 def test_what_can_not_be_read_is_told_in_a_line_that_holds_no_password(
     shop: Path, url: str, query: str, says: str
 ) -> None:
+    Path("outside.db").symlink_to("/etc/hostname")
     with pytest.raises(MeritError, match=says) as caught:
         fingerprint({"_target_": "merit.data.sources.Sql", "url": url, "query": query})
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    """The URL of a PostgreSQL server of these tests' own."""
-    with server() as url:
-        yield url
-
-
-def _engine(url: str) -> Engine:
-    return create_engine(url, poolclass=NullPool)
-
-
-@pytest.fixture
-def sales(postgres: str) -> str:
-    """The URL of a PostgreSQL database that holds the table `sales`."""
-    with _engine(postgres).begin() as database:
-        database.execute(text("DROP TABLE IF EXISTS sales"))
-        database.execute(
-            text(
-                "CREATE TABLE sales (id bigint, shop text, at timestamp, day date, amount numeric(8, 2), gift boolean, "
-                "key uuid, size real)"
-            )
-        )
-        database.execute(
-            text(
-                "INSERT INTO sales SELECT i, CASE WHEN i % 7 > 0 THEN 'shop ' || i % 3 END, "
-                "timestamp '2024-01-01' + i * interval '1 hour', date '2024-01-01' + (i / 24)::int, i / 3.0, "
-                "i % 2 = 0, gen_random_uuid(), i FROM generate_series(1, 2000) AS i"
-            )
-        )
-    return postgres
-
-
-def test_postgresql_is_read_with_its_types(sales: str) -> None:
-    table = Sql(sales, "SELECT * FROM sales ORDER BY id DESC").read().sort("id")
-    kinds = [table.schema[name].base_type() for name in ("id", "shop", "at", "day", "amount", "gift", "key", "size")]
-    assert kinds == [pl.Int64, pl.String, pl.Datetime, pl.Date, pl.Decimal, pl.Boolean, pl.String, pl.Float64]
-    assert table.height == 2000
-    assert table["shop"].null_count() == 285
-    assert table["at"][0] == datetime(2024, 1, 1, 1)
-
-
-def test_postgresql_gives_the_same_rows_the_same_fingerprint(sales: str) -> None:
-    first = Sql(sales, QUERY).fingerprint()
-    with _engine(sales).begin() as database:
-        # A row that is written again stands at the end of the table.
-        database.execute(text("UPDATE sales SET size = size WHERE id < 10"))
-    assert Sql(sales, QUERY).fingerprint() == first
-    with _engine(sales).begin() as database:
-        database.execute(text("UPDATE sales SET size = -1 WHERE id = 10"))
-    assert Sql(sales, QUERY).fingerprint() != first
-
-
-def test_postgresql_is_not_written_to(sales: str) -> None:
-    with pytest.raises(MeritError, match="read-only transaction"):
-        Sql(sales, "DELETE FROM sales RETURNING id").read()
-
-
-def test_a_server_that_is_not_there_is_told_in_one_line() -> None:
-    with pytest.raises(MeritError, match="connection failed") as caught:
-        Sql("postgresql+psycopg://shop@127.0.0.1:1/shop", QUERY).read()
-    assert "\n" not in str(caught.value)

@@ -2,28 +2,20 @@
 
 import hashlib
 import os
-import re
 import shutil
-import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
-from merit import artifacts
+from merit import artifacts, database
 from merit.errors import MeritError
 from merit.masking import masked
-from merit.serving.batch.sources import Files, faults, reason_of, version_of
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection, TextClause
+from merit.serving.batch.sources import Files, faults, version_of
 
 DONE = "done.json"
-HEARD = 100_000
-"""Steps of SQLite between two looks whether a signal has come: some milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -41,22 +33,16 @@ class Query:
         return {"query": masked(" ".join(self.sql.split())), "files": {"--query": digest}}
 
     def chunks(self, size: int) -> Iterator[pl.DataFrame]:
-        """Give the rows as the database sends them, in a transaction that can't write.
+        """Give the rows as the database sends them; it is held to one SELECT.
 
         Raises:
             MeritError: it can't be reached, or doesn't answer the query.
         """
-        with self._faults(), self._connected() as connection:
-            streamed = connection.execution_options(stream_results=True, yield_per=size)
-            empty = True
-            statement = _statement(self.sql)
-            for rows in pl.read_database(
-                statement, streamed, iter_batches=True, batch_size=size, infer_schema_length=None
-            ):
-                empty = False
-                yield rows
-            if empty:
-                yield pl.DataFrame(schema=dict.fromkeys(connection.execute(statement).keys(), pl.Null))
+        try:
+            yield from database.batches(database.url_of(self._url()), self.sql, size)
+        except database.DatabaseError as error:
+            reason = masked(str(error), (self._url(),))
+            raise MeritError(f"sql: '{self.sql[:200]}' can't be read by {self.variable}: {reason}") from error
 
     def _url(self) -> str:
         url = os.environ.get(self.variable)
@@ -65,76 +51,6 @@ class Query:
                 f"--url-env: {self.variable} is not set; give it the database's URL, as SQLAlchemy writes it"
             )
         return url
-
-    @contextmanager
-    def _connected(self) -> "Iterator[Connection]":
-        from sqlalchemy import create_engine, event, make_url
-        from sqlalchemy.pool import NullPool
-
-        url = make_url(self._url())
-        is_sqlite = url.get_backend_name() == "sqlite"
-        if is_sqlite and url.database and not Path(url.database).is_file():
-            raise OSError(f"the file '{url.database}' is not there")
-        engine = create_engine(url, poolclass=NullPool)
-        if is_sqlite:
-            event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA query_only = ON"))
-        with engine.connect() as connection:
-            event.listen(connection, "after_cursor_execute", _check_gives_rows)
-            if is_sqlite:
-                raw: Any = connection.connection.driver_connection
-                raw.set_authorizer(_may_only_read)
-                raw.set_progress_handler(_go_on, HEARD)
-            if url.get_backend_name() == "postgresql":
-                connection.execution_options(postgresql_readonly=True)
-            yield connection
-
-    @contextmanager
-    def _faults(self) -> Iterator[None]:
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            yield
-        except ModuleNotFoundError as error:
-            raise MeritError(
-                f"{self.variable}: the driver '{error.name}' is not installed; PostgreSQL's comes with "
-                "'pip install merit-ml[postgres]'"
-            ) from error
-        except (SQLAlchemyError, pl.exceptions.PolarsError, OSError, ValueError, TypeError) as error:
-            if _is_interrupted(error):
-                raise KeyboardInterrupt from error
-            reason = masked(reason_of(getattr(error, "orig", None) or error), (self._url(),))
-            raise MeritError(f"sql: '{self.sql[:200]}' can't be read by {self.variable}: {reason}") from error
-
-
-def _statement(sql: str) -> "TextClause":
-    """Return a query as it is: a colon is one, not the mark of a parameter."""
-    from sqlalchemy import text
-
-    escaped = re.sub(r"\\(?=:\w*(?![:\w]))", r"\\\\", sql)
-    return text(re.sub(r"(?<![:\w\\]):(?=\w+(?![:\w]))", r"\\:", escaped))
-
-
-def _check_gives_rows(connection: Any, cursor: Any, *_: Any) -> None:
-    """Refuse a statement that gives no rows."""
-    if cursor.description is None:
-        raise ValueError("it gives no rows; give a SELECT")
-
-
-def _go_on() -> int:
-    """Have SQLite go on; Python hears signals only where its own code runs, and one that raises here ends the query."""
-    return 0
-
-
-def _is_interrupted(error: Exception) -> bool:
-    """Say whether SQLite was interrupted: nobody but a signal does that here."""
-    code = getattr(getattr(error, "orig", None) or error, "sqlite_errorcode", None)
-    return code == sqlite3.SQLITE_INTERRUPT
-
-
-def _may_only_read(action: int, *_: Any) -> int:
-    """Answer SQLite, which asks before it does anything: a query may neither attach files nor change settings."""
-    allowed = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
-    return sqlite3.SQLITE_OK if action in allowed else sqlite3.SQLITE_DENY
 
 
 def staged(query: Query | Files, folder: Path, size: int) -> Files:

@@ -1,0 +1,143 @@
+"""A query on PostgreSQL, which can do nothing but select: a cursor in a read-only transaction that is rolled back."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from merit.database.rows import DatabaseError, Rows, check_names, plain
+
+if TYPE_CHECKING:
+    import psycopg
+    from sqlalchemy import URL
+
+T = TypeVar("T")
+SECONDS = 10
+"""How long a server has to answer."""
+SETTINGS = {"statement_timeout": "1h", "lock_timeout": "1min", "idle_in_transaction_session_timeout": "1h"}
+CURSOR = "merit"
+POWERS = ("pg_read_server_files", "pg_write_server_files", "pg_execute_server_program", "pg_signal_backend")
+"""The server's own roles whose members reach beyond the database."""
+FUNCTIONS = (
+    "dblink",
+    "dblink_connect",
+    "dblink_connect_u",
+    "dblink_exec",
+    "dblink_send_query",
+    "lo_export",
+    "lo_import",
+    "pg_file_read",
+    "pg_file_write",
+    "pg_ls_dir",
+    "pg_read_binary_file",
+    "pg_read_file",
+    "pg_stat_file",
+)
+"""The functions that read or write files of the server, or speak to others from it."""
+ROLES = """
+    SELECT r.rolname, r.rolsuper, r.rolreplication FROM pg_catalog.pg_roles AS r
+    WHERE pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER')
+      AND (r.rolsuper OR r.rolreplication OR r.rolname = ANY(%s))
+    ORDER BY r.rolsuper DESC, r.rolname = session_user DESC, r.rolname
+"""
+RIGHTS = """
+    SELECT DISTINCT p.proname FROM pg_catalog.pg_proc AS p, pg_catalog.pg_roles AS r
+    WHERE p.proname = ANY(%s) AND pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER')
+      AND pg_catalog.has_function_privilege(r.oid, p.oid, 'EXECUTE')
+    ORDER BY p.proname
+"""
+"""What a session may become by SET ROLE counts too: set_config does the same inside a SELECT."""
+TELLING = ("08", "0A", "25", "26", "28", "3D", "3F", "42", "53", "54", "55", "57")
+"""Classes of errors whose messages name what stands in the query or the catalog, and no value of a row."""
+REMEDY = "ask as one that may only read: CREATE ROLE reader LOGIN; GRANT SELECT ON ... TO reader"
+
+
+@contextmanager
+def opened(url: "URL", sql: str) -> Iterator[Rows]:
+    """Run a query; give its rows as the server sends them.
+
+    Raises:
+        DatabaseError: the server can't be reached, the role may do too much, or the query is not one SELECT.
+    """
+    try:
+        import psycopg
+    except ImportError as error:
+        raise DatabaseError(
+            "the driver 'psycopg' is not installed; PostgreSQL's comes with 'pip install merit-ml[postgres]'"
+        ) from error
+    connection = _run(psycopg.connect, _conninfo(url))
+    try:
+        connection.read_only = True
+        for name, value in SETTINGS.items():
+            _run(connection.execute, "SELECT pg_catalog.set_config(%s, %s, true)", (name, value))
+        _check_role(connection)
+        yield _declared(connection, sql)
+    finally:
+        connection.close()  # the server rolls back what isn't committed
+
+
+def _run(call: Callable[..., T], *arguments: Any, **named: Any) -> T:
+    """Return what a call of the driver's gives.
+
+    Raises:
+        DatabaseError: it fails; it isn't raised where the driver's own error is handled, whose message may hold values.
+    """
+    import psycopg
+
+    try:
+        return call(*arguments, **named)
+    except (psycopg.Error, UnicodeError, ValueError, OverflowError) as error:
+        reason = _reason(error)
+    raise DatabaseError(reason)
+
+
+def _conninfo(url: "URL") -> str:
+    from psycopg.conninfo import make_conninfo
+
+    query = {name: value if isinstance(value, str) else ",".join(value) for name, value in url.query.items()}
+    named = {"user": url.username, "password": url.password, "host": url.host, "port": url.port,
+             "dbname": url.database}  # fmt: skip
+    given = {name: str(value) for name, value in named.items() if value is not None}
+    usual = {"connect_timeout": str(SECONDS), "application_name": "merit"}
+    return str(_run(make_conninfo, "", **{**usual, **given, **query}))
+
+
+def _check_role(connection: "psycopg.Connection[Any]") -> None:
+    """Refuse a role that reaches beyond the tables: a SELECT may call what the role may."""
+    for name, is_super, replicates in _run(connection.execute, ROLES, (list(POWERS),)).fetchall():
+        power = "a superuser" if is_super else "a role for replication" if replicates else f"of {name}"
+        via = "" if name == connection.info.user or power.startswith("of") else f" by way of '{name}'"
+        raise DatabaseError(f"the role '{plain(connection.info.user)}' is {plain(power + via)}; {REMEDY}")
+    if found := [name for (name,) in _run(connection.execute, RIGHTS, (list(FUNCTIONS),)).fetchall()]:
+        raise DatabaseError(
+            f"the role '{plain(connection.info.user)}' may call {plain(', '.join(found))}; "
+            "REVOKE EXECUTE ON these functions FROM PUBLIC and from it"
+        )
+
+
+def _declared(connection: "psycopg.Connection[Any]", sql: str) -> Rows:
+    """Declare a cursor for a query. The server takes one SELECT there, and by the extended protocol one statement."""
+    declare = f"DECLARE {CURSOR} NO SCROLL CURSOR FOR {sql}".encode()
+    _run(connection.execute, declare, binary=True)  # binary asks for the extended protocol
+    cursor = _run(connection.execute, f"FETCH FORWARD 0 FROM {CURSOR}")
+    names = [column.name for column in cursor.description or ()]
+    check_names(names)
+
+    def fetch(size: int) -> list[tuple[Any, ...]]:
+        return list(_run(_run(cursor.execute, f"FETCH FORWARD {size} FROM {CURSOR}").fetchall))
+
+    return Rows(names, fetch)
+
+
+def _reason(error: Exception) -> str:
+    """Return what the server says, without values: of errors in data only what kind they are."""
+    import psycopg
+
+    state = getattr(error, "sqlstate", None)
+    if state is None and isinstance(error, psycopg.OperationalError | psycopg.ProgrammingError):
+        return plain(str(error))  # no row was read yet: it is about the connection
+    if state is None:
+        return f"{type(error).__name__}: a value has no counterpart in Python; CAST it in the query"
+    if state.startswith(TELLING):
+        told = plain(error.diag.message_primary or type(error).__name__)  # type: ignore[attr-defined]
+        return f"{told}; only one SELECT is allowed" if state in {"42601", "0A000", "25006"} else told
+    return f"{type(error).__name__} ({state}): a value doesn't fit what the query asks of it"

@@ -1,0 +1,161 @@
+"""A query on SQLite can do nothing but select: each attack is refused by the engine, and leaves no trace."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from merit import database
+from merit.database import DatabaseError, rows, sqlite, url_of
+
+URL = "sqlite:///shop.db"
+
+
+@pytest.fixture
+def shop(workdir: Path) -> Iterator[sqlite3.Connection]:
+    """The database shop.db with the table sales, open to its owner."""
+    with closing(sqlite3.connect("shop.db", isolation_level=None)) as owner:
+        owner.execute("CREATE TABLE sales (id INTEGER, shop TEXT, amount REAL)")
+        owner.execute("INSERT INTO sales VALUES (1, 'north', 1.5), (2, NULL, 2), (3, 'south', NULL)")
+        yield owner
+
+
+def _refusal(sql: str) -> str:
+    with pytest.raises(DatabaseError) as caught:
+        database.read(url_of(URL), sql)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def _files() -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in Path().rglob("*")}
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("VACUUM INTO 'canary.pth'", "not authorized: ATTACH"),
+        ("VACUUM", "not authorized: ATTACH"),
+        ("ATTACH 'canary.db' AS x", "not authorized: ATTACH"),
+        ("ATTACH 'file:canary.db?mode=rwc' AS x", "not authorized: ATTACH"),
+        ("DETACH main", "not authorized: DETACH"),
+        ("PRAGMA writable_schema = ON", "not authorized: PRAGMA"),
+        ("PRAGMA journal_mode = WAL", "not authorized: PRAGMA"),
+        ("PRAGMA query_only = OFF", "not authorized: PRAGMA"),
+        ("SELECT * FROM pragma_table_info('sales')", "not authorized"),
+        ("SELECT load_extension('canary.so')", "not authorized: the function load_extension"),
+        ("SELECT fts3_tokenizer('simple')", "not authorized: the function fts3_tokenizer"),
+        ("SELECT fts3_tokenizer('simple', x'0000000000000000')", "not authorized: the function fts3_tokenizer"),
+        ("SELECT sqlite_log(1, 'x')", "not authorized: the function sqlite_log"),
+        ("SELECT zeroblob(1000000000)", "not authorized: the function zeroblob"),
+        ("SELECT readfile('/etc/passwd')", "no such function: readfile"),
+        ("SELECT writefile('canary', 'x')", "no such function: writefile"),
+        ("SELECT edit('x')", "no such function: edit"),
+        ("INSERT INTO sales VALUES (4, 'x', 1) RETURNING *", "not authorized: INSERT"),
+        ("WITH x AS (SELECT 9) INSERT INTO sales SELECT 9, 'x', 1 FROM x RETURNING id", "not authorized: INSERT"),
+        ("UPDATE sales SET id = 0 RETURNING id", "not authorized: UPDATE"),
+        ("DELETE FROM sales RETURNING *", "not authorized: DELETE"),
+        ("DROP TABLE sales", "not authorized"),
+        ("CREATE TABLE x (a)", "not authorized"),
+        ("CREATE TEMP TABLE x AS SELECT 1", "not authorized"),
+        ("CREATE VIRTUAL TABLE x USING fts5(a)", "not authorized"),
+        ("SELECT * FROM dbstat", "not authorized"),
+        ("ANALYZE", "not authorized"),
+        ("BEGIN", "not authorized: TRANSACTION"),
+        ("SAVEPOINT x", "not authorized: SAVEPOINT"),
+        ("SELECT 1; DROP TABLE sales", "You can only execute one statement at a time"),
+        ("REINDEX", "it gives no rows; give a SELECT"),
+        ("", "it gives no rows; give a SELECT"),
+        ("-- nothing", "it gives no rows; give a SELECT"),
+        ("SELECT * FROM sale", "no such table: sale"),
+        ("SELECT id, id FROM sales", "the column 'id' appears more than once"),
+        (
+            "SELECT 'the-secret' AS x, x'00' AS y UNION ALL SELECT 1, 1",
+            "the column 'y' holds values of several types (bytes, int)",
+        ),
+    ],
+)
+def test_what_is_more_than_a_select_is_refused_and_leaves_no_trace(
+    shop: sqlite3.Connection, sql: str, says: str
+) -> None:
+    before = _files()
+    assert says in _refusal(sql)
+    assert _files() == before
+    assert shop.execute("SELECT count(*) FROM sales").fetchone() == (3,)
+
+
+def test_a_view_can_call_no_more_than_a_query(shop: sqlite3.Connection) -> None:
+    shop.execute("CREATE VIEW harmless AS SELECT fts3_tokenizer('simple') AS x")
+    assert "unsafe use of fts3_tokenizer()" in _refusal("SELECT * FROM harmless")
+
+
+def test_a_select_of_every_kind_is_read(shop: sqlite3.Connection) -> None:
+    sql = (
+        "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3) "
+        "SELECT n.x, upper(s.shop) AS shop, sum(s.amount) OVER (ORDER BY n.x) AS total, "
+        "json_extract('{\"a\": 1}', '$.a') AS a, '12:30' AS t "
+        "FROM n JOIN sales AS s ON s.id = n.x WHERE EXISTS (SELECT 1 FROM sales) ORDER BY n.x"
+    )
+    found = database.read(url_of(URL), sql)
+    assert found.rows() == [(1, "NORTH", 1.5, 1, "12:30"), (2, None, 3.5, 1, "12:30"), (3, "SOUTH", 3.5, 1, "12:30")]
+    assert found.schema["x"] == pl.Int64
+
+
+def test_no_value_stands_in_an_error(shop: sqlite3.Connection) -> None:
+    shop.execute("INSERT INTO sales VALUES (5, CAST(x'7365637265742dff' AS TEXT), 1)")
+    for sql in ("SELECT shop FROM sales", "SELECT 1 AS x UNION ALL SELECT CAST('secret' AS BLOB)"):
+        with pytest.raises(DatabaseError) as caught:
+            database.read(url_of(URL), sql)
+        error: BaseException | None = caught.value
+        while error is not None:
+            assert "secret" not in str(error)
+            error = error.__cause__ or error.__context__
+
+
+def test_an_endless_query_ends(shop: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT "
+    monkeypatch.setattr(sqlite, "MOST_STEPS", 1_000_000)
+    assert "the query takes more than 1,000,000 steps" in _refusal(f"{endless} count(*) FROM n")
+    monkeypatch.setattr(rows, "MOST_BYTES", 2**20)
+    monkeypatch.setattr(rows, "BATCH", 100)
+    assert "the query gives more than 0.000976562 GiB; select less" in _refusal(
+        f"{endless} x, printf('%1000d', x) AS t FROM n"
+    )
+
+
+def test_a_file_with_a_log_is_read_without_one_being_made_beside_it(shop: sqlite3.Connection) -> None:
+    shop.execute("PRAGMA journal_mode = WAL")
+    shop.execute("INSERT INTO sales VALUES (4, 'west', 4)")
+    assert database.read(url_of(URL), "SELECT count(*) AS n FROM sales").item() == 4  # its owner has it open
+    shop.close()
+    before = _files()
+    assert list(before) == ["shop.db"]
+    assert database.read(url_of(URL), "SELECT count(*) AS n FROM sales").item() == 4
+    assert _files() == before
+
+
+def test_a_file_with_a_log_that_is_written_to_meanwhile_is_refused(shop: sqlite3.Connection) -> None:
+    shop.execute("PRAGMA journal_mode = WAL")
+    shop.close()
+    found = database.batches(url_of(URL), "SELECT * FROM sales", 1)
+    next(found)
+    with closing(sqlite3.connect("shop.db", isolation_level=None)) as other:
+        other.execute("INSERT INTO sales VALUES (4, 'west', 4)")
+    with pytest.raises(DatabaseError, match=r"'shop\.db' was written to while it was read; try again"):
+        list(found)
+
+
+@pytest.mark.parametrize("content", [b"", b"no database at all, but long enough to look like one" * 9])
+def test_a_file_that_is_no_database_is_told(workdir: Path, content: bytes) -> None:
+    Path("shop.db").write_bytes(content)
+    assert _refusal("SELECT * FROM sales") in {"no such table: sales", "file is not a database"}
+    assert Path("shop.db").read_bytes() == content
+
+
+def test_a_file_whose_name_looks_like_a_uri_is_opened_as_a_file(workdir: Path) -> None:
+    with closing(sqlite3.connect("a?mode=rwc#.db")) as made, made:
+        made.execute("CREATE TABLE t AS SELECT 7 AS x")
+    assert database.read(url_of("sqlite:///a%3Fmode=rwc#.db"), "SELECT x FROM t").item() == 7
