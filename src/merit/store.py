@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from merit.config.addresses import NO_PASSWORD, REQUIRED
 from merit.config.schema import Tracking
 from merit.errors import MeritError, chain, reason
 from merit.masking import masked
@@ -56,6 +57,8 @@ def open_store(tracking: Tracking) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    if "MLFLOW_TRACKING_URI" not in os.environ:  # YAML names the server: it gets no password that it could use again
+        os.environ.setdefault(REQUIRED, NO_PASSWORD)
     import logging
 
     from mlflow import MlflowClient

@@ -114,6 +114,8 @@ def test_without_conf_sweep_the_defaults_hold(conf: Path) -> None:
         (["sweep.storage='postgresql://u:secret@h/d'"], "command line: sweep.storage: holds a password"),
         (["sweep.storage='postgresql://u@h/d?password=secret'"], "command line: sweep.storage: holds a password"),
         (["sweep.storage=redis://h"], "sweep.storage: found 'redis://h'"),
+        (["sweep.storage=sqlite:////etc/x.db"], "sweep.storage: found path '/etc/x.db'"),
+        (["sweep.storage='postgresql://u@h/d?sslkey=/etc/x'"], "sweep.storage: the url has the parameter 'sslkey'"),
     ],
 )
 def test_what_a_sweep_can_not_be_is_told_in_a_line(conf: Path, overrides: list[str], told: str) -> None:

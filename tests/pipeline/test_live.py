@@ -24,15 +24,12 @@ EPOCH = {"epoch": 0.0, "train_loss": 0.7, "validation_loss": 0.6}
 
 
 @pytest.fixture
-def tracked(workdir: Path, make_lock: Callable[..., Lock]) -> Lock:
+def tracked(workdir: Path, make_lock: Callable[..., Lock], monkeypatch: pytest.MonkeyPatch) -> Lock:
     """A lock beside data and weights; where its runs go is a store that isn't there yet."""
     artifacts.write_text(artifacts.RAW, "raw")
     artifacts.write_text(artifacts.WEIGHTS, "w")
-
-    def edit(values: dict[str, Any]) -> None:
-        values["tracking"] = {"uri": f"sqlite:///{workdir}/mlflow.db", "experiment": "live"}
-
-    return make_lock(edit)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workdir}/mlflow.db")  # MLflow keeps one engine per address
+    return make_lock(lambda values: values["tracking"].update(experiment="live"))
 
 
 def _only_run(lock: Lock) -> Any:

@@ -19,7 +19,7 @@ from merit.errors import ConfigError, MeritError, Problem
 
 HEADER = "# Generated from conf/ by 'merit compose'. Don't edit: change conf/, then compose again.\n"
 REMEDY = "run 'merit compose'"
-UNREAD = f"sha256:{'0' * 64}"
+UNREAD = f"sha256:{'f' * 64}"
 """Stands for a fingerprint that nobody has read; no lock is ever written with it."""
 NOT_READ = "not read; 'merit compose' reads the source"
 LOADER, DUMPER = getattr(yaml, "CSafeLoader", yaml.SafeLoader), getattr(yaml, "CSafeDumper", yaml.SafeDumper)

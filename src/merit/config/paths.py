@@ -10,8 +10,8 @@ from pathlib import Path
 from merit.config import trust
 from merit.errors import MeritError
 
-CACHE = (".dvc", "cache")
-"""Where DVC keeps data, which a file of the project may be a link to; else what is hidden is no data."""
+OPEN = ((".dvc", "cache"), (".merit",))
+"""What is hidden and may be named: where DVC keeps data, which a file may be a link to, and what merit makes."""
 
 
 def inside(path: str, key: str) -> Path:
@@ -44,8 +44,8 @@ def refusal(path: str) -> str | None:
             f'that {trust.PYPROJECT} declares: [tool.merit] roots = ["/srv/data"]'
         )
     parts = real.relative_to(project).parts
-    if any(part.startswith(".") for part in parts) and parts[:2] != CACHE:
-        return f"found path '{path}', which is hidden or in a hidden folder; allowed: what is not, such as 'orders.csv'"
+    if any(part.startswith(".") for part in parts) and not any(parts[: len(each)] == each for each in OPEN):
+        return f"found path '{path}', which is hidden or in a hidden folder; allowed: one that isn't, such as 'a.csv'"
     return None
 
 

@@ -2,12 +2,11 @@
 
 import hashlib
 import importlib.util
-import os
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from merit.config import paths
+from merit.config import addresses, paths
 from merit.errors import MeritError
 
 if TYPE_CHECKING:
@@ -18,8 +17,6 @@ FIRST = 10_000
 """Rows of a CSV file that tell the types of most."""
 SHOWN = 200
 """Characters of a query that a message shows."""
-PARAMETERS = {"application_name", "connect_timeout", "host", "service", "sslmode", "target_session_attrs"}
-"""What the URL of PostgreSQL may set in YAML; libpq's others name files, credentials and settings."""
 
 
 class Source(Protocol):
@@ -138,7 +135,8 @@ class Sql:
         from merit import database
 
         try:
-            table = database.read(_asked(self.url), self.query)
+            rule = addresses.password_rule() if self.url.get_backend_name() == "postgresql" else {}
+            table = database.read(self.url.update_query_dict(rule), self.query)
         except database.DatabaseError as error:
             raise MeritError(f"data.source: '{self.query[:SHOWN]}' can't be read from {self.url}: {error}") from error
         if table.is_empty():
@@ -166,21 +164,11 @@ def _url(text: str) -> "URL":
         )
     if url.get_backend_name() == "sqlite":
         paths.inside(str(url.database), "data.source.url")
-    elif others := sorted(set(url.query) - PARAMETERS):
-        raise ValueError(f"the url has the parameter '{others[0]}'; allowed: {', '.join(sorted(PARAMETERS))}")
+    elif refusal := addresses.parameter_refusal(url.query):
+        raise ValueError(refusal)
     elif "service" in url.query and (url.host or "host" in url.query):
         raise ValueError("the url has a service and a host: what the service holds is not for another host; name one")
     return url
-
-
-def _asked(url: "URL") -> "URL":
-    """Return the URL that is asked: a password is never given in a form that a server, whoever it is, could use again.
-
-    PGREQUIREAUTH in the environment comes first.
-    """
-    if url.get_backend_name() == "sqlite" or "PGREQUIREAUTH" in os.environ:
-        return url
-    return url.update_query_dict({"require_auth": "!password,!md5"})
 
 
 def _plain(table: "pl.DataFrame") -> "pl.DataFrame":

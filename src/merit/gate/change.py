@@ -41,8 +41,30 @@ ELSEWHERE: dict[Path, str] = {
 """What the gate's rules rest on elsewhere, and what of it is weaker. The contract goes with the data."""
 
 
+LOCATIONS: tuple[Path, ...] = (
+    ("tracking",),
+    ("serve", "host"),
+    ("serve", "port"),
+    ("serve", "auth"),
+    ("serve", "log", "folder"),
+    ("serve", "telemetry", "endpoint"),
+    ("stream", "broker"),
+    ("stream", "url"),
+    ("stream", "events"),
+    ("stream", "answers"),
+    ("stream", "dead_letters"),
+    ("stream", "metrics_port"),
+    ("release", "registry"),
+    ("release", "base_image"),
+    ("release", "signing"),
+    ("data", "source"),
+)
+"""Where data comes from, where runs, logs, telemetry, answers and images go, and who may ask: a reviewer sees each
+change of these (docs/what-yaml-may-do.md)."""
+
+
 def since(lock: Lock, champion: Champion | None, against: str | None = None) -> dict[str, list[dict[str, Any]]] | None:
-    """Return how a lock differs from the champion's, and its rules among it; None if there is none to compare.
+    """Return how a lock differs from the champion's, with its rules and locations; None if there is none to compare.
 
     Args:
         lock: the configuration.
@@ -58,7 +80,11 @@ def since(lock: Lock, champion: Champion | None, against: str | None = None) -> 
         return None
     after = lock.model_dump(mode="json", by_alias=True)
     found: dict[str, list[dict[str, Any]]] = form.fit(
-        {"config": differences(before, after), "rules": rules(before, after)}
+        {
+            "config": differences(before, after),
+            "rules": rules(before, after),
+            "locations": locations(before, after),
+        }
     )
     return found
 
@@ -94,6 +120,17 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dic
     return [
         {"key": dotted(path), "before": shown(old), "after": shown(new)}
         for path, old, new in _differing(leaves(before), leaves(after))
+    ]
+
+
+def locations(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the differences among the locations, in the order of `LOCATIONS`."""
+    found = list(_differing(leaves(before), leaves(after)))
+    return [
+        {"key": dotted(path), "before": shown(old), "after": shown(new)}
+        for location in LOCATIONS
+        for path, old, new in found
+        if path[: len(location)] == location
     ]
 
 

@@ -28,6 +28,7 @@ def diff(ref: str | None = None) -> dict[str, Any]:
         "stale": _stale(),
         "config": None if before is None else change.differences(before, now),
         "rules": [] if before is None else change.rules(before, now),
+        "locations": [] if before is None else change.locations(before, now),
         "data": versions.data(_versions(old, new, artifacts.RAW)),
         "metrics": versions.metrics(_versions(old, new, artifacts.METRICS)),
         "package": versions.package(_versions(old, new, artifacts.PACKAGE)),
@@ -96,9 +97,11 @@ def _config_lines(found: Mapping[str, Any]) -> Iterator[str]:
         return
     yield f"config:  {_keys(len(config)) if config else SAME}"
     weaker = {rule["key"] for rule in found["rules"] if rule["weaker"]}
+    located = {each["key"] for each in found["locations"]}
     for each in config:
         before, after = (plain(each[side] or what) for side, what in (("before", "(not there)"), ("after", "(gone)")))
         mark = "  (weaker: the gate lets more through)" if each["key"] in weaker else ""
+        mark = "  (location: look where it leads)" if each["key"] in located else mark
         yield f"  {plain(each['key'])}: {before} → {after}{mark}"
 
 

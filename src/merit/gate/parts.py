@@ -109,6 +109,8 @@ class Change(Part):
 
     config: Many[Difference] = []
     rules: Many[Rule] = []
+    locations: Many[Difference] = []
+    """Where data comes from, or where runs, logs and answers go."""
 
 
 class Rows(Part):

@@ -33,6 +33,7 @@ MOST = {
     "moved": 5,
     "failed": 60,
     "rules": 30,
+    "locations": 30,
     "waivers": 30,
 }
 """Lines that each part of the Markdown may have, the least important part first: it is the first to be cut."""
@@ -50,6 +51,7 @@ TITLES = {
     "moved": "slices that moved",
     "failed": "checks that did not pass",
     "rules": "weakened rules",
+    "locations": "locations",
     "waivers": "waivers",
 }
 
@@ -112,6 +114,7 @@ def _lines(report: Report, charts: int) -> dict[str, int]:
         "moved": MOST["moved"],
         "failed": sum(check.verdict != "pass" for check in report.checks),
         "rules": len(words.weakened(report)),
+        "locations": len(words.locations(report)),
         "waivers": len(report.waivers),
     }
 
@@ -190,6 +193,7 @@ def _view(report: Report) -> dict[str, Any]:
         "words": words,
         "summary": words.summary(report),
         "weakened": words.weakened(report),
+        "locations": words.locations(report),
         "open": words.of(report.checks, "fail") + words.of(report.checks, "inconclusive"),
         "waived": [check for check in report.checks if check.waived],
         "passed": [check for check in report.checks if check.verdict == "pass" and not check.waived],

@@ -26,16 +26,26 @@ def check(change: Mapping[str, Any] | None, champion: Champion | None) -> Check:
         change: as `merit.gate.change.since` returns it; None if there is nothing to compare with.
         champion: the model that the rules judged before; None if there is none.
     """
+    moved = _moved(change)
     if champion is None or change is None:
-        return _check(Verdict.PASS, "no rules to compare with")
+        return _check(Verdict.PASS, f"no rules to compare with{moved}")
     if not (weaker := weakened(change)):
-        return _check(Verdict.PASS, f"no weaker than at {champion.commit[:7]}")
-    names = [rule["key"] for rule in weaker]
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    found = f"weaker: {', '.join(names[:MOST_NAMED])}{more}"
+        return _check(Verdict.PASS, f"no weaker than at {champion.commit[:7]}{moved}")
+    found = f"weaker: {_named([rule['key'] for rule in weaker])}"
     if champion.is_candidate():
-        return _check(Verdict.PASS, f"{found}; the model is the champion's own, bit for bit")
-    return _check(Verdict.FAIL, f"{found}, and the model changed too", ADVICE)
+        return _check(Verdict.PASS, f"{found}; the model is the champion's own, bit for bit{moved}")
+    return _check(Verdict.FAIL, f"{found}, and the model changed too{moved}", ADVICE)
+
+
+def _moved(change: Mapping[str, Any] | None) -> str:
+    """Return which locations change: they weaken no rule, and a reviewer is to see them."""
+    names = [each["key"] for each in (change or {}).get("locations", [])]
+    return f"; locations that change: {_named(names)}" if names else ""
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"{', '.join(names[:MOST_NAMED])}{more}"
 
 
 def _check(verdict: Verdict, found: str, advice: str = "") -> Check:

@@ -121,12 +121,19 @@ def _warnings(made: Report) -> list[str]:
         weaker.append(f"[bold yellow]weaker:[/]  and {more} more, all in {artifacts.GATE_HTML}")
     if weaker and (former := words.former_model(made)) is not None:
         weaker = [f"rules:   this is another model than {_plain(former)}, and so are its rules: {artifacts.GATE_HTML}"]
+    moved = words.locations(made)
+    located = [
+        f"[bold yellow]location:[/] {_plain(each.key)}: {_plain(words.before(each))} → {_plain(words.after(each))}"
+        for each in moved[:MOST_WEAKER]
+    ]
+    if len(moved) > MOST_WEAKER:
+        located.append(f"[bold yellow]location:[/] and {len(moved) - MOST_WEAKER} more, all in {artifacts.GATE_HTML}")
     waived = [
         f"[bold yellow]waiver:[/]  {_plain(each.check)} until {_plain(each.until)}"
         f"{' (expired)' if each.expired else ''}: {_plain(each.reason)}"
         for each in made.waivers
     ]
-    return weaker + waived
+    return weaker + located + waived
 
 
 def _plain(text: str) -> str:

@@ -48,6 +48,11 @@ def weakened(report: Report) -> list[Rule]:
     return [] if report.change is None else [r for r in report.change.rules if r.weaker and not r.is_waiver]
 
 
+def locations(report: Report) -> list[Difference]:
+    """Return the paths and addresses that change: where data comes from, and where runs, logs and answers go."""
+    return [] if report.change is None else report.change.locations
+
+
 def former_model(report: Report) -> str | None:
     """Return what the model was called before, where the change names another; its rules were that one's."""
     changed = [] if report.change is None else report.change.config

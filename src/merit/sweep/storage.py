@@ -9,6 +9,7 @@ from typing import Any
 import optuna
 from sqlalchemy.exc import SQLAlchemyError
 
+from merit.config.addresses import password_rule
 from merit.errors import MeritError
 from merit.masking import masked
 
@@ -38,7 +39,7 @@ class _Quick(sqlite3.Connection):
 def at(url: str) -> optuna.storages.RDBStorage:
     """Return the storage at a URL, with its tables."""
     lite: dict[str, Any] = {"timeout": 60, "factory": _Quick}
-    wait = lite if url.startswith("sqlite") else {"connect_timeout": SECONDS}
+    wait = lite if url.startswith("sqlite") else {"connect_timeout": SECONDS, **password_rule()}
     try:
         return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": wait})
     except SQLAlchemyError:  # another process makes its tables just now

@@ -134,6 +134,7 @@ def full() -> dict[str, Any]:
                 {"key": "gate.calibration", "before": "0.05", "after": "0.04", "weaker": False},
                 {"key": "gate.waivers.size.until", "before": None, "after": '"2026-10-01"', "weaker": True},
             ],
+            "locations": [{"key": "tracking.uri", "before": "sqlite:///mlflow.db", "after": "http://10.0.0.1:5000"}],
         },
         "data": _data(),
         "parts": {"train": rows, "validation": later, "test": later},
@@ -208,7 +209,7 @@ def passing() -> dict[str, Any]:
     """Return the report of a model that may merge: with a champion, without a change of rules or waivers."""
     made = full()
     made |= {"verdict": "pass", "waivers": [], "checks": [c for c in made["checks"] if c["verdict"] == "pass"]}
-    made["change"]["rules"] = []
+    made["change"]["rules"], made["change"]["locations"] = [], []
     made["change"]["config"] = made["change"]["config"][1:3]
     for name, found in made["metrics"]["difference"].items():
         gain = 0.004 if made["better"][name] == "higher" else -0.004
@@ -263,6 +264,7 @@ def wide() -> dict[str, Any]:
     made["change"] = {
         "config": [{"key": f"data.columns.{name}{n}.min", **change} for n in range(2000)],
         "rules": [{"key": f"gate.floors.{name}{n}", **change, "weaker": True} for n in range(500)],
+        "locations": [{"key": f"data.source.{name}{n}", **change} for n in range(500)],
     }
     made["waivers"] = [made["waivers"][0] | {"check": f"{name}{n}", "reason": name * 5} for n in range(200)]
     made["checks"] += [
@@ -276,7 +278,7 @@ def spoiled(report: dict[str, Any], text: str) -> dict[str, Any]:
     made = copy.deepcopy(report)
     for waiver in made["waivers"]:
         waiver.update(check=text, reason=text, until=text)
-    for line in [*made["change"]["config"], *made["change"]["rules"]]:
+    for line in [line for lines in made["change"].values() for line in lines]:
         line.update(key=text, before=text, after=text)
     for each in made["checks"]:
         each.update(name=text[:300], found=text, allowed=text, advice="" if each["verdict"] == "pass" else text)

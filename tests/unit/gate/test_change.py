@@ -1,10 +1,12 @@
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from merit import artifacts
 from merit.config.schema import Lock
@@ -226,12 +228,80 @@ def committed(git_repo: Git, lock: Lock) -> str:
 
 
 def test_a_lock_is_compared_with_the_champions(committed: str, lock: Lock, make_lock: Callable[..., Lock]) -> None:
-    assert change.since(lock, Champion(committed, {})) == {"config": [], "rules": []}
+    assert change.since(lock, Champion(committed, {})) == {"config": [], "rules": [], "locations": []}
     other = make_lock(lambda values: (values.update(seed=8), values["gate"].update(size_mb=99.0)))
     found = change.since(other, Champion(committed, {}))
     assert [each["key"] for each in found["config"]] == ["seed", "gate.size_mb"]
     assert found["rules"] == [{"key": "gate.size_mb", "before": "1.0", "after": "99.0", "weaker": True}]
     assert change.since(other, None) == change.since(other, None, "HEAD") == found
+
+
+@pytest.mark.parametrize(
+    ("edit", "found"),
+    [
+        (lambda v: v["tracking"].update(uri="http://10.0.0.1:5000"),
+         [("tracking.uri", "sqlite:///mlflow.db", "http://10.0.0.1:5000")]),
+        (lambda v: v["serve"].update(log={"folder": "elsewhere"}, telemetry={"endpoint": "http://10.0.0.1:4318"}),
+         [("serve.log.folder", "null", "elsewhere"),
+          ("serve.telemetry.endpoint", "null", "http://10.0.0.1:4318")]),
+        (lambda v: v["data"].update(source={"_target_": "merit.data.sources.Csv", "path": "other.csv"}),
+         [("data.source._target_", "merit.data.sources.Parquet", "merit.data.sources.Csv"),
+          ("data.source.path", "source.parquet", "other.csv")]),
+        (lambda v: v["serve"].update(host="10.0.0.1", auth={"method": "proxy"}),
+         [("serve.host", "127.0.0.1", "10.0.0.1"), ("serve.auth.method", "none", "proxy")]),
+        (lambda v: v.update(stream={"url": "nats://10.0.0.1:4222"}, release={"registry": "10.0.0.1:5000"}),
+         [("stream.url", "nats://127.0.0.1:4222", "nats://10.0.0.1:4222"),
+          ("release.registry", "null", "10.0.0.1:5000")]),
+        (lambda v: v.update(seed=8), []),
+    ],
+)  # fmt: skip
+def test_a_location_that_changes_is_found(
+    committed: str, make_lock: Callable[..., Lock], edit: Any, found: list[tuple[str, str, str]]
+) -> None:
+    changed = change.since(make_lock(edit), None)
+    assert changed is not None
+    assert [(each["key"], each["before"], each["after"]) for each in changed["locations"]] == found
+
+
+def _is_text(annotation: Any) -> bool:
+    return annotation is str or (get_origin(annotation) is Annotated and get_args(annotation)[0] is str)
+
+
+def _texts(form: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the keys of a form that hold any text."""
+    for name, field in form.model_fields.items():
+        is_choice = get_origin(field.annotation) in {Union, UnionType}
+        kinds = get_args(field.annotation) if is_choice else (field.annotation,)
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from _texts(kind, (*above, name))
+        if any(map(_is_text, kinds)):
+            yield (*above, name)
+
+
+NO_LOCATION = {
+    "name", "stream.group", "stream.key", "trainer.monitor", "gate.baseline.metric", "gate.robustness.metric",
+    "gate.slices.metric", "data.fingerprint", "data.filter", "data.time", "data.target.name", "data.target.sql",
+    "model.target", "optimizer.target",
+}  # fmt: skip
+"""Keys of any text that name neither a path nor an address."""
+
+
+def test_whoever_adds_a_key_of_any_text_says_whether_it_is_a_location() -> None:
+    located = {".".join(location) for location in change.LOCATIONS}
+    for path in _texts(Lock):
+        key = ".".join(path)
+        is_located = any(f"{key}.".startswith(f"{each}.") for each in located)
+        assert is_located != (key in NO_LOCATION), key
+
+
+def test_every_location_is_a_key_of_the_lock(lock: Lock) -> None:
+    values = lock.model_dump(mode="json", by_alias=True)
+    for location in change.LOCATIONS:
+        inner = values
+        for name in location:
+            assert name in inner, location
+            inner = inner[name]
 
 
 def test_without_a_lock_to_compare_with_there_is_no_change(git_repo: Git, lock: Lock) -> None:

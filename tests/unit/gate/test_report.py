@@ -56,6 +56,8 @@ def test_weakened_rules_and_waivers_stand_before_all_else() -> None:
     assert "> - <code>gate.floors.roc&#95;auc</code>: <code>0.64</code> → <code>0.62</code>" in top
     assert "> - <code>data: missing</code> until 2027-01-15: the registry of planes moved" in top
     assert "(expired, so it counts no more)" in top
+    assert "> **1 location changes: where data comes from, or where runs, logs and answers go:**" in top
+    assert re.search("> - <code>tracking.uri</code>: <code>sqlite.*mlflow.db</code> → <code>http.*:5000</code>", top)
     assert "gate.calibration" not in top  # stricter than before
     assert "gate.waivers" not in top  # told by its reason
 
@@ -174,6 +176,7 @@ def test_what_was_not_judged_may_be_null_in_every_form(
     made = reports.full() | {absent: None}
     assert "merit: fail" in report.markdown(made)
     assert "<h1>flights: <span>fail</span></h1>" in report.html(made)
+    assert "<p>1 location changes: where data comes from" in report.html(reports.full())
     terminal.show(made)
     assert "verdict: fail" in capsys.readouterr().out
 
@@ -344,6 +347,7 @@ def test_the_terminal_is_short_and_shows_the_verdict_and_what_stands_in_the_way(
         "flights: EmbeddingMLP trained on 217,727 rows to 2013-08-31",
         "verdict: fail: may not merge: 3 of 13 checks failed, 1 could not decide",
         "weaker:  gate.floors.roc_auc: 0.64 → 0.62",
+        "location: tracking.uri: sqlite:///mlflow.db → http://10.0.0.1:5000",
         "waiver:  data: missing until 2027-01-15: [red]agreed[/]",
         "waiver:  size until 2026-10-01 (expired): ",
         "-0.0121 [-0.0178, -0.0064]",

@@ -57,6 +57,16 @@ def test_without_a_champion_or_its_lock_there_are_no_rules_to_compare_with(chang
     assert (found.verdict, found.found) == (Verdict.PASS, "no rules to compare with")
 
 
+@pytest.mark.parametrize("champion", [None, _rival(same=False), _rival(same=True)])
+def test_locations_that_change_are_named_whatever_the_verdict(champion: Any) -> None:
+    moved = {"locations": [{"key": key, "before": "a", "after": "b"} for key in ("tracking.uri", "data.source.path")]}
+    for change in (_change(), _change("gate.parity")):
+        found = rules.check({**change, **moved}, champion)
+        assert found.found.endswith("; locations that change: tracking.uri, data.source.path")
+        is_rival = champion is not None and not champion.is_candidate()
+        assert (found.verdict == Verdict.FAIL) == (change["rules"] != [] and is_rival)
+
+
 def test_of_many_weaker_rules_a_few_are_named() -> None:
     found = rules.check(_change(*(f"gate.floors.m{n}" for n in range(40))), _rival(same=False))
     assert found.found.startswith("weaker: gate.floors.m0, ")

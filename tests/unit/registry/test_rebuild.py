@@ -4,13 +4,12 @@ import shutil
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
 from merit import artifacts, dvccache, store, versions
-from merit.config.schema import Lock
+from merit.config.schema import Lock, Tracking
 from merit.errors import MeritError
 from merit.registry import projection as projections
 from merit.registry.projection import Projection, told
@@ -34,12 +33,8 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lock(database: Path, make_lock: Callable[..., Lock], request: pytest.FixtureRequest) -> Lock:
     """A lock whose runs go to an experiment and a model of the test's own."""
     name = f"m{zlib.crc32(request.node.name.encode())}"
-
-    def edit(values: dict[str, Any]) -> None:
-        values["name"] = name
-        values["tracking"] = {"uri": f"sqlite:///{database}", "experiment": name}
-
-    return make_lock(edit)
+    shared = Tracking(uri=f"sqlite:///{database}", experiment=name)  # where no YAML could put it
+    return make_lock(lambda values: values.update(name=name)).model_copy(update={"tracking": shared})
 
 
 @pytest.fixture

@@ -38,12 +38,8 @@ def tracked(workdir: Path, database: Path, make_lock: Callable[..., Lock], reque
     """A lock whose runs go to an experiment and a model of the test's own."""
     name = f"m{zlib.crc32(request.node.name.encode())}"
     artifacts.write_text(artifacts.RAW, "raw")
-
-    def edit(values: dict[str, Any]) -> None:
-        values["name"] = name
-        values["tracking"] = {"uri": f"sqlite:///{database}", "experiment": name}
-
-    return make_lock(edit)
+    shared = Tracking(uri=f"sqlite:///{database}", experiment=name)  # where no YAML could put it
+    return make_lock(lambda values: values.update(name=name)).model_copy(update={"tracking": shared})
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from merit.config import paths
+from merit.config.addresses import store_refusal
 from merit.config.schema.base import Component, Interval, Positive, Section
 from merit.config.schema.data import Data, Features
 from merit.config.schema.gate import NOT_WAIVABLE, Gate, Golden
@@ -142,6 +144,7 @@ class Lock(Section):
             self._tracking_of_another_kind,
             self._a_batch_that_devices_can_not_share,
             self._numbers_that_nothing_trains_by,
+            self._paths_that_lead_out,
         )
         if found := [line for rule in rules for line in rule()]:
             raise ValueError("\n".join(found))
@@ -164,6 +167,20 @@ class Lock(Section):
         for name in (name for name in model if name.endswith("dropout")):
             if isinstance(value := model[name], int | float) and not 0 <= value < 1:
                 yield f"model.{name} found {value}; allowed: a share from 0 to less than 1"
+
+    def _paths_that_lead_out(self) -> Iterator[str]:
+        """Yield paths outside of the project and the roots that pyproject.toml declares."""
+        named = {
+            "serve.log.folder": self.serve.log.folder,
+            "serve.auth.keys": self.serve.auth.keys,
+            "serve.auth.jwks": self.serve.auth.jwks,
+            "release.signing.public_key": self.release.signing.public_key,
+        }
+        for key, path in named.items():
+            if path is not None and (refusal := paths.refusal(path)):
+                yield f"{key} {refusal}"
+        if self.tracking.to == "mlflow" and self.tracking.uri and (refusal := store_refusal(self.tracking.uri)):
+            yield f"tracking.uri {refusal}"
 
     def _metrics_of_another_task(self) -> Iterator[str]:
         task, gate, own = self.data.target.task, self.gate, self.evaluate.metrics

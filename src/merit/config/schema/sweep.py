@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from merit.config.addresses import store_refusal
 from merit.config.schema.base import Positive, Section
 from merit.tasks import HIGHER_IS_BETTER
 
@@ -81,6 +82,8 @@ class Sweep(Section):
             lines.append("storage holds a password; take it out, and give it by PGPASSWORD or ~/.pgpass")
         if self.storage and "password=" in self.storage.lower():
             lines.append("storage holds a password; take it out, and give it by PGPASSWORD or ~/.pgpass")
+        elif self.storage and (refusal := store_refusal(self.storage)):
+            lines.append(f"storage {refusal}")
         return lines
 
 

@@ -1,0 +1,46 @@
+"""Addresses that configuration names: of databases and servers. YAML may say where they are, and no more."""
+
+import os
+from collections.abc import Iterable
+from urllib.parse import parse_qsl, urlsplit
+
+from merit.config import paths
+
+PARAMETERS = frozenset({"application_name", "connect_timeout", "host", "service", "sslmode", "target_session_attrs"})
+"""What the URL of a database may set in YAML; the others of libpq and its like name files, credentials and settings."""
+REQUIRED, NO_PASSWORD = "PGREQUIREAUTH", "!password,!md5"
+"""The variable by which libpq is told how a server may ask for a password, and what it is told where YAML names it."""
+FILES = ("file", "sqlite")
+"""Schemes of what is kept in a file."""
+
+
+def store_refusal(uri: str) -> str | None:
+    """Return why configuration alone may not name a store: a file elsewhere, or parameters; None if it may."""
+    scheme, _, rest = uri.partition("://")
+    if scheme == "sqlite":
+        return _file_refusal(uri, rest)
+    if not rest or scheme.startswith(FILES):
+        return f"found '{uri}'; allowed: sqlite:///mlflow.db, http://host:5000, or the url of a database server"
+    return parameter_refusal(name for name, _ in parse_qsl(urlsplit(uri).query, keep_blank_values=True))
+
+
+def _file_refusal(uri: str, rest: str) -> str | None:
+    path = rest[1:]
+    # SQLAlchemy decodes what is encoded, and SQLite's own URIs have parameters.
+    if not rest.startswith("/") or not path or path.startswith("file:") or any(mark in path for mark in "?%#"):
+        return f"found '{uri}'; allowed: sqlite:/// and the plain path of a file, such as sqlite:///mlflow.db"
+    return paths.refusal(path)
+
+
+def password_rule() -> dict[str, str]:
+    """Return what libpq is told of passwords where YAML names the server: none that it could use again is given.
+
+    Neither in clear nor hashed by MD5; SCRAM proves that one knows it. PGREQUIREAUTH in the environment comes first.
+    """
+    return {} if REQUIRED in os.environ else {"require_auth": NO_PASSWORD}
+
+
+def parameter_refusal(names: Iterable[str]) -> str | None:
+    """Return which parameter of a URL configuration alone may not set; None if there is none."""
+    others = sorted(set(names) - PARAMETERS)
+    return f"the url has the parameter '{others[0]}'; allowed: {', '.join(sorted(PARAMETERS))}" if others else None
