@@ -10,10 +10,12 @@ import pkgutil
 import re
 import resource
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ import yaml
 
 from merit import cli
 from merit.config.compose import compose
+from merit.database import url_of
 from merit.errors import ConfigError, Problem
 
 CANARY = "touch canary"
@@ -54,6 +57,7 @@ def _args(*values: Any) -> dict[str, Any]:
     return {"_args_": list(values)}
 
 
+SQL = "merit.data.sources.Sql"
 NESTED = {"_target_": "os.system", "command": CANARY}
 ATTACKS = [
     Attack("os.system", {"command": CANARY}, live=True),
@@ -334,10 +338,43 @@ def test_a_target_on_the_command_line_is_refused(refused: Callable[..., str], at
         ("data.source", {"_target_": "merit.data.sources.Csv", "path": "folder/../../victim.csv"}),
         ("data.source", {"_target_": "merit.data.sources.Parquet", "path": "/etc/passwd"}),
         ("data.source", {"_target_": "merit.data.sources.Parquet", "path": "~/x.parquet"}),
+        ("data.source", {"_target_": "merit.data.sources.Csv", "path": "link.csv"}),
+        ("data.source", {"_target_": "merit.data.sources.Csv", "path": "linked/passwd"}),
+        ("data.source", {"_target_": "merit.data.sources.Csv", "path": ".env"}),
+        ("data.source", {"_target_": SQL, "url": "sqlite:///shop.db", "query": "VACUUM INTO 'canary.pth'"}),
+        ("data.source", {"_target_": SQL, "url": "sqlite:///shop.db", "query": "ATTACH 'canary.db' AS x"}),
+        ("data.source", {"_target_": SQL, "url": "sqlite:///shop.db", "query": "PRAGMA journal_mode = WAL"}),
+        ("data.source", {"_target_": SQL, "url": "sqlite:///shop.db", "query": "SELECT load_extension('planted')"}),
+        ("data.source", {"_target_": SQL, "url": "sqlite:///shop.db", "query": "DELETE FROM sales RETURNING id"}),
+        ("data.source", {"_target_": SQL, "url": "sqlite:///file:/tmp/x.db?uri=true&mode=rwc", "query": "SELECT 1"}),
+        ("data.source", {"_target_": SQL, "url": "sqlite:///linked/x.db", "query": "SELECT 1"}),
+        ("data.source", {"_target_": SQL, "url": "sqlite:////etc/x.db", "query": "SELECT 1"}),
+        ("data.source", {"_target_": SQL, "url": "postgresql://h/d?passfile=/etc/passwd", "query": "SELECT 1"}),
+        ("data.filter", "distance IN (SELECT x FROM read_csv('http://127.0.0.1:9/x.csv'))"),
+        ("data.filter", "distance > 0 OR read_csv('victim.txt') IS NULL"),
+        ("data.filter", "distance IN (SELECT * FROM scan_parquet('victim.txt'))"),
+        ("data.filter", " OR ".join(["distance = 1"] * 20_000)),
+        ("data.filter", "(" * 5_000 + "distance" + ")" * 5_000 + " > 1"),
+        ("data.filter", "distance > 1; DROP TABLE sales"),
+        ("data.target.sql", "(SELECT 1 FROM read_ndjson('victim.txt')) = 1"),
+        ("data.target.sql", "SUM(arr_delay) OVER () > 1"),
+        ("serve.log.folder", "/var/canary"),
+        ("serve.log.folder", "linked"),
+        ("serve.auth", {"method": "keys", "keys": "/etc/shadow"}),
+        ("tracking.uri", "sqlite:///../canary.db"),
+        ("tracking.uri", "sqlite:///file:canary.db?uri=true&mode=rwc"),
+        ("tracking.uri", "file:///tmp/canary"),
+        ("release.signing", {"method": "key", "public_key": "/etc/passwd"}),
     ],
 )
 @pytest.mark.parametrize("way", ["file", "override"])
 def test_what_has_no_place_there_is_refused(refused: Callable[..., str], way: str, key: str, value: Any) -> None:
+    Path("link.csv").symlink_to("/etc/passwd")
+    Path("linked").symlink_to("/etc")
+    Path(".env").write_text("secret=1\n")
+    with closing(sqlite3.connect("shop.db")) as database, database:
+        database.execute("CREATE TABLE sales AS SELECT 1 AS id")
+    url_of("sqlite:///shop.db")  # what reads a url is loaded once
     section, _, inner = key.partition(".")
     overrides = []
     if way == "override" and isinstance(value, dict):

@@ -102,7 +102,9 @@ def test_rows_of_postgresql_are_scored_by_a_cursor_of_the_server(folder: Path) -
                 "id % 4 as kind, id / 7.0 as size, (id / 100000.0)::float as weight, null::text as note "
                 "from generate_series(0, 99999) as id"
             )
-        out = _done(folder, "sql", "out", "--query", "select * from orders", "--url-env", "SHOP", SHOP=url)
+            cursor.execute("create role reader login; grant select on orders to reader")
+        reader = url.replace("shop@", "reader@")
+        out = _done(folder, "sql", "out", "--query", "select * from orders", "--url-env", "SHOP", SHOP=reader)
     assert out == "out: 100,000 rows scored\n"
     _done(folder, "in.parquet", "whole")
     columns = ["id", "prediction", "version"]

@@ -8,6 +8,7 @@ from merit.config import trust
 from merit.config.compose import sealed
 from merit.config.problems import did_you_mean
 from merit.config.schema.data import Column, Data, Target
+from merit.data.reasons import reason_of
 from merit.errors import MeritError
 from merit.expression import ExpressionError, columns_of, evaluate
 
@@ -48,8 +49,7 @@ def _read(data: Data) -> pl.DataFrame:
         except (pl.exceptions.PolarsError, OSError, ValueError) as error:
             if trust.frame_of_theirs(error):
                 raise
-            reason = " ".join(str(error).split())[:300]
-            raise MeritError(f"data.source: {data.source.target} can't read its file: {reason}") from error
+            raise MeritError(f"data.source: {data.source.target} can't read its file: {reason_of(error)}") from error
     if not isinstance(table, pl.DataFrame):
         raise MeritError(f"data.source: {data.source.target} gives {type(table).__name__}, not a polars.DataFrame")
     return table

@@ -223,6 +223,8 @@ def test_a_missing_file_is_refused(make_data: MakeData) -> None:
         ("Parquet", b""),
         ("Csv", b""),
         ("Csv", b"when,shop\n1,2,3,4\n"),
+        ("Csv", b"when,shop\n1,the-secret,3,4\n"),
+        ("Parquet", b"PAR1the-secretPAR1"),
         ("Csv", b"when,shop\n\xff\xfe,\xff\n"),
     ],
 )
@@ -237,6 +239,7 @@ def test_a_corrupt_file_is_told_in_one_line(
 
     message = _refusal(make_lock(edit).data)
     assert message.startswith(f"data.source: merit.data.sources.{source} can't read its file: ")
+    assert "secret" not in message
 
 
 def test_a_separator_of_two_characters_is_told_in_one_line(workdir: Path, make_lock: Callable[..., Lock]) -> None:

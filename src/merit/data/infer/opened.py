@@ -12,6 +12,7 @@ import polars as pl
 
 from merit import lfs
 from merit.config import targets
+from merit.data.reasons import reason_of
 from merit.errors import MeritError
 
 MISSING = ["NA", "N/A", "n/a", "#N/A", "NULL", "null", "None", "none", "nan", "?", "-", "--", "."]
@@ -151,10 +152,9 @@ def _read(component: dict[str, Any], path: str) -> pl.DataFrame:
     try:
         table: pl.DataFrame = targets.build(component).read()
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
         kind = component["_target_"].rpartition(".")[2]
         found = _ragged(path, component.get("separator", ",")) if kind == "Csv" else None
-        raise MeritError(f"{path}: can't be read as {kind}: {found or reason}") from error
+        raise MeritError(f"{path}: can't be read as {kind}: {found or reason_of(error)}") from error
     return table
 
 

@@ -1,0 +1,21 @@
+"""Why a file can't be read as a table, in words that hold nothing of what stands in it."""
+
+import polars as pl
+
+REASONS: tuple[tuple[type[BaseException], str], ...] = (
+    (pl.exceptions.NoDataError, "it is empty"),
+    (pl.exceptions.DuplicateError, "a column's name appears more than once"),
+    (pl.exceptions.PolarsError, "its content is not of that form: a line of other fields than the header, or a damaged "
+     "or cut file"),
+    (UnicodeDecodeError, "it is not text in UTF-8"),
+)  # fmt: skip
+"""What each kind of error means. What Polars itself says quotes cells."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why a file can't be read."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if type(error) is ValueError:  # Polars' own, of an argument
+        return " ".join(str(error).split())[:200]
+    return next((reason for kind, reason in REASONS if isinstance(error, kind)), type(error).__name__)
