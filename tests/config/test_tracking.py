@@ -36,6 +36,16 @@ def test_a_lock_of_before_is_one_of_mlflow(lock: Lock) -> None:
         (["tracking.to=none"], "found 'none'; allowed: 'mlflow', 'wandb' or 'csv'"),
         (["tracking=csv", "tracking.experiment=../out"], "tracking.experiment: names a folder in runs/; allowed: "),
         (["tracking.folder=x"], "unknown key"),
+        (["tracking.uri=sqlite:///../x.db"], "tracking.uri: found path '../x.db'"),
+        (["tracking.uri=sqlite:////var/x.db"], "tracking.uri: found path '/var/x.db'"),
+        (["tracking.uri=sqlite:///.git/x.db"], "tracking.uri: found path '.git/x.db', which is hidden"),
+        (["tracking.uri=sqlite:///%2e%2e/x.db"], "tracking.uri: found 'sqlite:///%2e%2e/x.db'"),
+        (["tracking.uri='sqlite:///file:x.db?mode=rwc'"], "tracking.uri: found 'sqlite:///file:x.db?mode=rwc'"),
+        (["tracking.uri=sqlite:///dvc"], "tracking.uri: found 'sqlite:///dvc'"),
+        (["tracking.uri=sqlite+pysqlite:///x.db"], "tracking.uri: found 'sqlite+pysqlite:///x.db'"),
+        (["tracking.uri=file:///var/x"], "tracking.uri: found 'file:///var/x'"),
+        (["tracking.uri=elsewhere"], "tracking.uri: found 'elsewhere'"),
+        (["tracking.uri='postgresql://h/d?passfile=/x'"], "tracking.uri: the url has the parameter 'passfile'"),
     ],
 )
 def test_what_does_not_fit_is_refused(conf: Path, given: list[str], told: str) -> None:

@@ -10,6 +10,8 @@ PARAMETERS = frozenset({"application_name", "connect_timeout", "host", "service"
 """What the URL of a database may set in YAML; the others of libpq and its like name files, credentials and settings."""
 REQUIRED, NO_PASSWORD = "PGREQUIREAUTH", "!password,!md5"
 """The variable by which libpq is told how a server may ask for a password, and what it is told where YAML names it."""
+ENDINGS = (".db", ".sqlite", ".sqlite3")
+"""How the file of a store is called: none of another use is written to, nor a lock of that name beside it."""
 FILES = ("file", "sqlite")
 """Schemes of what is kept in a file."""
 
@@ -27,8 +29,9 @@ def store_refusal(uri: str) -> str | None:
 def _file_refusal(uri: str, rest: str) -> str | None:
     path = rest[1:]
     # SQLAlchemy decodes what is encoded, and SQLite's own URIs have parameters.
-    if not rest.startswith("/") or not path or path.startswith("file:") or any(mark in path for mark in "?%#"):
-        return f"found '{uri}'; allowed: sqlite:/// and the plain path of a file, such as sqlite:///mlflow.db"
+    is_plain = not path.startswith("file:") and not any(mark in path for mark in "?%#")
+    if not rest.startswith("/") or not is_plain or not path.endswith(ENDINGS):
+        return f"found '{uri}'; allowed: sqlite:/// and a plain path that ends in {', '.join(ENDINGS)}"
     return paths.refusal(path)
 
 

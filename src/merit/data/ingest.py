@@ -10,7 +10,7 @@ from merit.config.problems import did_you_mean
 from merit.config.schema.data import Column, Data, Target
 from merit.data.reasons import reason_of
 from merit.errors import MeritError
-from merit.expression import ExpressionError, columns_of, evaluate
+from merit.expression import ExpressionError, columns_of, evaluate, plain
 
 TYPES: dict[str, pl.DataType] = {
     "string": pl.String(),
@@ -180,7 +180,7 @@ def _asked(table: pl.DataFrame, sql: str, key: str) -> pl.Series:
     """Return what a SQL expression gives for each row."""
     for name in columns_of(sql):
         if name not in table.columns:
-            raise _no_column(name, key, table)
+            raise _no_column(plain(name), key, table)
     try:
         return evaluate(sql, table)
     except ExpressionError as error:

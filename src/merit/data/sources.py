@@ -93,7 +93,7 @@ class Parquet:
         """Return the table; text that holds dates and times in ISO 8601 is recognised."""
         import polars as pl
 
-        return _dated(pl.read_parquet(self.path))
+        return _dated(pl.read_parquet(self.path, glob=False))
 
 
 class Sql:
@@ -134,13 +134,14 @@ class Sql:
     def _fetched(self) -> "pl.DataFrame":
         from merit import database
 
+        query = " ".join(self.query.split())[:SHOWN]
         try:
             rule = addresses.password_rule() if self.url.get_backend_name() == "postgresql" else {}
             table = database.read(self.url.update_query_dict(rule), self.query)
         except database.DatabaseError as error:
-            raise MeritError(f"data.source: '{self.query[:SHOWN]}' can't be read from {self.url}: {error}") from error
+            raise MeritError(f"data.source: '{query}' can't be read from {self.url}: {error}") from error
         if table.is_empty():
-            raise MeritError(f"data.source: '{self.query[:SHOWN]}' gives no rows; correct the query")
+            raise MeritError(f"data.source: '{query}' gives no rows; correct the query")
         return table
 
 

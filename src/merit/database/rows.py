@@ -34,7 +34,7 @@ def check_names(names: Sequence[str]) -> None:
         DatabaseError: two columns have the same name.
     """
     if again := next((name for number, name in enumerate(names) if name in names[:number]), None):
-        raise DatabaseError(f"the column '{again}' appears more than once; name each with AS")
+        raise DatabaseError(f"the column '{plain(again)}' appears more than once; name each with AS")
 
 
 def whole(rows: Rows) -> "pl.DataFrame":
@@ -73,7 +73,9 @@ def _misfit(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> str:
     for number, name in enumerate(names):
         kinds = sorted({type(row[number]).__name__ for row in rows if row[number] is not None})
         if len(kinds) > 1 and kinds != ["float", "int"] and "str" not in kinds:  # beside texts all are texts
-            return f"the column '{name}' holds values of several types ({', '.join(kinds)}); CAST it in the query"
+            return (
+                f"the column '{plain(name)}' holds values of several types ({', '.join(kinds)}); CAST it in the query"
+            )
     return "a column holds values that no column of a table can hold; CAST it in the query"
 
 

@@ -24,6 +24,8 @@ LIMITS = {
     sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 0,
     sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
 }
+BESIDE = ("-wal", "-shm", "-journal")
+"""The ends of the names of files that SQLite keeps beside a database."""
 SETTINGS = ("query_only = ON", "trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0")
 """SQLite's own advice for files of strangers (sqlite.org/security.html)."""
 ACTIONS = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE})
@@ -55,9 +57,11 @@ def opened(path: str, sql: str) -> Iterator[Rows]:
         DatabaseError: there is no such file, it is none of SQLite, or the query does more than select.
         KeyboardInterrupt: a signal has ended it.
     """
-    file = Path(path)
+    file = Path(path).resolve()
     if not file.is_file():
         raise DatabaseError(f"the file '{path}' is not there")
+    if linked := next((each for end in BESIDE if (each := Path(f"{file}{end}")).is_symlink()), None):
+        raise DatabaseError(f"'{linked.name}' beside it is a link, which SQLite could write through; remove it")
     guard = _Guard()
     with _unchanged(file) as flags, closing(guard.run(_connected, file, flags, guard)) as connection:
         cursor = guard.run(connection.execute, sql)
@@ -69,7 +73,7 @@ def opened(path: str, sql: str) -> Iterator[Rows]:
 
 
 def _connected(file: Path, flags: str, guard: "_Guard") -> sqlite3.Connection:
-    connection = sqlite3.connect(f"{file.resolve().as_uri()}?{flags}", uri=True, timeout=SECONDS)
+    connection = sqlite3.connect(f"{file.as_uri()}?{flags}", uri=True, timeout=SECONDS)
     for limit, most in LIMITS.items():
         connection.setlimit(limit, most)
     for setting in SETTINGS:
@@ -98,7 +102,7 @@ def _unchanged(file: Path) -> Iterator[str]:
     yield "mode=ro&immutable=1"
     after = file.stat()
     if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
-        raise DatabaseError(f"'{file}' was written to while it was read; try again")
+        raise DatabaseError(f"'{file.name}' was written to while it was read; try again")
 
 
 def _reason(error: Exception) -> str:

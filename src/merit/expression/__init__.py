@@ -7,12 +7,12 @@ it on a table. No text reaches an engine that would understand more. docs/expres
 from typing import TYPE_CHECKING
 
 from merit.expression.parser import parse
-from merit.expression.tokens import ExpressionError, quoted
+from merit.expression.tokens import ExpressionError, plain, quoted
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["ExpressionError", "columns_of", "evaluate", "parse", "quoted"]
+__all__ = ["ExpressionError", "columns_of", "evaluate", "parse", "plain", "quoted"]
 
 
 def columns_of(text: str) -> tuple[str, ...]:

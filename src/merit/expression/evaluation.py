@@ -19,11 +19,11 @@ from merit.expression.steps import (
     constant,
     first,
     pattern_of,
-    plain,
     type_of,
     whole,
+    widened,
 )
-from merit.expression.tokens import ExpressionError
+from merit.expression.tokens import ExpressionError, plain
 from merit.expression.tree import (
     Between,
     Call,
@@ -105,8 +105,8 @@ class _Calculation:
 
     def _column(self, node: Column) -> pl.Series:
         if node.name not in self._table.columns:
-            raise ExpressionError(f"there is no column '{node.name}'", node.at)
-        return plain(self._table.get_column(node.name))
+            raise ExpressionError(f"there is no column '{plain(node.name)}'", node.at)
+        return widened(self._table.get_column(node.name))
 
     def _operand(self, node: Node) -> Operand:
         return Operand.of(node, self.value(node))

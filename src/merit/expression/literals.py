@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from merit.expression.grammar import FUNCTIONS, LITERAL_ARGUMENTS, MOST_DIGITS, PARTS, UNITS
-from merit.expression.tokens import ExpressionError, Token
+from merit.expression.tokens import ExpressionError, Token, plain
 from merit.expression.tree import Literal, Node
 
 _INTERVAL = re.compile(rf"(?:\s*[0-9]{{1,7}}\s*(?:{'|'.join(UNITS)})s?)+\s*", re.IGNORECASE)
@@ -69,7 +69,7 @@ def part(node: Node) -> str:
     """
     found = node.value if isinstance(node, Literal) else None
     if not isinstance(found, str) or found.upper() not in PARTS:
-        shown = f"'{found[:40]}'" if isinstance(found, str) else "no text"
+        shown = f"'{plain(found)}'" if isinstance(found, str) else "no text"
         raise ExpressionError(f"found {shown}; allowed parts of a time: {', '.join(PARTS)}", node.at)
     return found.upper()
 

@@ -82,7 +82,7 @@ def constant(value: Stated) -> pl.Expr:
     return pl.lit(value, dtype=pl.Int64) if type(value) is int else pl.lit(value)
 
 
-def plain(column: pl.Series) -> pl.Series:
+def widened(column: pl.Series) -> pl.Series:
     """Return a column in the type that is calculated with: text, 64 bits, times in UTC without a zone."""
     dtype = column.dtype
     if dtype == pl.UInt64:
@@ -183,6 +183,8 @@ def pattern_of(node: Like) -> str:
             found.append(re.escape(escaped))
         else:
             found.append({"%": ".*", "_": "."}.get(character) or re.escape(character))
+        if found[-2:] == [".*", ".*"]:
+            found.pop()
     return f"(?s{'i' if node.is_any_case else ''})^{''.join(found)}$"
 
 

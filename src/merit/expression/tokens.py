@@ -63,8 +63,13 @@ class Token:
         """Return it as a message shows it."""
         if self.kind == "end":
             return "the end"
-        shown = self.text if len(self.text) <= SHOWN else f"{self.text[:SHOWN]}..."
-        return f"'{shown}'"
+        return f"'{plain(self.text)}'"
+
+
+def plain(text: str) -> str:
+    """Return a text as a message shows it: on one line, and not too long."""
+    line = "".join(character if character.isprintable() else "?" for character in text[:SHOWN])
+    return line if len(text) <= SHOWN else f"{line}..."
 
 
 def tokens_of(text: str) -> list[Token]:

@@ -137,6 +137,15 @@ def test_a_file_with_a_log_is_read_without_one_being_made_beside_it(shop: sqlite
     assert _files() == before
 
 
+@pytest.mark.parametrize("end", ["-wal", "-shm", "-journal"])
+def test_a_link_beside_the_file_is_not_written_through(shop: sqlite3.Connection, end: str) -> None:
+    shop.close()
+    Path("victim").write_text("as it was")
+    Path(f"shop.db{end}").symlink_to("victim")
+    assert f"'shop.db{end}' beside it is a link" in _refusal("SELECT * FROM sales")
+    assert Path("victim").read_text() == "as it was"
+
+
 def test_a_file_with_a_log_that_is_written_to_meanwhile_is_refused(shop: sqlite3.Connection) -> None:
     shop.execute("PRAGMA journal_mode = WAL")
     shop.close()

@@ -91,6 +91,8 @@ def test_a_quoted_name_is_that_column(name: str) -> None:
         ("1 = 1", "it names no column, so it would say the same of every row"),
         (f"a = {'9' * 39}", "has more than 38 digits"),
         ("a = 1e999", "'1e999' is beyond what a number can hold"),
+        ("a = 1 'x\ny\x1b'", "found 'x?y?', where an operator"),
+        (f"a = 1 '{'x' * 99}'", f"found '{'x' * 40}...', where an operator"),
         ("a = ٣", "found '٣'; no expression holds it"),
     ],
 )

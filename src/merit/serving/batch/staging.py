@@ -42,7 +42,8 @@ class Query:
             yield from database.batches(database.url_of(self._url()), self.sql, size)
         except database.DatabaseError as error:
             reason = masked(str(error), (self._url(),))
-            raise MeritError(f"sql: '{self.sql[:200]}' can't be read by {self.variable}: {reason}") from error
+            query = " ".join(self.sql.split())[:200]
+            raise MeritError(f"sql: '{query}' can't be read by {self.variable}: {reason}") from error
 
     def _url(self) -> str:
         url = os.environ.get(self.variable)
