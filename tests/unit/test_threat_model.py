@@ -14,13 +14,7 @@ ROWS = re.findall(r"\| promised \| held by \|\n\|---\|---\|\n((?:\|.*\n)+)", TEX
 PROMISES = [tuple(cell.strip() for cell in line.strip("|").split("|")) for rows in ROWS for line in rows.splitlines()]
 WAITING = (
     "a megabyte of YAML",
-    "commands that only look",
-    "a source in SQL",
-    "`data.filter`",
-    "paths of YAML",
-    "errors show nothing",
     "a listing that `dvc.lock` names",
-    "a change of where data",
     "a table's size once decoded",
     "one caller's tables",
     "lengths and transfer encodings",
