@@ -14,8 +14,8 @@ SECONDS = 10.0
 """How long a writer is waited for."""
 STEPS = 100_000
 """Steps of SQLite between two looks whether a signal has come: some milliseconds."""
-MOST_STEPS = 100_000_000_000
-"""Steps that a query may take, about an hour: a recursion without an end has one."""
+MOST_STEPS = 20_000_000_000
+"""Steps that a query may take, some minutes of them: a recursion without an end has one."""
 LIMITS = {
     sqlite3.SQLITE_LIMIT_LENGTH: 16 * 2**20,
     sqlite3.SQLITE_LIMIT_SQL_LENGTH: 1_000_000,
@@ -133,11 +133,13 @@ class _Guard:
             reason = self.reason or _reason(error)
         raise DatabaseError(reason)
 
-    def decide(self, action: int, _: str | None, name: str | None, *__: str | None) -> int:
+    def decide(self, action: int, table: str | None, name: str | None, *_: str | None) -> int:
         """Allow to select, to read, and to call functions that only calculate."""
         if action in ACTIONS or (action == sqlite3.SQLITE_FUNCTION and str(name).lower() in FUNCTIONS):
             return sqlite3.SQLITE_OK
         what = f"the function {name}" if action == sqlite3.SQLITE_FUNCTION else ACTION_NAMES.get(action, "more")
+        if action == sqlite3.SQLITE_UPDATE and str(table).startswith("sqlite_"):
+            what = "a virtual table"  # which SQLite would declare in its schema
         self.reason = self.reason or f"only one SELECT is allowed; not authorized: {plain(what)}"
         return sqlite3.SQLITE_DENY
 
