@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from merit.config.schema import Lock
-from merit.config.schema.data import Column
+from merit.config.schema.column import Column
 
 Make = Callable[..., Lock]
 
@@ -249,7 +249,7 @@ def test_fewest_rows_above_most_rows_are_refused(make_lock: Make) -> None:
         ("data.time", "wen", "time names 'wen', which is not among the columns"),
         ("data.contract.unique", ["when", "id"], "contract.unique names 'id', which is not among the columns"),
         ("data.time", "size", "time names 'size', whose type is not datetime"),
-        ("data.target.name", "size", "the target 'size' can't be a column too"),
+        ("data.target.name", "size", "the target 'size' can't be a column that is kept too"),
         ("data.columns", {"when": {"type": "datetime"}}, "no column is a feature; set 'feature' on some"),
     ],
 )

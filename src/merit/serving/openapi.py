@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
+from merit.reading.declaration import EXACT
 from merit.scoring import Package
 from merit.serving.answers import Answers
 from merit.serving.feedback import KEYS, LONGEST, ROWS
+from merit.serving.rows import must_be_known
 from merit.serving.tables import FORMS
 
 SCHEMAS: dict[str, dict[str, Any]] = {
-    # A clock without a zone, which is not what the format date-time of JSON Schema is.
+    "integer": {"type": "integer", "minimum": -EXACT, "maximum": EXACT},
+    # A clock, with a zone or without, which is not what the format date-time of JSON Schema is.
     "datetime": {
         "type": "string",
         "pattern": r"^(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]$",
@@ -31,7 +34,8 @@ REFUSALS = {
 
 def _schema(column: Mapping[str, Any]) -> dict[str, Any]:
     if column["type"] != "array":
-        return dict(SCHEMAS.get(column["type"], {"type": column["type"]}))
+        words = {"not": {"enum": column["null_values"]}} if must_be_known(column) else {}
+        return {**SCHEMAS.get(column["type"], {"type": column["type"]}), **words}
     made: dict[str, Any] = {"type": "number"}
     for size in reversed(column["shape"]):
         made = {"type": "array", "items": made, "minItems": size, "maxItems": size}

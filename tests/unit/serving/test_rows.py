@@ -157,7 +157,7 @@ def test_the_documented_form_is_the_one_that_is_taken(package: Package) -> None:
     assert one["required"] == ["shop", "kind", "weight"]
     assert one["additionalProperties"] is False
     assert one["properties"]["size"] == {"anyOf": [{"type": "number"}, {"type": "null"}]}
-    assert one["properties"]["kind"] == {"type": "integer"}
+    assert one["properties"]["kind"] == {"type": "integer", "minimum": -(2**53), "maximum": 2**53}
     assert many == {"type": "array", "items": one, "minItems": 1}
 
 
@@ -214,12 +214,22 @@ def test_what_is_no_array_is_refused(pictures: Rows, image: Any) -> None:
     [
         ("yesterday", "found 'yesterday'; send a time as 2024-01-31T15:30:00"),
         ("2024-13-01", "found '2024-13-01'; send a time as"),
-        ("2024-01-01T00:00:00Z", "send it without a zone, in UTC if the training data had zones"),
+        ("20240101", "found '20240101'; send a time as"),
         (5, "Expected `str | null`, got `int`"),
     ],
 )
 def test_what_is_no_clock_is_refused(pictures: Rows, at: Any, words: str) -> None:
     assert words in _refusal(pictures, _body({"image": IMAGE, "at": at}))
+
+
+@pytest.mark.parametrize("at", ["2024-01-01T01:30:00+01:00", "2024-01-01 00:30Z", "2024-01-01T00:30:00.000"])
+def test_a_time_with_an_offset_is_the_one_of_utc(pictures: Rows, at: str) -> None:
+    assert pictures.columns(_body({"image": IMAGE, "at": at}))["at"].tolist() == [1704069000.0]
+
+
+@pytest.mark.parametrize("kind", [2**53 + 1, -(2**53) - 1, 2.0**54])
+def test_a_whole_number_that_the_graph_would_take_for_another_is_refused(rows: Rows, kind: float) -> None:
+    assert "column 'kind': Expected `int`" in _refusal(rows, _body({**GOOD, "kind": kind}))
 
 
 def test_a_whole_number_may_be_written_with_a_point(rows: Rows) -> None:

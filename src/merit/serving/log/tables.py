@@ -4,15 +4,17 @@ What polars may have read otherwise than the endpoint did is read again by the e
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from merit.reading.declaration import declared
+from merit.reading.times import clock
 from merit.serving.log.privacy import Privacy
 from merit.serving.log.wire import Entry, Task
+from merit.serving.rows import known
 
 if TYPE_CHECKING:
     import polars as pl
@@ -110,6 +112,8 @@ class Tables:
         """Return the rows of bodies, and which bodies were left out because they must be read slowly."""
         import polars as pl
 
+        from merit.reading import cells
+
         bodies = [each[3] for each in entries]
         try:
             read = self._of_objects(bodies) if kind == "object" else self._of_arrays(bodies)
@@ -119,11 +123,11 @@ class Tables:
         if read.height != sum(counts):
             return pl.DataFrame(), [True] * len(entries)
         keys = np.add.reduceat(self._keys(read), np.cumsum([0, *counts[:-1]]))
-        form = "%Y-%m-%dT%H:%M:%S%.f"
-        times = [each["name"] for each in self._inputs if each["type"] == "datetime"]
-        clocks = read.with_columns(pl.col(name).str.to_datetime(form, time_unit="us", strict=False) for name in times)
-        if any(clocks[name].null_count() != read[name].null_count() for name in times):
+        worded = [each for each in self._inputs if each["type"] == "datetime" or each.get("null_values")]
+        found = [cells.read(read[each["name"]], declared(each["name"], each)) for each in worded]
+        if any(each.unread.any() for each in found):
             return pl.DataFrame(), [True] * len(entries)
+        clocks = read.with_columns(each.values for each in found)
         odd = np.array([body.count(b":") for body in bodies]) != keys
         kept = clocks.select(each["name"] for each in self._inputs)
         return kept.filter(pl.Series(~np.repeat(odd, counts))), odd.tolist()
@@ -164,9 +168,9 @@ class Tables:
             rows += found if isinstance(found, list) else [found]
         made = []
         for column in self._inputs:
-            values = [row.get(column["name"]) for row in rows]
+            values = [known(column, row.get(column["name"])) for row in rows]
             if column["type"] == "datetime":
-                values = [None if value is None else datetime.fromisoformat(value) for value in values]
+                values = [None if value is None else clock(value, column.get("format")) for value in values]
             made.append(pl.Series(column["name"], values, _dtype(column), strict=False))
         return pl.DataFrame(made)
 

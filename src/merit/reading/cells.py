@@ -1,0 +1,173 @@
+"""Cells into the type that their column declares: text by what is written, typed cells where nothing is lost.
+
+Text stays text as it is written. A cast that would change a value is refused: the whole column where its type says so,
+else each cell.
+"""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from merit.reading.clocks import clocks
+from merit.reading.declaration import EXACT, Declaration
+from merit.reading.numbers import NO_NUMBER, integers, numbers, whole
+
+TYPES: dict[str, pl.DataType] = {
+    "string": pl.String(),
+    "integer": pl.Int64(),
+    "number": pl.Float64(),
+    "boolean": pl.Boolean(),
+    "datetime": pl.Datetime("us"),
+}
+TRUTHS = {"true": True, "false": False, "1": True, "0": False}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A column as it is declared.
+
+    Attributes:
+        values: in the declared type; null where there is no value or none that can be read.
+        unread: which cells hold something that can't be read, bool [rows].
+    """
+
+    values: pl.Series
+    unread: pl.Series
+
+
+def type_of(column: Declaration) -> pl.DataType:
+    """Return the type in which a column is read."""
+    return pl.Array(pl.Float64, column.shape or (1,)) if column.type == "array" else TYPES[column.type]
+
+
+def mismatch(dtype: pl.DataType, column: Declaration) -> str:
+    """Return why a column of a type can't be read as it is declared, and what to declare; empty if it can."""
+    if dtype == pl.Null or _fits(dtype, column.type):
+        return ""
+    return f"{dtype} can't be read as {column.type} without changing values; {_better(dtype)}"
+
+
+def _fits(dtype: pl.DataType, type: str) -> bool:
+    if dtype in (pl.String, pl.Categorical, pl.Enum):
+        return type != "array"
+    is_number = dtype.is_numeric() or dtype == pl.Boolean
+    return {
+        "string": False,
+        "integer": is_number,
+        "number": is_number,
+        "boolean": is_number,
+        "datetime": dtype in (pl.Date, pl.Datetime),
+        "array": dtype in (pl.List, pl.Array),
+    }[type]
+
+
+def _better(dtype: pl.DataType) -> str:
+    """Return what to declare for a type."""
+    if dtype.is_integer():
+        return "declare {type: integer, feature: category} if they are codes, or have the source give text"
+    if dtype.is_numeric():
+        return "declare {type: number}"
+    known = {pl.Boolean: "{type: boolean}", pl.Date: "{type: datetime}", pl.Datetime: "{type: datetime}",
+             pl.List: "{type: array, shape: [...]}", pl.Array: "{type: array, shape: [...]}"}  # fmt: skip
+    found = next((words for kind, words in known.items() if dtype == kind), "")
+    return f"declare {found}" if found else "have the source give text, numbers, truths or times"
+
+
+def read(raw: pl.Series, column: Declaration) -> Reading:
+    """Return a column as it is declared, for one whose type fits by `mismatch`."""
+    if raw.dtype == pl.Null:
+        return Reading(raw.cast(type_of(column)), pl.repeat(False, len(raw), dtype=pl.Boolean, eager=True))
+    if raw.dtype in (pl.Categorical, pl.Enum):
+        raw = raw.cast(pl.String)
+    is_text = raw.dtype == pl.String
+    raw = _without_words(raw, column) if is_text else raw
+    values = _of_text(raw, column) if is_text else _of_typed(raw, column)
+    missing = raw.is_nan().fill_null(True) if raw.dtype.is_float() else raw.is_null()
+    if values.dtype == pl.Float64:
+        missing |= values.is_nan().fill_null(False)
+        values = values.fill_nan(None)
+    unread = values.is_null() & ~missing
+    return Reading(values.alias(raw.name), _without_empty(raw, unread) if is_text else unread)
+
+
+def _without_words(text: pl.Series, column: Declaration) -> pl.Series:
+    """Return text without the words that the column declares to mean that there is no value."""
+    if not column.null_values:
+        return text
+    is_word = text.str.strip_chars().is_in(list(column.null_values)).fill_null(False)
+    return text.set(is_word, None) if is_word.any() else text
+
+
+def _without_empty(text: pl.Series, unread: pl.Series) -> pl.Series:
+    """Return which cells can't be read, less those that hold nothing to be read."""
+    if not unread.any():
+        return unread
+    is_empty = text.filter(unread).str.strip_chars().is_in(["", *NO_NUMBER])
+    return unread.scatter(unread.arg_true(), ~is_empty)
+
+
+def _of_text(text: pl.Series, column: Declaration) -> pl.Series:
+    if column.type == "string":
+        return text
+    if column.type == "number":
+        return numbers(text, column)
+    if column.type == "integer":
+        return integers(text, column)
+    if column.type == "datetime":
+        return clocks(text, column.format)
+    words = text.str.strip_chars().str.to_lowercase()
+    return words.replace_strict(TRUTHS, default=None, return_dtype=pl.Boolean)
+
+
+def _of_typed(raw: pl.Series, column: Declaration) -> pl.Series:
+    if column.type in {"integer", "number"}:
+        return _number(raw, column)
+    return {"array": _arrays, "datetime": _times, "boolean": _truths}[column.type](raw, column)
+
+
+def _number(raw: pl.Series, column: Declaration) -> pl.Series:
+    if raw.dtype == pl.Boolean:
+        return raw.cast(type_of(column))
+    if raw.dtype.is_integer():
+        return _exact(raw).cast(type_of(column))
+    values = raw.cast(pl.Float64)
+    if column.type == "integer":
+        return whole(values.fill_nan(None))
+    return values.set(values.is_infinite().fill_null(False), None)
+
+
+def _exact(raw: pl.Series) -> pl.Series:
+    """Return whole numbers as int64, without those that float64 would make others of."""
+    made = raw.cast(pl.Int64, strict=False)
+    if raw.dtype in (pl.Int8, pl.Int16, pl.Int32, pl.UInt8, pl.UInt16, pl.UInt32):
+        return made
+    return made.set(~made.is_between(-EXACT, EXACT).fill_null(True), None)
+
+
+def _times(raw: pl.Series, _: Declaration) -> pl.Series:
+    if isinstance(raw.dtype, pl.Datetime) and raw.dtype.time_zone is not None:
+        raw = raw.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    return raw.cast(pl.Datetime("us"))
+
+
+def _truths(raw: pl.Series, _: Declaration) -> pl.Series:
+    if raw.dtype == pl.Boolean:
+        return raw
+    return raw.cast(pl.Float64).replace_strict({1.0: True, 0.0: False}, default=None, return_dtype=pl.Boolean)
+
+
+def _arrays(raw: pl.Series, column: Declaration) -> pl.Series:
+    kind = type_of(column)
+    if raw.dtype == kind:
+        return raw
+    try:
+        return raw.cast(kind)
+    except pl.exceptions.PolarsError:  # one of another shape spoils the column: look at each
+        return pl.Series(raw.name, [_array(value, kind) for value in raw.to_list()], dtype=kind)
+
+
+def _array(value: object, kind: pl.DataType) -> object:
+    try:
+        return pl.Series([value], dtype=kind).to_list()[0]
+    except (pl.exceptions.PolarsError, TypeError, ValueError):
+        return None

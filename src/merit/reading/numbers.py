@@ -1,0 +1,103 @@
+"""Numbers as people write them in text: read only where every character is accounted for."""
+
+from functools import cache
+
+import polars as pl
+
+from merit.reading.declaration import EXACT, Declaration
+from merit.reading.patterns import escaped
+
+NO_NUMBER = ("nan", "NaN", "NAN")
+"""Words that stand for no number in any column of numbers."""
+BLANK = "[ \\t\u00a0\u202f]*"
+DECIMALS, THOUSANDS = (".", ","), (",", ".", " ", "'", "_")
+"""What may stand before a fraction, and what may group digits."""
+_GROUPS = {" ": "[ \u00a0\u202f]", "'": "['\u2019]"}
+WHOLE = r"^[+-]?[0-9]+$"
+
+
+def numbers(text: pl.Series, column: Declaration) -> pl.Series:
+    """Return text as numbers, float64 [rows]; NaN for a word of `NO_NUMBER`, null where no number can be read.
+
+    A whole number beyond 2**53 can't be read: float64 would make another of it.
+    """
+    plain = _plain(text, column)
+    made = plain.cast(pl.Float64, strict=False)
+    if column.is_plain:
+        made = _retried(plain, made, pl.Float64())
+    made = made.set(made.is_infinite().fill_null(False), None)
+    if (large := (made.abs() >= EXACT).fill_null(False)).any():
+        some = plain.filter(large).str.strip_chars()
+        is_exact = ~some.str.contains(WHOLE) | (some.cast(pl.Int64, strict=False).abs() <= EXACT).fill_null(False)
+        made = made.set(large.scatter(large.arg_true(), ~is_exact), None)
+    return made
+
+
+def integers(text: pl.Series, column: Declaration) -> pl.Series:
+    """Return text as whole numbers, int64 [rows]; null where none can be read, which 2.0 can and 2.5 can't."""
+    plain = _plain(text, column)
+    made = plain.cast(pl.Int64, strict=False)
+    if column.is_plain:
+        made = _retried(plain, made, pl.Int64())
+    left = made.is_null() & plain.is_not_null()
+    if left.any():
+        made = made.scatter(left.arg_true(), whole(numbers(plain.filter(left), _PLAIN)))
+    return made.set((made.abs() > EXACT).fill_null(False), None)
+
+
+def whole(values: pl.Series) -> pl.Series:
+    """Return float64 as int64, null where that is another number, or may have been: 2**53 is what 2**53 + 1 becomes."""
+    kept = values.set(~(values.abs() < EXACT).fill_null(False), None)
+    made = kept.cast(pl.Int64, strict=False)
+    return made.set((made.cast(pl.Float64) != kept).fill_null(False), None)
+
+
+_PLAIN = Declaration("", "number")
+
+
+def _retried(text: pl.Series, made: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """Read the cells that were not read once more, without the blanks around them: few have any."""
+    left = made.is_null() & text.is_not_null()
+    if not left.any():
+        return made
+    again = text.filter(left).str.strip_chars().cast(dtype, strict=False)
+    return made.scatter(left.arg_true(), again)
+
+
+def _plain(text: pl.Series, column: Declaration) -> pl.Series:
+    """Return numbers as any program writes them, null where a cell is not written as the column declares."""
+    if column.is_plain:
+        return text
+    parts = text.str.extract_groups(pattern(column)).struct.unnest()
+    digits = parts["number"]
+    if column.thousands:
+        digits = digits.str.replace_all(_group(column.thousands), "")
+    digits = digits.str.replace(column.decimal or ".", ".", literal=True)
+    is_open = parts["open"] if column.negative else pl.repeat(None, len(text), dtype=pl.String, eager=True)
+    is_closed = parts["close"] if column.negative else is_open
+    minus = (parts["sign"].is_in(["-", "\u2212"]) | is_open.is_not_null()).fill_null(False)
+    made = pl.select(pl.when(minus).then("-" + digits).otherwise(digits)).to_series()
+    wrong = (is_open.is_null() != is_closed.is_null()) | (is_open.is_not_null() & parts["sign"].is_not_null())
+    made = made.set(wrong, None)
+    return made.set(text.is_in(list(NO_NUMBER)).fill_null(False), "nan")
+
+
+@cache
+def pattern(column: Declaration) -> str:
+    """Return the pattern of a number with its sign, its marks and its groups of digits, as the column declares."""
+    longest = sorted(column.affixes, key=len, reverse=True)
+    marks = f"(?:{'|'.join(map(escaped, longest))})?" if longest else ""
+    between = f"{BLANK}{marks}{BLANK}"
+    point = escaped(column.decimal or ".")
+    digits = "[0-9]+"
+    if column.thousands:
+        group = _group(column.thousands)
+        digits = f"(?:[0-9]{{1,3}}(?:{group}[0-9]{{2,3}})*{group}[0-9]{{3}}|[0-9]+)"
+    number = f"(?P<number>(?:{digits}(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?)"
+    is_open, is_closed = (r"(?P<open>\()?", r"(?P<close>\))?") if column.negative else ("", "")
+    sign = "(?P<sign>[+\u2212-])?"
+    return f"^{between}{is_open}{between}{sign}{between}{number}{between}{is_closed}{between}$"
+
+
+def _group(mark: str) -> str:
+    return _GROUPS.get(mark, escaped(mark))
