@@ -62,7 +62,7 @@ class Csv:
         skip_rows: int = 0,
         comment: str | None = None,
     ) -> None:
-        from merit.reading.csvfile import Dialect
+        from merit.reading.dialect import Dialect
 
         self.path = _inside(path)
         self.dialect = Dialect(separator, encoding, skip_rows, comment)
@@ -75,9 +75,9 @@ class Csv:
 
     def read(self) -> "pl.DataFrame":
         """Return the table, every field as text."""
-        from merit.reading import csvfile
+        from merit.reading.textfile import TextFile
 
-        return csvfile.read(self.path, self.dialect)
+        return TextFile(str(self.path), self.dialect).table()
 
 
 class Parquet:

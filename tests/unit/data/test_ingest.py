@@ -222,7 +222,6 @@ def test_a_missing_file_is_refused(make_data: MakeData) -> None:
         ("Parquet", b"not a table"),
         ("Parquet", b""),
         ("Csv", b""),
-        ("Csv", b"when,shop\n1,2,3,4\n"),
     ],
 )
 def test_a_corrupt_file_is_told_in_one_line(
@@ -236,6 +235,26 @@ def test_a_corrupt_file_is_told_in_one_line(
 
     message = _refusal(make_lock(edit).data)
     assert message.startswith(f"data.source: merit.data.sources.{source} can't read its file: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"when,shop\n1,2,3,4\n", "broken: line 2 has 4 fields, the header has 2"),
+        (b"when,shop\n1\n", "broken: line 2 has 1 field, the header has 2"),
+        (b"when,shop\n\xff\xfe,\xff\n", "broken: its text is not in utf-8"),
+    ],
+)
+def test_lines_that_are_not_those_of_the_header_are_told(
+    workdir: Path, make_lock: Callable[..., Lock], content: bytes, words: str
+) -> None:
+    Path("broken").write_bytes(content)
+
+    def edit(values: dict[str, Any]) -> None:
+        values["data"]["source"] = {"_target_": "merit.data.sources.Csv", "path": "broken"}
+        values["data"]["fingerprint"] = fingerprint(values["data"]["source"])
+
+    assert _refusal(make_lock(edit).data).startswith(words)
 
 
 def test_a_separator_of_two_characters_is_told_in_one_line(workdir: Path) -> None:

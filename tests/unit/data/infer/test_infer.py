@@ -323,7 +323,7 @@ def _bytes(content: bytes) -> Callable[[], str]:
         (
             _bytes(b"a,returned\n1,2\n1,2,3\n"),
             {},
-            "read as Csv: line 3 has 3 fields, the header has 2",
+            "bad.csv: line 3 has 3 fields, the header has 2",
         ),
         (_bytes(b"a,returned\n" + b"1,2\n2,3\n" * 5), {}, "found 10 rows that can be used; at least 30"),
         (_bytes(b"a,returned\n" + b"1,2\n" * 50), {}, "holds only 2; a model needs two values"),

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from merit.errors import MeritError
-from merit.reading.csvfile import Dialect, read
+from merit.reading.dialect import Dialect
+from merit.reading.textfile import TextFile
 
 TEXT = 'name,n\nZürich,1\n"a ""b"", c",2\n'
 ROWS = [("Zürich", "1"), ('a "b", c', "2")]
@@ -17,7 +18,7 @@ ROWS = [("Zürich", "1"), ('a "b", c', "2")]
 
 def _read(content: bytes, dialect: Dialect | None = None) -> pl.DataFrame:
     Path("a.csv").write_bytes(content)
-    return read(Path("a.csv"), dialect or Dialect())
+    return TextFile("a.csv", dialect).table()
 
 
 @pytest.mark.parametrize(
