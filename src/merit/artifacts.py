@@ -27,6 +27,9 @@ DVC_LOCK = Path("dvc.lock")
 RAW = Path("data/raw.parquet")
 """ingest: the declared columns and the target, one row per example, ordered by the declared keys."""
 
+SOURCE_ROWS = Path("data/source_rows.parquet")
+"""ingest: `row`, the place of each row of RAW in the source's table, counted from 0: where the gate begins."""
+
 DATA_REPORT = Path("reports/data.json")
 """validate: `{passed, rows, columns, violations: [{check, column, found, allowed, rows, examples}]}`."""
 
@@ -110,7 +113,7 @@ def sweep() -> None:
     parts = [part(name) for name in ("train", "validation", "test")]
     trained = [BASELINE, WEIGHTS, HISTORY, CHECKPOINT]
     reports = [DATA_REPORT, PREDICTIONS, METRICS, PLOTS]
-    for path in (RAW, TRANSFORM, FEATURES_REPORT, TEST_ROWS, *parts, *trained, *reports, PACKAGE):
+    for path in (RAW, SOURCE_ROWS, TRANSFORM, FEATURES_REPORT, TEST_ROWS, *parts, *trained, *reports, PACKAGE):
         for left in path.parent.glob(f".{path.name}.*"):
             shutil.rmtree(left, ignore_errors=True)
 

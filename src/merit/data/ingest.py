@@ -9,10 +9,9 @@ import numpy as np
 import polars as pl
 
 from merit import artifacts
-from merit.config import trust
-from merit.config.compose import sealed
 from merit.config.problems import did_you_mean
 from merit.config.schema.data import Data, Target
+from merit.config.source import read_source
 from merit.errors import MeritError
 from merit.reading import advice, cells, inference
 from merit.reading.declaration import Declaration, declared, defaults_of
@@ -31,42 +30,26 @@ class Unread:
 
 
 def ingest(data: Data) -> pl.DataFrame:
-    """Return the declared table and write it to `artifacts.RAW`, the same bytes on every run.
+    """Return the declared table and write it to `artifacts.RAW`, and each row's place in the source beside it.
+
+    The same bytes on every run.
 
     Raises:
         MeritError: the files changed since the lock was made, can't be read, or lack a declared column; a cell can't be
             read as it is declared; an expression of conf/data is not valid; no row is left.
     """
-    source, table = _read(data)
+    source, table = read_source(data)
     table, unread = _declared(table, source, data)
     table = _kept(table, data, unread)
     _check_cells(unread, table[ROW])
     table = _ordered(_targeted(table, data), data)
     if table.is_empty():
         raise MeritError("data: no row is left after data.window and data.filter; widen them in conf/data")
+    rows = table.select(pl.col(ROW).alias("row"))
     table = table.select(*(name for name in data.columns if name != data.target.name), data.target.name)
     artifacts.write_table(artifacts.RAW, table)
+    artifacts.write_table(artifacts.SOURCE_ROWS, rows)
     return table
-
-
-def _read(data: Data) -> tuple[Any, pl.DataFrame]:
-    source, found = sealed(data.source.model_dump(by_alias=True))
-    if found != data.fingerprint:
-        raise MeritError(
-            f"data.source: the files read are {found}, but the lock was made for {data.fingerprint}: "
-            "the data changed; 'merit compose' with the overrides in use takes the change into the lock"
-        )
-    with trust.theirs():
-        try:
-            table = source.read()
-        except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-            if trust.frame_of_theirs(error):
-                raise
-            reason = " ".join(str(error).split())[:300]
-            raise MeritError(f"data.source: {data.source.target} can't read its file: {reason}") from error
-    if not isinstance(table, pl.DataFrame):
-        raise MeritError(f"data.source: {data.source.target} gives {type(table).__name__}, not a polars.DataFrame")
-    return source, table
 
 
 def _declared(table: pl.DataFrame, source: Any, data: Data) -> tuple[pl.DataFrame, dict[str, Unread]]:

@@ -211,3 +211,9 @@ class _Doubt:
     def holds(self) -> bool:
         """Say whether all blocks were UTF-8, and not of ASCII alone, in which no encoding differs."""
         return self._decoder is not None and not self._is_ascii
+
+
+def encoded(table: pl.DataFrame, dialect: Dialect) -> bytes:
+    """Return a table of text as the bytes of a file in a dialect, the lines before the header too."""
+    lines = "-\n" * dialect.skip_rows + (f"{dialect.comment}\n" if dialect.comment else "")
+    return (lines + table.write_csv(separator=dialect.separator)).encode(dialect.encoding)

@@ -140,8 +140,10 @@ class Rows:
     def _arrays(self, rows: list[Any]) -> Columns:
         made: Columns = {}
         for place, column in enumerate(self._inputs):
-            values = [known(column, getattr(row, f"c{place}")) for row in rows]
             name = column["name"]
+            values = [getattr(row, f"c{place}") for row in rows]
+            if column["type"] == "datetime" or column.get("null_values"):
+                values = [known(column, value) for value in values]
             if column["type"] == "array":
                 made[name] = array_of(name, column["shape"], values)
             elif column["type"] == "datetime":
@@ -191,11 +193,15 @@ def known(column: Mapping[str, Any], value: Any) -> Any:
     Raises:
         BadRows: it must have one.
     """
-    if value not in (column.get("null_values") or ()) or not isinstance(value, str):
+    if not isinstance(value, str) or not _is_nothing(value.strip(), column):
         return value
     if not column["nullable"]:
         raise BadRows(f"column '{column['name']}': {value!r} means that there is no value; it must have one")
     return None
+
+
+def _is_nothing(text: str, column: Mapping[str, Any]) -> bool:
+    return text in (column.get("null_values") or ()) or (column["type"] == "datetime" and not text)
 
 
 def must_be_known(column: Mapping[str, Any]) -> bool:

@@ -1,0 +1,39 @@
+"""The table that data.source names, as it comes: where ingest begins, and where the gate begins again."""
+
+from typing import TYPE_CHECKING, Any
+
+from merit.config import trust
+from merit.config.compose import sealed
+from merit.errors import MeritError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from merit.config.schema.data import Data
+
+
+def read_source(data: "Data") -> tuple[Any, "pl.DataFrame"]:
+    """Return the source and its table, before any column is read as it is declared.
+
+    Raises:
+        MeritError: the files changed since the lock was made, or can't be read.
+    """
+    import polars as pl
+
+    source, found = sealed(data.source.model_dump(by_alias=True))
+    if found != data.fingerprint:
+        raise MeritError(
+            f"data.source: the files read are {found}, but the lock was made for {data.fingerprint}: "
+            "the data changed; 'merit compose' with the overrides in use takes the change into the lock"
+        )
+    with trust.theirs():
+        try:
+            table = source.read()
+        except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+            if trust.frame_of_theirs(error):
+                raise
+            reason = " ".join(str(error).split())[:300]
+            raise MeritError(f"data.source: {data.source.target} can't read its file: {reason}") from error
+    if not isinstance(table, pl.DataFrame):
+        raise MeritError(f"data.source: {data.source.target} gives {type(table).__name__}, not a polars.DataFrame")
+    return source, table
