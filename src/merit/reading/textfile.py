@@ -115,7 +115,8 @@ class TextFile:
                 while block := handle.read(BLOCK):
                     doubt.look(block)
                     yield decoder.decode(block).encode()
-            yield decoder.decode(b"", final=True).encode()
+            # A line's end that a tool of eight bits has put behind text of sixteen is half a character.
+            yield decoder.decode(b"", final=bool(bytes(decoder.getstate()[0]).strip(b"\r\n\0"))).encode()
         except UnicodeError as error:
             raise MeritError(
                 f"{self.name}: its text is not in {self.encoding}; say which it is by the source's encoding, such as "

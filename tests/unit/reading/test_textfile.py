@@ -27,7 +27,7 @@ def _read(content: bytes, dialect: Dialect | None = None) -> pl.DataFrame:
         TEXT.encode(), TEXT.encode("utf-8-sig"), TEXT.encode("utf-16"), TEXT.encode("utf-32"),
         codecs.BOM_UTF16_BE + TEXT.encode("utf-16-be"), gzip.compress(TEXT.encode()), bz2.compress(TEXT.encode()),
         lzma.compress(TEXT.encode()), bytes(cramjam.zstd.compress(TEXT.encode())), gzip.compress(TEXT.encode("utf-16")),
-        TEXT.replace("\n", "\r\n").encode(), b"\n\n" + TEXT.encode(),
+        TEXT.replace("\n", "\r\n").encode(), b"\n\n" + TEXT.encode(), TEXT.strip().encode("utf-16") + b"\n",
     ],
 )  # fmt: skip
 def test_a_file_is_read_whatever_it_is_compressed_and_encoded_by(workdir: Path, content: bytes) -> None:

@@ -76,12 +76,12 @@ class SourceRows:
             if hasattr(targets.build(self._data.source.model_dump(by_alias=True)), "files"):
                 raise
             return Rows(self._tested, note="as ingested: the source has other rows by now, or can't be reached")
-        places = self._places()
+        places = self.places()
         if len(places) and int(places.max()) >= table.height:  # type: ignore[arg-type]  # whole numbers
             raise _misplaced()
         return Rows(table[places], getattr(source, "dialect", None))
 
-    def _places(self) -> pl.Series:
+    def places(self) -> pl.Series:
         """Return where the test rows stand in the source's table."""
         of_raw = artifacts.read_table(artifacts.SOURCE_ROWS, "ingest")
         raw = Table.scan(artifacts.require(artifacts.RAW, "ingest"), self._data, str(artifacts.RAW))
