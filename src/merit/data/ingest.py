@@ -39,7 +39,9 @@ def ingest(data: Data) -> pl.DataFrame:
             read as it is declared; an expression of conf/data is not valid; no row is left.
     """
     source, table = read_source(data)
-    table, unread = _declared(table, source, data)
+    columns = {column.name: column for column in table}
+    del table  # so that each column's text goes once it is read
+    table, unread = _declared(columns, source, data)
     table = _kept(table, data, unread)
     _check_cells(unread, table[ROW])
     table = _ordered(_targeted(table, data), data)
@@ -52,21 +54,22 @@ def ingest(data: Data) -> pl.DataFrame:
     return table
 
 
-def _declared(table: pl.DataFrame, source: Any, data: Data) -> tuple[pl.DataFrame, dict[str, Unread]]:
+def _declared(columns: dict[str, pl.Series], source: Any, data: Data) -> tuple[pl.DataFrame, dict[str, Unread]]:
     """Return the table with the columns in use as they are declared, or as their cells say, and what can't be read."""
-    typed, unread, defaults = [], {}, defaults_of(source)
+    names, unread, defaults = list(columns), {}, defaults_of(source)
+    typed = {}
     for name, column in data.columns.items():
-        if name not in table.columns:
-            raise _no_column(name, f"data.columns.{name}", table)
-        made, cells = _column(table[name], declared(name, column.model_dump(), defaults))
-        typed.append(made)
-        if cells is not None:
-            unread[name] = cells
-    others = table.select(
-        sorted((_names_of(data.filter) | _names_of(data.target.sql)) & set(table.columns) - set(data.columns))
+        if name not in columns:
+            raise _no_column(name, f"data.columns.{name}", names)
+        typed[name], odd = _column(columns.pop(name), declared(name, column.model_dump(), defaults))
+        if odd is not None:
+            unread[name] = odd
+    asked = sorted((_names_of(data.filter) | _names_of(data.target.sql)) & set(columns))
+    others = inference.typed(
+        pl.DataFrame([columns[name] for name in asked]), is_text=hasattr(source, "dialect"), defaults=defaults
     )
-    typed += inference.typed(others, is_text=hasattr(source, "dialect"), defaults=defaults).get_columns()
-    return table.with_columns(typed).with_row_index(ROW), unread
+    table = pl.DataFrame(list({**columns, **{column.name: column for column in others}, **typed}.values()))
+    return table.with_row_index(ROW), unread
 
 
 def _column(raw: pl.Series, column: Declaration) -> tuple[pl.Series, Unread | None]:
@@ -75,7 +78,7 @@ def _column(raw: pl.Series, column: Declaration) -> tuple[pl.Series, Unread | No
     found = cells.read(raw, column)
     if column.type == "array":
         found = _whole(found, column)
-    return found.values, Unread(raw, found.unread, column) if found.unread.any() else None
+    return found.values, None if found.unread is None else Unread(raw, found.unread, column)
 
 
 def _names_of(sql: str | None) -> set[str]:
@@ -164,7 +167,8 @@ def _ordered(table: pl.DataFrame, data: Data) -> pl.DataFrame:
 def _whole(found: cells.Reading, column: Declaration) -> cells.Reading:
     """Return arrays of which those are unread that are missing, or whose elements are not all finite."""
     values = found.values.to_numpy().reshape(len(found.values), -1)
-    return cells.Reading(found.values, pl.Series(~np.isfinite(values.astype(float)).all(axis=1)))
+    broken = pl.Series(~np.isfinite(values.astype(float)).all(axis=1))
+    return cells.Reading(found.values, broken if broken.any() else None)
 
 
 def _truth(table: pl.DataFrame, sql: str, key: str) -> pl.Series:
@@ -188,5 +192,5 @@ def _asked(table: pl.DataFrame, sql: str, key: str) -> pl.Series:
     return made
 
 
-def _no_column(name: str, key: str, table: pl.DataFrame) -> MeritError:
-    return MeritError(f"{key}: the source has no column '{name}'; {did_you_mean(name, table.columns)}")
+def _no_column(name: str, key: str, names: list[str]) -> MeritError:
+    return MeritError(f"{key}: the source has no column '{name}'; {did_you_mean(name, names)}")

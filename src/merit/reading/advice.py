@@ -99,7 +99,7 @@ def ways(cells: pl.Series, column: Declaration) -> list[str]:
 
 
 def _reads(cells: pl.Series, column: Declaration) -> bool:
-    return not read(cells, column).unread.any()
+    return read(cells, column).unread is None
 
 
 def _candidates(cells: pl.Series, column: Declaration) -> Iterator[dict[str, Any]]:

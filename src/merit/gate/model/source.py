@@ -112,7 +112,7 @@ def typed(table: pl.DataFrame, package: Package) -> pl.DataFrame:
         if wrong := cells.mismatch(raw.dtype, column):
             raise Refused(f"column '{column.name}': {wrong}")
         found = cells.read(raw, column)
-        if found.unread.any():
+        if found.unread is not None:
             raise Refused(f"column '{column.name}': {advice.told(raw, found.unread, column)}")
         made.append(found.values)
     return pl.DataFrame(made)

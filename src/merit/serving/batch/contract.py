@@ -152,11 +152,12 @@ def _found(rule: Rule, raw: pl.Series, reading: cells.Reading) -> list[Fault]:
     """Return what is broken of one rule; nothing is looked at twice where all is well."""
     name, column = rule.name, reading.values
     found: list[Fault] = []
-    if reading.unread.any():
+    absent = column.is_null() if column.null_count() else None
+    if reading.unread is not None:
         shown = None if rule.shape else raw
         found += [Fault(name, *cause, shown) for cause in advice.causes(raw, reading.unread, rule.declaration)]
-    absent = column.is_null() & ~reading.unread
-    if not rule.nullable and absent.any():
+        absent = column.is_null() & ~reading.unread
+    if not rule.nullable and absent is not None and absent.any():
         found.append(Fault(name, absent, "is missing"))
     if rule.type == "array":
         return found + _elements(rule, column)

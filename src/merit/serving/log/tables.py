@@ -125,7 +125,7 @@ class Tables:
         keys = np.add.reduceat(self._keys(read), np.cumsum([0, *counts[:-1]]))
         worded = [each for each in self._inputs if each["type"] == "datetime" or each.get("null_values")]
         found = [cells.read(read[each["name"]], declared(each["name"], each)) for each in worded]
-        if any(each.unread.any() for each in found):
+        if any(each.unread is not None for each in found):
             return pl.DataFrame(), [True] * len(entries)
         clocks = read.with_columns(each.values for each in found)
         odd = np.array([body.count(b":") for body in bodies]) != keys
