@@ -50,7 +50,7 @@ def ingest(data: Data) -> pl.DataFrame:
     rows = table.select(pl.col(ROW).alias("row"))
     table = table.select(*(name for name in data.columns if name != data.target.name), data.target.name)
     artifacts.write_table(artifacts.RAW, table)
-    artifacts.write_table(artifacts.SOURCE_ROWS, rows)
+    artifacts.write_table(artifacts.SOURCE_ROWS, rows, {"raw": artifacts.sha256(artifacts.RAW)})
     return table
 
 

@@ -11,6 +11,7 @@ import polars as pl
 
 from merit.reading.clocks import clocks
 from merit.reading.declaration import EXACT, Declaration
+from merit.reading.nulls import null_cells
 from merit.reading.numbers import NO_NUMBER, extent, integers, numbers, whole
 
 TYPES: dict[str, pl.DataType] = {
@@ -83,6 +84,10 @@ def read(raw: pl.Series, column: Declaration) -> Reading:
     is_text = raw.dtype == pl.String
     raw = _without_words(raw, column) if is_text else raw
     values = (_of_text(raw, column) if is_text else _of_typed(raw, column)).alias(raw.name)
+    if stands := null_cells(column):
+        like = values.cast(pl.Float64) if values.dtype == pl.Int64 else values
+        is_nothing = like.is_in(list(stands)).fill_null(False)
+        raw, values = raw.set(is_nothing, None), values.set(is_nothing, None)
     # Nearly always all cells were read, which the number of nulls says at no cost.
     if values.null_count() == raw.null_count() and not _holds_nan(values):
         return Reading(values)

@@ -16,7 +16,7 @@ class Declaration:
         name: the column.
         type: string, integer, number, boolean, datetime or array.
         shape: of an array.
-        null_values: words that mean "no value", besides the empty cell.
+        null_values: words that mean "no value", besides the empty cell; a number or a time among them by its value.
         format: how times are written, as strptime has it, besides ISO 8601.
         decimal: what stands before the fraction of a number.
         thousands: what groups the digits of a number.
@@ -60,11 +60,17 @@ def declared(name: str, settings: Mapping[str, Any], defaults: Mapping[str, Any]
     """
     defaults = defaults or {}
     found = {key: value for key in KEYS if (value := settings.get(key)) is not None}
-    words = dict.fromkeys([*(defaults.get("null_values") or ()), *found.pop("null_values", ())])
+    words = [*(defaults.get("null_values") or ()), *found.pop("null_values", ())]
     if settings["type"] in {"integer", "number"} and "decimal" not in found and defaults.get("decimal"):
         found["decimal"] = defaults["decimal"]
     made: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
-    return Declaration(name, settings["type"], tuple(settings.get("shape") or ()), tuple(words), **made)
+    return Declaration(
+        name,
+        settings["type"],
+        tuple(settings.get("shape") or ()),
+        tuple(dict.fromkeys(word.strip() for word in words)),
+        **made,
+    )
 
 
 def defaults_of(source: object) -> dict[str, Any]:

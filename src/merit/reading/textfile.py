@@ -19,6 +19,7 @@ from merit.errors import MeritError
 from merit.reading.dialect import Dialect
 
 BLOCK = 1 << 20
+HEAD = 1 << 12
 LONGEST = 64 * BLOCK
 """Bytes of a line, past which there is none."""
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
@@ -101,7 +102,14 @@ class TextFile:
         """
         if found := next((words for mark, words in _OTHERS.items() if self._first.startswith(mark)), None):
             raise MeritError(f"{self.name}: is {found}")
-        return not self._first.startswith((b"BZh", b"\xfd7zXZ")) and self.encoding in {"utf-8", "utf-8-sig"}
+        is_utf8 = self.encoding in {"utf-8", "utf-8-sig"}
+        with self.opened() as handle:
+            if is_utf8 and b"\0" in handle.read(HEAD):
+                raise MeritError(
+                    f"{self.name}: holds zero bytes: no text, or UTF-16 without a byte order mark; if it is that, say "
+                    "encoding: utf-16-le"
+                )
+        return is_utf8 and not self._first.startswith((b"BZh", b"\xfd7zXZ"))
 
     def recoded(self) -> Iterator[bytes]:
         """Give it in UTF-8, block by block.
@@ -139,7 +147,7 @@ class TextFile:
         if not skipped and comment is None:
             return 0
         for count, line in enumerate(self._lines()):
-            if count >= skipped and not (comment and line.startswith(comment)):
+            if count >= skipped and line.strip("\r\n") and not (comment and line.startswith(comment)):
                 return count
         raise MeritError(f"{self.name}: has no header after the lines that are left out before it")
 

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from merit.reading.declaration import EXACT
+from merit.reading.declaration import EXACT, declared
+from merit.reading.nulls import null_cells
 from merit.scoring import Package
 from merit.serving.answers import Answers
 from merit.serving.feedback import KEYS, LONGEST, ROWS
-from merit.serving.rows import must_be_known
 from merit.serving.tables import FORMS
 
 SCHEMAS: dict[str, dict[str, Any]] = {
@@ -34,7 +34,11 @@ REFUSALS = {
 
 def _schema(column: Mapping[str, Any]) -> dict[str, Any]:
     if column["type"] != "array":
-        words = {"not": {"enum": column["null_values"]}} if must_be_known(column) else {}
+        how = declared(column["name"], column)
+        refused = (
+            [] if column["nullable"] else [*(how.null_values if column["type"] == "string" else ()), *null_cells(how)]
+        )
+        words = {"not": {"enum": refused}} if refused and column["type"] != "datetime" else {}
         return {**SCHEMAS.get(column["type"], {"type": column["type"]}), **words}
     made: dict[str, Any] = {"type": "number"}
     for size in reversed(column["shape"]):

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from merit.serving.rows import FORM, TYPES, BadRows, array_of, is_whole, known, number_of, seconds
+from merit.serving.rows import FORM, TYPES, BadRows, array_of, is_whole, known, nulls_of, number_of, seconds
 
 MOST = 100
 """Problems that are told of one request."""
@@ -75,7 +75,9 @@ class Problems:
     def _of_value(self, name: str, raw: msgspec.Raw) -> str:
         column = self._columns[name]
         try:
-            value = known(column, self._decoders[name].decode(raw))
+            value = self._decoders[name].decode(raw)
+            if (how := nulls_of(column)) is not None:
+                value = known(value, how, nullable=column["nullable"])
             if value is None:
                 return ""
             if column["type"] == "array":

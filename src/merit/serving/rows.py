@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from merit.errors import MeritError
-from merit.reading.declaration import EXACT
+from merit.reading.declaration import EXACT, Declaration, declared
+from merit.reading.nulls import is_null
 from merit.reading.times import clock
 from merit.scoring import Package
 
@@ -59,7 +60,8 @@ class Rows:
         self._inputs = sorted(package.inputs, key=lambda column: self._kinds[column["name"]] == "string")
         self.numbers = [each["name"] for each in self._inputs if self._kinds[each["name"]] != "string"]
         self.strings = [each["name"] for each in self._inputs if self._kinds[each["name"]] == "string"]
-        self.is_plain = not any(each["type"] in ("array", "datetime") or must_be_known(each) for each in self._inputs)
+        self.is_plain = not any(each["type"] == "array" or nulls_of(each) for each in self._inputs)
+        self._nulls = {each["name"]: how for each in self._inputs if (how := nulls_of(each)) is not None}
         # Field names must be identifiers, columns need not be: each field is renamed to its column.
         fields = [_field(place, column, TYPES) for place, column in enumerate(self._inputs)]
         loose = [_field(place, column, TYPES | {"integer": int | float}) for place, column in enumerate(self._inputs)]
@@ -142,8 +144,8 @@ class Rows:
         for place, column in enumerate(self._inputs):
             name = column["name"]
             values = [getattr(row, f"c{place}") for row in rows]
-            if column["type"] == "datetime" or column.get("null_values"):
-                values = [known(column, value) for value in values]
+            if (how := self._nulls.get(name)) is not None:
+                values = [known(value, how, nullable=column["nullable"]) for value in values]
             if column["type"] == "array":
                 made[name] = array_of(name, column["shape"], values)
             elif column["type"] == "datetime":
@@ -187,26 +189,23 @@ def is_whole(value: float) -> bool:
     return value % 1 == 0 and (abs(value) < EXACT or (abs(value) == EXACT and isinstance(value, int)))
 
 
-def known(column: Mapping[str, Any], value: Any) -> Any:
-    """Return a value, None for a word that means in this column that there is none.
+def nulls_of(column: Mapping[str, Any]) -> Declaration | None:
+    """Return how a column's values are read, if some of them may mean that there is none; else None."""
+    how = declared(column["name"], column)
+    return how if column["type"] == "datetime" or how.null_values else None
+
+
+def known(value: Any, column: Declaration, *, nullable: bool) -> Any:
+    """Return a value, None for one that means in this column that there is none.
 
     Raises:
         BadRows: it must have one.
     """
-    if not isinstance(value, str) or not _is_nothing(value.strip(), column):
+    if value is None or not is_null(value, column):
         return value
-    if not column["nullable"]:
-        raise BadRows(f"column '{column['name']}': {value!r} means that there is no value; it must have one")
+    if not nullable:
+        raise BadRows(f"column '{column.name}': {value!r} means that there is no value; it must have one")
     return None
-
-
-def _is_nothing(text: str, column: Mapping[str, Any]) -> bool:
-    return text in (column.get("null_values") or ()) or (column["type"] == "datetime" and not text)
-
-
-def must_be_known(column: Mapping[str, Any]) -> bool:
-    """Say whether a column of text is refused where its text is a word for no value."""
-    return bool(column["type"] == "string" and column.get("null_values") and not column["nullable"])
 
 
 def seconds(column: Mapping[str, Any], value: str) -> float:

@@ -96,12 +96,19 @@ def test_rows_are_ordered_by_time_and_keys_and_otherwise_as_in_the_file(make_dat
     assert ingest(make_data(rows, contract__unique=[]))["kind"].to_list() == [2, 3, 4, 1]
 
 
+def test_each_row_keeps_its_place_in_the_source(make_data: MakeData, table: pl.DataFrame) -> None:
+    made = ingest(make_data(table.reverse(), filter="size IS NOT NULL"))
+    places = artifacts.read_table(artifacts.SOURCE_ROWS, "ingest")["row"]
+    assert table.reverse()[places].select("when", "size").equals(made.select("when", "size"))
+    assert pl.read_parquet_metadata(artifacts.SOURCE_ROWS)["raw"] == artifacts.sha256(artifacts.RAW)
+
+
 def test_the_same_data_gives_the_same_bytes(make_data: MakeData) -> None:
     data = make_data()
     ingest(data)
-    first = artifacts.RAW.read_bytes()
+    first = artifacts.RAW.read_bytes(), artifacts.SOURCE_ROWS.read_bytes()
     ingest(data)
-    assert artifacts.RAW.read_bytes() == first
+    assert (artifacts.RAW.read_bytes(), artifacts.SOURCE_ROWS.read_bytes()) == first
 
 
 def test_nan_counts_as_missing(make_data: MakeData, table: pl.DataFrame) -> None:

@@ -117,6 +117,19 @@ def test_words_for_no_value_hold_in_their_column_alone() -> None:
     assert _read(["0000-00-00", "2024-01-31"], "datetime", null_values=["0000-00-00"]).values[0] is None
 
 
+def test_a_number_or_a_time_that_means_no_value_does_so_however_it_is_stored() -> None:
+    for values in (["-999", "1"], ["-999.0", "1"], [-999, 1], [-999.0, 1.0]):
+        for type in ("number", "integer"):
+            found = _read(values, type, null_values=["-999"])
+            assert (found.values.to_list(), found.unread) == ([None, 1], None)
+    assert _read(["-999,0", "1,5"], "number", null_values=["-999"], decimal=",").values.to_list() == [None, 1.5]
+    found = _read(
+        [datetime(1900, 1, 1), datetime(2024, 1, 31)], "datetime", null_values=["01.01.1900"], format="%d.%m.%Y"
+    )
+    assert (found.values.to_list(), found.unread) == ([None, datetime(2024, 1, 31)], None)
+    assert _read([True, False], "boolean", null_values=["0"]).values.to_list() == [True, False]
+
+
 def test_times_of_a_zone_become_utc_whatever_they_are_stored_as() -> None:
     stored = pl.Series([datetime(2024, 1, 31, 12, tzinfo=UTC)]).dt.convert_time_zone("Asia/Tokyo")
     for values in (stored, ["2024-01-31T13:00:00+01:00"], ["2024-01-31 12:00:00Z"], [datetime(2024, 1, 31, 12)]):

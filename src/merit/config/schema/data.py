@@ -146,12 +146,22 @@ class Data(Section):
             if needs and self.time is None:
                 raise ValueError(f"{needing} needs time to name a datetime column")
         self._check_target()
+        self._check_signs()
         for name in self.columns:
             if name.startswith("/") or name == OUTPUT:
                 raise ValueError(f"a column can't be named '{name}': the model's graph uses that name; rename it")
         if not any(column.feature != "none" for column in self.columns.values()):
             raise ValueError("no column is a feature; set 'feature' on some")
         return self
+
+    def _check_signs(self) -> None:
+        """Check that no column groups digits by what stands before the fraction in all columns of the source."""
+        decimal = self.source.arguments.get("decimal", ".")
+        for name, column in self.columns.items():
+            if column.thousands is not None and column.thousands == (column.decimal or decimal):
+                raise ValueError(
+                    f"columns.{name}: thousands and decimal are both '{column.thousands}'; a number needs two"
+                )
 
     def _check_target(self) -> None:
         """Check that a column of the target's name says no more than how the source's is read."""

@@ -85,7 +85,8 @@ class SourceRows:
         """Return where the test rows stand in the source's table."""
         of_raw = artifacts.read_table(artifacts.SOURCE_ROWS, "ingest")
         raw = Table.scan(artifacts.require(artifacts.RAW, "ingest"), self._data, str(artifacts.RAW))
-        if of_raw.columns != ["row"] or of_raw.height != raw.height:
+        made_for = pl.read_parquet_metadata(artifacts.SOURCE_ROWS).get("raw")
+        if of_raw.height != raw.height or made_for != artifacts.sha256(artifacts.RAW):
             raise _misplaced()
         found = of_raw["row"].filter(raw.place == PARTS.index("test"))
         if len(found) != self._tested.height:

@@ -53,8 +53,10 @@ def _dialect(files: Files, trained: Dialect, package: Package, say: Callable[[st
         if needed <= set(text.header()):
             return trained
         others = [each for each in _others(trained) if _has(text.header, each, needed)]
-    if not others:
-        return trained  # the contract says which columns are missing
+        if not others:
+            for _ in text.recoded():  # whose encoding may be why; else the contract says which columns are missing
+                pass
+            return trained
     differs = _difference(trained, others[0])
     if odd := [each["name"] for each in package.inputs if not declared(each["name"], each).is_plain]:
         raise Refused(

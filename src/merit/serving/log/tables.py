@@ -10,11 +10,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from merit.reading.declaration import declared
 from merit.reading.times import clock
 from merit.serving.log.privacy import Privacy
 from merit.serving.log.wire import Entry, Task
-from merit.serving.rows import known
+from merit.serving.rows import known, nulls_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -123,8 +122,7 @@ class Tables:
         if read.height != sum(counts):
             return pl.DataFrame(), [True] * len(entries)
         keys = np.add.reduceat(self._keys(read), np.cumsum([0, *counts[:-1]]))
-        worded = [each for each in self._inputs if each["type"] == "datetime" or each.get("null_values")]
-        found = [cells.read(read[each["name"]], declared(each["name"], each)) for each in worded]
+        found = [cells.read(read[each["name"]], how) for each in self._inputs if (how := nulls_of(each)) is not None]
         if any(each.unread is not None for each in found):
             return pl.DataFrame(), [True] * len(entries)
         clocks = read.with_columns(each.values for each in found)
@@ -168,7 +166,9 @@ class Tables:
             rows += found if isinstance(found, list) else [found]
         made = []
         for column in self._inputs:
-            values = [known(column, row.get(column["name"])) for row in rows]
+            values = [row.get(column["name"]) for row in rows]
+            if (how := nulls_of(column)) is not None:
+                values = [known(value, how, nullable=True) for value in values]
             if column["type"] == "datetime":
                 values = [None if value is None else clock(value, column.get("format")) for value in values]
             made.append(pl.Series(column["name"], values, _dtype(column), strict=False))
