@@ -105,11 +105,14 @@ class TextFile:
         is_utf8 = self.encoding in {"utf-8", "utf-8-sig"}
         with self.opened() as handle:
             if is_utf8 and b"\0" in handle.read(HEAD):
-                raise MeritError(
-                    f"{self.name}: holds zero bytes: no text, or UTF-16 without a byte order mark; if it is that, say "
-                    "encoding: utf-16-le"
-                )
+                raise self._no_text()
         return is_utf8 and not self._first.startswith((b"BZh", b"\xfd7zXZ"))
+
+    def _no_text(self) -> MeritError:
+        return MeritError(
+            f"{self.name}: holds zero bytes: no text, or UTF-16 without a byte order mark; if it is that, say "
+            "encoding: utf-16-le"
+        )
 
     def recoded(self) -> Iterator[bytes]:
         """Give it in UTF-8, block by block.
@@ -122,7 +125,10 @@ class TextFile:
             with self.opened() as handle:
                 while block := handle.read(BLOCK):
                     doubt.look(block)
-                    yield decoder.decode(block).encode()
+                    text = decoder.decode(block)
+                    if "\0" in text:
+                        raise self._no_text()
+                    yield text.encode()
             # A line's end that a tool of eight bits has put behind text of sixteen is half a character.
             yield decoder.decode(b"", final=bool(bytes(decoder.getstate()[0]).strip(b"\r\n\0"))).encode()
         except UnicodeError as error:

@@ -53,11 +53,12 @@ def test_text_in_another_encoding_than_the_declared_one_is_refused(workdir: Path
         (b"PAR1....", "a Parquet file; read it by merit.data.sources.Parquet"),
         (b"PK\x03\x04...", "a ZIP archive or an Excel"),
         (b"SQLite format 3\0", "a SQLite database"),
+        (TEXT.encode("utf-16-le"), "zero bytes: no text, or UTF-16 without a byte order mark"),
         (bytes(cramjam.zstd.compress(TEXT.encode("utf-16"))), "compressed by zstd"),
     ],
 )
 def test_a_file_of_another_kind_is_told_as_what_it_is(workdir: Path, content: bytes, what: str) -> None:
-    with pytest.raises(MeritError, match=r"^a\.csv: is ") as caught:
+    with pytest.raises(MeritError, match=r"^a\.csv: (is|holds) ") as caught:
         _read(content)
     assert what in str(caught.value)
 
@@ -69,6 +70,7 @@ def test_quotes_in_a_header_are_those_of_the_name(workdir: Path) -> None:
 def test_lines_before_the_header_are_left_out_and_none_after_it(workdir: Path) -> None:
     text = b"# exported\n# unit: mg\na,b\n1,2\n#3,4\n"
     assert _read(text, Dialect(comment="#")).rows() == [("1", "2"), ("#3", "4")]
+    assert _read(b"\n" + text, Dialect(comment="#")).rows() == [("1", "2"), ("#3", "4")]
     assert _read(text, Dialect(skip_rows=2)).rows() == [("1", "2"), ("#3", "4")]
     assert _read(text.decode().encode("utf-16"), Dialect(comment="#")).columns == ["a", "b"]
     with pytest.raises(MeritError, match="has no header after the lines"):
