@@ -97,7 +97,7 @@ def read(raw: pl.Series, column: Declaration) -> Reading:
         values = values.fill_nan(None)
     unread = values.is_null() & ~missing
     if is_text and unread.any():
-        unread = _without_empty(raw, unread)
+        unread = _without_empty(raw, unread, column)
     return Reading(values, unread if unread.any() else None)
 
 
@@ -113,9 +113,10 @@ def _without_words(text: pl.Series, column: Declaration) -> pl.Series:
     return text.set(is_word, None) if is_word.any() else text
 
 
-def _without_empty(text: pl.Series, unread: pl.Series) -> pl.Series:
+def _without_empty(text: pl.Series, unread: pl.Series, column: Declaration) -> pl.Series:
     """Return which cells can't be read, less those that hold nothing to be read."""
-    is_empty = text.filter(unread).str.strip_chars().is_in(["", *NO_NUMBER])
+    words = ["", *(NO_NUMBER if column.type in {"integer", "number"} else ())]
+    is_empty = text.filter(unread).str.strip_chars().is_in(words)
     return unread.scatter(unread.arg_true(), ~is_empty)
 
 

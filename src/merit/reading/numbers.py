@@ -32,7 +32,7 @@ def numbers(text: pl.Series, column: Declaration) -> pl.Series:
 def extent(values: pl.Series) -> float:
     """Return the greatest distance of numbers from 0, NaN apart."""
     ends: Any = (values.min(), values.max())
-    return 0 if ends[0] is None else max(map(abs, ends))  # type: ignore[no-any-return]  # whole numbers stay exact
+    return 0 if ends[0] is None else max(map(abs, ends))  # whole numbers stay exact
 
 
 def _without_large(text: pl.Series, made: pl.Series) -> pl.Series:
