@@ -29,6 +29,11 @@ def _is_time(text: str) -> bool:
         return False
 
 
+def can_be_served(name: str) -> bool:
+    """Say whether rows of JSON can have a column of this name, as msgspec checks them."""
+    return not any(each in '"\\' or each < " " for each in name)
+
+
 class Column(Section):
     """One raw column: its contract, and what the model makes of it.
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from merit.config.schema.base import OUTPUT, Component, Interval, Positive, Section
-from merit.config.schema.column import Column
+from merit.config.schema.column import Column, can_be_served
 
 
 class Window(Section):
@@ -147,9 +147,14 @@ class Data(Section):
                 raise ValueError(f"{needing} needs time to name a datetime column")
         self._check_target()
         self._check_signs()
-        for name in self.columns:
+        for name, column in self.columns.items():
             if name.startswith("/") or name == OUTPUT:
                 raise ValueError(f"a column can't be named '{name}': the model's graph uses that name; rename it")
+            if column.feature != "none" and not can_be_served(name):
+                raise ValueError(
+                    f"a feature can't be named {name!r}: the endpoint takes no quotes, backslashes or line breaks in "
+                    "the names of columns; rename it in the source, or give it feature: none"
+                )
         if not any(column.feature != "none" for column in self.columns.values()):
             raise ValueError("no column is a feature; set 'feature' on some")
         return self
