@@ -20,10 +20,10 @@ def read_source(data: "Data") -> tuple[Any, "pl.DataFrame"]:
     """
     import polars as pl
 
-    source, found = sealed(data.source.model_dump(by_alias=True))
-    if found != data.fingerprint:
+    source, current = sealed(data.source.model_dump(by_alias=True))
+    if current != data.fingerprint:
         raise MeritError(
-            f"data.source: the files read are {found}, but the lock was made for {data.fingerprint}: "
+            f"data.source: the files read are {current}, but the lock was made for {data.fingerprint}: "
             "the data changed; 'merit compose' with the overrides in use takes the change into the lock"
         )
     with trust.theirs():

@@ -75,10 +75,10 @@ def _declared(columns: dict[str, pl.Series], source: Any, data: Data) -> tuple[p
 def _column(raw: pl.Series, column: Declaration) -> tuple[pl.Series, Unread | None]:
     if wrong := cells.mismatch(raw.dtype, column):
         raise MeritError(f"data.columns.{column.name}: {wrong}")
-    found = cells.read(raw, column)
+    reading = cells.read(raw, column)
     if column.type == "array":
-        found = _whole(found, column)
-    return found.values, None if found.unread is None else Unread(raw, found.unread, column)
+        reading = _whole(reading, column)
+    return reading.values, None if reading.unread is None else Unread(raw, reading.unread, column)
 
 
 def _names_of(sql: str | None) -> set[str]:
@@ -105,11 +105,13 @@ def _check_cells(unread: Mapping[str, Unread], rows: pl.Series | None = None) ->
         MeritError: a line for each column, the first ones of it.
     """
     for name, each in unread.items():
-        found = each.cells
+        unreadable = each.cells
         if rows is not None:
-            found = pl.repeat(False, len(found), dtype=pl.Boolean, eager=True).scatter(rows, True) & found
-        if found.any():
-            raise MeritError(f"data.columns.{name}: {advice.told(each.raw, found, each.column)}")
+            unreadable = (
+                pl.repeat(False, len(unreadable), dtype=pl.Boolean, eager=True).scatter(rows, True) & unreadable
+            )
+        if unreadable.any():
+            raise MeritError(f"data.columns.{name}: {advice.describe(each.raw, unreadable, each.column)}")
 
 
 def _targeted(table: pl.DataFrame, data: Data) -> pl.DataFrame:
@@ -164,11 +166,11 @@ def _ordered(table: pl.DataFrame, data: Data) -> pl.DataFrame:
     return table.sort(order, maintain_order=True) if order else table
 
 
-def _whole(found: cells.Reading, column: Declaration) -> cells.Reading:
+def _whole(reading: cells.Reading, column: Declaration) -> cells.Reading:
     """Return arrays of which those are unread that are missing, or whose elements are not all finite."""
-    values = found.values.to_numpy().reshape(len(found.values), -1)
+    values = reading.values.to_numpy().reshape(len(reading.values), -1)
     broken = pl.Series(~np.isfinite(values.astype(float)).all(axis=1))
-    return cells.Reading(found.values, broken if broken.any() else None)
+    return cells.Reading(reading.values, broken if broken.any() else None)
 
 
 def _truth(table: pl.DataFrame, sql: str, key: str) -> pl.Series:

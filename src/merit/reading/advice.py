@@ -21,7 +21,7 @@ FORMATS = (
 CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", "T%H:%M:%S")
 
 
-def told(raw: pl.Series, unread: pl.Series, column: Declaration) -> str:
+def describe(raw: pl.Series, unread: pl.Series, column: Declaration) -> str:
     """Return which cells of a column can't be read, by value and row counted from 0, and what to change."""
     rows = unread.arg_true()
     few = [f"{_cell(raw[row])} (row {row})" for row in rows.head(SHOWN)]
@@ -53,12 +53,12 @@ def causes(raw: pl.Series, unread: pl.Series, column: Declaration) -> Iterator[t
         large = (
             unread & ~infinite & (value.abs() >= EXACT).fill_null(False) & bare.str.contains(r"^[+-]?[0-9]+(\.0*)?$")
         )
-        for cells, words in (
+        for cells, reason in (
             (infinite, "is not finite"),
             (large, "is beyond 2**53, from where on integers are not exact"),
         ):
             if cells.any():
-                yield cells, words
+                yield cells, reason
         unread = unread & ~infinite & ~large
     if unread.any():
         yield unread, f"is not {_kind(column)}"
@@ -77,13 +77,13 @@ def advice(cells: pl.Series, column: Declaration) -> str:
             return "declare {type: number}, and make infinite ones missing"
     if some.dtype != pl.String:
         return "mend the data, or drop such rows by data.filter"
-    found = ways(some, column)
-    if found:
-        return f"declare {' or '.join(found[:2])}{', whichever is meant' if found[1:] else ''}"
+    options = ways(some, column)
+    if options:
+        return f"declare {' or '.join(options[:2])}{', whichever is meant' if options[1:] else ''}"
     allowed = {"boolean": "true, false, 1 and 0 can be read", "datetime": "2024-01-31 and 2024-01-31T15:30 can be read"}
-    words = ", ".join(_cell(each) for each in some.head(SHOWN))
+    listed = ", ".join(_cell(each) for each in some.head(SHOWN))
     first = f"{allowed[column.type]}; " if column.type in allowed else ""
-    return f"{first}declare null_values: [{words}] if they mean that there is no value, or mend the data"
+    return f"{first}declare null_values: [{listed}] if they mean that there is no value, or mend the data"
 
 
 def _are_large(cells: pl.Series) -> bool:
@@ -125,8 +125,8 @@ def _marks(cells: pl.Series) -> tuple[str, ...]:
         cells.str.extract(r"^[\s(+-]*([^\s\d.,()+-]{1,5})[\s(+-]*[\d.,]"),
         cells.str.extract(r"\d[\s)]*([^\s\d.,()]{1,5})[\s)]*$"),
     ]
-    found = pl.concat(ends).drop_nulls().unique(maintain_order=True)
-    return tuple(found.to_list()) if 0 < len(found) <= SHOWN else ()
+    marks = pl.concat(ends).drop_nulls().unique(maintain_order=True)
+    return tuple(marks.to_list()) if 0 < len(marks) <= SHOWN else ()
 
 
 def _yaml(settings: dict[str, Any]) -> str:

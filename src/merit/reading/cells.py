@@ -71,8 +71,8 @@ def _better(dtype: pl.DataType) -> str:
         return "declare {type: number}"
     known = {pl.Boolean: "{type: boolean}", pl.Date: "{type: datetime}", pl.Datetime: "{type: datetime}",
              pl.List: "{type: array, shape: [...]}", pl.Array: "{type: array, shape: [...]}"}  # fmt: skip
-    found = next((words for kind, words in known.items() if dtype == kind), "")
-    return f"declare {found}" if found else "have the source give text, numbers, truths or times"
+    better = next((phrase for kind, phrase in known.items() if dtype == kind), "")
+    return f"declare {better}" if better else "have the source give text, numbers, truths or times"
 
 
 def read(raw: pl.Series, column: Declaration) -> Reading:
@@ -115,8 +115,8 @@ def _without_words(text: pl.Series, column: Declaration) -> pl.Series:
 
 def _without_empty(text: pl.Series, unread: pl.Series, column: Declaration) -> pl.Series:
     """Return which cells can't be read, less those that hold nothing to be read."""
-    words = ["", *(NO_NUMBER if column.type in {"integer", "number"} else ())]
-    is_empty = text.filter(unread).str.strip_chars().is_in(words)
+    empty = ["", *(NO_NUMBER if column.type in {"integer", "number"} else ())]
+    is_empty = text.filter(unread).str.strip_chars().is_in(empty)
     return unread.scatter(unread.arg_true(), ~is_empty)
 
 
@@ -129,8 +129,8 @@ def _of_text(text: pl.Series, column: Declaration) -> pl.Series:
         return integers(text, column)
     if column.type == "datetime":
         return clocks(text, column.format)
-    words = text.str.strip_chars().str.to_lowercase()
-    return words.replace_strict(TRUTHS, default=None, return_dtype=pl.Boolean)
+    bare = text.str.strip_chars().str.to_lowercase()
+    return bare.replace_strict(TRUTHS, default=None, return_dtype=pl.Boolean)
 
 
 def _of_typed(raw: pl.Series, column: Declaration) -> pl.Series:
@@ -152,8 +152,8 @@ def _number(raw: pl.Series, column: Declaration) -> pl.Series:
 
 def _exact(raw: pl.Series) -> pl.Series:
     """Return whole numbers as int64, without those that float64 would make others of."""
-    made = raw.cast(pl.Int64, strict=False)
-    return made if extent(made) <= EXACT else made.set(~made.is_between(-EXACT, EXACT).fill_null(True), None)
+    values = raw.cast(pl.Int64, strict=False)
+    return values if extent(values) <= EXACT else values.set(~values.is_between(-EXACT, EXACT).fill_null(True), None)
 
 
 def _times(raw: pl.Series, _: Declaration) -> pl.Series:

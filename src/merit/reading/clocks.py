@@ -10,8 +10,8 @@ DAY = 86_400_000_000
 
 def clocks(text: pl.Series, format: str | None = None) -> pl.Series:
     """Return text as times, Datetime("us") [rows]: UTC where a cell has an offset; null where it says no time."""
-    if format is None and (made := _plain(text)) is not None:
-        return made
+    if format is None and (values := _plain(text)) is not None:
+        return values
     text = text.str.strip_chars()
     if format is None:
         return _read(text, ISO_8601)
@@ -34,12 +34,12 @@ def _plain(text: pl.Series) -> pl.Series | None:
     sizes = text.str.len_bytes()
     if (size := sizes.max()) not in PLAIN or sizes.min() != size:
         return None
-    pattern, form = PLAIN[size]  # type: ignore[index]  # it is a number
+    pattern, layout = PLAIN[size]  # type: ignore[index]  # it is a number
     between = (text.drop_nulls().head(1).str.slice(10, 1)).item()
     if not text.str.contains(pattern.replace("[T ]", between)).all():
         return None
-    made = text.str.to_datetime(form.format(between), time_unit="us", strict=False)
-    return None if made.null_count() > text.null_count() or made.dt.year().min() == 0 else made
+    values = text.str.to_datetime(layout.format(between), time_unit="us", strict=False)
+    return None if values.null_count() > text.null_count() or values.dt.year().min() == 0 else values
 
 
 def _read(text: pl.Series, of: Format) -> pl.Series:

@@ -42,8 +42,8 @@ class Declaration:
     @property
     def settings(self) -> dict[str, Any]:
         """The keys of `KEYS` that are set, as YAML and JSON have them."""
-        found = {key: getattr(self, key) for key in KEYS if getattr(self, key)}
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
+        values = {key: getattr(self, key) for key in KEYS if getattr(self, key)}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
 KEYS = tuple(each.name for each in fields(Declaration))[3:]
@@ -59,21 +59,21 @@ def declared(name: str, settings: Mapping[str, Any], defaults: Mapping[str, Any]
         defaults: what the source says of all its columns: `null_values`, which add up, and `decimal`.
     """
     defaults = defaults or {}
-    found = {key: value for key in KEYS if (value := settings.get(key)) is not None}
-    words = [*(defaults.get("null_values") or ()), *found.pop("null_values", ())]
-    if settings["type"] in {"integer", "number"} and "decimal" not in found and defaults.get("decimal"):
-        found["decimal"] = defaults["decimal"]
-    made: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
+    values = {key: value for key in KEYS if (value := settings.get(key)) is not None}
+    nulls = [*(defaults.get("null_values") or ()), *values.pop("null_values", ())]
+    if settings["type"] in {"integer", "number"} and "decimal" not in values and defaults.get("decimal"):
+        values["decimal"] = defaults["decimal"]
+    written: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     return Declaration(
         name,
         settings["type"],
         tuple(settings.get("shape") or ()),
-        tuple(dict.fromkeys(word.strip() for word in words)),
-        **made,
+        tuple(dict.fromkeys(word.strip() for word in nulls)),
+        **written,
     )
 
 
 def defaults_of(source: object) -> dict[str, Any]:
     """Return what a source says of all its columns, if it says anything: `null_values` and `decimal`."""
-    found = {key: getattr(source, key, None) for key in ("null_values", "decimal")}
-    return {key: value for key, value in found.items() if value and value != "."}
+    values = {key: getattr(source, key, None) for key in ("null_values", "decimal")}
+    return {key: value for key, value in values.items() if value and value != "."}

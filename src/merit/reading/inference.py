@@ -31,8 +31,8 @@ def typed(table: pl.DataFrame, *, is_text: bool, defaults: Mapping[str, Any] | N
 def inferred(text: pl.Series, *, is_text: bool = True, defaults: Mapping[str, Any] | None = None) -> pl.Series:
     """Return a column of text in the type that its cells say."""
     for type in ("integer", "number", "boolean", "datetime") if is_text else ("datetime",):
-        if (made := _as(text, declared(text.name, {"type": type}, defaults))) is not None:
-            return made
+        if (values := _as(text, declared(text.name, {"type": type}, defaults))) is not None:
+            return values
     return read(text, declared(text.name, {"type": "string"}, defaults)).values
 
 
@@ -44,16 +44,16 @@ def _as(text: pl.Series, column: Declaration) -> pl.Series | None:
 
 
 def _said(text: pl.Series, column: Declaration) -> pl.Series | None:
-    found = read(text, column)
+    reading = read(text, column)
     if (
-        found.unread is not None
-        or found.values.null_count() == len(text)
-        or not _is_lossless(text, found.values, column)
+        reading.unread is not None
+        or reading.values.null_count() == len(text)
+        or not _is_lossless(text, reading.values, column)
     ):
         return None
     if column.type == "datetime" and bool((text.str.strip_chars().str.len_bytes() == 10).all()):
-        return found.values.cast(pl.Date)
-    return found.values
+        return reading.values.cast(pl.Date)
+    return reading.values
 
 
 def _is_lossless(text: pl.Series, values: pl.Series, column: Declaration) -> bool:

@@ -81,16 +81,16 @@ def _check_each(file: TextFile) -> None:
     for number, record in records(file):
         if not fields:
             _check_header(file, record)
-        found = _fields(record, file.dialect.separator.encode(), patterns)
-        fields = fields or found
-        if not found:
+        count = _fields(record, file.dialect.separator.encode(), patterns)
+        fields = fields or count
+        if not count:
             raise MeritError(
                 f"{file.name}: line {number} has a quote inside a field; put the whole field in quotes and write each "
                 'quote in it twice, such as "5"" nail"'
             )
-        if found != fields and record.strip():
+        if count != fields and record.strip():
             raise MeritError(
-                f"{file.name}: line {number} has {found} field{'' if found == 1 else 's'}, the header has {fields}; "
+                f"{file.name}: line {number} has {count} field{'' if count == 1 else 's'}, the header has {fields}; "
                 "mend or remove that line"
             )
 
@@ -130,12 +130,12 @@ def records(file: TextFile) -> Iterator[tuple[int, bytes]]:
 
 def _whole(file: TextFile, number: int, first: bytes, lines: Iterator[tuple[int, bytes]]) -> bytes:
     """Return a record whose quote is closed on a later line."""
-    found, size = [first], 0
+    parts, size = [first], 0
     for _, line in lines:
-        found.append(line)
+        parts.append(line)
         size += len(line)
         if line.count(b'"') % 2:
-            return b"".join(found)
+            return b"".join(parts)
         if size > LONGEST:
             break
     raise MeritError(f"{file.name}: line {number} opens a quote that is not closed; mend that line")

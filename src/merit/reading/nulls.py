@@ -20,7 +20,7 @@ def null_cells(column: Declaration) -> tuple[float | datetime, ...]:
     if column.type in {"integer", "number"}:
         return tuple(_numbers(column))
     if column.type == "datetime":
-        return tuple(found for word in column.null_values if (found := clock(word, column.format)) is not None)
+        return tuple(time for word in column.null_values if (time := clock(word, column.format)) is not None)
     return ()
 
 

@@ -23,10 +23,10 @@ def numbers(text: pl.Series, column: Declaration) -> pl.Series:
     A whole number beyond 2**53 can't be read: float64 would make another of it.
     """
     plain = _plain(text, column)
-    made = plain.cast(pl.Float64, strict=False)
+    values = plain.cast(pl.Float64, strict=False)
     if column.is_plain:
-        made = _retried(plain, made, pl.Float64())
-    return made if extent(made) < EXACT else _without_large(plain, made)
+        values = _retried(plain, values, pl.Float64())
+    return values if extent(values) < EXACT else _without_large(plain, values)
 
 
 def extent(values: pl.Series) -> float:
@@ -35,44 +35,44 @@ def extent(values: pl.Series) -> float:
     return 0 if ends[0] is None else max(map(abs, ends))  # whole numbers stay exact
 
 
-def _without_large(text: pl.Series, made: pl.Series) -> pl.Series:
+def _without_large(text: pl.Series, values: pl.Series) -> pl.Series:
     """Return numbers without the infinite ones, and without the whole ones that float64 has no place for."""
-    made = made.set(made.is_infinite().fill_null(False), None)
-    large = (made.abs() >= EXACT).fill_null(False)
+    values = values.set(values.is_infinite().fill_null(False), None)
+    large = (values.abs() >= EXACT).fill_null(False)
     some = text.filter(large).str.strip_chars()
     is_exact = ~some.str.contains(WHOLE) | (some.cast(pl.Int64, strict=False).abs() <= EXACT).fill_null(False)
-    return made.set(large.scatter(large.arg_true(), ~is_exact), None)
+    return values.set(large.scatter(large.arg_true(), ~is_exact), None)
 
 
 def integers(text: pl.Series, column: Declaration) -> pl.Series:
     """Return text as whole numbers, int64 [rows]; null where none can be read, which 2.0 can and 2.5 can't."""
     plain = _plain(text, column)
-    made = plain.cast(pl.Int64, strict=False)
+    values = plain.cast(pl.Int64, strict=False)
     if column.is_plain:
-        made = _retried(plain, made, pl.Int64())
-    if made.null_count() > plain.null_count():
-        left = made.is_null() & plain.is_not_null()
-        made = made.scatter(left.arg_true(), whole(numbers(plain.filter(left), _PLAIN)))
-    return made if extent(made) <= EXACT else made.set((made.abs() > EXACT).fill_null(False), None)
+        values = _retried(plain, values, pl.Int64())
+    if values.null_count() > plain.null_count():
+        left = values.is_null() & plain.is_not_null()
+        values = values.scatter(left.arg_true(), whole(numbers(plain.filter(left), _PLAIN)))
+    return values if extent(values) <= EXACT else values.set((values.abs() > EXACT).fill_null(False), None)
 
 
 def whole(values: pl.Series) -> pl.Series:
     """Return float64 as int64, null where that is another number, or may have been: 2**53 is what 2**53 + 1 becomes."""
-    kept = values.set(~(values.abs() < EXACT).fill_null(False), None)
-    made = kept.cast(pl.Int64, strict=False)
-    return made.set((made.cast(pl.Float64) != kept).fill_null(False), None)
+    exact = values.set(~(values.abs() < EXACT).fill_null(False), None)
+    result = exact.cast(pl.Int64, strict=False)
+    return result.set((result.cast(pl.Float64) != exact).fill_null(False), None)
 
 
 _PLAIN = Declaration("", "number")
 
 
-def _retried(text: pl.Series, made: pl.Series, dtype: pl.DataType) -> pl.Series:
+def _retried(text: pl.Series, values: pl.Series, dtype: pl.DataType) -> pl.Series:
     """Read the cells that were not read once more, without the blanks around them: few have any."""
-    if made.null_count() == text.null_count():
-        return made
-    left = made.is_null() & text.is_not_null()
+    if values.null_count() == text.null_count():
+        return values
+    left = values.is_null() & text.is_not_null()
     again = text.filter(left).str.strip_chars().cast(dtype, strict=False)
-    return made.scatter(left.arg_true(), again)
+    return values.scatter(left.arg_true(), again)
 
 
 def _plain(text: pl.Series, column: Declaration) -> pl.Series:
@@ -87,10 +87,10 @@ def _plain(text: pl.Series, column: Declaration) -> pl.Series:
     is_open = parts["open"] if column.negative else pl.repeat(None, len(text), dtype=pl.String, eager=True)
     is_closed = parts["close"] if column.negative else is_open
     minus = (parts["sign"].is_in(["-", "\u2212"]) | is_open.is_not_null()).fill_null(False)
-    made = pl.select(pl.when(minus).then("-" + digits).otherwise(digits)).to_series()
+    result = pl.select(pl.when(minus).then("-" + digits).otherwise(digits)).to_series()
     wrong = (is_open.is_null() != is_closed.is_null()) | (is_open.is_not_null() & parts["sign"].is_not_null())
-    made = made.set(wrong, None)
-    return made.set(text.is_in(list(NO_NUMBER)).fill_null(False), "nan")
+    result = result.set(wrong, None)
+    return result.set(text.is_in(list(NO_NUMBER)).fill_null(False), "nan")
 
 
 @cache

@@ -100,8 +100,8 @@ class TextFile:
         Raises:
             MeritError: it is a file of another kind.
         """
-        if found := next((words for mark, words in _OTHERS.items() if self._first.startswith(mark)), None):
-            raise MeritError(f"{self.name}: is {found}")
+        if kind := next((kind for mark, kind in _OTHERS.items() if self._first.startswith(mark)), None):
+            raise MeritError(f"{self.name}: is {kind}")
         is_utf8 = self.encoding in {"utf-8", "utf-8-sig"}
         with self.opened() as handle:
             if is_utf8 and b"\0" in handle.read(HEAD):

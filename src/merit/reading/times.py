@@ -69,12 +69,12 @@ def compiled(format: str) -> Format:
     parts: list[str] = []
     is_number = False
     for each in re.findall(r"%.?|[ \t]+|[^% \t]+", format):
-        found = _part(each)
-        if is_number and "[0-9]{1,2}" in found:  # nothing parts it from the number before
+        part = _part(each)
+        if is_number and "[0-9]{1,2}" in part:  # nothing parts it from the number before
             parts[-1] = parts[-1].replace("{1,2}", "{2}")
-            found = found.replace("{1,2}", "{2}")
-        is_number = "[0-9]" in found
-        parts.append(found)
+            part = part.replace("{1,2}", "{2}")
+        is_number = "[0-9]" in part
+        parts.append(part)
     fields = re.findall(r"\(\?P<(\w+)>", "".join(parts))
     _check(format, fields)
     return Format(f"^{''.join(parts)}$", tuple(fields))
@@ -83,10 +83,10 @@ def compiled(format: str) -> Format:
 def _part(text: str) -> str:
     if not text.startswith("%"):
         return escaped(text) if text.strip(" \t") else BLANK
-    if (found := DIRECTIVES.get(text[1:])) is None:
+    if (pattern := DIRECTIVES.get(text[1:])) is None:
         allowed = ", ".join(f"%{each}" for each in DIRECTIVES)
         raise ValueError(f"found '{text}'; allowed: {allowed}, as in %d.%m.%Y %H:%M")
-    return found
+    return pattern
 
 
 def _check(format: str, fields: list[str]) -> None:
@@ -106,12 +106,12 @@ ISO_8601 = Format(ISO, tuple(re.findall(r"\(\?P<(\w+)>", ISO)))
 def clock(text: str, format: str | None = None) -> datetime | None:
     """Return the time that a text says, without a zone: UTC if the text has an offset; None if it says none."""
     text = text.strip()
-    if format is not None and (found := re.search(compiled(format).pattern, text)):
-        return _clock(found.groupdict())
-    if (made := _plain(text)) is not None:
-        return made
-    found = re.search(ISO, text)
-    return None if found is None else _clock(found.groupdict())
+    if format is not None and (match := re.search(compiled(format).pattern, text)):
+        return _clock(match.groupdict())
+    if (plain := _plain(text)) is not None:
+        return plain
+    match = re.search(ISO, text)
+    return None if match is None else _clock(match.groupdict())
 
 
 def _plain(text: str) -> datetime | None:
@@ -129,8 +129,8 @@ def _clock(parts: dict[str, str | None]) -> datetime | None:
     day = (_year(parts), _month(parts), int(parts.get("day") or 1))
     fraction = (parts.get("fraction") or "0")[:6].ljust(6, "0")
     try:
-        made = datetime(*day, _hour(parts), int(parts.get("minute") or 0), int(parts.get("second") or 0), int(fraction))
-        return made if not parts.get("offset") else _utc(made, str(parts["offset"]))
+        time = datetime(*day, _hour(parts), int(parts.get("minute") or 0), int(parts.get("second") or 0), int(fraction))
+        return time if not parts.get("offset") else _utc(time, str(parts["offset"]))
     except (ValueError, OverflowError):
         return None
 
@@ -155,11 +155,11 @@ def _hour(parts: dict[str, str | None]) -> int:
     return int(half) % 12 + (12 if (parts["noon"] or "")[0] in "pP" else 0)
 
 
-def _utc(made: datetime, offset: str) -> datetime:
+def _utc(time: datetime, offset: str) -> datetime:
     if offset in "Zz":
-        return made
+        return time
     hours, minutes = int(offset[1:3]), int(offset[3:].lstrip(":") or 0)
     if hours > 23 or minutes > 59:
         raise ValueError("an offset is less than a day")
     away = timedelta(hours=hours, minutes=minutes) * (-1 if offset[0] == "-" else 1)
-    return made.replace(tzinfo=timezone(away)).astimezone(UTC).replace(tzinfo=None)
+    return time.replace(tzinfo=timezone(away)).astimezone(UTC).replace(tzinfo=None)

@@ -106,20 +106,20 @@ def _column(values: pl.Series, column: dict[str, Any], most: int) -> Any:
     from merit.reading import advice, cells
     from merit.reading.declaration import declared
 
-    how = declared(column["name"], column)
+    declaration = declared(column["name"], column)
     if values.dtype == pl.Null and not column["nullable"]:
         raise Broken(f"column '{column['name']}': is {values.dtype}, but the model takes {column['type']}")
-    if cells.mismatch(values.dtype, how):
+    if cells.mismatch(values.dtype, declaration):
         raise Broken(f"column '{column['name']}': is {values.dtype}, but the model takes {column['type']}")
-    found = cells.read(values, how)
-    if found.unread is not None:
-        for wrong, words in advice.causes(values, found.unread, how):
-            _check(wrong, column, words)
+    reading = cells.read(values, declaration)
+    if reading.unread is not None:
+        for wrong, reason in advice.causes(values, reading.unread, declaration):
+            _check(wrong, column, reason)
     if not column["nullable"] or column["type"] == "array":
-        _check(found.values.is_null(), column, "is missing")
+        _check(reading.values.is_null(), column, "is missing")
     if column["type"] == "string":
-        return _texts(found.values, column, most)
-    return _array(found.values, column) if column["type"] == "array" else _numbers(found.values)
+        return _texts(reading.values, column, most)
+    return _array(reading.values, column) if column["type"] == "array" else _numbers(reading.values)
 
 
 def _numbers(values: pl.Series) -> bytes:
@@ -135,10 +135,10 @@ def _texts(values: pl.Series, column: dict[str, Any], most: int) -> list[str]:
 
 
 def _array(values: pl.Series, column: dict[str, Any]) -> bytes:
-    made = values.to_numpy()
-    if not (abs(made) < float("inf")).all():
+    result = values.to_numpy()
+    if not (abs(result) < float("inf")).all():
         raise Broken(f"column '{column['name']}': send nested arrays of numbers, of the shape {column['shape']}")
-    return bytes(made.tobytes())
+    return bytes(result.tobytes())
 
 
 def _check(wrong: pl.Series, column: dict[str, Any], what: str) -> None:

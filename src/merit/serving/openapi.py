@@ -34,12 +34,14 @@ REFUSALS = {
 
 def _schema(column: Mapping[str, Any]) -> dict[str, Any]:
     if column["type"] != "array":
-        how = declared(column["name"], column)
+        declaration = declared(column["name"], column)
         refused = (
-            [] if column["nullable"] else [*(how.null_values if column["type"] == "string" else ()), *null_cells(how)]
+            []
+            if column["nullable"]
+            else [*(declaration.null_values if column["type"] == "string" else ()), *null_cells(declaration)]
         )
-        words = {"not": {"enum": refused}} if refused and column["type"] != "datetime" else {}
-        return {**SCHEMAS.get(column["type"], {"type": column["type"]}), **words}
+        excluded = {"not": {"enum": refused}} if refused and column["type"] != "datetime" else {}
+        return {**SCHEMAS.get(column["type"], {"type": column["type"]}), **excluded}
     made: dict[str, Any] = {"type": "number"}
     for size in reversed(column["shape"]):
         made = {"type": "array", "items": made, "minItems": size, "maxItems": size}

@@ -76,8 +76,8 @@ class Problems:
         column = self._columns[name]
         try:
             value = self._decoders[name].decode(raw)
-            if (how := nulls_of(column)) is not None:
-                value = known(value, how, nullable=column["nullable"])
+            if (declaration := nulls_of(column)) is not None:
+                value = known(value, declaration, nullable=column["nullable"])
             if value is None:
                 return ""
             if column["type"] == "array":

@@ -61,7 +61,9 @@ class Rows:
         self.numbers = [each["name"] for each in self._inputs if self._kinds[each["name"]] != "string"]
         self.strings = [each["name"] for each in self._inputs if self._kinds[each["name"]] == "string"]
         self.is_plain = not any(each["type"] == "array" or nulls_of(each) for each in self._inputs)
-        self._nulls = {each["name"]: how for each in self._inputs if (how := nulls_of(each)) is not None}
+        self._nulls = {
+            each["name"]: declaration for each in self._inputs if (declaration := nulls_of(each)) is not None
+        }
         # Field names must be identifiers, columns need not be: each field is renamed to its column.
         fields = [_field(place, column, TYPES) for place, column in enumerate(self._inputs)]
         loose = [_field(place, column, TYPES | {"integer": int | float}) for place, column in enumerate(self._inputs)]
@@ -144,8 +146,8 @@ class Rows:
         for place, column in enumerate(self._inputs):
             name = column["name"]
             values = [getattr(row, f"c{place}") for row in rows]
-            if (how := self._nulls.get(name)) is not None:
-                values = [known(value, how, nullable=column["nullable"]) for value in values]
+            if (declaration := self._nulls.get(name)) is not None:
+                values = [known(value, declaration, nullable=column["nullable"]) for value in values]
             if column["type"] == "array":
                 made[name] = array_of(name, column["shape"], values)
             elif column["type"] == "datetime":
@@ -191,8 +193,8 @@ def is_whole(value: float) -> bool:
 
 def nulls_of(column: Mapping[str, Any]) -> Declaration | None:
     """Return how a column's values are read, if some of them may mean that there is none; else None."""
-    how = declared(column["name"], column)
-    return how if column["type"] == "datetime" or how.null_values else None
+    declaration = declared(column["name"], column)
+    return declaration if column["type"] == "datetime" or declaration.null_values else None
 
 
 def known(value: Any, column: Declaration, *, nullable: bool) -> Any:
@@ -214,11 +216,11 @@ def seconds(column: Mapping[str, Any], value: str) -> float:
     Raises:
         BadRows: it is none.
     """
-    how = column.get("format")
-    if (found := clock(value, how)) is not None:
-        return found.replace(tzinfo=UTC).timestamp()
-    form = f", or by the format {how}" if how else ""
-    raise BadRows(f"column '{column['name']}': found {value[:40]!r}; send a time as 2024-01-31T15:30:00{form}")
+    format = column.get("format")
+    if (time := clock(value, format)) is not None:
+        return time.replace(tzinfo=UTC).timestamp()
+    advice = f", or by the format {format}" if format else ""
+    raise BadRows(f"column '{column['name']}': found {value[:40]!r}; send a time as 2024-01-31T15:30:00{advice}")
 
 
 def _field(place: int, column: Mapping[str, Any], types: Mapping[str, Any]) -> Any:

@@ -59,14 +59,14 @@ def _answers(port: int, body: bytes, kind: str, package: Package) -> NDArray[np.
     if status != http.client.OK:
         raise Refused(f"/predict answers {status}: {' '.join(answer.decode(errors='replace').split())[:TOLD]}")
     try:
-        told = msgspec.json.decode(answer)
-        version, found = told["version"], told.get("probabilities", told["predictions"])
-        made = np.array(found, dtype=np.float64)
+        payload = msgspec.json.decode(answer)
+        version, predictions = payload["version"], payload.get("probabilities", payload["predictions"])
+        result = np.array(predictions, dtype=np.float64)
     except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
         raise Refused(f"/predict answers no predictions ({error!r:.100})") from error
     if version != package.digest:
         raise Refused(f"/predict answers as {version!s:.80}, which is not this package")
-    return made
+    return result
 
 
 def call(port: int, method: str, path: str, body: bytes | None = None, kind: str = JSON) -> tuple[int, bytes]:
@@ -90,10 +90,10 @@ def in_a_batch(folder: Path, rows: Rows, package: Package) -> NDArray[np.float64
     table = rows.table.select(each["name"] for each in package.inputs)
     source, target = folder / ("rows.parquet" if rows.dialect is None else "rows.csv"), folder / "scored.parquet"
     source.write_bytes(_parquet(table) if rows.dialect is None else encoded(table, rows.dialect))
-    told = ["predict", str(source), str(target), "--package", str(artifacts.PACKAGE.absolute()), "--keep", ""]
+    arguments = ["predict", str(source), str(target), "--package", str(artifacts.PACKAGE.absolute()), "--keep", ""]
     try:
         done = subprocess.run(
-            [str(PREDICT), *told], cwd=folder, capture_output=True, text=True, check=False, timeout=PREDICT_SECONDS
+            [str(PREDICT), *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=PREDICT_SECONDS
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise MeritError(f"'merit predict' does not answer ({error!r:.100})") from error

@@ -46,8 +46,8 @@ def _judged(evidence: Evidence, asked: "Future[tuple[float, str]]") -> Check:
     of_ingested = float(np.abs(evidence.candidate - evidence.network).max()) / evidence.unit
     if of_ingested <= limit and not of_source <= limit:
         advice = "training has read the source otherwise than the package does: look at data.columns and data.source"
-        found = f"{of_source:.1e} on {count:,} rows of the source, {of_ingested:.1e} as ingested"
-        return Check(NAME, Verdict.FAIL, found, allowed, advice)
+        difference = f"{of_source:.1e} on {count:,} rows of the source, {of_ingested:.1e} as ingested"
+        return Check(NAME, Verdict.FAIL, difference, allowed, advice)
     greatest = max(of_ingested, of_source)
     verdict = Verdict.PASS if of_ingested <= limit else Verdict.FAIL
     advice = "the package is not the network that was evaluated: make both again with 'merit run'"

@@ -129,8 +129,8 @@ def _asked(evidence: Evidence, chosen: NDArray[Any], given_up: threading.Event) 
 
 def _rows(evidence: Evidence, chosen: NDArray[Any]) -> Rows:
     """Return some of the test rows as the source has them."""
-    found = Rows(evidence.rows) if evidence.source is None else evidence.source.rows()
-    return replace(found, table=found.table[chosen])
+    rows = Rows(evidence.rows) if evidence.source is None else evidence.source.rows()
+    return replace(rows, table=rows.table[chosen])
 
 
 @contextmanager

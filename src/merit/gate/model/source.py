@@ -88,10 +88,10 @@ class SourceRows:
         made_for = pl.read_parquet_metadata(artifacts.SOURCE_ROWS).get("raw")
         if of_raw.height != raw.height or made_for != artifacts.sha256(artifacts.RAW):
             raise _misplaced()
-        found = of_raw["row"].filter(raw.place == PARTS.index("test"))
-        if len(found) != self._tested.height:
+        rows = of_raw["row"].filter(raw.place == PARTS.index("test"))
+        if len(rows) != self._tested.height:
             raise MeritError(f"{artifacts.TEST_ROWS}: not the test rows of {artifacts.RAW}; run 'merit features' again")
-        return found
+        return rows
 
 
 def _misplaced() -> MeritError:
@@ -104,7 +104,7 @@ def typed(table: pl.DataFrame, package: Package) -> pl.DataFrame:
     Raises:
         Refused: one is missing, or can't be read.
     """
-    made = []
+    columns = []
     for each in package.inputs:
         column = declared(each["name"], each)
         if column.name not in table.columns:
@@ -112,11 +112,11 @@ def typed(table: pl.DataFrame, package: Package) -> pl.DataFrame:
         raw = table[column.name]
         if wrong := cells.mismatch(raw.dtype, column):
             raise Refused(f"column '{column.name}': {wrong}")
-        found = cells.read(raw, column)
-        if found.unread is not None:
-            raise Refused(f"column '{column.name}': {advice.told(raw, found.unread, column)}")
-        made.append(found.values)
-    return pl.DataFrame(made)
+        reading = cells.read(raw, column)
+        if reading.unread is not None:
+            raise Refused(f"column '{column.name}': {advice.describe(raw, reading.unread, column)}")
+        columns.append(reading.values)
+    return pl.DataFrame(columns)
 
 
 def as_json(table: pl.DataFrame, package: Package) -> list[dict[str, Any]]:

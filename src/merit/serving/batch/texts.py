@@ -31,17 +31,17 @@ def laid_out(files: Files, package: Package, room: Path, say: Callable[[str], No
         Refused: they are separated otherwise, and numbers may be written otherwise too.
     """
     dialect = _dialect(files, dialect_of(package.signature.get("csv")), package, say)
-    found = replace(files, dialect=dialect)
+    source = replace(files, dialect=dialect)
     plain = {}
     for number, path in enumerate(files.paths):
         with faults(path):
-            text = found.text(path)
+            text = source.text(path)
             if not text.is_plain:
-                place = room / f"{number}.csv"
-                with place.open("wb") as handle:
+                target = room / f"{number}.csv"
+                with target.open("wb") as handle:
                     handle.writelines(text.recoded())
-                plain[path] = str(place)
-    return replace(found, plain=plain)
+                plain[path] = str(target)
+    return replace(source, plain=plain)
 
 
 def _dialect(files: Files, trained: Dialect, package: Package, say: Callable[[str], None]) -> Dialect:
@@ -80,7 +80,7 @@ def _has(header: Callable[[Dialect], list[str]], dialect: Dialect, needed: set[s
         return False
 
 
-def _difference(trained: Dialect, found: Dialect) -> str:
-    if trained.separator != found.separator:
-        return f"its fields are separated by {found.separator!r}, those of the training file by {trained.separator!r}"
+def _difference(trained: Dialect, actual: Dialect) -> str:
+    if trained.separator != actual.separator:
+        return f"its fields are separated by {actual.separator!r}, those of the training file by {trained.separator!r}"
     return "it begins with its header, and the training file with other lines"

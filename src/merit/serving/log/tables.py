@@ -122,10 +122,14 @@ class Tables:
         if read.height != sum(counts):
             return pl.DataFrame(), [True] * len(entries)
         keys = np.add.reduceat(self._keys(read), np.cumsum([0, *counts[:-1]]))
-        found = [cells.read(read[each["name"]], how) for each in self._inputs if (how := nulls_of(each)) is not None]
-        if any(each.unread is not None for each in found):
+        readings = [
+            cells.read(read[each["name"]], declaration)
+            for each in self._inputs
+            if (declaration := nulls_of(each)) is not None
+        ]
+        if any(each.unread is not None for each in readings):
             return pl.DataFrame(), [True] * len(entries)
-        clocks = read.with_columns(each.values for each in found)
+        clocks = read.with_columns(each.values for each in readings)
         odd = np.array([body.count(b":") for body in bodies]) != keys
         kept = clocks.select(each["name"] for each in self._inputs)
         return kept.filter(pl.Series(~np.repeat(odd, counts))), odd.tolist()
@@ -167,8 +171,8 @@ class Tables:
         made = []
         for column in self._inputs:
             values = [row.get(column["name"]) for row in rows]
-            if (how := nulls_of(column)) is not None:
-                values = [known(value, how, nullable=True) for value in values]
+            if (declaration := nulls_of(column)) is not None:
+                values = [known(value, declaration, nullable=True) for value in values]
             if column["type"] == "datetime":
                 values = [None if value is None else clock(value, column.get("format")) for value in values]
             made.append(pl.Series(column["name"], values, _dtype(column), strict=False))
