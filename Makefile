@@ -23,7 +23,7 @@ demo: $(INSTALLED) ## install, then train and gate the reference model on real f
 test: export PYTHONDONTWRITEBYTECODE := # else each process compiles anew
 test: $(INSTALLED) ## run all tests
 	@pytest -n auto --dist loadfile --no-loadscope-reorder tests/unit tests/config
-	@pytest -n auto --dist worksteal tests/gates
+	@pytest -n auto --dist worksteal tests/gates tests/cases
 	@pytest -n auto --dist loadfile --no-loadscope-reorder tests/pipeline tests/e2e
 
 rehearse: $(INSTALLED) ## run the workflows' own steps against a forge on loopback

@@ -27,6 +27,9 @@ DVC_LOCK = Path("dvc.lock")
 RAW = Path("data/raw.parquet")
 """ingest: the declared columns and the target, one row per example, ordered by the declared keys."""
 
+SOURCE_ROWS = Path("data/source_rows.parquet")
+"""ingest: `row`, the place of each row of RAW in the source's table, from 0; the metadata `raw` is RAW's hash."""
+
 DATA_REPORT = Path("reports/data.json")
 """validate: `{passed, rows, columns, violations: [{check, column, found, allowed, rows, examples}]}`."""
 
@@ -110,7 +113,7 @@ def sweep() -> None:
     parts = [part(name) for name in ("train", "validation", "test")]
     trained = [BASELINE, WEIGHTS, HISTORY, CHECKPOINT]
     reports = [DATA_REPORT, PREDICTIONS, METRICS, PLOTS]
-    for path in (RAW, TRANSFORM, FEATURES_REPORT, TEST_ROWS, *parts, *trained, *reports, PACKAGE):
+    for path in (RAW, SOURCE_ROWS, TRANSFORM, FEATURES_REPORT, TEST_ROWS, *parts, *trained, *reports, PACKAGE):
         for left in path.parent.glob(f".{path.name}.*"):
             shutil.rmtree(left, ignore_errors=True)
 
@@ -176,13 +179,13 @@ def add_epoch(path: Path, metrics: dict[str, float]) -> None:
         writer.writerow({**metrics, "epoch": int(metrics["epoch"])})
 
 
-def write_table(path: Path, table: "pl.DataFrame") -> None:
-    """Write a Parquet file whole or not at all."""
+def write_table(path: Path, table: "pl.DataFrame", metadata: dict[str, str] | None = None) -> None:
+    """Write a Parquet file whole or not at all, with what is said of the whole of it."""
     import polars as pl
 
     with written_aside(path) as aside:
         try:
-            table.write_parquet(aside, compression="zstd")
+            table.write_parquet(aside, compression="zstd", metadata=metadata)
         except pl.exceptions.PolarsError as error:  # what Polars makes of a full disk
             raise OSError(str(error)) from error
 

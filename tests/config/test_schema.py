@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from merit.config.schema import Lock
-from merit.config.schema.data import Column
+from merit.config.schema.column import Column
 
 Make = Callable[..., Lock]
 
@@ -238,6 +238,43 @@ def test_a_column_whose_least_is_above_its_greatest_is_refused(make_lock: Make) 
     assert place == "data.columns.extra"
 
 
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ({"type": "number", "format": "%d.%m.%Y"}, "format is for columns of type datetime, not for a number"),
+        ({"type": "datetime", "format": "d.m.Y"}, "format: found 'd.m.Y'; a format names a year"),
+        (
+            {"type": "string", "decimal": ",", "affixes": ["$"]},
+            "decimal and affixes are for integers and numbers, not for",
+        ),
+        ({"type": "number", "thousands": "."}, "thousands and decimal are both '.'; a number needs two signs"),
+        ({"type": "array", "shape": [2], "null_values": ["-"]}, "null_values are words, which an array has none of"),
+        ({"type": "number", "decimal": "'"}, "Input should be '.' or ','"),
+        ({"type": "number", "affixes": [""]}, "String should have at least 1 character"),
+    ],
+)
+def test_ways_of_writing_that_a_column_can_not_have_are_refused(
+    make_lock: Make, column: dict[str, Any], words: str
+) -> None:
+    (_, message), *_ = _refusal(make_lock, _put("data.columns.extra", column))
+    assert words in message
+
+
+def test_what_groups_digits_is_not_what_the_source_puts_before_fractions(make_lock: Make) -> None:
+    def edit(values: dict[str, Any]) -> None:
+        values["data"]["source"]["decimal"] = ","
+        values["data"]["columns"]["extra"] = {"type": "number", "thousands": ","}
+
+    ((_, message),) = _refusal(make_lock, edit)
+    assert "columns.extra: thousands and decimal are both ','; a number needs two" in message
+
+
+def test_a_column_of_the_targets_name_says_how_the_source_is_read(make_lock: Make) -> None:
+    column = {"type": "number", "decimal": ",", "null_values": ["-"]}
+    found = make_lock(_put("data.columns.late", column)).data.columns["late"]
+    assert found.model_dump() == {**column, "feature": "none", "missing": 0.0}  # and nothing that isn't set
+
+
 def test_fewest_rows_above_most_rows_are_refused(make_lock: Make) -> None:
     ((place, _),) = _refusal(make_lock, _put("data.contract.rows.min", 1001))
     assert place == "data.contract.rows"
@@ -249,8 +286,20 @@ def test_fewest_rows_above_most_rows_are_refused(make_lock: Make) -> None:
         ("data.time", "wen", "time names 'wen', which is not among the columns"),
         ("data.contract.unique", ["when", "id"], "contract.unique names 'id', which is not among the columns"),
         ("data.time", "size", "time names 'size', whose type is not datetime"),
-        ("data.target.name", "size", "the target 'size' can't be a column too"),
+        ("data.target.name", "size", "the target 'size' can't be a column that is kept too"),
         ("data.columns", {"when": {"type": "datetime"}}, "no column is a feature; set 'feature' on some"),
+        (
+            "data.columns.late",
+            {"type": "number", "min": 0},
+            "the column 'late' only says how the target's is read; min is",
+        ),
+        ("data.columns.late", {"type": "number", "missing": 0.1}, "only says how the target's is read; missing is"),
+        (
+            "data.columns.late",
+            {"type": "number", "feature": "number"},
+            "the target 'late' can't be a column that is kept",
+        ),
+        ('data.columns.a"b', {"type": "number", "feature": "number"}, "a feature can't be named 'a\"b': the endpoint"),
     ],
 )
 def test_names_that_do_not_agree_are_refused(make_lock: Make, key: str, value: Any, words: str) -> None:

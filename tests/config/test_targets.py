@@ -146,7 +146,7 @@ def test_hydras_own_instructions_are_refused(extra: str) -> None:
 def test_a_trusted_class_is_built_with_its_arguments() -> None:
     source = targets.build({"_target_": "merit.data.sources.Csv", "path": "a.csv", "separator": ";"})
     assert source.path == Path("a.csv")
-    assert source.separator == ";"
+    assert source.dialect.separator == ";"
 
 
 def test_what_the_run_supplies_goes_to_those_that_take_it() -> None:

@@ -35,9 +35,9 @@ def _left_behind(project: Project) -> list[str]:
 def test_the_built_bento_answers_as_the_package_and_is_asked_once(judged: Project) -> None:
     first = _replay(judged)
     assert first["verdict"] == "pass", first
-    assert first["found"].endswith("on 60 rows over HTTP")
+    assert first["found"].endswith("on 60 rows over HTTP and in a batch")
     assert not _left_behind(judged)
-    assert _replay(judged)["found"].endswith("on 60 rows over HTTP, asked before")
+    assert _replay(judged)["found"].endswith("on 60 rows over HTTP and in a batch, asked before")
 
 
 def test_serving_code_that_answers_otherwise_is_refused(judged: Project) -> None:

@@ -11,7 +11,7 @@ import onnx
 import polars as pl
 
 from merit import artifacts
-from tests.gates.world import World
+from tests.gates.world import SOURCE, World
 
 TRAIN_UNTIL = pl.date(2013, 1, 20)
 DRAW = 0
@@ -284,6 +284,13 @@ def another_vocabulary_at_serving(world: World) -> None:
 @planted("parity", first=None)
 def predictions_of_another_model(world: World) -> None:
     world.rows(lambda rows: rows.with_columns(pl.col("prediction") * 0.9), artifacts.PREDICTIONS)
+
+
+@planted("parity", first="validate")
+def training_that_reads_the_source_otherwise(world: World) -> None:
+    """As a reader did that took codes for numbers: what it learned, no caller ever sends."""
+    shutil.copyfile(artifacts.TEST_ROWS, SOURCE)
+    world.rows(lambda rows: rows.with_columns(pl.col("dest").str.strip_chars_start("ABCDE")))
 
 
 @planted("rules", first="train")

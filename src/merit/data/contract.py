@@ -8,7 +8,8 @@ import pandera.polars as pa
 import polars as pl
 
 from merit import artifacts
-from merit.config.schema.data import Column, Data
+from merit.config.schema.column import Column
+from merit.config.schema.data import Data
 from merit.errors import Refused
 
 EXAMPLES = 3

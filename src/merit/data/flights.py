@@ -4,6 +4,7 @@ import zipfile
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 NULL = ["NA", ""]
@@ -118,15 +119,19 @@ def _with_history(table: pl.DataFrame) -> pl.DataFrame:
 def _share(arrived: pl.DataFrame, keys: list[str], days: int, prior: int) -> pl.DataFrame:
     """Return the share of late flights per day and keys, over the `days` days before that day; missing if none flew."""
     counts = arrived.group_by("day", *keys).agg(pl.col("late").sum(), flights=pl.len().cast(pl.Int64))
-    calendar = arrived.select("day").unique()
-    every_day = calendar.join(counts.select(keys).unique(), how="cross") if keys else calendar
-    filled = every_day.join(counts, on=["day", *keys], how="left").with_columns(pl.col("late", "flights").fill_null(0))
-    filled = filled.sort(*keys, "day")
+    calendar = arrived.select("day").unique().sort("day")
+    every_day = (
+        counts.select(keys).unique().join(calendar, how="cross") if keys else calendar
+    )  # each key's days together
+    filled = every_day.join(counts, on=["day", *keys], how="left", maintain_order="left")
+    filled = filled.with_columns(pl.col("late", "flights").fill_null(0))
+    filled = filled.with_columns(_before(filled[name], calendar.height, days) for name in ("late", "flights"))
+    share = (pl.col("late") + prior * PRIOR_SHARE) / (pl.col("flights") + prior)
+    return filled.filter(pl.col("flights") > 0).select("day", *keys, share=share)
 
-    def before(column: str) -> pl.Expr:
-        total = pl.col(column).shift(1).rolling_sum(days, min_samples=1)
-        return total.over(keys) if keys else total
 
-    late, flights = before("late"), before("flights")
-    share = pl.when(flights > 0).then((late + prior * PRIOR_SHARE) / (flights + prior))
-    return filled.select("day", *keys, share=share)
+def _before(counts: pl.Series, calendar: int, days: int) -> pl.Series:
+    """Return the sums over the days before each day, of counts by group and day, one for each day of the calendar."""
+    sums = np.pad(counts.to_numpy().reshape(-1, calendar).cumsum(axis=1), ((0, 0), (1, 0)))
+    day = np.arange(calendar)
+    return pl.Series(counts.name, (sums[:, day] - sums[:, np.maximum(day - days, 0)]).ravel())

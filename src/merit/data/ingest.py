@@ -1,75 +1,115 @@
 """ingest: read the source, keep the declared window, rows and columns, make the target, write Parquet."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import polars as pl
 
 from merit import artifacts
-from merit.config import trust
-from merit.config.compose import sealed
 from merit.config.problems import did_you_mean
-from merit.config.schema.data import Column, Data, Target
-from merit.data.reasons import reason_of
+from merit.config.schema.data import Data, Target
+from merit.config.source import read_source
 from merit.errors import MeritError
 from merit.expression import ExpressionError, columns_of, evaluate, plain
+from merit.reading import advice, cells, inference
+from merit.reading.declaration import Declaration, declared, defaults_of
 
-TYPES: dict[str, pl.DataType] = {
-    "string": pl.String(),
-    "integer": pl.Int64(),
-    "number": pl.Float64(),
-    "boolean": pl.Boolean(),
-    "datetime": pl.Datetime("us"),
-}
+ROW = "/row"
+"""The column that holds each row's place in the source's table, while rows are chosen and ordered."""
+
+
+@dataclass(frozen=True)
+class Unread:
+    """The cells of a column that can't be read as it is declared."""
+
+    raw: pl.Series
+    cells: pl.Series
+    column: Declaration
 
 
 def ingest(data: Data) -> pl.DataFrame:
-    """Return the declared table and write it to `artifacts.RAW`, the same bytes on every run.
+    """Return the declared table and write it to `artifacts.RAW`, and each row's place in the source beside it.
+
+    The same bytes on every run.
 
     Raises:
-        MeritError: the files changed since the lock was made, can't be read, or lack a declared column; an
-            expression of conf/data is not valid; no row is left.
+        MeritError: the files changed since the lock was made, can't be read, or lack a declared column; a cell can't be
+            read as it is declared; an expression of conf/data is not valid; no row is left.
     """
-    table = _read(data)
-    table = _typed(_targeted(_kept(table, data), data), data)
+    source, table = read_source(data)
+    columns = {column.name: column for column in table}
+    del table  # so that each column's text goes once it is read
+    table, unread = _declared(columns, source, data)
+    table = _kept(table, data, unread)
+    _check_cells(unread, table[ROW])
+    table = _ordered(_targeted(table, data), data)
     if table.is_empty():
         raise MeritError("data: no row is left after data.window and data.filter; widen them in conf/data")
+    rows = table.select(pl.col(ROW).alias("row"))
+    table = table.select(*(name for name in data.columns if name != data.target.name), data.target.name)
     artifacts.write_table(artifacts.RAW, table)
+    artifacts.write_table(artifacts.SOURCE_ROWS, rows, {"raw": artifacts.sha256(artifacts.RAW)})
     return table
 
 
-def _read(data: Data) -> pl.DataFrame:
-    source, found = sealed(data.source.model_dump(by_alias=True))
-    if found != data.fingerprint:
-        raise MeritError(
-            f"data.source: the files read are {found}, but the lock was made for {data.fingerprint}: "
-            "the data changed; 'merit compose' with the overrides in use takes the change into the lock"
-        )
-    with trust.theirs():
-        try:
-            table = source.read()
-        except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-            if trust.frame_of_theirs(error):
-                raise
-            raise MeritError(f"data.source: {data.source.target} can't read its file: {reason_of(error)}") from error
-    if not isinstance(table, pl.DataFrame):
-        raise MeritError(f"data.source: {data.source.target} gives {type(table).__name__}, not a polars.DataFrame")
-    return table
+def _declared(columns: dict[str, pl.Series], source: Any, data: Data) -> tuple[pl.DataFrame, dict[str, Unread]]:
+    """Return the table with the columns in use as they are declared, or as their cells say, and what can't be read."""
+    names, unread, defaults = list(columns), {}, defaults_of(source)
+    typed = {}
+    for name, column in data.columns.items():
+        if name not in columns:
+            raise _no_column(name, f"data.columns.{name}", names)
+        typed[name], odd = _column(columns.pop(name), declared(name, column.model_dump(), defaults))
+        if odd is not None:
+            unread[name] = odd
+    asked = sorted((_names_of(data.filter) | _names_of(data.target.sql)) & set(columns))
+    others = inference.typed(
+        pl.DataFrame([columns[name] for name in asked]), is_text=hasattr(source, "dialect"), defaults=defaults
+    )
+    table = pl.DataFrame(list({**columns, **{column.name: column for column in others}, **typed}.values()))
+    return table.with_row_index(ROW), unread
 
 
-def _kept(table: pl.DataFrame, data: Data) -> pl.DataFrame:
-    """Keep the rows inside the window that the filter lets through."""
-    if data.time is not None:
-        _check_time(table, data.time)
+def _column(raw: pl.Series, column: Declaration) -> tuple[pl.Series, Unread | None]:
+    if wrong := cells.mismatch(raw.dtype, column):
+        raise MeritError(f"data.columns.{column.name}: {wrong}")
+    reading = cells.read(raw, column)
+    if column.type == "array":
+        reading = _whole(reading, column)
+    return reading.values, None if reading.unread is None else Unread(raw, reading.unread, column)
+
+
+def _names_of(sql: str | None) -> set[str]:
+    """Return the columns that a SQL expression asks for."""
+    return set(columns_of(sql)) if sql else set()
+
+
+def _kept(table: pl.DataFrame, data: Data, unread: Mapping[str, Unread]) -> pl.DataFrame:
+    """Keep the rows inside the window that the filter lets through; neither may judge cells that can't be read."""
+    judging = _names_of(data.filter) | {data.time or ""}
+    _check_cells({name: each for name, each in unread.items() if name in judging})
     if data.window is not None:
-        day = pl.col(data.time or "").cast(pl.Datetime("us")).dt.date()
+        day = pl.col(data.time or "").dt.date()
         table = table.filter(day.is_between(data.window.start, data.window.end))
     return table if data.filter is None else table.filter(_truth(table, data.filter, "data.filter"))
 
 
-def _check_time(table: pl.DataFrame, time: str) -> None:
-    if time not in table.columns:
-        raise _no_column(time, "data.time", table)
-    if not table.schema[time].is_temporal():
-        raise MeritError(f"data.time: the column '{time}' is {table.schema[time]}; it must be a date or a time")
+def _check_cells(unread: Mapping[str, Unread], rows: pl.Series | None = None) -> None:
+    """Refuse cells that can't be read, in some of the source's rows or in all.
+
+    Raises:
+        MeritError: a line for each column, the first ones of it.
+    """
+    for name, each in unread.items():
+        unreadable = each.cells
+        if rows is not None:
+            unreadable = (
+                pl.repeat(False, len(unreadable), dtype=pl.Boolean, eager=True).scatter(rows, True) & unreadable
+            )
+        if unreadable.any():
+            raise MeritError(f"data.columns.{name}: {advice.describe(each.raw, unreadable, each.column)}")
 
 
 def _targeted(table: pl.DataFrame, data: Data) -> pl.DataFrame:
@@ -118,54 +158,17 @@ def _place(table: pl.DataFrame, target: Target) -> pl.Series:
     return labels.replace_strict(known, list(range(len(known))), default=None, return_dtype=pl.Float64)
 
 
-def _typed(table: pl.DataFrame, data: Data) -> pl.DataFrame:
-    """Select the declared columns in their declared types and a fixed order of rows."""
-    for name in data.columns:
-        if name not in table.columns:
-            raise _no_column(name, f"data.columns.{name}", table)
-    columns = [_cast(table, name, column) for name, column in data.columns.items()]
-    chosen = table.select(*columns, data.target.name)
-    # Without time and keys the order of the file is kept: it is as fixed as the file's hash.
+def _ordered(table: pl.DataFrame, data: Data) -> pl.DataFrame:
+    """Put rows into their order: without time and keys that of the file, which is as fixed as the file's hash."""
     order = [*([data.time] if data.time else []), *data.contract.unique]
-    return chosen.sort(order, maintain_order=True) if order else chosen
+    return table.sort(order, maintain_order=True) if order else table
 
 
-def _cast(table: pl.DataFrame, name: str, column: Column) -> pl.Series:
-    """Return a column in its declared type; a cast that would change a value is refused."""
-    found = table[name]
-    try:
-        made = found.cast(_type(column))
-    except pl.exceptions.PolarsError as error:
-        reason = " ".join(str(error).split())[:160]
-        raise _mistyped(name, column, f"found {found.dtype} values that are not of that type ({reason})") from error
-    if column.type == "array":
-        return _whole(made, name, column)
-    if found.dtype.is_float() and column.type in {"integer", "boolean"}:
-        changed = found.filter(made.cast(found.dtype) != found)
-        if len(changed):
-            raise _mistyped(name, column, f"found {len(changed)} other values, such as {changed[0]}")
-    if made.dtype != pl.Float64:
-        return made
-    made = made.fill_nan(None)
-    if infinite := made.is_infinite().sum():
-        raise _mistyped(name, column, f"found {infinite} infinite values")
-    return made
-
-
-def _type(column: Column) -> pl.DataType:
-    return pl.Array(pl.Float64, tuple(column.shape or ())) if column.type == "array" else TYPES[column.type]
-
-
-def _whole(arrays: pl.Series, name: str, column: Column) -> pl.Series:
-    """Return arrays whose every element is a number."""
-    if arrays.null_count() or not np.isfinite(arrays.to_numpy()).all():
-        raise _mistyped(name, column, "found arrays, or elements of them, that are missing or not finite")
-    return arrays
-
-
-def _mistyped(name: str, column: Column, found: str) -> MeritError:
-    declared = f"{column.type} {column.shape}" if column.shape else column.type
-    return MeritError(f"data.columns.{name}: declared {declared}, but {found}; change the type or the data")
+def _whole(reading: cells.Reading, column: Declaration) -> cells.Reading:
+    """Return arrays of which those are unread that are missing, or whose elements are not all finite."""
+    values = reading.values.to_numpy().reshape(len(reading.values), -1)
+    broken = pl.Series(~np.isfinite(values.astype(float)).all(axis=1))
+    return cells.Reading(reading.values, broken if broken.any() else None)
 
 
 def _truth(table: pl.DataFrame, sql: str, key: str) -> pl.Series:
@@ -180,12 +183,12 @@ def _asked(table: pl.DataFrame, sql: str, key: str) -> pl.Series:
     """Return what a SQL expression gives for each row."""
     for name in columns_of(sql):
         if name not in table.columns:
-            raise _no_column(plain(name), key, table)
+            raise _no_column(plain(name), key, [each for each in table.columns if each != ROW])
     try:
         return evaluate(sql, table)
     except ExpressionError as error:
         raise MeritError(f"{key}: {error}") from error
 
 
-def _no_column(name: str, key: str, table: pl.DataFrame) -> MeritError:
-    return MeritError(f"{key}: the source has no column '{name}'; {did_you_mean(name, table.columns)}")
+def _no_column(name: str, key: str, names: list[str]) -> MeritError:
+    return MeritError(f"{key}: the source has no column '{name}'; {did_you_mean(name, names)}")

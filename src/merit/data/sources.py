@@ -4,7 +4,7 @@ import hashlib
 import importlib.util
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from merit.config import addresses, paths
 from merit.errors import MeritError
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     import polars as pl
     from sqlalchemy import URL
 
-FIRST = 10_000
-"""Rows of a CSV file that tell the types of most."""
 SHOWN = 200
 """Characters of a query that a message shows."""
 
@@ -22,7 +20,8 @@ SHOWN = 200
 class Source(Protocol):
     """What merit asks of a source; any class of a trusted module that has these two methods is one.
 
-    A source that reads no file has `fingerprint() -> str` instead of `files`: "sha256:" and the hash of its rows.
+    A source that reads no file has `fingerprint() -> str` instead of `files`: "sha256:" and the hash of its rows. One
+    of files of text has `dialect`, `null_values` and `decimal`, as `Csv` has, by which other such files are read too.
     """
 
     def files(self) -> list[Path]:
@@ -33,46 +32,48 @@ class Source(Protocol):
 
 
 class Csv:
-    """A CSV file with a header.
+    """A file of text with a header and separated fields; compressed by gzip, zstd, bz2 or xz, or not.
+
+    Every field is read as text, an empty one as missing: `data.columns` says what each column is and how its cells are
+    written. docs/reading.md tells all of it.
 
     Args:
         path: the file, relative to the repository's root, inside it or a root that pyproject.toml declares.
         separator: one character between fields.
-        null_values: words that mean "no value", besides the empty field.
+        null_values: words that mean "no value" in every column, besides the empty field.
+        encoding: of the text, such as windows-1252; a byte order mark says it too.
+        decimal: what stands before the fraction of numbers, unless a column says otherwise: "." or ",".
+        skip_rows: lines before the header.
+        comment: what lines before the header begin with that are no header either, such as "#".
     """
 
-    def __init__(self, path: str, *, separator: str = ",", null_values: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        separator: str = ",",
+        null_values: list[str] | None = None,
+        encoding: str = "utf-8",
+        decimal: Literal[".", ","] = ".",
+        skip_rows: int = 0,
+        comment: str | None = None,
+    ) -> None:
+        from merit.reading.dialect import Dialect
+
         self.path = paths.inside(path, "data.source.path")
-        self.separator = separator
-        self.null_values = ["", *(null_values or [])]
+        self.dialect = Dialect(separator, encoding, skip_rows, comment)
+        self.null_values = null_values or []
+        self.decimal = decimal
 
     def files(self) -> list[Path]:
         """Return the file."""
         return [self.path]
 
     def read(self) -> "pl.DataFrame":
-        """Return the table; dates and times in ISO 8601 are recognised. A column's type is that of all its rows."""
-        import polars as pl
+        """Return the table, every field as text."""
+        from merit.reading.textfile import TextFile
 
-        # To look at every row for its type takes a hundred times as long as to read it, and seldom tells more.
-        try:
-            table = self._read(FIRST)
-        except pl.exceptions.ComputeError:
-            return self._read(None)
-        late = table.select(pl.col(pl.String).head(FIRST).is_null().all() & pl.col(pl.String).is_not_null().any())
-        return self._read(None) if any(late.row(0) if late.width else ()) else table
-
-    def _read(self, inferred: int | None) -> "pl.DataFrame":
-        """Return the table with the types that so many rows have; another type further down is an error."""
-        import polars as pl
-
-        return pl.read_csv(
-            self.path,
-            separator=self.separator,
-            null_values=self.null_values,
-            try_parse_dates=True,
-            infer_schema_length=inferred,
-        )
+        return TextFile(str(self.path), self.dialect).table()
 
 
 class Parquet:
@@ -90,10 +91,10 @@ class Parquet:
         return [self.path]
 
     def read(self) -> "pl.DataFrame":
-        """Return the table; text that holds dates and times in ISO 8601 is recognised."""
+        """Return the table as it is."""
         import polars as pl
 
-        return _dated(pl.read_parquet(self.path, glob=False))
+        return pl.read_parquet(self.path, glob=False)
 
 
 class Sql:
@@ -118,15 +119,16 @@ class Sql:
         return self._loaded[1]
 
     def read(self) -> "pl.DataFrame":
-        """Return the rows, the ones that `fingerprint` tells of; text that holds ISO dates and times is recognised."""
+        """Return the rows, the ones that `fingerprint` tells of."""
         return self._loaded[0]
 
     @cached_property
     def _loaded(self) -> "tuple[pl.DataFrame, str]":
-        table = _dated(_plain(self._fetched()))
-        lines = _lines(table)
+        table = _plain(self._fetched())
+        dated = _dated(table)  # as rows have been hashed since the first version
+        lines = _lines(dated)
         order = lines.arg_sort()
-        total = hashlib.sha256(repr([(name, str(dtype)) for name, dtype in table.schema.items()]).encode())
+        total = hashlib.sha256(repr([(name, str(dtype)) for name, dtype in dated.schema.items()]).encode())
         for line in lines[order]:
             total.update(line.encode() + b"\n")
         return table[order], f"sha256:{total.hexdigest()}"

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from merit import artifacts
 from merit.config.lock import preprocessing
-from merit.config.schema.data import Column, Data, Features, Target
+from merit.config.schema.column import Column
+from merit.config.schema.data import Data, Features, Target
 from merit.errors import MeritError
 from merit.features.transform import Array, Category, Number, Time, Transform
 from merit.scoring import Graph, columns_of

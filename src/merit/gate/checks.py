@@ -15,10 +15,10 @@ __all__ = ["Evidence", "begun", "run"]
 
 @contextmanager
 def begun(evidence: Evidence) -> Iterator[Callable[[], list[Check]]]:
-    """Begin the check that waits most; yield what does the others and gives every finding, in the report's order."""
+    """Begin the checks that wait most; yield what does the others and gives every finding, in the report's order."""
     times = cost.times(evidence)  # first, while nothing else of ours keeps the machine busy
-    with replay.begun(evidence) as replayed:
-        yield lambda: [*_quick(evidence), *times, *_own(evidence), *replayed()]
+    with parity.begun(evidence) as compared, replay.begun(evidence) as replayed:
+        yield lambda: [*_quick(evidence), compared(), cost.size(evidence), *times, *_own(evidence), *replayed()]
 
 
 def run(evidence: Evidence) -> list[Check]:
@@ -36,8 +36,6 @@ def _quick(evidence: Evidence) -> list[Check]:
         *_calibration(evidence),
         *robustness.check(evidence),
         *behaviour.check(evidence),
-        parity.check(evidence),
-        cost.size(evidence),
     ]
 
 

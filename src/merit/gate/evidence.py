@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.gate.champion import Champion
+from merit.gate.model.source import SourceRows
 from merit.metrics import Estimate, Metric, Scored, compare, estimate, scored
 from merit.scoring import Package, columns_of
 from merit.tasks import HIGHER_IS_BETTER, METRICS
@@ -52,6 +53,7 @@ class Evidence:
         metrics: the candidate's metrics with intervals.
         package: the candidate.
         bytes: the size of the package.
+        source: the test rows as the source has them; None where only what ingest has read is looked at.
     """
 
     lock: Lock
@@ -67,6 +69,7 @@ class Evidence:
     package: Package
     bytes: int
     champion: Champion | None
+    source: SourceRows | None = None
 
     @property
     def manifest(self) -> dict[str, Any]:

@@ -63,6 +63,7 @@ def digest(lock: Lock, champion: Champion | None, only: str | None = None) -> st
     code = sorted(Path(__file__).parent.rglob("*.*"))
     files = [*(() if only == "model" else _DATA), *(() if only == "data" else _model())]
     files += [path for path in code if path.suffix != ".pyc"]
+    files += sorted((Path(__file__).parents[1] / "reading").glob("*.py"))
     parts = [artifacts.sha256(artifacts.require(path, "run")) for path in files]
     rival = None if champion is None else [champion.commit, champion.package_hash, champion.data_hash]
     own = [lock.code, lock.evaluate.model_dump(mode="json"), lock.data.model_dump(mode="json"), only]
@@ -77,4 +78,5 @@ _DATA = (artifacts.DATA_REPORT, artifacts.RAW)
 
 def _model() -> list[Path]:
     files = [artifacts.PREDICTIONS, artifacts.METRICS, artifacts.TEST_ROWS, artifacts.TRANSFORM, artifacts.HISTORY]
+    files += [artifacts.SOURCE_ROWS] if artifacts.SOURCE_ROWS.is_file() else []
     return [*files, *sorted(artifacts.PACKAGE.iterdir())]

@@ -16,6 +16,7 @@ from merit.gate import change, checks, freshness, plots, report, rules, waivers
 from merit.gate.champion import Champion
 from merit.gate.data.look import look
 from merit.gate.evidence import Evidence
+from merit.gate.model.source import SourceRows
 from merit.gate.verdict import Check, Verdict, overall
 from merit.metrics import estimate, scored
 from merit.scoring import Package, columns_of, verified
@@ -182,4 +183,5 @@ def _gather(lock: Lock, champion: Champion | None) -> Evidence:
         package=package,
         bytes=sum(path.stat().st_size for path in artifacts.PACKAGE.iterdir()),
         champion=champion,
+        source=SourceRows(lock.data, rows),
     )

@@ -11,11 +11,13 @@ import polars as pl
 import yaml
 
 from merit import __version__, artifacts, git, network
+from merit.config import targets
 from merit.config.schema import Lock
 from merit.config.schema.base import OUTPUT
 from merit.config.schema.data import Target
 from merit.errors import Refused
 from merit.packaging import graph
+from merit.reading.declaration import declared, defaults_of
 from merit.scoring import Graph, columns_of
 
 SECTIONS = ("name", "seed", "data", "features", "model", "optimizer", "trainer")
@@ -76,6 +78,8 @@ def _sections(lock: Lock) -> str:
 def _signature(lock: Lock, rows: pl.DataFrame) -> dict[str, Any]:
     """Describe what goes in and what comes out, with a row of the test part as the example."""
     taken = {name: column for name, column in lock.data.columns.items() if column.feature != "none"}
+    source = targets.build(lock.data.source.model_dump(by_alias=True))
+    defaults, dialect = defaults_of(source), getattr(source, "dialect", None)
     inputs = [
         {
             "name": name,
@@ -83,6 +87,7 @@ def _signature(lock: Lock, rows: pl.DataFrame) -> dict[str, Any]:
             "nullable": column.missing > 0,
             "description": column.description,
             **({"shape": column.shape} if column.shape else {}),
+            **declared(name, column.model_dump(), defaults).settings,
         }
         for name, column in taken.items()
     ]
@@ -90,7 +95,8 @@ def _signature(lock: Lock, rows: pl.DataFrame) -> dict[str, Any]:
     whole = columns.drop_nulls()
     times = [pl.col(name).dt.to_string("iso:strict") for name, dtype in columns.schema.items() if dtype.is_temporal()]
     example = (columns if whole.is_empty() else whole).head(1).with_columns(times)
-    return {"inputs": inputs, "outputs": [_output(lock.data.target)], "example": example.to_dicts()[0]}
+    text = {} if dialect is None else {"csv": dialect.settings}
+    return {"inputs": inputs, "outputs": [_output(lock.data.target)], **text, "example": example.to_dicts()[0]}
 
 
 def _output(target: Target) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def _makefile(text: str) -> str:
         "\t@cp -r $$($(BIN)/python -c 'import merit; print(merit.__path__[0])') dist/bento/src/merit\n"
         "\t@bentoml build dist/bento\n",
         "\t@pytest -n auto --dist loadfile --no-loadscope-reorder tests/unit tests/config\n"
-        "\t@pytest -n auto --dist worksteal tests/gates\n"
+        "\t@pytest -n auto --dist worksteal tests/gates tests/cases\n"
         "\t@pytest -n auto --dist loadfile --no-loadscope-reorder tests/pipeline tests/e2e\n": "\t@pytest\n",
         "test: export PYTHONDONTWRITEBYTECODE := # else each process compiles anew\n": "",
         "lock: ## resolve pyproject.toml anew into the three requirements*.lock\n\t@$(PYTHON) tools/lock.py\n\n": "",

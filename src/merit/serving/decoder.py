@@ -1,7 +1,8 @@
 """Reads tables that strangers have sent, in a process of its own, run by `merit.serving.tables`.
 
 A few bytes of Parquet or Arrow can stand for gigabytes, and what is broken in them can end a process. Here both cost a
-helper with bounded memory and no secrets, and not the worker. It imports nothing of merit.
+helper with bounded memory and no secrets, and not the worker. Of merit it imports how columns are read, from the folder
+that its first argument names.
 """
 
 import io
@@ -31,6 +32,7 @@ class Broken(Exception):
 
 def main() -> None:
     """Answer one question after another until there are no more."""
+    sys.path.append(sys.argv[1])
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not come among the answers
@@ -101,61 +103,42 @@ def _columns(table: pl.DataFrame, inputs: list[dict[str, Any]], most: int) -> di
 
 
 def _column(values: pl.Series, column: dict[str, Any], most: int) -> Any:
-    kind = column["type"]
-    if values.dtype == pl.Null and column["nullable"]:
-        values = values.cast(pl.String if kind == "string" else pl.Float64)
-    elif not _fits(values.dtype, kind):
-        raise Broken(f"column '{column['name']}': is {values.dtype}, but the model takes {kind}")
-    if kind == "string":
-        return _texts(values.cast(pl.String), column, most)
-    if kind == "array":
-        return _array(values, column)
-    if values.dtype.is_temporal():
-        numbers = values.cast(pl.Datetime("us")).cast(pl.Int64) / 1e6
-    else:
-        numbers = values.cast(pl.Float64)
-    _check(numbers.is_infinite(), column, "is infinite")
-    if not column["nullable"]:
-        _check(numbers.is_null() | numbers.is_nan(), column, "is missing")
-    return numbers.fill_null(float("nan")).to_numpy().tobytes()
+    from merit.reading import advice, cells
+    from merit.reading.declaration import declared
+
+    declaration = declared(column["name"], column)
+    if values.dtype == pl.Null and not column["nullable"]:
+        raise Broken(f"column '{column['name']}': is {values.dtype}, but the model takes {column['type']}")
+    if cells.mismatch(values.dtype, declaration):
+        raise Broken(f"column '{column['name']}': is {values.dtype}, but the model takes {column['type']}")
+    reading = cells.read(values, declaration)
+    if reading.unread is not None:
+        for wrong, reason in advice.causes(values, reading.unread, declaration):
+            _check(wrong, column, reason)
+    if not column["nullable"] or column["type"] == "array":
+        _check(reading.values.is_null(), column, "is missing")
+    if column["type"] == "string":
+        return _texts(reading.values, column, most)
+    return _array(reading.values, column) if column["type"] == "array" else _numbers(reading.values)
 
 
-def _fits(dtype: pl.DataType, kind: str) -> bool:
-    if kind == "string":
-        return dtype == pl.String or isinstance(dtype, (pl.Categorical, pl.Enum))
-    if kind == "integer":
-        return dtype.is_integer()
-    if kind == "boolean":
-        return dtype == pl.Boolean
-    if kind == "datetime":
-        return dtype == pl.Date or (isinstance(dtype, pl.Datetime) and dtype.time_zone is None)
-    if kind == "array":
-        return isinstance(dtype, (pl.Array, pl.List))
-    return dtype.is_numeric()
+def _numbers(values: pl.Series) -> bytes:
+    if values.dtype == pl.Datetime:
+        values = values.cast(pl.Int64) / 1e6
+    return values.cast(pl.Float64).fill_null(float("nan")).to_numpy().tobytes()
 
 
 def _texts(values: pl.Series, column: dict[str, Any], most: int) -> list[str]:
-    if not column["nullable"]:
-        _check(values.is_null(), column, "is missing")
     if int(values.str.len_bytes().sum() or 0) > most:
         raise Broken(f"column '{column['name']}': its texts have more than {most} bytes; send fewer rows")
     return values.fill_null("").to_list()
 
 
 def _array(values: pl.Series, column: dict[str, Any]) -> bytes:
-    shape = tuple(column["shape"])
-    _check(values.is_null(), column, "is missing")
-    told = Broken(f"column '{column['name']}': send nested arrays of numbers, of the shape {list(shape)}")
-    try:
-        kind: Any = pl.Float64
-        for size in reversed(shape):
-            kind = pl.Array(kind, size)
-        made = values.cast(kind).to_numpy()
-    except (pl.exceptions.PolarsError, ValueError) as error:
-        raise told from error
-    if made.shape[1:] != shape or made.dtype != float or not (abs(made) < float("inf")).all():
-        raise told
-    return bytes(made.tobytes())
+    result = values.to_numpy()
+    if not (abs(result) < float("inf")).all():
+        raise Broken(f"column '{column['name']}': send nested arrays of numbers, of the shape {column['shape']}")
+    return bytes(result.tobytes())
 
 
 def _check(wrong: pl.Series, column: dict[str, Any], what: str) -> None:

@@ -50,7 +50,7 @@ class Feedback:
     def __init__(self, told: settings.PredictionLog, package: Package, worker: str, most: int) -> None:
         output = package.output
         self._task, self._classes, self._most = output["task"], output.get("classes") or [], most
-        self._kinds = {each["name"]: each["type"] for each in package.inputs}
+        self._kinds = {each["name"]: each for each in package.inputs}
         self.link: Link | None = None
         if told.folder is None:
             return

@@ -17,6 +17,8 @@ import msgspec
 from merit.serving.parent import STOPS
 
 SCRIPT = Path(__file__).with_name("decoder.py")
+SOURCE = Path(__file__).parents[2]
+"""The folder that merit lies in."""
 KEPT = ("PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR", "LANG")
 """What the helper sees of the environment: no secrets."""
 END_SECONDS = 1.0
@@ -135,7 +137,7 @@ def _started() -> "subprocess.Popen[bytes]":
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # it has the mask of this thread
     try:
         return subprocess.Popen(  # ours
-            [sys.executable, "-P", str(SCRIPT)],
+            [sys.executable, "-P", str(SCRIPT), str(SOURCE)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

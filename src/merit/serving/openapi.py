@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
+from merit.reading.declaration import EXACT, declared
+from merit.reading.nulls import null_cells
 from merit.scoring import Package
 from merit.serving.answers import Answers
 from merit.serving.feedback import KEYS, LONGEST, ROWS
 from merit.serving.tables import FORMS
 
 SCHEMAS: dict[str, dict[str, Any]] = {
-    # A clock without a zone, which is not what the format date-time of JSON Schema is.
+    "integer": {"type": "integer", "minimum": -EXACT, "maximum": EXACT},
+    # A clock, with a zone or without, which is not what the format date-time of JSON Schema is.
     "datetime": {
         "type": "string",
         "pattern": r"^(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]$",
@@ -31,7 +34,14 @@ REFUSALS = {
 
 def _schema(column: Mapping[str, Any]) -> dict[str, Any]:
     if column["type"] != "array":
-        return dict(SCHEMAS.get(column["type"], {"type": column["type"]}))
+        declaration = declared(column["name"], column)
+        refused = (
+            []
+            if column["nullable"]
+            else [*(declaration.null_values if column["type"] == "string" else ()), *null_cells(declaration)]
+        )
+        excluded = {"not": {"enum": refused}} if refused and column["type"] != "datetime" else {}
+        return {**SCHEMAS.get(column["type"], {"type": column["type"]}), **excluded}
     made: dict[str, Any] = {"type": "number"}
     for size in reversed(column["shape"]):
         made = {"type": "array", "items": made, "minItems": size, "maxItems": size}

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from merit.serving.rows import FORM, TYPES, BadRows, array_of, number_of, seconds
+from merit.serving.rows import FORM, TYPES, BadRows, array_of, is_whole, known, nulls_of, number_of, seconds
 
 MOST = 100
 """Problems that are told of one request."""
@@ -76,15 +76,17 @@ class Problems:
         column = self._columns[name]
         try:
             value = self._decoders[name].decode(raw)
+            if (declaration := nulls_of(column)) is not None:
+                value = known(value, declaration, nullable=column["nullable"])
             if value is None:
                 return ""
             if column["type"] == "array":
                 array_of(name, column["shape"], [value])
             elif column["type"] == "datetime":
-                seconds(name, value)
+                seconds(column, value)
             elif column["type"] != "string":
                 number_of(name, [value])
-                if column["type"] == "integer" and value % 1 != 0:
+                if column["type"] == "integer" and not is_whole(value):
                     return f"column '{name}': Expected `int`, got `float`"
         except BadRows as error:
             return str(error)

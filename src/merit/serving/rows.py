@@ -2,19 +2,22 @@
 
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from merit.errors import MeritError
+from merit.reading.declaration import EXACT, Declaration, declared
+from merit.reading.nulls import is_null
+from merit.reading.times import clock
 from merit.scoring import Package
 
 TYPES: dict[str, Any] = {
     "string": str,
-    "integer": int,
+    "integer": Annotated[int, msgspec.Meta(ge=-EXACT, le=EXACT)],
     "number": float,
     "boolean": bool,
     "datetime": str,
@@ -57,7 +60,10 @@ class Rows:
         self._inputs = sorted(package.inputs, key=lambda column: self._kinds[column["name"]] == "string")
         self.numbers = [each["name"] for each in self._inputs if self._kinds[each["name"]] != "string"]
         self.strings = [each["name"] for each in self._inputs if self._kinds[each["name"]] == "string"]
-        self.is_plain = all(each["type"] not in ("array", "datetime") for each in self._inputs)
+        self.is_plain = not any(each["type"] == "array" or nulls_of(each) for each in self._inputs)
+        self._nulls = {
+            each["name"]: declaration for each in self._inputs if (declaration := nulls_of(each)) is not None
+        }
         # Field names must be identifiers, columns need not be: each field is renamed to its column.
         fields = [_field(place, column, TYPES) for place, column in enumerate(self._inputs)]
         loose = [_field(place, column, TYPES | {"integer": int | float}) for place, column in enumerate(self._inputs)]
@@ -120,7 +126,7 @@ class Rows:
         """
         try:
             rows = self._loose.decode(body) if body.lstrip()[:1] == b"[" else [self._loose_one.decode(body)]
-            if all(getattr(row, field) % 1 == 0 for row in rows for field in self._whole if getattr(row, field)):
+            if all(is_whole(getattr(row, field)) for row in rows for field in self._whole if getattr(row, field)):
                 return self._arrays(rows)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._refused(body, first) from error
@@ -138,12 +144,14 @@ class Rows:
     def _arrays(self, rows: list[Any]) -> Columns:
         made: Columns = {}
         for place, column in enumerate(self._inputs):
-            values = [getattr(row, f"c{place}") for row in rows]
             name = column["name"]
+            values = [getattr(row, f"c{place}") for row in rows]
+            if (declaration := self._nulls.get(name)) is not None:
+                values = [known(value, declaration, nullable=column["nullable"]) for value in values]
             if column["type"] == "array":
                 made[name] = array_of(name, column["shape"], values)
             elif column["type"] == "datetime":
-                made[name] = np.array([math.nan if each is None else seconds(name, each) for each in values])
+                made[name] = np.array([math.nan if each is None else seconds(column, each) for each in values])
             elif self._kinds[name] == "string":
                 made[name] = np.array(["" if value is None else value for value in values], dtype=object)
             else:
@@ -178,21 +186,41 @@ def array_of(name: str, shape: list[int], values: list[Any]) -> NDArray[np.float
     return made
 
 
-def seconds(name: str, value: str) -> float:
-    """Return the seconds since 1970 of a clock; it has no time zone, as the data it was trained on.
+def is_whole(value: float) -> bool:
+    """Say whether a number is whole, and not so large that the graph would take another for it."""
+    return value % 1 == 0 and (abs(value) < EXACT or (abs(value) == EXACT and isinstance(value, int)))
+
+
+def nulls_of(column: Mapping[str, Any]) -> Declaration | None:
+    """Return how a column's values are read, if some of them may mean that there is none; else None."""
+    declaration = declared(column["name"], column)
+    return declaration if column["type"] == "datetime" or declaration.null_values else None
+
+
+def known(value: Any, column: Declaration, *, nullable: bool) -> Any:
+    """Return a value, None for one that means in this column that there is none.
 
     Raises:
-        BadRows: it is none, or it has a zone.
+        BadRows: it must have one.
     """
-    try:
-        clock = datetime.fromisoformat(value)
-    except ValueError as error:
-        raise BadRows(f"column '{name}': found {value[:40]!r}; send a time as 2024-01-31T15:30:00") from error
-    if clock.tzinfo is not None:
-        raise BadRows(
-            f"column '{name}': found {value[:40]!r}; send it without a zone, in UTC if the training data had zones"
-        )
-    return clock.replace(tzinfo=UTC).timestamp()
+    if value is None or not is_null(value, column):
+        return value
+    if not nullable:
+        raise BadRows(f"column '{column.name}': {value!r} means that there is no value; it must have one")
+    return None
+
+
+def seconds(column: Mapping[str, Any], value: str) -> float:
+    """Return the seconds since 1970 of a clock; of one with an offset those of UTC, as in the data it was trained on.
+
+    Raises:
+        BadRows: it is none.
+    """
+    format = column.get("format")
+    if (time := clock(value, format)) is not None:
+        return time.replace(tzinfo=UTC).timestamp()
+    advice = f", or by the format {format}" if format else ""
+    raise BadRows(f"column '{column['name']}': found {value[:40]!r}; send a time as 2024-01-31T15:30:00{advice}")
 
 
 def _field(place: int, column: Mapping[str, Any], types: Mapping[str, Any]) -> Any:

@@ -8,7 +8,8 @@ from safetensors.numpy import load_file
 
 from merit import artifacts
 from merit.config.schema import Lock
-from merit.config.schema.data import Column, Features
+from merit.config.schema.column import Column
+from merit.config.schema.data import Features
 from merit.errors import MeritError
 from merit.features.fit import features, fit
 from merit.scoring import Graph, columns_of

@@ -76,6 +76,13 @@ def test_the_gate_judges_and_writes_its_report_in_three_forms(prepare: Prepare, 
     assert made["champion"] is None
 
 
+def test_the_gate_looks_at_the_source_itself(prepare: Prepare, lock: Lock) -> None:
+    prepare()
+    (parity,) = [check for check in judge.gate(lock)["checks"] if check["name"] == "parity"]
+    assert parity["verdict"] == "inconclusive"  # for the file is not there
+    assert parity["found"].startswith("the source's rows can't be had: data.source: the file 'source.parquet' is not")
+
+
 def test_the_report_is_of_its_published_form(prepare: Prepare, lock: Lock) -> None:
     prepare()
     made = judge.gate(lock)

@@ -223,10 +223,9 @@ def test_a_key_is_kept_in_the_form_of_its_columns(workdir: Path, monkeypatch: py
         ({"hour": 2**63}, "key: 'hour' is 9223372036854775808; the model takes a whole number of 64 bits"),
         (
             {"when": "soon"},
-            "key: 'when' is \"soon\"; the model takes a time without a zone, such as 2024-01-31T15:30:00",
+            "key: 'when' is \"soon\"; the model takes a time such as 2024-01-31T15:30:00",
         ),
-        ({"when": "2024-01-31T15:30:00Z"}, "the model takes a time without a zone"),
-        ({"when": 5}, "the model takes a time without a zone"),
+        ({"when": 5}, "the model takes a time such as"),
         ({"on": 1}, "key: 'on' is 1; the model takes true or false"),
         ({"shop": 1}, "key: 'shop' is 1; the model takes a text"),
         ({"image": 1}, "key: 'image' is 1; an array can't be part of a key; send another column"),

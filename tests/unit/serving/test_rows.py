@@ -157,7 +157,7 @@ def test_the_documented_form_is_the_one_that_is_taken(package: Package) -> None:
     assert one["required"] == ["shop", "kind", "weight"]
     assert one["additionalProperties"] is False
     assert one["properties"]["size"] == {"anyOf": [{"type": "number"}, {"type": "null"}]}
-    assert one["properties"]["kind"] == {"type": "integer"}
+    assert one["properties"]["kind"] == {"type": "integer", "minimum": -(2**53), "maximum": 2**53}
     assert many == {"type": "array", "items": one, "minItems": 1}
 
 
@@ -214,12 +214,22 @@ def test_what_is_no_array_is_refused(pictures: Rows, image: Any) -> None:
     [
         ("yesterday", "found 'yesterday'; send a time as 2024-01-31T15:30:00"),
         ("2024-13-01", "found '2024-13-01'; send a time as"),
-        ("2024-01-01T00:00:00Z", "send it without a zone, in UTC if the training data had zones"),
+        ("20240101", "found '20240101'; send a time as"),
         (5, "Expected `str | null`, got `int`"),
     ],
 )
 def test_what_is_no_clock_is_refused(pictures: Rows, at: Any, words: str) -> None:
     assert words in _refusal(pictures, _body({"image": IMAGE, "at": at}))
+
+
+@pytest.mark.parametrize("at", ["2024-01-01T01:30:00+01:00", "2024-01-01 00:30Z", "2024-01-01T00:30:00.000"])
+def test_a_time_with_an_offset_is_the_one_of_utc(pictures: Rows, at: str) -> None:
+    assert pictures.columns(_body({"image": IMAGE, "at": at}))["at"].tolist() == [1704069000.0]
+
+
+@pytest.mark.parametrize("kind", [2**53 + 1, -(2**53) - 1, 2.0**54])
+def test_a_whole_number_that_the_graph_would_take_for_another_is_refused(rows: Rows, kind: float) -> None:
+    assert "column 'kind': Expected `int`" in _refusal(rows, _body({**GOOD, "kind": kind}))
 
 
 def test_a_whole_number_may_be_written_with_a_point(rows: Rows) -> None:
@@ -280,3 +290,45 @@ def test_the_values_of_a_row_are_its_numbers_then_its_strings(rows: Rows) -> Non
 def test_what_is_no_text_after_a_wrong_value_is_refused_too(rows: Rows, form: bytes) -> None:
     body = form % b'{"shop": "north", "kind": 2.5, "si\xf3ze": 50.0, "weight": 0.5}'
     assert _refusal(rows, body)
+
+
+@pytest.fixture
+def worded(workdir: Path, make_package: Callable[..., Path]) -> Callable[..., Rows]:
+    """Rows of the tiny package whose columns have words for no value."""
+    package = Package.load(make_package(Path("model")))
+
+    def make(**columns: dict[str, Any]) -> Rows:
+        inputs = [each | columns.get(each["name"], {}) for each in package.inputs]
+        return Rows(Package(package.graph, {**package.signature, "inputs": inputs}, {}, ""), 3)
+
+    return make
+
+
+def test_what_means_no_value_in_training_means_none_in_json(worded: Callable[..., Rows]) -> None:
+    rows = worded(shop={"null_values": ["-"], "nullable": True}, size={"null_values": ["-999", "n/a"]})
+    assert not rows.is_plain
+    for size in (-999, -999.0):
+        made = rows.columns(_body([{**GOOD, "shop": " - ", "size": size}, GOOD]))
+        assert made["shop"].tolist() == ["", "north"]
+        assert np.isnan(made["size"]).tolist() == [True, False]
+
+
+def test_what_means_no_value_is_refused_where_there_must_be_one(worded: Callable[..., Rows]) -> None:
+    rows = worded(shop={"null_values": ["-"]}, weight={"null_values": ["-1"]})
+    said = _refusal(rows, _body({**GOOD, "shop": "-", "weight": -1}))
+    assert said.startswith("column 'shop': '-' means that there is no value; it must have one (and 1 more")
+    told = Package(Graph(Path("model/model.onnx")), {"inputs": rows._told, "example": {}}, {}, "")
+    schema = body_schema(told)["anyOf"][0]["properties"]
+    assert (schema["shop"]["not"], schema["weight"]["not"]) == ({"enum": ["-"]}, {"enum": [-1.0]})
+
+
+def test_a_time_is_read_in_the_declared_format_and_in_iso(workdir: Path) -> None:
+    Path("graph.onnx").write_bytes(Transform([], [Time("at", flagged=True)]).graph().SerializeToString())
+    how = {"format": "%d.%m.%Y", "null_values": ["01.01.1900"]}
+    inputs = [{"name": "at", "type": "datetime", "nullable": True, "description": None, **how}]
+    rows = Rows(Package(Graph(Path("graph.onnx")), {"inputs": inputs}, {}, ""), 9)
+    cells = ["31.01.2024", "2024-01-31", "2024-01-31T00:00:00Z", "1900-01-01", "01.01.1900", "", None]
+    made = rows.columns(_body([{"at": cell} for cell in cells]))["at"]
+    assert made[:3].tolist() == [1706659200.0] * 3
+    assert np.isnan(made[3:]).all()
+    assert "send a time as 2024-01-31T15:30:00, or by the format %d.%m.%Y" in _refusal(rows, _body({"at": "1/31/2024"}))

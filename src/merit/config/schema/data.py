@@ -1,12 +1,12 @@
 """conf/data and conf/features: where rows come from, what they must look like, and what is made of them."""
 
-import math
-from datetime import date, datetime
-from typing import Annotated, Any, Literal
+from datetime import date
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from merit.config.schema.base import OUTPUT, Component, Interval, Positive, Section, Share
+from merit.config.schema.base import OUTPUT, Component, Interval, Positive, Section
+from merit.config.schema.column import Column, can_be_served
 from merit.expression import ExpressionError, parse
 
 
@@ -65,90 +65,6 @@ class Target(Section):
         if self.classes is not None and (len(self.classes) < 2 or len(set(self.classes)) < len(self.classes)):
             raise ValueError(f"classes must be two or more, each once; found {self.classes}")
         return self
-
-
-FEATURES_OF = {
-    "string": ("category", "none"),
-    "integer": ("category", "number", "none"),
-    "number": ("number", "none"),
-    "boolean": ("number", "none"),
-    "datetime": ("time", "none"),
-    "array": ("array", "none"),
-}
-"""What the model can make of a column of each type."""
-
-_ALLOWED: dict[str, type] = {"string": str, "integer": int}
-
-
-def _is_time(text: str) -> bool:
-    try:
-        return datetime.fromisoformat(text).tzinfo is None
-    except ValueError:
-        return False
-
-
-class Column(Section):
-    """One raw column: its contract, and what the model makes of it.
-
-    `feature` is `category` (one code per value), `number` (standardised, with a flag where values may be
-    missing), `time` (of a datetime: the hour of its day, its weekday and the day of its year, each as a place on a
-    circle), `array` (every element standardised alike), or `none` (kept for keys, time or slices, never seen by the
-    model).
-    """
-
-    type: Literal["string", "integer", "number", "boolean", "datetime", "array"]
-    """What its values are."""
-    feature: Literal["category", "number", "time", "array", "none"] = "none"
-    """What the model makes of it."""
-    shape: list[Positive] | None = None
-    """The shape of an array column, such as [8, 8] for an image of one channel; `min` and `max` bound its elements."""
-    description: str | None = None
-    """What it means and its unit, for people."""
-    allowed: list[str] | list[int] | None = None
-    """The only values it may hold."""
-    min: float | None = None
-    """The least value it may hold."""
-    max: float | None = None
-    """The greatest value it may hold."""
-    missing: Share = 0.0
-    """The greatest share of rows that may lack a value; 0 means that every row must have one."""
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_not_set(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what a column doesn't set: most set little, and the lock is read by people."""
-        return {name: value for name, value in write(self).items() if value is not None}
-
-    @model_validator(mode="after")
-    def _fits_its_type(self) -> "Column":
-        if self.feature not in FEATURES_OF[self.type]:
-            allowed = ", ".join(FEATURES_OF[self.type])
-            raise ValueError(f"a column of type {self.type} can't be a {self.feature} feature; allowed: {allowed}")
-        if (self.shape is not None) != (self.type == "array"):
-            raise ValueError("shape is for columns of type array, which must have one, and for no other")
-        if self.type == "array" and self.missing > 0:
-            raise ValueError("an array can't be missing; drop such rows by data.filter")
-        if (self.min is not None or self.max is not None) and self.type not in {"integer", "number", "array"}:
-            raise ValueError(f"min and max are for integers, numbers and arrays, not for a {self.type}")
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min {self.min:g} is above max {self.max:g}")
-        if self.allowed is not None and not all(isinstance(v, _ALLOWED.get(self.type, ())) for v in self.allowed):
-            raise ValueError(f"allowed values are for strings and integers, and of that type; found {self.allowed}")
-        return self
-
-    def holds(self, value: Any) -> bool:
-        """Say whether a value, as YAML has it, is of this column's type."""
-        if value is None:
-            return self.missing > 0
-        if self.type == "datetime":
-            return isinstance(value, date) or (isinstance(value, str) and _is_time(value))
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return {
-            "string": isinstance(value, str),
-            "boolean": isinstance(value, bool),
-            "integer": is_number and isinstance(value, int),
-            "number": is_number and math.isfinite(value),
-            "array": isinstance(value, list),
-        }[self.type]
 
 
 class Rows(Section):
@@ -243,14 +159,45 @@ class Data(Section):
         for needing, needs in {"window": self.window is not None, "split.by: time": self.split.by == "time"}.items():
             if needs and self.time is None:
                 raise ValueError(f"{needing} needs time to name a datetime column")
-        if self.target.name in self.columns:
-            raise ValueError(f"the target '{self.target.name}' can't be a column too")
-        for name in self.columns:
+        self._check_target()
+        self._check_signs()
+        for name, column in self.columns.items():
             if name.startswith("/") or name == OUTPUT:
                 raise ValueError(f"a column can't be named '{name}': the model's graph uses that name; rename it")
+            if column.feature != "none" and not can_be_served(name):
+                raise ValueError(
+                    f"a feature can't be named {name!r}: the endpoint takes no quotes, backslashes or line breaks in "
+                    "the names of columns; rename it in the source, or give it feature: none"
+                )
         if not any(column.feature != "none" for column in self.columns.values()):
             raise ValueError("no column is a feature; set 'feature' on some")
         return self
+
+    def _check_signs(self) -> None:
+        """Check that no column groups digits by what stands before the fraction in all columns of the source."""
+        decimal = self.source.arguments.get("decimal", ".")
+        for name, column in self.columns.items():
+            if column.thousands is not None and column.thousands == (column.decimal or decimal):
+                raise ValueError(
+                    f"columns.{name}: thousands and decimal are both '{column.thousands}'; a number needs two"
+                )
+
+    def _check_target(self) -> None:
+        """Check that a column of the target's name says no more than how the source's is read."""
+        name = self.target.name
+        if (column := self.columns.get(name)) is None:
+            return
+        if column.feature != "none" or name in {self.time, *self.contract.unique}:
+            raise ValueError(
+                f"the target '{name}' can't be a column that is kept too; among the columns, with feature: none, it "
+                "says how the source's column is read; for a feature or a key give the target another name"
+            )
+        others = [key for key in ("min", "max", "allowed", "shape") if getattr(column, key) is not None]
+        if others or column.missing:
+            raise ValueError(
+                f"the column '{name}' only says how the target's is read; {', '.join(others) or 'missing'} is for "
+                "columns that are kept; leave it out, or drop rows by data.filter"
+            )
 
 
 class CategoryFeatures(Section):

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from merit.config.schema.base import OUTPUT
+from merit.config.schema.column import can_be_served
 
 FEW = 20
 """Values that a person can look through; as many may be codes of classes."""
@@ -67,6 +68,8 @@ def _unusable_name(name: str) -> str | None:
         return "it has no name; give it one"
     if name.startswith("/") or name == OUTPUT:
         return "the model's graph uses that name; rename the column"
+    if not can_be_served(name):
+        return "its name holds a quote, a backslash or a line break; rename the column"
     if name == "_target_":
         return "conf/ uses that name; rename the column"
     return None

@@ -12,8 +12,10 @@ import polars as pl
 
 from merit import lfs
 from merit.config import targets
-from merit.data.reasons import reason_of
 from merit.errors import MeritError
+from merit.reading import inference
+from merit.reading.declaration import defaults_of
+from merit.reading.reasons import reason_of
 
 MISSING = ["NA", "N/A", "n/a", "#N/A", "NULL", "null", "None", "none", "nan", "?", "-", "--", "."]
 """Words that stand for no value where all others of a column are numbers."""
@@ -61,7 +63,7 @@ def check(path: str, query: str | None, table: str | None) -> None:
 def _database(url: str, query: str | None, table: str | None) -> Opened:
     rows = query or f"SELECT * FROM {_quoted(str(table))}"  # noqa: S608  # quoted
     component = {"_target_": "merit.data.sources.Sql", "url": url, "query": rows}
-    return Opened(component, targets.build(component).read(), [])
+    return Opened(component, inference.typed(targets.build(component).read(), is_text=False), [])
 
 
 def _quoted(table: str) -> str:
@@ -108,7 +110,7 @@ def _csv(component: dict[str, Any], place: Path, notes: list[str]) -> Opened:
     again = [name for name in table.columns if "_duplicated_" in name]
     if again:
         notes.append(f"a name stands more than once in the header: the further ones are called {', '.join(again)}")
-    notes += _odd_times(component, table)
+    notes += _zoned(component, table)
     return Opened(component, table, notes)
 
 
@@ -150,7 +152,8 @@ def _separator(place: Path) -> str:
 
 def _read(component: dict[str, Any], path: str) -> pl.DataFrame:
     try:
-        table: pl.DataFrame = targets.build(component).read()
+        source = targets.build(component)
+        table = inference.typed(source.read(), is_text=hasattr(source, "dialect"), defaults=defaults_of(source))
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         kind = component["_target_"].rpartition(".")[2]
         found = _ragged(path, component.get("separator", ",")) if kind == "Csv" else None
@@ -170,26 +173,14 @@ def _ragged(path: str, separator: str) -> str | None:
     return None
 
 
-def _odd_times(component: dict[str, Any], table: pl.DataFrame) -> list[str]:
-    """Return notes of dates that are not in ISO 8601, with how they were taken, and of times that have a zone."""
-    notes = []
-    written = pl.read_csv(
-        component["path"],
-        separator=component.get("separator", ","),
-        columns=[name for name, dtype in table.schema.items() if dtype in (pl.Date, pl.Datetime)],
-        infer_schema=False,
-        n_rows=HEAD_ROWS,
-    )
-    for column in written:
-        name, taken = column.name, table[column.name].head(HEAD_ROWS)
-        other = column.is_not_null() & ~column.str.contains(r"^\d{4}-\d\d-\d\d")
-        if other.any():
-            place = other.arg_true()[0]
-            notes.append(f"'{name}' has dates such as {column[place]}: taken as {taken[place]:%-d %B %Y}; if wrong, "
-                         "write them like 2024-12-31")  # fmt: skip
-        if getattr(taken.dtype, "time_zone", None):
-            notes.append(f"'{name}' has times with a zone: they become UTC, and whoever asks the model gives UTC")
-    return notes
+def _zoned(component: dict[str, Any], table: pl.DataFrame) -> list[str]:
+    """Return a note of each column of times that have a zone."""
+    texts = targets.build(component).read().head(HEAD_ROWS)
+    return [
+        f"'{name}' has times with a zone: they become UTC, and whoever asks the model gives UTC"
+        for name, dtype in table.schema.items()
+        if dtype == pl.Datetime and texts[name].str.contains(r":.*(?:[Zz]|[+-]\d\d:?\d*)$").any()
+    ]
 
 
 def _words(table: pl.DataFrame) -> list[str]:

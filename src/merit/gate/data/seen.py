@@ -2,7 +2,8 @@
 
 import polars as pl
 
-from merit.config.schema.data import Column, Data
+from merit.config.schema.column import Column
+from merit.config.schema.data import Data
 
 MISSING = "(missing)"
 

@@ -20,7 +20,9 @@ def key(rows: int) -> str:
         found, versions = {"": str(error)}, {}
     asking = [artifacts.sha256(path) for path in [*sorted(Path(__file__).parent.glob("*.py")), Path(bento.__file__)]]
     machine = [platform.python_version(), platform.machine()]
-    sent = [rows, artifacts.sha256(artifacts.require(artifacts.TEST_ROWS, "features"))]
+    sent: list[int | str] = [rows, artifacts.sha256(artifacts.require(artifacts.TEST_ROWS, "features"))]
+    if artifacts.SOURCE_ROWS.is_file():
+        sent.append(artifacts.sha256(artifacts.SOURCE_ROWS))
     text = json.dumps([found, versions, asking, machine, sent], sort_keys=True)
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 

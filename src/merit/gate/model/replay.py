@@ -1,7 +1,8 @@
 """Replay: parity through the real thing: the Bento is built, served on loopback, asked over HTTP, and stopped.
 
-It takes seconds, so it begins before the other checks and is asked for after them; what it measured is kept under a
-hash of all that it depends on, and a change of a threshold asks no Bento again.
+Rows of the source are sent as a caller has them, and scored by `merit predict` too (`callers`). It takes seconds, so it
+begins before the other checks and is asked for after them; what it measured is kept under a hash of all that it depends
+on, and a change of a threshold asks no Bento again.
 """
 
 import http.client
@@ -16,10 +17,10 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,19 +29,17 @@ from merit.bento import assemble
 from merit.errors import MeritError, Refused
 from merit.gate.evidence import Evidence
 from merit.gate.model import bento
+from merit.gate.model.callers import HOST, TOLD, call, in_a_batch, over_http
+from merit.gate.model.source import Rows
 from merit.gate.verdict import Check, Verdict
 
 NAME = "replay"
 KEPT = Path(".merit/replay.json")
 """The last measurement: `{key, rows, greatest}`."""
-BATCH = 50
-HOST = "127.0.0.1"
 WATCHDOG = Path(__file__).with_name("watchdog.py")
 PROGRAM = Path(sys.executable).with_name("bentoml")
-BUILD_SECONDS, READY_SECONDS, ANSWER_SECONDS, STOP_SECONDS = 180.0, 60.0, 30.0, 10.0
+BUILD_SECONDS, READY_SECONDS, STOP_SECONDS = 180.0, 60.0, 10.0
 POLL_SECONDS = 0.05
-TOLD = 300
-"""Characters of what BentoML said that a finding holds."""
 
 
 @contextmanager
@@ -75,7 +74,7 @@ def _judged(evidence: Evidence, asked: "Future[tuple[float, int, bool]]") -> Che
         advice = "mend what serves (try 'bentoml build' and 'bentoml serve'), or declare gate.replay: null"
         return Check(NAME, Verdict.INCONCLUSIVE, f"the Bento can't be asked: {error}", allowed, advice)
     verdict = Verdict.PASS if greatest <= limit else Verdict.FAIL
-    found = f"{greatest:.1e} on {rows:,} rows over HTTP{', asked before' if is_kept else ''}"
+    found = f"{greatest:.1e} on {rows:,} rows over HTTP and in a batch{', asked before' if is_kept else ''}"
     return Check(NAME, verdict, found, allowed, "what is served answers otherwise than the package: look at serving")
 
 
@@ -90,11 +89,11 @@ def _measured(evidence: Evidence, most: int, given_up: threading.Event) -> tuple
     if (kept := _kept(key)) is not None:
         return *kept, True
     chosen = np.unique(np.linspace(0, evidence.rows.height - 1, min(most, evidence.rows.height)).astype(int))
-    answers = _asked(evidence, chosen, given_up)
     expected = evidence.candidate[chosen]
-    if answers.shape != expected.shape:
-        raise Refused(f"answers of the shape {answers.shape}, where the package gives {expected.shape}")
-    greatest = float(np.abs(answers - expected).max()) / evidence.unit
+    answers = _asked(evidence, chosen, given_up)
+    if odd := [each.shape for each in answers if each.shape != expected.shape]:
+        raise Refused(f"answers of the shape {odd[0]}, where the package gives {expected.shape}")
+    greatest = max(float(np.abs(each - expected).max()) for each in answers) / evidence.unit
     if np.isfinite(greatest):
         artifacts.write_json(KEPT, {"key": key, "rows": len(chosen), "greatest": greatest})
     return greatest, len(chosen), False
@@ -110,10 +109,8 @@ def _kept(key: str) -> tuple[float, int] | None:
     return None
 
 
-def _asked(evidence: Evidence, chosen: NDArray[Any], given_up: threading.Event) -> NDArray[np.float64]:
-    """Return the Bento's answers to some of the test rows."""
-    names = [each["name"] for each in evidence.package.inputs]
-    rows = evidence.rows[chosen].select(names).to_dicts()
+def _asked(evidence: Evidence, chosen: NDArray[Any], given_up: threading.Event) -> list[NDArray[np.float64]]:
+    """Return the Bento's answers to some of the test rows, as JSON and as a table, and those of `merit predict`."""
     with tempfile.TemporaryDirectory(prefix="merit-bento-") as name:
         folder = Path(name)
         assemble(folder / "project")
@@ -126,8 +123,14 @@ def _asked(evidence: Evidence, chosen: NDArray[Any], given_up: threading.Event) 
         port = _free_port()
         with _running(folder, "elsewhere", "serve", tag, "--host", HOST, "--port", str(port)) as serving:
             _wait(serving, READY_SECONDS, given_up, lambda: _is_ready(serving, folder, port), "does not come up")
-            parts = [_answers(port, rows[start : start + BATCH], evidence) for start in range(0, len(rows), BATCH)]
-    return np.concatenate(parts)
+            rows = _rows(evidence, chosen)
+            return [*over_http(port, rows, evidence.package), in_a_batch(folder, rows, evidence.package)]
+
+
+def _rows(evidence: Evidence, chosen: NDArray[Any]) -> Rows:
+    """Return some of the test rows as the source has them."""
+    rows = Rows(evidence.rows) if evidence.source is None else evidence.source.rows()
+    return replace(rows, table=rows.table[chosen])
 
 
 @contextmanager
@@ -219,41 +222,6 @@ def _is_ready(serving: "subprocess.Popen[bytes]", folder: Path, port: int) -> bo
     if serving.poll() is not None:
         raise MeritError(f"'bentoml serve' ended with exit code {serving.returncode}: {_said(folder)}")
     try:
-        return _call(port, "GET", "/readyz")[0] == http.client.OK
+        return call(port, "GET", "/readyz")[0] == http.client.OK
     except (OSError, http.client.HTTPException):
         return False
-
-
-def _call(port: int, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-    """Return the status and the body of an answer; no proxy stands between, whatever the environment says."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=ANSWER_SECONDS)
-    try:
-        connection.request(method, path, body, {"content-type": "application/json"} if body else {})
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    finally:
-        connection.close()
-
-
-def _answers(port: int, rows: list[dict[str, Any]], evidence: Evidence) -> NDArray[np.float64]:
-    """Return the answers to a batch.
-
-    Raises:
-        Refused: it answers something else than predictions, or in the name of another package.
-        MeritError: it does not answer.
-    """
-    try:
-        status, body = _call(port, "POST", "/predict", msgspec.json.encode(rows))
-    except (OSError, http.client.HTTPException) as error:
-        raise MeritError(f"/predict does not answer ({error!r:.100})") from error
-    if status != http.client.OK:
-        raise Refused(f"/predict answers {status}: {' '.join(body.decode(errors='replace').split())[:TOLD]}")
-    try:
-        told = msgspec.json.decode(body)
-        version, found = told["version"], told.get("probabilities", told["predictions"])
-        made = np.array(found, dtype=np.float64)
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
-        raise Refused(f"/predict answers no predictions ({error!r:.100})") from error
-    if version != evidence.package.digest:
-        raise Refused(f"/predict answers as {version!s:.80}, which is not this package")
-    return made

@@ -4,8 +4,9 @@ A quick pass over whole columns finds that nothing is wrong, which is so nearly 
 """
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ import yaml
 
 from merit import artifacts
 from merit.errors import MeritError, Refused
+from merit.reading import advice, cells
+from merit.reading.declaration import KEYS, Declaration, declared
 from merit.scoring import Package
 
-TRUTHS = {"true": True, "false": False, "1": True, "0": False}
-TIMES = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 LONGEST = 40
 """Characters of a value that are shown."""
 
@@ -33,6 +34,12 @@ class Rule:
     allowed: tuple[Any, ...] | None = None
     low: float | None = None
     high: float | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def declaration(self) -> Declaration:
+        """How its cells are read, as in training."""
+        return declared(self.name, {**self.reading, "type": self.type, "shape": self.shape})
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,7 @@ class Contract:
         dtype = schema[rule.name]
         if self.is_text and rule.type == "array":
             return f"the column '{rule.name}' is an array, which CSV can't hold; give Parquet"
-        if dtype == pl.Null or _fits(rule, dtype) or (self.is_text and dtype == pl.String):
+        if not cells.mismatch(dtype, rule.declaration):
             return ""
         shape = f" {list(rule.shape)}" if rule.shape else ""
         return f"the column '{rule.name}' is {dtype}; the model takes {rule.type}{shape}"
@@ -100,9 +107,9 @@ class Contract:
         faults: list[Fault] = []
         for rule in self.rules:
             raw = rows[rule.name]
-            column, unread = _cast(raw, rule)
-            made.append(column)
-            faults += _found(rule, raw, column, unread)
+            reading = cells.read(raw, rule.declaration)
+            made.append(reading.values)
+            faults += _found(rule, raw, reading)
         return pl.DataFrame(made), faults
 
 
@@ -121,16 +128,17 @@ def of(package: Package, folder: Path, *, is_text: bool = False) -> Contract:
     return Contract((_rule(each, columns.get(each["name"], {})) for each in package.inputs), is_text=is_text)
 
 
-def _rule(column: Mapping[str, Any], declared: Mapping[str, Any]) -> Rule:
-    allowed = declared.get("allowed")
+def _rule(column: Mapping[str, Any], lock: Mapping[str, Any]) -> Rule:
+    allowed = lock.get("allowed")
     return Rule(
         column["name"],
         column["type"],
         column["nullable"],
         tuple(column.get("shape", ())),
         None if allowed is None else tuple(allowed),
-        declared.get("min"),
-        declared.get("max"),
+        lock.get("min"),
+        lock.get("max"),
+        {key: column[key] for key in KEYS if key in column},
     )
 
 
@@ -140,120 +148,25 @@ def reasons(faults: list[Fault]) -> pl.DataFrame:
     return told.group_by("row", maintain_order=True).agg(pl.col("reason").str.join("; ")).sort("row")
 
 
-def _fits(rule: Rule, dtype: pl.DataType) -> bool:
-    """Say whether values of a type may be meant; each is looked at later."""
-    if rule.type == "string":
-        return dtype in (pl.String, pl.Categorical, pl.Enum)
-    if rule.type in {"integer", "number"}:
-        return dtype.is_numeric()
-    if rule.type == "boolean":
-        return dtype == pl.Boolean or dtype.is_numeric()
-    if rule.type == "datetime":
-        return dtype in (pl.Date, pl.Datetime, pl.String)
-    return dtype in (pl.List, pl.Array)
-
-
-def _cast(raw: pl.Series, rule: Rule) -> tuple[pl.Series, bool]:
-    """Return a column in the model's type, what can't be so as null, and whether that may have happened."""
-    if raw.dtype == pl.Null:
-        return raw.cast(_empty(rule)), False
-    return _CASTS[rule.type](raw, rule)
-
-
-def _empty(rule: Rule) -> pl.DataType:
-    types: dict[str, pl.DataType] = {
-        "string": pl.String(), "integer": pl.Int64(), "number": pl.Float64(), "boolean": pl.Boolean(),
-        "datetime": pl.Datetime("us"), "array": pl.Array(pl.Float64, rule.shape or (1,)),
-    }  # fmt: skip
-    return types[rule.type]
-
-
-def _string(raw: pl.Series, _: Rule) -> tuple[pl.Series, bool]:
-    return (raw if raw.dtype == pl.String else raw.cast(pl.String)), False
-
-
-def _integer(raw: pl.Series, _: Rule) -> tuple[pl.Series, bool]:
-    if raw.dtype.is_integer():
-        return raw, False
-    if raw.dtype == pl.String:
-        return raw.str.strip_chars().cast(pl.Int64, strict=False), True
-    values = raw.cast(pl.Float64).fill_nan(None)
-    whole = values.cast(pl.Int64, strict=False)
-    return whole.set(whole.cast(pl.Float64) != values, None), True
-
-
-def _number(raw: pl.Series, _: Rule) -> tuple[pl.Series, bool]:
-    if raw.dtype == pl.String:
-        return raw.str.strip_chars().cast(pl.Float64, strict=False), True
-    return raw.cast(pl.Float64), False
-
-
-def _boolean(raw: pl.Series, _: Rule) -> tuple[pl.Series, bool]:
-    if raw.dtype == pl.Boolean:
-        return raw, False
-    words = raw.cast(pl.Float64).cast(pl.Int64, strict=False) if raw.dtype != pl.String else raw
-    text = words.cast(pl.String).str.strip_chars().str.to_lowercase()
-    made = text.replace_strict(TRUTHS, default=None, return_dtype=pl.Boolean)
-    if raw.dtype != pl.String:
-        made = made.set(raw.cast(pl.Float64) != words.cast(pl.Float64), None)
-    return made, True
-
-
-def _datetime(raw: pl.Series, _: Rule) -> tuple[pl.Series, bool]:
-    if raw.dtype == pl.String:
-        text = pl.lit(raw.str.strip_chars())
-        tried = [text.str.to_datetime(form, time_unit="us", strict=False) for form in TIMES]
-        return pl.select(pl.coalesce(tried)).to_series(), True
-    if isinstance(raw.dtype, pl.Datetime) and raw.dtype.time_zone is not None:
-        raw = raw.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-    return raw.cast(pl.Datetime("us")), False
-
-
-def _array(raw: pl.Series, rule: Rule) -> tuple[pl.Series, bool]:
-    kind = pl.Array(pl.Float64, rule.shape)
-    if raw.dtype == kind:
-        return raw, False
-    try:
-        return raw.cast(kind), False
-    except pl.exceptions.PolarsError:  # one of another shape spoils the column: look at each
-        return pl.Series(raw.name, [_one(value, kind) for value in raw.to_list()], dtype=kind), True
-
-
-def _one(value: Any, kind: pl.Array) -> Any:
-    try:
-        return pl.Series([value], dtype=kind).to_list()[0]
-    except (pl.exceptions.PolarsError, TypeError, ValueError):
-        return None
-
-
-_CASTS: dict[str, Callable[[pl.Series, Rule], tuple[pl.Series, bool]]] = {
-    "string": _string, "integer": _integer, "number": _number,
-    "boolean": _boolean, "datetime": _datetime, "array": _array,
-}  # fmt: skip
-
-
-def _found(rule: Rule, raw: pl.Series, column: pl.Series, unread: bool) -> list[Fault]:
+def _found(rule: Rule, raw: pl.Series, reading: cells.Reading) -> list[Fault]:
     """Return what is broken of one rule; nothing is looked at twice where all is well."""
-    name = rule.name
+    name, column = rule.name, reading.values
     found: list[Fault] = []
-    absent = _absent(raw)
-    if unread and column.null_count() > (absent.sum() or 0):
-        a = "an" if rule.type[0] in "aeiou" else "a"
-        words = f"is not {a} {rule.type}" + (f" of the shape {list(rule.shape)}" if rule.shape else "")
-        found.append(Fault(name, column.is_null() & ~absent, words, None if rule.shape else raw))
-    if not rule.nullable and absent.any():
+    absent = column.is_null() if column.null_count() else None
+    if reading.unread is not None:
+        shown = None if rule.shape else raw
+        found += [Fault(name, *cause, shown) for cause in advice.causes(raw, reading.unread, rule.declaration)]
+        absent = column.is_null() & ~reading.unread
+    if not rule.nullable and absent is not None and absent.any():
         found.append(Fault(name, absent, "is missing"))
     if rule.type == "array":
         return found + _elements(rule, column)
-    if column.dtype == pl.Float64 and column.is_infinite().any():
-        found.append(Fault(name, column.is_infinite().fill_null(False), "is not finite", raw))
     if rule.low is not None and _below(column.min(), rule.low):
         found.append(Fault(name, (column < rule.low).fill_null(False), f"is below {rule.low:g}", raw))
     if rule.high is not None and _below(rule.high, column.max()):
-        above = (column > rule.high) & ~_absent(column)  # NaN is above all, in Polars
-        found.append(Fault(name, above.fill_null(False), f"is above {rule.high:g}", raw))
+        found.append(Fault(name, (column > rule.high).fill_null(False), f"is above {rule.high:g}", raw))
     if rule.allowed is not None:
-        other = ~column.is_in(list(rule.allowed)) & ~_absent(column)
+        other = ~column.is_in(list(rule.allowed)) & column.is_not_null()
         if other.any():
             found.append(Fault(name, other.fill_null(False), f"is none of {_listed(rule.allowed)}", raw))
     return found
@@ -262,12 +175,6 @@ def _found(rule: Rule, raw: pl.Series, column: pl.Series, unread: bool) -> list[
 def _below(one: Any, other: Any) -> bool:
     """Say whether one bound is below another; what is not there is not."""
     return one is not None and other is not None and bool(one < other)
-
-
-def _absent(values: pl.Series) -> pl.Series:
-    """Return which values are missing: null, or NaN."""
-    nothing = values.is_null()
-    return nothing | values.is_nan().fill_null(False) if values.dtype.is_float() else nothing
 
 
 def _elements(rule: Rule, column: pl.Series) -> list[Fault]:

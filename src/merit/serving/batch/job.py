@@ -4,12 +4,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import polars as pl
 
 from merit.errors import MeritError, Refused
-from merit.serving.batch import apart, hold, lines, sources
+from merit.serving.batch import apart, hold, lines, sources, texts
 from merit.serving.batch import output as outputs
 from merit.serving.batch.output import Output
 from merit.serving.batch.scorer import Scorer, refusal
@@ -93,9 +94,18 @@ def predict(
     """
     if isinstance(source, Files):
         apart.check(source, job.output)
-        if source.is_text:
+    is_text = isinstance(source, Files) and source.is_text
+    scorer = job.scorer(is_text=is_text)
+    with TemporaryDirectory(prefix="merit-predict-") as room:
+        if isinstance(source, Files) and is_text:
+            source = texts.laid_out(source, scorer.package, Path(room), say)
             lines.check_headers(source)
-    scorer = job.scorer(is_text=isinstance(source, Files) and source.is_text)
+        return _predict(source, job, scorer, engine, restart=restart, tell=tell, say=say)
+
+
+def _predict(
+    source: Files | Query, job: Job, scorer: Scorer, engine: str, *, restart: bool, tell: Tell, say: Say
+) -> Outcome:
     if isinstance(source, Files):
         _check(source, job, scorer)  # before anything is written
     with hold.held(job.output) as note:

@@ -3,21 +3,27 @@
 import re
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from io import BufferedReader, RawIOBase
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import polars as pl
 
 from merit.errors import MeritError
+from merit.reading.dialect import Dialect
+from merit.reading.textfile import TextFile, unquoted
 
 KINDS: dict[str, Literal["parquet", "csv"]] = {
-    ".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".csv.gz": "csv",
+    ".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".csv.gz": "csv", ".csv.zst": "csv", ".csv.bz2": "csv",
+    ".csv.xz": "csv", ".tsv": "csv",
 }  # fmt: skip
+OTHERS = (".json", ".jsonl", ".ndjson", ".xlsx", ".xls", ".feather", ".arrow", ".db", ".pdf")
+"""Endings of files that are neither."""
 ADVICE = re.compile(r"\n\n|[;,.]?\s+(?:or )?(?:consider|make sure|you might want|hint:|try )", re.IGNORECASE)
 """Where Polars begins to advise whoever calls it."""
-NAMES = "a .parquet, .csv or .csv.gz file, a folder or pattern of such, s3://bucket/prefix/, or sql with --query"
+NAMES = "a Parquet or CSV file, a folder or pattern of .parquet or .csv, s3://bucket/prefix/, or sql with --query"
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,8 @@ class Files:
         versions: what tells one content from another: sizes and times, or what the store says.
         storage: how their store is reached.
         is_hive: whether folders such as `day=2024-01-31` are columns.
+        dialect: how files of text are laid out.
+        plain: where those lie in UTF-8 that are in another encoding, or compressed by what Polars doesn't know.
     """
 
     name: str
@@ -47,6 +55,8 @@ class Files:
     versions: dict[str, str]
     storage: dict[str, str] = field(default_factory=dict, repr=False)
     is_hive: bool = False
+    dialect: Dialect = Dialect()  # noqa: RUF009  # frozen
+    plain: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_text(self) -> bool:
@@ -73,8 +83,31 @@ class Files:
                     integer_cast="upcast", float_cast="upcast", categorical_to_string="allow"
                 ),
             ).drop(above, strict=False)
-        # A value that is not of its column's type is told with its row: so all are read as text first.
-        return pl.scan_csv(chosen, infer_schema=False, glob=False, storage_options=self.storage or None)
+        return pl.concat([self._scan_text(path) for path in chosen])
+
+    def _scan_text(self, path: str) -> pl.LazyFrame:
+        """Return a file of text, unread, every field as text: a value that is of no use is told with its row."""
+        return pl.scan_csv(
+            self.plain.get(path, path),
+            separator=self.dialect.separator,
+            infer_schema=False,
+            null_values=[""],
+            skip_lines=self.text(path).leading,
+            with_column_names=unquoted,
+            glob=False,
+            storage_options=None if path in self.plain else self.storage or None,
+        )
+
+    def text(self, path: str) -> TextFile:
+        """Return one of the files of text; where it was recoded, what it is now."""
+        if path in self.plain:
+            return TextFile(path, replace(self.dialect, encoding="utf-8"), Path(self.plain[path]))
+        if not path.startswith("s3://"):
+            return TextFile(path, self.dialect)
+        from merit.serving.batch import s3
+
+        # Buffered, so that its lines can be bounded.
+        return TextFile(path, self.dialect, lambda: BufferedReader(cast("RawIOBase", s3.reader(path))))
 
     def schema(self) -> pl.Schema:
         """Return the columns and their types.
@@ -216,7 +249,8 @@ def opened(text: str) -> Files:
     paths = _inside(root) if root.is_dir() else [root] if root.is_file() else _matching(text)
     names = {str(path): version_of(path) for path in paths}
     is_hive = root.is_dir() and any("=" in part for path in paths for part in path.relative_to(root).parts[:-1])
-    return Files(text, kind_of(text, list(names)), tuple(names), names, is_hive=is_hive)
+    kind = kind_of_file(root) if root.is_file() else kind_of(text, list(names))
+    return Files(text, kind, tuple(names), names, is_hive=is_hive)
 
 
 def _inside(folder: Path) -> list[Path]:
@@ -263,6 +297,18 @@ def version_of(path: Path) -> str:
 def ending(name: str) -> str:
     """Return the ending that says what a file is; empty if it is none that is read."""
     return next((each for each in sorted(KINDS, key=len, reverse=True) if name.lower().endswith(each)), "")
+
+
+def kind_of_file(path: Path) -> Literal["parquet", "csv"]:
+    """Return what kind a file is of that a person named: by its content where its name doesn't say.
+
+    Raises:
+        MeritError: it is of none.
+    """
+    if ending(path.name) or path.suffix.lower() in OTHERS:
+        return kind_of(str(path), [str(path)])
+    with path.open("rb") as handle:
+        return "parquet" if handle.read(4) == b"PAR1" else "csv"
 
 
 def kind_of(text: str, names: list[str]) -> Literal["parquet", "csv"]:

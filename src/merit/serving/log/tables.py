@@ -4,15 +4,16 @@ What polars may have read otherwise than the endpoint did is read again by the e
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from merit.reading.times import clock
 from merit.serving.log.privacy import Privacy
 from merit.serving.log.wire import Entry, Task
+from merit.serving.rows import known, nulls_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -110,6 +111,8 @@ class Tables:
         """Return the rows of bodies, and which bodies were left out because they must be read slowly."""
         import polars as pl
 
+        from merit.reading import cells
+
         bodies = [each[3] for each in entries]
         try:
             read = self._of_objects(bodies) if kind == "object" else self._of_arrays(bodies)
@@ -119,11 +122,14 @@ class Tables:
         if read.height != sum(counts):
             return pl.DataFrame(), [True] * len(entries)
         keys = np.add.reduceat(self._keys(read), np.cumsum([0, *counts[:-1]]))
-        form = "%Y-%m-%dT%H:%M:%S%.f"
-        times = [each["name"] for each in self._inputs if each["type"] == "datetime"]
-        clocks = read.with_columns(pl.col(name).str.to_datetime(form, time_unit="us", strict=False) for name in times)
-        if any(clocks[name].null_count() != read[name].null_count() for name in times):
+        readings = [
+            cells.read(read[each["name"]], declaration)
+            for each in self._inputs
+            if (declaration := nulls_of(each)) is not None
+        ]
+        if any(each.unread is not None for each in readings):
             return pl.DataFrame(), [True] * len(entries)
+        clocks = read.with_columns(each.values for each in readings)
         odd = np.array([body.count(b":") for body in bodies]) != keys
         kept = clocks.select(each["name"] for each in self._inputs)
         return kept.filter(pl.Series(~np.repeat(odd, counts))), odd.tolist()
@@ -165,8 +171,10 @@ class Tables:
         made = []
         for column in self._inputs:
             values = [row.get(column["name"]) for row in rows]
+            if (declaration := nulls_of(column)) is not None:
+                values = [known(value, declaration, nullable=True) for value in values]
             if column["type"] == "datetime":
-                values = [None if value is None else datetime.fromisoformat(value) for value in values]
+                values = [None if value is None else clock(value, column.get("format")) for value in values]
             made.append(pl.Series(column["name"], values, _dtype(column), strict=False))
         return pl.DataFrame(made)
 

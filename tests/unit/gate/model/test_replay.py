@@ -3,15 +3,19 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from merit import artifacts
 from merit.bento import assemble
 from merit.gate.evidence import Evidence
 from merit.gate.model import bento, replay
+from merit.gate.model.source import Rows
 from merit.gate.verdict import Check, Verdict
+from merit.scoring import columns_of
 
 Gated = Callable[..., Evidence]
 Stand = Callable[..., None]
@@ -29,7 +33,12 @@ class Answer(BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200); self.end_headers()
     def do_POST(self):
-        rows = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        body = self.rfile.read(int(self.headers["content-length"]))
+        if self.headers["content-type"].endswith("json"):
+            rows = json.loads(body)
+        else:
+            import polars
+            rows = polars.read_parquet(body).to_dicts()
         {answer}
         self.send_response({status}); self.end_headers(); self.wfile.write(json.dumps(told).encode())
     def log_message(self, *args): pass
@@ -68,6 +77,10 @@ def stand_in(asked: Evidence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         program.write_text(text)
         program.chmod(0o755)
         monkeypatch.setattr(replay, "PROGRAM", program)
+        monkeypatch.setattr(replay, "in_a_batch", lambda _, rows, __: batch(rows))
+
+    def batch(rows: Rows) -> NDArray[Any]:
+        return asked.package.predict(columns_of(rows.table, asked.package.graph.inputs))
 
     return put
 
@@ -92,7 +105,7 @@ def test_a_bento_that_answers_as_the_package_passes(asked: Evidence, stand_in: S
     stand_in()
     found = _check(asked)
     assert (found.name, found.verdict) == ("replay", Verdict.PASS), found
-    assert found.found.endswith("on 40 rows over HTTP")
+    assert found.found.endswith("on 40 rows over HTTP and in a batch")
     for _, pid in _notes(tmp_path):
         assert not _is_running(int(pid))
 
@@ -112,7 +125,7 @@ def test_what_was_measured_is_not_measured_again_until_something_changes(
     _check(asked)
     again = _check(asked)
     assert again.verdict is Verdict.PASS
-    assert again.found.endswith("over HTTP, asked before")
+    assert again.found.endswith("over HTTP and in a batch, asked before")
     assert len(_notes(tmp_path)) == 2
     Path("needs.lock").write_text("numpy==2\n")
     assert not _check(asked).found.endswith("asked before")
@@ -209,7 +222,7 @@ def test_when_another_check_breaks_the_bento_is_stopped_at_once(
 def test_a_broken_note_of_the_last_measurement_is_no_measurement(asked: Evidence, stand_in: Stand, text: str) -> None:
     stand_in()
     artifacts.write_text(replay.KEPT, text)
-    assert _check(asked).found.endswith("over HTTP")
+    assert _check(asked).found.endswith("over HTTP and in a batch")
 
 
 def test_the_key_covers_the_package_its_code_the_requirements_the_rows_and_how_many(asked: Evidence) -> None:
@@ -237,7 +250,7 @@ def test_a_project_with_merit_installed_takes_the_serving_code_from_there(asked:
 
 def test_rows_are_spread_over_all_test_rows(asked: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr(replay, "_asked", lambda evidence, chosen, _: seen.append(chosen) or evidence.candidate[chosen])
+    monkeypatch.setattr(replay, "_asked", lambda found, chosen, _: seen.append(chosen) or [found.candidate[chosen]])
     assert _check(asked).verdict is Verdict.PASS
     (chosen,) = seen
     assert (chosen[0], chosen[-1], len(chosen)) == (0, len(asked.candidate) - 1, 40)

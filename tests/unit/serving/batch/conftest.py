@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -5,7 +6,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from merit import artifacts
 from merit.serving.batch import job, output
+from tests.conftest import rewrite_manifest
 
 Run = Callable[..., job.Outcome]
 
@@ -44,3 +47,17 @@ def run(package: Path) -> Run:
 def scored(place: str = "out") -> pl.DataFrame:
     """Return all parts."""
     return pl.read_parquet(f"{place}/*.parquet")
+
+
+@pytest.fixture
+def dialected(package: Path) -> Callable[..., None]:
+    """Have the package say how the training file was laid out and how its columns are written."""
+
+    def put(csv: dict[str, Any], **columns: dict[str, Any]) -> None:
+        place = package / artifacts.SIGNATURE
+        signature = json.loads(place.read_text())
+        signature["inputs"] = [each | columns.get(each["name"], {}) for each in signature["inputs"]]
+        artifacts.write_json(place, signature | {"csv": csv})
+        rewrite_manifest(package)
+
+    return put

@@ -48,6 +48,11 @@ def test_a_packaged_lock_that_is_none_is_broken(package: Path) -> None:
         (Rule("x", "number", nullable=True, high=5), pl.Series([5.5, 5.0, float("nan")]), ["x 5.5 is above 5"]),
         (Rule("x", "integer", nullable=True), pl.Series([1.5, 2.0, None]), ["x 1.5 is not an integer"]),
         (Rule("x", "boolean", nullable=True), pl.Series([0, 1, 2]), ["x 2 is not a boolean"]),
+        (
+            Rule("x", "integer", nullable=True),
+            pl.Series([2**53 + 1, 1]),
+            ["x 9007199254740993 is beyond 2**53, from where on integers are not exact"],
+        ),
         (Rule("x", "string", nullable=True, allowed=("a", "b")), pl.Series(["a", "c", None]), ["x c is none of a, b"]),
         (Rule("x{y}", "number", nullable=False), pl.Series([None, 1.0]), ["x{y} is missing"]),
         (Rule("x", "datetime", nullable=True), pl.Series(["2024-01-31", "soon"]), ["x soon is not a datetime"]),
@@ -88,7 +93,8 @@ def test_all_that_is_wrong_with_a_row_is_told_at_once() -> None:
         ("string", pl.Series(["a", None], dtype=pl.Categorical), ["a", None]),
         ("integer", pl.Series([1.0, float("nan"), None]), [1, None, None]),
         ("integer", pl.Series([" 7", None]), [7, None]),
-        ("integer", pl.Series([2**63], dtype=pl.UInt64), [2**63]),
+        ("integer", pl.Series([2**53], dtype=pl.UInt64), [2**53]),
+        ("integer", pl.Series(["2.0", "1e3"]), [2, 1000]),
         ("number", pl.Series(["1.5", " 2"]), [1.5, 2.0]),
         ("number", pl.Series([None, None]), [None, None]),
         ("boolean", pl.Series(["True", "false", "1", None]), [True, False, True, None]),
@@ -113,12 +119,12 @@ def test_arrays_may_be_lists_of_the_right_shape() -> None:
 def test_columns_that_are_missing_or_of_another_type_are_all_told_at_once() -> None:
     rules = [Rule("distance", "number", nullable=False), Rule("hour", "integer", nullable=False),
              Rule("image", "array", nullable=False, shape=(8, 8))]  # fmt: skip
-    schema = {"distanc": pl.Float64(), "hour": pl.String(), "image": pl.Float64()}
+    schema = {"distanc": pl.Float64(), "hour": pl.Date(), "image": pl.Float64()}
     with pytest.raises(Refused) as caught:
         Contract(rules).check(schema, "in.parquet")
     assert str(caught.value) == (
         "in.parquet: breaks the model's contract: the column 'distance' is missing, is it 'distanc'?; "
-        "the column 'hour' is String; the model takes integer; the column 'image' is Float64; "
+        "the column 'hour' is Date; the model takes integer; the column 'image' is Float64; "
         "the model takes array [8, 8]; nothing was scored"
     )
 

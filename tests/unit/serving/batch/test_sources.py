@@ -96,7 +96,7 @@ def test_files_of_one_table_may_differ_in_how_wide_their_numbers_are(run: Run, r
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("nothing.parquet", "'nothing.parquet' is not there; allowed: a .parquet, .csv or .csv.gz file"),
+        ("nothing.parquet", "'nothing.parquet' is not there; allowed: a Parquet or CSV file"),
         ("none/*.csv", "'none/*.csv' is not there"),
         ("postgresql://u:pw@h/d", "found 'postgresql://…'; allowed"),
         ("in.json", "found 'in.json'; allowed"),

@@ -1,0 +1,128 @@
+"""conf/data: one raw column: what its values are, how its cells are written, and what the model makes of it."""
+
+import math
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from merit.config.schema.base import Positive, Section, Share
+from merit.reading.times import compiled
+
+FEATURES_OF = {
+    "string": ("category", "none"),
+    "integer": ("category", "number", "none"),
+    "number": ("number", "none"),
+    "boolean": ("number", "none"),
+    "datetime": ("time", "none"),
+    "array": ("array", "none"),
+}
+"""What the model can make of a column of each type."""
+
+_ALLOWED: dict[str, type] = {"string": str, "integer": int}
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is None
+    except ValueError:
+        return False
+
+
+def can_be_served(name: str) -> bool:
+    """Say whether rows of JSON can have a column of this name, as msgspec checks them."""
+    return not any(each in '"\\' or each < " " for each in name)
+
+
+class Column(Section):
+    """One raw column: its contract, and what the model makes of it.
+
+    `feature` is `category` (one code per value), `number` (standardised, with a flag where values may be
+    missing), `time` (of a datetime: the hour of its day, its weekday and the day of its year, each as a place on a
+    circle), `array` (every element standardised alike), or `none` (kept for keys, time or slices, never seen by the
+    model).
+    """
+
+    type: Literal["string", "integer", "number", "boolean", "datetime", "array"]
+    """What its values are."""
+    feature: Literal["category", "number", "time", "array", "none"] = "none"
+    """What the model makes of it."""
+    shape: list[Positive] | None = None
+    """The shape of an array column, such as [8, 8] for an image of one channel; `min` and `max` bound its elements."""
+    description: str | None = None
+    """What it means and its unit, for people."""
+    allowed: list[str] | list[int] | None = None
+    """The only values it may hold."""
+    min: float | None = None
+    """The least value it may hold."""
+    max: float | None = None
+    """The greatest value it may hold."""
+    missing: Share = 0.0
+    """The greatest share of rows that may lack a value; 0 means that every row must have one."""
+    null_values: list[str] | None = None
+    """Words that mean "no value" in this column, besides the empty cell."""
+    format: str | None = None
+    """How a datetime is written, as strptime has it, such as "%d.%m.%Y"; ISO 8601 is read in any case."""
+    decimal: Literal[".", ","] | None = None
+    """What stands before the fraction of a number; "." unless the source says otherwise."""
+    thousands: Literal[",", ".", " ", "'", "_"] | None = None
+    """What groups the digits of a number, as in 1,234,567."""
+    negative: Literal["parentheses"] | None = None
+    """How a number below zero is written besides -1.50: (1.50)."""
+    affixes: list[Annotated[str, Field(min_length=1)]] | None = None
+    """Marks before or after a number that are left out, such as "$" or "%"; 12% is read as 12."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_set(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what a column doesn't set: most set little, and the lock is read by people."""
+        return {name: value for name, value in write(self).items() if value is not None}
+
+    @model_validator(mode="after")
+    def _is_read_as_its_type(self) -> "Column":
+        if self.format is not None and self.type != "datetime":
+            raise ValueError(f"format is for columns of type datetime, not for a {self.type}")
+        if self.format is not None:
+            try:
+                compiled(self.format)
+            except ValueError as error:
+                raise ValueError(f"format: {error}") from error
+        of_numbers = [key for key in ("decimal", "thousands", "negative", "affixes") if getattr(self, key) is not None]
+        if of_numbers and self.type not in {"integer", "number"}:
+            raise ValueError(f"{' and '.join(of_numbers)} are for integers and numbers, not for a {self.type}")
+        if self.thousands is not None and self.thousands == (self.decimal or "."):
+            raise ValueError(f"thousands and decimal are both '{self.thousands}'; a number needs two signs")
+        if self.null_values is not None and self.type == "array":
+            raise ValueError("null_values are words, which an array has none of")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_its_type(self) -> "Column":
+        if self.feature not in FEATURES_OF[self.type]:
+            allowed = ", ".join(FEATURES_OF[self.type])
+            raise ValueError(f"a column of type {self.type} can't be a {self.feature} feature; allowed: {allowed}")
+        if (self.shape is not None) != (self.type == "array"):
+            raise ValueError("shape is for columns of type array, which must have one, and for no other")
+        if self.type == "array" and self.missing > 0:
+            raise ValueError("an array can't be missing; drop such rows by data.filter")
+        if (self.min is not None or self.max is not None) and self.type not in {"integer", "number", "array"}:
+            raise ValueError(f"min and max are for integers, numbers and arrays, not for a {self.type}")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}")
+        if self.allowed is not None and not all(isinstance(v, _ALLOWED.get(self.type, ())) for v in self.allowed):
+            raise ValueError(f"allowed values are for strings and integers, and of that type; found {self.allowed}")
+        return self
+
+    def holds(self, value: Any) -> bool:
+        """Say whether a value, as YAML has it, is of this column's type."""
+        if value is None:
+            return self.missing > 0
+        if self.type == "datetime":
+            return isinstance(value, date) or (isinstance(value, str) and _is_time(value))
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return {
+            "string": isinstance(value, str),
+            "boolean": isinstance(value, bool),
+            "integer": is_number and isinstance(value, int),
+            "number": is_number and math.isfinite(value),
+            "array": isinstance(value, list),
+        }[self.type]

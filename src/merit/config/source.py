@@ -1,0 +1,40 @@
+"""The table that data.source names, as it comes: where ingest begins, and where the gate begins again."""
+
+from typing import TYPE_CHECKING, Any
+
+from merit.config import trust
+from merit.config.compose import sealed
+from merit.errors import MeritError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from merit.config.schema.data import Data
+
+
+def read_source(data: "Data") -> tuple[Any, "pl.DataFrame"]:
+    """Return the source and its table, before any column is read as it is declared.
+
+    Raises:
+        MeritError: the files changed since the lock was made, or can't be read.
+    """
+    import polars as pl
+
+    from merit.reading.reasons import reason_of
+
+    source, current = sealed(data.source.model_dump(by_alias=True))
+    if current != data.fingerprint:
+        raise MeritError(
+            f"data.source: the files read are {current}, but the lock was made for {data.fingerprint}: "
+            "the data changed; 'merit compose' with the overrides in use takes the change into the lock"
+        )
+    with trust.theirs():
+        try:
+            table = source.read()
+        except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+            if trust.frame_of_theirs(error):
+                raise
+            raise MeritError(f"data.source: {data.source.target} can't read its file: {reason_of(error)}") from error
+    if not isinstance(table, pl.DataFrame):
+        raise MeritError(f"data.source: {data.source.target} gives {type(table).__name__}, not a polars.DataFrame")
+    return source, table

@@ -1,0 +1,165 @@
+"""Times as people write them in text: in ISO 8601, and in the format that a column declares.
+
+A format is compiled to one pattern, by which Polars reads whole columns and Python single values, so that both read the
+same cells as the same times. A time with an offset becomes UTC; one without is taken as it stands.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from functools import cache
+
+from merit.reading.patterns import escaped
+
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_REST = ("uary", "ruary", "ch", "il", "", "e", "y", "ust", "t(?:ember)?", "ober", "ember", "ember")
+_DAYS = ("mon(?:day)?", "tue(?:sday)?", "wed(?:nesday)?", "thu(?:rsday)?", "fri(?:day)?", "sat(?:urday)?",
+         "sun(?:day)?")  # fmt: skip
+_NAMES = "|".join(f"{month}(?:{rest})?" for month, rest in zip(MONTHS, _REST, strict=True))
+DIRECTIVES = {
+    "Y": "(?P<year>[0-9]{4})",
+    "y": "(?P<short>[0-9]{2})",
+    "m": "(?P<month>[0-9]{1,2})",
+    "b": f"(?P<name>(?i:{_NAMES}))\\.?",
+    "B": f"(?P<name>(?i:{_NAMES}))\\.?",
+    "d": "(?P<day>[0-9]{1,2})",
+    "H": "(?P<hour>[0-9]{1,2})",
+    "I": "(?P<half>[0-9]{1,2})",
+    "p": "(?P<noon>(?i:[ap])\\.?(?i:m))\\.?",
+    "M": "(?P<minute>[0-9]{1,2})",
+    "S": "(?P<second>[0-9]{1,2})",
+    "f": "(?P<fraction>[0-9]{1,9})",
+    "z": "(?P<offset>Z|[+-][0-9]{2}:?(?:[0-9]{2})?)",
+    "a": f"(?i:{'|'.join(_DAYS)})",
+    "A": f"(?i:{'|'.join(_DAYS)})",
+    "%": "%",
+}
+"""What a format may hold after a percent sign, as strptime has it, and the pattern of each. Names are English."""
+BLANK = "[ \\t\u00a0\u202f]+"
+ISO = (
+    "^(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})"
+    "(?:[Tt ](?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:[.,](?P<fraction>[0-9]{1,9}))?)?"
+    " ?(?P<offset>[Zz]|[+-][0-9]{2}:?(?:[0-9]{2})?)?)?$"
+)
+"""A day, or a time of a day to the minute, the second or less, with an offset or without."""
+CENTURY = 69
+"""Two digits from here on are of 19.., those below of 20..; POSIX."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A compiled format.
+
+    Attributes:
+        pattern: what a text must match as a whole.
+        fields: the names of the pattern's groups.
+    """
+
+    pattern: str
+    fields: tuple[str, ...]
+
+
+@cache
+def compiled(format: str) -> Format:
+    """Return the pattern of a format.
+
+    Raises:
+        ValueError: it holds a directive that is not read, or names no year; the text says what is allowed.
+    """
+    parts: list[str] = []
+    is_number = False
+    for each in re.findall(r"%.?|[ \t]+|[^% \t]+", format):
+        part = _part(each)
+        if is_number and "[0-9]{1,2}" in part:  # nothing parts it from the number before
+            parts[-1] = parts[-1].replace("{1,2}", "{2}")
+            part = part.replace("{1,2}", "{2}")
+        is_number = "[0-9]" in part
+        parts.append(part)
+    fields = re.findall(r"\(\?P<(\w+)>", "".join(parts))
+    _check(format, fields)
+    return Format(f"^{''.join(parts)}$", tuple(fields))
+
+
+def _part(text: str) -> str:
+    if not text.startswith("%"):
+        return escaped(text) if text.strip(" \t") else BLANK
+    if (pattern := DIRECTIVES.get(text[1:])) is None:
+        allowed = ", ".join(f"%{each}" for each in DIRECTIVES)
+        raise ValueError(f"found '{text}'; allowed: {allowed}, as in %d.%m.%Y %H:%M")
+    return pattern
+
+
+def _check(format: str, fields: list[str]) -> None:
+    has_year, has_month = ({"year", "short"} & set(fields), {"month", "name"} & set(fields))
+    if not has_year or (not has_month and "day" in fields) or len(set(fields)) < len(fields):
+        raise ValueError(
+            f"found '{format}'; a format names a year (%Y or %y), a month (%m or %b) and, but for whole months, "
+            "a day (%d), each once"
+        )
+    if ("half" in fields) != ("noon" in fields):
+        raise ValueError(f"found '{format}'; %I, an hour of twelve, needs %p, and %p needs %I")
+
+
+ISO_8601 = Format(ISO, tuple(re.findall(r"\(\?P<(\w+)>", ISO)))
+
+
+def clock(text: str, format: str | None = None) -> datetime | None:
+    """Return the time that a text says, without a zone: UTC if the text has an offset; None if it says none."""
+    text = text.strip()
+    if format is not None and (match := re.search(compiled(format).pattern, text)):
+        return _clock(match.groupdict())
+    if (plain := _plain(text)) is not None:
+        return plain
+    match = re.search(ISO, text)
+    return None if match is None else _clock(match.groupdict())
+
+
+def _plain(text: str) -> datetime | None:
+    """Return a day, or a time to the second, as it is written most; ten times as fast as by the pattern."""
+    if text[4:5] != "-" or text[7:8] != "-":
+        return None
+    is_time = len(text) == 19 and text[10] in "T " and text[13] == ":" and text[16] == ":"
+    try:
+        return datetime.fromisoformat(text) if is_time or len(text) == 10 else None
+    except ValueError:
+        return None
+
+
+def _clock(parts: dict[str, str | None]) -> datetime | None:
+    day = (_year(parts), _month(parts), int(parts.get("day") or 1))
+    fraction = (parts.get("fraction") or "0")[:6].ljust(6, "0")
+    try:
+        time = datetime(*day, _hour(parts), int(parts.get("minute") or 0), int(parts.get("second") or 0), int(fraction))
+        return time if not parts.get("offset") else _utc(time, str(parts["offset"]))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _year(parts: dict[str, str | None]) -> int:
+    if short := parts.get("short"):
+        return int(short) + (1900 if int(short) >= CENTURY else 2000)
+    return int(parts["year"] or 0)
+
+
+def _month(parts: dict[str, str | None]) -> int:
+    if name := parts.get("name"):
+        return MONTHS.index(name[:3].lower()) + 1
+    return int(parts.get("month") or 1)
+
+
+def _hour(parts: dict[str, str | None]) -> int:
+    if not (half := parts.get("half")):
+        return int(parts.get("hour") or 0)
+    if not 1 <= int(half) <= 12:
+        raise ValueError("an hour of twelve is 1 to 12")
+    return int(half) % 12 + (12 if (parts["noon"] or "")[0] in "pP" else 0)
+
+
+def _utc(time: datetime, offset: str) -> datetime:
+    if offset in "Zz":
+        return time
+    hours, minutes = int(offset[1:3]), int(offset[3:].lstrip(":") or 0)
+    if hours > 23 or minutes > 59:
+        raise ValueError("an offset is less than a day")
+    away = timedelta(hours=hours, minutes=minutes) * (-1 if offset[0] == "-" else 1)
+    return time.replace(tzinfo=timezone(away)).astimezone(UTC).replace(tzinfo=None)

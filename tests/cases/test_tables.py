@@ -1,0 +1,178 @@
+"""What must come of tables from outside: README.md tells how a case is written."""
+
+import io
+import json
+import runpy
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from numpy.typing import NDArray
+
+from merit import artifacts
+from merit.config.compose import fingerprint
+from merit.config.schema import Lock
+from merit.config.schema.data import Data, Features
+from merit.data import contract
+from merit.data.infer import infer
+from merit.data.ingest import ingest
+from merit.errors import MeritError
+from merit.evaluation.baseline import baseline
+from merit.evaluation.evaluate import evaluate
+from merit.features.fit import features, fit
+from merit.gate import judge
+from merit.gate.model import parity
+from merit.gate.model.source import SourceRows, as_json
+from merit.gate.verdict import Verdict
+from merit.packaging.package import _signature, package
+from merit.scoring import Package, columns_of
+from merit.serving import decoder
+from merit.serving.answers import Answers
+from merit.serving.batch import job, output
+from merit.split import split
+from merit.training.run import train
+from tests.conftest import rewrite_manifest, scoring_graph
+
+TABLES = Path(__file__).with_name("tables")
+HOW = Features.model_validate({"category": {"min_count": 1}, "number": {"clip": 6.0}})
+Case = dict[str, Any]
+MakeLock = Callable[..., Lock]
+
+
+def cases() -> Iterator[Any]:
+    """Give each case with the name of its file, in the order of names."""
+    for place in sorted(TABLES.glob("*.yaml")):
+        for case in yaml.safe_load(place.read_text(encoding="utf-8")):
+            yield pytest.param(place.stem, case, id=f"{place.stem}: {case['name']}")
+
+
+@pytest.mark.parametrize(("name", "case"), [*cases()])
+def test_a_table_from_outside(name: str, case: Case, conf: Path, make_lock: MakeLock) -> None:
+    values = _inferred(name, case)
+    values["fingerprint"] = fingerprint(values["source"])
+    data = Data.model_validate(values)
+    if "refused" in case:
+        with pytest.raises(MeritError, match=case["refused"]):
+            ingest(data)
+        return
+    table = ingest(data)
+    assert table.height == case["rows"]
+    for column, expected in case.get("read", {}).items():
+        _check_column(table[column], expected)
+    parts = split(table, data)
+    lock = make_lock(lambda edited: _with_data(edited, values))
+    package = _package(lock, parts["train"])
+    _check_answers(data, package, parts["test"])
+    if "train" in case:
+        _check_training(lock, case["train"])
+
+
+def test_every_table_has_a_case_and_every_case_a_table() -> None:
+    made = {case.values[1].get("made_by") for case in cases()}
+    tables = {path.stem for path in TABLES.iterdir() if path.suffix != ".yaml" and path.name not in made}
+    assert tables | {"counts"} == {path.stem for path in TABLES.glob("*.yaml")}
+
+
+def _inferred(name: str, case: Case) -> dict[str, Any]:
+    """Return conf/data as infer guesses it and a person corrects it."""
+    if script := case.get("made_by"):
+        runpy.run_path(str(TABLES / script))
+    place = next((path for path in TABLES.glob(f"{name}.*") if path.suffix in {".csv", ".parquet"}), None)
+    path = f"{name}.csv" if place is None else shutil.copy(place, place.name)
+    if "data" in case:
+        return dict(case["data"])
+    infer(str(path), name="case", **case["infer"])
+    values = yaml.safe_load(Path("conf/data/case.yaml").read_text(encoding="utf-8"))
+    for key, edit in case.get("edits", {}).items():
+        values[key] = values.get(key, {}) | edit if isinstance(edit, dict) else edit
+    return dict(values)
+
+
+def _check_column(found: pl.Series, expected: dict[str, Any]) -> None:
+    first = [value.isoformat() if isinstance(value, datetime) else value for value in found.to_list()]
+    assert str(found.dtype) == expected["type"]
+    assert first[: len(expected.get("first", []))] == expected.get("first", [])
+    assert found.null_count() == expected.get("missing", 0)
+    assert found.drop_nulls().n_unique() == expected.get("distinct", found.drop_nulls().n_unique())
+
+
+def _with_data(values: dict[str, Any], data: dict[str, Any]) -> None:
+    values["data"] = data
+    values["features"] = HOW.model_dump()
+    values["model"] = {"_target_": "merit.training.networks.MLP", "hidden": [16], "dropout": 0.0}
+    values["optimizer"]["lr"] = 0.02
+    values["trainer"] |= {"max_epochs": 20, "batch_size": 32, "patience": 20}
+    values["evaluate"]["slices"] = []
+    task = data["target"].get("task", "binary")
+    if task != "binary":
+        metric = {"multiclass": "accuracy", "regression": "r2"}[task]
+        values["gate"] |= {"floors": {}, "champion": [], "baseline": {"metric": metric, "margin": 0.1}}
+    if task == "regression":
+        values["gate"]["calibration"] = None
+        values["trainer"]["monitor"] = "rmse"
+
+
+def _package(lock: Lock, rows: pl.DataFrame) -> Package:
+    """Return a package of the plainest network: what is asked is how rows are read."""
+    artifacts.PACKAGE.mkdir()
+    graph = scoring_graph(fit(rows, lock.data.columns, HOW))
+    (artifacts.PACKAGE / artifacts.GRAPH).write_bytes(graph.SerializeToString())
+    signature = _signature(lock, rows)
+    signature["outputs"][0].pop("classes", None)  # it gives one number, whatever is asked
+    artifacts.write_json(artifacts.PACKAGE / artifacts.SIGNATURE, signature)
+    (artifacts.PACKAGE / artifacts.PACKAGED_LOCK).write_text("{}", encoding="utf-8")
+    rewrite_manifest(artifacts.PACKAGE)
+    return Package.load(artifacts.PACKAGE)
+
+
+def _check_answers(data: Data, package: Package, tested: pl.DataFrame) -> None:
+    expected = package.predict(columns_of(tested, package.graph.inputs))
+    assert np.isfinite(expected).all()
+    found = SourceRows(data, tested).rows()
+    table = found.table.select(each["name"] for each in package.inputs)
+    rows = json.dumps(as_json(table, package)).encode()
+    for answers in (
+        np.array(Answers(package, "", len(tested)).answer(rows)["predictions"]),
+        package.predict(_decoded(table, package)),
+        _batch(data)[SourceRows(data, tested).places().to_numpy()],
+    ):
+        assert np.array_equal(answers.astype(np.float32), expected)
+
+
+def _decoded(table: pl.DataFrame, package: Package) -> dict[str, NDArray[Any]]:
+    """Return the columns of a table that was sent to the endpoint."""
+    body = io.BytesIO()
+    table.write_parquet(body)
+    decoded = decoder._columns(decoder._table(body.getvalue(), "parquet", 10**6), list(package.inputs), 10**8)
+    return {
+        name: np.array(values, dtype=object) if isinstance(values, list) else np.frombuffer(values)
+        for name, values in decoded.items()
+    }
+
+
+def _batch(data: Data) -> NDArray[Any]:
+    """Return the answers of `merit predict` to the file itself."""
+    asked = job.Job(artifacts.PACKAGE, output.of("scored"), keep=(), workers=1)
+    outcome = job.predict(job.source_of(data.source.arguments["path"], None, None), asked, tell=lambda *_: None)
+    assert outcome.rejected == 0
+    return pl.read_parquet("scored/*.parquet")["prediction"].to_numpy()
+
+
+def _check_training(lock: Lock, least: dict[str, float]) -> None:
+    shutil.rmtree(artifacts.PACKAGE)
+    contract.validate(lock.data)
+    features(lock.data, lock.features)
+    train(lock)
+    baseline(lock)
+    made = evaluate(lock)
+    package(lock)
+    for metric, value in least.items():
+        assert made["candidate"][metric]["value"] >= value
+    with parity.begun(judge._gather(lock, None)) as compared:
+        assert compared().verdict is Verdict.PASS, compared()
