@@ -10,9 +10,10 @@ from typing import Annotated
 import yaml
 from pydantic import Field, ValidationError
 
-from merit import artifacts, dvccache, git, seal
+from merit import artifacts, git, outputs, seal
 from merit.config.schema.base import Section
 from merit.errors import MeritError
+from merit.outputs import cache
 
 FIELDS = ("refname:strip=2", "objecttype", "*objectname", "taggername", "taggerdate:iso-strict", "contents:subject",
           "contents:body")  # fmt: skip
@@ -197,13 +198,7 @@ def package_at(commit: str) -> str | None:
     Raises:
         MeritError: it is not a lock of DVC's.
     """
-    text = git.show(commit, artifacts.DVC_LOCK)
-    try:
-        stages = yaml.safe_load(text or "{}").get("stages", {})
-        outs = [out for stage in stages.values() for out in stage.get("outs", [])]
-        return next((str(out["md5"]) for out in outs if out["path"] == artifacts.PACKAGE.as_posix()), None)
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise MeritError(f"{artifacts.DVC_LOCK} at {commit[:7]}: not a lock of DVC's; restore it from Git") from error
+    return (outputs.at(commit) or {}).get(artifacts.PACKAGE.as_posix())
 
 
 def model_at(commit: str) -> str | None:
@@ -263,7 +258,7 @@ def package_files(version: Version) -> dict[str, Path]:
         MeritError: neither has it.
     """
     bring([version])
-    found = dvccache.files(version.lineage.dvc)
+    found = cache.files(version.lineage.dvc)
     if found is None:
         raise MeritError(
             f"{version.name}: its package ({version.lineage.dvc}) is neither in DVC's cache nor in its remote; 'dvc "
@@ -278,9 +273,9 @@ def bring(wanted: list[Version]) -> None:
     Raises:
         MeritError: DVC's remote can't be asked.
     """
-    if lacking := [version for version in wanted if dvccache.files(version.lineage.dvc) is None]:
+    if lacking := [version for version in wanted if cache.files(version.lineage.dvc) is None]:
         names = ", ".join(version.name for version in lacking)
         try:
-            dvccache.pull([version.lineage.dvc for version in lacking])
+            outputs.bring({version.lineage.dvc: artifacts.PACKAGE.as_posix() for version in lacking})
         except MeritError as error:
             raise MeritError(f"{names}: {error}") from error

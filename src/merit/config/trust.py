@@ -22,6 +22,8 @@ from merit import artifacts
 from merit.errors import ForeignError, MeritError
 
 PYPROJECT = Path("pyproject.toml")
+KEYS = ("trusted", "outputs")
+"""What `[tool.merit]` may hold; `merit.outputs.limits` reads the second."""
 NEVER = sys.stdlib_module_names | {"merit", "hydra", "omegaconf"}
 """Packages that can't be trusted as a whole: they hold what runs anything."""
 
@@ -35,12 +37,18 @@ def packages() -> tuple[str, ...]:
     return _named(PYPROJECT.resolve(), PYPROJECT.stat().st_mtime_ns) if PYPROJECT.is_file() else ()
 
 
+def table() -> dict[str, Any]:
+    """Return `[tool.merit]` of pyproject.toml: what is decided where code is configured; empty without one.
+
+    Raises:
+        MeritError: pyproject.toml can't be read, or the table has a key that is none.
+    """
+    return _tool_merit(PYPROJECT) if PYPROJECT.is_file() else {}
+
+
 @cache
 def _named(file: Path, changed: int) -> tuple[str, ...]:
-    table = _tool_merit(file)
-    if unknown := sorted(set(table) - {"trusted"}):
-        raise MeritError(f"{PYPROJECT}: tool.merit.{unknown[0]}: unknown key; allowed: trusted")
-    names = table.get("trusted", [])
+    names = _tool_merit(file).get("trusted", [])
     if not isinstance(names, list):
         raise MeritError(f'{PYPROJECT}: tool.merit.trusted: found {names!r}; it must be a list, such as ["mymodels"]')
     for name in names:
@@ -60,6 +68,8 @@ def _tool_merit(file: Path) -> dict[str, Any]:
         raise MeritError(f"{PYPROJECT}: can't be read: {error}; correct it") from error
     if not isinstance(table, dict):
         raise MeritError(f"{PYPROJECT}: tool.merit: found {table!r}; it must be a table")
+    if unknown := sorted(set(table) - set(KEYS)):
+        raise MeritError(f"{PYPROJECT}: tool.merit.{unknown[0]}: unknown key; allowed: {', '.join(KEYS)}")
     return table
 
 

@@ -5,9 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from merit import artifacts, dvccache, git, releases, signing, versions
+from merit import artifacts, git, releases, signing, versions
 from merit.config.schema import Lock
 from merit.errors import MeritError
+from merit.outputs import cache
 from merit.registry import environments
 from merit.registry.environments import Period
 from merit.versions import Version
@@ -58,7 +59,7 @@ def shown(lock: Lock, name: str) -> dict[str, Any]:
 def _trained_at(version: Version) -> str | None:
     """Return the commit that was checked out when the package was made; None where DVC's cache lacks the package."""
     try:
-        path = (dvccache.files(version.lineage.dvc) or {}).get(artifacts.MANIFEST)
+        path = (cache.files(version.lineage.dvc) or {}).get(artifacts.MANIFEST)
         return None if path is None else artifacts.read_json(path, "package").get("commit")
     except MeritError:
         return None

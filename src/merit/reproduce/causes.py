@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from merit import artifacts, dvccache, git, tracking
+from merit import artifacts, git, outputs, tracking
 from merit.config.schema import Tracking
 from merit.doctor import machine
 from merit.errors import MeritError
@@ -94,7 +94,7 @@ def weights_of(commit: str, room: Path) -> str | None:
     """Return the SHA-256 of the weights that a commit's dvc.lock names; None if nobody has them."""
     place = room / artifacts.WEIGHTS.name
     try:
-        dvccache.fetch(commit, artifacts.WEIGHTS, place)
+        outputs.fetch(commit, artifacts.WEIGHTS, place)
     except MeritError:
         return None
     return artifacts.sha256(place)

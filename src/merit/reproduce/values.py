@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from merit import artifacts, dvccache, git
+from merit import artifacts, git, outputs
 from merit.errors import MeritError
+from merit.outputs import cache
 
 TOLERANCE = 0.25
 """By how much a test metric may differ on another kind of processor: this share of its interval's width.
@@ -32,10 +33,10 @@ def is_same_package(folder: Path, md5: str, commit: str) -> bool:
     """
     if not (folder / artifacts.MANIFEST).is_file():
         return False
-    text, files = (folder / artifacts.MANIFEST).read_text(encoding="utf-8"), dvccache.file_hashes(folder)
+    text, files = (folder / artifacts.MANIFEST).read_text(encoding="utf-8"), cache.file_hashes(folder)
     past = (git.git("rev-list", f"--max-count={ANCESTORS}", commit) or "").split()
     made = (_made_at(text, each, dirty) for each in [*past, *_origin(commit)] for dirty in ("false", "true"))
-    return any(dvccache.listing_hash(files | {artifacts.MANIFEST: _md5(each)}) == md5 for each in made)
+    return any(cache.listing_hash(files | {artifacts.MANIFEST: _md5(each)}) == md5 for each in made)
 
 
 def _md5(text: str) -> str:
@@ -59,7 +60,7 @@ def manifest(commit: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as room:
         place = Path(room) / artifacts.MANIFEST
         try:
-            dvccache.fetch(commit, artifacts.PACKAGE / artifacts.MANIFEST, place)
+            outputs.fetch(commit, artifacts.PACKAGE / artifacts.MANIFEST, place)
             found = artifacts.read_json(place, "package")
         except MeritError:
             return {}
@@ -81,7 +82,7 @@ def differences(path: str, root: Path, commit: str) -> list[str]:
     with tempfile.TemporaryDirectory() as room:
         old = Path(room) / Path(path).name
         try:
-            dvccache.fetch(commit, Path(path), old)
+            outputs.fetch(commit, Path(path), old)
             how = _tensors if old.suffix == ".safetensors" else _leaves
             return list(how(old, root / path))
         except (MeritError, ValueError) as error:
@@ -135,7 +136,7 @@ def within_tolerance(root: Path, commit: str) -> bool | None:
     with tempfile.TemporaryDirectory() as room:
         place = Path(room) / artifacts.METRICS.name
         try:
-            dvccache.fetch(commit, artifacts.METRICS, place)
+            outputs.fetch(commit, artifacts.METRICS, place)
             before = artifacts.read_json(place, "evaluate")["candidate"]
             after = artifacts.read_json(root / artifacts.METRICS, "evaluate")["candidate"]
             return all(_is_near(one, after[name]) for name, one in before.items() if one["value"] is not None)

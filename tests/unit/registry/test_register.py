@@ -130,7 +130,7 @@ def test_a_package_that_the_lock_does_not_name_is_refused(repository: Repository
     dvc = repository.package(1)
     repository.commit("package")
     (artifacts.PACKAGE / "extra").write_text("x")
-    with pytest.raises(MeritError, match=rf"model/: is \w+\.dir, and dvc\.lock names {dvc}; 'dvc checkout'"):
+    with pytest.raises(MeritError, match=rf"model/: is \w+\.dir, and dvc\.lock names {dvc}; 'merit pull'"):
         register(lock, _never)
     shutil.rmtree(artifacts.PACKAGE)
     with pytest.raises(MeritError, match=r"^model/manifest\.json: not found"):
