@@ -77,4 +77,5 @@ _DATA = (artifacts.DATA_REPORT, artifacts.RAW)
 
 def _model() -> list[Path]:
     files = [artifacts.PREDICTIONS, artifacts.METRICS, artifacts.TEST_ROWS, artifacts.TRANSFORM, artifacts.HISTORY]
-    return [*files, *sorted(artifacts.PACKAGE.iterdir())]
+    locked = [path for path in (artifacts.DVC_LOCK, Path("dvc.yaml")) if path.is_file()]
+    return [*files, *locked, *sorted(artifacts.PACKAGE.iterdir())]
