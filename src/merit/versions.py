@@ -219,6 +219,38 @@ def declaring(path: Path, tip: str) -> set[str]:
     return {*own.split(), *renamed.split()}
 
 
+def origin(package: Path) -> str | None:
+    """Return the commit that answers of a package name: who asks finds the code, the configuration and the data there.
+
+    That of its version's tag, if it has one. Else, of the package in model/, the commit that is checked out, followed
+    by `-dirty` where files that Git tracks differ from it, or dvc.lock names another package: the commit alone does
+    not give this package then. None where Git does not know.
+
+    Args:
+        package: the folder.
+    """
+    if (version := of_package(package)) is not None:
+        return version.commit
+    commit = git.head() if package.absolute() == artifacts.PACKAGE.absolute() else None
+    return commit if commit is None or not _is_dirty(package) else f"{commit}-dirty"
+
+
+def of_package(package: Path) -> Version | None:
+    """Return the version that a package is, from the tags that are here; None if it is none."""
+    digest, manifest = artifacts.package_digest(package), artifacts.read_json(package / artifacts.MANIFEST, "package")
+    model = str(manifest.get("model")) if isinstance(manifest, dict) else ""
+    return next((each for each in versions(model) if each.lineage.package == digest), None)
+
+
+def _is_dirty(package: Path) -> bool:
+    """Say whether what is checked out is more than its commit."""
+    try:
+        named = (outputs.here() or {}).get(artifacts.PACKAGE.as_posix())
+    except MeritError:
+        return True
+    return git.is_dirty() or named not in {None, cache.folder_hash(package)}
+
+
 def fetch_package(version: Version, folder: Path) -> None:
     """Bring a version's package to a folder, out of DVC's cache or its remote, and its signature, if any, beside it.
 

@@ -207,3 +207,34 @@ def test_a_folder_has_the_hash_that_dvc_gives_it(version: Version) -> None:
     with Repo() as repo:
         _, _, made = build(repo.cache.local, str(Path("model").absolute()), repo.cache.local.fs, "md5", dry_run=True)
     assert cache.folder_hash(Path("model")) == made.hash_info.value == version.lineage.dvc
+
+
+def test_a_version_is_of_the_commit_of_its_tag(version: Version, repository: Repository) -> None:
+    repository.commit("later")
+    assert versions.origin(Path("model")) == version.commit
+    shutil.copytree("model", "elsewhere")
+    assert versions.origin(Path("elsewhere")) == version.commit
+
+
+def test_another_package_is_of_the_commit_that_is_checked_out_or_of_more(repository: Repository) -> None:
+    repository.package(1)
+    commit = repository.commit("package")
+    assert versions.origin(Path("model")) == commit
+    Path("untracked").write_text("x")
+    assert versions.origin(Path("model")) == commit
+    Path("params.yaml").write_text("changed")
+    assert versions.origin(Path("model")) == f"{commit}-dirty"
+    repository.git("checkout", "params.yaml")
+    shutil.copytree("model", "elsewhere")
+    assert versions.origin(Path("elsewhere")) is None, "what is checked out says nothing of it"
+    repository.package(2)
+    repository.git("checkout", "dvc.lock")
+    assert versions.origin(Path("model")) == f"{commit}-dirty"
+    Path("dvc.lock").write_text("a: [")
+    repository.git("update-index", "--assume-unchanged", "dvc.lock")
+    assert versions.origin(Path("model")) == f"{commit}-dirty"
+
+
+def test_without_git_nobody_knows_a_commit(workdir: Path, make_package: Callable[..., Path]) -> None:
+    make_package(Path("model"))
+    assert versions.origin(Path("model")) is None

@@ -88,8 +88,8 @@ def _judged(evidence: Evidence) -> dict[str, Any]:
     return {
         "candidate": {
             "digest": artifacts.package_digest(artifacts.PACKAGE),
-            "commit": evidence.manifest["commit"],
-            "dirty": evidence.manifest["dirty"],
+            "commit": git.head(),
+            "dirty": git.is_dirty(),
             "network": evidence.lock.model.target,
         },
         "parts": artifacts.read_json(artifacts.FEATURES_REPORT, "features")["parts"],

@@ -52,6 +52,15 @@ def test_a_package_made_at_an_earlier_commit_is_the_same(git_repo: Git, fetched:
     assert values.is_same_package(now, cache.folder_hash(before), locked)
 
 
+@pytest.mark.parametrize("dirty", [True, False])
+def test_a_package_that_names_no_commit_is_the_same_as_one_that_did(git_repo: Git, fetched: Path, dirty: bool) -> None:
+    commit = _commit(git_repo, "1")
+    before = _package(Path("before"), commit, dirty=dirty)
+    now = _package(Path("now"), commit, dirty=dirty)
+    artifacts.write_json(now / artifacts.MANIFEST, {"model": "m", "files": {}})
+    assert values.is_same_package(now, cache.folder_hash(before), commit)
+
+
 def test_a_package_of_other_weights_is_another(git_repo: Git, fetched: Path) -> None:
     commit = _commit(git_repo, "1")
     before = _package(Path("before"), commit, dirty=False)
