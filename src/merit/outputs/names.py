@@ -16,6 +16,8 @@ RESERVED = frozenset({"conf", "deploy", "src"})
 CODE = (".bash", ".bat", ".cfg", ".cmd", ".dll", ".dvc", ".dylib", ".exe", ".fish", ".ini", ".mk", ".ps1", ".pth",
         ".py", ".pyc", ".pyd", ".pyi", ".pyo", ".pyx", ".sh", ".so", ".toml", ".zsh")  # fmt: skip
 """Endings of what is run, or read as settings, where it lies."""
+TOP = (".lock", ".yaml", ".yml")
+"""Endings of what a project's own folder has as settings, such as params.yaml."""
 SETTINGS = frozenset({"containerfile", "dockerfile", "dvc.lock", "dvc.yaml", "gnumakefile", "makefile"})
 _PLAIN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_()+,=@%-]|\.(?![./]|$)|/(?=[A-Za-z0-9_]))*")
 """What most paths are like, and needs no closer look."""
@@ -33,7 +35,8 @@ def fault(path: str) -> str:
     if _same(parts[0]) in RESERVED:
         return f"lies in {parts[0]}/, which is reviewed as text"
     last = _same(parts[-1])
-    return "is code or settings, not data" if last.endswith(CODE) or last in SETTINGS else ""
+    is_code = last.endswith(CODE) or last in SETTINGS or (len(parts) == 1 and last.endswith(TOP))
+    return "is code or settings, not data" if is_code else ""
 
 
 def _odd(path: str) -> str:

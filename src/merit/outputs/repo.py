@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache as remembered
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 LOCK = "dvc.lock"
 FILES, PATTERNS = (LOCK, "dvc.yaml"), ("*.dvc", "*dvc.lock", "*dvc.yaml")
 """What DVC reads in the project's folder, and what in those below as well."""
+MOST_ADDED = 100_000
+"""How long a .dvc file may be."""
 ADDED = frozenset({"desc", "hash", "labels", "md5", "meta", "nfiles", "path", "size", "type"})
 """What 'dvc add' says of an output in its .dvc file."""
 
@@ -79,7 +82,7 @@ def named(out: "Output", repo: "Repo") -> Iterator[tuple[str, str]]:
     Raises:
         MeritError: the cache has a listing that is not allowed.
     """
-    path, md5 = path_of(out, repo), out.hash_info.value if out.hash_info and out.use_cache else None
+    path, md5 = path_of(out, repo), out.hash_info.value if out.hash_info else None
     if md5 is None or not out.hash_info.isdir:
         yield from [] if md5 is None else [(path, md5)]
         return
@@ -112,8 +115,9 @@ def _check_files(root: Path) -> None:
         file = root / name
         if file.is_symlink():
             raise MeritError(f"{name}: is a link; it must be a plain file")
-        if file.is_file() and file.stat().st_size > lock.MOST_CHARACTERS:
-            raise MeritError(f"{name}: longer than {lock.MOST_CHARACTERS:,} bytes; restore it from Git")
+        most = MOST_ADDED if file.suffix == ".dvc" else lock.MOST_CHARACTERS
+        if file.is_file() and file.stat().st_size > most:
+            raise MeritError(f"{name}: longer than {most:,} bytes; restore it from Git")
         if file.suffix == ".dvc" and file.is_file():
             _check_added(file, name)
 
@@ -126,13 +130,13 @@ def _check_added(file: Path, name: str) -> None:
     """
     try:
         values: Any = yaml.load(file.read_bytes(), getattr(yaml, "CBaseLoader", yaml.BaseLoader))  # noqa: S506
-        outs: list[Any] = values["outs"]
-        others = [*(set(values) - {"outs", "desc", "meta"}), *(key for out in outs for key in set(out) - ADDED)]
+        others = chain(set(values) - {"outs", "desc", "meta"}, *(set(out) - ADDED for out in values["outs"]))
+        other = next(iter(others), None)
     except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise MeritError(f"{name}: no file of 'dvc add'; restore it from Git, or remove it") from error
-    if others:
+    if other is not None:
         raise MeritError(
-            f"{name}: has {names.shown(sorted(others)[0])}, and only what 'dvc add' writes is allowed; an import reads "
+            f"{name}: has {names.shown(other)}, and only what 'dvc add' writes is allowed; an import reads "
             "from elsewhere: bring the file, then 'dvc add' it"
         )
 

@@ -38,26 +38,36 @@ def everything(repo: "Repo") -> int:
 
 
 def current(repo: "Repo", tell: Callable[[str], object]) -> None:
-    """Bring the outputs of stages whose inputs are as dvc.lock has them; what can't be had is said, and computed later.
+    """Bring the outputs of stages whose inputs are as dvc.lock has them; put those in their place that are not here.
+
+    What can't be had is said, and computed later.
 
     Raises:
         MeritError: an output may not be brought here.
     """
-    if not _missing(repo, _cached(repo)):
+    outs = _cached(repo)
+    if all(out.exists for out in outs) and not _missing(repo, outs):
         return
     stages = _current(repo)
-    if not (missing := _missing(repo, [out for out in _cached(repo) if out.stage in stages])):
-        return
+    wanted = [out for out in outs if out.stage in stages]
+    absent = _bring(repo, _missing(repo, wanted), tell)
+    _check_out(repo, [out for out in wanted if out not in absent and not out.exists])
+
+
+def _bring(repo: "Repo", missing: "list[Output]", tell: Callable[[str], object]) -> "list[Output]":
+    """Bring outputs that the cache lacks, and say what came of it; return those that can't be had."""
+    if not missing:
+        return []
     try:
         remote.bring(repo, _wanted(missing))
     except remote.Unreachable as error:
         tell(f"note:    {_names(missing)} (named by {LOCK}): {error}; computed here")
-        return
+        return missing
     if absent := _missing(repo, missing):
         tell(f"note:    DVC's remote lacks {_names(absent)} (named by {LOCK}); computed here")
     if brought := [out for out in missing if out not in absent]:
         tell(f"pulled:  {_names(brought)} (named by {LOCK})")
-        _check_out(repo, [out for out in brought if not out.exists])
+    return absent
 
 
 def _cached(repo: "Repo") -> "list[Output]":

@@ -71,7 +71,7 @@ def _read(file: Path) -> dict[str, Any]:
 
     try:
         return Config.load_file(str(file)) if file.is_file() else {}
-    except ConfigError as error:
+    except (ConfigError, SyntaxError) as error:  # the second where a value refers to one that is not there
         raise MeritError(f"{CONFIG}: can't be read; correct it, or restore it from Git") from error
 
 

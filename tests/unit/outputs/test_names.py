@@ -64,6 +64,9 @@ def test_plain_paths_are_allowed(path: str) -> None:
         ("model/dvc.yaml", "is code or settings"),
         ("model/x.dvc", "is code or settings"),
         ("pyproject.toml", "is code or settings"),
+        ("params.yaml", "is code or settings"),
+        ("requirements-serving.lock", "is code or settings"),
+        ("Bentofile.YAML", "is code or settings"),
     ],
 )
 def test_what_leads_elsewhere_or_would_run_is_not(path: str, reason: str) -> None:

@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,8 @@ def test_what_the_cache_has_is_not_asked_for(locked: Bring) -> None:
     Path("model/manifest.json").unlink()
     planted_outputs.empty(REMOTE)
     assert locked() == ([], ["package"])
+    shutil.rmtree("model")
+    assert locked() == ([], []), "what is gone as a whole is put there again"
 
 
 def test_a_listing_that_leads_elsewhere_stops_it(locked: Bring, planted: Planted) -> None:

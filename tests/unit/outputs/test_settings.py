@@ -86,8 +86,9 @@ def test_a_link_in_its_place_is_refused(planted: Planted, name: str) -> None:
         settings.check(Path())
 
 
-def test_a_config_that_is_none_is_told_without_its_text(planted: Planted) -> None:
-    Path(".dvc/config").write_text("[core\nsecret\n")
+@pytest.mark.parametrize("text", ["[core\nsecret\n", "[core]\nremote = %(secret)s\n", "\x00secret", "[core]\nsecret"])
+def test_a_config_that_is_none_is_told_without_its_text(planted: Planted, text: str) -> None:
+    Path(".dvc/config").write_text(text)
     with pytest.raises(MeritError, match=r"^\.dvc/config: can't be read; correct it") as caught:
         settings.check(Path())
     assert "secret" not in str(caught.value)
