@@ -149,6 +149,8 @@ def _check_stage(stage: "Stage", repo: "Repo") -> None:
     """
     if Path(stage.wdir) != Path(stage.path).parent:
         raise MeritError(f"{stage.addressing}: has a wdir; leave it away, and write paths from where dvc.yaml is")
+    if stage.cmd is None and stage.deps:
+        raise MeritError(f"{stage.addressing}: an import; bring the file, then 'dvc add' it")
     for out in stage.outs:
         if reason := _fault(out, repo):
             raise MeritError(f"{stage.addressing}: its output {names.shown(str(out.def_path))} {reason}")

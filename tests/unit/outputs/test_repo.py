@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,17 @@ def test_an_import_or_another_file_than_dvc_add_writes_is_refused(planted: Plant
     _refused(r"^x\.csv\.dvc: (has .*, and only what 'dvc add' writes is allowed|no file of 'dvc add'|longer)")
     planted.commit()
     _refused(r"^x\.csv\.dvc: ")
+
+
+def test_an_import_below_is_refused_without_git_too(planted: Planted) -> None:
+    shutil.rmtree(".git")
+    Path(".dvc/config.local").write_text("[core]\n    no_scm = true\n")
+    Path("tables").mkdir()
+    dep = {"path": "data", "repo": {"url": "https://127.0.0.1:1/x"}}
+    Path("tables/x.csv.dvc").write_text(yaml.safe_dump({"deps": [dep], "outs": [{"path": "x.csv"}]}))
+    match = r"^tables/x\.csv\.dvc: an import; bring the file, then 'dvc add' it"
+    with pytest.raises(MeritError, match=match), repo.opened():
+        pass
 
 
 def test_an_added_file_that_leads_elsewhere_is_refused(planted: Planted) -> None:
