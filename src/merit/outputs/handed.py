@@ -1,4 +1,4 @@
-"""Outputs that a job without rights made and handed over: taken into DVC's cache only if they are what they must be."""
+"""Outputs that a job without rights handed over: taken into DVC's cache only if they are what they must be."""
 
 import json
 import shutil
@@ -75,19 +75,19 @@ def _check_package(files: dict[str, str], source: Path, store: Path) -> None:
     """
     paths = {name: _file(source, md5) or cache.path_in(store, md5) for name, md5 in files.items()}
     manifest = paths.get(artifacts.MANIFEST)
-    told = _files_of(manifest) if manifest is not None and manifest.is_file() else {}
-    wrong = sorted(set(files) ^ {artifacts.MANIFEST, *told})
-    wrong += [name for name in sorted(told) if name in paths and not _is(paths[name], told[name])]
+    expected = _files_of(manifest) if manifest is not None and manifest.is_file() else {}
+    wrong = sorted(set(files) ^ {artifacts.MANIFEST, *expected})
+    wrong += [name for name in sorted(expected) if name in paths and not _is(paths[name], expected[name])]
     if wrong:
         raise MeritError(f"{artifacts.PACKAGE}: {wrong[0]} is not what its manifest says; {AFTER}")
 
 
 def _files_of(manifest: Path) -> dict[str, Any]:
     try:
-        found = json.loads(manifest.read_bytes()[:MOST_BYTES])["files"]
+        files = json.loads(manifest.read_bytes()[:MOST_BYTES])["files"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return files if isinstance(files, dict) else {}
 
 
 def _is(path: Path, digest: object) -> bool:

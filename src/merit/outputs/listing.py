@@ -52,12 +52,12 @@ def parse(text: bytes, md5: str, folder: str, limits: Limits) -> dict[str, str]:
 
 def _entries(text: bytes, name: str) -> list[Any]:
     try:
-        found = json.loads(text)
+        entries = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise MeritError(f"{name}: its listing is no JSON; nothing was written") from error
-    if not isinstance(found, list):
+    if not isinstance(entries, list):
         raise MeritError(f"{name}: its listing is no list; nothing was written")
-    return found
+    return entries
 
 
 def _entry(entry: Any, name: str) -> tuple[str, str]:

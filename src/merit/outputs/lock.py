@@ -19,19 +19,19 @@ def outputs(text: str, name: str) -> dict[str, str]:
     Raises:
         MeritError: it is no dvc.lock, or names what no output may be; `name` says which one.
     """
-    found: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     for out in _outs(text, name):
         path, md5 = out.get("path"), out.get("md5")
         if not isinstance(path, str) or (reason := names.fault(path)):
             raise _refusal(name, f"its output {names.shown(path)} {reason if isinstance(path, str) else 'is no path'}")
         if not isinstance(md5, str) or not HASH.fullmatch(md5):
             raise _refusal(name, f"its output '{path}' has a hash that is none")
-        if path in found:
+        if path in hashes:
             raise _refusal(name, f"it names the output '{path}' twice")
-        found[path] = md5
-    if path := names.clash(found):
+        hashes[path] = md5
+    if path := names.clash(hashes):
         raise _refusal(name, f"it names the output '{path}' twice, or as a folder of another")
-    return found
+    return hashes
 
 
 def _outs(text: str, name: str) -> Iterator[dict[str, Any]]:

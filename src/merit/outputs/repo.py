@@ -196,8 +196,8 @@ def _link(path: str, repo: "Repo", is_link: Any) -> str | None:
     """Return the part of a path that is a link; the file itself may be one into DVC's cache, as `cache.type` has it."""
     parts = path.split("/")
     for count in range(1, len(parts) + 1):
-        place = os.path.join(repo.root_dir, *parts[:count])  # noqa: PTH118  # it is asked of every file
-        if is_link(place) and not (count == len(parts) and _is_cached(place, repo)):
+        part = os.path.join(repo.root_dir, *parts[:count])  # noqa: PTH118  # it is asked of every file
+        if is_link(part) and not (count == len(parts) and _is_cached(part, repo)):
             return "/".join(parts[:count])
     return None
 

@@ -116,19 +116,19 @@ def _current(repo: "Repo") -> "list[Stage]":
     """Return the stages that would not be run: their commands, parameters and files are those that dvc.lock has."""
     import networkx as nx
 
-    graph, found = repo.index.graph, dict["Stage", bool]()
+    graph, current = repo.index.graph, dict["Stage", bool]()
     for stage in nx.dfs_postorder_nodes(graph):  # each after those that it needs
         before = list(graph.successors(stage))
-        made = {out.fs_path: out for each in before for out in each.outs}
-        changed = stage.changed_stage() or any(_is_changed(dep, made) for dep in stage.deps)
-        found[stage] = not changed and all(found[each] for each in before)
-    return [stage for stage, is_current in found.items() if is_current]
+        upstream = {out.fs_path: out for each in before for out in each.outs}
+        changed = stage.changed_stage() or any(_is_changed(dep, upstream) for dep in stage.deps)
+        current[stage] = not changed and all(current[each] for each in before)
+    return [stage for stage, is_current in current.items() if is_current]
 
 
-def _is_changed(dep: "Dependency", made: "dict[str, Output]") -> bool:
+def _is_changed(dep: "Dependency", upstream: "dict[str, Output]") -> bool:
     """Say whether a dependency is another than dvc.lock has; of a stage's output, whether the lock has another."""
-    if (out := made.get(dep.fs_path)) is not None:
+    if (out := upstream.get(dep.fs_path)) is not None:
         return bool(dep.hash_info != out.hash_info)
-    if any(dep.fs.isin(dep.fs_path, path) or dep.fs.isin(path, dep.fs_path) for path in made):
+    if any(dep.fs.isin(dep.fs_path, path) or dep.fs.isin(path, dep.fs_path) for path in upstream):
         return False  # a part of an output, or a folder around some
     return bool(dep.workspace_status())
