@@ -9,9 +9,6 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-# Only where there is a remote can anything be pulled.
-PULL = $(shell $(BIN)/dvc remote list | grep --quiet . && echo --pull)
-
 .PHONY: help demo test check lint install lock remote data repro outputs signing-key locked only-locks summary rehearse bento serve clean
 
 help: ## list the targets
@@ -39,15 +36,13 @@ remote: $(INSTALLED) ## keep DVC's own settings from DVC_CONFIG_LOCAL, if it hol
 	@if test -n "$$DVC_CONFIG_LOCAL"; then umask 077; printf '%s\n' "$$DVC_CONFIG_LOCAL" > .dvc/config.local; fi
 
 data: $(INSTALLED) ## bring the data up to date and hold it against its contract
-	@# What dvc.lock names and the cache has is put there first: repro alone would write dvc.lock anew for each stage.
-	@dvc checkout --quiet --allow-missing 2>/dev/null || true
-	@dvc repro $(PULL) validate
+	@merit repro validate
 
 repro: $(INSTALLED) ## bring every stage up to date; what a remote of DVC's has is not computed again
-	@dvc repro $(PULL)
+	@merit repro
 
 outputs: $(INSTALLED) ## bring what dvc.lock names from DVC's remote; nothing is computed
-	@dvc pull --quiet
+	@merit pull
 
 signing-key: ## keep the key that signs from SIGNING_KEY, if it holds one, where Git doesn't look
 	@if test -n "$$SIGNING_KEY"; then umask 077; mkdir -p .merit; printf '%s\n' "$$SIGNING_KEY" > .merit/signing.pem; fi

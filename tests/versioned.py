@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from merit import artifacts, dvccache
+from merit import artifacts
+from merit.outputs import cache
 
 WHO = {"GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "ada@example.org", "GIT_COMMITTER_NAME": "Ada",
        "GIT_COMMITTER_EMAIL": "ada@example.org"}  # fmt: skip
@@ -66,7 +67,7 @@ class Repository:
     def keep(self) -> str:
         """Put model/ into DVC's cache, and its hash into dvc.lock; return that."""
         place = self.folder / artifacts.PACKAGE
-        found = dvccache.folder_hash(place)
+        found = cache.folder_hash(place)
         listed = []
         for path in sorted(place.iterdir()):
             md5 = hashlib.md5(path.read_bytes()).hexdigest()  # noqa: S324  # as DVC does
@@ -79,7 +80,7 @@ class Repository:
         return found
 
     def _cache(self, md5: str) -> Path:
-        place = self.folder / dvccache.CACHE / md5[:2] / md5[2:]
+        place = self.folder / cache.CACHE / md5[:2] / md5[2:]
         place.parent.mkdir(parents=True, exist_ok=True)
         return place
 

@@ -65,7 +65,9 @@ SIGNATURE = "signature.json"
 PACKAGED_WEIGHTS = "weights.safetensors"
 PACKAGED_LOCK = "params.yaml"
 MANIFEST = "manifest.json"
-"""package: `{model, commit, dirty, params_sha256, data_sha256, files: {name: sha256}, parity: {...}, libraries}`."""
+"""package: `{model, params_sha256, data_sha256, files: {name: sha256}, parity: {...}, libraries}`."""
+COMMIT = "MERIT_COMMIT"
+"""The variable of the environment by which whoever serves a package says which commit it is of."""
 
 GATE_REPORT = Path("reports/gate.json")
 GATE_MARKDOWN = Path("reports/gate.md")
@@ -151,7 +153,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all, in a stable form."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Return JSON in a stable form."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path, made_by: str) -> dict[str, Any]:

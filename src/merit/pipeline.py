@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from merit.config.compose import compose
 from merit.config.schema import Lock
 from merit.errors import MeritError, Refused
 from merit.gate import freshness
+from merit.outputs import restore
 
 PRELOAD_AFTER_SECONDS = 3.0
 PATIENCE = 900.0
@@ -36,8 +37,16 @@ class Outcome:
     version: str | None
 
 
-def run(overrides: Sequence[str]) -> Outcome:
+Tell = Callable[[str], object]
+"""Is given a line for a person."""
+
+
+def run(overrides: Sequence[str], tell: Tell = print) -> Outcome:
     """Lock the configuration, bring every stage up to date, judge, keep the run, and register what passed.
+
+    Args:
+        overrides: changes of conf/.
+        tell: is given a line on what dvc.lock names and is not here.
 
     Raises:
         ConfigError: conf/ or the overrides are wrong; nothing was done.
@@ -48,7 +57,7 @@ def run(overrides: Sequence[str]) -> Outcome:
     with exclusive.run():
         locks.write(lock)
         with _preloading(lock):
-            reproduce()
+            reproduce(tell=tell)
         last = freshness.current(lock)
         if last is not None and (receipt := _receipt(lock, last)) is not None:
             return Outcome(last, receipt.get("version"))
@@ -119,14 +128,23 @@ def _registered(lock: Lock, report: dict[str, Any]) -> str | None:
     return made
 
 
-def reproduce() -> list[str]:
+def reproduce(last: str | None = None, tell: Tell = print) -> list[str]:
     """Bring every stage up to date; return the names of those that were run.
+
+    What dvc.lock names for the inputs that are here is brought from DVC's remote and not computed again.
+
+    Args:
+        last: the stage to end with; None for all.
+        tell: is given a line on what was brought, or couldn't be.
 
     Raises:
         Refused: a stage did its work and said no.
-        MeritError: a stage, or DVC itself, is broken.
+        MeritError: a stage, or DVC itself, is broken; or an output may not be brought here.
     """
     with _told() as repo:
+        restore.current(repo, tell)
+        if last is not None:
+            return [stage.addressing for stage in repo.reproduce(last)] if repo.status(last, with_deps=True) else []
         stale = set(repo.status())
         if not stale:
             return []
@@ -164,28 +182,31 @@ def features() -> list[Path]:
         Refused: a stage did its work and said no.
         MeritError: a stage, or DVC itself, is broken.
     """
-    with exclusive.run(PATIENCE), _told() as repo:
-        if repo.status(BEFORE, with_deps=True):
-            repo.reproduce(BEFORE)
+    with exclusive.run(PATIENCE):
+        reproduce(BEFORE)
+    with _told() as repo:
         remotes = (each.get("url", "") for each in repo.config["remote"].values())
         return [Path(repo.dvc_dir), Path(repo.cache.local.path), *(Path(url) for url in remotes if "://" not in url)]
 
 
 @contextmanager
 def _told() -> Iterator[Any]:
-    """Yield DVC's view of the repository; what it raises is told in a line."""
+    """Yield DVC's view of the repository, once it is checked; what it raises is told in a line."""
     # Stages call `merit` by name: they get the one that is running.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     from dvc.exceptions import DvcException, ReproductionError
-    from dvc.repo import Repo
     from dvc.stage.exceptions import StageCmdFailedError
 
+    from merit.outputs.repo import opened
+
     try:
-        with Repo() as repo:
+        with opened() as repo:
             repo.scm_context.quiet = True  # what to commit is said after the verdict
             yield repo
     except ReproductionError as error:
         cause = error.__cause__
+        if isinstance(cause, MeritError):
+            raise cause from error
         if isinstance(cause, StageCmdFailedError):
             raise _failed(error, cause) from error
         raise MeritError(f"pipeline: {_line(error)} ({_line(cause)})") from error
@@ -210,7 +231,7 @@ def _side_by_side(repo: Any) -> list[str]:
 
     If it fails there it is fitted again in its turn, where what it says is seen.
     """
-    command = [sys.executable, "-m", "dvc", "repro", "--quiet", "--single-item", BESIDE]
+    command = [sys.executable, "-m", "merit.pipeline", BESIDE]
     nowhere = subprocess.DEVNULL
     with subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere) as side:
         try:
@@ -237,3 +258,13 @@ def _failed(error: Exception, cause: Exception) -> MeritError:
 
 def _line(error: BaseException | None) -> str:
     return " ".join(str(error).split())
+
+
+def _one(stage: str) -> None:
+    """Bring one stage up to date, and say nothing."""
+    with _told() as repo:
+        repo.reproduce(stage, single_item=True)
+
+
+if __name__ == "__main__":
+    _one(sys.argv[1])

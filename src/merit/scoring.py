@@ -5,6 +5,7 @@ Imports ONNX Runtime and numpy, nothing heavier.
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ kernels, which round otherwise: a row's answer would depend on how many rows are
 _FIRST = np.zeros(LANES, dtype=np.intp)
 
 Columns = Mapping[str, NDArray[Any]]
+UNKNOWN = "unknown"
+"""What answers name as the commit where nobody says it."""
 
 
 class Graph:
@@ -136,6 +139,11 @@ class Package:
     def output(self) -> dict[str, Any]:
         """The output of the signature: its name and task, and the classes of a multiclass task."""
         return dict(self.signature["outputs"][0])
+
+    @property
+    def commit(self) -> str:
+        """The commit that answers name: as MERIT_COMMIT has it, else as packages did that named their own."""
+        return os.environ.get(artifacts.COMMIT) or str(self.manifest.get("commit") or UNKNOWN)
 
     def predict(self, columns: Columns) -> NDArray[np.float32]:
         """Return the prediction of each row, float32 [rows], or [rows, classes] for a multiclass task."""

@@ -10,9 +10,10 @@ from typing import Annotated
 import yaml
 from pydantic import Field, ValidationError
 
-from merit import artifacts, dvccache, git, seal
+from merit import artifacts, git, outputs, seal
 from merit.config.schema.base import Section
 from merit.errors import MeritError
+from merit.outputs import cache
 
 FIELDS = ("refname:strip=2", "objecttype", "*objectname", "taggername", "taggerdate:iso-strict", "contents:subject",
           "contents:body")  # fmt: skip
@@ -197,13 +198,7 @@ def package_at(commit: str) -> str | None:
     Raises:
         MeritError: it is not a lock of DVC's.
     """
-    text = git.show(commit, artifacts.DVC_LOCK)
-    try:
-        stages = yaml.safe_load(text or "{}").get("stages", {})
-        outs = [out for stage in stages.values() for out in stage.get("outs", [])]
-        return next((str(out["md5"]) for out in outs if out["path"] == artifacts.PACKAGE.as_posix()), None)
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise MeritError(f"{artifacts.DVC_LOCK} at {commit[:7]}: not a lock of DVC's; restore it from Git") from error
+    return (outputs.at(commit) or {}).get(artifacts.PACKAGE.as_posix())
 
 
 def model_at(commit: str) -> str | None:
@@ -222,6 +217,38 @@ def declaring(path: Path, tip: str) -> set[str]:
     own = git.git(*log, tip, "--", path.as_posix()) or ""
     renamed = git.git(*log, "-m", "-G^name:", tip, "--", lock) or ""
     return {*own.split(), *renamed.split()}
+
+
+def origin(package: Path) -> str | None:
+    """Return the commit that answers of a package name: who asks finds the code, the configuration and the data there.
+
+    That of its version's tag, if it has one. Else, of the package in model/, the commit that is checked out, followed
+    by `-dirty` where files that Git tracks differ from it, or dvc.lock names another package: the commit alone does
+    not give this package then. None where Git does not know.
+
+    Args:
+        package: the folder.
+    """
+    if (version := of_package(package)) is not None:
+        return version.commit
+    commit = git.head() if package.absolute() == artifacts.PACKAGE.absolute() else None
+    return commit if commit is None or not _is_dirty(package) else f"{commit}-dirty"
+
+
+def of_package(package: Path) -> Version | None:
+    """Return the version that a package is, from the tags that are here; None if it is none."""
+    digest, manifest = artifacts.package_digest(package), artifacts.read_json(package / artifacts.MANIFEST, "package")
+    model = str(manifest.get("model")) if isinstance(manifest, dict) else ""
+    return next((each for each in versions(model) if each.lineage.package == digest), None)
+
+
+def _is_dirty(package: Path) -> bool:
+    """Say whether what is checked out is more than its commit."""
+    try:
+        named = (outputs.here() or {}).get(artifacts.PACKAGE.as_posix())
+    except MeritError:
+        return True
+    return git.is_dirty() or named not in {None, cache.folder_hash(package)}
 
 
 def fetch_package(version: Version, folder: Path) -> None:
@@ -263,7 +290,7 @@ def package_files(version: Version) -> dict[str, Path]:
         MeritError: neither has it.
     """
     bring([version])
-    found = dvccache.files(version.lineage.dvc)
+    found = cache.files(version.lineage.dvc)
     if found is None:
         raise MeritError(
             f"{version.name}: its package ({version.lineage.dvc}) is neither in DVC's cache nor in its remote; 'dvc "
@@ -278,9 +305,9 @@ def bring(wanted: list[Version]) -> None:
     Raises:
         MeritError: DVC's remote can't be asked.
     """
-    if lacking := [version for version in wanted if dvccache.files(version.lineage.dvc) is None]:
+    if lacking := [version for version in wanted if cache.files(version.lineage.dvc) is None]:
         names = ", ".join(version.name for version in lacking)
         try:
-            dvccache.pull([version.lineage.dvc for version in lacking])
+            outputs.bring({version.lineage.dvc: artifacts.PACKAGE.as_posix() for version in lacking})
         except MeritError as error:
             raise MeritError(f"{names}: {error}") from error

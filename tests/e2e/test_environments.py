@@ -121,7 +121,8 @@ def test_a_promotion_is_planned_applied_and_answered_and_a_revert_brings_the_for
     done = world.merit("apply", "staging")
     assert done.returncode == 0, done.stderr
     answer = ask(world)
-    assert (answer["model"], answer["version"], answer["commit"]) == ("tiny", "v2", "2" * 40)
+    commit = world.git("rev-parse", "tiny@v2^{commit}")
+    assert (answer["model"], answer["version"], answer["commit"]) == ("tiny", "v2", commit)
     world.git("revert", "--no-edit", "HEAD")
     assert world.merit("apply", "staging").returncode == 0
     assert ask(world)["version"] == "v1"

@@ -17,9 +17,10 @@ from tests import postgres
 from tests.endpoint import free_port
 from tests.versioned import Repository, report
 
-from merit import artifacts, dvccache
+from merit import artifacts
 from merit.config import lock as locks
 from merit.config.schema import Lock
+from merit.outputs import cache
 from merit.registry.register import register
 from merit.versions import Version
 
@@ -65,9 +66,9 @@ def released(repository: Repository, lock: Lock, monkeypatch: pytest.MonkeyPatch
         repository.commit(f"package {number}")
         made.append(register(lock, lambda against: report())[0])
     repository.declare("production", "v2", "production")
-    cache = repository.folder / dvccache.CACHE
-    shutil.copytree(cache, remote / "files/md5")
-    shutil.rmtree(cache)
+    store = repository.folder / cache.CACHE
+    shutil.copytree(store, remote / "files/md5")
+    shutil.rmtree(store)
     shutil.rmtree(repository.folder / artifacts.PACKAGE)
     return made
 

@@ -31,9 +31,10 @@ from merit.errors import MeritError
 from merit.evaluation.baseline import baseline
 from merit.evaluation.evaluate import evaluate
 from merit.features.fit import features
-from merit.gate import champion as champions
 from merit.gate import judge
 from merit.gate.model.source import Rows, SourceRows
+from merit.outputs import cache
+from merit.outputs import lock as locked
 from merit.packaging.package import package
 from merit.training.run import train
 
@@ -88,7 +89,7 @@ class World:
         """Change the rows of the champion on main: its file in DVC's cache, and the lock that names it."""
         lock = Path("dvc.lock")
         text = lock.read_text(encoding="utf-8")
-        former = champions.outputs_of(text, "dvc.lock")[artifacts.RAW.as_posix()]
+        former = locked.outputs(text, "dvc.lock")[artifacts.RAW.as_posix()]
         made = Path("other.parquet")
         change(pl.read_parquet(artifacts.RAW)).write_parquet(made)
         md5 = hashlib.md5(made.read_bytes(), usedforsecurity=False).hexdigest()
@@ -128,6 +129,12 @@ class World:
             "package": lambda: package(lock),
         }
         todo[stage]()
+
+    def commit(self) -> None:
+        """Have dvc.lock name the package that is there, as DVC would after its stage."""
+        text = artifacts.DVC_LOCK.read_text(encoding="utf-8")
+        former = locked.outputs(text, "dvc.lock")[artifacts.PACKAGE.as_posix()]
+        artifacts.write_text(artifacts.DVC_LOCK, text.replace(former, cache.folder_hash(artifacts.PACKAGE)))
 
     @property
     def lock(self) -> Lock:
@@ -196,6 +203,8 @@ def judged(
                     world.redo("compose", "compose")
                 if first is not None and first != "compose":
                     world.redo(first, "validate" if part == "data" else STAGES[-1])
+                if part != "data":
+                    world.commit()
                 started = time.perf_counter()
                 report = judge.gate(world.lock, only=part)
             except Stopped as stopped:

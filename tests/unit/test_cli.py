@@ -176,9 +176,9 @@ def test_only_the_package_that_was_registered_is_served_with_its_version(
     artifacts.write_json(artifacts.REGISTRATION, {"package": digest, "version": "4"})
     seen = []
     monkeypatch.setattr(locks, "current", lambda section: lock)
-    monkeypatch.setattr(serve, "serve", lambda how, version, signed: seen.append((how.port, version)))
+    monkeypatch.setattr(serve, "serve", lambda how, version, signed, commit: seen.append((how.port, version, commit)))
     assert call("serve", "--port", "3456")[0] == 0
-    assert seen == [(3456, "4" if registered else None)]
+    assert seen == [(3456, "4" if registered else None, None)]
 
 
 def test_without_a_package_serve_says_what_makes_it(call: Call, monkeypatch: pytest.MonkeyPatch, lock: Lock) -> None:

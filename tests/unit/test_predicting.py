@@ -50,15 +50,15 @@ def test_a_version_is_brought_and_scored_by(
     call: Call, make_package: Callable[..., Path], rows: None, monkeypatch: pytest.MonkeyPatch, lock: Lock
 ) -> None:
     class Found:
-        name = "tiny@v3"
+        name, commit = "tiny@v3", "d" * 40
 
     artifacts.LOCK.write_text("")
     monkeypatch.setattr(locks, "read", lambda: lock)
     monkeypatch.setattr(versions, "find", lambda name: Found if name == "tiny@v3" else None)
     monkeypatch.setattr(versions, "fetch_package", lambda version, folder: make_package(folder))
     assert call("predict", "in.parquet", "out", "--version", "v3")[0] == 0
-    versions_of_rows = pl.read_parquet("out/*.parquet")["version"].to_list()
-    assert (len(versions_of_rows), set(versions_of_rows)) == (240, {"tiny@v3"})
+    found = pl.read_parquet("out/*.parquet")
+    assert (found.height, found.select("version", "commit").unique().rows()) == (240, [("tiny@v3", "d" * 40)])
 
 
 @pytest.mark.parametrize(

@@ -197,3 +197,16 @@ def test_no_row_has_no_answer(workdir: Path, make_package: MakePackage) -> None:
     package = Package.load(make_package(Path("model")))
     none = pl.DataFrame(schema={"shop": pl.String, "kind": pl.Int64, "size": pl.Float64, "weight": pl.Float64})
     assert package.predict(columns_of(none, package.graph.inputs)).shape == (0,)
+
+
+def test_the_commit_is_what_the_environment_says_or_what_an_older_package_does(
+    make_package: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_package(tmp_path / "model")
+    assert Package.load(folder).commit == "c" * 40
+    manifest = json.loads((folder / artifacts.MANIFEST).read_text())
+    del manifest["commit"], manifest["dirty"]
+    artifacts.write_json(folder / artifacts.MANIFEST, manifest)
+    assert Package.load(folder).commit == "unknown"
+    monkeypatch.setenv("MERIT_COMMIT", "abc-dirty")
+    assert Package.load(folder).commit == "abc-dirty"

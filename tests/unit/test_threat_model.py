@@ -14,7 +14,6 @@ ROWS = re.findall(r"\| promised \| held by \|\n\|---\|---\|\n((?:\|.*\n)+)", TEX
 PROMISES = [tuple(cell.strip() for cell in line.strip("|").split("|")) for rows in ROWS for line in rows.splitlines()]
 WAITING = (
     "a megabyte of YAML",
-    "a listing that `dvc.lock` names",
     "a table's size once decoded",
     "one caller's tables",
     "lengths and transfer encodings",

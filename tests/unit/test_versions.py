@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -5,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from merit import artifacts, dvccache, git, versions
+from merit import artifacts, git, versions
 from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import MeritError
+from merit.outputs import cache
 from merit.registry.register import register
 from merit.versions import Lineage, Version
 from tests.versioned import Repository, report
@@ -33,8 +35,8 @@ def remote(repository: Repository, version: Version) -> Path:
     """DVC's remote, which alone has the packages."""
     place = repository.folder / "remote"
     (repository.folder / ".dvc/config").write_text(f"[core]\nremote = store\n['remote \"store\"']\nurl = {place}\n")
-    shutil.copytree(dvccache.CACHE, place / "files/md5")
-    shutil.rmtree(dvccache.CACHE)
+    shutil.copytree(cache.CACHE, place / "files/md5")
+    shutil.rmtree(cache.CACHE)
     return place
 
 
@@ -68,7 +70,7 @@ def test_a_package_that_is_nowhere_is_told(version: Version, remote: Path) -> No
 
 
 def test_without_a_remote_that_is_said(version: Version) -> None:
-    shutil.rmtree(dvccache.CACHE)
+    shutil.rmtree(cache.CACHE)
     with pytest.raises(MeritError, match=r"^tiny@v1: not in DVC's cache, and DVC has no remote here"):
         versions.fetch_package(version, Path("there"))
 
@@ -88,13 +90,21 @@ def test_a_package_that_is_not_the_tags_is_refused(version: Version, repository:
 
 
 def test_a_listing_that_names_files_elsewhere_is_refused(version: Version) -> None:
-    md5 = version.lineage.dvc
-    place = dvccache.CACHE / md5[:2] / md5[2:]
-    listed = json.loads(place.read_text())
-    listed[0]["relpath"] = "../../escaped"
-    place.write_text(json.dumps(listed))
-    with pytest.raises(MeritError, match="names files outside of the package; delete it"):
-        versions.fetch_package(version, Path("there"))
+    text = json.dumps([{"md5": "0" * 32, "relpath": "../../escaped"}]).encode()
+    md5 = hashlib.md5(text, usedforsecurity=False).hexdigest() + ".dir"
+    place = cache.path_in(cache.CACHE, md5)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(text)
+    other = Version(
+        "tiny", 1, version.commit, version.lineage.model_copy(update={"dvc": md5}), "Eve", version.tagged_at
+    )
+    with pytest.raises(MeritError, match=r"its listing names '../../escaped', which leads elsewhere"):
+        versions.fetch_package(other, Path("there"))
+    place.write_bytes(text + b" ")
+    with pytest.raises(MeritError, match="its listing is not what its hash says"):
+        versions.fetch_package(other, Path("there"))
+    assert not Path("escaped").exists()
+    assert not Path("there").exists()
 
 
 def _moved(repository: Repository, version: Version) -> None:
@@ -196,4 +206,35 @@ def test_a_folder_has_the_hash_that_dvc_gives_it(version: Version) -> None:
 
     with Repo() as repo:
         _, _, made = build(repo.cache.local, str(Path("model").absolute()), repo.cache.local.fs, "md5", dry_run=True)
-    assert dvccache.folder_hash(Path("model")) == made.hash_info.value == version.lineage.dvc
+    assert cache.folder_hash(Path("model")) == made.hash_info.value == version.lineage.dvc
+
+
+def test_a_version_is_of_the_commit_of_its_tag(version: Version, repository: Repository) -> None:
+    repository.commit("later")
+    assert versions.origin(Path("model")) == version.commit
+    shutil.copytree("model", "elsewhere")
+    assert versions.origin(Path("elsewhere")) == version.commit
+
+
+def test_another_package_is_of_the_commit_that_is_checked_out_or_of_more(repository: Repository) -> None:
+    repository.package(1)
+    commit = repository.commit("package")
+    assert versions.origin(Path("model")) == commit
+    Path("untracked").write_text("x")
+    assert versions.origin(Path("model")) == commit
+    Path("params.yaml").write_text("changed")
+    assert versions.origin(Path("model")) == f"{commit}-dirty"
+    repository.git("checkout", "params.yaml")
+    shutil.copytree("model", "elsewhere")
+    assert versions.origin(Path("elsewhere")) is None, "what is checked out says nothing of it"
+    repository.package(2)
+    repository.git("checkout", "dvc.lock")
+    assert versions.origin(Path("model")) == f"{commit}-dirty"
+    Path("dvc.lock").write_text("a: [")
+    repository.git("update-index", "--assume-unchanged", "dvc.lock")
+    assert versions.origin(Path("model")) == f"{commit}-dirty"
+
+
+def test_without_git_nobody_knows_a_commit(workdir: Path, make_package: Callable[..., Path]) -> None:
+    make_package(Path("model"))
+    assert versions.origin(Path("model")) is None

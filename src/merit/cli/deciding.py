@@ -1,4 +1,4 @@
-"""gate, report, diff, run, reproduce: what a change comes to, and whether it comes to it again."""
+"""gate, report, diff, run, pull, repro, reproduce: what a change comes to, and whether it comes to it again."""
 
 import sys
 from pathlib import Path
@@ -67,6 +67,27 @@ def run(overrides: tuple[str, ...]) -> None:
     click.echo(f"model:   {told}; 'merit register' on main makes a version of it\nnext:    'merit serve', then call it")
     if pipeline.is_uncommitted():
         click.echo("         'git add conf params.yaml dvc.lock' and commit: the champion of the next candidates")
+
+
+@main.command()
+def pull() -> None:
+    """Bring what dvc.lock names from DVC's remote and put it in its place, once it is checked; nothing is computed."""
+    from merit import exclusive, outputs
+
+    with exclusive.run():
+        count = outputs.pull()
+    click.echo(f"{count} outputs are as dvc.lock names them")
+
+
+@main.command()
+@click.argument("stage", required=False)
+def repro(stage: str | None) -> None:
+    """Bring every stage, or those up to STAGE, up to date; what DVC's remote has of the same is not computed again."""
+    from merit import exclusive, pipeline
+
+    with exclusive.run():
+        done = pipeline.reproduce(stage, click.echo)
+    click.echo(f"ran: {', '.join(done)}" if done else "up to date")
 
 
 @main.command()

@@ -56,7 +56,7 @@ def predict(
     from merit.serving.batch import output
 
     rows = batch.source_of(source, query, url_env)
-    with _package(package, version) as (folder, name), _progress() as tell:
+    with _package(package, version) as (folder, name, commit), _progress() as tell:
         how = batch.Job(
             folder,
             output.of(place),
@@ -65,6 +65,7 @@ def predict(
             on_error,
             chunk_rows or batch.CHUNK,
             workers or batch.cores(),
+            commit,
         )
         with _interrupted(how.output):
             outcome = batch.predict(rows, how, engine=engine, restart=restart, tell=tell, say=_say)
@@ -106,8 +107,9 @@ def _engine(words: tuple[str, ...]) -> str:
 
 
 @contextmanager
-def _package(folder: Path | None, version: str | None) -> "Iterator[tuple[Path, str | None]]":
-    """Give the package to score by, checked against its signature, and its version."""
+def _package(folder: Path | None, version: str | None) -> "Iterator[tuple[Path, str | None, str | None]]":
+    """Give the package to score by, checked against its signature, its version, and the commit that it is of."""
+    from merit.cli.releasing import commit_of
     from merit.config import lock
     from merit.config.schema.release import Signing
     from merit.serving.serve import check_signature
@@ -116,7 +118,7 @@ def _package(folder: Path | None, version: str | None) -> "Iterator[tuple[Path, 
     if version is None:
         chosen = folder or artifacts.PACKAGE
         check_signature(chosen, signed)
-        yield chosen.absolute(), _registered(chosen)
+        yield chosen.absolute(), _registered(chosen), commit_of(chosen)
         return
     if folder is not None:
         raise MeritError("--version and --package: give one of them")
@@ -127,7 +129,7 @@ def _package(folder: Path | None, version: str | None) -> "Iterator[tuple[Path, 
         place = Path(room) / artifacts.PACKAGE.name
         versions.fetch_package(found, place)
         check_signature(place, signed)
-        yield place, found.name
+        yield place, found.name, found.commit
 
 
 def _registered(folder: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -174,7 +175,14 @@ def serve(port: int | None) -> None:
 
     read = lock.current("serve")
     how = read.serve if port is None else read.serve.model_copy(update={"port": port})
-    run(how, registered_version(), read.release.signing)
+    run(how, registered_version(), read.release.signing, commit_of(artifacts.PACKAGE))
+
+
+def commit_of(package: Path) -> str | None:
+    """Return the commit that answers of a package name; None if there is no package, or Git knows of none."""
+    from merit import versions
+
+    return versions.origin(package) if (package / artifacts.MANIFEST).is_file() else None
 
 
 def registered_version() -> str | None:

@@ -24,7 +24,9 @@ from merit.errors import ForeignError, MeritError
 
 PYPROJECT = Path("pyproject.toml")
 KEYS = {"trusted": "mymodels", "roots": "/srv/data"}
-"""What `[tool.merit]` may declare, and such as what."""
+"""The lists that `[tool.merit]` may declare, and such as what."""
+TABLES = ("outputs",)
+"""The tables that it may hold; `merit.outputs.limits` reads this one."""
 NEVER = sys.stdlib_module_names | {"merit", "hydra", "omegaconf"}
 """Packages that can't be trusted as a whole: they hold what runs anything."""
 
@@ -54,11 +56,18 @@ def _declared() -> dict[str, tuple[str, ...]]:
     return _named(PYPROJECT.resolve(), PYPROJECT.stat().st_mtime_ns)
 
 
+def table() -> dict[str, Any]:
+    """Return `[tool.merit]` of pyproject.toml: what is decided where code is configured; empty without one.
+
+    Raises:
+        MeritError: pyproject.toml can't be read, or the table has a key that is none.
+    """
+    return _tool_merit(PYPROJECT) if PYPROJECT.is_file() else {}
+
+
 @cache
 def _named(file: Path, changed: int) -> dict[str, tuple[str, ...]]:
     table = _tool_merit(file)
-    if unknown := sorted(set(table) - set(KEYS)):
-        raise MeritError(f"{PYPROJECT}: tool.merit.{unknown[0]}: unknown key; allowed: {', '.join(KEYS)}")
     found = {}
     for key, such in KEYS.items():
         names = table.get(key, [])
@@ -85,6 +94,9 @@ def _tool_merit(file: Path) -> dict[str, Any]:
         raise MeritError(f"{PYPROJECT}: can't be read: {error}; correct it") from error
     if not isinstance(table, dict):
         raise MeritError(f"{PYPROJECT}: tool.merit: found {table!r}; it must be a table")
+    allowed = [*KEYS, *TABLES]
+    if unknown := sorted(set(table) - set(allowed)):
+        raise MeritError(f"{PYPROJECT}: tool.merit.{unknown[0]}: unknown key; allowed: {', '.join(allowed)}")
     return table
 
 

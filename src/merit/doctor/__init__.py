@@ -22,7 +22,10 @@ SECONDS = 5.0
 
 def examine() -> list[Finding]:
     """Look at everything; the findings in the order in which they are told."""
-    import dvc.repo  # noqa: F401  # to load it is no part of the time that a remote has to answer
+    # To load these is no part of the time that a remote has to answer.
+    import dvc.repo  # noqa: F401
+
+    import merit.outputs.repo  # noqa: F401
 
     lock, configuration = _configuration()
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from merit import artifacts
 from merit.doctor.finding import Finding
+from merit.errors import MeritError
 from merit.masking import masked
 
 if TYPE_CHECKING:
@@ -23,15 +24,18 @@ def dvc() -> Iterator[Finding]:
     """Find the default remote and what it lacks."""
     from dvc.config import ConfigError
     from dvc.exceptions import DvcException, NotDvcRepoError
-    from dvc.repo import Repo
+
+    from merit.outputs import repo
 
     try:
-        with Repo() as repo:
-            yield from _looked_at(repo)
+        with repo.opened() as opened:
+            yield from _looked_at(opened)
     except NotDvcRepoError:
         yield Finding(NAME, "missing", "DVC is not set up here", "'dvc init', then commit .dvc/")
     except (ConfigError, DvcException) as error:
         yield Finding(NAME, "broken", f".dvc/config: {error}", "correct it")
+    except MeritError as error:
+        yield Finding(NAME, "broken", str(error), "correct it, or restore it from Git")
 
 
 def _looked_at(repo: "Repo") -> Iterator[Finding]:

@@ -1,19 +1,19 @@
 """The champion: the package and the data that the target branch's dvc.lock names, brought by DVC; Git says which."""
 
-import hashlib
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 from pydantic import ValidationError
 
-from merit import artifacts, dvccache, git
+from merit import artifacts, git, outputs
 from merit.config.schema.data import Data
 from merit.errors import MeritError
+from merit.outputs import cache
 
 if TYPE_CHECKING:
     from merit.scoring import Package
@@ -96,8 +96,7 @@ class Champion:
 
 def _md5(file: Path) -> str:
     """Return the hash of a file as DVC's locks have it."""
-    with artifacts.require(file, "run").open("rb") as handle:
-        return hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    return cache.file_hash(artifacts.require(file, "run"))
 
 
 def find(name: str, against: str | None = None) -> Champion | None:
@@ -113,10 +112,9 @@ def find(name: str, against: str | None = None) -> Champion | None:
         raise MeritError(
             f"--against '{against}': no such commit; name a branch, a tag or a commit (a shallow clone lacks most)"
         )
-    text = git.show(commit, artifacts.DVC_LOCK)
-    outputs = {} if text is None else outputs_of(text, f"{artifacts.DVC_LOCK} at {commit[:7]}")
-    is_rival = artifacts.PACKAGE.as_posix() in outputs and _name_at(commit) in {None, name}
-    return Champion(commit, outputs) if is_rival else None
+    named = outputs.at(commit) or {}
+    is_rival = artifacts.PACKAGE.as_posix() in named and _name_at(commit) in {None, name}
+    return Champion(commit, named) if is_rival else None
 
 
 def none_yet() -> str:
@@ -140,24 +138,9 @@ def _name_at(commit: str) -> str | None:
     return values.get("name") if isinstance(values, dict) else None
 
 
-def outputs_of(text: str, name: str) -> dict[str, str]:
-    """Return the hash of each output that a dvc.lock names.
-
-    Raises:
-        MeritError: it is no dvc.lock; `name` says which one.
-    """
-    try:
-        stages: dict[str, Any] = yaml.safe_load(text)["stages"]
-        return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise MeritError(
-            f"{name}: not a lock of DVC's ({' '.join(str(error).split())}); restore it from Git"
-        ) from error
-
-
 def _fetch(commit: str, path: Path, place: Path) -> None:
     try:
-        dvccache.fetch(commit, path, place)
+        outputs.fetch(commit, path, place)
     except MeritError as error:
         what = "package" if path == artifacts.PACKAGE else "data"
         raise MeritError(f"its {what} is neither in DVC's cache nor in a remote ({error})") from error

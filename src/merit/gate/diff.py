@@ -4,14 +4,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from merit import artifacts, git
+from merit import artifacts, git, outputs
 from merit.errors import MeritError
 from merit.gate import change, versions
-from merit.gate.champion import outputs_of
 from merit.gate.escape import plain
 from merit.gate.versions import Versions
 
-SAME, NOT_HERE = "the same", "not in DVC's cache here; 'dvc fetch --all-commits' or 'dvc pull' brings it"
+SAME, NOT_HERE = "the same", "not in DVC's cache here; 'merit pull' where it is checked out brings it"
 
 
 def diff(ref: str | None = None) -> dict[str, Any]:
@@ -22,7 +21,7 @@ def diff(ref: str | None = None) -> dict[str, Any]:
     """
     commit, now = _commit(ref), _now()
     before = change.at(commit)
-    old, new = _outputs(git.show(commit, artifacts.DVC_LOCK), commit[:7]), _outputs(_text(artifacts.DVC_LOCK), "here")
+    old, new = outputs.at(commit) or {}, outputs.here() or {}
     found: dict[str, Any] = {
         "against": commit,
         "stale": _stale(),
@@ -71,10 +70,6 @@ def _stale() -> str | None:
         return f"{artifacts.LOCK} is stale; run 'merit compose'" if lock.difference(compose(touch="nothing")) else None
     except MeritError as error:
         return f"conf/ can't be composed ({plain(error, 120)}); 'merit compose' says more"
-
-
-def _outputs(text: str | None, where: str) -> dict[str, str]:
-    return {} if text is None else outputs_of(text, f"{artifacts.DVC_LOCK} at {where}")
 
 
 def _versions(old: Mapping[str, str], new: Mapping[str, str], path: Path) -> Versions:

@@ -78,5 +78,6 @@ _DATA = (artifacts.DATA_REPORT, artifacts.RAW)
 
 def _model() -> list[Path]:
     files = [artifacts.PREDICTIONS, artifacts.METRICS, artifacts.TEST_ROWS, artifacts.TRANSFORM, artifacts.HISTORY]
-    files += [artifacts.SOURCE_ROWS] if artifacts.SOURCE_ROWS.is_file() else []
-    return [*files, *sorted(artifacts.PACKAGE.iterdir())]
+    source_rows = [artifacts.SOURCE_ROWS] if artifacts.SOURCE_ROWS.is_file() else []
+    locked = [path for path in (artifacts.DVC_LOCK, Path("dvc.yaml")) if path.is_file()]
+    return [*files, *source_rows, *locked, *sorted(artifacts.PACKAGE.iterdir())]

@@ -12,7 +12,7 @@ from merit.config import targets, trust
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.gate import champion as champions
-from merit.gate import change, checks, freshness, plots, report, rules, waivers
+from merit.gate import change, checks, freshness, outputs, plots, report, rules, waivers
 from merit.gate.champion import Champion
 from merit.gate.data.look import look
 from merit.gate.evidence import Evidence
@@ -57,7 +57,7 @@ def _gate(lock: Lock, against: str | None, only: Scope | None) -> dict[str, Any]
         found = finish()
     changed = change.since(lock, champion, against)
     if evidence is not None:
-        found.append(rules.check(changed, champion))
+        found += [rules.check(changed, champion), outputs.check()]
     day = waivers.today()
     known = waivers.possible(lock) if only is None else None
     found = waivers.waived(lock, [*(data.checks if data else []), *found], day, known=known)
@@ -89,8 +89,8 @@ def _judged(evidence: Evidence) -> dict[str, Any]:
     return {
         "candidate": {
             "digest": artifacts.package_digest(artifacts.PACKAGE),
-            "commit": evidence.manifest["commit"],
-            "dirty": evidence.manifest["dirty"],
+            "commit": git.head(),
+            "dirty": git.is_dirty(),
             "network": evidence.lock.model.target,
         },
         "parts": artifacts.read_json(artifacts.FEATURES_REPORT, "features")["parts"],

@@ -57,7 +57,7 @@ class Candidate(Part):
     digest: Hash | None = None
     """Of its package; null before there is one."""
     commit: Commit | None = None
-    """Where it was made; null before the first commit."""
+    """Where it was judged; null before the first commit."""
     dirty: bool = False
     """Whether something was not committed then."""
     network: Text | None = None

@@ -2,17 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from functools import cache
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from merit import artifacts
 from merit.errors import MeritError
 from merit.gate.escape import plain
-
-CACHE = Path(".dvc/cache/files/md5")
-"""Where DVC keeps what it has, unless its configuration says otherwise."""
+from merit.outputs import cache
 
 Versions = tuple[str | None, str | None]
 """The hash before and the hash now; None where there is no such output."""
@@ -91,19 +88,12 @@ def package(versions: Versions) -> dict[str, Any]:
 
 def _files(md5: str | None) -> dict[str, Any] | None:
     """Return a package's files by their hashes, its size, and its digest."""
-    path = _cached(md5)
-    if path is None:
-        return None
-    try:
-        files = {each["relpath"]: each["md5"] for each in json.loads(path.read_text(encoding="utf-8"))}
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise _broken(path, error) from error
-    places = {name: _cached(each) for name, each in files.items()}
-    manifest = places.get(artifacts.MANIFEST)
-    if manifest is None or None in places.values():
+    files = None if md5 is None else cache.files(md5, artifacts.PACKAGE.as_posix())
+    if files is None or (manifest := files.get(artifacts.MANIFEST)) is None:
         return None
     digest = "sha256:" + hashlib.sha256(manifest.read_bytes()).hexdigest()
-    return {"files": files, "digest": digest, "bytes": sum(place.stat().st_size for place in places.values() if place)}
+    hashes = {name: path.parent.name + path.name for name, path in files.items()}
+    return {"files": hashes, "digest": digest, "bytes": sum(path.stat().st_size for path in files.values())}
 
 
 def _json(md5: str | None) -> dict[str, Any] | None:
@@ -118,31 +108,9 @@ def _json(md5: str | None) -> dict[str, Any] | None:
 
 
 def _broken(path: Path, error: Exception) -> MeritError:
-    return MeritError(f"{path}: can't be read ({plain(error, 120)}); delete it, then 'dvc fetch' brings it anew")
+    return MeritError(f"{path}: can't be read ({plain(error, 120)}); delete it, then 'merit pull' brings it again")
 
 
 def _cached(md5: str | None) -> Path | None:
     """Return where DVC's cache holds a file, or None if it doesn't."""
-    if md5 is None:
-        return None
-    places = (folder / md5[:2] / md5[2:] for folder in _caches())
-    return next((place for place in places if place.is_file()), None)
-
-
-def _caches() -> Iterator[Path]:
-    yield CACHE
-    # DVC is slow to load, and needed only where its cache lies elsewhere.
-    if (place := _configured()) is not None and place != CACHE.absolute():
-        yield place
-
-
-@cache
-def _configured() -> Path | None:
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    try:
-        with Repo() as repo:
-            return Path(repo.cache.local.path)
-    except DvcException:
-        return None
+    return None if md5 is None else cache.file(md5)

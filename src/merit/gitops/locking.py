@@ -4,22 +4,20 @@ Three jobs: one decides and reads nothing of the branch; one computes, runs the 
 commits, and runs none of it.
 """
 
-import hashlib
-import shutil
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from merit import artifacts
+from merit import artifacts, outputs
 from merit.errors import MeritError, Refused
 from merit.github import Api, event
 from merit.gitops.commit import commit, forward, texts
+from merit.outputs import cache, handed, lock, remote
 
 COMMENT = "/lock"
 INSIDERS = {"OWNER", "MEMBER", "COLLABORATOR"}
 LOCKS = [artifacts.LOCK.as_posix(), artifacts.DVC_LOCK.as_posix()]
-CACHE = Path(".dvc/cache/files/md5")
 
 
 def asked() -> dict[str, str]:
@@ -72,7 +70,7 @@ def push_lock(folder: Path, branch: str, sha: str) -> str:
 
 
 def check_locks(found: dict[str, str]) -> None:
-    """Refuse what is neither a lock of ours nor one of DVC's.
+    """Refuse what is neither a lock of ours nor one of DVC's, and one that names what no output may be.
 
     Raises:
         MeritError: it is none.
@@ -84,42 +82,23 @@ def check_locks(found: dict[str, str]) -> None:
             raise MeritError(f"{name}: not valid YAML; the job before makes it") from error
         if not isinstance(values, dict) or not isinstance(values.get(section), dict):
             raise MeritError(f"{name}: holds no section {section!r}; the job before makes it")
+    lock.outputs(found[artifacts.DVC_LOCK.as_posix()], artifacts.DVC_LOCK.as_posix())
 
 
 def push_outputs(folder: Path) -> str:
     """Bring outputs that another job made to DVC's remote; return what was done.
 
-    Each is taken only if it is what its name says: a name in a remote is a promise about its content.
+    Taken is what that job's dvc.lock names, and no more. Each is taken only if it is what its name says, for a name in
+    a remote is a promise about its content, and only if it may be put in its place by whoever pulls it.
 
     Raises:
-        MeritError: one is not, or the remote takes them not.
+        MeritError: one is not so, the package is not what its manifest says, or the remote takes them not.
     """
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    with Repo() as repo:
+    text = texts(folder, [artifacts.DVC_LOCK.as_posix()])[artifacts.DVC_LOCK.as_posix()]
+    named = lock.outputs(text, artifacts.DVC_LOCK.as_posix())
+    with outputs.opened("push-outputs") as repo:
         if not repo.config["remote"]:
             return "no remote of DVC's is configured: nothing pushed"
-    count = _take(folder / CACHE)
-    for name in (*LOCKS, "dvc.yaml"):
-        shutil.copyfile(folder / name, name)
-    try:
-        with Repo() as repo:
-            pushed = repo.push()
-    except DvcException as error:
-        raise MeritError(f"dvc push: {' '.join(str(error).split())[:300]}") from error
-    return f"{pushed} of {count} outputs were new to the remote"
-
-
-def _take(cache: Path) -> int:
-    files = [file for file in sorted(cache.glob("??/*")) if file.is_file() and not file.is_symlink()]
-    for file in files:
-        name = file.parent.name + file.name
-        with file.open("rb") as handle:
-            found = hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-        if found != name.removesuffix(".dir"):
-            raise MeritError(f"{file}: its content is not what its name says; nothing was pushed")
-        target = CACHE / file.parent.name / file.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, target)
-    return len(files)
+        hashes = handed.take(folder / cache.CACHE, named, Path(repo.cache.local.path))
+        pushed = remote.push(repo, hashes)
+    return f"{pushed} of {len(hashes)} objects were new to the remote"

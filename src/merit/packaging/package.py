@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import yaml
 
-from merit import __version__, artifacts, git, network
+from merit import __version__, artifacts, network
 from merit.config import targets
 from merit.config.schema import Lock
 from merit.config.schema.base import OUTPUT
@@ -110,17 +110,19 @@ def _output(target: Target) -> dict[str, Any]:
 
 
 def _manifest(lock: Lock, folder: Path, parity: dict[str, float | int]) -> dict[str, Any]:
+    """Return what the package is made of. The same inputs give the same bytes, so neither a time nor a commit is in it.
+
+    Of Python it names the minor version, which requirements.lock leaves open but which its packages are built for.
+    """
     return {
         "model": lock.name,
-        "commit": git.head(),
-        "dirty": git.is_dirty(),
         "params_sha256": artifacts.sha256(folder / artifacts.PACKAGED_LOCK),
         "data_sha256": artifacts.sha256(artifacts.require(artifacts.RAW, "ingest")),
         "files": {path.name: artifacts.sha256(path) for path in sorted(folder.iterdir())},
         "parity": parity,
         "libraries": {
             "merit-ml": __version__,
-            "python": platform.python_version(),
+            "python": ".".join(platform.python_version_tuple()[:2]),
             **{name: importlib.metadata.version(name) for name in LIBRARIES},
         },
     }

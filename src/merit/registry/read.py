@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from merit import artifacts, dvccache, git, releases, signing, versions
+from merit import artifacts, git, releases, signing, versions
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.registry import environments
@@ -51,17 +51,7 @@ def shown(lock: Lock, name: str) -> dict[str, Any]:
     version = versions.find(versions.whole_name(lock.name, name))
     tip = git.main() or git.head()
     line = _line(version, environments.roles(tip) if tip else {})
-    line["trained_at"] = _trained_at(version)
     return {**line, "lineage": version.lineage.model_dump(mode="json"), "signature": _verified(lock, version)}
-
-
-def _trained_at(version: Version) -> str | None:
-    """Return the commit that was checked out when the package was made; None where DVC's cache lacks the package."""
-    try:
-        path = (dvccache.files(version.lineage.dvc) or {}).get(artifacts.MANIFEST)
-        return None if path is None else artifacts.read_json(path, "package").get("commit")
-    except MeritError:
-        return None
 
 
 def _verified(lock: Lock, version: Version) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from merit import artifacts, dvccache, exclusive, git, signing, versions
+from merit import artifacts, exclusive, git, signing, versions
 from merit.config.schema import Lock
 from merit.errors import MeritError, Refused
+from merit.outputs import cache
 from merit.scoring import verified
 from merit.versions import Lineage, Version
 
@@ -72,11 +73,10 @@ def _locked() -> str:
     if named is None:
         raise MeritError(f"register: {artifacts.DVC_LOCK} names no output '{artifacts.PACKAGE}'; 'merit run' makes it")
     artifacts.require(artifacts.PACKAGE / artifacts.MANIFEST, "run")
-    found = dvccache.folder_hash(artifacts.PACKAGE)
+    found = cache.folder_hash(artifacts.PACKAGE)
     if found != named:
         raise MeritError(
-            f"{artifacts.PACKAGE}/: is {found}, and {artifacts.DVC_LOCK} names {named}; 'dvc checkout' brings that, or "
-            "'dvc pull' where it is not in the cache"
+            f"{artifacts.PACKAGE}/: is {found}, and {artifacts.DVC_LOCK} names {named}; 'merit pull' brings that"
         )
     return named
 

@@ -35,8 +35,7 @@ def shown(found: Mapping[str, Any]) -> None:
     """Print one version."""
     lineage = {name: value for name, value in found["lineage"].items() if name not in {"metrics", "signature"}}
     rows = [["version", found["version"]], ["made", f"{_moment(found['tagged_at'])} by {found['by']}"]]
-    rows += [["trained at", f"{_plain(found['trained_at'] or 'unknown here')}: the commit that answers name"]]
-    rows += [["locked at" if name == "commit" else name, _plain(value)] for name, value in lineage.items()]
+    rows += [[name, _plain(value)] for name, value in lineage.items()]
     rows += [[f"metric {name}", _number(value)] for name, value in found["metrics"].items()]
     rows += [["image", found["image"] or "none yet"], ["signature", found["signature"]]]
     rows += [["environments", ", ".join(found["environments"]) or "none"]]

@@ -100,7 +100,8 @@ def settings(version: Version, code: Path, *, is_sealed: bool = False) -> dict[s
             f"{place}: has no section serve that can be read ({' '.join(str(error).split())[:160]})"
         ) from error
     told = {seal.DEMAND: "1"} if is_sealed else {}
-    return {**told, "MERIT_VERSION": f"v{version.number}", **closed(how).environment()}
+    told |= {"MERIT_VERSION": f"v{version.number}", artifacts.COMMIT: version.commit}
+    return {**told, **closed(how).environment()}
 
 
 def closed(how: Serve) -> Serve:

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from merit import artifacts, dvccache, git, tracking
+from merit import artifacts, git, outputs, tracking
 from merit.config.schema import Tracking
 from merit.doctor import machine
 from merit.errors import MeritError
@@ -36,6 +36,8 @@ def recorded(commit: str, weights: str | None, params: dict[str, Any]) -> dict[s
     libraries = manifest.get("libraries", {})
     told = {name if name == "python" else f"{PACKAGE}{name}": str(version) for name, version in libraries.items()}
     told |= {key: str(manifest[key]).lower() for key in ("commit", "dirty") if key in manifest}
+    if "commit" not in told and (first := _locked_first(commit)) is not None:
+        told["commit"] = first
     try:
         run = {} if weights is None else tracking.told_of(Tracking.model_validate(params.get("tracking")), weights)
     except (MeritError, ValidationError):
@@ -43,20 +45,31 @@ def recorded(commit: str, weights: str | None, params: dict[str, Any]) -> dict[s
     return told | {key: run[key] for key in (*WORDS, "commit", "dirty") if key in run}
 
 
+def _locked_first(commit: str) -> str | None:
+    """Return the commit whose dvc.lock was the first to name the package that a commit's names; None if none does."""
+    md5 = (outputs.at(commit) or {}).get(artifacts.PACKAGE.as_posix())
+    named = None if md5 is None else git.git("log", "--format=%H", f"-S{md5}", commit, "--", str(artifacts.DVC_LOCK))
+    return named.splitlines()[-1] if named else None
+
+
 def causes(commit: str, then: dict[str, str]) -> list[str]:
     """Return lines on what differs between the recorded training and here, and on what nobody recorded."""
     now = facts.machine()
-    lines = [
-        f"{word} was {then[key]}, is {now[key]}" for key, word in WORDS.items() if key in then and then[key] != now[key]
-    ]
+    known = {key: word for key, word in WORDS.items() if key in then}
+    lines = [f"{word} was {then[key]}, is {now[key]}" for key, word in known.items() if not _is(now, then, key)]
     others = dict.fromkeys([*_libraries(then), *packages(commit)])
     lines += [f"package {each}" for each in list(others)[:SHOWN]]
     lines += _code(commit, then)
     if lacking := [word for key, word in WORDS.items() if key not in then]:
         here = ", ".join(f"{word} {now[key]}" for key, word in WORDS.items() if key not in then)
         lines.append(f"not recorded of the training: {', '.join(lacking)} (here: {here})")
-    same = [f"{word} {now[key]}" for key, word in WORDS.items() if then.get(key) == now[key]]
+    same = [f"{word} {now[key]}" for key, word in known.items() if _is(now, then, key)]
     return [*lines, *([f"the same: {', '.join(same)}"] if same else [])]
+
+
+def _is(now: dict[str, str], then: dict[str, str], key: str) -> bool:
+    """Say whether something is as it was; a package names the minor version of Python alone."""
+    return now[key] == then[key] or (key == "python" and now[key].startswith(f"{then[key]}."))
 
 
 def _libraries(then: dict[str, str]) -> list[str]:
@@ -94,7 +107,7 @@ def weights_of(commit: str, room: Path) -> str | None:
     """Return the SHA-256 of the weights that a commit's dvc.lock names; None if nobody has them."""
     place = room / artifacts.WEIGHTS.name
     try:
-        dvccache.fetch(commit, artifacts.WEIGHTS, place)
+        outputs.fetch(commit, artifacts.WEIGHTS, place)
     except MeritError:
         return None
     return artifacts.sha256(place)

@@ -6,8 +6,8 @@ from graphlib import TopologicalSorter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from merit import dvccache
 from merit.errors import MeritError
+from merit.outputs import cache
 from merit.tracking.facts import flat
 
 Stages = Mapping[str, Any]
@@ -109,8 +109,8 @@ def _hashes(stage: Mapping[str, Any], what: str) -> dict[str, str]:
 
 def _hash(path: Path) -> str | None:
     if path.is_dir():
-        return dvccache.folder_hash(path)
-    return dvccache.file_hash(path) if path.is_file() else None
+        return cache.folder_hash(path)
+    return cache.file_hash(path) if path.is_file() else None
 
 
 def _command(stage: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from merit import artifacts, dvccache, git
+from merit import artifacts, git, outputs
 from merit.errors import MeritError
+from merit.outputs import cache
 
 TOLERANCE = 0.25
 """By how much a test metric may differ on another kind of processor: this share of its interval's width.
@@ -23,7 +23,7 @@ SHOWN = 12
 def is_same_package(folder: Path, md5: str, commit: str) -> bool:
     """Say whether a package is the one of a DVC hash, but for the commit that its manifest was written at.
 
-    A package names the commit that it was made at, which is one before that of the dvc.lock that names the package.
+    Packages once named the commit that they were made at, one before that of the dvc.lock that names the package.
 
     Args:
         folder: the package.
@@ -32,20 +32,20 @@ def is_same_package(folder: Path, md5: str, commit: str) -> bool:
     """
     if not (folder / artifacts.MANIFEST).is_file():
         return False
-    text, files = (folder / artifacts.MANIFEST).read_text(encoding="utf-8"), dvccache.file_hashes(folder)
+    values, files = artifacts.read_json(folder / artifacts.MANIFEST, "package"), cache.file_hashes(folder)
     past = (git.git("rev-list", f"--max-count={ANCESTORS}", commit) or "").split()
-    made = (_made_at(text, each, dirty) for each in [*past, *_origin(commit)] for dirty in ("false", "true"))
-    return any(dvccache.listing_hash(files | {artifacts.MANIFEST: _md5(each)}) == md5 for each in made)
+    former = (_made_at(values, each, dirty) for each in [*past, *_origin(commit)] for dirty in (False, True))
+    return any(cache.listing_hash(files | {artifacts.MANIFEST: _md5(each)}) == md5 for each in former)
 
 
 def _md5(text: str) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def _made_at(text: str, commit: str, dirty: str) -> str:
-    """Return the manifest's text as it had been if it was made at another commit."""
-    text = re.sub(r'^(  "commit": )[^,]*', rf'\g<1>"{commit}"', text, count=1, flags=re.MULTILINE)
-    return re.sub(r'^(  "dirty": )[^,]*', rf"\g<1>{dirty}", text, count=1, flags=re.MULTILINE)
+def _made_at(values: dict[str, Any], commit: str, dirty: bool) -> str:
+    """Return the manifest's text as it had been if it was made at a commit by a merit that wrote that into it."""
+    rest = {key: value for key, value in values.items() if key not in {"model", "commit", "dirty"}}
+    return artifacts.json_text({"model": values.get("model"), "commit": commit, "dirty": dirty, **rest})
 
 
 def _origin(commit: str) -> list[str]:
@@ -59,7 +59,7 @@ def manifest(commit: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as room:
         place = Path(room) / artifacts.MANIFEST
         try:
-            dvccache.fetch(commit, artifacts.PACKAGE / artifacts.MANIFEST, place)
+            outputs.fetch(commit, artifacts.PACKAGE / artifacts.MANIFEST, place)
             found = artifacts.read_json(place, "package")
         except MeritError:
             return {}
@@ -81,7 +81,7 @@ def differences(path: str, root: Path, commit: str) -> list[str]:
     with tempfile.TemporaryDirectory() as room:
         old = Path(room) / Path(path).name
         try:
-            dvccache.fetch(commit, Path(path), old)
+            outputs.fetch(commit, Path(path), old)
             how = _tensors if old.suffix == ".safetensors" else _leaves
             return list(how(old, root / path))
         except (MeritError, ValueError) as error:
@@ -135,7 +135,7 @@ def within_tolerance(root: Path, commit: str) -> bool | None:
     with tempfile.TemporaryDirectory() as room:
         place = Path(room) / artifacts.METRICS.name
         try:
-            dvccache.fetch(commit, artifacts.METRICS, place)
+            outputs.fetch(commit, artifacts.METRICS, place)
             before = artifacts.read_json(place, "evaluate")["candidate"]
             after = artifacts.read_json(root / artifacts.METRICS, "evaluate")["candidate"]
             return all(_is_near(one, after[name]) for name, one in before.items() if one["value"] is not None)

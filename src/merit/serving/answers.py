@@ -26,7 +26,7 @@ class Answers:
         self.origin: dict[str, str] = {
             "model": package.manifest["model"],
             "version": version,
-            "commit": package.manifest["commit"],
+            "commit": package.commit,
         }
         self._tail = b"," + msgspec.json.encode(self.origin)[1:]
 

@@ -94,7 +94,7 @@ def of(told: settings.PredictionLog, package: Package, version: str, worker: str
     if told.folder is None:
         return Off()
     check(told, package)
-    origin = {"model": package.manifest["model"], "version": version, "commit": package.manifest["commit"]}
+    origin = {"model": package.manifest["model"], "version": version, "commit": package.commit}
     return On(Task("predictions", told, worker, list(package.inputs), package.output, origin))
 
 

@@ -18,13 +18,14 @@ from merit.serving import auth, predictionlog, settings, telemetry
 from merit.serving.parent import STOPS
 
 
-def serve(how: Serve, version: str | None = None, signed: Signing | None = None) -> NoReturn:
+def serve(how: Serve, version: str | None = None, signed: Signing | None = None, commit: str | None = None) -> NoReturn:
     """Serve until the process is told to end.
 
     Args:
         how: the section `serve` of the lock.
         version: the package's version in the registry, if it has one.
         signed: whose signature counts: the section `release.signing`.
+        commit: the one that the package is of, where it is known.
 
     Raises:
         MeritError: it would be open to anybody, what the settings name is not there or not right, the package is not
@@ -45,7 +46,8 @@ def serve(how: Serve, version: str | None = None, signed: Signing | None = None)
         "BENTOML_DO_NOT_TRACK": "True",
         "BENTOML_HOST": how.host,  # by which the service knows where it listens
     }
-    os.environ.update(told if version is None else {**told, "MERIT_VERSION": version})
+    named = {"MERIT_VERSION": version, artifacts.COMMIT: commit}
+    os.environ.update(told | {name: value for name, value in named.items() if value is not None})
     listen(how.host, how.port)
 
 

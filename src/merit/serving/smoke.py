@@ -18,7 +18,7 @@ TOLERANCE = 1e-6
 SECONDS = 30
 
 
-def probe(folder: Path, version: str, address: str, key: str = "") -> None:
+def probe(folder: Path, version: str, address: str, key: str = "", commit: str | None = None) -> None:
     """Ask the server at `address` for the example of the package in `folder`.
 
     Args:
@@ -26,6 +26,7 @@ def probe(folder: Path, version: str, address: str, key: str = "") -> None:
         version: the version that it should name.
         address: such as http://127.0.0.1:3100.
         key: what to show where it asks for keys.
+        commit: the one that it should name; None where that is the package's own.
 
     Raises:
         Refused: it answers otherwise, or not at all.
@@ -33,7 +34,7 @@ def probe(folder: Path, version: str, address: str, key: str = "") -> None:
     package = Package.load(folder)
     body = msgspec.json.encode(package.signature["example"])
     try:
-        expected = Answers(package, version, 1).answer(body)
+        expected = Answers(package, version, 1).answer(body) | ({} if commit is None else {"commit": commit})
         shown = {"authorization": f"Bearer {key}"} if key else {}
         headers = {"content-type": "application/json", **shown}
         request = urllib.request.Request(address + PREDICT, data=body, headers=headers)  # noqa: S310

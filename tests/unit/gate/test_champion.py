@@ -10,16 +10,17 @@ from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.gate import champion as champions
-from merit.gate.champion import IDENTITY, Champion, outputs_of
+from merit.gate.champion import IDENTITY, Champion
 
 Git = Callable[..., str]
 
+ABC, DEF = "abc".ljust(32, "0") + ".dir", "def".ljust(32, "0") + ".dir"
 LOCK = yaml.safe_dump(
     {
         "schema": "2.0",
         "stages": {
             "validate": {"cmd": "merit validate"},
-            "package": {"outs": [{"path": "model", "md5": "abc.dir", "size": 3}, {"path": "x", "md5": "d"}]},
+            "package": {"outs": [{"path": "model", "md5": ABC, "size": 3}, {"path": "x", "md5": "d" * 32}]},
         },
     }
 )
@@ -46,41 +47,13 @@ def test_the_candidate_is_the_champion_only_if_both_of_its_files_are(workdir: Pa
         assert not Champion("a" * 40, {other: value for other, value in hashes.items() if other != name}).is_candidate()
 
 
-def test_a_dvc_lock_names_the_hash_of_every_output() -> None:
-    assert outputs_of(LOCK, "dvc.lock") == {"model": "abc.dir", "x": "d"}
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "a word",
-        "[1]",
-        "schema: '2.0'",
-        "stages: [a]",
-        "stages: {a: 3}",
-        "stages: {a: {outs: [b]}}",
-        "stages: {a: {outs: [{path: b}]}}",
-        "stages: [",
-        "<<<<<<< HEAD\nstages: {}\n=======\n",
-    ],
-)
-def test_what_is_no_dvc_lock_is_refused_in_one_line(text: str) -> None:
-    with pytest.raises(MeritError) as caught:
-        outputs_of(text, "dvc.lock at abc1234")
-    assert str(caught.value).startswith("dvc.lock at abc1234: not a lock of DVC's (")
-    assert str(caught.value).endswith("; restore it from Git")
-    assert "\n" not in str(caught.value)
-    assert caught.value.exit_code == 2
-
-
 def test_the_champion_is_what_main_holds_and_not_what_the_branch_does(git_repo: Git) -> None:
     main = _commit(git_repo, LOCK)
     git_repo("switch", "--quiet", "--create", "candidate")
-    branch = _commit(git_repo, LOCK.replace("abc", "def"))
-    assert champions.find("shop") == Champion(main, {"model": "abc.dir", "x": "d"})
-    assert champions.find("shop", "HEAD") == Champion(branch, {"model": "def.dir", "x": "d"})
-    assert champions.find("shop", "main").package_hash == "abc.dir"
+    branch = _commit(git_repo, LOCK.replace(ABC, DEF))
+    assert champions.find("shop") == Champion(main, {"model": ABC, "x": "d" * 32})
+    assert champions.find("shop", "HEAD") == Champion(branch, {"model": DEF, "x": "d" * 32})
+    assert champions.find("shop", "main").package_hash == ABC
 
 
 @pytest.mark.parametrize("text", [None, LOCK.replace("path: model", "path: other")])
@@ -117,7 +90,7 @@ def test_a_champion_of_another_model_is_no_rival(git_repo: Git) -> None:
 
 def test_the_champion_names_its_data_and_what_its_lock_says_of_it(git_repo: Git, lock: Lock) -> None:
     Path("params.yaml").write_text(locks.render(lock))
-    outputs = [{"path": "model", "md5": "abc.dir"}, {"path": "data/raw.parquet", "md5": hash_of(b"rows")}]
+    outputs = [{"path": "model", "md5": ABC}, {"path": "data/raw.parquet", "md5": hash_of(b"rows")}]
     _commit(git_repo, yaml.safe_dump({"stages": {"all": {"outs": outputs}}}))
     champion = champions.find("tiny")
     assert champion is not None

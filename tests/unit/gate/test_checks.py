@@ -128,7 +128,7 @@ def test_a_champion_that_can_not_be_fetched_is_inconclusive(evidence: Evidence) 
     found = _check(replace(evidence, champion=rival()), "champion")
     assert found.verdict is Verdict.INCONCLUSIVE
     assert found.found == "aaaaaaa can't be scored: its package is neither in DVC's cache nor in a remote (gone)"
-    assert "dvc pull" in found.advice
+    assert "dvc push" in found.advice
     assert "--against REF" in found.advice
 
 

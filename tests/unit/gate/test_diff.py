@@ -16,7 +16,8 @@ from merit import artifacts
 from merit.cli import main
 from merit.config.schema import Lock
 from merit.errors import MeritError
-from merit.gate import diff, versions
+from merit.gate import diff
+from merit.outputs import cache
 
 Git = Callable[..., str]
 Commit = Callable[..., str]
@@ -29,13 +30,13 @@ STALE = diff._stale
 def _composed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take what is locked for what conf/ says, unless a test asks for more."""
     monkeypatch.setattr(diff, "_stale", lambda: None)
-    versions._configured.cache_clear()
+    cache._configured.cache_clear()
 
 
 def _cached(content: bytes, suffix: str = "") -> str:
     """Put a file where DVC's cache would have it; return its hash."""
     md5 = hashlib.md5(content, usedforsecurity=False).hexdigest() + suffix
-    place = versions.CACHE / md5[:2] / md5[2:]
+    place = cache.CACHE / md5[:2] / md5[2:]
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(content)
     return md5
@@ -125,7 +126,7 @@ def test_one_part_alone_is_a_difference(committed: Git, part: str) -> None:
 
 def test_what_is_not_in_the_cache_is_said_to_be_elsewhere(committed: Git) -> None:
     _lock(rows=5)
-    shutil.rmtree(versions.CACHE)
+    shutil.rmtree(cache.CACHE)
     code, out, _ = _run()
     assert code == 1
     assert "not in DVC's cache here; " in out
@@ -135,7 +136,7 @@ def test_what_is_not_in_the_cache_is_said_to_be_elsewhere(committed: Git) -> Non
 def test_a_package_of_which_a_file_is_not_in_the_cache_is_elsewhere(committed: Git) -> None:
     _lock(graph=b"x")
     graph = hashlib.md5(b"x", usedforsecurity=False).hexdigest()
-    (versions.CACHE / graph[:2] / graph[2:]).unlink()
+    (cache.CACHE / graph[:2] / graph[2:]).unlink()
     found = diff.diff()["package"]
     assert found["before"]["here"]
     assert not found["after"]["here"]
@@ -214,8 +215,11 @@ def test_a_broken_cache_is_told_in_a_line(committed: Git, path: Path) -> None:
     _lock(rows=5, metric=0.9, graph=b"x")
     stages = yaml.safe_load(artifacts.DVC_LOCK.read_text())["stages"]
     md5 = stages[path.stem]["outs"][0]["md5"]
-    (versions.CACHE / md5[:2] / md5[2:]).write_bytes(b"{broken")
-    with pytest.raises(MeritError, match=r"can't be read .*; delete it, then 'dvc fetch' brings it anew"):
+    (cache.CACHE / md5[:2] / md5[2:]).write_bytes(b"{broken")
+    with pytest.raises(
+        MeritError,
+        match=r"can't be read .*; delete it, then 'merit pull'|listing is not what its hash",
+    ):
         diff.diff()
 
 
@@ -239,8 +243,8 @@ def test_a_cache_elsewhere_is_found_by_dvcs_configuration(committed: Git, tmp_pa
     elsewhere = tmp_path / "elsewhere"
     _lock(rows=5)
     elsewhere.mkdir()
-    shutil.move(versions.CACHE.parent, elsewhere / "files")
-    Path(".dvc/config").write_text(f"[core]\n    analytics = false\n[cache]\n    dir = {elsewhere}\n")
+    shutil.move(cache.CACHE.parent, elsewhere / "files")
+    Path(".dvc/config.local").write_text(f"[cache]\n    dir = {elsewhere}\n")
     assert diff.diff()["data"]["after"]["rows"] == 5
 
 

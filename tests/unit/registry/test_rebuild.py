@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from merit import artifacts, dvccache, store, versions
+from merit import artifacts, store, versions
 from merit.config.schema import Lock, Tracking
 from merit.errors import MeritError
+from merit.outputs import cache
 from merit.registry import projection as projections
 from merit.registry.projection import Projection, told
 from merit.registry.rebuild import differences, rebuild
@@ -244,7 +245,7 @@ def test_a_name_that_no_tag_backs_is_shown_and_taken_away(lock: Lock, client: Ml
 
 
 def test_a_package_that_is_nowhere_stops_only_its_version(lock: Lock, two: list[Version]) -> None:
-    listing = dvccache.CACHE / two[0].lineage.dvc[:2] / two[0].lineage.dvc[2:]
+    listing = cache.CACHE / two[0].lineage.dvc[:2] / two[0].lineage.dvc[2:]
     listing.unlink()
     done: list[str] = []
     with pytest.raises(MeritError, match=rf"{lock.name}@v1: not in DVC's cache, and DVC has no remote here"):

@@ -130,7 +130,7 @@ def test_a_package_that_the_lock_does_not_name_is_refused(repository: Repository
     dvc = repository.package(1)
     repository.commit("package")
     (artifacts.PACKAGE / "extra").write_text("x")
-    with pytest.raises(MeritError, match=rf"model/: is \w+\.dir, and dvc\.lock names {dvc}; 'dvc checkout'"):
+    with pytest.raises(MeritError, match=rf"model/: is \w+\.dir, and dvc\.lock names {dvc}; 'merit pull'"):
         register(lock, _never)
     shutil.rmtree(artifacts.PACKAGE)
     with pytest.raises(MeritError, match=r"^model/manifest\.json: not found"):
@@ -371,11 +371,11 @@ def test_a_signed_version_carries_a_signature_that_holds(
 ) -> None:
     keys = tmp_path_factory.mktemp("keys")
     for name in ("ours", "other"):
-        key, public = str(keys / f"{name}.pem"), str(keys / f"{name}.pub")
+        key, public = str(keys / f"{name}.pem"), f"{name}.pub"
         subprocess.run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key], check=True)
         subprocess.run(["openssl", "ec", "-in", key, "-pubout", "-out", public], check=True, capture_output=True)
     values = lock.model_dump(mode="json", by_alias=True)
-    values["release"] = {"signing": {"method": "key", "public_key": str(keys / "ours.pub")}}
+    values["release"] = {"signing": {"method": "key", "public_key": "ours.pub"}}
     signed = Lock.model_validate(values)
     repository.package(1)
     repository.commit("package")

@@ -1,14 +1,18 @@
 """What an image is told of how it serves."""
 
 import json
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
+from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.config.schema.serve import Auth
 from merit.errors import MeritError
 from merit.release import context
 from merit.serving import auth, settings
+from merit.versions import Lineage, Version
 
 
 @pytest.mark.parametrize(
@@ -48,3 +52,10 @@ def test_an_image_is_tried_on_loopback_without_a_key(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("BENTOML_HOST", "127.0.0.1")
     told = settings.read()
     assert auth.of(told.auth, auth.listens_on(told)).admit({"server": ("127.0.0.1", 1), "headers": []}) == ""
+
+
+def test_an_image_names_its_version_and_the_commit_of_that(lock: Lock, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(locks.render(lock))
+    version = Version("tiny", 3, "c" * 40, Lineage.model_construct(), "t", datetime(2026, 1, 1, tzinfo=UTC))
+    found = context.settings(version, tmp_path)
+    assert (found["MERIT_VERSION"], found["MERIT_COMMIT"]) == ("v3", "c" * 40)

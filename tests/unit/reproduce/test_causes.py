@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from merit.doctor import machine
 from merit.reproduce import causes, values
@@ -67,6 +68,29 @@ def test_the_package_and_the_run_tell_what_was_recorded(monkeypatch: pytest.Monk
         "dirty": "false",
     }
     assert causes.recorded("HEAD", None, {})["python"] == "3.11.7"
+
+
+def test_a_package_that_names_no_commit_is_of_the_first_that_locked_it(
+    git_repo: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(values, "manifest", lambda commit: {})
+    commits = []
+    for package in ("a", "b", "b"):
+        outs = [{"path": "model", "md5": package * 32 + ".dir"}]
+        Path("dvc.lock").write_text(yaml.safe_dump({"stages": {"package": {"cmd": str(len(commits)), "outs": outs}}}))
+        git_repo("add", ".")
+        git_repo("commit", "--quiet", "--message", package)
+        commits.append(git_repo("rev-parse", "HEAD"))
+    assert causes.recorded(commits[2], None, {}) == {"commit": commits[1]}
+    git_repo("rm", "--quiet", "dvc.lock")
+    git_repo("commit", "--quiet", "--message", "none")
+    assert causes.recorded("HEAD", None, {}) == {}
+
+
+def test_the_minor_version_of_python_is_the_same_python(commits: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(causes.facts, "machine", lambda: {"python": "3.11.7", "processor": "A", "instructions": "B"})
+    assert "the same: Python 3.11.7" in causes.causes(commits[0], {"python": "3.11"})
+    assert "Python was 3.1, is 3.11.7" in causes.causes(commits[0], {"python": "3.1"})
 
 
 def test_a_build_for_one_kind_of_machine_is_the_locked_version(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from merit import dvccache
 from merit.errors import MeritError
+from merit.outputs import cache
 from merit.reproduce import compare
 from merit.reproduce.compare import Stage
 
@@ -108,7 +108,7 @@ def test_inputs_are_compared_before_anything_is_computed(tmp_path: Path) -> None
     source = tmp_path / "src" / "train.py"
     source.write_text("1")
     (tmp_path / "params.yaml").write_text("seed: 7\noptimizer: {lr: 1.0e-5, betas: [0.9, 0.99]}\n")
-    old = _stages(s1=dvccache.file_hash(source))
+    old = _stages(s1=cache.file_hash(source))
     assert compare.inputs_now(old, tmp_path) == {}
     source.write_text("2")
     (tmp_path / "params.yaml").write_text("optimizer: {lr: 1.0e-5, betas: [0.9, 0.99]}\n")

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from merit import artifacts, dvccache
+from merit import artifacts, outputs
 from merit.errors import MeritError
+from merit.outputs import cache
 from merit.reproduce import values
 
 Git = Callable[..., str]
@@ -25,7 +26,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
             raise MeritError("nobody has it")
         place.write_bytes((there / path.name).read_bytes())
 
-    monkeypatch.setattr(dvccache, "fetch", fetch)
+    monkeypatch.setattr(outputs, "fetch", fetch)
     return there
 
 
@@ -48,15 +49,24 @@ def test_a_package_made_at_an_earlier_commit_is_the_same(git_repo: Git, fetched:
     made, _, locked = (_commit(git_repo, text) for text in "123")
     before = _package(Path("before"), made, dirty=dirty)
     now = _package(Path("now"), locked, dirty=not dirty)
-    assert values.is_same_package(now, dvccache.folder_hash(before), locked)
+    assert values.is_same_package(now, cache.folder_hash(before), locked)
+
+
+@pytest.mark.parametrize("dirty", [True, False])
+def test_a_package_that_names_no_commit_is_the_same_as_one_that_did(git_repo: Git, fetched: Path, dirty: bool) -> None:
+    commit = _commit(git_repo, "1")
+    before = _package(Path("before"), commit, dirty=dirty)
+    now = _package(Path("now"), commit, dirty=dirty)
+    artifacts.write_json(now / artifacts.MANIFEST, {"model": "m", "files": {}})
+    assert values.is_same_package(now, cache.folder_hash(before), commit)
 
 
 def test_a_package_of_other_weights_is_another(git_repo: Git, fetched: Path) -> None:
     commit = _commit(git_repo, "1")
     before = _package(Path("before"), commit, dirty=False)
     now = _package(Path("now"), commit, dirty=False, weights=b"x")
-    assert not values.is_same_package(now, dvccache.folder_hash(before), commit)
-    assert not values.is_same_package(Path("nowhere"), dvccache.folder_hash(before), commit)
+    assert not values.is_same_package(now, cache.folder_hash(before), commit)
+    assert not values.is_same_package(Path("nowhere"), cache.folder_hash(before), commit)
 
 
 def test_a_package_made_on_a_branch_that_was_squashed_is_known_by_its_own_manifest(
@@ -65,9 +75,9 @@ def test_a_package_made_on_a_branch_that_was_squashed_is_known_by_its_own_manife
     commit = _commit(git_repo, "1")
     before = _package(Path("before"), "b" * 40, dirty=False)
     now = _package(Path("now"), commit, dirty=False)
-    assert not values.is_same_package(now, dvccache.folder_hash(before), commit)
+    assert not values.is_same_package(now, cache.folder_hash(before), commit)
     (fetched / artifacts.MANIFEST).write_bytes((before / artifacts.MANIFEST).read_bytes())
-    assert values.is_same_package(now, dvccache.folder_hash(before), commit)
+    assert values.is_same_package(now, cache.folder_hash(before), commit)
 
 
 def test_the_largest_difference_of_each_tensor_is_told_the_greatest_first(fetched: Path, tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ class Model:
     """As much of a package as feedback is about."""
 
     inputs = ({"name": "shop", "type": "string", "nullable": False},)
-    manifest: ClassVar = {"model": "tiny", "commit": "c"}
+    manifest: ClassVar = {"model": "tiny"}
+    commit = "c"
 
     def __init__(self, task: str, classes: list[Any] | None = None) -> None:
         self.output = {"name": "prediction", "task": task, **({"classes": classes} if classes else {})}

@@ -400,7 +400,8 @@ def test_several_classes_are_answered_with_the_likeliest_and_all_probabilities()
     class Three:
         inputs = ({"name": "x", "type": "number", "nullable": False},)
         output: ClassVar = {"name": "prediction", "task": "multiclass", "classes": ["a", "b", "c"]}
-        manifest: ClassVar = {"model": "tiny", "commit": "c"}
+        manifest: ClassVar = {"model": "tiny"}
+        commit = "c"
         graph = SimpleNamespace(inputs={"x": "number"})
 
         def predict(self, columns: Any) -> Any:

@@ -35,10 +35,10 @@ def test_the_server_gets_the_package_the_limits_and_the_version(
     workdir: Path, how: Serve, make_package: Callable[..., Path], listened: list[tuple[str, int]]
 ) -> None:
     make_package(artifacts.PACKAGE)
-    serve(how, "4")
+    serve(how, "4", commit="abc-dirty")
     assert listened == [("127.0.0.1", how.port)]
     assert os.environ["MERIT_PACKAGE"] == str(workdir / "model")
-    assert os.environ["MERIT_VERSION"] == "4"
+    assert (os.environ["MERIT_VERSION"], os.environ["MERIT_COMMIT"]) == ("4", "abc-dirty")
     assert os.environ["BENTOML_HOST"] == "127.0.0.1"
     assert (settings.read().max_rows, settings.read().max_bytes) == (3, 1000)
 
@@ -48,7 +48,7 @@ def test_a_package_without_a_version_is_served_without_one(
 ) -> None:
     make_package(artifacts.PACKAGE)
     serve(how)
-    assert "MERIT_VERSION" not in os.environ
+    assert not {"MERIT_VERSION", "MERIT_COMMIT"} & set(os.environ)
 
 
 def test_a_taken_port_is_refused(

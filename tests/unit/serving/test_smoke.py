@@ -55,6 +55,13 @@ def test_the_package_s_own_answer_passes(package, right):
         assert probe(package, "v3", address) is None
 
 
+def test_a_version_is_known_by_its_commit_and_not_by_what_the_package_says(package, right):
+    with server(200, json.dumps(right | {"commit": "d" * 40}).encode()) as address:
+        assert probe(package, "v3", address, commit="d" * 40) is None
+    with server(200, json.dumps(right).encode()) as address, pytest.raises(Refused, match="commit is 'ccc"):
+        probe(package, "v3", address, commit="d" * 40)
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [

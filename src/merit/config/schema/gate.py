@@ -232,7 +232,7 @@ class Waiver(Section):
     """The last day on which it may."""
 
 
-NOT_WAIVABLE = ("contract", "parity", "replay", "waivers")
+NOT_WAIVABLE = ("contract", "outputs", "parity", "replay", "waivers")
 """The checks without which the others mean nothing: they were made on other data, or of another model."""
 
 

@@ -33,7 +33,7 @@ def against(lock: Lock, champion: Champion | None, now: Table) -> Findings:
             return _compared(lock, champion, now, Table.scan(path, data, "its data"))
     except MeritError as error:
         found = f"the data of {champion.commit[:7]} can't be compared: {error}"
-        advice = "bring it with 'dvc pull', or compare with the champion of another commit by --against REF"
+        advice = "'dvc push' it where it was made, or compare with the champion of another commit by --against REF"
         return Findings(_all_alike(None, found, ALLOWED, advice), {"champion": _told(champion, None)})
 
 

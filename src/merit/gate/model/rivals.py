@@ -8,8 +8,8 @@ from merit.gate.verdict import Check, Verdict
 BETTER_BASELINE = "gradient boosting does better on the same columns: use it, or improve the network"
 BETTER_CHAMPION = "the champion is better on the same rows: keep it, or improve the candidate"
 NO_CHAMPION = (
-    "bring it with 'dvc pull', or compare with the champion of another commit by --against REF; if the change makes "
-    "them incomparable and is meant, waive this check in gate.waivers"
+    "'dvc push' it where it was made, or compare with the champion of another commit by --against REF; if the change "
+    "makes them incomparable and is meant, waive this check in gate.waivers"
 )
 
 

@@ -13,9 +13,9 @@ from merit.versions import Version
 Facts = dict[str, Any]
 """What runs, by what is told of it, such as `version`; two are the same if they are equal. Empty: nothing runs."""
 
-Probe = Callable[[Path, str, str, str], None]
-"""Asks a server at an address for a package's smoke rows, by a key; raises `Refused` if it doesn't answer as the
-package, as this version, does."""
+Probe = Callable[[Path, str, str, str, str], None]
+"""Asks a server for a package's smoke rows, given the package, its version, the address, a key and the commit; raises
+`Refused` if it doesn't answer as the package, as this version, does."""
 
 
 @dataclass(frozen=True)

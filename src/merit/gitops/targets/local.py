@@ -225,7 +225,8 @@ class Local:
                 f"{local_start.last_words(self._place, replica)}"
             )
         if self._desired.probe is not None:
-            self._desired.probe(package, replica.version, address, self._key)
+            commit = self._desired.versions[replica.version].commit
+            self._desired.probe(package, replica.version, address, self._key, commit)
 
     def _settle(self, state: State) -> None:
         """Keep the state, and have the supervisor and the proxy do as it says."""

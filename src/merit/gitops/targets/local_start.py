@@ -56,6 +56,7 @@ def write(place: Place, replica: Replica, desired: Desired, package: Path, how: 
         "environment": {
             **how,
             "MERIT_VERSION": replica.version,
+            artifacts.COMMIT: version.commit,
             "BENTOML_HOME": str(_folder(place, replica).absolute()),
         },
     }

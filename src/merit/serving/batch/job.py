@@ -39,6 +39,7 @@ class Job:
         keep: the columns that are carried over; None: all.
         on_error: what becomes of rows that break the contract: nothing more is scored, or they are set aside.
         workers: chunks in work at once.
+        commit: the one that the package is of, where it is known.
     """
 
     package: Path
@@ -48,10 +49,11 @@ class Job:
     on_error: Literal["refuse", "aside"] = "refuse"
     chunk_rows: int = CHUNK
     workers: int = 1
+    commit: str | None = None
 
     def scorer(self, *, is_text: bool) -> Scorer:
         """Load the package."""
-        return Scorer(self.package, self.version, self.keep, is_text=is_text)
+        return Scorer(self.package, self.version, self.keep, is_text=is_text, commit=self.commit)
 
     def score(self, scorer: Scorer, where: str, number: int, rows: pl.DataFrame) -> int:
         """Score a chunk and keep it; return its rows.
@@ -113,6 +115,7 @@ def _predict(
         goes_on = note is not None and not restart and not _is_void(note, asked, job.output)
         if note is not None and goes_on:
             job = _resumed(job, note, asked)
+            asked["commit"] = scorer.origin["commit"] = job.commit or scorer.origin["commit"]
             if note.get("finished") and job.output.is_whole(note):
                 job.output.tidy()
                 return _outcome(note, before=0, was_done=True)
@@ -139,6 +142,7 @@ def _asked(source: Files | Query, job: Job, scorer: Scorer) -> dict[str, Any]:
         "package": scorer.package.digest,
         "version": job.version,
         "keep": None if job.keep is None else list(job.keep),
+        "commit": scorer.origin["commit"],
     }
 
 
@@ -171,7 +175,7 @@ def _begin(source: Files | Query, job: Job, scorer: Scorer, asked: dict[str, Any
 
 
 def _resumed(job: Job, note: dict[str, Any], asked: dict[str, Any]) -> Job:
-    """Return the job with the chunks that it was begun with.
+    """Return the job with the chunks and the commit that it was begun with.
 
     Raises:
         Refused: what is there was made from something else.
@@ -181,7 +185,7 @@ def _resumed(job: Job, note: dict[str, Any], asked: dict[str, Any]) -> Job:
             f"{job.output.path}: was begun from something else: {differs}; --restart scores all anew, "
             "or give another place"
         )
-    return replace(job, chunk_rows=int(note["chunk_rows"]))
+    return replace(job, chunk_rows=int(note["chunk_rows"]), commit=note.get("commit", job.commit))
 
 
 def _told(job: Job, say: Say) -> int:

@@ -33,13 +33,20 @@ class Scorer:
         version: its version in the registry; its digest where it has none.
         keep: the input's columns that are carried over; None: all.
         is_text: whether the input knows no types, as CSV.
+        commit: the one that the package is of, where it is known.
 
     Raises:
         MeritError: the package is not what its manifest says.
     """
 
     def __init__(
-        self, folder: Path, version: str | None = None, keep: Sequence[str] | None = None, *, is_text: bool = False
+        self,
+        folder: Path,
+        version: str | None = None,
+        keep: Sequence[str] | None = None,
+        *,
+        is_text: bool = False,
+        commit: str | None = None,
     ) -> None:
         self.package = Package.load(folder)
         self.contract = contract.of(self.package, folder, is_text=is_text)
@@ -47,7 +54,7 @@ class Scorer:
         self.origin = {
             "model": str(self.package.manifest["model"]),
             "version": version or self.package.digest,
-            "commit": str(self.package.manifest["commit"]),
+            "commit": commit or self.package.commit,
         }
 
     @property

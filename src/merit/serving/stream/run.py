@@ -31,7 +31,9 @@ LAG_SECONDS = 2.0
 """How often the broker is asked how many events wait."""
 
 
-def run(how: Stream, version: str | None, signed: Signing, say: Callable[[str], None]) -> None:
+def run(
+    how: Stream, version: str | None, signed: Signing, say: Callable[[str], None], commit: str | None = None
+) -> None:
     """Answer events until SIGTERM or SIGINT; what is in hand then is finished first.
 
     Args:
@@ -39,16 +41,19 @@ def run(how: Stream, version: str | None, signed: Signing, say: Callable[[str], 
         version: the package's version in the registry, if it has one.
         signed: whose signature counts: the section `release.signing`.
         say: tells a person a line.
+        commit: the one that the package is of, where it is known.
 
     Raises:
         MeritError: the package is not what its manifest or its signature says, the broker's client is not installed,
             it can't be reached, or the port for metrics is taken.
     """
     check_signature(artifacts.PACKAGE, signed)
+    if commit is not None:
+        os.environ[artifacts.COMMIT] = commit  # for processes that score alone, too
     package = Package.load(artifacts.PACKAGE)
     broker = brokers.of(how, say)
     named = version or package.digest
-    meters = Meters(package.manifest["model"], named, package.manifest["commit"])
+    meters = Meters(package.manifest["model"], named, package.commit)
     engine = _engine(how, package, named, meters, say)
     meters.show(how.metrics_port)
     import uvloop

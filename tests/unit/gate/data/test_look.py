@@ -69,7 +69,7 @@ def test_a_champion_whose_data_nobody_has_is_no_pass(look_at: Look, good: pl.Dat
     found = look_at(good, None)
     for name in COMPARED:
         assert check(found, name).verdict is Verdict.INCONCLUSIVE
-        assert check(found, name).advice.startswith("bring it with 'dvc pull'")
+        assert check(found, name).advice.startswith("'dvc push' it where it was made")
     assert "its data is neither in DVC's cache" in check(found, "data: rows").found
     assert found.report["champion"] == {"commit": "a" * 40, "rows": None}
 

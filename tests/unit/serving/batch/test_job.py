@@ -66,6 +66,18 @@ def test_a_killed_run_goes_on_with_the_chunks_that_are_open(
     assert not list(Path("out").glob(".part*"))
 
 
+def test_a_run_that_goes_on_names_the_commit_that_it_was_begun_at(run: Run, source: str) -> None:
+    run(source, commit="begun")
+    note = json.loads(Path("out/_merit.json").read_text())
+    Path("out/_merit.json").write_text(json.dumps({**note, "finished": False}))
+    Path("out/part-00000001.parquet").unlink()
+    run(source, commit="later")
+    assert scored()["commit"].unique().to_list() == ["begun"]
+    assert json.loads(Path("out/_merit.json").read_text())["commit"] == "begun"
+    run(source, restart=True, commit="later")
+    assert scored()["commit"].unique().to_list() == ["later"]
+
+
 def test_a_hole_among_the_parts_is_filled(run: Run, source: str) -> None:
     run(source, "whole")
     run(source)
