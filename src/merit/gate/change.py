@@ -9,7 +9,6 @@ import yaml
 from merit import artifacts, git
 from merit.config.schema import Lock
 from merit.errors import MeritError
-from merit.gate import form
 from merit.gate.champion import Champion
 from merit.tasks import HIGHER_IS_BETTER
 
@@ -57,10 +56,7 @@ def since(lock: Lock, champion: Champion | None, against: str | None = None) -> 
     if before is None:
         return None
     after = lock.model_dump(mode="json", by_alias=True)
-    found: dict[str, list[dict[str, Any]]] = form.fit(
-        {"config": differences(before, after), "rules": rules(before, after)}
-    )
-    return found
+    return {"config": differences(before, after), "rules": rules(before, after)}
 
 
 def at(commit: str) -> dict[str, Any] | None:
