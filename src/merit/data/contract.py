@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from polars import selectors
 
 from merit import artifacts
 from merit.config.schema.data import Column, Data
@@ -81,8 +82,10 @@ def _values(numbered: pl.DataFrame, data: Data) -> Iterator[Violation]:
     counts = numbered.select((~rule.holds).sum().alias(str(place)) for place, rule in enumerate(rules))
     for rule, count in zip(rules, counts.row(0) if rules else (), strict=True):
         if count:
-            values = numbered.select(rule.column).filter(~rule.holds).to_series().unique(maintain_order=True)
-            found = f"{', '.join(map(str, values.head(EXAMPLES)))} in {count} rows"
+            values = numbered.select(
+                _column(rule.column).filter(~rule.holds).unique(maintain_order=True).head(EXAMPLES)
+            )
+            found = f"{', '.join(map(str, values.to_series()))} in {count} rows"
             examples = _examples(numbered, ~rule.holds, [rule.column, *data.contract.unique])
             yield Violation(rule.check, rule.column, found, rule.allowed, count, examples)
 
@@ -105,7 +108,7 @@ def _elements(numbered: pl.DataFrame, data: Data) -> list[Violation]:
 
 
 def _rules(name: str, column: Column) -> Iterator[Rule]:
-    value = pl.col(name)
+    value = _column(name)
     if column.allowed is not None:
         among = f"one of {', '.join(map(str, column.allowed))}"
         yield Rule("allowed", name, among, value.is_in(column.allowed).fill_null(True))
@@ -115,6 +118,11 @@ def _rules(name: str, column: Column) -> Iterator[Rule]:
         yield Rule("range", name, f"at most {column.max:g}", (value <= column.max).fill_null(True))
 
 
+def _column(name: str) -> pl.Expr:
+    """Return the column of this very name; `pl.col` would take `*` and `^...$` for patterns."""
+    return selectors.by_name(name).as_expr()
+
+
 def _whole(numbered: pl.DataFrame, data: Data) -> list[Violation]:
     """Check the number of rows and the uniqueness of keys."""
     limits, keys = data.contract.rows, data.contract.unique
@@ -122,7 +130,7 @@ def _whole(numbered: pl.DataFrame, data: Data) -> list[Violation]:
     if not limits.min <= numbered.height <= limits.max:
         allowed = f"{limits.min} to {limits.max}"
         found.append(Violation("rows", "", f"{numbered.height} rows", allowed, numbered.height, []))
-    twice = numbered.select(keys).is_duplicated() if keys else pl.Series([False])
+    twice = numbered.select(map(_column, keys)).is_duplicated() if keys else pl.Series([False])
     if rows := int(twice.sum()):
         examples = _examples(numbered, twice, keys)
         found.append(Violation("unique", ", ".join(keys), "the same key again", "each key once", rows, examples))
@@ -136,7 +144,7 @@ def _missing(numbered: pl.DataFrame, data: Data) -> list[Violation]:
         share = counts[name] / numbered.height
         if share > column.missing:
             allowed, named = f"at most {column.missing:.2%}", [name, *data.contract.unique]
-            examples = _examples(numbered, pl.col(name).is_null(), named)
+            examples = _examples(numbered, _column(name).is_null(), named)
             found.append(Violation("missing", name, f"{share:.2%} missing", allowed, counts[name], examples))
     return found
 
@@ -148,8 +156,8 @@ def _examples(numbered: pl.DataFrame, broken: pl.Expr | pl.Series, named: list[s
     if len(columns) > MOST_SHOWN:
         columns = list(dict.fromkeys([columns[0], *(n for n in named if n not in arrays), *columns]))[:MOST_SHOWN]
     needed = list(dict.fromkeys([*columns, *named]))
-    rows = numbered.select(needed).filter(broken).head(EXAMPLES).select(columns)
-    dates = [pl.col(name).cast(pl.String) for name, dtype in rows.schema.items() if dtype.is_temporal()]
+    rows = numbered.select(map(_column, needed)).filter(broken).head(EXAMPLES).select(map(_column, columns))
+    dates = [_column(name).cast(pl.String) for name, dtype in rows.schema.items() if dtype.is_temporal()]
     return rows.with_columns(dates).to_dicts()
 
 

@@ -148,6 +148,14 @@ def test_a_column_may_be_called_row(raw: pl.DataFrame, make_lock: Callable[..., 
     assert [(example["row number"], example["row"]) for example in found.examples] == [(2, 2), (5, 2), (8, 2)]
 
 
+@pytest.mark.parametrize("name", ["*", "^s.*$", "a b", "é"])
+def test_a_column_may_have_any_name(raw: pl.DataFrame, make_lock: Callable[..., Lock], name: str) -> None:
+    data = _data(make_lock, **{f"columns__{name}": {"type": "number", "min": 1}, "contract__unique": [name]})
+    rows = raw.with_columns(pl.int_range(pl.len()).cast(pl.Float64).alias(name))
+    found = _only(rows, data)
+    assert (found.column, found.rows, found.examples[0][name]) == (name, 1, 0.0)
+
+
 def test_of_a_wide_table_every_violation_is_found_and_examples_show_what_it_is_about(
     raw: pl.DataFrame, make_lock: Callable[..., Lock], capsys: pytest.CaptureFixture[str]
 ) -> None:
