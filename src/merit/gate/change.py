@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -154,6 +155,7 @@ def shown(value: Any) -> str | None:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
+@lru_cache(maxsize=10_000)
 def _is_plain(text: str) -> bool:
     """Say whether YAML reads a text without quotes as that very text."""
     if "\n" in text or not text.isprintable():
