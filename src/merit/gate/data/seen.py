@@ -14,10 +14,10 @@ def seen(rows: pl.DataFrame, data: Data) -> pl.DataFrame:
     A time is its hour and its weekday: its date moves with every month that is added. An array is the mean and the
     deviation of its elements.
     """
-    there = set(rows.columns)
-    taken = {name: each for name, each in data.columns.items() if each.feature != "none" and name in there}
+    schema = rows.schema
+    taken = {name: each for name, each in data.columns.items() if each.feature != "none" and name in schema}
     arrays = {name: _elements(rows[name]) for name, column in taken.items() if column.feature == "array"}
-    plain = [one for name, column in taken.items() if name not in arrays for one in _seen(rows.schema, name, column)]
+    plain = [one for name, column in taken.items() if name not in arrays for one in _seen(schema, name, column)]
     made = rows.select(plain)  # in one go: each by itself would take as long as a hundred do together
     if not arrays:
         return made

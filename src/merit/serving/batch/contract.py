@@ -13,6 +13,7 @@ import polars as pl
 import yaml
 
 from merit import artifacts
+from merit.config import lock as locks
 from merit.errors import MeritError, Refused
 from merit.scoring import Package
 
@@ -114,7 +115,7 @@ def of(package: Package, folder: Path, *, is_text: bool = False) -> Contract:
     """
     path = folder / artifacts.PACKAGED_LOCK
     try:
-        lock = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        lock = yaml.load(path.read_text(encoding="utf-8"), locks.LOADER) or {}  # noqa: S506  # a safe one
         columns = dict(lock.get("data", {}).get("columns", {}))
     except (yaml.YAMLError, AttributeError, TypeError, ValueError, OSError) as error:
         raise MeritError(f"{path}: can't be read ({error}); make the package again with 'merit run'") from error
