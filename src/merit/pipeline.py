@@ -181,7 +181,7 @@ def _told() -> Iterator[Any]:
     from dvc.stage.exceptions import StageCmdFailedError
 
     try:
-        with Repo() as repo:
+        with Repo(_wait_for_lock=True) as repo:  # DVC by itself waits 3 s for another process, and gives up
             repo.scm_context.quiet = True  # what to commit is said after the verdict
             yield repo
     except ReproductionError as error:
@@ -210,7 +210,7 @@ def _side_by_side(repo: Any) -> list[str]:
 
     If it fails there it is fitted again in its turn, where what it says is seen.
     """
-    command = [sys.executable, "-m", "dvc", "repro", "--quiet", "--single-item", BESIDE]
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--quiet", "--single-item", BESIDE]
     nowhere = subprocess.DEVNULL
     with subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere) as side:
         try:
