@@ -1,6 +1,7 @@
 """One real SQLite store for the whole module: making one takes seconds."""
 
 import shutil
+import sqlite3
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -275,6 +276,7 @@ def test_the_environment_comes_before_the_configuration(lock: Lock, monkeypatch:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///other.db")
     assert store.uri_of(lock.tracking) == "sqlite:///other.db"
     assert store.local_file("sqlite:///other.db") == Path("other.db")
+    assert store.local_file("sqlite:///other.db?timeout=30") == Path("other.db")
     assert store.local_file("http://example.org") is None
 
 
@@ -285,6 +287,81 @@ def test_a_store_that_is_no_database_is_told_in_one_line(workdir: Path) -> None:
     assert str(caught.value) == (
         "broken.db: file is not a database; move it away; 'merit registry rebuild' fills a new one"
     )
+
+
+def _other_tables(made: Path) -> None:
+    with sqlite3.connect("half.db") as database:
+        database.execute("CREATE TABLE alembic_version (version_num VARCHAR(32))")
+        database.execute("CREATE TABLE registered_model_tags (key INTEGER)")
+
+
+def _older(made: Path) -> None:
+    shutil.copyfile(made, "half.db")
+    with sqlite3.connect("half.db") as database:
+        database.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
+
+
+@pytest.mark.parametrize("make", [_other_tables, _older])
+def test_a_store_whose_tables_are_not_this_mlflows_is_told_with_what_mends_it(
+    workdir: Path, client: MlflowClient, database: Path, make: Callable[[Path], None]
+) -> None:
+    make(database)
+    with pytest.raises(MeritError) as caught:
+        store.open_store(Tracking(uri="sqlite:///half.db", experiment="x"))
+    told = str(caught.value)
+    assert told.startswith("half.db: not this MLflow's tables (")
+    assert told.endswith(
+        "); 'mlflow db upgrade sqlite:///half.db' mends an older MLflow's; if that fails, move it away; "
+        "'merit registry rebuild' fills a new one"
+    )
+    assert "\n" not in told
+
+
+def test_a_store_stands_whole_or_not_at_all(
+    workdir: Path, client: MlflowClient, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracking = Tracking(uri="sqlite:///new.db", experiment="x")
+    made_at: list[str] = []
+
+    def cut_off(uri: str) -> MlflowClient:
+        made_at.append(uri)
+        Path(uri.removeprefix("sqlite:///")).write_bytes(b"half of a database")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(store, "_client", cut_off)
+        store.open_store(tracking)
+    assert not Path("new.db").exists()
+
+    def made(uri: str) -> MlflowClient:
+        made_at.append(uri)
+        if ".new/" in uri:
+            shutil.copyfile(database, uri.removeprefix("sqlite:///"))
+        return whole(uri)
+
+    whole = store._client
+    monkeypatch.setattr(store, "_client", made)
+    assert store.open_store(tracking).search_experiments()
+    assert store.open_store(tracking).search_experiments()
+    aside, place = "sqlite:///new.db.new/new.db", "sqlite:///new.db"
+    assert made_at == [aside, aside, place, place]
+    assert sorted(path.name for path in Path().glob("new.db*")) == ["new.db", "new.db.lock"]
+
+
+def test_a_store_that_another_made_in_the_meantime_is_used(
+    workdir: Path, client: MlflowClient, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = store._client
+
+    def overtaken(uri: str) -> MlflowClient:
+        Path("late.db").write_bytes(b"another's")
+        shutil.copyfile(database, uri.removeprefix("sqlite:///"))
+        return whole(uri)
+
+    monkeypatch.setattr(store, "_client", overtaken)
+    store._create(Path("late.db"))
+    assert Path("late.db").read_bytes() == b"another's"
+    assert not Path("late.db.new").exists()
 
 
 def test_a_server_that_is_not_there_is_told_in_the_words_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
