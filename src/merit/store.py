@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:///"
 ARTIFACTS = Path("mlruns")
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""By which MLflow's pages show an experiment as training, and not as what came of a language model."""
 ANEW = "move it away; 'merit registry rebuild' fills a new one"
 """What to do about a file that is no database, or a broken one."""
 OUT_OF_DATE = "out-of-date database schema"
@@ -107,7 +109,7 @@ def experiment(client: "MlflowClient", tracking: Tracking) -> str:
         if found := client.get_experiment_by_name(name):
             return str(found.experiment_id)
         try:
-            return str(client.create_experiment(name, artifact_location=place))
+            return str(client.create_experiment(name, artifact_location=place, tags=KIND))
         except MlflowException:  # somebody else made it just now
             if again := client.get_experiment_by_name(name):
                 return str(again.experiment_id)

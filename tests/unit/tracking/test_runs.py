@@ -1,5 +1,6 @@
 """One real SQLite store for the whole module: making one takes seconds."""
 
+import json
 import shutil
 import sqlite3
 import zlib
@@ -16,6 +17,8 @@ from merit import artifacts, store
 from merit.config.schema import Lock, Tracking
 from merit.errors import MeritError, Refused
 from merit.registry.versions import register
+from merit.scoring import Package
+from merit.serving.answers import Answers
 from merit.tracking import facts, runs, told_of
 from merit.tracking.runs import PACKAGE_TAG, WEIGHTS_TAG, Run, record
 
@@ -92,6 +95,14 @@ def test_a_finished_run_holds_what_it_is_made_of(tracked: Lock, client: MlflowCl
     assert all(found.data.tags[f"merit.{name}"] for name in ("python", "processor", "instructions"))
     assert told_of(tracked.tracking, artifacts.sha256(artifacts.WEIGHTS)).items() >= facts.machine().items()
     assert told_of(tracked.tracking, "0" * 64) == {}
+    assert found.data.tags["mlflow.project.entryPoint"] == "merit train"
+    assert found.data.tags["mlflow.source.name"] == Path.cwd().name
+    assert found.data.tags["mlflow.note.content"].startswith(f"**{tracked.name}**: Linear, binary: `delay >= 10`")
+    (data,) = found.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == (tracked.name, tracked.data.fingerprint[7:43])
+    assert json.loads(data.dataset.source)["_target_"] == tracked.data.source.target
+    described = json.loads(data.dataset.schema)["mlflow_colspec"]
+    assert [each["name"] for each in described] == list(tracked.data.columns)
     assert found.data.params["seed"] == "7"
     assert found.data.params["optimizer.lr"] == "0.01"
     assert found.data.params["model._target_"] == "merit.training.networks.Linear"
@@ -222,9 +233,39 @@ def test_a_package_is_registered_once_with_its_lineage(
     (version,) = client.search_model_versions(f"name = '{tracked.name}'")
     assert version.run_id == run_id
     assert version.source.endswith("/artifacts/model")
+    assert version.description.startswith(f"**{tracked.name}**: Linear")
     assert version.tags[PACKAGE_TAG] == artifacts.package_digest(artifacts.PACKAGE)
     assert version.tags["merit.data_sha256"] == "d" * 64
     assert version.tags["merit.verdict"] == "pass"
+
+
+@pytest.mark.filterwarnings("ignore:.*type hint:UserWarning")  # of MLflow's own, when it is imported
+def test_what_is_registered_is_loaded_by_its_name_in_mlflow(
+    tracked: Lock, client: MlflowClient, make_package: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+    import pandas as pd
+
+    report = _finish(make_package)
+    assert register(tracked, record(tracked), report) == "1"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri_of(tracked.tracking))
+    loaded = mlflow.pyfunc.load_model(f"models:/{tracked.name}/1")
+    row = {"shop": "north", "kind": 1, "size": 48.5, "weight": 0.25}
+    package = Package.load(artifacts.PACKAGE)
+    answer = Answers(package, package.digest, 1).answer(json.dumps(row).encode())
+    found = loaded.predict(pd.DataFrame([row])).to_dict("records")
+    assert found == [{"prediction": answer.pop("predictions")[0], **answer}]
+
+
+def test_a_run_of_a_wide_table_counts_its_columns(
+    tracked: Lock, make_lock: Callable[..., Lock], client: MlflowClient
+) -> None:
+    wide = {f"g{n}": {"type": "number", "feature": "number"} for n in range(300)}
+    data = make_lock(lambda values: values["data"]["columns"].update(wide)).data
+    Run(tracked.model_copy(update={"data": data}))
+    (found,) = _runs(client, tracked)
+    assert found.data.params["data.columns"] == f"{len(data.columns)} columns, see params.yaml"
+    assert len(found.data.params) < 100
 
 
 def test_another_package_is_another_version(
