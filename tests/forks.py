@@ -33,7 +33,7 @@ PROGRAMS = ("merit", "dvc")
 MODULES = ("merit.pipeline", "merit.tracking.live", "merit.tracking.sweeps")
 """What is called as `python -m NAME`, and forks as well."""
 LOADED = ("torch._dynamo", "torch.onnx", "lightning.pytorch", "mlflow", "mlflow.store.tracking.sqlalchemy_store",
-          "onnx", "onnxruntime", "onnxscript", "pandera.polars", "polars", "sklearn.ensemble", "sklearn.linear_model",
+          "onnx", "onnxruntime", "onnxscript", "polars", "sklearn.ensemble", "sklearn.linear_model",
           "sklearn.metrics", "hydra", "pydantic", "rich.console", "jinja2", "msgspec", "safetensors.numpy", "dvc.cli",
           "dvc.repo", "dvc.commands.repro", "dvc_data.index", "dvc_objects.fs")  # fmt: skip
 CALLER = (Path(__file__).parent / "forked.py").read_text(encoding="utf-8")

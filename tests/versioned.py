@@ -56,7 +56,9 @@ class Repository:
         place = self.folder / artifacts.PACKAGE
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
-        for name in (artifacts.GRAPH, artifacts.SIGNATURE, artifacts.PACKAGED_LOCK, artifacts.PACKAGED_WEIGHTS):
+        signature = {"inputs": [], "outputs": [{"name": "prediction"}], "example": {}, "number": number}
+        (place / artifacts.SIGNATURE).write_text(json.dumps(signature))
+        for name in (artifacts.GRAPH, artifacts.PACKAGED_LOCK, artifacts.PACKAGED_WEIGHTS):
             (place / name).write_text(f"{name} {number:06}")
         files = {path.name: artifacts.sha256(path) for path in sorted(place.iterdir())}
         manifest = {"model": model, "commit": "c" * 40, "dirty": False, "params_sha256": f"{number:064}",

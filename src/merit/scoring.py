@@ -93,20 +93,28 @@ def columns_of(table: "pl.DataFrame", inputs: Mapping[str, str]) -> dict[str, ND
     lacking = sorted(set(inputs) - set(table.columns))
     if lacking:
         raise MeritError(f"the rows lack the columns {', '.join(lacking)}, which the model takes")
-    made: dict[str, NDArray[Any]] = {}
+    schema = table.schema
     for name, kind in inputs.items():
-        values = table[name]
-        if (values.dtype == pl.String) != (kind == "string"):
-            raise MeritError(f"the column '{name}' is {values.dtype}, but the model takes a {kind}")
-        if kind == "string":
-            made[name] = values.fill_null("").to_numpy()
-        elif isinstance(values.dtype, pl.Array):
-            made[name] = values.to_numpy()
-        elif values.dtype.is_temporal():
-            made[name] = (values.cast(pl.Datetime("us")).cast(pl.Int64) / 1e6).fill_null(float("nan")).to_numpy()
-        else:
-            made[name] = values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    return made
+        if (schema[name] == pl.String) != (kind == "string"):
+            raise MeritError(f"the column '{name}' is {schema[name]}, but the model takes a {kind}")
+    # In one go: a column by itself takes as long as a hundred do together.
+    made = table.select(_taken(name, schema[name]) for name in inputs)
+    return {name: made[name].to_numpy() for name in inputs}
+
+
+def _taken(name: str, dtype: "pl.DataType") -> "pl.Expr":
+    """Return a column as a graph takes it."""
+    import polars as pl
+    from polars import selectors
+
+    value = selectors.by_name(name).as_expr()  # pl.col would take '*' and '^...$' for patterns
+    if dtype == pl.String:
+        return value.fill_null("")
+    if isinstance(dtype, pl.Array):
+        return value
+    if dtype.is_temporal():
+        value = value.cast(pl.Datetime("us")).cast(pl.Int64) / 1e6
+    return value.cast(pl.Float64).fill_null(float("nan"))
 
 
 @dataclass(frozen=True)

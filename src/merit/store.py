@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +19,13 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:///"
 ARTIFACTS = Path("mlruns")
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""By which MLflow's pages show an experiment as training, and not as what came of a language model."""
 ANEW = "move it away; 'merit registry rebuild' fills a new one"
 """What to do about a file that is no database, or a broken one."""
+OUT_OF_DATE = "out-of-date database schema"
+OTHER_TABLES = ("already exists", "duplicate column", "no such table", "no such column")
+"""How SQLite speaks of tables that are not those that MLflow takes them for."""
 
 
 def keeps_versions(tracking: Tracking) -> bool:
@@ -42,7 +48,7 @@ def uri_of(tracking: Tracking) -> str:
 
 def local_file(uri: str) -> Path | None:
     """Return the file of an SQLite store, or None where a server keeps the runs."""
-    return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
+    return Path(uri.removeprefix(SQLITE).partition("?")[0]) if uri.startswith(SQLITE) else None
 
 
 def open_store(tracking: Tracking) -> "MlflowClient":
@@ -61,22 +67,39 @@ def open_store(tracking: Tracking) -> "MlflowClient":
         os.environ.setdefault(REQUIRED, NO_PASSWORD)
     import logging
 
-    from mlflow import MlflowClient
-
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry", "mlflow.tracking"):
         logging.getLogger(name).setLevel(logging.WARNING)
     uri = uri_of(tracking)
     file = local_file(uri)
     with faults(uri):
         if file is None:
-            client = MlflowClient(tracking_uri=uri)
-            client.search_experiments(max_results=1)
-            return client
+            return _client(uri)
         # Two processes that migrate one new database at once break it.
         with _alone(file):
-            client = MlflowClient(tracking_uri=uri)
-            client.search_experiments(max_results=1)
-            return client
+            if not file.exists():
+                _create(file)
+            return _client(uri)
+
+
+def _client(uri: str) -> "MlflowClient":
+    """Return a client that has asked its store something."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    client.search_experiments(max_results=1)
+    return client
+
+
+def _create(file: Path) -> None:
+    """Make an SQLite store aside and rename it: MLflow takes a hundred steps, and can't go on from one in between."""
+    aside = Path(f"{file}.new")
+    shutil.rmtree(aside, ignore_errors=True)  # of one that was killed
+    aside.mkdir()
+    client = _client(f"{SQLITE}{aside / file.name}")
+    client._tracking_client.store._dispose_engine()  # what is renamed is closed
+    if not file.exists():  # MLflow's own server knows no lock of ours
+        (aside / file.name).rename(file)
+    shutil.rmtree(aside)
 
 
 def experiment(client: "MlflowClient", tracking: Tracking) -> str:
@@ -89,7 +112,7 @@ def experiment(client: "MlflowClient", tracking: Tracking) -> str:
         if found := client.get_experiment_by_name(name):
             return str(found.experiment_id)
         try:
-            return str(client.create_experiment(name, artifact_location=place))
+            return str(client.create_experiment(name, artifact_location=place, tags=KIND))
         except MlflowException:  # somebody else made it just now
             if again := client.get_experiment_by_name(name):
                 return str(again.experiment_id)
@@ -108,10 +131,20 @@ def faults(uri: str) -> Iterator[None]:
         file, root = local_file(uri), chain(error)[-1]
         if file is not None and type(root) is sqlite3.DatabaseError:  # its subclasses are about the statement
             raise MeritError(f"{file}: {root}; {ANEW}") from error
+        if file is not None and _is_of_other_tables(error, root):
+            why = reason(error).partition(" [SQL")[0]
+            upgrade = f"'mlflow db upgrade {uri}' mends an older MLflow's"
+            raise MeritError(f"{file}: not this MLflow's tables ({why}); {upgrade}; if that fails, {ANEW}") from error
         raise MeritError(
             f"tracking.uri '{masked(uri)}': can't be used ({masked(reason(error))}); correct conf/tracking or "
             "MLFLOW_TRACKING_URI"
         ) from error
+
+
+def _is_of_other_tables(error: BaseException, root: BaseException) -> bool:
+    """Say whether a database is of another version of MLflow, or of none, for its making was cut off."""
+    is_statement = isinstance(root, sqlite3.OperationalError) and any(words in str(root) for words in OTHER_TABLES)
+    return is_statement or OUT_OF_DATE in str(error)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from merit.config import library, problems
 from merit.config import lock as locks
 from merit.config.compose import compose
 from merit.config.schema import Lock
+from merit.config.schema.data import Data
 from merit.errors import ConfigError
 from tests.conftest import ROOT
 
@@ -88,7 +89,7 @@ def test_conf_cannot_set_what_compose_records(conf: Path, key: str) -> None:
         f"conf/config.yaml:{line}: {key}: can't be set: 'merit compose' fills it in; remove it"
     )
     assert key in problems.FILLED_IN
-    assert problems.FILLED_IN - {"fingerprint"} <= set(Lock.model_fields)
+    assert problems.FILLED_IN.issubset({*Lock.model_fields, *Data.model_fields})
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from merit.config.compose import compose
 from merit.config.schema import Lock
 from merit.errors import ConfigError, MeritError
 from merit.expression import quoted
+from tests.conftest import ROOT
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
 leaves = st.one_of(words, st.integers(-(2**53), 2**53), st.floats(allow_nan=False, allow_infinity=False), st.booleans())
@@ -97,6 +98,34 @@ def test_a_lock_edited_by_hand_into_something_wrong_is_refused_with_every_fault(
         "max_connections, max_rows, port, telemetry, timeout_seconds, workers; "
         "did you mean 'port'? run 'merit compose'",
     ]
+
+
+def test_columns_edited_by_hand_are_refused_for_stages_know_them_by_their_hash(workdir: Path, lock: Lock) -> None:
+    values = yaml.safe_load(locks.render(lock))
+    name = next(iter(values["data"]["columns"]))
+    values["data"]["columns"][name]["description"] = "another"
+    Path("params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"columns were changed.*run 'merit compose'"):
+        locks.read()
+    del values["data"]["columns_sha256"]
+    assert (
+        locks.parse(yaml.safe_dump(values, sort_keys=False), "an older lock").data.columns_sha256
+        != lock.data.columns_sha256
+    )
+
+
+def test_another_order_of_columns_is_another_hash(make_lock: Callable[..., Lock]) -> None:
+    def turned(values: dict[str, Any]) -> None:
+        values["data"]["columns"] = dict(reversed(values["data"]["columns"].items()))
+
+    assert make_lock(turned).data.columns_sha256 != make_lock().data.columns_sha256
+
+
+def test_no_stage_depends_on_every_column_by_itself() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    named = [param for stage in stages.values() for param in stage.get("params", ())]
+    assert "data.columns_sha256" in named
+    assert not {"data", "data.columns"} & set(named)
 
 
 def test_a_lock_that_is_no_yaml_is_refused_in_one_line(workdir: Path) -> None:

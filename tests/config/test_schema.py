@@ -45,6 +45,7 @@ def test_a_lock_can_not_be_changed(lock: Lock) -> None:
         ("name", "a b"),
         ("name", ""),
         ("name", "../x"),
+        ("name", "x" * 101),
         ("seed", -1),
         ("seed", 2**32),
         ("seed", 1.0),

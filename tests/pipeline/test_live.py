@@ -87,3 +87,22 @@ def _ended(lock: Lock) -> bool:
     client: MlflowClient = store.open_store(lock.tracking)
     found = client.search_runs([store.experiment(client, lock.tracking)])
     return bool(found) and found[0].info.status != "RUNNING"
+
+
+def test_who_is_killed_while_the_store_is_made_hinders_no_other(tracked: Lock, workdir: Path) -> None:
+    first = Live(tracked)
+    until = time.monotonic() + 60
+    while not any((workdir / "mlflow.db.new").glob("mlflow.db")):
+        assert time.monotonic() < until
+        time.sleep(0.001)
+    others = [Live(tracked) for _ in range(2)]
+    first._process.kill()
+    first._process.communicate()  # closes what it was told by
+    assert not (workdir / "mlflow.db").exists()
+    for other in others:
+        other.log_epoch(EPOCH)
+    for other in others:
+        other.__exit__(None, None, None)
+    client: MlflowClient = store.open_store(tracked.tracking)
+    found = client.search_runs([store.experiment(client, tracked.tracking)])
+    assert [run.info.status for run in found] == ["FINISHED", "FINISHED"]

@@ -138,6 +138,12 @@ def test_columns_are_taken_by_name_with_missing_values_as_the_graph_expects_them
     assert np.isnan(made["f"][0])
 
 
+def test_a_column_may_be_called_like_a_pattern() -> None:
+    table = pl.DataFrame({"*": [1.0], "^a.*$": ["x"], "ab": [2.0]})
+    found = columns_of(table, {"*": "number", "^a.*$": "string"})
+    assert {name: values.tolist() for name, values in found.items()} == {"*": [1.0], "^a.*$": ["x"]}
+
+
 def test_rows_without_a_column_are_refused() -> None:
     with pytest.raises(MeritError) as caught:
         columns_of(pl.DataFrame({"a": [1]}), {"c": "number", "a": "number", "b": "string"})

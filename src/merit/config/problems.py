@@ -15,7 +15,7 @@ from merit.errors import Problem
 SHOWN = 200
 UNKNOWN = "unknown key"
 
-FILLED_IN = frozenset({"fingerprint", "code", "merit"})
+FILLED_IN = frozenset({"fingerprint", "columns_sha256", "code", "merit"})
 """Keys of the lock that compose fills in: nobody is told to write them."""
 
 

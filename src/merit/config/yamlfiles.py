@@ -10,8 +10,8 @@ import yaml
 
 from merit.errors import Problem
 
-BYTES = 1_000_000
-NODES = 20_000
+BYTES = 2_000_000
+NODES = 100_000
 """The most values in a file once its aliases are written out: a few lines of YAML can otherwise mean billions."""
 DEPTH = 40
 HEAD = 512

@@ -1,11 +1,12 @@
 """validate: hold the table against its contract; every violation in one table, with rows as examples."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import pandera.polars as pa
 import polars as pl
+from polars import selectors
 
 from merit import artifacts
 from merit.config.schema.column import Column
@@ -13,6 +14,18 @@ from merit.config.schema.data import Data
 from merit.errors import Refused
 
 EXAMPLES = 3
+MOST_SHOWN = 100
+"""Columns of an example, and violations in the table on a terminal."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What the values of a column must satisfy: the kind of check, what is allowed in words, and as an expression."""
+
+    check: str
+    column: str
+    allowed: str
+    holds: pl.Expr
 
 
 @dataclass(frozen=True)
@@ -60,35 +73,22 @@ def refuse(found: list[Violation]) -> None:
 
 def violations(table: pl.DataFrame, data: Data) -> list[Violation]:
     """Return every rule that the table breaks."""
-    numbered = table.with_row_index("row")
-    found = [*_whole(numbered, data), *_missing(numbered, data), *_elements(numbered, data)]
-    try:
-        _schema(data).validate(table, lazy=True)
-    except pa.errors.SchemaErrors as errors:
-        found += [_broken(numbered, error) for error in errors.schema_errors]
-    return found
+    numbered = table.with_row_index("row" if "row" not in table.columns else "row number")
+    return [*_whole(numbered, data), *_missing(numbered, data), *_elements(numbered, data), *_values(numbered, data)]
 
 
-def _broken(numbered: pl.DataFrame, error: pa.errors.SchemaError) -> Violation:
-    """Return one column's broken check, with the rows that break it."""
-    kept = error.check_output.lazy().collect().to_series()
-    rows = numbered.filter(~kept)
-    values = rows[error.schema.name].unique(maintain_order=True).head(EXAMPLES).to_list()
-    return Violation(
-        "range" if error.check.name in {"greater_than_or_equal_to", "less_than_or_equal_to"} else "allowed",
-        error.schema.name,
-        f"{', '.join(map(str, values))} in {rows.height} rows",
-        error.check.title,
-        rows.height,
-        _examples(rows),
-    )
-
-
-def _schema(data: Data) -> pa.DataFrameSchema:
-    plain = {name: column for name, column in data.columns.items() if column.type != "array"}
-    return pa.DataFrameSchema(
-        {name: pa.Column(None, checks=_checks(column), nullable=True) for name, column in plain.items()}
-    )
+def _values(numbered: pl.DataFrame, data: Data) -> Iterator[Violation]:
+    """Check every value that is there against its column's range and list; all columns are looked at in one pass."""
+    rules = [rule for name, column in data.columns.items() if column.type != "array" for rule in _rules(name, column)]
+    counts = numbered.select((~rule.holds).sum().alias(str(place)) for place, rule in enumerate(rules))
+    for rule, count in zip(rules, counts.row(0) if rules else (), strict=True):
+        if count:
+            values = numbered.select(
+                _column(rule.column).filter(~rule.holds).unique(maintain_order=True).head(EXAMPLES)
+            )
+            found = f"{', '.join(map(str, values.to_series()))} in {count} rows"
+            examples = _examples(numbered, ~rule.holds, [rule.column, *data.contract.unique])
+            yield Violation(rule.check, rule.column, found, rule.allowed, count, examples)
 
 
 def _elements(numbered: pl.DataFrame, data: Data) -> list[Violation]:
@@ -100,23 +100,28 @@ def _elements(numbered: pl.DataFrame, data: Data) -> list[Violation]:
         low, high = column.min, column.max
         values = numbered[name].to_numpy().reshape(numbered.height, -1)
         outside = (values < (-np.inf if low is None else low)) | (values > (np.inf if high is None else high))
-        rows = numbered.filter(pl.Series(outside.any(axis=1)))
-        if not rows.is_empty():
+        broken = pl.Series(outside.any(axis=1))
+        if rows := int(broken.sum()):
             told = f"{values[outside][0]:g} and {outside.sum() - 1} more elements"
             allowed = " and ".join(f"at {w} {b:g}" for w, b in (("least", low), ("most", high)) if b is not None)
-            found.append(Violation("range", name, told, allowed, rows.height, _examples(rows)))
+            found.append(Violation("range", name, told, allowed, rows, _examples(numbered, broken, [name])))
     return found
 
 
-def _checks(column: Column) -> list[pa.Check]:
-    checks = []
+def _rules(name: str, column: Column) -> Iterator[Rule]:
+    value = _column(name)
     if column.allowed is not None:
-        checks.append(pa.Check.isin(column.allowed, title=f"one of {', '.join(map(str, column.allowed))}"))
+        among = f"one of {', '.join(map(str, column.allowed))}"
+        yield Rule("allowed", name, among, value.is_in(column.allowed).fill_null(True))
     if column.min is not None:
-        checks.append(pa.Check.ge(column.min, title=f"at least {column.min:g}"))
+        yield Rule("range", name, f"at least {column.min:g}", (value >= column.min).fill_null(True))
     if column.max is not None:
-        checks.append(pa.Check.le(column.max, title=f"at most {column.max:g}"))
-    return checks
+        yield Rule("range", name, f"at most {column.max:g}", (value <= column.max).fill_null(True))
+
+
+def _column(name: str) -> pl.Expr:
+    """Return the column of this very name; `pl.col` would take `*` and `^...$` for patterns."""
+    return selectors.by_name(name).as_expr()
 
 
 def _whole(numbered: pl.DataFrame, data: Data) -> list[Violation]:
@@ -126,37 +131,35 @@ def _whole(numbered: pl.DataFrame, data: Data) -> list[Violation]:
     if not limits.min <= numbered.height <= limits.max:
         allowed = f"{limits.min} to {limits.max}"
         found.append(Violation("rows", "", f"{numbered.height} rows", allowed, numbered.height, []))
-    twice = numbered.filter(pl.struct(keys).is_duplicated()) if keys else numbered.clear()
-    if not twice.is_empty():
-        found.append(
-            Violation(
-                "unique",
-                ", ".join(keys),
-                "the same key again",
-                "each key once",
-                twice.height,
-                _examples(twice),
-            )
-        )
+    twice = numbered.select(map(_column, keys)).is_duplicated() if keys else pl.Series([False])
+    if rows := int(twice.sum()):
+        examples = _examples(numbered, twice, keys)
+        found.append(Violation("unique", ", ".join(keys), "the same key again", "each key once", rows, examples))
     return found
 
 
 def _missing(numbered: pl.DataFrame, data: Data) -> list[Violation]:
     found = []
+    counts = numbered.null_count().row(0, named=True)
     for name, column in data.columns.items():
-        rows = numbered.filter(pl.col(name).is_null())
-        share = rows.height / numbered.height
+        share = counts[name] / numbered.height
         if share > column.missing:
-            allowed = f"at most {column.missing:.2%}"
-            found.append(Violation("missing", name, f"{share:.2%} missing", allowed, rows.height, _examples(rows)))
+            allowed, named = f"at most {column.missing:.2%}", [name, *data.contract.unique]
+            examples = _examples(numbered, _column(name).is_null(), named)
+            found.append(Violation("missing", name, f"{share:.2%} missing", allowed, counts[name], examples))
     return found
 
 
-def _examples(rows: pl.DataFrame) -> list[dict[str, Any]]:
-    """Return a few rows as JSON values."""
-    dates = [pl.col(name).cast(pl.String) for name, dtype in rows.schema.items() if dtype.is_temporal()]
-    arrays = [name for name, dtype in rows.schema.items() if isinstance(dtype, pl.Array)]
-    return rows.head(EXAMPLES).with_columns(dates).drop(arrays).to_dicts()
+def _examples(numbered: pl.DataFrame, broken: pl.Expr | pl.Series, named: list[str]) -> list[dict[str, Any]]:
+    """Return a few rows as JSON values: what is named, beside as many columns as people read."""
+    arrays = {name for name, dtype in numbered.schema.items() if isinstance(dtype, pl.Array)}
+    columns = [name for name in numbered.columns if name not in arrays]
+    if len(columns) > MOST_SHOWN:
+        columns = list(dict.fromkeys([columns[0], *(n for n in named if n not in arrays), *columns]))[:MOST_SHOWN]
+    needed = list(dict.fromkeys([*columns, *named]))
+    rows = numbered.select(map(_column, needed)).filter(broken).head(EXAMPLES).select(map(_column, columns))
+    dates = [_column(name).cast(pl.String) for name, dtype in rows.schema.items() if dtype.is_temporal()]
+    return rows.with_columns(dates).to_dicts()
 
 
 def show(found: list[Violation]) -> None:
@@ -177,11 +180,18 @@ def show(found: list[Violation]) -> None:
         title="violations of the contract",
         title_justify="left",
     )
-    for each in found:
-        example = (
-            ", ".join(f"{k}={v}" for k, v in each.examples[0].items() if k in {"row", each.column})
-            if each.examples
-            else ""
-        )
-        table.add_row(each.check, each.column, each.found, each.allowed, example)
+    for each in found[:MOST_SHOWN]:
+        table.add_row(each.check, each.column, each.found, each.allowed, _first(each))
     console.print(table)
+    if len(found) > MOST_SHOWN:
+        console.print(f"and {len(found) - MOST_SHOWN:,} more, all in {artifacts.DATA_REPORT}")
+
+
+def _first(violation: Violation) -> str:
+    """Return the first example in short: the row's number, which stands first, and the value."""
+    if not violation.examples:
+        return ""
+    row = violation.examples[0]
+    return ", ".join(
+        f"{name}={row[name]}" for name in dict.fromkeys([next(iter(row)), violation.column]) if name in row
+    )

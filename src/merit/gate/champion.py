@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import ValidationError
 
 from merit import artifacts, git, outputs
+from merit.config import lock as locks
 from merit.config.schema.data import Data
 from merit.errors import MeritError
 from merit.outputs import cache
@@ -61,7 +62,7 @@ class Champion:
         Raises:
             MeritError: it says so in a form that this merit doesn't read.
         """
-        values = yaml.safe_load(git.show(self.commit, artifacts.LOCK) or "")
+        values = _lock_at(self.commit)
         try:
             return Data.model_validate(values["data"])
         except (ValidationError, KeyError, TypeError) as error:
@@ -134,8 +135,12 @@ def unknown() -> str:
 
 def _name_at(commit: str) -> str | None:
     """Return the name of the model that the lock of a commit is of."""
-    values = yaml.safe_load(git.show(commit, artifacts.LOCK) or "")
+    values = _lock_at(commit)
     return values.get("name") if isinstance(values, dict) else None
+
+
+def _lock_at(commit: str) -> Any:
+    return yaml.load(git.show(commit, artifacts.LOCK) or "", locks.LOADER)  # noqa: S506  # a safe one
 
 
 def _fetch(commit: str, path: Path, place: Path) -> None:

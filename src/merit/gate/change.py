@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -9,7 +10,6 @@ import yaml
 from merit import artifacts, git
 from merit.config.schema import Lock
 from merit.errors import MeritError
-from merit.gate import form
 from merit.gate.champion import Champion
 from merit.tasks import HIGHER_IS_BETTER
 
@@ -79,14 +79,11 @@ def since(lock: Lock, champion: Champion | None, against: str | None = None) -> 
     if before is None:
         return None
     after = lock.model_dump(mode="json", by_alias=True)
-    found: dict[str, list[dict[str, Any]]] = form.fit(
-        {
-            "config": differences(before, after),
-            "rules": rules(before, after),
-            "locations": locations(before, after),
-        }
-    )
-    return found
+    return {
+        "config": differences(before, after),
+        "rules": rules(before, after),
+        "locations": locations(before, after),
+    }
 
 
 def at(commit: str) -> dict[str, Any] | None:
@@ -195,6 +192,7 @@ def shown(value: Any) -> str | None:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
+@lru_cache(maxsize=10_000)
 def _is_plain(text: str) -> bool:
     """Say whether YAML reads a text without quotes as that very text."""
     if "\n" in text or not text.isprintable():

@@ -4,18 +4,15 @@
 """
 
 import json
-import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
 from merit.config.schema.gate import NOT_WAIVABLE
 from merit.errors import MeritError
-from merit.gate.escape import ELLIPSIS, plain
+from merit.gate.escape import plain
 from merit.gate.parts import (
-    MOST_ITEMS,
     MOST_METRICS,
-    MOST_TEXT,
     Candidate,
     Champion,
     Change,
@@ -41,8 +38,6 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 MOST_BYTES = 8_000_000
 """What a report may weigh."""
-FEWEST_ITEMS = 100
-"""Members that a list keeps however long they are."""
 
 
 class Report(Part):
@@ -105,39 +100,6 @@ def read(text: str) -> dict[str, Any]:
         return Report.model_validate_json(text).model_dump(mode="json", by_alias=True)
     except ValidationError as error:
         raise _told(error) from error
-
-
-def fit(report: dict[str, Any]) -> dict[str, Any]:
-    """Return a report that fits its form whatever the data holds: texts and lists cut, numbers that are none null."""
-    most = MOST_ITEMS
-    while True:
-        left_out: dict[str, int] = {}
-        fitted: dict[str, Any] = _fitted(report, "", most, left_out)
-        # As it will be written; one that nobody would read again is of no use.
-        written = json.dumps(fitted, indent=2, ensure_ascii=False).encode("utf-8", "replace")
-        if most <= FEWEST_ITEMS or len(written) < MOST_BYTES:
-            return {**fitted, "left_out": left_out} if left_out else fitted
-        most //= 2
-
-
-def _fitted(value: Any, place: str, most: int, left_out: dict[str, int]) -> Any:
-    if isinstance(value, str):
-        return _cut(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        below = f"{place}." if place else ""
-        return {_cut(name): _fitted(inner, _cut(f"{below}{name}"), most, left_out) for name, inner in value.items()}
-    if isinstance(value, list):
-        room = MOST_ITEMS if place == "checks" else most  # the verdict has to follow from them
-        if len(value) > room:
-            left_out[place] = len(value) - room
-        return [_fitted(inner, place, most, left_out) for inner in value[:room]]
-    return value
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= MOST_TEXT else text[: MOST_TEXT - 1] + ELLIPSIS
 
 
 def schema() -> str:

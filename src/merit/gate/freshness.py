@@ -11,6 +11,7 @@ from merit.errors import MeritError
 from merit.gate import champion as champions
 from merit.gate import change, waivers
 from merit.gate.champion import Champion
+from merit.gate.fit import fit
 from merit.gate.model import bento
 from merit.gate.verdict import Verdict, overall
 
@@ -34,9 +35,14 @@ def current(lock: Lock, against: str | None = None) -> dict[str, Any] | None:
     if last.get("scope") != "all":
         return None
     champion = champions.find(lock.name, against)
-    if last.get("change") != change.since(lock, champion, against):  # what it tells of sections that no check looks at
+    if not _tells(last, change.since(lock, champion, against)):  # also of sections that no check looks at
         return None
     return last if last.get("inputs") == digest(lock, champion) and _follows(last, lock) else None
+
+
+def _tells(report: dict[str, Any], changed: dict[str, Any] | None) -> bool:
+    """Say whether a report tells of a change, which is cut in it where it is too long."""
+    return report.get("change") in (changed, fit({"change": changed})["change"])
 
 
 def _follows(report: dict[str, Any], lock: Lock) -> bool:

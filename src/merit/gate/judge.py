@@ -8,6 +8,7 @@ import numpy as np
 import yaml
 
 from merit import artifacts, exclusive, git
+from merit.config import lock as locks
 from merit.config import targets, trust
 from merit.config.schema import Lock
 from merit.errors import MeritError
@@ -141,9 +142,8 @@ def _compared(evidence: Evidence, slices: list[dict[str, Any]]) -> list[dict[str
 
 def _check_is_current(lock: Lock) -> None:
     """Refuse to judge a package that another lock made."""
-    packaged = yaml.safe_load(
-        artifacts.require(artifacts.PACKAGE / artifacts.PACKAGED_LOCK, "package").read_text(encoding="utf-8")
-    )
+    text = artifacts.require(artifacts.PACKAGE / artifacts.PACKAGED_LOCK, "package").read_text(encoding="utf-8")
+    packaged = yaml.load(text, locks.LOADER)  # noqa: S506  # a safe one
     now = lock.model_dump(mode="json", by_alias=True, include=set(packaged))
     differing = [name for name in packaged if packaged[name] != now.get(name)]
     if differing:

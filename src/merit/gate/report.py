@@ -16,6 +16,7 @@ from markupsafe import Markup
 from merit import artifacts
 from merit.gate import form, plots, sparks, words
 from merit.gate.escape import escape, plain
+from merit.gate.fit import fit
 from merit.gate.form import Report
 from merit.gate.parts import MOST_TEXT, Drift, Estimate, Slice
 
@@ -64,7 +65,7 @@ def write(found: dict[str, Any]) -> dict[str, Any]:
     Raises:
         MeritError: it is not of the form that reports have.
     """
-    made = form.fit(found)
+    made = fit(found)
     texts = {artifacts.GATE_MARKDOWN: markdown(made), artifacts.GATE_HTML: html(made)}
     artifacts.write_json(artifacts.GATE_REPORT, made)
     for path, text in texts.items():

@@ -46,7 +46,7 @@ def opened() -> Iterator["Repo"]:
     root = Path(Repo.find_root())
     settings.check(root)
     _check_files(root)
-    with Repo() as repo:
+    with Repo(_wait_for_lock=True) as repo:  # DVC by itself waits 3 s for another process, and gives up
         repo.stage_cache = _runs()(repo)
         check(repo)
         yield repo

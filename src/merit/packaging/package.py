@@ -11,6 +11,7 @@ import polars as pl
 import yaml
 
 from merit import __version__, artifacts, network
+from merit.config import lock as locks
 from merit.config import targets
 from merit.config.schema import Lock
 from merit.config.schema.base import OUTPUT
@@ -72,7 +73,7 @@ def _unit(lock: Lock) -> float:
 
 def _sections(lock: Lock) -> str:
     values = lock.model_dump(mode="json", by_alias=True, include=set(SECTIONS))
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    return str(yaml.dump(values, Dumper=locks.DUMPER, sort_keys=False, allow_unicode=True))
 
 
 def _signature(lock: Lock, rows: pl.DataFrame) -> dict[str, Any]:

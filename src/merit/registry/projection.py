@@ -2,22 +2,19 @@
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from merit import artifacts, git, store, versions
+from merit import mlmodel, store
 from merit.config.schema import Lock
 from merit.errors import MeritError
+from merit.registry import runs
+from merit.registry.runs import NAME_TAG, PACKAGE_TAG
 from merit.versions import Version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-NAME_TAG = "merit.version"
-PACKAGE_TAG = "merit.package"
 
 
 @dataclass(frozen=True)
@@ -127,6 +124,9 @@ class Projection:
             self._client.set_model_version_tag(self._lock.name, chosen.number, key, value)
         if changed and done is None:
             done = f"{version.name}: MLflow's version {chosen.number} carries its tags"
+        if done is not None:
+            runs.name_origin(self._client, chosen.run_id, version)  # answers called a candidate by its digest
+            self._client.update_model_version(self._lock.name, chosen.number, runs.described(version)[0])
         if done is not None or sum(each.name == version.name for each in same) > 1:
             self._settle(version, chosen)
         return done
@@ -141,8 +141,8 @@ class Projection:
             except MlflowException:
                 continue
             is_own = each.tags.get(PACKAGE_TAG) == version.lineage.package
-            if is_own and each.source == f"{run.info.artifact_uri}/{artifacts.PACKAGE.name}":
-                self._fill(each.run_id, version)
+            if is_own and each.source == f"{run.info.artifact_uri}/{mlmodel.FOLDER}":
+                runs.fill(self._client, each.run_id, version)
                 return each
         return None
 
@@ -173,7 +173,7 @@ class Projection:
     def _make(self, version: Version) -> Shown:
         self._ensure_model()
         run_id = self._run(version)
-        source = f"{self._client.get_run(run_id).info.artifact_uri}/{artifacts.PACKAGE.name}"
+        source = f"{self._client.get_run(run_id).info.artifact_uri}/{mlmodel.FOLDER}"
         made = self._client.create_model_version(self._lock.name, source, run_id, tags=tags(version))
         return Shown(str(made.version), run_id, source, tags(version))
 
@@ -191,64 +191,18 @@ class Projection:
         experiment = store.experiment(self._client, self._lock.tracking)
         kept = self._client.search_runs([experiment], f"tags.`{PACKAGE_TAG}` = '{version.lineage.package}'")
         for run in kept:
-            if not self._files_lacking(run.info.run_id, version):
+            if not runs.missing_files(self._client, run.info.run_id, version):
                 return str(run.info.run_id)
         begun = self._client.search_runs([experiment], f"tags.`{NAME_TAG}` = '{version.name}'", max_results=1)
-        run_id = str(begun[0].info.run_id) if begun else self._begin(experiment, version)
-        self._fill(run_id, version)
+        run_id = str(begun[0].info.run_id) if begun else runs.begin(self._client, experiment, version)
+        runs.fill(self._client, run_id, version)
         return run_id
-
-    def _begin(self, experiment: str, version: Version) -> str:
-        lineage = version.lineage
-        named = {
-            "mlflow.runName": version.name,
-            "mlflow.source.git.commit": lineage.commit,
-            NAME_TAG: version.name,
-            "merit.commit": lineage.commit,
-            "merit.data_sha256": lineage.data,
-            "merit.data_fingerprint": lineage.data_fingerprint,
-        }
-        return str(self._client.create_run(experiment, start_time=_moment(version), tags=named).info.run_id)
-
-    def _fill(self, run_id: str, version: Version) -> None:
-        from mlflow.entities import Metric
-
-        with tempfile.TemporaryDirectory() as room:
-            folder = Path(room) / artifacts.PACKAGE.name
-            versions.fetch_package(version, folder)  # its signature lies beside it
-            self._client.log_artifacts(run_id, room)
-        self._client.log_text(run_id, git.show(version.commit, artifacts.LOCK) or "", artifacts.LOCK.name)
-        values = version.lineage.metrics.items()
-        # The moment is the version's: told again, they are the same metrics.
-        self._client.log_batch(run_id, metrics=[Metric(f"test_{n}", v, _moment(version), 0) for n, v in values])
-        self._client.set_tag(run_id, PACKAGE_TAG, version.lineage.package)
-        self._client.set_terminated(run_id, "FINISHED", end_time=_moment(version))
 
     def _lacking(self, shown: Shown, version: Version) -> list[str]:
         """Return the files of a package that a version of MLflow's lacks, or has in another content."""
-        if not shown.source.endswith(f"/{artifacts.PACKAGE.name}"):
+        if not shown.source.endswith(f"/{mlmodel.FOLDER}"):
             return [shown.source or "no source"]
-        return self._files_lacking(shown.run_id, version)
-
-    def _files_lacking(self, run_id: str, version: Version) -> list[str]:
-        """Return the files that a run lacks, or has in another content than the version's package."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            listed = self._client.list_artifacts(run_id, artifacts.PACKAGE.name)
-        except MlflowException as error:
-            if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-                raise
-            listed = []
-        there = {Path(each.path).name: each.file_size for each in listed}
-        files = versions.package_files(version)
-        # What has another size, or is not there, need not be brought.
-        if lacking := [name for name, path in files.items() if there.get(name) != path.stat().st_size]:
-            return lacking
-        with tempfile.TemporaryDirectory() as room:
-            # A store on this machine's disk gives the files themselves, whatever room they are offered.
-            place = Path(self._client.download_artifacts(run_id, artifacts.PACKAGE.name, room))
-            return [name for name, path in files.items() if artifacts.sha256(place / name) != artifacts.sha256(path)]
+        return runs.missing_files(self._client, shown.run_id, version)
 
 
 def tags(version: Version) -> dict[str, str]:
@@ -268,11 +222,6 @@ def tags(version: Version) -> dict[str, str]:
         "merit.waived": ", ".join(lineage.waived) or "none",
         "merit.signature": "none" if bundle is None else "sha256:" + hashlib.sha256(bundle.encode()).hexdigest(),
     }
-
-
-def _moment(version: Version) -> int:
-    """Return when a version was made, in milliseconds since 1970."""
-    return int(version.tagged_at.timestamp() * 1000)
 
 
 def told(lock: Lock, version: Version) -> str | None:

@@ -5,7 +5,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from merit import artifacts, git, store
+from merit import artifacts, git, mlmodel, provenance, store
 from merit.config.schema import Lock
 from merit.errors import Refused
 
@@ -36,8 +36,9 @@ def _registered(client: MlflowClient, lock: Lock, run_id: str, digest: str) -> s
     same = [v for v in client.search_model_versions(f"name = '{lock.name}'") if v.tags.get(PACKAGE_TAG) == digest]
     if same:
         return str(min(int(version.version) for version in same))
-    source = f"{client.get_run(run_id).info.artifact_uri}/{artifacts.PACKAGE.name}"
-    made = client.create_model_version(lock.name, source, run_id, tags=_lineage(lock, digest))
+    source = f"{client.get_run(run_id).info.artifact_uri}/{mlmodel.FOLDER}"
+    description = provenance.description(lock.model_dump(mode="json", by_alias=True))
+    made = client.create_model_version(lock.name, source, run_id, _lineage(lock, digest), description=description)
     return str(made.version)
 
 

@@ -13,6 +13,8 @@ from merit.config.schema import Lock
 
 ENVIRONMENT = Path("requirements.lock")
 CPUINFO = Path("/proc/cpuinfo")
+MOST_COLUMNS = 200
+"""Columns whose declarations are parameters of a run."""
 SECTIONS = {"seed", "data", "features", "model", "optimizer", "trainer"}
 
 
@@ -33,6 +35,12 @@ def made_of(lock: Lock) -> dict[str, str]:
         "data_sha256": artifacts.sha256(artifacts.require(artifacts.RAW, "ingest")),
         "data_fingerprint": lock.data.fingerprint,
     }
+
+
+def commit_of_package() -> str | None:
+    """Return the commit that answers of the current package name."""
+    commit = artifacts.read_json(artifacts.PACKAGE / artifacts.MANIFEST, "package").get("commit")
+    return None if commit is None else str(commit)
 
 
 def machine() -> dict[str, str]:
@@ -61,8 +69,14 @@ def _cpuinfo(key: str) -> str:
 
 
 def parameters(lock: Lock) -> dict[str, Any]:
-    """Return the sections that decide what is trained, each value under its dotted name; a list is one value."""
-    return flat(lock.model_dump(mode="json", by_alias=True, include=SECTIONS))
+    """Return the sections that decide what is trained, each value under its dotted name; a list is one value.
+
+    Of a wide table the columns are a count: the whole lock is kept beside, and no one compares runs by 20,000 names.
+    """
+    values = lock.model_dump(mode="json", by_alias=True, include=SECTIONS)
+    if len(lock.data.columns) > MOST_COLUMNS:
+        values["data"]["columns"] = f"{len(lock.data.columns)} columns, see {artifacts.LOCK}"
+    return flat(values)
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """Runs in MLflow: each training, from its first epoch to its package, whatever becomes of it."""
 
 import re
+import tempfile
 import time
+from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 
-from merit import artifacts, store
+from merit import artifacts, git, mlmodel, provenance, store
 from merit.config import lock as locks
 from merit.config.schema import Lock, Tracking
 from merit.errors import MeritError
@@ -19,6 +21,7 @@ MOST_METRICS = 500
 WEIGHTS_TAG = "merit.weights_sha256"
 PACKAGE_TAG = "merit.package"
 SWEEP_TAG, TRIAL_TAG = "merit.sweep", "merit.trial"
+SWEEP = "merit train -m"
 
 
 class Run:
@@ -94,7 +97,10 @@ def _recorded(client: MlflowClient, lock: Lock) -> str:
     if client.get_run(run_id).data.tags.get(PACKAGE_TAG) == digest:
         return run_id
     client.log_batch(run_id, metrics=_metrics(facts.results(), step=0))
-    client.log_artifacts(run_id, str(artifacts.PACKAGE), artifacts.PACKAGE.name)
+    with tempfile.TemporaryDirectory() as room:
+        folder = Path(room) / mlmodel.FOLDER
+        mlmodel.write(artifacts.PACKAGE, folder, version=None, commit=facts.commit_of_package())
+        client.log_artifacts(run_id, room)
     client.log_artifacts(run_id, str(artifacts.PLOTS), "plots")
     for report in (artifacts.METRICS, artifacts.DATA_REPORT, artifacts.HISTORY):
         client.log_artifact(run_id, str(report), "reports")
@@ -127,7 +133,8 @@ def begin_sweep(lock: Lock, name: str, about: dict[str, str]) -> str:
         if found := client.search_runs([where], asked, max_results=1):
             client.update_run(found[0].info.run_id, status="RUNNING")
             return str(found[0].info.run_id)
-        return _create(client, lock, about, {"mlflow.runName": name, SWEEP_TAG: name})
+        tags = {"mlflow.runName": name, SWEEP_TAG: name}
+        return _create(client, lock, about, tags, entry_point=SWEEP)
 
 
 def keep_trial(trial: facts.Trial, about: dict[str, str]) -> str:
@@ -149,7 +156,7 @@ def keep_trial(trial: facts.Trial, about: dict[str, str]) -> str:
         asked = f"tags.`mlflow.parentRunId` = '{trial.parent}' AND tags.`{TRIAL_TAG}` = '{trial.number}'"
         known = next(iter(client.search_runs([where], asked)), None)
         if known is None:
-            run_id = _create(client, trial.lock, about, tags, began=trial.began)
+            run_id = _create(client, trial.lock, about, tags, began=trial.began, entry_point=SWEEP)
         else:
             run_id = str(known.info.run_id)
             if known.info.status != "RUNNING":  # told already, by a sweep that was killed before it could note so
@@ -174,19 +181,23 @@ def _create(
     lock: Lock,
     about: dict[str, str] | None = None,
     tags: dict[str, str] | None = None,
+    *,
     began: float | None = None,
+    entry_point: str = "merit train",
 ) -> str:
     """Begin a run that already says what it is made of: parameters, the whole lock, commit, data, environment."""
     about = about or facts.made_of(lock)
+    values = lock.model_dump(mode="json", by_alias=True)
     whole = {
         "mlflow.runName": facts.name(lock),
-        "mlflow.source.git.commit": about["commit"],
+        **provenance.tags(git.head(), entry_point, provenance.description(values)),
         **{f"merit.{name}": value for name, value in about.items()},
         **(tags or {}),
     }
     start = None if began is None else int(began * 1000)
     run = client.create_run(store.experiment(client, lock.tracking), start_time=start, tags=whole)
     run_id = str(run.info.run_id)
+    client.log_inputs(run_id, [provenance.dataset(values)])
     _describe(client, run_id, lock)
     return run_id
 

@@ -141,6 +141,35 @@ def test_several_violations_are_found_at_once(raw: pl.DataFrame, make_lock: Call
     ]
 
 
+def test_a_column_may_be_called_row(raw: pl.DataFrame, make_lock: Callable[..., Lock]) -> None:
+    data = _data(make_lock, columns__row={"type": "integer", "max": 1})
+    found = _only(raw.with_columns(row=pl.int_range(pl.len()) % 3), data)
+    assert (found.column, found.rows, found.found) == ("row", 80, "2 in 80 rows")
+    assert [(example["row number"], example["row"]) for example in found.examples] == [(2, 2), (5, 2), (8, 2)]
+
+
+@pytest.mark.parametrize("name", ["*", "^s.*$", "a b", "é"])
+def test_a_column_may_have_any_name(raw: pl.DataFrame, make_lock: Callable[..., Lock], name: str) -> None:
+    data = _data(make_lock, **{f"columns__{name}": {"type": "number", "min": 1}, "contract__unique": [name]})
+    rows = raw.with_columns(pl.int_range(pl.len()).cast(pl.Float64).alias(name))
+    found = _only(rows, data)
+    assert (found.column, found.rows, found.examples[0][name]) == (name, 1, 0.0)
+
+
+def test_of_a_wide_table_every_violation_is_found_and_examples_show_what_it_is_about(
+    raw: pl.DataFrame, make_lock: Callable[..., Lock], capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"g{n}" for n in range(300)]
+    rows = raw.with_columns(pl.lit(1.0).alias(name) for name in names)
+    wide = {f"columns__{name}": {"type": "number", "max": 0} for name in names}
+    found = contract.violations(rows, _data(make_lock, **wide))
+    assert [each.column for each in found] == names
+    assert all(list(each.examples[0])[:3] == ["row", each.column, "when"] for each in found)
+    assert all(len(each.examples[0]) == contract.MOST_SHOWN for each in found)
+    contract.show(found)
+    assert "and 200 more, all in reports/data.json" in capsys.readouterr().out
+
+
 def _written(raw: pl.DataFrame, data: Data) -> tuple[list[Violation], dict[str, Any]]:
     artifacts.RAW.parent.mkdir(parents=True)
     raw.write_parquet(artifacts.RAW)

@@ -1,4 +1,3 @@
-import copy
 import json
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +6,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from merit.errors import MeritError
-from merit.gate import form, parts
+from merit.gate import form
 from tests.unit.gate import reports
 
 Edit = Callable[[dict[str, Any]], object]
@@ -26,16 +25,6 @@ def _complaint(text: str) -> str:
 def test_a_report_is_read_as_it_was_written(name: str) -> None:
     made = getattr(reports, name)()
     assert form.read(json.dumps(made)) == made
-
-
-def test_a_report_that_would_be_too_large_to_be_read_is_cut_until_it_is_not() -> None:
-    made = form.fit(reports.wide())
-    assert form.read(json.dumps(made, indent=2, ensure_ascii=False)) == made
-    assert len(made["checks"]) == len(reports.wide()["checks"])
-    assert made["left_out"] == {
-        "slices": 3000 - len(made["slices"]),
-        "change.config": 2000 - len(made["change"]["config"]),
-    }
 
 
 def test_what_a_report_lacks_is_filled_in() -> None:
@@ -91,23 +80,6 @@ def test_ten_megabytes_are_refused_before_they_are_read() -> None:
     made["checks"][0]["found"] = "x" * 10_000_000
     assert _complaint(json.dumps(made)).startswith("the gate's report holds 10,0")
     assert "allowed: 8,000,000 bytes" in _complaint("é" * 5_000_000)
-
-
-def test_whatever_the_data_holds_what_is_written_fits_the_form() -> None:
-    made = reports.full()
-    made["slices"] = [reports.part(1) | {"value": "x" * 9000}] * 6000
-    made["metrics"]["candidate"]["roc_auc"]["value"] = float("nan")
-    made["data"]["target"]["before"] = {"y" * 3000: 0.5}
-    fitted = form.fit(made)
-    assert form.read(json.dumps(fitted)) == fitted
-    assert fitted["left_out"] == {"slices": 6000 - len(fitted["slices"])}
-    assert fitted["metrics"]["candidate"]["roc_auc"]["value"] is None
-    assert fitted["slices"][0]["value"] == "x" * (parts.MOST_TEXT - 1) + "…"
-
-
-def test_what_fits_is_left_as_it_is() -> None:
-    made = reports.full()
-    assert form.fit(copy.deepcopy(made)) == made
 
 
 @pytest.mark.parametrize("name", ["full", "passing", "first", "data_only"])

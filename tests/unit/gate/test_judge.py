@@ -15,6 +15,7 @@ from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.gate import form, freshness, judge, terminal, waivers
+from merit.gate.fit import fit
 from merit.scoring import Package, columns_of
 from merit.tasks import METRICS
 from tests.conftest import rewrite_manifest
@@ -192,6 +193,14 @@ def test_a_report_that_tells_of_another_change_is_not_current(
     judge.gate(lock)
     assert freshness.current(lock) is not None
     assert freshness.current(make_lock(lambda values: values["serve"].update(port=4000))) is None
+
+
+def test_a_report_whose_change_was_too_long_for_it_is_current_all_the_same() -> None:
+    line = {"key": "data.columns.g.min", "before": None, "after": "x" * 3000}
+    changed = {"config": [line] * 6000, "rules": []}
+    told = {"change": fit({"change": changed})["change"]}
+    assert freshness._tells(told, changed)
+    assert not freshness._tells(told, {"config": [line | {"after": "y"}], "rules": []})
 
 
 @pytest.mark.parametrize("path", [artifacts.GATE_MARKDOWN, artifacts.GATE_HTML])

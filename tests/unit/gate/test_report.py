@@ -12,6 +12,7 @@ from markdown_it import MarkdownIt
 from merit import artifacts
 from merit.errors import MeritError
 from merit.gate import form, plots, report, terminal, words
+from merit.gate.fit import fit
 from merit.gate.parts import Estimate
 from tests.unit.gate import reports
 
@@ -106,7 +107,7 @@ def test_the_markdown_tells(line: str) -> None:
 def test_every_row_of_a_table_has_as_many_cells(name: str, text: str | None) -> None:
     made = _made(name)
     if text is not None:
-        made = form.fit(reports.spoiled(made, text))
+        made = fit(reports.spoiled(made, text))
     for table in _tables(report.markdown(made)):
         assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1, table
 
@@ -114,7 +115,7 @@ def test_every_row_of_a_table_has_as_many_cells(name: str, text: str | None) -> 
 @pytest.mark.parametrize("text", [EVIL, "&#64;team", "a" * 3000, "\\", "`", "*_~", "|"])
 def test_nothing_from_data_or_yaml_becomes_mark_up(text: str) -> None:
     plain = _page(report.markdown(reports.full()))
-    spoiled = _page(report.markdown(form.fit(reports.spoiled(reports.full(), text))))
+    spoiled = _page(report.markdown(fit(reports.spoiled(reports.full(), text))))
     assert set(re.findall(r"<(/?\w+)", spoiled)) <= set(re.findall(r"<(/?\w+)", plain))
     assert "<a " not in spoiled
     assert "<!--" not in spoiled

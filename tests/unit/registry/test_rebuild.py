@@ -1,14 +1,17 @@
 """One real SQLite store for the whole module: making one takes seconds."""
 
+import json
 import shutil
+import tempfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from mlflow import MlflowClient
 
-from merit import artifacts, store, versions
+from merit import artifacts, mlmodel, store, versions
 from merit.config.schema import Lock, Tracking
 from merit.errors import MeritError
 from merit.outputs import cache
@@ -69,10 +72,17 @@ def test_an_empty_store_is_filled_with_versions_tags_files_and_aliases(
         run = client.get_run(found.run_id)
         assert found.source == f"{run.info.artifact_uri}/model"
         assert (run.info.status, run.data.metrics) == ("FINISHED", {"test_roc_auc": version.lineage.metrics["roc_auc"]})
-        files = {Path(each.path).name for each in client.list_artifacts(found.run_id, "model")}
+        files = {Path(each.path).name for each in client.list_artifacts(found.run_id, mlmodel.PACKAGE)}
         assert files == set(versions.package_files(version))
         place = Path(client.download_artifacts(found.run_id, "model"))
-        assert artifacts.package_digest(place) == version.lineage.package
+        assert artifacts.package_digest(place / "package") == version.lineage.package
+        assert json.loads((place / "origin.json").read_text()) == {"version": f"v{version.number}", "commit": "c" * 40}
+        assert yaml.safe_load((place / "MLmodel").read_text())["flavors"]["python_function"]["loader_module"]
+        (data,) = run.inputs.dataset_inputs
+        assert (data.dataset.name, data.dataset.digest) == (name, lock.data.fingerprint[7:43])
+        assert run.data.tags["mlflow.source.git.commit"] == version.commit
+        assert run.data.tags["mlflow.project.entryPoint"] == "merit registry rebuild"
+        assert run.data.tags["mlflow.note.content"].startswith(f"**{version.name}**: Linear, binary: `delay >= 10`")
     assert client.get_model_version_by_alias(name, "production").tags["merit.version"] == f"{name}@v1"
     assert differences(lock) == []
 
@@ -105,11 +115,31 @@ def test_a_rebuild_that_was_killed_is_gone_on_with(
     assert differences(lock) == []
 
 
+def _log_candidate(client: MlflowClient, run_id: str) -> None:
+    with tempfile.TemporaryDirectory() as room:
+        mlmodel.write(artifacts.PACKAGE, Path(room) / mlmodel.FOLDER, version=None, commit=None)
+        client.log_artifacts(run_id, room)
+
+
+def test_a_version_whose_files_an_older_merit_kept_gets_its_mlmodel(
+    lock: Lock, client: MlflowClient, two: list[Version]
+) -> None:
+    list(rebuild(lock))
+    (found,) = client.search_model_versions(f"name = '{lock.name}' and tags.`merit.version` = '{two[0].name}'")
+    place = Path(found.source.removeprefix("file://"))
+    for file in place.glob("package/*"):
+        file.rename(place / file.name)
+    (place / "MLmodel").unlink()
+    assert _told(lock) == [f"{two[0].name} (MLflow's {found.version}): found other files; Git says MLmodel"]
+    assert list(rebuild(lock)) == [f"{two[0].name}: MLflow's version {found.version} has its files again"]
+    assert differences(lock) == []
+
+
 def test_what_merit_run_made_of_the_package_is_taken(lock: Lock, client: MlflowClient, repository: Repository) -> None:
     repository.package(1)
     repository.commit("package")
     run = client.create_run(store.experiment(client, lock.tracking))
-    client.log_artifacts(run.info.run_id, "model", "model")
+    _log_candidate(client, run.info.run_id)
     assert candidate(lock, run.info.run_id, report()) == "1"
     (before,) = client.search_model_versions(f"name = '{lock.name}'")
     assert "merit.version" not in before.tags
@@ -118,6 +148,8 @@ def test_what_merit_run_made_of_the_package_is_taken(lock: Lock, client: MlflowC
     assert told(lock, version) is None
     (after,) = client.search_model_versions(f"name = '{lock.name}'")
     assert (after.run_id, after.tags) == (run.info.run_id, projections.tags(version))
+    origin = Path(client.download_artifacts(run.info.run_id, "model/origin.json")).read_text()
+    assert json.loads(origin)["version"] == "v1"
 
 
 def test_a_candidate_that_was_never_registered_stays_as_it_is(
@@ -126,7 +158,7 @@ def test_a_candidate_that_was_never_registered_stays_as_it_is(
     list(rebuild(lock))
     repository.package(3)
     run = client.create_run(store.experiment(client, lock.tracking))
-    client.log_artifacts(run.info.run_id, "model", "model")
+    _log_candidate(client, run.info.run_id)
     assert candidate(lock, run.info.run_id, report()) == "3"
     assert differences(lock) == []
     assert list(rebuild(lock)) == []
@@ -197,9 +229,9 @@ def test_files_that_are_gone_or_others_are_shown_and_put_back(
 ) -> None:
     list(rebuild(lock))
     places = [Path(v.source.removeprefix("file://")) for v in client.search_model_versions(f"name = '{lock.name}'")]
-    first, second = sorted(places, key=lambda place: (place / "manifest.json").read_text())
-    (first / artifacts.GRAPH).unlink()
-    shutil.copyfile(first / artifacts.MANIFEST, second / artifacts.MANIFEST)
+    first, second = sorted(places, key=lambda place: (place / "package/manifest.json").read_text())
+    (first / "package" / artifacts.GRAPH).unlink()
+    shutil.copyfile(first / "package" / artifacts.MANIFEST, second / "package" / artifacts.MANIFEST)
     assert _told(lock) == [
         f"{lock.name}@v1 (MLflow's 1): found other files; Git says model.onnx",
         f"{lock.name}@v2 (MLflow's 2): found other files; Git says manifest.json",
@@ -214,8 +246,8 @@ def test_a_file_of_the_same_size_but_another_content_is_shown_and_put_back(
 ) -> None:
     list(rebuild(lock))
     places = [Path(v.source.removeprefix("file://")) for v in client.search_model_versions(f"name = '{lock.name}'")]
-    (first, *_) = sorted(places, key=lambda place: (place / "manifest.json").read_text())
-    file = first / artifacts.PACKAGED_WEIGHTS
+    (first, *_) = sorted(places, key=lambda place: (place / "package/manifest.json").read_text())
+    file = first / "package" / artifacts.PACKAGED_WEIGHTS
     file.write_bytes(file.read_bytes()[::-1])
     assert _told(lock) == [f"{lock.name}@v1 (MLflow's 1): found other files; Git says weights.safetensors"]
     assert len(list(rebuild(lock))) == 1

@@ -1,6 +1,8 @@
 """One real SQLite store for the whole module: making one takes seconds."""
 
+import json
 import shutil
+import sqlite3
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +17,8 @@ from merit import artifacts, store
 from merit.config.schema import Lock, Tracking
 from merit.errors import MeritError, Refused
 from merit.registry.versions import register
+from merit.scoring import Package
+from merit.serving.answers import Answers
 from merit.tracking import facts, runs, told_of
 from merit.tracking.runs import PACKAGE_TAG, WEIGHTS_TAG, Run, record
 
@@ -87,6 +91,14 @@ def test_a_finished_run_holds_what_it_is_made_of(tracked: Lock, client: MlflowCl
     assert all(found.data.tags[f"merit.{name}"] for name in ("python", "processor", "instructions"))
     assert told_of(tracked.tracking, artifacts.sha256(artifacts.WEIGHTS)).items() >= facts.machine().items()
     assert told_of(tracked.tracking, "0" * 64) == {}
+    assert found.data.tags["mlflow.project.entryPoint"] == "merit train"
+    assert found.data.tags["mlflow.source.name"] == Path.cwd().name
+    assert found.data.tags["mlflow.note.content"].startswith(f"**{tracked.name}**: Linear, binary: `delay >= 10`")
+    (data,) = found.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == (tracked.name, tracked.data.fingerprint[7:43])
+    assert json.loads(data.dataset.source)["_target_"] == tracked.data.source.target
+    described = json.loads(data.dataset.schema)["mlflow_colspec"]
+    assert [each["name"] for each in described] == list(tracked.data.columns)
     assert found.data.params["seed"] == "7"
     assert found.data.params["optimizer.lr"] == "0.01"
     assert found.data.params["model._target_"] == "merit.training.networks.Linear"
@@ -217,9 +229,39 @@ def test_a_package_is_registered_once_with_its_lineage(
     (version,) = client.search_model_versions(f"name = '{tracked.name}'")
     assert version.run_id == run_id
     assert version.source.endswith("/artifacts/model")
+    assert version.description.startswith(f"**{tracked.name}**: Linear")
     assert version.tags[PACKAGE_TAG] == artifacts.package_digest(artifacts.PACKAGE)
     assert version.tags["merit.data_sha256"] == "d" * 64
     assert version.tags["merit.verdict"] == "pass"
+
+
+@pytest.mark.filterwarnings("ignore:.*type hint:UserWarning")  # of MLflow's own, when it is imported
+def test_what_is_registered_is_loaded_by_its_name_in_mlflow(
+    tracked: Lock, client: MlflowClient, make_package: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+    import pandas as pd
+
+    report = _finish(make_package)
+    assert register(tracked, record(tracked), report) == "1"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri_of(tracked.tracking))
+    loaded = mlflow.pyfunc.load_model(f"models:/{tracked.name}/1")
+    row = {"shop": "north", "kind": 1, "size": 48.5, "weight": 0.25}
+    package = Package.load(artifacts.PACKAGE)
+    answer = Answers(package, package.digest, 1).answer(json.dumps(row).encode())
+    found = loaded.predict(pd.DataFrame([row])).to_dict("records")
+    assert found == [{"prediction": answer.pop("predictions")[0], **answer}]
+
+
+def test_a_run_of_a_wide_table_counts_its_columns(
+    tracked: Lock, make_lock: Callable[..., Lock], client: MlflowClient
+) -> None:
+    wide = {f"g{n}": {"type": "number", "feature": "number"} for n in range(300)}
+    data = make_lock(lambda values: values["data"]["columns"].update(wide)).data
+    Run(tracked.model_copy(update={"data": data}))
+    (found,) = _runs(client, tracked)
+    assert found.data.params["data.columns"] == f"{len(data.columns)} columns, see params.yaml"
+    assert len(found.data.params) < 100
 
 
 def test_another_package_is_another_version(
@@ -271,6 +313,7 @@ def test_the_environment_comes_before_the_configuration(lock: Lock, monkeypatch:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///other.db")
     assert store.uri_of(lock.tracking) == "sqlite:///other.db"
     assert store.local_file("sqlite:///other.db") == Path("other.db")
+    assert store.local_file("sqlite:///other.db?timeout=30") == Path("other.db")
     assert store.local_file("http://example.org") is None
 
 
@@ -281,6 +324,81 @@ def test_a_store_that_is_no_database_is_told_in_one_line(workdir: Path) -> None:
     assert str(caught.value) == (
         "broken.db: file is not a database; move it away; 'merit registry rebuild' fills a new one"
     )
+
+
+def _other_tables(made: Path) -> None:
+    with sqlite3.connect("half.db") as database:
+        database.execute("CREATE TABLE alembic_version (version_num VARCHAR(32))")
+        database.execute("CREATE TABLE registered_model_tags (key INTEGER)")
+
+
+def _older(made: Path) -> None:
+    shutil.copyfile(made, "half.db")
+    with sqlite3.connect("half.db") as database:
+        database.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
+
+
+@pytest.mark.parametrize("make", [_other_tables, _older])
+def test_a_store_whose_tables_are_not_this_mlflows_is_told_with_what_mends_it(
+    workdir: Path, client: MlflowClient, database: Path, make: Callable[[Path], None]
+) -> None:
+    make(database)
+    with pytest.raises(MeritError) as caught:
+        store.open_store(Tracking(uri="sqlite:///half.db", experiment="x"))
+    told = str(caught.value)
+    assert told.startswith("half.db: not this MLflow's tables (")
+    assert told.endswith(
+        "); 'mlflow db upgrade sqlite:///half.db' mends an older MLflow's; if that fails, move it away; "
+        "'merit registry rebuild' fills a new one"
+    )
+    assert "\n" not in told
+
+
+def test_a_store_stands_whole_or_not_at_all(
+    workdir: Path, client: MlflowClient, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracking = Tracking(uri="sqlite:///new.db", experiment="x")
+    made_at: list[str] = []
+
+    def cut_off(uri: str) -> MlflowClient:
+        made_at.append(uri)
+        Path(uri.removeprefix("sqlite:///")).write_bytes(b"half of a database")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(store, "_client", cut_off)
+        store.open_store(tracking)
+    assert not Path("new.db").exists()
+
+    def made(uri: str) -> MlflowClient:
+        made_at.append(uri)
+        if ".new/" in uri:
+            shutil.copyfile(database, uri.removeprefix("sqlite:///"))
+        return whole(uri)
+
+    whole = store._client
+    monkeypatch.setattr(store, "_client", made)
+    assert store.open_store(tracking).search_experiments()
+    assert store.open_store(tracking).search_experiments()
+    aside, place = "sqlite:///new.db.new/new.db", "sqlite:///new.db"
+    assert made_at == [aside, aside, place, place]
+    assert sorted(path.name for path in Path().glob("new.db*")) == ["new.db", "new.db.lock"]
+
+
+def test_a_store_that_another_made_in_the_meantime_is_used(
+    workdir: Path, client: MlflowClient, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = store._client
+
+    def overtaken(uri: str) -> MlflowClient:
+        Path("late.db").write_bytes(b"another's")
+        shutil.copyfile(database, uri.removeprefix("sqlite:///"))
+        return whole(uri)
+
+    monkeypatch.setattr(store, "_client", overtaken)
+    store._create(Path("late.db"))
+    assert Path("late.db").read_bytes() == b"another's"
+    assert not Path("late.db.new").exists()
 
 
 def test_a_server_that_is_not_there_is_told_in_the_words_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:

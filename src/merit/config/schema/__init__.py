@@ -104,7 +104,7 @@ FORM: Literal[2] = 2
 class Lock(Section):
     """The whole of params.yaml."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=100)]
     """The model's name: in the registry, in tags, in answers."""
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     """Where every random draw begins."""

@@ -1,5 +1,7 @@
 """conf/data and conf/features: where rows come from, what they must look like, and what is made of them."""
 
+import hashlib
+import json
 from datetime import date
 from typing import Annotated, Literal
 
@@ -144,8 +146,20 @@ class Data(Section):
     """A SQL condition on the source's columns; rows for which it doesn't hold are left out (docs/expressions.md)."""
     target: Target
     columns: dict[str, Column]
+    columns_sha256: str = ""
+    """The hash of `columns`, by which DVC's stages depend on them: of a wide table dvc.lock would hold little else;
+    `merit compose` fills it in."""
     contract: Contract
     split: Split
+
+    @model_validator(mode="after")
+    def _knows_its_columns(self) -> "Data":
+        columns = {name: column.model_dump(mode="json") for name, column in self.columns.items()}
+        made = f"sha256:{hashlib.sha256(json.dumps(columns).encode()).hexdigest()}"
+        if self.columns_sha256 not in {"", made}:
+            raise ValueError("columns were changed, for columns_sha256 was made of others")
+        object.__setattr__(self, "columns_sha256", made)  # what is frozen is so for others
+        return self
 
     @model_validator(mode="after")
     def _names_agree(self) -> "Data":

@@ -178,7 +178,8 @@ def _drifted(found: list[Score], now: Table, before: Table, limits: DataGate) ->
     far = [each for each in found if each.drifted]
     advice = "see whether a unit, a column or the source changed; if the world did, raise gate.data.drift"
     told = f"{len(far)} of {len(found)} features: {named([_shown(each) for each in far or found[:1]])}"
-    if new := [name for name in now.features if name not in before.features or now.schema[name] != before.schema[name]]:
+    known = {name: before.schema[name] for name in before.features}
+    if new := [name for name in now.features if known.get(name) != now.schema[name]]:
         told += f"; not compared, for the champion has no such feature: {named(new)}"
     allowed = f"Jensen-Shannon {limits.drift.category:g}, Wasserstein {limits.drift.number:g} deviations"
     mean = sum(each.share for each in found) / len(found)

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
+from polars import selectors
 
 from merit.gate.data.table import Table
 
 MOVED = 0.001
 """Missing shares that differ by less are not worth a line."""
+TOGETHER = 50
+"""Columns that are read at once: each time the file is opened anew."""
 SHOWN = 10
 """New categories of a column that the report names."""
 
@@ -77,14 +80,24 @@ def _missing_shares(table: Table) -> dict[str, float]:
 
 def categories(now: Table, before: Table) -> list[dict[str, Any]]:
     """Return, of each category that differs, the values that are new and that are gone, and in how many rows."""
-    features = [name for name, column in now.data.columns.items() if column.feature == "category"]
-    compared = (_category(now, before, name) for name in features if name in common(now, before))
-    return [found for found in compared if found["new_count"] or found["gone_count"]]
+    there = set(common(now, before))
+    names = [name for name, column in now.data.columns.items() if column.feature == "category" and name in there]
+    found = []
+    for start in range(0, len(names), TOGETHER):
+        counts = [_counted(table, names[start : start + TOGETHER]) for table in (now, before)]
+        found += [
+            _category(name, *sides) for name, *sides in zip(names[start : start + TOGETHER], *counts, strict=True)
+        ]
+    return [each for each in found if each["new_count"] or each["gone_count"]]
 
 
-def _category(now: Table, before: Table, name: str) -> dict[str, Any]:
-    counted = pl.col(name).drop_nulls().value_counts()
-    ours, theirs = (table.collect(counted).unnest(name) for table in (now, before))
+def _counted(table: Table, names: Sequence[str]) -> list[pl.DataFrame]:
+    """Return how often each value of each column comes."""
+    counts = (selectors.by_name(name).as_expr().drop_nulls().value_counts().implode() for name in names)
+    return [each[0].struct.unnest() for each in table.collect(*counts).get_columns()]
+
+
+def _category(name: str, ours: pl.DataFrame, theirs: pl.DataFrame) -> dict[str, Any]:
     new = ours.join(theirs, on=name, how="anti").sort("count", name, descending=[True, False])
     gone = theirs.join(ours, on=name, how="anti")
     return {

@@ -14,6 +14,7 @@ import polars as pl
 import yaml
 
 from merit import artifacts
+from merit.config import lock as locks
 from merit.errors import MeritError, Refused
 from merit.reading import advice, cells
 from merit.reading.declaration import KEYS, Declaration, declared
@@ -121,7 +122,7 @@ def of(package: Package, folder: Path, *, is_text: bool = False) -> Contract:
     """
     path = folder / artifacts.PACKAGED_LOCK
     try:
-        lock = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        lock = yaml.load(path.read_text(encoding="utf-8"), locks.LOADER) or {}  # noqa: S506  # a safe one
         columns = dict(lock.get("data", {}).get("columns", {}))
     except (yaml.YAMLError, AttributeError, TypeError, ValueError, OSError) as error:
         raise MeritError(f"{path}: can't be read ({error}); make the package again with 'merit run'") from error
