@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from merit.scoring import Columns
 from merit.serving.access import Lines
 from merit.serving.answers import Answers
 from merit.serving.asgi import AGAIN, JSON, App, Headers, Message, Receive, Send, send_bytes, send_json
@@ -172,10 +173,7 @@ class Handler:
         asked.stage = WORK
         answers, columns = self._answers, None
         if len(body) <= SMALL and form is None and answer is JSON:
-            if body[:1] == b"{":
-                found = await self._together.score(body)
-            else:
-                found = answers.score(answers.rows.columns(body))
+            found = await self._together.score(body)
             content = answers.encoded(found)
         else:
             pool = self._pool if form is None and answer is JSON else self._table_pool
@@ -197,9 +195,7 @@ class Handler:
         if self._access or asked.span is not None:
             self._told_of(PREDICT, 200, asked)
 
-    def _large(
-        self, body: bytes, form: str | None, answer: bytes
-    ) -> tuple[NDArray[np.float32], bytes, dict[str, NDArray[Any]] | None]:
+    def _large(self, body: bytes, form: str | None, answer: bytes) -> tuple[NDArray[np.float32], bytes, Columns | None]:
         """Answer in a thread; the columns are of a body that is no JSON."""
         columns = self._answers.rows.columns(body) if form is None else self._tables.columns(body, form)
         found = self._answers.score(columns)

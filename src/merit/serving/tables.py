@@ -7,11 +7,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from merit.scoring import Columns
 from merit.serving.answers import Answers
 from merit.serving.asgi import AGAIN
 from merit.serving.auth import Refusal
 from merit.serving.helper import Ended, Helper
-from merit.serving.rows import BadRows, Columns
+from merit.serving.rows import BadRows
 from merit.serving.settings import Settings
 
 ARROW = b"application/vnd.apache.arrow.stream"
