@@ -1,13 +1,16 @@
 """Reads tables that strangers have sent, in a process of its own, run by `merit.serving.tables`.
 
 A few bytes of Parquet or Arrow can stand for gigabytes, and what is broken in them can end a process. Here both cost a
-helper with bounded memory and no secrets, and not the worker. It imports nothing of merit.
+helper with bounded memory and processor time and no secrets, and not the worker. Of merit it imports `bounds`, from the
+folder that its first argument names.
 """
 
 import io
+import math
 import os
 import resource
 import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -15,6 +18,10 @@ import polars as pl
 
 MEMORY = 2**30
 """Bytes that this process may have."""
+KEPT = MEMORY // 2
+"""Bytes that it may still have after an answer; with more it ends, for the next table would lack them."""
+SECONDS = 2
+"""Of processor time that a question may take; the largest tables that are taken need a third of one."""
 PARQUET = "parquet"
 SHOWN = 200
 ROWS_SHOWN = 5
@@ -31,6 +38,7 @@ class Broken(Exception):
 
 def main() -> None:
     """Answer one question after another until there are no more."""
+    sys.path.append(sys.argv[1])
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not come among the answers
@@ -38,16 +46,35 @@ def main() -> None:
     answers.flush()
     while size := asked.read(8):
         question = msgspec.msgpack.decode(asked.read(int.from_bytes(size, "big")))
+        _limit_time()
         answer = msgspec.msgpack.encode(_answer(question))
         answers.write(len(answer).to_bytes(8, "big") + answer)
         answers.flush()
+        if _memory() > KEPT:
+            os._exit(0)
+
+
+def _memory() -> int:
+    """Return the bytes that the bound on memory counts; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as told:  # noqa: PTH123  # pathlib is not loaded
+            return int(told.read().split()[5]) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
+def _limit_time() -> None:
+    """Have the system end this process once it has worked too long on a question, by SIGXCPU."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(used.ru_utime + used.ru_stime) + SECONDS, hard))
 
 
 def _answer(question: dict[str, Any]) -> dict[str, Any]:
     try:
         if question["is"] == "encode":
             return {"body": _encoded(question)}
-        table = _table(question["body"], question["form"], question["most_rows"])
+        table = _table(question)
         return {"rows": table.height, "columns": _columns(table, question["inputs"], question["most_bytes"])}
     except Broken as error:
         return {"problems": error.problems}
@@ -58,15 +85,26 @@ def _answer(question: dict[str, Any]) -> dict[str, Any]:
         return {"problems": [f"can't be read as {question.get('form')} ({reason})"]}
 
 
-def _table(body: bytes, form: str, most: int) -> pl.DataFrame:
-    file = io.BytesIO(body)
+def _table(question: dict[str, Any]) -> pl.DataFrame:
+    """Return a table of the columns and of no more rows than were asked for; what can't be one is never decoded."""
+    from merit.serving.bounds import arrow, parquet
+
+    body, form, most = question["body"], question["form"], question["most_bytes"]
+    read: Callable[[io.BytesIO], pl.DataFrame]
     if form == PARQUET:
-        rows = pl.scan_parquet(file).select(pl.len()).collect().item()  # of the footer alone
-        _check_rows(rows, most)
-        file.seek(0)
-        return pl.read_parquet(file)
-    table = pl.read_ipc_stream(file) if form == "arrow stream" else pl.read_ipc(file)
-    _check_rows(table.height, most)
+        body = parquet.checked(body, most)
+        schema, read = pl.read_parquet_schema(io.BytesIO(body)), pl.read_parquet
+        rows = pl.scan_parquet(io.BytesIO(body)).select(pl.len()).collect().item()  # of the footer alone
+    elif form == "arrow stream":
+        rows, empty = arrow.stream(body, most)
+        schema, read = pl.read_ipc_stream(io.BytesIO(empty)).schema, pl.read_ipc_stream
+    else:
+        rows = arrow.file(body, most)
+        schema, read = pl.read_ipc_schema(io.BytesIO(body)), pl.read_ipc
+    _check_schema(schema, question["inputs"])
+    _check_rows(rows, question["most_rows"])
+    table = read(io.BytesIO(body))
+    _check_rows(table.height, question["most_rows"])
     return table
 
 
@@ -77,37 +115,51 @@ def _check_rows(rows: int, most: int) -> None:
         raise Broken("the table holds no row; send at least one")
 
 
-def _columns(table: pl.DataFrame, inputs: list[dict[str, Any]], most: int) -> dict[str, Any]:
+def _check_schema(schema: Mapping[str, pl.DataType], inputs: list[dict[str, Any]]) -> None:
+    """Hold the columns against those of the model.
+
+    Raises:
+        Broken: one is unknown, missing, or of a type that the model does not take.
+    """
     names = [each["name"] for each in inputs]
-    problems = [
-        f"unknown column '{name[:60]}'; columns: {', '.join(names)}" for name in table.columns if name not in names
-    ]
+    problems = [f"unknown column '{name[:60]}'; columns: {', '.join(names)}" for name in schema if name not in names]
     problems += [
         f"the column '{each['name']}' is missing"
         for each in inputs
-        if each["name"] not in table.columns and not each["nullable"]
+        if each["name"] not in schema and not each["nullable"]
     ]
-    made = {}
+    for each in inputs:
+        kind = schema.get(each["name"], pl.Null())
+        is_missing = kind == pl.Null and (each["nullable"] or each["name"] not in schema)
+        if not is_missing and not _fits(kind, each["type"]):
+            problems.append(f"column '{each['name']}': is {kind}, but the model takes {each['type']}")
+    if problems:
+        raise Broken(*problems[:PROBLEMS])
+
+
+def _columns(table: pl.DataFrame, inputs: list[dict[str, Any]], most: int) -> dict[str, Any]:
+    from merit.serving.bounds.budget import Budget
+
+    problems: list[str] = []
+    texts, made = Budget(most), {}
     for each in inputs:
         name = each["name"]
         values = table[name] if name in table.columns else pl.Series(name, [None] * table.height, dtype=pl.Null)
         try:
-            made[name] = _column(values, each, most)
+            made[name] = _column(values, each, texts)
         except Broken as error:
-            problems += error.problems if name in table.columns else []
+            problems += error.problems
     if problems:
         raise Broken(*problems[:PROBLEMS])
     return made
 
 
-def _column(values: pl.Series, column: dict[str, Any], most: int) -> Any:
+def _column(values: pl.Series, column: dict[str, Any], texts: Any) -> Any:
     kind = column["type"]
-    if values.dtype == pl.Null and column["nullable"]:
+    if values.dtype == pl.Null:
         values = values.cast(pl.String if kind == "string" else pl.Float64)
-    elif not _fits(values.dtype, kind):
-        raise Broken(f"column '{column['name']}': is {values.dtype}, but the model takes {kind}")
     if kind == "string":
-        return _texts(values.cast(pl.String), column, most)
+        return _texts(values, column, texts)
     if kind == "array":
         return _array(values, column)
     if values.dtype.is_temporal():
@@ -130,16 +182,19 @@ def _fits(dtype: pl.DataType, kind: str) -> bool:
     if kind == "datetime":
         return dtype == pl.Date or (isinstance(dtype, pl.Datetime) and dtype.time_zone is None)
     if kind == "array":
-        return isinstance(dtype, (pl.Array, pl.List))
+        inner: Any = dtype
+        while isinstance(inner, (pl.Array, pl.List)):
+            inner = inner.inner
+        return isinstance(dtype, (pl.Array, pl.List)) and inner.is_numeric()
     return dtype.is_numeric()
 
 
-def _texts(values: pl.Series, column: dict[str, Any], most: int) -> list[str]:
+def _texts(values: pl.Series, column: dict[str, Any], texts: Any) -> list[str]:
     if not column["nullable"]:
         _check(values.is_null(), column, "is missing")
-    if int(values.str.len_bytes().sum() or 0) > most:
-        raise Broken(f"column '{column['name']}': its texts have more than {most} bytes; send fewer rows")
-    return values.fill_null("").to_list()
+    lengths = values.str.len_bytes() if values.dtype == pl.String else values.cat.len_bytes()
+    texts.spend(int(lengths.cast(pl.Int64).sum() or 0))  # in the table a text may be there once for all rows
+    return values.cast(pl.String).fill_null("").to_list()
 
 
 def _array(values: pl.Series, column: dict[str, Any]) -> bytes:
