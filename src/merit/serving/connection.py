@@ -82,23 +82,31 @@ class Flow(FlowControl):
 
     def resume_reading(self) -> None:
         """Read on, unless enough was read."""
-        if not self.is_full:
-            super().resume_reading()
+        if self.read_paused and not self.is_full:
+            self.read_paused = False
+            self._transport.resume_reading()
 
 
 class Connection(HttpToolsProtocol):
-    """A connection with bounds; its class has `bounds` and `watch`, which all connections of a server share."""
+    """A connection with bounds; its class has `bounds` and `watch`, which all connections of a server share.
+
+    Every call here is made for each request: what is seldom is kept out of the way of what is not.
+
+    Attributes:
+        is_ending: whether the server is to end; the next answer is the last.
+        is_refused: whether what still comes is dropped.
+    """
 
     bounds: Bounds
     watch: "Watch"
     flow: Flow
-    is_in_head = True
     is_ending = False
-    """Whether the server is to end: the next answer is the last."""
     is_refused = False
-    """Whether what still comes is dropped."""
+    _is_in_head = True
     _unread = b""
-    _head_bytes = _framing_bytes = _body_bytes = _unclaimed_bytes = 0
+    _bytes = 0
+    """What has come since a request's head or end, of which `_body_bytes` were its body."""
+    _body_bytes = 0
     _last: RequestResponseCycle | None = None
     _previous: Any = None
     _refusal = BROKEN
@@ -125,21 +133,49 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what comes, or drop it."""
-        if self.is_refused:
+        if len(data) <= PART_BYTES and not (self._unread or self.is_ending or self.is_refused):
+            self._parse(data)
+        elif self.is_refused:
             self._drop(len(data))
-            return
-        self._unread += data
-        self._read()
+        else:
+            self._unread += data
+            self._read()
+
+    def on_headers_complete(self) -> None:
+        """Check the head, and hand the request on."""
+        is_upgrade = self.parser.should_upgrade()
+        names = [name for name, _ in self.headers]
+        if is_upgrade or names.count(b"host") != 1 or b"transfer-encoding" in names or self._bytes > HEAD_BYTES:
+            self._check_head(is_upgrade=is_upgrade)
+        if (version := self.parser.get_http_version()) != "1.1" and version != "1.0":
+            self._fail(REPLIES["version"])
+        self._previous = self.cycle
+        super().on_headers_complete()
+        self.headers = []  # trailers are no headers
+        self._is_in_head = False
+        self._bytes = self._body_bytes = 0
+        if is_upgrade:
+            self.cycle.keep_alive = False  # the parser goes no further
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body."""
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End a request; what comes next is a head."""
+        self._is_in_head = True
+        self._bytes = self._body_bytes = 0
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Go on to the next request, or say why there is none."""
         super().on_response_complete()
-        if self.transport.is_closing():
-            return
-        if self.is_refused and self._is_idle():
-            self._finish()
-        elif self._unread:
-            self._read()
+        if (self.is_refused or self._unread) and not self.transport.is_closing():
+            if self._unread:
+                self._read()
+            elif self._is_idle():
+                self._finish()
 
     def shutdown(self) -> None:
         """Answer what is in hand and what comes until an idle connection would be closed, then close."""
@@ -148,28 +184,6 @@ class Connection(HttpToolsProtocol):
             self.loop.call_later(self.timeout_keep_alive, self._close_idle)
         elif not self._unread:
             self._mark_last()
-
-    def on_headers_complete(self) -> None:
-        """Check the head, and hand the request on."""
-        self._check_head()
-        self._previous = self.cycle
-        super().on_headers_complete()
-        self.is_in_head = False
-        self.headers = []  # trailers are no headers
-        if self.parser.should_upgrade():
-            self.cycle.keep_alive = False  # the parser goes no further
-
-    def on_body(self, body: bytes) -> None:
-        """Take a part of a body."""
-        self._framing_bytes -= len(body)
-        self._body_bytes += len(body)
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        """End a request; what comes next is a head."""
-        super().on_message_complete()
-        self.is_in_head = True
-        self._head_bytes = self._framing_bytes = self._body_bytes = self._unclaimed_bytes = 0
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what can't be parsed."""
@@ -182,12 +196,11 @@ class Connection(HttpToolsProtocol):
         self.is_refused, self._unread, self._refusal = True, b"", reply
         broken = self.cycle
         if broken is not None and broken.more_body and not broken.response_complete:
-            if self.pipeline:
-                self.pipeline.popleft()  # the newest, on which nobody works yet
-                self.cycle = self._previous
-            else:
+            if not self.pipeline:
                 self._abandon(broken)
                 return
+            self.pipeline.popleft()  # the newest, on which nobody works yet
+            self.cycle = self._previous
         if self._is_idle():
             self._finish()
 
@@ -215,55 +228,43 @@ class Connection(HttpToolsProtocol):
             self._mark_last()
 
     def _parse(self, part: bytes) -> None:
-        if self.is_in_head:
-            self._head_bytes += len(part)
-        else:
-            self._framing_bytes += len(part)
-            self._unclaimed_bytes += len(part)
+        self._bytes += len(part)
         super().data_received(part)
-        if self.is_refused:
-            return
-        if self.is_in_head:
-            if self._head_bytes > HEAD_BYTES:
-                self.refuse(LONG)
-        elif self._framing_bytes > HEAD_BYTES + CHUNK_BYTES * self._body_bytes:
+        if self._bytes > HEAD_BYTES and not self.is_refused:
+            self._check_size()
+
+    def _check_size(self) -> None:
+        """Refuse a head without end, and chunks that are mostly frames; close where a refused body goes on."""
+        cycle = self.cycle
+        if cycle is None or self._is_in_head:
+            self.refuse(LONG)
+        elif self._bytes - self._body_bytes > HEAD_BYTES + CHUNK_BYTES * self._body_bytes:
             self.refuse(REPLIES["chunks"])
-        elif self.cycle.response_complete and self._unclaimed_bytes > self.bounds.discarded:
+        elif cycle.response_complete and self._bytes > self.bounds.discarded:
             self.transport.close()
 
-    def _check_head(self) -> None:
+    def _check_head(self, *, is_upgrade: bool) -> None:
         """Refuse a head that another server may read otherwise.
 
         Raises:
             Refused: it is one.
         """
-        size = hosts = 0
-        codings = []
-        for name, value in self.headers:
-            size += len(name) + len(value)
-            if name == b"host":
-                hosts += 1
-            elif name == b"transfer-encoding":
-                codings.append(value.strip().lower())
-        version = self.parser.get_http_version()
-        if size > HEAD_BYTES:
+        if sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES:
             self._fail(LONG)
-        if version not in ("1.1", "1.0"):
-            self._fail(REPLIES["version"])
-        if hosts > 1 or (not hosts and version == "1.1"):
+        is_old = self.parser.get_http_version() == "1.0"
+        told = [(name, value.strip().lower()) for name, value in self.headers]
+        hosts = [value for name, value in told if name == b"host"]
+        codings = [value for name, value in told if name == b"transfer-encoding"]
+        if len(hosts) > 1 or not (hosts or is_old):
             self._fail(REPLIES["host"])
-        if codings and (codings != [b"chunked"] or version == "1.0"):
+        if codings and (is_old or codings != [b"chunked"]):
             self._fail(REPLIES["coding"])
-        if self.parser.should_upgrade() and self._has_body():
+        if is_upgrade and (codings or dict(told).get(b"content-length", b"").strip(b"0")):
             self._fail(REPLIES["upgrade"])
 
     def _fail(self, reply: bytes) -> None:
         self._refusal = reply
         raise Refused(reply)
-
-    def _has_body(self) -> bool:
-        told = dict(self.headers)
-        return b"transfer-encoding" in told or told.get(b"content-length", b"0").strip(b"0") != b""
 
     def _is_idle(self) -> bool:
         return not self.pipeline and (self.cycle is None or self.cycle.response_complete)
@@ -290,6 +291,6 @@ class Connection(HttpToolsProtocol):
         self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     def _drop(self, size: int) -> None:
-        self._unclaimed_bytes += size
-        if self._unclaimed_bytes > self.bounds.discarded:
+        self._bytes += size
+        if self._bytes > self.bounds.discarded:
             self.transport.abort()
