@@ -10,7 +10,7 @@ from typing import Annotated
 import yaml
 from pydantic import Field, ValidationError
 
-from merit import artifacts, dvccache, git, seal
+from merit import artifacts, dvccache, git, safe_yaml, seal
 from merit.config.schema.base import Section
 from merit.errors import MeritError
 
@@ -158,7 +158,7 @@ def _read(model: str, number: str, record: list[str]) -> Version | str:
     if (wrong := _malformed(number, record)) is not None:
         return f"{wrong}: {_remedy(name)}"
     try:
-        lineage = Lineage.model_validate(yaml.safe_load(body))
+        lineage = Lineage.model_validate(safe_yaml.load(body))
     except (yaml.YAMLError, ValidationError, RecursionError) as error:
         return f"its tag holds no lineage ({_wrong(error)}): {_remedy(name)}"
     if lineage.commit != commit:
@@ -199,7 +199,7 @@ def package_at(commit: str) -> str | None:
     """
     text = git.show(commit, artifacts.DVC_LOCK)
     try:
-        stages = yaml.safe_load(text or "{}").get("stages", {})
+        stages = safe_yaml.load(text or "{}").get("stages", {})
         outs = [out for stage in stages.values() for out in stage.get("outs", [])]
         return next((str(out["md5"]) for out in outs if out["path"] == artifacts.PACKAGE.as_posix()), None)
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from merit import artifacts
+from merit import artifacts, safe_yaml
 from merit.config import problems
 from merit.config.schema import Lock
 from merit.config.schema.data import Data, Features
@@ -17,8 +17,8 @@ from merit.errors import ConfigError, MeritError, Problem
 
 HEADER = "# Generated from conf/ by 'merit compose'. Don't edit: change conf/, then compose again.\n"
 REMEDY = "run 'merit compose'"
-LOADER, DUMPER = getattr(yaml, "CSafeLoader", yaml.SafeLoader), getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-"""PyYAML's safe ones, in C where it was built with that: every stage reads the lock, and every trial of a sweep."""
+DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""PyYAML's safe one, in C where it was built with that."""
 
 
 def render(lock: Lock) -> str:
@@ -112,7 +112,7 @@ def _changed(now: Any, then: Any, path: tuple[str, ...]) -> tuple[tuple[str, ...
 def parse(text: str, name: str) -> Lock:
     """Return the lock that a text holds; `name` is what messages call it."""
     try:
-        values = yaml.load(text, Loader=LOADER)  # noqa: S506  # either is a safe one
+        values = safe_yaml.load(text)
         return Lock.model_validate(values)
     except yaml.YAMLError as error:
         raise ConfigError([Problem(name, "", f"not valid YAML: {' '.join(str(error).split())}")]) from error

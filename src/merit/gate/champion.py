@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
-from merit import artifacts, dvccache, git
+from merit import artifacts, dvccache, git, safe_yaml
 from merit.config.schema.data import Data
 from merit.errors import MeritError
 
@@ -61,10 +61,9 @@ class Champion:
         Raises:
             MeritError: it says so in a form that this merit doesn't read.
         """
-        values = yaml.safe_load(git.show(self.commit, artifacts.LOCK) or "")
         try:
-            return Data.model_validate(values["data"])
-        except (ValidationError, KeyError, TypeError) as error:
+            return Data.model_validate(safe_yaml.load(git.show(self.commit, artifacts.LOCK) or "")["data"])
+        except (yaml.YAMLError, ValidationError, KeyError, TypeError) as error:
             raise MeritError(f"its {artifacts.LOCK} tells of its data in another form than this merit reads") from error
 
     @contextmanager
@@ -135,8 +134,16 @@ def unknown() -> str:
 
 
 def _name_at(commit: str) -> str | None:
-    """Return the name of the model that the lock of a commit is of."""
-    values = yaml.safe_load(git.show(commit, artifacts.LOCK) or "")
+    """Return the name of the model that the lock of a commit is of.
+
+    Raises:
+        MeritError: the lock can't be read.
+    """
+    try:
+        values = safe_yaml.load(git.show(commit, artifacts.LOCK) or "")
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise MeritError(f"{artifacts.LOCK} at {commit[:7]}: not valid YAML ({reason}); restore it from Git") from error
     return values.get("name") if isinstance(values, dict) else None
 
 
@@ -147,7 +154,7 @@ def outputs_of(text: str, name: str) -> dict[str, str]:
         MeritError: it is no dvc.lock; `name` says which one.
     """
     try:
-        stages: dict[str, Any] = yaml.safe_load(text)["stages"]
+        stages: dict[str, Any] = safe_yaml.load(text)["stages"]
         return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise MeritError(

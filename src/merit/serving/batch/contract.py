@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from merit import artifacts
+from merit import artifacts, safe_yaml
 from merit.errors import MeritError, Refused
 from merit.scoring import Package
 
@@ -114,7 +114,7 @@ def of(package: Package, folder: Path, *, is_text: bool = False) -> Contract:
     """
     path = folder / artifacts.PACKAGED_LOCK
     try:
-        lock = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        lock = safe_yaml.load(path.read_text(encoding="utf-8")) or {}
         columns = dict(lock.get("data", {}).get("columns", {}))
     except (yaml.YAMLError, AttributeError, TypeError, ValueError, OSError) as error:
         raise MeritError(f"{path}: can't be read ({error}); make the package again with 'merit run'") from error
