@@ -30,7 +30,8 @@ class FairQueue:
             Refusal: 429, too many requests of the caller are in the queue.
         """
         if self._requests[caller] >= self._most:
-            raise Refusal(429, f"{self._most} of your tables are being read already; send fewer at once", AGAIN)
+            told = f"{self._most} of your tables are being read already; send fewer at once"
+            raise Refusal(429, told, AGAIN, why="tables", who=caller)
         self._requests[caller] += 1
         try:
             await self._begin(caller)
