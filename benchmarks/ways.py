@@ -99,7 +99,7 @@ def serving(way: Way) -> Iterator[Served]:
     served = Served(process, port)
     try:
         while not answers(way, port):
-            if time.perf_counter() - began > 60 or process.poll() is not None:
+            if time.perf_counter() - began > 180 or process.poll() is not None:
                 raise SystemExit(f"{way.command}: does not answer: {log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.02)
         way.starts.append(time.perf_counter() - began)

@@ -20,8 +20,8 @@ MEMORY = 2**30
 """Bytes that this process may have."""
 KEPT = MEMORY // 2
 """Bytes that it may still have after an answer; with more it ends, for the next table would lack them."""
-SECONDS = 1.5
-"""Of processor time that a question may take; the largest tables that are taken need a third of one."""
+SECONDS, COLUMN_SECONDS = 1.5, 0.002
+"""Of processor time that a question may take, and more for each column; the largest tables need a third of that."""
 PARQUET = "parquet"
 SHOWN = 200
 ROWS_SHOWN = 5
@@ -46,7 +46,8 @@ def main() -> None:
     answers.flush()
     while size := asked.read(8):
         question = msgspec.msgpack.decode(asked.read(int.from_bytes(size, "big")))
-        signal.setitimer(signal.ITIMER_PROF, SECONDS)  # then SIGPROF ends this process
+        seconds = SECONDS + COLUMN_SECONDS * len(question.get("inputs", ()))
+        signal.setitimer(signal.ITIMER_PROF, seconds)  # then SIGPROF ends this process
         answer = msgspec.msgpack.encode(_answer(question))
         answers.write(len(answer).to_bytes(8, "big") + answer)
         answers.flush()
@@ -114,8 +115,9 @@ def _check_schema(schema: Mapping[str, pl.DataType], inputs: list[dict[str, Any]
     Raises:
         Broken: one is unknown, missing, or of a type that the model does not take.
     """
-    names = [each["name"] for each in inputs]
-    problems = [f"unknown column '{name[:60]}'; columns: {', '.join(names)}" for name in schema if name not in names]
+    known = {each["name"]: each for each in inputs}
+    unknown = [name for name in schema if name not in known][:PROBLEMS]
+    problems = [f"unknown column '{name[:60]}'; columns: {', '.join(known)}" for name in unknown]
     problems += [
         f"the column '{each['name']}' is missing"
         for each in inputs
@@ -135,9 +137,11 @@ def _columns(table: pl.DataFrame, inputs: list[dict[str, Any]], most: int) -> di
 
     problems: list[str] = []
     texts, made = Budget(most), {}
+    sent = {values.name: values for values in table.iter_columns()}
+    nothing = pl.Series([None] * table.height, dtype=pl.Null)
     for each in inputs:
         name = each["name"]
-        values = table[name] if name in table.columns else pl.Series(name, [None] * table.height, dtype=pl.Null)
+        values = sent.get(name, nothing)
         try:
             made[name] = _column(values, each, texts)
         except Broken as error:

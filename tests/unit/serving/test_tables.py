@@ -109,7 +109,7 @@ def test_a_table_that_ends_the_helper_is_told_as_broken_and_tried_again_if_the_s
 def test_a_table_that_takes_more_processor_time_than_is_allowed_is_told_as_broken(
     make: Callable[..., Tables], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = helper.SCRIPT.read_text(encoding="utf-8").replace("SECONDS = 1.5", "SECONDS = 0.01")
+    source = helper.SCRIPT.read_text(encoding="utf-8").replace("SECONDS = 1.5, 0.002", "SECONDS = 0.01, 0.0")
     Path("decoder.py").write_text(
         source.replace("def _answer(", "def _answer(_):\n    while True: pass\n\ndef _never(")
     )
