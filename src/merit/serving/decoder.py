@@ -68,8 +68,8 @@ def _answer(question: dict[str, Any]) -> dict[str, Any]:
     try:
         if question["is"] == "encode":
             return {"body": _encoded(question)}
-        table = _table(question)
-        return {"rows": table.height, "columns": _columns(table, question["inputs"], question["most_bytes"])}
+        table, problems = _table(question)
+        return {"rows": table.height, "columns": _columns(table, question["inputs"], question["most_bytes"], problems)}
     except Broken as error:
         return {"problems": error.problems}
     except (SystemExit, KeyboardInterrupt, GeneratorExit):
@@ -79,12 +79,12 @@ def _answer(question: dict[str, Any]) -> dict[str, Any]:
         return {"problems": [f"can't be read as {question.get('form')} ({reason})"]}
 
 
-def _table(question: dict[str, Any]) -> pl.DataFrame:
-    """Return a table of the columns and of no more rows than were asked for; what can't be one is never decoded."""
+def _table(question: dict[str, Any]) -> tuple[pl.DataFrame, list[str]]:
+    """Return a table of the columns that the model takes, and what is wrong with others, which are never decoded."""
     from merit.serving.bounds import arrow, parquet
 
     body, form, most = question["body"], question["form"], question["most_bytes"]
-    read: Callable[[io.BytesIO], pl.DataFrame]
+    read: Callable[..., pl.DataFrame]
     if form == PARQUET:
         body = parquet.checked(body, most)
         schema, read = pl.read_parquet_schema(io.BytesIO(body)), pl.read_parquet
@@ -95,11 +95,11 @@ def _table(question: dict[str, Any]) -> pl.DataFrame:
     else:
         rows = arrow.file(body, most)
         schema, read = pl.read_ipc_schema(io.BytesIO(body)), pl.read_ipc
-    _check_schema(schema, question["inputs"])
+    problems, taken = _held(schema, question["inputs"])
     _check_rows(rows, question["most_rows"])
-    table = read(io.BytesIO(body))
+    table = read(io.BytesIO(body), columns=taken) if taken else pl.DataFrame(height=rows)
     _check_rows(table.height, question["most_rows"])
-    return table
+    return table, problems
 
 
 def _check_rows(rows: int, most: int) -> None:
@@ -109,41 +109,40 @@ def _check_rows(rows: int, most: int) -> None:
         raise Broken("the table holds no row; send at least one")
 
 
-def _check_schema(schema: Mapping[str, pl.DataType], inputs: list[dict[str, Any]]) -> None:
-    """Hold the columns against those of the model.
+def _held(schema: Mapping[str, pl.DataType], inputs: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
+    """Hold the columns against those of the model; return every problem, and the columns that have none."""
+    known = {each["name"] for each in inputs}
+    told = ", ".join(each["name"] for each in inputs)
+    unknown = [name for name in schema if name not in known][:PROBLEMS]
+    problems = [f"unknown column '{name[:60]}'; columns: {told}" for name in unknown]
+    taken = []
+    for each in inputs:
+        name, kind = each["name"], schema.get(each["name"])
+        if kind is None:
+            problems += [] if each["nullable"] else [f"the column '{name}' is missing"]
+        elif _fits(kind, each["type"]) or (kind == pl.Null and each["nullable"]):
+            taken.append(name)
+        else:
+            problems.append(f"column '{name}': is {kind}, but the model takes {each['type']}")
+    return problems, taken
+
+
+def _columns(table: pl.DataFrame, inputs: list[dict[str, Any]], most: int, problems: list[str]) -> dict[str, Any]:
+    """Return the values of all columns.
 
     Raises:
-        Broken: one is unknown, missing, or of a type that the model does not take.
+        Broken: there are problems already, or values are wrong.
     """
-    known = {each["name"]: each for each in inputs}
-    unknown = [name for name in schema if name not in known][:PROBLEMS]
-    problems = [f"unknown column '{name[:60]}'; columns: {', '.join(known)}" for name in unknown]
-    problems += [
-        f"the column '{each['name']}' is missing"
-        for each in inputs
-        if each["name"] not in schema and not each["nullable"]
-    ]
-    for each in inputs:
-        kind = schema.get(each["name"], pl.Null())
-        is_missing = kind == pl.Null and (each["nullable"] or each["name"] not in schema)
-        if not is_missing and not _fits(kind, each["type"]):
-            problems.append(f"column '{each['name']}': is {kind}, but the model takes {each['type']}")
-    if problems:
-        raise Broken(*problems[:PROBLEMS])
-
-
-def _columns(table: pl.DataFrame, inputs: list[dict[str, Any]], most: int) -> dict[str, Any]:
     from merit.serving.bounds.budget import Budget
 
-    problems: list[str] = []
     texts, made = Budget(most), {}
     sent = {values.name: values for values in table.iter_columns()}
     nothing = pl.Series([None] * table.height, dtype=pl.Null)
     for each in inputs:
         name = each["name"]
-        values = sent.get(name, nothing)
         try:
-            made[name] = _column(values, each, texts)
+            if name in sent or each["nullable"]:
+                made[name] = _column(sent.get(name, nothing), each, texts)
         except Broken as error:
             problems += error.problems
     if problems:
