@@ -9,23 +9,23 @@ from peers import by_onnx
 
 
 class Api(litserve.LitAPI):  # type: ignore[misc]  # it has no types
-    """Answers a row."""
+    """Answers a row, or a list of `rows`."""
 
     def setup(self, device: str) -> None:
         """Load the model, in the worker's process."""
         self.score = by_onnx(Path())
 
-    def decode_request(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Return the row."""
-        return request
+    def decode_request(self, request: dict[str, Any]) -> list[Any]:
+        """Return the rows."""
+        return request.get("rows", [request])
 
-    def predict(self, x: dict[str, Any]) -> float:
-        """Return the probability."""
+    def predict(self, x: list[Any]) -> list[float]:
+        """Return the probabilities."""
         return self.score(x)
 
-    def encode_response(self, output: float) -> dict[str, float]:
+    def encode_response(self, output: list[float]) -> dict[str, list[float]]:
         """Return the answer."""
-        return {"prediction": output}
+        return {"predictions": output}
 
 
 if __name__ == "__main__":

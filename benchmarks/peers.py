@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 Row = dict[str, Any]
-Score = Callable[[Row], float]
+Score = Callable[[list[Row]], list[float]]
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -127,7 +127,7 @@ def frames_by_onnx(told: dict[str, str]) -> Callable[[Any], Any]:
 
 
 def by_torch(folder: Path) -> Score:
-    """Return what scores a row by hand: lookups and scales in Python, then the network in PyTorch, eager."""
+    """Return what scores rows by hand: lookups and scales in Python, then the network in PyTorch, eager."""
     import torch
 
     from merit import network
@@ -142,24 +142,27 @@ def by_torch(folder: Path) -> Score:
     trained = network.trained(locks.read())
     trained.network.eval()
 
-    def score(row: Row) -> float:
-        codes = [[known.get(row[name], 0) for name, known in vocabularies.items()]]
+    def scaled(row: Row) -> list[float]:
         numbers: list[float] = []
         for each in scales:
             value = row.get(each["name"])
-            scaled = 0.0 if value is None else (value - each["mean"]) / each["deviation"]
-            numbers.append(min(max(scaled, -each["clip"]), each["clip"]))
+            number = 0.0 if value is None else (value - each["mean"]) / each["deviation"]
+            numbers.append(min(max(number, -each["clip"]), each["clip"]))
             if each["flagged"]:
                 numbers.append(float(value is None))
+        return numbers
+
+    def score(rows: list[Row]) -> list[float]:
+        codes = [[known.get(row[name], 0) for name, known in vocabularies.items()] for row in rows]
         with torch.inference_mode():
-            outputs = trained.network(torch.tensor(codes), torch.tensor([numbers]))
-            return float(trained.predicted(outputs)[0])
+            outputs = trained.network(torch.tensor(codes), torch.tensor([scaled(row) for row in rows]))
+            return [float(each) for each in trained.predicted(outputs)]
 
     return score
 
 
 def by_onnx(_: Path) -> Score:
-    """Return what scores a row by the package's graph in ONNX Runtime."""
+    """Return what scores rows by the package's graph in ONNX Runtime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -167,15 +170,15 @@ def by_onnx(_: Path) -> Score:
     session = onnxruntime.InferenceSession(str(ROOT / "model/model.onnx"), options)
     kinds = {each.name: each.type == "tensor(string)" for each in session.get_inputs()}
 
-    def score(row: Row) -> float:
+    def score(rows: list[Row]) -> list[float]:
         columns = {}
         for name, is_text in kinds.items():
-            value = row.get(name)
+            values = [row.get(name) for row in rows]
             if is_text:
-                columns[name] = np.array([value or ""], dtype=object)
+                columns[name] = np.array([value or "" for value in values], dtype=object)
             else:
-                columns[name] = np.array([np.nan if value is None else value], dtype=np.float64)
-        return float(session.run(None, columns)[0][0])
+                columns[name] = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+        return [float(each) for each in session.run(None, columns)[0]]
 
     return score
 
@@ -194,17 +197,22 @@ def row_model() -> Any:
 
 
 def fastapi(score: Score, port: int) -> None:
-    """Serve by FastAPI and uvicorn, one worker."""
+    """Serve by FastAPI and uvicorn, one worker: a row at /predict, a list of rows at /rows."""
     import uvicorn
     from fastapi import FastAPI
 
     app, model = FastAPI(), row_model()
 
     async def predict(row: Any) -> dict[str, float]:
-        return {"prediction": score(row.model_dump())}
+        return {"prediction": score([row.model_dump()])[0]}
+
+    async def predict_rows(rows: Any) -> dict[str, list[float]]:
+        return {"predictions": score([row.model_dump() for row in rows])}
 
     predict.__annotations__["row"] = model
+    predict_rows.__annotations__["rows"] = list[model]
     app.post("/predict")(predict)
+    app.post("/rows")(predict_rows)
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
 
 

@@ -1,17 +1,19 @@
 """What the endpoint answers per second, beside other ways to serve the same model, one after another in each round.
 
-One worker each, one row a request, kept connections, by wrk, on this machine's cores, which wrk takes a share of. Ours
-has metrics and the prediction log on. Before it is measured each must give the package's own answer to the row. Cold
-start is from the command to the first answer; memory is that of all its processes.
+One worker each, kept connections, by wrk, on this machine's cores, which wrk takes a share of. Each is asked one row as
+an object, then lists of 1 to 1,000 rows. Ours has metrics and the prediction log on. Before it is measured each must
+give the package's own answer to each row. Cold start is from the command to the first answer; memory is that of all its
+processes.
 
 Usage, in the root of the repository, where `merit run` has made the package:
-    python benchmarks/serving.py [--connections N] [--seconds N] [--rounds N] [--only NAME,...]
+    python benchmarks/serving.py [--connections N] [--seconds N] [--rounds N] [--only NAME,...] [--rows N,...]
     python benchmarks/serving.py --soak SECONDS
 """
 
 import argparse
 import importlib.util
 import json
+import math
 import os
 import re
 import shutil
@@ -20,12 +22,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import peers
 from rich.console import Console
 from rich.table import Table
-from ways import Served, Way, asked, load, ours, serving
+from ways import Served, Way, answered, load, ours, serving
 
 from merit import artifacts
 from merit.scoring import Package
@@ -45,6 +48,8 @@ GOALS = {
 """merit's requests per second, to the others'."""
 LATENCY_GOAL = 2.0
 """merit's 99th percentile to that of its handler under bare uvicorn."""
+LIST_GOAL = 0.9
+"""Requests per second of a list of one row, to those of the row as an object."""
 START_GOAL, MEMORY_GOAL = 2.0, 300
 """Seconds to the first answer, and megabytes."""
 TOLERANCE = 1e-5
@@ -63,7 +68,7 @@ def main() -> None:
             ways = {name: way for name, way in ways.items() if any(each in name for each in arguments.only.split(","))}
         if not arguments.soak:
             peers.prepare(Path(folder))
-            compared(ways, arguments, _answer(package))
+            compared(ways, arguments, package)
             return
         with serving(ways[MERIT]) as process:
             soaked(ways[MERIT], process, arguments)
@@ -75,8 +80,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=8, help="of a measurement")
     parser.add_argument("--rounds", type=int, default=2, help="measurements of each way, in alternating order")
     parser.add_argument("--only", help="parts of names, joined by commas")
+    parser.add_argument("--rows", type=_sizes, default=[1, 4, 16, 100, 1000], help="of the lists, joined by commas")
     parser.add_argument("--soak", type=int, help="instead: so many seconds of load, and how memory goes")
     return parser.parse_args()
+
+
+def _sizes(text: str) -> list[int]:
+    return [int(each) for each in text.split(",")]
 
 
 def _ways(folder: Path, package: Package) -> dict[str, Way]:
@@ -86,13 +96,18 @@ def _ways(folder: Path, package: Package) -> dict[str, Way]:
     ways = {
         MERIT: ours(folder, row),
         BARE: Way([python, str(here / "peers.py"), "bare"], body=row),
-        "FastAPI + PyTorch": Way([python, str(here / "peers.py"), "fastapi-torch"], body=row),
-        "FastAPI + ONNX Runtime": Way([python, str(here / "peers.py"), "fastapi-onnx"], body=row),
-        "LitServe + ONNX Runtime": Way([python, str(here / "lit.py")], body=row),
+        "FastAPI + PyTorch": Way([python, str(here / "peers.py"), "fastapi-torch"], body=row, lists=_at_rows),
+        "FastAPI + ONNX Runtime": Way([python, str(here / "peers.py"), "fastapi-onnx"], body=row, lists=_at_rows),
+        "LitServe + ONNX Runtime": Way(
+            [python, str(here / "lit.py")],
+            body=row,
+            lists=lambda rows: ("/predict", json.dumps({"rows": rows}).encode()),
+        ),
         "BentoML's tutorial + PyTorch": Way(
             [str(bin_ / "bentoml"), "serve", "tutorial:Tutorial", "--working-dir", str(here),
              "--host", "127.0.0.1", "--port"],
             body=json.dumps({"row": package.signature["example"]}).encode(),
+            lists=lambda rows: ("/predict_rows", json.dumps({"rows": rows}).encode()),
         ),
         MLFLOW: _mlflow(folder / "mlflow", package),
         "MLflow + ONNX Runtime": _mlflow(folder / "mlflow-onnx", package),
@@ -104,13 +119,49 @@ def _ways(folder: Path, package: Package) -> dict[str, Way]:
     return ways
 
 
+def _at_rows(rows: list[Any]) -> tuple[str, bytes]:
+    return "/rows", json.dumps(rows).encode()
+
+
 def _mlflow(model: Path, package: Package) -> Way:
-    return Way(
-        [str(Path(sys.executable).parent / "mlflow"), "models", "serve", "-m", str(model), "--env-manager", "local",
-         "--host", "127.0.0.1", "--workers", "1", "--port"],
-        "/invocations",
-        json.dumps({"dataframe_records": [package.signature["example"]]}).encode(),
-    )  # fmt: skip
+    def records(rows: list[Any]) -> tuple[str, bytes]:
+        return "/invocations", json.dumps({"dataframe_records": rows}).encode()
+
+    program = str(Path(sys.executable).parent / "mlflow")
+    command = [program, "models", "serve", "-m", str(model), "--env-manager", "local", "--host", "127.0.0.1",
+               "--workers", "1", "--port"]  # fmt: skip
+    return Way(command, *records([package.signature["example"]]), lists=records)
+
+
+def compared(ways: dict[str, Way], arguments: argparse.Namespace, package: Package) -> None:
+    """Measure all ways in turn, and print."""
+    before = os.getloadavg()[0]
+    for turn in range(arguments.rounds):
+        for name in list(ways)[:: -1 if turn % 2 else 1]:
+            with serving(ways[name]) as process:
+                measure(name, ways[name], process, arguments, package)
+    show(ways, arguments)
+    show_lists(ways, arguments)
+    print(f"load of the machine: {before:.1f} before, {os.getloadavg()[0]:.1f} after, {os.cpu_count()} processors")
+
+
+def measure(name: str, way: Way, served: Served, arguments: argparse.Namespace, package: Package) -> None:
+    """Warm it up, then note its rates, its 99th percentile and its memory."""
+    example = package.signature["example"]
+    expected = _answer(package)
+    for size in (None, *arguments.rows):
+        path, body = (way.path, way.body) if size is None else way.lists([example] * size)
+        if "echo" not in name:
+            _check(name, answered(served.port, path, body).decode(), [expected] * (size or 1))
+        load(served.port, path, body, arguments.connections, 2)
+        rate, tail, failed = load(served.port, path, body, arguments.connections, arguments.seconds)
+        way.failed += failed
+        if size is None:
+            way.rates.append(rate)
+            way.tails.append(tail)
+            way.megabytes = max(way.megabytes, served.megabytes())
+        else:
+            way.row_rates[size].append(rate * size)
 
 
 def _answer(package: Package) -> float:
@@ -119,40 +170,17 @@ def _answer(package: Package) -> float:
     return float(np.ravel(package.predict(columns))[0])
 
 
-def compared(ways: dict[str, Way], arguments: argparse.Namespace, expected: float) -> None:
-    """Measure all ways in turn, and print."""
-    load = os.getloadavg()[0]
-    for turn in range(arguments.rounds):
-        for name in list(ways)[:: -1 if turn % 2 else 1]:
-            with serving(ways[name]) as process:
-                if "echo" not in name:
-                    _check(name, ways[name], process.port, expected)
-                measure(ways[name], process, arguments)
-    show(ways, arguments)
-    print(f"load of the machine: {load:.1f} before, {os.getloadavg()[0]:.1f} after, {os.cpu_count()} processors")
-
-
-def _check(name: str, way: Way, port: int, expected: float) -> None:
+def _check(name: str, answer: str, expected: list[float]) -> None:
     """Hold an answer against the package's own."""
-    told = asked(way, port).decode()
-    numbers = [float(each) for each in re.findall(r"(?<![\w.])\d+\.\d+(?:e-?\d+)?", told)]
-    if not any(abs(each - expected) <= TOLERANCE for each in numbers):
-        raise SystemExit(f"{name}: answers {told[:200]}, but the package says {expected}")
-
-
-def measure(way: Way, served: Served, arguments: argparse.Namespace) -> None:
-    """Warm it up, then note its rate, its 99th percentile and its memory."""
-    load(way, served.port, arguments.connections, 2)
-    rate, tail, failed = load(way, served.port, arguments.connections, arguments.seconds)
-    way.rates.append(rate)
-    way.tails.append(tail)
-    way.failed += failed
-    way.megabytes = max(way.megabytes, served.megabytes())
+    numbers = [float(each) for each in re.findall(r"(?<![\w.])\d+\.\d+(?:e-?\d+)?", answer)]
+    right = sum(abs(each - expected[0]) <= TOLERANCE for each in numbers)
+    if right != len(expected):
+        raise SystemExit(f"{name}: answers {answer[:200]}, but the package says {len(expected)} times {expected[0]}")
 
 
 def show(ways: dict[str, Way], arguments: argparse.Namespace) -> None:
     """Print the medians, and merit's share in each, beside the goals; shares are taken within a round."""
-    title = f"{arguments.connections} connections, 1 worker, 1 row"
+    title = f"{arguments.connections} connections, 1 worker, 1 row, an object"
     table = Table(title, "requests/s", "p99, ms", "failed", "merit to it",
                   "goal", "", "first answer, s", "MB")  # fmt: skip
     ours = ways.get(MERIT)
@@ -174,6 +202,34 @@ def show(ways: dict[str, Way], arguments: argparse.Namespace) -> None:
         _judge("99th percentile to bare uvicorn's", tails, LATENCY_GOAL)
 
 
+def show_lists(ways: dict[str, Way], arguments: argparse.Namespace) -> None:
+    """Print the rows per second of lists, in brackets merit's to them, and how lists do beside a row by itself."""
+    sizes = [f"{size:,} rows" if size > 1 else "1 row" for size in arguments.rows]
+    table = Table("rows per second (merit to it)", "an object", *(f"a list of {size}" for size in sizes))
+    ours = ways.get(MERIT)
+    for name, way in ways.items():
+        measured = [(way.rates, ours and ours.rates)]
+        measured += [(way.row_rates[size], ours and ours.row_rates[size]) for size in arguments.rows]
+        table.add_row(name, *(_cell(rates, None if way is ours else of_ours) for rates, of_ours in measured))
+    Console(width=150).print(table)
+    if ours is None:
+        return
+    if 1 in arguments.rows:
+        share = statistics.median(a / b for a, b in zip(ours.row_rates[1], ours.rates, strict=True))
+        met = "met" if share >= LIST_GOAL else "missed"
+        print(f"a list of one row to the row as an object: {share:.2f}; goal: at least {LIST_GOAL:g}: {met}")
+    medians = [statistics.median(ours.row_rates[size]) for size in sorted(arguments.rows)]
+    print(f"rows per second rise with the list: {'met' if medians == sorted(medians) else 'missed'}")
+
+
+def _cell(rates: list[float], of_ours: list[float] | None) -> str:
+    rate = f"{statistics.median(rates):,.0f}"
+    if of_ours is None:
+        return rate
+    shares = [a / b if b else math.inf for a, b in zip(of_ours, rates, strict=True)]
+    return f"{rate} ({statistics.median(shares):.3g})"
+
+
 def _judge(what: str, found: float, goal: float) -> None:
     print(f"{what}: {found:.2f}; goal: at most {goal:g}: {'met' if found <= goal else 'missed'}")
 
@@ -183,7 +239,7 @@ def soaked(way: Way, served: Served, arguments: argparse.Namespace) -> None:
     ends = time.monotonic() + arguments.soak
     found: list[tuple[int, float]] = []
     while time.monotonic() < ends:
-        rate, _, failed = load(way, served.port, arguments.connections, min(30, arguments.soak))
+        rate, _, failed = load(served.port, way.path, way.body, arguments.connections, min(30, arguments.soak))
         way.failed += failed
         found.append((served.megabytes(), rate))
         print(f"{len(found) * 30:>5} s  {found[-1][0]} MB  {rate:,.0f} requests/s  {way.failed} failed", flush=True)

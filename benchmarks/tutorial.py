@@ -1,4 +1,4 @@
-"""BentoML as its tutorial shows it: a service with an API method, the model in PyTorch. `serving.py` starts it."""
+"""BentoML as its tutorial shows it: a service with API methods, the model in PyTorch. `serving.py` starts it."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ Row = row_model()
 
 @bentoml.service
 class Tutorial:
-    """Answers a row."""
+    """Answers a row, or a list of rows."""
 
     def __init__(self) -> None:
         self.score = by_torch(Path(os.environ["PEERS"]))
@@ -22,4 +22,9 @@ class Tutorial:
     @bentoml.api
     def predict(self, row: Row) -> float:  # type: ignore[valid-type]
         """Return the probability."""
-        return self.score(row.model_dump())  # type: ignore[attr-defined]
+        return self.score([row.model_dump()])[0]  # type: ignore[attr-defined]
+
+    @bentoml.api
+    def predict_rows(self, rows: list[Row]) -> list[float]:  # type: ignore[valid-type]
+        """Return the probability of each."""
+        return self.score([row.model_dump() for row in rows])  # type: ignore[attr-defined]

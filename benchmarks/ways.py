@@ -10,21 +10,31 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 
 @dataclass
 class Way:
-    """A way to serve: its command, where it is asked and what, and what was found."""
+    """A way to serve: its command, where it is asked and what, and what was found.
+
+    Attributes:
+        body: one row, an object where it takes one.
+        lists: what asks about a list of rows, and where.
+        row_rates: rows per second by the rows of a list.
+    """
 
     command: list[str]
     path: str = "/predict"
     body: bytes = b""
+    lists: Callable[[list[Any]], tuple[str, bytes]] = lambda rows: ("/predict", json.dumps(rows).encode())
+    row_rates: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     rates: list[float] = field(default_factory=list)
     tails: list[float] = field(default_factory=list)
     starts: list[float] = field(default_factory=list)
@@ -89,7 +99,7 @@ def serving(way: Way) -> Iterator[Served]:
     served = Served(process, port)
     try:
         while not answers(way, port):
-            if time.perf_counter() - began > 60 or process.poll() is not None:
+            if time.perf_counter() - began > 180 or process.poll() is not None:
                 raise SystemExit(f"{way.command}: does not answer: {log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.02)
         way.starts.append(time.perf_counter() - began)
@@ -117,23 +127,40 @@ def answers(way: Way, port: int) -> bool:
 
 def asked(way: Way, port: int) -> bytes:
     """Return its answer to its body."""
+    return answered(port, way.path, way.body)
+
+
+def answered(port: int, path: str, body: bytes) -> bytes:
+    """Return the answer to a body."""
     request = urllib.request.Request(
-        f"http://127.0.0.1:{port}{way.path}", data=way.body, headers={"content-type": "application/json"}
+        f"http://127.0.0.1:{port}{path}", data=body, headers={"content-type": "application/json"}
     )
     with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310  # our own
         return bytes(answer.read())
 
 
-def load(way: Way, port: int, connections: int, seconds: int) -> tuple[float, float, int]:
+def load(port: int, path: str, body: bytes, connections: int, seconds: int) -> tuple[float, float, int]:
     """Return requests per second, the 99th percentile (ms), and how many were not answered by a 2xx."""
     script = Path(os.environ["PEERS"]) / "wrk.lua"
-    quoted = way.body.decode().replace("\\", "\\\\").replace("'", "\\'")
+    script.with_suffix(".json").write_bytes(body)
     script.write_text(
-        f"wrk.method = 'POST'\nwrk.body = '{quoted}'\nwrk.headers['Content-Type'] = 'application/json'\n",
+        f"wrk.method = 'POST'\nwrk.body = io.open('{script.with_suffix('.json')}'):read('a')\n"
+        "wrk.headers['Content-Type'] = 'application/json'\n",
         encoding="utf-8",
     )
-    address = f"http://127.0.0.1:{port}{way.path}"
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script), address]
+    address = f"http://127.0.0.1:{port}{path}"
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds}s",
+        "--timeout",
+        "20s",
+        "--latency",
+        "-s",
+        str(script),
+        address,
+    ]
     told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     rate, tail = re.search(r"Requests/sec:\s+([\d.]+)", told), re.search(r"99%\s+([\d.]+)(us|ms|s)", told)
     assert rate is not None

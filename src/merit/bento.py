@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from merit import artifacts
+from merit import artifacts, safe_yaml
 from merit.config import library
 from merit.errors import MeritError
 
@@ -45,7 +45,7 @@ def told(root: Path = Path()) -> tuple[list[str], str]:
         MeritError: it is not there, or doesn't name files and requirements.
     """
     try:
-        read = yaml.safe_load((root / BENTOFILE).read_text(encoding="utf-8"))
+        read = safe_yaml.load((root / BENTOFILE).read_text(encoding="utf-8"))
         include, requirements = read["include"], read["python"]["requirements_txt"]
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
         raise MeritError(f"{BENTOFILE}: {UNCLEAR} ({' '.join(str(error).split())})") from error

@@ -8,7 +8,7 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from merit import git
+from merit import git, safe_yaml
 from merit.errors import MeritError
 from merit.versions import Version
 
@@ -56,7 +56,7 @@ def find(version: Version) -> Release | None:
     if commit != version.commit:
         raise MeritError(f"the tag {name}: is not on the commit of {version.name} ({version.commit[:7]}); delete it")
     try:
-        return Release.model_validate(yaml.safe_load(body))
+        return Release.model_validate(safe_yaml.load(body))
     except (yaml.YAMLError, ValidationError) as error:
         reason = " ".join(str(error).split())[:200]
         raise MeritError(f"the tag {name}: its message is not a release's ({reason}); delete it and release") from error

@@ -10,7 +10,7 @@ from typing import Annotated
 import yaml
 from pydantic import Field, ValidationError
 
-from merit import artifacts, git, outputs, seal
+from merit import artifacts, git, outputs, safe_yaml, seal
 from merit.config.schema.base import Section
 from merit.errors import MeritError
 from merit.outputs import cache
@@ -159,7 +159,7 @@ def _read(model: str, number: str, record: list[str]) -> Version | str:
     if (wrong := _malformed(number, record)) is not None:
         return f"{wrong}: {_remedy(name)}"
     try:
-        lineage = Lineage.model_validate(yaml.safe_load(body))
+        lineage = Lineage.model_validate(safe_yaml.load(body))
     except (yaml.YAMLError, ValidationError, RecursionError) as error:
         return f"its tag holds no lineage ({_wrong(error)}): {_remedy(name)}"
     if lineage.commit != commit:

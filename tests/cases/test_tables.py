@@ -149,10 +149,11 @@ def _decoded(table: pl.DataFrame, package: Package) -> dict[str, NDArray[Any]]:
     """Return the columns of a table that was sent to the endpoint."""
     body = io.BytesIO()
     table.write_parquet(body)
-    decoded = decoder._columns(decoder._table(body.getvalue(), "parquet", 10**6), list(package.inputs), 10**8)
+    limits = {"most_rows": 10**6, "most_bytes": 10**8}
+    question = {"is": "decode", "form": "parquet", "body": body.getvalue(), "inputs": list(package.inputs), **limits}
     return {
         name: np.array(values, dtype=object) if isinstance(values, list) else np.frombuffer(values)
-        for name, values in decoded.items()
+        for name, values in decoder._answer(question)["columns"].items()
     }
 
 

@@ -56,3 +56,40 @@ def test_both_parsers_find_the_same_in_conf(monkeypatch: pytest.MonkeyPatch) -> 
     fast = yamlfiles.read_all(ROOT / "conf")
     monkeypatch.delattr(yaml, "CSafeLoader")
     assert yamlfiles.read_all(ROOT / "conf") == fast
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("12:30", "12:30, which YAML reads as a number in base 60"),
+        ("1:30.5", "1:30.5, which YAML reads as a number in base 60"),
+        ("1" + ":1" * 400, "1:1:1:1:1:1:1:1:1:1:, which YAML reads as a number in base 60"),
+        ("010", "010, which YAML reads as a number in base 8"),
+        ("9" * 65, "a number of 65 characters"),
+        ("0x" + "f" * 63, "a number of 65 characters"),
+        ("1." + "0" * 63, "a number of 65 characters"),
+    ],
+)
+@pytest.mark.parametrize("text", ["a: %s", "a: {b: [%s]}", "a: {%s : b}"])
+def test_a_number_that_is_another_than_it_looks_like_is_refused_with_its_line(
+    tmp_path: Path, value: str, found: str, text: str
+) -> None:
+    problem, *_ = _read(tmp_path, "# first\n" + text % value).problems
+    assert problem.found == found
+    assert problem.where.endswith(":2")
+    assert problem.key.startswith("model.a")
+
+
+def test_numbers_that_are_what_they_look_like_and_texts_in_quotes_are_taken(tmp_path: Path) -> None:
+    text = "a: [0, 00, 08, 1_000, -7, 0x1F, 0b11, 1e-5, '12:30', \"010\", 12:3x, 1.5, 0.10, '" + "9" * 65 + "']"
+    file = _read(tmp_path, text)
+    assert file.problems == []
+    assert file.root.plain()["a"][:4] == [0, 0, "08", 1000]
+
+
+def test_the_faults_of_a_long_file_are_told_by_the_fast_parser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaders, parse = [], yaml.parse
+    monkeypatch.setattr(yaml, "parse", lambda text, Loader: loaders.append(Loader) or parse(text, Loader))  # noqa: N803
+    for size in (yamlfiles.RETOLD, 10):
+        assert _read(tmp_path, "a: " + "x" * size + "\n]").problems[0].found.startswith("not valid YAML")
+    assert loaders == [yaml.CSafeLoader, yaml.CSafeLoader, yaml.SafeLoader]

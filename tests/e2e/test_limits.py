@@ -208,9 +208,8 @@ def test_requests_past_the_bound_get_503_and_livez_goes_on(served: Served) -> No
         assert served.ask("/livez", None)[0] == 200
 
 
-@pytest.mark.parametrize("path", ["/livez", "/openapi.json"])
-def test_whoever_asks_on_and_reads_no_answer_is_cut_off(served: Served, path: str) -> None:
-    asked = b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n" % path.encode()
+def test_whoever_asks_on_and_reads_no_answer_is_cut_off(served: Served) -> None:
+    asked = b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n"
     with socket.socket() as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         deaf.settimeout(4 * SECONDS)

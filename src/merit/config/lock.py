@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from merit import artifacts
+from merit import artifacts, safe_yaml
 from merit.config import problems
 from merit.config.schema import Lock
 from merit.config.schema.data import Data, Features
@@ -22,8 +22,8 @@ REMEDY = "run 'merit compose'"
 UNREAD = f"sha256:{'f' * 64}"
 """Stands for a fingerprint that nobody has read; no lock is ever written with it."""
 NOT_READ = "not read; 'merit compose' reads the source"
-LOADER, DUMPER = getattr(yaml, "CSafeLoader", yaml.SafeLoader), getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-"""PyYAML's safe ones, in C where it was built with that: every stage reads the lock, and every trial of a sweep."""
+DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""PyYAML's safe one, in C where it was built with that."""
 
 
 def render(lock: Lock) -> str:
@@ -59,7 +59,7 @@ def difference(lock: Lock) -> str:
 def fingerprint_of(source: Mapping[str, Any], path: Path = artifacts.LOCK) -> str:
     """Return the fingerprint that a lock has for a source declared just so; `UNREAD` if it has none."""
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)  # noqa: S506  # either is a safe one
+        values = safe_yaml.load(path.read_text(encoding="utf-8"))
         data = values["data"]
         known, found = data["source"], data["fingerprint"]
     except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError):
@@ -129,7 +129,7 @@ def _changed(now: Any, then: Any, path: tuple[str, ...]) -> tuple[tuple[str, ...
 def parse(text: str, name: str) -> Lock:
     """Return the lock that a text holds; `name` is what messages call it."""
     try:
-        values = yaml.load(text, Loader=LOADER)  # noqa: S506  # either is a safe one
+        values = safe_yaml.load(text)
         return Lock.model_validate(values)
     except yaml.YAMLError as error:
         raise ConfigError([Problem(name, "", f"not valid YAML: {' '.join(str(error).split())}")]) from error

@@ -8,12 +8,15 @@ from typing import Any
 
 import yaml
 
+from merit import safe_yaml
 from merit.errors import Problem
 
 BYTES = 2_000_000
 NODES = 100_000
 """The most values in a file once its aliases are written out: a few lines of YAML can otherwise mean billions."""
 DEPTH = 40
+RETOLD = 100_000
+"""The longest file whose faults Python's parser tells, in better words than libyaml and far more slowly."""
 HEAD = 512
 """How many characters Hydra reads in search of the package that a file names."""
 
@@ -130,6 +133,8 @@ def _document(text: str, file: YamlFile) -> Node:
         try:
             return _Builder(text, file, fast).document()
         except yaml.YAMLError:
+            if len(text) > RETOLD:
+                raise
             file.problems.clear()
     return _Builder(text, file, yaml.SafeLoader).document()
 
@@ -228,7 +233,7 @@ class _Builder:
         elif isinstance(event, yaml.SequenceStartEvent):
             node = Node(self._sequence(path), line)
         else:
-            node = Node(self._scalar(event), line)
+            node = Node(self._scalar(event, path), line)
         if event.anchor:
             self.anchors[event.anchor] = (node, self.count - before + 1)
         return node
@@ -252,9 +257,12 @@ class _Builder:
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
             self.file.refuse(_line(event), ".".join(path), f"the YAML tag '{tag}'", "plain values", "remove it")
 
-    def _scalar(self, event: Any) -> Any:
+    def _scalar(self, event: Any, path: tuple[str, ...]) -> Any:
         tag = self.scalars.resolve(yaml.ScalarNode, event.value, event.implicit)
         if tag.endswith((":merge", ":value")):  # the words << and =, which are keys
+            return event.value
+        if tag.endswith((":int", ":float")) and (found := safe_yaml.odd(event.value)):
+            self.file.refuse(_line(event), ".".join(path), found, "a number as it reads, or a text", "quote a text")
             return event.value
         node = yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark)
         try:
@@ -289,7 +297,7 @@ class _Builder:
         if not isinstance(event, yaml.ScalarEvent):
             raise _TooMuch(_line(event), "a key that is no word", "words as keys")
         self._refuse_tag(event, path)
-        value = self._scalar(event)
+        value = self._scalar(event, (*path, event.value[:40]))
         if event.implicit[0] and not isinstance(value, str):
             key, hint = ".".join((*path, event.value)), f"write '{event.value}' in quotes"
             self.file.refuse(_line(event), key, f"a key that YAML reads as {value!r}", "words as keys", hint)

@@ -5,13 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 from pydantic import ValidationError
 
-from merit import artifacts, git, outputs
-from merit.config import lock as locks
+from merit import artifacts, git, outputs, safe_yaml
 from merit.config.schema.data import Data
 from merit.errors import MeritError
 from merit.outputs import cache
@@ -62,10 +61,9 @@ class Champion:
         Raises:
             MeritError: it says so in a form that this merit doesn't read.
         """
-        values = _lock_at(self.commit)
         try:
-            return Data.model_validate(values["data"])
-        except (ValidationError, KeyError, TypeError) as error:
+            return Data.model_validate(safe_yaml.load(git.show(self.commit, artifacts.LOCK) or "")["data"])
+        except (yaml.YAMLError, ValidationError, KeyError, TypeError) as error:
             raise MeritError(f"its {artifacts.LOCK} tells of its data in another form than this merit reads") from error
 
     @contextmanager
@@ -134,13 +132,17 @@ def unknown() -> str:
 
 
 def _name_at(commit: str) -> str | None:
-    """Return the name of the model that the lock of a commit is of."""
-    values = _lock_at(commit)
+    """Return the name of the model that the lock of a commit is of.
+
+    Raises:
+        MeritError: the lock can't be read.
+    """
+    try:
+        values = safe_yaml.load(git.show(commit, artifacts.LOCK) or "")
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise MeritError(f"{artifacts.LOCK} at {commit[:7]}: not valid YAML ({reason}); restore it from Git") from error
     return values.get("name") if isinstance(values, dict) else None
-
-
-def _lock_at(commit: str) -> Any:
-    return yaml.load(git.show(commit, artifacts.LOCK) or "", locks.LOADER)  # noqa: S506  # a safe one
 
 
 def _fetch(commit: str, path: Path, place: Path) -> None:

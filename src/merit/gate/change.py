@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from merit import artifacts, git
+from merit import artifacts, git, safe_yaml
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.gate.champion import Champion
@@ -103,7 +103,7 @@ def parsed(text: str, name: str, remedy: str = "name another commit") -> dict[st
         MeritError: it is no YAML, or holds no keys.
     """
     try:
-        values = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe
+        values = safe_yaml.load(text)
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())[:200]
         raise MeritError(f"{name}: not valid YAML ({reason}); {remedy}") from error
@@ -198,7 +198,7 @@ def _is_plain(text: str) -> bool:
     if "\n" in text or not text.isprintable():
         return False
     try:
-        return bool(yaml.safe_load(text) == text)
+        return bool(safe_yaml.load(text) == text)
     except yaml.YAMLError:
         return False
 

@@ -5,10 +5,8 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 
-from merit import artifacts, exclusive, git
-from merit.config import lock as locks
+from merit import artifacts, exclusive, git, safe_yaml
 from merit.config import targets, trust
 from merit.config.schema import Lock
 from merit.errors import MeritError
@@ -143,7 +141,7 @@ def _compared(evidence: Evidence, slices: list[dict[str, Any]]) -> list[dict[str
 def _check_is_current(lock: Lock) -> None:
     """Refuse to judge a package that another lock made."""
     text = artifacts.require(artifacts.PACKAGE / artifacts.PACKAGED_LOCK, "package").read_text(encoding="utf-8")
-    packaged = yaml.load(text, locks.LOADER)  # noqa: S506  # a safe one
+    packaged = safe_yaml.load(text)
     now = lock.model_dump(mode="json", by_alias=True, include=set(packaged))
     differing = [name for name in packaged if packaged[name] != now.get(name)]
     if differing:

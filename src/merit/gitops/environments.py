@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from merit import artifacts, git
+from merit import artifacts, git, safe_yaml
 from merit.config import yamlfiles
 from merit.config.problems import Fault, did_you_mean, from_validation
 from merit.config.schema.environment import Environment
@@ -107,7 +107,7 @@ def _declared(name: str, file: YamlFile, *, is_edited: bool) -> Declared:
 
 def _says_null(path: Path) -> bool:
     """Say whether `version` has a value that somebody wrote: an emptied file or line takes nothing down."""
-    root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    root = safe_yaml.compose(path.read_text(encoding="utf-8"))
     pairs = root.value if isinstance(root, yaml.MappingNode) else []
     return any(key.value == "version" and bool(value.value) for key, value in pairs)
 
@@ -132,7 +132,7 @@ def at(commit: str, name: str) -> Environment | None:
     """Return what an environment was declared to be at a commit; None if not at all, or in a way that can't be read."""
     text = git.show(commit, path(name))
     try:
-        values: Any = yaml.safe_load(text or "")
+        values: Any = safe_yaml.load(text or "")
         return Environment.model_validate(values)
     except (yaml.YAMLError, ValidationError):
         return None

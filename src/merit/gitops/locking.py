@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from merit import artifacts, outputs
+from merit import artifacts, outputs, safe_yaml
 from merit.errors import MeritError, Refused
 from merit.github import Api, event
 from merit.gitops.commit import commit, forward, texts
@@ -77,7 +77,7 @@ def check_locks(found: dict[str, str]) -> None:
     """
     for name, section in zip(LOCKS, ("model", "stages"), strict=True):
         try:
-            values = yaml.safe_load(found[name])
+            values = safe_yaml.load(found[name])
         except yaml.YAMLError as error:
             raise MeritError(f"{name}: not valid YAML; the job before makes it") from error
         if not isinstance(values, dict) or not isinstance(values.get(section), dict):

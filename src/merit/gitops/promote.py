@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from merit import artifacts, git, releases, versions
+from merit import artifacts, git, releases, safe_yaml, versions
 from merit.config.schema import Lock
 from merit.config.schema.environment import Environment
 from merit.errors import MeritError
@@ -47,7 +47,7 @@ def promote(source: str, name: str, lock: Lock) -> Promotion:
         for key, (_, value) in changed.items():
             text = _with(text, key, value)
         wanted = told.model_copy(update={"version": version, "image": image})
-        if Environment.model_validate(yaml.safe_load(text)) != wanted:
+        if Environment.model_validate(safe_yaml.load(text)) != wanted:
             raise MeritError(f"{file}: its version and image can't be edited in their place; write 'key: value' lines")
         artifacts.write_text(file, text)
     return Promotion(declared, version, changed)
@@ -77,7 +77,7 @@ def _image(lock: Lock, number: str) -> str | None:
 def _with(text: str, key: str, value: str | None) -> str:
     """Return the text of a mapping with another value of a key; every other byte is as it was."""
     written = "null" if value is None else value
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    root = safe_yaml.compose(text)
     for name, node in _pairs(root):
         if name == key:
             start, end = node.start_mark.index, node.end_mark.index

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from merit import artifacts, git
+from merit import artifacts, git, safe_yaml
 from merit.errors import MeritError
 from merit.gitops.environments import Declared
 
@@ -54,7 +54,7 @@ def read(model: str, environment: str) -> list[Record]:
 
 def _values(message: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(message.partition("\n\n")[2])
+        values = safe_yaml.load(message.partition("\n\n")[2])
     except yaml.YAMLError:
         return {}
     return values if isinstance(values, dict) else {}

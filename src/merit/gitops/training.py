@@ -7,11 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from merit import artifacts, tasks
+from merit import artifacts, safe_yaml, tasks
 from merit.config import experiment
-from merit.config import lock as locks
 from merit.config.experiment import CONFIG, FOLDER
 from merit.errors import MeritError, Refused
 from merit.github import Api, event
@@ -121,8 +118,7 @@ def winner(folder: Path) -> tuple[Trial, list[Trial]]:
 
 def _trial(folder: Path) -> Trial:
     report = artifacts.read_json(folder / artifacts.GATE_REPORT, "gate")
-    text = (folder / artifacts.LOCK).read_text(encoding="utf-8")
-    lock = yaml.load(text, locks.LOADER)  # noqa: S506  # a safe one
+    lock = safe_yaml.load((folder / artifacts.LOCK).read_text(encoding="utf-8"))
     monitor = lock["trainer"]["monitor"]
     with (folder / artifacts.HISTORY).open(encoding="utf-8") as handle:
         scores = [float(row[f"validation_{monitor}"]) for row in csv.DictReader(handle)]

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from merit import safe_yaml
 from merit.errors import MeritError
 from merit.outputs import names
 
@@ -39,6 +40,7 @@ def _outs(text: str, name: str) -> Iterator[dict[str, Any]]:
     if len(text) > MOST_CHARACTERS:
         raise _refusal(name, f"it is longer than {MOST_CHARACTERS:,} characters")
     try:
+        safe_yaml.check(text)
         # Every scalar stays text: a hash of digits alone is no number.
         values = yaml.load(text, getattr(yaml, "CBaseLoader", yaml.BaseLoader))  # noqa: S506  # it makes texts alone
         for stage in values["stages"].values():

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from merit import git
+from merit import git, safe_yaml
 from merit.errors import MeritError
 from merit.outputs import cache, limits, lock, names, settings
 
@@ -129,7 +129,8 @@ def _check_added(file: Path, name: str) -> None:
         MeritError: it is another.
     """
     try:
-        values: Any = yaml.load(file.read_bytes(), getattr(yaml, "CBaseLoader", yaml.BaseLoader))  # noqa: S506
+        safe_yaml.check(text := file.read_text(encoding="utf-8"))
+        values: Any = yaml.load(text, getattr(yaml, "CBaseLoader", yaml.BaseLoader))  # noqa: S506
         others = chain(set(values) - {"outs", "desc", "meta"}, *(set(out) - ADDED for out in values["outs"]))
         other = next(iter(others), None)
     except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from merit import safe_yaml
 from merit.errors import MeritError
 
 Texts = dict[str, str]
@@ -101,7 +102,7 @@ def _is_old(split: yaml.MappingNode) -> bool:
 def _mapping(path: str, text: str) -> yaml.MappingNode | None:
     """Return the root of a YAML text with the place of each part; None if it holds no mapping."""
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = safe_yaml.compose(text)
     except yaml.YAMLError as error:
         raise MeritError(f"{path}: not valid YAML: {' '.join(str(error).split())}; correct it first") from error
     return root if isinstance(root, yaml.MappingNode) and root.value else None

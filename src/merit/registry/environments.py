@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from merit import artifacts, git, versions
+from merit import artifacts, git, safe_yaml, versions
 from merit.errors import MeritError
 
 FOLDER = artifacts.CONF / "environment"
@@ -119,7 +119,7 @@ def _version(commit: str, path: Path) -> tuple[str | None, str | None, str] | No
 
 def _values(commit: str, path: Path) -> dict[str, Any]:
     try:
-        found = yaml.safe_load(git.show(commit, path) or "{}")
+        found = safe_yaml.load(git.show(commit, path) or "{}")
     except yaml.YAMLError as error:
         raise MeritError(f"{path} at {commit[:7]}: not valid YAML ({' '.join(str(error).split())[:120]})") from error
     if not isinstance(found, dict):

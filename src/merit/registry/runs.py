@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from merit import artifacts, git, mlmodel, provenance, versions
-from merit.config import lock as locks
+from merit import artifacts, git, mlmodel, provenance, safe_yaml, versions
 from merit.versions import Version
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def name_origin(client: "MlflowClient", run_id: str, version: Version) -> None:
 def described(version: Version) -> tuple[str, list["DatasetInput"]]:
     """Return what a version is, and its data, as its params.yaml says; only its name where that can't be read."""
     try:
-        lock = yaml.load(git.show(version.commit, artifacts.LOCK) or "", locks.LOADER)  # noqa: S506  # a safe one
+        lock = safe_yaml.load(git.show(version.commit, artifacts.LOCK) or "")
         return provenance.description(lock, version=version.name), [provenance.dataset(lock)]
     except (yaml.YAMLError, KeyError, TypeError, AttributeError):
         return version.name, []

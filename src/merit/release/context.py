@@ -13,7 +13,7 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 from pydantic import ValidationError
 
-from merit import artifacts, bento, git, seal, versions
+from merit import artifacts, bento, git, safe_yaml, seal, versions
 from merit import signing as signatures
 from merit.config.schema.release import Signing
 from merit.config.schema.serve import Serve
@@ -94,7 +94,7 @@ def settings(version: Version, code: Path, *, is_sealed: bool = False) -> dict[s
     """
     place = f"{artifacts.LOCK} at {version.commit[:7]}"
     try:
-        how = Serve.model_validate(yaml.safe_load((code / artifacts.LOCK).read_text(encoding="utf-8"))["serve"])
+        how = Serve.model_validate(safe_yaml.load((code / artifacts.LOCK).read_text(encoding="utf-8"))["serve"])
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValidationError) as error:
         raise MeritError(
             f"{place}: has no section serve that can be read ({' '.join(str(error).split())[:160]})"

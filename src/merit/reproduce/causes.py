@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from merit import artifacts, git, outputs, tracking
+from merit import artifacts, git, outputs, safe_yaml, tracking
 from merit.config.schema import Tracking
 from merit.doctor import machine
 from merit.errors import MeritError
@@ -120,7 +120,7 @@ def params_of(commit: str) -> dict[str, Any]:
         MeritError: it can't be read.
     """
     try:
-        found = yaml.safe_load(git.show(commit, artifacts.LOCK) or "")
+        found = safe_yaml.load(git.show(commit, artifacts.LOCK) or "")
     except yaml.YAMLError as error:
         raise MeritError(f"{artifacts.LOCK} at {commit[:7]}: not valid YAML: {' '.join(str(error).split())}") from error
     return found if isinstance(found, dict) else {}

@@ -1,11 +1,11 @@
-"""Arrays that rows are put into one by one, made once.
+"""Arrays that rows are put into as they come, made once.
 
-Numbers are in one block of memory, strings in arrays of their own.
+Numbers are in one block of memory, strings and arrays in arrays of their own.
 """
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from merit.scoring import LANES, Columns
 
 MOST = 64
-"""Rows at most, a multiple of LANES."""
+"""Rows that are scored together at most, a multiple of LANES."""
 
 
 class Block:
@@ -22,41 +22,55 @@ class Block:
     Args:
         numbers: the columns of numbers: the first values of a row.
         strings: those of strings: the values after them.
+        arrays: those of arrays with their shapes: the last values of a row.
+        capacity: rows that it holds.
     """
 
-    def __init__(self, numbers: Sequence[str], strings: Sequence[str]) -> None:
-        self._width = len(numbers)
-        self._rows = np.zeros((MOST, self._width), dtype=np.float64)
-        self._packed = self._rows.data.cast("B") if self._width else memoryview(bytearray(1))
-        self._pack = struct.Struct(f"{self._width}d").pack_into
-        self._texts = [np.full(MOST, "", dtype=object) for _ in strings]
-        self._names = list(numbers), list(strings)
+    def __init__(
+        self, numbers: Sequence[str], strings: Sequence[str], arrays: Mapping[str, Sequence[int]], capacity: int
+    ) -> None:
+        self._width, self._capacity = len(numbers), capacity
+        self._rows = np.zeros((capacity, self._width), dtype=np.float64)
+        self._packed = self._rows.data.cast("B") if self._rows.size else memoryview(bytearray())
+        self._pack = struct.Struct(f"{self._width}d").pack
+        others: dict[str, Any] = {name: np.full(capacity, "", dtype=object) for name in strings}
+        others |= {name: np.zeros((capacity, *shape), dtype=np.float64) for name, shape in arrays.items()}
+        self._others = others
+        self._strings = list(enumerate([others[name] for name in strings], self._width))
+        self._arrays = list(enumerate([others[name] for name in arrays], self._width + len(strings)))
+        self._numbers = list(numbers)
         self._views: dict[int, tuple[Any, Any, Columns]] = {}
         self._count = 0
 
     @property
-    def is_full(self) -> bool:
-        """Whether no row can be put before they are taken."""
-        return self._count == MOST
+    def room(self) -> int:
+        """How many rows can be put before those that were put are taken."""
+        return self._capacity - self._count
 
-    def put(self, values: tuple[Any, ...]) -> None:
-        """Put a row; None is missing.
+    def put(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Put rows, at most as many as there is room for; None is missing.
 
         Raises:
-            OverflowError, struct.error: a number does not fit 64 bits; the row was not put.
+            OverflowError: a number does not fit 64 bits; none of the rows was put.
         """
-        numbers = values[: self._width]
-        if None in numbers:
-            numbers = tuple([math.nan if value is None else value for value in numbers])
-        place = self._count
-        self._pack(self._packed, place * self._width * 8, *numbers)
-        for texts, value in zip(self._texts, values[self._width :], strict=True):
-            texts[place] = "" if value is None else value
-        self._count = place + 1
+        start, end, width = self._count, self._count + len(rows), self._width
+        try:
+            packed = b"".join([self._pack(*row[:width]) for row in rows])
+        except struct.error:  # a value is missing
+            packed = b"".join([self._pack(*map(_number, row[:width])) for row in rows])
+        self._packed[start * width * 8 : end * width * 8] = packed
+        for place, texts in self._strings:
+            texts[start:end] = ["" if row[place] is None else row[place] for row in rows]
+        for place, stack in self._arrays:
+            stack[start:end] = [row[place] for row in rows]
+        self._count = end
 
     def taken(self) -> Columns:
-        """Return the columns of all rows that were put, and of some more up to a multiple of LANES; begin anew."""
-        height = -(-self._count // LANES) * LANES
+        """Return the columns of all rows that were put, and of some more up to a multiple of LANES; empty the block.
+
+        There are no more rows than the capacity.
+        """
+        height = min(-(-self._count // LANES) * LANES, self._capacity)
         self._count = 0
         if height not in self._views:
             self._views[height] = self._viewed(height)
@@ -65,8 +79,11 @@ class Block:
         return columns
 
     def _viewed(self, height: int) -> tuple[Any, Any, Columns]:
-        numbers, strings = self._names
         block = np.empty((self._width, height), dtype=np.float64)
-        columns = {name: block[at] for at, name in enumerate(numbers)}
-        texts = {name: texts[:height] for name, texts in zip(strings, self._texts, strict=True)}
-        return block, self._rows[:height].T, columns | texts
+        columns = dict(zip(self._numbers, block, strict=True))
+        others = {name: values[:height] for name, values in self._others.items()}
+        return block, self._rows[:height].T, columns | others
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

@@ -17,25 +17,10 @@ from merit.serving.asgi import Receive
 from merit.serving.failures import GivenUp
 from merit.serving.settings import Settings
 
-HEAD_BYTES = 64 * 1024
-"""The most bytes of a request's head."""
-LINGER_SECONDS = 0.5
-"""How long an idle connection may still bring a request once the server was told to end."""
-PIPELINED = 128
-"""Requests of one connection that may wait for the one in hand."""
 CUT_OFF = "the handler is closed"
 """What uvloop says where something is written to a connection that is no more."""
 SPARE_FILES = 256
 """Files that a worker needs beside its connections."""
-FULL = b'{"error":"too many connections (serve.max_connections)"}'
-BUSY = (
-    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
-    b"connection: close\r\ncontent-length: %d\r\n\r\n%b" % (len(FULL), FULL)
-)
-LONG = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain\r\n"
-    b"connection: close\r\ncontent-length: 0\r\n\r\n"
-)
 
 
 def guard(receive: Receive, told: Settings) -> bool:
@@ -54,8 +39,16 @@ def guard(receive: Receive, told: Settings) -> bool:
     watch = Watch(told.timeout_seconds)
     _drop_forwarding(config)
     logging.getLogger("uvicorn.error").addFilter(_is_news)
-    config.http_protocol_class = _guarded(base, told.max_connections, told.max_bytes, watch)
+    config.http_protocol_class = bounded(told, watch)
     return True
+
+
+def bounded(told: Settings, watch: "Watch") -> type[asyncio.Protocol]:
+    """Return uvicorn's protocol with bounds; connections are watched by `watch`."""
+    from merit.serving.connection import Bounds, Connection  # where there is no uvicorn, there is none
+
+    bounds = Bounds(told.max_connections, told.max_bytes)
+    return type("Bounded", (Connection,), {"bounds": bounds, "watch": watch})
 
 
 def _drop_forwarding(config: Any) -> None:
@@ -137,81 +130,3 @@ def _still(connection: Any) -> Any:
     if connection.timeout_keep_alive_task is not None:
         return None
     return cycle or connection
-
-
-def _head(headers: list[tuple[bytes, bytes]] | None) -> int:
-    """Return the bytes of a request's head."""
-    return sum(len(name) + len(value) for name, value in headers or ())
-
-
-def _guarded(base: Any, most: int, discard: int, watch: Watch) -> type:
-    """Return a subclass of uvicorn's protocol that is bounded.
-
-    Args:
-        base: uvicorn's.
-        most: connections at once.
-        discard: bytes of a body that are read and dropped once it was refused.
-        watch: what looks for those that stand still.
-    """
-
-    class Guarded(base):  # type: ignore[misc]  # chosen at run time
-        """A connection, watched."""
-
-        unclaimed = 0
-        is_ending = False
-
-        def connection_made(self, transport: Any) -> None:
-            """Take a connection, or say that there are too many."""
-            super().connection_made(transport)
-            # Uvicorn puts its line of each request together also where nobody is to read it.
-            if not self.access_logger.isEnabledFor(logging.INFO):
-                self.access_log = False
-            watch.begin()
-            if len(self.connections) > most:
-                transport.write(BUSY)
-                transport.close()
-            watch.connections.add(self)
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            """Forget it."""
-            watch.connections.discard(self)
-            super().connection_lost(exc)
-
-        def data_received(self, data: bytes) -> None:
-            """Pass data on; count what belongs to no request that is in hand."""
-            before = self.cycle
-            super().data_received(data)
-            cycle = self.cycle
-            if cycle is before and (cycle is None or cycle.response_complete):
-                self._count(len(data))
-            else:
-                self.unclaimed = 0
-                if self.is_ending and cycle is not None:
-                    cycle.keep_alive = False
-            if len(self.pipeline) > PIPELINED:
-                self.transport.abort()
-            elif len(data) > HEAD_BYTES and _head(self.headers) > HEAD_BYTES and not self.transport.is_closing():
-                self.transport.write(LONG)
-                self.transport.close()
-
-        def _count(self, size: int) -> None:
-            self.unclaimed += size
-            in_head = self.cycle is None or self.scope is not self.cycle.scope
-            if self.unclaimed > (HEAD_BYTES if in_head else discard) and not self.transport.is_closing():
-                if in_head:
-                    self.transport.write(LONG)
-                self.transport.close()
-
-        def shutdown(self) -> None:
-            """Let a request that is on its way still be answered, then close."""
-            self.is_ending = True
-            if self.cycle is None or self.cycle.response_complete:
-                self.loop.call_later(LINGER_SECONDS, self._close_idle)
-            else:
-                super().shutdown()
-
-        def _close_idle(self) -> None:
-            if self.cycle is None or self.cycle.response_complete:
-                self.transport.close()
-
-    return Guarded

@@ -5,14 +5,11 @@ import os
 import re
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from merit.scoring import Columns
 from merit.serving.access import Lines
 from merit.serving.answers import Answers
 from merit.serving.asgi import AGAIN, JSON, App, Headers, Message, Receive, Send, send_bytes, send_json
@@ -21,11 +18,12 @@ from merit.serving.bodies import Bodies, form_of
 from merit.serving.failures import BODY, GONE, SENT, WORK, GivenUp, told_of
 from merit.serving.feedback import Feedback
 from merit.serving.hands import Hands
+from merit.serving.large import Large
 from merit.serving.metrics import CONTENT_TYPE, Metrics
 from merit.serving.openapi import document
 from merit.serving.predictionlog import Log, Off
 from merit.serving.settings import Settings
-from merit.serving.tables import ARROW, Tables
+from merit.serving.tables import ARROW
 from merit.serving.telemetry import Telemetry
 from merit.serving.together import Together
 
@@ -35,7 +33,6 @@ SHOWN = "/docs.json"
 REQUEST_ID = re.compile(rb"[A-Za-z0-9_.-]{1,64}").fullmatch
 SMALL = 32 * 1024
 """Bytes of a body that is answered at once; larger ones in a thread, so that the others are still served."""
-THREADS = 2
 NOTHING = Off()
 
 
@@ -88,11 +85,9 @@ class Handler:
         self._admit, self._access = auth.admit, told.access_log
         self._bodies = Bodies(told.max_bytes)
         self._hands = Hands(told.max_concurrent, told.timeout_seconds, self._beat)
-        self._tables = Tables(answers, told)
+        self._large = Large(answers, told)
         self._together = Together(answers)
         self._more_metrics = more_metrics
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="large")
-        self._table_pool = ThreadPoolExecutor(1, thread_name_prefix="tables")  # there is one helper
         self._prefix, self._next = os.urandom(6).hex().encode(), count(1).__next__
         self._routes: dict[str, tuple[str, Work]] = {
             PREDICT: ("POST", self._predict),
@@ -129,9 +124,7 @@ class Handler:
     async def close(self) -> None:
         """Write what waits to be written; to be called at the end."""
         await self._hands.close()
-        for pool in (self._pool, self._table_pool):
-            pool.shutdown(wait=False, cancel_futures=True)
-        for part in (self._log, self._feedback, self._telemetry, self._tables):
+        for part in (self._log, self._feedback, self._telemetry, self._large):
             if part is not None:
                 await asyncio.to_thread(part.close)
         self._metrics.close()
@@ -170,17 +163,16 @@ class Handler:
         answer = ARROW if ARROW in asked.headers.get(b"accept", b"") else JSON
         body = await self._bodies.read(receive, asked.headers)
         asked.stage = WORK
-        answers, columns = self._answers, None
+        answers = self._answers
+        columns: Columns | None = None
         if len(body) <= SMALL and form is None and answer is JSON:
-            if body[:1] == b"{":
-                found = await self._together.score(body)
-            else:
-                found = answers.score(answers.rows.columns(body))
+            found = await self._together.score(body)
             content = answers.encoded(found)
+        elif form is None and answer is JSON:
+            found, content = await self._large.rows(body)
         else:
-            pool = self._pool if form is None and answer is JSON else self._table_pool
-            run = asyncio.get_running_loop().run_in_executor
-            found, content, columns = await run(pool, self._large, body, form, answer)
+            caller = asked.who or (asked.scope.get("client") or ("",))[0]
+            found, content, columns = await self._large.table(body, form, answer, caller, asked.began)
         asked.stage = SENT
         asked.rows = len(found)
         headers = [
@@ -197,20 +189,10 @@ class Handler:
         if self._access or asked.span is not None:
             self._told_of(PREDICT, 200, asked)
 
-    def _large(
-        self, body: bytes, form: str | None, answer: bytes
-    ) -> tuple[NDArray[np.float32], bytes, dict[str, NDArray[Any]] | None]:
-        """Answer in a thread; the columns are of a body that is no JSON."""
-        columns = self._answers.rows.columns(body) if form is None else self._tables.columns(body, form)
-        found = self._answers.score(columns)
-        content = self._answers.encoded(found) if answer is JSON else self._tables.encoded(found)
-        return found, content, None if form is None else columns
-
     async def _learn(self, asked: Asked, receive: Receive, send: Send) -> None:
         body = await self._bodies.read(receive, asked.headers)
         asked.stage = WORK
-        pool = asyncio.get_running_loop().run_in_executor
-        content = await pool(self._pool, self._feedback.answer, body, asked.who)
+        content = await self._large.run(self._feedback.answer, body, asked.who)
         await self._done(FEEDBACK, 202, asked, partial(send_json, send, 202, content))
 
     async def _scrape(self, asked: Asked, receive: Receive, send: Send) -> None:  # as all do

@@ -21,6 +21,8 @@ SOURCE = Path(__file__).parents[2]
 """The folder that merit lies in."""
 KEPT = ("PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR", "LANG")
 """What the helper sees of the environment: no secrets."""
+NO_FAULT = (0, -signal.SIGKILL, -signal.SIGTERM)
+"""How a helper ends that had too much memory after its last answer, or that the system or a person has ended."""
 END_SECONDS = 1.0
 """What a helper has to end by itself, once it answers no more."""
 
@@ -47,9 +49,9 @@ class Helper:
         self._is_ready = False
 
     def insisted(self, question: bytes, seconds: float) -> dict[str, Any]:
-        """Return the answer to a question; asked twice where a signal that is not ours ended the helper.
+        """Return the answer to a question; asked twice where the helper ended for another reason than the table.
 
-        The system may have ended it for its own reasons. A table that ends whoever reads it does it again.
+        What a table does to whoever reads it, it does again.
 
         Raises:
             OSError: it can't be started.
@@ -59,7 +61,7 @@ class Helper:
         try:
             return self._exchanged(question, seconds)
         except Ended as error:
-            if error.code >= 0 or error.is_overdue:
+            if error.code not in NO_FAULT or error.is_overdue:
                 raise
         return self._exchanged(question, until - time.monotonic())
 

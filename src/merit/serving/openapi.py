@@ -25,7 +25,7 @@ REFUSALS = {
     "408": "The body did not arrive in time.",
     "413": "The body is too large.",
     "415": "The body is of a type that is not read, or compressed.",
-    "429": "The key's quota is used up; `retry-after` says when to come again.",
+    "429": "Too much of one caller: a quota is used up, or many tables wait; `retry-after` says when to come again.",
     "500": "The model failed.",
     "503": "Too much is in hand; `retry-after` says when to come again.",
     "504": "It took too long.",

@@ -1,17 +1,19 @@
 """Arrow and Parquet bodies: decoded by a helper process (`decoder.py`), for they may be anything."""
 
 import threading
+import time
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from merit.scoring import Columns
 from merit.serving.answers import Answers
 from merit.serving.asgi import AGAIN
 from merit.serving.auth import Refusal
 from merit.serving.helper import Ended, Helper
-from merit.serving.rows import BadRows, Columns
+from merit.serving.rows import BadRows
 from merit.serving.settings import Settings
 
 ARROW = b"application/vnd.apache.arrow.stream"
@@ -22,9 +24,9 @@ FORMS = {
 }
 """The content types of tables."""
 EXPANDED = 10
-"""Times serve.max_bytes that the texts of one column may have once decoded."""
+"""Times serve.max_bytes that a table may have once it is decoded, and so may the texts of its rows."""
 SHARE = 0.8
-"""Of serve.timeout_seconds, what the helper has for a table."""
+"""Of serve.timeout_seconds, when a request's table must have been read; then it is too late for an answer."""
 
 
 class Tables:
@@ -42,12 +44,17 @@ class Tables:
         self._lock = threading.Lock()
         self._helper = Helper()
 
-    def columns(self, body: bytes, form: str) -> Columns:
+    def columns(self, body: bytes, form: str, until: float) -> Columns:
         """Return the columns of a table.
+
+        Args:
+            body: the table.
+            form: one of FORMS.
+            until: when it must have been read, by `time.perf_counter`.
 
         Raises:
             BadRows: it can't be read, a column is unknown, missing or of another type; there is no row, or too many.
-            Refusal: 503, the helper can't be started.
+            Refusal: 503, the helper can't be started, or there is no time left.
         """
         asked = {
             "is": "decode",
@@ -58,16 +65,22 @@ class Tables:
             "most_bytes": self._told.max_bytes * EXPANDED,
         }
         try:
-            answer = self._ask(asked)
+            answer = self._ask(asked, until)
         except Ended as error:
-            raise BadRows(f"can't be read as {form}: broken, or it takes more memory or time than there is") from error
+            raise BadRows(
+                f"can't be read as {form}: broken, or it takes more memory or time than is allowed"
+            ) from error
         if problems := answer.get("problems"):
             more = f" (and {len(problems) - 1} more, in problems)" if len(problems) > 1 else ""
             raise BadRows(problems[0] + more, problems)
         return {each["name"]: self._column(each, answer["columns"][each["name"]]) for each in self._inputs}
 
-    def encoded(self, found: NDArray[np.float32]) -> bytes:
+    def encoded(self, found: NDArray[np.float32], until: float) -> bytes:
         """Return predictions as an Arrow IPC stream, one row each: `prediction`, model, version and commit.
+
+        Args:
+            found: the predictions.
+            until: when it must have been written, by `time.perf_counter`.
 
         Raises:
             Refusal: 503, the helper could not; no table of the request's is to blame.
@@ -75,7 +88,7 @@ class Tables:
         answers = self._answers
         asked = {"is": "encode", "found": np.ascontiguousarray(found).tobytes(), "classes": answers.classes}
         try:
-            answer = self._ask({**asked, "origin": answers.origin})
+            answer = self._ask({**asked, "origin": answers.origin}, until)
         except Ended as error:
             raise _unavailable(str(error)) from error
         if problems := answer.get("problems"):
@@ -93,23 +106,33 @@ class Tables:
         made = np.frombuffer(told, dtype=np.float64)
         return made.reshape(-1, *column["shape"]) if column["type"] == "array" else made
 
-    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, question: dict[str, Any], until: float) -> dict[str, Any]:
         """Return the helper's answer.
 
         Raises:
             Ended: there is none.
-            Refusal: 503, the helper can't be started.
+            Refusal: 503, the helper can't be started, or there is no time left.
         """
         told = msgspec.msgpack.encode(question)
         with self._lock:
+            if (seconds := until - time.perf_counter()) <= 0:
+                raise _late()
             try:
-                return self._helper.insisted(told, self._told.timeout_seconds * SHARE)
+                return self._helper.insisted(told, seconds)
             except OSError as error:
                 raise _unavailable(error.strerror or str(error)) from error
             except Ended as error:
-                if error.was_ready or error.is_overdue:
+                if error.is_overdue:
+                    raise _late() from error
+                if error.was_ready:
                     raise
                 raise _unavailable(f"at its start, {error}") from error
+
+
+def _late() -> Refusal:
+    """Return what is told where a table had to wait too long: what it takes itself is bounded by processor time."""
+    said = "there was no time left for the table, for others came before it or the machine is busy; come again"
+    return Refusal(503, said, AGAIN, why="no time was left for a table")
 
 
 def _unavailable(reason: str) -> Refusal:

@@ -1,13 +1,13 @@
-"""Single rows that have arrived together are scored together, in one run of the graph.
+"""Rows of small requests that have arrived together are scored together, in one run of the graph.
 
 A run costs much and a row in it little. What the event loop reads in this turn and the next is scored in the one after;
-with nothing to read, a turn takes microseconds. What a row is answered must not depend on who asks at the same time, to
-the last bit: that is tried with this model on this machine at the start, and where it is not so, each row is scored by
-itself.
+with nothing to read, a turn takes microseconds. One row, an object, and a few, an array, go the same way. What a row is
+answered must not depend on who asks at the same time, to the last bit: that is tried with this model on this machine at
+the start, and where it is not so, each request is scored by itself.
 """
 
 import asyncio
-import struct
+import math
 from typing import Any
 
 import msgspec
@@ -16,15 +16,19 @@ from numpy.typing import NDArray
 
 from merit.scoring import LANES
 from merit.serving.answers import Answers
-from merit.serving.block import MOST, Block
+from merit.serving.block import MOST
 from merit.serving.rows import BadRows
 
 TRIED = MOST
 """Rows that are made of the example to try whether answers are steady."""
+VALUES = 16_384
+"""Numbers in the arrays of a row, at most: no row of a small request has more, for each takes a digit and a comma."""
+
+Waiting = tuple[asyncio.Future[NDArray[np.float32]], int, bytes]
 
 
 class Together:
-    """Scores single rows.
+    """Scores small requests.
 
     Args:
         answers: the model.
@@ -32,36 +36,40 @@ class Together:
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
-        rows = answers.rows
-        self._block = Block(rows.numbers, rows.strings) if rows.is_plain and is_steady(answers) else None
-        self._waiting: list[tuple[asyncio.Future[NDArray[np.float32]], bytes]] = []
+        is_small = sum(map(math.prod, answers.rows.arrays.values())) <= VALUES
+        self._block = answers.rows.block() if is_small and is_steady(answers) else None
+        self._waiting: list[Waiting] = []
 
     async def score(self, body: bytes) -> NDArray[np.float32]:
-        """Return the prediction of the one row of a request, float32 [1], or [1, classes] for a multiclass task.
+        """Return the predictions of a request's rows, float32 [rows], or [rows, classes] for a multiclass task.
 
         Raises:
             BadRows: as `Rows.columns` does.
         """
-        if self._block is None:
+        block = self._block
+        if block is None:
             return self._alone(body)
+        rows = self._answers.rows.values(body)
+        if len(rows) > MOST:
+            return self._answers.score(self._answers.rows.packed(rows, body))
+        if len(rows) > block.room:
+            self._run()
         try:
-            self._block.put(self._answers.rows.values(body))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError, struct.error):
-            return self._alone(body)  # which says what is wrong, or takes it after all
+            block.put(rows)
+        except OverflowError:
+            return self._alone(body)  # which says what is wrong
         loop = asyncio.get_running_loop()
         if not self._waiting:
             loop.call_soon(loop.call_soon, self._run)
         future: asyncio.Future[NDArray[np.float32]] = loop.create_future()
-        self._waiting.append((future, body))
-        if self._block.is_full:
-            self._run()
+        self._waiting.append((future, len(rows), body))
         return await future
 
     def _alone(self, body: bytes) -> NDArray[np.float32]:
         return self._answers.score(self._answers.rows.columns(body))
 
     def _run(self) -> None:
-        """Score what waits, if it was not scored already because it filled the block."""
+        """Score what waits, if it was not scored already because there was no more room."""
         if not self._waiting:
             return
         assert self._block is not None
@@ -72,12 +80,14 @@ class Together:
         except Exception:  # noqa: BLE001  # of one of them; the others are to be answered
             self._one_by_one(waiting)
             return
-        for place, (future, _) in enumerate(waiting):
+        start = 0
+        for future, count, _ in waiting:
             if not future.done():  # it may have been given up
-                future.set_result(found[place : place + 1])
+                future.set_result(found[start : start + count])
+            start += count
 
-    def _one_by_one(self, waiting: "list[tuple[asyncio.Future[NDArray[np.float32]], bytes]]") -> None:
-        for future, body in waiting:
+    def _one_by_one(self, waiting: list[Waiting]) -> None:
+        for future, _, body in waiting:
             if future.done():
                 continue
             try:
@@ -93,10 +103,7 @@ def is_steady(answers: Answers) -> bool:
     except BadRows:
         return False
     spread = np.random.default_rng(0).uniform(0.5, 1.5, TRIED)
-    columns = {
-        name: np.repeat(values, TRIED) if values.dtype == object else values * spread
-        for name, values in example.items()
-    }
+    columns = {name: _spread(values, spread) for name, values in example.items()}
 
     def scored(places: Any) -> NDArray[np.float32]:
         return answers.score({name: values[places] for name, values in columns.items()})
@@ -104,3 +111,11 @@ def is_steady(answers: Answers) -> bool:
     alone = np.concatenate([scored([place]) for place in range(TRIED)])
     orders = [np.roll(np.arange(TRIED), shift)[:height] for shift in range(LANES) for height in (2 * LANES, TRIED)]
     return all(scored(order).tobytes() == alone[order].tobytes() for order in orders)
+
+
+def _spread(values: NDArray[Any], spread: NDArray[np.float64]) -> NDArray[Any]:
+    """Return rows like the one of `values`: its numbers times those of `spread`."""
+    if values.dtype == object:
+        return np.repeat(values, len(spread))
+    made: NDArray[Any] = values * spread.reshape(-1, *[1] * (values.ndim - 1))
+    return made

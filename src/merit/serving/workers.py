@@ -43,6 +43,8 @@ TRIES = 5
 PAUSE_SECONDS, LONGEST_PAUSE = 0.1, 30.0
 """After each worker in a row that ended soon the next waits twice as long, from the first of these to the second,
 while another serves."""
+LAST_SECONDS = 0.3
+"""How long workers still take connections that the system has taken for them: resending what it dropped takes 0.2."""
 AGAIN_SECONDS = 0.05
 """When to end is tried again, where circus was about something else: it would forget that it was told to."""
 
@@ -52,15 +54,17 @@ class Workers(Watcher):  # type: ignore[misc]  # circus has no types
 
     Attributes:
         fault: why they were given up, if they were.
+        is_ending: whether they may end; a signal may reach them before what minds them ends them.
     """
 
     fault = ""
+    is_ending = False
     _short = 0
     _due = 0.0
 
     async def spawn_processes(self) -> None:
         """Start those that lack, or later, where the last ones ended soon; circus itself would end if there is none."""
-        if time.monotonic() >= self._due or not self.processes:
+        if not self.is_ending and (time.monotonic() >= self._due or not self.processes):
             await super().spawn_processes()
 
     def spawn_process(self, *args: Any, **named: Any) -> Any:
@@ -74,7 +78,7 @@ class Workers(Watcher):  # type: ignore[misc]  # circus has no types
         """Take note that one has ended, and say so if it was not told to."""
         ended = self.processes.get(pid)
         super().reap_process(pid, status)
-        if ended is None or self.is_stopping() or self.is_stopped():
+        if ended is None or self.is_ending or self.is_stopping() or self.is_stopped():
             return
         code = ended.returncode() if status is None else os.waitstatus_to_exitcode(status)
         write({"level": "error", "event": "worker_lost", "worker": pid, "why": _why(code)})
@@ -118,13 +122,22 @@ class Minder(Arbiter):  # type: ignore[misc]  # circus has no types
         print(self._told, file=sys.stderr)
 
     def _end(self) -> None:
+        """Have the system take no more connections, and end soon after: till then workers take those that there are."""
+        for watcher in self.watchers:
+            watcher.is_ending = True
+        for each in self.sockets.values():
+            each.listen(0)
+        self.loop.call_later(LAST_SECONDS, self._end_workers)
+
+    def _end_workers(self) -> None:
         if self._ends:
             return
         try:
             self.stop()
             self._ends = True
+            self.sockets.close_all()  # else connections are taken until the last worker has ended, and then reset
         except ConflictError:
-            self.loop.call_later(AGAIN_SECONDS, self._end)
+            self.loop.call_later(AGAIN_SECONDS, self._end_workers)
 
 
 def main(host: str, port: str, count: str) -> None:

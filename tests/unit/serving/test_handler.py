@@ -297,6 +297,30 @@ def test_a_large_body_is_answered_in_a_thread_and_others_meanwhile(make: Callabl
     assert _read(one)[1]["predictions"] == pytest.approx(_read(many)[1]["predictions"][:1])
 
 
+def test_a_caller_whose_tables_are_being_read_waits_and_others_do_not(
+    make: Callable[..., Handler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = make(max_concurrent=8)  # two tables of a caller at once
+    order: list[bytes] = []
+
+    def columns(body: bytes, form: str, until: float) -> dict[str, Any]:
+        order.append(body)
+        return {name: np.array([value], object if name == "shop" else float) for name, value in GOOD.items()}
+
+    monkeypatch.setattr(handler._large._tables, "columns", columns)
+    parquet = [(b"content-type", b"application/vnd.apache.parquet")]
+
+    async def asked() -> list[list[dict[str, Any]]]:
+        calls = [(b"1", "a"), (b"2", "a"), (b"3", "a"), (b"4", "b")]
+        return await asyncio.gather(
+            *(_asked(handler, body, headers=parquet, client=(caller, 1)) for body, caller in calls)
+        )
+
+    found = asyncio.run(asked())
+    assert [sent[0]["status"] for sent in found] == [200, 200, 429, 200]
+    assert order == [b"1", b"4", b"2"]
+
+
 def test_what_takes_too_long_gets_504(make: Callable[..., Handler]) -> None:
     handler = make(max_bytes=100_000, max_rows=1000)
     handler._answers.score = lambda columns: time.sleep(0.5)  # type: ignore[method-assign,assignment,return-value]

@@ -13,6 +13,7 @@ from merit.reading.cells import Reading, read
 from merit.reading.declaration import Declaration, declared
 from merit.serving import decoder
 from merit.serving.batch.contract import Contract, Rule
+from merit.serving.bounds.budget import Budget
 from merit.serving.rows import BadRows, known, nulls_of, seconds
 
 CELLS = (
@@ -65,9 +66,9 @@ def _check_alone(cells: list[str | None], how: Declaration, found: Reading, unre
 def _check_table(raw: pl.Series, column: dict[str, Any], found: Reading) -> None:
     if found.unread is not None:
         with pytest.raises(decoder.Broken):
-            decoder._column(raw, column, 10**6)
+            decoder._column(raw, column, Budget(10**6))
         return
-    decoded = decoder._column(raw, column, 10**6)
+    decoded = decoder._column(raw, column, Budget(10**6))
     if column["type"] == "string":
         assert decoded == found.values.fill_null("").to_list()
         return

@@ -7,14 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 
-from merit.scoring import Columns, Package
+from merit.scoring import Columns, Graph, Package
 from merit.serving.answers import Answers
 from merit.serving.block import MOST
 from merit.serving.rows import BadRows, Rows
 from merit.serving.together import Together, is_steady
 
 GOOD = {"shop": "north", "kind": 2, "size": 50.5, "weight": 0.25}
+SHAPES: dict[str, list[int]] = {"image": [1, 2], "at": []}
+PICTURE = {"image": [[1, 2]], "at": "2024-01-31T15:30:00"}
 
 
 class Model:
@@ -27,7 +30,7 @@ class Model:
 
     def __call__(self, columns: Columns) -> NDArray[np.float32]:
         """Score."""
-        self.heights.append(len(columns["size"]))
+        self.heights.append(len(next(iter(columns.values()))))
         if self.fails_at is not None and self.fails_at in columns["size"]:
             raise RuntimeError("of this row")
         return self._predict(columns)
@@ -45,7 +48,7 @@ def model(package: Package) -> Model:
 
 @pytest.fixture
 def together(package: Package, model: Model, monkeypatch: pytest.MonkeyPatch) -> Together:
-    answers = Answers(package, "4", 3)
+    answers = Answers(package, "4", 200)
     monkeypatch.setattr(answers, "score", model)
     made = Together(answers)
     model.heights.clear()  # of what was tried at the start
@@ -74,6 +77,13 @@ def _rows(count: int) -> list[dict[str, Any]]:
     ]
 
 
+def _lists(rows: list[Any], *sizes: int) -> list[list[Any]]:
+    """Cut rows into lists of these sizes."""
+    starts = np.cumsum((0, *sizes))
+    assert starts[-1] == len(rows)
+    return [rows[start : start + size] for start, size in zip(starts, sizes, strict=False)]
+
+
 @pytest.mark.parametrize("count", [1, 2, 4, 5, 63, MOST, MOST + 1, 3 * MOST])
 def test_rows_that_come_together_are_answered_as_each_alone(
     together: Together, package: Package, model: Model, count: int
@@ -81,6 +91,81 @@ def test_rows_that_come_together_are_answered_as_each_alone(
     rows = _rows(count)
     assert [each.tobytes() for each in _all(together, rows)] == [_alone(package, row) for row in rows]
     assert len(model.heights) == -(-count // MOST)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "runs"),
+    [
+        ((1,), [4]),
+        ((1, 1, 1, 1), [4]),
+        ((2, 3, 4), [12]),
+        ((MOST,), [MOST]),
+        ((60, 5), [60, 8]),  # what there is no more room for waits for the next run
+        ((MOST + 1, 2), [MOST + 1, 4]),  # what no block holds is scored by itself
+    ],
+)
+def test_lists_that_come_together_are_answered_as_each_row_alone(
+    together: Together, package: Package, model: Model, sizes: tuple[int, ...], runs: list[int]
+) -> None:
+    lists = _lists(_rows(sum(sizes)), *sizes)
+    found = _all(together, lists)
+    assert [each.tobytes() for each in found] == [b"".join(_alone(package, row) for row in rows) for rows in lists]
+    assert model.heights == runs
+
+
+def test_a_row_by_itself_and_a_list_share_a_run(together: Together, package: Package, model: Model) -> None:
+    first, *others = _rows(4)
+    one, many = _all(together, [first, others])
+    assert (one.tobytes(), many.tobytes()) == (
+        _alone(package, first),
+        b"".join(_alone(package, row) for row in others),
+    )
+    assert model.heights == [4]
+
+
+def test_times_and_arrays_go_the_same_way(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = _pictures()
+    rows = [{"at": f"1970-01-01T00:00:0{n}", "image": [[n, 0.5]]} for n in range(5)] + [{"image": [[1, 2]]}]
+    wrong = [{"at": "yesterday", "image": [[1, 2]]}, {"image": [1, 2]}, [rows[0], {"image": [[1, 2], [3, 4]]}]]
+    answers = Answers(package, "4", 3)
+    together, model = Together(answers), Model(package)
+    monkeypatch.setattr(answers, "score", model)
+    *found, clock, flat, tall = _all(together, [*rows[:3], rows[3:5], rows[5], *wrong])
+    assert np.concatenate(found).tolist() == pytest.approx([0.5, 2.5, 4.5, 6.5, 8.5, 3.0])
+    assert model.heights == [8]
+    assert [str(each) for each in (clock, flat)] == [
+        "column 'at': found 'yesterday'; send a time as 2024-01-31T15:30:00",
+        "column 'image': send nested arrays of numbers, of the shape [1, 2]",
+    ]
+    assert str(tall).startswith("row 1: column 'image'")
+
+
+def _pictures() -> Package:
+    """Return a package of a time and an array; a prediction is the sum of all its numbers, missing ones left out."""
+    double, float_ = TensorProto.DOUBLE, TensorProto.FLOAT
+    nodes = [
+        helper.make_node("IsNaN", ["at"], ["lacks"]),
+        helper.make_node("Where", ["lacks", "zero", "at"], ["seconds"]),
+        helper.make_node("ReduceSum", ["image", "axes"], ["inside"], keepdims=0),
+        helper.make_node("Add", ["seconds", "inside"], ["sum"]),
+        helper.make_node("Cast", ["sum"], ["prediction"], to=float_),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "pictures",
+        [helper.make_tensor_value_info(name, double, ["rows", *shape]) for name, shape in SHAPES.items()],
+        [helper.make_tensor_value_info("prediction", float_, ["rows"])],
+        [numpy_helper.from_array(np.zeros(1), "zero"), numpy_helper.from_array(np.array([1, 2]), "axes")],
+    )
+    Path("graph.onnx").write_bytes(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+    )
+    inputs = [
+        {"name": "image", "type": "array", "shape": [1, 2], "nullable": False, "description": None},
+        {"name": "at", "type": "datetime", "nullable": True, "description": None},
+    ]
+    signature = {"inputs": inputs, "outputs": [{"name": "prediction", "task": "regression"}], "example": PICTURE}
+    return Package(Graph(Path("graph.onnx")), signature, {"model": "pictures", "commit": "c"}, "")
 
 
 def test_what_was_put_before_does_not_change_an_answer(together: Together, package: Package) -> None:

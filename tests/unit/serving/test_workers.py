@@ -6,8 +6,10 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from circus.exc import ConflictError
 
 from merit.errors import MeritError
 from merit.serving import workers
@@ -91,3 +93,21 @@ def test_what_tells_it_to_end_while_it_starts_is_heard_once_it_can_end_as_it_sho
     done = ended(change.format(int(number)))
     assert (done.returncode, done.stderr.count("listening on")) == (0, 1)
     assert "Traceback" not in done.stderr
+
+
+def test_at_the_end_connections_that_were_taken_are_answered_before_the_others_are_refused() -> None:
+    minder, done = object.__new__(workers.Minder), list[str]()
+    sockets, watcher = Mock(), workers.Workers("workers", "true")
+    sockets.values.return_value = [Mock(listen=lambda backlog: done.append(f"listen {backlog}"))]
+    sockets.close_all = lambda: done.append("close")
+    minder._ends, minder.sockets, minder.watchers, minder.loop = False, sockets, [watcher], Mock()
+    minder.loop.call_later = lambda seconds, what: done.append(f"after {seconds}") or what()
+    tries = iter([ConflictError, None])
+    minder.stop = lambda: done.append("stop") if (error := next(tries)) is None else _raise(error)
+    minder._end()
+    assert done == ["listen 0", f"after {workers.LAST_SECONDS}", f"after {workers.AGAIN_SECONDS}", "stop", "close"]
+    assert watcher.is_ending
+
+
+def _raise(error: type[Exception]) -> None:
+    raise error

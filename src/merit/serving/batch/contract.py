@@ -13,8 +13,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from merit import artifacts
-from merit.config import lock as locks
+from merit import artifacts, safe_yaml
 from merit.errors import MeritError, Refused
 from merit.reading import advice, cells
 from merit.reading.declaration import KEYS, Declaration, declared
@@ -122,7 +121,7 @@ def of(package: Package, folder: Path, *, is_text: bool = False) -> Contract:
     """
     path = folder / artifacts.PACKAGED_LOCK
     try:
-        lock = yaml.load(path.read_text(encoding="utf-8"), locks.LOADER) or {}  # noqa: S506  # a safe one
+        lock = safe_yaml.load(path.read_text(encoding="utf-8")) or {}
         columns = dict(lock.get("data", {}).get("columns", {}))
     except (yaml.YAMLError, AttributeError, TypeError, ValueError, OSError) as error:
         raise MeritError(f"{path}: can't be read ({error}); make the package again with 'merit run'") from error
