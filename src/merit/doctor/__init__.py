@@ -29,6 +29,7 @@ def examine() -> list[Finding]:
         ("python", machine.python),
         ("packages", machine.packages),
         ("disk", machine.disk),
+        ("conf files", repository.conf_files),
         ("git", repository.git_itself),
         ("git remote", repository.remote),
         ("git lfs", repository.lfs),
