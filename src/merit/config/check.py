@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from merit.config import choices, interpolation, signatures, targets
+from merit.config import choices, interpolation, shapes, signatures, targets
 from merit.config.layers import COMMAND_LINE, REMOVED, Layer, located
 from merit.config.problems import Fault, from_validation, key_in, keys_beside
 from merit.config.schema import Lock
@@ -73,7 +73,7 @@ def _schema_faults(values: dict[str, Any]) -> list[Fault]:
 
 def _target_faults(values: dict[str, Any], layer: Layer, target: str | None) -> Iterator[Fault]:
     given = _with_target(values, layer.package, target) if target is not None else values
-    for fault in (*targets.faults(given), *signatures.faults(given)):
+    for fault in (*targets.faults(given), *signatures.faults(given), *shapes.faults(given)):
         if not fault.found.startswith("missing") and not interpolation.is_open(_at(given, fault.key)):
             yield fault
 

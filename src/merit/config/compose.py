@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from merit import artifacts, lfs
-from merit.config import check, choices, interpolation, library, problems, signatures, targets, trust, yamlfiles
+from merit.config import check, choices, interpolation, library, problems, shapes, signatures, targets, trust, yamlfiles
 from merit.config.choices import Override
 from merit.config.layers import COMMAND_LINE, REMOVED, Layer, idle_removals, located, merged
 from merit.config.problems import Fault
@@ -124,7 +124,12 @@ class Composer:
     def _checked(self, composed: dict[str, Any]) -> tuple[Lock | None, list[Fault]]:
         """Return the lock that values make, and what is wrong with them."""
         values, unresolved, opened = interpolation.resolve(composed)
-        found = [*targets.faults(values), *signatures.faults(values), *_filled_in_by_hand(values)]
+        found = [
+            *targets.faults(values),
+            *signatures.faults(values),
+            *shapes.faults(values),
+            *_filled_in_by_hand(values),
+        ]
         values, unread = self._with_fingerprint(values, trusted=not unresolved and not found)
         values = {**values, "code": {} if found or unresolved else targets.code(values)}
         if not library.is_source(self._conf.parent):
