@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from merit import artifacts, exclusive, git, store, tracking
+from merit import artifacts, exclusive, store, tracking
 from merit.config import lock as locks
 from merit.config.compose import compose
 from merit.config.schema import Lock
@@ -136,14 +136,6 @@ def reproduce() -> list[str]:
         done += _side_by_side(repo)
     with _told() as repo:  # another process has written to its lock
         return done + [stage.addressing for stage in repo.reproduce()]
-
-
-def is_uncommitted() -> bool:
-    """Say whether Git has another lock, or none, than what was run; without a repository that is nobody's question."""
-    if git.head() is None:
-        return False
-    names = [name.as_posix() for name in (artifacts.LOCK, artifacts.DVC_LOCK)]
-    return bool(git.git("status", "--porcelain", "--ignored=no", "--", *names))
 
 
 def anew() -> None:

@@ -23,8 +23,8 @@ def register(as_json: bool) -> None:
     read = lock.read()
     if lock.difference(compose()):
         raise Refused(
-            "register: params.yaml is not what conf/ says ('merit compose --check' shows how); 'merit run' brings it "
-            "up to date, then commit conf, params.yaml and dvc.lock"
+            "register: params.yaml is not what conf/ says ('merit compose --check' shows how); where overrides "
+            "made it, say the same in conf/; then 'merit run', and commit conf, params.yaml and dvc.lock"
         )
     from merit.registry import projection
     from merit.registry.register import register as run

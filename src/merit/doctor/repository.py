@@ -6,7 +6,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from merit import artifacts, git
+from merit import artifacts, git, inputs
+from merit.config.schema import Lock
 from merit.doctor.finding import Finding
 from merit.errors import ConfigError
 from merit.lfs import is_pointer
@@ -26,6 +27,18 @@ def conf_files() -> Iterator[Finding]:
         yield Finding(
             "conf files", "broken", told, "'merit compose --check' tells all; a file that nobody chose stops no run"
         )
+
+
+def source(lock: Lock | None) -> Iterator[Finding]:
+    """Find files that the source reads and that another clone would lack; a source of one's own would run code."""
+    if lock is None or not lock.data.source.target.startswith("merit."):
+        return
+    found = inputs.missing_inputs(lock)
+    if found:
+        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+        yield Finding("source", "missing", f"{found[0]}{more}", "another clone can't run without it")
+    elif paths := inputs.source_files(lock):
+        yield Finding("source", "ok", f"{', '.join(map(str, paths[:3]))}: in Git, or tracked by DVC")
 
 
 def git_itself() -> Iterator[Finding]:

@@ -103,6 +103,18 @@ def test_a_broken_file_of_conf_is_found_whoever_chose_it(conf: Path) -> None:
     assert list(repository.conf_files()) == []
 
 
+def test_a_table_that_another_clone_would_lack_is_missing(git_repo: Git, lock: Lock) -> None:
+    git_repo("commit", "--quiet", "--allow-empty", "--message", "begin")
+    Path("source.parquet").write_text("rows")
+    missing = _one(repository.source(lock))
+    assert (missing.state, missing.do) == ("missing", "another clone can't run without it")
+    assert missing.found.startswith("source.parquet is neither in Git nor tracked by DVC")
+    git_repo("add", ".")
+    git_repo("commit", "--quiet", "--message", "table")
+    assert _one(repository.source(lock)).found == "source.parquet: in Git, or tracked by DVC"
+    assert list(repository.source(None)) == []
+
+
 def test_packages_that_are_not_the_locked_ones_are_named(workdir: Path) -> None:
     assert _one(machine.packages()).found == "no requirements.lock"
     Path("requirements.lock").write_text("# made\nclick==0.1\nno-such-package==1.0\n", encoding="utf-8")

@@ -52,6 +52,18 @@ def test_a_package_becomes_one_version_however_often_it_is_registered(repository
     assert [each.name for each in versions.versions("tiny")] == ["tiny@v1"]
 
 
+def test_a_table_that_another_clone_would_lack_is_no_versions(repository: Repository, lock: Lock) -> None:
+    repository.git("rm", "--quiet", "--cached", "source.parquet")
+    repository.git("commit", "--quiet", "--message", "less")
+    repository.package(1)
+    repository.git("add", "dvc.lock")
+    repository.git("commit", "--quiet", "--message", "package")
+    with pytest.raises(Refused, match=r"^register: source\.parquet is neither in Git nor tracked by DVC; git add"):
+        register(lock, _never)
+    repository.commit("the table too")
+    assert register(lock, _judge)[1]
+
+
 def test_each_new_package_is_the_next_version(release: Release) -> None:
     assert [release(number).name for number in (1, 2, 3)] == ["tiny@v1", "tiny@v2", "tiny@v3"]
     assert [each.number for each in versions.versions("tiny")] == [1, 2, 3]
