@@ -39,6 +39,24 @@ def register(as_json: bool) -> None:
         click.echo(f"MLflow: {done}", err=as_json)
 
 
+@main.command()
+@click.argument("version")
+def sign(version: str) -> None:
+    """Sign VERSION, such as flights@v3 or v3, if `merit register` made it without a signature."""
+    from merit.config import lock
+    from merit.registry import projection
+    from merit.registry.sign import sign as run
+
+    read = lock.current("release")
+    signed, made = run(read, version)
+    number = f"v{signed.number}"
+    click.echo(
+        f"{signed.name}: {'signed' if made else 'is signed already'}; 'merit registry show {number}' verifies it"
+    )
+    if done := projection.told(read, signed):
+        click.echo(f"MLflow: {done}")
+
+
 def _judged(read: Any, against: str | None) -> dict[str, Any]:
     """Return the last report of the gate if it still holds, else what the gate says now."""
     from merit.gate import freshness, judge

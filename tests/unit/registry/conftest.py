@@ -1,3 +1,4 @@
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,25 @@ def origin(repository: Repository, tmp_path_factory: pytest.TempPathFactory) -> 
     repository.git("remote", "add", "origin", str(place))
     repository.git("push", "--quiet", "origin", "main")
     return place
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two pairs of keys: ours.pem and ours.pub, other.pem and other.pub."""
+    place = tmp_path_factory.mktemp("keys")
+    for name in ("ours", "other"):
+        key, public = str(place / f"{name}.pem"), str(place / f"{name}.pub")
+        subprocess.run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key], check=True)
+        subprocess.run(["openssl", "ec", "-in", key, "-pubout", "-out", public], check=True, capture_output=True)
+    return place
+
+
+@pytest.fixture
+def signing_lock(lock: Lock, keys: Path) -> Lock:
+    """The lock of a project that signs by our key."""
+    values = lock.model_dump(mode="json", by_alias=True)
+    values["release"] = {"signing": {"method": "key", "public_key": str(keys / "ours.pub")}}
+    return Lock.model_validate(values)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 import json
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -379,16 +378,9 @@ def test_the_run_of_the_training_is_named_where_it_is_known(repository: Reposito
 
 
 def test_a_signed_version_carries_a_signature_that_holds(
-    repository: Repository, lock: Lock, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+    repository: Repository, signing_lock: Lock, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = tmp_path_factory.mktemp("keys")
-    for name in ("ours", "other"):
-        key, public = str(keys / f"{name}.pem"), str(keys / f"{name}.pub")
-        subprocess.run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key], check=True)
-        subprocess.run(["openssl", "ec", "-in", key, "-pubout", "-out", public], check=True, capture_output=True)
-    values = lock.model_dump(mode="json", by_alias=True)
-    values["release"] = {"signing": {"method": "key", "public_key": str(keys / "ours.pub")}}
-    signed = Lock.model_validate(values)
+    signed = signing_lock
     repository.package(1)
     repository.commit("package")
     with pytest.raises(MeritError, match=r"^MERIT_SIGNING_KEY: not set"):

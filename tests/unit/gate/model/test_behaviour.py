@@ -65,6 +65,14 @@ def test_the_mean_answer_goes_where_it_must(
     assert found.allowed == f"{rule['expect'].replace('_', ' ')}, size {rule['by']:+g}"
 
 
+@pytest.mark.parametrize(("by", "expect"), [(5, "not_higher"), (-5, "not_lower")])
+def test_a_mean_may_go_the_other_way_by_the_tolerance(whole: Evidence, gated: Gated, by: int, expect: str) -> None:
+    rule = {"column": "size", "by": by, "expect": expect}
+    wide, narrow = (_check(whole, gated, "direction", **rule, tolerance=each) for each in (0.5, 1e-6))
+    assert (wide.verdict, narrow.verdict) == (Verdict.PASS, Verdict.FAIL)
+    assert wide.allowed == f"{expect.replace('_', ' ')} by more than 0.5, size {by:+g}"
+
+
 def test_a_mean_that_may_go_either_way_is_undecided(whole: Evidence, gated: Gated) -> None:
     class Unsteady(_Spy):
         def predict(self, columns: Any) -> Any:

@@ -1,0 +1,50 @@
+"""sign: a signature for a version that was made without one, as a tag of its own: a version's tag never moves."""
+
+import tempfile
+from pathlib import Path
+
+from merit import artifacts, exclusive, git, signing, versions
+from merit.config.schema import Lock
+from merit.versions import Version
+
+
+def sign(lock: Lock, name: str) -> tuple[Version, bool]:
+    """Return a version with its signature, and whether that was made now.
+
+    Args:
+        lock: the configuration, whose release.signing says how.
+        name: the version, such as v3 or flights@v3.
+
+    Raises:
+        MeritError: there is no such version, its package is nowhere, it can't be signed, or origin can't be reached.
+    """
+    with exclusive.registry():
+        git.fetch_tags()
+        version = versions.find(versions.own_name(lock.name, name))
+        if version.lineage.signature is not None:
+            return version, False
+        return _tagged(version, _bundle(lock, version))
+
+
+def _bundle(lock: Lock, version: Version) -> str:
+    how = lock.release.signing
+    with tempfile.TemporaryDirectory() as room:
+        folder = Path(room) / artifacts.PACKAGE.name
+        versions.fetch_package(version, folder)
+        bundle = signing.sign(folder, how)
+        signing.verify(folder, bundle, how, demanded=True)  # a key that is not the public one's partner
+    return bundle
+
+
+def _tagged(version: Version, bundle: str) -> tuple[Version, bool]:
+    """Make the tag of a signature and push it; one that origin does not take is removed again."""
+    tag, taken = f"{signing.TAG}{version.name}", False
+    made = git.tag(tag, f"{version.name}: signature\n\n{bundle}", version.commit)
+    try:
+        taken = git.push_tag(tag)
+    finally:
+        if made and not taken:
+            git.drop_tag(tag)
+    if not taken:
+        git.fetch_tags()
+    return versions.find(version.name), made and taken
