@@ -1,3 +1,4 @@
+import re
 import subprocess
 import tomllib
 from collections.abc import Callable, Iterator
@@ -174,6 +175,13 @@ def test_the_projects_own_files_name_it(taken: dict[str, str]) -> None:
     assert written["README.md"].startswith("# shop\n")
     compile(written["tests/test_project.py"], "test_project.py", "exec")
     assert not set(written) & set(taken)
+
+
+def test_the_projects_readme_names_pages_that_there_are_and_how_a_table_comes_in() -> None:
+    text = files.written("shop")["README.md"]
+    pages = set(re.findall(r"`([a-z-]+\.md)`", text))
+    assert {"own-table.md", "gate.md"} <= pages <= {path.name for path in (ROOT / "docs").glob("*.md")}
+    assert "\nmerit infer orders.csv --target returned --time ordered\n" in text
 
 
 def test_a_file_of_merits_that_has_changed_under_a_rule_is_noticed() -> None:
