@@ -27,12 +27,12 @@ class MissingInput:
 
     Attributes:
         path: the file, relative to the project's folder.
-        found: what is wrong with it.
+        problem: what is wrong with it.
         tracked_by_dvc: what DVC tracks and holds it: the file itself or a folder above it; None if it does not.
     """
 
     path: Path
-    found: str
+    problem: str
     tracked_by_dvc: Path | None = None
 
     @property
@@ -48,13 +48,13 @@ class MissingInput:
         """What Git is to be given after that."""
         if not self.commands:
             return [self.path]
-        kept = self.tracked_by_dvc or self.path
-        return [_pointer(kept), kept.with_name(".gitignore")]
+        tracked = self.tracked_by_dvc or self.path
+        return [_pointer(tracked), tracked.with_name(".gitignore")]
 
     def __str__(self) -> str:
-        """Return what was found, and what to do."""
+        """Return the problem, and what to do about it."""
         commands = [*self.commands, f"git add {' '.join(path.as_posix() for path in self.added)}"]
-        return f"{self.path.as_posix()} {self.found}; {' && '.join(commands)}, then commit"
+        return f"{self.path.as_posix()} {self.problem}; {' && '.join(commands)}, then commit"
 
 
 def missing_inputs(lock: Lock) -> list[MissingInput]:
@@ -64,7 +64,7 @@ def missing_inputs(lock: Lock) -> list[MissingInput]:
     """
     if git.head() is None:
         return []
-    return [found for path in source_files(lock) if (found := _missing(path)) is not None]
+    return [missing for path in source_files(lock) if (missing := _missing(path)) is not None]
 
 
 def source_files(lock: Lock) -> list[Path]:
@@ -74,8 +74,8 @@ def source_files(lock: Lock) -> list[Path]:
     if isinstance(url, str) and url.startswith(SQLITE):
         paths = [Path(url.removeprefix(SQLITE).partition("?")[0])]
     else:
-        made: Any = targets.build(source.model_dump(by_alias=True))
-        paths = [Path(path) for path in made.files()] if callable(getattr(made, "files", None)) else []
+        reader: Any = targets.build(source.model_dump(by_alias=True))
+        paths = [Path(path) for path in reader.files()] if callable(getattr(reader, "files", None)) else []
     here, installed = Path.cwd(), _installed()
     whole = [here / path for path in paths]
     inside = [path for path in whole if path.is_relative_to(here) and not any(map(path.is_relative_to, installed))]
@@ -92,22 +92,23 @@ def _missing(path: Path) -> MissingInput | None:
     if git.git("ls-tree", "--name-only", "HEAD", "--", name):
         is_same = git.git("diff", "--quiet", "HEAD", "--", name) is not None
         return None if is_same else MissingInput(path, "is not as it is committed")
-    for kept in (path, *path.parents[:-1]):
-        if (hashes := _tracked(kept)) is not None:
-            return None if _is(kept, hashes) else MissingInput(path, f"is not what {_pointer(kept)} names", kept)
-        if _pointer(kept).is_file():
-            return MissingInput(path, f"is tracked by DVC, but {_pointer(kept)} is not committed", kept)
+    for tracked in (path, *path.parents[:-1]):
+        pointer = _pointer(tracked)
+        if (hashes := _tracked_hashes(pointer)) is not None:
+            return None if _has_hash(tracked, hashes) else MissingInput(path, f"is not what {pointer} names", tracked)
+        if pointer.is_file():
+            return MissingInput(path, f"is tracked by DVC, but {pointer} is not committed", tracked)
     return MissingInput(path, "is neither in Git nor tracked by DVC")
 
 
-def _pointer(kept: Path) -> Path:
-    """Return the file by which DVC tracks another."""
-    return kept.with_name(f"{kept.name}.dvc")
+def _pointer(tracked: Path) -> Path:
+    """Return the file by which DVC tracks another file or a folder."""
+    return tracked.with_name(f"{tracked.name}.dvc")
 
 
-def _tracked(kept: Path) -> set[str] | None:
-    """Return the hashes that HEAD's file of DVC's names for a file or folder; None if HEAD has none."""
-    text = git.show("HEAD", _pointer(kept))
+def _tracked_hashes(pointer: Path) -> set[str] | None:
+    """Return the hashes that a file of DVC's names as of HEAD; None if HEAD has no such file."""
+    text = git.show("HEAD", pointer)
     return None if text is None else set(_hashes(text))
 
 
@@ -119,8 +120,8 @@ def _hashes(text: str) -> Iterator[str]:
         return
 
 
-def _is(kept: Path, hashes: set[str]) -> bool:
+def _has_hash(tracked: Path, hashes: set[str]) -> bool:
     """Say whether what is here is what DVC tracks; what is not here yet is brought as that."""
-    if kept.is_dir():
-        return dvccache.folder_hash(kept) in hashes
-    return not kept.exists() or dvccache.file_hash(kept) in hashes
+    if tracked.is_dir():
+        return dvccache.folder_hash(tracked) in hashes
+    return not tracked.exists() or dvccache.file_hash(tracked) in hashes

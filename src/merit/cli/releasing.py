@@ -48,10 +48,10 @@ def sign(version: str) -> None:
     from merit.registry.sign import sign as run
 
     read = lock.current("release")
-    signed, made = run(read, version)
+    signed, is_new = run(read, version)
     number = f"v{signed.number}"
     click.echo(
-        f"{signed.name}: {'signed' if made else 'is signed already'}; 'merit registry show {number}' verifies it"
+        f"{signed.name}: {'signed' if is_new else 'is signed already'}; 'merit registry show {number}' verifies it"
     )
     if done := projection.told(read, signed):
         click.echo(f"MLflow: {done}")

@@ -96,8 +96,8 @@ def without_faults(files: Files) -> Files:
 def _without_faults(files: Files, file: YamlFile, name: str) -> YamlFile:
     entries = file.defaults.value if isinstance(file.defaults.value, list) else []
     here = str(PurePosixPath(name).parent).removeprefix(".")
-    kept = [entry for entry in entries if not any(_entry_fault(files, *pair, here) for pair in _pairs(entry, here))]
-    return file if kept == file.defaults.value else replace(file, defaults=Node(kept, file.defaults.line))
+    right = [entry for entry in entries if not any(_entry_fault(files, *pair, here) for pair in _pairs(entry, here))]
+    return file if right == file.defaults.value else replace(file, defaults=Node(right, file.defaults.line))
 
 
 def _pairs(entry: Node, here: str) -> Iterator[tuple[str, Any]]:

@@ -56,8 +56,8 @@ def check_all(conf: Path = artifacts.CONF) -> int:
         ConfigError: with every fault found.
     """
     files = yamlfiles.read_all(conf)
-    if found := check.of_files(files, files):
-        raise ConfigError(found)
+    if faults := check.of_files(files, files):
+        raise ConfigError(faults)
     return len(files)
 
 

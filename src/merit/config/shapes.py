@@ -20,13 +20,13 @@ def faults(values: Mapping[str, Any]) -> list[Fault]:
     """Return which metrics of a configuration can't be called as a metric, or don't say whether more is better."""
     evaluate, task = values.get("evaluate"), _task(values)
     metrics = evaluate.get("metrics") if isinstance(evaluate, Mapping) else None
-    found: list[Fault] = []
+    problems: list[Fault] = []
     for name, metric in metrics.items() if isinstance(metrics, Mapping) else ():
         target = metric.get("_target_") if isinstance(metric, Mapping) else None
         if isinstance(target, str) and targets.is_trusted(target):
             key = ("evaluate", "metrics", str(name), "_target_")
-            found += [Fault(key, f"found {target!r}, {text}") for text in (*_of(target), *_of_task(target, task))]
-    return found
+            problems += [Fault(key, f"found {target!r}, {text}") for text in (*_of(target), *_of_task(target, task))]
+    return problems
 
 
 def _task(values: Mapping[str, Any]) -> Any:
@@ -97,12 +97,12 @@ def _of_direction(known: list[ast.ClassDef], *, is_complete: bool) -> Iterator[s
 
 def _names(definition: ast.ClassDef) -> dict[str, Definition]:
     """Return the names that a class itself gives a meaning, and that meaning."""
-    found: dict[str, Definition] = {}
+    names: dict[str, Definition] = {}
     for node in definition.body:
         if isinstance(node, ast.FunctionDef):
-            found[node.name] = node
+            names[node.name] = node
         elif isinstance(node, ast.AnnAssign) and node.value is not None:
-            found[ast.unparse(node.target)] = node.value
+            names[ast.unparse(node.target)] = node.value
         elif isinstance(node, ast.Assign):
-            found |= {ast.unparse(name): node.value for name in node.targets}
-    return found
+            names |= {ast.unparse(target): node.value for target in node.targets}
+    return names

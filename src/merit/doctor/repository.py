@@ -23,9 +23,9 @@ def conf_files() -> Iterator[Finding]:
         yield Finding("conf files", "ok", f"{check_all()} files, without a fault")
     except ConfigError as error:
         more = f" and {len(error.problems) - 1} more" if len(error.problems) > 1 else ""
-        told = f"{error.problems[0]}{more}"
+        problem = f"{error.problems[0]}{more}"
         yield Finding(
-            "conf files", "broken", told, "'merit compose --check' tells all; a file that nobody chose stops no run"
+            "conf files", "broken", problem, "'merit compose --check' tells all; a file that nobody chose stops no run"
         )
 
 
@@ -33,10 +33,9 @@ def source(lock: Lock | None) -> Iterator[Finding]:
     """Find files that the source reads and that another clone would lack; a source of one's own would run code."""
     if lock is None or not lock.data.source.target.startswith("merit."):
         return
-    found = inputs.missing_inputs(lock)
-    if found:
-        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-        yield Finding("source", "missing", f"{found[0]}{more}", "another clone can't run without it")
+    if missing := inputs.missing_inputs(lock):
+        more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
+        yield Finding("source", "missing", f"{missing[0]}{more}", "another clone can't run without it")
     elif paths := inputs.source_files(lock):
         yield Finding("source", "ok", f"{', '.join(map(str, paths[:3]))}: in Git, or tracked by DVC")
 

@@ -85,9 +85,9 @@ def _locked() -> str:
 
 def _refuse_missing(lock: Lock) -> None:
     """Refuse a version that nobody else could compute again."""
-    if found := inputs.missing_inputs(lock):
-        more = f" ({len(found) - 1} more files are like it)" if len(found) > 1 else ""
-        raise Refused(f"register: {found[0]}{more}")
+    if missing := inputs.missing_inputs(lock):
+        more = f" ({len(missing) - 1} more files are like it)" if len(missing) > 1 else ""
+        raise Refused(f"register: {missing[0]}{more}")
 
 
 def _rival(commit: str, package: str) -> str | None:

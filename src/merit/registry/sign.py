@@ -27,24 +27,24 @@ def sign(lock: Lock, name: str) -> tuple[Version, bool]:
 
 
 def _bundle(lock: Lock, version: Version) -> str:
-    how = lock.release.signing
+    settings = lock.release.signing
     with tempfile.TemporaryDirectory() as room:
         folder = Path(room) / artifacts.PACKAGE.name
         versions.fetch_package(version, folder)
-        bundle = signing.sign(folder, how)
-        signing.verify(folder, bundle, how, demanded=True)  # a key that is not the public one's partner
+        bundle = signing.sign(folder, settings)
+        signing.verify(folder, bundle, settings, demanded=True)  # a key that is not the public one's partner
     return bundle
 
 
 def _tagged(version: Version, bundle: str) -> tuple[Version, bool]:
     """Make the tag of a signature and push it; one that origin does not take is removed again."""
-    tag, taken = f"{signing.TAG}{version.name}", False
-    made = git.tag(tag, f"{version.name}: signature\n\n{bundle}", version.commit)
+    tag, is_pushed = f"{signing.TAG}{version.name}", False
+    is_new = git.tag(tag, f"{version.name}: signature\n\n{bundle}", version.commit)
     try:
-        taken = git.push_tag(tag)
+        is_pushed = git.push_tag(tag)
     finally:
-        if made and not taken:
+        if is_new and not is_pushed:
             git.drop_tag(tag)
-    if not taken:
+    if not is_pushed:
         git.fetch_tags()
-    return versions.find(version.name), made and taken
+    return versions.find(version.name), is_new and is_pushed
