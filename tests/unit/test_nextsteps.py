@@ -26,11 +26,10 @@ next:    'merit serve', then call it
 def run(call: Call, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Run `merit run OVERRIDE...` as if it had passed; return what it prints after the report."""
 
-    def passed(overrides: tuple[str, ...]) -> pipeline.Outcome:
-        locks.write(compose(overrides))
-        return pipeline.Outcome({"verdict": "pass", "model": "tiny"}, "3")
-
-    monkeypatch.setattr(pipeline, "run", passed)
+    verdict = {"verdict": "pass", "model": "tiny"}
+    monkeypatch.setattr(pipeline.freshness, "current", lambda lock: verdict)
+    monkeypatch.setattr(pipeline, "_receipt", lambda lock, report: {"version": "3"})
+    monkeypatch.setattr(pipeline, "reproduce", list)
     monkeypatch.setattr(terminal, "show", lambda report: None)
     return lambda *overrides: call("run", *overrides)[1]
 
@@ -56,6 +55,18 @@ def test_overrides_that_say_what_conf_says_are_none(committed: Git, run: Callabl
         "model:   tiny, candidate 3 in MLflow; 'merit register' on main makes a version of it\n"
         "next:    'merit serve', then call it\n"
     )
+
+
+def test_a_model_of_overrides_that_is_refused_is_told_how_conf_comes_back(
+    committed: Git, call: Call, run: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline.freshness, "current", lambda lock: {"verdict": "fail"})
+    monkeypatch.setattr(terminal, "following", lambda report: "change conf/")
+    assert call("run", "seed=8")[:2] == (
+        1,
+        "next:    change conf/\n         'merit run' alone brings back the model that conf/ says\n",
+    )
+    assert call("run")[:2] == (1, "next:    change conf/\n")
 
 
 def test_what_is_not_committed_is_to_be(committed: Git, run: Callable[..., str]) -> None:

@@ -61,11 +61,13 @@ def run(overrides: tuple[str, ...]) -> None:
     terminal.show(outcome.report)
     if outcome.report["verdict"] != "pass":
         click.echo(f"next:    {terminal.following(outcome.report)}")
+        if outcome.is_of_overrides:
+            click.echo(f"         {nextsteps.way_back()}")
         sys.exit(1)
     told = f"{outcome.report['model']}, candidate {outcome.version} in MLflow"
     if outcome.version is None:
         told = f"{outcome.report['model']}; MLflow doesn't keep these runs"
-    if nextsteps.is_of_overrides(overrides):
+    if outcome.is_of_overrides:
         follows = nextsteps.how_to_keep(overrides)
     else:
         told, follows = f"{told}; 'merit register' on main makes a version of it", nextsteps.to_commit()

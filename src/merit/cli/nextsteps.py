@@ -6,15 +6,14 @@ from pathlib import Path
 
 from merit import artifacts, git, inputs
 from merit.config import lock as locks
-from merit.config.compose import compose
 from merit.config.schema import Lock
 
 ALWAYS = (artifacts.CONF, artifacts.LOCK, artifacts.DVC_LOCK)
 
 
-def is_of_overrides(overrides: Sequence[str]) -> bool:
-    """Say whether params.yaml says something else than conf/ does."""
-    return bool(overrides) and bool(locks.difference(compose()))
+def way_back() -> str:
+    """Return how the model of conf/ comes back after one of overrides."""
+    return f"'merit run' alone brings back the model that {artifacts.CONF}/ says"
 
 
 def how_to_keep(overrides: Sequence[str]) -> list[str]:
@@ -22,7 +21,7 @@ def how_to_keep(overrides: Sequence[str]) -> list[str]:
     said = shlex.join(overrides)
     return [
         f"to keep this model, say {said} in {artifacts.CONF}/, then 'merit run': it is not trained again",
-        f"'merit run' alone brings back the model that {artifacts.CONF}/ says",
+        way_back(),
     ]
 
 
