@@ -5,6 +5,7 @@ from pathlib import Path
 
 from merit import artifacts, exclusive, git, signing, versions
 from merit.config.schema import Lock
+from merit.errors import MeritError
 from merit.versions import Version
 
 
@@ -16,23 +17,27 @@ def sign(lock: Lock, name: str) -> tuple[Version, bool]:
         name: the version, such as v3 or flights@v3.
 
     Raises:
-        MeritError: there is no such version, its package is nowhere, it can't be signed, or origin can't be reached.
+        MeritError: there is no such version, its package is nowhere, it can't be signed, or a signature that it has
+            already doesn't hold, or origin can't be reached.
     """
     with exclusive.registry():
         git.fetch_tags()
         version = versions.find(versions.own_name(lock.name, name))
-        if version.lineage.signature is not None:
-            return version, False
-        return _tagged(version, _bundle(lock, version))
+        bundle = _bundle(lock, version)
+        return (version, False) if bundle == version.lineage.signature else _tagged(version, bundle)
 
 
 def _bundle(lock: Lock, version: Version) -> str:
+    """Return the signature that a version has, or a new one; either is held against the public key or the identity."""
     settings = lock.release.signing
     with tempfile.TemporaryDirectory() as room:
         folder = Path(room) / artifacts.PACKAGE.name
         versions.fetch_package(version, folder)
-        bundle = signing.sign(folder, settings)
-        signing.verify(folder, bundle, settings, demanded=True)  # a key that is not the public one's partner
+        try:
+            bundle = version.lineage.signature or signing.sign(folder, settings)
+            signing.verify(folder, bundle, settings, demanded=True)
+        except MeritError as error:
+            raise MeritError(str(error).replace(f"{folder}: ", f"{version.name}: ")) from error
     return bundle
 
 

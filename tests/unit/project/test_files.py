@@ -44,6 +44,11 @@ def test_a_clones_own_conf_keys_and_drafts_are_not_taken(clone: Path, git_repo: 
     assert files.taken() == shipped
 
 
+def test_all_that_git_has_of_what_is_shipped_is_taken_from_the_disk() -> None:
+    tracked = subprocess.check_output(["git", "ls-files", "--", *files.FILES], cwd=ROOT, text=True)
+    assert set(tracked.splitlines()) <= set(files._on_disk(ROOT))
+
+
 def test_a_key_that_was_built_into_a_wheel_is_not_taken(clone: Path) -> None:
     shipped = files.taken()
     (clone / ".git").rename(clone / "gone")

@@ -75,6 +75,15 @@ def test_a_tag_of_another_commit_is_no_signature(repository: Repository, release
     assert versions.find("tiny@v1").lineage.signature is None
 
 
+def test_a_signature_of_somebody_else_is_told_and_not_taken_for_one(
+    repository: Repository, release: Release, signing_lock: Lock
+) -> None:
+    release(1)
+    repository.git("tag", "-a", TAG, "-m", "tiny@v1: signature", "-m", "{}")
+    with pytest.raises(MeritError, match=r"^tiny@v1: not what was signed by whom release\.signing names"):
+        sign(signing_lock, "v1")
+
+
 def test_the_signature_goes_to_origin_and_stays_nowhere_if_that_takes_none(
     repository: Repository, origin: Path, release: Release, signing_lock: Lock
 ) -> None:
