@@ -110,6 +110,7 @@ def make(folder: Path, conf: str = SMALL) -> Project:
 LONG = (
     "tests/e2e/test_rehearsal.py",
     "tests/e2e/test_rehearsal_of_merges.py",
+    "tests/e2e/test_pages.py",
     "tests/e2e/test_environments.py",
     "tests/e2e/test_release.py",
     "tests/config/test_attacks.py",

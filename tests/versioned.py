@@ -37,6 +37,7 @@ class Repository:
             "/model/\n/.merit/\n/.dvc/cache\n/.dvc/tmp\n/reports/\nmlflow.db*\n/mlruns/\n"
         )
         (folder / "params.yaml").write_text(lock)
+        (folder / "source.parquet").write_text("what the source reads")
         repository.commit("begin")
         return repository
 

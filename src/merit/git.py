@@ -1,9 +1,12 @@
 """What merit asks Git: where we stand, where we would merge into, what a file said there, and tags."""
 
+import io
 import os
 import re
 import subprocess
+import tarfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -19,6 +22,8 @@ class Text(TypedDict):
 
 MAIN = ("main", "origin/main")
 ORIGIN = "origin"
+HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+"""Variables that Git sets for its hooks: they name the repository that the hook is of."""
 NO_REPOSITORY = "not a git repository"
 WAITS = (1.0, 3.0)
 """Seconds between the tries to reach a remote; there is one try more than waits."""
@@ -85,6 +90,32 @@ def show(commit: str, path: Path) -> str | None:
     """Return the text of a file as of `commit`, or None if it was not there."""
     name = path.as_posix()
     return git("show", f"{commit}:./{name}") if git("ls-tree", "--name-only", commit, "--", name) else None
+
+
+def committed(folder: Path, paths: Sequence[str], since: Sequence[str]) -> dict[str, bytes]:
+    """Return what another repository's folder held at and below paths when its last commit changed one of `since`.
+
+    Raises:
+        MeritError: no commit did, or it lacks a path.
+    """
+    commit = _elsewhere(folder, "log", "-1", "--format=%H", "HEAD", "--", *since).decode().strip()
+    if not commit:
+        raise MeritError(f"{folder}: no commit has {', '.join(since)}; make a clone of the whole repository")
+    with tarfile.open(fileobj=io.BytesIO(_elsewhere(folder, "archive", "--format=tar", commit, "--", *paths))) as tar:
+        return {each.name: file.read() for each in tar if (file := tar.extractfile(each)) is not None}
+
+
+def _elsewhere(folder: Path, *args: str) -> bytes:
+    """Return what Git prints in another folder; the variables of a hook would lead back to the one that called it."""
+    environment = {name: value for name, value in os.environ.items() if name not in HOOKS}
+    command = ["git", "-C", str(folder), *args]
+    try:
+        done = subprocess.run(command, capture_output=True, check=False, env=environment)
+    except FileNotFoundError as error:
+        raise MeritError("git: not found on PATH; install it") from error
+    if done.returncode:
+        raise MeritError(f"git {args[0]}: {folder}: {_line(done.stderr.decode(**TEXT))}")
+    return done.stdout
 
 
 def main() -> str | None:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from merit import artifacts, exclusive, git, store, tracking
+from merit import artifacts, exclusive, store, tracking
 from merit.config import lock as locks
-from merit.config.compose import compose
+from merit.config.compose import Composer
 from merit.config.schema import Lock
-from merit.errors import MeritError, Refused
+from merit.errors import ConfigError, MeritError, Refused
 from merit.gate import freshness
 from merit.outputs import restore
 
@@ -31,10 +31,17 @@ BEFORE, ALONE, BESIDE, AFTER = "features", "train", "baseline", {"train", "evalu
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to: the gate's report, and the version the package has, if it passed and MLflow keeps runs."""
+    """What a run came to.
+
+    Attributes:
+        report: the gate's.
+        version: the one that the package has, if it passed and MLflow keeps runs.
+        is_of_overrides: whether conf/ alone says something else than what was run.
+    """
 
     report: dict[str, Any]
     version: str | None
+    is_of_overrides: bool = False
 
 
 Tell = Callable[[str], object]
@@ -53,17 +60,27 @@ def run(overrides: Sequence[str], tell: Tell = print) -> Outcome:
         Refused: a stage did its work and said no.
         MeritError: something is broken.
     """
-    lock = compose(overrides)
+    composer = Composer()
+    lock = composer.composition(overrides).lock
+    is_of_overrides = bool(overrides) and _differs(composer, lock)
     with exclusive.run():
         locks.write(lock)
         with _preloading(lock):
             reproduce(tell=tell)
         last = freshness.current(lock)
         if last is not None and (receipt := _receipt(lock, last)) is not None:
-            return Outcome(last, receipt.get("version"))
+            return Outcome(last, receipt.get("version"), is_of_overrides)
         # What is to be registered is judged here and now, whatever a file says.
         report = _judged(lock)
-        return Outcome(report, _registered(lock, report))
+        return Outcome(report, _registered(lock, report), is_of_overrides)
+
+
+def _differs(composer: Composer, lock: Lock) -> bool:
+    """Say whether conf/ alone makes another lock, or none."""
+    try:
+        return composer.composition().lock != lock
+    except ConfigError:
+        return True
 
 
 @contextmanager
@@ -154,14 +171,6 @@ def reproduce(last: str | None = None, tell: Tell = print) -> list[str]:
         done += _side_by_side(repo)
     with _told() as repo:  # another process has written to its lock
         return done + [stage.addressing for stage in repo.reproduce()]
-
-
-def is_uncommitted() -> bool:
-    """Say whether Git has another lock, or none, than what was run; without a repository that is nobody's question."""
-    if git.head() is None:
-        return False
-    names = [name.as_posix() for name in (artifacts.LOCK, artifacts.DVC_LOCK)]
-    return bool(git.git("status", "--porcelain", "--ignored=no", "--", *names))
 
 
 def anew() -> None:

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from merit import git
 from merit.config.schema.release import Signing
 from merit.errors import MeritError
 
@@ -16,6 +17,15 @@ PRIVATE_KEY = "MERIT_SIGNING_KEY"
 """The variable that names the file of the private key; the key itself is never shown, logged or put in Git."""
 TOKEN = "SIGSTORE_ID_TOKEN"  # noqa: S105  # the name of a variable
 SECTION = "release.signing"
+TAG = "signature/"
+"""What the tag of a signature that was made after its version is called, before the version's own name."""
+
+
+def later(model: str) -> dict[tuple[str, str], str]:
+    """Return the signatures that versions of a model got after they were made, by version and commit."""
+    form = "%(refname:strip=3)%00%(*objectname)%00%(contents:body)%00"
+    parts = (git.git("for-each-ref", f"--format={form}", f"refs/tags/{TAG}{model}@v*") or "").split("\0")
+    return {(parts[at].strip(), parts[at + 1]): parts[at + 2].strip() for at in range(0, len(parts) - 2, 3)}
 
 
 def sign(folder: Path, how: Signing) -> str:
@@ -70,7 +80,7 @@ def verify(folder: Path, bundle: str | None, how: Signing, demanded: bool) -> No
         return
     if bundle is None:
         if demanded:
-            raise MeritError(f"{folder}: has no signature, and one is demanded; 'merit register' signs new versions")
+            raise MeritError(f"{folder}: has no signature, and one is demanded; 'merit sign VERSION' gives one")
         return
     verifier = _verifier(how)
     with tempfile.TemporaryDirectory() as room:

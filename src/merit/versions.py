@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ from typing import Annotated
 import yaml
 from pydantic import Field, ValidationError
 
-from merit import artifacts, git, outputs, safe_yaml, seal
+from merit import artifacts, git, outputs, safe_yaml, seal, signing
 from merit.config.schema.base import Section
 from merit.errors import MeritError
 from merit.outputs import cache
@@ -138,7 +138,16 @@ def _tags(model: str) -> dict[str, Version | str]:
     for record in records:
         if match := re.fullmatch(rf"{re.escape(model)}@v([1-9][0-9]*)", record[0]):
             found[record[0]] = _read(model, match[1], record)
-    return _once(dict(sorted(found.items(), key=lambda item: (len(item[0]), item[0]))))
+    return _signed(signing.later(model), _once(dict(sorted(found.items(), key=lambda item: (len(item[0]), item[0])))))
+
+
+def _signed(late: dict[tuple[str, str], str], found: dict[str, Version | str]) -> dict[str, Version | str]:
+    """Return the tags with the signatures that versions without one got later."""
+    for name, version in found.items():
+        if isinstance(version, Version) and version.lineage.signature is None:
+            signature = late.get((name, version.commit))
+            found[name] = replace(version, lineage=version.lineage.model_copy(update={"signature": signature}))
+    return found
 
 
 def _once(found: dict[str, Version | str]) -> dict[str, Version | str]:
@@ -277,6 +286,11 @@ def fetch_package(version: Version, folder: Path) -> None:
         found = artifacts.package_digest(aside)
         if found != version.lineage.package:
             raise MeritError(f"{version.name}: its tag names the package {version.lineage.package}, DVC has {found}")
+    put_signature(version, folder)
+
+
+def put_signature(version: Version, folder: Path) -> None:
+    """Put a version's signature, if it has one, beside the folder of its package, where who serves looks for it."""
     beside = folder.with_name(folder.name + seal.SUFFIX)
     beside.unlink(missing_ok=True)
     if version.lineage.signature is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from merit.config import interpolation
-from merit.config.compose import compose, composition
+from merit.config.compose import check_all, compose, composition
 from merit.config.layers import merged
 from merit.errors import ConfigError
 
@@ -27,6 +27,13 @@ def _problems(*overrides: str) -> list[str]:
     return caught.value.problems
 
 
+def _all_problems() -> list[str]:
+    """Return what is wrong with any file of conf/, chosen or not."""
+    with pytest.raises(ConfigError) as caught:
+        check_all()
+    return caught.value.problems
+
+
 def _write(name: str, text: str) -> Path:
     file = Path("conf") / name
     file.parent.mkdir(exist_ok=True)
@@ -34,26 +41,40 @@ def _write(name: str, text: str) -> Path:
     return file
 
 
-def test_a_file_that_nobody_chose_is_checked_too() -> None:
+def test_a_broken_file_that_nobody_chose_stops_nothing_and_is_found_by_who_checks_all() -> None:
+    usual = compose()
     _write("model/linear.yaml", "# None\n_target_: merit.training.networks.Linear\nhiden: [1]\n")
     _write("trainer/gpu.yaml", "defaults: [cpu]\naccelerator: gpu\nbatch_size: many\n")
-    assert _problems() == [
+    assert compose() == usual
+    assert compose(["model=mlp"]).model != usual.model
+    assert _all_problems() == [
         "conf/model/linear.yaml:3: model.hiden: unknown key; allowed: none",
         "conf/trainer/gpu.yaml:3: trainer.batch_size: found 'many'; allowed: a valid integer",
     ]
 
 
+@pytest.mark.parametrize("text", ["max_epochs: [1\n", "defaults: [nothing]\n", "defaults: cpu\n", "\tx: 1\n"])
+def test_a_file_that_an_experiment_or_the_command_line_replaces_is_not_chosen(text: str) -> None:
+    own = Path("conf/trainer/cpu.yaml").read_text().replace("batch_size: 1024", "batch_size: 64")
+    _write("trainer/own.yaml", own)
+    _write("trainer/cpu.yaml", text)
+    _write("experiment/own.yaml", "# @package _global_\ndefaults:\n  - override /trainer: own\n")
+    assert compose(["trainer=own"]).trainer.batch_size == compose(["experiment=own"]).trainer.batch_size == 64
+    assert any(problem.startswith("conf/trainer/cpu.yaml:1: ") for problem in _problems())
+
+
 def test_a_file_that_builds_on_another_is_checked_against_the_target_of_that() -> None:
     _write("model/wide.yaml", "defaults:\n  - mlp\n  - _self_\nhiden: [512]\n")
-    assert _problems() == [
+    assert _all_problems() == [
         "conf/model/wide.yaml:4: model.hiden: unknown key; did you mean 'hidden'? allowed: dropout, hidden"
     ]
 
 
-def test_an_experiment_that_nobody_chose_is_checked_as_the_whole() -> None:
+def test_an_experiment_is_checked_as_the_whole_chosen_or_not() -> None:
     text = "# @package _global_\ndefaults:\n  - override /model: mpl\ntrainer:\n  max_epoch: 3\nsede: 1\n"
     _write("experiment/fast.yaml", text)
-    problems = _problems()
+    problems = _problems("experiment=fast")
+    assert problems == _all_problems()
     assert problems[0] == (
         "conf/experiment/fast.yaml:3: defaults: no choice 'mpl'; "
         "did you mean 'mlp'? allowed: cnn, embedding_mlp, linear, mlp"
@@ -76,7 +97,7 @@ def test_faults_of_yaml_of_the_schema_of_targets_and_of_the_command_line_are_tol
     _write("trainer/smoke.yaml", "defaults: [cpu]\nmax_epochs: [1\n")
     _write("serve/default.yaml", "host: 127.0.0.1\nprt: 3000\n")
     _write("optimizer/adamw.yaml", "_target_: torch.optim.AdamW\nlr: fast\nbetas: [0.9]\nfused: 1\n")
-    problems = _problems("gate.size_mb=-1", "model=mpl", "seed=[1")
+    problems = _problems("gate.size_mb=-1", "model=mpl", "seed=[1", "trainer=smoke")
     assert sorted(problem.partition(": ")[0] for problem in problems) == [
         "command line",
         "command line",
@@ -167,8 +188,8 @@ def test_an_override_that_reaches_beyond_the_lock_is_refused(override: str, prob
 )
 def test_a_file_that_reaches_beyond_conf_is_refused_with_its_line(text: str, line: int, words: str) -> None:
     _write("trainer/odd.yaml", text)
-    problems = _problems()
-    assert any(problem.startswith(f"conf/trainer/odd.yaml:{line}: ") and words in problem for problem in problems)
+    for problems in (_problems("trainer=odd"), _all_problems()):
+        assert any(problem.startswith(f"conf/trainer/odd.yaml:{line}: ") and words in problem for problem in problems)
 
 
 def test_an_item_of_a_list_can_not_be_set_by_itself() -> None:
@@ -187,9 +208,11 @@ def test_files_that_build_on_one_another_in_a_circle_are_refused() -> None:
 def test_a_link_that_leads_out_of_conf_is_refused_unread() -> None:
     Path("outside.yaml").write_text("secret: [1")
     Path("conf/trainer/link.yaml").symlink_to(Path("outside.yaml").resolve())
-    assert _problems() == [
-        "conf/trainer/link.yaml:1: a link that leads out of conf/; allowed: files in conf/; copy what it leads to"
-    ]
+    assert (
+        _problems("trainer=link")
+        == _all_problems()
+        == ["conf/trainer/link.yaml:1: a link that leads out of conf/; allowed: files in conf/; copy what it leads to"]
+    )
 
 
 def test_an_optional_choice_may_lack() -> None:
@@ -212,7 +235,7 @@ def test_aliases_that_mean_billions_are_refused_at_once(width: int) -> None:
     lines = ["a0: &a0 [x, x]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * width)}]" for i in range(1, 40)]
     _write("trainer/bomb.yaml", "\n".join(lines) + "\n")
     began = time.perf_counter()
-    (problem,) = _problems()
+    (problem,) = _problems("trainer=bomb")
     assert time.perf_counter() - began < 2
     assert "more than 100,000 values once aliases are written out; allowed: 100,000 values" in problem
     assert problem.startswith("conf/trainer/bomb.yaml:")
@@ -230,7 +253,7 @@ def test_interpolations_that_mean_billions_are_refused_at_once() -> None:
 @pytest.mark.parametrize("text", ["x: " + "[" * 5000, "x: " + "{a: " * 5000, "- " * 5000])
 def test_values_nested_without_end_are_refused(text: str) -> None:
     _write("trainer/deep.yaml", text)
-    (problem,) = _problems()
+    (problem,) = _problems("trainer=deep")
     assert problem == "conf/trainer/deep.yaml:1: values nested too deeply; allowed: 40 levels; write out what is needed"
 
 

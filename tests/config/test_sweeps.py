@@ -75,8 +75,8 @@ def test_a_space_that_sweeps_nothing_is_refused_with_its_file(conf: Path) -> Non
 def test_every_file_of_conf_sweep_is_right(conf: Path) -> None:
     files = yamlfiles.read_all(conf)
     found = {file.stem: sweeps.read([f"sweep={file.stem}"], files).sweep for file in (conf / "sweep").glob("*.yaml")}
-    assert found["mlp"].sampler == found["tpe"].sampler == "tpe"
-    assert found["mlp"].trials == 20
+    assert found["embedding_mlp"].sampler == found["tpe"].sampler == "tpe"
+    assert found["embedding_mlp"].trials == 20
     assert found["small_and_good"].pruner.kind == "none"
 
 

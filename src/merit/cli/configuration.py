@@ -22,10 +22,16 @@ if TYPE_CHECKING:
     help="Write nothing; exit 1 and show the difference if params.yaml is stale.",
 )
 def compose(overrides: tuple[str, ...], check: bool) -> None:
-    """Write params.yaml, the lock, from conf/ and Hydra OVERRIDEs such as model=linear."""
+    """Write params.yaml, the lock, from conf/ and Hydra OVERRIDEs such as model=linear.
+
+    Only the files of conf/ that are chosen count; with --check all of them do.
+    """
     from merit.config import lock
+    from merit.config.compose import check_all
     from merit.config.compose import compose as compose_lock
 
+    if check:
+        check_all()
     composed = compose_lock(overrides, touch="files" if check else "source")
     if not check:
         with exclusive.run():

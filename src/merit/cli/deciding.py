@@ -54,19 +54,25 @@ def diff(ref: str | None, as_json: bool) -> None:
 def run(overrides: tuple[str, ...]) -> None:
     """Do the whole path: compose, run what is stale, gate, register, and print the verdict."""
     from merit import pipeline
+    from merit.cli import nextsteps
     from merit.gate import terminal
 
     outcome = pipeline.run(overrides)
     terminal.show(outcome.report)
     if outcome.report["verdict"] != "pass":
         click.echo(f"next:    {terminal.following(outcome.report)}")
+        if outcome.is_of_overrides:
+            click.echo(f"         {nextsteps.way_back()}")
         sys.exit(1)
     told = f"{outcome.report['model']}, candidate {outcome.version} in MLflow"
     if outcome.version is None:
         told = f"{outcome.report['model']}; MLflow doesn't keep these runs"
-    click.echo(f"model:   {told}; 'merit register' on main makes a version of it\nnext:    'merit serve', then call it")
-    if pipeline.is_uncommitted():
-        click.echo("         'git add conf params.yaml dvc.lock' and commit: the champion of the next candidates")
+    if outcome.is_of_overrides:
+        follows = nextsteps.how_to_keep(overrides)
+    else:
+        told, follows = f"{told}; 'merit register' on main makes a version of it", nextsteps.to_commit()
+    click.echo(f"model:   {told}\nnext:    'merit serve', then call it")
+    click.echo("".join(f"         {line}\n" for line in follows), nl=False)
 
 
 @main.command()

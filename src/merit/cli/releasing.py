@@ -24,8 +24,8 @@ def register(as_json: bool) -> None:
     read = lock.read()
     if lock.difference(compose(touch="files")):
         raise Refused(
-            "register: params.yaml is not what conf/ says ('merit compose --check' shows how); 'merit run' brings it "
-            "up to date, then commit conf, params.yaml and dvc.lock"
+            "register: params.yaml is not what conf/ says ('merit compose --check' shows how); where overrides "
+            "made it, say the same in conf/; then 'merit run', and commit conf, params.yaml and dvc.lock"
         )
     from merit.registry import projection
     from merit.registry.register import register as run
@@ -38,6 +38,24 @@ def register(as_json: bool) -> None:
         click.echo(f"{version.name}: {'made' if made else 'is this package already'}, on {version.commit[:7]}")
     if done := projection.told(read, version):
         click.echo(f"MLflow: {done}", err=as_json)
+
+
+@main.command()
+@click.argument("version")
+def sign(version: str) -> None:
+    """Sign VERSION, such as flights@v3 or v3, if `merit register` made it without a signature."""
+    from merit.config import lock
+    from merit.registry import projection
+    from merit.registry.sign import sign as run
+
+    read = lock.current("release")
+    signed, is_new = run(read, version)
+    number = f"v{signed.number}"
+    click.echo(
+        f"{signed.name}: {'signed' if is_new else 'is signed already'}; 'merit registry show {number}' verifies it"
+    )
+    if done := projection.told(read, signed):
+        click.echo(f"MLflow: {done}")
 
 
 def _judged(read: Any, against: str | None) -> dict[str, Any]:

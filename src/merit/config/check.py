@@ -1,12 +1,12 @@
-"""Check each layer of conf/ by itself, chosen or not: keys, types, targets; what it leaves out may stand elsewhere."""
+"""Check layers of conf/, each by itself: keys, types, targets; what one leaves out may stand elsewhere."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
 from pydantic import ValidationError
 
-from merit.config import choices, interpolation, signatures, targets
+from merit.config import choices, interpolation, shapes, signatures, targets
 from merit.config.layers import COMMAND_LINE, REMOVED, Layer, located
 from merit.config.problems import Fault, from_validation, key_in, keys_beside
 from merit.config.schema import Lock
@@ -14,10 +14,17 @@ from merit.config.yamlfiles import YamlFile
 from merit.errors import Problem
 
 
-def of_files(files: choices.Files) -> list[Problem]:
-    """Return everything that is wrong with the files of conf/, each taken by itself."""
+def of_files(files: choices.Files, names: Collection[str]) -> list[Problem]:
+    """Return everything that is wrong with files of conf/, each taken by itself.
+
+    Args:
+        files: all files of conf/, by name.
+        names: of those to be checked.
+    """
     found: list[Problem] = []
     for name, file in files.items():
+        if name not in names:
+            continue
         found += file.problems
         if not choices.is_sweeps(name):
             found += choices.of_defaults(files, file, name)
@@ -26,10 +33,9 @@ def of_files(files: choices.Files) -> list[Problem]:
     return found
 
 
-def leads_nowhere_else(files: choices.Files) -> bool:
-    """Say whether Hydra may read the files: all of them are YAML, and no choice in them leads out of conf/."""
-    mine = {name: file for name, file in files.items() if not choices.is_sweeps(name)}
-    return not any(file.problems or any(choices.of_defaults(files, file, name)) for name, file in mine.items())
+def are_whole(files: choices.Files, names: Collection[str]) -> bool:
+    """Say whether files are YAML, and whatever their defaults lists choose is there."""
+    return not any(files[name].problems or any(choices.of_defaults(files, files[name], name)) for name in names)
 
 
 def sets_the_lock(file: YamlFile) -> bool:
@@ -67,7 +73,7 @@ def _schema_faults(values: dict[str, Any]) -> list[Fault]:
 
 def _target_faults(values: dict[str, Any], layer: Layer, target: str | None) -> Iterator[Fault]:
     given = _with_target(values, layer.package, target) if target is not None else values
-    for fault in (*targets.faults(given), *signatures.faults(given)):
+    for fault in (*targets.faults(given), *signatures.faults(given), *shapes.faults(given)):
         if not fault.found.startswith("missing") and not interpolation.is_open(_at(given, fault.key)):
             yield fault
 

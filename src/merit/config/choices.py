@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -86,6 +86,18 @@ def of_defaults(files: Files, file: YamlFile, name: str) -> Iterator[Problem]:
         for group, choice in _pairs(entry, here):
             if fault := _entry_fault(files, group, choice, here):
                 yield fault.at(f"{file.path}:{entry.line}")
+
+
+def without_faults(files: Files) -> Files:
+    """Return the files without those entries of defaults lists that are refused: Hydra never follows one of them."""
+    return {name: _without_faults(files, file, name) for name, file in files.items()}
+
+
+def _without_faults(files: Files, file: YamlFile, name: str) -> YamlFile:
+    entries = file.defaults.value if isinstance(file.defaults.value, list) else []
+    here = str(PurePosixPath(name).parent).removeprefix(".")
+    right = [entry for entry in entries if not any(_entry_fault(files, *pair, here) for pair in _pairs(entry, here))]
+    return file if right == file.defaults.value else replace(file, defaults=Node(right, file.defaults.line))
 
 
 def _pairs(entry: Node, here: str) -> Iterator[tuple[str, Any]]:

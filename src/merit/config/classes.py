@@ -114,7 +114,29 @@ def _init_of(module: str, definition: ast.ClassDef) -> Signature | None:
     return next((found for base in definition.bases if (found := _of_base(module, definition, base))), None)
 
 
-def _of_base(module: str, definition: ast.ClassDef, base: ast.expr) -> Signature | None:
+def ancestry(target: str, below: tuple[str, ...] = ()) -> Iterator[ast.ClassDef | None]:
+    """Yield a class and those that it inherits from, the nearest first; None for one whose source isn't at hand.
+
+    Raises:
+        MeritError: a module that has to be read isn't valid Python.
+    """
+    module, _, name = target.rpartition(".")
+    found = find(module, name) if module and target not in below else None
+    yield None if found is None else found[1]
+    if found is None:
+        return
+    for base in found[1].bases:
+        full = _full_name(*found, base) or ""
+        if full.rpartition(".")[2] not in PYTHONS:
+            yield from ancestry(full, (*below, target))
+
+
+PYTHONS = frozenset({"object", "ABC", "Generic", "Protocol"})
+"""Classes of Python's own, which give a class nothing that is asked for here."""
+
+
+def _full_name(module: str, definition: ast.ClassDef, base: ast.expr) -> str | None:
+    """Return the dotted name of a class's base; None if its module doesn't tell what it means."""
     name = ast.unparse(base).partition("[")[0]
     head, dot, rest = name.partition(".")
     tree = source(module)
@@ -123,9 +145,14 @@ def _of_base(module: str, definition: ast.ClassDef, base: ast.expr) -> Signature
     if meaning is None and not dot and name != definition.name:
         meaning = f"{module}.{name}"
     full = f"{meaning or head}{dot}{rest}"
-    if full.rpartition(".")[2] in {"object", "ABC"}:  # Python's own, whose source isn't at hand
+    return full if meaning else None
+
+
+def _of_base(module: str, definition: ast.ClassDef, base: ast.expr) -> Signature | None:
+    full = _full_name(module, definition, base)
+    if full is not None and full.rpartition(".")[2] in {"object", "ABC"}:
         return None
-    found = find(*full.rpartition(".")[::2]) if meaning else None
+    found = None if full is None else find(*full.rpartition(".")[::2])
     return ANYTHING if found is None else _init_of(*found)
 
 

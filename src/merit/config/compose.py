@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from merit import artifacts, lfs
-from merit.config import check, choices, interpolation, library, problems, signatures, targets, trust, yamlfiles
+from merit.config import check, choices, interpolation, library, problems, shapes, signatures, targets, trust, yamlfiles
 from merit.config import lock as locks
 from merit.config.choices import Override
 from merit.config.layers import COMMAND_LINE, REMOVED, Layer, idle_removals, located, merged
@@ -51,8 +51,22 @@ def composition(overrides: Sequence[str] = (), conf: Path = artifacts.CONF, *, t
     return Composer(conf, touch=touch).composition(overrides)
 
 
+def check_all(conf: Path = artifacts.CONF) -> int:
+    """Check every file of conf/, chosen or not; return how many there are.
+
+    Raises:
+        ConfigError: with every fault found.
+    """
+    files = yamlfiles.read_all(conf)
+    if faults := check.of_files(files, files):
+        raise ConfigError(faults)
+    return len(files)
+
+
 class Composer:
-    """Composes conf/ as often as one likes: its files are read and checked once, and Hydra asked once per choice.
+    """Composes conf/ as often as one likes: its files are read once, and Hydra asked once per choice.
+
+    Only files that are chosen are checked: a fault of another one changes nothing here.
 
     Args:
         conf: the folder, which must stay as it is.
@@ -70,9 +84,7 @@ class Composer:
         _require_form(self.files["config"])
         self._groups = choices.groups(self.files)
         self._conf, self._touch = conf, touch
-        self._problems = check.of_files(self.files)
-        self._may_be_read = check.leads_nowhere_else(self.files)
-        self._orders: dict[tuple[str, ...], list[Layer]] = {}
+        self._chosen: dict[tuple[str, ...], _Chosen] = {}
         self._fingerprints: dict[str, str] = {}
         self._merit: dict[str, str] | None = None
 
@@ -83,11 +95,13 @@ class Composer:
             ConfigError: with every fault found.
         """
         given, found = understood(overrides)
-        found = [*self._problems, *found, *check.of_overrides(self.files, given)]
+        known = [each for each in given if choices.of_override(self.files, each) is None]
+        chosen = self._choose([each for each in known if each.key in self._groups])
+        found = [*chosen.problems, *found, *check.of_overrides(self.files, given)]
         layers: list[Layer] = []
         lock = None
-        if self._may_be_read:
-            layers = self._laid([each for each in given if choices.of_override(self.files, each) is None])
+        if chosen.is_whole:
+            layers = [*chosen.layers, *(choices.layer_of(each) for each in known if each.key not in self._groups)]
             lock, late = self._checked(merged(layers))
             found += [*idle_removals(layers), *(located(layers, _unremovable(layers, fault)) for fault in late)]
         found = [self._advised(problem, given) for problem in found]
@@ -104,16 +118,21 @@ class Composer:
             return problem
         return replace(problem, hint=f"{chosen} has no such key: leave the experiment out with experiment=null")
 
-    def _laid(self, given: list[Override]) -> list[Layer]:
-        chosen = tuple(choices.text_of(each) for each in given if each.key in self._groups)
-        if chosen not in self._orders:
-            self._orders[chosen] = _chosen(self.files, chosen)
-        return self._orders[chosen] + [choices.layer_of(each) for each in given if each.key not in self._groups]
+    def _choose(self, given: list[Override]) -> "_Chosen":
+        asked = tuple(choices.text_of(each) for each in given)
+        if asked not in self._chosen:
+            self._chosen[asked] = _choose(self.files, asked)
+        return self._chosen[asked]
 
     def _checked(self, composed: dict[str, Any]) -> tuple[Lock | None, list[Fault]]:
         """Return the lock that values make, and what is wrong with them."""
         values, unresolved, opened = interpolation.resolve(composed)
-        found = [*targets.faults(values), *signatures.faults(values), *_filled_in_by_hand(values)]
+        found = [
+            *targets.faults(values),
+            *signatures.faults(values),
+            *shapes.faults(values),
+            *_filled_in_by_hand(values),
+        ]
         values, unread = self._with_fingerprint(values, trusted=not unresolved and not found)
         values = {**values, "code": {} if found or unresolved else targets.code(values)}
         if not library.is_source(self._conf.parent):
@@ -207,16 +226,39 @@ def understood(overrides: Sequence[str]) -> tuple[list[Override], list[Problem]]
     return given, found
 
 
-def _chosen(files: choices.Files, chosen: Sequence[str]) -> list[Layer]:
-    """Let Hydra say which files are chosen, and in which order they are laid over one another."""
+@dataclass(frozen=True)
+class _Chosen:
+    """The files that are chosen, as layers, and what is wrong with them.
+
+    Attributes:
+        layers: in the order in which they are laid over one another.
+        problems: of each file by itself.
+        is_whole: whether all of them could be read, and all that they choose was found.
+    """
+
+    layers: list[Layer]
+    problems: list[Problem]
+    is_whole: bool
+
+
+def _choose(files: choices.Files, asked: Sequence[str]) -> _Chosen:
+    """Let Hydra say which files are chosen, and check those; where it can't say, each of them is checked.
+
+    Raises:
+        ConfigError: Hydra can't say, and no file is wrong by itself.
+    """
     from merit.config import order
 
     try:
-        defaults = order.of(files, chosen)
+        defaults = order.of(choices.without_faults(files), asked)
     except Exception as error:  # Hydra raises many unrelated types for what a person wrote
+        if problems := check.of_files(files, files):
+            return _Chosen([], problems, is_whole=False)
         raise ConfigError([_from_hydra(error)]) from error
-    laid = [(files[each.config_path or ""], each.package or "") for each in defaults if each.config_path in files]
-    return [Layer.of(file, tuple(filter(None, package.split(".")))) for file, package in laid]
+    laid = [(each.config_path, each.package or "") for each in defaults if each.config_path in files]
+    names = {name for name, _ in laid if name}
+    layers = [Layer.of(files[name or ""], tuple(filter(None, package.split(".")))) for name, package in laid]
+    return _Chosen(layers, check.of_files(files, names), check.are_whole(files, names))
 
 
 def _from_hydra(error: Exception) -> Problem:

@@ -51,8 +51,9 @@ def read(overrides: Sequence[str], files: choices.Files, conf: Path = artifacts.
         if fault := choices.fault_of(files, GROUP, name, GROUP):
             raise ConfigError([fault.at("command line")])
         layers = _built_on(files, f"{GROUP}/{name}", ())
+    chosen = {layer.where for layer in layers}
+    found += [problem for file in files.values() if str(file.path) in chosen for problem in file.problems]
     layers += [choices.layer_of(each) for each in given if each.key != GROUP]
-    found += [problem for layer in files.values() if layer.package[:1] == (GROUP,) for problem in layer.problems]
     values = {GROUP: {}, **merged(layers)}
     try:
         whole = _Whole.model_validate(values)

@@ -11,19 +11,20 @@ from merit.config.problems import Fault, did_you_mean, unknown_key
 from merit.config.schema.base import Component
 from merit.errors import MeritError
 
-TRUSTED = ("merit.data.sources.", "merit.training.networks.", "torch.optim.")
+METRICS = ("torchmetrics.classification.", "torchmetrics.regression.")
+TRUSTED = ("merit.data.sources.", "merit.training.networks.", "torch.optim.", *METRICS)
 """Where a `_target_` may come from, besides the packages that pyproject.toml trusts: `_target_` is code execution."""
 
 PLACES = {
     "data.source": ("merit.data.sources.",),
     "model": ("merit.training.networks.",),
     "optimizer": ("torch.optim.",),
-    "evaluate.metrics.*": (),
+    "evaluate.metrics.*": METRICS,
     "gate.checks.*": (),
 }
 """The keys where a component may stand, and where it comes from besides packages that the project trusts.
 
-An optimizer is no network, and a metric or a check is always the project's own."""
+An optimizer is no network, and a check is always the project's own."""
 
 SUPPLIED = {"model": ("cardinalities", "numbers", "shapes", "outputs"), "optimizer": ("params",)}
 """Arguments that the run itself supplies by name, per place, to those that take them; conf/ can't know them."""

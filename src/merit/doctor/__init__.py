@@ -32,6 +32,8 @@ def examine() -> list[Finding]:
         ("python", machine.python),
         ("packages", machine.packages),
         ("disk", machine.disk),
+        ("conf files", repository.conf_files),
+        ("source", lambda: repository.source(lock)),
         ("git", repository.git_itself),
         ("git remote", repository.remote),
         ("git lfs", repository.lfs),

@@ -1,4 +1,4 @@
-"""The repository: Git, who commits, where it is pushed, and data that Git LFS keeps."""
+"""The repository: the files of conf/, Git, who commits, where it is pushed, and data that Git LFS keeps."""
 
 import os
 import shutil
@@ -6,9 +6,38 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from merit import git
+from merit import artifacts, git, inputs
+from merit.config.schema import Lock
 from merit.doctor.finding import Finding
+from merit.errors import ConfigError
 from merit.lfs import is_pointer
+
+
+def conf_files() -> Iterator[Finding]:
+    """Find whether every file of conf/ can be chosen; a run looks at those alone that are."""
+    from merit.config.compose import check_all
+
+    if not artifacts.CONF.is_dir():
+        return
+    try:
+        yield Finding("conf files", "ok", f"{check_all()} files, without a fault")
+    except ConfigError as error:
+        more = f" and {len(error.problems) - 1} more" if len(error.problems) > 1 else ""
+        problem = f"{error.problems[0]}{more}"
+        yield Finding(
+            "conf files", "broken", problem, "'merit compose --check' tells all; a file that nobody chose stops no run"
+        )
+
+
+def source(lock: Lock | None) -> Iterator[Finding]:
+    """Find files that the source reads and that another clone would lack; a source of one's own would run code."""
+    if lock is None or not lock.data.source.target.startswith("merit."):
+        return
+    if missing := inputs.missing_inputs(lock):
+        more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
+        yield Finding("source", "missing", f"{missing[0]}{more}", "another clone can't run without it")
+    elif paths := inputs.source_files(lock):
+        yield Finding("source", "ok", f"{', '.join(map(str, paths[:3]))}: in Git, or tracked by DVC")
 
 
 def git_itself() -> Iterator[Finding]:

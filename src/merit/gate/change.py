@@ -216,6 +216,8 @@ def is_weaker(path: Path, before: Any, after: Any, *, is_new: bool = False) -> b
         return _is_more_waived(path, before, after)
     if path == ("champion",):
         return _is_weaker_list(before, after)
+    if path[:2] == ("behaviour", "direction") and path[-1] == "tolerance":  # none is the strictest
+        before, after = (0.0 if value in (ABSENT, None) else value for value in (before, after))
     # No value is no limit: it lets everything through.
     was_open, is_open = before in (ABSENT, None), after in (ABSENT, None)
     if is_open or is_new:

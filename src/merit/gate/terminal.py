@@ -102,14 +102,22 @@ def _verdict(check: Check) -> str:
 
 
 def following(found: dict[str, Any]) -> str:
-    """Return what to do about a report that does not pass: where nothing failed, the rows that would decide it."""
+    """Return what to do about a report that does not pass: rows that would decide it, if they would."""
     made = form.of(found)
-    if made.verdict != "inconclusive":
-        return "change conf/ and 'merit run' again"
     undecided = words.of(made.checks, "inconclusive")
-    told = [plain(c.name, MOST_TEXT) + (f" (about {c.rows_needed:,})" if c.rows_needed else "") for c in undecided]
-    names = ", ".join(told[:MOST_UNDECIDED]) + (f" and {more} more" if (more := len(told) - MOST_UNDECIDED) > 0 else "")
-    return f"more test rows would decide {names or 'it'}: more data, or a larger test part; then 'merit run' again"
+    if made.verdict != "inconclusive" or not undecided:
+        return "change conf/ and 'merit run' again"
+    by_rows = [f"{plain(c.name, MOST_TEXT)} (about {c.rows_needed:,})" for c in undecided if c.rows_needed]
+    others = [plain(c.name, MOST_TEXT) for c in undecided if not c.rows_needed]
+    told = [f"more test rows would decide {_some(by_rows)}: more data, or a larger test part"] if by_rows else []
+    told += [f"the table says what to do about {_some(others)}"] if others else []
+    return f"{'; '.join(told)}; then 'merit run' again"
+
+
+def _some(names: list[str]) -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(names) - MOST_UNDECIDED} more" if len(names) > MOST_UNDECIDED else ""
+    return ", ".join(names[:MOST_UNDECIDED]) + more
 
 
 def _warnings(made: Report) -> list[str]:

@@ -57,22 +57,22 @@ def at_most(found: Estimate, limit: float) -> Verdict:
     return at_least(Estimate(-found.value, -found.high, -found.low), -limit)
 
 
-MOST_ROWS = 10**9
-"""Rows that nobody has: to name more of them would be no advice."""
+MOST_TIMES = 10
+"""Times the rows at hand that may still be worth collecting: a value that needs more is at its limit in practice."""
 
 
 def rows_needed(found: Estimate, limit: float, rows: int) -> int | None:
     """Return how many rows would bring an interval to one side of its limit, if the value stays where it is.
 
     An interval narrows with the root of the rows. None if it is on one side already, if the value lies on the limit,
-    or if it would take more rows than anybody has.
+    or so near to it that more than MOST_TIMES the rows would be needed.
     """
     distance = abs(found.value - limit)
     half = found.value - found.low if found.value > limit else found.high - found.value
     if not 0 < distance < half:  # so that NaN has none either
         return None
-    needed = rows * (half / distance) ** 2
-    return _rounded_up(needed) if needed <= MOST_ROWS else None
+    times = (half / distance) ** 2
+    return _rounded_up(rows * times) if times <= MOST_TIMES else None
 
 
 def _rounded_up(number: float) -> int:

@@ -142,7 +142,7 @@ def _signature(declared: Declared, lock: Lock, key: str, version: Version, held:
     demanded = declared.environment.demands.signature
     if version.lineage.signature is None:
         if demanded:
-            hint = "conf/release says under signing how 'merit register' signs"
+            hint = f"'merit sign v{version.number}' signs it, as conf/release says under signing"
             yield declared.problem(
                 f"{key}version", f"{version.name} is not signed, as demands.signature asks", hint=hint
             )

@@ -24,6 +24,8 @@ def fetch(version: Version, lock: Lock, *, demanded: bool) -> Path:
     package = path(version)
     if not _is_whole(package, version):
         versions.fetch_package(version, package)
+    else:
+        versions.put_signature(version, package)  # which it may have got since
     if (found := model(version.lineage.package)) != version.model:
         raise MeritError(
             f"{version.name}: its package is one of the model {found}; 'merit register' made no such version"

@@ -13,6 +13,7 @@ from merit.metrics.binary import Binary
 from merit.metrics.bootstrap import Estimate, Metric, Scored, compare, estimate
 from merit.metrics.multiclass import Multiclass
 from merit.metrics.regression import Regression
+from merit.metrics.stateful import StatefulMetric, is_stateful
 
 __all__ = ["Binary", "Estimate", "Metric", "Multiclass", "Regression", "Scored", "compare", "estimate", "scored"]
 
@@ -33,5 +34,6 @@ def scored(
         own: metrics of the project's own, by name.
     """
     made: Scored = KINDS[task](target, prediction)
-    made.own, made.given = own, (target[made.order], prediction[made.order])
+    called = {name: StatefulMetric(name, each, task) if is_stateful(each) else each for name, each in own.items()}
+    made.own, made.given = called, (target[made.order], prediction[made.order])
     return made

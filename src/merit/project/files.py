@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
-from merit import __version__
+from merit import __version__, git
 from merit.config import library
 
 FILES = (
@@ -29,15 +29,34 @@ FILES = (
 )
 """What is taken from merit's repository; the wheel carries it, as pyproject.toml says under `force-include`."""
 
+KINDS = frozenset({".json", ".lock", ".yaml", ".yml"})
+NAMES = frozenset({".dvcignore", ".gitignore", "CODEOWNERS", "Makefile", "config", "run"})
+"""What merit ships; a key, a picture or whatever else lies in a folder of these is not merit's."""
+
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 def taken() -> dict[str, str]:
     """Return path and text of every file that merit's repository gives, as a project needs it."""
-    root = library.template_root()
-    found = sorted(file for name in FILES for file in _below(root / name))
-    texts = {file.relative_to(root).as_posix(): file.read_text(encoding="utf-8") for file in found}
-    return {path: CHANGED.get(path, _same)(text) for path, text in texts.items()}
+    texts = _shipped(library.template_root())
+    return {path: _changed(path)(text) for path, text in sorted(texts.items())}
+
+
+def _shipped(root: Path) -> dict[str, str]:
+    """Return what merit ships: of a clone what was committed when more than conf/ changed last.
+
+    What was edited in conf/ since is the clone's own, as are keys and drafts that lie there.
+    """
+    if not (root / ".git").exists():
+        return _on_disk(root)
+    since = [library.SOURCE, *(name for name in FILES if name != "conf")]
+    return {path: text.decode() for path, text in git.committed(root, FILES, since).items()}
+
+
+def _on_disk(root: Path) -> dict[str, str]:
+    """Return what a wheel holds; one that was built from a clone has all that lay there."""
+    found = [file for name in FILES for file in _below(root / name) if file.suffix in KINDS or file.name in NAMES]
+    return {file.relative_to(root).as_posix(): file.read_text(encoding="utf-8") for file in found}
 
 
 def written(name: str) -> dict[str, str]:
@@ -55,8 +74,17 @@ def _below(path: Path) -> list[Path]:
     return [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
 
 
+def _changed(path: str) -> Callable[[str], str]:
+    return _environment if path.startswith("conf/environment/") else CHANGED.get(path, _same)
+
+
 def _same(text: str) -> str:
     return text
+
+
+def _environment(text: str) -> str:
+    """Declare nothing: a new project has no version yet."""
+    return re.sub(r"(?m)^(version|image):[^#\n]*?( *#.*)?$", r"\1: null\2", text)
 
 
 def _dvc(text: str) -> str:

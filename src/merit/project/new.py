@@ -161,7 +161,7 @@ def _run_if_program(path: Path, text: str) -> None:
 def _first_commit(folder: Path, source: str | None) -> tuple[str | None, str]:
     """Commit everything with the identity that Git has; return the commit, or None and why there is none."""
     here = ("-C", str(folder))
-    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):  # a hook's, say: they would lead to another repository
+    for name in git.HOOKS:  # they would lead to another repository
         os.environ.pop(name, None)
     git.git(*here, "init", "--quiet", "--initial-branch", "main")
     if source is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from merit import artifacts, exclusive, git, signing, versions
+from merit import artifacts, exclusive, git, inputs, signing, versions
 from merit.config.schema import Lock
 from merit.errors import MeritError, Refused
 from merit.outputs import cache
@@ -31,7 +31,8 @@ def register(lock: Lock, judge: Judge, tell: Callable[[str], object] = lambda li
         tell: given a line about what a registration that was killed had left.
 
     Raises:
-        Refused: this is not main, or not all is committed, or the gate does not pass the package.
+        Refused: this is not main, or not all is committed, or another clone would lack a file that the source reads, or
+            the gate does not pass the package.
         MeritError: the package is not what dvc.lock names, it can't be signed, or origin can't be reached.
     """
     with exclusive.registry():
@@ -41,6 +42,7 @@ def register(lock: Lock, judge: Judge, tell: Callable[[str], object] = lambda li
         git.fetch_tags()
         digest, lineage = artifacts.package_digest(artifacts.PACKAGE), None
         if _of(lock.name, digest) is None:
+            _refuse_missing(lock)
             report = _passed(judge(_rival(commit, dvc)), digest)
             lineage = _lineage(lock, report, commit, dvc, manifest)
         return _tagged(lock.name, digest, lineage)
@@ -79,6 +81,13 @@ def _locked() -> str:
             f"{artifacts.PACKAGE}/: is {found}, and {artifacts.DVC_LOCK} names {named}; 'merit pull' brings that"
         )
     return named
+
+
+def _refuse_missing(lock: Lock) -> None:
+    """Refuse a version that nobody else could compute again."""
+    if missing := inputs.missing_inputs(lock):
+        more = f" ({len(missing) - 1} more files are like it)" if len(missing) > 1 else ""
+        raise Refused(f"register: {missing[0]}{more}")
 
 
 def _rival(commit: str, package: str) -> str | None:

@@ -91,6 +91,30 @@ def test_a_folder_without_configuration_is_broken_and_one_without_a_lock_lacks_i
     assert doctor._configuration()[1].do == "run merit in the folder that holds conf/"
 
 
+def test_a_broken_file_of_conf_is_found_whoever_chose_it(conf: Path) -> None:
+    good = _one(repository.conf_files())
+    assert (good.state, good.found) == ("ok", f"{len(list(conf.rglob('*.yaml')))} files, without a fault")
+    (conf / "trainer" / "gpu.yaml").write_text("defaults: [cpu]\nbatch: 1\nepochs: 2\n", encoding="utf-8")
+    bad = _one(repository.conf_files())
+    assert bad.state == "broken"
+    assert bad.found.startswith("conf/trainer/gpu.yaml:2: trainer.batch: unknown key")
+    assert bad.found.endswith(" and 1 more")
+    shutil.rmtree(conf)
+    assert list(repository.conf_files()) == []
+
+
+def test_a_table_that_another_clone_would_lack_is_missing(git_repo: Git, lock: Lock) -> None:
+    git_repo("commit", "--quiet", "--allow-empty", "--message", "begin")
+    Path("source.parquet").write_text("rows")
+    missing = _one(repository.source(lock))
+    assert (missing.state, missing.do) == ("missing", "another clone can't run without it")
+    assert missing.found.startswith("source.parquet is neither in Git nor tracked by DVC")
+    git_repo("add", ".")
+    git_repo("commit", "--quiet", "--message", "table")
+    assert _one(repository.source(lock)).found == "source.parquet: in Git, or tracked by DVC"
+    assert list(repository.source(None)) == []
+
+
 def test_packages_that_are_not_the_locked_ones_are_named(workdir: Path) -> None:
     assert _one(machine.packages()).found == "no requirements.lock"
     Path("requirements.lock").write_text("# made\nclick==0.1\nno-such-package==1.0\n", encoding="utf-8")

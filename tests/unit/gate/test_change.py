@@ -27,7 +27,7 @@ GATE: dict[str, Any] = {
     "robustness": {"metric": "roc_auc", "missing": {"amount": 0.1, "margin": 0.02}, "noise": None},
     "behaviour": {
         "invariance": {"desk": {"column": "desk", "to": 3, "tolerance": 0.01}},
-        "direction": {},
+        "direction": {"wind": {"column": "wind", "by": 10, "expect": "not_lower", "tolerance": 0.01}},
         "golden": {"early": {"row": {"hour": 5, "min": 3}, "max": 0.3}},
     },
     "time": {"row_ms": 5.0, "batch_ms": 100.0, "batch": 1000},
@@ -77,6 +77,7 @@ def _weaker(after: dict[str, Any], before: dict[str, Any] = LOCK) -> dict[str, b
         ("gate.robustness.missing.amount", 0.2, 0.05),
         ("gate.robustness.missing.margin", 0.01, 0.03),
         ("gate.behaviour.invariance.desk.tolerance", 0.0, 0.1),
+        ("gate.behaviour.direction.wind.tolerance", 0.001, 0.1),
         ("gate.behaviour.golden.early.max", 0.2, 0.4),
         ("gate.time.row_ms", 4.0, 6.0),
         ("gate.time.batch_ms", 50.0, 200.0),
@@ -99,6 +100,12 @@ def _weaker(after: dict[str, Any], before: dict[str, Any] = LOCK) -> dict[str, b
 def test_each_rule_has_its_direction(path: str, stricter: Any, weaker: Any) -> None:
     assert _weaker(_put(path, stricter)) == {path: False}
     assert _weaker(_put(path, weaker)) == {path: True}
+
+
+def test_a_direction_without_a_tolerance_is_the_strictest() -> None:
+    path = "gate.behaviour.direction.wind.tolerance"
+    assert _weaker(_put(path, change.ABSENT)) == {path: False}
+    assert _weaker(LOCK, _put(path, change.ABSENT)) == {path: True}
 
 
 @pytest.mark.parametrize(
@@ -140,6 +147,7 @@ def test_a_section_that_is_gone_is_weaker_in_all_its_keys() -> None:
     found = _weaker(_put("gate", {}))
     assert [key for key, weaker in found.items() if not weaker] == [
         "gate.robustness.noise",  # it was null
+        "gate.behaviour.direction.wind.tolerance",  # none is stricter; that the rule is gone its other keys say
         "gate.waivers.size.reason",
         "gate.waivers.size.until",
     ]

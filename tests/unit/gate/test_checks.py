@@ -217,6 +217,16 @@ def test_an_interval_across_its_limit_tells_the_rows_that_would_settle_it(eviden
     assert found.advice.endswith("about 2,400 test rows would settle it")
 
 
+def test_a_value_at_its_limit_is_told_as_the_same_and_not_as_a_call_for_rows(evidence: Evidence) -> None:
+    estimated = Estimate(0.6001, 0.55, 0.65)
+    found = _check(replace(evidence, metrics={**evidence.metrics, "roc_auc": estimated}), "floor: roc_auc")
+    assert found.rows_needed is None
+    assert found.advice == (
+        "the value and its limit are the same for practical purposes (10 times the test rows would not settle it): "
+        "improve the model"
+    )
+
+
 def test_a_champion_that_is_worse_lets_the_candidate_pass(
     evidence: Evidence, load: Callable[[Transform], Package]
 ) -> None:

@@ -369,14 +369,16 @@ def test_rules_of_another_model_are_not_told_as_weaker_ones(capsys: pytest.Captu
     assert "weaker:" not in shown.partition("verdict:")[0].rpartition("└")[2]
 
 
-def test_what_follows_a_verdict_that_is_none_is_more_rows_and_for_what() -> None:
+def test_more_rows_are_asked_for_where_they_would_decide_and_nowhere_else() -> None:
     assert terminal.following(reports.full()) == "change conf/ and 'merit run' again"
     checks = [reports.check(f"[{n}]", "inconclusive", rows_needed=4200 if n == 1 else None) for n in range(1, 6)]
     made = reports.full() | {"checks": [reports.check("size"), *checks], "verdict": "inconclusive"}
     assert terminal.following(made) == (
-        "more test rows would decide [1] (about 4,200), [2], [3] and 2 more: more data, or a larger test part; then "
-        "'merit run' again"
+        "more test rows would decide [1] (about 4,200): more data, or a larger test part; "
+        "the table says what to do about [2], [3], [4] and 1 more; then 'merit run' again"
     )
+    undecided = made | {"checks": checks[1:3]}
+    assert terminal.following(undecided) == "the table says what to do about [2], [3]; then 'merit run' again"
 
 
 def test_the_terminal_tells_many_checks_of_a_kind_that_passed_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,9 +55,11 @@ def test_no_check_at_all_is_no_pass() -> None:
     [
         (Estimate(0.55, 0.45, 0.65), 4000),  # four times the rows halve the interval
         (Estimate(0.45, 0.35, 0.55), 4000),
-        (Estimate(0.49, 0.389, 0.591), 110_000),  # rounded up to two digits
+        (Estimate(0.465, 0.365, 0.565), 8200),  # rounded up to two digits
+        (Estimate(0.468, 0.368, 0.568), 9800),
+        (Estimate(0.469, 0.369, 0.569), None),  # more than ten times the rows
         (Estimate(0.5, 0.4, 0.6), None),  # the value lies on the limit
-        (Estimate(0.5 + 1e-9, 0.4, 0.6), None),  # more rows than anybody has
+        (Estimate(0.5 + 1e-9, 0.4, 0.6), None),
         (Estimate(0.6, 0.55, 0.65), None),  # decided already
         (Estimate(nan, nan, nan), None),
         (Estimate(0.6, nan, nan), None),

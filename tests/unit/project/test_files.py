@@ -1,17 +1,85 @@
+import re
 import subprocess
 import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import yaml
 
 from merit import __version__
+from merit.errors import MeritError
 from merit.project import files
 from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="module")
-def taken() -> dict[str, str]:
-    return files.taken()
+def taken() -> Iterator[dict[str, str]]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(files, "_shipped", files._on_disk)  # edits count before they are committed
+        yield files.taken()
+
+
+@pytest.fixture
+def clone(workdir: Path, git_repo: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clone of merit that somebody works in: all that is shipped is committed."""
+    for path, text in files._on_disk(ROOT).items():
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(text, encoding="utf-8")
+    git_repo("add", "--all", "--force")
+    git_repo("commit", "--quiet", "--message", "merit")
+    monkeypatch.setattr(files.library, "template_root", lambda: workdir)
+    return workdir
+
+
+def test_a_clones_own_conf_keys_and_drafts_are_not_taken(clone: Path, git_repo: Callable[..., str]) -> None:
+    shipped = files.taken()
+    (clone / "conf/data/flights.yaml").write_text("edited: true\n")
+    (clone / "conf/release/merit.pub").write_text("the clone's key\n")
+    git_repo("add", "conf")
+    git_repo("commit", "--quiet", "--message", "The clone's own model")
+    (clone / "Makefile").write_text("edited:\n")
+    for path in ("conf/data/orders.yaml", "conf/release/merit.pem", ".github/token.key", "conf/notes.bin"):
+        (clone / path).write_bytes(b"\xff secret")
+    assert files.taken() == shipped
+
+
+def test_all_that_git_has_of_what_is_shipped_is_taken_from_the_disk() -> None:
+    tracked = subprocess.check_output(["git", "ls-files", "--", *files.FILES], cwd=ROOT, text=True)
+    assert set(tracked.splitlines()) <= set(files._on_disk(ROOT))
+
+
+def test_a_key_that_was_built_into_a_wheel_is_not_taken(clone: Path) -> None:
+    shipped = files.taken()
+    (clone / ".git").rename(clone / "gone")
+    assert files.taken() == shipped
+    for path in ("conf/release/merit.pem", ".github/token.key", "conf/notes.bin", "conf/secret"):
+        (clone / path).write_bytes(b"\xff secret")
+    assert files.taken() == shipped
+
+
+def test_what_merit_itself_commits_is_taken(clone: Path, git_repo: Callable[..., str]) -> None:
+    (clone / "conf/config.yaml").write_text("form: 9\n")
+    (clone / "requirements.lock").write_text("click==9\n")
+    git_repo("commit", "--quiet", "--all", "--message", "A newer merit")
+    assert files.taken()["conf/config.yaml"] == "form: 9\n"
+
+
+def test_a_new_project_declares_no_version_that_merits_own_repository_serves(
+    clone: Path, git_repo: Callable[..., str]
+) -> None:
+    shipped, staging = files.taken(), clone / "conf/environment/staging.yaml"
+    text = staging.read_text().replace("version: null", "version: v12").replace("image: null", "image: x/y@sha256:0", 1)
+    staging.write_text(text)
+    git_repo("commit", "--quiet", "--all", "--amend", "--no-edit")
+    assert files.taken() == shipped
+
+
+def test_a_clone_that_lacks_what_is_shipped_is_told(clone: Path, git_repo: Callable[..., str]) -> None:
+    git_repo("rm", "--quiet", "Makefile")
+    git_repo("commit", "--quiet", "--message", "less")
+    with pytest.raises(MeritError, match=r"git archive: .*Makefile"):
+        files.taken()
 
 
 def test_the_wheel_carries_what_a_project_is_drawn_from() -> None:
@@ -112,6 +180,13 @@ def test_the_projects_own_files_name_it(taken: dict[str, str]) -> None:
     assert written["README.md"].startswith("# shop\n")
     compile(written["tests/test_project.py"], "test_project.py", "exec")
     assert not set(written) & set(taken)
+
+
+def test_the_projects_readme_names_pages_that_there_are_and_how_a_table_comes_in() -> None:
+    text = files.written("shop")["README.md"]
+    pages = set(re.findall(r"`([a-z-]+\.md)`", text))
+    assert {"own-table.md", "gate.md"} <= pages <= {path.name for path in (ROOT / "docs").glob("*.md")}
+    assert "\nmerit infer orders.csv --target returned --time ordered\n" in text
 
 
 def test_a_file_of_merits_that_has_changed_under_a_rule_is_noticed() -> None:

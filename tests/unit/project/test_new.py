@@ -15,7 +15,8 @@ from tests.conftest import ROOT
 
 @pytest.fixture(autouse=True)
 def _light(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give Git an identity, and leave the reference data's fingerprint to the test that is about it."""
+    """Give Git an identity, and let edits of what is shipped count before they are committed."""
+    monkeypatch.setattr(files, "_shipped", files._on_disk)
     for role in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{role}_NAME", "t")
         monkeypatch.setenv(f"GIT_{role}_EMAIL", "t@example.org")

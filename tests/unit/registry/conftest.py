@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,15 @@ def origin(repository: Repository, tmp_path_factory: pytest.TempPathFactory) -> 
     repository.git("remote", "add", "origin", str(place))
     repository.git("push", "--quiet", "origin", "main")
     return place
+
+
+@pytest.fixture
+def signing_lock(repository: Repository, lock: Lock, keys: Path) -> Lock:
+    """The lock of a project that signs by our key."""
+    shutil.copy(keys / "ours.pub", "ours.pub")
+    values = lock.model_dump(mode="json", by_alias=True)
+    values["release"] = {"signing": {"method": "key", "public_key": "ours.pub"}}
+    return Lock.model_validate(values)
 
 
 @pytest.fixture

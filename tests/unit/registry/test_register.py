@@ -1,6 +1,5 @@
 import json
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,6 +49,18 @@ def test_a_package_becomes_one_version_however_often_it_is_registered(repository
     repository.commit("something else")
     assert register(lock, _never) == (first[0], False)
     assert [each.name for each in versions.versions("tiny")] == ["tiny@v1"]
+
+
+def test_a_table_that_another_clone_would_lack_is_no_versions(repository: Repository, lock: Lock) -> None:
+    repository.git("rm", "--quiet", "--cached", "source.parquet")
+    repository.git("commit", "--quiet", "--message", "less")
+    repository.package(1)
+    repository.git("add", "dvc.lock")
+    repository.git("commit", "--quiet", "--message", "package")
+    with pytest.raises(Refused, match=r"^register: source\.parquet is neither in Git nor tracked by DVC; git add"):
+        register(lock, _never)
+    repository.commit("the table too")
+    assert register(lock, _judge)[1]
 
 
 def test_each_new_package_is_the_next_version(release: Release) -> None:
@@ -367,16 +378,9 @@ def test_the_run_of_the_training_is_named_where_it_is_known(repository: Reposito
 
 
 def test_a_signed_version_carries_a_signature_that_holds(
-    repository: Repository, lock: Lock, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+    repository: Repository, signing_lock: Lock, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = tmp_path_factory.mktemp("keys")
-    for name in ("ours", "other"):
-        key, public = str(keys / f"{name}.pem"), f"{name}.pub"
-        subprocess.run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key], check=True)
-        subprocess.run(["openssl", "ec", "-in", key, "-pubout", "-out", public], check=True, capture_output=True)
-    values = lock.model_dump(mode="json", by_alias=True)
-    values["release"] = {"signing": {"method": "key", "public_key": "ours.pub"}}
-    signed = Lock.model_validate(values)
+    signed = signing_lock
     repository.package(1)
     repository.commit("package")
     with pytest.raises(MeritError, match=r"^MERIT_SIGNING_KEY: not set"):

@@ -145,6 +145,8 @@ class Direction(Change):
 
     expect: Literal["not_lower", "not_higher"]
     """Where the mean prediction may go."""
+    tolerance: Annotated[float, Field(ge=0)] | None = None
+    """How far the other way it may go: what another seed alone does is no direction; null is 0."""
     label: str | int | None = None
     """The class whose probability is meant; for a multiclass task alone."""
 

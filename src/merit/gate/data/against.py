@@ -18,6 +18,7 @@ from merit.gate.verdict import Check
 
 NAMES = ("rows", "missing", "categories", "target rate", "drift", "drift, overall", "drift, target")
 ALLOWED = "no other than the champion's"
+OWN_NAME = "if this is another model, give it a name of its own (name in conf/config.yaml): it then has no champion yet"
 NO_TARGET = "the champion predicts something else: let a waiver say that this is meant"
 
 
@@ -30,7 +31,8 @@ def against(lock: Lock, champion: Champion | None, now: Table) -> Findings:
         if champion.has_this_data() and _made_of(data) == _made_of(lock.data):
             return _same(champion, now)
         with champion.fetched_data() as path:
-            return _compared(lock, champion, now, Table.scan(path, data, "its data"))
+            before = Table.scan(path, data, "its data")
+            return _compared(lock, champion, now, before) if difference.common(now, before) else _strange(champion, now)
     except MeritError as error:
         found = f"the data of {champion.commit[:7]} can't be compared: {error}"
         advice = "'dvc push' it where it was made, or compare with the champion of another commit by --against REF"
@@ -64,6 +66,12 @@ def _same(champion: Champion, now: Table) -> Findings:
         "identical": True,
     }
     return Findings(_all_alike(True, f"the data of {champion.commit[:7]}, bit for bit", ALLOWED), report)
+
+
+def _strange(champion: Champion, now: Table) -> Findings:
+    """Return the findings on data that shares no column with the champion's: nothing of it can be compared."""
+    found = f"no column of {now.name} is one of the data of {champion.commit[:7]}"
+    return Findings(_all_alike(None, found, ALLOWED, OWN_NAME), {"champion": _told(champion, None)})
 
 
 def _compared(lock: Lock, champion: Champion, now: Table, before: Table) -> Findings:

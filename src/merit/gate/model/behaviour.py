@@ -44,20 +44,25 @@ def _invariance(evidence: Evidence, name: str, rule: Invariance) -> Check:
 
 
 def _direction(evidence: Evidence, name: str, rule: Direction) -> Check:
-    """The mean answer may go one way or stay; judged by the interval of the mean of what each row moves by."""
+    """The mean answer may go one way or stay, give or take the tolerance.
+
+    It is judged by the interval of the mean of what each row moves by.
+    """
     moved = _answers(evidence, _changed(evidence, rule), rule.label) - _answers(
         evidence, evidence.candidate, rule.label
     )
     mean, count = float(moved.mean()), len(moved)
     half = NormalDist().inv_cdf((1 + evidence.lock.gate.confidence) / 2) * float(moved.std()) / count**0.5
-    limit = Limit(0.0, is_least=rule.expect == "not_lower", signed=True)
+    tolerance, is_least = rule.tolerance or 0.0, rule.expect == "not_lower"
+    limit = Limit(-tolerance if is_least else tolerance, is_least=is_least, signed=True)
+    more = f" by more than {tolerance:g}" if tolerance else ""
     advice = f"the answers go the wrong way with '{rule.column}': look for a leak, or too few rows that show it"
     made = judged(name, Estimate(mean, mean - half, mean + half), limit, rows=count, advice=advice)
     return Check(
         made.name,
         made.verdict,
         f"{made.found} on average",
-        f"{rule.expect.replace('_', ' ')}, {_said(rule)}",
+        f"{rule.expect.replace('_', ' ')}{more}, {_said(rule)}",
         made.advice,
         rows_needed=made.rows_needed,
     )

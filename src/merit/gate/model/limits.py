@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 from merit.config.schema.gate import Margin
 from merit.gate.evidence import Evidence
-from merit.gate.verdict import Check, Verdict, at_least, at_most, rows_needed
+from merit.gate.verdict import MOST_TIMES, Check, Verdict, at_least, at_most, rows_needed
 from merit.metrics import Estimate
 
 NO_NUMBER = "the metric gives no number on these rows: judge on others, or by another metric"
+SAME = f"the same for practical purposes ({MOST_TIMES} times the test rows would not settle it)"
+"""What is said of a value that lies so near to its limit that rows are no remedy."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,12 @@ def judged(name: str, found: Estimate, limit: Limit, *, rows: int, advice: str) 
 
 
 def undecided(found: Estimate, needed: int | None) -> str:
-    """Return what to do about an interval across its limit: more rows are wanted, the model need not be bad."""
+    """Return what to do about an interval across its limit: more rows, or a better model where rows would not help."""
     if math.isnan(found.value) or math.isnan(found.low):
         return NO_NUMBER
-    across = "the interval lies on both sides of the limit: "
     if needed is None:
-        return f"{across}judge on more test rows"
-    return f"{across}about {needed:,} test rows would settle it"
+        return f"the value and its limit are {SAME}: improve the model"
+    return f"the interval lies on both sides of the limit: about {needed:,} test rows would settle it"
 
 
 def no_worse(name: str, found: Estimate, evidence: Evidence, rule: Margin, advice: str) -> Check:

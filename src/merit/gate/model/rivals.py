@@ -9,7 +9,7 @@ BETTER_BASELINE = "gradient boosting does better on the same columns: use it, or
 BETTER_CHAMPION = "the champion is better on the same rows: keep it, or improve the candidate"
 NO_CHAMPION = (
     "'dvc push' it where it was made, or compare with the champion of another commit by --against REF; if the change "
-    "makes them incomparable and is meant, waive this check in gate.waivers"
+    "makes them incomparable and is meant, waive this check in gate.waivers, or give another model a name of its own"
 )
 
 

@@ -13,7 +13,7 @@ from statistics import NormalDist
 from typing import Any
 
 from merit.gate.evidence import Evidence
-from merit.gate.model.limits import Limit
+from merit.gate.model.limits import NO_NUMBER, SAME, Limit
 from merit.gate.verdict import Check, Verdict, at_least, rows_needed
 from merit.metrics import Estimate, compare, scored
 
@@ -118,9 +118,16 @@ def check(evidence: Evidence) -> list[Check]:
     if verdict is None or all(each.verdict is None for each in found):
         verdict = Verdict.INCONCLUSIVE
     limit = Limit(-rule.margin if higher else rule.margin, is_least=higher, signed=True)
-    needed = max((each.rows_needed or 0 for each in worse), default=0) or None
+    needed = _rows_needed(worse)
     allowed = f"{rule.metric} {limit}, none surely worse"
     return [Check("slices", verdict, _told(evidence, worse), allowed, _advice(worse, needed), rows_needed=needed)]
+
+
+def _rows_needed(worse: list[Slice]) -> int | None:
+    """Return the test rows that would decide every undecided slice; None if one would stay undecided."""
+    needed = [each.rows_needed for each in worse if each.verdict == Verdict.INCONCLUSIVE]
+    known = [count for count in needed if count is not None]
+    return max(known) if known and len(known) == len(needed) else None
 
 
 def _value(each: Slice) -> float:
@@ -157,5 +164,8 @@ def _advice(worse: list[Slice], needed: int | None) -> str:
         return "no slice has rows enough to be judged: lower evaluate.slice_min_rows, or judge on more test rows"
     if worse[0].verdict == Verdict.FAIL:
         return "look at what the candidate does on these rows: fewer or other training rows there, or other labels"
-    more = "more test rows" if needed is None else f"about {needed:,} test rows"
-    return f"worse there, but not surely by more than the margin: {more} would settle it"
+    if any(math.isnan(_value(each)) for each in worse):
+        return NO_NUMBER
+    if needed is None:
+        return f"worse there by what is the margin or {SAME}: look at what the candidate does on these rows"
+    return f"worse there, but not surely by more than the margin: about {needed:,} test rows would settle it"

@@ -83,6 +83,22 @@ def test_a_champion_whose_data_lacks_the_target_or_the_time_is_no_pass(
     assert f"lacks the column {lacking}" in check(found, "data: drift").found
 
 
+def test_a_champion_of_no_common_column_is_another_model_and_no_pass(
+    look_at: Look, good: pl.DataFrame, make_lock: Callable[..., Lock]
+) -> None:
+    def renamed(values: dict[str, Any]) -> None:
+        data = values["data"]
+        data.update(time="their_when", columns={f"their_{name}": each for name, each in data["columns"].items()})
+        data["target"].update(name="their_late")
+        data["contract"].update(unique=[])
+        values["evaluate"]["slices"] = []
+
+    found = look_at(good, good.rename(lambda name: f"their_{name}"), said=make_lock(renamed).data)
+    assert {check(found, name).verdict for name in COMPARED} == {Verdict.INCONCLUSIVE}
+    assert check(found, "data: rows").found == "no column of data/raw.parquet is one of the data of aaaaaaa"
+    assert "give it a name of its own" in check(found, "data: rows").advice
+
+
 def test_a_champion_without_rows_is_no_pass(look_at: Look, good: pl.DataFrame) -> None:
     found = look_at(good, good.clear())
     assert {check(found, name).verdict for name in COMPARED} == {Verdict.INCONCLUSIVE}

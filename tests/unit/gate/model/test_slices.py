@@ -73,12 +73,23 @@ def test_a_score_is_worse_where_it_is_lower(evidence: Evidence, gated: Gated) ->
 def test_worse_but_not_surely_by_more_than_the_margin_is_undecided(evidence: Evidence, gated: Gated) -> None:
     draw = np.random.default_rng(0)
     worse = np.clip(evidence.candidate + draw.normal(0, 0.2, ROWS), 0.01, 0.99)
-    made = gated(replace(evidence, candidate=worse), slices={"metric": "log_loss", "margin": 0.1})
+    made = gated(replace(evidence, candidate=worse), slices=RULE)
     found = _check(_against(made, evidence.candidate))
     assert found.verdict is Verdict.INCONCLUSIVE
     assert found.rows_needed is not None
     assert found.rows_needed > ROWS
     assert f"about {found.rows_needed:,} test rows would settle it" in found.advice
+
+
+def test_a_slice_that_is_worse_by_the_margin_itself_is_no_call_for_rows(evidence: Evidence, gated: Gated) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.2, ROWS)
+    worse = replace(evidence, candidate=np.clip(evidence.candidate + noise, 0.01, 0.99))
+    measured = _against(gated(worse, slices=RULE), evidence.candidate).slices
+    margin = max(each.difference.value for each in measured if each.difference is not None)
+    rule = {"metric": "log_loss", "margin": margin}
+    found = _check(_against(gated(worse, slices=rule), evidence.candidate))
+    assert (found.verdict, found.rows_needed) == (Verdict.INCONCLUSIVE, None)
+    assert "the same for practical purposes" in found.advice
 
 
 def test_a_slice_of_too_few_rows_is_named_as_such_and_not_judged(evidence: Evidence, gated: Gated) -> None:

@@ -1,0 +1,108 @@
+"""The shape of a metric, read from its source before anything is trained: how it is called, and which way is better."""
+
+import ast
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from merit.config import classes, targets
+from merit.config.problems import Fault
+from merit.errors import MeritError
+
+CALL = "__call__(self, target, prediction, weights), or update and compute as metrics of torchmetrics have"
+TASKS = {"Binary": "binary", "Multiclass": "multiclass", "Multilabel": "multilabel"}
+"""How torchmetrics' names of classification begin, and the task that they are for."""
+
+Definition = ast.FunctionDef | ast.expr | None
+"""What a class says of a name: a method, a value, or nothing that its source tells."""
+
+
+def faults(values: Mapping[str, Any]) -> list[Fault]:
+    """Return which metrics of a configuration can't be called as a metric, or don't say whether more is better."""
+    evaluate, task = values.get("evaluate"), _task(values)
+    metrics = evaluate.get("metrics") if isinstance(evaluate, Mapping) else None
+    problems: list[Fault] = []
+    for name, metric in metrics.items() if isinstance(metrics, Mapping) else ():
+        target = metric.get("_target_") if isinstance(metric, Mapping) else None
+        if isinstance(target, str) and targets.is_trusted(target):
+            key = ("evaluate", "metrics", str(name), "_target_")
+            problems += [Fault(key, f"found {target!r}, {text}") for text in (*_of(target), *_of_task(target, task))]
+    return problems
+
+
+def _task(values: Mapping[str, Any]) -> Any:
+    data = values.get("data")
+    target = data.get("target") if isinstance(data, Mapping) else None
+    return target.get("task", "binary") if isinstance(target, Mapping) else None
+
+
+def _of_task(target: str, task: Any) -> Iterator[str]:
+    """Yield that a metric of torchmetrics is for another task."""
+    package, name = target.rpartition(".")[::2]
+    own = next((each for start, each in TASKS.items() if name.startswith(start)), None)
+    asked = {"torchmetrics.classification": own, "torchmetrics.regression": "regression"}.get(package)
+    if task is not None and asked is not None and asked != task:
+        yield f"which is for a {asked} task; data.target.task is {task}"
+
+
+def _of(target: str) -> Iterator[str]:
+    """Yield what is wrong with a class as a metric; nothing where its source doesn't tell."""
+    try:
+        lineage = list(classes.ancestry(target))
+    except MeritError:
+        return  # told where the target is looked up
+    known = [each for each in lineage if each is not None]
+    if not known or any("__new__" in _names(each) for each in known):  # which may make something else
+        return
+    is_complete = len(known) == len(lineage)
+    yield from _of_call(known, is_complete=is_complete)
+    yield from _of_direction(known, is_complete=is_complete)
+
+
+def _of_call(known: list[ast.ClassDef], *, is_complete: bool) -> Iterator[str]:
+    if all(any(name in _names(each) for each in known) for name in ("update", "compute")):
+        return
+    call = next((_names(each)["__call__"] for each in known if "__call__" in _names(each)), None)
+    if isinstance(call, ast.FunctionDef):
+        if not _takes_three(call.args):
+            yield f"which is called with ({', '.join(_arguments(call.args))}); a metric needs {CALL}"
+    elif call is None and is_complete:
+        yield f"which can't be called; a metric needs {CALL}"
+
+
+def _arguments(args: ast.arguments) -> list[str]:
+    return [each.arg for each in [*args.posonlyargs, *args.args, *args.kwonlyargs]]
+
+
+def _takes_three(args: ast.arguments) -> bool:
+    """Say whether a method takes target, prediction and weights beside `self`, and needs nothing else."""
+    most = len(args.posonlyargs) + len(args.args)
+    needs_more = any(default is None for default in args.kw_defaults) or most - len(args.defaults) > 4
+    return (most >= 4 or args.vararg is not None) and not needs_more
+
+
+def _of_direction(known: list[ast.ClassDef], *, is_complete: bool) -> Iterator[str]:
+    advice = "set it to True or False in a class of your own, which may inherit from this one"
+    for each in known:
+        names = _names(each)
+        if "higher_is_better" in names:
+            value = names["higher_is_better"]
+            if isinstance(value, ast.Constant) and not isinstance(value.value, bool):
+                yield f"whose higher_is_better is {value.value!r}; {advice}"
+            return
+        if any("higher_is_better" in ast.unparse(node) for node in each.body if isinstance(node, ast.FunctionDef)):
+            return  # set when it is made
+    if is_complete:
+        yield f"which has no higher_is_better; {advice}"
+
+
+def _names(definition: ast.ClassDef) -> dict[str, Definition]:
+    """Return the names that a class itself gives a meaning, and that meaning."""
+    names: dict[str, Definition] = {}
+    for node in definition.body:
+        if isinstance(node, ast.FunctionDef):
+            names[node.name] = node
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            names[ast.unparse(node.target)] = node.value
+        elif isinstance(node, ast.Assign):
+            names |= {ast.unparse(target): node.value for target in node.targets}
+    return names

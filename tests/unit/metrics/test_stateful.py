@@ -1,0 +1,40 @@
+"""Metrics of torchmetrics: the same figures as merit's own, and intervals by the same resamples."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy
+from torchmetrics.regression import MeanAbsoluteError
+
+from merit.errors import MeritError
+from merit.metrics import estimate, scored
+
+DRAW = np.random.default_rng(0)
+ROWS = 200
+TRUE = DRAW.integers(0, 2, ROWS).astype(np.float64)
+CLASSES = DRAW.integers(0, 3, ROWS).astype(np.float64)
+OF_CLASSES = DRAW.dirichlet(np.ones(3), ROWS)
+NUMBERS = DRAW.normal(0, 1, ROWS)
+
+
+@pytest.mark.parametrize(
+    ("task", "target", "prediction", "metric", "same"),
+    [
+        ("binary", TRUE, DRAW.uniform(0, 1, ROWS).astype(np.float32), BinaryAUROC(), "roc_auc"),
+        ("multiclass", CLASSES, OF_CLASSES, MulticlassAccuracy(num_classes=3, average="micro"), "accuracy"),
+        ("regression", NUMBERS, NUMBERS + DRAW.normal(0, 1, ROWS), MeanAbsoluteError(), "mae"),
+    ],
+)
+def test_a_metric_of_torchmetrics_has_the_value_and_the_interval_of_merits_own(
+    task: str, target: Any, prediction: Any, metric: Any, same: str
+) -> None:
+    found = estimate(scored(task, target, prediction, {"theirs": metric}), count=40, confidence=0.9, seed=1)
+    ours, theirs = found[same], found["theirs"]
+    assert theirs.low < theirs.value < theirs.high
+    assert [theirs.low, theirs.value, theirs.high] == pytest.approx([ours.low, ours.value, ours.high], abs=1e-6)
+
+
+def test_a_metric_of_torchmetrics_that_can_not_take_the_rows_is_told_in_a_line() -> None:
+    with pytest.raises(MeritError, match=r"^evaluate\.metrics\.odd: BinaryAUROC gives no number: "):
+        scored("multiclass", CLASSES, OF_CLASSES, {"odd": BinaryAUROC()}).point()

@@ -1,0 +1,110 @@
+"""A version that was made without a signature gets one later, by a tag of its own."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from merit import signing, versions
+from merit.config import lock as locks
+from merit.config.schema import Lock
+from merit.errors import MeritError
+from merit.registry import projection, read
+from merit.registry.sign import sign
+from merit.versions import Version
+from tests.versioned import Repository
+
+Release = Callable[..., Version]
+Call = Callable[..., tuple[int, str, str]]
+TAG = "signature/tiny@v1"
+
+
+@pytest.fixture(autouse=True)
+def _our_key(keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MERIT_SIGNING_KEY", str(keys / "ours.pem"))
+
+
+def test_a_version_is_signed_later_and_its_own_tag_stays(
+    repository: Repository, release: Release, signing_lock: Lock
+) -> None:
+    plain = release(1)
+    before = repository.git("rev-parse", "tiny@v1")
+    version, made = sign(signing_lock, "v1")
+    assert (version.name, made, repository.git("rev-parse", "tiny@v1")) == ("tiny@v1", True, before)
+    assert repository.git("for-each-ref", "--format=%(*objectname) %(subject)", f"refs/tags/{TAG}") == (
+        f"{plain.commit} tiny@v1: signature"
+    )
+    assert versions.find("tiny@v1") == version
+    assert read.shown(signing_lock, "v1")["signature"].startswith("verified by ")
+    assert list(versions.unreadable("tiny")) == []
+    versions.fetch_package(version, Path("there/model"))
+    signing.verify(
+        Path("there/model"), Path("there/model.sig").read_text(), signing_lock.release.signing, demanded=True
+    )
+
+
+def test_a_version_is_signed_once(release: Release, signing_lock: Lock) -> None:
+    release(1)
+    first, _ = sign(signing_lock, "tiny@v1")
+    assert sign(signing_lock, "v1") == (first, False)
+
+
+def test_a_key_that_is_not_the_public_ones_partner_signs_nothing(
+    repository: Repository, release: Release, signing_lock: Lock, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release(1)
+    monkeypatch.setenv("MERIT_SIGNING_KEY", str(keys / "other.pem"))
+    with pytest.raises(MeritError, match="Key mismatch"):
+        sign(signing_lock, "v1")
+    assert repository.git("tag", "--list", "signature/*") == ""
+
+
+def test_where_nobody_signs_it_is_told_and_what_is_no_version_too(release: Release, lock: Lock) -> None:
+    release(1)
+    with pytest.raises(MeritError, match=r"^release\.signing\.method is none, so nothing is signed"):
+        sign(lock, "v1")
+    with pytest.raises(MeritError, match=r"^tiny@v2: no such version here; there are tiny@v1"):
+        sign(lock, "v2")
+
+
+def test_a_tag_of_another_commit_is_no_signature(repository: Repository, release: Release) -> None:
+    release(1)
+    repository.commit("later")
+    repository.git("tag", "-a", TAG, "-m", "tiny@v1: signature", "-m", "{}")
+    assert versions.find("tiny@v1").lineage.signature is None
+
+
+def test_a_signature_of_somebody_else_is_told_and_not_taken_for_one(
+    repository: Repository, release: Release, signing_lock: Lock
+) -> None:
+    release(1)
+    repository.git("tag", "-a", TAG, "-m", "tiny@v1: signature", "-m", "{}")
+    with pytest.raises(MeritError, match=r"^tiny@v1: not what was signed by whom release\.signing names"):
+        sign(signing_lock, "v1")
+
+
+def test_the_signature_goes_to_origin_and_stays_nowhere_if_that_takes_none(
+    repository: Repository, origin: Path, release: Release, signing_lock: Lock
+) -> None:
+    release(1)
+    hook = origin / "hooks/update"
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(MeritError, match="git push origin"):
+        sign(signing_lock, "v1")
+    assert repository.git("tag", "--list", "signature/*") == ""
+    hook.unlink()
+    assert sign(signing_lock, "v1")[1]
+    assert subprocess.check_output(["git", "tag", "--list", "signature/*"], cwd=origin, text=True) == f"{TAG}\n"
+
+
+def test_the_command_says_what_it_did(
+    call: Call, release: Release, signing_lock: Lock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release(1)
+    monkeypatch.setattr(locks, "current", lambda section: signing_lock)
+    monkeypatch.setattr(projection, "told", lambda lock, version: "tiny@v1: tags set")
+    told = "'merit registry show v1' verifies it\nMLflow: tiny@v1: tags set\n"
+    assert call("sign", "v1") == (0, f"tiny@v1: signed; {told}", "")
+    assert call("sign", "v1") == (0, f"tiny@v1: is signed already; {told}", "")
