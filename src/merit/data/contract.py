@@ -160,12 +160,14 @@ def _examples(rows: pl.DataFrame) -> list[dict[str, Any]]:
 
 def show(found: list[Violation]) -> None:
     """Print the violations as one table, or that there is none."""
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    console = Console()
+    from merit.terminal import console, fit
+
+    screen = console()
     if not found:
-        console.print("contract: passed")
+        screen.print("contract: passed")
         return
     table = Table(
         "check",
@@ -182,5 +184,5 @@ def show(found: list[Violation]) -> None:
             if each.examples
             else ""
         )
-        table.add_row(each.check, each.column, each.found, each.allowed, example)
-    console.print(table)
+        table.add_row(*map(Text, (each.check, each.column, each.found, each.allowed, example)))
+    screen.print(fit(table, screen.width))

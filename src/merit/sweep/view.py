@@ -13,6 +13,7 @@ from rich.table import Table
 from merit.gate.escape import plain
 from merit.sweep import chance, words
 from merit.sweep.record import Sweep, Trial
+from merit.terminal import fit
 
 STYLES = {"done": "green", "pruned": "yellow", "failed": "red", "killed": "red", "running": "cyan"}
 OTHER_LINES = 8
@@ -75,7 +76,8 @@ class Live:
     def _shown(self) -> RenderableType:
         if self._sweep is None:
             return "no trial has begun yet"
-        return live(self._sweep, self._planned, time.time(), max(4, self._console.height - OTHER_LINES))
+        most = max(4, self._console.height - OTHER_LINES)
+        return live(self._sweep, self._planned, time.time(), most, self._console.width)
 
 
 def line(sweep: Sweep, trial: Trial, planned: int | None) -> str:
@@ -121,14 +123,14 @@ def time_left(sweep: Sweep, planned: int | None, now: float) -> float | None:
     return (begun + waiting * each) / max(1, len(running))
 
 
-def live(sweep: Sweep, planned: int | None, now: float, most: int) -> RenderableType:
+def live(sweep: Sweep, planned: int | None, now: float, most: int, width: int) -> RenderableType:
     """Return the table of a sweep that runs: what runs now, then what ended last, as many as there is room for."""
     running = [trial for trial in sweep.trials if trial.state == "running"]
     ended = sorted((t for t in sweep.trials if t.state in words.FINAL), key=lambda t: -(t.started + t.seconds))
     best = sweep.best() if words.done(sweep) else None
     shown = [*running, *([best] if best else []), *(trial for trial in ended if trial is not best)][:most]
     told = "   ".join(status(sweep, planned, now))
-    return Group(_table(sweep, shown, best, now), f"[bold]{escape(plain(sweep.name))}[/]   {escape(told)}")
+    return Group(fit(_table(sweep, shown, best, now), width), f"[bold]{escape(plain(sweep.name))}[/]   {escape(told)}")
 
 
 def table(sweep: Sweep) -> Table:
@@ -143,7 +145,7 @@ def show(console: Console, sweep: Sweep) -> None:
     """Print the sorted table and how far the best of it can be trusted; where nothing is as wide as a screen, wide."""
     if not console.is_terminal:
         console.width = max(console.width, WIDE)
-    console.print(table(sweep))
+    console.print(fit(table(sweep), console.width))
     for line in reasons(sweep):
         console.print(line, highlight=False, markup=False, soft_wrap=not console.is_terminal)
     for sentence in chance.sentences(sweep):
@@ -168,10 +170,10 @@ def _table(sweep: Sweep, trials: list[Trial], best: Trial | None, now: float) ->
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     made.add_column("trial", justify="right", no_wrap=True)
     for key in keys:
-        made.add_column(escape(plain(names[key])), overflow="fold", min_width=6)
+        made.add_column(escape(plain(names[key])), min_width=6)
     for metric in sweep.objectives:
         made.add_column(escape(plain(metric)), justify="right", no_wrap=True)
-    made.add_column("state", overflow="fold", min_width=7)
+    made.add_column("state", min_width=7)
     made.add_column("epochs", justify="right", no_wrap=True)
     made.add_column("time", justify="right", no_wrap=True)
     for trial in trials:
