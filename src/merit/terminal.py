@@ -18,6 +18,13 @@ def console() -> Console:
     return Console(highlight=False, width=None if Console().is_terminal else WIDTH)
 
 
+def show_phase(text: str) -> None:
+    """Say on standard error what is being done now, where somebody watches it."""
+    screen = Console(stderr=True, highlight=False)
+    if screen.is_terminal:
+        screen.print(f"{text} ...", style="dim", markup=False, soft_wrap=True)
+
+
 def fit(table: Table, width: int) -> RenderableType:
     """Return a table whose columns have widths at which no word breaks, or its rows as blocks if there are none.
 
