@@ -9,9 +9,6 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from socket import gaierror
 
-WIDTH = 120
-"""Columns of a table that nobody watches on a terminal."""
-
 
 class MeritError(Exception):
     """Something is broken and a person can mend it; its text is the one line they read.
@@ -61,15 +58,17 @@ def _table(problems: Sequence[Problem]) -> str:
     from rich.table import Table
     from rich.text import Text
 
+    from merit.terminal import WIDTH, fit
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     # The place and the key are never broken, so that grep finds each row.
     for name, whole in {"where": True, "key": True, "found": False, "allowed": False, "advice": False}.items():
-        table.add_column(name, no_wrap=whole, overflow="fold")
+        table.add_column(name, no_wrap=whole)
     for problem in problems:
         table.add_row(*map(Text, astuple(problem)))
     text = io.StringIO()
     width = shutil.get_terminal_size().columns if sys.stderr.isatty() else WIDTH
-    Console(file=text, width=width, color_system=None).print(table)
+    Console(file=text, width=width, color_system=None).print(fit(table, width))
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 

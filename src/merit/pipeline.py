@@ -19,6 +19,7 @@ from merit.config.schema import Lock
 from merit.errors import ConfigError, MeritError, Refused
 from merit.gate import freshness
 from merit.outputs import restore
+from merit.terminal import show_phase
 
 PRELOAD_AFTER_SECONDS = 3.0
 PATIENCE = 900.0
@@ -135,6 +136,7 @@ def _receipt(lock: Lock, report: dict[str, Any]) -> dict[str, Any] | None:
 
 def _registered(lock: Lock, report: dict[str, Any]) -> str | None:
     """Keep the run, and register the package in MLflow, if that keeps the runs and the gate passed it."""
+    show_phase("run: keeping it with the others, and registering what passed")
     run_id = tracking.tracker(lock.tracking).record(lock)
     made = None
     if report["verdict"] == "pass" and store.keeps_versions(lock.tracking):

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -227,3 +228,8 @@ def test_who_ends_a_command_by_a_signal_lets_it_end_what_it_began(
     code, _, err = call("validate")
     assert (code, len(ended)) == (130, 1)
     assert err == "interrupted: nothing was left half-written; run it again\n"
+
+
+@pytest.mark.parametrize("group", [[], ["sweep"], ["registry"], ["keys"], ["workflow"]])
+def test_help_cuts_no_sentence_off(group: list[str], call: Call) -> None:
+    assert not re.search(r"\w\.\.\.", call(*group, "--help")[1])

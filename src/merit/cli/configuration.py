@@ -8,7 +8,6 @@ import click
 
 from merit import artifacts, exclusive
 from merit.cli.group import main, overrides
-from merit.errors import WIDTH
 
 if TYPE_CHECKING:
     from merit.config.schema import Lock
@@ -63,11 +62,9 @@ def explain(key: str | None, overrides: tuple[str, ...], depth: int | None) -> N
     if depth is not None and key is not None and "=" not in key:
         raise click.UsageError("--depth is for the tree of all keys; leave out KEY")
     if key is None or "=" in key:  # a key holds no '=', so this is the first override
-        from rich.console import Console
+        from merit.terminal import console
 
-        Console(width=None if sys.stdout.isatty() else WIDTH).print(
-            explaining.tree([*filter(None, [key]), *overrides], depth)
-        )
+        console().print(explaining.tree([*filter(None, [key]), *overrides], depth))
     else:
         click.echo(str(explaining.explain(key, overrides)))
 

@@ -18,6 +18,9 @@ from merit.cli.group import main, overrides
 )
 def gate(only: Literal["data", "model"] | None, against: str | None) -> None:
     """Judge the candidate; exit 0 only if it passes. `data` judges no more than the data, before any training."""
+    from merit.terminal import show_phase
+
+    show_phase("gate: loading")
     from merit.config import lock
     from merit.gate import judge, terminal
 

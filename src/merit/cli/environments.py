@@ -77,15 +77,15 @@ def status(as_json: bool) -> None:
 
 
 def _show(rows: list[list[str]]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from merit.errors import WIDTH
+    from merit.terminal import console, fit
 
     table = Table(box=None, pad_edge=False)
     for name in ("environment", "declared", "actual", "alias", "since", "state"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name)
     for row in rows:
         table.add_row(*map(Text, row))
-    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
+    screen = console()
+    screen.print(fit(table, screen.width))

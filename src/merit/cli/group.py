@@ -18,13 +18,28 @@ MEND: dict[type[OSError], str] = {
 }
 """What to do about errors that have nothing to do with space or permissions."""
 
+WHOLE = 1000
+"""Characters that no first sentence of a help text has."""
 
-class Group(click.Group):
-    """The group of all commands; it turns what a person can mend into one line and an exit code."""
+
+class Commands(click.Group):
+    """A group whose help lists its commands in the order of the path, each by a whole sentence."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """List the commands in the order of the path."""
         return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Describe each command by the whole first sentence of its help, which click would cut off."""
+        commands = [(name, self.commands[name]) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, each.get_short_help_str(WHOLE)) for name, each in commands if not each.hidden])
+
+
+class Group(Commands):
+    """The group of all commands; it turns what a person can mend into one line and an exit code."""
+
+    group_class = Commands
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""

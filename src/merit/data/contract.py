@@ -164,12 +164,14 @@ def _examples(numbered: pl.DataFrame, broken: pl.Expr | pl.Series, named: list[s
 
 def show(found: list[Violation]) -> None:
     """Print the violations as one table, or that there is none."""
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    console = Console()
+    from merit.terminal import console, fit
+
+    screen = console()
     if not found:
-        console.print("contract: passed")
+        screen.print("contract: passed")
         return
     table = Table(
         "check",
@@ -181,10 +183,10 @@ def show(found: list[Violation]) -> None:
         title_justify="left",
     )
     for each in found[:MOST_SHOWN]:
-        table.add_row(each.check, each.column, each.found, each.allowed, _first(each))
-    console.print(table)
+        table.add_row(*map(Text, (each.check, each.column, each.found, each.allowed, _first(each))))
+    screen.print(fit(table, screen.width))
     if len(found) > MOST_SHOWN:
-        console.print(f"and {len(found) - MOST_SHOWN:,} more, all in {artifacts.DATA_REPORT}")
+        screen.print(f"and {len(found) - MOST_SHOWN:,} more, all in {artifacts.DATA_REPORT}")
 
 
 def _first(violation: Violation) -> str:

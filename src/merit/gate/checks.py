@@ -9,6 +9,7 @@ from merit.gate.evidence import Evidence
 from merit.gate.model import behaviour, cost, parity, replay, rivals, robustness, slices
 from merit.gate.model.limits import Limit, judged
 from merit.gate.verdict import Check, Verdict
+from merit.terminal import show_phase
 
 __all__ = ["Evidence", "begun", "run"]
 
@@ -16,9 +17,18 @@ __all__ = ["Evidence", "begun", "run"]
 @contextmanager
 def begun(evidence: Evidence) -> Iterator[Callable[[], list[Check]]]:
     """Begin the checks that wait most; yield what does the others and gives every finding, in the report's order."""
+    show_phase("gate: taking the time of predictions")
     times = cost.times(evidence)  # first, while nothing else of ours keeps the machine busy
     with parity.begun(evidence) as compared, replay.begun(evidence) as replayed:
-        yield lambda: [*_quick(evidence), compared(), cost.size(evidence), *times, *_own(evidence), *replayed()]
+        yield lambda: [
+            *_compared(evidence),
+            *_asked(evidence),
+            compared(),
+            cost.size(evidence),
+            *times,
+            *_own(evidence),
+            *_replayed(replayed),
+        ]
 
 
 def run(evidence: Evidence) -> list[Check]:
@@ -27,16 +37,28 @@ def run(evidence: Evidence) -> list[Check]:
         return finish()
 
 
-def _quick(evidence: Evidence) -> list[Check]:
+def _compared(evidence: Evidence) -> list[Check]:
+    show_phase("gate: comparing with baseline and champion")
     return [
         *_floors(evidence),
         rivals.baseline(evidence),
         *rivals.champion(evidence),
         *slices.check(evidence),
         *_calibration(evidence),
+    ]
+
+
+def _asked(evidence: Evidence) -> list[Check]:
+    show_phase("gate: spoiling rows, and asking what the model must do")
+    return [
         *robustness.check(evidence),
         *behaviour.check(evidence),
     ]
+
+
+def _replayed(replayed: Callable[[], list[Check]]) -> list[Check]:
+    show_phase("gate: waiting for the answers of the built Bento")
+    return replayed()
 
 
 def _floors(evidence: Evidence) -> list[Check]:

@@ -19,6 +19,7 @@ from merit.gate.model.source import SourceRows
 from merit.gate.verdict import Check, Verdict, overall
 from merit.metrics import estimate, scored
 from merit.scoring import Package, columns_of, verified
+from merit.terminal import show_phase
 
 Scope = Literal["data", "model"]
 """A part of what is judged; None is all of it."""
@@ -47,6 +48,7 @@ def _gate(lock: Lock, against: str | None, only: Scope | None) -> dict[str, Any]
     if only != "data":
         verified(artifacts.PACKAGE)
         _check_is_current(lock)
+    show_phase("gate: looking for the champion")
     champion = champions.find(lock.name, against)
     with trust.theirs(), ExitStack() as stack:
         evidence = None if only == "data" else _gather(lock, champion)
@@ -54,6 +56,7 @@ def _gate(lock: Lock, against: str | None, only: Scope | None) -> dict[str, Any]
         finish = list if evidence is None else stack.enter_context(checks.begun(evidence))
         data = None if only == "model" else look(lock, champion)
         found = finish()
+    show_phase("gate: comparing with main, and writing the report")
     changed = change.since(lock, champion, against)
     if evidence is not None:
         found += [rules.check(changed, champion), outputs.check()]
@@ -162,6 +165,7 @@ def _gather(lock: Lock, champion: Champion | None) -> Evidence:
         raise MeritError(
             f"{artifacts.PREDICTIONS}: not of the rows of {artifacts.TEST_ROWS}; run 'merit evaluate' again"
         )
+    show_phase(f"gate: scoring {rows.height:,} test rows")
     ours = package.predict(columns_of(rows, package.graph.inputs))
     count, confidence = lock.evaluate.resamples, lock.gate.confidence
     own = targets.build_metrics(lock.evaluate.metrics)

@@ -14,6 +14,7 @@ from merit.gate import form, words
 from merit.gate.escape import plain
 from merit.gate.form import Report
 from merit.gate.parts import MOST_TEXT, Check, Rows
+from merit.terminal import WIDTH, fit
 
 STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 TRENDS = {words.BETTER: "green", words.WORSE: "red", words.UNCLEAR: "dim"}
@@ -33,14 +34,13 @@ class _Console(Console):
 
 def show(found: dict[str, Any]) -> None:
     """Print the report."""
-    # A log has no width of its own; a table folded to 80 columns is hard to read there.
-    console = _Console(highlight=False, width=None if Console().is_terminal else 120)
+    console = _Console(highlight=False, width=None if Console().is_terminal else WIDTH)
     made = form.of(found)
     console.print()
     console.print(_heading(made), soft_wrap=True)
     if made.metrics is not None:
-        console.print(_metrics(made))
-    console.print(_checks(made))
+        console.print(fit(_metrics(made), console.width))
+    console.print(fit(_checks(made), console.width))
     for line in _warnings(made):
         console.print(line, soft_wrap=True)
     console.print(f"verdict: [bold {STYLES[made.verdict]}]{made.verdict}[/]: {words.summary(made)}")

@@ -4,11 +4,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-WIDTH = 120
+from merit.terminal import console, fit
+
 SHOWN = 4
 """Metrics that a line of the list has room for."""
 
@@ -63,7 +63,7 @@ def compared(found: Mapping[str, Any]) -> None:
     _print(["metric", before, after, "moved"], rows)
     config = found["config"]
     if config is None:
-        Console().print("params.yaml: not there at one of the two, or of another form", highlight=False)
+        console().print("params.yaml: not there at one of the two, or of another form")
     elif config:
         rows = [[each["key"], *(_plain(each[side]) for side in ("before", "after"))] for each in config]
         _print(["params.yaml", before, after], rows)
@@ -73,12 +73,11 @@ def _print(columns: Sequence[str], rows: Sequence[Sequence[str]], whole: Collect
     """Print a table; the columns of `whole` are never broken, neither a value nor the name above it."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, show_header=any(columns))
     for name in columns:
-        table.add_column(name, overflow="fold", no_wrap=name in whole)
+        table.add_column(name, no_wrap=name in whole)
     for row in rows:
         table.add_row(*map(Text, row))
-    # A log has no width of its own; a table folded to 80 columns is hard to read there.
-    console = Console(highlight=False, width=None if Console().is_terminal else WIDTH)
-    console.print(table)
+    screen = console()
+    screen.print(fit(table, screen.width))
 
 
 def _moment(text: str) -> str:

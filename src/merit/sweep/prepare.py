@@ -101,8 +101,8 @@ def trial(folder: Path, made: plan.Plan, number: int, point: dict[str, str], own
         raise
     artifacts.write_text(place / artifacts.LOCK.name, _text(lock))
     links = [name for name in (str(trust.PYPROJECT), *_own()) if Path(name).exists()]
-    record.tell(place, **told, accelerator=lock.trainer.accelerator, memory_mb=made.settings.memory_mb,
-                project=str(Path().resolve()), links=links)  # fmt: skip
+    record.tell(place, **told, accelerator=lock.trainer.accelerator, max_epochs=lock.trainer.max_epochs,
+                memory_mb=made.settings.memory_mb, project=str(Path().resolve()), links=links)  # fmt: skip
     return place
 
 

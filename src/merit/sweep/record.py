@@ -39,6 +39,7 @@ class Trial:
         epochs: that it did.
         run: the run's id where runs are kept.
         folder: where it is.
+        max_epochs: that it will do, if nothing stops it before; None in trials of an older merit.
     """
 
     number: int
@@ -52,6 +53,7 @@ class Trial:
     epochs: int
     run: str | None
     folder: Path = field(default=Path(), repr=False)
+    max_epochs: int | None = None
 
     @property
     def history(self) -> list[dict[str, float]]:
@@ -236,6 +238,7 @@ def trial_in(folder: Path, epochs: int | None = None) -> Trial:
         epochs=int(known.get("epochs") or 0) if epochs is None else epochs,
         run=known.get("run"),
         folder=folder,
+        max_epochs=known.get("max_epochs"),
     )
 
 

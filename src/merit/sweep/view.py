@@ -13,7 +13,10 @@ from rich.table import Table
 from merit.gate.escape import plain
 from merit.sweep import chance, words
 from merit.sweep.record import Sweep, Trial
+from merit.terminal import fit
 
+COMPLETE = ("done", "pruned")
+"""States of trials whose seconds foretell those of others."""
 STYLES = {"done": "green", "pruned": "yellow", "failed": "red", "killed": "red", "running": "cyan"}
 OTHER_LINES = 8
 """Lines of a terminal that the live table leaves to what is above and below its trials."""
@@ -38,6 +41,7 @@ class Live:
         self._console, self._objectives, self._planned = console, objectives, planned
         self._sweep: Sweep | None = None
         self._told: set[int] | None = None
+        self._is_estimated = False
         self._began = time.time()
         self._screen: Screen | None = None
 
@@ -68,6 +72,9 @@ class Live:
             if before:
                 self._console.print(f"{len(before)} trials ended before", highlight=False)
             self._told = before
+        if not ended and not self._is_estimated and time_left(sweep, self._planned, time.time()) is not None:
+            self._is_estimated = True
+            self._console.print("  ".join(status(sweep, self._planned, time.time())), highlight=False, soft_wrap=True)
         for trial in sorted((t for t in ended if t.number not in self._told), key=lambda t: t.started + t.seconds):
             self._told.add(trial.number)
             self._console.print(line(sweep, trial, self._planned), highlight=False, markup=False, soft_wrap=True)
@@ -75,7 +82,8 @@ class Live:
     def _shown(self) -> RenderableType:
         if self._sweep is None:
             return "no trial has begun yet"
-        return live(self._sweep, self._planned, time.time(), max(4, self._console.height - OTHER_LINES))
+        most = max(4, self._console.height - OTHER_LINES)
+        return live(self._sweep, self._planned, time.time(), most, self._console.width)
 
 
 def line(sweep: Sweep, trial: Trial, planned: int | None) -> str:
@@ -102,33 +110,44 @@ def status(sweep: Sweep, planned: int | None, now: float) -> list[str]:
         told = [f"front {', '.join(str(trial.number) for trial in front)}"]
     told.append(f"{ended}/{planned}" if planned else f"{ended} ended")
     left = time_left(sweep, planned, now)
-    return [*told, *([] if left is None or left < 1 else [f"about {words.duration(left)} left"])]
+    near = "about" if any(trial.state in COMPLETE for trial in sweep.trials) else "up to"
+    return [*told, *([] if left is None or left < 1 else [f"{near} {words.duration(left)} left"])]
 
 
 def time_left(sweep: Sweep, planned: int | None, now: float) -> float | None:
     """Return the seconds that the trials to come will take, if they take as long as those before, side by side as now.
 
-    None if none has ended or nobody knows how many there will be, and once all have ended.
+    Before one has ended, that is as long as the running ones will take by their epochs so far, if none stops early.
+    None before the first epoch or if nobody knows how many trials there will be, and once all have ended.
     """
-    ended = [trial.seconds for trial in sweep.trials if trial.state in ("done", "pruned")]
     running = [trial for trial in sweep.trials if trial.state == "running"]
     closed = sum(trial.state in words.FINAL for trial in sweep.trials)
-    if not ended or planned is None or closed >= planned:
+    whole = [trial.seconds for trial in sweep.trials if trial.state in COMPLETE] or _projected(running, now)
+    if not whole or planned is None or closed >= planned:
         return None
-    each = sum(ended) / len(ended)
+    each = sum(whole) / len(whole)
     begun = sum(max(0.0, each - max(0.0, now - trial.started)) for trial in running)
     waiting = max(0, planned - closed - len(running))
     return (begun + waiting * each) / max(1, len(running))
 
 
-def live(sweep: Sweep, planned: int | None, now: float, most: int) -> RenderableType:
+def _projected(running: list[Trial], now: float) -> list[float]:
+    """Return the seconds that running trials will have taken after all their epochs, those past their first one."""
+    return [
+        (now - trial.started) * trial.max_epochs / trial.epochs
+        for trial in running
+        if trial.epochs and trial.max_epochs
+    ]
+
+
+def live(sweep: Sweep, planned: int | None, now: float, most: int, width: int) -> RenderableType:
     """Return the table of a sweep that runs: what runs now, then what ended last, as many as there is room for."""
     running = [trial for trial in sweep.trials if trial.state == "running"]
     ended = sorted((t for t in sweep.trials if t.state in words.FINAL), key=lambda t: -(t.started + t.seconds))
     best = sweep.best() if words.done(sweep) else None
     shown = [*running, *([best] if best else []), *(trial for trial in ended if trial is not best)][:most]
     told = "   ".join(status(sweep, planned, now))
-    return Group(_table(sweep, shown, best, now), f"[bold]{escape(plain(sweep.name))}[/]   {escape(told)}")
+    return Group(fit(_table(sweep, shown, best, now), width), f"[bold]{escape(plain(sweep.name))}[/]   {escape(told)}")
 
 
 def table(sweep: Sweep) -> Table:
@@ -143,7 +162,7 @@ def show(console: Console, sweep: Sweep) -> None:
     """Print the sorted table and how far the best of it can be trusted; where nothing is as wide as a screen, wide."""
     if not console.is_terminal:
         console.width = max(console.width, WIDE)
-    console.print(table(sweep))
+    console.print(fit(table(sweep), console.width))
     for line in reasons(sweep):
         console.print(line, highlight=False, markup=False, soft_wrap=not console.is_terminal)
     for sentence in chance.sentences(sweep):
@@ -168,10 +187,10 @@ def _table(sweep: Sweep, trials: list[Trial], best: Trial | None, now: float) ->
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     made.add_column("trial", justify="right", no_wrap=True)
     for key in keys:
-        made.add_column(escape(plain(names[key])), overflow="fold", min_width=6)
+        made.add_column(escape(plain(names[key])), min_width=6)
     for metric in sweep.objectives:
         made.add_column(escape(plain(metric)), justify="right", no_wrap=True)
-    made.add_column("state", overflow="fold", min_width=7)
+    made.add_column("state", min_width=7)
     made.add_column("epochs", justify="right", no_wrap=True)
     made.add_column("time", justify="right", no_wrap=True)
     for trial in trials:
@@ -189,6 +208,13 @@ def _row(sweep: Sweep, trial: Trial, keys: list[str], now: float) -> list[str]:
         *(escape(plain(words.setting(trial.overrides.get(key)), LONG)) for key in keys),
         *(f"[dim]{figure}[/]" if partial else figure for figure in figures),
         f"[{STYLES[trial.state]}]{trial.state}[/]{escape(why)}",
-        str(trial.epochs or len(trial.history) or words.NOTHING),
+        _epochs(trial),
         words.duration(took),
     ]
+
+
+def _epochs(trial: Trial) -> str:
+    done = trial.epochs or len(trial.history)
+    if trial.state == "running" and trial.max_epochs:
+        return f"{done}/{trial.max_epochs}"
+    return str(done or words.NOTHING)

@@ -44,6 +44,7 @@ class Batches:
         chunk: adjacent rows that stay in one block, which is shuffled whole; 1 shuffles all rows among all blocks.
 
     Attributes:
+        together: batches in a block.
         drawn_from: the state of the shuffle's generator as this epoch began.
 
     Where several processes train together, each takes every so-manieth shuffled row; rows that keep their order are
@@ -56,6 +57,7 @@ class Batches:
         self._table = table
         self._size = size
         self._block = size * together
+        self.together = together
         self._chunk = chunk
         self._generator = None if seed is None else torch.Generator().manual_seed(seed)
         self._skip = 0

@@ -13,13 +13,9 @@ from rich.progress import Progress as Bars
 class Progress(ProgressBar):
     """Shows batches as they pass, and each epoch's metrics when it is done.
 
-    The bar is moved only every so many batches: moving it on each would cost as much as a small network.
-
     Args:
         monitor: the metric that is shown beside the losses.
     """
-
-    EVERY = 25
 
     def __init__(self, monitor: str) -> None:
         super().__init__()
@@ -37,6 +33,7 @@ class Progress(ProgressBar):
             disable=not self._console.is_terminal,
         )
         self._task: Any = None
+        self._batches: Any = None
         self._started = time.monotonic()
 
     def disable(self) -> None:
@@ -47,7 +44,8 @@ class Progress(ProgressBar):
         """Begin a bar for the epoch."""
         self._started = time.monotonic()
         self._bars.start()
-        self._task = self._bars.add_task("", total=trainer.num_training_batches, epoch=trainer.current_epoch)
+        self._batches = trainer.train_dataloader
+        self._task = self._bars.add_task("", total=self._batches.steps, epoch=trainer.current_epoch)
 
     def on_train_batch_end(
         self,
@@ -57,9 +55,9 @@ class Progress(ProgressBar):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Move the bar now and then."""
-        if batch_idx % self.EVERY == 0:
-            self._bars.update(self._task, completed=batch_idx)
+        """Move the bar by the batches of a block."""
+        trained = (batch_idx + 1) * self._batches.together
+        self._bars.update(self._task, completed=min(trained, self._batches.steps))
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Print the epoch's line."""

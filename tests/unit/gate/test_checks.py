@@ -28,8 +28,15 @@ def _with_lock(evidence: Evidence, make_lock: Callable[..., Lock], **gate: Any) 
     return replace(evidence, lock=make_lock(lambda values: values["gate"].update(gate)))
 
 
-def test_a_good_candidate_passes_every_check(evidence: Evidence) -> None:
+def test_a_good_candidate_passes_every_check_and_each_phase_is_shown(
+    evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(checks, "show_phase", shown.append)
     found = checks.run(evidence)
+    assert [" ".join(phase.split()[1:3]) for phase in shown] == [
+        "taking the", "comparing with", "spoiling rows,", "waiting for",
+    ]  # fmt: skip
     assert [check.name for check in found] == [
         "floor: roc_auc",
         "floor: log_loss",

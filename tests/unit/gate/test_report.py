@@ -390,3 +390,16 @@ def test_the_terminal_tells_many_checks_of_a_kind_that_passed_in_one_line(capsys
         assert line in shown
     assert "0.5 s" not in shown
     assert "0.7 W" in shown
+
+
+@pytest.mark.usefixtures("curves")
+def test_no_column_of_the_page_is_hidden_on_a_narrow_screen_and_each_names_itself_there() -> None:
+    page = report.html(reports.full())
+    style = re.sub(r"\s+", " ", page[: page.index("</style>")])
+    hidden = re.findall(r"([^{}]*)\{[^{}]*display: none", style)
+    assert [each.split(";")[-1].strip() for each in hidden] == ["table.cards th", "table.cards td:empty", "nav"]
+    rows = re.findall(r'<table class="cards">.*?</table>', page, re.DOTALL)
+    assert len(rows) > 3
+    for table in rows:
+        titles = {each for each in re.findall(r"<th[^>]*>([^<]+)</th>", table)[1:] if each != "check"}
+        assert all(f'title="{each}' in table or each.startswith("difference in") for each in titles), titles

@@ -10,6 +10,7 @@ from merit.config.schema import Lock
 from merit.gate import freshness, judge
 from merit.registry import projection, rebuild
 from merit.registry.projection import Fault
+from merit.terminal import WIDTH
 from merit.versions import Version
 from tests.versioned import Repository, report
 
@@ -184,7 +185,7 @@ def test_the_names_of_metrics_are_never_broken(
     tell.listed([{**found, "metrics": dict.fromkeys(names, 0.5), "image": image, "environments": ["staging"]}])
     shown = capsys.readouterr().out
     assert all(name in shown for name in names)
-    assert max(map(len, shown.splitlines())) <= tell.WIDTH
+    assert max(map(len, shown.splitlines())) <= WIDTH
 
 
 def test_a_tag_made_by_hand_is_told_in_words(call: Call, repository: Repository) -> None:

@@ -69,6 +69,10 @@ def _states(place: Path) -> list[str]:
     return [trial.state for trial in record.trials_in(place.parents[1])]
 
 
+def test_a_trial_that_is_made_says_how_many_epochs_it_may_take(begun: Any) -> None:
+    assert record.trial_in(begun[1]).max_epochs == compose().trainer.max_epochs
+
+
 def test_a_trial_whose_process_was_killed_before_it_said_where_it_is_is_done_again_at_once(begun: Any) -> None:
     driven, place = begun
     (place / attend.ALIVE).write_text(f"{socket.gethostname()} {GONE}")

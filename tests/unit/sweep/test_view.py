@@ -91,9 +91,36 @@ def test_the_time_left_is_that_of_the_trials_to_come_side_by_side(workdir: Path)
     assert view.time_left(sweep, 2, 1004.0) is None
 
 
-def test_nothing_is_foretold_before_a_trial_has_ended(workdir: Path) -> None:
-    sweep = _sweep(workdir, trials=2, edit=lambda number, told: told.update(state="running", values={}))
-    assert view.time_left(sweep, 10, time.time()) is None
+def _running(epochs: int, *, began: float) -> folders.Edit:
+    told = {"state": "running", "values": {}, "seconds": 0, "max_epochs": 8, "epochs": epochs, "started": began}
+    return lambda number, known: known.update(told)
+
+
+def test_before_a_trial_has_ended_the_epochs_of_the_running_ones_foretell(workdir: Path) -> None:
+    # Each of two is at 2 of 8 epochs after 4 seconds, eight wait: (2 x 12 + 8 x 16) / 2.
+    sweep = _sweep(workdir, trials=2, edit=_running(2, began=1000.0))
+    assert view.time_left(sweep, 10, 1004.0) == pytest.approx(76.0)
+    assert view.status(sweep, 10, 1004.0) == ["0/10", "up to 1 min 16 s left"]
+
+
+def test_nothing_is_foretold_before_the_first_epoch(workdir: Path) -> None:
+    sweep = _sweep(workdir, trials=2, edit=_running(0, began=1000.0))
+    assert view.time_left(sweep, 10, 1004.0) is None
+
+
+def test_off_a_terminal_the_first_estimate_is_a_line_before_any_trial_has_ended(workdir: Path) -> None:
+    console = _console()
+    sweep = _sweep(workdir, trials=2, edit=_running(2, began=time.time() - 4))
+    with view.Live(console, sweep.objectives, 10) as live:
+        live.update(sweep)
+        live.update(sweep)
+    assert re.fullmatch(r"0/10  up to 1 min 1\d s left\n", _text(console))
+
+
+def test_a_trial_that_runs_shows_its_epochs_of_all(workdir: Path) -> None:
+    console = _console()
+    console.print(view.table(_sweep(workdir, trials=1, edit=_running(2, began=1000.0))))
+    assert " 2/8 " in _text(console)
 
 
 def test_the_table_has_the_best_first_and_the_failed_last(workdir: Path) -> None:

@@ -12,6 +12,7 @@ from merit.gate.data.findings import Findings
 from merit.gate.data.itself import itself
 from merit.gate.data.table import Table
 from merit.gate.verdict import Check, Verdict
+from merit.terminal import show_phase
 
 
 def look(lock: Lock, champion: Champion | None) -> Findings:
@@ -22,6 +23,7 @@ def look(lock: Lock, champion: Champion | None) -> Findings:
     """
     contract = artifacts.read_json(artifacts.DATA_REPORT, "validate")
     now = Table.scan(artifacts.require(artifacts.RAW, "ingest"), lock.data, str(artifacts.RAW))
+    show_phase(f"gate: judging the data, {now.height:,} rows")
     if contract.get("rows") != now.height:
         raise MeritError(f"{artifacts.DATA_REPORT}: not of the rows of {artifacts.RAW}; run 'merit validate' again")
     if lacking := sorted(set(lock.data.columns) - set(now.schema)):
