@@ -67,7 +67,12 @@ class Version:
     @property
     def name(self) -> str:
         """What it is called, such as `flights@v3`."""
-        return f"{self.model}@v{self.number}"
+        return f"{self.model}@{self.short_name}"
+
+    @property
+    def short_name(self) -> str:
+        """What it is called beside its model, as in answers: `v3`."""
+        return f"v{self.number}"
 
 
 def versions(model: str) -> list[Version]:

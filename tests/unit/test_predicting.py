@@ -22,10 +22,11 @@ def test_a_table_is_scored_by_the_package_in_its_place(
     call: Call, make_package: Callable[..., Path], rows: None
 ) -> None:
     make_package(artifacts.PACKAGE)
-    version = {"package": artifacts.package_digest(artifacts.PACKAGE), "version": "4"}
-    artifacts.write_json(artifacts.REGISTRATION, version)
+    digest = artifacts.package_digest(artifacts.PACKAGE)
+    receipt = {"package": digest, "version": "4"}  # of MLflow's, which is no version
+    artifacts.write_json(artifacts.REGISTRATION, receipt)
     assert call("predict", "in.parquet", "out") == (0, "out: 240 rows scored\n", "")
-    assert pl.read_parquet("out/*.parquet")["version"].unique().to_list() == ["4"]
+    assert pl.read_parquet("out/*.parquet")["version"].unique().to_list() == [digest]
     assert call("predict", "in.parquet", "out") == (0, "out: 240 rows scored (done before)\n", "")
 
 
@@ -50,7 +51,7 @@ def test_a_version_is_brought_and_scored_by(
     call: Call, make_package: Callable[..., Path], rows: None, monkeypatch: pytest.MonkeyPatch, lock: Lock
 ) -> None:
     class Found:
-        name, commit = "tiny@v3", "d" * 40
+        name, short_name, commit = "tiny@v3", "v3", "d" * 40
 
     artifacts.LOCK.write_text("")
     monkeypatch.setattr(locks, "read", lambda: lock)
@@ -58,7 +59,7 @@ def test_a_version_is_brought_and_scored_by(
     monkeypatch.setattr(versions, "fetch_package", lambda version, folder: make_package(folder))
     assert call("predict", "in.parquet", "out", "--version", "v3")[0] == 0
     found = pl.read_parquet("out/*.parquet")
-    assert (found.height, found.select("version", "commit").unique().rows()) == (240, [("tiny@v3", "d" * 40)])
+    assert (found.height, found.select("version", "commit").unique().rows()) == (240, [("v3", "d" * 40)])
 
 
 @pytest.mark.parametrize(

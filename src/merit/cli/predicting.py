@@ -109,7 +109,7 @@ def _engine(words: tuple[str, ...]) -> str:
 @contextmanager
 def _package(folder: Path | None, version: str | None) -> "Iterator[tuple[Path, str | None, str | None]]":
     """Give the package to score by, checked against its signature, its version, and the commit that it is of."""
-    from merit.cli.releasing import commit_of
+    from merit.cli.releasing import commit_of, version_of
     from merit.config import lock
     from merit.config.schema.release import Signing
     from merit.serving.serve import check_signature
@@ -118,7 +118,7 @@ def _package(folder: Path | None, version: str | None) -> "Iterator[tuple[Path, 
     if version is None:
         chosen = folder or artifacts.PACKAGE
         check_signature(chosen, signed)
-        yield chosen.absolute(), _registered(chosen), commit_of(chosen)
+        yield chosen.absolute(), version_of(chosen), commit_of(chosen)
         return
     if folder is not None:
         raise MeritError("--version and --package: give one of them")
@@ -129,13 +129,7 @@ def _package(folder: Path | None, version: str | None) -> "Iterator[tuple[Path, 
         place = Path(room) / artifacts.PACKAGE.name
         versions.fetch_package(found, place)
         check_signature(place, signed)
-        yield place, found.name, found.commit
-
-
-def _registered(folder: Path) -> str | None:
-    from merit.cli.releasing import registered_version
-
-    return registered_version() if folder == artifacts.PACKAGE else None
+        yield place, found.short_name, found.commit
 
 
 @contextmanager

@@ -50,7 +50,7 @@ def sign(version: str) -> None:
 
     read = lock.current("release")
     signed, is_new = run(read, version)
-    number = f"v{signed.number}"
+    number = signed.short_name
     click.echo(
         f"{signed.name}: {'signed' if is_new else 'is signed already'}; 'merit registry show {number}' verifies it"
     )
@@ -193,7 +193,7 @@ def serve(port: int | None) -> None:
 
     read = lock.current("serve")
     how = read.serve if port is None else read.serve.model_copy(update={"port": port})
-    run(how, registered_version(), read.release.signing, commit_of(artifacts.PACKAGE))
+    run(how, version_of(artifacts.PACKAGE), read.release.signing, commit_of(artifacts.PACKAGE))
 
 
 def commit_of(package: Path) -> str | None:
@@ -203,9 +203,9 @@ def commit_of(package: Path) -> str | None:
     return versions.origin(package) if (package / artifacts.MANIFEST).is_file() else None
 
 
-def registered_version() -> str | None:
-    """Return the registered version of the package in model/, if `merit run` registered this very one."""
-    if not artifacts.REGISTRATION.is_file():
-        return None
-    receipt = artifacts.read_json(artifacts.REGISTRATION, "register")
-    return receipt.get("version") if receipt.get("package") == artifacts.package_digest(artifacts.PACKAGE) else None
+def version_of(package: Path) -> str | None:
+    """Return the version that answers of a package name, such as `v3`; None if it is none that Git knows of."""
+    from merit import versions
+
+    version = versions.of_package(package) if (package / artifacts.MANIFEST).is_file() else None
+    return None if version is None else version.short_name

@@ -23,11 +23,11 @@ def stream(words: tuple[str, ...], metrics_port: int | None) -> None:
         told = " ".join(words) if all("=" in word for word in words) else "stream=redis"
         raise MeritError(f"stream: takes no {words[0]!r}: what params.yaml says counts; see `merit compose {told}`")
     from merit import artifacts
-    from merit.cli.releasing import commit_of, registered_version
+    from merit.cli.releasing import commit_of, version_of
     from merit.config import lock
     from merit.serving.stream.run import run
 
     read = lock.current("stream")
     how = read.stream if metrics_port is None else read.stream.model_copy(update={"metrics_port": metrics_port})
     commit = commit_of(artifacts.PACKAGE)
-    run(how, registered_version(), read.release.signing, lambda line: click.echo(line, err=True), commit)
+    run(how, version_of(artifacts.PACKAGE), read.release.signing, lambda line: click.echo(line, err=True), commit)

@@ -56,7 +56,7 @@ def _named(declared: Declared) -> Iterator[tuple[str, str, str | None]]:
 
 def _of_one(declared: Declared, lock: Lock, named: tuple[str, str, str | None], held: Held) -> Iterator[Problem]:
     key, number, image = named
-    known = {f"v{each.number}": each for each in versions.versions(lock.name)}
+    known = {each.short_name: each for each in versions.versions(lock.name)}
     if (wrong := versions.unreadable(lock.name).get(f"{lock.name}@{number}")) is not None:
         yield declared.problem(f"{key}version", f"{lock.name}@{number}: {wrong}")
         return
@@ -97,7 +97,7 @@ def _not_main(version: Version) -> str | None:
 def _image(declared: Declared, key: str, version: Version, image: str | None, held: Held) -> Iterator[Problem]:
     found = releases.find(version)
     if found is not None:
-        held.releases[f"v{version.number}"] = found
+        held.releases[version.short_name] = found
     advice = f"'merit release {version.name}' makes one"
     if image is None and declared.environment.target != "local":
         allowed = found.image if found else ""
@@ -142,7 +142,7 @@ def _signature(declared: Declared, lock: Lock, key: str, version: Version, held:
     demanded = declared.environment.demands.signature
     if version.lineage.signature is None:
         if demanded:
-            hint = f"'merit sign v{version.number}' signs it, as conf/release says under signing"
+            hint = f"'merit sign {version.short_name}' signs it, as conf/release says under signing"
             yield declared.problem(
                 f"{key}version", f"{version.name} is not signed, as demands.signature asks", hint=hint
             )

@@ -62,7 +62,7 @@ def propose(name: str, environment: str, lock: Lock, sha: str) -> str:
         return f"{environment} declares {name} already"
     files = [environments.path(environment).as_posix(), *_rendered(environment, lock)]
     contents = {file: Path(file).read_text(encoding="utf-8") for file in files}
-    api, branch = Api.of_workflow(), f"promote/{environment}-v{version.number}"
+    api, branch = Api.of_workflow(), f"promote/{environment}-{version.short_name}"
     title = f"{environment}: {name}"
     try:
         start(api, branch, commit(api, sha, contents, title))

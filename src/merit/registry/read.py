@@ -33,7 +33,7 @@ def _line(version: Version, roles: dict[str, list[str]]) -> dict[str, Any]:
         "metrics": lineage.metrics,
         "image": _image(version),
         "signed": lineage.signature is not None,
-        "environments": roles.get(f"v{version.number}", []),
+        "environments": roles.get(version.short_name, []),
     }
 
 

@@ -42,8 +42,7 @@ def fill(client: "MlflowClient", run_id: str, version: Version) -> None:
     with tempfile.TemporaryDirectory() as room:
         package = Path(room) / mlmodel.PACKAGE
         versions.fetch_package(version, package)  # its signature lies beside it
-        commit = _commit_of(package / artifacts.MANIFEST)
-        mlmodel.write(package, package.parent, version=_short(version), commit=commit)
+        mlmodel.write(package, package.parent, version=version.short_name, commit=version.commit)
         client.log_artifacts(run_id, room)
     client.log_text(run_id, git.show(version.commit, artifacts.LOCK) or "", artifacts.LOCK.name)
     values = version.lineage.metrics.items()
@@ -55,8 +54,8 @@ def fill(client: "MlflowClient", run_id: str, version: Version) -> None:
 
 def name_origin(client: "MlflowClient", run_id: str, version: Version) -> None:
     """Let the model in a run answer as a version."""
-    commit = _commit_of(versions.package_files(version)[artifacts.MANIFEST])
-    client.log_text(run_id, mlmodel.origin(_short(version), commit), f"{mlmodel.FOLDER}/{mlmodel.ORIGIN}")
+    origin = mlmodel.origin(version.short_name, version.commit)
+    client.log_text(run_id, origin, f"{mlmodel.FOLDER}/{mlmodel.ORIGIN}")
 
 
 def described(version: Version) -> tuple[str, list["DatasetInput"]]:
@@ -93,17 +92,6 @@ def _sizes(client: "MlflowClient", run_id: str, folder: str) -> dict[str, int | 
         if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
             raise
         return {}
-
-
-def _commit_of(manifest: Path) -> str | None:
-    """Return the commit that answers of a package name."""
-    commit = artifacts.read_json(manifest, "package").get("commit")
-    return None if commit is None else str(commit)
-
-
-def _short(version: Version) -> str:
-    """Return what answers call a version."""
-    return f"v{version.number}"
 
 
 def _moment(version: Version) -> int:

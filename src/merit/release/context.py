@@ -100,7 +100,7 @@ def settings(version: Version, code: Path, *, is_sealed: bool = False) -> dict[s
             f"{place}: has no section serve that can be read ({' '.join(str(error).split())[:160]})"
         ) from error
     told = {seal.DEMAND: "1"} if is_sealed else {}
-    told |= {"MERIT_VERSION": f"v{version.number}", artifacts.COMMIT: version.commit}
+    told |= {"MERIT_VERSION": version.short_name, artifacts.COMMIT: version.commit}
     return {**told, **closed(how).environment()}
 
 
@@ -126,7 +126,7 @@ def labels(version: Version) -> dict[str, str]:
         "merit.params": version.lineage.params,
         "merit.data": version.lineage.data,
         "org.opencontainers.image.title": version.model,
-        "org.opencontainers.image.version": f"v{version.number}",
+        "org.opencontainers.image.version": version.short_name,
         "org.opencontainers.image.revision": version.commit,
         "org.opencontainers.image.created": version.tagged_at.isoformat(),
     }
@@ -143,7 +143,7 @@ def _source() -> str | None:
 
 def _build_bento(project: Path, store: Path, version: Version, place: Path) -> None:
     program = Path(sys.executable).with_name("bentoml")
-    tag = f"v{version.number}"
+    tag = version.short_name
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MERIT_", "BENTOML_"))}
     run(
         [str(program.absolute()), "build", "--version", tag],

@@ -79,7 +79,7 @@ def _answers(port: int, version: Version, package: Path) -> None:
         answer = json.loads(_call(port, "/predict", json.dumps(example).encode()))
     except (OSError, ValueError) as error:
         raise Refused(f"the image does not answer the package's example: {error}") from error
-    if answer.get("version") != f"v{version.number}":
+    if answer.get("version") != version.short_name:
         raise Refused(f"the image answers as version {answer.get('version')!r}, but it is of {version.name}")
 
 

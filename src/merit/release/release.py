@@ -58,7 +58,7 @@ def release(name: str, how: How) -> Released:
     if recorded is not None:
         return _standing(version, recorded)
     place = f"{images.registry_of(how.registry)}/{version.model}"
-    tagged = f"{place}:v{version.number}"
+    tagged = f"{place}:{version.short_name}"
     chosen = engine.find(how.engine)
     began = time.monotonic()
     took: float | str | None = None
@@ -75,7 +75,7 @@ def release(name: str, how: How) -> Released:
         image=f"{place}@{image.digest}",
         sbom=f"sha256:{artifacts.sha256(listed[0])}",
         bytes=image.bytes,
-        bento=f"{version.model}:v{version.number}",
+        bento=f"{version.model}:{version.short_name}",
         engine=chosen.name,
     )
     return Released(version, releases.record(version, made), True, spent, took, listed)
@@ -120,5 +120,5 @@ def _listed(chosen: engine.Engine, place: str, image: Image, version: Version, b
     text, count = sbom.text(chosen, f"{place}@{image.digest}", version, base)
     path = FOLDER / f"{version.name}.cdx.json"
     artifacts.write_text(path, text)
-    images.attach(place, image, path, f"v{version.number}.sbom")
+    images.attach(place, image, path, f"{version.short_name}.sbom")
     return path, count

@@ -62,7 +62,7 @@ def _model(version: Version) -> "Component":
     told = {"commit": version.commit, "params": version.lineage.params, "data": version.lineage.data}
     return Component(
         name=version.model,
-        version=f"v{version.number}",
+        version=version.short_name,
         type=ComponentType.MACHINE_LEARNING_MODEL,
         hashes=[_hash(version.lineage.package)],
         properties=[Property(name=f"merit:{name}", value=value) for name, value in told.items()],

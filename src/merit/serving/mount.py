@@ -1,7 +1,7 @@
 """The same handler inside another ASGI app: FastAPI, Starlette or any that can mount one.
 
 from merit.serving import mount
-model = mount.app("model", version="flights@v3")
+model = mount.app("model", version="v3")
 api.mount("/flights", model)
 """
 

@@ -37,12 +37,6 @@ def made_of(lock: Lock) -> dict[str, str]:
     }
 
 
-def commit_of_package() -> str | None:
-    """Return the commit that answers of the current package name."""
-    commit = artifacts.read_json(artifacts.PACKAGE / artifacts.MANIFEST, "package").get("commit")
-    return None if commit is None else str(commit)
-
-
 def machine() -> dict[str, str]:
     """Return what the last bits of trained weights depend on besides packages: Python, and the kind of processor."""
     return {

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 
-from merit import artifacts, git, mlmodel, provenance, store
+from merit import artifacts, git, mlmodel, provenance, store, versions
 from merit.config import lock as locks
 from merit.config.schema import Lock, Tracking
 from merit.errors import MeritError
@@ -99,7 +99,7 @@ def _recorded(client: MlflowClient, lock: Lock) -> str:
     client.log_batch(run_id, metrics=_metrics(facts.results(), step=0))
     with tempfile.TemporaryDirectory() as room:
         folder = Path(room) / mlmodel.FOLDER
-        mlmodel.write(artifacts.PACKAGE, folder, version=None, commit=facts.commit_of_package())
+        mlmodel.write(artifacts.PACKAGE, folder, version=None, commit=versions.origin(artifacts.PACKAGE))
         client.log_artifacts(run_id, room)
     client.log_artifacts(run_id, str(artifacts.PLOTS), "plots")
     for report in (artifacts.METRICS, artifacts.DATA_REPORT, artifacts.HISTORY):
