@@ -1,6 +1,7 @@
 """The data in itself: repeated rows, leakage, labels; judged with a champion as without."""
 
 from merit.config.schema import Lock
+from merit.config.schema.data import GroupSplit, TimeSplit
 from merit.config.schema.gate import DataGate
 from merit.gate.data import labels, leakage
 from merit.gate.data.findings import Findings, judged, named
@@ -44,13 +45,36 @@ def _shared(found: leakage.Shared, limit: float) -> Check:
     return judged("leakage, shared rows", found.found <= found.allowed(limit), told, allowed, advice)
 
 
-def _entities(now: Table, columns: list[str]) -> list[Check]:
-    if not columns:
+def _entities(now: Table, declared: list[str] | None) -> list[Check]:
+    """Look at what is declared, or else at what the split names and at ids that repeat."""
+    keys = _entity_keys(now) if declared is None else [declared] if declared else []
+    found = {tuple(key): leakage.entities(now, key) for key in keys}
+    if declared is None:
+        found = {key: counts for key, counts in found.items() if counts[1]}
+    if not found:
         return []
-    both, rows = leakage.entities(now, columns)
-    told = f"{both:,} of {rows:,} test rows are of a {', '.join(columns)} that was learned from"
-    advice = "split so that each is on one side alone"
+    key = max(found, key=lambda each: found[each][0] / max(1, found[each][1]))
+    both, rows = found[key]
+    told = f"{both:,} of {rows:,} test rows are of a {', '.join(key)} that was learned from"
+    if both and declared is None and isinstance(now.data.split, TimeSplit):
+        told, allowed = f"{told}: later rows of the same", "none, or later rows where rows are split by time"
+        return [judged("leakage, entity", True, told, allowed, "")]
+    advice = _entity_advice(now, key[0], may_be_meant=declared is None)
     return [judged("leakage, entity", both == 0 if rows else None, told, "none", advice)]
+
+
+def _entity_keys(now: Table) -> list[list[str]]:
+    split = now.data.split
+    named = [split.column] if isinstance(split, GroupSplit) else []
+    return [[name] for name in dict.fromkeys([*named, *leakage.repeated_entities(now)])]
+
+
+def _entity_advice(now: Table, column: str, *, may_be_meant: bool) -> str:
+    split = now.data.split
+    validation, test = (0.2, 0.2) if isinstance(split, TimeSplit) else (split.validation, split.test)
+    shares = f"validation: {validation:g}, test: {test:g}"
+    advice = f"let each be on one side, in conf/data: split: {{by: group, column: {column}, {shares}}}"
+    return f"{advice}; if it may be on both, gate.data.leakage.entity: []" if may_be_meant else advice
 
 
 def _alone(now: Table, limits: DataGate) -> Check:
