@@ -7,14 +7,15 @@ import polars as pl
 
 # fmt: off
 ENTITIES = frozenset({
-    "account", "animal", "applicant", "borrower", "child", "client", "cliente", "consumer", "contract", "cow",
-    "cust", "customer", "device", "donor", "driver", "employee", "engine", "fahrzeug", "family", "farm", "geraet",
-    "gerät", "haushalt", "household", "individual", "konto", "kunde", "kunden", "loan", "machine", "maschine",
-    "member", "mitarbeiter", "mitglied", "mouse", "nutzer", "owner", "paciente", "participant", "passenger",
-    "pat", "patient", "patienten", "person", "player", "policy", "proband", "probanden", "pupil", "rat",
-    "respondent", "rider", "schueler", "schüler", "serial", "session", "speaker", "specimen", "student", "subj",
-    "subject", "subscriber", "tenant", "unit", "user", "usuario", "utilisateur", "vehicle", "vin", "visitor",
-    "wafer", "worker",
+    "account", "animal", "applicant", "borrower", "case", "child", "client", "cliente", "consumer", "contract",
+    "cow", "cust", "customer", "device", "donor", "driver", "employee", "engine", "fahrzeug", "fall", "family",
+    "farm", "geraet", "gerät", "haushalt", "hh", "household", "individual", "konto", "kunde", "kunden", "loan",
+    "machine", "maschine", "matrikel", "member", "mitarbeiter", "mitglied", "mouse", "nhs", "nutzer", "owner",
+    "paciente", "participant", "passenger", "pat", "patient", "patienten", "person", "personal", "player",
+    "policy", "proband", "probanden", "pupil", "rat", "respondent", "rider", "schueler", "schüler", "sensor",
+    "serial", "serien", "session", "speaker", "specimen", "ssn", "student", "subj", "subject", "subscriber",
+    "tenant", "unit", "user", "usuario", "usubj", "utilisateur", "vehicle", "versicherungs", "vertrag",
+    "vertrags", "vin", "visitor", "wafer", "worker",
 })
 # fmt: on
 """Words for what is measured again and again, and is another one when the model is used."""
@@ -28,11 +29,16 @@ RECURRING = frozenset({
     "station", "status", "stock", "store", "sub", "supplier", "symbol", "team", "ticker", "title", "track",
     "type", "vendor", "version", "warehouse", "week", "year", "zip", "zipcode", "zone",
 })
-# fmt: on
 """Words for what recurs when the model is used: its rows may be on both sides of a split."""
-IDS = frozenset({"guid", "hash", "id", "identifier", "ids", "key", "mrn", "pid", "pseudonym", "uid", "uuid"})
+IDS = frozenset({
+    "cid", "eid", "guid", "hash", "hhid", "id", "identifier", "ids", "key", "mrn", "pid", "pseudonym", "ptid", "rid",
+    "sid", "uid", "uuid",
+})
+# fmt: on
 NUMBERS = frozenset({"code", "kennung", "nbr", "no", "nr", "num", "number", "nummer", "ref"})
 """Words that make an id of a word for an entity, and say nothing alone."""
+CODES = frozenset({"code", "fips", "icd", "naics", "plz", "postcode", "sic", "zip", "zipcode"})
+"""Words for codes, whose digits are no amounts."""
 HASHED = (
     r"^(\{?[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\}?|[0-9a-fA-F]{16,128}|[^@\s]+@[^@\s]+\.[A-Za-z]{2,})$"
 )
@@ -94,9 +100,16 @@ def called_id(name: str) -> bool:
 
 
 def called_recurring(name: str) -> bool:
-    """Say whether a name is that of an id of what recurs: `product_id`, `store_nr`, `zip_code`."""
+    """Say whether a name is that of the id or code of what recurs: `product_id`, `store_nr`, `zip`."""
     words = _words(name)
-    return bool(words) and words[-1] in IDS | NUMBERS and bool(RECURRING & set(words))
+    if not words:
+        return False
+    return words[-1] in CODES or (words[-1] in IDS | NUMBERS and bool(RECURRING & set(words)))
+
+
+def mentions_recurring(name: str) -> bool:
+    """Say whether a name has a word for what recurs: `week`, `dest airport`."""
+    return bool(RECURRING & set(_words(name)))
 
 
 def _words(name: str) -> list[str]:

@@ -14,10 +14,12 @@ import polars as pl
 from merit import artifacts
 from merit.config.problems import did_you_mean
 from merit.data.infer import leaks, plan, render
+from merit.data.infer.belonging import entity_columns, hints
 from merit.data.infer.guess import FEW, Guess, features, guesses
 from merit.data.infer.opened import check, opened
 from merit.data.infer.target import Target
 from merit.data.infer.target import target as asked_of
+from merit.entities import Entity
 from merit.errors import MeritError
 from merit.expression import evaluate
 
@@ -63,9 +65,12 @@ def infer(
     asked = asked_of(source.table[target])
     rows, notes = _used(source.table, asked, time)
     truth = evaluate(asked.sql, rows).alias(target)
-    columns, warnings = _columns(rows, target, truth, asked.task, time)
-    parts = plan.split(rows, time)
-    notes = [*source.notes, *asked.notes, *notes, *parts.notes]
+    found = guesses(rows, [name for name in rows.columns if name != target], time)
+    names = [guess.name for guess in found if guess.settings and guess.name != time]
+    entities = entity_columns(rows, names)
+    parts = plan.split(rows, time, entities[0] if entities else None, None if asked.task == "regression" else truth)
+    columns, warnings = _columns([_belonging(guess, entities, parts) for guess in found], rows, truth, asked.task, time)
+    notes = [*source.notes, *asked.notes, *notes, *parts.notes, *([] if entities else hints(rows, names))]
     texts = [
         render.data(
             source.component,
@@ -131,11 +136,23 @@ def _used(table: pl.DataFrame, asked: Target, time: str | None) -> tuple[pl.Data
     return table, notes
 
 
+def _belonging(guess: Guess, entities: list[Entity], parts: plan.Split) -> Guess:
+    """Return a guess as it is, unless the column names whose rows these are; the first such stays without a feature."""
+    found = next((each for each in entities if each.name == guess.name), None)
+    if found is None:
+        return guess
+    seen = f"{found.values:,} values in {found.rows:,} rows"
+    if found is entities[0] and parts.settings["by"] in {"group", "time"}:
+        settings = {name: value for name, value in guess.settings.items() if name in {"type", "missing"}}
+        kind = "string" if settings["type"] == "string" else "integer"
+        return replace(guess, settings=settings | {"type": kind}, seen=f"whose rows these are: {seen}", left_out=None)
+    return replace(guess, left_out=f"it names whose rows these are: {seen}")
+
+
 def _columns(
-    rows: pl.DataFrame, target: str, truth: pl.Series, task: str, time: str | None
+    found: list[Guess], rows: pl.DataFrame, truth: pl.Series, task: str, time: str | None
 ) -> tuple[list[Guess], list[str]]:
-    """Return a guess for each column but the target's, and warnings of those that give the target away."""
-    found = guesses(rows, [name for name in rows.columns if name != target], time)
+    """Return the guesses without the columns that give the target away, and warnings of those."""
     seen = [guess.name for guess in features(found) if guess.settings["type"] != "array"]
     known = leaks.giveaways(rows.select(seen), truth, task)
     measure = {"binary": "ROC AUC", "multiclass": "skill", "regression": "R²"}[task]
@@ -176,7 +193,7 @@ def _sections(
     train, test = parts.rows["train"], parts.rows["test"]
     sliced = [g for g in features(columns) if g.settings["feature"] == "category" and g.values <= FEW]
     slices = [guess.name for guess in sorted(sliced, key=lambda guess: guess.values)[:SLICES]]
-    mixed = {"data": {"leakage": {"overlap": 1.0}}} if time and parts.settings["by"] == "random" else {}
+    mixed = {"data": {"leakage": {"overlap": 1.0}}} if time and parts.settings["by"] != "time" else {}
     return {
         "features": {"category": {"min_count": plan.least_count(train)}},
         "trainer": plan.trainer(train, task),

@@ -9,6 +9,7 @@ import polars as pl
 
 from merit.config.schema.base import OUTPUT
 from merit.config.schema.column import can_be_served
+from merit.entities import called_recurring
 
 FEW = 20
 """Values that a person can look through; as many may be codes of classes."""
@@ -112,12 +113,22 @@ def _of_number(name: str, known: pl.Series) -> Guess:
         return Guess(name, settings, "", f"every row has the same value, {known[0]}")
     if whole and (sign := _identifies(name, known, values, low, high)):
         return Guess(name, settings, "", f"it seems to be an identifier: {sign}")
+    if whole and called_recurring(name):
+        return _of_codes(name, known, values)
     seen = f"{'whole numbers' if whole else 'numbers'} from {_short(low)} to {_short(high)}"
     if values <= FEW and whole:
         seen = f"{_listed(known, values)}; if they are codes: {{type: integer, feature: category}}"
     elif whole and values == len(known):
         seen += ", each once; leave it out if it only names the row"
     return Guess(name, settings, seen, values=values)
+
+
+def _of_codes(name: str, known: pl.Series, values: int) -> Guess:
+    """Guess whole numbers whose name says that they are codes: they are no amounts."""
+    settings = {"type": "integer", "feature": "category"}
+    if values > 0.5 * len(known) and values > FEW:
+        return Guess(name, settings, "", f"{values:,} codes in {len(known):,} rows are too many to learn any")
+    return Guess(name, settings, f"codes: {_listed(known, values)}", values=values)
 
 
 def _identifies(name: str, known: pl.Series, values: int, low: float, high: float) -> str | None:

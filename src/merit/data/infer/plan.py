@@ -8,9 +8,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from merit.config.schema.data import GroupSplit
+from merit.entities import Entity
+from merit.errors import MeritError
+from merit.split import PARTS, group_parts
+
 MANY = 50_000
 """Rows from which a tenth is enough to judge by."""
 FEWEST_DAYS = 5
+FEWEST_GROUPS = 10
+"""Groups that a split can be made of: of fewer, parts are one or two."""
 LEAST_SHARE = 0.05
 STEPS = 1200
 """Steps of the optimizer that a first model may take."""
@@ -24,17 +31,28 @@ class Split:
     rows: dict[str, int]
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def column(self) -> str | None:
+        """The column whose rows stay in one part."""
+        return self.settings.get("column")
 
-def split(table: pl.DataFrame, time: str | None) -> Split:
-    """Return the split by time where there are days enough, else the one by lot."""
-    if time is None:
-        return _by_lot(table.height)
-    found = _by_time(days(table, time))
-    if found is None:
-        note = f"--time {time}: its days are too few, or too uneven, to split by: split by lot instead"
-        lot = _by_lot(table.height)
-        return Split(lot.settings, lot.rows, [note])
-    return found
+
+def split(table: pl.DataFrame, time: str | None, entity: Entity | None, classes: pl.Series | None) -> Split:
+    """Return the split by time where that is asked for and there are days enough, else by group, else the one by lot.
+
+    Args:
+        table: the rows in use.
+        time: the column to split by.
+        entity: what rows belong to.
+        classes: the class of each row, or None for a regression.
+    """
+    notes = []
+    if time is not None:
+        if (found := _by_time(days(table, time), entity)) is not None:
+            return found
+        notes = [f"--time {time}: its days are too few, or too uneven, to split by: split by lot instead"]
+    made = _by_lot(table.height) if entity is None else _by_group(table, entity, classes)
+    return Split(made.settings, made.rows, [*notes, *made.notes])
 
 
 def days(table: pl.DataFrame, time: str) -> pl.Series:
@@ -49,7 +67,30 @@ def _by_lot(rows: int) -> Split:
     return Split(settings, {"train": rows - 2 * part, "validation": part, "test": part})
 
 
-def _by_time(day: pl.Series) -> Split | None:
+def _by_group(table: pl.DataFrame, entity: Entity, classes: pl.Series | None) -> Split:
+    """Return the split of whole groups; the one by lot if they are too few or one of them is too large."""
+    lot = _by_lot(table.height)
+    both = f"rows of one {entity.name} are on both sides, and the model is judged on what it has seen"
+    if entity.values < FEWEST_GROUPS:
+        few = f"{_repeats(entity)}, too few to split by: {both}"
+        return Split(lot.settings, lot.rows, [few])
+    settings = {**lot.settings, "by": "group", "column": entity.name}
+    try:
+        place = group_parts(table[entity.name], classes, GroupSplit.model_validate(settings))
+    except MeritError as error:
+        return Split(lot.settings, lot.rows, [f"{_repeats(entity)}, but {both}: {error}"])
+    order = ("by", "column", "validation", "test", "seed")
+    rows = {part: int((place == number).sum()) for number, part in enumerate(PARTS)}
+    otherwise = ", ".join(f"{name}: {lot.settings[name]}" for name in ("by", "validation", "test"))
+    note = (
+        f"{_repeats(entity)}: all rows of one stay in one part, for the model will be asked about others. If it will "
+        f"be asked about the same ones again, split: {{{otherwise}}} in conf/data, and in conf/experiment "
+        "gate: {data: {leakage: {entity: []}}}"
+    )
+    return Split({name: settings[name] for name in order}, rows, [note])
+
+
+def _by_time(day: pl.Series, entity: Entity | None) -> Split | None:
     """Return the days that come nearest to 60, 20 and 20 hundredths of the rows; None if a part would be tiny."""
     counts = day.value_counts().sort(day.name)
     if counts.height < FEWEST_DAYS:
@@ -63,7 +104,18 @@ def _by_time(day: pl.Series) -> Split | None:
     ends: list[date] = [counts[day.name][place] for place in (first, second, counts.height - 1)]
     settings = dict(zip(("by", "train_until", "validation_until", "test_until"), ("time", *ends), strict=True))
     rows = [round(share * len(day)) for share in shares]
-    return Split(settings, dict(zip(("train", "validation", "test"), rows, strict=True)))
+    return Split(settings, dict(zip(PARTS, rows, strict=True)), [] if entity is None else [_later(entity)])
+
+
+def _repeats(entity: Entity) -> str:
+    return f"'{entity.name}' repeats ({entity.values:,} values in {entity.rows:,} rows)"
+
+
+def _later(entity: Entity) -> str:
+    return (
+        f"{_repeats(entity)}: split by time, the model is judged on later rows of the same ones. If it will be asked "
+        f"about others, split: {{by: group, column: {entity.name}, validation: 0.2, test: 0.2}}"
+    )
 
 
 def trainer(train: int, task: str) -> dict[str, Any]:
