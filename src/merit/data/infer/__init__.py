@@ -13,12 +13,14 @@ import polars as pl
 
 from merit import artifacts
 from merit.config.problems import did_you_mean
+from merit.config.schema.gate import DataGate
 from merit.data.infer import leaks, plan, render
 from merit.data.infer.belonging import entity_columns, hints
 from merit.data.infer.guess import FEW, Guess, features, guesses
 from merit.data.infer.opened import check, opened
 from merit.data.infer.target import Target
 from merit.data.infer.target import target as asked_of
+from merit.data.ingest import repeated_rows, row_hashes
 from merit.entities import Entity
 from merit.errors import MeritError
 from merit.expression import evaluate
@@ -70,7 +72,8 @@ def infer(
     entities = entity_columns(rows, names)
     parts = plan.split(rows, time, entities[0] if entities else None, None if asked.task == "regression" else truth)
     columns, warnings = _columns([_belonging(guess, entities, parts) for guess in found], rows, truth, asked.task, time)
-    notes = [*source.notes, *asked.notes, *notes, *parts.notes, *([] if entities else hints(rows, names))]
+    notes = [*source.notes, *asked.notes, *notes, *_repeats(rows), *parts.notes]
+    notes += [] if entities else hints(rows, names)
     texts = [
         render.data(
             source.component,
@@ -134,6 +137,17 @@ def _used(table: pl.DataFrame, asked: Target, time: str | None) -> tuple[pl.Data
     if table.height < FEWEST:
         raise MeritError(f"found {table.height} rows that can be used; at least {FEWEST} are needed to train and judge")
     return table, notes
+
+
+def _repeats(rows: pl.DataFrame) -> list[str]:
+    """Return a note of rows that repeat another one whole, where the gate would refuse so many."""
+    count, limit = repeated_rows(row_hashes(rows)), DataGate().duplicates
+    if count <= limit * rows.height:
+        return []
+    return [
+        f"{count:,} of {rows.height:,} rows repeat another one whole, and the gate allows {limit:.0%}: drop them in "
+        "the source, or, if rows may be alike, raise gate.data.duplicates"
+    ]
 
 
 def _belonging(guess: Guess, entities: list[Entity], parts: plan.Split) -> Guess:

@@ -17,7 +17,8 @@ def itself(lock: Lock, now: Table) -> Findings:
     hashes = now.hashed(
         {"row": list(now.schema), "features": now.features, "example": [*now.features, target.name]}, target.name
     )
-    repeated = hashes.height - hashes["row"].n_unique()
+    # Rows that differ in the source in what conf/data leaves out are no duplicates.
+    repeated = hashes.height - hashes["row"].n_unique() if now.repeated is None else now.repeated
     checks = [
         _duplicates(repeated, hashes.height, limits.duplicates),
         _shared(leakage.shared(hashes["example"], now.place), limits.leakage.shared),
@@ -32,7 +33,7 @@ def itself(lock: Lock, now: Table) -> Findings:
 
 def _duplicates(repeated: int, rows: int, limit: float) -> Check:
     share = repeated / max(1, rows)
-    advice = "drop them in the source; if rows may be alike, raise gate.data.duplicates"
+    advice = "drop them in the source, for whole rows of it are alike; if they may be, raise gate.data.duplicates"
     return judged("duplicates", share <= limit, f"{repeated:,} rows ({share:.2%})", f"at most {limit:.2%}", advice)
 
 

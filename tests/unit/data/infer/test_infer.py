@@ -272,6 +272,14 @@ def test_times_with_a_zone_are_told(shop: dict[str, Any]) -> None:
     ]
 
 
+def test_more_repeated_rows_than_the_gate_allows_are_told(shop: dict[str, Any]) -> None:
+    found, _ = _infer({name: values[:300] + values[:100] for name, values in shop.items()})
+    assert any(
+        note.startswith("100 of 400 rows repeat another one whole, and the gate allows 1%") for note in found.notes
+    )
+    assert not _infer(shop, force=True)[0].notes
+
+
 def test_a_name_keeps_its_digits(shop: dict[str, Any]) -> None:
     pl.DataFrame(shop).write_csv("2024_shop50.csv")
     assert infer("2024_shop50.csv", "returned").name == "shop50"
