@@ -1,6 +1,7 @@
 """What fits the size of the data: how rows are split, how long to train, how much to ask of a first model."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from merit.config.schema.data import GroupSplit
+from merit.data.infer.guess import Guess, features, side
 from merit.entities import Entity
 from merit.errors import MeritError
 from merit.split import PARTS, group_parts
@@ -19,6 +21,8 @@ FEWEST_DAYS = 5
 FEWEST_GROUPS = 10
 """Groups that a split can be made of: of fewer, parts are one or two."""
 LEAST_SHARE = 0.05
+MOST_BLOCKS = 5
+"""Blocks of a convolutional network, each of which halves height and width."""
 STEPS = 1200
 """Steps of the optimizer that a first model may take."""
 
@@ -126,6 +130,15 @@ def trainer(train: int, task: str) -> dict[str, Any]:
     return {"batch_size": batch, "max_epochs": epochs, "patience": max(3, epochs // 5), "monitor": monitor}
 
 
+def model(columns: Iterable[Guess]) -> dict[str, Any] | None:
+    """Return a convolutional network that fits arrays of the size that the features have; None if none is an array."""
+    shapes = [guess.settings["shape"] for guess in features(columns) if guess.settings["type"] == "array"]
+    if not shapes:
+        return None
+    blocks = max(1, min(MOST_BLOCKS, int(math.log2(max(1, min(map(side, shapes)) / 4)))))
+    return {"channels": [32, *[64] * (blocks - 1)]}
+
+
 def least_count(train: int) -> int:
     """Return in how many training rows a category's value must be seen to be known."""
     return min(20, max(2, train // 250))
@@ -141,11 +154,11 @@ def gate(truth: pl.Series, test: int, task: str) -> dict[str, Any]:
     """Return floors that a model somewhat better than none reaches, and margins that the test rows can tell."""
     found: dict[str, Any] = {
         "floors": _floors(truth, task),
-        "baseline": {"margin": _up(max(0.02, 0.5 / math.sqrt(test)))},
+        "baseline": {"margin": up(max(0.02, 0.5 / math.sqrt(test)))},
     }
     if task != "regression":
         # The error that chance alone makes of ten bins of a well calibrated model's rows.
-        found["calibration"] = min(0.5, _up(0.05 + 1.5 * math.sqrt(10 / test)))
+        found["calibration"] = min(0.5, up(0.05 + 1.5 * math.sqrt(10 / test)))
     return found | _resamples(test, {"resamples": 2000})
 
 
@@ -153,7 +166,7 @@ def _floors(truth: pl.Series, task: str) -> dict[str, float]:
     if task == "regression":
         return {"r2": 0.0}
     shares = truth.value_counts()["count"].to_numpy() / len(truth)
-    loss = _up(-float((shares * np.log(shares)).sum()) + 0.1)
+    loss = up(-float((shares * np.log(shares)).sum()) + 0.1)
     if task == "binary":
         return {"roc_auc": 0.5, "log_loss": loss}
     return {"accuracy": math.floor(90 * float(shares.max())) / 100, "log_loss": loss}
@@ -164,8 +177,18 @@ def _resamples(test: int, usual: dict[str, int]) -> dict[str, int]:
     return {name: max(200, count * MANY // test) for name, count in usual.items()} if test > MANY else {}
 
 
-def _up(number: float) -> float:
+def up(number: float) -> float:
+    """Return a number rounded up to hundredths."""
     return math.ceil(100 * number) / 100
+
+
+def chance_repeats(rows: pl.DataFrame) -> float:
+    """Return how many rows may repeat another one by chance: twice as many as if columns had nothing to do together."""
+    alike = 1.0
+    for column in rows:
+        counts = column.value_counts()["count"].to_numpy() / rows.height
+        alike *= float((counts**2).sum())
+    return 2 * alike * rows.height**2 / 2 + 3
 
 
 def around(rows: int) -> dict[str, int]:

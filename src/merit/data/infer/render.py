@@ -71,6 +71,8 @@ def data(
     text += _said(f"split: {value(parts.settings)}", ", ".join(f"{name} {n:,} rows" for name, n in parts.rows.items()))
     text += "contract:\n" + _said(f"  rows: {value(rows)}", f"seen: {seen:,}")
     text += "columns: # what was seen stands beside each\n"
+    if asked.settings:
+        text += _said(f"  {key(asked.name)}: {value(asked.settings)}", "how the target's column is read; no feature")
     text += "".join(_said(_column(guess), guess.seen) for guess in found if guess.left_out is None)
     return text + _left_out([guess for guess in found if guess.left_out is not None])
 
@@ -103,16 +105,20 @@ SAID = {
     "slice_min_rows": "a smaller slice is listed, but not judged",
     "floors": "little better than guessing: raise these once you know what a model can do",
     "baseline": "worse than gradient boosting by at most this; lower it to ask for more",
-    "data": "rows are split by lot, so the model is judged on days that it has seen others of",
+    "data": "as the rows are: see the notes in conf/data",
     "calibration": "loose, as few test rows are; lower it to ask for more",
 }
 
 
-def experiment(name: str, task: str, sections: Mapping[str, Mapping[str, Any]]) -> str:
+def experiment(
+    name: str, task: str, sections: Mapping[str, Mapping[str, Any]], network: Mapping[str, Any] | None
+) -> str:
     """Return conf/experiment/NAME.yaml."""
     text = "# @package _global_\n" + comment(f"Guessed by 'merit infer'. 'merit run experiment={name}' runs it.")
-    text += f"defaults:\n  - override /data: {name}\n  - override /gate: {GATES[task]}\n\nname: {name}\n"
-    for section, settings in sections.items():
+    text += f"defaults:\n  - override /data: {name}\n  - override /gate: {GATES[task]}\n"
+    text += _said("  - override /model: cnn", "for arrays") if network is not None else ""
+    text += f"\nname: {name}\n"
+    for section, settings in {**({"model": network} if network else {}), **sections}.items():
         text += f"{section}:\n"
         text += "".join(_said(f"  {each}: {value(one)}", SAID.get(each, "")) for each, one in settings.items())
     return text
