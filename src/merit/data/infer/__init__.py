@@ -282,7 +282,7 @@ def _sections(
         "features": {"category": {"min_count": plan.least_count(train)}},
         "trainer": plan.trainer(train, task),
         "evaluate": {"slices": slices} | plan.evaluation(test),
-        "gate": plan.gate(truth, test, task) | data,
+        "gate": plan.gate(truth, test, task) | plan.times(columns) | data,
     }
 
 

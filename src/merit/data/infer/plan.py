@@ -21,6 +21,8 @@ FEWEST_DAYS = 5
 FEWEST_GROUPS = 10
 """Groups that a split can be made of: of fewer, parts are one or two."""
 LEAST_SHARE = 0.05
+PRODUCTS_MS, MOST_PRODUCTS, BATCH_MS = 5_000_000, 20_000_000_000, 200
+"""Products that a thread surely computes in a millisecond, those of a batch to be timed, what the gate gives it."""
 MOST_BLOCKS = 5
 """Blocks of a convolutional network, each of which halves height and width."""
 STEPS = 1200
@@ -132,11 +134,30 @@ def trainer(train: int, task: str) -> dict[str, Any]:
 
 def model(columns: Iterable[Guess]) -> dict[str, Any] | None:
     """Return a convolutional network that fits arrays of the size that the features have; None if none is an array."""
-    shapes = [guess.settings["shape"] for guess in features(columns) if guess.settings["type"] == "array"]
-    if not shapes:
+    if not (shapes := _shapes(columns)):
         return None
     blocks = max(1, min(MOST_BLOCKS, int(math.log2(max(1, min(map(side, shapes)) / 4)))))
     return {"channels": [32, *[64] * (blocks - 1)]}
+
+
+def _shapes(columns: Iterable[Guess]) -> list[list[int]]:
+    return [guess.settings["shape"] for guess in features(columns) if guess.settings["type"] == "array"]
+
+
+def times(columns: list[Guess]) -> dict[str, Any]:
+    """Return how long convolutions over arrays of that size may take, where that is longer than the gate's usual."""
+    network = model(columns)
+    if network is None:
+        return {}
+    height, width = sorted(_shapes(columns)[0])[-2:]
+    before, products = sum(math.prod(shape) // (height * width) for shape in _shapes(columns)), 0
+    for place, channels in enumerate(network["channels"]):
+        products += 9 * (height * width >> 2 * place) * (before * channels + channels**2)
+        before = channels
+    batch = round(1000 * products / PRODUCTS_MS, -2)
+    return (
+        {"time": {"row_ms": max(10, round(batch / 100)), "batch_ms": batch, "batch": 1000}} if batch > BATCH_MS else {}
+    )
 
 
 def least_count(train: int) -> int:

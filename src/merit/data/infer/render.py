@@ -106,6 +106,7 @@ SAID = {
     "floors": "little better than guessing: raise these once you know what a model can do",
     "baseline": "worse than gradient boosting by at most this; lower it to ask for more",
     "data": "as the rows are: see the notes in conf/data",
+    "time": "what convolutions over arrays of this size may take; raise or lower it to what serving needs",
     "calibration": "loose, as few test rows are; lower it to ask for more",
 }
 

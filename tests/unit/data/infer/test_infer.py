@@ -294,12 +294,60 @@ def test_dates_as_text_in_a_parquet_file_are_times(shop: dict[str, Any]) -> None
     assert lock.data.columns["day"].feature == "time"
 
 
-def test_arrays_of_numbers_keep_their_shape(shop: dict[str, Any]) -> None:
-    images = pl.Series("image", np.random.default_rng(0).random((ROWS, 4, 3)))
+@pytest.mark.parametrize(
+    ("shape", "channels"),
+    [([4, 3], [32]), ([28, 28], [32, 64]), ([3, 64, 64], [32, 64, 64, 64]), ([32, 32, 3], [32, 64, 64])],
+)
+@pytest.mark.parametrize("stored", [pl.Array, pl.List])
+def test_arrays_of_numbers_are_learned_by_convolutions_that_fit_their_size(
+    shop: dict[str, Any], shape: list[int], channels: list[int], stored: type
+) -> None:
+    images = pl.Series("image", np.zeros((ROWS, *shape), dtype=np.uint8))
+    if stored is pl.List:
+        images = pl.Series("image", images.to_list())
     pl.DataFrame(shop).with_columns(images).write_parquet("shop.parquet")
-    infer("shop.parquet", "returned")
-    column = compose(["experiment=shop"]).data.columns["image"]
-    assert (column.type, column.feature, column.shape) == ("array", "array", [4, 3])
+    found, lock = infer("shop.parquet", "returned"), compose(["experiment=shop"])
+    column = lock.data.columns["image"]
+    assert (column.type, column.feature, column.shape) == ("array", "array", shape)
+    assert lock.model.target == "merit.training.networks.CNN"
+    assert lock.model.arguments["channels"] == channels
+    assert lock.gate.time is not None
+    assert (lock.gate.time.batch_ms > 200) == (max(shape) > 4)
+    assert "image" not in _left_out(found)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ([[1.0, 2.0]] * ROWS, "no network of merit takes arrays of 2: make a column of each number"),
+        ([[[1.0, 2.0]]] * ROWS, "no network of merit takes arrays of 1x2"),
+        ([[1.0] * (1 + i % 2) for i in range(ROWS)], "lists of different lengths are no feature"),
+        ([["a", "b"]] * ROWS, "lists of other things than numbers are no feature"),
+        ([f"images/{i}.png" for i in range(ROWS)], "names of image files, which are not opened"),
+        (
+            [f"the {i} words that somebody wrote" for i in range(ROWS)],
+            "prose, of 6 words on average: texts are no feature",
+        ),
+        ([{"bytes": b"x", "path": "a"}] * ROWS, "records are no feature"),
+        ([b"x"] * ROWS, "bytes are no feature"),
+        ([f"10-{20 + i}" for i in range(ROWS)], "ranges, such as 10-20"),
+        ([f"{i}.5-" if i % 2 else f"{i}.5" for i in range(ROWS)], "numbers, some with the minus behind"),
+        ([f"{i}" if i % 2 else f"word {i}" for i in range(ROWS)], "numbers (50%) and others, such as 'word "),
+        ([1_600_000_000 + 60 * i for i in range(ROWS)], "seconds since 1970, it seems (from 2020-09-13 on)"),
+        ([44_000 + i for i in range(ROWS)], "days as a spreadsheet counts them, it seems (from 2020-06-18 on)"),
+    ],
+)
+def test_what_is_not_supported_is_left_out_for_the_reason_that_it_is(
+    shop: dict[str, Any], values: list[Any], says: str
+) -> None:
+    pl.DataFrame({**shop, "date_of": values}).write_parquet("shop.parquet")
+    assert says in _left_out(infer("shop.parquet", "returned"))["date_of"]
+
+
+def test_arrays_of_another_size_than_the_first_are_left_out(shop: dict[str, Any]) -> None:
+    images = [pl.Series(name, np.zeros((ROWS, side, side))) for name, side in {"a": 8, "b": 8, "c": 16}.items()]
+    pl.DataFrame(shop).with_columns(images).write_parquet("shop.parquet")
+    assert "the first column of them has another" in _left_out(infer("shop.parquet", "returned"))["c"]
 
 
 def test_a_database_is_read_by_table_or_query(shop: dict[str, Any]) -> None:
