@@ -125,11 +125,13 @@ def _candidates(cells: pl.Series, marks: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def _share(cells: pl.Series, settings: dict[str, Any]) -> float:
-    return 1 - int(_unread(cells, settings).sum()) / len(cells)
+    return 1 - int(unread(cells, settings).sum()) / len(cells)
 
 
-def _unread(cells: pl.Series, settings: dict[str, Any]) -> pl.Series:
-    return read(cells, declared("", {"type": "number", **settings})).unread
+def unread(cells: pl.Series, settings: dict[str, Any]) -> pl.Series:
+    """Return which cells can't be read as numbers that are written so."""
+    found = read(cells, declared(cells.name, {"type": "number", **settings})).unread
+    return pl.repeat(False, len(cells), dtype=pl.Boolean, eager=True) if found is None else found
 
 
 def _of_units(cells: pl.Series, marks: list[str]) -> Numbers | None:
@@ -144,7 +146,7 @@ def _lacking_units(cells: pl.Series, settings: dict[str, Any]) -> str | None:
     mark = settings.get("affixes", [None])[0]
     if mark is None or mark in CURRENCIES:
         return None
-    without = cells.filter(~cells.str.contains(mark, literal=True) & ~_unread(cells, settings))
+    without = cells.filter(~cells.str.contains(mark, literal=True) & ~unread(cells, settings))
     return f"numbers with {mark} and without, such as {without[0]}: bring them to one unit" if len(without) else None
 
 

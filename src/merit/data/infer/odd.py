@@ -42,8 +42,9 @@ class OddCells:
     known: int
 
     @classmethod
-    def of(cls, raw: pl.Series, unread: pl.Series) -> "OddCells":
-        """Return the cells that were not read."""
+    def of(cls, raw: pl.Series, unread: pl.Series | None) -> "OddCells":
+        """Return the cells that were not read; None where all were."""
+        unread = pl.repeat(False, len(raw), dtype=pl.Boolean, eager=True) if unread is None else unread
         rows = pl.DataFrame({"cell": raw.str.strip_chars(), "unread": unread}).with_row_index("row").filter("unread")
         cells = rows.group_by("cell").agg(count=pl.len(), row=pl.col("row").min())
         return cls(raw.name, cells.sort("count", "row", descending=[True, False]), len(raw) - raw.null_count())

@@ -104,18 +104,14 @@ def _numbered(raw: pl.Series, *, is_text: bool, with_semicolons: bool) -> Writte
         return Written(raw)
     if found.settings is None:
         return Written(raw, {}, found.problem, found.seen, found.notes)
-    odd = OddCells.of(raw, _unread(raw, found.settings))
+    odd = OddCells.of(raw, numbers.unread(raw, found.settings))
     if odd.cells.height and (other := numbers.numbers_in(raw, odd.with_others(cells), with_semicolons=with_semicolons)):
         # What no sample held may be numbers too, written otherwise.
         found = other if other.settings is not None else found
-        odd = OddCells.of(raw, _unread(raw, found.settings or {}))
+        odd = OddCells.of(raw, numbers.unread(raw, found.settings or {}))
     if not odd.are_few:
         return Written(raw, {}, odd.problem("numbers"))
     values = numbers.whole(read(raw, declared(raw.name, {"type": "number", **(found.settings or {})})).values)
     seen = "; ".join(filter(None, [found.seen, odd.seen]))
     settings = (found.settings or {}) | odd.settings
     return Written(values, settings, None, seen, [*odd.notes("numbers"), *found.notes])
-
-
-def _unread(raw: pl.Series, settings: dict[str, Any]) -> pl.Series:
-    return read(raw, declared(raw.name, {"type": "number", **settings})).unread
