@@ -46,7 +46,7 @@ def test_an_entitys_values_may_be_of_any_type_and_few(values: list[object]) -> N
     [
         ("patient_id", list(range(ROWS))),
         ("patient_id", [i % 2 for i in range(ROWS)]),
-        ("case_id", [i % 10 for i in range(ROWS)]),
+        ("record_id", [i % 10 for i in range(ROWS)]),
         ("device", [["mobile", "desktop"][i % 2] for i in range(ROWS)]),
         ("patient_id", [i // 5 + 0.5 for i in range(ROWS)]),
         ("patient_id", [None] * ROWS),

@@ -80,12 +80,13 @@ def infer(
     _check_place(files, force=force)
     source = opened(path, query, table)
     _check_columns(source.table, target, time)
+    asked_for = source.table[target]
     columns = _read_columns(source, dates)
     _check_time(columns, time)
     options = {"--time": time, "--dates": dates, "--name": given, "--query": query, "--table": table}
     more = [text for option, value in options.items() if value for text in (option, value)]
     again = shlex.join(["merit", "infer", path, "--target", target, *more])
-    columns[target] = told_target(columns[target], source.table[target], task)
+    columns[target] = told_target(columns[target], asked_for, task)
     asked = asked_of(columns[target], task, again)
     rows, notes = _used(pl.DataFrame([column.values for column in columns.values()]), asked, time)
     others = [column for column in columns.values() if column.name != target]
@@ -104,10 +105,13 @@ class Rows:
 
 
 def _read_columns(source: Opened, order: str | None) -> dict[str, Written]:
-    """Return how each column of a table is written."""
+    """Return how each column of a table is written; the table loses it, so that its text goes once it is read."""
     semicolons = source.component.get("separator") == ";"
-    columns = (written(raw, is_text=source.is_text, with_semicolons=semicolons, order=order) for raw in source.table)
-    return {column.name: column for column in columns}
+    found = {}
+    for name in source.table.columns:
+        raw = source.table.drop_in_place(name)
+        found[name] = written(raw, is_text=source.is_text, with_semicolons=semicolons, order=order)
+    return found
 
 
 def _guessed(files: list[Path], source: Opened, used: Rows, notes: list[str]) -> Inferred:

@@ -39,7 +39,7 @@ def test_parquet_is_known_by_its_content_and_so_is_text(workdir: Path) -> None:
         (b'{"a": 1}\n{"a": 2}\n', "is JSON, an object a line; make Parquet of it: python -c"),
         (b'[\n {"a": 1}]', "is JSON; make Parquet of it: python -c"),
         (b'{\n "a": [1, 2]}', "is JSON; make Parquet"),
-        (gzip.compress(b'{"a": 1}\n'), "is JSON, an object a line"),
+        (gzip.compress(b'{"a": 1}\n', mtime=0), "is JSON, an object a line"),
         (b"\xef\xbb\xbf<?xml version='1.0'?>", "is XML or HTML; write its table as CSV or Parquet"),
     ],
 )  # fmt: skip

@@ -39,7 +39,7 @@ def _columns(settings: dict[str, Any]) -> list[str]:
         (f"Report,,\nof,2024,\na,b,c\n{ROWS}", {"skip_rows": 1}),
         (f"sep=;\na,b,c\n{ROWS}".replace(",", ";"), {"separator": ";", "skip_rows": 1}),
         (f"Rows: 1,234\nBy: x\na,b,c\n{ROWS}", {"skip_rows": 2}),
-        (gzip.compress(f"a,b,c\n{ROWS}".encode()), {}),
+        (gzip.compress(f"a,b,c\n{ROWS}".encode(), mtime=0), {}),
         (f"a,b,c\n{ROWS}".encode("utf-16"), {}),
         (f"a,b,c\n{ROWS}".encode("utf-16-le"), {"encoding": "utf-16-le"}),
     ],
