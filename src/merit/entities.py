@@ -17,8 +17,14 @@ ENTITIES = frozenset({
     "tenant", "unit", "user", "usuario", "usubj", "utilisateur", "vehicle", "versicherungs", "vertrag",
     "vertrags", "vin", "visitor", "wafer", "worker",
 })
-# fmt: on
 """Words for what is measured again and again, and is another one when the model is used."""
+KINDS = frozenset({
+    "account", "animal", "case", "child", "contract", "device", "engine", "fall", "family", "konto", "loan", "member",
+    "nhs", "owner", "pat", "personal", "policy", "sensor", "serial", "serien", "session", "unit", "vehicle",
+    "versicherungs", "vertrag", "vertrags",
+})
+# fmt: on
+"""Those of them that alone may be the kind of a thing, an amount, or yes and no."""
 # fmt: off
 RECURRING = frozenset({
     "airport", "article", "base", "block", "branch", "brand", "campaign", "category", "channel", "city", "class",
@@ -89,8 +95,8 @@ def called_entity(name: str) -> bool:
 
 
 def is_entity_word(name: str) -> bool:
-    """Say whether a name is the word for an entity: `patient`, `Kunde`; `patients` would be a count."""
-    return name.strip().lower() in ENTITIES
+    """Say whether a name is the word for an entity: `patient`, `Kunde`; `patients` is a count, `device` a kind."""
+    return name.strip().lower() in ENTITIES - KINDS
 
 
 def called_id(name: str) -> bool:

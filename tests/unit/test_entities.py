@@ -17,7 +17,9 @@ def test_an_id_that_repeats_is_an_entity(name: str) -> None:
     assert (found.name, found.values, found.rows) == (name, 80, ROWS)
 
 
-@pytest.mark.parametrize("name", ["patient_age", "user_agent", "patients", "product_id", "zip", "store_nr", "age", "x"])
+@pytest.mark.parametrize(
+    "name", ["patient_age", "user_agent", "patients", "product_id", "device", "zip", "store_nr", "age", "x"]
+)
 def test_what_is_called_otherwise_is_none(name: str) -> None:
     assert entity_of(pl.Series(name, [1000 + i // 5 for i in range(ROWS)])) is None
 

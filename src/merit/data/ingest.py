@@ -58,8 +58,8 @@ def ingest(data: Data) -> pl.DataFrame:
 
 def row_hashes(table: pl.DataFrame) -> pl.Series:
     """Return a hash of each row, whatever number an export gave it: rows that are alike have the same."""
-    named = [column for column in table if not _numbers_rows(column)]
-    return pl.DataFrame(named).hash_rows() if named else pl.Series(range(table.height), dtype=pl.UInt64)
+    named = [name for name in table.columns if not _numbers_rows(table[name])]
+    return table.select(named).hash_rows() if named else pl.Series(range(table.height), dtype=pl.UInt64)
 
 
 def repeated_rows(hashes: pl.Series) -> int:

@@ -6,6 +6,8 @@ import polars as pl
 
 from merit.entities import MANY_VALUES, Entity, entity_of, mentions_recurring
 
+MOST_COLUMNS = 60
+"""Columns of a table that are looked at for what follows from what: in pairs, which many are too many for."""
 MOST_ROWS = 50
 """Rows of one value, on average, up to which values that nothing else tells of may be people or things."""
 
@@ -35,14 +37,15 @@ def _holds(rows: pl.DataFrame, wide: Entity, narrow: Entity) -> bool:
 
 def hints(rows: pl.DataFrame, names: Iterable[str]) -> Iterator[str]:
     """Yield notes of columns that may name what rows belong to, though their names don't say so."""
-    names = list(names)
+    names, schema = list(names), rows.schema
+    others = names if len(names) <= MOST_COLUMNS else []
     for name in names:
-        if mentions_recurring(name) or not (rows.schema[name] == pl.String or rows.schema[name].is_integer()):
+        if mentions_recurring(name) or not (schema[name] == pl.String or schema[name].is_integer()):
             continue
         sizes = rows[name].drop_nulls().value_counts()["count"]
         if len(sizes) < MANY_VALUES or not 2 <= float(sizes.mean() or 0) <= MOST_ROWS:  # type: ignore[arg-type]
             continue
-        if sizes.n_unique() == 1 or len(same := _constants(rows, name, names)) > 1:
+        if sizes.n_unique() == 1 or len(same := _constants(rows, name, others)) > 1:
             why = f"each in {sizes[0]} rows" if sizes.n_unique() == 1 else f"and {', '.join(same[:3])} follow from it"
             yield (
                 f"'{name}' has {len(sizes):,} values, {why}: if it names a patient, a machine or the like, declare it "
