@@ -79,7 +79,7 @@ def infer(
     files = [artifacts.CONF / group / f"{name}.yaml" for group in ("data", "experiment")]
     _check_place(files, force=force)
     source = opened(path, query, table)
-    _check_columns(source.table, target, time)
+    _check_columns(source, target, time)
     asked_for = source.table[target]
     columns = _read_columns(source, dates)
     _check_time(columns, time)
@@ -88,7 +88,7 @@ def infer(
     again = shlex.join(["merit", "infer", path, "--target", target, *more])
     columns[target] = told_target(columns[target], asked_for, task)
     asked = asked_of(columns[target], task, again)
-    rows, notes = _used(pl.DataFrame([column.values for column in columns.values()]), asked, time)
+    rows, notes = _used(pl.DataFrame({name: each.values for name, each in columns.items()}), asked, time)
     others = [column for column in columns.values() if column.name != target]
     notes = [*source.notes, *asked.notes, *(note for column in others for note in column.notes), *notes]
     return _guessed(files, source, Rows(rows, others, asked, time), notes)
@@ -110,7 +110,7 @@ def _read_columns(source: Opened, order: str | None) -> dict[str, Written]:
     found = {}
     for name in source.table.columns:
         raw = source.table.drop_in_place(name)
-        found[name] = written(raw, is_text=source.is_text, with_semicolons=semicolons, order=order)
+        found[name] = written(raw.alias(name), is_text=source.is_text, with_semicolons=semicolons, order=order)
     return found
 
 
@@ -165,10 +165,12 @@ def _check_place(files: list[Path], *, force: bool) -> None:
             raise MeritError(f"{file}: is there already; choose another --name, or write over it with --force")
 
 
-def _check_columns(table: pl.DataFrame, target: str, time: str | None) -> None:
+def _check_columns(source: Opened, target: str, time: str | None) -> None:
+    names = source.table.columns
     for option, name in {"--target": target, "--time": time}.items():
-        if name is not None and name not in table.columns:
-            raise MeritError(f"{option}: the table has no column '{name}'; {did_you_mean(name, table.columns)}")
+        if name is not None and name not in names:
+            doubt = "".join(f"; {note}" for note in source.notes if note.startswith("the first line"))
+            raise MeritError(f"{option}: the table has no column '{name}'; {did_you_mean(name, names)}{doubt}")
     if time == target:
         raise MeritError(f"--time: '{time}' is the target too; name the column that says when a row was")
 

@@ -15,8 +15,8 @@ from merit.reading.declaration import declared
 from merit.reading.times import compiled
 
 DAYS = (
-    "%d.%m.%Y", "%m.%d.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d",
-    "%Y/%d/%m", "%d%m%Y", "%m%d%Y", "%d.%m.%y", "%m.%d.%y", "%y.%m.%d", "%d/%m/%y", "%m/%d/%y", "%y/%m/%d", "%d-%m-%y",
+    "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%Y-%m-%d",
+    "%Y%m%d", "%Y/%d/%m", "%d%m%Y", "%m%d%Y", "%d.%m.%y", "%y.%m.%d", "%d/%m/%y", "%m/%d/%y", "%y/%m/%d", "%d-%m-%y",
     "%m-%d-%y", "%y-%m-%d", "%y%m%d", "%d%m%y", "%m%d%y", "%d %m %Y", "%Y %m %d", "%d %b %Y", "%d-%b-%Y", "%d/%b/%Y",
     "%d. %b %Y", "%d.%b.%Y", "%d%b%Y", "%d %b %y", "%d-%b-%y", "%d%b%y", "%d %b, %Y", "%b %d, %Y", "%b %d %Y",
     "%b-%d-%Y", "%b. %d, %Y", "%Y-%b-%d", "%Y %b %d", "%a, %d %b %Y", "%a %d %b %Y", "%a %b %d %Y", "%a, %b %d, %Y",
@@ -25,7 +25,8 @@ DAYS = (
 CLOCKS = (
     "", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", " %I:%M%p", " %I:%M:%S%p", "T%H:%M",
     "T%H:%M:%S", "T%H:%M:%S.%f", "T%H:%M:%S%z", ", %H:%M", ", %H:%M:%S", ", %I:%M %p", ", %I:%M:%S %p", " %H.%M",
-    ":%H:%M:%S", " %H:%M:%S%z", " %H:%M:%S %z", " %H:%M %z", ":%H:%M:%S %z", " %H%M", "%H%M%S", " um %H:%M",
+    ":%H:%M:%S", " %H:%M:%S%z", " %H:%M:%S %z", " %H:%M %z", ":%H:%M:%S %z", " %H%M", "%H%M%S", "T%H%M%S", "T%H%M%S%z",
+    " %H:%M:%S GMT", " %H:%M:%S UTC", " um %H:%M",
 )  # fmt: skip
 OTHERS = ("%a %b %d %H:%M:%S %Y", "%H:%M %d.%m.%Y", "%H:%M:%S %d/%m/%Y", "%H:%M %d/%m/%Y", "%H:%M %m/%d/%Y")
 SHARE = 0.8
@@ -66,14 +67,24 @@ def dates_in(raw: pl.Series, order: str | None) -> Dates | None:
         return None
     formats = _formats(cells)
     if not formats:
-        return None
+        return _several(cells)
     if None in formats:
         return Dates(None)
     named = [format for format in formats if format is not None]
     asked = [format for format in named if _order(format) == order] or _likely(cells, named)
-    if any(not _read(cells, format).equals(_read(cells, asked[0]), null_equal=True) for format in asked[1:]):
-        return _ambiguous(cells, asked)
+    if _differ(cells, asked):
+        cells = raw.drop_nulls().str.strip_chars().unique(maintain_order=True)  # one cell may tell, in a sample or not
+        shares = {format: _share(cells, format) for format in asked}
+        asked = [format for format in asked if shares[format] == max(shares.values())]
+        if _differ(cells, asked):
+            return _ambiguous(cells, asked)
     return Dates(asked[0], _mixed(cells, asked[0]), _taken(raw.name, cells, asked[0]))
+
+
+def _differ(cells: pl.Series, formats: list[str]) -> bool:
+    """Say whether formats read other days."""
+    first = _read(cells, formats[0])
+    return any(not _read(cells, format).equals(first, null_equal=True) for format in formats[1:])
 
 
 def days(values: pl.Series) -> pl.Series:
@@ -161,6 +172,23 @@ def _ambiguous(cells: pl.Series, formats: list[str]) -> Dates:
     return Dates(first, f"day and month can't be told apart: {cells[at]} is {ways}; say which")
 
 
+def _several(cells: pl.Series) -> Dates | None:
+    """Return what is wrong with cells that are dates by several formats together, and by none alone."""
+    values = {format: _read(cells, format) for format in _possible(cells)}
+    if not values or cells.str.contains("^[0-9]+$").all():
+        return None
+    best = min(values, key=lambda format: values[format].null_count())
+    are_read = pl.DataFrame(values).select(pl.any_horizontal(pl.all().is_not_null())).to_series()
+    left = cells.filter(values[best].is_null() & are_read)
+    if are_read.sum() < SHARE * len(cells) or left.is_empty():
+        return None
+    return Dates(None, _in_forms(cells.filter(values[best].is_not_null())[0], left[0]))
+
+
+def _in_forms(one: str, other: str) -> str:
+    return f"dates in several forms, such as {one} and {other}: write them alike, best as 2024-12-31"
+
+
 def _mixed(cells: pl.Series, chosen: str) -> str | None:
     """Return what is wrong where other cells are dates too, but in another form or order."""
     values = _read(cells, chosen)
@@ -169,14 +197,14 @@ def _mixed(cells: pl.Series, chosen: str) -> str | None:
         return None
     if len(left) == 1 and _read(left, other[0]).is_null().any():
         return None
-    one = cells.filter(values.is_not_null())[0]
-    return f"dates in several forms, such as {one} and {left[0]}: write them alike, best as 2024-12-31"
+    return _in_forms(cells.filter(values.is_not_null())[0], left[0])
 
 
 def _taken(name: str, cells: pl.Series, format: str) -> tuple[str, ...]:
     """Return a note of how a date was taken that could be misread."""
     if _order(format) in {"ymd", "ym", "my"} or "%b" in format:
         return ()
+    cells = cells.filter(cells.str.contains(compiled(format).pattern))
     values = _read(cells, format)
     telling = values.dt.day() > 12
     at = (telling if telling.any() else values.is_not_null()).arg_true()[0]

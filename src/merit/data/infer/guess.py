@@ -10,7 +10,8 @@ import polars as pl
 
 from merit.config.schema.base import OUTPUT
 from merit.config.schema.column import can_be_served
-from merit.data.infer.texts import kind_of
+from merit.data.infer.files import IMAGES
+from merit.data.infer.texts import NOT_OPENED, kind_of
 from merit.data.infer.written import Written
 from merit.entities import called_recurring
 
@@ -75,9 +76,14 @@ def _guess(column: pl.Series, problem: str | None, *, is_time: bool) -> Guess:
             made = guess(name, known)
             break
     else:
-        return Guess(name, {}, "", f"{_words_of(dtype)} are no feature; make numbers, words or dates of them")
+        return Guess(name, {}, "", _unsupported(known))
     if is_time:
         return Guess(name, {"type": "datetime", **missing}, made.seen)
+    if missing and made.settings.get("type") == "array":
+        rows = f"{column.null_count():,} rows have no array"
+        return replace(
+            made, left_out=made.left_out or f"{rows}, and none can be missing: leave such rows out of the table"
+        )
     return Guess(name, made.settings | missing, made.seen + _told(missing, column), made.left_out, made.values)
 
 
@@ -103,6 +109,14 @@ def _missing(nulls: int, rows: int) -> dict[str, float]:
 
 def _told(missing: dict[str, float], column: pl.Series) -> str:
     return f"; {column.null_count() / len(column):.2%} missing" if missing else ""
+
+
+def _unsupported(known: pl.Series) -> str:
+    """Return what values are that are no feature, and what to do."""
+    first = known[0].get("bytes") if isinstance(known[0], dict) else known[0]
+    if isinstance(first, bytes) and first.startswith(tuple(IMAGES)):
+        return f"images as bytes, {NOT_OPENED}"
+    return f"{_words_of(known.dtype)} are no feature; make numbers, words or dates of them"
 
 
 def _words_of(dtype: pl.DataType) -> str:

@@ -11,7 +11,7 @@ from merit.errors import MeritError
 from merit.reading.dialect import Dialect
 from merit.reading.textfile import TextFile
 
-SEPARATORS = (",", ";", "\t", "|")
+SEPARATORS = (",", ";", "\t", "|", " ")
 COMMENTS = ("#", "//", "%", "--")
 HEAD = 1 << 18
 LINES = 200
@@ -84,37 +84,31 @@ def _encoding(place: Path) -> tuple[str, list[str]]:
     if start[:200].count(0) > len(start[:200]) / 4:
         encoding = "utf-16-le" if start[1:200:2].count(0) > start[0:200:2].count(0) else "utf-16-be"
         return encoding, []
-    bad = _undecoded(file)
-    if bad is None:
+    if (bad := _undecoded(file, "utf-8")) is None:
         return "utf-8", []
-    at, byte, around = bad
-    try:
-        word = around.decode(FALLBACK)
-    except UnicodeDecodeError:
-        word = "\0"
-    if not all(each.isprintable() for each in word) or re.search(rb"[\0-\x08\x0e-\x1f]", start):
+    if re.search(rb"[\0-\x08\x0e-\x1f]", start):
+        raise MeritError(f"{place}: neither Parquet nor text; give a CSV or Parquet file, or a database's URL")
+    if (other := _undecoded(file, FALLBACK)) is not None:
         raise MeritError(
-            f"{place}: neither Parquet nor text (byte 0x{byte:02x} at {at:,} is of no encoding that is known); give a "
-            "CSV or Parquet file, or a database's URL"
+            f"{place}: its text is neither UTF-8 nor {FALLBACK} (byte 0x{other[0]:02x}); write it in UTF-8, as by "
+            "'iconv -f SHIFT_JIS -t UTF-8' if it is Japanese"
         )
+    word = bad[1].decode(FALLBACK)
     note = f"its text is not UTF-8: taken for {FALLBACK}, in which '{word}' stands there; if that reads wrong, correct "
     return FALLBACK, [f"{note}the source's encoding"]
 
 
-def _undecoded(file: TextFile) -> tuple[int, int, bytes] | None:
-    """Return the place of the first byte that is not UTF-8, the byte, and the word that it is in."""
-    at = 0
+def _undecoded(file: TextFile, encoding: str) -> tuple[int, bytes] | None:
+    """Return the first byte that is not of an encoding, and the word that it is in; None if all are."""
     with file.opened() as handle:
         while block := handle.read(1 << 24):
             block += handle.readline()  # no character goes across a line
             try:
-                block.decode()
+                block.decode(encoding)
             except UnicodeDecodeError as error:
                 before = re.search(rb"[^\s,;|\"]*$", block[max(0, error.start - 20) : error.start])
                 after = re.match(rb"[^\s,;|\"]*", block[error.start : error.start + 20])
-                word = (before[0] if before else b"") + (after[0] if after else b"")
-                return at + error.start, block[error.start], word
-            at += len(block)
+                return block[error.start], (before[0] if before else b"") + (after[0] if after else b"")
     return None
 
 
@@ -186,4 +180,5 @@ def _best(cuts: list[_Cut]) -> _Cut:
     fitting = [cut for cut in cuts if cut.fields > 1 and cut.share >= 0.8]
     if not fitting:
         return next(cut for cut in cuts if cut.separator == ",")
-    return max(fitting, key=lambda cut: (cut.is_named, cut.skipped == 0, cut.fields))
+    # A blank parts words too: it separates fields where nothing else does.
+    return max(fitting, key=lambda cut: (cut.separator != " ", cut.is_named, cut.skipped == 0, cut.fields))

@@ -12,6 +12,8 @@ from merit.reading.declaration import EXACT, declared
 
 SHARE = 0.8
 """The share of a column's cells that must be numbers for the others to be odd."""
+HALF, WORDS, CODES = 0.5, 3, 20
+"""The least share where the others are so few different words, and the numbers are more than so many codes."""
 GROUPS: tuple[dict[str, Any], ...] = (
     {}, {"thousands": ","}, {"decimal": ","}, {"thousands": "."}, {"decimal": ",", "thousands": "."},
     {"thousands": " "}, {"decimal": ",", "thousands": " "}, {"thousands": "'"}, {"decimal": ",", "thousands": "'"},
@@ -59,17 +61,23 @@ def numbers_in(raw: pl.Series, cells: pl.Series, *, with_semicolons: bool) -> Nu
     """
     has_digits = cells.str.contains("[0-9]")
     is_telephone = cells.str.contains(r"^\+")
-    if cells.is_empty() or has_digits.sum() < SHARE * len(cells) or is_telephone.all():
+    if cells.is_empty() or has_digits.sum() < HALF * len(cells) or is_telephone.all():
         return None
     if large := beyond(raw):
         return Numbers(None, seen=large, notes=[f"'{raw.name}': {large}: taken for codes, as they are written"])
     marks = _marks(cells)
     settings, share = _best(cells, marks)
-    if share < SHARE:
+    if share < SHARE and not _are_but_few_words(cells, settings, share):
         return _of_units(cells, marks)
     if raw.str.strip_chars().str.contains(ZERO).any():
         return Numbers(None, seen="some begin with 0: codes")
     return _checked(raw.name, cells, settings, with_semicolons=with_semicolons)
+
+
+def _are_but_few_words(cells: pl.Series, settings: dict[str, Any], share: float) -> bool:
+    """Say whether at least half of the cells are many different numbers, and the others a word or two: <0.5, none."""
+    is_word = unread(cells, settings)
+    return share >= HALF and cells.filter(is_word).n_unique() <= WORDS and cells.filter(~is_word).n_unique() > CODES
 
 
 def _checked(name: str, cells: pl.Series, settings: dict[str, Any], *, with_semicolons: bool) -> Numbers:
@@ -88,7 +96,7 @@ def beyond(raw: pl.Series) -> str:
         digits = raw.str.strip_chars().str.extract(r"^[+-]?([0-9]{16,40})$").drop_nulls()
         large = digits.filter(digits.cast(pl.Float64) >= EXACT)
     else:
-        large = raw.filter((raw > EXACT) | (raw < -EXACT)) if raw.dtype.is_integer() else raw.clear()
+        large = raw.filter(raw.cast(pl.Float64).abs() >= EXACT)
     return f"{len(large):,} whole numbers are beyond 2**53, such as {large[0]}" if len(large) else ""
 
 

@@ -18,6 +18,12 @@ MOST = 20
 SHOWN = 3
 LONGEST = 24
 SAMPLE = 4000
+OFTEN = 10
+"""Rows of a word from which it is no slip."""
+FIRST, LAST = 1901, 2199
+"""Years that a date can well be of."""
+STANDS_OUT = 0.01
+"""The share of rows with one far value from which it may mean that there is none."""
 
 
 def sample(raw: pl.Series) -> pl.Series:
@@ -60,6 +66,12 @@ class OddCells:
         return pl.concat([others, odd.filter(~odd.str.to_lowercase().is_in(list(MISSING))).alias(others.name)])
 
     @property
+    def has_codes(self) -> bool:
+        """Whether a word is there so often that it may be a code among others."""
+        words = self.cells.filter(pl.col("count") >= OFTEN)["cell"]
+        return not words.str.to_lowercase().is_in(list(MISSING)).all()
+
+    @property
     def settings(self) -> dict[str, Any]:
         """What conf/data declares of them."""
         return {"null_values": self.cells["cell"].to_list()} if self.cells.height else {}
@@ -84,7 +96,7 @@ class OddCells:
             words = ", ".join(map(_shown, self.cells["cell"].head(SHOWN)))
             return [f"'{self.name}': {words} in {count:,} of {self.known:,} cells: read as missing (null_values)"]
         cells = self.cells["cell"]
-        if cells.str.contains("^[<>≤≥]").all():
+        if cells.str.contains("^[<>≤≥]|[0-9][+]$").all():
             return [
                 f"'{self.name}': {self._listed} among {kind}: read as missing (null_values), though it says more than "
                 "that; write the limit, or half of it, if that is nearer the truth"
@@ -107,3 +119,27 @@ def _shown(cell: str) -> str:
     """Return a cell as it stands, on one line and short."""
     text = "".join(each if each.isprintable() else "?" for each in cell)
     return repr(text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…")
+
+
+def far_values(raw: pl.Series, values: pl.Series) -> list[str]:
+    """Return a note of a value that is there often and far from all others, as -999 and 9999-12-31 for missing are."""
+    if not (values.dtype.is_temporal() or values.dtype.is_numeric()) or values.dtype == pl.Time:
+        return []
+    known = values.drop_nulls()
+    notes = []
+    for far in dict.fromkeys((known.min(), known.max())):
+        rows = (known == far).sum()
+        if rows > max(2, STANDS_OUT * len(known)) and rows < len(known) and _is_far(known, far):
+            cell = raw.filter((values == far).fill_null(False))[0]
+            means = f"null_values: ['{cell}'] says so" if raw.dtype == pl.String else "make it missing in the source"
+            notes.append(f"'{raw.name}': {cell} in {rows:,} rows is far from all others; if it means no value, {means}")
+    return notes
+
+
+def _is_far(known: pl.Series, far: Any) -> bool:
+    """Say whether a value looks like one for missing, and lies further off than all others lie apart."""
+    others = known.filter(known != far)
+    if known.dtype.is_temporal():
+        return not FIRST <= far.year <= LAST and bool(others.dt.year().is_between(FIRST, LAST).all())
+    low, high = float(others.min()), float(others.max())  # type: ignore[arg-type]  # numbers
+    return set(f"{abs(far):g}") == {"9"} and min(abs(far - low), abs(far - high)) > high - low

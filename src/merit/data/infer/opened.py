@@ -1,6 +1,7 @@
 """Which source a path or URL names, and its table as the source gives it: the cells that `merit ingest` will read."""
 
 import os
+import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from merit.data.infer.files import is_parquet, refuse_folder
 from merit.data.infer.layout import layout
 from merit.errors import MeritError
 from merit.reading.reasons import reason_of
+
+TOTAL = r"(?i)(grand )?(total|totals|sum|summe|gesamt|insgesamt):?"
+"""What stands in the last row of a report, which is no row of a table."""
 
 
 @dataclass(frozen=True)
@@ -97,4 +101,7 @@ def _text(path: str, place: Path, notes: list[str]) -> Opened:
     notes = [*notes, *found.notes]
     if again := [name for name in table.columns if "_duplicated_" in name]:
         notes.append(f"a name stands more than once in the header: the further ones are called {', '.join(again)}")
+    last = table.row(-1) if table.height else ()
+    if total := next((cell for cell in last if cell and re.fullmatch(TOTAL, cell.strip())), None):
+        notes.append(f"the last row seems to hold totals ('{total}'): take it out of the file")
     return Opened(component, table, notes, is_text=True)

@@ -11,7 +11,11 @@ from merit.data.infer.texts import spellings
 from merit.data.infer.written import Written
 from merit.errors import MeritError
 from merit.expression import quoted
+from merit.reading.cells import read
+from merit.reading.declaration import declared
 
+NO_CLASS = frozenset({"?", "#n/a", "<na>", "#value!", "#ref!", "#div/0!"})
+"""Marks, in small letters, that mean no answer also where the others are words."""
 RARE = 10
 """A class of fewer rows can be neither learned nor judged."""
 MOST_CLASSES = 200
@@ -75,13 +79,10 @@ def target(column: Written, task: str | None, again: str) -> Target:
 
 def told_target(column: Written, raw: pl.Series, task: str | None) -> Written:
     """Return the target's column, as text where a word among its few numbers may be a class, such as none or other."""
-    words = column.settings.get("null_values", [])
-    if (
-        not words
-        or task == "regression"
-        or column.values.drop_nulls().n_unique() > FEW
-        or not column.values.dtype.is_integer()
-    ):
+    if column.values.dtype == pl.String and task != "regression":
+        return _without_marks(column, raw)
+    words, numbers = column.settings.get("null_values", []), column.values.drop_nulls()
+    if not words or task == "regression" or not numbers.dtype.is_integer() or numbers.n_unique() > FEW:
         return column
     counts = dict(raw.str.strip_chars().value_counts().rows())
     classes = [word for word in words if counts[word] >= RARE and word.lower() not in SURELY_MISSING]
@@ -91,11 +92,28 @@ def told_target(column: Written, raw: pl.Series, task: str | None) -> Written:
     return Written(raw, notes=[note])
 
 
+def _without_marks(column: Written, raw: pl.Series) -> Written:
+    """Return a target of words without marks such as ? and #N/A, which nobody calls a class."""
+    if raw.dtype != pl.String:
+        return column
+    counts = raw.str.strip_chars().value_counts(sort=True).drop_nulls()
+    marks = counts.filter(pl.col(raw.name).str.to_lowercase().is_in(list(NO_CLASS)))
+    if marks.is_empty():
+        return column
+    words = marks[raw.name].to_list()
+    values = read(raw, declared(raw.name, {"type": "string", "null_values": words})).values
+    shown = ", ".join(map(repr, words[:3]))
+    note = f"'{raw.name}': {shown} in {marks['count'].sum():,} of {len(raw):,} rows: read as no answer (null_values)"
+    return Written(values, {"null_values": words}, None, "", [note])
+
+
 def _declared(column: Written) -> dict[str, Any]:
     """Return what conf/data must declare of the target's column: nothing, where its cells alone say how it is read."""
     if not column.settings:
         return {}
-    return {"type": "integer" if column.values.dtype.is_integer() else "number", **column.settings}
+    dtype = column.values.dtype
+    kind = "string" if dtype == pl.String else "integer" if dtype.is_integer() else "number"
+    return {"type": kind, **column.settings}
 
 
 def _doubts(values: pl.Series) -> list[str]:
@@ -107,11 +125,12 @@ def _doubts(values: pl.Series) -> list[str]:
         notes.append(
             f"{', '.join(alike)} differ in blanks or capitals alone, and are classes of their own; write them alike"
         )
+    elif (around := values.filter(values != values.str.strip_chars()).drop_nulls()).len():
+        notes.append(f"blanks around words are part of a class, as in {around[0]!r}")
     missing = values.filter(values.str.strip_chars().str.to_lowercase().is_in(list(SURELY_MISSING)))
     for word, count in missing.value_counts(sort=True).rows():
         notes.append(
-            f"{word!r} ({count:,} rows) is taken for a class; if it means that there is no answer, leave such rows out "
-            f"by filter: {quoted(values.name)} <> {literal(word)}"
+            f"{word!r} ({count:,} rows) is taken for a class; if it means that there is no answer, empty these cells"
         )
     return notes
 

@@ -12,10 +12,10 @@ MIXED = 0.3
 """The share of numbers from which a column is neither of words nor of numbers."""
 LONG = 60
 """Characters, on average, from which text is prose."""
-IMAGE = "names of image files, which are not opened: make an array column of their pixels (docs/own-table.md, Images)"
+NOT_OPENED = "which are not opened: make an array column of their pixels (docs/own-table.md, Images)"
 RANGE = r"^\D?(\d+(?:\.\d+)?)\s*(?:-|\x{2013}|\x{2014}|to|bis|\.\.+)\s*\D?(\d+(?:\.\d+)?)\D*$"
 KINDS = {
-    r"(?i)\.(png|jpe?g|gif|bmp|tiff?|webp)$": IMAGE,
+    r"(?i)\.(png|jpe?g|gif|bmp|tiff?|webp)$": f"names of image files, {NOT_OPENED}",
     r"(?i)\.(wav|mp3|flac|mp4|avi|pdf|docx?|txt|json|xml|npy|dcm|nii|parquet|csv)$":
         "names of files, which are not opened: make columns of what matters in them",
     r"^(https?|ftp|s3)://": "addresses on the web, which are not opened: make columns of what matters in them",
@@ -25,6 +25,9 @@ KINDS = {
         "durations: make a number of seconds or days of them",
     r"^(POINT ?)?\(?[+-]?\d{1,3}\.\d+°?( ?[NS])?[,; ]+[+-]?\d{1,3}\.\d+°?( ?[EW])?\)?$":
         "pairs of coordinates: make two columns of numbers",
+    r"\d{1,2}:\d\d(:\d\d)? [A-Z]{2,5}$": "times with the name of a zone: write its offset, as 2024-12-31T23:59+01:00",
+    r"^\D?\d[\d.,]* ?(±|\+/-) ?\d[\d.,]*\D*$": "numbers with what they may be off by: make two columns of them",
+    r"^'[\d.,+-]+$": "numbers behind an apostrophe, as spreadsheets mark text: take it away",
     r"^\s*([\[{].*[\]}])\s*$": "lists or records as text: make a column of each part",
     r"^\d{1,2}[./ -]{1,2}\p{L}{3,}\.?[./ -]{1,2}\d{2,4}$":
         "dates, it seems, with months in another language than English: write them as 2024-12-31",

@@ -1,12 +1,12 @@
 """How the cells of a column are written: numbers and dates as people write them, decided by the whole column."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
 
 from merit.data.infer import dates, numbers
-from merit.data.infer.odd import OddCells, sample
+from merit.data.infer.odd import OddCells, far_values, sample
 from merit.reading.cells import read
 from merit.reading.declaration import declared
 from merit.reading.inference import inferred
@@ -49,8 +49,11 @@ def written(raw: pl.Series, *, is_text: bool, with_semicolons: bool = False, ord
     """
     if raw.dtype in (pl.Categorical, pl.Enum):
         raw = raw.cast(pl.String)
-    if raw.dtype != pl.String:
-        return _typed(raw)
+    made = _of_text(raw, order, is_text=is_text, semicolons=with_semicolons) if raw.dtype == pl.String else _typed(raw)
+    return made if made.problem is not None else replace(made, notes=[*made.notes, *far_values(raw, made.values)])
+
+
+def _of_text(raw: pl.Series, order: str | None, *, is_text: bool, semicolons: bool) -> Written:
     plain = inferred(raw, is_text=is_text)
     if raw.null_count() == len(raw) or plain.dtype == pl.Boolean:
         return Written(plain)
@@ -60,8 +63,8 @@ def written(raw: pl.Series, *, is_text: bool, with_semicolons: bool = False, ord
     if may_be_dates and (found := dates.dates_in(raw, order)) is not None:
         return _dated(raw, found)
     if plain.dtype != pl.String:
-        return Written(plain, notes=numbers.doubts(raw.name, sample(raw), {}) if with_semicolons else [])
-    return _numbered(raw, is_text=is_text, with_semicolons=with_semicolons)
+        return Written(plain, notes=numbers.doubts(raw.name, sample(raw), {}) if semicolons else [])
+    return _numbered(raw, is_text=is_text, with_semicolons=semicolons)
 
 
 def _typed(raw: pl.Series) -> Written:
@@ -112,6 +115,8 @@ def _numbered(raw: pl.Series, *, is_text: bool, with_semicolons: bool) -> Writte
     if not odd.are_few:
         return Written(raw, {}, odd.problem("numbers"))
     values = numbers.whole(read(raw, declared(raw.name, {"type": "number", **(found.settings or {})})).values)
+    if odd.has_codes and values.drop_nulls().n_unique() <= numbers.CODES:
+        return Written(raw, seen="codes, some of them no numbers")
     seen = "; ".join(filter(None, [found.seen, odd.seen]))
     settings = (found.settings or {}) | odd.settings
     return Written(values, settings, None, seen, [*odd.notes("numbers"), *found.notes])

@@ -272,6 +272,16 @@ def test_times_with_a_zone_are_told(shop: dict[str, Any]) -> None:
     ]
 
 
+def test_columns_without_a_name_are_left_out(shop: dict[str, Any]) -> None:
+    found, _ = _infer({"": range(ROWS), **shop})
+    assert _left_out(found)[""] == "it has no name; give it one"
+
+
+def test_totals_in_the_last_row_are_told(shop: dict[str, Any]) -> None:
+    table = {**shop, "plan": [*shop["plan"][:-1], "Total"]}
+    assert _infer(table)[0].notes[0] == "the last row seems to hold totals ('Total'): take it out of the file"
+
+
 def test_more_repeated_rows_than_the_gate_allows_are_told(shop: dict[str, Any]) -> None:
     found, _ = _infer({name: values[:300] + values[:100] for name, values in shop.items()})
     assert any(
@@ -330,6 +340,10 @@ def test_arrays_of_numbers_are_learned_by_convolutions_that_fit_their_size(
         ),
         ([{"bytes": b"x", "path": "a"}] * ROWS, "records are no feature"),
         ([b"x"] * ROWS, "bytes are no feature"),
+        ([b"\x89PNG"] * ROWS, "images as bytes, which are not opened"),
+        ([{"bytes": b"\x89PNG", "path": "a"}] * ROWS, "images as bytes, which are not opened"),
+        ([None, *[[[1.0, 2.0], [3.0, 4.0]]] * (ROWS - 1)], "1 rows have no array, and none can be missing"),
+        ([2**60 + i % 5 for i in range(ROWS)], "400 whole numbers are beyond 2**53"),
         ([f"10-{20 + i}" for i in range(ROWS)], "ranges, such as 10-20"),
         ([f"{i}.5-" if i % 2 else f"{i}.5" for i in range(ROWS)], "numbers, some with the minus behind"),
         ([f"{i}" if i % 2 else f"word {i}" for i in range(ROWS)], "numbers (50%) and others, such as 'word "),
@@ -383,7 +397,7 @@ def _bytes(content: bytes) -> Callable[[], str]:
         (lambda: "none.csv", {}, "none.csv: there is no such file"),
         (_bytes(b""), {}, "bad.csv: is empty"),
         (_bytes(b"a,returned\n"), {}, "holds column names but no row"),
-        (_bytes(b"a,returned\n1,caf\x9d\n"), {}, "neither Parquet nor text (byte 0x9d at 16 is of no encoding"),
+        (_bytes(b"a,returned\n1,caf\x9d\n"), {}, "neither UTF-8 nor windows-1252 (byte 0x9d)"),
         (
             _bytes(b"a,returned\n1,2\n1,2,3\n"),
             {},

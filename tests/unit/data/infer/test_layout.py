@@ -6,6 +6,7 @@ import pytest
 
 from merit.config import targets
 from merit.data.infer.layout import layout
+from merit.errors import MeritError
 
 ROWS = "1,2,3\n4,5,6\n" * 10
 
@@ -64,6 +65,16 @@ def test_text_in_an_old_encoding_is_read_and_told_by_a_word_of_it(workdir: Path)
     settings, notes = _layout("name,x\nZürich,1\n".encode("latin-1"))
     assert settings == {"encoding": "windows-1252"}
     assert notes[0].startswith("its text is not UTF-8: taken for windows-1252, in which 'Zürich' stands there")
+
+
+def test_text_in_no_encoding_that_is_read_is_told_how_to_become_so(workdir: Path) -> None:
+    with pytest.raises(MeritError, match=r"its text is neither UTF-8 nor windows-1252 \(byte 0x.*write it in UTF-8"):
+        _layout("name,x\n東京,1\n大阪,2\n".encode("shift-jis"))
+
+
+def test_blanks_separate_fields_where_nothing_else_does(workdir: Path) -> None:
+    assert _layout(f"a b c\n{ROWS}".replace(",", " "))[0] == {"separator": " "}
+    assert _layout("full name,b\n" + "John Smith,2\n" * 9)[0] == {}
 
 
 @pytest.mark.parametrize("text", ["5.1,3.5,setosa\n4.9,3.0,setosa\n", "7\n8\n"])

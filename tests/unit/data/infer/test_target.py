@@ -112,10 +112,22 @@ def test_classes_that_differ_in_blanks_or_capitals_alone_are_told(table: dict[st
     ]
 
 
+def test_a_mark_that_nobody_calls_a_class_means_no_answer(table: dict[str, Any]) -> None:
+    found, lock = _infer(table, [["good", "bad", "?"][i % 3] for i in range(ROWS)])
+    assert (lock.data.target.task, lock.data.columns["y"].null_values) == ("binary", ["?"])
+    assert found.notes[0] == "'y': '?' in 133 of 400 rows: read as no answer (null_values)"
+    assert ingest(lock.data).height == found.rows == 267
+
+
+def test_blanks_around_a_class_are_told(table: dict[str, Any]) -> None:
+    found, _ = _infer(table, [["good ", "bad"][i % 2] for i in range(ROWS)])
+    assert found.notes == ["blanks around words are part of a class, as in 'good '"]
+
+
 def test_a_class_that_may_mean_no_answer_is_told_with_the_filter_that_leaves_it_out(table: dict[str, Any]) -> None:
     found, lock = _infer(table, [["good", "bad", "N/A"][i % 3] for i in range(ROWS)])
     assert lock.data.target.classes == ["N/A", "bad", "good"]
-    assert "filter: y <> 'N/A'" in found.notes[0]
+    assert found.notes[0].endswith("is taken for a class; if it means that there is no answer, empty these cells")
 
 
 def test_a_header_with_quotes_names_the_target(table: dict[str, Any]) -> None:

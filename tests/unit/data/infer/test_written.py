@@ -8,6 +8,7 @@ import pytest
 from merit.data.infer.written import Written, written
 
 ROWS = 400
+TIMES = [datetime(2020, 1, 3, 5, 7, 9) + timedelta(hours=31 * i) for i in range(ROWS)]
 AMOUNTS = np.random.default_rng(0).normal(0, 3000, ROWS).round(2)
 
 
@@ -64,6 +65,26 @@ def test_a_few_cells_that_are_no_numbers_are_named_and_read_as_missing(
     assert found.settings == {"null_values": words}
     assert found.values.null_count() == len(odd)
     assert note in found.notes[0]
+
+
+def test_many_rows_may_be_one_word_if_the_numbers_are_many() -> None:
+    cells = ["<0.1" if row % 5 < 2 else f"{row / 100:.2f}" for row in range(ROWS)]
+    assert _read(cells).settings == {"null_values": ["<0.1"]}
+
+
+def test_a_word_that_is_often_among_few_numbers_is_a_code_as_they_are() -> None:
+    found = _read([["1", "2", "3", "4", "5", "A"][row % 6] for row in range(ROWS)])
+    assert (found.values.dtype, found.settings, found.problem) == (pl.String, {}, None)
+
+
+@pytest.mark.parametrize(
+    ("far", "others", "cell"),
+    [("-999", lambda i: str(20 + i % 50), "-999"), ("9999-12-31", lambda i: f"{TIMES[i]:%Y-%m-%d}", "9999-12-31")],
+)
+def test_a_value_far_from_all_others_may_mean_that_there_is_none(far: str, others: Any, cell: str) -> None:
+    notes = [f"'x': {cell} in 40 rows is far from all others; if it means no value, null_values: ['{cell}'] says so"]
+    assert _read([far if i % 10 == 0 else others(i) for i in range(ROWS)]).notes == notes
+    assert _read([others(i) for i in range(ROWS)]).notes == []
 
 
 def test_slips_are_few_by_their_rows_and_not_by_their_kinds() -> None:
@@ -134,7 +155,6 @@ def test_whole_numbers_beyond_exact_of_a_typed_source_are_left_out() -> None:
     assert found.problem.startswith("400 whole numbers are beyond 2**53, such as 1152921504606846976; have the source")
 
 
-TIMES = [datetime(2020, 1, 3, 5, 7, 9) + timedelta(hours=31 * i) for i in range(ROWS)]
 DAYS = ("%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d-%m-%y", "%Y%m%d", "%d%m%Y", "%Y/%m/%d", "%b %d, %Y",
         "%d-%b-%y", "%d. %b %Y", "%a, %d %b %Y")  # fmt: skip
 
@@ -191,6 +211,23 @@ def test_day_and_month_that_can_not_be_told_apart_are_asked_for(order: str, form
 
 def test_an_order_is_only_for_dates_that_do_not_say_theirs() -> None:
     assert _read([f"{each:%m/%d/%Y}" for each in TIMES], order="dmy").settings == {"format": "%m/%d/%Y"}
+
+
+def test_dates_with_points_have_their_day_first() -> None:
+    assert _read([f"{each:%d.%m.%Y}" for each in MONTHS]).settings == {"format": "%d.%m.%Y"}
+
+
+def test_one_date_that_tells_the_order_is_enough_wherever_it_stands() -> None:
+    cells = [f"{each:%m/%d/%Y}" for each in MONTHS] * 500
+    cells[33_333] = "05/31/2001"
+    assert _read(cells).settings == {"format": "%m/%d/%Y"}
+
+
+def test_dates_in_several_forms_are_left_out() -> None:
+    cells = [f"{each:%d.%m.%Y}" if i % 2 else f"{each:%d.%m.%Y %H:%M}" for i, each in enumerate(TIMES)]
+    problem = _read(cells).problem
+    assert problem is not None
+    assert problem.startswith("dates in several forms, such as ")
 
 
 def test_dates_in_two_orders_are_left_out() -> None:
