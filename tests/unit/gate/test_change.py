@@ -299,8 +299,8 @@ def _texts(form: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple
 
 NO_LOCATION = {
     "name", "stream.group", "stream.key", "trainer.monitor", "gate.baseline.metric", "gate.robustness.metric",
-    "gate.slices.metric", "data.fingerprint", "data.filter", "data.time", "data.target.name", "data.target.sql",
-    "data.columns_sha256",
+    "gate.slices.metric", "data.fingerprint", "data.filter", "data.split.column", "data.time", "data.target.name",
+    "data.target.sql", "data.columns_sha256",
     "model.target", "optimizer.target",
 }  # fmt: skip
 """Keys of any text that name neither a path nor an address."""

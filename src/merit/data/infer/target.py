@@ -7,6 +7,7 @@ import polars as pl
 
 from merit.data.infer.guess import FEW
 from merit.data.infer.odd import SURELY_MISSING
+from merit.data.infer.scalars import value
 from merit.data.infer.texts import spellings
 from merit.data.infer.written import Written
 from merit.errors import MeritError
@@ -186,9 +187,8 @@ def _binary(known: pl.Series, counts: pl.DataFrame, condition: str | None, again
     sql = name if positive is True else f"{name} = {literal(positive)}"
     other = first if positive == second else second
     seen = f"{_shown(positive)} in {rows[positive] / len(known):.1%} of {len(known):,} rows, else {_shown(other)}"
-    return Target(
-        known.name, "binary", sql, condition, seen, f"the other way round: sql: {name} = {literal(other)}", notes=notes
-    )
+    change = f"the other way round: sql: {value(f'{name} = {literal(other)}')}"
+    return Target(known.name, "binary", sql, condition, seen, change, notes=notes)
 
 
 def _means_yes(value: Any, other: Any) -> bool:

@@ -124,7 +124,7 @@ def test_blanks_around_a_class_are_told(table: dict[str, Any]) -> None:
     assert found.notes == ["blanks around words are part of a class, as in 'good '"]
 
 
-def test_a_class_that_may_mean_no_answer_is_told_with_the_filter_that_leaves_it_out(table: dict[str, Any]) -> None:
+def test_a_class_that_may_mean_no_answer_is_told_with_what_to_do(table: dict[str, Any]) -> None:
     found, lock = _infer(table, [["good", "bad", "N/A"][i % 3] for i in range(ROWS)])
     assert lock.data.target.classes == ["N/A", "bad", "good"]
     assert found.notes[0].endswith("is taken for a class; if it means that there is no answer, empty these cells")
@@ -137,3 +137,14 @@ def test_a_header_with_quotes_names_the_target(table: dict[str, Any]) -> None:
     lock = compose(["experiment=t"])
     assert lock.data.target.name == name
     assert ingest(lock.data)[name].mean() == 0.5
+
+
+@pytest.mark.parametrize("name", ["y", 'Loan "Status" (Y/N)?', "end", "it's", "a: b #c"])
+def test_the_comment_that_turns_the_answer_round_can_be_taken_as_it_is(table: dict[str, Any], name: str) -> None:
+    pl.DataFrame({**table, name: [["it's", "no: b"][i % 4 == 0] for i in range(ROWS)]}).write_csv("t.csv")
+    infer("t.csv", name)
+    place = Path("conf/data/t.yaml")
+    text = place.read_text(encoding="utf-8")
+    guessed = next(line for line in text.splitlines() if line.startswith("  sql: "))
+    place.write_text(text.replace(f"{guessed}\n", "").replace("# the other way round: sql:", "sql:"), encoding="utf-8")
+    assert ingest(compose(["experiment=t"]).data)[name].mean() == 0.75
