@@ -2,7 +2,6 @@
 
 import os
 import re
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +89,7 @@ def _file(path: str) -> Opened:
             component = {"_target_": "merit.data.sources.Parquet", "path": inside}
             return Opened(component, targets.build(component).read(), notes, is_text=False)
         return _text(inside, place, notes)
-    except (pl.exceptions.PolarsError, OSError, EOFError, zlib.error, ValueError) as error:
+    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         raise MeritError(f"{path}: can't be read: {reason_of(error)}") from error
 
 

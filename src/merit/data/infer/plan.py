@@ -205,11 +205,11 @@ def up(number: float) -> float:
 
 def chance_repeats(rows: pl.DataFrame) -> float:
     """Return how many rows may repeat another one by chance: twice as many as if columns had nothing to do together."""
-    alike = 1.0
+    alike, pairs = 1.0, max(1, rows.height * (rows.height - 1))
     for column in rows:
-        counts = column.value_counts()["count"].to_numpy() / rows.height
-        alike *= float((counts**2).sum())
-    return 2 * alike * rows.height**2 / 2 + 3
+        counts = column.value_counts()["count"].to_numpy().astype(float)
+        alike *= float((counts * (counts - 1)).sum()) / pairs
+    return alike * pairs + 3
 
 
 def around(rows: int) -> dict[str, int]:

@@ -17,6 +17,7 @@ from merit.config.compose import compose
 from merit.config.schema import Lock
 from merit.data.infer import Inferred, infer
 from merit.data.infer.guess import features
+from merit.data.infer.plan import chance_repeats
 from merit.data.ingest import ingest
 from merit.errors import MeritError
 
@@ -288,6 +289,12 @@ def test_more_repeated_rows_than_the_gate_allows_are_told(shop: dict[str, Any]) 
         note.startswith("100 of 400 rows repeat another one whole, and the gate allows 1%") for note in found.notes
     )
     assert not _infer(shop, force=True)[0].notes
+
+
+def test_repeated_rows_with_a_number_of_their_own_are_no_chance(workdir: Path) -> None:
+    x = [*range(400), *range(60)]
+    rows = pl.DataFrame({"x": x, "plan": [each % 3 for each in x], "y": [each % 2 for each in x]})
+    assert chance_repeats(rows) < 60 < chance_repeats(rows.select("plan", "y"))
 
 
 def test_a_name_keeps_its_digits(shop: dict[str, Any]) -> None:
