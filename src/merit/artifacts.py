@@ -25,7 +25,10 @@ LOCK = Path("params.yaml")
 DVC_LOCK = Path("dvc.lock")
 
 RAW = Path("data/raw.parquet")
-"""ingest: the declared columns and the target, one row per example, ordered by the declared keys."""
+"""ingest: the declared columns and the target, one row per example, ordered by the declared keys.
+
+Its metadata hold, as REPEATED, how many of these rows repeat another one in all that the source says of it."""
+REPEATED = "repeated"
 
 SOURCE_ROWS = Path("data/source_rows.parquet")
 """ingest: `row`, the place of each row of RAW in the source's table, from 0; the metadata `raw` is RAW's hash."""

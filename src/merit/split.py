@@ -1,12 +1,20 @@
-"""The split: by time, so that the model is judged on days after all it has learned from, or by lot."""
+"""The split: by time, so that the model is judged on days after all it has learned from, by lot, or by whole groups."""
+
+from hashlib import blake2b
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from merit.config.schema.data import Data, RandomSplit, TimeSplit
+from merit.config.schema.data import Data, GroupSplit, RandomSplit, TimeSplit
 from merit.errors import MeritError
 
 PARTS = ("train", "validation", "test")
+Numbers = NDArray[np.float64]
+Places = NDArray[np.int8]
+"""The place of each group's part in PARTS, or -1 as long as it has none."""
+LEAST = 0.5
+"""The share of what a part should hold that it must hold at least: whole groups can miss by so much and no more."""
 
 
 def split(table: pl.DataFrame, data: Data) -> dict[str, pl.DataFrame]:
@@ -30,7 +38,9 @@ def split(table: pl.DataFrame, data: Data) -> dict[str, pl.DataFrame]:
 
 def needed(data: Data) -> list[str]:
     """Return the columns that say which part a row falls to."""
-    return [data.time or ""] if isinstance(data.split, TimeSplit) else [data.target.name]
+    if isinstance(data.split, TimeSplit):
+        return [data.time or ""]
+    return [data.target.name, *([data.split.column] if isinstance(data.split, GroupSplit) else [])]
 
 
 def places(table: pl.DataFrame, data: Data) -> pl.Series:
@@ -43,8 +53,10 @@ def places(table: pl.DataFrame, data: Data) -> pl.Series:
     if isinstance(data.split, TimeSplit):
         assert data.time is not None
         return _by_time(table[data.time], data.split)
-    groups = table[data.target.name] if data.target.task != "regression" else None
-    return _by_lot(table.height, groups, data.split)
+    classes = table[data.target.name] if data.target.task != "regression" else None
+    if isinstance(data.split, GroupSplit):
+        return group_parts(table[data.split.column], classes, data.split)
+    return _by_lot(table.height, classes, data.split)
 
 
 def _by_time(times: pl.Series, ends: TimeSplit) -> pl.Series:
@@ -64,3 +76,103 @@ def _by_lot(rows: int, groups: pl.Series | None, shares: RandomSplit) -> pl.Seri
         part[members[:test]] = 2
         part[members[test : test + validation]] = 1
     return pl.Series(part)
+
+
+def group_parts(groups: pl.Series, classes: pl.Series | None, shares: GroupSplit) -> pl.Series:
+    """Return for each row the place of its group's part in `PARTS`; int8 [rows].
+
+    Groups that have the same number of rows of each class stand in for one another: of each such kind the parts get
+    their shares, drawn by the seed. What is left of a kind goes, larger groups first, to the part that lacks it most.
+
+    Args:
+        groups: the group of each row; rows without one fall to the training part.
+        classes: the class of each row, or None if there are none to balance.
+        shares: data.split.
+
+    Raises:
+        MeritError: there are too few groups, or a part can't get half of its share of the rows.
+    """
+    found = _group_counts(groups, classes, shares.seed)
+    named = found["group"].is_not_null().to_numpy()
+    if named.sum() < len(PARTS):
+        raise MeritError(
+            f"data.split: found {named.sum()} different values in the column '{groups.name}'; at least "
+            f"{len(PARTS)} are needed, one for each part: name another column, or split by: random"
+        )
+    goals = np.array([1 - shares.validation - shares.test, shares.validation, shares.test])
+    place = np.where(named, -1, 0).astype(np.int8)
+    # What no small part can hold comes first, so that the others share what it leaves.
+    _fill_parts(found, place, goals, found["rows"].to_numpy() > goals.min() * len(groups))
+    _draw_kinds(found, place, goals)
+    _fill_parts(found, place, goals, named)
+    parts = found.select("group", part=pl.Series(place))
+    rows = groups.alias("group").to_frame().join(parts, on="group", how="left", maintain_order="left")
+    made = rows["part"].fill_null(0)
+    _check_shares(made, groups, goals)
+    return made
+
+
+def _group_counts(groups: pl.Series, classes: pl.Series | None, seed: int) -> pl.DataFrame:
+    """Return each group with its classes, its rows of each of them, all its rows, and its number in the lot."""
+    codes = pl.lit(0, pl.UInt32) if classes is None else classes.rank("dense").cast(pl.UInt32) - 1
+    cells = pl.DataFrame({"group": groups}).with_columns(classes=codes)
+    counted = cells.group_by("group", "classes").len("counts").sort("group", "classes")
+    found = counted.group_by("group", maintain_order=True).agg("classes", "counts", rows=pl.col("counts").sum())
+    # Polars' own hashes may differ from one version of it to the next.
+    draws = [int.from_bytes(blake2b(f"{seed} {each}".encode(), digest_size=8).digest()) for each in found["group"]]
+    return found.with_columns(draw=pl.Series(draws, dtype=pl.UInt64))
+
+
+def _draw_kinds(found: pl.DataFrame, place: Places, goals: Numbers) -> None:
+    """Place those groups that make up the whole shares of their kind."""
+    have = _class_counts(found, place)[:, -1]
+    wanted = np.maximum(goals * have.sum() - have[:-1], 0)
+    shares = wanted / max(wanted.sum(), 1)
+    left = np.flatnonzero(place < 0)
+    kind = pl.concat_str(pl.col("classes", "counts").cast(pl.List(pl.String)).list.join(" "), separator=";")
+    kinds = found[left].select("draw", kind=kind)
+    kinds = kinds.select(rank=pl.col("draw").rank("ordinal").over("kind"), size=pl.len().over("kind"))
+    rank, size = (kinds[name].to_numpy() for name in ("rank", "size"))
+    ends = np.cumsum([np.floor(size * shares[part] + 1e-9) for part in (2, 1, 0)], axis=0)
+    place[left] = 2 - (rank > ends).sum(axis=0)
+
+
+def _fill_parts(found: pl.DataFrame, place: Places, goals: Numbers, which: NDArray[np.bool_]) -> None:
+    """Place the groups left of some, each where it brings rows and classes nearest to the goals."""
+    have = _class_counts(found, place)
+    want, have = np.outer(goals, have.sum(axis=0)), have[:-1]
+    open_groups = np.flatnonzero(place < 0)
+    left = open_groups[which[open_groups]]
+    # Larger groups first, for the small ones even out what those leave; groups of like size in the order of the lot.
+    size = np.floor(np.log2(found["rows"].to_numpy()[left]))
+    left = left[np.lexsort((found["draw"].to_numpy()[left], -size))]
+    for number, (classes, counts, rows) in enumerate(found[left].select("classes", "counts", "rows").iter_rows()):
+        at, more = [*classes, -1], np.array([*counts, rows], dtype=np.float64)
+        cost = (more * (more + 2 * (have[:, at] - want[:, at])) / want[:, at]).sum(axis=1)
+        empty = have[:, -1] == 0
+        if len(open_groups) - number <= empty.sum():
+            cost[~empty] = np.inf
+        place[left[number]] = cost.argmin()
+        have[cost.argmin(), at] += more
+
+
+def _class_counts(found: pl.DataFrame, place: Places) -> Numbers:
+    """Return the rows of each class, then of all, in each part, and last of groups without one."""
+    cells = found.select("classes", "counts", part=pl.Series(place)).explode("classes", "counts")
+    counts = np.zeros((len(PARTS) + 1, cells["classes"].n_unique() + 1))
+    np.add.at(counts, (cells["part"].to_numpy(), cells["classes"].to_numpy()), cells["counts"].to_numpy())
+    counts[:, -1] = counts.sum(axis=1)
+    return counts
+
+
+def _check_shares(made: pl.Series, groups: pl.Series, goals: Numbers) -> None:
+    """Refuse parts that are nothing like what was asked for, because groups are few or one of them is large."""
+    for number, (part, goal) in enumerate(zip(PARTS, goals, strict=True)):
+        share = (made == number).sum() / len(made)
+        if share < LEAST * goal:
+            largest = groups.drop_nulls().unique_counts().to_numpy().max() / len(groups)
+            raise MeritError(
+                f"data.split: whole groups of '{groups.name}' leave {share:.1%} of the rows to the {part} part, where "
+                f"{goal:.1%} are asked for (the largest group has {largest:.1%}); ask for shares that groups allow, "
+                "name a column of smaller groups, or split by: random"
+            )

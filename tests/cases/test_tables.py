@@ -54,6 +54,10 @@ def cases() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("name", "case"), [*cases()])
 def test_a_table_from_outside(name: str, case: Case, conf: Path, make_lock: MakeLock) -> None:
+    if "asks" in case:
+        with pytest.raises(MeritError, match=case["asks"]):
+            _inferred(name, case)
+        return
     values = _inferred(name, case)
     values["fingerprint"] = fingerprint(values["source"])
     data = Data.model_validate(values)
@@ -87,11 +91,23 @@ def _inferred(name: str, case: Case) -> dict[str, Any]:
     path = f"{name}.csv" if place is None else shutil.copy(place, place.name)
     if "data" in case:
         return dict(case["data"])
-    infer(str(path), name="case", **case["infer"])
+    found = infer(str(path), name="case", **case["infer"])
     values = yaml.safe_load(Path("conf/data/case.yaml").read_text(encoding="utf-8"))
+    told = [*found.notes, *found.warnings, *(guess.left_out for guess in found.columns if guess.left_out)]
+    assert all(any(words in text for text in told) for words in case.get("says", [])), told
+    _check_guess(values, case.get("inferred", {}))
     for key, edit in case.get("edits", {}).items():
         values[key] = values.get(key, {}) | edit if isinstance(edit, dict) else edit
     return dict(values)
+
+
+def _check_guess(values: Any, expected: Any) -> None:
+    """Check that what was guessed holds what is expected of it."""
+    if isinstance(expected, dict):
+        for key, value in expected.items():
+            _check_guess(values.get(key), value)
+    else:
+        assert values == expected
 
 
 def _check_column(found: pl.Series, expected: dict[str, Any]) -> None:

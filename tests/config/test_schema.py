@@ -146,6 +146,19 @@ def test_a_split_by_lot_leaves_rows_to_train_on(make_lock: Make) -> None:
     assert "validation and test must leave some rows to train on" in message
 
 
+def test_a_split_by_group_names_a_column_that_can_name_groups(make_lock: Make) -> None:
+    split = {"by": "group", "column": "patient", "validation": 0.2, "test": 0.2}
+    ((_, message),) = _refusal(make_lock, _put("data.split", split))
+    assert "split.column names 'patient', which is not among the columns" in message
+
+    def edit(values: dict[str, Any]) -> None:
+        values["data"]["columns"]["patient"] = {"type": "array", "shape": [2]}
+        values["data"]["split"] = split
+
+    ((_, message),) = _refusal(make_lock, edit)
+    assert "split.column names 'patient', an array; name a column of texts or numbers" in message
+
+
 def test_a_table_without_a_time_is_split_by_lot(make_lock: Make) -> None:
     def edit(values: dict[str, Any]) -> None:
         values["data"]["split"] = {"by": "random", "validation": 0.2, "test": 0.2}

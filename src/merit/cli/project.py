@@ -9,6 +9,8 @@ import click
 
 from merit.cli.group import main
 
+TASKS, ORDERS = ("binary", "multiclass", "regression"), ("dmy", "mdy", "ymd")
+
 
 @main.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
@@ -58,6 +60,8 @@ def upgrade(yes: bool, check: bool) -> None:
 @click.argument("path")
 @click.option("--target", required=True, metavar="COLUMN", help="The column to predict.")
 @click.option("--time", metavar="COLUMN", help="The column that says when: rows are then split by it.")
+@click.option("--task", type=click.Choice(TASKS), help="What is predicted [default: as the target's values say].")
+@click.option("--dates", type=click.Choice(ORDERS), help="The order of day, month and year, where dates don't say it.")
 @click.option("--name", help="The model's name [default: the file's or the table's].")
 @click.option("--query", metavar="SQL", help="The rows to read, where PATH is a database's URL.")
 @click.option("--table", help="The table to read, where PATH is a database's URL.")

@@ -1,5 +1,6 @@
 """ingest: read the source, keep the declared window, rows and columns, make the target, write Parquet."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,19 +40,39 @@ def ingest(data: Data) -> pl.DataFrame:
             read as it is declared; an expression of conf/data is not valid; no row is left.
     """
     source, table = read_source(data)
-    columns = {column.name: column for column in table}
+    hashes, columns = row_hashes(table), {column.name: column for column in table}
     del table  # so that each column's text goes once it is read
     table, unread = _declared(columns, source, data)
     table = _kept(table, data, unread)
     _check_cells(unread, table[ROW])
+    repeated = repeated_rows(hashes[table[ROW]])
     table = _ordered(_targeted(table, data), data)
     if table.is_empty():
         raise MeritError("data: no row is left after data.window and data.filter; widen them in conf/data")
     rows = table.select(pl.col(ROW).alias("row"))
     table = table.select(*(name for name in data.columns if name != data.target.name), data.target.name)
-    artifacts.write_table(artifacts.RAW, table)
+    artifacts.write_table(artifacts.RAW, table, {artifacts.REPEATED: str(repeated)})
     artifacts.write_table(artifacts.SOURCE_ROWS, rows, {"raw": artifacts.sha256(artifacts.RAW)})
     return table
+
+
+def row_hashes(table: pl.DataFrame) -> pl.Series:
+    """Return a hash of each row, whatever number an export gave it: rows that are alike have the same."""
+    named = [name for name in table.columns if not _numbers_rows(table[name])]
+    return table.select(named).hash_rows() if named else pl.Series(range(table.height), dtype=pl.UInt64)
+
+
+def repeated_rows(hashes: pl.Series) -> int:
+    """Return how many rows repeat another one whole."""
+    return len(hashes) - hashes.n_unique()
+
+
+def _numbers_rows(column: pl.Series) -> bool:
+    """Say whether a column has no name of its own and counts the rows, as pandas' index does."""
+    if not re.fullmatch(r"(?i)\s*|index|row|#|unnamed: ?0|_duplicated_0|column_1", column.name):
+        return False
+    counted = column.cast(pl.Int64, strict=False)
+    return bool((counted.diff().drop_nulls() == 1).all()) and counted.null_count() == 0
 
 
 def _declared(columns: dict[str, pl.Series], source: Any, data: Data) -> tuple[pl.DataFrame, dict[str, Unread]]:

@@ -27,6 +27,9 @@ LARGER_IS_WEAKER = frozenset(
 )
 SMALLER_IS_WEAKER = frozenset({"confidence", "resamples", "amount", "rows", "min"})
 
+ENTITY = ("data", "leakage", "entity")
+"""The rule of which no value asks for the most."""
+
 SECTIONS = frozenset(
     {"floors", "baseline", "champion", "data", "slices", "robustness", "behaviour", "time", "replay", "checks"}
 )
@@ -216,6 +219,8 @@ def is_weaker(path: Path, before: Any, after: Any, *, is_new: bool = False) -> b
         return _is_more_waived(path, before, after)
     if path == ("champion",):
         return _is_weaker_list(before, after)
+    if path == ENTITY:
+        return not is_new and _is_entity_weaker(before, after)
     if path[:2] == ("behaviour", "direction") and path[-1] == "tolerance":  # none is the strictest
         before, after = (0.0 if value in (ABSENT, None) else value for value in (before, after))
     # No value is no limit: it lets everything through.
@@ -240,8 +245,6 @@ def _is_weaker_value(direction: str | None, before: Any, after: Any) -> bool:
 def _direction(path: Path) -> str | None:
     """Return whether a larger value is weaker, a smaller one or fewer names; None if that is not known."""
     *above, last = path
-    if path == ("data", "leakage", "entity"):
-        return "fewer"
     if above == ["floors"]:
         higher = HIGHER_IS_BETTER.get(last)
         return None if higher is None else ("smaller" if higher else "larger")
@@ -251,6 +254,13 @@ def _direction(path: Path) -> str | None:
     if last in SMALLER_IS_WEAKER or last.startswith("min_"):
         return "smaller"
     return "larger" if last in LARGER_IS_WEAKER or above[:1] == ["data"] else None
+
+
+def _is_entity_weaker(before: Any, after: Any) -> bool:
+    """Compare the columns that must not be on both sides; null looks for them, which names are no substitute for."""
+    if after is None or after is ABSENT:
+        return bool(before) and before is not ABSENT
+    return before is None or _is_weaker_value("fewer", before, after)
 
 
 def _is_new(path: Path, before: Any) -> bool:

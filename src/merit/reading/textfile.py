@@ -5,6 +5,7 @@ import codecs
 import csv
 import gzip
 import lzma
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -67,15 +68,27 @@ class TextFile:
         """Open it as it was before it was compressed.
 
         Raises:
-            MeritError: it is compressed by zstd, and not in UTF-8.
+            MeritError: it is compressed, and damaged or cut short; or by zstd, and not in UTF-8.
         """
         opener = next((each for mark, each in _OPENERS.items() if self._first.startswith(mark)), None)
         with self._open() as raw:
             if self._first.startswith(ZSTD):  # by Polars: the standard library has it only from Python 3.14 on
                 yield BytesIO(self._unpacked(raw.read()))
-                return
-            with opener(raw, "rb") if opener else raw as handle:
-                yield handle
+            elif opener is None:
+                yield raw
+            else:
+                with self._undamaged(), opener(raw, "rb") as handle:
+                    yield handle
+
+    @contextmanager
+    def _undamaged(self) -> Iterator[None]:
+        """Say in one line that compressed content can't be unpacked."""
+        try:
+            yield
+        except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise MeritError(f"{self.name}: is compressed, and damaged or cut short; get the file anew") from error
 
     def _unpacked(self, packed: bytes) -> bytes:
         try:

@@ -210,11 +210,15 @@ class Bins(nn.Module):
         return (functional.hardtanh(filled, 0.0, 1.0) - 0.5).flatten(1)
 
 
+CHANNELS = 4
+"""The most channels that an array may have last: gray, with transparency, colours, both."""
+
+
 class CNN(nn.Module):
     """A small convolutional network over arrays of one size, beside whatever else a row has.
 
-    Each block is two 3x3 convolutions and a 2x2 pooling; arrays [height, width] are one channel each, arrays
-    [channels, height, width] several.
+    Each block is two 3x3 convolutions and a 2x2 pooling. Arrays are [height, width], of one channel, or [channels,
+    height, width], or [height, width, channels] where there are at most four channels last and more places first.
 
     Args:
         cardinalities: codes per category.
@@ -240,7 +244,9 @@ class CNN(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        places = {tuple(shape[-2:]) for shape in shapes}
+        self.are_last = [are_channels_last(shape) for shape in shapes]
+        sizes = [(shape[2], *shape[:2]) if last else shape for shape, last in zip(shapes, self.are_last, strict=True)]
+        places = {tuple(size[-2:]) for size in sizes}
         if len(places) != 1 or any(len(shape) not in {2, 3} for shape in shapes):
             raise ValueError(
                 f"it takes arrays of one height and width; found the shapes {[list(each) for each in shapes]}"
@@ -248,7 +254,7 @@ class CNN(nn.Module):
         height, width = places.pop()
         if min(height, width) < 2 ** len(channels):
             raise ValueError(f"{len(channels)} blocks halve {height}x{width} to nothing; give fewer channels")
-        before = sum(1 if len(shape) == 2 else shape[0] for shape in shapes)
+        before = sum(1 if len(size) == 2 else size[0] for size in sizes)
         self.blocks = nn.Sequential(*(block(a, b) for a, b in pairwise([before, *channels])))
         self.values = Codes(cardinalities, embedding)
         left = channels[-1] * (height // 2 ** len(channels)) * (width // 2 ** len(channels))
@@ -257,9 +263,15 @@ class CNN(nn.Module):
 
     def forward(self, codes: Tensor, numbers: Tensor, *arrays: Tensor) -> Tensor:
         """Return [rows, outputs]."""
-        images = torch.cat([each[:, None] if each.dim() == 3 else each for each in arrays], dim=1)
+        turned = [each.movedim(3, 1) if last else each for each, last in zip(arrays, self.are_last, strict=True)]
+        images = torch.cat([each[:, None] if each.dim() == 3 else each for each in turned], dim=1)
         seen = self.blocks(images).flatten(1)
         return torch.as_tensor(self.rest(torch.cat([seen, numbers, self.values(codes).flatten(1)], dim=1)))
+
+
+def are_channels_last(shape: Sequence[int]) -> bool:
+    """Say whether an array of three axes has its channels last: few there, and more places before them."""
+    return len(shape) == 3 and shape[2] <= CHANNELS < min(shape[:2])
 
 
 def block(before: int, after: int) -> nn.Sequential:

@@ -357,6 +357,33 @@ def test_a_table_without_a_time_keeps_the_order_of_its_file(
     assert made["when"].to_list() == turned["when"].to_list()
 
 
+@pytest.mark.parametrize(
+    ("more", "repeated"),
+    [
+        ({}, 200),
+        ({"order": range(240)}, 0),
+        ({"": range(240)}, 200),
+        ({"Unnamed: 0": range(240)}, 200),
+        ({"index": [7] * 240}, 200),
+        ({"index": [i % 120 for i in range(240)]}, 120),
+    ],
+    ids=["alike", "an id", "a nameless count", "pandas' count", "a constant", "another index"],
+)
+def test_how_many_rows_repeat_another_one_is_told_of_the_sources_rows(
+    make_data: MakeData, table: pl.DataFrame, more: dict[str, Any], repeated: int
+) -> None:
+    alike = pl.concat([table.head(40)] * 6).with_columns(pl.Series(name, values) for name, values in more.items())
+    ingest(make_data(alike, contract__unique=[]))
+    assert pl.read_parquet_metadata(artifacts.RAW)[artifacts.REPEATED] == str(repeated)
+
+
+def test_rows_that_the_filter_leaves_out_repeat_nothing(make_data: MakeData, table: pl.DataFrame) -> None:
+    twice = pl.concat([table, table])
+    ingest(make_data(twice, filter="kind = 1", contract__unique=[]))
+    expected = table.filter(pl.col("kind") == 1).height
+    assert pl.read_parquet_metadata(artifacts.RAW)[artifacts.REPEATED] == str(expected)
+
+
 IMAGE = {"type": "array", "shape": [2, 2], "feature": "array"}
 
 

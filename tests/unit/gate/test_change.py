@@ -86,6 +86,7 @@ def _weaker(after: dict[str, Any], before: dict[str, Any] = LOCK) -> dict[str, b
         ("gate.data.drift.category", 0.1, 0.3),
         ("gate.data.rows", 20000, 100),
         ("gate.data.leakage.entity", ["plane", "crew"], []),
+        ("gate.data.leakage.entity", ["plane", "crew"], None),
         ("gate.resamples", 4000, 1000),
         ("gate.confidence", 0.99, 0.9),
         ("gate.champion", [*GATE["champion"], {"metric": "brier", "margin": 0.1}], GATE["champion"][:1]),
@@ -128,6 +129,15 @@ def test_a_direction_without_a_tolerance_is_the_strictest() -> None:
 )
 def test_what_is_not_known_counts_as_weaker(path: str, value: Any) -> None:
     assert _weaker(_put(path, value)) == {path: True}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "weaker"),
+    [(None, [], True), (None, ["plane"], True), ([], None, False), (["plane"], None, True), ([], ["plane"], False)],
+)
+def test_to_look_for_entities_asks_for_more_than_to_name_none(before: Any, after: Any, weaker: bool) -> None:
+    key = "gate.data.leakage.entity"
+    assert _weaker(_put(key, after), _put(key, before)) == {key: weaker}
 
 
 @pytest.mark.parametrize(
@@ -289,8 +299,8 @@ def _texts(form: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple
 
 NO_LOCATION = {
     "name", "stream.group", "stream.key", "trainer.monitor", "gate.baseline.metric", "gate.robustness.metric",
-    "gate.slices.metric", "data.fingerprint", "data.filter", "data.time", "data.target.name", "data.target.sql",
-    "data.columns_sha256",
+    "gate.slices.metric", "data.fingerprint", "data.filter", "data.split.column", "data.time", "data.target.name",
+    "data.target.sql", "data.columns_sha256",
     "model.target", "optimizer.target",
 }  # fmt: skip
 """Keys of any text that name neither a path nor an address."""

@@ -2,6 +2,7 @@ import bz2
 import codecs
 import gzip
 import lzma
+from collections.abc import Callable
 from pathlib import Path
 
 import cramjam
@@ -64,6 +65,13 @@ def test_a_file_of_another_kind_is_told_as_what_it_is(workdir: Path, content: by
     with pytest.raises(MeritError, match=r"^a\.csv: (is|holds) ") as caught:
         _read(content)
     assert what in str(caught.value)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+@pytest.mark.parametrize("cut", [slice(0, -9), slice(0, 40)])
+def test_compressed_text_that_is_cut_short_is_told(workdir: Path, pack: Callable[[bytes], bytes], cut: slice) -> None:
+    with pytest.raises(MeritError, match=r"^a\.csv: is compressed, and damaged or cut short"):
+        _read(pack(TEXT.encode("utf-16") * 50)[cut])
 
 
 def test_quotes_in_a_header_are_those_of_the_name(workdir: Path) -> None:

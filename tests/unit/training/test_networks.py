@@ -8,7 +8,7 @@ from torch import nn
 
 from merit.config import targets
 from merit.errors import MeritError
-from merit.training.networks import Dropout
+from merit.training.networks import Dropout, are_channels_last
 
 NETWORKS: dict[str, dict[str, Any]] = {
     file.stem: yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -85,6 +85,23 @@ def test_categories_share_no_weights(name: str) -> None:
     given = network(codes, torch.zeros(9, 1), *[torch.zeros_like(each) for each in _arrays(name, 9)])
     # Codes of two categories that are swapped are another row: with shared weights a sum could not tell them apart.
     assert not torch.equal(given[..., 1, :], given[..., 3, :])
+
+
+def test_an_image_is_the_same_with_its_channels_first_or_last() -> None:
+    made = [
+        targets.build(NETWORKS["cnn"], cardinalities=[], numbers=0, shapes=[shape], outputs=2).eval()
+        for shape in ([3, 8, 6], [8, 6, 3])
+    ]
+    made[1].load_state_dict(made[0].state_dict())
+    images = torch.randn(5, 3, 8, 6)
+    rest = torch.zeros(5, 0, dtype=torch.int64), torch.zeros(5, 0)
+    first, last = made[0](*rest, images), made[1](*rest, images.movedim(1, 3).contiguous())
+    assert torch.allclose(first, last, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [[4, 4, 4], [2, 8, 8], [8, 8]])
+def test_an_array_that_may_have_its_channels_first_has_them_first(shape: list[int]) -> None:
+    assert not are_channels_last(shape)
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,10 @@ class Lock(Section):
             yield f"gate.calibration must be null for a regression and a number else; this is a {task} task"
 
     def _names_of_no_column(self) -> Iterator[str]:
-        named = {"evaluate.slices": self.evaluate.slices, "gate.data.leakage.entity": self.gate.data.leakage.entity}
+        named = {
+            "evaluate.slices": self.evaluate.slices,
+            "gate.data.leakage.entity": self.gate.data.leakage.entity or [],
+        }
         for place, names in named.items():
             for name in names:
                 if name not in self.data.columns:

@@ -111,10 +111,10 @@ class TimeSplit(Section):
         return self
 
 
-class RandomSplit(Section):
-    """The split by lot, the same on every run, for rows that have no time; classes keep their shares in each part."""
+class Shares(Section):
+    """What a split by shares of the rows says, whatever it draws."""
 
-    by: Literal["random"]
+    by: str
     """How rows are split."""
     validation: Interval
     """The share of rows that fall to the validation part."""
@@ -124,13 +124,33 @@ class RandomSplit(Section):
     """Another seed is another split."""
 
     @model_validator(mode="after")
-    def _leaves_some(self) -> "RandomSplit":
+    def _leaves_some(self) -> "Shares":
         if self.validation + self.test >= 1:
             raise ValueError("validation and test must leave some rows to train on: their sum must be below 1")
         return self
 
 
-Split = Annotated[TimeSplit | RandomSplit, Field(discriminator="by")]
+class RandomSplit(Shares):
+    """The split by lot, the same on every run, for rows that have no time; classes keep their shares in each part."""
+
+    by: Literal["random"]
+    """How rows are split."""
+
+
+class GroupSplit(Shares):
+    """The split of whole groups: all rows of one patient, customer or machine fall to the same part.
+
+    Which part that is depends on the seed and the groups, not on the order of the rows. Parts get their shares of the
+    rows, and of each class, as nearly as whole groups allow. Rows without a group fall to the training part.
+    """
+
+    by: Literal["group"]
+    """How rows are split."""
+    column: str
+    """The column that names the group of a row."""
+
+
+Split = Annotated[TimeSplit | RandomSplit | GroupSplit, Field(discriminator="by")]
 
 
 class Data(Section):
@@ -164,10 +184,17 @@ class Data(Section):
     @model_validator(mode="after")
     def _names_agree(self) -> "Data":
         known = sorted(self.columns)
-        for place, names in {"time": [self.time] if self.time else [], "contract.unique": self.contract.unique}.items():
+        named = {
+            "time": [self.time] if self.time else [],
+            "contract.unique": self.contract.unique,
+            "split.column": [self.split.column] if isinstance(self.split, GroupSplit) else [],
+        }
+        for place, names in named.items():
             for name in names:
                 if name not in self.columns:
                     raise ValueError(f"{place} names '{name}', which is not among the columns {known}")
+        if isinstance(self.split, GroupSplit) and self.columns[self.split.column].type == "array":
+            raise ValueError(f"split.column names '{self.split.column}', an array; name a column of texts or numbers")
         if self.time is not None and self.columns[self.time].type != "datetime":
             raise ValueError(f"time names '{self.time}', whose type is not datetime")
         for needing, needs in {"window": self.window is not None, "split.by: time": self.split.by == "time"}.items():

@@ -39,8 +39,10 @@ class Leakage(Section):
 
     shared: Share = 0.01
     """The greatest share of test rows whose features and target are in the training rows, beyond what is chance."""
-    entity: list[str] = []
-    """The columns that name what must not be on both sides, such as a patient; none if rows stand for themselves."""
+    entity: list[str] | None = None
+    """The columns that together name what must not be on both sides, such as a patient; [] if rows stand for
+    themselves. null looks for it: split.column, and columns of feature none that by name and values are ids that
+    repeat; where rows are split by time, that the test rows are later rows of the same is said and no fault."""
     column: Interval = 0.98
     """How well one column alone may predict the target: ROC AUC, accuracy gained as a share of what there is to gain,
     or R2, as the task asks."""

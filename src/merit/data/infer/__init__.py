@@ -5,6 +5,8 @@ that give the answer away, `plan` fits split and thresholds to the number of row
 """
 
 import re
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,16 @@ import polars as pl
 
 from merit import artifacts
 from merit.config.problems import did_you_mean
+from merit.config.schema.gate import DataGate
 from merit.data.infer import leaks, plan, render
+from merit.data.infer.belonging import entity_columns, hints
 from merit.data.infer.guess import FEW, Guess, features, guesses
-from merit.data.infer.opened import check, opened
-from merit.data.infer.target import Target
+from merit.data.infer.opened import Opened, check, opened
+from merit.data.infer.target import Target, told_target
 from merit.data.infer.target import target as asked_of
+from merit.data.infer.written import Written, written
+from merit.data.ingest import repeated_rows, row_hashes
+from merit.entities import Entity
 from merit.errors import MeritError
 from merit.expression import evaluate
 
@@ -44,6 +51,8 @@ def infer(
     target: str,
     *,
     time: str | None = None,
+    task: str | None = None,
+    dates: str | None = None,
     name: str | None = None,
     query: str | None = None,
     table: str | None = None,
@@ -51,21 +60,72 @@ def infer(
 ) -> Inferred:
     """Guess a configuration from a table and write conf/data/NAME.yaml and conf/experiment/NAME.yaml.
 
+    Args:
+        path: a file, or a database's URL.
+        target: the column to predict.
+        time: the column that says when a row was.
+        task: binary, multiclass or regression; None to guess.
+        dates: dmy, mdy or ymd, for columns of dates that can be read by several.
+        name: the model's; None for the file's or the table's.
+        query: the rows of a database.
+        table: or its table.
+        force: whether files that are there are written over.
+
     Raises:
         MeritError: the table can't be read, has no such column, or nothing can be learned from it; a file is there.
     """
     check(path, query, table)
-    name = _name(name, path, table)
+    given, name = name, _name(name, path, table)
     files = [artifacts.CONF / group / f"{name}.yaml" for group in ("data", "experiment")]
     _check_place(files, force=force)
     source = opened(path, query, table)
-    _check_columns(source.table, target, time)
-    asked = asked_of(source.table[target])
-    rows, notes = _used(source.table, asked, time)
-    truth = evaluate(asked.sql, rows).alias(target)
-    columns, warnings = _columns(rows, target, truth, asked.task, time)
-    parts = plan.split(rows, time)
-    notes = [*source.notes, *asked.notes, *notes, *parts.notes]
+    _check_columns(source, target, time)
+    asked_for = source.table[target]
+    columns = _read_columns(source, dates)
+    _check_time(columns, time)
+    options = {"--time": time, "--dates": dates, "--name": given, "--query": query, "--table": table}
+    more = [text for option, value in options.items() if value for text in (option, value)]
+    again = shlex.join(["merit", "infer", path, "--target", target, *more])
+    columns[target] = told_target(columns[target], asked_for, task)
+    asked = asked_of(columns[target], task, again)
+    rows, notes = _used(pl.DataFrame({name: each.values for name, each in columns.items()}), asked, time)
+    others = [column for column in columns.values() if column.name != target]
+    notes = [*source.notes, *asked.notes, *(note for column in others for note in column.notes), *notes]
+    return _guessed(files, source, Rows(rows, others, asked, time), notes)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows in use, how their columns are written, what is asked of them, and the column of their time."""
+
+    table: pl.DataFrame
+    columns: list[Written]
+    asked: Target
+    time: str | None
+
+
+def _read_columns(source: Opened, order: str | None) -> dict[str, Written]:
+    """Return how each column of a table is written; the table loses it, so that its text goes once it is read."""
+    semicolons = source.component.get("separator") == ";"
+    found = {}
+    for name in source.table.columns:
+        raw = source.table.drop_in_place(name)
+        found[name] = written(raw.alias(name), is_text=source.is_text, with_semicolons=semicolons, order=order)
+    return found
+
+
+def _guessed(files: list[Path], source: Opened, used: Rows, notes: list[str]) -> Inferred:
+    """Guess what is to be said of the rows in use, write both files and return what was guessed."""
+    name, rows, asked, time = files[0].stem, used.table, used.asked, used.time
+    truth = evaluate(asked.sql, rows).alias(asked.name)
+    found = _of_one_size(guesses(rows, used.columns, time))
+    names = [guess.name for guess in found if guess.settings and guess.name != time]
+    entities = entity_columns(rows, names)
+    parts = plan.split(rows, time, entities[0] if entities else None, None if asked.task == "regression" else truth)
+    columns, warnings = _columns([_belonging(guess, entities, parts) for guess in found], rows, truth, asked.task, time)
+    repeats, duplicates = _repeats(rows)
+    notes = [*notes, *repeats, *parts.notes, *([] if entities else hints(rows, names))]
+    sections = _sections(columns, parts, truth, used, duplicates)
     texts = [
         render.data(
             source.component,
@@ -78,7 +138,7 @@ def infer(
             seen=rows.height,
             notes=[*warnings, *notes],
         ),
-        render.experiment(name, asked.task, _sections(asked.task, columns, parts, truth, time)),
+        render.experiment(name, asked.task, sections, plan.model(columns)),
     ]
     _write(files, texts)
     return Inferred(name, files, asked, columns, rows.height, notes, warnings)
@@ -105,16 +165,25 @@ def _check_place(files: list[Path], *, force: bool) -> None:
             raise MeritError(f"{file}: is there already; choose another --name, or write over it with --force")
 
 
-def _check_columns(table: pl.DataFrame, target: str, time: str | None) -> None:
+def _check_columns(source: Opened, target: str, time: str | None) -> None:
+    names = source.table.columns
     for option, name in {"--target": target, "--time": time}.items():
-        if name is not None and name not in table.columns:
-            raise MeritError(f"{option}: the table has no column '{name}'; {did_you_mean(name, table.columns)}")
+        if name is not None and name not in names:
+            doubt = "".join(f"; {note}" for note in source.notes if note.startswith("the first line"))
+            raise MeritError(f"{option}: the table has no column '{name}'; {did_you_mean(name, names)}{doubt}")
     if time == target:
         raise MeritError(f"--time: '{time}' is the target too; name the column that says when a row was")
-    if time is not None and table.schema[time] not in (pl.Date, pl.Datetime):
+
+
+def _check_time(columns: Mapping[str, Written], time: str | None) -> None:
+    if time is None:
+        return
+    if problem := columns[time].problem:
+        raise MeritError(f"--time: '{time}': {problem}")
+    if not columns[time].values.dtype.is_temporal():
         raise MeritError(
-            f"--time: '{time}' holds {table.schema[time]}, no dates or times; "
-            "write them like 2024-12-31 or 2024-12-31T23:59"
+            f"--time: '{time}' holds {columns[time].values.dtype}, no dates or times that can be read; write them as "
+            "2024-12-31 or 2024-12-31T23:59"
         )
 
 
@@ -131,11 +200,47 @@ def _used(table: pl.DataFrame, asked: Target, time: str | None) -> tuple[pl.Data
     return table, notes
 
 
+def _of_one_size(found: list[Guess]) -> list[Guess]:
+    """Leave out arrays of another height and width than the first: a network takes those of one."""
+    sizes = {guess.name: sorted(guess.settings["shape"])[-2:] for guess in features(found) if "shape" in guess.settings}
+    first = next(iter(sizes.values()), None)
+    other = "a network takes arrays of one height and width, and the first column of them has another"
+    return [replace(guess, left_out=other) if sizes.get(guess.name, first) != first else guess for guess in found]
+
+
+def _repeats(rows: pl.DataFrame) -> tuple[list[str], dict[str, float]]:
+    """Return a note of rows that repeat another one whole, and the gate's limit, where it would refuse so many."""
+    count, limit = repeated_rows(row_hashes(rows)), DataGate().duplicates
+    if count <= limit * rows.height:
+        return [], {}
+    if count <= plan.chance_repeats(rows):
+        allowed = min(1.0, plan.up(2 * count / rows.height))
+        note = f"{count:,} of {rows.height:,} rows repeat another one whole, as chance makes of so few different values"
+        return [f"{note}: gate.data.duplicates allows {allowed:.0%}"], {"duplicates": allowed}
+    note = (
+        f"{count:,} of {rows.height:,} rows repeat another one whole, and the gate allows {limit:.0%}: drop them in "
+        "the source, or, if rows may be alike, raise gate.data.duplicates"
+    )
+    return [note], {}
+
+
+def _belonging(guess: Guess, entities: list[Entity], parts: plan.Split) -> Guess:
+    """Return a guess as it is, unless the column names whose rows these are; the first such stays without a feature."""
+    found = next((each for each in entities if each.name == guess.name), None)
+    if found is None:
+        return guess
+    seen = f"{found.values:,} values in {found.rows:,} rows"
+    if found is entities[0] and parts.settings["by"] in {"group", "time"}:
+        settings = {name: value for name, value in guess.settings.items() if name in {"type", "missing"}}
+        kind = "string" if settings["type"] == "string" else "integer"
+        return replace(guess, settings=settings | {"type": kind}, seen=f"whose rows these are: {seen}", left_out=None)
+    return replace(guess, left_out=f"it names whose rows these are: {seen}")
+
+
 def _columns(
-    rows: pl.DataFrame, target: str, truth: pl.Series, task: str, time: str | None
+    found: list[Guess], rows: pl.DataFrame, truth: pl.Series, task: str, time: str | None
 ) -> tuple[list[Guess], list[str]]:
-    """Return a guess for each column but the target's, and warnings of those that give the target away."""
-    found = guesses(rows, [name for name in rows.columns if name != target], time)
+    """Return the guesses without the columns that give the target away, and warnings of those."""
     seen = [guess.name for guess in features(found) if guess.settings["type"] != "array"]
     known = leaks.giveaways(rows.select(seen), truth, task)
     measure = {"binary": "ROC AUC", "multiclass": "skill", "regression": "R²"}[task]
@@ -170,18 +275,20 @@ def _window(rows: pl.DataFrame, time: str | None) -> dict[str, Any] | None:
 
 
 def _sections(
-    task: str, columns: list[Guess], parts: plan.Split, truth: pl.Series, time: str | None
+    columns: list[Guess], parts: plan.Split, truth: pl.Series, used: Rows, duplicates: dict[str, float]
 ) -> dict[str, dict[str, Any]]:
     """Return what the experiment sets besides the data, as it fits the number of rows."""
+    task = used.asked.task
     train, test = parts.rows["train"], parts.rows["test"]
     sliced = [g for g in features(columns) if g.settings["feature"] == "category" and g.values <= FEW]
     slices = [guess.name for guess in sorted(sliced, key=lambda guess: guess.values)[:SLICES]]
-    mixed = {"data": {"leakage": {"overlap": 1.0}}} if time and parts.settings["by"] == "random" else {}
+    mixed = {"leakage": {"overlap": 1.0}} if used.time and parts.settings["by"] != "time" else {}
+    data = {"data": {**duplicates, **mixed}} if duplicates or mixed else {}
     return {
         "features": {"category": {"min_count": plan.least_count(train)}},
         "trainer": plan.trainer(train, task),
         "evaluate": {"slices": slices} | plan.evaluation(test),
-        "gate": plan.gate(truth, test, task) | mixed,
+        "gate": plan.gate(truth, test, task) | plan.times(columns) | data,
     }
 
 

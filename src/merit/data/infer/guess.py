@@ -1,20 +1,29 @@
 """What each column seems to be: its type, what the model can make of it, or why it is left out."""
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
 
 from merit.config.schema.base import OUTPUT
 from merit.config.schema.column import can_be_served
+from merit.data.infer.files import IMAGES
+from merit.data.infer.texts import NOT_OPENED, kind_of
+from merit.data.infer.written import Written
+from merit.entities import called_recurring
 
 FEW = 20
 """Values that a person can look through; as many may be codes of classes."""
-LONG = 60
-"""Characters from which text is prose rather than the name of something."""
 SAMPLE = 20_000
+OF_TIME = r"(?i)(time|date|stamp|epoch|created|updated|modified|datum|zeit|unix|(^|_)(ts|dt|at|day)$)"
+OF_TIME = r"(?i)(time|date|stamp|epoch|created|updated|modified|datum|zeit|unix|(^|_)(ts|dt|at|day)$)"
+SINCE = (631_152_000, 2_208_988_800)
+"""Seconds since 1970 of the years from 1990 to 2040."""
+SHEET = (32_874, 51_136)
+"""Days of the same years, as spreadsheets count them."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +38,25 @@ class Guess:
     """Distinct values, where they were counted."""
 
 
-def guesses(table: pl.DataFrame, names: list[str], time: str | None) -> list[Guess]:
-    """Return a guess for each of the columns named, from the rows that will be used."""
-    return [_guess(table[name], is_time=name == time) for name in names]
+def guesses(rows: pl.DataFrame, columns: Iterable[Written], time: str | None) -> list[Guess]:
+    """Return a guess for each of some columns, from the rows that will be used."""
+    return [_written_as(_guess(rows[each.name], each.problem, is_time=each.name == time), each) for each in columns]
 
 
-def _guess(column: pl.Series, *, is_time: bool) -> Guess:
+def _written_as(guess: Guess, column: Written) -> Guess:
+    """Return a guess with what conf/data must declare of how cells are written."""
+    if not guess.settings and column.problem is None:
+        return guess
+    return replace(
+        guess,
+        settings=guess.settings | column.settings,
+        seen="; ".join(filter(None, [guess.seen, column.seen])),
+    )
+
+
+def _guess(column: pl.Series, problem: str | None, *, is_time: bool) -> Guess:
     name, dtype = column.name, column.dtype
-    if reason := _unusable_name(name):
+    if reason := _unusable_name(name) or problem:
         return Guess(name, {}, "", reason)
     if dtype.is_float():
         column = column.fill_nan(None)
@@ -50,15 +70,20 @@ def _guess(column: pl.Series, *, is_time: bool) -> Guess:
         (dtype.is_numeric(), _of_number),
         (dtype in (pl.Date, pl.Datetime), _of_time),
         (dtype in (pl.String, pl.Categorical, pl.Enum), _of_text),
-        (dtype == pl.Array, _of_array),
+        (dtype in (pl.Array, pl.List), _of_array),
     ):
         if fits:
             made = guess(name, known)
             break
     else:
-        return Guess(name, {}, "", f"{_words_of(dtype)} are no feature; make numbers, words or dates of them")
+        return Guess(name, {}, "", _unsupported(known))
     if is_time:
         return Guess(name, {"type": "datetime", **missing}, made.seen)
+    if missing and made.settings.get("type") == "array":
+        rows = f"{column.null_count():,} rows have no array"
+        return replace(
+            made, left_out=made.left_out or f"{rows}, and none can be missing: leave such rows out of the table"
+        )
     return Guess(name, made.settings | missing, made.seen + _told(missing, column), made.left_out, made.values)
 
 
@@ -86,8 +111,22 @@ def _told(missing: dict[str, float], column: pl.Series) -> str:
     return f"; {column.null_count() / len(column):.2%} missing" if missing else ""
 
 
+def _unsupported(known: pl.Series) -> str:
+    """Return what values are that are no feature, and what to do."""
+    first = known[0].get("bytes") if isinstance(known[0], dict) else known[0]
+    if isinstance(first, bytes) and first.startswith(tuple(IMAGES)):
+        return f"images as bytes, {NOT_OPENED}"
+    return f"{_words_of(known.dtype)} are no feature; make numbers, words or dates of them"
+
+
 def _words_of(dtype: pl.DataType) -> str:
-    kinds = {pl.Time: "times without a day", pl.Duration: "durations", pl.List: "lists", pl.Struct: "records"}
+    kinds = {
+        pl.Time: "times without a day",
+        pl.Duration: "durations",
+        pl.List: "lists",
+        pl.Struct: "records",
+        pl.Binary: "bytes",
+    }
     return next((words for kind, words in kinds.items() if dtype == kind), f"values of type {dtype}")
 
 
@@ -110,14 +149,40 @@ def _of_number(name: str, known: pl.Series) -> Guess:
     whole = known.dtype.is_integer()
     if values == 1:
         return Guess(name, settings, "", f"every row has the same value, {known[0]}")
+    if whole and (moments := _moments(name, low, high)):
+        return Guess(name, settings, "", moments)
     if whole and (sign := _identifies(name, known, values, low, high)):
         return Guess(name, settings, "", f"it seems to be an identifier: {sign}")
+    if whole and called_recurring(name):
+        return _of_codes(name, known, values)
     seen = f"{'whole numbers' if whole else 'numbers'} from {_short(low)} to {_short(high)}"
     if values <= FEW and whole:
         seen = f"{_listed(known, values)}; if they are codes: {{type: integer, feature: category}}"
     elif whole and values == len(known):
         seen += ", each once; leave it out if it only names the row"
     return Guess(name, settings, seen, values=values)
+
+
+def _of_codes(name: str, known: pl.Series, values: int) -> Guess:
+    """Guess whole numbers whose name says that they are codes: they are no amounts."""
+    settings = {"type": "integer", "feature": "category"}
+    if values > 0.5 * len(known) and values > FEW:
+        return Guess(name, settings, "", f"{values:,} codes in {len(known):,} rows are too many to learn any")
+    return Guess(name, settings, f"codes: {_listed(known, values)}", values=values)
+
+
+def _moments(name: str, low: float, high: float) -> str | None:
+    """Return what whole numbers are that count time, as a name says and their size allows."""
+    if not re.search(OF_TIME, name):
+        return None
+    for unit, length in {"seconds": 1, "milliseconds": 1e3, "microseconds": 1e6}.items():
+        if SINCE[0] * length <= low <= high <= SINCE[1] * length:
+            first = datetime.fromtimestamp(low / length, UTC)
+            return f"{unit} since 1970, it seems (from {first:%Y-%m-%d} on): write them as {first:%Y-%m-%dT%H:%M:%S}"
+    if SHEET[0] <= low <= high <= SHEET[1]:
+        first = datetime(1899, 12, 30) + timedelta(days=low)
+        return f"days as a spreadsheet counts them, it seems (from {first:%Y-%m-%d} on): write them so"
+    return None
 
 
 def _identifies(name: str, known: pl.Series, values: int, low: float, high: float) -> str | None:
@@ -147,12 +212,35 @@ def _of_time(name: str, known: pl.Series) -> Guess:
 
 
 def _of_array(name: str, known: pl.Series) -> Guess:
-    shape = list(getattr(known.dtype, "shape", ()))
-    if not getattr(known.dtype, "inner", pl.Null()).is_numeric() and "Array" not in str(
-        getattr(known.dtype, "inner", "")
-    ):
-        return Guess(name, {}, "", "arrays of other things than numbers are no feature")
-    return Guess(name, {"type": "array", "shape": shape, "feature": "array"}, "arrays of numbers")
+    shape, kind = _shape(known)
+    if not kind.is_numeric():
+        return Guess(name, {}, "", "lists of other things than numbers are no feature")
+    if shape is None:
+        return Guess(name, {}, "", "lists of different lengths are no feature: give all the same length")
+    settings = {"type": "array", "shape": shape, "feature": "array"}
+    if len(shape) not in {2, 3} or side(shape) < 2:
+        size = "x".join(map(str, shape))
+        return Guess(name, settings, "", f"no network of merit takes arrays of {size}: make a column of each number")
+    return Guess(name, settings, f"arrays of numbers{'; channels may be first or last' * (len(shape) == 3)}")
+
+
+def side(shape: list[int]) -> int:
+    """Return the shorter of an array's height and width: its channels, if it has any, are fewer."""
+    return sorted(shape)[-2]
+
+
+def _shape(known: pl.Series) -> tuple[list[int] | None, pl.DataType]:
+    """Return the shape that all arrays of a column have, None if they differ, and what they hold."""
+    shape: list[int] = []
+    is_even = True
+    while isinstance(known.dtype, pl.List | pl.Array):
+        lengths = known.list.len() if isinstance(known.dtype, pl.List) else known.arr.len()
+        is_even = is_even and lengths.n_unique() == 1 and not known.null_count()
+        shape.append(int(lengths[0] or 0))
+        if not isinstance(inner := known.dtype.inner, pl.List | pl.Array):
+            return shape if is_even else None, pl.Series(dtype=inner).dtype
+        known = known.explode()
+    return None, known.dtype
 
 
 def _of_text(name: str, known: pl.Series) -> Guess:
@@ -162,30 +250,13 @@ def _of_text(name: str, known: pl.Series) -> Guess:
     if values == 1:
         return Guess(name, settings, "", f"every row has the same value, {_word(known[0])}")
     some = known.sample(min(rows, SAMPLE), seed=0)
-    if values > FEW and (kind := _numbers_as_text(some)):
-        return Guess(name, settings, "", kind)
-    if values > 0.5 * rows and float(some.str.len_chars().mean() or 0) > LONG:  # type: ignore[arg-type]
-        return Guess(name, settings, "", f"it is prose: {values:,} texts, nearly all different")
+    if values > FEW and (reason := kind_of(some)):
+        return Guess(name, settings, "", reason)
     if values > 0.9 * rows and rows >= FEW:
         return Guess(name, settings, "", f"it seems to be an identifier: {values:,} values in {rows:,} rows")
     if values > 0.5 * rows and values > FEW:
         return Guess(name, settings, "", f"{values:,} values in {rows:,} rows are too many to learn any")
-    seen = _listed(known, values)
-    if values <= FEW and (kind := _numbers_as_text(some)):
-        seen += f"; {kind}"
-    return Guess(name, settings, seen, values=values)
-
-
-def _numbers_as_text(some: pl.Series) -> str | None:
-    """Return what keeps numbers from being read as numbers."""
-    if some.str.contains(r"^[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+$").mean() == 1 or (
-        some.str.contains(r"^[+-]?[\d.]+(,\d+)?$").all() and some.str.contains(",", literal=True).any()
-    ):
-        return "these are numbers with a decimal comma, read as text: write 1.5, not 1,5"
-    bare = some.str.replace_all(r"[\s€$£¥%,]", "")
-    if bare.cast(pl.Float64, strict=False).null_count() == 0 and (bare != some).any():
-        return f"these are numbers with other characters, read as text: write {bare[0]}, not {_word(some[0])}"
-    return None
+    return Guess(name, settings, _listed(known, values), values=values)
 
 
 def _listed(known: pl.Series, values: int) -> str:
@@ -206,6 +277,6 @@ def _short(number: float) -> str:
     return f"{number:,.0f}" if number == int(number) and abs(number) < 1e12 else f"{number:.6g}"
 
 
-def features(found: list[Guess]) -> Iterator[Guess]:
+def features(found: Iterable[Guess]) -> Iterator[Guess]:
     """Yield the columns that the model sees."""
     return (guess for guess in found if guess.left_out is None and "feature" in guess.settings)

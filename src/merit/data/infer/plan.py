@@ -1,6 +1,7 @@
 """What fits the size of the data: how rows are split, how long to train, how much to ask of a first model."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -8,10 +9,22 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from merit.config.schema.data import GroupSplit
+from merit.data.infer.guess import Guess, features, side
+from merit.entities import Entity
+from merit.errors import MeritError
+from merit.split import PARTS, group_parts
+
 MANY = 50_000
 """Rows from which a tenth is enough to judge by."""
 FEWEST_DAYS = 5
+FEWEST_GROUPS = 10
+"""Groups that a split can be made of: of fewer, parts are one or two."""
 LEAST_SHARE = 0.05
+PRODUCTS_MS, MOST_PRODUCTS, BATCH_MS = 5_000_000, 20_000_000_000, 200
+"""Products that a thread surely computes in a millisecond, those of a batch to be timed, what the gate gives it."""
+MOST_BLOCKS = 5
+"""Blocks of a convolutional network, each of which halves height and width."""
 STEPS = 1200
 """Steps of the optimizer that a first model may take."""
 
@@ -24,17 +37,28 @@ class Split:
     rows: dict[str, int]
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def column(self) -> str | None:
+        """The column whose rows stay in one part."""
+        return self.settings.get("column")
 
-def split(table: pl.DataFrame, time: str | None) -> Split:
-    """Return the split by time where there are days enough, else the one by lot."""
-    if time is None:
-        return _by_lot(table.height)
-    found = _by_time(days(table, time))
-    if found is None:
-        note = f"--time {time}: its days are too few, or too uneven, to split by: split by lot instead"
-        lot = _by_lot(table.height)
-        return Split(lot.settings, lot.rows, [note])
-    return found
+
+def split(table: pl.DataFrame, time: str | None, entity: Entity | None, classes: pl.Series | None) -> Split:
+    """Return the split by time where that is asked for and there are days enough, else by group, else the one by lot.
+
+    Args:
+        table: the rows in use.
+        time: the column to split by.
+        entity: what rows belong to.
+        classes: the class of each row, or None for a regression.
+    """
+    notes = []
+    if time is not None:
+        if (found := _by_time(days(table, time), entity)) is not None:
+            return found
+        notes = [f"--time {time}: its days are too few, or too uneven, to split by: split by lot instead"]
+    made = _by_lot(table.height) if entity is None else _by_group(table, entity, classes)
+    return Split(made.settings, made.rows, [*notes, *made.notes])
 
 
 def days(table: pl.DataFrame, time: str) -> pl.Series:
@@ -49,7 +73,30 @@ def _by_lot(rows: int) -> Split:
     return Split(settings, {"train": rows - 2 * part, "validation": part, "test": part})
 
 
-def _by_time(day: pl.Series) -> Split | None:
+def _by_group(table: pl.DataFrame, entity: Entity, classes: pl.Series | None) -> Split:
+    """Return the split of whole groups; the one by lot if they are too few or one of them is too large."""
+    lot = _by_lot(table.height)
+    both = f"rows of one {entity.name} are on both sides, and the model is judged on what it has seen"
+    if entity.values < FEWEST_GROUPS:
+        few = f"{_repeats(entity)}, too few to split by: {both}"
+        return Split(lot.settings, lot.rows, [few])
+    settings = {**lot.settings, "by": "group", "column": entity.name}
+    try:
+        place = group_parts(table[entity.name], classes, GroupSplit.model_validate(settings))
+    except MeritError as error:
+        return Split(lot.settings, lot.rows, [f"{_repeats(entity)}, but {both}: {error}"])
+    order = ("by", "column", "validation", "test", "seed")
+    rows = {part: int((place == number).sum()) for number, part in enumerate(PARTS)}
+    otherwise = ", ".join(f"{name}: {lot.settings[name]}" for name in ("by", "validation", "test"))
+    note = (
+        f"{_repeats(entity)}: all rows of one stay in one part, for the model will be asked about others. If it will "
+        f"be asked about the same ones again, split: {{{otherwise}}} in conf/data, and in conf/experiment "
+        "gate: {data: {leakage: {entity: []}}}"
+    )
+    return Split({name: settings[name] for name in order}, rows, [note])
+
+
+def _by_time(day: pl.Series, entity: Entity | None) -> Split | None:
     """Return the days that come nearest to 60, 20 and 20 hundredths of the rows; None if a part would be tiny."""
     counts = day.value_counts().sort(day.name)
     if counts.height < FEWEST_DAYS:
@@ -63,7 +110,18 @@ def _by_time(day: pl.Series) -> Split | None:
     ends: list[date] = [counts[day.name][place] for place in (first, second, counts.height - 1)]
     settings = dict(zip(("by", "train_until", "validation_until", "test_until"), ("time", *ends), strict=True))
     rows = [round(share * len(day)) for share in shares]
-    return Split(settings, dict(zip(("train", "validation", "test"), rows, strict=True)))
+    return Split(settings, dict(zip(PARTS, rows, strict=True)), [] if entity is None else [_later(entity)])
+
+
+def _repeats(entity: Entity) -> str:
+    return f"'{entity.name}' repeats ({entity.values:,} values in {entity.rows:,} rows)"
+
+
+def _later(entity: Entity) -> str:
+    return (
+        f"{_repeats(entity)}: split by time, the model is judged on later rows of the same ones. If it will be asked "
+        f"about others, split: {{by: group, column: {entity.name}, validation: 0.2, test: 0.2}}"
+    )
 
 
 def trainer(train: int, task: str) -> dict[str, Any]:
@@ -72,6 +130,34 @@ def trainer(train: int, task: str) -> dict[str, Any]:
     epochs = min(100, max(4, math.ceil(STEPS / math.ceil(train / batch))))
     monitor = "rmse" if task == "regression" else "log_loss"
     return {"batch_size": batch, "max_epochs": epochs, "patience": max(3, epochs // 5), "monitor": monitor}
+
+
+def model(columns: Iterable[Guess]) -> dict[str, Any] | None:
+    """Return a convolutional network that fits arrays of the size that the features have; None if none is an array."""
+    if not (shapes := _shapes(columns)):
+        return None
+    blocks = max(1, min(MOST_BLOCKS, int(math.log2(max(1, min(map(side, shapes)) / 4)))))
+    return {"channels": [32, *[64] * (blocks - 1)]}
+
+
+def _shapes(columns: Iterable[Guess]) -> list[list[int]]:
+    return [guess.settings["shape"] for guess in features(columns) if guess.settings["type"] == "array"]
+
+
+def times(columns: list[Guess]) -> dict[str, Any]:
+    """Return how long convolutions over arrays of that size may take, where that is longer than the gate's usual."""
+    network = model(columns)
+    if network is None:
+        return {}
+    height, width = sorted(_shapes(columns)[0])[-2:]
+    before, products = sum(math.prod(shape) // (height * width) for shape in _shapes(columns)), 0
+    for place, channels in enumerate(network["channels"]):
+        products += 9 * (height * width >> 2 * place) * (before * channels + channels**2)
+        before = channels
+    batch = round(1000 * products / PRODUCTS_MS, -2)
+    return (
+        {"time": {"row_ms": max(10, round(batch / 100)), "batch_ms": batch, "batch": 1000}} if batch > BATCH_MS else {}
+    )
 
 
 def least_count(train: int) -> int:
@@ -89,11 +175,11 @@ def gate(truth: pl.Series, test: int, task: str) -> dict[str, Any]:
     """Return floors that a model somewhat better than none reaches, and margins that the test rows can tell."""
     found: dict[str, Any] = {
         "floors": _floors(truth, task),
-        "baseline": {"margin": _up(max(0.02, 0.5 / math.sqrt(test)))},
+        "baseline": {"margin": up(max(0.02, 0.5 / math.sqrt(test)))},
     }
     if task != "regression":
         # The error that chance alone makes of ten bins of a well calibrated model's rows.
-        found["calibration"] = min(0.5, _up(0.05 + 1.5 * math.sqrt(10 / test)))
+        found["calibration"] = min(0.5, up(0.05 + 1.5 * math.sqrt(10 / test)))
     return found | _resamples(test, {"resamples": 2000})
 
 
@@ -101,7 +187,7 @@ def _floors(truth: pl.Series, task: str) -> dict[str, float]:
     if task == "regression":
         return {"r2": 0.0}
     shares = truth.value_counts()["count"].to_numpy() / len(truth)
-    loss = _up(-float((shares * np.log(shares)).sum()) + 0.1)
+    loss = up(-float((shares * np.log(shares)).sum()) + 0.1)
     if task == "binary":
         return {"roc_auc": 0.5, "log_loss": loss}
     return {"accuracy": math.floor(90 * float(shares.max())) / 100, "log_loss": loss}
@@ -112,8 +198,18 @@ def _resamples(test: int, usual: dict[str, int]) -> dict[str, int]:
     return {name: max(200, count * MANY // test) for name, count in usual.items()} if test > MANY else {}
 
 
-def _up(number: float) -> float:
+def up(number: float) -> float:
+    """Return a number rounded up to hundredths."""
     return math.ceil(100 * number) / 100
+
+
+def chance_repeats(rows: pl.DataFrame) -> float:
+    """Return how many rows may repeat another one by chance: twice as many as if columns had nothing to do together."""
+    alike, pairs = 1.0, max(1, rows.height * (rows.height - 1))
+    for column in rows:
+        counts = column.value_counts()["count"].to_numpy().astype(float)
+        alike *= float((counts * (counts - 1)).sum()) / pairs
+    return alike * pairs + 3
 
 
 def around(rows: int) -> dict[str, int]:

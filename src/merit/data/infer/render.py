@@ -1,37 +1,15 @@
 """The two files as text: YAML that a person can read and correct, and that Hydra takes as it is meant."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
-import yaml
-
-from merit.config.interpolation import literal
 from merit.data.infer.guess import Guess
 from merit.data.infer.plan import Split
+from merit.data.infer.scalars import key, value
 from merit.data.infer.target import Target
 
-PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./ ='()-]*")
 GATES = {"binary": "default", "multiclass": "multiclass", "regression": "regression"}
-
-
-def value(one: Any) -> str:
-    """Return a value on one line, so that neither YAML nor OmegaConf takes it for something else."""
-    if isinstance(one, Mapping):
-        return "{" + ", ".join(f"{key(name)}: {value(inner)}" for name, inner in one.items()) + "}"
-    if isinstance(one, list | tuple):
-        return "[" + ", ".join(map(value, one)) + "]"
-    if isinstance(one, str):
-        return key(literal(one))
-    return one.isoformat() if isinstance(one, date) else yaml.safe_dump(one).split("\n")[0]
-
-
-def key(text: str) -> str:
-    """Return a string as YAML, quoted unless nothing could take it for anything but a string."""
-    if PLAIN.fullmatch(text) and yaml.safe_load(text) == text and text.lower() not in {"y", "n"}:
-        return text
-    return yaml.safe_dump(text, default_style='"', allow_unicode=True, width=10**9).removesuffix("\n")
 
 
 def comment(text: str, indent: str = "") -> str:
@@ -71,6 +49,8 @@ def data(
     text += _said(f"split: {value(parts.settings)}", ", ".join(f"{name} {n:,} rows" for name, n in parts.rows.items()))
     text += "contract:\n" + _said(f"  rows: {value(rows)}", f"seen: {seen:,}")
     text += "columns: # what was seen stands beside each\n"
+    if asked.settings:
+        text += _said(f"  {key(asked.name)}: {value(asked.settings)}", "how the target's column is read; no feature")
     text += "".join(_said(_column(guess), guess.seen) for guess in found if guess.left_out is None)
     return text + _left_out([guess for guess in found if guess.left_out is not None])
 
@@ -103,16 +83,21 @@ SAID = {
     "slice_min_rows": "a smaller slice is listed, but not judged",
     "floors": "little better than guessing: raise these once you know what a model can do",
     "baseline": "worse than gradient boosting by at most this; lower it to ask for more",
-    "data": "rows are split by lot, so the model is judged on days that it has seen others of",
+    "data": "as the rows are: see the notes in conf/data",
+    "time": "what convolutions over arrays of this size may take; raise or lower it to what serving needs",
     "calibration": "loose, as few test rows are; lower it to ask for more",
 }
 
 
-def experiment(name: str, task: str, sections: Mapping[str, Mapping[str, Any]]) -> str:
+def experiment(
+    name: str, task: str, sections: Mapping[str, Mapping[str, Any]], network: Mapping[str, Any] | None
+) -> str:
     """Return conf/experiment/NAME.yaml."""
     text = "# @package _global_\n" + comment(f"Guessed by 'merit infer'. 'merit run experiment={name}' runs it.")
-    text += f"defaults:\n  - override /data: {name}\n  - override /gate: {GATES[task]}\n\nname: {name}\n"
-    for section, settings in sections.items():
+    text += f"defaults:\n  - override /data: {name}\n  - override /gate: {GATES[task]}\n"
+    text += _said("  - override /model: cnn", "for arrays") if network is not None else ""
+    text += f"\nname: {name}\n"
+    for section, settings in {**({"model": network} if network else {}), **sections}.items():
         text += f"{section}:\n"
         text += "".join(_said(f"  {each}: {value(one)}", SAID.get(each, "")) for each, one in settings.items())
     return text

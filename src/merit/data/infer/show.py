@@ -5,6 +5,9 @@ import click
 from merit.data.infer import Inferred
 from merit.data.infer.guess import features
 
+NOTES = 20
+"""Notes that a terminal shows; all stand in the file."""
+
 
 def show(found: Inferred) -> None:
     """Print what was guessed, warnings last but for what to do next."""
@@ -16,8 +19,10 @@ def show(found: Inferred) -> None:
     click.echo(f"features: {len(kept)} of {len(found.columns)} columns: {_listed(kept)}")
     for guess in left:
         click.echo(f"left out: {guess.name!r}: {guess.left_out}")
-    for note in found.notes:
+    for note in found.notes[:NOTES]:
         click.echo(f"note:     {note}")
+    if (more := len(found.notes) - NOTES) > 0:
+        click.echo(f"note:     and {more} more, in {found.files[0]}")
     for warning in found.warnings:
         click.echo(f"WARNING:  {warning}")
     click.echo(f"written:  {', '.join(map(str, found.files))}")

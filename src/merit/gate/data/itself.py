@@ -1,6 +1,7 @@
 """The data in itself: repeated rows, leakage, labels; judged with a champion as without."""
 
 from merit.config.schema import Lock
+from merit.config.schema.data import GroupSplit, TimeSplit
 from merit.config.schema.gate import DataGate
 from merit.gate.data import labels, leakage
 from merit.gate.data.findings import Findings, judged, named
@@ -16,7 +17,8 @@ def itself(lock: Lock, now: Table) -> Findings:
     hashes = now.hashed(
         {"row": list(now.schema), "features": now.features, "example": [*now.features, target.name]}, target.name
     )
-    repeated = hashes.height - hashes["row"].n_unique()
+    # Rows that differ in the source in what conf/data leaves out are no duplicates.
+    repeated = hashes.height - hashes["row"].n_unique() if now.repeated is None else now.repeated
     checks = [
         _duplicates(repeated, hashes.height, limits.duplicates),
         _shared(leakage.shared(hashes["example"], now.place), limits.leakage.shared),
@@ -31,7 +33,7 @@ def itself(lock: Lock, now: Table) -> Findings:
 
 def _duplicates(repeated: int, rows: int, limit: float) -> Check:
     share = repeated / max(1, rows)
-    advice = "drop them in the source; if rows may be alike, raise gate.data.duplicates"
+    advice = "drop them in the source, for whole rows of it are alike; if they may be, raise gate.data.duplicates"
     return judged("duplicates", share <= limit, f"{repeated:,} rows ({share:.2%})", f"at most {limit:.2%}", advice)
 
 
@@ -44,13 +46,36 @@ def _shared(found: leakage.Shared, limit: float) -> Check:
     return judged("leakage, shared rows", found.found <= found.allowed(limit), told, allowed, advice)
 
 
-def _entities(now: Table, columns: list[str]) -> list[Check]:
-    if not columns:
+def _entities(now: Table, declared: list[str] | None) -> list[Check]:
+    """Look at what is declared, or else at what the split names and at ids that repeat."""
+    keys = _entity_keys(now) if declared is None else [declared] if declared else []
+    found = {tuple(key): leakage.entities(now, key) for key in keys}
+    if declared is None:
+        found = {key: counts for key, counts in found.items() if counts[1]}
+    if not found:
         return []
-    both, rows = leakage.entities(now, columns)
-    told = f"{both:,} of {rows:,} test rows are of a {', '.join(columns)} that was learned from"
-    advice = "split so that each is on one side alone"
+    key = max(found, key=lambda each: found[each][0] / max(1, found[each][1]))
+    both, rows = found[key]
+    told = f"{both:,} of {rows:,} test rows are of a {', '.join(key)} that was learned from"
+    if both and declared is None and isinstance(now.data.split, TimeSplit):
+        told, allowed = f"{told}: later rows of the same", "none, or later rows where rows are split by time"
+        return [judged("leakage, entity", True, told, allowed, "")]
+    advice = _entity_advice(now, key[0], may_be_meant=declared is None)
     return [judged("leakage, entity", both == 0 if rows else None, told, "none", advice)]
+
+
+def _entity_keys(now: Table) -> list[list[str]]:
+    split = now.data.split
+    named = [split.column] if isinstance(split, GroupSplit) else []
+    return [[name] for name in dict.fromkeys([*named, *leakage.repeated_entities(now)])]
+
+
+def _entity_advice(now: Table, column: str, *, may_be_meant: bool) -> str:
+    split = now.data.split
+    validation, test = (0.2, 0.2) if isinstance(split, TimeSplit) else (split.validation, split.test)
+    shares = f"validation: {validation:g}, test: {test:g}"
+    advice = f"let each be on one side, in conf/data: split: {{by: group, column: {column}, {shares}}}"
+    return f"{advice}; if it may be on both, gate.data.leakage.entity: []" if may_be_meant else advice
 
 
 def _alone(now: Table, limits: DataGate) -> Check:

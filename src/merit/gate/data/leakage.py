@@ -1,5 +1,6 @@
 """Leakage: what the training rows tell of the rows to be judged on, and a column of the answer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from merit.config.schema.data import Data, Target
+from merit.entities import entity_of
 from merit.gate.data.seen import seen
 from merit.gate.data.table import Table
 from merit.split import PARTS
@@ -53,7 +55,14 @@ def shared(examples: pl.Series, place: pl.Series) -> Shared:
     return Shared(found, len(test), float(twins or 0.0) * len(test))  # type: ignore[arg-type]  # a share
 
 
-def entities(table: Table, columns: list[str]) -> tuple[int, int]:
+def repeated_entities(table: Table) -> list[str]:
+    """Return the columns that no feature is made of and that, by name and values, are ids that repeat."""
+    time = [table.data.time, table.data.target.name]
+    kept = [name for name, column in table.data.columns.items() if column.feature == "none" and name not in time]
+    return [name for name in kept if name in table.schema and entity_of(table.collect(name).to_series()) is not None]
+
+
+def entities(table: Table, columns: Sequence[str]) -> tuple[int, int]:
     """Return how many test rows are of an entity that training rows are of too, and how many test rows there are.
 
     A row without its entity is nobody's.

@@ -28,6 +28,7 @@ class Table:
         height: how many rows.
         data: conf/data of that version.
         name: what messages call it.
+        repeated: how many rows repeat another one in all that the source says of it; None if that was not noted.
     """
 
     rows: pl.LazyFrame
@@ -35,6 +36,7 @@ class Table:
     height: int
     data: Data
     name: str
+    repeated: int | None = None
 
     @classmethod
     def scan(cls, path: Path, data: Data, name: str) -> Self:
@@ -50,13 +52,14 @@ class Table:
         try:
             schema = rows.collect_schema()
             height = int(rows.select(pl.len()).collect().item())
+            noted = pl.read_parquet_metadata(path).get(artifacts.REPEATED, "")
         except (pl.exceptions.PolarsError, OSError) as error:
             raise MeritError(f"{name}: can't be read as Parquet ({' '.join(str(error).split())[:200]})") from error
         if height == 0:
             raise MeritError(f"{name}: has no rows")
         if lacking := sorted({data.target.name, *needed(data)} - set(schema)):
             raise MeritError(f"{name}: lacks the column {', '.join(lacking)}")
-        return cls(rows, schema, height, data, name)
+        return cls(rows, schema, height, data, name, int(noted) if noted.isdecimal() else None)
 
     @property
     def features(self) -> list[str]:

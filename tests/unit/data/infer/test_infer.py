@@ -17,6 +17,7 @@ from merit.config.compose import compose
 from merit.config.schema import Lock
 from merit.data.infer import Inferred, infer
 from merit.data.infer.guess import features
+from merit.data.infer.plan import chance_repeats
 from merit.data.ingest import ingest
 from merit.errors import MeritError
 
@@ -140,7 +141,7 @@ def test_many_numbers_are_a_regression(shop: dict[str, Any]) -> None:
     found, lock = _infer(shop, target="amount")
     assert (lock.data.target.task, lock.data.target.sql) == ("regression", "CAST(amount AS DOUBLE)")
     assert (lock.trainer.monitor, lock.gate.floors, lock.gate.calibration) == ("rmse", {"r2": 0.0}, None)
-    assert "task: multiclass" in found.target.change
+    assert "add a column that says so" in found.target.change
 
 
 def test_rare_classes_and_rows_without_a_target_are_left_out_and_said(shop: dict[str, Any]) -> None:
@@ -162,7 +163,7 @@ def test_a_column_of_no_use_is_left_out_with_the_reason(shop: dict[str, Any]) ->
         "note": [f"{'what they wrote ' * 6}{i}" for i in range(ROWS)],
         "same": ["x"] * ROWS,
         "empty": [None] * ROWS,
-        "price": [f"{i / 7:.2f}".replace(".", ",") for i in range(ROWS)],
+        "clock": [f"{i % 24:02d}:{i % 60:02d}" for i in range(ROWS)],
         "prediction": draw.random(ROWS),
         "/x": draw.random(ROWS),
         "_target_": draw.random(ROWS),
@@ -172,7 +173,7 @@ def test_a_column_of_no_use_is_left_out_with_the_reason(shop: dict[str, Any]) ->
     reasons = _left_out(found)
     for name, word in {
         "id": "identifier", "customer": "all of 6 digits", "email": "identifier", "note": "prose", "same": "same value",
-        "empty": "no row has a value", "price": "decimal comma", "prediction": "rename",
+        "empty": "no row has a value", "clock": "times of day without a day", "prediction": "rename",
         "/x": "rename", "_target_": "rename", " ": "no name",
     }.items():  # fmt: skip
         assert word in reasons[name], (name, reasons[name])
@@ -231,9 +232,9 @@ def test_the_allowed_share_of_missing_values_is_above_the_one_seen(shop: dict[st
 def test_words_for_missing_among_numbers_are_found(shop: dict[str, Any]) -> None:
     some = ["NA" if i % 10 == 0 else str(value) for i, value in enumerate(shop["amount"])]
     found, lock = _infer({**shop, "amount": some})
-    assert lock.data.source.arguments["null_values"] == ["NA"]
-    assert lock.data.columns["amount"].type == "number"
-    assert any("'NA'" in note for note in found.notes)
+    assert "null_values" not in lock.data.source.arguments
+    assert (lock.data.columns["amount"].type, lock.data.columns["amount"].null_values) == ("number", ["NA"])
+    assert found.notes == ["'amount': 'NA' in 40 of 400 cells: read as missing (null_values)"]
 
 
 def test_a_column_that_gives_the_target_away_is_kept_out_with_a_warning(shop: dict[str, Any]) -> None:
@@ -250,9 +251,9 @@ def test_a_column_that_gives_the_target_away_is_kept_out_with_a_warning(shop: di
 def test_another_separator_is_found(shop: dict[str, Any], separator: str) -> None:
     price = [f"{i / 7:.2f}".replace(".", ",") for i in range(ROWS)]
     pl.DataFrame({**shop, "price": price}).write_csv("shop.csv", separator=separator)
-    found = infer("shop.csv", "returned")
-    assert compose(["experiment=shop"]).data.source.arguments["separator"] == separator
-    assert "decimal comma" in _left_out(found)["price"]
+    found, lock = infer("shop.csv", "returned"), compose(["experiment=shop"])
+    assert lock.data.source.arguments["separator"] == separator
+    assert (found.columns[-1].name, lock.data.columns["price"].decimal) == ("price", ",")
 
 
 def test_a_name_that_stands_twice_in_the_header_is_told(shop: dict[str, Any]) -> None:
@@ -268,8 +269,32 @@ def test_times_with_a_zone_are_told(shop: dict[str, Any]) -> None:
     zoned = [f"{when:%Y-%m-%dT%H:%M:%S}+02:00" for when in shop["when"]]
     found, _ = _infer({**shop, "zoned": zoned})
     assert [note for note in found.notes if note.startswith(("'zoned'", "'when'"))] == [
-        "'zoned' has times with a zone: they become UTC, and whoever asks the model gives UTC",
+        "'zoned' has times with a zone: they become UTC, here as when the model is asked",
     ]
+
+
+def test_columns_without_a_name_are_left_out(shop: dict[str, Any]) -> None:
+    found, _ = _infer({"": range(ROWS), **shop})
+    assert _left_out(found)[""] == "it has no name; give it one"
+
+
+def test_totals_in_the_last_row_are_told(shop: dict[str, Any]) -> None:
+    table = {**shop, "plan": [*shop["plan"][:-1], "Total"]}
+    assert _infer(table)[0].notes[0] == "the last row seems to hold totals ('Total'): take it out of the file"
+
+
+def test_more_repeated_rows_than_the_gate_allows_are_told(shop: dict[str, Any]) -> None:
+    found, _ = _infer({name: values[:300] + values[:100] for name, values in shop.items()})
+    assert any(
+        note.startswith("100 of 400 rows repeat another one whole, and the gate allows 1%") for note in found.notes
+    )
+    assert not _infer(shop, force=True)[0].notes
+
+
+def test_repeated_rows_with_a_number_of_their_own_are_no_chance(workdir: Path) -> None:
+    x = [*range(400), *range(60)]
+    rows = pl.DataFrame({"x": x, "plan": [each % 3 for each in x], "y": [each % 2 for each in x]})
+    assert chance_repeats(rows) < 60 < chance_repeats(rows.select("plan", "y"))
 
 
 def test_a_name_keeps_its_digits(shop: dict[str, Any]) -> None:
@@ -286,12 +311,64 @@ def test_dates_as_text_in_a_parquet_file_are_times(shop: dict[str, Any]) -> None
     assert lock.data.columns["day"].feature == "time"
 
 
-def test_arrays_of_numbers_keep_their_shape(shop: dict[str, Any]) -> None:
-    images = pl.Series("image", np.random.default_rng(0).random((ROWS, 4, 3)))
+@pytest.mark.parametrize(
+    ("shape", "channels"),
+    [([4, 3], [32]), ([28, 28], [32, 64]), ([3, 64, 64], [32, 64, 64, 64]), ([32, 32, 3], [32, 64, 64])],
+)
+@pytest.mark.parametrize("stored", [pl.Array, pl.List])
+def test_arrays_of_numbers_are_learned_by_convolutions_that_fit_their_size(
+    shop: dict[str, Any], shape: list[int], channels: list[int], stored: type
+) -> None:
+    images = pl.Series("image", np.zeros((ROWS, *shape), dtype=np.uint8))
+    if stored is pl.List:
+        images = pl.Series("image", images.to_list())
     pl.DataFrame(shop).with_columns(images).write_parquet("shop.parquet")
-    infer("shop.parquet", "returned")
-    column = compose(["experiment=shop"]).data.columns["image"]
-    assert (column.type, column.feature, column.shape) == ("array", "array", [4, 3])
+    found, lock = infer("shop.parquet", "returned"), compose(["experiment=shop"])
+    column = lock.data.columns["image"]
+    assert (column.type, column.feature, column.shape) == ("array", "array", shape)
+    assert lock.model.target == "merit.training.networks.CNN"
+    assert lock.model.arguments["channels"] == channels
+    assert lock.gate.time is not None
+    assert (lock.gate.time.batch_ms > 200) == (max(shape) > 4)
+    assert "image" not in _left_out(found)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ([[1.0, 2.0]] * ROWS, "no network of merit takes arrays of 2: make a column of each number"),
+        ([[[1.0, 2.0]]] * ROWS, "no network of merit takes arrays of 1x2"),
+        ([[1.0] * (1 + i % 2) for i in range(ROWS)], "lists of different lengths are no feature"),
+        ([["a", "b"]] * ROWS, "lists of other things than numbers are no feature"),
+        ([f"images/{i}.png" for i in range(ROWS)], "names of image files, which are not opened"),
+        (
+            [f"the {i} words that somebody wrote" for i in range(ROWS)],
+            "prose, of 6 words on average: texts are no feature",
+        ),
+        ([{"bytes": b"x", "path": "a"}] * ROWS, "records are no feature"),
+        ([b"x"] * ROWS, "bytes are no feature"),
+        ([b"\x89PNG"] * ROWS, "images as bytes, which are not opened"),
+        ([{"bytes": b"\x89PNG", "path": "a"}] * ROWS, "images as bytes, which are not opened"),
+        ([None, *[[[1.0, 2.0], [3.0, 4.0]]] * (ROWS - 1)], "1 rows have no array, and none can be missing"),
+        ([2**60 + i % 5 for i in range(ROWS)], "400 whole numbers are beyond 2**53"),
+        ([f"10-{20 + i}" for i in range(ROWS)], "ranges, such as 10-20"),
+        ([f"{i}.5-" if i % 2 else f"{i}.5" for i in range(ROWS)], "numbers, some with the minus behind"),
+        ([f"{i}" if i % 2 else f"word {i}" for i in range(ROWS)], "numbers (50%) and others, such as 'word "),
+        ([1_600_000_000 + 60 * i for i in range(ROWS)], "seconds since 1970, it seems (from 2020-09-13 on)"),
+        ([44_000 + i for i in range(ROWS)], "days as a spreadsheet counts them, it seems (from 2020-06-18 on)"),
+    ],
+)
+def test_what_is_not_supported_is_left_out_for_the_reason_that_it_is(
+    shop: dict[str, Any], values: list[Any], says: str
+) -> None:
+    pl.DataFrame({**shop, "date_of": values}).write_parquet("shop.parquet")
+    assert says in _left_out(infer("shop.parquet", "returned"))["date_of"]
+
+
+def test_arrays_of_another_size_than_the_first_are_left_out(shop: dict[str, Any]) -> None:
+    images = [pl.Series(name, np.zeros((ROWS, side, side))) for name, side in {"a": 8, "b": 8, "c": 16}.items()]
+    pl.DataFrame(shop).with_columns(images).write_parquet("shop.parquet")
+    assert "the first column of them has another" in _left_out(infer("shop.parquet", "returned"))["c"]
 
 
 def test_a_database_is_read_by_table_or_query(shop: dict[str, Any]) -> None:
@@ -327,7 +404,7 @@ def _bytes(content: bytes) -> Callable[[], str]:
         (lambda: "none.csv", {}, "none.csv: there is no such file"),
         (_bytes(b""), {}, "bad.csv: is empty"),
         (_bytes(b"a,returned\n"), {}, "holds column names but no row"),
-        (_bytes(b"a,returned\n1,caf\xe9\n"), {}, "neither Parquet nor text in UTF-8 (byte 0xe9 at 16)"),
+        (_bytes(b"a,returned\n1,caf\x9d\n"), {}, "neither UTF-8 nor windows-1252 (byte 0x9d)"),
         (
             _bytes(b"a,returned\n1,2\n1,2,3\n"),
             {},

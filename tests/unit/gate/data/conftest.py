@@ -68,9 +68,15 @@ class Rival(Champion):
 def look_at(workdir: Path, lock: Lock) -> Look:
     """Judge rows against a champion's; without them there is no champion, with None they can't be brought."""
 
-    def judge(now: pl.DataFrame, *before: pl.DataFrame | None, lock: Lock = lock, said: Data | None = None) -> Findings:
-        artifacts.RAW.parent.mkdir(exist_ok=True)
-        now.write_parquet(artifacts.RAW)
+    def judge(
+        now: pl.DataFrame,
+        *before: pl.DataFrame | None,
+        lock: Lock = lock,
+        said: Data | None = None,
+        repeated: int | None = None,
+    ) -> Findings:
+        noted = {} if repeated is None else {artifacts.REPEATED: str(repeated)}
+        artifacts.write_table(artifacts.RAW, now, noted)
         artifacts.write_json(artifacts.DATA_REPORT, {"passed": True, "rows": now.height, "violations": []})
         if not before:
             return look(lock, None)

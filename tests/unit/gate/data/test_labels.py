@@ -30,6 +30,12 @@ def test_the_same_features_with_the_same_answer_are_no_noise_but_told_as_repeate
     assert found.report["duplicates"] == 60
 
 
+def test_rows_that_an_undeclared_column_tells_apart_are_no_duplicates(look_at: Look, good: pl.DataFrame) -> None:
+    found = look_at(pl.concat([good, good.head(60)]), repeated=3)
+    assert check(found, "data: duplicates").verdict is Verdict.PASS
+    assert found.report["duplicates"] == 3
+
+
 def test_numbers_conflict_if_they_are_a_deviation_apart(make_lock: Callable[..., Lock]) -> None:
     def edit(values: dict[str, Any]) -> None:
         values["data"]["target"]["task"] = "regression"

@@ -4,9 +4,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 
 from merit.config.schema import Lock
 from merit.gate.data import leakage
+from merit.gate.data.findings import Findings
 from merit.gate.verdict import Verdict
 from tests.unit.gate.data.conftest import ROWS, Look, check
 
@@ -70,6 +72,58 @@ def test_the_same_entity_on_both_sides_is_refused_where_declared(
     nobody = look_at(good.with_columns(patient=pl.lit(None, pl.String)), lock=lock)
     assert check(nobody, ENTITY).verdict is Verdict.INCONCLUSIVE
     assert ENTITY not in [each.name for each in look_at(good).checks]
+
+
+def _with_patients(split: dict[str, Any], entity: list[str] | None = None) -> Callable[[dict[str, Any]], None]:
+    def edit(values: dict[str, Any]) -> None:
+        values["data"]["columns"] |= {"patient_id": {"type": "integer"}, "visit": {"type": "integer"}}
+        values["data"]["split"] = split
+        del values["data"]["window"]
+        values["gate"]["data"] = {"leakage": {"entity": entity, "overlap": 1.0}}
+
+    return edit
+
+
+@pytest.fixture
+def patients(look_at: Look, good: pl.DataFrame, make_lock: Callable[..., Lock]) -> Callable[..., Findings]:
+    """Judge 60 patients of 20 rows each, split in some way."""
+    rows = good.with_columns(patient_id=pl.int_range(pl.len()) % 60 + 1000, visit=pl.int_range(pl.len()) // 20)
+    return lambda *how: look_at(rows, lock=make_lock(_with_patients(*how)))
+
+
+LOT, GROUP = ({"by": by, "validation": 0.2, "test": 0.2} for by in ("random", "group"))
+DAYS = {"by": "time", "train_until": "2024-02-29", "validation_until": "2024-03-31", "test_until": "2024-12-31"}
+
+
+@pytest.mark.parametrize(
+    ("how", "verdict", "says"),
+    [
+        ((LOT, None), Verdict.FAIL, "240 of 240 test rows are of a patient_id that was learned from"),
+        ((LOT, []), None, ""),
+        ((GROUP | {"column": "patient_id"}, None), Verdict.PASS, "0 of 240 test rows are of a patient_id"),
+        ((GROUP | {"column": "visit"}, None), Verdict.FAIL, "240 test rows are of a patient_id that was learned from"),
+        ((DAYS, None), Verdict.PASS, "are of a patient_id that was learned from: later rows of the same"),
+        ((DAYS, ["patient_id"]), Verdict.FAIL, "are of a patient_id that was learned from"),
+    ],
+    ids=["by lot", "looked for no more", "by it", "by another", "by time", "by time and declared"],
+)
+def test_an_id_that_repeats_is_looked_for_on_both_sides(
+    patients: Callable[..., Findings],
+    how: tuple[dict[str, Any], list[str] | None],
+    verdict: Verdict | None,
+    says: str,
+) -> None:
+    found = [each for each in patients(*how).checks if each.name == ENTITY]
+    assert [each.verdict for each in found] == [verdict] * (verdict is not None)
+    assert all(says in each.found for each in found)
+
+
+def test_the_advice_on_an_entity_on_both_sides_can_be_followed(patients: Callable[..., Findings]) -> None:
+    advice = check(patients(LOT), ENTITY).advice
+    split = yaml.safe_load(advice.partition("conf/data: ")[2].partition(";")[0])["split"]
+    assert split == GROUP | {"column": "patient_id"}
+    assert advice.endswith("; if it may be on both, gate.data.leakage.entity: []")
+    assert check(patients(split), ENTITY).verdict is Verdict.PASS
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,211 @@
+"""Dates as people write them: the format that reads a whole column, or the two that do and mean different days."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import time
+from functools import cache
+
+import polars as pl
+
+from merit.data.infer.odd import sample
+from merit.reading.cells import read
+from merit.reading.declaration import declared
+from merit.reading.times import compiled
+
+DAYS = (
+    "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%Y-%m-%d",
+    "%Y%m%d", "%Y/%d/%m", "%d%m%Y", "%m%d%Y", "%d.%m.%y", "%y.%m.%d", "%d/%m/%y", "%m/%d/%y", "%y/%m/%d", "%d-%m-%y",
+    "%m-%d-%y", "%y-%m-%d", "%y%m%d", "%d%m%y", "%m%d%y", "%d %m %Y", "%Y %m %d", "%d %b %Y", "%d-%b-%Y", "%d/%b/%Y",
+    "%d. %b %Y", "%d.%b.%Y", "%d%b%Y", "%d %b %y", "%d-%b-%y", "%d%b%y", "%d %b, %Y", "%b %d, %Y", "%b %d %Y",
+    "%b-%d-%Y", "%b. %d, %Y", "%Y-%b-%d", "%Y %b %d", "%a, %d %b %Y", "%a %d %b %Y", "%a %b %d %Y", "%a, %b %d, %Y",
+    "%Y-%m", "%Y/%m", "%Y%m", "%m/%Y", "%m-%Y", "%m.%Y", "%b %Y", "%b-%Y", "%b-%y", "%b %y", "%Y %b",
+)  # fmt: skip
+CLOCKS = (
+    "", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", " %I:%M%p", " %I:%M:%S%p", "T%H:%M",
+    "T%H:%M:%S", "T%H:%M:%S.%f", "T%H:%M:%S%z", ", %H:%M", ", %H:%M:%S", ", %I:%M %p", ", %I:%M:%S %p", " %H.%M",
+    ":%H:%M:%S", " %H:%M:%S%z", " %H:%M:%S %z", " %H:%M %z", ":%H:%M:%S %z", " %H%M", "%H%M%S", "T%H%M%S", "T%H%M%S%z",
+    " %H:%M:%S GMT", " %H:%M:%S UTC", " um %H:%M",
+)  # fmt: skip
+OTHERS = ("%a %b %d %H:%M:%S %Y", "%H:%M %d.%m.%Y", "%H:%M:%S %d/%m/%Y", "%H:%M %d/%m/%Y", "%H:%M %m/%d/%Y")
+SHARE = 0.8
+"""The share of a column's cells that must be dates for the others to be odd."""
+FIRST = 40
+"""Cells by which most formats are ruled out."""
+FEWEST_NUMBERS = 10
+"""Different whole numbers that must all be days before they are taken for such."""
+YEARS = (1900, 2100)
+DIGITS = "^([0-9]{6}|[0-9]{8}|[0-9]{12}|[0-9]{14})$"
+"""Whole numbers that may be dates: 202412, 20241231, 20241231235959."""
+
+
+@dataclass(frozen=True)
+class Dates:
+    """A column of dates.
+
+    Attributes:
+        format: as conf/data declares it; None for ISO 8601.
+        problem: why it can't be read, and what to do; None if it can.
+        notes: how a date was taken that could be misread.
+    """
+
+    format: str | None
+    problem: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def dates_in(raw: pl.Series, order: str | None) -> Dates | None:
+    """Return how a column of text holds dates; None if it holds none.
+
+    Args:
+        raw: the column.
+        order: dmy, mdy or ymd, for dates that can be read by several.
+    """
+    cells = sample(raw)
+    if cells.is_empty() or float(cells.str.contains("[0-9]").mean() or 0) < SHARE:  # type: ignore[arg-type]  # a share
+        return None
+    formats = _formats(cells)
+    if not formats:
+        return _several(cells)
+    if None in formats:
+        return Dates(None)
+    named = [format for format in formats if format is not None]
+    asked = [format for format in named if _order(format) == order] or _likely(cells, named)
+    if _differ(cells, asked):
+        cells = raw.drop_nulls().str.strip_chars().unique(maintain_order=True)  # one cell may tell, in a sample or not
+        shares = {format: _share(cells, format) for format in asked}
+        asked = [format for format in asked if shares[format] == max(shares.values())]
+        if _differ(cells, asked):
+            return _ambiguous(cells, asked)
+    return Dates(asked[0], _mixed(cells, asked[0]), _taken(raw.name, cells, asked[0]))
+
+
+def _differ(cells: pl.Series, formats: list[str]) -> bool:
+    """Say whether formats read other days."""
+    first = _read(cells, formats[0])
+    return any(not _read(cells, format).equals(first, null_equal=True) for format in formats[1:])
+
+
+def days(values: pl.Series) -> pl.Series:
+    """Return times as days, if none has a time of day."""
+    return values.cast(pl.Date) if (values.dt.time().drop_nulls() == time.min).all() else values
+
+
+def _formats(cells: pl.Series) -> list[str | None]:
+    """Return the formats that read most of the cells, and all of them as many."""
+    shares = {format: _share(cells, format) for format in (None, *_possible(cells))}
+    most = max(shares.values())
+    best = [format for format, share in shares.items() if share == most]
+    return best if most >= SHARE and _are_plausible(cells, best, most) else []
+
+
+def _possible(cells: pl.Series) -> list[str]:
+    """Return the formats whose pattern fits many of a few cells that differ in form, the plainest first."""
+    forms = {re.sub("[0-9]", "0", cell): cell for cell in cells.head(50 * FIRST).unique(maintain_order=True)}
+    some = list(forms.values())[:FIRST]
+    counts = Counter(format for cell in some for format in _fitting(cell))
+    return [format for format, count in sorted(counts.items(), key=_rank) if count >= len(some) / 4]
+
+
+def _rank(item: tuple[str, int]) -> tuple[int, int]:
+    day = next(day for day in (*OTHERS, *sorted(DAYS, key=len, reverse=True)) if item[0].startswith(day))
+    return (DAYS.index(day) if day in DAYS else len(DAYS), len(item[0]))
+
+
+def _fitting(cell: str) -> Iterator[str]:
+    """Yield the formats whose pattern a cell fits: the clock is cut off its end, and the day is what is left."""
+    days, clocks, others = _patterns()
+    yield from (format for format, pattern in others.items() if pattern.search(cell))
+    for clock, pattern in clocks.items():
+        if (found := pattern.search(cell)) is not None:
+            yield from (day + clock for day, whole in days.items() if whole.search(cell[: found.start()]))
+
+
+@cache
+def _patterns() -> tuple[dict[str, re.Pattern[str]], dict[str, re.Pattern[str]], dict[str, re.Pattern[str]]]:
+    """Return the patterns of days, of clocks at the end of a text, and of the other formats."""
+    year = compiled("%Y").pattern.removesuffix("$")
+    clocks = {clock: re.compile(compiled(f"%Y{clock}").pattern.removeprefix(year)) for clock in CLOCKS}
+    days, others = ({each: re.compile(compiled(each).pattern) for each in formats} for formats in (DAYS, OTHERS))
+    return days, clocks, others
+
+
+def _read(cells: pl.Series, format: str | None) -> pl.Series:
+    return read(cells, declared("", {"type": "datetime", "format": format})).values
+
+
+def _share(cells: pl.Series, format: str | None) -> float:
+    return 1 - _read(cells, format).null_count() / len(cells)
+
+
+def _are_plausible(cells: pl.Series, formats: list[str | None], share: float) -> bool:
+    """Say whether whole numbers are dates: all of many are, and of years that are near."""
+    if not cells.str.contains("^[0-9]+$").all():
+        return True
+    near = [_read(cells, format).dt.year().is_between(*YEARS).all() for format in formats]
+    return share == 1 and cells.n_unique() >= FEWEST_NUMBERS and any(near)
+
+
+def _order(format: str) -> str:
+    """Return the order of day, month and year: dmy, mdy, ymd, or of fewer of them."""
+    letters = re.findall("%([dmbY]|y)", format)
+    return "".join(dict.fromkeys({"b": "m", "Y": "y"}.get(each, each) for each in letters))
+
+
+def _likely(cells: pl.Series, formats: list[str]) -> list[str]:
+    """Return the formats by which years are few: of two digits, what hardly changes is the year, not the day."""
+    years = {format: _read(cells, format).dt.year().n_unique() for format in formats}
+    return [format for format in formats if years[format] <= 3 * min(years.values())]
+
+
+def _ambiguous(cells: pl.Series, formats: list[str]) -> Dates:
+    """Return the ways in which dates can be read, by a cell that tells them apart."""
+    first = formats[0]
+    other = next(each for each in formats if not _read(cells, each).equals(_read(cells, first), null_equal=True))
+    days = _read(cells, first), _read(cells, other)
+    at = (days[0] != days[1]).fill_null(True).arg_true()[0]
+    ways = " or ".join(
+        f'{day[at]:%-d %B %Y} (--dates {_order(format)}, format: "{format}")'
+        for day, format in zip(days, (first, other), strict=True)
+    )
+    return Dates(first, f"day and month can't be told apart: {cells[at]} is {ways}; say which")
+
+
+def _several(cells: pl.Series) -> Dates | None:
+    """Return what is wrong with cells that are dates by several formats together, and by none alone."""
+    values = {format: _read(cells, format) for format in _possible(cells)}
+    if not values or cells.str.contains("^[0-9]+$").all():
+        return None
+    best = min(values, key=lambda format: values[format].null_count())
+    are_read = pl.DataFrame(values).select(pl.any_horizontal(pl.all().is_not_null())).to_series()
+    left = cells.filter(values[best].is_null() & are_read)
+    if are_read.sum() < SHARE * len(cells) or left.is_empty():
+        return None
+    return Dates(None, _in_forms(cells.filter(values[best].is_not_null())[0], left[0]))
+
+
+def _in_forms(one: str, other: str) -> str:
+    return f"dates in several forms, such as {one} and {other}: write them alike, best as 2024-12-31"
+
+
+def _mixed(cells: pl.Series, chosen: str) -> str | None:
+    """Return what is wrong where other cells are dates too, but in another form or order."""
+    values = _read(cells, chosen)
+    left = cells.filter(values.is_null()).unique(maintain_order=True)
+    if left.is_empty() or not (other := [each for each in _formats(left) if each != chosen]):
+        return None
+    if len(left) == 1 and _read(left, other[0]).is_null().any():
+        return None
+    return _in_forms(cells.filter(values.is_not_null())[0], left[0])
+
+
+def _taken(name: str, cells: pl.Series, format: str) -> tuple[str, ...]:
+    """Return a note of how a date was taken that could be misread."""
+    if _order(format) in {"ymd", "ym", "my"} or "%b" in format:
+        return ()
+    cells = cells.filter(cells.str.contains(compiled(format).pattern))
+    values = _read(cells, format)
+    telling = values.dt.day() > 12
+    at = (telling if telling.any() else values.is_not_null()).arg_true()[0]
+    return (f"'{name}' has dates such as {cells[at]}: read as {values[at]:%-d %B %Y} (format {format})",)

@@ -1,0 +1,108 @@
+"""What a file is, by its content: Parquet, text, or something else and what to do with it."""
+
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+from merit.errors import MeritError
+from merit.reading.textfile import TextFile
+
+PARQUET = b"PAR1"
+IMAGES = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp"})
+"""How names of files of images end."""
+AS_PARQUET = "make Parquet of it: python -c \"import polars; polars.{read}('FILE').write_parquet('FILE.parquet')\""
+KINDS = {
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook; save the sheet as CSV",
+    b"%PDF": "a PDF, which holds no table that can be read",
+    b"ARROW1": f"an Arrow file; {AS_PARQUET.format(read='read_ipc')}",
+    b"\x89HDF": "an HDF5 file; write its table as Parquet",
+    b"ORC": "an ORC file; write its table as Parquet",
+    b"Obj\x01": f"an Avro file; {AS_PARQUET.format(read='read_avro')}",
+    b"\x93NUMPY": "an array of NumPy; write a table with named columns, as Parquet",
+    b"$FL2": "an SPSS file; write its table as Parquet",
+    b"<stata_dta>": "a Stata file; write its table as Parquet",
+    b"\x80\x04\x95": "a pickle, which can run code and is not opened; write its table as Parquet",
+    b"\x80\x05\x95": "a pickle, which can run code and is not opened; write its table as Parquet",
+}
+"""How files of other kinds begin, and what to do with them."""
+HOW_IMAGES = (
+    "merit reads tables: write a Parquet file with a row per image, its pixels as an array column of one size and its "
+    "label as another (docs/own-table.md, Images)"
+)
+
+
+def is_parquet(place: Path) -> bool:
+    """Say whether a file is Parquet.
+
+    Raises:
+        MeritError: it is neither that nor text; the line says what it is, and what to do.
+    """
+    with place.open("rb") as handle:
+        first = handle.read(16)
+    if first.startswith(PARQUET):
+        return True
+    if not first:
+        raise MeritError(f"{place}: is empty; it needs a line of column names, and rows")
+    if (words := _other(place, first)) is not None:
+        raise MeritError(f"{place}: is {words}")
+    return False
+
+
+def _other(place: Path, first: bytes) -> str | None:
+    """Return what a file of another kind is and what to do with it; None for text."""
+    if first.startswith(b"SQLite format 3\0"):
+        return f"a SQLite database; give sqlite:///{place} with --table or --query"
+    if first.startswith(b"PK\x03\x04"):
+        return _zip(place)
+    if kind := next((kind for mark, kind in IMAGES.items() if first.startswith(mark)), None):
+        return f"an image ({kind}); {HOW_IMAGES}"
+    words = next((words for mark, words in KINDS.items() if first.startswith(mark)), None)
+    return _markup(place) if words is None else words
+
+
+def _zip(place: Path) -> str:
+    try:
+        with zipfile.ZipFile(place) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return "a ZIP archive that is broken; fetch it again"
+    if "xl/workbook.xml" in names:
+        return "an Excel workbook; save the sheet as CSV (UTF-8), which is read as it is"
+    if "content.xml" in names:
+        return "an OpenDocument sheet; save it as CSV (UTF-8), which is read as it is"
+    inside = f", with '{names[0]}' in it" if len(names) == 1 else f" of {len(names)} files"
+    return f"a ZIP archive{inside}; unpack it, or compress the table by gzip, which is read as it is"
+
+
+def _markup(place: Path) -> str | None:
+    """Return what text is that is no lines of fields; None for lines of fields."""
+    with TextFile(str(place)).opened() as handle:
+        text = handle.read(4096).decode("utf-8-sig", "ignore").lstrip()
+    if text.startswith(("<?xml", "<!DOCTYPE", "<html", "<!doctype", "<table")):
+        return "XML or HTML; write its table as CSV or Parquet"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    is_object = text.startswith("{") and '"' in text[:200] and ":" in text[:500]
+    is_list = text.startswith("[") and text[1:].lstrip()[:1] in {"{", "["}
+    if not (is_object or is_list):
+        return None
+    is_lines = is_object and lines[0].endswith("}")
+    read = "read_ndjson" if is_lines else "read_json"
+    return f"JSON{', an object a line' if is_lines else ''}; {AS_PARQUET.format(read=read)}"
+
+
+def refuse_folder(place: Path) -> None:
+    """Refuse a folder, and say what to do with what it holds.
+
+    Raises:
+        MeritError: always.
+    """
+    counts = Counter(path.suffix.lower() for path in place.rglob("*") if path.is_file())
+    images = sum(count for suffix, count in counts.items() if suffix in SUFFIXES)
+    if images > sum(counts.values()) / 2:
+        raise MeritError(f"{place}: is a folder of {images:,} images; {HOW_IMAGES}")
+    usual = ", ".join(f"{count:,} {suffix or 'others'}" for suffix, count in counts.most_common(3)) or "nothing"
+    raise MeritError(
+        f"{place}: is a folder ({usual}), and merit reads one table: name a CSV or Parquet file in it, or join several "
+        "into one (python -c \"import polars; polars.read_parquet('FOLDER/*.parquet').write_parquet('all.parquet')\")"
+    )

@@ -1,0 +1,184 @@
+"""How a file of text is laid out: its encoding, the lines before its header, what separates its fields."""
+
+import csv
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from merit.errors import MeritError
+from merit.reading.dialect import Dialect
+from merit.reading.textfile import TextFile
+
+SEPARATORS = (",", ";", "\t", "|", " ")
+COMMENTS = ("#", "//", "%", "--")
+HEAD = 1 << 18
+LINES = 200
+NUMBER = re.compile(r"\s*[+-]?[\d.,]+\s*")
+YEAR = re.compile(r"\s*(19|20)\d\d\s*")
+FALLBACK = "windows-1252"
+"""What text is taken for that is neither UTF-8 nor UTF-16."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The settings of a source of text, and what a person should know of how they were found."""
+
+    settings: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """The first lines, cut by one separator."""
+
+    separator: str
+    fields: int
+    skipped: int
+    """Lines before the header."""
+    share: float
+    """Lines that have as many fields as the header."""
+    is_named: bool
+    """Whether the header holds names, and not the values of a row."""
+
+
+def layout(place: Path) -> Layout:
+    """Return how a file of text is laid out.
+
+    Raises:
+        MeritError: it is no text, or holds none.
+    """
+    encoding, notes = _encoding(place)
+    lines = _lines(place, encoding)
+    if not any(line.strip() for line in lines):
+        raise MeritError(f"{place}: is empty; it needs a line of column names, and rows")
+    comment, commented = _comment(lines)
+    cut = _best([_cut(lines[commented:], separator) for separator in SEPARATORS])
+    above = lines[: commented + cut.skipped]
+    found = {
+        "separator": cut.separator if cut.separator != "," else None,
+        "encoding": encoding if encoding != "utf-8" else None,
+        "comment": comment if not cut.skipped else None,
+        "skip_rows": len(above) if cut.skipped and "".join(above).strip() else None,
+    }
+    settings = {name: value for name, value in found.items() if value is not None}
+    if settings.keys() & {"comment", "skip_rows"}:
+        notes.append(f"lines before the header '{_short(lines[len(above)])}' are left out: {len(above)}")
+    if not cut.is_named:
+        notes.append(f"the first line seems to be a row, not names of columns: '{_short(lines[len(above)])}'")
+    return Layout(settings, notes)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def _encoding(place: Path) -> tuple[str, list[str]]:
+    """Return the encoding to declare, and a note of one that was guessed; a byte order mark needs none."""
+    file = TextFile(str(place))
+    with file.opened() as handle:
+        start = handle.read(HEAD)
+    if file.encoding != "utf-8":
+        return "utf-8", []
+    if start[:200].count(0) > len(start[:200]) / 4:
+        encoding = "utf-16-le" if start[1:200:2].count(0) > start[0:200:2].count(0) else "utf-16-be"
+        return encoding, []
+    if (bad := _undecoded(file, "utf-8")) is None:
+        return "utf-8", []
+    if re.search(rb"[\0-\x08\x0e-\x1f]", start):
+        raise MeritError(f"{place}: neither Parquet nor text; give a CSV or Parquet file, or a database's URL")
+    if (other := _undecoded(file, FALLBACK)) is not None:
+        raise MeritError(
+            f"{place}: its text is neither UTF-8 nor {FALLBACK} (byte 0x{other[0]:02x}); write it in UTF-8, as by "
+            "'iconv -f SHIFT_JIS -t UTF-8' if it is Japanese"
+        )
+    word = bad[1].decode(FALLBACK)
+    note = f"its text is not UTF-8: taken for {FALLBACK}, in which '{word}' stands there; if that reads wrong, correct "
+    return FALLBACK, [f"{note}the source's encoding"]
+
+
+def _undecoded(file: TextFile, encoding: str) -> tuple[int, bytes] | None:
+    """Return the first byte that is not of an encoding, and the word that it is in; None if all are."""
+    with file.opened() as handle:
+        while block := handle.read(1 << 24):
+            block += handle.readline()  # no character goes across a line
+            try:
+                block.decode(encoding)
+            except UnicodeDecodeError as error:
+                before = re.search(rb"[^\s,;|\"]*$", block[max(0, error.start - 20) : error.start])
+                after = re.match(rb"[^\s,;|\"]*", block[error.start : error.start + 20])
+                return block[error.start], (before[0] if before else b"") + (after[0] if after else b"")
+    return None
+
+
+def _lines(place: Path, encoding: str) -> list[str]:
+    """Return the first lines; of a header that goes over several lines, each."""
+    file = TextFile(str(place), Dialect(encoding=encoding))
+    with file.opened() as handle:
+        start = handle.read(HEAD)
+    text = start.decode(file.encoding, "ignore").lstrip("\ufeff")
+    lines = text.splitlines()[:LINES]
+    return lines[:-1] if len(start) == HEAD and len(lines) < LINES and len(lines) > 1 else lines
+
+
+def _comment(lines: list[str]) -> tuple[str | None, int]:
+    """Return what the lines before the header begin with, and how many they are."""
+    for mark in COMMENTS:
+        count = next((i for i, line in enumerate(lines) if not line.startswith(mark)), 0)
+        if count and not _names_columns(lines, count):
+            return mark, count
+    return None, 0
+
+
+def _names_columns(lines: list[str], count: int) -> bool:
+    """Say whether the last of the lines that begin with a mark is the header itself: `#id,x` before `1,2.5`."""
+    for separator in SEPARATORS:
+        last, first = (_fields(line, separator) for line in lines[count - 1 : count + 1])
+        are_values = any(NUMBER.fullmatch(each) for each in first)
+        if len(last) == len(first) > 1 and are_values and _are_names(last):
+            return True
+    return False
+
+
+def _cut(lines: list[str], separator: str) -> _Cut:
+    """Cut lines by a separator; the header is the first that has as many fields as most, and not most of them empty."""
+    rows = _rows(lines, separator)
+    widths = Counter(len(fields) for _, fields in rows if fields)
+    width = widths.most_common(1)[0][0] if widths else 0
+    alike = [(at, fields) for at, fields in rows if len(fields) == width]
+    header = next(((at, f) for at, f in alike if sum(bool(each.strip()) for each in f) > len(f) / 2), (0, [""]))
+    share = len(alike) / max(1, sum(widths.values()))
+    return _Cut(separator, width, header[0], share, _are_names(header[1]))
+
+
+def _rows(lines: list[str], separator: str) -> list[tuple[int, list[str]]]:
+    """Return the fields of each record with the place of its first line."""
+    reader = csv.reader((f"{line}\n" for line in lines), delimiter=separator)
+    rows, at = [], 0
+    try:
+        for fields in reader:
+            rows.append((at, fields))
+            at = reader.line_num
+    except csv.Error:
+        pass
+    return rows
+
+
+def _fields(line: str, separator: str) -> list[str]:
+    return next(csv.reader([line], delimiter=separator), [])
+
+
+def _are_names(fields: list[str]) -> bool:
+    """Say whether fields are names, and not values: no numbers, but for years and a count of the columns."""
+    numbers = [each.strip() for each in fields if NUMBER.fullmatch(each) and not YEAR.fullmatch(each)]
+    return not numbers or numbers in ([str(start + i) for i in range(len(numbers))] for start in (0, 1))
+
+
+def _best(cuts: list[_Cut]) -> _Cut:
+    """Return the cut by which most lines have the same fields, the header names them, and fields are many."""
+    fitting = [cut for cut in cuts if cut.fields > 1 and cut.share >= 0.8]
+    if not fitting:
+        return next(cut for cut in cuts if cut.separator == ",")
+    # A blank parts words too: it separates fields where nothing else does.
+    return max(fitting, key=lambda cut: (cut.separator != " ", cut.is_named, cut.skipped == 0, cut.fields))

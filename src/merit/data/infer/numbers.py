@@ -1,0 +1,184 @@
+"""Numbers as people write them: what groups and parts their digits, which marks stand around them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import polars as pl
+
+from merit.reading.cells import read
+from merit.reading.declaration import EXACT, declared
+
+SHARE = 0.8
+"""The share of a column's cells that must be numbers for the others to be odd."""
+HALF, WORDS, CODES = 0.5, 3, 20
+"""The least share where the others are so few different words, and the numbers are more than so many codes."""
+GROUPS: tuple[dict[str, Any], ...] = (
+    {}, {"thousands": ","}, {"decimal": ","}, {"thousands": "."}, {"decimal": ",", "thousands": "."},
+    {"thousands": " "}, {"decimal": ",", "thousands": " "}, {"thousands": "'"}, {"decimal": ",", "thousands": "'"},
+)  # fmt: skip
+"""How digits are written, the simplest first."""
+CURRENCIES = frozenset({
+    "$", "€", "£", "¥", "₹", "₽", "₩", "₺", "₫", "₴", "฿", "₪", "R$", "US$", "A$", "C$", "USD", "EUR", "GBP", "CHF",
+    "JPY", "Fr.", "kr", "kr.", "zł", "Kč", "Ft", "Rs", "Rs.", "Euro", "euro",
+})  # fmt: skip
+"""Marks that may be left out of some cells: they don't change how much a number is."""
+NOT_MARKS = r"\s\d()+<>~=#'/:,.-"
+BEFORE = rf"^[\s(+-]*([^{NOT_MARKS}][^\d()+<>~=#'/:-]{{0,5}}?)[\s(+-]*[\d.,]"
+AFTER = rf"\d[\s)]*([^{NOT_MARKS}][^\s\d,()/:'-]{{0,5}})[\s)]*$"
+UNIT = r"^(\W{1,3}|\W?\p{L}{2,5}\.?|[hsgmlkKMB°])$"
+ZERO = r"^[+-]?0[0-9]+$"
+PLAIN = r"^[+-]?[0-9]+$"
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A column of numbers.
+
+    Attributes:
+        settings: what conf/data declares of how they are written; None if they stay text.
+        problem: why it can't be used as it stands; None if it can.
+        seen: what is worth a comment beside it.
+        notes: what a person should know.
+        are_plain: whether all are whole numbers as any program writes them.
+    """
+
+    settings: dict[str, Any] | None
+    problem: str | None = None
+    seen: str = ""
+    notes: list[str] = field(default_factory=list)
+    are_plain: bool = False
+
+
+def numbers_in(raw: pl.Series, cells: pl.Series, *, with_semicolons: bool) -> Numbers | None:
+    """Return how a column of text holds numbers; None if it holds none.
+
+    Args:
+        raw: the column.
+        cells: some of its cells, by which that is decided.
+        with_semicolons: whether the file is separated by semicolons, as where commas part fractions.
+    """
+    has_digits = cells.str.contains("[0-9]")
+    is_telephone = cells.str.contains(r"^\+")
+    if cells.is_empty() or has_digits.sum() < HALF * len(cells) or is_telephone.all():
+        return None
+    if large := beyond(raw):
+        return Numbers(None, seen=large, notes=[f"'{raw.name}': {large}: taken for codes, as they are written"])
+    marks = _marks(cells)
+    settings, share = _best(cells, marks)
+    if share < SHARE and not _are_but_few_words(cells, settings, share):
+        return _of_units(cells, marks)
+    if raw.str.strip_chars().str.contains(ZERO).any():
+        return Numbers(None, seen="some begin with 0: codes")
+    return _checked(raw.name, cells, settings, with_semicolons=with_semicolons)
+
+
+def _are_but_few_words(cells: pl.Series, settings: dict[str, Any], share: float) -> bool:
+    """Say whether at least half of the cells are many different numbers, and the others a word or two: <0.5, none."""
+    is_word = unread(cells, settings)
+    return share >= HALF and cells.filter(is_word).n_unique() <= WORDS and cells.filter(~is_word).n_unique() > CODES
+
+
+def _checked(name: str, cells: pl.Series, settings: dict[str, Any], *, with_semicolons: bool) -> Numbers:
+    if problem := _lacking_units(cells, settings):
+        return Numbers(None, problem)
+    are_groups = _are_groups(cells, ",")
+    if settings.get("thousands") == "," and with_semicolons and are_groups:
+        settings = {"decimal": ",", **{key: value for key, value in settings.items() if key != "thousands"}}
+    are_plain = bool(cells.str.contains(PLAIN).all())
+    return Numbers(settings, None, _told(settings), doubts(name, cells, settings), are_plain)
+
+
+def beyond(raw: pl.Series) -> str:
+    """Return how many whole numbers float64 can't tell apart, and one of them; empty if there are none."""
+    if raw.dtype == pl.String:
+        digits = raw.str.strip_chars().str.extract(r"^[+-]?([0-9]{16,40})$").drop_nulls()
+        large = digits.filter(digits.cast(pl.Float64) >= EXACT)
+    else:
+        large = raw.filter(raw.cast(pl.Float64).abs() >= EXACT)
+    return f"{len(large):,} whole numbers are beyond 2**53, such as {large[0]}" if len(large) else ""
+
+
+def whole(values: pl.Series) -> pl.Series:
+    """Return numbers as whole ones, if all are."""
+    known = values.drop_nulls()
+    are_whole = bool((known == known.round()).all()) and bool((known.abs() < EXACT).all())
+    return values.cast(pl.Int64) if are_whole else values
+
+
+def _marks(cells: pl.Series) -> list[str]:
+    """Return the currencies and units that stand before or after digits, the usual first: no letters as in A17, 17B."""
+    before, after = (cells.str.extract(pattern).drop_nulls().str.strip_chars() for pattern in (BEFORE, AFTER))
+    found = pl.concat([before.filter(~before.str.contains(r"\w")), after.filter(after.str.contains(UNIT))])
+    known = pl.concat([each.filter(each.is_in(list(CURRENCIES))) for each in (before, after)])
+    return pl.concat([found, known]).value_counts(sort=True).head(5).to_series().to_list()
+
+
+def _best(cells: pl.Series, marks: list[str]) -> tuple[dict[str, Any], float]:
+    """Return the settings that read most cells, the simplest of equals, and the share that they read."""
+    best: tuple[dict[str, Any], float] = ({}, -1.0)
+    for settings in _candidates(cells, marks):
+        if (share := _share(cells, settings)) > best[1]:
+            best = (settings, share)
+        if best[1] == 1:
+            break
+    return best
+
+
+def _candidates(cells: pl.Series, marks: list[str]) -> Iterator[dict[str, Any]]:
+    signs: list[dict[str, Any]] = [{}, *([{"negative": "parentheses"}] if cells.str.contains(r"\(").any() else [])]
+    around: list[dict[str, Any]] = [{}, *({"affixes": [mark]} for mark in marks)]
+    return ({**group, **sign, **mark} for mark, sign, group in product(around, signs, GROUPS))
+
+
+def _share(cells: pl.Series, settings: dict[str, Any]) -> float:
+    return 1 - int(unread(cells, settings).sum()) / len(cells)
+
+
+def unread(cells: pl.Series, settings: dict[str, Any]) -> pl.Series:
+    """Return which cells can't be read as numbers that are written so."""
+    found = read(cells, declared(cells.name, {"type": "number", **settings})).unread
+    return pl.repeat(False, len(cells), dtype=pl.Boolean, eager=True) if found is None else found
+
+
+def _of_units(cells: pl.Series, marks: list[str]) -> Numbers | None:
+    """Return numbers that have several marks, which can't be compared; None if that is not what cells hold."""
+    if len(marks) < 2 or max(_share(cells, {**group, "affixes": marks}) for group in GROUPS) < SHARE:
+        return None
+    return Numbers(None, f"numbers of several units ({', '.join(marks)}): bring them to one, or make a column of each")
+
+
+def _lacking_units(cells: pl.Series, settings: dict[str, Any]) -> str | None:
+    """Return what is wrong where only some cells have a mark that changes what a number means, as % and k do."""
+    mark = settings.get("affixes", [None])[0]
+    if mark is None or mark in CURRENCIES:
+        return None
+    without = cells.filter(~cells.str.contains(mark, literal=True) & ~unread(cells, settings))
+    return f"numbers with {mark} and without, such as {without[0]}: bring them to one unit" if len(without) else None
+
+
+def _are_groups(cells: pl.Series, mark: str) -> bool:
+    """Say whether a mark always stands before three digits, so that it may group thousands or part a fraction."""
+    some = cells.filter(cells.str.contains(mark, literal=True))
+    return len(some) > 0 and bool(some.str.contains(rf"^\D*[1-9][0-9]{{0,2}}[{mark}][0-9]{{3}}\D*$").all())
+
+
+def doubts(name: str, cells: pl.Series, settings: dict[str, Any]) -> list[str]:
+    """Return a note of numbers such as 1,234 whose mark may mean either, and how it was taken."""
+    marks = {key: settings[key] for key in ("decimal", "thousands") if key in settings}
+    mark = next(iter(marks.values()), ".")
+    if len(marks) > 1 or mark not in ",." or not _are_groups(cells, mark):
+        return []
+    example = cells.filter(cells.str.contains(mark, literal=True))[0]
+    if "thousands" in marks:
+        return [f"'{name}': {example} is taken for thousands; if it is a fraction, 'decimal: \"{mark}\"' says so"]
+    return [f"'{name}': {example} is taken for a fraction; if it is thousands, 'thousands: \"{mark}\"' says so"]
+
+
+def _told(settings: dict[str, Any]) -> str:
+    words = {"decimal": "fractions", "thousands": "thousands"}
+    parts = [f"with {name} by {settings[key]!r}" for key, name in words.items() if key in settings]
+    parts += ["with (1) for -1"] if "negative" in settings else []
+    parts += [f"in {settings['affixes'][0]}"] if "affixes" in settings else []
+    return f"written {', '.join(parts)}" if parts else ""

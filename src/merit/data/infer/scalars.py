@@ -1,0 +1,30 @@
+"""Values as YAML that stands on one line."""
+
+import re
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+import yaml
+
+from merit.config.interpolation import literal
+
+PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./ ='()-]*")
+
+
+def value(one: Any) -> str:
+    """Return a value on one line, so that neither YAML nor OmegaConf takes it for something else."""
+    if isinstance(one, Mapping):
+        return "{" + ", ".join(f"{key(name)}: {value(inner)}" for name, inner in one.items()) + "}"
+    if isinstance(one, list | tuple):
+        return "[" + ", ".join(map(value, one)) + "]"
+    if isinstance(one, str):
+        return key(literal(one))
+    return one.isoformat() if isinstance(one, date) else yaml.safe_dump(one).split("\n")[0]
+
+
+def key(text: str) -> str:
+    """Return a string as YAML, quoted unless nothing could take it for anything but a string."""
+    if PLAIN.fullmatch(text) and yaml.safe_load(text) == text and text.lower() not in {"y", "n"}:
+        return text
+    return yaml.safe_dump(text, default_style='"', allow_unicode=True, width=10**9).removesuffix("\n")

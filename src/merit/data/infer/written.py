@@ -1,0 +1,122 @@
+"""How the cells of a column are written: numbers and dates as people write them, decided by the whole column."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import polars as pl
+
+from merit.data.infer import dates, numbers
+from merit.data.infer.odd import OddCells, far_values, sample
+from merit.reading.cells import read
+from merit.reading.declaration import declared
+from merit.reading.inference import inferred
+
+ZONE = r":.*(?:[Zz]|[+-]\d\d:?\d*)$"
+
+
+@dataclass(frozen=True)
+class Written:
+    """A column in the type that its cells say.
+
+    Attributes:
+        values: in that type.
+        settings: what conf/data must declare of how cells are written.
+        problem: why it can't be used as it stands, and what to do; None if it can.
+        seen: what is worth a comment beside it.
+        notes: what a person should know.
+    """
+
+    values: pl.Series
+    settings: dict[str, Any] = field(default_factory=dict)
+    problem: str | None = None
+    seen: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The column's name."""
+        return self.values.name
+
+
+def written(raw: pl.Series, *, is_text: bool, with_semicolons: bool = False, order: str | None = None) -> Written:
+    """Return how a column's cells are written.
+
+    Args:
+        raw: the column as its source gives it.
+        is_text: whether the source knows no types: text that holds nothing but whole numbers is then no text.
+        with_semicolons: whether the file is separated by semicolons, as where commas stand before fractions.
+        order: dmy, mdy or ymd, where dates don't say it.
+    """
+    if raw.dtype in (pl.Categorical, pl.Enum):
+        raw = raw.cast(pl.String)
+    made = _of_text(raw, order, is_text=is_text, semicolons=with_semicolons) if raw.dtype == pl.String else _typed(raw)
+    return made if made.problem is not None else replace(made, notes=[*made.notes, *far_values(raw, made.values)])
+
+
+def _of_text(raw: pl.Series, order: str | None, *, is_text: bool, semicolons: bool) -> Written:
+    plain = inferred(raw, is_text=is_text)
+    if raw.null_count() == len(raw) or plain.dtype == pl.Boolean:
+        return Written(plain)
+    if plain.dtype.is_temporal():
+        return Written(plain, notes=_zoned(raw))
+    may_be_dates = plain.dtype == pl.String or bool(sample(raw).str.contains(dates.DIGITS).all())
+    if may_be_dates and (found := dates.dates_in(raw, order)) is not None:
+        return _dated(raw, found)
+    if plain.dtype != pl.String:
+        return Written(plain, notes=numbers.doubts(raw.name, sample(raw), {}) if semicolons else [])
+    return _numbered(raw, is_text=is_text, with_semicolons=semicolons)
+
+
+def _typed(raw: pl.Series) -> Written:
+    """Return a column that the source knows the type of."""
+    if isinstance(raw.dtype, pl.Datetime) and raw.dtype.time_zone is not None:
+        values = read(raw, declared(raw.name, {"type": "datetime"})).values
+        return Written(values, notes=[_in_utc(raw.name, raw.dtype.time_zone)])
+    if raw.dtype.is_integer() and (large := numbers.beyond(raw)):
+        return Written(raw, problem=f"{large}; have the source give text, and they are categories")
+    return Written(raw)
+
+
+def _zoned(raw: pl.Series) -> list[str]:
+    return [_in_utc(raw.name)] if raw.drop_nulls().head(1000).str.contains(ZONE).any() else []
+
+
+def _in_utc(name: str, zone: str = "") -> str:
+    told = f" ({zone})" if zone and zone != "UTC" else ""
+    return f"'{name}' has times with a zone{told}: they become UTC, here as when the model is asked"
+
+
+def _dated(raw: pl.Series, found: dates.Dates) -> Written:
+    if found.problem is not None:
+        settings = {"type": "datetime", "format": found.format} if found.format else {}
+        return Written(raw, settings, found.problem)
+    settings = {"format": found.format} if found.format else {}
+    reading = read(raw, declared(raw.name, {"type": "datetime", **settings}))
+    odd = OddCells.of(raw, reading.unread)
+    if not odd.are_few:
+        return Written(raw, settings, odd.problem("dates"))
+    seen = "; ".join(filter(None, [f"written as {found.format}" if found.format else "", odd.seen]))
+    notes = [*odd.notes("dates"), *found.notes, *_zoned(raw)]
+    return Written(dates.days(reading.values), settings | odd.settings, None, seen, notes)
+
+
+def _numbered(raw: pl.Series, *, is_text: bool, with_semicolons: bool) -> Written:
+    cells = sample(raw)
+    found = numbers.numbers_in(raw, cells, with_semicolons=with_semicolons)
+    if found is None or (not is_text and found.are_plain):
+        return Written(raw)
+    if found.settings is None:
+        return Written(raw, {}, found.problem, found.seen, found.notes)
+    odd = OddCells.of(raw, numbers.unread(raw, found.settings))
+    if odd.cells.height and (other := numbers.numbers_in(raw, odd.with_others(cells), with_semicolons=with_semicolons)):
+        # What no sample held may be numbers too, written otherwise.
+        found = other if other.settings is not None else found
+        odd = OddCells.of(raw, numbers.unread(raw, found.settings or {}))
+    if not odd.are_few:
+        return Written(raw, {}, odd.problem("numbers"))
+    values = numbers.whole(read(raw, declared(raw.name, {"type": "number", **(found.settings or {})})).values)
+    if odd.has_codes and values.drop_nulls().n_unique() <= numbers.CODES:
+        return Written(raw, seen="codes, some of them no numbers")
+    seen = "; ".join(filter(None, [found.seen, odd.seen]))
+    settings = (found.settings or {}) | odd.settings
+    return Written(values, settings, None, seen, [*odd.notes("numbers"), *found.notes])
