@@ -76,7 +76,8 @@ def test_an_empty_store_is_filled_with_versions_tags_files_and_aliases(
         assert files == set(versions.package_files(version))
         place = Path(client.download_artifacts(found.run_id, "model"))
         assert artifacts.package_digest(place / "package") == version.lineage.package
-        assert json.loads((place / "origin.json").read_text()) == {"version": version.short_name, "commit": version.commit}
+        origin = json.loads((place / "origin.json").read_text())
+        assert origin == {"version": version.short_name, "commit": version.commit}
         assert yaml.safe_load((place / "MLmodel").read_text())["flavors"]["python_function"]["loader_module"]
         (data,) = run.inputs.dataset_inputs
         assert (data.dataset.name, data.dataset.digest) == (name, lock.data.fingerprint[7:43])
