@@ -38,11 +38,13 @@ class Outcome:
         report: the gate's.
         version: the one that the package has, if it passed and MLflow keeps runs.
         is_of_overrides: whether conf/ alone says something else than what was run.
+        fault: why the run was not kept, though it was judged.
     """
 
     report: dict[str, Any]
     version: str | None
     is_of_overrides: bool = False
+    fault: MeritError | None = None
 
 
 Tell = Callable[[str], object]
@@ -73,7 +75,10 @@ def run(overrides: Sequence[str], tell: Tell = print) -> Outcome:
             return Outcome(last, receipt.get("version"), is_of_overrides)
         # What is to be registered is judged here and now, whatever a file says.
         report = _judged(lock)
-        return Outcome(report, _registered(lock, report), is_of_overrides)
+        try:
+            return Outcome(report, _registered(lock, report), is_of_overrides)
+        except MeritError as fault:  # the verdict is worth seeing all the same
+            return Outcome(report, None, is_of_overrides, fault)
 
 
 def _differs(composer: Composer, lock: Lock) -> bool:
@@ -158,15 +163,17 @@ def reproduce(last: str | None = None, tell: Tell = print) -> list[str]:
 
     Raises:
         Refused: a stage did its work and said no.
-        MeritError: a stage, or DVC itself, is broken; or an output may not be brought here.
+        MeritError: a stage, or DVC itself, is broken; an output may not be brought here; runs can't be kept.
     """
     with _told() as repo:
         restore.current(repo, tell)
-        if last is not None:
-            return [stage.addressing for stage in repo.reproduce(last)] if repo.status(last, with_deps=True) else []
-        stale = set(repo.status())
+        stale = set(repo.status() if last is None else repo.status(last, with_deps=True))
         if not stale:
             return []
+        if ALONE in stale:  # said now, and not once the model is trained
+            tracking.check(locks.read().tracking)
+        if last is not None:
+            return [stage.addressing for stage in repo.reproduce(last)]
         if stale <= AFTER or not {ALONE, BESIDE} <= _stages(repo):
             return [stage.addressing for stage in repo.reproduce()]
         done = [stage.addressing for stage in repo.reproduce(BEFORE)]

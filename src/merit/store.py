@@ -3,11 +3,14 @@
 import fcntl
 import os
 import shutil
+import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from merit.config.addresses import NO_PASSWORD, REQUIRED
 from merit.config.schema import Tracking
@@ -23,6 +26,10 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}
 """By which MLflow's pages show an experiment as training, and not as what came of a language model."""
 ANEW = "move it away; 'merit registry rebuild' fills a new one"
 """What to do about a file that is no database, or a broken one."""
+PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
+"""Where servers listen whose address names no port."""
+SECONDS = 5.0
+"""How long a server is waited for before anything is trained."""
 OUT_OF_DATE = "out-of-date database schema"
 OTHER_TABLES = ("already exists", "duplicate column", "no such table", "no such column")
 """How SQLite speaks of tables that are not those that MLflow takes them for."""
@@ -49,6 +56,36 @@ def uri_of(tracking: Tracking) -> str:
 def local_file(uri: str) -> Path | None:
     """Return the file of an SQLite store, or None where a server keeps the runs."""
     return Path(uri.removeprefix(SQLITE).partition("?")[0]) if uri.startswith(SQLITE) else None
+
+
+def check_server(tracking: Tracking) -> None:
+    """Check that the store's server takes connections, without loading MLflow; a file needs none.
+
+    Raises:
+        MeritError: it does not.
+    """
+    uri = uri_of(tracking)
+    if (address := _address(uri)) is None:
+        return
+    try:
+        socket.create_connection(address, SECONDS).close()
+    except OSError as error:
+        raise MeritError(
+            f"tracking.uri '{masked(uri)}': can't be reached ({reason(error)}), and nothing was trained; start the "
+            "server, correct conf/tracking or MLFLOW_TRACKING_URI, or keep runs as files by tracking=csv"
+        ) from error
+
+
+def _address(uri: str) -> tuple[str, int] | None:
+    """Return the host and the port of a server; None of what is none, or is reached through a proxy."""
+    try:
+        parts = urlsplit(uri)
+        port = parts.port or PORTS.get(parts.scheme.partition("+")[0])
+    except ValueError:
+        return None
+    if not parts.hostname or port is None or parts.scheme in getproxies():
+        return None
+    return parts.hostname, port
 
 
 def open_store(tracking: Tracking) -> "MlflowClient":

@@ -62,6 +62,8 @@ def run(overrides: tuple[str, ...]) -> None:
 
     outcome = pipeline.run(overrides)
     terminal.show(outcome.report)
+    if outcome.fault is not None:
+        raise outcome.fault
     if outcome.report["verdict"] != "pass":
         click.echo(f"next:    {terminal.following(outcome.report)}")
         if outcome.is_of_overrides:

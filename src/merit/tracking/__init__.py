@@ -73,6 +73,16 @@ def tracker(tracking: Tracking) -> Tracker:
     return runs
 
 
+def check(tracking: Tracking) -> None:
+    """Check that what keeps the runs answers, as far as that takes no more than moments.
+
+    Raises:
+        MeritError: it does not.
+    """
+    if tracking.to == "mlflow":
+        store.check_server(tracking)
+
+
 def place(tracking: Tracking) -> str:
     """Return where runs go, as a receipt notes it."""
     if tracking.to == "mlflow":

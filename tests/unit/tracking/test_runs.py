@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 
-from merit import artifacts, store
+from merit import artifacts, store, tracking
 from merit.config.schema import Lock, Tracking
 from merit.errors import MeritError, Refused
 from merit.registry.versions import register
@@ -411,6 +412,22 @@ def test_a_server_that_is_not_there_is_told_in_the_words_of_the_system(monkeypat
         "tracking.uri 'http://127.0.0.1:1': can't be used (Connection refused); correct conf/tracking or "
         "MLFLOW_TRACKING_URI"
     )
+
+
+def test_a_server_that_takes_no_connection_is_told_before_anything_is_trained() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        uri = f"http://127.0.0.1:{server.getsockname()[1]}"
+        tracking.check(Tracking(uri=uri, experiment="tiny"))
+    with pytest.raises(
+        MeritError, match=rf"^tracking\.uri '{uri}': can't be reached \(Connection refused\), and nothing"
+    ):
+        tracking.check(Tracking(uri=uri, experiment="tiny"))
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///mlflow.db", "http://127.0.0.1:99999", "postgresql:///runs?host=/run"])
+def test_what_names_no_port_of_a_server_is_left_to_mlflow(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    tracking.check(Tracking(uri="sqlite:///mlflow.db", experiment="tiny"))
 
 
 @pytest.mark.parametrize("uri", ["sqlite:///no/such/folder/mlflow.db", "nothing://x"])
