@@ -9,6 +9,9 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from socket import gaierror
 
+SHOWN = 100
+"""Faults of configuration that are shown; a file can have a hundred thousand."""
+
 
 class MeritError(Exception):
     """Something is broken and a person can mend it; its text is the one line they read.
@@ -38,7 +41,10 @@ class Problem:
 
 
 class ConfigError(MeritError):
-    """The configuration is wrong; `problems` holds every fault found. One is told in a line, several in a table."""
+    """The configuration is wrong; `problems` holds every fault found. One is told in a line, several in a table.
+
+    Those past `SHOWN` are counted.
+    """
 
     def __init__(self, problems: Sequence[Problem | str]) -> None:
         self.problems = [str(problem) for problem in problems]
@@ -47,9 +53,10 @@ class ConfigError(MeritError):
 
     def __str__(self) -> str:
         """Return what a person reads."""
-        if len(self.problems) > 1 and len(self._rows) == len(self.problems):
-            return _table(self._rows)
-        return "\n".join(self.problems)
+        is_table = len(self.problems) > 1 and len(self._rows) == len(self.problems)
+        shown = _table(self._rows[:SHOWN]) if is_table else "\n".join(self.problems[:SHOWN])
+        more = len(self.problems) - SHOWN
+        return f"{shown}\nand {more:,} more" if more > 0 else shown
 
 
 def _table(problems: Sequence[Problem]) -> str:

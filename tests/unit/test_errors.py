@@ -1,8 +1,9 @@
 import json
+from collections.abc import Callable
 
 import pytest
 
-from merit.errors import ConfigError, ForeignError, MeritError, Refused
+from merit.errors import SHOWN, ConfigError, ForeignError, MeritError, Problem, Refused
 
 
 def test_broken_exits_with_2_and_refused_with_1() -> None:
@@ -13,6 +14,14 @@ def test_a_config_error_shows_every_problem_on_its_own_line() -> None:
     error = ConfigError(["first", "second"])
     assert str(error) == "first\nsecond"
     assert error.problems == ["first", "second"]
+
+
+@pytest.mark.parametrize("fault", [str, lambda place: Problem("a.yaml", f"k{place}", "unknown key")])
+def test_faults_past_a_bound_are_counted_and_not_shown(fault: Callable[[int], str | Problem]) -> None:
+    error = ConfigError([fault(place) for place in range(SHOWN + 1234)])
+    *shown, last = str(error).splitlines()
+    assert (len(error.problems), last) == (SHOWN + 1234, "and 1,234 more")
+    assert len(shown) <= SHOWN + 2
 
 
 def _fail() -> None:

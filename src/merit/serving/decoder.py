@@ -162,8 +162,8 @@ def _column(values: pl.Series, column: dict[str, Any], texts: Any) -> Any:
     declaration = declared(column["name"], column)
     reading = cells.read(values, declaration)
     if reading.unread is not None:
-        for wrong, reason in advice.causes(values, reading.unread, declaration):
-            _check(wrong, column, reason)
+        causes = advice.causes(values, reading.unread, declaration)
+        raise Broken(*(_told(wrong, column, reason) for wrong, reason in causes))
     if not column["nullable"] or column["type"] == "array":
         _check(reading.values.is_null(), column, "is missing")
     if column["type"] == "string":
@@ -193,10 +193,15 @@ def _array(values: pl.Series, column: dict[str, Any]) -> bytes:
 
 def _check(wrong: pl.Series, column: dict[str, Any], what: str) -> None:
     if wrong.any():
-        rows = wrong.arg_true()
-        shown = ", ".join(str(row) for row in rows.head(ROWS_SHOWN))
-        more = f" and {len(rows) - ROWS_SHOWN} more" if len(rows) > ROWS_SHOWN else ""
-        raise Broken(f"column '{column['name']}': {what} in row {shown}{more}")
+        raise Broken(_told(wrong, column, what))
+
+
+def _told(wrong: pl.Series, column: dict[str, Any], what: str) -> str:
+    """Return a problem with the rows that have it."""
+    rows = wrong.arg_true()
+    shown = ", ".join(str(row) for row in rows.head(ROWS_SHOWN))
+    more = f" and {len(rows) - ROWS_SHOWN} more" if len(rows) > ROWS_SHOWN else ""
+    return f"column '{column['name']}': {what} in row {shown}{more}"
 
 
 def _encoded(question: dict[str, Any]) -> bytes:

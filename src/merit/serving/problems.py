@@ -87,7 +87,12 @@ class Problems:
             elif column["type"] != "string":
                 number_of(name, [value])
                 if column["type"] == "integer" and not is_whole(value):
-                    return f"column '{name}': Expected `int`, got `float`"
+                    what = (
+                        "Expected `int`, got `float`"
+                        if value % 1
+                        else "is beyond 2**53, from where on integers are not exact"
+                    )
+                    return f"column '{name}': {what}"
         except BadRows as error:
             return str(error)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -167,6 +167,13 @@ def test_columns_that_are_not_the_models_are_told_and_never_decoded(
     assert decoded == [each for each in ROW if each != name]
 
 
+def test_a_column_with_several_faults_tells_each() -> None:
+    file = io.BytesIO()
+    pl.DataFrame([{**ROW, "weight": cell} for cell in ("x", "inf", "1")]).write_parquet(file)
+    said = "column 'weight': is not finite in row 1", "column 'weight': is not a number in row 0"
+    assert decoder._answer(_question("parquet", file.getvalue())) == {"problems": list(said)}
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", [pl.String, pl.Categorical])
 def test_a_text_that_is_there_once_for_many_rows_is_bounded_by_what_it_becomes(form: str, kind: Any) -> None:
