@@ -68,7 +68,7 @@ class Tables:
             answer = self._ask(asked, until)
         except Ended as error:
             raise BadRows(
-                f"can't be read as {form}: broken, or it takes more memory or time than is allowed"
+                f"can't be read as {form}: broken, or it takes more memory or time than is allowed: send fewer rows"
             ) from error
         if problems := answer.get("problems"):
             more = f" (and {len(problems) - 1} more, in problems)" if len(problems) > 1 else ""
