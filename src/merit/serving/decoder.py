@@ -21,7 +21,7 @@ MEMORY = 2**30
 KEPT = MEMORY // 2
 """Bytes that it may still have after an answer; with more it ends, for the next table would lack them."""
 SECONDS, COLUMN_SECONDS = 1.5, 0.002
-"""Of processor time that a question may take, and more for each column; 10,000 rows of 30 columns need a third of that."""
+"""Of processor time that a question may take, and more for each column; 10,000 rows of 30 columns need far less."""
 PARQUET = "parquet"
 SHOWN = 200
 ROWS_SHOWN = 5
