@@ -261,7 +261,10 @@ def test_a_column_whose_least_is_above_its_greatest_is_refused(make_lock: Make) 
             {"type": "string", "decimal": ",", "affixes": ["$"]},
             "decimal and affixes are for integers and numbers, not for",
         ),
-        ({"type": "number", "thousands": "."}, "thousands and decimal are both '.'; a number needs two signs"),
+        (
+            {"type": "number", "thousands": ".", "decimal": "."},
+            "thousands and decimal are both '.'; a number needs two signs",
+        ),
         ({"type": "array", "shape": [2], "null_values": ["-"]}, "null_values are words, which an array has none of"),
         ({"type": "number", "decimal": "'"}, "Input should be '.' or ','"),
         ({"type": "number", "affixes": [""]}, "String should have at least 1 character"),
@@ -281,6 +284,17 @@ def test_what_groups_digits_is_not_what_the_source_puts_before_fractions(make_lo
 
     ((_, message),) = _refusal(make_lock, edit)
     assert "columns.extra: thousands and decimal are both ','; a number needs two" in message
+
+
+@pytest.mark.parametrize("source", [{}, {"decimal": ","}])
+def test_a_point_that_groups_digits_needs_no_word_of_what_parts_fractions(
+    make_lock: Make, source: dict[str, str]
+) -> None:
+    def edit(values: dict[str, Any]) -> None:
+        values["data"]["source"].update(source)
+        values["data"]["columns"]["extra"] = {"type": "number", "thousands": "."}
+
+    assert make_lock(edit).data.columns["extra"].thousands == "."
 
 
 def test_a_column_of_the_targets_name_says_how_the_source_is_read(make_lock: Make) -> None:

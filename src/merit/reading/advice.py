@@ -107,8 +107,8 @@ def _candidates(cells: pl.Series, column: Declaration) -> Iterator[dict[str, Any
         yield from ({"format": day + clock} for day, clock in product(FORMATS, CLOCKS))
     if column.type not in {"integer", "number"}:
         return
-    groups: list[dict[str, Any]] = [{"decimal": ","}, {"thousands": ","}, {"thousands": "."}, {"thousands": " "},
-                                    {"thousands": "'"}, {"decimal": ",", "thousands": "."},
+    groups: list[dict[str, Any]] = [{"decimal": ","}, {"thousands": ","}, {"decimal": ",", "thousands": "."},
+                                    {"thousands": " "}, {"thousands": "'"},
                                     {"decimal": ",", "thousands": " "}]  # fmt: skip
     marks = _marks(cells)
     signs: list[dict[str, Any]] = [{"negative": "parentheses"}] if cells.str.contains(r"\(").any() else [{}]

@@ -63,6 +63,8 @@ def declared(name: str, settings: Mapping[str, Any], defaults: Mapping[str, Any]
     nulls = [*(defaults.get("null_values") or ()), *values.pop("null_values", ())]
     if settings["type"] in {"integer", "number"} and "decimal" not in values and defaults.get("decimal"):
         values["decimal"] = defaults["decimal"]
+    if values.get("thousands") == ".":
+        values.setdefault("decimal", ",")
     written: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     return Declaration(
         name,

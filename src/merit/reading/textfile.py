@@ -25,6 +25,8 @@ LONGEST = 64 * BLOCK
 """Bytes of a line, past which there is none."""
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
           (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))  # fmt: skip
+ZLIB = b"x^"
+"""How text may begin, as by a column x^2; Polars takes it for compressed unless a byte order mark stands before it."""
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _OPENERS: dict[bytes, Any] = {GZIP: gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 _OTHERS = {
@@ -119,7 +121,7 @@ class TextFile:
         with self.opened() as handle:
             if is_utf8 and b"\0" in handle.read(HEAD):
                 raise self._no_text()
-        return is_utf8 and not self._first.startswith((b"BZh", b"\xfd7zXZ"))
+        return is_utf8 and not self._first.startswith((b"BZh", b"\xfd7zXZ", ZLIB))
 
     def _no_text(self) -> MeritError:
         return MeritError(
@@ -134,6 +136,8 @@ class TextFile:
             MeritError: its text is not in the encoding that is declared.
         """
         decoder, doubt = codecs.getincrementaldecoder(self.encoding)(), _Doubt(self.encoding)
+        if self._first.startswith(ZLIB):
+            yield codecs.BOM_UTF8
         try:
             with self.opened() as handle:
                 while block := handle.read(BLOCK):

@@ -101,3 +101,7 @@ def test_an_empty_field_is_missing_in_quotes_or_not_and_blanks_are_text(workdir:
 def test_a_dialect_that_can_not_be_is_refused(dialect: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Dialect(**dialect)  # type: ignore[arg-type]
+
+
+def test_a_header_that_begins_as_compressed_content_does_is_text() -> None:
+    assert _read(b"x^2,x\n4,2\n").to_dicts() == [{"x^2": "4", "x": "2"}]

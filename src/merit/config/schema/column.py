@@ -64,7 +64,7 @@ class Column(Section):
     format: str | None = None
     """How a datetime is written, as strptime has it, such as "%d.%m.%Y"; ISO 8601 is read in any case."""
     decimal: Literal[".", ","] | None = None
-    """What stands before the fraction of a number; "." unless the source says otherwise."""
+    """What stands before the fraction of a number; "." unless the source says otherwise, or "." groups digits."""
     thousands: Literal[",", ".", " ", "'", "_"] | None = None
     """What groups the digits of a number, as in 1,234,567."""
     negative: Literal["parentheses"] | None = None
@@ -89,7 +89,7 @@ class Column(Section):
         of_numbers = [key for key in ("decimal", "thousands", "negative", "affixes") if getattr(self, key) is not None]
         if of_numbers and self.type not in {"integer", "number"}:
             raise ValueError(f"{' and '.join(of_numbers)} are for integers and numbers, not for a {self.type}")
-        if self.thousands is not None and self.thousands == (self.decimal or "."):
+        if self.thousands is not None and self.thousands == self.decimal:
             raise ValueError(f"thousands and decimal are both '{self.thousands}'; a number needs two signs")
         if self.null_values is not None and self.type == "array":
             raise ValueError("null_values are words, which an array has none of")

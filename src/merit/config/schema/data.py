@@ -216,7 +216,7 @@ class Data(Section):
 
     def _check_signs(self) -> None:
         """Check that no column groups digits by what stands before the fraction in all columns of the source."""
-        decimal = self.source.arguments.get("decimal", ".")
+        decimal = self.source.arguments.get("decimal")
         for name, column in self.columns.items():
             if column.thousands is not None and column.thousands == (column.decimal or decimal):
                 raise ValueError(

@@ -36,6 +36,8 @@ FIRST = 40
 FEWEST_NUMBERS = 10
 """Different whole numbers that must all be days before they are taken for such."""
 YEARS = (1900, 2100)
+CENTURY = 2050
+"""The year from which one that is written by two digits may well be of the century before."""
 DIGITS = "^([0-9]{6}|[0-9]{8}|[0-9]{12}|[0-9]{14})$"
 """Whole numbers that may be dates: 202412, 20241231, 20241231235959."""
 
@@ -200,12 +202,23 @@ def _mixed(cells: pl.Series, chosen: str) -> str | None:
     return _in_forms(cells.filter(values.is_not_null())[0], left[0])
 
 
+def far_years(values: pl.Series, format: str | None) -> list[str]:
+    """Return a note of years of two digits that may be of the century before, as those of birthdays are."""
+    last = values.dt.year().max()
+    if format is None or "%y" not in format or not isinstance(last, int) or last < CENTURY:
+        return []
+    return [
+        f"'{values.name}' has years of two digits, read as 1969 to 2068, here up to {last}: have the source write four "
+        "if some are of the century before"
+    ]
+
+
 def _taken(name: str, cells: pl.Series, format: str) -> tuple[str, ...]:
     """Return a note of how a date was taken that could be misread."""
     if _order(format) in {"ymd", "ym", "my"} or "%b" in format:
         return ()
     cells = cells.filter(cells.str.contains(compiled(format).pattern))
     values = _read(cells, format)
-    telling = values.dt.day() > 12
-    at = (telling if telling.any() else values.is_not_null()).arg_true()[0]
+    day, month = values.dt.day(), values.dt.month()
+    at = next(each for each in (day > 12, day != month, values.is_not_null()) if each.any()).arg_true()[0]
     return (f"'{name}' has dates such as {cells[at]}: read as {values[at]:%-d %B %Y} (format {format})",)

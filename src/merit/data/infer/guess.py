@@ -24,6 +24,7 @@ SINCE = (631_152_000, 2_208_988_800)
 """Seconds since 1970 of the years from 1990 to 2040."""
 SHEET = (32_874, 51_136)
 """Days of the same years, as spreadsheets count them."""
+SAME = "every row has the same value"
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,10 @@ def _guess(column: pl.Series, problem: str | None, *, is_time: bool) -> Guess:
         return replace(
             made, left_out=made.left_out or f"{rows}, and none can be missing: leave such rows out of the table"
         )
-    return Guess(name, made.settings | missing, made.seen + _told(missing, column), made.left_out, made.values)
+    left_out = made.left_out
+    if missing and left_out:
+        left_out = left_out.replace(SAME, "all cells that hold something hold the same")
+    return Guess(name, made.settings | missing, made.seen + _told(missing, column), left_out, made.values)
 
 
 def _unusable_name(name: str) -> str | None:
@@ -134,7 +138,7 @@ def _of_boolean(name: str, known: pl.Series) -> Guess:
     settings = {"type": "boolean", "feature": "number"}
     share = float(known.mean() or 0)  # type: ignore[arg-type]  # the mean of truths is a number
     if known.n_unique() == 1:
-        return Guess(name, settings, "", f"every row has the same value, {str(known[0]).lower()}")
+        return Guess(name, settings, "", f"{SAME}, {str(known[0]).lower()}")
     return Guess(name, settings, f"true in {share:.1%}", values=2)
 
 
@@ -148,7 +152,7 @@ def _of_number(name: str, known: pl.Series) -> Guess:
         settings["min"] = 0
     whole = known.dtype.is_integer()
     if values == 1:
-        return Guess(name, settings, "", f"every row has the same value, {known[0]}")
+        return Guess(name, settings, "", f"{SAME}, {known[0]}")
     if whole and (moments := _moments(name, low, high)):
         return Guess(name, settings, "", moments)
     if whole and (sign := _identifies(name, known, values, low, high)):
@@ -207,7 +211,7 @@ def _names_rows(name: str) -> bool:
 def _of_time(name: str, known: pl.Series) -> Guess:
     settings = {"type": "datetime", "feature": "time"}
     if known.n_unique() == 1:
-        return Guess(name, settings, "", f"every row has the same value, {known[0]}")
+        return Guess(name, settings, "", f"{SAME}, {known[0]}")
     return Guess(name, settings, f"from {known.min()!s} to {known.max()!s}", values=known.n_unique())
 
 
@@ -248,7 +252,7 @@ def _of_text(name: str, known: pl.Series) -> Guess:
     settings = {"type": "string", "feature": "category"}
     values, rows = known.n_unique(), len(known)
     if values == 1:
-        return Guess(name, settings, "", f"every row has the same value, {_word(known[0])}")
+        return Guess(name, settings, "", f"{SAME}, {_word(known[0])}")
     some = known.sample(min(rows, SAMPLE), seed=0)
     if values > FEW and (reason := kind_of(some)):
         return Guess(name, settings, "", reason)

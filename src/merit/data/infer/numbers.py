@@ -15,8 +15,8 @@ SHARE = 0.8
 HALF, WORDS, CODES = 0.5, 3, 20
 """The least share where the others are so few different words, and the numbers are more than so many codes."""
 GROUPS: tuple[dict[str, Any], ...] = (
-    {}, {"thousands": ","}, {"decimal": ","}, {"thousands": "."}, {"decimal": ",", "thousands": "."},
-    {"thousands": " "}, {"decimal": ",", "thousands": " "}, {"thousands": "'"}, {"decimal": ",", "thousands": "'"},
+    {}, {"thousands": ","}, {"decimal": ","}, {"decimal": ",", "thousands": "."}, {"thousands": " "},
+    {"decimal": ",", "thousands": " "}, {"thousands": "'"}, {"decimal": ",", "thousands": "'"}, {"thousands": "_"},
 )  # fmt: skip
 """How digits are written, the simplest first."""
 CURRENCIES = frozenset({
@@ -24,7 +24,7 @@ CURRENCIES = frozenset({
     "JPY", "Fr.", "kr", "kr.", "zł", "Kč", "Ft", "Rs", "Rs.", "Euro", "euro",
 })  # fmt: skip
 """Marks that may be left out of some cells: they don't change how much a number is."""
-NOT_MARKS = r"\s\d()+<>~=#'/:,.-"
+NOT_MARKS = "\\s\\d()+<>~=#'/:,.;*≤≥≈±\u2013\u2014\\[\\]{}\"-"
 BEFORE = rf"^[\s(+-]*([^{NOT_MARKS}][^\d()+<>~=#'/:-]{{0,5}}?)[\s(+-]*[\d.,]"
 AFTER = rf"\d[\s)]*([^{NOT_MARKS}][^\s\d,()/:'-]{{0,5}})[\s)]*$"
 UNIT = r"^(\W{1,3}|\W?\p{L}{2,5}\.?|[hsgmlkKMB°])$"
@@ -171,9 +171,16 @@ def doubts(name: str, cells: pl.Series, settings: dict[str, Any]) -> list[str]:
     if len(marks) > 1 or mark not in ",." or not _are_groups(cells, mark):
         return []
     example = cells.filter(cells.str.contains(mark, literal=True))[0]
-    if "thousands" in marks:
-        return [f"'{name}': {example} is taken for thousands; if it is a fraction, 'decimal: \"{mark}\"' says so"]
-    return [f"'{name}': {example} is taken for a fraction; if it is thousands, 'thousands: \"{mark}\"' says so"]
+    if not marks:
+        return [f"'{name}': {example} is taken for a fraction; if it is thousands, 'thousands: \"{mark}\"' says so"]
+    taken, other = ("thousands", "decimal") if "thousands" in marks else ("decimal", "thousands")
+    if taken == "thousands" and cells.str.contains(".", literal=True).any():
+        return [f"'{name}': {example} is taken for thousands, as others have fractions by '.'; mend it if it is a slip"]
+    kinds = {"thousands": "thousands", "decimal": "a fraction"}
+    return [
+        f"'{name}': {example} is taken for {kinds[taken]}; if it is {kinds[other]}, put '{other}: \"{mark}\"' in the "
+        f"place of '{taken}: \"{mark}\"'"
+    ]
 
 
 def _told(settings: dict[str, Any]) -> str:

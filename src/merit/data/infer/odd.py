@@ -123,7 +123,7 @@ def _shown(cell: str) -> str:
 
 def far_values(raw: pl.Series, values: pl.Series) -> list[str]:
     """Return a note of a value that is there often and far from all others, as -999 and 9999-12-31 for missing are."""
-    if not (values.dtype.is_temporal() or values.dtype.is_numeric()) or values.dtype == pl.Time:
+    if not (values.dtype.is_temporal() or values.dtype.is_numeric()) or values.dtype in (pl.Time, pl.Duration):
         return []
     known = values.drop_nulls()
     notes = []

@@ -96,7 +96,7 @@ def _dated(raw: pl.Series, found: dates.Dates) -> Written:
     if not odd.are_few:
         return Written(raw, settings, odd.problem("dates"))
     seen = "; ".join(filter(None, [f"written as {found.format}" if found.format else "", odd.seen]))
-    notes = [*odd.notes("dates"), *found.notes, *_zoned(raw)]
+    notes = [*odd.notes("dates"), *found.notes, *dates.far_years(reading.values, found.format), *_zoned(raw)]
     return Written(dates.days(reading.values), settings | odd.settings, None, seen, notes)
 
 

@@ -162,6 +162,7 @@ def test_a_column_of_no_use_is_left_out_with_the_reason(shop: dict[str, Any]) ->
         "email": [f"user{i}@example.org" for i in range(ROWS)],
         "note": [f"{'what they wrote ' * 6}{i}" for i in range(ROWS)],
         "same": ["x"] * ROWS,
+        "ticked": ["x" if i % 2 else None for i in range(ROWS)],
         "empty": [None] * ROWS,
         "clock": [f"{i % 24:02d}:{i % 60:02d}" for i in range(ROWS)],
         "prediction": draw.random(ROWS),
@@ -173,6 +174,7 @@ def test_a_column_of_no_use_is_left_out_with_the_reason(shop: dict[str, Any]) ->
     reasons = _left_out(found)
     for name, word in {
         "id": "identifier", "customer": "all of 6 digits", "email": "identifier", "note": "prose", "same": "same value",
+        "ticked": "all cells that hold something hold the same, x",
         "empty": "no row has a value", "clock": "times of day without a day", "prediction": "rename",
         "/x": "rename", "_target_": "rename", " ": "no name",
     }.items():  # fmt: skip

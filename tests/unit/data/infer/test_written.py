@@ -38,6 +38,7 @@ def _eu(value: float) -> str:
         (lambda v: f"{v:.1f}%", {"affixes": ["%"]}),
         (lambda v: f"{v:.1f} kg", {"affixes": ["kg"]}),
         (lambda v: _us(v).replace(",", "'"), {"thousands": "'"}),
+        (lambda v: _us(v).replace(",", "_"), {"thousands": "_"}),
         (lambda v: _us(v).replace(",", "\u202f"), {"thousands": " "}),
         (lambda v: f"USD {v}" if v > 0 else str(v), {"affixes": ["USD"]}),
     ],
@@ -55,8 +56,10 @@ def test_numbers_are_read_as_they_are_written(form: Any, settings: dict[str, Any
         (dict.fromkeys(range(0, 40), "none"), ["none"], "'none' in 40 of 400 cells: read as missing"),
         (dict.fromkeys(range(0, 90, 2), "<0.5"), ["<0.5"], "it says more than that; write the limit, or half of it"),
         ({5: "inf"}, ["inf"], "'inf' (1, first in row 5)"),
+        ({5: "12;", 6: "1.5*"}, ["12;", "1.5*"], "2 of 400 cells are no numbers: '12;' (1, first in row 5)"),
+        (dict.fromkeys(range(0, 90, 2), "≤3"), ["≤3"], "it says more than that; write the limit, or half of it"),
     ],
-    ids=["slips", "a word for missing", "a limit", "infinite"],
+    ids=["slips", "a word for missing", "a limit", "infinite", "marks that are no units", "a limit by another sign"],
 )
 def test_a_few_cells_that_are_no_numbers_are_named_and_read_as_missing(
     odd: dict[int, str], words: list[str], note: str
@@ -95,7 +98,17 @@ def test_slips_are_few_by_their_rows_and_not_by_their_kinds() -> None:
 def test_a_rare_form_of_numbers_that_no_sample_holds_is_found() -> None:
     found = _read([*(str(v) for v in range(60_000)), "1,234", "60001", "60002"])
     assert found.settings == {"thousands": ","}
-    assert found.notes == ["'x': 1,234 is taken for thousands; if it is a fraction, 'decimal: \",\"' says so"]
+    told = "'x': 1,234 is taken for thousands"
+    swap = "put 'decimal: \",\"' in the place of 'thousands: \",\"'"
+    assert found.notes == [f"{told}; if it is a fraction, {swap}"]
+    mixed = _read([*(f"{i / 100:.2f}" for i in range(ROWS)), "1,234"])
+    assert mixed.notes == [f"{told}, as others have fractions by '.'; mend it if it is a slip"]
+
+
+def test_points_that_group_digits_are_declared_with_the_comma_of_fractions() -> None:
+    found = _read([f"{i:,}".replace(",", ".") for i in range(1_000_000, 9_000_000, 20_000)])
+    assert found.settings == {"decimal": ",", "thousands": "."}
+    assert found.values[0] == 1_000_000
 
 
 @pytest.mark.parametrize(
@@ -119,9 +132,8 @@ def test_what_may_be_thousands_or_a_fraction_is_told(mark: str) -> None:
     cells = [f"{1 + i % 9}{mark}{i:03d}" for i in range(ROWS)]
     found = _read(cells, with_semicolons=True)
     assert found.settings == ({"decimal": ","} if mark == "," else {})
-    assert found.notes == [
-        f"'x': 1{mark}000 is taken for a fraction; if it is thousands, 'thousands: \"{mark}\"' says so"
-    ]
+    way = {",": "put 'thousands: \",\"' in the place of 'decimal: \",\"'", ".": "'thousands: \".\"' says so"}[mark]
+    assert found.notes == [f"'x': 1{mark}000 is taken for a fraction; if it is thousands, {way}"]
     assert _read([f"1,{i:03d}" for i in range(ROWS)]).settings == {"thousands": ","}
     assert _read([f"{i / 100:.2f}" for i in range(ROWS)], with_semicolons=True).notes == []
 
@@ -264,3 +276,21 @@ def test_times_with_a_zone_become_utc_and_one_note_says_so(column: pl.Series) ->
     found = written(column, is_text=True)
     assert found.notes == ["'x' has times with a zone: they become UTC, here as when the model is asked"]
     assert found.values[0] == TIMES[0] - timedelta(hours=2)
+
+
+def test_durations_are_left_as_they_are() -> None:
+    hours = pl.Series("x", [timedelta(hours=1 + i % 80) for i in range(ROWS)])
+    assert written(hours, is_text=False).notes == []
+
+
+def test_years_of_two_digits_that_end_far_ahead_are_told() -> None:
+    births = [date(1940, 1, 1) + timedelta(days=61 * i) for i in range(ROWS)]
+    found = _read([f"{each:%d.%m.%y}" for each in births])
+    assert "'x' has years of two digits, read as 1969 to 2068, here up to 2068" in found.notes[-1]
+    assert len(_read([f"{each:%d.%m.%Y}" for each in births]).notes) == 1
+    assert len(_read([f"{each:%d.%m.%y}" for each in births if each.year >= 1969]).notes) == 1
+
+
+def test_an_example_of_a_date_tells_the_day_from_the_month() -> None:
+    found = _read([f"{1 + (i + 9) % 12:02d}/{1 + (i * 7 + 9) % 12:02d}/2024" for i in range(ROWS)], order="mdy")
+    assert found.notes == ["'x' has dates such as 11/05/2024: read as 5 November 2024 (format %m/%d/%Y)"]
