@@ -103,5 +103,5 @@ def test_a_dialect_that_can_not_be_is_refused(dialect: dict[str, object], words:
         Dialect(**dialect)  # type: ignore[arg-type]
 
 
-def test_a_header_that_begins_as_compressed_content_does_is_text() -> None:
+def test_a_header_that_begins_as_compressed_content_does_is_text(workdir: Path) -> None:
     assert _read(b"x^2,x\n4,2\n").to_dicts() == [{"x^2": "4", "x": "2"}]
