@@ -130,7 +130,7 @@ def test_tables_are_read_and_answered(package: Path) -> None:
         for words in (
             "unknown column 'more'",
             "'shop' is missing",
-            "'kind': is String",
+            "'kind': is not an integer in row 0, 1",
             "'weight': is missing in row 1",
         ):
             assert words in told

@@ -22,7 +22,7 @@ def _receipt(project: Project) -> dict[str, str]:
 def test_runs_as_csv_files_hold_what_is_known_of_the_package(project):
     done = project.merit("run", "tracking=csv")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "MLflow doesn't keep these runs; 'merit register' on main makes a version of it" in done.stdout
+    assert "flights; MLflow doesn't keep these runs" in done.stdout
     receipt = _receipt(project)
     assert (receipt["uri"], receipt["version"]) == ("csv::flights", None)
     folder = project.folder / "runs/flights" / receipt["run_id"]

@@ -214,13 +214,13 @@ class TextFile:
             infer_schema=False,
             null_values=[""],
             skip_lines=self.leading,
-            with_column_names=unquoted,
+            with_column_names=lambda names: [unquoted(name) for name in names],
         )
 
 
-def unquoted(names: list[str]) -> list[str]:
-    """Return names as the header means them: Polars leaves quotes in them doubled, as they are written."""
-    return [name.replace('""', '"') for name in names]
+def unquoted(name: str) -> str:
+    """Return a name as the header means it: Polars leaves quotes in it doubled, as they are written."""
+    return name.replace('""', '"')
 
 
 class _Doubt:

@@ -93,10 +93,9 @@ class Files:
             infer_schema=False,
             null_values=[""],
             skip_lines=self.text(path).leading,
-            with_column_names=unquoted,
             glob=False,
             storage_options=None if path in self.plain else self.storage or None,
-        )
+        ).rename(unquoted)  # by `with_column_names` Polars would look for an object of S3 here
 
     def text(self, path: str) -> TextFile:
         """Return one of the files of text; where it was recoded, what it is now."""
