@@ -79,6 +79,11 @@ def _table(problems: Sequence[Problem]) -> str:
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
+def visible(text: str) -> str:
+    """Return a text as a terminal may get it: what would act on the terminal, or can't be seen, is a question mark."""
+    return "".join(each if each.isprintable() or each in "\n\t" else "?" for each in text)
+
+
 def reason(error: BaseException) -> str:
     """Return in one line why something failed: why a server could not be reached, else the error's own words."""
     reached = (each for each in reversed(chain(error)) if isinstance(each, (ConnectionError, TimeoutError, gaierror)))

@@ -112,7 +112,10 @@ def test_without_conf_sweep_the_defaults_hold(conf: Path) -> None:
             "sweep.pruner.kind: must be none where the metric is train_seconds",
         ),
         (["sweep.storage='postgresql://u:secret@h/d'"], "command line: sweep.storage: holds a password"),
-        (["sweep.storage='postgresql://u@h/d?password=secret'"], "command line: sweep.storage: holds a password"),
+        (
+            ["sweep.storage='postgresql://u@h/d?password=secret'"],
+            "command line: sweep.storage: the url has the parameter 'password'",
+        ),
         (["sweep.storage=redis://h"], "sweep.storage: found 'redis://h'"),
         (["sweep.storage=sqlite:////etc/x.db"], "sweep.storage: found path '/etc/x.db'"),
         (["sweep.storage='postgresql://u@h/d?sslkey=/etc/x'"], "sweep.storage: the url has the parameter 'sslkey'"),

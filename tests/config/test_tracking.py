@@ -46,6 +46,14 @@ def test_a_lock_of_before_is_one_of_mlflow(lock: Lock) -> None:
         (["tracking.uri=file:///var/x"], "tracking.uri: found 'file:///var/x'"),
         (["tracking.uri=elsewhere"], "tracking.uri: found 'elsewhere'"),
         (["tracking.uri='postgresql://h/d?passfile=/x'"], "tracking.uri: the url has the parameter 'passfile'"),
+        (["tracking.uri=postgresql://me:secret@h/d"], "tracking.uri: holds a password"),
+        (["tracking.uri=https://me:secret@h"], "tracking.uri: holds a password"),
+        (["tracking.uri=https://token@h"], "tracking.uri: holds a password"),
+        (["tracking.uri='http://[::1'"], "tracking.uri: found 'http://[::1'"),
+        (["tracking.uri=http://h:99999"], "tracking.uri: found 'http://h:99999'"),
+        (["serve.telemetry.endpoint=file:///etc/passwd"], "serve.telemetry.endpoint: is not an address over HTTP"),
+        (["serve.telemetry.endpoint=http://me:secret@h"], "serve.telemetry.endpoint: is not an address over HTTP"),
+        (["serve.telemetry.endpoint='http://h/?token=x'"], "serve.telemetry.endpoint: is not an address over HTTP"),
     ],
 )
 def test_what_does_not_fit_is_refused(conf: Path, given: list[str], told: str) -> None:

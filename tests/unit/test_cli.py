@@ -46,8 +46,9 @@ def _made_of(cause: BaseException) -> BaseException:
             "error: reports/x.json: No space left on device; free space or fix its permissions\n",
         ),
         (OSError("odd"), 2, "error: odd; free space or fix its permissions\n"),
+        (MeritError("found '\x1b]0;x\x07\u202e\udce9é'"), 2, "error: found '?]0;x???é'\n"),
     ],
-    ids=["broken", "refused", "config", "configs", "interrupted", "interrupted in C", "full disk", "odd"],
+    ids=["broken", "refused", "config", "configs", "interrupted", "interrupted in C", "full disk", "odd", "unseen"],
 )
 @pytest.mark.parametrize(
     "command",

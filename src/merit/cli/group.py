@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from merit import __version__
-from merit.errors import MeritError
+from merit.errors import MeritError, visible
 
 MEND: dict[type[OSError], str] = {
     IsADirectoryError: "a file belongs there: remove the folder, or move it away",
@@ -46,7 +46,8 @@ class Group(Commands):
         try:
             return _invoked(super().invoke, ctx)
         except MeritError as error:
-            click.echo(f"error: {error}" if "\n" not in str(error) else f"error:\n{error}", err=True)
+            text = visible(str(error))  # what stands in it may be of a file that a stranger wrote
+            click.echo(f"error: {text}" if "\n" not in text else f"error:\n{text}", err=True)
             raise SystemExit(error.exit_code) from error
         except KeyboardInterrupt as error:
             click.echo("interrupted: nothing was left half-written; run it again", err=True)
@@ -57,7 +58,7 @@ class Group(Commands):
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             mend = MEND.get(type(error), "free space or fix its permissions")
-            click.echo(f"error: {place}{error.strerror or error}; {mend}", err=True)
+            click.echo(visible(f"error: {place}{error.strerror or error}; {mend}"), err=True)
             raise SystemExit(MeritError.exit_code) from error
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from merit.config import paths
 
@@ -12,6 +12,8 @@ REQUIRED, NO_PASSWORD = "PGREQUIREAUTH", "!password,!md5"
 """The variable by which libpq is told how a server may ask for a password, and what it is told where YAML names it."""
 ENDINGS = (".db", ".sqlite", ".sqlite3")
 """How the file of a store is called: none of another use is written to, nor a lock of that name beside it."""
+HTTP = ("http", "https")
+"""Schemes of servers; a user that stands in the URL of one may be a token."""
 FILES = ("file", "sqlite")
 """Schemes of what is kept in a file."""
 
@@ -21,9 +23,29 @@ def store_refusal(uri: str) -> str | None:
     scheme, _, rest = uri.partition("://")
     if scheme == "sqlite":
         return _file_refusal(uri, rest)
-    if not rest or scheme.startswith(FILES):
+    if not rest or scheme.startswith(FILES) or (parts := _parts(uri)) is None:
         return f"found '{uri}'; allowed: sqlite:///mlflow.db, http://host:5000, or the url of a database server"
-    return parameter_refusal(name for name, _ in parse_qsl(urlsplit(uri).query, keep_blank_values=True))
+    if parts.password is not None or (scheme in HTTP and parts.username is not None):
+        return "holds a password; take it out, and give it in the environment, or by PGPASSWORD or ~/.pgpass"
+    return parameter_refusal(name for name, _ in parse_qsl(parts.query, keep_blank_values=True))
+
+
+def collector_refusal(uri: str) -> str | None:
+    """Return why configuration alone may not name where traces are sent; None if it may."""
+    parts = _parts(uri)
+    if parts is not None and parts.scheme in HTTP and parts.hostname and not {"@", "?"} & set(uri):
+        return None
+    return "is not an address over HTTP, without a user and parameters; allowed: one such as http://127.0.0.1:4318"
+
+
+def _parts(uri: str) -> SplitResult | None:
+    """Return the parts of a URL; None if it is none."""
+    try:
+        parts = urlsplit(uri)
+        _ = parts.port  # it is read only when it is asked for
+    except ValueError:
+        return None
+    return parts if uri.isprintable() else None
 
 
 def _file_refusal(uri: str, rest: str) -> str | None:

@@ -1,7 +1,9 @@
 """Rows as a driver gives them, and the tables that they become."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from merit.errors import MeritError
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 
 BATCH = 10_000
 MOST_BYTES = 8 * 2**30
-"""What the rows of a table may hold, counted as 8 bytes for each value and the length of texts."""
+"""Memory that the rows of a table may take while they are read, before they become columns."""
 SHOWN = 300
 
 
@@ -47,7 +49,7 @@ def whole(rows: Rows) -> "pl.DataFrame":
     size = 0
     while batch := rows.fetch(BATCH):
         found += batch
-        size += sum(len(value) if type(value) in {str, bytes} else 8 for row in batch for value in row)
+        size += sum(map(sys.getsizeof, chain(batch, chain.from_iterable(batch))))
         if size > MOST_BYTES:
             raise DatabaseError(f"the query gives more than {MOST_BYTES / 2**30:g} GiB; select less")
     return table(rows.names, found)

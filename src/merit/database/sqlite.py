@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import Any, TypeVar
 
 from merit.database.rows import DatabaseError, Rows, check_names, plain
@@ -16,6 +17,10 @@ STEPS = 100_000
 """Steps of SQLite between two looks whether a signal has come: some milliseconds."""
 MOST_STEPS = 20_000_000_000
 """Steps that a query may take, some minutes of them: a recursion without an end has one."""
+LONGEST = 3600.0
+"""Seconds that SQLite may take for the next rows: a step may be long, such as one that seeks a text in another."""
+MOST_HEAP = 4 * 2**30
+"""Memory that SQLite may take in this process, for what it sorts and remembers; it puts none of that into files."""
 LIMITS = {
     sqlite3.SQLITE_LIMIT_LENGTH: 16 * 2**20,
     sqlite3.SQLITE_LIMIT_SQL_LENGTH: 1_000_000,
@@ -26,8 +31,8 @@ LIMITS = {
 }
 BESIDE = ("-wal", "-shm", "-journal")
 """The ends of the names of files that SQLite keeps beside a database."""
-SETTINGS = ("query_only = ON", "trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0")
-"""SQLite's own advice for files of strangers (sqlite.org/security.html)."""
+SETTINGS = ("query_only = ON", "trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0", "temp_store = MEMORY")
+"""SQLite's own advice for files of strangers (sqlite.org/security.html), and no temporary files."""
 ACTIONS = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE})
 CALCULATING = """
     -> ->> abs acos acosh asin asinh atan atan2 atanh avg ceil ceiling char coalesce concat concat_ws cos cosh count
@@ -60,8 +65,7 @@ def opened(path: str, sql: str) -> Iterator[Rows]:
     file = Path(path).resolve()
     if not file.is_file():
         raise DatabaseError(f"the file '{path}' is not there")
-    if linked := next((each for end in BESIDE if (each := Path(f"{file}{end}")).is_symlink()), None):
-        raise DatabaseError(f"'{linked.name}' beside it is a link, which SQLite could write through; remove it")
+    _check_beside(file)
     guard = _Guard()
     with _unchanged(file) as flags, closing(guard.run(_connected, file, flags, guard)) as connection:
         cursor = guard.run(connection.execute, sql)
@@ -72,12 +76,27 @@ def opened(path: str, sql: str) -> Iterator[Rows]:
         yield Rows(names, lambda size: guard.run(cursor.fetchmany, size))
 
 
+def _check_beside(file: Path) -> None:
+    """Check what lies beside a database under the names that SQLite opens.
+
+    Raises:
+        DatabaseError: something there is no plain file.
+    """
+    for beside in (Path(f"{file}{end}") for end in BESIDE):
+        if beside.is_symlink():
+            raise DatabaseError(f"'{beside.name}' beside it is a link, which SQLite could write through; remove it")
+        if beside.exists() and not beside.is_file():
+            raise DatabaseError(f"'{beside.name}' beside it is no plain file; remove it")
+
+
 def _connected(file: Path, flags: str, guard: "_Guard") -> sqlite3.Connection:
     connection = sqlite3.connect(f"{file.as_uri()}?{flags}", uri=True, timeout=SECONDS)
     for limit, most in LIMITS.items():
         connection.setlimit(limit, most)
     for setting in SETTINGS:
         connection.execute(f"PRAGMA {setting}")
+    connection.execute(f"PRAGMA hard_heap_limit = {MOST_HEAP}")
+    guard.interrupt = connection.interrupt
     connection.set_authorizer(guard.decide)
     connection.set_progress_handler(guard.count, STEPS)
     return connection
@@ -107,6 +126,8 @@ def _unchanged(file: Path) -> Iterator[str]:
 
 def _reason(error: Exception) -> str:
     """Return what SQLite says, without the value that it can't decode."""
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_ROLLBACK:
+        return "a write to it was cut off; open it once with sqlite3, which takes that back"
     return plain(re.sub(r" with text '.*", " (a value is no UTF-8)", str(error), flags=re.DOTALL))
 
 
@@ -114,6 +135,7 @@ class _Guard:
     """Answers SQLite, which asks before it does anything, and counts its steps."""
 
     def __init__(self) -> None:
+        self.interrupt: Callable[[], object] = lambda: None
         self.reason = ""
         self.is_over = False
         self._steps = 0
@@ -125,13 +147,25 @@ class _Guard:
             DatabaseError: it fails; it isn't raised where SQLite's own error is handled, whose message may hold values.
             KeyboardInterrupt: a signal has ended it.
         """
+        clock = Timer(LONGEST, self._end, [f"the query takes more than {LONGEST:,g} seconds for the next rows"])
+        clock.daemon = True
+        clock.start()
         try:
             return call(*arguments)
+        except MemoryError:
+            reason = f"the query takes more than {MOST_HEAP / 2**30:g} GiB of memory; select less"
         except (sqlite3.Error, sqlite3.Warning) as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT and not self.is_over:
                 raise KeyboardInterrupt from error  # nobody but a signal interrupts it otherwise
             reason = self.reason or _reason(error)
+        finally:
+            clock.cancel()
         raise DatabaseError(reason)
+
+    def _end(self, reason: str) -> None:
+        """End what SQLite does; this is called in another thread."""
+        self.is_over, self.reason = True, f"{reason}; select less"
+        self.interrupt()
 
     def decide(self, action: int, table: str | None, name: str | None, *_: str | None) -> int:
         """Allow to select, to read, and to call functions that only calculate."""
@@ -147,5 +181,5 @@ class _Guard:
         """Let SQLite go on until it has done its steps; Python hears signals where its own code runs, as here."""
         self._steps += STEPS
         if self._steps > MOST_STEPS:
-            self.is_over, self.reason = True, f"the query takes more than {MOST_STEPS:,} steps; select less"
+            self._end(f"the query takes more than {MOST_STEPS:,} steps")
         return int(self.is_over)

@@ -52,7 +52,7 @@ def parse(text: bytes, md5: str, folder: str, limits: Limits) -> dict[str, str]:
 
 def _entries(text: bytes, name: str) -> list[Any]:
     try:
-        entries = json.loads(text)
+        entries = json.loads(text.decode())  # of bytes it would take other encodings, too, and DVC doesn't
     except (ValueError, RecursionError) as error:
         raise MeritError(f"{name}: its listing is no JSON; nothing was written") from error
     if not isinstance(entries, list):

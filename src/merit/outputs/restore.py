@@ -83,6 +83,8 @@ def _check_out(repo: "Repo", outs: "Collection[Output]") -> None:
         return  # to DVC no targets are all of them
     try:
         repo.checkout(targets=[out.fs_path for out in outs])
+    except ImportError as error:  # DVC makes the remote even where it needs nothing of it
+        raise MeritError(f"DVC's remote can't be used ({error})") from error
     except DvcException as error:
         if UNSAVED not in str(error):
             raise

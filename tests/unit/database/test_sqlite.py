@@ -1,6 +1,9 @@
 """A query on SQLite can do nothing but select: each attack is refused by the engine, and leaves no trace."""
 
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -124,6 +127,27 @@ def test_an_endless_query_ends(shop: sqlite3.Connection, monkeypatch: pytest.Mon
     assert "the query gives more than 0.000976562 GiB; select less" in _refusal(
         f"{endless} x, printf('%1000d', x) AS t FROM n"
     )
+    assert "select less" in _refusal(f"{endless} x FROM n LIMIT 20000")  # each number takes more than its 8 bytes
+
+
+def test_a_query_of_few_long_steps_ends(shop: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "LONGEST", 0.05)
+    monkeypatch.setattr(sqlite, "STEPS", 2**31 - 1)  # nobody counts steps
+    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
+    assert _refusal(endless) == "the query takes more than 0.05 seconds for the next rows; select less"
+
+
+def test_what_a_query_remembers_is_bounded_and_not_put_into_files(shop: sqlite3.Connection) -> None:
+    sql = (
+        "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 64) "
+        "SELECT count(DISTINCT printf('%1000000d', x)) FROM n"
+    )
+    code = (
+        "from merit import database\nfrom merit.database import sqlite\nsqlite.MOST_HEAP = 2**24\n"
+        f"try: database.read(database.url_of('{URL}'), {sql!r})\nexcept database.DatabaseError as error: print(error)"
+    )  # a process of its own, for SQLite never takes more again in one with less
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "the query takes more than 0.015625 GiB of memory; select less\n"
 
 
 def test_a_file_with_a_log_is_read_without_one_being_made_beside_it(shop: sqlite3.Connection) -> None:
@@ -144,6 +168,21 @@ def test_a_link_beside_the_file_is_not_written_through(shop: sqlite3.Connection,
     Path(f"shop.db{end}").symlink_to("victim")
     assert f"'shop.db{end}' beside it is a link" in _refusal("SELECT * FROM sales")
     assert Path("victim").read_text() == "as it was"
+
+
+def test_what_is_no_plain_file_beside_the_file_is_not_waited_for(shop: sqlite3.Connection) -> None:
+    os.mkfifo("shop.db-journal")
+    assert _refusal("SELECT * FROM sales") == "'shop.db-journal' beside it is no plain file; remove it"
+
+
+def test_a_write_that_was_cut_off_is_told(shop: sqlite3.Connection) -> None:
+    shop.execute("PRAGMA cache_size = 1")
+    shop.execute("BEGIN")
+    shop.execute("CREATE TABLE filler AS SELECT printf('%100000d', id) AS x FROM sales")
+    for name in ("shop.db", "shop.db-journal"):
+        Path(f"cut-{name}").write_bytes(Path(name).read_bytes())
+    with pytest.raises(DatabaseError, match=r"^a write to it was cut off; open it once with sqlite3"):
+        database.read(url_of("sqlite:///cut-shop.db"), "SELECT * FROM sales")
 
 
 def test_a_file_with_a_log_that_is_written_to_meanwhile_is_refused(shop: sqlite3.Connection) -> None:

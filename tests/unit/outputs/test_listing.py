@@ -83,3 +83,9 @@ def test_a_million_files_are_too_many_and_refused_before_each_is_looked_at() -> 
         _parse(b'{"md5":"%s","relpath":"x"},' % MD5.encode() * 10**6)
     with pytest.raises(MeritError, match=r"names more than 100,000 files"):
         _parse(b"[" + b"{}," * 10**5 + b"{}]")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_listing_that_dvc_could_not_read_is_refused(encoding: str) -> None:
+    with pytest.raises(MeritError, match="its listing is no JSON; nothing was written"):
+        _parse("[]".encode(encoding))

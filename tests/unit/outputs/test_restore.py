@@ -120,6 +120,15 @@ def test_what_the_cache_has_is_not_asked_for(locked: Bring) -> None:
     assert locked() == ([], []), "what is gone as a whole is put there again"
 
 
+def test_a_remote_whose_driver_is_not_installed_is_told(locked: Bring) -> None:
+    locked()
+    shutil.rmtree("model")
+    config = Path(".dvc/config")
+    config.write_text(config.read_text().replace("../storage", "oss://bucket/path"))
+    with pytest.raises(MeritError, match=r"DVC's remote can't be used \(oss is supported, but requires 'dvc-oss'"):
+        locked()
+
+
 def test_a_listing_that_leads_elsewhere_stops_it(locked: Bring, planted: Planted) -> None:
     text = yaml.safe_load(Path("dvc.lock").read_text())
     text["stages"]["package"]["outs"][0]["md5"] = planted.listing("../.venv/x.pth", store=REMOTE)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from merit.config import paths
-from merit.config.addresses import store_refusal
+from merit.config.addresses import collector_refusal, store_refusal
 from merit.config.schema.base import Component, Interval, Positive, Section
 from merit.config.schema.data import Data, Features
 from merit.config.schema.gate import NOT_WAIVABLE, Gate, Golden
@@ -169,7 +169,7 @@ class Lock(Section):
                 yield f"model.{name} found {value}; allowed: a share from 0 to less than 1"
 
     def _paths_that_lead_out(self) -> Iterator[str]:
-        """Yield paths outside of the project and the roots that pyproject.toml declares."""
+        """Yield paths outside of the project and the roots that pyproject.toml declares, and addresses with more."""
         named = {
             "serve.log.folder": self.serve.log.folder,
             "serve.auth.keys": self.serve.auth.keys,
@@ -181,6 +181,8 @@ class Lock(Section):
                 yield f"{key} {refusal}"
         if self.tracking.to == "mlflow" and self.tracking.uri and (refusal := store_refusal(self.tracking.uri)):
             yield f"tracking.uri {refusal}"
+        if (endpoint := self.serve.telemetry.endpoint) is not None and (refusal := collector_refusal(endpoint)):
+            yield f"serve.telemetry.endpoint {refusal}"
 
     def _metrics_of_another_task(self) -> Iterator[str]:
         task, gate, own = self.data.target.task, self.gate, self.evaluate.metrics

@@ -78,11 +78,7 @@ class Sweep(Section):
             lines.append("sampler is cmaes, which knows one objective; take tpe or random")
         if self.metric in COSTS and self.pruner.kind != "none":
             lines.append(f"pruner.kind must be none where the metric is {self.metric}, which no epoch has")
-        if self.storage and ("@" in self.storage and ":" in self.storage.partition("://")[2].rpartition("@")[0]):
-            lines.append("storage holds a password; take it out, and give it by PGPASSWORD or ~/.pgpass")
-        if self.storage and "password=" in self.storage.lower():
-            lines.append("storage holds a password; take it out, and give it by PGPASSWORD or ~/.pgpass")
-        elif self.storage and (refusal := store_refusal(self.storage)):
+        if self.storage and (refusal := store_refusal(self.storage)):
             lines.append(f"storage {refusal}")
         return lines
 
