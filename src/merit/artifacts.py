@@ -265,12 +265,23 @@ def require(path: Path, made_by: str) -> Path:
     """Return `path` if it is there.
 
     Raises:
-        MeritError: it is not; the line names the stage that makes it.
+        MeritError: it is not; the line names the stage that makes it, and what brings it where dvc.lock names it.
     """
     if not path.exists():
+        pull = f"'merit pull' brings what {DVC_LOCK} names, " if _is_locked(path) else ""
         everything = "" if made_by == "run" else ", 'merit run' makes everything"
-        raise MeritError(f"{path}: not found; 'merit {made_by}' makes it{everything}")
+        raise MeritError(f"{path}: not found; {pull}'merit {made_by}' makes it{everything}")
     return path
+
+
+def _is_locked(path: Path) -> bool:
+    """Say whether dvc.lock names a path of the pipeline, or a folder that it lies in."""
+    if not DVC_LOCK.is_file():
+        return False
+    relative = Path(os.path.relpath(path))
+    lines = DVC_LOCK.read_text(encoding="utf-8", errors="replace").splitlines()
+    named = {line.strip().removeprefix("- path: ") for line in lines}
+    return any(each.as_posix() in named for each in (relative, *relative.parents))
 
 
 def sha256(path: Path) -> str:

@@ -148,6 +148,18 @@ def test_a_missing_file_is_told_with_the_command_that_makes_it(workdir: Path) ->
     )
 
 
+@pytest.mark.parametrize("path", ["model", "model/manifest.json", "data/raw.parquet"])
+def test_a_missing_file_that_the_lock_of_outputs_names_can_be_pulled(workdir: Path, path: str) -> None:
+    artifacts.DVC_LOCK.write_text("stages:\n  x:\n    outs:\n    - path: data/raw.parquet\n    - path: model\n")
+    said = f"{path}: not found; 'merit pull' brings what dvc.lock names, 'merit run' makes it"
+    for each in (Path(path), Path.cwd() / path):
+        with pytest.raises(MeritError) as caught:
+            artifacts.require(each, "run")
+        assert str(caught.value).endswith(said)
+    with pytest.raises(MeritError, match=r"^reports/gate\.json: not found; 'merit gate' makes it"):
+        artifacts.require(artifacts.GATE_REPORT, "gate")
+
+
 @pytest.mark.parametrize("read", [artifacts.read_json, artifacts.read_table])
 def test_reading_a_missing_file_names_the_stage_that_makes_it(workdir: Path, read: object) -> None:
     with pytest.raises(MeritError, match=r"^x: not found; 'merit ingest' makes it"):

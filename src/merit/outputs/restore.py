@@ -29,12 +29,20 @@ def everything(repo: "Repo") -> int:
     if not (outs := _cached(repo)):
         raise MeritError(f"{LOCK}: names no outputs; 'merit run' makes them")
     if missing := _missing(repo, outs):
-        remote.bring(repo, _wanted(missing))
+        _bring_all(repo, missing)
         if missing := _missing(repo, missing):
             names = _names(missing)
             raise MeritError(f"DVC's remote lacks {names} (named by {LOCK}); 'dvc push' where it was made")
     _check_out(repo, outs)
     return len(outs)
+
+
+def _bring_all(repo: "Repo", missing: "list[Output]") -> None:
+    try:
+        remote.bring(repo, _wanted(missing))
+    except remote.Unreachable as error:
+        advice = "'merit run' computes what the pipeline makes"
+        raise remote.Unreachable(f"{_names(missing)} (named by {LOCK}): {error}; {advice}") from error
 
 
 def current(repo: "Repo", tell: Callable[[str], object]) -> None:

@@ -91,14 +91,14 @@ def test_what_is_nowhere_is_told(planted: Planted) -> None:
 def test_without_a_remote_that_is_told(planted: Planted) -> None:
     Path(".dvc/config").write_text("")
     planted.lock({"path": "model", "md5": f"{HASH}.dir"})
-    with pytest.raises(remote.Unreachable, match=r"^not in DVC's cache, and DVC has no remote here"):
+    with pytest.raises(remote.Unreachable, match=r"^model \(named by dvc\.lock\): not in DVC's cache.+'merit run' c"):
         outputs.pull()
 
 
 def test_a_remote_that_can_not_be_asked_is_told(planted: Planted) -> None:
     Path(".dvc/config.local").write_text("['remote \"storage\"']\n    url = https://127.0.0.1:1/x\n")
     planted.lock({"path": "data/x.csv", "md5": HASH})
-    with pytest.raises(remote.Unreachable, match=r"^DVC's remote can't be asked \("):
+    with pytest.raises(remote.Unreachable, match=r"^data/x\.csv \(named by dvc\.lock\): DVC's remote can't be asked"):
         outputs.pull()
 
 
