@@ -141,7 +141,7 @@ def _receipt(lock: Lock, report: dict[str, Any]) -> dict[str, Any] | None:
 
 def _registered(lock: Lock, report: dict[str, Any]) -> str | None:
     """Keep the run, and register the package in MLflow, if that keeps the runs and the gate passed it."""
-    show_phase("run: keeping it with the others, and registering what passed")
+    show_phase("run: recording the run, and registering what passed")
     run_id = tracking.tracker(lock.tracking).record(lock)
     made = None
     if report["verdict"] == "pass" and store.keeps_versions(lock.tracking):

@@ -50,7 +50,7 @@ def fit(table: Table, width: int) -> RenderableType:
 def _range(column: Column, screen: Console) -> Measurement:
     """Return the columns that a column needs at least, and those that it would like to have."""
     cells = [Measurement.get(screen, screen.options, each) for each in (column.header, *column.cells)]
-    most = max(each.maximum for each in cells)
+    most = min(max(each.maximum for each in cells), column.max_width or screen.width)
     least = most if column.no_wrap else min(LONGEST_WORD, max(each.minimum for each in cells))
     return Measurement(max(1, least), max(1, least, most))
 

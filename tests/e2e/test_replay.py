@@ -37,7 +37,7 @@ def test_the_built_bento_answers_as_the_package_and_is_asked_once(judged: Projec
     assert first["verdict"] == "pass", first
     assert first["found"].endswith("on 60 rows over HTTP and in a batch")
     assert not _left_behind(judged)
-    assert _replay(judged)["found"].endswith("on 60 rows over HTTP and in a batch, asked before")
+    assert _replay(judged)["found"].endswith("on 60 rows over HTTP and in a batch, measured before")
 
 
 def test_serving_code_that_answers_otherwise_is_refused(judged: Project) -> None:

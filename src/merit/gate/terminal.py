@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from merit import artifacts
 from merit.gate import form, words
@@ -19,6 +19,8 @@ from merit.terminal import WIDTH, fit
 STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 TRENDS = {words.BETTER: "green", words.WORSE: "red", words.UNCLEAR: "dim"}
 
+TREND_WIDTH = 10
+"""Columns of what a difference says: where it wraps, the intervals beside it stay whole in 120 columns."""
 MOST_WEAKER = 5
 MOST_UNDECIDED = 3
 MANY = 3
@@ -64,7 +66,7 @@ def _metrics(made: Report) -> Table:
     """Lay out the metrics: beside the candidate's, the difference from the champion if there is one, else the rival."""
     assert made.metrics is not None
     title, difference, baseline = "test rows", made.metrics.difference, made.metrics.baseline or {}
-    rival = ("difference from the champion", "") if difference else ()
+    rival = ("difference from the champion", Column(max_width=TREND_WIDTH)) if difference else ()
     table = Table("metric", "candidate", *rival, "gradient boosting", title=title, title_justify="left")
     for name, found in made.metrics.candidate.items():
         cells = [_plain(name), _plain(words.interval(found))]

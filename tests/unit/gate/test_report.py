@@ -352,12 +352,24 @@ def test_the_terminal_is_short_and_shows_the_verdict_and_what_stands_in_the_way(
         "waiver:  data: missing until 2027-01-15: [red]agreed[/]",
         "waiver:  size until 2026-10-01 (expired): ",
         "-0.0121 [-0.0178, -0.0064]",
-        "no clear difference",
+        "no clear",
         "fail (waived)",
         "[bold]9[/] MB \ufffd[31m",
         "reports/gate.html",
     ):
         assert line in shown
+
+
+def test_intervals_stand_on_one_line_where_no_terminal_is(capsys: pytest.CaptureFixture[str]) -> None:
+    made = reports.full()
+    for name in ("candidate", "baseline"):
+        made["metrics"][name]["average_precision"] = {"value": 0.3363, "low": 0.3233, "high": 0.3494}
+    made["metrics"]["difference"]["average_precision"] = {"value": 0.0003, "low": -0.0011, "high": 0.0017}
+    terminal.show(made)
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "average_precision" in line)
+    assert line.count("0.3363 [0.3233, 0.3494]") == 2
+    assert "+0.0003 [-0.0011, +0.0017]" in line
+    assert "no clear" in line
 
 
 def test_rules_of_another_model_are_not_told_as_weaker_ones(capsys: pytest.CaptureFixture[str]) -> None:

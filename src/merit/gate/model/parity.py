@@ -65,7 +65,7 @@ def _of_source(evidence: Evidence) -> tuple[float, str]:
         return 0.0, ""
     key = _key(evidence)
     if (known := _known(key)) is not None:
-        return known, "of the source, asked before"
+        return known, "of the source, measured before"
     rows = evidence.source.rows()
     if rows.note:
         return 0.0, rows.note

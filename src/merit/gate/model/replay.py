@@ -74,7 +74,7 @@ def _judged(evidence: Evidence, asked: "Future[tuple[float, int, bool]]") -> Che
         advice = "mend what serves (try 'bentoml build' and 'bentoml serve'), or declare gate.replay: null"
         return Check(NAME, Verdict.INCONCLUSIVE, f"the Bento can't be asked: {error}", allowed, advice)
     verdict = Verdict.PASS if greatest <= limit else Verdict.FAIL
-    found = f"{greatest:.1e} on {rows:,} rows over HTTP and in a batch{', asked before' if is_kept else ''}"
+    found = f"{greatest:.1e} on {rows:,} rows over HTTP and in a batch{', measured before' if is_kept else ''}"
     return Check(NAME, verdict, found, allowed, "what is served answers otherwise than the package: look at serving")
 
 

@@ -125,10 +125,10 @@ def test_what_was_measured_is_not_measured_again_until_something_changes(
     _check(asked)
     again = _check(asked)
     assert again.verdict is Verdict.PASS
-    assert again.found.endswith("over HTTP and in a batch, asked before")
+    assert again.found.endswith("over HTTP and in a batch, measured before")
     assert len(_notes(tmp_path)) == 2
     Path("needs.lock").write_text("numpy==2\n")
-    assert not _check(asked).found.endswith("asked before")
+    assert not _check(asked).found.endswith("measured before")
     assert len(_notes(tmp_path)) == 4
 
 

@@ -96,7 +96,7 @@ def test_rows_of_the_source_get_the_answers_that_were_evaluated(judged: Judged) 
     found = judged()
     check = _parity(found)
     assert (check.verdict, check.found) == (Verdict.PASS, "0.0e+00 on 80 rows of the source")
-    assert _parity(found).found == "0.0e+00 on 80 rows of the source, asked before"
+    assert _parity(found).found == "0.0e+00 on 80 rows of the source, measured before"
 
 
 def test_the_rows_are_those_of_the_test_part_in_its_order(judged: Judged) -> None:
