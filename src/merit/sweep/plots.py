@@ -13,7 +13,7 @@ from merit.sweep.axes import Axis
 from merit.sweep.record import Sweep, Trial
 
 WIDE, TALL = 1000.0, 352.0
-TOP, BOTTOM, UNSET, SIDE = 46.0, 300.0, 336.0, 70.0
+TOP, BOTTOM, UNSET, SIDE = 46.0, 300.0, 336.0, 112.0
 """Where scales of parallel coordinates begin and end, where what a trial has not set is drawn, and the sides."""
 SMALL = (520.0, 320.0)
 LEFT, RIGHT, ABOVE, BELOW = 66.0, 505.0, 14.0, 274.0

@@ -196,6 +196,13 @@ def test_many_parameters_are_drawn_by_their_importance(workdir: Path) -> None:
     assert ">p19<" in drawn
 
 
+def test_words_of_the_first_scale_have_room_at_its_left(workdir: Path) -> None:
+    folders.make(workdir, edit=lambda number, told: told["overrides"].update(model="m" * 40))
+    drawn = plots.parallel(record.read("mlp"), {})
+    (place,) = {float(x) for x in re.findall(r'<text class="tick" x="([\d.]+)"[^>]*>m{5,}', drawn)}
+    assert place >= 7 * plots.WORD, "a character is about 7 wide"
+
+
 def test_names_are_as_short_as_they_can_be() -> None:
     assert words.short(["optimizer.lr", "model.hidden", "data.lr", "lr"]) == {
         "optimizer.lr": "optimizer.lr",
