@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 import yaml
 
-from merit import cli
+from merit import cli, errors
 from merit.config.compose import compose
 from merit.database import url_of
 from merit.errors import ConfigError, Problem
@@ -291,6 +291,7 @@ def test_a_target_in_any_file_is_refused(refused: Callable[..., str], monkeypatc
     for number, attack in enumerate(ATTACKS):
         content = yaml.safe_dump({"_target_": attack.target, **attack.arguments}, allow_unicode=True)
         Path(f"conf/optimizer/attack{number}.yaml").write_text(content, encoding="utf-8")
+    monkeypatch.setattr(errors, "SHOWN", len(ATTACKS))
     said = refused("--check")
     for number, attack in enumerate(ATTACKS):
         row = rf"conf/optimizer/attack{number}\.yaml:\d+ .*optimizer\._target_"

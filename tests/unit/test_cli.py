@@ -6,10 +6,11 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from merit import __version__, artifacts, exclusive
+from merit import __version__, artifacts, exclusive, versions
 from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import ConfigError, MeritError, Refused
@@ -164,7 +165,7 @@ def test_a_run_tells_a_candidate_in_mlflow_from_a_version(
 
 
 @pytest.mark.parametrize("registered", [True, False])
-def test_only_the_package_that_was_registered_is_served_with_its_version(
+def test_a_package_is_served_as_its_version_if_it_is_one(
     call: Call,
     monkeypatch: pytest.MonkeyPatch,
     lock: Lock,
@@ -174,13 +175,13 @@ def test_only_the_package_that_was_registered_is_served_with_its_version(
     from merit.serving import serve
 
     make_package(artifacts.PACKAGE)
-    digest = artifacts.package_digest(artifacts.PACKAGE) if registered else "sha256:other"
-    artifacts.write_json(artifacts.REGISTRATION, {"package": digest, "version": "4"})
+    version = SimpleNamespace(short_name="v4", commit="c" * 40) if registered else None
+    monkeypatch.setattr(versions, "of_package", lambda package: version)
     seen = []
     monkeypatch.setattr(locks, "current", lambda section: lock)
     monkeypatch.setattr(serve, "serve", lambda how, version, signed, commit: seen.append((how.port, version, commit)))
     assert call("serve", "--port", "3456")[0] == 0
-    assert seen == [(3456, "4" if registered else None, None)]
+    assert seen == [(3456, *(("v4", "c" * 40) if registered else (None, None)))]
 
 
 def test_without_a_package_serve_says_what_makes_it(call: Call, monkeypatch: pytest.MonkeyPatch, lock: Lock) -> None:
