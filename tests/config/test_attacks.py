@@ -294,7 +294,7 @@ def test_a_target_in_any_file_is_refused(refused: Callable[..., str], monkeypatc
     monkeypatch.setattr(errors, "SHOWN", 10 * len(ATTACKS))
     said = refused("--check")
     for number, attack in enumerate(ATTACKS):
-        row = rf"conf/optimizer/attack{number}\.yaml:\d+ .*optimizer\._target_"
+        row = rf"conf/optimizer/attack{number}\.yaml:\d+(\nkey: | .*)optimizer\._target_"
         assert re.search(row, said), attack
 
 

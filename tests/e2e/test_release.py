@@ -156,7 +156,7 @@ def _check_answers(containers: Containers, image: str, project: Project, room: P
     locked = ["--read-only", "--cap-drop", "ALL", "--tls-verify=false", *told]
     name = containers.run("podman", "run", "--detach", *locked, image).splitlines()[-1]
     try:
-        for _ in range(300):
+        for _ in range(1200):
             with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
                 break
             time.sleep(0.1)

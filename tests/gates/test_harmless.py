@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.gates.harmless import HARMLESS
 from tests.gates.world import judged
 
 
+@pytest.mark.timeout(2400)  # some twenty gates, one after another
 def test_harmless_changes_pass(home: Path, tmp_path: Path) -> None:
     assert len(HARMLESS) >= 20
     outcomes = {case.name: judged(home, tmp_path / "copy", case.make, case.first, None) for case in HARMLESS}
