@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from merit import dvccache, inputs
+from merit import inputs
 from merit.config.schema import Lock
+from merit.outputs import cache
 
 Git = Callable[..., str]
 SQL = {"_target_": "merit.data.sources.Sql", "url": "sqlite:///shop.db?mode=ro", "query": "SELECT 1"}
@@ -53,7 +54,7 @@ def test_a_large_table_is_dvcs_to_keep(committed: Git, lock: Lock, monkeypatch: 
 def test_a_table_that_dvc_tracks_is_there_once_its_file_is_committed_and_as_long_as_it_is_the_same(
     committed: Git, lock: Lock
 ) -> None:
-    Path("source.parquet.dvc").write_text(f"outs:\n- md5: {dvccache.file_hash(Path('source.parquet'))}\n")
+    Path("source.parquet.dvc").write_text(f"outs:\n- md5: {cache.file_hash(Path('source.parquet'))}\n")
     Path(".gitignore").write_text("/source.parquet\n")
     assert "is tracked by DVC, but source.parquet.dvc is not committed; dvc add source.parquet &&" in _found(lock)[0]
     committed("add", ".")
@@ -69,7 +70,7 @@ def test_a_table_in_a_folder_that_dvc_tracks_is_that_folders(committed: Git, mak
     lock = _of(make_lock, {"_target_": "merit.data.sources.Csv", "path": "tables/deep/a.csv"})
     Path("tables/deep").mkdir(parents=True)
     Path("tables/deep/a.csv").write_text("x")
-    Path("tables.dvc").write_text(f"outs:\n- md5: {dvccache.folder_hash(Path('tables'))}\n")
+    Path("tables.dvc").write_text(f"outs:\n- md5: {cache.folder_hash(Path('tables'))}\n")
     committed("add", "tables.dvc")
     committed("commit", "--quiet", "--message", "tables")
     assert _found(lock) == []

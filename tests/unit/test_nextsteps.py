@@ -29,7 +29,7 @@ def run(call: Call, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     verdict = {"verdict": "pass", "model": "tiny"}
     monkeypatch.setattr(pipeline.freshness, "current", lambda lock: verdict)
     monkeypatch.setattr(pipeline, "_receipt", lambda lock, report: {"version": "3"})
-    monkeypatch.setattr(pipeline, "reproduce", list)
+    monkeypatch.setattr(pipeline, "reproduce", lambda **_: [])
     monkeypatch.setattr(terminal, "show", lambda report: None)
     return lambda *overrides: call("run", *overrides)[1]
 

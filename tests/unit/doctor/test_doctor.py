@@ -213,10 +213,12 @@ def test_what_keeps_runs_is_looked_at(
     with closing(sqlite3.connect("new.db")) as database, database:
         database.execute("INSERT INTO runs VALUES (1)")
     assert _tracking(make_lock, uri="sqlite:///new.db").found == "new.db holds 1 run"
-    down = _tracking(make_lock, uri="http://me:hunter22@127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:hunter22@127.0.0.1:1")  # YAML may hold no password
+    down = _tracking(make_lock, uri="sqlite:///new.db")
     assert down.state == "missing"
     assert down.found.startswith("http://***@127.0.0.1:1 does not answer (")
-    down = _tracking(make_lock, uri="postgresql+psycopg://me:hunter22@127.0.0.1:1/x")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql+psycopg://me:hunter22@127.0.0.1:1/x")
+    down = _tracking(make_lock, uri="sqlite:///new.db")
     assert down.state == "missing"
     assert "hunter22" not in str(down)
 
