@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -5,6 +8,8 @@ import pytest
 
 from merit import bento
 from merit.errors import MeritError
+from merit.serving import keys
+from tests.conftest import ROOT
 
 
 def _put(root: Path) -> None:
@@ -35,3 +40,12 @@ def test_a_file_that_is_named_and_not_there_is_told(tmp_path: Path) -> None:
     (root / "needs.lock").unlink()
     with pytest.raises(MeritError, match=r"bentofile\.yaml: names needs\.lock, which is not there"):
         bento.assemble(tmp_path / "made", root=root)
+
+
+def test_a_bento_holds_what_reads_a_file_of_keys(tmp_path: Path, make_package: Callable[..., Path]) -> None:
+    bento.assemble(tmp_path / "made", root=ROOT, package=make_package(tmp_path / "package"))
+    text = keys.text([keys.made("test", expires=None, quota=None, roles=("predict",))[1]])
+    code = f"from merit.serving import keys; print(len(keys.read({text!r}, 'keys.yaml')))"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "made/src")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "1\n", done.stderr
