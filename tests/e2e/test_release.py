@@ -161,7 +161,7 @@ def _check_answers(containers: Containers, image: str, project: Project, room: P
                 break
             time.sleep(0.1)
         else:
-            pytest.fail("never ready: " + containers.run("podman", "logs", name))
+            pytest.fail("never ready: " + containers.run("sh", "-c", f"podman logs {name} 2>&1"))
         body = json.dumps(EXAMPLE).encode()
         address = f"http://127.0.0.1:{port}/predict"
         with pytest.raises(urllib.error.HTTPError, match="401"):

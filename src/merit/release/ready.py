@@ -3,6 +3,7 @@
 import json
 import shutil
 import socket
+import subprocess
 import sys
 import time
 import urllib.error
@@ -66,8 +67,16 @@ def _waited(runner: str, name: str, port: int, begun: float) -> float:
             time.sleep(POLL_SECONDS)
         else:
             return time.monotonic() - begun
-    said = run([runner, "logs", name], START_SECONDS)
-    raise Refused(f"the image does not get ready: {' '.join(said.split())[-400:]}")
+    raise Refused(f"the image does not get ready: {' '.join(_logs(runner, name).split())[-400:]}")
+
+
+def _logs(runner: str, name: str) -> str:
+    """Return what a container said; its errors come by the runner's own."""
+    command, pipe, same = [runner, "logs", name], subprocess.PIPE, subprocess.STDOUT
+    try:
+        return subprocess.run(command, stdout=pipe, stderr=same, text=True, check=False, timeout=START_SECONDS).stdout
+    except (subprocess.TimeoutExpired, OSError):
+        return "its log can't be read"
 
 
 def _answers(port: int, version: Version, package: Path) -> None:
