@@ -1,15 +1,20 @@
-import os
-import subprocess
-import sys
-from collections.abc import Callable
+import ast
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from merit import bento
 from merit.errors import MeritError
-from merit.serving import keys
 from tests.conftest import ROOT
+
+BY_COMMAND = tuple(
+    f"src/merit/serving/{each}" for each in ("batch/", "mlmodel.py", "replica.py", "serve.py", "stream/")
+)
+"""What a Bento has and never runs: it is for commands, and for MLflow."""
+ONLY_FOR_CONFIGURATION = {"merit.terminal"}
+"""What `merit.errors` imports to show faults of conf/, which no Bento reads."""
 
 
 def _put(root: Path) -> None:
@@ -42,10 +47,22 @@ def test_a_file_that_is_named_and_not_there_is_told(tmp_path: Path) -> None:
         bento.assemble(tmp_path / "made", root=root)
 
 
-def test_a_bento_holds_what_reads_a_file_of_keys(tmp_path: Path, make_package: Callable[..., Path]) -> None:
-    bento.assemble(tmp_path / "made", root=ROOT, package=make_package(tmp_path / "package"))
-    text = keys.text([keys.made("test", expires=None, quota=None, roles=("predict",))[1]])
-    code = f"from merit.serving import keys; print(len(keys.read({text!r}, 'keys.yaml')))"
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "made/src")}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout == "1\n", done.stderr
+def test_a_bento_holds_every_module_that_its_own_import() -> None:
+    patterns = [each for each in yaml.safe_load((ROOT / "bentofile.yaml").read_text())["include"] if each[:4] == "src/"]
+    files = {path for each in patterns for path in ROOT.glob(each.replace("/**", "/**/*")) if path.suffix == ".py"}
+    modules = {_module(path) for path in files}
+    serving = [path for path in files if not path.relative_to(ROOT).as_posix().startswith(BY_COMMAND)]
+    assert {each for path in serving for each in _imported(path)} - modules == ONLY_FOR_CONFIGURATION
+
+
+def _module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
+
+
+def _imported(path: Path) -> Iterator[str]:
+    """Yield the modules of merit's that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "merit":
+            yield from (f"merit.{each.name}" for each in node.names if each.name != "__version__")
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("merit."):
+            yield str(node.module)
