@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from merit import artifacts
-from merit.config import choices, problems, yamlfiles
+from merit.config import choices, problems
 from merit.config.compose import understood
 from merit.config.layers import Layer, located, merged
 from merit.config.problems import Fault
@@ -90,8 +90,3 @@ def _built_on(files: choices.Files, name: str, above: tuple[str, ...]) -> list[L
             allowed = ", ".join(choices.names_in(files, GROUP))
             raise ConfigError([Problem(str(file.path), "defaults", f"no choice {entry!r}", allowed)])
     return layers
-
-
-def all_files(conf: Path = artifacts.CONF) -> choices.Files:
-    """Return every file of conf/."""
-    return yamlfiles.read_all(conf)

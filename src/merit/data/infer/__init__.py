@@ -75,7 +75,9 @@ def infer(
         MeritError: the table can't be read, has no such column, or nothing can be learned from it; a file is there.
     """
     check(path, query, table)
-    given, name = name, _name(name, path, table)
+    options = {"--time": time, "--dates": dates, "--name": name, "--query": query, "--table": table}
+    again = _command(path, target, options)
+    name = _name(name, path, table)
     files = [artifacts.CONF / group / f"{name}.yaml" for group in ("data", "experiment")]
     _check_place(files, force=force)
     source = opened(path, query, table)
@@ -83,15 +85,18 @@ def infer(
     asked_for = source.table[target]
     columns = _read_columns(source, dates)
     _check_time(columns, time)
-    options = {"--time": time, "--dates": dates, "--name": given, "--query": query, "--table": table}
-    more = [text for option, value in options.items() if value for text in (option, value)]
-    again = shlex.join(["merit", "infer", path, "--target", target, *more])
     columns[target] = told_target(columns[target], asked_for, task)
     asked = asked_of(columns[target], task, again)
     rows, notes = _used(pl.DataFrame({name: each.values for name, each in columns.items()}), asked, time)
     others = [column for column in columns.values() if column.name != target]
     notes = [*source.notes, *asked.notes, *(note for column in others for note in column.notes), *notes]
     return _guessed(files, source, Rows(rows, others, asked, time), notes)
+
+
+def _command(path: str, target: str, options: Mapping[str, str | None]) -> str:
+    """Return the command that infers this again, for who adds to it."""
+    more = [text for option, value in options.items() if value for text in (option, value)]
+    return shlex.join(["merit", "infer", path, "--target", target, *more])
 
 
 @dataclass(frozen=True)
