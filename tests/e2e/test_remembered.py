@@ -42,10 +42,20 @@ class Served:
             "TMPDIR": str(folder / "tmp"),
         }
         (folder / "tmp").mkdir()
+        self.environment = environment
+        self.process = self.start()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start BentoML's own server."""
         command = [BENTOML, "serve", "merit.serving.service:Predictor", "--host", "127.0.0.1", "--port", str(self.port)]
-        with (folder / "said").open("wb") as said:
-            self.process = subprocess.Popen(
-                command, cwd=folder, env=environment, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+        with (self.folder / "said").open("wb") as said:
+            return subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=self.environment,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
 
     def ask(self, path: str, value: object = None, role: str | None = None) -> tuple[int, str, dict]:
@@ -63,12 +73,17 @@ class Served:
             connection.close()
 
     def begun(self) -> "Served":
-        """Return it once it answers."""
+        """Return it once it answers.
+
+        BentoML draws ports for its own sockets, and another test may take one before it is bound: then start again.
+        """
         for _ in range(300):
             try:
                 if self.ask("/readyz")[0] == 200:
                     return self
             except OSError:
+                if self.process.poll() is not None and "Address already in use" in (self.folder / "said").read_text():
+                    self.process = self.start()
                 time.sleep(0.1)
         pytest.fail("never ready: " + (self.folder / "said").read_text())
 
