@@ -33,7 +33,7 @@ MILLION = 1_000_000
 MERIT = """
 import sys, time
 from pathlib import Path
-from merit.serving.batch import job, local, output, sources
+from merit.batch import job, local, output, sources
 began, worked = time.perf_counter(), time.process_time()
 how = job.Job(Path("model").absolute(), output.of(sys.argv[2]), workers=job.cores())
 job.predict(job.source_of(sys.argv[1], None, None), how, tell=lambda done, total: None)

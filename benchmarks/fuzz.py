@@ -16,7 +16,7 @@ from pathlib import Path
 from ways import Served, Way, answers, ours, serving
 
 from merit import artifacts
-from merit.scoring import Package
+from merit.scoring.package import Package
 
 
 def main() -> None:

@@ -43,7 +43,7 @@ def prepare(folder: Path) -> None:
 
     from merit import artifacts
     from merit.config import lock as locks
-    from merit.split import split
+    from merit.data.split import split
 
     lock = locks.read()
     rows = split(artifacts.read_table(artifacts.RAW, "ingest"), lock.data)["train"]
@@ -80,15 +80,15 @@ def frames_by_torch(told: dict[str, str]) -> Callable[[Any], Any]:
     """Return what scores a pandas frame: lookups and scales in pandas, then the network in PyTorch."""
     import torch
 
-    from merit import network
     from merit.config import lock as locks
+    from merit.models import build
 
     os.chdir(ROOT)
     columns = json.loads(Path(told["columns"]).read_text(encoding="utf-8"))
     vocabularies = {each["name"]: {value: n + 1 for n, value in enumerate(each["values"])}
                     for each in columns if "values" in each}  # fmt: skip
     scales = [each for each in columns if "values" not in each]
-    trained = network.trained(locks.read())
+    trained = build.trained(locks.read())
     trained.network.eval()
 
     def score(frame: Any) -> Any:
@@ -130,8 +130,8 @@ def by_torch(folder: Path) -> Score:
     """Return what scores rows by hand: lookups and scales in Python, then the network in PyTorch, eager."""
     import torch
 
-    from merit import network
     from merit.config import lock as locks
+    from merit.models import build
 
     os.chdir(ROOT)  # some servers start elsewhere
     torch.set_num_threads(1)
@@ -139,7 +139,7 @@ def by_torch(folder: Path) -> Score:
     vocabularies = {each["name"]: {value: n + 1 for n, value in enumerate(each["values"])}
                     for each in columns if "values" in each}  # fmt: skip
     scales = [each for each in columns if "values" not in each]
-    trained = network.trained(locks.read())
+    trained = build.trained(locks.read())
     trained.network.eval()
 
     def scaled(row: Row) -> list[float]:

@@ -27,7 +27,7 @@ from torch.export import Dim
 from torch.nn import functional
 
 from merit.data.sources import Flights
-from merit.training import networks
+from merit.models import networks
 
 Params = dict[str, Any]
 Part = tuple[Tensor, Tensor, Tensor]

@@ -58,10 +58,10 @@ def main() -> None:
 
 @contextmanager
 def _served(room: Path, package: Path, told: dict[str, str]) -> Iterator[tuple[int, str, int]]:
-    from merit.serving import keys
+    from merit.serving.auth import api_keys
 
-    key, entry = keys.made("bench", expires=None, quota=None, roles=("predict", "metrics"))
-    (room / "keys.yaml").write_text(keys.text([entry]))
+    key, entry = api_keys.made("bench", expires=None, quota=None, roles=("predict", "metrics"))
+    (room / "keys.yaml").write_text(api_keys.text([entry]))
     (room / "server.py").write_text(SERVER)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -31,8 +31,8 @@ from rich.table import Table
 from ways import Served, Way, answered, load, ours, serving
 
 from merit import artifacts
-from merit.scoring import Package
-from merit.serving.rows import Rows
+from merit.scoring.package import Package
+from merit.serving.app.rows import Rows
 
 MERIT = "merit serve, metrics and prediction log on"
 BARE = "bare uvicorn with merit's handler"

@@ -23,10 +23,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests import brokers
 
-from merit.scoring import Package
-from merit.serving.answers import Answers
-from merit.serving.stream.events import Event
-from merit.serving.stream.scorer import Scorer
+from merit.scoring.package import Package
+from merit.serving.app.answers import Answers
+from merit.stream.events import Event
+from merit.stream.scorer import Scorer
 
 
 def main() -> None:
@@ -71,7 +71,7 @@ def _worker(broker: str, url: str, rows: int) -> subprocess.Popen[bytes]:
         "import sys\n"
         "from merit.config.schema.release import Signing\n"
         "from merit.config.schema.stream import Stream\n"
-        "from merit.serving.stream.run import run\n"
+        "from merit.stream.run import run\n"
         f"how = Stream(broker={broker!r}, url={url!r}, rows={rows}, metrics_port=None)\n"
         "run(how, 'v1', Signing(), lambda line: print(line, file=sys.stderr))\n"
     )

@@ -45,7 +45,7 @@ class Way:
 OURS = """
 import json, sys
 from merit.config import lock
-from merit.serving.serve import serve
+from merit.serving.server.serve import serve
 how = lock.read().serve
 told = json.loads(sys.argv[1])
 how = how.model_copy(update={"port": int(sys.argv[2]), "log": how.log.model_copy(update=told["log"])})

@@ -136,7 +136,7 @@ def _values() -> dict[str, Any]:
             },
         },
         "features": {"category": {"min_count": 1}, "number": {"clip": 4.0}},
-        "model": {"_target_": "merit.training.networks.Linear"},
+        "model": {"_target_": "merit.models.networks.Linear"},
         "optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.01},
         "trainer": {
             "max_epochs": 1,

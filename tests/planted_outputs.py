@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from merit.outputs import cache
+from merit.dvc import cache
 
 PATHS = ("../../.venv/x.pth", "../.git/hooks/post-checkout", "/merit-escaped", "..\\x", "a/../../x", ".git/hooks/x",
          "x.pth", "C:/x")  # fmt: skip

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from merit import artifacts, signing
+from merit import artifacts
 from merit.config.schema.release import Signing
+from merit.signing import signatures
 from tests import lineage
 from tests.conftest import rewrite_manifest
 from tests.small_project import ROOT, Project
@@ -75,5 +76,5 @@ def tag(project: Project, commit: str, number: int, model: str = "tiny", keys: P
 
 def _signature(package: Path, keys: Path) -> str:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(signing.PRIVATE_KEY, str(keys / "ours.pem"))
-        return signing.sign(package, Signing(method="key", public_key=str(keys / "ours.pub")))
+        patch.setenv(signatures.PRIVATE_KEY, str(keys / "ours.pem"))
+        return signatures.sign(package, Signing(method="key", public_key=str(keys / "ours.pub")))

@@ -114,7 +114,7 @@ LONG = (
     "tests/e2e/test_environments.py",
     "tests/e2e/test_release.py",
     "tests/config/test_attacks.py",
-    "tests/unit/gate/test_report.py",
+    "tests/unit/gate/report/test_render.py",
     "tests/unit/registry/test_rebuild.py",
     "tests/unit/sweep/test_study.py",
     "tests/unit/gate/test_judge.py",

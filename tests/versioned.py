@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from merit import artifacts
-from merit.outputs import cache
+from merit.dvc import cache
 
 WHO = {"GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "ada@example.org", "GIT_COMMITTER_NAME": "Ada",
        "GIT_COMMITTER_EMAIL": "ada@example.org"}  # fmt: skip

@@ -3,7 +3,7 @@
 import os
 import threading
 
-from merit.serving.log import writer
+from merit.prediction_log import writer
 
 
 class Thread:

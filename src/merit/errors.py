@@ -65,7 +65,7 @@ def _table(problems: Sequence[Problem]) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    from merit.terminal import WIDTH, fit
+    from merit.console.tables import WIDTH, fit
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     # The place and the key are never broken, so that grep finds each row.

@@ -16,26 +16,26 @@ import yaml
 from numpy.typing import NDArray
 
 from merit import artifacts
+from merit.batch import job, output
 from merit.config.compose import fingerprint
 from merit.config.schema import Lock
 from merit.config.schema.data import Data, Features
 from merit.data import contract
 from merit.data.infer import infer
 from merit.data.ingest import ingest
+from merit.data.split import split
 from merit.errors import MeritError
 from merit.evaluation.baseline import baseline
 from merit.evaluation.evaluate import evaluate
 from merit.features.fit import features, fit
 from merit.gate import judge
-from merit.gate.model import parity
-from merit.gate.model.source import SourceRows, as_json
+from merit.gate.checks.model import parity
+from merit.gate.checks.model.source import SourceRows, as_json
 from merit.gate.verdict import Verdict
 from merit.packaging.package import _signature, package
-from merit.scoring import Package, columns_of
-from merit.serving import decoder
-from merit.serving.answers import Answers
-from merit.serving.batch import job, output
-from merit.split import split
+from merit.scoring.package import Package, columns_of
+from merit.serving.app.answers import Answers
+from merit.serving.codec import decoder
 from merit.training.run import train
 from tests.conftest import rewrite_manifest, scoring_graph
 
@@ -121,7 +121,7 @@ def _check_column(found: pl.Series, expected: dict[str, Any]) -> None:
 def _with_data(values: dict[str, Any], data: dict[str, Any]) -> None:
     values["data"] = data
     values["features"] = HOW.model_dump()
-    values["model"] = {"_target_": "merit.training.networks.MLP", "hidden": [16], "dropout": 0.0}
+    values["model"] = {"_target_": "merit.models.networks.MLP", "hidden": [16], "dropout": 0.0}
     values["optimizer"]["lr"] = 0.02
     values["trainer"] |= {"max_epochs": 20, "batch_size": 32, "patience": 20}
     values["evaluate"]["slices"] = []

@@ -133,9 +133,9 @@ ATTACKS = [
     Attack("merit.config.targets.build", {"component": NESTED}),
     Attack("merit.data.sources.importlib.import_module", {"name": "planted"}),
     Attack("merit.data.sources.importlib", {}),
-    Attack("merit.training.networks.nn.Linear", {"in_features": 1, "out_features": 1}),
-    Attack("merit.training.networks.Sequence"),
-    Attack("merit.training.networks.perceptron", {"width": 1, "hidden": [], "dropout": 0}),
+    Attack("merit.models.networks.nn.Linear", {"in_features": 1, "out_features": 1}),
+    Attack("merit.models.networks.Sequence"),
+    Attack("merit.models.networks.perceptron", {"width": 1, "hidden": [], "dropout": 0}),
     # packages beside conf/ that nobody trusts
     Attack("planted.Thing", {}, live=True),
     Attack("merit_evil.networks.Net", {}, live=True),
@@ -453,7 +453,7 @@ def test_what_yaml_could_do_besides_is_refused(refused: Callable[..., str], text
 def test_an_override_that_reaches_outside_is_refused(refused: Callable[..., str], override: str) -> None:
     for place in ("outside", "conf"):
         Path(place).mkdir(exist_ok=True)
-        Path(place, "evil.yaml").write_text("_target_: merit.training.networks.Linear\n")
+        Path(place, "evil.yaml").write_text("_target_: merit.models.networks.Linear\n")
     assert refused(override)
 
 
@@ -463,7 +463,7 @@ def test_an_override_that_reaches_outside_is_refused(refused: Callable[..., str]
 def test_a_list_of_defaults_that_reaches_outside_is_refused(refused: Callable[..., str], entry: str) -> None:
     for place in ("outside", "conf"):
         Path(place).mkdir(exist_ok=True)
-        Path(place, "evil.yaml").write_text("_target_: merit.training.networks.Linear\n")
+        Path(place, "evil.yaml").write_text("_target_: merit.models.networks.Linear\n")
     config = Path("conf/config.yaml")
     text = config.read_text(encoding="utf-8")
     assert "  - model: embedding_mlp\n" in text

@@ -34,7 +34,7 @@ def _in_the_real_conf(conf: Path) -> Iterator[None]:
 def test_the_defaults_compose() -> None:
     lock = compose()
     assert lock.name == "flights"
-    assert lock.model.target == "merit.training.networks.EmbeddingMLP"
+    assert lock.model.target == "merit.models.networks.EmbeddingMLP"
     assert lock.optimizer.target == "torch.optim.AdamW"
     assert lock.tracking.experiment == "flights"
 
@@ -55,7 +55,7 @@ def test_every_choice_in_conf_composes(conf: Path) -> None:
 
 def test_a_choice_of_another_file_changes_its_section_alone() -> None:
     usual, other = compose(), compose(["model=linear"])
-    assert other.model.target == "merit.training.networks.Linear"
+    assert other.model.target == "merit.models.networks.Linear"
     assert other.model_copy(update={"model": usual.model}) == usual
 
 

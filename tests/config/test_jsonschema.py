@@ -12,7 +12,7 @@ from jsonschema import Draft7Validator
 from merit.cli import main
 from merit.config import jsonschema, yamlfiles
 from merit.config.compose import compose
-from merit.gate import form
+from merit.gate.report import schema as form
 from tests.conftest import ROOT
 
 MADE = {name.removesuffix(".json"): json.loads(text) for name, text in jsonschema.files().items()}
@@ -90,9 +90,9 @@ def test_what_is_right_in_a_part_is_no_complaint(schema: str, values: dict[str, 
     [
         ("trainer", {"batch_size": 8}, "'max_epochs' is a required property"),
         ("trainer", {"defaults": ["cpu"], "batch_size": 0}, "0 is not valid under any of the given schemas"),
-        ("model", {"_target_": "merit.training.networks.MLP", "hidden": [8]}, "'dropout' is a required property"),
-        ("model", {"_target_": "merit.training.networks.MPL"}, "'merit.training.networks.MPL' is not valid under any"),
-        ("model", {"_target_": "merit.training.networks.Linear", "numbers": 3}, "'numbers' was unexpected"),
+        ("model", {"_target_": "merit.models.networks.MLP", "hidden": [8]}, "'dropout' is a required property"),
+        ("model", {"_target_": "merit.models.networks.MPL"}, "'merit.models.networks.MPL' is not valid under any"),
+        ("model", {"_target_": "merit.models.networks.Linear", "numbers": 3}, "'numbers' was unexpected"),
         ("optimizer", {"_target_": "torch.optim.AdamW", "lr": "fast"}, "'fast' is not valid under any"),
         ("optimizer", {"_target_": "torch.optim.AdamW", "betas": [1]}, "[1] is not valid under any"),
         ("experiment", {"trainer": {"max_epoch": 3}}, "'max_epoch' was unexpected"),
@@ -107,7 +107,7 @@ def test_what_is_wrong_is_a_complaint(schema: str, values: dict[str, Any], words
 def test_a_target_completes_to_the_classes_of_its_place_with_their_words() -> None:
     names = MADE["optimizer"]["properties"]["_target_"]["anyOf"][0]["enum"]
     assert {"torch.optim.AdamW", "torch.optim.SGD"} <= set(names)
-    assert not {"torch.optim.Optimizer", "merit.training.networks.MLP"} & set(names)
+    assert not {"torch.optim.Optimizer", "merit.models.networks.MLP"} & set(names)
     each_class = [each for each in MADE["optimizer"]["allOf"] if "then" in each]
     of_class = {each["if"]["properties"]["_target_"]["const"]: each["then"] for each in each_class}
     assert "params" not in of_class["torch.optim.AdamW"]["properties"]

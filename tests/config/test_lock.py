@@ -46,7 +46,7 @@ def test_whatever_is_in_the_lock_comes_back(arguments: dict[str, Any], sql: str)
     target = _TEMPLATE.data.target.model_copy(update={"sql": quoted(sql)})
     lock = _TEMPLATE.model_copy(
         update={
-            "model": _TEMPLATE.model.model_validate({"_target_": "merit.training.networks.Linear", **arguments}),
+            "model": _TEMPLATE.model.model_validate({"_target_": "merit.models.networks.Linear", **arguments}),
             "data": _TEMPLATE.data.model_copy(update={"target": target}),
         }
     )

@@ -261,7 +261,7 @@ def test_an_error_of_their_code_is_told_with_their_traceback(mymodels: Path, cod
 
 def test_what_led_to_an_error_is_shown_too_without_merits_frames(mymodels: Path) -> None:
     (mymodels / "networks.py").write_text(
-        "from merit.training.networks import perceptron\n"
+        "from merit.models.networks import perceptron\n"
         "class Net:\n  def __init__(self):\n    try:\n      perceptron('a', [1], 0.0)\n"
         "    except TypeError as error:\n      raise RuntimeError('no net') from error\n"
     )
@@ -271,7 +271,7 @@ def test_what_led_to_an_error_is_shown_too_without_merits_frames(mymodels: Path)
     assert said.startswith("mymodels.networks.Net.__init__ failed: RuntimeError: no net\n")
     assert "TypeError" in said
     assert "The above exception was the direct cause" in said
-    assert "merit/training/networks.py" not in said
+    assert "merit/models/networks.py" not in said
 
 
 def test_arguments_that_their_class_refuses_need_no_traceback(mymodels: Path) -> None:

@@ -28,7 +28,7 @@ def _put(key: str, value: Any) -> Callable[[dict[str, Any]], object]:
 
 
 def test_the_tiny_lock_is_valid(lock: Lock) -> None:
-    assert lock.model.target == "merit.training.networks.Linear"
+    assert lock.model.target == "merit.models.networks.Linear"
     assert lock.optimizer.arguments == {"lr": 0.01}
 
 

@@ -43,7 +43,7 @@ def _write(name: str, text: str) -> Path:
 
 def test_a_broken_file_that_nobody_chose_stops_nothing_and_is_found_by_who_checks_all() -> None:
     usual = compose()
-    _write("model/linear.yaml", "# None\n_target_: merit.training.networks.Linear\nhiden: [1]\n")
+    _write("model/linear.yaml", "# None\n_target_: merit.models.networks.Linear\nhiden: [1]\n")
     _write("trainer/gpu.yaml", "defaults: [cpu]\naccelerator: gpu\nbatch_size: many\n")
     assert compose() == usual
     assert compose(["model=mlp"]).model != usual.model

@@ -86,14 +86,14 @@ def test_a_target_deep_inside_is_found() -> None:
 
 
 def test_a_misspelt_class_is_refused_with_what_was_meant() -> None:
-    ((key, text),) = _faults("model", target="merit.training.networks.EmbedingMLP")
+    ((key, text),) = _faults("model", target="merit.models.networks.EmbedingMLP")
     assert key == "model._target_"
-    assert text.startswith("'merit.training.networks' has no class 'EmbedingMLP'; did you mean 'EmbeddingMLP'? allowed")
+    assert text.startswith("'merit.models.networks' has no class 'EmbedingMLP'; did you mean 'EmbeddingMLP'? allowed")
 
 
 def test_a_component_of_another_section_is_refused() -> None:
     ((key, text),) = _faults("model", target="torch.optim.AdamW", lr=0.1)
-    assert (key, text) == ("model._target_", "found 'torch.optim.AdamW'; allowed here: merit.training.networks.*")
+    assert (key, text) == ("model._target_", "found 'torch.optim.AdamW'; allowed here: merit.models.networks.*")
 
 
 @pytest.mark.parametrize("target", ["torch.optim.adamw.AdamWW", "torch.optim.nowhere.Adam", "torch.optim.adamw.NULL"])
@@ -113,8 +113,8 @@ def test_a_misspelt_argument_is_refused_with_what_was_meant() -> None:
     ("section", "target", "argument"),
     [
         ("optimizer", "torch.optim.AdamW", "params"),
-        ("model", "merit.training.networks.Linear", "cardinalities"),
-        ("model", "merit.training.networks.Linear", "numbers"),
+        ("model", "merit.models.networks.Linear", "cardinalities"),
+        ("model", "merit.models.networks.Linear", "numbers"),
     ],
 )
 def test_an_argument_that_the_run_supplies_can_not_be_set(section: str, target: str, argument: str) -> None:
@@ -124,8 +124,8 @@ def test_an_argument_that_the_run_supplies_can_not_be_set(section: str, target: 
 
 
 def test_a_missing_argument_is_told_with_who_needs_it() -> None:
-    assert _faults("model", target="merit.training.networks.MLP", hidden=[4]) == [
-        ("model.dropout", "missing; 'merit.training.networks.MLP' needs it")
+    assert _faults("model", target="merit.models.networks.MLP", hidden=[4]) == [
+        ("model.dropout", "missing; 'merit.models.networks.MLP' needs it")
     ]
 
 
@@ -234,7 +234,7 @@ def test_a_function_in_the_place_of_a_class_is_not_built(monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("place", "key"),
     [
-        ({"model": {"_target_": "merit.training.networks.Linear", "inner": {"_target_": "os.system"}}}, "model.inner"),
+        ({"model": {"_target_": "merit.models.networks.Linear", "inner": {"_target_": "os.system"}}}, "model.inner"),
         ({"trainer": {"_target_": "torch.optim.SGD"}}, "trainer"),
         ({"data": {"_target_": "merit.data.sources.Flights"}}, "data"),
         ({"gate": [{"_target_": "torch.optim.SGD"}]}, "gate.0"),

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from merit import store
 from merit.config.compose import compose
 from merit.config.schema import Lock
 from merit.errors import ConfigError, MeritError
+from merit.mlflow import store
 
 
 def test_each_choice_composes_and_writes_no_key_of_another(conf: Path) -> None:
@@ -71,7 +71,7 @@ def test_what_keeps_no_versions_says_so_in_one_line(make_lock: Callable[..., Loc
 
 
 def test_a_version_is_not_shown_where_nothing_keeps_versions(make_lock: Callable[..., Lock]) -> None:
-    from merit.registry import projection
+    from merit.registry import mlflow
 
     other = make_lock(lambda values: values.update(tracking={"to": "csv", "experiment": "tiny"}))
-    assert projection.told(other, None) is None
+    assert mlflow.told(other, None) is None

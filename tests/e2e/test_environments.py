@@ -17,7 +17,7 @@ from tests.environments import EXAMPLE, World
 from tests.load import Load
 
 from merit import artifacts
-from merit.serving import keys
+from merit.serving.auth import api_keys
 
 pytestmark = pytest.mark.skipif(
     shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin") is None, reason="haproxy is not installed"
@@ -213,7 +213,7 @@ def test_a_version_that_does_not_come_up_is_not_switched_to(at, fault):
 def test_a_killed_replica_is_replaced_and_nobody_notices(at):
     world = at("v1", replicas=2)
     pid = int((world.folder / ".merit/environments/staging/supervisord.pid").read_text())
-    replicas = pids("-P", str(pid), "-f", "merit.serving.workers")
+    replicas = pids("-P", str(pid), "-f", "merit.serving.server.workers")
     with Load(world.ports["staging"], EXAMPLE, connections=16) as load:
         os.kill(replicas[0], signal.SIGKILL)
         time.sleep(0.5)
@@ -276,8 +276,8 @@ def test_what_was_changed_by_hand_in_the_proxy_is_seen_and_put_right(at):
     world = at("v1")
     code = """
 import sys
-from merit.gitops.targets import local_proxy
-from merit.gitops.targets.local_state import Place
+from merit.deploy.targets.local import proxy as local_proxy
+from merit.deploy.targets.local.state import Place
 local_proxy.ask(Place("staging"), f"set server live/s{sys.argv[1]} state maint")
 """
     slot = state(world)["replicas"][0]["slot"]
@@ -298,8 +298,8 @@ def test_canary_and_shadow_get_their_shares(at):
     assert set(load.versions) == {"v1", "v2"}
     assert 0.18 < load.versions["v2"] / load.versions.total() < 0.32
     code = """
-from merit.gitops.targets import local_proxy
-from merit.gitops.targets.local_state import Place
+from merit.deploy.targets.local import proxy as local_proxy
+from merit.deploy.targets.local.state import Place
 rows = [line.split(",") for line in local_proxy.ask(Place("staging"), "show stat").splitlines()]
 print(*[row[7] for row in rows if row[:2] == ["shadow", "BACKEND"]])
 """
@@ -310,7 +310,7 @@ print(*[row[7] for row in rows if row[:2] == ["shadow", "BACKEND"]])
 def test_a_shadow_that_hangs_delays_nobody(at):
     world = at("v1", traffic={"canary": None, "shadow": {"version": "v3", "share": 1.0}})
     shadow = next(each for each in state(world)["replicas"] if each["role"] == "shadow")
-    parents = pids("-f", f"merit.serving.workers 127.0.0.1 {shadow['port']} ")
+    parents = pids("-f", f"merit.serving.server.workers 127.0.0.1 {shadow['port']} ")
     workers = [pid for parent in parents for pid in pids("-P", str(parent))]
     assert workers
     for pid in workers:
@@ -378,8 +378,8 @@ def test_without_haproxy_apply_says_what_to_install(at):
 
 
 def test_an_environment_that_asks_for_keys_is_tried_by_one_that_is_thrown_away(world, at):
-    key, entry = keys.made("shop", expires=None, quota=None, roles=("predict",))
-    world.write("keys.yaml", keys.text([entry]))
+    key, entry = api_keys.made("shop", expires=None, quota=None, roles=("predict",))
+    world.write("keys.yaml", api_keys.text([entry]))
     before = (world.folder / "params.yaml").read_text(encoding="utf-8")
     lock = yaml.safe_load(before)
     lock["serve"]["auth"] = {"method": "keys", "keys": "keys.yaml"}

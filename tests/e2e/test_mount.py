@@ -72,7 +72,7 @@ def test_it_answers_inside_another_app(package: Path, around: Callable[[mount.Mo
 
 
 def test_what_goes_on_by_itself_ends_with_the_app(package: Path, tmp_path: Path) -> None:
-    from merit.serving import predictionlog
+    from merit.prediction_log import log as predictionlog
 
     folder = tmp_path / "kept"
     model = mount.app(package, auth=OPEN, log={"folder": str(folder), "seconds": 100})

@@ -20,9 +20,9 @@ from tests.versioned import Repository, report
 from merit import artifacts
 from merit.config import lock as locks
 from merit.config.schema import Lock
-from merit.outputs import cache
+from merit.dvc import cache
 from merit.registry.register import register
-from merit.versions import Version
+from merit.registry.tags import Version
 
 # SQLAlchemy 2.1 deprecates a loader that mlflow 3.17 still uses.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")

@@ -24,7 +24,7 @@ from tests.released import EXAMPLE
 from tests.small_project import Project
 
 from merit import artifacts
-from merit.serving import keys as api_keys
+from merit.serving.auth import api_keys
 
 pytestmark = tools.needed
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from tests.endpoint import free_port
 
-from merit.serving import keys, predictionlog
+from merit.prediction_log import log as predictionlog
+from merit.serving.auth import api_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 ROW = {"shop": "north", "kind": 2, "size": 50.0, "weight": 0.5}
@@ -26,9 +27,9 @@ class Served:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
-        made = {role: keys.made(role, expires=None, quota=None, roles=(role,)) for role in keys.ROLES}
+        made = {role: api_keys.made(role, expires=None, quota=None, roles=(role,)) for role in api_keys.ROLES}
         self.keys = {role: key for role, (key, _) in made.items()}
-        (folder / "keys.yaml").write_text(keys.text(entry for _, entry in made.values()))
+        (folder / "keys.yaml").write_text(api_keys.text(entry for _, entry in made.values()))
         log = {"folder": "log", "seconds": 0.5, "hashed": ["shop"]}
         told = {"port": self.port, "workers": 2, "auth": {"method": "keys", "keys": "keys.yaml"}, "log": log}
         environment = {

@@ -42,7 +42,7 @@ def test_the_built_bento_answers_as_the_package_and_is_asked_once(judged: Projec
 
 def test_serving_code_that_answers_otherwise_is_refused(judged: Project) -> None:
     _replay(judged)
-    answers = judged.folder / "src/merit/serving/answers.py"
+    answers = judged.folder / "src/merit/serving/app/answers.py"
     text = answers.read_text(encoding="utf-8")
     assert text.count("return self.package.predict(columns)") == 1
     answers.write_text(
@@ -54,7 +54,7 @@ def test_serving_code_that_answers_otherwise_is_refused(judged: Project) -> None
 
 
 def test_serving_code_that_does_not_come_up_is_inconclusive(judged: Project) -> None:
-    with (judged.folder / "src/merit/serving/rows.py").open("a", encoding="utf-8") as handle:
+    with (judged.folder / "src/merit/serving/app/rows.py").open("a", encoding="utf-8") as handle:
         handle.write("raise RuntimeError('planted')\n")
     found = _replay(judged)
     assert found["verdict"] == "inconclusive"
@@ -69,7 +69,7 @@ def test_a_gate_that_is_killed_leaves_no_server_and_no_folder_behind(tmp_path: P
     program.chmod(0o755)
     (folder / "project").mkdir(parents=True)
     code = (
-        "import sys, time; from pathlib import Path; from merit.gate.model import replay\n"
+        "import sys, time; from pathlib import Path; from merit.gate.checks.model import replay\n"
         "replay.PROGRAM = Path(sys.argv[1])\n"
         "with replay._running(Path(sys.argv[2]), 'project', 'serve'): print('up', flush=True); time.sleep(60)"
     )

@@ -293,8 +293,8 @@ def _poisoned_stream_goes_on(broker: Any, worker: Worker) -> None:
 
 
 def test_poisoned_events_go_to_the_dead_letters_and_the_stream_goes_on(broker, start, folder):
-    from merit.scoring import Package
-    from merit.serving.answers import Answers
+    from merit.scoring.package import Package
+    from merit.serving.app.answers import Answers
 
     worker = start(broker)
     _poisoned_stream_goes_on(broker, worker)

@@ -27,14 +27,14 @@ from merit.config.compose import compose
 from merit.config.schema import Lock
 from merit.data import contract
 from merit.data.ingest import ingest
+from merit.dvc import cache
+from merit.dvc import lock as locked
 from merit.errors import MeritError
 from merit.evaluation.baseline import baseline
 from merit.evaluation.evaluate import evaluate
 from merit.features.fit import features
 from merit.gate import judge
-from merit.gate.model.source import Rows, SourceRows
-from merit.outputs import cache
-from merit.outputs import lock as locked
+from merit.gate.checks.model.source import Rows, SourceRows
 from merit.packaging.package import package
 from merit.training.run import train
 

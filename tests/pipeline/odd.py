@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from merit.training.networks import Linear
+from merit.models.networks import Linear
 
 
 class Odd(Linear):

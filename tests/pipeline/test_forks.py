@@ -10,7 +10,7 @@ import pytest
 from tests import forks
 from tests.small_project import Project
 
-from merit import exclusive
+from merit.process import workspace_lock
 
 
 def _running(project: Project) -> subprocess.Popen[str]:
@@ -33,7 +33,7 @@ def _running(project: Project) -> subprocess.Popen[str]:
 
 def _is_free(project: Project) -> bool:
     """Say whether neither a run nor a stage holds the project."""
-    for name in (exclusive.RUN, exclusive.STAGE):
+    for name in (workspace_lock.RUN, workspace_lock.STAGE):
         with (project.folder / name).open("a") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

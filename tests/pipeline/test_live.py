@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from merit import artifacts, store
+from merit import artifacts
 from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import MeritError
+from merit.mlflow import store
 from merit.tracking.live import Live
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")

@@ -54,10 +54,10 @@ def test_a_change_makes_stale_just_the_stages_that_depend_on_it(project, overrid
 def test_overrides_go_into_the_lock_and_a_plain_compose_brings_it_back(project):
     before = project.read("params.yaml")
     assert project.merit("run", "model=linear", "trainer.max_epochs=1").returncode in {0, 1}
-    assert "merit.training.networks.Linear" in project.read("params.yaml")
+    assert "merit.models.networks.Linear" in project.read("params.yaml")
     stale = project.merit("compose", "--check")
     assert stale.returncode == 1
-    assert "-  _target_: merit.training.networks.Linear" in stale.stdout
+    assert "-  _target_: merit.models.networks.Linear" in stale.stdout
     assert project.merit("compose").returncode == 0
     assert project.read("params.yaml") == before
     assert project.merit("compose", "--check").returncode == 0

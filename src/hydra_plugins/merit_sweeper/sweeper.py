@@ -30,9 +30,9 @@ class MeritSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Search over these overrides; return the sweep."""
-        from merit.sweep import drive
+        from merit.sweep import orchestrate
 
-        return drive.sweep(arguments, self._launcher)
+        return orchestrate.sweep(arguments, self._launcher)
 
     def _launcher(self, folder: Path) -> Launcher:
         """Return the launcher that was chosen; what it writes goes into the sweep's folder."""

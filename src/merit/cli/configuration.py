@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from merit import artifacts, exclusive
+from merit import artifacts
 from merit.cli.group import main, overrides
+from merit.process import workspace_lock
 
 if TYPE_CHECKING:
     from merit.config.schema import Lock
@@ -33,7 +34,7 @@ def compose(overrides: tuple[str, ...], check: bool) -> None:
         check_all()
     composed = compose_lock(overrides, touch="files" if check else "source")
     if not check:
-        with exclusive.run():
+        with workspace_lock.run():
             written = lock.write(composed)
         click.echo(f"{artifacts.LOCK} written" if written else f"{artifacts.LOCK} is up to date")
     elif difference := lock.difference(composed):
@@ -62,7 +63,7 @@ def explain(key: str | None, overrides: tuple[str, ...], depth: int | None) -> N
     if depth is not None and key is not None and "=" not in key:
         raise click.UsageError("--depth is for the tree of all keys; leave out KEY")
     if key is None or "=" in key:  # a key holds no '=', so this is the first override
-        from merit.terminal import console
+        from merit.console.tables import console
 
         console().print(explaining.tree([*filter(None, [key]), *overrides], depth))
     else:
@@ -75,7 +76,7 @@ def explain(key: str | None, overrides: tuple[str, ...], depth: int | None) -> N
 def schema(folder: Path | None, check: bool) -> None:
     """Write the JSON Schemas that editors check conf/ with, and that of the gate's report, into conf/.schema or DIR."""
     from merit.config import jsonschema
-    from merit.gate import form
+    from merit.gate.report import schema as form
 
     place, others = folder or jsonschema.FOLDER, {form.SCHEMA: form.schema()}
     changed = jsonschema.stale(place, others) if check else jsonschema.write(place, others)

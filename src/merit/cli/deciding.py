@@ -18,11 +18,12 @@ from merit.cli.group import main, overrides
 )
 def gate(only: Literal["data", "model"] | None, against: str | None) -> None:
     """Judge the candidate; exit 0 only if it passes. `data` judges no more than the data, before any training."""
-    from merit.terminal import show_phase
+    from merit.console.tables import show_phase
 
     show_phase("gate: loading")
     from merit.config import lock
-    from merit.gate import judge, terminal
+    from merit.gate import judge
+    from merit.gate.report import terminal
 
     report = judge.gate(lock.read(), against, only)
     terminal.show(report)
@@ -33,7 +34,7 @@ def gate(only: Literal["data", "model"] | None, against: str | None) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 def report(file: Path) -> None:
     """Tell a pull request what FILE, the report of its run, says: one comment, one status. For a workflow's step."""
-    from merit.gate.post import post
+    from merit.ci.report import post
 
     click.echo(post(file))
 
@@ -56,9 +57,9 @@ def diff(ref: str | None, as_json: bool) -> None:
 @overrides
 def run(overrides: tuple[str, ...]) -> None:
     """Do the whole path: compose, run what is stale, gate, register, and print the verdict."""
-    from merit import pipeline
     from merit.cli import nextsteps
-    from merit.gate import terminal
+    from merit.gate.report import terminal
+    from merit.pipeline import run as pipeline
 
     outcome = pipeline.run(overrides)
     terminal.show(outcome.report)
@@ -83,10 +84,11 @@ def run(overrides: tuple[str, ...]) -> None:
 @main.command()
 def pull() -> None:
     """Bring what dvc.lock names from DVC's remote and put it in its place, once it is checked; nothing is computed."""
-    from merit import exclusive, outputs
+    from merit import dvc
+    from merit.process import workspace_lock
 
-    with exclusive.run():
-        count = outputs.pull()
+    with workspace_lock.run():
+        count = dvc.pull()
     click.echo(f"{count} outputs are as dvc.lock names them")
 
 
@@ -94,9 +96,10 @@ def pull() -> None:
 @click.argument("stage", required=False)
 def repro(stage: str | None) -> None:
     """Bring every stage, or those up to STAGE, up to date; what DVC's remote has of the same is not computed again."""
-    from merit import exclusive, pipeline
+    from merit.pipeline import run as pipeline
+    from merit.process import workspace_lock
 
-    with exclusive.run():
+    with workspace_lock.run():
         done = pipeline.reproduce(stage, click.echo)
     click.echo(f"ran: {', '.join(done)}" if done else "up to date")
 

@@ -16,7 +16,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print it as JSON
 def promote(source: str, environment: str) -> None:
     """Write version and image of SOURCE, an environment or a version such as v3, into ENVIRONMENT's file."""
     from merit.config import lock
-    from merit.gitops import promote as room
+    from merit.deploy import promote as room
 
     made = room.promote(source, environment, lock.read())
     for key, (former, value) in made.changed.items():
@@ -33,7 +33,7 @@ def promote(source: str, environment: str) -> None:
 def plan(environment: str, as_json: bool) -> None:
     """Show what apply would change in ENVIRONMENT, like a diff; exit 0 if nothing, 1 if something, 2 if it may not."""
     from merit.config import lock
-    from merit.gitops import plan as room
+    from merit.deploy import plan as room
 
     made = room.plan(environment, lock.read())
     click.echo(json.dumps(room.as_json(made), indent=2, ensure_ascii=False) if as_json else "\n".join(room.lines(made)))
@@ -45,7 +45,7 @@ def plan(environment: str, as_json: bool) -> None:
 def apply(environment: str) -> None:
     """Make ENVIRONMENT what main declares, and record that; exit 0 once what serves is so, whatever MLflow lacks."""
     from merit.config import lock
-    from merit.gitops import apply as room
+    from merit.deploy import apply as room
     from merit.serving.smoke import probe
 
     made = room.apply(environment, lock.read(), probe)
@@ -64,7 +64,7 @@ def apply(environment: str) -> None:
 def status(as_json: bool) -> None:
     """Show every environment, declared and actual side by side; exit 0 if all are as declared, 1 if not."""
     from merit.config import lock
-    from merit.gitops import status as room
+    from merit.deploy import status as room
 
     found = room.status(lock.read())
     if as_json:
@@ -80,7 +80,7 @@ def _show(rows: list[list[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from merit.terminal import console, fit
+    from merit.console.tables import console, fit
 
     table = Table(box=None, pad_edge=False)
     for name in ("environment", "declared", "actual", "alias", "since", "state"):

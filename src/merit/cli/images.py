@@ -9,12 +9,12 @@ from merit.cli.group import main
 @click.argument("version", metavar="VERSION")
 def release(version: str) -> None:
     """Make the image of VERSION, such as flights@v3 or v3, push it, and record it as the tag release/flights@v3."""
-    from merit import versions
     from merit.config import lock
+    from merit.registry import tags
     from merit.release.release import release as run
 
     read = lock.read()
-    done = run(versions.own_name(read.name, version), read.release)
+    done = run(tags.own_name(read.name, version), read.release)
     found = done.release
     click.echo(f"{done.version.name}: {found.image}" + ("" if done.is_new else " (was released before)"))
     if not done.is_new:

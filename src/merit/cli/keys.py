@@ -12,7 +12,7 @@ from merit.errors import MeritError, Refused
 
 if TYPE_CHECKING:
     from merit.config.schema.serve import Auth
-    from merit.serving.keys import Key
+    from merit.serving.auth.api_keys import Key
 
 DEFAULT = "keys.yaml"
 SHOWN = len("sha256:") + 8
@@ -40,14 +40,14 @@ def keys_() -> None:
 @kept
 def add(name: str, expires: str | None, quota: int | None, roles: tuple[str, ...], file: Path | None) -> None:
     """Make a key for NAME and print it, this once; beside it those that NAME has hold on."""
-    from merit.serving import keys
+    from merit.serving.auth import api_keys
 
     path = _path(file)
-    if unknown := sorted(set(roles) - set(keys.ROLES)):
-        raise MeritError(f"--role {unknown[0]}: no role; allowed: {', '.join(keys.ROLES)}")
-    drawn, entry = keys.made(name, expires=_day(expires), quota=quota, roles=roles or ("predict", "feedback"))
-    with keys.held(path):
-        artifacts.write_text(path, keys.text([*_read(path), entry]))
+    if unknown := sorted(set(roles) - set(api_keys.ROLES)):
+        raise MeritError(f"--role {unknown[0]}: no role; allowed: {', '.join(api_keys.ROLES)}")
+    drawn, entry = api_keys.made(name, expires=_day(expires), quota=quota, roles=roles or ("predict", "feedback"))
+    with api_keys.held(path):
+        artifacts.write_text(path, api_keys.text([*_read(path), entry]))
     click.echo(f"{path}: a key for {name}; keep it, it is shown this once", err=True)
     click.echo(drawn)
     if file is None and (unasked := _unasked()):
@@ -80,12 +80,12 @@ def _row(key: "Key") -> tuple[str, ...]:
 @kept
 def revoke(name: str, start: str | None, file: Path | None) -> None:
     """Take the keys of NAME away; a running endpoint knows within a second or two."""
-    from merit.serving import keys
+    from merit.serving.auth import api_keys
 
     path = _path(file)
     if not path.is_file():
         raise MeritError(f"{path}: not found; 'merit keys add NAME' makes it")
-    with keys.held(path):
+    with api_keys.held(path):
         listed = _read(path)
         gone = [key for key in listed if key.name == name and (start is None or key.hash.startswith(start))]
         left = [key for key in listed if key not in gone]
@@ -97,7 +97,7 @@ def revoke(name: str, start: str | None, file: Path | None) -> None:
                 f"{path}: that is the last key, and without one the endpoint does not start and goes on with what it "
                 "had; add another first"
             )
-        artifacts.write_text(path, keys.text(left))
+        artifacts.write_text(path, api_keys.text(left))
     click.echo(f"{path}: {len(gone)} revoked, {len(left)} left")
 
 
@@ -122,12 +122,12 @@ def _unasked() -> str:
 
 
 def _read(path: Path) -> "list[Key]":
-    from merit.serving import keys
+    from merit.serving.auth import api_keys
 
     if not path.exists():
         return []
     try:
-        return keys.read(path.read_text(encoding="utf-8"), str(path))
+        return api_keys.read(path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError as error:
         raise MeritError(f"{path}: is no text; name another file, or put back what it was") from error
 

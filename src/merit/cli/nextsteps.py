@@ -4,9 +4,10 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from merit import artifacts, git, inputs
+from merit import artifacts, git
 from merit.config import lock as locks
 from merit.config.schema import Lock
+from merit.data import inputs
 
 ALWAYS = (artifacts.CONF, artifacts.LOCK, artifacts.DVC_LOCK)
 

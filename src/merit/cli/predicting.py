@@ -14,8 +14,8 @@ from merit.cli.group import main
 from merit.errors import MeritError
 
 if TYPE_CHECKING:
-    from merit.serving.batch.job import Outcome, Tell
-    from merit.serving.batch.output import Output
+    from merit.batch.job import Outcome, Tell
+    from merit.batch.output import Output
 
 ENGINES = ("local", "ray")
 INTERRUPTED = 130
@@ -52,8 +52,8 @@ def predict(
     or one file, .parquet or .csv. Each row carries the model's version and commit.
     """
     engine = _engine(words)
-    from merit.serving.batch import job as batch
-    from merit.serving.batch import output
+    from merit.batch import job as batch
+    from merit.batch import output
 
     rows = batch.source_of(source, query, url_env)
     with _package(package, version) as (folder, name, commit), _progress() as tell:
@@ -112,7 +112,7 @@ def _package(folder: Path | None, version: str | None) -> "Iterator[tuple[Path, 
     from merit.cli.releasing import commit_of, version_of
     from merit.config import lock
     from merit.config.schema.release import Signing
-    from merit.serving.serve import check_signature
+    from merit.serving.server.serve import check_signature
 
     signed = lock.read().release.signing if artifacts.LOCK.is_file() else Signing()
     if version is None:
@@ -122,12 +122,12 @@ def _package(folder: Path | None, version: str | None) -> "Iterator[tuple[Path, 
         return
     if folder is not None:
         raise MeritError("--version and --package: give one of them")
-    from merit import versions
+    from merit.registry import tags
 
-    found = versions.find(versions.own_name(lock.read().name, version))
+    found = tags.find(tags.own_name(lock.read().name, version))
     with tempfile.TemporaryDirectory(prefix="merit-predict-") as room:
         place = Path(room) / artifacts.PACKAGE.name
-        versions.fetch_package(found, place)
+        tags.fetch_package(found, place)
         check_signature(place, signed)
         yield place, found.short_name, found.commit
 

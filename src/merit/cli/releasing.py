@@ -27,7 +27,7 @@ def register(as_json: bool) -> None:
             "register: params.yaml is not what conf/ says ('merit compose --check' shows how); where overrides "
             "made it, say the same in conf/; then 'merit run', and commit conf, params.yaml and dvc.lock"
         )
-    from merit.registry import projection
+    from merit.registry import mlflow
     from merit.registry.register import register as run
 
     version, made = run(read, lambda against: _judged(read, against), lambda line: click.echo(line, err=True))
@@ -36,7 +36,7 @@ def register(as_json: bool) -> None:
         click.echo(json.dumps(told, indent=2, ensure_ascii=False))
     else:
         click.echo(f"{version.name}: {'made' if made else 'is this package already'}, on {version.commit[:7]}")
-    if done := projection.told(read, version):
+    if done := mlflow.told(read, version):
         click.echo(f"MLflow: {done}", err=as_json)
 
 
@@ -45,7 +45,7 @@ def register(as_json: bool) -> None:
 def sign(version: str) -> None:
     """Sign VERSION, such as flights@v3 or v3, if `merit register` made it without a signature."""
     from merit.config import lock
-    from merit.registry import projection
+    from merit.registry import mlflow
     from merit.registry.sign import sign as run
 
     read = lock.current("release")
@@ -54,7 +54,7 @@ def sign(version: str) -> None:
     click.echo(
         f"{signed.name}: {'signed' if is_new else 'is signed already'}; 'merit registry show {number}' verifies it"
     )
-    if done := projection.told(read, signed):
+    if done := mlflow.told(read, signed):
         click.echo(f"MLflow: {done}")
 
 
@@ -76,19 +76,20 @@ def list_(as_json: bool) -> None:
     """List the versions: when they were made, metrics, verdict, image, environments."""
     from merit import git
     from merit.config import lock
-    from merit.registry import read, tell
+    from merit.registry import display
+    from merit.registry import queries as read
 
     name = lock.read().name
     found = read.listed(name)
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     elif found:
-        tell.listed(found)
+        display.listed(found)
     else:
         click.echo(f"{name}: no versions here; 'merit register' makes one, {git.how_to_fetch()} brings others")
-    from merit import versions
+    from merit.registry import tags
 
-    for tag, reason in versions.unreadable(name).items():
+    for tag, reason in tags.unreadable(name).items():
         click.echo(f"note: {tag}: {reason}", err=True)
 
 
@@ -98,13 +99,14 @@ def list_(as_json: bool) -> None:
 def show(version: str, as_json: bool) -> None:
     """Show VERSION, such as flights@v3 or v3: its lineage, and whether its signature holds."""
     from merit.config import lock
-    from merit.registry import read, tell
+    from merit.registry import display
+    from merit.registry import queries as read
 
     found = read.shown(lock.read(), version)
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        tell.shown(found)
+        display.shown(found)
 
 
 @registry.command()
@@ -113,13 +115,14 @@ def show(version: str, as_json: bool) -> None:
 def history(environment: str | None, as_json: bool) -> None:
     """Show what ENVIRONMENT [default: each] declared on main: from when till when, who merged it, and why."""
     from merit.config import lock
-    from merit.registry import read, tell
+    from merit.registry import display
+    from merit.registry import queries as read
 
     found = read.history(lock.read().name, environment)
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     elif found:
-        tell.history(found)
+        display.history(found)
     else:
         click.echo("main declares no environment yet; conf/environment/ holds them")
 
@@ -130,13 +133,13 @@ def history(environment: str | None, as_json: bool) -> None:
 @as_json
 def diff(before: str, after: str, as_json: bool) -> None:
     """Show how the versions BEFORE and AFTER differ in parameters, data and metrics; exit 1 if they do."""
-    from merit import versions
     from merit.config import lock
     from merit.gate import change
-    from merit.registry import read, tell
+    from merit.registry import display, tags
+    from merit.registry import queries as read
 
     name = lock.read().name
-    sides = [versions.find(versions.whole_name(name, each)) for each in (before, after)]
+    sides = [tags.find(tags.whole_name(name, each)) for each in (before, after)]
     old, new = (change.at(side.commit) for side in sides)
     found = {
         "before": sides[0].name,
@@ -148,7 +151,7 @@ def diff(before: str, after: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        tell.compared(found)
+        display.compared(found)
     sys.exit(int(sides[0].lineage.package != sides[1].lineage.package))
 
 
@@ -189,7 +192,7 @@ def check(as_json: bool) -> None:
 def serve(port: int | None) -> None:
     """Start the endpoint over model/; by default it listens on loopback alone."""
     from merit.config import lock
-    from merit.serving.serve import serve as run
+    from merit.serving.server.serve import serve as run
 
     read = lock.current("serve")
     how = read.serve if port is None else read.serve.model_copy(update={"port": port})
@@ -198,14 +201,14 @@ def serve(port: int | None) -> None:
 
 def commit_of(package: Path) -> str | None:
     """Return the commit that answers of a package name; None if there is no package, or Git knows of none."""
-    from merit import versions
+    from merit.registry import tags
 
-    return versions.origin(package) if (package / artifacts.MANIFEST).is_file() else None
+    return tags.origin(package) if (package / artifacts.MANIFEST).is_file() else None
 
 
 def version_of(package: Path) -> str | None:
     """Return the version that answers of a package name, such as `v3`; None if it is none that Git knows of."""
-    from merit import versions
+    from merit.registry import tags
 
-    version = versions.of_package(package) if (package / artifacts.MANIFEST).is_file() else None
+    version = tags.of_package(package) if (package / artifacts.MANIFEST).is_file() else None
     return None if version is None else version.short_name

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from merit import artifacts, exclusive
+from merit import artifacts
 from merit.cli.group import main, overrides
 from merit.errors import MeritError
+from merit.process import workspace_lock
 
 if TYPE_CHECKING:
     from merit.config.schema import Lock
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 Command = Callable[[], None]
 
 
-def _stage(command: Callable[[], None], hold: Callable[[], AbstractContextManager[None]] = exclusive.stage) -> Command:
+def _stage(
+    command: Callable[[], None], hold: Callable[[], AbstractContextManager[None]] = workspace_lock.stage
+) -> Command:
     """Hold the folder for a stage, and the stage to the lock that it began with.
 
     DVC would file what it made under the lock that it finds at the end.
@@ -77,7 +80,7 @@ def train(multirun: bool, overrides: tuple[str, ...]) -> None:
     merit train -m model=linear,mlp optimizer.lr=1e-3,3e-3 [sweep=tpe] [hydra/launcher=ray]
     """
     if multirun:
-        from merit.sweep.drive import multirun as sweep
+        from merit.sweep.orchestrate import multirun as sweep
 
         sweep(overrides)
     elif overrides:
@@ -98,7 +101,7 @@ def _train() -> None:
 
 
 @main.command()
-@functools.partial(_stage, hold=exclusive.beside)
+@functools.partial(_stage, hold=workspace_lock.beside)
 def baseline() -> None:
     """Fit gradient boosting on the same rows and columns: the bar that the network must justify itself against."""
     from merit.config import lock

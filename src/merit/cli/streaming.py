@@ -25,7 +25,7 @@ def stream(words: tuple[str, ...], metrics_port: int | None) -> None:
     from merit import artifacts
     from merit.cli.releasing import commit_of, version_of
     from merit.config import lock
-    from merit.serving.stream.run import run
+    from merit.stream.run import run
 
     read = lock.current("stream")
     how = read.stream if metrics_port is None else read.stream.model_copy(update={"metrics_port": metrics_port})

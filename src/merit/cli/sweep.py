@@ -16,7 +16,7 @@ def sweep() -> None:
 @sweep.command("list")
 def list_them() -> None:
     """List the sweeps that are here, the oldest first: how many trials, and the best."""
-    from merit.sweep import record, words
+    from merit.sweep import labels, record
 
     faults: list[str] = []
     for name in record.names():
@@ -29,7 +29,7 @@ def list_them() -> None:
         faults += record.damaged(found.folder).values()
         ended = sum(trial.state in record.FINAL for trial in found.trials)
         best = found.best()
-        told = "" if best is None else f"  trial {best.number}: {words.score(found, best)}"
+        told = "" if best is None else f"  trial {best.number}: {labels.score(found, best)}"
         click.echo(f"{name}  {ended} of {found.planned or '?'} trials{told}")
     if faults:
         raise MeritError("\n".join(faults))
@@ -55,13 +55,13 @@ def show(name: str | None) -> None:
 @click.option("--branch", is_flag=True, help="Commit it to a new branch, sweep/EXPERIMENT, and check that out.")
 def adopt(trial: int | None, of: str | None, name: str | None, branch: bool) -> None:
     """Write TRIAL, by default the best, as an experiment of conf/, choose it and lock it."""
-    from merit.sweep import record, words
+    from merit.sweep import labels, record
     from merit.sweep.adopt import adopt as run
 
     found = record.read(of or record.latest())
     _note_damage(found.folder)
     made = run(found, trial, name, branch=branch)
-    told = f"trial {made.trial.number} of sweep {found.name}, {words.score(found, made.trial)} on the validation rows"
+    told = f"trial {made.trial.number} of sweep {found.name}, {labels.score(found, made.trial)} on the validation rows"
     click.echo(f"{made.files[0]}: {told}")
     done = "chosen and locked" if made.is_new else "chosen, locked and committed already, so nothing changed"
     click.echo(f"{', '.join(map(str, made.files[1:]))}: {done}")

@@ -16,7 +16,7 @@ def workflow() -> None:
 def lock_asked() -> None:
     """Say which commit of which branch is to be locked; exit 1 if who asks may not."""
     from merit import github
-    from merit.gitops import locking
+    from merit.ci import lock as locking
 
     asked = locking.asked()
     github.output(**asked)
@@ -27,7 +27,7 @@ def lock_asked() -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 def push_outputs(folder: Path) -> None:
     """Bring the outputs in FOLDER, made by another job, to DVC's remote."""
-    from merit.gitops import locking
+    from merit.ci import lock as locking
 
     click.echo(locking.push_outputs(folder))
 
@@ -38,7 +38,7 @@ def push_outputs(folder: Path) -> None:
 @click.option("--sha", required=True, envvar="SHA", help="What the lock was computed for.")
 def push_lock(folder: Path, branch: str, sha: str) -> None:
     """Commit params.yaml and dvc.lock of FOLDER to BRANCH, if it still is at SHA."""
-    from merit.gitops import locking
+    from merit.ci import lock as locking
 
     click.echo(f"{branch}: {locking.push_lock(folder, branch, sha)[:7]}")
 
@@ -50,10 +50,10 @@ def trials(overrides: str) -> None:
     import json
 
     from merit import github
-    from merit.gitops import training
+    from merit.ci import train
 
-    training.require_main()
-    found = training.trials(overrides)
+    train.require_main()
+    found = train.trials(overrides)
     github.output(trials=json.dumps(found))
     click.echo("".join(f"{trial['number']}: {trial['overrides']}\n" for trial in found), nl=False)
 
@@ -63,9 +63,9 @@ def trials(overrides: str) -> None:
 @click.option("--overrides", required=True, envvar="OVERRIDES")
 def adopt(name: str, overrides: str) -> None:
     """Write OVERRIDES into conf/ as the experiment NAME, and choose it."""
-    from merit.gitops import training
+    from merit.ci import train
 
-    click.echo(training.adopt(name, overrides))
+    click.echo(train.adopt(name, overrides))
 
 
 @workflow.command()
@@ -73,9 +73,9 @@ def adopt(name: str, overrides: str) -> None:
 def choose(folder: Path) -> None:
     """Say which of the trials in FOLDER is the best that the gate passed; exit 1 if none."""
     from merit import github
-    from merit.gitops import training
+    from merit.ci import train
 
-    best, _ = training.winner(folder)
+    best, _ = train.winner(folder)
     github.output(folder=str(best.folder))
     click.echo(f"{best.folder.name}: {best.monitor} {best.score:.4f}")
 
@@ -86,9 +86,9 @@ def choose(folder: Path) -> None:
 @click.option("--sha", required=True, envvar="SHA", help="What the trials began from.")
 def propose(folder: Path, name: str, sha: str) -> None:
     """Open a pull request with the best of the trials in FOLDER."""
-    from merit.gitops import training
+    from merit.ci import train
 
-    click.echo(training.propose(folder, name, sha))
+    click.echo(train.propose(folder, name, sha))
 
 
 @workflow.command()
@@ -97,11 +97,11 @@ def version() -> None:
     import os
 
     from merit import github
+    from merit.ci import release
     from merit.config import lock
-    from merit.gitops import releasing
 
     read = lock.read()
-    found = releasing.version_of_main(read)
+    found = release.version_of_main(read)
     registry = os.environ.get("MERIT_REGISTRY") or read.release.registry or ""
     github.output(version=found.name, registry=registry, host=registry.partition("/")[0])
     click.echo(found.name)
@@ -121,9 +121,9 @@ def login() -> None:
 def image(version: str) -> None:
     """Say where the image of VERSION is, by name and by digest."""
     from merit import github
-    from merit.gitops import releasing
+    from merit.ci import release
 
-    name, digest = releasing.image_of(version)
+    name, digest = release.image_of(version)
     github.output(name=name, digest=digest)
     click.echo(f"{name}@{digest}")
 
@@ -134,10 +134,10 @@ def image(version: str) -> None:
 @click.option("--sha", required=True, envvar="SHA", help="The commit of main that is checked out.")
 def propose_promotion(environment: str, version: str, sha: str) -> None:
     """Open a pull request that has ENVIRONMENT declare a version."""
+    from merit.ci import release
     from merit.config import lock
-    from merit.gitops import releasing
 
-    click.echo(releasing.propose(version, environment, lock.read(), sha))
+    click.echo(release.propose(version, environment, lock.read(), sha))
 
 
 @workflow.command()
@@ -146,9 +146,9 @@ def environments() -> None:
     import json
 
     from merit import github
-    from merit.gitops import releasing
+    from merit.ci import release
 
-    found = releasing.changed()
+    found = release.changed()
     github.output(environments=json.dumps(found))
     click.echo(", ".join(found) or "none")
 
@@ -158,10 +158,11 @@ def plans() -> None:
     """Plan each environment that the pull request changed; exit 2 if one may not be so."""
     import sys
 
+    from merit.ci import plans as planned
+    from merit.ci import release
     from merit.config import lock
-    from merit.gitops import planned, releasing
 
-    found = planned.plans(releasing.changed(), lock.read())
+    found = planned.plans(release.changed(), lock.read())
     for each in found:
         click.echo("\n".join(each.lines) if each.error is None else f"{each.environment}: refused\n{each.error}")
     sys.exit(2 if any(each.error is not None for each in found) else 0)
@@ -171,6 +172,6 @@ def plans() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 def tell_plans(file: Path) -> None:
     """Tell a pull request what FILE, the plans of its run, says: one comment."""
-    from merit.gitops import planned
+    from merit.ci import plans as planned
 
     click.echo(planned.tell(file))

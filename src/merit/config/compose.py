@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from merit import artifacts, lfs
+from merit import artifacts
 from merit.config import check, choices, interpolation, library, problems, shapes, signatures, targets, trust, yamlfiles
 from merit.config import lock as locks
 from merit.config.choices import Override
@@ -16,6 +16,7 @@ from merit.config.layers import COMMAND_LINE, REMOVED, Layer, idle_removals, loc
 from merit.config.problems import Fault
 from merit.config.schema import FORM, Lock
 from merit.errors import ConfigError, MeritError, Problem
+from merit.git import lfs
 
 Touch = Literal["source", "files", "nothing"]
 """What a composition reads of the data: the source, whatever it asks and runs; files of merit's own classes alone; or

@@ -12,12 +12,12 @@ from merit.config.schema.base import Component
 from merit.errors import MeritError
 
 METRICS = ("torchmetrics.classification.", "torchmetrics.regression.")
-TRUSTED = ("merit.data.sources.", "merit.training.networks.", "torch.optim.", *METRICS)
+TRUSTED = ("merit.data.sources.", "merit.models.networks.", "torch.optim.", *METRICS)
 """Where a `_target_` may come from, besides the packages that pyproject.toml trusts: `_target_` is code execution."""
 
 PLACES = {
     "data.source": ("merit.data.sources.",),
-    "model": ("merit.training.networks.",),
+    "model": ("merit.models.networks.",),
     "optimizer": ("torch.optim.",),
     "evaluate.metrics.*": METRICS,
     "gate.checks.*": (),

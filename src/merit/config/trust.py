@@ -26,7 +26,7 @@ PYPROJECT = Path("pyproject.toml")
 KEYS = {"trusted": "mymodels", "roots": "/srv/data"}
 """The lists that `[tool.merit]` may declare, and such as what."""
 TABLES = ("outputs",)
-"""The tables that it may hold; `merit.outputs.limits` reads this one."""
+"""The tables that it may hold; `merit.dvc.limits` reads this one."""
 NEVER = sys.stdlib_module_names | {"merit", "hydra", "omegaconf"}
 """Packages that can't be trusted as a whole: they hold what runs anything."""
 

@@ -167,7 +167,7 @@ def show(found: list[Violation]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from merit.terminal import console, fit
+    from merit.console.tables import console, fit
 
     screen = console()
     if not found:

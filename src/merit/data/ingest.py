@@ -11,7 +11,7 @@ import polars as pl
 from merit import artifacts
 from merit.config.problems import did_you_mean
 from merit.config.schema.data import Data, Target
-from merit.config.source import read_source
+from merit.data.source_table import read_source
 from merit.errors import MeritError
 from merit.expression import ExpressionError, columns_of, evaluate, plain
 from merit.reading import advice, cells, inference

@@ -25,7 +25,7 @@ def examine() -> list[Finding]:
     # To load these is no part of the time that a remote has to answer.
     import dvc.repo  # noqa: F401
 
-    import merit.outputs.repo  # noqa: F401
+    import merit.dvc.repo  # noqa: F401
 
     lock, configuration = _configuration()
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from merit.masking import masked
+from merit.console.masking import masked
 
 State = Literal["ok", "note", "missing", "broken"]
 """ok: it is there. note: it is not, and nothing that is set up needs it. missing: something needs it. broken: it is

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from merit.config.schema import Lock
 from merit.doctor.finding import Finding
-from merit.signing import PRIVATE_KEY
+from merit.signing.signatures import PRIVATE_KEY
 
 PYTHON = ((3, 11), (3, 14))
 FREE_GB = 2.0

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from merit import artifacts
+from merit.console.masking import masked
 from merit.doctor.finding import Finding
 from merit.errors import MeritError
-from merit.masking import masked
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -25,7 +25,7 @@ def dvc() -> Iterator[Finding]:
     from dvc.config import ConfigError
     from dvc.exceptions import DvcException, NotDvcRepoError
 
-    from merit.outputs import repo
+    from merit.dvc import repo
 
     try:
         with repo.opened() as opened:

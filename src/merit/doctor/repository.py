@@ -6,11 +6,12 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from merit import artifacts, git, inputs
+from merit import artifacts, git
 from merit.config.schema import Lock
+from merit.data import inputs
 from merit.doctor.finding import Finding
 from merit.errors import ConfigError
-from merit.lfs import is_pointer
+from merit.git.lfs import is_pointer
 
 
 def conf_files() -> Iterator[Finding]:

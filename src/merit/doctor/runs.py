@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from merit import store
 from merit.config.schema import Lock
 from merit.doctor.finding import Finding
+from merit.mlflow import store
 
 NAME = "tracking"
 CORRECT = "correct conf/tracking or MLFLOW_TRACKING_URI"

@@ -7,12 +7,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from merit import artifacts, network
+from merit import artifacts
 from merit.config import targets, trust
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.evaluation import curves
 from merit.metrics import estimate, scored
+from merit.models import build
 
 
 def evaluate(lock: Lock) -> dict[str, Any]:
@@ -21,10 +22,10 @@ def evaluate(lock: Lock) -> dict[str, Any]:
     Raises:
         MeritError: the network gives something that is no number, or the baseline was fitted on other rows.
     """
-    test = network.read_part("test")
+    test = build.read_part("test")
     target = test.target.numpy()
     models = {
-        "candidate": _known(network.predictions(network.trained(lock), test)),
+        "candidate": _known(build.predictions(build.trained(lock), test)),
         "baseline": _baseline(len(target)),
     }
     rows = artifacts.read_table(artifacts.TEST_ROWS, "features")

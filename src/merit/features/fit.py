@@ -10,10 +10,10 @@ from merit import artifacts
 from merit.config.lock import preprocessing
 from merit.config.schema.column import Column
 from merit.config.schema.data import Data, Features, Target
+from merit.data.split import split
 from merit.errors import MeritError
 from merit.features.transform import Array, Category, Number, Time, Transform
-from merit.scoring import Graph, columns_of
-from merit.split import split
+from merit.scoring.package import Graph, columns_of
 
 
 def features(data: Data, how: Features) -> None:

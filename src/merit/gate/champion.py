@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import yaml
 from pydantic import ValidationError
 
-from merit import artifacts, git, outputs, safe_yaml
+from merit import artifacts, git, safe_yaml
+from merit import dvc as outputs
 from merit.config.schema.data import Data
+from merit.dvc import cache
 from merit.errors import MeritError
-from merit.outputs import cache
 
 if TYPE_CHECKING:
-    from merit.scoring import Package
+    from merit.scoring.package import Package
 
 IDENTITY = {
     artifacts.TRANSFORM.as_posix(): artifacts.TRANSFORM,
@@ -85,7 +86,7 @@ class Champion:
         Raises:
             MeritError: neither has it, or it is not what its manifest says.
         """
-        from merit.scoring import Package
+        from merit.scoring.package import Package
 
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder) / artifacts.PACKAGE.name

@@ -9,9 +9,9 @@ import yaml
 
 from merit import artifacts, git, safe_yaml
 from merit.config.schema import Lock
+from merit.config.tasks import HIGHER_IS_BETTER
 from merit.errors import MeritError
 from merit.gate.champion import Champion
-from merit.tasks import HIGHER_IS_BETTER
 
 Path = tuple[str, ...]
 Leaves = dict[Path, Any]

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from merit import artifacts, git, outputs
+from merit import artifacts, dvc, git
 from merit.errors import MeritError
-from merit.gate import change, versions
-from merit.gate.escape import plain
-from merit.gate.versions import Versions
+from merit.gate import change, output_diff
+from merit.gate.output_diff import Versions
+from merit.gate.report.escape import plain
 
 SAME, NOT_HERE = "the same", "not in DVC's cache here; 'merit pull' where it is checked out brings it"
 
@@ -21,16 +21,16 @@ def diff(ref: str | None = None) -> dict[str, Any]:
     """
     commit, now = _commit(ref), _now()
     before = change.at(commit)
-    old, new = outputs.at(commit) or {}, outputs.here() or {}
+    old, new = dvc.at(commit) or {}, dvc.here() or {}
     found: dict[str, Any] = {
         "against": commit,
         "stale": _stale(),
         "config": None if before is None else change.differences(before, now),
         "rules": [] if before is None else change.rules(before, now),
         "locations": [] if before is None else change.locations(before, now),
-        "data": versions.data(_versions(old, new, artifacts.RAW)),
-        "metrics": versions.metrics(_versions(old, new, artifacts.METRICS)),
-        "package": versions.package(_versions(old, new, artifacts.PACKAGE)),
+        "data": output_diff.data(_versions(old, new, artifacts.RAW)),
+        "metrics": output_diff.metrics(_versions(old, new, artifacts.METRICS)),
+        "package": output_diff.package(_versions(old, new, artifacts.PACKAGE)),
     }
     parts = (found["data"], found["metrics"], found["package"])
     return found | {"differs": found["config"] != [] or any(not part["same"] for part in parts)}

@@ -10,15 +10,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from merit.config.schema import Lock
+from merit.config.tasks import HIGHER_IS_BETTER, METRICS
 from merit.errors import MeritError
 from merit.gate.champion import Champion
-from merit.gate.model.source import SourceRows
+from merit.gate.checks.model.source import SourceRows
 from merit.metrics import Estimate, Metric, Scored, compare, estimate, scored
-from merit.scoring import Package, columns_of
-from merit.tasks import HIGHER_IS_BETTER, METRICS
+from merit.scoring.package import Package, columns_of
 
 if TYPE_CHECKING:
-    from merit.gate.model.slices import Slice
+    from merit.gate.checks.model.slices import Slice
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Evidence:
     @cached_property
     def slices(self) -> "list[Slice]":
         """The slices of the test rows, each compared with the champion."""
-        from merit.gate.model import slices
+        from merit.gate.checks.model import slices
 
         return slices.judged(self)
 

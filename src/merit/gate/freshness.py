@@ -11,8 +11,8 @@ from merit.errors import MeritError
 from merit.gate import champion as champions
 from merit.gate import change, waivers
 from merit.gate.champion import Champion
-from merit.gate.fit import fit
-from merit.gate.model import bento
+from merit.gate.checks.model import bento_key
+from merit.gate.report.truncation import fit
 from merit.gate.verdict import Verdict, overall
 
 OF_THE_MACHINE = ("time: ", "replay")
@@ -74,7 +74,7 @@ def digest(lock: Lock, champion: Champion | None, only: str | None = None) -> st
     rival = None if champion is None else [champion.commit, champion.package_hash, champion.data_hash]
     own = [lock.code, lock.evaluate.model_dump(mode="json"), lock.data.model_dump(mode="json"), only]
     excused = sorted(waivers.active(lock, waivers.today()))
-    served = None if only == "data" or lock.gate.replay is None else bento.key(lock.gate.replay.rows)
+    served = None if only == "data" or lock.gate.replay is None else bento_key.key(lock.gate.replay.rows)
     text = json.dumps([parts, lock.gate.model_dump(mode="json"), lock.seed, own, rival, excused, served])
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 

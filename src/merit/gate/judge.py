@@ -6,20 +6,23 @@ from typing import Any, Literal
 
 import numpy as np
 
-from merit import artifacts, exclusive, git, safe_yaml
+from merit import artifacts, git, safe_yaml
 from merit.config import targets, trust
 from merit.config.schema import Lock
+from merit.console.tables import show_phase
 from merit.errors import MeritError
 from merit.gate import champion as champions
-from merit.gate import change, checks, freshness, outputs, plots, report, rules, waivers
+from merit.gate import change, freshness, waivers
 from merit.gate.champion import Champion
-from merit.gate.data.look import look
+from merit.gate.checks import outputs, rules, suite
+from merit.gate.checks.data.run import look
+from merit.gate.checks.model.source import SourceRows
 from merit.gate.evidence import Evidence
-from merit.gate.model.source import SourceRows
+from merit.gate.report import plots, render
 from merit.gate.verdict import Check, Verdict, overall
 from merit.metrics import estimate, scored
-from merit.scoring import Package, columns_of, verified
-from merit.terminal import show_phase
+from merit.process import workspace_lock
+from merit.scoring.package import Package, columns_of, verified
 
 Scope = Literal["data", "model"]
 """A part of what is judged; None is all of it."""
@@ -37,7 +40,7 @@ def gate(lock: Lock, against: str | None = None, only: Scope | None = None) -> d
         MeritError: something needed to judge is missing or was changed; without it there is no verdict. Or another
             judges, or a stage works, in this folder.
     """
-    with exclusive.stage():  # two would write over each other's report
+    with workspace_lock.stage():  # two would write over each other's report
         return _gate(lock, against, only)
 
 
@@ -53,7 +56,7 @@ def _gate(lock: Lock, against: str | None, only: Scope | None) -> dict[str, Any]
     with trust.theirs(), ExitStack() as stack:
         evidence = None if only == "data" else _gather(lock, champion)
         # While the Bento is built and comes up, the data is looked at.
-        finish = list if evidence is None else stack.enter_context(checks.begun(evidence))
+        finish = list if evidence is None else stack.enter_context(suite.begun(evidence))
         data = None if only == "model" else look(lock, champion)
         found = finish()
     show_phase("gate: comparing with main, and writing the report")
@@ -65,7 +68,7 @@ def _gate(lock: Lock, against: str | None, only: Scope | None) -> dict[str, Any]
     found = waivers.waived(lock, [*(data.checks if data else []), *found], day, known=known)
     made = {**_report(lock, champion, only, found), "waivers": waivers.listed(lock, found, day), "change": changed}
     made |= {"data": data.report if data else None, **(_judged(evidence) if evidence else _not_judged(lock))}
-    return report.write(made)
+    return render.write(made)
 
 
 def _report(lock: Lock, champion: Champion | None, only: Scope | None, found: list[Check]) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from merit.config.tasks import METRICS
 from merit.errors import MeritError
-from merit.tasks import METRICS
 
 Array = NDArray[np.float64]
 Measure = Callable[[Array], dict[str, Array]]

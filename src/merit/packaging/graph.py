@@ -12,7 +12,7 @@ from torch.export import Dim
 from merit import artifacts
 from merit.config.schema.base import OUTPUT
 from merit.errors import MeritError
-from merit.network import Predictor, Rows
+from merit.models.build import Predictor, Rows
 
 
 def join(predictor: Predictor, rows: Rows, flags: Sequence[int] = ()) -> onnx.ModelProto:

@@ -10,16 +10,17 @@ import numpy as np
 import polars as pl
 import yaml
 
-from merit import __version__, artifacts, network
+from merit import __version__, artifacts
 from merit.config import lock as locks
 from merit.config import targets
 from merit.config.schema import Lock
 from merit.config.schema.base import OUTPUT
 from merit.config.schema.data import Target
 from merit.errors import Refused
+from merit.models import build
 from merit.packaging import graph
 from merit.reading.declaration import declared, defaults_of
-from merit.scoring import Graph, columns_of
+from merit.scoring.package import Graph, columns_of
 
 SECTIONS = ("name", "seed", "data", "features", "model", "optimizer", "trainer")
 """What makes the model what it is: the package holds these of the lock, and changes with nothing else."""
@@ -33,14 +34,14 @@ def package(lock: Lock) -> dict[str, Any]:
         Refused: the graph's answers on raw rows differ from the network's by more than `package.parity.tolerance`;
             nothing is written.
     """
-    trained = network.trained(lock)
-    test = network.read_part("test")
+    trained = build.trained(lock)
+    test = build.read_part("test")
     rows = artifacts.read_table(artifacts.TEST_ROWS, "features")
     flags = artifacts.read_json(artifacts.FEATURES_REPORT, "features").get("flags", [])
     with artifacts.written_aside(artifacts.PACKAGE) as aside:
         aside.mkdir()
         (aside / artifacts.GRAPH).write_bytes(graph.join(trained, test, flags).SerializeToString(deterministic=True))
-        parity = _parity(lock, aside / artifacts.GRAPH, rows, network.predictions(trained, test))
+        parity = _parity(lock, aside / artifacts.GRAPH, rows, build.predictions(trained, test))
         shutil.copyfile(artifacts.WEIGHTS, aside / artifacts.PACKAGED_WEIGHTS)
         (aside / artifacts.PACKAGED_LOCK).write_text(_sections(lock), encoding="utf-8")
         artifacts.write_json(aside / artifacts.SIGNATURE, _signature(lock, rows))

@@ -3,15 +3,21 @@
 -999 means nothing in whatever way it is stored, where the word "-999" does: as text, as a number of a table or of JSON.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import cache
 from math import isfinite
 from typing import Any
 
-from merit.reading.declaration import Declaration
+from merit.reading.declaration import Declaration, declared
 from merit.reading.times import clock
+
+
+def nulls_of(column: Mapping[str, Any]) -> Declaration | None:
+    """Return how a column's values are read, if some of them may mean that there is none; else None."""
+    declaration = declared(column["name"], column)
+    return declaration if column["type"] == "datetime" or declaration.null_values else None
 
 
 @cache

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from contextlib import suppress
 
-from merit import git, versions
+from merit import git
 from merit.config.schema import Lock
 from merit.errors import MeritError
-from merit.registry import environments
-from merit.registry.projection import Fault, Projection, Shown
-from merit.versions import Version
+from merit.registry import environment_history, tags
+from merit.registry.mlflow import Fault, Projection, Shown
+from merit.registry.tags import Version
 
 
 def rebuild(lock: Lock) -> Iterator[str]:
@@ -19,9 +19,9 @@ def rebuild(lock: Lock) -> Iterator[str]:
     Raises:
         MeritError: at the end, with all that could not be done.
     """
-    shown, found, failed = Projection(lock), versions.versions(lock.name), []
+    shown, found, failed = Projection(lock), tags.versions(lock.name), []
     with suppress(MeritError):  # each version that needs the remote says so by itself
-        versions.bring(found)
+        tags.bring(found)
     now = shown.shown()
     for version in found:
         try:
@@ -40,11 +40,11 @@ def rebuild(lock: Lock) -> Iterator[str]:
 
 def _point(lock: Lock, shown: Projection, failed: list[str]) -> Iterator[str]:
     numbers, now = _numbers(shown.shown()), shown.aliases()
-    tagged = {version.name for version in versions.versions(lock.name)}
+    tagged = {version.name for version in tags.versions(lock.name)}
     for name, version in _declared(lock).items():
         if version is not None and version not in numbers:
             if version not in tagged:
-                failed.append(f"{environments.FOLDER}/{name}.yaml at main declares {version}, which has no tag")
+                failed.append(f"{environment_history.FOLDER}/{name}.yaml at main declares {version}, which has no tag")
             continue
         wanted = None if version is None else numbers[version]
         if now.get(name) != wanted:
@@ -58,8 +58,8 @@ def differences(lock: Lock) -> list[Fault]:
     Raises:
         MeritError: the store can't be reached, or a package is nowhere.
     """
-    projection, found = Projection(lock), versions.versions(lock.name)
-    versions.bring(found)
+    projection, found = Projection(lock), tags.versions(lock.name)
+    tags.bring(found)
     shown = projection.shown()
     faults = [fault for version in found for fault in projection.faults(version, shown)]
     for foreign in _foreign(shown, found):
@@ -86,7 +86,7 @@ def _declared(lock: Lock) -> dict[str, str | None]:
     tip = git.main() or git.head()
     if tip is None:
         return {}
-    told = {name: values.get("version") for name, values in environments.declared(tip).items()}
+    told = {name: values.get("version") for name, values in environment_history.declared(tip).items()}
     return {name: f"{lock.name}@{version}" if version else None for name, version in told.items()}
 
 

@@ -6,12 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from merit import artifacts, exclusive, git, inputs, signing, versions
+from merit import artifacts, git
 from merit.config.schema import Lock
+from merit.data import inputs
+from merit.dvc import cache
 from merit.errors import MeritError, Refused
-from merit.outputs import cache
-from merit.scoring import verified
-from merit.versions import Lineage, Version
+from merit.process import workspace_lock
+from merit.registry import tags
+from merit.registry.tags import Lineage, Version
+from merit.scoring.package import verified
+from merit.signing import signatures
 
 PENDING = Path(".merit/registering")
 """The tag that was made here and may not be at origin yet; who was killed left it, and it counts for nothing."""
@@ -35,7 +39,7 @@ def register(lock: Lock, judge: Judge, tell: Callable[[str], object] = lambda li
             the gate does not pass the package.
         MeritError: the package is not what dvc.lock names, it can't be signed, or origin can't be reached.
     """
-    with exclusive.registry():
+    with workspace_lock.registry():
         commit, dvc = _on_main(), _locked()
         manifest = verified(artifacts.PACKAGE)
         _forget_half(lock.name, tell)
@@ -71,7 +75,7 @@ def _locked() -> str:
             raise Refused(f"register: {name} is not committed; commit it on a branch, and merge that")
     if git.git("diff", "--quiet", "HEAD", "--", *LOCKS) is None:
         raise Refused(f"register: {' or '.join(LOCKS)} differs from what is committed; commit or restore it")
-    named = versions.package_at("HEAD")
+    named = tags.package_at("HEAD")
     if named is None:
         raise MeritError(f"register: {artifacts.DVC_LOCK} names no output '{artifacts.PACKAGE}'; 'merit run' makes it")
     artifacts.require(artifacts.PACKAGE / artifacts.MANIFEST, "run")
@@ -101,7 +105,7 @@ def _rival(commit: str, package: str) -> str | None:
         before = git.resolve(f"{came}~1")
         if before is None:
             break
-        if versions.package_at(before) != package:
+        if tags.package_at(before) != package:
             return before
     if git.is_shallow():
         raise MeritError("register: the history before this package is not here; 'git fetch --unshallow' brings it")
@@ -147,14 +151,14 @@ def _signature(lock: Lock) -> str | None:
     how = lock.release.signing
     if how.method == "none":
         return None
-    bundle = signing.sign(artifacts.PACKAGE, how)
-    signing.verify(artifacts.PACKAGE, bundle, how, demanded=True)  # a key that is not the public one's partner
+    bundle = signatures.sign(artifacts.PACKAGE, how)
+    signatures.verify(artifacts.PACKAGE, bundle, how, demanded=True)  # a key that is not the public one's partner
     return bundle
 
 
 def _of(model: str, digest: str) -> Version | None:
     """Return the version that a package has."""
-    return next((version for version in versions.versions(model) if version.lineage.package == digest), None)
+    return next((version for version in tags.versions(model) if version.lineage.package == digest), None)
 
 
 def _tagged(model: str, digest: str, lineage: Lineage | None) -> tuple[Version, bool]:
@@ -173,13 +177,13 @@ def _tagged(model: str, digest: str, lineage: Lineage | None) -> tuple[Version, 
 
 
 def _make(model: str, lineage: Lineage) -> Version | None:
-    number = max(versions.numbers(model), default=0) + 1
+    number = max(tags.numbers(model), default=0) + 1
     name = f"{model}@v{number}"
-    if len(str(number)) > versions.DIGITS:
+    if len(str(number)) > tags.DIGITS:
         raise MeritError(f"register: {model}@v{number - 1} leaves no number; delete that tag here and at {git.ORIGIN}")
     if git.has_origin():
         artifacts.write_text(PENDING, name)
-    return versions.find(name) if git.tag(name, versions.message(name, lineage), lineage.commit) else None
+    return tags.find(name) if git.tag(name, tags.message(name, lineage), lineage.commit) else None
 
 
 def _pushed(version: Version, made: bool) -> bool:

@@ -3,10 +3,13 @@
 import tempfile
 from pathlib import Path
 
-from merit import artifacts, exclusive, git, signing, versions
+from merit import artifacts, git
 from merit.config.schema import Lock
 from merit.errors import MeritError
-from merit.versions import Version
+from merit.process import workspace_lock
+from merit.registry import tags
+from merit.registry.tags import Version
+from merit.signing import signatures
 
 
 def sign(lock: Lock, name: str) -> tuple[Version, bool]:
@@ -20,9 +23,9 @@ def sign(lock: Lock, name: str) -> tuple[Version, bool]:
         MeritError: there is no such version, its package is nowhere, it can't be signed, or a signature that it has
             already doesn't hold, or origin can't be reached.
     """
-    with exclusive.registry():
+    with workspace_lock.registry():
         git.fetch_tags()
-        version = versions.find(versions.own_name(lock.name, name))
+        version = tags.find(tags.own_name(lock.name, name))
         bundle = _bundle(lock, version)
         return (version, False) if bundle == version.lineage.signature else _tagged(version, bundle)
 
@@ -32,10 +35,10 @@ def _bundle(lock: Lock, version: Version) -> str:
     settings = lock.release.signing
     with tempfile.TemporaryDirectory() as room:
         folder = Path(room) / artifacts.PACKAGE.name
-        versions.fetch_package(version, folder)
+        tags.fetch_package(version, folder)
         try:
-            bundle = version.lineage.signature or signing.sign(folder, settings)
-            signing.verify(folder, bundle, settings, demanded=True)
+            bundle = version.lineage.signature or signatures.sign(folder, settings)
+            signatures.verify(folder, bundle, settings, demanded=True)
         except MeritError as error:
             raise MeritError(str(error).replace(f"{folder}: ", f"{version.name}: ")) from error
     return bundle
@@ -43,7 +46,7 @@ def _bundle(lock: Lock, version: Version) -> str:
 
 def _tagged(version: Version, bundle: str) -> tuple[Version, bool]:
     """Make the tag of a signature and push it; one that origin does not take is removed again."""
-    tag, is_pushed = f"{signing.TAG}{version.name}", False
+    tag, is_pushed = f"{signatures.TAG}{version.name}", False
     is_new = git.tag(tag, f"{version.name}: signature\n\n{bundle}", version.commit)
     try:
         is_pushed = git.push_tag(tag)
@@ -52,4 +55,4 @@ def _tagged(version: Version, bundle: str) -> tuple[Version, bool]:
             git.drop_tag(tag)
     if not is_pushed:
         git.fetch_tags()
-    return versions.find(version.name), is_new and is_pushed
+    return tags.find(version.name), is_new and is_pushed

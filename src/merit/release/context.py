@@ -13,13 +13,15 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 from pydantic import ValidationError
 
-from merit import artifacts, bento, git, safe_yaml, seal, versions
-from merit import signing as signatures
+from merit import artifacts, git, safe_yaml
 from merit.config.schema.release import Signing
 from merit.config.schema.serve import Serve
 from merit.errors import MeritError
+from merit.packaging import bento
+from merit.registry import tags
+from merit.registry.tags import Version
 from merit.release.engine import run
-from merit.versions import Version
+from merit.signing import signatures, verification
 
 TEMPLATE = Path(__file__).parent / "templates" / "Containerfile.j2"
 PACKAGES = Path("requirements.lock")
@@ -38,7 +40,7 @@ def fill(folder: Path, version: Version, signing: Signing) -> Path:
     """
     code, package, project = folder / "code", folder / "package", folder / "project"
     export(version.commit, code)
-    versions.fetch_package(version, package)
+    tags.fetch_package(version, package)
     signatures.verify(package, version.lineage.signature, signing, demanded=False)
     project.mkdir()
     bento.assemble(project, root=code, package=package)
@@ -60,7 +62,10 @@ def _seal(project: Path, version: Version, signing: Signing) -> bool:
     """Put the signature and the public key beside the package, where a key signs; say whether."""
     if signing.method != "key" or version.lineage.signature is None:
         return False
-    beside = {seal.SUFFIX: version.lineage.signature, seal.PUBLIC_KEY: signatures.public_key(signing).read_text()}
+    beside = {
+        verification.SUFFIX: version.lineage.signature,
+        verification.PUBLIC_KEY: signatures.public_key(signing).read_text(),
+    }
     for suffix, text in beside.items():
         (project / f"{artifacts.PACKAGE}{suffix}").write_text(text, encoding="utf-8")
     return True
@@ -99,7 +104,7 @@ def settings(version: Version, code: Path, *, is_sealed: bool = False) -> dict[s
         raise MeritError(
             f"{place}: has no section serve that can be read ({' '.join(str(error).split())[:160]})"
         ) from error
-    told = {seal.DEMAND: "1"} if is_sealed else {}
+    told = {verification.DEMAND: "1"} if is_sealed else {}
     told |= {"MERIT_VERSION": version.short_name, artifacts.COMMIT: version.commit}
     return {**told, **closed(how).environment()}
 

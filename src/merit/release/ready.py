@@ -13,8 +13,8 @@ from typing import Any
 
 from merit import artifacts
 from merit.errors import MeritError, Refused
+from merit.registry.tags import Version
 from merit.release.engine import Engine, run
-from merit.versions import Version
 
 HOST = "127.0.0.1"
 READY_SECONDS = 60.0

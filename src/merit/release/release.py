@@ -5,12 +5,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from merit import artifacts, git, releases, versions
+from merit import artifacts, git
 from merit.config.schema.release import Release as How
 from merit.errors import MeritError
+from merit.registry import release_tags, tags
+from merit.registry.tags import Version
 from merit.release import context, engine, images, ready, sbom
 from merit.release.images import Image
-from merit.versions import Version
 
 FOLDER = Path(".merit/releases")
 LABELS = ("merit.version", "merit.commit", "merit.package")
@@ -31,7 +32,7 @@ class Released:
     """
 
     version: Version
-    release: releases.Release
+    release: release_tags.Release
     is_new: bool
     built_seconds: float | None = None
     ready: float | str | None = None
@@ -51,10 +52,10 @@ def release(name: str, how: How) -> Released:
         MeritError: there is no such version, no engine, no registry, or the registry's image is another's.
         Refused: the image does not get ready.
     """
-    version = versions.find(name)
-    if (recorded := releases.find(version)) is None:
+    version = tags.find(name)
+    if (recorded := release_tags.find(version)) is None:
         git.fetch_tags()
-        recorded = releases.find(version)
+        recorded = release_tags.find(version)
     if recorded is not None:
         return _standing(version, recorded)
     place = f"{images.registry_of(how.registry)}/{version.model}"
@@ -71,21 +72,21 @@ def release(name: str, how: How) -> Released:
         spent = None
     _check_is_its_own(tagged, image, version)
     listed = _listed(chosen, place, image, version, how.base_image)
-    made = releases.Release(
+    made = release_tags.Release(
         image=f"{place}@{image.digest}",
         sbom=f"sha256:{artifacts.sha256(listed[0])}",
         bytes=image.bytes,
         bento=f"{version.model}:{version.short_name}",
         engine=chosen.name,
     )
-    return Released(version, releases.record(version, made), True, spent, took, listed)
+    return Released(version, release_tags.record(version, made), True, spent, took, listed)
 
 
-def _standing(version: Version, recorded: releases.Release) -> Released:
+def _standing(version: Version, recorded: release_tags.Release) -> Released:
     """Return a release that is recorded, once its image is found in the registry."""
     if images.look(recorded.image) is None:
         raise MeritError(
-            f"{recorded.image}: recorded by the tag {releases.tag_of(version)}, but the registry has it no more; "
+            f"{recorded.image}: recorded by the tag {release_tags.tag_of(version)}, but the registry has it no more; "
             "push it again from where it is, or delete that tag here and at origin and release again"
         )
     return Released(version, recorded, is_new=False)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from merit.errors import MeritError
+from merit.registry.tags import Version
 from merit.release.engine import Engine
-from merit.versions import Version
 
 if TYPE_CHECKING:
     from cyclonedx.model import HashType

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from merit import artifacts, exclusive, git
+from merit import artifacts, git
 from merit.errors import MeritError
-from merit.reproduce import causes, compare, rebuild, tree, values
-from merit.reproduce.told import Outcome
+from merit.process import workspace_lock
+from merit.reproduce import causes, compare, output_diff, rebuild, worktree
+from merit.reproduce.report import Outcome
 
 SHOWN = 5
 
@@ -33,8 +34,8 @@ def reproduce(ref: str | None = None, *, here: bool = False, tell: Callable[[str
     commit = _commit(ref)
     old, params = _locked(commit), causes.params_of(commit)
     _refuse_other_packages(commit, here, tell)
-    with exclusive.reproduction() as held, tree.worktree(commit) as root:
-        for name in tree.prepare(root, params):
+    with workspace_lock.reproduction() as held, worktree.worktree(commit) as root:
+        for name in worktree.prepare(root, params):
             tell(f"data:     '{name}' is taken from this folder, for Git does not have it")
         if stale := compare.inputs_now(old, root):
             _tell_stale(stale, tell)
@@ -116,7 +117,7 @@ def _judged(commit: str, old: compare.Stages, root: Path, params: dict[str, Any]
     new = compare.stages_of((root / artifacts.DVC_LOCK).read_text(encoding="utf-8"), f"the new {artifacts.DVC_LOCK}")
 
     def is_same(path: str, md5: str) -> bool:
-        return path == artifacts.PACKAGE.as_posix() and values.is_same_package(root / path, md5, commit)
+        return path == artifacts.PACKAGE.as_posix() and output_diff.is_same_package(root / path, md5, commit)
 
     stages = compare.compared(old, new, is_same)
     apart = [path for stage in stages for path in stage.outputs]
@@ -127,8 +128,8 @@ def _judged(commit: str, old: compare.Stages, root: Path, params: dict[str, Any]
     return Outcome(
         commit,
         stages,
-        inside={path: values.differences(path, root, commit) for path in apart},
+        inside={path: output_diff.differences(path, root, commit) for path in apart},
         causes=causes.causes(commit, then),
-        is_near=values.within_tolerance(root, commit) if artifacts.METRICS.as_posix() in apart else None,
+        is_near=output_diff.within_tolerance(root, commit) if artifacts.METRICS.as_posix() in apart else None,
         other_processor=causes.is_other_processor(then),
     )

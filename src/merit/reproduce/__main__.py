@@ -4,17 +4,17 @@ import os
 import sys
 from pathlib import Path
 
-from merit import pipeline
 from merit.errors import MeritError
-from merit.reproduce import tree
+from merit.pipeline import run
+from merit.reproduce import worktree
 
 
 def main(root: Path) -> int:
     """Run every stage; return the exit code."""
-    os.environ.update(tree.environment(root))
+    os.environ.update(worktree.environment(root))
     os.chdir(root)
     try:
-        pipeline.anew()
+        run.anew()
     except MeritError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -6,16 +6,16 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from merit import artifacts, git, outputs, safe_yaml, tracking
+from merit import artifacts, dvc, git, safe_yaml, tracking
 from merit.config.schema import Tracking
 from merit.doctor import machine
 from merit.errors import MeritError
-from merit.reproduce import values
-from merit.tracking import facts
+from merit.reproduce import output_diff
+from merit.tracking import run_facts
 
 SHOWN = 8
 PACKAGE = "package "
-LOCKED = facts.ENVIRONMENT
+LOCKED = run_facts.ENVIRONMENT
 WORDS = {"python": "Python", "processor": "processor", "instructions": "processor's instructions"}
 
 
@@ -32,7 +32,7 @@ def recorded(commit: str, weights: str | None, params: dict[str, Any]) -> dict[s
         weights: the SHA-256 of the weights that it names; None if nobody has them.
         params: its params.yaml.
     """
-    manifest = values.manifest(commit)
+    manifest = output_diff.manifest(commit)
     libraries = manifest.get("libraries", {})
     told = {name if name == "python" else f"{PACKAGE}{name}": str(version) for name, version in libraries.items()}
     told |= {key: str(manifest[key]).lower() for key in ("commit", "dirty") if key in manifest}
@@ -47,14 +47,14 @@ def recorded(commit: str, weights: str | None, params: dict[str, Any]) -> dict[s
 
 def _locked_first(commit: str) -> str | None:
     """Return the commit whose dvc.lock was the first to name the package that a commit's names; None if none does."""
-    md5 = (outputs.at(commit) or {}).get(artifacts.PACKAGE.as_posix())
+    md5 = (dvc.at(commit) or {}).get(artifacts.PACKAGE.as_posix())
     named = None if md5 is None else git.git("log", "--format=%H", f"-S{md5}", commit, "--", str(artifacts.DVC_LOCK))
     return named.splitlines()[-1] if named else None
 
 
 def causes(commit: str, then: dict[str, str]) -> list[str]:
     """Return lines on what differs between the recorded training and here, and on what nobody recorded."""
-    now = facts.machine()
+    now = run_facts.machine()
     known = {key: word for key, word in WORDS.items() if key in then}
     lines = [f"{word} was {then[key]}, is {now[key]}" for key, word in known.items() if not _is(now, then, key)]
     others = dict.fromkeys([*_libraries(then), *packages(commit)])
@@ -84,7 +84,7 @@ def _libraries(then: dict[str, str]) -> list[str]:
 
 def is_other_processor(then: dict[str, str]) -> bool | None:
     """Say whether the recorded training ran on another kind of processor than this one; None if nobody recorded it."""
-    now = facts.machine()
+    now = run_facts.machine()
     known = [key for key in ("processor", "instructions") if key in then]
     return any(then[key] != now[key] for key in known) if known else None
 
@@ -107,7 +107,7 @@ def weights_of(commit: str, room: Path) -> str | None:
     """Return the SHA-256 of the weights that a commit's dvc.lock names; None if nobody has them."""
     place = room / artifacts.WEIGHTS.name
     try:
-        outputs.fetch(commit, artifacts.WEIGHTS, place)
+        dvc.fetch(commit, artifacts.WEIGHTS, place)
     except MeritError:
         return None
     return artifacts.sha256(place)

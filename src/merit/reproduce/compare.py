@@ -6,9 +6,9 @@ from graphlib import TopologicalSorter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from merit.dvc import cache
 from merit.errors import MeritError
-from merit.outputs import cache
-from merit.tracking.facts import flat
+from merit.tracking.run_facts import flat
 
 Stages = Mapping[str, Any]
 """The stages of a dvc.lock: each `{cmd, deps: [{path, md5}], params: {file: {key: value}}, outs: [{path, md5}]}`."""

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from merit.errors import MeritError, Refused
-from merit.reproduce import tree
+from merit.reproduce import worktree
 
 GRACE = 15.0
 """Seconds that a stage has to end in after it was asked to."""
@@ -43,7 +43,7 @@ def rebuild(root: Path, held: int) -> None:
 
 def fingerprint(root: Path) -> str | None:
     """Return the fingerprint of the source's files as they are now; None if the code there doesn't tell it so."""
-    where = {"cwd": root, "env": tree.environment(root)}
+    where = {"cwd": root, "env": worktree.environment(root)}
     done = subprocess.run([sys.executable, "-P", "-c", ASK], capture_output=True, text=True, check=False, **where)  # type: ignore[call-overload]  # mypy reads no keywords out of a dict
     return done.stdout.strip() or None if done.returncode == 0 else None
 

@@ -1,7 +1,7 @@
 """What MLflow loads of a registered model: a function from a DataFrame to the endpoint's answers.
 
-`merit.mlmodel` names this module in each MLmodel, so it stays where it is. Rows go the way of a request's JSON: the
-same reading, the same refusals, the same bits.
+`merit.mlflow.model` names this module in each MLmodel, so it stays where it is. Rows go the way of a request's JSON:
+the same reading, the same refusals, the same bits.
 """
 
 import json
@@ -16,10 +16,10 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from merit.mlmodel import ORIGIN, PACKAGE
-from merit.scoring import Package
-from merit.serving.answers import Answers
-from merit.serving.rows import BadRows
+from merit.mlflow.model import ORIGIN, PACKAGE
+from merit.scoring.package import Package
+from merit.serving.app.answers import Answers
+from merit.serving.app.rows import BadRows
 
 ROWS = 10_000
 """Rows that are scored at once."""
@@ -34,7 +34,7 @@ class Model:
     """A package, asked by DataFrames.
 
     Args:
-        folder: a folder of MLflow's, as `merit.mlmodel.write` makes it.
+        folder: a folder of MLflow's, as `merit.mlflow.model.write` makes it.
 
     Raises:
         MeritError: the package is not what its manifest says.

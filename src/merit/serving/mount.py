@@ -11,14 +11,14 @@ from typing import Any
 
 import msgspec
 
-from merit import seal
 from merit.errors import MeritError
-from merit.scoring import Package
-from merit.serving.answers import Answers
-from merit.serving.asgi import App, Message, Receive, Send, send_json
-from merit.serving.assembly import assembled
-from merit.serving.handler import Handler
+from merit.scoring.package import Package
+from merit.serving.app.answers import Answers
+from merit.serving.app.asgi import App, Message, Receive, Send, send_json
+from merit.serving.app.assembly import assembled
+from merit.serving.app.handler import Handler
 from merit.serving.settings import Settings
+from merit.signing import verification
 
 ALIVE = ("/livez", "/readyz")
 
@@ -42,7 +42,7 @@ def app(folder: str | os.PathLike[str], *, version: str | None = None, **told: A
         settings = msgspec.convert(told, Settings)
     except msgspec.ValidationError as error:
         raise MeritError(f"mount: {error}; the settings are those of conf/serve") from error
-    seal.check(place)
+    verification.check(place)
     package = Package.load(place)
     answers = Answers(package, str(version or package.digest), settings.max_rows)
     return Mounted(assembled(answers, settings)(_beside(answers.origin["model"])))

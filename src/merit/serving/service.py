@@ -10,22 +10,24 @@ import msgspec
 from bentoml.exceptions import InvalidArgument
 from pydantic import WithJsonSchema
 
-from merit import artifacts, seal
+from merit import artifacts
 from merit.errors import MeritError
-from merit.scoring import Package
-from merit.serving import hot, settings
-from merit.serving.answers import Answers
-from merit.serving.assembly import assembled
-from merit.serving.handler import PREDICT
-from merit.serving.openapi import body_schema
-from merit.serving.parent import ENDS_WITH_PARENT, end_with_parent
-from merit.serving.rows import BadRows
+from merit.process.lifetime import ENDS_WITH_PARENT, end_with_parent
+from merit.scoring.package import Package
+from merit.serving import settings
+from merit.serving.app import hot_route
+from merit.serving.app.answers import Answers
+from merit.serving.app.assembly import assembled
+from merit.serving.app.handler import PREDICT
+from merit.serving.app.openapi import body_schema
+from merit.serving.app.rows import BadRows
+from merit.signing import verification
 
 if ENDS_WITH_PARENT in os.environ:
     end_with_parent(int(os.environ[ENDS_WITH_PARENT]))
 folder = Path(os.environ.get("MERIT_PACKAGE", artifacts.PACKAGE))
 try:
-    seal.check(folder)
+    verification.check(folder)
     package = Package.load(folder)  # every file as its manifest says
     told = settings.read()
     answers = Answers(package, os.environ.get("MERIT_VERSION", package.digest), told.max_rows)
@@ -41,7 +43,7 @@ Body = Annotated[Any, WithJsonSchema(body_schema(package, told.max_rows))]
     workers=told.workers,
     traffic={"timeout": told.timeout_seconds},
     logging={"access": {"enabled": False}},
-    **hot.options(make, told),
+    **hot_route.options(make, told),
 )
 class Predictor:
     """Answers with the probability of each row, and the version and commit of the model that says so."""
@@ -59,5 +61,5 @@ class Predictor:
             raise InvalidArgument(str(error)) from error
 
 
-if not hot.is_offered():
-    Predictor.add_asgi_middleware(hot.Middleware, make=make, told=told)  # type: ignore[attr-defined]  # it is a Service
+if not hot_route.is_offered():
+    Predictor.add_asgi_middleware(hot_route.Middleware, make=make, told=told)  # type: ignore[attr-defined]  # it is a Service

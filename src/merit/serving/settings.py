@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from merit.errors import MeritError
+from merit.prediction_log.settings import PredictionLog
 
 SETTINGS = "MERIT_SERVE"
 """The section `serve` of the lock, as JSON; what it leaves out is as here."""
@@ -22,18 +23,6 @@ class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     jwks: str | None = None
     issuer: str | None = None
     audience: str | None = None
-
-
-class PredictionLog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is remembered of each prediction; see conf/serve."""
-
-    folder: str | None = None
-    leave_out: list[str] = []
-    hashed: list[str] = []
-    queue: Positive = 10_000
-    seconds: Annotated[float, Meta(gt=0)] = 10.0
-    max_mb: Positive = 1024
-    max_days: Positive = 90
 
 
 class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

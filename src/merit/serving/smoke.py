@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 
 from merit.errors import Refused
-from merit.scoring import Package
-from merit.serving.answers import Answers
-from merit.serving.handler import PREDICT
-from merit.serving.rows import BadRows
+from merit.scoring.package import Package
+from merit.serving.app.answers import Answers
+from merit.serving.app.handler import PREDICT
+from merit.serving.app.rows import BadRows
 
 TOLERANCE = 1e-6
 """The greatest difference of a number: the same graph on the same row, perhaps on another processor."""

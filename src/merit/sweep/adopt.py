@@ -7,15 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from merit import artifacts, exclusive, git
+from merit import artifacts, git
 from merit.config import experiment, lock
 from merit.config.compose import compose
 from merit.config.experiment import CONFIG
 from merit.config.schema import Lock
 from merit.errors import ConfigError, MeritError, Refused
 from merit.gate import change
-from merit.gate.escape import plain
-from merit.sweep import words
+from merit.gate.report.escape import plain
+from merit.process import workspace_lock
+from merit.sweep import labels
 from merit.sweep.record import Sweep, Trial
 
 MOST_KEYS = 5
@@ -77,13 +78,13 @@ def adopt(sweep: Sweep, number: int | None = None, name: str | None = None, *, b
         trial=trial,
         files=[*texts, artifacts.LOCK],
         branch=f"sweep/{named}",
-        message=f"Adopt trial {trial.number} of the sweep {sweep.name}: {words.score(sweep, trial)}",
+        message=f"Adopt trial {trial.number} of the sweep {sweep.name}: {labels.score(sweep, trial)}",
         commit=None,
         moved=_has_moved(sweep.commit),
     )
     if branch:
         _refuse_branch(made)
-    with exclusive.run(), _written(texts):
+    with workspace_lock.run(), _written(texts):
         composed = _composed(sweep, trial)
         _refuse_other(sweep, trial, composed)
         lock.write(composed)
@@ -149,7 +150,7 @@ def _texts(sweep: Sweep, trial: Trial, name: str) -> dict[Path, str]:
     config += "" if config.endswith("\n") else "\n"
     base = _base(sweep, config)
     told = f"Trial {trial.number} of the sweep {plain(sweep.name)}, one of {len(sweep.trials)}:"
-    reached = f"{words.score(sweep, trial)} on the validation rows."
+    reached = f"{labels.score(sweep, trial)} on the validation rows."
     text = experiment.render(overrides(sweep, trial), f"{told} {reached}", base if base != name else None)
     return {experiment.path(name): text, CONFIG: experiment.choose(config, name)}
 

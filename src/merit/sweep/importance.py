@@ -4,7 +4,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from merit.sweep import axes, words
+from merit.sweep import axes, labels
 from merit.sweep.record import Sweep
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ class Importance:
 
 def measure(sweep: Sweep, metric: str) -> Importance:
     """Return how much each parameter mattered to a metric."""
-    trials = words.done(sweep)
-    keys = words.parameters(sweep)
+    trials = labels.done(sweep)
+    keys = labels.parameters(sweep)
     here = [key for key in keys if all(key in trial.overrides for trial in trials)]
     varied = [key for key in here if len({trial.overrides[key] for trial in trials}) > 1]
     left_out = tuple(key for key in keys if key not in here)
@@ -53,7 +53,7 @@ def _study(sweep: Sweep, metric: str, keys: list[str]) -> "optuna.Study":
     from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
     from optuna.study import StudyDirection
 
-    trials = words.done(sweep)
+    trials = labels.done(sweep)
     scales = {key: axes.of(key, (t.overrides[key] for t in trials), sweep.space.get(key, "")) for key in keys}
     kinds: dict[str, BaseDistribution] = {
         key: CategoricalDistribution(scale.words)

@@ -5,8 +5,8 @@ import os
 import threading
 from pathlib import Path
 
-from merit.sweep import attend, record
-from merit.sweep.zygote import Zygote
+from merit.sweep import record, supervise
+from merit.sweep.forkserver import Zygote
 
 _warm: Zygote | None = None
 
@@ -63,7 +63,7 @@ class Local:
         with self._lock:
             device = self._devices.pop() if self._devices else None
         try:
-            attend.spawn(folder, {"CUDA_VISIBLE_DEVICES": device} if device is not None else None)
+            supervise.spawn(folder, {"CUDA_VISIBLE_DEVICES": device} if device is not None else None)
         finally:
             if device is not None:
                 self._devices.append(device)

@@ -10,9 +10,9 @@ from rich.console import Console
 from merit import artifacts
 from merit.config.schema import Trainer
 from merit.errors import MeritError, Refused
-from merit.sweep import attend, claims, local, plan, prepare, process, record, report, view, words
-from merit.sweep.crew import Crew
+from merit.sweep import claims, labels, local, plan, prepare, process, record, report, supervise, view
 from merit.sweep.record import Sweep, Trial
+from merit.sweep.trial_executor import Crew
 from merit.tracking.sweeps import Teller
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class Loop:
             return False
         if claims.is_there(self._folder, record.owner_of(place)):
             return False
-        if not attend.is_alive(place):
+        if not supervise.is_alive(place):
             return True
         self._followed.add(number)  # a cluster's job outlives the sweep that began it
         told = f"trial {number:>3}  still runs, begun by an earlier process: waiting for it"
@@ -167,7 +167,7 @@ class Loop:
             if record.is_final(place):
                 self._followed.discard(number)
                 self._settle(number)
-            elif not attend.is_alive(place):
+            elif not supervise.is_alive(place):
                 self._followed.discard(number)
                 self._is_out = False  # it is to be done again
         self._hear(self._teller.runs())
@@ -187,7 +187,7 @@ class Loop:
             self._trials[number] = record.trial_in(place, epochs=len(rows))
         limit = self._made.settings.timeout_seconds
         if limit and self._ran(number) > limit and not (place / process.KILL).exists():
-            attend.end(place, f"took longer than sweep.timeout_seconds, {limit} s")
+            supervise.end(place, f"took longer than sweep.timeout_seconds, {limit} s")
 
     def _ran(self, number: int) -> float:
         """Return for how long the process of a trial has run, in seconds; one that waits for it hasn't."""
@@ -210,7 +210,7 @@ class Loop:
         if self._made.settings.fail_fast and trial in failed and not self._stop:
             self._stop = f"trial {number} {trial.state}: {trial.error} (sweep.fail_fast)"
             for place in self._crew.running:
-                attend.end(place, attend.INTERRUPTED)
+                supervise.end(place, supervise.INTERRUPTED)
         elif limit is not None and len(failed) > limit and not self._stop:
             self._stop = f"{len(failed)} trials failed, and sweep.max_failures is {limit}; the last: {trial.error}"
 
@@ -221,7 +221,7 @@ class Loop:
 
     def _interrupt(self, error: BaseException) -> None:
         """End what runs so that a resume does it again, and say how."""
-        self._crew.end(attend.INTERRUPTED)
+        self._crew.end(supervise.INTERRUPTED)
         for place in self._crew.ended_now():
             self._settle(int(place.name))
         with suppress(MeritError):
@@ -245,7 +245,7 @@ class Loop:
         view.show(self._console, found)
         written = report.write(found)
         done = [trial for trial in found.trials if trial.state == "done"]
-        self._console.print(f"{written} shows it{words.following(found)}", highlight=False, soft_wrap=True)
+        self._console.print(f"{written} shows it{labels.following(found)}", highlight=False, soft_wrap=True)
         if self._stop:
             raise Refused(f"sweep {self._made.name}: given up: {self._stop}")
         self._say_who_goes_on([trial for trial in found.trials if trial.state not in record.FINAL])

@@ -52,13 +52,13 @@ class OnRay:
 
     def run(self, folder: Path) -> None:
         """Do a trial on whichever node has room; a node that is lost costs the trial."""
-        from merit.sweep import attend
+        from merit.sweep import supervise
 
-        remote = self._ray.remote(num_cpus=self._threads, num_gpus=int(self._gpu), max_retries=0)(attend.spawn)
+        remote = self._ray.remote(num_cpus=self._threads, num_gpus=int(self._gpu), max_retries=0)(supervise.spawn)
         try:
             self._ray.get(remote.remote(folder))
         except self._ray.exceptions.RayError as error:
-            attend.attend(folder, lambda: 1, lambda: None)
+            supervise.attend(folder, lambda: 1, lambda: None)
             if not isinstance(error, self._ray.exceptions.WorkerCrashedError | self._ray.exceptions.NodeDiedError):
                 raise
 

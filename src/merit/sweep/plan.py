@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from merit import artifacts, git, tasks
+from merit import artifacts, git
 from merit.config import lock as locks
 from merit.config import multirun as hydra
-from merit.config import space, sweeps
+from merit.config import space, sweeps, tasks
 from merit.config.compose import Composer
 from merit.config.schema import Lock
 from merit.config.schema.sweep import COSTS, Sweep, better
 from merit.config.space import Choice, Dimension, Interval, Range
+from merit.console.masking import masked
 from merit.errors import ConfigError, MeritError, Problem
-from merit.masking import masked
 from merit.sweep import record
 
 SECTIONS = ("model", "optimizer", "trainer", "seed")

@@ -7,8 +7,8 @@ from statistics import quantiles
 
 from markupsafe import Markup
 
-from merit.gate.escape import plain
-from merit.sweep import axes, words
+from merit.gate.report.escape import plain
+from merit.sweep import axes, labels
 from merit.sweep.axes import Axis
 from merit.sweep.record import Sweep, Trial
 
@@ -74,22 +74,22 @@ def _drawing(width: float, height: float, title: str, parts: Sequence[Markup]) -
 
 def title_of(sweep: Sweep, trial: Trial, keys: list[str]) -> str:
     """Return what a mark says on hover; `keys` are the parameters of the sweep."""
-    shown = words.key_of(trial, keys, {key: key for key in keys})
-    figures = ", ".join(f"{metric} {words.number(words.seen(trial, metric))}" for metric in sweep.objectives)
+    shown = labels.key_of(trial, keys, {key: key for key in keys})
+    figures = ", ".join(f"{metric} {labels.number(labels.seen(trial, metric))}" for metric in sweep.objectives)
     return f"trial {trial.number} ({trial.state}): {figures}; {shown}"
 
 
 def parallel(sweep: Sweep, importance: dict[str, float]) -> Markup:
     """Draw a line per trial that is done through a scale per parameter; the most important ones if there are many."""
-    trials = words.ranked(sweep)[:MOST_LINES]
-    keys = every = words.parameters(sweep)
+    trials = labels.ranked(sweep)[:MOST_LINES]
+    keys = every = labels.parameters(sweep)
     if len(keys) + len(sweep.objectives) > MOST_AXES:
         keys = sorted(keys, key=lambda key: -importance.get(key, 0.0))[: MOST_AXES - len(sweep.objectives)]
     scales = [axes.of(key, (t.overrides.get(key) for t in trials), sweep.space.get(key, "")) for key in keys]
     measured = [axes.of(metric, (repr(t.values[metric]) for t in trials)) for metric in sweep.objectives]
     count = len(scales) + len(measured)
     places = [SIDE + (WIDE - 2 * SIDE) * place / max(1, count - 1) for place in range(count)]
-    names = words.short(keys)
+    names = labels.short(keys)
     parts = []
     best = {trial.number for trial in (sweep.front() if len(sweep.objectives) > 1 else trials[:1])}
     for rank, trial in reversed(list(enumerate(trials))):
@@ -124,12 +124,12 @@ def _scale(scale: Axis, x: float, title: str, *, last: bool, unset: bool) -> lis
 
 def history(sweep: Sweep, metric: str) -> Markup:
     """Draw each trial's figure in the order in which trials began, and the best of those so far."""
-    figures = {t.number: words.seen(t, metric) for t in sweep.trials if t.state in {"done", "pruned"}}
+    figures = {t.number: labels.seen(t, metric) for t in sweep.trials if t.state in {"done", "pruned"}}
     known = {number: value for number, value in figures.items() if value is not None}
     numbers = [trial.number for trial in sweep.trials]
     reach, ends = _reach(list(known.values()), sweep.objectives[metric]), (min(numbers), max(numbers))
     frame = Frame(_scaled(*ends, LEFT + 14, RIGHT - 10), _scaled(*reach, BELOW, ABOVE), reach)
-    parts, keys = _axes(_round(axes.nice(*ends, 8)), frame, ("trial", metric)), words.parameters(sweep)
+    parts, keys = _axes(_round(axes.nice(*ends, 8)), frame, ("trial", metric)), labels.parameters(sweep)
     parts += [_mark(trial, known.get(trial.number), frame, title_of(sweep, trial, keys)) for trial in sweep.trials]
     parts.append(_path("line", _best_so_far(sweep, metric, frame)))
     return _drawing(*SMALL, f"{plain(metric)} by trial", parts)
@@ -170,8 +170,8 @@ def _best_so_far(sweep: Sweep, metric: str, frame: Frame) -> list[tuple[float, f
     across, down = frame.across, frame.down
     points: list[tuple[float, float]] = []
     best = None
-    for trial in words.done(sweep):
-        if best is None or words.cost(sweep, trial, metric) < words.cost(sweep, best, metric):
+    for trial in labels.done(sweep):
+        if best is None or labels.cost(sweep, trial, metric) < labels.cost(sweep, best, metric):
             if best is not None:
                 points.append((across(trial.number), down(best.values[metric])))
             best = trial
@@ -198,7 +198,7 @@ def _mark(trial: Trial, value: float | None, frame: Frame, title: str) -> Markup
 def front(sweep: Sweep) -> Markup:
     """Draw the trials that are done by both objectives; joined are those than which none is better in both."""
     first, second = sweep.objectives
-    trials = words.done(sweep)
+    trials = labels.done(sweep)
     reaches = [_reach([t.values[metric] for t in trials], sweep.objectives[metric]) for metric in (first, second)]
     across, down = _scaled(*reaches[0], LEFT, RIGHT), _scaled(*reaches[1], BELOW, ABOVE)
     parts = _axes(axes.nice(*reaches[0], 6), Frame(across, down, reaches[1]), (first, second))
@@ -210,7 +210,7 @@ def front(sweep: Sweep) -> Markup:
     steps = [
         point for place, corner in zip(places, [*corners, None], strict=True) for point in (place, corner) if point
     ]
-    chosen, keys = {trial.number for trial in best}, words.parameters(sweep)
+    chosen, keys = {trial.number for trial in best}, labels.parameters(sweep)
     for trial in sorted(trials, key=lambda trial: trial.number in chosen):
         x, y = across(trial.values[first]), down(trial.values[second])
         kind = "best" if trial.number in chosen else "done"

@@ -7,8 +7,8 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from merit import artifacts
-from merit.gate.escape import plain
-from merit.sweep import chance, plots, words
+from merit.gate.report.escape import plain
+from merit.sweep import labels, plots, selection_bias
 from merit.sweep.importance import Importance, measure
 from merit.sweep.record import Sweep
 
@@ -31,26 +31,26 @@ def write(sweep: Sweep) -> Path:
 def html(sweep: Sweep) -> str:
     """Return the page."""
     environment = Environment(
-        loader=ChoiceLoader([PackageLoader("merit.sweep"), PackageLoader("merit.gate")]),
+        loader=ChoiceLoader([PackageLoader("merit.sweep"), PackageLoader("merit.gate.report")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=lambda value: value if isinstance(value, Markup) else plain(value, LONG),
     )
-    environment.filters |= {"number": words.number, "setting": words.setting, "duration": words.duration}
+    environment.filters |= {"number": labels.number, "setting": labels.setting, "duration": labels.duration}
     return environment.get_template("sweep.html.j2").render(_view(sweep))
 
 
 def _view(sweep: Sweep) -> dict[str, Any]:
-    ranked, keys = words.ranked(sweep), words.parameters(sweep)
+    ranked, keys = labels.ranked(sweep), labels.parameters(sweep)
     found = [measure(sweep, metric) for metric in sweep.objectives]
     others = [trial for trial in sweep.trials if trial.state != "done"]
     several = len(sweep.objectives) > 1
     front = sorted(sweep.front(), key=lambda t: t.values[next(iter(sweep.objectives))]) if several and ranked else []
     return {
         "sweep": sweep,
-        "words": words,
+        "words": labels,
         "best": ranked[0] if ranked and not several else None,
         "front": front,
         "chosen": {trial.number for trial in front} or ({ranked[0].number} if ranked else set()),
@@ -59,8 +59,8 @@ def _view(sweep: Sweep) -> dict[str, Any]:
         "lines": plots.MOST_LINES,
         "left_out": max(0, len(ranked) - MOST_TRIALS) + max(0, len(others) - MOST_TRIALS),
         "keys": keys,
-        "names": words.short(keys),
-        "trust": chance.sentences(sweep),
+        "names": labels.short(keys),
+        "trust": selection_bias.sentences(sweep),
         "importance": found,
         "plots": _plots(sweep, found),
         "radius": 5.0 if len(sweep.trials) <= 100 else 2.5,
@@ -76,7 +76,7 @@ def _took(sweep: Sweep) -> float:
 
 
 def _plots(sweep: Sweep, found: list[Importance]) -> dict[str, Any]:
-    ranked = words.ranked(sweep)
+    ranked = labels.ranked(sweep)
     if not ranked:
         return {"parallel": None, "small": []}
     small = [

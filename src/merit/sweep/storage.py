@@ -10,8 +10,8 @@ import optuna
 from sqlalchemy.exc import SQLAlchemyError
 
 from merit.config.addresses import password_rule
+from merit.console.masking import masked
 from merit.errors import MeritError
-from merit.masking import masked
 
 POSTGRES, SQLITE = "postgresql://", "sqlite:///"
 DAMAGED = ("not a database", "malformed")

@@ -10,10 +10,10 @@ from rich.live import Live as Screen
 from rich.markup import escape
 from rich.table import Table
 
-from merit.gate.escape import plain
-from merit.sweep import chance, words
+from merit.console.tables import fit
+from merit.gate.report.escape import plain
+from merit.sweep import labels, selection_bias
 from merit.sweep.record import Sweep, Trial
-from merit.terminal import fit
 
 COMPLETE = ("done", "pruned")
 """States of trials whose seconds foretell those of others."""
@@ -66,7 +66,7 @@ class Live:
             self._print(sweep)
 
     def _print(self, sweep: Sweep) -> None:
-        ended = [trial for trial in sweep.trials if trial.state in words.FINAL]
+        ended = [trial for trial in sweep.trials if trial.state in labels.FINAL]
         if self._told is None:
             before = {trial.number for trial in ended if 0 < trial.started + trial.seconds < self._began}
             if before:
@@ -88,30 +88,30 @@ class Live:
 
 def line(sweep: Sweep, trial: Trial, planned: int | None) -> str:
     """Return what became of a trial, as a log has it."""
-    keys = words.parameters(sweep)
-    parts = [f"trial {trial.number:>3}", f"{trial.state:<6}", _figures(sweep, trial), words.duration(trial.seconds)]
-    parts.append(plain(words.key_of(trial, keys, words.short(keys))))
+    keys = labels.parameters(sweep)
+    parts = [f"trial {trial.number:>3}", f"{trial.state:<6}", _figures(sweep, trial), labels.duration(trial.seconds)]
+    parts.append(plain(labels.key_of(trial, keys, labels.short(keys))))
     if trial.error:
         parts.append(plain(trial.error, WHOLE))
     return "  ".join([*filter(None, parts), *status(sweep, planned, time.time())])
 
 
 def _figures(sweep: Sweep, trial: Trial) -> str:
-    figures = {metric: words.seen(trial, metric) for metric in sweep.objectives}
-    return ", ".join(f"{metric} {words.number(value)}" for metric, value in figures.items() if value is not None)
+    figures = {metric: labels.seen(trial, metric) for metric in sweep.objectives}
+    return ", ".join(f"{metric} {labels.number(value)}" for metric, value in figures.items() if value is not None)
 
 
 def status(sweep: Sweep, planned: int | None, now: float) -> list[str]:
     """Return how far a sweep is: the best so far, how many have ended, and about how long the others will take."""
-    ended = sum(trial.state in words.FINAL for trial in sweep.trials)
-    best = sweep.best() if words.done(sweep) else None
-    told = [] if best is None else [f"best {words.score(sweep, best)} (trial {best.number})"]
+    ended = sum(trial.state in labels.FINAL for trial in sweep.trials)
+    best = sweep.best() if labels.done(sweep) else None
+    told = [] if best is None else [f"best {labels.score(sweep, best)} (trial {best.number})"]
     if len(sweep.objectives) > 1 and (front := sweep.front()):
         told = [f"front {', '.join(str(trial.number) for trial in front)}"]
     told.append(f"{ended}/{planned}" if planned else f"{ended} ended")
     left = time_left(sweep, planned, now)
     near = "about" if any(trial.state in COMPLETE for trial in sweep.trials) else "up to"
-    return [*told, *([] if left is None or left < 1 else [f"{near} {words.duration(left)} left"])]
+    return [*told, *([] if left is None or left < 1 else [f"{near} {labels.duration(left)} left"])]
 
 
 def time_left(sweep: Sweep, planned: int | None, now: float) -> float | None:
@@ -121,7 +121,7 @@ def time_left(sweep: Sweep, planned: int | None, now: float) -> float | None:
     None before the first epoch or if nobody knows how many trials there will be, and once all have ended.
     """
     running = [trial for trial in sweep.trials if trial.state == "running"]
-    closed = sum(trial.state in words.FINAL for trial in sweep.trials)
+    closed = sum(trial.state in labels.FINAL for trial in sweep.trials)
     whole = [trial.seconds for trial in sweep.trials if trial.state in COMPLETE] or _projected(running, now)
     if not whole or planned is None or closed >= planned:
         return None
@@ -143,8 +143,8 @@ def _projected(running: list[Trial], now: float) -> list[float]:
 def live(sweep: Sweep, planned: int | None, now: float, most: int, width: int) -> RenderableType:
     """Return the table of a sweep that runs: what runs now, then what ended last, as many as there is room for."""
     running = [trial for trial in sweep.trials if trial.state == "running"]
-    ended = sorted((t for t in sweep.trials if t.state in words.FINAL), key=lambda t: -(t.started + t.seconds))
-    best = sweep.best() if words.done(sweep) else None
+    ended = sorted((t for t in sweep.trials if t.state in labels.FINAL), key=lambda t: -(t.started + t.seconds))
+    best = sweep.best() if labels.done(sweep) else None
     shown = [*running, *([best] if best else []), *(trial for trial in ended if trial is not best)][:most]
     told = "   ".join(status(sweep, planned, now))
     return Group(fit(_table(sweep, shown, best, now), width), f"[bold]{escape(plain(sweep.name))}[/]   {escape(told)}")
@@ -152,8 +152,8 @@ def live(sweep: Sweep, planned: int | None, now: float, most: int, width: int) -
 
 def table(sweep: Sweep) -> Table:
     """Return all trials as a table, the best first, then those that have no figure."""
-    best = words.ranked(sweep)
-    others = sorted((t for t in sweep.trials if t not in best), key=lambda t: (words.STATES.index(t.state), t.number))
+    best = labels.ranked(sweep)
+    others = sorted((t for t in sweep.trials if t not in best), key=lambda t: (labels.STATES.index(t.state), t.number))
     marked = best[0] if best and len(sweep.objectives) == 1 else None
     return _table(sweep, [*best, *others], marked, time.time())
 
@@ -165,7 +165,7 @@ def show(console: Console, sweep: Sweep) -> None:
     console.print(fit(table(sweep), console.width))
     for line in reasons(sweep):
         console.print(line, highlight=False, markup=False, soft_wrap=not console.is_terminal)
-    for sentence in chance.sentences(sweep):
+    for sentence in selection_bias.sentences(sweep):
         console.print(sentence, highlight=False, markup=False, soft_wrap=not console.is_terminal)
 
 
@@ -181,9 +181,9 @@ def reasons(sweep: Sweep) -> list[str]:
 
 
 def _table(sweep: Sweep, trials: list[Trial], best: Trial | None, now: float) -> Table:
-    keys = words.parameters(sweep)
-    names = words.short(keys)
-    front = {trial.number for trial in sweep.front()} if len(sweep.objectives) > 1 and words.done(sweep) else set()
+    keys = labels.parameters(sweep)
+    names = labels.short(keys)
+    front = {trial.number for trial in sweep.front()} if len(sweep.objectives) > 1 and labels.done(sweep) else set()
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     made.add_column("trial", justify="right", no_wrap=True)
     for key in keys:
@@ -201,15 +201,15 @@ def _table(sweep: Sweep, trials: list[Trial], best: Trial | None, now: float) ->
 def _row(sweep: Sweep, trial: Trial, keys: list[str], now: float) -> list[str]:
     why = f": {plain(trial.error, SHORT)}" if trial.error else ""
     took = now - trial.started if trial.state == "running" and trial.started else trial.seconds
-    figures = [words.number(words.seen(trial, metric)) for metric in sweep.objectives]
+    figures = [labels.number(labels.seen(trial, metric)) for metric in sweep.objectives]
     partial = trial.state != "done"
     return [
         str(trial.number),
-        *(escape(plain(words.setting(trial.overrides.get(key)), LONG)) for key in keys),
+        *(escape(plain(labels.setting(trial.overrides.get(key)), LONG)) for key in keys),
         *(f"[dim]{figure}[/]" if partial else figure for figure in figures),
         f"[{STYLES[trial.state]}]{trial.state}[/]{escape(why)}",
         _epochs(trial),
-        words.duration(took),
+        labels.duration(took),
     ]
 
 
@@ -217,4 +217,4 @@ def _epochs(trial: Trial) -> str:
     done = trial.epochs or len(trial.history)
     if trial.state == "running" and trial.max_epochs:
         return f"{done}/{trial.max_epochs}"
-    return str(done or words.NOTHING)
+    return str(done or labels.NOTHING)

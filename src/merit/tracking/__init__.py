@@ -7,11 +7,11 @@ training goes on, `sweeps` a sweep and its trials. There is no way to train untr
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from merit import store
 from merit.config.schema import Lock, Tracking
+from merit.mlflow import store
 
 if TYPE_CHECKING:
-    from merit.tracking.facts import Trial
+    from merit.tracking.run_facts import Trial
 
 CSV = Path("runs")
 WANDB = Path("wandb")
@@ -68,9 +68,9 @@ def tracker(tracking: Tracking) -> Tracker:
         from merit.tracking import csv
 
         return csv
-    from merit.tracking import runs
+    from merit.tracking import mlflow
 
-    return runs
+    return mlflow
 
 
 def check(tracking: Tracking) -> None:
@@ -108,9 +108,9 @@ def told_of(tracking: Tracking, weights: str) -> dict[str, str]:
         MeritError: what keeps the runs can't be asked.
     """
     if tracking.to == "mlflow":
-        from merit.tracking import runs
+        from merit.tracking import mlflow
 
-        return runs.tags_of(tracking, weights)
+        return mlflow.tags_of(tracking, weights)
     if tracking.to == "csv":
         from merit.tracking import csv
 

@@ -12,7 +12,7 @@ from typing import Any
 from merit import artifacts
 from merit.config import lock as locks
 from merit.config.schema import Lock, Tracking
-from merit.tracking import CSV, facts
+from merit.tracking import CSV, run_facts
 
 ABOUT = "run.csv"
 EPOCHS = "epochs.csv"
@@ -30,14 +30,16 @@ class CsvRun:
     def __init__(
         self, lock: Lock, about: dict[str, str] | None = None, more: Mapping[str, str] = MappingProxyType({})
     ) -> None:
-        about = about or facts.made_of(lock)
+        about = about or run_facts.made_of(lock)
         self.id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
         self.folder = CSV / lock.tracking.experiment / self.id
         artifacts.write_text(self.folder / artifacts.LOCK.name, locks.render(lock))
-        if facts.ENVIRONMENT.is_file():
-            artifacts.write_text(self.folder / facts.ENVIRONMENT.name, facts.ENVIRONMENT.read_text(encoding="utf-8"))
-        told = {"id": self.id, "name": facts.name(lock), "status": "RUNNING", "began": _now(), **about, **more}
-        _write(self.folder, {**told, **facts.parameters(lock)})
+        if run_facts.ENVIRONMENT.is_file():
+            artifacts.write_text(
+                self.folder / run_facts.ENVIRONMENT.name, run_facts.ENVIRONMENT.read_text(encoding="utf-8")
+            )
+        told = {"id": self.id, "name": run_facts.name(lock), "status": "RUNNING", "began": _now(), **about, **more}
+        _write(self.folder, {**told, **run_facts.parameters(lock)})
 
     def log_epoch(self, metrics: dict[str, float]) -> None:
         """Add a line."""
@@ -55,7 +57,7 @@ class CsvRun:
 
 def begin(lock: Lock) -> CsvRun:
     """Begin a run."""
-    return CsvRun(lock, facts.made_of(lock) | facts.machine())
+    return CsvRun(lock, run_facts.made_of(lock) | run_facts.machine())
 
 
 def record(lock: Lock) -> str:
@@ -63,7 +65,7 @@ def record(lock: Lock) -> str:
     folder = _of_the_weights(lock) or _restored(lock)
     about, digest = _read(folder), artifacts.package_digest(artifacts.PACKAGE)
     if about.get("package") != digest:
-        _write(folder, {**about, "package": digest, **facts.results()})
+        _write(folder, {**about, "package": digest, **run_facts.results()})
     return folder.name
 
 
@@ -83,7 +85,7 @@ def begin_sweep(lock: Lock, name: str, about: dict[str, str]) -> str:
     return CsvRun(lock, about, {"name": name, "sweep": name}).id
 
 
-def keep_trial(trial: facts.Trial, about: dict[str, str]) -> str:
+def keep_trial(trial: run_facts.Trial, about: dict[str, str]) -> str:
     """Keep a trial as a run that names its sweep's as its parent."""
     for folder in _folders(trial.lock.tracking):
         known = _read(folder)
@@ -121,7 +123,7 @@ def _folders(tracking: Tracking) -> Iterator[Path]:
 
 def _restored(lock: Lock) -> Path:
     run = CsvRun(lock)
-    for epoch in facts.epochs():
+    for epoch in run_facts.epochs():
         run.log_epoch(epoch)
     run.end("FINISHED")
     return run.folder

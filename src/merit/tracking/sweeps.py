@@ -18,7 +18,7 @@ from typing import Any
 from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import MeritError
-from merit.tracking import facts, tracker
+from merit.tracking import run_facts, tracker
 
 WAIT = 60.0
 """Seconds that what keeps runs has to begin one; it is loaded in them too."""
@@ -136,7 +136,7 @@ def _serve() -> None:
     first = json.loads(sys.stdin.readline())
     lock = locks.parse(first["lock"], "lock")
     keeper = tracker(lock.tracking)
-    made_of = facts.made_of(lock)
+    made_of = run_facts.made_of(lock)
     if not sys.stdin.readline():  # the sweep was given up before its first trial
         return
     parent = keeper.begin_sweep(lock, first["name"], made_of)
@@ -146,7 +146,7 @@ def _serve() -> None:
         if "end" in message:
             keeper.end_sweep(lock, parent, message["end"])
             return
-        told = facts.trial(Path(message["folder"]), message["told"], first["name"], parent)
+        told = run_facts.trial(Path(message["folder"]), message["told"], first["name"], parent)
         told = replace(told, lock=told.lock.model_copy(update={"tracking": lock.tracking}))  # a resume may have another
         run = keeper.keep_trial(told, made_of)
         print(json.dumps({"number": told.number, "run": run}), flush=True)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from merit import artifacts
 from merit.config import lock as locks
 from merit.config.schema import Lock
+from merit.console.masking import masked
 from merit.errors import MeritError
-from merit.masking import masked
-from merit.tracking import facts
+from merit.tracking import run_facts
 
 if TYPE_CHECKING:
     import wandb
@@ -62,7 +62,7 @@ def record(lock: Lock) -> str:
     known = artifacts.read_json(note, "run") if note.is_file() else {"run": _restored(lock)}
     if known.get("package") != digest:
         run = _begun(lock, "package", group=known["run"])
-        run.summary.update({"package": digest, "weights_sha256": weights, **facts.results()})
+        run.summary.update({"package": digest, "weights_sha256": weights, **run_facts.results()})
         _finish(run)
         artifacts.write_json(note, {**known, "package": digest})
     return str(known["run"])
@@ -70,7 +70,7 @@ def record(lock: Lock) -> str:
 
 def _restored(lock: Lock) -> str:
     run = WandbRun(lock)
-    for epoch in facts.epochs():
+    for epoch in run_facts.epochs():
         run.log_epoch(epoch)
     run.end("FINISHED")
     return run.id
@@ -82,7 +82,7 @@ def begin_sweep(lock: Lock, name: str, about: dict[str, str]) -> str:
     return name
 
 
-def keep_trial(trial: facts.Trial, about: dict[str, str]) -> str:
+def keep_trial(trial: run_facts.Trial, about: dict[str, str]) -> str:
     """Keep a trial as a run in its sweep's group."""
     run = _begun(trial.lock, "trial", group=trial.sweep, name=trial.name, about={**about, **trial.about})
     for epoch in trial.epochs:
@@ -107,18 +107,18 @@ def _note(lock: Lock, weights: str) -> Path:
 def _begun(
     lock: Lock, kind: str, group: str | None = None, name: str | None = None, about: dict[str, str] | None = None
 ) -> "wandb.Run":
-    about = about or facts.made_of(lock)
+    about = about or run_facts.made_of(lock)
     made = _library()
     identity = secrets.token_hex(4)
     with _faults(made, lock.tracking.mode):
         run: wandb.Run = made.init(
             project=lock.tracking.experiment,
             id=identity,
-            name=name or facts.name(lock),
+            name=name or run_facts.name(lock),
             group=group or identity,
             job_type=kind,
             mode=lock.tracking.mode,
-            config={**about, **facts.parameters(lock)},
+            config={**about, **run_facts.parameters(lock)},
             settings=made.Settings(
                 silent=True,
                 console="off",  # a terminal's text may hold anything
@@ -130,8 +130,8 @@ def _begun(
         )
         folder = Path(run.dir)
         (folder / artifacts.LOCK.name).write_text(locks.render(lock), encoding="utf-8")
-        if facts.ENVIRONMENT.is_file():
-            (folder / facts.ENVIRONMENT.name).write_bytes(facts.ENVIRONMENT.read_bytes())
+        if run_facts.ENVIRONMENT.is_file():
+            (folder / run_facts.ENVIRONMENT.name).write_bytes(run_facts.ENVIRONMENT.read_bytes())
         run.save(str(folder / "*.*"), base_path=str(folder), policy="now")
     return run
 

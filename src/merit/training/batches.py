@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, distributed
 
-from merit.network import Rows
+from merit.models.build import Rows
 
 TOGETHER = 32
 """Batches in a block of training rows."""

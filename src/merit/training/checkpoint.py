@@ -167,7 +167,7 @@ def made_for(lock: Lock) -> str:
     told = [lock.code, lock.seed, lock.model, lock.optimizer, locks.preprocessing(lock.data, lock.features)]
     digest = hashlib.sha256(json.dumps([how, *(_plain(each) for each in told)], sort_keys=True).encode())
     root = Path(merit.__file__).parent
-    code = sorted([*(root / "training").glob("*.py"), root / "network.py"])
+    code = sorted([*(root / "training").glob("*.py"), *(root / "models").glob("*.py")])
     for path in [artifacts.part("train"), artifacts.part("validation"), artifacts.FEATURES_REPORT, *code]:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from merit.errors import MeritError
-from merit.network import Rows
+from merit.models.build import Rows
 
 GROWN = 10.0
 """Times the epoch's median loss that count as having grown."""

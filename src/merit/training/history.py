@@ -8,7 +8,8 @@ from pathlib import Path
 import lightning.pytorch as lightning
 from torch import Tensor
 
-from merit import artifacts, tasks
+from merit import artifacts
+from merit.config import tasks
 from merit.errors import MeritError
 
 Row = dict[str, float]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from merit import artifacts
-from merit.network import Rows
+from merit.models.build import Rows
 
 AT_ONCE = 2048
 """Rows read before the pages are given back: the system maps up to two megabytes around each place that is touched."""

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from merit.errors import MeritError
 from merit.metrics import scored
-from merit.network import Predictor, Rows
+from merit.models.build import Predictor, Rows
 from merit.training import finite
 
 

@@ -12,10 +12,11 @@ import lightning.pytorch as lightning
 import torch
 from torch.multiprocessing.spawn import ProcessRaisedException
 
-from merit import artifacts, network
+from merit import artifacts
 from merit.config import targets
 from merit.config.schema import Lock, Trainer
 from merit.errors import MeritError
+from merit.models import build as network
 from merit.training import checkpoint, history
 from merit.training.batches import CHUNK, Batches, Table
 from merit.training.history import History, OnEpoch

@@ -12,7 +12,7 @@ from merit.config.schema.column import Column
 from merit.config.schema.data import Features
 from merit.errors import MeritError
 from merit.features.fit import features, fit
-from merit.scoring import Graph, columns_of
+from merit.scoring.package import Graph, columns_of
 
 
 def _how(min_count: int = 1, clip: float = 6.0) -> Features:

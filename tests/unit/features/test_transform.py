@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from merit.features.transform import Array, Category, Number, Time, Transform
-from merit.scoring import CHUNK, Graph
+from merit.scoring.package import CHUNK, Graph
 
 Columns = dict[str, NDArray[Any]]
 

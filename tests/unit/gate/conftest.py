@@ -16,7 +16,7 @@ from merit.features.transform import Number, Transform
 from merit.gate.champion import Champion
 from merit.gate.evidence import Evidence
 from merit.metrics import Binary, estimate
-from merit.scoring import Package, columns_of
+from merit.scoring.package import Package, columns_of
 
 ROWS = 600
 

@@ -100,7 +100,7 @@ def full() -> dict[str, Any]:
             "digest": "sha256:" + "d" * 64,
             "commit": "c" * 40,
             "dirty": True,
-            "network": "merit.training.networks.EmbeddingMLP",
+            "network": "merit.models.networks.EmbeddingMLP",
         },
         "champion": {"commit": CHAMPION, "package": "05e9a6315478154d87cdb08736bdbed5.dir"},
         "waivers": [

@@ -15,9 +15,9 @@ from click.testing import CliRunner
 from merit import artifacts
 from merit.cli import main
 from merit.config.schema import Lock
+from merit.dvc import cache
 from merit.errors import MeritError
 from merit.gate import diff
-from merit.outputs import cache
 
 Git = Callable[..., str]
 Commit = Callable[..., str]

@@ -10,14 +10,16 @@ import polars as pl
 import pytest
 import yaml
 
-from merit import artifacts, exclusive
+from merit import artifacts
 from merit.config import lock as locks
 from merit.config.schema import Lock
+from merit.config.tasks import METRICS
 from merit.errors import MeritError
-from merit.gate import form, freshness, judge, terminal, waivers
-from merit.gate.fit import fit
-from merit.scoring import Package, columns_of
-from merit.tasks import METRICS
+from merit.gate import freshness, judge, waivers
+from merit.gate.report import schema, terminal
+from merit.gate.report.truncation import fit
+from merit.process import workspace_lock
+from merit.scoring.package import Package, columns_of
 from tests.conftest import rewrite_manifest
 from tests.unit.gate.conftest import rival
 
@@ -87,7 +89,7 @@ def test_the_gate_looks_at_the_source_itself(prepare: Prepare, lock: Lock) -> No
 def test_the_report_is_of_its_published_form(prepare: Prepare, lock: Lock) -> None:
     prepare()
     made = judge.gate(lock)
-    assert form.read(artifacts.GATE_REPORT.read_text(encoding="utf-8"))["checks"] == made["checks"]
+    assert schema.read(artifacts.GATE_REPORT.read_text(encoding="utf-8"))["checks"] == made["checks"]
     assert made["form"] == 1
     assert made["change"] is None
     assert made["curves"]["loss"] == [{"train": 0.7, "validation": 0.6}]
@@ -326,7 +328,7 @@ def test_two_gates_in_one_folder_keep_apart(prepare: Prepare, lock: Lock) -> Non
     prepare()
     judge.gate(lock)
     with (
-        exclusive.stage(),
+        workspace_lock.stage(),
         pytest.raises(MeritError, match=r"a stage or a gate of merit \(process \d+\) works"),
     ):
         judge.gate(lock)

@@ -5,10 +5,10 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics as sklearn_metrics
 
+from merit.config.tasks import METRICS
 from merit.metrics import Binary, Estimate, compare, estimate
 from merit.metrics import bootstrap as metrics
 from merit.metrics.calibration import BINS
-from merit.tasks import METRICS
 
 NAMES = tuple(METRICS["binary"])
 Rows = tuple[NDArray[np.float64], NDArray[np.float64]]

@@ -3,8 +3,8 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics as sklearn_metrics
 
+from merit.config.tasks import METRICS
 from merit.metrics import Multiclass, compare, estimate, scored
-from merit.tasks import METRICS
 
 Rows = tuple[NDArray[np.int64], NDArray[np.float64]]
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
+from merit.config.tasks import METRICS
 from merit.errors import MeritError
 from merit.metrics import Regression, compare, estimate, scored
-from merit.tasks import METRICS
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])

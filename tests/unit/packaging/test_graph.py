@@ -14,9 +14,9 @@ from merit import artifacts
 from merit.config import targets
 from merit.errors import MeritError
 from merit.features.transform import Category, Number, Transform
-from merit.network import Predictor, Rows
+from merit.models.build import Predictor, Rows
 from merit.packaging import graph
-from merit.scoring import Graph
+from merit.scoring.package import Graph
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from merit import artifacts
 from merit.config.schema import Lock
 from merit.errors import Refused
 from merit.packaging import package
-from merit.scoring import Graph, columns_of
+from merit.scoring.package import Graph, columns_of
 
 
 @pytest.fixture

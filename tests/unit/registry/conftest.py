@@ -9,7 +9,7 @@ from merit import git
 from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.registry.register import register
-from merit.versions import Version
+from merit.registry.tags import Version
 from tests.versioned import Repository, report
 
 

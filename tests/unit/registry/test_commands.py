@@ -7,11 +7,11 @@ import pytest
 from merit.config import compose
 from merit.config import lock as locks
 from merit.config.schema import Lock
+from merit.console.tables import WIDTH
 from merit.gate import freshness, judge
-from merit.registry import projection, rebuild
-from merit.registry.projection import Fault
-from merit.terminal import WIDTH
-from merit.versions import Version
+from merit.registry import mlflow, rebuild
+from merit.registry.mlflow import Fault
+from merit.registry.tags import Version
 from tests.versioned import Repository, report
 
 Call = Callable[..., tuple[int, str, str]]
@@ -39,7 +39,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
 
     monkeypatch.setattr(freshness, "current", current)
     monkeypatch.setattr(judge, "gate", gate)
-    monkeypatch.setattr(projection, "told", lambda lock, version: f"{version.name}: made as MLflow's version 1")
+    monkeypatch.setattr(mlflow, "told", lambda lock, version: f"{version.name}: made as MLflow's version 1")
     return asked
 
 
@@ -176,13 +176,13 @@ def test_check_exits_0_without_a_difference_and_1_with_one(call: Call, monkeypat
 def test_the_names_of_metrics_are_never_broken(
     release: Callable[..., Version], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from merit.registry import read, tell
+    from merit.registry import display, queries
 
     release(1)
-    found = read.listed("tiny")[0]
+    found = queries.listed("tiny")[0]
     names = ("roc_auc", "average_precision", "log_loss", "calibration_error")
     image = "a-registry.example/with/a/long/path/tiny@sha256:" + "1" * 64
-    tell.listed([{**found, "metrics": dict.fromkeys(names, 0.5), "image": image, "environments": ["staging"]}])
+    display.listed([{**found, "metrics": dict.fromkeys(names, 0.5), "image": image, "environments": ["staging"]}])
     shown = capsys.readouterr().out
     assert all(name in shown for name in names)
     assert max(map(len, shown.splitlines())) <= WIDTH

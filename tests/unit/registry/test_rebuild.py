@@ -11,16 +11,18 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from merit import artifacts, mlmodel, store, versions
+from merit import artifacts
 from merit.config.schema import Lock, Tracking
+from merit.dvc import cache
 from merit.errors import MeritError
-from merit.outputs import cache
-from merit.registry import projection as projections
-from merit.registry.projection import Projection, told
+from merit.mlflow import model, store
+from merit.registry import mlflow as projections
+from merit.registry import tags
+from merit.registry.mlflow import Projection, told
+from merit.registry.mlflow_candidates import register as candidate
 from merit.registry.rebuild import differences, rebuild
 from merit.registry.register import register
-from merit.registry.versions import register as candidate
-from merit.versions import Version
+from merit.registry.tags import Version
 from tests.versioned import Repository, report
 
 # SQLAlchemy 2.1 deprecates a loader that mlflow 3.17 still uses.
@@ -72,8 +74,8 @@ def test_an_empty_store_is_filled_with_versions_tags_files_and_aliases(
         run = client.get_run(found.run_id)
         assert found.source == f"{run.info.artifact_uri}/model"
         assert (run.info.status, run.data.metrics) == ("FINISHED", {"test_roc_auc": version.lineage.metrics["roc_auc"]})
-        files = {Path(each.path).name for each in client.list_artifacts(found.run_id, mlmodel.PACKAGE)}
-        assert files == set(versions.package_files(version))
+        files = {Path(each.path).name for each in client.list_artifacts(found.run_id, model.PACKAGE)}
+        assert files == set(tags.package_files(version))
         place = Path(client.download_artifacts(found.run_id, "model"))
         assert artifacts.package_digest(place / "package") == version.lineage.package
         origin = json.loads((place / "origin.json").read_text())
@@ -118,7 +120,7 @@ def test_a_rebuild_that_was_killed_is_gone_on_with(
 
 def _log_candidate(client: MlflowClient, run_id: str) -> None:
     with tempfile.TemporaryDirectory() as room:
-        mlmodel.write(artifacts.PACKAGE, Path(room) / mlmodel.FOLDER, version=None, commit=None)
+        model.write(artifacts.PACKAGE, Path(room) / model.FOLDER, version=None, commit=None)
         client.log_artifacts(run_id, room)
 
 

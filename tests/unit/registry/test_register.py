@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from merit import artifacts, git, versions
+from merit import artifacts, git
 from merit.config.schema import Lock
 from merit.errors import MeritError, Refused
 from merit.registry import register as room
+from merit.registry import tags
 from merit.registry.register import register
-from merit.versions import Version
+from merit.registry.tags import Version
 from tests.versioned import Repository, report
 
 Release = Callable[..., Version]
@@ -33,7 +34,7 @@ def test_a_version_is_an_annotated_tag_that_carries_its_lineage(repository: Repo
     assert (version.name, version.commit, made, version.tagger) == ("tiny@v1", commit, True, "Ada")
     assert repository.git("cat-file", "-t", "tiny@v1") == "tag"
     assert repository.git("for-each-ref", "--format=%(subject)", "refs/tags/tiny@v1") == "tiny@v1: 1 check passed"
-    found = versions.find("tiny@v1")
+    found = tags.find("tiny@v1")
     assert found == version
     lineage = found.lineage
     assert (lineage.commit, lineage.dvc, lineage.package) == (commit, dvc, artifacts.package_digest(artifacts.PACKAGE))
@@ -48,7 +49,7 @@ def test_a_package_becomes_one_version_however_often_it_is_registered(repository
     first = register(lock, _judge)
     repository.commit("something else")
     assert register(lock, _never) == (first[0], False)
-    assert [each.name for each in versions.versions("tiny")] == ["tiny@v1"]
+    assert [each.name for each in tags.versions("tiny")] == ["tiny@v1"]
 
 
 def test_a_table_that_another_clone_would_lack_is_no_versions(repository: Repository, lock: Lock) -> None:
@@ -65,13 +66,13 @@ def test_a_table_that_another_clone_would_lack_is_no_versions(repository: Reposi
 
 def test_each_new_package_is_the_next_version(release: Release) -> None:
     assert [release(number).name for number in (1, 2, 3)] == ["tiny@v1", "tiny@v2", "tiny@v3"]
-    assert [each.number for each in versions.versions("tiny")] == [1, 2, 3]
+    assert [each.number for each in tags.versions("tiny")] == [1, 2, 3]
 
 
 def test_ten_comes_after_nine(repository: Repository, release: Release) -> None:
     for number in range(1, 11):
         release(number)
-    assert [each.number for each in versions.versions("tiny")] == list(range(1, 11))
+    assert [each.number for each in tags.versions("tiny")] == list(range(1, 11))
 
 
 def test_the_number_of_a_tag_that_somebody_made_by_hand_is_not_taken_again(
@@ -82,10 +83,10 @@ def test_the_number_of_a_tag_that_somebody_made_by_hand_is_not_taken_again(
     repository.git("tag", "tiny@v6")
     repository.git("tag", "tiny@v7-old")
     assert release(2).name == "tiny@v7"
-    assert [each.number for each in versions.versions("tiny")] == [1, 7]
-    assert list(versions.unreadable("tiny")) == ["tiny@v5", "tiny@v6"]
+    assert [each.number for each in tags.versions("tiny")] == [1, 7]
+    assert list(tags.unreadable("tiny")) == ["tiny@v5", "tiny@v6"]
     with pytest.raises(MeritError, match=r"^tiny@v5: its tag holds no lineage"):
-        versions.find("tiny@v5")
+        tags.find("tiny@v5")
 
 
 def test_a_number_that_was_made_up_is_passed_over_or_told(repository: Repository, release: Release) -> None:
@@ -154,7 +155,7 @@ def test_what_the_gate_does_not_pass_is_not_registered(repository: Repository, l
     repository.commit("package")
     with pytest.raises(Refused, match="the gate does not pass this package"):
         register(lock, lambda against: report(verdict=verdict))
-    assert versions.versions("tiny") == []
+    assert tags.versions("tiny") == []
 
 
 def test_a_pass_of_another_package_is_none(repository: Repository, lock: Lock) -> None:
@@ -233,7 +234,7 @@ def test_the_loser_of_a_race_takes_the_winners_version(
     def race(name: str) -> bool:
         monkeypatch.setattr(git, "push_tag", push)
         ours = repository.git("rev-parse", "refs/tags/tiny@v1")
-        text = versions.message("tiny@v1", versions.find("tiny@v1").lineage)
+        text = tags.message("tiny@v1", tags.find("tiny@v1").lineage)
         repository.git("tag", "-d", "tiny@v1")
         theirs = ["-c", "user.name=Bob", "tag", "-a", "tiny@v1", "-m", text]
         repository.git(*theirs)
@@ -257,9 +258,9 @@ def test_the_loser_of_a_race_for_a_number_takes_the_next(
     def race(name: str) -> bool:
         monkeypatch.setattr(git, "push_tag", push)
         ours = repository.git("rev-parse", "refs/tags/tiny@v1")
-        lineage = versions.find("tiny@v1").lineage.model_copy(update={"package": OTHER})
+        lineage = tags.find("tiny@v1").lineage.model_copy(update={"package": OTHER})
         repository.git("tag", "-d", "tiny@v1")
-        repository.git("tag", "-a", "tiny@v1", "-m", versions.message("tiny@v1", lineage))
+        repository.git("tag", "-a", "tiny@v1", "-m", tags.message("tiny@v1", lineage))
         repository.git("push", "--quiet", "origin", "refs/tags/tiny@v1")
         repository.git("update-ref", "refs/tags/tiny@v1", ours)
         return push(name)
@@ -308,9 +309,9 @@ def test_a_registration_that_was_killed_before_the_push_counts_for_nothing(
     assert repository.git("tag") == "tiny@v1"
     # Meanwhile another clone's package became v1.
     ours = repository.git("rev-parse", "refs/tags/tiny@v1")
-    lineage = versions.find("tiny@v1").lineage.model_copy(update={"package": OTHER})
+    lineage = tags.find("tiny@v1").lineage.model_copy(update={"package": OTHER})
     repository.git("tag", "-d", "tiny@v1")
-    repository.git("tag", "-a", "tiny@v1", "-m", versions.message("tiny@v1", lineage))
+    repository.git("tag", "-a", "tiny@v1", "-m", tags.message("tiny@v1", lineage))
     repository.git("push", "--quiet", "origin", "refs/tags/tiny@v1")
     repository.git("update-ref", "refs/tags/tiny@v1", ours)
     told: list[str] = []
@@ -388,9 +389,9 @@ def test_a_signed_version_carries_a_signature_that_holds(
     monkeypatch.setenv("MERIT_SIGNING_KEY", str(keys / "other.pem"))
     with pytest.raises(MeritError, match=r"not what was signed by whom release\.signing names: Key mismatch"):
         register(signed, _judge)
-    assert versions.versions("tiny") == []
+    assert tags.versions("tiny") == []
     monkeypatch.setenv("MERIT_SIGNING_KEY", str(keys / "ours.pem"))
     version, _ = register(signed, _judge)
     assert json.loads(version.lineage.signature or "")["dsseEnvelope"]
-    versions.fetch_package(version, Path("there/model"))
+    tags.fetch_package(version, Path("there/model"))
     assert Path("there/model.sig").read_text() == version.lineage.signature

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from merit import signing, versions
 from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import MeritError
-from merit.registry import projection, read
+from merit.registry import mlflow, queries, tags
 from merit.registry.sign import sign
-from merit.versions import Version
+from merit.registry.tags import Version
+from merit.signing import signatures
 from tests.versioned import Repository
 
 Release = Callable[..., Version]
@@ -35,11 +35,11 @@ def test_a_version_is_signed_later_and_its_own_tag_stays(
     assert repository.git("for-each-ref", "--format=%(*objectname) %(subject)", f"refs/tags/{TAG}") == (
         f"{plain.commit} tiny@v1: signature"
     )
-    assert versions.find("tiny@v1") == version
-    assert read.shown(signing_lock, "v1")["signature"].startswith("verified by ")
-    assert list(versions.unreadable("tiny")) == []
-    versions.fetch_package(version, Path("there/model"))
-    signing.verify(
+    assert tags.find("tiny@v1") == version
+    assert queries.shown(signing_lock, "v1")["signature"].startswith("verified by ")
+    assert list(tags.unreadable("tiny")) == []
+    tags.fetch_package(version, Path("there/model"))
+    signatures.verify(
         Path("there/model"), Path("there/model.sig").read_text(), signing_lock.release.signing, demanded=True
     )
 
@@ -72,7 +72,7 @@ def test_a_tag_of_another_commit_is_no_signature(repository: Repository, release
     release(1)
     repository.commit("later")
     repository.git("tag", "-a", TAG, "-m", "tiny@v1: signature", "-m", "{}")
-    assert versions.find("tiny@v1").lineage.signature is None
+    assert tags.find("tiny@v1").lineage.signature is None
 
 
 def test_a_signature_of_somebody_else_is_told_and_not_taken_for_one(
@@ -104,7 +104,7 @@ def test_the_command_says_what_it_did(
 ) -> None:
     release(1)
     monkeypatch.setattr(locks, "current", lambda section: signing_lock)
-    monkeypatch.setattr(projection, "told", lambda lock, version: "tiny@v1: tags set")
+    monkeypatch.setattr(mlflow, "told", lambda lock, version: "tiny@v1: tags set")
     told = "'merit registry show v1' verifies it\nMLflow: tiny@v1: tags set\n"
     assert call("sign", "v1") == (0, f"tiny@v1: signed; {told}", "")
     assert call("sign", "v1") == (0, f"tiny@v1: is signed already; {told}", "")

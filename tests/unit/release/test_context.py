@@ -10,9 +10,10 @@ from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.config.schema.serve import Auth
 from merit.errors import MeritError
+from merit.registry.tags import Lineage, Version
 from merit.release import context
-from merit.serving import auth, settings
-from merit.versions import Lineage, Version
+from merit.serving import settings
+from merit.serving.auth import methods
 
 
 @pytest.mark.parametrize(
@@ -44,14 +45,14 @@ def test_an_image_without_keys_ends_with_one_line(lock: Lock, monkeypatch: pytes
     monkeypatch.setenv("BENTOML_HOST", "0.0.0.0")  # noqa: S104
     told = settings.read()
     with pytest.raises(MeritError, match=r"^/run/merit/keys\.yaml: can't be read .* MERIT_KEYS may hold its text"):
-        auth.of(told.auth, auth.listens_on(told))
+        methods.of(told.auth, methods.listens_on(told))
 
 
 def test_an_image_is_tried_on_loopback_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MERIT_SERVE", "{}")
     monkeypatch.setenv("BENTOML_HOST", "127.0.0.1")
     told = settings.read()
-    assert auth.of(told.auth, auth.listens_on(told)).admit({"server": ("127.0.0.1", 1), "headers": []}) == ""
+    assert methods.of(told.auth, methods.listens_on(told)).admit({"server": ("127.0.0.1", 1), "headers": []}) == ""
 
 
 def test_an_image_names_its_version_and_the_commit_of_that(lock: Lock, tmp_path: Path) -> None:

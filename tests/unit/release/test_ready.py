@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from merit.errors import Refused
+from merit.registry.tags import Lineage, Version
 from merit.release import ready
 from merit.release.engine import Engine
-from merit.versions import Lineage, Version
 
 PROGRAM = """#!{python}
 import os, signal, subprocess, sys

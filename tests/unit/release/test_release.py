@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from merit import git, releases, versions
+from merit import git
 from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.config.schema.release import Release as How
 from merit.errors import MeritError
+from merit.registry import release_tags, tags
+from merit.registry.tags import Lineage, Version
 from merit.release import context, images, ready, release, sbom
 from merit.release.engine import Engine
 from merit.release.images import Image
-from merit.versions import Lineage, Version
 
 LINEAGE = {
     "package": f"sha256:{'a' * 64}",
@@ -46,7 +47,7 @@ def version(git_repo: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Ve
     commit = git_repo("rev-parse", "HEAD")
     lineage = Lineage.model_validate({"commit": commit, **LINEAGE})
     found = Version("tiny", 1, commit, lineage, "t", datetime(2026, 1, 1, tzinfo=UTC))
-    monkeypatch.setattr(versions, "find", lambda _: found)
+    monkeypatch.setattr(tags, "find", lambda _: found)
     monkeypatch.delenv("MERIT_REGISTRY", raising=False)
     return found
 
@@ -88,7 +89,7 @@ def test_a_release_is_pushed_and_recorded_on_the_versions_commit(version: Versio
     assert built == ["127.0.0.1:5000/tiny:v1"]
     assert done.is_new
     assert done.ready == 1.5
-    found = releases.find(version)
+    found = release_tags.find(version)
     assert found == done.release
     assert (found.image, found.bytes) == (f"127.0.0.1:5000/tiny@{DIGEST}", 1000)
     assert git.resolve("release/tiny@v1") == version.commit
@@ -120,7 +121,7 @@ def test_an_image_that_was_pushed_by_a_job_that_died_is_taken_as_it_is(
     done = release.release("tiny@v1", HOW)
     assert built == []
     assert done.is_new
-    assert releases.find(version) == done.release
+    assert release_tags.find(version) == done.release
 
 
 def test_an_image_of_another_package_is_neither_taken_nor_overwritten(
@@ -130,7 +131,7 @@ def test_an_image_of_another_package_is_neither_taken_nor_overwritten(
     with pytest.raises(MeritError, match=r"merit\.package is sha256:other, not sha256:aaa"):
         release.release("tiny@v1", HOW)
     assert built == []
-    assert releases.find(version) is None
+    assert release_tags.find(version) is None
 
 
 def test_a_registry_that_has_lost_the_recorded_image_is_told(
@@ -155,7 +156,7 @@ def test_the_environment_names_the_registry_first(monkeypatch: pytest.MonkeyPatc
 def test_a_tag_with_another_message_is_told(version: Version) -> None:
     git.tag("release/tiny@v1", "tiny@v1: image\n\nimage: none\n", version.commit)
     with pytest.raises(MeritError, match=r"the tag release/tiny@v1: its message is not a release's"):
-        releases.find(version)
+        release_tags.find(version)
 
 
 def test_of_two_jobs_the_first_that_pushed_its_tag_counts(
@@ -165,11 +166,11 @@ def test_of_two_jobs_the_first_that_pushed_its_tag_counts(
     subprocess.run(["git", "init", "--quiet", "--bare", origin], check=True)
     git_repo("remote", "add", "origin", origin)
     told = {"sbom": DIGEST, "bytes": 1, "bento": "tiny:v1", "engine": "docker"}
-    first, second = (releases.Release(image=f"r/tiny@sha256:{digit * 64}", **told) for digit in "12")
-    assert releases.record(version, first) == first
+    first, second = (release_tags.Release(image=f"r/tiny@sha256:{digit * 64}", **told) for digit in "12")
+    assert release_tags.record(version, first) == first
     git_repo("tag", "--delete", "release/tiny@v1")
-    assert releases.record(version, second) == first
-    assert releases.find(version) == first
+    assert release_tags.record(version, second) == first
+    assert release_tags.find(version) == first
 
 
 def test_the_containerfile_runs_as_nobody_in_particular_and_is_checked() -> None:

@@ -5,8 +5,8 @@ import pytest
 import yaml
 
 from merit.doctor import machine
-from merit.reproduce import causes, values
-from merit.tracking import facts
+from merit.reproduce import causes, output_diff
+from merit.tracking import run_facts
 
 Git = Callable[..., str]
 NOW = {"python": "3.11.7", "processor": "B", "instructions": "avx512"}
@@ -15,7 +15,7 @@ NOW = {"python": "3.11.7", "processor": "B", "instructions": "avx512"}
 @pytest.fixture
 def commits(git_repo: Git, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Three commits: code and a lock of packages, other code, a text."""
-    monkeypatch.setattr(facts, "machine", lambda: NOW)
+    monkeypatch.setattr(run_facts, "machine", lambda: NOW)
     made = []
     for name, text in (("a.py", "1"), ("a.py", "2"), ("b.txt", "3")):
         Path(name).write_text(text)
@@ -59,7 +59,7 @@ def test_a_kind_of_processor_is_its_name_and_its_instructions(
 
 def test_the_package_and_the_run_tell_what_was_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = {"commit": "c", "dirty": False, "libraries": {"python": "3.11.7", "torch": "2.13.0+cpu"}}
-    monkeypatch.setattr(values, "manifest", lambda commit: manifest)
+    monkeypatch.setattr(output_diff, "manifest", lambda commit: manifest)
     params = {"tracking": {"to": "csv", "experiment": "none"}}
     assert causes.recorded("HEAD", "w", params) == {
         "package torch": "2.13.0+cpu",
@@ -73,7 +73,7 @@ def test_the_package_and_the_run_tell_what_was_recorded(monkeypatch: pytest.Monk
 def test_a_package_that_names_no_commit_is_of_the_first_that_locked_it(
     git_repo: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(values, "manifest", lambda commit: {})
+    monkeypatch.setattr(output_diff, "manifest", lambda commit: {})
     commits = []
     for package in ("a", "b", "b"):
         outs = [{"path": "model", "md5": package * 32 + ".dir"}]

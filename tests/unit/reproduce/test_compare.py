@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
+from merit.dvc import cache
 from merit.errors import MeritError
-from merit.outputs import cache
 from merit.reproduce import compare
 from merit.reproduce.compare import Stage
 

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from merit import artifacts, mlmodel
+from merit import artifacts
 from merit.features.transform import Category, Time, Transform
-from merit.scoring import Package
+from merit.mlflow import model as mlmodel
+from merit.scoring.package import Package
 from merit.serving import mlmodel as loader
-from merit.serving.answers import Answers
+from merit.serving.app.answers import Answers
+from merit.serving.app.rows import BadRows
 from merit.serving.mlmodel import Model
-from merit.serving.rows import BadRows
 from tests.conftest import rewrite_manifest
 
 ROWS = [

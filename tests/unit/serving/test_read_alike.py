@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from merit.batch.contract import Contract, Rule
 from merit.reading.cells import Reading, read
 from merit.reading.declaration import Declaration, declared
-from merit.serving import decoder
-from merit.serving.batch.contract import Contract, Rule
-from merit.serving.bounds.budget import Budget
-from merit.serving.rows import BadRows, known, nulls_of, seconds
+from merit.serving.app.rows import BadRows, known, nulls_of, seconds
+from merit.serving.codec import decoder
+from merit.serving.codec.bounds.budget import Budget
 
 CELLS = (
     "1", "-1", "007", "1.5", "1,5", "1.234,5", "1,234.5", "1 234", "(5)", "($5)", "5%", "€ 5", "1e3", "1e400", "inf",

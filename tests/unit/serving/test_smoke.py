@@ -9,8 +9,8 @@ import pytest
 
 from merit import artifacts
 from merit.errors import Refused
-from merit.scoring import Package
-from merit.serving.answers import Answers
+from merit.scoring.package import Package
+from merit.serving.app.answers import Answers
 from merit.serving.smoke import probe
 from tests.conftest import rewrite_manifest
 

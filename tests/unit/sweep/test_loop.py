@@ -10,7 +10,7 @@ import pytest
 from merit.config import lock as locks
 from merit.config.compose import compose
 from merit.errors import Refused
-from merit.sweep import attend, claims, loop, plan, prepare, record
+from merit.sweep import claims, loop, plan, prepare, record, supervise
 from merit.sweep.study import Study
 
 GONE = 2**22 + 1
@@ -75,7 +75,7 @@ def test_a_trial_that_is_made_says_how_many_epochs_it_may_take(begun: Any) -> No
 
 def test_a_trial_whose_process_was_killed_before_it_said_where_it_is_is_done_again_at_once(begun: Any) -> None:
     driven, place = begun
-    (place / attend.ALIVE).write_text(f"{socket.gethostname()} {GONE}")
+    (place / supervise.ALIVE).write_text(f"{socket.gethostname()} {GONE}")
     driven.run()
     assert _states(place) == ["done", "done"]
 
@@ -84,9 +84,9 @@ def test_a_trial_of_an_earlier_process_is_waited_for_and_done_again_if_it_dies(
     begun: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     driven, place = begun
-    (place / attend.ALIVE).write_text("elsewhere 7")
+    (place / supervise.ALIVE).write_text("elsewhere 7")
     until = time.monotonic() + 0.2  # the other trial has ended by then
-    monkeypatch.setattr(attend, "is_alive", lambda _: time.monotonic() < until)
+    monkeypatch.setattr(supervise, "is_alive", lambda _: time.monotonic() < until)
     driven.run()
     assert "trial   0  still runs, begun by an earlier process: waiting for it" in capsys.readouterr().out
     assert _states(place) == ["done", "done"]

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from merit.errors import MeritError
-from merit.sweep import attend, process, record
+from merit.sweep import process, record, supervise
 
 
 def test_a_trial_counts_its_parameters_by_the_header_of_its_weights(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def _attended(folder: Path, code: str) -> dict[str, object]:
         time.sleep(0.02)
         return child.poll()
 
-    attend.attend(folder, ended, child.kill)
+    supervise.attend(folder, ended, child.kill)
     return record.told(folder)
 
 
@@ -104,30 +104,30 @@ def test_a_process_that_dies_without_a_word_is_told_as_killed(tmp_path: Path) ->
 
 
 def test_a_trial_is_killed_for_a_reason_which_is_told(tmp_path: Path) -> None:
-    attend.end(tmp_path, "took too long")
+    supervise.end(tmp_path, "took too long")
     assert _attended(tmp_path, "import time; time.sleep(60)")["error"] == "took too long"
 
 
 def test_a_trial_that_is_interrupted_has_no_final_state_so_that_it_is_done_again(tmp_path: Path) -> None:
-    attend.end(tmp_path, attend.INTERRUPTED)
+    supervise.end(tmp_path, supervise.INTERRUPTED)
     assert _attended(tmp_path, "import time; time.sleep(60)")["state"] == "running"
     assert not record.is_final(tmp_path)
 
 
 def test_a_trial_is_alive_by_its_process_here_and_by_its_beats_elsewhere(tmp_path: Path) -> None:
     record.tell(tmp_path, state="running", pid=1, host="elsewhere")
-    assert not attend.is_alive(tmp_path)
-    (tmp_path / attend.ALIVE).touch()
-    assert attend.is_alive(tmp_path)
+    assert not supervise.is_alive(tmp_path)
+    (tmp_path / supervise.ALIVE).touch()
+    assert supervise.is_alive(tmp_path)
     import os
     import socket
 
-    (tmp_path / attend.ALIVE).write_text(f"{socket.gethostname()} {os.getpid()}")
-    assert attend.is_alive(tmp_path)
-    (tmp_path / attend.ALIVE).write_text(f"{socket.gethostname()} {2**22 + 1}")  # a process that Linux never has
-    assert not attend.is_alive(tmp_path)
+    (tmp_path / supervise.ALIVE).write_text(f"{socket.gethostname()} {os.getpid()}")
+    assert supervise.is_alive(tmp_path)
+    (tmp_path / supervise.ALIVE).write_text(f"{socket.gethostname()} {2**22 + 1}")  # a process that Linux never has
+    assert not supervise.is_alive(tmp_path)
     record.tell(tmp_path, pid=1, host=socket.gethostname())  # another process, which is no trial
-    assert not attend.is_alive(tmp_path)
+    assert not supervise.is_alive(tmp_path)
 
 
 def test_trial_json_is_final_only_at_an_end(tmp_path: Path) -> None:

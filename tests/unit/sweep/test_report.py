@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from merit import artifacts
-from merit.sweep import axes, importance, plots, record, report, words
+from merit.sweep import axes, importance, labels, plots, record, report
 from tests.unit.sweep import folders
 
 EVIL = "</style></title><script>alert(1)</script> \"' onload=x & \u202e"
@@ -204,7 +204,7 @@ def test_words_of_the_first_scale_have_room_at_its_left(workdir: Path) -> None:
 
 
 def test_names_are_as_short_as_they_can_be() -> None:
-    assert words.short(["optimizer.lr", "model.hidden", "data.lr", "lr"]) == {
+    assert labels.short(["optimizer.lr", "model.hidden", "data.lr", "lr"]) == {
         "optimizer.lr": "optimizer.lr",
         "model.hidden": "hidden",
         "data.lr": "data.lr",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from merit.sweep import record, view, words
+from merit.sweep import labels, record, view
 from tests.unit.sweep import folders
 
 
@@ -174,9 +174,9 @@ def test_a_reason_that_the_table_cuts_off_stands_whole_below_it_once(workdir: Pa
 
 
 def test_what_can_be_adopted_is_told_and_nothing_where_nothing_can(workdir: Path) -> None:
-    assert words.following(_sweep(workdir)) == "; next: 'merit sweep adopt'"
+    assert labels.following(_sweep(workdir)) == "; next: 'merit sweep adopt'"
     failed = {"state": "failed", "error": "no", "values": {}}
-    assert words.following(_sweep(workdir, edit=lambda number, told: told.update(failed))) == ""
+    assert labels.following(_sweep(workdir, edit=lambda number, told: told.update(failed))) == ""
     two = {"log_loss": "minimize", "train_seconds": "minimize"}
-    told = words.following(_sweep(workdir, trials=6, objectives=two))
+    told = labels.following(_sweep(workdir, trials=6, objectives=two))
     assert re.fullmatch(r"; next: 'merit sweep adopt N' with N from the front: [0-5](, [0-5])*", told)

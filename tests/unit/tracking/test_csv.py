@@ -12,7 +12,7 @@ from merit import artifacts
 from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import MeritError
-from merit.tracking import facts, local, place, told_of, tracker
+from merit.tracking import local, place, run_facts, told_of, tracker
 
 EPOCHS = [
     {"epoch": 0.0, "train_loss": 0.7, "validation_loss": 0.6},
@@ -65,7 +65,7 @@ def test_a_finished_run_says_what_it_is_made_of_and_how_it_went(tracked: Lock) -
     assert about["data_sha256"] == artifacts.sha256(artifacts.RAW)
     assert about["data_fingerprint"] == tracked.data.fingerprint
     assert about["commit"] == "none yet"
-    assert about.items() >= facts.machine().items()
+    assert about.items() >= run_facts.machine().items()
     assert told_of(tracked.tracking, about["weights_sha256"]) == about
     assert told_of(tracked.tracking, "0" * 64) == {}
     assert about["weights_sha256"] == artifacts.sha256(artifacts.WEIGHTS)
@@ -111,7 +111,7 @@ def test_without_data_no_run_is_begun(tracked: Lock) -> None:
 
 
 def test_the_environment_of_a_run_stands_beside_it(tracked: Lock) -> None:
-    facts.ENVIRONMENT.write_text("a==1\n", encoding="utf-8")
+    run_facts.ENVIRONMENT.write_text("a==1\n", encoding="utf-8")
     tracker(tracked.tracking).begin(tracked)
     assert (_only(tracked) / "requirements.lock").read_text(encoding="utf-8") == "a==1\n"
 

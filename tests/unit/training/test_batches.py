@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from merit.network import Rows
+from merit.models.build import Rows
 from merit.training import batches as module
 from merit.training.batches import Batches
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from merit.network import Rows
+from merit.models.build import Rows
 from merit.training import finite
 
 

@@ -20,7 +20,7 @@ from merit import artifacts
 from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import MeritError
-from merit.network import Rows
+from merit.models.build import Rows
 from merit.training import checkpoint, mapped, run
 from merit.training.history import History
 from merit.training.module import Learner
@@ -188,7 +188,7 @@ def test_a_training_killed_at_any_batch_ends_with_the_same_weights_as_if_it_had_
         often = {"max_epochs": epochs, "patience": epochs, "batch_size": 2, "checkpoint_seconds": 0.0}
         values["trainer"].update(often, devices=devices)
         if model == "MLP":  # dropout: what is random must go on as well
-            values["model"] = {"_target_": "merit.training.networks.MLP", "hidden": [8], "dropout": 0.3}
+            values["model"] = {"_target_": "merit.models.networks.MLP", "hidden": [8], "dropout": 0.3}
 
     lock = make_lock(edit)
     train(lock)

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from merit.config.addresses import store_refusal
 from merit.config.schema.base import Positive, Section
-from merit.tasks import HIGHER_IS_BETTER
+from merit.config.tasks import HIGHER_IS_BETTER
 
 Direction = Literal["minimize", "maximize"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")]

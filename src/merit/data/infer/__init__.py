@@ -16,6 +16,7 @@ import polars as pl
 from merit import artifacts
 from merit.config.problems import did_you_mean
 from merit.config.schema.gate import DataGate
+from merit.data.entities import Entity
 from merit.data.infer import leaks, plan, render
 from merit.data.infer.belonging import entity_columns, hints
 from merit.data.infer.guess import FEW, Guess, features, guesses
@@ -24,7 +25,6 @@ from merit.data.infer.target import Target, told_target
 from merit.data.infer.target import target as asked_of
 from merit.data.infer.written import Written, written
 from merit.data.ingest import repeated_rows, row_hashes
-from merit.entities import Entity
 from merit.errors import MeritError
 from merit.expression import evaluate
 

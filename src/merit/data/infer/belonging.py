@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import polars as pl
 
-from merit.entities import MANY_VALUES, Entity, entity_of, mentions_recurring
+from merit.data.entities import MANY_VALUES, Entity, entity_of, mentions_recurring
 
 MOST_COLUMNS = 60
 """Columns of a table that are looked at for what follows from what: in pairs, which many are too many for."""

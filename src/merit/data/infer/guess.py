@@ -10,10 +10,10 @@ import polars as pl
 
 from merit.config.schema.base import OUTPUT
 from merit.config.schema.column import can_be_served
+from merit.data.entities import called_recurring
 from merit.data.infer.files import IMAGES
 from merit.data.infer.texts import NOT_OPENED, kind_of
 from merit.data.infer.written import Written
-from merit.entities import called_recurring
 
 FEW = 20
 """Values that a person can look through; as many may be codes of classes."""

@@ -8,11 +8,11 @@ from typing import Any
 
 import polars as pl
 
-from merit import lfs
 from merit.config import targets
 from merit.data.infer.files import is_parquet, refuse_folder
 from merit.data.infer.layout import layout
 from merit.errors import MeritError
+from merit.git import lfs
 from merit.reading.reasons import reason_of
 
 TOTAL = r"(?i)(grand )?(total|totals|sum|summe|gesamt|insgesamt):?"

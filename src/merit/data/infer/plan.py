@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 
 from merit.config.schema.data import GroupSplit
+from merit.data.entities import Entity
 from merit.data.infer.guess import Guess, features, side
-from merit.entities import Entity
+from merit.data.split import PARTS, group_parts
 from merit.errors import MeritError
-from merit.split import PARTS, group_parts
 
 MANY = 50_000
 """Rows from which a tenth is enough to judge by."""

@@ -328,7 +328,7 @@ def test_arrays_of_numbers_are_learned_by_convolutions_that_fit_their_size(
     found, lock = infer("shop.parquet", "returned"), compose(["experiment=shop"])
     column = lock.data.columns["image"]
     assert (column.type, column.feature, column.shape) == ("array", "array", shape)
-    assert lock.model.target == "merit.training.networks.CNN"
+    assert lock.model.target == "merit.models.networks.CNN"
     assert lock.model.arguments["channels"] == channels
     assert lock.gate.time is not None
     assert (lock.gate.time.batch_ms > 200) == (max(shape) > 4)

@@ -1,0 +1,1 @@
+"""deploy: plan, apply and record what each environment runs."""

@@ -1,0 +1,165 @@
+"""plan: what apply would change in an environment, and whether it may; it changes nothing."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from merit.config.schema import Lock
+from merit.deploy import environments, mlflow_alias, records, targets
+from merit.deploy import requirements as demands
+from merit.deploy.environments import Declared
+from merit.deploy.mlflow_alias import Alias
+from merit.deploy.records import Record
+from merit.deploy.targets import Actual, Desired, Probe, Target
+from merit.errors import MeritError
+from merit.registry import tags
+
+SETTINGS = "settings"
+"""The fact that is a hash of how the service is set, where a target tells it."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is one thing now and declared to be another."""
+
+    what: str
+    now: Any
+    declared: Any
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What apply would do.
+
+    Attributes:
+        declared: the environment.
+        target: what runs it.
+        actual: what runs.
+        alias: the alias in MLflow.
+        package: the digest of the declared version's package.
+        changes: what of all that differs.
+        metrics: for each metric of the version that serves and the one that is declared, both values.
+        demands: a line for each demand that is held.
+    """
+
+    declared: Declared
+    lock: Lock
+    target: Target
+    actual: Actual
+    alias: Alias
+    package: str | None
+    changes: list[Change]
+    metrics: dict[str, tuple[float | None, float | None]]
+    demands: list[str]
+
+    @property
+    def wanted(self) -> str | None:
+        """The version that is declared, such as flights@v3."""
+        number = self.declared.environment.version
+        return None if number is None else f"{self.lock.name}@{number}"
+
+    @property
+    def differs(self) -> bool:
+        """Say whether apply has anything to do."""
+        return bool(self.changes)
+
+
+def plan(name: str, lock: Lock, probe: Probe | None = None) -> Plan:
+    """Return what apply would change.
+
+    Args:
+        name: the environment.
+        lock: the configuration.
+        probe: how apply tries a new server.
+
+    Raises:
+        ConfigError: the environment asks for what may not be; every reason is told.
+        MeritError: there is no such environment, or what runs can't be asked.
+    """
+    declared = environments.read(name)
+    held = demands.hold(declared, lock)
+    target = targets.of(Desired(name, declared.environment, lock, held.versions, held.releases, probe))
+    actual, number = target.actual(), declared.environment.version
+    wanted = None if number is None else f"{lock.name}@{number}"
+    alias = mlflow_alias.read(lock, name, wanted)
+    package = None if number is None else held.versions[number].lineage.package
+    last = next(iter(records.read(lock.name, name)), None)
+    changes = [*_alias_change(name, alias, wanted), *_changes(actual.facts, target.desired())]
+    changes += _replaced(last, number, package)
+    if changes:
+        target.check()
+    # Where files are all that is known, they don't name the version.
+    metrics = _metrics(lock.name, actual.facts.get("version") or (last and last.version), number)
+    return Plan(declared, lock, target, actual, alias, package, changes, metrics, held.demands)
+
+
+def _replaced(last: Record | None, number: str | None, package: str | None) -> list[Change]:
+    """Return the difference between the package that was applied as a version and the one that its tag names now."""
+    former = records.replaced(last, number, package) if last is not None else None
+    return [] if former is None else [Change(f"package of {number}, whose tag was made anew", former, package)]
+
+
+def _alias_change(name: str, alias: Alias, wanted: str | None) -> list[Change]:
+    if alias.now == wanted and alias.wrong is None:
+        return []
+    told = wanted if alias.wrong is None else f"{wanted} ({alias.wrong})"
+    return [Change(f"alias {name} in MLflow", alias.now, told)]
+
+
+def _changes(now: dict[str, Any], declared: dict[str, Any]) -> list[Change]:
+    names = [*declared, *(name for name in now if name not in declared)]
+    return [Change(each, now.get(each), declared.get(each)) for each in names if now.get(each) != declared.get(each)]
+
+
+def _metrics(model: str, now: Any, declared: str | None) -> dict[str, tuple[float | None, float | None]]:
+    """Return the metrics of the version that serves and of the one that is declared, if they are two."""
+    if now == declared or not isinstance(now, str) or declared is None:
+        return {}
+    try:
+        both = [tags.find(f"{model}@{each}").lineage.metrics for each in (now, declared)]
+    except MeritError:  # several serve while a job that was killed waits to be finished
+        return {}
+    return {name: (both[0].get(name), both[1].get(name)) for name in dict.fromkeys([*both[0], *both[1]])}
+
+
+def as_json(made: Plan) -> dict[str, Any]:
+    """Return a plan as values."""
+    return {
+        "environment": made.declared.name,
+        "model": made.lock.name,
+        "target": made.declared.environment.target,
+        "version": made.wanted,
+        "differs": made.differs,
+        "changes": [vars(each) for each in made.changes],
+        "metrics": {name: {"now": now, "declared": then} for name, (now, then) in made.metrics.items()},
+        "demands": made.demands,
+    }
+
+
+def lines(made: Plan) -> list[str]:
+    """Return a plan as people read it: like a diff."""
+    told = f"{made.declared.name}: {made.wanted or 'nothing'} on {made.declared.environment.target}"
+    if not made.differs:
+        return [f"{told}; no difference"]
+    found = [told]
+    for each in made.changes:
+        found += _two(each)
+    for name, (now, then) in made.metrics.items():
+        gap = f" ({then - now:+.4f})" if now is not None and then is not None else ""
+        found.append(f"  {name}: {_word(now)} -> {_word(then)}{gap}")
+    return [*found, *(f"  held: {each}" for each in made.demands)]
+
+
+def _two(change: Change) -> list[str]:
+    """Return a change as a diff has it: what was not there has no line that is taken away."""
+    if change.what == SETTINGS:  # two hashes say nothing
+        return ["  settings: other ones of params.yaml under serve"] if change.now and change.declared else []
+    sides = {"-": change.now, "+": change.declared}
+    return [f"{sign} {change.what}: {_word(value)}" for sign, value in sides.items() if value is not None]
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_word(inner)}" for name, inner in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

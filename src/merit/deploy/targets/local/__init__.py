@@ -1,0 +1,1 @@
+"""The target `local`: supervised replicas on loopback behind HAProxy."""

@@ -1,0 +1,53 @@
+"""dvc.lock as text: the hash of each output that it names, at some commit or here."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from merit import safe_yaml
+from merit.dvc import names
+from merit.errors import MeritError
+
+MOST_CHARACTERS = 16_000_000
+HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
+
+
+def outputs(text: str, name: str) -> dict[str, str]:
+    """Return the hash of each output that a dvc.lock names, by its path.
+
+    Raises:
+        MeritError: it is no dvc.lock, or names what no output may be; `name` says which one.
+    """
+    hashes: dict[str, str] = {}
+    for out in _outs(text, name):
+        path, md5 = out.get("path"), out.get("md5")
+        if not isinstance(path, str) or (reason := names.fault(path)):
+            raise _refusal(name, f"its output {names.shown(path)} {reason if isinstance(path, str) else 'is no path'}")
+        if not isinstance(md5, str) or not HASH.fullmatch(md5):
+            raise _refusal(name, f"its output '{path}' has a hash that is none")
+        if path in hashes:
+            raise _refusal(name, f"it names the output '{path}' twice")
+        hashes[path] = md5
+    if path := names.clash(hashes):
+        raise _refusal(name, f"it names the output '{path}' twice, or as a folder of another")
+    return hashes
+
+
+def _outs(text: str, name: str) -> Iterator[dict[str, Any]]:
+    """Yield the outputs of all stages, one by one: a few lines with aliases can mean billions."""
+    if len(text) > MOST_CHARACTERS:
+        raise _refusal(name, f"it is longer than {MOST_CHARACTERS:,} characters")
+    try:
+        safe_yaml.check(text)
+        # Every scalar stays text: a hash of digits alone is no number.
+        values = yaml.load(text, getattr(yaml, "CBaseLoader", yaml.BaseLoader))  # noqa: S506  # it makes texts alone
+        for stage in values["stages"].values():
+            yield from map(dict, stage.get("outs") or [])
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise _refusal(name, "it can't be read as stages with outputs") from error
+
+
+def _refusal(name: str, reason: str) -> MeritError:
+    return MeritError(f"{name}: not a lock of DVC's ({reason}); restore it from Git")

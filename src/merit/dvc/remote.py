@@ -1,0 +1,119 @@
+"""Objects brought from DVC's remote into its cache: listings first and one by one, then the files that they name.
+
+A remote is whatever .dvc/config of the branch says, so each object is held against its hash, and nothing is brought
+that is larger than what pyproject.toml allows.
+"""
+
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from merit import artifacts
+from merit.dvc import cache, limits, listing
+from merit.dvc.limits import Limits
+from merit.errors import MeritError
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+NONE = "not in DVC's cache, and DVC has no remote here; name one by 'dvc remote add -d'"
+
+
+class Unreachable(MeritError):
+    """There is no remote, or it can't be asked: what it has is not known."""
+
+
+def bring(repo: "Repo", wanted: dict[str, str]) -> None:
+    """Bring files and folders into DVC's cache; what the remote lacks stays missing.
+
+    Args:
+        repo: DVC's repository.
+        wanted: the path of each output that is wanted, which messages name, by its hash.
+
+    Raises:
+        Unreachable: there is no remote, or it can't be asked.
+        MeritError: what it has may not be brought here.
+    """
+    from dvc.config import NoRemoteError
+
+    try:
+        _bring(repo, wanted)
+    except MeritError:
+        raise
+    except NoRemoteError as error:
+        raise Unreachable(NONE) from error
+    except Exception as error:  # each kind of remote raises its own
+        raise Unreachable(f"DVC's remote can't be asked ({' '.join(str(error).split())[:200]})") from error
+
+
+def _bring(repo: "Repo", wanted: dict[str, str]) -> None:
+    from dvc_data.hashfile.hash_info import HashInfo
+
+    remote, allowed = repo.cloud.get_remote_odb(None, "pull"), limits.read()
+    remote.verify = True  # what is not what its name says is not kept
+    store, files = Path(repo.cache.local.path), set[str]()
+    for md5, path in wanted.items():
+        files |= set(_listed(remote, store, md5, path, allowed)) if md5.endswith(listing.SUFFIX) else {md5}
+    name = ", ".join(sorted(set(wanted.values()))[:3])
+    allowed.check_files(len(files), name)
+    missing = [md5 for md5 in sorted(files) if not cache.path_in(store, md5).is_file()]
+    sizes = _sizes(remote, missing)
+    allowed.check_bytes(sum(sizes.values()) + _bytes(store, files), name)
+    if sizes:
+        repo.cloud.pull([HashInfo("md5", md5) for md5 in sizes], odb=remote)
+
+
+def _listed(remote: Any, store: Path, md5: str, path: str, allowed: Limits) -> Iterable[str]:
+    """Return the hashes of the files of a folder, whose listing is brought if the cache lacks it."""
+    if cache.path_in(store, md5).is_file():
+        return (cache.listed(store, md5, path) or {}).values()
+    try:
+        with remote.fs.open(remote.oid_to_path(md5), "rb") as handle:
+            text = handle.read(listing.most_bytes(allowed) + 1)
+    except FileNotFoundError:
+        return ()
+    files = listing.parse(text, md5, path, allowed)
+    with artifacts.written_aside(cache.path_in(store, md5)) as aside:
+        aside.write_bytes(text)
+    return files.values()
+
+
+def _sizes(remote: Any, hashes: Collection[str]) -> dict[str, int]:
+    """Return the size of each file that the remote has.
+
+    Raises:
+        MeritError: it does not tell.
+    """
+    asked = remote.fs.info([remote.oid_to_path(md5) for md5 in hashes], return_exceptions=True) if hashes else []
+    sizes: dict[str, int] = {}
+    for md5, info in zip(hashes, asked, strict=True):
+        if isinstance(info, FileNotFoundError) and not isinstance(info.__cause__, OSError):  # one of HTTP can't connect
+            continue
+        if isinstance(info, BaseException):
+            raise info
+        if not isinstance(size := info.get("size"), int):
+            raise MeritError(f"DVC's remote does not tell how large {md5} is, so it is not brought")
+        sizes[md5] = size
+    return sizes
+
+
+def _bytes(store: Path, hashes: Iterable[str]) -> int:
+    paths = (cache.path_in(store, md5) for md5 in hashes)
+    return sum(path.stat().st_size for path in paths if path.is_file())
+
+
+def push(repo: "Repo", hashes: Collection[str]) -> int:
+    """Bring objects of DVC's cache to its remote, a folder only with all its files; return how many were new there.
+
+    Raises:
+        MeritError: the remote takes them not.
+    """
+    from dvc_data.hashfile.hash_info import HashInfo
+
+    try:
+        result = repo.cloud.push([HashInfo("md5", md5) for md5 in sorted(hashes)])
+    except Exception as error:  # each kind of remote raises its own
+        raise MeritError(f"DVC's remote can't be written to ({' '.join(str(error).split())[:200]})") from error
+    if result.failed:
+        raise MeritError(f"DVC's remote did not take {len(result.failed)} of {len(hashes)} objects; try again")
+    return len(result.transferred)

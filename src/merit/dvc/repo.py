@@ -1,0 +1,229 @@
+"""DVC's repository, opened only once nothing that Git brings could make DVC write, read or run anything else.
+
+What is checked is what DVC itself makes of dvc.yaml, dvc.lock and *.dvc, so that no other way of reading them differs.
+`cmd` in dvc.yaml is code, and reviewed as code; what is checked here holds for who only pulls, too.
+"""
+
+import copy
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache as remembered
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from merit import git, safe_yaml
+from merit.dvc import cache, limits, lock, names, settings
+from merit.errors import MeritError
+
+if TYPE_CHECKING:
+    from dvc.output import Output
+    from dvc.repo import Repo
+    from dvc.stage import Stage
+
+LOCK = "dvc.lock"
+FILES, PATTERNS = (LOCK, "dvc.yaml"), ("*.dvc", "*dvc.lock", "*dvc.yaml")
+"""What DVC reads in the project's folder, and what in those below as well."""
+MOST_ADDED = 100_000
+"""How long a .dvc file may be."""
+ADDED = frozenset({"desc", "hash", "labels", "md5", "meta", "nfiles", "path", "size", "type"})
+"""What 'dvc add' says of an output in its .dvc file."""
+
+
+@contextmanager
+def opened() -> Iterator["Repo"]:
+    """Yield DVC's view of the repository, once it is found to be harmless.
+
+    Raises:
+        MeritError: it is not; the line names the output, the listing or the setting.
+        DvcException: there is no repository of DVC's, or DVC can't read it.
+    """
+    from dvc.repo import Repo
+
+    root = Path(Repo.find_root())
+    settings.check(root)
+    _check_files(root)
+    with Repo(_wait_for_lock=True) as repo:  # DVC by itself waits 3 s for another process, and gives up
+        repo.stage_cache = _runs()(repo)
+        check(repo)
+        yield repo
+
+
+def check(repo: "Repo") -> None:
+    """Check everything that DVC would check out or remove here, with what its cache has at this moment.
+
+    Raises:
+        MeritError: an output, a dependency or a listing is not allowed.
+    """
+    for stage in repo.index.stages:
+        _check_stage(stage, repo)
+    outs, linked = list(repo.index.outs), remembered(os.path.islink)
+    if path := names.clash([path_of(out, repo) for out in outs]):
+        raise MeritError(f"{path}: is the output of two stages, or lies in one of another; name it in one")
+    _check_tracked([path_of(out, repo) for out in outs if out.use_cache], repo)
+    allowed, sizes, count = limits.read(), dict[str, int](), 0
+    for out in outs:
+        for path, md5 in [(path_of(out, repo), ""), *named(out, repo)]:
+            if (link := _link(path, repo, linked)) is not None:
+                raise MeritError(f"{link}: is a link, and the output {path_of(out, repo)} would be written through it")
+            if md5:
+                sizes[md5] = _size(repo, md5)
+                count += 1
+    allowed.check_files(count, LOCK)
+    allowed.check_bytes(sum(sizes.values()), LOCK)
+
+
+def named(out: "Output", repo: "Repo") -> Iterator[tuple[str, str]]:
+    """Yield the path and the hash of each file of an output, as far as the cache knows it; a folder's come without it.
+
+    Raises:
+        MeritError: the cache has a listing that is not allowed.
+    """
+    path, md5 = path_of(out, repo), out.hash_info.value if out.hash_info else None
+    if md5 is None or not out.hash_info.isdir:
+        yield from [] if md5 is None else [(path, md5)]
+        return
+    listed = cache.listed(Path(repo.cache.local.path), md5, path) or {}
+    yield from ((f"{path}/{name}", each) for name, each in listed.items())
+
+
+def path_of(out: "Output", repo: "Repo") -> str:
+    """Return the path of an output from the project's root."""
+    return PurePosixPath(os.path.relpath(out.fs_path, repo.root_dir)).as_posix()
+
+
+def _size(repo: "Repo", md5: str) -> int:
+    try:
+        return cache.path_in(Path(repo.cache.local.path), md5).stat().st_size
+    except OSError:
+        return 0
+
+
+def _check_files(root: Path) -> None:
+    """Check the files that DVC reads, before it reads them.
+
+    Raises:
+        MeritError: one is a link, too long, or no file of 'dvc add'.
+    """
+    asked = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *PATTERNS)
+    listed = git.git("-C", str(root), *asked)
+    below = filter(None, listed.split("\0")) if listed else (path.name for path in root.glob("*.dvc"))
+    for name in sorted({*FILES, *below} - {".dvc"}):
+        file = root / name
+        if file.is_symlink():
+            raise MeritError(f"{name}: is a link; it must be a plain file")
+        most = MOST_ADDED if file.suffix == ".dvc" else lock.MOST_CHARACTERS
+        if file.is_file() and file.stat().st_size > most:
+            raise MeritError(f"{name}: longer than {most:,} bytes; restore it from Git")
+        if file.suffix == ".dvc" and file.is_file():
+            _check_added(file, name)
+
+
+def _check_added(file: Path, name: str) -> None:
+    """Check that a .dvc file is one of 'dvc add': an import reads from other repositories and servers.
+
+    Raises:
+        MeritError: it is another.
+    """
+    try:
+        safe_yaml.check(text := file.read_text(encoding="utf-8"))
+        values: Any = yaml.load(text, getattr(yaml, "CBaseLoader", yaml.BaseLoader))  # noqa: S506
+        others = chain(set(values) - {"outs", "desc", "meta"}, *(set(out) - ADDED for out in values["outs"]))
+        other = next(iter(others), None)
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise MeritError(f"{name}: no file of 'dvc add'; restore it from Git, or remove it") from error
+    if other is not None:
+        raise MeritError(
+            f"{name}: has {names.shown(other)}, and only what 'dvc add' writes is allowed; an import reads "
+            "from elsewhere: bring the file, then 'dvc add' it"
+        )
+
+
+def _check_stage(stage: "Stage", repo: "Repo") -> None:
+    """Check the paths of a stage: of outputs by all rules, of dependencies that they lie in the project.
+
+    Raises:
+        MeritError: one is not allowed.
+    """
+    if Path(stage.wdir) != Path(stage.path).parent:
+        raise MeritError(f"{stage.addressing}: has a wdir; leave it away, and write paths from where dvc.yaml is")
+    if stage.cmd is None and stage.deps:
+        raise MeritError(f"{stage.addressing}: an import; bring the file, then 'dvc add' it")
+    for out in stage.outs:
+        if reason := _fault(out, repo):
+            raise MeritError(f"{stage.addressing}: its output {names.shown(str(out.def_path))} {reason}")
+    for dep in stage.deps:
+        if dep.protocol != "local" or not dep.is_in_repo or _is_git(path_of(dep, repo)):
+            raise MeritError(
+                f"{stage.addressing}: its dependency {names.shown(str(dep.def_path))} is no file of the project; "
+                "data from elsewhere is what data.source in conf/ is for"
+            )
+
+
+def _fault(out: "Output", repo: "Repo") -> str:
+    """Return what is wrong with an output, or with what dvc.lock says of it; empty if nothing is."""
+    if out.protocol != "local" or not out.is_in_repo:
+        return "lies outside of the project"
+    if reason := names.fault(path_of(out, repo)):
+        return reason
+    if out.files is not None:
+        return "has its files listed in dvc.lock, which is for versions in a cloud; 'dvc commit' makes one hash of them"
+    if not out.hash_info:
+        return ""
+    if out.hash_name != "md5":
+        return "has a hash of DVC 2; 'dvc commit --force' makes one of DVC 3"
+    return "" if lock.HASH.fullmatch(str(out.hash_info.value)) else "has a hash in dvc.lock that is none"
+
+
+def _is_git(path: str) -> bool:
+    return {".git", ".dvc"} & {part.casefold() for part in path.split("/")} != set()
+
+
+def _check_tracked(paths: list[str], repo: "Repo") -> None:
+    """Refuse outputs that Git tracks too: what was reviewed would be written over.
+
+    Raises:
+        MeritError: there is one.
+    """
+    if paths and (tracked := git.git("-C", repo.root_dir, "--literal-pathspecs", "ls-files", "-z", "--", *paths)):
+        name = tracked.split("\0")[0]
+        raise MeritError(f"{name}: Git tracks it, but it is an output of DVC's: 'git rm --cached {name}', or rename it")
+
+
+def _link(path: str, repo: "Repo", is_link: Any) -> str | None:
+    """Return the part of a path that is a link; the file itself may be one into DVC's cache, as `cache.type` has it."""
+    parts = path.split("/")
+    for count in range(1, len(parts) + 1):
+        part = os.path.join(repo.root_dir, *parts[:count])  # noqa: PTH118  # it is asked of every file
+        if is_link(part) and not (count == len(parts) and _is_cached(part, repo)):
+            return "/".join(parts[:count])
+    return None
+
+
+def _is_cached(link: str, repo: "Repo") -> bool:
+    return Path(link).resolve().is_relative_to(Path(repo.cache.local.path).resolve())
+
+
+@remembered
+def _runs() -> type:
+    """Return what DVC remembers former runs by, which takes none that is not of the stage that asks."""
+    from dvc.stage.cache import StageCache, _get_cache_hash
+
+    class Runs(StageCache):  # type: ignore[misc]  # DVC has no types
+        """The runs of stages that DVC has in its cache; one that was written by others may name any output."""
+
+        def _load_cache(self, key: str, value: str) -> dict[str, Any] | None:
+            entry: dict[str, Any] | None = super()._load_cache(key, value)
+            if entry is None or _get_cache_hash(copy.deepcopy(entry), key=True) != key:
+                return None
+            for out in entry.get("outs", []):
+                if out.get("files") or out.get("hash") != "md5" or not lock.HASH.fullmatch(str(out.get("md5"))):
+                    return None
+                if str(out["md5"]).endswith(".dir"):
+                    cache.listed(Path(self.repo.cache.local.path), out["md5"], out["path"])
+            return entry
+
+    return Runs

@@ -1,0 +1,41 @@
+"""A hash of all that the Bento's answers depend on, so that one that was asked before need not be asked again."""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import re
+from pathlib import Path
+
+from merit import artifacts
+from merit.errors import MeritError
+from merit.packaging import bento
+
+
+def key(rows: int) -> str:
+    """Return the hash of all that the answers to `rows` test rows depend on: package, code, libraries, rows."""
+    try:
+        found = {name: artifacts.sha256(path) for name, path in bento.files().items()}
+        versions = _versions(Path(bento.told()[1]).read_text(encoding="utf-8"))
+    except MeritError as error:
+        found, versions = {"": str(error)}, {}
+    asking = [artifacts.sha256(path) for path in [*sorted(Path(__file__).parent.glob("*.py")), Path(bento.__file__)]]
+    machine = [platform.python_version(), platform.machine()]
+    sent: list[int | str] = [rows, artifacts.sha256(artifacts.require(artifacts.TEST_ROWS, "features"))]
+    if artifacts.SOURCE_ROWS.is_file():
+        sent.append(artifacts.sha256(artifacts.SOURCE_ROWS))
+    text = json.dumps([found, versions, asking, machine, sent], sort_keys=True)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def _versions(requirements: str) -> dict[str, str]:
+    """Return the installed versions of what the requirements name."""
+    names = re.findall(r"(?m)^([A-Za-z0-9][A-Za-z0-9._-]*)", requirements)
+    return {name: version for name in names if (version := _version(name)) is not None}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

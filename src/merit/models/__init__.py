@@ -1,0 +1,1 @@
+"""Networks, and how the one that the lock names is built."""

@@ -1,0 +1,294 @@
+"""Networks: codes int64 [rows, categories], numbers float32 [rows, numbers] and arrays in, [rows, outputs] out.
+
+A network of several members gives [members, rows, outputs]; `merit.models.build.Predictor` averages what they predict.
+The run supplies, to a network that takes them, `cardinalities` (codes per category), `numbers` (columns of numbers),
+`shapes` (of each array) and `outputs` (1, or as many as there are classes); the rest is conf/model.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from merit.models.folded import Folded
+
+
+class Codes(nn.Module):
+    """One table of vectors for all categories: a lookup per row instead of one per column.
+
+    Args:
+        cardinalities: codes per category.
+        width: the length of each vector.
+    """
+
+    offsets: Tensor
+
+    def __init__(self, cardinalities: Sequence[int], width: int) -> None:
+        super().__init__()
+        starts = torch.tensor([0, *cardinalities]).cumsum(0)
+        self.register_buffer("offsets", starts[:-1], persistent=False)
+        self.table = nn.Embedding(max(1, int(starts[-1])), width)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Return the vectors, [rows, categories, width]."""
+        return torch.as_tensor(self.table(codes + self.offsets))
+
+
+class Dropout(nn.Module):
+    """Leaves out a share of the units in training, and scales the others up by as much.
+
+    It does what `torch.nn.Dropout` does, at a quarter of its cost on a processor: that draws a number per unit, this
+    one 64 bits for four.
+
+    Args:
+        share: of the units, to a 65,536th.
+
+    Raises:
+        ValueError: it is not from 0 to less than 1.
+    """
+
+    LANES = 4
+    """Units per number drawn."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        if not 0 <= share < 1:
+            raise ValueError(f"a share of {share} can't be left out; give one from 0 to less than 1")
+        self.share = share
+        self._out = min(round(share * 2**16), 2**16 - 1)
+
+    def extra_repr(self) -> str:
+        """Return what sets it apart, for print."""
+        return str(self.share)
+
+    def forward(self, units: Tensor) -> Tensor:
+        """Return the units, of any shape."""
+        if not self.training or not self._out:
+            return units
+        if units.device.type != "cpu":
+            return functional.dropout(units, self.share)
+        drawn = torch.empty(-(-units.numel() // self.LANES), dtype=torch.int64).random_(-(2**63), None)
+        lanes = drawn.view(torch.int16)[: units.numel()].view(units.shape)
+        # Compared straight into the units' type: by way of bools this alone takes six times as long.
+        kept = torch.ge(lanes, self._out - 2**15, out=torch.empty_like(units))
+        return units * kept.mul_(2**16 / (2**16 - self._out))
+
+
+class Linear(nn.Module):
+    """Linear or logistic regression: a weight per category value, a weight per number.
+
+    Args:
+        cardinalities: codes per category.
+        numbers: columns of numbers.
+        outputs: numbers per row.
+    """
+
+    def __init__(self, cardinalities: Sequence[int], numbers: int, outputs: int = 1) -> None:
+        super().__init__()
+        self.values = Codes(cardinalities, outputs)
+        nn.init.zeros_(self.values.table.weight)
+        self.numbers = nn.Linear(numbers, outputs)
+
+    def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
+        """Return [rows, outputs]."""
+        return torch.as_tensor(self.values(codes).sum(dim=1) + self.numbers(numbers))
+
+
+class MLP(nn.Module):
+    """A perceptron over one-hot categories and numbers.
+
+    The first layer over one-hot categories is a sum of rows of its weights, so that is how it is computed.
+
+    Args:
+        cardinalities: codes per category.
+        numbers: columns of numbers.
+        outputs: numbers per row.
+        hidden: widths of the hidden layers, at least one.
+        dropout: share of hidden units left out in training.
+    """
+
+    def __init__(
+        self, cardinalities: Sequence[int], numbers: int, outputs: int = 1, *, hidden: Sequence[int], dropout: float
+    ) -> None:
+        super().__init__()
+        self.values = Codes(cardinalities, hidden[0])
+        nn.init.normal_(self.values.table.weight, std=0.05)
+        self.numbers = nn.Linear(numbers, hidden[0])
+        self.rest = nn.Sequential(nn.ReLU(), Dropout(dropout), perceptron(hidden[0], hidden[1:], outputs, dropout))
+
+    def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
+        """Return [rows, outputs]."""
+        return torch.as_tensor(self.rest(self.values(codes).sum(dim=1) + self.numbers(numbers)))
+
+
+class EmbeddingMLP(nn.Module):
+    """An ensemble in one network, over learned vectors of the categories and learned bins of the numbers.
+
+    Each number fills its bins in turn, as in the piecewise-linear encoding of Gorishniy et al. (2022), but where
+    the bins lie is learned. The members share all large weights and differ by a factor and a shift per hidden
+    unit, as in TabM (Gorishniy et al. 2024): the gain of an ensemble at little more than the cost of one network.
+
+    Args:
+        cardinalities: codes per category.
+        numbers: columns of numbers, standardised.
+        outputs: numbers per row.
+        members: networks in the ensemble.
+        embedding: the length of a category's vector.
+        hidden: widths of the hidden layers.
+        dropout: share of hidden units left out in training.
+        input_dropout: share of inputs left out in training.
+    """
+
+    def __init__(
+        self,
+        cardinalities: Sequence[int],
+        numbers: int,
+        outputs: int = 1,
+        *,
+        members: int,
+        embedding: int,
+        hidden: Sequence[int],
+        dropout: float,
+        input_dropout: float,
+    ) -> None:
+        super().__init__()
+        self.values = Codes(cardinalities, embedding)
+        nn.init.normal_(self.values.table.weight, std=0.1)
+        self.bins = Bins(numbers)
+        widths = [len(cardinalities) * embedding + numbers * self.bins.count, *hidden]
+        self.shared = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in pairwise(widths))
+        self.factors = nn.ParameterList(1 + 0.5 * torch.randn(members, 1, width) for width in hidden)
+        self.shifts = nn.ParameterList(0.1 * torch.randn(members, 1, width) for width in hidden)
+        self.heads = nn.Parameter(torch.zeros(members, widths[-1], outputs))
+        self.biases = nn.Parameter(torch.zeros(members, 1, outputs))
+        self.input_dropout, self.dropout = Dropout(input_dropout), Dropout(dropout)
+
+    def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
+        """Return [members, rows, outputs]: each member learns by itself."""
+        inputs = torch.cat([self.values(codes).flatten(1), self.bins(numbers)], dim=1)
+        return self.members(self.shared[0](self.input_dropout(inputs)[None]))
+
+    def members(self, hidden: Tensor) -> Tensor:
+        """Return [members, rows, outputs] of what the first shared layer gives, [..., rows, width]."""
+        for layer, factor, shift in zip([nn.Identity(), *self.shared[1:]], self.factors, self.shifts, strict=True):
+            hidden = self.dropout(torch.relu(layer(hidden) * factor + shift))
+        # Transposed, the narrow heads take a sixth of the time.
+        return torch.as_tensor((self.heads.mT @ hidden.mT).mT + self.biases)
+
+    def for_inference(self, flags: Sequence[int]) -> nn.Module:
+        """Return a network of the same answers, for less.
+
+        Args:
+            flags: the columns of numbers that are 0 or 1.
+        """
+        return Folded(self, flags)
+
+
+class Bins(nn.Module):
+    """Learned bins of standardised numbers: each number fills its bins from the lowest up, each from 0 to 1.
+
+    Args:
+        numbers: columns of numbers.
+    """
+
+    EDGES = (-8.0, -3.5, -2.05, -1.28, -0.84, -0.52, -0.25, 0.0, 0.25, 0.52, 0.84, 1.28, 2.05, 3.5, 8.0)
+    """Where the bins begin to learn from: the tenths of a normal distribution, and its tails."""
+
+    def __init__(self, numbers: int) -> None:
+        super().__init__()
+        edges = torch.tensor(self.EDGES)
+        self.count = len(self.EDGES) - 1
+        self.low = nn.Parameter(edges[:-1].repeat(numbers, 1))
+        self.scale = nn.Parameter((1 / edges.diff()).repeat(numbers, 1))
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Return how full each bin is, less a half, [rows, numbers * bins]."""
+        filled = (numbers[:, :, None] - self.low) * self.scale
+        # clamp would do, but its gradient takes five times as long.
+        return (functional.hardtanh(filled, 0.0, 1.0) - 0.5).flatten(1)
+
+
+CHANNELS = 4
+"""The most channels that an array may have last: gray, with transparency, colours, both."""
+
+
+class CNN(nn.Module):
+    """A small convolutional network over arrays of one size, beside whatever else a row has.
+
+    Each block is two 3x3 convolutions and a 2x2 pooling. Arrays are [height, width], of one channel, or [channels,
+    height, width], or [height, width, channels] where there are at most four channels last and more places first.
+
+    Args:
+        cardinalities: codes per category.
+        numbers: columns of numbers.
+        shapes: of the arrays.
+        outputs: numbers per row.
+        channels: of each block, at least one block.
+        hidden: width of the layer after the blocks.
+        embedding: the length of a category's vector.
+        dropout: share of hidden units left out in training.
+    """
+
+    def __init__(
+        self,
+        cardinalities: Sequence[int],
+        numbers: int,
+        shapes: Sequence[Sequence[int]],
+        outputs: int = 1,
+        *,
+        channels: Sequence[int],
+        hidden: int,
+        embedding: int = 4,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.are_last = [are_channels_last(shape) for shape in shapes]
+        sizes = [(shape[2], *shape[:2]) if last else shape for shape, last in zip(shapes, self.are_last, strict=True)]
+        places = {tuple(size[-2:]) for size in sizes}
+        if len(places) != 1 or any(len(shape) not in {2, 3} for shape in shapes):
+            raise ValueError(
+                f"it takes arrays of one height and width; found the shapes {[list(each) for each in shapes]}"
+            )
+        height, width = places.pop()
+        if min(height, width) < 2 ** len(channels):
+            raise ValueError(f"{len(channels)} blocks halve {height}x{width} to nothing; give fewer channels")
+        before = sum(1 if len(size) == 2 else size[0] for size in sizes)
+        self.blocks = nn.Sequential(*(block(a, b) for a, b in pairwise([before, *channels])))
+        self.values = Codes(cardinalities, embedding)
+        left = channels[-1] * (height // 2 ** len(channels)) * (width // 2 ** len(channels))
+        joined = left + numbers + len(cardinalities) * embedding
+        self.rest = nn.Sequential(Dropout(dropout), perceptron(joined, [hidden], outputs, dropout))
+
+    def forward(self, codes: Tensor, numbers: Tensor, *arrays: Tensor) -> Tensor:
+        """Return [rows, outputs]."""
+        turned = [each.movedim(3, 1) if last else each for each, last in zip(arrays, self.are_last, strict=True)]
+        images = torch.cat([each[:, None] if each.dim() == 3 else each for each in turned], dim=1)
+        seen = self.blocks(images).flatten(1)
+        return torch.as_tensor(self.rest(torch.cat([seen, numbers, self.values(codes).flatten(1)], dim=1)))
+
+
+def are_channels_last(shape: Sequence[int]) -> bool:
+    """Say whether an array of three axes has its channels last: few there, and more places before them."""
+    return len(shape) == 3 and shape[2] <= CHANNELS < min(shape[:2])
+
+
+def block(before: int, after: int) -> nn.Sequential:
+    """Return two 3x3 convolutions and a 2x2 pooling, from `before` channels to `after`."""
+    return nn.Sequential(
+        nn.Conv2d(before, after, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(after, after, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+    )
+
+
+def perceptron(width: int, hidden: Sequence[int], outputs: int, dropout: float) -> nn.Sequential:
+    """Return layers from `width` inputs through the hidden ones to the outputs."""
+    layers: list[nn.Module] = []
+    for next_width in hidden:
+        layers += [nn.Linear(width, next_width), nn.ReLU(), Dropout(dropout)]
+        width = next_width
+    return nn.Sequential(*layers, nn.Linear(width, outputs))

@@ -1,0 +1,1 @@
+"""pipeline: the whole path in one go."""

@@ -1,0 +1,38 @@
+"""The truths that came by POST /feedback, as tables."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from merit.prediction_log.protocol import Entry
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Truths:
+    """Makes tables of truths.
+
+    Args:
+        output: the output of the model's signature: its task, and the classes of a multiclass task.
+    """
+
+    def __init__(self, output: dict[str, Any]) -> None:
+        self._task, self._classes = output["task"], output.get("classes") or []
+
+    def build(self, entries: Sequence[Entry]) -> "pl.DataFrame":
+        """Return a row for each truth.
+
+        Args:
+            entries: of each request how many truths, its time in seconds since 1970, its truths (the id and row of a
+                prediction or else a key, and the truth), and the caller.
+        """
+        import polars as pl
+
+        if self._task == "multiclass":
+            kind: Any = pl.Series(self._classes).dtype
+        else:
+            kind = pl.Int8() if self._task == "binary" else pl.Float64()
+        rows = [(int(at * 1e6), *each, who) for _, at, kept, who in entries for each in kept]
+        schema = {"time": pl.Int64, "request_id": pl.String, "row": pl.UInt32, "key": pl.String, "truth": kind}
+        table = pl.DataFrame(rows, schema={**schema, "caller": pl.String}, orient="row")
+        return table.with_columns(pl.col("time").cast(pl.Datetime("us", "UTC")))

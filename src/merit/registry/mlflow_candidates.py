@@ -1,0 +1,63 @@
+"""register: the gated package as a version of the model, with its lineage, once."""
+
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from merit import artifacts, git
+from merit.config.schema import Lock
+from merit.errors import Refused
+from merit.mlflow import model, provenance, store
+
+PACKAGE_TAG = "merit.package"
+
+
+def register(lock: Lock, run_id: str, report: dict[str, Any]) -> str:
+    """Return the version of the current package in the registry, made if it has none.
+
+    Args:
+        lock: the configuration.
+        run_id: the run in MLflow that the package came from.
+        report: what the gate has just said of it.
+
+    Raises:
+        Refused: the gate did not pass this package.
+    """
+    digest = artifacts.package_digest(artifacts.PACKAGE)
+    if report["verdict"] != "pass" or report["candidate"]["digest"] != digest:
+        raise Refused("register: the gate does not pass this package; read reports/gate.md")
+    client = store.open_store(lock.tracking)
+    with store.faults(store.uri_of(lock.tracking)):
+        return _registered(client, lock, run_id, digest)
+
+
+def _registered(client: MlflowClient, lock: Lock, run_id: str, digest: str) -> str:
+    _ensure_model(client, lock.name)
+    same = [v for v in client.search_model_versions(f"name = '{lock.name}'") if v.tags.get(PACKAGE_TAG) == digest]
+    if same:
+        return str(min(int(version.version) for version in same))
+    source = f"{client.get_run(run_id).info.artifact_uri}/{model.FOLDER}"
+    description = provenance.description(lock.model_dump(mode="json", by_alias=True))
+    made = client.create_model_version(lock.name, source, run_id, _lineage(lock, digest), description=description)
+    return str(made.version)
+
+
+def _ensure_model(client: MlflowClient, name: str) -> None:
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _lineage(lock: Lock, digest: str) -> dict[str, str]:
+    manifest = artifacts.read_json(artifacts.PACKAGE / artifacts.MANIFEST, "package")
+    return {
+        PACKAGE_TAG: digest,
+        "merit.commit": git.head() or "none yet",
+        "merit.params_sha256": manifest["params_sha256"],
+        "merit.data_sha256": manifest["data_sha256"],
+        "merit.data_fingerprint": lock.data.fingerprint,
+        "merit.verdict": "pass",
+    }

@@ -1,0 +1,1 @@
+"""Scoring: run an ONNX graph over columns, and load a verified package."""

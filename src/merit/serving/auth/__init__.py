@@ -1,0 +1,1 @@
+"""Authentication of requests: API keys, JSON Web Tokens, a proxy."""

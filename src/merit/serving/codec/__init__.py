@@ -1,0 +1,1 @@
+"""Arrow and Parquet bodies, decoded in a process of their own within bounds."""

@@ -1,0 +1,138 @@
+"""The messages of Arrow IPC, and how large they become.
+
+Metadata is in FlatBuffers: https://arrow.apache.org/docs/format/Columnar.html#serialization-and-interprocess-communication-ipc
+https://github.com/apache/arrow/blob/main/format/Message.fbs, File.fbs
+"""
+
+import struct
+from typing import Any
+
+from merit.serving.codec.bounds.budget import BROKEN, Budget
+
+MESSAGE_BYTES, BUFFER_BYTES = 1024, 64
+"""What a message and a buffer count at least."""
+CONTINUED = b"\xff\xff\xff\xff"
+ENDS = CONTINUED + bytes(4)
+MAGIC = b"ARROW1"
+TAIL = 4 + len(MAGIC)
+"""Bytes after a file's footer."""
+DICTIONARY, RECORDS = 2, 3
+BLOCK, BUFFER = "<qi4xq", "<qq"
+"""Of a message of a file where it lies, its metadata's length and its own; of a buffer where it lies and its length."""
+
+
+def stream(body: bytes, most: int) -> tuple[int, bytes]:
+    """Return how many rows a stream has, and a stream of its schema alone.
+
+    Raises:
+        ValueError: it is no stream of Arrow, or expands to more than `most` bytes.
+    """
+    budget = Budget(most)
+    rows = at = 0
+    schema, whole = b"", memoryview(body)
+    try:
+        while at < len(body) and (message := _message(whole, at)) is not None:
+            head, start, at = message
+            schema = schema or body[:at] + ENDS
+            rows += _spend_message(whole, head, start, budget)
+    except (struct.error, IndexError) as error:
+        raise ValueError(BROKEN) from error
+    return rows, schema
+
+
+def file(body: bytes, most: int) -> int:
+    """Return how many rows a file has.
+
+    Raises:
+        ValueError: it is no file of Arrow, or expands to more than `most` bytes.
+    """
+    size = int.from_bytes(body[-TAIL : -len(MAGIC)], "little")
+    if body[-len(MAGIC) :] != MAGIC or size > len(body) - TAIL:
+        raise ValueError("it has no footer of Arrow")
+    budget = Budget(most)
+    rows, whole = 0, memoryview(body)
+    try:
+        footer = _root(whole[-TAIL - size : -TAIL])
+        for at, _, _ in (*footer.structs(2, BLOCK), *footer.structs(3, BLOCK)):
+            if (message := _message(whole, at)) is not None:
+                head, start, _ = message
+                rows += _spend_message(whole, head, start, budget)
+    except (struct.error, IndexError) as error:
+        raise ValueError(BROKEN) from error
+    return rows
+
+
+def _message(body: memoryview, at: int) -> "tuple[_Table, int, int] | None":
+    """Return a message's metadata, where its body starts and where it ends; None at the end of a stream."""
+    if at < 0:
+        raise ValueError(BROKEN)
+    at += 4 if body[at : at + 4] == CONTINUED else 0
+    size = struct.unpack_from("<i", body, at)[0]
+    start = at + 4 + size
+    if size == 0:
+        return None
+    if not 0 < size <= len(body) - at - 4:
+        raise ValueError(BROKEN)
+    head = _root(body[at + 4 : start])
+    end = start + head.number(3, "<q")
+    if not start <= end <= len(body):
+        raise ValueError(BROKEN)
+    return head, start, end
+
+
+def _spend_message(body: memoryview, head: "_Table", start: int, budget: Budget) -> int:
+    """Count a message; return how many rows it brings."""
+    kind, content = head.number(1, "<B"), head.table(2)
+    budget.spend(0, MESSAGE_BYTES)
+    if content is None or kind not in (DICTIONARY, RECORDS):
+        return 0
+    batch = content.table(1) if kind == DICTIONARY else content
+    if batch is None:
+        raise ValueError(BROKEN)
+    is_compressed = batch.table(3) is not None
+    for offset, length in batch.structs(2, BUFFER):
+        expanded = struct.unpack_from("<q", body, start + offset)[0] if is_compressed and length else length
+        budget.spend(length if expanded == -1 else expanded, BUFFER_BYTES)  # -1: this one is not
+    return batch.number(0, "<q") if kind == RECORDS else 0
+
+
+class _Table:
+    """A table of FlatBuffers.
+
+    Args:
+        data: what it lies in.
+        at: where.
+    """
+
+    def __init__(self, data: memoryview, at: int) -> None:
+        self._data, self._at = data, at
+        self._places = at - struct.unpack_from("<i", data, at)[0]
+        self._size = struct.unpack_from("<H", data, self._places)[0]
+
+    def number(self, field: int, form: str) -> int:
+        """Return a number; 0 where it is left out."""
+        place = self._place(field)
+        found: int = struct.unpack_from(form, self._data, place)[0] if place else 0
+        return found
+
+    def table(self, field: int) -> "_Table | None":
+        """Return a table in it."""
+        place = self._place(field)
+        return _Table(self._data, place + struct.unpack_from("<I", self._data, place)[0]) if place else None
+
+    def structs(self, field: int, form: str) -> list[tuple[Any, ...]]:
+        """Return the structs of a vector."""
+        if not (place := self._place(field)):
+            return []
+        start = place + struct.unpack_from("<I", self._data, place)[0]
+        count = struct.unpack_from("<I", self._data, start)[0]
+        return list(struct.iter_unpack(form, self._data[start + 4 : start + 4 + count * struct.calcsize(form)]))
+
+    def _place(self, field: int) -> int:
+        entry = 4 + 2 * field
+        offset = struct.unpack_from("<H", self._data, self._places + entry)[0] if entry < self._size else 0
+        return self._at + offset if offset else 0
+
+
+def _root(data: memoryview) -> _Table:
+    return _Table(data, struct.unpack_from("<I", data, 0)[0])

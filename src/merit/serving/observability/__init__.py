@@ -1,0 +1,1 @@
+"""Metrics, shared counters and traces of the endpoint."""

@@ -1,0 +1,1 @@
+"""The server processes: connections, workers and their supervisor."""

@@ -1,0 +1,43 @@
+"""One replica of an environment: verify what it serves, then start BentoML's server. Run by a supervisor.
+
+Usage: python -m merit.serving.server.replica FILE, where FILE is the JSON that `merit apply` has written.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from merit import artifacts
+from merit.config.schema.release import Signing
+from merit.errors import MeritError
+from merit.process.lifetime import end_with_parent
+from merit.serving.server.serve import listen
+from merit.signing import signatures, verification
+
+HOST = "127.0.0.1"
+
+
+def main(file: Path) -> None:
+    """Verify the package and serve it.
+
+    Raises:
+        MeritError: it is another package than the version's, or its signature doesn't hold.
+    """
+    told = json.loads(file.read_text(encoding="utf-8"))
+    package = Path(told["package"])
+    if (found := artifacts.package_digest(package)) != told["digest"]:
+        raise MeritError(f"{package}: is {found}, but the version's package is {told['digest']}; 'merit apply' again")
+    signatures.verify(package, told["signature"], Signing.model_validate(told["signing"]), told["demanded"])
+    os.environ.update(told["environment"])
+    os.environ.update({"MERIT_PACKAGE": str(package.absolute()), "BENTOML_DO_NOT_TRACK": "True"})
+    os.environ.update({"BENTOML_HOST": HOST, verification.DIGEST: found})
+    end_with_parent(os.getppid())
+    listen(HOST, told["port"])
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]))
+    except MeritError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,1 @@
+"""Signatures of packages: made and verified."""

@@ -1,0 +1,1 @@
+"""Brokers: NATS, Redis, RabbitMQ and Kafka behind one interface."""

@@ -1,0 +1,48 @@
+"""What MLflow's aliases are: asked once while its store stays the same, and asked again where that was not kept."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from merit.deploy import mlflow_alias
+from merit.deploy.mlflow_alias import Alias
+
+RECEIPT = Path(".merit/environments/staging.alias.json")
+
+
+@pytest.fixture
+def asked(workdir, monkeypatch):
+    """An SQLite store, and how often it was asked."""
+    Path("mlflow.db").write_text("x")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    times: list[str] = []
+
+    def answer(lock, name, wanted):
+        times.append(name)
+        return Alias("tiny@v1", None, "1")
+
+    monkeypatch.setattr(mlflow_alias, "_asked", answer)
+    return times
+
+
+def test_while_the_store_stays_the_same_it_is_asked_once(asked, lock):
+    found = [mlflow_alias.read(lock, "staging", "tiny@v1") for _ in range(2)]
+    assert found == [Alias("tiny@v1", None, "1")] * 2
+    assert asked == ["staging"]
+
+
+@pytest.mark.parametrize("text", ["x", "", "[]", "{}", "5", "null", "[" * 100_000, b"\xe9", "wrong types"])
+def test_what_was_kept_in_another_form_is_asked_again(asked, lock, text):
+    mlflow_alias.read(lock, "staging", "tiny@v1")
+    if text == "wrong types":
+        text = json.dumps(json.loads(RECEIPT.read_text()) | {"now": 5})
+    RECEIPT.write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert mlflow_alias.read(lock, "staging", "tiny@v1") == Alias("tiny@v1", None, "1")
+    assert asked == ["staging", "staging"]
+
+
+def test_where_nothing_can_be_written_nothing_is_kept(asked, lock):
+    Path(".merit").write_text("no folder")
+    assert [mlflow_alias.read(lock, "staging", "tiny@v1").now for _ in range(2)] == ["tiny@v1"] * 2
+    assert asked == ["staging", "staging"]

@@ -1,0 +1,298 @@
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from merit.config.schema import Lock
+from merit.config.tasks import METRICS
+from merit.features.transform import Category, Number, Transform
+from merit.gate.checks import suite
+from merit.gate.evidence import Evidence
+from merit.gate.verdict import Check, Verdict
+from merit.metrics import Estimate
+from merit.scoring.package import Package
+from tests.unit.gate.conftest import ROWS, rival, transform_of
+
+
+def _check(evidence: Evidence, name: str) -> Check:
+    (found,) = [check for check in suite.run(evidence) if check.name == name]
+    return found
+
+
+def _with_lock(evidence: Evidence, make_lock: Callable[..., Lock], **gate: Any) -> Evidence:
+    return replace(evidence, lock=make_lock(lambda values: values["gate"].update(gate)))
+
+
+def test_a_good_candidate_passes_every_check_and_each_phase_is_shown(
+    evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(suite, "show_phase", shown.append)
+    found = suite.run(evidence)
+    assert [" ".join(phase.split()[1:3]) for phase in shown] == [
+        "taking the", "comparing with", "spoiling rows,", "waiting for",
+    ]  # fmt: skip
+    assert [check.name for check in found] == [
+        "floor: roc_auc",
+        "floor: log_loss",
+        "baseline: roc_auc",
+        "champion",
+        "calibration",
+        "parity",
+        "size",
+    ]
+    assert {check.verdict for check in found} == {Verdict.PASS}
+
+
+@pytest.mark.parametrize(
+    ("estimated", "verdict"),
+    [
+        (Estimate(0.7, 0.6, 0.8), Verdict.PASS),
+        (Estimate(0.65, 0.59, 0.7), Verdict.INCONCLUSIVE),
+        (Estimate(0.5, 0.4, 0.59), Verdict.FAIL),
+        (Estimate(nan, nan, nan), Verdict.INCONCLUSIVE),
+    ],
+)
+def test_a_floor_of_a_score_is_a_least_value(evidence: Evidence, estimated: Estimate, verdict: Verdict) -> None:
+    found = _check(replace(evidence, metrics={**evidence.metrics, "roc_auc": estimated}), "floor: roc_auc")
+    assert found.verdict is verdict
+    assert found.allowed == "at least 0.6"
+
+
+@pytest.mark.parametrize(
+    ("estimated", "verdict"),
+    [
+        (Estimate(0.6, 0.5, 0.7), Verdict.PASS),
+        (Estimate(0.65, 0.6, 0.71), Verdict.INCONCLUSIVE),
+        (Estimate(0.8, 0.71, 0.9), Verdict.FAIL),
+        (Estimate(nan, nan, nan), Verdict.INCONCLUSIVE),
+    ],
+)
+def test_a_floor_of_a_loss_is_a_greatest_value(evidence: Evidence, estimated: Estimate, verdict: Verdict) -> None:
+    found = _check(replace(evidence, metrics={**evidence.metrics, "log_loss": estimated}), "floor: log_loss")
+    assert found.verdict is verdict
+    assert found.allowed == "at most 0.7"
+
+
+def test_a_baseline_that_is_better_by_more_than_the_margin_fails(evidence: Evidence) -> None:
+    found = _check(replace(evidence, baseline=evidence.target * 0.8 + 0.1), "baseline: roc_auc")
+    assert found.verdict is Verdict.FAIL
+    assert found.allowed == "at least -0.01"
+    assert found.found.startswith("-0.")
+    assert "gradient boosting does better" in found.advice
+
+
+def test_a_baseline_as_good_as_the_candidate_passes(evidence: Evidence) -> None:
+    assert _check(replace(evidence, baseline=evidence.candidate), "baseline: roc_auc").verdict is Verdict.PASS
+
+
+def test_a_baseline_that_can_not_be_told_from_the_candidate_is_inconclusive(
+    evidence: Evidence, make_lock: Callable[..., Lock]
+) -> None:
+    noise = np.random.default_rng(3).normal(0, 0.15, ROWS)
+    close = replace(evidence, baseline=np.clip(evidence.candidate + noise, 0, 1))
+    strict = _with_lock(close, make_lock, baseline={"metric": "calibration_error", "margin": 0.001})
+    assert _check(strict, "baseline: calibration_error").verdict is Verdict.INCONCLUSIVE
+
+
+def test_with_one_class_nothing_can_be_compared_and_nothing_passes(evidence: Evidence) -> None:
+    found = _check(replace(evidence, target=np.zeros(ROWS)), "baseline: roc_auc")
+    assert found.verdict is Verdict.INCONCLUSIVE
+
+
+def test_without_a_champion_there_is_nothing_to_compare_with(evidence: Evidence, git_repo: Callable[..., str]) -> None:
+    git_repo("commit", "--quiet", "--allow-empty", "--message", "x")
+    found = _check(evidence, "champion")
+    assert (found.verdict, found.found) == (Verdict.PASS, "no champion yet")
+
+
+def test_without_a_main_to_ask_the_report_says_so(evidence: Evidence, workdir: Path, git_repo: None) -> None:
+    asked = "no champion yet: Git has no main here and no other place to ask, so this commit stands for it"
+    assert _check(evidence, "champion").found == asked
+    shutil.rmtree(".git")
+    assert _check(evidence, "champion").found == "no champion yet: this is no Git repository"
+
+
+def test_a_champion_that_is_this_commits_own_for_want_of_a_main_is_told_as_such(
+    evidence: Evidence, workdir: Path, git_repo: None
+) -> None:
+    found = _check(replace(evidence, champion=rival(same=True)), "champion")
+    asked = "Git has no main here and no other place to ask, so this commit stands for it"
+    assert found.found.endswith(f"bit for bit; {asked}")
+
+
+def test_the_champion_itself_passes_without_being_fetched(evidence: Evidence) -> None:
+    found = _check(replace(evidence, champion=rival(same=True)), "champion")
+    assert (found.verdict, found.found) == (Verdict.PASS, "the model of aaaaaaa, bit for bit")
+
+
+def test_a_champion_that_can_not_be_fetched_is_inconclusive(evidence: Evidence) -> None:
+    found = _check(replace(evidence, champion=rival()), "champion")
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.found == "aaaaaaa can't be scored: its package is neither in DVC's cache nor in a remote (gone)"
+    assert "dvc push" in found.advice
+    assert "--against REF" in found.advice
+
+
+def test_a_champion_of_other_columns_is_inconclusive(evidence: Evidence, load: Callable[[Transform], Package]) -> None:
+    other = load(Transform([], [Number("speed", 0.0, 1.0, 1.0, flagged=False)]))
+    found = _check(replace(evidence, champion=rival(other)), "champion")
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "the rows lack the columns speed, which the model takes" in found.found
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        Transform([], [Number("shop", 0.0, 1.0, 1.0, flagged=False)]),
+        Transform([Category("size", "string", ["a"])], []),
+    ],
+    ids=["a string where it takes numbers", "numbers where it takes strings"],
+)
+def test_a_champion_of_columns_of_other_types_is_inconclusive(
+    evidence: Evidence, load: Callable[[Transform], Package], transform: Transform
+) -> None:
+    found = _check(replace(evidence, champion=rival(load(transform))), "champion")
+    assert found.verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_champion_of_another_task_or_of_other_classes_is_inconclusive(
+    evidence: Evidence, load: Callable[[Transform], Package]
+) -> None:
+    for output in ({"task": "regression"}, {"task": "binary", "classes": ["a", "b"]}):
+        other = load(transform_of())
+        other.signature["outputs"] = [{"name": "prediction", **output}]
+        found = _check(replace(evidence, champion=rival(other)), "champion")
+        assert found.verdict is Verdict.INCONCLUSIVE
+        assert "it predicts something else" in found.found
+        assert "waive this check in gate.waivers" in found.advice
+
+
+def test_a_champion_of_another_target_is_inconclusive(evidence: Evidence, load: Callable[[Transform], Package]) -> None:
+    ours, other = load(transform_of()), load(transform_of())
+    ours.signature["outputs"][0]["description"] = "probability that delay >=  15"
+    other.signature["outputs"][0]["description"] = "probability that delay >= 30"
+    judged = replace(evidence, package=ours, champion=rival(other))
+    assert "something else (probability that delay >= 30)" in _check(judged, "champion").found
+    other.signature["outputs"][0]["description"] = "probability that delay >= 15"
+    assert _check(replace(judged), "champion: roc_auc").verdict
+
+
+def test_a_rule_may_name_a_metric_that_the_champion_never_knew(
+    evidence: Evidence, load: Callable[[Transform], Package], make_lock: Callable[..., Lock]
+) -> None:
+    class Recall:
+        higher_is_better = True
+
+        def __call__(self, target: Any, prediction: Any, weights: Any) -> float:
+            return float((weights * target)[prediction > 0.5].sum() / (weights * target).sum())
+
+    def edit(values: dict[str, Any]) -> None:
+        values["evaluate"]["metrics"] = {"recall": {"_target_": "mymodels.metrics.Recall"}}
+        values["gate"]["champion"] = [{"metric": "recall", "margin": 0.0}]
+
+    own = replace(evidence, own={"recall": Recall()}, lock=make_lock(edit))
+    found = _check(replace(own, champion=rival(load(transform_of(2.0, 2.0)))), "champion: recall")
+    assert (found.verdict, found.found) == (Verdict.PASS, "+0.0000 [+0.0000, +0.0000]")
+
+
+def test_without_floors_there_are_no_floors_to_judge(evidence: Evidence, make_lock: Callable[..., Lock]) -> None:
+    found = suite.run(_with_lock(evidence, make_lock, floors={}))
+    assert not [check for check in found if check.name.startswith("floor")]
+
+
+def test_the_comparison_with_the_champion_has_every_metric(
+    evidence: Evidence, load: Callable[[Transform], Package]
+) -> None:
+    rivalry = replace(evidence, champion=rival(load(transform_of(0.5, 0.5)))).rivalry
+    assert list(rivalry.metrics) == list(rivalry.difference) == list(METRICS["binary"])
+    same = replace(evidence, champion=rival(same=True)).rivalry
+    assert same.metrics == evidence.metrics
+    assert set(same.difference.values()) == {Estimate(0.0, 0.0, 0.0)}
+    assert (evidence.rivalry.metrics, evidence.rivalry.difference) == ({}, {})
+
+
+def test_an_interval_across_its_limit_tells_the_rows_that_would_settle_it(evidence: Evidence) -> None:
+    estimated = Estimate(0.65, 0.55, 0.75)
+    found = _check(replace(evidence, metrics={**evidence.metrics, "roc_auc": estimated}), "floor: roc_auc")
+    assert found.rows_needed == 4 * ROWS
+    assert found.advice.endswith("about 2,400 test rows would settle it")
+
+
+def test_a_value_at_its_limit_is_told_as_the_same_and_not_as_a_call_for_rows(evidence: Evidence) -> None:
+    estimated = Estimate(0.6001, 0.55, 0.65)
+    found = _check(replace(evidence, metrics={**evidence.metrics, "roc_auc": estimated}), "floor: roc_auc")
+    assert found.rows_needed is None
+    assert found.advice == (
+        "the value and its limit are the same for practical purposes (10 times the test rows would not settle it): "
+        "improve the model"
+    )
+
+
+def test_a_champion_that_is_worse_lets_the_candidate_pass(
+    evidence: Evidence, load: Callable[[Transform], Package]
+) -> None:
+    found = _check(replace(evidence, champion=rival(load(transform_of(0.01, -2.0)))), "champion: roc_auc")
+    assert found.verdict is Verdict.PASS
+    assert found.found.startswith("+0.")
+
+
+def test_a_champion_that_is_better_makes_the_candidate_fail(
+    evidence: Evidence, load: Callable[[Transform], Package]
+) -> None:
+    champion = rival(load(transform_of(2.0, 2.0)))
+    worse = replace(evidence, champion=champion, candidate=1 - evidence.candidate)
+    found = _check(worse, "champion: roc_auc")
+    assert found.verdict is Verdict.FAIL
+    assert found.found.startswith("-0.")
+    assert "the champion is better on the same rows" in found.advice
+
+
+def test_a_champion_with_the_same_answers_passes_without_any_margin(
+    evidence: Evidence, load: Callable[[Transform], Package], make_lock: Callable[..., Lock]
+) -> None:
+    rules = [{"metric": name, "margin": 0.0} for name in ("roc_auc", "log_loss", "brier")]
+    same = replace(_with_lock(evidence, make_lock, champion=rules), champion=rival(load(transform_of(2.0, 2.0))))
+    found = [check for check in suite.run(same) if check.name.startswith("champion")]
+    assert [check.name for check in found] == ["champion: roc_auc", "champion: log_loss", "champion: brier"]
+    assert {check.verdict for check in found} == {Verdict.PASS}
+
+
+@pytest.mark.parametrize(
+    ("estimated", "verdict"),
+    [
+        (Estimate(0.3, 0.2, 0.5), Verdict.PASS),
+        (Estimate(0.45, 0.4, 0.51), Verdict.INCONCLUSIVE),
+        (Estimate(0.6, 0.51, 0.7), Verdict.FAIL),
+        (Estimate(nan, nan, nan), Verdict.INCONCLUSIVE),
+    ],
+)
+def test_the_calibration_error_has_a_greatest_value(evidence: Evidence, estimated: Estimate, verdict: Verdict) -> None:
+    found = _check(replace(evidence, metrics={**evidence.metrics, "calibration_error": estimated}), "calibration")
+    assert (found.verdict, found.allowed) == (verdict, "at most 0.5")
+
+
+@pytest.mark.parametrize(
+    ("difference", "verdict"),
+    [(0.0, Verdict.PASS), (1e-5, Verdict.PASS), (1.1e-5, Verdict.FAIL), (nan, Verdict.FAIL)],
+)
+def test_parity_has_a_greatest_difference(evidence: Evidence, difference: float, verdict: Verdict) -> None:
+    candidate = np.zeros(ROWS)
+    network = np.zeros(ROWS)
+    network[7] = difference
+    assert _check(replace(evidence, candidate=candidate, network=network), "parity").verdict is verdict
+
+
+def test_parity_is_measured_and_not_taken_from_the_manifest(evidence: Evidence) -> None:
+    assert evidence.manifest["parity"]["greatest_difference"] == 0.0
+    assert _check(replace(evidence, network=1 - evidence.candidate), "parity").verdict is Verdict.FAIL
+
+
+def test_every_check_that_can_fail_says_what_to_do(evidence: Evidence) -> None:
+    for check in suite.run(replace(evidence, champion=rival())):
+        assert check.advice

@@ -1,0 +1,79 @@
+import socket
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from merit import artifacts
+from merit.config import lock as locks
+from merit.config.schema import Lock
+from merit.errors import MeritError
+from merit.gate.report import terminal
+from merit.pipeline import run
+from tests.conftest import Call
+
+
+@pytest.mark.parametrize("text", ["", "schema: '2.0'\nstages: [x", "\udcff"])
+def test_a_damaged_dvc_lock_is_told_with_how_to_mend_it(
+    git_repo: Callable[..., str], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dvc.repo import Repo
+
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+    Repo.init().close()
+    Path("dvc.yaml").write_text("stages:\n  features:\n    cmd: 'true'\n    outs: [x]\n", encoding="utf-8")
+    artifacts.DVC_LOCK.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(MeritError) as caught:
+        run.reproduce()
+    assert str(caught.value).startswith("pipeline: ")
+    assert str(caught.value).endswith("; run 'git checkout dvc.lock', or remove it and run again")
+    assert "\n" not in str(caught.value)
+
+
+class _Repo:
+    """DVC's view of a project in which nothing is up to date."""
+
+    def __init__(self) -> None:
+        self.ran: list[str | None] = []
+
+    def status(self, *_: str, **__: bool) -> dict[str, str]:
+        return dict.fromkeys(("features", "train"), "changed")
+
+    def reproduce(self, last: str | None = None) -> list[Any]:
+        self.ran.append(last)
+        return []
+
+
+@pytest.mark.parametrize("last", [None, "package"])
+def test_what_keeps_the_runs_is_asked_before_any_stage(
+    make_lock: Callable[..., Lock], monkeypatch: pytest.MonkeyPatch, last: str | None
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        uri = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    lock, repo = make_lock(lambda values: values["tracking"].update(uri=uri)), _Repo()
+    monkeypatch.setattr(run, "_told", lambda: nullcontext(repo))
+    monkeypatch.setattr(run.restore, "current", lambda *_: None)
+    monkeypatch.setattr(locks, "read", lambda: lock)
+    with pytest.raises(MeritError, match=f"tracking.uri '{uri}': can't be reached"):
+        run.reproduce(last)
+    assert repo.ran == []
+
+
+def test_a_verdict_is_shown_though_the_run_could_not_be_kept(
+    call: Call, lock: Lock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    composed = SimpleNamespace(composition=lambda *_: SimpleNamespace(lock=lock))
+    monkeypatch.setattr(run, "Composer", lambda: composed)
+    monkeypatch.setattr(run, "reproduce", lambda **_: [])
+    monkeypatch.setattr(run.freshness, "current", lambda _: None)
+    monkeypatch.setattr(run, "_judged", lambda _: {"verdict": "pass"})
+    monkeypatch.setattr(terminal, "show", lambda made: print(f"verdict: {made['verdict']}"))
+
+    def fail(*_: Any) -> None:
+        raise MeritError("tracking.uri: can't be used")
+
+    monkeypatch.setattr(run, "_registered", fail)
+    assert call("run") == (2, "verdict: pass\n", "error: tracking.uri: can't be used\n")

@@ -1,0 +1,81 @@
+import pytest
+
+from merit.reproduce.compare import Stage
+from merit.reproduce.report import Outcome
+
+COMMIT = "c" * 40
+INGEST, TRAIN = Stage("ingest", [], [], []), Stage("train", [], [], ["w"])
+EVALUATE = Stage("evaluate", [], ["w"], ["m"])
+
+
+def test_what_is_identical_has_a_line_for_each_stage() -> None:
+    outcome = Outcome(COMMIT, [INGEST, Stage("train", ["src/a.py is another"], [], [])])
+    assert outcome.is_identical
+    assert list(outcome.lines()) == [
+        "ingest  identical",
+        "train   identical, although src/a.py is another",
+        "reproduce: ccccccc is identical, all 2 stages bit for bit",
+    ]
+
+
+def test_a_difference_of_unknown_cause_names_the_first_stage_and_what_else_differs() -> None:
+    outcome = Outcome(
+        COMMIT,
+        [INGEST, TRAIN, EVALUATE],
+        inside={"w": ["a: differs by up to 1.00e-02"]},
+        causes=["processor was A, is B"],
+    )
+    assert not outcome.is_identical
+    assert list(outcome.lines()) == [
+        "ingest    identical",
+        "train     differs: w",
+        "            w: a: differs by up to 1.00e-02",
+        "evaluate  differs: m, as w does",
+        "reproduce: ccccccc differs, first in train: the same went in, so it is code that no stage declares, a "
+        "package, or the machine",
+        "  processor was A, is B",
+    ]
+
+
+def test_a_difference_of_inputs_names_them_and_no_machine() -> None:
+    stage = Stage("train", ["params.yaml: seed was 7, is 8"], [], ["w"])
+    lines = list(Outcome(COMMIT, [stage], causes=["processor was A, is B"]).lines())
+    assert lines[-1] == "reproduce: ccccccc differs, first in train: params.yaml: seed was 7, is 8"
+
+
+def test_many_inputs_are_counted() -> None:
+    stage = Stage("train", [f"{n} is another" for n in range(7)], [], ["w"])
+    assert list(Outcome(COMMIT, [stage]).lines())[-1].endswith("4 is another and 2 more")
+
+
+def test_data_that_is_no_longer_there_is_no_identity() -> None:
+    outcome = Outcome(COMMIT, data="ingest: data.source: its files are x, params.yaml was made for y")
+    assert not outcome.is_identical
+    assert list(outcome.lines()) == [
+        "reproduce: ccccccc differs in what goes in, so nothing was computed: "
+        "ingest: data.source: its files are x, params.yaml was made for y"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("near", "other", "told"),
+    [
+        (
+            True,
+            True,
+            "within the tolerance that holds on another kind of processor (25% of each one's interval); it was made on",
+        ),
+        (False, False, "(25% of each one's interval); but it was made on the same, where all is to be identical"),
+        (
+            False,
+            None,
+            "are beyond the tolerance that holds on another kind of processor",
+        ),
+    ],
+)
+def test_the_tolerance_between_processors_is_told_and_does_not_make_it_identical(
+    near: bool, other: bool | None, told: str
+) -> None:
+    outcome = Outcome(COMMIT, [TRAIN], is_near=near, other_processor=other)
+    assert not outcome.is_identical
+    assert told in list(outcome.lines())[-1]
