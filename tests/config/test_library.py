@@ -42,8 +42,8 @@ def test_each_stage_has_the_hash_of_its_code(installed: Path) -> None:
     ("file", "stages"),
     [
         ("data/sources.py", {"ingest"}),
-        ("training/networks.py", {"train", "evaluate", "package"}),
-        ("training/folded.py", {"train", "package"}),
+        ("models/networks.py", {"train", "evaluate", "package"}),
+        ("models/folded.py", {"train", "package"}),
         ("features/fit.py", {"features"}),
         ("evaluation/baseline.py", {"baseline"}),
         ("gate/judge.py", set()),
@@ -95,17 +95,17 @@ def test_conf_cannot_set_what_compose_records(conf: Path, key: str) -> None:
 @pytest.mark.parametrize(
     ("form", "message"),
     [
-        ("", "1: form: found 1, an older form than 2; run 'merit upgrade'"),
-        ("form: 1", "4: form: found 1, an older form than 2; run 'merit upgrade'"),
-        ("form: 3", "4: form: found 3, a newer form than 2; install a newer merit"),
-        ("form: two", "4: form: found 'two'; allowed: 2; correct it"),
-        ("form: true", "4: form: found True; allowed: 2; correct it"),
+        ("", "1: form: found 1, an older form than 3; run 'merit upgrade'"),
+        ("form: 1", "4: form: found 1, an older form than 3; run 'merit upgrade'"),
+        ("form: 4", "4: form: found 4, a newer form than 3; install a newer merit"),
+        ("form: two", "4: form: found 'two'; allowed: 3; correct it"),
+        ("form: true", "4: form: found True; allowed: 3; correct it"),
     ],
 )
 def test_another_form_of_conf_is_refused_with_what_to_do(conf: Path, form: str, message: str) -> None:
     config = conf / "config.yaml"
     lines = config.read_text(encoding="utf-8").splitlines()
-    config.write_text("\n".join(form if line.startswith("form: 2") else line for line in lines), encoding="utf-8")
+    config.write_text("\n".join(form if line.startswith("form: 3") else line for line in lines), encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
         compose()
     assert str(caught.value) == f"conf/config.yaml:{message}"

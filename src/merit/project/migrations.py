@@ -3,6 +3,7 @@
 A step edits the lines that it must and no other: comments, order and spelling stay as they were written.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -120,4 +121,21 @@ def _put_first(text: str, mapping: yaml.MappingNode, pair: str) -> str:
     return text[: place.index] + pair + between + text[place.index :]
 
 
-MIGRATIONS = (Migration(1, "data.split says by what it splits: by time, or by lot", _split_says_by),)
+MOVED = {"merit.training.networks.": "merit.models.networks."}
+"""Prefixes of `_target_` that named a module by its earlier path."""
+
+
+def _targets_moved(texts: Texts) -> Texts:
+    return {path: _with_moved_targets(text) for path, text in texts.items()}
+
+
+def _with_moved_targets(text: str) -> str:
+    for old, new in MOVED.items():
+        text = re.sub(rf"(?m)(\b_target_[\"']?\s*:\s*[\"']?){re.escape(old)}", rf"\g<1>{new}", text)
+    return text
+
+
+MIGRATIONS = (
+    Migration(1, "data.split says by what it splits: by time, or by lot", _split_says_by),
+    Migration(2, "networks are classes of merit.models.networks", _targets_moved),
+)

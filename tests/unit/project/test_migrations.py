@@ -85,9 +85,9 @@ def test_two_splits_that_are_one_by_an_anchor_are_changed_once() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("# contents\nseed: 7\n", "# contents\nform: 2\nseed: 7\n"),
-        ("seed: 7\nform: 1 # old\n", "seed: 7\nform: 2 # old\n"),
-        ("{seed: 7}\n", "{form: 2, seed: 7}\n"),
+        ("# contents\nseed: 7\n", "# contents\nform: 3\nseed: 7\n"),
+        ("seed: 7\nform: 1 # old\n", "seed: 7\nform: 3 # old\n"),
+        ("{seed: 7}\n", "{form: 3, seed: 7}\n"),
     ],
 )
 def test_the_new_form_is_written_down(text: str, expected: str) -> None:
@@ -109,8 +109,8 @@ def test_a_step_that_was_cut_short_is_finished_and_not_done_twice() -> None:
     ("texts", "message"),
     [
         (
-            {CONFIG: "form: 3\n"},
-            "conf/config.yaml: form: found 3, newer than 2, which this merit reads; install a newer merit",
+            {CONFIG: "form: 4\n"},
+            "conf/config.yaml: form: found 4, newer than 3, which this merit reads; install a newer merit",
         ),
         ({CONFIG: "a: 1\nform: new\n"}, "conf/config.yaml:2: form: must be a whole number of 1 or more; correct it"),
         ({CONFIG: "form: 0\n"}, "conf/config.yaml:1: form: must be a whole number of 1 or more; correct it"),
@@ -133,3 +133,14 @@ def test_many_aliases_are_not_expanded() -> None:
     levels = ["a0: &a0 [x]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30))]
     with pytest.raises(MeritError, match=r"^conf/data/a\.yaml: not valid YAML: line 7: more than 500,000 values"):
         _upgraded({"conf/data/a.yaml": "\n".join(levels) + "\n"})
+
+
+@pytest.mark.parametrize(
+    "line", ["_target_: {} # ours", "_target_: '{}'", '"_target_" : "{}"', "model: {{_target_: {}, hidden: [8]}}"]
+)
+def test_a_network_is_named_by_its_present_module(line: str) -> None:
+    before, after = (
+        f"# merit.training.networks.MLP\n{line}\n".format(name)
+        for name in ("merit.training.networks.MLP", "merit.models.networks.MLP")
+    )
+    assert _upgraded({"conf/model/own.yaml": before})["conf/model/own.yaml"] == after

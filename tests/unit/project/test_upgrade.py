@@ -19,7 +19,7 @@ CONFIG = Path("conf/config.yaml")
 @pytest.fixture
 def old(conf: Path) -> Path:
     """The repository's conf/ as it was in form 1."""
-    for path, line in ((CONFIG, "form: 2"), (FLIGHTS, "  by: time")):
+    for path, line in ((CONFIG, "form: 3"), (FLIGHTS, "  by: time")):
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [each for each in lines if not each.startswith(line)]
         assert len(kept) == len(lines) - 1
@@ -60,7 +60,8 @@ def test_the_difference_is_shown_and_nothing_is_written(
     assert "--- conf/data/flights.yaml (found)\n+++ conf/data/flights.yaml (upgraded)\n" in printed
     assert "\n+  by: time\n" in printed
     assert printed.endswith(
-        "why:     data.split says by what it splits: by time, or by lot\nnext:    'merit upgrade --yes' does it\n"
+        "why:     data.split says by what it splits: by time, or by lot\n"
+        "why:     networks are classes of merit.models.networks\nnext:    'merit upgrade --yes' does it\n"
     )
     assert {path: path.read_bytes() for path in old.rglob("*.yaml")} == before
 

@@ -14,7 +14,7 @@ from merit.config.schema.gate import NOT_WAIVABLE, Gate, Golden
 from merit.config.schema.release import Release
 from merit.config.schema.serve import Serve
 from merit.config.schema.stream import Stream
-from merit.tasks import METRICS
+from merit.config.tasks import METRICS
 
 
 class Trainer(Section):
@@ -97,7 +97,7 @@ class Tracking(Section):
         return {name: value for name, value in write(self).items() if value is not None}
 
 
-FORM: Literal[2] = 2
+FORM: Literal[3] = 3
 """The form of conf/ that this merit reads; `merit upgrade` brings an older one to it."""
 
 
@@ -110,7 +110,7 @@ class Lock(Section):
     """Where every random draw begins."""
     code: dict[str, str] = {}
     """The hash of each package of the project's own that a target names; `merit compose` fills it in."""
-    form: Literal[2] = FORM
+    form: Literal[3] = FORM
     """The form of conf/: which keys there are and what they mean. One that names none is of form 1."""
     data: Data
     features: Features
