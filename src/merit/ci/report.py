@@ -1,8 +1,8 @@
-"""report: the verdict of a pull request's run as one comment and one commit status, from JSON that nobody vouches for.
+"""Posts the verdict of a pull request's run as a comment and a commit status, from an untrusted report.
 
-It runs in a `workflow_run` workflow, which may write, after a run that may not and whose every output its pull request
-decides. So what is judged, where and whose it is comes from the event, which GitHub writes; from the artifact come
-words and numbers alone, and no artifact can turn a run that failed into a success.
+It runs in a `workflow_run` workflow with write permissions, after a run without them whose artifacts the pull request
+controls. Therefore the commit, the pull request and the run's conclusion come from GitHub's event and API. The artifact
+supplies only text and numbers, and can never turn a failed run into a success.
 """
 
 from dataclasses import dataclass
@@ -17,16 +17,22 @@ from merit.github import Api, ApiError, event
 from merit.github.pull_requests import Run, comment, judged, stranger_text
 
 MARK = "<!-- merit report -->"
-"""The first line of the comment, by which the next run finds it."""
+"""The first line of the comment, by which the next run finds and updates it."""
 CONTEXT, ADVISORY = "merit/gate", "merit/advisory"
-"""A fork's run is judged under a name of its own: whoever may merge requires the first, and no fork can reach it."""
+"""Names of the commit status. Branch protection requires the first; runs of forks only ever set the second."""
 MOST_COMMENT = 65_536
 MOST_DESCRIPTION = 140
 
 
 @dataclass(frozen=True)
 class Told:
-    """What is said of a run: the status, its line, and the comment."""
+    """The content to post for a run.
+
+    Attributes:
+        state: the commit status: success, failure or error.
+        description: the one-line description of the status.
+        text: the Markdown of the comment.
+    """
 
     state: str
     description: str
@@ -34,13 +40,13 @@ class Told:
 
 
 def post(file: Path) -> str:
-    """Comment on the pull request and set the commit status; return what was done, in a line.
+    """Comment on the pull request, set the commit status, and return a one-line summary.
 
     Args:
-        file: the report that the run left, if it left one.
+        file: the path of the run's report, which may be missing.
 
     Raises:
-        MeritError: GitHub refused; then there is no success either.
+        MeritError: GitHub refused the request; then no success is set.
     """
     api, run = Api.of_workflow(), Run.of(event())
     pull = judged(api, run)
@@ -63,13 +69,13 @@ def post(file: Path) -> str:
 
 
 def _told(api: Api, run: Run, file: Path) -> Told:
-    """Return what is to be said: a success only if the run succeeded and its report says pass."""
+    """Build the content to post: a success only if the run succeeded and its report says pass."""
     try:
         report = schema.read(stranger_text(file, schema.MOST_BYTES))
         text = _fitting(reports.markdown(report))
     except MeritError as error:
         return _broken(api, run, str(error) if run.conclusion == "success" else "")
-    except Exception as error:  # noqa: BLE001  # whatever a forged report does to the reader, it gets no success
+    except Exception as error:  # noqa: BLE001  # a forged report that crashes the parser must not get a success
         return _broken(api, run, f"unreadable report: {type(error).__name__}")
     verdict = report["verdict"]
     if verdict == "pass" and (run.conclusion != "success" or report["scope"] != "all"):
@@ -79,7 +85,7 @@ def _told(api: Api, run: Run, file: Path) -> Told:
 
 
 def _fitting(text: str) -> str:
-    most = MOST_COMMENT - 2_000  # what stands around it
+    most = MOST_COMMENT - 2_000  # room for the mark, the advisory note and the text around a failed run's report
     if len(text) > most:
         raise MeritError(f"its text has {len(text):,} characters, more than a comment holds")
     return text
@@ -91,7 +97,7 @@ def _reason(report: dict[str, Any]) -> str:
 
 
 def _broken(api: Api, run: Run, why: str) -> Told:
-    """Return what is said where there is no verdict: where the run stopped, and why the report was not taken."""
+    """Build the content for a run without a verdict: where it stopped, and why its report was rejected."""
     step = _failed_step(api, run)
     stopped = f"the run ended with {run.conclusion}" + (f" at the step {_code(step)}" if step else "")
     reason = f"; its report was not taken: {_code(why)}" if why else ""
@@ -104,7 +110,7 @@ def _broken(api: Api, run: Run, why: str) -> Told:
 
 
 def _after(broken: Told, text: str) -> Told:
-    """Return what is said where the run failed after the gate had passed: the report is shown, and doesn't count."""
+    """Build the content for a run that failed after a passing gate: the report is shown but does not count."""
     summary = "The gate's own report, which does not count while the run fails"
     return Told(
         broken.state,
@@ -124,19 +130,19 @@ def _advisory(run: Run) -> str:
 
 
 def _failed_step(api: Api, run: Run) -> str:
-    """Return the name of the step that failed, as GitHub tells it; empty if it doesn't."""
+    """Return the name of the failed step according to GitHub; empty if unknown."""
     try:
         for job in api.pages(f"actions/runs/{run.id}/jobs"):
             for step in job.get("steps") or []:
                 if step.get("conclusion") in {"failure", "timed_out"}:
                     return str(step["name"])
-    except ApiError:  # it is only the name; that the run failed is known
+    except ApiError:  # only the name is lost; the run's conclusion is known
         pass
     return ""
 
 
 def _code(text: str) -> str:
-    """Return a stranger's text as a code span, where no Markdown, HTML or mention is alive."""
+    """Return untrusted text as a code span, in which Markdown, HTML and mentions have no effect."""
     return f"`{_short(text.replace('`', ' '), 200)}`"
 
 

@@ -1,1 +1,1 @@
-"""gate: checks, verdict, report; only a pass passes."""
+"""Gate: compares the candidate with the champion, runs the checks and writes the report; only a pass may merge."""

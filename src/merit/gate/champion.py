@@ -1,4 +1,4 @@
-"""The champion: the package and the data that the target branch's dvc.lock names, brought by DVC; Git says which."""
+"""Finds the champion through the target branch's dvc.lock in Git, and fetches its package and data with DVC."""
 
 import tempfile
 from collections.abc import Iterator
@@ -23,16 +23,16 @@ IDENTITY = {
     artifacts.TRANSFORM.as_posix(): artifacts.TRANSFORM,
     artifacts.WEIGHTS.as_posix(): artifacts.PACKAGE / artifacts.PACKAGED_WEIGHTS,
 }
-"""The outputs that make a model what it is, whoever packaged it and when, and where the candidate has them."""
+"""The outputs that define a model independently of its packaging, and the candidate's files to compare with them."""
 
 
 @dataclass(frozen=True)
 class Champion:
-    """The model of the branch that this one would merge into.
+    """The model of the target branch.
 
     Attributes:
-        commit: where its dvc.lock was read.
-        outputs: the DVC hash of every output of that lock.
+        commit: the commit whose dvc.lock names it.
+        outputs: the DVC hash of every output in that dvc.lock, by path.
     """
 
     commit: str
@@ -40,39 +40,39 @@ class Champion:
 
     @property
     def package_hash(self) -> str:
-        """The DVC hash of its package."""
+        """The DVC hash of the champion's package."""
         return self.outputs[artifacts.PACKAGE.as_posix()]
 
     def is_candidate(self) -> bool:
-        """Say whether the candidate is this very model, bit for bit, by its files and not by what a lock says."""
+        """Return whether the candidate is the same model, bit for bit; compares files, not the candidate's dvc.lock."""
         return all(self.outputs.get(name) == _md5(file) for name, file in IDENTITY.items())
 
     @property
     def data_hash(self) -> str | None:
-        """The DVC hash of its data; None if its lock names none."""
+        """The DVC hash of the champion's data; None if its dvc.lock names none."""
         return self.outputs.get(artifacts.RAW.as_posix())
 
     def has_this_data(self) -> bool:
-        """Say whether the candidate's data is its data, bit for bit."""
+        """Return whether the candidate's data is the champion's, bit for bit."""
         return self.data_hash == _md5(artifacts.RAW)
 
     def data(self) -> Data:
-        """Return what its params.yaml says of its data.
+        """Return the `data` section of the champion's params.yaml.
 
         Raises:
-            MeritError: it says so in a form that this merit doesn't read.
+            MeritError: this version of merit can't read the section.
         """
         try:
             return Data.model_validate(safe_yaml.load(git.show(self.commit, artifacts.LOCK) or "")["data"])
         except (yaml.YAMLError, ValidationError, KeyError, TypeError) as error:
-            raise MeritError(f"its {artifacts.LOCK} tells of its data in another form than this merit reads") from error
+            raise MeritError(f"its {artifacts.LOCK} describes its data in a format that merit can't read") from error
 
     @contextmanager
     def fetched_data(self) -> Iterator[Path]:
-        """Bring its data out of DVC's cache or remote.
+        """Fetch the champion's data from DVC's cache or remote into a temporary file, and yield its path.
 
         Raises:
-            MeritError: neither has it.
+            MeritError: neither the cache nor a remote has it.
         """
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder) / artifacts.RAW.name
@@ -81,10 +81,10 @@ class Champion:
 
     @contextmanager
     def fetched(self) -> Iterator["Package"]:
-        """Bring its package out of DVC's cache or remote and load it.
+        """Fetch the champion's package from DVC's cache or remote, and yield it loaded.
 
         Raises:
-            MeritError: neither has it, or it is not what its manifest says.
+            MeritError: neither the cache nor a remote has it, or it does not match its manifest.
         """
         from merit.scoring.package import Package
 
@@ -95,15 +95,19 @@ class Champion:
 
 
 def _md5(file: Path) -> str:
-    """Return the hash of a file as DVC's locks have it."""
+    """Return the hash of a file as written in dvc.lock."""
     return cache.file_hash(artifacts.require(file, "run"))
 
 
 def find(name: str, against: str | None = None) -> Champion | None:
-    """Return the champion of the model `name` at REF, by default at the merge base with main; None if there is none.
+    """Return the champion of a model, or None if there is none.
+
+    Args:
+        name: the model's name; a model of another name is no champion.
+        against: a branch, a tag or a commit; None for the merge base with main.
 
     Raises:
-        MeritError: REF is no commit, or its dvc.lock can't be read.
+        MeritError: there is no such commit, or its dvc.lock can't be read.
     """
     commit = git.target_commit() if against is None else git.resolve(against)
     if commit is None:
@@ -118,25 +122,25 @@ def find(name: str, against: str | None = None) -> Champion | None:
 
 
 def none_yet() -> str:
-    """Return what a report says where there is no champion, and why Git can't know of one if it can't."""
+    """Return the report's text for a missing champion, with the reason if Git can't find one."""
     why = unknown()
     return f"no champion yet: {why}" if why else "no champion yet"
 
 
 def unknown() -> str:
-    """Return why Git can't say what this would merge into; empty if it can."""
+    """Return why Git can't determine the target branch; empty if it can."""
     if git.git("rev-parse", "--git-dir") is None:
         return "this is no Git repository"
     if not any(map(git.resolve, git.MAIN)) and not git.git("remote"):
-        return "Git has no main here and no other place to ask, so this commit stands for it"
+        return "this repository has neither a main branch nor a remote, so this commit stands in for main"
     return ""
 
 
 def _name_at(commit: str) -> str | None:
-    """Return the name of the model that the lock of a commit is of.
+    """Return the model name in params.yaml at a commit; None if there is none.
 
     Raises:
-        MeritError: the lock can't be read.
+        MeritError: params.yaml can't be read.
     """
     try:
         values = safe_yaml.load(git.show(commit, artifacts.LOCK) or "")

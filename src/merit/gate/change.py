@@ -1,4 +1,4 @@
-"""The effective change: which leaves of params.yaml differ from a commit's, and which rules of the gate got weaker."""
+"""Compares params.yaml with that of a commit: changed keys, changed locations, and weakened rules of the gate."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -17,10 +17,10 @@ Path = tuple[str, ...]
 Leaves = dict[Path, Any]
 
 ABSENT = object()
-"""What stands where a key is not there; a key may be there and null."""
+"""The value of a key that does not exist, distinct from null."""
 
 WAIVERS = "waivers"
-"""The key of `gate` that holds waivers: one more is weaker, where one less of any other rule is."""
+"""The key of `gate` that holds waivers. Adding a waiver weakens the gate; of other rules, removing one does."""
 
 LARGER_IS_WEAKER = frozenset(
     {"margin", "tolerance", "calibration", "parity", "size_mb", "row_ms", "batch_ms", "max"},
@@ -28,12 +28,12 @@ LARGER_IS_WEAKER = frozenset(
 SMALLER_IS_WEAKER = frozenset({"confidence", "resamples", "amount", "rows", "min"})
 
 ENTITY = ("data", "leakage", "entity")
-"""The rule of which no value asks for the most."""
+"""The rule that is strictest at null: merit then looks for entity columns itself."""
 
 SECTIONS = frozenset(
     {"floors", "baseline", "champion", "data", "slices", "robustness", "behaviour", "time", "replay", "checks"}
 )
-"""The sections of `gate` that hold nothing but rules: what is new in them as a whole only asks for more."""
+"""The sections of `gate` that hold only rules, so that a wholly new entry makes the gate stricter."""
 
 ELSEWHERE: dict[Path, str] = {
     ("evaluate", "slices"): "fewer",
@@ -41,7 +41,9 @@ ELSEWHERE: dict[Path, str] = {
     ("package", "parity", "rows"): "smaller",
     ("package", "parity", "tolerance"): "larger",
 }
-"""What the gate's rules rest on elsewhere, and what of it is weaker. The contract goes with the data."""
+"""Keys outside `gate` that its rules depend on, and the direction that is weaker.
+
+The data contract is missing on purpose: it changes together with the data."""
 
 
 LOCATIONS: tuple[Path, ...] = (
@@ -62,20 +64,21 @@ LOCATIONS: tuple[Path, ...] = (
     ("release", "signing"),
     ("data", "source"),
 )
-"""Where data comes from, where runs, logs, telemetry, answers and images go, and who may ask: a reviewer sees each
-change of these (docs/what-yaml-may-do.md)."""
+"""Keys for data sources, access to the endpoint, and where runs, logs, telemetry, predictions and images are sent.
+
+Reports show each change of these to the reviewer (docs/what-yaml-may-do.md)."""
 
 
 def since(lock: Lock, champion: Champion | None, against: str | None = None) -> dict[str, list[dict[str, Any]]] | None:
-    """Return how a lock differs from the champion's, with its rules and locations; None if there is none to compare.
+    """Return the changed keys, rules and locations since the champion; None if there is no params.yaml to compare with.
 
     Args:
-        lock: the configuration.
-        champion: whose; without one, that of the commit where it would be.
-        against: that commit; None for the merge base with main.
+        lock: the parsed params.yaml.
+        champion: the champion to compare with; None to compare with `against`.
+        against: a commit; None for the merge base with main.
 
     Raises:
-        MeritError: params.yaml at that commit is not what compose writes.
+        MeritError: params.yaml at that commit is not valid.
     """
     commit = champion.commit if champion else git.target_commit() if against is None else git.resolve(against)
     before = None if commit is None else at(commit)
@@ -90,20 +93,25 @@ def since(lock: Lock, champion: Champion | None, against: str | None = None) -> 
 
 
 def at(commit: str) -> dict[str, Any] | None:
-    """Return the values of params.yaml at a commit, or None if there was none.
+    """Return the values of params.yaml at a commit, or None if it did not exist.
 
     Raises:
-        MeritError: it is not what compose writes.
+        MeritError: params.yaml at that commit is not valid.
     """
     text = git.show(commit, artifacts.LOCK)
     return None if text is None else parsed(text, f"{artifacts.LOCK} at {commit[:7]}")
 
 
 def parsed(text: str, name: str, remedy: str = "name another commit") -> dict[str, Any]:
-    """Return the values of a lock, of this form of conf/ or another; `name` is what the message calls it.
+    """Parse the text of a params.yaml, without requiring the present schema.
+
+    Args:
+        text: the YAML.
+        name: the file's name in error messages.
+        remedy: what to do, for error messages.
 
     Raises:
-        MeritError: it is no YAML, or holds no keys.
+        MeritError: the text is not valid YAML or has no keys.
     """
     try:
         values = safe_yaml.load(text)
@@ -116,7 +124,7 @@ def parsed(text: str, name: str, remedy: str = "name another commit") -> dict[st
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return every leaf that differs: its dotted key and both values as text; null is no value at all."""
+    """Return every changed leaf with its dotted key and both values as text; None means that the key does not exist."""
     return [
         {"key": dotted(path), "before": shown(old), "after": shown(new)}
         for path, old, new in _differing(leaves(before), leaves(after))
@@ -124,7 +132,7 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dic
 
 
 def locations(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the differences among the locations, in the order of `LOCATIONS`."""
+    """Return the changed locations, in the order of `LOCATIONS`."""
     found = list(_differing(leaves(before), leaves(after)))
     return [
         {"key": dotted(path), "before": shown(old), "after": shown(new)}
@@ -135,7 +143,7 @@ def locations(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[
 
 
 def rules(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the differences among the gate's rules, and of each whether it lets more through than before."""
+    """Return the changed rules of the gate, each with whether it is less strict than before."""
     old, new = before.get("gate") or {}, after.get("gate") or {}
     found = [
         (("gate", *path), was, now, is_weaker(path, was, now, is_new=_is_new(path, old)))
@@ -153,16 +161,17 @@ def rules(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str,
 
 
 def _differing(before: Leaves, after: Leaves) -> Iterator[tuple[Path, Any, Any]]:
-    """Yield what differs in the order of the present lock, then what is gone."""
+    """Yield changed leaves in the order of the present lock, then removed ones."""
     for path in [*after, *(gone for gone in before if gone not in after)]:
         old, new = before.get(path, ABSENT), after.get(path, ABSENT)
+        # A null that became a section is no removed key: the keys of the section are listed as new.
         became_section = old is None and new is ABSENT and any(each[: len(path)] == path for each in after)
         if not _same(old, new) and not became_section:
             yield path, old, new
 
 
 def _same(old: Any, new: Any) -> bool:
-    """Compare as a reader of YAML does, to whom 1 and 1.0 are the same, but true is not 1."""
+    """Compare values as YAML means them: 1 equals 1.0, but true does not equal 1."""
     if isinstance(old, list) and isinstance(new, list):
         return len(old) == len(new) and all(map(_same, old, new))
     if isinstance(old, dict) and isinstance(new, dict):
@@ -171,7 +180,7 @@ def _same(old: Any, new: Any) -> bool:
 
 
 def leaves(values: Mapping[str, Any], place: Path = ()) -> Leaves:
-    """Return every value that is no mapping by the keys that lead to it; a list is one value."""
+    """Flatten nested mappings to values by path; a list counts as one value."""
     found: Leaves = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -182,12 +191,12 @@ def leaves(values: Mapping[str, Any], place: Path = ()) -> Leaves:
 
 
 def dotted(path: Path) -> str:
-    """Return a key as people write it; a part that holds a dot itself is quoted."""
+    """Return a path as a dotted key; a part that contains a dot is quoted."""
     return ".".join(f'"{part}"' if "." in part else part for part in path)
 
 
 def shown(value: Any) -> str | None:
-    """Return a value as YAML reads it, on one line; None, which no value gives, if the key is not there."""
+    """Return a value as one line of YAML; None if the key does not exist (null gives the text `null`)."""
     if value is ABSENT:
         return None
     if isinstance(value, str) and _is_plain(value):
@@ -197,7 +206,7 @@ def shown(value: Any) -> str | None:
 
 @lru_cache(maxsize=10_000)
 def _is_plain(text: str) -> bool:
-    """Say whether YAML reads a text without quotes as that very text."""
+    """Return whether YAML reads the unquoted text as the same string."""
     if "\n" in text or not text.isprintable():
         return False
     try:
@@ -207,13 +216,13 @@ def _is_plain(text: str) -> bool:
 
 
 def is_weaker(path: Path, before: Any, after: Any, *, is_new: bool = False) -> bool:
-    """Say whether a rule below `gate` lets more through than before; what isn't known counts as weaker.
+    """Return whether a rule below `gate` is less strict than before; an unknown rule counts as weaker.
 
     Args:
         path: the keys below `gate`.
-        before: its value; ABSENT if it is new.
-        after: its value; ABSENT if it is gone.
-        is_new: whether it is part of a rule that is new as a whole.
+        before: the old value; ABSENT if the key is new.
+        after: the new value; ABSENT if the key was removed.
+        is_new: whether the key belongs to a wholly new rule.
     """
     if path[0] == WAIVERS:
         return _is_more_waived(path, before, after)
@@ -221,9 +230,9 @@ def is_weaker(path: Path, before: Any, after: Any, *, is_new: bool = False) -> b
         return _is_weaker_list(before, after)
     if path == ENTITY:
         return not is_new and _is_entity_weaker(before, after)
-    if path[:2] == ("behaviour", "direction") and path[-1] == "tolerance":  # none is the strictest
+    if path[:2] == ("behaviour", "direction") and path[-1] == "tolerance":  # no tolerance is the strictest
         before, after = (0.0 if value in (ABSENT, None) else value for value in (before, after))
-    # No value is no limit: it lets everything through.
+    # Without a value there is no limit.
     was_open, is_open = before in (ABSENT, None), after in (ABSENT, None)
     if is_open or is_new:
         return is_open and not was_open
@@ -243,12 +252,12 @@ def _is_weaker_value(direction: str | None, before: Any, after: Any) -> bool:
 
 
 def _direction(path: Path) -> str | None:
-    """Return whether a larger value is weaker, a smaller one or fewer names; None if that is not known."""
+    """Return which change is weaker: "larger", "smaller" or "fewer" names; None if unknown."""
     *above, last = path
     if above == ["floors"]:
         higher = HIGHER_IS_BETTER.get(last)
         return None if higher is None else ("smaller" if higher else "larger")
-    # Another draw is neither; arguments of own checks and columns of golden rows may be called anything.
+    # Another seed is neither larger nor smaller; arguments of own checks and columns of golden rows have any name.
     if last == "seed" or above[:1] == ["checks"] or "row" in above:
         return None
     if last in SMALLER_IS_WEAKER or last.startswith("min_"):
@@ -257,14 +266,17 @@ def _direction(path: Path) -> str | None:
 
 
 def _is_entity_weaker(before: Any, after: Any) -> bool:
-    """Compare the columns that must not be on both sides; null looks for them, which names are no substitute for."""
+    """Compare the entity columns, whose values must not occur on both sides of a split.
+
+    Null is the strictest, since merit then looks for such columns itself; naming columns instead is weaker.
+    """
     if after is None or after is ABSENT:
         return bool(before) and before is not ABSENT
     return before is None or _is_weaker_value("fewer", before, after)
 
 
 def _is_new(path: Path, before: Any) -> bool:
-    """Say whether the rule that a key is part of, or its section, was not there before."""
+    """Return whether the key's rule or section is new as a whole."""
     if path[0] not in SECTIONS:
         return False
     for name in path[:-1]:
@@ -280,7 +292,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_weaker_list(before: Any, after: Any) -> bool:
-    """Compare margins by metric: a metric that is no longer compared, or by a larger margin, is weaker."""
+    """Compare margins by metric: dropping a metric or raising its margin is weaker."""
     old, new = _margins(before), _margins(after)
     if old is None or new is None:
         return True
@@ -288,7 +300,7 @@ def _is_weaker_list(before: Any, after: Any) -> bool:
 
 
 def _margins(rules: Any) -> dict[str, float] | None:
-    """Return the least margin of each metric, for all of them have to hold; None if it can't be read."""
+    """Return the smallest margin of each metric, since all must hold; None if the rules have another format."""
     if rules is ABSENT or rules is None:
         return {}
     found: dict[str, float] = {}
@@ -300,7 +312,7 @@ def _margins(rules: Any) -> dict[str, float] | None:
 
 
 def _is_more_waived(path: Path, before: Any, after: Any) -> bool:
-    """Say whether something is waived now that was not before, or for longer; another reason alone waives no more."""
+    """Return whether a waiver was added or extended; a changed reason alone does not count."""
     if after is ABSENT or (path[-1] == "reason" and before is not ABSENT):
         return False
     return not (path[-1] == "until" and isinstance(before, str) and str(after) <= before)

@@ -1,4 +1,7 @@
-"""The effective difference from a commit: configuration, data, metrics and package, from Git and DVC's cache alone."""
+"""Computes and prints the effective difference from a commit: configuration, data, metrics and package.
+
+Only Git and DVC's cache are read; nothing is downloaded.
+"""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,7 +17,10 @@ SAME, NOT_HERE = "the same", "not in DVC's cache here; 'merit pull' where it is 
 
 
 def diff(ref: str | None = None) -> dict[str, Any]:
-    """Return how what is locked here differs from a commit, by default the merge base with main.
+    """Compare the locked state of the working tree with a commit.
+
+    Args:
+        ref: a branch, a tag or a commit; None for the merge base with main.
 
     Raises:
         MeritError: there is no such commit, or a lock can't be read.
@@ -62,7 +68,7 @@ def _text(path: Path) -> str | None:
 
 
 def _stale() -> str | None:
-    """Return a line if params.yaml is not what conf/ says now; what is compared is what is locked all the same."""
+    """Return a note if params.yaml is stale; the comparison uses the locked values nevertheless."""
     from merit.config import lock
     from merit.config.compose import compose
 
@@ -77,7 +83,11 @@ def _versions(old: Mapping[str, str], new: Mapping[str, str], path: Path) -> Ver
 
 
 def lines(found: Mapping[str, Any]) -> list[str]:
-    """Return the difference as people read it on a terminal."""
+    """Return the difference as lines for the terminal.
+
+    Args:
+        found: the result of `diff`.
+    """
     told = [f"against: {found['against'][:7]}"]
     if found["stale"]:
         told.append(f"note:    {found['stale']}")
@@ -96,7 +106,7 @@ def _config_lines(found: Mapping[str, Any]) -> Iterator[str]:
     for each in config:
         before, after = (plain(each[side] or what) for side, what in (("before", "(not there)"), ("after", "(gone)")))
         mark = "  (weaker: the gate lets more through)" if each["key"] in weaker else ""
-        mark = "  (location: look where it leads)" if each["key"] in located else mark
+        mark = "  (location: check where it points)" if each["key"] in located else mark
         yield f"  {plain(each['key'])}: {before} → {after}{mark}"
 
 
@@ -131,7 +141,7 @@ def _package_lines(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _sides(found: Mapping[str, Any], form: str) -> str:
-    """Return both sides of a part in a form, or what stands in the way of it."""
+    """Format both sides of a section with a format string, or say why they can't be shown."""
     before, after = found["before"], found["after"]
     if found["same"]:
         return SAME if after else "none yet, as before"

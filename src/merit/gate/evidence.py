@@ -1,4 +1,4 @@
-"""What the checks look at: the candidate's answers and its rivals', on the same raw test rows."""
+"""Collects the input of the checks: predictions of candidate, champion and baseline on the same raw test rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rivalry:
-    """What comparing with the champion came to.
+    """The result of comparing the candidate with the champion.
 
     Attributes:
-        predictions: the champion's; None if there is nothing to compare with, or no way to.
-        problem: why it can't be compared with; empty if it can, or needn't be.
-        metrics: the champion's.
-        difference: candidate less champion, over the same resamples of the same rows.
+        predictions: the champion's predictions; None if there is no champion or it can't be compared.
+        problem: why the champion can't be compared; empty if it can, or if no comparison is needed.
+        metrics: the champion's metrics by name.
+        difference: candidate minus champion by metric, paired over the same resamples of the same rows.
     """
 
     predictions: NDArray[Any] | None = None
@@ -40,20 +40,23 @@ class Rivalry:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the checks look at. The candidate's scores are the package's own, made from raw rows.
+    """The input of the checks. The candidate's predictions come from its package, computed from raw rows.
 
     Attributes:
+        lock: the parsed params.yaml.
+        contract: the report of the `validate` stage.
         rows: the raw test rows.
-        target: 0 or 1, the place of the class, or the number, [rows].
-        candidate: the package's predictions, as `merit.metrics.scored` takes them.
-        network: those of the network in PyTorch, as `evaluate` wrote them.
-        baseline: the baseline's.
-        deviation: of the target on these rows, the unit of a regression's parity.
-        own: metrics of the project's own.
+        target: 0 or 1, the index of the class, or the number, [rows].
+        candidate: the package's predictions, in the shape that `merit.metrics.scored` takes.
+        network: the PyTorch network's predictions, as `evaluate` wrote them.
+        baseline: the baseline's predictions.
+        deviation: the standard deviation of the target on these rows, the unit of parity for a regression.
+        own: the project's own metrics by name.
         metrics: the candidate's metrics with intervals.
-        package: the candidate.
+        package: the candidate's package.
         bytes: the size of the package.
-        source: the test rows as the source has them; None where only what ingest has read is looked at.
+        champion: the model of the target branch; None if there is none.
+        source: the test rows as they are in the source; None to check only the rows that `ingest` has read.
     """
 
     lock: Lock
@@ -78,17 +81,17 @@ class Evidence:
 
     @property
     def unit(self) -> float:
-        """What differences of predictions are told in: probabilities as they are, numbers in deviations."""
+        """The unit of differences between predictions: 1 for probabilities, the target's deviation for a regression."""
         return self.deviation if self.lock.data.target.task == "regression" else 1.0
 
     @cached_property
     def columns(self) -> dict[str, NDArray[Any]]:
-        """The columns of the test rows that the package takes."""
+        """The columns of the test rows that the package takes as input."""
         return columns_of(self.rows, self.package.graph.inputs)
 
     @cached_property
     def rivalry(self) -> Rivalry:
-        """The comparison with the champion; it is brought and scored when it is first asked for."""
+        """The comparison with the champion; the first access fetches and scores the champion's package."""
         if self.champion is None:
             return Rivalry()
         if self.champion.is_candidate():
@@ -116,7 +119,7 @@ class Evidence:
         """Return the champion's predictions.
 
         Raises:
-            MeritError: it predicts something else, or takes columns that these rows don't have.
+            MeritError: the champion predicts another target, or needs columns that these rows don't have.
         """
         ours, theirs = self.package.output, champion.output
         if any(ours.get(name) != theirs.get(name) for name in ("task", "classes")):
@@ -129,23 +132,23 @@ class Evidence:
         return champion.predict(columns_of(self.rows, champion.graph.inputs))
 
     def is_better_higher(self, metric: str) -> bool:
-        """Say whether more of a metric is better."""
+        """Return whether a higher value of the metric is better."""
         return bool(self.own[metric].higher_is_better) if metric in self.own else HIGHER_IS_BETTER[metric]
 
     def scored(self, predictions: NDArray[Any]) -> Scored:
-        """Return predictions of the test rows beside the truth."""
+        """Return predictions of the test rows together with the true target."""
         return scored(self.lock.data.target.task, self.target, predictions, self.own)
 
     def difference(
         self, rival: NDArray[Any], names: list[str], candidate: NDArray[Any] | None = None, count: int | None = None
     ) -> dict[str, Estimate]:
-        """Return the candidate's metrics less a rival's, paired.
+        """Return the candidate's metrics minus a rival's, paired on the same resamples.
 
         Args:
-            rival: its predictions of the test rows.
-            names: of the metrics.
-            candidate: other predictions than the candidate's own.
-            count: other resamples than gate.resamples.
+            rival: the rival's predictions of the test rows.
+            names: the names of the metrics.
+            candidate: the predictions to compare; None for the candidate's own.
+            count: the number of resamples; None for gate.resamples.
         """
         how = self.lock.gate
         ours = self.scored(self.candidate if candidate is None else candidate)

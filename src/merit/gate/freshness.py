@@ -1,4 +1,4 @@
-"""Whether the last report still holds; asked by every run, so it imports nothing heavy."""
+"""Decides whether the last report is still valid. Every `merit run` calls it, so it imports nothing heavy."""
 
 import hashlib
 import json
@@ -16,15 +16,15 @@ from merit.gate.report.truncation import fit
 from merit.gate.verdict import Verdict, overall
 
 OF_THE_MACHINE = ("time: ", "replay")
-"""How the names of checks begin whose findings hang on the machine as well."""
+"""Prefixes of the names of checks whose results also depend on the machine."""
 
 
 def current(lock: Lock, against: str | None = None) -> dict[str, Any] | None:
-    """Return the last report if it is whole, on data and model both, and still holds, else None.
+    """Return the last report if it is complete, covers data and model, and is still valid, else None.
 
     Args:
-        lock: the configuration.
-        against: the commit whose champion must have been the rival; None for the merge base with main.
+        lock: the parsed params.yaml.
+        against: the commit whose champion must have been compared; None for the merge base with main.
     """
     if not all(path.is_file() for path in (artifacts.GATE_REPORT, artifacts.GATE_MARKDOWN, artifacts.GATE_HTML)):
         return None
@@ -35,20 +35,20 @@ def current(lock: Lock, against: str | None = None) -> dict[str, Any] | None:
     if last.get("scope") != "all":
         return None
     champion = champions.find(lock.name, against)
-    if not _tells(last, change.since(lock, champion, against)):  # also of sections that no check looks at
+    if not _tells(last, change.since(lock, champion, against)):  # includes sections without a check
         return None
     return last if last.get("inputs") == digest(lock, champion) and _follows(last, lock) else None
 
 
 def _tells(report: dict[str, Any], changed: dict[str, Any] | None) -> bool:
-    """Say whether a report tells of a change, which is cut in it where it is too long."""
+    """Return whether a report contains a change, which may be truncated in the report."""
     return report.get("change") in (changed, fit({"change": changed})["change"])
 
 
 def _follows(report: dict[str, Any], lock: Lock) -> bool:
-    """Say whether a report's verdict is the one that its checks give, and will give if they are asked again.
+    """Return whether a report's verdict follows from its checks and a new run could not change it.
 
-    A check that conf/ waives counts for nothing; one that hangs on the machine and did not pass may pass next time.
+    Waived checks are ignored. A machine-dependent check that did not pass may pass next time.
     """
     checks = report.get("checks") or []
     excused = waivers.active(lock, waivers.today())
@@ -59,12 +59,12 @@ def _follows(report: dict[str, Any], lock: Lock) -> bool:
 
 
 def digest(lock: Lock, champion: Champion | None, only: str | None = None) -> str:
-    """Return the hash of all that a verdict depends on: files, thresholds, rival, and the code of this room.
+    """Return the hash of everything that a verdict depends on: files, thresholds, champion and the gate's code.
 
     Args:
-        lock: the configuration.
-        champion: the rival.
-        only: what is judged, if not all: such a verdict is never taken for the whole.
+        lock: the parsed params.yaml.
+        champion: the champion; None if there is none.
+        only: the judged part; it is hashed, so that a partial verdict never counts as a complete one.
     """
     code = sorted(Path(__file__).parent.rglob("*.*"))
     files = [*(() if only == "model" else _DATA), *(() if only == "data" else _model())]

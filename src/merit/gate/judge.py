@@ -1,4 +1,4 @@
-"""gate: gather the evidence, run the checks, write the report; fails closed."""
+"""Runs the gate: collects the evidence, runs the checks and writes the report; errors never count as a pass."""
 
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -25,27 +25,27 @@ from merit.process import workspace_lock
 from merit.scoring.package import Package, columns_of, verified
 
 Scope = Literal["data", "model"]
-"""A part of what is judged; None is all of it."""
+"""The part to judge; None (in annotations) means both."""
 
 
 def gate(lock: Lock, against: str | None = None, only: Scope | None = None) -> dict[str, Any]:
-    """Judge the candidate, write the report in its three forms, and return it.
+    """Judge the candidate, write the report as JSON, Markdown and HTML, and return it.
 
     Args:
-        lock: the configuration.
-        against: the commit whose champion is the rival; None for the merge base with main.
-        only: judge no more than this: the data, before anything is trained on it, or the model.
+        lock: the parsed params.yaml.
+        against: the commit whose champion is compared; None for the merge base with main.
+        only: judge only the data, for example before training, or only the model; None judges both.
 
     Raises:
-        MeritError: something needed to judge is missing or was changed; without it there is no verdict. Or another
-            judges, or a stage works, in this folder.
+        MeritError: a required file is missing or was changed, so there is no verdict; or another gate or stage is
+            running in this folder.
     """
-    with workspace_lock.stage():  # two would write over each other's report
+    with workspace_lock.stage():  # parallel runs would overwrite each other's report
         return _gate(lock, against, only)
 
 
 def _gate(lock: Lock, against: str | None, only: Scope | None) -> dict[str, Any]:
-    # Who can't be judged has no verdict, not the last one.
+    # If judging fails, there must be no verdict rather than an outdated one.
     for former in (artifacts.GATE_REPORT, artifacts.GATE_MARKDOWN, artifacts.GATE_HTML):
         former.unlink(missing_ok=True)
     if only != "data":
@@ -55,7 +55,7 @@ def _gate(lock: Lock, against: str | None, only: Scope | None) -> dict[str, Any]
     champion = champions.find(lock.name, against)
     with trust.theirs(), ExitStack() as stack:
         evidence = None if only == "data" else _gather(lock, champion)
-        # While the Bento is built and comes up, the data is looked at.
+        # The data checks run while the Bento is built and started in the background. `list` returns no checks.
         finish = list if evidence is None else stack.enter_context(suite.begun(evidence))
         data = None if only == "model" else look(lock, champion)
         found = finish()
@@ -72,7 +72,7 @@ def _gate(lock: Lock, against: str | None, only: Scope | None) -> dict[str, Any]
 
 
 def _report(lock: Lock, champion: Champion | None, only: Scope | None, found: list[Check]) -> dict[str, Any]:
-    """Return what every report has: the verdict, on what, and by which checks."""
+    """Return the report's sections that don't depend on the scope: verdict, scope and checks."""
     return {
         "form": 1,
         "verdict": str(overall(check.verdict for check in found if not check.waived)),
@@ -89,7 +89,7 @@ def _report(lock: Lock, champion: Champion | None, only: Scope | None, found: li
 
 
 def _judged(evidence: Evidence) -> dict[str, Any]:
-    """Return what the report has of the model."""
+    """Return the report's sections on the model."""
     measured = artifacts.read_json(artifacts.METRICS, "evaluate")
     return {
         "candidate": {
@@ -117,20 +117,20 @@ def _known(measured: dict[str, Any], name: str) -> Any:
 
 
 def _not_judged(lock: Lock) -> dict[str, Any]:
-    """Return what the report has in place of a model that was not judged."""
+    """Return empty model sections, for a report on the data only."""
     candidate = {"digest": None, "commit": git.head(), "dirty": git.is_dirty(), "network": lock.model.target}
     return {"candidate": candidate, "parts": None, "metrics": None, "better": {}, "slices": [], "curves": None}
 
 
 def _against_champion(evidence: Evidence) -> dict[str, Any]:
-    """Return the champion's metrics and how the candidate's differ from them, None where there is nothing to say."""
+    """Return the champion's metrics and the candidate's differences from them; None without a comparison."""
     rivalry = evidence.rivalry
     told = {"champion": rivalry.metrics, "difference": rivalry.difference}
     return {part: {n: e.as_json() for n, e in found.items()} or None for part, found in told.items()}
 
 
 def _compared(evidence: Evidence, slices: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the slices as `evaluate` measured them, with what the comparison with the champion says of each."""
+    """Return the slices measured by `evaluate`, with their difference from the champion and verdict."""
     rule = evidence.lock.gate.slices
     told: dict[tuple[str, str | None], dict[str, Any]] = {
         (each.column, each.value): {
@@ -145,7 +145,7 @@ def _compared(evidence: Evidence, slices: list[dict[str, Any]]) -> list[dict[str
 
 
 def _check_is_current(lock: Lock) -> None:
-    """Refuse to judge a package that another lock made."""
+    """Raise if the package was built from another params.yaml than the present one."""
     text = artifacts.require(artifacts.PACKAGE / artifacts.PACKAGED_LOCK, "package").read_text(encoding="utf-8")
     packaged = safe_yaml.load(text)
     now = lock.model_dump(mode="json", by_alias=True, include=set(packaged))

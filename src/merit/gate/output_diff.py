@@ -1,4 +1,4 @@
-"""Two versions of an output, by the hashes that two locks of DVC's name, looked at where its cache has them."""
+"""Compares two versions of a DVC output, named by the hashes in two dvc.lock files, as far as DVC's cache has them."""
 
 import hashlib
 import json
@@ -12,11 +12,11 @@ from merit.errors import MeritError
 from merit.gate.report.escape import plain
 
 Versions = tuple[str | None, str | None]
-"""The hash before and the hash now; None where there is no such output."""
+"""The hashes of an output before and now; None where the output does not exist."""
 
 
 def _part(versions: Versions, told: list[dict[str, Any] | None], **more: Any) -> dict[str, Any]:
-    """Return a part: the hash of each side, and what is known of it where DVC's cache has it."""
+    """Build a section of the difference: the hash of each side, with its details if DVC's cache has the file."""
     sides = [
         None if md5 is None else {"hash": md5, "here": found is not None, **(found or {})}
         for md5, found in zip(versions, told, strict=True)
@@ -25,7 +25,7 @@ def _part(versions: Versions, told: list[dict[str, Any] | None], **more: Any) ->
 
 
 def data(versions: Versions) -> dict[str, Any]:
-    """Return the rows and columns of each side's data, and which columns differ."""
+    """Compare two versions of the data: rows, columns and column types."""
     tables = [_table(md5) for md5 in versions]
     columns = None
     if tables[0] is not None and tables[1] is not None:
@@ -61,7 +61,7 @@ def _columns(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, Any]:
 
 
 def metrics(versions: Versions) -> dict[str, Any]:
-    """Return what each side's model has of each metric, on the test rows of its own."""
+    """Compare two metrics files: the candidate's value of each metric, each on its own test rows (not paired)."""
     told = [_json(md5) for md5 in versions]
     old, new = ((each or {}).get("candidate") or {} for each in told)
     values = [
@@ -76,7 +76,7 @@ def metrics(versions: Versions) -> dict[str, Any]:
 
 
 def package(versions: Versions) -> dict[str, Any]:
-    """Return the digest and size of each side's package, and which files differ."""
+    """Compare two packages: digest, size and files."""
     told = [_files(md5) for md5 in versions]
     files = None
     if told[0] is not None and told[1] is not None:
@@ -87,7 +87,7 @@ def package(versions: Versions) -> dict[str, Any]:
 
 
 def _files(md5: str | None) -> dict[str, Any] | None:
-    """Return a package's files by their hashes, its size, and its digest."""
+    """Return a package's files with their hashes, its digest and its size; None if the cache lacks it."""
     files = None if md5 is None else cache.files(md5, artifacts.PACKAGE.as_posix())
     if files is None or (manifest := files.get(artifacts.MANIFEST)) is None:
         return None
@@ -112,5 +112,5 @@ def _broken(path: Path, error: Exception) -> MeritError:
 
 
 def _cached(md5: str | None) -> Path | None:
-    """Return where DVC's cache holds a file, or None if it doesn't."""
+    """Return the path of a file in DVC's cache, or None if the cache lacks it."""
     return None if md5 is None else cache.file(md5)

@@ -1,4 +1,4 @@
-"""Verdicts: pass, fail, inconclusive; only a pass passes."""
+"""Defines verdicts and check results, and compares intervals with limits."""
 
 import math
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from merit.metrics import Estimate
 
 
 class Verdict(StrEnum):
-    """What a check, or the gate as a whole, says."""
+    """The verdict of a check or of the whole gate; only a pass lets a model merge."""
 
     PASS = "pass"  # noqa: S105  # a verdict, not a password
     FAIL = "fail"
@@ -18,12 +18,17 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One check: what was found, what is allowed, and what to do if it didn't pass.
+    """The result of one check: what was found, what is allowed, and what to do if it did not pass.
 
     Attributes:
-        group: what it looks at: data, model or rules.
-        waived: whether it counts no more, by a waiver in conf/; its verdict stays what it is.
-        rows_needed: test rows that would decide it, if it could not decide and so many might.
+        name: the check's name in reports and waivers.
+        group: the subject of the check: data, model or rules.
+        waived: whether a waiver in conf/ excuses the check; its verdict stays.
+        rows_needed: the number of test rows that would decide an inconclusive check; None if more rows don't help.
+
+    Example:
+        >>> Check("size", Verdict.PASS, "1.2 MB", "at most 50 MB").waived
+        False
     """
 
     name: str
@@ -37,7 +42,7 @@ class Check:
 
 
 def overall(verdicts: Iterable[Verdict]) -> Verdict:
-    """Return the verdict of all checks: the worst one; no check at all can't pass."""
+    """Return the verdict of the whole gate: the worst verdict; no verdicts at all are inconclusive."""
     verdicts = set(verdicts)
     if Verdict.FAIL in verdicts:
         return Verdict.FAIL
@@ -45,37 +50,37 @@ def overall(verdicts: Iterable[Verdict]) -> Verdict:
 
 
 def at_least(found: Estimate, limit: float) -> Verdict:
-    """Judge an interval against a lower limit: wholly above it passes, wholly below it fails."""
+    """Compare an interval with a lower limit: an interval wholly above passes, one wholly below fails."""
     if found.low >= limit:
         return Verdict.PASS
-    # NaN compares as false everywhere, and so ends up undecided.
+    # Every comparison with NaN is false, so NaN ends up inconclusive.
     return Verdict.FAIL if found.high < limit else Verdict.INCONCLUSIVE
 
 
 def at_most(found: Estimate, limit: float) -> Verdict:
-    """Judge an interval against an upper limit."""
+    """Compare an interval with an upper limit."""
     return at_least(Estimate(-found.value, -found.high, -found.low), -limit)
 
 
 MOST_TIMES = 10
-"""Times the rows at hand that may still be worth collecting: a value that needs more is at its limit in practice."""
+"""Largest multiple of the present rows worth collecting; a value that needs more practically equals its limit."""
 
 
 def rows_needed(found: Estimate, limit: float, rows: int) -> int | None:
-    """Return how many rows would bring an interval to one side of its limit, if the value stays where it is.
+    """Return the number of rows at which the interval would no longer contain the limit, if the value stays the same.
 
-    An interval narrows with the root of the rows. None if it is on one side already, if the value lies on the limit,
-    or so near to it that more than MOST_TIMES the rows would be needed.
+    The width of an interval shrinks with the square root of the number of rows. Returns None if the interval does not
+    contain the limit, if the value equals the limit, or if collecting so many rows is not worthwhile.
     """
     distance = abs(found.value - limit)
     half = found.value - found.low if found.value > limit else found.high - found.value
-    if not 0 < distance < half:  # so that NaN has none either
+    if not 0 < distance < half:  # written so that NaN gives None too
         return None
     times = (half / distance) ** 2
     return _rounded_up(rows * times) if times <= MOST_TIMES else None
 
 
 def _rounded_up(number: float) -> int:
-    """Return a number with two digits that count."""
+    """Round up to two significant digits."""
     unit = int(10 ** max(0, math.floor(math.log10(number)) - 1))
     return math.ceil(round(number / unit, 6)) * unit

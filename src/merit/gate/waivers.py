@@ -1,4 +1,4 @@
-"""Waivers: reviewed lines in conf/ by which a check needn't pass until a day; it keeps its verdict and its finding."""
+"""Applies waivers: reviewed entries in conf/ that excuse a check until a date. The check keeps its verdict."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -14,24 +14,24 @@ NAME = "waivers"
 
 
 def today() -> date:
-    """Return the day, the same everywhere at one moment."""
+    """Return the current date in UTC, so that it does not depend on the machine's time zone."""
     return datetime.now(UTC).date()
 
 
 def active(lock: Lock, day: date) -> set[str]:
-    """Return the checks that needn't pass on a day; none that can't be waived."""
+    """Return the names of the checks that are excused on a day, without checks that can't be waived."""
     return {name for name, each in lock.gate.waivers.items() if each.until >= day} - set(NOT_WAIVABLE)
 
 
 def waived(lock: Lock, found: list[Check], day: date, *, known: Collection[str] | None = None) -> list[Check]:
-    """Return the checks with those marked that needn't pass, and one more that says what became of the waivers.
+    """Mark the excused checks, and append a check of the waivers themselves.
 
     Args:
-        lock: whose gate.waivers.
-        found: what was judged.
-        day: today.
-        known: the names that a waiver may have, beside those that were judged; None if that can't be told, as where
-            only a part is judged.
+        lock: the parsed params.yaml with gate.waivers.
+        found: the results of all checks.
+        day: the current date.
+        known: names of checks that a waiver may have besides those in `found`; None if the names are not all known,
+            because only data or model is judged.
     """
     if not lock.gate.waivers:
         return found
@@ -41,12 +41,12 @@ def waived(lock: Lock, found: list[Check], day: date, *, known: Collection[str] 
 
 
 def possible(lock: Lock) -> set[str]:
-    """Return the names that checks have on some days and not on others: a comparison needs its rival."""
+    """Return the names of checks that run only if there is a champion, so that a waiver may name them anyway."""
     return {"champion", "slices", *(f"champion: {rule.metric}" for rule in lock.gate.champion)}
 
 
 def listed(lock: Lock, found: list[Check], day: date) -> list[dict[str, Any]]:
-    """Return the waivers as the report has them; a waiver is used if it excuses a check that doesn't pass."""
+    """Return the waivers for the report; a waiver is used if it excuses a check that did not pass."""
     used = {check.name for check in found if check.waived}
     return [
         {
@@ -69,14 +69,14 @@ def _marked(check: Check, waiver: Waiver | None, lock: Lock, day: date) -> Check
 
 
 def _summary(lock: Lock, found: list[Check], day: date, known: Collection[str] | None) -> Check:
-    """Return the check of the waivers themselves: one that names no check excuses nothing, and is a mistake."""
+    """Return the check of the waivers themselves, which fails if a waiver names an unknown check."""
     told = listed(lock, found, day)
     unknown = [] if known is None else sorted({each["check"] for each in told} - set(known))
     parts = {
         "used": [each["check"] for each in told if each["used"]],
         "unused": [each["check"] for each in told if not (each["used"] or each["expired"] or each["check"] in unknown)],
         "expired": [each["check"] for each in told if each["expired"] and each["check"] not in unknown],
-        "of no check": unknown,
+        "naming no check": unknown,
     }
     shown = "; ".join(f"{len(names)} {kind} ({', '.join(names)})" for kind, names in parts.items() if names)
     allowed = "each names a check"

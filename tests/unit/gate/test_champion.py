@@ -110,7 +110,7 @@ def hash_of(content: bytes) -> str:
 def test_a_champion_whose_lock_says_nothing_known_of_its_data_is_told(git_repo: Git, text: str) -> None:
     Path("params.yaml").write_text(text)
     commit = _commit(git_repo, LOCK)
-    with pytest.raises(MeritError, match=r"^its params\.yaml tells of its data in another form than this merit reads$"):
+    with pytest.raises(MeritError, match=r"^its params\.yaml describes its data in a format that merit can't read$"):
         Champion(commit, {"model": "m"}).data()
 
 

@@ -77,7 +77,7 @@ def test_a_waiver_of_a_check_that_passes_is_told_as_unused(locked: Locked) -> No
 def test_a_misspelt_waiver_fails_and_what_was_meant_is_told(locked: Locked) -> None:
     found = _summary(waivers.waived(locked(floor__roc_acu="2026-07-01"), FOUND, DAY, known=()))
     assert found.verdict is Verdict.FAIL
-    assert found.found == "1 of no check (floor: roc_acu)"
+    assert found.found == "1 naming no check (floor: roc_acu)"
     assert found.advice == "no check is named 'floor: roc_acu'; did you mean 'floor: roc_auc'?"
 
 

@@ -1,4 +1,4 @@
-"""The check of what dvc.lock names: what would be merged is what was judged, and nothing else comes with it."""
+"""Checks that dvc.lock names exactly the judged package and the outputs that dvc.yaml declares."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +18,10 @@ ADVICE = "run 'merit run' and commit the dvc.lock that it writes"
 
 
 def check() -> Check:
-    """Hold dvc.lock against the package in model/, against dvc.yaml, and against what any output may be.
+    """Compare dvc.lock with the package in model/, with dvc.yaml, and with the rules that every output must satisfy.
 
-    The package in model/ is what its manifest says by now, so its listing is held against the manifest too.
+    The files in model/ were verified against the package's manifest before, so a matching hash also means that dvc.lock
+    lists what the manifest lists.
     """
     try:
         named = dvc.here()
@@ -34,14 +35,14 @@ def check() -> Check:
 
 
 def _package(named: dict[str, str]) -> Iterator[str]:
-    """Yield what is wrong with the package that dvc.lock names."""
+    """Yield a message if dvc.lock names another package than the one in model/."""
     name = artifacts.PACKAGE.as_posix()
     if named.get(name) != cache.folder_hash(artifacts.PACKAGE):
         yield f"{artifacts.DVC_LOCK} names another package than {name}/"
 
 
 def _stages(repo: "Repo", named: dict[str, str]) -> Iterator[str]:
-    """Yield where dvc.lock is not of dvc.yaml as it is."""
+    """Yield the differences between dvc.lock and the stages of dvc.yaml."""
     from merit.dvc.repo import path_of
 
     stages = [stage for stage in repo.index.stages if Path(stage.path) == Path(repo.root_dir, "dvc.yaml")]

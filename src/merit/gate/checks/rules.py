@@ -1,4 +1,4 @@
-"""The check of the rules themselves: a threshold can't be weakened by the very change that needs it weaker."""
+"""Checks the gate's own rules: a change may not weaken a threshold and use the weaker threshold at the same time."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,17 +14,17 @@ MOST_NAMED = 5
 
 
 def weakened(change: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """Return the rules that let more through than before, without waivers, which are told by their reason."""
+    """Return the rules that are less strict than before, without waivers, which reports list separately."""
     found: Sequence[dict[str, Any]] = [] if change is None else change["rules"]
     return [rule for rule in found if rule["weaker"] and not rule["key"].startswith(WAIVERS)]
 
 
 def check(change: Mapping[str, Any] | None, champion: Champion | None) -> Check:
-    """Refuse a model that comes with weaker rules than those it would have been judged by.
+    """Fail a changed model that comes with weaker rules than the champion had to satisfy.
 
     Args:
-        change: as `merit.gate.change.since` returns it; None if there is nothing to compare with.
-        champion: the model that the rules judged before; None if there is none.
+        change: the changes of params.yaml, as in the report; None if there is no commit to compare with.
+        champion: the model that was judged by the previous rules; None if there is none.
     """
     moved = _moved(change)
     if champion is None or change is None:
@@ -38,7 +38,7 @@ def check(change: Mapping[str, Any] | None, champion: Champion | None) -> Check:
 
 
 def _moved(change: Mapping[str, Any] | None) -> str:
-    """Return which locations change: they weaken no rule, and a reviewer is to see them."""
+    """Return a note on changed locations: they weaken no rule, but a reviewer should see them."""
     names = [each["key"] for each in (change or {}).get("locations", [])]
     return f"; locations that change: {_named(names)}" if names else ""
 

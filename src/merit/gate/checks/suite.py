@@ -1,4 +1,4 @@
-"""The checks: each looks at one thing the candidate must satisfy and says pass, fail or inconclusive."""
+"""Runs the checks of the model; each returns pass, fail or inconclusive."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,9 +16,9 @@ __all__ = ["Evidence", "begun", "run"]
 
 @contextmanager
 def begun(evidence: Evidence) -> Iterator[Callable[[], list[Check]]]:
-    """Begin the checks that wait most; yield what does the others and gives every finding, in the report's order."""
-    show_phase("gate: taking the time of predictions")
-    times = cost.times(evidence)  # first, while nothing else of ours keeps the machine busy
+    """Start the slow checks in the background; yield a function that runs the others and returns all results."""
+    show_phase("gate: measuring prediction times")
+    times = cost.times(evidence)  # first, while no background check of ours loads the machine
     with parity.begun(evidence) as compared, replay.begun(evidence) as replayed:
         yield lambda: [
             *_compared(evidence),
@@ -32,7 +32,7 @@ def begun(evidence: Evidence) -> Iterator[Callable[[], list[Check]]]:
 
 
 def run(evidence: Evidence) -> list[Check]:
-    """Return every check's finding, in the order of the report."""
+    """Run all checks of the model and return the results in the report's order."""
     with begun(evidence) as finish:
         return finish()
 
@@ -49,7 +49,7 @@ def _compared(evidence: Evidence) -> list[Check]:
 
 
 def _asked(evidence: Evidence) -> list[Check]:
-    show_phase("gate: spoiling rows, and asking what the model must do")
+    show_phase("gate: checking robustness and behaviour")
     return [
         *robustness.check(evidence),
         *behaviour.check(evidence),
@@ -57,7 +57,7 @@ def _asked(evidence: Evidence) -> list[Check]:
 
 
 def _replayed(replayed: Callable[[], list[Check]]) -> list[Check]:
-    show_phase("gate: waiting for the answers of the built Bento")
+    show_phase("gate: waiting for predictions of the built Bento")
     return replayed()
 
 
@@ -72,7 +72,7 @@ def _floor(evidence: Evidence, name: str, limit: float) -> Check:
 
 
 def _calibration(evidence: Evidence) -> list[Check]:
-    """Judge how honest the probabilities are; a regression has none."""
+    """Check the calibration error of the probabilities; a regression has no such limit."""
     if evidence.lock.gate.calibration is None:
         return []
     found, limit = evidence.metrics["calibration_error"], Limit(evidence.lock.gate.calibration, is_least=False)
@@ -81,7 +81,7 @@ def _calibration(evidence: Evidence) -> list[Check]:
 
 
 def _own(evidence: Evidence) -> list[Check]:
-    """Run the project's own checks; each is called with the evidence, and gives a Check."""
+    """Run the project's own checks, each a callable that takes the evidence and returns a Check."""
     found = []
     for name, check in targets.build_all(evidence.lock.gate.checks).items():
         made = check(evidence)
@@ -93,6 +93,6 @@ def _own(evidence: Evidence) -> list[Check]:
             )
         found_text, allowed, advice = str(made.found), str(made.allowed), str(made.advice)
         needed = made.rows_needed if isinstance(made.rows_needed, int) else None
-        # It is made anew, so that none can excuse itself.
+        # Copied without `waived`, `name` and `group`, so that an own check can neither waive nor rename itself.
         found.append(Check(name, Verdict(made.verdict), found_text, allowed, advice, rows_needed=needed))
     return found

@@ -1,4 +1,4 @@
-"""Text from data, YAML or a stranger's report, made harmless in a comment on GitHub: it shows, and does nothing."""
+"""Escapes untrusted text from data, YAML or a foreign report for GitHub comments and terminals."""
 
 import re
 import unicodedata
@@ -6,22 +6,22 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 MOST = 200
-"""Characters of one text that a reader is shown, unless more is asked for."""
+"""Default maximum of characters shown of one text."""
 
 ELLIPSIS = "…"
 REPLACED = "\ufffd"
-"""What is shown for a character that can't be seen."""
+"""The replacement for an invisible character."""
 
 UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Unicode's categories of controls, of marks that turn the direction of text, of halves and of no characters."""
+"""Unicode categories of invisible characters: controls, direction marks, surrogates, private use and unassigned."""
 
 MOST_MARKS = 2
-"""Accents that one letter may carry; more of them climb over the lines above."""
+"""Maximum combining marks per letter; more would overlap the lines above."""
 
-# What Markdown, GitHub's mathematics or HTML may give a meaning to, some of it only where a line starts.
-# As a reference a character has none, in a table, a heading or a summary alike.
+# Characters with a meaning in Markdown, GitHub's mathematics or HTML, some of them only at the start of a line.
+# Written as a numeric character reference, they have no meaning anywhere: in a table, a heading or a summary.
 _ACTIVE = re.compile(r"^[-+=]|^\d(?=\d{0,8}[.)](?:\s|$))|[&<>`*_~\\|\[\]#@$]")
-# GitHub looks for these in what a comment shows, not in its source: only something between keeps it from acting.
+# GitHub finds these in the rendered text, where a character reference is no protection: only a separator helps.
 _MENTION, _LINK = r"(?<=[@#])(?=\w)|(?<=\bgh)(?=-\d)", r"(?<=:)(?=//)|(?<=\bwww)(?=\.)"
 _EMOJI = r"(?<=:)(?=[a-z+][\w+-]*:)"
 _BREAKS = re.compile(f"{_MENTION}|{_LINK}|{_EMOJI}", re.IGNORECASE)
@@ -31,22 +31,26 @@ _SPACES = re.compile(r"\s+")
 
 @lru_cache(maxsize=20_000)
 def escape(text: object, most: int = MOST) -> str:
-    """Return a text that shows as it is and does nothing, in GitHub's Markdown and between HTML's tags.
+    """Escape a text so that GitHub's Markdown and HTML element content show it literally.
 
-    It stays on one line and in its cell of a table, makes no mark-up, tag, link, mention, reference or emoji, hides no
-    character and turns no text around.
+    The result stays on one line and in its table cell, creates no mark-up, tag, link, mention, reference or emoji,
+    hides no character and does not change the direction of text.
 
     Args:
-        text: anything; `str` is taken of it.
-        most: characters to show; an ellipsis stands for the rest.
+        text: any object; it is converted with `str`.
+        most: maximum characters to show; an ellipsis replaces the rest.
+
+    Example:
+        >>> escape("@everyone | <b>")
+        '&#64;&#8203;everyone &#124; &#60;b&#62;'
     """
     seen = _ACTIVE.sub(lambda found: f"&#{ord(found[0])};", _BREAKS.sub(_BREAK, plain(text, most)))
     return seen.replace(_BREAK, "&#8203;")
 
 
 def plain(text: object, most: int = MOST) -> str:
-    """Return a text on one line, cut to a length, each character of which can be seen; HTML is not escaped in it."""
-    # What is cut away anyway is not looked at: a text may be millions of characters long.
+    """Return a text as one line of visible characters, cut to a maximum length; HTML is not escaped."""
+    # Cut early, since a text may have millions of characters; the factor leaves room for spaces that collapse below.
     line = _SPACES.sub(" ", str(text)[: 4 * most + 4]).strip()
     if not (line.isascii() and line.isprintable()):
         line = "".join(_seen(unicodedata.normalize("NFC", line)))

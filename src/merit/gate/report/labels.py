@@ -1,4 +1,4 @@
-"""What the report says in each of its forms alike."""
+"""Provides the texts, symbols and number formats shared by the Markdown, HTML and terminal reports."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ SHOWN = {
     "multiclass": {"accuracy": "accuracy", "log_loss": "log loss"},
     "regression": {"mae": "MAE", "rmse": "RMSE"},
 }
-"""The metrics that tables of slices have room for, and their titles."""
+"""The metrics shown in tables of slices, with their titles, by task."""
 BETTER, WORSE, UNCLEAR = "better", "worse", "no clear difference"
 NOTHING = "-"
 TRENDS = {BETTER: "🟢", WORSE: "🔴", UNCLEAR: "⚪"}
@@ -21,11 +21,11 @@ LEADS = {
     "data": ("the data may be trained on", "the data may not be trained on"),
     "model": ("the model may merge if its data may", "may not merge"),
 }
-"""What a verdict means, by what was judged: if it passed, and if not."""
+"""The meaning of the verdict by judged scope: if the gate passed, and if it did not."""
 
 
 def summary(report: Report) -> str:
-    """Return what the verdict means for the pull request, and why."""
+    """Return the consequence of the verdict for the pull request, and the reason."""
     may, may_not = LEADS[report.scope]
     failed, undecided = of(report.checks, "fail"), of(report.checks, "inconclusive")
     total, waived = len(report.checks), sum(check.waived for check in report.checks)
@@ -39,44 +39,44 @@ def summary(report: Report) -> str:
 
 
 def of(checks: Iterable[Check], verdict: str) -> list[Check]:
-    """Return the checks of a verdict that no waiver lets pass."""
+    """Return the checks with a verdict, without waived ones."""
     return [check for check in checks if check.verdict == verdict and not check.waived]
 
 
 def weakened(report: Report) -> list[Rule]:
-    """Return the rules that let more through than before; waivers are told by their reason instead."""
+    """Return the rules that are less strict than before, without waivers, which reports list separately."""
     return [] if report.change is None else [r for r in report.change.rules if r.weaker and not r.is_waiver]
 
 
 def locations(report: Report) -> list[Difference]:
-    """Return the paths and addresses that change: where data comes from, and where runs, logs and answers go."""
+    """Return the changed paths and addresses: data sources, and where runs, logs and predictions are sent."""
     return [] if report.change is None else report.change.locations
 
 
 def former_model(report: Report) -> str | None:
-    """Return what the model was called before, where the change names another; its rules were that one's."""
+    """Return the model's previous name if the change renames it, else None; the old rules belong to that model."""
     changed = [] if report.change is None else report.change.config
     return next((each.before.strip('"') for each in changed if each.key == "name" and each.before), None)
 
 
 def before(changed: Difference) -> str:
-    """Return what a key was."""
+    """Return the value of a key before the change, as text."""
     return "not there" if changed.before is None else changed.before
 
 
 def after(changed: Difference) -> str:
-    """Return what a key is."""
+    """Return the value of a key after the change, as text."""
     return "gone" if changed.after is None else changed.after
 
 
 def part(found: Rows) -> str:
-    """Return how many rows a part has, and from when to when, where rows have a time."""
+    """Return the number of rows of a split, with its period if rows have a time."""
     rows = f"{found.rows:,} rows"
     return f"{rows} ({found.from_[:10]} to {found.to[:10]})" if found.from_ and found.to else rows
 
 
 def interval(found: Estimate | None, *, signed: bool = False) -> str:
-    """Return a value with its interval, or a word where it has no meaning."""
+    """Format a value with its interval, or a placeholder if it is undefined."""
     if found is None:
         return NOTHING
     if found.value is None:
@@ -88,7 +88,7 @@ def interval(found: Estimate | None, *, signed: bool = False) -> str:
 
 
 def trend(difference: Estimate | None, better: str | None) -> str | None:
-    """Return what a difference from the champion says: only an interval on one side of zero is clear."""
+    """Return whether a difference from the champion is better or worse; an interval that contains zero is unclear."""
     if difference is None or not difference.is_known or better is None:
         return None
     assert difference.low is not None

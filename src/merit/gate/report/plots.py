@@ -1,4 +1,4 @@
-"""The report's plots, as SVG that takes its colours from the page, and the curves behind them."""
+"""Draws the report's plots as SVG in the colours of the page, and reads the curves behind them."""
 
 import csv
 import io
@@ -11,23 +11,23 @@ from markupsafe import Markup, escape
 from merit import artifacts
 from merit.gate.report.sections import Estimate
 
-# Colours of the plots; the page's style sheet gives each its light and its dark value.
+# Placeholder colours for matplotlib: _svg replaces each by a CSS variable, so that plots follow light and dark mode.
 INK, CANDIDATE, BASELINE = "#010203", "#010204", "#010205"
 VARIABLES = {INK: "var(--ink)", CANDIDATE: "var(--candidate)", BASELINE: "var(--baseline)"}
 MODELS = (("baseline", "gradient boosting", BASELINE), ("candidate", "candidate", CANDIDATE))
 MOST_CLASSES = 30
-"""Classes whose names fit beside a confusion matrix."""
+"""Maximum number of classes for which a confusion matrix shows the names."""
 
 MOST_POINTS = 100
-"""Points of a curve that the report keeps."""
+"""Maximum number of points per curve in the report."""
 WIDTH, HEIGHT = 200.0, 16.0
-"""Of a drawing in a cell of a table, in units of its own."""
+"""Size of a drawing in a table cell, in SVG user units."""
 
 Rows = list[dict[str, str]]
 
 
 def curves(task: str) -> dict[str, list[dict[str, float]]]:
-    """Return those curves that fit into the report itself: whoever has only that draws them from it."""
+    """Return the curves that are stored in gate.json, so that a comment can be drawn from the report alone."""
     file = artifacts.PLOTS / ("predicted.csv" if task == "regression" else "calibration.csv")
     bins = [row for row in _rows(file) if row["model"] == "candidate"]
     epochs = _rows(artifacts.HISTORY)
@@ -40,13 +40,13 @@ def curves(task: str) -> dict[str, list[dict[str, float]]]:
 
 
 def strip(found: Estimate | None, scale: float, kind: str = "", centre: float = 0.0) -> Markup:
-    """Return an interval beside a line that stands for no difference.
+    """Draw an interval relative to a centre line, such as no difference.
 
     Args:
-        found: the interval.
-        scale: what the ends of the drawing stand for, on either side of its centre.
-        kind: a class of the page's style sheet.
-        centre: what the line in the middle stands for.
+        found: the value and its interval.
+        scale: the distance from the centre to either end of the drawing.
+        kind: a CSS class of the page.
+        centre: the value at the centre line.
     """
     if found is None or not found.is_known:
         return Markup("")
@@ -66,7 +66,7 @@ def _place(number: float, scale: float) -> float:
 
 
 def bar(share: float, kind: str = "") -> Markup:
-    """Return a share of a limit as a bar; the limit is the line in its middle."""
+    """Draw a share of a limit as a bar; the line in the middle marks the limit."""
     filled = WIDTH * min(1.0, share / 2)
     return Markup(  # noqa: S704  # numbers, and a class that the template names
         f'<svg class="strip {kind}" viewBox="0 0 {WIDTH:g} {HEIGHT:g}" aria-hidden="true">'
@@ -77,7 +77,7 @@ def bar(share: float, kind: str = "") -> Markup:
 
 
 def draw(task: str) -> list[tuple[str, Markup]]:
-    """Return the title and the drawing of each plot that a task has, from the curves that `evaluate` wrote."""
+    """Draw the plots of a task from the curves that `evaluate` wrote; return the title and SVG of each."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -127,7 +127,7 @@ def _precision_recall(axes: Any, rows: Rows) -> None:
 
 
 def _observed(axes: Any, rows: Rows) -> None:
-    """Draw what was observed over what was predicted: on the diagonal they agree."""
+    """Draw observed over predicted values; on the diagonal they are equal."""
     _lines(axes, rows, "predicted", "observed", marker="o", markersize=3)
     values = [float(row[name]) for row in rows for name in ("predicted", "observed")]
     _diagonal(axes, min(0.0, *values), max(values))
@@ -139,7 +139,7 @@ def _errors(axes: Any, rows: Rows) -> None:
 
 
 def _confusion(axes: Any, rows: Rows) -> None:
-    """Draw the candidate's confusion matrix, each row as shares of its class."""
+    """Draw the candidate's confusion matrix, coloured by the share of each true class."""
     own = [row for row in rows if row["model"] == "candidate"]
     classes = list(dict.fromkeys(row["true"] for row in own))
     counts = [[int(row["rows"]) for row in own if row["true"] == name] for name in classes]
@@ -150,7 +150,7 @@ def _confusion(axes: Any, rows: Rows) -> None:
             if count and len(classes) <= MOST_CLASSES // 2:
                 axes.text(x, y, count, ha="center", va="center", fontsize=7, color=INK)
     ends = (-0.5, len(classes) - 0.5)
-    axes.set(xlabel="taken for", ylabel="class", xlim=ends, ylim=ends[::-1], aspect="equal")
+    axes.set(xlabel="predicted class", ylabel="true class", xlim=ends, ylim=ends[::-1], aspect="equal")
     if len(classes) <= MOST_CLASSES:
         axes.set_xticks(range(len(classes)), classes, rotation=90 if max(map(len, classes)) > 2 else 0, fontsize=7)
         axes.set_yticks(range(len(classes)), classes, fontsize=7)

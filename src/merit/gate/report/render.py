@@ -1,6 +1,7 @@
-"""The report: the gate's findings as Markdown for a pull request, and as one HTML page with plots.
+"""Renders the gate's report as Markdown for a pull request and as a self-contained HTML page with plots.
 
-The Markdown is made from the report alone and with nothing heavy: who only posts a report makes it too.
+The Markdown is rendered from the report alone, without heavy imports, because the workflow that only posts a report
+renders it too.
 """
 
 import re
@@ -21,7 +22,7 @@ from merit.gate.report.sections import MOST_TEXT, Drift, Estimate, Slice
 from merit.gate.report.truncation import fit
 
 LIMIT = 64_000
-"""Characters of the Markdown: GitHub takes 65,536 in a comment, and who posts it adds a line of their own."""
+"""Maximum characters of the Markdown: GitHub allows 65,536 in a comment, and posting adds some lines."""
 
 MOST = {
     "slices": 150,
@@ -37,10 +38,11 @@ MOST = {
     "locations": 30,
     "waivers": 30,
 }
-"""Lines that each part of the Markdown may have, the least important part first: it is the first to be cut."""
+"""Maximum lines per part of the Markdown, the least important part first: parts are cut in this order."""
 FEWEST = 8
+"""Lines that every part keeps before any part is left out."""
 LONG = 500
-"""Characters of a reason or an advice that a reader is shown."""
+"""Maximum characters of a reason or an advice in the Markdown."""
 TITLES = {
     "slices": "slices",
     "passed": "checks that passed",
@@ -60,10 +62,10 @@ _EMPTY_LINES = re.compile(r"\n{3,}")
 
 
 def write(found: dict[str, Any]) -> dict[str, Any]:
-    """Write the report in its three forms and return it as it was written.
+    """Write the report as JSON, Markdown and HTML and return the JSON content as written.
 
     Raises:
-        MeritError: it is not of the form that reports have.
+        MeritError: the report does not match the schema.
     """
     made = fit(found)
     texts = {artifacts.GATE_MARKDOWN: markdown(made), artifacts.GATE_HTML: html(made)}
@@ -74,10 +76,10 @@ def write(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """Return the report as GitHub's Markdown, fit for a comment on a pull request whatever it holds.
+    """Render the report as GitHub Markdown that fits into a pull request comment, whatever the report contains.
 
     Raises:
-        MeritError: it is not of the form that reports have.
+        MeritError: the report does not match the schema.
     """
     made = schema.of(report)
     template = _environment(_escaped).get_template("gate.md.j2")
@@ -90,7 +92,7 @@ def markdown(report: dict[str, Any]) -> str:
         return _tidy(template.render(view, most=most, left_out=left_out))
 
     text = rendered()
-    # First every part is cut to a few lines; only if that is not enough, some are left out.
+    # First cut every part to a few lines; leave parts out only if that is not enough.
     for fewest, name in product((FEWEST, 0), MOST):
         while length(text) > LIMIT and min(most[name], total[name]) > fewest:
             most[name] = max(fewest, min(most[name], total[name]) // 2)
@@ -99,7 +101,7 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 def _lines(report: Report, charts: int) -> dict[str, int]:
-    """Return how many lines each part of the Markdown would have if it had room for all."""
+    """Count the lines that each part of the Markdown would have without limits."""
     data, change = report.data, report.change
     listed: list[Any] = [(data.missing or [], data.categories or [])] if data else []
     if data and data.columns:
@@ -121,20 +123,20 @@ def _lines(report: Report, charts: int) -> dict[str, int]:
 
 
 def _tidy(text: str) -> str:
-    """Return a text without the empty lines that parts left behind which have nothing to say."""
+    """Remove the repeated empty lines that empty parts of the template leave."""
     return _EMPTY_LINES.sub("\n\n", text).strip() + "\n"
 
 
 def length(text: str) -> int:
-    """Return the length of a text as GitHub counts it at the most: an emoji as two."""
+    """Return the length of a text in UTF-16 units, the highest count that GitHub may use: an emoji counts as two."""
     return len(text.encode("utf-16-le")) // 2
 
 
 def html(report: dict[str, Any]) -> str:
-    """Return the report as a page that needs nothing from anywhere else.
+    """Render the report as a self-contained HTML page.
 
     Raises:
-        MeritError: it is not of the form that reports have, or a curve that it draws is not there.
+        MeritError: the report does not match the schema, or the file of a plotted curve is missing.
     """
     made = schema.of(report)
     drawn = [] if made.metrics is None else plots.draw(made.task)
@@ -145,9 +147,12 @@ def html(report: dict[str, Any]) -> str:
 
 @cache
 def _environment(clean: Callable[[Any], str]) -> Environment:
-    """Return an environment in which every value is made harmless, unless it says that it is mark-up.
+    """Create a Jinja environment that sanitizes every value except `Markup`.
 
-    It is made once: it keeps its templates compiled, which takes longer than to render them.
+    Cached because compiling the templates takes longer than rendering them.
+
+    Args:
+        clean: sanitizes one value: `_escaped` for Markdown, `plain` for HTML, which Jinja escapes itself.
     """
     made = Environment(
         loader=PackageLoader("merit.gate.report"),
@@ -185,7 +190,7 @@ def _code_of(drawing: str) -> Markup:
 
 
 def _view(report: Report) -> dict[str, Any]:
-    """Return what both templates show."""
+    """Return the variables that both templates use."""
     shown = labels.SHOWN[report.task]
     measured = [each for each in report.slices if each.metrics]
     metric = _compared(report, shown)
@@ -217,7 +222,7 @@ def _interval(found: Estimate | None, *, signed: bool = False) -> Markup:
 
 
 def _metrics(report: Report) -> list[dict[str, Any]]:
-    """Return a line per metric: what each model has, and what the difference from the champion says."""
+    """Return one row per metric: the value of each model, the difference from the champion and its trend."""
     found = report.metrics
     if found is None:
         return []
@@ -239,13 +244,13 @@ def _metrics(report: Report) -> list[dict[str, Any]]:
 
 
 def _compared(report: Report, shown: Iterable[str]) -> str | None:
-    """Return the metric by which slices are compared with the champion's, if they are."""
+    """Return the metric by which slices are compared with the champion, or None if they are not compared."""
     names = {name: None for each in report.slices for name in each.difference or {}}
     return next((name for name in shown if name in names), next(iter(names), None))
 
 
 def _moved(report: Report, metric: str | None) -> tuple[list[Slice], list[Slice]]:
-    """Return the slices that got worse, the worst first, and those that got better, the best first."""
+    """Return the slices that got worse, worst first, and the slices that got better, best first."""
     if metric is None:
         return [], []
     sign = -1 if report.better.get(metric) == "lower" else 1
@@ -263,7 +268,7 @@ def _by_column(slices: list[Slice]) -> dict[str, list[Slice]]:
 
 
 def _forest(report: Report) -> Callable[[Slice], Markup]:
-    """Return what draws a slice's own metric beside that of all test rows, for want of a champion's."""
+    """Return a function that draws a slice's metric relative to all test rows; used if there is no champion."""
     name = next(iter(labels.SHOWN[report.task]))
     overall = report.metrics.candidate.get(name) if report.metrics else None
     centre = (overall.value if overall else None) or 0.0
@@ -273,18 +278,18 @@ def _forest(report: Report) -> Callable[[Slice], Markup]:
 
 
 def _trends(report: Report, metric: str | None) -> list[str | None]:
-    """Return what each slice's difference says."""
+    """Return the trend of each slice: better, worse or unclear."""
     better = report.better.get(metric or "")
     return [labels.trend((each.difference or {}).get(metric or ""), better) for each in report.slices]
 
 
 def _scale(differences: Iterable[Estimate | None]) -> float:
-    """Return how far from zero the farthest end of an interval is."""
+    """Return the largest absolute bound of the intervals, or 1 if there are none."""
     ends = [abs(end) for each in differences if each is not None for end in (each.low, each.high) if end is not None]
     return max(ends, default=0.0) or 1.0
 
 
 def _drift(report: Report) -> list[Drift]:
-    """Return the columns' drift, the farthest beyond its limit first."""
+    """Return the drift of all columns, the largest share of its limit first."""
     found = report.data.drift if report.data else None
     return sorted(found or [], key=lambda each: -each.share)

@@ -1,6 +1,7 @@
-"""The form of reports/gate.json: what `merit gate` writes and what a report from elsewhere must be to be read.
+"""Defines the schema of reports/gate.json, and reads and validates reports.
 
-`merit schema` publishes it as conf/.schema/report.json. It imports nothing heavy: who only posts a report reads it too.
+`merit schema` publishes the schema as conf/.schema/report.json. The module imports nothing heavy, because the workflow
+that only posts a report uses it too.
 """
 
 import json
@@ -33,29 +34,29 @@ from merit.gate.report.sections import (
 )
 
 SCHEMA = "report.json"
-"""The name of its JSON Schema, beside those of conf/."""
+"""File name of the JSON Schema in conf/.schema."""
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 MOST_BYTES = 8_000_000
-"""What a report may weigh."""
+"""Maximum size of a report file."""
 
 
 class Report(Part):
-    """What the gate found. What is null was not judged."""
+    """The gate's report. A section that is null was not judged."""
 
     form: Literal[1]
     verdict: Verdict
     scope: Literal["all", "data", "model"] = "all"
-    """What was judged; only all of it lets a model merge."""
+    """The judged scope; a model may merge only if all of it was judged."""
     inputs: Text | None = None
-    """The hash of all that the verdict depends on."""
+    """The hash of everything that the verdict depends on."""
     model: Model
     task: Literal["binary", "multiclass", "regression"]
     candidate: Candidate | None = None
     champion: Champion | None = None
     waivers: Many[Waiver] = Field(default_factory=list)
     change: Change | None = None
-    """Null where there is nothing to compare with."""
+    """Null if there is no commit to compare with."""
     data: DataChange | None = None
     parts: Parts | None = None
     confidence: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -65,22 +66,22 @@ class Report(Part):
     slices: Many[Slice] = Field(default_factory=list)
     curves: Curves | None = None
     left_out: Annotated[dict[Name, Count], Field(max_length=100, default_factory=dict)]
-    """Members of lists that were too long, by the list's place."""
+    """The number of items cut from lists that were too long, by the path of the list."""
 
     @model_validator(mode="after")
     def _follows_from_its_checks(self) -> "Report":
         if self.verdict == "pass" and (not self.checks or any(check.is_open for check in self.checks)):
             raise ValueError("the verdict is pass, but not every check passed")
         if excused := [check.name for check in self.checks if check.waived and check.name in NOT_WAIVABLE]:
-            raise ValueError(f"{excused[0]} is waived, which can't be")
+            raise ValueError(f"{excused[0]} is waived, but can't be waived")
         return self
 
 
 def of(report: dict[str, Any]) -> Report:
-    """Return a report in its form, what it lacks filled in.
+    """Return a report validated against the schema, with defaults for missing keys.
 
     Raises:
-        MeritError: it is of another form.
+        MeritError: the report does not match the schema.
     """
     try:
         return Report.model_validate(report)
@@ -89,10 +90,10 @@ def of(report: dict[str, Any]) -> Report:
 
 
 def read(text: str) -> dict[str, Any]:
-    """Return the report that a text from elsewhere holds, which nobody vouches for.
+    """Parse and validate the JSON of a report from an untrusted source.
 
     Raises:
-        MeritError: it is too long, no JSON, or not of the form; one line says what is wrong first.
+        MeritError: the text is too long, is not JSON, or does not match the schema; the message names the first error.
     """
     if len(text) > MOST_BYTES or len(text.encode("utf-8", "replace")) > MOST_BYTES:
         raise MeritError(f"the gate's report holds {len(text):,} characters; allowed: {MOST_BYTES:,} bytes")
@@ -103,13 +104,13 @@ def read(text: str) -> dict[str, Any]:
 
 
 def schema() -> str:
-    """Return the text of the JSON Schema; the same code gives the same bytes."""
+    """Return the JSON Schema of the report as deterministic text."""
     made = {"$schema": DIALECT, **Report.model_json_schema(by_alias=True)}
     return json.dumps(made, indent=1, ensure_ascii=False) + "\n"
 
 
 def _told(error: ValidationError) -> MeritError:
-    """Return the first fault as a line; what a stranger wrote is shown short and harmless."""
+    """Return a one-line error for the first problem; untrusted values are shortened and made printable."""
     first, *more = error.errors(include_url=False, include_context=False)
     place = plain(".".join(map(str, first["loc"])), 100) or "as a whole"
     found = "" if isinstance(first["input"], dict | list) else f", found {plain(repr(first['input']), 80)}"

@@ -1,4 +1,9 @@
-"""The parts of the gate's report, each closed and bounded; `merit.gate.report.schema` puts them together."""
+"""Pydantic models for the sections of reports/gate.json.
+
+Each section forbids unknown keys and bounds its texts and lists, because a report may come from an untrusted run.
+The `Report` model combines them into the whole report. Field docstrings become the descriptions in
+conf/.schema/report.json.
+"""
 
 import math
 from typing import Annotated, Literal, TypeVar
@@ -6,17 +11,17 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 MOST_TEXT = 2_000
-"""Characters of any text in it."""
+"""Maximum characters of any text in a report."""
 MOST_ITEMS = 5_000
-"""Members of any list in it."""
+"""Maximum items of any list in a report."""
 MOST_METRICS = 200
 
 WAIVERS = "gate.waivers."
-"""How the keys of waivers begin."""
+"""Prefix of the keys of waivers in params.yaml."""
 
 Text = Annotated[str, StringConstraints(max_length=MOST_TEXT)]
 Name = Text
-"""Of a column, a metric or a check."""
+"""The name of a column, a metric or a check."""
 Hash = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{1,64}$")]
 Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,64}$")]
 Model = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*$", max_length=MOST_TEXT)]
@@ -28,7 +33,7 @@ Verdict = Literal["pass", "fail", "inconclusive"]
 
 
 class Part(BaseModel):
-    """A part of the report: closed to keys that it doesn't name, and to numbers that are none."""
+    """Base of all sections of the report: forbids unknown keys, NaN and infinity."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, allow_inf_nan=False, frozen=True, use_attribute_docstrings=True
@@ -36,7 +41,7 @@ class Part(BaseModel):
 
 
 class Estimate(Part):
-    """A number and the interval it lies in; null where it has no meaning."""
+    """A value with its confidence interval; null where the value is undefined."""
 
     value: float | None
     low: float | None = None
@@ -44,7 +49,7 @@ class Estimate(Part):
 
     @property
     def is_known(self) -> bool:
-        """Say whether it has all three numbers."""
+        """Return whether value, low and high are all defined."""
         return self.value is not None and self.low is not None and self.high is not None
 
 
@@ -55,17 +60,17 @@ class Candidate(Part):
     """The model of this branch."""
 
     digest: Hash | None = None
-    """Of its package; null before there is one."""
+    """The hash of its package; null before a package exists."""
     commit: Commit | None = None
-    """Where it was judged; null before the first commit."""
+    """The commit at which it was judged; null before the first commit."""
     dirty: bool = False
-    """Whether something was not committed then."""
+    """Whether there were uncommitted changes."""
     network: Text | None = None
-    """The class of its network."""
+    """The import path of its network class."""
 
 
 class Champion(Part):
-    """The model of the branch that it would merge into."""
+    """The model of the target branch."""
 
     commit: Commit
     package: Text
@@ -73,19 +78,19 @@ class Champion(Part):
 
 
 class Waiver(Part):
-    """A line of YAML that lets a check's finding pass until a day."""
+    """An entry of gate.waivers that excuses a check until a date."""
 
     check: Text
     reason: Text
     until: Text
-    """The last day on which it holds, as YYYY-MM-DD."""
+    """The last day on which the waiver is valid, as YYYY-MM-DD."""
     expired: bool = False
     used: bool = False
-    """Whether there was something to waive."""
+    """Whether the waived check did not pass, so that the waiver had an effect."""
 
 
 class Difference(Part):
-    """A key of params.yaml that differs. Values are as YAML writes them; null means that the key is not there."""
+    """A key of params.yaml that changed. Values are written as in YAML; null means that the key does not exist."""
 
     key: Text
     before: Text | None
@@ -93,56 +98,56 @@ class Difference(Part):
 
 
 class Rule(Difference):
-    """A key that differs and that the gate judges by."""
+    """A changed key that configures the gate."""
 
     weaker: bool
-    """Whether it lets more through than before; what merit can't tell counts as weaker."""
+    """Whether the gate is less strict than before; a change that merit can't classify counts as weaker."""
 
     @property
     def is_waiver(self) -> bool:
-        """Say whether it is a waiver, which is told by its reason."""
+        """Return whether the key is a waiver; reports list waivers separately, with their reasons."""
         return self.key.startswith(WAIVERS)
 
 
 class Change(Part):
-    """How params.yaml differs from the champion's."""
+    """The changes of params.yaml since the champion."""
 
     config: Many[Difference] = []
     rules: Many[Rule] = []
     locations: Many[Difference] = []
-    """Where data comes from, or where runs, logs and answers go."""
+    """Changed paths and addresses: data sources, and where runs, logs and predictions are sent."""
 
 
 class Rows(Part):
-    """The rows of a part of the data."""
+    """The rows of one split: training, validation or test."""
 
     rows: Count
     from_: Text | None = Field(default=None, alias="from")
     to: Text | None = None
     target: Annotated[dict[Name, float | None], Field(max_length=MOST_ITEMS)] | None = None
-    """What their target is like: the share of positives or of each class, or the mean and the deviation."""
+    """The distribution of the target: the share of positives or of each class, or mean and standard deviation."""
 
 
 class DataRows(Part):
-    """How many rows there are, and how many of them differ from the champion's."""
+    """The number of rows, and how many differ from the champion's data."""
 
     now: Count
     before: Count | None = None
     added: Count | None = None
     gone: Count | None = None
     changed: Count | None = None
-    """Null where rows have no key to know them by."""
+    """Rows with the same key and other values; null if the data declares no key."""
 
 
 class DataChampion(Part):
-    """Whose data it is compared with."""
+    """The champion whose data was compared."""
 
     commit: Commit
     rows: Count | None = None
 
 
 class Retyped(Part):
-    """A column that holds something else than before."""
+    """A column whose type changed."""
 
     column: Text
     before: Text
@@ -150,7 +155,7 @@ class Retyped(Part):
 
 
 class Columns(Part):
-    """Which columns differ."""
+    """The columns that were added, removed or changed their type."""
 
     added: Many[Text] = []
     gone: Many[Text] = []
@@ -158,7 +163,7 @@ class Columns(Part):
 
 
 class Missing(Part):
-    """The share of rows without a value in a column."""
+    """The share of missing values of a column, before and after the change."""
 
     column: Text
     before: Share
@@ -166,11 +171,11 @@ class Missing(Part):
 
 
 class Categories(Part):
-    """The values of a column that are new and that are gone."""
+    """The categories of a column that were added and removed."""
 
     column: Text
     new: Annotated[list[Text | int | float | bool | None], Field(max_length=100)] = []
-    """Some of the new values."""
+    """Examples of the new values."""
     new_count: Count
     new_rows: Count
     gone_count: Count
@@ -180,48 +185,48 @@ TargetRate = float | Annotated[dict[Text, float], Field(max_length=MOST_ITEMS)] 
 
 
 class TargetChange(Part):
-    """The share of positives, the share of each class, or the mean."""
+    """The distribution of the target before and after: the share of positives or of each class, or the mean."""
 
     before: TargetRate = None
     after: TargetRate = None
 
 
 class Drift(Part):
-    """How far a column is from the champion's."""
+    """The drift of a column from the champion's data."""
 
     column: Text
     method: Text
     score: float | None
-    """Null where it can't be measured."""
+    """The distance; null if it can't be measured."""
     limit: float
     drifted: bool
 
     @property
     def share(self) -> float:
-        """Return the distance as a share of its limit; what can't be measured is beyond it."""
+        """The distance as a share of its limit; infinite if it can't be measured."""
         return self.score / self.limit if self.score is not None and self.limit > 0 else math.inf
 
 
 class DataChange(Part):
-    """How the data differs from the champion's; null where it can't be compared."""
+    """The changes of the data since the champion; null where a comparison is not possible."""
 
     champion: DataChampion | None = None
     rows: DataRows | None = None
     columns: Columns | None = None
     missing: Many[Missing] | None = None
-    """Where it moved."""
+    """Columns whose share of missing values changed."""
     categories: Many[Categories] | None = None
-    """Where they differ."""
+    """Columns whose categories changed."""
     target: TargetChange | None = None
     drift: Many[Drift] | None = None
     duplicates: Count | None = None
-    """Rows that repeat another one whole."""
+    """The number of rows that duplicate another row."""
     identical: bool = False
-    """Whether it is the champion's, bit for bit."""
+    """Whether the data is byte-identical to the champion's."""
 
 
 class Parts(Part):
-    """The parts of the data, and what each was for."""
+    """The rows that the model was trained, selected and tested on."""
 
     train: Rows
     validation: Rows
@@ -229,7 +234,7 @@ class Parts(Part):
 
 
 class Check(Part):
-    """One check: what was found, what is allowed, and what to do if it didn't pass."""
+    """The result of one check: what was found, what is allowed, and what to do if it did not pass."""
 
     name: Name
     verdict: Verdict
@@ -238,55 +243,55 @@ class Check(Part):
     advice: Text = ""
     group: Literal["data", "model", "rules"] = "model"
     waived: bool = False
-    """Whether a waiver lets it pass all the same."""
+    """Whether a waiver excuses a check that did not pass."""
     rows_needed: Count | None = None
-    """About how many test rows would settle what is inconclusive."""
+    """The approximate number of test rows that would decide an inconclusive check."""
 
     @property
     def is_open(self) -> bool:
-        """Say whether it stands in the way."""
+        """Return whether the check blocks the merge."""
         return self.verdict != "pass" and not self.waived
 
 
 class Metrics(Part):
-    """Metrics of the test rows."""
+    """Metrics on the test rows, by name."""
 
     candidate: Estimates
     baseline: Estimates | None = None
     champion: Estimates | None = None
     difference: Estimates | None = None
-    """The candidate's less the champion's, on the same rows, paired."""
+    """Candidate minus champion, paired on the same rows."""
 
 
 class Slice(Part):
-    """The test rows with one value of a column."""
+    """The test rows that have one value of a column."""
 
     column: Name
     value: Text | None
     rows: Count
     target_mean: float | None = None
     metrics: Estimates | None = None
-    """Null where it has too few rows."""
+    """Null if the slice has too few rows."""
     difference: Estimates | None = None
     verdict: Text | None = None
 
 
 class Point(Part):
-    """A bin of test rows: what was predicted on average, and what was observed."""
+    """One bin of a calibration curve: mean prediction and mean observed target."""
 
     predicted: float
     observed: float
 
 
 class Epoch(Part):
-    """The losses of an epoch."""
+    """The losses of one epoch."""
 
     train: float
     validation: float
 
 
 class Curves(Part):
-    """What a comment has room to draw."""
+    """The curves that are small enough to be drawn in a pull request comment."""
 
     calibration: Annotated[list[Point], Field(max_length=100)] = []
     loss: Annotated[list[Epoch], Field(max_length=100)] = []

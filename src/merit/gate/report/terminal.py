@@ -1,4 +1,4 @@
-"""The report on a terminal."""
+"""Prints the gate's report as tables on a terminal."""
 
 import os
 import sys
@@ -20,22 +20,26 @@ STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 TRENDS = {labels.BETTER: "green", labels.WORSE: "red", labels.UNCLEAR: "dim"}
 
 TREND_WIDTH = 10
-"""Columns of what a difference says: where it wraps, the intervals beside it stay whole in 120 columns."""
+"""Characters per line of the trend column: wrapping it keeps the intervals unbroken in 120 characters."""
 MOST_WEAKER = 5
 MOST_UNDECIDED = 3
 MANY = 3
-"""Checks of one kind that passed, from which they share a line."""
+"""Passed checks of one family from which they are summed up in one row."""
 
 
 class _Console(Console):
-    """A console whose reader may go away: that changes no verdict, so the printing goes on in silence."""
+    """A console that ignores a closed pipe: a reader that stops early must not change the exit code."""
 
     def on_broken_pipe(self) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def show(found: dict[str, Any]) -> None:
-    """Print the report."""
+    """Print the report.
+
+    Args:
+        found: the content of reports/gate.json.
+    """
     console = _Console(highlight=False, width=None if Console().is_terminal else WIDTH)
     made = schema.of(found)
     console.print()
@@ -63,7 +67,7 @@ def _part(part: Rows) -> str:
 
 
 def _metrics(made: Report) -> Table:
-    """Lay out the metrics: beside the candidate's, the difference from the champion if there is one, else the rival."""
+    """Build the metrics table: candidate, difference from the champion if there is one, and baseline."""
     assert made.metrics is not None
     title, difference, baseline = "test rows", made.metrics.difference, made.metrics.baseline or {}
     rival = ("difference from the champion", Column(max_width=TREND_WIDTH)) if difference else ()
@@ -94,7 +98,7 @@ def _checks(made: Report) -> Table:
 
 
 def _family(check: Check) -> str | None:
-    """Return what a check that passed has before its colon: many of a kind are told in one line, none that is open."""
+    """Return the part of a passed check's name before the colon, by which rows are merged; None for other checks."""
     family, colon, _ = check.name.partition(": ")
     return family if colon and check.verdict == "pass" else None
 
@@ -104,7 +108,7 @@ def _verdict(check: Check) -> str:
 
 
 def following(found: dict[str, Any]) -> str:
-    """Return what to do about a report that does not pass: rows that would decide it, if they would."""
+    """Return the next step for a report that did not pass, such as how many more test rows would decide it."""
     made = schema.of(found)
     undecided = labels.of(made.checks, "inconclusive")
     if made.verdict != "inconclusive" or not undecided:
@@ -117,7 +121,7 @@ def following(found: dict[str, Any]) -> str:
 
 
 def _some(names: list[str]) -> str:
-    """Return the first names, and how many more there are."""
+    """Return the first names and the number of the others."""
     more = f" and {len(names) - MOST_UNDECIDED} more" if len(names) > MOST_UNDECIDED else ""
     return ", ".join(names[:MOST_UNDECIDED]) + more
 

@@ -1,4 +1,4 @@
-"""Small drawings out of text: intervals and bars for a table's cell, charts in the words of Mermaid for GitHub."""
+"""Draws intervals and bars as text for table cells, and charts in Mermaid syntax for GitHub."""
 
 import math
 from decimal import Decimal
@@ -6,15 +6,15 @@ from decimal import Decimal
 from merit.gate.report.sections import Curves, Estimate
 
 CELLS = 10
-"""Characters on either side of zero, or of a bar whose limit is in its middle."""
+"""Characters on either side of the centre of a drawing."""
 
 
 def strip(found: Estimate | None, scale: float) -> str:
-    """Return an interval around zero as a line of characters: `·····├──●─┤│··········`.
+    """Draw an interval around zero as characters: `·····├──●─┤│··········`.
 
     Args:
-        found: the interval.
-        scale: what the ends of the line stand for, on either side.
+        found: the value and its interval.
+        scale: the distance from zero to either end of the line.
     """
     if found is None or not found.is_known:
         return ""
@@ -33,14 +33,14 @@ def _place(number: float | None, scale: float) -> int:
 
 
 def bar(share: float) -> str:
-    """Return a share of a limit as a bar; the limit is in its middle."""
+    """Draw a share of a limit as a bar; the middle marks the limit."""
     filled = 2 * CELLS if math.isinf(share) else max(0, min(2 * CELLS, round(CELLS * share)))
     line = ["█"] * filled + ["░"] * (2 * CELLS - filled)
     return "".join([*line[:CELLS], "│", *line[CELLS:]])
 
 
 def charts(curves: Curves | None) -> list[str]:
-    """Return the charts that GitHub draws from a comment; they are made of numbers and of our own words."""
+    """Return Mermaid charts for a GitHub comment; they contain only numbers and fixed texts, so nothing is escaped."""
     if curves is None:
         return []
     made = []
@@ -71,5 +71,5 @@ def _chart(title: str, x: str, y: str, bars: tuple[float, ...], line: tuple[floa
 
 
 def _number(value: float) -> str:
-    """Return a number of four digits without an exponent, which Mermaid can't read."""
+    """Format a number with four significant digits, without an exponent, which Mermaid can't parse."""
     return format(Decimal(f"{value:.4g}"), "f")

@@ -1,4 +1,4 @@
-"""What makes a report fit its form: cut by the bounds that the form itself states, so that the two can't disagree."""
+"""Truncates a report to the bounds of its schema; the bounds are read from the schema, so they can't disagree."""
 
 import json
 import math
@@ -11,8 +11,9 @@ from merit.gate.report.schema import MOST_BYTES, Report
 from merit.gate.report.sections import MOST_ITEMS, MOST_TEXT
 
 FEWEST_ITEMS = 100
-"""Members that a list keeps however long they are, as long as shorter texts are enough."""
+"""Items that every list keeps until shortening texts is no longer enough."""
 FEWEST_TEXT = 125
+"""Characters that every text keeps."""
 CHECKS = "checks"
 FEWEST_CHECKS = 1_000
 TYPES: dict[str, type | tuple[type, ...]] = {
@@ -29,13 +30,13 @@ Schema = Mapping[str, Any]
 
 
 def fit(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a whole report that the form takes whatever the data holds.
+    """Return the report truncated so that the schema accepts it, whatever the data contains.
 
-    Texts, lists and mappings are cut to the form's bounds and numbers moved into them; a number that is none is null,
-    or its member is left out where the form needs one. Then everything is cut further until the file can be read.
+    Cuts texts, lists and mappings to the bounds of the schema and clamps numbers. NaN and infinity become null; where
+    the schema requires a number, the whole item is dropped. Repeats with smaller limits until the file is small enough.
 
     Raises:
-        KeyError: the form has no such key, which is a fault of whoever made the report.
+        KeyError: the report has a key that the schema lacks, which is a bug in the code that built the report.
     """
     found: dict[str, Any] = {}
     for items, text, checks in _limits():
@@ -49,7 +50,7 @@ def fit(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _limits() -> Iterator[tuple[int, int, int]]:
-    """Yield how many members, characters and checks to keep; checks, from which the verdict follows, go last."""
+    """Yield decreasing limits for items, characters and checks; checks are cut last, since the verdict needs them."""
     items, text = MOST_ITEMS, MOST_TEXT
     while items > FEWEST_ITEMS:
         yield items, text, MOST_ITEMS
@@ -66,16 +67,19 @@ def _schema() -> Schema:
 
 
 class _Unfit(Exception):
-    """A number that is none stands where the form needs one."""
+    """A NaN or infinity where the schema requires a number."""
 
 
 class _Fitter:
-    """Cuts values by the schema of the form.
+    """Truncates values to the bounds of the report's schema.
 
     Args:
-        items: members that a list or a mapping of names may have.
-        text: characters that a text may have.
-        checks: checks that there may be.
+        items: maximum items of a list or of a mapping.
+        text: maximum characters of a text.
+        checks: maximum number of checks.
+
+    Attributes:
+        left_out: the number of dropped items by the path of their list.
     """
 
     def __init__(self, items: int, text: int, checks: int) -> None:
@@ -112,7 +116,7 @@ class _Fitter:
         most = min(self._items, schema["maxProperties"])
         found: dict[str, Any] = {}
         for name, inner in value.items():
-            short = _cut(name, MOST_TEXT)  # not shorter: names that begin alike have to stay apart
+            short = _cut(name, MOST_TEXT)  # not self._text: names with the same beginning must stay distinct
             if len(found) == most or short in found:
                 continue
             try:
@@ -139,7 +143,7 @@ class _Fitter:
 
 
 def _first(value: list[Any], most: int, place: str) -> list[Any]:
-    """Return the members to keep, in their order; of checks those that did not pass before all others."""
+    """Return the items to keep in their original order; checks that did not pass are kept first."""
     if place != CHECKS or len(value) <= most:
         return value[:most]
     passed = [check["verdict"] == "pass" for check in value]
@@ -148,7 +152,7 @@ def _first(value: list[Any], most: int, place: str) -> list[Any]:
 
 
 def _chosen(value: Any, schema: Schema) -> Schema:
-    """Return the schema that a value falls under: what is referred to, and of alternatives the one of its type."""
+    """Resolve `$ref`, and of `anyOf` choose the alternative that matches the type of the value."""
     if "$ref" in schema:
         return _chosen(value, _schema()["$defs"][schema["$ref"].rpartition("/")[2]])
     if "anyOf" not in schema:
@@ -158,6 +162,7 @@ def _chosen(value: Any, schema: Schema) -> Schema:
 
 
 def _is_of(value: Any, schema: Schema) -> bool:
+    # A bool is an int in Python, but not in JSON Schema.
     is_bool = isinstance(value, bool)
     return isinstance(value, TYPES[schema["type"]]) and is_bool == (schema["type"] == "boolean")
 
@@ -167,7 +172,7 @@ def _is_nullable(schema: Schema) -> bool:
 
 
 def _bounded(value: float, schema: Schema) -> float:
-    """Return a number within the form's bounds: a share that was rounded above 1 is 1."""
+    """Clamp a number to the bounds of the schema, such as a share that was rounded above 1."""
     least: float = schema.get("minimum", -math.inf)
     most: float = schema.get("maximum", math.inf)
     if schema["type"] == "integer":
@@ -176,6 +181,6 @@ def _bounded(value: float, schema: Schema) -> float:
 
 
 def _cut(text: str, most: int) -> str:
-    """Return a text of at most so many characters, each of which UTF-8 can hold."""
+    """Cut a text to a maximum length and replace characters that UTF-8 can't encode, such as lone surrogates."""
     short = text if len(text) <= most else text[: most - 1] + ELLIPSIS
     return short.encode("utf-8", "replace").decode()

@@ -35,7 +35,7 @@ def test_a_good_candidate_passes_every_check_and_each_phase_is_shown(
     monkeypatch.setattr(suite, "show_phase", shown.append)
     found = suite.run(evidence)
     assert [" ".join(phase.split()[1:3]) for phase in shown] == [
-        "taking the", "comparing with", "spoiling rows,", "waiting for",
+        "measuring prediction", "comparing with", "checking robustness", "waiting for",
     ]  # fmt: skip
     assert [check.name for check in found] == [
         "floor: roc_auc",
@@ -112,7 +112,7 @@ def test_without_a_champion_there_is_nothing_to_compare_with(evidence: Evidence,
 
 
 def test_without_a_main_to_ask_the_report_says_so(evidence: Evidence, workdir: Path, git_repo: None) -> None:
-    asked = "no champion yet: Git has no main here and no other place to ask, so this commit stands for it"
+    asked = "no champion yet: this repository has neither a main branch nor a remote, so this commit stands in for main"
     assert _check(evidence, "champion").found == asked
     shutil.rmtree(".git")
     assert _check(evidence, "champion").found == "no champion yet: this is no Git repository"
@@ -122,7 +122,7 @@ def test_a_champion_that_is_this_commits_own_for_want_of_a_main_is_told_as_such(
     evidence: Evidence, workdir: Path, git_repo: None
 ) -> None:
     found = _check(replace(evidence, champion=rival(same=True)), "champion")
-    asked = "Git has no main here and no other place to ask, so this commit stands for it"
+    asked = "this repository has neither a main branch nor a remote, so this commit stands in for main"
     assert found.found.endswith(f"bit for bit; {asked}")
 
 

@@ -76,7 +76,7 @@ def test_the_parts_stand_in_the_order_in_which_a_reviewer_asks() -> None:
         "| <code>data.columns.gust.type</code> | <code>number</code> | gone |",
         "| <code>data.columns.precip&#95;6h.type</code> | not there | <code>number</code> |",
         "273,355 rows, 246,017 before: **+27,512** added, **−174** gone, **2,031** changed. "  # noqa: RUF001
-        "**7** repeat another one whole.",
+        "**7** duplicate another row.",
         "Positive: 25.34% before, 25.11% here.",
         "| <code>gust</code> | there | gone |",
         "| <code>seats</code> | Int64 | Float64 |",
@@ -136,7 +136,7 @@ def test_the_markdown_fits_whatever_texts_it_holds(text: str) -> None:
 
 def test_what_is_left_out_is_said_and_the_least_important_goes_first() -> None:
     text = render.markdown(reports.wide())
-    assert "**Left out, for a comment has room for no more:** part of the slices, the checks that passed," in text
+    assert "**Left out, because a comment has limited space:** part of the slices, the checks that passed," in text
     assert "more slices in the HTML report" in text
     assert "### What changes in the configuration" in text
     assert "> - <code>gate.floors.a&#95;very" in text
