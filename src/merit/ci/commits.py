@@ -1,4 +1,4 @@
-"""Commits made through the API: nothing is checked out where there are rights to write, and nothing can be run."""
+"""Creates commits and branches through GitHub's API, so that a job with write access checks out and runs no code."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +11,10 @@ MOST_BYTES = 1_000_000
 
 
 def texts(folder: Path, names: list[str]) -> dict[str, str]:
-    """Return the texts of files that another job made.
+    """Return the texts of files that another job produced, by name.
 
     Raises:
-        MeritError: one is not there, no plain file, too large, or not UTF-8.
+        MeritError: a file is missing, not a plain file, too large, or not UTF-8.
     """
     found = {}
     for name in names:
@@ -29,7 +29,7 @@ def texts(folder: Path, names: list[str]) -> dict[str, str]:
 
 
 def commit(api: Api, parent: str, files: Mapping[str, str], message: str) -> str:
-    """Make a commit that differs from `parent` in these files alone; no branch has it yet."""
+    """Create a commit that changes only these files of `parent`; return its sha. No branch points to it yet."""
     tree = api.call("GET", f"git/commits/{parent}")["tree"]["sha"]
     entries = [{"path": path, "mode": "100644", "type": "blob", "content": text} for path, text in files.items()]
     changed = api.call("POST", "git/trees", {"base_tree": tree, "tree": entries})["sha"]
@@ -38,10 +38,10 @@ def commit(api: Api, parent: str, files: Mapping[str, str], message: str) -> str
 
 
 def forward(api: Api, branch: str, sha: str) -> None:
-    """Let a branch point to a commit that follows its tip.
+    """Fast-forward a branch to a commit.
 
     Raises:
-        Refused: the branch has moved on; what was made for its former tip is not for this one.
+        Refused: the branch has moved on, so the commit, computed for the previous tip, doesn't apply.
     """
     try:
         api.call("PATCH", f"git/refs/heads/{quote(branch)}", {"sha": sha, "force": False})
@@ -52,10 +52,10 @@ def forward(api: Api, branch: str, sha: str) -> None:
 
 
 def start(api: Api, branch: str, sha: str) -> None:
-    """Make a branch.
+    """Create a branch at a commit.
 
     Raises:
-        Refused: there is one of that name.
+        Refused: a branch of that name exists.
     """
     try:
         api.call("POST", "git/refs", {"ref": f"refs/heads/{branch}", "sha": sha}, tries=1)

@@ -1,7 +1,7 @@
-"""lock: for who edits YAML in a browser: compute params.yaml and dvc.lock for a branch, and commit them to it.
+"""Steps of lock.yml: compute params.yaml and dvc.lock for a branch and commit them, for users who edit in a browser.
 
-Three jobs: one decides and reads nothing of the branch; one computes, runs the branch's code and may write nothing; one
-commits, and runs none of it.
+Three jobs separate the privileges: the first authorizes the request and reads nothing of the branch; the second runs
+the branch's code without write access; the third commits the result and runs none of that code.
 """
 
 from pathlib import Path
@@ -21,15 +21,16 @@ LOCKS = [artifacts.LOCK.as_posix(), artifacts.DVC_LOCK.as_posix()]
 
 
 def asked() -> dict[str, str]:
-    """Return the branch and the commit to lock, if who asks may write here.
+    """Return the branch and the commit to lock, if the author of the comment has write access.
 
     Raises:
-        Refused: they may not, or there is nothing here that could be locked.
+        Refused: the author has no write access, or the comment is not on an open pull request from a branch of this
+            repository.
     """
     api, told = Api.of_workflow(), event()
     number, login = _request(told)
     if not api.may_write(login):
-        raise Refused(f"{login} may not write here; who may has to ask for the lock")
+        raise Refused(f"{login} may not write here; somebody with write access has to comment {COMMENT!r}")
     pull = api.call("GET", f"pulls/{number}")
     head = pull["head"]
     if (head["repo"] or {}).get("full_name") != api.repository:
@@ -40,27 +41,27 @@ def asked() -> dict[str, str]:
 
 
 def _request(told: dict[str, Any]) -> tuple[int, str]:
-    """Return the number of the pull request, and who asks."""
+    """Return the number of the pull request and the login of the comment's author."""
     comment = told.get("comment")
     if comment is None or "pull_request" not in told.get("issue", {}) or str(comment["body"]).strip() != COMMENT:
         raise Refused(f"no request: the comment {COMMENT!r} on a pull request asks for the lock")
     login = str(comment["user"]["login"])
     if comment["author_association"] not in INSIDERS:
-        raise Refused(f"{login} is none of {', '.join(sorted(INSIDERS))}; they may ask")
+        raise Refused(f"{login} is none of {', '.join(sorted(INSIDERS))}; only these may ask for the lock")
     return int(told["issue"]["number"]), login
 
 
 def push_lock(folder: Path, branch: str, sha: str) -> str:
-    """Commit the two locks that were computed for a commit to its branch; return the new commit.
+    """Commit the computed params.yaml and dvc.lock to a branch; return the new commit.
 
     Args:
-        folder: where they are.
-        branch: the branch.
-        sha: what they were computed for; the branch must still be there.
+        folder: the folder that holds the two files.
+        branch: the branch to commit to.
+        sha: the commit for which they were computed; it must still be the branch's tip.
 
     Raises:
         Refused: the branch has moved on.
-        MeritError: they are none.
+        MeritError: a file is missing or is not a valid lock.
     """
     api, found = Api.of_workflow(), texts(folder, LOCKS)
     check_locks(found)
@@ -70,10 +71,10 @@ def push_lock(folder: Path, branch: str, sha: str) -> str:
 
 
 def check_locks(found: dict[str, str]) -> None:
-    """Refuse what is neither a lock of ours nor one of DVC's, and one that names what no output may be.
+    """Check that the texts are a params.yaml and a dvc.lock, and that dvc.lock names only permitted output paths.
 
     Raises:
-        MeritError: it is none.
+        MeritError: a text is not a valid lock, or dvc.lock names a forbidden path.
     """
     for name, section in zip(LOCKS, ("model", "stages"), strict=True):
         try:
@@ -86,13 +87,13 @@ def check_locks(found: dict[str, str]) -> None:
 
 
 def push_outputs(folder: Path) -> str:
-    """Bring outputs that another job made to DVC's remote; return what was done.
+    """Push the outputs of another job to the DVC remote; return a line about it.
 
-    Taken is what that job's dvc.lock names, and no more. Each is taken only if it is what its name says, for a name in
-    a remote is a promise about its content, and only if it may be put in its place by whoever pulls it.
+    Only objects that the job's dvc.lock names are pushed. Each object must match its hash, because a remote's object
+    names vouch for their content, and its output path must be safe to check out for everybody who pulls it.
 
     Raises:
-        MeritError: one is not so, the package is not what its manifest says, or the remote takes them not.
+        MeritError: an object fails these checks, the package differs from its manifest, or the push fails.
     """
     text = texts(folder, [artifacts.DVC_LOCK.as_posix()])[artifacts.DVC_LOCK.as_posix()]
     named = lock.outputs(text, artifacts.DVC_LOCK.as_posix())

@@ -1,4 +1,8 @@
-"""The plans of a pull request: made by its run, which may only read, and told by another, which may write."""
+"""Plans the environments of a pull request, and comments the plans on it.
+
+Two workflow runs separate the privileges: the pull request's own run computes the plans without write access; a second
+run, with write access, validates that output and posts it as a comment.
+"""
 
 import html
 import json
@@ -14,7 +18,7 @@ from merit.github import Api, event
 from merit.github.pull_requests import Run, comment, judged, stranger_text
 
 MARK = "<!-- merit plan -->"
-"""The first line of the comment, by which the next run finds it."""
+"""The first line of the comment, by which later runs find it."""
 MOST_BYTES = 200_000
 MOST_TEXT = 50_000
 FILE = artifacts.GATE_REPORT.with_name("plan.json")
@@ -22,7 +26,7 @@ MARKDOWN = FILE.with_suffix(".md")
 
 
 class Planned(BaseModel):
-    """The plan of one environment, or why there is none."""
+    """The plan of one environment, or the error that prevented it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -36,7 +40,7 @@ ALL = TypeAdapter(Annotated[list[Planned], Field(max_length=50)])
 
 
 def plans(names: list[str], lock: Lock) -> list[Planned]:
-    """Return the plan of each environment, and write them as JSON and Markdown."""
+    """Plan each environment; return the plans and write them as JSON and Markdown."""
     found = [_planned(name, lock) for name in names]
     artifacts.write_text(FILE, json.dumps([each.model_dump() for each in found], indent=2) + "\n")
     artifacts.write_text(MARKDOWN, markdown(found))
@@ -54,7 +58,7 @@ def _planned(name: str, lock: Lock) -> Planned:
 
 
 def markdown(found: list[Planned]) -> str:
-    """Return plans as a comment shows them; nothing in them is alive."""
+    """Render plans as the Markdown of a comment; their text is escaped, so that links, HTML and mentions stay inert."""
     if not found:
         return "## merit plan\n\nNo environment changes.\n"
     parts = ["## merit plan", *(_part(each) for each in found)]
@@ -70,20 +74,20 @@ def _part(each: Planned) -> str:
 
 
 def _block(text: str) -> str:
-    # Markdown goes on inside of HTML after an empty line.
+    # An empty line would end the HTML block, and Markdown would be parsed after it.
     lines = [line for line in text.splitlines() if line.strip()]
     plain = html.escape("\n".join(lines)).translate({ord("@"): "&#64;"})
     return f"<pre>\n{plain}\n</pre>"
 
 
 def tell(file: Path) -> str:
-    """Comment on the pull request of the run that has ended what its plans are; return a line about it.
+    """Comment the plans of a completed run on its pull request; return a line about it.
 
     Args:
-        file: what the run left; it is data of a stranger.
+        file: the run's JSON of plans; untrusted, because the pull request's code wrote it.
 
     Raises:
-        MeritError: GitHub refused, or this is no such workflow.
+        MeritError: GitHub refused the request, or the workflow's event is not workflow_run.
     """
     api, run = Api.of_workflow(), Run.of(event())
     pull = judged(api, run)

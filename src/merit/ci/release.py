@@ -1,4 +1,4 @@
-"""The steps of release.yml and deploy.yml: main's version, the promotion of it, and what is to be applied."""
+"""Steps of release.yml and deploy.yml: find main's version, propose its promotion, list the environments to apply."""
 
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,14 @@ from merit.registry import release_tags, tags
 from merit.registry.tags import Version
 
 NOTHING = "0" * 40
-"""What GitHub calls the commit before the first."""
+"""The sha that GitHub gives as the previous commit of a new branch."""
 
 
 def version_of_main(lock: Lock) -> Version:
     """Return the version of the package in model/.
 
     Raises:
-        MeritError: it has none.
+        MeritError: the package is not registered.
     """
     digest = artifacts.package_digest(artifacts.PACKAGE)
     for version in tags.versions(lock.name):
@@ -33,7 +33,7 @@ def version_of_main(lock: Lock) -> Version:
 
 
 def image_of(name: str) -> tuple[str, str]:
-    """Return where the image of a version is, and its digest.
+    """Return the repository and the digest of a version's image.
 
     Raises:
         MeritError: there is no such version, or it has no image.
@@ -46,13 +46,13 @@ def image_of(name: str) -> tuple[str, str]:
 
 
 def propose(name: str, environment: str, lock: Lock, sha: str) -> str:
-    """Open a pull request that has an environment declare a version; return a line about it.
+    """Open a pull request that promotes a version to an environment; return a line about it.
 
     Args:
         name: the version, such as flights@v3.
         environment: the environment.
         lock: the configuration.
-        sha: the commit of main that it begins from, which is checked out.
+        sha: the commit of main that is checked out and becomes the branch's parent.
     """
     version = tags.find(name)
     if tags.package_at(main_branch.tip()) != version.lineage.dvc:
@@ -77,13 +77,13 @@ def propose(name: str, environment: str, lock: Lock, sha: str) -> str:
 
 
 def _is_asked(api: Api, branch: str) -> bool:
-    """Say whether there is, or was, a pull request of a branch; the job that made the branch may have been killed."""
+    """Return whether a branch has or had a pull request; it has none if the job that created it was interrupted."""
     asked = urlencode({"head": f"{api.repository.partition('/')[0]}:{branch}", "state": "all"})
     return bool(api.call("GET", f"pulls?{asked}"))
 
 
 def _rendered(environment: str, lock: Lock) -> list[str]:
-    """Write the files of a target that is files, and return their paths."""
+    """Render the files of an environment's target into deploy/ and return their paths; none for the target local."""
     declared = environments.read(environment)
     if declared.environment.target == "local":
         return []
@@ -106,10 +106,10 @@ def _body(version: Version, former: str | None) -> str:
 
 
 def changed() -> list[str]:
-    """Return the environments that a push or a pull request changed, those first that others come after.
+    """Return the environments that a push or a pull request changed; those that require another one come last.
 
     Raises:
-        MeritError: the history that would tell was not fetched.
+        MeritError: the clone is too shallow to compare with the previous commit.
     """
     told = event()
     pull = told.get("pull_request")

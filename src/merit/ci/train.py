@@ -1,4 +1,4 @@
-"""train: sets of overrides, one trial each; the best that the gate passes becomes a pull request."""
+"""Steps of train.yml: one trial per set of overrides; the best one that passes the gate becomes a pull request."""
 
 import csv
 import re
@@ -19,10 +19,10 @@ MOST_TRIALS = 50
 
 
 def trials(text: str) -> list[dict[str, Any]]:
-    """Return the trials that a text asks for: a line, or what stands between two `;`, is one set of overrides.
+    """Parse sets of overrides, separated by newlines or `;`, into numbered trials.
 
     Raises:
-        MeritError: there is none, or there are too many.
+        MeritError: there are no sets, or too many.
     """
     found = [each.strip() for each in re.split(r"[\n;]", text) if each.strip()]
     if not 0 < len(found) <= MOST_TRIALS:
@@ -31,10 +31,10 @@ def trials(text: str) -> list[dict[str, Any]]:
 
 
 def require_main() -> None:
-    """Check that the workflow was started on the default branch, whose jobs alone may write what comes of it.
+    """Check that the workflow was started on the default branch, the only one whose jobs have write access.
 
     Raises:
-        Refused: it was started on another.
+        Refused: it was started on another branch.
     """
     started = event()
     branch, main = str(started["ref"]).removeprefix("refs/heads/"), str(started["repository"]["default_branch"])
@@ -43,10 +43,10 @@ def require_main() -> None:
 
 
 def adopt(name: str, overrides: str) -> str:
-    """Write overrides into conf/ as an experiment, and choose it; return what was done.
+    """Write overrides into conf/ as an experiment and select it; return a line about it.
 
     Raises:
-        MeritError: they can't be written so that conf/ alone says the same.
+        MeritError: the overrides are malformed, or conf/ with the experiment composes to other values than they do.
     """
     from merit.config.compose import compose
 
@@ -78,7 +78,7 @@ def _words(overrides: str) -> list[str]:
 
 
 def _write(name: str, words: list[str]) -> None:
-    """Write an experiment that says what the overrides say."""
+    """Write an experiment file that is equivalent to the overrides."""
     file = experiment.path(name)
     if file.exists():
         raise MeritError(f"{file}: is there already; give another name")
@@ -88,7 +88,14 @@ def _write(name: str, words: list[str]) -> None:
 
 @dataclass(frozen=True)
 class Trial:
-    """What became of a set of overrides."""
+    """The result of one set of overrides.
+
+    Attributes:
+        folder: the folder with the trial's files.
+        verdict: the gate's verdict: pass or refused.
+        monitor: the validation metric that ranks trials.
+        score: the best validation value of that metric over the epochs.
+    """
 
     folder: Path
     verdict: str
@@ -97,17 +104,17 @@ class Trial:
 
     @property
     def rank(self) -> float:
-        """The lower, the better."""
+        """The sort key: the score, negated where higher is better, so that lower is always better."""
         return -self.score if tasks.HIGHER_IS_BETTER[self.monitor] else self.score
 
 
 def winner(folder: Path) -> tuple[Trial, list[Trial]]:
-    """Return the best trial of those that the gate passed, and all of them.
+    """Return the best trial that passed the gate, and all trials.
 
-    They are ranked by their validation rows: the test rows, asked once per trial, would flatter the luckiest.
+    Trials are ranked by validation rows: to pick the best of many on the test rows would bias its test score upwards.
 
     Raises:
-        Refused: none passed.
+        Refused: no trial passed.
     """
     found = [_trial(each) for each in sorted(folder.iterdir()) if (each / artifacts.GATE_REPORT).is_file()]
     passed = [trial for trial in found if trial.verdict == "pass"]
@@ -127,15 +134,15 @@ def _trial(folder: Path) -> Trial:
 
 
 def propose(folder: Path, name: str, sha: str) -> str:
-    """Open a pull request with the best trial's choice and locks; return a line about it.
+    """Open a pull request with the best trial's experiment and locks; return a line about it.
 
     Args:
-        folder: the trials, a folder each.
-        name: what the experiment and the branch are called.
-        sha: the commit that they were trained from.
+        folder: the folder that holds one folder per trial.
+        name: the name of the experiment and, after `train/`, of the branch.
+        sha: the commit from which the trials were trained.
 
     Raises:
-        Refused: no trial passed, or there is such a branch.
+        Refused: no trial passed, or the branch exists.
     """
     best, found = winner(folder)
     files = [*LOCKS, CONFIG.as_posix()]

@@ -1,4 +1,4 @@
-"""apply: an environment becomes what main declares, and that is recorded; a second apply has nothing to do."""
+"""apply: brings an environment to the state that main declares and records it; a second apply changes nothing."""
 
 from dataclasses import dataclass
 
@@ -13,13 +13,13 @@ from merit.process import workspace_lock
 
 @dataclass(frozen=True)
 class Applied:
-    """What an apply did.
+    """The result of an apply.
 
     Attributes:
-        done: what it did, one line each; none if nothing had to be.
-        record: its tag, if it did anything.
-        left: what still differs and what to do about it.
-        address: where it is called, if the target knows.
+        done: the actions taken, one line each; empty if nothing differed.
+        record: the tag that records the apply; None if there was nothing to record.
+        left: the remaining difference and its remedy; None if there is none.
+        address: the URL for predictions, if the target knows it.
     """
 
     done: list[str]
@@ -29,24 +29,25 @@ class Applied:
 
 
 def apply(name: str, lock: Lock, probe: Probe) -> Applied:
-    """Make an environment what its file declares.
+    """Bring an environment to the state that its file declares.
 
     Args:
         name: the environment.
         lock: the configuration.
-        probe: how a new server is tried before it gets requests.
+        probe: the smoke test that a new server must pass before it gets requests.
 
     Raises:
-        Refused: the file is not what main says, or the new version does not come up; what ran before runs on.
-        MeritError: the environment asks for what may not be, another apply is at it, something can't be reached, or
-            what was done could not be recorded.
+        Refused: the file differs from main, or the new version does not become ready; the previous version keeps
+            running.
+        MeritError: the declaration is not allowed, another apply is in progress, a service can't be reached, or the
+            apply could not be recorded.
     """
     with workspace_lock.environment(name):
         main_branch.fetch()
         commit = main_branch.is_current(name)
         made = planning.plan(name, lock, probe)
         if made.differs:
-            git.check_identity()  # before anything is switched that could not be recorded
+            git.check_identity()  # the record is a tag by this identity: fail before anything is switched
         done, address = made.target.apply(), targets.address(made.target.desired())
         alias, left = _project(made)
         last = records.read(lock.name, name)
@@ -58,10 +59,10 @@ def apply(name: str, lock: Lock, probe: Probe) -> Applied:
 
 
 def _recorded(made: planning.Plan, commit: str, done: list[str]) -> str:
-    """Record what was done; return the tag.
+    """Record the actions of an apply; return the tag.
 
     Raises:
-        MeritError: it could not be recorded; what was done stands.
+        MeritError: they could not be recorded; the environment keeps its new state.
     """
     try:
         return records.write(made.lock.name, made.declared, commit, done, made.package)
@@ -71,7 +72,7 @@ def _recorded(made: planning.Plan, commit: str, done: list[str]) -> str:
 
 
 def _project(made: planning.Plan) -> tuple[list[str], str | None]:
-    """Set the alias in MLflow; what serves doesn't depend on it, so what hinders that is told and no more."""
+    """Set the alias in MLflow; a failure is reported but not raised, because serving doesn't depend on the alias."""
     name, found = made.declared.name, made.alias
     if found.now == made.wanted and found.wrong is None:
         return [], None

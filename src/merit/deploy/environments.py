@@ -1,4 +1,4 @@
-"""conf/environment: what each environment is declared to serve, here and on main."""
+"""Reads the environment files in conf/environment, from the working tree or from a commit."""
 
 import os
 import re
@@ -22,12 +22,12 @@ NAME = re.compile(r"[a-z][a-z0-9-]*")
 
 @dataclass(frozen=True)
 class Declared:
-    """An environment as its file has it.
+    """An environment as its file declares it.
 
     Attributes:
-        name: the environment: the file's name.
-        file: the file with its lines.
-        environment: what it says.
+        name: the environment's name: the file's name without its suffix.
+        file: the parsed file with line numbers.
+        environment: the validated content.
     """
 
     name: str
@@ -35,20 +35,20 @@ class Declared:
     environment: Environment
 
     def problem(self, key: str, found: str, allowed: str = "", hint: str = "") -> Problem:
-        """Return a fault of a key, with the line that sets it."""
+        """Return a problem with a key such as `local.port`, located at the line that sets it."""
         return Fault(tuple(key.split(".")), found, allowed, hint).at(_place(self.file, tuple(key.split("."))))
 
 
 def names() -> list[str]:
-    """Return the environments that there are."""
+    """Return the names of all environments, sorted."""
     return sorted(file.stem for file in FOLDER.glob("*.yaml") if not file.name.startswith("."))
 
 
 def path(name: str) -> Path:
-    """Return the file of an environment.
+    """Return the path of an environment's file.
 
     Raises:
-        MeritError: it is no name of one.
+        MeritError: the name is invalid.
     """
     if not NAME.fullmatch(name):
         raise MeritError(f"'{name}': no name of an environment; small letters, digits and '-' make one")
@@ -56,20 +56,20 @@ def path(name: str) -> Path:
 
 
 def read(name: str, *, is_edited: bool = False) -> Declared:
-    """Return what an environment is declared to be.
+    """Read and validate an environment's file.
 
     Args:
         name: the environment.
-        is_edited: whether its version is about to be written, so that it may lack one.
+        is_edited: whether the caller is about to write the version, so that the file may lack it.
 
     Raises:
-        MeritError: there is none of that name, or it is no plain file.
-        ConfigError: its file is wrong; every fault is told, with its line.
+        MeritError: there is no such environment, or its file is not a plain file.
+        ConfigError: the file is invalid; lists every problem with its line.
     """
     file = path(name)
     if not os.path.lexists(file):
         raise MeritError(f"no environment '{name}': {file} is not there; {did_you_mean(name, names())}")
-    # What it leads to may be anybody's, and a fault would show its lines.
+    # A link can point to any file of the machine, and an error message would print that file's lines.
     if file.resolve() != artifacts.CONF.resolve() / file.relative_to(artifacts.CONF):
         raise MeritError(f"{file}: found a link; allowed: a plain file; write what it leads to in its place")
     if not file.is_file():
@@ -78,10 +78,10 @@ def read(name: str, *, is_edited: bool = False) -> Declared:
 
 
 def read_all() -> list[Declared]:
-    """Return all environments.
+    """Read and validate all environments.
 
     Raises:
-        ConfigError: a file is wrong.
+        ConfigError: a file is invalid.
     """
     return [read(name) for name in names()]
 
@@ -92,7 +92,7 @@ def _declared(name: str, file: YamlFile, *, is_edited: bool) -> Declared:
     values = file.root.plain()
     if file.defaults.value:
         raise ConfigError(
-            [Problem(f"{file.path}:{file.defaults.line}", "defaults", "an environment builds on no other")]
+            [Problem(f"{file.path}:{file.defaults.line}", "defaults", "an environment's file can't have defaults")]
         )
     if is_edited:
         values.setdefault("version", None)
@@ -106,21 +106,21 @@ def _declared(name: str, file: YamlFile, *, is_edited: bool) -> Declared:
 
 
 def _says_null(path: Path) -> bool:
-    """Say whether `version` has a value that somebody wrote: an emptied file or line takes nothing down."""
+    """Return whether the file sets `version` to an explicit null: an empty file or value must not stop a service."""
     root = safe_yaml.compose(path.read_text(encoding="utf-8"))
     pairs = root.value if isinstance(root, yaml.MappingNode) else []
     return any(key.value == "version" and bool(value.value) for key, value in pairs)
 
 
 def _helped(fault: Fault) -> Fault:
-    """Return a fault with what is allowed, where that is more than the form of the text."""
+    """Return the fault with a more helpful list of allowed values where `version` is missing."""
     if fault.key == ("version",) and fault.found == "missing":
         return replace(fault, allowed="such as v3, or null: nothing runs")
     return fault
 
 
 def _place(file: YamlFile, key: tuple[str, ...]) -> str:
-    """Return the file and the line of a key, or of the last part of it that is there."""
+    """Return `file:line` of a key, or of its deepest parent that the file has."""
     line = 1
     for depth in range(1, len(key) + 1):
         if (node := file.root.at(key[:depth])) is not None:
@@ -129,7 +129,7 @@ def _place(file: YamlFile, key: tuple[str, ...]) -> str:
 
 
 def at(commit: str, name: str) -> Environment | None:
-    """Return what an environment was declared to be at a commit; None if not at all, or in a way that can't be read."""
+    """Return the environment declared at a commit; None if its file was absent or invalid."""
     text = git.show(commit, path(name))
     try:
         values: Any = safe_yaml.load(text or "")

@@ -1,4 +1,4 @@
-"""What an environment's file asks for that can't be, whatever version it names; each fault with its line."""
+"""Checks of an environment's file that don't depend on the version: impossible settings, each with its line."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from merit.errors import MeritError, Problem
 
 
 def problems(declared: Declared) -> Iterator[Problem]:
-    """Yield what can't be: an environment after itself, too many replicas, a port that another one has."""
+    """Yield a problem for an environment that comes after itself, too many replicas, or a port already in use."""
     told = declared.environment
     if told.demands.after == declared.name:
         yield declared.problem("demands.after", f"{declared.name} can't come after itself", "null")
@@ -24,7 +24,7 @@ def problems(declared: Declared) -> Iterator[Problem]:
 
 
 def _beside(declared: Declared) -> Iterator[Declared]:
-    """Yield the other environments that run here; what is wrong with one is told where it is asked for."""
+    """Yield the other environments of the target local; invalid ones are skipped, their own plan reports them."""
     for name in environments.names():
         try:
             other = environments.read(name)

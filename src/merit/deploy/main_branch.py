@@ -1,4 +1,4 @@
-"""main as it is now: its tip, and since when it declares what."""
+"""Reads the branch main: its tip, and the history of an environment's declared version."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from merit.registry import tags
 
 @dataclass(frozen=True)
 class Span:
-    """A time in which main declared a version of a model for an environment; `until` is None while it does."""
+    """A period in which main declared a version of a model for an environment; `until` is None if it still does."""
 
     version: str | None
     model: str | None
@@ -21,15 +21,15 @@ class Span:
     until: datetime | None
 
     def hours(self) -> float:
-        """Return how long it was, or has been."""
+        """Return the length of the period in hours, up to now if it still lasts."""
         return ((self.until or datetime.now(UTC)) - self.since).total_seconds() / 3600
 
 
 def tip() -> str:
-    """Return the commit that main is at, at origin if there is one.
+    """Return the commit at main's tip: origin's main if there is one, else the local branch.
 
     Raises:
-        MeritError: there is no main.
+        MeritError: there is no branch main.
     """
     found = git.resolve("origin/main") or git.resolve("main")
     if found is None:
@@ -50,10 +50,10 @@ def fetch() -> None:
 
 
 def is_current(name: str) -> str:
-    """Return main's commit, if an environment's file and the lock here are what main's tip says.
+    """Return main's tip, if the environment's file and params.yaml in the working tree equal those at the tip.
 
     Raises:
-        Refused: one is not, so this would apply what is not merged, or undo what was merged since.
+        Refused: one differs: an apply would deploy unmerged changes or undo newer merges.
     """
     commit = tip()
     for file in (environments.path(name), artifacts.LOCK):
@@ -67,7 +67,7 @@ def is_current(name: str) -> str:
 
 
 def spans(name: str) -> Iterator[Span]:
-    """Yield what main has declared for an environment, the latest first; a merge counts from when it was merged."""
+    """Yield the periods of an environment's declared versions on main, latest first; a merge counts from its merge."""
     path, end = environments.path(name), tip()
     files = [each.as_posix() for each in (path, artifacts.LOCK)]
     log = git.git("log", "--first-parent", "--format=%H %cI", end, "--", *files) or ""
@@ -79,7 +79,8 @@ def spans(name: str) -> Iterator[Span]:
         declared, since = environments.at(commit, name), datetime.fromisoformat(when)
         version = None if declared is None else declared.version
         model = tags.model_at(commit)
-        if last is not None and (last.version, last.model) == (version, model):  # another key changed
+        # Only another key of the file changed: extend the same period backwards in time.
+        if last is not None and (last.version, last.model) == (version, model):
             last = Span(version, model, commit, since, last.until)
             continue
         if last is not None:

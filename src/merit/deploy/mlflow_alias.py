@@ -1,4 +1,4 @@
-"""The alias of an environment in MLflow: read for a plan, set by apply. MLflow is the projection of what Git says."""
+"""Reads and sets an environment's alias in MLflow: plan reads it, apply sets it. Git stays the source of truth."""
 
 import json
 import os
@@ -23,9 +23,9 @@ class Alias:
     """An alias as MLflow has it.
 
     Attributes:
-        now: what it points to: flights@v3, the words for a version that is none of Git's, or None.
-        wrong: why it can't be asked or set; None if it can.
-        number: the version in MLflow that is the declared one.
+        now: the version it points to, such as flights@v3, a description of a version unknown to Git, or None.
+        wrong: why it can't be read or set; None if it can.
+        number: MLflow's number of the declared version.
     """
 
     now: str | None
@@ -34,12 +34,12 @@ class Alias:
 
 
 def read(lock: Lock, name: str, wanted: str | None) -> Alias:
-    """Return what the alias of an environment points to.
+    """Return the alias of an environment, from a cached answer if MLflow's SQLite files are unchanged since.
 
     Args:
         lock: the configuration.
         name: the environment.
-        wanted: the version that it should point to, such as flights@v3.
+        wanted: the version that the alias should point to, such as flights@v3; None for no alias.
     """
     file = store.local_file(store.uri_of(lock.tracking))
     if file is not None and not file.is_file():
@@ -55,13 +55,13 @@ def read(lock: Lock, name: str, wanted: str | None) -> Alias:
         return Alias(None, f"MLflow can't be asked ({error})")
     if stamp is not None and stamp == _stamp(lock, wanted):
         told = {"stamp": stamp, "now": found.now, "wrong": found.wrong, "number": found.number}
-        with suppress(OSError, MeritError):  # whoever may only read asks again
+        with suppress(OSError, MeritError):  # without write access the next plan queries MLflow again
             artifacts.write_json(receipt, told)
     return found
 
 
 def _kept(receipt: Path, stamp: list[object]) -> Alias | None:
-    """Return what was asked before, if the store has not changed since; a file of another form counts for nothing."""
+    """Return the cached alias, if the store has not changed since; a malformed cache file is ignored."""
     try:
         kept = json.loads(receipt.read_text(encoding="utf-8"))
         fields: list[Any] = [kept[name] for name in ("now", "wrong", "number")] if kept["stamp"] == stamp else [0]
@@ -71,7 +71,7 @@ def _kept(receipt: Path, stamp: list[object]) -> Alias | None:
 
 
 def _stamp(lock: Lock, wanted: str | None) -> list[object] | None:
-    """Return what an SQLite store's files look like: while none of them changes, nor does what it says."""
+    """Return a fingerprint of an SQLite store's files (times, sizes, inodes); None for a server."""
     file = store.local_file(store.uri_of(lock.tracking))
     if file is None:
         return None
@@ -111,7 +111,7 @@ def _asked(lock: Lock, name: str, wanted: str | None) -> Alias:
 
 
 def write(lock: Lock, name: str, wanted: str | None, found: Alias) -> None:
-    """Point the alias to the declared version, or take it away.
+    """Point the alias to the declared version, or delete it if none is declared.
 
     Raises:
         MeritError: MLflow can't be reached.

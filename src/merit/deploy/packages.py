@@ -1,4 +1,4 @@
-"""The package of a version on this machine: brought by DVC once, held against its tag and its signature every time."""
+"""Fetches packages of versions with DVC, once per machine, and verifies their digest and signature on every use."""
 
 from pathlib import Path
 
@@ -13,21 +13,21 @@ FOLDER = Path(".merit/packages")
 
 
 def fetch(version: Version, lock: Lock, *, demanded: bool) -> Path:
-    """Return the folder of a version's package, brought if it is not here, and verified.
+    """Return the folder of a version's package, fetched if it is missing, and verified.
 
     Args:
-        version: whose.
-        lock: the configuration, which says whose signature counts.
-        demanded: whether it must be signed.
+        version: the version.
+        lock: the configuration, which names the trusted signers.
+        demanded: whether the package must be signed.
 
     Raises:
-        MeritError: neither DVC's cache nor its remote has it, it is another package, or its signature doesn't hold.
+        MeritError: neither DVC's cache nor its remote has it, its digest differs, or its signature is invalid.
     """
     package = path(version)
     if not _is_whole(package, version):
         tags.fetch_package(version, package)
     else:
-        tags.put_signature(version, package)  # which it may have got since
+        tags.put_signature(version, package)  # the version may have been signed since the fetch
     if (found := model(version.lineage.package)) != version.model:
         raise MeritError(
             f"{version.name}: its package is one of the model {found}; 'merit register' made no such version"
@@ -37,7 +37,7 @@ def fetch(version: Version, lock: Lock, *, demanded: bool) -> Path:
 
 
 def require(version: Version) -> None:
-    """Check that a version's package is here, or in DVC's cache, where it is brought to if need be.
+    """Check that a version's package is here or in DVC's cache; fetch it into the cache if it is in neither.
 
     Raises:
         MeritError: neither DVC's cache nor its remote has it.
@@ -47,7 +47,7 @@ def require(version: Version) -> None:
 
 
 def path(version: Version) -> Path:
-    """Return where a version's package lies once it was brought; the folder is named by its digest."""
+    """Return the folder of a version's fetched package; the path contains its digest."""
     return _path(version.lineage.package)
 
 
@@ -56,7 +56,7 @@ def _path(digest: str) -> Path:
 
 
 def model(digest: str) -> str | None:
-    """Return what the model of a package is called; None if the package is not here."""
+    """Return the model's name from a package's manifest; None if the package is not here."""
     try:
         return str(artifacts.read_json(_path(digest) / artifacts.MANIFEST, "apply")["model"])
     except (MeritError, KeyError):
@@ -66,7 +66,7 @@ def model(digest: str) -> str | None:
 def _is_whole(package: Path, version: Version) -> bool:
     if not package.is_dir():
         return False
-    from merit.scoring.package import verified  # it loads ONNX Runtime, which a plan without a difference doesn't need
+    from merit.scoring.package import verified  # imports ONNX Runtime, which a plan without changes doesn't need
 
     try:
         verified(package)

@@ -1,4 +1,4 @@
-"""plan: what apply would change in an environment, and whether it may; it changes nothing."""
+"""plan: computes the changes that apply would make in an environment, and checks that they are allowed; read-only."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +14,18 @@ from merit.errors import MeritError
 from merit.registry import tags
 
 SETTINGS = "settings"
-"""The fact that is a hash of how the service is set, where a target tells it."""
+"""The fact that holds a hash of the service's settings, for targets that report it."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What is one thing now and declared to be another."""
+    """A difference between the running state and the declaration.
+
+    Attributes:
+        what: the name of the fact.
+        now: its current value; None if absent.
+        declared: its declared value; None if absent.
+    """
 
     what: str
     now: Any
@@ -28,17 +34,18 @@ class Change:
 
 @dataclass(frozen=True)
 class Plan:
-    """What apply would do.
+    """The changes that an apply would make.
 
     Attributes:
         declared: the environment.
-        target: what runs it.
-        actual: what runs.
+        lock: the configuration.
+        target: the platform that runs the environment.
+        actual: the running state.
         alias: the alias in MLflow.
         package: the digest of the declared version's package.
-        changes: what of all that differs.
-        metrics: for each metric of the version that serves and the one that is declared, both values.
-        demands: a line for each demand that is held.
+        changes: all differences between the running and the declared state.
+        metrics: for each metric, its values for the serving and the declared version.
+        demands: one line for each requirement that is met.
     """
 
     declared: Declared
@@ -53,27 +60,27 @@ class Plan:
 
     @property
     def wanted(self) -> str | None:
-        """The version that is declared, such as flights@v3."""
+        """The declared version, such as flights@v3."""
         number = self.declared.environment.version
         return None if number is None else f"{self.lock.name}@{number}"
 
     @property
     def differs(self) -> bool:
-        """Say whether apply has anything to do."""
+        """Whether apply would change anything."""
         return bool(self.changes)
 
 
 def plan(name: str, lock: Lock, probe: Probe | None = None) -> Plan:
-    """Return what apply would change.
+    """Return the changes that apply would make.
 
     Args:
         name: the environment.
         lock: the configuration.
-        probe: how apply tries a new server.
+        probe: the smoke test that apply runs against a new server.
 
     Raises:
-        ConfigError: the environment asks for what may not be; every reason is told.
-        MeritError: there is no such environment, or what runs can't be asked.
+        ConfigError: the declaration is not allowed; lists every reason.
+        MeritError: there is no such environment, or its running state can't be read.
     """
     declared = environments.read(name)
     held = demands.hold(declared, lock)
@@ -87,13 +94,13 @@ def plan(name: str, lock: Lock, probe: Probe | None = None) -> Plan:
     changes += _replaced(last, number, package)
     if changes:
         target.check()
-    # Where files are all that is known, they don't name the version.
+    # Targets that render files know hashes of files, not a version: use the recorded one.
     metrics = _metrics(lock.name, actual.facts.get("version") or (last and last.version), number)
     return Plan(declared, lock, target, actual, alias, package, changes, metrics, held.demands)
 
 
 def _replaced(last: Record | None, number: str | None, package: str | None) -> list[Change]:
-    """Return the difference between the package that was applied as a version and the one that its tag names now."""
+    """Return a change if the version's tag was recreated and names another package than the applied one."""
     former = records.replaced(last, number, package) if last is not None else None
     return [] if former is None else [Change(f"package of {number}, whose tag was made anew", former, package)]
 
@@ -111,18 +118,18 @@ def _changes(now: dict[str, Any], declared: dict[str, Any]) -> list[Change]:
 
 
 def _metrics(model: str, now: Any, declared: str | None) -> dict[str, tuple[float | None, float | None]]:
-    """Return the metrics of the version that serves and of the one that is declared, if they are two."""
+    """Return each metric's values for the serving and the declared version; empty if these are the same version."""
     if now == declared or not isinstance(now, str) or declared is None:
         return {}
     try:
         both = [tags.find(f"{model}@{each}").lineage.metrics for each in (now, declared)]
-    except MeritError:  # several serve while a job that was killed waits to be finished
+    except MeritError:  # several versions serve after an interrupted apply, so `now` names no single version
         return {}
     return {name: (both[0].get(name), both[1].get(name)) for name in dict.fromkeys([*both[0], *both[1]])}
 
 
 def as_json(made: Plan) -> dict[str, Any]:
-    """Return a plan as values."""
+    """Return a plan as JSON values."""
     return {
         "environment": made.declared.name,
         "model": made.lock.name,
@@ -136,7 +143,7 @@ def as_json(made: Plan) -> dict[str, Any]:
 
 
 def lines(made: Plan) -> list[str]:
-    """Return a plan as people read it: like a diff."""
+    """Return a plan as lines of text, like a diff."""
     told = f"{made.declared.name}: {made.wanted or 'nothing'} on {made.declared.environment.target}"
     if not made.differs:
         return [f"{told}; no difference"]
@@ -150,8 +157,8 @@ def lines(made: Plan) -> list[str]:
 
 
 def _two(change: Change) -> list[str]:
-    """Return a change as a diff has it: what was not there has no line that is taken away."""
-    if change.what == SETTINGS:  # two hashes say nothing
+    """Return a change as its `-` and `+` lines; a value that is absent has no line."""
+    if change.what == SETTINGS:  # hashes mean nothing to a reader
         return ["  settings: other ones of params.yaml under serve"] if change.now and change.declared else []
     sides = {"-": change.now, "+": change.declared}
     return [f"{sign} {change.what}: {_word(value)}" for sign, value in sides.items() if value is not None]

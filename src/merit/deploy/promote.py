@@ -1,4 +1,4 @@
-"""promote: the version and the image of one environment into the file of another; nothing else is touched."""
+"""promote: copies the version and the image of one environment into another's file; all other bytes stay the same."""
 
 import re
 from collections.abc import Iterator
@@ -20,7 +20,13 @@ NUMBER = re.compile(r"(?:[a-z][a-z0-9_-]*@)?(v[1-9][0-9]*)")
 
 @dataclass(frozen=True)
 class Promotion:
-    """What was written: the version and the image, before and after, by key; none if nothing was."""
+    """The result of a promotion.
+
+    Attributes:
+        declared: the edited environment, as it was before.
+        version: the promoted version, such as v3.
+        changed: the previous and the new value by key (version, image); empty if nothing changed.
+    """
 
     declared: Declared
     version: str
@@ -28,15 +34,15 @@ class Promotion:
 
 
 def promote(source: str, name: str, lock: Lock) -> Promotion:
-    """Write what `source` names into the file of the environment `name`.
+    """Write the version and image of `source` into the file of the environment `name`.
 
     Args:
         source: an environment, or a version: v3, flights@v3.
-        name: the environment that is edited.
+        name: the environment to edit.
         lock: the configuration.
 
     Raises:
-        MeritError: there is no such environment or version, or the source declares none.
+        MeritError: there is no such environment or version, or the source declares no version.
     """
     declared = environments.read(name, is_edited=True)
     version, image = _named(source, lock)
@@ -44,7 +50,7 @@ def promote(source: str, name: str, lock: Lock) -> Promotion:
     pairs = {"version": (told.version, version), "image": (told.image, image)}
     changed = {key: (former, value) for key, (former, value) in pairs.items() if former != value}
     if changed:
-        text = file.read_bytes().decode()  # its line ends as they are
+        text = file.read_bytes().decode()  # read_text() would convert the line endings
         for key, (_, value) in changed.items():
             text = _with(text, key, value)
         wanted = told.model_copy(update={"version": version, "image": image})
@@ -55,7 +61,7 @@ def promote(source: str, name: str, lock: Lock) -> Promotion:
 
 
 def _named(source: str, lock: Lock) -> tuple[str, str | None]:
-    """Return the version and the image that a source names."""
+    """Return the version and the image of a source."""
     if told := NUMBER.fullmatch(source):
         tags.own_name(lock.name, source)
         return told[1], _image(lock, told[1])
@@ -66,7 +72,7 @@ def _named(source: str, lock: Lock) -> tuple[str, str | None]:
 
 
 def _image(lock: Lock, number: str) -> str | None:
-    """Return the image of a version, where it has one: whoever runs no images is told it all the same.
+    """Return the image of a version, or None if it has none; environments that run no images record it too.
 
     Raises:
         MeritError: there is no such version.
@@ -76,7 +82,7 @@ def _image(lock: Lock, number: str) -> str | None:
 
 
 def _with(text: str, key: str, value: str | None) -> str:
-    """Return the text of a mapping with another value of a key; every other byte is as it was."""
+    """Return the YAML text with the value of a top-level key replaced or added; all other bytes stay the same."""
     written = "null" if value is None else value
     root = safe_yaml.compose(text)
     for name, node in _pairs(root):
@@ -95,7 +101,7 @@ def _pairs(root: Any) -> Iterator[tuple[str, Any]]:
 
 
 def following(made: Promotion) -> list[str]:
-    """Return the commands that turn a promotion into a pull request; without an origin, those that apply it here."""
+    """Return the next commands: those that push a branch for a pull request or, without an origin, apply locally."""
     name, file = made.declared.name, made.declared.file.path
     branch, commit = f"{name}-{made.version}", f"git commit --message '{name}: {made.version}' {file}"
     if git.has_origin():

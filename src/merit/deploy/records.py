@@ -1,4 +1,4 @@
-"""What was applied when: an annotated tag on main's commit for each apply, such as flights@v3#production#7."""
+"""Records of applies: one annotated tag per apply on main's commit, such as flights@v3#production#7."""
 
 import re
 from dataclasses import dataclass
@@ -17,12 +17,15 @@ TRIES = 3
 
 @dataclass(frozen=True)
 class Record:
-    """One apply.
+    """The record of one apply.
 
     Attributes:
-        name: its tag.
-        version: what was applied, such as v3; None if the environment was taken down.
-        told: commit, image, package, the SHA-256 of the environment's file, and what was done.
+        name: the tag.
+        number: the sequence number within the environment, from 1.
+        version: the applied version, such as v3; None if the environment was taken down.
+        at: the time of the apply, ISO 8601.
+        by: the name of the tagger.
+        told: the tag message's values: commit, image, package, SHA-256 of the environment's file, actions taken.
     """
 
     name: str
@@ -34,12 +37,12 @@ class Record:
 
     @property
     def when(self) -> datetime:
-        """When it was."""
+        """The time of the apply."""
         return datetime.fromisoformat(self.at)
 
 
 def read(model: str, environment: str) -> list[Record]:
-    """Return the applies of an environment that are known here, the latest first."""
+    """Return the records of an environment that this clone has, latest first."""
     text = git.git("for-each-ref", f"--format={FORM}", "refs/tags") or ""
     name = re.compile(rf"{re.escape(model)}(@(v\d+))?#{re.escape(environment)}(!)?#(\d+)")
     found = []
@@ -61,7 +64,7 @@ def _values(message: str) -> dict[str, Any]:
 
 
 def is_told(declared: Declared, record: Record | None, package: str | None) -> bool:
-    """Say whether the last record is of what is declared: version, image and the version's package."""
+    """Return whether the record matches the declared version, image and package."""
     told = declared.environment
     if record is None or replaced(record, told.version, package):
         return False
@@ -69,23 +72,24 @@ def is_told(declared: Declared, record: Record | None, package: str | None) -> b
 
 
 def replaced(record: Record, version: str | None, package: str | None) -> str | None:
-    """Return the package that was applied as this version, if it was another than the version's tag names now."""
+    """Return the recorded package of a version, if the version's tag now names a different one."""
     former = record.told.get("package") if record.version == version else None
     return former if isinstance(former, str) and former != package else None
 
 
 def write(model: str, declared: Declared, commit: str, done: list[str], package: str | None = None) -> str:
-    """Record an apply and push it to origin, if there is one; return the tag.
+    """Record an apply and push the tag to origin, if there is one; return the tag.
 
     Args:
-        model: whose version it is.
+        model: the model's name.
         declared: the environment.
-        commit: main's, whose file was applied.
-        done: what was done, a line each.
+        commit: main's commit, whose file was applied.
+        done: the actions taken, one line each.
         package: the digest of the version's package.
 
     Raises:
-        MeritError: origin can't be reached, or has others of these names at every try; nothing is recorded then.
+        MeritError: origin can't be reached, or concurrent applies took the tag's name at every try; nothing is recorded
+            then.
     """
     told = declared.environment
     for _ in range(TRIES):
@@ -113,4 +117,4 @@ def write(model: str, declared: Declared, commit: str, done: list[str], package:
             raise
         git.drop_tag(name)
         git.fetch_tags()
-    raise MeritError("others record at the same time")
+    raise MeritError("other applies record at the same time")

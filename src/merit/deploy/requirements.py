@@ -1,4 +1,4 @@
-"""What stands against an environment: refusals, each with its line, and which of its demands are held."""
+"""Validates an environment's versions and images against the requirements under `demands` in its file."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ from merit.registry.tags import Version
 
 @dataclass
 class Held:
-    """What an environment names, and what it demands of that.
+    """The versions and images that an environment names, after validation.
 
     Attributes:
-        versions: the versions, by number.
-        releases: the images of those that have one.
-        demands: a line for each demand that is held.
+        versions: the versions, by number such as v3.
+        releases: the releases of the versions that have an image, by the same number.
+        demands: one line for each requirement that is met.
     """
 
     versions: dict[str, Version] = field(default_factory=dict)
@@ -31,11 +31,11 @@ class Held:
 
 
 def hold(declared: Declared, lock: Lock) -> Held:
-    """Return what an environment names, once it is found to be allowed.
+    """Resolve and validate the versions and images that an environment names.
 
     Raises:
-        ConfigError: an unknown version, another image than the release's, a version without a passing gate, one that
-            skips what the environment demands, a signature that is missing or doesn't hold; all of them at once.
+        ConfigError: an unknown version, an image that is not the release's, a version without a passing gate, one that
+            skips the environment named by `demands.after`, a missing or invalid signature; lists all problems.
     """
     held = Held()
     problems: list[Problem] = list(limits.problems(declared))
@@ -47,7 +47,7 @@ def hold(declared: Declared, lock: Lock) -> Held:
 
 
 def _named(declared: Declared) -> Iterator[tuple[str, str, str | None]]:
-    """Yield the key, the version and the image of everyone who gets requests."""
+    """Yield the key prefix, version and image of the live, canary and shadow deployments that are declared."""
     told = declared.environment
     if told.version is not None:
         yield "", told.version, told.image
@@ -80,14 +80,14 @@ def _of_one(declared: Declared, lock: Lock, named: tuple[str, str, str | None], 
 
 
 def _none_here() -> str:
-    """Return what to say where no version is here: where there is an origin, that need not mean that there is none."""
+    """Return the text for a clone without versions; with an origin or a shallow clone, there may be some to fetch."""
     if git.has_origin() or git.is_shallow():
         return f"none here: {git.how_to_fetch()} brings those that are there, 'merit register' on main makes the first"
     return "none yet: 'merit register' on main makes the first"
 
 
 def _not_main(version: Version) -> str | None:
-    """Return what main says against a version; whoever may push could have made its tag."""
+    """Return why a version's tag contradicts main, or None; anybody with push access could have created the tag."""
     if not git.is_on(version.commit, main_branch.tip()):
         cut = f"; history is cut off here: {git.how_to_fetch()}" if git.is_shallow() else ""
         return f"its commit {version.commit[:7]} is not on main{cut}"
@@ -124,7 +124,7 @@ def _after(declared: Declared, lock: Lock, key: str, number: str, held: Held) ->
         if (span.model, span.version) == (lock.name, number):
             longest = max(longest or 0.0, span.hours())
         if longest is not None and longest >= demand.soak_hours:
-            break  # what came before need not be read
+            break  # long enough: older history need not be read
     if (longest is None or longest < demand.soak_hours) and git.is_shallow():
         found = f"main's history is cut off here, so how long {lock.name}@{number} was in {demand.after} can't be told"
         yield declared.problem(f"{key}version", found, hint=f"{git.how_to_fetch()} brings it")

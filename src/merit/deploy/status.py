@@ -1,4 +1,4 @@
-"""status: every environment, declared and actual side by side."""
+"""status: shows the declared and the running state of every environment side by side."""
 
 from contextlib import suppress
 from typing import Any
@@ -12,7 +12,7 @@ from merit.errors import MeritError
 
 
 def status(lock: Lock) -> list[dict[str, Any]]:
-    """Return for each environment what is declared, what runs, since when, whether it is healthy and what is wrong."""
+    """Return each environment's declared and running state, start time, health and error."""
     return [_of(name, lock) for name in environments.names()]
 
 
@@ -44,7 +44,7 @@ def _of(name: str, lock: Lock) -> dict[str, Any]:
 
 
 def _despite(name: str, lock: Lock) -> dict[str, Any]:
-    """Return what can be told of an environment whose declaration may not be: what runs is not less true for that."""
+    """Return the fields that are known of an environment whose declaration is invalid, such as its running state."""
     told: dict[str, Any] = {}
     declared = Environment(version=None)
     with suppress(MeritError):
@@ -59,12 +59,12 @@ def _despite(name: str, lock: Lock) -> dict[str, Any]:
 
 
 def rows(found: list[dict[str, Any]]) -> list[list[str]]:
-    """Return the status as the rows of a table: environment, declared, actual, alias, since, state."""
+    """Return the status as table rows with the columns environment, declared, actual, alias, since, state."""
     return [_row(each) for each in found]
 
 
 def addresses(found: list[dict[str, Any]]) -> list[str]:
-    """Return for each environment that can be called from here where, one line each."""
+    """Return one line with the URL of each environment that can be called from this machine."""
     return [f"call {each['environment']}: {each['address']}" for each in found if each["address"] is not None]
 
 

@@ -1,8 +1,8 @@
-"""doctor: what merit needs of this machine, this repository and the stores that it names, and what of it is there.
+"""doctor: checks the prerequisites of merit on this machine, in this repository and in its stores; read-only.
 
-`machine` looks at Python, packages, disk and programs, `repository` at Git and the lock, `workflows` at what GitHub
-keeps for main, `remote` at what keeps DVC's data, `runs` at what keeps the runs. Each finding is one line with what to
-do; nothing is changed.
+`machine` checks Python, packages, disk and programs; `repository` checks conf/ and Git; `workflows` checks the settings
+of the GitHub repository; `remote` checks the DVC remote; `runs` checks the tracking store. Each finding is one line
+with its remedy.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,12 +17,12 @@ from merit.doctor.finding import Finding, State, within
 from merit.errors import MeritError, Refused
 
 SECONDS = 5.0
-"""How long a check may take before it is given up."""
+"""Time limit per check, after which it is reported as missing."""
 
 
 def examine() -> list[Finding]:
-    """Look at everything; the findings in the order in which they are told."""
-    # To load these is no part of the time that a remote has to answer.
+    """Run all checks; return their findings in the order of display."""
+    # These imports take seconds: done here, they don't count against the time limit of the remote's check.
     import dvc.repo  # noqa: F401
 
     import merit.dvc.repo  # noqa: F401
@@ -49,7 +49,7 @@ def examine() -> list[Finding]:
 
 
 def _configuration() -> tuple[Lock | None, Finding]:
-    """Return the lock, if it can be read."""
+    """Return the configuration, or None if it can't be read, with the finding about it."""
     name = "configuration"
     if not (artifacts.CONF / "config.yaml").is_file():
         return None, Finding(name, "broken", "no conf/config.yaml here", "run merit in the folder that holds conf/")
@@ -63,13 +63,13 @@ def _configuration() -> tuple[Lock | None, Finding]:
 
 
 def exit_code(found: list[Finding]) -> int:
-    """Return 0 if all that is needed is there, 1 if some of it is missing, 2 if something is broken."""
+    """Return 0 if everything needed is present, 1 if something is missing, 2 if something is broken."""
     states = {each.state for each in found}
     return MeritError.exit_code if "broken" in states else Refused.exit_code if "missing" in states else 0
 
 
 def as_json(found: list[Finding]) -> dict[str, Any]:
-    """Return the findings as a program reads them."""
+    """Return the findings and the exit code as JSON values."""
     return {"exit_code": exit_code(found), "findings": [asdict(each) for each in found]}
 
 
@@ -77,7 +77,7 @@ WORDS: dict[State, str] = {"ok": "ok", "note": "note", "missing": "MISSING", "br
 
 
 def lines(found: list[Finding]) -> list[str]:
-    """Return the findings as a person reads them: one line each, and what they come to."""
+    """Return the findings as text: one aligned line each, and a summary."""
     wide = max(len(each.name) for each in found)
     told = [
         f"{WORDS[each.state]:7}  {each.name:{wide}}  {each.found}{f'; {each.do}' if each.do else ''}" for each in found

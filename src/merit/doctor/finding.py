@@ -1,4 +1,4 @@
-"""What a check found, in one line and without secrets; and checks that are given up after a time."""
+"""Findings of checks as single lines without secrets, and a runner that enforces a time limit on each check."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -8,13 +8,20 @@ from typing import Literal
 from merit.console.masking import masked
 
 State = Literal["ok", "note", "missing", "broken"]
-"""ok: it is there. note: it is not, and nothing that is set up needs it. missing: something needs it. broken: it is
-there, and can't be what it should be."""
+"""ok: present. note: absent, but nothing that is configured needs it. missing: absent and needed. broken: present but
+unusable."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: its name, how it stands, what was found, what to do."""
+    """The result of one check; its texts are reduced to one line of at most 400 characters, with secrets masked.
+
+    Attributes:
+        name: the subject of the check, such as `git`.
+        state: its state.
+        found: what the check found.
+        do: the remedy; empty if there is none.
+    """
 
     name: str
     state: State
@@ -27,12 +34,14 @@ class Finding:
 
 
 Check = tuple[str, Callable[[], Iterator[Finding]]]
+"""The name of a check, and the function that yields its findings."""
 
 
 def within(seconds: float, checks: Sequence[Check]) -> list[Finding]:
-    """Return what the checks find, in their order; they go side by side, and none is waited for longer than that.
+    """Run checks in parallel threads; return their findings in the order of the checks.
 
-    A check that fails in a way that nobody foresaw is told as broken: the others still count.
+    A check that exceeds the limit in seconds is reported as missing, and one that raises as broken; neither affects the
+    other checks.
     """
     found: dict[str, list[Finding]] = {name: [] for name, _ in checks}
 

@@ -1,4 +1,4 @@
-"""This machine: Python, the locked packages, disk, the programs that images and switching need, the signing key."""
+"""Checks of this machine: Python, packages, disk space, container engines, HAProxy and the signing keys."""
 
 import importlib.metadata
 import os
@@ -14,14 +14,15 @@ from merit.doctor.finding import Finding
 from merit.signing.signatures import PRIVATE_KEY
 
 PYTHON = ((3, 11), (3, 14))
+"""The supported versions: from the first, to before the second."""
 FREE_GB = 2.0
-"""Free disk below which a run, an image and DVC's cache soon don't fit."""
+"""Free disk space in GB that a run, an image and DVC's cache need."""
 SHOWN = 5
 ENGINES = ("docker", "podman", "buildah")
 
 
 def python() -> Iterator[Finding]:
-    """Find the interpreter's version."""
+    """Check the interpreter's version."""
     found = ".".join(map(str, sys.version_info[:3]))
     if PYTHON[0] <= sys.version_info[:2] < PYTHON[1]:
         yield Finding("python", "ok", found)
@@ -30,7 +31,7 @@ def python() -> Iterator[Finding]:
 
 
 def packages() -> Iterator[Finding]:
-    """Hold what is installed against requirements.lock."""
+    """Compare the installed packages with requirements.lock."""
     lock = Path("requirements.lock")
     if not lock.is_file():
         yield Finding("packages", "missing", "no requirements.lock", "commit one, so that others have what you have")
@@ -45,20 +46,20 @@ def packages() -> Iterator[Finding]:
 
 
 def pinned(text: str) -> dict[str, str]:
-    """Return the version of each package that a requirements.lock names."""
+    """Parse a requirements.lock into the pinned version of each package."""
     lines = (line.partition("#")[0].strip() for line in text.splitlines())
     return dict(line.split("==", 1) for line in lines if "==" in line)
 
 
 def others(pins: dict[str, str]) -> list[str]:
-    """Return the packages that are not installed in the version named, such as `torch 2.12.0, not 2.13.0`."""
-    # A build for one kind of machine, such as 2.13.0+cpu, is the same version.
+    """Return the packages that differ from their pin, such as `torch 2.12.0, not 2.13.0`."""
+    # A local build such as 2.13.0+cpu counts as the same version.
     found = {name: (installed(name) or "none").partition("+")[0] for name in pins}
     return [f"{name} {found[name]}, not {pin}" for name, pin in pins.items() if found[name] != pin]
 
 
 def installed(name: str) -> str | None:
-    """Return the version of a package that is installed, with its build; None if it is not."""
+    """Return the installed version of a package, with its build suffix; None if it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -66,7 +67,7 @@ def installed(name: str) -> str | None:
 
 
 def disk() -> Iterator[Finding]:
-    """Find how much of the disk is free."""
+    """Check the free disk space."""
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     if free >= FREE_GB:
         yield Finding("disk", "ok", f"{free:.1f} GB free")
@@ -75,7 +76,7 @@ def disk() -> Iterator[Finding]:
 
 
 def engines() -> Iterator[Finding]:
-    """Find what can build images."""
+    """Check for container engines that can build images."""
     there = [name for name in ENGINES if shutil.which(name)]
     answering = [name for name in there if name != "docker" or _docker_answers()]
     if answering:
@@ -95,7 +96,7 @@ def _docker_answers() -> bool:
 
 
 def haproxy() -> Iterator[Finding]:
-    """Find the proxy of the target `local`."""
+    """Check for HAProxy, the proxy of the target local."""
     if shutil.which("haproxy"):
         yield Finding("haproxy", "ok", "it is there")
     else:
@@ -103,7 +104,7 @@ def haproxy() -> Iterator[Finding]:
 
 
 def signing(lock: Lock | None) -> Iterator[Finding]:
-    """Find the keys that conf/release asks for."""
+    """Check the keys for the signing method of conf/release."""
     how = None if lock is None else lock.release.signing
     if how is None or how.method == "none":
         yield Finding("signing", "note", "packages are not signed", "choose how under release.signing")

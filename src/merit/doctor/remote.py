@@ -1,4 +1,4 @@
-"""What keeps DVC's data: the default remote, whether it can be reached, and what of dvc.lock it lacks."""
+"""Checks of DVC's default remote: its configuration, whether it can be reached, and whether it has all of dvc.lock."""
 
 import socket
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ TIMES = {"connect_timeout": 3, "read_timeout": 3}
 
 
 def dvc() -> Iterator[Finding]:
-    """Find the default remote and what it lacks."""
+    """Check the default remote and its data."""
     from dvc.config import ConfigError
     from dvc.exceptions import DvcException, NotDvcRepoError
 
@@ -59,7 +59,7 @@ def _none() -> Finding:
 
 
 def _others_fetch() -> bool:
-    """Say whether others get a dvc.lock from origin, and so must be able to fetch what it names."""
+    """Return whether dvc.lock is in Git and there is an origin, so that other clones must fetch what it names."""
     from merit import git
 
     return (
@@ -76,7 +76,7 @@ def _of_remote(repo: "Repo", name: str, settings: dict[str, Any]) -> Iterator[Fi
         settings.update({key: value for key, value in TIMES.items() if key not in settings})
     try:
         odb = repo.cloud.get_remote_odb(name)
-        # Drivers are loaded only now.
+        # This first access imports the driver, so a missing one raises here.
         _ = odb.fs.fs
     except RemoteMissingDepsError:
         scheme = url.partition("://")[0]
@@ -94,7 +94,7 @@ def _of_remote(repo: "Repo", name: str, settings: dict[str, Any]) -> Iterator[Fi
 
 
 def _unreachable(odb: Any, url: str, settings: dict[str, Any]) -> Finding | None:
-    """Return what keeps the remote from being used, or None."""
+    """Return a finding if the remote can't be reached, else None."""
     if url.startswith("s3://"):
         return _bucket(odb, url, settings)
     if odb.fs.protocol == "local":
@@ -114,7 +114,7 @@ def _bucket(odb: Any, url: str, settings: dict[str, Any]) -> Finding | None:
     bucket, where = odb.path.partition("/")[0], settings.get("endpointurl") or "AWS"
     try:
         if settings.get("endpointurl"):
-            _connect(where)  # the library would try again and again
+            _connect(where)  # fails at once; the S3 client would retry until the check's time limit
         odb.fs.fs.call_s3("head_bucket", Bucket=bucket)
     except (NoCredentialsError, PartialCredentialsError):
         do = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or 'dvc remote modify --local'"
@@ -129,14 +129,18 @@ def _bucket(odb: Any, url: str, settings: dict[str, Any]) -> Finding | None:
 
 
 def _connect(address: str) -> None:
-    """Reach a server, or raise OSError."""
+    """Open and close a TCP connection to a server.
+
+    Raises:
+        OSError: the server can't be reached.
+    """
     parts = urlsplit(address)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     socket.create_connection((parts.hostname or "", port), timeout=TIMES["connect_timeout"]).close()
 
 
 def _lacking(repo: "Repo", url: str) -> Iterator[Finding]:
-    """Find what dvc.lock names and the remote does not have."""
+    """Check that the remote has all files that dvc.lock names."""
     if not artifacts.DVC_LOCK.is_file():
         yield Finding("dvc data", "note", "no dvc.lock yet", "'merit run' makes one, 'dvc push' sends what it names")
         return

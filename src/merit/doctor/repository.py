@@ -1,4 +1,4 @@
-"""The repository: the files of conf/, Git, who commits, where it is pushed, and data that Git LFS keeps."""
+"""Checks of the repository: the files of conf/, the data's source, Git, its remote, and Git LFS."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from merit.git.lfs import is_pointer
 
 
 def conf_files() -> Iterator[Finding]:
-    """Find whether every file of conf/ can be chosen; a run looks at those alone that are."""
+    """Check every file of conf/; a run reads only the selected ones, so errors in others go unnoticed."""
     from merit.config.compose import check_all
 
     if not artifacts.CONF.is_dir():
@@ -31,7 +31,10 @@ def conf_files() -> Iterator[Finding]:
 
 
 def source(lock: Lock | None) -> Iterator[Finding]:
-    """Find files that the source reads and that another clone would lack; a source of one's own would run code."""
+    """Check that the data source's files are in Git or tracked by DVC, so that another clone has them.
+
+    Custom sources are skipped: checking one would run its code.
+    """
     if lock is None or not lock.data.source.target.startswith("merit."):
         return
     if missing := inputs.missing_inputs(lock):
@@ -42,7 +45,7 @@ def source(lock: Lock | None) -> Iterator[Finding]:
 
 
 def git_itself() -> Iterator[Finding]:
-    """Find Git, the repository and who commits in it."""
+    """Check Git, the repository, the committer's identity and the branch main."""
     if shutil.which("git") is None:
         yield Finding("git", "missing", "not found on PATH", "install it")
     elif git.git("rev-parse", "--git-dir") is None:
@@ -61,12 +64,12 @@ def git_itself() -> Iterator[Finding]:
 
 
 def origin() -> str | None:
-    """Return the address of the remote that versions are pushed to."""
+    """Return the URL of origin, to which versions are pushed; None if there is none."""
     return _said("config", "--get", "remote.origin.url")
 
 
 def remote() -> Iterator[Finding]:
-    """Find whether the place that versions are pushed to answers."""
+    """Check that origin answers."""
     url = origin()
     if url is None:
         yield Finding("git remote", "note", "no 'origin'", "versions and environments are then this clone's alone")
@@ -86,7 +89,7 @@ def remote() -> Iterator[Finding]:
 
 
 def lfs() -> Iterator[Finding]:
-    """Find files that Git LFS keeps and that are not here yet; without any there is nothing to tell."""
+    """Check that the files in Git LFS are downloaded; yield nothing if the repository has no such files."""
     kept = _kept_by_lfs()
     if not kept:
         return
@@ -110,7 +113,7 @@ def _kept_by_lfs() -> list[Path]:
 
 
 def _said(*args: str) -> str | None:
-    """Return what Git says; None where it says no or isn't there, which `git_itself` tells."""
+    """Return Git's output; None if it fails or isn't installed, which `git_itself` reports."""
     if shutil.which("git") is None:
         return None
     done = subprocess.run(["git", *args], capture_output=True, text=True, check=False, timeout=4.5)

@@ -1,4 +1,4 @@
-"""What keeps the runs: MLflow's database or server, Weights & Biases, CSV files."""
+"""Checks of the tracking store: MLflow's database or server, Weights & Biases, or CSV files."""
 
 import importlib.util
 import os
@@ -18,7 +18,7 @@ CORRECT = "correct conf/tracking or MLFLOW_TRACKING_URI"
 
 
 def tracking(lock: Lock) -> Iterator[Finding]:
-    """Find whether what conf/tracking names can keep runs."""
+    """Check that the tracking store of conf/tracking is available."""
     how = lock.tracking
     if how.to == "csv":
         yield Finding(NAME, "ok", f"CSV files in runs/{how.experiment}/")
@@ -63,7 +63,7 @@ def _server(uri: str) -> Finding:
         with urllib.request.urlopen(request, timeout=4) as answer:  # noqa: S310
             status = answer.status
     except urllib.error.HTTPError as error:
-        if error.code in {401, 403}:  # it is there; who may write is for its own users to say
+        if error.code in {401, 403}:  # the server is up; its access control is not checked here
             return Finding(NAME, "ok", f"{uri} answers, and asks who you are")
         return Finding(NAME, "missing", f"{uri} answers {error.code}", CORRECT)
     except (OSError, ValueError) as error:

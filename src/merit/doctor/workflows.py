@@ -1,6 +1,7 @@
-"""What the workflows rely on at GitHub: owners, and environments that admit main alone and hold what can write.
+"""Checks of the GitHub settings on which the workflows rely: code owners, deployment environments and secrets.
 
-None of it is in the repository, so a clone can't know it; GitHub is asked, and what it does not tell is named.
+These settings are not in the repository: they are read from GitHub's API. Settings that the API doesn't show are
+listed in a note.
 """
 
 import re
@@ -21,15 +22,15 @@ FOLDER, OWNERS = Path(".github/workflows"), Path(".github/CODEOWNERS")
 PLACEHOLDER = "@OWNER/"
 MAIN = "main"
 READABLE = {"DVC_READ", "GITHUB_TOKEN"}
-"""Secrets that the code of any branch may have, for they write nothing."""
+"""Secrets that the code of any branch may read, because they grant no write access."""
 PAGE = "docs/gitops.md says how"
 UNSEEN = "rules of main and of tags, an organisation's secrets, approval of forks' runs"
 HIDDEN = {401, 403, 404}
-"""What GitHub answers where a token may not look; of a private repository it says that it is not there."""
+"""GitHub's status codes for a token without access; a private repository answers 404."""
 
 
 def workflows() -> Iterator[Finding]:
-    """Find whether GitHub keeps from other branches what only main may have."""
+    """Check that GitHub reserves environments and secrets with write access for main."""
     origin = repository.origin()
     if origin is None or not FOLDER.is_dir():
         return
@@ -62,7 +63,7 @@ def _unseen(error: ApiError) -> Finding:
 
 
 def _owners(api: Api) -> Iterator[Finding]:
-    """Find lines of CODEOWNERS that GitHub passes over, such as one whose owner is nobody."""
+    """Check that CODEOWNERS exists and has no line that GitHub ignores, such as one with an unknown owner."""
     if not OWNERS.is_file():
         yield Finding("owners", "missing", f"no {OWNERS}", f"let what decides have owners; {PAGE}")
     elif PLACEHOLDER in OWNERS.read_text(encoding="utf-8"):
@@ -82,7 +83,7 @@ def _default_branch(answer: dict[str, Any]) -> Iterator[Finding]:
 
 
 def needed() -> dict[str, set[str]]:
-    """Return the environments that jobs name, and the secrets that these jobs read and that can write."""
+    """Return the environments of the workflows' jobs, each with the secrets for write access that its jobs read."""
     environments: dict[str, set[str]] = {}
     for file in sorted(FOLDER.glob("*.yml")):
         for job in yaml.safe_load(file.read_text(encoding="utf-8")).get("jobs", {}).values():
@@ -93,7 +94,7 @@ def needed() -> dict[str, set[str]]:
 
 
 def _names(environment: Any) -> list[str]:
-    """Return the names that a job's environment may have; one that is computed is of those that conf/ declares."""
+    """Return the possible names of a job's environment; for an expression, all environments that conf/ declares."""
     name = environment.get("name") if isinstance(environment, dict) else environment
     if name is None:
         return []
@@ -115,7 +116,7 @@ def _environments(api: Api) -> Iterator[Finding]:
 
 
 def _fault(api: Api, environment: dict[str, Any] | None) -> str:
-    """Return what lets other branches have an environment; empty if nothing does."""
+    """Return why branches other than main can use an environment; empty if they can't."""
     if environment is None:
         return "is not there; the first job that names it makes one that is open to all branches"
     policy = environment["deployment_branch_policy"]
@@ -131,7 +132,7 @@ def _fault(api: Api, environment: dict[str, Any] | None) -> str:
 
 
 def _secrets(api: Api) -> Iterator[Finding]:
-    """Find secrets that can write among those of the repository itself, which every branch's workflows read."""
+    """Check that no secret for write access is a repository secret, because workflows of every branch read those."""
     writable = sorted(set().union(*needed().values()))
     try:
         names = {secret["name"] for secret in api.pages("actions/secrets")}

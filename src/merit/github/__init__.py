@@ -1,4 +1,7 @@
-"""What merit asks GitHub: its API over urllib, and the event that a workflow runs for. No other room speaks to it."""
+"""Client for GitHub: its REST API over urllib, the event of a workflow, and the outputs of a step.
+
+All of merit's access to GitHub goes through this module.
+"""
 
 import json
 import os
@@ -20,9 +23,9 @@ TRIES = 4
 LONGEST_WAIT = 60.0
 PAGE, MOST_PAGES = 100, 10
 MOST_ITEMS = PAGE * MOST_PAGES
-"""The most items of a list that are asked for."""
+"""The maximum number of items that are fetched of a list."""
 MOST_BYTES = 20_000_000
-"""No answer of the API that merit asks for comes near this."""
+"""The maximum size of a response; real ones are far smaller."""
 REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 PUBLIC_URL = "https://api.github.com"
 ORIGIN = re.compile(
@@ -32,10 +35,10 @@ LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 class ApiError(MeritError):
-    """GitHub said no, for good.
+    """A request to GitHub failed, after all retries.
 
     Attributes:
-        status: the HTTP status; 0 if there was no answer.
+        status: the HTTP status; 0 if there was no response.
     """
 
     def __init__(self, message: str, status: int) -> None:
@@ -45,12 +48,18 @@ class ApiError(MeritError):
 
 @dataclass(frozen=True)
 class Api:
-    """GitHub's API for one repository.
+    """A client of GitHub's API for one repository.
+
+    Example, in a step of a workflow:
+
+        api = Api.of_workflow()
+        pull = api.call("GET", "pulls/7")
+        api.call("POST", "issues/7/comments", {"body": "Thank you"}, tries=1)
 
     Attributes:
-        url: where the API is.
+        url: the API's base URL.
         repository: `owner/name`.
-        token: what a workflow was given, or empty to ask as anybody; it is sent to `url` alone and never shown.
+        token: the access token, or empty for anonymous access; it is sent only to `url` and never printed.
     """
 
     url: str
@@ -59,20 +68,22 @@ class Api:
 
     @classmethod
     def of_workflow(cls) -> "Api":
-        """Return the API of the repository whose workflow this is.
+        """Return a client for the repository of the running workflow, from the step's environment variables.
 
         Raises:
-            MeritError: this is no workflow, or it gave the step no token.
+            MeritError: this is not a step of a workflow, or the step has no token.
         """
         url, repository, token = (_set(name) for name in ("GITHUB_API_URL", "GITHUB_REPOSITORY", "GITHUB_TOKEN"))
         return cls(_checked_url(url), checked_repository(repository), token)
 
     @classmethod
     def of_clone(cls, origin: str) -> "Api | None":
-        """Return the API of the repository that a clone came from, for GITHUB_TOKEN or GH_TOKEN if one is set.
+        """Return a client for the repository of a clone's remote; None if the remote is not at github.com.
+
+        The token comes from GITHUB_TOKEN or GH_TOKEN, if one is set.
 
         Args:
-            origin: the address of the remote; None is returned for one that is not GitHub's.
+            origin: the remote's URL.
         """
         match = ORIGIN.fullmatch(origin)
         if match is None:
@@ -82,16 +93,17 @@ class Api:
         return cls(_checked_url(url), match["repository"], token)
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None, *, tries: int = TRIES) -> Any:
-        """Send a request; return the answer's JSON.
+        """Send a request, with retries; return the response's JSON.
 
         Args:
-            method: GET, POST, PATCH.
-            path: what follows `/repos/owner/name/`, or the root if it begins with a slash.
-            body: what is sent.
-            tries: how often at most; 1 for what must not be made twice, for a fault may come after the deed.
+            method: GET, POST or PATCH.
+            path: the path below `/repos/owner/name/`; relative to the API's root if it begins with a slash.
+            body: the JSON body.
+            tries: the maximum number of tries. Use 1 for requests that are not idempotent: a try can fail after GitHub
+                has carried it out.
 
         Raises:
-            ApiError: it was refused, or every try met a fault or a limit.
+            ApiError: GitHub refused the request, or every try failed or hit a rate limit.
         """
         place = path if path.startswith("/") else f"/repos/{self.repository}/{path}"
         request = urllib.request.Request(  # noqa: S310  # _checked_url() lets only https and loopback through
@@ -123,7 +135,7 @@ class Api:
         raise AssertionError("the last try returned or raised")
 
     def pages(self, path: str, **query: str) -> Iterator[dict[str, Any]]:
-        """Give the items of a list, page by page, up to `MOST_ITEMS`."""
+        """Yield the items of a paginated list, at most `MOST_ITEMS`."""
         for page in range(1, MOST_PAGES + 1):
             asked = urlencode({**query, "per_page": str(PAGE), "page": str(page)})
             found = self.call("GET", f"{path}?{asked}")
@@ -133,30 +145,34 @@ class Api:
                 return
 
     def may_write(self, login: str) -> bool:
-        """Say whether a user may push to the repository."""
+        """Return whether a user may push to the repository."""
         found = self.call("GET", f"collaborators/{quote(login, safe='')}/permission")
         # `permission` maps the finer roles onto these: maintain to write, triage to read.
         return found.get("permission") in {"admin", "maintain", "write"}
 
 
 def event() -> dict[str, Any]:
-    """Return what happened, as GitHub itself tells the workflow.
+    """Return the payload of the event that started the workflow; GitHub writes it, so it can be trusted.
 
     Raises:
-        MeritError: this is no workflow.
+        MeritError: this is not a step of a workflow.
     """
     return artifacts.read_json(Path(_set("GITHUB_EVENT_PATH")), "report")
 
 
 def checked_repository(name: str) -> str:
-    """Return `owner/name` if it is one, for it becomes part of a URL."""
+    """Return `owner/name` unchanged if it is valid; it becomes part of a URL.
+
+    Raises:
+        MeritError: it is not of the form owner/name.
+    """
     if not REPOSITORY.fullmatch(name):
         raise MeritError(f"GITHUB_REPOSITORY: found {name!r}; allowed: owner/name")
     return name
 
 
 def output(**values: str) -> None:
-    """Hand values to the next steps of a workflow, as `steps.ID.outputs.NAME`; outside of one, print them."""
+    """Set outputs of a workflow's step, for later steps as `steps.ID.outputs.NAME`; does nothing outside a workflow."""
     lines = [f"{name}={value}" for name, value in values.items()]
     assert not any("\n" in line for line in lines), "a line break would begin another output"
     if file := os.environ.get("GITHUB_OUTPUT"):
@@ -179,7 +195,7 @@ def _set(name: str) -> str:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the token elsewhere."""
+    """Refuses redirects, which would send the token to another server."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
@@ -198,10 +214,10 @@ def _reason(error: urllib.error.HTTPError) -> str:
 
 
 def _wait(error: urllib.error.HTTPError, tried: int) -> float | None:
-    """Return how long to wait before another try; None if the answer is final.
+    """Return the seconds to wait before a retry; None if the response is final.
 
-    A limit is 429, or 403 with one of the headers that say how long it lasts. A limit that lasts longer than a job
-    should wait is final too.
+    A rate limit is 429, or 403 with one of the headers that give its duration. A limit that exceeds `LONGEST_WAIT` is
+    final too.
     """
     after, left = error.headers.get("Retry-After"), error.headers.get("X-RateLimit-Remaining")
     is_limit = error.code == 429 or (error.code == 403 and (after is not None or left == "0"))

@@ -1,6 +1,7 @@
-"""A run that has ended, its pull request, and the one comment that is told there. For workflows that may write.
+"""Finds the pull request of a completed workflow run, and maintains one comment on it, for workflows with write access.
 
-Which commit and which pull request it is comes from the event, which GitHub writes, and never from what the run left.
+The commit and the pull request come from the event, which GitHub writes, and never from the run's artifacts, which are
+untrusted.
 """
 
 import os
@@ -14,20 +15,20 @@ from merit.errors import MeritError
 from merit.github import MOST_ITEMS, Api, ApiError, checked_repository
 
 BOT = "github-actions[bot]"
-"""Who writes with a workflow's own token."""
+"""The login of a workflow's own token."""
 TRIES = 3
 BASE_CHANGES = {"base_ref_changed", "automatic_base_change_succeeded"}
-"""What GitHub calls the events of a pull request that is asked into another branch than before."""
+"""GitHub's names of the events for a change of a pull request's base branch."""
 SETTLING = timedelta(minutes=10)
-"""How long after a pull request was closed, or its base changed, a run of what it was before may still begin."""
+"""The time within which a run for a pull request's previous state may still start after it was closed or retargeted."""
 TOO_MANY = "more pull requests or events than can be looked through; open another from a new branch"
 NO_VERDICT = {"cancelled", "skipped", "stale", "neutral", "action_required"}
-"""Conclusions of a run that was not to say anything: a newer one took its place, or nobody let it begin."""
+"""Conclusions of a run without a verdict: a newer run replaced it, or it was never approved to start."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """The run that has ended, as the event tells of it."""
+    """A completed workflow run, as described by a workflow_run event."""
 
     id: int
     url: str
@@ -36,16 +37,16 @@ class Run:
     sha: str
     branch: str
     repository: str
-    """Where the branch is: a fork, or the repository itself."""
+    """The repository of the branch: a fork, or the repository itself."""
     is_fork: bool
     default_branch: str
 
     @classmethod
     def of(cls, told: dict[str, Any]) -> "Run":
-        """Return the run of an event.
+        """Return the run of a workflow_run event.
 
         Raises:
-            MeritError: the event is of another kind.
+            MeritError: the event is of another kind, or the run was not for a pull request.
         """
         try:
             run, base = told["workflow_run"], told["repository"]
@@ -71,11 +72,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Judged:
-    """The pull request that a run judged.
+    """The pull request that a run evaluated.
 
     Attributes:
-        number: its number; it is open and asks into the default branch.
-        doubt: why the run may have judged the merge into another branch; empty where it can't have.
+        number: its number; it is open and targets the default branch.
+        doubt: why the run may have evaluated the merge into another branch; empty if that is excluded.
     """
 
     number: int
@@ -83,10 +84,10 @@ class Judged:
 
 
 def judged(api: Api, run: Run) -> Judged | str:
-    """Return the pull request that a run judged, or a line that says why there is nothing to tell.
+    """Return the pull request that a run evaluated, or a line that says why there is nothing to report.
 
-    A status belongs to a commit, and GitHub says of a run which commit it is of, but not into which branch that was
-    merged. So a run counts only if no pull request from its branch can have had it judged for another branch.
+    A commit status belongs to a commit, and a run's event names its commit but not the base branch of the merge that it
+    evaluated. So a run counts only if no pull request from its branch can have caused it to run for another base.
     """
     if run.conclusion in NO_VERDICT:
         return f"nothing to tell: the run was {run.conclusion}"
@@ -112,7 +113,7 @@ def _is_cut(items: list[dict[str, Any]]) -> bool:
 
 
 def _doubt(api: Api, run: Run, pulls: list[dict[str, Any]]) -> str:
-    """Return why a run may have judged the merge into another branch than the default one."""
+    """Return why a run may have evaluated a merge into a branch other than the default; empty if that is excluded."""
     for pull in pulls:
         number, base = pull["number"], pull["base"]["ref"]
         if pull["state"] != "open" and not _is_recent(pull["closed_at"], run):
@@ -129,18 +130,22 @@ def _doubt(api: Api, run: Run, pulls: list[dict[str, Any]]) -> str:
 
 
 def _is_recent(when: str, run: Run) -> bool:
-    """Say whether a run may have begun before something happened, or too soon after it to know."""
+    """Return whether a run was created before a point in time, or too soon after it to be certainly unaffected."""
     return run.created_at - datetime.fromisoformat(when) < SETTLING
 
 
 def stranger_text(file: Path, most: int) -> str:
-    """Return the text of a file that a stranger made, of at most so many bytes.
+    """Return the text of an untrusted file.
+
+    Args:
+        file: the file.
+        most: the maximum size in bytes.
 
     Raises:
-        MeritError: it is not there, no plain file, too large, or not UTF-8.
+        MeritError: it is missing, not a plain file, too large, or not UTF-8.
     """
     try:
-        # Neither a link out of the folder nor a pipe that never ends is followed.
+        # Don't follow a link out of the folder, and don't block on a named pipe.
         handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as opened:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -157,15 +162,15 @@ def stranger_text(file: Path, most: int) -> str:
 
 
 def comment(api: Api, number: int, mark: str, text: str) -> str:
-    """Make the one comment that begins with a mark, or change it; say which.
+    """Create or update the one comment that begins with a marker; return `made` or `updated`.
 
     Raises:
-        ApiError: GitHub refused.
+        ApiError: GitHub refused the request, or every try failed.
     """
     body, author = {"body": f"{mark}\n{text}"}, _login(api)
     for tried in range(1, TRIES + 1):
         try:
-            # Asked again each time: a try that failed may have made it.
+            # Searched again on each try: a failed try may have created the comment.
             former = _former(api, number, mark, author)
             if former is None:
                 api.call("POST", f"issues/{number}/comments", body, tries=1)
@@ -180,7 +185,7 @@ def comment(api: Api, number: int, mark: str, text: str) -> str:
 
 
 def _former(api: Api, number: int, mark: str, author: str) -> int | None:
-    """Return the comment that an earlier run made: by its mark and its author, for anyone can write the mark."""
+    """Return the id of an earlier run's comment; its author must match too, since anyone can write the marker."""
     for each in api.pages(f"issues/{number}/comments"):
         user = each.get("user") or {}
         if user.get("login") == author and str(each.get("body", "")).startswith(mark):
@@ -189,7 +194,7 @@ def _former(api: Api, number: int, mark: str, author: str) -> int | None:
 
 
 def _login(api: Api) -> str:
-    """Return who writes with this token; a workflow's own token may not ask."""
+    """Return the login of the token; a workflow's own token may not read it, so that case is `BOT`."""
     try:
         return str(api.call("GET", "/user")["login"])
     except ApiError as error:

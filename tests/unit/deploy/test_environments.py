@@ -53,7 +53,10 @@ def test_an_image_is_named_by_its_digest(repository):
             "staging.yaml:3: traffic.canary: needs a version beside it",
         ),
         ("version: v1\ndemands: {soak_hours: 2}\n", "staging.yaml:2: demands: soak_hours is the time"),
-        ("defaults: [production]\nversion: v1\n", "staging.yaml:1: defaults: an environment builds on no other"),
+        (
+            "defaults: [production]\nversion: v1\n",
+            "staging.yaml:1: defaults: an environment's file can't have defaults",
+        ),
         ("version: v1\nversion: v2\n", "staging.yaml:2: version: duplicate key"),
         ("version: [\n", "staging.yaml:2: not valid YAML"),
         ("", "staging.yaml:1: version: missing; allowed: such as v3, or null: nothing runs; add it"),

@@ -1,4 +1,4 @@
-"""What runs an environment: each target says what runs, and makes it what is declared."""
+"""Defines the interface of deployment targets: a target reports what runs and brings it to the declared state."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,24 +11,24 @@ from merit.registry.release_tags import Release
 from merit.registry.tags import Version
 
 Facts = dict[str, Any]
-"""What runs, by what is told of it, such as `version`; two are the same if they are equal. Empty: nothing runs."""
+"""A comparable description of a deployment by name, such as `version` or `replicas`. Empty: nothing runs."""
 
 Probe = Callable[[Path, str, str, str, str], None]
-"""Asks a server for a package's smoke rows, given the package, its version, the address, a key and the commit; raises
-`Refused` if it doesn't answer as the package, as this version, does."""
+"""Smoke test of a server. Arguments: package folder, version, address, API key, commit. Sends the package's smoke rows
+and raises `Refused` if the predictions, the version or the commit in the response differ from the package's."""
 
 
 @dataclass(frozen=True)
 class Desired:
-    """What an environment is declared to be.
+    """The declared state of an environment.
 
     Attributes:
         name: the environment.
-        environment: its file.
-        lock: the configuration: the model's name, how it is served and signed.
-        versions: the versions that the environment names, by their numbers (`v3`).
-        releases: the images of those that have one.
-        probe: how a server is tried before it gets requests.
+        environment: the validated content of its file.
+        lock: the configuration: the model's name, and the settings for serving and signing.
+        versions: the versions that the environment names, by number such as `v3`.
+        releases: the releases of the versions that have an image, by the same number.
+        probe: the smoke test that a server must pass before it gets requests; None skips it.
     """
 
     name: str
@@ -40,19 +40,19 @@ class Desired:
 
     @property
     def splits(self) -> dict[str, Split]:
-        """Who else gets requests, by role."""
+        """The declared canary and shadow deployments, by role."""
         both = {"canary": self.environment.traffic.canary, "shadow": self.environment.traffic.shadow}
         return {role: split for role, split in both.items() if split is not None}
 
 
 @dataclass(frozen=True)
 class Actual:
-    """What runs.
+    """The running state of an environment.
 
     Attributes:
-        facts: what it is.
-        healthy: whether all of it is well.
-        since: since when this version serves, if the target knows; ISO 8601.
+        facts: the description of what runs.
+        healthy: whether all of it is healthy.
+        since: the time from which this version serves, if the target knows it; ISO 8601.
     """
 
     facts: Facts
@@ -61,37 +61,41 @@ class Actual:
 
 
 class Target(Protocol):
-    """One way to run an environment."""
+    """A platform that runs an environment.
+
+    A target compares two descriptions: `plan` shows the difference between `actual` and `desired`, and `apply` removes
+    it.
+    """
 
     def desired(self) -> Facts:
-        """Return what should run."""
+        """Return the description of what should run."""
 
     def actual(self) -> Actual:
-        """Return what runs; it changes nothing."""
+        """Return the running state; read-only."""
 
     def check(self) -> None:
-        """Check that `apply` can have what it needs.
+        """Check that the inputs of `apply`, such as packages, are available.
 
         Raises:
-            MeritError: something is nowhere.
+            MeritError: an input is not available.
         """
 
     def apply(self) -> list[str]:
-        """Make what runs what should run; return what was done, one line each, none if nothing had to be.
+        """Bring the running state to the declared one; return the actions taken, one line each.
 
         Raises:
-            Refused: a new version did not become ready or answered wrongly; what ran before runs on.
-            MeritError: something that is needed is not there.
+            Refused: a new version did not become ready or failed its smoke test; the previous version keeps running.
+            MeritError: an input or a program is not available.
         """
 
 
 def address(facts: Facts) -> str | None:
-    """Return where what runs is called; None where that is for the platform to say, or nothing runs."""
+    """Return the URL for predictions; None if the platform assigns it, or nothing runs."""
     return f"http://127.0.0.1:{facts['port']}/predict" if "port" in facts else None
 
 
 def of(desired: Desired) -> Target:
-    """Return the target of an environment."""
+    """Return the target that an environment's file names."""
     if desired.environment.target == "local":
         from merit.deploy.targets.local.target import Local
 

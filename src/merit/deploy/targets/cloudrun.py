@@ -1,4 +1,4 @@
-"""cloudrun: a service of Google Cloud Run as Knative Serving's YAML, with the split of traffic between revisions."""
+"""cloudrun: renders a Google Cloud Run service as Knative Serving YAML, with traffic split between revisions."""
 
 import copy
 import hashlib
@@ -28,7 +28,7 @@ from merit.errors import MeritError
 from merit.registry.release_tags import Release
 
 CONCURRENCY = 80
-"""Requests at once per instance; below one processor Cloud Run allows one."""
+"""Concurrent requests per instance; with less than one processor, Cloud Run allows only one."""
 
 
 def render(
@@ -38,12 +38,13 @@ def render(
     name: str = "production",
     auth: Auth = NOBODY,
 ) -> dict[str, str]:
-    """Return the files of an environment, by name.
+    """Return the texts of an environment's files, by name.
 
-    A service has one template. A canary is the template, and the version beside it the revision that it was before.
+    A service has one template. With a canary, the template is the canary's, and the stable version keeps its share
+    through the name of its existing revision.
 
     Raises:
-        MeritError: there is no image, a shadow is declared, or amounts that Cloud Run doesn't have.
+        MeritError: there is no image, a shadow is declared, or Cloud Run doesn't offer the resources or the share.
     """
     refuse_splits(environment, "shadow")
     service = title(model, name)
@@ -68,6 +69,7 @@ def render(
 
 
 def _percent(share: float) -> int:
+    # Compared with a tolerance, since 0.07 * 100 is not exactly 7.
     if abs(share * 100 - (percent := round(share * 100))) > 1e-9:
         raise MeritError(
             f"traffic.canary.share is {share:g}: Cloud Run shares requests by whole percents; such as 0.05"
@@ -76,7 +78,7 @@ def _percent(share: float) -> int:
 
 
 def _template(service: str, environment: Environment, what: Served, needs: Asked | None) -> dict[str, Any]:
-    """Return the template of a version's revision, which is called by what it is: the same twice is the same name."""
+    """Return the template of a version's revision; its name contains a hash of its content, so it is reproducible."""
     cpu, memory = _cpu(environment), mebibytes(environment.resources.memory)
     probe = {"httpGet": {"path": READY, "port": PORT}, "periodSeconds": 1, "failureThreshold": 60, "timeoutSeconds": 1}
     container = {
@@ -98,7 +100,7 @@ def _template(service: str, environment: Environment, what: Served, needs: Asked
             "containers": [container],
         },
     }
-    if needs is not None:  # a secret of Secret Manager, read anew each time
+    if needs is not None:  # a secret in Secret Manager; `latest` is resolved on each read
         items = [{"key": "latest", "path": needs.base}]
         secret = {"secretName": f"{service}-{needs.word}", "items": items}
         made["spec"]["volumes"] = [{"name": needs.word, "secret": secret}]

@@ -1,4 +1,4 @@
-"""compose: a compose.yaml for docker or podman on one machine."""
+"""compose: renders a compose.yaml for docker or podman on one machine."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +20,7 @@ from merit.deploy.targets.rendering import (
 from merit.registry.release_tags import Release
 
 PROXY = "caddy:2.10-alpine"
-"""The proxy that a domain needs: it gets its certificate by itself."""
+"""The image of the proxy in front of a domain; Caddy obtains the TLS certificate automatically."""
 
 
 def render(
@@ -30,12 +30,13 @@ def render(
     name: str = "production",
     auth: Auth = NOBODY,
 ) -> dict[str, str]:
-    """Return the files of an environment, by name.
+    """Return the texts of an environment's files, by name.
 
-    With a domain Caddy answers to it by TLS; else it listens on loopback, on `local.port` and those after it.
+    With a domain, Caddy serves it over TLS; without one, the replicas listen on loopback, on `local.port` and the ports
+    that follow it.
 
     Raises:
-        MeritError: there is no image, or a share of the requests is declared.
+        MeritError: there is no image, or a canary or a shadow is declared.
     """
     refuse_splits(environment, "canary", "shadow")
     what = served(environment, releases)
@@ -66,13 +67,13 @@ def render(
 
 
 def _secret(service: dict[str, Any], needs: Asked, name: str) -> dict[str, Any]:
-    """Give a service the file that says who may ask, which lies beside the repository's files and is not in Git."""
+    """Mount the secret for authentication into a service, from a file under .merit/ that is not in Git."""
     service["secrets"] = [{"source": needs.word, "target": needs.file}]
     return {"secrets": {needs.word: {"file": f"${{MERIT_SECRETS:-../../.merit/{name}}}/{needs.base}"}}}
 
 
 def _proxy(services: dict[str, Any], model: str, domain: str) -> dict[str, Any]:
-    """Put a proxy that gets and renews a certificate before a service, which then has no port of the machine."""
+    """Put a TLS proxy that obtains and renews its certificate before a service and unpublish the service's port."""
     del services[model]["ports"]
     services["proxy"] = {
         "image": PROXY,

@@ -1,4 +1,4 @@
-"""ecs: a task definition and a service of Amazon ECS on Fargate, as the AWS command line takes them."""
+"""ecs: renders a task definition and a service of Amazon ECS on Fargate, as JSON input for the AWS CLI."""
 
 import json
 from collections.abc import Mapping
@@ -32,10 +32,11 @@ SIZES = {256: [512, 1024, 2048]} | {
         (8192, 16384, 61440, 4096),
     )
 }
-"""Fargate's sizes: MiB of memory by thousandths-and-24 of a processor (1024 is one)."""
+"""Fargate's sizes: the allowed MiB of memory by CPU units (1024 units are one processor)."""
 CHECK = (
     "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/readyz', timeout=2)"
 )
+"""The health check's Python code."""
 
 
 def render(
@@ -45,10 +46,12 @@ def render(
     name: str = "production",
     auth: Auth = NOBODY,
 ) -> dict[str, str]:
-    """Return the files of an environment, by name. What names an account (roles, subnets) is given when applied.
+    """Return the texts of an environment's files, by name.
+
+    Settings that belong to an AWS account (roles, subnets) are passed to the AWS CLI, not rendered.
 
     Raises:
-        MeritError: there is no image, a share of the requests is declared, or no size is large enough.
+        MeritError: there is no image, a canary or a shadow is declared, or no size is large enough.
     """
     refuse_splits(environment, "canary", "shadow")
     what = served(environment, releases)
@@ -60,7 +63,7 @@ def render(
 
 
 def _secret(family: str, needs: Asked) -> dict[str, str]:
-    """Return what is read of the Parameter Store when a task starts; a name without an ARN is of this account."""
+    """Return a secret that ECS reads from the Parameter Store at a task's start; a bare name means this account."""
     return {"name": needs.variable, "valueFrom": f"/merit/{family}/{needs.word}"}
 
 
@@ -114,7 +117,7 @@ def _service(family: str, replicas: int) -> dict[str, Any]:
 
 
 def _size(environment: Environment) -> tuple[int, int]:
-    """Return the smallest size of Fargate's that holds what is declared."""
+    """Return the smallest Fargate size (CPU units, MiB) that satisfies the declared resources."""
     cpu, memory = processors(environment.resources.cpu) * 1024, mebibytes(environment.resources.memory)
     fitting = ((units, room) for units, rooms in SIZES.items() for room in rooms if cpu <= units and memory <= room)
     if (found := next(fitting, None)) is None:

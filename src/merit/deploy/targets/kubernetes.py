@@ -1,4 +1,4 @@
-"""kubernetes: a Kustomize base and an overlay, for Argo CD, Flux or kubectl to apply."""
+"""kubernetes: renders a Kustomize base and an overlay, for Argo CD, Flux or kubectl to apply."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,12 +24,13 @@ from merit.errors import MeritError
 from merit.registry.release_tags import Release
 
 BUSY_PERCENT = 70
-"""The use of its processors at which another replica is started."""
+"""CPU utilization in percent above which the autoscaler adds a replica."""
 SURGE = 2
-"""How many times its declared replicas an environment may grow to under load."""
+"""The autoscaler's maximum, as a multiple of the declared replicas."""
 TOLERANCE = 0.05
-"""How far the share that whole replicas can give may be from the declared one."""
+"""The permitted difference between the declared share and the one that a whole number of replicas yields."""
 MOST = 1000
+"""The upper end of the search for a number of replicas that meets a share."""
 LABEL = "app.kubernetes.io"
 
 
@@ -40,12 +41,13 @@ def render(
     name: str = "production",
     auth: Auth = NOBODY,
 ) -> dict[str, str]:
-    """Return the files of an environment, by name.
+    """Return the texts of an environment's files, by name.
 
-    The base is the same for all versions. Of two versions' files only those of the overlay differ that name the image.
+    The base is the same for all versions; between two versions, only the files that name the image and the version
+    differ.
 
     Raises:
-        MeritError: there is no image, or what is declared of traffic can't be done.
+        MeritError: there is no image, a shadow is declared, or the canary's share can't be met.
     """
     refuse_splits(environment, "shadow")
     main, other = served(environment, releases), canary(environment, releases)
@@ -86,7 +88,7 @@ def _kustomization(namespace: str | None = None) -> dict[str, Any]:
 
 
 def deployment(app: str, track: str, needs: Asked | None) -> dict[str, Any]:
-    """Return the Deployment of a track, locked up, with an image that the overlay names."""
+    """Return the hardened Deployment of a track (stable or canary); the overlay sets its image."""
     selected = {**_labels(app), "merit/track": track}
     probe = {"port": "http", "scheme": "HTTP"}
     container = {
@@ -96,7 +98,7 @@ def deployment(app: str, track: str, needs: Asked | None) -> dict[str, Any]:
         "startupProbe": {"httpGet": {"path": READY, **probe}, "periodSeconds": 1, "failureThreshold": 60},
         "readinessProbe": {"httpGet": {"path": READY, **probe}, "periodSeconds": 5, "timeoutSeconds": 2},
         "livenessProbe": {"httpGet": {"path": ALIVE, **probe}, "periodSeconds": 10, "timeoutSeconds": 3},
-        # A moment for the Service to forget this replica before it stops listening.
+        # Leaves the Service time to remove this replica from its endpoints before it stops listening.
         "lifecycle": {"preStop": {"exec": {"command": ["sleep", "5"]}}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -129,7 +131,7 @@ def deployment(app: str, track: str, needs: Asked | None) -> dict[str, Any]:
 
 
 def _mount(app: str, needs: Asked, pod: dict[str, Any], container: dict[str, Any]) -> None:
-    """Give a pod the Secret that says who may ask; it begins no sooner than that is there."""
+    """Mount the Secret for authentication into a pod; the pod doesn't start before the Secret exists."""
     secret = {"secretName": f"{app}-{needs.word}", "defaultMode": 0o440}
     pod["volumes"].append({"name": needs.word, "secret": secret})
     container["volumeMounts"].append({"name": needs.word, "mountPath": needs.folder, "readOnly": True})
@@ -145,7 +147,7 @@ def _limits(environment: Environment) -> dict[str, Any]:
 
 
 def _patch(app: str, environment: Environment, what: Served, *, fixed: bool) -> dict[str, Any]:
-    """Return what the overlay says of the Deployment: version and resources, and replicas where nothing scales them."""
+    """Return the overlay's patch of the Deployment: version, resources, and a fixed number of replicas if wanted."""
     versioned = {f"{LABEL}/version": what.version}
     pod = {
         "metadata": {"labels": versioned},
@@ -161,7 +163,7 @@ def _patch(app: str, environment: Environment, what: Served, *, fixed: bool) -> 
 
 
 def _canary(app: str, environment: Environment, what: Served, share: float, needs: Asked | None) -> dict[str, Any]:
-    """Return a second Deployment behind the same Service, with as many replicas as give it its share."""
+    """Return the canary's Deployment behind the same Service; its number of replicas determines its share."""
     made = deployment(app, "canary", needs)
     versioned = {f"{LABEL}/version": what.version}
     made["metadata"]["labels"] = {**made["metadata"]["labels"], **versioned}
@@ -173,10 +175,10 @@ def _canary(app: str, environment: Environment, what: Served, share: float, need
 
 
 def _replicas(stable: int, share: float) -> int:
-    """Return how many replicas beside the stable ones come nearest to a share of the requests.
+    """Return the number of canary replicas that comes nearest to a share of the requests.
 
     Raises:
-        MeritError: that is too far from it.
+        MeritError: the nearest share differs by more than `TOLERANCE`.
     """
     count, given = _nearest(stable, share)
     if abs(given - share) <= TOLERANCE:
@@ -189,13 +191,13 @@ def _replicas(stable: int, share: float) -> int:
 
 
 def _nearest(stable: int, share: float) -> tuple[int, float]:
-    """Return how many replicas, at least one, come nearest to a share, and what share they have."""
+    """Return the number of canary replicas, at least one, that comes nearest to a share, and the share it yields."""
     count = max(1, round(stable * share / (1 - share)))
     return count, count / (stable + count)
 
 
 def _namespace(name: str) -> dict[str, Any]:
-    """Return a namespace whose pods must be locked up as these are."""
+    """Return a namespace that enforces the restricted Pod Security Standard."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
@@ -214,7 +216,7 @@ def _service(app: str) -> dict[str, Any]:
 
 
 def _ingress(app: str, domain: str) -> dict[str, Any]:
-    """Let requests in from outside by TLS alone; the certificate is in a Secret, such as cert-manager keeps."""
+    """Return an Ingress with TLS; its certificate is in a Secret, such as one that cert-manager maintains."""
     backend = {"service": {"name": app, "port": {"name": "http"}}}
     paths = [{"path": f"/{path}", "pathType": "Exact", "backend": backend} for path in ("predict", "feedback")]
     return {
@@ -238,7 +240,7 @@ def _disruption(app: str) -> dict[str, Any]:
 
 
 def _network(app: str) -> dict[str, Any]:
-    """Let requests in and nothing out: a model needs to reach nobody."""
+    """Return a NetworkPolicy that admits requests to the service's port and blocks all outgoing connections."""
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",

@@ -1,4 +1,4 @@
-"""The targets whose platform applies files: they are rendered into deploy/NAME, and committed there."""
+"""The target for all platforms that apply files: renders them into deploy/NAME, where they are committed."""
 
 import hashlib
 import importlib
@@ -14,10 +14,12 @@ FOLDER = Path("deploy")
 
 
 class Manifests:
-    """An environment as files that a platform reads.
+    """A target that writes an environment as files for a platform to apply.
+
+    The module `merit.deploy.targets.NAME` of the platform renders them, such as `kubernetes` or `compose`.
 
     Args:
-        desired: what it is declared to be.
+        desired: the declared state.
     """
 
     def __init__(self, desired: Desired) -> None:
@@ -25,22 +27,22 @@ class Manifests:
         self._folder = FOLDER / desired.name
 
     def desired(self) -> Facts:
-        """Return what should run: the version, and each file by its hash."""
+        """Return the path and hash of each file that should exist."""
         told = self._desired.environment
         if told.version is None:
             return {}
         return {_named(self._folder / name): _hash(text) for name, text in self._rendered().items()}
 
     def actual(self) -> Actual:
-        """Return what the files say; what the platform makes of them, it tells itself."""
+        """Return the path and hash of each file that exists; the platform itself reports what it runs."""
         found = sorted(path for path in self._folder.rglob("*") if path.is_file())
         return Actual({_named(path): _hash(path.read_text(encoding="utf-8")) for path in found}, healthy=True)
 
     def check(self) -> None:
-        """Files need no more than what `desired` has read."""
+        """Do nothing: rendering needs no input that `desired` doesn't read."""
 
     def apply(self) -> list[str]:
-        """Write the files that are stale and remove those that nobody asks for."""
+        """Write stale files and remove obsolete ones."""
         wanted = {} if self._desired.environment.version is None else self._rendered()
         done = []
         for name, text in wanted.items():

@@ -1,4 +1,4 @@
-"""render: a Blueprint of Render's, of a web service that runs an image."""
+"""render: renders a Render Blueprint (render.yaml) of a web service that runs an image."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ from merit.errors import MeritError
 from merit.registry.release_tags import Release
 
 PLANS = {"starter": (0.5, 512), "standard": (1.0, 2048), "pro": (2.0, 4096), "pro plus": (4.0, 8192)}
-"""Render's plans that can have more than one instance: processors and MiB of memory each."""
+"""Render's plans that support more than one instance, smallest first: processors and MiB of memory per instance."""
 
 
 def render(
@@ -31,10 +31,10 @@ def render(
     name: str = "production",
     auth: Auth = NOBODY,
 ) -> dict[str, str]:
-    """Return the files of an environment, by name.
+    """Return the texts of an environment's files, by name.
 
     Raises:
-        MeritError: there is no image, a share of the requests is declared, or no plan is large enough.
+        MeritError: there is no image, a canary or a shadow is declared, or no plan is large enough.
     """
     refuse_splits(environment, "canary", "shadow")
     what = served(environment, releases)
@@ -48,7 +48,7 @@ def render(
         "healthCheckPath": READY,
         "envVars": [{"key": "PORT", "value": str(PORT)}],
     }
-    if (needs := asked(auth)) is not None:  # asked for in the dashboard, and kept there
+    if (needs := asked(auth)) is not None:  # Render's dashboard asks for the value and stores it
         service["envVars"].append({"key": needs.variable, "sync": False})
     return {"render.yaml": rendered(name, {"services": [service]})}
 

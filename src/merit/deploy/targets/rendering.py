@@ -1,4 +1,4 @@
-"""What the targets that render files share: declared images, amounts as platforms take them, the form of files."""
+"""Shared code of the targets that render files: images, secrets, resource quantities, and the YAML with its header."""
 
 import math
 from collections.abc import Mapping
@@ -13,24 +13,28 @@ from merit.errors import MeritError
 from merit.registry.release_tags import Release
 
 NOBODY = Auth()
-"""Where nothing is said of who may ask."""
+"""The default settings for authentication."""
 PORT = 3000
-"""Where the image listens, unless PORT in its environment says otherwise."""
+"""The port on which the image listens, unless its environment variable PORT sets another."""
 USER = 10001
+"""The user id under which the image runs."""
 READY, ALIVE = "/readyz", "/livez"
 SHARING = {"canary": "local, kubernetes and cloudrun", "shadow": "local"}
-"""The targets that can send a share of the requests elsewhere, by what they get."""
+"""The targets that support a canary and those that support a shadow."""
 SCALES = {"": 1.0, "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30}
+"""Bytes per unit of memory."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What an image needs to know who may ask: hashes of keys or public keys, which whoever runs it puts there.
+    """The secret that an image needs to authenticate clients: hashes of API keys, or public keys for JWTs.
+
+    The platform's operator provides it, as a mounted file or as an environment variable.
 
     Attributes:
-        word: what it is, in names: keys or jwks.
-        file: the file that it is read from.
-        variable: what holds the file's text, on platforms that give secrets so.
+        word: the secret's name: keys or jwks.
+        file: the path at which the image reads it.
+        variable: the environment variable for the file's text, on platforms that pass secrets that way.
     """
 
     word: str
@@ -39,12 +43,12 @@ class Asked:
 
     @property
     def folder(self) -> str:
-        """Where the file is."""
+        """The folder of the file."""
         return self.file.rpartition("/")[0]
 
     @property
     def base(self) -> str:
-        """The file without its folder."""
+        """The file's name without its folder."""
         return self.file.rpartition("/")[2]
 
 
@@ -53,33 +57,33 @@ JWKS = Asked("jwks", "/run/merit/jwks.json", "MERIT_JWKS")
 
 
 def asked(auth: Auth) -> Asked | None:
-    """Return what an image needs; None where a proxy before it asks. Without a method it asks for keys."""
+    """Return the secret that an image needs; None if a proxy authenticates. The method none also mounts API keys."""
     return {"none": KEYS, "keys": KEYS, "jwt": JWKS, "proxy": None}[auth.method]
 
 
 @dataclass(frozen=True)
 class Served:
-    """A version, and the image that serves it."""
+    """A version and the image that serves it."""
 
     version: str
     image: str
 
     @property
     def repository(self) -> str:
-        """The image without its digest."""
+        """The image's repository, without the digest."""
         return self.image.partition("@")[0]
 
     @property
     def digest(self) -> str:
-        """The digest."""
+        """The image's digest, such as sha256:..."""
         return self.image.partition("@")[2]
 
 
 def served(environment: Environment, releases: Mapping[str, Release]) -> Served:
-    """Return the version that is declared with its image.
+    """Return the declared version with its image.
 
     Raises:
-        MeritError: it has no image, or another than its release.
+        MeritError: no version is declared, it has no image, or the image is not its release's.
     """
     if environment.version is None:
         raise MeritError("version is null, so there is nothing to render; name one, such as v3")
@@ -87,10 +91,10 @@ def served(environment: Environment, releases: Mapping[str, Release]) -> Served:
 
 
 def canary(environment: Environment, releases: Mapping[str, Release]) -> tuple[Served, float] | None:
-    """Return the version that gets a share of the requests, and the share; None if none does.
+    """Return the canary's version with its image, and its share of the requests; None if no canary is declared.
 
     Raises:
-        MeritError: it has no image, or another than its release.
+        MeritError: it has no image, or the image is not its release's.
     """
     if (split := environment.traffic.canary) is None:
         return None
@@ -98,10 +102,10 @@ def canary(environment: Environment, releases: Mapping[str, Release]) -> tuple[S
 
 
 def refuse_splits(environment: Environment, *roles: str) -> None:
-    """Refuse what this target can't do with requests.
+    """Refuse the roles (canary, shadow) that a target doesn't support.
 
     Raises:
-        MeritError: such a role is declared; with the targets that can.
+        MeritError: one of these roles is declared; the message names the targets that support it.
     """
     declared: dict[str, Split | None] = {"canary": environment.traffic.canary, "shadow": environment.traffic.shadow}
     for role in roles:
@@ -122,17 +126,17 @@ def _image(key: str, version: str, image: str | None, target: str, releases: Map
 
 
 def title(model: str, name: str) -> str:
-    """Return what a model is called on a platform in an environment: words of letters, digits and dashes."""
+    """Return the name of a model's service in an environment; it has letters, digits and dashes only."""
     return f"{model.replace('_', '-')}-{name}"
 
 
 def processors(quantity: str) -> float:
-    """Return an amount of processors, such as 500m, as a number."""
+    """Parse a Kubernetes CPU quantity, such as 500m, into processors."""
     return float(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity)
 
 
 def mebibytes(quantity: str) -> int:
-    """Return an amount of memory, such as 1Gi, in MiB, rounded up."""
+    """Parse a Kubernetes memory quantity, such as 1Gi, into MiB, rounded up."""
     unit = quantity.lstrip("0123456789.")
     if unit not in SCALES:
         raise MeritError(f"resources.memory is {quantity}, which is no amount of memory; such as 512Mi or 1Gi")
@@ -140,11 +144,11 @@ def mebibytes(quantity: str) -> int:
 
 
 def rendered(name: str, *documents: Any) -> str:
-    """Return YAML with the head that every rendered file has."""
+    """Return documents as YAML below the header comment of every rendered file."""
     body = yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True, width=120)
     return f"{head(name)}{body}"
 
 
 def head(name: str) -> str:
-    """Return the comment that every rendered file begins with, as YAML and a Dockerfile take it."""
+    """Return the header comment of every rendered file, valid in YAML and in a Dockerfile."""
     return f"# From conf/environment/{name}.yaml by 'merit apply {name}'. Don't edit this: change that, then apply.\n"

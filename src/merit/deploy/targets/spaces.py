@@ -1,4 +1,4 @@
-"""spaces: the two files of a Docker Space on Hugging Face."""
+"""spaces: renders the Dockerfile and README.md of a Docker Space on Hugging Face."""
 
 from collections.abc import Mapping
 
@@ -21,9 +21,9 @@ from merit.errors import MeritError
 from merit.registry.release_tags import Release
 
 HARDWARE = {"cpu-basic": (2.0, 16384), "cpu-upgrade": (8.0, 32768)}
-"""Spaces' machines without an accelerator: processors and MiB of memory."""
+"""Spaces' machines without an accelerator, smallest first: processors and MiB of memory."""
 SPACE_USER = 1000
-"""Who a Space runs as."""
+"""The user id under which a Space runs."""
 
 
 def render(
@@ -33,11 +33,11 @@ def render(
     name: str = "production",
     auth: Auth = NOBODY,
 ) -> dict[str, str]:
-    """Return the files of an environment, by name.
+    """Return the texts of an environment's files, by name.
 
     Raises:
-        MeritError: there is no image, more than one replica or a share of the requests is declared, or no machine is
-            large enough.
+        MeritError: there is no image, more than one replica, a canary or a shadow is declared, or no machine is large
+            enough.
     """
     refuse_splits(environment, "canary", "shadow")
     if environment.replicas != 1:

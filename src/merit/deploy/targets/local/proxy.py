@@ -1,6 +1,6 @@
-"""The proxy before an environment's replicas: HAProxy, changed while it runs over its socket, never reloaded.
+"""Controls the HAProxy in front of an environment's replicas, through its admin socket and without reloads.
 
-What is changed while it runs is written to its configuration as well: one that is started anew goes on the same.
+Every runtime change is also written to the configuration file, so that a restarted HAProxy has the same state.
 """
 
 import os
@@ -16,16 +16,20 @@ from merit.errors import MeritError
 
 PROGRAM = "proxy"
 SECONDS = 10
+"""Time limit for the proxy to start, to answer a command, or to report new replicas as healthy."""
 LUA = Path(__file__).with_name("shadow.lua")
 MAINTENANCE, DRAIN = 0x01 | 0x02 | 0x04, 0x08 | 0x10
-"""Bits of what HAProxy calls a server's administrative state; 0x04 says that its configuration begins so."""
+"""Bits of a server's administrative state (srv_admin_state) in HAProxy's `show servers state`.
+
+0x04 says that the configuration file put the server into maintenance.
+"""
 
 
 def command(place: Place) -> str:
-    """Return the command that the supervisor runs; the proxy ends when the supervisor does.
+    """Return the command line of the proxy; setpriv ends the proxy when the supervisor ends.
 
     Raises:
-        MeritError: HAProxy is not installed.
+        MeritError: HAProxy or setpriv is not installed.
     """
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
     named = {"haproxy": os.environ.get("MERIT_HAPROXY", "haproxy"), "setpriv": "setpriv"}
@@ -42,12 +46,12 @@ def _cfg(place: Place) -> Path:
 
 
 def write(place: Place, state: State, seconds: int) -> None:
-    """Write its configuration as the state has it.
+    """Write the proxy's configuration files for a state.
 
     Args:
-        place: where the environment's files lie.
-        state: which replicas there are.
-        seconds: how long a replica may take to answer.
+        place: the folder of the environment's files.
+        state: the replicas, their phases and the shares of requests.
+        seconds: the time limit for a replica's response.
     """
     shares = "".join(f"{role} {state.shares.get(role, 0)}\n" for role in ROLES[1:])
     texts = {
@@ -78,7 +82,7 @@ defaults
   timeout check 5s
   retries 3
   option redispatch 1
-  # A prediction changes nothing, so what a dying replica leaves unanswered is asked of another.
+  # Predictions have no side effects, so a request that a dying replica left unanswered is retried on another replica.
   retry-on conn-failure empty-response
 frontend entrance
   bind 127.0.0.1:{state.port}
@@ -104,15 +108,16 @@ def _backend(role: str, state: State) -> str:
 
 
 def _server(replica: Replica | None) -> str:
+    # A free slot needs an address too: port 1, disabled. The admin socket sets the real one later.
     serves = replica is not None and replica.phase == "serving"
     return f"127.0.0.1:{replica.port if replica else 1}{'' if serves else ' disabled'}"
 
 
 def ask(place: Place, *commands: str) -> str:
-    """Send commands over its socket and return what it says.
+    """Send commands to HAProxy's admin socket; return its output.
 
     Raises:
-        MeritError: it doesn't answer.
+        MeritError: the proxy doesn't answer.
     """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
@@ -128,7 +133,7 @@ def ask(place: Place, *commands: str) -> str:
 
 
 def answers(place: Place) -> bool:
-    """Say whether it runs."""
+    """Return whether the proxy runs and answers on its socket."""
     try:
         return "Uptime_sec" in ask(place, "show info")
     except MeritError:
@@ -136,10 +141,10 @@ def answers(place: Place) -> bool:
 
 
 def wait(place: Place) -> None:
-    """Wait until it runs.
+    """Wait until the proxy runs.
 
     Raises:
-        MeritError: it doesn't, such as when its port is taken.
+        MeritError: it doesn't start, such as when its port is in use.
     """
     deadline = time.monotonic() + SECONDS
     while not answers(place):
@@ -151,7 +156,7 @@ def wait(place: Place) -> None:
 
 
 def differences(place: Place, state: State) -> list[str]:
-    """Return the commands that make the running proxy what the state says; none if it is."""
+    """Return the commands that bring the running proxy to a state; empty if it has that state."""
     found = [line.split(" ") for line in ask(place, "show servers state").splitlines()]
     servers = {(line[1], line[3]): line for line in found if len(line) > 18 and line[1] in ROLES}
     made: list[str] = []
@@ -168,7 +173,15 @@ def differences(place: Place, state: State) -> list[str]:
 
 
 def _steps(server: str, replica: Replica | None, found: list[str]) -> list[str]:
+    """Return the commands that bring one server to its replica's phase and port.
+
+    Args:
+        server: backend and server, such as live/s1.
+        replica: the replica of the slot; None if the slot is free.
+        found: the server's fields in `show servers state`.
+    """
     bits, port = int(found[6]), found[18]
+    # 0x04 only says how the configuration file began: `state ready` doesn't clear it, so it doesn't count.
     is_off, drains = bool(bits & (MAINTENANCE & ~0x04)), bool(bits & DRAIN)
     if replica is None or replica.phase == "starting":
         return [] if is_off else [f"set server {server} state maint"]
@@ -181,7 +194,7 @@ def _steps(server: str, replica: Replica | None, found: list[str]) -> list[str]:
 
 
 def statuses(place: Place) -> dict[tuple[str, int], tuple[bool, int]]:
-    """Return of each server whether it is up, and how many requests it has, by role and slot."""
+    """Return whether each server is up, and its number of queued and active requests, by role and slot."""
     lines = [line.split(",") for line in ask(place, "show stat").splitlines()]
     rows = [
         line for line in lines if len(line) > 17 and line[0] in ROLES and line[1][:1] == "s" and line[1][1:].isdigit()
@@ -190,7 +203,7 @@ def statuses(place: Place) -> dict[tuple[str, int], tuple[bool, int]]:
 
 
 def drained(place: Place, replicas: list[Replica], seconds: float) -> None:
-    """Wait until no request is left at these replicas, but not for longer than one may take."""
+    """Wait until these replicas have no requests left, for at most `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         now = statuses(place)

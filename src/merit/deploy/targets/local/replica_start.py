@@ -1,4 +1,4 @@
-"""The start of a replica: what it serves by, the command that the supervisor runs, and whether it becomes ready."""
+"""Starts a replica of the target local: writes its settings, builds its command, and waits until it is ready."""
 
 import shlex
 import shutil
@@ -17,21 +17,21 @@ from merit.deploy.targets.local.supervisor import GONE
 from merit.errors import MeritError
 
 SECONDS = 60
-"""How long a replica may take to become ready."""
+"""Time limit for a replica to become ready."""
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on."""
+    """Return a port of 127.0.0.1 that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def check_free(port: int) -> None:
-    """Check that nobody listens on a port of 127.0.0.1.
+    """Check that a port of 127.0.0.1 is not in use.
 
     Raises:
-        MeritError: somebody does.
+        MeritError: it is in use, or may not be bound.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -44,7 +44,15 @@ def check_free(port: int) -> None:
 
 
 def write(place: Place, replica: Replica, desired: Desired, package: Path, how: dict[str, str]) -> None:
-    """Write what the replica's process reads."""
+    """Write the settings that the replica's process reads.
+
+    Args:
+        place: the folder of the environment's files.
+        replica: the replica.
+        desired: the declared state.
+        package: the folder of the version's package.
+        how: the environment variables of the serving settings.
+    """
     version = desired.versions[replica.version]
     told = {
         "package": str(package),
@@ -64,13 +72,18 @@ def write(place: Place, replica: Replica, desired: Desired, package: Path, how: 
 
 
 def command(place: Place, replica: Replica) -> str:
-    """Return the command that the supervisor runs."""
+    """Return the command line of a replica's process."""
     file = _folder(place, replica) / "replica.json"
     return shlex.join([sys.executable, "-m", "merit.serving.server.replica", str(file)])
 
 
 def becomes_ready(replica: Replica, state: Callable[[], str]) -> bool:
-    """Wait until a replica says that it is ready, unless it ends before that or takes too long."""
+    """Wait until a replica reports that it is ready; return False if it exits first or takes too long.
+
+    Args:
+        replica: the replica.
+        state: returns supervisord's current state of the replica's process.
+    """
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
         try:
@@ -85,7 +98,7 @@ def becomes_ready(replica: Replica, state: Callable[[], str]) -> bool:
 
 
 def last_words(place: Place, replica: Replica) -> str:
-    """Return the last line that a replica has logged."""
+    """Return the last line of a replica's log, with the log's path."""
     log = place.folder / "logs" / f"{replica.name}.log"
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.is_file() else []
     said = [line.strip() for line in lines if line.strip()]
@@ -93,7 +106,7 @@ def last_words(place: Place, replica: Replica) -> str:
 
 
 def forget(place: Place, replica: Replica) -> None:
-    """Remove what was written for a replica that is gone, but for its log."""
+    """Remove the files of a stopped replica, except its log."""
     shutil.rmtree(_folder(place, replica), ignore_errors=True)
 
 

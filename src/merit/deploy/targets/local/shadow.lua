@@ -1,5 +1,5 @@
--- Sends a copy of a request to the shadow and drops the answer. The request itself goes on at once: the copy is made by
--- a task of its own, and if too many are on their way, or the body was too large to be held, there is none.
+-- Sends a copy of a request to the shadow and drops the response. The copy runs in its own task, so that the request
+-- isn't delayed; no copy is sent if too many are in flight, or the body exceeds the buffer (tune.bufsize).
 local MOST = 64
 local flying = 0
 local SOCKET = "unix@" .. os.getenv("SHADOW_SOCKET")

@@ -1,7 +1,7 @@
-"""What the target `local` keeps of an environment: which replicas there are, and where its files lie.
+"""Stores the state of an environment on the target local: its replicas and the paths of its files.
 
-Everything that the supervisor and the proxy read is made from this state, so that a job that is killed leaves nothing
-that the next one can't finish. Paths are relative to the repository's root: a path of a socket has few characters.
+The configurations of the supervisor and the proxy are derived from this state, so that the next apply can finish one
+that was killed. Paths are relative to the repository's root, because the length of a socket's path is limited.
 """
 
 import hashlib
@@ -20,37 +20,40 @@ from merit.errors import MeritError
 
 ROLES = ("live", "canary", "shadow")
 Phase = Literal["starting", "serving", "draining"]
+"""starting: gets no requests yet. serving: gets requests. draining: finishes its requests and gets no new ones."""
 MOST = 16
-"""The most replicas of one role."""
+"""The maximum number of replicas per role."""
 SLOTS = 2 * MOST
-"""Places of a role in the proxy: while a version changes, there are the old replicas and the new."""
+"""The number of server slots per role in the proxy: during a rollout, old and new replicas run side by side."""
 MOST_BYTES = 90
-"""Of a socket's path; supervisord adds a suffix while it makes it, and the system takes 107."""
+"""The maximum length of a socket's path: the system allows 107 bytes, and supervisord appends a temporary suffix."""
 UNITS = 10_000
-"""A share of 1 as the proxy counts it."""
+"""The proxy's integer for a share of 1."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the files of an environment lie."""
+    """The folder of an environment's files on this machine."""
 
     name: str
 
     @property
     def folder(self) -> Path:
-        """The folder of all of them."""
+        """The folder, relative to the repository's root."""
         return Path(".merit/environments") / self.name
 
     def __truediv__(self, name: str) -> Path:
-        """Return the path of one of them."""
+        """Return the path of a file in the folder."""
         return self.folder / name
 
     @property
     def control(self) -> Path:
-        """The supervisor's socket, whose path it makes absolute: one that is too long for a socket lies elsewhere.
+        """The absolute path of the supervisor's socket; in the system's temporary folder if it would be too long.
+
+        supervisord makes the path absolute, so a relative path would not shorten it.
 
         Raises:
-            MeritError: the folder for it is somebody else's.
+            MeritError: the temporary folder belongs to another user or is accessible to others.
         """
         here = (self / "supervisor.sock").absolute()
         if len(os.fsencode(here)) <= MOST_BYTES:
@@ -65,16 +68,17 @@ class Place:
 
 @dataclass
 class Replica:
-    """One process that answers, or is about to, or did.
+    """One server process of an environment.
 
     Attributes:
-        name: its name in the supervisor; never used again.
+        name: its unique name in the supervisor; never reused.
         role: live, canary or shadow.
-        slot: its place in the proxy, from 1.
-        port: the port of 127.0.0.1 that it listens on.
-        phase: starting has no requests yet, draining gets no more.
+        slot: its server slot in the proxy, from 1.
+        port: the port of 127.0.0.1 on which it listens.
+        phase: its phase in the rollout.
         version: the version that it serves, such as v3.
-        what: a digest of all that it serves by: the package and the settings.
+        what: the digest of its package and the digest of its settings, separated by a space; empty if it must be
+            replaced.
     """
 
     name: str
@@ -87,13 +91,21 @@ class Replica:
 
     @property
     def package(self) -> str:
-        """The digest of the package that it serves; empty if it is to be replaced."""
+        """The digest of the package that it serves; empty if it must be replaced."""
         return self.what.partition(" ")[0]
 
 
 @dataclass
 class State:
-    """All of an environment on this machine."""
+    """The complete state of an environment on this machine.
+
+    Attributes:
+        port: the port of 127.0.0.1 on which the proxy listens.
+        made: how many replicas were ever created; the source of their names.
+        since: the time from which the live version serves, ISO 8601.
+        shares: the share of requests of the canary and the shadow, in `UNITS`.
+        replicas: all replicas that run or are being started.
+    """
 
     port: int
     made: int = 0
@@ -102,20 +114,20 @@ class State:
     replicas: list[Replica] = field(default_factory=list)
 
     def of(self, role: str, *phases: Phase) -> list[Replica]:
-        """Return the replicas of a role, in these phases or in any."""
+        """Return the replicas of a role, in any of these phases; in all phases if none is given."""
         return [each for each in self.replicas if each.role == role and (not phases or each.phase in phases)]
 
     def free_slot(self, role: str) -> int:
-        """Return a place in the proxy that no replica has."""
+        """Return the first slot of a role in the proxy that no replica uses."""
         taken = {each.slot for each in self.of(role)}
         return next(slot for slot in range(1, SLOTS + 1) if slot not in taken)
 
 
 def read(place: Place) -> State | None:
-    """Return what is kept of an environment, or None if nothing of it runs here.
+    """Read the state of an environment; None if it has none, so nothing of it runs here.
 
     Raises:
-        MeritError: it can't be read.
+        MeritError: the file can't be read or is invalid.
     """
     path = place / "state.json"
     if not path.is_file():
@@ -137,15 +149,15 @@ def _reason(error: Exception) -> str:
 
 
 def write(place: Place, state: State) -> None:
-    """Keep the state."""
+    """Write the state of an environment."""
     artifacts.write_json(place / "state.json", asdict(state))
 
 
 def units(share: float) -> int:
-    """Return a share as the proxy counts it, at least one unit."""
+    """Convert a share to the proxy's units, at least one."""
     return max(1, round(share * UNITS))
 
 
 def needed(replicas: int, share: float | None) -> int:
-    """Return how many replicas a role needs whose share of what `replicas` answer is this; None is all."""
+    """Return the number of replicas for a role with a share of the load of `replicas`; None is the whole load."""
     return replicas if share is None else max(1, math.ceil(replicas * share))

@@ -1,4 +1,4 @@
-"""The supervisor of an environment's processes: supervisord as a daemon, asked over its socket."""
+"""Controls the supervisor of an environment's processes: supervisord as a daemon, over its Unix socket."""
 
 import http.client
 import os
@@ -16,13 +16,17 @@ from merit.deploy.targets.local.state import Place
 from merit.errors import MeritError
 
 SECONDS = 20
-"""How long the supervisor may take to start or to end what it runs."""
+"""Time limit for the supervisor to start, to answer a call, or to stop its processes."""
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "GOMP_SPINCOUNT", "MERIT_HASH_KEY")
-"""What the processes get of the environment of `merit apply`: no tokens, and no key but that of the log's hashes."""
+"""Environment variables that processes inherit from `merit apply`: no tokens, and no key but the hash key of the
+prediction log."""
 GONE = {"STOPPED", "EXITED", "FATAL", "UNKNOWN"}
+"""supervisord's states of a process that doesn't run and isn't being restarted."""
 
 
 class _Connection(http.client.HTTPConnection):
+    """An HTTP connection over a Unix socket, on which supervisord serves its XML-RPC API."""
+
     def __init__(self, path: Path) -> None:
         super().__init__("supervisor", timeout=SECONDS)
         self._path = str(path)
@@ -46,7 +50,7 @@ class Supervisor:
     """The supervisor of one environment.
 
     Args:
-        place: where the environment's files lie.
+        place: the folder of the environment's files.
     """
 
     def __init__(self, place: Place) -> None:
@@ -55,7 +59,7 @@ class Supervisor:
         self._rpc = xmlrpc.client.ServerProxy("http://supervisor/RPC2", transport=_Transport(place.control))
 
     def pid(self) -> int | None:
-        """Return its process, or None if it doesn't run."""
+        """Return the process id, or None if it doesn't run."""
         try:
             noted = int((self._place / "supervisord.pid").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -63,12 +67,12 @@ class Supervisor:
         return noted if self._is_ours(noted) else self._lost()
 
     def _lost(self) -> int | None:
-        """Return the process that runs all the same: its files may have been moved away or removed under it."""
+        """Return the id of a running supervisor without a valid PID file; its files may have been moved or removed."""
         pids = [int(each.name) for each in Path("/proc").iterdir() if each.name.isdecimal()]
         return next((pid for pid in sorted(pids) if self._is_ours(pid)), None)
 
     def _is_ours(self, pid: int) -> bool:
-        """Say whether a process is this environment's supervisor; its number may be another's by now."""
+        """Return whether a process is this environment's supervisor; the system may have reused its id."""
         try:
             command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             is_here = Path(f"/proc/{pid}/cwd").resolve() == Path.cwd()
@@ -77,17 +81,17 @@ class Supervisor:
         return is_here and str(self._config).encode() in command and b"supervisor.supervisord" in command
 
     def states(self) -> dict[str, str]:
-        """Return the state of each process by name, in supervisord's words; none if it doesn't run."""
+        """Return supervisord's state of each process by name; empty if supervisord doesn't run."""
         if self.pid() is None:
             return {}
         found: Any = self._call("getAllProcessInfo")
         return {each["name"]: each["statename"] for each in found}
 
     def configure(self, programs: dict[str, str]) -> list[str]:
-        """Run these commands and no others; start the supervisor if it doesn't run.
+        """Run exactly these commands, by program name; start the supervisor if it doesn't run.
 
         Returns:
-            The programs that were started or ended.
+            The programs that were started or stopped.
         """
         text = self._text(programs)
         if self.pid() is None:
@@ -96,7 +100,7 @@ class Supervisor:
             return list(programs)
         if self._config.read_text(encoding="utf-8") != text:
             artifacts.write_text(self._config, text)
-        # Asked even if the file is the same: whoever wrote it may have been killed before it was read.
+        # Reload even if the file is unchanged: an earlier apply may have been killed between writing and reloading it.
         found: Any = self._call("reloadConfig")
         added, changed, removed = found[0]
         for name in [*changed, *removed]:
@@ -107,16 +111,16 @@ class Supervisor:
         return [*added, *changed, *removed]
 
     def revive(self, name: str) -> None:
-        """Start a program that was given up."""
+        """Start a program that supervisord no longer restarts."""
         self._call("startProcess", name, False)
 
     def restart(self, name: str) -> None:
-        """End a program and start it again."""
+        """Stop a program and start it again."""
         self._call("stopProcess", name, True)
         self._call("startProcess", name, True)
 
     def end(self) -> None:
-        """End all processes, then the supervisor, and wait until it is gone."""
+        """Stop all processes and the supervisor, and wait until it has exited."""
         if (pid := self.pid()) is None:
             return
         os.kill(pid, signal.SIGTERM)
@@ -143,7 +147,7 @@ class Supervisor:
         except (OSError, xmlrpc.client.Error, http.client.HTTPException) as error:
             reason = " ".join(str(error).split())
             raise MeritError(
-                f"supervisord of {self._place.name} doesn't do '{method}' ({reason}); see "
+                f"supervisord of {self._place.name} failed at '{method}' ({reason}); see "
                 f"{self._place / 'supervisord.log'}"
             ) from error
 

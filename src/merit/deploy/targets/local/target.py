@@ -1,7 +1,7 @@
-"""The target `local`: replicas of the service as supervised processes on loopback, behind HAProxy.
+"""The target local: runs replicas as supervised processes on loopback, behind HAProxy.
 
-A version changes without a request that fails: the new replicas start, become ready and answer the smoke rows before
-they get requests, and the old ones are stopped when none is left at them.
+A rollout loses no request: new replicas start, become ready and pass the smoke test before they get requests, and old
+replicas stop after their last request.
 """
 
 import hashlib
@@ -23,14 +23,14 @@ from merit.deploy.targets.local.supervisor import Supervisor
 from merit.errors import MeritError, Refused
 
 SHOWN = len("sha256:") + 12
-"""How much of a package's digest is told."""
+"""The number of characters of a package's digest in messages and facts."""
 
 
 class Local:
-    """An environment on this machine.
+    """A target that runs an environment on this machine.
 
     Args:
-        desired: what it is declared to be.
+        desired: the declared state.
     """
 
     def __init__(self, desired: Desired) -> None:
@@ -41,7 +41,7 @@ class Local:
         self._key = secrets.token_urlsafe(32)
 
     def desired(self) -> Facts:
-        """Return what should run."""
+        """Return the description of what should run."""
         told = self._desired.environment
         if told.version is None:
             return {}
@@ -69,7 +69,7 @@ class Local:
         return self._desired.versions[version].lineage.package[:SHOWN]
 
     def actual(self) -> Actual:
-        """Return what runs."""
+        """Return the running state."""
         state = read(self._place)
         if state is None:
             pid = self._supervisor.pid()
@@ -103,13 +103,13 @@ class Local:
         return {**told, "dead": dead} if dead else told
 
     def _proxy(self, state: State) -> str | None:
-        """Return what is wrong with the proxy."""
+        """Return what is wrong with the proxy; None if nothing is."""
         if not local_proxy.answers(self._place):
             return "down"
         return "changed by hand" if local_proxy.differences(self._place, state) else None
 
     def _well(self, state: State) -> set[str]:
-        """Return the replicas that run and that the proxy finds well."""
+        """Return the names of the replicas that run and that the proxy reports as healthy."""
         states = self._supervisor.states()
         try:
             up = local_proxy.statuses(self._place)
@@ -122,12 +122,12 @@ class Local:
         }
 
     def check(self) -> None:
-        """Check that every package that is declared is here, or can be brought."""
+        """Check that the package of every declared version is here or can be fetched."""
         for version in self._desired.versions.values():
             packages.require(version)
 
     def apply(self) -> list[str]:
-        """Make what runs what should run."""
+        """Roll out the declared state; return the actions taken."""
         before, after = self.actual(), self.desired()
         if before.facts == after:
             return []
@@ -144,7 +144,7 @@ class Local:
         return [*ended, *self._switch(state)]
 
     def _end_lost(self) -> list[str]:
-        """End a supervisor whose files are gone: nobody can ask it, and what it runs holds the port."""
+        """Stop a supervisor whose files were removed: it can't be controlled, and its proxy blocks the port."""
         if read(self._place) is not None or (pid := self._supervisor.pid()) is None:
             return []
         self._supervisor.end()
@@ -156,7 +156,7 @@ class Local:
         return ["stopped all that ran"]
 
     def _wanted(self) -> dict[str, tuple[str, str, int]]:
-        """Return for each role its version, all that it serves by, and how many replicas it needs."""
+        """Return for each role its version, the digest of package and settings, and its number of replicas."""
         told, splits = self._desired.environment, self._desired.splits
         assert told.version is not None
         asked = {"live": (told.version, None), **{role: (s.version, s.share) for role, s in splits.items()}}
@@ -169,13 +169,13 @@ class Local:
         return f"{self._desired.versions[version].lineage.package} {_digest(self._settings)}"
 
     def _told(self) -> dict[str, str]:
-        """Return what a replica is told: its settings, and the hash of the key, kept nowhere, that it is tried by."""
+        """Return a replica's environment variables: settings, and the hash of the smoke test's key (never stored)."""
         return {**self._settings, "MERIT_PROBE": hashlib.sha256(self._key.encode()).hexdigest()}
 
     def _mended(self, state: State) -> State:
-        """Return the state without what died, or what a job began that was killed.
+        """Remove dead replicas, and those that an interrupted apply left starting, from the state.
 
-        A replica that runs but does not look well goes on until there is another in its place.
+        An unhealthy replica that still runs is marked for replacement and keeps serving until its successor is ready.
         """
         well, states = self._well(state), self._supervisor.states()
         there = [each for each in state.replicas if states.get(each.name) == "RUNNING" and each.phase != "starting"]
@@ -185,10 +185,10 @@ class Local:
         return state
 
     def _start(self, state: State) -> None:
-        """Start the replicas that are lacking and try them; if one fails, stop them again.
+        """Start the missing replicas and run their smoke tests; if one fails, stop all new ones.
 
         Raises:
-            Refused: one did not become ready, or answers wrongly.
+            Refused: a replica did not become ready, or failed its smoke test.
         """
         fresh: list[Replica] = []
         folders = {}
@@ -218,7 +218,7 @@ class Local:
         return packages.fetch(told.versions[version], told.lock, demanded=told.environment.demands.signature)
 
     def _try(self, replica: Replica, package: Path) -> None:
-        """Wait until a replica is ready and let it answer the smoke rows."""
+        """Wait until a replica is ready, then run the smoke test."""
         name = f"{self._desired.lock.name}@{replica.version}"
         address = f"http://127.0.0.1:{replica.port}"
         if not replica_start.becomes_ready(replica, lambda: self._supervisor.states().get(replica.name, "")):
@@ -231,7 +231,7 @@ class Local:
             self._desired.probe(package, replica.version, address, self._key, commit)
 
     def _settle(self, state: State) -> None:
-        """Keep the state, and have the supervisor and the proxy do as it says."""
+        """Store the state, and bring the supervisor and the proxy to it."""
         write(self._place, state)
         local_proxy.write(self._place, state, self._desired.lock.serve.timeout_seconds)
         programs = {each.name: replica_start.command(self._place, each) for each in state.replicas}
@@ -243,7 +243,8 @@ class Local:
             local_proxy.ask(self._place, *steps)
 
     def _switch(self, state: State) -> list[str]:
-        """Give requests to the new replicas, take them from the old ones, and end these when none is left."""
+        """Route requests to the new replicas, drain the old ones and stop them; return the actions taken."""
+        # The order avoids gaps: new replicas get requests, then are healthy in the proxy, then old ones are drained.
         wanted, told = self._wanted(), self._desired.environment
         done = [f"started {each.version} ({each.role})" for each in state.replicas if each.phase == "starting"]
         former = {(each.version, each.package) for each in state.of("live", "serving", "draining")}
@@ -274,7 +275,11 @@ class Local:
         return done or ["put the proxy right"]
 
     def _await_up(self, state: State, wanted: dict[str, tuple[str, str, int]]) -> None:
-        """Wait until the proxy finds well who will be left."""
+        """Wait until the proxy reports all remaining replicas as healthy.
+
+        Raises:
+            Refused: it doesn't in time; the old replicas keep serving.
+        """
         left = [each for each in state.replicas if _fits(state, each, wanted)]
         deadline = time.monotonic() + local_proxy.SECONDS
         while time.monotonic() < deadline:
@@ -283,11 +288,11 @@ class Local:
                 if all(now[each.role, each.slot][0] for each in left):
                     return
             time.sleep(0.02)
-        raise Refused(f"{self._desired.name}: the proxy finds the new replicas not well, so the old ones serve on")
+        raise Refused(f"{self._desired.name}: the proxy finds the new replicas unhealthy; the old ones keep serving")
 
 
 def _fits(state: State, replica: Replica, wanted: dict[str, tuple[str, str, int]]) -> bool:
-    """Say whether a replica stays: it serves what it should, and is not one too many."""
+    """Return whether a replica stays: it serves the declared package and settings, and is not surplus."""
     if replica.role not in wanted or replica.phase != "serving":
         return False
     _, what, count = wanted[replica.role]
