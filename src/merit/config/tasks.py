@@ -1,6 +1,6 @@
-"""Tasks: what may be predicted, and the metrics that each is measured by.
+"""The prediction tasks, and the metrics of each.
 
-On the lowest floor and without imports, for the configuration is checked against these names in every command.
+Imports nothing: every command checks the configuration against these names, so this must load fast.
 """
 
 METRICS: dict[str, dict[str, bool]] = {
@@ -20,7 +20,7 @@ METRICS: dict[str, dict[str, bool]] = {
     },
     "regression": {"mae": False, "rmse": False, "r2": True},
 }
-"""Each task's metrics in the order of reports, and whether higher is better.
+"""Each task's metrics, in the order of reports, and whether higher is better.
 
 Log loss is in nats, `mae` and `rmse` in the target's unit; the others are shares, and `r2` at most 1.
 """

@@ -1,4 +1,7 @@
-"""Columns that name what rows belong to, such as a patient or a customer: known by their name and their values."""
+"""Detects entity columns, which identify what rows belong to (a patient, a customer), by their name and values.
+
+Rows of one entity must not be in both training and test part if the model is used on new entities.
+"""
 
 import re
 from dataclasses import dataclass
@@ -17,14 +20,15 @@ ENTITIES = frozenset({
     "tenant", "unit", "user", "usuario", "usubj", "utilisateur", "vehicle", "versicherungs", "vertrag",
     "vertrags", "vin", "visitor", "wafer", "worker",
 })
-"""Words for what is measured again and again, and is another one when the model is used."""
+"""Words for entities: things with several rows each, where the model is used on new ones (English, German, Spanish,
+French)."""
 KINDS = frozenset({
     "account", "animal", "case", "child", "contract", "device", "engine", "fall", "family", "konto", "loan", "member",
     "nhs", "owner", "pat", "personal", "policy", "sensor", "serial", "serien", "session", "unit", "vehicle",
     "versicherungs", "vertrag", "vertrags",
 })
 # fmt: on
-"""Those of them that alone may be the kind of a thing, an amount, or yes and no."""
+"""The entity words that, as a whole column name, may also mean a category, an amount or a yes/no flag."""
 # fmt: off
 RECURRING = frozenset({
     "airport", "article", "base", "block", "branch", "brand", "campaign", "category", "channel", "city", "class",
@@ -35,36 +39,36 @@ RECURRING = frozenset({
     "station", "status", "stock", "store", "sub", "supplier", "symbol", "team", "ticker", "title", "track",
     "type", "vendor", "version", "warehouse", "week", "year", "zip", "zipcode", "zone",
 })
-"""Words for what recurs when the model is used: its rows may be on both sides of a split."""
+"""Words for what recurs when the model is used, such as a product or an airport: it may be on both sides of a split."""
 IDS = frozenset({
     "cid", "eid", "guid", "hash", "hhid", "id", "identifier", "ids", "key", "mrn", "pid", "pseudonym", "ptid", "rid",
     "sid", "uid", "uuid",
 })
 # fmt: on
 NUMBERS = frozenset({"code", "kennung", "nbr", "no", "nr", "num", "number", "nummer", "ref"})
-"""Words that make an id of a word for an entity, and say nothing alone."""
+"""Words that turn an entity word into an id (`customer number`), and mean nothing on their own."""
 CODES = frozenset({"code", "fips", "icd", "naics", "plz", "postcode", "sic", "zip", "zipcode"})
-"""Words for codes, whose digits are no amounts."""
+"""Words for codes: their digits are not quantities."""
 HASHED = (
     r"^(\{?[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\}?|[0-9a-fA-F]{16,128}|[^@\s]+@[^@\s]+\.[A-Za-z]{2,})$"
 )
-"""UUIDs, hashes in hex and addresses of e-mail: they name something, whatever their column is called."""
+"""UUIDs, hexadecimal hashes and e-mail addresses: identifiers whatever the name of their column."""
 SAMPLE = 1000
 FEW_VALUES, MANY_VALUES = 3, 20
-"""Different values from which a column may name an entity: if it is called the id of one, and else."""
+"""The least number of distinct values of an entity column: if its name is an entity's id, and otherwise."""
 REPEATED = 0.2
-"""The share of rows that share their value with another row, from which a column doesn't merely name rows."""
+"""The least share of rows whose value occurs in another row too; below it, a column identifies rows, not entities."""
 
 
 @dataclass(frozen=True)
 class Entity:
-    """A column that names what rows belong to.
+    """A column that identifies the entity of each row.
 
     Attributes:
-        name: of the column.
-        values: how many different ones.
-        rows: how many have one.
-        is_sure: whether its name or its values say what it is, and not just that it is an id.
+        name: the name of the column.
+        values: the number of distinct values.
+        rows: the number of rows with a value.
+        is_sure: whether name or values show that it identifies entities; otherwise it is just an id of something.
     """
 
     name: str
@@ -74,7 +78,12 @@ class Entity:
 
 
 def entity_of(column: pl.Series) -> Entity | None:
-    """Return what a column names if it is an entity that has several rows; None if it is not."""
+    """Return the entity that a column identifies; None if it identifies none, or one row each.
+
+    Example:
+        >>> entity_of(pl.Series("patient_id", [1, 1, 2, 2, 3, 3]))
+        Entity(name='patient_id', values=3, rows=6, is_sure=True)
+    """
     if not (column.dtype == pl.String or column.dtype.is_integer() or column.dtype.is_float()):
         return None
     known = column.drop_nulls()
@@ -89,24 +98,24 @@ def entity_of(column: pl.Series) -> Entity | None:
 
 
 def called_entity(name: str) -> bool:
-    """Say whether a name is that of an entity's id: `patient_id`, `customerNo`, but not `patient_age`."""
+    """Return whether a name is an entity's id: `patient_id`, `customerNo`, but not `patient_age`."""
     words = _words(name)
     return bool(ENTITIES & set(words)) and (words[-1] in IDS | NUMBERS or words[0] in IDS)
 
 
 def is_entity_word(name: str) -> bool:
-    """Say whether a name is the word for an entity: `patient`, `Kunde`; `patients` is a count, `device` a kind."""
+    """Return whether a name is an entity word: `patient`, `Kunde`; not `patients` (a count) or `device` (a kind)."""
     return name.strip().lower() in ENTITIES - KINDS
 
 
 def called_id(name: str) -> bool:
-    """Say whether a name is that of an id of what may be an entity: `id`, `case_id`, but not `product_id`."""
+    """Return whether a name is an id that may be an entity's: `id`, `case_id`, but not `product_id`."""
     words = _words(name)
     return bool(words) and (words[-1] in IDS or words[0] in IDS) and not RECURRING & set(words)
 
 
 def called_recurring(name: str) -> bool:
-    """Say whether a name is that of the id or code of what recurs: `product_id`, `store_nr`, `zip`."""
+    """Return whether a name is the id or code of something recurring: `product_id`, `store_nr`, `zip`."""
     words = _words(name)
     if not words:
         return False
@@ -114,19 +123,19 @@ def called_recurring(name: str) -> bool:
 
 
 def mentions_recurring(name: str) -> bool:
-    """Say whether a name has a word for what recurs: `week`, `dest airport`."""
+    """Return whether a name contains a word for something recurring: `week`, `dest airport`."""
     return bool(RECURRING & set(_words(name)))
 
 
 def _words(name: str) -> list[str]:
-    """Return the words of a name in small letters: `PatientID`, `patient id` and `patientid` are `patient` and `id`."""
+    """Return the words of a name in lower case: `PatientID`, `patient id` and `patientid` give `patient` and `id`."""
     cut = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name.replace("'", ""))
     words = re.findall(r"[^\W\d_]+", cut.lower())
     return [part for word in words for part in _parted(word)]
 
 
 def _parted(word: str) -> list[str]:
-    """Cut a word such as `patientid` into the two that it is made of."""
+    """Split a compound such as `patientid` into its two words, and a plural into its singular."""
     if word in ENTITIES | RECURRING | IDS | NUMBERS:
         return [word]
     for end in sorted(IDS | NUMBERS, key=len, reverse=True):

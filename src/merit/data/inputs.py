@@ -1,6 +1,7 @@
-"""Inputs: the files that the source reads, and whether another clone of this repository would have them.
+"""Input files of the data source, and whether another clone of the repository would have them.
 
-On the shared floor: a version is refused without them, a run says what to commit, the doctor looks.
+A shared module: `register` refuses a version whose inputs are missing, a run says what to commit, and the doctor
+reports it.
 """
 
 import site
@@ -19,17 +20,17 @@ from merit.dvc import cache
 
 SQLITE = "sqlite:///"
 MOST_BYTES = 10_000_000
-"""The size from which a file is better kept by DVC than by Git."""
+"""The size from which DVC rather than Git should hold a file."""
 
 
 @dataclass(frozen=True)
 class MissingInput:
-    """A file that the source reads and that another clone would not have, or have otherwise.
+    """An input file of the source that another clone would lack, or have with other content.
 
     Attributes:
         path: the file, relative to the project's folder.
-        problem: what is wrong with it.
-        tracked_by_dvc: what DVC tracks and holds it: the file itself or a folder above it; None if it does not.
+        problem: what is wrong with the file, as the end of a sentence that starts with its path.
+        tracked_by_dvc: the path that DVC tracks, the file itself or a folder above it; None if there is none.
     """
 
     path: Path
@@ -38,7 +39,7 @@ class MissingInput:
 
     @property
     def commands(self) -> list[str]:
-        """What DVC is to be told first, if it is to keep the file; Git comes after."""
+        """The DVC commands to run before `git add`; none if Git itself should hold the file."""
         if self.tracked_by_dvc is not None:
             return [f"dvc add {self.tracked_by_dvc.as_posix()}"]
         is_large = self.path.is_file() and self.path.stat().st_size >= MOST_BYTES
@@ -46,22 +47,22 @@ class MissingInput:
 
     @property
     def added(self) -> list[Path]:
-        """What Git is to be given after that."""
+        """The paths to `git add` after the DVC commands."""
         if not self.commands:
             return [self.path]
         tracked = self.tracked_by_dvc or self.path
         return [_pointer(tracked), tracked.with_name(".gitignore")]
 
     def __str__(self) -> str:
-        """Return the problem, and what to do about it."""
+        """Return the problem and its remedy in one line."""
         commands = [*self.commands, f"git add {' '.join(path.as_posix() for path in self.added)}"]
         return f"{self.path.as_posix()} {self.problem}; {' && '.join(commands)}, then commit"
 
 
 def missing_inputs(lock: Lock) -> list[MissingInput]:
-    """Return the files of the project that the source reads and that HEAD has neither in Git nor by DVC.
+    """Return the project's input files that HEAD holds neither in Git nor by DVC, or holds with other content.
 
-    Without a repository nobody else has anything; files outside of the project are not its to give.
+    Without a commit there is nothing to compare with, so none is reported; files outside the project are not checked.
     """
     if git.head() is None:
         return []
@@ -69,7 +70,10 @@ def missing_inputs(lock: Lock) -> list[MissingInput]:
 
 
 def source_files(lock: Lock) -> list[Path]:
-    """Return the files of the project that the source reads, relative to its folder."""
+    """Return the source's input files inside the project, relative to its folder.
+
+    These are the SQLite database of a URL, or the files that the source class lists by its method `files`.
+    """
     source = lock.data.source
     url = source.arguments.get("url")
     if isinstance(url, str) and url.startswith(SQLITE):
@@ -84,11 +88,12 @@ def source_files(lock: Lock) -> list[Path]:
 
 
 def _installed() -> list[Path]:
-    """Return where packages are: a virtual environment often lies in the project's folder."""
+    """Return the folders of installed packages; a virtual environment often lies in the project's folder."""
     return [Path(sys.prefix), *map(Path, site.getsitepackages())]
 
 
 def _missing(path: Path) -> MissingInput | None:
+    """Return what is wrong with an input file; None if HEAD holds it as it is here."""
     name = path.as_posix()
     if git.git("ls-tree", "--name-only", "HEAD", "--", name):
         is_same = git.git("diff", "--quiet", "HEAD", "--", name) is not None
@@ -103,17 +108,18 @@ def _missing(path: Path) -> MissingInput | None:
 
 
 def _pointer(tracked: Path) -> Path:
-    """Return the file by which DVC tracks another file or a folder."""
+    """Return the `.dvc` file by which DVC tracks a file or folder."""
     return tracked.with_name(f"{tracked.name}.dvc")
 
 
 def _tracked_hashes(pointer: Path) -> set[str] | None:
-    """Return the hashes that a file of DVC's names as of HEAD; None if HEAD has no such file."""
+    """Return the hashes in a `.dvc` file at HEAD; None if HEAD has no such file."""
     text = git.show("HEAD", pointer)
     return None if text is None else set(_hashes(text))
 
 
 def _hashes(text: str) -> Iterator[str]:
+    """Yield the hashes in the text of a `.dvc` file; none if it is malformed."""
     try:
         outs = safe_yaml.load(text)["outs"]
         yield from (str(out["md5"]) for out in outs)
@@ -122,7 +128,7 @@ def _hashes(text: str) -> Iterator[str]:
 
 
 def _has_hash(tracked: Path, hashes: set[str]) -> bool:
-    """Say whether what is here is what DVC tracks; what is not here yet is brought as that."""
+    """Return whether the local file or folder is what DVC tracks; an absent one would be fetched, so it counts."""
     if tracked.is_dir():
         return cache.folder_hash(tracked) in hashes
     return not tracked.exists() or cache.file_hash(tracked) in hashes

@@ -1,4 +1,7 @@
-"""The split: by time, so that the model is judged on days after all it has learned from, by lot, or by whole groups."""
+"""Splits rows into train, validation and test: by time, at random, or by whole groups.
+
+A split by time tests the model on days after all of its training rows.
+"""
 
 from hashlib import blake2b
 
@@ -12,16 +15,16 @@ from merit.errors import MeritError
 PARTS = ("train", "validation", "test")
 Numbers = NDArray[np.float64]
 Places = NDArray[np.int8]
-"""The place of each group's part in PARTS, or -1 as long as it has none."""
+"""The index of each group's part in PARTS, or -1 while it has none."""
 LEAST = 0.5
-"""The share of what a part should hold that it must hold at least: whole groups can miss by so much and no more."""
+"""The least share of its requested rows that a part must get; whole groups can't always hit the request exactly."""
 
 
 def split(table: pl.DataFrame, data: Data) -> dict[str, pl.DataFrame]:
-    """Return the parts `train`, `validation` and `test` of a table, as conf/data says.
+    """Return the parts `train`, `validation` and `test` of a table, split as `data.split` configures.
 
     Raises:
-        MeritError: a part has no row.
+        MeritError: a part has no rows.
     """
     place = places(table, data)
     parts = {name: table.filter(place == number) for number, name in enumerate(PARTS)}
@@ -37,18 +40,18 @@ def split(table: pl.DataFrame, data: Data) -> dict[str, pl.DataFrame]:
 
 
 def needed(data: Data) -> list[str]:
-    """Return the columns that say which part a row falls to."""
+    """Return the columns that the split depends on."""
     if isinstance(data.split, TimeSplit):
         return [data.time or ""]
     return [data.target.name, *([data.split.column] if isinstance(data.split, GroupSplit) else [])]
 
 
 def places(table: pl.DataFrame, data: Data) -> pl.Series:
-    """Return for each row the place of its part in `PARTS`, or -1 if it falls to none; int8 [rows].
+    """Return the index of each row's part in `PARTS`, or -1 if it is in none; int8 [rows].
 
     Args:
-        table: the rows; of their columns those that `needed` names are enough.
-        data: conf/data.
+        table: the rows, with at least the columns that `needed` returns.
+        data: the settings of conf/data.
     """
     if isinstance(data.split, TimeSplit):
         assert data.time is not None
@@ -60,13 +63,14 @@ def places(table: pl.DataFrame, data: Data) -> pl.Series:
 
 
 def _by_time(times: pl.Series, ends: TimeSplit) -> pl.Series:
+    """Assign rows by their day; rows after `test_until` or without a time are in no part."""
     day = times.dt.date()
     place = (day > ends.train_until).cast(pl.Int8) + (day > ends.validation_until).cast(pl.Int8)
     return place.set(day > ends.test_until, -1).fill_null(-1)
 
 
 def _by_lot(rows: int, groups: pl.Series | None, shares: RandomSplit) -> pl.Series:
-    """Draw each class by itself, so that a rare one is in every part; the parts keep the order of the table."""
+    """Assign rows at random within each class (stratified), so that rare classes are in every part."""
     generator = np.random.default_rng(shares.seed)
     part = np.zeros(rows, dtype=np.int8)
     classes = np.zeros(rows) if groups is None else groups.to_numpy()
@@ -79,15 +83,15 @@ def _by_lot(rows: int, groups: pl.Series | None, shares: RandomSplit) -> pl.Seri
 
 
 def group_parts(groups: pl.Series, classes: pl.Series | None, shares: GroupSplit) -> pl.Series:
-    """Return for each row the place of its group's part in `PARTS`; int8 [rows].
+    """Return the index of the part of each row's group in `PARTS`; int8 [rows].
 
-    Groups that have the same number of rows of each class stand in for one another: of each such kind the parts get
-    their shares, drawn by the seed. What is left of a kind goes, larger groups first, to the part that lacks it most.
+    Groups with the same number of rows of each class are interchangeable and form a kind: the parts get their shares
+    of each kind at random, by the seed. The remaining groups go, larger ones first, to the part that needs them most.
 
     Args:
-        groups: the group of each row; rows without one fall to the training part.
-        classes: the class of each row, or None if there are none to balance.
-        shares: data.split.
+        groups: the group of each row; rows without a group go to the training part.
+        classes: the class of each row, or None if there are no classes to balance.
+        shares: the settings of data.split.
 
     Raises:
         MeritError: there are too few groups, or a part can't get half of its share of the rows.
@@ -101,7 +105,7 @@ def group_parts(groups: pl.Series, classes: pl.Series | None, shares: GroupSplit
         )
     goals = np.array([1 - shares.validation - shares.test, shares.validation, shares.test])
     place = np.where(named, -1, 0).astype(np.int8)
-    # What no small part can hold comes first, so that the others share what it leaves.
+    # Groups too large for the smallest part come first, so that the others can even out the rest.
     _fill_parts(found, place, goals, found["rows"].to_numpy() > goals.min() * len(groups))
     _draw_kinds(found, place, goals)
     _fill_parts(found, place, goals, named)
@@ -113,18 +117,18 @@ def group_parts(groups: pl.Series, classes: pl.Series | None, shares: GroupSplit
 
 
 def _group_counts(groups: pl.Series, classes: pl.Series | None, seed: int) -> pl.DataFrame:
-    """Return each group with its classes, its rows of each of them, all its rows, and its number in the lot."""
+    """Return each group with its classes, the rows of each class, all its rows, and its random draw by the seed."""
     codes = pl.lit(0, pl.UInt32) if classes is None else classes.rank("dense").cast(pl.UInt32) - 1
     cells = pl.DataFrame({"group": groups}).with_columns(classes=codes)
     counted = cells.group_by("group", "classes").len("counts").sort("group", "classes")
     found = counted.group_by("group", maintain_order=True).agg("classes", "counts", rows=pl.col("counts").sum())
-    # Polars' own hashes may differ from one version of it to the next.
+    # Polars' own hashes may differ between its versions, and the split must stay the same.
     draws = [int.from_bytes(blake2b(f"{seed} {each}".encode(), digest_size=8).digest()) for each in found["group"]]
     return found.with_columns(draw=pl.Series(draws, dtype=pl.UInt64))
 
 
 def _draw_kinds(found: pl.DataFrame, place: Places, goals: Numbers) -> None:
-    """Place those groups that make up the whole shares of their kind."""
+    """Assign each part the whole number of groups in its share of each kind; the remainders stay unassigned."""
     have = _class_counts(found, place)[:, -1]
     wanted = np.maximum(goals * have.sum() - have[:-1], 0)
     shares = wanted / max(wanted.sum(), 1)
@@ -138,12 +142,16 @@ def _draw_kinds(found: pl.DataFrame, place: Places, goals: Numbers) -> None:
 
 
 def _fill_parts(found: pl.DataFrame, place: Places, goals: Numbers, which: NDArray[np.bool_]) -> None:
-    """Place the groups left of some, each where it brings rows and classes nearest to the goals."""
+    """Assign the selected groups that have no part yet, each where rows and classes get nearest to the goals.
+
+    The cost of a part is the change of its squared distance from the wanted counts, relative to them. Once only as
+    many groups are left as parts are empty, the empty parts get them.
+    """
     have = _class_counts(found, place)
     want, have = np.outer(goals, have.sum(axis=0)), have[:-1]
     open_groups = np.flatnonzero(place < 0)
     left = open_groups[which[open_groups]]
-    # Larger groups first, for the small ones even out what those leave; groups of like size in the order of the lot.
+    # Larger groups first, since small ones can even out the rest; groups of similar size in the order of their draws.
     size = np.floor(np.log2(found["rows"].to_numpy()[left]))
     left = left[np.lexsort((found["draw"].to_numpy()[left], -size))]
     for number, (classes, counts, rows) in enumerate(found[left].select("classes", "counts", "rows").iter_rows()):
@@ -157,7 +165,7 @@ def _fill_parts(found: pl.DataFrame, place: Places, goals: Numbers, which: NDArr
 
 
 def _class_counts(found: pl.DataFrame, place: Places) -> Numbers:
-    """Return the rows of each class, then of all, in each part, and last of groups without one."""
+    """Return row counts [parts + 1, classes + 1]: last row for groups without a part, last column for all classes."""
     cells = found.select("classes", "counts", part=pl.Series(place)).explode("classes", "counts")
     counts = np.zeros((len(PARTS) + 1, cells["classes"].n_unique() + 1))
     np.add.at(counts, (cells["part"].to_numpy(), cells["classes"].to_numpy()), cells["counts"].to_numpy())
@@ -166,7 +174,7 @@ def _class_counts(found: pl.DataFrame, place: Places) -> Numbers:
 
 
 def _check_shares(made: pl.Series, groups: pl.Series, goals: Numbers) -> None:
-    """Refuse parts that are nothing like what was asked for, because groups are few or one of them is large."""
+    """Refuse parts far smaller than requested, because there are few groups or one of them is large."""
     for number, (part, goal) in enumerate(zip(PARTS, goals, strict=True)):
         share = (made == number).sum() / len(made)
         if share < LEAST * goal:

@@ -1,1 +1,1 @@
-"""evaluate: metrics with intervals, slices, calibration, the baseline, which is a stage of its own."""
+"""The stages baseline and evaluate: metrics with intervals, slices, calibration curves, the baseline model."""

@@ -1,4 +1,4 @@
-"""The baseline: gradient boosting on the same rows and columns, the bar that a network must justify itself against."""
+"""The stage baseline: gradient boosting on the same rows and columns, for the network to be compared with."""
 
 from typing import Any, NamedTuple
 
@@ -12,11 +12,11 @@ from merit.config.schema import Lock
 from merit.errors import MeritError
 
 MAX_CODES = 255
-"""What scikit-learn's boosting takes as a category; a larger vocabulary goes in as a number."""
+"""The largest category code that scikit-learn's boosting takes; a larger vocabulary is passed as a number."""
 
 
 class Part(NamedTuple):
-    """Rows of a part: what is known of each, and what is to be predicted.
+    """Features and target of the rows of a part.
 
     Attributes:
         inputs: codes int32 [rows, categories], numbers float32 [rows, numbers], then each array [rows, *shape].
@@ -28,12 +28,12 @@ class Part(NamedTuple):
 
 
 def baseline(lock: Lock) -> int:
-    """Write the baseline's predictions of the test rows; return how many those are.
+    """Write the baseline's predictions for the test rows and return their number.
 
-    It is a stage of its own, so that what changes the network alone doesn't fit it again.
+    A separate stage, so that a change of the network alone doesn't fit the baseline again.
 
     Raises:
-        MeritError: it refuses its arguments, or the arrays are not there.
+        MeritError: scikit-learn refuses the arguments, or the arrays are missing.
     """
     parts = {name: _read(name) for name in ("train", "validation", "test")}
     made = predictions(parts, lock.data.target.task, lock.evaluate.baseline, lock.seed)
@@ -42,25 +42,26 @@ def baseline(lock: Lock) -> int:
 
 
 def _read(name: str) -> Part:
-    """Return the rows of a part, in the form that `artifacts.part` tells."""
+    """Read the arrays of a part, whose format `artifacts.part` defines."""
     arrays = artifacts.read_arrays(artifacts.part(name), "features")
     others = (arrays[f"array{place}"] for place in range(len(arrays) - 3))
     return Part((arrays["codes"], arrays["numbers"], *others), arrays["target"])
 
 
 def predictions(parts: dict[str, Part], task: str, arguments: dict[str, float | int], seed: int) -> NDArray[np.float64]:
-    """Return the baseline's prediction of each test row, [rows], or [rows, classes] for a multiclass task.
+    """Return the baseline's prediction for each test row, [rows], or [rows, classes] for a multiclass task.
 
-    It learns from the training rows and stops early by the validation rows, as the network does.
+    Like the network, it is fitted on the training rows and stopped early on the validation rows.
 
     Args:
         parts: the rows of train, validation and test.
         task: binary, multiclass or regression.
-        arguments: of HistGradientBoostingClassifier or, for a regression, HistGradientBoostingRegressor.
-        seed: of its random draws.
+        arguments: keyword arguments of HistGradientBoostingClassifier or, for a regression, of
+            HistGradientBoostingRegressor.
+        seed: the seed of its random draws.
 
     Raises:
-        MeritError: it refuses its arguments.
+        MeritError: scikit-learn refuses the arguments or the rows.
     """
     try:
         return _fitted(parts, task, arguments, seed)
@@ -70,6 +71,7 @@ def predictions(parts: dict[str, Part], task: str, arguments: dict[str, float | 
 
 
 def _fitted(parts: dict[str, Part], task: str, arguments: dict[str, float | int], seed: int) -> NDArray[np.float64]:
+    """Fit gradient boosting and return its predictions for the test rows."""
     train, validation = parts["train"], parts["validation"]
     codes = train.inputs[0]
     is_category = codes.max(axis=0, initial=0) <= MAX_CODES
@@ -89,5 +91,5 @@ def _fitted(parts: dict[str, Part], task: str, arguments: dict[str, float | int]
 
 
 def _columns(rows: Part) -> NDArray[np.float32]:
-    """Return all inputs side by side, arrays unrolled, float32 [rows, columns]."""
+    """Return all inputs side by side, arrays flattened, float32 [rows, columns]."""
     return np.hstack([each.reshape(len(each), -1).astype(np.float32) for each in rows.inputs])

@@ -1,4 +1,4 @@
-"""Curves of the test rows, as small CSV files that DVC and the report draw."""
+"""Evaluation curves over the test rows, as small CSV files that DVC and the gate's report plot."""
 
 import csv
 from pathlib import Path
@@ -17,19 +17,20 @@ Curve = list[tuple[Any, ...]]
 
 
 def write(folder: Path, of: Target, target: NDArray[Any], models: dict[str, NDArray[Any]]) -> None:
-    """Write the curves that the task has into a new folder.
+    """Write the curves of the target's task into a new folder.
 
     Args:
-        folder: where to.
-        of: what is predicted.
-        target: the truth, [rows].
-        models: each model's predictions.
+        folder: the folder to create.
+        of: the target's configuration.
+        target: the true values, [rows].
+        models: the predictions of each model, by the model's name.
     """
     folder.mkdir()
     {"binary": _binary, "multiclass": _multiclass, "regression": _regression}[of.task](folder, of, target, models)
 
 
 def _binary(folder: Path, _: Target, target: NDArray[Any], models: dict[str, NDArray[Any]]) -> None:
+    """Write ROC, precision-recall and calibration curves."""
     roc: Curve = []
     precision: Curve = []
     calibration: Curve = []
@@ -45,6 +46,7 @@ def _binary(folder: Path, _: Target, target: NDArray[Any], models: dict[str, NDA
 
 
 def _multiclass(folder: Path, of: Target, target: NDArray[Any], models: dict[str, NDArray[Any]]) -> None:
+    """Write confusion counts and the calibration curve."""
     assert of.classes is not None
     confusion: Curve = []
     calibration: Curve = []
@@ -58,6 +60,7 @@ def _multiclass(folder: Path, of: Target, target: NDArray[Any], models: dict[str
 
 
 def _regression(folder: Path, _: Target, target: NDArray[Any], models: dict[str, NDArray[Any]]) -> None:
+    """Write observed against predicted values in bins, and the distribution of errors."""
     truth: Curve = []
     errors: Curve = []
     edges = _edges(np.concatenate([target - predicted for predicted in models.values()]))
@@ -72,13 +75,13 @@ def _regression(folder: Path, _: Target, target: NDArray[Any], models: dict[str,
 
 
 def _edges(errors: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the edges of bins that hold all but the outermost hundredth of the errors on either side."""
+    """Return the edges of error bins from the 1st to the 99th percentile."""
     low, high = np.quantile(errors, [0.01, 0.99])
     return np.linspace(low, high if high > low else low + 1, 2 * BINS + 1)
 
 
 def _thinned(x: NDArray[Any], y: NDArray[Any]) -> list[tuple[float, float]]:
-    """Return the curve at evenly spaced x: enough to draw, small enough to commit to a report."""
+    """Return the curve at evenly spaced x, interpolated: enough points to draw, few enough to commit."""
     at = np.linspace(0, 1, POINTS)
     return [(float(a), float(b)) for a, b in zip(at, np.interp(at, x, y), strict=True)]
 

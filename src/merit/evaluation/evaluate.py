@@ -1,4 +1,4 @@
-"""evaluate: what the model is worth on test rows, beside a baseline, with intervals, overall and on slices."""
+"""The stage evaluate: metrics of the model and the baseline on test rows, with intervals, overall and by slice."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,10 +17,10 @@ from merit.models import build
 
 
 def evaluate(lock: Lock) -> dict[str, Any]:
-    """Score the test rows by the model and the baseline; write predictions, metrics and curves; return the metrics.
+    """Evaluate model and baseline on the test rows; write predictions, metrics and curves; return the metrics.
 
     Raises:
-        MeritError: the network gives something that is no number, or the baseline was fitted on other rows.
+        MeritError: a prediction is not finite, or the baseline was computed on other rows.
     """
     test = build.read_part("test")
     target = test.target.numpy()
@@ -39,7 +39,11 @@ def evaluate(lock: Lock) -> dict[str, Any]:
 
 
 def _baseline(rows: int) -> NDArray[Any]:
-    """Return what the stage `baseline` predicts for each test row."""
+    """Read the predictions of the stage `baseline`, checking their number.
+
+    Raises:
+        MeritError: there are more or fewer than test rows.
+    """
     found = artifacts.read_table(artifacts.BASELINE, "baseline")
     if found.height != rows:
         raise MeritError(
@@ -50,20 +54,21 @@ def _baseline(rows: int) -> NDArray[Any]:
 
 
 def _known(predictions: NDArray[Any]) -> NDArray[Any]:
-    """Return the predictions, if all of them are numbers.
+    """Return the predictions if all of them are finite.
 
     Raises:
-        MeritError: one isn't.
+        MeritError: a prediction is NaN or infinite.
     """
     if unknown := int((~np.isfinite(predictions)).reshape(len(predictions), -1).any(axis=1).sum()):
         raise MeritError(
             f"evaluate: the network gives no number for {unknown:,} of {len(predictions):,} test rows; "
-            "train it anew, with a lower optimizer.lr"
+            "train it again with a lower optimizer.lr"
         )
     return predictions
 
 
 def _report(lock: Lock, rows: pl.DataFrame, scores: pl.DataFrame) -> dict[str, Any]:
+    """Return the content of metrics.json."""
     own = targets.build_metrics(lock.evaluate.metrics)
     return {
         "rows": scores.height,
@@ -77,6 +82,7 @@ def _report(lock: Lock, rows: pl.DataFrame, scores: pl.DataFrame) -> dict[str, A
 def _estimates(
     lock: Lock, scores: pl.DataFrame, model: str, count: int, own: Mapping[str, Any]
 ) -> dict[str, dict[str, float | None]]:
+    """Return each metric of the predictions in the column `model`, with its interval."""
     measured = scored(lock.data.target.task, scores["target"].to_numpy(), scores[model].to_numpy(), own)
     with trust.theirs():
         found = estimate(measured, count=count, confidence=lock.evaluate.confidence, seed=lock.seed)
@@ -86,7 +92,7 @@ def _estimates(
 def _slices(
     lock: Lock, rows: pl.DataFrame, scores: pl.DataFrame, column: str, own: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Return the metrics of each value of a column; a slice of too few rows is listed without them."""
+    """Return the metrics on the rows of each value of a column; a slice of too few rows has no metrics."""
     found = []
     for value in rows[column].unique().sort().to_list():
         inside = rows[column].eq_missing(value)

@@ -1,1 +1,1 @@
-"""features: what is fitted on training rows, as one ONNX graph; arrays out."""
+"""The stage features: preprocessing fitted on training rows, as one ONNX graph, and the arrays that it computes."""

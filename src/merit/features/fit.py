@@ -1,4 +1,4 @@
-"""features: split the rows, fit the preprocessing on training rows only, and run it over every part."""
+"""The stage features: splits the rows, fits the preprocessing on training rows only, and runs it over every part."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from merit.scoring.package import Graph, columns_of
 
 
 def features(data: Data, how: Features) -> None:
-    """Fit on training rows, then write the graph, the arrays of each part, the test rows and what was fitted."""
+    """Fit the preprocessing; write its graph, the arrays of each part, the test rows and a report of fitted values."""
     parts = split(artifacts.read_table(artifacts.RAW, "ingest"), data)
     _check_classes(parts, data)
     transform = fit(parts["train"], data.columns, how)
@@ -32,6 +32,7 @@ def features(data: Data, how: Features) -> None:
 
 
 def _check_classes(parts: dict[str, pl.DataFrame], data: Data) -> None:
+    """Refuse parts with a constant target, and training rows that lack a class."""
     target = data.target
     for name, rows in parts.items():
         if rows[target.name].n_unique() < 2:
@@ -50,7 +51,7 @@ def _check_classes(parts: dict[str, pl.DataFrame], data: Data) -> None:
 
 
 def fit(train: pl.DataFrame, columns: dict[str, Column], how: Features) -> Transform:
-    """Return the preprocessing that the training rows call for."""
+    """Return the preprocessing fitted on the training rows: vocabularies, means and deviations."""
     categories = [_category(train[n], c, how.category.min_count) for n, c in columns.items() if c.feature == "category"]
     numbers = [
         Time(n, flagged=c.missing > 0) if c.feature == "time" else _number(train[n], c, how.number.clip)
@@ -78,7 +79,7 @@ def _array(values: pl.Series, column: Column) -> Array:
 
 
 def _scale(name: str, known: NDArray[Any]) -> tuple[float, float]:
-    """Return mean and deviation. A constant column says nothing: it stays 0 instead of dividing by nothing."""
+    """Return mean and standard deviation; a constant column gets the deviation 1, so that it is scaled to 0."""
     with np.errstate(over="ignore", invalid="ignore"):
         mean = float(np.mean(known)) if known.size else 0.0
         deviation = float(np.std(known)) if known.size else 0.0
@@ -88,7 +89,7 @@ def _scale(name: str, known: NDArray[Any]) -> tuple[float, float]:
 
 
 def arrays(graph: Graph, rows: pl.DataFrame, data: Data) -> dict[str, NDArray[np.generic]]:
-    """Return the arrays of a part, in the form that `artifacts.part` tells."""
+    """Return the arrays of a part in the format that `artifacts.part` defines."""
     codes, numbers, *others = graph.run(columns_of(rows, graph.inputs))
     target = rows[data.target.name].to_numpy().astype(np.float32)
     made = {"codes": codes.astype(np.int32), "numbers": numbers, "target": target}
@@ -96,6 +97,7 @@ def arrays(graph: Graph, rows: pl.DataFrame, data: Data) -> dict[str, NDArray[np
 
 
 def _report(transform: Transform, parts: dict[str, pl.DataFrame], data: Data) -> dict[str, object]:
+    """Return the report of features.json: input sizes of the network, fitted values, a summary of each part."""
     mean, deviation = _scale(data.target.name, parts["train"][data.target.name].to_numpy())
     return {
         "categories": [category.column for category in transform.categories],
@@ -122,7 +124,7 @@ def _described(rows: pl.DataFrame, data: Data) -> dict[str, object]:
 
 
 def summary(target: pl.Series, of: Target) -> dict[str, float]:
-    """Say what a target is like: the share of each class, or mean and deviation of a number."""
+    """Summarize a target: share of positives, share of each class, or mean and standard deviation."""
     if of.task == "regression":
         return {"mean": float(target.mean()), "deviation": float(target.std(ddof=0))}  # type: ignore[arg-type]
     if of.task == "binary":

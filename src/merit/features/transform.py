@@ -1,7 +1,7 @@
-"""The fitted preprocessing as an ONNX graph: the only implementation, used in training and in serving alike.
+"""The fitted preprocessing as an ONNX graph, the single implementation for training and serving.
 
-Training arrays are made by running this very graph, and the package is this graph joined to the network.
-So training code can't differ from inference code: there is one piece of it.
+Training arrays are computed by running this graph, and the package is this graph joined to the network, so
+preprocessing in training can't differ from preprocessing in serving.
 """
 
 from collections.abc import Sequence
@@ -18,16 +18,18 @@ OPSET = 20
 ML_OPSET = 4
 IR_VERSION = 10
 CODES, NUMBERS, ARRAY = "/codes", "/numbers", "/array/"
-"""The outputs; that of an array column is ARRAY and its name. Names inside the graph begin with a slash, so that a raw
-column can have almost any name."""
+"""The names of the outputs; the output of an array column is ARRAY followed by the column.
+
+Names inside the graph begin with a slash, so that they don't clash with the names of raw columns."""
 DAY = 86_400.0
 CYCLES = {"day": (DAY, 0.0), "week": (7 * DAY, 3 * DAY), "year": (365.2425 * DAY, 0.0)}
-"""What a time is placed on: each cycle's seconds, and how far the epoch, a Thursday in January, was into it."""
+"""The cycles that a time is encoded on: each cycle's length, and the epoch's offset in it (1 January 1970 was a
+Thursday), both in seconds."""
 
 
 @dataclass(frozen=True)
 class Category:
-    """A fitted vocabulary: value number i has code i + 1; code 0 is a value unknown or missing."""
+    """A fitted vocabulary: the value at index i has code i + 1; code 0 is an unknown or missing value."""
 
     column: str
     type: str
@@ -41,7 +43,10 @@ class Category:
 
 @dataclass(frozen=True)
 class Number:
-    """A fitted scale: (x - mean) / deviation, cut at `clip`; a missing value is the mean, and flagged if `flagged`."""
+    """A fitted scale: (x - mean) / deviation, clipped to [-clip, clip].
+
+    A missing value becomes 0, the scaled mean; with `flagged`, a second output is 1 for a missing value.
+    """
 
     column: str
     mean: float
@@ -51,26 +56,29 @@ class Number:
 
     @property
     def width(self) -> int:
-        """The number of outputs."""
+        """The number of output columns."""
         return 2 if self.flagged else 1
 
 
 @dataclass(frozen=True)
 class Time:
-    """A time of day, week and year, each as sine and cosine; a missing one is nowhere (0), and flagged if `flagged`."""
+    """A time encoded as sine and cosine of its position in the day, the week and the year.
+
+    A missing time becomes 0 everywhere; with `flagged`, a last output is 1 where the time is missing.
+    """
 
     column: str
     flagged: bool
 
     @property
     def width(self) -> int:
-        """The number of outputs."""
+        """The number of output columns."""
         return 2 * len(CYCLES) + self.flagged
 
 
 @dataclass(frozen=True)
 class Array:
-    """A fitted scale of all elements of an array alike: (x - mean) / deviation."""
+    """A fitted scale of an array, one for all its elements: (x - mean) / deviation."""
 
     column: str
     shape: list[int]
@@ -80,7 +88,10 @@ class Array:
 
 @dataclass(frozen=True)
 class Transform:
-    """What was fitted on training rows: categories become codes, numbers and times numbers, arrays scaled arrays."""
+    """The preprocessing fitted on training rows.
+
+    Categories become codes, numbers and times become columns of numbers, and arrays become scaled arrays.
+    """
 
     categories: list[Category]
     numbers: list[Number | Time]
@@ -98,15 +109,15 @@ class Transform:
 
     @property
     def flags(self) -> list[int]:
-        """The columns of the output `numbers` that are 0 or 1: a flag stands last of its number's."""
+        """The indices of the flag columns (0 or 1) in the output `numbers`; a flag is the last column of its number."""
         ends = accumulate(number.width for number in self.numbers)
         return [end - 1 for end, number in zip(ends, self.numbers, strict=True) if number.flagged]
 
     def graph(self) -> onnx.ModelProto:
-        """Return the graph: a named input per column; `codes` int64, `numbers` and arrays float32 out, [rows, ...].
+        """Return the graph, with one input per column; outputs are `codes` int64, `numbers` and arrays float32.
 
-        A string column is a tensor of strings [rows], "" for missing; an array is float64 [rows, *shape]; every other
-        column is float64 [rows], NaN for missing, a time being the seconds since 1970 of its clock.
+        A string column is a tensor of strings [rows], "" for missing. An array is float64 [rows, *shape]. Every other
+        column is float64 [rows], NaN for missing; a time is its wall-clock time in seconds since 1970.
         """
         build = _Builder()
         build.declare(self)
@@ -119,8 +130,8 @@ class Transform:
 class _Builder:
     """Collects the nodes of the graph.
 
-    A node costs about half a microsecond whatever it computes, and so a request of one row is as slow as the graph has
-    nodes: numbers are scaled all at once, as the rows of one matrix, and not column by column.
+    A node costs about half a microsecond whatever it computes, so the number of nodes sets the latency of a one-row
+    request. Therefore all numbers are scaled together, as the rows of one matrix, and not column by column.
     """
 
     def __init__(self) -> None:
@@ -130,6 +141,7 @@ class _Builder:
         self.outputs: list[onnx.ValueInfoProto] = []
 
     def declare(self, transform: "Transform") -> None:
+        """Declare one input per column."""
         for category in transform.categories:
             kind = TensorProto.STRING if category.type == "string" else TensorProto.DOUBLE
             self.inputs.append(helper.make_tensor_value_info(category.column, kind, ["rows"]))
@@ -139,6 +151,7 @@ class _Builder:
             self.inputs.append(helper.make_tensor_value_info(array.column, TensorProto.DOUBLE, ["rows", *array.shape]))
 
     def categories(self, fitted: list[Category]) -> None:
+        """Add the output `codes`."""
         codes = [self._category(each) for each in fitted]
         self.outputs.append(helper.make_tensor_value_info(CODES, TensorProto.INT64, ["rows", len(codes)]))
         if codes:
@@ -147,6 +160,7 @@ class _Builder:
             self._empty(CODES, TensorProto.INT64)
 
     def numbers(self, fitted: list[Number | Time], width: int) -> None:
+        """Add the output `numbers`, with columns in the order of `fitted`."""
         self.outputs.append(helper.make_tensor_value_info(NUMBERS, TensorProto.FLOAT, ["rows", width]))
         scaled = [each for each in fitted if isinstance(each, Number)]
         times = [each for each in fitted if isinstance(each, Time)]
@@ -161,7 +175,7 @@ class _Builder:
             self._named("Gather", [joined, order], NUMBERS, axis=1)
 
     def _scaled(self, fitted: list[Number], output: str) -> str:
-        """Scale numbers as the rows of a matrix; in the output, a flag stands after its number."""
+        """Scale numbers as the rows of one matrix; in the output, a flag follows its number."""
         columns = self._matrix([each.column for each in fitted], "raw")
         mean, deviation, clip = (
             self._constant(name, np.array([[getattr(each, name)] for each in fitted], dtype=np.float64))
@@ -191,17 +205,19 @@ class _Builder:
         return self._named("Reshape", [self._named("Concat", columns, f"/{name}/all", axis=0), shape], f"/{name}")
 
     def _category(self, fitted: Category) -> str:
+        """Look up the codes of a column; unknown and missing values get 0."""
         known: Sequence[str | int] = fitted.values
         codes = {value: code for code, value in enumerate(known, start=1) if _is_exact(value)}
-        # A vocabulary can't be empty in ONNX: one value that stands for nothing keeps every answer 0.
+        # LabelEncoder needs at least one key: a dummy entry that maps to 0 keeps every code 0.
         codes = codes or {"\0" if fitted.type == "string" else 0: 0}
         keys: dict[str, Any] = {"keys_strings": list(codes)}
-        if fitted.type != "string":  # looked up as they come
+        if fitted.type != "string":  # keys have the type of the input, float64
             keys = {"keys_tensor": numpy_helper.from_array(np.array(list(codes), dtype=np.float64))}
         values = {"values_int64s": list(codes.values()), "default_int64": 0}
         return self._node("LabelEncoder", [fitted.column], fitted.column, "code", domain="ai.onnx.ml", **keys, **values)
 
     def _time(self, fitted: Time) -> str:
+        """Encode a time on its cycles, followed by its flag, [rows, width]."""
         column = fitted.column
         missing = self._node("IsNaN", [column], column, "missing")
         zero = self._constant("zero", np.array(0.0))
@@ -233,6 +249,7 @@ class _Builder:
         return self._node("Concat", [*places, *flags], column, "time", axis=1)
 
     def array(self, fitted: Array) -> onnx.ValueInfoProto:
+        """Scale an array and return its output."""
         column, output = fitted.column, f"{ARRAY}{fitted.column}"
         mean = self._constant(f"{column}/mean", np.array(fitted.mean))
         deviation = self._constant(f"{column}/deviation", np.array(fitted.deviation))
@@ -241,6 +258,7 @@ class _Builder:
         return helper.make_tensor_value_info(output, TensorProto.FLOAT, ["rows", *fitted.shape])
 
     def _flag(self, missing: str, column: str) -> str:
+        """Return the flag for missing values as a column."""
         return self._node(
             "Unsqueeze",
             [self._node("Cast", [missing], column, "flag", to=TensorProto.FLOAT), self._axis()],
@@ -249,7 +267,7 @@ class _Builder:
         )
 
     def _empty(self, name: str, kind: int) -> None:
-        """Make an output of no columns, with as many rows as the first input."""
+        """Add an output without columns, with as many rows as the first input."""
         rows = self._node("Shape", [self.inputs[0].name], name, "rows", start=0, end=1)
         shape = self._node(
             "Concat", [rows, self._constant("none", np.array([0], dtype=np.int64))], name, "shape", axis=0
@@ -258,6 +276,7 @@ class _Builder:
         self.nodes.append(helper.make_node("ConstantOfShape", [shape], [name], value=value))
 
     def model(self) -> onnx.ModelProto:
+        """Return the finished, checked model."""
         graph = helper.make_graph(self.nodes, "transform", self.inputs, self.outputs, list(self.constants.values()))
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="merit")
@@ -283,12 +302,15 @@ class _Builder:
 
 
 def _is_exact(value: str | int) -> bool:
-    """Say whether a value can be met: a whole number comes as float64, and beyond 2**53 some don't exist there."""
+    """Return whether float64 represents a value exactly.
+
+    Whole numbers arrive as float64; some beyond 2**53 don't exist there and so can never be looked up.
+    """
     return isinstance(value, str) or int(float(value)) == value
 
 
 def _order(fitted: list[Number | Time], joined: list[Number | Time]) -> NDArray[np.int64]:
-    """Return where each output column of `fitted` stands among those of `joined`, the same in another order."""
+    """Return the index of each output column of `fitted` among those of `joined`, a permutation of `fitted`."""
     starts = np.cumsum([0, *(each.width for each in joined)])
     start = {each.column: int(at) for each, at in zip(joined, starts[:-1], strict=True)}
     return np.array([start[each.column] + i for each in fitted for i in range(each.width)], dtype=np.int64)

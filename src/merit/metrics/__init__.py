@@ -1,6 +1,13 @@
-"""Metrics and their intervals, per task.
+"""Metrics per task, with bootstrap intervals.
 
-On the shared floor, for training, evaluation and the gate must all mean the same by a word.
+A shared module: training, evaluation and the gate must use the same definition of every metric.
+
+Example:
+    >>> import numpy as np
+    >>> measured = scored("binary", np.array([0, 1, 0, 1]), np.array([0.2, 0.9, 0.6, 0.7]))
+    >>> measured.point()["roc_auc"]
+    1.0
+    >>> interval = estimate(measured, count=200, confidence=0.95, seed=0)["brier"]  # has value, low, high
 """
 
 from collections.abc import Mapping
@@ -25,13 +32,13 @@ KINDS: dict[str, type[Binary] | type[Multiclass] | type[Regression]] = {
 def scored(
     task: str, target: NDArray[Any], prediction: NDArray[Any], own: Mapping[str, Metric] = MappingProxyType({})
 ) -> Scored:
-    """Return predictions beside the truth, ready to be measured as their task is.
+    """Return targets and predictions, prepared for the metrics of their task.
 
     Args:
         task: binary, multiclass or regression.
-        target: [rows]: 0 or 1; the place of the class; or the number itself.
+        target: [rows]: 0 or 1; the index of the class; or the number itself.
         prediction: [rows] probabilities; [rows, classes] probabilities; or [rows] numbers.
-        own: metrics of the project's own, by name.
+        own: custom metrics of the project, by name.
     """
     made: Scored = KINDS[task](target, prediction)
     called = {name: StatefulMetric(name, each, task) if is_stateful(each) else each for name, each in own.items()}

@@ -1,4 +1,4 @@
-"""Metrics of a binary classifier: how it ranks, how sharp and how honest its probabilities are."""
+"""Metrics of a binary classifier: ranking, accuracy of the probabilities, calibration."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,11 +13,11 @@ RANKED = frozenset({"roc_auc", "average_precision"})
 
 
 class Binary(Scored):
-    """Probabilities beside the truth, sorted once.
+    """Targets and predicted probabilities, sorted once by probability, highest first.
 
     Args:
         target: 0 or 1, [rows].
-        probability: in [0, 1], [rows].
+        probability: the probability of 1, in [0, 1], [rows].
     """
 
     task = "binary"
@@ -32,17 +32,17 @@ class Binary(Scored):
         self._set_means()
 
     def _set_steps(self) -> None:
-        """Note where a threshold can fall: equal probabilities can't be told apart, so they count as one step."""
+        """Precompute the steps at which a threshold can lie; rows of equal probability form one step."""
         starts = np.flatnonzero(np.r_[True, np.diff(self.probability) != 0])
         self._positives = np.flatnonzero(self.target)
         step = np.searchsorted(starts, self._positives, side="right") - 1
-        # Of each positive: the rows before its step, those to the step's end, and the positives to the step's end.
+        # Per positive: the rows before its step, the rows up to the step's end, and the positives up to the step's end.
         self._before = starts[step]
         self._through = np.r_[starts[1:], self.rows][step]
         self._hits = np.searchsorted(step, step, side="right")
 
     def _set_means(self) -> None:
-        """Lay out what metrics are weighted means of, side by side: one product with the weights gives them all."""
+        """Precompute the per-row terms of all metrics that are weighted means, so that one matrix product gives all."""
         clipped = np.clip(self.probability, 1e-15, 1 - 1e-15)
         loss = -(self.target * np.log(clipped) + (1 - self.target) * np.log1p(-clipped))
         square = (self.target - self.probability) ** 2
@@ -50,9 +50,9 @@ class Binary(Scored):
         self._means = np.column_stack([loss, square, self._bins.gaps()])
 
     def _measured(self, weights: Array, names: Sequence[str]) -> dict[str, Array]:
-        """Return metrics for each row of `weights` [resamples, rows], given in the order of `self.order`.
+        """Return metrics for each row of `weights` [resamples, rows], whose columns are in the order of `self.order`.
 
-        A metric is NaN where it has no meaning: no positive, or no negative, has weight.
+        A metric is NaN where it is undefined: no positive, or no negative, has weight.
         """
         found: dict[str, Array] = {}
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -73,7 +73,7 @@ class Binary(Scored):
         }
 
     def _ranked(self, weights: Array, names: Sequence[str]) -> dict[str, Array]:
-        """Return the metrics that depend on the order of the probabilities alone.
+        """Return the metrics that depend only on the order of the probabilities.
 
         ROC AUC: the share of pairs in the right order, ties counting half (Mann and Whitney 1947). Average precision:
         precision averaged over the steps in recall, without interpolation.
@@ -84,13 +84,13 @@ class Binary(Scored):
         positives = positive.sum(axis=1)
         found: dict[str, Array] = {}
         if "roc_auc" in names:
-            # Rows of a lower step are below, half of those of the same step are; of the positives' pairs with one
-            # another, that is one half.
+            # Below a positive are all rows of lower steps and half of those of its own step. Pairs of two positives
+            # (each with itself included) add up to half the square of their weight: subtract them.
             below = total[:, None] - (np.take(above, self._before, axis=1) + through) / 2
             pairs = (positive * below).sum(axis=1) - positives**2 / 2
             found["roc_auc"] = pairs / (positives * (total - positives))
         if "average_precision" in names:
-            # A step without weight before any other has no precision, and adds no recall.
+            # While no row has weight yet, precision is 0/0; such a step adds no recall, so 0 is as good.
             precision = np.nan_to_num(np.take(_summed(positive), self._hits, axis=1) / through)
             found["average_precision"] = (positive * precision).sum(axis=1) / positives
         return found
@@ -98,7 +98,7 @@ class Binary(Scored):
     def curve(self) -> tuple[Array, Array, Array]:
         """Return false positive rate, recall and precision from the highest threshold to the lowest, [steps + 1].
 
-        Before the first step nothing is called positive, and precision is taken for one.
+        At the first point nothing is predicted positive, and precision is defined as 1.
         """
         last = np.r_[np.flatnonzero(np.diff(self.probability)), self.rows - 1]
         hits, called = np.cumsum(self.target)[last], last + 1.0
@@ -108,12 +108,12 @@ class Binary(Scored):
         return np.r_[0.0, rates[0]], np.r_[0.0, rates[1]], np.r_[1.0, hits / called]
 
     def calibration(self) -> list[tuple[float, float, int]]:
-        """Return, per bin of equal mass, the mean probability, the share of positives and the rows."""
+        """Return, per bin of equal mass, the mean probability, the share of positives and the number of rows."""
         return self._bins.curve()
 
 
 def _summed(weights: Array) -> Array:
-    """Return the sums of the first 0, 1, ... columns, [resamples, columns + 1]."""
+    """Return the cumulative sums over columns, starting at 0, [resamples, columns + 1]."""
     made = np.zeros((len(weights), weights.shape[1] + 1))
     np.cumsum(weights, axis=1, out=made[:, 1:])
     return made

@@ -1,6 +1,6 @@
-"""Bootstrap intervals of metrics, for one model or for two on the same rows.
+"""Bootstrap intervals of metrics, for one model or for the difference of two on the same rows.
 
-Each metric is computed from weights, so that a resample is a row of counts over rows prepared only once.
+Metrics are functions of row weights: a resample is a vector of counts, and the rows are prepared only once.
 """
 
 import math
@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 Measure = Callable[[Array], dict[str, Array]]
 
 CELLS = 120_000
-"""Resampled weights held at once: a block of this many fits the processor's cache well enough."""
+"""Weights in a block of resamples: one thread's block of this size about fits the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -34,35 +34,43 @@ class Estimate:
     high: float
 
     def as_json(self) -> dict[str, float | None]:
-        """Return the three numbers, None where there is none, for JSON knows no NaN."""
+        """Return value and bounds for JSON, which has no NaN: those are None."""
         return {name: None if math.isnan(number) else number for name, number in vars(self).items()}
 
 
 class Metric(Protocol):
-    """A metric of a project's own."""
+    """A custom metric of a project, named in evaluate.metrics.
+
+    Example:
+        class Accuracy:
+            higher_is_better = True
+
+            def __call__(self, target, prediction, weights):
+                return np.average((prediction > 0.5) == target, weights=weights)
+    """
 
     higher_is_better: bool
 
     def __call__(self, target: NDArray[Any], prediction: NDArray[Any], weights: Array) -> float:
-        """Return the metric of some rows.
+        """Return the metric over weighted rows.
 
         Args:
-            target: [rows]: 0 or 1; the place of the class; or the number itself.
+            target: [rows]: 0 or 1; the index of the class; or the number itself.
             prediction: [rows] probabilities; [rows, classes] probabilities; or [rows] numbers.
-            weights: how often each row counts, [rows].
+            weights: the number of times that each row counts, [rows].
         """
 
 
 class Scored(ABC):
-    """Predictions beside the truth, laid out once for any number of resamples.
+    """Targets and predictions, prepared once so that metrics of many resamples are cheap.
 
     Attributes:
-        task: whose metrics these are.
-        rows: how many there are.
-        order: the order in which weights are given.
-        known: whether every prediction is a number.
-        own: metrics of the project's own.
-        given: target and prediction, in that order.
+        task: the task whose metrics are computed.
+        rows: the number of rows.
+        order: the row order that the columns of weights must have.
+        known: whether every prediction is finite.
+        own: custom metrics of the project, by name.
+        given: target and prediction, sorted by `order`.
     """
 
     task: ClassVar[str]
@@ -74,17 +82,17 @@ class Scored(ABC):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The metrics there are."""
+        """The names of all metrics."""
         return (*METRICS[self.task], *self.own)
 
     @abstractmethod
     def _measured(self, weights: Array, names: Sequence[str]) -> dict[str, Array]:
-        """Return metrics of the task for each row of `weights`."""
+        """Return the task's metrics for each row of `weights`."""
 
     def measure(self, weights: Array, names: Sequence[str]) -> dict[str, Array]:
-        """Return metrics for each row of `weights` [resamples, rows], given in the order of `self.order`.
+        """Return metrics for each row of `weights` [resamples, rows], whose columns are in the order of `self.order`.
 
-        A metric is NaN where it has no meaning, and everywhere if a prediction is no number.
+        A metric is NaN where it is undefined, and every metric is NaN if a prediction is not finite.
         """
         if not self.known:
             return {name: np.full(len(weights), np.nan) for name in names}
@@ -95,17 +103,22 @@ class Scored(ABC):
         return np.array([_called(name, self.own[name], *self.given, each) for each in weights])
 
     def point(self) -> dict[str, float]:
-        """Return each metric on the rows as they are."""
+        """Return each metric on the sample itself, without resampling."""
         found = self.measure(np.ones((1, self.rows)), self.names)
         return {name: float(values[0]) for name, values in found.items()}
 
 
 def _called(name: str, metric: Metric, *arguments: Array) -> float:
+    """Return what a custom metric gives, as a float.
+
+    Raises:
+        MeritError: it takes other arguments, or returns something that is no number.
+    """
     try:
         given = metric(*arguments)
     except TypeError as error:
         if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
-            raise  # from inside it
+            raise  # raised inside the metric, not by the call
         raise MeritError(f"evaluate.metrics.{name}: takes no target, prediction, weights: {error}") from error
     try:
         return float(given)
@@ -114,8 +127,8 @@ def _called(name: str, metric: Metric, *arguments: Array) -> float:
 
 
 def estimate(scored: Scored, *, count: int, confidence: float, seed: int) -> dict[str, Estimate]:
-    """Return each metric with its interval; NaN values where a metric has no meaning on these rows."""
-    # Each row is drawn alike, so the order in which they are counted makes no difference to one model.
+    """Return each metric with its interval; NaN where a metric is undefined on these rows."""
+    # Rows are drawn with equal probability, so for one model the draws needn't be permuted to `scored.order`.
     drawn = _bootstrap(lambda weights: scored.measure(weights, scored.names), scored.rows, count, seed)
     return {name: _interval(value, drawn[name], confidence) for name, value in scored.point().items()}
 
@@ -123,8 +136,8 @@ def estimate(scored: Scored, *, count: int, confidence: float, seed: int) -> dic
 def compare(
     candidate: Scored, rival: Scored, names: Sequence[str], *, count: int, confidence: float, seed: int
 ) -> dict[str, Estimate]:
-    """Return candidate minus rival for each metric named, over the same resamples of the same rows."""
-    # Draws are made in the candidate's order, and the rival's copy of each is put into its own.
+    """Return candidate minus rival for each metric in `names`, paired: both are measured on the same resamples."""
+    # Draws are in the candidate's row order; for the rival they are permuted to its own.
     place = np.argsort(candidate.order)[rival.order]
 
     def difference(weights: Array) -> dict[str, Array]:
@@ -138,10 +151,9 @@ def compare(
 
 
 def _bootstrap(measure: Measure, rows: int, count: int, seed: int) -> dict[str, Array]:
-    """Return what `measure` says of `count` resamples, [count] each.
+    """Return the metrics of `count` resamples, [count] each.
 
-    They are drawn in blocks, each from a seed of its own, so that threads can share the work and the result is the
-    same however many there are.
+    Resamples are drawn in blocks, each with its own seed, so the result doesn't depend on the number of threads.
     """
     block = max(1, CELLS // rows)
     sizes = [min(block, count - start) for start in range(0, count, block)]
@@ -156,7 +168,7 @@ def _bootstrap(measure: Measure, rows: int, count: int, seed: int) -> dict[str, 
 
 
 def _counts(generator: np.random.Generator, size: int, rows: int) -> Array:
-    """Draw `size` resamples; return how often each holds each row, [size, rows]."""
+    """Draw `size` resamples and return how often each contains each row, [size, rows]."""
     made = np.empty((size, rows))
     for place, drawn in enumerate(generator.integers(0, rows, (size, rows), dtype=np.uint32)):
         made[place] = np.bincount(drawn, minlength=rows)
@@ -164,6 +176,7 @@ def _counts(generator: np.random.Generator, size: int, rows: int) -> Array:
 
 
 def _interval(value: float, drawn: Array, confidence: float) -> Estimate:
+    """Return the percentile interval; resamples on which the metric is undefined are left out."""
     if np.isnan(value) or np.isnan(drawn).all():
         return Estimate(value, float("nan"), float("nan"))
     low, high = np.nanquantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])

@@ -1,4 +1,4 @@
-"""Calibration: what was predicted beside what was observed, in bins of equal mass (Naeini et al. 2015)."""
+"""Calibration: predicted probabilities against observed frequencies, in bins of equal mass (Naeini et al. 2015)."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ BINS = 10
 
 
 class Bins:
-    """Rows in bins of equal mass.
+    """Groups rows, sorted by probability, into bins of equal mass.
 
     Args:
-        predicted: probabilities, the highest first, [rows].
-        observed: whether it was so, in the same order, [rows].
+        predicted: probabilities, highest first, [rows].
+        observed: 1 where the event happened, else 0, in the same order, [rows].
     """
 
     def __init__(self, predicted: NDArray[Any], observed: NDArray[Any]) -> None:
@@ -24,7 +24,7 @@ class Bins:
         self._members = np.split(np.arange(len(predicted)), starts[1:])
 
     def gaps(self) -> Array:
-        """Return how far each row was from its prediction, in the column of its bin, [rows, bins].
+        """Return observed minus predicted of each row in the column of its bin, 0 elsewhere, [rows, bins].
 
         The expected calibration error is the sum of the columns' absolute means.
         """
@@ -34,7 +34,7 @@ class Bins:
         return made
 
     def curve(self) -> list[tuple[float, float, int]]:
-        """Return, per bin from the lowest, the mean prediction, the share observed and the rows."""
+        """Return, per bin from the lowest, the mean prediction, the observed frequency and the number of rows."""
         return [
             (float(self._predicted[inside].mean()), float(self._observed[inside].mean()), len(inside))
             for inside in reversed(self._members)

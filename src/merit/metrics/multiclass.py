@@ -1,4 +1,4 @@
-"""Metrics of a classifier of several classes."""
+"""Metrics of a multiclass classifier."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,11 +11,11 @@ from merit.metrics.calibration import Bins
 
 
 class Multiclass(Scored):
-    """Probabilities of each class beside the truth.
+    """Targets and predicted class probabilities.
 
     Args:
-        target: the place of the class, [rows].
-        probabilities: in [0, 1], [rows, classes].
+        target: the index of the true class, [rows].
+        probabilities: of each class, in [0, 1], [rows, classes].
     """
 
     task = "multiclass"
@@ -35,7 +35,7 @@ class Multiclass(Scored):
         self._hits, self._members = (true & guessed).astype(np.float64), true.astype(np.float64) + guessed
 
     def _means_of_rows(self) -> Array:
-        """Return what metrics are weighted means of: right or wrong, log loss, Brier score, [rows, 3]."""
+        """Return the per-row terms of accuracy, log loss and Brier score, [rows, 3]."""
         at = np.arange(self.rows)
         true = np.eye(self._given.shape[1])[self._truth]
         loss = -np.log(np.clip(self._given[at, self._truth], 1e-15, 1.0))
@@ -45,8 +45,9 @@ class Multiclass(Scored):
     def _measured(self, weights: Array, names: Sequence[str]) -> dict[str, Array]:
         """Return metrics for each row of `weights`.
 
-        The Brier score is the sum over the classes (Brier 1950); the calibration error is the expected one of the
-        class guessed, over bins of equal mass (Naeini et al. 2015); macro F1 is over the classes that are there.
+        The Brier score sums over the classes (Brier 1950). The calibration error is the expected calibration error of
+        the predicted class, over bins of equal mass (Naeini et al. 2015). Macro F1 averages over the classes that occur
+        in the targets or the predictions.
         """
         means = weights @ self._means / weights.sum(axis=1, keepdims=True)
         found = {
@@ -61,15 +62,15 @@ class Multiclass(Scored):
 
     def _macro_f1(self, weights: Array) -> Array:
         hits, members = weights @ self._hits, weights @ self._members
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore"):  # a class without rows is 0/0, which nanmean leaves out
             return np.asarray(np.nanmean(2 * hits / members, axis=1))
 
     def calibration(self) -> list[tuple[float, float, int]]:
-        """Return, per bin of equal mass, the mean confidence, the share of right guesses and the rows."""
+        """Return, per bin of equal mass, the mean confidence, the accuracy and the number of rows."""
         return self._bins.curve()
 
     def confusion(self) -> NDArray[np.int64]:
-        """Return how many rows of each class were taken for each class, [true, guessed]."""
+        """Return the confusion matrix: rows per pair of classes, [true, predicted]."""
         classes = self._given.shape[1]
         counts = np.bincount(self._truth * classes + self._guess, minlength=classes * classes)
         return counts.reshape(classes, classes)

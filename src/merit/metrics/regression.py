@@ -10,11 +10,11 @@ from merit.metrics.bootstrap import Array, Scored
 
 
 class Regression(Scored):
-    """Predicted numbers beside the true ones.
+    """Targets and predictions of a regression.
 
     Args:
         target: the true numbers, [rows].
-        predicted: the predicted ones, [rows].
+        predicted: the predicted numbers, [rows].
     """
 
     task = "regression"
@@ -24,11 +24,11 @@ class Regression(Scored):
         self.order = np.arange(self.rows)
         true, error = target.astype(np.float64), target.astype(np.float64) - predicted.astype(np.float64)
         self.known = bool(np.isfinite(error).all())
-        centred = true - true.mean()  # the same variance, without the loss of digits
+        centred = true - true.mean()  # doesn't change the variance, but avoids cancellation of large means
         self._means = np.column_stack([np.abs(error), error**2, centred, centred**2])
 
     def _measured(self, weights: Array, names: Sequence[str]) -> dict[str, Array]:
-        """Return metrics for each row of `weights`; `r2` is NaN where all targets are one."""
+        """Return metrics for each row of `weights`; `r2` is NaN where all targets are equal."""
         absolute, square, mean, second = (weights @ self._means / weights.sum(axis=1, keepdims=True)).T
         spread = second - mean**2
         with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,4 +1,4 @@
-"""Metrics that are updated and then computed, as those of torchmetrics are, called as merit calls a metric."""
+"""Adapter from stateful metrics (update, then compute), such as those of torchmetrics, to merit's `Metric`."""
 
 import copy
 import threading
@@ -11,12 +11,12 @@ from merit.errors import MeritError
 
 
 class StatefulMetric:
-    """Calls a metric that has `reset`, `update(prediction, target)` and `compute`: a row that counts twice is two rows.
+    """Adapts a metric with `reset`, `update(prediction, target)` and `compute`; a row of weight 2 is passed twice.
 
     Args:
-        name: what the project calls it.
-        metric: itself. Each thread works on a copy, for it keeps what it was updated with.
-        task: a class is given as a whole number, what a regression is about as a float.
+        name: the metric's name in the project.
+        metric: the metric. It holds state, so each thread works on its own copy.
+        task: decides the type of targets: float64 for a regression, else int64.
     """
 
     def __init__(self, name: str, metric: Any, task: str) -> None:
@@ -26,7 +26,7 @@ class StatefulMetric:
         self._copies = threading.local()
 
     def __call__(self, target: NDArray[Any], prediction: NDArray[Any], weights: NDArray[np.float64]) -> float:
-        """Return the metric of the rows, each as often as its weight says."""
+        """Return the metric over the rows, each repeated by its weight."""
         import torch
 
         rows = np.repeat(np.arange(len(target)), weights.astype(np.int64))
@@ -38,7 +38,7 @@ class StatefulMetric:
             return float(metric.compute())
         except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
             if not type(metric).__module__.startswith("torchmetrics."):
-                raise  # told as an error of the project's own code
+                raise  # reported as an error in the project's own code
             reason = " ".join(str(error).split())[:300]
             raise MeritError(
                 f"evaluate.metrics.{self._name}: {type(metric).__name__} gives no number: {reason}"
@@ -51,5 +51,5 @@ class StatefulMetric:
 
 
 def is_stateful(metric: Any) -> bool:
-    """Say whether a metric is updated and computed instead of called once."""
+    """Return whether a metric has `reset`, `update` and `compute` instead of being called once."""
     return all(callable(getattr(metric, name, None)) for name in ("reset", "update", "compute"))

@@ -1,6 +1,7 @@
-"""The network of the lock in PyTorch: built for training, or with its trained weights for evaluation and parity.
+"""The lock's network in PyTorch: with fresh weights for training, with trained weights for evaluation and packaging.
 
-On the shared floor: three rooms need the very same network. Imports torch, so nothing that serves imports this.
+A shared module: training, evaluation and packaging need the same network. It imports torch, so serving must not
+import it.
 """
 
 from typing import Any, NamedTuple
@@ -19,18 +20,18 @@ from merit.config.schema import Lock
 from merit.errors import MeritError
 
 ROWS = 8192
-"""Rows in a batch without gradients."""
+"""Rows per batch when predicting, without gradients."""
 
 
 class Predictor(nn.Module):
-    """A network as it predicts: its outputs turned into what the task asks for, and its members averaged.
+    """Wraps a network to return predictions: converts its outputs for the task, and averages ensemble members.
 
     Args:
         network: (codes int64 [rows, categories], numbers float32 [rows, numbers], an array float32 [rows, *shape] per
-            array column) -> [rows, outputs] or [members, rows, outputs]: logits, or a number in deviations.
+            array column) -> [rows, outputs] or [members, rows, outputs]: logits, or a standardized number.
         task: binary, multiclass or regression.
-        mean: of the training rows' target, in which a regression's network need not know its unit.
-        deviation: of the same.
+        mean: the mean of the training rows' target; a regression's network predicts the standardized target.
+        deviation: the standard deviation of the training rows' target.
     """
 
     def __init__(self, network: nn.Module, task: str, *, mean: float, deviation: float) -> None:
@@ -44,7 +45,7 @@ class Predictor(nn.Module):
         return self.predicted(self.network(codes, numbers, *arrays))
 
     def predicted(self, outputs: Tensor) -> Tensor:
-        """Return what the network's outputs come to."""
+        """Convert the network's outputs to predictions."""
         if self.task == "multiclass":
             made = outputs.softmax(dim=-1)
         else:
@@ -54,7 +55,10 @@ class Predictor(nn.Module):
         return made.mean(dim=0) if has_members else made
 
     def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Return the mean loss of a batch, each member by itself: log loss (nats), or squared error (variances)."""
+        """Return the mean loss over a batch and all members, each scored on its own outputs.
+
+        The loss is log loss in nats or, for a regression, the squared error of the standardized target.
+        """
         if self.task == "multiclass":
             each = target.long().expand(outputs.shape[:-1])
             return functional.cross_entropy(outputs.flatten(0, -2), each.flatten())
@@ -65,11 +69,11 @@ class Predictor(nn.Module):
 
 
 def build(lock: Lock) -> Predictor:
-    """Return the network of conf/model, sized by what `features` fitted, with fresh weights.
+    """Return the network of conf/model with fresh weights, sized by the fitted features.
 
     Raises:
-        MeritError: it can't be built from its arguments, takes no arrays where there are some, or what was fitted is
-            another configuration's.
+        MeritError: its arguments are wrong, it takes no arrays although some features are, or the features were
+            fitted for another configuration.
     """
     fitted = artifacts.read_json(artifacts.FEATURES_REPORT, "features")
     if fitted.get("made_for") != locks.preprocessing(lock.data, lock.features):
@@ -93,10 +97,10 @@ def build(lock: Lock) -> Predictor:
 
 
 def trained(lock: Lock) -> Predictor:
-    """Return the network with the weights that `train` wrote, ready to predict.
+    """Return the network with the weights written by `train`, in evaluation mode.
 
     Raises:
-        MeritError: the weights are not there, or are another network's.
+        MeritError: the weights are missing, or don't fit the network.
     """
     predictor = build(lock)
     path = artifacts.require(artifacts.WEIGHTS, "train")
@@ -111,31 +115,31 @@ def trained(lock: Lock) -> Predictor:
 
 
 class Rows(NamedTuple):
-    """Rows as a network takes them, and what is to be predicted.
+    """Network inputs and the target of some rows.
 
     Attributes:
         inputs: codes int64 [rows, categories], numbers float32 [rows, numbers], then each array [rows, *shape].
-        target: float32 [rows]: 0 or 1, the place of the class, or the number.
+        target: float32 [rows]: 0 or 1, the index of the class, or the number.
     """
 
     inputs: tuple[Tensor, ...]
     target: Tensor
 
     @property
-    def count(self) -> int:  # type: ignore[override]  # not that of tuples
-        """How many rows these are."""
+    def count(self) -> int:  # type: ignore[override]  # not the method of tuples
+        """The number of rows."""
         return len(self.target)
 
     def at(self, rows: Any) -> "Rows":
-        """Return some of the rows, by whatever a tensor can be indexed with."""
+        """Return the selected rows; `rows` is anything that can index a tensor's first dimension."""
         return Rows(tuple(each[rows] for each in self.inputs), self.target[rows])
 
 
 def read_part(name: str) -> Rows:
-    """Return the rows of a part, in the form that `artifacts.part` tells, the codes as int64 for lookups.
+    """Read the rows of a part, whose format `artifacts.part` defines, with codes as int64 for embedding lookups.
 
     Raises:
-        MeritError: they are not there, or can't be read.
+        MeritError: the file is missing or unreadable.
     """
     read = artifacts.read_arrays(artifacts.part(name), "features")
     arrays = {name: torch.from_numpy(values) for name, values in read.items()}
@@ -145,6 +149,6 @@ def read_part(name: str) -> Rows:
 
 @torch.inference_mode()
 def predictions(predictor: Predictor, rows: Rows) -> NDArray[Any]:
-    """Return the prediction of each row, float32 [rows] or [rows, classes]."""
+    """Return the prediction for each row, float32 [rows] or [rows, classes]."""
     starts = range(0, len(rows.target), ROWS)
     return torch.cat([predictor(*rows.at(slice(start, start + ROWS)).inputs) for start in starts]).numpy()

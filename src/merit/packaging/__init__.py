@@ -1,1 +1,1 @@
-"""package: one graph from raw columns to probability, its signature, parity and manifest."""
+"""The stage package: one ONNX graph from raw columns to prediction, with signature, parity check and manifest."""

@@ -1,6 +1,6 @@
-"""What a Bento of a package is made of: the files that bentofile.yaml names, and the package. Imports nothing heavy.
+"""The files of a Bento: those that bentofile.yaml names, and the package. Imports nothing heavy.
 
-On the shared floor: the gate asks the Bento before a merge, and a release puts the same one into an image.
+A shared module: the gate queries the Bento before a merge, and a release builds an image from the same files.
 """
 
 import glob
@@ -18,15 +18,15 @@ UNCLEAR = "must name what the Bento is made of under include and python.requirem
 
 
 def assemble(folder: Path, *, root: Path = Path(), package: Path | None = None) -> None:
-    """Put all that the Bento is made of into a folder, as it lies in the repository.
+    """Copy all files of the Bento into a folder, with the same paths as in the repository.
 
     Args:
-        folder: where it is put.
-        root: the repository, or a part of it as of some commit.
-        package: the package that it answers from; without one, what lies in the repository.
+        folder: the destination.
+        root: the repository, or a checkout of parts of it at some commit.
+        package: the package to serve; by default the one in the repository.
 
     Raises:
-        MeritError: bentofile.yaml, or a file that it names, is not there or can't be read.
+        MeritError: bentofile.yaml, or a file that it names, is missing or unreadable.
     """
     found = files(root)
     if package is not None:
@@ -39,10 +39,10 @@ def assemble(folder: Path, *, root: Path = Path(), package: Path | None = None) 
 
 
 def told(root: Path = Path()) -> tuple[list[str], str]:
-    """Return what bentofile.yaml includes, as patterns, and its file of requirements.
+    """Return the include patterns and the requirements file of bentofile.yaml.
 
     Raises:
-        MeritError: it is not there, or doesn't name files and requirements.
+        MeritError: bentofile.yaml is missing, or doesn't name files and requirements.
     """
     try:
         read = safe_yaml.load((root / BENTOFILE).read_text(encoding="utf-8"))
@@ -55,10 +55,12 @@ def told(root: Path = Path()) -> tuple[list[str], str]:
 
 
 def files(root: Path = Path()) -> dict[str, Path]:
-    """Return where each file of the Bento is, by its name there; where merit is installed, its code is not here.
+    """Return the path of each file of the Bento, by its path inside the Bento.
+
+    If the repository doesn't contain merit's source, files of merit come from the installed package.
 
     Raises:
-        MeritError: there is no such file.
+        MeritError: a file that bentofile.yaml names doesn't exist.
     """
     patterns, requirements = told(root)
     found = {name: root / name for name in (str(BENTOFILE), requirements)}
@@ -71,7 +73,7 @@ def files(root: Path = Path()) -> dict[str, Path]:
 
 
 def _below(root: Path, prefix: str, pattern: str) -> dict[str, Path]:
-    """Return the files that fit a pattern, less what Python compiled, by their names in the repository."""
+    """Return the files that match a pattern, without compiled Python files, by their paths in the repository."""
     if not pattern.startswith(prefix):
         return {}
     names = glob.glob(pattern.removeprefix(prefix), root_dir=root, recursive=True)  # noqa: PTH207  # ** takes files too

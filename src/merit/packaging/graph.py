@@ -1,4 +1,4 @@
-"""One ONNX graph from raw columns to probability: the fitted preprocessing joined to the exported network."""
+"""Builds one ONNX graph from raw columns to prediction: the fitted preprocessing joined to the exported network."""
 
 import logging
 import warnings
@@ -16,18 +16,18 @@ from merit.models.build import Predictor, Rows
 
 
 def join(predictor: Predictor, rows: Rows, flags: Sequence[int] = ()) -> onnx.ModelProto:
-    """Return the graph of the fitted preprocessing and the network, as one.
+    """Return one graph of the fitted preprocessing and the network.
 
-    A network with a method `for_inference(flags)` is shipped as what that returns: another network of the same answers,
-    cheaper to run.
+    If the network has a method `for_inference(flags)`, the network that it returns is exported instead: one with the
+    same predictions that is cheaper to run.
 
     Args:
-        predictor: the network with what makes predictions of its outputs, in evaluation mode.
-        rows: to trace it with.
-        flags: the columns of numbers that are 0 or 1.
+        predictor: the network and the conversion of its outputs to predictions, in evaluation mode.
+        rows: example rows to trace the network with.
+        flags: the indices of the number columns that are 0 or 1.
 
     Raises:
-        MeritError: the network can't be made ready for inference, or torch can't export it.
+        MeritError: `for_inference` fails, or torch can't export the network.
     """
     transform = onnx.load(artifacts.require(artifacts.TRANSFORM, "features"))
     exported = _exported(_for_inference(predictor, flags), rows, transform.opset_import[0].version)
@@ -40,6 +40,7 @@ def join(predictor: Predictor, rows: Rows, flags: Sequence[int] = ()) -> onnx.Mo
 
 
 def _for_inference(predictor: Predictor, flags: Sequence[int]) -> Predictor:
+    """Return the predictor with the network's inference version, if it has one."""
     network = predictor.network
     told = f"package: {type(network).__name__}.for_inference"
     ready = getattr(network, "for_inference", None)
@@ -57,13 +58,14 @@ def _for_inference(predictor: Predictor, flags: Sequence[int]) -> Predictor:
 
 
 def _exported(predictor: Predictor, rows: Rows, opset: int) -> onnx.ModelProto:
+    """Return the predictor as an ONNX graph with a variable number of rows."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     codes, numbers, *arrays = rows.at(slice(0, 2)).inputs
     names = ["codes", "numbers", *(f"array{place}" for place in range(len(arrays)))]
     size = {0: Dim("rows")}
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of its own internals here
+            warnings.simplefilter("ignore")  # torch warns about its own internals here
             program = torch.onnx.export(
                 predictor,
                 (codes, numbers, *arrays),
@@ -82,7 +84,7 @@ def _exported(predictor: Predictor, rows: Rows, opset: int) -> onnx.ModelProto:
 
 
 def _cleaned(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Drop what the exporter noted for debugging: it holds paths of this machine, and no two machines agree on it."""
+    """Remove the exporter's debugging metadata, which holds paths of this machine and so differs between machines."""
     del model.metadata_props[:]
     model.doc_string = ""
     model.producer_name = "merit"
@@ -101,5 +103,5 @@ def _cleaned(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _others(output: onnx.ValueInfoProto) -> list[int]:
-    """Return the sizes of an output beside its rows."""
+    """Return the sizes of an output's dimensions after the rows."""
     return [size.dim_value for size in output.type.tensor_type.shape.dim[1:]]

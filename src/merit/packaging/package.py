@@ -1,4 +1,4 @@
-"""package: the folder that ships: graph, signature, weights, lock, manifest; refused if it doesn't act as trained."""
+"""The stage package: writes the folder that ships (graph, signature, weights, lock, manifest) after a parity check."""
 
 import importlib.metadata
 import platform
@@ -23,15 +23,15 @@ from merit.reading.declaration import declared, defaults_of
 from merit.scoring.package import Graph, columns_of
 
 SECTIONS = ("name", "seed", "data", "features", "model", "optimizer", "trainer")
-"""What makes the model what it is: the package holds these of the lock, and changes with nothing else."""
+"""The sections of the lock that define the model. Only these are packaged, so the package changes with no others."""
 LIBRARIES = ("lightning", "numpy", "onnx", "onnxruntime", "onnxscript", "polars", "safetensors", "torch")
 
 
 def package(lock: Lock) -> dict[str, Any]:
-    """Make the package, check its parity with the PyTorch path, and return its manifest.
+    """Build the package, check its parity with the PyTorch network, and return its manifest.
 
     Raises:
-        Refused: the graph's answers on raw rows differ from the network's by more than `package.parity.tolerance`;
+        Refused: the graph's predictions on raw rows differ from the network's by more than `package.parity.tolerance`;
             nothing is written.
     """
     trained = build.trained(lock)
@@ -51,7 +51,7 @@ def package(lock: Lock) -> dict[str, Any]:
 
 
 def _parity(lock: Lock, path: Path, rows: pl.DataFrame, expected: "np.ndarray[Any, Any]") -> dict[str, float | int]:
-    """Compare the graph on raw rows with the PyTorch path on the arrays, spread evenly over the test rows."""
+    """Compare the graph on raw rows with the network on arrays, for rows spread evenly over the test part."""
     limit = lock.package.parity
     chosen = np.unique(np.linspace(0, rows.height - 1, min(limit.rows, rows.height)).astype(int))
     shipped = Graph(path)
@@ -66,19 +66,20 @@ def _parity(lock: Lock, path: Path, rows: pl.DataFrame, expected: "np.ndarray[An
 
 
 def _unit(lock: Lock) -> float:
-    """Return what a difference is measured in: probabilities as they are, numbers in the target's deviations."""
+    """Return the unit of differences: 1 for probabilities, the target's standard deviation for a regression."""
     if lock.data.target.task != "regression":
         return 1.0
     return float(artifacts.read_json(artifacts.FEATURES_REPORT, "features")["target"]["deviation"])
 
 
 def _sections(lock: Lock) -> str:
+    """Return the model's sections of the lock as YAML."""
     values = lock.model_dump(mode="json", by_alias=True, include=set(SECTIONS))
     return str(yaml.dump(values, Dumper=locks.DUMPER, sort_keys=False, allow_unicode=True))
 
 
 def _signature(lock: Lock, rows: pl.DataFrame) -> dict[str, Any]:
-    """Describe what goes in and what comes out, with a row of the test part as the example."""
+    """Describe inputs and outputs, with a row of the test part, complete if possible, as the example."""
     taken = {name: column for name, column in lock.data.columns.items() if column.feature != "none"}
     source = targets.build(lock.data.source.model_dump(by_alias=True))
     defaults, dialect = defaults_of(source), getattr(source, "dialect", None)
@@ -102,6 +103,7 @@ def _signature(lock: Lock, rows: pl.DataFrame) -> dict[str, Any]:
 
 
 def _output(target: Target) -> dict[str, Any]:
+    """Describe the output of the graph."""
     meaning = {
         "binary": f"probability that {target.sql}",
         "multiclass": f"probability that {target.sql} is each of the classes",
@@ -112,9 +114,10 @@ def _output(target: Target) -> dict[str, Any]:
 
 
 def _manifest(lock: Lock, folder: Path, parity: dict[str, float | int]) -> dict[str, Any]:
-    """Return what the package is made of. The same inputs give the same bytes, so neither a time nor a commit is in it.
+    """Return the manifest: hashes of the package's files and of its origins, and the versions of libraries.
 
-    Of Python it names the minor version, which requirements.lock leaves open but which its packages are built for.
+    The same inputs must give the same bytes, so it holds neither a time nor a commit. Python is named by its minor
+    version, which requirements.lock leaves open although its packages are built for it.
     """
     return {
         "model": lock.name,

@@ -1,7 +1,7 @@
-"""Scoring: run an ONNX graph over columns, and load a package that is what its manifest says.
+"""Runs ONNX graphs over columns, and loads packages after verifying them against their manifest.
 
-On the shared floor, for training arrays, parity, gates and serving must all run graphs in the one same way.
-Imports ONNX Runtime and numpy, nothing heavier.
+A shared module: features, package, gate and serving must all run graphs in the same way. Imports ONNX Runtime and
+numpy, nothing heavier.
 """
 
 import json
@@ -22,25 +22,28 @@ if TYPE_CHECKING:
     import polars as pl
 
 CHUNK = 1024
-"""Rows scored at once, a multiple of LANES: a network's numbers for them stay near the processor, and in memory."""
+"""Rows per run, a multiple of LANES: keeps a network's intermediate values in the cache, and bounds memory."""
 LANES = 4
-"""Rows that ONNX Runtime's kernels take at once. The rest of a number of rows that is no multiple goes through other
-kernels, which round otherwise: a row's answer would depend on how many rows are asked with it, in its last bits."""
+"""Rows that ONNX Runtime's kernels process together. The remainder of a batch that is no multiple goes through other
+kernels, which round differently: the last bits of a row's prediction would depend on the size of its batch."""
 _FIRST = np.zeros(LANES, dtype=np.intp)
 
 Columns = Mapping[str, NDArray[Any]]
 UNKNOWN = "unknown"
-"""What answers name as the commit where nobody says it."""
+"""The commit named in responses if neither the environment nor the package names one."""
 
 
 class Graph:
     """An ONNX graph whose inputs are named columns: strings ("" is missing) or float64 (NaN is missing).
 
-    Each is [rows], but for arrays, which are [rows, *shape]; a time is the seconds since 1970 of its clock.
+    A column is [rows], an array column [rows, *shape]; a time is its wall-clock time in seconds since 1970.
 
     Args:
-        path: the file.
-        threads: processor threads that one run may use.
+        path: the ONNX file.
+        threads: the number of CPU threads of one run.
+
+    Attributes:
+        inputs: the type of each input by its name: `string` or `number`.
     """
 
     def __init__(self, path: Path, *, threads: int = 1) -> None:
@@ -53,7 +56,7 @@ class Graph:
             raise MeritError(
                 f"{path}: not a graph that ONNX Runtime can load ({' '.join(str(error).split())[:200]})"
             ) from error
-        # The session under the session: for one row, the checks of the public one take a sixth of the time.
+        # The C++ session beneath the Python one, whose argument checks take a sixth of the time of a one-row run.
         self._unchecked = getattr(self._session, "_sess", self._session).run
         self._outputs = [each.name for each in self._session.get_outputs()]
         self.inputs = {
@@ -74,7 +77,7 @@ class Graph:
         return [np.concatenate(outputs) for outputs in zip(*chunks, strict=True)]
 
     def _run(self, columns: Columns, rows: int) -> list[NDArray[Any]]:
-        """Return the outputs, computed on a multiple of LANES rows: the last row stands in for those that lack."""
+        """Return the outputs, computed on a multiple of LANES rows: copies of the last row pad the batch."""
         if not (lacking := -rows % LANES):
             return list(self._unchecked(self._outputs, dict(columns), None))
         places = _FIRST if rows == 1 else np.minimum(np.arange(rows + lacking), rows - 1)
@@ -83,10 +86,10 @@ class Graph:
 
 
 def columns_of(table: "pl.DataFrame", inputs: Mapping[str, str]) -> dict[str, NDArray[Any]]:
-    """Return the columns that a graph takes, missing values as it expects them.
+    """Return the columns that a graph takes, with missing values as "" or NaN.
 
     Raises:
-        MeritError: the table lacks one, or has it in another type than the graph takes.
+        MeritError: the table lacks a column, or has it with a type that the graph doesn't take.
     """
     import polars as pl
 
@@ -97,13 +100,13 @@ def columns_of(table: "pl.DataFrame", inputs: Mapping[str, str]) -> dict[str, ND
     for name, kind in inputs.items():
         if (schema[name] == pl.String) != (kind == "string"):
             raise MeritError(f"the column '{name}' is {schema[name]}, but the model takes a {kind}")
-    # In one go: a column by itself takes as long as a hundred do together.
+    # One query: a column on its own takes as long as a hundred together.
     made = table.select(_taken(name, schema[name]) for name in inputs)
     return {name: made[name].to_numpy() for name in inputs}
 
 
 def _taken(name: str, dtype: "pl.DataType") -> "pl.Expr":
-    """Return a column as a graph takes it."""
+    """Return the expression that converts a column to a graph's input."""
     import polars as pl
     from polars import selectors
 
@@ -119,7 +122,18 @@ def _taken(name: str, dtype: "pl.DataType") -> "pl.Expr":
 
 @dataclass(frozen=True)
 class Package:
-    """A model as it ships: the graph, its signature, and where it comes from."""
+    """A packaged model: the graph, its signature, and its manifest.
+
+    Example:
+        package = Package.load(Path("model"))
+        predictions = package.predict(columns_of(table, package.graph.inputs))  # table: raw columns, in Polars
+
+    Attributes:
+        graph: the graph from raw columns to predictions.
+        signature: inputs, outputs and an example row, as signature.json has them.
+        manifest: hashes, origins and library versions, as manifest.json has them.
+        digest: the hash that identifies the package in responses.
+    """
 
     graph: Graph
     signature: dict[str, Any]
@@ -128,10 +142,10 @@ class Package:
 
     @classmethod
     def load(cls, folder: Path, *, threads: int = 1) -> "Package":
-        """Load a package whose every file is what the manifest says.
+        """Load a package after verifying its files against the manifest.
 
         Raises:
-            MeritError: a file is missing, changed or extra, or is no graph or signature.
+            MeritError: a file is missing, changed or not in the manifest, or the graph can't be loaded.
         """
         manifest = verified(folder)
         graph = Graph(folder / artifacts.GRAPH, threads=threads)
@@ -140,17 +154,17 @@ class Package:
 
     @property
     def inputs(self) -> Sequence[dict[str, Any]]:
-        """The input columns of the signature: name, type, whether a value may be missing."""
+        """The input columns of the signature, each with its name, type and whether it is nullable."""
         return list(self.signature["inputs"])
 
     @property
     def output(self) -> dict[str, Any]:
-        """The output of the signature: its name and task, and the classes of a multiclass task."""
+        """The output of the signature, with its name and task, and the classes of a multiclass task."""
         return dict(self.signature["outputs"][0])
 
     @property
     def commit(self) -> str:
-        """The commit that answers name: as MERIT_COMMIT has it, else as packages did that named their own."""
+        """The commit for responses: MERIT_COMMIT, else the manifest's (older packages have one), else `unknown`."""
         return os.environ.get(artifacts.COMMIT) or str(self.manifest.get("commit") or UNKNOWN)
 
     def predict(self, columns: Columns) -> NDArray[np.float32]:
@@ -159,10 +173,10 @@ class Package:
 
 
 def verified(folder: Path) -> dict[str, Any]:
-    """Return a package's manifest, once every file is found to be as it says.
+    """Verify the files of a package by the hashes in its manifest, and return the manifest.
 
     Raises:
-        MeritError: with all that differs.
+        MeritError: files are missing, changed or not in the manifest; the message lists all of them.
     """
     manifest: dict[str, Any] = artifacts.read_json(folder / artifacts.MANIFEST, "package")
     listed = manifest.get("files") if isinstance(manifest, dict) else None

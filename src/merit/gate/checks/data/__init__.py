@@ -1,1 +1,1 @@
-"""gate.data: is the data sound in itself, and how does it differ from the champion's?"""
+"""gate.data: checks of the data's integrity, and of its difference from the champion's data."""

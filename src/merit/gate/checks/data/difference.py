@@ -1,4 +1,4 @@
-"""The difference of two versions of the data: rows, columns, missing values, categories, the target."""
+"""Differences between two versions of the data: rows, columns, missing values, categories, the target."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,23 +9,23 @@ from polars import selectors
 from merit.gate.checks.data.table import Table
 
 MOVED = 0.001
-"""Missing shares that differ by less are not worth a line."""
+"""Smaller differences in the share of missing values are not reported."""
 TOGETHER = 50
-"""Columns that are read at once: each time the file is opened anew."""
+"""Columns counted in one query; each query opens the file again."""
 SHOWN = 10
-"""New categories of a column that the report names."""
+"""New categories that the report lists per column."""
 
 
 def common(now: Table, before: Table) -> list[str]:
-    """Return the columns that both have in the same type, the target among them."""
+    """Return the columns, the target included, that both versions have with the same type."""
     return [name for name, kind in now.schema.items() if before.schema.get(name) == kind]
 
 
 def rows(now: Table, before: Table) -> dict[str, int | None]:
-    """Return how many rows were added, are gone and have other values.
+    """Return how many rows were added, removed and changed.
 
-    With keys that both have (`data.contract.unique`) a row is known by them, and compared in the columns that both
-    have. Without, a changed row is one gone and one added, and how many were changed is not known.
+    If both versions have the key columns (`data.contract.unique`), rows are matched by key and compared in their
+    common columns. Otherwise a changed row counts as one removed and one added, and `changed` is None.
     """
     shared, keys = common(now, before), now.data.contract.unique
     found: dict[str, int | None] = {"now": now.height, "before": before.height}
@@ -45,7 +45,7 @@ def _by_key(now: Table, before: Table, keys: Sequence[str], shared: Sequence[str
 
 
 def columns(now: Table, before: Table) -> dict[str, list[Any]]:
-    """Return which columns were added, are gone, and have another type."""
+    """Return the columns that were added, were removed, or changed their type."""
     retyped = [
         {"column": name, "before": str(before.schema[name]), "after": str(kind)}
         for name, kind in now.schema.items()
@@ -59,7 +59,7 @@ def columns(now: Table, before: Table) -> dict[str, list[Any]]:
 
 
 def missing(now: Table, before: Table) -> list[dict[str, Any]]:
-    """Return the columns whose share of missing values moved, the most moved first; NaN is missing too."""
+    """Return the columns whose share of missing values changed, largest change first; NaN counts as missing."""
     ours, theirs = _missing_shares(now), _missing_shares(before)
     found = [
         {"column": name, "before": theirs[name], "after": ours[name]}
@@ -70,6 +70,7 @@ def missing(now: Table, before: Table) -> list[dict[str, Any]]:
 
 
 def _missing_shares(table: Table) -> dict[str, float]:
+    """Return the share of missing values of each column; NaN counts as missing."""
     lacking = [
         (pl.col(name).is_null() | pl.col(name).is_nan() if kind.is_float() else pl.col(name).is_null()).mean()
         for name, kind in table.schema.items()
@@ -79,7 +80,7 @@ def _missing_shares(table: Table) -> dict[str, float]:
 
 
 def categories(now: Table, before: Table) -> list[dict[str, Any]]:
-    """Return, of each category that differs, the values that are new and that are gone, and in how many rows."""
+    """Return, for each category column that differs, the new values and the counts of new and removed ones."""
     there = set(common(now, before))
     names = [name for name, column in now.data.columns.items() if column.feature == "category" and name in there]
     found = []
@@ -92,12 +93,13 @@ def categories(now: Table, before: Table) -> list[dict[str, Any]]:
 
 
 def _counted(table: Table, names: Sequence[str]) -> list[pl.DataFrame]:
-    """Return how often each value of each column comes."""
+    """Return the value counts of each column, missing values left out."""
     counts = (selectors.by_name(name).as_expr().drop_nulls().value_counts().implode() for name in names)
     return [each[0].struct.unnest() for each in table.collect(*counts).get_columns()]
 
 
 def _category(name: str, ours: pl.DataFrame, theirs: pl.DataFrame) -> dict[str, Any]:
+    """Return the new and the removed values of one category column, with their counts of rows."""
     new = ours.join(theirs, on=name, how="anti").sort("count", name, descending=[True, False])
     gone = theirs.join(ours, on=name, how="anti")
     return {
@@ -111,7 +113,7 @@ def _category(name: str, ours: pl.DataFrame, theirs: pl.DataFrame) -> dict[str, 
 
 
 def target(table: Table) -> float | dict[str, float]:
-    """Return the share of positives, the share of each class, or the mean."""
+    """Return the share of positives, the share of each class, or the mean, as the target's task has it."""
     how = table.data.target
     if how.classes is None:
         return float(table.collect(pl.col(how.name).cast(pl.Float64).mean()).item())
@@ -120,5 +122,5 @@ def target(table: Table) -> float | dict[str, float]:
 
 
 def deviation(table: Table) -> float:
-    """Return the standard deviation of the target, or 1 where it has none: the unit that its mean moves in."""
+    """Return the standard deviation of the target, or 1 if it is 0: the unit for changes of the target's mean."""
     return float(table.collect(pl.col(table.data.target.name).cast(pl.Float64).std(ddof=0)).item() or 1.0)

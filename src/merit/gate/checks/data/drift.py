@@ -1,4 +1,7 @@
-"""Drift: how far rows are from the champion's, column by column, in sizes of effect; measured by Evidently."""
+"""Drift between two samples, column by column, as effect sizes computed by Evidently.
+
+Categories are compared by Jensen-Shannon distance, numbers by Wasserstein distance in standard deviations.
+"""
 
 import gc
 import warnings
@@ -15,17 +18,17 @@ from merit.config.schema.gate import Drift
 Method = Literal["jensenshannon", "wasserstein"]
 
 RARE = 0.01
-"""The share below which categories are one: many rare ones differ in any two samples, the more the smaller these are.
-A category that is new is told by another check."""
+"""Categories below this share on both sides are merged: rare ones differ between any two samples, and more so between
+small ones. New categories have a check of their own (`categories`)."""
 OTHERS = "(rare)"
 
 
 @dataclass(frozen=True)
 class Score:
-    """How far a column is from the champion's.
+    """The drift of one column from the champion's.
 
     Attributes:
-        score: the distance; None where it can't be measured, because one side has no value or none that is finite.
+        score: the distance; None if it can't be measured because one side has no finite value.
     """
 
     column: str
@@ -35,7 +38,7 @@ class Score:
 
     @property
     def drifted(self) -> bool:
-        """Whether it is too far; what can't be measured is."""
+        """Whether the distance exceeds its limit; a distance that can't be measured counts as drift."""
         return self.score is None or not self.score <= self.limit
 
     @property
@@ -44,7 +47,7 @@ class Score:
         return 1.0 if self.score is None else min(1.0, self.score / self.limit)
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as the report has it."""
+        """Return the score as the JSON report holds it."""
         return {
             "column": self.column,
             "method": self.method,
@@ -55,12 +58,13 @@ class Score:
 
 
 def scores(now: pl.DataFrame, before: pl.DataFrame, limits: Drift) -> list[Score]:
-    """Return the distance of each column that both have in the same type, the farthest from its limit first.
+    """Return the distance of each column that both tables have with the same type, most drifted first.
 
     Args:
-        now: strings are categories, floats are numbers, as `seen` gives them; null is unknown.
-        before: the champion's.
-        limits: the greatest distances.
+        now: the candidate's rows as `seen` returns them: strings are categories, floats are numbers,
+            null is unknown.
+        before: the champion's rows, in the same format.
+        limits: the largest distances allowed.
     """
     names = [name for name, kind in now.schema.items() if before.schema.get(name) == kind]
     pairs = {name: _pair(now[name], before[name]) for name in names}
@@ -83,7 +87,7 @@ def _method(kind: pl.DataType) -> Method:
 
 
 def _pair(now: pl.Series, before: pl.Series) -> Pair | float | None:
-    """Return both sides as they are measured, or the distance itself where nothing has to be measured."""
+    """Return both columns prepared for measuring, or the distance itself where it follows without measuring."""
     if now.dtype == pl.String:
         return _joined_rare(now, before) if len(now) and len(before) else None
     known = [side.drop_nulls() for side in (now, before)]
@@ -93,7 +97,7 @@ def _pair(now: pl.Series, before: pl.Series) -> Pair | float | None:
 
 
 def _joined_rare(now: pl.Series, before: pl.Series) -> Pair:
-    """Join the categories that are rare on both sides into one."""
+    """Merge the categories that are rare on both sides into one."""
     frequent = pl.concat(
         side.value_counts(normalize=True).filter(pl.col("proportion") >= RARE)[now.name] for side in (now, before)
     )
@@ -103,9 +107,10 @@ def _joined_rare(now: pl.Series, before: pl.Series) -> Pair:
 
 
 def _standardised(now: pl.Series, before: pl.Series) -> Pair | float | None:
-    """Bring both sides into the champion's standard deviations, for Evidently takes none below a thousandth.
+    """Scale both columns to the champion's mean and standard deviation.
 
-    The distance from a single value is the mean distance from it, in the deviation of the other side.
+    Evidently clips deviations below 0.001, so small units would hide drift. If the champion's values are constant,
+    return the mean absolute difference from that constant, in standard deviations of the candidate's values.
     """
     ours, theirs = (side.drop_nulls().to_numpy() for side in (now, before))
     with np.errstate(over="ignore", invalid="ignore"):
@@ -120,9 +125,9 @@ def _standardised(now: pl.Series, before: pl.Series) -> Pair | float | None:
 
 @contextmanager
 def _for_evidently() -> Iterator[None]:
-    """Hold back the warnings of Evidently's own use of what others are about to drop.
+    """Silence the deprecation warnings of Evidently's dependencies, and pause garbage collection.
 
-    And the collector of garbage: the import makes a hundred thousand lasting objects and takes a fifth longer with it.
+    The import creates a hundred thousand long-lived objects and takes a fifth longer with the collector on.
     """
     collects = gc.isenabled()
     gc.disable()
@@ -136,7 +141,10 @@ def _for_evidently() -> Iterator[None]:
 
 
 def _measure(pairs: dict[str, Pair]) -> dict[str, float]:
-    """Return Evidently's distances, by the functions that its reports use: those would draw each column besides."""
+    """Return Evidently's distances.
+
+    Calls the functions behind Evidently's reports directly: a report would also draw a plot of each column.
+    """
     if not pairs:
         return {}
     with _for_evidently():

@@ -1,4 +1,4 @@
-"""What the data gate finds: checks of the group `data`, and the report's key of that name."""
+"""Results of the data gate: checks of the group `data`, and the section `data` of the gate's report."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,24 +6,24 @@ from typing import Any
 from merit.gate.verdict import Check, Verdict
 
 SHOWN = 3
-"""Columns that a check names, the worst first."""
+"""Columns that a check lists by name, the worst first."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """The checks, and what they bring to the report."""
+    """Checks, and the entries that they add to the report's section `data`."""
 
     checks: list[Check]
     report: dict[str, Any] = field(default_factory=dict)
 
 
 def judged(name: str, good: bool | None, found: str, allowed: str, advice: str) -> Check:
-    """Return a check: whether what was found is good, or None if that can't be told."""
+    """Return a data check: `good` True passes, False fails, None (undecidable) is inconclusive."""
     verdict = Verdict.INCONCLUSIVE if good is None else Verdict.PASS if good else Verdict.FAIL
     return Check(f"data: {name}", verdict, found, allowed, advice, group="data")
 
 
 def named(worst: list[str]) -> str:
-    """Return the worst few of a list in one line, with how many more there are."""
+    """Return the first few entries of a list, worst first, as one line that ends in the number left out."""
     more = f" and {len(worst) - SHOWN} more" if len(worst) > SHOWN else ""
     return ", ".join(worst[:SHOWN]) + more

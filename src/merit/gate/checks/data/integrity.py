@@ -1,4 +1,4 @@
-"""The data in itself: repeated rows, leakage, labels; judged with a champion as without."""
+"""Integrity checks of the data that need no champion: duplicate rows, leakage, labels."""
 
 from merit.config.schema import Lock
 from merit.config.schema.data import GroupSplit, TimeSplit
@@ -12,12 +12,12 @@ MEASURE = {"binary": "ROC AUC", "multiclass": "accuracy gained", "regression": "
 
 
 def itself(lock: Lock, now: Table) -> Findings:
-    """Judge the data in itself."""
+    """Run the integrity checks of the data."""
     target, limits = now.data.target, lock.gate.data
     hashes = now.hashed(
         {"row": list(now.schema), "features": now.features, "example": [*now.features, target.name]}, target.name
     )
-    # Rows that differ in the source in what conf/data leaves out are no duplicates.
+    # Rows that differ only in columns that conf/data leaves out are no duplicates: ingest counts them in the source.
     repeated = hashes.height - hashes["row"].n_unique() if now.repeated is None else now.repeated
     checks = [
         _duplicates(repeated, hashes.height, limits.duplicates),
@@ -38,6 +38,7 @@ def _duplicates(repeated: int, rows: int, limit: float) -> Check:
 
 
 def _shared(found: leakage.Shared, limit: float) -> Check:
+    """Check that test rows occur in the training rows no more often than by chance."""
     advice = "the test rows must be new to the model: drop them from the training part, or split by data.time"
     if found.rows == 0:
         return judged("leakage, shared rows", None, "no test rows", f"at most {limit:.2%}", advice)
@@ -47,7 +48,11 @@ def _shared(found: leakage.Shared, limit: float) -> Check:
 
 
 def _entities(now: Table, declared: list[str] | None) -> list[Check]:
-    """Look at what is declared, or else at what the split names and at ids that repeat."""
+    """Check that no entity is in both training and test rows.
+
+    The entity is the declared key; an empty one disables the check. Without a declaration, each candidate key (the
+    split's group column and repeating id columns) is checked and the worst reported; under a split by time it passes.
+    """
     keys = _entity_keys(now) if declared is None else [declared] if declared else []
     found = {tuple(key): leakage.entities(now, key) for key in keys}
     if declared is None:
@@ -65,12 +70,14 @@ def _entities(now: Table, declared: list[str] | None) -> list[Check]:
 
 
 def _entity_keys(now: Table) -> list[list[str]]:
+    """Return the candidate entity keys of data that declares none, each a list of one column."""
     split = now.data.split
     named = [split.column] if isinstance(split, GroupSplit) else []
     return [[name] for name in dict.fromkeys([*named, *leakage.repeated_entities(now)])]
 
 
 def _entity_advice(now: Table, column: str, *, may_be_meant: bool) -> str:
+    """Return the advice to split by group, and to allow shared entities if they may be intended."""
     split = now.data.split
     validation, test = (0.2, 0.2) if isinstance(split, TimeSplit) else (split.validation, split.test)
     shares = f"validation: {validation:g}, test: {test:g}"
@@ -79,6 +86,7 @@ def _entity_advice(now: Table, column: str, *, may_be_meant: bool) -> str:
 
 
 def _alone(now: Table, limits: DataGate) -> Check:
+    """Check that no feature alone predicts the target suspiciously well."""
     measure, limit = MEASURE[now.data.target.task], limits.leakage.column
     found = leakage.alone(now.sample("train", limits.rows, limits.seed), now.data)
     allowed = f"{measure} at most {limit:g}"
@@ -92,6 +100,7 @@ def _alone(now: Table, limits: DataGate) -> Check:
 
 
 def _overlap(now: Table, limit: float) -> list[Check]:
+    """Check that validation and test rows are later than all training rows; no check without a time column."""
     if now.data.time is None:
         return []
     share = leakage.overlap(now, now.data.time)
@@ -101,6 +110,7 @@ def _overlap(now: Table, limit: float) -> list[Check]:
 
 
 def _conflicts(share: float, limit: float) -> Check:
+    """Check the share of rows with equal features but conflicting targets."""
     told = f"{share:.2%} of rows have the features of another row and another answer"
     advice = (
         "correct the labels, or add a column that tells such rows apart; if there is none, raise gate.data.conflicts"

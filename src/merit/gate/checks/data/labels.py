@@ -1,4 +1,4 @@
-"""Labels: an answer that never varies, and the same features with different answers."""
+"""Label quality: constant targets, and rows with equal features but different targets."""
 
 import polars as pl
 
@@ -7,7 +7,7 @@ from merit.data.split import PARTS
 
 
 def faults(target: pl.Series, place: pl.Series) -> list[str]:
-    """Return which parts nothing can be learned from or judged on: those without rows, or with one answer alone."""
+    """Return a message for each part that has no rows, or only one distinct target value."""
     found = []
     for number, part in enumerate(PARTS):
         answers = target.filter(place == number).unique()
@@ -19,13 +19,13 @@ def faults(target: pl.Series, place: pl.Series) -> list[str]:
 
 
 def conflicts(rows: pl.DataFrame, how: Target) -> float:
-    """Return the share of rows with the features of another row and another answer.
+    """Return the share of rows in groups of equal features whose targets conflict.
 
-    Numbers are other answers if they lie more than a standard deviation apart.
+    The targets of a regression conflict if they differ by more than one standard deviation.
 
     Args:
-        rows: `features`, their hash, and the target.
-        how: conf/data's target.
+        rows: the column `features`, a hash of each row's features, and the target's column.
+        how: the target's configuration in conf/data.
     """
     if rows.is_empty():
         return 0.0

@@ -1,4 +1,4 @@
-"""Leakage: what the training rows tell of the rows to be judged on, and a column of the answer."""
+"""Leakage: training rows that reappear in the test part, entities or times in both, features that give the target."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ from merit.gate.checks.data.model_view import seen
 from merit.gate.checks.data.table import Table
 
 BINS = 64
-"""Bins of a number, each with a like number of rows: enough to see a threshold anywhere."""
+"""Bins of a number, each with about as many rows: enough to see a threshold anywhere."""
 ROWS_PER_BIN = 20
 LUCK = 3.0
-"""Standard deviations of a count that are put down to luck."""
+"""Standard deviations by which a count may exceed its expectation before it counts as leakage."""
 
 
 @dataclass(frozen=True)
 class Shared:
-    """Test rows whose features and target are in the training rows.
+    """Counts of test rows whose features and target occur in the training rows.
 
     Attributes:
-        found: how many.
-        rows: test rows.
-        expected: how many there would be by chance: as many as training rows have a twin among themselves.
+        found: test rows that occur in the training rows.
+        rows: all test rows.
+        expected: test rows that would occur there by chance, estimated from duplicates within the training rows.
     """
 
     found: int
@@ -35,19 +35,19 @@ class Shared:
     expected: float
 
     def allowed(self, share: float) -> int:
-        """Return how many may be found."""
+        """Return the largest count allowed: a share of the test rows, the expected count and three deviations of it."""
         return int(share * self.rows + self.expected + LUCK * self.expected**0.5)
 
 
 def shared(examples: pl.Series, place: pl.Series) -> Shared:
-    """Count the test rows that are training rows too.
+    """Count the test rows that occur in the training rows.
 
-    Rows of few categories are alike without any leak. How often is told by the training rows themselves: as a rule
-    a training row finds its like among the others as often as a test row does.
+    Rows with few categories coincide without any leakage. The duplicates within the training rows say how often: as a
+    rule, a training row has a duplicate among the others as often as a test row does.
 
     Args:
-        examples: the hash of each row's features and target.
-        place: of each row's part in `PARTS`.
+        examples: a hash of each row's features and target.
+        place: the index of each row's part in `PARTS`.
     """
     train, test = (examples.filter(place == PARTS.index(part)) for part in ("train", "test"))
     twins = train.is_duplicated().mean()
@@ -56,16 +56,16 @@ def shared(examples: pl.Series, place: pl.Series) -> Shared:
 
 
 def repeated_entities(table: Table) -> list[str]:
-    """Return the columns that no feature is made of and that, by name and values, are ids that repeat."""
+    """Return the columns that are no features and whose name and values look like repeating entity ids."""
     time = [table.data.time, table.data.target.name]
     kept = [name for name, column in table.data.columns.items() if column.feature == "none" and name not in time]
     return [name for name in kept if name in table.schema and entity_of(table.collect(name).to_series()) is not None]
 
 
 def entities(table: Table, columns: Sequence[str]) -> tuple[int, int]:
-    """Return how many test rows are of an entity that training rows are of too, and how many test rows there are.
+    """Return how many test rows belong to an entity that is in the training rows too, and how many test rows there are.
 
-    A row without its entity is nobody's.
+    Rows with a null in `columns` belong to no entity and are left out of both counts.
     """
     found = table.collect(*columns).with_columns(place=table.place).drop_nulls(columns)
     train, test = (found.filter(pl.col("place") == PARTS.index(part)).drop("place") for part in ("train", "test"))
@@ -81,15 +81,16 @@ def overlap(table: Table, time: str) -> float:
 
 
 def alone(rows: pl.DataFrame, data: Data) -> dict[str, float]:
-    """Return how well each feature alone predicts the target of rows it was not fitted on, the best first.
+    """Return how well each feature alone predicts the target on held-out rows, best first.
 
-    A number is cut into bins; the mean of the target in each bin or category of the first half predicts the second
-    half. The score is the ROC AUC of a binary target, the accuracy gained over the most common class as a share of
-    what there was to gain, or R2. What can't be told, for one half has but one answer, is left out.
+    Numbers are binned; the mean target of each bin or category in the first half of the rows predicts the second half.
+    The score is the ROC AUC for a binary target, R2 for a regression, and for several classes the accuracy gained over
+    the most common class, as a share of the possible gain. If either half has fewer than two distinct targets, nothing
+    can be scored and the result is empty.
 
     Args:
-        rows: training rows in no order.
-        data: conf/data.
+        rows: training rows in random order.
+        data: the settings of conf/data.
     """
     target = rows[data.target.name].cast(pl.Float64).to_numpy()
     half = len(target) // 2
@@ -101,7 +102,7 @@ def alone(rows: pl.DataFrame, data: Data) -> dict[str, float]:
 
 
 def _codes(column: pl.Series, half: int) -> NDArray[np.int64]:
-    """Return the bin or category of each row; a missing number is a bin of its own."""
+    """Return the bin or category of each row as a code; missing numbers share a bin of their own."""
     if column.dtype == pl.String:
         return column.rank("dense").to_numpy().astype(np.int64)
     known = column[:half].drop_nulls().to_numpy()
@@ -112,9 +113,10 @@ def _codes(column: pl.Series, half: int) -> NDArray[np.int64]:
 
 
 def _score(codes: NDArray[np.int64], target: NDArray[np.float64], half: int, how: Target) -> float:
+    """Return the score on the second half, predicted from the first, as `alone` defines it."""
     bins, truth = codes.max() + 1, target[half:]
     if how.classes is not None:
-        # A bin that the first half lacks is guessed to be of its most common class.
+        # Class frequencies as tiny pseudo-counts: a bin that the first half lacks is predicted as its commonest class.
         usual = np.bincount(target[:half].astype(np.int64), minlength=len(how.classes)) / (half + 1)
         counts = np.tile(usual / (half + 1), (bins, 1))
         np.add.at(counts, (codes[:half], target[:half].astype(np.int64)), 1)
@@ -123,14 +125,14 @@ def _score(codes: NDArray[np.int64], target: NDArray[np.float64], half: int, how
         return float((right - common) / (1 - common))
     mean = target[:half].mean()
     sums, sizes = np.bincount(codes[:half], target[:half], bins), np.bincount(codes[:half], minlength=bins)
-    guess = ((sums + mean) / (sizes + 1))[codes[half:]]
+    guess = ((sums + mean) / (sizes + 1))[codes[half:]]  # shrunk towards the mean by one pseudo-row
     if how.task == "regression":
         return float(1 - ((truth - guess) ** 2).sum() / ((truth - truth.mean()) ** 2).sum())
     return _roc_auc(truth, guess)
 
 
 def _roc_auc(truth: NDArray[np.float64], guess: NDArray[np.float64]) -> float:
-    """Return the share of pairs in the right order, ties counting half (Mann and Whitney 1947)."""
+    """Return the ROC AUC: the share of correctly ordered pairs, ties counting half (Mann and Whitney 1947)."""
     ranks = pl.Series(guess).rank("average").to_numpy()
     positive = int(truth.sum())
     return float((ranks[truth == 1].sum() - positive * (positive + 1) / 2) / (positive * (len(truth) - positive)))

@@ -1,4 +1,4 @@
-"""Rows as the model sees them: each feature as a category or a number, whatever it is in the file."""
+"""Rows as the model sees them: every feature as a category or a number, whatever its type in the file."""
 
 import polars as pl
 from polars import selectors
@@ -10,16 +10,16 @@ MISSING = "(missing)"
 
 
 def seen(rows: pl.DataFrame, data: Data) -> pl.DataFrame:
-    """Return a column of strings for each category and one of floats for each number, without infinite values.
+    """Return the features as strings (categories) and floats (numbers); infinite values become null.
 
-    A time is its hour and its weekday: its date moves with every month that is added. An array is the mean and the
-    deviation of its elements.
+    A time gives its hour and its weekday, since its date drifts with every month that is added. An array gives the
+    mean and the standard deviation of its elements.
     """
     schema = rows.schema
     taken = {name: each for name, each in data.columns.items() if each.feature != "none" and name in schema}
     arrays = {name: _elements(rows[name]) for name, column in taken.items() if column.feature == "array"}
     plain = [one for name, column in taken.items() if name not in arrays for one in _seen(schema, name, column)]
-    made = rows.select(plain)  # in one go: each by itself would take as long as a hundred do together
+    made = rows.select(plain)  # one query: a column on its own takes as long as a hundred together
     if not arrays:
         return made
     names = [each for name in taken for each in _names(name, taken[name])]
@@ -27,12 +27,13 @@ def seen(rows: pl.DataFrame, data: Data) -> pl.DataFrame:
 
 
 def _names(name: str, column: Column) -> list[str]:
-    """Return what a column's features are called."""
+    """Return the names of the columns that a feature column turns into."""
     parts = {"time": ("hour", "weekday"), "array": ("mean", "deviation")}.get(column.feature)
     return [name] if parts is None else [f"{name}, {part}" for part in parts]
 
 
 def _seen(schema: pl.Schema, name: str, column: Column) -> list[pl.Expr]:
+    """Return the expressions for a feature column that is no array."""
     values = selectors.by_name(name).as_expr()
     names = _names(name, column)
     if column.feature == "time":
@@ -46,11 +47,11 @@ def _seen(schema: pl.Schema, name: str, column: Column) -> list[pl.Expr]:
 
 
 def _elements(values: pl.Series) -> list[pl.Series]:
-    """Return the mean and the deviation of each array's elements."""
+    """Return the mean and the standard deviation of each array's elements."""
     elements = values.to_numpy().reshape(len(values), -1).astype("float64")
     mean, deviation = (
         (elements.mean(axis=1), elements.std(axis=1)) if len(values) else ([], [])
-    )  # numpy warns of the mean of nothing
+    )  # numpy warns about the mean of an empty array
     found = pl.DataFrame({f"{values.name}, mean": mean, f"{values.name}, deviation": deviation})
     return found.select(_number(selectors.all().as_expr())).get_columns()
 
@@ -65,6 +66,6 @@ def _number(values: pl.Expr) -> pl.Expr:
 
 
 def answer(rows: pl.DataFrame, data: Data) -> pl.Series:
-    """Return the target: a category, or the number of a regression."""
+    """Return the target: a number for a regression, else a category."""
     values = selectors.by_name(data.target.name).as_expr()
     return rows.select(_number(values) if data.target.task == "regression" else _category(values)).to_series()

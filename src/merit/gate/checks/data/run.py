@@ -1,4 +1,4 @@
-"""Look at the data: the contract's report, the data in itself, and against the champion's."""
+"""Entry point of the data gate: contract, integrity and comparison with the champion."""
 
 from typing import Any
 
@@ -16,10 +16,10 @@ from merit.gate.verdict import Check, Verdict
 
 
 def look(lock: Lock, champion: Champion | None) -> Findings:
-    """Judge the data.
+    """Run all data checks.
 
     Raises:
-        MeritError: it is not there, can't be read, or is not what `validate` looked at.
+        MeritError: the data is missing, unreadable, or not the rows that `validate` checked.
     """
     contract = artifacts.read_json(artifacts.DATA_REPORT, "validate")
     now = Table.scan(artifacts.require(artifacts.RAW, "ingest"), lock.data, str(artifacts.RAW))
@@ -34,7 +34,7 @@ def look(lock: Lock, champion: Champion | None) -> Findings:
 
 
 def _unknown(now: Table) -> dict[str, Any]:
-    """Return the report of data that is compared with nothing."""
+    """Return the report's section `data` as it is without a comparison."""
     return {
         "champion": None,
         "rows": {"now": now.height, "before": None, "added": None, "gone": None, "changed": None},
@@ -48,6 +48,7 @@ def _unknown(now: Table) -> dict[str, Any]:
 
 
 def _contract(report: dict[str, Any]) -> Check:
+    """Return the check that `validate` found no violation of the data contract."""
     broken = len(report["violations"])
     passed = report["passed"] is True and broken == 0
     verdict = Verdict.PASS if passed else Verdict.FAIL

@@ -1,6 +1,6 @@
-"""A version of the data as the checks read it: lazily, so that no more of it is in memory than a check needs.
+"""One version of the data, read lazily so that a check holds only the columns it needs in memory.
 
-Rows are compared by hashes of 64 bits: two of ten million different rows share one with a chance of 1 in 300,000.
+Rows are compared by 64-bit hashes: the chance that any two of ten million different rows share one is 1 in 300,000.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,15 +20,16 @@ from merit.errors import MeritError
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a version of the data, and what conf/data said of them.
+    """The rows of one version of the data, with the settings that they were ingested by.
 
     Attributes:
-        rows: read anew by each who asks, only the columns that are asked for.
-        schema: the columns that are there, and their types.
-        height: how many rows.
-        data: conf/data of that version.
-        name: what messages call it.
-        repeated: how many rows repeat another one in all that the source says of it; None if that was not noted.
+        rows: a lazy frame; every query reads its columns from the file again.
+        schema: the columns in the file, and their types.
+        height: the number of rows.
+        data: the settings of conf/data of that version.
+        name: the name for error messages.
+        repeated: rows that duplicate another in every column of the source, as counted by ingest;
+            None if not recorded.
     """
 
     rows: pl.LazyFrame
@@ -43,10 +44,10 @@ class Table:
         """Open a Parquet file.
 
         Raises:
-            MeritError: it is none, has no rows, or lacks the target or a column that says how rows are split.
+            MeritError: the file is not Parquet, has no rows, or lacks the target or a column that the split needs.
         """
         if fault := artifacts.parquet_fault(path):
-            remedy = "; 'merit ingest' makes it anew" if path == artifacts.RAW else ""
+            remedy = "; run 'merit ingest' again" if path == artifacts.RAW else ""
             raise MeritError(f"{name}: {fault}{remedy}")
         rows = pl.scan_parquet(path)
         try:
@@ -63,14 +64,14 @@ class Table:
 
     @property
     def features(self) -> list[str]:
-        """The columns that the model sees and that are there."""
+        """The feature columns that the file has."""
         return [name for name, column in self.data.columns.items() if column.feature != "none" and name in self.schema]
 
     def collect(self, *wanted: str | pl.Expr) -> pl.DataFrame:
-        """Return columns of all rows, or what expressions make of them.
+        """Return columns, or the results of expressions, over all rows.
 
         Raises:
-            MeritError: the file is cut off, or otherwise not what its head says.
+            MeritError: the file is truncated or corrupt.
         """
         try:
             return self.rows.select(*wanted).collect(engine="streaming")
@@ -78,19 +79,20 @@ class Table:
             raise MeritError(f"{self.name}: can't be read ({' '.join(str(error).split())[:200]})") from error
 
     def hashed(self, columns: Mapping[str, Sequence[str]], *others: str) -> pl.DataFrame:
-        """Return for each name the hash of those columns together, uint64 [rows], with other columns as they are."""
+        """Return, per name, a hash over the columns listed for it, uint64 [rows], beside `others` unchanged."""
         hashes = [pl.struct(names).hash().alias(name) for name, names in columns.items()]
         return self.collect(*hashes, *others)
 
     @cached_property
     def place(self) -> pl.Series:
-        """The place of each row's part in `merit.data.split.PARTS`, -1 for none; int8 [rows]."""
+        """The index of each row's part in `merit.data.split.PARTS`, -1 for none; int8 [rows]."""
         return places(self.collect(*needed(self.data)), self.data)
 
     def sample(self, part: str, count: int, seed: int) -> pl.DataFrame:
-        """Return at most `count` rows of a part, drawn by lot, in the order of the lot."""
+        """Return at most `count` random rows of a part, in the order in which they were drawn."""
         members = np.flatnonzero(self.place.to_numpy() == PARTS.index(part))
         drawn = np.random.default_rng(seed).permutation(members)[:count]
+        # The slash keeps the helper columns apart from columns of the data.
         wanted = pl.DataFrame({"/row": drawn.astype(np.uint32), "/turn": np.arange(len(drawn), dtype=np.uint32)})
         columns = [*self.features, self.data.target.name]
         chosen = self.rows.select(columns).with_row_index("/row").join(wanted.lazy(), on="/row")

@@ -1,4 +1,7 @@
-"""The data against the champion's; what can't be compared is no pass."""
+"""Data checks against the champion's data: rows, missing values, categories, target rate, drift.
+
+What can't be compared gives an inconclusive check, never a pass.
+"""
 
 from typing import Any
 
@@ -17,13 +20,13 @@ from merit.gate.checks.data.table import Table
 from merit.gate.verdict import Check
 
 NAMES = ("rows", "missing", "categories", "target rate", "drift", "drift, overall", "drift, target")
-ALLOWED = "no other than the champion's"
+ALLOWED = "comparable with the champion's"
 OWN_NAME = "if this is another model, give it a name of its own (name in conf/config.yaml): it then has no champion yet"
-NO_TARGET = "the champion predicts something else: let a waiver say that this is meant"
+NO_TARGET = "the champion predicts something else: if this is intended, add a waiver"
 
 
 def against(lock: Lock, champion: Champion | None, now: Table) -> Findings:
-    """Compare the data with the champion's; nothing is computed where they are the same, bit for bit."""
+    """Compare the data with the champion's; data that is bit-identical passes without any computation."""
     if champion is None:
         return Findings(_all_alike(True, none_yet(), "nothing to compare with"))
     try:
@@ -40,6 +43,7 @@ def against(lock: Lock, champion: Champion | None, now: Table) -> Findings:
 
 
 def _all_alike(good: bool | None, found: str, allowed: str, advice: str = "") -> list[Check]:
+    """Return all checks of this module with one and the same result."""
     return [judged(name, good, found, allowed, advice) for name in NAMES]
 
 
@@ -48,12 +52,13 @@ def _told(champion: Champion, rows: int | None) -> dict[str, Any]:
 
 
 def _made_of(data: Data) -> dict[str, Any]:
-    """Return what makes training rows, and what the model sees, of the same file."""
+    """Return the settings that decide which rows and features training gets from the same file."""
     made = data.model_dump(include={"split", "time", "target"})
     return made | {"features": {name: column.feature for name, column in data.columns.items()}}
 
 
 def _same(champion: Champion, now: Table) -> Findings:
+    """Return the findings on data that is bit-identical to the champion's."""
     share = difference.target(now)
     report = {
         "champion": _told(champion, now.height),
@@ -69,12 +74,13 @@ def _same(champion: Champion, now: Table) -> Findings:
 
 
 def _strange(champion: Champion, now: Table) -> Findings:
-    """Return the findings on data that shares no column with the champion's: nothing of it can be compared."""
+    """Return inconclusive findings for data that shares no column with the champion's."""
     found = f"no column of {now.name} is one of the data of {champion.commit[:7]}"
     return Findings(_all_alike(None, found, ALLOWED, OWN_NAME), {"champion": _told(champion, None)})
 
 
 def _compared(lock: Lock, champion: Champion, now: Table, before: Table) -> Findings:
+    """Return the findings on data that differs from the champion's and shares columns with it."""
     limits = lock.gate.data
     rows, missing = difference.rows(now, before), difference.missing(now, before)
     categories = difference.categories(now, before)
@@ -104,17 +110,20 @@ def _compared(lock: Lock, champion: Champion, now: Table, before: Table) -> Find
 
 
 def _answer(data: Data) -> tuple[str, str, object]:
+    """Return what identifies a target: its name, task and classes."""
     return data.target.name, data.target.task, data.target.classes
 
 
 def _other_target(name: str, before: Table) -> Check:
+    """Return the inconclusive check for a champion that predicts another target."""
     how = before.data.target
     return judged(name, None, f"the champion's target is another: {how.name} ({how.task})", ALLOWED, NO_TARGET)
 
 
 def _rows(found: dict[str, Any], limits: DataGate) -> Check:
+    """Check the shares of removed and of changed rows."""
     before, gone, changed = found["before"], found["gone"], found["changed"]
-    both = max(1, before - gone)
+    both = max(1, before - gone)  # a changed row exists on both sides: its share is of those rows
     good = gone / before <= limits.gone and (changed or 0) / both <= limits.changed
     told = f"{gone:,} of {before:,} gone ({gone / before:.2%}), {found['added']:,} added"
     told += "" if changed is None else f", {changed:,} changed ({changed / both:.2%})"
@@ -131,6 +140,7 @@ def _missing(found: list[dict[str, Any]], limit: float) -> Check:
 
 
 def _categories(found: list[dict[str, Any]], rows: dict[str, Any], limit: float) -> Check:
+    """Check the share of rows with new categories, and with categories that are gone."""
     shares = [(each["new_rows"] / rows["now"], each["gone_rows"] / rows["before"], each) for each in found]
     worst = sorted(shares, key=lambda each: -max(each[:2]))
     told = [
@@ -139,11 +149,12 @@ def _categories(found: list[dict[str, Any]], rows: dict[str, Any], limit: float)
         for new, gone, each in worst
     ]
     good = all(max(new, gone) <= limit for new, gone, _ in worst)
-    advice = "see whether they are spelt otherwise now; if they are new in truth, raise gate.data.categories"
+    advice = "check whether their spelling changed; if they are really new, raise gate.data.categories"
     return judged("categories", good, named(told) or "the same", f"in at most {limit:.2%} of rows", advice)
 
 
 def _target_rate(before: Table, shares: dict[str, Any], limit: float) -> Check:
+    """Check the change of the target: share of positives, most changed class share, or mean in standard deviations."""
     advice = "see whether labels are made otherwise now; if the world changed, raise gate.data.target"
     was, now = shares["before"], shares["after"]
     if isinstance(was, dict):
@@ -160,18 +171,18 @@ def _target_rate(before: Table, shares: dict[str, Any], limit: float) -> Check:
 
 
 def _target_of(table: Table) -> str:
-    """Return the target's name among the columns that may drift."""
+    """Return the target's column name in the drift tables; the suffix keeps it apart from features."""
     return f"{table.data.target.name} (target)"
 
 
 def _drift(now: Table, before: Table, limits: DataGate, *, same_target: bool) -> list[Score]:
-    """Return how far the training rows are from the champion's: each feature, and the target; none without rows."""
+    """Return the drift scores of features and target between the training rows of both; none if one has no rows."""
     ours, theirs = (_drawn(table, limits, _target_of(table) if same_target else None) for table in (now, before))
     return [] if ours.is_empty() or theirs.is_empty() else drift.scores(ours, theirs, limits.drift)
 
 
 def _drawn(table: Table, limits: DataGate, target: str | None) -> pl.DataFrame:
-    """Return training rows as the model sees them, drawn by lot, with the target by that name."""
+    """Return a random sample of training rows as the model sees them; `target` names the target's column, if any."""
     rows = table.sample("train", limits.rows, limits.seed)
     made = seen(rows, table.data)
     answers = [] if target is None else [answer(rows, table.data).alias(target)]
@@ -179,9 +190,10 @@ def _drawn(table: Table, limits: DataGate, target: str | None) -> pl.DataFrame:
 
 
 def _drifted(found: list[Score], now: Table, before: Table, limits: DataGate) -> list[Check]:
+    """Return two checks: each feature against its own limit, and the mean share of the limits over all features."""
     if not found:
         told = "no training rows, or no feature that is one of the champion's"
-        advice = "see that both have training rows; if other columns are meant, let a waiver say so"
+        advice = "make sure that both have training rows; if other columns are intended, add a waiver"
         return [judged(name, None, told, ALLOWED, advice) for name in ("drift", "drift, overall")]
     far = [each for each in found if each.drifted]
     advice = "see whether a unit, a column or the source changed; if the world did, raise gate.data.drift"
@@ -199,6 +211,7 @@ def _drifted(found: list[Score], now: Table, before: Table, limits: DataGate) ->
 
 
 def _target_drift(found: Score | None, before: Table, *, same_target: bool) -> Check:
+    """Check the drift of the target; without training rows, or with another target, the check is inconclusive."""
     if not same_target:
         return _other_target("drift, target", before)
     if found is None:

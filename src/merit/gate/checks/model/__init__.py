@@ -1,1 +1,1 @@
-"""model: the checks of the candidate against its rivals, on slices, spoiled, in use, and what it costs."""
+"""gate.model: checks of the candidate model: comparisons, slices, robustness, behaviour, parity, replay and cost."""

@@ -1,4 +1,8 @@
-"""Behaviour: what the model must do whatever its metrics say, as conf/ declares it (Ribeiro et al. 2020, CheckList)."""
+"""Behavioural checks that conf/ declares, independent of metrics (CheckList, Ribeiro et al. 2020).
+
+Invariance: changing a column must not change predictions. Direction: changing a column may move predictions only one
+way. Golden: a known row must be predicted within bounds.
+"""
 
 import os
 from collections.abc import Callable
@@ -20,20 +24,20 @@ from merit.metrics import Estimate
 
 
 def check(evidence: Evidence) -> list[Check]:
-    """Return a check for each expectation, in the order of conf/."""
+    """Return one check per declared expectation, in the order of conf/."""
     told = evidence.lock.gate.behaviour
     asked: list[Callable[[], Check]] = [
         *(partial(_invariance, evidence, f"invariance: {name}", each) for name, each in told.invariance.items()),
         *(partial(_direction, evidence, f"direction: {name}", each) for name, each in told.direction.items()),
         *(partial(_golden, evidence, f"golden: {name}", each) for name, each in told.golden.items()),
     ]
-    # Each scores all rows once more, by one thread.
+    # Each check scores all test rows again on a single thread, so they run side by side.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(lambda judge: judge(), asked))
 
 
 def _invariance(evidence: Evidence, name: str, rule: Invariance) -> Check:
-    """No answer may move further than the tolerance; of several classes' probabilities, none."""
+    """Check that no prediction, nor any class probability, moves by more than the tolerance."""
     moved = np.abs(_changed(evidence, rule) - evidence.candidate)
     greatest = float(moved.max(initial=0.0))
     verdict = Verdict.PASS if greatest <= rule.tolerance else Verdict.FAIL
@@ -44,9 +48,9 @@ def _invariance(evidence: Evidence, name: str, rule: Invariance) -> Check:
 
 
 def _direction(evidence: Evidence, name: str, rule: Direction) -> Check:
-    """The mean answer may go one way or stay, give or take the tolerance.
+    """Check that the mean prediction moves in the expected direction or stays, within the tolerance.
 
-    It is judged by the interval of the mean of what each row moves by.
+    The verdict uses a normal confidence interval of the mean change per row.
     """
     moved = _answers(evidence, _changed(evidence, rule), rule.label) - _answers(
         evidence, evidence.candidate, rule.label
@@ -69,6 +73,7 @@ def _direction(evidence: Evidence, name: str, rule: Direction) -> Check:
 
 
 def _golden(evidence: Evidence, name: str, rule: Golden) -> Check:
+    """Check that the prediction for a declared row lies within the declared bounds."""
     low, high = rule.bounds
     allowed = f"from {low:g} to {high:g}" if np.isfinite([low, high]).all() else _half(low, high)
     try:
@@ -78,44 +83,45 @@ def _golden(evidence: Evidence, name: str, rule: Golden) -> Check:
         return Check(name, Verdict.INCONCLUSIVE, str(error), allowed, advice)
     answer = float(_answers(evidence, evidence.package.predict(columns), rule.label)[0])
     verdict = Verdict.PASS if low <= answer <= high else Verdict.FAIL
-    advice = "the model answers a row that is known otherwise: look at what it learned of such rows"
+    advice = "the model mispredicts a known row: look at the training rows like it"
     return Check(name, verdict, f"{answer:.4f}", allowed, advice)
 
 
 def _half(low: float, high: float) -> str:
+    """Return a range with one finite bound, as a report shows it."""
     return f"at least {low:g}" if np.isfinite(low) else f"at most {high:g}"
 
 
 def _said(rule: Change) -> str:
-    """Return what is changed, as a report shows it."""
+    """Return the change of the column, as a report shows it."""
     return f"{rule.column} {rule.by:+g}" if rule.by is not None else f"{rule.column} to {rule.to}"
 
 
 def _changed(evidence: Evidence, rule: Change) -> NDArray[Any]:
-    """Return the predictions of the test rows with one column changed; what is missing stays so under `by`."""
+    """Return the predictions for the test rows with one column changed; `by` leaves missing values missing."""
     values = evidence.columns[rule.column]
     if rule.by is None:
         made = _column(evidence, rule.column, [rule.to] * len(values))
     else:
         column = evidence.lock.data.columns[rule.column]
         made = values + rule.by
-        # Who is out of bounds already, as a test row can't be, is not brought back.
+        # Clip what the change pushes out of the declared bounds; a value already outside them stays where it is.
         made = made if column.min is None else np.maximum(made, np.minimum(values, column.min))
         made = made if column.max is None else np.minimum(made, np.maximum(values, column.max))
     return evidence.package.predict({**evidence.columns, rule.column: made})
 
 
 def _answers(evidence: Evidence, predictions: NDArray[Any], label: Any) -> NDArray[np.float64]:
-    """Return one number per row: the prediction, or the probability of a class."""
+    """Return one number per row: the prediction, or the probability of the class `label`."""
     classes = evidence.lock.data.target.classes
     return (predictions if classes is None else predictions[:, classes.index(label)]).astype(np.float64)
 
 
 def _column(evidence: Evidence, name: str, values: list[Any]) -> NDArray[Any]:
-    """Return values that YAML gave as the package takes them.
+    """Return values from YAML as an array that the package takes for the column.
 
     Raises:
-        MeritError: an array is not of its column's shape.
+        MeritError: an array value doesn't have the shape of its column.
     """
     column = evidence.lock.data.columns[name]
     if evidence.package.graph.inputs[name] == "string":
@@ -132,5 +138,5 @@ def _column(evidence: Evidence, name: str, values: list[Any]) -> NDArray[Any]:
 
 
 def _seconds(value: Any) -> float:
-    """Return the seconds since 1970 of a clock."""
+    """Return a wall-clock time as seconds since 1970, whatever its time zone, NaN for None."""
     return np.nan if value is None else datetime.fromisoformat(str(value)).replace(tzinfo=UTC).timestamp()

@@ -1,4 +1,4 @@
-"""A hash of all that the Bento's answers depend on, so that one that was asked before need not be asked again."""
+"""Cache key of the replay check: a hash of everything that the Bento's predictions depend on."""
 
 import hashlib
 import importlib.metadata
@@ -13,7 +13,7 @@ from merit.packaging import bento
 
 
 def key(rows: int) -> str:
-    """Return the hash of all that the answers to `rows` test rows depend on: package, code, libraries, rows."""
+    """Return the hash of everything that predictions for `rows` test rows depend on: package, code, libraries, rows."""
     try:
         found = {name: artifacts.sha256(path) for name, path in bento.files().items()}
         versions = _versions(Path(bento.told()[1]).read_text(encoding="utf-8"))
@@ -29,7 +29,7 @@ def key(rows: int) -> str:
 
 
 def _versions(requirements: str) -> dict[str, str]:
-    """Return the installed versions of what the requirements name."""
+    """Return the installed versions of the requirements; those not installed are left out."""
     names = re.findall(r"(?m)^([A-Za-z0-9][A-Za-z0-9._-]*)", requirements)
     return {name: version for name in names if (version := _version(name)) is not None}
 

@@ -1,4 +1,4 @@
-"""Callers as replay plays them: rows as JSON and as a table over HTTP, and as a file that `merit predict` scores."""
+"""Clients of the replay check: JSON and Parquet requests over HTTP, and a file scored by `merit predict`."""
 
 import http.client
 import io
@@ -21,20 +21,20 @@ from merit.scoring.package import Package
 
 HOST = "127.0.0.1"
 BATCH = 50
-"""Rows of a request."""
+"""Rows per HTTP request."""
 JSON, PARQUET = "application/json", "application/vnd.apache.parquet"
 PREDICT = Path(sys.executable).with_name("merit")
 ANSWER_SECONDS, PREDICT_SECONDS = 30.0, 120.0
 TOLD = 300
-"""Characters of what somebody said that a finding holds."""
+"""Characters of a response or of stderr that an error message quotes."""
 
 
 def over_http(port: int, rows: Rows, package: Package) -> list[NDArray[np.float64]]:
-    """Return the endpoint's answers to rows, sent as JSON, and sent as tables.
+    """Return the endpoint's predictions for the rows sent as JSON, and for those sent as Parquet tables.
 
     Raises:
-        Refused: it answers something else than predictions, or in the name of another package.
-        MeritError: it does not answer.
+        Refused: a response holds no predictions, or names another package.
+        MeritError: the endpoint does not respond.
     """
     names = [each["name"] for each in package.inputs]
     parts = [rows.table[start : start + BATCH].select(names) for start in range(0, rows.table.height, BATCH)]
@@ -52,6 +52,7 @@ def _parquet(table: pl.DataFrame) -> bytes:
 
 
 def _answers(port: int, body: bytes, kind: str, package: Package) -> NDArray[np.float64]:
+    """Return the predictions of one request, after checking the status and the package that the response names."""
     try:
         status, answer = call(port, "POST", "/predict", body, kind)
     except (OSError, http.client.HTTPException) as error:
@@ -70,7 +71,7 @@ def _answers(port: int, body: bytes, kind: str, package: Package) -> NDArray[np.
 
 
 def call(port: int, method: str, path: str, body: bytes | None = None, kind: str = JSON) -> tuple[int, bytes]:
-    """Return the status and the body of an answer; no proxy stands between, whatever the environment says."""
+    """Send a request to the loopback port and return status and body; proxies of the environment are not used."""
     connection = http.client.HTTPConnection(HOST, port, timeout=ANSWER_SECONDS)
     try:
         connection.request(method, path, body, {"content-type": kind} if body else {})
@@ -81,11 +82,11 @@ def call(port: int, method: str, path: str, body: bytes | None = None, kind: str
 
 
 def in_a_batch(folder: Path, rows: Rows, package: Package) -> NDArray[np.float64]:
-    """Return the answers of `merit predict` to rows, written to a file as the source's is.
+    """Return the predictions of `merit predict` for the rows, written to a file in the format of the source.
 
     Raises:
-        Refused: it can't read them as training did.
-        MeritError: it is broken.
+        Refused: the command can't read the rows as training did.
+        MeritError: the command fails otherwise, or times out.
     """
     table = rows.table.select(each["name"] for each in package.inputs)
     source, target = folder / ("rows.parquet" if rows.dialect is None else "rows.csv"), folder / "scored.parquet"

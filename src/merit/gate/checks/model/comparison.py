@@ -1,4 +1,4 @@
-"""The candidate against gradient boosting, and against the champion on the same rows."""
+"""Comparisons of the candidate with the gradient boosting baseline and with the champion, on the same rows."""
 
 from merit.gate.champion import none_yet, unknown
 from merit.gate.checks.model.limits import no_worse
@@ -14,14 +14,14 @@ NO_CHAMPION = (
 
 
 def baseline(evidence: Evidence) -> Check:
-    """Compare with gradient boosting on the same columns."""
+    """Check that the candidate is no worse than gradient boosting on the same columns."""
     rule = evidence.lock.gate.baseline
     found = evidence.difference(evidence.baseline, [rule.metric])[rule.metric]
     return no_worse(f"baseline: {rule.metric}", found, evidence, rule, BETTER_BASELINE)
 
 
 def champion(evidence: Evidence) -> list[Check]:
-    """Compare with the champion on the same rows; a champion that can't be scored is no pass."""
+    """Check that the candidate is no worse than the champion; a champion that can't be scored is inconclusive."""
     rival = evidence.champion
     if rival is None:
         return [Check("champion", Verdict.PASS, none_yet(), "nothing to compare with")]

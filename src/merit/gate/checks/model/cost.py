@@ -1,4 +1,4 @@
-"""What the package costs whoever runs it: its size, and the time that it takes through ONNX Runtime."""
+"""Cost checks: the package's size, and its prediction time in ONNX Runtime."""
 
 import statistics
 import time
@@ -10,18 +10,18 @@ from merit.gate.verdict import Check, Verdict
 from merit.scoring.package import Columns, Package
 
 REPEATS, ROWS_RUNS, BATCH_RUNS = 5, 50, 5
-"""Medians of so many runs are taken so often, and the best of them counts: the machine may do something else too."""
+"""A time is the best of REPEATS medians, each of ROWS_RUNS or BATCH_RUNS runs, since other load slows some."""
 
 
 def size(evidence: Evidence) -> Check:
-    """Judge the size of the package."""
+    """Check the size of the package against its limit."""
     found, limit = evidence.bytes / 1e6, evidence.lock.gate.size_mb
     verdict = Verdict.PASS if found <= limit else Verdict.FAIL
     return Check("size", verdict, f"{found:.2f} MB", f"at most {limit:g} MB", "make the network smaller")
 
 
 def times(evidence: Evidence) -> list[Check]:
-    """Judge how long one row takes, and how long a batch; none where it isn't declared."""
+    """Check the prediction time of one row and of a batch; without `gate.time` there are no checks."""
     rule = evidence.lock.gate.time
     if rule is None:
         return []
@@ -35,8 +35,8 @@ def times(evidence: Evidence) -> list[Check]:
 
 
 def milliseconds(package: Package, columns: Columns, runs: int) -> float:
-    """Return how long a package takes for some rows: the median of `runs`, the best of several such."""
-    package.predict(columns)
+    """Return the time of a prediction in milliseconds: the median of `runs`, the best of several such medians."""
+    package.predict(columns)  # warm-up
     return min(statistics.median(_once(package, columns) for _ in range(runs)) for _ in range(REPEATS))
 
 

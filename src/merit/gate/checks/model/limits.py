@@ -1,4 +1,4 @@
-"""A value with its interval against a limit, as a check: the one way in which every metric is judged."""
+"""Checks of an estimate with its interval against a limit; every metric is judged this way."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from merit.metrics import Estimate
 
 NO_NUMBER = "the metric gives no number on these rows: judge on others, or by another metric"
 SAME = f"the same for practical purposes ({MOST_TIMES} times the test rows would not settle it)"
-"""What is said of a value that lies so near to its limit that rows are no remedy."""
+"""Text for a value so near its limit that more rows would not decide it."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class Limit:
     """The worst acceptable value.
 
     Attributes:
-        value: itself.
-        is_least: whether more is better.
-        signed: whether it is of a difference.
+        value: the limit.
+        is_least: whether it is a lower bound, because higher is better.
+        signed: whether it limits a difference, which is shown with its sign.
     """
 
     value: float
@@ -28,19 +28,22 @@ class Limit:
     signed: bool = False
 
     def __str__(self) -> str:
-        """Return it as a report shows it."""
+        """Return the limit as a report shows it."""
         return f"{'at least' if self.is_least else 'at most'} {self.value:{'+' if self.signed else ''}g}"
 
 
 def judged(name: str, found: Estimate, limit: Limit, *, rows: int, advice: str) -> Check:
-    """Return what an interval says of a limit: on its good side passes, on the bad one fails, on both decides nothing.
+    """Check an estimate against a limit.
+
+    The check passes if the whole interval is on the good side of the limit, fails if it is on the bad side, and is
+    inconclusive if it contains the limit.
 
     Args:
-        name: of the check.
-        found: what was measured.
-        limit: what is allowed.
-        rows: that it was measured on.
-        advice: what to do if it fails.
+        name: the name of the check.
+        found: the estimate.
+        limit: the worst value allowed.
+        rows: the number of rows behind the estimate.
+        advice: what to do if the check fails.
     """
     verdict = (at_least if limit.is_least else at_most)(found, limit.value)
     told = show(found, signed=limit.signed)
@@ -51,7 +54,7 @@ def judged(name: str, found: Estimate, limit: Limit, *, rows: int, advice: str) 
 
 
 def undecided(found: Estimate, needed: int | None) -> str:
-    """Return what to do about an interval across its limit: more rows, or a better model where rows would not help."""
+    """Return the advice for an interval that contains its limit: more rows, or a better model if rows can't help."""
     if math.isnan(found.value) or math.isnan(found.low):
         return NO_NUMBER
     if needed is None:
@@ -60,13 +63,13 @@ def undecided(found: Estimate, needed: int | None) -> str:
 
 
 def no_worse(name: str, found: Estimate, evidence: Evidence, rule: Margin, advice: str) -> Check:
-    """Judge a difference for non-inferiority: its whole interval must be on the good side of the margin."""
+    """Check a difference for non-inferiority: its whole interval must lie on the good side of the margin."""
     higher = evidence.is_better_higher(rule.metric)
     limit = Limit(-rule.margin if higher else rule.margin, is_least=higher, signed=True)
     return judged(name, found, limit, rows=evidence.rows.height, advice=advice)
 
 
 def show(found: Estimate, *, signed: bool = False) -> str:
-    """Return a value with its interval."""
+    """Return an estimate with its interval as text."""
     form = "+.4f" if signed else ".4f"
     return f"{found.value:{form}} [{found.low:{form}}, {found.high:{form}}]"

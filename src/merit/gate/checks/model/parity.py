@@ -1,4 +1,7 @@
-"""Parity: the package is the network that was evaluated, on the rows that ingest has read and on the source's own."""
+"""Parity check: the package predicts what the evaluated network does.
+
+It is compared on the test rows as ingested, and on the same rows read again from the source by the package's signature.
+"""
 
 import hashlib
 import importlib.metadata
@@ -20,19 +23,19 @@ from merit.scoring.package import columns_of
 
 NAME = "parity"
 KEPT = Path(".merit/parity.json")
-"""The last measurement on the source's rows: `{key, greatest}`."""
+"""The cached result on the source's rows: `{key, greatest}`."""
 
 
 @contextmanager
 def begun(evidence: Evidence) -> Iterator[Callable[[], Check]]:
-    """Begin to read the source's rows; yield what waits for them and gives the check."""
+    """Start reading the source's rows in a thread; yield a function that waits for them and returns the check."""
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(_of_source, evidence)
         yield lambda: _judged(evidence, asked)
 
 
 def _judged(evidence: Evidence, asked: "Future[tuple[float, str]]") -> Check:
-    """Compare both with the network that was evaluated; what the manifest says is not enough."""
+    """Compare the package's predictions with the evaluated network's; the parity in the manifest is not trusted."""
     limit, count = evidence.lock.gate.parity, len(evidence.candidate)
     allowed = f"at most {limit:.0e}"
     try:
@@ -45,7 +48,7 @@ def _judged(evidence: Evidence, asked: "Future[tuple[float, str]]") -> Check:
         return Check(NAME, Verdict.INCONCLUSIVE, f"the source's rows can't be had: {error}", allowed, advice)
     of_ingested = float(np.abs(evidence.candidate - evidence.network).max()) / evidence.unit
     if of_ingested <= limit and not of_source <= limit:
-        advice = "training has read the source otherwise than the package does: look at data.columns and data.source"
+        advice = "training has read the source differently from the package: look at data.columns and data.source"
         difference = f"{of_source:.1e} on {count:,} rows of the source, {of_ingested:.1e} as ingested"
         return Check(NAME, Verdict.FAIL, difference, allowed, advice)
     greatest = max(of_ingested, of_source)
@@ -55,11 +58,11 @@ def _judged(evidence: Evidence, asked: "Future[tuple[float, str]]") -> Check:
 
 
 def _of_source(evidence: Evidence) -> tuple[float, str]:
-    """Return the greatest difference from the network on the source's rows, and what rows these are.
+    """Return the greatest difference from the network on the source's rows, and a note on where the rows come from.
 
     Raises:
-        Refused: the package can't read them.
-        MeritError: they can't be had.
+        Refused: the package can't read the rows.
+        MeritError: the source's rows are not available.
     """
     if evidence.source is None:
         return 0.0, ""
@@ -77,6 +80,7 @@ def _of_source(evidence: Evidence) -> tuple[float, str]:
 
 
 def _known(key: str) -> float | None:
+    """Return the cached difference if it was measured under this key."""
     if KEPT.is_file():
         with suppress(MeritError, KeyError, TypeError, ValueError):
             last = artifacts.read_json(KEPT, "gate")
@@ -85,7 +89,7 @@ def _known(key: str) -> float | None:
 
 
 def _key(evidence: Evidence) -> str:
-    """Return the hash of all that the answers to the source's rows depend on."""
+    """Return the hash of everything that the predictions for the source's rows depend on."""
     code = Path(merit.__file__).parent
     read_by = [
         *sorted((code / "reading").glob("*.py")),

@@ -1,8 +1,10 @@
-"""Replay: parity through the real thing: the Bento is built, served on loopback, asked over HTTP, and stopped.
+"""Replay check: end-to-end parity of the served model with the package.
 
-Rows of the source are sent as a caller has them, and scored by `merit predict` too (`callers`). It takes seconds, so it
-begins before the other checks and is asked for after them; what it measured is kept under a hash of all that it depends
-on, and a change of a threshold asks no Bento again.
+Builds the Bento, serves it on loopback, sends it rows of the source as a client would, and stops it; `merit predict`
+scores the same rows. The clients are in `callers`.
+
+This takes seconds, so it starts before the other checks and is awaited after them. The result is cached under a hash of
+everything that it depends on: a changed threshold doesn't build the Bento again.
 """
 
 import http.client
@@ -35,7 +37,7 @@ from merit.packaging.bento import assemble
 
 NAME = "replay"
 KEPT = Path(".merit/replay.json")
-"""The last measurement: `{key, rows, greatest}`."""
+"""The cached result: `{key, rows, greatest}`."""
 WATCHDOG = Path(__file__).with_name("watchdog.py")
 PROGRAM = Path(sys.executable).with_name("bentoml")
 BUILD_SECONDS, READY_SECONDS, STOP_SECONDS = 180.0, 60.0, 10.0
@@ -44,9 +46,9 @@ POLL_SECONDS = 0.05
 
 @contextmanager
 def begun(evidence: Evidence) -> Iterator[Callable[[], list[Check]]]:
-    """Begin to replay, if conf/ asks for it; yield what waits for it and gives the check.
+    """Start the replay in a thread if gate.replay is set; yield a function that waits for it and returns the check.
 
-    Whatever happens in the block, no process is left behind.
+    Leaving the block, even by an exception, ends every process that was started.
     """
     rule = evidence.lock.gate.replay
     if rule is None:
@@ -62,7 +64,7 @@ def begun(evidence: Evidence) -> Iterator[Callable[[], list[Check]]]:
 
 
 def _judged(evidence: Evidence, asked: "Future[tuple[float, int, bool]]") -> Check:
-    """Judge the greatest difference; whoever couldn't be asked gives no verdict."""
+    """Check the greatest difference; a Bento that can't be built or queried gives an inconclusive check."""
     limit = evidence.lock.gate.parity
     allowed = f"at most {limit:.0e}"
     try:
@@ -71,19 +73,19 @@ def _judged(evidence: Evidence, asked: "Future[tuple[float, int, bool]]") -> Che
         advice = "the Bento is not the package: look at src/merit/serving and bentofile.yaml"
         return Check(NAME, Verdict.FAIL, str(error), allowed, advice)
     except (MeritError, OSError) as error:
-        advice = "mend what serves (try 'bentoml build' and 'bentoml serve'), or declare gate.replay: null"
-        return Check(NAME, Verdict.INCONCLUSIVE, f"the Bento can't be asked: {error}", allowed, advice)
+        advice = "fix serving (try 'bentoml build' and 'bentoml serve'), or declare gate.replay: null"
+        return Check(NAME, Verdict.INCONCLUSIVE, f"the Bento can't be queried: {error}", allowed, advice)
     verdict = Verdict.PASS if greatest <= limit else Verdict.FAIL
     found = f"{greatest:.1e} on {rows:,} rows over HTTP and in a batch{', measured before' if is_kept else ''}"
-    return Check(NAME, verdict, found, allowed, "what is served answers otherwise than the package: look at serving")
+    return Check(NAME, verdict, found, allowed, "the served model differs from the package: look at serving")
 
 
 def _measured(evidence: Evidence, most: int, given_up: threading.Event) -> tuple[float, int, bool]:
-    """Return the greatest difference of any answer, on how many rows, and whether it was measured before.
+    """Return the greatest difference of any prediction, the number of rows, and whether the result was cached.
 
     Raises:
-        Refused: the Bento answers, but not as the package does.
-        MeritError: it can't be built or asked.
+        Refused: the Bento responds, but not with the package's predictions.
+        MeritError: the Bento can't be built or queried.
     """
     key = bento_key.key(most)
     if (kept := _kept(key)) is not None:
@@ -100,6 +102,7 @@ def _measured(evidence: Evidence, most: int, given_up: threading.Event) -> tuple
 
 
 def _kept(key: str) -> tuple[float, int] | None:
+    """Return the cached difference and number of rows if they were measured under this key."""
     if not KEPT.is_file():
         return None
     with suppress(MeritError, KeyError, TypeError, ValueError):
@@ -110,11 +113,11 @@ def _kept(key: str) -> tuple[float, int] | None:
 
 
 def _asked(evidence: Evidence, chosen: NDArray[Any], given_up: threading.Event) -> list[NDArray[np.float64]]:
-    """Return the Bento's answers to some of the test rows, as JSON and as a table, and those of `merit predict`."""
+    """Return three predictions of the chosen test rows: the Bento's by JSON and by Parquet, and `merit predict`'s."""
     with tempfile.TemporaryDirectory(prefix="merit-bento-") as name:
         folder = Path(name)
         assemble(folder / "project")
-        (folder / "elsewhere").mkdir()  # what is served may lean on nothing beside it
+        (folder / "elsewhere").mkdir()  # serve from an empty folder: the Bento must not rely on the project's files
         tag = f"{evidence.manifest['model'].lower()}:latest"
         with _running(folder, "project", "build") as building:
             _wait(building, BUILD_SECONDS, given_up, lambda: building.poll() is not None, "is not built")
@@ -128,16 +131,16 @@ def _asked(evidence: Evidence, chosen: NDArray[Any], given_up: threading.Event) 
 
 
 def _rows(evidence: Evidence, chosen: NDArray[Any]) -> Rows:
-    """Return some of the test rows as the source has them."""
+    """Return the chosen test rows as the source has them."""
     rows = Rows(evidence.rows) if evidence.source is None else evidence.source.rows()
     return replace(rows, table=rows.table[chosen])
 
 
 @contextmanager
 def _running(folder: Path, place: str, *args: str) -> "Iterator[subprocess.Popen[bytes]]":
-    """Run BentoML with a store of its own, in a group of its own; it and what it started end with the block.
+    """Run BentoML with its own store and in its own process group; the whole group ends with the block.
 
-    A watchdog ends them where this process is killed within the block.
+    If this process is killed within the block, a watchdog ends the group.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MERIT_", "BENTOML_"))}
     with _watched(folder) as tell, (folder / "log").open("wb") as log:
@@ -159,14 +162,14 @@ def _running(folder: Path, place: str, *args: str) -> "Iterator[subprocess.Popen
 
 @contextmanager
 def _watched(folder: Path) -> Iterator[Callable[[str], None]]:
-    """Yield what tells a watchdog which process groups to end if this process is killed within the block."""
+    """Start a watchdog; yield a function that registers a process group to end if this process is killed."""
     command = [sys.executable, "-I", str(WATCHDOG), str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True) as watchdog:
         assert watchdog.stdin is not None
         told = watchdog.stdin
 
         def tell(line: str) -> None:
-            with suppress(BrokenPipeError):  # nobody watches, and all is as it was without
+            with suppress(BrokenPipeError):  # the watchdog died: the replay works without it
                 told.write(line)
                 told.flush()
 
@@ -177,6 +180,7 @@ def _watched(folder: Path) -> Iterator[Callable[[str], None]]:
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
+    """Terminate a process group, and kill it if it doesn't end in time."""
     for how in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, how)
@@ -188,10 +192,10 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
 def _wait(
     process: "subprocess.Popen[bytes]", seconds: float, given_up: threading.Event, holds: Callable[[], bool], said: str
 ) -> None:
-    """Wait until something holds.
+    """Poll until `holds` returns True.
 
     Raises:
-        MeritError: it took too long, or nobody waits any more.
+        MeritError: it took too long, or the gate no longer waits for the replay.
     """
     until = time.monotonic() + seconds
     while not holds():
@@ -202,7 +206,7 @@ def _wait(
 
 
 def _said(folder: Path) -> str:
-    """Return the end of what BentoML said."""
+    """Return the end of BentoML's log."""
     text = " ".join((folder / "log").read_text(encoding="utf-8", errors="replace").split())
     return text[-TOLD:] or "it said nothing"
 
@@ -214,10 +218,10 @@ def _free_port() -> int:
 
 
 def _is_ready(serving: "subprocess.Popen[bytes]", folder: Path, port: int) -> bool:
-    """Say whether the Bento answers.
+    """Return whether the Bento is ready to serve.
 
     Raises:
-        MeritError: it has ended.
+        MeritError: the process has ended.
     """
     if serving.poll() is not None:
         raise MeritError(f"'bentoml serve' ended with exit code {serving.returncode}: {_said(folder)}")

@@ -1,4 +1,7 @@
-"""Robustness: the test rows are spoiled as the world spoils rows, and the model may do only so much worse on them."""
+"""Robustness checks: on perturbed test rows, metrics may get worse only by a declared margin.
+
+Perturbations: missing values, unseen categories, noise on numbers.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,16 +19,16 @@ UNSEEN = "never seen in any row"
 Spoiled = dict[str, NDArray[Any]]
 Spoil = Callable[[Evidence, float, np.random.Generator], Spoiled]
 SEED = 20
-"""Added to the lock's seed, that no other draw is this one."""
+"""Joins the lock's seed in the generator's seed, so that these draws differ from all others of that seed."""
 ADVICE = {
-    "missing": "train on rows that lack such values, or on fewer columns that may lack them",
+    "missing": "train on rows with missing values, or on fewer nullable columns",
     "unseen": "the model leans on single values: raise features.category.min_count, or use smaller embeddings",
     "noise": "the model turns on small differences of numbers: regularise more, or lower features.number.clip",
 }
 
 
 def check(evidence: Evidence) -> list[Check]:
-    """Return a check for each way of spoiling that is declared."""
+    """Return one check per declared perturbation."""
     rule = evidence.lock.gate.robustness
     if rule is None:
         return []
@@ -34,12 +37,12 @@ def check(evidence: Evidence) -> list[Check]:
 
 
 def _judged(evidence: Evidence, rule: Robustness, name: str, how: Spoiling, spoil: Spoil) -> Check:
-    """Compare the candidate on spoiled rows with itself on the same rows as they are."""
+    """Check the candidate's metric on perturbed rows against its metric on the same rows unperturbed."""
     draw = np.random.default_rng([evidence.lock.seed, SEED, list(SPOILS).index(name)])
     spoiled = spoil(evidence, how.amount, draw)
     title = f"robustness: {name}"
     if not spoiled:
-        return Check(title, Verdict.PASS, "no column can be spoiled so", "nothing to judge")
+        return Check(title, Verdict.PASS, "no column can be perturbed this way", "nothing to judge")
     answers = evidence.package.predict({**evidence.columns, **spoiled})
     count = evidence.lock.evaluate.slice_resamples
     found = evidence.difference(evidence.candidate, [rule.metric], candidate=answers, count=count)[rule.metric]
@@ -48,7 +51,7 @@ def _judged(evidence: Evidence, rule: Robustness, name: str, how: Spoiling, spoi
 
 
 def _missing(evidence: Evidence, share: float, draw: np.random.Generator) -> Spoiled:
-    """Take values out of the columns that may lack them."""
+    """Remove a share of the values of every nullable column."""
     return {
         each["name"]: _replaced(evidence.columns[each["name"]], share, draw, "" if each["type"] == "string" else np.nan)
         for each in evidence.package.inputs
@@ -57,7 +60,7 @@ def _missing(evidence: Evidence, share: float, draw: np.random.Generator) -> Spo
 
 
 def _unseen(evidence: Evidence, share: float, draw: np.random.Generator) -> Spoiled:
-    """Put values that no row has into the categories."""
+    """Replace a share of the values of every category by one that occurs in no row."""
     return {
         name: _replaced(evidence.columns[name], share, draw, _beyond(evidence.columns[name]))
         for name in _features(evidence, "category")
@@ -69,7 +72,7 @@ def _replaced(values: NDArray[Any], share: float, draw: np.random.Generator, ins
 
 
 def _beyond(values: NDArray[Any]) -> str | float:
-    """Return a category that a column doesn't hold: a text, or a whole number far above all others."""
+    """Return a category that the column doesn't contain: a text, or a whole number far above all others."""
     if values.dtype == object:
         return UNSEEN
     known = values[np.isfinite(values)]
@@ -77,7 +80,7 @@ def _beyond(values: NDArray[Any]) -> str | float:
 
 
 def _noise(evidence: Evidence, deviations: float, draw: np.random.Generator) -> Spoiled:
-    """Move every number by a draw of so many of its column's deviations."""
+    """Add normal noise to every number, scaled by `deviations` of its column's standard deviation."""
     made = {}
     for name in (*_features(evidence, "number"), *_features(evidence, "array")):
         if evidence.lock.data.columns[name].type != "boolean":
@@ -87,7 +90,7 @@ def _noise(evidence: Evidence, deviations: float, draw: np.random.Generator) -> 
 
 
 def _features(evidence: Evidence, kind: str) -> Iterator[str]:
-    """Yield the columns of a kind that the package takes."""
+    """Return the package's input columns that are features of a kind."""
     columns = evidence.lock.data.columns
     return (name for name in evidence.columns if name in columns and columns[name].feature == kind)
 

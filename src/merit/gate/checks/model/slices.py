@@ -1,8 +1,8 @@
-"""Slices: is the candidate worse than the champion on a part of the rows, though not on all of them?
+"""Slice check: whether the candidate is worse than the champion on a subset of the test rows.
 
-Many slices are looked at, so some differ by chance: each interval has the confidence 1 - (1 - c) / slices (Bonferroni),
-and so all of them together hold what they should with the confidence c. That far out a bootstrap of a slice has no
-draws to count; its deviation is taken from the middle of its draws instead, and the interval is that of a normal.
+With many slices some differ by chance, so each interval has the confidence 1 - (1 - c) / slices (Bonferroni), which
+gives all of them together the confidence c. So far out in the tails a bootstrap has too few draws: the standard
+deviation is taken from the middle of the draws, and the interval is that of a normal distribution.
 """
 
 import math
@@ -18,17 +18,22 @@ from merit.gate.verdict import Check, Verdict, at_least, rows_needed
 from merit.metrics import Estimate, compare, scored
 
 MIDDLE = 2 * NormalDist().cdf(1) - 1
-"""The share of a normal's draws within one deviation."""
+"""The share of a normal distribution within one standard deviation."""
 NAMED = 3
-"""Slices that a finding names."""
+"""Slices that the check lists by name."""
 
 
 @dataclass(frozen=True)
 class Slice:
-    """A value of a column, and how the candidate compares with the champion on its rows.
+    """The rows with one value of a column, and the candidate's difference from the champion on them.
 
     Attributes:
-        difference: candidate less champion; None if there are too few rows, or the metric has no meaning on them.
+        column: the column.
+        value: its value as text; None for missing values.
+        rows: the number of rows.
+        difference: candidate minus champion; None if there are too few rows, or the metric is undefined on them.
+        verdict: the verdict on the difference; None if there is no difference.
+        rows_needed: the test rows, of all slices, that would decide an inconclusive verdict.
     """
 
     column: str
@@ -39,14 +44,17 @@ class Slice:
     rows_needed: int | None = None
 
     def __str__(self) -> str:
-        """Return its name and what was found."""
+        """Return the slice and its difference as a report shows them."""
         assert self.difference is not None
         found = self.difference
         return f"{self.column} {self.value} {found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
 
 
 def judged(evidence: Evidence) -> list[Slice]:
-    """Return each slice of evaluate.slices, judged where there are rows enough; none where nothing is compared."""
+    """Return every slice of evaluate.slices, with a verdict if it has enough rows.
+
+    Without a champion to compare with, or without `gate.slices`, the list is empty.
+    """
     rule, theirs = evidence.lock.gate.slices, evidence.rivalry.predictions
     if rule is None or theirs is None:
         return []
@@ -61,7 +69,7 @@ def judged(evidence: Evidence) -> list[Slice]:
 
 
 def _measured(evidence: Evidence, theirs: Any, column: str, value: Any, inside: Any) -> Slice:
-    """Return a slice with its difference and one deviation to either side."""
+    """Return a slice with its difference and an interval of one standard deviation to either side."""
     made = Slice(column, None if value is None else str(value), int(inside.sum()))
     if made.rows < evidence.lock.evaluate.slice_min_rows:
         return made
@@ -76,10 +84,10 @@ def _measured(evidence: Evidence, theirs: Any, column: str, value: Any, inside: 
 
 
 def _judged(evidence: Evidence, each: Slice, count: int) -> Slice:
-    """Judge a slice: it fails if it is surely worse by more than the margin.
+    """Return a slice with its verdict.
 
-    Surely worse, but not surely by so much, is undecided; what may be as good as the champion's passes, for that it is
-    no worse on the whole is judged on all rows.
+    It fails if it is significantly worse by more than the margin, and is inconclusive if it is significantly worse but
+    not significantly beyond the margin. Any other slice passes: the check on all rows judges non-inferiority overall.
     """
     rule = evidence.lock.gate.slices
     if rule is None or each.difference is None:
@@ -90,24 +98,25 @@ def _judged(evidence: Evidence, each: Slice, count: int) -> Slice:
     verdict = at_least(better, -rule.margin)
     if verdict == Verdict.INCONCLUSIVE and better.high >= 0:
         verdict = Verdict.PASS
-    # Of test rows as they are, so many that the slice has enough of them.
+    # Scaled to the whole test part, of which the slice is a fixed share.
     needed = rows_needed(better, -rule.margin, evidence.rows.height) if verdict == Verdict.INCONCLUSIVE else None
     return replace(each, difference=found, verdict=verdict, rows_needed=needed)
 
 
 @cache
 def _reach(confidence: float) -> float:
-    """Return how many deviations an interval of a normal reaches to either side."""
+    """Return the half-width of a normal distribution's interval, in standard deviations."""
     return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
 def _widened(found: Estimate, reach: float) -> Estimate:
+    """Return an interval of one standard deviation widened to `reach` of them."""
     half = reach * (found.high - found.low) / 2
     return Estimate(found.value, found.value - half, found.value + half)
 
 
 def check(evidence: Evidence) -> list[Check]:
-    """Return the one check of all slices; none where nothing is compared."""
+    """Return the check over all slices; no check if nothing is compared."""
     rule, found = evidence.lock.gate.slices, evidence.slices
     if rule is None or not found:
         return []
@@ -124,7 +133,7 @@ def check(evidence: Evidence) -> list[Check]:
 
 
 def _rows_needed(worse: list[Slice]) -> int | None:
-    """Return the test rows that would decide every undecided slice; None if one would stay undecided."""
+    """Return the test rows that would decide every inconclusive slice; None if one would stay inconclusive."""
     needed = [each.rows_needed for each in worse if each.verdict == Verdict.INCONCLUSIVE]
     known = [count for count in needed if count is not None]
     return max(known) if known and len(known) == len(needed) else None
@@ -135,7 +144,7 @@ def _value(each: Slice) -> float:
 
 
 def _told(evidence: Evidence, worse: list[Slice]) -> str:
-    """Return how many slices were judged, and name those that are worse."""
+    """Return a summary: the worse slices by name, and how many slices were judged or left out."""
     least = evidence.lock.evaluate.slice_min_rows
     counts = Counter(_kind(evidence, each) for each in evidence.slices)
     parts = [f"{sum(each.verdict is not None for each in evidence.slices)} slices judged"]
@@ -150,6 +159,7 @@ def _told(evidence: Evidence, worse: list[Slice]) -> str:
 
 
 def _kind(evidence: Evidence, each: Slice) -> str:
+    """Return why a slice has no verdict (`small`, `meaningless`), or whether a pass rules the margin out."""
     if each.verdict is None:
         return "small" if each.rows < evidence.lock.evaluate.slice_min_rows else "meaningless"
     rule, found = evidence.lock.gate.slices, each.difference
@@ -160,6 +170,7 @@ def _kind(evidence: Evidence, each: Slice) -> str:
 
 
 def _advice(worse: list[Slice], needed: int | None) -> str:
+    """Return the advice for the worst slice."""
     if not worse:
         return "no slice has rows enough to be judged: lower evaluate.slice_min_rows, or judge on more test rows"
     if worse[0].verdict == Verdict.FAIL:
@@ -167,5 +178,5 @@ def _advice(worse: list[Slice], needed: int | None) -> str:
     if any(math.isnan(_value(each)) for each in worse):
         return NO_NUMBER
     if needed is None:
-        return f"worse there by what is the margin or {SAME}: look at what the candidate does on these rows"
+        return f"worse there by the margin or {SAME}: look at what the candidate does on these rows"
     return f"worse there, but not surely by more than the margin: about {needed:,} test rows would settle it"

@@ -1,7 +1,7 @@
-"""The test rows as the source has them: what a caller would send, before training has read anything.
+"""The test rows in the format of the source: what a client would send, before ingest converted anything.
 
-Ingest notes each row's place in the source's table. The gate reads the source again, takes the test rows, and reads
-them by the package's signature alone, as `merit predict` and the endpoint do.
+Ingest records each row's position in the source's table. The gate reads the source again, selects the test rows, and
+converts them by the package's signature alone, as `merit predict` and the endpoint do.
 """
 
 import threading
@@ -26,12 +26,12 @@ from merit.scoring.package import Package
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows, and where they come from.
+    """Rows to replay, and their origin.
 
     Attributes:
-        table: as the source gives it, or, where the source's rows can't be had again, as ingest has read it.
-        dialect: how the source's file of text is laid out; None for other sources.
-        note: why they are not the source's own; empty if they are.
+        table: the rows as the source returns them; as ingested if the source's rows are no longer available.
+        dialect: the layout of the source's text file; None for other sources.
+        note: why the rows are not the source's own; empty if they are.
     """
 
     table: pl.DataFrame
@@ -40,11 +40,11 @@ class Rows:
 
 
 class SourceRows:
-    """The test rows as the source has them; it is read when they are first asked for, once.
+    """Provides the test rows as the source has them; reads the source once, on first use. Thread-safe.
 
     Args:
-        data: conf/data.
-        tested: the test rows as ingest has read them.
+        data: the settings of conf/data.
+        tested: the test rows as ingested.
     """
 
     def __init__(self, data: Data, tested: pl.DataFrame) -> None:
@@ -53,10 +53,10 @@ class SourceRows:
         self._rows: Rows | MeritError | None = None
 
     def rows(self) -> Rows:
-        """Return them.
+        """Return the test rows.
 
         Raises:
-            MeritError: the source can't be read, changed since, or it isn't known which of its rows they are.
+            MeritError: the source can't be read or has changed, or the positions of the test rows in it are unknown.
         """
         with self._lock:
             if self._rows is None:
@@ -69,10 +69,12 @@ class SourceRows:
         return self._rows
 
     def _read(self) -> Rows:
+        """Read the test rows from the source; if a source other than files is gone, return them as ingested."""
         try:
             source, table = read_source(self._data)
         except MeritError:
-            # A database goes on: rows that were hashed and not kept can't be had again, and nobody can mend that here.
+            # A database keeps changing: past rows that were hashed but not stored can't be read again, and no change
+            # of the pull request could fix that. Files are kept by Git or DVC, so there a failure is an error.
             if hasattr(targets.build(self._data.source.model_dump(by_alias=True)), "files"):
                 raise
             return Rows(self._tested, note="as ingested: the source has other rows by now, or can't be reached")
@@ -82,7 +84,7 @@ class SourceRows:
         return Rows(table[places], getattr(source, "dialect", None))
 
     def places(self) -> pl.Series:
-        """Return where the test rows stand in the source's table."""
+        """Return the positions of the test rows in the source's table."""
         of_raw = artifacts.read_table(artifacts.SOURCE_ROWS, "ingest")
         raw = Table.scan(artifacts.require(artifacts.RAW, "ingest"), self._data, str(artifacts.RAW))
         made_for = pl.read_parquet_metadata(artifacts.SOURCE_ROWS).get("raw")
@@ -99,10 +101,10 @@ def _misplaced() -> MeritError:
 
 
 def typed(table: pl.DataFrame, package: Package) -> pl.DataFrame:
-    """Return the columns that a package takes, read by its signature.
+    """Return the columns that a package takes, converted to the types of its signature.
 
     Raises:
-        Refused: one is missing, or can't be read.
+        Refused: a column is missing, or can't be converted.
     """
     columns = []
     for each in package.inputs:
@@ -120,7 +122,7 @@ def typed(table: pl.DataFrame, package: Package) -> pl.DataFrame:
 
 
 def as_json(table: pl.DataFrame, package: Package) -> list[dict[str, Any]]:
-    """Return rows as a caller sends them in JSON: text as it stands in the source, all else as the value it says."""
+    """Return rows as a client sends them in JSON: text and times as the source spells them, the rest as values."""
     values = typed(table, package)
     as_written = [
         each["name"]

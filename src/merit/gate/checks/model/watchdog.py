@@ -1,6 +1,7 @@
-"""Ends what a gate has started, where the gate was killed and could not: a program of its own, of Python alone.
+"""Watchdog process: ends the processes of a gate that was killed before it could end them itself.
 
-It is told on standard input, which closes with the gate whatever becomes of it: a line per process group, then `done`.
+Runs as a separate program with the standard library only. It reads one process group per line from standard input,
+which closes when the gate ends in any way; the line `done` means that the gate has cleaned up.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ SECONDS = 10.0
 
 
 def main(folder: str) -> None:
-    """Wait until nobody speaks any more; without a last word, end the groups and remove the folder."""
+    """Read process groups until standard input closes; without a `done`, end the groups and remove the folder."""
     groups = []
     for line in sys.stdin:
         if line.strip() == "done":
@@ -31,6 +32,7 @@ def main(folder: str) -> None:
 
 
 def _is_there(group: int) -> bool:
+    """Return whether a process group still has processes."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:

@@ -38,7 +38,7 @@ def test_a_model_that_leans_on_what_is_spoiled_fails(whole: Evidence, gated: Gat
 def test_where_no_column_can_be_spoiled_so_there_is_nothing_to_judge(evidence: Evidence, gated: Gated) -> None:
     rule = {"amount": 1.0, "margin": 0.0}
     found = {check.name: check for check in _checks(evidence, gated, missing=rule, unseen=rule)}
-    assert {check.found for check in found.values()} == {"no column can be spoiled so"}
+    assert {check.found for check in found.values()} == {"no column can be perturbed this way"}
 
 
 def test_only_columns_that_may_lack_a_value_lose_some(whole: Evidence) -> None:

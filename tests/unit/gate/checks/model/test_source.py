@@ -122,7 +122,7 @@ def test_training_that_reads_otherwise_than_the_signature_says_fails(
     check = _parity(found)
     assert check.verdict is Verdict.FAIL
     assert check.found.endswith("on 80 rows of the source, 0.0e+00 as ingested")
-    assert "training has read the source otherwise" in check.advice
+    assert "training has read the source differently" in check.advice
     assert _parity(replace(found, source=None)).verdict is Verdict.PASS  # which is what was looked at before
 
 
