@@ -1,4 +1,4 @@
-"""What the service says of itself: lines of JSON on standard error, without a secret and without a value of a row."""
+"""Writes the service's JSON log lines to standard error; they never contain secrets or values of rows."""
 
 import os
 import select
@@ -10,31 +10,31 @@ from typing import Any
 import msgspec
 
 PER_MINUTE = 60
-"""Lines of one kind in a minute; those on top are counted, and the next line of that kind says how many there were."""
+"""Maximum log lines per kind and minute; the next written line of a kind reports how many were suppressed."""
 
 
 class Lines:
-    """Writes lines, of each kind no more than so many a minute.
+    """Writes JSON log lines, rate limited per kind.
 
     Args:
-        most: lines of one kind in a minute.
-        **always: what stands in every line, such as the model.
+        most: maximum lines per kind and minute.
+        **always: fields added to every line, such as the model.
     """
 
     def __init__(self, most: int = PER_MINUTE, **always: Any) -> None:
         self._most = most
         self._always = always
-        self._kinds: dict[tuple[str, str], list[float]] = {}  # minute, lines in it, left out since the last
+        self._kinds: dict[tuple[str, str], list[float]] = {}  # current minute, lines in it, lines suppressed since
 
     def tell(self, event: str, kind: str = "", *, level: str = "info", most: int | None = None, **more: Any) -> None:
-        """Write a line, unless there were enough of its kind in this minute.
+        """Write a line, unless the limit of its kind is reached for this minute.
 
         Args:
-            event: what happened, in a word, such as `refused`.
-            kind: what is counted apart from the rest of that event, such as the error; bounded by who calls.
+            event: name of the event, such as `refused`.
+            kind: rate-limit key within the event, such as the error; the caller keeps the number of kinds bounded.
             level: info, warning or error.
-            most: lines of this kind in a minute, where that is not what it is for all.
-            **more: what else is known of it.
+            most: maximum lines per minute for this call; None uses the limit of the instance.
+            **more: further fields of the line.
         """
         counts = self._kinds.setdefault((event, kind), [0.0, 0, 0])
         if (minute := time.monotonic() // 60) != counts[0]:
@@ -47,25 +47,25 @@ class Lines:
         write({"level": level, "event": event, **self._always, **more, **left_out})
 
     def answered(self, request_id: str, route: str, status: int, *, seconds: float, rows: int, who: str) -> None:
-        """Write the line of a request, where the access log is on; each has one."""
+        """Write the access log line of a request; these lines are not rate limited."""
         told = {"request_id": request_id, "route": route, "status": status, "ms": round(seconds * 1e3, 3)}
         write({"level": "info", "event": "answered", **self._always, **told, "rows": rows, "caller": who})
 
 
 def write(values: dict[str, Any]) -> None:
-    """Write a line in one piece; where nobody can read it, or whoever reads stands still, nothing happens."""
+    """Write a line with a single system call; drop it if standard error is closed or its pipe is full."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     try:
         line = msgspec.json.encode({"time": now, **values, "pid": os.getpid()}, enc_hook=str) + b"\n"
         if _takes(sys.stderr.fileno()):
             sys.stderr.flush()
             os.write(sys.stderr.fileno(), line)
-    except (OSError, ValueError):  # closed, or no file at all
+    except (OSError, ValueError):  # standard error is closed or is not a file
         return
 
 
 def _takes(descriptor: int) -> bool:
-    """Say whether a line can be written at once: those who answer must not wait for a full pipe."""
+    """Return whether a write would not block: a full pipe must not delay requests."""
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
     return any(event & select.POLLOUT for _, event in poll.poll(0))

@@ -9,7 +9,7 @@ Positive = Annotated[int, Meta(gt=0)]
 
 
 class PredictionLog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is remembered of each prediction; see conf/serve."""
+    """Prediction log; see conf/serve."""
 
     folder: str | None = None
     leave_out: list[str] = []

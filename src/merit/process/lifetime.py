@@ -1,4 +1,4 @@
-"""A process that ends with the one that started it."""
+"""Ends a process when its parent process dies."""
 
 import ctypes
 import os
@@ -6,19 +6,20 @@ import signal
 import sys
 
 ENDS_WITH_PARENT = "MERIT_ENDS_WITH_PARENT"
-"""In the environment of what is to end with the process that started it: which that is."""
+"""Environment variable with the id of the parent process with which a process must end."""
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""What tells a server to end. What helps it ends after it, and so hears none of them."""
+"""Signals that stop a server. Its helper processes block these signals, because they must end after it."""
 _PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent(parent: int) -> None:
-    """Have the kernel end this process when the one that started it dies, so that none is left without a supervisor.
+    """Make the kernel terminate this process when its parent dies, so that no worker is left without a supervisor.
 
-    BentoML's workers are started by a process of their own, which must be able to be killed as well.
+    BentoML's workers have a supervisor process of their own, which can't stop them if it is killed with SIGKILL. Has no
+    such effect outside Linux.
 
     Args:
-        parent: the process that started this one; if it is no more, this one ends now.
+        parent: id of the parent process; if it has already exited, this process exits now.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -15,7 +15,7 @@ from merit.reading.times import clock
 
 
 def nulls_of(column: Mapping[str, Any]) -> Declaration | None:
-    """Return how a column's values are read, if some of them may mean that there is none; else None."""
+    """Return the column's declaration if its values need a check for null markers; else None."""
     declaration = declared(column["name"], column)
     return declaration if column["type"] == "datetime" or declaration.null_values else None
 

@@ -1,1 +1,1 @@
-"""serve: the Bento service over a package; it never imports torch."""
+"""Serves a model package over HTTP, as a BentoML service or inside another ASGI app; never imports torch."""

@@ -1,10 +1,10 @@
-"""The Bento's entry. Inside a Bento the library travels as source; this puts it on the path."""
+"""Entry point of the Bento: adds the merit sources that the Bento contains to the import path."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from merit.serving.service import Predictor  # only now can it be found
+from merit.serving.service import Predictor  # importable only after the path is set
 
 __all__ = ["Predictor"]

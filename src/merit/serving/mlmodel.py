@@ -1,7 +1,7 @@
-"""What MLflow loads of a registered model: a function from a DataFrame to the endpoint's answers.
+"""Loads a registered model in MLflow: provides the pyfunc flavor, which predicts DataFrames.
 
-`merit.mlflow.model` names this module in each MLmodel, so it stays where it is. Rows go the way of a request's JSON:
-the same reading, the same refusals, the same bits.
+`merit.mlflow.model` writes this module's name into each MLmodel file, so it must not move. Rows are encoded as the JSON
+of a request, so that reading, errors and predictions are identical to the endpoint's, bit for bit.
 """
 
 import json
@@ -22,22 +22,22 @@ from merit.serving.app.answers import Answers
 from merit.serving.app.rows import BadRows
 
 ROWS = 10_000
-"""Rows that are scored at once."""
+"""Maximum rows scored at once."""
 
 
 def _load_pyfunc(path: str) -> "Model":
-    """Return the model in a folder of MLflow's; MLflow calls this by its name."""
+    """Load the model from an MLflow model folder; MLflow calls this function by name."""
     return Model(Path(path))
 
 
 class Model:
-    """A package, asked by DataFrames.
+    """A package as an MLflow pyfunc model.
 
     Args:
-        folder: a folder of MLflow's, as `merit.mlflow.model.write` makes it.
+        folder: an MLflow model folder, as `merit.mlflow.model.write` creates it.
 
     Raises:
-        MeritError: the package is not what its manifest says.
+        MeritError: the package does not match its manifest.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -48,14 +48,14 @@ class Model:
         self._names = [each["name"] for each in package.inputs]
 
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Return a row per row: `prediction`, of a multiclass task `probabilities`, and model, version and commit.
+        """Return one row per input row: `prediction`, `probabilities` (multiclass task), model, version and commit.
 
         Args:
-            model_input: a column for each that the model takes; others are left alone.
-            params: none are known.
+            model_input: the model's input columns; other columns are ignored.
+            params: ignored; part of MLflow's interface.
 
         Raises:
-            BadRows: as the endpoint refuses them; it says in which row and column.
+            BadRows: rows are invalid; the text names row and column, as at the endpoint.
         """
         parts = [pd.DataFrame(self._predictions(rows)) for rows in self._bodies(model_input)]
         found = pd.concat(parts, ignore_index=True)
@@ -63,7 +63,7 @@ class Model:
         return found.assign(**self._origin)
 
     def _bodies(self, table: pd.DataFrame) -> Iterator[bytes]:
-        """Yield requests of so many rows at the most."""
+        """Yield JSON bodies with a limited number of rows each."""
         names = [name for name in self._names if name in table.columns]
         for start in range(0, max(1, len(table)), ROWS):
             part = table.iloc[start : start + ROWS]
@@ -80,10 +80,10 @@ class Model:
 
 
 def _plain(value: Any, name: str) -> Any:
-    """Return a value as JSON has it; what pandas has for a missing one is null.
+    """Convert a value to its JSON type; pandas's missing values become null.
 
     Raises:
-        BadRows: it is infinite, which JSON doesn't have.
+        BadRows: a number is infinite, which JSON can't represent.
     """
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()

@@ -1,9 +1,4 @@
-"""The same handler inside another ASGI app: FastAPI, Starlette or any that can mount one.
-
-from merit.serving import mount
-model = mount.app("model", version="v3")
-api.mount("/flights", model)
-"""
+"""Provides the endpoint as an ASGI app to mount in FastAPI, Starlette or any other ASGI framework."""
 
 import os
 from pathlib import Path
@@ -24,18 +19,26 @@ ALIVE = ("/livez", "/readyz")
 
 
 def app(folder: str | os.PathLike[str], *, version: str | None = None, **told: Any) -> "Mounted":
-    """Return an ASGI app that answers /predict, /feedback, /metrics, /livez, /readyz and /openapi.json.
+    """Return an ASGI app for /predict, /feedback, /metrics, /livez, /readyz and /openapi.json.
 
-    Await its `close()` when the app around it ends: it writes what the prediction log still holds.
+    Await its `close()` when the enclosing app shuts down; it flushes the prediction log.
 
     Args:
         folder: the package.
-        version: its version in the registry, which answers name; its digest where it has none.
+        version: the package's version in the registry, contained in responses; None uses its digest.
         **told: settings as in conf/serve, such as `max_rows=100` or `auth={"method": "keys", "keys": "keys.yaml"}`;
-            `auth={"method": "proxy"}` where the app around it asks who it is.
+            use `auth={"method": "proxy"}` if the enclosing app authenticates the callers.
 
     Raises:
-        MeritError: the package is not what its manifest says, or a setting is none.
+        MeritError: the package does not match its manifest, or a setting is invalid.
+
+    Example:
+        from fastapi import FastAPI
+        from merit.serving import mount
+
+        model = mount.app("model", version="v3")
+        api = FastAPI()
+        api.mount("/flights", model)
     """
     place = Path(folder)
     try:
@@ -49,17 +52,17 @@ def app(folder: str | os.PathLike[str], *, version: str | None = None, **told: A
 
 
 class Mounted:
-    """The handler as an app of its own; an app around it need not tell it of its life.
+    """The handler as a mountable ASGI app; the enclosing app need not forward its lifespan events.
 
     Args:
-        handler: what answers.
+        handler: answers the requests.
     """
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer; served by itself, start and end with the server."""
+        """Answer a request; run directly by a server, also handle its lifespan."""
         if scope["type"] == "http":
             await self._handler(scope, receive, send)
         elif scope["type"] == "lifespan":
@@ -71,12 +74,12 @@ class Mounted:
             await send({"type": "lifespan.shutdown.complete"})
 
     async def close(self) -> None:
-        """Write what waits to be written."""
+        """Flush all queues, such as the prediction log's."""
         await self._handler.close()
 
 
 def _beside(model: str) -> App:
-    """Return what answers beside the handler."""
+    """Return the app for the health routes, which answers all others with 404."""
 
     async def answer(scope: Message, receive: Receive, send: Send) -> None:
         path = scope["path"].removeprefix(scope.get("root_path", ""))

@@ -1,4 +1,4 @@
-"""The Bento service over the package in MERIT_PACKAGE (default: model/)."""
+"""Defines the BentoML service for the package in MERIT_PACKAGE (default: model/)."""
 
 import os
 import sys
@@ -28,11 +28,11 @@ if ENDS_WITH_PARENT in os.environ:
 folder = Path(os.environ.get("MERIT_PACKAGE", artifacts.PACKAGE))
 try:
     verification.check(folder)
-    package = Package.load(folder)  # every file as its manifest says
+    package = Package.load(folder)  # checks every file against the manifest
     told = settings.read()
     answers = Answers(package, os.environ.get("MERIT_VERSION", package.digest), told.max_rows)
     make = assembled(answers, told)
-except MeritError as error:  # whoever imports this is BentoML, which would show where it came from
+except MeritError as error:  # BentoML imports this module and would print a traceback
     print(f"error: {error}", file=sys.stderr)
     sys.exit(error.exit_code)
 Body = Annotated[Any, WithJsonSchema(body_schema(package, told.max_rows))]
@@ -46,14 +46,14 @@ Body = Annotated[Any, WithJsonSchema(body_schema(package, told.max_rows))]
     **hot_route.options(make, told),
 )
 class Predictor:
-    """Answers with the probability of each row, and the version and commit of the model that says so."""
+    """Predicts rows; every response contains the version and commit of the model."""
 
     @bentoml.api(route=PREDICT)  # type: ignore[untyped-decorator]  # bentoml has no types
     def predict(self, body: Body, /) -> dict[str, Any]:
-        """Return `predictions`, a probability per row in their order, with the model's name, version and commit.
+        """Return `predictions`, one per row in order, with the model's name, version and commit.
 
-        Over HTTP the handler answers before this method is reached: it is the route's documentation, and what BentoML
-        calls in its own process.
+        HTTP requests are answered by the handler before they reach this method; it documents the route and serves calls
+        within BentoML's own process.
         """
         try:
             return answers.answer(msgspec.json.encode(body))
@@ -62,4 +62,4 @@ class Predictor:
 
 
 if not hot_route.is_offered():
-    Predictor.add_asgi_middleware(hot_route.Middleware, make=make, told=told)  # type: ignore[attr-defined]  # it is a Service
+    Predictor.add_asgi_middleware(hot_route.Middleware, make=make, told=told)  # type: ignore[attr-defined]  # the decorator makes it a Service

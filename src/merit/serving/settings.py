@@ -1,4 +1,4 @@
-"""What the service is told by its environment. Inside an image there is neither conf/ nor its schema."""
+"""Defines the serving settings and reads them from the environment: images contain neither conf/ nor its schema."""
 
 import os
 from typing import Annotated, Literal
@@ -10,13 +10,13 @@ from merit.errors import MeritError
 from merit.prediction_log.settings import PredictionLog
 
 SETTINGS = "MERIT_SERVE"
-"""The section `serve` of the lock, as JSON; what it leaves out is as here."""
+"""Environment variable with the section `serve` of the lock, as JSON; omitted keys have the defaults below."""
 
 Positive = Annotated[int, Meta(gt=0)]
 
 
 class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who may ask; see conf/serve."""
+    """Authentication; see conf/serve."""
 
     method: Literal["none", "keys", "jwt", "proxy"] = "none"
     keys: str | None = None
@@ -33,7 +33,7 @@ class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The section `serve`; a test holds the fields against its schema."""
+    """The section `serve`; a test compares the fields with the schema in merit.config."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65535)] = 3000
@@ -50,10 +50,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read() -> Settings:
-    """Return the settings in MERIT_SERVE.
+    """Read the settings from MERIT_SERVE.
 
     Raises:
-        MeritError: they are no JSON, none of these, or out of bounds.
+        MeritError: the value is not JSON, has an unknown key or a value of another type, or is out of range.
     """
     told = os.environ.get(SETTINGS, "{}")
     try:

@@ -1,4 +1,4 @@
-"""Smoke rows: what a server answers to the example of a package must be what the package itself gives."""
+"""Smoke test of a server: its response to the package's example must equal the package's own prediction."""
 
 import json
 import urllib.error
@@ -14,22 +14,22 @@ from merit.serving.app.handler import PREDICT
 from merit.serving.app.rows import BadRows
 
 TOLERANCE = 1e-6
-"""The greatest difference of a number: the same graph on the same row, perhaps on another processor."""
+"""Maximum absolute difference of a prediction: the server may run the same graph on another processor."""
 SECONDS = 30
 
 
 def probe(folder: Path, version: str, address: str, key: str = "", commit: str | None = None) -> None:
-    """Ask the server at `address` for the example of the package in `folder`.
+    """Send the package's example to a server and compare the response.
 
     Args:
-        folder: the package that it should serve.
-        version: the version that it should name.
-        address: such as http://127.0.0.1:3100.
-        key: what to show where it asks for keys.
-        commit: the one that it should name; None where that is the package's own.
+        folder: the package that the server should serve.
+        version: the version that the response should name.
+        address: base address of the server, such as http://127.0.0.1:3100.
+        key: API key, if the server needs one.
+        commit: the commit that the response should name; None expects the package's own.
 
     Raises:
-        Refused: it answers otherwise, or not at all.
+        Refused: the response differs, or there is none.
     """
     package = Package.load(folder)
     body = msgspec.json.encode(package.signature["example"])
@@ -38,7 +38,7 @@ def probe(folder: Path, version: str, address: str, key: str = "", commit: str |
         shown = {"authorization": f"Bearer {key}"} if key else {}
         headers = {"content-type": "application/json", **shown}
         request = urllib.request.Request(address + PREDICT, data=body, headers=headers)  # noqa: S310
-        with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310  # an address of ours
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310  # the deployment's own address
             found = json.loads(answer.read())
     except BadRows as error:
         raise Refused(f"smoke: the package can't answer its own example ({error})") from error

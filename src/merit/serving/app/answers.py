@@ -1,4 +1,4 @@
-"""Answers: from columns or a body to predictions, and where they come from."""
+"""Provides the served model: turns a request body or columns into predictions with their model, version and commit."""
 
 from typing import Any
 
@@ -11,12 +11,17 @@ from merit.serving.app.rows import Rows
 
 
 class Answers:
-    """Answers requests from a package.
+    """Scores requests with a package and builds their responses.
 
     Args:
-        package: the model.
-        version: its version in the registry; its digest where it has none.
-        max_rows: rows that one request may have.
+        package: the model package.
+        version: the package's version in the registry, or its digest if it is not registered.
+        max_rows: maximum rows per request.
+
+    Attributes:
+        rows: decodes request bodies into columns.
+        classes: the class labels of a multiclass task, else None.
+        origin: model, version and commit, which every response contains.
     """
 
     def __init__(self, package: Package, version: str, max_rows: int) -> None:
@@ -31,34 +36,34 @@ class Answers:
         self._tail = b"," + msgspec.json.encode(self.origin)[1:]
 
     def answer(self, body: bytes) -> dict[str, Any]:
-        """Return `predictions`, one per row in their order, and where they come from.
+        """Return the response to a JSON body: `predictions`, one per row in order, with model, version and commit.
 
-        Of a binary task each is a probability, of a regression a number, of a multiclass task the likeliest class,
-        with the `probabilities` of all `classes`.
+        A prediction is a probability (binary task), a number (regression) or the most likely class (multiclass); a
+        multiclass response also contains `classes` and the `probabilities` of each.
 
         Raises:
-            BadRows: the request can't be answered as it is.
+            BadRows: the body is not valid.
         """
         return self.content(self.score(self.rows.columns(body)))
 
     def score(self, columns: Columns) -> NDArray[np.float32]:
-        """Return the prediction of each row, float32 [rows], or [rows, classes] for a multiclass task."""
+        """Return the predictions, float32 [rows], or [rows, classes] for a multiclass task."""
         return self.package.predict(columns)
 
     def content(self, found: NDArray[np.float32]) -> dict[str, Any]:
-        """Return what an answer says of the predictions that `score` has found."""
+        """Build the response content from the predictions of `score`."""
         if self.classes is None:
             return {"predictions": found.tolist(), **self.origin}
         probabilities = {"classes": self.classes, "probabilities": found.tolist()}
         return {"predictions": self.guesses(found), **probabilities, **self.origin}
 
     def guesses(self, found: NDArray[np.float32]) -> list[Any]:
-        """Return the likeliest class of each row."""
+        """Return the most likely class of each row."""
         assert self.classes is not None
         return [self.classes[place] for place in found.argmax(axis=1)]
 
     def encoded(self, found: NDArray[np.float32]) -> bytes:
-        """Return `content` as JSON."""
+        """Return the response content as JSON."""
         if self.classes is None:
             return b'{"predictions":' + msgspec.json.encode(found.tolist()) + self._tail
         return msgspec.json.encode(self.content(found))

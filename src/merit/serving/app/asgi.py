@@ -1,4 +1,4 @@
-"""The types of ASGI, and an answer in JSON."""
+"""Defines the ASGI types and sends complete responses."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -13,16 +13,16 @@ Headers = list[tuple[bytes, bytes]]
 
 JSON = b"application/json"
 AGAIN: Headers = [(b"retry-after", b"1")]
-"""Of a refusal that may be none a second later."""
+"""Headers of a temporary error: the client may retry after a second."""
 
 
 async def send_bytes(send: Send, status: int, body: bytes, kind: bytes, headers: Headers | None = None) -> None:
-    """Send a whole answer."""
+    """Send a complete response."""
     told = [(b"content-type", kind), (b"content-length", b"%d" % len(body)), *(headers or ())]
     await send({"type": "http.response.start", "status": status, "headers": told})
     await send({"type": "http.response.body", "body": body})
 
 
 async def send_json(send: Send, status: int, content: Any, headers: Headers | None = None) -> None:
-    """Send a whole answer in JSON."""
+    """Send a complete JSON response."""
     await send_bytes(send, status, msgspec.json.encode(content), JSON, headers)

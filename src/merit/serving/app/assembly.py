@@ -1,4 +1,4 @@
-"""The parts of the handler, put together by the settings."""
+"""Builds the request handler and its components from the settings."""
 
 import os
 from collections.abc import Callable
@@ -17,10 +17,10 @@ from merit.serving.settings import Settings
 
 
 def assembled(answers: Answers, told: Settings) -> Make:
-    """Return what makes the handler; who may ask is settled now, so that what is wrong there is told at once.
+    """Return a factory for the handler; settings are checked now, so that invalid ones fail before the server starts.
 
     Raises:
-        MeritError: the settings would open it to anybody, or name what isn't there.
+        MeritError: the settings expose the service without authentication, or name something that doesn't exist.
     """
     admits = methods.of(told.auth, methods.listens_on(told), told.workers)
     predictionlog.check(told.log, answers.package)

@@ -1,6 +1,6 @@
-"""Arrays that rows are put into as they come, made once.
+"""Provides a reusable, preallocated column buffer for rows.
 
-Numbers are in one block of memory, strings and arrays in arrays of their own.
+All numbers share one block of memory; each string and each array column has its own array.
 """
 
 import math
@@ -13,17 +13,17 @@ import numpy as np
 from merit.scoring.package import LANES, Columns
 
 MOST = 64
-"""Rows that are scored together at most, a multiple of LANES."""
+"""Maximum rows scored together, a multiple of LANES."""
 
 
 class Block:
-    """Columns that grow row by row; what was taken is overwritten by the rows that follow.
+    """Columns that grow row by row until they are taken; later rows then overwrite the columns that were returned.
 
     Args:
-        numbers: the columns of numbers: the first values of a row.
-        strings: those of strings: the values after them.
-        arrays: those of arrays with their shapes: the last values of a row.
-        capacity: rows that it holds.
+        numbers: names of the number columns, the first values of a row.
+        strings: names of the string columns, the next values.
+        arrays: names and shapes of the array columns, the last values.
+        capacity: maximum rows.
     """
 
     def __init__(
@@ -44,19 +44,19 @@ class Block:
 
     @property
     def room(self) -> int:
-        """How many rows can be put before those that were put are taken."""
+        """Number of rows that still fit."""
         return self._capacity - self._count
 
     def put(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Put rows, at most as many as there is room for; None is missing.
+        """Append rows, at most as many as fit; None marks a missing value.
 
         Raises:
-            OverflowError: a number does not fit 64 bits; none of the rows was put.
+            OverflowError: a number does not fit 64 bits; no row was appended.
         """
         start, end, width = self._count, self._count + len(rows), self._width
         try:
             packed = b"".join([self._pack(*row[:width]) for row in rows])
-        except struct.error:  # a value is missing
+        except struct.error:  # None can't be packed: replace it by NaN, which is slower
             packed = b"".join([self._pack(*map(_number, row[:width])) for row in rows])
         self._packed[start * width * 8 : end * width * 8] = packed
         for place, texts in self._strings:
@@ -66,9 +66,9 @@ class Block:
         self._count = end
 
     def taken(self) -> Columns:
-        """Return the columns of all rows that were put, and of some more up to a multiple of LANES; empty the block.
+        """Empty the buffer and return its columns.
 
-        There are no more rows than the capacity.
+        They are padded with stale rows to a multiple of LANES, but not beyond the capacity.
         """
         height = min(-(-self._count // LANES) * LANES, self._capacity)
         self._count = 0

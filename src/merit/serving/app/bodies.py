@@ -1,4 +1,4 @@
-"""A request's body, read whole within the limits."""
+"""Reads request bodies within size limits and maps their content types to formats."""
 
 from typing import Any
 
@@ -7,36 +7,36 @@ from merit.serving.auth.methods import Refusal
 from merit.serving.codec.tables import FORMS
 
 IN_HAND = 8
-"""Times serve.max_bytes that the bodies of all requests in hand may have together."""
+"""Limit on the partially received bodies of all requests together, in multiples of serve.max_bytes."""
 
 JSONS = frozenset({None, b"", JSON, b"application/x-www-form-urlencoded", b"text/plain", b"application/octet-stream"})
-"""Content types of JSON: its own, and what curl and other tools say of a body where nobody tells them."""
+"""Content types read as JSON: JSON's own, and the defaults of curl and similar tools."""
 
 
 PLAIN = (b"", b"identity")
-"""Content codings that change nothing of a body."""
+"""Content codings that leave the body unchanged."""
 SHOWN = 40
-"""Characters of another that are shown."""
+"""Maximum characters of an unsupported coding in the error message."""
 
 
 class ClientLeft(Exception):
-    """Whoever asked has gone; nobody waits for an answer."""
+    """The client closed the connection before its request was complete."""
 
 
 class Bodies:
-    """Reads bodies, none larger than `most` bytes."""
+    """Reads request bodies of limited size."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._in_hand = 0
 
     async def read(self, receive: Receive, headers: dict[bytes, bytes]) -> bytes:
-        """Return the whole body.
+        """Return the complete body.
 
         Raises:
-            Refusal: 413, it is too large: before it is read where its length is told; 415, it is compressed; 503, too
-                many large ones.
-            ClientLeft: the connection was closed before its end.
+            Refusal: 413, the body is too large (checked before reading if there is a content-length); 415, it is
+                compressed; 503, too many large bodies at once.
+            ClientLeft: the connection was closed before the end of the body.
         """
         if (coding := headers.get(b"content-encoding")) is not None and coding.strip().lower() not in PLAIN:
             shown = coding.decode("latin-1")[:SHOWN]
@@ -78,10 +78,10 @@ class Bodies:
 
 
 def form_of(kind: bytes | None) -> str | None:
-    """Return the form of a table that a content type names; None of JSON, which is what tools that ask nobody send as.
+    """Return the table format of a content type; None for JSON, including the default types of common HTTP clients.
 
     Raises:
-        Refusal: 415, it is something else.
+        Refusal: 415, the content type is not supported.
     """
     if kind in JSONS:
         return None

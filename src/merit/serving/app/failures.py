@@ -1,4 +1,4 @@
-"""What a request is told that can't be answered as it wishes."""
+"""Maps exceptions to HTTP error responses."""
 
 import asyncio
 import logging
@@ -11,33 +11,33 @@ from merit.serving.app.rows import BadRows
 from merit.serving.auth.methods import Refusal
 
 BODY, WORK, SENT = range(3)
-"""How far a request is: its body is read, it is worked on, its answer is on the way."""
+"""Stages of a request: reading its body, processing it, sending the response."""
 GONE = 499
-"""What is counted of a client that left before it was answered."""
+"""Status counted for a client that disconnected before its response (nginx's convention)."""
 
 
 class GivenUp(ConnectionAbortedError):
-    """An answer that was begun and can't be ended: the server is to cut the connection off."""
+    """A response that was started and can't be completed; the server must abort the connection."""
 
 
 def told_of(error: BaseException, stage: int, hands: Hands, request_id: bytes) -> tuple[int, dict[str, Any], Headers]:
-    """Return the status, content and headers for what went wrong.
+    """Return the status, content and headers of the error response to an exception.
 
     Args:
-        error: what was raised.
-        stage: how far the request was.
-        hands: who cancels what takes too long.
-        request_id: by which whoever runs the endpoint finds it.
+        error: the exception.
+        stage: the stage the request had reached: BODY, WORK or SENT.
+        hands: the in-flight requests, which cancel overdue ones.
+        request_id: id of the request, for the log.
 
     Raises:
-        BaseException: the same error, where it is not about this request, such as the end of the server.
+        BaseException: `error` itself, if it does not concern this request, such as the shutdown of the server.
     """
     if isinstance(error, BadRows):
         return 400, {"error": str(error), "problems": error.problems}, []
     if isinstance(error, Refusal):
         return error.status, {"error": error.error}, error.headers
     if isinstance(error, ClientLeft) or (stage == SENT and isinstance(error, (OSError, RuntimeError))):
-        return GONE, {}, []  # uvloop raises a RuntimeError where the connection was cut off meanwhile
+        return GONE, {}, []  # uvloop raises a RuntimeError if the connection was aborted
     if isinstance(error, asyncio.CancelledError):
         hands.forgive(error)
         seconds = f"{hands.seconds:g} seconds (serve.timeout_seconds)"

@@ -1,4 +1,4 @@
-"""Turns at what only one request can use at a time, given to callers in rotation: none of them holds up the others."""
+"""Provides a fair queue for a resource that serves one request at a time: callers take turns in rotation."""
 
 import asyncio
 from collections import Counter, deque
@@ -10,10 +10,14 @@ from merit.serving.auth.methods import Refusal
 
 
 class FairQueue:
-    """Gives one turn at a time: to whichever caller has waited longest for one, not to the one who had the last.
+    """Grants one turn at a time to callers in rotation; the caller of the last turn comes after all others.
 
     Args:
-        most: requests of one caller that may be in the queue or have the turn.
+        most: maximum requests per caller, waiting and active together.
+
+    Example:
+        async with queue.turn(caller):
+            ...  # no other request has a turn
     """
 
     def __init__(self, most: int) -> None:
@@ -24,10 +28,10 @@ class FairQueue:
 
     @asynccontextmanager
     async def turn(self, caller: str) -> AsyncIterator[None]:
-        """Wait for a turn, and have it until the block ends.
+        """Wait for a turn and hold it until the block ends.
 
         Raises:
-            Refusal: 429, too many requests of the caller are in the queue.
+            Refusal: 429, the caller has too many requests in the queue.
         """
         if self._requests[caller] >= self._most:
             told = f"{self._most} of your tables are being read already; send fewer at once"
@@ -53,18 +57,18 @@ class FairQueue:
         try:
             await future
         except asyncio.CancelledError:
-            if not future.cancelled():  # the turn was given at this very moment
+            if not future.cancelled():  # the turn was granted just before the cancellation: pass it on
                 self._end()
             raise
 
     def _end(self) -> None:
-        """Give the turn to the next caller; to the same one only if no other waits."""
+        """Pass the turn to the next caller; to the same one only if no other waits."""
         last, self._current = self._current, None
         if last in self._waiting:
-            self._waiting[last] = self._waiting.pop(last)  # behind the others
+            self._waiting[last] = self._waiting.pop(last)  # move to the end of the rotation
         while self._waiting and self._current is None:
             caller, queue = next(iter(self._waiting.items()))
-            if not (future := queue.popleft()).done():  # else it was given up
+            if not (future := queue.popleft()).done():  # a done future belongs to a cancelled request
                 self._current = caller
                 future.set_result(None)
             if not queue:

@@ -1,4 +1,4 @@
-"""POST /feedback: the truth, once it is known, by the request's id or by the data's own key."""
+"""Handles POST /feedback: records observed outcomes ("truths"), matched by request id or by a key of the data."""
 
 import json
 import math
@@ -20,31 +20,31 @@ from merit.serving.app.rows import BadRows
 from merit.serving.auth.methods import Refusal
 
 PROBLEMS = 100
-"""Problems that one answer tells."""
+"""Maximum problems in one response."""
 LONGEST = 200
-"""Characters that an id or a value of a key may have."""
+"""Maximum characters of an id, and of a name or value in a key."""
 KEYS = 16
-"""Values that a key may be of."""
+"""Maximum columns of a key."""
 ROWS = 2**32
-"""Rows of a request that a truth can name."""
+"""Exclusive upper bound of a row index."""
 FIELDS = ("request_id", "row", "key", "truth")
 SUCH_AS = '{"request_id": "…", "row": 0, "truth": …} or {"key": {…}, "truth": …}'
 
 
 class Feedback:
-    """Takes the truth and keeps it beside the predictions.
+    """Validates truths and stores them beside the predictions.
 
     Args:
         told: the settings of the prediction log.
-        package: whose predictions it is about.
-        worker: who writes, as for the predictions.
-        most: truths that one request may have.
+        package: the package whose predictions the truths concern.
+        worker: id of this worker, as in the prediction log.
+        most: maximum truths per request.
 
     Attributes:
-        link: to what writes it, which starts with the first; None where nothing is kept.
+        link: client of the log writer, which starts with the first truth; None if feedback is disabled.
 
     Raises:
-        MeritError: as for the prediction log.
+        MeritError: the settings of the prediction log are invalid.
     """
 
     def __init__(self, told: PredictionLog, package: Package, worker: str, most: int) -> None:
@@ -58,11 +58,11 @@ class Feedback:
         self.link = Link(Task("feedback", told, worker, [], output, {}))
 
     def answer(self, body: bytes, who: str = "") -> dict[str, Any]:
-        """Take one truth, an object, or many, an array of objects; return how many were taken. Worth a 202.
+        """Accept one truth (an object) or several (an array of objects); return the content of the 202 response.
 
         Raises:
-            BadRows: it is not JSON, or a truth is not one; with every problem, up to a bound. Nothing was kept then.
-            Refusal: nothing is kept here (404), or too much waits (503).
+            BadRows: the body is not JSON, or a truth is invalid; nothing is stored then.
+            Refusal: 404, feedback is disabled; 503, the queue is full.
         """
         if self.link is None:
             raise Refusal(404, "feedback is not kept here: serve.log.folder is null")
@@ -77,7 +77,7 @@ class Feedback:
         return {"accepted": len(kept)}
 
     def close(self) -> None:
-        """Write what waits."""
+        """Write all queued truths."""
         if self.link is not None:
             self.link.close()
 
@@ -149,12 +149,12 @@ class Feedback:
         return []
 
     def _key(self, key: dict[str, Any]) -> str:
-        """Return a key as it is kept: in one form, with hashes where the predictions have them."""
+        """Return a key as it is stored: canonical JSON, with values hashed where the prediction log hashes them."""
         kept = {name: self._value(name, value) for name, value in key.items()}
         return json.dumps(kept, sort_keys=True, ensure_ascii=False)
 
     def _value(self, name: str, value: Any) -> Any:
-        """Return a value of a key as the predictions have it; what is no column of theirs as it came."""
+        """Return a value of a key as the prediction log stores it; a value of an unknown column is unchanged."""
         made = formed(value, self._kinds[name]) if name in self._kinds else value
         if name in self._privacy.hashed:
             return self._privacy.hash(made)
@@ -185,5 +185,5 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_row(value: Any) -> bool:
-    is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())  # in JSON 3.0 is 3
+    is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())  # to JSON, 3.0 is 3
     return is_whole and not isinstance(value, bool) and 0 <= value < ROWS

@@ -1,4 +1,4 @@
-"""The ASGI app that answers /predict, /feedback, /metrics and /openapi.json, and hands everything else on."""
+"""Provides the ASGI app for /predict, /feedback, /metrics and /openapi.json; it forwards all other requests."""
 
 import asyncio
 import os
@@ -29,15 +29,26 @@ from merit.serving.settings import Settings
 
 PREDICT, FEEDBACK, METRICS, DOCUMENT = "/predict", "/feedback", "/metrics", "/openapi.json"
 SHOWN = "/docs.json"
-"""What BentoML's page asks for the document by."""
+"""Route from which BentoML's documentation page loads the OpenAPI document."""
 REQUEST_ID = re.compile(rb"[A-Za-z0-9_.-]{1,64}").fullmatch
 SMALL = 32 * 1024
-"""Bytes of a body that is answered at once; larger ones in a thread, so that the others are still served."""
+"""Maximum bytes of a body scored on the event loop; larger ones are scored in a thread, to keep the loop responsive."""
 NOTHING = Off()
 
 
 class Asked:
-    """A request in hand."""
+    """The state of a request in flight.
+
+    Attributes:
+        scope: the ASGI scope.
+        headers: the request headers by name.
+        request_id: the client's x-request-id, or a generated one.
+        began: start time, by `time.perf_counter`.
+        stage: BODY, WORK or SENT.
+        rows: number of rows scored.
+        who: name of the caller, "" if there is none.
+        span: the OpenTelemetry span; None if the request is not traced.
+    """
 
     __slots__ = ("began", "headers", "request_id", "rows", "scope", "span", "stage", "who")
 
@@ -51,19 +62,19 @@ Work = Callable[[Asked, Receive, Send], Awaitable[None]]
 
 
 class Handler:
-    """Answers requests about one package.
+    """Serves one package over ASGI.
 
     Args:
-        answers: the model.
-        told: the settings.
-        auth: says who asks.
-        log: remembers predictions.
-        metrics: counts.
-        lines: writes what happens.
-        feedback: takes the truth.
-        telemetry: traces; None where nothing is traced.
-        elsewhere: answers everything else; None: a 404.
-        more_metrics: what else a scrape gets, in Prometheus's text format.
+        answers: the served model.
+        told: the section `serve`.
+        auth: authenticates requests.
+        log: records predictions.
+        metrics: counts requests.
+        lines: writes log lines.
+        feedback: accepts truths.
+        telemetry: traces requests; None disables tracing.
+        elsewhere: ASGI app for all other requests; None answers them with 404.
+        more_metrics: returns further metrics for a scrape, in Prometheus's text format.
     """
 
     def __init__(
@@ -97,8 +108,8 @@ class Handler:
         }
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer, or hand on."""
-        if scope["type"] == "websocket":  # nothing here speaks it, and nobody would be asked who it is
+        """Answer a request of an own route, forward any other."""
+        if scope["type"] == "websocket":  # not supported, and forwarding one would bypass authentication
             await send({"type": "websocket.close"})
             return
         if scope["type"] != "http":
@@ -106,7 +117,7 @@ class Handler:
             return
         path = scope["path"]
         route = self._routes.get(path)
-        if route is None and (root := scope.get("root_path")) and path.startswith(root):  # mounted
+        if route is None and (root := scope.get("root_path")) and path.startswith(root):  # mounted in another app
             path = path[len(root) :]
             route = self._routes.get(path)
         if path == SHOWN:
@@ -117,12 +128,12 @@ class Handler:
             await self._answer(path, route, scope, receive, send)
 
     def start(self) -> None:
-        """Start what works beside the requests, so that the first of them finds it running."""
+        """Start the background components, so that the first request finds them running."""
         self._log.start()
         self._lines.tell("started", commit=self._answers.origin["commit"])
 
     async def close(self) -> None:
-        """Write what waits to be written; to be called at the end."""
+        """Finish in-flight tracking and flush all queues; call it at shutdown."""
         await self._hands.close()
         for part in (self._log, self._feedback, self._telemetry, self._large):
             if part is not None:
@@ -143,11 +154,11 @@ class Handler:
         held = self._hands.held
         try:
             if len(held) >= self._hands.most or scope["method"] != route[0]:
-                raise self._unfit(path, route[0], scope)  # noqa: TRY301  # told as all that goes wrong
+                raise self._unfit(path, route[0], scope)  # noqa: TRY301  # answered below like any error
             held[task] = began
             asked.who = self._admit(scope)
             await route[1](asked, receive, send)
-        except BaseException as error:  # noqa: BLE001  # told, or raised again
+        except BaseException as error:  # noqa: BLE001  # answered, or raised again
             await self._failed(error, path, asked, send)
         finally:
             held.pop(task, None)
@@ -195,20 +206,20 @@ class Handler:
         content = await self._large.run(self._feedback.answer, body, asked.who)
         await self._done(FEEDBACK, 202, asked, partial(send_json, send, 202, content))
 
-    async def _scrape(self, asked: Asked, receive: Receive, send: Send) -> None:  # as all do
+    async def _scrape(self, asked: Asked, receive: Receive, send: Send) -> None:  # the signature of all routes
         asked.stage = WORK
         self._beat()
         text = self._metrics.text() + self._more_metrics()
         await self._done(METRICS, 200, asked, partial(send_bytes, send, 200, text, CONTENT_TYPE))
 
-    async def _describe(self, asked: Asked, receive: Receive, send: Send) -> None:  # as all do
+    async def _describe(self, asked: Asked, receive: Receive, send: Send) -> None:  # the signature of all routes
         asked.stage = WORK
         keeps = self._feedback.link is not None
         content = document(self._answers, asked.scope.get("root_path", ""), keeps_truth=keeps)
         await self._done(DOCUMENT, 200, asked, partial(send_json, send, 200, content))
 
     def _beat(self) -> None:
-        """Note what is in hand, for the scrape that another worker may answer."""
+        """Update the gauges; a scrape may be answered by another worker, which reads them from shared memory."""
         self._metrics.tell(len(self._hands.held), self._log, self._feedback.link or NOTHING)
 
     async def _done(self, path: str, status: int, asked: Asked, answer: Callable[[Headers], Awaitable[None]]) -> None:
@@ -217,13 +228,13 @@ class Handler:
         self._noted(path, status, asked)
 
     def _noted(self, path: str, status: int, asked: Asked) -> None:
-        """Count what is no prediction."""
+        """Count and log a request that was not answered with predictions."""
         self._metrics.counted(path, status)
         if self._access or asked.span is not None:
             self._told_of(path, status, asked)
 
     def _told_of(self, path: str, status: int, asked: Asked) -> None:
-        """Write the line of a request and end its trace, where they are asked for."""
+        """Write the access log line of a request and end its span, if enabled."""
         request_id = asked.request_id.decode()
         if self._access:
             took = time.perf_counter() - asked.began
@@ -232,7 +243,7 @@ class Handler:
             self._telemetry.end(asked.span, status, asked.rows, request_id)
 
     async def _failed(self, error: BaseException, path: str, asked: Asked, send: Send) -> None:
-        """Answer a request that can't be answered as it wishes."""
+        """Count, log and answer a failed request."""
         status, content, headers = told_of(error, asked.stage, self._hands, asked.request_id)
         self._noted(path, status, asked)
         request_id = asked.request_id.decode()
@@ -245,13 +256,13 @@ class Handler:
             told: dict[str, Any] = {"status": status, "route": path, "why": why or content["error"]}
             told |= {"address": (asked.scope.get("client") or ("",))[0], "caller": asked.who or who}
             self._lines.tell("refused", f"{status} {why}", level="warning", **told, request_id=request_id)
-        if asked.stage == SENT:  # too late for another answer: the server cuts the connection off
+        if asked.stage == SENT:  # too late for an error response: the server aborts the connection
             raise GivenUp(f"request {request_id} was given up while it was sent") from error
         if status != GONE:
             await send_json(send, status, content, [*headers, (b"x-request-id", asked.request_id)])
 
     async def _other(self, path: str, scope: Message, receive: Receive, send: Send) -> None:
-        """Hand a request on, if whoever asks may."""
+        """Forward a request, after authentication if its route needs it."""
         if path not in OPEN:
             try:
                 self._admit(scope)
@@ -262,9 +273,9 @@ class Handler:
 
 
 Make = Callable[..., Handler]
-"""Makes the handler that hands everything else to an app."""
+"""Factory of a handler; called with the app for all other requests and a function for further metrics."""
 
 
-async def _nowhere(scope: Message, receive: Receive, send: Send) -> None:  # an ASGI app
+async def _nowhere(scope: Message, receive: Receive, send: Send) -> None:  # the signature of an ASGI app
     if scope["type"] == "http":
         await send_json(send, 404, {"error": f"nothing is at {scope['path']}"})

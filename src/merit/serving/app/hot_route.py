@@ -1,7 +1,7 @@
-"""The Bento service that answers the hot route itself.
+"""Puts the handler in front of BentoML's own app, so that predictions bypass BentoML's request processing.
 
-`service_class` is an argument of `bentoml.service` that BentoML's documentation doesn't name; where a release lacks it,
-the handler is a middleware of the service instead: the same answers, more slowly.
+`service_class` is an undocumented argument of `bentoml.service`; if a BentoML release lacks it, the handler becomes a
+middleware of the service instead, with the same responses but slower.
 """
 
 import inspect
@@ -19,22 +19,22 @@ from merit.serving.settings import Settings
 
 
 def options(make: Make, told: Settings) -> dict[str, Any]:
-    """Return the arguments of `bentoml.service` that put the handler before BentoML's own app."""
+    """Return the arguments of `bentoml.service` that put the handler in front; empty if they are not supported."""
     if not is_offered():
         return {}
 
     class Hot(Service):  # type: ignore[misc]  # bentoml has no types
-        """A service whose app is the handler; BentoML's own app answers everything else."""
+        """A BentoML service whose app is the handler; BentoML's own app answers all other requests."""
 
-        def to_asgi(self, is_main: bool = True) -> App:  # BentoML's
-            """Return the app that BentoML serves."""
+        def to_asgi(self, is_main: bool = True) -> App:  # BentoML's signature
+            """Return the ASGI app that BentoML serves."""
             return served(make, told, super().to_asgi(is_main=is_main))
 
     return {"service_class": Hot}
 
 
 def is_offered() -> bool:
-    """Say whether BentoML takes a class of ours for the service."""
+    """Return whether `bentoml.service` accepts a custom service class."""
     parameters = inspect.signature(bentoml.service).parameters
     return "service_class" in parameters
 
@@ -47,7 +47,7 @@ def _metrics() -> bytes:
 
 
 def served(make: Make, told: Settings, elsewhere: App) -> App:
-    """Return the handler before another app; it starts and ends as that does."""
+    """Return the handler in front of another app; the handler starts and stops with that app's lifespan."""
     elsewhere = page.closed(elsewhere)
 
     async def beside(scope: Message, receive: Receive, send: Send) -> None:
@@ -73,11 +73,11 @@ def _heard(handler: Handler, receive: Receive) -> Receive:
 
 
 class Middleware:
-    """The handler as a middleware of the service, for a BentoML without `service_class`."""
+    """The handler as an ASGI middleware, for a BentoML without `service_class`."""
 
     def __init__(self, app: App, make: Make, told: Settings) -> None:
         self._app = served(make, told, app)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer, or hand on."""
+        """Answer or forward a request."""
         await self._app(scope, receive, send)

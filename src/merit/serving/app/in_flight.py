@@ -1,4 +1,4 @@
-"""The requests in hand: how many there may be, and how long one may take."""
+"""Enforces concurrency and time limits on in-flight requests."""
 
 import asyncio
 import time
@@ -8,27 +8,27 @@ from typing import Any
 
 
 class Hands:
-    """Counts requests in hand and ends those that take too long.
+    """Tracks in-flight requests and cancels those that take too long.
 
-    A timer for each would cost as much as its decoding; a look at all of them now and then costs nothing.
+    A timer per request would cost as much as decoding it; a periodic check of all requests costs almost nothing.
 
     Args:
-        most: requests in hand at once.
-        seconds: what one may take from its head to its answer's end.
-        beat: called at each look.
+        most: maximum requests in flight; enforced by the caller, which also registers its task.
+        seconds: time limit of a request, from its head to the end of its response.
+        beat: called at each periodic check.
     """
 
     def __init__(self, most: int, seconds: float, beat: Callable[[], None] = lambda: None) -> None:
         self.most, self.seconds, self._beat = most, seconds, beat
         self.held: dict[asyncio.Task[Any], float] = {}
-        """The task of each request, and the clock (`time.perf_counter`) when it began."""
+        """The task of each request, and its start time by `time.perf_counter`."""
         self.overdue: set[asyncio.Task[Any]] = set()
-        """Those that were cancelled because they took too long."""
+        """Tasks cancelled because they took too long."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watch: asyncio.Task[None] | None = None
 
     def task(self) -> "asyncio.Task[Any]":
-        """Return the running task; the first time in an event loop, begin to watch."""
+        """Return the running task; on the first call in an event loop, start the periodic check."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._loop = loop
@@ -39,7 +39,7 @@ class Hands:
         return found
 
     def sweep(self) -> None:
-        """Cancel what has taken too long."""
+        """Cancel requests that have taken too long."""
         now = time.perf_counter()
         for task, began in list(self.held.items()):
             if now - began > self.seconds and task not in self.overdue:
@@ -47,10 +47,10 @@ class Hands:
                 task.cancel()
 
     def forgive(self, error: asyncio.CancelledError) -> None:
-        """Let the running task go on, if it was cancelled because it took too long.
+        """Undo the cancellation of the running task, if it was overdue, so that it can still send an error response.
 
         Raises:
-            asyncio.CancelledError: somebody else has cancelled it.
+            asyncio.CancelledError: the task was cancelled for another reason.
         """
         task = self.task()
         if task not in self.overdue:
@@ -66,7 +66,7 @@ class Hands:
             self._beat()
 
     async def close(self) -> None:
-        """Watch no more."""
+        """Stop the periodic check."""
         if self._watch is not None and self._loop is asyncio.get_running_loop():
             self._watch.cancel()
             with suppress(asyncio.CancelledError):

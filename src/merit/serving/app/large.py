@@ -1,4 +1,4 @@
-"""Answers requests that take long, in threads: large bodies, and tables."""
+"""Scores expensive requests in threads: large JSON bodies, and tables."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,17 +17,17 @@ from merit.serving.settings import Settings
 
 THREADS = 2
 OF_A_CALLER = 4
-"""Of serve.max_concurrent, the share that the tables of one caller may take: one in so many."""
+"""Divisor of serve.max_concurrent: the tables of one caller may use at most this fraction of it."""
 
 Result = TypeVar("Result")
 
 
 class Large:
-    """Answers in threads, so that small requests are still served.
+    """Scores requests in threads, so that the event loop still serves small ones.
 
     Args:
-        answers: the model.
-        told: the settings.
+        answers: the served model.
+        told: the section `serve`.
     """
 
     def __init__(self, answers: Answers, told: Settings) -> None:
@@ -38,39 +38,42 @@ class Large:
         self._seconds = told.timeout_seconds * SHARE
 
     async def run(self, work: Callable[..., Result], *args: Any) -> Result:
-        """Return what `work` returns, called in a thread."""
+        """Call a function in a thread and return its result."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
 
     async def rows(self, body: bytes) -> tuple[NDArray[np.float32], bytes]:
-        """Return the predictions of rows in JSON, and the answer in JSON.
+        """Score a JSON body; return the predictions, and the response as JSON.
 
         Raises:
-            BadRows: as `Rows.columns` does.
+            BadRows: the body is not valid.
         """
         return await self.run(self._of_rows, body)
 
     async def table(
         self, body: bytes, form: str | None, answer: bytes, caller: str, began: float
     ) -> tuple[NDArray[np.float32], bytes, Columns | None]:
-        """Return the predictions of a request whose body or answer is a table, the answer, and the table's columns.
+        """Score a request whose body or response is a table.
 
         Args:
             body: the rows.
-            form: the form of the table; None of JSON.
-            answer: the content type of the answer.
-            caller: who asks; callers take turns.
-            began: when the request did, by `time.perf_counter`.
+            form: the table format of the body; None for JSON.
+            answer: the content type of the response.
+            caller: name or address of the caller; callers take turns.
+            began: start time of the request, by `time.perf_counter`.
+
+        Returns:
+            The predictions, the response body, and the columns of the table (None for a JSON body).
 
         Raises:
-            BadRows: as `Tables.columns` and `Rows.columns` do.
-            Refusal: 429, too many tables of the caller are being read; 503, there is no helper or no time.
+            BadRows: the body is not valid.
+            Refusal: 429, the caller has too many tables in the queue; 503, the helper is not available or time is up.
         """
         run = asyncio.get_running_loop().run_in_executor
         async with self._queue.turn(caller):
             return await run(self._table_pool, self._of_table, body, form, answer, began + self._seconds)
 
     def close(self) -> None:
-        """End the threads and the helper."""
+        """Stop the threads and the helper process."""
         for pool in (self._pool, self._table_pool):
             pool.shutdown(wait=False, cancel_futures=True)
         self._tables.close()

@@ -1,9 +1,9 @@
-"""Rows of small requests that have arrived together are scored together, in one run of the graph.
+"""Batches small requests that arrive at nearly the same time and scores them in one run of the graph.
 
-A run costs much and a row in it little. What the event loop reads in this turn and the next is scored in the one after;
-with nothing to read, a turn takes microseconds. One row, an object, and a few, an array, go the same way. What a row is
-answered must not depend on who asks at the same time, to the last bit: that is tried with this model on this machine at
-the start, and where it is not so, each request is scored by itself.
+A run has a high fixed cost and a low cost per row. Requests read in one iteration of the event loop and in the next are
+scored in the iteration after that; an idle iteration takes microseconds. A prediction must not depend, to the last bit,
+on the requests it is batched with: this is tested with the model on this machine at startup, and if it fails, each
+request is scored on its own.
 """
 
 import asyncio
@@ -20,18 +20,18 @@ from merit.serving.app.block import MOST
 from merit.serving.app.rows import BadRows
 
 TRIED = MOST
-"""Rows that are made of the example to try whether answers are steady."""
+"""Rows generated from the example to test whether predictions depend on their batch."""
 VALUES = 16_384
-"""Numbers in the arrays of a row, at most: no row of a small request has more, for each takes a digit and a comma."""
+"""Maximum numbers in the arrays of a row; a small request can't have more, because each takes two bytes or more."""
 
 Waiting = tuple[asyncio.Future[NDArray[np.float32]], int, bytes]
 
 
 class Together:
-    """Scores small requests.
+    """Scores small requests in micro-batches.
 
     Args:
-        answers: the model.
+        answers: the served model.
     """
 
     def __init__(self, answers: Answers) -> None:
@@ -41,10 +41,10 @@ class Together:
         self._waiting: list[Waiting] = []
 
     async def score(self, body: bytes) -> NDArray[np.float32]:
-        """Return the predictions of a request's rows, float32 [rows], or [rows, classes] for a multiclass task.
+        """Return the predictions of a body's rows, float32 [rows], or [rows, classes] for a multiclass task.
 
         Raises:
-            BadRows: as `Rows.columns` does.
+            BadRows: the body is not valid.
         """
         block = self._block
         if block is None:
@@ -57,7 +57,7 @@ class Together:
         try:
             block.put(rows)
         except OverflowError:
-            return self._alone(body)  # which says what is wrong
+            return self._alone(body)  # raises the error that names the row and column
         loop = asyncio.get_running_loop()
         if not self._waiting:
             loop.call_soon(loop.call_soon, self._run)
@@ -69,7 +69,7 @@ class Together:
         return self._answers.score(self._answers.rows.columns(body))
 
     def _run(self) -> None:
-        """Score what waits, if it was not scored already because there was no more room."""
+        """Score the pending requests; there are none if a full buffer has triggered this already."""
         if not self._waiting:
             return
         assert self._block is not None
@@ -77,12 +77,12 @@ class Together:
         columns = self._block.taken()
         try:
             found = self._answers.score(columns)
-        except Exception:  # noqa: BLE001  # of one of them; the others are to be answered
+        except Exception:  # noqa: BLE001  # caused by one request; the others must still be answered
             self._one_by_one(waiting)
             return
         start = 0
         for future, count, _ in waiting:
-            if not future.done():  # it may have been given up
+            if not future.done():  # else the request was cancelled
                 future.set_result(found[start : start + count])
             start += count
 
@@ -92,12 +92,12 @@ class Together:
                 continue
             try:
                 future.set_result(self._alone(body))
-            except Exception as error:  # noqa: BLE001  # raised where it is awaited
+            except Exception as error:  # noqa: BLE001  # raised in the awaiting request
                 future.set_exception(error)
 
 
 def is_steady(answers: Answers) -> bool:
-    """Say whether rows like the package's example get the very same answer wherever they stand among others."""
+    """Return whether rows like the package's example get identical predictions in batches of any size and order."""
     try:
         example = answers.rows.columns(msgspec.json.encode(answers.package.signature["example"]))
     except BadRows:
@@ -114,7 +114,7 @@ def is_steady(answers: Answers) -> bool:
 
 
 def _spread(values: NDArray[Any], spread: NDArray[np.float64]) -> NDArray[Any]:
-    """Return rows like the one of `values`: its numbers times those of `spread`."""
+    """Return variations of the one row in `values`: its numbers times each factor; texts are repeated."""
     if values.dtype == object:
         return np.repeat(values, len(spread))
     made: NDArray[Any] = values * spread.reshape(-1, *[1] * (values.ndim - 1))

@@ -1,4 +1,4 @@
-"""What may be asked and what is answered, as JSON Schema and as an OpenAPI document."""
+"""Describes requests and responses as JSON Schema and as an OpenAPI document."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,23 +12,23 @@ from merit.serving.codec.tables import FORMS
 
 SCHEMAS: dict[str, dict[str, Any]] = {
     "integer": {"type": "integer", "minimum": -EXACT, "maximum": EXACT},
-    # A clock, with a zone or without, which is not what the format date-time of JSON Schema is.
+    # A datetime may have an offset or none, but the format date-time of JSON Schema demands one.
     "datetime": {
         "type": "string",
         "pattern": r"^(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]$",
     },
 }
-"""The JSON Schema of the types that JSON doesn't have."""
+"""JSON Schemas of the column types for which the name of a JSON type is not enough."""
 REFUSALS = {
     "401": "No key, an unknown one, or one that has expired.",
-    "403": "The key is not for this.",
+    "403": "The key does not allow this route.",
     "408": "The body did not arrive in time.",
     "413": "The body is too large.",
-    "415": "The body is of a type that is not read, or compressed.",
-    "429": "Too much of one caller: a quota is used up, or many tables wait; `retry-after` says when to come again.",
+    "415": "The content type is not supported, or the body is compressed.",
+    "429": "Too many requests of one caller: its quota is used up, or many tables wait; see `retry-after`.",
     "500": "The model failed.",
-    "503": "Too much is in hand; `retry-after` says when to come again.",
-    "504": "It took too long.",
+    "503": "Too many requests are in progress; see `retry-after`.",
+    "504": "The request took too long.",
 }
 
 
@@ -49,11 +49,11 @@ def _schema(column: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def body_schema(package: Package, max_rows: int | None = None) -> dict[str, Any]:
-    """Return the JSON Schema of a request's body.
+    """Return the JSON Schema of the body of /predict.
 
     Args:
-        package: whose signature says which columns there are.
-        max_rows: rows that one request may have.
+        package: the package whose signature defines the columns.
+        max_rows: maximum rows per request; None means no limit.
     """
     properties = {}
     for column in package.inputs:
@@ -72,7 +72,7 @@ def body_schema(package: Package, max_rows: int | None = None) -> dict[str, Any]
 
 
 def answer_schema(package: Package) -> dict[str, Any]:
-    """Return the JSON Schema of an answer."""
+    """Return the JSON Schema of a response of /predict."""
     origin = {name: {"type": "string"} for name in ("model", "version", "commit")}
     number: dict[str, Any] = {"type": "array", "items": {"type": "number"}}
     properties: dict[str, Any] = {"predictions": number, **origin}
@@ -84,11 +84,11 @@ def answer_schema(package: Package) -> dict[str, Any]:
 
 
 def truth_schema(package: Package, most: int) -> dict[str, Any]:
-    """Return the JSON Schema of a body of /feedback.
+    """Return the JSON Schema of the body of /feedback.
 
     Args:
-        package: whose output says what a truth is.
-        most: truths that one request may have.
+        package: the package whose output defines the valid truths.
+        most: maximum truths per request.
     """
     kinds: dict[str, dict[str, Any]] = {"binary": {"enum": [0, 1, False, True]}, "regression": {"type": "number"}}
     truth = kinds.get(package.output["task"]) or {"enum": package.output["classes"]}
@@ -120,12 +120,12 @@ def _object(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
 
 
 def document(answers: Answers, prefix: str = "", *, keeps_truth: bool = False) -> dict[str, Any]:
-    """Return the OpenAPI document of /predict and, where the truth is kept, of /feedback.
+    """Return the OpenAPI document of /predict and, if feedback is enabled, /feedback.
 
     Args:
-        answers: the model.
-        prefix: where it is mounted.
-        keeps_truth: whether /feedback takes anything.
+        answers: the served model.
+        prefix: path under which the app is mounted.
+        keeps_truth: whether feedback is enabled.
     """
     package, origin = answers.package, answers.origin
     tables = {kind.decode(): {"schema": {"type": "string", "format": "binary"}} for kind in FORMS}
@@ -143,14 +143,14 @@ def document(answers: Answers, prefix: str = "", *, keeps_truth: bool = False) -
     }
     learn = {
         "operationId": "feedback",
-        "summary": "Tell the truth about one prediction, an object, or many, an array of objects.",
+        "summary": "Report the outcome of one prediction, an object, or of many, an array of objects.",
         "requestBody": {"required": True, "content": _json(truth_schema(package, answers.rows.most))},
         "responses": {
             "202": {
-                "description": "It will be kept.",
+                "description": "The feedback was accepted.",
                 "content": _json(_object({"accepted": {"type": "integer"}}, ["accepted"])),
             },
-            **_refusals("Every problem of every truth; nothing was kept."),
+            **_refusals("Every problem of every truth; nothing was stored."),
         },
     }
     return {
@@ -162,7 +162,7 @@ def document(answers: Answers, prefix: str = "", *, keeps_truth: bool = False) -
 
 
 def _told(origin: Mapping[str, str]) -> str:
-    """Return what a page shows above the routes; BentoML's leaves the title out."""
+    """Return the description shown above the routes; BentoML's page omits the title."""
     return f"# {origin['model']}\n\nVersion `{origin['version']}`, commit `{origin['commit']}`."
 
 
@@ -171,7 +171,7 @@ def _json(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refusals(wrong: str) -> dict[str, Any]:
-    """Return how a request can be refused; `wrong` says what a 400 tells."""
+    """Return the error responses of a route, given the description of its 400."""
     error = {"error": {"type": "string"}}
     listed = {"problems": {"type": "array", "items": {"type": "string"}}}
     others = {

@@ -1,7 +1,7 @@
-"""BentoML's page of documentation at `/`, kept from loading anything from elsewhere.
+"""Restricts BentoML's documentation page at `/` to resources of its own origin.
 
-As it comes it loads Google's tag manager and pictures from the Internet. What it shows, `/docs.json`, the handler
-answers.
+The original page loads Google's tag manager and images from the Internet. Its content, `/docs.json`, is served by the
+handler.
 """
 
 from merit.serving.app.asgi import App, Message, Receive, Send
@@ -14,7 +14,7 @@ POLICY = (
 
 
 def closed(app: App) -> App:
-    """Return BentoML's app with a policy for browsers on its page."""
+    """Return BentoML's app with a content security policy on its page."""
 
     async def answer(scope: Message, receive: Receive, send: Send) -> None:
         async def with_policy(message: Message) -> None:

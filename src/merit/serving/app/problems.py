@@ -1,4 +1,4 @@
-"""All that is wrong with a request's rows, found once it is known that something is: row by row, column by column."""
+"""Finds all problems in the rows of a rejected request, row by row and column by column."""
 
 import difflib
 import math
@@ -12,16 +12,16 @@ from merit.reading.nulls import nulls_of
 from merit.serving.app.rows import FORM, TYPES, BadRows, array_of, is_whole, known, number_of, seconds
 
 MOST = 100
-"""Problems that are told of one request."""
+"""Maximum problems reported per request."""
 SHOWN = 60
-"""Characters of an unknown column's name that are shown."""
+"""Maximum characters of an unknown column's name in an error message."""
 
 
 class Problems:
-    """Finds the problems of rows.
+    """Finds the problems of rows; used only after decoding has failed, because msgspec stops at the first problem.
 
     Args:
-        inputs: the columns of the signature.
+        inputs: the input columns of the package's signature.
     """
 
     def __init__(self, inputs: Sequence[dict[str, Any]]) -> None:
@@ -31,12 +31,13 @@ class Problems:
         self._decoders = {each["name"]: msgspec.json.Decoder(_kind(each)) for each in inputs}
         self._row = msgspec.json.Decoder(dict[str, msgspec.Raw])
         self._values = sum(math.prod(each.get("shape", ())) for each in inputs)
-        """The numbers and strings that a row has."""
+        """Number of scalar values in a row."""
 
     def of(self, body: bytes, most: int) -> list[str]:
-        """Return the problems of a body; none if it is no JSON, or an array that can't be one of at most `most` rows.
+        """Return the problems of a body; none if it is not JSON, or is an array of too many rows.
 
-        What is larger than so many rows can be is not looked through: that would hold up the requests beside it.
+        An array with more values than the maximum number of rows can have is not examined: that would delay other
+        requests.
         """
         try:
             if body.lstrip()[:1] != b"[":
@@ -48,7 +49,7 @@ class Problems:
                 return []
             every = (problem for place, row in enumerate(rows) for problem in self._of_row(row, f"row {place}: "))
             return list(islice(every, MOST))
-        except (msgspec.DecodeError, UnicodeDecodeError):  # of names too, which are looked at only here
+        except (msgspec.DecodeError, UnicodeDecodeError):  # also from invalid column names, decoded only here
             return []
 
     def _of_row(self, row: bytes | msgspec.Raw, where: str) -> Iterator[str]:

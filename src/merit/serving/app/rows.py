@@ -1,4 +1,4 @@
-"""Rows as people send them: checked against the package's signature, then columns as the graph takes them."""
+"""Decodes JSON rows: validates them against the package's signature and converts them to the graph's columns."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -26,19 +26,19 @@ TYPES: dict[str, Any] = {
 }
 FORM = "send one row as an object, or many as an array of objects"
 LEAST = len("{},")
-"""Bytes that a row takes at least."""
+"""Minimum bytes of a row in a body."""
 FITS = "send one that fits 64 bits"
 
 Row = tuple[Any, ...]
-"""The values of the columns of numbers, then those of strings, then those of arrays; None is missing."""
+"""Values of the number columns, then of the string columns, then of the array columns; None marks a missing value."""
 
 
 class BadRows(MeritError):
-    """The request can't be answered as it is; its text says where and what to change. Worth a 4xx.
+    """Invalid rows in a request (HTTP 400); the text says where the problem is and what to change.
 
     Args:
         message: the first problem, in one line.
-        problems: all of them, up to a bound; the message alone where it is the only one.
+        problems: all problems, up to a limit; None if the message is the only one.
     """
 
     def __init__(self, message: str, problems: list[str] | None = None) -> None:
@@ -47,17 +47,17 @@ class BadRows(MeritError):
 
 
 class Rows:
-    """Turns a request's JSON into columns, by a type made from the signature.
+    """Decodes JSON bodies into columns, with msgspec types generated from the signature.
 
     Args:
-        package: whose signature says which columns there are.
-        most: rows that one request may have.
+        package: the package whose signature defines the columns.
+        most: maximum rows per request.
 
     Attributes:
-        most: rows that one request may have.
-        numbers: the columns of one number: also times, which are seconds, and truth values.
-        strings: those of one string.
-        arrays: those of arrays, and their shapes.
+        most: maximum rows per request.
+        numbers: names of the number columns, including datetimes (in seconds since 1970) and booleans.
+        strings: names of the string columns.
+        arrays: names and shapes of the array columns.
     """
 
     def __init__(self, package: Package, most: int) -> None:
@@ -69,7 +69,7 @@ class Rows:
         self.arrays = {column["name"]: column["shape"] for group, column in kinds if group == "arrays"}
         readers = [_reader(column) for column in self._inputs]
         self._readers = [(place, reader) for place, reader in enumerate(readers) if reader is not None]
-        # Field names must be identifiers, columns need not be: each field is renamed to its column.
+        # Struct fields must be Python identifiers, but columns need not be: fields are c0, c1, ... renamed to columns.
         fields = [_field(place, column, TYPES) for place, column in enumerate(self._inputs)]
         loose = [_field(place, column, TYPES | {"integer": int | float}) for place, column in enumerate(self._inputs)]
         self._whole = [f"c{place}" for place, column in enumerate(self._inputs) if column["type"] == "integer"]
@@ -79,23 +79,24 @@ class Rows:
         self._loose_one = msgspec.json.Decoder(row_loose)
         self._loose = msgspec.json.Decoder(list[row_loose])  # type: ignore[valid-type]
         self._one = msgspec.json.Decoder(row)
-        self._many = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]  # made at run time
+        self._many = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]  # created at run time
         self._count = msgspec.json.Decoder(list[msgspec.Raw])
 
     def block(self, capacity: int = MOST) -> Block:
-        """Return an empty block for so many rows of these columns."""
+        """Return an empty buffer for `capacity` rows of these columns."""
         return Block(self.numbers, self.strings, self.arrays, capacity)
 
     def columns(self, body: bytes) -> Columns:
-        """Return the columns of one row, an object, or of many, an array of objects.
+        """Decode the columns of a body: one row (an object) or several (an array of objects).
 
         Raises:
-            BadRows: it is not JSON; a column is unknown, missing or of another type; there is no row, or too many.
+            BadRows: the body is not JSON, a column is unknown, missing or of another type, or there are no rows or too
+                many.
         """
         return self.packed(self.values(body), body)
 
     def packed(self, rows: list[Row], body: bytes) -> Columns:
-        """Return the columns of rows that `values` has read of a body.
+        """Convert rows to columns; `body` is the one they were decoded from, for error messages.
 
         Raises:
             BadRows: a number does not fit 64 bits.
@@ -108,10 +109,10 @@ class Rows:
         return block.taken()
 
     def values(self, body: bytes) -> list[Row]:
-        """Return the rows of a body, an object or an array of objects.
+        """Decode the rows of a body, an object or an array of objects.
 
         Raises:
-            BadRows: as `columns` does, but for numbers that don't fit 64 bits.
+            BadRows: the body is invalid; whether numbers fit 64 bits is checked only when rows become columns.
         """
         try:
             return self._read(body)
@@ -131,7 +132,7 @@ class Rows:
     def _decoded(self, body: bytes) -> list[Any]:
         if body.lstrip()[:1] != b"[":
             return [self._one.decode(body)]
-        # Counted before they are made: a million empty rows are small on the wire and large in memory.
+        # Count before decoding: a million empty rows are small on the wire and large in memory.
         can_be_many = len(body) > LEAST * self.most and _braces(body) > self.most
         found = len(self._count.decode(body)) if can_be_many else 0
         rows = self._many.decode(body) if found <= self.most else []
@@ -142,10 +143,10 @@ class Rows:
         return rows
 
     def _leniently(self, body: bytes, first: str) -> list[Row]:
-        """Read rows whose whole numbers are written as 2.0, which JSON holds for the same; slower, so tried last.
+        """Decode rows that write integers as 2.0, which JSON treats like 2; slower, so tried only after an error.
 
         Raises:
-            BadRows: that is not what is wrong.
+            BadRows: the rows have another problem.
         """
         try:
             rows = self._loose.decode(body) if body.lstrip()[:1] == b"[" else [self._loose_one.decode(body)]
@@ -156,7 +157,7 @@ class Rows:
         raise self._refused(body, first)
 
     def _refused(self, body: bytes, first: str) -> BadRows:
-        """Return every problem of every row; msgspec stops at the first."""
+        """Return the error with every problem of every row; msgspec reports only the first."""
         from merit.serving.app.problems import Problems
 
         found = Problems(self._told).of(body, self.most)
@@ -165,10 +166,10 @@ class Rows:
         return BadRows(found[0] if len(found) == 1 else f"{found[0]} (and {len(found) - 1} more, in problems)", found)
 
     def _tuples(self, rows: list[Any]) -> list[Row]:
-        """Return decoded rows as tuples, with what JSON has no type for read.
+        """Convert decoded rows to tuples, with datetimes, arrays and null markers converted.
 
         Raises:
-            BadRows: a time or an array is none.
+            BadRows: a datetime or an array is invalid.
         """
         found = list(map(msgspec.structs.astuple, rows))
         return [self._converted(row) for row in found] if self._readers else found
@@ -181,15 +182,15 @@ class Rows:
 
 
 def _braces(body: bytes) -> int:
-    """Return how many rows there can be; `bytes.count` is ten times slower."""
+    """Return the number of `{`, an upper bound of the rows; `bytes.count` is ten times slower."""
     return int(np.count_nonzero(np.frombuffer(body, dtype=np.uint8) == ord("{")))
 
 
 def number_of(name: str, values: list[Any]) -> NDArray[np.float64]:
-    """Return numbers as the graph takes them.
+    """Convert numbers to float64 [rows], None to NaN.
 
     Raises:
-        BadRows: one is too large.
+        BadRows: a number is too large.
     """
     try:
         return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
@@ -198,10 +199,10 @@ def number_of(name: str, values: list[Any]) -> NDArray[np.float64]:
 
 
 def array_of(name: str, shape: list[int], values: list[Any]) -> NDArray[np.float64]:
-    """Return nested lists as one array, [rows, *shape].
+    """Convert nested lists to one float64 array, [rows, *shape].
 
     Raises:
-        BadRows: one is ragged, of another shape, or holds more than finite numbers.
+        BadRows: a list is ragged, has another shape, or contains something other than finite numbers.
     """
     try:
         made = np.array(values, dtype=np.float64)
@@ -213,15 +214,15 @@ def array_of(name: str, shape: list[int], values: list[Any]) -> NDArray[np.float
 
 
 def is_whole(value: float) -> bool:
-    """Say whether a number is whole, and not so large that the graph would take another for it."""
+    """Return whether a number is an integer that float64 represents exactly."""
     return value % 1 == 0 and (abs(value) < EXACT or (abs(value) == EXACT and isinstance(value, int)))
 
 
 def known(value: Any, column: Declaration, *, nullable: bool) -> Any:
-    """Return a value, None for one that means in this column that there is none.
+    """Return a value, or None if the column declares it as a null marker.
 
     Raises:
-        BadRows: it must have one.
+        BadRows: it is a null marker and the column is not nullable.
     """
     if value is None or not is_null(value, column):
         return value
@@ -231,10 +232,10 @@ def known(value: Any, column: Declaration, *, nullable: bool) -> Any:
 
 
 def seconds(column: Mapping[str, Any], value: str) -> float:
-    """Return the seconds since 1970 of a clock; of one with an offset those of UTC, as in the data it was trained on.
+    """Return the seconds since 1970 of a datetime; one with an offset is converted to UTC, as in the training data.
 
     Raises:
-        BadRows: it is none.
+        BadRows: the value is not a datetime.
     """
     format = column.get("format")
     if (time := clock(value, format)) is not None:
@@ -250,7 +251,7 @@ def _group(column: Mapping[str, Any], kinds: Mapping[str, str]) -> str:
 
 
 def _reader(column: Mapping[str, Any]) -> Callable[[Any], Any] | None:
-    """Return what reads a value that JSON has no type for, or that may mean that there is none; None for the others."""
+    """Return a converter for values without a JSON type or with null markers; None if the column needs none."""
     if column["type"] == "array":
         return lambda value: array_of(column["name"], column["shape"], [value])[0]
     if (declaration := nulls_of(column)) is None:

@@ -1,6 +1,6 @@
-"""API keys: drawn at random, kept as hashes in a file that people may read, and found again by what is presented.
+"""Creates API keys, stores their hashes in a YAML file and finds the key of a request.
 
-A key has 256 random bits, so that its SHA-256 can't be guessed back: slow hashes are for what people think up.
+A key has 256 random bits, so a plain SHA-256 can't be reversed; slow password hashes are for secrets chosen by people.
 """
 
 import fcntl
@@ -20,27 +20,27 @@ import msgspec
 from merit.errors import MeritError
 
 ROLES = ("predict", "feedback", "metrics")
-"""What a key may do, by the last word of the route."""
+"""Roles of a key: the last component of the route each allows."""
 PREFIX = "merit_"
-"""How every key begins, so that scanners know one that was committed."""
+"""Prefix of every key, by which secret scanners recognize a committed one."""
 HASH = "sha256:"
 LONGEST = 100
-"""Characters that the name of a key may have."""
+"""Maximum characters of a key's name."""
 PATIENCE = 30.0
-"""Seconds that one change of the file waits for another."""
+"""How long a change of the file waits for the lock, in seconds."""
 _DIGITS = len(HASH) + 64
 
 
 class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A key as the file has it.
+    """An entry of the key file.
 
     Attributes:
-        name: whose it is; several keys may have the same name, such as the next beside the last.
+        name: owner of the key; several keys may share a name, for example during rotation.
         hash: `sha256:` and the SHA-256 of the key, in hex.
-        created: when it was made.
-        expires: the day, in UTC, from which on it is not taken any more; None: never.
-        quota: requests a minute; None: as many as come.
-        roles: what it may do.
+        created: day of creation.
+        expires: first day, in UTC, on which the key is not valid; None means never.
+        quota: maximum requests per minute; None means no limit.
+        roles: routes the key allows, see ROLES.
     """
 
     name: str
@@ -52,17 +52,17 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def ends(self) -> float:
-        """When it expires, in seconds since 1970."""
+        """Time of expiry in seconds since 1970; infinity if there is none."""
         if self.expires is None:
             return float("inf")
         return datetime.combine(self.expires, time.min, UTC).timestamp()
 
 
 class Keys:
-    """All keys of a file.
+    """The keys of a file, indexed by hash.
 
     Args:
-        keys: what the file lists.
+        keys: the entries of the file.
     """
 
     def __init__(self, keys: Iterable[Key]) -> None:
@@ -72,9 +72,9 @@ class Keys:
             self._by_start.setdefault(digest[:4], []).append((digest, key))
 
     def find(self, presented: bytes) -> Key | None:
-        """Return the key that was presented, whether or not it has expired; None if there is none.
+        """Return the entry of the presented key, expired or not; None if there is none.
 
-        Nothing is compared but hashes: how long it takes tells nothing of a key.
+        Only hashes are compared, so the duration reveals nothing about the keys.
         """
         digest = hashlib.sha256(presented).digest()
         found = None
@@ -85,14 +85,14 @@ class Keys:
 
 
 def read(text: str, place: str) -> list[Key]:
-    """Return the keys that a file lists.
+    """Parse the content of a key file.
 
     Args:
-        text: the file, YAML or JSON: `keys`, a list.
-        place: what it is called.
+        text: YAML or JSON: an object with the list `keys`.
+        place: name of the source, for error messages.
 
     Raises:
-        MeritError: it lists none, or one is not right.
+        MeritError: the text lists no keys, or one is invalid.
     """
     found = _parsed(text, place)
     try:
@@ -134,10 +134,10 @@ def _check(key: Key, place: str) -> None:
 
 
 def check_name(name: str, place: str) -> None:
-    """Check what a key is called: it stands in lines of the log and in every row of the prediction log.
+    """Check the name of a key, which appears in log lines and in every row of the prediction log.
 
     Raises:
-        MeritError: it is empty, too long, or has line breaks or other characters that can't be seen.
+        MeritError: the name is empty, too long, or has line breaks or other unprintable characters.
     """
     if not 1 <= len(name) <= LONGEST or not name.isprintable() or name != name.strip():
         raise MeritError(
@@ -148,12 +148,12 @@ def check_name(name: str, place: str) -> None:
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Hold a file of keys, from its reading to its writing, for one of those that change it.
+    """Lock a key file exclusively while it is read, changed and written.
 
-    The lock is on its folder, for the file itself is replaced.
+    The lock is on its folder, because a change replaces the file itself.
 
     Raises:
-        MeritError: the folder can't be had, or another holds it for longer than anybody changes keys.
+        MeritError: the folder can't be created or opened, or another process holds the lock for too long.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -180,15 +180,15 @@ def _taken(folder: int) -> bool:
 
 
 def hashed(presented: str) -> str:
-    """Return the hash that a file has of a key."""
+    """Return the hash of a key, as the key file stores it."""
     return HASH + hashlib.sha256(presented.encode()).hexdigest()
 
 
 def made(name: str, *, expires: date | None, quota: int | None, roles: tuple[str, ...]) -> tuple[str, Key]:
-    """Return a new key, which is kept nowhere, and what the file has of it.
+    """Create a key; return its secret, which is stored nowhere, and its entry for the key file.
 
     Raises:
-        MeritError: a key can't be called so.
+        MeritError: the name is invalid.
     """
     check_name(name, "merit keys")
     drawn = PREFIX + secrets.token_urlsafe(32)
@@ -196,7 +196,7 @@ def made(name: str, *, expires: date | None, quota: int | None, roles: tuple[str
 
 
 def text(keys: Iterable[Key]) -> str:
-    """Return the file of these keys, as YAML."""
+    """Return the content of a key file, as YAML."""
     import yaml
 
     listed: list[Mapping[str, Any]] = [{**msgspec.structs.asdict(key), "roles": list(key.roles)} for key in keys]

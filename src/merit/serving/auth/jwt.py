@@ -1,4 +1,4 @@
-"""Tokens: JSON Web Tokens, verified by the public keys of a JWKS file. Imports PyJWT, where they are asked for."""
+"""Verifies JSON Web Tokens with the public keys of a JWKS file; imported only if configured, because it needs PyJWT."""
 
 import hashlib
 import json
@@ -13,24 +13,24 @@ from merit.serving.auth.methods import Unverified
 
 ALGORITHMS = {"RSA": {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}, "EC": {"ES256", "ES384", "ES512"}}
 ALGORITHMS["OKP"] = {"EdDSA"}
-"""What tokens may be signed by, by the kind of the key. There is no `none`, and nothing that shares a secret."""
+"""Allowed signature algorithms by key type; excludes `none` and algorithms with a shared secret (HMAC)."""
 LEAST_BITS = 2048
-"""The smallest RSA key that counts."""
+"""Minimum size of an RSA key, in bits."""
 LEEWAY = 30
-"""Seconds that two clocks may be apart."""
+"""Allowed difference between the clocks of issuer and server, in seconds."""
 REMEDY = "put the issuer's public keys there"
-"""What to do where the file of the keys is not right."""
+"""Advice in error messages about the JWKS file."""
 REMEMBERED = 4096
-"""Tokens that need not be verified again."""
+"""Maximum verified tokens in the cache."""
 
 
 class Token(NamedTuple):
-    """What a token says that holds.
+    """The content of a valid token.
 
     Attributes:
         name: its subject.
-        ends: when it expires, leeway included, in seconds since 1970.
-        roles: what it may be used for.
+        ends: time of expiry, leeway included, in seconds since 1970.
+        roles: routes the token allows.
     """
 
     name: str
@@ -47,14 +47,14 @@ WHY: tuple[tuple[type[Exception], str], ...] = (
     (jwt.InvalidAlgorithmError, "alg"),
     (jwt.InvalidSignatureError, "signature"),
 )
-"""Why a token does not hold, by what PyJWT raises; all else is `malformed`."""
+"""Reasons for the log by PyJWT exception; any other exception means `malformed`."""
 
 
 def reader(issuer: str | None, audience: str | None) -> Callable[[str, str], "Tokens"]:
-    """Return what makes of a JWKS file what verifies tokens of an issuer for an audience.
+    """Return a parser that turns the text of a JWKS file into a verifier for tokens of this issuer and audience.
 
     Raises:
-        MeritError: one of them is not told.
+        MeritError: `issuer` or `audience` is missing.
     """
     if not issuer or not audience:
         raise MeritError("serve.auth: the method jwt needs issuer and audience, to say whose tokens count")
@@ -62,7 +62,7 @@ def reader(issuer: str | None, audience: str | None) -> Callable[[str, str], "To
 
 
 def _keys(text: str, place: str) -> dict[str | None, jwt.PyJWK]:
-    """Return the keys of a JWKS file that sign, by their id; one may have none."""
+    """Return the signature keys of a JWKS file by key id; one key may have no id (None)."""
     try:
         listed = [each for each in json.loads(text)["keys"] if each.get("use", "sig") == "sig"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -83,9 +83,9 @@ def _key(told: dict[str, Any], place: str) -> jwt.PyJWK:
     try:
         kind = told["kty"]
         if not all(isinstance(each, str) for each in (kind, told.get("kid", ""), told.get("alg", ""))):
-            raise TypeError  # noqa: TRY301  # told as all that can't be read
+            raise TypeError  # noqa: TRY301  # reported like any unreadable key
         key = jwt.PyJWK(told)
-    except Exception as error:  # PyJWT and cryptography raise whatever the numbers of a key make them stumble over
+    except Exception as error:  # PyJWT and cryptography raise many types for malformed keys
         raise _unreadable(place, error) from error
     if key.algorithm_name not in ALGORITHMS.get(kind, ()):
         raise MeritError(
@@ -99,17 +99,17 @@ def _key(told: dict[str, Any], place: str) -> jwt.PyJWK:
 
 
 def _unreadable(place: str, error: Exception) -> MeritError:
-    # The error's text may hold the key.
+    # Only the type: the error's text may contain the key.
     return MeritError(f"{place}: no JWKS that can be read ({type(error).__name__}); {REMEDY}")
 
 
 class Tokens:
-    """Verifies tokens, each once as long as it is remembered.
+    """Verifies tokens and caches the valid ones; callers must check the expiry of a cached token.
 
     Args:
-        keys: by their id.
-        issuer: who must have issued a token.
-        audience: whom it must be meant for.
+        keys: the signature keys by key id.
+        issuer: required issuer of a token.
+        audience: required audience of a token.
     """
 
     def __init__(self, keys: dict[str | None, jwt.PyJWK], issuer: str, audience: str) -> None:
@@ -117,10 +117,10 @@ class Tokens:
         self._known: OrderedDict[bytes, Token] = OrderedDict()
 
     def find(self, presented: bytes) -> Token:
-        """Return what a token says.
+        """Verify a token, or look it up in the cache, and return its content.
 
         Raises:
-            Unverified: it is not verified.
+            Unverified: the token is not valid.
         """
         digest = hashlib.sha256(presented).digest()
         if (known := self._known.get(digest)) is not None:
@@ -148,11 +148,15 @@ class Tokens:
             options={"require": ["exp", "iss", "aud"]},
         )
         name = str(claims.get("sub", ""))[:200]
-        name.encode()  # half of a pair, which JSON can write, is no text: nothing of whom it names could be kept
+        name.encode()  # raises on a lone surrogate, which JSON allows but no log could store
         return Token(name, float(claims["exp"]) + LEEWAY, _roles(claims))
 
     def _key(self, named: Any) -> jwt.PyJWK:
-        """Return the key by which a token says it was signed; the only one there is, if it does not say."""
+        """Return the key with the token's key id; without an id, the only key there is.
+
+        Raises:
+            Unverified: no key matches.
+        """
         if named is None and len(self._keys) == 1:
             return next(iter(self._keys.values()))
         if named is None:
@@ -163,6 +167,6 @@ class Tokens:
 
 
 def _roles(claims: dict[str, Any]) -> tuple[str, ...]:
-    """Return what a token is for: predictions and feedback, and metrics where its scope says so."""
+    """Return the roles of a token: predict and feedback, and metrics if its scope contains it."""
     scopes = str(claims.get("scope", "")).split()
     return ("predict", "feedback", "metrics") if "metrics" in scopes else ("predict", "feedback")

@@ -1,6 +1,6 @@
-"""Who may ask: anybody on this machine, whoever has a key, whoever brings a signed token, or whom a proxy lets through.
+"""Authenticates requests: none (loopback only), API keys, JSON Web Tokens or an authenticating proxy.
 
-Nothing that is refused learns more than that there was no key, an unknown one, or one that has expired.
+A rejected client learns only whether its key is missing, unknown or expired; the exact reason goes to the log.
 """
 
 import hashlib
@@ -22,25 +22,26 @@ from merit.serving.auth.reloading_file import Kept
 Message = MutableMapping[str, Any]
 
 OPEN = frozenset({"/livez", "/readyz", "/healthz"})
-"""What platforms ask to see whether it lives: the only routes that nobody needs a key for."""
+"""Health routes for platforms: the only routes without authentication."""
 PROBE = "MERIT_PROBE"
-"""In the environment of a replica: the hash of the throw-away key by which `merit apply` tries it."""
+"""Environment variable of a replica: SHA-256 (hex) of the one-time key with which `merit apply` probes it."""
 PROBER = "merit apply"
+"""Caller name of that probe."""
 WORKER = ("_bentoml_impl", "worker", "service.py")
-"""The program of BentoML's worker."""
+"""Last path components of BentoML's worker program."""
 MOST_BYTES = 8192
-"""The longest that a key or token may be."""
+"""Maximum length of a key or token."""
 
 
 class Refusal(Exception):
-    """A request that gets no answer.
+    """An HTTP error response to a request.
 
     Args:
-        status: of HTTP.
-        error: what to tell.
-        headers: what goes along.
-        why: the cause, in a word or two, for the log alone.
-        who: whose key or token it was, where that is known, for the log alone.
+        status: HTTP status.
+        error: message for the client.
+        headers: additional response headers.
+        why: short reason, only for the log.
+        who: name of the caller, if known, only for the log.
     """
 
     def __init__(
@@ -57,10 +58,10 @@ class Refusal(Exception):
 
 
 class Unverified(Exception):
-    """A token that does not hold.
+    """A token that is not valid.
 
     Args:
-        why: what of it, in a word or two, for the log alone.
+        why: short reason, only for the log.
     """
 
     def __init__(self, why: str) -> None:
@@ -69,26 +70,26 @@ class Unverified(Exception):
 
 
 class Auth(Protocol):
-    """Says who asks."""
+    """An authentication method."""
 
     def admit(self, scope: Message) -> str:
-        """Return the caller's name, "" where nobody is asked.
+        """Authenticate a request and return the caller's name, "" if the method has no names.
 
         Raises:
-            Refusal: the request is not to be answered.
+            Refusal: the request is not authenticated or not allowed.
         """
 
 
 def of(told: settings.Auth, host: str, workers: int = 1) -> Auth:
-    """Return who decides.
+    """Create the authentication method from its settings.
 
     Args:
-        told: the settings.
+        told: the section `serve.auth`.
         host: the address that the service listens on.
-        workers: processes that answer, among which quotas are shared.
+        workers: number of worker processes; each enforces its share of a quota.
 
     Raises:
-        MeritError: it would be open to anybody, or the file of keys is missing, empty or not right.
+        MeritError: the service would be exposed without authentication, or the key file is missing, empty or invalid.
     """
     check(told, host)
     if told.method == "none":
@@ -109,10 +110,10 @@ def of(told: settings.Auth, host: str, workers: int = 1) -> Auth:
 
 
 def check(told: settings.Auth, host: str) -> None:
-    """Check that an address beyond this machine is not open to anybody.
+    """Check that a service without authentication listens on a loopback address.
 
     Raises:
-        MeritError: it is.
+        MeritError: it is reachable from other machines.
     """
     if told.method == "none" and not is_loopback(host):
         raise MeritError(
@@ -124,14 +125,13 @@ def check(told: settings.Auth, host: str) -> None:
 def listens_on(told: settings.Settings) -> str:
     """Return the address that the service listens on.
 
-    A worker of BentoML's is handed its socket, which knows; else it is BENTOML_HOST, by which images are told, or the
-    setting's.
+    In a BentoML worker the inherited socket decides; otherwise BENTOML_HOST (set in images), then `serve.host`.
     """
     return _handed() or os.environ.get("BENTOML_HOST") or told.host
 
 
 def _handed() -> str | None:
-    """Return the address of the socket that this process was handed as BentoML's worker."""
+    """Return the address of the socket that this process inherited as a BentoML worker; None if it is not one."""
     if Path(sys.argv[0]).parts[-3:] != WORKER or "--fd" not in sys.argv[:-1]:
         return None
     try:
@@ -143,7 +143,7 @@ def _handed() -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether an address can be reached from this machine alone."""
+    """Return whether an address can be reached only from this machine."""
     if host == "localhost":
         return True
     try:
@@ -155,38 +155,42 @@ def is_loopback(host: str) -> bool:
 
 
 class Nobody:
-    """Nobody is asked, for only this machine can reach it; what arrives at another address is refused all the same."""
+    """No authentication; accepts only requests that arrive at a loopback address."""
 
     def __init__(self) -> None:
         self._seen: dict[str, bool] = {}
 
     def admit(self, scope: Message) -> str:
-        """Let through what arrives at this machine's own address."""
+        """Accept a request that arrives at a loopback address.
+
+        Raises:
+            Refusal: 403, it arrives at another address.
+        """
         server = scope.get("server")
-        if server is None or server[1] is None:  # a socket that is a file
+        if server is None or server[1] is None:  # a Unix domain socket
             return ""
         host = server[0]
         if (known := self._seen.get(host)) is None:
             known = self._seen[host] = is_loopback(host)
         if not known:
-            raise Refusal(403, "this endpoint answers on 127.0.0.1 alone, for nobody is asked for a key", why="address")
+            raise Refusal(403, "this endpoint has no authentication, so it answers on 127.0.0.1 alone", why="address")
         return ""
 
 
 class Proxy:
-    """Whatever is before the service asks who it is."""
+    """Authentication by a proxy, or an enclosing app, in front of the service."""
 
-    def admit(self, scope: Message) -> str:  # as all do
-        """Let all through."""
+    def admit(self, scope: Message) -> str:  # the protocol's signature
+        """Accept every request."""
         return ""
 
 
 class ByKeys:
-    """Whoever has a key of the file.
+    """Authentication by an API key from the key file.
 
     Args:
-        kept: the keys, as the file has them now.
-        workers: processes that answer.
+        kept: the key file, reloaded when it changes.
+        workers: number of worker processes, for quotas.
     """
 
     def __init__(self, kept: Kept[api_keys.Keys], workers: int) -> None:
@@ -195,10 +199,10 @@ class ByKeys:
         self._probe = _probe()
 
     def admit(self, scope: Message) -> str:
-        """Return the name of the key.
+        """Return the name of the request's key.
 
         Raises:
-            Refusal: 401 without a key that holds, 403 with one that may not do this, 429 past its quota.
+            Refusal: 401, no valid key; 403, the key's roles don't include the route; 429, its quota is used up.
         """
         presented = _presented(scope)
         key = self._kept.now().find(presented)
@@ -216,10 +220,10 @@ class ByKeys:
 
 
 class ByTokens:
-    """Whoever brings a token that a key of the JWKS file has signed.
+    """Authentication by a JSON Web Token signed with a key of the JWKS file.
 
     Args:
-        kept: what verifies, as the file has it now.
+        kept: the token verifier, rebuilt when the JWKS file changes.
     """
 
     def __init__(self, kept: "Kept[Any]") -> None:
@@ -230,7 +234,7 @@ class ByTokens:
         """Return the token's subject.
 
         Raises:
-            Refusal: 401 without a token that holds, 403 with one that may not do this.
+            Refusal: 401, no valid token; 403, the token's roles don't include the route.
         """
         presented = _presented(scope)
         if _is_probe(presented, self._probe):
@@ -238,7 +242,7 @@ class ByTokens:
         try:
             found = self._kept.now().find(presented)
         except Unverified as error:
-            # That it has expired is said only once the signature holds.
+            # "expired" is safe to tell: PyJWT checks claims only after the signature was verified.
             raise _unknown("expired key" if error.why == "exp" else "unknown key", error.why) from error
         if found.ends <= self._kept.clock():
             raise _unknown("expired key", "exp", found.name)
@@ -247,7 +251,11 @@ class ByTokens:
 
 
 def _presented(scope: Message) -> bytes:
-    """Return the key or token of a request."""
+    """Return the key or token of a request.
+
+    Raises:
+        Refusal: 401, there is none, or it is too long.
+    """
     for name, value in scope["headers"]:
         if name == b"authorization" and value[:7].lower() == b"bearer ":
             found = value[7:].strip()
@@ -265,7 +273,11 @@ def _unknown(error: str, why: str, who: str = "") -> Refusal:
 
 
 def _check_role(scope: Message, roles: tuple[str, ...], who: str) -> None:
-    """Check that a route is one of those that somebody may use; what is neither is for whoever may do anything."""
+    """Check that the roles include the route; routes that have no role of their own are open to all roles.
+
+    Raises:
+        Refusal: 403, they don't.
+    """
     asked = scope["path"].rpartition("/")[2]
     if asked in api_keys.ROLES and asked not in roles:
         raise Refusal(403, f"this key is not for /{asked}", why="role", who=who)

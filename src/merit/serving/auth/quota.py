@@ -1,22 +1,24 @@
-"""Quotas: so many requests a minute for each key, by a bucket of tokens in each worker."""
+"""Enforces quotas, in requests per minute and key, with a token bucket in each worker."""
 
 import math
 import time
 
 
 class Quotas:
-    """The buckets of a worker. The kernel shares connections among workers, so each has its part of a quota.
+    """The token buckets of one worker.
+
+    The kernel distributes connections among the workers, so each worker enforces an equal share of a quota.
 
     Args:
-        workers: processes that answer.
+        workers: number of worker processes.
     """
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
-        self._buckets: dict[str, tuple[float, float]] = {}  # tokens, and when there were so many
+        self._buckets: dict[str, tuple[float, float]] = {}  # tokens, and the time of that count
 
     def wait(self, key: str, quota: int) -> int:
-        """Take a token of a key; return 0, or the seconds until there is one."""
+        """Take a token of a key; return 0, or the seconds until one is available."""
         most = max(1.0, quota / self._workers)
         rate = quota / self._workers / 60
         now = time.monotonic()

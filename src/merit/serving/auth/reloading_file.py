@@ -1,4 +1,4 @@
-"""A file that is read again when it changes; one that became wrong does not take the place of what was right."""
+"""Provides a file that is reloaded when it changes; an invalid update keeps the last valid value."""
 
 import os
 import stat
@@ -11,22 +11,22 @@ from merit.console.json_log import Lines
 from merit.errors import MeritError
 
 LOOK_SECONDS = 1.0
-"""How often it is looked whether the file has changed."""
+"""Minimum interval between checks for changes of the file."""
 
 T = TypeVar("T")
 
 
 class Kept(Generic[T]):
-    """What a file says, or a variable of the environment in its place.
+    """The parsed content of a file, or of an environment variable instead.
 
     Args:
-        path: the file; None where only the variable may say it.
-        variable: the variable that holds the text, where a platform gives secrets so; it counts before the file.
-        read: makes of the text, and what it is called, what is kept.
-        remedy: what to do where the file is not there.
+        path: the file; None if only the variable may provide the text.
+        variable: environment variable with the text, for platforms that inject secrets; it overrides the file.
+        read: parses the text; its second argument is the name of the source for error messages.
+        remedy: advice for the error message if the file doesn't exist.
 
     Raises:
-        MeritError: there is neither, or the text is not right.
+        MeritError: neither exists, or the text is invalid.
     """
 
     def __init__(self, path: str | None, variable: str, read: Callable[[str, str], T], remedy: str) -> None:
@@ -49,7 +49,7 @@ class Kept(Generic[T]):
             ) from error
 
     def now(self) -> T:
-        """Return what the file says, as of at most a second ago."""
+        """Return the current value; the file is checked for changes at most once a second."""
         if (moment := time.monotonic()) >= self._look:
             self._look = moment + LOOK_SECONDS
             if self._seen:
@@ -57,7 +57,7 @@ class Kept(Generic[T]):
         return self._value
 
     def clock(self) -> float:
-        """Return the time, in seconds since 1970."""
+        """Return the time in seconds since 1970."""
         return time.time()
 
     def _look_again(self) -> None:
@@ -84,20 +84,20 @@ class Kept(Generic[T]):
         return self._made(text, str(self._path))
 
     def _bytes(self) -> bytes:
-        """Return what stands in the file.
+        """Return the content of the file.
 
         Raises:
             MeritError: it is a pipe or a device.
             OSError: it can't be read.
         """
-        # Not blocking: to open a pipe would hold up all requests until somebody writes to it.
+        # Non-blocking: opening a pipe would otherwise block all requests until a writer opens it.
         with open(self._path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as handle:
             if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
                 raise MeritError(f"{self._path}: is a pipe or device, which can't be read again; put a file there")
             return handle.read()
 
     def _made(self, text: str, place: str) -> T:
-        """Make of a text what is kept; whatever its reading stumbles over, the requests go on."""
+        """Parse a text; turn any exception of the parser into a MeritError, so that a bad file can't fail requests."""
         try:
             return self._make(text, place)
         except MeritError:

@@ -1,8 +1,8 @@
-"""Reads tables that strangers have sent, in a process of its own, run by `merit.serving.codec.tables`.
+"""Program of the helper process that decodes untrusted tables for `merit.serving.codec.tables`.
 
-A few bytes of Parquet or Arrow can stand for gigabytes, and what is broken in them can end a process. Here both cost a
-helper with bounded memory and processor time and no secrets, and not the worker. Of merit it imports `bounds` and how
-columns are read, from the folder that its first argument names.
+A few bytes of Parquet or Arrow can expand to gigabytes, and malformed ones can crash a process. Either then ends only
+this helper, which has limited memory and CPU time and no secrets, and not the worker. From merit it imports only
+`bounds` and the column reader, from the folder that its first argument names.
 """
 
 import io
@@ -17,11 +17,11 @@ import msgspec
 import polars as pl
 
 MEMORY = 2**30
-"""Bytes that this process may have."""
+"""Maximum memory of this process, in bytes."""
 KEPT = MEMORY // 2
-"""Bytes that it may still have after an answer; with more it ends, for the next table would lack them."""
+"""Maximum bytes still in use after a response; above it the process ends, to start the next table with free memory."""
 SECONDS, COLUMN_SECONDS = 1.5, 0.002
-"""Of processor time that a question may take, and more for each column; 10,000 rows of 30 columns need far less."""
+"""CPU time limit per request, and the addition per column; 10,000 rows of 30 columns need far less."""
 PARQUET = "parquet"
 SHOWN = 200
 ROWS_SHOWN = 5
@@ -29,7 +29,7 @@ PROBLEMS = 100
 
 
 class Broken(Exception):
-    """The table can't be taken; with every problem, up to a bound."""
+    """An invalid table, with its problems."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__(problems[0])
@@ -37,17 +37,17 @@ class Broken(Exception):
 
 
 def main() -> None:
-    """Answer one question after another until there are no more."""
+    """Answer length-prefixed msgpack requests from standard input until it is closed."""
     sys.path.append(sys.argv[1])
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever prints must not come among the answers
-    answers.write(bytes(8))  # it has begun: from here on, what ends it is the table
+    os.dup2(2, 1)  # redirect prints of libraries away from the responses
+    answers.write(bytes(8))  # ready signal: after it, a crash is blamed on the table
     answers.flush()
     while size := asked.read(8):
         question = msgspec.msgpack.decode(asked.read(int.from_bytes(size, "big")))
         seconds = SECONDS + COLUMN_SECONDS * len(question.get("inputs", ()))
-        signal.setitimer(signal.ITIMER_PROF, seconds)  # then SIGPROF ends this process
+        signal.setitimer(signal.ITIMER_PROF, seconds)  # on expiry SIGPROF ends this process
         answer = msgspec.msgpack.encode(_answer(question))
         answers.write(len(answer).to_bytes(8, "big") + answer)
         answers.flush()
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def _memory() -> int:
-    """Return the bytes that the bound on memory counts; 0 where the system does not say."""
+    """Return the bytes counted by the memory limit (RLIMIT_DATA); 0 if the system does not report them."""
     try:
         with open("/proc/self/statm", encoding="ascii") as told:  # noqa: PTH123  # pathlib is not loaded
             return int(told.read().split()[5]) * resource.getpagesize()
@@ -74,13 +74,13 @@ def _answer(question: dict[str, Any]) -> dict[str, Any]:
         return {"problems": error.problems}
     except (SystemExit, KeyboardInterrupt, GeneratorExit):
         raise
-    except BaseException as error:  # noqa: BLE001  # polars panics by a BaseException
+    except BaseException as error:  # noqa: BLE001  # a panic of polars is a BaseException
         reason = " ".join(str(error).split())[:SHOWN]
         return {"problems": [f"can't be read as {question.get('form')} ({reason})"]}
 
 
 def _table(question: dict[str, Any]) -> tuple[pl.DataFrame, list[str]]:
-    """Return a table of the columns that the model takes, and what is wrong with others, which are never decoded."""
+    """Return a table of the valid columns, and the problems of the others, which are never decoded."""
     from merit.serving.codec.bounds import arrow, parquet
 
     body, form, most = question["body"], question["form"], question["most_bytes"]
@@ -88,7 +88,7 @@ def _table(question: dict[str, Any]) -> tuple[pl.DataFrame, list[str]]:
     if form == PARQUET:
         body = parquet.checked(body, most)
         schema, read = pl.read_parquet_schema(io.BytesIO(body)), pl.read_parquet
-        rows = pl.scan_parquet(io.BytesIO(body)).select(pl.len()).collect().item()  # of the footer alone
+        rows = pl.scan_parquet(io.BytesIO(body)).select(pl.len()).collect().item()  # reads only the footer
     elif form == "arrow stream":
         rows, empty = arrow.stream(body, most)
         schema, read = pl.read_ipc_stream(io.BytesIO(empty)).schema, pl.read_ipc_stream
@@ -110,7 +110,7 @@ def _check_rows(rows: int, most: int) -> None:
 
 
 def _held(schema: Mapping[str, pl.DataType], inputs: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
-    """Hold the columns against those of the model; return every problem, and the columns that have none."""
+    """Check a table's columns against the model's inputs; return the problems and the names of the valid columns."""
     from merit.reading import cells
     from merit.reading.declaration import declared
 
@@ -131,10 +131,10 @@ def _held(schema: Mapping[str, pl.DataType], inputs: list[dict[str, Any]]) -> tu
 
 
 def _columns(table: pl.DataFrame, inputs: list[dict[str, Any]], most: int, problems: list[str]) -> dict[str, Any]:
-    """Return the values of all columns.
+    """Return the values of each input column, encoded for the worker.
 
     Raises:
-        Broken: there are problems already, or values are wrong.
+        Broken: there are problems already, or values are invalid.
     """
     from merit.serving.codec.bounds.budget import Budget
 
@@ -158,7 +158,7 @@ def _column(values: pl.Series, column: dict[str, Any], texts: Any) -> Any:
     from merit.reading.declaration import declared
 
     if (lengths := _lengths(values)) is not None:
-        texts.spend(int(lengths.cast(pl.Int64).sum() or 0))  # in the table a text may be there once for all rows
+        texts.spend(int(lengths.cast(pl.Int64).sum() or 0))  # dictionary encoding stores a repeated text once
     declaration = declared(column["name"], column)
     reading = cells.read(values, declaration)
     if reading.unread is not None:
@@ -172,7 +172,7 @@ def _column(values: pl.Series, column: dict[str, Any], texts: Any) -> Any:
 
 
 def _lengths(values: pl.Series) -> pl.Series | None:
-    """Return the bytes of each text; None of what is no text."""
+    """Return the length of each text in bytes; None if the column has no texts."""
     if values.dtype == pl.String:
         return values.str.len_bytes()
     return values.cat.len_bytes() if isinstance(values.dtype, (pl.Categorical, pl.Enum)) else None
@@ -197,7 +197,7 @@ def _check(wrong: pl.Series, column: dict[str, Any], what: str) -> None:
 
 
 def _told(wrong: pl.Series, column: dict[str, Any], what: str) -> str:
-    """Return a problem with the rows that have it."""
+    """Return the text of a problem, with the first rows that have it."""
     rows = wrong.arg_true()
     shown = ", ".join(str(row) for row in rows.head(ROWS_SHOWN))
     more = f" and {len(rows) - ROWS_SHOWN} more" if len(rows) > ROWS_SHOWN else ""
@@ -205,7 +205,7 @@ def _told(wrong: pl.Series, column: dict[str, Any], what: str) -> str:
 
 
 def _encoded(question: dict[str, Any]) -> bytes:
-    """Return predictions as an Arrow IPC stream: what they are, and where they come from, in every row."""
+    """Return predictions as an Arrow IPC stream, with the model's origin in every row."""
     series: list[pl.Series] = []
     found = pl.Series("prediction", memoryview(question["found"]).cast("f").tolist(), dtype=pl.Float32)
     if classes := question["classes"]:

@@ -1,4 +1,4 @@
-"""The process that reads and writes tables (`decoder.py`): started when it is needed, and anew where it has ended."""
+"""Runs the helper process that decodes and encodes tables (`decoder.py`); starts it on demand and after an exit."""
 
 import os
 import signal
@@ -18,22 +18,22 @@ from merit.process.lifetime import STOPS
 
 SCRIPT = Path(__file__).with_name("decoder.py")
 SOURCE = Path(__file__).parents[2]
-"""The folder that merit lies in."""
+"""The folder that contains the package merit."""
 KEPT = ("PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR", "LANG")
-"""What the helper sees of the environment: no secrets."""
+"""Environment variables the helper inherits; none is a secret."""
 NO_FAULT = (0, -signal.SIGKILL, -signal.SIGTERM)
-"""How a helper ends that had too much memory after its last answer, or that the system or a person has ended."""
+"""Exit codes not caused by the table: memory cleanup after a response, or killed by the system or an operator."""
 END_SECONDS = 1.0
-"""What a helper has to end by itself, once it answers no more."""
+"""How long a helper that stopped answering may take to exit by itself."""
 
 
 class Ended(Exception):
-    """The helper ended before it had answered.
+    """The helper exited before it answered.
 
     Args:
-        code: its exit code; of a signal minus its number.
-        is_overdue: whether it was ended for the time it took.
-        was_ready: whether it had come to the question.
+        code: its exit code; the negative number of a signal.
+        is_overdue: whether it was killed because it took too long.
+        was_ready: whether it had started up and could receive the request.
     """
 
     def __init__(self, code: int, *, is_overdue: bool, was_ready: bool) -> None:
@@ -42,20 +42,24 @@ class Ended(Exception):
 
 
 class Helper:
-    """Asks one question after another; who asks sees to it that there is but one at a time."""
+    """Client of the helper process; not thread safe, so callers must serialize their requests."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._is_ready = False
 
     def insisted(self, question: bytes, seconds: float) -> dict[str, Any]:
-        """Return the answer to a question; asked twice where the helper ended for another reason than the table.
+        """Return the response to a request; retry once if the helper exited for a reason other than the table.
 
-        What a table does to whoever reads it, it does again.
+        A table that crashes the helper would crash it again, so that case is not retried.
+
+        Args:
+            question: the msgpack-encoded request.
+            seconds: time limit, retry included.
 
         Raises:
-            OSError: it can't be started.
-            Ended: it ended before it had answered.
+            OSError: the helper can't be started.
+            Ended: the helper exited before it answered.
         """
         until = time.monotonic() + seconds
         try:
@@ -66,12 +70,12 @@ class Helper:
         return self._exchanged(question, until - time.monotonic())
 
     def close(self) -> int:
-        """End it; return its exit code."""
+        """Kill the helper; return its exit code."""
         process, self._process = self._process, None
         if process is None:
             return 0
         process.kill()
-        with suppress(OSError), process:  # what it did not read is still to be written to it
+        with suppress(OSError), process:  # closing stdin flushes unsent data, which fails
             pass
         return process.wait()
 
@@ -92,7 +96,7 @@ class Helper:
         finally:
             timer.cancel()
         if answer is None:
-            with suppress(subprocess.TimeoutExpired):  # its own end says more than ours
+            with suppress(subprocess.TimeoutExpired):  # its own exit code says more than our kill
                 process.wait(END_SECONDS)
             raise Ended(self.close(), is_overdue=overdue.is_set(), was_ready=self._is_ready)
         return answer
@@ -104,10 +108,10 @@ def _end(process: "subprocess.Popen[bytes]", overdue: threading.Event) -> None:
 
 
 def _timer(seconds: float, ends: Callable[[], None]) -> threading.Timer:
-    """Return a timer that runs.
+    """Start and return a timer.
 
     Raises:
-        OSError: the system has no thread left.
+        OSError: no thread can be started.
     """
     timer = threading.Timer(seconds, ends)
     try:
@@ -128,7 +132,7 @@ def _answered(process: "subprocess.Popen[bytes]", question: bytes) -> dict[str, 
 
 
 def _read(process: "subprocess.Popen[bytes]", size: int) -> bytes | None:
-    """Return so many bytes; None where it ended before."""
+    """Return exactly `size` bytes; None if the helper exited first."""
     assert process.stdout is not None
     found = process.stdout.read(size)
     return found if len(found) == size else None
@@ -136,9 +140,9 @@ def _read(process: "subprocess.Popen[bytes]", size: int) -> bytes | None:
 
 def _started() -> "subprocess.Popen[bytes]":
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # it has the mask of this thread
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # the child inherits this thread's mask
     try:
-        return subprocess.Popen(  # ours
+        return subprocess.Popen(  # the program is merit's own
             [sys.executable, "-P", str(SCRIPT), str(SOURCE)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Arrow and Parquet bodies: decoded by a helper process (`decoder.py`), for they may be anything."""
+"""Decodes Arrow and Parquet bodies, and encodes Arrow responses, in a resource-limited helper (`decoder.py`)."""
 
 import threading
 import time
@@ -22,19 +22,19 @@ FORMS = {
     b"application/vnd.apache.arrow.file": "arrow file",
     b"application/vnd.apache.parquet": "parquet",
 }
-"""The content types of tables."""
+"""Table formats by content type."""
 EXPANDED = 10
-"""Times serve.max_bytes that a table may have once it is decoded, and so may the texts of its rows."""
+"""Limit on a decoded table, and on the texts of its rows, in multiples of serve.max_bytes."""
 SHARE = 0.8
-"""Of serve.timeout_seconds, when a request's table must have been read; then it is too late for an answer."""
+"""Fraction of serve.timeout_seconds within which a table must be decoded; later there is no time for the response."""
 
 
 class Tables:
-    """Turns tables into columns, and predictions into tables.
+    """Converts tables to columns, and predictions to tables.
 
     Args:
-        answers: whose columns they are.
-        told: the settings.
+        answers: the served model, whose inputs define the columns.
+        told: the section `serve`.
     """
 
     def __init__(self, answers: Answers, told: Settings) -> None:
@@ -45,15 +45,16 @@ class Tables:
         self._helper = Helper()
 
     def columns(self, body: bytes, form: str, until: float) -> Columns:
-        """Return the columns of a table.
+        """Decode the columns of a table.
 
         Args:
             body: the table.
-            form: one of FORMS.
-            until: when it must have been read, by `time.perf_counter`.
+            form: its format, a value of FORMS.
+            until: deadline, by `time.perf_counter`.
 
         Raises:
-            BadRows: it can't be read, a column is unknown, missing or of another type; there is no row, or too many.
+            BadRows: the table can't be decoded, a column is unknown, missing or of another type, or there are no rows
+                or too many.
             Refusal: 503, the helper can't be started, or there is no time left.
         """
         asked = {
@@ -76,14 +77,14 @@ class Tables:
         return {each["name"]: self._column(each, answer["columns"][each["name"]]) for each in self._inputs}
 
     def encoded(self, found: NDArray[np.float32], until: float) -> bytes:
-        """Return predictions as an Arrow IPC stream, one row each: `prediction`, model, version and commit.
+        """Encode predictions as an Arrow IPC stream with the columns `prediction`, model, version and commit.
 
         Args:
-            found: the predictions.
-            until: when it must have been written, by `time.perf_counter`.
+            found: the predictions, float32 [rows] or [rows, classes].
+            until: deadline, by `time.perf_counter`.
 
         Raises:
-            Refusal: 503, the helper could not; no table of the request's is to blame.
+            Refusal: 503, the helper failed or there is no time left; the request is not to blame.
         """
         answers = self._answers
         asked = {"is": "encode", "found": np.ascontiguousarray(found).tobytes(), "classes": answers.classes}
@@ -97,7 +98,7 @@ class Tables:
         return body
 
     def close(self) -> None:
-        """End the helper."""
+        """Stop the helper process."""
         self._helper.close()
 
     def _column(self, column: dict[str, Any], told: Any) -> NDArray[Any]:
@@ -107,10 +108,10 @@ class Tables:
         return made.reshape(-1, *column["shape"]) if column["type"] == "array" else made
 
     def _ask(self, question: dict[str, Any], until: float) -> dict[str, Any]:
-        """Return the helper's answer.
+        """Send a request to the helper and return its response; requests are serialized.
 
         Raises:
-            Ended: there is none.
+            Ended: the helper exited while it processed the request.
             Refusal: 503, the helper can't be started, or there is no time left.
         """
         told = msgspec.msgpack.encode(question)
@@ -130,12 +131,12 @@ class Tables:
 
 
 def _late() -> Refusal:
-    """Return what is told where a table had to wait too long: what it takes itself is bounded by processor time."""
+    """Return the error for a table that ran out of wall time; its own CPU time is limited separately by the helper."""
     said = "there was no time left for the table, for others came before it or the machine is busy; come again"
     return Refusal(503, said, AGAIN, why="no time was left for a table")
 
 
 def _unavailable(reason: str) -> Refusal:
-    """Return what is told where the helper fails, and not the table."""
+    """Return the error for a failure of the helper that the table did not cause."""
     said = "tables can't be read or written at the moment; come again, or send and accept JSON"
     return Refusal(503, said, AGAIN, why=f"the helper for tables failed: {reason}")

@@ -1,6 +1,6 @@
-"""Counts that the workers of one server share: each adds to a file of its own in memory, whoever is asked adds all up.
+"""Provides counters shared by the workers of a server: each worker writes its own mapped file, a scrape sums all files.
 
-prometheus_client's own files cost 10 us and more a request; an element of a mapped file costs 0.1.
+The files of prometheus_client cost 10 us or more per request; an element of a mapped file costs 0.1 us.
 """
 
 import mmap
@@ -10,18 +10,18 @@ from contextlib import suppress
 from pathlib import Path
 
 SIZE = 8
-MEMORY = Path("/dev/shm")  # noqa: S108  # what lies there has a name of its own, or is looked at before it is used
-"""Files in memory: of a mapped file on a full disk the system would end the process that writes."""
+MEMORY = Path("/dev/shm")  # noqa: S108  # names there are unique, or ownership is checked before use
+"""Folder for in-memory files: writing to a mapped file on a full disk would kill the process (SIGBUS)."""
 COUNTS, ENDED = ".counts", ".ended"
-"""What the files of workers are called, and those of workers that have said goodbye."""
+"""File suffixes of running workers, and of workers that have shut down."""
 
 
 class Counts:
-    """Numbers by place: `values[place] += 1` counts.
+    """A fixed number of counters, incremented with `values[index] += 1`.
 
     Args:
-        places: how many numbers.
-        folder: where the workers' files are; None for a process alone.
+        places: number of counters.
+        folder: folder of the workers' files; None keeps the counters in this process only.
     """
 
     def __init__(self, places: int, folder: Path | None = None) -> None:
@@ -36,7 +36,7 @@ class Counts:
             self.values = memoryview(bytearray(SIZE * places)).cast("d")
 
     def total(self, gauges: range) -> list[float]:
-        """Return the sum over all workers; in the places of `gauges`, over those that live."""
+        """Return the sum of each counter over all workers; those at the indices `gauges` sum only running workers."""
         found = list(self.values)
         for file in self._others():
             with suppress(OSError, ValueError, TypeError):
@@ -55,9 +55,9 @@ class Counts:
         return [file for form in (COUNTS, ENDED) for file in self._folder.glob(f"*{form}") if file != self._file]
 
     def close(self) -> None:
-        """Leave; the last worker takes the folder away.
+        """Mark this worker as ended; the last one removes the folder.
 
-        Each says that it has ended before it looks at the others: of those that end at once, the last finds nobody.
+        A worker marks itself before it checks the others, so that of several that end at once one removes the folder.
         """
         if self._file is None or self._folder is None:
             return
@@ -71,19 +71,19 @@ class Counts:
 
 
 def _lives(file: Path) -> bool:
-    """Say whether the worker of a file is at work."""
+    """Return whether the worker that owns a file is running."""
     return file.suffix == COUNTS and Path(f"/proc/{file.stem}").exists()
 
 
 def place() -> Path:
-    """Return where the files of counts lie."""
+    """Return the folder for counter files: in memory if possible."""
     return MEMORY if os.access(MEMORY, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
 
 
 def shared_folder() -> Path | None:
-    """Return the folder of the workers that this process's parent has started, or None where none can be had.
+    """Create and return the folder shared by all workers of this process's parent; None if that is not possible.
 
-    It is named by the parent and its start, so that another server, or a later one, has another.
+    Its name contains the parent's process id and start time, so that every server has its own.
     """
     parent = os.getppid()
     try:

@@ -1,4 +1,4 @@
-"""What is counted of the requests, and how Prometheus reads it."""
+"""Counts requests and predictions, and renders the counts for Prometheus."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
@@ -26,38 +26,40 @@ KINDS = {
     503: "overloaded",
     504: "timeout",
 }
-"""What each status that is no answer is called in merit_errors_total."""
+"""Label `kind` of each error status in merit_errors_total."""
 STATUSES = (200, 202, *KINDS)
 LATENCY = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds of the buckets, in seconds."""
+"""Upper bounds of the latency buckets, in seconds."""
 SHARES = tuple(round(0.05 * step, 2) for step in range(1, 21))
 NUMBERS = (*(-(10.0**power) for power in range(6, -4, -1)), 0.0, *(10.0**power for power in range(-3, 7)))
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 FEW = 16
-"""Predictions that are counted one by one; more at once, by numpy."""
+"""Maximum predictions counted one by one; more are counted with numpy, which is slower for few."""
 GAUGES = ("in_hand", "log_waiting", "feedback_waiting")
 TOLD = {
-    "written": "that are in files",
-    "dropped": "that were not taken, for too much waited",
-    "failed": "that were taken and then lost",
+    "written": "written to files",
+    "dropped": "dropped because the queue was full",
+    "failed": "accepted and then lost",
 }
 KEPT = {
     **{f"log_{name}": f"Rows of the prediction log {told}." for name, told in TOLD.items()},
-    "log_faults": "Attempts to write the prediction log that failed; what they were to write waits.",
+    "log_faults": "Failed attempts to write the prediction log; the rows stay queued.",
     **{f"feedback_{name}": f"Truths {told}." for name, told in TOLD.items()},
-    "feedback_faults": "Attempts to write feedback that failed; what they were to write waits.",
+    "feedback_faults": "Failed attempts to write feedback; the truths stay queued.",
 }
-"""Counters of what is kept."""
+"""Counters of the prediction log and of feedback, with their help texts."""
 
 
 class Metrics:
-    """Counts requests; `text` is what a scrape gets, summed over the workers.
+    """Counts requests in memory shared by the workers, and renders the sum over all workers.
+
+    All values live in one array of counters; the attributes set in `__init__` are the indices of its sections.
 
     Args:
-        origin: model, version and commit: the labels of every series.
-        task: binary, multiclass or regression: it says what the histogram of predictions looks like.
-        classes: of a multiclass task.
-        folder: where the workers' counts are (`counts.shared_folder`); None for a process alone.
+        origin: model, version and commit: labels of every series.
+        task: binary, multiclass or regression; decides the buckets of the predictions.
+        classes: the class labels of a multiclass task, else None.
+        folder: folder of the workers' counter files; None for a single process.
     """
 
     def __init__(self, origin: Mapping[str, str], task: str, classes: list[Any] | None, folder: Path | None) -> None:
@@ -81,7 +83,7 @@ class Metrics:
         self._answered = self._requests["/predict", 200]
 
     def answered(self, seconds: float, found: NDArray[np.float32]) -> None:
-        """Count predictions that were answered in so many seconds."""
+        """Count a request answered with predictions, and its latency in seconds."""
         values = self._values
         values[self._answered] += 1
         values[self._latency + bisect_left(LATENCY, seconds)] += 1
@@ -106,14 +108,14 @@ class Metrics:
                 self._values[self._predicted + place] += count
 
     def counted(self, route: str, status: int) -> None:
-        """Count a request that got this status and no prediction."""
+        """Count a request answered with this status and without predictions."""
         place = self._requests.get((route, status))
         if place is None:
             place = self._requests[route, 500 if status >= 500 else 400]
         self._values[place] += 1
 
     def tell(self, in_hand: int, log: Any, feedback: Any) -> None:
-        """Note how much is in hand, and how the prediction log and feedback stand."""
+        """Update the gauges and the counters of the prediction log and of feedback."""
         values = self._values
         for place, value in zip(self._gauges, (in_hand, log.waiting, feedback.waiting), strict=True):
             values[place] = value
@@ -122,16 +124,16 @@ class Metrics:
             values[place] = getattr(log if of == "log" else feedback, what)
 
     def close(self) -> None:
-        """Leave the workers' counts."""
+        """Release this worker's counters."""
         self._counts.close()
 
     def text(self) -> bytes:
-        """Return everything in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format."""
         return ("\n".join(self._lines(self._counts.total(self._gauges))) + "\n").encode()
 
     def _lines(self, found: list[float]) -> Iterator[str]:
         yield from self._family(
-            "merit_info", "gauge", "Always 1; its labels name the package that answers.", [("", 1.0)]
+            "merit_info", "gauge", "Always 1; its labels name the package being served.", [("", 1.0)]
         )
         by_route = [
             (f'route="{route}",status="{status}"', found[place])
@@ -141,11 +143,11 @@ class Metrics:
         yield from self._family("merit_requests_total", "counter", "Requests by route and status.", by_route)
         kinds = {kind: sum(found[self._requests[route, status]] for route in ROUTES) for status, kind in KINDS.items()}
         named = [(f'kind="{kind}"', count) for kind, count in kinds.items()]
-        yield from self._family("merit_errors_total", "counter", "Requests that got no answer, by kind.", named)
-        told = "Seconds from a request's head to its answer."
+        yield from self._family("merit_errors_total", "counter", "Requests answered with an error, by kind.", named)
+        told = "Seconds from a request's head to its response."
         latency = found[self._latency : self._seconds]
         yield from self._histogram("merit_request_seconds", told, LATENCY, latency, found[self._seconds])
-        yield from self._family("merit_rows_total", "counter", "Rows that were scored.", [("", found[self._rows])])
+        yield from self._family("merit_rows_total", "counter", "Rows scored.", [("", found[self._rows])])
         predicted = found[self._predicted : self._sum]
         if self._classes is not None:
             series = [
@@ -157,9 +159,9 @@ class Metrics:
         for place, (name, told) in enumerate(KEPT.items(), self._kept):
             yield from self._family(f"merit_{name}_total", "counter", told, [("", found[place])])
         waits = {
-            "in_hand": "Requests in hand.",
-            "log_waiting": "Rows of the prediction log that wait to be written.",
-            "feedback_waiting": "Truths that wait to be written.",
+            "in_hand": "Requests in flight.",
+            "log_waiting": "Rows queued for the prediction log.",
+            "feedback_waiting": "Truths queued to be written.",
         }
         for place, name in zip(self._gauges, GAUGES, strict=True):
             yield from self._family(f"merit_{name}", "gauge", waits[name], [("", found[place])])

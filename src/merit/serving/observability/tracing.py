@@ -1,6 +1,7 @@
-"""Traces by OpenTelemetry: a sample of the requests, sent to a collector by OTLP over HTTP, in its JSON form.
+"""Traces a sample of the requests with OpenTelemetry, exported to a collector as OTLP JSON over HTTP.
 
-The SDK comes with BentoML; the exporter's own package would bring protobuf into every image for one request a second.
+BentoML already depends on the SDK; OpenTelemetry's exporter package would add protobuf to every image, for one export
+request a second.
 """
 
 import random
@@ -17,34 +18,34 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
 TIMEOUT = 5.0
-"""Seconds that a collector may take."""
+"""Time limit of an export request, in seconds."""
 QUEUE = 2048
-"""Spans that may wait; those on top are lost."""
+"""Maximum queued spans; further ones are dropped."""
 SERVER = 2
-"""The kind of a span that answers somebody, in OTLP."""
+"""OTLP's number for the span kind SERVER."""
 
 Message = MutableMapping[str, Any]
 
 
 def of(told: settings.Telemetry, origin: Mapping[str, str]) -> "Telemetry | None":
-    """Return what traces; None where nothing is traced.
+    """Create the tracer from its settings; None if tracing is disabled.
 
     Args:
-        told: the settings.
-        origin: the model, its version and its commit.
+        told: the section `serve.telemetry`.
+        origin: model, version and commit.
 
     Raises:
-        MeritError: the endpoint is no address.
+        MeritError: the endpoint is not an HTTP address.
     """
     check(told)
     return None if told.endpoint is None else Telemetry(told.endpoint, told.sample, origin)
 
 
 def check(told: settings.Telemetry) -> None:
-    """Check what the settings name, before anything is served.
+    """Check the settings, before the server starts.
 
     Raises:
-        MeritError: the endpoint is no address.
+        MeritError: the endpoint is not an HTTP address.
     """
     if told.endpoint is not None and not told.endpoint.startswith(("http://", "https://")):
         raise MeritError(
@@ -54,12 +55,12 @@ def check(told: settings.Telemetry) -> None:
 
 
 class Telemetry:
-    """Traces a share of the requests, and those that their callers trace.
+    """Traces a random sample of the requests, and all requests whose caller traces them.
 
     Args:
-        endpoint: the collector's address, to which /v1/traces is added.
-        sample: the share, of 1.
-        origin: the model, its version and its commit.
+        endpoint: base address of the collector; /v1/traces is appended.
+        sample: fraction of requests to trace, 0 to 1.
+        origin: model, version and commit.
     """
 
     def __init__(self, endpoint: str, sample: float, origin: Mapping[str, str]) -> None:
@@ -78,9 +79,9 @@ class Telemetry:
         self._sample = sample
 
     def begin(self, scope: Message) -> Any:
-        """Return the span of a request that is traced, else None.
+        """Start and return the span of a request; None if it is not traced.
 
-        Whoever sends a `traceparent` says whether its trace is recorded; of the others a share is.
+        A `traceparent` header decides whether its request is traced; requests without one are sampled.
         """
         parent = next((value for name, value in scope["headers"] if name == b"traceparent"), None)
         context = None
@@ -88,7 +89,7 @@ class Telemetry:
             if parent[-2:] != b"01":
                 return None
             context = self._propagator.extract({"traceparent": parent.decode("latin-1")})
-        elif random.random() >= self._sample:  # noqa: S311  # no secret
+        elif random.random() >= self._sample:  # noqa: S311  # sampling needs no cryptographic randomness
             return None
         from opentelemetry.trace import SpanKind
 
@@ -97,7 +98,7 @@ class Telemetry:
         return self._tracer.start_span(name, context, kind=SpanKind.SERVER, attributes=told)
 
     def end(self, span: Any, status: int, rows: int, request_id: str) -> None:
-        """End a span that `begin` has returned."""
+        """End the span of a request."""
         from opentelemetry.trace import Status, StatusCode
 
         told = {"http.response.status_code": status, "merit.rows": rows, "merit.request_id": request_id}
@@ -107,7 +108,7 @@ class Telemetry:
         span.end()
 
     def close(self) -> None:
-        """Send what waits."""
+        """Export the queued spans and stop."""
         self._provider.shutdown()
 
 
@@ -117,10 +118,10 @@ def _exporter(endpoint: str) -> Any:
     lines = Lines(most=1)
 
     class Exporter(SpanExporter):
-        """Posts spans; a collector that is not there is told of once a minute, and its spans are lost."""
+        """Exports spans; if the collector fails, drops them and logs at most one line a minute."""
 
         def export(self, spans: "Sequence[ReadableSpan]") -> SpanExportResult:
-            """Post spans."""
+            """Export spans."""
             try:
                 _post(f"{endpoint.rstrip('/')}/v1/traces", encoded(spans))
             except (OSError, ValueError) as error:
@@ -136,12 +137,12 @@ def _post(address: str, body: bytes) -> None:
     import urllib.request
 
     request = urllib.request.Request(address, data=body, headers={"content-type": "application/json"})  # noqa: S310
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310  # checked when it was read
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310  # http or https, as checked
         answer.read()
 
 
 def encoded(spans: "Sequence[ReadableSpan]") -> bytes:
-    """Return spans as OTLP has them in JSON.
+    """Encode spans as OTLP JSON.
 
     https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
     """

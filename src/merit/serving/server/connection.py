@@ -1,7 +1,7 @@
-"""A connection of uvicorn's, with bounds on heads, on requests that wait and on what belongs to none, strictly framed.
+"""Provides an HTTP/1.1 connection for uvicorn that limits header size, pipelined requests and framing bytes.
 
-What a server in front of this one might cut into other requests is refused, as RFC 9112 asks for. Who is refused can
-read the answers to what was asked before, then why, and only then is the connection closed.
+Requests that a proxy in front could split differently (request smuggling) are rejected, as RFC 9112 demands. A rejected
+client can still read the responses to its earlier requests and the error before the connection is closed.
 """
 
 import logging
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from merit.serving.server.guard import Watch
 
 HEAD_BYTES = 64 * 1024
-"""The most bytes of a request's head, and of what frames the chunks of a body."""
+"""Maximum bytes of a request's head, and base allowance for the bytes that frame the chunks of a body."""
 CHUNK_BYTES = 8
-"""Bytes that may frame each byte of a body besides, for the chunks of some clients are small."""
+"""Additional framing bytes allowed per body byte, because some clients send small chunks."""
 PART_BYTES = 8 * 1024
-"""Bytes that are parsed at once: what comes may hold more requests than may wait."""
+"""Bytes parsed at once; received data may contain more requests than may be queued, so it is parsed in parts."""
 PIPELINED = 128
-"""Requests of one connection that may wait for the one in hand; what comes after them is read later."""
+"""Maximum queued requests per connection behind the current one; reading pauses until there are fewer."""
 LINGER_SECONDS = 0.5
-"""How long what still comes is read and dropped after a refusal: closing would take the answer from who still sends."""
+"""How long incoming data is discarded after a rejection; an immediate close would reset clients that still send."""
 
 
 def _reply(status: str, error: str, *headers: str) -> bytes:
@@ -48,11 +48,11 @@ REPLIES = {name: _reply("400 Bad Request", error) for name, error in FAULTS.item
 
 @dataclass(frozen=True)
 class Bounds:
-    """Bounds on connections.
+    """Limits on connections.
 
     Attributes:
-        connections: how many there may be.
-        discarded: bytes of a body that are read and dropped once it was refused.
+        connections: maximum open connections.
+        discarded: maximum bytes of a rejected body that are read and discarded.
     """
 
     connections: int
@@ -60,10 +60,10 @@ class Bounds:
 
 
 class Refused(Exception):
-    """A request that is not to be parsed any further.
+    """A request that must not be parsed further.
 
     Args:
-        reply: what to answer.
+        reply: the complete HTTP response.
     """
 
     def __init__(self, reply: bytes) -> None:
@@ -72,29 +72,29 @@ class Refused(Exception):
 
 
 class Flow(FlowControl):
-    """Uvicorn's pauses, which last while requests wait that were read already.
+    """Uvicorn's flow control, which also pauses reading while received data waits to be parsed.
 
     Attributes:
-        is_full: whether some do.
+        is_full: whether such data waits.
     """
 
     is_full = False
 
     def resume_reading(self) -> None:
-        """Read on, unless enough was read."""
+        """Resume reading, unless received data waits to be parsed."""
         if self.read_paused and not self.is_full:
             self.read_paused = False
             self._transport.resume_reading()
 
 
 class Connection(HttpToolsProtocol):
-    """A connection with bounds; its class has `bounds` and `watch`, which all connections of a server share.
+    """A connection with limits; limits and watchdog are class attributes, shared by all connections of a server.
 
-    Every call here is made for each request: what is seldom is kept out of the way of what is not.
+    These methods run for every request, so rare cases live in separate methods to keep the common path fast.
 
     Attributes:
-        is_ending: whether the server is to end; the next answer is the last.
-        is_refused: whether what still comes is dropped.
+        is_ending: whether the server is shutting down; the next response is the last.
+        is_refused: whether the connection was rejected, so that incoming data is discarded.
     """
 
     bounds: Bounds
@@ -105,18 +105,18 @@ class Connection(HttpToolsProtocol):
     _is_in_head = True
     _unread = b""
     _bytes = 0
-    """What has come since a request's head or end, of which `_body_bytes` were its body."""
+    """Bytes received since the last head or request ended; `_body_bytes` of them are body."""
     _body_bytes = 0
     _last: RequestResponseCycle | None = None
     _previous: Any = None
     _refusal = BROKEN
 
     def connection_made(self, transport: Any) -> None:
-        """Take a connection, or say that there are too many."""
+        """Accept a connection, or reject it if there are too many."""
         super().connection_made(transport)
         self.flow = Flow(transport)
-        self.ws_protocol_class = None  # nothing here speaks it, and uvicorn's is watched by nobody
-        # Uvicorn puts its line of each request together also where nobody is to read it.
+        self.ws_protocol_class = None  # websockets are not supported, and uvicorn's would escape the limits
+        # Uvicorn formats its access line for each request even if the logger is disabled.
         if not self.access_logger.isEnabledFor(logging.INFO):
             self.access_log = False
         self.watch.begin()
@@ -126,13 +126,13 @@ class Connection(HttpToolsProtocol):
         self.watch.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Release the connection."""
         self._unread = b""
         self.watch.connections.discard(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what comes, or drop it."""
+        """Parse or discard incoming data."""
         if len(data) <= PART_BYTES and not (self._unread or self.is_ending or self.is_refused):
             self._parse(data)
         elif self.is_refused:
@@ -142,7 +142,7 @@ class Connection(HttpToolsProtocol):
             self._read()
 
     def on_headers_complete(self) -> None:
-        """Check the head, and hand the request on."""
+        """Check the head and start the request."""
         is_upgrade = self.parser.should_upgrade()
         names = [name for name, _ in self.headers]
         if is_upgrade or names.count(b"host") != 1 or b"transfer-encoding" in names or self._bytes > HEAD_BYTES:
@@ -151,25 +151,25 @@ class Connection(HttpToolsProtocol):
             self._fail(REPLIES["version"])
         self._previous = self.cycle
         super().on_headers_complete()
-        self.headers = []  # trailers are no headers
+        self.headers = []  # the parser appends trailers to this list
         self._is_in_head = False
         self._bytes = self._body_bytes = 0
         if is_upgrade:
-            self.cycle.keep_alive = False  # the parser goes no further
+            self.cycle.keep_alive = False  # the parser stops at an upgrade
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of a body."""
+        """Receive a part of the body."""
         self._body_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """End a request; what comes next is a head."""
+        """Finish receiving a request; the next bytes belong to a head."""
         self._is_in_head = True
         self._bytes = self._body_bytes = 0
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Go on to the next request, or say why there is none."""
+        """Continue with the next request, or send the pending rejection."""
         super().on_response_complete()
         if (self.is_refused or self._unread) and not self.transport.is_closing():
             if self._unread:
@@ -178,7 +178,7 @@ class Connection(HttpToolsProtocol):
                 self._finish()
 
     def shutdown(self) -> None:
-        """Answer what is in hand and what comes until an idle connection would be closed, then close."""
+        """Shut down gracefully: answer current requests and those sent within the keep-alive timeout, then close."""
         self.is_ending = True
         if self._is_idle() and not self._unread:
             self.loop.call_later(self.timeout_keep_alive, self._close_idle)
@@ -186,11 +186,11 @@ class Connection(HttpToolsProtocol):
             self._mark_last()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what can't be parsed."""
+        """Reject a request that can't be parsed."""
         self.refuse(self._refusal)
 
     def refuse(self, reply: bytes) -> None:
-        """Answer what is in hand, then this, and close."""
+        """Reject the connection: finish current responses, send this reply and close."""
         if self.is_refused or self.transport.is_closing():
             return
         self.is_refused, self._unread, self._refusal = True, b"", reply
@@ -199,13 +199,13 @@ class Connection(HttpToolsProtocol):
             if not self.pipeline:
                 self._abandon(broken)
                 return
-            self.pipeline.popleft()  # the newest, on which nobody works yet
+            self.pipeline.popleft()  # the newest request, which has not started
             self.cycle = self._previous
         if self._is_idle():
             self._finish()
 
     def _abandon(self, cycle: RequestResponseCycle) -> None:
-        """Refuse a request whose body turns out to be none."""
+        """Reject a running request whose body turned out to be malformed."""
         if cycle.response_started:
             self.transport.close()
             return
@@ -214,10 +214,10 @@ class Connection(HttpToolsProtocol):
         self._finish()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Say nothing: whoever asks is answered, in HTTP/1.1."""
+        """Log nothing: the client gets an HTTP/1.1 response instead."""
 
     def _read(self) -> None:
-        """Parse what has come, until as many requests wait as may."""
+        """Parse received data until the maximum number of requests is queued."""
         while self._unread and len(self.pipeline) < PIPELINED and not self.transport.is_closing():
             part, self._unread = self._unread[:PART_BYTES], self._unread[PART_BYTES:]
             self._parse(part)
@@ -234,7 +234,7 @@ class Connection(HttpToolsProtocol):
             self._check_size()
 
     def _check_size(self) -> None:
-        """Refuse a head without end, and chunks that are mostly frames; close where a refused body goes on."""
+        """Reject an endless head and chunks that are mostly framing; close if a rejected body continues too long."""
         cycle = self.cycle
         if cycle is None or self._is_in_head:
             self.refuse(LONG)
@@ -244,10 +244,10 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def _check_head(self, *, is_upgrade: bool) -> None:
-        """Refuse a head that another server may read otherwise.
+        """Reject a head that is too large or that a proxy could interpret differently (RFC 9112, sections 3.2 and 6.1).
 
         Raises:
-            Refused: it is one.
+            Refused: the head is rejected.
         """
         if sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES:
             self._fail(LONG)
@@ -270,9 +270,9 @@ class Connection(HttpToolsProtocol):
         return not self.pipeline and (self.cycle is None or self.cycle.response_complete)
 
     def _mark_last(self) -> None:
-        """Have the newest request's answer say that the connection closes after it."""
+        """Make the newest request's response announce that the connection closes after it."""
         if self._last is not None and self._last is not self.cycle and not self._last.response_started:
-            self._last.keep_alive = True  # it is not the last after all
+            self._last.keep_alive = True  # a newer request has arrived since
         if self.cycle is not None and self.cycle.keep_alive and not self.cycle.response_complete:
             self._last = self.cycle
             self.cycle.keep_alive = False
@@ -282,7 +282,7 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def _finish(self) -> None:
-        """Say why nothing more is answered, and close once who sends has had the time to read it."""
+        """Send the rejection, and close after the client has had time to read it."""
         self.transport.write(self._refusal)
         if self.transport.can_write_eof():
             self.transport.write_eof()

@@ -1,8 +1,8 @@
-"""A guard on connections, under the requests: slow heads, idle and half-open clients, too many, and a gentle end.
+"""Protects a server at the connection level: slow heads, idle and half-open clients, too many connections, shutdown.
 
-Uvicorn gives a new connection all the time in the world to send its first head, counts no bytes of it, and cuts idle
-connections off at its end, though a request may be on its way. BentoML offers none of uvicorn's own limits. So the
-protocol that uvicorn has chosen is replaced by a subclass of it before the first connection is made.
+Uvicorn limits neither the time nor the bytes of a new connection's first head, and at shutdown it closes idle
+connections although a request may be on its way. BentoML exposes none of uvicorn's own limits. Therefore uvicorn's
+protocol class is replaced by a subclass before the first connection is made.
 """
 
 import asyncio
@@ -18,15 +18,15 @@ from merit.serving.app.failures import GivenUp
 from merit.serving.settings import Settings
 
 CUT_OFF = "the handler is closed"
-"""What uvloop says where something is written to a connection that is no more."""
+"""Text of uvloop's error when writing to a closed connection."""
 SPARE_FILES = 256
-"""Files that a worker needs beside its connections."""
+"""Open files a worker needs in addition to its connections."""
 
 
 def guard(receive: Receive, told: Settings) -> bool:
-    """Guard the server that has called an app with this `receive` of its lifespan; say whether it could be.
+    """Install the protection in the server that runs this ASGI lifespan; return whether the server supports it.
 
-    The lifespan is where an app meets its server before the first connection.
+    The server's config is reached through `receive`, in the lifespan, which runs before the first connection.
     """
     config = getattr(getattr(receive, "__self__", None), "config", None)
     base = getattr(config, "http_protocol_class", None)
@@ -44,22 +44,22 @@ def guard(receive: Receive, told: Settings) -> bool:
 
 
 def bounded(told: Settings, watch: "Watch") -> type[asyncio.Protocol]:
-    """Return uvicorn's protocol with bounds; connections are watched by `watch`."""
-    from merit.serving.server.connection import Bounds, Connection  # where there is no uvicorn, there is none
+    """Return uvicorn's protocol class with limits and a watchdog for its connections."""
+    from merit.serving.server.connection import Bounds, Connection  # needs uvicorn, which another server may not have
 
     bounds = Bounds(told.max_connections, told.max_bytes)
     return type("Bounded", (Connection,), {"bounds": bounds, "watch": watch})
 
 
 def _drop_forwarding(config: Any) -> None:
-    """Take away uvicorn's reading of X-Forwarded-For, which nothing here needs, unless it was asked for."""
+    """Remove uvicorn's X-Forwarded-For middleware, which nothing needs, unless FORWARDED_ALLOW_IPS asks for it."""
     app = config.loaded_app
     if type(app).__name__ == "ProxyHeadersMiddleware" and "FORWARDED_ALLOW_IPS" not in os.environ:
         config.loaded_app = app.app
 
 
 def _allow_files(wanted: int) -> None:
-    """Raise the bound on open files, as far as this process may."""
+    """Raise the soft limit on open files, up to the hard limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:
@@ -68,16 +68,16 @@ def _allow_files(wanted: int) -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Say whether a line of uvicorn's is about anything but a client that left, or that was cut off."""
+    """Return whether a log record of uvicorn is relevant: not about a disconnected client or an aborted connection."""
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, GivenUp) and CUT_OFF not in str(error)
 
 
 class Watch:
-    """Looks at all connections now and then, and closes those that bring nothing to an end.
+    """Periodically closes connections that make no progress.
 
     Args:
-        seconds: what the head of a request may take, and what a client may take to read what was sent.
+        seconds: time limit for sending a request's head and for reading a response.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -87,7 +87,7 @@ class Watch:
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """Begin to watch, if that has not begun."""
+        """Start the periodic check, if it is not running."""
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._watched())
 
@@ -97,7 +97,7 @@ class Watch:
             self.sweep(time.monotonic())
 
     def sweep(self, now: float) -> None:
-        """Close what has stood still since longer ago than it may."""
+        """Close connections that have waited on the client for too long."""
         before, self._since = self._since, {}
         for connection in list(self.connections):
             state = _still(connection)
@@ -108,7 +108,7 @@ class Watch:
                 since = now
             self._since[connection] = (state, since)
             if now - since > self._seconds:
-                # Closing waits until what was written is read; who doesn't read is cut off.
+                # A close first flushes what was written; a client that doesn't read has to be aborted.
                 if connection.transport.is_closing() or connection.flow.write_paused:
                     connection.transport.abort()
                 else:
@@ -117,7 +117,10 @@ class Watch:
 
 
 def _still(connection: Any) -> Any:
-    """Return what a connection is waiting on, if it is the client's turn and uvicorn has no timer for it."""
+    """Return an object that identifies what a connection waits for from the client; None if it doesn't.
+
+    None also if uvicorn's own timer covers the wait. The same object at two checks means no progress.
+    """
     if connection.transport is None:
         return None
     if connection.transport.is_closing():
@@ -126,7 +129,7 @@ def _still(connection: Any) -> Any:
         return connection.flow
     cycle = connection.cycle
     if cycle is not None and not cycle.response_complete:
-        return None  # a request in hand: `Hands` sees to it
+        return None  # a request in flight: its own time limit applies
     if connection.timeout_keep_alive_task is not None:
         return None
     return cycle or connection

@@ -1,6 +1,6 @@
-"""One replica of an environment: verify what it serves, then start BentoML's server. Run by a supervisor.
+"""Program of one replica of an environment, run by a supervisor: verifies the package, then starts the server.
 
-Usage: python -m merit.serving.server.replica FILE, where FILE is the JSON that `merit apply` has written.
+Usage: python -m merit.serving.server.replica FILE, where FILE is the JSON written by `merit apply`.
 """
 
 import json
@@ -22,7 +22,7 @@ def main(file: Path) -> None:
     """Verify the package and serve it.
 
     Raises:
-        MeritError: it is another package than the version's, or its signature doesn't hold.
+        MeritError: the package is not the version's, or its signature is not valid.
     """
     told = json.loads(file.read_text(encoding="utf-8"))
     package = Path(told["package"])

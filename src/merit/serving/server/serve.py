@@ -1,4 +1,4 @@
-"""serve: check what would stop the service from starting, then start its workers."""
+"""Implements `merit serve`: checks everything that could prevent the service from starting, then starts its workers."""
 
 import os
 import signal
@@ -23,20 +23,21 @@ from merit.signing import signatures, verification
 
 
 def serve(how: Serve, version: str | None = None, signed: Signing | None = None, commit: str | None = None) -> NoReturn:
-    """Serve until the process is told to end.
+    """Serve the package until the process receives a stop signal.
 
     Args:
         how: the section `serve` of the lock.
         version: the package's version in the registry, if it has one.
-        signed: whose signature counts: the section `release.signing`.
-        commit: the one that the package is of, where it is known.
+        signed: the section `release.signing`; None uses its defaults.
+        commit: the commit of the package, if known.
 
     Raises:
-        MeritError: it would be open to anybody, what the settings name is not there or not right, the package is not
-            what its manifest or its signature says, it lacks a signature that it must have, or the port is taken.
+        MeritError: the service would be exposed without authentication, the settings name something missing or
+            invalid, the package does not match its manifest or signature, a required signature is missing, or the port
+            is in use.
     """
     read = msgspec.convert(how.model_dump(), settings.Settings)
-    methods.of(read.auth, how.host)  # the service asks all this again; here it is told before BentoML is loaded
+    methods.of(read.auth, how.host)  # the workers check this again, but here it fails before BentoML is loaded
     tracing.check(read.telemetry)
     check_signature(artifacts.PACKAGE, signed or Signing())
     package = Package.load(artifacts.PACKAGE)
@@ -45,10 +46,10 @@ def serve(how: Serve, version: str | None = None, signed: Signing | None = None,
     told = {
         "MERIT_PACKAGE": str(artifacts.PACKAGE.absolute()),
         **how.environment(),
-        verification.DIGEST: package.digest,  # a worker that starts later must not serve another
-        verification.DEMAND: "0",  # it was met just now, by the key that conf/release names
+        verification.DIGEST: package.digest,  # a worker that starts later must not serve another package
+        verification.DEMAND: "0",  # verified above, with the key of conf/release; the workers need not repeat it
         "BENTOML_DO_NOT_TRACK": "True",
-        "BENTOML_HOST": how.host,  # by which the service knows where it listens
+        "BENTOML_HOST": how.host,  # tells the service its address
     }
     named = {"MERIT_VERSION": version, artifacts.COMMIT: commit}
     os.environ.update(told | {name: value for name, value in named.items() if value is not None})
@@ -56,22 +57,22 @@ def serve(how: Serve, version: str | None = None, signed: Signing | None = None,
 
 
 def listen(host: str, port: int) -> NoReturn:
-    """Serve the package that the environment names until the process is told to end.
+    """Replace this process by the worker supervisor, which serves the package named by MERIT_PACKAGE.
 
-    What minds the workers is a program of its own: it needs half the memory of what has checked that it may begin.
+    A fresh program needs half the memory of this process, which has loaded the package to check it.
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # until that program can end as it should
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # the supervisor unblocks them once it can shut down cleanly
     told = [host, str(port), str(settings.read().workers)]
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "merit.serving.server.workers", *told])  # noqa: S606  # ours
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "merit.serving.server.workers", *told])  # noqa: S606  # merit's own program
 
 
 def check_signature(package: Path, signed: Signing) -> None:
-    """Hold a package against the signature that lies beside it, `model.sig` for `model`, before any of it is loaded.
+    """Verify a package against the signature file beside it (`model.sig` for `model`), before loading the package.
 
     Raises:
-        MeritError: it is not what was signed, or it has no signature and MERIT_DEMAND_SIGNATURE is 1.
+        MeritError: the signature does not match, or there is none and MERIT_DEMAND_SIGNATURE is 1.
     """
     beside = package.with_name(package.name + verification.SUFFIX)
     bundle = beside.read_text(encoding="utf-8") if beside.is_file() else None

@@ -1,10 +1,10 @@
-"""BentoML's workers, started and minded by circus, as `bentoml serve` does.
+"""Starts and supervises BentoML's workers with circus, as `bentoml serve` does.
 
-`bentoml serve` loads all of BentoML and the service to learn what is known here, before the first worker loads them
-again; without that the first answer comes a third sooner.
+`bentoml serve` first loads BentoML and the service to learn settings that are known here, and each worker loads them
+again; without that step the first response comes a third sooner.
 
-Usage: python -m merit.serving.server.workers HOST PORT COUNT, with the signals that end it blocked until
-it can take them.
+Usage: python -m merit.serving.server.workers HOST PORT COUNT, started with the stop signals blocked; it unblocks them
+once it can handle them.
 """
 
 import os
@@ -31,31 +31,30 @@ from merit.serving.observability.counts import place
 
 SERVICE = "merit.serving.service:Predictor"
 WORKER = "_bentoml_impl.worker.service"
-"""BentoML's own program for one worker: it serves the socket that it is handed."""
+"""BentoML's program for one worker, which serves an inherited socket."""
 BACKLOG = 2048
 GRACE_SECONDS = 86_400.0
-"""How long a worker has to end: each request in hand is bounded already, and so is what waits to be written."""
+"""Shutdown time limit of a worker; practically none, because requests in flight and queue flushes have their own."""
 CHECK_SECONDS = 0.5
-"""How often it is looked whether the workers live."""
+"""Interval between checks that the workers are alive."""
 SHORT_SECONDS = 30.0
-"""A worker that has lived so long could serve."""
+"""Age from which a worker counts as having started successfully."""
 TRIES = 5
-"""Workers in each one's place that may end before that, where no other serves either."""
+"""Consecutive early exits allowed per worker slot while no other worker serves."""
 PAUSE_SECONDS, LONGEST_PAUSE = 0.1, 30.0
-"""After each worker in a row that ended soon the next waits twice as long, from the first of these to the second,
-while another serves."""
+"""Bounds of the restart delay in seconds, which doubles with each consecutive early exit."""
 LAST_SECONDS = 0.3
-"""How long workers still take connections that the system has taken for them: resending what it dropped takes 0.2."""
+"""How long workers still accept connections queued by the kernel: retransmission of a dropped packet takes 0.2 s."""
 AGAIN_SECONDS = 0.05
-"""When to end is tried again, where circus was about something else: it would forget that it was told to."""
+"""Retry interval of a stop that circus rejected because another command was running."""
 
 
 class Workers(Watcher):  # type: ignore[misc]  # circus has no types
-    """Workers that are given up where none can be started, or none stays; circus would go on without any.
+    """The workers of a server; stops the server if they can't be started or keep exiting, where circus would go on.
 
     Attributes:
-        fault: why they were given up, if they were.
-        is_ending: whether they may end; a signal may reach them before what minds them ends them.
+        fault: why the server was stopped, "" if it wasn't.
+        is_ending: whether exits are expected; a stop signal may reach workers before the supervisor stops them.
     """
 
     fault = ""
@@ -64,19 +63,19 @@ class Workers(Watcher):  # type: ignore[misc]  # circus has no types
     _due = 0.0
 
     async def spawn_processes(self) -> None:
-        """Start those that lack, or later, where the last ones ended soon; circus itself would end if there is none."""
+        """Start missing workers after the restart delay; at once if none is left, because circus would stop then."""
         if not self.is_ending and (time.monotonic() >= self._due or not self.processes):
             await super().spawn_processes()
 
     def spawn_process(self, *args: Any, **named: Any) -> Any:
-        """Start one; False if that can't be done."""
+        """Start one worker; return False if that fails."""
         started = super().spawn_process(*args, **named)
         if started is False:
             self._give_up("a worker can't be started (above is why), so all have ended")
         return started
 
     def reap_process(self, pid: int, status: int | None = None) -> None:
-        """Take note that one has ended, and say so if it was not told to."""
+        """Handle the exit of a worker: log an unexpected one, and stop the server after too many early exits."""
         ended = self.processes.get(pid)
         super().reap_process(pid, status)
         if ended is None or self.is_ending or self.is_stopping() or self.is_stopped():
@@ -96,18 +95,18 @@ class Workers(Watcher):  # type: ignore[misc]  # circus has no types
 
 
 def _why(code: int | None) -> str:
-    """Return how a process has ended, in words."""
+    """Describe the exit code of a process."""
     if code is None or code >= 0:
         return f"exit code {code}"
     return f"signal {signal.Signals(-code).name}" if -code in set(signal.Signals) else f"signal {-code}"
 
 
 class Minder(Arbiter):  # type: ignore[misc]  # circus has no types
-    """What minds the workers; it ends at the first signal that says so, whatever it is about.
+    """Supervises the workers; shuts down at the first stop signal, even while circus runs another command.
 
     Args:
-        told: said once it listens.
-        *args, **named: of circus's own.
+        told: line printed once the supervisor listens.
+        *args, **named: arguments of circus's Arbiter.
     """
 
     def __init__(self, told: str, *args: Any, **named: Any) -> None:
@@ -115,7 +114,7 @@ class Minder(Arbiter):  # type: ignore[misc]  # circus has no types
         self._told, self._ends = told, False
 
     def initialize(self) -> None:
-        """Listen, and take signals from then on."""
+        """Open the sockets, then handle stop signals."""
         super().initialize()
         for each in STOPS:
             signal.signal(each, lambda *_: self.loop.add_callback_from_signal(self._end))
@@ -123,7 +122,7 @@ class Minder(Arbiter):  # type: ignore[misc]  # circus has no types
         print(self._told, file=sys.stderr)
 
     def _end(self) -> None:
-        """Have the system take no more connections, and end soon after: till then workers take those that there are."""
+        """Stop accepting new connections; stop the workers after they have taken those already queued."""
         for watcher in self.watchers:
             watcher.is_ending = True
         for each in self.sockets.values():
@@ -136,13 +135,13 @@ class Minder(Arbiter):  # type: ignore[misc]  # circus has no types
         try:
             self.stop()
             self._ends = True
-            self.sockets.close_all()  # else connections are taken until the last worker has ended, and then reset
+            self.sockets.close_all()  # else the kernel accepts connections until the last worker exits, and resets them
         except ConflictError:
             self.loop.call_later(AGAIN_SECONDS, self._end_workers)
 
 
 def main(host: str, port: str, count: str) -> None:
-    """Serve; say in a line why that can't be."""
+    """Serve, or print why that fails and exit."""
     try:
         run(host, int(port), int(count))
     except MeritError as error:
@@ -151,10 +150,10 @@ def main(host: str, port: str, count: str) -> None:
 
 
 def run(host: str, port: int, count: int) -> None:
-    """Serve by so many workers until the process is told to end; a worker that dies is replaced.
+    """Serve with `count` workers until a stop signal; a worker that exits is replaced.
 
     Raises:
-        MeritError: the address can't be listened on, or no worker can be started or stays.
+        MeritError: the address can't be used, or the workers can't be started or keep exiting.
     """
     try:
         room = Path(tempfile.mkdtemp(prefix="merit-serve-"))
@@ -177,7 +176,7 @@ def run(host: str, port: int, count: int) -> None:
         )
         kind, shown = (socket.AF_INET6, f"[{host}]") if ":" in host else (socket.AF_INET, host)
         listening = CircusSocket("http", host, port, family=kind, backlog=BACKLOG)
-        control, events = (f"ipc://{room}/{name}" for name in ("control", "events"))  # of this user alone, unlike ports
+        control, events = (f"ipc://{room}/{name}" for name in ("control", "events"))  # private, unlike ports
         told = f"listening on http://{shown}:{port} (Ctrl+C ends it)"
         failed = (
             Minder(told, [workers], control, events, check_delay=CHECK_SECONDS, sockets=[listening]).start().exception()
@@ -186,7 +185,7 @@ def run(host: str, port: int, count: int) -> None:
             raise MeritError(f"serve: {workers.fault}")
         if failed is not None:
             raise failed
-    except zmq.ZMQError as error:  # of files below `room`
+    except zmq.ZMQError as error:  # concerns the socket files in the temporary folder
         raise MeritError(f"serve: {error}; a shorter TMPDIR helps where a path is too long") from error
     except OSError as error:
         raise MeritError(f"serve: {host}:{port} can't be used ({error.strerror or error})") from error

@@ -76,4 +76,4 @@ def test_what_is_kept_is_counted_and_named_as_what_it_is() -> None:
         15,
     )
     assert all(told[f"merit_log_{name}"].documentation.startswith("Rows") for name in ("written", "dropped", "failed"))
-    assert told["merit_log_faults"].documentation.startswith("Attempts to write")
+    assert told["merit_log_faults"].documentation.startswith("Failed attempts to write")

@@ -1,9 +1,9 @@
-"""How large a table would become, found in its metadata before anything of it is decoded.
+"""Limits the decoded size of a table, computed from its metadata before anything is decoded.
 
-A page of Parquet or a buffer of Arrow says how many bytes and values it stands for, and a few bytes can say billions.
-What lies about that is left to the bounds on the memory and the processor time of the process that decodes it.
+A Parquet page or an Arrow buffer declares how many bytes and values it expands to; a few bytes can declare billions.
+Metadata that understates the size is caught by the memory and CPU limits of the decoding process.
 
-    budget      how much there may be
-    parquet     pages of Parquet
-    arrow       messages of Arrow IPC
+    budget      counts bytes against a limit
+    parquet     sizes of Parquet pages
+    arrow       sizes of Arrow IPC messages
 """

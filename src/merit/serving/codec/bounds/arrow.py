@@ -1,6 +1,6 @@
-"""The messages of Arrow IPC, and how large they become.
+"""Computes the decoded size of Arrow IPC streams and files from their metadata.
 
-Metadata is in FlatBuffers: https://arrow.apache.org/docs/format/Columnar.html#serialization-and-interprocess-communication-ipc
+The metadata is encoded in FlatBuffers: https://arrow.apache.org/docs/format/Columnar.html#serialization-and-interprocess-communication-ipc
 https://github.com/apache/arrow/blob/main/format/Message.fbs, File.fbs
 """
 
@@ -10,22 +10,22 @@ from typing import Any
 from merit.serving.codec.bounds.budget import BROKEN, Budget
 
 MESSAGE_BYTES, BUFFER_BYTES = 1024, 64
-"""What a message and a buffer count at least."""
+"""Minimum size counted for a message and for a buffer."""
 CONTINUED = b"\xff\xff\xff\xff"
 ENDS = CONTINUED + bytes(4)
 MAGIC = b"ARROW1"
 TAIL = 4 + len(MAGIC)
-"""Bytes after a file's footer."""
+"""Bytes after a file's footer: its length and MAGIC."""
 DICTIONARY, RECORDS = 2, 3
 BLOCK, BUFFER = "<qi4xq", "<qq"
-"""Of a message of a file where it lies, its metadata's length and its own; of a buffer where it lies and its length."""
+"""struct formats: a file's Block (offset, metadata length, body length) and a message's Buffer (offset, length)."""
 
 
 def stream(body: bytes, most: int) -> tuple[int, bytes]:
-    """Return how many rows a stream has, and a stream of its schema alone.
+    """Return the number of rows of a stream, and a stream that contains only its schema.
 
     Raises:
-        ValueError: it is no stream of Arrow, or expands to more than `most` bytes.
+        ValueError: it is not an Arrow IPC stream, or expands to too many bytes.
     """
     budget = Budget(most)
     rows = at = 0
@@ -41,10 +41,10 @@ def stream(body: bytes, most: int) -> tuple[int, bytes]:
 
 
 def file(body: bytes, most: int) -> int:
-    """Return how many rows a file has.
+    """Return the number of rows of a file.
 
     Raises:
-        ValueError: it is no file of Arrow, or expands to more than `most` bytes.
+        ValueError: it is not an Arrow IPC file, or expands to too many bytes.
     """
     size = int.from_bytes(body[-TAIL : -len(MAGIC)], "little")
     if body[-len(MAGIC) :] != MAGIC or size > len(body) - TAIL:
@@ -63,7 +63,7 @@ def file(body: bytes, most: int) -> int:
 
 
 def _message(body: memoryview, at: int) -> "tuple[_Table, int, int] | None":
-    """Return a message's metadata, where its body starts and where it ends; None at the end of a stream."""
+    """Return a message's metadata and the start and end of its body; None at the end of a stream."""
     if at < 0:
         raise ValueError(BROKEN)
     at += 4 if body[at : at + 4] == CONTINUED else 0
@@ -81,7 +81,7 @@ def _message(body: memoryview, at: int) -> "tuple[_Table, int, int] | None":
 
 
 def _spend_message(body: memoryview, head: "_Table", start: int, budget: Budget) -> int:
-    """Count a message; return how many rows it brings."""
+    """Count the decoded size of a message; return its number of rows."""
     kind, content = head.number(1, "<B"), head.table(2)
     budget.spend(0, MESSAGE_BYTES)
     if content is None or kind not in (DICTIONARY, RECORDS):
@@ -92,16 +92,16 @@ def _spend_message(body: memoryview, head: "_Table", start: int, budget: Budget)
     is_compressed = batch.table(3) is not None
     for offset, length in batch.structs(2, BUFFER):
         expanded = struct.unpack_from("<q", body, start + offset)[0] if is_compressed and length else length
-        budget.spend(length if expanded == -1 else expanded, BUFFER_BYTES)  # -1: this one is not
+        budget.spend(length if expanded == -1 else expanded, BUFFER_BYTES)  # -1: this buffer is not compressed
     return batch.number(0, "<q") if kind == RECORDS else 0
 
 
 class _Table:
-    """A table of FlatBuffers.
+    """A FlatBuffers table.
 
     Args:
-        data: what it lies in.
-        at: where.
+        data: the buffer that contains it.
+        at: its offset.
     """
 
     def __init__(self, data: memoryview, at: int) -> None:
@@ -110,18 +110,18 @@ class _Table:
         self._size = struct.unpack_from("<H", data, self._places)[0]
 
     def number(self, field: int, form: str) -> int:
-        """Return a number; 0 where it is left out."""
+        """Return a number field; 0 if it is absent."""
         place = self._place(field)
         found: int = struct.unpack_from(form, self._data, place)[0] if place else 0
         return found
 
     def table(self, field: int) -> "_Table | None":
-        """Return a table in it."""
+        """Return a table field; None if it is absent."""
         place = self._place(field)
         return _Table(self._data, place + struct.unpack_from("<I", self._data, place)[0]) if place else None
 
     def structs(self, field: int, form: str) -> list[tuple[Any, ...]]:
-        """Return the structs of a vector."""
+        """Return the structs of a vector field; empty if it is absent."""
         if not (place := self._place(field)):
             return []
         start = place + struct.unpack_from("<I", self._data, place)[0]

@@ -1,14 +1,14 @@
-"""The bytes that a table may become once it is decoded."""
+"""Provides a byte budget for the decoded size of a table."""
 
 BROKEN = "its metadata is broken"
 
 
 class Budget:
-    """Counts the bytes that a table becomes.
+    """Counts the decoded bytes of a table against a limit.
 
     Args:
-        most: how many it may become.
-        advice: what to send instead of more.
+        most: maximum decoded bytes.
+        advice: remedy for the error message.
     """
 
     def __init__(self, most: int, advice: str = "send fewer rows") -> None:
@@ -16,10 +16,10 @@ class Budget:
         self._advice = advice
 
     def spend(self, size: int, least: int = 0) -> None:
-        """Count the bytes of a part, and at least so many.
+        """Count the bytes of a part, with a lower bound.
 
         Raises:
-            ValueError: the table becomes too large, or the size is none.
+            ValueError: the budget is exceeded, or the size is negative.
         """
         if size < 0:
             raise ValueError(BROKEN)

@@ -1,6 +1,6 @@
-"""The pages of a Parquet file, and how large they become.
+"""Computes the decoded size of a Parquet file from its metadata.
 
-Metadata is in Thrift's compact protocol:
+The metadata is encoded in Thrift's compact protocol:
 https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
 https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 """
@@ -10,24 +10,24 @@ from typing import Any
 from merit.serving.codec.bounds.budget import BROKEN, Budget
 
 FOOTER_BYTES = 2 * 2**20
-"""The longest footer that is read; one of 5,000 columns has about a third of that."""
+"""Maximum size of a footer; one of 5,000 columns has about a third of that."""
 PAGE_BYTES, VALUE_BYTES = 1024, 8
-"""What a page and a value count at least."""
+"""Minimum size counted for a page and for a value."""
 MAGIC = b"PAR1"
 ARROW_SCHEMA, HIDDEN = b"ARROW:schema", b"arrow:hidden"
 DELTA_BYTE_ARRAY, DELTA_BYTES = 7, 2**29
-"""An encoding in which each text of a page may repeat the one before, and what such texts may become together."""
+"""The encoding in which each text may repeat a prefix of the previous one, and the limit on all such texts together."""
 NESTED = 32
-"""Levels of metadata in metadata."""
+"""Maximum nesting depth of the metadata."""
 
 
 def checked(body: bytes, most: int) -> bytes:
-    """Return a file, once its pages are found to be small enough; its texts are read as texts.
+    """Check the decoded size of a file and return it with its embedded Arrow schema disabled.
 
-    With the Arrow schema of its footer Polars reads dictionaries as categories, and hashes each row's text for that.
+    With that schema Polars would read dictionary columns as categories and hash the text of each row.
 
     Raises:
-        ValueError: it is no Parquet file, or expands to more than `most` bytes.
+        ValueError: it is not a Parquet file, or expands to too many bytes.
     """
     size = int.from_bytes(body[-8:-4], "little")
     start = len(body) - 8 - size
@@ -48,15 +48,15 @@ def checked(body: bytes, most: int) -> bytes:
 
 
 def _spend_chunk(pages: bytes, chunk: dict[int, Any], budget: Budget, repeated: Budget) -> None:
-    """Count the pages of one column in one row group."""
-    at = chunk.get(11, chunk[9])  # the dictionary's offset, or that of the first page
+    """Count the decoded size of one column's pages in one row group."""
+    at = chunk.get(11, chunk[9])  # offset of the dictionary page, else of the first data page
     end = at + chunk[7]
     if not 0 <= at <= end <= len(pages):
         raise ValueError(BROKEN)
     while at < end:
         page, at = _struct(pages, at)
         expanded, compressed = page[2], page[3]
-        head = page.get(5) or page.get(7) or page.get(8) or {1: 0}  # of data, a dictionary, data in version 2
+        head = page.get(5) or page.get(7) or page.get(8) or {1: 0}  # header of a data, dictionary or data v2 page
         values = head[1]
         budget.spend(max(expanded, values * VALUE_BYTES), PAGE_BYTES)
         if DELTA_BYTE_ARRAY in (head.get(2), head.get(4)):
@@ -67,7 +67,7 @@ def _spend_chunk(pages: bytes, chunk: dict[int, Any], budget: Budget, repeated: 
 
 
 def _struct(data: bytes, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
-    """Return the fields of a struct by their ids, without texts, and where it ends."""
+    """Return the fields of a struct by id, with texts as None, and the offset after it."""
     if depth > NESTED:
         raise ValueError(BROKEN)
     found: dict[int, Any] = {}
@@ -83,12 +83,12 @@ def _struct(data: bytes, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
 
 
 def _value(data: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
-    """Return a value of one of Thrift's types, and where it ends."""
-    if kind in (1, 2):  # true and false, which the field's head has said
+    """Return a value of a Thrift type, and the offset after it."""
+    if kind in (1, 2):  # true and false, encoded in the field header itself
         return kind == 1, at
-    if kind in (4, 5, 6):  # whole numbers
+    if kind in (4, 5, 6):  # 16, 32 and 64 bit integers
         return _number(data, at)
-    if kind == 8:  # a text
+    if kind == 8:  # a text or bytes, skipped
         size, at = _varint(data, at)
         return None, at + size
     if kind in (9, 10):  # a list, a set
@@ -111,7 +111,7 @@ def _list(data: bytes, at: int, depth: int) -> tuple[list[Any], int]:
         raise ValueError(BROKEN)
     found = []
     for _ in range(count):
-        value, at = _value(data, at, 3 if kind in (1, 2) else kind, depth + 1)  # here truth takes a byte
+        value, at = _value(data, at, 3 if kind in (1, 2) else kind, depth + 1)  # booleans in a list take a byte each
         found.append(value)
     return found, at
 
@@ -123,7 +123,7 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
-    if (part := data[at]) < 128:  # as nearly all are
+    if (part := data[at]) < 128:  # the common case
         return part, at + 1
     while (part := data[at]) & 128:
         value |= (part & 127) << shift
