@@ -305,7 +305,7 @@ def test_poisoned_events_go_to_the_dead_letters_and_the_stream_goes_on(broker, s
     assert worker.metric("merit_stream_answers_total") == 201
     assert worker.metric("merit_stream_dead_letters_total", '{cause="bad_row"}') == 3
     assert worker.end(signal.SIGTERM) == 0
-    assert worker.said().splitlines()[1:] == ["stream: stopping; what is in hand is finished"]
+    assert worker.said().splitlines()[1:] == ["stream: stopping; events in progress are finished first"]
 
 
 def test_an_event_as_large_as_nats_takes_goes_to_the_dead_letters_cut(start, tmp_path):
@@ -328,7 +328,7 @@ def test_an_event_as_large_as_nats_takes_goes_to_the_dead_letters_cut(start, tmp
         until(lambda: broker.count("dead") == 3, worker.said())
         assert _cause(broker.read("dead")[2][1]).startswith("failed: its answer has ")
         assert worker.end(signal.SIGTERM) == 0
-        assert worker.said().splitlines()[1:] == ["stream: stopping; what is in hand is finished"]
+        assert worker.said().splitlines()[1:] == ["stream: stopping; events in progress are finished first"]
 
 
 def _limit(broker: Nats, subject: str, most: int) -> None:

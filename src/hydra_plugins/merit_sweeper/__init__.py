@@ -1,1 +1,1 @@
-"""merit's plugins for Hydra: a sweeper over Optuna, and launchers for this machine's cores and for Ray."""
+"""Hydra plugins of merit: a sweeper based on Optuna, and launchers for local CPU cores and for Ray."""

@@ -1,4 +1,4 @@
-"""hydra/launcher=local and hydra/launcher=ray: each job is a trial's folder, which merit.sweep runs."""
+"""Launchers `hydra/launcher=local` and `hydra/launcher=ray`: each job is the folder of a trial, run by merit.sweep."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from omegaconf import DictConfig
 
 @dataclass
 class LocalConf:
-    """This machine's cores."""
+    """Configuration of the local launcher, which has no settings."""
 
     _target_: str = "hydra_plugins.merit_sweeper.launchers.LocalLauncher"
 
 
 @dataclass
 class RayConf:
-    """A Ray cluster whose nodes see the project's folder; without an address, one on this machine alone."""
+    """Configuration of the Ray launcher. All nodes must see the project folder; without an address Ray runs locally."""
 
     _target_: str = "hydra_plugins.merit_sweeper.launchers.RayLauncher"
     address: str | None = None
-    """Of the cluster's head, such as 127.0.0.1:6379; auto finds one that runs here. RAY_ADDRESS does as well."""
+    """Address of the head node, such as 127.0.0.1:6379; `auto` finds a running local one. RAY_ADDRESS works too."""
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="local", node=LocalConf, provider="merit")
@@ -34,23 +34,28 @@ ConfigStore.instance().store(group="hydra/launcher", name="ray", node=RayConf, p
 
 
 class _Ours(Launcher):
-    """What both do: run the trial that a job's one override names."""
+    """Base of both launchers: runs the trial that the single override of a job names."""
 
     workers: Any
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Need nothing of it: a trial's folder says all."""
+        """Do nothing: the folder of a trial holds all settings."""
 
     def width(self, threads: int, *, gpu: bool) -> int:
-        """Return how many trials there is room for at once."""
+        """Return the number of trials that can run at once.
+
+        Args:
+            threads: CPU threads per trial.
+            gpu: whether each trial needs a GPU.
+        """
         return int(self.workers.width(threads, gpu=gpu))
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run trials, one after another; several threads may do so at once."""
+        """Run trials one after another; safe to call from several threads."""
         return [self._run(list(overrides)) for overrides in job_overrides]
 
     def close(self) -> None:
-        """Let go of processes and connections."""
+        """Release processes and connections."""
         self.workers.close()
 
     def _run(self, overrides: list[str]) -> JobReturn:
@@ -60,7 +65,7 @@ class _Ours(Launcher):
 
 
 class LocalLauncher(_Ours):
-    """Fills this machine's cores."""
+    """Runs trials on the CPU cores of this machine."""
 
     def __init__(self) -> None:
         from merit.sweep.local import Local

@@ -1,4 +1,4 @@
-"""hydra/sweeper=merit: hands what Hydra asks for to merit.sweep."""
+"""The sweeper `hydra/sweeper=merit`: delegates Hydra's multirun to merit.sweep."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from omegaconf import DictConfig, open_dict
 
 @dataclass
 class MeritSweeperConf:
-    """The sweeper has no settings here: conf/sweep has them."""
+    """Configuration of the sweeper, which has no settings here; they are in conf/sweep."""
 
     _target_: str = "hydra_plugins.merit_sweeper.sweeper.MeritSweeper"
 
@@ -22,20 +22,20 @@ ConfigStore.instance().store(group="hydra/sweeper", name="merit", node=MeritSwee
 
 
 class MeritSweeper(Sweeper):
-    """Searches as conf/sweep says."""
+    """Runs the search that conf/sweep configures."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what launchers are made with."""
+        """Store the arguments that create a launcher."""
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Search over these overrides; return the sweep."""
+        """Run a search over these overrides; return the sweep."""
         from merit.sweep import orchestrate
 
         return orchestrate.sweep(arguments, self._launcher)
 
     def _launcher(self, folder: Path) -> Launcher:
-        """Return the launcher that was chosen; what it writes goes into the sweep's folder."""
+        """Return the configured launcher, with its output in the folder of the sweep."""
         from hydra.core.plugins import Plugins
 
         with open_dict(self.config):

@@ -1,5 +1,5 @@
-"""predict: score a table of any length by a package, in bounded memory, and go on where a killed run stopped.
+"""Batch prediction (`merit predict`): score a table of any length in bounded memory, and resume after an interruption.
 
-`sources` finds and reads the input, `contract` says which rows may be scored, `scorer` scores a chunk of rows, `output`
-keeps what is done, `local` and `on_ray` bring chunks to scorers, `job` is the whole.
+`sources` opens and reads the input, `contract` validates rows, `scorer` scores one chunk of rows, `output` stores the
+results, the engines `local` and `on_ray` distribute chunks to scorers, and `job` runs the whole batch.
 """

@@ -1,6 +1,7 @@
-"""What a row must be before it is scored: the signature's types, and the ranges and values that the model was made for.
+"""Validates rows before scoring: the types of the signature, and the ranges and values that the lock declares.
 
-A quick pass over whole columns finds that nothing is wrong, which is so nearly always. Only then are rows looked at.
+A fast pass over whole columns comes first, because almost all chunks are valid. Single rows are examined only where
+that pass finds a problem.
 """
 
 import difflib
@@ -20,12 +21,12 @@ from merit.reading.declaration import KEYS, Declaration, declared
 from merit.scoring.package import Package
 
 LONGEST = 40
-"""Characters of a value that are shown."""
+"""Characters of a value that a message shows."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What one column that the model takes may hold."""
+    """The values that one input column of the model may hold."""
 
     name: str
     type: str
@@ -38,13 +39,20 @@ class Rule:
 
     @cached_property
     def declaration(self) -> Declaration:
-        """How its cells are read, as in training."""
+        """The declaration by which its cells are read, the same as in training."""
         return declared(self.name, {**self.reading, "type": self.type, "shape": self.shape})
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A rule that some rows break: which, and how it is told of a row; its value is shown before the words."""
+    """A rule that some rows violate.
+
+    Attributes:
+        name: the column.
+        rows: a mask over the chunk, true where the rule is violated.
+        words: the end of the message about a row, such as "is below 0".
+        values: the values to show in that message; None shows none.
+    """
 
     name: str
     rows: pl.Series
@@ -52,7 +60,7 @@ class Fault:
     values: pl.Series | None = None
 
     def told(self) -> pl.DataFrame:
-        """Return `row`, the places in the chunk, and `reason`."""
+        """Return one line per violating row: `row`, its index in the chunk, and `reason`."""
         places = self.rows.arg_true().cast(pl.Int64).alias("row")
         if self.values is None:
             return pl.DataFrame(
@@ -68,11 +76,11 @@ def _escaped(text: str) -> str:
 
 
 class Contract:
-    """The rules of all columns that a model takes.
+    """The rules of all input columns of a model.
 
     Args:
         rules: one per column.
-        is_text: whether the input knows no types, as CSV.
+        is_text: whether the input has no types, as in CSV.
     """
 
     def __init__(self, rules: Iterable[Rule], *, is_text: bool = False) -> None:
@@ -80,10 +88,10 @@ class Contract:
         self.is_text = is_text
 
     def check(self, schema: Mapping[str, pl.DataType], where: str) -> None:
-        """Hold the columns of an input against the rules, before any row is read.
+        """Check the columns of an input against the rules, before any row is read.
 
         Raises:
-            Refused: it lacks some, or has them in another type.
+            Refused: a column is missing or has another type.
         """
         found = [told for rule in self.rules if (told := self._mistyped(rule, schema))]
         if found:
@@ -102,7 +110,7 @@ class Contract:
         return f"the column '{rule.name}' is {dtype}; the model takes {rule.type}{shape}"
 
     def typed(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, list[Fault]]:
-        """Return the columns that the model takes in its types, and each rule that is broken."""
+        """Return the input columns of the model, cast to its types, and each rule that is violated."""
         made: list[pl.Series] = []
         faults: list[Fault] = []
         for rule in self.rules:
@@ -114,7 +122,12 @@ class Contract:
 
 
 def of(package: Package, folder: Path, *, is_text: bool = False) -> Contract:
-    """Return the contract of a package: its signature's, with the ranges of the lock that is packaged with it.
+    """Return the contract of a package: the types of its signature, and the ranges of its packaged lock.
+
+    Args:
+        package: the loaded package.
+        folder: its folder, which holds the lock.
+        is_text: whether the input has no types, as in CSV.
 
     Raises:
         MeritError: that lock can't be read.
@@ -143,13 +156,13 @@ def _rule(column: Mapping[str, Any], lock: Mapping[str, Any]) -> Rule:
 
 
 def reasons(faults: list[Fault]) -> pl.DataFrame:
-    """Return `row`, the places in the chunk in order, and `reason`, all that is wrong with each."""
+    """Return `row`, the indices of the violating rows in order, and `reason`, all problems of each row in one text."""
     told = pl.concat(fault.told() for fault in faults)
     return told.group_by("row", maintain_order=True).agg(pl.col("reason").str.join("; ")).sort("row")
 
 
 def _found(rule: Rule, raw: pl.Series, reading: cells.Reading) -> list[Fault]:
-    """Return what is broken of one rule; nothing is looked at twice where all is well."""
+    """Return the violations of one rule; a valid column costs one pass."""
     name, column = rule.name, reading.values
     found: list[Fault] = []
     absent = column.is_null() if column.null_count() else None
@@ -173,7 +186,7 @@ def _found(rule: Rule, raw: pl.Series, reading: cells.Reading) -> list[Fault]:
 
 
 def _below(one: Any, other: Any) -> bool:
-    """Say whether one bound is below another; what is not there is not."""
+    """Return whether one value is below another; false if either is None."""
     return one is not None and other is not None and bool(one < other)
 
 

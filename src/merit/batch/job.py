@@ -1,4 +1,4 @@
-"""A whole batch: hold the output to what it was begun from, score what is open, and note that all is done."""
+"""Runs a batch: check whether an earlier run can be resumed, score the missing chunks, and record completion."""
 
 import os
 from collections.abc import Callable
@@ -18,28 +18,30 @@ from merit.batch.staging import Query, staged
 from merit.errors import MeritError, Refused
 
 CHUNK = 65_536
-"""Rows of a chunk, unless a person says otherwise."""
+"""Default number of rows per chunk."""
 Tell = Callable[[int, int | None], None]
-"""Is told how many rows are done, and of how many, where that is known."""
+"""Reports progress: the rows done, and the total or None where it is not known."""
 Say = Callable[[str], None]
-"""Is told what a person should know at once."""
+"""Shows a line to the user."""
 
 
 def _silent(line: str) -> None:
-    """Say nothing."""
+    """Discard a line."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be done to each chunk; it can be sent to another process.
+    """The settings of a batch. It is picklable, because an engine may send it to other processes.
 
     Attributes:
         package: the folder of the package.
+        output: the destination of the scored rows.
         version: its version in the registry, if it has one.
-        keep: the columns that are carried over; None: all.
-        on_error: what becomes of rows that break the contract: nothing more is scored, or they are set aside.
-        workers: chunks in work at once.
-        commit: the one that the package is of, where it is known.
+        keep: the input columns to copy into the output; None copies all.
+        on_error: on a row that violates the contract, `refuse` stops the batch, `aside` writes it to a separate file.
+        chunk_rows: rows per chunk.
+        workers: chunks scored at once.
+        commit: the Git commit of the package, where it is known.
     """
 
     package: Path
@@ -52,14 +54,20 @@ class Job:
     commit: str | None = None
 
     def scorer(self, *, is_text: bool) -> Scorer:
-        """Load the package."""
+        """Load the package and return its scorer."""
         return Scorer(self.package, self.version, self.keep, is_text=is_text, commit=self.commit)
 
     def score(self, scorer: Scorer, where: str, number: int, rows: pl.DataFrame) -> int:
-        """Score a chunk and keep it; return its rows.
+        """Score a chunk and write it; return its number of rows.
+
+        Args:
+            scorer: the scorer of this job's package.
+            where: the name of the input, for messages.
+            number: the index of the chunk.
+            rows: its rows.
 
         Raises:
-            Refused: rows break the contract, and are not to be set aside.
+            Refused: rows violate the contract, and `on_error` is `refuse`.
         """
         scored = scorer.score(rows, number * self.chunk_rows)
         if scored.rejected.height and self.on_error == "refuse":
@@ -70,13 +78,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a batch came to.
+    """The result of a batch, in numbers of rows.
 
     Attributes:
-        rows: those that are scored.
-        rejected: those that are set aside.
-        before: those that a run before this one had done.
-        was_done: whether that were all.
+        rows: scored rows.
+        rejected: rows set aside because they violate the contract.
+        before: rows that an earlier run had done.
+        was_done: whether an earlier run had done all.
     """
 
     rows: int
@@ -88,11 +96,19 @@ class Outcome:
 def predict(
     source: Files | Query, job: Job, *, engine: str = "local", restart: bool = False, tell: Tell, say: Say = _silent
 ) -> Outcome:
-    """Score all rows of a source.
+    """Score all rows of a source, or those that an earlier run left.
+
+    Args:
+        source: files, or a query.
+        job: the settings.
+        engine: `local` or `ray`.
+        restart: discard the rows of an earlier run instead of resuming.
+        tell: reports progress.
+        say: shows a line to the user.
 
     Raises:
-        Refused: rows break the contract, or what is there was made from something else.
-        MeritError: the input can't be read, the package not loaded, the output not written.
+        Refused: rows violate the contract, or the existing output was made from another input, package or options.
+        MeritError: the input can't be read, the package can't be loaded, or the output can't be written.
     """
     if isinstance(source, Files):
         overlap_check.check(source, job.output)
@@ -147,7 +163,7 @@ def _asked(source: Files | Query, job: Job, scorer: Scorer) -> dict[str, Any]:
 
 
 def _is_void(note: dict[str, Any], asked: dict[str, Any], output: Output) -> bool:
-    """Say whether a note stands for nothing: no row was scored, or the one file was removed with all that it was."""
+    """Return whether a note can be ignored: no row was scored, or the user removed the output file."""
     if output.has_parts():
         return False
     if note.get("finished"):
@@ -156,10 +172,10 @@ def _is_void(note: dict[str, Any], asked: dict[str, Any], output: Output) -> boo
 
 
 def _begin(source: Files | Query, job: Job, scorer: Scorer, asked: dict[str, Any]) -> None:
-    """Note what is begun; what was scored there before goes only once it is known that the input can be read.
+    """Start a new batch: write its note and remove the earlier output, once the input is known to be readable.
 
     Raises:
-        MeritError: it can't; what was scored before is as it was.
+        MeritError: the input can't be read; the earlier output is unchanged.
     """
     if isinstance(source, Files) and source.is_text:
         lines.check(source)
@@ -175,28 +191,27 @@ def _begin(source: Files | Query, job: Job, scorer: Scorer, asked: dict[str, Any
 
 
 def _resumed(job: Job, note: dict[str, Any], asked: dict[str, Any]) -> Job:
-    """Return the job with the chunks and the commit that it was begun with.
+    """Return the job with the chunk size and the commit of the run that it resumes.
 
     Raises:
-        Refused: what is there was made from something else.
+        Refused: the existing output was made from another input, package or options.
     """
     if differs := outputs.changed(note, asked):
         raise Refused(
-            f"{job.output.path}: was begun from something else: {differs}; --restart scores all anew, "
-            "or give another place"
+            f"{job.output.path}: can't be resumed: {differs}; --restart scores all anew, or give another place"
         )
     return replace(job, chunk_rows=int(note["chunk_rows"]), commit=note.get("commit", job.commit))
 
 
 def _told(job: Job, say: Say) -> int:
-    """Say that a run goes on where one before it ended; return the rows that are done."""
+    """Report that this run resumes an earlier one; return the rows that are done."""
     done = job.output.scored()
     say(f"{job.output.path}: goes on after {done:,} rows, in chunks of {job.chunk_rows:,}, as it was begun")
     return done
 
 
 def _check(files: Files, job: Job, scorer: Scorer) -> None:
-    """Refuse an input that can't be scored, or not be written as it is asked, by its columns."""
+    """Refuse an input whose columns can't be scored, or can't be written in the format of the output."""
     schema = files.schema()
     scorer.check(schema, files.name)
     kept = schema if job.keep is None else pl.Schema({name: schema[name] for name in job.keep})
@@ -204,7 +219,7 @@ def _check(files: Files, job: Job, scorer: Scorer) -> None:
 
 
 def _files(source: Files | Query, job: Job, engine: str) -> Files:
-    """Return the input as files; those that can't be entered in their middle are rewritten for Ray."""
+    """Return the input as files; a query, or text that Ray can't read from the middle, is written to Parquet first."""
     if isinstance(source, Query) or (engine == "ray" and source.is_text):
         return staged(source, job.output.folder / outputs.STAGED, job.chunk_rows)
     return source
@@ -219,15 +234,20 @@ def _score(files: Files, job: Job, scorer: Scorer, engine: str, tell: Tell) -> N
         from merit.batch import local_engine
 
         local_engine.run(files, job, scorer, tell)
-    if job.output.first_open() == 0:  # an input without rows has a part as well: its columns
+    if job.output.first_open() == 0:  # an input without rows still gets one part, with its columns
         job.output.write(0, scorer.score(pl.DataFrame(schema=scorer.schema(files.schema())), 0))
 
 
 def source_of(text: str, query: str | None, variable: str | None) -> Files | Query:
-    """Return what a person names.
+    """Return the source that the arguments of `merit predict` name.
+
+    Args:
+        text: the argument IN: a path, a pattern, an address in S3, or `sql`.
+        query: the option --query.
+        variable: the option --url-env.
 
     Raises:
-        MeritError: it is not there, or nothing that is read.
+        MeritError: the source is missing, has an unsupported format, or the options don't fit it.
     """
     if text != "sql":
         if query or variable:

@@ -1,4 +1,4 @@
-"""The lines of a batch's files of text: looked at before anything is scored."""
+"""Checks the structure of CSV input before anything is scored."""
 
 from merit.batch.sources import Files, faults
 from merit.errors import MeritError
@@ -6,10 +6,11 @@ from merit.reading import lines
 
 
 def check(files: Files) -> None:
-    """Read all lines once, and hold their fields against those of the header; empty lines are rows without values.
+    """Read all lines once, and compare their number of fields with the header; an empty line is a row of nulls.
 
     Raises:
-        MeritError: one has fewer or more, a quote is not closed or stands inside a field, or a header is not right.
+        MeritError: a line has fewer or more fields, a quote is not closed or stands inside a field, or a header is
+            invalid.
     """
     for path in files.paths:
         with faults(path), _Unscored():
@@ -17,10 +18,10 @@ def check(files: Files) -> None:
 
 
 def check_headers(files: Files) -> None:
-    """Look at the header of each file, before anything else is told of its columns; in a store at the first alone.
+    """Check the header of each file, before any other message about columns; in S3 only that of the first file.
 
     Raises:
-        MeritError: it is not right.
+        MeritError: a header is invalid.
     """
     for path in files.paths[:1] if files.paths[0].startswith("s3://") else files.paths:
         with faults(path), _Unscored():
@@ -28,12 +29,12 @@ def check_headers(files: Files) -> None:
 
 
 class _Unscored:
-    """Adds to what is wrong that nothing was scored."""
+    """Context manager that adds "nothing was scored" to an error."""
 
     def __enter__(self) -> None:
-        """Nothing is to be done before."""
+        """Do nothing."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Raise it with these words."""
+        """Raise the error again with the addition."""
         if isinstance(error, MeritError):
             raise MeritError(f"{error}; nothing was scored") from error

@@ -1,7 +1,7 @@
-"""The engine `local`: chunks are read in order, and scored and written by a few threads.
+"""The engine `local`: reads chunks in order, and scores and writes them in a thread pool.
 
-Polars and ONNX Runtime let go of Python's lock while they work, so threads are enough. Each run of the graph has one
-thread, as in the endpoint. No more chunks wait than threads work.
+Polars and ONNX Runtime release Python's GIL, so threads are enough. Each run of the graph uses one thread, as in the
+endpoint. The number of pending chunks is bounded by the number of threads, which bounds memory.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,10 +18,10 @@ Read = Callable[[], pl.DataFrame]
 
 
 def run(files: Files, job: Job, scorer: Scorer, tell: Tell) -> None:
-    """Score each chunk that is open.
+    """Score each chunk that is not done.
 
     Raises:
-        Refused: rows break the contract; of several such chunks the first is told.
+        Refused: rows violate the contract; the message is about the first such chunk.
     """
     total = files.rows()
     done = 0
@@ -44,7 +44,7 @@ def run(files: Files, job: Job, scorer: Scorer, tell: Tell) -> None:
 
 
 def _chunks(files: Files, job: Job, scorer: Scorer) -> Iterator[tuple[int, int, Read]]:
-    """Give each chunk's number, its rows, and what reads it."""
+    """Yield for each chunk its index, its number of rows, and a function that reads it."""
     schema = scorer.schema(files.schema())
     if files.is_seekable:
         for chunk in files.pieces(job.chunk_rows):
@@ -62,8 +62,8 @@ def _score(job: Job, scorer: Scorer, where: str, number: int, read: Read) -> int
 
 
 def _finished(waiting: dict[Future[int], int]) -> int:
-    """Return the rows of the chunks that have been scored by now; wait for one at least."""
+    """Remove the finished chunks from `waiting` and return their rows; wait for at least one."""
     done, _ = wait(waiting, return_when=FIRST_COMPLETED)
     if any(future.exception() for future in done):
-        done, _ = wait(waiting)  # so that the first of those that fail is told, whichever was quickest
+        done, _ = wait(waiting)  # so that the error of the lowest chunk is raised, whichever failed first
     return sum(future.result() for future in sorted(done, key=waiting.pop))

@@ -1,7 +1,7 @@
-"""What is done of a batch: a part per chunk, written aside and renamed, and a note of what they were made from.
+"""The output of a batch: one Parquet file (a part) per chunk, and a note that records what they were made from.
 
-A part that is there is whole. So whoever goes on after a kill has only to skip the chunks whose parts are there.
-Nothing is removed that this did not write: parts by their names, and only beside a note.
+A part is written under a temporary name and renamed, so an existing part is complete, and a resumed run skips its
+chunk. Only files that `merit predict` wrote are removed: parts by their names, and only beside a note.
 """
 
 import re
@@ -20,22 +20,22 @@ from merit.batch.sources import reason_of
 from merit.errors import MeritError, Refused
 
 FORM = 2
-"""The form of the note."""
+"""Format version of the note."""
 NOTE = "_merit.json"
-"""What the parts were made from, and once all is done, how many rows each has."""
+"""File name of the note: what the parts were made from, and after completion the number of rows of each."""
 REJECTED = "_rejected"
-"""Where rows that may not be scored go: who reads the folder as one table leaves out what begins so."""
+"""Folder for rejected rows; readers of a folder as one table ignore names that begin with an underscore."""
 STAGED = ".rows"
-"""The rows of a query, kept until they are scored: a database gives them in another order the next time."""
+"""Folder for the rows of a query until they are scored: a second query may return them in another order."""
 STAGED_ANEW = ".rows.anew"
-"""The same of a query that is to be scored in the place of what is there, until it is known that it can be."""
+"""The same for a restart, until the new rows are known to be valid; then it replaces the folder above."""
 ENDINGS = (".parquet", ".csv")
 PART = re.compile(r"part-(\d{8,})\.parquet")
 
 
 @dataclass(frozen=True)
 class Output:
-    """Where scored rows go.
+    """The destination of scored rows.
 
     Args:
         path: a folder of Parquet files, or one file, .parquet or .csv.
@@ -45,54 +45,54 @@ class Output:
 
     @property
     def is_file(self) -> bool:
-        """Whether one file is asked for."""
+        """Whether the output is one file and not a folder."""
         return self.path.suffix in ENDINGS
 
     @property
     def folder(self) -> Path:
-        """The folder of the parts; that of one file is beside it, and keeps only the note when that is whole."""
+        """The folder of the parts; for one file a hidden folder beside it, which holds only the note at the end."""
         return self.path.with_name(f".{self.path.name}.parts") if self.is_file else self.path
 
     @property
     def rejected(self) -> Path:
-        """The folder of the rows that may not be scored."""
+        """The folder of the rejected rows."""
         return self.path.with_name(f"{self.path.name}.rejected") if self.is_file else self.path / REJECTED
 
     def part(self, number: int) -> Path:
-        """Return the file of a chunk."""
+        """Return the path of the part of a chunk."""
         return self.folder / f"part-{number:08d}.parquet"
 
     def is_done(self, number: int) -> bool:
-        """Say whether a chunk was scored."""
+        """Return whether a chunk was scored."""
         return self.part(number).is_file()
 
     def first_open(self) -> int:
-        """Return the first chunk that was not scored."""
+        """Return the index of the first chunk that was not scored."""
         number = 0
         while self.is_done(number):
             number += 1
         return number
 
     def write(self, number: int, scored: Scored) -> None:
-        """Keep a chunk, its rejected rows first: once its part is there, it is not scored again."""
+        """Write a chunk, its rejected rows first: once its part exists, the chunk is never scored again."""
         if scored.rejected.height:
             _write(self.rejected / self.part(number).name, scored.rejected)
         _write(self.part(number), scored.rows)
 
     def begin(self, note: dict[str, Any]) -> None:
-        """Note what the parts are made from."""
+        """Write the note on what the parts are made from."""
         artifacts.write_json(self.folder / NOTE, note)
 
     def has_note(self) -> bool:
-        """Say whether a batch was begun here."""
+        """Return whether a batch was started here."""
         return (self.folder / NOTE).is_file()
 
     def has_parts(self) -> bool:
-        """Say whether any chunk was scored."""
+        """Return whether any chunk was scored."""
         return bool(numbers(self.folder))
 
     def is_whole(self, note: dict[str, Any]) -> bool:
-        """Say whether all that the note of a finished batch names is there; what is not, is open again."""
+        """Return whether a finished batch is complete; remove parts that differ from its note, to be scored again."""
         wrong = {int(number) for number, rows in note["aside"].items() if self._aside(int(number)) != rows}
         if not self.is_file:
             wrong |= {number for number, rows in enumerate(note["parts"]) if self._rows(number) != rows}
@@ -101,15 +101,15 @@ class Output:
         return not wrong and (not self.is_file or stamp(self.path) == note["file"])
 
     def _rows(self, number: int) -> int:
-        """Return how many rows a part has; -1 if it is not there."""
+        """Return the number of rows of a part; -1 if it is missing or unreadable."""
         return _height(self.part(number)) if self.is_done(number) else -1
 
     def _aside(self, number: int) -> int:
-        """Return how many rows of a chunk were set aside."""
+        """Return the number of rejected rows of a chunk."""
         return _height(self.rejected / self.part(number).name)
 
     def clear(self) -> None:
-        """Remove what was scored, but neither the note nor what somebody else put there."""
+        """Remove the scored rows, but neither the note nor the files of others."""
         for folder in (self.folder, self.rejected):
             for number in numbers(folder):
                 (folder / self.part(number).name).unlink(missing_ok=True)
@@ -120,20 +120,20 @@ class Output:
             self.path.unlink(missing_ok=True)
 
     def tidy(self) -> None:
-        """Remove what a killed run left half-written."""
+        """Remove the half-written files of a killed run."""
         for folder in (self.folder, self.rejected):
             for path in [*folder.glob(".part-*.parquet.*"), *folder.glob(f".{NOTE}.*")]:
                 shutil.rmtree(path, ignore_errors=True)
         shutil.rmtree(self.folder / STAGED_ANEW, ignore_errors=True)
-        if self.is_file and self.path.is_file():  # which is there once it is made of all parts
+        if self.is_file and self.path.is_file():  # it exists only after all parts were joined
             self._drop_parts()
 
     def scored(self) -> int:
-        """Return how many rows of the input are done: scored, or set aside."""
+        """Return the number of input rows that are done: scored or rejected."""
         return sum(_height(self.part(number)) + self._aside(number) for number in numbers(self.folder))
 
     def finish(self, note: dict[str, Any]) -> dict[str, Any]:
-        """Note that all is done, and of how many rows; of parts make the one file that was asked for."""
+        """Record completion and row counts in the note, join the parts if the output is one file; return the note."""
         shutil.rmtree(self.folder / STAGED, ignore_errors=True)
         parts = [_height(self.part(number)) for number in range(self.first_open())]
         aside = {str(number): self._aside(number) for number in numbers(self.rejected)}
@@ -152,21 +152,21 @@ class Output:
                 rows.sink_csv(aside)
             else:
                 rows.sink_parquet(aside)
-            # Noted before it is there: so a file that is there is known for ours, whenever this is killed.
+            # The note is written before the rename: after a kill at any moment, an existing file is known as our own.
             artifacts.write_json(self.folder / NOTE, {**note, "file": stamp(aside)})
         self._drop_parts()
 
     def _drop_parts(self) -> None:
-        """Remove the parts that one file was made of."""
+        """Remove the parts that were joined into one file."""
         for number in numbers(self.folder):
             self.part(number).unlink(missing_ok=True)
 
 
 def of(text: str) -> Output:
-    """Return the output that a person names.
+    """Return the output that the argument OUT of `merit predict` names.
 
     Raises:
-        MeritError: it is none that can be written.
+        MeritError: it is no folder and no file that can be written.
     """
     path = Path(text)
     if "://" in text or not text.strip():
@@ -185,10 +185,10 @@ def of(text: str) -> Output:
 
 
 def check_columns(output: Output, schema: pl.Schema) -> None:
-    """Refuse columns that one file of CSV can't hold.
+    """Refuse columns that a CSV file can't hold.
 
     Raises:
-        Refused: there are such.
+        Refused: the output is CSV, and a column is nested or binary.
     """
     if output.path.suffix != ".csv":
         return
@@ -201,7 +201,7 @@ def check_columns(output: Output, schema: pl.Schema) -> None:
 
 
 def changed(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """Return what differs between what was begun and what is asked now; empty if nothing does."""
+    """Return how the request of the existing output and the present one differ; empty if they don't."""
     for key, told in {
         "form": "the form of the note",
         "input": "the input",
@@ -215,7 +215,7 @@ def changed(before: dict[str, Any], now: dict[str, Any]) -> str:
 
 
 def _which(before: Any, now: Any) -> str:
-    """Return in which file or how two inputs or digests differ."""
+    """Return the detail of a difference: the files that differ, or both values."""
     if isinstance(before, dict) and isinstance(now, dict):
         if "query" in before and "query" in now:
             told = f"the query was '{before['query']}', now it is '{now['query']}'"
@@ -228,13 +228,13 @@ def _which(before: Any, now: Any) -> str:
 
 
 def numbers(folder: Path) -> list[int]:
-    """Return the chunks whose parts lie in a folder, in order."""
+    """Return the indices of the chunks whose parts are in a folder, in order."""
     found = [PART.fullmatch(path.name) for path in folder.iterdir()] if folder.is_dir() else []
     return sorted(int(match[1]) for match in found if match)
 
 
 def stamp(path: Path) -> str | None:
-    """Return what tells one content of a file from another; None if it is not there."""
+    """Return the size and modification time of a file, which identify its content; None if it is missing."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -243,7 +243,7 @@ def stamp(path: Path) -> str | None:
 
 
 def _height(part: Path) -> int:
-    """Return the rows of a part; -1 if it is none, 0 if it is not there."""
+    """Return the number of rows of a part; -1 if it is unreadable, 0 if it is missing."""
     if not part.is_file():
         return 0
     try:
@@ -259,7 +259,7 @@ def _write(path: Path, rows: pl.DataFrame) -> None:
 
 @contextmanager
 def _faults() -> Iterator[None]:
-    """Turn what Polars makes of a full disk into what it is."""
+    """Turn the errors that Polars raises on a full disk into OSError."""
     try:
         yield
     except pl.exceptions.PolarsError as error:

@@ -1,4 +1,7 @@
-"""The place of a batch, held while it is written: what is not ours is left as it is, also where the run is refused."""
+"""Locks the output of a batch while it is written.
+
+Files that `merit predict` did not write are never changed, and a refused run leaves the output as it was.
+"""
 
 import fcntl
 import os
@@ -19,12 +22,14 @@ TRIES = 10
 
 @contextmanager
 def held(output: Output) -> Iterator[dict[str, Any] | None]:
-    """Hold the place, for two that write there would each take the other's parts for their own; give its note.
+    """Lock the output for one run and yield its note; None where there is none.
+
+    Two runs at once would each take the other's parts for their own.
 
     Raises:
-        MeritError: something else is there, another run holds it, or it can't be written.
+        MeritError: the output holds other files, another run has locked it, or it can't be written.
     """
-    note_of(output)  # before anything is made
+    note_of(output)  # refuses before any folder is created
     made = _made(output.folder)
     with _locked(output):
         interrupted = False
@@ -38,10 +43,10 @@ def held(output: Output) -> Iterator[dict[str, Any] | None]:
 
 
 def note_of(output: Output) -> dict[str, Any] | None:
-    """Return what the parts that are there were made from; None where there is nothing.
+    """Return the note on what the existing parts were made from; None where there is none.
 
     Raises:
-        MeritError: something else is there.
+        MeritError: the output holds something that `merit predict` did not write, or changed since.
     """
     note = _read(output) if (output.folder / NOTE).is_file() else None
     if output.is_file and output.path.exists() and (note is None or note.get("file") != stamp(output.path)):
@@ -62,18 +67,18 @@ def _read(output: Output) -> dict[str, Any]:
     if note.get("form") == FORM and not all(isinstance(note.get(key), kind) for key, kind in shape.items()):
         raise MeritError(f"{path}: is damaged; give another place, or remove {output.path}")
     if "chunk_rows" not in note or "input" not in note:
-        raise MeritError(f"{path}: is no note of 'merit predict'; give another place, or remove it")
+        raise MeritError(f"{path}: was not written by 'merit predict'; give another place, or remove it")
     return note
 
 
 def _foreign(folder: Path) -> list[str]:
-    """Return what is there beside the lock and what a kill leaves of a note."""
+    """Return the names in a folder, without the lock file and half-written notes of killed runs."""
     names = sorted(each.name for each in folder.iterdir()) if folder.is_dir() else []
     return [name for name in names if name != LOCK and not name.startswith(f".{NOTE}.")]
 
 
 def _made(folder: Path) -> list[Path]:
-    """Make a folder; return those that were not there, the innermost first."""
+    """Create a folder and its parents; return those that were missing, the innermost first."""
     lacking = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +100,11 @@ def _locked(output: Output) -> Iterator[None]:
 
 
 def _flocked(path: Path, output: Output) -> IO[str]:
-    """Return the lock's file, locked; one that its holder removed meanwhile locks nothing."""
+    """Return the lock file, open and locked.
+
+    The previous holder may have removed the file between our open and our lock. A lock on a removed file protects
+    nothing, so it is opened again.
+    """
     for _ in range(TRIES):
         handle = path.open("a")
         try:
@@ -110,7 +119,10 @@ def _flocked(path: Path, output: Output) -> IO[str]:
 
 
 def _leave(output: Output, made: list[Path], *, interrupted: bool) -> None:
-    """Remove all that was begun where no row was scored; the rows of a query are kept if only time was lacking."""
+    """Remove what this run created if no row was scored.
+
+    An interrupted run keeps the staged rows of a query, so that the next run need not query again.
+    """
     shutil.rmtree(output.folder / STAGED_ANEW, ignore_errors=True)
     path = output.folder / NOTE
     is_begun = output.has_parts() or (path.is_file() and _read(output).get("finished"))

@@ -1,4 +1,4 @@
-"""Refuse an OUT that lies among what is read, whatever name it goes by."""
+"""Checks that the output of a batch does not overlap its input, also through links and patterns."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -10,29 +10,29 @@ from merit.errors import MeritError
 
 
 def check(files: Files, output: Output) -> None:
-    """Hold the places that are written against those that are read, with links followed.
+    """Refuse an output that overlaps the input, with symbolic links resolved.
 
     Raises:
-        MeritError: a file that is read would be replaced, or what is written would be read by the next run.
+        MeritError: an input file would be overwritten, or the next run would read the output as input.
     """
     if files.storage or files.name.startswith("s3://"):
         return
     written = [place.resolve() for place in (output.path, output.folder, output.rejected)]
     read = [Path(path) for path in files.paths]
     if any(_is_hit(path, output.path, written) for path in read):
-        raise MeritError(f"{output.path}: is or holds what is read, {files.name}; give another place")
+        raise MeritError(f"{output.path}: is or contains the input {files.name}; give another place")
     if _is_among(files.name, output, written):
         raise MeritError(f"{output.path}: lies in the input {files.name}; give another place")
 
 
 def _is_hit(path: Path, place: Path, written: Sequence[Path]) -> bool:
-    """Say whether a file that is read is the one that is written, or lies in a folder that is."""
+    """Return whether an input file is an output file or lies in an output folder."""
     found = path.resolve()
     return any(found.is_relative_to(each) for each in written) or (place.is_file() and place.samefile(path))
 
 
 def _is_among(name: str, output: Output, written: Sequence[Path]) -> bool:
-    """Say whether what is written lies in the folder that is read, or has a name that the pattern takes."""
+    """Return whether an output path lies in the input folder or matches the input pattern."""
     root = Path(name)
     if root.is_dir():
         return any(each.is_relative_to(root.resolve()) for each in written)
@@ -48,7 +48,7 @@ def _is_among(name: str, output: Output, written: Sequence[Path]) -> bool:
 
 
 def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
-    """Say whether a path is one that a pattern names; `**` is any number of folders."""
+    """Return whether the parts of a path match the parts of a pattern; `**` matches any number of folders."""
     if not pattern or not parts:
         return not parts and all(each == "**" for each in pattern)
     if pattern[0] == "**":

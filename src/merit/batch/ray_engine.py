@@ -1,7 +1,7 @@
-"""The engine `ray`: the same chunks, scored by actors of Ray Data on as many machines as its cluster has.
+"""The engine `ray`: scores the same chunks by Ray Data actors on all machines of a cluster.
 
-Each task reads, scores and writes one chunk, so what is done and what is open is known as with the engine `local`, and
-either goes on where the other stopped. All machines must see the input, the package and the output at the same place.
+Each task reads, scores and writes one chunk. Completed chunks are recorded as by the engine `local`, so either engine
+resumes a batch of the other. All machines must see the input, the package and the output at the same path.
 """
 
 import logging
@@ -22,14 +22,14 @@ from merit.errors import MeritError, Refused
 
 
 class Worker:
-    """What an actor does: it has the package loaded, and scores one chunk after another."""
+    """Ray Data actor that loads the package once and scores one chunk after another."""
 
     def __init__(self, files: Files, job: Job, schema: pl.Schema, digest: str) -> None:
         self._files, self._job, self._schema, self._digest = files, job, schema, digest
         self._scorer: Scorer | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        """Score the chunks of a batch; what may not be scored is told, not raised, so that Ray does not try again."""
+        """Score the chunks of a batch; return refusals and errors as values, because Ray retries on exceptions."""
         told: dict[str, list[Any]] = {"rows": [], "refused": [], "error": []}
         for text in batch["chunk"].tolist():
             found = {"rows": 0, "refused": "", "error": ""}
@@ -49,7 +49,7 @@ class Worker:
         """Return the scorer, loaded once.
 
         Raises:
-            MeritError: this machine finds no package in its place, or another.
+            MeritError: this machine has no package or another one at the path of the job.
         """
         if self._scorer is None:
             made = self._job.scorer(is_text=self._files.is_text)
@@ -60,10 +60,10 @@ class Worker:
 
 
 def run(files: Files, job: Job, scorer: Scorer, tell: Tell) -> None:
-    """Score each chunk that is open.
+    """Score each chunk that is not done.
 
     Raises:
-        Refused: rows break the contract.
+        Refused: rows violate the contract.
         MeritError: Ray is not installed, or its cluster can't be reached.
     """
     chunks = list(files.pieces(job.chunk_rows))
@@ -92,7 +92,7 @@ def run(files: Files, job: Job, scorer: Scorer, tell: Tell) -> None:
 
 @contextmanager
 def _cluster() -> Iterator[Any]:
-    """Join the cluster that RAY_ADDRESS names, or start one on this machine, and end that."""
+    """Yield Ray, connected to the cluster of RAY_ADDRESS or a new local one; shut down a connection made here."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
@@ -105,7 +105,7 @@ def _cluster() -> Iterator[Any]:
     began = not ray.is_initialized()
     if began:
         try:
-            with _without_stderr():  # where its core says which level of logging it took from the environment
+            with _without_stderr():  # because its C++ core prints the log level that it read from the environment
                 ray.init(
                     include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False
                 )
@@ -122,7 +122,7 @@ def _cluster() -> Iterator[Any]:
 
 @contextmanager
 def _without_stderr() -> Iterator[None]:
-    """Keep what code below Python writes from a person's eyes; what fails is raised all the same."""
+    """Discard what native code writes to standard error; exceptions are still raised."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:

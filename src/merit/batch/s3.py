@@ -1,4 +1,4 @@
-"""Files below a prefix in S3, listed with what the store calls their content; Polars reads them."""
+"""Lists input files below a prefix in S3, with the ETag that identifies their content; Polars reads them."""
 
 import os
 from typing import BinaryIO
@@ -9,12 +9,12 @@ from merit.errors import MeritError
 
 
 def opened(url: str) -> Files:
-    """Return the files below `s3://bucket/prefix/`, or the one of that name.
+    """Return the files below `s3://bucket/prefix/`, or the one object of that name.
 
-    Who may read them is told by the environment, a profile or the machine, as to all programs of AWS.
+    Credentials come from the environment, a profile or the machine's role, as for all AWS tools.
 
     Raises:
-        MeritError: s3fs is not installed, the store can't be reached, or there is nothing that is read.
+        MeritError: s3fs is not installed, the store can't be reached, or no object has a supported format.
     """
     try:
         import s3fs
@@ -39,7 +39,7 @@ def opened(url: str) -> Files:
 
 
 def _storage(address: str | None) -> dict[str, str]:
-    """Return how Polars reaches the store; who asks it finds as boto3 does."""
+    """Return the options by which Polars reaches the store; it finds credentials as boto3 does."""
     if address is None:
         return {}
     told = {"aws_endpoint_url": address, "aws_virtual_hosted_style_request": "false"}
@@ -47,7 +47,7 @@ def _storage(address: str | None) -> dict[str, str]:
 
 
 def reader(url: str) -> BinaryIO:
-    """Open an object to be read from its beginning to its end."""
+    """Open an object for sequential reading."""
     import s3fs
 
     store = s3fs.S3FileSystem(endpoint_url=_address(), use_listings_cache=False, skip_instance_cache=True)
@@ -55,5 +55,5 @@ def reader(url: str) -> BinaryIO:
 
 
 def _address() -> str | None:
-    """Return where the store is, unless it is that of AWS."""
+    """Return the endpoint of the store; None for AWS itself."""
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")

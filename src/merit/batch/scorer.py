@@ -1,4 +1,4 @@
-"""A chunk of rows in, the same rows with their predictions out, each with where its prediction comes from."""
+"""Scores a chunk of rows: adds predictions, and the model, version and commit that they come from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,29 +14,34 @@ from merit.errors import Refused
 from merit.scoring.package import Package, columns_of
 
 SHOWN = 5
-"""Rows that a refusal names."""
+"""Rows that the message of a refusal names."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What became of a chunk: the rows that were scored, and the others, with `row` and `reason` before their own."""
+    """The result of scoring a chunk.
+
+    Attributes:
+        rows: the scored rows.
+        rejected: the rows that violate the contract, with the columns `row` and `reason` before their own.
+    """
 
     rows: pl.DataFrame
     rejected: pl.DataFrame
 
 
 class Scorer:
-    """Scores chunks by a package.
+    """Scores chunks with a package.
 
     Args:
-        folder: the package.
-        version: its version in the registry; its digest where it has none.
-        keep: the input's columns that are carried over; None: all.
-        is_text: whether the input knows no types, as CSV.
-        commit: the one that the package is of, where it is known.
+        folder: the folder of the package.
+        version: its version in the registry; None for its digest.
+        keep: the input columns to copy into the output; None copies all.
+        is_text: whether the input has no types, as in CSV.
+        commit: the Git commit of the package, where it is known.
 
     Raises:
-        MeritError: the package is not what its manifest says.
+        MeritError: the package does not match its manifest.
     """
 
     def __init__(
@@ -59,26 +64,30 @@ class Scorer:
 
     @property
     def inputs(self) -> list[str]:
-        """The columns that the model takes."""
+        """The input columns of the model."""
         return [rule.name for rule in self.contract.rules]
 
     @property
     def outputs(self) -> list[str]:
-        """The columns that are added."""
+        """The columns that scoring adds."""
         classes = self.package.output.get("classes") or []
         return ["prediction", *(f"probability_{each}" for each in classes), *self.origin]
 
     def schema(self, whole: pl.Schema) -> pl.Schema:
-        """Return the input's columns that are needed, in its order."""
+        """Return the columns of the input that scoring needs, in the order of the input."""
         needed = set(whole if self.keep is None else [*self.keep, *self.inputs])
         return pl.Schema({name: dtype for name, dtype in whole.items() if name in needed})
 
     def check(self, schema: pl.Schema, where: str) -> None:
-        """Hold the columns of an input against the model's and the asked ones, before any row is read.
+        """Check the columns of an input against the contract and `keep`, before any row is read.
+
+        Args:
+            schema: the columns of the input.
+            where: the name of the input, for messages.
 
         Raises:
-            Refused: they break the contract.
-            MeritError: one that is to be kept is missing, or has the name of one that is added.
+            Refused: they violate the contract, or a column to keep is missing, is named twice, or has the name of an
+                added one.
         """
         unknown = sorted(set(self.keep or ()) - set(schema))
         if unknown:
@@ -98,8 +107,8 @@ class Scorer:
         """Score a chunk.
 
         Args:
-            rows: its rows, of the columns that `schema` names.
-            start: the place of its first row in the input.
+            rows: its rows, with the columns of `schema`.
+            start: the index of its first row in the input.
         """
         typed, faults = self.contract.typed(rows)
         rejected = self._rejected(rows, faults, start)
@@ -121,7 +130,7 @@ class Scorer:
         return kept.hstack(found) if kept.width else found
 
     def _predictions(self, typed: pl.DataFrame) -> dict[str, pl.Series]:
-        """Return the columns of the prediction, as the numbers that the endpoint writes."""
+        """Return the prediction columns, with the same numbers as the endpoint returns."""
         columns = columns_of(typed, self.package.graph.inputs)
         classes: list[Any] | None = self.package.output.get("classes")
         if classes is None:
@@ -133,17 +142,23 @@ class Scorer:
 
 
 def _numbers(values: NDArray[Any]) -> pl.Series:
-    """Return float32 as the float64 of the same value, as JSON and CSV give it too."""
+    """Return float32 values as float64, which JSON and CSV use too."""
     return pl.Series(values.astype(np.float64))
 
 
 def _free(name: str, taken: Sequence[str]) -> str:
-    """Return a name that no column of the input has: `row_` where there is a `row`."""
+    """Return a name that no input column has: `row_` if there is a column `row`."""
     return name if name not in taken else _free(f"{name}_", taken)
 
 
 def refusal(where: str, scored: Scored, *, is_first: bool) -> Refused:
-    """Return why a chunk is not scored, the first of all or a later one: its first rows that break the contract."""
+    """Return the error for a chunk with rejected rows; it names the first of them.
+
+    Args:
+        where: the name of the input.
+        scored: the result of the chunk.
+        is_first: whether no chunk was written before.
+    """
     count = scored.rejected.height
     told = scored.rejected.head(SHOWN)[:, :2].iter_rows()
     lines = "; ".join(f"row {row}: {reason}" for row, reason in told)

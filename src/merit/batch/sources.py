@@ -1,4 +1,4 @@
-"""Where the rows of a batch come from: Parquet and CSV files here or in S3, and the rows of a query."""
+"""Input of a batch: local or S3 files in Parquet or CSV, read in chunks."""
 
 import re
 import zlib
@@ -20,15 +20,21 @@ KINDS: dict[str, Literal["parquet", "csv"]] = {
     ".csv.xz": "csv", ".tsv": "csv",
 }  # fmt: skip
 OTHERS = (".json", ".jsonl", ".ndjson", ".xlsx", ".xls", ".feather", ".arrow", ".db", ".pdf")
-"""Endings of files that are neither."""
+"""File endings that are known not to be supported."""
 ADVICE = re.compile(r"\n\n|[;,.]?\s+(?:or )?(?:consider|make sure|you might want|hint:|try )", re.IGNORECASE)
-"""Where Polars begins to advise whoever calls it."""
+"""The beginning of advice in an error of Polars, which addresses programmers."""
 NAMES = "a Parquet or CSV file, a folder or pattern of .parquet or .csv, s3://bucket/prefix/, or sql with --query"
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Where rows that are scored together are: their number, their count, and each file's path, start and rows."""
+    """The location of the rows of one chunk.
+
+    Attributes:
+        number: the index of the chunk.
+        rows: its number of rows.
+        pieces: path, first row and number of rows in each file that it covers.
+    """
 
     number: int
     rows: int
@@ -40,13 +46,14 @@ class Files:
     """Files of one kind, read one after another as one table.
 
     Attributes:
-        name: what a person called them.
-        paths: their places, in order.
-        versions: what tells one content from another: sizes and times, or what the store says.
-        storage: how their store is reached.
+        name: the path, pattern or URL that the user gave.
+        kind: their format.
+        paths: their paths, in order.
+        versions: path to a text that identifies its content: size and modification time, or size and ETag in S3.
+        storage: Polars' options for the store.
         is_hive: whether folders such as `day=2024-01-31` are columns.
-        dialect: how files of text are laid out.
-        plain: where those lie in UTF-8 that are in another encoding, or compressed by what Polars doesn't know.
+        dialect: the CSV dialect.
+        plain: path to a UTF-8 copy, for files in another encoding or in a compression that Polars doesn't read.
     """
 
     name: str
@@ -60,18 +67,18 @@ class Files:
 
     @property
     def is_text(self) -> bool:
-        """Whether they know no types."""
+        """Whether the files have no types, as in CSV."""
         return self.kind == "csv"
 
     def identity(self) -> dict[str, Any]:
-        """Return what names their content."""
+        """Return a value that identifies their content."""
         return {"files": self.versions}
 
     def scan(self, paths: Sequence[str] | None = None) -> pl.LazyFrame:
-        """Return the table, unread; of some of the files, if they are named."""
+        """Return the files as a lazy table; only those of `paths` if given."""
         chosen = list(self.paths if paths is None else paths)
         if self.kind == "parquet":
-            # Polars takes the whole path for columns, also what lies above the folder that was named.
+            # Polars makes columns of all folders in the path, also of those above the folder that the user named.
             above = [part.partition("=")[0] for part in self.name.split("/") if "=" in part] if self.is_hive else []
             return pl.scan_parquet(
                 chosen,
@@ -86,7 +93,7 @@ class Files:
         return pl.concat([self._scan_text(path) for path in chosen])
 
     def _scan_text(self, path: str) -> pl.LazyFrame:
-        """Return a file of text, unread, every field as text: a value that is of no use is told with its row."""
+        """Return a CSV file as a lazy table of text; fields are cast later, so that an error can name row and value."""
         return pl.scan_csv(
             self.plain.get(path, path),
             separator=self.dialect.separator,
@@ -95,17 +102,17 @@ class Files:
             skip_lines=self.text(path).leading,
             glob=False,
             storage_options=None if path in self.plain else self.storage or None,
-        ).rename(unquoted)  # by `with_column_names` Polars would look for an object of S3 here
+        ).rename(unquoted)  # not by `with_column_names`: with that, Polars would look for an S3 object here
 
     def text(self, path: str) -> TextFile:
-        """Return one of the files of text; where it was recoded, what it is now."""
+        """Return one of the CSV files; its UTF-8 copy if there is one."""
         if path in self.plain:
             return TextFile(path, replace(self.dialect, encoding="utf-8"), Path(self.plain[path]))
         if not path.startswith("s3://"):
             return TextFile(path, self.dialect)
         from merit.batch import s3
 
-        # Buffered, so that its lines can be bounded.
+        # Buffered, so that the length of a line can be limited.
         return TextFile(path, self.dialect, lambda: BufferedReader(cast("RawIOBase", s3.reader(path))))
 
     def schema(self) -> pl.Schema:
@@ -123,7 +130,7 @@ class Files:
             return found
 
     def _check_folders(self) -> None:
-        """Refuse files that hold a column which their folders name too: one of the two would be lost."""
+        """Refuse files with a column that their folders define too: Polars would drop one of the two."""
         for path in self.paths if self.is_seekable else self.paths[:1]:
             own = pl.scan_parquet(path, glob=False, hive_partitioning=False, storage_options=self.storage or None)
             named = [part.partition("=")[0] for part in path.split("/")[:-1] if "=" in part]
@@ -142,7 +149,7 @@ class Files:
                 )
 
     def rows(self, path: str | None = None) -> int | None:
-        """Return how many there are, where that is cheap to know."""
+        """Return the number of rows of all files or one; None for CSV, where counting would read everything."""
         if self.kind == "csv":
             return None
         with faults(self.name):
@@ -150,11 +157,11 @@ class Files:
 
     @property
     def is_seekable(self) -> bool:
-        """Whether a chunk can be read without what lies before it. In a store, that would fetch much of it twice."""
+        """Whether a chunk can be read without the rows before it. In S3 that would fetch many bytes twice."""
         return self.kind == "parquet" and not self.paths[0].startswith("s3://")
 
     def pieces(self, size: int) -> "Iterator[Chunk]":
-        """Give the place of each chunk of `size` rows; the last has what is left."""
+        """Yield the location of each chunk of `size` rows; the last has the remaining rows."""
         sizes = [self.rows(path) or 0 for path in self.paths]
         ends = list(accumulate(sizes))
         total, file = (ends[-1] if ends else 0), 0
@@ -169,7 +176,7 @@ class Files:
             yield Chunk(number, stop - start, tuple(pieces))
 
     def read(self, chunk: "Chunk", schema: pl.Schema) -> pl.DataFrame:
-        """Return the rows of a chunk, of the columns and types of `schema`.
+        """Return the rows of a chunk, with the columns and types of `schema`.
 
         Raises:
             MeritError: the files can't be read.
@@ -182,7 +189,7 @@ class Files:
             return pl.concat(tables).rechunk()
 
     def chunks(self, columns: list[str], size: int, first: int) -> Iterator[tuple[int, pl.DataFrame]]:
-        """Give each chunk of rows with its number, from chunk `first` on; all but the last have `size` rows.
+        """Yield each chunk with its index, from chunk `first` on; all but the last have `size` rows.
 
         Raises:
             MeritError: the files can't be read.
@@ -193,7 +200,7 @@ class Files:
 
 
 def _even(batches: Iterator[pl.DataFrame], size: int) -> Iterator[pl.DataFrame]:
-    """Give chunks of just `size` rows, of batches of any."""
+    """Regroup batches of any size into chunks of `size` rows."""
     waiting: list[pl.DataFrame] = []
     height = 0
     for batch in batches:
@@ -208,22 +215,26 @@ def _even(batches: Iterator[pl.DataFrame], size: int) -> Iterator[pl.DataFrame]:
 
 
 class faults:  # noqa: N801  # reads as a statement
-    """Turn what Polars raises of unreadable files into one line."""
+    """Context manager that turns errors of unreadable files into a MeritError of one line.
+
+    Args:
+        name: the name of the input, for the message.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def __enter__(self) -> None:
-        """Nothing is to be done before."""
+        """Do nothing."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Raise it as a line."""
+        """Raise a MeritError instead of an error of Polars, the system or zlib."""
         if isinstance(error, (pl.exceptions.PolarsError, OSError, EOFError, zlib.error)):
             raise MeritError(f"{self.name}: can't be read: {reason_of(error)}") from error
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what a library says went wrong, without its advice on options that nobody can give here."""
+    """Return the message of an error without secrets, and without Polars' advice on its own parameters."""
     from merit.console.masking import masked
 
     told = str(error)
@@ -233,10 +244,13 @@ def reason_of(error: BaseException) -> str:
 
 
 def opened(text: str) -> Files:
-    """Return the files that a person names.
+    """Return the files that the argument IN of `merit predict` names.
+
+    Args:
+        text: a path, a folder, a pattern, or `s3://bucket/prefix/`.
 
     Raises:
-        MeritError: there are none, they are of several kinds, or of none that is read.
+        MeritError: no file matches, or the files have several formats or an unsupported one.
     """
     if text.startswith("s3://"):
         from merit.batch import s3
@@ -282,10 +296,10 @@ def _absolute(text: str) -> Iterator[Path]:
 
 
 def version_of(path: Path) -> str:
-    """Return what tells one content of a file from another.
+    """Return the size and modification time of a file, which identify its content.
 
     Raises:
-        MeritError: it has none.
+        MeritError: the file is empty.
     """
     found = path.stat()
     if found.st_size == 0:
@@ -294,15 +308,15 @@ def version_of(path: Path) -> str:
 
 
 def ending(name: str) -> str:
-    """Return the ending that says what a file is; empty if it is none that is read."""
+    """Return the ending that names a supported format; empty if there is none."""
     return next((each for each in sorted(KINDS, key=len, reverse=True) if name.lower().endswith(each)), "")
 
 
 def kind_of_file(path: Path) -> Literal["parquet", "csv"]:
-    """Return what kind a file is of that a person named: by its content where its name doesn't say.
+    """Return the format of a single file: by its name, else by its first bytes.
 
     Raises:
-        MeritError: it is of none.
+        MeritError: the ending names an unsupported format.
     """
     if ending(path.name) or path.suffix.lower() in OTHERS:
         return kind_of(str(path), [str(path)])
@@ -311,10 +325,10 @@ def kind_of_file(path: Path) -> Literal["parquet", "csv"]:
 
 
 def kind_of(text: str, names: list[str]) -> Literal["parquet", "csv"]:
-    """Return what kind files are of.
+    """Return the common format of files.
 
     Raises:
-        MeritError: they are of several, or of none.
+        MeritError: they have several formats, or an unsupported one.
     """
     odd = [name for name in names if not ending(name)]
     if odd:

@@ -1,4 +1,4 @@
-"""Rows that can't be asked for twice, put into files first: a query's, for a database gives them in any order."""
+"""Stages rows in Parquet files first if they can't be read twice in the same order, such as those of a query."""
 
 import hashlib
 import os
@@ -20,23 +20,29 @@ DONE = "done.json"
 
 @dataclass(frozen=True)
 class Query:
-    """A query, and the variable of the environment that holds the URL of its database."""
+    """A database query.
+
+    Attributes:
+        sql: one SELECT.
+        variable: the environment variable that holds the URL of the database.
+        name: the name of the source in messages.
+    """
 
     sql: str
     variable: str
     name: str = "sql"
 
     def identity(self) -> dict[str, Any]:
-        """Return what names the rows that are meant: query and database, without who asks."""
+        """Return a value that identifies query and database, without credentials."""
         place = masked(self._url().split("?")[0])
         digest = hashlib.sha256(f"{place}\n{self.sql}".encode()).hexdigest()
         return {"query": masked(" ".join(self.sql.split())), "files": {"--query": digest}}
 
     def chunks(self, size: int) -> Iterator[pl.DataFrame]:
-        """Give the rows as the database sends them; it is held to one SELECT.
+        """Yield tables of `size` rows as the database sends them; only one SELECT is allowed.
 
         Raises:
-            MeritError: it can't be reached, or doesn't answer the query.
+            MeritError: the database can't be reached or rejects the query.
         """
         try:
             yield from database.batches(database.url_of(self._url()), self.sql, size)
@@ -55,10 +61,15 @@ class Query:
 
 
 def staged(query: Query | Files, folder: Path, size: int) -> Files:
-    """Return the rows as Parquet files of a chunk each, written now unless a run before this one wrote them all.
+    """Return the rows as Parquet files of one chunk each; files that an earlier run completed are reused.
+
+    Args:
+        query: the source.
+        folder: the folder of the files.
+        size: rows per chunk.
 
     Raises:
-        MeritError: they can't be read or written.
+        MeritError: the source can't be read.
     """
     if not (folder / DONE).is_file():
         shutil.rmtree(folder, ignore_errors=True)
@@ -81,14 +92,14 @@ def _chunks(source: Query | Files, size: int) -> Iterator[pl.DataFrame]:
 
 
 def _plain(rows: pl.DataFrame) -> pl.DataFrame:
-    """Turn what a driver gives as objects of its own, such as UUIDs, into text, and decimals into numbers."""
+    """Cast objects of a driver, such as UUIDs, to text, and decimals to floats."""
     odd = [name for name, dtype in rows.schema.items() if dtype == pl.Object]
     made = [pl.Series(name, [None if v is None else str(v) for v in rows[name]], dtype=pl.String) for name in odd]
     return rows.with_columns(made).with_columns(pl.col(pl.Decimal).cast(pl.Float64))
 
 
 def _alike(folder: Path) -> None:
-    """Give all files the same types: a column that is empty in one chunk and full in another has two."""
+    """Cast all files to common types: a column gets another type in a chunk where all its values are null."""
     paths = sorted(folder.glob("rows-*.parquet"))
     schemas = [pl.read_parquet_schema(path) for path in paths]
     if all(schema == schemas[0] for schema in schemas):

@@ -1,7 +1,8 @@
-"""Files of text as the training file was: read in its dialect, which the signature has, and recoded where Polars can't.
+"""Determines the CSV dialect of input files, and converts files to UTF-8 where Polars can't read them.
 
-A file that its header shows to be separated otherwise is read so, and a person is told. Where numbers were written in a
-way of their own, such as 1.234,5, it is refused: the same digits may mean another number there.
+The dialect of the training file, which the signature records, is the default. A file whose header fits another
+separator is read with that one, with a message to the user. It is refused if the training file had numbers such as
+1.234,5, because the same digits may mean another number in another dialect.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,17 +19,17 @@ SEPARATORS = (",", ";", "\t", "|")
 
 
 def laid_out(files: Files, package: Package, room: Path, say: Callable[[str], None]) -> Files:
-    """Return files of text with the dialect that they are read in, in UTF-8.
+    """Return CSV files with their dialect, and with UTF-8 copies where needed.
 
     Args:
-        files: as they are.
-        package: whose signature says how the training file was laid out.
-        room: a folder for what is recoded.
-        say: is told of files that are laid out otherwise.
+        files: the input.
+        package: the package whose signature records the dialect of the training file.
+        room: a folder for the copies.
+        say: reports a dialect that differs from training.
 
     Raises:
-        MeritError: one is in another encoding than is declared, or no file of text.
-        Refused: they are separated otherwise, and numbers may be written otherwise too.
+        MeritError: a file is not in the declared encoding, or is no text.
+        Refused: the separator differs from training, and the format of numbers may differ too.
     """
     dialect = _dialect(files, dialect_of(package.signature.get("csv")), package, say)
     source = replace(files, dialect=dialect)
@@ -45,7 +46,7 @@ def laid_out(files: Files, package: Package, room: Path, say: Callable[[str], No
 
 
 def _dialect(files: Files, trained: Dialect, package: Package, say: Callable[[str], None]) -> Dialect:
-    """Return the dialect by which the header of the first file has the columns that the model takes."""
+    """Return the dialect by which the header of the first file has all input columns of the model."""
     path = files.paths[0]
     needed = {each["name"] for each in package.inputs}
     with faults(path):
@@ -54,7 +55,7 @@ def _dialect(files: Files, trained: Dialect, package: Package, say: Callable[[st
             return trained
         others = [each for each in _others(trained) if _has(text.header, each, needed)]
         if not others:
-            for _ in text.recoded():  # whose encoding may be why; else the contract says which columns are missing
+            for _ in text.recoded():  # a wrong encoding raises here; otherwise the contract reports the missing columns
                 pass
             return trained
     differs = _difference(trained, others[0])

@@ -1,9 +1,12 @@
-"""The rows of a query: one SELECT on SQLite or PostgreSQL, held to reading by the engine itself and not by its text.
+"""Runs one SELECT on SQLite or PostgreSQL; the database engine, not a check of the SQL text, enforces read-only access.
 
-SQLite opens the file read-only and asks an authorizer before it does anything; PostgreSQL declares a cursor for the
-query, by the protocol that takes one statement, in a read-only transaction that is always rolled back, as a role that
-has no rights on the server's files and programs. Another database has no such guard here, and is refused.
-docs/decisions/0017-sql-by-engine-and-grammar.md tells what was refused.
+SQLite opens the file read-only and calls an authorizer before each action. PostgreSQL declares a cursor for the query
+by the extended protocol, which takes one statement, in a read-only transaction that is always rolled back, and as a
+role without rights on the server's files and programs. Other databases have no such guard here and are refused.
+docs/decisions/0017-sql-by-engine-and-grammar.md has the rejected alternatives.
+
+Example:
+    table = read(url_of("sqlite:///shop.db"), "SELECT id, price FROM orders")
 """
 
 from collections.abc import Iterator
@@ -20,14 +23,14 @@ __all__ = ["DatabaseError", "batches", "read", "url_of"]
 
 SUCH_AS = "sqlite:///shop.db or postgresql+psycopg://user@127.0.0.1/shop"
 DRIVERS = {"sqlite": ("", "pysqlite"), "postgresql": ("", "psycopg")}
-"""The databases that can be asked, and the drivers that a URL may name: the first is none."""
+"""The supported databases, and the drivers that a URL may name; the empty name is the default driver."""
 
 
 def url_of(text: str) -> "URL":
-    """Return the URL of a database that can be asked.
+    """Parse the URL of a supported database.
 
     Raises:
-        DatabaseError: it is none, or another database's.
+        DatabaseError: the text is no URL, or names an unsupported database.
     """
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
@@ -36,7 +39,7 @@ def url_of(text: str) -> "URL":
         url = make_url(text)
     except (ArgumentError, ValueError):
         url = None
-    if url is None:  # outside of the handler, for its message holds the text, and the text perhaps a password
+    if url is None:  # outside the handler: the message of the original error holds the text, which may hold a password
         raise DatabaseError(f"the url is not one of a database; write one such as {SUCH_AS}")
     backend, _, driver = url.drivername.partition("+")
     if driver not in DRIVERS.get(backend, ()):
@@ -50,7 +53,7 @@ def url_of(text: str) -> "URL":
 
 
 def _check_file(url: "URL") -> None:
-    """Refuse what is no plain path: a URI of SQLite's own could name another mode and other places."""
+    """Refuse everything but a plain path: a URI of SQLite could set another mode or open other files."""
     name = url.database or ""
     if url.host or url.query or name in {"", ":memory:"} or name.startswith("file:"):
         raise DatabaseError("a url of SQLite names a file, without parameters and 'file:', such as sqlite:///shop.db")
@@ -60,14 +63,14 @@ def read(url: "URL", sql: str) -> "pl.DataFrame":
     """Return all rows of a query as one table.
 
     Raises:
-        DatabaseError: the database can't be reached, the query does more than select, or gives too much.
+        DatabaseError: the database can't be reached, the query does more than select, or its result is too large.
     """
     with _opened(url, sql) as rows:
         return whole(rows)
 
 
 def batches(url: "URL", sql: str, size: int) -> "Iterator[pl.DataFrame]":
-    """Give the rows of a query as tables of `size` rows, as the database sends them; an empty one if there are none.
+    """Yield the rows of a query as tables of `size` rows, as the database sends them; one empty table without rows.
 
     Raises:
         DatabaseError: as `read` does.
@@ -80,7 +83,7 @@ def batches(url: "URL", sql: str, size: int) -> "Iterator[pl.DataFrame]":
 
 
 def _opened(url: "URL", sql: str) -> AbstractContextManager[Rows]:
-    """Run a query on its database."""
+    """Return a context manager that runs a query and yields its rows."""
     if "\0" in sql:
         raise DatabaseError("the query holds a NUL character; remove it")
     if url.get_backend_name() == "sqlite":

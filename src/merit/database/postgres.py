@@ -1,4 +1,4 @@
-"""A query on PostgreSQL, which can do nothing but select: a cursor in a read-only transaction that is rolled back."""
+"""Runs a query on PostgreSQL that can only select: a cursor in a read-only transaction that is rolled back."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SECONDS = 10
-"""How long a server has to answer."""
+"""Connection timeout in seconds."""
 SETTINGS = {"statement_timeout": "1h", "lock_timeout": "1min", "idle_in_transaction_session_timeout": "1h"}
 CURSOR = "merit"
 POWERS = ("pg_read_server_files", "pg_write_server_files", "pg_execute_server_program", "pg_signal_backend")
-"""The server's own roles whose members reach beyond the database."""
+"""Predefined roles whose members can reach files, programs or other sessions of the server."""
 FUNCTIONS = (
     "dblink",
     "dblink_connect",
@@ -32,7 +32,7 @@ FUNCTIONS = (
     "pg_read_file",
     "pg_stat_file",
 )
-"""The functions that read or write files of the server, or speak to others from it."""
+"""Functions that read or write files of the server, or connect to other servers."""
 ROLES = """
     SELECT r.rolname, r.rolsuper, r.rolreplication FROM pg_catalog.pg_roles AS r
     WHERE pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER')
@@ -45,18 +45,18 @@ RIGHTS = """
       AND pg_catalog.has_function_privilege(r.oid, p.oid, 'EXECUTE')
     ORDER BY p.proname
 """
-"""What a session may become by SET ROLE counts too: set_config does the same inside a SELECT."""
+"""Roles that the session may take by SET ROLE count too, because set_config does the same inside a SELECT."""
 TELLING = ("08", "0A", "25", "26", "28", "3D", "3F", "42", "53", "54", "55", "57")
-"""Classes of errors whose messages name what stands in the query or the catalog, and no value of a row."""
+"""SQLSTATE classes whose messages name parts of the query or the catalog, but no value of a row."""
 REMEDY = "ask as one that may only read: CREATE ROLE reader LOGIN; GRANT SELECT ON ... TO reader"
 
 
 @contextmanager
 def opened(url: "URL", sql: str) -> Iterator[Rows]:
-    """Run a query; give its rows as the server sends them.
+    """Run a query; yield its rows, which are fetched as the server sends them.
 
     Raises:
-        DatabaseError: the server can't be reached, the role may do too much, or the query is not one SELECT.
+        DatabaseError: the server can't be reached, the role has too many rights, or the query is not one SELECT.
     """
     try:
         import psycopg
@@ -72,14 +72,15 @@ def opened(url: "URL", sql: str) -> Iterator[Rows]:
         _check_role(connection)
         yield _declared(connection, sql)
     finally:
-        connection.close()  # the server rolls back what isn't committed
+        connection.close()  # without a commit the server rolls back
 
 
 def _run(call: Callable[..., T], *arguments: Any, **named: Any) -> T:
-    """Return what a call of the driver's gives.
+    """Return the result of a call to the driver.
 
     Raises:
-        DatabaseError: it fails; it isn't raised where the driver's own error is handled, whose message may hold values.
+        DatabaseError: the call fails. It is raised outside the handler, so that its traceback does not chain the error
+            of the driver, whose message may hold values.
     """
     import psycopg
 
@@ -102,7 +103,7 @@ def _conninfo(url: "URL") -> str:
 
 
 def _check_role(connection: "psycopg.Connection[Any]") -> None:
-    """Refuse a role that reaches beyond the tables: a SELECT may call what the role may."""
+    """Refuse a role with rights beyond tables, because a SELECT can call every function that the role may call."""
     for name, is_super, replicates in _run(connection.execute, ROLES, (list(POWERS),)).fetchall():
         power = "a superuser" if is_super else "a role for replication" if replicates else f"of {name}"
         via = "" if name == connection.info.user or power.startswith("of") else f" by way of '{name}'"
@@ -115,9 +116,12 @@ def _check_role(connection: "psycopg.Connection[Any]") -> None:
 
 
 def _declared(connection: "psycopg.Connection[Any]", sql: str) -> Rows:
-    """Declare a cursor for a query. The server takes one SELECT there, and by the extended protocol one statement."""
+    """Declare a cursor for a query.
+
+    DECLARE CURSOR takes only a SELECT, and the extended protocol only one statement.
+    """
     declare = f"DECLARE {CURSOR} NO SCROLL CURSOR FOR {sql}".encode()
-    _run(connection.execute, declare, binary=True)  # binary asks for the extended protocol
+    _run(connection.execute, declare, binary=True)  # `binary` selects the extended protocol
     cursor = _run(connection.execute, f"FETCH FORWARD 0 FROM {CURSOR}")
     names = [column.name for column in cursor.description or ()]
     check_names(names)
@@ -129,12 +133,12 @@ def _declared(connection: "psycopg.Connection[Any]", sql: str) -> Rows:
 
 
 def _reason(error: Exception) -> str:
-    """Return what the server says, without values: of errors in data only what kind they are."""
+    """Return the message of an error without values of rows; for an error in the data only its type."""
     import psycopg
 
     state = getattr(error, "sqlstate", None)
     if state is None and isinstance(error, psycopg.OperationalError | psycopg.ProgrammingError):
-        return plain(str(error))  # no row was read yet: it is about the connection
+        return plain(str(error))  # no row was read yet, so the message is about the connection
     if state is None:
         return f"{type(error).__name__}: a value has no counterpart in Python; CAST it in the query"
     if state.startswith(TELLING):

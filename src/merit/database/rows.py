@@ -1,4 +1,4 @@
-"""Rows as a driver gives them, and the tables that they become."""
+"""The rows of a query, and their conversion to tables."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -13,24 +13,29 @@ if TYPE_CHECKING:
 
 BATCH = 10_000
 MOST_BYTES = 8 * 2**30
-"""Memory that the rows of a table may take while they are read, before they become columns."""
+"""Memory in bytes that rows may take as Python objects, before they become columns."""
 SHOWN = 300
 
 
 class DatabaseError(MeritError):
-    """A database can't be asked; no value of its rows stands in the message."""
+    """A database can't be queried. The message never contains values of rows."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a query: the names of its columns, and what fetches the next ones."""
+    """The result of a query.
+
+    Attributes:
+        names: the column names.
+        fetch: returns up to that many of the next rows; empty at the end.
+    """
 
     names: list[str]
     fetch: Callable[[int], Sequence[tuple[Any, ...]]]
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Refuse columns of one name.
+    """Refuse duplicate column names.
 
     Raises:
         DatabaseError: two columns have the same name.
@@ -43,7 +48,7 @@ def whole(rows: Rows) -> "pl.DataFrame":
     """Return all rows as one table.
 
     Raises:
-        DatabaseError: they don't fit into the memory that a table may take, or into columns.
+        DatabaseError: the rows exceed the memory limit, or a column holds values of several types.
     """
     found: list[tuple[Any, ...]] = []
     size = 0
@@ -59,7 +64,7 @@ def table(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> "pl.DataFram
     """Return rows as a table; each column gets the type of its values.
 
     Raises:
-        DatabaseError: a column holds values of several types, or ones that no column can hold.
+        DatabaseError: a column holds values of several types, or of an unsupported type.
     """
     import polars as pl
 
@@ -67,14 +72,14 @@ def table(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> "pl.DataFram
         return pl.DataFrame(rows, schema=list(names), orient="row", infer_schema_length=None)
     except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError):
         pass
-    raise DatabaseError(_misfit(names, rows))  # outside of the handler, for Polars' message holds values
+    raise DatabaseError(_misfit(names, rows))  # outside the handler: Polars' message holds values
 
 
 def _misfit(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> str:
-    """Return which column can't be made, by the types of its values."""
+    """Return a message on the column that can't be built, with the types of its values."""
     for number, name in enumerate(names):
         kinds = sorted({type(row[number]).__name__ for row in rows if row[number] is not None})
-        if len(kinds) > 1 and kinds != ["float", "int"] and "str" not in kinds:  # beside texts all are texts
+        if len(kinds) > 1 and kinds != ["float", "int"] and "str" not in kinds:  # a text among them makes all texts
             return (
                 f"the column '{plain(name)}' holds values of several types ({', '.join(kinds)}); CAST it in the query"
             )
@@ -82,6 +87,6 @@ def _misfit(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> str:
 
 
 def plain(text: str) -> str:
-    """Return what a database says in one line, without what a terminal would act on."""
+    """Return a text from a database in one line, without control characters, which a terminal would execute."""
     line = " ".join(text.split())[:SHOWN]
     return "".join(character if character.isprintable() else "?" for character in line)

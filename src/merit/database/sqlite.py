@@ -1,4 +1,4 @@
-"""A query on a file of SQLite, which can do nothing but select."""
+"""Runs a query on a SQLite file that can only select."""
 
 import re
 import sqlite3
@@ -12,15 +12,15 @@ from merit.database.rows import DatabaseError, Rows, check_names, plain
 
 T = TypeVar("T")
 SECONDS = 10.0
-"""How long a writer is waited for."""
+"""Seconds to wait for the lock of a writer."""
 STEPS = 100_000
-"""Steps of SQLite between two looks whether a signal has come: some milliseconds."""
+"""Virtual machine steps of SQLite between two calls of the progress handler: some milliseconds."""
 MOST_STEPS = 20_000_000_000
-"""Steps that a query may take, some minutes of them: a recursion without an end has one."""
+"""Step limit of a query, some minutes; it ends infinite recursion."""
 LONGEST = 3600.0
-"""Seconds that SQLite may take for the next rows: a step may be long, such as one that seeks a text in another."""
+"""Time limit in seconds for the next rows. Steps may be slow, such as a search for one text in another."""
 MOST_HEAP = 4 * 2**30
-"""Memory that SQLite may take in this process, for what it sorts and remembers; it puts none of that into files."""
+"""Heap limit of SQLite in bytes; sorting and temporary tables stay in memory."""
 LIMITS = {
     sqlite3.SQLITE_LIMIT_LENGTH: 16 * 2**20,
     sqlite3.SQLITE_LIMIT_SQL_LENGTH: 1_000_000,
@@ -30,9 +30,9 @@ LIMITS = {
     sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
 }
 BESIDE = ("-wal", "-shm", "-journal")
-"""The ends of the names of files that SQLite keeps beside a database."""
+"""Suffixes of the files that SQLite keeps beside a database."""
 SETTINGS = ("query_only = ON", "trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0", "temp_store = MEMORY")
-"""SQLite's own advice for files of strangers (sqlite.org/security.html), and no temporary files."""
+"""PRAGMAs that SQLite recommends for untrusted files (sqlite.org/security.html), and no temporary files."""
 ACTIONS = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE})
 CALCULATING = """
     -> ->> abs acos acosh asin asinh atan atan2 atanh avg ceil ceiling char coalesce concat concat_ws cos cosh count
@@ -44,23 +44,23 @@ CALCULATING = """
     substring sum tan tanh time timediff total trim trunc typeof unicode unixepoch unlikely upper
 """
 FUNCTIONS = frozenset(CALCULATING.split())
-"""The functions that calculate and do no more. Not so load_extension, fts3_tokenizer, which takes addresses, and
+"""Functions without side effects. Excluded are load_extension, fts3_tokenizer, which takes memory addresses, and
 sqlite_log."""
 REFUSED = (
     "ALTER_TABLE ANALYZE ATTACH CREATE_INDEX CREATE_TABLE CREATE_TEMP_TABLE CREATE_TRIGGER CREATE_VIEW CREATE_VTABLE "
     "DELETE DETACH DROP_INDEX DROP_TABLE DROP_VIEW INSERT PRAGMA REINDEX SAVEPOINT TRANSACTION UPDATE"
 )
 ACTION_NAMES = {getattr(sqlite3, f"SQLITE_{name}"): name.replace("_", " ") for name in REFUSED.split()}
-"""What is refused, as a message names it."""
+"""Names of refused actions, for messages."""
 
 
 @contextmanager
 def opened(path: str, sql: str) -> Iterator[Rows]:
-    """Run a query on a file; give its rows.
+    """Run a query on a file; yield its rows.
 
     Raises:
-        DatabaseError: there is no such file, it is none of SQLite, or the query does more than select.
-        KeyboardInterrupt: a signal has ended it.
+        DatabaseError: the file is missing or no SQLite database, or the query does more than select.
+        KeyboardInterrupt: a signal interrupted the query.
     """
     file = Path(path).resolve()
     if not file.is_file():
@@ -77,10 +77,10 @@ def opened(path: str, sql: str) -> Iterator[Rows]:
 
 
 def _check_beside(file: Path) -> None:
-    """Check what lies beside a database under the names that SQLite opens.
+    """Check the journal files beside a database, which SQLite opens too.
 
     Raises:
-        DatabaseError: something there is no plain file.
+        DatabaseError: one is a link or no regular file.
     """
     for beside in (Path(f"{file}{end}") for end in BESIDE):
         if beside.is_symlink():
@@ -104,13 +104,13 @@ def _connected(file: Path, flags: str, guard: "_Guard") -> sqlite3.Connection:
 
 @contextmanager
 def _unchanged(file: Path) -> Iterator[str]:
-    """Yield how a file is opened so that nothing is written beside it.
+    """Yield the URI parameters that open a file without creating files beside it.
 
-    One with a write-ahead log would get files beside it from its first reader. If nobody has it open it is read as one
-    that doesn't change, and that it didn't is checked afterwards.
+    The first reader of a database in write-ahead-log mode creates files beside it. If no other process has the database
+    open, it is opened as immutable, and checked for changes afterwards.
 
     Raises:
-        DatabaseError: it did.
+        DatabaseError: the file changed meanwhile.
     """
     with file.open("rb") as handle:
         has_log = handle.read(20)[18:20] == b"\x02\x02"
@@ -125,14 +125,20 @@ def _unchanged(file: Path) -> Iterator[str]:
 
 
 def _reason(error: Exception) -> str:
-    """Return what SQLite says, without the value that it can't decode."""
+    """Return the message of an error, without the value that can't be decoded."""
     if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_ROLLBACK:
         return "a write to it was cut off; open it once with sqlite3, which takes that back"
     return plain(re.sub(r" with text '.*", " (a value is no UTF-8)", str(error), flags=re.DOTALL))
 
 
 class _Guard:
-    """Answers SQLite, which asks before it does anything, and counts its steps."""
+    """Authorizes the actions of SQLite, and limits its steps and time.
+
+    Attributes:
+        interrupt: interrupts the query; set once the connection is open.
+        reason: why the query was refused or stopped.
+        is_over: whether a limit was exceeded.
+    """
 
     def __init__(self) -> None:
         self.interrupt: Callable[[], object] = lambda: None
@@ -141,11 +147,12 @@ class _Guard:
         self._steps = 0
 
     def run(self, call: Callable[..., T], *arguments: Any) -> T:
-        """Return what a call of SQLite's gives.
+        """Return the result of a call to SQLite.
 
         Raises:
-            DatabaseError: it fails; it isn't raised where SQLite's own error is handled, whose message may hold values.
-            KeyboardInterrupt: a signal has ended it.
+            DatabaseError: the call fails. It is raised outside the handler, so that its traceback does not chain the
+                error of SQLite, whose message may hold values.
+            KeyboardInterrupt: a signal interrupted the call.
         """
         clock = Timer(LONGEST, self._end, [f"the query takes more than {LONGEST:,g} seconds for the next rows"])
         clock.daemon = True
@@ -156,29 +163,32 @@ class _Guard:
             reason = f"the query takes more than {MOST_HEAP / 2**30:g} GiB of memory; select less"
         except (sqlite3.Error, sqlite3.Warning) as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT and not self.is_over:
-                raise KeyboardInterrupt from error  # nobody but a signal interrupts it otherwise
+                raise KeyboardInterrupt from error  # without an exceeded limit only a signal interrupts
             reason = self.reason or _reason(error)
         finally:
             clock.cancel()
         raise DatabaseError(reason)
 
     def _end(self, reason: str) -> None:
-        """End what SQLite does; this is called in another thread."""
+        """Interrupt the query; also called from the timer's thread."""
         self.is_over, self.reason = True, f"{reason}; select less"
         self.interrupt()
 
     def decide(self, action: int, table: str | None, name: str | None, *_: str | None) -> int:
-        """Allow to select, to read, and to call functions that only calculate."""
+        """Authorizer callback: allow SELECT, reads, and functions without side effects."""
         if action in ACTIONS or (action == sqlite3.SQLITE_FUNCTION and str(name).lower() in FUNCTIONS):
             return sqlite3.SQLITE_OK
         what = f"the function {name}" if action == sqlite3.SQLITE_FUNCTION else ACTION_NAMES.get(action, "more")
         if action == sqlite3.SQLITE_UPDATE and str(table).startswith("sqlite_"):
-            what = "a virtual table"  # which SQLite would declare in its schema
+            what = "a virtual table"  # creating one updates the schema table
         self.reason = self.reason or f"only one SELECT is allowed; not authorized: {plain(what)}"
         return sqlite3.SQLITE_DENY
 
     def count(self) -> int:
-        """Let SQLite go on until it has done its steps; Python hears signals where its own code runs, as here."""
+        """Progress handler: return 0 to continue, 1 to stop at a limit.
+
+        Python handles signals only while its own code runs, so this callback also makes Ctrl-C work.
+        """
         self._steps += STEPS
         if self._steps > MOST_STEPS:
             self._end(f"the query takes more than {MOST_STEPS:,} steps")

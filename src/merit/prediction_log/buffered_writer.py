@@ -1,4 +1,4 @@
-"""What the writer holds: entries become tables, tables become files; nothing is let go before it is in one."""
+"""Buffers entries in the writer process until they are in a file: entries become tables, tables become files."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,27 +11,27 @@ if TYPE_CHECKING:
     import polars as pl
 
 TABLE = 8192
-"""Entries made into a table at once: a table of a few costs as much as one of hundreds."""
+"""Number of entries that become a table: a table of a few costs as much as one of hundreds."""
 PART = 8
-"""Of the bytes that may wait, what part becomes a table, and what part of tables becomes a file: a file takes as much
-memory again while it is written."""
+"""Divisor of MOST_BYTES: at that share of it entries become a table, and tables a file. A file takes the same memory
+again while it is written."""
 LONGEST_PAUSE = 60.0
-"""Seconds between one attempt to write and the next, at most."""
+"""The longest wait in seconds between two attempts to write."""
 
 Build = Callable[[Sequence[Entry]], "pl.DataFrame"]
-"""Makes a table of entries."""
+"""Builds a table from entries."""
 
 
 class Keeper:
-    """Keeps what was taken until it is written.
+    """Buffers entries until they are written; a failed write is retried with growing waits.
 
     Args:
-        build: makes a table.
-        files: where tables go.
-        seconds: how often what waits is written.
+        build: builds a table from entries.
+        files: the destination.
+        seconds: interval between two writes.
 
     Attributes:
-        state: how it stands.
+        state: counts of written and failed rows, and the last errors.
     """
 
     def __init__(self, build: Build, files: Files, seconds: float) -> None:
@@ -45,18 +45,27 @@ class Keeper:
 
     @property
     def is_full(self) -> bool:
-        """Whether so much could not be written that nothing more should be taken."""
+        """Whether the unwritten tables have reached the limit, so that no more entries should be read."""
         return self._bytes >= MOST_BYTES
 
     def take(self, entries: Sequence[Entry], size: int) -> None:
-        """Take entries of so many bytes."""
+        """Add entries.
+
+        Args:
+            entries: the entries.
+            size: their packed size in bytes.
+        """
         self._entries += entries
         self._raw += size
         if len(self._entries) >= TABLE or self._raw >= MOST_BYTES // PART:
             self._tabulate()
 
     def step(self, *, final: bool = False) -> None:
-        """Write, if it is time to; what can't be written waits."""
+        """Write if a write is due; after an error, keep the tables for the next attempt.
+
+        Args:
+            final: write at once, because the process ends.
+        """
         now = time.monotonic()
         is_due = now >= self._due or self._bytes >= MOST_BYTES // PART
         if not final and (not is_due or now < self._again):
@@ -65,13 +74,13 @@ class Keeper:
         try:
             self._write()
             self._due = time.monotonic() + self._seconds
-        except Exception as error:  # noqa: BLE001  # the writer must outlive whatever it meets
+        except Exception as error:  # noqa: BLE001  # the writer must survive any error
             self._fault(error)
             self._again = time.monotonic() + self._pause
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
     def tidy(self) -> None:
-        """Join and remove files, where that is due."""
+        """Join and remove files if due."""
         try:
             self._files.tidy()
         except Exception as error:  # noqa: BLE001  # as above
@@ -88,12 +97,12 @@ class Keeper:
             self._bytes += int(table.estimated_size())
 
     def _made(self, entries: Sequence[Entry]) -> "Iterator[pl.DataFrame]":
-        """Yield the table of entries; where that fails, those of its halves, so that only what is wrong is lost."""
+        """Yield the table of entries; if that fails, split them in halves, so that only invalid entries are lost."""
         try:
             yield self._build(entries)
         except (SystemExit, KeyboardInterrupt):
             raise
-        except BaseException as error:  # noqa: BLE001  # counted and told; polars panics by a BaseException
+        except BaseException as error:  # noqa: BLE001  # counted and reported; a panic of Polars is a BaseException
             if len(entries) == 1:
                 self.state.failed += entries[0][0]
                 self.state.failure = _words(error)
@@ -109,7 +118,7 @@ class Keeper:
             return
         whole = pl.concat(self._tables, rechunk=False) if len(self._tables) > 1 else self._tables[0]
         for part in self._files.parts(whole):
-            # What is written counts at once: a part that fails must not have the others written twice.
+            # Drop written rows at once: if a later part fails, a retry must not write the earlier ones twice.
             self._files.write(part)
             self.state.written += part.height
             whole = whole.filter(~pl.col("time").is_between(part["time"].min(), part["time"].max()))
@@ -119,7 +128,7 @@ class Keeper:
 
 
 def _words(error: BaseException) -> str:
-    """Return what went wrong, without what polars says of values."""
+    """Return a short description of an error, without the message of Polars, which may contain values."""
     told = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
     place = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
     return f"{place}{told}"

@@ -1,4 +1,8 @@
-"""The log's files: Parquet, by the hour, written aside and renamed; the oldest go when there are too many."""
+"""The Parquet files of the log, one folder per hour.
+
+A file is written under a temporary name and renamed. The oldest files are removed when the size or age limit is
+exceeded.
+"""
 
 import os
 import re
@@ -14,31 +18,31 @@ if TYPE_CHECKING:
     import polars as pl
 
 TIDY_SECONDS = 60.0
-"""How often it is looked whether files must go."""
+"""Seconds between two checks for files to join or remove."""
 JOINED_AFTER = timedelta(minutes=10)
-"""After the end of an hour its files become one."""
+"""Time after the end of an hour when its files are joined to one."""
 JOINED_ROWS = 500_000
-"""Rows of files that become one; where there are more, the files are large enough, and their rows would fill memory."""
+"""Rows of an hour up to which its files are joined; more would take too much memory, and are large files anyway."""
 WHOLE = "whole"
 OS_ERROR = re.compile(r"\(os error (\d+)\)")
 FORM = "date=*/hour=*/*.parquet"
 
 
 class Files:
-    """The files of a worker below a folder that it may share with others.
+    """Writes the files of one worker, in a folder that it may share with other workers.
 
     Args:
-        folder: where they go.
-        worker: who writes, such as `w1`: two at once must not have the same name.
-        max_mb: MiB that all files below the folder may take, feedback included.
-        max_days: days that a file is kept.
-        root: the folder that max_mb is of, where this one is only a part of it.
+        folder: the destination.
+        worker: the name of the worker, such as `w1`; unique among concurrent workers.
+        max_mb: size limit in MiB of all files below `root`, feedback included.
+        max_days: age limit of a file in days.
+        root: the folder to which max_mb applies, if `folder` is only a part of it.
     """
 
     def __init__(self, folder: Path, worker: str, max_mb: int, max_days: int, root: Path | None = None) -> None:
         self._folder, self._root = folder, root or folder
         self._most, self._age = max_mb * 2**20, timedelta(days=max_days)
-        # Another start must not write over what the last one wrote.
+        # A restarted worker must not overwrite the files of its previous run.
         self._name = f"{worker}-{int(time.time()):x}{secrets.token_hex(3)}"
         self._written = 0
         self._due = 0.0
@@ -46,7 +50,7 @@ class Files:
         self._late: set[Path] = set()
 
     def parts(self, table: "pl.DataFrame") -> "Iterator[pl.DataFrame]":
-        """Yield the rows of each hour; usually there is but one."""
+        """Yield the rows of each hour; usually there is only one."""
         import polars as pl
 
         hour = pl.col("time").dt.truncate("1h")
@@ -57,7 +61,7 @@ class Files:
             yield from table.with_columns(hour.alias("_hour")).partition_by("_hour", include_key=False)
 
     def write(self, table: "pl.DataFrame") -> None:
-        """Write the rows of one hour, whole or not at all.
+        """Write the rows of one hour atomically.
 
         Raises:
             OSError: the disk is full, or the folder can't be written.
@@ -72,7 +76,7 @@ class Files:
             self._hours.setdefault(place, []).append(path)
 
     def tidy(self) -> None:
-        """Join the files of hours that are over, and remove the oldest while there are too many; once a minute."""
+        """Join the files of past hours, and remove the oldest files beyond the limits; at most once a minute."""
         if time.monotonic() < self._due:
             return
         self._due = time.monotonic() + TIDY_SECONDS
@@ -80,9 +84,9 @@ class Files:
         self._trim()
 
     def _join(self) -> None:
-        """Make one file of this worker's of each hour that is over.
+        """Join this worker's files of each past hour to one.
 
-        Readers pass over the parts as soon as the whole is there, so that a kill in between doubles nothing.
+        Readers ignore the parts as soon as the joined file exists, so a kill in between duplicates no rows.
         """
         import polars as pl
 
@@ -105,7 +109,7 @@ class Files:
                 break
             path.unlink(missing_ok=True)
             left -= size
-            with suppress(OSError):  # others are left in it
+            with suppress(OSError):  # the folder is not empty
                 path.parent.rmdir()
                 path.parent.parent.rmdir()
         _sweep(self._root)
@@ -126,17 +130,17 @@ def _write(table: "pl.DataFrame", path: Path) -> None:
             aside.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.strerror:
             raise
-        raise OSError(None, _reason(error), str(path)) from error  # what Polars makes of a full disk
+        raise OSError(None, _reason(error), str(path)) from error  # Polars raises its own error on a full disk
 
 
 def _reason(error: Exception) -> str:
-    """Return what the system said, where Polars tells it; the rest of its words may hold values."""
+    """Return the system's error message if Polars quotes its number; the rest of Polars' text may contain values."""
     found = OS_ERROR.search(str(error))
     return os.strerror(int(found[1])) if found else "can't be written"
 
 
 def listed(folder: Path) -> list[Path]:
-    """Return the files below a folder that are whole, each row in one of them, the oldest first."""
+    """Return the complete files below a folder, oldest first; each row is in exactly one of them."""
     from merit.artifacts import parquet_fault
 
     found = sorted(folder.glob(FORM))
@@ -154,12 +158,12 @@ def listed(folder: Path) -> list[Path]:
 
 def _files(root: Path) -> Iterator[tuple[datetime, Path, int]]:
     for path in [*root.glob(FORM), *root.glob(f"feedback/{FORM}")]:
-        with suppress(OSError, ValueError):  # removed by another worker, or none of ours
+        with suppress(OSError, ValueError):  # removed by another worker, or not a file of the log
             yield _hour(path.parent), path, path.stat().st_size
 
 
 def _hour(place: Path) -> datetime:
-    """Return the beginning of the hour that a folder is of."""
+    """Return the start of the hour of a folder."""
     date, hour = place.parent.name.removeprefix("date="), place.name.removeprefix("hour=")
     return datetime.fromisoformat(f"{date}T{hour}:00:00+00:00")
 
@@ -167,12 +171,12 @@ def _hour(place: Path) -> datetime:
 def _rows(path: Path) -> int:
     import polars as pl
 
-    found: int = pl.scan_parquet(path).select(pl.len()).collect().item()  # of the footer alone
+    found: int = pl.scan_parquet(path).select(pl.len()).collect().item()  # reads only the footer
     return found
 
 
 def _sweep(root: Path) -> None:
-    """Remove what was being written when a worker was killed."""
+    """Remove temporary files of killed workers, once they are an hour old."""
     for path in [*root.glob("date=*/hour=*/.*.tmp"), *root.glob("feedback/date=*/hour=*/.*.tmp")]:
         with suppress(OSError):
             if path.stat().st_mtime < time.time() - 3600:

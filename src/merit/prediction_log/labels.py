@@ -1,4 +1,4 @@
-"""The truths that came by POST /feedback, as tables."""
+"""Builds tables of the ground truth that POST /feedback received."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Truths:
-    """Makes tables of truths.
+    """Builds tables of ground truth from entries.
 
     Args:
         output: the output of the model's signature: its task, and the classes of a multiclass task.
@@ -20,11 +20,11 @@ class Truths:
         self._task, self._classes = output["task"], output.get("classes") or []
 
     def build(self, entries: Sequence[Entry]) -> "pl.DataFrame":
-        """Return a row for each truth.
+        """Return a table with one line per truth.
 
         Args:
-            entries: of each request how many truths, its time in seconds since 1970, its truths (the id and row of a
-                prediction or else a key, and the truth), and the caller.
+            entries: per request: number of truths, time in seconds since 1970, the truths (request id and row of a
+                prediction, or a key; and the truth), and the caller.
         """
         import polars as pl
 

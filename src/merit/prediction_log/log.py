@@ -1,4 +1,9 @@
-"""The prediction log: every prediction in Parquet, by time, off the hot path; read back by `read` and `joined`."""
+"""The prediction log: writes every prediction to Parquet in the background, and reads it back.
+
+Example:
+    table = joined(Path("log"))  # one line per prediction with feedback, its inputs and its `truth`
+    table.filter(pl.col("version") == "v3").collect()
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class Log(Protocol):
-    """Remembers predictions.
+    """Interface of a prediction log.
 
     Attributes:
-        dropped: rows that were not taken, for too much waited.
+        dropped: rows dropped because the queue was full, or because they can't be packed.
         written: rows in files.
-        waiting: rows that are neither written nor lost.
-        failed: rows that were taken and then lost.
-        faults: attempts to write that failed, and are made again.
+        waiting: accepted rows that are neither written nor lost yet.
+        failed: accepted rows that were lost.
+        faults: failed attempts to write; they are retried.
     """
 
     @property
@@ -50,29 +55,29 @@ class Log(Protocol):
         predictions: NDArray[Any],
         who: str,
     ) -> None:
-        """Remember what a request was answered; it never blocks and never raises.
+        """Log the predictions of a request; never block and never raise.
 
         Args:
-            request_id: as the answer names it.
-            at: when, in seconds since 1970.
-            body: the request in JSON, which the endpoint has taken; None where it came otherwise.
-            columns: what was scored, where there is no such body.
-            predictions: as the package gives them, [rows] or [rows, classes].
-            who: asked, "" where nobody was asked who it is.
+            request_id: the id in the response.
+            at: time in seconds since 1970.
+            body: the JSON body of the request, which the endpoint has validated; None for other formats.
+            columns: the scored columns, if there is no JSON body.
+            predictions: the output of the package, [rows] or [rows, classes].
+            who: the authenticated caller; "" without authentication.
         """
 
     def start(self) -> None:
-        """Start what writes, so that the first request finds it running."""
+        """Start the writer, so that it runs before the first request."""
 
     def close(self) -> None:
-        """Write what waits."""
+        """Write the queued rows and stop the writer."""
 
 
 def check(told: PredictionLog, package: Package) -> None:
-    """Check what the settings name, before anything is served.
+    """Validate the settings against the package, before the endpoint starts.
 
     Raises:
-        MeritError: a column that is named is unknown, or the key of the hashes is not there.
+        MeritError: a named column is unknown, or the hash key is missing.
     """
     from merit.prediction_log.privacy import Privacy
 
@@ -80,16 +85,16 @@ def check(told: PredictionLog, package: Package) -> None:
 
 
 def of(told: PredictionLog, package: Package, version: str, worker: str) -> Log:
-    """Return the log that the settings ask for.
+    """Return the log that the settings configure; one that does nothing if they name no folder.
 
     Args:
         told: the settings.
-        package: whose answers they are.
-        version: the model's, as it is told in answers.
-        worker: who writes: two that write at once must not have the same name.
+        package: the package that predicts.
+        version: the version of the model, as responses name it.
+        worker: the name of the worker; unique among concurrent workers.
 
     Raises:
-        MeritError: a column that is named is unknown, or the key of the hashes is not there.
+        MeritError: a named column is unknown, or the hash key is missing.
     """
     if told.folder is None:
         return Off()
@@ -99,22 +104,22 @@ def of(told: PredictionLog, package: Package, version: str, worker: str) -> Log:
 
 
 class Off:
-    """Remembers nothing."""
+    """A log that discards everything."""
 
     dropped = written = waiting = failed = faults = 0
 
     def put(self, *_: Any) -> None:
-        """Forget it."""
+        """Do nothing."""
 
     def start(self) -> None:
-        """Start nothing."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Write nothing."""
+        """Do nothing."""
 
 
 class On(Link):
-    """Keeps what is answered, until it is written."""
+    """A log that sends predictions to a writer process."""
 
     def put(  # noqa: PLR0917
         self,
@@ -125,17 +130,17 @@ class On(Link):
         predictions: NDArray[Any],
         who: str,
     ) -> None:
-        """Remember it, unless too much waits."""
+        """Queue the predictions of a request; drop them if the queue is full."""
         self.take((len(predictions), request_id, at, body, columns, predictions.tobytes(), who))
 
 
 def read(folder: Path) -> "pl.LazyFrame":
-    """Return all predictions below a folder, to be read when they are asked for.
+    """Return all predictions below a folder as a lazy table.
 
-    What a crash left half written is passed over. Where versions had other columns, what one has not is null.
+    Half-written files of a crash are skipped. If model versions have different columns, missing values are null.
 
     Raises:
-        MeritError: there are none yet, or a file was damaged since.
+        MeritError: there are no predictions yet, or a file is damaged.
     """
     return _scanned(
         folder, "serve.log.folder says where the endpoint keeps them, and serve.log.seconds how often it writes"
@@ -143,20 +148,20 @@ def read(folder: Path) -> "pl.LazyFrame":
 
 
 def read_feedback(folder: Path) -> "pl.LazyFrame":
-    """Return all feedback below the folder of the predictions.
+    """Return all feedback below the folder of the predictions as a lazy table.
 
     Its columns are `time`, `request_id` and `row` or else `key` (JSON), `truth`, `caller`.
 
     Raises:
-        MeritError: there is none yet, or a file was damaged since.
+        MeritError: there is no feedback yet, or a file is damaged.
     """
     return _scanned(folder / "feedback", "POST /feedback takes it, and serve.log.seconds says how often it is written")
 
 
 def joined(folder: Path) -> "pl.LazyFrame":
-    """Return the predictions whose truth came by request id and row, with the last truth told as `truth`.
+    """Return the predictions that have feedback by request id and row, with the latest `truth` of each.
 
-    What was told by a key of the data is for `read_feedback` and a join of one's own.
+    Feedback by a key of the data is not joined; use `read_feedback` and join on that key.
 
     Raises:
         MeritError: there are no predictions, or no feedback.

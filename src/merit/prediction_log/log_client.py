@@ -1,7 +1,7 @@
-"""What waits in a worker for its writer: put by whoever answers, sent by a thread.
+"""The worker's side of the log: a queue of entries, and the thread that sends them to the writer process.
 
-Putting packs it behind what waits. The thread sends that to another process, `merit.prediction_log.writer`, which makes
-tables and files of it: in a thread that would hold the interpreter, and so those who answer.
+Request handlers append packed entries to the queue. The thread sends them to `merit.prediction_log.writer`, a separate
+process that builds tables and files; done in a thread, that work would hold the GIL and delay requests.
 """
 
 import atexit
@@ -28,30 +28,30 @@ from merit.prediction_log.protocol import HEAD, MOST_BYTES, Batch, Entry, State,
 from merit.process.lifetime import STOPS
 
 POLL_SECONDS = 0.02
-"""How often what waits is sent: while it is little, it does not drive from the processor's caches what answers."""
+"""Seconds between two sends. Small, frequent sends leave the CPU caches to the request handlers."""
 PIPE = 2**20
-"""Bytes that a pipe holds, where the system allows it: fewer turns to send what waits."""
+"""Pipe capacity in bytes, where the system allows it; a large pipe needs fewer writes."""
 LONGEST_PAUSE = 60.0
-"""Seconds between a writer that failed and the next, at most."""
+"""The longest wait in seconds before a failed writer is replaced."""
 CLOSE_SECONDS = 10.0
-"""What the writer has, to write what waits, once the worker ends."""
+"""Seconds that the writer has to finish after the worker stops."""
 SEEN = (KEY, "LD_LIBRARY_PATH", "TMPDIR", "LANG")
-"""What the writer sees of the environment."""
+"""Environment variables that are passed to the writer."""
 INSTALLED = ("site-packages", "dist-packages")
 NAMES = {"predictions": "prediction_log", "feedback": "feedback"}
 
 
 class Link:
-    """Keeps what is put until it is sent, and knows what became of it.
+    """Queues entries for the writer process and counts what became of their rows.
 
     Args:
-        task: what the writer is for.
+        task: the configuration of the writer.
 
     Attributes:
-        dropped: rows that were not taken, for too much waited, or because they can't be packed.
+        dropped: rows dropped because the queue was full, or because they can't be packed.
         written: rows in files.
-        failed: rows that were taken, but could be neither made a table of nor written before the end.
-        faults: attempts to write that failed; they are made again.
+        failed: accepted rows that were lost: no table could be built, or they were not written in time.
+        faults: failed attempts to write; they are retried.
     """
 
     def __init__(self, task: Task) -> None:
@@ -70,18 +70,18 @@ class Link:
 
     @property
     def waiting(self) -> int:
-        """Rows that are neither written nor lost yet."""
+        """Accepted rows that are neither written nor lost yet."""
         return max(0, self._put_rows - self.written - self.failed)
 
     def take(self, entry: Entry) -> bool:
-        """Take an entry, unless too much waits; say whether. It waits for nobody."""
+        """Append an entry without blocking; return False if it is dropped, because the queue is full."""
         with self._lock:
             if self._batch.count >= self._task.told.queue or self._batch.size >= MOST_BYTES:
                 self.dropped += entry[0]
                 return False
             try:
                 self._batch.add(entry)
-            except (ValueError, TypeError, OverflowError):  # a text that is no Unicode, for one
+            except (ValueError, TypeError, OverflowError):  # for example text with invalid Unicode
                 self.dropped += entry[0]
                 return False
             self._put_rows += entry[0]
@@ -90,7 +90,7 @@ class Link:
         return True
 
     def start(self) -> None:
-        """Start the thread and the writer, unless they run."""
+        """Start the thread, which starts the writer; do nothing if it runs or was closed."""
         with self._lock:
             if self._thread is None and not self._stop.is_set():
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
@@ -98,7 +98,7 @@ class Link:
                 atexit.register(self.close)
 
     def close(self) -> None:
-        """Have the writer write what waits, and end it; what can't be written by then is counted as failed."""
+        """Let the writer finish and stop it; rows not written in time count as failed."""
         self._stop.set()
         if (thread := self._thread) is not None:
             thread.join(CLOSE_SECONDS * 1.5)
@@ -108,7 +108,7 @@ class Link:
             self._tell("lost", rows_lost=lost)
 
     def _forked(self) -> None:
-        """In a child that was forked: the writer is its parent's."""
+        """Reset the state in a forked child, because the writer belongs to the parent."""
         atexit.unregister(self.close)
         self._lock, self._batch, self._thread = threading.Lock(), Batch(), None
         self._put_rows = self.written + self.failed
@@ -117,8 +117,8 @@ class Link:
             self._writer.let_go()
 
     def _run(self) -> None:
-        """Work with one writer after another; there is another only where one failed."""
-        # Of this thread; what it starts has the mask from its first moment.
+        """Run the sending thread; a failed writer is replaced after a growing wait."""
+        # Blocked for this thread only; the writer process inherits the mask at its start.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         pause = 1.0
         while True:
@@ -127,7 +127,7 @@ class Link:
                 self._writer = Writer(self._task)
                 with self._writer as writer:
                     self._work(writer, State(self.written, self.failed, "", self.faults))
-            except Exception as error:  # noqa: BLE001  # told; whatever it was, there is another writer
+            except Exception as error:  # noqa: BLE001  # reported; another writer is started after any error
                 self._lose(error)
             if self._stop.is_set():
                 return
@@ -137,11 +137,11 @@ class Link:
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def _work(self, writer: "Writer", before: State) -> None:
-        """Send what comes, until there is to be no more of it.
+        """Send queued entries until the log is closed.
 
         Args:
-            writer: whom to.
-            before: what there was before it began.
+            writer: the writer process.
+            before: the counts at the start of this writer, because a new writer counts from 0.
 
         Raises:
             OSError: the writer has ended.
@@ -153,7 +153,7 @@ class Link:
             if self._stop.is_set():
                 deadline = min(deadline, time.monotonic() + CLOSE_SECONDS)
                 if time.monotonic() > deadline - CLOSE_SECONDS / 2:
-                    writer.hang_up()  # which it hears also while it takes nothing more: it tries to write once more
+                    writer.hang_up()  # noticed even while the buffer is full; the writer then tries one last write
                 elif not writer.has_unsent and not self._batch.count:
                     writer.finish()
             for state in writer.exchange(POLL_SECONDS):
@@ -173,7 +173,7 @@ class Link:
         return found
 
     def _hear(self, before: State, state: State) -> None:
-        """Take note of how a writer stands; `before` is what there was before it began."""
+        """Update the counts from the state of a writer; `before` has the counts at its start."""
         failed = before.failed + state.failed - self.failed
         self.written, self.failed = before.written + state.written, before.failed + state.failed
         if failed:
@@ -183,22 +183,22 @@ class Link:
             self._tell("write", error=state.fault, rows_waiting=self.waiting)
 
     def _lose(self, error: Exception) -> None:
-        """Count what a writer had when it failed."""
+        """Count the rows lost with a failed writer."""
         lost = self._sent_rows - self.written - self.failed
         self.failed += lost
         why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
         self._tell("writer", error=why, rows_lost=lost)
 
     def _tell(self, kind: str, **more: Any) -> None:
-        """Write a line, one of a kind in a minute, with what was lost in all."""
+        """Log an error with the total losses; at most one of each kind per minute."""
         self._lines.tell(self._name, kind, level="error", **more, rows_failed=self.failed, rows_dropped=self.dropped)
 
 
 class Writer:
-    """A writer's process, and the pipes to it and from it.
+    """A writer process and its pipes.
 
     Args:
-        task: what it is for.
+        task: its configuration.
 
     Raises:
         OSError: it can't be started.
@@ -219,11 +219,11 @@ class Writer:
         self._is_over = self.has_ended = False
 
     def __enter__(self) -> "Writer":
-        """Work with it."""
+        """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it: by now it has written, or has had the time to."""
+        """Stop the process; a regular shutdown has given it time to write before."""
         self.hang_up()
         if not self.has_ended:
             self._process.kill()
@@ -232,45 +232,45 @@ class Writer:
 
     @property
     def has_unsent(self) -> bool:
-        """Whether something that was put is not sent yet."""
+        """Whether data is not sent yet."""
         return bool(self._unsent)
 
     @property
     def status(self) -> str:
-        """How it has ended; its pipes may be closed a moment before it is no more."""
+        """Its exit status; its pipes may close a moment before the process ends."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(1.0)
         return f"status {self._process.returncode}"
 
     def put(self, packed: memoryview) -> None:
-        """Put what is to be sent next."""
+        """Set the data to send next."""
         self._unsent = packed
 
     def finish(self) -> None:
-        """Say that nothing more comes; a closed pipe would not say so where a child that was forked holds it too."""
+        """Send the end marker; closing the pipe is not enough if a forked child still holds it open."""
         if not self._is_over:
             self._is_over = True
             self._unsent = memoryview(bytes(HEAD))
 
     def hang_up(self) -> None:
-        """Close the pipe, which also a writer hears that takes nothing more."""
+        """Close the pipe, which the writer notices even while its buffer is full."""
         self._is_over, self._unsent = True, memoryview(b"")
         with suppress(OSError):
             self._asked_file.close()
 
     def let_go(self) -> None:
-        """In a child that was forked: close what is the parent's."""
+        """Close the pipes in a forked child, because they belong to the parent."""
         for each in (self._asked_file, self._answers_file):
             with suppress(OSError):
                 each.close()
 
     def exchange(self, seconds: float) -> list[State]:
-        """Send what can be sent, and return how the writer says it stands; wait so long for one or the other.
+        """Send data and return the states that arrived; wait up to `seconds` for either pipe.
 
         Raises:
-            OSError: it reads no more, and has said nothing more.
+            OSError: the writer has closed its input.
         """
-        poll = select.poll()  # unlike select, it takes descriptors past 1,023
+        poll = select.poll()  # unlike select, it supports descriptors above 1,023
         poll.register(self._answers, select.POLLIN)
         if self._unsent:
             poll.register(self._asked, select.POLLOUT)
@@ -293,13 +293,13 @@ class Writer:
 
 
 def started() -> "subprocess.Popen[bytes]":
-    """Return a writer's process."""
+    """Start a writer process."""
     seen = {name: os.environ[name] for name in SEEN if name in os.environ}
     here = Path(merit.__file__).parents[1]
     places = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
-    if here.name not in INSTALLED:  # where it is installed it is found, but nothing there may come before Python's own
+    if here.name not in INSTALLED:  # else it is found anyway, and site-packages must not precede the stdlib
         places.insert(0, str(here))
-    return subprocess.Popen(  # ours
+    return subprocess.Popen(  # our own module
         [sys.executable, "-P", "-m", "merit.prediction_log.writer"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Which columns are kept, and which only as a keyed hash."""
+"""Removes columns from the log, or replaces their values by a keyed hash."""
 
 import difflib
 import hmac
@@ -17,15 +17,15 @@ LEAST_BYTES = 16
 
 
 class Privacy:
-    """What of a row may be kept.
+    """The columns to leave out or to hash.
 
     Args:
-        told: the settings.
-        columns: the input columns that there are.
+        told: the settings of the prediction log.
+        columns: the input columns of the model.
 
     Raises:
-        ConfigError: columns that are named are unknown or named twice, or the key of the hashes is not there or too
-            short; with every problem.
+        ConfigError: a named column is unknown or named twice, or the hash key is missing or too short; lists every
+            problem.
     """
 
     def __init__(self, told: PredictionLog, columns: Sequence[str]) -> None:
@@ -35,12 +35,12 @@ class Privacy:
             raise ConfigError(problems)
 
     def hash(self, value: object) -> str:
-        """Return the HMAC-SHA-256 of a value as text, in hex: equal for equal values, and of no use without the key."""
-        text = repr(value + 0.0) if isinstance(value, float) else str(value)  # -0.0 is 0.0
+        """Return the HMAC-SHA-256 of a value as text, in hex: equal for equal values, irreversible without the key."""
+        text = repr(value + 0.0) if isinstance(value, float) else str(value)  # -0.0 equals 0.0
         return hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), "sha256").hex()
 
     def applied(self, table: "pl.DataFrame") -> "pl.DataFrame":
-        """Return a table with hashes in place of the values that are to be hashed; what is missing stays missing."""
+        """Return a table with the values of hashed columns replaced by hashes; nulls stay null."""
         import polars as pl
 
         for name in self.hashed:

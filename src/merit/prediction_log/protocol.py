@@ -1,4 +1,4 @@
-"""What a worker and its writer say to each other: each piece in msgpack, its length before it."""
+"""The protocol between a worker and its writer process: length-prefixed msgpack messages."""
 
 from typing import Any, Literal
 
@@ -9,24 +9,24 @@ from numpy.typing import NDArray
 from merit.prediction_log.settings import PredictionLog
 
 MOST_BYTES = 64 * 2**20
-"""Bytes that may wait as bodies in the worker, and again as tables in the writer that could not be written yet."""
+"""Size limit in bytes of the queue in the worker, and also of the unwritten tables in the writer."""
 HEAD, ARRAY = 4, 5
-"""Bytes of a length, and of what begins a list in msgpack."""
+"""Bytes of a length prefix, and of the header of a msgpack array."""
 
 Entry = tuple[Any, ...]
-"""Of a request: its rows, and what else its kind has."""
+"""The log entry of a request: its number of rows, then the fields of its kind (see the `build` methods)."""
 
 
 class Task(msgspec.Struct, frozen=True):
-    """What a writer is for: the first piece it gets.
+    """The configuration of a writer, and the first message to it.
 
     Args:
-        kind: what it writes.
-        told: the settings.
-        worker: whose log it is: two that write at once must not have the same name.
-        inputs: the columns of the model's signature.
-        output: the signature's output.
-        origin: the model, version and commit of all that it gets.
+        kind: whether it writes predictions or feedback.
+        told: the settings of the prediction log.
+        worker: the name of the worker; unique among concurrent workers.
+        inputs: the input columns of the model's signature.
+        output: the output of the signature.
+        origin: model, version and commit of all its entries.
     """
 
     kind: Literal["predictions", "feedback"]
@@ -38,12 +38,14 @@ class Task(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct):
-    """How a writer stands, since it began.
+    """The counts of a writer since its start.
 
     Attributes:
         written: rows in files.
-        failed: rows that could be made no table of, and `failure` what was wrong with the last of them.
-        faults: attempts to write that failed, and `fault` why the last did; they are made again.
+        failed: rows lost because no table could be built from them.
+        failure: the error of the last such row.
+        faults: failed attempts to write; they are retried.
+        fault: the error of the last such attempt.
     """
 
     written: int = 0
@@ -54,11 +56,11 @@ class State(msgspec.Struct):
 
 
 class Batch:
-    """Entries, packed as they come: nothing of them is kept but bytes, so that what answers can use its memory anew.
+    """A batch of entries, packed at once, so that the memory of each request is free after its response.
 
     Attributes:
-        count: entries.
-        rows: of all of them.
+        count: number of entries.
+        rows: number of rows of all entries.
     """
 
     def __init__(self) -> None:
@@ -67,14 +69,14 @@ class Batch:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Packed size in bytes."""
         return len(self._content)
 
     def add(self, entry: Entry) -> None:
-        """Add an entry; its arrays are such of numbers or of texts.
+        """Pack an entry; its arrays hold numbers or strings.
 
         Raises:
-            ValueError, TypeError, OverflowError: it can't be packed; the batch is as it was.
+            ValueError, TypeError, OverflowError: the entry can't be packed; the batch is unchanged.
         """
         size = len(self._content)
         try:
@@ -86,20 +88,20 @@ class Batch:
         self.rows += entry[0]
 
     def packed(self) -> memoryview:
-        """Return it as it is sent: a list of entries."""
+        """Return the message to send: a length and a msgpack array of entries."""
         self._content[:HEAD] = (self.size - HEAD).to_bytes(HEAD, "big")
         self._content[HEAD : HEAD + ARRAY] = b"\xdd" + self.count.to_bytes(4, "big")
         return memoryview(self._content)
 
 
 def packed(piece: Task | State) -> bytes:
-    """Return a piece as it is sent."""
+    """Return a task or state as a message to send."""
     content = msgspec.msgpack.encode(piece)
     return len(content).to_bytes(HEAD, "big") + content
 
 
 def entries(content: bytes) -> list[Entry]:
-    """Return the entries of a batch that was packed."""
+    """Return the entries of a packed batch."""
     return _DECODER.decode(content)
 
 

@@ -1,6 +1,6 @@
-"""What was answered, as tables: polars reads the bodies as they came, so that Python touches no value.
+"""Builds tables of logged predictions: Polars parses the JSON bodies of requests, without Python objects per value.
 
-What polars may have read otherwise than the endpoint did is read again by the endpoint's own way.
+Bodies that Polars may parse differently from the endpoint are parsed again by the endpoint's own code.
 """
 
 from collections.abc import Sequence
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     import polars as pl
 
 OWN = ("request_id", "row", "time", "caller", "prediction", "probabilities", "model", "version", "commit")
-"""The log's own columns; an input column of such a name has `input_` before it."""
+"""The columns that the log adds; an input column of the same name gets the prefix `input_`."""
 
 
 class Tables:
-    """Makes tables of entries.
+    """Builds tables of predictions from entries.
 
     Args:
-        task: whose answers they are.
-        privacy: what of a row may be kept.
+        task: the model's signature and origin.
+        privacy: the columns to leave out or to hash.
     """
 
     def __init__(self, task: Task, privacy: Privacy) -> None:
@@ -40,11 +40,11 @@ class Tables:
         self._origin = task.origin
 
     def build(self, entries: Sequence[Entry]) -> "pl.DataFrame":
-        """Return a row for each row that was answered.
+        """Return a table with one line per predicted row.
 
         Args:
-            entries: of each request its rows, id, time in seconds since 1970, body or else columns, predictions as
-                float32 in bytes, and caller.
+            entries: per request: number of rows, id, time in seconds since 1970, body or None, columns or None,
+                predictions as bytes of float32, and caller.
         """
         import polars as pl
 
@@ -64,7 +64,10 @@ class Tables:
         return pl.concat(made) if len(made) > 1 else made[0]
 
     def _kind(self, entry: Entry) -> str:
-        """Return how an entry is read at first; of what has an escape nobody but Python can count the keys."""
+        """Return how to parse an entry first: `object`, `array`, `columns`, or `odd` for the slow way.
+
+        The fast way counts colons to find duplicate keys (see `_keys`), which escapes would falsify.
+        """
         body: bytes | None = entry[3]
         if body is None:
             return "columns"
@@ -108,7 +111,7 @@ class Tables:
         return pl.DataFrame([guesses, probabilities.cast(pl.List(pl.Float32))])
 
     def _read(self, entries: list[Entry], kind: str) -> "tuple[pl.DataFrame, list[bool]]":
-        """Return the rows of bodies, and which bodies were left out because they must be read slowly."""
+        """Return the rows of bodies, and a flag for each body that was left out because it needs the slow way."""
         import polars as pl
 
         from merit.reading import cells
@@ -135,9 +138,9 @@ class Tables:
         return kept.filter(pl.Series(~np.repeat(odd, counts))), odd.tolist()
 
     def _keys(self, read: "pl.DataFrame") -> NDArray[np.int64]:
-        """Return the colons that each row needs if each of its keys stands in it once, and none is null.
+        """Return the number of colons that each row must have in JSON if no key is duplicate and no value is null.
 
-        Of a key that stands twice the endpoint takes the last and polars the first. What has more colons may have one.
+        Of a duplicate key the endpoint takes the last value and Polars the first. A body with more colons may have one.
         """
         import polars as pl
 
@@ -150,7 +153,7 @@ class Tables:
     def _of_objects(self, bodies: list[bytes]) -> "pl.DataFrame":
         import polars as pl
 
-        # A line break in JSON is only space: inside a text it is written as \n.
+        # A line break in JSON is whitespace: inside a string it is escaped as \n.
         lines = b"\n".join([body.replace(b"\n", b" ") if b"\n" in body else body for body in bodies])
         return pl.read_ndjson(lines, schema=self._raw())
 
@@ -161,7 +164,7 @@ class Tables:
         return pl.read_ndjson(lines, schema={"r": pl.List(pl.Struct(self._raw()))}).explode("r").unnest("r")
 
     def _slowly(self, bodies: list[bytes]) -> "pl.DataFrame":
-        """Return the rows as the endpoint reads them, in Python."""
+        """Return the rows of bodies, parsed in Python as the endpoint does."""
         import polars as pl
 
         rows: list[dict[str, Any]] = []
@@ -179,9 +182,9 @@ class Tables:
         return pl.DataFrame(made)
 
     def _of_columns(self, columns: dict[str, NDArray[Any]]) -> "pl.DataFrame":
-        """Return the rows of columns as the graph takes them: "" and NaN are missing, times are seconds.
+        """Return the rows of columns in the graph's encoding: "" and NaN are missing, times are in seconds.
 
-        An integer past 64 bits is kept as missing, as it is of JSON.
+        An integer beyond 64 bits becomes null, as in JSON bodies.
         """
         import polars as pl
 
@@ -201,14 +204,14 @@ class Tables:
         return pl.DataFrame(made)
 
     def _raw(self) -> dict[str, Any]:
-        """Return the types as they stand in JSON."""
+        """Return the types of the columns in JSON, where times are strings."""
         import polars as pl
 
         return {each["name"]: pl.String() if each["type"] == "datetime" else _dtype(each) for each in self._all}
 
 
 def kept_as(column: str) -> str:
-    """Return what an input column is called in the log."""
+    """Return the name of an input column in the log."""
     return f"input_{column}" if column in OWN else column
 
 

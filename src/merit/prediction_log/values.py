@@ -1,4 +1,4 @@
-"""The values of a key as the log has those of its columns: JSON writes one number as 529 or as 529.0."""
+"""Converts the values of a feedback key to the types of the log, because JSON may write a number as 529 or 529.0."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,14 +12,14 @@ FORMS = {
     "boolean": "true or false",
     "datetime": "a time such as 2024-01-31T15:30:00",
 }
-"""What is allowed of each type; an array is none of a key's."""
+"""The allowed values of each type, for messages; an array can't be part of a key."""
 
 
 def formed(value: Any, column: Mapping[str, Any]) -> Any:
-    """Return a value that came in JSON as the log holds it: of its column's type, equal for equal values.
+    """Return a JSON value converted to the type of its column, so that equal values compare equal.
 
     Raises:
-        ValueError: it can't be of that type; with what is allowed.
+        ValueError: it can't be converted; the message says what is allowed.
     """
     allowed = FORMS.get(column["type"])
     if allowed is None:
@@ -31,7 +31,7 @@ def formed(value: Any, column: Mapping[str, Any]) -> Any:
 
 
 def _made(value: Any, column: Mapping[str, Any]) -> Any:
-    """Return a value in its form; None where it has none."""
+    """Return a value converted to the type of its column; None if it can't be."""
     kind = column["type"]
     if kind in ("string", "boolean"):
         return value if isinstance(value, str if kind == "string" else bool) else None
@@ -41,7 +41,7 @@ def _made(value: Any, column: Mapping[str, Any]) -> Any:
         return None
     try:
         made = float(value) if kind == "number" else int(value)
-    except OverflowError:  # more than a float can hold
+    except OverflowError:  # beyond the range of a float
         return None
     is_lost = kind == "integer" and (made != value or not -(2**63) <= made < 2**63)
     return None if is_lost else made

@@ -1,7 +1,7 @@
-"""The process that makes Parquet of what a worker has answered, started by `merit.prediction_log.log_client`.
+"""The process that writes the log of a worker to Parquet; `merit.prediction_log.log_client` starts it.
 
-It has an interpreter of its own, so that it never holds up those who answer. It ends once the worker says so or is no
-more, with everything written that it was sent.
+It has its own interpreter, so that it never blocks requests. It ends when the worker sends the end marker or dies,
+after writing all entries that it received.
 """
 
 import io
@@ -18,27 +18,27 @@ from merit.prediction_log.files import Files
 from merit.prediction_log.protocol import HEAD, State, Task, entries, packed
 
 POLL_SECONDS = 0.05
-"""How often it looks for what has come: were it woken by each piece, it would run beside the worker that writes it."""
+"""Seconds between two reads. Waking for each message would compete for the CPU with the worker that sends it."""
 NICENESS = 10
-"""How far it stands back behind those who answer: by 5 it costs them more, and by 19 it does not keep up where each
-processor is busy."""
+"""Scheduling priority below the workers: at 5 it slows them down more, and at 19 it can't keep up when all CPUs are
+busy."""
 
 
 def main() -> None:
-    """Work for the process that has started this one."""
-    os.environ.setdefault("POLARS_MAX_THREADS", "1")  # the processors are for those who answer
+    """Serve the parent process on standard input and output."""
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")  # the CPUs belong to the workers that serve requests
     os.nice(NICENESS)
     answers = os.dup(1)
-    os.dup2(2, 1)  # whatever prints must not come among the answers
+    os.dup2(2, 1)  # prints of libraries must not mix with the states
     work(0, answers)
 
 
 def work(asked: int, answers: int) -> None:
-    """Write what comes, until the pipe is closed.
+    """Write the entries that arrive, until the end marker or the end of the pipe.
 
     Args:
-        asked: the descriptor that pieces come from: a Task, then one Batch after another.
-        answers: the one that each new State goes to.
+        asked: file descriptor of the input: a Task, then one Batch after another.
+        answers: file descriptor of the output, to which each new State is sent.
     """
     with io.FileIO(asked) as pieces, io.FileIO(answers, "w") as told:
         first = _piece(pieces)
@@ -48,7 +48,7 @@ def work(asked: int, answers: int) -> None:
         said = msgspec.structs.astuple(keeper.state)
         poll = select.poll()
         while True:
-            # Of a pipe that isn't read it is still told when its other end is closed.
+            # With an empty mask poll still reports POLLHUP, the end of the worker, while the buffer is full.
             poll.register(asked, 0 if keeper.is_full else select.POLLIN)
             if (ready := poll.poll(0)) and not _took(keeper, pieces, ready[0][1]):
                 break
@@ -64,7 +64,7 @@ def work(asked: int, answers: int) -> None:
 
 
 def kept(task: Task) -> Keeper:
-    """Return what keeps what a task is about."""
+    """Return the buffer that a task configures."""
     root = Path(task.told.folder or "")
     folder = root if task.kind == "predictions" else root / "feedback"
     files = Files(folder, task.worker, task.told.max_mb, task.told.max_days, root)
@@ -83,23 +83,23 @@ def _builder(task: Task) -> Build:
 
 
 def _took(keeper: Keeper, pieces: io.FileIO, event: int) -> bool:
-    """Take what has come; say whether more may."""
+    """Read one message into the buffer; return False at the end of the input."""
     if not event & select.POLLIN:
         return False
     piece = _piece(pieces)
-    if not piece:  # the end was told, or the pipe was closed
+    if not piece:  # the end marker, or a closed pipe
         return False
     keeper.take(entries(piece), len(piece))
     return True
 
 
 def _say(state: State, told: io.FileIO) -> None:
-    with suppress(BrokenPipeError):  # the worker is no more
+    with suppress(BrokenPipeError):  # the worker has ended
         told.write(packed(state))
 
 
 def _piece(pieces: io.FileIO) -> bytes | None:
-    """Return the next piece; None at the end, or where it was cut off."""
+    """Return the next message; None at the end, also in the middle of a message."""
     head = _exactly(pieces, HEAD)
     return None if head is None else _exactly(pieces, int.from_bytes(head, "big"))
 

@@ -1,6 +1,6 @@
-"""stream: events from a broker, scored in micro-batches, and their answers, at least once.
+"""Stream prediction (`merit stream`): score events of a message broker in micro-batches, with at-least-once delivery.
 
-`run` joins the parts: a broker (`brokers`, `on_nats`, `on_redis`, `on_rabbit`, `on_kafka`) hands events to the
-`engine`, which has the `scorer` answer them; those that came before, and perhaps killed a worker, `alone` in a child
-process.
+`run` connects the parts. A broker (`brokers`, `on_nats`, `on_redis`, `on_rabbit`, `on_kafka`) delivers events to the
+`engine`, which scores them by the `scorer` and publishes the predictions. Redelivered events, which may have killed a
+worker, are scored by `alone` in a child process.
 """

@@ -1,4 +1,4 @@
-"""Work in threads that may never come back."""
+"""Runs calls in threads with a time limit, for calls that may never return."""
 
 import asyncio
 import threading
@@ -10,10 +10,12 @@ T = TypeVar("T")
 
 
 class Threads:
-    """Runs calls in threads of their own, each for a bounded time; one that takes longer is left behind.
+    """Runs each call in a thread of its own with a time limit; a call that exceeds it is abandoned.
+
+    Python can't stop a thread, so an abandoned call keeps running.
 
     Args:
-        seconds: how long a call may take.
+        seconds: time limit of a call.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -22,26 +24,26 @@ class Threads:
 
     @property
     def stuck(self) -> int:
-        """How many calls took too long and have not come back since."""
+        """Number of abandoned calls that still run."""
         self._late = [thread for thread in self._late if thread.is_alive()]
         return len(self._late)
 
     async def run(self, call: Callable[[], T]) -> T:
-        """Return what a call returns.
+        """Return the result of a call.
 
         Raises:
-            TimeoutError: it takes too long; anything else: it raised that.
+            TimeoutError: the call exceeds the time limit. Exceptions of the call itself are raised as they are.
         """
         done: Future[T] = Future()
-        done.set_running_or_notify_cancel()  # from here on it takes a result, though nobody may wait for it any more
+        done.set_running_or_notify_cancel()  # a running future can't be cancelled, so a late set_result is no error
 
         def work() -> None:
             try:
                 done.set_result(call())
-            except BaseException as error:  # noqa: BLE001  # whoever waits gets it
+            except BaseException as error:  # noqa: BLE001  # raised again in the waiting task
                 done.set_exception(error)
 
-        thread = threading.Thread(target=work, daemon=True)  # the end of the process waits for none
+        thread = threading.Thread(target=work, daemon=True)  # daemon: process exit does not wait for it
         thread.start()
         try:
             async with asyncio.timeout(self._seconds):

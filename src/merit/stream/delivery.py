@@ -1,4 +1,4 @@
-"""The way of a batch's records to the broker: what it has confirmed is acknowledged, the rest is published again."""
+"""Publishes the records of a batch: confirmed records are acknowledged, the others are published again."""
 
 from collections.abc import Sequence
 
@@ -7,12 +7,12 @@ from merit.stream.events import Event, Record
 
 
 class Delivery:
-    """What of a batch is still to be published, and what to be acknowledged.
+    """The records of a batch that are not published yet, and the events that are not acknowledged yet.
 
     Args:
-        broker: where to.
-        records: what is to be published.
-        events: those that they are of, in their order.
+        broker: the destination.
+        records: the records to publish.
+        events: their events, in the same order.
     """
 
     def __init__(self, broker: Broker, records: Sequence[Record], events: Sequence[Event]) -> None:
@@ -22,17 +22,17 @@ class Delivery:
 
     @property
     def what(self) -> str:
-        """What is left, as people call it."""
+        """Name of the unpublished records for messages."""
         return "dead letters" if self._left and all(record.cause for record, _ in self._left) else "answers"
 
     async def step(self) -> BaseException | None:
-        """Publish what is left, acknowledge what is confirmed; return what went wrong, or None: all is done."""
+        """Try once to publish and acknowledge what is left; return an error, or None if all is done."""
         error = await self._publish() if self._left else None
         if self._confirmed:
             try:
                 await self._broker.acknowledge(self._confirmed)
                 self._confirmed = []
-            except Exception as failed:  # noqa: BLE001  # each client has its own; only this is tried again
+            except Exception as failed:  # noqa: BLE001  # each client has its own; only the acknowledgement is retried
                 error = error or failed
         return error
 

@@ -1,4 +1,4 @@
-"""From events to acknowledged events: score, publish until the broker confirms it, only then acknowledge."""
+"""Processes events: score, publish until the broker confirms, and only then acknowledge."""
 
 import asyncio
 import functools
@@ -14,24 +14,24 @@ from merit.stream.metrics import Meters
 from merit.stream.scorer import Scorer
 
 AT_LEAST_EVERY = 0.5
-"""Seconds after which what was scored alone is delivered, though more of the batch is to come."""
+"""Seconds after which events scored in isolation are published, before the rest of the batch is done."""
 FIRST, LONGEST = 0.25, 10.0
-"""Seconds until what the broker did not take is sent again: twice as long each time, up to the longest."""
+"""Seconds before a retry: the first wait, doubled each time up to the longest."""
 
 
 class Stopped(Exception):
-    """The worker ends; what is not acknowledged comes again."""
+    """The worker is stopping; the broker will redeliver unacknowledged events."""
 
 
 class Engine:
-    """Answers events.
+    """Scores batches of events and publishes their records.
 
     Args:
-        scorer: for those that come for the first time.
-        alone: for those that came before.
-        meters: where all of it is counted.
-        say: tells a person a line.
-        seconds: how long a batch may take to be scored; after that each of its events is scored alone.
+        scorer: scores new events, a batch at a time.
+        alone: scores redelivered events in a child process.
+        meters: the metrics.
+        say: shows a line to the user.
+        seconds: time limit to score a batch; when it is exceeded, each event is scored alone.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class Engine:
 
     @property
     def stuck(self) -> int:
-        """How many batches hang in what scores them."""
+        """Number of batches whose scoring exceeded the time limit and still runs."""
         return self._threads.stuck
 
     async def handle(self, broker: Broker, events: Sequence[Event]) -> None:
-        """Answer events and acknowledge them; those before which the worker is told to stop come again."""
+        """Score, publish and acknowledge events; when the worker stops meanwhile, the rest is redelivered."""
         if self._stopping.is_set():
             return
         began = time.perf_counter()
@@ -66,21 +66,21 @@ class Engine:
             self._ended(len(events), time.perf_counter() - began)
 
     async def stop(self, seconds: float) -> None:
-        """Take no more events; wait until those in hand are acknowledged, or that long."""
+        """Stop accepting events; wait up to `seconds` for those in progress."""
         self._stopping.set()
         try:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
         except TimeoutError:
-            self._say(f"stream: {self._busy} events were not done in {seconds:g} seconds; they come again")
+            self._say(f"stream: {self._busy} events were not done in {seconds:g} seconds; they are redelivered")
         await self._alone.close()
 
     async def _first(self, broker: Broker, events: Sequence[Event]) -> None:
-        """Score a batch at once; should that fail as a whole, or hang, each event alone."""
+        """Score a batch of new events at once; if that fails or exceeds the time limit, score each event alone."""
         self._meters.sizes.observe(len(events))
         try:
             records = await self._threads.run(functools.partial(self._scorer.score, events))
-        except Exception as error:  # noqa: BLE001  # no event may be lost by a fault of ours
+        except Exception as error:  # noqa: BLE001  # a defect of ours must not lose an event
             late = f"took longer than {self._seconds:g} seconds"
             told = late if isinstance(error, TimeoutError) else broker.told(error)
             self._say(f"stream: a batch can't be scored ({told}); its events are scored alone")
@@ -89,7 +89,7 @@ class Engine:
         await self._deliver(broker, records, events)
 
     async def _again(self, broker: Broker, events: Sequence[Event]) -> None:
-        """Score events one by one; deliver what is done now and then, should the next take long."""
+        """Score events one by one; publish finished ones regularly, because the next may take long."""
         self._meters.again.inc(len(events))
         done: list[Record] = []
         last, sent = time.monotonic(), 0
@@ -121,7 +121,7 @@ class Engine:
             await self._pause(wait)
             wait = min(2 * wait, LONGEST)
         if wait > FIRST:
-            self._say("stream: what could not be published is published")
+            self._say("stream: all pending records are published")
         self._count(records)
 
     async def _pause(self, seconds: float) -> None:

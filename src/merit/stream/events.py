@@ -1,4 +1,4 @@
-"""What goes through a stream: events as they come, and records as they leave."""
+"""Data types of a stream: events that the broker delivers, and records (predictions or dead letters) to publish."""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,23 +7,23 @@ from typing import Any
 
 NOT_JSON, BAD_KEY, BAD_ROW, FAILED, KILLED = "not_json", "bad_key", "bad_row", "failed", "killed"
 CAUSES = (NOT_JSON, BAD_KEY, BAD_ROW, FAILED, KILLED)
-"""Why an event goes to the dead letters: its text, its key, its columns, an error of scoring, the end of a process."""
+"""Causes of dead letters: not JSON, invalid key, invalid row, an error of scoring, the end of the scoring process."""
 REASON = 4000
-"""Characters of a reason, which may tell many problems."""
+"""Characters of a reason, which may list many problems."""
 SMALL = 1024
-"""Bytes that are kept of an event of which a broker takes less than the whole, but doesn't tell how much."""
+"""Bytes of an event in a dead letter if the broker refuses the complete event as too large, without a limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event as the broker gave it.
+    """An event as the broker delivered it.
 
     Args:
         raw: its bytes.
-        place: where the broker has it, which names it if nothing else does.
-        again: whether it was given to a worker before.
-        handle: what it is acknowledged by; the broker's own.
-        fault: why there are no bytes, if what came holds no event.
+        place: its position in the broker, which is its key if it has no other.
+        again: whether it may have been delivered before.
+        handle: the object by which the broker's client acknowledges it.
+        fault: why the message holds no event; empty if it holds one.
     """
 
     raw: bytes
@@ -35,15 +35,15 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What an event becomes: an answer, or a dead letter, which is the event's own bytes.
+    """The result of an event: a prediction, or a dead letter with the bytes of the event.
 
     Args:
-        key: names the event; the answer to an event that comes twice has the same.
-        body: JSON, or the event.
-        cause: of a dead letter, one of CAUSES; empty for an answer.
+        key: the id of the event; a redelivered event gets the same.
+        body: the prediction as JSON, or the bytes of the event.
+        cause: of a dead letter, one of CAUSES; empty for a prediction.
         reason: of a dead letter, in one line.
-        size: bytes of the whole event, where a dead letter's body was cut; else 0.
-        digest: sha256 of the whole event, where it was cut.
+        size: bytes of the complete event, if the body of a dead letter was cut; else 0.
+        digest: sha256 of the complete event, if the body was cut.
     """
 
     key: str
@@ -61,7 +61,7 @@ def dead(event: Event, cause: str, reason: str, key: str | None = None) -> Recor
 
 
 def joined(problems: Sequence[str]) -> str:
-    """Return problems as one reason: as many as it has room for, and how many more there are."""
+    """Join problems to one reason of limited length, with the number of problems left out."""
     told, room = problems[0], REASON - 40
     for place, problem in enumerate(problems[1:], 1):
         if len(told) + len(problem) > room:
@@ -71,7 +71,7 @@ def joined(problems: Sequence[str]) -> str:
 
 
 def cut(record: Record, most: int) -> Record:
-    """Return a dead letter whose body has at most `most` bytes; what was cut is told by its size and its digest."""
+    """Return a dead letter with at most `most` bytes of body, and with size and digest of the complete event."""
     if len(record.body) <= most:
         return record
     size, digest = record.size, record.digest
@@ -81,7 +81,7 @@ def cut(record: Record, most: int) -> Record:
 
 
 def headers(record: Record, prefix: str) -> dict[str, str]:
-    """Return what a dead letter tells beside its body, each name behind a prefix."""
+    """Return the message headers of a dead letter, each name with a prefix."""
     told = {f"{prefix}cause": record.cause, f"{prefix}reason": record.reason}
     if record.digest:
         told |= {f"{prefix}size": str(record.size), f"{prefix}digest": record.digest}

@@ -1,6 +1,7 @@
-"""Events that were given to a worker before: scored one by one in a process of their own, which they may kill.
+"""Scores redelivered events one by one in a child process, so that an event that crashes scoring kills only the child.
 
-Whoever gets the events of a worker that died can't know which of them it died of. The child shows it.
+When a worker dies, the broker redelivers all its events, and nothing tells which of them crashed it. Scoring each alone
+does.
 """
 
 import asyncio
@@ -23,18 +24,18 @@ from merit.stream.scorer import Scorer
 LENGTH = struct.Struct(">I")
 READY = LENGTH.pack(0)
 START_SECONDS = 60.0
-"""The time in which the child must have loaded the package."""
+"""Seconds that the child has to load the package."""
 
 
 class Alone:
-    """Scores an event in a child process, which is started when it is first needed.
+    """Scores single events in a child process, which starts with the first event.
 
     Args:
-        package: the folder of the model.
+        package: the folder of the package.
         version: its version.
-        key: the field of an event that names it.
-        tries: how many children an event may kill before it is told to be what kills them.
-        seconds: how long one event may take; then the child is killed.
+        key: the field of an event that holds its id.
+        tries: how many times an event may end the child before it becomes a dead letter.
+        seconds: time limit of one event; then the child is killed.
     """
 
     def __init__(self, package: Path, version: str, key: str | None, *, tries: int, seconds: float) -> None:
@@ -44,10 +45,10 @@ class Alone:
         self._child: asyncio.subprocess.Process | None = None
 
     async def score(self, event: Event) -> Record:
-        """Return the record of an event.
+        """Return the prediction or dead letter of an event.
 
         Raises:
-            OSError, asyncio.IncompleteReadError, TimeoutError: no child can be started; that is not the event's doing.
+            OSError, asyncio.IncompleteReadError, TimeoutError: no child can be started, whatever the event.
         """
         ended = ""
         for _ in range(self._tries):
@@ -65,7 +66,7 @@ class Alone:
         return dead(event, KILLED, f"the process that scored it {ended}, {self._tries} times")
 
     async def close(self) -> int:
-        """End the child, if there is one; return its exit code."""
+        """Stop the child, if there is one; return its exit code."""
         child, self._child = self._child, None
         if child is None:
             return 0
@@ -109,13 +110,17 @@ def _told(code: int) -> str:
 
 
 def main(told: str) -> None:
-    """Answer one event after the other, from standard input to standard output, until there is no more."""
+    """Score events from standard input to standard output, one after another, until the input ends.
+
+    Args:
+        told: a JSON array of the package folder, its version, and the field that holds the id of an event.
+    """
     folder, version, key = msgspec.json.decode(told)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the worker as well, which ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches the worker, which stops this child
     package = Package.load(Path(folder))
     scorer = Scorer(Answers(package, version, 1), [each["name"] for each in package.inputs], key)
     taken, given = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library may print is no answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library's prints must not mix with the records
     given.write(READY)
     given.flush()
     while (asked := _read(taken)) is not None:

@@ -1,4 +1,4 @@
-"""What a worker of a stream shows on its Prometheus port."""
+"""Prometheus metrics of a stream worker."""
 
 from merit.errors import MeritError
 from merit.stream.events import CAUSES
@@ -9,30 +9,30 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class Meters:
-    """Counters and gauges of one worker, in a registry of their own.
+    """Metrics of one worker, in a registry of their own.
 
     Args:
-        model: whose answers are counted.
+        model: the name of the model.
         version: its version.
-        commit: of the code that it was trained by.
+        commit: the Git commit of its package.
     """
 
     def __init__(self, model: str, version: str, commit: str) -> None:
         from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
         self.registry = to = CollectorRegistry()
-        told = Gauge("merit_info", "What answers.", ["model", "version", "commit"], registry=to)
+        told = Gauge("merit_info", "The model in service.", ["model", "version", "commit"], registry=to)
         told.labels(model, version, commit).set(1)
-        self.events = Counter("merit_stream_events", "Events that came.", registry=to)
-        self.again = Counter("merit_stream_redelivered", "Events that came again, and were scored alone.", registry=to)
-        self.answers = Counter("merit_stream_answers", "Answers that the broker confirmed.", registry=to)
-        letters = Counter("merit_stream_dead_letters", "Events not answered, by cause.", ["cause"], registry=to)
+        self.events = Counter("merit_stream_events", "Events received.", registry=to)
+        self.again = Counter("merit_stream_redelivered", "Redelivered events, which are scored alone.", registry=to)
+        self.answers = Counter("merit_stream_answers", "Predictions that the broker confirmed.", registry=to)
+        letters = Counter("merit_stream_dead_letters", "Events without a prediction, by cause.", ["cause"], registry=to)
         self.dead = {cause: letters.labels(cause) for cause in CAUSES}
-        self.failures = Counter("merit_stream_publish_failures", "Tries to publish that failed.", registry=to)
-        self.in_flight = Gauge("merit_stream_in_flight", "Events in hand, not acknowledged.", registry=to)
+        self.failures = Counter("merit_stream_publish_failures", "Failed attempts to publish.", registry=to)
+        self.in_flight = Gauge("merit_stream_in_flight", "Events in progress, not acknowledged.", registry=to)
         self.lag = Gauge("merit_stream_lag", "Events in the broker that no worker has acknowledged yet.", registry=to)
-        self.lag.set(float("nan"))  # not asked yet
-        self.up = Gauge("merit_stream_broker_up", "Whether the broker answered when it was last asked.", registry=to)
+        self.lag.set(float("nan"))  # not measured yet
+        self.up = Gauge("merit_stream_broker_up", "1 if the broker answered the last check, else 0.", registry=to)
         self.sizes = Histogram("merit_stream_batch_events", "Events scored at once.", buckets=SIZES, registry=to)
         self.seconds = Histogram(
             "merit_stream_batch_seconds",
@@ -42,7 +42,7 @@ class Meters:
         )
 
     def show(self, port: int | None) -> None:
-        """Serve them on this machine's own address.
+        """Serve the metrics on the loopback address; None serves none.
 
         Raises:
             MeritError: the port is taken.

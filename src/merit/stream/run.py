@@ -1,4 +1,4 @@
-"""One worker of a stream, from its start to the signal that ends it."""
+"""Runs one stream worker, from its start to SIGTERM or SIGINT."""
 
 import asyncio
 import contextlib
@@ -24,32 +24,32 @@ from merit.stream.metrics import Meters
 from merit.stream.scorer import Scorer
 
 END_SECONDS = 10.0
-"""How long the end may take once what was in hand is done, or is left."""
+"""Seconds that shutdown may take after the events in progress are done or abandoned."""
 MOST_STUCK = 4
-"""Batches that may hang in a process; each holds a thread, and perhaps a core."""
+"""Number of stuck batches at which the worker exits; each occupies a thread and perhaps a core."""
 LAG_SECONDS = 2.0
-"""How often the broker is asked how many events wait."""
+"""Seconds between two queries for the lag, and the time limit of one."""
 
 
 def run(
     how: Stream, version: str | None, signed: Signing, say: Callable[[str], None], commit: str | None = None
 ) -> None:
-    """Answer events until SIGTERM or SIGINT; what is in hand then is finished first.
+    """Process events until SIGTERM or SIGINT; events in progress are finished first.
 
     Args:
         how: the section `stream` of the lock.
         version: the package's version in the registry, if it has one.
-        signed: whose signature counts: the section `release.signing`.
-        say: tells a person a line.
-        commit: the one that the package is of, where it is known.
+        signed: the section `release.signing` of the lock, which says what signatures are trusted.
+        say: shows a line to the user.
+        commit: the Git commit of the package, where it is known.
 
     Raises:
-        MeritError: the package is not what its manifest or its signature says, the broker's client is not installed,
-            it can't be reached, or the port for metrics is taken.
+        MeritError: the package does not match its manifest or its signature, the client library of the broker is not
+            installed, the broker can't be reached, or the port for metrics is taken.
     """
     check_signature(artifacts.PACKAGE, signed)
     if commit is not None:
-        os.environ[artifacts.COMMIT] = commit  # for processes that score alone, too
+        os.environ[artifacts.COMMIT] = commit  # the child process that scores events alone reads it too
     package = Package.load(artifacts.PACKAGE)
     broker = brokers.of(how, say)
     named = version or package.digest
@@ -66,10 +66,10 @@ def run(
 
 
 def last_call(seconds: float, say: Callable[[str], None]) -> threading.Timer:
-    """Return what ends the process, whatever it hangs in, so many seconds after it is started."""
+    """Return a timer that ends the process some seconds after its start, even if the event loop hangs."""
 
     def end() -> None:
-        say(f"stream: did not end in {seconds:g} seconds, so it is cut off; what was in hand comes again")
+        say(f"stream: did not end in {seconds:g} seconds, so it is killed; unfinished events are redelivered")
         os._exit(MeritError.exit_code)
 
     timer = threading.Timer(seconds, end)
@@ -80,7 +80,8 @@ def last_call(seconds: float, say: Callable[[str], None]) -> threading.Timer:
 def _engine(how: Stream, package: Package, version: str, meters: Meters, say: Callable[[str], None]) -> Engine:
     columns = [column["name"] for column in package.inputs]
     scorer = Scorer(Answers(package, version, how.rows), columns, how.key)
-    # It may have killed one worker by then. All tries end before the broker would give the event to another worker.
+    # One delivery is spent when an event gets here: it may have killed a worker. All tries must end within
+    # answer_seconds, after which the broker would redeliver the event to another worker.
     tries, seconds = how.max_deliveries - 1, how.answer_seconds / how.max_deliveries
     alone = Alone(artifacts.PACKAGE, version, how.key, tries=tries, seconds=seconds)
     return Engine(scorer, alone, meters, say, seconds)
@@ -98,18 +99,18 @@ async def _work(broker: Broker, engine: Engine, meters: Meters, last: threading.
     broker.lines.is_open = True
     try:
         await _until(stop, _serve(broker, engine, meters))
-        say("stream: stopping; what is in hand is finished")
+        say("stream: stopping; events in progress are finished first")
     finally:
         last.start()
         await engine.stop(how.answer_seconds)
         broker.lines.is_open = False
-        with contextlib.suppress(Exception):  # the broker may be gone, and there is nothing left to lose
+        with contextlib.suppress(Exception):  # the broker may be gone; unacknowledged events are redelivered
             async with asyncio.timeout(END_SECONDS / 2):
                 await broker.stop()
 
 
 async def _serve(broker: Broker, engine: Engine, meters: Meters) -> None:
-    """Have events handed on, and watch."""
+    """Start the consumer, and monitor it until cancelled."""
 
     async def take(events: Sequence[Event]) -> None:
         await engine.handle(broker, events)
@@ -121,7 +122,7 @@ async def _serve(broker: Broker, engine: Engine, meters: Meters) -> None:
 
 
 async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Work until it is done, or has failed, or one is told to stop."""
+    """Run a coroutine until it ends, fails, or `stop` is set, which cancels it."""
     working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
@@ -131,7 +132,11 @@ async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
 
 
 async def _reach(broker: Broker, seconds: float) -> None:
-    """Connect, trying again for so long."""
+    """Connect, with retries for some seconds.
+
+    Raises:
+        MeritError: the broker can't be reached in that time, or a stream or queue is missing.
+    """
     last, wait = "no answer", 0.1
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
@@ -152,16 +157,16 @@ async def _reach(broker: Broker, seconds: float) -> None:
 
 
 async def _watch(broker: Broker, engine: Engine, meters: Meters) -> None:
-    """Ask the broker now and then what waits, and the engine what hangs.
+    """Update the lag metric regularly, and check for stuck batches.
 
     Raises:
-        MeritError: the broker has forgotten the stream or its consumers, which one who starts makes anew; or so many
-            batches hang that a process with no such threads must go on.
+        MeritError: the stream or its consumers were removed from the broker, which a restart creates again; or too many
+            batches are stuck, which only a new process cures.
     """
     answers = True
     while True:
         if engine.stuck >= MOST_STUCK:
-            raise MeritError(f"stream: {engine.stuck} batches hang in what scores them; start again")
+            raise MeritError(f"stream: {engine.stuck} batches are stuck in scoring; start again")
         try:
             async with asyncio.timeout(LAG_SECONDS):
                 meters.lag.set(await broker.lag())
@@ -171,7 +176,7 @@ async def _watch(broker: Broker, engine: Engine, meters: Meters) -> None:
             answers = True
         except MeritError:
             raise
-        except Exception as error:  # noqa: BLE001  # each client has its own; that it is down is what is shown
+        except Exception as error:  # noqa: BLE001  # each client has its own types; the metrics show that it is down
             meters.lag.set(float("nan"))
             meters.up.set(0)
             if answers:

@@ -1,4 +1,4 @@
-"""Answers to events: all of a batch by one run of the graph; what can't be answered is told apart from the rest."""
+"""Scores a batch of events in one run of the graph; events that can't be scored become dead letters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ KEY_LENGTH = 256
 
 
 class Answering(Protocol):
-    """Who answers rows: `merit.serving.app.answers.Answers`."""
+    """Interface of the object that scores rows: `merit.serving.app.answers.Answers`."""
 
     def answer(self, body: bytes) -> dict[str, Any]:
-        """Return `predictions`, one per row, and where they come from."""
+        """Return `predictions`, one per row, with model, version and commit."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An event that was read: its key as it came, and the row."""
+    """A decoded event: its key as it was sent, and the row."""
 
     event: Event
     key: str | int
@@ -31,12 +31,12 @@ class Found:
 
 
 class Scorer:
-    """Turns events into records, one for each, in their order.
+    """Turns events into records, one for each, in the same order.
 
     Args:
-        answers: who answers rows.
-        columns: the columns that the model takes.
-        key: the field of an event that names it, if one does.
+        answers: scores rows.
+        columns: the input columns of the model.
+        key: the field of an event that holds its id; None uses the position in the broker.
     """
 
     def __init__(self, answers: Answering, columns: Sequence[str], key: str | None) -> None:
@@ -46,7 +46,7 @@ class Scorer:
         self._decoder = msgspec.json.Decoder()
 
     def score(self, events: Sequence[Event]) -> list[Record]:
-        """Return an answer or a dead letter for each event."""
+        """Return a prediction or a dead letter for each event."""
         read = [self._read(event) for event in events]
         answered = iter(self._answered([each for each in read if isinstance(each, Found)]))
         return [next(answered) if isinstance(each, Found) else each for each in read]
@@ -71,7 +71,7 @@ class Scorer:
         return dead(event, BAD_KEY, f"'{self._key}' can't name the event; allowed: {told}")
 
     def _answered(self, found: Sequence[Found]) -> list[Record]:
-        """Return the records of rows; where the graph or the signature refuses them all, each half by itself."""
+        """Return the records of rows; if scoring fails, split them in halves to isolate the rows that cause it."""
         if not found:
             return []
         try:

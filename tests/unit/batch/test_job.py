@@ -226,7 +226,7 @@ def test_two_runs_at_once_into_one_place_are_refused(run: Run, source: str) -> N
     [
         ("s3://bucket/out", "allowed: a folder, or a file"),
         ("out.json", r"ends in \.parquet or \.csv"),
-        ("in.parquet", r"in\.parquet: is or holds what is read"),
+        ("in.parquet", r"in\.parquet: is or contains the input"),
         ("others", "others: holds mine.txt; give another place"),
     ],
 )

@@ -109,7 +109,7 @@ def test_what_the_broker_does_not_take_is_sent_again_and_told_once_without_secre
     assert broker.delivered == [["1"]]
     assert told == [
         "stream: answers can't be published (nats://***@host is away); trying again",
-        "stream: what could not be published is published",
+        "stream: all pending records are published",
     ]
 
 

@@ -62,7 +62,7 @@ def test_it_says_what_it_does_and_ends_well_when_it_is_told_to(broker, call):
     assert (code, out) == (0, "")
     assert err.splitlines() == [
         "stream: nats://127.0.0.1:4222: events -> predictions, what can't be answered -> dead",
-        "stream: stopping; what is in hand is finished",
+        "stream: stopping; events in progress are finished first",
     ]
     assert broker.stopped
 
@@ -82,7 +82,7 @@ def test_it_ends_when_it_is_told_to_though_the_group_lets_it_wait(broker, call, 
 
     monkeypatch.setattr(broker, "start", start)
     code, _, err = call("stream")
-    assert (code, err) == (0, "stream: stopping; what is in hand is finished\n")
+    assert (code, err) == (0, "stream: stopping; events in progress are finished first\n")
     assert broker.stopped
 
 
@@ -104,14 +104,14 @@ def test_what_hangs_all_the_same_is_cut_off(monkeypatch):
     timer.start()
     timer.join(10)
     assert codes == [2]
-    assert told == ["stream: did not end in 0.01 seconds, so it is cut off; what was in hand comes again"]
+    assert told == ["stream: did not end in 0.01 seconds, so it is killed; unfinished events are redelivered"]
 
 
 def test_too_many_batches_that_hang_end_it_with_one_line(broker, call, monkeypatch):
     monkeypatch.setattr(Engine, "stuck", 4)
     code, _, err = call("stream")
     assert code == 2
-    assert err.splitlines()[1:] == ["error: stream: 4 batches hang in what scores them; start again"]
+    assert err.splitlines()[1:] == ["error: stream: 4 batches are stuck in scoring; start again"]
 
 
 def test_a_worker_may_show_its_metrics_on_a_port_of_its_own(broker, call, monkeypatch):

@@ -1,4 +1,4 @@
-"""What a stream needs of a broker, and which there are."""
+"""The interface of a message broker, and the function that creates the configured one."""
 
 import logging
 import os
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from faststream import StreamMessage
 
 URL = "MERIT_STREAM_URL"
-"""The variable that holds the broker's URL where conf/stream must not: with a user and a password."""
+"""Environment variable for the URL of the broker, to keep user and password out of conf/stream."""
 CLIENTS = ("aio_pika", "aiokafka", "aiormq", "asyncio", "nats", "redis")
-"""Loggers that would print tracebacks where nobody listens."""
+"""Loggers of client libraries, which would print tracebacks to standard error."""
 WORDS = 120
-"""Characters of an error that are told."""
+"""Characters of an error that a message shows."""
 BANNER = re.compile(r"(b['\"].{20}).*")
-"""What a wrong server answers with, which a client may quote whole."""
+"""Matches the reply of a server of another protocol, which a client may quote in full."""
 Take = Callable[[Sequence[Event]], Awaitable[None]]
 Pair = tuple[Record, Event]
-"""What is published, and the event that it is of."""
+"""A record to publish, and its event."""
 
 
 async def _unread(message: Any) -> "StreamMessage[Any]":
-    """Pass on a message as it came: what FastStream would read of it, an event from anywhere may have wrong."""
+    """Return a message with an empty body, so that FastStream does not parse an event, which may be malformed."""
     from faststream import StreamMessage
 
     return StreamMessage(message, body=b"")
@@ -40,76 +40,79 @@ async def _itself(message: "StreamMessage[Any]") -> Any:
 
 
 MUTE: dict[str, Any] = {"parser": _unread, "decoder": _itself}
-"""For subscribers: their handler gets what the client gave."""
+"""Options of subscribers: the handler gets the raw message of the client library."""
 
 
 class Broker(ABC):
-    """A broker by FastStream. Each event that it hands on must be delivered: answered and acknowledged.
+    """A message broker, reached by FastStream.
+
+    The consumer must publish a record for each event and then acknowledge the event.
 
     Args:
         how: the section `stream` of the lock.
-        url: where it is; it may hold a password.
-        say: tells a person a line.
+        url: the URL of the broker; it may hold a password.
+        say: shows a line to the user.
     """
 
     noise: ClassVar[tuple[str, ...]] = ()
-    """Words of lines that its client logs, which are not told: the worker says the same."""
+    """Parts of log lines of the client library that are not shown, because the worker reports the same."""
 
     def __init__(self, how: Stream, url: str, say: Callable[[str], None]) -> None:
         self.how, self.url, self.say = how, url, say
         self.lines = OneLine(say, self.noise)
         self.logger = logger(self.lines)
         self.fault = ""
-        """What the client has said last, where it tries again by itself."""
+        """The last error of a client library that reconnects by itself."""
 
     @property
     def address(self) -> str:
-        """The URL as people may read it."""
+        """The URL without secrets."""
         return masked(self.url)
 
     @abstractmethod
     async def connect(self) -> None:
-        """Reach the broker, and make what lacks of streams and queues or see that they are there.
+        """Connect, and create missing streams and queues or check that they exist.
 
         Raises:
-            MeritError: they lack and may not be made; anything else: it can't be reached.
+            MeritError: a stream or queue is missing and `stream.declare` is false.
+            Exception: the broker can't be reached; each client has its own types.
         """
 
     @abstractmethod
     async def start(self, take: Take) -> None:
-        """Hand on events from now on, a batch at a time."""
+        """Start to deliver batches of events to `take`."""
 
     @abstractmethod
     async def publish(self, pairs: Sequence[Pair]) -> Sequence[BaseException | None]:
-        """Publish records; return of each what went wrong, or None once the broker has confirmed it.
+        """Publish records; return for each an error, or None once the broker has confirmed it.
 
         Raises:
-            Exception: none was published, as far as is known.
+            Exception: no record is known to be published.
         """
 
     @abstractmethod
     async def acknowledge(self, events: Sequence[Event]) -> None:
-        """Acknowledge events; those that were acknowledged before may be among them."""
+        """Acknowledge events; must accept events that are acknowledged already."""
 
     @abstractmethod
     async def lag(self) -> float:
-        """Return how many events wait in the broker, or are in hand, unacknowledged."""
+        """Return the number of events in the broker that are not acknowledged, queued or in progress."""
 
     @abstractmethod
     async def stop(self) -> None:
-        """Take no more events, and close the connection."""
+        """Stop consuming and close the connection."""
 
     def told(self, error: BaseException) -> str:
-        """Return why something failed, in one line without secrets."""
+        """Return the message of an error in one line, shortened and without secrets."""
         told = BANNER.sub(r"\1...", masked(reason(error), (self.url,))) or type(error).__name__
         return told if len(told) <= WORDS else f"{told[:WORDS]}..."
 
 
 def of(how: Stream, say: Callable[[str], None]) -> Broker:
-    """Return the broker that conf/stream names.
+    """Return the broker that conf/stream configures.
 
     Raises:
-        MeritError: its client is not installed, or MERIT_STREAM_URL is of another broker.
+        MeritError: its client library is not installed, or MERIT_STREAM_URL is the URL of another broker.
     """
     url = os.environ.get(URL) or how.url
     if not url.startswith(tuple(f"{scheme}://" for scheme in SCHEMES[how.broker])):
@@ -124,7 +127,7 @@ def of(how: Stream, say: Callable[[str], None]) -> Broker:
 
 
 def _made(how: Stream, url: str, say: Callable[[str], None]) -> Broker:
-    """Import the one client that is needed: each takes its time."""
+    """Return the broker; import only its client library, because imports are slow."""
     if how.broker == "nats":
         from merit.stream.brokers.nats import Nats
 
@@ -143,13 +146,13 @@ def _made(how: Stream, url: str, say: Callable[[str], None]) -> Broker:
 
 
 class OneLine(logging.Handler):
-    """Tells each error of a client once in a while, in one line without its traceback.
+    """Logging handler that shows warnings of client libraries in one line, without tracebacks and at most every 30 s.
 
-    It tells none before it is opened: whoever starts a worker gets one line about what keeps it from starting.
+    It shows nothing until `is_open` is true, because a worker that can't start reports the reason itself.
 
     Args:
-        say: tells a person a line.
-        noise: a line that holds one of these is not told.
+        say: shows a line to the user.
+        noise: a line that contains one of these texts is not shown.
     """
 
     SECONDS = 30.0
@@ -161,7 +164,7 @@ class OneLine(logging.Handler):
         self._told: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Tell a line, unless it was told a moment ago."""
+        """Show a line, unless the same line was shown within the last `SECONDS`."""
         error = record.exc_info[1] if record.exc_info else None
         text = record.getMessage().partition("\n")[0]
         why = "" if error is None or str(error) in text else f": {reason(error)}"
@@ -174,7 +177,7 @@ class OneLine(logging.Handler):
 
 
 def logger(lines: OneLine) -> logging.Logger:
-    """Return the logger that FastStream is given; what the clients log by themselves goes the same way."""
+    """Return the logger for FastStream, and send the logs of the client libraries to the same handler."""
     for name in CLIENTS:
         own = logging.getLogger(name)
         own.handlers, own.propagate = [lines], False

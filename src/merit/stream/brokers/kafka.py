@@ -1,4 +1,7 @@
-"""Kafka: a group of consumers that commits what is answered; it does not tell what came before, so we assume it."""
+"""Kafka: a consumer group that commits the offsets of processed events.
+
+Kafka does not tell which events it delivers again, so the first events of each partition are treated as redelivered.
+"""
 
 import asyncio
 import contextlib
@@ -29,11 +32,11 @@ from merit.stream.brokers.broker import MUTE, Broker, Pair, Take
 from merit.stream.events import SMALL, Event, Record, cut, headers
 
 MECHANISMS = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
-"""How a user is told to Kafka: kafkas://user:password@host:9093?mechanism=SCRAM-SHA-512."""
+"""SASL mechanisms of a URL such as kafkas://user:password@host:9093?mechanism=SCRAM-SHA-512."""
 JOINING = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Seconds after which it tries again to join the group."""
+"""Seconds to wait after each failed attempt to join the group."""
 HAND_OVER_SECONDS = 5.0
-"""How long the group waits for what is in hand before others get the partitions; it would wait 10 s for a worker."""
+"""How long a rebalance waits for events in progress; Kafka itself would wait 10 s for a worker."""
 
 
 class Kafka(Broker):
@@ -55,12 +58,12 @@ class Kafka(Broker):
         self._seen: Counter[TopicPartition] = Counter()
         self._in_hand: defaultdict[TopicPartition, set[int]] = defaultdict(set)
         self._done: dict[TopicPartition, int] = {}
-        """The offset behind the last event that is answered, while others before it are in hand."""
+        """The offset after the highest processed event; earlier events may still be in progress."""
         self._committed: dict[TopicPartition, int] = {}
-        """What is committed of the partitions that this worker has, as far as it knows."""
+        """The committed offsets of the assigned partitions, as far as this worker knows."""
 
     async def connect(self) -> None:
-        """Reach the servers; make the topics, or see that they are there."""
+        """Connect; create the topics or check that they exist."""
         self._broker = made(self)
         try:
             await self._reached()
@@ -83,7 +86,9 @@ class Kafka(Broker):
             await _make(admin, lacking)
 
     async def start(self, take: Take) -> None:
-        """Join the group, which may wait for one that died to be given up, and read batches one after the other.
+        """Join the group and read batches one after another.
+
+        Joining is retried, because the group may still wait for a worker that died.
 
         Raises:
             MeritError: the group can't be joined.
@@ -103,10 +108,10 @@ class Kafka(Broker):
         )
 
     def subscribe(self, take: Take) -> None:
-        """Have each batch handed on."""
+        """Subscribe to the events topic; each batch goes to `take`."""
         how = self.how
         self._subscriber = self._broker.subscriber(
-            Topic(how.events, declare=False),  # FastStream would make it with one replica
+            Topic(how.events, declare=False),  # FastStream would create it with one replica
             group_id=how.group,
             batch=True,
             batch_timeout_ms=how.wait_ms,
@@ -124,7 +129,7 @@ class Kafka(Broker):
         self._subscriber(handle)
 
     def _event(self, record: Any) -> Event:
-        """Return the event of a record; the first of each partition may be what the worker before died of."""
+        """Return the event of a Kafka record; the first of each partition may have killed the previous worker."""
         partition = TopicPartition(record.topic, record.partition)
         self._seen[partition] += 1
         self._in_hand[partition].add(record.offset)
@@ -133,19 +138,25 @@ class Kafka(Broker):
         return Event(record.value or b"", place, again=again, handle=(partition, record.offset))
 
     async def hand_over(self, partitions: Iterable[TopicPartition]) -> None:
-        """Wait a while until nothing of some partitions is in hand, so that no other worker answers it, too."""
+        """Wait until the events of some partitions are done, so that no other worker repeats them; at most 5 s."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(HAND_OVER_SECONDS):
                 while any(self._in_hand[each] for each in partitions):
                     await asyncio.sleep(0.02)
 
     def forget(self, all_but: set[TopicPartition]) -> None:
-        """Forget how many events came of partitions that others have now: what they die of may come back."""
+        """Drop the state of partitions that moved to other workers.
+
+        When such a partition returns, its first events count as redelivered: they may have killed the other worker.
+
+        Args:
+            all_but: the partitions to keep.
+        """
         self._seen = Counter({each: self._seen[each] for each in all_but})
         self._committed.clear()  # others may have committed more
 
     async def publish(self, pairs: Sequence[Pair]) -> Sequence[BaseException | None]:
-        """Publish all at once and await the confirmations."""
+        """Publish all records concurrently and await the confirmations."""
         return await asyncio.gather(*(self._publish(record) for record, _ in pairs), return_exceptions=True)
 
     async def _publish(self, record: Record) -> None:
@@ -156,13 +167,13 @@ class Kafka(Broker):
         try:
             told = headers(record, "merit-")
             await self._broker.publish(record.body, self.how.dead_letters, key=key, headers=told)
-        except MessageSizeTooLargeError:  # an event as large as Kafka takes, and what is said of it
+        except MessageSizeTooLargeError:  # the event fits the limit, but not together with its headers
             less = cut(record, SMALL)
             told = headers(less, "merit-")
             await self._broker.publish(less.body, self.how.dead_letters, key=key, headers=told)
 
     async def acknowledge(self, events: Sequence[Event]) -> None:
-        """Commit up to the first event of each partition that is still in hand."""
+        """Commit each partition up to its first event that is still in progress."""
         reached: dict[TopicPartition, int] = {}
         for event in events:
             partition, offset = event.handle
@@ -179,10 +190,10 @@ class Kafka(Broker):
         except (CommitFailedError, IllegalStateError):
             mine = {}
         if mine.keys() != reached.keys():
-            self.say("stream: Kafka gave what was in hand to another worker; both answer it, by the same keys")
+            self.say("stream: Kafka gave events in progress to another worker; both publish them, with the same keys")
 
     async def lag(self) -> float:
-        """Return what this worker's partitions hold behind what is committed."""
+        """Return the number of events in the assigned partitions after the committed offsets."""
         consumer = self._subscriber.consumer
         mine = list(consumer.assignment())
         ends = await consumer.end_offsets(mine) if mine else {}
@@ -191,7 +202,7 @@ class Kafka(Broker):
     async def _begin(self, partition: TopicPartition) -> int:
         """Return the offset of the first event that is not committed.
 
-        It is asked for once: while the group shares its partitions anew, Kafka holds back such answers.
+        The offset is cached, because Kafka delays this request during a rebalance.
         """
         if partition not in self._committed:
             consumer = self._subscriber.consumer
@@ -207,31 +218,32 @@ class Kafka(Broker):
 
 
 class Partitions(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
-    """What is done when the group shares its partitions anew.
+    """Reacts to a rebalance of the consumer group.
 
     Args:
-        kafka: whose they are.
+        kafka: the broker that owns the partitions.
     """
 
     def __init__(self, kafka: Kafka) -> None:
         self._kafka = kafka
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        """All of them are given back each time."""
+        """Finish the events of the revoked partitions; a rebalance revokes all of them."""
         await self._kafka.hand_over(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        """Those that come may have been here before."""
+        """Reset the state of partitions that are not assigned any more."""
         self._kafka.forget(assigned)
 
 
 async def _make(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> None:
-    """Make topics with as many partitions and replicas as the cluster gives to those of which nobody says more.
+    """Create topics with the default number of partitions and replicas of the cluster.
 
     Raises:
-        MeritError: one may not be made; KafkaError: not now.
+        MeritError: Kafka refuses to create a topic.
+        KafkaError: a temporary error.
     """
-    # -1 has the cluster choose. The client takes it only beside an assignment of replicas, which may be empty.
+    # -1 selects the default of the cluster. The client accepts it only with a replica assignment, which may be empty.
     asked = [NewTopic(topic, num_partitions=-1, replication_factor=-1, replica_assignments={}) for topic in topics]
     for topic, code, *told in (await admin.create_topics(asked)).topic_errors:
         error = for_code(code)
@@ -244,7 +256,7 @@ async def _make(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> None:
 
 
 def made(kafka: Broker) -> KafkaBroker:
-    """Return FastStream's broker: every server of the URL, with the confirmation of all replicas."""
+    """Return the FastStream broker for all servers of the URL; publishing waits for all replicas."""
     return KafkaBroker(
         servers(kafka.url),
         security=security(kafka.url),
@@ -263,10 +275,10 @@ def servers(url: str) -> list[str]:
 
 
 def security(url: str) -> BaseSecurity | None:
-    """Return how the servers know who asks, and whether by TLS.
+    """Return the credentials and TLS settings of a URL; None for neither.
 
     Raises:
-        MeritError: the mechanism is none that is known.
+        MeritError: the mechanism is not supported.
     """
     parts = urlsplit(url)
     tls = ssl.create_default_context() if parts.scheme == "kafkas" else None

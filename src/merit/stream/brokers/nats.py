@@ -1,4 +1,4 @@
-"""NATS JetStream: a durable pull consumer, whose batches are fetched; answers carry their key for JetStream to know."""
+"""NATS JetStream: a durable pull consumer; message ids let JetStream drop duplicate predictions."""
 
 import asyncio
 import functools
@@ -20,16 +20,16 @@ from merit.stream.brokers.broker import MUTE, Broker, Pair, Take
 from merit.stream.events import FAILED, SMALL, Event, Record, cut, dead, headers
 
 WINDOW = 120.0
-"""Seconds in which JetStream drops an answer whose key it has seen."""
+"""Seconds in which JetStream drops a record with the same message id."""
 NEVER = -1
 IDLE_SECONDS = 1.0
-"""How long one request for messages stands where none come."""
+"""Seconds that one fetch waits for the first message."""
 CUT = 128
-"""Bytes for the two headers that say what was cut off."""
+"""Bytes reserved for the headers `size` and `digest` of a cut dead letter."""
 TOO_LARGE = 10054
-"""JetStream's code for a message that is larger than its stream takes."""
+"""JetStream's error code for a message that exceeds the limit of its stream."""
 LEAST_SECONDS = 0.001
-"""What is left to wait that is worth a request."""
+"""The shortest remaining wait for which another fetch is worthwhile."""
 
 
 class Nats(Broker):
@@ -42,7 +42,7 @@ class Nats(Broker):
     _places: dict[str, str]
 
     async def connect(self) -> None:
-        """Reach the server and find, or make, the streams that keep the three subjects."""
+        """Connect; find or create the streams that store the three subjects."""
         self._broker = NatsBroker(
             self.url,
             logger=self.logger,
@@ -59,7 +59,11 @@ class Nats(Broker):
         self._stream = self._places[self.how.events]
 
     async def _kept(self, subject: str) -> str:
-        """Return the name of the stream that keeps a subject."""
+        """Return the name of the stream that stores a subject; create it if `stream.declare` is true.
+
+        Raises:
+            MeritError: there is none, and `stream.declare` is false.
+        """
         try:
             return await self._js.find_stream_name_by_subject(subject)
         except NotFoundError as error:
@@ -73,7 +77,7 @@ class Nats(Broker):
         return name
 
     async def start(self, take: Take) -> None:
-        """Fetch batches one after the other."""
+        """Fetch batches one after another."""
         how = self.how
         config = ConsumerConfig(
             ack_wait=how.answer_seconds, max_ack_pending=how.max_in_flight, max_deliver=NEVER, filter_subject=how.events
@@ -92,7 +96,7 @@ class Nats(Broker):
         async def handle(batch: list[Any]) -> None:
             await take([_event(message) for message in batch])
             for message in batch:
-                if not message._ackd:  # the worker ends: another shall have it at once
+                if not message._ackd:  # the worker stops: redeliver it to another at once
                     await message.nak()
 
         subscriber(handle)
@@ -100,10 +104,10 @@ class Nats(Broker):
         await self._broker.start()
 
     def _have_batches_filled(self) -> None:
-        """Put `_fetched` between FastStream and the client.
+        """Replace the fetch method of the client's subscriptions with `_fetched`.
 
-        FastStream would lose what it has of a batch, until JetStream gives it again, when the client raises asyncio's
-        TimeoutError where it expects the client's own; and it would ask every few milliseconds where nothing comes.
+        FastStream expects the client's own TimeoutError. On asyncio's it would lose the messages it has fetched, until
+        JetStream redelivers them. It would also poll every few milliseconds while there are no messages.
         """
         js = self._broker.config.broker_config.connection_state.stream
         subscribe = js.pull_subscribe
@@ -116,7 +120,7 @@ class Nats(Broker):
         setattr(js, "pull_subscribe", pull_subscribe)  # noqa: B010  # mypy lets no method be assigned
 
     async def publish(self, pairs: Sequence[Pair]) -> Sequence[BaseException | None]:
-        """Publish all at once and await the confirmations."""
+        """Publish all records concurrently and await the confirmations."""
         return await asyncio.gather(*(self._publish(*pair) for pair in pairs), return_exceptions=True)
 
     async def acknowledge(self, events: Sequence[Event]) -> None:
@@ -136,10 +140,10 @@ class Nats(Broker):
         except APIError as error:
             if error.err_code != TOO_LARGE:
                 raise
-            await self._bury(cut(record, SMALL), event)  # the stream takes less than the server
+            await self._bury(cut(record, SMALL), event)  # the limit of the stream is lower than that of the server
 
     async def _answered(self, record: Record) -> bool:
-        """Publish an answer; say whether it was not too large for that."""
+        """Publish a prediction; return False if it is too large."""
         subject = self.how.answers
         told = {Header.MSG_ID.value: record.key, Header.EXPECTED_STREAM.value: self._places[subject]}
         if len(record.body) + _length(told) > self._client.max_payload:
@@ -153,13 +157,13 @@ class Nats(Broker):
         return True
 
     async def _bury(self, record: Record, event: Event) -> None:
-        """Publish a dead letter; of an event that has no room beside the headers, what fits.
+        """Publish a dead letter, with its body cut to what fits beside the headers.
 
-        A message of one byte more than the server takes would end the connection.
+        A message one byte over the limit would make the server close the connection.
         """
         subject, most = self.how.dead_letters, self._client.max_payload
         letter = replace(record, reason=record.reason[: most // 8])
-        # What is wrong with an event may be its key, so a dead letter goes by the event's place.
+        # The key of the event may be invalid, so the message id of a dead letter is the position of the event.
         told = {
             Header.MSG_ID.value: event.place, Header.EXPECTED_STREAM.value: self._places[subject],
             "Merit-Id": record.key,
@@ -169,7 +173,7 @@ class Nats(Broker):
         await self._js.publish(subject, letter.body, headers=told)
 
     async def lag(self) -> float:
-        """Return what the consumer has not been given, and what it has not acknowledged."""
+        """Return the number of undelivered and unacknowledged messages of the consumer."""
         if self._client.is_closed:
             why = f" ({self.fault})" if self.fault else ""
             raise MeritError(f"stream: {self.address} has closed the connection for good{why}; start again")
@@ -195,37 +199,43 @@ class Nats(Broker):
 
 
 def _length(told: dict[str, str]) -> int:
-    """Return how many bytes headers have, which count as those of the body do."""
+    """Return the number of bytes of headers, which count towards the size limit of a message."""
     return len("NATS/1.0\r\n\r\n") + sum(len(f"{name}: {value}\r\n".encode()) for name, value in told.items())
 
 
 async def _fetched(
     fetch: Callable[..., Awaitable[list[Any]]], wait: float, batch: int, timeout: float | None = None
 ) -> list[Any]:
-    """Return a batch: what comes within `wait` seconds after its first message.
+    """Return a batch: the first message, and those that arrive within `wait` seconds after it.
+
+    Args:
+        fetch: the fetch method of the client.
+        wait: seconds to fill the batch.
+        batch: the maximum number of messages.
+        timeout: ignored; FastStream passes it.
 
     Raises:
-        NothingCame: for a while.
+        NothingCame: no message arrived within `IDLE_SECONDS`.
     """
     loop = asyncio.get_running_loop()
     try:
         found = await fetch(batch, IDLE_SECONDS)
     except TimeoutError as error:
         raise NothingCame from error
-    except NatsError:  # a closed connection says so at once, and FastStream would ask on without a pause
+    except NatsError:  # a closed connection fails at once, and FastStream would retry without a pause
         await asyncio.sleep(IDLE_SECONDS)
         raise
     until = loop.time() + wait
     while len(found) < batch and (left := until - loop.time()) > LEAST_SECONDS:
         try:
             found += await fetch(batch - len(found), left)
-        except Exception:  # noqa: BLE001  # what is here counts; the next call meets the error again
+        except Exception:  # noqa: BLE001  # keep the fetched messages; the next call meets the error again
             break
     return found
 
 
 def _named(subject: str) -> str:
-    """Return a name of a stream or a consumer, which may hold no dots and no slashes."""
+    """Return a subject as the name of a stream or consumer, where dots, slashes and colons are not allowed."""
     return subject.replace(".", "-").replace("/", "-").replace(":", "-")
 
 

@@ -1,4 +1,4 @@
-"""RabbitMQ: quorum queues; it gives one message at a time, so batches are made here."""
+"""RabbitMQ: quorum queues; it delivers one message at a time, so batches are collected here."""
 
 import asyncio
 import hashlib
@@ -14,7 +14,7 @@ from merit.stream.brokers.broker import MUTE, Broker, Pair, Take
 from merit.stream.events import Event, Record, headers
 
 NAME_BYTES = 255
-"""Bytes that a message's id may have."""
+"""Bytes of a message id that AMQP allows."""
 
 
 class Rabbit(Broker):
@@ -23,7 +23,7 @@ class Rabbit(Broker):
     noise = ("Cancelling cause", "_on_close", "creating transport", "Reconnecting after", "Retrying after")
 
     async def connect(self) -> None:
-        """Reach the server; make the queues, or see that they are there."""
+        """Connect; create the queues or check that they exist."""
         how = self.how
         self._broker = RabbitBroker(
             self.url,
@@ -50,7 +50,7 @@ class Rabbit(Broker):
         return RabbitQueue(name, durable=True, queue_type=QueueType.QUORUM)
 
     async def start(self, take: Take) -> None:
-        """Collect messages to batches."""
+        """Start to collect messages into batches."""
         self._waiting: asyncio.Queue[Event] = asyncio.Queue()
         self._collecting = asyncio.create_task(self._collect(take))
         subscriber = self._broker.subscriber(
@@ -77,11 +77,11 @@ class Rabbit(Broker):
             await take(batch)
 
     async def publish(self, pairs: Sequence[Pair]) -> Sequence[BaseException | None]:
-        """Publish all at once and await the confirmations."""
+        """Publish all records concurrently and await the confirmations."""
         return await asyncio.gather(*(self._publish(*pair) for pair in pairs), return_exceptions=True)
 
     async def _publish(self, record: Record, event: Event) -> None:
-        if not _is_here(event.handle):  # it can't be acknowledged any more: RabbitMQ gives it again
+        if not _is_here(event.handle):  # it can't be acknowledged any more, so RabbitMQ redelivers it
             return
         queue = self.how.dead_letters if record.cause else self.how.answers
         told: Any = headers(record, "merit-") if record.cause else None
@@ -91,38 +91,38 @@ class Rabbit(Broker):
         )
 
     async def acknowledge(self, events: Sequence[Event]) -> None:
-        """Acknowledge messages, but those of a channel that is gone."""
+        """Acknowledge messages, except those of a closed channel."""
         try:
             for event in events:
                 if _is_here(event.handle):
                     await event.handle.ack()
         except (AMQPError, RuntimeError) as error:
-            self.logger.warning("what is answered can't be acknowledged, it comes again: %s", self.told(error))
+            self.logger.warning("processed events can't be acknowledged and are redelivered: %s", self.told(error))
 
     async def lag(self) -> float:
-        """Return what waits in the queue, and what is in hand here; what other workers have in hand is not known."""
+        """Return the number of ready messages in the queue; RabbitMQ does not count unacknowledged ones here."""
         queue = await self._broker.declare_queue(RabbitQueue(self.how.events, declare=False))
         channel = await queue.channel.get_underlay_channel()
         told = await channel.queue_declare(self.how.events, passive=True)
         return float(told.message_count or 0)
 
     async def stop(self) -> None:
-        """Close the connection; what was not acknowledged goes back into the queue."""
+        """Close the connection; unacknowledged messages return to the queue."""
         self._collecting.cancel()
         await self._broker.stop()
 
 
 def short(key: str) -> str:
-    """Return a key, or its hash where it has more bytes than AMQP takes as a name."""
+    """Return a key, or its hash if it exceeds the length of a message id."""
     raw = key.encode()
     return key if len(raw) <= NAME_BYTES else f"sha256:{hashlib.sha256(raw).hexdigest()}"
 
 
 def _is_here(message: Any) -> bool:
-    """Say whether the channel that a message came by is still open."""
+    """Return whether the channel of a message is still open."""
     try:
         return not message.channel.is_closed
-    except ChannelInvalidStateError:  # which is how it says that it is closed
+    except ChannelInvalidStateError:  # the property raises once the channel is closed
         return False
 
 

@@ -1,4 +1,4 @@
-"""Redis streams: a group of consumers; what one of them held when it died, the others claim."""
+"""Redis streams: a consumer group; pending entries of a dead worker are claimed by the others."""
 
 import os
 import socket
@@ -16,17 +16,17 @@ from merit.stream.brokers.broker import MUTE, Broker, Pair, Take
 from merit.stream.events import Event, Record, headers
 
 FIELD = b"data"
-"""The field of an entry that is the event."""
+"""The field of an entry that holds the event."""
 FORGOTTEN_MS = 3_600_000
-"""A consumer that holds nothing and has asked for nothing for so long is gone."""
+"""A consumer without pending entries that is idle for so long is removed."""
 
 SHOWN = 40
-"""Fields, and characters of each one's name, that are shown of an entry without the one that is the event."""
+"""Number of fields, and characters of each name, that a message shows of an entry without the field `data`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is known of an entry beside its event: its name, and its fields if none of them is the event."""
+    """The id of a stream entry, and its fields if it has no field `data`."""
 
     name: bytes
     other: dict[bytes, bytes]
@@ -40,7 +40,7 @@ class Redis(Broker):
     _in_hand: set[bytes]
 
     async def connect(self) -> None:
-        """Reach the server; make the stream of events and its group, or see that they are there."""
+        """Connect; create the stream of events and its group, or check that they exist."""
         how = self.how
         self._broker = RedisBroker(
             self.url, logger=self.logger, apply_types=False, graceful_timeout=how.answer_seconds, socket_timeout=30
@@ -50,7 +50,7 @@ class Redis(Broker):
         if not how.declare and not await self._client.exists(how.events):
             raise MeritError(f"stream: Redis has no stream {how.events}; make it, or set stream.declare")
         try:
-            # From the first entry on: those that came before the first worker did count as well.
+            # From the first entry on: entries added before the first worker started count too.
             await self._client.xgroup_create(how.events, how.group, id="0", mkstream=how.declare)
         except ResponseError as error:
             if "BUSYGROUP" not in str(error):
@@ -60,7 +60,7 @@ class Redis(Broker):
                 await self._client.xgroup_delconsumer(how.events, how.group, each["name"])
 
     async def start(self, take: Take) -> None:
-        """Read what is new, and claim what another worker has held for too long."""
+        """Read new entries, and claim those that have been pending with another worker for too long."""
         how, me = self.how, f"{socket.gethostname()}-{os.getpid()}"
         self._in_hand = set()
         new = StreamSub(
@@ -80,7 +80,7 @@ class Redis(Broker):
 
         async def handle(batch: Any) -> None:
             entries = zip(batch["message_ids"], batch["data"], strict=True)
-            # What is in hand for longer than answer_seconds would be claimed once more by the very worker.
+            # An entry in progress for longer than answer_seconds would be claimed again by this same worker.
             new = [_event(*entry, again=again) for entry in entries if entry[0] not in self._in_hand]
             names = {event.handle.name for event in new}
             self._in_hand |= names
@@ -93,7 +93,7 @@ class Redis(Broker):
         subscriber(handle)
 
     async def publish(self, pairs: Sequence[Pair]) -> Sequence[BaseException | None]:
-        """Publish in one go, but no transaction: the rest is published where an entry can't be."""
+        """Publish in one pipeline without a transaction: a refused entry must not stop the others."""
         how = self.how
         async with self._client.pipeline(transaction=False) as pipe:
             for record, event in pairs:
@@ -102,11 +102,11 @@ class Redis(Broker):
         return [each if isinstance(each, Exception) else None for each in told]
 
     async def acknowledge(self, events: Sequence[Event]) -> None:
-        """Acknowledge entries in one go."""
+        """Acknowledge all entries in one command."""
         await self._client.xack(self.how.events, self.how.group, *(event.handle.name for event in events))
 
     async def lag(self) -> float:
-        """Return what the group has not read, and what it has not acknowledged."""
+        """Return the number of entries that the group has not read or not acknowledged."""
         try:
             groups = await self._client.xinfo_groups(self.how.events)
         except ResponseError as error:
@@ -119,7 +119,7 @@ class Redis(Broker):
                 f"stream: {self.address}: the group {self.how.group} of {self.how.events} was removed; start again to "
                 "make it anew"
             )
-        unread = mine.get("lag")  # null where entries were deleted
+        unread = mine.get("lag")  # null after entries were deleted
         return float("nan") if unread is None else float(unread + mine["pending"])
 
     async def stop(self) -> None:
@@ -139,7 +139,7 @@ def _listed(fields: dict[bytes, bytes]) -> str:
 
 
 def _fields(record: Record, event: Event) -> Any:
-    """Return the fields of a record; of an entry that held no event its own, those that are called as ours renamed."""
+    """Return the fields of a record; a dead letter without an event has its original fields, renamed on conflict."""
     if not record.cause:
         return {"id": record.key, FIELD: record.body}
     ours = {b"id": record.key, **{name.encode(): told for name, told in headers(record, "").items()}}

@@ -133,7 +133,7 @@ def test_what_is_answered_of_a_partition_that_another_worker_has_now_keeps_nothi
     kafka = _of(consumer)
     asyncio.run(kafka.acknowledge([_event(kafka, FIRST, 5), _event(kafka, SECOND, 7)]))
     assert consumer.commits == [{SECOND: 8}]
-    assert capsys.readouterr().out.startswith("stream: Kafka gave what was in hand to another worker")
+    assert capsys.readouterr().out.startswith("stream: Kafka gave events in progress to another worker")
 
 
 def test_the_lag_is_told_while_kafka_does_not_say_what_is_committed():
