@@ -1,8 +1,8 @@
-"""YAML that anybody may have written, read within bounds: how large, how deep, how much once aliases are written out.
+"""Parses untrusted YAML within limits on its length, depth, and number of values after alias expansion.
 
-PyYAML's safe loader builds no objects of Python's, and that is all: brackets crash the one in C, `1:1:1` is a number in
-base 60 that takes time without end, and a few merged aliases mean millions of values. What YAML 1.1 reads as another
-number than it looks like is refused, here and in conf/.
+PyYAML's safe loader only refuses to build Python objects. Deeply nested brackets crash its C version, a long `1:1:1` is
+a base 60 number that takes unbounded time, and a few nested aliases expand to millions of values. Numbers that YAML 1.1
+reads differently from how they look are refused, here and in conf/.
 """
 
 import re
@@ -11,43 +11,47 @@ from typing import Any
 import yaml
 
 FAST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""PyYAML's safe loader, in C where it was built with that."""
+"""PyYAML's safe loader, the C version if available."""
 CHARACTERS, DEPTH, VALUES, DIGITS = 8_000_000, 64, 500_000, 64
-"""The longest text, how deep its values may be, how many there may be with aliases written out, the longest number."""
+"""The most characters of a text, levels of nesting, values after alias expansion, and characters of a number."""
 OCTAL = re.compile(r"[-+]?0[0-7_]*[1-7][0-7_]*")
 
 
 class Refused(yaml.YAMLError):
-    """YAML that is past a bound, or holds a value that can't be."""
+    """Raised for YAML that exceeds a limit or holds an impossible value."""
 
 
 def load(text: str) -> Any:
-    """Return what a text of one document holds; None of an empty one.
+    """Return the value of a YAML text with one document; None for an empty text.
 
     Raises:
-        yaml.YAMLError: it is no YAML, or past a bound, or holds a value that can't be.
+        yaml.YAMLError: the text is not valid YAML, exceeds a limit, or holds an impossible value, such as month 13.
     """
     check(text)
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506  # a safe one
     except (ValueError, OverflowError) as error:
-        raise Refused(f"a value that can't be ({error})") from error
-    except (TypeError, AttributeError, LookupError) as error:  # its constructors stumble over what they don't expect
-        raise Refused("a value that can't be (its tag does not fit)") from error
+        raise Refused(f"an invalid value ({error})") from error
+    except (TypeError, AttributeError, LookupError) as error:  # PyYAML's constructors don't check a tag's content
+        raise Refused("an invalid value (its tag does not fit)") from error
 
 
 def compose(text: str) -> Any:
-    """Return the node of a text's document, with the place of each part in it; None of an empty one.
+    """Return the document's node tree, with line and column of each node; None for an empty text.
 
     Raises:
-        yaml.YAMLError: it is no YAML, or past a bound.
+        yaml.YAMLError: the text is not valid YAML, or exceeds a limit.
     """
     check(text)
     return yaml.compose(text, Loader=yaml.SafeLoader)
 
 
 def odd(number: str) -> str:
-    """Return what is odd about a number as it is written; empty if it is what it looks like."""
+    """Return why a number as written is ambiguous or too long; empty if it is neither.
+
+    >>> odd("0644")
+    '0644, which YAML reads as a number in base 8'
+    """
     if ":" in number:
         return f"{number[:20]}, which YAML reads as a number in base 60"
     if OCTAL.fullmatch(number):
@@ -56,10 +60,10 @@ def odd(number: str) -> str:
 
 
 def check(text: str) -> None:
-    """Check that a text is within the bounds, before anything is made of it.
+    """Check a text against the limits by its parser events, before any value is built.
 
     Raises:
-        yaml.YAMLError: it is not, or is no YAML.
+        yaml.YAMLError: the text exceeds a limit, or is not valid YAML.
     """
     if len(text) > CHARACTERS:
         raise Refused(f"{len(text):,} characters; at most {CHARACTERS:,} are read")
@@ -77,7 +81,7 @@ def check(text: str) -> None:
             sizes[event.anchor or ""] = 1
         elif isinstance(event, yaml.AliasEvent):
             if any(anchor == event.anchor for anchor, _ in inside):
-                raise Refused(f"line {_line(event)}: the alias *{event.anchor} stands in what it means")
+                raise Refused(f"line {_line(event)}: the alias *{event.anchor} refers to itself")
             count += sizes.get(event.anchor or "", 0)
         if len(inside) > DEPTH:
             raise Refused(f"line {_line(event)}: more than {DEPTH} levels")
@@ -90,7 +94,7 @@ def _line(event: Any) -> int:
 
 
 class _Loader(FAST):  # type: ignore[misc]  # chosen at run time
-    """The safe loader, without numbers that are none to who reads them."""
+    """PyYAML's safe loader that refuses ambiguous numbers."""
 
 
 def _number(loader: Any, node: Any) -> int | float:

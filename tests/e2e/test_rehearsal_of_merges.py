@@ -159,7 +159,7 @@ def test_a_registry_that_is_down_stops_a_release_with_one_line(
     assert _versions(world) == ["flights@v1"]
     told = [line for line in run.log.splitlines() if line.startswith("error: ")]
     assert len(told) == 1, run.log
-    assert f"the registry {registry.registry} lets {tools.USER} not log in, tried 3 times: " in told[0]
+    assert f"the registry {registry.registry} doesn't let {tools.USER} log in, tried 3 times: " in told[0]
     assert _tags(world, "release/*") == []
     assert _proposals(world) == []
 

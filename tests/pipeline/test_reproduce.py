@@ -119,9 +119,9 @@ def test_changed_inputs_are_named_before_anything_is_computed_and_at_the_end(loc
     done = locked.merit("reproduce")
     assert done.returncode == 1, done.stdout + done.stderr
     first, _, rest = done.stdout.partition("computes:")
-    assert "inputs:   ingest: lines.py is another\n" in first
+    assert "inputs:   ingest: lines.py differs\n" in first
     assert "inputs:   train: params.yaml: seed was 7, is 8\n" in first
-    assert "ingest    identical, although lines.py is another\n" in rest
+    assert "ingest    identical, although lines.py differs\n" in rest
     assert "train     differs: training/weights.safetensors, and params.yaml: seed was 7, is 8\n" in rest
     assert "training/weights.safetensors: layer: differs by up to 1.00e+00\n" in rest
     assert "evaluate  differs: reports/metrics.json, as training/weights.safetensors does\n" in rest
@@ -229,7 +229,7 @@ def test_a_stage_that_breaks_is_broken_and_leaves_nothing(locked):
     done = locked.merit("reproduce")
     assert done.returncode == 2
     assert "stage 'train' broke with exit code 3" in done.stderr
-    assert "ends otherwise now; its reason stands above" in done.stderr
+    assert "fails now; see its error above" in done.stderr
     assert "Traceback" not in done.stderr
     assert _is_clean(locked)
 

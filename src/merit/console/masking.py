@@ -1,4 +1,4 @@
-"""Secrets kept out of what a person, a log or a report reads."""
+"""Masks secrets in text for terminals, logs and reports."""
 
 import re
 
@@ -9,7 +9,11 @@ _RULES = (
 
 
 def masked(text: str, secrets: tuple[str, ...] = ()) -> str:
-    """Return a text with `***` for what URLs carry of users and passwords, and for each of `secrets`."""
+    """Return a text with `***` in place of credentials in URLs, of secret parameters, and of each of `secrets`.
+
+    >>> masked("postgresql://merit:pw@db/runs?token=abc")
+    'postgresql://***@db/runs?token=***'
+    """
     for rule, instead in _RULES:
         text = rule.sub(instead, text)
     for secret in filter(None, secrets):

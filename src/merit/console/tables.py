@@ -1,4 +1,4 @@
-"""Tables on a terminal: side by side where every word fits, one block of `name: value` lines per row where not."""
+"""Prints tables on a terminal: in columns if every word fits, else each row as a block of `name: value` lines."""
 
 from collections.abc import Sequence
 
@@ -8,31 +8,31 @@ from rich.table import Column, Table
 from rich.text import Text
 
 WIDTH = 120
-"""Columns of what nobody watches on a terminal: a log has no width of its own, and one folded to 80 is hard to read."""
+"""Width in characters if the output is not a terminal: rich would fold to 80, which makes logs hard to read."""
 LONGEST_WORD = 24
-"""Characters of a word that are kept together; hashes and paths may be longer."""
+"""Longer words, such as hashes and paths, may be wrapped after this many characters."""
 
 
 def console() -> Console:
-    """Return a console of the terminal's width, and of `WIDTH` columns elsewhere."""
+    """Return a console with the terminal's width, or `WIDTH` if the output is not a terminal."""
     return Console(highlight=False, width=None if Console().is_terminal else WIDTH)
 
 
 def show_phase(text: str) -> None:
-    """Say on standard error what is being done now, where somebody watches it."""
+    """Print the current step on standard error, if that is a terminal."""
     screen = Console(stderr=True, highlight=False)
     if screen.is_terminal:
         screen.print(f"{text} ...", style="dim", markup=False, soft_wrap=True)
 
 
 def fit(table: Table, width: int) -> RenderableType:
-    """Return a table whose columns have widths at which no word breaks, or its rows as blocks if there are none.
+    """Return the table with column widths at which no word breaks, or its rows as blocks if it doesn't fit.
 
-    Words past `LONGEST_WORD` characters may be folded, but for those of columns with `no_wrap`.
+    Words longer than `LONGEST_WORD` may be wrapped, except in columns with `no_wrap`.
 
     Args:
-        table: its cells are texts, with markup or without.
-        width: columns of the screen.
+        table: the table; its cells are text, with or without markup.
+        width: the screen's width in characters.
     """
     screen = Console(width=10_000)
     for column in table.columns:
@@ -48,7 +48,7 @@ def fit(table: Table, width: int) -> RenderableType:
 
 
 def _range(column: Column, screen: Console) -> Measurement:
-    """Return the columns that a column needs at least, and those that it would like to have."""
+    """Return a column's minimum and preferred width in characters."""
     cells = [Measurement.get(screen, screen.options, each) for each in (column.header, *column.cells)]
     most = min(max(each.maximum for each in cells), column.max_width or screen.width)
     least = most if column.no_wrap else min(LONGEST_WORD, max(each.minimum for each in cells))
@@ -56,7 +56,10 @@ def _range(column: Column, screen: Console) -> Measurement:
 
 
 def _shares(needed: Sequence[Measurement], spare: int) -> list[int]:
-    """Share what is left among the columns that would like more, evenly, the modest ones first."""
+    """Return the column widths, with the spare width shared evenly among columns that want more than their minimum.
+
+    Columns that want least come first, so the space that they leave goes to the others.
+    """
     widths = [each.minimum for each in needed]
     wishes = sorted(range(len(needed)), key=lambda number: needed[number].span)
     for done, number in enumerate(wishes):
@@ -67,7 +70,7 @@ def _shares(needed: Sequence[Measurement], spare: int) -> list[int]:
 
 
 def _blocks(table: Table) -> RenderableType:
-    """Return each row as lines `name: value`, an empty line between rows; what is empty is left out."""
+    """Return each row as lines `name: value`, with an empty line between rows; empty cells are left out."""
     names = [_text(column.header) for column in table.columns]
     blocks: list[RenderableType] = [_text(table.title)] if table.title else []
     for number, row in enumerate(zip(*(column.cells for column in table.columns), strict=True)):

@@ -1,10 +1,18 @@
-"""outputs: what dvc.lock names, brought and checked. Every use of DVC goes through this package.
+"""Fetches and checks the outputs that dvc.lock names. Every use of DVC goes through this package.
 
-A hash in dvc.lock decides what DVC writes where, and nobody reads a hash. So each listing and each path is checked
-before DVC may check anything out, whoever asks: `names` says which paths an output may have, `limits` how much there
-may be, `listing` reads the listing of a folder, `lock` reads dvc.lock as text, `settings` what .dvc/ may say, `cache`
-finds objects on this machine, `remote` brings them here, `repo` opens DVC's repository, and `restore` puts outputs in
-their place.
+A hash in dvc.lock decides which files DVC writes where, and a reviewer can't read a hash. So every listing and every
+path is checked before DVC checks anything out:
+
+- `names`: which paths an output may have.
+- `limits`: how many files and bytes outputs may have.
+- `listing`: parses the listing of a folder.
+- `lock`: parses dvc.lock.
+- `settings`: which DVC settings Git may bring.
+- `cache`: finds objects in the local cache.
+- `remote`: downloads objects from and uploads them to DVC's remote.
+- `handed`: imports outputs that an untrusted CI job produced.
+- `repo`: opens DVC's repository once all checks pass.
+- `restore`: checks outputs out into the workspace.
 """
 
 import shutil
@@ -22,20 +30,20 @@ if TYPE_CHECKING:
 
 
 def at(commit: str) -> dict[str, str] | None:
-    """Return the hash of each output that the dvc.lock of a commit names, by its path; None if it has none.
+    """Return the hash of each output in the dvc.lock of a commit, by path; None if the commit has no dvc.lock.
 
     Raises:
-        MeritError: it is no dvc.lock, or names what no output may be.
+        MeritError: dvc.lock is invalid, or names a path that no output may have.
     """
     text = git.show(commit, artifacts.DVC_LOCK)
     return None if text is None else lock.outputs(text, f"{artifacts.DVC_LOCK} at {commit[:7]}")
 
 
 def here() -> dict[str, str] | None:
-    """Return the hash of each output that dvc.lock names, by its path; None if there is no dvc.lock.
+    """Return the hash of each output in the workspace's dvc.lock, by path; None if there is no dvc.lock.
 
     Raises:
-        MeritError: it is no dvc.lock, or names what no output may be.
+        MeritError: dvc.lock is invalid, or names a path that no output may have.
     """
     file = artifacts.DVC_LOCK
     if not file.is_file():
@@ -46,10 +54,15 @@ def here() -> dict[str, str] | None:
 
 
 def fetch(commit: str, path: Path, target: Path) -> None:
-    """Bring an output, or a file of one, as a commit's dvc.lock names it, out of DVC's cache or its remote to `target`.
+    """Copy an output, or one of its files, as of a commit to `target`, from DVC's cache or else its remote.
+
+    Args:
+        commit: the commit whose dvc.lock names the output.
+        path: the output, or a file in it, relative to the project.
+        target: where to copy it.
 
     Raises:
-        MeritError: neither has it, or it may not be brought here.
+        MeritError: neither the cache nor the remote has it, or a check refuses it.
     """
     name, named = path.as_posix(), at(commit) or {}
     output = next((each for each in named if name == each or name.startswith(f"{each}/")), None)
@@ -65,10 +78,10 @@ def fetch(commit: str, path: Path, target: Path) -> None:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a file out of DVC's cache.
+    """Copy a file out of DVC's cache and verify its hash.
 
     Raises:
-        MeritError: it is not what its name there says.
+        MeritError: its content doesn't match its hash, which is its name in the cache.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
@@ -78,7 +91,10 @@ def copy(source: Path, target: Path) -> None:
 
 
 def _files(output: str, md5: str) -> dict[str, Path]:
-    """Return where the cache has each file of an output, which is brought if need be; a single file has no name."""
+    """Return the cache path of each file of an output, by its path in the output, downloaded if the cache lacks it.
+
+    An output that is a single file has one entry, under the empty name.
+    """
     for tries in (True, False):
         if md5.endswith(listing.SUFFIX):
             files = cache.files(md5, output)
@@ -92,14 +108,14 @@ def _files(output: str, md5: str) -> dict[str, Path]:
 
 
 def bring(wanted: dict[str, str]) -> None:
-    """Bring outputs into DVC's cache; what the remote lacks stays missing.
+    """Download outputs into DVC's cache; outputs that the remote lacks are skipped.
 
     Args:
-        wanted: the path of each output, which messages name, by its hash.
+        wanted: the path of each output, used in messages, by its hash.
 
     Raises:
-        remote.Unreachable: there is no remote, or it can't be asked.
-        MeritError: an output may not be brought here.
+        remote.Unreachable: there is no remote, or it can't be reached.
+        MeritError: a check refuses an output.
     """
     with opened("pull") as repo:
         remote.bring(repo, wanted)
@@ -107,10 +123,10 @@ def bring(wanted: dict[str, str]) -> None:
 
 @contextmanager
 def opened(command: str) -> Iterator["Repo"]:
-    """Yield DVC's repository, checked; what DVC raises is a line that begins with the command's name.
+    """Yield DVC's repository after all checks; an exception of DVC's becomes a MeritError that begins with `command`.
 
     Raises:
-        MeritError: something in it is not allowed, or DVC says no.
+        MeritError: a check refuses the repository, or DVC fails.
     """
     from dvc.exceptions import DvcException
 
@@ -124,11 +140,11 @@ def opened(command: str) -> Iterator["Repo"]:
 
 
 def pull() -> int:
-    """Bring everything that dvc.lock and files of 'dvc add' name, and put it in its place; return how many outputs.
+    """Download and check out every output that dvc.lock and `dvc add` files name; return the number of outputs.
 
     Raises:
-        Refused: what is here and in no cache would be lost.
-        MeritError: something is nowhere, or may not be brought here.
+        Refused: a local change that no cache holds would be lost.
+        MeritError: an output is neither in the cache nor in the remote, or a check refuses it.
     """
     from merit.dvc import restore
 

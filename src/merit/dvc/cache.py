@@ -1,7 +1,7 @@
-"""Files and folders in DVC's cache, by the hashes that dvc.lock gives them, such as `abc.dir`.
+"""Finds files and folders in DVC's cache by their hashes in dvc.lock, such as `abc.dir`, and computes such hashes.
 
-Whatever is read out of the cache is held against its name at that moment: DVC trusts its cache, and anybody may have
-written there since.
+Every read from the cache verifies the content against its hash: DVC trusts its cache, but other processes can write to
+it.
 """
 
 import hashlib
@@ -14,40 +14,44 @@ from merit.dvc import limits, listing, settings
 from merit.errors import MeritError
 
 CACHE = Path(".dvc/cache/files/md5")
-"""Where DVC keeps what it has, unless its configuration says otherwise."""
+"""The default location of DVC's cache."""
 
 
 def folder_hash(folder: Path) -> str:
-    """Return the hash by which DVC knows a folder, such as `abc.dir`."""
+    """Return DVC's hash of a folder, such as `abc.dir`."""
     return listing_hash(file_hashes(folder))
 
 
 def file_hashes(folder: Path) -> dict[str, str]:
-    """Return the hash by which DVC knows each file of a folder, by its path there."""
+    """Return DVC's hash of each file in a folder, by its path in the folder."""
     return {path.relative_to(folder).as_posix(): file_hash(path) for path in folder.rglob("*") if path.is_file()}
 
 
 def listing_hash(files: Mapping[str, str]) -> str:
-    """Return the hash by which DVC knows the folder of these files."""
+    """Return DVC's hash of a folder with these files: the MD5 of its listing as DVC writes it, and `.dir`.
+
+    Args:
+        files: the MD5 of each file, by its path in the folder.
+    """
     text = json.dumps([{"md5": files[name], "relpath": name} for name in sorted(files)], sort_keys=True)
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + listing.SUFFIX
 
 
 def file_hash(file: Path) -> str:
-    """Return the hash by which DVC knows a file."""
+    """Return DVC's hash of a file: the MD5 of its content."""
     with file.open("rb") as handle:
         return hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def files(md5: str, folder: str = "model") -> dict[str, Path] | None:
-    """Return where the cache has each file of a folder; None if it lacks the folder or one of them.
+    """Return the cache path of each file in a folder; None if the cache lacks the listing or a file.
 
     Args:
         md5: the folder's hash.
-        folder: the path of the output, which messages name.
+        folder: the path of the output, used in messages.
 
     Raises:
-        MeritError: the cache has another listing under that name, or one that names what no output may have.
+        MeritError: the cached listing doesn't match its hash, or names a path that no output may have.
     """
     for store in folders():
         names = listed(store, md5, folder)
@@ -59,15 +63,15 @@ def files(md5: str, folder: str = "model") -> dict[str, Path] | None:
 
 
 def file(md5: str) -> Path | None:
-    """Return where the cache has a file; None if it lacks it."""
+    """Return the cache path of a file; None if the cache lacks it."""
     return next((path for store in folders() if (path := path_in(store, md5)).is_file()), None)
 
 
 def listed(store: Path, md5: str, folder: str) -> dict[str, str] | None:
-    """Return the hash of each file that a folder's listing in a cache names; None if the cache lacks the listing.
+    """Return the hash of each file in a folder's cached listing, by path; None if the cache lacks the listing.
 
     Raises:
-        MeritError: it is another listing than its name says, or it names what no output may have.
+        MeritError: the listing doesn't match its hash, or names a path that no output may have.
     """
     path = path_in(store, md5)
     if not path.is_file():
@@ -82,12 +86,15 @@ def listed(store: Path, md5: str, folder: str) -> dict[str, str] | None:
 
 
 def path_in(store: Path, md5: str) -> Path:
-    """Return where a cache has what a hash names, if it has it."""
+    """Return the path of an object in a cache, whether or not the cache has it."""
     return store / md5[:2] / md5[2:]
 
 
 def folders() -> Iterator[Path]:
-    """Give the places where DVC's cache may be; DVC, slow to load, is asked only if the usual one lacks something."""
+    """Yield the folders that may hold DVC's cache, the default first.
+
+    The configured one comes second because finding it loads DVC, which is slow.
+    """
     yield CACHE
     if (path := _configured(Path.cwd())) is not None and path != CACHE.absolute():
         yield path
@@ -95,7 +102,7 @@ def folders() -> Iterator[Path]:
 
 @remembered
 def _configured(project: Path) -> Path | None:
-    """Return where DVC's settings put the cache of a project."""
+    """Return the cache folder that DVC's settings name; None if there is no usable DVC repository."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 

@@ -1,4 +1,4 @@
-"""Outputs that a job without rights handed over: taken into DVC's cache only if they are what they must be."""
+"""Imports the outputs of an untrusted CI job into DVC's cache, after verifying them against dvc.lock."""
 
 import json
 import shutil
@@ -12,20 +12,23 @@ from merit.errors import MeritError
 
 AFTER = "nothing was pushed"
 MOST_BYTES = 1_000_000
-"""How long a manifest may be."""
+"""The most bytes that are read of a manifest."""
 
 
 def take(source: Path, named: dict[str, str], store: Path) -> set[str]:
-    """Copy what was handed over of the outputs that a dvc.lock names into DVC's cache; return all their hashes.
+    """Copy the outputs that a dvc.lock names from another job's cache into this one; return all hashes they consist of.
+
+    Everything is verified first, so an error means that nothing was copied. Objects that the other job's cache lacks
+    are skipped.
 
     Args:
-        source: the cache of the other job, `files/md5`.
+        source: the other job's cache, `files/md5`.
         named: the hash of each output, by its path.
-        store: the cache of this machine.
+        store: this machine's cache.
 
     Raises:
-        MeritError: an object is not what its name says, a listing names what no output may have, the package is not
-            what its manifest says, or all of it is too much. Nothing was copied then.
+        MeritError: an object doesn't match its hash, a listing names a path that no output may have, the package
+            doesn't match its manifest, or the limits are exceeded.
     """
     allowed, hashes = limits.read(), set[str]()
     for path, md5 in named.items():
@@ -50,10 +53,10 @@ def take(source: Path, named: dict[str, str], store: Path) -> set[str]:
 
 
 def _file(source: Path, md5: str) -> Path | None:
-    """Return where an object was handed over; None if it wasn't.
+    """Return the path of an object in the other job's cache; None if it is not there.
 
     Raises:
-        MeritError: it is a link, which could lead to anything.
+        MeritError: it is a link, which could point to any file.
     """
     file = cache.path_in(source, md5)
     if file.is_symlink() or file.parent.is_symlink():
@@ -68,7 +71,7 @@ def _listed(file: Path, md5: str, path: str, allowed: Limits) -> dict[str, str]:
 
 
 def _check_package(files: dict[str, str], source: Path, store: Path) -> None:
-    """Hold a listing against the manifest that it names: exactly the manifest's files, and no other content.
+    """Check that a package's listing has exactly the files of its manifest, with the manifest's hashes.
 
     Raises:
         MeritError: they differ.

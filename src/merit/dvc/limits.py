@@ -1,4 +1,4 @@
-"""How much dvc.lock may name at once: `[tool.merit.outputs]` in pyproject.toml, where trust is given too.
+"""Limits on the number and size of outputs: `[tool.merit.outputs]` in pyproject.toml, next to the trusted packages.
 
 ```toml
 [tool.merit.outputs]
@@ -17,21 +17,21 @@ KEY = "tool.merit.outputs"
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that the outputs of a project may be.
+    """Limits on all outputs of a project together.
 
     Attributes:
-        files: files in all folders together.
-        gigabytes: the size of all files together.
+        files: the most files in all folders.
+        gigabytes: the most bytes of all files, in units of 10^9.
     """
 
     files: int = 100_000
     gigabytes: float = 50
 
     def check_files(self, count: int, name: str) -> None:
-        """Refuse more files than are allowed.
+        """Check a number of files against the limit.
 
         Raises:
-            MeritError: there are more; `name` says where.
+            MeritError: there are more; the message begins with `name`.
         """
         if count > self.files:
             raise MeritError(
@@ -39,10 +39,10 @@ class Limits:
             )
 
     def check_bytes(self, count: int, name: str) -> None:
-        """Refuse more bytes than are allowed.
+        """Check a number of bytes against the limit.
 
         Raises:
-            MeritError: there are more; `name` says where.
+            MeritError: there are more; the message begins with `name`.
         """
         if count > self.gigabytes * 1e9:
             raise MeritError(
@@ -52,10 +52,10 @@ class Limits:
 
 
 def read() -> Limits:
-    """Return what pyproject.toml allows.
+    """Return the limits in pyproject.toml, or the defaults.
 
     Raises:
-        MeritError: it says so in another form.
+        MeritError: the table has unknown keys or invalid values.
     """
     table = trust.table().get("outputs", {})
     known = [field.name for field in fields(Limits)]

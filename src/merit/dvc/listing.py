@@ -1,4 +1,4 @@
-"""The listing of a folder, as DVC's cache and its remote keep it: JSON with the path and the hash of each file."""
+"""Parses DVC's listing of a folder (an object `abc.dir`): JSON with the path and the hash of each file."""
 
 import hashlib
 import json
@@ -12,26 +12,27 @@ from merit.errors import MeritError
 HASH = re.compile(r"[0-9a-f]{32}")
 SUFFIX = ".dir"
 BYTES_PER_FILE = 400
-"""How long the line of a file is at most, on average; what is longer than all of them together is not read."""
+"""The most bytes per file in a listing, on average; a listing longer than that for all allowed files is not read."""
 LEAST_BYTES = 100_000
 
 
 def most_bytes(limits: Limits) -> int:
-    """Return how long a listing may be."""
+    """Return the most bytes that a listing may have, given the allowed number of files."""
     return max(LEAST_BYTES, int(limits.files * BYTES_PER_FILE))
 
 
 def parse(text: bytes, md5: str, folder: str, limits: Limits) -> dict[str, str]:
-    """Return the hash of each file that a listing names, by its path in the folder.
+    """Return the hash of each file in a listing, by its path in the folder.
 
     Args:
         text: the listing.
-        md5: the hash by which dvc.lock names it, such as `abc.dir`.
-        folder: the path of the output, which messages name.
-        limits: how much it may name.
+        md5: its hash in dvc.lock, such as `abc.dir`.
+        folder: the path of the output, used in messages.
+        limits: how many files it may name.
 
     Raises:
-        MeritError: it is not what its hash says, or it names what no output may have; nothing may follow it then.
+        MeritError: the listing doesn't match its hash, is malformed or too long, or names a path that no output may
+            have. The caller must not use any part of it.
     """
     name = f"{folder} ({md5})"
     if len(text) > most_bytes(limits):
@@ -52,7 +53,7 @@ def parse(text: bytes, md5: str, folder: str, limits: Limits) -> dict[str, str]:
 
 def _entries(text: bytes, name: str) -> list[Any]:
     try:
-        entries = json.loads(text.decode())  # of bytes it would take other encodings, too, and DVC doesn't
+        entries = json.loads(text.decode())  # given bytes, json would accept UTF-16 and UTF-32 too
     except (ValueError, RecursionError) as error:
         raise MeritError(f"{name}: its listing is no JSON; nothing was written") from error
     if not isinstance(entries, list):
@@ -61,7 +62,10 @@ def _entries(text: bytes, name: str) -> list[Any]:
 
 
 def _entry(entry: Any, name: str) -> tuple[str, str]:
-    """Return the path and the hash of an entry; DVC would obey other keys, and follow a listing in a listing."""
+    """Return the path and the hash of an entry.
+
+    Only these two keys and only hashes of files: DVC would act on other keys, and follow a listing inside a listing.
+    """
     if isinstance(entry, dict) and entry.keys() == {"md5", "relpath"}:
         path, md5 = entry["relpath"], entry["md5"]
         if isinstance(path, str) and isinstance(md5, str) and HASH.fullmatch(md5):

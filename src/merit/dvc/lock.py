@@ -1,4 +1,4 @@
-"""dvc.lock as text: the hash of each output that it names, at some commit or here."""
+"""Parses the text of a dvc.lock, from the workspace or a commit: the hash of each output."""
 
 import re
 from collections.abc import Iterator
@@ -15,10 +15,14 @@ HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 
 def outputs(text: str, name: str) -> dict[str, str]:
-    """Return the hash of each output that a dvc.lock names, by its path.
+    """Return the hash of each output in a dvc.lock, by path.
+
+    Args:
+        text: the content of the file.
+        name: the file's name, used in messages.
 
     Raises:
-        MeritError: it is no dvc.lock, or names what no output may be; `name` says which one.
+        MeritError: the text is not a valid dvc.lock, or names a path that no output may have.
     """
     hashes: dict[str, str] = {}
     for out in _outs(text, name):
@@ -26,7 +30,7 @@ def outputs(text: str, name: str) -> dict[str, str]:
         if not isinstance(path, str) or (reason := names.fault(path)):
             raise _refusal(name, f"its output {names.shown(path)} {reason if isinstance(path, str) else 'is no path'}")
         if not isinstance(md5, str) or not HASH.fullmatch(md5):
-            raise _refusal(name, f"its output '{path}' has a hash that is none")
+            raise _refusal(name, f"its output '{path}' has an invalid hash")
         if path in hashes:
             raise _refusal(name, f"it names the output '{path}' twice")
         hashes[path] = md5
@@ -36,13 +40,13 @@ def outputs(text: str, name: str) -> dict[str, str]:
 
 
 def _outs(text: str, name: str) -> Iterator[dict[str, Any]]:
-    """Yield the outputs of all stages, one by one: a few lines with aliases can mean billions."""
+    """Yield the outputs of all stages, lazily: with YAML aliases a few lines can expand to billions of outputs."""
     if len(text) > MOST_CHARACTERS:
         raise _refusal(name, f"it is longer than {MOST_CHARACTERS:,} characters")
     try:
         safe_yaml.check(text)
-        # Every scalar stays text: a hash of digits alone is no number.
-        values = yaml.load(text, getattr(yaml, "CBaseLoader", yaml.BaseLoader))  # noqa: S506  # it makes texts alone
+        # BaseLoader keeps every scalar as text: a hash of digits only must not become a number.
+        values = yaml.load(text, getattr(yaml, "CBaseLoader", yaml.BaseLoader))  # noqa: S506  # builds text only
         for stage in values["stages"].values():
             yield from map(dict, stage.get("outs") or [])
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:

@@ -1,7 +1,7 @@
-"""The paths that an output, or a file in a folder that is one, may have.
+"""Checks the paths of outputs, and of files in output folders.
 
-Whoever writes a hash into dvc.lock decides what DVC writes where, and nobody reads that in a diff. So an output is
-data, and its path is a plain one: nothing that a program runs or reads as settings, nothing hidden, nothing outside.
+A hash in dvc.lock decides which files DVC writes where, and a diff doesn't show them. So an output must be data under a
+plain path: no code, no settings, no hidden files, nothing outside of the project.
 """
 
 import re
@@ -10,21 +10,27 @@ from collections.abc import Collection
 
 MOST_CHARACTERS = 1_000
 MOST_BYTES = 255
-"""What file systems take as the name of one file."""
+"""The longest file name that common file systems accept."""
 RESERVED = frozenset({"conf", "deploy", "src"})
-"""Folders of what is reviewed as text: configuration, manifests of targets, code."""
+"""Top-level folders whose content is reviewed as text: configuration, deployment manifests, code."""
 CODE = (".bash", ".bat", ".cfg", ".cmd", ".dll", ".dvc", ".dylib", ".exe", ".fish", ".ini", ".mk", ".ps1", ".pth",
         ".py", ".pyc", ".pyd", ".pyi", ".pyo", ".pyx", ".sh", ".so", ".toml", ".zsh")  # fmt: skip
-"""Endings of what is run, or read as settings, where it lies."""
+"""Suffixes of files that are executed or read as settings, in any folder."""
 TOP = (".lock", ".yaml", ".yml")
-"""Endings of what a project's own folder has as settings, such as params.yaml."""
+"""Suffixes of settings in the project's top-level folder, such as params.yaml."""
 SETTINGS = frozenset({"containerfile", "dockerfile", "dvc.lock", "dvc.yaml", "gnumakefile", "makefile"})
 _PLAIN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_()+,=@%-]|\.(?![./]|$)|/(?=[A-Za-z0-9_]))*")
-"""What most paths are like, and needs no closer look."""
+"""Matches common harmless paths, which skip the slower checks."""
 
 
 def fault(path: str) -> str:
-    """Return what keeps a relative path from being that of an output; empty if nothing does."""
+    """Return the reason why a relative path may not be that of an output; empty if it may.
+
+    >>> fault("data/raw.parquet")
+    ''
+    >>> fault("src/train.py")
+    'lies in src/, which is reviewed as text'
+    """
     if not path or len(path) > MOST_CHARACTERS:
         return f"has {len(path):,} characters; 1 to {MOST_CHARACTERS:,} are allowed"
     parts = path.split("/")
@@ -40,7 +46,7 @@ def fault(path: str) -> str:
 
 
 def _odd(path: str) -> str:
-    """Return what is wrong with the characters of a path."""
+    """Return the problem with the characters of a path; empty if there is none."""
     if not path.isprintable():
         return "has characters that can't be seen"
     if "\\" in path or ":" in path:
@@ -49,7 +55,7 @@ def _odd(path: str) -> str:
 
 
 def _odd_part(part: str) -> str:
-    """Return what is wrong with a part of a path between slashes."""
+    """Return the problem with one component of a path; empty if there is none."""
     if part in {"", ".", ".."}:
         return "leads elsewhere: it has an empty part, '.' or '..'"
     if part.startswith((".", "~")) or _same(part) == "git~1":
@@ -59,7 +65,10 @@ def _odd_part(part: str) -> str:
 
 
 def clash(paths: Collection[str]) -> str:
-    """Return a path that is there twice, also for who doesn't tell A from a, or is a folder of another; else ''."""
+    """Return a path that occurs twice, or is also a folder of another path; empty if there is none.
+
+    Paths that differ only in case or Unicode normalisation count as the same, as on some file systems.
+    """
     files: dict[str, str] = {}
     for path in paths:
         if (same := _same(path)) in files:
@@ -75,13 +84,13 @@ def clash(paths: Collection[str]) -> str:
 
 
 def _same(path: str) -> str:
-    """Return a path as a file system knows it that tells neither A from a nor one way of writing ä from another."""
+    """Return a path with case and Unicode normalisation removed, as case-insensitive file systems compare names."""
     if path.isascii():
         return path.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFKC", path).casefold())
 
 
 def shown(path: object) -> str:
-    """Return a path that nobody has checked, for a message."""
+    """Return an unchecked path for a message: escaped, and shortened to 80 characters."""
     text = ascii(path)
     return text if len(text) <= 80 else f"{text[:80]}..."

@@ -1,7 +1,7 @@
-"""Objects brought from DVC's remote into its cache: listings first and one by one, then the files that they name.
+"""Downloads objects from DVC's remote into its cache: each listing first, then the files that the listings name.
 
-A remote is whatever .dvc/config of the branch says, so each object is held against its hash, and nothing is brought
-that is larger than what pyproject.toml allows.
+The branch's .dvc/config names the remote, so the remote is untrusted: each object is verified against its hash, and the
+limits in pyproject.toml are enforced before anything is downloaded.
 """
 
 from collections.abc import Collection, Iterable
@@ -20,19 +20,19 @@ NONE = "not in DVC's cache, and DVC has no remote here; name one by 'dvc remote 
 
 
 class Unreachable(MeritError):
-    """There is no remote, or it can't be asked: what it has is not known."""
+    """Raised if there is no remote or it can't be reached, so its content is unknown."""
 
 
 def bring(repo: "Repo", wanted: dict[str, str]) -> None:
-    """Bring files and folders into DVC's cache; what the remote lacks stays missing.
+    """Download files and folders into DVC's cache; objects that the remote lacks are skipped.
 
     Args:
         repo: DVC's repository.
-        wanted: the path of each output that is wanted, which messages name, by its hash.
+        wanted: the path of each output, used in messages, by its hash.
 
     Raises:
-        Unreachable: there is no remote, or it can't be asked.
-        MeritError: what it has may not be brought here.
+        Unreachable: there is no remote, or it can't be reached.
+        MeritError: a check refuses what the remote has.
     """
     from dvc.config import NoRemoteError
 
@@ -42,15 +42,15 @@ def bring(repo: "Repo", wanted: dict[str, str]) -> None:
         raise
     except NoRemoteError as error:
         raise Unreachable(NONE) from error
-    except Exception as error:  # each kind of remote raises its own
-        raise Unreachable(f"DVC's remote can't be asked ({' '.join(str(error).split())[:200]})") from error
+    except Exception as error:  # each kind of remote raises exceptions of its own
+        raise Unreachable(f"DVC's remote can't be reached ({' '.join(str(error).split())[:200]})") from error
 
 
 def _bring(repo: "Repo", wanted: dict[str, str]) -> None:
     from dvc_data.hashfile.hash_info import HashInfo
 
     remote, allowed = repo.cloud.get_remote_odb(None, "pull"), limits.read()
-    remote.verify = True  # what is not what its name says is not kept
+    remote.verify = True  # DVC discards objects that don't match their hash
     store, files = Path(repo.cache.local.path), set[str]()
     for md5, path in wanted.items():
         files |= set(_listed(remote, store, md5, path, allowed)) if md5.endswith(listing.SUFFIX) else {md5}
@@ -64,7 +64,7 @@ def _bring(repo: "Repo", wanted: dict[str, str]) -> None:
 
 
 def _listed(remote: Any, store: Path, md5: str, path: str, allowed: Limits) -> Iterable[str]:
-    """Return the hashes of the files of a folder, whose listing is brought if the cache lacks it."""
+    """Return the hashes of a folder's files; its listing is downloaded if the cache lacks it."""
     if cache.path_in(store, md5).is_file():
         return (cache.listed(store, md5, path) or {}).values()
     try:
@@ -79,15 +79,15 @@ def _listed(remote: Any, store: Path, md5: str, path: str, allowed: Limits) -> I
 
 
 def _sizes(remote: Any, hashes: Collection[str]) -> dict[str, int]:
-    """Return the size of each file that the remote has.
+    """Return the size in bytes of each file that the remote has; files that it lacks are left out.
 
     Raises:
-        MeritError: it does not tell.
+        MeritError: the remote doesn't report a size.
     """
     asked = remote.fs.info([remote.oid_to_path(md5) for md5 in hashes], return_exceptions=True) if hashes else []
     sizes: dict[str, int] = {}
     for md5, info in zip(hashes, asked, strict=True):
-        if isinstance(info, FileNotFoundError) and not isinstance(info.__cause__, OSError):  # one of HTTP can't connect
+        if isinstance(info, FileNotFoundError) and not isinstance(info.__cause__, OSError):  # HTTP: the server is down
             continue
         if isinstance(info, BaseException):
             raise info
@@ -103,16 +103,18 @@ def _bytes(store: Path, hashes: Iterable[str]) -> int:
 
 
 def push(repo: "Repo", hashes: Collection[str]) -> int:
-    """Bring objects of DVC's cache to its remote, a folder only with all its files; return how many were new there.
+    """Upload objects from DVC's cache to its remote; return how many were new there.
+
+    A folder's listing is uploaded only after all its files.
 
     Raises:
-        MeritError: the remote takes them not.
+        MeritError: the remote can't be written to, or rejects an object.
     """
     from dvc_data.hashfile.hash_info import HashInfo
 
     try:
         result = repo.cloud.push([HashInfo("md5", md5) for md5 in sorted(hashes)])
-    except Exception as error:  # each kind of remote raises its own
+    except Exception as error:  # each kind of remote raises exceptions of its own
         raise MeritError(f"DVC's remote can't be written to ({' '.join(str(error).split())[:200]})") from error
     if result.failed:
         raise MeritError(f"DVC's remote did not take {len(result.failed)} of {len(hashes)} objects; try again")

@@ -1,7 +1,7 @@
-"""DVC's repository, opened only once nothing that Git brings could make DVC write, read or run anything else.
+"""Opens DVC's repository after checking that files from Git can't make DVC write, read or run anything unexpected.
 
-What is checked is what DVC itself makes of dvc.yaml, dvc.lock and *.dvc, so that no other way of reading them differs.
-`cmd` in dvc.yaml is code, and reviewed as code; what is checked here holds for who only pulls, too.
+The checks run on DVC's own view of dvc.yaml, dvc.lock and *.dvc, so that no difference in parsing can bypass them.
+`cmd` in dvc.yaml is code, and is reviewed as code; these checks also protect users who only pull and run nothing.
 """
 
 import copy
@@ -26,34 +26,34 @@ if TYPE_CHECKING:
 
 LOCK = "dvc.lock"
 FILES, PATTERNS = (LOCK, "dvc.yaml"), ("*.dvc", "*dvc.lock", "*dvc.yaml")
-"""What DVC reads in the project's folder, and what in those below as well."""
+"""The files that DVC reads in the project's folder, and those that it reads in any folder."""
 MOST_ADDED = 100_000
-"""How long a .dvc file may be."""
+"""The most bytes that a .dvc file may have."""
 ADDED = frozenset({"desc", "hash", "labels", "md5", "meta", "nfiles", "path", "size", "type"})
-"""What 'dvc add' says of an output in its .dvc file."""
+"""The keys that `dvc add` writes for an output in a .dvc file."""
 
 
 @contextmanager
 def opened() -> Iterator["Repo"]:
-    """Yield DVC's view of the repository, once it is found to be harmless.
+    """Yield DVC's repository after all checks.
 
     Raises:
-        MeritError: it is not; the line names the output, the listing or the setting.
-        DvcException: there is no repository of DVC's, or DVC can't read it.
+        MeritError: a check failed; the message names the output, the listing or the setting.
+        DvcException: there is no DVC repository, or DVC can't read it.
     """
     from dvc.repo import Repo
 
     root = Path(Repo.find_root())
     settings.check(root)
     _check_files(root)
-    with Repo(_wait_for_lock=True) as repo:  # DVC by itself waits 3 s for another process, and gives up
+    with Repo(_wait_for_lock=True) as repo:  # by default DVC gives up after 3 s if another process holds its lock
         repo.stage_cache = _runs()(repo)
         check(repo)
         yield repo
 
 
 def check(repo: "Repo") -> None:
-    """Check everything that DVC would check out or remove here, with what its cache has at this moment.
+    """Check everything that DVC would check out or remove, given the current content of its cache.
 
     Raises:
         MeritError: an output, a dependency or a listing is not allowed.
@@ -77,10 +77,12 @@ def check(repo: "Repo") -> None:
 
 
 def named(out: "Output", repo: "Repo") -> Iterator[tuple[str, str]]:
-    """Yield the path and the hash of each file of an output, as far as the cache knows it; a folder's come without it.
+    """Yield the path and the hash of each file of an output, but not of the folder itself.
+
+    A folder yields nothing if the cache lacks its listing.
 
     Raises:
-        MeritError: the cache has a listing that is not allowed.
+        MeritError: the cached listing is not allowed.
     """
     path, md5 = path_of(out, repo), out.hash_info.value if out.hash_info else None
     if md5 is None or not out.hash_info.isdir:
@@ -91,7 +93,7 @@ def named(out: "Output", repo: "Repo") -> Iterator[tuple[str, str]]:
 
 
 def path_of(out: "Output", repo: "Repo") -> str:
-    """Return the path of an output from the project's root."""
+    """Return the path of an output relative to the project's root."""
     return PurePosixPath(os.path.relpath(out.fs_path, repo.root_dir)).as_posix()
 
 
@@ -103,10 +105,10 @@ def _size(repo: "Repo", md5: str) -> int:
 
 
 def _check_files(root: Path) -> None:
-    """Check the files that DVC reads, before it reads them.
+    """Check the files that DVC reads, before DVC reads them.
 
     Raises:
-        MeritError: one is a link, too long, or no file of 'dvc add'.
+        MeritError: a file is a link or too long, or a .dvc file was not written by `dvc add`.
     """
     asked = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *PATTERNS)
     listed = git.git("-C", str(root), *asked)
@@ -123,10 +125,10 @@ def _check_files(root: Path) -> None:
 
 
 def _check_added(file: Path, name: str) -> None:
-    """Check that a .dvc file is one of 'dvc add': an import reads from other repositories and servers.
+    """Check that a .dvc file was written by `dvc add`: imports would read from other repositories and servers.
 
     Raises:
-        MeritError: it is another.
+        MeritError: it has other keys, or is malformed.
     """
     try:
         safe_yaml.check(text := file.read_text(encoding="utf-8"))
@@ -143,10 +145,10 @@ def _check_added(file: Path, name: str) -> None:
 
 
 def _check_stage(stage: "Stage", repo: "Repo") -> None:
-    """Check the paths of a stage: of outputs by all rules, of dependencies that they lie in the project.
+    """Check a stage's paths: outputs by all rules of `names`, dependencies for lying in the project.
 
     Raises:
-        MeritError: one is not allowed.
+        MeritError: a path is not allowed.
     """
     if Path(stage.wdir) != Path(stage.path).parent:
         raise MeritError(f"{stage.addressing}: has a wdir; leave it away, and write paths from where dvc.yaml is")
@@ -158,13 +160,13 @@ def _check_stage(stage: "Stage", repo: "Repo") -> None:
     for dep in stage.deps:
         if dep.protocol != "local" or not dep.is_in_repo or _is_git(path_of(dep, repo)):
             raise MeritError(
-                f"{stage.addressing}: its dependency {names.shown(str(dep.def_path))} is no file of the project; "
+                f"{stage.addressing}: its dependency {names.shown(str(dep.def_path))} is not a file of the project; "
                 "data from elsewhere is what data.source in conf/ is for"
             )
 
 
 def _fault(out: "Output", repo: "Repo") -> str:
-    """Return what is wrong with an output, or with what dvc.lock says of it; empty if nothing is."""
+    """Return the problem with an output or its entry in dvc.lock; empty if there is none."""
     if out.protocol != "local" or not out.is_in_repo:
         return "lies outside of the project"
     if reason := names.fault(path_of(out, repo)):
@@ -175,7 +177,7 @@ def _fault(out: "Output", repo: "Repo") -> str:
         return ""
     if out.hash_name != "md5":
         return "has a hash of DVC 2; 'dvc commit --force' makes one of DVC 3"
-    return "" if lock.HASH.fullmatch(str(out.hash_info.value)) else "has a hash in dvc.lock that is none"
+    return "" if lock.HASH.fullmatch(str(out.hash_info.value)) else "has an invalid hash in dvc.lock"
 
 
 def _is_git(path: str) -> bool:
@@ -183,10 +185,10 @@ def _is_git(path: str) -> bool:
 
 
 def _check_tracked(paths: list[str], repo: "Repo") -> None:
-    """Refuse outputs that Git tracks too: what was reviewed would be written over.
+    """Refuse outputs that Git tracks too: checking them out would overwrite reviewed files.
 
     Raises:
-        MeritError: there is one.
+        MeritError: Git tracks an output.
     """
     if paths and (tracked := git.git("-C", repo.root_dir, "--literal-pathspecs", "ls-files", "-z", "--", *paths)):
         name = tracked.split("\0")[0]
@@ -194,10 +196,13 @@ def _check_tracked(paths: list[str], repo: "Repo") -> None:
 
 
 def _link(path: str, repo: "Repo", is_link: Any) -> str | None:
-    """Return the part of a path that is a link; the file itself may be one into DVC's cache, as `cache.type` has it."""
+    """Return the first component of a path that is a symbolic link, None if there is none.
+
+    The file itself may link into DVC's cache: with `cache.type = symlink` DVC checks files out that way.
+    """
     parts = path.split("/")
     for count in range(1, len(parts) + 1):
-        part = os.path.join(repo.root_dir, *parts[:count])  # noqa: PTH118  # it is asked of every file
+        part = os.path.join(repo.root_dir, *parts[:count])  # noqa: PTH118  # called for every file: os.path.join is faster
         if is_link(part) and not (count == len(parts) and _is_cached(part, repo)):
             return "/".join(parts[:count])
     return None
@@ -209,11 +214,11 @@ def _is_cached(link: str, repo: "Repo") -> bool:
 
 @remembered
 def _runs() -> type:
-    """Return what DVC remembers former runs by, which takes none that is not of the stage that asks."""
+    """Return a subclass of DVC's run cache that ignores forged entries; a function, so that DVC is loaded late."""
     from dvc.stage.cache import StageCache, _get_cache_hash
 
     class Runs(StageCache):  # type: ignore[misc]  # DVC has no types
-        """The runs of stages that DVC has in its cache; one that was written by others may name any output."""
+        """DVC's run cache, with verified entries: a forged entry could name any output."""
 
         def _load_cache(self, key: str, value: str) -> dict[str, Any] | None:
             entry: dict[str, Any] | None = super()._load_cache(key, value)

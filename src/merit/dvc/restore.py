@@ -1,4 +1,4 @@
-"""Outputs put in their place as dvc.lock names them: brought from the remote if need be, checked, checked out."""
+"""Restores outputs as dvc.lock names them: downloads what the cache lacks, checks it, and checks it out."""
 
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 SHOWN = 3
 UNSAVED = "unsaved files"
-"""How DVC speaks of files that it has no copy of."""
+"""The text by which DVC's error about files without a cached copy is recognised."""
 
 
 def everything(repo: "Repo") -> int:
-    """Put every output in its place; return how many there are.
+    """Download and check out every output; return the number of outputs.
 
     Raises:
-        Refused: what is here and in no cache would be lost.
-        MeritError: there is nothing to bring, something is nowhere, or may not be brought here.
+        Refused: a local change that no cache holds would be lost.
+        MeritError: dvc.lock names no outputs, one is neither in the cache nor in the remote, or a check refuses it.
     """
     if not (outs := _cached(repo)):
         raise MeritError(f"{LOCK}: names no outputs; 'merit run' makes them")
@@ -46,12 +46,12 @@ def _bring_all(repo: "Repo", missing: "list[Output]") -> None:
 
 
 def current(repo: "Repo", tell: Callable[[str], object]) -> None:
-    """Bring the outputs of stages whose inputs are as dvc.lock has them; put those in their place that are not here.
+    """Restore the missing outputs of up-to-date stages, so that they need not run.
 
-    What can't be had is said, and computed later.
+    Outputs that can't be downloaded are reported by `tell` and left to be computed.
 
     Raises:
-        MeritError: an output may not be brought here.
+        MeritError: a check refuses an output.
     """
     outs = _cached(repo)
     if all(out.exists for out in outs) and not _missing(repo, outs):
@@ -63,7 +63,7 @@ def current(repo: "Repo", tell: Callable[[str], object]) -> None:
 
 
 def _bring(repo: "Repo", missing: "list[Output]", tell: Callable[[str], object]) -> "list[Output]":
-    """Bring outputs that the cache lacks, and say what came of it; return those that can't be had."""
+    """Download outputs that the cache lacks, and report the result; return those that are not available."""
     if not missing:
         return []
     try:
@@ -79,19 +79,19 @@ def _bring(repo: "Repo", missing: "list[Output]", tell: Callable[[str], object])
 
 
 def _cached(repo: "Repo") -> "list[Output]":
-    """Return the outputs that dvc.lock and files of 'dvc add' name and that DVC's cache is to have."""
+    """Return the outputs with a hash in dvc.lock or a .dvc file, except those with `cache: false`."""
     return [out for out in repo.index.outs if out.use_cache and out.hash_info]
 
 
 def _check_out(repo: "Repo", outs: "Collection[Output]") -> None:
     from dvc.exceptions import DvcException
 
-    check(repo)  # once more, with what was brought
+    check(repo)  # again, now that the cache has the downloaded listings
     if not outs:
-        return  # to DVC no targets are all of them
+        return  # DVC takes an empty list of targets as all of them
     try:
         repo.checkout(targets=[out.fs_path for out in outs])
-    except ImportError as error:  # DVC makes the remote even where it needs nothing of it
+    except ImportError as error:  # DVC loads the remote's library even if it needs no remote
         raise MeritError(f"DVC's remote can't be used ({error})") from error
     except DvcException as error:
         if UNSAVED not in str(error):
@@ -101,7 +101,7 @@ def _check_out(repo: "Repo", outs: "Collection[Output]") -> None:
 
 
 def _missing(repo: "Repo", outs: "Collection[Output]") -> "list[Output]":
-    """Return the outputs that DVC's cache lacks, as a whole or in part."""
+    """Return the outputs that DVC's cache lacks entirely or in part."""
     store = Path(repo.cache.local.path)
 
     def is_there(out: "Output") -> bool:
@@ -123,11 +123,11 @@ def _names(outs: "Collection[Output]") -> str:
 
 
 def _current(repo: "Repo") -> "list[Stage]":
-    """Return the stages that would not be run: their commands, parameters and files are those that dvc.lock has."""
+    """Return the stages that are up to date: commands, parameters and dependencies match dvc.lock."""
     import networkx as nx
 
     graph, current = repo.index.graph, dict["Stage", bool]()
-    for stage in nx.dfs_postorder_nodes(graph):  # each after those that it needs
+    for stage in nx.dfs_postorder_nodes(graph):  # each stage after its upstream stages
         before = list(graph.successors(stage))
         upstream = {out.fs_path: out for each in before for out in each.outs}
         changed = stage.changed_stage() or any(_is_changed(dep, upstream) for dep in stage.deps)
@@ -136,9 +136,12 @@ def _current(repo: "Repo") -> "list[Stage]":
 
 
 def _is_changed(dep: "Dependency", upstream: "dict[str, Output]") -> bool:
-    """Say whether a dependency is another than dvc.lock has; of a stage's output, whether the lock has another."""
+    """Return whether a dependency differs from dvc.lock.
+
+    A dependency that is another stage's output is compared by the hashes in dvc.lock, since the file may be missing.
+    """
     if (out := upstream.get(dep.fs_path)) is not None:
         return bool(dep.hash_info != out.hash_info)
     if any(dep.fs.isin(dep.fs_path, path) or dep.fs.isin(path, dep.fs_path) for path in upstream):
-        return False  # a part of an output, or a folder around some
+        return False  # part of an output, or a folder that contains one: decided by the upstream stage
     return bool(dep.workspace_status())

@@ -1,8 +1,8 @@
-"""DVC's own settings that Git brings: what .dvc/config may say, and what else may lie in .dvc/.
+"""Checks DVC's settings in Git: which keys .dvc/config may have, and which files .dvc/ may contain.
 
-DVC's settings can run commands, send credentials elsewhere and put files anywhere: `bearer_token_command` is run,
-a `configpath` can name a `credential_process`, what lies in `core.site_cache_dir` is unpickled. A pull request may say
-where the data is and how it is linked; everything else is said in .dvc/config.local, which Git does not bring.
+DVC's settings can run commands, send credentials to other servers and write files anywhere: `bearer_token_command` is
+executed, a `configpath` can name a `credential_process`, files in `core.site_cache_dir` are unpickled. A pull request
+may set where the data is and how it is linked; all other settings belong in .dvc/config.local, which Git doesn't track.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ FOLDER = Path(".dvc")
 CONFIG = FOLDER / "config"
 TRACKED = frozenset({CONFIG.as_posix(), f"{FOLDER}/.gitignore"})
 PLOTS = f"{FOLDER}/plots/"
-"""What Git may track in .dvc/: these files, and templates of plots."""
+"""Git may track these two files and plot templates in .dvc/, and nothing else."""
 ALLOWED: dict[str, frozenset[str]] = {
     "core": frozenset({"analytics", "autostage", "check_update", "checksum_jobs", "remote"}),
     "cache": frozenset({"slow_link_warning", "type", "verify"}),
@@ -25,17 +25,17 @@ REMOTE = frozenset(
     {"account_name", "allow_anonymous_login", "checksum_jobs", "connect_timeout", "endpointurl", "jobs", "port",
      "projectname", "read_timeout", "region", "timeout", "url", "use_ssl", "user", "verify"}
 )  # fmt: skip
-"""What may be said of a remote: where it is, and how patient one is with it."""
+"""The allowed settings of a remote: its location, account name, timeouts and numbers of connections."""
 
 
 def check(root: Path) -> None:
-    """Refuse settings of DVC's that Git brings and that could do more than say where the data is.
+    """Refuse DVC settings in Git that could do more than name the location of the data.
 
     Args:
-        root: the folder that has .dvc/ in it.
+        root: the folder that contains .dvc/.
 
     Raises:
-        MeritError: there are such settings; the line names the first.
+        MeritError: there are such settings; the message names the first.
     """
     for path in (FOLDER, CONFIG):
         if (root / path).is_symlink():
@@ -54,7 +54,7 @@ def check(root: Path) -> None:
 
 
 def _tracked(root: Path) -> Iterator[str]:
-    """Yield what Git tracks in .dvc/ and may not."""
+    """Yield the files in .dvc/ that Git tracks but may not."""
     listed = git.git("-C", str(root), "ls-files", "-z", "--", str(FOLDER)) or ""
     for name in filter(None, listed.split("\0")):
         if name not in TRACKED and not name.startswith(PLOTS):
@@ -62,21 +62,21 @@ def _tracked(root: Path) -> Iterator[str]:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """Read a file of settings as DVC does.
+    """Read a settings file as DVC does; empty if there is none.
 
     Raises:
-        MeritError: it is none.
+        MeritError: it is malformed.
     """
     from dvc.config import Config, ConfigError
 
     try:
         return Config.load_file(str(file)) if file.is_file() else {}
-    except (ConfigError, SyntaxError) as error:  # the second where a value refers to one that is not there
+    except (ConfigError, SyntaxError) as error:  # SyntaxError: a value refers to a key that doesn't exist
         raise MeritError(f"{CONFIG}: can't be read; correct it, or restore it from Git") from error
 
 
 def _keys(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield each key with its section; a remote's is `remote.NAME`."""
+    """Yield each section and key; the section of a remote is `remote.NAME`."""
     for section, keys in values.items():
         if not isinstance(keys, dict):
             yield "", section

@@ -1,4 +1,4 @@
-"""What merit asks Git: where we stand, where we would merge into, what a file said there, and tags."""
+"""Runs Git: resolves commits, finds the merge target, reads files at a commit, and creates, pushes and fetches tags."""
 
 import io
 import os
@@ -14,7 +14,7 @@ from merit.errors import MeritError
 
 
 class Text(TypedDict):
-    """How the bytes of a process become text."""
+    """Arguments that decode the output of a subprocess."""
 
     encoding: str
     errors: str
@@ -23,22 +23,22 @@ class Text(TypedDict):
 MAIN = ("main", "origin/main")
 ORIGIN = "origin"
 HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
-"""Variables that Git sets for its hooks: they name the repository that the hook is of."""
+"""Variables that Git sets in hooks; they would direct a command to the hook's repository."""
 NO_REPOSITORY = "not a git repository"
 WAITS = (1.0, 3.0)
-"""Seconds between the tries to reach a remote; there is one try more than waits."""
+"""Seconds between attempts to reach a remote; there is one more attempt than waits."""
 PATIENCE = 120.0
-"""Seconds that one exchange with a remote may take."""
+"""Timeout in seconds of one exchange with a remote."""
 UNREADABLE = "\ufffd"
-"""What stands for bytes that are not UTF-8: history keeps them for ever, and one of them must not hide the rest."""
+"""The replacement for bytes that are not UTF-8: history can't be corrected, so they must not make output unreadable."""
 TEXT: Text = {"encoding": "utf-8", "errors": "replace"}
 
 
 def git(*args: str) -> str | None:
-    """Return what `git ARGS` prints, or None if it says no or there is no repository.
+    """Return the output of `git ARGS`; None if it exits with 1 ("no") or there is no repository.
 
     Raises:
-        MeritError: Git is not there, or won't answer; what it would have said is not known then.
+        MeritError: Git is not installed or fails otherwise, so the answer is unknown.
     """
     try:
         done = subprocess.run(["git", *args], capture_output=True, check=False, **TEXT)
@@ -53,32 +53,32 @@ def git(*args: str) -> str | None:
 
 
 def head() -> str | None:
-    """Return the commit that is checked out, or None before the first."""
+    """Return the commit that is checked out; None if there is no commit yet."""
     return git("rev-parse", "--verify", "--quiet", "HEAD")
 
 
 def is_dirty() -> bool:
-    """Say whether tracked files differ from HEAD; files that Git doesn't track don't count."""
+    """Return whether tracked files differ from HEAD; untracked files don't count."""
     return bool(git("status", "--porcelain", "--untracked-files=no"))
 
 
 def resolve(ref: str) -> str | None:
-    """Return the commit that `ref` names."""
+    """Return the commit that a branch, tag or commit names; None if there is none."""
     return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
 
 
 def target_commit() -> str | None:
-    """Return the commit that this branch would merge into: the latest one it shares with main, here or at origin.
+    """Return the merge base of HEAD and main: the latest commit shared with the local main or origin's.
 
-    In a repository that knows of no main and of no other place that that could be, it is the commit checked out.
+    In a repository without a main and without a remote it is HEAD.
 
     Raises:
-        MeritError: the history that would tell was not fetched.
+        MeritError: the shared history was not fetched.
     """
     branches = [branch for branch in MAIN if resolve(branch)]
     shared = [base for branch in branches if (base := git("merge-base", "HEAD", branch))]
     if shared:
-        # All of them are on the way to HEAD: the latest is the one that the other leads to.
+        # Both are ancestors of HEAD: the later one is the descendant of the other.
         first, last = shared[0], shared[-1]
         return last if git("merge-base", "--is-ancestor", first, last) is not None else first
     if branches or git("remote"):
@@ -87,16 +87,24 @@ def target_commit() -> str | None:
 
 
 def show(commit: str, path: Path) -> str | None:
-    """Return the text of a file as of `commit`, or None if it was not there."""
+    """Return the text of a file at a commit; None if it doesn't exist there."""
     name = path.as_posix()
     return git("show", f"{commit}:./{name}") if git("ls-tree", "--name-only", commit, "--", name) else None
 
 
 def committed(folder: Path, paths: Sequence[str], since: Sequence[str]) -> dict[str, bytes]:
-    """Return what another repository's folder held at and below paths when its last commit changed one of `since`.
+    """Return the files of another repository at the last commit that changed one of the paths in `since`.
+
+    Args:
+        folder: a folder in the other repository; paths are relative to it.
+        paths: the files and folders to read.
+        since: the paths whose last change selects the commit.
+
+    Returns:
+        The content of each file, by its path.
 
     Raises:
-        MeritError: no commit did, or it lacks a path.
+        MeritError: no commit changed them, or the commit lacks a path.
     """
     commit = _elsewhere(folder, "log", "-1", "--format=%H", "HEAD", "--", *since).decode().strip()
     if not commit:
@@ -106,7 +114,7 @@ def committed(folder: Path, paths: Sequence[str], since: Sequence[str]) -> dict[
 
 
 def _elsewhere(folder: Path, *args: str) -> bytes:
-    """Return what Git prints in another folder; the variables of a hook would lead back to the one that called it."""
+    """Return Git's output in another folder; hook variables are removed, as they would select the wrong repository."""
     environment = {name: value for name, value in os.environ.items() if name not in HOOKS}
     command = ["git", "-C", str(folder), *args]
     try:
@@ -119,9 +127,9 @@ def _elsewhere(folder: Path, *args: str) -> bytes:
 
 
 def main() -> str | None:
-    """Return the tip of main: the later one of main here and main at origin as fetched last, or None without either.
+    """Return the tip of main: the later of the local main and the last fetched origin/main; None without either.
 
-    Where the two went apart, origin's counts.
+    If the two have diverged, origin's is returned.
     """
     tips = [tip for branch in MAIN if (tip := resolve(branch))]
     if len(tips) == 2 and git("merge-base", "--is-ancestor", tips[1], tips[0]) is not None:
@@ -130,30 +138,30 @@ def main() -> str | None:
 
 
 def is_on(commit: str, branch: str) -> bool:
-    """Say whether a branch's history has a commit."""
+    """Return whether a branch contains a commit."""
     return git("merge-base", "--is-ancestor", commit, branch) is not None
 
 
 def has_origin() -> bool:
-    """Say whether the repository has the remote `origin`."""
+    """Return whether the repository has the remote `origin`."""
     return ORIGIN in (git("remote") or "").splitlines()
 
 
 def is_shallow() -> bool:
-    """Say whether history was cut off when this repository was cloned; its tags were mostly not fetched either."""
+    """Return whether this is a shallow clone; shallow clones usually lack tags too."""
     return git("rev-parse", "--is-shallow-repository") == "true"
 
 
 def how_to_fetch() -> str:
-    """Return the command that brings the tags, and the history, that are not here."""
+    """Return the command that fetches the missing tags, and the missing history of a shallow clone."""
     return "'git fetch --unshallow --tags'" if is_shallow() else "'git fetch --tags'"
 
 
 def tag(name: str, message: str, commit: str = "HEAD") -> bool:
-    """Make an annotated tag; False if there is one of that name.
+    """Create an annotated tag; return False if the name is in use.
 
     Raises:
-        MeritError: Git does not make it, such as for nobody has told it who we are.
+        MeritError: Git can't create it, for example because no user name is configured.
     """
     done = _run("tag", "--annotate", "--cleanup=verbatim", "--file=-", name, commit, told=message)
     if done.returncode == 0:
@@ -165,30 +173,30 @@ def tag(name: str, message: str, commit: str = "HEAD") -> bool:
 
 
 def check_identity() -> None:
-    """Check that Git knows who makes a tag.
+    """Check that Git has a committer identity, which annotated tags need.
 
     Raises:
-        MeritError: it does not.
+        MeritError: user.name or user.email is not set.
     """
     if _run("var", "GIT_COMMITTER_IDENT").returncode != 0:
         raise MeritError("git tag: Git doesn't know who you are; set user.name and user.email by 'git config'")
 
 
 def drop_tag(name: str) -> None:
-    """Remove a tag here; at the remote it stays."""
+    """Delete a local tag; the remote's stays."""
     git("update-ref", "-d", f"refs/tags/{name}")
 
 
 def tag_object(name: str) -> str | None:
-    """Return the object that a tag is, or None if there is none of that name."""
+    """Return the object id of a local tag; None if there is no such tag."""
     return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"refs/tags/{name}")
 
 
 def tag_at_origin(name: str) -> str | None:
-    """Return the object that a tag of origin is, or None if origin has none of that name.
+    """Return the object id of a tag at origin; None if origin has no such tag.
 
     Raises:
-        MeritError: origin can't be reached after some tries.
+        MeritError: origin can't be reached, after retries.
     """
     reason = ""
     for wait in (*WAITS, None):
@@ -202,10 +210,12 @@ def tag_at_origin(name: str) -> str | None:
 
 
 def push_tag(name: str) -> bool:
-    """Bring a tag to origin, never by force; False if origin has another one of that name. Without origin it is there.
+    """Push a tag to origin, never by force; return False if origin has a different tag of that name.
+
+    Without a remote `origin` there is nothing to push, and the result is True.
 
     Raises:
-        MeritError: origin can't be reached, or takes no tag of ours, after some tries.
+        MeritError: origin can't be reached or rejects the tag, after retries.
     """
     if not has_origin():
         return True
@@ -224,10 +234,10 @@ def push_tag(name: str) -> bool:
 
 
 def fetch_tags() -> None:
-    """Bring the tags and branches of origin here, if there is one.
+    """Fetch the tags and branches of origin, if there is one.
 
     Raises:
-        MeritError: origin can't be reached after some tries, or a tag here is not the one of that name there.
+        MeritError: origin can't be reached, after retries, or a local tag differs from origin's tag of that name.
     """
     if not has_origin():
         return
@@ -249,7 +259,13 @@ def fetch_tags() -> None:
 
 
 def _run(*args: str, told: str | None = None, patience: float | None = None) -> subprocess.CompletedProcess[str]:
-    """Run Git, which asks nobody for a password; `told` is its standard input."""
+    """Run Git without prompts for passwords; a timeout is returned as exit code 124.
+
+    Args:
+        args: Git's arguments.
+        told: its standard input.
+        patience: the timeout in seconds; None for no timeout.
+    """
     environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     command = ["git", *args]
     try:

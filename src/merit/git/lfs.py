@@ -1,4 +1,4 @@
-"""Git LFS: large files of which Git keeps a pointer, until `git lfs pull` brings what it points to."""
+"""Detects Git LFS pointers: small files that stand in for large ones until `git lfs pull` downloads those."""
 
 from pathlib import Path
 
@@ -9,16 +9,16 @@ REMEDY = "'git lfs pull' brings it (Debian: git-lfs)"
 
 
 def is_pointer(path: Path) -> bool:
-    """Say whether a file is a pointer of Git LFS in place of what it points to."""
+    """Return whether a file is a Git LFS pointer instead of the data."""
     with path.open("rb") as handle:
         return handle.read(len(_BEGINNING)) == _BEGINNING
 
 
 def refuse_pointer(path: Path, what: str) -> None:
-    """Do nothing if a file is data.
+    """Check that a file is not a Git LFS pointer.
 
     Raises:
-        MeritError: it is a pointer of Git LFS; `what` begins the line.
+        MeritError: it is a pointer; the message begins with `what`.
     """
     if is_pointer(path):
         raise MeritError(f"{what}: found a pointer of Git LFS, not the data; {REMEDY}")

@@ -1,6 +1,6 @@
-"""A package as a model of MLflow's: with an MLmodel beside it, `mlflow.pyfunc.load_model` gives the endpoint's answers.
+"""Wraps a package in MLflow's model format, so that `mlflow.pyfunc.load_model` predicts as the endpoint does.
 
-The folder is MLflow's, and the package lies in it as it is: no pickle, and no second copy of its numbers.
+The package is a subfolder of MLflow's model folder, unchanged: no pickle, and no second copy of the weights.
 """
 
 import importlib.metadata
@@ -16,29 +16,29 @@ import yaml
 from merit import __version__, artifacts
 
 FOLDER = artifacts.PACKAGE.name
-"""The artifact of a run that a version's source names."""
+"""The artifact path of the model in a run, to which a version's source points."""
 PACKAGE = f"{FOLDER}/package"
 MLMODEL = "MLmodel"
 ORIGIN = "origin.json"
-"""What answers say of where they come from: `{version, commit}`."""
+"""The file with the origin that predictions name: `{version, commit}`."""
 LOADER = "merit.serving.mlmodel"
 EXAMPLE = "input_example.json"
 LIBRARIES = ("mlflow", "msgspec", "numpy", "onnxruntime", "pandas")
-"""What the loader needs, in the versions that wrote the model."""
+"""The loader's requirements, pinned to the versions that wrote the model."""
 ANY = "any"
 TYPES = {"string": "string", "boolean": "boolean", "integer": "long"}
-"""MLflow's types. Others are "any", or MLflow itself would refuse whole numbers for a `number`, and read a time in a
-format of its own; merit reads each column as it is declared."""
+"""MLflow's type of each column type. All others are "any": MLflow would refuse integers for a `number`, and parse times
+in a format of its own, while merit parses each column as it is declared."""
 
 
 def write(package: Path, folder: Path, *, version: str | None, commit: str | None) -> None:
-    """Make a folder of MLflow's around a package.
+    """Write an MLflow model folder around a package.
 
     Args:
-        package: the folder of the package; it is copied, unless it lies there already.
-        folder: where to.
-        version: what answers call it; None for its digest.
-        commit: what answers name, where it is known.
+        package: the package's folder; it is copied, unless it is already in its place in `folder`.
+        folder: the model folder to write.
+        version: the version that predictions name; None to use the package's digest.
+        commit: the commit that predictions name; None if it is unknown.
     """
     place = folder / Path(PACKAGE).name
     if package != place:
@@ -63,15 +63,15 @@ def write(package: Path, folder: Path, *, version: str | None, commit: str | Non
 
 
 def origin(version: str | None, commit: str | None) -> str:
-    """Return the text of `ORIGIN`."""
+    """Return the content of the file `ORIGIN`."""
     return json.dumps({"version": version, "commit": commit}) + "\n"
 
 
 def columns(inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return columns as MLflow's signatures have them.
+    """Return columns in the format of MLflow's signatures.
 
     Args:
-        inputs: each with its `name`, its `type` and whether it is `nullable`, as the signature of a package has them.
+        inputs: columns of a package's signature, each with `name`, `type` and `nullable`.
     """
     return [
         {"name": each["name"], "type": _type(each["type"], each["nullable"]), "required": not each["nullable"]}
@@ -80,7 +80,7 @@ def columns(inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _type(kind: str, nullable: bool) -> str:
-    # Pandas has no whole numbers of which some are missing: they come as float64.
+    # pandas has no default integer type with missing values: such columns arrive as float64.
     return ANY if nullable and kind == "integer" else TYPES.get(kind, ANY)
 
 
@@ -106,7 +106,7 @@ def _model(signature: Mapping[str, Any], python: str) -> dict[str, Any]:
 
 
 def _outputs(output: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the columns of an answer."""
+    """Return the columns of a prediction in the format of MLflow's signatures."""
     classes = output.get("classes")
     kind = "float" if classes is None else "string" if isinstance(classes[0], str) else "long"
     found = [{"name": output["name"], "type": kind, "required": True}]

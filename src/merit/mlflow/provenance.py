@@ -1,4 +1,4 @@
-"""Where a run in MLflow comes from, in the fields that its views show: source, dataset, description."""
+"""Describes the origin of an MLflow run in the fields that MLflow's UI shows: source, dataset, description."""
 
 import json
 from collections.abc import Mapping
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 LONGEST_DIGEST = 36
 MOST_SCHEMA, MOST_SOURCE = 1_000_000, 65_000
-"""Characters that MLflow takes."""
+"""The most characters that MLflow accepts for a dataset's schema and source."""
 
 
 def tags(commit: str | None, entry_point: str, description: str) -> dict[str, str]:
-    """Return the tags of a run that say which code it ran, and what it is.
+    """Return the tags of a run for its code and its description.
 
     Args:
-        commit: that was checked out; None before the first.
-        entry_point: the command.
-        description: in Markdown.
+        commit: the commit that was checked out; None if there was none.
+        entry_point: the command that started the run.
+        description: the run's description in Markdown.
     """
     origin = git.git("remote", "get-url", git.ORIGIN) if git.has_origin() else None
     url = {} if origin is None else {"mlflow.source.git.repoURL": masked(origin.strip())}
@@ -37,10 +37,10 @@ def tags(commit: str | None, entry_point: str, description: str) -> dict[str, st
 
 
 def dataset(lock: Mapping[str, Any]) -> "DatasetInput":
-    """Return the data of a run: the model's name, the fingerprint of its source, the source, the columns.
+    """Return a run's dataset for MLflow: the model's name, the source, its fingerprint, and the columns.
 
     Args:
-        lock: the values of its params.yaml, of this form or an older one.
+        lock: the content of its params.yaml, of the current or an older schema.
     """
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
@@ -63,7 +63,7 @@ def dataset(lock: Mapping[str, Any]) -> "DatasetInput":
 
 
 def description(lock: Mapping[str, Any], *, version: str | None = None) -> str:
-    """Return what a run, or a version, is, for people."""
+    """Return the description of a run or a version in Markdown: network, task, target, data."""
     network = lock["model"]["_target_"].rpartition(".")[2]
     what = (
         f"**{version or lock['name']}**: {network}, {lock['data']['target']['task']}: `{lock['data']['target']['sql']}`"

@@ -1,4 +1,4 @@
-"""The MLflow store: found, initialised once and safely, and opened for tracking and registry alike."""
+"""Locates, initialises and opens the MLflow store, for tracking and registry."""
 
 import fcntl
 import os
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
 SQLITE = "sqlite:///"
 ARTIFACTS = Path("mlruns")
 KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""By which MLflow's pages show an experiment as training, and not as what came of a language model."""
+"""The tag that makes MLflow's UI show an experiment as model training, not as LLM traces."""
 ANEW = "move it away; 'merit registry rebuild' fills a new one"
-"""What to do about a file that is no database, or a broken one."""
+"""The advice for a file that is not a database, or is a corrupt one."""
 PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
-"""Where servers listen whose address names no port."""
+"""Default ports by URL scheme."""
 SECONDS = 5.0
-"""How long a server is waited for before anything is trained."""
+"""Connect timeout of the check that the server is up, before anything is trained."""
 OUT_OF_DATE = "out-of-date database schema"
 OTHER_TABLES = ("already exists", "duplicate column", "no such table", "no such column")
-"""How SQLite speaks of tables that are not those that MLflow takes them for."""
+"""Parts of SQLite's errors about tables that don't match MLflow's expected schema."""
 
 
 def keeps_versions(tracking: Tracking) -> bool:
-    """Say whether what keeps the runs has a registry of models too, as MLflow alone has."""
+    """Return whether the tracking backend has a model registry; only MLflow does."""
     return tracking.to == "mlflow"
 
 
 def uri_of(tracking: Tracking) -> str:
-    """Return where MLflow keeps runs: MLFLOW_TRACKING_URI if set, else what conf/tracking says.
+    """Return the URI of the MLflow store: MLFLOW_TRACKING_URI if set, else the one in conf/tracking.
 
     Raises:
-        MeritError: runs are kept by something else, which has no registry.
+        MeritError: the tracking backend is not MLflow, so there is no registry.
     """
     if tracking.uri is None:
         raise MeritError(
@@ -54,15 +54,15 @@ def uri_of(tracking: Tracking) -> str:
 
 
 def local_file(uri: str) -> Path | None:
-    """Return the file of an SQLite store, or None where a server keeps the runs."""
+    """Return the file of an SQLite store; None if the store is a server."""
     return Path(uri.removeprefix(SQLITE).partition("?")[0]) if uri.startswith(SQLITE) else None
 
 
 def check_server(tracking: Tracking) -> None:
-    """Check that the store's server takes connections, without loading MLflow; a file needs none.
+    """Check that the store's server accepts connections, without loading MLflow; a file store is not checked.
 
     Raises:
-        MeritError: it does not.
+        MeritError: the server can't be reached.
     """
     uri = uri_of(tracking)
     if (address := _address(uri)) is None:
@@ -77,7 +77,7 @@ def check_server(tracking: Tracking) -> None:
 
 
 def _address(uri: str) -> tuple[str, int] | None:
-    """Return the host and the port of a server; None of what is none, or is reached through a proxy."""
+    """Return the host and the port of a server; None if the URI names no server, or a proxy is in between."""
     try:
         parts = urlsplit(uri)
         port = parts.port or PORTS.get(parts.scheme.partition("+")[0])
@@ -89,18 +89,18 @@ def _address(uri: str) -> tuple[str, int] | None:
 
 
 def open_store(tracking: Tracking) -> "MlflowClient":
-    """Return a client of the store, made ready if it is new.
+    """Return a client of the store; a new SQLite store is created first.
 
     Raises:
-        MeritError: it can't be reached or opened.
+        MeritError: the store can't be reached or opened.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    # By itself MLflow tries for minutes before it says that a server is down.
+    # By default MLflow retries for minutes before it reports that a server is down.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    if "MLFLOW_TRACKING_URI" not in os.environ:  # YAML names the server: it gets no password that it could use again
+    if "MLFLOW_TRACKING_URI" not in os.environ:  # YAML names the server: it must not get a reusable password
         os.environ.setdefault(REQUIRED, NO_PASSWORD)
     import logging
 
@@ -111,7 +111,7 @@ def open_store(tracking: Tracking) -> "MlflowClient":
     with faults(uri):
         if file is None:
             return _client(uri)
-        # Two processes that migrate one new database at once break it.
+        # Two processes that migrate a new database at the same time corrupt it.
         with _alone(file):
             if not file.exists():
                 _create(file)
@@ -119,7 +119,7 @@ def open_store(tracking: Tracking) -> "MlflowClient":
 
 
 def _client(uri: str) -> "MlflowClient":
-    """Return a client that has asked its store something."""
+    """Return a client after a test query, so that a broken store fails here."""
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=uri)
@@ -128,19 +128,22 @@ def _client(uri: str) -> "MlflowClient":
 
 
 def _create(file: Path) -> None:
-    """Make an SQLite store aside and rename it: MLflow takes a hundred steps, and can't go on from one in between."""
+    """Create an SQLite store under a temporary name and rename it.
+
+    MLflow creates it by about a hundred migrations, and can't continue after an interrupted one.
+    """
     aside = Path(f"{file}.new")
-    shutil.rmtree(aside, ignore_errors=True)  # of one that was killed
+    shutil.rmtree(aside, ignore_errors=True)  # the remains of a killed process
     aside.mkdir()
     client = _client(f"{SQLITE}{aside / file.name}")
-    client._tracking_client.store._dispose_engine()  # what is renamed is closed
-    if not file.exists():  # MLflow's own server knows no lock of ours
+    client._tracking_client.store._dispose_engine()  # close the database before it is renamed
+    if not file.exists():  # MLflow's own server may have created it: it ignores our lock
         (aside / file.name).rename(file)
     shutil.rmtree(aside)
 
 
 def experiment(client: "MlflowClient", tracking: Tracking) -> str:
-    """Return the id of the experiment that conf/tracking names, made if it is new."""
+    """Return the id of the experiment named in conf/tracking, created if it doesn't exist."""
     from mlflow.exceptions import MlflowException
 
     name = tracking.experiment
@@ -150,7 +153,7 @@ def experiment(client: "MlflowClient", tracking: Tracking) -> str:
             return str(found.experiment_id)
         try:
             return str(client.create_experiment(name, artifact_location=place, tags=KIND))
-        except MlflowException:  # somebody else made it just now
+        except MlflowException:  # another process has just created it
             if again := client.get_experiment_by_name(name):
                 return str(again.experiment_id)
             raise
@@ -158,7 +161,7 @@ def experiment(client: "MlflowClient", tracking: Tracking) -> str:
 
 @contextmanager
 def faults(uri: str) -> Iterator[None]:
-    """Turn what MLflow and its database raise into one line."""
+    """Convert exceptions of MLflow and its database to a MeritError of one line."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -166,7 +169,7 @@ def faults(uri: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
         file, root = local_file(uri), chain(error)[-1]
-        if file is not None and type(root) is sqlite3.DatabaseError:  # its subclasses are about the statement
+        if file is not None and type(root) is sqlite3.DatabaseError:  # subclasses concern a statement, not the file
             raise MeritError(f"{file}: {root}; {ANEW}") from error
         if file is not None and _is_of_other_tables(error, root):
             why = reason(error).partition(" [SQL")[0]
@@ -179,7 +182,7 @@ def faults(uri: str) -> Iterator[None]:
 
 
 def _is_of_other_tables(error: BaseException, root: BaseException) -> bool:
-    """Say whether a database is of another version of MLflow, or of none, for its making was cut off."""
+    """Return whether a database has tables of another MLflow version, or incomplete ones."""
     is_statement = isinstance(root, sqlite3.OperationalError) and any(words in str(root) for words in OTHER_TABLES)
     return is_statement or OUT_OF_DATE in str(error)
 

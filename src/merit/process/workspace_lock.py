@@ -1,4 +1,7 @@
-"""Who works in this folder: one run at a time, and one stage, for each would change files under the other."""
+"""File locks that keep processes from changing the same files: one run, one stage, one registration at a time.
+
+A lock is released when the process ends, even if it is killed. An error names the process that holds the lock.
+"""
 
 import fcntl
 import os
@@ -17,31 +20,31 @@ BESIDE = Path(".merit/beside.lock")
 REGISTRY = Path(".merit/registry.lock")
 REPRODUCTION = Path(".merit/reproduce.lock")
 PATIENCE = 900.0
-"""Seconds that one registration waits for another, which may be judging."""
+"""Seconds that a registration waits for another one, which may be running the gate."""
 
 
 @contextmanager
 def run(patience: float = 0.0) -> Iterator[None]:
-    """Hold the folder for one run.
+    """Lock the folder for one `merit run`, and remove the temporary files of killed runs.
 
     Args:
-        patience: seconds to wait for another one.
+        patience: the most seconds to wait for another run.
 
     Raises:
-        MeritError: another run holds it, or a stage that outlived its run.
+        MeritError: another run has the lock, or a stage that outlived its run is still working.
     """
     with _held(RUN, "another merit run", patience):
-        with stage(), beside():  # a run that is killed leaves its stages at work
+        with stage(), beside():  # stages of a killed run may still be working
             artifacts.sweep()
         yield
 
 
 @contextmanager
 def stage() -> Iterator[None]:
-    """Hold the folder for one stage, or for the gate, which writes a report as they write theirs.
+    """Lock the folder for one stage, or for the gate, which also writes reports.
 
     Raises:
-        MeritError: another stage holds it.
+        MeritError: another stage has the lock.
     """
     with _held(STAGE, "a stage or a gate of merit"):
         yield
@@ -49,10 +52,10 @@ def stage() -> Iterator[None]:
 
 @contextmanager
 def beside() -> Iterator[None]:
-    """Hold the folder for the stage that may work beside another: it writes nothing that the others read meanwhile.
+    """Lock the folder for the stage `baseline`, which may run in parallel: no stage reads its output meanwhile.
 
     Raises:
-        MeritError: another of its kind holds it.
+        MeritError: another stage `baseline` has the lock.
     """
     with _held(BESIDE, "another stage 'baseline'"):
         yield
@@ -60,10 +63,10 @@ def beside() -> Iterator[None]:
 
 @contextmanager
 def environment(name: str) -> Iterator[None]:
-    """Hold an environment for one apply.
+    """Lock an environment for one `merit apply`.
 
     Raises:
-        MeritError: another apply holds it.
+        MeritError: another apply has the lock.
     """
     with _held(Path(f".merit/environments/{name}.lock"), f"another apply of {name}"):
         yield
@@ -71,10 +74,10 @@ def environment(name: str) -> Iterator[None]:
 
 @contextmanager
 def registry() -> Iterator[None]:
-    """Hold the registry of this folder; who comes second waits, for it then finds the work done.
+    """Lock this folder's registry; a second registration waits, and then finds the package registered.
 
     Raises:
-        MeritError: another holds it for longer than anybody waits.
+        MeritError: another registration still has the lock after the timeout.
     """
     with _held(REGISTRY, "a registration", PATIENCE):
         yield
@@ -82,10 +85,12 @@ def registry() -> Iterator[None]:
 
 @contextmanager
 def reproduction() -> Iterator[int]:
-    """Hold this folder's place for clean worktrees; gives the descriptor, and who inherits it holds the place too.
+    """Lock the worktrees of `merit reproduce`; yield the lock's file descriptor.
+
+    Child processes that inherit the descriptor keep the lock until they end.
 
     Raises:
-        MeritError: another holds it.
+        MeritError: another reproduction has the lock.
     """
     with _held(REPRODUCTION, "another merit reproduce") as handle:
         yield handle.fileno()

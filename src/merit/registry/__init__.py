@@ -1,1 +1,1 @@
-"""register: the gated package as a version."""
+"""Model versions: registration, signatures, listing, history, and their projection into MLflow."""

@@ -1,4 +1,4 @@
-"""The registry on a terminal."""
+"""Prints registry data as tables on a terminal."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from rich.text import Text
 from merit.console.tables import console, fit
 
 SHOWN = 4
-"""Metrics that a line of the list has room for."""
+"""The most metrics shown per version in the list."""
 
 
 def listed(found: Sequence[Mapping[str, Any]]) -> None:
@@ -43,7 +43,7 @@ def shown(found: Mapping[str, Any]) -> None:
 
 
 def history(found: Sequence[Mapping[str, Any]]) -> None:
-    """Print what environments declared when."""
+    """Print which version environments declared, and when."""
     rows = []
     for each in found:
         why = each["why"] if each["reverts"] is None else f"revert{_of(each['reverts'])}: {each['why']}"
@@ -54,7 +54,7 @@ def history(found: Sequence[Mapping[str, Any]]) -> None:
 
 
 def compared(found: Mapping[str, Any]) -> None:
-    """Print how two versions differ."""
+    """Print the differences between two versions."""
     before, after = found["before"], found["after"]
     rows = [[name, _side(each["before"]), _side(each["after"]), _same(each)] for name, each in found["hashes"].items()]
     _print(["", before, after, ""], rows)
@@ -63,14 +63,14 @@ def compared(found: Mapping[str, Any]) -> None:
     _print(["metric", before, after, "moved"], rows)
     config = found["config"]
     if config is None:
-        console().print("params.yaml: not there at one of the two, or of another form")
+        console().print("params.yaml: missing in one of the two, or of another structure")
     elif config:
         rows = [[each["key"], *(_plain(each[side]) for side in ("before", "after"))] for each in config]
         _print(["params.yaml", before, after], rows)
 
 
 def _print(columns: Sequence[str], rows: Sequence[Sequence[str]], whole: Collection[str] = ()) -> None:
-    """Print a table; the columns of `whole` are never broken, neither a value nor the name above it."""
+    """Print a table; columns named in `whole` are never wrapped, neither their values nor their headers."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, show_header=any(columns))
     for name in columns:
         table.add_column(name, no_wrap=name in whole)
@@ -102,7 +102,7 @@ def _side(value: Any) -> str:
 
 
 def _short(image: str | None) -> str:
-    """Return an image's name with the beginning of its digest."""
+    """Return an image's name with its digest shortened."""
     name, _, digest = (image or "").partition("@sha256:")
     return f"{name}@{digest[:7]}" if digest else name
 
@@ -112,7 +112,7 @@ def _of(commit: str) -> str:
 
 
 def _plain(value: Any) -> str:
-    """Return a value in one line: what a tag or a lock holds may hold anything."""
+    """Return a value as one line of printable characters: tags and locks may hold control characters."""
     if isinstance(value, list):
         return ", ".join(map(_plain, value)) or "none"
     return "none" if value is None else "".join(c if c.isprintable() else " " for c in str(value))

@@ -1,4 +1,7 @@
-"""Which version each environment of main declares, and has declared: read from Git, where each change was a commit."""
+"""Reads from Git which version each environment on main declares, now and in the past.
+
+Each environment is a file `conf/environment/NAME.yaml`; each change of its version is a commit on main.
+"""
 
 import re
 from collections.abc import Iterator
@@ -16,21 +19,22 @@ from merit.registry import tags
 
 FOLDER = artifacts.CONF / "environment"
 ROBOT = "noreply@github.com"
-"""Who GitHub says committed what a person merged by its button; that person is the author."""
+"""The committer address that GitHub sets on merges made with its button; the person who merged is then the author."""
 
 
 @dataclass(frozen=True)
 class Period:
-    """A time in which an environment declared one version.
+    """A period during which an environment declared one version.
 
     Attributes:
-        version: such as `v3`; None: nothing was to run.
-        model: what params.yaml called the model then, if it did.
-        since: when main got the commit.
-        until: when another took its place; None: it still stands.
-        by: who merged it.
-        why: the subject of the commit, and the first line of its body; first of all, what in its file can't be read.
-        reverts: the commit that it undoes, or an empty text if it is a revert that names none; None: it is no revert.
+        version: such as `v3`; None if the environment declared no version.
+        model: the model's name in params.yaml at that commit; None if it had none.
+        commit: the commit that declared the version.
+        since: when the commit reached main.
+        until: when the next version replaced it; None for the current period.
+        by: who merged the commit.
+        why: the commit's subject and the first line of its body, preceded by a note if its file can't be read.
+        reverts: the commit that this one reverts, empty for a revert that names none, None if it is not a revert.
     """
 
     version: str | None
@@ -44,10 +48,10 @@ class Period:
 
 
 def declared(commit: str) -> dict[str, dict[str, Any]]:
-    """Return what each environment's file says as of a commit, by their names.
+    """Return the content of each environment's file at a commit, by environment name.
 
     Raises:
-        MeritError: one is no YAML of keys.
+        MeritError: a file is not valid YAML, or not a mapping.
     """
     listed = git.git("ls-tree", "--name-only", commit, "--", f"{FOLDER.as_posix()}/") or ""
     names = [Path(line) for line in listed.splitlines() if line.endswith(".yaml")]
@@ -55,7 +59,7 @@ def declared(commit: str) -> dict[str, dict[str, Any]]:
 
 
 def roles(commit: str) -> dict[str, list[str]]:
-    """Return for each version, such as `v3`, where it is declared: `production`, `production (canary)`."""
+    """Return the places that declare each version, such as `{"v3": ["staging", "production (canary)"]}`."""
     found: dict[str, list[str]] = {}
     for name, values in declared(commit).items():
         places = {name: values.get("version")}
@@ -70,14 +74,14 @@ def roles(commit: str) -> dict[str, list[str]]:
 
 
 def history(name: str, tip: str) -> list[Period]:
-    """Return the periods of an environment, the latest first.
+    """Return the periods of an environment, latest first.
 
     Args:
         name: the environment.
-        tip: the commit whose first-parent history is read: main's.
+        tip: the commit whose first-parent history is read, normally main's.
 
     Raises:
-        MeritError: there is no such environment in that history.
+        MeritError: that history has no such environment.
     """
     path = FOLDER / f"{name}.yaml"
     found = list(_changes(path, tip))
@@ -94,7 +98,7 @@ def _changes(path: Path, tip: str) -> Iterator[Period]:
     commits = [record.strip("\n").split("\0") for record in text.split("\1") if record.strip("\n")]
     counted = tags.declaring(path, tip)
     told = [(_version(commit[0], path), commit) for commit in commits if commit[0] in counted]
-    told = list(dropwhile(lambda each: each[0] is None, told))  # the lock may be older than the environment
+    told = list(dropwhile(lambda each: each[0] is None, told))  # the lock is listed too, and may be older
     kept = [each for place, each in enumerate(told) if place == 0 or told[place - 1][0] != each[0]]
     for place, (named, (commit, at, committer, mail, author, message)) in enumerate(kept):
         until = datetime.fromisoformat(kept[place + 1][1][1]) if place + 1 < len(kept) else None
@@ -105,9 +109,9 @@ def _changes(path: Path, tip: str) -> Iterator[Period]:
 
 
 def _version(commit: str, path: Path) -> tuple[str | None, str | None, str] | None:
-    """Return the version that a commit declares, its model, and what hinders to say so; None if the file is not there.
+    """Return the version that a commit declares, its model and a note on errors; None if the file does not exist there.
 
-    What history holds nobody can mend, so it hinders no more than its own period.
+    Past commits can't be corrected, so an unreadable file affects its own period only and is not an error.
     """
     if git.show(commit, path) is None:
         return None

@@ -1,4 +1,7 @@
-"""What MLflow shows of the versions that Git has: a version each with tags and files, and an alias per environment."""
+"""Projects the versions in Git into MLflow: one model version each, with tags and files, and an alias per environment.
+
+Git is the registry; MLflow is a copy that can be rebuilt from it at any time (`merit registry rebuild`).
+"""
 
 import hashlib
 import os
@@ -19,7 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shown:
-    """A version of MLflow's."""
+    """A model version as MLflow has it.
+
+    Attributes:
+        number: MLflow's own version number, which need not equal the number in Git.
+        run_id: the MLflow run that holds its files.
+        source: the artifact URI of the model folder in that run.
+        tags: its tags; `merit.version` names the version in Git.
+    """
 
     number: str
     run_id: str
@@ -28,28 +38,34 @@ class Shown:
 
     @property
     def name(self) -> str | None:
-        """The version of Git's that it says to be."""
+        """The Git version that its tag names, such as `flights@v3`; None for a candidate."""
         return self.tags.get(NAME_TAG)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One way in which MLflow differs from Git."""
+    """One difference between MLflow and Git.
+
+    Attributes:
+        what: the version or alias.
+        found: what MLflow has.
+        allowed: what Git says.
+    """
 
     what: str
     found: str
     allowed: str
 
     def __str__(self) -> str:
-        """Return it as one line."""
+        """Return the difference as one line."""
         return f"{self.what}: found {self.found}; Git says {self.allowed}"
 
 
 class Projection:
-    """The projection of a model's versions in one store.
+    """Reads and writes a model's versions and aliases in one MLflow store.
 
     Args:
-        lock: says which model, and where the store is.
+        lock: names the model and the store.
     """
 
     def __init__(self, lock: Lock) -> None:
@@ -59,7 +75,7 @@ class Projection:
         self._client: MlflowClient = store.open_store(lock.tracking)
 
     def shown(self) -> list[Shown]:
-        """Return MLflow's versions of the model by their numbers."""
+        """Return MLflow's versions of the model, ordered by number."""
         with store.faults(self._uri):
             found: list[Any] = []
             token: str | None = None
@@ -70,7 +86,7 @@ class Projection:
         return sorted(made, key=lambda each: int(each.number))
 
     def aliases(self) -> dict[str, str]:
-        """Return MLflow's version of each alias."""
+        """Return the MLflow version number of each alias."""
         from mlflow.exceptions import MlflowException
 
         with store.faults(self._uri):
@@ -83,7 +99,7 @@ class Projection:
                 raise
 
     def faults(self, version: Version, shown: list[Shown]) -> Iterator[Fault]:
-        """Give the ways in which a version is not shown as it is."""
+        """Yield each difference between a version in Git and its projection."""
         bearers = [each for each in shown if each.name == version.name]
         if not bearers:
             yield Fault(version.name, "nothing", f"a version with the package {version.lineage.package[:19]}")
@@ -98,12 +114,13 @@ class Projection:
             yield Fault(f"{version.name} (MLflow's {first.number})", "other files", ", ".join(lacking))
 
     def project(self, version: Version, shown: list[Shown]) -> str | None:
-        """Show a version as it is; return what was done, None if nothing had to be.
+        """Create or update a version in MLflow; return a line about what was done, None if it was up to date.
 
-        A version that `merit run` made of the same package is taken; else one is made, with a run of its own.
+        A version that `merit run` created from the same package is reused; otherwise a new one is created, with a run
+        of its own.
 
         Raises:
-            MeritError: the store can't be written to, or the package is nowhere.
+            MeritError: the store can't be written to, or the package is neither in DVC's cache nor in its remote.
         """
         with store.faults(self._uri):
             return self._project(version, shown)
@@ -125,14 +142,14 @@ class Projection:
         if changed and done is None:
             done = f"{version.name}: MLflow's version {chosen.number} carries its tags"
         if done is not None:
-            mlflow_runs.name_origin(self._client, chosen.run_id, version)  # answers called a candidate by its digest
+            mlflow_runs.name_origin(self._client, chosen.run_id, version)  # a candidate's origin has no version
             self._client.update_model_version(self._lock.name, chosen.number, mlflow_runs.described(version)[0])
         if done is not None or sum(each.name == version.name for each in same) > 1:
             self._settle(version, chosen)
         return done
 
     def _mended(self, shown: list[Shown], version: Version) -> Shown | None:
-        """Return a version whose run took the files that were missing; None if none can."""
+        """Upload the missing files to the run of a version; return that version, None if no run is suitable."""
         from mlflow.exceptions import MlflowException
 
         for each in shown:
@@ -147,7 +164,10 @@ class Projection:
         return None
 
     def _settle(self, version: Version, chosen: Shown) -> None:
-        """Leave one bearer of a name, also where two made one at once: the first that is whole."""
+        """Keep one MLflow version under a Git version's name: the first one with all its files.
+
+        Two processes that project at the same time may each have created one.
+        """
         bearers = [each for each in self.shown() if each.name == version.name]
         if len(bearers) == 1:
             return
@@ -158,12 +178,12 @@ class Projection:
                 self.disown(each)
 
     def disown(self, shown: Shown) -> None:
-        """Take the name of a version of Git's from one of MLflow's, which stays."""
+        """Remove the Git version's name from an MLflow version; the MLflow version itself stays."""
         with store.faults(self._uri):
             self._client.delete_model_version_tag(self._lock.name, shown.number, NAME_TAG)
 
     def point(self, alias: str, number: str | None) -> None:
-        """Let an alias point to a version of MLflow's, or to none."""
+        """Set an alias to an MLflow version number, or delete it if `number` is None."""
         with store.faults(self._uri):
             if number is None:
                 self._client.delete_registered_model_alias(self._lock.name, alias)
@@ -187,7 +207,7 @@ class Projection:
                 raise
 
     def _run(self, version: Version) -> str:
-        """Return a run that holds the version's files: that of the training, or one of its own, begun or finished."""
+        """Return a run that holds the version's files: the training run if it still has them, else a run of its own."""
         experiment = store.experiment(self._client, self._lock.tracking)
         kept = self._client.search_runs([experiment], f"tags.`{PACKAGE_TAG}` = '{version.lineage.package}'")
         for run in kept:
@@ -199,14 +219,14 @@ class Projection:
         return run_id
 
     def _lacking(self, shown: Shown, version: Version) -> list[str]:
-        """Return the files of a package that a version of MLflow's lacks, or has in another content."""
+        """Return the package files that an MLflow version lacks or has with different content."""
         if not shown.source.endswith(f"/{model.FOLDER}"):
             return [shown.source or "no source"]
         return mlflow_runs.missing_files(self._client, shown.run_id, version)
 
 
 def tags(version: Version) -> dict[str, str]:
-    """Return the tags that a version has in MLflow."""
+    """Return the tags that a version has in MLflow, computed from Git."""
     lineage = version.lineage
     bundle = lineage.signature
     return {
@@ -225,10 +245,10 @@ def tags(version: Version) -> dict[str, str]:
 
 
 def told(lock: Lock, version: Version) -> str | None:
-    """Show a version in MLflow after it was registered; return what was done, None where MLflow doesn't keep the runs.
+    """Project a newly registered version into MLflow; return what was done, None if runs are not kept in MLflow.
 
     Raises:
-        MeritError: the store can't be reached; the version stands all the same.
+        MeritError: the store can't be reached; the version in Git remains valid.
     """
     if not store.keeps_versions(lock.tracking):
         return None
@@ -236,4 +256,4 @@ def told(lock: Lock, version: Version) -> str | None:
         shown = Projection(lock)
         return shown.project(version, shown.shown())
     except MeritError as error:
-        raise MeritError(f"{version.name} stands, but not in MLflow: {error}; then 'merit register' again") from error
+        raise MeritError(f"{version.name} is in Git but not in MLflow: {error}; then 'merit register' again") from error

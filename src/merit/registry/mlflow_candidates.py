@@ -1,4 +1,4 @@
-"""register: the gated package as a version of the model, with its lineage, once."""
+"""Registers the package of `merit run` as a candidate version in MLflow, with its lineage, once."""
 
 from typing import Any
 
@@ -14,12 +14,12 @@ PACKAGE_TAG = "merit.package"
 
 
 def register(lock: Lock, run_id: str, report: dict[str, Any]) -> str:
-    """Return the version of the current package in the registry, made if it has none.
+    """Return the MLflow version number of the current package, created if it has none.
 
     Args:
         lock: the configuration.
-        run_id: the run in MLflow that the package came from.
-        report: what the gate has just said of it.
+        run_id: the MLflow run that trained the package.
+        report: the gate's report on the package.
 
     Raises:
         Refused: the gate did not pass this package.

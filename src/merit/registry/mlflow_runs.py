@@ -1,4 +1,4 @@
-"""The run in MLflow behind a version: it holds the package, with an MLmodel beside it, and says where it comes from."""
+"""The MLflow run behind a version: it holds the package, an MLmodel beside it, and the version's origin."""
 
 import tempfile
 from pathlib import Path
@@ -21,7 +21,7 @@ COMMAND = "merit registry rebuild"
 
 
 def begin(client: "MlflowClient", experiment: str, version: Version) -> str:
-    """Begin a run for a version whose training's run is not here; return its id."""
+    """Create a run for a version whose training run is not in this store; return its id."""
     lineage = version.lineage
     description, data = described(version)
     named = {
@@ -38,30 +38,30 @@ def begin(client: "MlflowClient", experiment: str, version: Version) -> str:
 
 
 def fill(client: "MlflowClient", run_id: str, version: Version) -> None:
-    """Put a version's files, configuration and metrics into a run, and end it."""
+    """Upload a version's files, configuration and metrics to a run, and end the run."""
     from mlflow.entities import Metric
 
     with tempfile.TemporaryDirectory() as room:
         package = Path(room) / model.PACKAGE
-        tags.fetch_package(version, package)  # its signature lies beside it
+        tags.fetch_package(version, package)  # puts the signature beside the package, so it is uploaded too
         model.write(package, package.parent, version=version.short_name, commit=version.commit)
         client.log_artifacts(run_id, room)
     client.log_text(run_id, git.show(version.commit, artifacts.LOCK) or "", artifacts.LOCK.name)
     values = version.lineage.metrics.items()
-    # The moment is the version's: told again, they are the same metrics.
+    # The version's own time as timestamp: logging the metrics again doesn't duplicate them.
     client.log_batch(run_id, metrics=[Metric(f"test_{n}", v, _moment(version), 0) for n, v in values])
     client.set_tag(run_id, PACKAGE_TAG, version.lineage.package)
     client.set_terminated(run_id, "FINISHED", end_time=_moment(version))
 
 
 def name_origin(client: "MlflowClient", run_id: str, version: Version) -> None:
-    """Let the model in a run answer as a version."""
+    """Set the version and commit that responses of the model in a run name."""
     origin = model.origin(version.short_name, version.commit)
     client.log_text(run_id, origin, f"{model.FOLDER}/{model.ORIGIN}")
 
 
 def described(version: Version) -> tuple[str, list["DatasetInput"]]:
-    """Return what a version is, and its data, as its params.yaml says; only its name where that can't be read."""
+    """Return a version's description and data set from its params.yaml; only its name if that can't be read."""
     try:
         lock = safe_yaml.load(git.show(version.commit, artifacts.LOCK) or "")
         return provenance.description(lock, version=version.name), [provenance.dataset(lock)]
@@ -70,22 +70,22 @@ def described(version: Version) -> tuple[str, list["DatasetInput"]]:
 
 
 def missing_files(client: "MlflowClient", run_id: str, version: Version) -> list[str]:
-    """Return the files that a run lacks, or has in another content than the version's package."""
+    """Return the files of a version's package that a run lacks or has with different content."""
     there = _sizes(client, run_id, model.PACKAGE)
     if model.MLMODEL not in _sizes(client, run_id, model.FOLDER):
         return [model.MLMODEL]
     files = tags.package_files(version)
-    # What has another size, or is not there, need not be brought.
+    # Compare sizes first: a file that is missing or of another size needs no download.
     if lacking := [name for name, path in files.items() if there.get(name) != path.stat().st_size]:
         return lacking
     with tempfile.TemporaryDirectory() as room:
-        # A store on this machine's disk gives the files themselves, whatever room they are offered.
+        # A store on the local disk returns the path of its own files and ignores the destination.
         place = Path(client.download_artifacts(run_id, model.PACKAGE, room))
         return [name for name, path in files.items() if artifacts.sha256(place / name) != artifacts.sha256(path)]
 
 
 def _sizes(client: "MlflowClient", run_id: str, folder: str) -> dict[str, int | None]:
-    """Return the size of each file in a folder of a run; none where there is no such folder."""
+    """Return the size of each file in a folder of a run; empty if there is no such folder."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -97,5 +97,5 @@ def _sizes(client: "MlflowClient", run_id: str, folder: str) -> dict[str, int | 
 
 
 def _moment(version: Version) -> int:
-    """Return when a version was made, in milliseconds since 1970."""
+    """Return when a version was tagged, in milliseconds since 1970."""
     return int(version.tagged_at.timestamp() * 1000)

@@ -1,4 +1,4 @@
-"""registry list, show, history, diff: what Git knows of versions, as plain values; cli prints them."""
+"""Data behind `merit registry list`, `show`, `history` and `diff`: versions in Git as plain values, printed by cli."""
 
 import tempfile
 from dataclasses import asdict
@@ -15,7 +15,7 @@ from merit.signing import signatures
 
 
 def listed(model: str) -> list[dict[str, Any]]:
-    """Return every version of a model, the latest first: when, by whom, metrics, verdict, image, environments."""
+    """Return every version of a model, latest first, with its date, author, verdict, metrics, image, environments."""
     tip = git.main() or git.head()
     roles = environment_history.roles(tip) if tip else {}
     return [_line(version, roles) for version in reversed(tags.versions(model))]
@@ -44,7 +44,7 @@ def _image(version: Version) -> str | None:
 
 
 def shown(lock: Lock, name: str) -> dict[str, Any]:
-    """Return one version: its lineage whole, and what verifying its signature says.
+    """Return one version with its complete lineage and the result of verifying its signature.
 
     Raises:
         MeritError: there is no such version.
@@ -56,7 +56,7 @@ def shown(lock: Lock, name: str) -> dict[str, Any]:
 
 
 def _verified(lock: Lock, version: Version) -> str:
-    """Return what the signature comes to, in words: verified, none, not checked, or what is wrong."""
+    """Return the signature's status as text: verified, none, not checked, or the reason for refusal."""
     if version.lineage.signature is None:
         return "none"
     how = lock.release.signing
@@ -73,10 +73,10 @@ def _verified(lock: Lock, version: Version) -> str:
 
 
 def history(model: str, name: str | None) -> list[dict[str, Any]]:
-    """Return what an environment, or each, declared from when till when, by whom and why; the latest first.
+    """Return the periods of one environment, or of all if `name` is None, latest first.
 
     Raises:
-        MeritError: there is no such environment, or no commit.
+        MeritError: there is no such environment, no commit, or the clone is shallow.
     """
     tip = git.main() or git.head()
     if tip is None:
@@ -101,13 +101,13 @@ def _period(model: str, name: str, period: Period) -> dict[str, Any]:
 
 
 def metrics(before: Version, after: Version) -> list[dict[str, Any]]:
-    """Return the metrics of two versions side by side, each on the test rows of its own."""
+    """Return the metrics of two versions side by side; each version was measured on its own test rows."""
     old, new = before.lineage.metrics, after.lineage.metrics
     return [{"metric": name, "before": old.get(name), "after": new.get(name)} for name in dict.fromkeys([*new, *old])]
 
 
 def hashes(before: Version, after: Version) -> dict[str, dict[str, Any]]:
-    """Return what names the data, parameters and package of two versions, and whether they are the same."""
+    """Return the hashes of data, parameters, package and commit of two versions, and whether they are equal."""
     keys = ("data", "data_fingerprint", "params", "package", "commit")
     sides = [version.lineage.model_dump(mode="json") for version in (before, after)]
     return {

@@ -1,4 +1,4 @@
-"""rebuild, check: make MLflow show what Git says, or say where it does not."""
+"""`merit registry rebuild` and `check`: synchronise MLflow with Git, or list the differences."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,15 +12,15 @@ from merit.registry.tags import Version
 
 
 def rebuild(lock: Lock) -> Iterator[str]:
-    """Fill MLflow from Git's tags and DVC: versions in order, then the aliases; give what was done, as it is done.
+    """Fill MLflow from Git's tags and DVC, first the versions in order, then the aliases; yield a line per change.
 
-    What is there already stays; who was killed goes on where it ended.
+    Idempotent: what is up to date is left alone, so an interrupted rebuild continues where it stopped.
 
     Raises:
-        MeritError: at the end, with all that could not be done.
+        MeritError: after all versions were tried; lists everything that failed.
     """
     shown, found, failed = Projection(lock), tags.versions(lock.name), []
-    with suppress(MeritError):  # each version that needs the remote says so by itself
+    with suppress(MeritError):  # reported below, for each version that needs the remote
         tags.bring(found)
     now = shown.shown()
     for version in found:
@@ -53,10 +53,10 @@ def _point(lock: Lock, shown: Projection, failed: list[str]) -> Iterator[str]:
 
 
 def differences(lock: Lock) -> list[Fault]:
-    """Return the ways in which MLflow differs from Git: versions, tags, files, aliases.
+    """Return the differences between MLflow and Git in versions, tags, files and aliases.
 
     Raises:
-        MeritError: the store can't be reached, or a package is nowhere.
+        MeritError: the store can't be reached, or a package is neither in DVC's cache nor in its remote.
     """
     projection, found = Projection(lock), tags.versions(lock.name)
     tags.bring(found)
@@ -82,7 +82,7 @@ def _version(number: str | None, name: str | None) -> str:
 
 
 def _declared(lock: Lock) -> dict[str, str | None]:
-    """Return the version that each environment of main declares, such as `flights@v3`."""
+    """Return the version that each environment on main declares, such as `flights@v3`."""
     tip = git.main() or git.head()
     if tip is None:
         return {}
@@ -91,11 +91,11 @@ def _declared(lock: Lock) -> dict[str, str | None]:
 
 
 def _foreign(shown: list[Shown], found: list[Version]) -> list[Shown]:
-    """Return those of MLflow's versions that say to be a version that Git doesn't have."""
+    """Return the MLflow versions whose tag names a version that Git doesn't have."""
     known = {version.name for version in found}
     return [each for each in shown if each.name is not None and each.name not in known]
 
 
 def _numbers(shown: list[Shown]) -> dict[str, str]:
-    """Return MLflow's number of each version."""
+    """Return the MLflow version number of each Git version; the lowest number if several carry the name."""
     return {each.name: each.number for each in reversed(shown) if each.name is not None}

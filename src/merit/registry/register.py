@@ -1,4 +1,7 @@
-"""register: the package that main's dvc.lock names as a version, once: an annotated tag that carries the lineage."""
+"""`merit register`: creates a version of the package in main's dvc.lock, as an annotated tag that holds its lineage.
+
+A package is registered once: registering it again returns the version that it has.
+"""
 
 import math
 import re
@@ -18,26 +21,29 @@ from merit.scoring.package import verified
 from merit.signing import signatures
 
 PENDING = Path(".merit/registering")
-"""The tag that was made here and may not be at origin yet; who was killed left it, and it counts for nothing."""
+"""Names the tag that was created here and may not be pushed yet.
+
+A killed registration leaves this file behind; the next one removes the tag if origin doesn't have it.
+"""
 TRIES = 5
 LOCKS = (artifacts.LOCK.as_posix(), artifacts.DVC_LOCK.as_posix())
 
 Judge = Callable[[str | None], dict[str, Any]]
-"""Returns the gate's report on the package against the champion of a commit; None for a repository's first package."""
+"""Runs the gate on the package against the champion of a commit (None: there is no champion) and returns its report."""
 
 
 def register(lock: Lock, judge: Judge, tell: Callable[[str], object] = lambda line: None) -> tuple[Version, bool]:
-    """Return the version of the package in model/, and whether it was made now.
+    """Return the version of the package in model/, and whether it was created by this call.
 
     Args:
         lock: the configuration.
-        judge: asked only if the package has no version yet.
-        tell: given a line about what a registration that was killed had left.
+        judge: runs the gate; called only if the package has no version yet.
+        tell: receives a line about the remains of a killed registration.
 
     Raises:
-        Refused: this is not main, or not all is committed, or another clone would lack a file that the source reads, or
-            the gate does not pass the package.
-        MeritError: the package is not what dvc.lock names, it can't be signed, or origin can't be reached.
+        Refused: HEAD is not on main, a lock is not committed, another clone would lack a file that the source reads,
+            or the gate does not pass the package.
+        MeritError: the package is not the one in dvc.lock, it can't be signed, or origin can't be reached.
     """
     with workspace_lock.registry():
         commit, dvc = _on_main(), _locked()
@@ -64,11 +70,11 @@ def _on_main() -> str:
 
 
 def _locked() -> str:
-    """Return the hash by which the committed dvc.lock knows the package; model/ is that package.
+    """Return the package's DVC hash in the committed dvc.lock, after checking that model/ is that package.
 
     Raises:
-        Refused: params.yaml or dvc.lock is not as committed.
-        MeritError: dvc.lock names no package, or model/ is another.
+        Refused: params.yaml or dvc.lock differs from its committed state.
+        MeritError: dvc.lock names no package, or model/ is a different one.
     """
     for name in LOCKS:
         if not git.git("ls-tree", "--name-only", "HEAD", "--", name):
@@ -88,17 +94,17 @@ def _locked() -> str:
 
 
 def _refuse_missing(lock: Lock) -> None:
-    """Refuse a version that nobody else could compute again."""
+    """Refuse a version that can't be reproduced from another clone because input files are missing in Git."""
     if missing := inputs.missing_inputs(lock):
         more = f" ({len(missing) - 1} more files are like it)" if len(missing) > 1 else ""
         raise Refused(f"register: {missing[0]}{more}")
 
 
 def _rival(commit: str, package: str) -> str | None:
-    """Return the commit of main whose champion this package had to beat: the one before it came; None if there is none.
+    """Return the commit whose package this one replaced on main, and which it must beat; None for the first package.
 
     Raises:
-        MeritError: the history that would tell was not fetched.
+        MeritError: the clone is too shallow to know.
     """
     lines = git.git("log", "--first-parent", "--format=%H", commit, "--", artifacts.DVC_LOCK.as_posix()) or ""
     for came in lines.splitlines():
@@ -138,7 +144,7 @@ def _lineage(lock: Lock, report: dict[str, Any], commit: str, dvc: str, manifest
 
 
 def _run_id() -> str | None:
-    """Return the run in MLflow that the package came from, where it was trained here."""
+    """Return the MLflow run that trained the package; None if it was not trained in this folder."""
     try:
         receipt = artifacts.read_json(artifacts.REGISTRATION, "run")
     except MeritError:
@@ -152,24 +158,27 @@ def _signature(lock: Lock) -> str | None:
     if how.method == "none":
         return None
     bundle = signatures.sign(artifacts.PACKAGE, how)
-    signatures.verify(artifacts.PACKAGE, bundle, how, demanded=True)  # a key that is not the public one's partner
+    signatures.verify(artifacts.PACKAGE, bundle, how, demanded=True)  # fails if the private key doesn't match
     return bundle
 
 
 def _of(model: str, digest: str) -> Version | None:
-    """Return the version that a package has."""
+    """Return the version of a package by its digest; None if it has none."""
     return next((version for version in tags.versions(model) if version.lineage.package == digest), None)
 
 
 def _tagged(model: str, digest: str, lineage: Lineage | None) -> tuple[Version, bool]:
-    """Return the package's version, here and at origin; made, by the next number that nobody took, if it has none."""
+    """Return the package's version, pushed to origin, and whether it was created by this call.
+
+    A new version gets the next free number; if another clone takes that number first, the next one is tried.
+    """
     for _ in range(TRIES):
         version, made = _of(model, digest), False
         if version is None:
             assert lineage is not None, "a version that was there is gone"
             version, made = _make(model, lineage), True
         if version is None:
-            continue  # another repository's process made one of that number just now
+            continue  # another process created a tag of that number at this moment
         if _pushed(version, made):
             return version, made
         git.fetch_tags()
@@ -180,14 +189,14 @@ def _make(model: str, lineage: Lineage) -> Version | None:
     number = max(tags.numbers(model), default=0) + 1
     name = f"{model}@v{number}"
     if len(str(number)) > tags.DIGITS:
-        raise MeritError(f"register: {model}@v{number - 1} leaves no number; delete that tag here and at {git.ORIGIN}")
+        raise MeritError(f"register: {model}@v{number - 1} is the maximum; delete that tag here and at {git.ORIGIN}")
     if git.has_origin():
         artifacts.write_text(PENDING, name)
     return tags.find(name) if git.tag(name, tags.message(name, lineage), lineage.commit) else None
 
 
 def _pushed(version: Version, made: bool) -> bool:
-    """Push a tag; one that was made now and that origin does not take is removed again."""
+    """Push a version's tag and return whether origin has it; a new tag that origin rejects is removed here."""
     taken = False
     try:
         taken = git.push_tag(version.name)
@@ -199,10 +208,10 @@ def _pushed(version: Version, made: bool) -> bool:
 
 
 def _forget_half(model: str, tell: Callable[[str], object]) -> None:
-    """Remove the tag of a registration that was killed, if origin has not this very tag.
+    """Remove the tag that a killed registration left, unless origin has that very tag.
 
     Raises:
-        MeritError: origin, which alone can tell, can't be reached.
+        MeritError: origin can't be reached.
     """
     if not PENDING.is_file():
         return

@@ -1,6 +1,6 @@
-"""Releases: which image a version has, as annotated Git tags `release/flights@v3` say on the version's commit.
+"""Reads and writes release records: annotated Git tags `release/flights@v3` that name a version's image.
 
-On the shared floor: a release writes them, environments read them.
+A shared module: `merit release` writes the records, deployments read them.
 """
 
 from typing import Annotated
@@ -16,37 +16,37 @@ DIGEST = r"sha256:[0-9a-f]{64}"
 
 
 class Release(BaseModel):
-    """The image of a version, in the words of its tag's message."""
+    """The image of a version, as stored in its release tag's message."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     image: Annotated[str, Field(pattern=rf"^[^@\s]+@{DIGEST}$")]
-    """Where it is, by digest: registry/name@sha256:…"""
+    """The image's name by digest: registry/name@sha256:…"""
     sbom: Annotated[str, Field(pattern=f"^{DIGEST}$")]
-    """The hash of the file that says what is in it."""
+    """The hash of the image's SBOM file."""
     bytes: Annotated[int, Field(gt=0)]
-    """What a machine loads to have it: its layers as the registry keeps them, and its configuration."""
+    """The download size: the compressed layers and the configuration."""
     bento: str
-    """The Bento in it, such as flights:v3."""
+    """The Bento in the image, such as flights:v3."""
     engine: str
-    """What built it."""
+    """The engine that built the image: docker, podman or buildah."""
 
     @property
     def digest(self) -> str:
-        """The digest alone."""
+        """The image's digest, `sha256:…`."""
         return self.image.partition("@")[2]
 
 
 def tag_of(version: Version) -> str:
-    """Return the name of the tag that the release of a version has."""
+    """Return the name of a version's release tag."""
     return f"release/{version.name}"
 
 
 def find(version: Version) -> Release | None:
-    """Return the release of a version as local tags have it; None if there is none.
+    """Return the release of a version from local tags; None if there is none.
 
     Raises:
-        MeritError: there is such a tag, but it says something else, or is on another commit.
+        MeritError: the release tag is malformed, or on another commit than the version.
     """
     name = tag_of(version)
     told = git.git("for-each-ref", "--format=%(*objectname) %(contents:body)", f"refs/tags/{name}")
@@ -63,10 +63,13 @@ def find(version: Version) -> Release | None:
 
 
 def record(version: Version, release: Release) -> Release:
-    """Make the tag of a release and push it where there is an origin; what another made first stands.
+    """Create the release tag and push it to origin, if there is one; a tag that already exists there wins.
+
+    Returns:
+        The release that is recorded, which may be another process's.
 
     Raises:
-        MeritError: the tag can't be made or pushed, or says something else than a release.
+        MeritError: the tag can't be created or pushed, or the existing tag is malformed.
     """
     name = tag_of(version)
     body = yaml.safe_dump(release.model_dump(), sort_keys=False, allow_unicode=True)

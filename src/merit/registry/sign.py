@@ -1,4 +1,7 @@
-"""sign: a signature for a version that was made without one, as a tag of its own: a version's tag never moves."""
+"""`merit sign`: signs a version that was registered without a signature.
+
+The signature is stored in a tag of its own, `signature/flights@v3`, because a version's tag never changes.
+"""
 
 import tempfile
 from pathlib import Path
@@ -13,15 +16,15 @@ from merit.signing import signatures
 
 
 def sign(lock: Lock, name: str) -> tuple[Version, bool]:
-    """Return a version with its signature, and whether that was made now.
+    """Return a version with its signature, and whether the signature was created by this call.
 
     Args:
-        lock: the configuration, whose release.signing says how.
+        lock: the configuration; release.signing sets the method.
         name: the version, such as v3 or flights@v3.
 
     Raises:
-        MeritError: there is no such version, its package is nowhere, it can't be signed, or a signature that it has
-            already doesn't hold, or origin can't be reached.
+        MeritError: there is no such version, its package can't be fetched, it can't be signed, its existing signature
+            is invalid, or origin can't be reached.
     """
     with workspace_lock.registry():
         git.fetch_tags()
@@ -31,7 +34,7 @@ def sign(lock: Lock, name: str) -> tuple[Version, bool]:
 
 
 def _bundle(lock: Lock, version: Version) -> str:
-    """Return the signature that a version has, or a new one; either is held against the public key or the identity."""
+    """Return a version's signature, created if it has none; both are verified against the public key or identity."""
     settings = lock.release.signing
     with tempfile.TemporaryDirectory() as room:
         folder = Path(room) / artifacts.PACKAGE.name
@@ -45,7 +48,7 @@ def _bundle(lock: Lock, version: Version) -> str:
 
 
 def _tagged(version: Version, bundle: str) -> tuple[Version, bool]:
-    """Make the tag of a signature and push it; one that origin does not take is removed again."""
+    """Create and push a signature's tag; a tag that origin rejects is removed here."""
     tag, is_pushed = f"{signatures.TAG}{version.name}", False
     is_new = git.tag(tag, f"{version.name}: signature\n\n{bundle}", version.commit)
     try:

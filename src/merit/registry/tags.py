@@ -1,4 +1,7 @@
-"""Versions: annotated Git tags such as `flights@v3`, whose messages hold the lineage. MLflow is their projection."""
+"""Reads model versions from annotated Git tags such as `flights@v3`, whose messages hold the lineage as YAML.
+
+A tag that is named like a version but is malformed is never a version; `unreadable` reports it with its fault.
+"""
 
 import re
 import shutil
@@ -20,44 +23,53 @@ from merit.signing import signatures, verification
 FIELDS = ("refname:strip=2", "objecttype", "*objectname", "taggername", "taggerdate:iso-strict", "contents:subject",
           "contents:body")  # fmt: skip
 DIGITS = 6
-"""The most digits of a version's number: one that somebody made up would push every later one out of reach."""
+"""The most digits in a version number: numbers only increase, so one absurdly high tag would block all later ones."""
 
 MOST_KEYS = 3
-"""Keys of a lineage that are named where more are wrong."""
+"""The most invalid lineage keys that an error names."""
 
 
 class Lineage(Section):
-    """Where a version comes from, as its tag tells it."""
+    """The origin of a version, as stored in its tag's message."""
 
     commit: str
     """The commit of main whose dvc.lock names the package."""
     package: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
     """The package's digest: `sha256:` and the SHA-256 of its manifest."""
     dvc: Annotated[str, Field(pattern=r"^[0-9a-f]{32}\.dir$")]
-    """The hash by which DVC knows the package: that of the output `model`, such as `abc.dir`."""
+    """DVC's hash of the package, which is the output `model`, such as `abc.dir`."""
     params: str
-    """The SHA-256 of the sections of params.yaml that the package holds."""
+    """The SHA-256 of the sections of params.yaml that are part of the package."""
     data: str
     """The SHA-256 of data/raw.parquet."""
     data_fingerprint: str
-    """The fingerprint of the source, as the lock has it."""
+    """The fingerprint of the data source in params.yaml."""
     verdict: str
-    """What the gate said."""
+    """The gate's verdict."""
     checks: int
-    """How many of its checks passed."""
+    """The number of gate checks that passed."""
     waived: list[str]
     """The checks that were waived."""
     metrics: dict[str, float]
-    """The candidate's metrics on test rows."""
+    """The model's metrics on its test rows."""
     run: str | None
-    """The training's run in MLflow, as long as that store lives."""
+    """The id of the training run in MLflow; None if it is unknown. The run may no longer exist."""
     signature: str | None
-    """The Sigstore bundle of the package, as JSON."""
+    """The Sigstore bundle of the package as JSON; None if it is not signed."""
 
 
 @dataclass(frozen=True)
 class Version:
-    """A version of a model: its tag, read."""
+    """A version of a model, parsed from its tag.
+
+    Attributes:
+        model: the model's name, such as `flights`.
+        number: the version's number, from 1.
+        commit: the commit that the tag points to.
+        lineage: the content of the tag's message.
+        tagger: who created the tag.
+        tagged_at: when the tag was created.
+    """
 
     model: str
     number: int
@@ -68,41 +80,41 @@ class Version:
 
     @property
     def name(self) -> str:
-        """What it is called, such as `flights@v3`."""
+        """The full name, such as `flights@v3`."""
         return f"{self.model}@{self.short_name}"
 
     @property
     def short_name(self) -> str:
-        """What it is called beside its model, as in answers: `v3`."""
+        """The name without the model, as in prediction responses: `v3`."""
         return f"v{self.number}"
 
 
 def versions(model: str) -> list[Version]:
-    """Return the versions of a model by their numbers, from the tags that are here; other tags are left out."""
+    """Return the versions of a model from local tags, ordered by number; malformed tags are left out."""
     return [found for found in _tags(model).values() if isinstance(found, Version)]
 
 
 def numbers(model: str) -> list[int]:
-    """Return the numbers that are taken, also by tags without a lineage; those that are too high don't count."""
+    """Return the version numbers in use, including those of malformed tags; numbers of too many digits don't count."""
     found = [name.rpartition("@v")[2] for name in _tags(model)]
     return [int(number) for number in found if len(number) <= DIGITS]
 
 
 def unreadable(model: str) -> dict[str, str]:
-    """Return the tags that are called as versions are and are none, with what is wrong with each."""
+    """Return the fault of each malformed tag that is named like a version, by tag name."""
     return {name: found for name, found in _tags(model).items() if isinstance(found, str)}
 
 
 def whole_name(model: str, name: str) -> str:
-    """Return `flights@v3` for `v3` too."""
+    """Return the full name `flights@v3`, for either `v3` or `flights@v3`."""
     return name if "@" in name else f"{model}@{name}"
 
 
 def own_name(model: str, name: str) -> str:
-    """Return `flights@v3` for it and for `v3`.
+    """Return the full name `flights@v3`, for either `v3` or `flights@v3`.
 
     Raises:
-        MeritError: it is of another model than this repository's.
+        MeritError: the name is that of another model.
     """
     whole = whole_name(model, name)
     if whole.rpartition("@")[0] != model:
@@ -111,10 +123,10 @@ def own_name(model: str, name: str) -> str:
 
 
 def find(name: str) -> Version:
-    """Return the version of a name such as `flights@v3`.
+    """Return the version with a full name such as `flights@v3`.
 
     Raises:
-        MeritError: there is none, or its tag holds no lineage.
+        MeritError: there is no such version, or its tag is malformed.
     """
     model = name.partition("@")[0]
     tags = _tags(model)
@@ -129,14 +141,14 @@ def find(name: str) -> Version:
 
 
 def message(name: str, lineage: Lineage) -> str:
-    """Return the message of a version's tag."""
+    """Return the message of a version's tag: a subject line, and the lineage as YAML."""
     body = yaml.safe_dump(lineage.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=1_000_000)
     counted = "1 check" if lineage.checks == 1 else f"{lineage.checks} checks"
     return f"{name}: {counted} passed\n\n{body}"
 
 
 def _tags(model: str) -> dict[str, Version | str]:
-    """Return the tags that are called as versions are, each read, or what is wrong with it."""
+    """Return the parsed version, or else the fault, of each tag that is named like a version, by tag name."""
     form = "%00".join(f"%({field})" for field in FIELDS) + "%00"
     text = git.git("for-each-ref", f"--format={form}", f"refs/tags/{model}@v*") or ""
     parts = [part.removeprefix("\n") for part in text.split("\0")]
@@ -151,7 +163,7 @@ def _tags(model: str) -> dict[str, Version | str]:
 
 
 def _signed(late: dict[tuple[str, str], str], found: dict[str, Version | str]) -> dict[str, Version | str]:
-    """Return the tags with the signatures that versions without one got later."""
+    """Add the signatures that were made by `merit sign` to versions that were registered without one."""
     for name, version in found.items():
         if isinstance(version, Version) and version.lineage.signature is None:
             signature = late.get((name, version.commit))
@@ -160,11 +172,11 @@ def _signed(late: dict[tuple[str, str], str], found: dict[str, Version | str]) -
 
 
 def _once(found: dict[str, Version | str]) -> dict[str, Version | str]:
-    """Return the tags, of which no package is two versions: the first one is."""
+    """Keep the first version of each package; later tags of the same package are marked as faulty."""
     first: dict[str, str] = {}
     for name, version in found.items():
         if isinstance(version, Version) and first.setdefault(version.lineage.package, name) != name:
-            found[name] = f"its tag names the package that {first[version.lineage.package]} is: {_remedy(name)}"
+            found[name] = f"its tag names the package of {first[version.lineage.package]}: {_remedy(name)}"
     return found
 
 
@@ -186,7 +198,7 @@ def _read(model: str, number: str, record: list[str]) -> Version | str:
 
 
 def _malformed(number: str, record: list[str]) -> str | None:
-    """Return what is wrong with a tag before its lineage is read."""
+    """Return the fault of a tag's name, kind or subject, before its lineage is parsed; None if there is none."""
     name, kind, _, _, _, subject, body = record
     titled = subject.partition(":")[0]
     faults = {
@@ -200,7 +212,7 @@ def _malformed(number: str, record: list[str]) -> str | None:
 
 
 def _wrong(error: Exception) -> str:
-    """Return what is wrong with a message in a few words."""
+    """Return a short description of a parsing or validation error."""
     if not isinstance(error, ValidationError):
         return "its message is no YAML of keys"
     keys = list(dict.fromkeys(".".join(map(str, each["loc"])) for each in error.errors()))
@@ -211,24 +223,25 @@ def _wrong(error: Exception) -> str:
 
 
 def package_at(commit: str) -> str | None:
-    """Return the hash by which the dvc.lock of a commit knows the package; None if it names none.
+    """Return the package's DVC hash in a commit's dvc.lock; None if it names no package.
 
     Raises:
-        MeritError: it is not a lock of DVC's.
+        MeritError: the dvc.lock is invalid.
     """
     return (outputs.at(commit) or {}).get(artifacts.PACKAGE.as_posix())
 
 
 def model_at(commit: str) -> str | None:
-    """Return the model's name as the params.yaml of a commit has it; None if it names none."""
+    """Return the model's name in a commit's params.yaml; None if it has none."""
     told = re.search(r"(?m)^name: *(\S+)", git.show(commit, artifacts.LOCK) or "")
     return told[1].strip("'\"") if told else None
 
 
 def declaring(path: Path, tip: str) -> set[str]:
-    """Return the commits of a first-parent history that changed a file which declares versions, or whose they are.
+    """Return the commits of a first-parent history that changed an environment's file or the model's name.
 
-    A version is declared by its number: where the model gets another name, the same number is another version.
+    An environment declares a version by its number only, so after a rename of the model the same number means another
+    version.
     """
     lock = artifacts.LOCK.as_posix()
     log = ("log", "--first-parent", "--format=%H")
@@ -238,11 +251,11 @@ def declaring(path: Path, tip: str) -> set[str]:
 
 
 def origin(package: Path) -> str | None:
-    """Return the commit that answers of a package name: who asks finds the code, the configuration and the data there.
+    """Return the commit that predictions of a package name as their origin (code, configuration, data).
 
-    That of its version's tag, if it has one. Else, of the package in model/, the commit that is checked out, followed
-    by `-dirty` where files that Git tracks differ from it, or dvc.lock names another package: the commit alone does
-    not give this package then. None where Git does not know.
+    A registered package has the commit of its version's tag. For an unregistered package in model/ it is HEAD, with
+    the suffix `-dirty` if tracked files differ from HEAD or dvc.lock names another package, because HEAD alone doesn't
+    give this package then. None for other packages, and without Git.
 
     Args:
         package: the folder.
@@ -254,14 +267,14 @@ def origin(package: Path) -> str | None:
 
 
 def of_package(package: Path) -> Version | None:
-    """Return the version that a package is, from the tags that are here; None if it is none."""
+    """Return the version of a package folder, by its digest in local tags; None if it is not registered."""
     digest, manifest = artifacts.package_digest(package), artifacts.read_json(package / artifacts.MANIFEST, "package")
     model = str(manifest.get("model")) if isinstance(manifest, dict) else ""
     return next((each for each in versions(model) if each.lineage.package == digest), None)
 
 
 def _is_dirty(package: Path) -> bool:
-    """Say whether what is checked out is more than its commit."""
+    """Return whether tracked files or the package differ from HEAD."""
     try:
         named = (outputs.here() or {}).get(artifacts.PACKAGE.as_posix())
     except MeritError:
@@ -270,16 +283,16 @@ def _is_dirty(package: Path) -> bool:
 
 
 def fetch_package(version: Version, folder: Path) -> None:
-    """Bring a version's package to a folder, out of DVC's cache or its remote, and its signature, if any, beside it.
+    """Copy a version's package to a folder, from DVC's cache or its remote, and its signature, if any, beside it.
 
     Args:
-        version: whose.
-        folder: where to; it takes the place of what is there. The signature goes to the same name with `.sig`.
+        version: the version.
+        folder: the destination; existing content is replaced. The signature is written to the same name with `.sig`.
 
     Raises:
-        MeritError: it is nowhere, or it is not the package that the version names.
+        MeritError: neither cache nor remote has the package, or it is not the package that the tag names.
     """
-    from merit.scoring.package import verified  # it loads ONNX Runtime, which those who only read tags don't need
+    from merit.scoring.package import verified  # imported late: it loads ONNX Runtime, which reading tags doesn't need
 
     files = package_files(version)
     with artifacts.written_aside(folder) as aside:
@@ -299,7 +312,7 @@ def fetch_package(version: Version, folder: Path) -> None:
 
 
 def put_signature(version: Version, folder: Path) -> None:
-    """Put a version's signature, if it has one, beside the folder of its package, where who serves looks for it."""
+    """Write a version's signature, if it has one, beside its package's folder, where serving looks for it."""
     beside = folder.with_name(folder.name + verification.SUFFIX)
     beside.unlink(missing_ok=True)
     if version.lineage.signature is not None:
@@ -307,10 +320,10 @@ def put_signature(version: Version, folder: Path) -> None:
 
 
 def package_files(version: Version) -> dict[str, Path]:
-    """Return where DVC's cache holds each file of a version's package, brought from the remote if it is not there.
+    """Return the path in DVC's cache of each file of a version's package, downloaded if the cache lacks it.
 
     Raises:
-        MeritError: neither has it.
+        MeritError: neither the cache nor the remote has it.
     """
     bring([version])
     found = cache.files(version.lineage.dvc)
@@ -323,10 +336,10 @@ def package_files(version: Version) -> dict[str, Path]:
 
 
 def bring(wanted: list[Version]) -> None:
-    """Bring into DVC's cache what it lacks of the packages of versions, all at once; what is nowhere stays lacking.
+    """Download the packages of versions that DVC's cache lacks, in one batch; skip those that the remote lacks.
 
     Raises:
-        MeritError: DVC's remote can't be asked.
+        MeritError: DVC's remote can't be reached.
     """
     if lacking := [version for version in wanted if cache.files(version.lineage.dvc) is None]:
         names = ", ".join(version.name for version in lacking)

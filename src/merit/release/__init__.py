@@ -1,1 +1,1 @@
-"""release: a version as an image, in a registry and in Git, with what it is made of."""
+"""`merit release`: builds a version's container image, pushes it with an SBOM, and records it in Git."""

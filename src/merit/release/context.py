@@ -1,4 +1,4 @@
-"""The folder that an engine builds an image of: the Bento of a version, its pinned packages, and a Containerfile."""
+"""Creates the build context of a version's image: the version's Bento, its pinned packages, and a Containerfile."""
 
 import io
 import os
@@ -25,18 +25,20 @@ from merit.signing import signatures, verification
 
 TEMPLATE = Path(__file__).parent / "templates" / "Containerfile.j2"
 PACKAGES = Path("requirements.lock")
-"""The pins of all packages: what those of the Bento bring along is held to it."""
+"""Pins of all packages: constrains the versions of the Bento's transitive dependencies."""
 BUILD_SECONDS = 300
 KEYS, JWKS = "/run/merit/keys.yaml", "/run/merit/jwks.json"
-"""Where an image looks for who may ask, unless MERIT_KEYS or MERIT_JWKS holds the text."""
+"""Where an image reads its API keys or JWT key set, unless MERIT_KEYS or MERIT_JWKS holds the content itself."""
 
 
 def fill(folder: Path, version: Version, signing: Signing) -> Path:
-    """Make the context of a version in a folder; return where in it the package is.
+    """Create a version's build context in `folder`; return the path of the package in it.
+
+    Everything is taken from the version's commit and package, nothing from the working tree.
 
     Raises:
-        MeritError: the package, its signature or a file of the version's commit is not to be had or not right, or the
-            Bento can't be built.
+        MeritError: the package, its signature or a file of the version's commit is missing or invalid, or the Bento
+            can't be built.
     """
     code, package, project = folder / "code", folder / "package", folder / "project"
     export(version.commit, code)
@@ -59,7 +61,7 @@ def fill(folder: Path, version: Version, signing: Signing) -> Path:
 
 
 def _seal(project: Path, version: Version, signing: Signing) -> bool:
-    """Put the signature and the public key beside the package, where a key signs; say whether."""
+    """Write the signature and the public key beside the package if a key signs; return whether it did."""
     if signing.method != "key" or version.lineage.signature is None:
         return False
     beside = {
@@ -72,7 +74,7 @@ def _seal(project: Path, version: Version, signing: Signing) -> bool:
 
 
 def export(commit: str, folder: Path) -> None:
-    """Put the files of a commit into a folder: the code that was gated is the code that answers.
+    """Export the files of a commit to a folder, so that the code in the image is the code that was gated.
 
     Raises:
         MeritError: Git has no such commit.
@@ -86,16 +88,21 @@ def export(commit: str, folder: Path) -> None:
 
 
 def containerfile(settings: Mapping[str, str]) -> str:
-    """Return the text of the Containerfile, with settings of the endpoint as its environment."""
+    """Return the text of the Containerfile, with the endpoint's settings as its environment variables."""
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(settings=settings)
 
 
 def settings(version: Version, code: Path, *, is_sealed: bool = False) -> dict[str, str]:
-    """Return what the endpoint is told by its environment, as params.yaml of the version's commit says.
+    """Return the endpoint's environment variables, from the section `serve` of params.yaml at the version's commit.
+
+    Args:
+        version: the version.
+        code: the exported files of its commit.
+        is_sealed: whether the image holds a signature, which its endpoint must then verify.
 
     Raises:
-        MeritError: it says nothing of how to serve.
+        MeritError: params.yaml has no valid section `serve`.
     """
     place = f"{artifacts.LOCK} at {version.commit[:7]}"
     try:
@@ -110,9 +117,9 @@ def settings(version: Version, code: Path, *, is_sealed: bool = False) -> dict[s
 
 
 def closed(how: Serve) -> Serve:
-    """Return how an image serves: on all addresses, so that it asks for keys where nothing else is said.
+    """Return the serve section adapted to an image: it listens on all addresses, so no authentication becomes API keys.
 
-    The files of keys are put at one place in every image, by whoever runs it.
+    The key files have the same path in every image; whoever runs the image mounts them there.
     """
     files = {"keys": KEYS if how.auth.method in {"none", "keys"} else None}
     files["jwks"] = JWKS if how.auth.method == "jwt" else None
@@ -123,7 +130,7 @@ def closed(how: Serve) -> Serve:
 
 
 def labels(version: Version) -> dict[str, str]:
-    """Return the labels of the image, by which it is known again."""
+    """Return the image's labels, by which a later release recognises the image of this version."""
     found = {
         "merit.version": version.name,
         "merit.commit": version.commit,
@@ -140,7 +147,7 @@ def labels(version: Version) -> dict[str, str]:
 
 
 def _source() -> str | None:
-    """Return the address of the repository, without who signs in there; None if it is no address on the web."""
+    """Return the repository's URL without its credentials; None if origin is not an HTTP(S) URL."""
     address = git.git("config", "--get", "remote.origin.url") or ""
     scheme, _, rest = address.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}".removesuffix(".git") if scheme in {"http", "https"} else None
@@ -161,6 +168,6 @@ def _build_bento(project: Path, store: Path, version: Version, place: Path) -> N
 
 
 def _open_to_all(folder: Path) -> None:
-    """Let the user of the image read what this one wrote."""
+    """Make the files readable for the image's user, who is not the one that wrote them."""
     for each in [folder, *folder.rglob("*")]:
         each.chmod(0o755 if each.is_dir() else 0o644)

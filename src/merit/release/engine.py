@@ -1,4 +1,4 @@
-"""Engines: docker, podman or buildah as a program, whichever works here; each builds, pushes and looks inside."""
+"""Runs docker, podman or buildah, whichever is available, to build, push and inspect images."""
 
 import os
 import re
@@ -16,7 +16,7 @@ WORKS = {
     "podman": ["info", "--format", "{{.Host.OS}}"],
     "buildah": ["info", "--format", "{{.host.os}}"],
 }
-"""What an engine answers only if it can work, such as docker with its daemon; in the order in which auto takes them."""
+"""A command per engine that succeeds only if the engine is usable (docker needs its daemon), in the order of `auto`."""
 
 PYTHON = "/opt/merit/bin/python"
 LOOPBACK = ("127.", "localhost")
@@ -24,7 +24,7 @@ BUILD_SECONDS = 1800
 PUSH_SECONDS = 900
 QUICK_SECONDS = 60
 PAUSES = (1.0, 4.0)
-"""Seconds between one attempt to push or to log in and the next."""
+"""Seconds between attempts to push or log in; there is one more attempt than pauses."""
 TOLD = 400
 ERROR = re.compile(r"\berror\b[:\s]", re.IGNORECASE)
 MOST_ERRORS = 2
@@ -32,36 +32,36 @@ MOST_ERRORS = 2
 
 @dataclass(frozen=True)
 class Engine:
-    """A program that builds images."""
+    """A program that builds, pushes and runs images: docker, podman or buildah."""
 
     name: str
 
     def build(self, context: Path, image: str, base: str, labels: Mapping[str, str]) -> None:
-        """Build the image of a folder that holds a Containerfile.
+        """Build an image from a folder that holds a Containerfile.
 
         Raises:
-            MeritError: it can't be built.
+            MeritError: the build fails.
         """
-        form = [] if self.name == "docker" else ["--format", "docker"]  # OCI's own form knows no health check
+        form = [] if self.name == "docker" else ["--format", "docker"]  # the OCI format has no health check
         layers = ["--layers"] if self.name == "buildah" else []
         marks = [text for name, value in sorted(labels.items()) for text in ("--label", f"{name}={value}")]
         told = ["--file", str(context / "Containerfile"), "--build-arg", f"BASE={base}", "--tag", image]
         self._run(["build", *form, *layers, *self._insecure(base), *told, *marks, str(context)], BUILD_SECONDS)
 
     def push(self, image: str) -> None:
-        """Push an image to the registry in its name, again if that fails.
+        """Push an image to the registry in its name, with retries.
 
         Raises:
-            MeritError: it can't be pushed.
+            MeritError: every attempt failed.
         """
         where = [f"docker://{image}"] if self.name == "buildah" else []
         self._again(["push", *self._insecure(image), image, *where], PUSH_SECONDS)
 
     def login(self, host: str, user: str, password: str) -> None:
-        """Log in at a registry, again if that fails; the password goes to the program's standard input alone.
+        """Log in to a registry, with retries; the password is passed by standard input, never as an argument.
 
         Raises:
-            MeritError: the registry is down, or lets this user not in.
+            MeritError: the registry is down or rejects the user.
         """
         told = ["--username", user, "--password-stdin", host]
         self._again(["login", *self._insecure(host), *told], QUICK_SECONDS, password)
@@ -78,10 +78,10 @@ class Engine:
                 return
 
     def output(self, image: str, code: str) -> str:
-        """Return what a piece of Python prints inside an image; it is pulled where it is not here.
+        """Return the output of Python code run inside an image; the image is pulled if it is not local.
 
         Raises:
-            MeritError: it can't be run.
+            MeritError: the image or the code can't be run.
         """
         if self.name != "buildah":
             how = ["--rm", "--network", "none", "--entrypoint", PYTHON]
@@ -93,7 +93,7 @@ class Engine:
             self._run(["rm", made], QUICK_SECONDS)
 
     def _insecure(self, image: str) -> list[str]:
-        """Return what says that a registry on this very machine needs no TLS; docker knows."""
+        """Return the option that allows plain HTTP to a registry on loopback; docker allows it by itself."""
         return ["--tls-verify=false"] if image.startswith(LOOPBACK) and self.name != "docker" else []
 
     def _run(self, args: list[str], seconds: float) -> str:
@@ -101,10 +101,10 @@ class Engine:
 
 
 def find(name: str) -> Engine:
-    """Return the engine of a name, or with `auto` the first that works here.
+    """Return the engine of that name, or with `auto` the first usable one.
 
     Raises:
-        MeritError: it, or every one, is not there or doesn't work.
+        MeritError: the engine, or with `auto` every engine, is missing or not usable.
     """
     reasons = []
     for each in WORKS if name == "auto" else [name]:
@@ -129,10 +129,17 @@ def run(
     folder: Path | None = None,
     told: str | None = None,
 ) -> str:
-    """Return what a program prints; it runs in a folder, by default here, and is told a text by its standard input.
+    """Run a program and return its standard output.
+
+    Args:
+        command: the program and its arguments.
+        seconds: the timeout.
+        environment: its environment variables; by default those of this process.
+        folder: its working directory; by default the current one.
+        told: its standard input.
 
     Raises:
-        MeritError: it says no, or takes too long; with the end of what it said.
+        MeritError: the program can't be run, fails or times out; the message holds its last error lines.
     """
     known = {**(os.environ if environment is None else environment), "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
     called = f"'{Path(command[0]).name} {command[1]}'"
@@ -157,7 +164,7 @@ def run(
 
 
 def _reason(*said: str) -> str:
-    """Return of all that a program printed the last lines that call themselves errors, else the last line."""
+    """Return the last lines of a program's output that contain "error", or else its last line."""
     lines = [" ".join(line.split()) for text in said for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if ERROR.search(line)]
     return "; ".join(dict.fromkeys(errors[-MOST_ERRORS:] or lines[-1:]))[-TOLD:]

@@ -1,4 +1,4 @@
-"""Images in a registry: whether one is there, what its labels say, how large it is, and what is attached to it."""
+"""Reads images from a container registry (existence, labels, size, digest) and attaches SBOMs to them."""
 
 import hashlib
 import os
@@ -23,14 +23,14 @@ ABSENT = 404
 
 @dataclass(frozen=True)
 class Image:
-    """An image as its registry has it.
+    """An image in a registry.
 
     Attributes:
-        digest: of its manifest.
-        bytes: of its layers and its configuration, as a machine loads them.
-        labels: of its configuration.
+        digest: the digest of its manifest.
+        bytes: the compressed size of its layers and configuration, which a machine downloads.
+        labels: the labels in its configuration.
         form: the media type of its manifest.
-        manifest_bytes: of the manifest itself.
+        manifest_bytes: the size of the manifest itself.
     """
 
     digest: str
@@ -41,10 +41,10 @@ class Image:
 
 
 def registry_of(declared: str | None) -> str:
-    """Return where images are pushed: MERIT_REGISTRY if set, else what conf/release says.
+    """Return the registry to push to: MERIT_REGISTRY if set, else the one declared in conf/release.
 
     Raises:
-        MeritError: nobody says, or it is no name of one.
+        MeritError: neither is set, or the name is invalid.
     """
     if found := os.environ.get("MERIT_REGISTRY") or declared:
         if not re.fullmatch(REGISTRY, found):
@@ -60,10 +60,10 @@ def registry_of(declared: str | None) -> str:
 
 
 def look(name: str) -> Image | None:
-    """Return an image by its name with a tag or a digest; None if the registry has none of that name.
+    """Return the image of a name with a tag or a digest; None if the registry has no such image.
 
     Raises:
-        MeritError: the registry can't be asked, or has something else than an image of one platform there.
+        MeritError: the registry can't be reached, or the name is not that of a single-platform image.
     """
     with _faults(name):
         client = _client(name)
@@ -76,7 +76,7 @@ def look(name: str) -> Image | None:
         form = manifest.get("mediaType") or answer.headers.get("Content-Type", "")
         if form not in FORMS:
             raise MeritError(
-                f"{name}: the registry has something of the form {form[:80]} there, not an image of merit's"
+                f"{name}: the registry has a manifest of the type {form[:80]} there, not an image of merit's"
             )
         config = _asked(client, f"{base}/blobs/{manifest['config']['digest']}", "*/*")
         if config is None:
@@ -87,20 +87,20 @@ def look(name: str) -> Image | None:
 
 
 def attach(name: str, image: Image, sbom: Path, tag: str) -> None:
-    """Push an SBOM beside an image, as an artifact that refers to it.
+    """Push an SBOM as an OCI artifact that refers to an image.
 
     Args:
         name: the image's name without tag and digest.
         image: the image.
         sbom: the file.
-        tag: the artifact's own tag, for registries that don't list what refers to an image.
+        tag: the artifact's own tag, for registries without the referrers API.
 
     Raises:
-        MeritError: the registry doesn't take it.
+        MeritError: the registry rejects it.
     """
     with _faults(name):
         client = _client(name)
-    from oras.oci import Subject  # after oras.client, without which oras can't be imported in part
+    from oras.oci import Subject  # imported after oras.client: importing it first fails
 
     subject: Any = Subject(image.form, image.digest, image.manifest_bytes)
     files: list[Any] = [f"{sbom}:{SBOM_TYPE}"]
@@ -117,7 +117,7 @@ def _asked(client: Any, url: str, accept: str) -> Any:
 
 
 def _client(name: str) -> Any:
-    """Return a client of the registry in an image's name; it signs in as whoever has logged in by an engine."""
+    """Return a client of the registry in an image's name, with the login that docker, podman or buildah has stored."""
     import logging
 
     from oras.auth import TokenAuth
@@ -127,12 +127,12 @@ def _client(name: str) -> Any:
     logging.getLogger("oras").setLevel(logging.CRITICAL)
 
     class Client(OrasClient):  # type: ignore[misc]  # oras has few types
-        """Gives up after seconds; oras itself waits for minutes."""
+        """Gives up after a few seconds; oras itself retries for minutes."""
 
-        do_request = retry(attempts=2, timeout=0)(OrasClient.do_request.__wrapped__)  # waits 1, then 3 seconds
+        do_request = retry(attempts=2, timeout=0)(OrasClient.do_request.__wrapped__)  # retries after 1, then 3 seconds
 
     class Auth(TokenAuth):  # type: ignore[misc]
-        """Also logs in where the registry wants name and password with each request, and not a token for them."""
+        """Supports registries that use HTTP basic authentication as well as those that issue tokens."""
 
         def authenticate_request(self, original: Any, headers: Any, refresh: bool = False) -> Any:
             told = original.headers.get("Www-Authenticate", "")
@@ -150,7 +150,7 @@ def _client(name: str) -> Any:
 
 
 def _logins() -> list[str]:
-    """Return the files in which podman and buildah keep who has logged in; oras itself looks at docker's."""
+    """Return the existing login files of podman and buildah; oras reads docker's by itself."""
     rooms = [os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}", f"/run/containers/{os.getuid()}"]
     places = [os.environ.get("REGISTRY_AUTH_FILE"), f"{rooms[0]}/containers/auth.json", f"{rooms[1]}/auth.json"]
     return [place for place in places if place and Path(place).is_file()]
@@ -158,7 +158,7 @@ def _logins() -> list[str]:
 
 @contextmanager
 def _faults(name: str) -> Iterator[None]:
-    """Turn what oras and requests raise into one line."""
+    """Convert exceptions of oras and requests to a MeritError of one line."""
     import requests
 
     try:

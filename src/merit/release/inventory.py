@@ -1,4 +1,7 @@
-"""Prints what is installed where it runs, as JSON. Runs inside the image, on its own Python: standard library alone."""
+"""Prints the installed Python and Debian packages as JSON.
+
+Runs inside the image with the image's own Python, so it imports the standard library only.
+"""
 
 import importlib.metadata
 import json

@@ -1,4 +1,4 @@
-"""login: the engine that pushes images logs in at their registry, as a workflow's secrets say."""
+"""Logs the container engine in to the image registry, with credentials from a workflow's secrets."""
 
 import os
 
@@ -16,7 +16,7 @@ def login(how: How) -> str:
         how: the section `release` of the lock.
 
     Raises:
-        MeritError: one of the two is not set, no engine works, or the registry lets this user not in.
+        MeritError: one of the two variables is not set, no engine is usable, or the registry rejects the login.
     """
     host = images.registry_of(how.registry).partition("/")[0]
     lacking = [name for name in (USER, PASSWORD) if not os.environ.get(name)]
@@ -27,7 +27,7 @@ def login(how: How) -> str:
         chosen.login(host, user, os.environ[PASSWORD])
     except MeritError as error:
         raise MeritError(
-            f"the registry {host} lets {user} not log in, tried {len(engine.PAUSES) + 1} times: {error}; is it up, and "
-            f"are {USER} and {PASSWORD} right?"
+            f"the registry {host} doesn't let {user} log in, tried {len(engine.PAUSES) + 1} times: {error}; is it up, "
+            f"and are {USER} and {PASSWORD} right?"
         ) from error
     return f"{chosen.name}: logged in at {host} as {user}"

@@ -1,4 +1,4 @@
-"""Starts an image once, as locked up as it is to run, and measures how long it takes to answer."""
+"""Starts an image once, under the same restrictions as in production, and measures how long it takes to get ready."""
 
 import json
 import shutil
@@ -20,18 +20,24 @@ HOST = "127.0.0.1"
 READY_SECONDS = 60.0
 POLL_SECONDS = 0.02
 LOOK_SECONDS = 2.0
-"""Seconds between one look whether it has ended and the next."""
+"""Seconds between checks whether the container has exited."""
 START_SECONDS = 60
 RUNS = ("docker", "podman")
 OPENED = ("MERIT_SERVE={}",)
-"""With no settings of its own it asks nobody on loopback for a key, and remembers nothing."""
+"""An empty MERIT_SERVE gives default settings: on loopback no keys are required, and no predictions are logged."""
 
 
 def seconds(engine: Engine, image: str, version: Version, package: Path) -> float | str:
-    """Return the seconds from start to ready, or why it wasn't started.
+    """Return the seconds from start to ready, or the reason why the image wasn't started.
+
+    Args:
+        engine: the engine that built the image.
+        image: the image's name.
+        version: the version that responses must name.
+        package: the version's package, whose example is sent as a request.
 
     Raises:
-        Refused: it starts, but does not get ready, or its answer does not name this version.
+        Refused: the image starts but does not get ready, or its response does not name this version.
     """
     if sys.platform != "linux":
         return "only on Linux"
@@ -71,7 +77,7 @@ def _waited(runner: str, name: str, port: int, begun: float) -> float:
 
 
 def _logs(runner: str, name: str) -> str:
-    """Return what a container said; its errors come by the runner's own."""
+    """Return a container's output; the runner prints the container's standard error on its own standard error."""
     command, pipe, same = [runner, "logs", name], subprocess.PIPE, subprocess.STDOUT
     try:
         return subprocess.run(command, stdout=pipe, stderr=same, text=True, check=False, timeout=START_SECONDS).stdout
@@ -80,7 +86,7 @@ def _logs(runner: str, name: str) -> str:
 
 
 def _answers(port: int, version: Version, package: Path) -> None:
-    """Hold the answer to the package's example against the version."""
+    """Check that the response to the package's example names the version."""
     example = artifacts.read_json(package / artifacts.SIGNATURE, "package").get("example")
     if not example:
         return

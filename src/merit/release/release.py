@@ -1,4 +1,4 @@
-"""release: the image of a version, made once, in a registry by digest, and recorded in Git."""
+"""`merit release`: builds a version's image once, pushes it, and records its digest in Git."""
 
 import tempfile
 import time
@@ -15,20 +15,20 @@ from merit.release.images import Image
 
 FOLDER = Path(".merit/releases")
 LABELS = ("merit.version", "merit.commit", "merit.package")
-"""What an image in the registry must say to be the image of a version."""
+"""Labels that must match for an image in the registry to be accepted as the image of a version."""
 
 
 @dataclass(frozen=True)
 class Released:
-    """What was done.
+    """The result of a release.
 
     Attributes:
-        version: of what.
-        release: what is recorded.
-        is_new: whether it was recorded just now.
-        built_seconds: how long building and pushing took; None where the image was there.
-        ready: seconds from start to ready, or why that is not known; None where the image was there.
-        sbom: the file, where it was made just now, and how many components it names.
+        version: the released version.
+        release: the recorded release.
+        is_new: whether it was recorded by this call.
+        built_seconds: duration of building and pushing; None if the image existed.
+        ready: seconds from start to ready, or the reason why that is not known; None if the image existed.
+        sbom: the file and its number of components; None if the release existed.
     """
 
     version: Version
@@ -40,16 +40,16 @@ class Released:
 
 
 def release(name: str, how: How) -> Released:
-    """Make the image of a version, unless it is there, and record it.
+    """Build and push the image of a version, unless it exists, and record it in Git.
 
-    What was killed on the way is finished by the next run: an image that is in the registry is not built again.
+    Idempotent: the next call completes an interrupted release, and never rebuilds an image that is in the registry.
 
     Args:
         name: the version, such as flights@v3.
         how: the section `release` of the lock.
 
     Raises:
-        MeritError: there is no such version, no engine, no registry, or the registry's image is another's.
+        MeritError: there is no such version, engine or registry, or the registry has a different image of that name.
         Refused: the image does not get ready.
     """
     version = tags.find(name)
@@ -83,7 +83,7 @@ def release(name: str, how: How) -> Released:
 
 
 def _standing(version: Version, recorded: release_tags.Release) -> Released:
-    """Return a release that is recorded, once its image is found in the registry."""
+    """Return a recorded release, after checking that the registry still has its image."""
     if images.look(recorded.image) is None:
         raise MeritError(
             f"{recorded.image}: recorded by the tag {release_tags.tag_of(version)}, but the registry has it no more; "
@@ -93,7 +93,7 @@ def _standing(version: Version, recorded: release_tags.Release) -> Released:
 
 
 def _made(chosen: engine.Engine, tagged: str, how: How, version: Version) -> float | str:
-    """Build, try and push an image; return how long it takes to get ready, or why that is not known."""
+    """Build, test-start and push an image; return its seconds to ready, or the reason why that is not known."""
     with tempfile.TemporaryDirectory(prefix="merit-release-") as room:
         package = context.fill(Path(room), version, how.signing)
         chosen.build(Path(room) / "context", tagged, how.base_image, context.labels(version))
@@ -117,7 +117,7 @@ def _check_is_its_own(tagged: str, image: Image, version: Version) -> None:
 
 
 def _listed(chosen: engine.Engine, place: str, image: Image, version: Version, base: str) -> tuple[Path, int]:
-    """Write the SBOM of an image and attach it there; return the file and how many components it names."""
+    """Write an image's SBOM and attach it in the registry; return the file and its number of components."""
     text, count = sbom.text(chosen, f"{place}@{image.digest}", version, base)
     path = FOLDER / f"{version.name}.cdx.json"
     artifacts.write_text(path, text)

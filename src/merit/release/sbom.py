@@ -1,4 +1,4 @@
-"""The SBOM of an image: its packages, its model and its base as CycloneDX; the same image gives the same bytes."""
+"""Creates the CycloneDX SBOM of an image: its packages, model and base image. The same image gives the same bytes."""
 
 import json
 import uuid
@@ -18,16 +18,16 @@ NAMESPACE = uuid.UUID("6a1d3f55-5b0e-4c53-9a55-5f0a3f7c8f2e")
 
 
 def text(engine: Engine, image: str, version: Version, base: str) -> tuple[str, int]:
-    """Return the SBOM of an image as JSON, and how many components it names.
+    """Return the SBOM of an image as JSON, and its number of components.
 
     Args:
-        engine: what looks inside.
-        image: its name, by digest.
-        version: what is in it.
-        base: the image that it began from.
+        engine: the engine that lists the image's packages.
+        image: the image's name, by digest.
+        version: the version in the image.
+        base: the name of its base image.
 
     Raises:
-        MeritError: the image can't be looked into.
+        MeritError: the image's packages can't be listed.
     """
     from cyclonedx.model.bom import Bom, BomMetaData
     from cyclonedx.model.component import Component, ComponentType

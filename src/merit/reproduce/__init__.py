@@ -1,8 +1,11 @@
-"""reproduce: compute what a commit's dvc.lock names again, in a clean worktree by that commit's code, and compare.
+"""`merit reproduce`: reruns every stage of a commit in a clean worktree and compares the result with its dvc.lock.
 
-`tree` makes the worktree and removes it; `rebuild` runs the stages in it; `compare` holds one dvc.lock against the
-other; `values` looks inside outputs that differ; `causes` says what else differs: code, packages, the machine; `told`
-says it in lines.
+- `worktree`: creates and removes the worktree.
+- `rebuild`: runs the stages in it.
+- `compare`: compares the two dvc.lock files, stage by stage.
+- `output_diff`: compares the content of outputs that differ.
+- `causes`: finds other differences: code, packages, the machine.
+- `report`: formats the result as lines.
 """
 
 import tempfile
@@ -20,15 +23,15 @@ SHOWN = 5
 
 
 def reproduce(ref: str | None = None, *, here: bool = False, tell: Callable[[str], None] = print) -> Outcome:
-    """Compute what a commit's dvc.lock names again, every stage of it, and say what came out otherwise and why.
+    """Rerun every stage in a commit's dvc.lock and return which outputs differ, and why.
 
     Args:
-        ref: the commit; by default HEAD, if params.yaml and dvc.lock are as committed.
-        here: compute also with other packages installed than the commit's requirements.lock names.
-        tell: is told what is about to be done.
+        ref: the commit; by default HEAD, if params.yaml and dvc.lock match it.
+        here: allow installed packages that differ from the commit's requirements.lock.
+        tell: receives progress lines.
 
     Raises:
-        MeritError: there is no such commit or it has no dvc.lock; other packages are installed; a stage is broken.
+        MeritError: there is no such commit, it has no dvc.lock, the installed packages differ, or a stage fails.
         Refused: a stage refused.
     """
     commit = _commit(ref)
@@ -47,10 +50,10 @@ def reproduce(ref: str | None = None, *, here: bool = False, tell: Callable[[str
 
 
 def _commit(ref: str | None) -> str:
-    """Return the commit that is asked for.
+    """Return the commit to reproduce.
 
     Raises:
-        MeritError: there is none, or HEAD is asked for while its locks differ here.
+        MeritError: there is no such commit, or no ref was given and a lock in the workspace differs from HEAD.
     """
     commit = git.resolve(ref or "HEAD")
     if commit is None:
@@ -76,10 +79,10 @@ def _locked(commit: str) -> compare.Stages:
 
 
 def _refuse_other_packages(commit: str, here: bool, tell: Callable[[str], None]) -> None:
-    """Say which packages are others than the commit names.
+    """Report packages whose versions differ from the commit's requirements.lock.
 
     Raises:
-        MeritError: some are, and that was not asked for.
+        MeritError: packages differ and `here` is false.
     """
     if git.show(commit, causes.LOCKED) is None:
         tell(f"packages: {commit[:7]} has no {causes.LOCKED}, so nothing says which it was made with")
@@ -105,7 +108,7 @@ def _tell_stale(stale: dict[str, list[str]], tell: Callable[[str], None]) -> Non
 
 
 def _other_data(params: dict[str, Any], root: Path) -> str | None:
-    """Return a line if the source's files are no longer those that the lock was made for, which `ingest` refuses."""
+    """Return a line if the source's files no longer match the lock's fingerprint, which `ingest` would refuse."""
     made_for = (params.get("data") or {}).get("fingerprint")
     found = rebuild.fingerprint(root) if made_for else None
     if found is None or found == made_for:

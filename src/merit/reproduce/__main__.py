@@ -1,4 +1,4 @@
-"""The process that runs the stages of the worktree whose folder is its argument."""
+"""Runs the stages of a worktree in a process of its own: `python -m merit.reproduce FOLDER`."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from merit.reproduce import worktree
 
 
 def main(root: Path) -> int:
-    """Run every stage; return the exit code."""
+    """Run every stage of the worktree; return the exit code."""
     os.environ.update(worktree.environment(root))
     os.chdir(root)
     try:

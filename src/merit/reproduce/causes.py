@@ -1,4 +1,4 @@
-"""Why stages came out otherwise although the same went in: the code around them, packages, Python, the processor."""
+"""Finds possible causes of different outputs from the same inputs: undeclared code, packages, Python, the processor."""
 
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,17 @@ WORDS = {"python": "Python", "processor": "processor", "instructions": "processo
 
 
 def packages(commit: str) -> list[str]:
-    """Return what is installed otherwise than a commit's requirements.lock says; empty if it has none."""
+    """Return the installed packages that differ from a commit's requirements.lock; empty if it has none."""
     return machine.others(machine.pinned(git.show(commit, LOCKED) or ""))
 
 
 def recorded(commit: str, weights: str | None, params: dict[str, Any]) -> dict[str, str]:
-    """Return what is known of the training behind a commit's package: from its manifest, and from its run.
+    """Return the recorded facts about the training of a commit's package, from its manifest and its tracked run.
 
     Args:
-        commit: whose dvc.lock names the package.
-        weights: the SHA-256 of the weights that it names; None if nobody has them.
-        params: its params.yaml.
+        commit: the commit whose dvc.lock names the package.
+        weights: the SHA-256 of its weights, by which the run is found; None if the weights are not available.
+        params: the content of its params.yaml.
     """
     manifest = output_diff.manifest(commit)
     libraries = manifest.get("libraries", {})
@@ -46,14 +46,14 @@ def recorded(commit: str, weights: str | None, params: dict[str, Any]) -> dict[s
 
 
 def _locked_first(commit: str) -> str | None:
-    """Return the commit whose dvc.lock was the first to name the package that a commit's names; None if none does."""
+    """Return the first commit whose dvc.lock named the package of this commit; None if there is no package."""
     md5 = (dvc.at(commit) or {}).get(artifacts.PACKAGE.as_posix())
     named = None if md5 is None else git.git("log", "--format=%H", f"-S{md5}", commit, "--", str(artifacts.DVC_LOCK))
     return named.splitlines()[-1] if named else None
 
 
 def causes(commit: str, then: dict[str, str]) -> list[str]:
-    """Return lines on what differs between the recorded training and here, and on what nobody recorded."""
+    """Return lines on differences between the recorded training and this machine, and on facts not recorded."""
     now = run_facts.machine()
     known = {key: word for key, word in WORDS.items() if key in then}
     lines = [f"{word} was {then[key]}, is {now[key]}" for key, word in known.items() if not _is(now, then, key)]
@@ -68,12 +68,12 @@ def causes(commit: str, then: dict[str, str]) -> list[str]:
 
 
 def _is(now: dict[str, str], then: dict[str, str], key: str) -> bool:
-    """Say whether something is as it was; a package names the minor version of Python alone."""
+    """Return whether a fact is unchanged; for Python a recorded minor version such as 3.11 matches all its patches."""
     return now[key] == then[key] or (key == "python" and now[key].startswith(f"{then[key]}."))
 
 
 def _libraries(then: dict[str, str]) -> list[str]:
-    """Return the libraries that the package names in another build than is here."""
+    """Return a line per library whose installed version differs from the one recorded in the package."""
     named = {key.removeprefix(PACKAGE): version for key, version in then.items() if key.startswith(PACKAGE)}
     return [
         f"{name} {machine.installed(name) or 'none'}, not {version}"
@@ -83,14 +83,14 @@ def _libraries(then: dict[str, str]) -> list[str]:
 
 
 def is_other_processor(then: dict[str, str]) -> bool | None:
-    """Say whether the recorded training ran on another kind of processor than this one; None if nobody recorded it."""
+    """Return whether the training ran on another kind of processor than this one; None if that was not recorded."""
     now = run_facts.machine()
     known = [key for key in ("processor", "instructions") if key in then]
     return any(then[key] != now[key] for key in known) if known else None
 
 
 def _code(commit: str, then: dict[str, str]) -> list[str]:
-    """Return what is known of code that no stage declares: what changed since the training, or was not committed."""
+    """Return lines on code that no stage declares: uncommitted changes, or files that changed since the training."""
     lines = []
     if then.get("dirty") == "true":
         lines.append("it was made with changes that were not committed")
@@ -104,7 +104,7 @@ def _code(commit: str, then: dict[str, str]) -> list[str]:
 
 
 def weights_of(commit: str, room: Path) -> str | None:
-    """Return the SHA-256 of the weights that a commit's dvc.lock names; None if nobody has them."""
+    """Return the SHA-256 of the weights in a commit's dvc.lock; None if neither cache nor remote has them."""
     place = room / artifacts.WEIGHTS.name
     try:
         dvc.fetch(commit, artifacts.WEIGHTS, place)
@@ -114,10 +114,10 @@ def weights_of(commit: str, room: Path) -> str | None:
 
 
 def params_of(commit: str) -> dict[str, Any]:
-    """Return a commit's params.yaml.
+    """Return the content of a commit's params.yaml; empty if there is none.
 
     Raises:
-        MeritError: it can't be read.
+        MeritError: it is not valid YAML.
     """
     try:
         found = safe_yaml.load(git.show(commit, artifacts.LOCK) or "")

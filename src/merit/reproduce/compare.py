@@ -1,4 +1,4 @@
-"""Two locks of DVC's for one pipeline: what went into each stage, what came out, and where they first part."""
+"""Compares two dvc.lock files of one pipeline: inputs and outputs of each stage, and the first stage that differs."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ LACKING = object()
 
 @dataclass(frozen=True)
 class Stage:
-    """What one stage came to.
+    """The differences of one stage between two locks.
 
     Attributes:
-        name: its name.
-        inputs: what went in otherwise and is no other stage's output, a line each.
-        follows: the outputs of other stages that went in otherwise.
-        outputs: the paths that came out otherwise.
+        name: the stage's name.
+        inputs: a line for each input that differs and is not the output of a stage: command, files, parameters.
+        follows: the inputs that differ because they are outputs of stages that differ.
+        outputs: the paths of the outputs that differ.
     """
 
     name: str
@@ -34,15 +34,19 @@ class Stage:
 
     @property
     def is_first(self) -> bool:
-        """Say whether it is here that something went apart, and not in a stage before."""
+        """Whether this stage's outputs differ while all outputs of earlier stages that it uses are the same."""
         return bool(self.outputs) and not self.follows
 
 
 def stages_of(text: str, name: str) -> Stages:
-    """Return the stages of a dvc.lock, each after those that it needs; `name` is what messages call it.
+    """Return the stages of a dvc.lock in topological order.
+
+    Args:
+        text: the content of the file.
+        name: the file's name, used in messages.
 
     Raises:
-        MeritError: it is none.
+        MeritError: the text is not a valid dvc.lock.
     """
     try:
         stages = _parsed(text, name)["stages"]
@@ -56,12 +60,13 @@ def stages_of(text: str, name: str) -> Stages:
 
 
 def compared(old: Stages, new: Stages, is_same: Callable[[str, str], bool]) -> list[Stage]:
-    """Return what each stage of the old lock came to in the new one.
+    """Return the differences of each stage of the old lock in the new one.
 
     Args:
-        old: what was locked.
-        new: what came out now.
-        is_same: asked of an output whose hash is another, given its path and its old hash: whether it is the same.
+        old: the stages of the committed lock.
+        new: the stages of the reproduced lock.
+        is_same: decides whether an output with a different hash still counts as the same; receives its path and its
+            old hash.
     """
     outputs = {out["path"] for stage in old.values() for out in stage.get("outs", [])}
     found: list[Stage] = []
@@ -71,25 +76,25 @@ def compared(old: Stages, new: Stages, is_same: Callable[[str, str], bool]) -> l
         hashes = _hashes(now, "deps")
         changed = [path for path, md5 in _hashes(stage, "deps").items() if hashes.get(path) != md5]
         follows = [path for path in changed if any(_meets(each, path) for each in apart)]
-        # The same output, but for what it tells of its making, is no other input.
+        # An output whose hash differs but that `is_same` accepts doesn't count as a changed input downstream.
         own = [path for path in changed if path not in follows and not any(_meets(each, path) for each in outputs)]
-        inputs = [*_command(stage, now), *(f"{path} is another" for path in own), *_params(stage, now)]
+        inputs = [*_command(stage, now), *(f"{path} differs" for path in own), *_params(stage, now)]
         found.append(Stage(name, inputs, follows, list(_parted(stage, now, is_same))))
     return found
 
 
 def inputs_now(old: Stages, root: Path) -> dict[str, list[str]]:
-    """Return, before anything is computed, the stages whose inputs in a worktree are not those that were locked.
+    """Return lines on inputs in a worktree that differ from the lock, by stage, before anything is computed.
 
     Args:
-        old: what was locked.
-        root: the project in the worktree.
+        old: the stages of the committed lock.
+        root: the project folder in the worktree.
     """
     outputs = {out["path"] for stage in old.values() for out in stage.get("outs", [])}
     found: dict[str, list[str]] = {}
     for name, stage in old.items():
         files = {p: md5 for p, md5 in _hashes(stage, "deps").items() if not any(_meets(o, p) for o in outputs)}
-        others = [f"{path} is another" for path, md5 in files.items() if _hash(root / path) != md5]
+        others = [f"{path} differs" for path, md5 in files.items() if _hash(root / path) != md5]
         params = {file: _values(root / file, keys) for file, keys in stage.get("params", {}).items()}
         if lines := [*others, *_params(stage, {"params": params})]:
             found[name] = lines
@@ -127,7 +132,7 @@ def _params(stage: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _values(file: Path, keys: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a YAML file under dotted keys; those that it lacks are left out."""
+    """Return the values of a YAML file at dotted keys; missing keys are left out."""
     read = _parsed(file.read_text(encoding="utf-8"), file.name) if file.is_file() else {}
     found: dict[str, Any] = {}
     for key in keys:
@@ -140,10 +145,10 @@ def _values(file: Path, keys: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parsed(text: str, name: str) -> Any:
-    """Read YAML as DVC does, to whom 1e-05 is a number.
+    """Parse YAML as DVC does (YAML 1.2, where 1e-05 is a number).
 
     Raises:
-        MeritError: it is none.
+        MeritError: the text is not valid YAML.
     """
     from dvc.utils.serialize import YAMLFileCorruptedError, parse_yaml
 
@@ -159,6 +164,6 @@ def _short(value: Any) -> str:
 
 
 def _meets(path: str, other: str) -> bool:
-    """Say whether one path is the other, or lies within it."""
+    """Return whether two paths are equal or one lies within the other."""
     one, two = PurePosixPath(path), PurePosixPath(other)
     return one == two or one in two.parents or two in one.parents

@@ -1,4 +1,4 @@
-"""What differs inside an output: the weights tensor by tensor, the metrics, the package beyond where it was made."""
+"""Compares the content of outputs that differ: weights tensor by tensor, metrics, and packages without their origin."""
 
 import hashlib
 import json
@@ -12,23 +12,24 @@ from merit.dvc import cache
 from merit.errors import MeritError
 
 TOLERANCE = 0.25
-"""By how much a test metric may differ on another kind of processor: this share of its interval's width.
+"""The most by which a test metric may differ on another kind of processor, as a share of its interval's width.
 
-At 95 % confidence that is about one standard error: less than the test rows could tell from the same model.
+With 95 % intervals this is about one standard error, a difference that the test rows can't distinguish from none.
 """
 ANCESTORS = 1000
 SHOWN = 12
 
 
 def is_same_package(folder: Path, md5: str, commit: str) -> bool:
-    """Say whether a package is the one of a DVC hash, but for the commit that its manifest was written at.
+    """Return whether a package equals the one of a DVC hash, apart from the commit in its manifest.
 
-    Packages once named the commit that they were made at, one before that of the dvc.lock that names the package.
+    Older versions of merit wrote the current commit and dirty flag into the manifest. That commit is an ancestor of
+    the one whose dvc.lock names the package, so all ancestors are tried.
 
     Args:
-        folder: the package.
-        md5: the hash.
-        commit: that of the dvc.lock.
+        folder: the reproduced package.
+        md5: the DVC hash of the locked package.
+        commit: the commit of the dvc.lock.
     """
     if not (folder / artifacts.MANIFEST).is_file():
         return False
@@ -43,19 +44,19 @@ def _md5(text: str) -> str:
 
 
 def _made_at(values: dict[str, Any], commit: str, dirty: bool) -> str:
-    """Return the manifest's text as it had been if it was made at a commit by a merit that wrote that into it."""
+    """Return the manifest's text as an older merit would have written it at a commit."""
     rest = {key: value for key, value in values.items() if key not in {"model", "commit", "dirty"}}
     return artifacts.json_text({"model": values.get("model"), "commit": commit, "dirty": dirty, **rest})
 
 
 def _origin(commit: str) -> list[str]:
-    """Return the commit that the locked package names, which is none of the past ones after a squashed merge."""
+    """Return the commit in the locked package's manifest: after a squash merge it is not an ancestor."""
     found = manifest(commit).get("commit")
     return [found] if isinstance(found, str) else []
 
 
 def manifest(commit: str) -> dict[str, Any]:
-    """Return the manifest of the package that a commit's dvc.lock names; empty if nobody has it."""
+    """Return the manifest of the package in a commit's dvc.lock; empty if neither cache nor remote has it."""
     with tempfile.TemporaryDirectory() as room:
         place = Path(room) / artifacts.MANIFEST
         try:
@@ -67,17 +68,17 @@ def manifest(commit: str) -> dict[str, Any]:
 
 
 def differences(path: str, root: Path, commit: str) -> list[str]:
-    """Return lines on what differs in an output; one that says why, where the locked one can't be had.
+    """Return lines on the differences inside an output; a single line with the reason if it can't be compared.
 
     Args:
-        path: the output.
-        root: the project in the worktree, with the output as it came out.
-        commit: whose dvc.lock names it as it was.
+        path: the output's path in the project.
+        root: the project folder in the worktree, with the reproduced output.
+        commit: the commit whose dvc.lock names the original output.
     """
     if Path(path).suffix not in {".safetensors", ".json"}:
         return []
     if not (root / path).exists():
-        return ["it did not come out"]
+        return ["it was not produced"]
     with tempfile.TemporaryDirectory() as room:
         old = Path(room) / Path(path).name
         try:
@@ -85,11 +86,11 @@ def differences(path: str, root: Path, commit: str) -> list[str]:
             how = _tensors if old.suffix == ".safetensors" else _leaves
             return list(how(old, root / path))
         except (MeritError, ValueError) as error:
-            return [f"what dvc.lock names can't be looked at: {' '.join(str(error).split())[:160]}"]
+            return [f"what dvc.lock names can't be compared: {' '.join(str(error).split())[:160]}"]
 
 
 def _tensors(old: Path, new: Path) -> Iterator[str]:
-    """Yield the largest difference of each tensor, the greatest first, one tensor in memory at a time."""
+    """Yield a line on each tensor's largest absolute difference, in descending order; loads one tensor at a time."""
     import numpy as np
     from safetensors import SafetensorError, safe_open
 
@@ -115,7 +116,7 @@ def _tensors(old: Path, new: Path) -> Iterator[str]:
 
 
 def _leaves(old: Path, new: Path) -> Iterator[str]:
-    """Yield the values of the candidate's metrics that differ; of other JSON only how many values do."""
+    """Yield a line on each of the candidate's metrics that differs; nothing for JSON of another structure."""
     before, after = (json.loads(file.read_text(encoding="utf-8")) for file in (old, new))
     if isinstance(before, dict) and isinstance(before.get("candidate"), dict):
         for name, one in before["candidate"].items():
@@ -131,7 +132,7 @@ def _moved(one: Any, two: Any) -> str:
 
 
 def within_tolerance(root: Path, commit: str) -> bool | None:
-    """Say whether every metric of the test rows is within TOLERANCE of the locked one; None if that can't be told."""
+    """Return whether every test metric is within TOLERANCE of the locked one; None if they can't be compared."""
     with tempfile.TemporaryDirectory() as room:
         place = Path(room) / artifacts.METRICS.name
         try:

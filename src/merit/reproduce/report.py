@@ -1,4 +1,4 @@
-"""What a reproduction came to, in lines: each stage, what differs inside, why."""
+"""Formats the result of a reproduction as lines: each stage, the differences inside outputs, possible causes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,16 +16,16 @@ WHERE = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a reproduction came to.
+    """The result of a reproduction.
 
     Attributes:
-        commit: what was reproduced.
-        stages: what each stage came to; none where nothing could be computed.
-        data: the line on data that is no longer there, if so.
-        inside: lines on what differs inside each output that does.
-        causes: lines on what may be the reason where the inputs are the same.
-        is_near: whether the test metrics are within the tolerance; None if they are the same or that can't be told.
-        other_processor: whether the training ran on another kind of processor; None if nobody recorded it.
+        commit: the reproduced commit.
+        stages: the differences of each stage; empty if nothing could be computed.
+        data: a line about source data that changed since the commit; None if it is the same.
+        inside: lines on the differences inside each output that differs, by its path.
+        causes: lines on possible causes where the inputs are the same.
+        is_near: whether test metrics are within the tolerance; None if they are equal or not comparable.
+        other_processor: whether the training ran on another kind of processor; None if that was not recorded.
     """
 
     commit: str
@@ -38,11 +38,11 @@ class Outcome:
 
     @property
     def is_identical(self) -> bool:
-        """Say whether all came out bit for bit."""
+        """Whether every output is bit for bit identical."""
         return self.data is None and not any(stage.outputs for stage in self.stages)
 
     def lines(self) -> Iterator[str]:
-        """Yield what a person reads."""
+        """Yield the report line by line."""
         width = max((len(stage.name) for stage in self.stages), default=0)
         for stage in self.stages:
             yield f"{stage.name:{width}}  {_of(stage)}"

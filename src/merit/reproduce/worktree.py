@@ -1,4 +1,4 @@
-"""A clean worktree of a commit, under .merit/: gone afterwards, and what a killed run left goes with the next one."""
+"""Creates a clean Git worktree of a commit under .merit/ and removes it, and any leftover of a killed run."""
 
 import os
 import shutil
@@ -14,16 +14,16 @@ from merit.errors import MeritError
 
 FOLDER = Path(".merit/reproduce")
 CACHE = "[core]\n    autostage = false\n[cache]\n    dir = cache\n"
-"""DVC's own settings there: an empty cache of its own, wherever the project's is."""
+"""DVC's local settings in the worktree: an empty cache, so that no stage is restored instead of computed."""
 SQLITE = "sqlite:///"
 
 
 @contextmanager
 def worktree(commit: str) -> Iterator[Path]:
-    """Check a commit out into a folder of its own; yields the place of the project in it, as an absolute path.
+    """Check a commit out into a new worktree and yield the absolute path of the project in it.
 
     Raises:
-        MeritError: Git can't check it out.
+        MeritError: Git can't create the worktree.
     """
     sweep()
     place = FOLDER / commit[:12]
@@ -36,26 +36,26 @@ def worktree(commit: str) -> Iterator[Path]:
 
 
 def sweep() -> None:
-    """Remove every worktree under FOLDER, here and from Git's list; nobody may work in one."""
+    """Remove every worktree under FOLDER, from disk and from Git's list; the caller must hold the reproduction lock."""
     there = FOLDER.resolve()
     listed = (git.git("worktree", "list", "--porcelain") or "").splitlines()
     places = [Path(line.removeprefix("worktree ")) for line in listed if line.startswith("worktree ")]
     for place in places:
         if there in place.parents:
-            with suppress(MeritError):  # one that is half made
+            with suppress(MeritError):  # an incomplete worktree; rmtree removes it below
                 git.git("worktree", "remove", "--force", "--force", str(place))
     shutil.rmtree(FOLDER, ignore_errors=True)
 
 
 def prepare(root: Path, values: dict[str, Any]) -> list[str]:
-    """Give a worktree a cache of its own, the files of the source that Git doesn't have, and no run to send anywhere.
+    """Prepare a worktree: its own DVC cache, links to source files that Git doesn't have, and offline tracking.
 
     Args:
-        root: the project in the worktree.
-        values: its params.yaml.
+        root: the project folder in the worktree.
+        values: the content of its params.yaml.
 
     Returns:
-        The files of the source that are taken from this folder.
+        The source files that are linked from the workspace.
     """
     if (root / ".dvc").is_dir():
         (root / ".dvc" / "config.local").write_text(CACHE, encoding="utf-8")
@@ -67,7 +67,7 @@ def prepare(root: Path, values: dict[str, Any]) -> list[str]:
 
 
 def environment(root: Path) -> dict[str, str]:
-    """Return the environment of the stages: the worktree's own source first, and runs that stay in the worktree."""
+    """Return the environment variables of the stages: the worktree's code comes first, runs stay in the worktree."""
     source = [str(root / "src")] if (root / "src").is_dir() else []
     return {
         **os.environ,
@@ -77,19 +77,19 @@ def environment(root: Path) -> dict[str, str]:
 
 
 def _named(values: dict[str, Any]) -> list[str]:
-    """Return what may be files among the arguments of the source."""
+    """Return the source's arguments that may be relative file paths."""
     source = (values.get("data") or {}).get("source") or {}
     texts = (value.removeprefix(SQLITE) for value in source.values() if isinstance(value, str))
     return [text for text in texts if text and not Path(text).is_absolute() and ".." not in Path(text).parts]
 
 
 def _lent(name: str, root: Path) -> bool:
-    """Link a file that is here and not there; say whether it was."""
+    """Link a file from the workspace into the worktree if the worktree lacks it; return whether it was linked."""
     here, there = Path(name).absolute(), root / name
     try:
         if not here.exists() or there.exists():
             return False
-    except OSError:  # a text that is no path, such as a long query
+    except OSError:  # not a path, such as a long SQL query
         return False
     there.parent.mkdir(parents=True, exist_ok=True)
     there.symlink_to(here)

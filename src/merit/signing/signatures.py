@@ -1,4 +1,4 @@
-"""Signatures of packages by OpenSSF model-signing: a Sigstore bundle over every file, by a key or by an identity."""
+"""Signs and verifies packages with OpenSSF model-signing: a Sigstore bundle over every file, by key or by identity."""
 
 import os
 import re
@@ -14,29 +14,29 @@ if TYPE_CHECKING:
     from model_signing import hashing
 
 PRIVATE_KEY = "MERIT_SIGNING_KEY"
-"""The variable that names the file of the private key; the key itself is never shown, logged or put in Git."""
+"""The variable with the path of the private key file; the key itself is never printed, logged or committed."""
 TOKEN = "SIGSTORE_ID_TOKEN"  # noqa: S105  # the name of a variable
 SECTION = "release.signing"
 TAG = "signature/"
-"""What the tag of a signature that was made after its version is called, before the version's own name."""
+"""The prefix of tags that hold a signature made after the registration: `signature/flights@v3`."""
 
 
 def later(model: str) -> dict[tuple[str, str], str]:
-    """Return the signatures that versions of a model got after they were made, by version and commit."""
+    """Return the signatures in signature tags of a model's versions, by version name and commit."""
     form = "%(refname:strip=3)%00%(*objectname)%00%(contents:body)%00"
     parts = (git.git("for-each-ref", f"--format={form}", f"refs/tags/{TAG}{model}@v*") or "").split("\0")
     return {(parts[at].strip(), parts[at + 1]): parts[at + 2].strip() for at in range(0, len(parts) - 2, 3)}
 
 
 def sign(folder: Path, how: Signing) -> str:
-    """Sign every file of a package; return the bundle as JSON.
+    """Sign every file of a package; return the Sigstore bundle as JSON.
 
     Args:
-        folder: the package; the signature is not put into it.
-        how: by what; the method `none` signs nothing.
+        folder: the package; the signature is not written into it.
+        how: the section `release.signing` of the lock.
 
     Raises:
-        MeritError: there is no key or identity to sign by, or Sigstore can't be reached.
+        MeritError: the method is none, there is no key or identity token, or Sigstore can't be reached.
     """
     if how.method == "none":
         raise MeritError(f"{SECTION}.method is none, so nothing is signed; key and keyless sign")
@@ -60,17 +60,17 @@ def sign(folder: Path, how: Signing) -> str:
 
 
 def verify(folder: Path, bundle: str | None, how: Signing, demanded: bool) -> None:
-    """Hold a package against its signature.
+    """Verify a package against its signature.
 
     Args:
         folder: the package.
-        bundle: its signature as JSON, or None if it has none.
-        how: whose signature counts. By the method `none` nobody's does, so that nothing is checked.
+        bundle: its Sigstore bundle as JSON, or None if it has none.
+        how: the section `release.signing`, with the trusted key or identity; its method `none` checks nothing.
         demanded: whether a package without a signature is refused.
 
     Raises:
-        MeritError: a file was changed, is missing or extra; another key or identity signed it; it has no signature and
-            must have one.
+        MeritError: a file was changed, is missing or extra; another key or identity signed it; or a demanded signature
+            is missing.
     """
     if how.method == "none":
         if demanded:
@@ -89,14 +89,14 @@ def verify(folder: Path, bundle: str | None, how: Signing, demanded: bool) -> No
         try:
             verifier.verify(folder, file)
         except Exception as error:  # a dozen unrelated types, from those of JSON to OpenSSL's
-            raise MeritError(f"{folder}: not what was signed by whom {SECTION} names: {_difference(error)}") from error
+            raise MeritError(f"{folder}: not what the signer in {SECTION} signed: {_difference(error)}") from error
 
 
 def _verifier(how: Signing) -> Any:
-    """Return who verifies.
+    """Return the library's verifier for the configured method.
 
     Raises:
-        MeritError: the public key can't be read, or Sigstore's root of trust can't be had.
+        MeritError: the public key can't be read, or Sigstore's root of trust can't be loaded.
     """
     from model_signing import verifying
 
@@ -112,7 +112,7 @@ def _verifier(how: Signing) -> Any:
 
 
 def _difference(error: BaseException) -> str:
-    """Return what the library found, without the hashes."""
+    """Return the library's error as a list of extra, missing and changed files, without their hashes."""
     text = str(error)
     if not text.startswith("Signature mismatch"):
         return _line(error)
@@ -125,7 +125,7 @@ def _difference(error: BaseException) -> str:
 
 
 def _hashing() -> "hashing.Config":
-    """Return what is hashed: every file. By itself the library leaves out those that are called as Git's own."""
+    """Return a hashing configuration that covers every file; the library's default skips Git's own files."""
     from model_signing import hashing
 
     made = hashing.Config()  # type: ignore[no-untyped-call]
@@ -144,10 +144,10 @@ def _private_key() -> Path:
 
 
 def public_key(how: Signing) -> Path:
-    """Return the file of the public key that signatures are held against.
+    """Return the file of the public key that signatures are verified against.
 
     Raises:
-        MeritError: it is not there.
+        MeritError: the file doesn't exist.
     """
     file = Path(how.public_key or "")
     if not file.is_file():
@@ -158,7 +158,7 @@ def public_key(how: Signing) -> Path:
 
 
 def _token() -> str:
-    """Return the identity token of this job; nobody is asked in a browser."""
+    """Return the identity token of this CI job; there is no interactive login in a browser."""
     from sigstore import oidc
 
     token = os.environ.get(TOKEN) or oidc.detect_credential()

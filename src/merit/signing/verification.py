@@ -1,7 +1,8 @@
-"""The signature that travels with a package, held against it by a public key: what an image does before it loads it.
+"""Verifies a package against the signature and public key beside it, before an image loads the package.
 
-The form is that of OpenSSF model-signing by an elliptic-curve key: a Sigstore bundle, in it a DSSE envelope, in that an
-in-toto statement with the SHA-256 of every file. Reading it takes `cryptography` alone; all that signs is elsewhere.
+The format is that of OpenSSF model-signing with an elliptic-curve key: a Sigstore bundle with a DSSE envelope, which
+holds an in-toto statement with the SHA-256 of every file. Verification needs `cryptography` only, so that images need
+no signing libraries; `signatures` creates signatures.
 """
 
 import base64
@@ -14,21 +15,23 @@ from merit import artifacts
 from merit.errors import MeritError
 
 DEMAND = "MERIT_DEMAND_SIGNATURE"
-"""Set to 1, a package without a signature is not served."""
+"""If set to 1, a package without a signature is not served."""
 DIGEST = "MERIT_DIGEST"
-"""The digest of the package that was verified at the start: a process that starts later must not serve another one."""
+"""The digest of the package verified at startup: worker processes that start later must not serve another one."""
 SUFFIX, PUBLIC_KEY = ".sig", ".pub"
-"""What the signature of a package's folder, and the key it is held against, are called beside it: `model.sig`."""
+"""Suffixes of the signature and the public key beside a package's folder: `model.sig`, `model.pub`."""
 PAYLOAD = "application/vnd.in-toto+json"
 PREDICATE = "https://model_signing/signature/v1.0"
 
 
 def check(folder: Path) -> None:
-    """Hold a package against the signature and the public key that lie beside it, if the key does, or both must.
+    """Verify a package against the signature and the public key beside it.
+
+    Nothing is verified if there is no public key and no signature is demanded.
 
     Raises:
-        MeritError: a file was changed, is missing or extra, another key signed it, or what must be there is not; or it
-            is another package than was verified at the start.
+        MeritError: a file was changed, is missing or extra, another key signed it, the signature or key is missing, or
+            the package is not the one verified at startup.
     """
     if (wanted := os.environ.get(DIGEST)) and (found := artifacts.package_digest(folder)) != wanted:
         raise MeritError(f"{folder}: is {found}, but the service was started with {wanted}; start it again")
@@ -43,12 +46,12 @@ def check(folder: Path) -> None:
 
 
 def hold(folder: Path, bundle: str, public_key: bytes) -> None:
-    """Hold every file of a package against its signature.
+    """Verify every file of a package against its signature.
 
     Args:
         folder: the package.
-        bundle: its signature as JSON.
-        public_key: in PEM.
+        bundle: its Sigstore bundle as JSON.
+        public_key: the public key in PEM.
 
     Raises:
         MeritError: a file was changed, is missing or extra, or the signature is not by this key.
@@ -72,13 +75,13 @@ def _is(file: Path, digest: str) -> bool:
 
 
 def _signed(bundle: dict[str, Any], public_key: bytes) -> dict[str, str]:
-    """Return the SHA-256 of each file that a bundle signs, once the signature is found to be by the key."""
+    """Return the SHA-256 of each file in a bundle, after verifying that the key signed the bundle."""
     envelope = bundle["dsseEnvelope"]
     payload = base64.b64decode(envelope["payload"], validate=True)
     _verify(public_key, base64.b64decode(envelope["signatures"][0]["sig"], validate=True), payload)
     statement = json.loads(payload)
     if (envelope["payloadType"], statement["predicateType"]) != (PAYLOAD, PREDICATE):
-        raise ValueError(f"it is of the form {str(statement['predicateType'])[:80]!r}, not {PREDICATE!r}")
+        raise ValueError(f"its predicate type is {str(statement['predicateType'])[:80]!r}, not {PREDICATE!r}")
     resources = statement["predicate"]["resources"]
     if other := {str(each["algorithm"]) for each in resources} - {"sha256"}:
         raise ValueError(f"it hashes by {', '.join(sorted(other))}, not sha256")
@@ -86,11 +89,11 @@ def _signed(bundle: dict[str, Any], public_key: bytes) -> dict[str, str]:
 
 
 def _verify(public_key: bytes, signature: bytes, payload: bytes) -> None:
-    """Verify what an envelope signs; the hash goes by the curve, as Sigstore has it.
+    """Verify the signature of a DSSE envelope's payload; the curve determines the hash algorithm, as in Sigstore.
 
     Raises:
         MeritError: the signature is not by this key.
-        ValueError: it is no key of a curve that is used.
+        ValueError: the key is not on a supported curve.
     """
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import hashes, serialization

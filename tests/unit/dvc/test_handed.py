@@ -107,7 +107,7 @@ def test_more_than_is_allowed_is_not_taken(planted: Planted) -> None:
     ("out", "match"),
     [
         ({"path": "../x", "md5": "0" * 32}, "its output '../x' leads elsewhere"),
-        ({"path": "x", "md5": "../../config.local"}, "its output 'x' has a hash that is none"),
+        ({"path": "x", "md5": "../../config.local"}, "its output 'x' has an invalid hash"),
     ],
 )
 def test_a_lock_that_names_what_no_output_may_be_is_neither_pushed_nor_committed(

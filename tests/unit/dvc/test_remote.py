@@ -98,7 +98,7 @@ def test_without_a_remote_that_is_told(planted: Planted) -> None:
 def test_a_remote_that_can_not_be_asked_is_told(planted: Planted) -> None:
     Path(".dvc/config.local").write_text("['remote \"storage\"']\n    url = https://127.0.0.1:1/x\n")
     planted.lock({"path": "data/x.csv", "md5": HASH})
-    with pytest.raises(remote.Unreachable, match=r"^data/x\.csv \(named by dvc\.lock\): DVC's remote can't be asked"):
+    with pytest.raises(remote.Unreachable, match=r"^data/x\.csv \(named by dvc\.lock\): DVC's remote can't be reached"):
         dvc.pull()
 
 

@@ -75,12 +75,12 @@ def test_so_is_a_metric_or_a_plot_that_does(planted: Planted, kind: str) -> None
 @pytest.mark.parametrize("path", ["../x", "/etc/hostname", "https://127.0.0.1:1/x", ".git/config", ".dvc/config.local"])
 def test_a_dependency_that_is_no_file_of_the_project_is_refused(planted: Planted, path: str) -> None:
     planted.lock({"path": "model", "md5": HASH}, deps=[path])
-    _refused("^package: its dependency .* is no file of the project; data from elsewhere is what data.source")
+    _refused("^package: its dependency .* is not a file of the project; data from elsewhere is what data.source")
 
 
 def test_parameters_of_a_file_outside_are_refused(planted: Planted) -> None:
     planted.lock({"path": "model", "md5": HASH}, params=[{"../secret.yaml": ["key"]}])
-    _refused("^package: its dependency '../secret.yaml' is no file of the project")
+    _refused("^package: its dependency '../secret.yaml' is not a file of the project")
 
 
 def test_another_folder_to_work_in_is_refused(planted: Planted) -> None:
@@ -92,8 +92,8 @@ def test_another_folder_to_work_in_is_refused(planted: Planted) -> None:
 @pytest.mark.parametrize(
     ("out", "reason"),
     [
-        ({"md5": "../../../../etc/passwd"}, "has a hash in dvc.lock that is none"),
-        ({"md5": "..passwd"}, "has a hash in dvc.lock that is none"),
+        ({"md5": "../../../../etc/passwd"}, "has an invalid hash in dvc.lock"),
+        ({"md5": "..passwd"}, "has an invalid hash in dvc.lock"),
         ({"md5": HASH, "hash": None}, "has a hash of DVC 2"),
         ({"files": [{"md5": HASH, "relpath": "../../.venv/x.pth"}]}, "has its files listed in dvc.lock"),
     ],

@@ -302,6 +302,6 @@ def test_a_store_that_can_not_be_reached_leaves_the_version(
     lock: Lock, two: list[Version], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///no/such/folder/mlflow.db")
-    with pytest.raises(MeritError, match=rf"^{two[0].name} stands, but not in MLflow: tracking\.uri") as caught:
+    with pytest.raises(MeritError, match=rf"^{two[0].name} is in Git but not in MLflow: tracking\.uri") as caught:
         told(lock, two[0])
     assert "\n" not in str(caught.value)

@@ -94,7 +94,7 @@ def test_a_number_that_was_made_up_is_passed_over_or_told(repository: Repository
     repository.git("tag", "-a", "tiny@v99999999999999999999", "-m", "by hand")
     assert release(2).name == "tiny@v2"
     repository.git("tag", "-a", "tiny@v999999", "-m", "by hand")
-    with pytest.raises(MeritError, match=r"^register: tiny@v999999 leaves no number; delete that tag here and at"):
+    with pytest.raises(MeritError, match=r"^register: tiny@v999999 is the maximum; delete that tag here and at"):
         release(3)
 
 
@@ -387,7 +387,7 @@ def test_a_signed_version_carries_a_signature_that_holds(
     with pytest.raises(MeritError, match=r"^MERIT_SIGNING_KEY: not set"):
         register(signed, _judge)
     monkeypatch.setenv("MERIT_SIGNING_KEY", str(keys / "other.pem"))
-    with pytest.raises(MeritError, match=r"not what was signed by whom release\.signing names: Key mismatch"):
+    with pytest.raises(MeritError, match=r"not what the signer in release\.signing signed: Key mismatch"):
         register(signed, _judge)
     assert tags.versions("tiny") == []
     monkeypatch.setenv("MERIT_SIGNING_KEY", str(keys / "ours.pem"))

@@ -80,7 +80,7 @@ def test_a_signature_of_somebody_else_is_told_and_not_taken_for_one(
 ) -> None:
     release(1)
     repository.git("tag", "-a", TAG, "-m", "tiny@v1: signature", "-m", "{}")
-    with pytest.raises(MeritError, match=r"^tiny@v1: not what was signed by whom release\.signing names"):
+    with pytest.raises(MeritError, match=r"^tiny@v1: not what the signer in release\.signing signed"):
         sign(signing_lock, "v1")
 
 

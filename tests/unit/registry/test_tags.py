@@ -169,7 +169,7 @@ def test_a_copied_tag_is_no_version(repository: Repository, version: Version) ->
     found = tags.unreadable("tiny")
     assert list(found) == ["tiny@v2", "tiny@v3", "tiny@v99999999999999999999"]
     assert found["tiny@v2"].startswith("its tag's message is that of 'tiny@v1': no version that 'merit register' made")
-    assert found["tiny@v3"].startswith("its tag names the package that tiny@v1 is: ")
+    assert found["tiny@v3"].startswith("its tag names the package of tiny@v1: ")
     assert found["tiny@v99999999999999999999"].startswith("its number has more than 6 digits: ")
     assert tags.numbers("tiny") == [1, 2, 3]
 

@@ -136,7 +136,7 @@ def test_a_registry_that_lets_nobody_in_is_asked_thrice_and_then_one_line(
     put("podman", '[ "$1" != login ] || { echo connection refused >&2; exit 1; }')
     with pytest.raises(MeritError) as error:
         login(registry)
-    assert str(error.value).startswith("the registry 127.0.0.1:5000 lets ada not log in, tried 3 times: ")
+    assert str(error.value).startswith("the registry 127.0.0.1:5000 doesn't let ada log in, tried 3 times: ")
     assert "connection refused; is it up, and are REGISTRY_USER and REGISTRY_PASSWORD right?" in str(error.value)
     assert "s3cret" not in str(error.value)
     assert sum("login" in line for line in _notes(tmp_path)) == 3

@@ -80,7 +80,7 @@ def test_changed_values_and_files_are_named_as_inputs() -> None:
     _, train, _ = compare.compared(_stages(), now, _never)
     assert train.inputs == [
         "dvc.yaml: its command was 'merit train', is 'merit train --fast'",
-        "src/train.py is another",
+        "src/train.py differs",
         "params.yaml: seed was 7, is 8",
         "params.yaml: optimizer.betas was [0.9, 0.99], is [0.9, 0.9]",
     ]
@@ -113,4 +113,4 @@ def test_inputs_are_compared_before_anything_is_computed(tmp_path: Path) -> None
     source.write_text("2")
     (tmp_path / "params.yaml").write_text("optimizer: {lr: 1.0e-5, betas: [0.9, 0.99]}\n")
     found = compare.inputs_now(old, tmp_path)
-    assert found == {"train": ["src/train.py is another", "params.yaml: seed was 7, is None"]}
+    assert found == {"train": ["src/train.py differs", "params.yaml: seed was 7, is None"]}

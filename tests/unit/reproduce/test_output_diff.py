@@ -108,12 +108,12 @@ def test_metrics_are_told_before_and_after(fetched: Path, tmp_path: Path) -> Non
 def test_what_cannot_be_looked_at_is_told_so(fetched: Path, tmp_path: Path) -> None:
     (tmp_path / "w.safetensors").write_bytes(b"cut")
     told = output_diff.differences("w.safetensors", tmp_path, "HEAD")
-    assert told == ["what dvc.lock names can't be looked at: nobody has it"]
+    assert told == ["what dvc.lock names can't be compared: nobody has it"]
     (fetched / "w.safetensors").write_bytes(b"cut too")
     assert output_diff.differences("w.safetensors", tmp_path, "HEAD")[0].startswith(
-        "what dvc.lock names can't be looked at"
+        "what dvc.lock names can't be compared"
     )
-    assert output_diff.differences("other.json", tmp_path, "HEAD") == ["it did not come out"]
+    assert output_diff.differences("other.json", tmp_path, "HEAD") == ["it was not produced"]
     assert output_diff.differences("data/raw.parquet", tmp_path, "HEAD") == []
 
 

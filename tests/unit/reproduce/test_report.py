@@ -9,11 +9,11 @@ EVALUATE = Stage("evaluate", [], ["w"], ["m"])
 
 
 def test_what_is_identical_has_a_line_for_each_stage() -> None:
-    outcome = Outcome(COMMIT, [INGEST, Stage("train", ["src/a.py is another"], [], [])])
+    outcome = Outcome(COMMIT, [INGEST, Stage("train", ["src/a.py differs"], [], [])])
     assert outcome.is_identical
     assert list(outcome.lines()) == [
         "ingest  identical",
-        "train   identical, although src/a.py is another",
+        "train   identical, although src/a.py differs",
         "reproduce: ccccccc is identical, all 2 stages bit for bit",
     ]
 
@@ -44,8 +44,8 @@ def test_a_difference_of_inputs_names_them_and_no_machine() -> None:
 
 
 def test_many_inputs_are_counted() -> None:
-    stage = Stage("train", [f"{n} is another" for n in range(7)], [], ["w"])
-    assert list(Outcome(COMMIT, [stage]).lines())[-1].endswith("4 is another and 2 more")
+    stage = Stage("train", [f"{n} differs" for n in range(7)], [], ["w"])
+    assert list(Outcome(COMMIT, [stage]).lines())[-1].endswith("4 differs and 2 more")
 
 
 def test_data_that_is_no_longer_there_is_no_identity() -> None:

@@ -40,7 +40,7 @@ def test_a_package_may_be_moved(package: Path, bundle: str, how: Signing) -> Non
     moved = package.rename("elsewhere")
     signatures.verify(moved, bundle, how, demanded=True)
     (moved / "extra.bin").write_bytes(b"x")
-    with pytest.raises(MeritError, match=r"^elsewhere: not what was signed by whom .* extra: extra\.bin$"):
+    with pytest.raises(MeritError, match=r"^elsewhere: not what the signer in .* extra: extra\.bin$"):
         signatures.verify(moved, bundle, how, demanded=True)
 
 
@@ -75,12 +75,12 @@ def test_a_file_that_was_changed_taken_or_added_is_found(
     harm(package)
     with pytest.raises(MeritError) as caught:
         signatures.verify(package, bundle, how, demanded=False)
-    assert str(caught.value) == f"model: not what was signed by whom release.signing names: {said}"
+    assert str(caught.value) == f"model: not what the signer in release.signing signed: {said}"
 
 
 def test_another_key_is_refused(package: Path, bundle: str, keys: Path) -> None:
     other = Signing(method="key", public_key=str(keys / "other.pub"))
-    with pytest.raises(MeritError, match=r"not what was signed by whom release\.signing names: Key mismatch"):
+    with pytest.raises(MeritError, match=r"not what the signer in release\.signing signed: Key mismatch"):
         signatures.verify(package, bundle, other, demanded=False)
 
 
@@ -92,13 +92,13 @@ def test_a_forged_hint_at_the_key_helps_nobody(
     other = Signing(method="key", public_key=str(keys / "other.pub"))
     theirs = json.loads(signatures.sign(package, other))
     forged = {**json.loads(bundle), "verificationMaterial": theirs["verificationMaterial"]}
-    with pytest.raises(MeritError, match=r"not what was signed by whom release.signing names"):
+    with pytest.raises(MeritError, match=r"not what the signer in release.signing signed"):
         signatures.verify(package, json.dumps(forged), other, demanded=False)
 
 
 @pytest.mark.parametrize("bundle", ["", "{}", "not JSON", "[]", '{"dsseEnvelope": {}}'])
 def test_what_is_no_signature_is_refused_in_one_line(package: Path, how: Signing, bundle: str) -> None:
-    with pytest.raises(MeritError, match=r"^model: not what was signed") as caught:
+    with pytest.raises(MeritError, match=r"^model: not what the signer in") as caught:
         signatures.verify(package, bundle, how, demanded=False)
     assert "\n" not in str(caught.value)
 
