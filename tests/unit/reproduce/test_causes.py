@@ -88,7 +88,9 @@ def test_a_package_that_names_no_commit_is_of_the_first_that_locked_it(
 
 
 def test_the_minor_version_of_python_is_the_same_python(commits: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(causes.run_facts, "machine", lambda: {"python": "3.11.7", "processor": "A", "instructions": "B"})
+    monkeypatch.setattr(
+        causes.run_facts, "machine", lambda: {"python": "3.11.7", "processor": "A", "instructions": "B"}
+    )
     assert "the same: Python 3.11.7" in causes.causes(commits[0], {"python": "3.11"})
     assert "Python was 3.1, is 3.11.7" in causes.causes(commits[0], {"python": "3.1"})
 
