@@ -32,7 +32,7 @@ class Dialect:
                 f"encoding: found '{self.encoding}'; allowed: utf-8, utf-16, windows-1252, latin-1 and others of Python"
             ) from error
         if self.skip_rows < 0 or self.comment == "":
-            raise ValueError("skip_rows is a number of lines, 0 or more, and comment a prefix of lines, not empty; leave out what isn't needed")
+            raise ValueError("skip_rows must be 0 or more, and comment not empty; leave out what isn't needed")
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -75,7 +75,7 @@ class TextFile:
         """
         opener = next((each for mark, each in _OPENERS.items() if self._first.startswith(mark)), None)
         with self._open() as raw:
-            if self._first.startswith(ZSTD):  # Polars decompresses it: the standard library can only from Python 3.14 on
+            if self._first.startswith(ZSTD):  # by Polars: the standard library can only from Python 3.14 on
                 yield BytesIO(self._unpacked(raw.read()))
             elif opener is None:
                 yield raw
