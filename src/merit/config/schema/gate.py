@@ -11,7 +11,7 @@ from merit.config.schema.base import Component, Interval, Positive, Section, Sha
 
 
 class Margin(Section):
-    """How much worse than the model it is compared with the candidate may be, in one metric."""
+    """How much worse the candidate may be than the model that it is compared with, in one metric."""
 
     metric: str
     """The metric to compare."""
@@ -79,7 +79,7 @@ class DataGate(Section):
 
 
 class SliceRule(Section):
-    """How much worse than the champion the candidate may be on a slice, in one metric.
+    """How much worse the candidate may be than the champion on a slice, in one metric.
 
     Intervals use the confidence of Bonferroni's correction: 1 - (1 - gate.confidence) / slices.
     """
@@ -260,7 +260,7 @@ class Gate(Section):
     size_mb: Annotated[float, Field(gt=0)]
     """The maximum size of the package, in megabytes."""
     slices: SliceRule | None = None
-    """How much worse than the champion the candidate may be on each slice of evaluate.slices; null disables the
+    """How much worse the candidate may be than the champion on each slice of evaluate.slices; null disables the
     check."""
     robustness: Robustness | None = None
     """Robustness against perturbed inputs; null disables the check."""
