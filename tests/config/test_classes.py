@@ -91,7 +91,7 @@ def test_a_class_is_found_through_imports(home: Path, line: str) -> None:
 def test_imports_that_go_in_a_circle_are_told(home: Path) -> None:
     (home / "a.py").write_text("from home.b import X")
     (home / "b.py").write_text("from home.a import X")
-    with pytest.raises(MeritError, match="can't be found: the imports go in a circle"):
+    with pytest.raises(MeritError, match="can't be found: the imports are circular"):
         classes.signature_of("home.a.X")
 
 

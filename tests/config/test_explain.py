@@ -30,7 +30,7 @@ def test_a_key_is_told_with_its_value_its_place_and_its_meaning() -> None:
     assert told == [
         "trainer.patience = 3",
         f"  set by:   {_line('conf/trainer/cpu.yaml', 'patience')}",
-        "  meaning:  Epochs without a better validation metric before training stops.",
+        "  meaning:  Epochs without an improved validation metric before training stops.",
     ]
 
 
@@ -76,7 +76,7 @@ def test_what_compose_fills_in_is_told_as_such() -> None:
 def test_an_item_of_a_list_has_the_line_of_its_own() -> None:
     told = explain("gate.champion.1.margin")
     assert told.where == _line("conf/gate/default.yaml", "  - {metric: log_loss")
-    assert told.meaning == "How much worse it may be."
+    assert told.meaning == "How much worse the candidate may be."
 
 
 @pytest.mark.parametrize(

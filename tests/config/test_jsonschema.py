@@ -112,7 +112,7 @@ def test_a_target_completes_to_the_classes_of_its_place_with_their_words() -> No
     of_class = {each["if"]["properties"]["_target_"]["const"]: each["then"] for each in each_class}
     assert "params" not in of_class["torch.optim.AdamW"]["properties"]
     assert of_class["torch.optim.AdamW"]["properties"]["lr"]["description"].startswith("learning rate (default: 1e-3)")
-    assert MADE["trainer"]["properties"]["patience"]["description"].startswith("Epochs without a better")
+    assert MADE["trainer"]["properties"]["patience"]["description"].startswith("Epochs without an improved")
 
 
 def test_the_command_writes_once_and_its_check_tells_what_is_stale(workdir: Path) -> None:

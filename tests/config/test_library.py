@@ -95,9 +95,9 @@ def test_conf_cannot_set_what_compose_records(conf: Path, key: str) -> None:
 @pytest.mark.parametrize(
     ("form", "message"),
     [
-        ("", "1: form: found 1, an older form than 3; run 'merit upgrade'"),
-        ("form: 1", "4: form: found 1, an older form than 3; run 'merit upgrade'"),
-        ("form: 4", "4: form: found 4, a newer form than 3; install a newer merit"),
+        ("", "1: form: found 1, an older format version than 3; run 'merit upgrade'"),
+        ("form: 1", "4: form: found 1, an older format version than 3; run 'merit upgrade'"),
+        ("form: 4", "4: form: found 4, a newer format version than 3; install a newer merit"),
         ("form: two", "4: form: found 'two'; allowed: 3; correct it"),
         ("form: true", "4: form: found True; allowed: 3; correct it"),
     ],

@@ -221,7 +221,7 @@ def test_the_folder_is_on_the_path_for_a_trusted_package_alone(mymodels: Path) -
 def test_what_ones_own_package_borrows_is_not_built(mymodels: Path) -> None:
     (mymodels / "networks.py").write_text("from subprocess import Popen as Net\nfrom os import system\nimport os\n")
     (fault,) = targets.faults({"model": NET})
-    assert fault.text == "'mymodels.networks' only borrows 'Net' from 'subprocess', which is not trusted"
+    assert fault.text == "'mymodels.networks' only imports 'Net' from 'subprocess', which is not trusted"
     for name in ("system", "os", "os.system"):
         (fault,) = targets.faults({"model": {"_target_": f"mymodels.networks.{name}"}})
         assert "has no class" in fault.text

@@ -101,7 +101,7 @@ def test_without_conf_sweep_the_defaults_hold(conf: Path) -> None:
         (["sweep=tpe", "sweep.objectives={brier: minimize, parameters: minimize}"], "sweep.pruner.kind: must be none"),
         (
             ["sweep=cmaes", "sweep.objectives={brier: minimize, parameters: minimize}"],
-            "sweep.sampler: is cmaes, which knows",
+            "sweep.sampler: is cmaes, which supports",
         ),
         (
             ["sweep.objectives={brier: minimize}", "sweep.metric=brier"],

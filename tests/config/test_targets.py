@@ -176,7 +176,7 @@ def test_an_untrusted_target_is_not_built() -> None:
 )
 def test_what_a_trusted_module_only_borrows_is_refused_and_not_built(target: str, home: str) -> None:
     module, _, name = target.rpartition(".")
-    said = f"'{module}' only borrows '{name}' from '{home}', which is not trusted"
+    said = f"'{module}' only imports '{name}' from '{home}', which is not trusted"
     section = "optimizer" if target.startswith("torch") else "data.source"
     assert _faults(section, target=target) == [(f"{section}._target_", said)]
     with pytest.raises(MeritError, match=said):

@@ -1,1 +1,1 @@
-"""compose: conf/ becomes params.yaml, checked against the schema; the lock that every stage reads."""
+"""Compose conf/ into params.yaml, the lock that every stage reads, and check it against the schema."""

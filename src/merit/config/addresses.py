@@ -1,4 +1,4 @@
-"""Addresses that configuration names: of databases and servers. YAML may say where they are, and no more."""
+"""Check addresses of databases and servers in configuration: YAML may name a location, and nothing more."""
 
 import os
 from collections.abc import Iterable
@@ -7,19 +7,20 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from merit.config import paths
 
 PARAMETERS = frozenset({"application_name", "connect_timeout", "host", "service", "sslmode", "target_session_attrs"})
-"""What the URL of a database may set in YAML; the others of libpq and its like name files, credentials and settings."""
+"""The parameters that YAML may set in a database URL; others of libpq and similar name files, credentials and
+settings."""
 REQUIRED, NO_PASSWORD = "PGREQUIREAUTH", "!password,!md5"
-"""The variable by which libpq is told how a server may ask for a password, and what it is told where YAML names it."""
+"""libpq's variable for the authentication methods a server may use, and its value where YAML names the server."""
 ENDINGS = (".db", ".sqlite", ".sqlite3")
-"""How the file of a store is called: none of another use is written to, nor a lock of that name beside it."""
+"""Suffixes of database files, so that no other file is written to, and no lock file is put beside one."""
 HTTP = ("http", "https")
-"""Schemes of servers; a user that stands in the URL of one may be a token."""
+"""Schemes of HTTP servers; the user in such a URL may be a token."""
 FILES = ("file", "sqlite")
-"""Schemes of what is kept in a file."""
+"""Schemes of stores in files."""
 
 
 def store_refusal(uri: str) -> str | None:
-    """Return why configuration alone may not name a store: a file elsewhere, or parameters; None if it may."""
+    """Return why configuration may not name a store: a file elsewhere, or parameters; None if it may."""
     scheme, _, rest = uri.partition("://")
     if scheme == "sqlite":
         return _file_refusal(uri, rest)
@@ -31,7 +32,7 @@ def store_refusal(uri: str) -> str | None:
 
 
 def collector_refusal(uri: str) -> str | None:
-    """Return why configuration alone may not name where traces are sent; None if it may."""
+    """Return why configuration may not name a trace collector; None if it may."""
     parts = _parts(uri)
     if parts is not None and parts.scheme in HTTP and parts.hostname and not {"@", "?"} & set(uri):
         return None
@@ -39,10 +40,10 @@ def collector_refusal(uri: str) -> str | None:
 
 
 def _parts(uri: str) -> SplitResult | None:
-    """Return the parts of a URL; None if it is none."""
+    """Return the parts of a URL; None if it is invalid."""
     try:
         parts = urlsplit(uri)
-        _ = parts.port  # it is read only when it is asked for
+        _ = parts.port  # urlsplit checks the port only on access
     except ValueError:
         return None
     return parts if uri.isprintable() else None
@@ -50,7 +51,7 @@ def _parts(uri: str) -> SplitResult | None:
 
 def _file_refusal(uri: str, rest: str) -> str | None:
     path = rest[1:]
-    # SQLAlchemy decodes what is encoded, and SQLite's own URIs have parameters.
+    # SQLAlchemy decodes percent escapes, and SQLite's own URIs have parameters.
     is_plain = not path.startswith("file:") and not any(mark in path for mark in "?%#")
     if not rest.startswith("/") or not is_plain or not path.endswith(ENDINGS):
         return f"found '{uri}'; allowed: sqlite:/// and a plain path that ends in {', '.join(ENDINGS)}"
@@ -58,14 +59,15 @@ def _file_refusal(uri: str, rest: str) -> str | None:
 
 
 def password_rule() -> dict[str, str]:
-    """Return what libpq is told of passwords where YAML names the server: none that it could use again is given.
+    """Return libpq's setting that refuses to send a password to a server named in YAML in a form it could reuse.
 
-    Neither in clear nor hashed by MD5; SCRAM proves that one knows it. PGREQUIREAUTH in the environment comes first.
+    That is neither in clear nor hashed by MD5; SCRAM only proves knowledge of it. PGREQUIREAUTH in the environment
+    takes precedence.
     """
     return {} if REQUIRED in os.environ else {"require_auth": NO_PASSWORD}
 
 
 def parameter_refusal(names: Iterable[str]) -> str | None:
-    """Return which parameter of a URL configuration alone may not set; None if there is none."""
+    """Return why a URL's parameters may not be set by configuration; None if they may."""
     others = sorted(set(names) - PARAMETERS)
     return f"the url has the parameter '{others[0]}'; allowed: {', '.join(sorted(PARAMETERS))}" if others else None

@@ -1,4 +1,4 @@
-"""Check layers of conf/, each by itself: keys, types, targets; what one leaves out may stand elsewhere."""
+"""Check each layer of conf/ by itself: keys, types, targets. Keys that a layer omits may be set by another one."""
 
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import PurePosixPath
@@ -15,11 +15,11 @@ from merit.errors import Problem
 
 
 def of_files(files: choices.Files, names: Collection[str]) -> list[Problem]:
-    """Return everything that is wrong with files of conf/, each taken by itself.
+    """Return every problem of files of conf/, each checked by itself.
 
     Args:
         files: all files of conf/, by name.
-        names: of those to be checked.
+        names: the files to check.
     """
     found: list[Problem] = []
     for name, file in files.items():
@@ -34,17 +34,17 @@ def of_files(files: choices.Files, names: Collection[str]) -> list[Problem]:
 
 
 def are_whole(files: choices.Files, names: Collection[str]) -> bool:
-    """Say whether files are YAML, and whatever their defaults lists choose is there."""
+    """Return whether files are valid YAML and every choice of their defaults lists exists."""
     return not any(files[name].problems or any(choices.of_defaults(files, files[name], name)) for name in names)
 
 
 def sets_the_lock(file: YamlFile) -> bool:
-    """Say whether a file is about the lock: folders that name no section, such as environments, are not."""
+    """Return whether a file sets part of the lock; files of folders such as environment/ don't."""
     return not file.package or file.package[0] in keys_beside(("",))
 
 
 def of_layer(layer: Layer, target: str | None = None) -> Iterator[Problem]:
-    """Yield what is wrong with a layer; `target` is what its component is if it doesn't say so itself."""
+    """Yield the problems of a layer; `target` is its component's class if the layer doesn't name it."""
     for key, node in layer.root.scalars(layer.package):
         if fault := interpolation.refusal(node.value):
             yield Fault(key, fault.found, fault.allowed, fault.hint).at(layer.place(node))
@@ -61,7 +61,7 @@ def _schema_faults(values: dict[str, Any]) -> list[Fault]:
     try:
         Lock.model_validate(values)
     except ValidationError as error:
-        # Rules over several keys are for what is composed, as is a form that another layer chooses.
+        # Only the composed whole can be judged by rules over several keys, or by a model that another layer selects.
         late = {"missing", "value_error", "union_tag_not_found"}
         kept = [
             each for each in error.errors() if each["type"] not in late and not interpolation.is_open(each["input"])
@@ -108,7 +108,7 @@ def _is_sibling(entry: Any) -> bool:
 
 
 def of_overrides(files: choices.Files, overrides: list[choices.Override]) -> list[Problem]:
-    """Return what is wrong with the overrides of the command line, each taken by itself."""
+    """Return the problems of command-line overrides, each checked by itself."""
     found: list[Problem] = []
     for override in overrides:
         if fault := choices.of_override(files, override):

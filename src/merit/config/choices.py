@@ -1,4 +1,4 @@
-"""Choices: which file each group takes, in defaults lists and on the command line; none leads out of conf/."""
+"""Choices: the file that each group uses, in defaults lists and on the command line; none leads outside conf/."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,11 +14,11 @@ from merit.errors import Problem
 
 Files = Mapping[str, YamlFile]
 ENVIRONMENT = "environment"
-"""The folder of what runs where, which is no part of the lock."""
+"""The group of environments, which is not part of the lock."""
 SWEEP = "sweep"
-"""The folder of how to search, which is no part of it either: `merit train -m` reads it."""
+"""The group of sweeps, which is not part of the lock either; `merit train -m` reads it."""
 EXPERIMENT = "experiment"
-"""The folder of which nothing may be chosen, by experiment=null."""
+"""The group for which experiment=null chooses no file."""
 HYDRAS = "Hydra's own settings can't be set here: they may run code and look for configuration elsewhere"
 OUTSIDE = "names of files and folders below conf/"
 
@@ -35,18 +35,18 @@ class Override:
 
 
 def groups(files: Files) -> set[str]:
-    """Return the folders of conf/ that hold choices of the lock; environments and sweeps are none."""
+    """Return the folders of conf/ that are groups of the lock, so without environments and sweeps."""
     found = {name[:end] for name in files for end, letter in enumerate(name) if letter == "/"}
     return {name for name in found if name.partition("/")[0] not in {ENVIRONMENT, SWEEP}}
 
 
 def is_sweeps(name: str) -> bool:
-    """Say whether a file is about how to search, whose defaults name its siblings alone."""
+    """Return whether a file configures a sweep; its defaults list names files of its own folder only."""
     return name.partition("/")[0] == SWEEP
 
 
 def names_in(files: Files, group: str) -> list[str]:
-    """Return the choices that a group has."""
+    """Return the choices of a group."""
     return sorted(name.removeprefix(f"{group}/") for name in files if str(PurePosixPath(name).parent) == group)
 
 
@@ -59,7 +59,7 @@ def _is_hydras(name: str | None) -> bool:
 
 
 def fault_of(files: Files, group: str, name: Any, key: str) -> Fault | None:
-    """Return what is wrong with choosing a file of a group by name."""
+    """Return what is wrong with choosing a file of a group by name; None if nothing is."""
     if not isinstance(name, str):
         return Fault((key,), f"found {shown(name)}", ", ".join(names_in(files, group)), "name one of the group's files")
     if _is_outside(name) or _is_outside(group.lstrip("/")):
@@ -74,7 +74,7 @@ def fault_of(files: Files, group: str, name: Any, key: str) -> Fault | None:
 
 
 def of_defaults(files: Files, file: YamlFile, name: str) -> Iterator[Problem]:
-    """Yield what is wrong with the defaults list of a file."""
+    """Yield the problems of a file's defaults list."""
     if _is_hydras(".".join(file.package)):
         yield Problem(f"{file.path}:1", "@package", f"the package {'.'.join(file.package)!r}", hint=HYDRAS)
     here = str(PurePosixPath(name).parent).removeprefix(".")
@@ -89,7 +89,7 @@ def of_defaults(files: Files, file: YamlFile, name: str) -> Iterator[Problem]:
 
 
 def without_faults(files: Files) -> Files:
-    """Return the files without those entries of defaults lists that are refused: Hydra never follows one of them."""
+    """Return the files without the refused entries of their defaults lists, so that Hydra follows none of them."""
     return {name: _without_faults(files, file, name) for name, file in files.items()}
 
 
@@ -101,7 +101,7 @@ def _without_faults(files: Files, file: YamlFile, name: str) -> YamlFile:
 
 
 def _pairs(entry: Node, here: str) -> Iterator[tuple[str, Any]]:
-    """Yield the group as it is written and each name that an entry of a defaults list chooses in it."""
+    """Yield the group, as written, and each name that an entry of a defaults list chooses in it."""
     if not isinstance(entry.value, dict):
         yield "", entry.plain()
         return
@@ -132,7 +132,7 @@ def _entry_fault(files: Files, written: str, name: Any, here: str) -> Fault | No
 
 
 def of_override(files: Files, override: Override) -> Fault | None:
-    """Return what is wrong with an override before anything is composed."""
+    """Return what is wrong with an override before anything is composed; None if nothing is."""
     key = override.key
     if _is_hydras(key) or _is_hydras(override.package):
         return Fault((key,), f"found {override.text!r}", hint=HYDRAS)
@@ -150,7 +150,7 @@ def of_override(files: Files, override: Override) -> Fault | None:
 
 
 def text_of(override: Override) -> str:
-    """Return an override as Hydra takes it, to which a group set to null is one taken out of the defaults."""
+    """Return an override in Hydra's syntax, where a group set to null is removed from the defaults list."""
     return f"~{override.key}" if override.value is None else override.text
 
 
@@ -159,7 +159,7 @@ def _unknown(what: str, key: str, known: set[str]) -> Fault:
 
 
 def layer_of(override: Override) -> Layer:
-    """Return what an override of a value sets."""
+    """Return the layer of an override that sets a value."""
     root = Node(REMOVED, 0) if override.removes else _noded(override.value)
     return Layer(COMMAND_LINE, tuple(re.sub(r"\[(\d+)\]", r".\1", override.key).split(".")), root)
 

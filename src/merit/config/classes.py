@@ -1,4 +1,4 @@
-"""Classes as their source tells them, read without importing anything: where they are defined, and what they take."""
+"""Read classes from source without importing them: where they are defined, and which arguments they take."""
 
 import ast
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from merit.errors import MeritError
 
 @dataclass(frozen=True)
 class Signature:
-    """What a target takes: its arguments by name, and those that have no default."""
+    """The arguments of a class: all names, and those without a default."""
 
     names: tuple[str, ...]
     required: tuple[str, ...]
@@ -21,11 +21,11 @@ class Signature:
 
 NOTHING = Signature((), (), takes_any=False)
 ANYTHING = Signature((), (), takes_any=True)
-"""What a class is said to take where its source doesn't tell: building it will."""
+"""The signature of a class whose source doesn't show its arguments; building it will check them."""
 
 
 def signature_of(target: str) -> Signature | None:
-    """Return what a class takes; None if there is no such class.
+    """Return the signature of a class; None if there is no such class.
 
     Raises:
         MeritError: a module that has to be read isn't valid Python.
@@ -42,26 +42,26 @@ def classes_in(module: str) -> list[str]:
 
 
 def find(module: str, name: str) -> tuple[str, ast.ClassDef] | None:
-    """Return the module that defines a class, and its definition, through any number of `from x import y`.
+    """Return the module that defines a class, and its definition, following any `from x import y` on the way.
 
     Raises:
-        MeritError: a module that has to be read isn't valid Python, or the imports go in a circle.
+        MeritError: a module that has to be read isn't valid Python, or the imports are circular.
     """
-    for _ in range(20):  # more than that is a circle
+    for _ in range(20):  # a longer chain of imports is circular
         tree = source(module)
         if tree is None:
             return None
         if definition := next((each for each in _classes(tree) if each.name == name), None):
             return module, definition
         origin = dict(imports(module, tree)).get(name)
-        if origin is None or "." not in origin:  # an imported module is no class
+        if origin is None or "." not in origin:  # the name is an imported module, not a class
             return None
         module, _, name = origin.rpartition(".")
-    raise MeritError(f"'{module}.{name}' can't be found: the imports go in a circle")
+    raise MeritError(f"'{module}.{name}' can't be found: the imports are circular")
 
 
 def source(module: str) -> ast.Module | None:
-    """Return the parsed source of a module; None if there is no such module in Python.
+    """Return the parsed source of a module; None if it has no Python source.
 
     Raises:
         MeritError: it isn't valid Python.
@@ -84,7 +84,7 @@ def _classes(tree: ast.Module) -> Iterator[ast.ClassDef]:
 
 
 def imports(module: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """Yield what each imported name of a module stands for."""
+    """Yield each imported name of a module with the dotted name that it stands for."""
     for node in tree.body:
         if isinstance(node, ast.ImportFrom):
             origin = _origin(module, node)
@@ -98,14 +98,14 @@ def _origin(module: str, node: ast.ImportFrom) -> str:
     if node.level == 0:
         return node.module or ""
     file = trust.source_of(module)
-    # A package's own names are one level nearer than those of a module in it.
+    # In __init__.py one dot means the package itself; in a module it means the package that holds the module.
     above = node.level - (file is not None and file.name == "__init__.py")
     parts = module.split(".")
     return ".".join([*parts[: len(parts) - above], *([node.module] if node.module else [])])
 
 
 def _init_of(module: str, definition: ast.ClassDef) -> Signature | None:
-    """Return what a class's `__init__` takes, its own or the nearest inherited one; None if there is none."""
+    """Return the signature of `__init__`, its own or the nearest inherited one; None if there is none."""
     for node in definition.body:
         if isinstance(node, ast.FunctionDef) and node.name == "__init__":
             return _signature(node.args)
@@ -115,7 +115,7 @@ def _init_of(module: str, definition: ast.ClassDef) -> Signature | None:
 
 
 def ancestry(target: str, below: tuple[str, ...] = ()) -> Iterator[ast.ClassDef | None]:
-    """Yield a class and those that it inherits from, the nearest first; None for one whose source isn't at hand.
+    """Yield a class and its ancestors, depth first; None for one whose source isn't available.
 
     Raises:
         MeritError: a module that has to be read isn't valid Python.
@@ -132,11 +132,11 @@ def ancestry(target: str, below: tuple[str, ...] = ()) -> Iterator[ast.ClassDef 
 
 
 PYTHONS = frozenset({"object", "ABC", "Generic", "Protocol"})
-"""Classes of Python's own, which give a class nothing that is asked for here."""
+"""Base classes of Python's own, which add nothing to a signature."""
 
 
 def _full_name(module: str, definition: ast.ClassDef, base: ast.expr) -> str | None:
-    """Return the dotted name of a class's base; None if its module doesn't tell what it means."""
+    """Return the dotted name of a base class; None if the module's source doesn't define or import it."""
     name = ast.unparse(base).partition("[")[0]
     head, dot, rest = name.partition(".")
     tree = source(module)
@@ -157,7 +157,7 @@ def _of_base(module: str, definition: ast.ClassDef, base: ast.expr) -> Signature
 
 
 def _fields(module: str, definition: ast.ClassDef) -> Signature:
-    """Return what a dataclass takes; any other decorator may change it in ways that its source doesn't tell."""
+    """Return the signature of a dataclass; any other decorator may change it in ways the source doesn't show."""
     decorators = [ast.unparse(each).partition("(")[0] for each in definition.decorator_list]
     if not {"dataclass", "dataclasses.dataclass"} & set(decorators):
         return ANYTHING

@@ -19,15 +19,15 @@ from merit.errors import ConfigError, MeritError, Problem
 from merit.git import lfs
 
 Touch = Literal["source", "files", "nothing"]
-"""What a composition reads of the data: the source, whatever it asks and runs; files of merit's own classes alone; or
-nothing. What isn't read has the fingerprint that the lock has for it."""
+"""What a composition reads of the data: the source, including queries and the project's own code; only files of merit's
+own classes; or nothing. A source that isn't read gets the fingerprint that the lock has for it."""
 
 SYNTAX = "key=value, +key=value, ~key or group=choice"
 
 
 @dataclass(frozen=True)
 class Composed:
-    """What conf/ and the overrides say: the checked lock, and what set each of its keys."""
+    """A composed configuration: the checked lock, and the layers that set its keys."""
 
     lock: Lock
     layers: list[Layer]
@@ -37,14 +37,14 @@ def compose(overrides: Sequence[str] = (), conf: Path = artifacts.CONF, *, touch
     """Return the checked configuration that conf/ and Hydra's overrides describe.
 
     Raises:
-        ConfigError: with every fault found: unknown keys, wrong types, values out of range, targets that are
-            not trusted or don't take their arguments.
+        ConfigError: with every fault found: unknown keys, wrong types, values out of range, targets that are not
+            trusted or don't take their arguments.
     """
     return composition(overrides, conf, touch=touch).lock
 
 
 def composition(overrides: Sequence[str] = (), conf: Path = artifacts.CONF, *, touch: Touch = "source") -> Composed:
-    """Return the checked configuration together with what set it.
+    """Return the checked configuration together with the layers that set its keys.
 
     Raises:
         ConfigError: with every fault found.
@@ -53,7 +53,7 @@ def composition(overrides: Sequence[str] = (), conf: Path = artifacts.CONF, *, t
 
 
 def check_all(conf: Path = artifacts.CONF) -> int:
-    """Check every file of conf/, chosen or not; return how many there are.
+    """Check every file of conf/, chosen or not; return the number of files.
 
     Raises:
         ConfigError: with every fault found.
@@ -65,17 +65,17 @@ def check_all(conf: Path = artifacts.CONF) -> int:
 
 
 class Composer:
-    """Composes conf/ as often as one likes: its files are read once, and Hydra asked once per choice.
+    """Composes conf/ repeatedly: files are read once, and Hydra resolves each set of choices once.
 
-    Only files that are chosen are checked: a fault of another one changes nothing here.
+    Only chosen files are checked: a fault in another file changes nothing here.
 
     Args:
-        conf: the folder, which must stay as it is.
-        touch: what is read of the data for its fingerprint.
+        conf: the folder, which must not change meanwhile.
+        touch: what to read of the data for its fingerprint.
 
     Raises:
-        MeritError: it is no folder of configuration.
-        ConfigError: it is of another form.
+        MeritError: the folder has no config.yaml.
+        ConfigError: it has another format version.
     """
 
     def __init__(self, conf: Path = artifacts.CONF, *, touch: Touch = "source") -> None:
@@ -90,7 +90,7 @@ class Composer:
         self._merit: dict[str, str] | None = None
 
     def composition(self, overrides: Sequence[str] = ()) -> Composed:
-        """Return the checked configuration together with what set it.
+        """Return the checked configuration together with the layers that set its keys.
 
         Raises:
             ConfigError: with every fault found.
@@ -111,7 +111,7 @@ class Composer:
         return Composed(lock, layers)
 
     def _advised(self, problem: Problem, given: Sequence[Override]) -> Problem:
-        """Say how to go on where an experiment sets a key that the choice on the command line doesn't have."""
+        """Add a hint where an experiment sets a key that a choice on the command line doesn't have."""
         section = problem.key.partition(".")[0]
         chosen = next((each.text for each in given if each.key == section and each.key in self._groups), None)
         is_experiments = problem.where.startswith(f"{self._conf / choices.EXPERIMENT}/")
@@ -126,7 +126,7 @@ class Composer:
         return self._chosen[asked]
 
     def _checked(self, composed: dict[str, Any]) -> tuple[Lock | None, list[Fault]]:
-        """Return the lock that values make, and what is wrong with them."""
+        """Return the lock of composed values, and their faults."""
         values, unresolved, opened = interpolation.resolve(composed)
         found = [
             *targets.faults(values),
@@ -144,11 +144,11 @@ class Composer:
             lock = Lock.model_validate(values)
         except ValidationError as error:
             found += problems.from_validation(error, values)
-        # What could not be resolved has no value yet that could be wrong.
+        # An unresolved key has no value yet, so other faults of it would mislead.
         return lock, [*unresolved, *(fault for fault in found if fault.key not in opened), *unread]
 
     def _with_fingerprint(self, values: dict[str, Any], *, trusted: bool) -> tuple[dict[str, Any], list[Fault]]:
-        """Add the hash of what the source reads: the lock then says which data it was made for."""
+        """Add the source's hash, so that the lock says which data it was made for."""
         data = values.get("data")
         if not isinstance(data, dict) or not isinstance(data.get("source"), dict):
             return values, []
@@ -162,21 +162,21 @@ class Composer:
         return {**values, "data": {**data, "fingerprint": made}}, faults
 
     def _hashed(self, source: dict[str, Any]) -> str:
-        """Return the fingerprint of a source, or the one that the lock has where the source is not to be touched."""
+        """Return the fingerprint of a source, or the one in the lock if the source must not be read."""
         if self._touch == "source" or (self._touch == "files" and reads_files(source)):
             return fingerprint(source)
         return locks.fingerprint_of(source, self._conf.parent / artifacts.LOCK)
 
 
 def reads_files(source: dict[str, Any]) -> bool:
-    """Say whether a source is merit's own and only reads files: to hash those runs nothing and asks nobody."""
+    """Return whether a source is merit's own and only reads files: hashing it runs no query and no project code."""
     if not str(source.get("_target_")).startswith("merit."):
         return False
     return callable(getattr(targets.build(source), "files", None))
 
 
 def _of_source(message: str) -> Fault:
-    """Return what is wrong with a source at the key that the message names."""
+    """Return the fault of a source, at the key that the message names."""
     key, _, text = message.partition(": ")
     if key.startswith("data.source"):
         return Fault(tuple(key.split(".")), text)
@@ -184,7 +184,7 @@ def _of_source(message: str) -> Fault:
 
 
 def _unremovable(layers: Sequence[Layer], fault: Fault) -> Fault:
-    """Say of a key that is missing that the command line took it away, if it did."""
+    """Return the fault of a missing key with a hint, if the command line removed the key."""
     for layer in layers:
         if (
             layer.root.value is REMOVED
@@ -197,7 +197,7 @@ def _unremovable(layers: Sequence[Layer], fault: Fault) -> Fault:
 
 
 def _once(found: Iterable[Problem]) -> list[Problem]:
-    """Return each problem once: what a file says wrongly by itself is wrong in what is composed too."""
+    """Return each problem once: the fault of a file is found again in the composed whole."""
     kept: dict[tuple[str, str], Problem] = {}
     for problem in found:
         kept.setdefault((problem.where, problem.key), problem)
@@ -205,7 +205,7 @@ def _once(found: Iterable[Problem]) -> list[Problem]:
 
 
 def understood(overrides: Sequence[str]) -> tuple[list[Override], list[Problem]]:
-    """Return the overrides that can be read, and what is wrong with the others."""
+    """Return the overrides that can be parsed, and the problems of the others."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -229,12 +229,12 @@ def understood(overrides: Sequence[str]) -> tuple[list[Override], list[Problem]]
 
 @dataclass(frozen=True)
 class _Chosen:
-    """The files that are chosen, as layers, and what is wrong with them.
+    """The chosen files as layers, and their problems.
 
     Attributes:
-        layers: in the order in which they are laid over one another.
+        layers: in merge order.
         problems: of each file by itself.
-        is_whole: whether all of them could be read, and all that they choose was found.
+        is_whole: whether all files could be read, and everything that they choose exists.
     """
 
     layers: list[Layer]
@@ -243,16 +243,16 @@ class _Chosen:
 
 
 def _choose(files: choices.Files, asked: Sequence[str]) -> _Chosen:
-    """Let Hydra say which files are chosen, and check those; where it can't say, each of them is checked.
+    """Resolve the chosen files with Hydra and check them; if Hydra fails, check all files.
 
     Raises:
-        ConfigError: Hydra can't say, and no file is wrong by itself.
+        ConfigError: Hydra fails, although no file has a fault by itself.
     """
     from merit.config import order
 
     try:
         defaults = order.of(choices.without_faults(files), asked)
-    except Exception as error:  # Hydra raises many unrelated types for what a person wrote
+    except Exception as error:  # Hydra raises many unrelated types for mistakes in conf/
         if problems := check.of_files(files, files):
             return _Chosen([], problems, is_whole=False)
         raise ConfigError([_from_hydra(error)]) from error
@@ -263,16 +263,16 @@ def _choose(files: choices.Files, asked: Sequence[str]) -> _Chosen:
 
 
 def _from_hydra(error: Exception) -> Problem:
-    """Return Hydra's or OmegaConf's complaint as one line."""
+    """Return the message of Hydra or OmegaConf as one line."""
     if isinstance(error, RecursionError):
-        return Problem("conf", "defaults", "files that build on one another in a circle", "files that end somewhere")
+        return Problem("conf", "defaults", "files that build on one another in a circle", "no circle")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     dull = ("full_key:", "object_type=", "Config search path", "provider=")
     return Problem("conf", "", " ".join(line for line in lines if not line.startswith(dull)))
 
 
 def _require_form(file: yamlfiles.YamlFile) -> None:
-    """Refuse conf/ of another form than this merit reads, whose other faults would only confuse."""
+    """Refuse conf/ of another format version, whose other faults would only confuse."""
     if file.problems or not isinstance(file.root.value, dict):
         return
     node = file.root.value.get("form")
@@ -282,11 +282,11 @@ def _require_form(file: yamlfiles.YamlFile) -> None:
         raise ConfigError([replace(place, allowed=str(FORM), hint="correct it")])
     if form < FORM:
         raise ConfigError(
-            [replace(place, found=f"{place.found}, an older form than {FORM}", hint="run 'merit upgrade'")]
+            [replace(place, found=f"{place.found}, an older format version than {FORM}", hint="run 'merit upgrade'")]
         )
     if form > FORM:
         raise ConfigError(
-            [replace(place, found=f"{place.found}, a newer form than {FORM}", hint="install a newer merit")]
+            [replace(place, found=f"{place.found}, a newer format version than {FORM}", hint="install a newer merit")]
         )
 
 
@@ -298,19 +298,19 @@ def _filled_in_by_hand(values: dict[str, Any]) -> list[Fault]:
 
 
 def fingerprint(source: dict[str, Any]) -> str:
-    """Return one hash over the contents of the files that a source reads, or over its rows if it reads no files.
+    """Return one hash of the contents of a source's files, or of its rows if it reads no files.
 
     Raises:
-        MeritError: it isn't a source, a file isn't there, or a database can't be read.
+        MeritError: it isn't a source, a file doesn't exist, or a database can't be read.
     """
     return sealed(source)[1]
 
 
 def sealed(source: dict[str, Any]) -> tuple[Any, str]:
-    """Build a source; return it with its fingerprint. One that hashes its rows keeps them, so that it reads those.
+    """Build a source; return it with its fingerprint. A source that hashes its rows caches them for `read`.
 
     Raises:
-        MeritError: as `fingerprint` does.
+        MeritError: as for `fingerprint`.
     """
     made = targets.build(source)
     if callable(getattr(made, "fingerprint", None)) and callable(getattr(made, "read", None)):

@@ -1,4 +1,4 @@
-"""What the keys of the lock mean: the words under each field of the schema, and those of a target's class."""
+"""Describe the keys of the lock, from the docstrings of the schema's fields and of targets' classes."""
 
 import ast
 import sys
@@ -17,7 +17,7 @@ MERITS = "the default of the schema"
 
 
 def of_key(lock: Lock, path: tuple[str, ...]) -> str:
-    """Return what a key of a lock means; empty if nobody says."""
+    """Return the description of a key of a lock; empty if it has none."""
     value: Any = lock
     models: list[type[BaseModel]] = [Lock]
     meaning = ""
@@ -42,7 +42,7 @@ def _inside(value: Any, part: str) -> Any:
 
 
 def default_of(path: tuple[str, ...]) -> str:
-    """Return whose default a key has that nobody sets."""
+    """Return the origin of the default of a key that no file sets."""
     models: list[type[BaseModel]] = [Lock]
     for part in path[:-1]:
         models = step_into(models, part)
@@ -51,12 +51,12 @@ def default_of(path: tuple[str, ...]) -> str:
 
 
 def of_class(model: type[BaseModel]) -> str:
-    """Return the first paragraph of a section's documentation."""
+    """Return the first paragraph of a section's docstring."""
     return " ".join((model.__doc__ or "").partition("\n\n")[0].split())
 
 
 def of_field(model: type[BaseModel], name: str) -> str:
-    """Return the words under a field of the schema, or under the same field of a section that it builds on."""
+    """Return the docstring of a field of the schema, its own or that of a section that it inherits from."""
     attribute = next((key for key, field in model.model_fields.items() if (field.alias or key) == name), name)
     sections = [base for base in model.__mro__ if issubclass(base, BaseModel) and base is not BaseModel]
     told = (_fields(base.__module__).get(base.__name__, {}).get(attribute) for base in sections)
@@ -65,7 +65,7 @@ def of_field(model: type[BaseModel], name: str) -> str:
 
 @cache
 def _fields(module: str) -> dict[str, dict[str, str]]:
-    """Read the words under each field of a module. They are no comments of Python's own, so the source says them."""
+    """Return the docstrings of all fields of a module, by class; Python doesn't keep them, so the source is parsed."""
     tree = ast.parse(Path(str(sys.modules[module].__file__)).read_text(encoding="utf-8"))
     return {node.name: dict(_told(node)) for node in tree.body if isinstance(node, ast.ClassDef)}
 
@@ -80,7 +80,7 @@ def _told(definition: ast.ClassDef) -> list[tuple[str, str]]:
 
 
 def of_argument(target: str, name: str) -> str:
-    """Return what a trusted target's class says of one of its arguments."""
+    """Return the description of an argument in the docstring of a trusted target's class."""
     if signatures.trusted_arguments(target) is None:
         return ""
     return signatures.documentation_of(target).get(name, "")

@@ -1,4 +1,4 @@
-"""Experiments: a set of overrides as a file of conf/experiment, and the line of config.yaml that chooses one."""
+"""Experiments: a set of overrides as a file of conf/experiment, chosen by a line of config.yaml."""
 
 import re
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ _HEAD = "# @package _global_\n# yaml-language-server: $schema=../.schema/experim
 
 
 class _Lines(list[Any]):
-    """A list that is written a line for each member, however short."""
+    """A list that is written with one line per item, however short."""
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes YAML as conf/ has it: lists of plain values on one line, other members indented."""
+    """Writes YAML in the style of conf/: lists of scalars on one line, other lists indented."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
@@ -39,10 +39,10 @@ _Dumper.add_representer(_Lines, _Dumper.sequence)
 
 
 def path(name: str) -> Path:
-    """Return the file of an experiment.
+    """Return the path of an experiment's file.
 
     Raises:
-        MeritError: the name can't be one.
+        MeritError: the name is not allowed.
     """
     if not re.fullmatch(NAME, name):
         raise MeritError(f"name: found {name!r}; allowed: a small letter, then small letters, digits, '-' and '_'")
@@ -50,16 +50,16 @@ def path(name: str) -> Path:
 
 
 def render(overrides: Sequence[str], told: str, base: str | None = None) -> str:
-    """Return the text of an experiment that says what overrides say.
+    """Return the text of an experiment file that has the same effect as overrides.
 
     Args:
-        overrides: group=choice and key=value; `experiment=NAME` is what it builds on.
-        told: the comment in its head.
+        overrides: group=choice and key=value; `experiment=NAME` is the experiment that it builds on.
+        told: the comment at its head.
         base: the experiment that it builds on, unless the overrides name one.
 
     Raises:
-        ConfigError: an override can't be read.
-        MeritError: one takes a key away, which a file can't.
+        ConfigError: an override can't be parsed.
+        MeritError: an override removes a key, which a file can't do.
     """
     from merit.config import choices, yamlfiles
     from merit.config.compose import understood
@@ -94,7 +94,7 @@ def _put(values: dict[str, Any], keys: list[str], value: Any) -> None:
 
 
 def chosen(config: str) -> str | None:
-    """Return the experiment that the text of config.yaml chooses, if it does."""
+    """Return the experiment that the text of config.yaml chooses; None if it chooses none."""
     found = _CHOICE.search(config)
     return None if found is None or found[2] in {"null", "~"} else found[2]
 
@@ -103,7 +103,7 @@ def choose(config: str, name: str) -> str:
     """Return the text of config.yaml with another experiment chosen.
 
     Raises:
-        MeritError: it has no such line, or several.
+        MeritError: it has no line for the experiment, or several.
     """
     text, count = _CHOICE.subn(rf"\g<1>{name}", config)
     if count != 1:

@@ -1,4 +1,4 @@
-"""explain: a key's value, what set it, what that replaced, and what the key means."""
+"""Explain a key: its value, what set it, what that replaced, and what the key means."""
 
 import difflib
 from collections.abc import Iterator, Sequence
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
 COMPOSED = "merit compose"
-"""Who fills in what no file sets and no schema knows."""
+"""The origin of keys that compose fills in."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What there is to say of a key.
+    """The explanation of a key.
 
     Attributes:
-        value: its value in the lock, or the default of an argument that is not set, as its source has it.
-        where: what set it: `file:line`, the command line, or whose default it is.
-        written: what stands there, where that is an interpolation of another key.
-        overrode: the settings that it replaced, the nearest first.
-        meaning: what the key means.
+        value: its value in the lock; for an argument that is not set, the source text of its default.
+        where: what set it: `file:line`, the command line, or the owner of the default.
+        written: the interpolation that was written there, if it was one.
+        overrode: the settings that it replaced, the latest first.
+        meaning: the description of the key.
     """
 
     key: str
@@ -44,7 +44,7 @@ class Explanation:
     meaning: str
 
     def __str__(self) -> str:
-        """Return it as lines."""
+        """Return it as lines of text."""
         given = f" ({self.written})" if self.written is not None else ""
         lines = [f"{self.key} = {text(self.value)}{given}", f"  set by:   {self.where}"]
         lines += [f"  overrode: {text(former.value)} from {former.where}" for former in self.overrode]
@@ -61,7 +61,7 @@ def explain(key: str, overrides: Sequence[str] = (), conf: Path = artifacts.CONF
 
 
 def explained(composed: Composed, key: str) -> Explanation:
-    """Explain a dotted key of what is composed, or the only one that a longer or shorter name can mean.
+    """Explain a key of a composed configuration; a longer or shorter name is accepted if it is unambiguous.
 
     Raises:
         ConfigError: there is no such key.
@@ -80,18 +80,18 @@ def explained(composed: Composed, key: str) -> Explanation:
 
 
 def text(value: Any) -> str:
-    """Return a value on one line, as YAML has it."""
+    """Return a value as YAML on one line."""
     import yaml
 
     if isinstance(value, _Source):
         return str(value)
-    # The document's end follows a scalar that stands alone.
+    # YAML ends a document that is only a scalar with '...'.
     dumped = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000)
     return dumped.removesuffix("...\n").strip()
 
 
 def _values(lock: Lock) -> dict[str, Any]:
-    """Return all values of a lock by key, those too that params.yaml leaves out."""
+    """Return all values of a lock by key, including those that params.yaml omits."""
     found = {name: _plain(value) for name, value in _named(lock).items()}
     if lock.data.fingerprint == UNREAD:
         found["data"]["fingerprint"] = _Source(NOT_READ)
@@ -123,9 +123,9 @@ def _at(values: Any, path: tuple[str, ...]) -> tuple[bool, Any]:
 
 
 def _meant(key: str, values: dict[str, Any]) -> tuple[str, ...]:
-    """Return the key that a name means: itself, else its end (`training.optimizer.lr`), else the one that ends so.
+    """Return the key that a name means: itself, its end (`training.optimizer.lr`), or the only key that ends so.
 
-    A column's name may hold dots, so that names are compared as they are spelt, not part by part.
+    Column names may contain dots, so names are compared as strings, not part by part.
     """
     known = {".".join(path): path for path in _paths(values)}
     parts = key.split(".")
@@ -139,7 +139,7 @@ def _meant(key: str, values: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _origin(composed: Composed, path: tuple[str, ...]) -> tuple[str, list[Setting]]:
-    """Return what set a key, and all its settings; a section is set by every file that sets a part of it."""
+    """Return what set a key, and all its settings; a section is set by every file that sets part of it."""
     settings = history(composed.layers, path)
     if path[-1] in FILLED_IN:
         return COMPOSED, []
@@ -151,7 +151,7 @@ def _origin(composed: Composed, path: tuple[str, ...]) -> tuple[str, list[Settin
 
 
 def _of_argument(composed: Composed, path: tuple[str, ...]) -> Explanation | None:
-    """Explain an argument that nobody sets of a target."""
+    """Explain an argument of a target that no file sets."""
     _, component = _at(_values(composed.lock), path[:-1])
     default = _defaults(component).get(path[-1])
     if default is None:
@@ -162,14 +162,14 @@ def _of_argument(composed: Composed, path: tuple[str, ...]) -> Explanation | Non
 
 
 def _defaults(component: Any) -> dict[str, str]:
-    """Return the arguments of a component's target that have a default, as its source has it."""
+    """Return the arguments of a component's class that have a default, as source text."""
     target = component.get("_target_") if isinstance(component, dict) else None
     arguments = signatures.trusted_arguments(target) or {}
     return {name: each.default for name, each in arguments.items() if each.default is not None}
 
 
 class _Source(str):
-    """A text that stands as it is: a default as its source has it, or what there is no value of."""
+    """A text to print verbatim: the source text of a default, or a note in place of a value."""
 
 
 def _refuse(lock: Lock, path: tuple[str, ...], values: dict[str, Any]) -> Explanation:
@@ -189,7 +189,7 @@ def _refuse(lock: Lock, path: tuple[str, ...], values: dict[str, Any]) -> Explan
 
 
 def _named_freely(lock: Lock, path: tuple[str, ...]) -> list[str] | None:
-    """Return the names that are set where anybody may choose them, as in gate.waivers; None for any other place."""
+    """Return the keys set in a mapping with free names, such as gate.waivers; None for any other path."""
     place: Any = lock
     for part in path:
         inner = _named(place) if isinstance(place, BaseModel) else place
@@ -204,7 +204,7 @@ def _paths(values: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
 
 
 def tree(overrides: Sequence[str] = (), depth: int | None = None, conf: Path = artifacts.CONF) -> "Tree":
-    """Return the composition: sections, their keys, each value and what set it, down to a depth."""
+    """Return the composition as a tree of sections, keys, values and what set each, down to a depth."""
     from rich.text import Text
     from rich.tree import Tree
 
@@ -227,10 +227,10 @@ def _grow(
             inner = branch.add(Text.assemble((name, "bold"), "  ", (_files(where), "dim")))
             if depth is None or len(path) < depth:
                 _grow(inner, composed, value, path, depth)
-        elif settings or value is not None:  # a key that nobody sets and that has no value says nothing
+        elif settings or value is not None:  # skip keys that are neither set nor have a value
             branch.add(Text.assemble(f"{name}: {text(value)}  ", (where, "dim")))
 
 
 def _files(where: str) -> str:
-    """Return where a section is set: its files, without the lines of its keys."""
+    """Return the files that set a section, without line numbers."""
     return ", ".join(dict.fromkeys(place.rpartition(":")[0] or place for place in where.split(", ")))

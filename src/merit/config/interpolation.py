@@ -1,6 +1,6 @@
-r"""Interpolations: `${name}` takes the value of another key. Nothing else: no resolver, no environment, no Hydra.
+r"""Interpolations: `${name}` takes the value of another key. Resolvers and environment variables are refused.
 
-Text that only looks like one is written `\${name}`, and text of three question marks `\???`.
+Text that only looks like an interpolation is written `\${name}`, and a text of three question marks `\???`.
 """
 
 import re
@@ -13,7 +13,7 @@ PLAIN = re.compile(r"(?<!\\)\$\{(\.*)([A-Za-z_][\w-]*(?:\.[\w-]+)*)\}")
 ESCAPED = r"\${"
 _MARKS = re.compile(r"\\*\?\?\?")
 STEPS = 20_000
-"""The most values that interpolations may lead to: each of thirty may hold the one before it twice."""
+"""The maximum number of values copied by interpolations: thirty keys that each use the one before twice are 2**30."""
 LENGTH = 100_000
 LEFT_OPEN = "found ???, which says that it must be set"
 
@@ -21,12 +21,12 @@ Key = tuple[str, ...]
 
 
 def is_open(value: Any) -> bool:
-    """Say whether a value is known only after composing: an interpolation, or one left to be set."""
+    """Return whether a value is known only after composing: an interpolation, or `???` for one that must be set."""
     return isinstance(value, str) and ("${" in value.replace(ESCAPED, "") or value == "???")
 
 
 def literal(text: str) -> str:
-    """Return how a text is written so that it stands for itself."""
+    """Return a text escaped so that it stands for itself."""
     return f"\\{text}" if _MARKS.fullmatch(text) else text.replace("${", ESCAPED)
 
 
@@ -35,7 +35,7 @@ def _unescaped(text: str) -> str:
 
 
 def refusal(value: Any) -> Fault | None:
-    """Return what is wrong with the form of a text's interpolations; its key is left empty."""
+    """Return the fault of a text with unsupported interpolation syntax, with an empty key; None if there is none."""
     if not isinstance(value, str) or "${" not in value:
         return None
     rest = PLAIN.sub(lambda found: "\0" if found[2].split(".")[0] == "hydra" else "", value.replace(ESCAPED, ""))
@@ -52,7 +52,7 @@ class _Broken(Exception):
 
 
 def resolve(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault], set[Key]]:
-    """Return values with every interpolation replaced by what it leads to, the faults, and keys that have no value."""
+    """Return the values with interpolations resolved, the faults, and the keys left without a value."""
     resolver = _Resolver(values)
     return resolver.value(values, ()), resolver.faults, resolver.open
 
@@ -63,7 +63,7 @@ class _Resolver:
         self.steps = 0
 
     def value(self, value: Any, key: Key) -> Any:
-        """Return a value with its interpolations replaced; one that can't be is None, and noted."""
+        """Return a value with its interpolations resolved; one that can't be is None, and its fault is recorded."""
         if isinstance(value, Mapping):
             return {name: self.value(inner, (*key, str(name))) for name, inner in value.items()}
         if isinstance(value, list):
@@ -129,7 +129,7 @@ class _Resolver:
 
 
 def leaves(value: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
-    """Yield every scalar of plain values with its key."""
+    """Yield every scalar of nested values with its key."""
     if isinstance(value, Mapping | list):
         pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
         for name, inner in pairs:

@@ -1,4 +1,4 @@
-"""JSON Schemas of conf/ for editors: one per group, one for config.yaml, one for experiments; made from the code."""
+"""JSON Schemas of conf/ for editors: one per group, one for config.yaml, one for experiments; generated from code."""
 
 import json
 from collections.abc import Mapping
@@ -19,17 +19,17 @@ from merit.errors import MeritError
 
 FOLDER = Path("conf/.schema")
 DIALECT = "http://json-schema.org/draft-07/schema#"
-"""What editors' language servers know best."""
+"""The draft that editors' language servers support best."""
 
 OPEN: Schema = {"type": "string", "pattern": r"^(\$\{.+\}|\?\?\?)$"}
-"""A value that only composing knows: an interpolation, or one that another file must set."""
+"""A value that is known only after composing: an interpolation, or `???` for one that another file must set."""
 
 _WITH_DEFAULTS: Schema = {"required": ["defaults"]}
-DEFAULTS: Schema = {"type": "array", "description": "The files that this one builds on, and where it comes among them."}
+DEFAULTS: Schema = {"type": "array", "description": "The files that this one builds on; _self_ is its own place."}
 
 
 def files() -> dict[str, str]:
-    """Return the text of every schema by the name of its file; the same code gives the same bytes."""
+    """Return the text of every schema by file name; the same code gives the same bytes."""
     maker, parts = _Maker(is_group=True), _Maker(is_group=False).whole()
     sections = {name for name, annotation in fields_of(Lock).items() if models_in(annotation)}
     schemas = {name: maker.group(name) for name in sorted(sections)}
@@ -39,11 +39,11 @@ def files() -> dict[str, str]:
 
 
 def write(folder: Path = FOLDER, others: Mapping[str, str] | None = None) -> list[str]:
-    """Write the schemas that are stale and remove those that nobody asks for; return their names.
+    """Write the stale schemas and remove those no longer generated; return their names.
 
     Args:
-        folder: where to.
-        others: the texts of schemas that stand beside those of conf/, by the names of their files.
+        folder: the folder to write to.
+        others: the texts of further schemas in the same folder, by file name.
     """
     made = {**files(), **(others or {})}
     changed = _differing(folder, made)
@@ -56,7 +56,7 @@ def write(folder: Path = FOLDER, others: Mapping[str, str] | None = None) -> lis
 
 
 def stale(folder: Path = FOLDER, others: Mapping[str, str] | None = None) -> list[str]:
-    """Return the names of schemas that are not what the code says, or that nobody asks for any more."""
+    """Return the names of schema files that differ from the code, or are no longer generated."""
     return _differing(folder, {**files(), **(others or {})})
 
 
@@ -66,7 +66,7 @@ def _differing(folder: Path, made: Mapping[str, str]) -> list[str]:
 
 
 class _Maker:
-    """Turns pydantic's schema of the lock into one of what may stand in a file: a part of it, with words to it."""
+    """Converts pydantic's schema of a model into one for files that set part of it, with descriptions."""
 
     def __init__(self, *, is_group: bool, form: type[BaseModel] = Lock) -> None:
         self.is_group = is_group
@@ -75,27 +75,27 @@ class _Maker:
         self.models = {model.__name__: model for model in _sections(form)}
 
     def alone(self) -> Schema:
-        """Return the schema of files that are the form, whole, with nothing left to compose."""
+        """Return the schema of files that hold the complete model, with nothing left to compose."""
         return {"$schema": DIALECT, **self._object(self.form, self.lock, (), whole=True)}
 
     def building(self) -> Schema:
-        """Return the schema of files that are the form and may build on one another."""
+        """Return the schema of files that hold the model and may build on one another."""
         made = self.alone()
         made["properties"] = {"defaults": DEFAULTS, **made["properties"]}
         return made
 
     def group(self, name: str) -> Schema:
-        """Return the schema of the files of a group; without `defaults`, a file stands for itself."""
+        """Return the schema of a group's files; a file without `defaults` must be complete."""
         made = self._made(self.lock["properties"][name], (name,))
         whole = {"required": made.pop("required", [])}
         condition = {"if": _WITH_DEFAULTS, "else": whole} if whole["required"] else {}
         made["properties"] = {"defaults": DEFAULTS, **made["properties"]}
-        # What allOf holds stands beside what the component's classes say.
+        # Keep the conditions on the component's classes beside this one.
         extra = [*made.pop("allOf", []), *([condition] if condition else [])]
         return {"$schema": DIALECT, **made, **({"allOf": extra} if extra else {})}
 
     def whole(self) -> Schema:
-        """Return the schema of files that set parts of anything."""
+        """Return the schema of files that set any part of the lock."""
         made = self._object(Lock, self.lock, (), whole=False)
         made["properties"] = {"defaults": DEFAULTS, **made["properties"]}
         return {"$schema": DIALECT, **made}
@@ -111,9 +111,9 @@ class _Maker:
         kept = {name: value for name, value in schema.items() if name not in {"title", "discriminator", "oneOf"}}
         kept = {name: value for name, value in kept.items() if (name, value) != ("default", None)}
         if forms := schema.get("anyOf", schema.get("oneOf")):
-            # A part of a section may fit several of its forms.
+            # A partial section may match several members of a union, so `oneOf` would refuse it.
             kept["anyOf"] = [self._made(form, place, whole=whole) for form in forms]
-        if isinstance(schema.get("items"), Mapping):  # a list is replaced as a whole, so its items must be whole
+        if isinstance(schema.get("items"), Mapping):  # composing replaces lists, so their items must be complete
             kept["items"] = self._made(schema["items"], (*place, "0"), whole=True)
         if isinstance(schema.get("additionalProperties"), Mapping):
             kept["additionalProperties"] = self._made(schema["additionalProperties"], (*place, "*"), whole=whole)
@@ -149,7 +149,7 @@ def _described(schema: Schema, words: str) -> Schema:
 
 
 def _opened(schema: Schema) -> Schema:
-    """Return a schema that also lets through what is still open; sections and plain texts need no such thing."""
+    """Return a schema that also accepts unresolved values; sections and unrestricted strings need no change."""
     if not schema or schema.get("type") == "object" or "allOf" in schema:
         return schema
     forms = schema["anyOf"] if "anyOf" in schema else [{k: v for k, v in schema.items() if k not in _BESIDE}]
@@ -162,15 +162,15 @@ _BESIDE = frozenset({"description", "default"})
 
 
 def _component(place: tuple[str, ...], *, whole: bool) -> Schema:
-    """Return what may stand where a component stands: its class, and for each class that merit knows its arguments."""
+    """Return the schema of a component: its class, and the arguments of each class that merit knows."""
     key = ".".join(place)
     known = {
         target: taken for target in _classes(targets.PLACES[key]) if (taken := _arguments(target, key)) is not None
     }
-    # A project may trust packages of its own, whose classes the schema can't know.
+    # A project may trust its own packages, whose classes this schema can't list.
     merits = "|".join(prefix.replace(".", "[.]") for prefix in targets.TRUSTED)
     named = [{"enum": list(known)}, {"type": "string", "pattern": rf"^(?!{merits})"}]
-    words = "The class that is built; the keys beside it are its arguments."
+    words = "The class to build; the keys beside it are its arguments."
     each = [_of_class(target, arguments, key, whole=whole) for target, arguments in known.items()]
     made: Schema = {"type": "object", "properties": {"_target_": {"description": words, "anyOf": named}}}
     if each:
@@ -189,7 +189,7 @@ def _of_class(target: str, arguments: dict[str, Schema], place: str, *, whole: b
 
 
 def _classes(prefixes: tuple[str, ...]) -> list[str]:
-    """Return the classes below the modules where a component comes from, also those that these only pass on."""
+    """Return the classes of a component's modules, including those that the modules import from their submodules."""
     found: list[str] = []
     for module in (prefix.removesuffix(".") for prefix in prefixes):
         tree = classes.source(module)
@@ -203,14 +203,14 @@ def _classes(prefixes: tuple[str, ...]) -> list[str]:
 
 
 def _arguments(target: str, place: str) -> dict[str, Schema] | None:
-    """Return the schema of each argument that conf/ may give to a class; None if it is none for this place."""
+    """Return the schema of each argument that conf/ may set; None if the class doesn't fit this key."""
     signature = None
-    with suppress(MeritError):  # some of what a module passes on is no class
+    with suppress(MeritError):  # some names that a module imports are no classes
         signature = targets._signature_of(target)
     supplied = targets.SUPPLIED.get(place, ())
-    if signature is None or signature.takes_any or "defaults" in signature.names:  # a key that Hydra keeps for itself
+    if signature is None or signature.takes_any or "defaults" in signature.names:  # `defaults` is Hydra's own key
         return None
-    if supplied and supplied[0] not in signature.names:  # a part of a network, or no optimizer
+    if supplied and supplied[0] not in signature.names:  # a building block of a network, or no optimizer
         return None
     told, typed = signatures.documentation_of(target), signatures.arguments_of(target) or {}
     return {
@@ -221,5 +221,5 @@ def _arguments(target: str, place: str) -> dict[str, Schema] | None:
 
 
 def _draft7(schema: Schema) -> Schema:
-    """Return a schema in the words of draft 7, which calls the items of a tuple just items."""
+    """Return a schema in draft 7, where the items of a tuple are `items`."""
     return {"items" if name == "prefixItems" else name: value for name, value in schema.items()}

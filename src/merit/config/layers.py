@@ -1,4 +1,4 @@
-"""Layers: what each file and each override sets, in the order in which they are laid over one another."""
+"""Layers: the values of each file and each override, in the order in which they are merged."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from merit.errors import Problem
 
 COMMAND_LINE = "command line"
 REMOVED = object()
-"""The value of a key that the command line takes away."""
+"""The value of a key that the command line removes."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A value that a layer gives to a key, and where."""
+    """A value that a layer gives to a key, and its location."""
 
     value: Any
     where: str
@@ -23,7 +23,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Layer:
-    """What one file, or one override, sets below a package."""
+    """The values that one file, or one override, sets below a package."""
 
     where: str
     package: tuple[str, ...]
@@ -31,15 +31,15 @@ class Layer:
 
     @classmethod
     def of(cls, file: YamlFile, package: tuple[str, ...] | None = None) -> "Layer":
-        """Return the layer that a file is, under its own package or another that it is asked for under."""
+        """Return the layer of a file, below its own package or the one that a defaults list gives it."""
         return cls(str(file.path), file.package if package is None else package, file.root)
 
     def place(self, node: Node) -> str:
-        """Return where a node of this layer stands."""
+        """Return the location of a node of this layer."""
         return self.where if self.where == COMMAND_LINE else f"{self.where}:{node.line}"
 
     def reach(self, key: tuple[str, ...]) -> tuple[int, Node]:
-        """Return how many parts of a key this layer sets, and the deepest node on the way."""
+        """Return how many parts of a key this layer sets (-1: outside its package), and the deepest node for it."""
         if key[: len(self.package)] != self.package:
             return -1, self.root
         depth, node = len(self.package), self.root
@@ -48,7 +48,7 @@ class Layer:
         return depth, node
 
     def values(self) -> dict[str, Any]:
-        """Return what it sets, from the root of the lock."""
+        """Return its values, nested from the root of the lock."""
         nested: Any = self.root.plain()
         for part in reversed(self.package):
             nested = {part: nested}
@@ -56,7 +56,7 @@ class Layer:
 
 
 def merged(layers: Sequence[Layer]) -> dict[str, Any]:
-    """Return the values of all layers: mappings join, anything else replaces what was there."""
+    """Return the merged values of all layers: mappings are merged, anything else is replaced."""
     whole: dict[str, Any] = {}
     for layer in layers:
         if layer.root.value is REMOVED:
@@ -87,7 +87,7 @@ def _lay(place: dict[str, Any], nodes: dict[str, Node]) -> None:
 
 
 def idle_removals(layers: Sequence[Layer]) -> list[Problem]:
-    """Return the removals on the command line that have nothing to remove."""
+    """Return the problems of command-line removals that have nothing to remove."""
     return [
         Fault(layer.package, "nothing to remove", "a key that is set").at(layer.where)
         for place, layer in enumerate(layers)
@@ -96,7 +96,7 @@ def idle_removals(layers: Sequence[Layer]) -> list[Problem]:
 
 
 def history(layers: Sequence[Layer], key: tuple[str, ...]) -> list[Setting]:
-    """Return what set a key, the last one last; a layer that replaces what holds the key begins anew."""
+    """Return the settings of a key, the effective one last; a layer that replaces a parent of the key clears them."""
     found: list[Setting] = []
     for layer in layers:
         depth, node = layer.reach(key)
@@ -108,7 +108,7 @@ def history(layers: Sequence[Layer], key: tuple[str, ...]) -> list[Setting]:
 
 
 def located(layers: Sequence[Layer], fault: Fault) -> Problem:
-    """Return the fault with the place that sets its key last, or that sets what it should stand in."""
+    """Return a fault with the location that set its key last, or that set the nearest parent of it."""
     where, best = "conf", -1
     for layer in layers:
         depth, node = layer.reach(fault.key)

@@ -1,7 +1,7 @@
-"""merit as a library: where its own top-level files are, and which of its code makes each stage.
+"""Locate merit's own top-level files, and hash the merit code that each stage runs.
 
-A repository that holds merit's source names that source in dvc.yaml, so DVC sees it change. A project that has merit
-installed can't: its lock names, per stage, the hash of the installed code instead, and its dvc.yaml depends on that.
+In merit's own repository dvc.yaml lists the source files, so DVC notices changes. A project with merit installed can't
+do that: its lock has a hash of the installed code for each stage, and its dvc.yaml depends on that.
 """
 
 import hashlib
@@ -14,28 +14,28 @@ from merit import artifacts
 
 PACKAGE = Path(__file__).resolve().parents[1]
 SOURCE = "src/merit/"
-"""Where the library is in its own repository; its dvc.yaml names code by such paths."""
+"""The library's path in its own repository, as its dvc.yaml writes it."""
 
 
 def template_root() -> Path:
-    """Return the folder that holds merit's own top-level files: the checkout it runs from, or the wheel's part."""
+    """Return the folder of merit's own top-level files: the checkout that it runs from, or a folder of the wheel."""
     checkout = PACKAGE.parents[1]
     return checkout if is_source(checkout) else PACKAGE / "project" / "files"
 
 
 def is_source(folder: Path) -> bool:
-    """Say whether a folder is a repository that holds merit's source, and not one that has merit installed."""
+    """Return whether a folder is a repository with merit's source, not one that has merit installed."""
     return (folder / SOURCE / "cli" / "__init__.py").is_file()
 
 
 def code_by_stage() -> dict[str, str]:
-    """Return, for each DVC stage, a hash of the installed code that merit's own dvc.yaml says makes it."""
+    """Return, for each DVC stage, a hash of the installed code that merit's own dvc.yaml lists for it."""
     stages = yaml.safe_load((template_root() / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     return {name: _hash(own_code(stage.get("deps", []))) for name, stage in stages.items()}
 
 
 def own_code(deps: list[str]) -> list[str]:
-    """Return which of a stage's dependencies are merit's code, relative to the package."""
+    """Return a stage's dependencies that are merit's code, relative to the package."""
     return sorted(dep.removeprefix(SOURCE) for dep in deps if dep.startswith(SOURCE))
 
 

@@ -1,4 +1,4 @@
-"""The lock: params.yaml, written from a composed configuration and read back by every stage."""
+"""The lock: params.yaml, written from a composed configuration and read by every stage."""
 
 import difflib
 import hashlib
@@ -20,31 +20,31 @@ from merit.errors import ConfigError, MeritError, Problem
 HEADER = "# Generated from conf/ by 'merit compose'. Don't edit: change conf/, then compose again.\n"
 REMEDY = "run 'merit compose'"
 UNREAD = f"sha256:{'f' * 64}"
-"""Stands for a fingerprint that nobody has read; no lock is ever written with it."""
+"""The fingerprint of a source that was not read; no lock is ever written with it."""
 NOT_READ = "not read; 'merit compose' reads the source"
 DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-"""PyYAML's safe one, in C where it was built with that."""
+"""PyYAML's safe dumper, in C if PyYAML was built with libyaml."""
 
 
 def render(lock: Lock) -> str:
-    """Return the text of params.yaml: the schema's order, every value resolved."""
+    """Return the text of params.yaml, in the schema's order and with every value resolved."""
     values = lock.model_dump(mode="json", by_alias=True)
     body = yaml.dump(values, Dumper=DUMPER, sort_keys=False, allow_unicode=True, width=100)
     return HEADER + body
 
 
 def write(lock: Lock) -> bool:
-    """Write params.yaml if it differs; say whether it did."""
+    """Write params.yaml if it differs; return whether it did."""
     text = render(lock)
     if artifacts.LOCK.is_file() and artifacts.LOCK.read_text(encoding="utf-8") == text:
-        artifacts.LOCK.touch()  # it is as new as conf/
+        artifacts.LOCK.touch()  # so that `current` needn't compose: no file of conf/ is newer
         return False
     artifacts.write_text(artifacts.LOCK, text)
     return True
 
 
 def difference(lock: Lock) -> str:
-    """Return how params.yaml differs from what conf/ says now, as a unified diff; empty if it doesn't."""
+    """Return a unified diff of params.yaml against what conf/ composes to; empty if they are equal."""
     found = artifacts.LOCK.read_text(encoding="utf-8") if artifacts.LOCK.is_file() else ""
     lines = difflib.unified_diff(
         found.splitlines(),
@@ -57,19 +57,19 @@ def difference(lock: Lock) -> str:
 
 
 def fingerprint_of(source: Mapping[str, Any], path: Path = artifacts.LOCK) -> str:
-    """Return the fingerprint that a lock has for a source declared just so; `UNREAD` if it has none."""
+    """Return the fingerprint that the lock has for this source declaration; `UNREAD` if it has none."""
     try:
         values = safe_yaml.load(path.read_text(encoding="utf-8"))
         data = values["data"]
         known, found = data["source"], data["fingerprint"]
     except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError):
         return UNREAD
-    written = json.loads(json.dumps(source, default=str))  # dates are dates in conf/ and texts in the lock
+    written = json.loads(json.dumps(source, default=str))  # a date of conf/ is a string in the lock
     return found if isinstance(found, str) and known == written else UNREAD
 
 
 def preprocessing(data: Data, features: Features) -> str:
-    """Return the hash of what the preprocessing is fitted by; `features` notes it beside what it made."""
+    """Return the hash of all settings of the preprocessing; `features` stores it beside the fitted result."""
     sections = data.model_dump(mode="json", include={"columns", "split", "target", "time"})
     text = json.dumps([sections, features.model_dump(mode="json")], sort_keys=True)
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
@@ -79,8 +79,8 @@ def read() -> Lock:
     """Return the lock.
 
     Raises:
-        MeritError: params.yaml is not there.
-        ConfigError: it was edited by hand into something that the schema refuses.
+        MeritError: params.yaml doesn't exist.
+        ConfigError: it was edited by hand, and the schema refuses it.
     """
     if not artifacts.LOCK.is_file():
         raise MeritError(f"{artifacts.LOCK}: not found; 'merit compose' writes it")
@@ -88,17 +88,17 @@ def read() -> Lock:
         text = artifacts.LOCK.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(
-            [Problem(str(artifacts.LOCK), "", "not UTF-8", hint="'merit compose' writes it anew")]
+            [Problem(str(artifacts.LOCK), "", "not UTF-8", hint="'merit compose' writes it again")]
         ) from error
     return parse(text, str(artifacts.LOCK))
 
 
 def current(section: str) -> Lock:
-    """Return the lock, if conf/ says the same of a section; where no file of conf/ is newer than the lock, it does.
+    """Return the lock, if a section of it agrees with conf/; it is composed only if a file is newer than the lock.
 
     Raises:
-        MeritError: params.yaml is not there, or conf/ was changed since and says something else of the section.
-        ConfigError: as `read` says, or conf/ was changed into something that the schema refuses.
+        MeritError: params.yaml doesn't exist, or conf/ was changed since and the section differs.
+        ConfigError: as for `read`, or the schema refuses what conf/ says now.
     """
     found = read()
     written = artifacts.LOCK.stat().st_mtime_ns
@@ -118,7 +118,7 @@ def current(section: str) -> Lock:
 
 
 def _changed(now: Any, then: Any, path: tuple[str, ...]) -> tuple[tuple[str, ...], Any]:
-    """Return the first key whose value is another now, and what it was."""
+    """Return the first key whose value changed, and its value in the lock."""
     if isinstance(now, dict) and isinstance(then, dict) and now.keys() == then.keys():
         for name in now:
             if now[name] != then[name]:
@@ -127,7 +127,7 @@ def _changed(now: Any, then: Any, path: tuple[str, ...]) -> tuple[tuple[str, ...
 
 
 def parse(text: str, name: str) -> Lock:
-    """Return the lock that a text holds; `name` is what messages call it."""
+    """Return the lock from its text; messages call the file `name`."""
     try:
         values = safe_yaml.load(text)
         return Lock.model_validate(values)

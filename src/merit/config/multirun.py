@@ -1,7 +1,7 @@
-"""Hydra's multirun: its plugins for sweepers and launchers, found, configured and called as Hydra itself does it.
+"""Hydra's multirun: find, configure and call sweeper and launcher plugins as Hydra itself does.
 
-What Hydra composes here is a configuration of one key, the folder of a trial. That of the trials, conf/, is composed
-and checked by merit before any of them starts, so that what a launcher carries to another machine is a path.
+Hydra composes a configuration with one key, the folder of a trial. merit composes and checks the trials' own
+configuration, conf/, before any of them starts, so a launcher only has to carry a path to another machine.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,11 +24,11 @@ CONFIG = "merit_trial"
 
 
 def multirun(arguments: Sequence[str], task: Callable[[Any], None]) -> Any:
-    """Let Hydra's sweeper plugin work on overrides by the launcher plugin that `hydra/launcher=` names.
+    """Run Hydra's sweeper plugin on overrides, with the launcher plugin that `hydra/launcher=` names.
 
     Args:
         arguments: Hydra's overrides.
-        task: what a job of the launcher does; it must be importable by its name.
+        task: the function that a job of the launcher calls; it must be importable by name.
 
     Raises:
         ConfigError: settings of Hydra's that merit doesn't pass on.
@@ -52,7 +52,7 @@ def multirun(arguments: Sequence[str], task: Callable[[Any], None]) -> Any:
         chosen += [] if chosen is hydras else hydras
         try:
             config = loader.load_configuration(CONFIG, overrides=[*SETTINGS, *chosen], run_mode=RunMode.MULTIRUN)
-        except Exception as error:  # Hydra raises many unrelated types for what a person wrote
+        except Exception as error:  # Hydra raises many unrelated types for mistakes in overrides
             raise _unknown(hydras, loader.get_group_options("hydra/launcher"), error) from error
         sweeper = Plugins.instance().instantiate_sweeper(
             config=config,
@@ -63,7 +63,7 @@ def multirun(arguments: Sequence[str], task: Callable[[Any], None]) -> Any:
 
 
 def is_hydras(override: str) -> bool:
-    """Say whether an override is one of Hydra's own settings."""
+    """Return whether an override sets Hydra's own configuration."""
     return override.lstrip("+~").startswith(("hydra.", "hydra/"))
 
 
@@ -74,7 +74,7 @@ def launcher_of(arguments: Sequence[str]) -> str:
 
 
 def _refuse(hydras: Sequence[str]) -> None:
-    """Refuse every setting of Hydra's but the launcher and its own: others run code or look for it elsewhere."""
+    """Refuse all of Hydra's settings except the launcher's: others run code, or load it from elsewhere."""
     found = [
         Problem("command line", text, "Hydra's own settings", "hydra/launcher=NAME, hydra.launcher.KEY=VALUE")
         for text in hydras

@@ -1,7 +1,7 @@
-"""Ask Hydra which files of conf/ are chosen, and in which order they are laid over one another; it reads none of them.
+"""Resolve defaults lists with Hydra: the chosen files of conf/, in merge order. Hydra itself reads no file.
 
-Only the part of Hydra that follows defaults lists is used. Its own configuration, its search path and its plugins are
-not looked for: they say nothing of the lock, and to find them takes longer than all the rest.
+Only the part of Hydra that follows defaults lists is used. Hydra's own configuration, search path and plugins are not
+loaded: they don't affect the lock, and loading them takes longer than everything else.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from merit.config import choices
 
 
 class _Read(ConfigRepository):
-    """The files of conf/ as Hydra wants them, from what was read of them already."""
+    """Hydra's view of the files of conf/ that were read already."""
 
     def __init__(self, files: choices.Files) -> None:
         self.files = files
@@ -36,7 +36,7 @@ class _Read(ConfigRepository):
         file = self.files.get(path.removesuffix(".yaml"))
         if file is None:
             return None
-        content = OmegaConf.create(dict.fromkeys(list(file.root.value)[:1]))  # Hydra asks whether there is any
+        content = OmegaConf.create(dict.fromkeys(list(file.root.value)[:1]))  # Hydra only tests for content
         result = ConfigResult("conf", str(file.path), content, ConfigSource._get_header_dict(file.head))
         result.defaults_list = self._create_defaults_list(path, OmegaConf.create(file.defaults.plain()))
         return result
@@ -52,10 +52,10 @@ class _Read(ConfigRepository):
 
 
 def of(files: choices.Files, chosen: Sequence[str]) -> list[ResultDefault]:
-    """Return the files that config.yaml and these overrides of groups choose, the one that has the last word last.
+    """Return the files that config.yaml and these overrides of groups choose, in merge order: the last one wins.
 
     Raises:
-        Exception: of many unrelated types, for what a person wrote in a defaults list.
+        Exception: of many unrelated types, for mistakes in a defaults list.
     """
     version.setbase("1.3")
     overrides = OverridesParser.create().parse_overrides(list(chosen))

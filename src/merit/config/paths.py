@@ -1,7 +1,7 @@
-"""Paths that configuration names: they lead into the project, or into a root that pyproject.toml declares.
+"""Check paths that configuration names: inside the project, or below a root that pyproject.toml declares.
 
-`[tool.merit] roots` names folders outside that YAML may use: which they are is decided where code is configured, not in
-conf/. Symbolic links are followed before it is decided, so that none leads out.
+`[tool.merit] roots` lists the folders outside the project that YAML may use: where code is configured decides, not
+conf/. Symbolic links are resolved first, so no link leads outside.
 """
 
 import os
@@ -11,18 +11,18 @@ from merit.config import trust
 from merit.errors import MeritError
 
 OPEN = ((".dvc", "cache"), (".merit",))
-"""What is hidden and may be named: where DVC keeps data, which a file may be a link to, and what merit makes."""
+"""Hidden folders that may be named: DVC's cache, which a file may be a link to, and merit's own output."""
 
 
 def inside(path: str, key: str) -> Path:
-    """Return a path if configuration alone may name it.
+    """Return a path if configuration may name it.
 
     Args:
-        path: as it stands in the file, relative to the folder that holds conf/.
-        key: what the message names.
+        path: the path in the file, relative to the folder that holds conf/.
+        key: the key that the message names.
 
     Raises:
-        MeritError: it leads out of the project and its roots, or to what is hidden in it.
+        MeritError: it leads outside the project and its roots, or to something hidden in it.
     """
     if reason := refusal(path):
         raise MeritError(f"{key}: {reason}")
@@ -30,7 +30,7 @@ def inside(path: str, key: str) -> Path:
 
 
 def refusal(path: str) -> str | None:
-    """Return why configuration alone may not name a path; None if it may."""
+    """Return why configuration may not name a path; None if it may."""
     if not path or not path.isprintable():
         return f"found path {path!r}; allowed: a path inside the project, such as 'orders.csv'"
     real, project = Path(os.path.realpath(path)), Path(os.path.realpath(Path.cwd()))
@@ -50,9 +50,9 @@ def refusal(path: str) -> str | None:
 
 
 def roots() -> tuple[Path, ...]:
-    """Return the folders outside of the project that configuration may use, as they really are.
+    """Return the folders outside the project that configuration may use, with links resolved.
 
     Raises:
-        MeritError: pyproject.toml can't be read, or names something else than folders.
+        MeritError: pyproject.toml can't be read, or a root is not a folder name.
     """
     return tuple(Path(os.path.realpath(root)) for root in trust.roots())

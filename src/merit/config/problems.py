@@ -1,4 +1,4 @@
-"""Faults of configuration as people read them: which key, what was found, what is allowed, what was meant."""
+"""Faults of configuration, in readable form: the key, what was found, what is allowed, and the likely intention."""
 
 import difflib
 import re
@@ -16,12 +16,12 @@ SHOWN = 200
 UNKNOWN = "unknown key"
 
 FILLED_IN = frozenset({"fingerprint", "columns_sha256", "code", "merit"})
-"""Keys of the lock that compose fills in: nobody is told to write them."""
+"""Keys of the lock that compose fills in; error messages never suggest them."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault: the path of the key, what was found there, what is allowed, what was probably meant."""
+    """One fault: the path of the key, what was found, what is allowed, and a hint."""
 
     key: tuple[str, ...]
     found: str
@@ -34,7 +34,7 @@ class Fault:
         return str(Problem("", "", self.found, self.allowed, self.hint))
 
     def at(self, where: str) -> Problem:
-        """Return the fault with its place; what one text says of several columns is put into them."""
+        """Return the problem at a location; a one-line text with allowed values is split into its columns."""
         told = _TOLD.fullmatch(self.found) if not (self.allowed or self.hint) else None
         cells = told.group("found", "allowed", "hint") if told else (self.found, self.allowed, self.hint)
         return Problem(where, ".".join(self.key), *(cell or "" for cell in cells))
@@ -44,25 +44,25 @@ _TOLD = re.compile(r"(?P<found>.*?); (?P<hint>did you mean '[^']*'\? )?allowed(?
 
 
 def unknown_key(key: tuple[str, ...], allowed: Iterable[str]) -> Fault:
-    """Return the fault of a key that nobody knows."""
+    """Return the fault of an unknown key."""
     names = sorted(allowed)
     return Fault(key, UNKNOWN, ", ".join(names) or "none", meant(key[-1], names))
 
 
 def meant(word: str, allowed: Iterable[str]) -> str:
-    """Return the allowed name that was probably meant, as a question; empty if none is near."""
+    """Return a question that suggests the closest allowed name; empty if none is close."""
     close = difflib.get_close_matches(word, sorted(allowed), n=1)
     return f"did you mean '{close[0]}'?" if close else ""
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
-    """Return what is allowed, led by what was probably meant."""
+    """Return the allowed names, after a suggestion of the closest one."""
     names = sorted(allowed)
     return f"{meant(word, names)} allowed: {', '.join(names) or 'none'}".lstrip()
 
 
 def from_validation(error: ValidationError, values: Any, form: type[BaseModel] = Lock) -> list[Fault]:
-    """Return pydantic's findings about values of a form as faults: one for each key, whatever it could have been."""
+    """Return pydantic's errors as faults, one per key, with the allowed values of all alternatives in it."""
     found: dict[tuple[str, ...], Fault] = {}
     for finding in error.errors(include_url=False):
         if finding["type"] == "value_error" and not finding["loc"]:
@@ -77,7 +77,7 @@ def from_validation(error: ValidationError, values: Any, form: type[BaseModel] =
 
 
 def _between_sections(message: str) -> Iterator[Fault]:
-    """Yield what is wrong between sections: a line for each, which begins with the key."""
+    """Yield the faults of rules over several sections: one per line, which begins with the key."""
     for line in message.removeprefix("Value error, ").splitlines():
         key, _, text = line.partition(" ")
         yield Fault(tuple(key.split(".")), text)
@@ -100,7 +100,7 @@ def _from_finding(finding: Mapping[str, Any], values: Any, form: type[BaseModel]
 
 
 def shown(value: Any) -> str:
-    """Return a value as YAML would have it, cut where it gets long."""
+    """Return a value as YAML writes it, truncated if it is long."""
     text = (
         {None: "null", True: "true", False: "false"}[value]
         if value is None or value is True or value is False
@@ -110,7 +110,7 @@ def shown(value: Any) -> str:
 
 
 def key_in(values: Any, place: tuple[int | str, ...], *, is_there: bool = True) -> tuple[str, ...]:
-    """Return the key that pydantic means, without the names of the forms that it tried on the way."""
+    """Return the key of pydantic's location, without the names of union members that pydantic puts into it."""
     key: list[str] = []
     for step, part in enumerate(place):
         inside = isinstance(values, Mapping) and part in values
@@ -123,7 +123,7 @@ def key_in(values: Any, place: tuple[int | str, ...], *, is_there: bool = True) 
 
 
 def keys_beside(place: tuple[int | str, ...], form: type[BaseModel] = Lock) -> list[str]:
-    """Return the keys that a form knows beside the one at a place, as pydantic tells places."""
+    """Return the keys that a model allows beside the one at pydantic's location."""
     models: list[type[BaseModel]] = [form]
     for part in place[:-1]:
         models = step_into(models, part)
@@ -131,7 +131,7 @@ def keys_beside(place: tuple[int | str, ...], form: type[BaseModel] = Lock) -> l
 
 
 def step_into(models: list[type[BaseModel]], part: int | str) -> list[type[BaseModel]]:
-    """Return the models under a key; the tag of a form chooses it, and a name left free leads no deeper."""
+    """Return the models below a key; a union tag selects its model, and a freely chosen name stays at the models."""
     if under := [field for model in models if (field := fields_of(model).get(str(part))) is not None]:
         return [inner for annotation in under for inner in models_in(annotation)]
     tagged = [model for model in models if any(part in _words(each) for each in fields_of(model).values())]
@@ -139,12 +139,12 @@ def step_into(models: list[type[BaseModel]], part: int | str) -> list[type[BaseM
 
 
 def fields_of(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the keys of a section and what each may be."""
+    """Return the keys of a section with their annotations."""
     return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:
-    """Return the sections that a field holds, whether by name, in a list or as one of several forms."""
+    """Return the sections that an annotation holds: directly, in a list or mapping, or as members of a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for inner in get_args(annotation) for model in models_in(inner)]

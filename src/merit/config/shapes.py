@@ -1,4 +1,4 @@
-"""The shape of a metric, read from its source before anything is trained: how it is called, and which way is better."""
+"""Check a metric's interface from its source before training: how it is called, and which direction is better."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -10,14 +10,14 @@ from merit.errors import MeritError
 
 CALL = "__call__(self, target, prediction, weights), or update and compute as metrics of torchmetrics have"
 TASKS = {"Binary": "binary", "Multiclass": "multiclass", "Multilabel": "multilabel"}
-"""How torchmetrics' names of classification begin, and the task that they are for."""
+"""Prefixes of torchmetrics' classification metrics, and their tasks."""
 
 Definition = ast.FunctionDef | ast.expr | None
-"""What a class says of a name: a method, a value, or nothing that its source tells."""
+"""What a class defines for a name: a method, a value, or None where the source doesn't show it."""
 
 
 def faults(values: Mapping[str, Any]) -> list[Fault]:
-    """Return which metrics of a configuration can't be called as a metric, or don't say whether more is better."""
+    """Return a fault for each metric that can't be called as one, or doesn't say which direction is better."""
     evaluate, task = values.get("evaluate"), _task(values)
     metrics = evaluate.get("metrics") if isinstance(evaluate, Mapping) else None
     problems: list[Fault] = []
@@ -36,7 +36,7 @@ def _task(values: Mapping[str, Any]) -> Any:
 
 
 def _of_task(target: str, task: Any) -> Iterator[str]:
-    """Yield that a metric of torchmetrics is for another task."""
+    """Yield the fault of a torchmetrics metric for another task."""
     package, name = target.rpartition(".")[::2]
     own = next((each for start, each in TASKS.items() if name.startswith(start)), None)
     asked = {"torchmetrics.classification": own, "torchmetrics.regression": "regression"}.get(package)
@@ -45,13 +45,13 @@ def _of_task(target: str, task: Any) -> Iterator[str]:
 
 
 def _of(target: str) -> Iterator[str]:
-    """Yield what is wrong with a class as a metric; nothing where its source doesn't tell."""
+    """Yield the faults of a class as a metric; none where its source doesn't show enough."""
     try:
         lineage = list(classes.ancestry(target))
     except MeritError:
-        return  # told where the target is looked up
+        return  # reported where the target is looked up
     known = [each for each in lineage if each is not None]
-    if not known or any("__new__" in _names(each) for each in known):  # which may make something else
+    if not known or any("__new__" in _names(each) for each in known):  # __new__ may return an instance of another class
         return
     is_complete = len(known) == len(lineage)
     yield from _of_call(known, is_complete=is_complete)
@@ -74,7 +74,7 @@ def _arguments(args: ast.arguments) -> list[str]:
 
 
 def _takes_three(args: ast.arguments) -> bool:
-    """Say whether a method takes target, prediction and weights beside `self`, and needs nothing else."""
+    """Return whether a method takes target, prediction and weights besides `self`, and requires nothing else."""
     most = len(args.posonlyargs) + len(args.args)
     needs_more = any(default is None for default in args.kw_defaults) or most - len(args.defaults) > 4
     return (most >= 4 or args.vararg is not None) and not needs_more
@@ -90,13 +90,13 @@ def _of_direction(known: list[ast.ClassDef], *, is_complete: bool) -> Iterator[s
                 yield f"whose higher_is_better is {value.value!r}; {advice}"
             return
         if any("higher_is_better" in ast.unparse(node) for node in each.body if isinstance(node, ast.FunctionDef)):
-            return  # set when it is made
+            return  # set by a method, such as __init__
     if is_complete:
         yield f"which has no higher_is_better; {advice}"
 
 
 def _names(definition: ast.ClassDef) -> dict[str, Definition]:
-    """Return the names that a class itself gives a meaning, and that meaning."""
+    """Return the names that a class itself defines, and their definitions."""
     names: dict[str, Definition] = {}
     for node in definition.body:
         if isinstance(node, ast.FunctionDef):

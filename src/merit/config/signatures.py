@@ -1,4 +1,4 @@
-"""What a target's arguments are: their types, defaults and documentation, read from source without importing it."""
+"""Read a target's arguments from source without importing it: types, defaults and documentation."""
 
 import ast
 import re
@@ -14,24 +14,24 @@ from merit.config.problems import Fault, shown
 from merit.errors import MeritError
 
 Schema = dict[str, Any]
-"""What a value may be, in the words of JSON Schema; empty where the annotation says nothing that YAML could break."""
+"""A JSON Schema of a value; empty where the annotation restricts nothing that YAML could express."""
 
 NOTHING: Schema = {"not": {}}
-"""What no value in YAML is, such as a tensor."""
+"""A schema that no YAML value satisfies, for types such as a tensor."""
 
 
 @dataclass(frozen=True)
 class Argument:
-    """One argument of a class: what it may be, as its author wrote it and as a schema, and its default."""
+    """One argument of a class: its annotation as written, the schema of it, and its default."""
 
     annotation: str
     schema: Schema
     default: str | None
-    """As it stands in the source; None if there is none."""
+    """Its source text; None if there is no default."""
 
 
 def faults(values: Mapping[str, Any]) -> list[Fault]:
-    """Return the arguments of targets whose type is not what the target's signature asks for."""
+    """Return a fault for each argument of a target whose value doesn't fit its annotation."""
     return [
         Fault((*key, name), f"found {shown(given)}", arguments[name].annotation)
         for key, component in targets.mappings(values)
@@ -42,7 +42,7 @@ def faults(values: Mapping[str, Any]) -> list[Fault]:
 
 
 def trusted_arguments(target: Any) -> dict[str, Argument] | None:
-    """Return the arguments of a target; None if it is not trusted or not there, or can't be read."""
+    """Return the arguments of a target; None if it is not trusted, doesn't exist or can't be read."""
     with suppress(MeritError):
         return arguments_of(target) if targets.is_trusted(target) else None
     return None
@@ -86,7 +86,7 @@ _MAPPINGS = frozenset({"Mapping", "dict", "Dict", "MutableMapping"})
 
 
 def schema_of(annotation: ast.expr | None) -> Schema:
-    """Return what values an annotation lets through, as far as it is simple."""
+    """Return the schema of an annotation, as far as it is simple."""
     match annotation:
         case ast.Constant(value=None):
             return {"type": "null"}
@@ -140,7 +140,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def fits(value: Any, schema: Schema) -> bool:
-    """Say whether a value is what a schema of this module allows; what is still open is taken on trust."""
+    """Return whether a value matches a schema of this module; unresolved values always do."""
     if is_open(value) or not schema:
         return True
     if "anyOf" in schema:
@@ -160,25 +160,25 @@ def _items_fit(items: list[Any], schema: Schema) -> bool:
 
 
 def summary_of(target: str) -> str:
-    """Return the first sentence of a class's documentation."""
+    """Return the first paragraph of a class's docstring, on one line."""
     return " ".join(_docstring(target).partition("\n\n")[0].split())
 
 
 def documentation_of(target: str) -> dict[str, str]:
-    """Return what the `Args` section of a class's documentation says of each argument, on one line each."""
+    """Return the text of each argument in the `Args` section of a class's docstring, on one line each."""
     section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", _docstring(target), re.M | re.S)
     if section is None:
         return {}
     found: dict[str, str] = {}
     for entry in re.split(r"^(?=\w)", dedent(section[1]), flags=re.M):
-        # What is indented as the entries are, but is none, ends the section: notes, links.
+        # A paragraph indented like the entries, such as a note or a link, ends the entry before it.
         if told := re.match(r"(\w+)\s*(?:\([^)]*\))?:\s*(.*)", re.split(r"\n\n|\n\.\. ", entry)[0], re.S):
             found[told[1]] = " ".join(told[2].split())
     return found
 
 
 def _docstring(target: str) -> str:
-    """Return a class's documentation, also one that is put together after the class, as torch does."""
+    """Return a class's docstring, also one that is assigned to `__doc__` after the class, as torch does."""
     module, _, name = target.rpartition(".")
     found = classes.find(module, name)
     if found is None:
@@ -193,7 +193,7 @@ def _docstring(target: str) -> str:
 
 
 def _text(node: ast.expr, module: str) -> str:
-    """Return the text of an expression that only joins texts and names of texts."""
+    """Return the value of an expression that only joins string literals and names of string constants."""
     match node:
         case ast.Constant(value=str(text)):
             return text
@@ -207,7 +207,7 @@ def _text(node: ast.expr, module: str) -> str:
 
 
 def _constant(module: str, name: str) -> str:
-    """Return a text that a module defines or imports under a name."""
+    """Return the string that a module defines or imports under a name."""
     tree = classes.source(module)
     for node in [] if tree is None else tree.body:
         if isinstance(node, ast.Assign) and any(ast.unparse(each) == name for each in node.targets):

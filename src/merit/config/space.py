@@ -1,4 +1,4 @@
-"""What is searched: Hydra's override grammar read as dimensions, each with the texts that a trial's overrides get."""
+"""The search space: Hydra's sweep syntax parsed into dimensions, each with the texts for a trial's overrides."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,19 +11,19 @@ from merit.errors import ConfigError, Problem
 
 SWEEPS = "several values, such as 1e-3,3e-3, choice(a, b), range(1, 5), interval(0.1, 0.5) or glob(*)"
 MOST_VALUES = 100_000
-"""Values of one range."""
+"""The maximum number of values of one range."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some texts, in the order of a grid."""
+    """One of several texts, in the order of a grid."""
 
     values: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Range:
-    """Evenly spaced numbers, and the texts that they are written as."""
+    """Evenly spaced numbers, and their texts."""
 
     numbers: tuple[float, ...]
     values: tuple[str, ...]
@@ -31,7 +31,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Interval:
-    """Any number between two."""
+    """Any number between two limits."""
 
     low: float
     high: float
@@ -40,11 +40,11 @@ class Interval:
 
     @property
     def values(self) -> tuple[str, ...]:
-        """Its ends, by which it is checked."""
+        """The texts of its limits, which are checked as examples of its values."""
         return self.text(self.low), self.text(self.high)
 
     def text(self, number: float) -> str:
-        """Return a number as an override has it."""
+        """Return the text of a number for an override."""
         return str(round(number)) if self.whole else repr(float(number))
 
 
@@ -53,7 +53,7 @@ Dimension = Choice | Range | Interval
 
 @dataclass(frozen=True)
 class Asked:
-    """What a command line asks for: overrides that all trials share, and dimensions with their texts."""
+    """The search space of a command line: overrides that all trials share, and dimensions with their texts."""
 
     fixed: tuple[str, ...]
     space: dict[str, Dimension]
@@ -67,17 +67,17 @@ def asked(
     where: str,
     places: Mapping[str, str] | None = None,
 ) -> Asked:
-    """Read the overrides of a command line and the space of conf/sweep; what the command line says comes first.
+    """Parse the overrides of a command line and the space of conf/sweep; the command line takes precedence.
 
     Args:
         overrides: Hydra's overrides, swept or not.
-        space: text or list by key, as conf/sweep has it.
-        files: those of conf/, of which a glob takes some.
+        space: text or list by key, as in conf/sweep.
+        files: the files of conf/, which a glob selects from.
         where: the file that the space comes from.
-        places: what set a key of the space, where that is known better.
+        places: a more precise location of a key of the space, where it is known.
 
     Raises:
-        ConfigError: something can't be read, or holds no several values.
+        ConfigError: something can't be parsed, or an entry of the space has a single value.
     """
     found: list[Problem] = []
     parsed = [(text, _parsed(text, files, "command line", found)) for text in overrides]
@@ -101,7 +101,7 @@ def _is_swept(parsed: Any) -> bool:
 
 
 def _of_space(key: str, value: Any, files: choices.Files, place: str, found: list[Problem]) -> tuple[Any, str] | None:
-    """Return Hydra's reading of a key of conf/sweep, and its text; None, and what is wrong noted, if it has none."""
+    """Return Hydra's parse of an entry of conf/sweep and its text; None, with the problem recorded, on failure."""
     if not value:
         found.append(Problem(place, f"sweep.space.{key}", f"found {value!r}, which holds no values", SWEEPS))
         return None
@@ -114,7 +114,7 @@ def _of_space(key: str, value: Any, files: choices.Files, place: str, found: lis
 
 
 def _fault_of(key: str, dimension: Dimension, text: str) -> Problem | None:
-    """Return what is wrong with the values of a dimension, if something is."""
+    """Return the problem of a dimension's values; None if there is none."""
     if not dimension.values or (isinstance(dimension, Interval) and not dimension.low < dimension.high):
         return Problem("", key, f"found {text!r}, which holds no values", SWEEPS)
     if isinstance(dimension, Interval) and dimension.log and dimension.low <= 0:
@@ -123,7 +123,7 @@ def _fault_of(key: str, dimension: Dimension, text: str) -> Problem | None:
 
 
 def _written(values: Sequence[Any]) -> str:
-    """Return a list of YAML as Hydra has several values; choice() would take no null."""
+    """Return a YAML list in Hydra's sweep syntax; choice() would refuse null."""
     texts = [_text(value) for value in values]
     return ",".join(texts) if len(texts) > 1 else f"choice({', '.join(texts)})"
 
@@ -137,18 +137,18 @@ def _text(value: Any) -> str:
 
 
 class _Groups:
-    """What Hydra's parser asks of its loader: the choices of a group."""
+    """The loader that Hydra's parser needs: it lists the choices of a group."""
 
     def __init__(self, files: choices.Files) -> None:
         self._files = files
 
     def get_group_options(self, group: str, results_filter: Any = None) -> list[str]:
-        """Return them."""
+        """Return the choices of a group."""
         return choices.names_in(self._files, group)
 
 
 def _parsed(text: str, files: choices.Files, where: str, found: list[Problem]) -> Any:
-    """Return Hydra's reading of an override; None, and what is wrong with it noted, if it has none."""
+    """Return Hydra's parse of an override; None, with the problem recorded, on failure."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -169,7 +169,7 @@ def _parsed(text: str, files: choices.Files, where: str, found: list[Problem]) -
 
 
 def _count(given: Any) -> int:
-    """Return how many values a range has, before it is written out."""
+    """Return the number of values of a range without expanding it."""
     return max(0, math.ceil((given.stop - given.start) / given.step)) if given.step else 0
 
 

@@ -1,4 +1,4 @@
-"""conf/sweep: the chosen file, what it builds on and the command line's `sweep.…`, checked as one."""
+"""Read conf/sweep: the chosen file, the files it builds on and the command line's `sweep.…`, checked together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class _Whole(Section):
 
 @dataclass(frozen=True)
 class Chosen:
-    """What conf/sweep says, the file that was chosen, and what set each key of the space."""
+    """A sweep's settings, the file that was chosen, and the location of each key of the space."""
 
     sweep: Sweep
     file: str
@@ -33,12 +33,12 @@ class Chosen:
 
 
 def is_about(override: str) -> bool:
-    """Say whether an override is about the sweep itself and not about what is trained."""
+    """Return whether an override configures the sweep itself, not the training."""
     return override.lstrip("+~").partition("=")[0].split(".")[0] == GROUP
 
 
 def read(overrides: Sequence[str], files: choices.Files, conf: Path = artifacts.CONF) -> Chosen:
-    """Return what conf/sweep and overrides such as `sweep=tpe` and `sweep.trials=50` say.
+    """Return the settings of conf/sweep with overrides such as `sweep=tpe` and `sweep.trials=50` applied.
 
     Raises:
         ConfigError: with every fault found.
@@ -67,7 +67,7 @@ def read(overrides: Sequence[str], files: choices.Files, conf: Path = artifacts.
 
 
 def _by_key(fault: Fault) -> list[Fault]:
-    """Return what is wrong between keys of conf/sweep as a fault of each: a line, which begins with the key."""
+    """Return the fault of rules over several keys of conf/sweep as one fault per line, at the key it begins with."""
     if fault.key != (GROUP,) or fault.allowed:
         return [fault]
     lines = (line.partition(" ") for line in fault.found.splitlines())
@@ -75,7 +75,7 @@ def _by_key(fault: Fault) -> list[Fault]:
 
 
 def _built_on(files: choices.Files, name: str, above: tuple[str, ...]) -> list[Layer]:
-    """Return a file as layers, those that its defaults list names before it."""
+    """Return a file as layers, after those of the files in its defaults list."""
     file = files[name]
     if name in above:
         raise MeritError(f"{file.path}: builds on itself; correct its defaults")

@@ -1,4 +1,4 @@
-"""Trusted targets: what a `_target_` may name, whether it fits where it stands, and building it."""
+"""Trusted targets: which classes a `_target_` may name, whether one fits its key, and how it is built."""
 
 import inspect
 import sys
@@ -13,7 +13,8 @@ from merit.errors import MeritError
 
 METRICS = ("torchmetrics.classification.", "torchmetrics.regression.")
 TRUSTED = ("merit.data.sources.", "merit.models.networks.", "torch.optim.", *METRICS)
-"""Where a `_target_` may come from, besides the packages that pyproject.toml trusts: `_target_` is code execution."""
+"""The modules that a `_target_` may come from, besides the packages that pyproject.toml trusts: `_target_` is code
+execution."""
 
 PLACES = {
     "data.source": ("merit.data.sources.",),
@@ -22,19 +23,19 @@ PLACES = {
     "evaluate.metrics.*": METRICS,
     "gate.checks.*": (),
 }
-"""The keys where a component may stand, and where it comes from besides packages that the project trusts.
+"""The keys that may hold a component, each with the modules for it besides packages that the project trusts.
 
-An optimizer is no network, and a check is always the project's own."""
+A network can't be an optimizer, and a check is always the project's own."""
 
 SUPPLIED = {"model": ("cardinalities", "numbers", "shapes", "outputs"), "optimizer": ("params",)}
-"""Arguments that the run itself supplies by name, per place, to those that take them; conf/ can't know them."""
+"""Arguments by key that the run supplies, by name, to a class that takes them; conf/ can't know their values."""
 
 HYDRAS = {"_args_", "_partial_", "_recursive_", "_convert_"}
-"""What Hydra would act on; merit hands arguments over as they stand."""
+"""Keys that Hydra would act on; merit passes arguments on unchanged."""
 
 
 def faults(values: Mapping[str, Any]) -> list[Fault]:
-    """Return what is wrong with the targets of a composed configuration; nothing untrusted is imported."""
+    """Return the faults of all targets in a composed configuration; nothing untrusted is imported."""
     found: list[Fault] = []
     for key, content in mappings(values):
         found += [
@@ -72,7 +73,7 @@ def _faults_of(key: tuple[str, ...], component: Mapping[Any, Any]) -> Iterator[F
 
 
 def _place(key: tuple[str, ...]) -> str:
-    """Return the key as PLACES has it: what people name themselves is a star there."""
+    """Return the key as PLACES has it, with a star for a name that users choose."""
     named = ".".join((*key[:-1], "*"))
     return named if named in PLACES else ".".join(key)
 
@@ -89,7 +90,7 @@ def _faults_of_arguments(key: tuple[str, ...], component: Mapping[Any, Any], sig
 
 
 def is_trusted(target: Any) -> bool:
-    """Say whether a `_target_` names something inside the list of what is allowed."""
+    """Return whether a `_target_` is a public name inside the allowed modules."""
     return (
         isinstance(target, str)
         and all(trust.is_plain(part) for part in target.split("."))
@@ -106,26 +107,26 @@ def _allowed(prefixes: tuple[str, ...]) -> str:
 
 
 def _signature_of(target: str) -> Signature:
-    """Return what a trusted target takes.
+    """Return the signature of a trusted target.
 
     Raises:
-        MeritError: there is no such class, or its module only borrows it from one that isn't trusted.
+        MeritError: there is no such class, or its module only imports it from one that isn't trusted.
     """
     module, _, name = target.rpartition(".")
     found = classes.find(module, name)
     if found is None:
         raise MeritError(f"'{module}' has no class '{name}'; {did_you_mean(name, classes_in(module))}")
     if not f"{found[0]}.".startswith((*TRUSTED, *_own())):
-        raise MeritError(f"'{module}' only borrows '{name}' from '{found[0]}', which is not trusted")
+        raise MeritError(f"'{module}' only imports '{name}' from '{found[0]}', which is not trusted")
     return signature_of(target) or classes.NOTHING
 
 
 def build(component: Mapping[str, Any], **supplied: Any) -> Any:
-    """Build what a component names, with the arguments of conf/ and those that the run supplies, if it takes them.
+    """Build a component from its arguments in conf/ and those that the run supplies, if the class takes them.
 
     Raises:
-        MeritError: the target isn't trusted, isn't there, or refuses its arguments.
-        ForeignError: code of a trusted package of the project's own fails.
+        MeritError: the target isn't trusted, doesn't exist, or refuses its arguments.
+        ForeignError: code of one of the project's own packages fails.
     """
     arguments = dict(component)
     target = arguments.pop("_target_")
@@ -140,27 +141,27 @@ def build(component: Mapping[str, Any], **supplied: Any) -> Any:
 
 
 def _class(target: Any) -> type:
-    """Import the class that a target names, if its source has it."""
+    """Import the class that a target names, if its source defines it."""
     if not is_trusted(target):
         raise MeritError(f"_target_ {target!r} is not trusted; allowed: {_allowed(TRUSTED)}")
     _signature_of(target)
     module, _, name = target.rpartition(".")
     found = getattr(trust.imported(module), name, None)
-    # What the source shows may have been replaced since: what counts is where the object itself was defined.
+    # The module may have replaced the name that its source defines, so check where the object itself was defined.
     if not inspect.isclass(found) or not _is_its_own(found):
         raise MeritError(f"_target_ '{target}' is not a class of a trusted module; allowed: {_allowed(TRUSTED)}")
     return found
 
 
 def _is_its_own(found: type) -> bool:
-    """Say whether a class stands where it says that it was defined, in a trusted module."""
+    """Return whether a class is the one that its own module has under its name, and that module is trusted."""
     home = sys.modules.get(found.__module__)
     is_trusted_home = f"{found.__module__}.".startswith((*TRUSTED, *_own()))
     return is_trusted_home and getattr(home, found.__qualname__, None) is found
 
 
 def build_all(components: Mapping[str, Component]) -> dict[str, Any]:
-    """Build several components by their names, as `build` does."""
+    """Build several components, by name, as `build` does."""
     return {name: build(component.model_dump(by_alias=True)) for name, component in components.items()}
 
 
@@ -168,7 +169,7 @@ def build_metrics(components: Mapping[str, Component]) -> dict[str, Any]:
     """Build the project's own metrics.
 
     Raises:
-        MeritError: one doesn't say whether more of it is better.
+        MeritError: a metric has no `higher_is_better` of True or False.
     """
     made = build_all(components)
     for name, metric in made.items():
@@ -179,13 +180,13 @@ def build_metrics(components: Mapping[str, Component]) -> dict[str, Any]:
 
 
 def takes(component: Mapping[str, Any], name: str) -> bool:
-    """Say whether what a component names takes an argument, as its source says."""
+    """Return whether a component's class takes an argument, by its source."""
     signature = signature_of(component["_target_"])
     return signature is not None and (signature.takes_any or name in signature.names)
 
 
 def _taken(target: type, supplied: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of the supplied arguments that a class takes."""
+    """Return the supplied arguments that a class takes."""
     parameters = inspect.signature(target).parameters
     if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
         return dict(supplied)
@@ -193,7 +194,7 @@ def _taken(target: type, supplied: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def code(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return the fingerprint of each package of the project's own that a target names.
+    """Return the hash of each of the project's own packages that a target names.
 
     Raises:
         MeritError: a package has no source.

@@ -1,7 +1,7 @@
-"""Packages of the project's own: which of them are trusted, where their source lies, and importing them.
+"""The project's own packages: which are trusted, where their source is, and how they are imported.
 
-`[tool.merit] trusted` in pyproject.toml names them: what is code is decided where code is configured, not in conf/.
-`roots` beside it names folders outside of the project that conf/ may use (`merit.config.paths`).
+`[tool.merit] trusted` in pyproject.toml lists them: where code is configured decides what is code, not conf/. `roots`
+beside it lists folders outside the project that conf/ may use (`merit.config.paths`).
 """
 
 import hashlib
@@ -24,43 +24,43 @@ from merit.errors import ForeignError, MeritError
 
 PYPROJECT = Path("pyproject.toml")
 KEYS = {"trusted": "mymodels", "roots": "/srv/data"}
-"""The lists that `[tool.merit]` may declare, and such as what."""
+"""The lists that `[tool.merit]` may declare, each with an example for error messages."""
 TABLES = ("outputs",)
-"""The tables that it may hold; `merit.dvc.limits` reads this one."""
+"""The tables that `[tool.merit]` may hold; `merit.dvc.limits` reads this one."""
 NEVER = sys.stdlib_module_names | {"merit", "hydra", "omegaconf"}
-"""Packages that can't be trusted as a whole: they hold what runs anything."""
+"""Packages that can't be trusted as a whole: they contain functions that run anything."""
 
 
 def packages() -> tuple[str, ...]:
     """Return the packages that the project trusts.
 
     Raises:
-        MeritError: pyproject.toml can't be read, or `[tool.merit]` holds something else than it may.
+        MeritError: pyproject.toml can't be read, or `[tool.merit]` is invalid.
     """
     return _declared()["trusted"]
 
 
 def roots() -> tuple[str, ...]:
-    """Return the folders outside of the project that configuration may name.
+    """Return the folders outside the project that configuration may name.
 
     Raises:
-        MeritError: as `packages` does.
+        MeritError: as for `packages`.
     """
     return _declared()["roots"]
 
 
 def _declared() -> dict[str, tuple[str, ...]]:
-    """Return what `[tool.merit]` declares, by key."""
+    """Return the lists of `[tool.merit]`, by key."""
     if not PYPROJECT.is_file():
         return dict.fromkeys(KEYS, ())
     return _named(PYPROJECT.resolve(), PYPROJECT.stat().st_mtime_ns)
 
 
 def table() -> dict[str, Any]:
-    """Return `[tool.merit]` of pyproject.toml: what is decided where code is configured; empty without one.
+    """Return the table `[tool.merit]` of pyproject.toml; empty without one.
 
     Raises:
-        MeritError: pyproject.toml can't be read, or the table has a key that is none.
+        MeritError: pyproject.toml can't be read, or the table has an unknown key.
     """
     return _tool_merit(PYPROJECT) if PYPROJECT.is_file() else {}
 
@@ -101,15 +101,15 @@ def _tool_merit(file: Path) -> dict[str, Any]:
 
 
 def is_plain(name: str) -> bool:
-    """Say whether a part of a dotted name is public and plain: letters that only look like others are not."""
+    """Return whether a part of a dotted name is public and ASCII: no letters that only look like others."""
     return name.isidentifier() and name.isascii() and not name.startswith("_") and not keyword.iskeyword(name)
 
 
 @contextmanager
 def _path(package: str) -> Iterator[None]:
-    """Look for a package where Python does, but in the project's folder last, and there for trusted packages alone.
+    """Search for a package as Python does, but in the project's folder last, and there for trusted packages only.
 
-    So no file beside conf/ takes the place of an installed package.
+    So no file beside conf/ can take the place of an installed package.
     """
     root, before = os.path.realpath(Path.cwd()), sys.path[:]
     installed = [entry for entry in before if os.path.realpath(entry) != root]
@@ -127,7 +127,7 @@ def _spec(package: str) -> ModuleSpec | None:
     local = next((p for p in (Path(package, "__init__.py"), Path(f"{package}.py")) if p.is_file()), None)
     if local is not None and spec is not None and spec.origin is not None:
         is_local = local.resolve() == Path(spec.origin).resolve()
-        # Another path than ours may have brought a local file in before this was asked.
+        # An import that didn't use our path may have loaded the local file before.
         if is_local != own:
             raise MeritError(f"'{local}' has the name of the installed package '{package}'; rename it")
     if own and spec is None:
@@ -141,7 +141,7 @@ def source_of(module: str) -> Path | None:
     """Return the file of a module's source, found without importing anything; None if there is none.
 
     Raises:
-        MeritError: its package is a folder without `__init__.py`, or has the name of another one.
+        MeritError: its package is a folder without `__init__.py`, or has the name of an installed package.
     """
     package, *rest = module.split(".")
     spec = _spec(package)
@@ -163,8 +163,8 @@ def imported(module: str) -> ModuleType:
     """Import a module of a trusted package.
 
     Raises:
-        MeritError: it isn't there.
-        ForeignError: code of the project's own fails while it is imported.
+        MeritError: it can't be found or imported.
+        ForeignError: code of the project's own fails during the import.
     """
     package = module.partition(".")[0]
     with _path(package):
@@ -179,7 +179,7 @@ def imported(module: str) -> ModuleType:
 
 
 def fingerprint(package: str) -> str:
-    """Return one hash over the names and contents of all Python files of a package."""
+    """Return one hash of the names and contents of all Python files of a package."""
     file = source_of(package)
     if file is None:
         raise MeritError(f"'{package}' has no Python source that could be hashed")
@@ -189,10 +189,10 @@ def fingerprint(package: str) -> str:
 
 
 def refuse_other_code(locked: dict[str, str]) -> None:
-    """Refuse to work with code that is not the one the lock was made for.
+    """Refuse to run with other code than the lock was made for.
 
     Raises:
-        MeritError: a package changed since.
+        MeritError: a package changed since, or is no longer trusted.
     """
     for package, made_for in locked.items():
         if package not in packages():
@@ -202,7 +202,7 @@ def refuse_other_code(locked: dict[str, str]) -> None:
 
 
 def is_theirs(file: str) -> bool:
-    """Say whether a file of Python belongs to a package that the project trusts."""
+    """Return whether a Python file belongs to a package that the project trusts."""
     with suppress(MeritError):
         for package in packages():
             home = source_of(package)
@@ -215,14 +215,14 @@ def is_theirs(file: str) -> bool:
 
 
 def frame_of_theirs(error: BaseException) -> FrameType | None:
-    """Return the first frame of theirs that an error passed through, if any."""
+    """Return the first frame of the project's own code that an error passed through; None if there is none."""
     frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
     return next((frame for frame in frames if is_theirs(frame.f_code.co_filename)), None)
 
 
 @contextmanager
 def theirs() -> Iterator[None]:
-    """Tell an error that code of a trusted package raises as theirs: with their traceback, without merit's.
+    """Convert errors of the project's own code to ForeignError: shown with that code's traceback, without merit's.
 
     Raises:
         ForeignError: such code failed.

@@ -1,4 +1,4 @@
-"""Read the YAML of conf/ with the line of every key: bounded, without tags, and with every fault told at once."""
+"""Read the YAML of conf/ with the line of every key: bounded in size, without tags, and with all problems at once."""
 
 import re
 from collections.abc import Iterator
@@ -13,23 +13,24 @@ from merit.errors import Problem
 
 BYTES = 2_000_000
 NODES = 100_000
-"""The most values in a file once its aliases are written out: a few lines of YAML can otherwise mean billions."""
+"""The maximum number of values in a file with its aliases expanded: a few lines of YAML can otherwise mean billions."""
 DEPTH = 40
 RETOLD = 100_000
-"""The longest file whose faults Python's parser tells, in better words than libyaml and far more slowly."""
+"""The longest text that Python's parser reads again after an error: its messages are better than libyaml's, but it is
+far slower."""
 HEAD = 512
-"""How many characters Hydra reads in search of the package that a file names."""
+"""The number of characters in which Hydra looks for a file's `@package`."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """A value in a YAML file, and the line of its key: a scalar, a list of nodes, or nodes by name."""
+    """A value in a YAML file with the line of its key: a scalar, a list of nodes, or a mapping of nodes by name."""
 
     value: Any
     line: int
 
     def plain(self) -> Any:
-        """Return the value without lines."""
+        """Return the value without line numbers."""
         if isinstance(self.value, dict):
             return {name: inner.plain() for name, inner in self.value.items()}
         if isinstance(self.value, list):
@@ -37,7 +38,7 @@ class Node:
         return self.value
 
     def at(self, path: tuple[str, ...]) -> "Node | None":
-        """Return the node that a path leads to, if there is one."""
+        """Return the node at a path; None if there is none."""
         node = self
         for part in path:
             if isinstance(node.value, dict) and part in node.value:
@@ -63,12 +64,12 @@ class Node:
 
 @dataclass
 class YamlFile:
-    """A file of conf/: what it holds, and what is wrong with it as YAML.
+    """A file of conf/: its content, and its problems as YAML.
 
     Attributes:
-        path: where it is.
-        head: the first of its text, where comments may speak to Hydra.
-        package: the part of the lock that it sets, as `# @package` in its head or its folder says.
+        path: the file's path.
+        head: the beginning of its text, where comments may be instructions to Hydra.
+        package: the part of the lock that it sets, by its `# @package` comment or its folder.
         root: its mapping, without `defaults`; empty if it can't be read.
         defaults: its defaults list.
     """
@@ -81,13 +82,13 @@ class YamlFile:
     problems: list[Problem] = field(default_factory=list)
 
     def refuse(self, line: int, key: str, found: str, allowed: str = "", hint: str = "") -> None:
-        """Note a fault."""
+        """Add a problem."""
         whole = ".".join([*self.package, key]) if key else ""
         self.problems.append(Problem(f"{self.path}:{line}", whole, found, allowed, hint))
 
 
 def read_all(conf: Path) -> dict[str, YamlFile]:
-    """Read every YAML file below conf/, by its path without suffix; what begins with a dot is not configuration."""
+    """Read every YAML file below conf/, by its path without suffix; hidden files and folders are ignored."""
     found = sorted(file for ending in ("yaml", "yml") for file in conf.rglob(f"*.{ending}"))
     names = [file.relative_to(conf) for file in found]
     visible = [name for name in names if not any(part.startswith(".") for part in name.parts)]
@@ -103,7 +104,7 @@ def _read_inside(conf: Path, name: Path) -> YamlFile:
 
 
 def read(path: Path, package: tuple[str, ...] = ()) -> YamlFile:
-    """Read one file; its faults are in what is returned."""
+    """Read one file; its problems are part of the result."""
     file = YamlFile(path, package)
     try:
         raw = path.read_bytes()
@@ -128,7 +129,7 @@ def read(path: Path, package: tuple[str, ...] = ()) -> YamlFile:
 
 
 def _document(text: str, file: YamlFile) -> Node:
-    """Return the root of a file's document, by libyaml, which is far faster; what it refuses, Python's parser tells."""
+    """Return the root node, parsed by the fast libyaml; after an error Python's parser gives the message."""
     if fast := getattr(yaml, "CSafeLoader", None):
         try:
             return _Builder(text, file, fast).document()
@@ -143,7 +144,7 @@ _PACKAGE = re.compile(r"#\s*@package\s+(\S+)\s*$")
 
 
 def _package(text: str, folder: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the package that the comments at the head of a file name, in Hydra's words; by default its folder."""
+    """Return the package that a `# @package` comment in the head names in Hydra's syntax; by default the folder."""
     for line in text.splitlines():
         if line.strip() and not line.lstrip().startswith("#"):
             break
@@ -159,7 +160,7 @@ def _refuse_yaml(file: YamlFile, text: str, error: yaml.YAMLError) -> None:
         file.refuse(text.count("\n", 0, position) + 1, "", f"not valid YAML: {getattr(error, 'reason', error)}")
         return
     mark, context = error.problem_mark, error.context or ""
-    # What is left open is told where it was opened, not where the next thing surprised the parser.
+    # Report an unclosed quote or bracket where it was opened, not where the parser noticed it.
     if error.context_mark is not None and ("flow" in context or "quoted" in context):
         mark = error.context_mark
     lines = text.splitlines()
@@ -178,7 +179,7 @@ class _TooMuch(Exception):
 
 
 class _Scalars(yaml.SafeLoader):
-    """Says what a plain scalar means, as OmegaConf does: a date stays a text, and 1e-5 is a number."""
+    """Resolves plain scalars as OmegaConf does: a date stays a string, and 1e-5 is a number."""
 
 
 _Scalars.yaml_implicit_resolvers = {
@@ -195,7 +196,7 @@ def _line(event: Any) -> int:
 
 
 class _Builder:
-    """Builds nodes from the parser's events, so that nothing is written out before it is counted."""
+    """Builds nodes from the parser's events, so that aliases are counted before they are expanded."""
 
     def __init__(self, text: str, file: YamlFile, loader: Any) -> None:
         self.events: Iterator[Any] = yaml.parse(text, Loader=loader)
@@ -205,7 +206,7 @@ class _Builder:
         self.count = 0
 
     def document(self) -> Node:
-        """Return the root of the file's one document."""
+        """Return the root of the file's only document."""
         body = [next(self.events), next(self.events)]
         if isinstance(body[1], yaml.StreamEndEvent):
             return Node({}, 1)
@@ -246,20 +247,20 @@ class _Builder:
 
     def _alias(self, event: Any, line: int) -> Node:
         if event.anchor not in self.anchors:
-            raise _TooMuch(_line(event), f"alias '*{event.anchor}' to nothing before it", "its anchor first")
+            raise _TooMuch(_line(event), f"alias '*{event.anchor}' without an anchor before it", "its anchor first")
         node, size = self.anchors[event.anchor]
         self._counted(event, size)
         return Node(node.value, line)
 
     def _refuse_tag(self, event: Any, path: tuple[str, ...]) -> None:
-        # A quoted text has the tag '!' of its own accord.
+        # The parser gives every quoted text the tag '!'.
         if event.tag is not None and event.tag != "!":
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
             self.file.refuse(_line(event), ".".join(path), f"the YAML tag '{tag}'", "plain values", "remove it")
 
     def _scalar(self, event: Any, path: tuple[str, ...]) -> Any:
         tag = self.scalars.resolve(yaml.ScalarNode, event.value, event.implicit)
-        if tag.endswith((":merge", ":value")):  # the words << and =, which are keys
+        if tag.endswith((":merge", ":value")):  # << and =, which are used as keys
             return event.value
         if tag.endswith((":int", ":float")) and (found := safe_yaml.odd(event.value)):
             self.file.refuse(_line(event), ".".join(path), found, "a number as it reads, or a text", "quote a text")
@@ -295,7 +296,7 @@ class _Builder:
 
     def _name(self, event: Any, path: tuple[str, ...]) -> str:
         if not isinstance(event, yaml.ScalarEvent):
-            raise _TooMuch(_line(event), "a key that is no word", "words as keys")
+            raise _TooMuch(_line(event), "a key that is not a word", "words as keys")
         self._refuse_tag(event, path)
         value = self._scalar(event, (*path, event.value[:40]))
         if event.implicit[0] and not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""The table that data.source names, as it comes: where ingest begins, and where the gate begins again."""
+"""Read the table of data.source as it is, for ingest and for the gate."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def read_source(data: "Data") -> tuple[Any, "pl.DataFrame"]:
-    """Return the source and its table, before any column is read as it is declared.
+    """Return the source and its table, before any column is converted to its declared type.
 
     Raises:
         MeritError: the files changed since the lock was made, or can't be read.

@@ -1,7 +1,7 @@
-"""SQL expressions of conf/: what `data.filter` and `data.target.sql` may say, and what they give for each row.
+"""SQL expressions in conf/: the language of `data.filter` and `data.target.sql`, and its evaluation on tables.
 
-`parse` reads a text by a grammar of our own, which has no queries, tables, windows or aggregates; `evaluate` calculates
-it on a table. No text reaches an engine that would understand more. docs/expressions.md is the reference.
+`parse` parses a text by merit's own grammar, which has no queries, tables, windows or aggregates; `evaluate` evaluates
+it on a table. No text reaches an engine with a larger language. docs/expressions.md is the reference.
 """
 
 from typing import TYPE_CHECKING
@@ -16,20 +16,25 @@ __all__ = ["ExpressionError", "columns_of", "evaluate", "parse", "plain", "quote
 
 
 def columns_of(text: str) -> tuple[str, ...]:
-    """Return the names of the columns that an expression uses, each once, in the order of the text.
+    """Return the columns that an expression uses, each once, in the order of the text.
 
     Raises:
-        ExpressionError: the text is no expression, or uses what is not allowed.
+        ExpressionError: the text is no expression, or uses something that is not allowed.
     """
     return parse(text).columns
 
 
 def evaluate(text: str, table: "pl.DataFrame") -> "pl.Series":
-    """Return what an expression gives for each row of a table.
+    """Return the value of an expression for each row of a table.
+
+    Example:
+        >>> import polars as pl
+        >>> evaluate("delay >= 15", pl.DataFrame({"delay": [3, 20, None]})).to_list()
+        [False, True, None]
 
     Raises:
-        ExpressionError: as `parse` does, or the table lacks a column, or its values don't fit what is asked of them.
-            No value stands in the message.
+        ExpressionError: as for `parse`, or the table lacks a column, or its values have the wrong type. The message
+            contains no value.
     """
     from merit.expression.evaluation import calculate
 

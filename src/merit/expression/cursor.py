@@ -1,4 +1,4 @@
-"""The place in the tokens that a parser has come to."""
+"""The parser's position in the tokens."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from merit.expression.tokens import QUERIES, ExpressionError, Token, tokens_of
 
 MOST_DEPTH = 24
-"""Levels of parentheses, calls and signs."""
+"""The maximum nesting of parentheses, calls and signs."""
 
 
 class Cursor:
-    """A place in the tokens of a text, and how deep it is nested."""
+    """A position in the tokens of a text, with the depth of nesting."""
 
     def __init__(self, text: str) -> None:
         self._tokens = tokens_of(text)
@@ -19,17 +19,17 @@ class Cursor:
 
     @property
     def token(self) -> Token:
-        """The token that stands here."""
+        """The current token."""
         return self._tokens[self._position]
 
     def next(self) -> Token:
-        """Return the token that stands here, and go past it."""
+        """Return the current token and advance."""
         token = self.token
         self._position = min(self._position + 1, len(self._tokens) - 1)
         return token
 
     def takes(self, *words: str) -> bool:
-        """Go past these words if they stand here; say whether they do."""
+        """Advance past these words if they follow; return whether they do."""
         found = [token.word for token in self._tokens[self._position : self._position + len(words)]]
         if found != list(words):
             return False
@@ -37,18 +37,18 @@ class Cursor:
         return True
 
     def expect(self, word: str) -> Token:
-        """Return the word that must stand here, and go past it."""
+        """Return the required word and advance."""
         if self.token.word != word:
             raise self.unexpected(f"'{word}'")
         return self.next()
 
     def expect_end(self) -> None:
-        """Check that nothing follows."""
+        """Check that no token follows."""
         if self.token.kind != "end":
             raise self.unexpected("an operator or the end")
 
     def unexpected(self, wanted: str) -> ExpressionError:
-        """Return the error of a token that can't stand here."""
+        """Return the error for the current token."""
         token = self.token
         if token.kind == "name" and token.word in QUERIES:
             return ExpressionError(f"found {token}; an expression has no queries and windows", token.at)

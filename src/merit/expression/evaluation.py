@@ -1,7 +1,7 @@
-"""The calculation of an expression on a table: node by node, so that each step knows the types and its place.
+"""Evaluate an expression on a table, node by node, so that each error can name its types and position.
 
-Missing values are unknown, as in SQL: a comparison with one is neither true nor false. Whole numbers have 64 bits, and
-a result that they can't hold is an error. Messages name types and places, never values.
+Missing values are unknown, as in SQL: a comparison with one is neither true nor false. Integers have 64 bits, and a
+result that they can't hold is an error. Messages name types and positions, never values.
 """
 
 import polars as pl
@@ -55,24 +55,24 @@ TYPES: dict[str, pl.DataType] = {
 
 
 def calculate(expression: Expression, table: pl.DataFrame) -> pl.Series:
-    """Return what an expression gives for each row of a table.
+    """Return the value of an expression for each row of a table.
 
     Raises:
-        ExpressionError: the table lacks a column, or values don't fit what is asked of them.
+        ExpressionError: the table lacks a column, or its values have the wrong type.
     """
     found = _Calculation(table).value(expression.root)
-    assert isinstance(found, pl.Series)  # an expression uses a column, and what is made of one is one
+    assert isinstance(found, pl.Series)  # `parse` requires a column, so the result is not a constant
     return found
 
 
 class _Calculation:
-    """The calculation on one table."""
+    """Evaluates nodes on one table."""
 
     def __init__(self, table: pl.DataFrame) -> None:
         self._table = table
 
     def value(self, node: Node) -> Value:  # noqa: PLR0911, PLR0912  # one line for each kind of node
-        """Return what a node gives."""
+        """Return the value of a node."""
         match node:
             case Column():
                 return self._column(node)
@@ -112,7 +112,7 @@ class _Calculation:
         return Operand.of(node, self.value(node))
 
     def _condition(self, node: Node) -> Value:
-        """Return what must be true, false or unknown."""
+        """Return the value of a node that must be a condition: true, false or unknown."""
         found = self.value(node)
         if (dtype := type_of(found)) == pl.Null:
             return apply(node.at, "NULL", lambda missing: missing.cast(pl.Boolean), found)
@@ -200,5 +200,5 @@ class _Calculation:
 
 
 def _negated(node: Membership | Between | Like, found: Value) -> Value:
-    """Return the opposite where NOT stands."""
+    """Return the negated value if the node has NOT."""
     return apply(node.at, "NOT", lambda condition: ~condition, found) if node.negated else found

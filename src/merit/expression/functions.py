@@ -1,4 +1,4 @@
-"""What each function of an expression is in Polars, and what its arguments must be."""
+"""The functions of expressions in Polars, and the kinds of their arguments."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ _ONE = pl.lit(1, dtype=pl.Int64)
 
 
 def _substring(text: pl.Expr, start: pl.Expr, length: pl.Expr | None = None) -> pl.Expr:
-    """Return characters from a place on, counted from 1: what lies before the first counts as part of the length."""
+    """Return characters from a position counted from 1; positions before the first one count towards the length."""
     offset = pl.max_horizontal(start, _ONE) - 1
     if length is None:
         return text.str.slice(offset)
@@ -21,7 +21,7 @@ def _substring(text: pl.Expr, start: pl.Expr, length: pl.Expr | None = None) -> 
 
 
 def _float(make: Make) -> Make:
-    """Return a function of numbers that is calculated, and given, as numbers of 64 bits."""
+    """Return a function that casts its arguments to float64."""
     return lambda *numbers: make(*(number.cast(pl.Float64) for number in numbers))
 
 
@@ -30,13 +30,13 @@ def _null_if(value: pl.Expr, other: pl.Expr) -> pl.Expr:
 
 
 def remainder(value: pl.Expr, divisor: pl.Expr) -> pl.Expr:
-    """Return what is left of a division towards zero: it has the sign of the value, as in SQL."""
+    """Return the remainder of a division towards zero: it has the sign of the value, as in SQL."""
     left = value.abs() % divisor.abs()
     return pl.when(value < 0).then(-left).otherwise(left)
 
 
 def _position(text: pl.Expr, part: pl.Expr) -> pl.Expr:
-    """Return where a part of a text begins, counted from 1; 0 where it isn't in it. Polars counts bytes."""
+    """Return the position of a part in a text, counted from 1; 0 if it isn't in it. Polars itself counts bytes."""
     start = text.str.find(part, literal=True)
     before = text.cast(pl.Binary).bin.slice(0, start).cast(pl.String).str.len_chars().cast(pl.Int64)
     place = pl.when(start.is_null()).then(0).otherwise(before + 1)
@@ -102,14 +102,14 @@ CALLS: dict[str, tuple[tuple[str, ...], Make]] = {
     "EPOCH": ((TIME,), lambda time: time.dt.epoch("us") / 1_000_000),
     **{part: ((TIME,), _PARTS[part]) for part in PARTS if part != "EPOCH"},
 }
-"""What the arguments of each function must be (the last of them stands for all further ones), and the function."""
+"""Each function's kinds of arguments (the last one repeats for further arguments), and its implementation."""
 
 NO_VALUE: dict[str, Any] = {NUMBER: pl.Int64(), TEXT: pl.String(), TIME: pl.Datetime("us")}
-"""The type that missing values are given where nothing else is known of them."""
+"""The type of missing values about which nothing else is known, by kind of argument."""
 
 
 def is_of(kind: str, dtype: pl.DataType) -> bool:
-    """Say whether values of a type may be an argument."""
+    """Return whether values of a type fit a kind of argument."""
     return {
         NUMBER: dtype.is_numeric(),
         TEXT: dtype == pl.String,

@@ -1,7 +1,7 @@
-"""What an expression may use: the functions with the number of their arguments, the parts of a time, the types."""
+"""The vocabulary of expressions: functions with their numbers of arguments, parts of a time, types, units."""
 
 PARTS = ("YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "DOW", "ISODOW", "DOY", "HOUR", "MINUTE", "SECOND", "EPOCH")
-"""What EXTRACT takes of a date or time; each is a function too."""
+"""The parts that EXTRACT takes from a date or time; each is also a function."""
 
 FUNCTIONS: dict[str, tuple[int, int | None]] = {
     "ABS": (1, 1),
@@ -42,7 +42,7 @@ FUNCTIONS: dict[str, tuple[int, int | None]] = {
     "UPPER": (1, 1),
     **dict.fromkeys(PARTS, (1, 1)),
 }
-"""The functions that are allowed, and the fewest and most arguments of each; None is any number."""
+"""The allowed functions, with their minimum and maximum number of arguments; None is any number."""
 
 LITERAL_ARGUMENTS = {
     "DATE_PART": (0,),
@@ -52,7 +52,7 @@ LITERAL_ARGUMENTS = {
     "RTRIM": (1,),
     "TRIM": (1,),
 }
-"""The arguments that must stand in the text as a value."""
+"""The indices of arguments that must be literals."""
 
 TYPES = {
     "BIGINT": "integer",
@@ -75,13 +75,13 @@ TYPES = {
     "TIMESTAMP": "timestamp",
     "VARCHAR": "text",
 }
-"""The types that CAST takes, and what they are here: integers have 64 bits, numbers too."""
+"""The types that CAST takes, with merit's name for each; integers and numbers have 64 bits."""
 
 SCALED = ("DECIMAL", "NUMERIC")
 SIZED = ("CHAR", "VARCHAR")
-"""Types that may be followed by a size, which cuts nothing."""
+"""Types that may have a size; the size of text is accepted, but truncates nothing."""
 MOST_DIGITS = 38
-"""Digits of an exact number."""
+"""The maximum number of digits of a decimal."""
 
 UNITS = {"week": 604_800, "day": 86_400, "hour": 3_600, "minute": 60, "second": 1}
 """The units of an INTERVAL, in seconds."""

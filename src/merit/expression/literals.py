@@ -1,4 +1,4 @@
-"""The values that stand in an expression: numbers, dates, times, intervals, parts of a time, arguments."""
+"""Parse the literals of an expression: numbers, dates, times, intervals, parts of a time, literal arguments."""
 
 import re
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ _INTERVAL = re.compile(rf"(?:\s*[0-9]{{1,7}}\s*(?:{'|'.join(UNITS)})s?)+\s*", re
 _LENGTH = re.compile(rf"([0-9]+)\s*({'|'.join(UNITS)})", re.IGNORECASE)
 MOST_PLACES = 15
 LONGEST = 10**11
-"""Seconds of the longest interval: some 3,000 years."""
+"""The maximum length of an interval in seconds: some 3,000 years."""
 
 
 def number(token: Token) -> int | float | Decimal:
-    """Return a number: whole, exact with a point, or by powers of ten.
+    """Return a number: an integer, an exact decimal if it has a point, or a float if it has an exponent.
 
     Raises:
-        ExpressionError: no number holds it.
+        ExpressionError: it is too large, or has too many digits.
     """
     text = token.text
     if "e" in text.lower():
@@ -34,10 +34,10 @@ def number(token: Token) -> int | float | Decimal:
 
 
 def time(kind: str, token: Token) -> date | timedelta:
-    """Return a DATE, a TIMESTAMP or an INTERVAL.
+    """Return the value of a DATE, a TIMESTAMP or an INTERVAL.
 
     Raises:
-        ExpressionError: the text is none.
+        ExpressionError: the text is invalid.
     """
     if kind == "INTERVAL":
         return _interval(token)
@@ -62,7 +62,7 @@ def _interval(token: Token) -> timedelta:
 
 
 def part(node: Node) -> str:
-    """Return the part of a time that a text names.
+    """Return the part of a time that a text literal names.
 
     Raises:
         ExpressionError: there is no such part.
@@ -75,10 +75,10 @@ def part(node: Node) -> str:
 
 
 def check_arguments(token: Token, arguments: Sequence[Node]) -> None:
-    """Check how many arguments a function has, and that those stand in the text which must.
+    """Check a function's number of arguments, and that those which must be literals are.
 
     Raises:
-        ExpressionError: they don't.
+        ExpressionError: they don't fit the function.
     """
     fewest, most = FUNCTIONS[token.word]
     if len(arguments) < fewest or (most is not None and len(arguments) > most):
@@ -96,7 +96,7 @@ def check_arguments(token: Token, arguments: Sequence[Node]) -> None:
 
 
 def _check_replacement(token: Token, old: object, new: object) -> None:
-    """Refuse what would make texts longer: nested, that is a way to fill the memory."""
+    """Refuse a replacement that makes texts longer: nested calls could fill the memory."""
     if not (isinstance(old, str) and isinstance(new, str) and old):
         raise ExpressionError("REPLACE takes two texts, the first of them not empty", token.at)
     if len(new) > len(old):

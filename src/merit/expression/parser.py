@@ -1,6 +1,6 @@
-"""The parser: from a text to a tree, by recursive descent. OR binds least, then AND, NOT, comparisons, +, *, ||, signs.
+"""Parse a text into a tree by recursive descent; from loosest to tightest: OR, AND, NOT, comparisons, +, *, ||, signs.
 
-Where databases disagree on what binds first (chained comparisons, || beside arithmetic) parentheses are asked for.
+Where databases disagree on precedence (chained comparisons, || beside arithmetic) parentheses are required.
 """
 
 import re
@@ -34,22 +34,27 @@ from merit.expression.tree import (
 
 MOST_CASTS = 5
 MOST_PATTERN = 500
-"""Characters of a pattern of LIKE."""
+"""The maximum length of a LIKE pattern in characters."""
 COMPARISONS = {"=": "=", "==": "=", "<>": "<>", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 CONSTANTS = {"TRUE": True, "FALSE": False, "NULL": None}
 
 
 @lru_cache(maxsize=64)
 def parse(text: str) -> Expression:
-    """Return the tree of an expression, and the columns that it uses.
+    """Return the tree of an expression, with the columns that it uses.
+
+    Example:
+        >>> parse("arr_delay >= 15 AND carrier = 'DL'").columns
+        ('arr_delay', 'carrier')
 
     Raises:
-        ExpressionError: it is none, uses what is not allowed, is too long or nested too deep, or uses no column.
+        ExpressionError: the text is no expression, uses something that is not allowed, is too long or nested too
+            deep, or uses no column.
     """
     parser = _Parser(text)
     try:
         root = parser.expression()
-    except RecursionError as error:  # whoever calls is deep in calls already
+    except RecursionError as error:  # the caller's own stack is nearly full
         raise ExpressionError("nested too deep") from error
     parser.expect_end()
     if not parser.columns:
@@ -58,14 +63,14 @@ def parse(text: str) -> Expression:
 
 
 class _Parser(Cursor):
-    """One pass over the tokens; each method reads what it is named for, and leaves the token after it."""
+    """One pass over the tokens; each method parses what its name says, and stops at the token after it."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.columns: dict[str, None] = {}
 
     def expression(self) -> Node:
-        """Return conditions joined by OR, or what is less."""
+        """Return conditions joined by OR, or a tighter expression."""
         with self.deeper():
             return self._chain(("OR",), self._conjunction)
 
@@ -102,7 +107,7 @@ class _Parser(Cursor):
             return Not(token.at, self._negation())
 
     def _predicate(self) -> Node:
-        """Return a value, or what is asked of it."""
+        """Return a value, or a condition about one."""
         at, left = self.token.at, self._sum()
         if (operator := COMPARISONS.get(self.token.word)) is not None:
             token = self.next()
@@ -125,7 +130,7 @@ class _Parser(Cursor):
         return Test(at, left, word, negated)  # type: ignore[arg-type]
 
     def _asked(self, left: Node) -> Node:
-        """Return whether a value is in a list, between two others, or like a pattern, if that is asked."""
+        """Return an IN, BETWEEN or LIKE condition about a value; the value itself if none follows."""
         start, at = self._position, self.token.at
         negated = self.takes("NOT")
         if self.takes("IN"):
@@ -168,7 +173,7 @@ class _Parser(Cursor):
         if token.word == "+":
             return Group(token.at, operand)
         if isinstance(operand, Literal) and isinstance(operand.value, Decimal):
-            return Literal(token.at, operand.value.copy_negate())  # - would round it to 28 digits
+            return Literal(token.at, operand.value.copy_negate())  # unary minus would round it to 28 digits
         if isinstance(operand, Literal) and type(operand.value) in {int, float}:
             return Literal(token.at, -operand.value)  # type: ignore[operator]
         return Negative(token.at, operand)
@@ -198,7 +203,7 @@ class _Parser(Cursor):
         raise self.unexpected("a column or a value")
 
     def _named(self, token: Token) -> Node:
-        """Return what begins with a word: a column, a constant, a function, a date, CASE or CAST."""
+        """Return the node that begins with a name: a column, a constant, a function, a date, CASE or CAST."""
         word, after = token.word, self._tokens[self._position + 1]
         if word in CONSTANTS:
             return Literal(self.next().at, CONSTANTS[word])
@@ -257,7 +262,7 @@ class _Parser(Cursor):
         return Cast(token.at, value, kind, scale, is_strict=token.word == "CAST")
 
     def _type(self) -> tuple[str, tuple[int, int] | None]:
-        """Return what a type is here, and the digits of a decimal, in all and after the point."""
+        """Return merit's type for a SQL type, and the digits of a decimal: in all, and after the point."""
         token = self.token
         name = token.word if token.kind == "name" else ""
         if name not in TYPES:

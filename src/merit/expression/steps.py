@@ -1,4 +1,4 @@
-"""The steps of a calculation: each takes columns or constants, and says by place and type what doesn't fit."""
+"""Operations on columns and constants; errors name positions and types."""
 
 import re
 from collections.abc import Callable
@@ -13,10 +13,10 @@ from merit.expression.tree import Group, Like, Literal, Node
 from merit.expression.tree import Value as Stated
 
 Value = pl.Series | pl.Expr
-"""What a node gives: a column, or an expression without columns."""
+"""The value of a node: a column, or a constant Polars expression."""
 
 BEYOND = 2.0**63
-"""The least number that an integer of 64 bits can't hold."""
+"""The least number that doesn't fit a 64-bit integer."""
 COMPARISONS: dict[str, Callable[[pl.Expr, pl.Expr], pl.Expr]] = {
     "=": lambda left, right: left == right,
     "<>": lambda left, right: left != right,
@@ -38,7 +38,7 @@ ARITHMETIC: dict[str, Callable[[pl.Expr, pl.Expr], pl.Expr]] = {
 
 @dataclass(frozen=True)
 class Operand:
-    """A value that is compared: `text` is what stands in the expression, where that is a text."""
+    """An operand of a comparison; `text` is its value if it is a text literal."""
 
     at: int
     value: Value
@@ -46,7 +46,7 @@ class Operand:
 
     @classmethod
     def of(cls, node: Node, value: Value) -> "Operand":
-        """Return the operand that a node is."""
+        """Return the operand of a node."""
         while isinstance(node, Group):
             node = node.inner
         text = node.value if isinstance(node, Literal) and isinstance(node.value, str) else None
@@ -54,10 +54,10 @@ class Operand:
 
 
 def apply(at: int, name: str, make: Callable[..., pl.Expr], *values: Value) -> Value:
-    """Return what an operator or function makes of values; of constants it is a constant.
+    """Apply an operator or function to values; the result of constants is a constant.
 
     Raises:
-        ExpressionError: their types don't fit it.
+        ExpressionError: the types don't fit.
     """
     columns = {str(number): value for number, value in enumerate(values) if isinstance(value, pl.Series)}
     inputs = [value if isinstance(value, pl.Expr) else pl.col(str(number)) for number, value in enumerate(values)]
@@ -66,7 +66,7 @@ def apply(at: int, name: str, make: Callable[..., pl.Expr], *values: Value) -> V
         found = pl.DataFrame(columns).select(value=made).to_series()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         found = None
-    if found is None:  # outside of the handler: Polars' message holds values, and no traceback is to lead to it
+    if found is None:  # raised outside the handler: Polars' message contains values, so it must not be chained
         kinds = " and ".join(dict.fromkeys(str(type_of(value)) for value in values))
         raise ExpressionError(f"{name} doesn't fit {kinds}; CAST what is of another type", at)
     return found if columns else made
@@ -78,12 +78,12 @@ def type_of(value: Value) -> pl.DataType:
 
 
 def constant(value: Stated) -> pl.Expr:
-    """Return a value that stands in the text: whole numbers have 64 bits, those with a point are exact."""
+    """Return a literal as a Polars expression: integers have 64 bits, decimals are exact."""
     return pl.lit(value, dtype=pl.Int64) if type(value) is int else pl.lit(value)
 
 
 def widened(column: pl.Series) -> pl.Series:
-    """Return a column in the type that is calculated with: text, 64 bits, times in UTC without a zone."""
+    """Return a column in the type for calculations: text, 64-bit integers, times in UTC without a zone."""
     dtype = column.dtype
     if dtype == pl.UInt64:
         return column if (column.max() or 0) >= 2**63 else column.cast(pl.Int64)  # type: ignore[operator]
@@ -100,9 +100,9 @@ def arithmetic(at: int, operator: str, left: Value, right: Value) -> Value:
     """Return a sum, difference, product, quotient or remainder.
 
     Raises:
-        ExpressionError: the types don't fit, or a whole number is too large for 64 bits.
+        ExpressionError: the types don't fit, or an integer result is too large for 64 bits.
     """
-    if operator in {"*", "/", "%"}:  # of exact numbers Polars would round these to the places of one side
+    if operator in {"*", "/", "%"}:  # for decimals Polars would round the result to one side's scale
         left, right = (_inexact(at, value) for value in (left, right))
     made = apply(at, f"'{operator}'", ARITHMETIC[operator], left, right)
     return _checked(at, operator, made, left, right) if type_of(made).is_integer() else made
@@ -114,7 +114,7 @@ def _inexact(at: int, value: Value) -> Value:
 
 
 def _checked(at: int, operator: str, made: Value, left: Value, right: Value) -> Value:
-    """Refuse whole numbers that went around, as they do beyond 64 bits."""
+    """Refuse integer results beyond 64 bits, which wrap around."""
 
     def is_beyond(one: pl.Expr, other: pl.Expr) -> pl.Expr:
         rough = ARITHMETIC[operator](one.cast(pl.Float64), other.cast(pl.Float64))
@@ -126,7 +126,7 @@ def _checked(at: int, operator: str, made: Value, left: Value, right: Value) -> 
 
 
 def compared(at: int, operator: str, left: Operand, right: Operand) -> Value:
-    """Return whether a comparison holds; a text beside dates or times is taken as one.
+    """Return the result of a comparison; a text literal compared with dates or times is parsed as one.
 
     Raises:
         ExpressionError: the types can't be compared, or the text is no date or time.
@@ -136,7 +136,7 @@ def compared(at: int, operator: str, left: Operand, right: Operand) -> Value:
 
 
 def _as_time(operand: Operand, other: Value) -> Value:
-    """Return an operand; a text that is compared with a date or time as what it says."""
+    """Return an operand's value; a text literal that is compared with a date or time is parsed."""
     if operand.text is None or type_of(other) not in (pl.Date, pl.Datetime):
         return operand.value
     try:
@@ -149,10 +149,10 @@ def _as_time(operand: Operand, other: Value) -> Value:
 
 
 def argument(at: int, name: str, kind: str, value: Value) -> Value:
-    """Return an argument of a function if it is of the kind that it takes.
+    """Return a function's argument, if it is of the kind that the function takes.
 
     Raises:
-        ExpressionError: it is of another.
+        ExpressionError: it is of another kind.
     """
     dtype = type_of(value)
     if dtype == pl.Null and kind in functions.NO_VALUE:
@@ -163,17 +163,17 @@ def argument(at: int, name: str, kind: str, value: Value) -> Value:
 
 
 def whole(at: int, value: Value) -> Value:
-    """Return whole numbers in 64 bits: lengths and parts of a time come in fewer, which go around."""
+    """Return integers in 64 bits: lengths and parts of a time have fewer bits in Polars, and would wrap around."""
     dtype = type_of(value)
     is_short = dtype.is_integer() and dtype not in (pl.Int64, pl.UInt64, pl.Int128, pl.UInt128)
     return apply(at, "CAST", lambda number: number.cast(pl.Int64), value) if is_short else value
 
 
 def pattern_of(node: Like) -> str:
-    """Return the regular expression of a pattern: % is any text, _ any character, the one after ESCAPE itself.
+    """Return a LIKE pattern as a regular expression: % is any text, _ any character, ESCAPE makes the next one literal.
 
     Raises:
-        ExpressionError: the pattern ends with what escapes.
+        ExpressionError: the pattern ends with its escape character.
     """
     found, characters = [], iter(node.pattern)
     for character in characters:
@@ -189,6 +189,6 @@ def pattern_of(node: Like) -> str:
 
 
 def first(value: Value) -> object:
-    """Return the only value of a total."""
+    """Return the only value of an aggregate."""
     found = value if isinstance(value, pl.Series) else pl.select(value=value).to_series()
     return found[0]

@@ -1,4 +1,4 @@
-"""The tokens of an expression: names, numbers, texts and operators, each with its place."""
+"""The tokens of an expression: names, numbers, texts and operators, each with its position."""
 
 import re
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from merit.errors import MeritError
 MOST_CHARACTERS = 20_000
 MOST_TOKENS = 4_000
 SHOWN = 40
-"""Characters of a token that a message shows."""
+"""The maximum number of characters of a token in a message."""
 
 QUERIES = frozenset({"DISTINCT", "EXISTS", "FROM", "OVER", "SELECT", "UNION", "WITH"})
-"""Words of queries and windows, which an expression has none of."""
+"""Keywords of queries and windows, which an expression doesn't have."""
 RESERVED = QUERIES | {"AND", "BETWEEN", "CASE", "CAST", "ELSE", "END", "ESCAPE", "EXTRACT", "FALSE", "ILIKE", "IN",
                       "IS", "LIKE", "NOT", "NULL", "OR", "THEN", "TRUE", "TRY_CAST", "WHEN"}  # fmt: skip
-"""Words that name no column unless they stand in quotes."""
+"""Keywords, which name a column only in quotes."""
 
 _TOKEN = re.compile(
     r"""
@@ -39,7 +39,7 @@ _REFUSED = {
 
 
 class ExpressionError(MeritError):
-    """A text is no expression that is allowed, or can't be calculated; it says where in the text."""
+    """A text is not an allowed expression, or can't be evaluated; the message has the position in the text."""
 
     def __init__(self, message: str, at: int | None = None) -> None:
         super().__init__(message if at is None else f"{message}; at character {at}")
@@ -47,36 +47,36 @@ class ExpressionError(MeritError):
 
 @dataclass(frozen=True)
 class Token:
-    """A token: of names and texts in quotes `text` is what stands between them."""
+    """A token; the `text` of a quoted name or text is without its quotes."""
 
     kind: Literal["name", "quoted", "number", "text", "operator", "end"]
     text: str
     at: int
-    """Its first character, counted from 1."""
+    """The position of its first character, counted from 1."""
 
     @property
     def word(self) -> str:
-        """The token as keywords are compared: in capitals; empty if it can't be one."""
+        """The token in upper case, for comparison with keywords; empty if it can't be one."""
         return self.text.upper() if self.kind in {"name", "operator"} else ""
 
     def __str__(self) -> str:
-        """Return it as a message shows it."""
+        """Return the token for messages."""
         if self.kind == "end":
             return "the end"
         return f"'{plain(self.text)}'"
 
 
 def plain(text: str) -> str:
-    """Return a text as a message shows it: on one line, and not too long."""
+    """Return a text for messages: on one line and truncated."""
     line = "".join(character if character.isprintable() else "?" for character in text[:SHOWN])
     return line if len(text) <= SHOWN else f"{line}..."
 
 
 def tokens_of(text: str) -> list[Token]:
-    """Return the tokens of a text, and one for its end.
+    """Return the tokens of a text, with an end token.
 
     Raises:
-        ExpressionError: it is too long, or holds what is no token.
+        ExpressionError: it is too long, or has a character that begins no token.
     """
     if len(text) > MOST_CHARACTERS:
         raise ExpressionError(f"found {len(text):,} characters; allowed: {MOST_CHARACTERS:,}")
@@ -94,7 +94,7 @@ def tokens_of(text: str) -> list[Token]:
 
 
 def _content(text: str, kind: str) -> str:
-    """Return what stands between quotes, each doubled one once; any other token as it is."""
+    """Return the text between quotes with doubled quotes undone; any other token unchanged."""
     return text[1:-1].replace(text[0] * 2, text[0]) if kind in {"quoted", "text"} else text
 
 
@@ -108,7 +108,7 @@ def _refused(text: str, position: int) -> ExpressionError:
 
 
 def quoted(name: str) -> str:
-    """Return a column's name as an expression takes it: in quotes, unless it is a plain word without a meaning."""
+    """Return a column's name for use in an expression: quoted, unless it is a plain name and no keyword."""
     if re.fullmatch(r"[a-z_][a-z0-9_]*", name) and name.upper() not in RESERVED:
         return name
     return '"' + name.replace('"', '""') + '"'

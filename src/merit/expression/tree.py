@@ -1,4 +1,4 @@
-"""What an expression is parsed into. Each node knows the character that it begins at."""
+"""The nodes of a parsed expression; `at` is the position of a node's first character."""
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -18,7 +18,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Literal:
-    """A value that stands in the text."""
+    """A constant value."""
 
     at: int
     value: Value
@@ -34,7 +34,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Negative:
-    """A number with its sign changed."""
+    """A number with its sign inverted."""
 
     at: int
     operand: "Node"
@@ -42,7 +42,7 @@ class Negative:
 
 @dataclass(frozen=True)
 class Not:
-    """The opposite of a condition."""
+    """A negated condition."""
 
     at: int
     operand: "Node"
@@ -50,9 +50,9 @@ class Not:
 
 @dataclass(frozen=True)
 class Chain:
-    """Operands with operators of one rank between them, from left to right: OR, AND, || or arithmetic.
+    """Operands joined by operators of equal precedence, from left to right: OR, AND, || or arithmetic.
 
-    Each step is an operator, its place, and the operand after it.
+    Each item of `rest` is an operator, its position, and the operand after it.
     """
 
     at: int
@@ -62,7 +62,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two values compared; DISTINCT compares missing values too."""
+    """A comparison of two values; DISTINCT compares missing values too."""
 
     at: int
     operator: str
@@ -125,7 +125,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Cast:
-    """A value in another type; TRY_CAST gives NULL where it doesn't fit."""
+    """A value cast to another type; TRY_CAST gives NULL for values that don't fit it."""
 
     at: int
     operand: "Node"
@@ -136,7 +136,7 @@ class Cast:
 
 @dataclass(frozen=True)
 class Call:
-    """A function's result."""
+    """A function call."""
 
     at: int
     name: str
@@ -163,7 +163,7 @@ Node = (
 
 @dataclass(frozen=True)
 class Expression:
-    """A text that was parsed, and the columns that it uses."""
+    """A parsed text: its tree, and the columns that it uses."""
 
     text: str
     root: Node

@@ -1,4 +1,4 @@
-"""What a person reads of cells that can't be read: which they are, and what to declare."""
+"""Messages about cells that can't be read: which cells, and what to declare."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +12,7 @@ from merit.reading.declaration import EXACT, Declaration
 
 SHOWN = 3
 LONGEST = 24
-"""Characters of a cell that are shown."""
+"""The maximum number of characters shown of a cell."""
 LOOKED_AT = 1000
 FORMATS = (
     "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d", "%d.%m.%y",
@@ -38,14 +38,14 @@ def _kind(column: Declaration) -> str:
 
 
 def _cell(value: Any) -> str:
-    """Return a cell as it stands, on one line and short."""
+    """Return a cell's value, on one line and truncated."""
     text = "".join(each if each.isprintable() else "?" for each in str(value))
     shown = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
     return repr(shown) if isinstance(value, str) else shown
 
 
 def causes(raw: pl.Series, unread: pl.Series, column: Declaration) -> Iterator[tuple[pl.Series, str]]:
-    """Give each reason why cells can't be read, in words that follow a cell, with the cells that it is so of."""
+    """Yield each reason why cells can't be read, as a predicate of a cell, with the mask of those cells."""
     bare = raw.cast(pl.String, strict=False).str.strip_chars() if column.type in {"integer", "number"} else None
     if bare is not None:
         value = bare.cast(pl.Float64, strict=False)
@@ -94,7 +94,7 @@ def _are_large(cells: pl.Series) -> bool:
 
 
 def ways(cells: pl.Series, column: Declaration) -> list[str]:
-    """Return the settings, as YAML has them, each of which alone lets all of some cells be read."""
+    """Return the settings, in YAML, each of which would by itself make all of these cells readable."""
     return [_yaml(settings) for settings in _candidates(cells, column) if _reads(cells, replace(column, **settings))]
 
 
@@ -120,7 +120,7 @@ def _candidates(cells: pl.Series, column: Declaration) -> Iterator[dict[str, Any
 
 
 def _marks(cells: pl.Series) -> tuple[str, ...]:
-    """Return what stands before or after the digits of numbers, if it is the same few signs or words."""
+    """Return the marks before or after the digits of numbers, if there are only a few different ones."""
     ends = [
         cells.str.extract(r"^[\s(+-]*([^\s\d.,()+-]{1,5})[\s(+-]*[\d.,]"),
         cells.str.extract(r"\d[\s)]*([^\s\d.,()]{1,5})[\s)]*$"),
@@ -130,7 +130,7 @@ def _marks(cells: pl.Series) -> tuple[str, ...]:
 
 
 def _yaml(settings: dict[str, Any]) -> str:
-    """Return settings as a person writes them in YAML."""
+    """Return settings in YAML."""
     import json
 
     written = {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}

@@ -1,7 +1,7 @@
-"""Cells into the type that their column declares: text by what is written, typed cells where nothing is lost.
+"""Convert cells to their column's declared type: text by parsing, typed cells only where nothing is lost.
 
-Text stays text as it is written. A cast that would change a value is refused: the whole column where its type says so,
-else each cell.
+Text columns keep their text unchanged. A conversion that would change values is refused: for the whole column if its
+type implies it, otherwise cell by cell.
 """
 
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ TRUTHS = {"true": True, "false": False, "1": True, "0": False}
 
 @dataclass(frozen=True)
 class Reading:
-    """A column as it is declared.
+    """A column converted to its declared type.
 
     Attributes:
-        values: in the declared type; null where there is no value or none that can be read.
-        unread: which cells hold something that can't be read, bool [rows]; None where there is none.
+        values: in the declared type; null where there is no value or it can't be read.
+        unread: a mask of the cells whose content can't be read, bool [rows]; None if there are none.
     """
 
     values: pl.Series
@@ -38,12 +38,12 @@ class Reading:
 
 
 def type_of(column: Declaration) -> pl.DataType:
-    """Return the type in which a column is read."""
+    """Return the Polars type of a column's declaration."""
     return pl.Array(pl.Float64, column.shape or (1,)) if column.type == "array" else TYPES[column.type]
 
 
 def mismatch(dtype: pl.DataType, column: Declaration) -> str:
-    """Return why a column of a type can't be read as it is declared, and what to declare; empty if it can."""
+    """Return why a column of this type can't be read as declared, and what to declare; empty if it can."""
     if dtype == pl.Null or _fits(dtype, column.type):
         return ""
     return f"{dtype} can't be read as {column.type} without changing values; {_better(dtype)}"
@@ -64,7 +64,7 @@ def _fits(dtype: pl.DataType, type: str) -> bool:
 
 
 def _better(dtype: pl.DataType) -> str:
-    """Return what to declare for a type."""
+    """Return what to declare for a Polars type."""
     if dtype.is_integer():
         return "declare {type: integer, feature: category} if they are codes, or have the source give text"
     if dtype.is_numeric():
@@ -76,7 +76,7 @@ def _better(dtype: pl.DataType) -> str:
 
 
 def read(raw: pl.Series, column: Declaration) -> Reading:
-    """Return a column as it is declared, for one whose type fits by `mismatch`."""
+    """Return a column converted to its declared type, given that `mismatch` allows it."""
     if raw.dtype == pl.Null:
         return Reading(raw.cast(type_of(column)))
     if raw.dtype in (pl.Categorical, pl.Enum):
@@ -88,7 +88,7 @@ def read(raw: pl.Series, column: Declaration) -> Reading:
         like = values.cast(pl.Float64) if values.dtype == pl.Int64 else values
         is_nothing = like.is_in(list(stands)).fill_null(False)
         raw, values = raw.set(is_nothing, None), values.set(is_nothing, None)
-    # Nearly always all cells were read, which the number of nulls says at no cost.
+    # The common case: equal null counts show, at no cost, that every cell was read.
     if values.null_count() == raw.null_count() and not _holds_nan(values):
         return Reading(values)
     missing = raw.is_nan().fill_null(True) if raw.dtype.is_float() else raw.is_null()
@@ -106,7 +106,7 @@ def _holds_nan(values: pl.Series) -> bool:
 
 
 def _without_words(text: pl.Series, column: Declaration) -> pl.Series:
-    """Return text without the words that the column declares to mean that there is no value."""
+    """Return text without the column's null values."""
     if not column.null_values:
         return text
     is_word = text.str.strip_chars().is_in(list(column.null_values)).fill_null(False)
@@ -114,7 +114,7 @@ def _without_words(text: pl.Series, column: Declaration) -> pl.Series:
 
 
 def _without_empty(text: pl.Series, unread: pl.Series, column: Declaration) -> pl.Series:
-    """Return which cells can't be read, less those that hold nothing to be read."""
+    """Return the mask of unread cells without those that are empty."""
     empty = ["", *(NO_NUMBER if column.type in {"integer", "number"} else ())]
     is_empty = text.filter(unread).str.strip_chars().is_in(empty)
     return unread.scatter(unread.arg_true(), ~is_empty)
@@ -151,7 +151,7 @@ def _number(raw: pl.Series, column: Declaration) -> pl.Series:
 
 
 def _exact(raw: pl.Series) -> pl.Series:
-    """Return whole numbers as int64, without those that float64 would make others of."""
+    """Return integers as int64, null where float64 can't represent them exactly."""
     values = raw.cast(pl.Int64, strict=False)
     return values if extent(values) <= EXACT else values.set(~values.is_between(-EXACT, EXACT).fill_null(True), None)
 
@@ -174,7 +174,7 @@ def _arrays(raw: pl.Series, column: Declaration) -> pl.Series:
         return raw
     try:
         return raw.cast(kind)
-    except pl.exceptions.PolarsError:  # one of another shape spoils the column: look at each
+    except pl.exceptions.PolarsError:  # one array of another shape makes the whole cast fail
         return pl.Series(raw.name, [_array(value, kind) for value in raw.to_list()], dtype=kind)
 
 

@@ -1,15 +1,15 @@
-"""Whole columns of times, read by the patterns of `times`, so that a column and a single value are read alike."""
+"""Parse columns of times with the patterns of `times`, so that columns and single values are read alike."""
 
 import polars as pl
 
 from merit.reading.times import CENTURY, ISO_8601, MONTHS, Format, compiled
 
 DAY = 86_400_000_000
-"""Microseconds of a day."""
+"""Microseconds in a day."""
 
 
 def clocks(text: pl.Series, format: str | None = None) -> pl.Series:
-    """Return text as times, Datetime("us") [rows]: UTC where a cell has an offset; null where it says no time."""
+    """Return text as times, Datetime("us") [rows]: in UTC where a cell has an offset; null where it is no time."""
     if format is None and (values := _plain(text)) is not None:
         return values
     text = text.str.strip_chars()
@@ -26,15 +26,15 @@ PLAIN = {
     10: (r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", "%Y-%m-%d"),
     19: (r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-5][0-9]$", "%Y-%m-%d{}%H:%M:%S"),
 }
-"""The usual ways of ISO 8601, by their length, which Polars reads three times as fast."""
+"""The common notations of ISO 8601, by their length; Polars parses them three times as fast."""
 
 
 def _plain(text: pl.Series) -> pl.Series | None:
-    """Return days, or times to the second, of a column that is written alike throughout; None of any other."""
+    """Return dates, or times to the second, if all cells have the same common notation; None otherwise."""
     sizes = text.str.len_bytes()
     if (size := sizes.max()) not in PLAIN or sizes.min() != size:
         return None
-    pattern, layout = PLAIN[size]  # type: ignore[index]  # it is a number
+    pattern, layout = PLAIN[size]  # type: ignore[index]  # sizes are integers
     between = (text.drop_nulls().head(1).str.slice(10, 1)).item()
     if not text.str.contains(pattern.replace("[T ]", between)).all():
         return None
@@ -86,7 +86,7 @@ def _micros(of: Format) -> pl.Expr:
 
 
 def _offset(of: Format) -> pl.Expr:
-    """Return by how many minutes a clock is ahead of UTC; null where that can't be, 0 where none is said."""
+    """Return the minutes by which a clock is ahead of UTC; null if invalid, 0 without an offset."""
     if "offset" not in of.fields:
         return pl.lit(0)
     said = pl.col("offset")
@@ -98,7 +98,7 @@ def _offset(of: Format) -> pl.Expr:
 
 
 def _joined() -> pl.Expr:
-    """Return the time of its parts; null where one of them is out of its range, as day 30 of February is."""
+    """Return the time from its parts; null where a part is out of range, such as February 30."""
     month, day = pl.col("month"), pl.col("day")
     is_month = month.is_between(1, 12) & (pl.col("year") >= 1)
     first = pl.when(is_month).then(pl.date(pl.col("year"), pl.when(is_month).then(month), 1))

@@ -1,11 +1,11 @@
-"""What conf/data says of how the cells of a column are written; it travels in the package's signature."""
+"""How a column's cells are written, as declared in conf/data and recorded in the package's signature."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 EXACT = 2**53
-"""The greatest whole number up to which float64, which the model's graph takes, holds every one."""
+"""2**53: up to it float64, the input type of the model's graph, represents every integer exactly."""
 
 
 @dataclass(frozen=True)
@@ -15,13 +15,13 @@ class Declaration:
     Attributes:
         name: the column.
         type: string, integer, number, boolean, datetime or array.
-        shape: of an array.
-        null_values: words that mean "no value", besides the empty cell; a number or a time among them by its value.
-        format: how times are written, as strptime has it, besides ISO 8601.
-        decimal: what stands before the fraction of a number.
-        thousands: what groups the digits of a number.
-        negative: `parentheses`, where (1.50) means -1.50.
-        affixes: marks before or after a number, such as $ or %, which are left out.
+        shape: the shape of an array.
+        null_values: texts that mean "no value", besides the empty cell; numbers and times among them match by value.
+        format: the strptime format of times, accepted besides ISO 8601.
+        decimal: the decimal separator of numbers.
+        thousands: the thousands separator of numbers.
+        negative: `parentheses` if (1.50) means -1.50.
+        affixes: marks before or after a number, such as $ or %, which are ignored.
     """
 
     name: str
@@ -36,18 +36,18 @@ class Declaration:
 
     @property
     def is_plain(self) -> bool:
-        """Whether numbers are written as in any program: 1234.5."""
+        """Whether numbers are written without separators, parentheses and affixes: 1234.5."""
         return self.decimal in {None, "."} and not (self.thousands or self.negative or self.affixes)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The keys of `KEYS` that are set, as YAML and JSON have them."""
+        """The keys of `KEYS` that are set, for YAML and JSON."""
         values = {key: getattr(self, key) for key in KEYS if getattr(self, key)}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
 KEYS = tuple(each.name for each in fields(Declaration))[3:]
-"""The settings of a column that say how its cells are written."""
+"""The settings of a column that describe how its cells are written."""
 
 
 def declared(name: str, settings: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> Declaration:
@@ -55,8 +55,8 @@ def declared(name: str, settings: Mapping[str, Any], defaults: Mapping[str, Any]
 
     Args:
         name: the column.
-        settings: of conf/data or of a signature: `type`, `shape` and those of `KEYS`; others are not looked at.
-        defaults: what the source says of all its columns: `null_values`, which add up, and `decimal`.
+        settings: from conf/data or a signature: `type`, `shape` and those of `KEYS`; others are ignored.
+        defaults: the source's settings for all columns: `null_values`, which add to the column's, and `decimal`.
     """
     defaults = defaults or {}
     values = {key: value for key in KEYS if (value := settings.get(key)) is not None}
@@ -76,6 +76,6 @@ def declared(name: str, settings: Mapping[str, Any], defaults: Mapping[str, Any]
 
 
 def defaults_of(source: object) -> dict[str, Any]:
-    """Return what a source says of all its columns, if it says anything: `null_values` and `decimal`."""
+    """Return a source's settings for all its columns: `null_values` and `decimal`, if set."""
     values = {key: getattr(source, key, None) for key in ("null_values", "decimal")}
     return {key: value for key, value in values.items() if value and value != "."}

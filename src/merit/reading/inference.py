@@ -1,7 +1,7 @@
-"""The type of a column that nobody declared, by all of its cells: for filters, targets, and `merit infer`.
+"""Infer the types of undeclared columns from all of their cells: for filters, targets, and `merit infer`.
 
-Text is taken for whole numbers, numbers, truths (true and false), days or times in ISO 8601, if every cell is one. It
-stays text otherwise, and where reading would lose something: codes with leading zeros, whole numbers beyond 2**53.
+Text becomes integers, numbers, booleans (true and false), dates or ISO 8601 times if every cell is one. It stays text
+otherwise, and where a conversion would lose something: codes with leading zeros, integers beyond 2**53.
 """
 
 from collections.abc import Mapping
@@ -13,23 +13,23 @@ from merit.reading.cells import read
 from merit.reading.declaration import Declaration, declared
 
 SAMPLE = 100
-"""Cells that settle it for most columns, and cost nothing."""
+"""Cells that are tried first: they rule out most types at almost no cost."""
 
 
 def typed(table: pl.DataFrame, *, is_text: bool, defaults: Mapping[str, Any] | None = None) -> pl.DataFrame:
-    """Return a table whose columns of text have the types that their cells say.
+    """Return a table with its text columns converted to their inferred types.
 
     Args:
         table: as a source gives it.
-        is_text: whether the source knows no types, as CSV; else only days and times are looked for.
-        defaults: what the source says of all columns: `null_values` and `decimal`.
+        is_text: whether the source has no types, as CSV; otherwise only dates and times are inferred.
+        defaults: the source's settings for all columns: `null_values` and `decimal`.
     """
     texts = table.select(pl.col(pl.String))
     return table.with_columns([inferred(column, is_text=is_text, defaults=defaults) for column in texts])
 
 
 def inferred(text: pl.Series, *, is_text: bool = True, defaults: Mapping[str, Any] | None = None) -> pl.Series:
-    """Return a column of text in the type that its cells say."""
+    """Return a text column converted to its inferred type."""
     for type in ("integer", "number", "boolean", "datetime") if is_text else ("datetime",):
         if (values := _as(text, declared(text.name, {"type": type}, defaults))) is not None:
             return values
@@ -37,7 +37,7 @@ def inferred(text: pl.Series, *, is_text: bool = True, defaults: Mapping[str, An
 
 
 def _as(text: pl.Series, column: Declaration) -> pl.Series | None:
-    """Return a column of text as a type, None if that is not what all of its cells say."""
+    """Return a text column converted to a type; None unless every cell can be."""
     if _said(text.drop_nulls().head(SAMPLE), column) is None:
         return None
     return _said(text, column)
@@ -57,7 +57,7 @@ def _said(text: pl.Series, column: Declaration) -> pl.Series | None:
 
 
 def _is_lossless(text: pl.Series, values: pl.Series, column: Declaration) -> bool:
-    """Say whether text says no more than the values that were read: 007 is a code, 1 and 0 are numbers, 1.0 is one."""
+    """Return whether the values preserve the text's information: not for 007, a code, nor for 0 and 1 as booleans."""
     bare = text.str.strip_chars()
     if column.type == "boolean":
         return not bare.is_in(["0", "1"]).any()

@@ -1,4 +1,4 @@
-"""The lines of a file of text, each held against the header: Polars fills up one that breaks off with empty fields."""
+"""Check each line of a text file against the header, since Polars fills a truncated line with empty fields."""
 
 import csv
 import re
@@ -15,13 +15,13 @@ from merit.reading.textfile import LONGEST, TextFile
 
 @dataclass(frozen=True)
 class _Patterns:
-    """What fields look like between separators.
+    """Patterns of fields between separators.
 
     Attributes:
-        quoted: a quoted field, and what stands before it: the beginning, or a separator.
-        whole: a record each of whose quotes begins or ends a field, or is written twice.
-        stray: what only a quote inside a field leaves once the quoted fields are gone: one that begins a field, or a
-            line's end.
+        quoted: a quoted field, with the separator or the beginning of the record before it.
+        whole: a record in which each quote begins or ends a field, or is doubled.
+        stray: what remains only of a quote inside a field once quoted fields are removed: a quote that begins a field,
+            or a line end.
     """
 
     quoted: re.Pattern[bytes]
@@ -42,10 +42,10 @@ def _patterns(separator: bytes) -> _Patterns:
 
 
 def check(file: TextFile) -> None:
-    """Hold the fields of all lines against those of the header; empty lines are rows without values.
+    """Check that all lines have as many fields as the header; empty lines are rows without values.
 
     Raises:
-        MeritError: one has fewer or more, a quote is not closed or stands inside a field, lines end with CR alone, or
+        MeritError: a line has fewer or more, a quote is not closed or is inside a field, lines end with CR alone, or
             the text is not in its encoding.
     """
     if not _are_alike(file):
@@ -53,7 +53,7 @@ def check(file: TextFile) -> None:
 
 
 def _are_alike(file: TextFile) -> bool:
-    """Say whether all lines are seen at once to have as many fields; where quotes go over lines, they are not."""
+    """Return whether a fast scan shows equal field counts; with quoted line breaks it can't, and returns False."""
     if callable(file.source):
         return False
     line, part = pl.col("line"), escaped(file.dialect.separator)
@@ -69,7 +69,7 @@ def _are_alike(file: TextFile) -> bool:
     try:
         widths, is_whole, has_cr = lines.select(*seen).collect(engine="streaming").row(0)
     except pl.exceptions.PolarsError:
-        for _ in file.recoded():  # which says what is wrong with its text, if that is it
+        for _ in file.recoded():  # raises if the text is not in its encoding
             pass
         return False
     return widths <= 1 and bool(is_whole) and not has_cr
@@ -96,10 +96,10 @@ def _check_each(file: TextFile) -> None:
 
 
 def check_header(file: TextFile) -> None:
-    """Look at the header alone.
+    """Check the header only.
 
     Raises:
-        MeritError: lines end with CR alone, or it names a column twice.
+        MeritError: lines end with CR alone, or a column name is repeated.
     """
     record = next(records(file), (1, b""))[1]
     _check_header(file, record)
@@ -113,13 +113,13 @@ def _check_header(file: TextFile, record: bytes) -> None:
     bare = _patterns(file.dialect.separator.encode()).quoted.sub(rb"\1", record)
     if b"\r" in bare.rstrip(b"\r\n"):
         raise MeritError(
-            f"{file.name}: its lines end with CR alone; allowed: LF, or CR and LF; write it anew with such line ends "
+            f"{file.name}: its lines end with CR alone; allowed: LF, or CR and LF; write it again with such line ends "
             "(by \"tr '\\r' '\\n'\", for one)"
         )
 
 
 def records(file: TextFile) -> Iterator[tuple[int, bytes]]:
-    """Give each record from the header on with the number of its first line; one with a quote may go over several."""
+    """Yield each record from the header on with the number of its first line; quotes may span several lines."""
     with file.opened() as handle:
         lines = enumerate(iter(lambda: handle.readline(LONGEST), b""), 1)
         for _ in range(file.leading):
@@ -129,7 +129,7 @@ def records(file: TextFile) -> Iterator[tuple[int, bytes]]:
 
 
 def _whole(file: TextFile, number: int, first: bytes, lines: Iterator[tuple[int, bytes]]) -> bytes:
-    """Return a record whose quote is closed on a later line."""
+    """Return a record whose quote is closed on a later line, in one piece."""
     parts, size = [first], 0
     for _, line in lines:
         parts.append(line)
@@ -142,7 +142,7 @@ def _whole(file: TextFile, number: int, first: bytes, lines: Iterator[tuple[int,
 
 
 def _fields(record: bytes, separator: bytes, patterns: _Patterns) -> int:
-    """Return how many fields a record has; a separator in quotes parts none. 0: a quote stands inside a field."""
+    """Return a record's number of fields, ignoring quoted separators; 0 if a quote is inside a field."""
     if b'"' not in record:
         return record.count(separator) + 1
     if patterns.whole.fullmatch(record):

@@ -1,6 +1,6 @@
-"""What means that there is no value: a column's words as they are written, numbers and times among them by value.
+"""Recognise null values: texts match as they are written, numbers and times among them by value.
 
--999 means nothing in whatever way it is stored, where the word "-999" does: as text, as a number of a table or of JSON.
+If a column declares "-999", the value -999 is null in every representation: as text, as a number of a table or of JSON.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ def nulls_of(column: Mapping[str, Any]) -> Declaration | None:
 
 @cache
 def null_cells(column: Declaration) -> tuple[float | datetime, ...]:
-    """Return the numbers or times that mean no value in a column."""
+    """Return the numbers or times that are null values of a column."""
     if column.type in {"integer", "number"}:
         return tuple(_numbers(column))
     if column.type == "datetime":
@@ -39,7 +39,7 @@ def _numbers(column: Declaration) -> Iterator[float]:
 
 
 def is_null(value: Any, column: Declaration) -> bool:
-    """Say whether a value of JSON means that there is none."""
+    """Return whether a JSON value is null for a column."""
     if isinstance(value, str):
         text = value.strip()
         if text in column.null_values or (column.type == "datetime" and not text):

@@ -1,4 +1,4 @@
-"""Numbers as people write them in text: read only where every character is accounted for."""
+"""Parse numbers from text; a cell is read only if every character of it is accounted for."""
 
 from functools import cache
 from typing import Any
@@ -9,18 +9,18 @@ from merit.reading.declaration import EXACT, Declaration
 from merit.reading.patterns import escaped
 
 NO_NUMBER = ("nan", "NaN", "NAN")
-"""Words that stand for no number in any column of numbers."""
+"""Texts that mean NaN in any column of numbers."""
 BLANK = "[ \\t\u00a0\u202f]*"
 DECIMALS, THOUSANDS = (".", ","), (",", ".", " ", "'", "_")
-"""What may stand before a fraction, and what may group digits."""
+"""The decimal separators and the thousands separators."""
 _GROUPS = {" ": "[ \u00a0\u202f]", "'": "['\u2019]"}
 WHOLE = r"^[+-]?[0-9]+$"
 
 
 def numbers(text: pl.Series, column: Declaration) -> pl.Series:
-    """Return text as numbers, float64 [rows]; NaN for a word of `NO_NUMBER`, null where no number can be read.
+    """Return text as numbers, float64 [rows]; NaN for a text of `NO_NUMBER`, null where no number can be read.
 
-    A whole number beyond 2**53 can't be read: float64 would make another of it.
+    An integer beyond 2**53 can't be read, because float64 would change it.
     """
     plain = _plain(text, column)
     values = plain.cast(pl.Float64, strict=False)
@@ -30,13 +30,13 @@ def numbers(text: pl.Series, column: Declaration) -> pl.Series:
 
 
 def extent(values: pl.Series) -> float:
-    """Return the greatest distance of numbers from 0, NaN apart."""
+    """Return the greatest absolute value, ignoring NaN."""
     ends: Any = (values.min(), values.max())
-    return 0 if ends[0] is None else max(map(abs, ends))  # whole numbers stay exact
+    return 0 if ends[0] is None else max(map(abs, ends))  # in Python, so that integers stay exact
 
 
 def _without_large(text: pl.Series, values: pl.Series) -> pl.Series:
-    """Return numbers without the infinite ones, and without the whole ones that float64 has no place for."""
+    """Return numbers without infinite ones and without integers that float64 can't represent exactly."""
     values = values.set(values.is_infinite().fill_null(False), None)
     large = (values.abs() >= EXACT).fill_null(False)
     some = text.filter(large).str.strip_chars()
@@ -45,7 +45,7 @@ def _without_large(text: pl.Series, values: pl.Series) -> pl.Series:
 
 
 def integers(text: pl.Series, column: Declaration) -> pl.Series:
-    """Return text as whole numbers, int64 [rows]; null where none can be read, which 2.0 can and 2.5 can't."""
+    """Return text as integers, int64 [rows]; null where none can be read: 2.0 can, 2.5 can't."""
     plain = _plain(text, column)
     values = plain.cast(pl.Int64, strict=False)
     if column.is_plain:
@@ -57,7 +57,7 @@ def integers(text: pl.Series, column: Declaration) -> pl.Series:
 
 
 def whole(values: pl.Series) -> pl.Series:
-    """Return float64 as int64, null where that is another number, or may have been: 2**53 is what 2**53 + 1 becomes."""
+    """Return float64 as int64, null where it is no integer or maybe was another one: 2**53 + 1 is stored as 2**53."""
     exact = values.set(~(values.abs() < EXACT).fill_null(False), None)
     result = exact.cast(pl.Int64, strict=False)
     return result.set((result.cast(pl.Float64) != exact).fill_null(False), None)
@@ -67,7 +67,7 @@ _PLAIN = Declaration("", "number")
 
 
 def _retried(text: pl.Series, values: pl.Series, dtype: pl.DataType) -> pl.Series:
-    """Read the cells that were not read once more, without the blanks around them: few have any."""
+    """Retry the cells that were not read with the blanks around them stripped; few cells have any."""
     if values.null_count() == text.null_count():
         return values
     left = values.is_null() & text.is_not_null()
@@ -76,7 +76,7 @@ def _retried(text: pl.Series, values: pl.Series, dtype: pl.DataType) -> pl.Serie
 
 
 def _plain(text: pl.Series, column: Declaration) -> pl.Series:
-    """Return numbers as any program writes them, null where a cell is not written as the column declares."""
+    """Return numbers in programming notation; null where a cell isn't written as declared."""
     if column.is_plain:
         return text
     parts = text.str.extract_groups(pattern(column)).struct.unnest()
@@ -95,7 +95,7 @@ def _plain(text: pl.Series, column: Declaration) -> pl.Series:
 
 @cache
 def pattern(column: Declaration) -> str:
-    """Return the pattern of a number with its sign, its marks and its groups of digits, as the column declares."""
+    """Return the pattern of a number with the sign, affixes and thousands separators that the column declares."""
     longest = sorted(column.affixes, key=len, reverse=True)
     marks = f"(?:{'|'.join(map(escaped, longest))})?" if longest else ""
     between = f"{BLANK}{marks}{BLANK}"

@@ -1,8 +1,8 @@
-"""Patterns that Python and Polars match alike: what one reads, the other reads."""
+"""Regular expressions that match alike in Python and Polars."""
 
 import re
 
 
 def escaped(text: str) -> str:
-    """Return the pattern of a text as it stands."""
+    """Return a pattern that matches a text literally."""
     return re.sub(r"([\\.^$|?*+()\[\]{}\-])", r"\\\1", text)

@@ -1,4 +1,4 @@
-"""Why a file can't be read as a table, in words that hold nothing of what stands in it."""
+"""Explain why a file can't be read as a table, without quoting its content."""
 
 import polars as pl
 
@@ -9,13 +9,13 @@ REASONS: tuple[tuple[type[BaseException], str], ...] = (
      "or cut file"),
     (UnicodeDecodeError, "it is not text in UTF-8"),
 )  # fmt: skip
-"""What each kind of error means. What Polars itself says quotes cells."""
+"""The reason for each kind of error. Polars' own messages quote cells, so they are not shown."""
 
 
 def reason_of(error: BaseException) -> str:
-    """Return why a file can't be read."""
+    """Return the reason why a file can't be read."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    if type(error) is ValueError:  # Polars' own, of an argument
+    if type(error) is ValueError:  # from Polars, about an argument, so without content
         return " ".join(str(error).split())[:200]
     return next((reason for kind, reason in REASONS if isinstance(error, kind)), type(error).__name__)

@@ -1,4 +1,4 @@
-"""Files of text with separated fields: opened whatever they are compressed and encoded by, every field read as text."""
+"""Delimited text files: opened with any supported compression and encoding, with every field read as text."""
 
 import bz2
 import codecs
@@ -22,11 +22,12 @@ from merit.reading.dialect import Dialect
 BLOCK = 1 << 20
 HEAD = 1 << 12
 LONGEST = 64 * BLOCK
-"""Bytes of a line, past which there is none."""
+"""The maximum length of a line, in bytes."""
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
           (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))  # fmt: skip
 ZLIB = b"x^"
-"""How text may begin, as by a column x^2; Polars takes it for compressed unless a byte order mark stands before it."""
+"""A possible beginning of text, such as a column x^2, that Polars takes for zlib unless a byte order mark precedes
+it."""
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _OPENERS: dict[bytes, Any] = {GZIP: gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 _OTHERS = {
@@ -43,12 +44,12 @@ Source = Path | bytes | Callable[[], BinaryIO]
 
 
 class TextFile:
-    """A file of text, in the dialect that is declared for it.
+    """A delimited text file in its declared dialect.
 
     Args:
-        name: what a person calls it; its path, unless `source` says where it is.
-        dialect: how it is laid out.
-        source: its path, its bytes, or what opens it.
+        name: the file's name in messages; also its path, unless `source` is given.
+        dialect: its layout.
+        source: its path, its bytes, or a function that opens it.
     """
 
     def __init__(self, name: str, dialect: Dialect | None = None, source: Source | None = None) -> None:
@@ -67,14 +68,14 @@ class TextFile:
 
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:
-        """Open it as it was before it was compressed.
+        """Open the file's decompressed content.
 
         Raises:
-            MeritError: it is compressed, and damaged or cut short; or by zstd, and not in UTF-8.
+            MeritError: it is compressed, and damaged or truncated; or compressed by zstd, and not in UTF-8.
         """
         opener = next((each for mark, each in _OPENERS.items() if self._first.startswith(mark)), None)
         with self._open() as raw:
-            if self._first.startswith(ZSTD):  # by Polars: the standard library has it only from Python 3.14 on
+            if self._first.startswith(ZSTD):  # by Polars: the standard library can only from Python 3.14 on
                 yield BytesIO(self._unpacked(raw.read()))
             elif opener is None:
                 yield raw
@@ -84,13 +85,13 @@ class TextFile:
 
     @contextmanager
     def _undamaged(self) -> Iterator[None]:
-        """Say in one line that compressed content can't be unpacked."""
+        """Convert errors of decompression to one line."""
         try:
             yield
         except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
-            raise MeritError(f"{self.name}: is compressed, and damaged or cut short; get the file anew") from error
+            raise MeritError(f"{self.name}: is compressed, and damaged or cut short; get the file again") from error
 
     def _unpacked(self, packed: bytes) -> bytes:
         try:
@@ -102,7 +103,7 @@ class TextFile:
 
     @cached_property
     def encoding(self) -> str:
-        """The encoding that its byte order mark names, or else the declared one."""
+        """The encoding that the byte order mark indicates, or else the declared one."""
         with self.opened() as handle:
             first = handle.read(4)
         declared = codecs.lookup(self.dialect.encoding).name
@@ -110,10 +111,10 @@ class TextFile:
 
     @cached_property
     def is_plain(self) -> bool:
-        """Whether Polars can read it as it lies there: in UTF-8, and compressed by nothing or what it knows.
+        """Whether Polars can read the file directly: in UTF-8, and uncompressed or compressed in a way it knows.
 
         Raises:
-            MeritError: it is a file of another kind.
+            MeritError: it is another kind of file.
         """
         if kind := next((kind for mark, kind in _OTHERS.items() if self._first.startswith(mark)), None):
             raise MeritError(f"{self.name}: is {kind}")
@@ -130,10 +131,10 @@ class TextFile:
         )
 
     def recoded(self) -> Iterator[bytes]:
-        """Give it in UTF-8, block by block.
+        """Yield the content in UTF-8, block by block.
 
         Raises:
-            MeritError: its text is not in the encoding that is declared.
+            MeritError: the text is not in the declared encoding.
         """
         decoder, doubt = codecs.getincrementaldecoder(self.encoding)(), _Doubt(self.encoding)
         if self._first.startswith(ZLIB):
@@ -146,7 +147,7 @@ class TextFile:
                     if "\0" in text:
                         raise self._no_text()
                     yield text.encode()
-            # A line's end that a tool of eight bits has put behind text of sixteen is half a character.
+            # A tool unaware of UTF-16 may append a single-byte line end, which is half a character: accept it.
             yield decoder.decode(b"", final=bool(bytes(decoder.getstate()[0]).strip(b"\r\n\0"))).encode()
         except UnicodeError as error:
             raise MeritError(
@@ -161,10 +162,10 @@ class TextFile:
 
     @cached_property
     def leading(self) -> int:
-        """How many lines lie before the header.
+        """The number of lines before the header.
 
         Raises:
-            MeritError: there is no line after them.
+            MeritError: no line follows them.
         """
         skipped, comment = self.dialect.skip_rows, self.dialect.comment
         if not skipped and comment is None:
@@ -175,7 +176,7 @@ class TextFile:
         raise MeritError(f"{self.name}: has no header after the lines that are left out before it")
 
     def header(self, dialect: Dialect | None = None) -> list[str]:
-        """Return the names of the columns; those that another dialect finds, if it is asked by one."""
+        """Return the column names, read in another dialect if one is given."""
         file = TextFile(self.name, dialect, self.source) if dialect else self
         lines = file._lines()
         for _ in range(file.leading):
@@ -192,11 +193,11 @@ class TextFile:
             yield from iter(lambda: reader.readline(LONGEST), "")
 
     def table(self) -> pl.DataFrame:
-        """Return it as text, an empty field as missing.
+        """Return the table with every field as text, and empty fields as missing.
 
         Raises:
-            MeritError: it is no such file, its text is not in its encoding, or a line has other fields than the header.
-            polars.exceptions.PolarsError: its lines are not those of such a file.
+            MeritError: the kind, the encoding or the number of fields in a line is wrong.
+            polars.exceptions.PolarsError: Polars can't parse its lines.
         """
         from merit.reading import lines
 
@@ -219,19 +220,19 @@ class TextFile:
 
 
 def unquoted(name: str) -> str:
-    """Return a name as the header means it: Polars leaves quotes in it doubled, as they are written."""
+    """Return a header's name with doubled quotes undone: Polars leaves them doubled."""
     return name.replace('""', '"')
 
 
 class _Doubt:
-    """Whether text that is declared to be in an old encoding is in UTF-8 after all, which is hardly ever by chance."""
+    """Detects UTF-8 in text that is declared to have a legacy encoding: a valid match is hardly ever by chance."""
 
     def __init__(self, encoding: str) -> None:
         self._decoder = None if encoding.startswith("utf") else codecs.getincrementaldecoder("utf-8")()
         self._is_ascii = True
 
     def look(self, block: bytes) -> None:
-        """Look at a block."""
+        """Add a block."""
         if self._decoder is None:
             return
         try:
@@ -241,11 +242,11 @@ class _Doubt:
             self._decoder = None
 
     def holds(self) -> bool:
-        """Say whether all blocks were UTF-8, and not of ASCII alone, in which no encoding differs."""
+        """Return whether all blocks were UTF-8 and not only ASCII, which is the same in every encoding."""
         return self._decoder is not None and not self._is_ascii
 
 
 def encoded(table: pl.DataFrame, dialect: Dialect) -> bytes:
-    """Return a table of text as the bytes of a file in a dialect, the lines before the header too."""
+    """Return a table of text as the bytes of a file in a dialect, with placeholder lines before the header."""
     lines = "-\n" * dialect.skip_rows + (f"{dialect.comment}\n" if dialect.comment else "")
     return (lines + table.write_csv(separator=dialect.separator)).encode(dialect.encoding)

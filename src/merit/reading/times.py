@@ -1,7 +1,7 @@
-"""Times as people write them in text: in ISO 8601, and in the format that a column declares.
+"""Parse times from text: in ISO 8601, and in the format that a column declares.
 
-A format is compiled to one pattern, by which Polars reads whole columns and Python single values, so that both read the
-same cells as the same times. A time with an offset becomes UTC; one without is taken as it stands.
+A format is compiled to one pattern, used by Polars for columns and by Python for single values, so both read the same
+cells as the same times. A time with an offset is converted to UTC; one without is kept as it is.
 """
 
 import re
@@ -34,16 +34,16 @@ DIRECTIVES = {
     "A": f"(?i:{'|'.join(_DAYS)})",
     "%": "%",
 }
-"""What a format may hold after a percent sign, as strptime has it, and the pattern of each. Names are English."""
+"""The strptime directives that a format may use, and the pattern of each. Names are English."""
 BLANK = "[ \\t\u00a0\u202f]+"
 ISO = (
     "^(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})"
     "(?:[Tt ](?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:[.,](?P<fraction>[0-9]{1,9}))?)?"
     " ?(?P<offset>[Zz]|[+-][0-9]{2}:?(?:[0-9]{2})?)?)?$"
 )
-"""A day, or a time of a day to the minute, the second or less, with an offset or without."""
+"""A date, or a time to the minute, the second or a fraction, with an optional offset."""
 CENTURY = 69
-"""Two digits from here on are of 19.., those below of 20..; POSIX."""
+"""Two-digit years from here on mean 19.., those below 20.., as in POSIX."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Format:
     """A compiled format.
 
     Attributes:
-        pattern: what a text must match as a whole.
+        pattern: the pattern that a whole text must match.
         fields: the names of the pattern's groups.
     """
 
@@ -61,16 +61,16 @@ class Format:
 
 @cache
 def compiled(format: str) -> Format:
-    """Return the pattern of a format.
+    """Compile a format.
 
     Raises:
-        ValueError: it holds a directive that is not read, or names no year; the text says what is allowed.
+        ValueError: it has an unsupported directive or no year; the message says what is allowed.
     """
     parts: list[str] = []
     is_number = False
     for each in re.findall(r"%.?|[ \t]+|[^% \t]+", format):
         part = _part(each)
-        if is_number and "[0-9]{1,2}" in part:  # nothing parts it from the number before
+        if is_number and "[0-9]{1,2}" in part:  # adjacent numbers: both need their full width
             parts[-1] = parts[-1].replace("{1,2}", "{2}")
             part = part.replace("{1,2}", "{2}")
         is_number = "[0-9]" in part
@@ -104,7 +104,7 @@ ISO_8601 = Format(ISO, tuple(re.findall(r"\(\?P<(\w+)>", ISO)))
 
 
 def clock(text: str, format: str | None = None) -> datetime | None:
-    """Return the time that a text says, without a zone: UTC if the text has an offset; None if it says none."""
+    """Return the time in a text, without a zone, in UTC if the text has an offset; None if it is no time."""
     text = text.strip()
     if format is not None and (match := re.search(compiled(format).pattern, text)):
         return _clock(match.groupdict())
@@ -115,7 +115,7 @@ def clock(text: str, format: str | None = None) -> datetime | None:
 
 
 def _plain(text: str) -> datetime | None:
-    """Return a day, or a time to the second, as it is written most; ten times as fast as by the pattern."""
+    """Return a date, or a time to the second, in its most common notation; ten times as fast as the pattern."""
     if text[4:5] != "-" or text[7:8] != "-":
         return None
     is_time = len(text) == 19 and text[10] in "T " and text[13] == ":" and text[16] == ":"

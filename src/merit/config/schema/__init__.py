@@ -1,4 +1,4 @@
-"""The form of params.yaml: every section, every key, what it may be. Unknown keys are refused."""
+"""The schema of params.yaml: every section and key with its allowed values. Unknown keys are refused."""
 
 import re
 from collections.abc import Iterator
@@ -18,100 +18,102 @@ from merit.config.tasks import METRICS
 
 
 class Trainer(Section):
-    """conf/trainer: how long, how fast and on what to train."""
+    """conf/trainer: the length, precision and hardware of training."""
 
     max_epochs: Positive
-    """The most passes over the training rows."""
+    """The maximum number of passes over the training rows."""
     batch_size: Positive
-    """Rows per step."""
+    """Rows per step, over all devices."""
     patience: Positive
-    """Epochs without a better validation metric before training stops."""
+    """Epochs without an improved validation metric before training stops."""
     monitor: str
-    """The metric of the validation rows that says which epoch is best: one of the task's."""
+    """The validation metric that selects the best epoch: one of the task's metrics."""
     schedule: Literal["constant", "cosine"]
-    """How the learning rate goes: constant, or down to nothing along half a cosine."""
+    """The learning-rate schedule: constant, or cosine decay to zero."""
     accelerator: Literal["cpu", "gpu"]
-    """What it is trained on."""
+    """The hardware to train on."""
     devices: Positive
-    """How many of them: more than one share each batch, each a process that has the whole network (DDP)."""
+    """The number of devices. With more than one, each runs a process with the whole network and takes its share of each
+    batch (DDP)."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
-    """The numbers that are calculated with."""
+    """The floating-point precision of training, as Lightning names it."""
     threads: Positive
-    """Processor threads. Sums are taken in another order with another number, so it is part of the result."""
+    """CPU threads. Their number changes the order of summation, so it is part of the result."""
     memory_mb: Positive = 2048
-    """The most that a part's rows may take in memory (MiB); more stay in their file and are read block by block."""
+    """The memory limit for the rows of one part of the split (MiB); a larger part stays in its file and is read block
+    by block."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
-    """Seconds between checkpoints, from which a training that was killed goes on."""
+    """Seconds between checkpoints; a training run that was killed resumes from the last one."""
 
 
 class Evaluate(Section):
-    """conf/evaluate: what is measured on test rows."""
+    """conf/evaluate: the metrics, slices and intervals calculated on the test rows."""
 
     resamples: Annotated[int, Field(ge=100)]
-    """Bootstrap resamples behind each interval."""
+    """Bootstrap resamples per interval."""
     slice_resamples: Annotated[int, Field(ge=100)]
-    """Bootstrap resamples behind each interval of a slice."""
+    """Bootstrap resamples per interval of a slice."""
     confidence: Interval
-    """The share of resamples that an interval covers."""
+    """The confidence level of the intervals: the share of resamples that each one covers."""
     slices: list[str]
-    """The columns by whose values the test rows are sliced."""
+    """The columns whose values divide the test rows into slices."""
     slice_min_rows: Positive
-    """Rows that a slice needs to be judged."""
+    """The minimum number of rows for a slice to be judged; a smaller one is only listed."""
     baseline: dict[str, float | int]
-    """Arguments of scikit-learn's HistGradientBoostingClassifier, or ...Regressor for a regression."""
+    """Arguments of the baseline: scikit-learn's HistGradientBoostingClassifier, or ...Regressor for a regression."""
     metrics: dict[str, Component] = {}
-    """Metrics of the project's own, by name, beside those of the task (docs/own-python.md)."""
+    """The project's own metrics by name, in addition to those of the task (docs/own-python.md)."""
 
 
 class Parity(Section):
-    """How closely the graph must follow the PyTorch path; for a regression in the target's standard deviations."""
+    """The required agreement of the ONNX graph with PyTorch; for a regression in standard deviations of the target."""
 
     rows: Positive
-    """Test rows that both score."""
+    """Test rows scored by both."""
     tolerance: Annotated[float, Field(gt=0)]
-    """The greatest difference of any row's prediction."""
+    """The maximum difference between the two predictions of any row."""
 
 
 class Package(Section):
-    """conf/package: what a package must satisfy to exist."""
+    """conf/package: the conditions for writing a package."""
 
     parity: Parity
 
 
 class Tracking(Section):
-    """conf/tracking: what keeps the runs, and where. Each way to keep them has its own keys beside `experiment`."""
+    """conf/tracking: the backend that records runs. Each backend has keys of its own besides `experiment`."""
 
     to: Literal["mlflow", "wandb", "csv"] = "mlflow"
-    """What keeps runs: MLflow, which keeps versions too, Weights & Biases, or CSV files in runs/."""
+    """The backend: MLflow, which also records model versions, Weights & Biases, or CSV files in runs/."""
     uri: str | None = None
-    """Of mlflow: sqlite:///mlflow.db, or a server's http://host:5000. MLFLOW_TRACKING_URI in the environment comes
-    first."""
+    """Only for mlflow: sqlite:///mlflow.db, or the address of a server such as http://host:5000. MLFLOW_TRACKING_URI in
+    the environment takes precedence."""
     mode: Literal["offline", "online"] | None = None
-    """Of wandb: offline keeps runs in wandb/ until 'wandb sync' sends them; online needs WANDB_API_KEY."""
+    """Only for wandb: offline keeps runs in wandb/ until 'wandb sync' uploads them; online needs WANDB_API_KEY."""
     experiment: str
     """The experiment that runs belong to; Weights & Biases calls it a project."""
 
     @model_serializer(mode="wrap")
     def _without_keys_of_others(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what the chosen way to keep runs doesn't have."""
+        """Omit the keys of other backends."""
         return {name: value for name, value in write(self).items() if value is not None}
 
 
 FORM: Literal[3] = 3
-"""The form of conf/ that this merit reads; `merit upgrade` brings an older one to it."""
+"""The format version of conf/ that this merit reads; `merit upgrade` migrates an older one to it."""
 
 
 class Lock(Section):
-    """The whole of params.yaml."""
+    """The lock: all of params.yaml."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=100)]
-    """The model's name: in the registry, in tags, in answers."""
+    """The model's name in the registry, in tags and in responses."""
     seed: Annotated[int, Field(ge=0, lt=2**32)]
-    """Where every random draw begins."""
+    """The seed of every random draw."""
     code: dict[str, str] = {}
-    """The hash of each package of the project's own that a target names; `merit compose` fills it in."""
+    """The hash of each of the project's own packages that a `_target_` names; `merit compose` fills it in."""
     form: Literal[3] = FORM
-    """The form of conf/: which keys there are and what they mean. One that names none is of form 1."""
+    """The format version of conf/: which keys exist and what they mean. Without this key it is 1."""
     data: Data
     features: Features
     model: Component
@@ -125,17 +127,17 @@ class Lock(Section):
     stream: Stream = Stream()
     release: Release = Release()
     merit: dict[str, str] | None = None
-    """Where merit is installed and not part of the repository: a hash per stage of merit's code that makes it;
-    `merit compose` fills it in."""
+    """Where merit is installed as a package instead of being part of the repository: for each DVC stage, a hash of the
+    merit code that it runs; `merit compose` fills it in."""
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_recorded(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave `merit` out where dvc.yaml itself names the source."""
+        """Omit `merit` where dvc.yaml itself lists the source files."""
         return {name: value for name, value in write(self).items() if name != "merit" or value is not None}
 
     @model_validator(mode="after")
     def _sections_agree(self) -> "Lock":
-        """Hold the sections against one another; each line of the error begins with the key that doesn't fit."""
+        """Check the sections against one another; each line of the error begins with the offending key."""
         rules = (
             self._metrics_of_another_task,
             self._names_of_no_column,
@@ -159,7 +161,7 @@ class Lock(Section):
             )
 
     def _numbers_that_nothing_trains_by(self) -> Iterator[str]:
-        """Yield what would be refused only once the optimizer or the network is built, in a sweep by each trial."""
+        """Yield values that the optimizer or the network would refuse when built, in a sweep once per trial."""
         optimizer, model = self.optimizer.arguments, self.model.arguments
         for name in ("lr", "weight_decay", "eps"):
             if isinstance(value := optimizer.get(name), int | float) and value < 0:
@@ -169,7 +171,7 @@ class Lock(Section):
                 yield f"model.{name} found {value}; allowed: a share from 0 to less than 1"
 
     def _paths_that_lead_out(self) -> Iterator[str]:
-        """Yield paths outside of the project and the roots that pyproject.toml declares, and addresses with more."""
+        """Yield paths outside the project and its declared roots, and addresses with credentials or parameters."""
         named = {
             "serve.log.folder": self.serve.log.folder,
             "serve.auth.keys": self.serve.auth.keys,
@@ -215,7 +217,7 @@ class Lock(Section):
                     yield f"{place} names '{name}', which is no column; allowed: {', '.join(self.data.columns)}"
 
     def _behaviour_of_no_column(self) -> Iterator[str]:
-        """Hold what is expected of the model against the columns that it takes and the answers that it gives."""
+        """Check the behavioural tests against the model's input columns and its predictions."""
         told = self.gate.behaviour
         found: dict[str, list[str]] = {}
         for name, rule in told.invariance.items():
@@ -230,11 +232,12 @@ class Lock(Section):
         yield from (f"gate.behaviour.{key} {'; it '.join(texts)}" for key, texts in found.items() if texts)
 
     def _misfits(self, name: str, value: Any, *, by: float | None = None) -> Iterator[str]:
+        """Yield why a value, or a number to add, doesn't fit an input column of the model."""
         taken = {each: column for each, column in self.data.columns.items() if column.feature != "none"}
         if name not in taken:
             yield f"names '{name}', which is no column that the model takes; allowed: {', '.join(taken)}"
         elif by is not None and taken[name].type not in {"integer", "number"}:
-            yield f"adds to '{name}', whose type is {taken[name].type}; give to instead of by"
+            yield f"adds to '{name}', whose type is {taken[name].type}; give 'to' instead of 'by'"
         elif by is None and not taken[name].holds(value):
             kind = f"{taken[name].type}{' or null' if taken[name].missing else ''}"
             yield f"gives '{name}' the value {value!r:.80}; allowed: {kind}"

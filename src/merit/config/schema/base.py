@@ -1,4 +1,4 @@
-"""What every section of the lock is, and what builds by name."""
+"""Base classes and shared types of the configuration schema."""
 
 import math
 from typing import Annotated, Any
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 OUTPUT = "prediction"
-"""The name of what a model's graph gives."""
+"""The name of the output of a model's graph."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -14,18 +14,18 @@ Interval = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Section(BaseModel):
-    """A part of the lock: frozen, and closed to keys that it doesn't name."""
+    """A section of the lock: frozen, and closed to unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Component(BaseModel):
-    """Something built by name: `_target_` says what, the other keys are its arguments."""
+    """An object built from configuration: `_target_` names its class, the other keys are its arguments."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
     target: str = Field(alias="_target_")
-    """The class that is built, as package.module.Class; the keys beside it are its arguments."""
+    """The class to build, as package.module.Class; the keys beside it are its arguments."""
 
     @model_validator(mode="after")
     def _holds_numbers(self) -> "Component":
@@ -36,5 +36,5 @@ class Component(BaseModel):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The arguments that conf/ gives to the target."""
+        """The arguments that conf/ gives to the class."""
         return dict(self.model_extra or {})

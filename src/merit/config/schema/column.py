@@ -1,4 +1,4 @@
-"""conf/data: one raw column: what its values are, how its cells are written, and what the model makes of it."""
+"""The schema of one raw column in conf/data: its type, how its cells are written, and its feature."""
 
 import math
 from datetime import date, datetime
@@ -17,7 +17,7 @@ FEATURES_OF = {
     "datetime": ("time", "none"),
     "array": ("array", "none"),
 }
-"""What the model can make of a column of each type."""
+"""The features allowed for each column type."""
 
 _ALLOWED: dict[str, type] = {"string": str, "integer": int}
 
@@ -30,51 +30,50 @@ def _is_time(text: str) -> bool:
 
 
 def can_be_served(name: str) -> bool:
-    """Say whether rows of JSON can have a column of this name, as msgspec checks them."""
+    """Return whether rows of JSON can have a column of this name, as msgspec checks them."""
     return not any(each in '"\\' or each < " " for each in name)
 
 
 class Column(Section):
-    """One raw column: its contract, and what the model makes of it.
+    """One raw column: its contract, and the feature that the model makes of it.
 
-    `feature` is `category` (one code per value), `number` (standardised, with a flag where values may be
-    missing), `time` (of a datetime: the hour of its day, its weekday and the day of its year, each as a place on a
-    circle), `array` (every element standardised alike), or `none` (kept for keys, time or slices, never seen by the
-    model).
+    `feature` is `category` (one code per value), `number` (standardised, with a flag where values may be missing),
+    `time` (of a datetime: hour of the day, weekday and day of the year, each as a point on a circle), `array` (every
+    element standardised alike), or `none` (kept for keys, time or slices, never an input of the model).
     """
 
     type: Literal["string", "integer", "number", "boolean", "datetime", "array"]
-    """What its values are."""
+    """The type of its values."""
     feature: Literal["category", "number", "time", "array", "none"] = "none"
-    """What the model makes of it."""
+    """The feature that the model makes of it."""
     shape: list[Positive] | None = None
     """The shape of an array column, such as [8, 8] for an image of one channel; `min` and `max` bound its elements."""
     description: str | None = None
-    """What it means and its unit, for people."""
+    """Its meaning and unit, for readers."""
     allowed: list[str] | list[int] | None = None
-    """The only values it may hold."""
+    """The only allowed values."""
     min: float | None = None
-    """The least value it may hold."""
+    """The minimum value."""
     max: float | None = None
-    """The greatest value it may hold."""
+    """The maximum value."""
     missing: Share = 0.0
-    """The greatest share of rows that may lack a value; 0 means that every row must have one."""
+    """The maximum share of rows without a value; 0 means that every row must have one."""
     null_values: list[str] | None = None
-    """Words that mean "no value" in this column, besides the empty cell."""
+    """Texts that mean "no value" in this column, besides the empty cell."""
     format: str | None = None
-    """How a datetime is written, as strptime has it, such as "%d.%m.%Y"; ISO 8601 is read in any case."""
+    """The strptime format of a datetime, such as "%d.%m.%Y"; ISO 8601 is always read."""
     decimal: Literal[".", ","] | None = None
-    """What stands before the fraction of a number; "." unless the source says otherwise, or "." groups digits."""
+    """The decimal separator of a number; "." unless the source sets another, or thousands is "." and it is ","."""
     thousands: Literal[",", ".", " ", "'", "_"] | None = None
-    """What groups the digits of a number, as in 1,234,567."""
+    """The thousands separator of a number, as in 1,234,567."""
     negative: Literal["parentheses"] | None = None
-    """How a number below zero is written besides -1.50: (1.50)."""
+    """How a negative number may be written besides -1.50: `parentheses` reads (1.50)."""
     affixes: list[Annotated[str, Field(min_length=1)]] | None = None
-    """Marks before or after a number that are left out, such as "$" or "%"; 12% is read as 12."""
+    """Marks before or after a number that are ignored, such as "$" or "%"; 12% is read as 12."""
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_set(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what a column doesn't set: most set little, and the lock is read by people."""
+        """Omit keys that are not set: most columns set few, and the lock is read by people."""
         return {name: value for name, value in write(self).items() if value is not None}
 
     @model_validator(mode="after")
@@ -113,7 +112,7 @@ class Column(Section):
         return self
 
     def holds(self, value: Any) -> bool:
-        """Say whether a value, as YAML has it, is of this column's type."""
+        """Return whether a YAML value is of this column's type."""
         if value is None:
             return self.missing > 0
         if self.type == "datetime":

@@ -1,4 +1,4 @@
-"""conf/data and conf/features: where rows come from, what they must look like, and what is made of them."""
+"""The schema of conf/data and conf/features: the source, its contract and split, and the preprocessing."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from merit.expression import ExpressionError, parse
 
 
 def _expression(text: str) -> str:
-    """Refuse what is no expression of merit's grammar; no engine has seen the text yet."""
+    """Refuse text outside merit's expression grammar, before any engine sees it."""
     try:
         return parse(text).text
     except ExpressionError as error:
@@ -25,7 +25,7 @@ Expression = Annotated[str, AfterValidator(_expression)]
 
 
 class Window(Section):
-    """The rows in use, by their time; both days are included."""
+    """The days whose rows are used, both ends included."""
 
     start: Annotated[date, Field(strict=False)]
     """The first day in use."""
@@ -40,24 +40,25 @@ class Window(Section):
 
 
 class Target(Section):
-    """What is predicted: a column made from the source's columns by a SQL expression.
+    """The prediction target: a column computed from the source's columns by a SQL expression.
 
-    `binary` asks for a condition, `regression` for a number, `multiclass` for one of the `classes`.
+    `binary` needs a condition, `regression` a number, `multiclass` one of the `classes`.
     """
 
     name: str
-    """The column that holds the answer."""
+    """The name of the target column."""
     task: Literal["binary", "multiclass", "regression"] = "binary"
-    """What kind of answer it is."""
+    """The kind of prediction."""
     sql: Expression
-    """A SQL expression on the source's columns: a condition, a number or a class, as the task asks
+    """A SQL expression on the source's columns: a condition, a number or a class, depending on the task
     (docs/expressions.md)."""
     classes: list[str] | list[int] | None = None
-    """The classes of a multiclass task, in the order of the probabilities; a row of any other class is refused."""
+    """The classes of a multiclass task, in the order of the predicted probabilities; rows of any other class are
+    refused."""
 
     @property
     def outputs(self) -> int:
-        """The numbers that a network gives per row."""
+        """The number of network outputs per row."""
         return len(self.classes) if self.classes is not None else 1
 
     @model_validator(mode="after")
@@ -70,12 +71,12 @@ class Target(Section):
 
 
 class Rows(Section):
-    """How many rows there must be."""
+    """The allowed number of rows."""
 
     min: Positive
-    """The fewest rows."""
+    """The minimum number of rows."""
     max: Positive
-    """The most rows."""
+    """The maximum number of rows."""
 
     @model_validator(mode="after")
     def _in_order(self) -> "Rows":
@@ -85,18 +86,18 @@ class Rows(Section):
 
 
 class Contract(Section):
-    """What must hold of the table as a whole."""
+    """Conditions on the table as a whole."""
 
     rows: Rows
     unique: list[str] = []
-    """The columns whose values together name a row: no two rows share them; rows are ordered by them."""
+    """The columns that together identify a row: no two rows share their values, and rows are sorted by them."""
 
 
 class TimeSplit(Section):
-    """The split by time: each part ends with the day it names, and begins after the part before it."""
+    """A split by time: each part ends with its named day, and the next part begins after it."""
 
     by: Literal["time"]
-    """How rows are split."""
+    """The kind of split."""
     train_until: Annotated[date, Field(strict=False)]
     """The last day of the training part."""
     validation_until: Annotated[date, Field(strict=False)]
@@ -112,16 +113,16 @@ class TimeSplit(Section):
 
 
 class Shares(Section):
-    """What a split by shares of the rows says, whatever it draws."""
+    """The settings common to all splits by share of rows."""
 
     by: str
-    """How rows are split."""
+    """The kind of split."""
     validation: Interval
-    """The share of rows that fall to the validation part."""
+    """The share of rows in the validation part."""
     test: Interval
-    """The share of rows that fall to the test part."""
+    """The share of rows in the test part."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Another seed is another split."""
+    """The seed of the split; another seed gives another split."""
 
     @model_validator(mode="after")
     def _leaves_some(self) -> "Shares":
@@ -131,44 +132,44 @@ class Shares(Section):
 
 
 class RandomSplit(Shares):
-    """The split by lot, the same on every run, for rows that have no time; classes keep their shares in each part."""
+    """A random split for rows without a time: the same on every run, and stratified by class."""
 
     by: Literal["random"]
-    """How rows are split."""
+    """The kind of split."""
 
 
 class GroupSplit(Shares):
-    """The split of whole groups: all rows of one patient, customer or machine fall to the same part.
+    """A split of whole groups: all rows of one patient, customer or machine go to the same part.
 
-    Which part that is depends on the seed and the groups, not on the order of the rows. Parts get their shares of the
-    rows, and of each class, as nearly as whole groups allow. Rows without a group fall to the training part.
+    The part depends on the seed and the groups, not on the order of the rows. Parts get their shares of the rows, and
+    of each class, as closely as whole groups allow. Rows without a group go to the training part.
     """
 
     by: Literal["group"]
-    """How rows are split."""
+    """The kind of split."""
     column: str
-    """The column that names the group of a row."""
+    """The column that identifies a row's group."""
 
 
 Split = Annotated[TimeSplit | RandomSplit | GroupSplit, Field(discriminator="by")]
 
 
 class Data(Section):
-    """conf/data: where rows come from, what they must look like, how they are split."""
+    """conf/data: the source of the rows, their contract and their split."""
 
     source: Component
     fingerprint: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-    """The hash of the files that the source reads; `merit compose` fills it in."""
+    """The hash of the source's files, or of its rows if it reads no files; `merit compose` fills it in."""
     time: str | None = None
-    """The datetime column that rows are ordered and, with `by: time`, split by."""
+    """The datetime column that orders rows and, with `by: time`, splits them."""
     window: Window | None = None
     filter: Expression | None = None
-    """A SQL condition on the source's columns; rows for which it doesn't hold are left out (docs/expressions.md)."""
+    """A SQL condition on the source's columns; rows that don't satisfy it are dropped (docs/expressions.md)."""
     target: Target
     columns: dict[str, Column]
     columns_sha256: str = ""
-    """The hash of `columns`, by which DVC's stages depend on them: of a wide table dvc.lock would hold little else;
-    `merit compose` fills it in."""
+    """The hash of `columns`. DVC's stages depend on it instead of on the columns, which would fill dvc.lock for a wide
+    table; `merit compose` fills it in."""
     contract: Contract
     split: Split
 
@@ -177,8 +178,8 @@ class Data(Section):
         columns = {name: column.model_dump(mode="json") for name, column in self.columns.items()}
         made = f"sha256:{hashlib.sha256(json.dumps(columns).encode()).hexdigest()}"
         if self.columns_sha256 not in {"", made}:
-            raise ValueError("columns were changed, for columns_sha256 was made of others")
-        object.__setattr__(self, "columns_sha256", made)  # what is frozen is so for others
+            raise ValueError("columns_sha256 is the hash of other columns: they were changed after it was computed")
+        object.__setattr__(self, "columns_sha256", made)  # frozen, but derived from another field
         return self
 
     @model_validator(mode="after")
@@ -215,7 +216,7 @@ class Data(Section):
         return self
 
     def _check_signs(self) -> None:
-        """Check that no column groups digits by what stands before the fraction in all columns of the source."""
+        """Check that no column uses the same character for thousands as for decimals (its own or the source's)."""
         decimal = self.source.arguments.get("decimal")
         for name, column in self.columns.items():
             if column.thousands is not None and column.thousands == (column.decimal or decimal):
@@ -224,7 +225,7 @@ class Data(Section):
                 )
 
     def _check_target(self) -> None:
-        """Check that a column of the target's name says no more than how the source's is read."""
+        """Check that a column with the target's name only says how to read the source's column."""
         name = self.target.name
         if (column := self.columns.get(name)) is None:
             return
@@ -242,17 +243,17 @@ class Data(Section):
 
 
 class CategoryFeatures(Section):
-    """How categories are fitted: a value seen in fewer than `min_count` training rows is unknown."""
+    """How categories are fitted: a value in fewer than `min_count` training rows is unknown."""
 
     min_count: Positive
-    """Training rows that a value needs to be known."""
+    """The minimum number of training rows for a value to be known."""
 
 
 class NumberFeatures(Section):
-    """How numbers are fitted: standardised on training rows, then cut at `clip` standard deviations."""
+    """How numbers are fitted: standardised on training rows, then clipped at `clip` standard deviations."""
 
     clip: Annotated[float, Field(gt=0)]
-    """Standard deviations beyond which a number is cut."""
+    """The limit at which a number is clipped, in standard deviations."""
 
 
 class Features(Section):

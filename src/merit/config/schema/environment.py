@@ -1,4 +1,4 @@
-"""The form of conf/environment/NAME.yaml: what an environment is declared to serve. It is no part of the lock."""
+"""The schema of conf/environment/NAME.yaml: what an environment is to serve. It is not part of the lock."""
 
 from typing import Annotated, Literal
 
@@ -12,62 +12,62 @@ SUCH_AS = {
     (QUANTITY := r"^[0-9]+(\.[0-9]+)?(m|Ki|Mi|Gi)?$"): "500m, 2 or 512Mi",
     (DOMAIN := r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]$"): "flights.example.org",
 }
-"""Patterns, and how each is told to people."""
+"""Patterns, each with the example that error messages give for it."""
 Number = Annotated[str, Field(pattern=NUMBER)]
-"""A version of the model, as its tag ends: v3 for flights@v3."""
+"""A model version as its tag ends: v3 for flights@v3."""
 Image = Annotated[str, Field(pattern=IMAGE)]
 """An image by its digest."""
 Domain = Annotated[str, Field(pattern=DOMAIN, max_length=253)]
-"""A name on the network, in small letters."""
+"""A DNS name in lower case."""
 Quantity = Annotated[str, Field(pattern=QUANTITY)]
-"""An amount in the words of Kubernetes: 500m of a processor, 512Mi of memory."""
+"""An amount in Kubernetes notation: 500m of a CPU, 512Mi of memory."""
 
 
 class Resources(Section):
-    """What one replica may use; a target that can't hold it to that leaves it out (`local`)."""
+    """Resource limits of one replica; a target that can't enforce them ignores them (`local`)."""
 
     cpu: Quantity = "500m"
-    """Processors: 1, or 500m for half of one."""
+    """CPUs: 1, or 500m for half of one."""
     memory: Quantity = "512Mi"
     """Memory: 512Mi, 1Gi."""
 
 
 class Split(Section):
-    """Another version that takes part of the traffic."""
+    """Another version that serves part of the traffic."""
 
     version: Number
-    """Which version of the model."""
+    """The model version."""
     image: Image | None = None
-    """Its image by digest, as its release has recorded it; null where the target runs no images."""
+    """Its image by digest, as recorded by its release; null where the target runs no images."""
     share: Annotated[float, Field(gt=0, lt=1)]
-    """The share of requests that it gets, of 1."""
+    """The share of requests that it serves, between 0 and 1."""
 
 
 class Copied(Split):
-    """Another version that gets a copy of requests; nobody gets its answers."""
+    """Another version that receives a copy of requests; its responses are dropped."""
 
     share: Annotated[float, Field(gt=0, le=1)]
-    """The share of requests that it gets a copy of, of 1."""
+    """The share of requests that it receives a copy of, up to 1."""
 
 
 class Traffic(Section):
-    """Who else gets requests than the version that is declared."""
+    """Versions that receive requests besides the declared one."""
 
     canary: Split | None = None
-    """A version that answers a share of the requests instead."""
+    """A version that serves a share of the requests instead of the declared one."""
     shadow: Copied | None = None
-    """A version that gets a copy of a share of the requests; its answers are dropped."""
+    """A version that receives a copy of a share of the requests; its responses are dropped."""
 
 
 class Demands(Section):
-    """What a version must satisfy to run here."""
+    """Requirements that a version must meet to run in this environment."""
 
     signature: bool = False
     """Whether its package must be signed, as conf/release says under `signing`."""
     after: Literal["staging"] | None = None
-    """The environment that main must have declared it for before."""
+    """The environment for which main must have declared the version before."""
     soak_hours: Annotated[float, Field(ge=0)] = 0.0
-    """Hours that it must have been declared there, without a break."""
+    """The hours for which main must have declared it there, without a break."""
 
     @model_validator(mode="after")
     def _soaks_somewhere(self) -> "Demands":
@@ -77,25 +77,25 @@ class Demands(Section):
 
 
 class Local(Section):
-    """What the target `local` needs beside the rest."""
+    """Settings of the target `local`."""
 
     port: Annotated[int, Field(ge=1024, le=65535)] = 3100
-    """The port of 127.0.0.1 that the environment answers on."""
+    """The port of 127.0.0.1 on which the environment listens."""
 
 
 class Environment(Section):
-    """conf/environment: what runs where. `merit plan` shows what would change, `merit apply` makes it so."""
+    """conf/environment: what runs where. `merit plan` shows what would change, `merit apply` changes it."""
 
     version: Number | None
-    """The version of the model that serves, such as v3 for flights@v3; null, written out: nothing runs."""
+    """The model version to serve, such as v3 for flights@v3. The key is required; null runs nothing."""
     image: Image | None = None
-    """Its image by digest, as its release has recorded it; null where the target runs no images."""
+    """Its image by digest, as recorded by its release; null where the target runs no images."""
     target: Literal["local", "kubernetes", "compose", "render", "cloudrun", "ecs", "spaces"] = "local"
-    """What runs it: processes on this machine, or what the files under deploy/ are for."""
+    """The platform that runs it: processes on this machine, or one that has files under deploy/."""
     replicas: Positive = 1
-    """How many of it answer."""
+    """The number of replicas."""
     domain: Domain | None = None
-    """The name that a proxy with TLS answers to before it (kubernetes, compose); null: no proxy is declared."""
+    """The domain of a TLS proxy in front of it (kubernetes, compose); null declares no proxy."""
     resources: Resources = Resources()
     traffic: Traffic = Traffic()
     demands: Demands = Demands()

@@ -1,4 +1,4 @@
-"""conf/gate: what a candidate must satisfy to merge."""
+"""The schema of conf/gate: what a candidate must satisfy to merge."""
 
 import math
 import re
@@ -11,117 +11,120 @@ from merit.config.schema.base import Component, Interval, Positive, Section, Sha
 
 
 class Margin(Section):
-    """How much worse than a rival the candidate may be, by this metric."""
+    """How much worse the candidate may be than the model that it is compared with, in one metric."""
 
     metric: str
-    """The metric that is compared."""
+    """The metric to compare."""
     margin: Annotated[float, Field(ge=0)]
-    """How much worse it may be."""
+    """How much worse the candidate may be."""
 
 
 class Drift(Section):
-    """How far the training rows may be from the champion's, in sizes of effect that don't grow with the rows.
+    """How far the training rows may drift from the champion's, as effect sizes that don't grow with the rows.
 
-    Scores are Evidently's: the Jensen-Shannon distance of a category, the Wasserstein distance of a number in the
+    The scores are Evidently's: the Jensen-Shannon distance of a category, and the Wasserstein distance of a number in
     standard deviations of the champion's.
     """
 
     category: Interval = 0.15
-    """The greatest Jensen-Shannon distance of a category."""
+    """The maximum Jensen-Shannon distance of a category."""
     number: Annotated[float, Field(gt=0)] = 0.3
-    """The greatest Wasserstein distance of a number, in standard deviations."""
+    """The maximum Wasserstein distance of a number, in standard deviations."""
     overall: Interval = 0.5
-    """The greatest mean over all features of each one's distance as a share of its limit."""
+    """The maximum mean, over all features, of each one's distance divided by its limit."""
 
 
 class Leakage(Section):
-    """What the training rows may tell of the test rows, or a column of the answer."""
+    """How much the training rows may reveal of the test rows, or a single column of the target."""
 
     shared: Share = 0.01
-    """The greatest share of test rows whose features and target are in the training rows, beyond what is chance."""
+    """The maximum share of test rows whose features and target also occur in the training rows, beyond the share
+    expected by chance."""
     entity: list[str] | None = None
-    """The columns that together name what must not be on both sides, such as a patient; [] if rows stand for
-    themselves. null looks for it: split.column, and columns of feature none that by name and values are ids that
-    repeat; where rows are split by time, that the test rows are later rows of the same is said and no fault."""
+    """The columns that together identify an entity, such as a patient, that must not be in both training and test rows;
+    [] if each row stands for itself. null detects them: split.column, and columns of feature none whose names and
+    values look like ids that repeat. Where rows are split by time, an entity on both sides is reported and does not
+    fail the check: the test rows are later rows of the same entity."""
     column: Interval = 0.98
-    """How well one column alone may predict the target: ROC AUC, accuracy gained as a share of what there is to gain,
-    or R2, as the task asks."""
+    """How well a single column may predict the target: ROC AUC, the accuracy gained as a share of the possible gain, or
+    R2, depending on the task."""
     overlap: Share = 0.0
-    """The greatest share of validation and test rows that are not later than all training rows."""
+    """The maximum share of validation and test rows that are not later than all training rows."""
 
 
 class DataGate(Section):
-    """What the data must satisfy beside its contract: in itself, and against the champion's. Shares are of rows."""
+    """Checks of the data beyond its contract: of itself, and against the champion's data. Shares are of rows."""
 
     gone: Share = 0.05
-    """The greatest share of the champion's rows that may be gone."""
+    """The maximum share of the champion's rows that the candidate's data no longer has."""
     changed: Share = 0.05
-    """The greatest share of the rows that both have whose values may be others; told by `data.contract.unique`."""
+    """The maximum share of rows in both that have changed values; `data.contract.unique` matches the rows."""
     missing: Share = 0.05
     """How far the share of missing values of any column may move."""
     categories: Share = 0.05
-    """The greatest share of rows of any column with a category that the other data doesn't have."""
+    """The maximum share of rows, for any column, with a category that the other data doesn't have."""
     duplicates: Share = 0.01
-    """The greatest share of rows that repeat another one whole."""
+    """The maximum share of rows that repeat another row in every column."""
     target: Annotated[float, Field(gt=0)] = 0.05
     """How far the target may move: the share of positives or of any class, or the mean in standard deviations."""
     conflicts: Share = 0.05
-    """The greatest share of rows with the features of another row and another answer (a number: a deviation apart)."""
+    """The maximum share of rows with the features of another row but another target (a number: a standard deviation
+    apart)."""
     drift: Drift = Drift()
     leakage: Leakage = Leakage()
     rows: Annotated[int, Field(ge=100)] = 10000
-    """Training rows drawn for drift and for the columns that predict alone."""
+    """Training rows sampled for drift and for columns that predict the target alone."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Where that draw begins."""
+    """The seed of that sample."""
 
 
 class SliceRule(Section):
-    """How much worse than the champion's the candidate may be on a slice, by this metric.
+    """How much worse the candidate may be than the champion on a slice, in one metric.
 
-    Intervals have the confidence that Bonferroni's correction asks for: 1 - (1 - gate.confidence) / slices.
+    Intervals use the confidence of Bonferroni's correction: 1 - (1 - gate.confidence) / slices.
     """
 
     metric: str
-    """The metric that is compared on each slice."""
+    """The metric to compare on each slice."""
     margin: Annotated[float, Field(ge=0)]
-    """How much worse it may be on one of them."""
+    """How much worse the candidate may be on any slice."""
 
 
 class Spoiling(Section):
-    """How much is spoiled, and how much worse the metric may then be."""
+    """The size of a perturbation, and how much worse it may make the metric."""
 
     amount: Annotated[float, Field(gt=0, le=1)]
-    """The share of a column's values that are spoiled; of numbers, how many of its deviations they are moved by."""
+    """The share of a column's values that are perturbed; for noise, its size in standard deviations of the column."""
     margin: Annotated[float, Field(ge=0)]
-    """How much worse the metric may be than on the rows as they are."""
+    """How much worse the metric may be than on the unperturbed rows."""
 
 
 class Robustness(Section):
-    """What the model must withstand: test rows are spoiled, and scored again."""
+    """Robustness against perturbed inputs: test rows are perturbed, and scored again."""
 
     metric: str
-    """The metric that may not fall too far, or rise if less is better."""
+    """The metric to compare between the perturbed and the unperturbed rows."""
     missing: Spoiling | None = None
-    """Values taken out of the columns that may lack them."""
+    """Values removed from columns that may have missing values."""
     unseen: Spoiling | None = None
-    """Categories that no row has."""
+    """Categories replaced by a value that no row has."""
     noise: Spoiling | None = None
-    """Numbers moved at random."""
+    """Random noise added to numbers."""
 
 
 Plain = str | bool | int | float | None
-"""A value of a column as YAML has it; a time is an ISO string, a missing value null."""
+"""A column's value in YAML; a time is an ISO string, a missing value null."""
 
 
 class Change(Section):
-    """A change made to one column of every test row: `by` is added to its numbers, or `to` takes their place."""
+    """A change to one column of every test row: `by` is added to its numbers, or `to` replaces its values."""
 
     column: str
-    """The column that is changed."""
+    """The column to change."""
     by: float | int | None = None
-    """What is added; the sum stays within the column's min and max."""
+    """The number to add; the sum stays within the column's min and max."""
     to: Plain = None
-    """What every row gets instead."""
+    """The value that every row gets instead of its own."""
 
     @model_validator(mode="after")
     def _is_one(self) -> "Change":
@@ -131,43 +134,43 @@ class Change(Section):
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_set(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what isn't set, so that what is read back is what was written."""
+        """Omit keys that are not set, so that the written form can be read back."""
         return {name: value for name, value in write(self).items() if value is not None}
 
 
 class Invariance(Change):
-    """A change that no answer may follow."""
+    """A change that may move no prediction by more than a tolerance."""
 
     tolerance: Annotated[float, Field(ge=0)]
-    """How far any row's prediction may move."""
+    """The maximum change of any row's prediction."""
 
 
 class Direction(Change):
-    """A change that the answers must follow, on average, in one direction or not at all."""
+    """A change that may move the mean prediction in one direction only."""
 
     expect: Literal["not_lower", "not_higher"]
-    """Where the mean prediction may go."""
+    """The direction that is allowed for the mean prediction."""
     tolerance: Annotated[float, Field(ge=0)] | None = None
-    """How far the other way it may go: what another seed alone does is no direction; null is 0."""
+    """How far the mean may move in the other direction, since another seed alone moves it too; null is 0."""
     label: str | int | None = None
-    """The class whose probability is meant; for a multiclass task alone."""
+    """The class whose probability is checked; for a multiclass task only."""
 
 
 class Golden(Section):
-    """A row and the answer that is expected of it: from `min` to `max`, or `value` give or take `tolerance`."""
+    """A row with its expected prediction: from `min` to `max`, or `value` plus or minus `tolerance`."""
 
     row: dict[str, Any]
-    """The columns that the model takes; those that may be missing may be left out."""
+    """The model's input columns; those that may be missing can be left out."""
     min: float | int | None = None
-    """The least that it may answer."""
+    """The minimum prediction."""
     max: float | int | None = None
-    """The most that it may answer."""
+    """The maximum prediction."""
     value: float | int | None = None
-    """What it should answer."""
+    """The expected prediction."""
     tolerance: Annotated[float, Field(ge=0)] | None = None
-    """How far from the value the answer may be."""
+    """The maximum distance of the prediction from the value."""
     label: str | int | None = None
-    """The class whose probability is meant; for a multiclass task alone."""
+    """The class whose probability is checked; for a multiclass task only."""
 
     @model_validator(mode="after")
     def _is_one(self) -> "Golden":
@@ -180,26 +183,26 @@ class Golden(Section):
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_set(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what isn't set; a column of the row that is null stays."""
+        """Omit keys that are not set; a column of the row that is null stays."""
         return {name: value for name, value in write(self).items() if value is not None}
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The least and the most that it may answer."""
+        """The minimum and the maximum prediction."""
         if self.value is not None and self.tolerance is not None:
             return self.value - self.tolerance, self.value + self.tolerance
         return (-math.inf if self.min is None else self.min), (math.inf if self.max is None else self.max)
 
 
 class Behaviour(Section):
-    """What the model must do whatever its metrics say, each by a name of its own."""
+    """Behavioural tests that the model must pass whatever its metrics, each under a name of its own."""
 
     invariance: dict[str, Invariance] = {}
-    """Changes that no answer may follow."""
+    """Changes that may move no prediction."""
     direction: dict[str, Direction] = {}
-    """Changes that the answers must follow in one direction, on average."""
+    """Changes that may move the mean prediction in one direction only."""
     golden: dict[str, Golden] = {}
-    """Rows whose answers are known."""
+    """Rows with expected predictions."""
 
     @model_validator(mode="after")
     def _has_plain_names(self) -> "Behaviour":
@@ -210,34 +213,35 @@ class Behaviour(Section):
 
 
 class Time(Section):
-    """How long the package may take on this machine, by one thread: the median of some runs, the best of several."""
+    """Latency limits of the package on this machine, on one thread: the best of several repeats' medians."""
 
     row_ms: Annotated[float, Field(gt=0)]
     """Milliseconds for one row."""
     batch_ms: Annotated[float, Field(gt=0)]
     """Milliseconds for a batch."""
     batch: Positive
-    """Test rows in a batch."""
+    """Test rows per batch."""
 
 
 class Replay(Section):
-    """Parity over HTTP: the Bento is built, served on loopback and asked; its answers must be the package's."""
+    """Parity over HTTP: the Bento is built, served on loopback and queried; it must predict what the package does."""
 
     rows: Positive
-    """Test rows that are sent."""
+    """Test rows to send."""
 
 
 class Waiver(Section):
-    """Leave for a check not to pass, until a day."""
+    """Permission for a check to fail until a date."""
 
     reason: Annotated[str, Field(min_length=10)]
-    """Why it may, for those who review it."""
+    """The reason for it, for reviewers."""
     until: Annotated[date, Field(strict=False)]
-    """The last day on which it may."""
+    """The last day of the permission."""
 
 
 NOT_WAIVABLE = ("contract", "outputs", "parity", "replay", "waivers")
-"""The checks without which the others mean nothing: they were made on other data, or of another model."""
+"""Checks that can't be waived. Without them the other checks mean nothing, since they would be about other data or
+another model."""
 
 
 class Gate(Section):
@@ -246,30 +250,31 @@ class Gate(Section):
     data: DataGate = DataGate()
 
     floors: dict[str, float]
-    """The worst acceptable value of each metric: a least one for scores, a greatest one for losses."""
+    """The worst acceptable value of each metric: a minimum for scores, a maximum for losses."""
     baseline: Margin
     champion: list[Margin]
     calibration: Annotated[float, Field(gt=0)] | None
-    """The greatest calibration error; null for a regression, which has none."""
+    """The maximum calibration error; null for a regression, which has none."""
     parity: Annotated[float, Field(gt=0)]
-    """The greatest difference between the graph and the PyTorch path."""
+    """The maximum difference between the predictions of the ONNX graph and of PyTorch."""
     size_mb: Annotated[float, Field(gt=0)]
-    """The greatest size of the package, in megabytes."""
+    """The maximum size of the package, in megabytes."""
     slices: SliceRule | None = None
-    """How much worse than the champion the candidate may be on each slice of evaluate.slices; null for no look."""
+    """How much worse the candidate may be than the champion on each slice of evaluate.slices; null disables the
+    check."""
     robustness: Robustness | None = None
-    """What the model must withstand; null for no look."""
+    """Robustness against perturbed inputs; null disables the check."""
     behaviour: Behaviour = Behaviour()
-    """What the model must do whatever its metrics say."""
+    """Behavioural tests that the model must pass whatever its metrics."""
     time: Time | None = None
-    """How long the package may take; null for no look."""
+    """Latency limits of the package; null disables the check."""
     replay: Replay | None = None
-    """Whether the package is asked through the Bento built of it; null for no."""
+    """Parity over HTTP, through the Bento built from the package; null disables the check."""
     waivers: dict[str, Waiver] = {}
-    """Checks that needn't pass, by their names in the report (docs/gate.md)."""
+    """Checks that may fail, by their names in the report (docs/gate.md)."""
     checks: dict[str, Component] = {}
-    """Checks of the project's own, by name (docs/own-python.md)."""
+    """The project's own checks, by name (docs/own-python.md)."""
     resamples: Annotated[int, Field(ge=100)]
-    """Bootstrap resamples behind each comparison."""
+    """Bootstrap resamples per comparison."""
     confidence: Interval
-    """The share of resamples that an interval covers."""
+    """The confidence level of the intervals: the share of resamples that each one covers."""

@@ -1,4 +1,4 @@
-"""The form of the section `release`: what a version's image is made of, where it goes and who signs the package."""
+"""The schema of conf/release: a version's image, where it is pushed, and how its package is signed."""
 
 from typing import Annotated, Literal
 
@@ -7,20 +7,20 @@ from pydantic import Field, model_validator
 from merit.config.schema.base import Section
 
 REGISTRY = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$"
-"""A registry as an image's name begins with it: a host, a port, and the folders that the image belongs to."""
+"""The registry part of an image name: a host, a port and folders."""
 
 
 class Signing(Section):
-    """conf/release, `signing`: how the package of a version is signed. The private key is in MERIT_SIGNING_KEY."""
+    """conf/release, `signing`: how the package of a version is signed. MERIT_SIGNING_KEY has the private key."""
 
     method: Literal["none", "key", "keyless"] = "none"
-    """Nobody signs, a key does, or the identity that a workflow runs as does (Sigstore)."""
+    """none; key, a key pair of your own; or keyless, the identity that a workflow runs as (Sigstore)."""
     public_key: str | None = None
-    """The file of the public key that a signature is held against, where the method is key."""
+    """The file of the public key that verifies signatures; required by method key."""
     identity: str | None = None
-    """Who must have signed, where the method is keyless: a workflow's address, or a mail address."""
+    """The required signer, a workflow's address or a mail address; required by method keyless."""
     issuer: str | None = None
-    """Who vouches for the identity, where the method is keyless."""
+    """The issuer that vouches for the identity; required by method keyless."""
 
     @model_validator(mode="after")
     def _names_whom_to_trust(self) -> "Signing":
@@ -32,13 +32,13 @@ class Signing(Section):
 
 
 class Release(Section):
-    """conf/release: the image of a version, and where it is pushed."""
+    """conf/release: how the image of a version is built, and where it is pushed."""
 
     registry: Annotated[str, Field(pattern=REGISTRY)] | None = None
-    """Where images are pushed, such as 127.0.0.1:5000 or a host with a folder; MERIT_REGISTRY in the environment
-    comes first. Null: nowhere, and `merit release` says so."""
+    """The registry to push images to, such as 127.0.0.1:5000 or a host with a folder. MERIT_REGISTRY in the environment
+    takes precedence. null pushes nowhere, and `merit release` says so."""
     base_image: Annotated[str, Field(pattern=r"^[^\s-]\S*$")] = "python:3.11-slim"
-    """The image that it begins from: any with Python 3.11 to 3.13 and venv. A digest in it (`…@sha256:…`) keeps it."""
+    """The base image: any with Python 3.11 to 3.13 and venv. A digest in it (`…@sha256:…`) pins it."""
     engine: Literal["auto", "docker", "podman", "buildah"] = "auto"
-    """What builds it; auto takes the first of docker, podman and buildah that works here."""
+    """The build engine; auto uses the first of docker, podman and buildah that works on this machine."""
     signing: Signing = Signing()

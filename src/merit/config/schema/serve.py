@@ -1,4 +1,4 @@
-"""The form of the section `serve`: where the endpoint listens, what it takes, who may ask, and what it remembers."""
+"""The schema of conf/serve: the endpoint's address, limits, authentication, prediction log and telemetry."""
 
 from typing import Annotated, Literal
 
@@ -8,18 +8,19 @@ from merit.config.schema.base import Positive, Section
 
 
 class Auth(Section):
-    """conf/serve, `auth`: who may ask."""
+    """conf/serve, `auth`: how requests are authenticated."""
 
     method: Literal["none", "keys", "jwt", "proxy"] = "none"
-    """Anybody (on this machine's own address only), whoever has a key or a token, or whom a proxy lets through."""
+    """none: no authentication, on a loopback address only; keys: API keys; jwt: bearer tokens (JWT); proxy: a proxy in
+    front of the endpoint authenticates."""
     keys: str | None = None
-    """The file of the keys' hashes, where the method is keys; it is read again when it changes."""
+    """The file of the keys' hashes, required by method keys; it is reloaded when it changes."""
     jwks: str | None = None
-    """The file of the public keys (JWKS) that tokens are signed by, where the method is jwt."""
+    """The file of public keys (JWKS) that verify tokens, required by method jwt."""
     issuer: str | None = None
-    """Who must have issued a token."""
+    """The required issuer of a token."""
     audience: str | None = None
-    """Whom a token must be meant for."""
+    """The required audience of a token."""
 
     @model_validator(mode="after")
     def _names_its_file(self) -> "Auth":
@@ -31,52 +32,52 @@ class Auth(Section):
 
 
 class PredictionLog(Section):
-    """conf/serve, `log`: what is remembered of each prediction."""
+    """conf/serve, `log`: the prediction log."""
 
     folder: str | None = None
-    """Where the Parquet files go; null: nothing is remembered."""
+    """The folder of the Parquet files; null disables the log."""
     leave_out: list[str] = []
-    """Input columns that are not kept."""
+    """Input columns that are not logged."""
     hashed: list[str] = []
-    """Input columns of which only a keyed hash is kept; the key is in MERIT_HASH_KEY."""
+    """Input columns that are logged as a keyed hash only; MERIT_HASH_KEY has the key."""
     queue: Positive = 10000
-    """Requests that may wait to be written; what comes on top is not kept, and counted."""
+    """The maximum number of requests waiting to be written; further ones are dropped from the log and counted."""
     seconds: Annotated[float, Field(gt=0)] = 10.0
-    """How often what waits is written."""
+    """Seconds between writes."""
     max_mb: Positive = 1024
-    """The most that the files may take in all (MiB); the oldest go first."""
+    """The maximum total size of the files (MiB); the oldest are deleted first."""
     max_days: Positive = 90
-    """Days that a file is kept."""
+    """Days before a file is deleted."""
 
 
 class Telemetry(Section):
-    """conf/serve, `telemetry`: OpenTelemetry."""
+    """conf/serve, `telemetry`: OpenTelemetry traces."""
 
     endpoint: str | None = None
-    """The address of an OTLP collector over HTTP; null: nothing is sent."""
+    """The HTTP address of an OTLP collector; null sends nothing."""
     sample: Annotated[float, Field(ge=0, le=1)] = 0.01
     """The share of requests that are traced."""
 
 
 class Serve(Section):
-    """conf/serve: where the endpoint listens and what it takes."""
+    """conf/serve: the endpoint's address and limits."""
 
     host: str
-    """The address it listens on; 127.0.0.1 is this machine alone."""
+    """The address to listen on; 127.0.0.1 accepts connections from this machine only."""
     port: Annotated[int, Field(ge=1, le=65535)]
-    """The port it listens on."""
+    """The port to listen on."""
     workers: Positive
-    """Processes that answer."""
+    """The number of worker processes."""
     max_rows: Positive
-    """The most rows in one request."""
+    """The maximum number of rows in one request."""
     max_bytes: Positive
-    """The most bytes in the body of one request."""
+    """The maximum size of a request's body, in bytes."""
     timeout_seconds: Positive
-    """Seconds after which a request is given up."""
+    """Seconds after which a request times out."""
     max_concurrent: Positive = 128
-    """Requests that a worker has in hand at once; those on top get 503 and when to come again."""
+    """The maximum number of in-flight requests of a worker; further ones get 503 with Retry-After."""
     max_connections: Positive = 12000
-    """Connections that a worker keeps open at once."""
+    """The maximum number of open connections of a worker."""
     access_log: bool = False
     """Whether each request is logged, as a line of JSON."""
     auth: Auth = Auth()
@@ -84,9 +85,9 @@ class Serve(Section):
     telemetry: Telemetry = Telemetry()
 
     def environment(self) -> dict[str, str]:
-        """Return the environment by which the service is told all of this (`merit.serving.settings`).
+        """Return the environment variables that pass these settings to the service (`merit.serving.settings`).
 
-        No quote or dollar stands in it bare, for Containerfiles and shells have a meaning of their own for them.
+        Quotes and dollar signs are escaped, because Containerfiles and shells interpret them.
         """
         text = self.model_dump_json()
         return {"MERIT_SERVE": text.replace("'", "\\u0027").replace("$", "\\u0024")}

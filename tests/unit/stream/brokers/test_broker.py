@@ -16,10 +16,10 @@ from merit.stream.metrics import Meters
 @pytest.mark.parametrize(
     ("told", "words"),
     [
-        ({"broker": "kafka"}, "url is of no kafka; it begins with kafka:// or kafkas://"),
+        ({"broker": "kafka"}, "url is no kafka URL; it must begin with kafka:// or kafkas://"),
         ({"url": "nats://me:secret@host"}, "give the whole URL by MERIT_STREAM_URL"),
         ({"url": "nats://host?token=secret"}, "give the whole URL by MERIT_STREAM_URL"),
-        ({"answers": "events"}, "events, answers and dead_letters must be three places"),
+        ({"answers": "events"}, "events, answers and dead_letters must be three different names"),
         ({"rows": 100, "max_in_flight": 99}, "max_in_flight is 99, less than rows, which is 100"),
         ({"events": "all.>"}, "it must be up to 200 letters, digits, - and _"),
         ({"max_deliveries": 1}, "max_deliveries"),

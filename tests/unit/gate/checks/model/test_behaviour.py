@@ -160,7 +160,7 @@ def test_of_several_classes_a_label_says_which_one_is_meant(whole: Evidence, gat
     [
         ({"invariance": {"x": {"column": "sise", "by": 1, "tolerance": 1}}}, "names 'sise', which is no column"),
         ({"invariance": {"x": {"column": "when", "by": 1, "tolerance": 1}}}, "names 'when', which is no column"),
-        ({"direction": {"x": {"column": "shop", "by": 1, "expect": "not_lower"}}}, "give to instead of by"),
+        ({"direction": {"x": {"column": "shop", "by": 1, "expect": "not_lower"}}}, "give 'to' instead of 'by'"),
         ({"direction": {"x": {"column": "shop", "to": 1, "expect": "not_lower"}}}, "allowed: string"),
         ({"golden": {"x": {"row": {"shop": "north"}, "min": 0.1}}}, "lacks kind, weight"),
         ({"golden": {"x": {"row": {**ROW, "size": "big"}, "min": 0.1}}}, "allowed: number or null"),
