@@ -1,4 +1,4 @@
-"""The reference network as it ships: what training learns bit by bit is worked out once, before the export."""
+"""The reference network in its export form: its first layer is precomputed into fewer matrix products."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 
 class Folded(nn.Module):
-    """An `EmbeddingMLP` with its first layer folded: the same sums, of fewer terms.
+    """An `EmbeddingMLP` with its first layer folded: the same outputs from fewer operations.
 
-    A number that is 0 or 1 has the bins of a 0 or those of a 1, so all of them come to a shift and one bin of a weight.
-    The edges of all bins are one matrix, what is taken from each bin is part of the layer's shift, and vectors and bins
-    have a product each, which spares writing them side by side.
+    A flag (a number that is 0 or 1) fills its bins in one of two ways, so its bins reduce to a shift and one weight.
+    The edges of all bins become one matrix, the constant that is subtracted from each bin becomes part of the layer's
+    shift, and embeddings and bins are multiplied separately, which avoids concatenating them.
 
     Args:
-        network: whose answers to give; its later layers are used as they are.
-        flags: the columns of numbers that are 0 or 1.
+        network: the trained network; its later layers are used unchanged.
+        flags: indices of the number columns that hold only 0 and 1.
     """
 
     edges: Tensor
@@ -31,7 +31,7 @@ class Folded(nn.Module):
     def __init__(self, network: "EmbeddingMLP", flags: Sequence[int]) -> None:
         super().__init__()
         self.network = network
-        # In float64, so that the same weights make the same bits whatever sums them up.
+        # In float64, so that the float32 results don't depend on the order of summation.
         low, scale = network.bins.low.double(), network.bins.scale.double()
         weights = torch.as_tensor(network.shared[0].weight).double().T
         vectors, by_bin = weights.tensor_split([len(weights) - low.numel()])
@@ -57,6 +57,6 @@ class Folded(nn.Module):
         """Return [members, rows, outputs]."""
         bins = torch.addmm(self.starts, numbers, self.edges).clamp(0, 1)
         shift = self.shift
-        if len(self.from_vectors):  # ONNX Runtime refuses vectors of nothing
+        if len(self.from_vectors):  # ONNX Runtime refuses empty embeddings
             shift = torch.addmm(shift, self.network.values(codes).flatten(1), self.from_vectors)
         return self.network.members(torch.addmm(shift, bins, self.from_bins))

@@ -1,8 +1,9 @@
-"""Networks: codes int64 [rows, categories], numbers float32 [rows, numbers] and arrays in, [rows, outputs] out.
+"""The built-in networks: from codes int64 [rows, categories], numbers float32 [rows, numbers] and arrays to outputs.
 
-A network of several members gives [members, rows, outputs]; `merit.models.build.Predictor` averages what they predict.
-The run supplies, to a network that takes them, `cardinalities` (codes per category), `numbers` (columns of numbers),
-`shapes` (of each array) and `outputs` (1, or as many as there are classes); the rest is conf/model.
+A network returns [rows, outputs], or [members, rows, outputs] if it is an ensemble, whose predictions
+`merit.models.build.Predictor` averages. The run supplies those of the arguments `cardinalities` (codes per category),
+`numbers` (columns of numbers), `shapes` (of each array) and `outputs` (1, or the number of classes) that a network
+takes; all others come from conf/model.
 """
 
 from collections.abc import Sequence
@@ -16,11 +17,11 @@ from merit.models.folded import Folded
 
 
 class Codes(nn.Module):
-    """One table of vectors for all categories: a lookup per row instead of one per column.
+    """Embeddings of all categories in one table: one lookup per row instead of one per column.
 
     Args:
         cardinalities: codes per category.
-        width: the length of each vector.
+        width: length of an embedding.
     """
 
     offsets: Tensor
@@ -32,21 +33,21 @@ class Codes(nn.Module):
         self.table = nn.Embedding(max(1, int(starts[-1])), width)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Return the vectors, [rows, categories, width]."""
+        """Return the embeddings, [rows, categories, width]."""
         return torch.as_tensor(self.table(codes + self.offsets))
 
 
 class Dropout(nn.Module):
-    """Leaves out a share of the units in training, and scales the others up by as much.
+    """Dropout: zeroes a share of the units in training, and scales the others up to keep the mean.
 
-    It does what `torch.nn.Dropout` does, at a quarter of its cost on a processor: that draws a number per unit, this
-    one 64 bits for four.
+    It is equivalent to `torch.nn.Dropout` at a quarter of the cost on a CPU: that draws a random number per unit, this
+    draws 64 bits for four units.
 
     Args:
-        share: of the units, to a 65,536th.
+        share: share of the units to zero, rounded to a 65,536th.
 
     Raises:
-        ValueError: it is not from 0 to less than 1.
+        ValueError: the share is not from 0 to less than 1.
     """
 
     LANES = 4
@@ -60,18 +61,18 @@ class Dropout(nn.Module):
         self._out = min(round(share * 2**16), 2**16 - 1)
 
     def extra_repr(self) -> str:
-        """Return what sets it apart, for print."""
+        """Return the arguments, for `print`."""
         return str(self.share)
 
     def forward(self, units: Tensor) -> Tensor:
-        """Return the units, of any shape."""
+        """Return the units, of any shape, with a share of them zeroed in training."""
         if not self.training or not self._out:
             return units
         if units.device.type != "cpu":
             return functional.dropout(units, self.share)
         drawn = torch.empty(-(-units.numel() // self.LANES), dtype=torch.int64).random_(-(2**63), None)
         lanes = drawn.view(torch.int16)[: units.numel()].view(units.shape)
-        # Compared straight into the units' type: by way of bools this alone takes six times as long.
+        # Compared directly into the units' type: this line takes six times as long by way of bools.
         kept = torch.ge(lanes, self._out - 2**15, out=torch.empty_like(units))
         return units * kept.mul_(2**16 / (2**16 - self._out))
 
@@ -97,16 +98,16 @@ class Linear(nn.Module):
 
 
 class MLP(nn.Module):
-    """A perceptron over one-hot categories and numbers.
+    """A multilayer perceptron over one-hot categories and numbers.
 
-    The first layer over one-hot categories is a sum of rows of its weights, so that is how it is computed.
+    A linear layer over one-hot categories is a sum of rows of its weights, and is computed as that.
 
     Args:
         cardinalities: codes per category.
         numbers: columns of numbers.
         outputs: numbers per row.
         hidden: widths of the hidden layers, at least one.
-        dropout: share of hidden units left out in training.
+        dropout: share of hidden units dropped in training.
     """
 
     def __init__(
@@ -124,21 +125,21 @@ class MLP(nn.Module):
 
 
 class EmbeddingMLP(nn.Module):
-    """An ensemble in one network, over learned vectors of the categories and learned bins of the numbers.
+    """An ensemble in one network, over embeddings of the categories and learned bins of the numbers.
 
-    Each number fills its bins in turn, as in the piecewise-linear encoding of Gorishniy et al. (2022), but where
-    the bins lie is learned. The members share all large weights and differ by a factor and a shift per hidden
-    unit, as in TabM (Gorishniy et al. 2024): the gain of an ensemble at little more than the cost of one network.
+    Numbers are encoded piecewise-linearly as in Gorishniy et al. (2022), but with learned bin edges. The members share
+    all large weights and differ by a factor and a shift per hidden unit, as in TabM (Gorishniy et al. 2024): the gain
+    of an ensemble at little more than the cost of one network.
 
     Args:
         cardinalities: codes per category.
         numbers: columns of numbers, standardised.
         outputs: numbers per row.
         members: networks in the ensemble.
-        embedding: the length of a category's vector.
+        embedding: length of a category's embedding.
         hidden: widths of the hidden layers.
-        dropout: share of hidden units left out in training.
-        input_dropout: share of inputs left out in training.
+        dropout: share of hidden units dropped in training.
+        input_dropout: share of inputs dropped in training.
     """
 
     def __init__(
@@ -166,35 +167,35 @@ class EmbeddingMLP(nn.Module):
         self.input_dropout, self.dropout = Dropout(input_dropout), Dropout(dropout)
 
     def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
-        """Return [members, rows, outputs]: each member learns by itself."""
+        """Return [members, rows, outputs]; the loss of each member is computed separately."""
         inputs = torch.cat([self.values(codes).flatten(1), self.bins(numbers)], dim=1)
         return self.members(self.shared[0](self.input_dropout(inputs)[None]))
 
     def members(self, hidden: Tensor) -> Tensor:
-        """Return [members, rows, outputs] of what the first shared layer gives, [..., rows, width]."""
+        """Return [members, rows, outputs] from the outputs of the first shared layer, [..., rows, width]."""
         for layer, factor, shift in zip([nn.Identity(), *self.shared[1:]], self.factors, self.shifts, strict=True):
             hidden = self.dropout(torch.relu(layer(hidden) * factor + shift))
         # Transposed, the narrow heads take a sixth of the time.
         return torch.as_tensor((self.heads.mT @ hidden.mT).mT + self.biases)
 
     def for_inference(self, flags: Sequence[int]) -> nn.Module:
-        """Return a network of the same answers, for less.
+        """Return a network with the same outputs at a lower cost; the packaging stage exports it.
 
         Args:
-            flags: the columns of numbers that are 0 or 1.
+            flags: indices of the number columns that hold only 0 and 1.
         """
         return Folded(self, flags)
 
 
 class Bins(nn.Module):
-    """Learned bins of standardised numbers: each number fills its bins from the lowest up, each from 0 to 1.
+    """Piecewise-linear encoding of standardised numbers: a number fills its bins from the lowest up, each from 0 to 1.
 
     Args:
         numbers: columns of numbers.
     """
 
     EDGES = (-8.0, -3.5, -2.05, -1.28, -0.84, -0.52, -0.25, 0.0, 0.25, 0.52, 0.84, 1.28, 2.05, 3.5, 8.0)
-    """Where the bins begin to learn from: the tenths of a normal distribution, and its tails."""
+    """Initial edges of the bins: the deciles of a standard normal distribution, and points in its tails."""
 
     def __init__(self, numbers: int) -> None:
         super().__init__()
@@ -204,31 +205,31 @@ class Bins(nn.Module):
         self.scale = nn.Parameter((1 / edges.diff()).repeat(numbers, 1))
 
     def forward(self, numbers: Tensor) -> Tensor:
-        """Return how full each bin is, less a half, [rows, numbers * bins]."""
+        """Return the fill of each bin minus a half, [rows, numbers * bins]."""
         filled = (numbers[:, :, None] - self.low) * self.scale
         # clamp would do, but its gradient takes five times as long.
         return (functional.hardtanh(filled, 0.0, 1.0) - 0.5).flatten(1)
 
 
 CHANNELS = 4
-"""The most channels that an array may have last: gray, with transparency, colours, both."""
+"""Maximum length of a last axis that counts as channels: gray, gray and alpha, RGB, or RGBA."""
 
 
 class CNN(nn.Module):
-    """A small convolutional network over arrays of one size, beside whatever else a row has.
+    """A small convolutional network over arrays of equal height and width, categories and numbers.
 
-    Each block is two 3x3 convolutions and a 2x2 pooling. Arrays are [height, width], of one channel, or [channels,
-    height, width], or [height, width, channels] where there are at most four channels last and more places first.
+    Each block is two 3x3 convolutions and a 2x2 pooling. Arrays are [height, width] with one channel, [channels,
+    height, width], or [height, width, channels] if the last axis has at most four entries and both others have more.
 
     Args:
         cardinalities: codes per category.
         numbers: columns of numbers.
-        shapes: of the arrays.
+        shapes: shapes of the arrays.
         outputs: numbers per row.
-        channels: of each block, at least one block.
+        channels: channels of each block, at least one block.
         hidden: width of the layer after the blocks.
-        embedding: the length of a category's vector.
-        dropout: share of hidden units left out in training.
+        embedding: length of a category's embedding.
+        dropout: share of hidden units dropped in training.
     """
 
     def __init__(
@@ -270,7 +271,7 @@ class CNN(nn.Module):
 
 
 def are_channels_last(shape: Sequence[int]) -> bool:
-    """Say whether an array of three axes has its channels last: few there, and more places before them."""
+    """Return whether a shape is [height, width, channels]: at most four in the last axis, more in both others."""
     return len(shape) == 3 and shape[2] <= CHANNELS < min(shape[:2])
 
 

@@ -1,6 +1,6 @@
-"""sweep: many trainings from one command, each a process of its own, and what came of them.
+"""sweep: hyperparameter search; one command runs many trainings, each in its own process, and reports the results.
 
-`plan` reads what is asked for, `study` asks Optuna what to try, `crew` and the launchers run trials, `process` is one
-trial, `loop` follows them, and `drive` is all of it; `record` is what a sweep leaves in sweeps/, and all that its
-reports read.
+`plan` parses and checks the request, `study` gets the next point from Optuna, `trial_executor` and the launchers run
+trials, `process` is the entry point of one trial, `loop` monitors them, and `orchestrate` runs the whole sweep.
+`record` reads and writes the files in sweeps/, the only input of the reports.
 """

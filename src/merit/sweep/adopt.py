@@ -1,4 +1,4 @@
-"""adopt: a trial becomes an experiment, the lock and, if asked for, a branch: a pull request like any other."""
+"""adopt: write a trial as an experiment in conf/, lock it and optionally commit it to a branch for a pull request."""
 
 import re
 import shlex
@@ -21,13 +21,22 @@ from merit.sweep.record import Sweep, Trial
 
 MOST_KEYS = 5
 OURS = ("sweep", "hydra")
-"""Sections of a sweep's command line that are no part of the lock."""
+"""Sections of a sweep's command line that are not part of the lock."""
 _OVERRIDE = re.compile(r"(?P<sign>\+{0,2}|~)(?P<key>[^=@]+)(?:=(?P<value>.*))?", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Adopted:
-    """What was written, and the commit of its branch if one was made."""
+    """The files that adopting a trial wrote, and the commit on the new branch, if one was created.
+
+    Attributes:
+        name: the experiment's name.
+        trial: the adopted trial.
+        files: paths written, the experiment first.
+        branch: name of the branch for the pull request.
+        message: commit message.
+        commit: sha of the commit on the branch; None if no branch was created.
+    """
 
     name: str
     trial: Trial
@@ -36,12 +45,12 @@ class Adopted:
     message: str
     commit: str | None
     moved: bool
-    """Whether other code is checked out than the sweep ran with."""
+    """Whether the checked-out code differs from the code that the sweep ran with."""
     is_new: bool = True
-    """Whether it says anything that the commit that is checked out doesn't."""
+    """Whether the files differ from the checked-out commit."""
 
     def following(self) -> list[str]:
-        """Return the commands that turn it into a pull request."""
+        """Return the shell commands that turn the adopted trial into a pull request."""
         if not self.is_new:
             return ["merit run"]
         files = " ".join(path.as_posix() for path in self.files)
@@ -57,17 +66,25 @@ class Adopted:
 
 
 def adopt(sweep: Sweep, number: int | None = None, name: str | None = None, *, branch: bool = False) -> Adopted:
-    """Write a trial as the experiment `name`, choose it in config.yaml, and lock it.
+    """Write a trial as the experiment `name`, select it in config.yaml and update params.yaml.
+
+    Nothing is kept on failure: the files are restored if conf/ with the trial's values doesn't compose to the lock that
+    the trial was trained with.
 
     Args:
-        sweep: what the trial is of.
-        number: the trial; by default the best.
-        name: the experiment; by default made from the sweep's name.
-        branch: commit the files to a new branch `sweep/NAME` too, which is then checked out.
+        sweep: the trial's sweep.
+        number: number of the trial; None takes the best.
+        name: name of the experiment; None derives it from the sweep's name.
+        branch: also commit the files to a new branch `sweep/NAME`, and check it out.
 
     Raises:
-        MeritError: no such trial, several objectives and none named, conf/ was edited, or a file is in the way.
-        Refused: the trial isn't done, another is better in all, or conf/ doesn't say what it was trained by.
+        MeritError: the trial does not exist, no trial was named for several objectives, conf/ has uncommitted changes,
+            or the experiment's file exists with other content.
+        Refused: the trial isn't done, another trial is better in all objectives, or conf/ composes to another lock than
+            the trial's.
+
+    Example:
+        adopt(record.read("mlp"), number=3, name="wide", branch=True)
     """
     trial = pick(sweep, number)
     named = name or default_name(sweep.name)
@@ -92,7 +109,7 @@ def adopt(sweep: Sweep, number: int | None = None, name: str | None = None, *, b
 
 
 def _has_moved(commit: str) -> bool:
-    """Say whether the code differs from a commit's; what adopting itself changes is none."""
+    """Return whether the code differs from that of a commit; the files that adopting writes don't count."""
     if not commit:
         return False
     others = (f":(exclude){path.as_posix()}" for path in (artifacts.CONF, artifacts.LOCK, artifacts.DVC_LOCK))
@@ -100,22 +117,22 @@ def _has_moved(commit: str) -> bool:
 
 
 def _differs(made: Adopted) -> bool:
-    """Say whether the files differ from those of the commit that is checked out."""
+    """Return whether the files differ from the checked-out commit."""
     return bool(git.git("status", "--porcelain", "--", *(path.as_posix() for path in made.files)))
 
 
 def default_name(sweep: str) -> str:
-    """Return the name of a sweep's experiment: its own, as far as a file of conf/ can have it."""
+    """Return the default experiment name: the sweep's name, reduced to the characters of a conf/ file name."""
     slug = re.sub(r"[^a-z0-9_-]+", "-", sweep.lower()).strip("-") or "sweep"
     return (slug if slug[0].isalpha() else f"sweep-{slug}")[:41]
 
 
 def pick(sweep: Sweep, number: int | None) -> Trial:
-    """Return the trial that is meant.
+    """Return the trial with that number, or the best one if the number is None.
 
     Raises:
-        MeritError: there is no such trial, or none was named and there are several objectives.
-        Refused: it isn't done, or another is better in all objectives.
+        MeritError: the trial does not exist, or none was named for several objectives.
+        Refused: it isn't done, or another trial is better in all objectives.
     """
     front = sweep.front()
     if not front:
@@ -142,7 +159,7 @@ def pick(sweep: Sweep, number: int | None) -> Trial:
 
 
 def _texts(sweep: Sweep, trial: Trial, name: str) -> dict[Path, str]:
-    """Return what the experiment and config.yaml are to hold."""
+    """Return the new contents of the experiment's file and of config.yaml, by path."""
     head = git.head()
     config = git.show(head, CONFIG) if head else None
     if config is None:
@@ -156,22 +173,22 @@ def _texts(sweep: Sweep, trial: Trial, name: str) -> dict[Path, str]:
 
 
 def _base(sweep: Sweep, config: str) -> str | None:
-    """Return the experiment that was active when the sweep ran; where its commit is not here, the one that is now."""
+    """Return the experiment that was active when the sweep ran, or the active one if that commit is not available."""
     then = git.show(sweep.commit, CONFIG) if sweep.commit and git.resolve(sweep.commit) else None
     return experiment.chosen(config if then is None else then)
 
 
 def overrides(sweep: Sweep, trial: Trial) -> list[str]:
-    """Return what a trial was composed by: what the sweep was given, then the trial's own values.
+    """Return the overrides that a trial was composed with: the sweep's, then the trial's own values.
 
     Raises:
-        MeritError: the sweep took a key away, which a file can't.
+        MeritError: the sweep deletes a key (`~key`), which an experiment file can't express.
     """
     values: dict[str, str] = {}
     for text in sweep.overrides:
         found = _OVERRIDE.fullmatch(text)
         if found is None or found["sign"] == "~" or found["value"] is None:
-            raise MeritError(f"sweep {sweep.name}: found {text!r}; a file can't take a key away; write it by hand")
+            raise MeritError(f"sweep {sweep.name}: found {text!r}; a file can't delete a key; write it by hand")
         if re.split(r"[./]", found["key"])[0] not in OURS:
             values[found["key"]] = found["value"]
     values |= {key.lstrip("+"): value for key, value in trial.overrides.items()}
@@ -179,10 +196,10 @@ def overrides(sweep: Sweep, trial: Trial) -> list[str]:
 
 
 def _refuse_dirty(texts: Mapping[Path, str]) -> None:
-    """Refuse to work on a conf/ that was edited; what an adopting before left there is no edit."""
+    """Refuse a conf/ with uncommitted changes, except for those that an earlier adoption of the same trial left."""
     file = next(path for path in texts if path != CONFIG)
     if file.exists() and file.read_text(encoding="utf-8") != texts[file]:
-        raise MeritError(f"{file}: is there already and says something else; give another name by --name")
+        raise MeritError(f"{file}: exists already with other content; give another name by --name")
     status = git.git("status", "--porcelain", "--untracked-files=all", "-z", "--", artifacts.CONF.as_posix()) or ""
     edited = {Path(entry[3:]) for entry in status.split("\0") if len(entry) > 3}
     edited -= {path for path in texts if path.is_file() and path.read_text(encoding="utf-8") == texts[path]}
@@ -202,7 +219,7 @@ def _refuse_branch(made: Adopted) -> None:
 
 @contextmanager
 def _written(texts: Mapping[Path, str]) -> Iterator[None]:
-    """Write files; if the block fails, they are as they were."""
+    """Write files, and restore their former contents if the block raises."""
     before = {path: path.read_text(encoding="utf-8") if path.is_file() else None for path in texts}
     try:
         for path, text in texts.items():
@@ -218,10 +235,10 @@ def _written(texts: Mapping[Path, str]) -> Iterator[None]:
 
 
 def _composed(sweep: Sweep, trial: Trial) -> Lock:
-    """Return what conf/ says with the trial chosen.
+    """Compose conf/ with the trial's experiment selected.
 
     Raises:
-        Refused: it doesn't take the trial's values any more.
+        Refused: conf/ doesn't accept the trial's values any more.
     """
     try:
         return compose()
@@ -237,15 +254,15 @@ def _ran_at(sweep: Sweep) -> str:
 
 
 def _refuse_other(sweep: Sweep, trial: Trial, composed: Lock) -> None:
-    """Refuse what is not what the trial was trained by."""
+    """Refuse a composed lock that differs from the lock that the trial was trained with."""
     file = sweep.folder / "trials" / f"{trial.number:04d}" / artifacts.LOCK
     if not file.is_file():
         raise MeritError(f"{file}: not found; without it nobody can tell that conf/ says what the trial was trained by")
     try:
         meant = lock.parse(file.read_text(encoding="utf-8"), str(file))
     except ConfigError as error:
-        raise MeritError(f"{file}: not of the form that this merit reads; check out what the sweep ran with") from error
-    meant = meant.model_copy(update={"tracking": composed.tracking})  # where runs are kept trains nothing
+        raise MeritError(f"{file}: not in this merit's format; check out the commit that the sweep ran with") from error
+    meant = meant.model_copy(update={"tracking": composed.tracking})  # the tracking store doesn't affect weights
     if composed == meant:
         return
     pairs = (each.model_dump(mode="json", by_alias=True) for each in (meant, composed))
@@ -259,10 +276,15 @@ def _refuse_other(sweep: Sweep, trial: Trial, composed: Lock) -> None:
 
 
 def _committed(made: Adopted) -> str:
-    """Commit the files to a new branch, which is then checked out; return the commit."""
+    """Commit the files to a new branch, leave it checked out, and return the commit's sha.
+
+    Raises:
+        Refused: the files don't differ from the checked-out commit.
+        MeritError: Git refused the commit; the former branch is checked out again.
+    """
     names = [path.as_posix() for path in made.files]
     if not _differs(made):
-        raise Refused(f"{made.name}: the commit that is checked out says it already; there is nothing to propose")
+        raise Refused(f"{made.name}: the checked-out commit holds it already; there is nothing to propose")
     former = git.git("symbolic-ref", "--quiet", "--short", "HEAD")
     git.git("switch", "--quiet", "--create", made.branch)
     try:

@@ -1,31 +1,38 @@
-"""A parameter as a scale: numbers, straight or by powers, or words side by side."""
+"""The scale of a parameter or metric in a plot: linear, logarithmic or categorical."""
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 FEW = 5
-"""Values of a number that all have a tick of their own."""
+"""Maximum number of distinct numeric values that each get a tick of their own."""
 POWERS = 50
-"""From this ratio of its greatest to its least a number is shown by powers, as is one whose space says log."""
+"""Ratio of the greatest to the least value from which a scale is logarithmic, even if the space doesn't say log."""
 MOST_WORDS = 12
+"""Maximum number of labels on a categorical scale."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """The scale of one parameter or metric."""
+    """The scale of one parameter or metric.
+
+    Example:
+        >>> axis = of("optimizer.lr", ["0.001", "0.1", "0.01"], "tag(log, interval(1e-3, 1e-1))")
+        >>> axis.log, round(axis.place("0.01"), 2)
+        (True, 0.5)
+    """
 
     key: str
     words: tuple[str, ...] = ()
-    """Its values, if they are no numbers."""
+    """The values of a categorical scale, sorted; empty for numbers."""
     low: float = 0.0
     high: float = 1.0
     log: bool = False
     few: tuple[float, ...] = ()
-    """Its values, if they are numbers and so few that each has a tick."""
+    """The distinct numeric values, if there are at most `FEW`: each gets a tick."""
 
     def place(self, value: str | float | None) -> float | None:
-        """Return where a value lies, from 0 to 1; None where there is none."""
+        """Return a value's position on the scale, from 0 to 1; None for a missing value."""
         if value is None:
             return None
         if self.words:
@@ -34,7 +41,7 @@ class Axis:
         return (here - low) / (high - low) if high > low else 0.5
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Return places and what stands beside them."""
+        """Return the positions of the ticks, from 0 to 1, and their labels."""
         if self.words:
             every = math.ceil(len(self.words) / MOST_WORDS)
             return [(self.place(word) or 0.0, word) for word in self.words[::every]]
@@ -43,7 +50,13 @@ class Axis:
 
 
 def of(key: str, values: Iterable[str | None], spec: str = "") -> Axis:
-    """Return the scale of a parameter from the values that trials had; `spec` is what the space says of it."""
+    """Return the scale of a parameter.
+
+    Args:
+        key: the parameter or metric.
+        values: its values over the trials; None where a trial doesn't set it.
+        spec: its definition in the search space, such as `tag(log, interval(1e-3, 1e-1))`.
+    """
     there = [value for value in values if value is not None]
     numbers = [found for value in there if (found := _number(value)) is not None]
     if len(numbers) < len(there) or not numbers:
@@ -63,7 +76,7 @@ def _number(text: str) -> float | None:
 
 
 def nice(low: float, high: float, about: int = 5) -> list[float]:
-    """Return round numbers between two."""
+    """Return about that many round numbers from `low` to `high`: multiples of 1, 2 or 5 times a power of ten."""
     if not high > low:
         return [low]
     rough = (high - low) / about
@@ -73,7 +86,7 @@ def nice(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def _powers(low: float, high: float) -> list[float]:
-    """Return round numbers between two by powers: 1, 10, 100, with 2 and 5 between them where there is room."""
+    """Return round numbers from `low` to `high` for a log scale: 1, 10, 100, and 2 and 5 between if they are few."""
     ends = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     factors = (1,) if len(ends) > 4 else (1, 2, 5) if len(ends) > 2 else (1, 2, 3, 5, 7)
     return [mark for power in ends for factor in factors if low <= (mark := factor * 10.0**power) <= high]

@@ -1,4 +1,4 @@
-"""Who works on a sweep: several processes may, and each trial belongs to one of them until that one is gone."""
+"""Ownership of trials: several processes may work on one sweep, and each trial belongs to one live process."""
 
 import fcntl
 import os
@@ -12,19 +12,23 @@ from merit.errors import MeritError
 
 OWNERS, LOCK = "owners", ".claim"
 STALE = 60.0
-"""Seconds without a sign after which a process on another machine counts as gone."""
+"""Seconds without a heartbeat after which a process on another machine counts as dead."""
 
 
 @contextmanager
 def claiming(folder: Path) -> Iterator[None]:
-    """Let nobody else take a trial of this sweep meanwhile."""
+    """Hold the sweep's lock, so that no other process takes a trial meanwhile."""
     with (folder / LOCK).open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
 class Owner:
-    """This process as one that works on a sweep; its name is noted with each trial that it takes."""
+    """This process as a worker of a sweep; each trial that it takes records its name, HOST.PID.
+
+    Raises:
+        MeritError: this process works on the sweep already.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.name = f"{socket.gethostname()}.{os.getpid()}"
@@ -38,18 +42,18 @@ class Owner:
         self.place = len(list(self._file.parent.iterdir())) - 1
 
     def beat(self) -> None:
-        """Give a sign of life, for those on other machines."""
+        """Update the heartbeat that workers on other machines read."""
         with suppress(OSError):
             os.utime(self._file)
 
     def leave(self) -> None:
-        """Work on it no more."""
+        """Withdraw from the sweep; unfinished trials of this process may be taken by others."""
         self._file.unlink(missing_ok=True)
         self._handle.close()
 
 
 def is_there(folder: Path, name: str | None) -> bool:
-    """Say whether the owner of that name still works on the sweep."""
+    """Return whether the named process still works on the sweep: here by its file lock, elsewhere by its heartbeat."""
     file = folder / OWNERS / (name or "nobody")
     if not file.is_file():
         return False

@@ -1,7 +1,8 @@
-"""A warmed process that trials are forked from: it has loaded what they need, and no thread and no data yet.
+"""The forkserver: a warm process that has imported what trials need, has no threads or data, and forks each trial.
 
-`python -m merit.sweep.forkserver FD`, where FD is a socket. Each message is a trial to begin, with a socket to tell its
-process and its end on. When the other side closes the socket, or dies, all trials are killed.
+`python -m merit.sweep.forkserver FD`, where FD is a socket. Each message requests a trial and carries a second socket,
+on which the forkserver sends the trial's pid and exit status. If the sweep closes the socket or dies, all trials are
+killed.
 """
 
 import gc
@@ -20,11 +21,11 @@ from merit.sweep import isolation, process, record, supervise
 
 LARGEST = 65_536
 THREADS = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
-"""Threads that libraries would start as they are loaded; a fork would leave them behind. PyTorch's come later."""
+"""Prevents thread pools at import, which a fork wouldn't inherit. PyTorch starts its threads later, in the trial."""
 
 
 class Zygote:
-    """The process, as the sweep sees it. Trials may be run from several threads at once."""
+    """The sweep's client of the forkserver process. `run` may be called from several threads at once."""
 
     def __init__(self) -> None:
         self._socket, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -38,7 +39,7 @@ class Zygote:
             )
 
     def run(self, folder: Path) -> None:
-        """Do a trial in a process forked from the warm one, and return when it has ended."""
+        """Run a trial in a fork of the warm process, and return when it has exited."""
         mine, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with mine:
             with other:
@@ -62,14 +63,14 @@ class Zygote:
             supervise.attend(folder, ended, kill)
 
     def close(self) -> None:
-        """End it, even if it is still loading, and what still runs."""
+        """Kill the forkserver, even if it is still importing, and all running trials."""
         self._socket.close()
-        self._process.kill()  # its trials ask the system to be killed with it
+        self._process.kill()  # its trials die with it (PR_SET_PDEATHSIG)
         self._process.wait()
 
 
 def main() -> None:
-    """Load what trials need, then fork one for each message."""
+    """Import what trials need, then fork a trial for each message."""
     process.begin()
     control = socket.socket(fileno=int(sys.argv[1]))
     _load()
@@ -77,12 +78,12 @@ def main() -> None:
 
 
 def _load() -> None:
-    import torch._dynamo  # noqa: F401  # what optimizers load when they are first made
+    import torch._dynamo  # noqa: F401  # which optimizers import when the first is created
 
     import merit.training.run  # noqa: F401
 
     gc.collect()
-    gc.freeze()  # so that collecting garbage in a trial copies no pages
+    gc.freeze()  # garbage collection in a trial then doesn't copy shared pages
 
 
 def _serve(control: socket.socket) -> None:
@@ -106,7 +107,7 @@ def _serve(control: socket.socket) -> None:
 
 
 def _begin(control: socket.socket, children: dict[int, socket.socket], bounds: dict[Path, isolation.Bounds]) -> bool:
-    """Fork the trial that a message asks for; say whether there was one."""
+    """Fork the trial that the next message requests; return False if the socket was closed."""
     message, sockets, _, _ = socket.recv_fds(control, LARGEST, 1)
     if not message:
         return False

@@ -1,4 +1,4 @@
-"""Which parameters mattered: Optuna's measures of importance over the trials that are done."""
+"""Parameter importance: the share of a metric's variance that each parameter explains, by Optuna's evaluators."""
 
 import warnings
 from dataclasses import dataclass, field
@@ -11,25 +11,32 @@ if TYPE_CHECKING:
     import optuna
 
 FEWEST = 10
-"""Trials below which an importance is mostly noise."""
+"""Minimum number of trials: with fewer, an importance is mostly noise."""
 MANY = 200
-"""Trials from which fewer trees say the same, in a quarter of the time."""
+"""Number of trials from which fewer trees give the same result in a quarter of the time."""
 
 
 @dataclass(frozen=True)
 class Importance:
-    """The share of a metric's variation that each parameter explains, or why none can be told."""
+    """The share of a metric's variation that each parameter explains, or the reason why it can't be estimated.
+
+    Attributes:
+        metric: the objective.
+        shares: each parameter's share, from 0 to 1.
+        method: name of the evaluator.
+        why_not: the reason, if `shares` is empty.
+    """
 
     metric: str
     shares: dict[str, float] = field(default_factory=dict)
     method: str = ""
     why_not: str = ""
     left_out: tuple[str, ...] = ()
-    """Parameters that not all trials have."""
+    """Parameters that some trials don't set."""
 
 
 def measure(sweep: Sweep, metric: str) -> Importance:
-    """Return how much each parameter mattered to a metric."""
+    """Return how much each parameter of a sweep matters to a metric, over the trials that are done."""
     trials = labels.done(sweep)
     keys = labels.parameters(sweep)
     here = [key for key in keys if all(key in trial.overrides for trial in trials)]
@@ -48,7 +55,7 @@ def measure(sweep: Sweep, metric: str) -> Importance:
 
 
 def _study(sweep: Sweep, metric: str, keys: list[str]) -> "optuna.Study":
-    """Return the trials as a study in memory; what the sampler drew from is not needed, only what it drew."""
+    """Return the trials as an in-memory study, its distributions derived from the values that were drawn."""
     import optuna
     from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
     from optuna.study import StudyDirection
@@ -73,10 +80,10 @@ def _shares(study: "optuna.Study") -> tuple[dict[str, float], str]:
     from optuna import importance
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what Optuna calls experimental
+        warnings.simplefilter("ignore")  # Optuna marks these evaluators as experimental
         try:
             fanova = importance.FanovaImportanceEvaluator(n_trees=64 if len(study.trials) < MANY else 16, seed=0)
             return importance.get_param_importances(study, evaluator=fanova), "fANOVA"
-        except (ImportError, RuntimeError, ValueError):  # scikit-learn is not there, or its trees tell nothing apart
+        except (ImportError, RuntimeError, ValueError):  # scikit-learn is not installed, or its trees have no splits
             ped = importance.PedAnovaImportanceEvaluator()
             return importance.get_param_importances(study, evaluator=ped), "PED-ANOVA"

@@ -1,7 +1,7 @@
-"""A trial's process kept from the test rows: by Linux's Landlock where there is one, by an audit hook everywhere.
+"""Blocks a trial's process from reading test rows: by Landlock on Linux kernels that have it, by an audit hook always.
 
-Landlock holds for native code and for child processes too, and can't be undone; the hook holds for Python's own ways
-to open a file. Both refuse with PermissionError.
+Landlock also covers native code and child processes, and can't be undone. The audit hook covers Python's own file
+functions. Both raise PermissionError.
 """
 
 import ctypes
@@ -15,11 +15,13 @@ from typing import Any
 CREATE, ADD, RESTRICT = 444, 445, 446
 """Numbers of Landlock's system calls, the same on every architecture (linux/landlock.h)."""
 READ_FILE, REFER = 1 << 2, 1 << 13
-"""Rights: to read a file's content; to move or link a file into another folder, which Landlock else denies at all."""
+"""Rights: to read a file's content; to move or link a file into another folder, which Landlock denies by default."""
 NO_NEW_PRIVILEGES = 38
+"""prctl's PR_SET_NO_NEW_PRIVS, without which an unprivileged process can't apply a ruleset."""
 LEAST_ABI = 2
-"""Before this one nothing can be moved between folders, and a file can't be written aside."""
+"""Minimum Landlock ABI: ABI 1 forbids moves between folders, which atomic writes need."""
 LINKS = frozenset({"open", "os.link", "os.symlink", "os.rename", "shutil.copyfile", "shutil.move"})
+"""Audit events of which the hook checks the paths."""
 
 
 class _Ruleset(ctypes.Structure):
@@ -33,32 +35,37 @@ class _Beneath(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Bounds:
-    """What is kept from: real paths, and Landlock's ruleset for them as a file descriptor, if the kernel has it."""
+    """The paths that a process must not read.
+
+    Attributes:
+        denied: real paths of files and folders.
+        rules: file descriptor of the Landlock ruleset; None if the kernel doesn't support it.
+    """
 
     denied: tuple[Path, ...]
     rules: int | None
 
     @classmethod
     def around(cls, denied: Sequence[Path]) -> "Bounds":
-        """Return the bounds for absolute paths; what isn't there needs no keeping from.
+        """Return the bounds that deny absolute paths; paths that don't exist are ignored.
 
-        Making them takes a tenth of a second, for rules can only add: all that lies beside is named. Many processes may
-        be forked with them.
+        This takes a tenth of a second: Landlock's rules can only allow, so every sibling of a denied path gets a rule.
+        One ruleset can be inherited by many forked processes.
         """
         real = tuple(sorted({path.resolve() for path in denied if path.exists()}))
         return cls(real, _ruleset(real) if real and kernel_has_landlock() else None)
 
     def enter(self) -> str:
-        """Keep this process, and all that it starts, within them for good; say by what means.
+        """Restrict this process and its children irreversibly; return the name of the mechanism.
 
-        Call it before there are threads: Landlock binds those that are started afterwards.
+        Call this before any thread is started: Landlock restricts the calling thread and the threads it starts later.
         """
         _hook(self.denied)
         return "Landlock and an audit hook" if self.rules is not None and _restrict(self.rules) else "an audit hook"
 
 
 def kernel_has_landlock() -> bool:
-    """Say whether this kernel has a Landlock that can be used."""
+    """Return whether this kernel supports Landlock at `LEAST_ABI` or later."""
     if not sys.platform.startswith("linux"):
         return False
     return int(_libc().syscall(CREATE, None, ctypes.c_size_t(0), ctypes.c_uint32(1))) >= LEAST_ABI
@@ -88,7 +95,7 @@ def _restrict(rules: int) -> bool:
 def _allow(libc: Any, rules: int, path: str) -> None:
     try:
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except OSError:  # gone since it was listed, or not ours to see
+    except OSError:  # deleted since it was listed, or not accessible
         return
     try:
         rights = READ_FILE | REFER if os.path.isdir(path) else READ_FILE  # noqa: PTH112  # thousands of them
@@ -99,7 +106,7 @@ def _allow(libc: Any, rules: int, path: str) -> None:
 
 
 def _all_but(denied: Sequence[Path]) -> Iterable[str]:
-    """Yield the fewest paths that hold everything but those that are denied: rules can only add."""
+    """Yield the fewest paths that cover everything but the denied ones, as Landlock's rules can only allow."""
     above = {parent for path in denied for parent in path.parents}
     closed = {*map(str, denied)}
     for folder in sorted(above):

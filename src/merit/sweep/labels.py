@@ -1,4 +1,4 @@
-"""What a sweep's table, page and lines say alike: figures, names, order."""
+"""Formatting and ordering of trials that a sweep's table, page and log lines share."""
 
 import math
 import shlex
@@ -12,11 +12,16 @@ STATES = ("done", "pruned", "failed", "killed", "running")
 FINAL = STATES[:-1]
 NOTHING = "-"
 MOST_NAMED = 10
-"""Trials of a front that a line names."""
+"""Maximum number of trials of a front that a line names."""
 
 
 def number(value: float | None) -> str:
-    """Return a figure to four digits behind the point, or four in all where that says more."""
+    """Format a metric with four decimals, or with four significant digits if it is very small or large.
+
+    Example:
+        >>> number(0.41237), number(0.000041237), number(None)
+        ('0.4124', '4.124e-05', '-')
+    """
     if value is None:
         return NOTHING
     if value == 0 or 1e-3 <= abs(value) < 1e4:
@@ -25,7 +30,7 @@ def number(value: float | None) -> str:
 
 
 def setting(text: str | None) -> str:
-    """Return a parameter's value, cut to four digits if it is a long number."""
+    """Format a parameter's value; a number of more than six characters is rounded to four significant digits."""
     if text is None:
         return NOTHING
     try:
@@ -35,7 +40,7 @@ def setting(text: str | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in the units that people would use."""
+    """Format a duration in seconds, minutes or hours, such as `4.2 s`, `3 min 05 s` or `2 h 10 min`."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{max(0.0, seconds):.1f} s"
@@ -45,31 +50,31 @@ def duration(seconds: float) -> str:
 
 
 def score(sweep: Sweep, trial: Trial) -> str:
-    """Return what a trial reached in each objective."""
+    """Format a trial's value of each objective, such as `log_loss 0.4124`."""
     return ", ".join(f"{metric} {number(trial.values.get(metric))}" for metric in sweep.objectives)
 
 
 def seen(trial: Trial, metric: str) -> float | None:
-    """Return a trial's figure, or the last one that it reported if it was stopped before its end."""
+    """Return a trial's metric, or the last one that it reported if it has no result; None if there is none."""
     name = f"validation_{metric}"
     found = trial.values.get(metric, next((row[name] for row in reversed(trial.history) if name in row), math.nan))
     return found if math.isfinite(found) else None
 
 
 def parameters(sweep: Sweep) -> list[str]:
-    """Return the keys that tell trials apart, in the order of the space."""
+    """Return the keys in which trials differ: those of the search space in its order, then others that vary."""
     keys = dict.fromkeys([*sweep.space, *(key for trial in sweep.trials for key in trial.overrides)])
     told = {key: {trial.overrides.get(key) for trial in sweep.trials} for key in keys}
     return [key for key in keys if key in sweep.space or len(told[key]) > 1]
 
 
 def command(sweep: Sweep) -> str:
-    """Return the command that asked for a sweep, without secrets."""
+    """Return the command that started a sweep, with secrets masked."""
     return masked(shlex.join(["merit", "train", "-m", *sweep.launcher, *sweep.settings, *sweep.overrides]))
 
 
 def following(sweep: Sweep) -> str:
-    """Return how the best trial is adopted, as the end of a sentence; empty if there is none."""
+    """Return the hint on how to adopt the best trial, as the end of a sentence; empty if no trial is done."""
     front = sweep.front()
     if not front:
         return ""
@@ -81,7 +86,12 @@ def following(sweep: Sweep) -> str:
 
 
 def short(keys: Iterable[str]) -> dict[str, str]:
-    """Return for each key the shortest end of it that names no other."""
+    """Return the shortest unambiguous suffix of each dotted key.
+
+    Example:
+        >>> short(["model.dropout", "model.input_dropout", "optimizer.lr"])["optimizer.lr"]
+        'lr'
+    """
     whole = list(keys)
     ends = Counter(end for key in whole for end in _ends(key))
     return {key: next((end for end in _ends(key) if ends[end] == 1), key) for key in whole}
@@ -93,12 +103,12 @@ def _ends(key: str) -> list[str]:
 
 
 def cost(sweep: Sweep, trial: Trial, metric: str) -> float:
-    """Return a trial's figure so that less is better."""
+    """Return a trial's metric, negated if it is maximized, so that less is better."""
     return -trial.values[metric] if sweep.objectives[metric] == "maximize" else trial.values[metric]
 
 
 def done(sweep: Sweep) -> list[Trial]:
-    """Return the trials that ran to their end and have a figure for each objective."""
+    """Return the trials that are done and have a finite value of each objective."""
     return [
         trial
         for trial in sweep.trials
@@ -107,14 +117,14 @@ def done(sweep: Sweep) -> list[Trial]:
 
 
 def ranked(sweep: Sweep) -> list[Trial]:
-    """Return the trials that are done, the best first; of several objectives those of the front first."""
+    """Return the done trials, best first by the first objective; the Pareto front of several objectives comes first."""
     front = {trial.number for trial in sweep.front()} if len(sweep.objectives) > 1 else set()
     metric = next(iter(sweep.objectives))
     return sorted(done(sweep), key=lambda t: (t.number not in front, cost(sweep, t, metric), t.number))
 
 
 def counts(sweep: Sweep) -> str:
-    """Return how many trials there are, by what became of them."""
+    """Return the number of trials in total and by state, such as `3 trials: 2 done, 1 failed`."""
     found = Counter(trial.state for trial in sweep.trials)
     total = len(sweep.trials)
     parts = ", ".join(f"{found[state]} {state}" for state in STATES if found[state])
@@ -122,5 +132,5 @@ def counts(sweep: Sweep) -> str:
 
 
 def key_of(trial: Trial, keys: Iterable[str], names: dict[str, str]) -> str:
-    """Return a trial's parameters on one line."""
+    """Format a trial's parameters on one line."""
     return " ".join(f"{names[key]}={setting(trial.overrides[key])}" for key in keys if key in trial.overrides)

@@ -1,4 +1,4 @@
-"""hydra/launcher=local: trials forked from one warm process, as many as the cores carry without sharing one."""
+"""hydra/launcher=local: runs trials as forks of one warm process, as many at once as cores allow without sharing."""
 
 import json
 import os
@@ -12,14 +12,14 @@ _warm: Zygote | None = None
 
 
 def warm() -> None:
-    """Begin to load what trials need, while the sweep itself is still being read."""
-    global _warm  # noqa: PLW0603  # one per process, begun before Hydra makes the launcher
+    """Start the forkserver, which imports what trials need while the sweep is still being planned."""
+    global _warm  # noqa: PLW0603  # one per process, started before Hydra instantiates the launcher
     if _warm is None:
         _warm = Zygote()
 
 
 def cool() -> None:
-    """End the warm process, if there is one."""
+    """Stop the forkserver, if it runs."""
     global _warm  # noqa: PLW0603
     if _warm is not None:
         _warm.close()
@@ -32,7 +32,7 @@ def cores() -> int:
 
 
 def gpus() -> list[str]:
-    """Return the CUDA devices that may be used, by what CUDA_VISIBLE_DEVICES calls them; torch stays unloaded."""
+    """Return the usable CUDA devices, named as in CUDA_VISIBLE_DEVICES, without importing torch."""
     if (told := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name for name in told.split(",") if name.strip() not in {"", "-1"}]
     folder = Path("/proc/driver/nvidia/gpus")
@@ -40,19 +40,19 @@ def gpus() -> list[str]:
 
 
 class Local:
-    """This machine's cores, and its GPUs for trials that train on one."""
+    """Runs trials on this machine's cores, or on its GPUs for trials that train on one."""
 
     def __init__(self) -> None:
         self._devices = gpus()
         self._lock = threading.Lock()
 
     def width(self, threads: int, *, gpu: bool) -> int:
-        """Return how many trials there is room for: a core for each of their threads, or a GPU for each."""
+        """Return the number of concurrent trials: one core per thread of a trial, or one GPU per trial."""
         most = max(1, cores() // threads)
         return min(most, max(1, len(gpus()))) if gpu else most
 
     def run(self, folder: Path) -> None:
-        """Do a trial. CUDA doesn't outlive a fork, so with a GPU it is a new interpreter, on a device of its own."""
+        """Run a trial. CUDA doesn't survive a fork, so a GPU trial gets a new interpreter and a device of its own."""
         told = json.loads((folder / record.TRIAL).read_text(encoding="utf-8"))
         if told.get("accelerator") != "gpu":
             with self._lock:
@@ -69,5 +69,5 @@ class Local:
                 self._devices.append(device)
 
     def close(self) -> None:
-        """End the warm process."""
+        """Stop the forkserver."""
         cool()

@@ -1,4 +1,4 @@
-"""The loop over trials: begin them where there is room, follow them, tell what they came to, and end in one piece."""
+"""The sweep's main loop: starts trials, monitors them, reports their results to Optuna and tracking, and shuts down."""
 
 import time
 from contextlib import suppress
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from merit.sweep.study import Study
 
 LOOK, BEAT = 0.05, 5.0
-"""Seconds between two looks at what runs, and between two signs of life."""
+"""Seconds between two polls of the running trials, and between two heartbeats."""
 
 
 class Loop:
-    """Begins trials, follows and ends them.
+    """Starts, monitors and ends the trials of a sweep.
 
     Args:
-        made: what to do.
-        folder: the sweep's.
-        study: what says what is next.
-        crew: who runs it.
-        owner: this process, as trials name it.
-        teller: what tells what keeps runs.
+        made: the plan.
+        folder: the sweep's folder.
+        study: suggests the next point.
+        crew: runs trials.
+        owner: this process, recorded as the owner of the trials that it starts.
+        teller: reports trials to the tracking store.
     """
 
     def __init__(
@@ -52,7 +52,12 @@ class Loop:
         self._about = record.about_of(made.name)
 
     def run(self) -> Sweep:
-        """Run until there is nothing left to do."""
+        """Run until no trial is left, and return the sweep.
+
+        Raises:
+            Refused: the sweep was stopped (sweep.fail_fast, sweep.max_failures), or no trial is done.
+            MeritError: the launcher, the storage or tracking failed.
+        """
         self._console.print(self._said(), highlight=False, soft_wrap=True)
         try:
             self._take_up()
@@ -71,7 +76,7 @@ class Loop:
         return self._finish()
 
     def _is_over(self) -> bool:
-        """Say whether nothing runs and nothing is left, also of what others began and have left meanwhile."""
+        """Return whether no trial runs and none is left, including trials that other, now dead, workers started."""
         if self._crew.running or self._followed or not (self._is_out or self._stop):
             return False
         if self._stop is None and self._left():
@@ -87,7 +92,7 @@ class Loop:
         )
 
     def _take_up(self) -> None:
-        """Take up what an earlier process left: tell what has ended untold, and note what is to be done again."""
+        """Load the trials of an earlier process: report ended ones, and note those that must run again."""
         for trial in record.trials_in(self._folder):
             self._trials[trial.number] = trial
             if trial.state in record.FINAL:
@@ -97,18 +102,18 @@ class Loop:
             told = f"trial {number:>3}  its {record.TRIAL} is damaged: it is trained again"
             self._console.print(told, highlight=False, soft_wrap=True)
         if self._study.restored:
-            told = f"{self._study.restored} trials were lost from sweep.storage; it knows them again by their files"
+            told = f"{self._study.restored} trials were missing in sweep.storage; restored from their files"
             self._console.print(told, highlight=False, soft_wrap=True)
 
     def _begin(self) -> None:
-        """Begin as many trials as there is room for."""
+        """Start as many trials as there is room for."""
         folders: list[Path] = []
         while not self._stop and not self._is_out and len(folders) < self._crew.room():
             with claims.claiming(self._folder):
                 if (place := self._next()) is not None:
                     folders.append(place)
             if not self._crew.by_batch:
-                break  # begin it before the next is asked for
+                break  # start it before asking for the next, which costs time
         for place in folders:
             number = int(place.name)
             self._begun[number], self._epochs[number] = time.time(), 0
@@ -117,7 +122,7 @@ class Loop:
             self._crew.start(folders)
 
     def _next(self) -> Path | None:
-        """Return the folder of the next trial; None if there is none, or if it can't even be composed."""
+        """Return the folder of the next trial; None if there is none, or if its point doesn't compose."""
         left = self._left() if self._looks_back else []
         suggestion = self._study.again(left[0]) if left else self._study.ask()
         self._lost -= set(left[:1])
@@ -132,7 +137,7 @@ class Loop:
             return None
 
     def _left(self) -> list[int]:
-        """Return the trials that were begun, have come to no end, and that nobody works on."""
+        """Return the trials that were started, have no final state and belong to no live process."""
         return [number for number in sorted(self._study.untold() | self._lost) if self._is_left(number)]
 
     def _is_left(self, number: int) -> bool:
@@ -140,20 +145,20 @@ class Loop:
         if number in self._lost:
             return True
         if not (place / record.TRIAL).is_file():
-            return not self._study.is_shared  # else it may be another machine's
+            return not self._study.is_shared  # in a shared study it may be another machine's trial
         if number in self._begun or number in self._followed or record.is_final(place):
             return False
         if claims.is_there(self._folder, record.owner_of(place)):
             return False
         if not supervise.is_alive(place):
             return True
-        self._followed.add(number)  # a cluster's job outlives the sweep that began it
+        self._followed.add(number)  # a cluster's job outlives the sweep that started it
         told = f"trial {number:>3}  still runs, begun by an earlier process: waiting for it"
         self._console.print(told, highlight=False)
         return False
 
     def _look(self) -> None:
-        """Look at what runs: its epochs, its time, its end."""
+        """Poll the running trials: new epochs, timeouts and exits."""
         if time.monotonic() - self._beaten > BEAT:
             self._owner.beat()
             self._beaten = time.monotonic()
@@ -169,11 +174,11 @@ class Loop:
                 self._settle(number)
             elif not supervise.is_alive(place):
                 self._followed.discard(number)
-                self._is_out = False  # it is to be done again
+                self._is_out = False  # the trial must run again
         self._hear(self._teller.runs())
 
     def _follow(self, number: int) -> None:
-        """Report the epochs that a trial has done since, and end one that falls behind or takes too long."""
+        """Report a trial's new epochs to the pruner, and end a trial that is pruned or exceeds the time limit."""
         place = record.folder_of(self._folder, number)
         known = self._epochs.get(number, 0)
         size = (place / record.HISTORY).stat().st_size if (place / record.HISTORY).exists() else 0
@@ -190,12 +195,12 @@ class Loop:
             supervise.end(place, f"took longer than sweep.timeout_seconds, {limit} s")
 
     def _ran(self, number: int) -> float:
-        """Return for how long the process of a trial has run, in seconds; one that waits for it hasn't."""
+        """Return for how many seconds a trial's process has run: 0 while the trial waits in a queue."""
         began = record.told(record.folder_of(self._folder, number)).get("started")
         return time.time() - began if began is not None else 0.0
 
     def _settle(self, number: int) -> None:
-        """Tell a trial that has ended to Optuna and to what keeps runs."""
+        """Report an ended trial to Optuna and to tracking, and stop the sweep if too many have failed."""
         place = record.folder_of(self._folder, number)
         trial = self._trials[number] = record.trial_in(place)
         self._begun.pop(number, None)
@@ -220,7 +225,7 @@ class Loop:
             self._trials[number] = record.trial_in(record.folder_of(self._folder, number))
 
     def _interrupt(self, error: BaseException) -> None:
-        """End what runs so that a resume does it again, and say how."""
+        """Kill the running trials so that a resume runs them again, and print the command for it."""
         self._crew.end(supervise.INTERRUPTED)
         for place in self._crew.ended_now():
             self._settle(int(place.name))
@@ -257,10 +262,10 @@ class Loop:
         return found
 
     def _say_who_goes_on(self, running: list[Trial]) -> None:
-        """Say of trials that have come to no end who works on them.
+        """Print which live processes work on the unfinished trials.
 
         Raises:
-            Refused: nobody does.
+            Refused: no live process does.
         """
         told = ", ".join(str(trial.number) for trial in running)
         owners = {record.owner_of(trial.folder) for trial in running} - {self._owner.name}
@@ -268,15 +273,15 @@ class Loop:
         resume = f"'merit train -m sweep.resume={self._made.name}'"
         if there:
             self._console.print(
-                f"still running: {told}, by {', '.join(there)} (machine and process), which says so at its end; "
-                f"if it is gone, {resume} does them again",
+                f"still running: {told}, by {', '.join(there)} (machine and process), which reports them at its end; "
+                f"if it is gone, {resume} runs them again",
                 highlight=False,
                 soft_wrap=True,
             )
         elif running:
-            raise Refused(f"sweep {self._made.name}: {told}: ended without a word; {resume} does them again")
+            raise Refused(f"sweep {self._made.name}: {told}: ended without a final state; {resume} runs them again")
 
 
 def threads_of(how: Trainer) -> int:
-    """Return how many threads a trial has: on processors each of its devices is a process of its own."""
+    """Return the threads of a trial; on CPU each of its devices is a process with that many threads."""
     return how.threads * (how.devices if how.accelerator == "cpu" else 1)

@@ -1,4 +1,4 @@
-"""hydra/launcher=ray: trials as Ray's tasks. Its nodes must see the project's folder under the same path."""
+"""hydra/launcher=ray: runs trials as Ray tasks. All nodes must see the project's folder under the same path."""
 
 import logging
 import os
@@ -9,10 +9,10 @@ from merit.errors import MeritError
 
 
 class OnRay:
-    """A Ray cluster.
+    """Runs trials on a Ray cluster.
 
     Args:
-        address: of its head; None begins one on this machine alone.
+        address: address of the cluster's head; None starts a cluster on this machine alone.
 
     Raises:
         MeritError: Ray isn't installed, or the cluster can't be reached.
@@ -44,21 +44,21 @@ class OnRay:
             ) from error
 
     def width(self, threads: int, *, gpu: bool) -> int:
-        """Return how many trials the cluster has room for."""
+        """Return the number of concurrent trials that the cluster has room for."""
         self._threads, self._gpu = threads, gpu
         there = self._ray.cluster_resources()
         most = max(1, int(there.get("CPU", 1)) // threads)
         return min(most, max(1, int(there.get("GPU", 0)))) if gpu else most
 
     def run(self, folder: Path) -> None:
-        """Do a trial on whichever node has room; a node that is lost costs the trial."""
+        """Run a trial on any node with room; if its node dies, the trial is recorded as killed."""
         from merit.sweep import supervise
 
         remote = self._ray.remote(num_cpus=self._threads, num_gpus=int(self._gpu), max_retries=0)(supervise.spawn)
         try:
             self._ray.get(remote.remote(folder))
         except self._ray.exceptions.RayError as error:
-            supervise.attend(folder, lambda: 1, lambda: None)
+            supervise.attend(folder, lambda: 1, lambda: None)  # records a final state if the node died before it could
             if not isinstance(error, self._ray.exceptions.WorkerCrashedError | self._ray.exceptions.NodeDiedError):
                 raise
 

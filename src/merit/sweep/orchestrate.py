@@ -1,4 +1,4 @@
-"""A sweep from its overrides to its report: what it needs is made, and let go of at the end."""
+"""Orchestrates a sweep from its overrides to its report, and releases its resources at the end."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,12 +14,18 @@ from merit.tracking.sweeps import Teller
 
 
 def multirun(arguments: Sequence[str]) -> Sweep:
-    """Search as the overrides and conf/sweep say, by Hydra's multirun; return the sweep, shown and reported.
+    """Run a sweep by Hydra's multirun, print and write its report, and return it.
+
+    Args:
+        arguments: overrides as after `merit train -m`: swept keys, `sweep=...` and `hydra/launcher=...`.
 
     Raises:
-        ConfigError: something that was asked for can't be done; nothing was begun.
-        Refused: more trials failed than may, or all of them.
-        MeritError: something is broken; what was trained is kept.
+        ConfigError: the request is invalid; no trial was started.
+        Refused: all trials failed, or more than sweep.max_failures.
+        MeritError: something is broken; finished trials are kept.
+
+    Example:
+        best = multirun(["model=linear,mlp", "sweep.workers=2"]).best()
     """
     if hydra.launcher_of(arguments) == hydra.LAUNCHER:
         local.warm()
@@ -31,9 +37,14 @@ def multirun(arguments: Sequence[str]) -> Sweep:
 
 
 def sweep(arguments: Sequence[str], launcher_of: Callable[[Path], Launcher]) -> Sweep:
-    """Do what `multirun` does, by the launcher that Hydra makes."""
+    """Run a sweep with the launcher that Hydra instantiates; `multirun` calls this through Hydra's sweeper plugin.
+
+    Args:
+        arguments: overrides as after `merit train -m`.
+        launcher_of: returns the launcher for the sweep's folder.
+    """
     made = plan.make(arguments)
-    teller = Teller(made.base, made.name)  # it loads meanwhile what keeps runs
+    teller = Teller(made.base, made.name)  # its process imports the tracking library meanwhile
     try:
         return _driven(made, launcher_of, teller)
     finally:

@@ -1,4 +1,4 @@
-"""What a sweep is to do, read from its overrides and conf/sweep, and checked before anything starts."""
+"""The plan of a sweep, parsed from its overrides and conf/sweep and checked before any trial starts."""
 
 import itertools
 import math
@@ -20,33 +20,33 @@ from merit.errors import ConfigError, MeritError, Problem
 from merit.sweep import record
 
 SECTIONS = ("model", "optimizer", "trainer", "seed")
-"""Sections of the lock that a sweep may change: what is trained from features that are there."""
+"""Sections of the lock that a sweep may vary: those that affect training but not the features."""
 FIXED = ("tracking",)
-"""What may be set for all trials beside them."""
+"""Further sections that overrides may set, for all trials alike."""
 ALLOWED = f"{', '.join(SECTIONS)}, and experiment where it changes these alone"
 MOST_TRIALS = 100_000
-"""Points of a grid; each is put into the study before the first trial."""
+"""Maximum size of a grid: all of its points are enqueued in the study before the first trial."""
 MOST_CHECKED = 64
-"""Points of a grid that are composed before the first trial; the others when their turn comes."""
+"""Maximum size of a grid of which all points are composed before the first trial; of others only samples are."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep before its first trial.
+    """A checked sweep, before its first trial.
 
     Attributes:
-        name: its folder in sweeps/.
-        settings: what conf/sweep says.
-        overrides: what was given beside -m, but for what is about the sweep itself.
-        about: what was given about the sweep itself.
-        launcher: Hydra's own settings that were given: what launches the trials.
+        name: name of its folder in sweeps/.
+        settings: the validated settings of conf/sweep.
+        overrides: overrides of the lock, swept or not.
+        about: overrides of the sweep's own settings, such as `sweep.trials=50`.
+        launcher: overrides of Hydra's settings, such as `hydra/launcher=ray`.
         fixed: overrides that all trials share.
-        space: its dimensions by key.
-        texts: the same as they were written.
-        objectives: where each metric should go.
-        planned: how many trials there will be; None: nobody knows.
-        base: the lock without what is swept.
-        composer: makes the locks of trials.
+        space: the search space's dimensions by key.
+        texts: the dimensions by key, as they were written.
+        objectives: direction of each metric: minimize or maximize.
+        planned: number of trials; None if it is not known.
+        base: the lock that all trials vary.
+        composer: composes the locks of trials.
     """
 
     name: str
@@ -64,28 +64,28 @@ class Plan:
 
     @property
     def is_grid(self) -> bool:
-        """Whether every point is known beforehand."""
+        """Whether the sampler is a grid, so that every point is known beforehand."""
         return self.settings.sampler == "grid"
 
     def points(self) -> list[dict[str, str]]:
-        """Return the points of a grid in Hydra's order, or as many of them as are wanted."""
+        """Return the points of a grid in Hydra's order, at most `planned` of them."""
         values = [dimension.values for dimension in self.space.values()]
         found = (dict(zip(self.space, point, strict=True)) for point in itertools.product(*values))
         return list(itertools.islice(found, self.planned))
 
     def lock_of(self, point: dict[str, str]) -> Lock:
-        """Return the lock of a trial.
+        """Compose the lock of a trial.
 
         Raises:
-            ConfigError: conf/ doesn't take these values.
-            MeritError: they change more than a sweep may.
+            ConfigError: conf/ doesn't accept these values.
+            MeritError: they change a section that a sweep can't vary.
         """
         made = self.composer.composition([*self.fixed, *(f"{key}={value}" for key, value in point.items())]).lock
         refuse_other_sections(self.base, made, point)
         return made
 
     def definition(self) -> dict[str, Any]:
-        """Return what may not change when a sweep is resumed."""
+        """Return the settings that must not change when a sweep is resumed."""
         return {
             "space": self.texts,
             "fixed": _trained_by(self.fixed),
@@ -96,11 +96,11 @@ class Plan:
 
 
 def make(arguments: Sequence[str]) -> Plan:
-    """Return what the overrides beside -m and conf/ ask for.
+    """Parse the overrides of `merit train -m` and conf/ into a plan, and check it.
 
     Raises:
-        ConfigError: they can't be read, name keys that nobody knows, or metrics that no run reports.
-        MeritError: nothing is swept, or more than a sweep may.
+        ConfigError: the overrides can't be parsed, or name unknown keys or metrics.
+        MeritError: nothing is swept, or a section that a sweep can't vary.
     """
     composer = Composer()
     about = [text for text in arguments if sweeps.is_about(text)]
@@ -138,7 +138,7 @@ def make(arguments: Sequence[str]) -> Plan:
 
 
 def _resumed(former: Sequence[str], given: Sequence[str]) -> list[str]:
-    """Return the overrides of a sweep that is resumed: where runs are kept may be another place."""
+    """Return the overrides of a resumed sweep: the former ones, in which new ones may replace the tracking settings."""
     if any(_section(text) not in FIXED for text in given):
         return list(given)
     keys = {_key(text) for text in given}
@@ -146,7 +146,7 @@ def _resumed(former: Sequence[str], given: Sequence[str]) -> list[str]:
 
 
 def _trained_by(fixed: Sequence[str]) -> list[str]:
-    """Return the overrides that what is trained depends on."""
+    """Return the overrides that affect the trained weights."""
     return sorted(text for text in fixed if _section(text) not in FIXED)
 
 
@@ -159,12 +159,17 @@ def _name() -> str:
 
 
 def _base(composer: Composer, asked: space.Asked) -> Lock:
-    """Return the lock that all trials vary, which must be about the data and features of params.yaml."""
+    """Compose the lock that all trials vary; its data and features must be those of params.yaml.
+
+    Raises:
+        ConfigError: conf/ doesn't accept the fixed overrides.
+        MeritError: params.yaml has other data or features.
+    """
     firsts: list[str] = []
     try:
         base = composer.composition(asked.fixed).lock
     except ConfigError:
-        # A fixed value may need what is swept: model.dropout where every model=... is an mlp.
+        # A fixed value may depend on a swept one: model.dropout=0.1 needs model=mlp, if the default has no dropout.
         firsts = [f"{key}={dimension.values[0]}" for key, dimension in asked.space.items()]
         base = composer.composition([*asked.fixed, *firsts]).lock
     locked = locks.read()
@@ -178,7 +183,7 @@ def _base(composer: Composer, asked: space.Asked) -> Lock:
 
 
 def _refuse_keys(asked: space.Asked) -> None:
-    """Refuse keys of sections that a sweep doesn't change, swept or not."""
+    """Refuse keys, swept or fixed, of sections that a sweep can't change."""
     for key in asked.space:
         if (section := _section(key)) not in {*SECTIONS, "experiment"} and section in {*Lock.model_fields, "sweep"}:
             raise MeritError(f"{key}: can't be swept, for all trials share one set of features; allowed: {ALLOWED}")
@@ -196,16 +201,16 @@ def _section(key: str) -> str:
 
 
 def refuse_other_sections(base: Lock, made: Lock, point: dict[str, str]) -> None:
-    """Refuse a trial whose lock differs from the others' in more than a sweep may change.
+    """Refuse a trial whose lock differs from the base in a section that a sweep can't vary.
 
     Raises:
-        MeritError: it does, as an experiment may.
+        MeritError: it does; a swept experiment may change any section.
     """
     free = {*SECTIONS, *FIXED, "code", "merit"}
     for name in Lock.model_fields:
         if name not in free and getattr(base, name) != getattr(made, name):
             told = " ".join(f"{key}={value}" for key, value in point.items())
-            raise MeritError(f"{told}: changes the section {name}, and can't be swept; allowed: {ALLOWED}")
+            raise MeritError(f"{told}: changes the section {name}, which can't be swept; allowed: {ALLOWED}")
 
 
 def _objectives(settings: Sweep, base: Lock) -> dict[str, str]:
@@ -254,7 +259,11 @@ def _planned(settings: Sweep, dimensions: dict[str, Dimension]) -> int:
 
 
 def _refuse_values(made: Plan) -> None:
-    """Compose what can be known beforehand, so that a wrong key or value costs no trial."""
+    """Compose points that are known beforehand, so that a wrong key or value costs no trial.
+
+    These are all points of a small grid; else the first point, and one for each further value of each dimension (of a
+    range its last value alone).
+    """
     if made.is_grid and (made.planned or 0) <= MOST_CHECKED:
         points = made.points()
     else:
@@ -273,14 +282,14 @@ def _ends(dimension: Dimension) -> Sequence[str]:
 
 
 def refuse_another(former: dict[str, Any], made: Plan) -> None:
-    """Refuse to go on with a sweep as another one.
+    """Refuse to resume a sweep with another definition.
 
     Args:
-        former: the definition that it began with.
-        made: what is asked for now.
+        former: the definition that the sweep started with.
+        made: the plan of the resumed sweep.
 
     Raises:
-        MeritError: it says what differs.
+        MeritError: the definitions differ; the message says in what.
     """
     now = made.definition()
     former = {**former, "fixed": _trained_by(former.get("fixed", ()))}
@@ -303,7 +312,13 @@ def _shown(value: Any) -> str:
 
 
 def about_json(made: Plan, features: str, machine: dict[str, Any]) -> dict[str, Any]:
-    """Return what sweep.json is to say."""
+    """Return the content of sweep.json.
+
+    Args:
+        made: the plan.
+        features: digest of the features.
+        machine: cores, system, processor and Python version.
+    """
     return {
         "name": made.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

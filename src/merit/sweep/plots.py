@@ -1,4 +1,4 @@
-"""The plots of a sweep's page, as SVG in the page's colours; each mark says on hover what it stands for."""
+"""Renders the plots of a sweep's report as SVG in the page's colours; each mark names its trial on hover."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,22 +14,30 @@ from merit.sweep.record import Sweep, Trial
 
 WIDE, TALL = 1000.0, 352.0
 TOP, BOTTOM, UNSET, SIDE = 46.0, 300.0, 336.0, 112.0
-"""Where scales of parallel coordinates begin and end, where what a trial has not set is drawn, and the sides."""
+"""Parallel coordinates: top and bottom of the scales, height of unset parameters, and width of the margins."""
 SMALL = (520.0, 320.0)
+"""Width and height of the smaller plots."""
 LEFT, RIGHT, ABOVE, BELOW = 66.0, 505.0, 14.0, 274.0
 """The frame of the smaller plots."""
 MOST_AXES = 9
+"""Maximum number of scales in parallel coordinates, objectives included."""
 MOST_LINES = 150
-"""Trials that parallel coordinates show, the best of them: more are a blot."""
+"""Maximum number of trials in parallel coordinates, best first: more are unreadable."""
 MOST_NAMED = 12
-"""Trials of a front that have room for their numbers."""
+"""Maximum number of trials on a front that are labelled by their numbers."""
 NAME, WORD = 24, 14
-"""Characters of a scale's title and of a word beside it."""
+"""Maximum characters of a scale's title and of a tick's label."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a plot's numbers lie, and what its upright scale shows."""
+    """The coordinates of a plot: maps values to pixels.
+
+    Attributes:
+        across: returns the x of a value.
+        down: returns the y of a value.
+        reach: least and greatest value on the vertical scale.
+    """
 
     across: Callable[[float], float]
     down: Callable[[float], float]
@@ -37,12 +45,12 @@ class Frame:
 
 
 def _made(form: str, *parts: object) -> Markup:
-    """Return mark-up of our own with parts put into it; what is no mark-up is escaped."""
+    """Return a markup template with parts filled in; parts that are not `Markup` are escaped."""
     return Markup(form).format(*parts)  # noqa: S704
 
 
 def text(x: float, y: float, said: str, kind: str = "", anchor: str = "middle") -> Markup:
-    """Return a text in a drawing."""
+    """Return a text element."""
     form = '<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>'
     return _made(form, kind, x, y, anchor, plain(said))
 
@@ -58,7 +66,7 @@ def _path(kind: str, points: Iterable[tuple[float, float]], style: str = "") -> 
 
 
 def _trial(trial: Trial, kind: str, title: str, inner: Markup) -> Markup:
-    """Return what stands for a trial: it says what it is, and leads to its row of the table."""
+    """Return the mark of a trial: it shows a title on hover, and links to the trial's row in the table."""
     form = '<a class="trial {}" href="#trial-{}"><title>{}</title>{}</a>'
     return _made(form, kind, trial.number, plain(title, 600), inner)
 
@@ -73,14 +81,19 @@ def _drawing(width: float, height: float, title: str, parts: Sequence[Markup]) -
 
 
 def title_of(sweep: Sweep, trial: Trial, keys: list[str]) -> str:
-    """Return what a mark says on hover; `keys` are the parameters of the sweep."""
+    """Return the text that a trial's mark shows on hover; `keys` are the parameters of the sweep."""
     shown = labels.key_of(trial, keys, {key: key for key in keys})
     figures = ", ".join(f"{metric} {labels.number(labels.seen(trial, metric))}" for metric in sweep.objectives)
     return f"trial {trial.number} ({trial.state}): {figures}; {shown}"
 
 
 def parallel(sweep: Sweep, importance: dict[str, float]) -> Markup:
-    """Draw a line per trial that is done through a scale per parameter; the most important ones if there are many."""
+    """Draw parallel coordinates: a line per done trial through one scale per parameter and objective.
+
+    Args:
+        sweep: the sweep.
+        importance: share of each parameter; selects the parameters to show if there are more than fit.
+    """
     trials = labels.ranked(sweep)[:MOST_LINES]
     keys = every = labels.parameters(sweep)
     if len(keys) + len(sweep.objectives) > MOST_AXES:
@@ -115,7 +128,7 @@ def _scale(scale: Axis, x: float, title: str, *, last: bool, unset: bool) -> lis
     side, anchor = (8, "start") if last else (-8, "end")
     parts = [_line("axis", x, TOP, x, BOTTOM), text(x, TOP - 22, title, "name")]
     if scale.log:
-        parts.append(text(x, TOP - 9, "by powers", "faint"))
+        parts.append(text(x, TOP - 9, "log scale", "faint"))
     for share, said in scale.ticks():
         parts += [_line("axis", x - 3, _height(share), x + 3, _height(share))]
         parts.append(text(x + side, _height(share) + 4, plain(said, WORD), "tick", anchor))
@@ -123,7 +136,7 @@ def _scale(scale: Axis, x: float, title: str, *, last: bool, unset: bool) -> lis
 
 
 def history(sweep: Sweep, metric: str) -> Markup:
-    """Draw each trial's figure in the order in which trials began, and the best of those so far."""
+    """Draw each trial's metric by trial number, and a line of the best so far."""
     figures = {t.number: labels.seen(t, metric) for t in sweep.trials if t.state in {"done", "pruned"}}
     known = {number: value for number, value in figures.items() if value is not None}
     numbers = [trial.number for trial in sweep.trials]
@@ -140,7 +153,10 @@ def _round(places: list[float]) -> list[float]:
 
 
 def _reach(values: list[float], direction: str) -> tuple[float, float]:
-    """Return what a scale shows: what is far worse than most lies at its edge, or it would press the others flat."""
+    """Return the least and the greatest value of a scale; extremely bad values are cut off, to spread the others.
+
+    The cut is at three interquartile ranges beyond the worse quartile.
+    """
     low, high = min(values), max(values)
     if len(values) >= 4:
         first, _, third = quantiles(values, n=4)
@@ -196,7 +212,7 @@ def _mark(trial: Trial, value: float | None, frame: Frame, title: str) -> Markup
 
 
 def front(sweep: Sweep) -> Markup:
-    """Draw the trials that are done by both objectives; joined are those than which none is better in both."""
+    """Draw the done trials by both objectives, and the Pareto front as a line."""
     first, second = sweep.objectives
     trials = labels.done(sweep)
     reaches = [_reach([t.values[metric] for t in trials], sweep.objectives[metric]) for metric in (first, second)]
@@ -204,7 +220,7 @@ def front(sweep: Sweep) -> Markup:
     parts = _axes(axes.nice(*reaches[0], 6), Frame(across, down, reaches[1]), (first, second))
     best = sorted(sweep.front(), key=lambda t: t.values[first])
     places = [(across(t.values[first]), down(t.values[second])) for t in best]
-    # Steps, not slopes: between two trials of the front nothing was tried. The corner lies on the worse side of both.
+    # Steps, not slopes: no trial lies between two on the front. A step's corner is the worse of both in each objective.
     lower = sweep.objectives[first] == "minimize"
     corners = [(right[0], left[1]) if lower else (left[0], right[1]) for left, right in pairwise(places)]
     steps = [

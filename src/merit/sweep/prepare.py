@@ -1,4 +1,4 @@
-"""What all trials of a sweep share: its folder, the features without any test row, what they are kept from."""
+"""Prepares the folders of a sweep and its trials: features without test rows, locks, and the list of denied paths."""
 
 import hashlib
 import os
@@ -17,14 +17,14 @@ from merit.sweep.local import cores
 
 PARTS = ("train", "validation")
 CLOSED = ("data", "reports", "training", "model", ".git", ".dvc", "mlruns")
-"""What trials can't read in the project's folder: test rows, what was predicted for them, and copies of both."""
+"""Paths in the project's folder that trials can't read: they hold test rows, predictions for them or copies of both."""
 
 
 def folder_of(made: plan.Plan) -> Path:
-    """Return the sweep's folder, made or, if it is resumed, found to be that of the same sweep.
+    """Create the sweep's folder, or check that an existing one belongs to the same sweep; return it.
 
     Raises:
-        MeritError: another sweep has that name, or other features than this one began with.
+        MeritError: the folder holds another sweep, or the features changed since it started.
     """
     folder = record.SWEEPS / made.name
     features = _digest()
@@ -46,7 +46,7 @@ def folder_of(made: plan.Plan) -> Path:
 
 
 def _digest() -> str:
-    """Return one hash over what trials learn from."""
+    """Return one SHA-256 over the features of training and validation rows."""
     files = [artifacts.FEATURES_REPORT, *(artifacts.part(name) for name in PARTS)]
     return "sha256:" + hashlib.sha256("".join(map(artifacts.sha256, files)).encode()).hexdigest()
 
@@ -57,14 +57,14 @@ def _machine() -> dict[str, Any]:
 
 
 def _share(folder: Path) -> None:
-    """Put the features of training and validation rows into a folder: links where the disk has them, else copies."""
+    """Put the features of training and validation rows into a folder, as hard links if possible, else as copies."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in [artifacts.FEATURES_REPORT, *(artifacts.part(name) for name in PARTS)]:
         if (folder / file.name).exists():
             continue
         try:
             os.link(file.resolve(), folder / file.name)
-        except FileExistsError:  # another worker of this sweep was quicker
+        except FileExistsError:  # another worker of this sweep created it meanwhile
             continue
         except OSError:
             with artifacts.written_aside(folder / file.name) as aside:
@@ -72,24 +72,24 @@ def _share(folder: Path) -> None:
 
 
 def close(folder: Path, lock: Lock, stores: list[Path]) -> None:
-    """Note what no trial may read: the project's data and copies of it, what the source reads, DVC's stores."""
+    """Write the list of paths that no trial may read: the project's data, the source's files, DVC's stores."""
     found = [*map(Path, CLOSED), *stores]
-    with suppress(Exception):  # a source that reads no files has none to close
+    with suppress(Exception):  # a source that reads no files has none to deny
         found += [Path(file) for file in targets.build(lock.data.source.model_dump(by_alias=True)).files()]
     artifacts.write_json(folder / process.DENIED, {"closed": sorted({str(path.resolve()) for path in found})})
 
 
 def undo(folder: Path) -> None:
-    """Remove a sweep's folder again if no trial was ever begun in it."""
+    """Remove a sweep's folder if no trial was ever started in it."""
     if not (folder / record.TRIALS).exists():
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def trial(folder: Path, made: plan.Plan, number: int, point: dict[str, str], owner: str) -> Path:
-    """Make the folder of a trial, ready to be run; what an interrupted one left there is removed.
+    """Create the folder of a trial with its lock and trial.json; files of an interrupted attempt are removed.
 
     Raises:
-        MeritError: the point can't be composed; trial.json says so too.
+        MeritError: the point doesn't compose; trial.json then records the trial as failed.
     """
     place = record.folder_of(folder, number)
     shutil.rmtree(place, ignore_errors=True)
@@ -113,5 +113,5 @@ def _text(lock: Lock) -> str:
 
 
 def _own() -> list[str]:
-    """Return the files and folders of packages that the project trusts, where they lie in its folder."""
+    """Return the files and folders of trusted packages (pyproject.toml) that lie in the project's folder."""
     return [name for package in trust.packages() for name in (package, f"{package}.py") if Path(name).exists()]

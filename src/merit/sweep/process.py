@@ -1,7 +1,7 @@
-"""A trial: a process in a folder of its own, with its lock and the features of training and validation rows.
+"""The process of one trial: trains in its own folder, from its lock and the features of training and validation rows.
 
-`python -m merit.sweep.process FOLDER`. It is told nothing else, and tells by files: history.csv grows by a line per
-epoch, trial.json says at the end what it came to. A file `stop` beside them asks it to end after this epoch.
+`python -m merit.sweep.process FOLDER`. The folder is its only input, and all output are files: history.csv gets a line
+per epoch, trial.json gets the result at the end. A file `stop` in the folder asks it to end after the current epoch.
 """
 
 import ctypes
@@ -25,17 +25,17 @@ from merit.sweep import isolation, record
 
 STOP, KILL, DENIED, FEATURES = "stop", "kill", "denied.json", "features"
 WORK = ("data", "training", ".merit", ".tmp", "pyproject.toml")
-"""What stands in a trial's folder only while it works."""
+"""Entries of a trial's folder that exist only while it runs."""
 PR_SET_PDEATHSIG = 1
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc", "Cannot allocate memory")
 
 
 class Pruned(Exception):
-    """The sweep asked the trial to end early."""
+    """Raised in a trial that the sweep's pruner ended early."""
 
 
 def begin() -> None:
-    """Make this process end with the one that began it, and deaf to Ctrl-C, which the sweep hears for all."""
+    """Make this process die with its parent, and ignore Ctrl-C, which the sweep handles for all its trials."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform.startswith("linux"):
@@ -49,14 +49,14 @@ def run(
     before: Callable[[], None] = lambda: None,
     bounds: isolation.Bounds | None = None,
 ) -> None:
-    """Do a trial, whatever becomes of it, and say so in its trial.json.
+    """Run a trial, and record its outcome, whatever it is, in its trial.json.
 
     Args:
-        folder: its folder, which becomes the working directory.
-        asked: when the sweep wanted it, in seconds since 1970.
-        marks: when parts of the way here were done, by name.
-        before: what takes time and needs nothing that is closed, such as imports.
-        bounds: what to keep from, if that is made already.
+        folder: the trial's folder, which becomes the working directory.
+        asked: time at which the sweep requested the trial, in seconds since 1970.
+        marks: time at which each phase of the start-up ended, by name; further phases are added.
+        before: slow work that needs no denied path, such as imports; runs after isolation.
+        bounds: the paths to deny; None reads them from the sweep's folder.
     """
     os.chdir(folder)
     here = Path()
@@ -67,7 +67,7 @@ def run(
         before()
         marks["imported"] = time.time()
         outcome = _trained(told, asked, marks)
-    except BaseException as error:  # noqa: BLE001  # own code may raise anything, and the sweep goes on
+    except BaseException as error:  # noqa: BLE001  # the project's own code may raise anything, and the sweep goes on
         traceback.print_exc()
         outcome = {"state": _state_of(error), "error": line(error)}
     for name in (artifacts.WEIGHTS, artifacts.HISTORY):
@@ -82,14 +82,14 @@ def run(
 
 
 def _enter(told: dict[str, Any], bounds: isolation.Bounds | None) -> None:
-    """Make the folder what training expects to work in, and shut the rest of the project's data out."""
+    """Set up the folder as a project that training can run in, limit memory and deny the project's other data."""
     sweep, project = Path().resolve().parents[1], Path(told["project"])
     Path("data").mkdir(exist_ok=True)
     for link, target in {"data/features": sweep / FEATURES, **{name: project / name for name in told["links"]}}.items():
         if not os.path.lexists(link):
             Path(link).symlink_to(target)
     Path(".tmp").mkdir(exist_ok=True)
-    os.environ["TMPDIR"] = tempfile.tempdir = str(Path(".tmp").resolve())  # a fork has read TMPDIR before
+    os.environ["TMPDIR"] = tempfile.tempdir = str(Path(".tmp").resolve())  # tempfile caches it, also in forks
     if told.get("memory_mb"):
         limit = told["memory_mb"] * 1024 * 1024
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
@@ -97,7 +97,7 @@ def _enter(told: dict[str, Any], bounds: isolation.Bounds | None) -> None:
 
 
 def bounds_of(sweep: Path) -> isolation.Bounds:
-    """Return what the trials of a sweep are kept from."""
+    """Return the paths that the trials of a sweep are denied."""
     denied = json.loads((sweep / DENIED).read_text(encoding="utf-8"))["closed"]
     return isolation.Bounds.around([Path(each) for each in denied])
 
@@ -120,7 +120,7 @@ def _trained(told: dict[str, Any], asked: float, marks: dict[str, float]) -> dic
     marks["read"] = began = time.time()
     _at_first_batch(marks)
     if lock.trainer.devices > 1:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # what torch ends this process's ranks by when it is killed
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # torch ends this process's ranks by SIGINT when it is killed
     try:
         best = train(lock, _teller())
     except (Pruned, MeritError) as error:
@@ -133,7 +133,7 @@ def _trained(told: dict[str, Any], asked: float, marks: dict[str, float]) -> dic
 
 
 def _is_pruned(error: BaseException) -> bool:
-    """Say whether a trial was asked to end; of a rank's error there is only the last line of its traceback."""
+    """Return whether an error means that the trial was pruned; of a rank's error only the last line is known."""
     return isinstance(error, Pruned) or (Path(STOP).exists() and str(error).endswith(f".{Pruned.__name__}"))
 
 
@@ -148,7 +148,7 @@ def _at_first_batch(marks: dict[str, float]) -> None:
 
 
 def _parts(asked: float, marks: dict[str, float]) -> dict[str, Any]:
-    """Return how long it took to the first batch, whole and by its parts, in seconds."""
+    """Return the seconds from the request to the first batch, in total and by phase."""
     parts, before = {}, asked
     for name, at in sorted(marks.items(), key=lambda each: each[1]):
         parts[name], before = round(at - before, 4), at
@@ -156,12 +156,12 @@ def _parts(asked: float, marks: dict[str, float]) -> dict[str, Any]:
 
 
 def _values(metrics: dict[str, float]) -> dict[str, float]:
-    """Return the metrics of the validation rows by their own names."""
+    """Return the metrics of the validation rows, without the prefix `validation_`."""
     return {name.removeprefix("validation_"): value for name, value in metrics.items() if name.startswith("validation")}
 
 
 def _teller() -> Callable[[dict[str, float]], None]:
-    """Return what adds an epoch to history.csv, and ends the training if the sweep asks for it."""
+    """Return the epoch callback: it appends to history.csv, and raises `Pruned` if the file `stop` exists."""
 
     def tell(metrics: dict[str, float]) -> None:
         artifacts.add_epoch(Path(record.HISTORY), metrics)
@@ -172,7 +172,7 @@ def _teller() -> Callable[[dict[str, float]], None]:
 
 
 def parameters(weights: Path) -> int:
-    """Return how many numbers a safetensors file holds, by its header alone."""
+    """Return the number of parameters in a safetensors file, read from its header alone."""
     with weights.open("rb") as handle:
         header = json.loads(handle.read(int.from_bytes(handle.read(8), "little")))
     total = 0
@@ -186,7 +186,7 @@ def parameters(weights: Path) -> int:
 
 
 def line(error: BaseException) -> str:
-    """Return an error in one line; its traceback is in log.txt."""
+    """Return an error as one line of at most 500 characters; its traceback is in log.txt."""
     first = next((text for text in str(error).splitlines() if text.strip()), "").strip()
     told = first if isinstance(error, MeritError) else f"{type(error).__name__}: {first}".rstrip(": ")
     if _state_of(error) == "killed":
@@ -200,11 +200,11 @@ def _state_of(error: BaseException) -> str:
 
 
 def _import() -> None:
-    import merit.training.run  # noqa: F401  # what takes long to load
+    import merit.training.run  # noqa: F401  # slow to import
 
 
 def main() -> None:
-    """Do the trial that the command line names."""
+    """Run the trial whose folder the command line names."""
     began, asked = time.time(), float(os.environ.get("MERIT_ASKED") or time.time())
     begin()
     run(Path(sys.argv[1]), asked, {"started": began}, _import)
@@ -212,4 +212,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-    os._exit(0)  # threads of libraries have nothing left to say
+    os._exit(0)  # don't wait for threads of libraries

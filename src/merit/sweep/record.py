@@ -1,4 +1,4 @@
-"""What a sweep leaves in sweeps/NAME: sweep.json, and a folder per trial; written whole, read back by all reports."""
+"""Reads and writes the files of a sweep in sweeps/NAME: sweep.json and a folder per trial, the input of all reports."""
 
 import csv
 import json
@@ -19,27 +19,27 @@ HISTORY = "history.csv"
 WEIGHTS = "weights.safetensors"
 LOG = "log.txt"
 FINAL = frozenset({"done", "pruned", "failed", "killed"})
-"""States of a trial that no resume does again."""
+"""States of trials that a resume doesn't run again."""
 _ABOUT_KEYS = ("name", "created", "sampler", "objectives", "overrides", "space", "planned", "commit")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial: what was tried, and what became of it.
+    """One trial: its parameters and its result.
 
     Attributes:
-        number: its place in the study, and the name of its folder.
-        overrides: the value of each key that is swept, as an override has it.
+        number: its number in the study, and the name of its folder.
+        overrides: the value of each swept key, as text of an override.
         state: running, done, pruned, failed or killed.
         values: metrics of the validation rows at the best epoch, `train_seconds` and `parameters`.
-        error: a line that says why it failed or was killed.
-        started: seconds since 1970.
-        seconds: that its training took.
-        first_batch_seconds: from the sweep's wish to run it to the first batch that its network saw.
-        epochs: that it did.
-        run: the run's id where runs are kept.
-        folder: where it is.
-        max_epochs: that it will do, if nothing stops it before; None in trials of an older merit.
+        error: one line that says why it failed or was killed.
+        started: start time of its process, in seconds since 1970.
+        seconds: duration of its training.
+        first_batch_seconds: seconds from the sweep's request to run it to its network's first batch.
+        epochs: number of finished epochs.
+        run: id of its run in the tracking store.
+        folder: path of its folder.
+        max_epochs: maximum number of epochs; None in trials of an older merit.
     """
 
     number: int
@@ -63,7 +63,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep: what it searches, how, and its trials in the order of their numbers."""
+    """A sweep: its search space, its settings, and its trials in the order of their numbers.
+
+    Example:
+        best = read(latest()).best()
+        print(best.number, best.overrides, best.values["log_loss"])
+    """
 
     name: str
     folder: Path
@@ -76,12 +81,12 @@ class Sweep:
     trials: list[Trial]
     commit: str
     settings: list[str] = field(default_factory=list)
-    """What was given about the sweep itself, such as sweep.trials=50."""
+    """Overrides of the sweep's own settings, such as sweep.trials=50."""
     launcher: list[str] = field(default_factory=list)
-    """What was given to Hydra, such as hydra/launcher=ray."""
+    """Overrides of Hydra's settings, such as hydra/launcher=ray."""
 
     def best(self) -> Trial | None:
-        """Return the best of the trials that are done; None if there is none, or several objectives."""
+        """Return the best trial that is done; None if there is none, or if there are several objectives."""
         if len(self.objectives) != 1:
             return None
         (metric, direction), *_ = self.objectives.items()
@@ -90,7 +95,10 @@ class Sweep:
         return min(done, key=lambda trial: sign * trial.values[metric], default=None)
 
     def front(self) -> list[Trial]:
-        """Return the trials that no other is better than in one objective and as good in all (Pareto's front)."""
+        """Return the Pareto front: the done trials that no other dominates (as good in all objectives, better in one).
+
+        The order is that of the trials' numbers.
+        """
         done = [trial for trial in self._done() if set(self.objectives) <= set(trial.values)]
         costs = [self._costs(trial) for trial in done]
         return [
@@ -112,13 +120,13 @@ def _beats(other: tuple[float, ...], mine: tuple[float, ...]) -> bool:
 
 
 def names() -> list[str]:
-    """Return the names of all sweeps, the oldest first."""
+    """Return the names of all sweeps, oldest first."""
     found = [file for file in SWEEPS.glob(f"*/{ABOUT}") if file.is_file()]
     return [file.parent.name for file in sorted(found, key=lambda file: (_created(file), file.parent.name))]
 
 
 def _created(file: Path) -> str:
-    with suppress(MeritError):  # one that is damaged counts as the oldest
+    with suppress(MeritError):  # a damaged one sorts as the oldest
         return str(artifacts.read_json(file, "train -m").get("created", ""))
     return ""
 
@@ -127,7 +135,7 @@ def latest() -> str:
     """Return the name of the newest sweep.
 
     Raises:
-        MeritError: there is none.
+        MeritError: there is no sweep.
     """
     if found := names():
         return found[-1]
@@ -135,10 +143,10 @@ def latest() -> str:
 
 
 def read(name: str) -> Sweep:
-    """Return a sweep.
+    """Read a sweep from its folder.
 
     Raises:
-        MeritError: there is none of that name, or its files can't be read.
+        MeritError: no sweep has that name, or its sweep.json can't be read.
     """
     about = about_of(name)
     folder = SWEEPS / name
@@ -146,7 +154,7 @@ def read(name: str) -> Sweep:
 
 
 def sweep_of(about: dict[str, Any], folder: Path, trials: Iterable[Trial]) -> Sweep:
-    """Return a sweep from what its sweep.json says and its trials."""
+    """Return a sweep from the content of its sweep.json and its trials."""
     return Sweep(
         name=about["name"],
         folder=folder,
@@ -164,10 +172,10 @@ def sweep_of(about: dict[str, Any], folder: Path, trials: Iterable[Trial]) -> Sw
 
 
 def about_of(name: str) -> dict[str, Any]:
-    """Return what sweep.json of a sweep says.
+    """Return the content of a sweep's sweep.json.
 
     Raises:
-        MeritError: there is no such sweep, or its sweep.json is damaged.
+        MeritError: no sweep has that name, or its sweep.json is damaged.
     """
     file = SWEEPS / name / ABOUT
     if not file.is_file():
@@ -177,7 +185,7 @@ def about_of(name: str) -> dict[str, Any]:
 
 
 def _read(file: Path, keys: Iterable[str], advice: str) -> dict[str, Any]:
-    """Return what a JSON file says, which must have these keys."""
+    """Return the content of a JSON file, which must have these keys."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         lacking = [key for key in keys if key not in found]
@@ -189,12 +197,12 @@ def _read(file: Path, keys: Iterable[str], advice: str) -> dict[str, Any]:
 
 
 def trials_in(folder: Path) -> list[Trial]:
-    """Return the trials of a sweep's folder; one that was never begun, or whose trial.json is damaged, is none."""
+    """Return the trials in a sweep's folder, without those that have no trial.json or a damaged one."""
     return [trial for _, trial in _found(folder) if isinstance(trial, Trial)]
 
 
 def damaged(folder: Path) -> dict[int, str]:
-    """Return the trials of a sweep's folder that are lost since their trial.json is damaged, and what is wrong."""
+    """Return the trials in a sweep's folder whose trial.json is damaged: error messages by number."""
     return {number: str(error) for number, error in _found(folder) if isinstance(error, MeritError)}
 
 
@@ -207,7 +215,7 @@ def _found(folder: Path) -> Iterator[tuple[int, Trial | MeritError]]:
 
 
 def told(folder: Path) -> dict[str, Any]:
-    """Return what a trial's trial.json says.
+    """Return the content of a trial's trial.json.
 
     Raises:
         MeritError: it is damaged.
@@ -220,7 +228,11 @@ def told(folder: Path) -> dict[str, Any]:
 
 
 def trial_in(folder: Path, epochs: int | None = None) -> Trial:
-    """Return the trial in a folder; `epochs` is how many it has done so far, if that is known.
+    """Return the trial in a folder.
+
+    Args:
+        folder: the trial's folder.
+        epochs: number of epochs so far; None takes the number in trial.json, which is written at the end.
 
     Raises:
         MeritError: its trial.json is damaged.
@@ -248,7 +260,7 @@ def folder_of(sweep: Path, number: int) -> Path:
 
 
 def tell(folder: Path, **told: Any) -> dict[str, Any]:
-    """Add to what trial.json says, and return all of it; there is one process at a time that writes it."""
+    """Update keys of trial.json, and return its content. Only one process at a time may write it."""
     file = folder / TRIAL
     former = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     whole = {**former, **told}
@@ -257,12 +269,12 @@ def tell(folder: Path, **told: Any) -> dict[str, Any]:
 
 
 def owner_of(folder: Path) -> str | None:
-    """Return the name of the process that took a trial."""
+    """Return the name of the process that owns a trial, HOST.PID."""
     return told(folder).get("owner")
 
 
 def is_final(folder: Path) -> bool:
-    """Say whether a trial has come to its end."""
+    """Return whether a trial has a final state."""
     try:
         return json.loads((folder / TRIAL).read_text(encoding="utf-8"))["state"] in FINAL
     except (OSError, ValueError, KeyError):
@@ -270,7 +282,7 @@ def is_final(folder: Path) -> bool:
 
 
 def epochs(folder: Path) -> list[dict[str, float]]:
-    """Return the epochs that a trial has told; a line that is still being written is none yet."""
+    """Return the metrics of each epoch in a trial's history.csv, without a line that is still being written."""
     try:
         text = (folder / HISTORY).read_text(encoding="utf-8")
     except OSError:

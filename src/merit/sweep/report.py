@@ -1,4 +1,4 @@
-"""The report of a sweep: one HTML page that needs nothing from anywhere else, in the form of the gate's."""
+"""Renders the report of a sweep: one self-contained HTML page in the style of the gate's report."""
 
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from merit.sweep.importance import Importance, measure
 from merit.sweep.record import Sweep
 
 MOST_TRIALS = 2_000
-"""Trials that the page lists, the best first, and as many that did not end well."""
+"""Maximum number of done trials that the page lists, best first, and of other trials."""
 LONG = 600
-"""Characters of an error that are shown."""
+"""Maximum characters of a displayed value, such as an error."""
 
 
 def write(sweep: Sweep) -> Path:
@@ -29,7 +29,7 @@ def write(sweep: Sweep) -> Path:
 
 
 def html(sweep: Sweep) -> str:
-    """Return the page."""
+    """Render the page."""
     environment = Environment(
         loader=ChoiceLoader([PackageLoader("merit.sweep"), PackageLoader("merit.gate.report")]),
         autoescape=True,
@@ -70,7 +70,7 @@ def _view(sweep: Sweep) -> dict[str, Any]:
 
 
 def _took(sweep: Sweep) -> float:
-    """Return the seconds from the first trial's start to the last one's end."""
+    """Return the seconds from the start of the first trial to the end of the last."""
     begun = [trial for trial in sweep.trials if trial.started]
     return max(t.started + t.seconds for t in begun) - min(t.started for t in begun) if begun else 0.0
 

@@ -1,4 +1,4 @@
-"""Where a study is kept: SQLite in the sweep's folder, or a server that several machines work on."""
+"""Opens the storage of an Optuna study: SQLite in the sweep's folder, or a server that several machines share."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -15,20 +15,20 @@ from merit.errors import MeritError
 
 POSTGRES, SQLITE = "postgresql://", "sqlite:///"
 DAMAGED = ("not a database", "malformed")
-"""What SQLite says of a file that it can't read."""
+"""Parts of SQLite's messages about a damaged file."""
 SECONDS = 5
-"""How long a server has to answer."""
+"""Timeout of a connection to a server, in seconds."""
 
 
 def url_of(storage: str | None, folder: Path) -> str:
-    """Return the URL of sweep.storage, by default of a file in the sweep's folder."""
+    """Return the SQLAlchemy URL of sweep.storage; None is a SQLite file in the sweep's folder."""
     if storage is None:
         return f"{SQLITE}{(folder / 'study.db').absolute()}"
     return storage.replace(POSTGRES, "postgresql+psycopg://", 1)
 
 
 class _Quick(sqlite3.Connection):
-    """SQLite that waits for the disk now and then, not at each step, and is whole after any crash all the same."""
+    """A SQLite connection that syncs to disk at checkpoints only; in WAL mode it stays consistent after a crash."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -37,21 +37,21 @@ class _Quick(sqlite3.Connection):
 
 
 def at(url: str) -> optuna.storages.RDBStorage:
-    """Return the storage at a URL, with its tables."""
+    """Open the storage at a URL, and create its tables if they are missing."""
     lite: dict[str, Any] = {"timeout": 60, "factory": _Quick}
     wait = lite if url.startswith("sqlite") else {"connect_timeout": SECONDS, **password_rule()}
     try:
         return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": wait})
-    except SQLAlchemyError:  # another process makes its tables just now
+    except SQLAlchemyError:  # another process is creating the tables right now
         return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": wait})
 
 
 @contextmanager
 def faults(url: str) -> Iterator[None]:
-    """Tell what a storage fails with in one line.
+    """Turn errors of the storage into one line.
 
     Raises:
-        MeritError: it can't be used; it says why, and what to do.
+        MeritError: the storage can't be used; the message says why, and what to do.
     """
     try:
         yield
@@ -65,10 +65,10 @@ def faults(url: str) -> Iterator[None]:
 
 
 def _advice(url: str, reason: str) -> str:
-    """Return what to do about a storage that fails for a reason."""
+    """Return the remedy for a storage's failure."""
     if not url.startswith(SQLITE):
         return "start it, or correct sweep.storage"
     file = url.removeprefix(SQLITE)
     if any(word in reason for word in DAMAGED):
-        return f"move it away, by 'mv {file} {file}.damaged': it is made anew from the trials' own files"
-    return f"see that {file} can be written and that nothing else holds it"
+        return f"move it away, by 'mv {file} {file}.damaged': it is rebuilt from the trials' own files"
+    return f"check that {file} is writable and not locked by another process"

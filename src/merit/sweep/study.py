@@ -1,4 +1,4 @@
-"""What to try next, asked of Optuna: only the sweep's own process talks to its storage."""
+"""An Optuna study that suggests the next trial; only the sweep's own process uses its storage, never a trial's."""
 
 import logging
 import math
@@ -23,21 +23,23 @@ DEFINITION, GRID, RECORD = "definition", "grid", "record"
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A trial to do: its number in the study, and the text of each key that is swept."""
+    """A trial to run: its number in the study, and the value of each swept key as text of an override."""
 
     number: int
     point: dict[str, str]
 
 
 class Study:
-    """A study of Optuna's, by the words of a sweep.
+    """Wraps an Optuna study in a sweep's terms: numbers, points of text values, states and metrics.
 
     Args:
-        plan: what is searched.
-        place: which of the processes that work on it this one is; it draws differently from the others.
+        plan: the sweep's plan.
+        folder: the sweep's folder, which holds the storage if sweep.storage isn't set.
+        place: index of this process among the sweep's workers; part of the sampler's seed, so that workers draw
+            different points.
 
     Raises:
-        MeritError: its storage can't be used, or holds another sweep of that name.
+        MeritError: the storage can't be used, or holds another sweep of that name.
     """
 
     def __init__(self, plan: Plan, folder: Path, place: int) -> None:
@@ -49,7 +51,7 @@ class Study:
         self._url = storage.url_of(plan.settings.storage, folder)
         self._open: dict[int, optuna.trial.Trial] = {}
         self.restored = 0
-        """How many trials that files tell of the storage had lost."""
+        """Number of trials that were missing in the storage and were restored from files."""
         with storage.faults(self._url):
             self._storage = storage.at(self._url)
             self._study = optuna.create_study(
@@ -72,16 +74,16 @@ class Study:
             self._study.sampler = _sampler(plan, (len(self._study.get_trials(deepcopy=False)), place))
 
     def _queue(self, plan: Plan) -> None:
-        """Put every point of a grid into the storage, where each is taken once, whoever asks."""
+        """Enqueue every point of a grid in the storage, from which each is taken once, by any worker."""
         done = len(self._study.get_trials(deepcopy=False))
         for point in plan.points()[done:]:
             self._study.enqueue_trial(point)
 
     def _restore(self, known: list[record.Trial]) -> None:
-        """Put trials that the storage has lost into it again, as ones whose end is to be told."""
+        """Add trials that the storage has lost, in the state RUNNING; `tell` then completes them."""
         by_number = {trial.number: trial for trial in known}
         for number in range(len(self._study.get_trials(deepcopy=False)), max(by_number, default=-1) + 1):
-            if (trial := by_number.get(number)) is None:  # a point that was known already has no folder
+            if (trial := by_number.get(number)) is None:  # a duplicate point has no folder
                 self._study.add_trial(optuna.create_trial(state=TrialState.FAIL))
                 continue
             params = {key: self._value(key, trial.overrides[key]) for key in self._dimensions}
@@ -90,14 +92,14 @@ class Study:
             self.restored += 1
 
     def _value(self, key: str, text: str) -> Any:
-        """Return a value as the storage has it: what `_text` makes text of."""
+        """Parse a value from text into the storage's form; `_text` is the inverse."""
         dimension = self._plan.space[key]
         if isinstance(dimension, Interval):
             return int(text) if dimension.whole else float(text)
         return text if isinstance(dimension, Choice) else dimension.values.index(text)
 
     def ask(self) -> Suggestion | None:
-        """Return the next trial, or None if there is none any more."""
+        """Return the next trial, or None if none is left."""
         with storage.faults(self._url):
             while True:
                 if self._plan.is_grid and not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
@@ -115,7 +117,7 @@ class Study:
         return {key: _text(each, params[key]) for key, each in self._plan.space.items()}
 
     def _was_there(self, trial: optuna.trial.Trial) -> bool:
-        """Say whether this very point was tried; training is deterministic, so that what it came to is known."""
+        """Return whether the same point was tried before; if so, tell its result, as training is deterministic."""
         if self._plan.is_grid:
             return False
         for former in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING)):
@@ -126,7 +128,7 @@ class Study:
         return False
 
     def report(self, number: int, epoch: int, metrics: dict[str, float]) -> bool:
-        """Tell an epoch of a trial; say whether it should be ended early."""
+        """Report a trial's epoch to the pruner; return whether the trial should be ended early."""
         if self._plan.settings.pruner.kind == "none":
             return False
         (metric,) = self._plan.objectives
@@ -138,7 +140,14 @@ class Study:
             return trial.should_prune()
 
     def tell(self, number: int, state: str, values: dict[str, float], told: dict[str, Any]) -> None:
-        """Tell what a trial came to, once."""
+        """Report the result of an ended trial; a second call for the same trial changes nothing.
+
+        Args:
+            number: the trial.
+            state: its final state.
+            values: its metrics; a trial that is done without finite objectives is stored as failed.
+            told: the content of its trial.json, stored for workers on other machines if the storage is shared.
+        """
         with storage.faults(self._url):
             trial = self._trial(number)
             if self.is_shared:
@@ -150,25 +159,25 @@ class Study:
             self._open.pop(number, None)
 
     def untold(self) -> set[int]:
-        """Return the numbers of trials that nobody has told the end of."""
+        """Return the numbers of trials whose end hasn't been reported."""
         with storage.faults(self._url):
             found = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
             return {trial.number for trial in found if trial.params.keys() == self._dimensions.keys()}
 
     def known(self, numbers: Iterable[int]) -> set[int]:
-        """Return those of these numbers whose points the storage knows."""
+        """Return those of the numbers whose points are in the storage."""
         with storage.faults(self._url):
             found = self._study.get_trials(deepcopy=False)
             return {each.number for each in found if each.params.keys() == self._dimensions.keys()} & set(numbers)
 
     def again(self, number: int) -> Suggestion:
-        """Return a trial that was begun and never ended."""
+        """Return the suggestion of a trial that was started and never ended, to run it again."""
         with storage.faults(self._url):
             trial = self._trial(number)
             return Suggestion(number, self._point(trial.params))
 
     def elsewhere(self) -> dict[int, dict[str, Any]]:
-        """Return what was told of trials, by number; those of other machines too."""
+        """Return the trial.json contents in a shared storage by number, including those of other machines."""
         if not self.is_shared:
             return {}
         with storage.faults(self._url):
@@ -176,14 +185,14 @@ class Study:
             return {trial.number: trial.user_attrs[RECORD] for trial in found if RECORD in trial.user_attrs}
 
     def close(self) -> None:
-        """Let go of the storage."""
+        """Close the storage."""
         self._storage.remove_session()
         self._storage.engine.dispose()
 
     def _trial(self, number: int) -> optuna.trial.Trial:
         if number not in self._open:
             found = next(each for each in self._study.get_trials(deepcopy=False) if each.number == number)
-            if found.state == TrialState.WAITING:  # it has ended, as its files say, and the storage lost that
+            if found.state == TrialState.WAITING:  # its files say that it ended; the storage lost that
                 self._storage.set_trial_state_values(found._trial_id, TrialState.RUNNING)
                 self.restored += 1
             self._open[number] = optuna.trial.Trial(self._study, found._trial_id)
@@ -197,7 +206,7 @@ def _distribution(dimension: Dimension, plan: Plan) -> BaseDistribution:
         if dimension.whole:
             return IntDistribution(round(dimension.low), round(dimension.high), log=dimension.log)
         return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
-    return IntDistribution(0, len(dimension.values) - 1)  # the place, which a float's rounding can't miss
+    return IntDistribution(0, len(dimension.values) - 1)  # an index: immune to rounding of floats
 
 
 def _text(dimension: Dimension, value: Any) -> str:
@@ -216,7 +225,12 @@ def _pruner(plan: Plan) -> optuna.pruners.BasePruner:
 
 
 def _sampler(plan: Plan, draw: tuple[int, int]) -> optuna.samplers.BaseSampler:
-    """Return what suggests; a process that joins or resumes doesn't draw what was drawn before."""
+    """Return the sampler, seeded so that a process that joins or resumes doesn't repeat earlier draws.
+
+    Args:
+        plan: the sweep's plan.
+        draw: number of trials in the study so far, and index of this process.
+    """
     seed = plan.settings.seed + 7919 * draw[0] + 104_729 * draw[1]
     if plan.settings.sampler == "tpe":
         return optuna.samplers.TPESampler(seed=seed, multivariate=True)

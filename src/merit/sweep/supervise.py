@@ -1,4 +1,4 @@
-"""What stands by a trial's process on the machine that runs it: begins it, ends it if asked to, and tells its death."""
+"""Supervises a trial's process on the machine that runs it: starts it, kills it on request, records a crash."""
 
 import json
 import os
@@ -16,15 +16,20 @@ from merit import artifacts
 from merit.sweep import process, record
 
 PATIENCE = 0.1
-"""Seconds between two looks."""
+"""Seconds between two polls of the process."""
 ALIVE, BEATS = "alive", 5.0
-"""A file that is written so often, in seconds, while somebody stands by; it says on which machine, by which process."""
+"""The heartbeat file that a supervisor writes, holding its host and process id, and the seconds between two writes."""
 INTERRUPTED = "interrupted"
-"""The reason to end a trial that is to be done again: it leaves no final state."""
+"""The reason for killing a trial that will be run again: it records no final state."""
 
 
 def spawn(folder: Path, env: dict[str, str] | None = None) -> None:
-    """Do a trial in a new interpreter, and return when it has ended."""
+    """Run a trial in a new interpreter, and return when it has exited.
+
+    Args:
+        folder: the trial's folder.
+        env: environment variables to set in addition to this process's.
+    """
     given = {**os.environ, **(env or {}), "MERIT_ASKED": repr(time.time())}
     with (folder / record.LOG).open("wb") as log:
         child = subprocess.Popen(
@@ -45,17 +50,18 @@ def spawn(folder: Path, env: dict[str, str] | None = None) -> None:
 
 
 def task(config: Any) -> None:
-    """Do the trial that Hydra's configuration names: what every launcher of Hydra's is given to run."""
+    """Run the trial whose folder is `config.trial`: the task function that Hydra's launchers execute."""
     spawn(Path(config.trial))
 
 
 def attend(folder: Path, ended: Callable[[], int | None], kill: Callable[[], None]) -> None:
-    """Stand by a process until it has ended; one that ends without a word is told as killed.
+    """Supervise a process until it exits; one that exits without a final state is recorded as killed.
 
     Args:
-        folder: the trial's.
-        ended: waits a little; returns the exit status, negative for a signal, or None while it runs.
-        kill: ends it at once.
+        folder: the trial's folder.
+        ended: waits up to `PATIENCE` seconds; returns the exit status, negative for a signal, or None
+            while the process runs.
+        kill: kills the process at once.
     """
     alive, beat = folder / ALIVE, 0.0
     while (status := ended()) is None:
@@ -74,32 +80,32 @@ def attend(folder: Path, ended: Callable[[], int | None], kill: Callable[[], Non
 
 def _of(status: int) -> str:
     if status == -signal.SIGKILL:
-        return "killed from outside (SIGKILL), as a system does that runs out of memory; sweep.workers=1 needs less"
+        return "killed from outside (SIGKILL), often because memory ran out; sweep.workers=1 needs less"
     if status < 0:
         return f"killed by signal {signal.Signals(-status).name}; its {record.LOG} may say more"
     return f"ended with exit code {status} before its end; its {record.LOG} may say more"
 
 
 def end(folder: Path, reason: str) -> None:
-    """Ask whoever stands by a trial to kill it."""
+    """Ask a trial's supervisor to kill it, by a file in its folder."""
     artifacts.write_text(folder / process.KILL, reason)
 
 
 def is_alive(folder: Path) -> bool:
-    """Say whether somebody still works on a trial that has come to no end: here by its process, elsewhere by beats."""
+    """Return whether an unfinished trial still runs: on this machine by its process, elsewhere by its heartbeat."""
     told = json.loads((folder / record.TRIAL).read_text(encoding="utf-8"))
     if told.get("host") == socket.gethostname():
         return process.__package__.encode() in _command(told.get("pid"))
     with suppress(OSError):
         if time.time() - (folder / ALIVE).stat().st_mtime < 12 * BEATS:
-            # Its process may not have said yet where it is; who stands by it has.
+            # The trial's process may not have recorded its host and pid yet; its supervisor has.
             host, _, pid = (folder / ALIVE).read_text(encoding="utf-8").partition(" ")
             return host != socket.gethostname() or bool(_command(pid))
     return False
 
 
 def _command(pid: object) -> bytes:
-    """Return the command line of a process; that of one that is gone is empty."""
+    """Return the command line of a process, empty if the process is gone."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     return b""

@@ -1,4 +1,4 @@
-"""Who runs trials: any launcher of Hydra's, each trial one job, from threads of ours so that the sweep can look on."""
+"""Runs trials through any Hydra launcher: one job per trial, launched from threads so that the sweep can monitor it."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,27 +9,28 @@ from merit.errors import MeritError
 from merit.sweep import supervise
 
 FOREIGN = 8
-"""Trials at once where a launcher doesn't say and nobody asks for another number."""
+"""Concurrent trials for a launcher that doesn't report its width, if sweep.workers isn't set."""
 
 
 class Launcher(Protocol):
-    """A launcher as Hydra has them."""
+    """The interface of Hydra's launchers."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[Any]:
-        """Run jobs and return when all of them have ended."""
+        """Run jobs, and return when all of them have ended."""
 
 
 class Crew:
     """Runs trials by a launcher.
 
-    A launcher that says its `width` is given one job at a time from so many threads: who is free gets the next trial at
-    once. Any other gets jobs by the batch, as Hydra's sweepers do it, so that a cluster's queue sees one array.
+    A launcher with a `width` method gets one job at a time from each of `width` threads, so that a free thread takes
+    the next trial at once. Any other launcher gets jobs in batches, as from Hydra's sweepers: a cluster's queue then
+    sees one job array. Hydra's BasicLauncher runs in this process, so it gets one job at a time.
 
     Args:
-        launcher: Hydra's or ours.
-        workers: how many trials at once; None leaves it to the launcher.
-        threads: that a trial needs.
-        gpu: whether trials need a GPU.
+        launcher: one of Hydra's launchers or of merit's.
+        workers: number of concurrent trials; None leaves it to the launcher.
+        threads: processor threads that a trial needs.
+        gpu: whether a trial needs a GPU.
     """
 
     def __init__(self, launcher: Launcher, workers: int | None, threads: int, *, gpu: bool) -> None:
@@ -44,24 +45,24 @@ class Crew:
 
     @property
     def running(self) -> list[Path]:
-        """The trials that run now."""
+        """The folders of the trials that run now."""
         return [folder for folders in self._running.values() for folder in folders]
 
     def room(self) -> int:
-        """Return how many trials can be begun now."""
+        """Return how many trials can be started now."""
         if self.by_batch:
             return 0 if self._running else self.width
         return self.width - len(self._running)
 
     def start(self, folders: Sequence[Path]) -> None:
-        """Begin trials."""
+        """Start trials."""
         for batch in [folders] if self.by_batch else [[folder] for folder in folders]:
             jobs = [[f"trial={_quoted(folder)}"] for folder in batch]
             first = int(batch[0].name)
             self._running[self._threads.submit(self._launcher.launch, jobs, first)] = list(batch)
 
     def ended(self) -> list[Path]:
-        """Return the trials whose jobs have ended since this was last asked.
+        """Return the folders of the trials that have ended since the last call.
 
         Raises:
             MeritError: the launcher itself failed.
@@ -81,24 +82,24 @@ class Crew:
         return folders
 
     def end(self, reason: str) -> None:
-        """Kill what runs, and wait until it has ended."""
+        """Kill the running trials, and wait until they have ended."""
         for folder in self.running:
             supervise.end(folder, reason)
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def ended_now(self) -> list[Path]:
-        """Return what had not been told as ended, whatever became of the launcher."""
+        """Return the trials that `ended` has not reported, even if the launcher failed, and forget them."""
         folders, self._running = self.running, {}
         return folders
 
     def close(self) -> None:
-        """Let go of the launcher."""
+        """Release the threads and the launcher."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         if callable(close := getattr(self._launcher, "close", None)):
             close()
 
 
 def _quoted(folder: Path) -> str:
-    """Return a path as a value in Hydra's grammar."""
+    """Return a path quoted as a value in Hydra's override grammar."""
     text = str(folder.absolute())
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'" if not text.isalnum() else text

@@ -1,4 +1,4 @@
-"""A sweep on a terminal: a table while it runs, lines where nobody watches, the sorted table at the end."""
+"""Shows a sweep on the console: a live table on a terminal, one line per trial elsewhere, a sorted table at the end."""
 
 import time
 from types import TracebackType
@@ -16,25 +16,27 @@ from merit.sweep import labels, selection_bias
 from merit.sweep.record import Sweep, Trial
 
 COMPLETE = ("done", "pruned")
-"""States of trials whose seconds foretell those of others."""
+"""States of trials whose durations are used to estimate the time left."""
 STYLES = {"done": "green", "pruned": "yellow", "failed": "red", "killed": "red", "running": "cyan"}
 OTHER_LINES = 8
-"""Lines of a terminal that the live table leaves to what is above and below its trials."""
+"""Lines of the terminal that the live table reserves for its header, its footer and the prompt."""
 PER_SECOND = 2
+"""Refreshes of the live table per second."""
 WIDE = 160
-"""Columns of the table in a pipe or a file, where numbers must not break."""
+"""Width of the table in a pipe or a file, where numbers must not wrap."""
 LONG, SHORT, WHOLE = 24, 60, 600
-"""Characters of a value and of a reason that the table shows, and of a reason in a line of its own."""
+"""Maximum characters of a value in the table, of an error in the table, and of an error on a line of its own."""
 MOST_REASONS, MOST_NUMBERS = 5, 8
+"""Maximum number of errors below the table, and of trials named for each."""
 
 
 class Live:
     """Shows a sweep while it runs.
 
     Args:
-        console: where; off a terminal it gets a line per trial that ends.
-        objectives: metric and direction.
-        planned: how many trials there will be, if that is known.
+        console: the output; if it isn't a terminal, it gets a line per ended trial.
+        objectives: direction of each metric.
+        planned: number of trials; None if it is not known.
     """
 
     def __init__(self, console: Console, objectives: dict[str, str], planned: int | None) -> None:
@@ -46,7 +48,7 @@ class Live:
         self._screen: Screen | None = None
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Start the live table, if the console is a terminal."""
         if self._console.is_terminal:
             self._screen = Screen(
                 get_renderable=self._shown, console=self._console, refresh_per_second=PER_SECOND, transient=True
@@ -55,12 +57,12 @@ class Live:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """End the table, however the sweep ended."""
+        """Stop the live table."""
         if self._screen is not None:
             self._screen.stop()
 
     def update(self, sweep: Sweep) -> None:
-        """Show what became of the sweep since."""
+        """Show the current state of the sweep."""
         self._sweep = sweep
         if self._screen is None:
             self._print(sweep)
@@ -87,7 +89,7 @@ class Live:
 
 
 def line(sweep: Sweep, trial: Trial, planned: int | None) -> str:
-    """Return what became of a trial, as a log has it."""
+    """Return the log line of an ended trial."""
     keys = labels.parameters(sweep)
     parts = [f"trial {trial.number:>3}", f"{trial.state:<6}", _figures(sweep, trial), labels.duration(trial.seconds)]
     parts.append(plain(labels.key_of(trial, keys, labels.short(keys))))
@@ -115,10 +117,11 @@ def status(sweep: Sweep, planned: int | None, now: float) -> list[str]:
 
 
 def time_left(sweep: Sweep, planned: int | None, now: float) -> float | None:
-    """Return the seconds that the trials to come will take, if they take as long as those before, side by side as now.
+    """Estimate the seconds that the remaining trials will take at the present concurrency.
 
-    Before one has ended, that is as long as the running ones will take by their epochs so far, if none stops early.
-    None before the first epoch or if nobody knows how many trials there will be, and once all have ended.
+    A trial is assumed to take as long as the mean of the ended ones; before one has ended, as long as the running ones
+    will take by their epochs so far, without early stopping. None before the first epoch, if the number of trials is
+    unknown, and after the last trial.
     """
     running = [trial for trial in sweep.trials if trial.state == "running"]
     closed = sum(trial.state in labels.FINAL for trial in sweep.trials)
@@ -132,7 +135,7 @@ def time_left(sweep: Sweep, planned: int | None, now: float) -> float | None:
 
 
 def _projected(running: list[Trial], now: float) -> list[float]:
-    """Return the seconds that running trials will have taken after all their epochs, those past their first one."""
+    """Return the projected total seconds of each running trial that has finished an epoch."""
     return [
         (now - trial.started) * trial.max_epochs / trial.epochs
         for trial in running
@@ -141,7 +144,7 @@ def _projected(running: list[Trial], now: float) -> list[float]:
 
 
 def live(sweep: Sweep, planned: int | None, now: float, most: int, width: int) -> RenderableType:
-    """Return the table of a sweep that runs: what runs now, then what ended last, as many as there is room for."""
+    """Return the live table: running trials, the best one, then the others by latest end, at most `most` rows."""
     running = [trial for trial in sweep.trials if trial.state == "running"]
     ended = sorted((t for t in sweep.trials if t.state in labels.FINAL), key=lambda t: -(t.started + t.seconds))
     best = sweep.best() if labels.done(sweep) else None
@@ -151,7 +154,7 @@ def live(sweep: Sweep, planned: int | None, now: float, most: int, width: int) -
 
 
 def table(sweep: Sweep) -> Table:
-    """Return all trials as a table, the best first, then those that have no figure."""
+    """Return all trials as a table: done trials, best first, then the others by state."""
     best = labels.ranked(sweep)
     others = sorted((t for t in sweep.trials if t not in best), key=lambda t: (labels.STATES.index(t.state), t.number))
     marked = best[0] if best and len(sweep.objectives) == 1 else None
@@ -159,7 +162,10 @@ def table(sweep: Sweep) -> Table:
 
 
 def show(console: Console, sweep: Sweep) -> None:
-    """Print the sorted table and how far the best of it can be trusted; where nothing is as wide as a screen, wide."""
+    """Print the sorted table, the errors that it cuts off and the notes on selection bias.
+
+    Off a terminal the table is at least `WIDE` columns wide.
+    """
     if not console.is_terminal:
         console.width = max(console.width, WIDE)
     console.print(fit(table(sweep), console.width))
@@ -170,7 +176,7 @@ def show(console: Console, sweep: Sweep) -> None:
 
 
 def reasons(sweep: Sweep) -> list[str]:
-    """Return why trials came to nothing where the table cuts it off, a line for each, the most frequent first."""
+    """Return the errors that the table cuts off: a line per distinct error with its trials, most frequent first."""
     numbers: dict[str, list[str]] = {}
     for trial in sweep.trials:
         if trial.error and len(trial.error) > SHORT:

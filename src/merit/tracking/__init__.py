@@ -1,7 +1,8 @@
-"""tracking: every training run, kept by MLflow, Weights & Biases or as CSV files.
+"""tracking: logs every training run to MLflow, Weights & Biases or CSV files.
 
-`facts` is what a run is told of wherever it is kept; `runs`, `wandb` and `csv` each keep it; `live` tells it while
-training goes on, `sweeps` a sweep and its trials. There is no way to train untracked.
+`run_facts` collects what is logged about a run, whatever the backend.
+The backends are `mlflow`, `wandb` and `csv`.
+`live` logs a training while it runs, `sweeps` a sweep and its trials. Untracked training is not possible.
 """
 
 from pathlib import Path
@@ -21,45 +22,45 @@ class Run(Protocol):
     """A training run, from its first epoch to its end."""
 
     def log_epoch(self, metrics: dict[str, float]) -> None:
-        """Keep an epoch's metrics, all in one go; `epoch` says which it is."""
+        """Log an epoch's metrics in one call; the key `epoch` holds its number."""
 
     def end(self, status: str) -> None:
-        """End the run as FINISHED, FAILED or KILLED; a finished one is found again by its weights."""
+        """End the run as FINISHED, FAILED or KILLED; a finished run is identified by the hash of its weights."""
 
 
 class Tracker(Protocol):
-    """A way to keep runs: a module that has these."""
+    """The interface of a tracking backend: a module with these functions."""
 
     def begin(self, lock: Lock) -> Run:
-        """Begin a run that already says what it is made of: parameters, the whole lock, commit, data, environment.
+        """Start a run, and log its inputs: parameters, the complete lock, commit, data hash and environment.
 
         Raises:
-            MeritError: it can't be kept there.
+            MeritError: the backend can't store it.
         """
 
     def record(self, lock: Lock) -> str:
-        """See that the run behind the current package holds all that is known of it; return its id.
+        """Complete the run of the current package with the package's digest and test metrics; return the run's id.
 
-        Finds the run by its weights. Where there is none, for the training came out of DVC's cache or what was kept
-        is lost, it is written again from the files.
+        The run is found by the hash of its weights. If there is none, because the training came from DVC's cache or
+        the backend lost it, the run is restored from the files.
         """
 
     def begin_sweep(self, lock: Lock, name: str, about: dict[str, str]) -> str:
-        """Return the id of the sweep's own run, begun or, if the sweep is resumed, begun again.
+        """Start the sweep's own run, or reopen it if the sweep is resumed; return its id.
 
         Raises:
-            MeritError: it can't be kept there.
+            MeritError: the backend can't store it.
         """
 
     def keep_trial(self, trial: "Trial", about: dict[str, str]) -> str:
-        """Keep a trial that has ended as a run below its sweep's; return its id."""
+        """Log an ended trial as a child of the sweep's run; return its run's id."""
 
     def end_sweep(self, lock: Lock, run: str, status: str) -> None:
         """End the sweep's own run as FINISHED, FAILED or KILLED."""
 
 
 def tracker(tracking: Tracking) -> Tracker:
-    """Return what conf/tracking chose to keep runs."""
+    """Return the backend that conf/tracking selects."""
     if tracking.to == "wandb":
         from merit.tracking import wandb
 
@@ -74,24 +75,24 @@ def tracker(tracking: Tracking) -> Tracker:
 
 
 def check(tracking: Tracking) -> None:
-    """Check that what keeps the runs answers, as far as that takes no more than moments.
+    """Check quickly that the tracking server responds; other backends aren't checked.
 
     Raises:
-        MeritError: it does not.
+        MeritError: the server doesn't respond.
     """
     if tracking.to == "mlflow":
         store.check_server(tracking)
 
 
 def place(tracking: Tracking) -> str:
-    """Return where runs go, as a receipt notes it."""
+    """Return the location of runs as one text, as stored in receipts."""
     if tracking.to == "mlflow":
         return store.uri_of(tracking)
     return f"{tracking.to}:{tracking.mode or ''}:{tracking.experiment}"
 
 
 def local(tracking: Tracking) -> Path | None:
-    """Return the file or folder of this machine that holds the runs; None where a server does."""
+    """Return the local file or folder that holds the runs; None if a server does."""
     if tracking.to == "mlflow":
         return store.local_file(store.uri_of(tracking))
     if tracking.to == "csv":
@@ -100,12 +101,17 @@ def local(tracking: Tracking) -> Path | None:
 
 
 def told_of(tracking: Tracking, weights: str) -> dict[str, str]:
-    """Return what is known of the training that made weights of this SHA-256: `commit`, `dirty`, `processor`, ...
+    """Return the tags of the training run with these weights: `commit`, `dirty`, `processor` and so on.
 
-    Empty where nothing is, as with W&B, which is not told of machines.
+    Args:
+        tracking: the tracking settings.
+        weights: SHA-256 of the weights.
+
+    Returns:
+        Tags by name; empty if no run is found, and always for W&B, to which machines are not reported.
 
     Raises:
-        MeritError: what keeps the runs can't be asked.
+        MeritError: the backend can't be queried.
     """
     if tracking.to == "mlflow":
         from merit.tracking import mlflow

@@ -1,4 +1,4 @@
-"""Runs as CSV files: a folder per run, `run.csv` of what it is and came to, `epochs.csv` of how it went."""
+"""The CSV tracking backend: a folder per run with `run.csv` (inputs and results) and `epochs.csv` (epoch metrics)."""
 
 import csv
 import io
@@ -19,12 +19,12 @@ EPOCHS = "epochs.csv"
 
 
 class CsvRun:
-    """A training run in a folder of its own.
+    """A training run in its own folder.
 
     Args:
         lock: the configuration.
-        about: what it is made of, if that is known.
-        more: what else is to be told of it.
+        about: provenance of the run; None determines it from the working copy.
+        more: further values of run.csv.
     """
 
     def __init__(
@@ -42,26 +42,26 @@ class CsvRun:
         _write(self.folder, {**told, **run_facts.parameters(lock)})
 
     def log_epoch(self, metrics: dict[str, float]) -> None:
-        """Add a line."""
+        """Append a line to epochs.csv."""
         artifacts.add_epoch(self.folder / EPOCHS, metrics)
 
     def end(self, status: str) -> None:
-        """Say how the run ended."""
+        """Record the status and, for a finished run, the hash of the current weights."""
         self.close(status, artifacts.sha256(artifacts.WEIGHTS) if status == "FINISHED" else None)
 
     def close(self, status: str, weights: str | None) -> None:
-        """Say how the run ended, and which weights it made, by their SHA-256."""
+        """Record the status, the end and the SHA-256 of the weights."""
         made = {"weights_sha256": weights} if weights else {}
         _write(self.folder, {**_read(self.folder), "status": status, "ended": _now(), **made})
 
 
 def begin(lock: Lock) -> CsvRun:
-    """Begin a run."""
+    """Start a run."""
     return CsvRun(lock, run_facts.made_of(lock) | run_facts.machine())
 
 
 def record(lock: Lock) -> str:
-    """See that the run of the current weights holds their package's digest and metrics; return its id."""
+    """Add the package's digest and test metrics to the run of the current weights; return the run's id."""
     folder = _of_the_weights(lock) or _restored(lock)
     about, digest = _read(folder), artifacts.package_digest(artifacts.PACKAGE)
     if about.get("package") != digest:
@@ -70,13 +70,13 @@ def record(lock: Lock) -> str:
 
 
 def tags_of(tracking: Tracking, weights: str) -> dict[str, str]:
-    """Return what is known of the training that made weights of this SHA-256; empty if nothing is."""
+    """Return the values of the run whose weights have this SHA-256; empty if there is none."""
     folder = _of(tracking, weights)
     return {} if folder is None else _read(folder)
 
 
 def begin_sweep(lock: Lock, name: str, about: dict[str, str]) -> str:
-    """Return the id of the sweep's own run, which its trials name as their parent."""
+    """Start or reopen the sweep's own run, the parent of its trials' runs; return its id."""
     for folder in _folders(lock.tracking):
         known = _read(folder)
         if known.get("sweep") == name and "parent" not in known:
@@ -86,11 +86,11 @@ def begin_sweep(lock: Lock, name: str, about: dict[str, str]) -> str:
 
 
 def keep_trial(trial: run_facts.Trial, about: dict[str, str]) -> str:
-    """Keep a trial as a run that names its sweep's as its parent."""
+    """Log a trial as a run whose parent is the sweep's run; return its id."""
     for folder in _folders(trial.lock.tracking):
         known = _read(folder)
         if known.get("parent") == trial.parent and known.get("trial") == str(trial.number) and "ended" in known:
-            return folder.name  # told already, by a sweep that was killed before it could note so
+            return folder.name  # logged already, by a sweep that was killed before it recorded that
     told = {"name": trial.name, "sweep": trial.sweep, "parent": trial.parent, "trial": str(trial.number)}
     best = {name: str(value) for name, value in trial.best.items()}
     swept = {f"trial.{name}": value for name, value in trial.about.items()}
@@ -117,7 +117,7 @@ def _of(tracking: Tracking, weights: str) -> Path | None:
 
 
 def _folders(tracking: Tracking) -> Iterator[Path]:
-    """Yield the folders of the experiment's runs, the latest first."""
+    """Yield the folders of the experiment's runs, latest first."""
     yield from sorted((file.parent for file in (CSV / tracking.experiment).glob(f"*/{ABOUT}")), reverse=True)
 
 

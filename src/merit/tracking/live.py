@@ -1,7 +1,7 @@
-"""A run told to what keeps it while it trains, by a process of its own.
+"""Logs a run while it trains, from a separate process.
 
-Training then never waits for a server, loads what keeps runs beside Lightning rather than after it, and a run whose
-training was killed is still ended: the process sees that nobody speaks to it any more.
+Training then never waits for a server, the tracking library is imported in parallel with Lightning, and the run of a
+killed training is still ended: the process sees its standard input close.
 """
 
 import json
@@ -17,10 +17,14 @@ from merit.tracking import tracker
 
 
 class Live:
-    """A training run as a context: finished, failed or killed as its block is.
+    """A training run as a context manager; the run ends as FINISHED, FAILED or KILLED, as the block does.
 
     Args:
         lock: the configuration.
+
+    Example:
+        with Live(lock) as run:
+            train(lock, run.log_epoch)
     """
 
     def __init__(self, lock: Lock) -> None:
@@ -29,26 +33,26 @@ class Live:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # Ctrl-C is for training to hear, which then says how the run ended
+            start_new_session=True,  # Ctrl-C must reach training only, which then reports the run's status
         )
         self._tell({"lock": locks.render(lock)})
 
     def log_epoch(self, metrics: dict[str, float]) -> None:
-        """Pass an epoch's metrics on.
+        """Send an epoch's metrics to the tracking process.
 
         Raises:
-            MeritError: the run can't be kept; an untracked training is not worth finishing.
+            MeritError: the run can't be logged; an untracked training is not worth finishing.
         """
         self._tell({"epoch": metrics})
 
     def __enter__(self) -> "Live":
-        """Begin."""
+        """Return the run, whose process was started by the constructor."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End the run as the block ended, and wait until that is kept."""
+        """End the run as the block ended, and wait until it is stored."""
         status = "FINISHED" if kind is None else "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
         try:
             self._tell({"end": status})
@@ -76,7 +80,7 @@ class Live:
 
 
 def _listen() -> None:
-    """Keep the run that standard input tells of, a JSON object per line; silence before its end means it was killed."""
+    """Log the run that standard input describes, a JSON object per line; input that closes early means a kill."""
     lock = locks.parse(json.loads(sys.stdin.readline())["lock"], "lock")
     run = tracker(lock.tracking).begin(lock)
     status = "KILLED"
@@ -93,7 +97,7 @@ if __name__ == "__main__":
     try:
         _listen()
     except MeritError as error:
-        print(error)  # the last line is what the other side raises
+        print(error)  # the parent raises the last line
         sys.exit(error.exit_code)
     except OSError as error:
         print(f"tracking: {error.filename}: {error.strerror}; free space or fix its permissions")

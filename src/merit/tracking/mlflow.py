@@ -1,4 +1,4 @@
-"""Runs in MLflow: each training, from its first epoch to its package, whatever becomes of it."""
+"""The MLflow tracking backend: logs each training from its first epoch to its package, also if it fails."""
 
 import re
 import tempfile
@@ -40,7 +40,7 @@ class Run:
         self._pending: list[Metric] = []
 
     def log_epoch(self, metrics: dict[str, float]) -> None:
-        """Send an epoch's metrics in one call; what can't be sent now goes with the next."""
+        """Send an epoch's metrics in one call; metrics that can't be sent are sent again with the next epoch."""
         self._pending += _metrics(metrics, step=int(metrics["epoch"]))
         try:
             self._client.log_batch(self.id, metrics=self._pending)
@@ -49,10 +49,10 @@ class Run:
         self._pending = []
 
     def end(self, status: str) -> None:
-        """End the run as FINISHED, FAILED or KILLED; weights are a finished run's name for what comes after it.
+        """End the run as FINISHED, FAILED or KILLED; a finished run is tagged with its weights' hash, which finds it.
 
         Raises:
-            MeritError: the store does not take it.
+            MeritError: the store rejects it.
         """
         try:
             self._client.log_batch(self.id, metrics=self._pending)
@@ -64,15 +64,15 @@ class Run:
 
 
 def begin(lock: Lock) -> Run:
-    """Begin a run."""
+    """Start a run."""
     return Run(lock)
 
 
 def tags_of(tracking: Tracking, weights: str) -> dict[str, str]:
-    """Return what is known of the training that made weights of this SHA-256, without `merit.`; empty if nothing is.
+    """Return the `merit.` tags, without that prefix, of the run whose weights have this SHA-256; empty if none has.
 
     Raises:
-        MeritError: the store can't be asked.
+        MeritError: the store can't be queried.
     """
     client = store.open_store(tracking)
     with store.faults(store.uri_of(tracking)):
@@ -83,10 +83,10 @@ def tags_of(tracking: Tracking, weights: str) -> dict[str, str]:
 
 
 def record(lock: Lock) -> str:
-    """See that the run behind the current package holds all that is known of it; return its id.
+    """Complete the run of the current package with the package, its test metrics and reports; return the run's id.
 
-    Finds the run by its weights. Where there is none, for the training came out of DVC's cache or the store was
-    emptied, it is written again from the files.
+    The run is found by the hash of its weights. If there is none, because the training came from DVC's cache or the
+    store was emptied, the run is restored from the files.
     """
     client = store.open_store(lock.tracking)
     with store.faults(store.uri_of(lock.tracking)):
@@ -127,7 +127,7 @@ def _restored(client: MlflowClient, lock: Lock) -> str:
 
 
 def begin_sweep(lock: Lock, name: str, about: dict[str, str]) -> str:
-    """Return the id of the sweep's own run, below which MLflow shows its trials."""
+    """Start or reopen the sweep's own run, under which MLflow shows its trials; return its id."""
     client = store.open_store(lock.tracking)
     with store.faults(store.uri_of(lock.tracking)):
         where = store.experiment(client, lock.tracking)
@@ -140,9 +140,10 @@ def begin_sweep(lock: Lock, name: str, about: dict[str, str]) -> str:
 
 
 def keep_trial(trial: run_facts.Trial, about: dict[str, str]) -> str:
-    """Keep a trial as a run below its sweep's; the same again where it is kept already, or was begun to be.
+    """Log a trial as a child of its sweep's run; return its id.
 
-    Another worker of the sweep may keep it at the same time: both then write the same into one run.
+    A run that exists already is returned, or completed if it is still RUNNING. Another worker of the sweep may log the
+    trial at the same time: both then write the same values into one run.
     """
     client = store.open_store(trial.lock.tracking)
     tags = {
@@ -161,7 +162,7 @@ def keep_trial(trial: run_facts.Trial, about: dict[str, str]) -> str:
             run_id = _create(client, trial.lock, about, tags, began=trial.began, entry_point=SWEEP)
         else:
             run_id = str(known.info.run_id)
-            if known.info.status != "RUNNING":  # told already, by a sweep that was killed before it could note so
+            if known.info.status != "RUNNING":  # logged already, by a sweep that was killed before it recorded that
                 return run_id
             _describe(client, run_id, trial.lock)
         metrics = [metric for epoch in trial.epochs for metric in _metrics(epoch, int(epoch["epoch"]), trial.ended)]
@@ -187,7 +188,7 @@ def _create(
     began: float | None = None,
     entry_point: str = "merit train",
 ) -> str:
-    """Begin a run that already says what it is made of: parameters, the whole lock, commit, data, environment."""
+    """Create a run, and log its inputs: parameters, the complete lock, commit, data hash and environment."""
     about = about or run_facts.made_of(lock)
     values = lock.model_dump(mode="json", by_alias=True)
     whole = {
@@ -205,7 +206,7 @@ def _create(
 
 
 def _describe(client: MlflowClient, run_id: str, lock: Lock) -> None:
-    """Say what a run is made of: its parameters, the whole lock and the environment."""
+    """Log a run's parameters, its complete lock and requirements.lock."""
     named = {_allowed(name): str(value)[:LONGEST_PARAM] for name, value in run_facts.parameters(lock).items()}
     params = [Param(name, value) for name, value in named.items()]
     for start_at in range(0, len(params), 100):
@@ -216,11 +217,11 @@ def _describe(client: MlflowClient, run_id: str, lock: Lock) -> None:
 
 
 def _allowed(name: str) -> str:
-    """Return a name that MLflow takes: a column may be called anything, and the whole lock is kept beside it."""
+    """Return a name that MLflow accepts: columns may have any name, and the complete lock is logged too."""
     return re.sub(r"[^\w.: -]", "_", name)[:LONGEST_NAME]
 
 
 def _metrics(values: dict[str, float], step: int, at: float | None = None) -> list[Metric]:
-    """Return metrics as of a moment, in seconds since 1970; None: now."""
+    """Return MLflow's metrics with the timestamp `at`, in seconds since 1970; None is now."""
     moment = int((time.time() if at is None else at) * 1000)
     return [Metric(name, value, moment, step) for name, value in values.items() if name != "epoch"]

@@ -1,4 +1,4 @@
-"""What a run is told of, wherever it is kept: what it is made of, and what came of it."""
+"""Collects what every tracking backend logs about a run: provenance, parameters, epochs and results."""
 
 import csv
 import os
@@ -14,20 +14,20 @@ from merit.config.schema import Lock
 ENVIRONMENT = Path("requirements.lock")
 CPUINFO = Path("/proc/cpuinfo")
 MOST_COLUMNS = 200
-"""Columns whose declarations are parameters of a run."""
+"""Maximum number of columns whose declarations are logged as parameters of a run."""
 SECTIONS = {"seed", "data", "features", "model", "optimizer", "trainer"}
 
 
 def name(lock: Lock) -> str:
-    """Return what a run is called: its network and its commit."""
+    """Return the name of a run: its network's class and its commit, such as `EmbeddingMLP-1a2b3c4`."""
     return f"{lock.model.target.rpartition('.')[2]}-{(git.head() or 'none yet')[:7]}"
 
 
 def made_of(lock: Lock) -> dict[str, str]:
-    """Return the commit and the data of a run that begins now.
+    """Return the provenance of a run that starts now: its commit, and the hashes of its data.
 
     Raises:
-        MeritError: there is no data yet.
+        MeritError: there is no ingested data.
     """
     return {
         "commit": git.head() or "none yet",
@@ -38,7 +38,7 @@ def made_of(lock: Lock) -> dict[str, str]:
 
 
 def machine() -> dict[str, str]:
-    """Return what the last bits of trained weights depend on besides packages: Python, and the kind of processor."""
+    """Return what trained weights depend on, to the last bit, besides packages: Python and the kind of processor."""
     return {
         "python": platform.python_version(),
         "processor": _cpuinfo("model name") or platform.processor() or platform.machine(),
@@ -47,7 +47,7 @@ def machine() -> dict[str, str]:
 
 
 def _instructions() -> str:
-    """Return the widest instructions that torch would use here, by the name that it has for them."""
+    """Return the widest CPU instruction set that torch would use here, by torch's name for it."""
     flags = set(_cpuinfo("flags").split())
     if {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= flags:
         return "avx512"
@@ -55,7 +55,7 @@ def _instructions() -> str:
 
 
 def _cpuinfo(key: str) -> str:
-    """Return what Linux says of the first processor; empty elsewhere."""
+    """Return a value of the first processor in /proc/cpuinfo; empty if there is none."""
     if not CPUINFO.is_file():
         return ""
     lines = (line.partition(":") for line in CPUINFO.read_text(encoding="utf-8").splitlines())
@@ -63,9 +63,10 @@ def _cpuinfo(key: str) -> str:
 
 
 def parameters(lock: Lock) -> dict[str, Any]:
-    """Return the sections that decide what is trained, each value under its dotted name; a list is one value.
+    """Return the sections of the lock that affect training, as values by dotted name; a list is one value.
 
-    Of a wide table the columns are a count: the whole lock is kept beside, and no one compares runs by 20,000 names.
+    A wide table's columns are logged as their number only: the complete lock is logged too, and nobody compares runs by
+    20,000 parameters.
     """
     values = lock.model_dump(mode="json", by_alias=True, include=SECTIONS)
     if len(lock.data.columns) > MOST_COLUMNS:
@@ -74,7 +75,12 @@ def parameters(lock: Lock) -> dict[str, Any]:
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the leaves under dotted names; a list is one leaf."""
+    """Flatten nested dictionaries into values by dotted name; a list is one value.
+
+    Example:
+        >>> flat({"trainer": {"devices": 1}, "seed": 0})
+        {'trainer.devices': 1, 'seed': 0}
+    """
     found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
@@ -86,20 +92,20 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Trial:
-    """A trial of a sweep that has ended, as a run is told of it.
+    """An ended trial of a sweep, as it is logged as a run.
 
     Attributes:
-        number: its own.
-        sweep: the sweep's name.
-        parent: the id of the sweep's run.
-        lock: what it was trained by.
+        number: its number in the sweep.
+        sweep: name of the sweep.
+        parent: id of the sweep's run.
+        lock: the lock that it was trained with.
         status: FINISHED, FAILED or KILLED.
-        about: what else is known of it, as texts: its state, the error, what was swept.
-        best: metrics of its best epoch, by their names.
-        epochs: the metrics of each epoch.
-        weights: the SHA-256 of its weights, if it was finished.
-        began: seconds since 1970.
-        ended: the same.
+        about: further texts by name: its state, its error and its swept values.
+        best: metrics of its best epoch by name.
+        epochs: metrics of each epoch.
+        weights: SHA-256 of its weights; None if it has none.
+        began: start, in seconds since 1970.
+        ended: end, in seconds since 1970.
     """
 
     number: int
@@ -116,7 +122,7 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """What its run is called."""
+        """The name of its run."""
         return f"{self.sweep}-{self.number:04}"
 
 
@@ -124,7 +130,14 @@ STATUSES = {"done": "FINISHED", "pruned": "FINISHED", "killed": "KILLED"}
 
 
 def trial(folder: Path, told: dict[str, Any], sweep: str, parent: str) -> Trial:
-    """Return what the files in a trial's folder say, and what its trial.json says."""
+    """Return a trial from the files in its folder and the content of its trial.json.
+
+    Args:
+        folder: the trial's folder.
+        told: content of its trial.json.
+        sweep: name of the sweep.
+        parent: id of the sweep's run.
+    """
     weights, history = folder / artifacts.WEIGHTS.name, folder / artifacts.HISTORY.name
     began = float(told.get("started") or 0)
     return Trial(
@@ -143,12 +156,12 @@ def trial(folder: Path, told: dict[str, Any], sweep: str, parent: str) -> Trial:
 
 
 def epochs(history: Path = artifacts.HISTORY) -> list[dict[str, float]]:
-    """Return the metrics of each epoch of a training, by default of that behind the current weights."""
+    """Return the metrics of each epoch of a training, by default of the one that produced the current weights."""
     with artifacts.require(history, "train").open(encoding="utf-8") as handle:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(handle)]
 
 
 def results() -> dict[str, float]:
-    """Return what the model is worth on test rows: a metric that can't be taken is left out."""
+    """Return the candidate's metrics on test rows as `test_NAME`, without those that couldn't be computed."""
     measured = artifacts.read_json(artifacts.METRICS, "evaluate")["candidate"]
     return {f"test_{key}": each["value"] for key, each in measured.items() if each["value"] is not None}

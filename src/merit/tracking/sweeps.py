@@ -1,7 +1,7 @@
-"""A sweep told to what keeps runs, by a process of its own: a run for the sweep, and one below it for each trial.
+"""Logs a sweep from a separate process: a run for the sweep, and a child run for each trial.
 
-Trials can't tell themselves: they see neither the project's data, which a run is named by, nor any store. Each is told
-when it has ended, so that one that was interrupted and done again has one run.
+Trials can't log themselves: they can read neither the project's data, whose hash is part of a run, nor any store. Each
+is logged after it has ended, so that a trial that was interrupted and repeated has one run.
 """
 
 import json
@@ -21,15 +21,15 @@ from merit.errors import MeritError
 from merit.tracking import run_facts, tracker
 
 WAIT = 60.0
-"""Seconds that what keeps runs has to begin one; it is loaded in them too."""
+"""Timeout for the start of the sweep's run, in seconds, including the import of the tracking library."""
 
 
 class Teller:
-    """The process, as the sweep sees it; it waits for it before the first trial and at its end.
+    """The sweep's client of the tracking process; it waits for the process in `begin` and `end` only.
 
     Args:
-        lock: what the trials vary.
-        name: the sweep's.
+        lock: the lock that the trials vary.
+        name: name of the sweep.
     """
 
     def __init__(self, lock: Lock, name: str) -> None:
@@ -38,7 +38,7 @@ class Teller:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # Ctrl-C is for the sweep to hear
+            start_new_session=True,  # Ctrl-C must reach the sweep only
         )
         self._heard: queue.Queue[dict[str, Any]] = queue.Queue()
         self._said_all = threading.Event()
@@ -47,10 +47,10 @@ class Teller:
         self._tell({"lock": locks.render(lock), "name": name})
 
     def begin(self) -> None:
-        """Begin the sweep's run.
+        """Start the sweep's run.
 
         Raises:
-            MeritError: it can't be kept, or there is no answer.
+            MeritError: it can't be stored, or the process doesn't respond in time.
         """
         self._tell({"begin": True})
         try:
@@ -60,11 +60,11 @@ class Teller:
                 f"tracking: no answer in {WAIT:.0f} s; correct conf/tracking, or choose tracking=csv"
             ) from error
         if "begun" not in heard:
-            raise MeritError(heard.get("error", "tracking: what keeps runs ended without a word; see conf/tracking"))
+            raise MeritError(heard.get("error", "tracking: its process ended without an error; see conf/tracking"))
         self._has_begun = True
 
     def close(self) -> None:
-        """End the process if it still runs; a run that was begun is told as KILLED."""
+        """End the process if it still runs; the sweep's run, if it was started, ends as KILLED."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -78,14 +78,14 @@ class Teller:
         self._said_all.wait(1)
 
     def trial(self, folder: Path, told: dict[str, Any]) -> None:
-        """Tell a trial that has ended, by its folder and what its trial.json says."""
+        """Log an ended trial, given its folder and the content of its trial.json."""
         self._tell({"folder": str(folder), "told": told})
 
     def runs(self) -> dict[int, str]:
-        """Return the ids of runs that were made since this was last asked, by the trial's number.
+        """Return the ids of the trials' runs logged since the last call, by the trial's number.
 
         Raises:
-            MeritError: runs can't be kept.
+            MeritError: runs can't be stored.
         """
         found: dict[int, str] = {}
         while not self._heard.empty():
@@ -97,10 +97,10 @@ class Teller:
         return found
 
     def end(self, status: str) -> dict[int, str]:
-        """End the sweep's run as FINISHED, FAILED or KILLED, wait until all is kept, and return the last ids.
+        """End the sweep's run as FINISHED, FAILED or KILLED, wait until all is stored, and return the last ids.
 
         Raises:
-            MeritError: it can't be kept.
+            MeritError: it can't be stored.
         """
         self._tell({"end": status})
         assert self._process.stdin is not None
@@ -116,28 +116,28 @@ class Teller:
             for line in lines:
                 try:
                     self._heard.put(json.loads(line))
-                except ValueError:  # something that a library prints
+                except ValueError:  # output of a library
                     continue
         self._said_all.set()
-        self._heard.put({})  # who waits for an answer gets none any more
+        self._heard.put({})  # unblocks a waiting `begin`
 
     def _tell(self, message: dict[str, Any]) -> None:
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
-        except (BrokenPipeError, ValueError):  # it has said why
+        except (BrokenPipeError, ValueError):  # the process has sent its error already
             return
 
 
 def _serve() -> None:
-    """Keep what standard input tells of, and answer each trial with its run's id."""
-    os.nice(5)  # trials come first
+    """Log the sweep that standard input describes, and respond to each trial with its run's id."""
+    os.nice(5)  # trials have priority
     first = json.loads(sys.stdin.readline())
     lock = locks.parse(first["lock"], "lock")
     keeper = tracker(lock.tracking)
     made_of = run_facts.made_of(lock)
-    if not sys.stdin.readline():  # the sweep was given up before its first trial
+    if not sys.stdin.readline():  # the sweep was cancelled before its first trial
         return
     parent = keeper.begin_sweep(lock, first["name"], made_of)
     print(json.dumps({"begun": parent}), flush=True)
@@ -147,7 +147,7 @@ def _serve() -> None:
             keeper.end_sweep(lock, parent, message["end"])
             return
         told = run_facts.trial(Path(message["folder"]), message["told"], first["name"], parent)
-        told = replace(told, lock=told.lock.model_copy(update={"tracking": lock.tracking}))  # a resume may have another
+        told = replace(told, lock=told.lock.model_copy(update={"tracking": lock.tracking}))  # a resume may use another
         run = keeper.keep_trial(told, made_of)
         print(json.dumps({"number": told.number, "run": run}), flush=True)
     keeper.end_sweep(lock, parent, "KILLED")
@@ -156,7 +156,7 @@ def _serve() -> None:
 if __name__ == "__main__":
     try:
         _serve()
-    except BrokenPipeError:  # the sweep was killed; what it had told is kept
+    except BrokenPipeError:  # the sweep was killed; the trials sent so far are stored
         os._exit(MeritError.exit_code)
     except MeritError as fault:
         print(json.dumps({"error": str(fault)}), flush=True)

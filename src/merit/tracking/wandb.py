@@ -1,7 +1,7 @@
-"""Runs in Weights & Biases, by default offline: files in wandb/ that `wandb sync` sends when somebody asks for it.
+"""The Weights & Biases tracking backend, by default offline: files in wandb/, which `wandb sync` uploads.
 
-Offline nothing can be asked back or added to a run that ended. So a note in `.merit/` says which run a training was,
-and what became of it, the package's digest and its metrics on test rows, is a run of its own in the training's group.
+An offline run can't be queried, nor extended after its end. So a note in `.merit/` records which run trained which
+weights, and the package's digest and test metrics are logged as another run in the training's group.
 """
 
 import os
@@ -37,11 +37,11 @@ class WandbRun:
         self.id = str(self._run.id)
 
     def log_epoch(self, metrics: dict[str, float]) -> None:
-        """Keep an epoch's metrics; W&B's own process writes or sends them."""
+        """Log an epoch's metrics; W&B's own process writes or sends them."""
         self._run.log(metrics, step=int(metrics["epoch"]))
 
     def end(self, status: str) -> None:
-        """Say how the run ended."""
+        """Log the status, and for a finished run the weights' hash; then close the run."""
         self._run.summary["status"] = status
         if status == "FINISHED":
             weights = artifacts.sha256(artifacts.WEIGHTS)
@@ -51,12 +51,12 @@ class WandbRun:
 
 
 def begin(lock: Lock) -> WandbRun:
-    """Begin a run."""
+    """Start a run."""
     return WandbRun(lock)
 
 
 def record(lock: Lock) -> str:
-    """See that W&B has the training behind the current package, and the package; return the training's id."""
+    """Log the current package, and its training if that is missing in W&B; return the training run's id."""
     weights = artifacts.sha256(artifacts.require(artifacts.WEIGHTS, "train"))
     digest, note = artifacts.package_digest(artifacts.PACKAGE), _note(lock, weights)
     known = artifacts.read_json(note, "run") if note.is_file() else {"run": _restored(lock)}
@@ -77,13 +77,13 @@ def _restored(lock: Lock) -> str:
 
 
 def begin_sweep(lock: Lock, name: str, about: dict[str, str]) -> str:
-    """Return the sweep's name: W&B has no runs below runs, so a sweep is a group of them."""
+    """Return the sweep's name: W&B has no child runs, so a sweep is a group of runs."""
     _library()
     return name
 
 
 def keep_trial(trial: run_facts.Trial, about: dict[str, str]) -> str:
-    """Keep a trial as a run in its sweep's group."""
+    """Log a trial as a run in its sweep's group; return its id."""
     run = _begun(trial.lock, "trial", group=trial.sweep, name=trial.name, about={**about, **trial.about})
     for epoch in trial.epochs:
         run.log(epoch, step=int(epoch["epoch"]))
@@ -96,11 +96,11 @@ def keep_trial(trial: run_facts.Trial, about: dict[str, str]) -> str:
 
 
 def end_sweep(lock: Lock, run: str, status: str) -> None:
-    """Do nothing: the group is its runs."""
+    """Do nothing: a group has no status of its own."""
 
 
 def _note(lock: Lock, weights: str) -> Path:
-    """Return where it is noted which run made the weights: one that was kept elsewhere is not that run."""
+    """Return the path of the note that holds the run of some weights; each mode and experiment has its own notes."""
     return NOTES / str(lock.tracking.mode) / lock.tracking.experiment / f"{weights}.json"
 
 
@@ -121,10 +121,10 @@ def _begun(
             config={**about, **run_facts.parameters(lock)},
             settings=made.Settings(
                 silent=True,
-                console="off",  # a terminal's text may hold anything
+                console="off",  # console output may hold secrets
                 disable_code=True,
                 disable_git=True,
-                x_disable_meta=True,  # nor is it W&B's to know who trained on which machine
+                x_disable_meta=True,  # no user and machine names
                 x_disable_stats=True,
             ),
         )
@@ -137,7 +137,7 @@ def _begun(
 
 
 def _library() -> Any:
-    # W&B would report its own errors to its makers.
+    # W&B would send its own errors to its vendor.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     try:
         import wandb
@@ -148,7 +148,11 @@ def _library() -> Any:
 
 @contextmanager
 def _faults(library: Any, mode: str | None) -> Iterator[None]:
-    """Turn what W&B raises into one line."""
+    """Turn errors of W&B into one line.
+
+    Raises:
+        MeritError: W&B can't be used; the message says why, and what to do.
+    """
     try:
         yield
     except library.Error as error:
@@ -160,4 +164,4 @@ def _faults(library: Any, mode: str | None) -> Iterator[None]:
 
 def _finish(run: "wandb.Run", *, failed: bool = False) -> None:
     run.finish(exit_code=int(failed))
-    _library().teardown()  # its process would outlive this one's output
+    _library().teardown()  # else its process may still print after this one has ended

@@ -1,1 +1,1 @@
-"""train: networks, the Lightning module, batches, the run."""
+"""train: fits the network; `run` is the entry point, beside the Lightning module, batches and checkpoints."""

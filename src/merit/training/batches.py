@@ -1,7 +1,7 @@
-"""Batches in blocks: one shuffle per epoch, a gather per block, then contiguous slices of it.
+"""Serves batches in blocks: one shuffle per epoch, one gather per block, then contiguous slices of the block.
 
-What calls the training loop is called once per block, and its cost is shared by all batches of the block. Collating
-row by row, as a plain DataLoader does, costs more than the network itself at these sizes (`benchmarks/training.py`).
+Lightning's overhead per step is paid once per block and shared by all of its batches. Collating row by row, as a plain
+DataLoader does, costs more than the network itself at these sizes (`benchmarks/training.py`).
 """
 
 import math
@@ -19,36 +19,40 @@ from merit.models.build import Rows
 TOGETHER = 32
 """Batches in a block of training rows."""
 CHUNK = 32
-"""Adjacent rows that stay together where rows lie in a file: reading single rows would read a page for each."""
+"""Adjacent rows that stay together when rows are read from a file: reading single rows would read a page for each."""
 
 
 class Table(Protocol):
-    """Rows in memory, or in a file."""
+    """The interface of a table of rows, in memory or in a file."""
 
     @property
     def count(self) -> int:
         """How many rows there are."""
 
     def at(self, rows: Tensor | slice) -> Rows:
-        """Return some of them."""
+        """Return the rows at these indices."""
 
 
 class Batches:
-    """An epoch of blocks at each iteration, each of them a whole number of batches but for the last.
+    """Iterates over one epoch of blocks; every block but the last holds `together` full batches.
+
+    If several processes train together, each of n ranks takes every n-th shuffled row; unshuffled rows go to all ranks.
 
     Args:
         table: all rows of the part.
-        size: rows in a batch, over all ranks; the last one may be smaller.
-        seed: shuffles the rows of each epoch differently, the same on every run; None keeps their order.
+        size: rows in a batch, over all ranks; the last batch may be smaller.
+        seed: seeds a different shuffle for each epoch, the same on every run; None keeps the order of the rows.
         together: batches in a block.
-        chunk: adjacent rows that stay in one block, which is shuffled whole; 1 shuffles all rows among all blocks.
+        chunk: adjacent rows that are assigned to the same block, within which rows are shuffled; 1 shuffles all
+            rows among all blocks.
 
     Attributes:
         together: batches in a block.
-        drawn_from: the state of the shuffle's generator as this epoch began.
+        drawn_from: state of the shuffle's generator at the start of this epoch.
 
-    Where several processes train together, each takes every so-manieth shuffled row; rows that keep their order are
-    given to all.
+    Example:
+        for block in Batches(table("train", lock.trainer), size=512, seed=0):
+            first = block.at(slice(0, 512))
     """
 
     def __init__(
@@ -80,7 +84,7 @@ class Batches:
             yield from self._ahead(chosen)
 
     def _ahead(self, chosen: Iterator[Tensor | slice]) -> Iterator[Rows]:
-        """Read each block from the file while the one before is trained on."""
+        """Read each block from the file while the previous one is used."""
         with ThreadPoolExecutor(1, "read") as reader:
             waiting = deque(reader.submit(self._table.at, rows) for rows in islice(chosen, 1))
             for rows in chosen:
@@ -89,7 +93,7 @@ class Batches:
             yield from (each.result() for each in waiting)
 
     def resume(self, drawn_from: Tensor, skip: int) -> None:
-        """Let the next epoch be the one that was shuffled from that state, `skip` of whose blocks are done."""
+        """Resume an epoch: the next iteration shuffles from that state, and yields its first `skip` blocks empty."""
         assert self._generator is not None
         self._generator.set_state(drawn_from)
         self._skip = skip
@@ -101,7 +105,7 @@ class Batches:
                 yield slice(start, start + self._block)
             return
         rank, ranks = _place()
-        count -= count % ranks  # each takes as many steps
+        count -= count % ranks  # all ranks must take the same number of steps
         self.drawn_from = self._generator.get_state()
         chunks = torch.randperm(math.ceil(count / self._chunk), generator=self._generator)
         for some in torch.split(chunks, self._block // self._chunk):
@@ -109,13 +113,13 @@ class Batches:
             yield rows[rows < count][rank::ranks]
 
     def _within(self, chunks: Tensor) -> Tensor:
-        """Return the rows of some chunks, shuffled."""
+        """Return the indices of the chunks' rows, shuffled."""
         rows = (chunks[:, None] * self._chunk + torch.arange(self._chunk)).flatten()
         return rows[torch.randperm(len(rows), generator=self._generator)]
 
 
 def _place() -> tuple[int, int]:
-    """Return which of how many processes this is."""
+    """Return this process's rank and the number of ranks."""
     if not distributed.is_initialized():
         return 0, 1
     return distributed.get_rank(), distributed.get_world_size()

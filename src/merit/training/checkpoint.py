@@ -1,6 +1,7 @@
-"""What a killed training goes on from: the same final weights, bit for bit, as if it had never been killed.
+"""Checkpoints of a training: a resumed training ends with the same weights, bit for bit, as an uninterrupted one.
 
-One safetensors file beside the weights, replaced whole; no pickle, so Lightning's own checkpoints are not used.
+A checkpoint is one safetensors file beside the weights, replaced atomically. Lightning's own checkpoints are pickles,
+so they are not used.
 """
 
 import hashlib
@@ -27,29 +28,34 @@ from merit.training.history import History
 from merit.training.module import Learner
 
 PROGRESS = ("ready", "started", "processed", "completed")
-"""What Lightning counts of epochs."""
+"""Lightning's counters of an epoch's progress."""
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint: what JSON can hold of it, and its tensors, their names led by the part that they belong to."""
+    """The content of a checkpoint.
+
+    Attributes:
+        told: everything that JSON can hold.
+        tensors: all tensors, named `PART.NAME`, as in `network.bins.low`.
+    """
 
     told: dict[str, Any]
     tensors: dict[str, Tensor]
 
     def part(self, name: str) -> dict[str, Tensor]:
-        """Return the tensors of a part by their own names."""
+        """Return the tensors of a part, named without its prefix."""
         lead = f"{name}."
         return {key.removeprefix(lead): value for key, value in self.tensors.items() if key.startswith(lead)}
 
 
 class Checkpoint(lightning.Callback):
-    """Saves the training every so often, and takes up the one that was saved.
+    """Saves the training at intervals, and resumes from a saved one.
 
     Args:
-        made_for: the hash of all that the weights depend on; a checkpoint made for something else is not taken up.
-        seconds: between checkpoints.
-        seed: of the run.
+        made_for: hash of everything that the weights depend on; a checkpoint with another hash is ignored.
+        seconds: seconds between checkpoints.
+        seed: the run's seed.
         history: the epochs so far.
         batches: the training rows.
     """
@@ -64,7 +70,7 @@ class Checkpoint(lightning.Callback):
         self._random: dict[str, Tensor] = {}
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Take up what was saved, if it was made for the same."""
+        """Resume from the checkpoint, if its hash matches."""
         saved = read()
         if saved is None and artifacts.CHECKPOINT.exists() and trainer.is_global_zero:
             print(f"{artifacts.CHECKPOINT}: can't be read, so training begins anew")
@@ -88,8 +94,8 @@ class Checkpoint(lightning.Callback):
     def on_train_batch_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Let what is random go on from where it was."""
-        if trainer.world_size > 1:  # by place, so that one checkpoint serves all ranks
+        """Restore the random generators after a resume; with several ranks, seed them for each batch instead."""
+        if trainer.world_size > 1:  # seeded by position: one checkpoint serves all ranks
             place = (trainer.current_epoch * len(self._batches) + batch_idx) * trainer.world_size + trainer.global_rank
             torch.manual_seed(self._seed + place)
         elif self._random:
@@ -104,19 +110,19 @@ class Checkpoint(lightning.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Save, if it is time."""
+        """Save a checkpoint, if one is due."""
         due = time.monotonic() - self._saved_at >= self._seconds
         if due and trainer.is_global_zero and batch.count:
             assert isinstance(pl_module, Learner)
             try:
                 self._save(trainer, pl_module, batch_idx + 1)
-            except TypeError:  # of JSON: an optimizer of one's own may keep anything
+            except TypeError:  # from JSON: a custom optimizer may have any state
                 print("the optimizer's state is not made of tensors and numbers: if killed, training begins anew")
                 self._seconds = math.inf
             self._saved_at = time.monotonic()
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Remove what is not needed any more."""
+        """Remove the checkpoint of a finished training."""
         if trainer.is_global_zero:
             artifacts.CHECKPOINT.unlink(missing_ok=True)
 
@@ -143,7 +149,7 @@ class Checkpoint(lightning.Callback):
 
 
 def read() -> Saved | None:
-    """Return the checkpoint, or None if there is none that can be read."""
+    """Return the checkpoint, or None if there is none or it can't be read."""
     try:
         with safe_open(artifacts.CHECKPOINT, "pt") as file:
             told = json.loads(file.metadata()["told"])
@@ -157,12 +163,12 @@ def _write(saved: Saved) -> None:
         try:
             tensors = {name: value.detach().cpu().contiguous() for name, value in saved.tensors.items()}
             save_file(tensors, aside, {"told": json.dumps(saved.told)})
-        except SafetensorError as error:  # what safetensors makes of a full disk
+        except SafetensorError as error:  # safetensors raises this on a full disk
             raise OSError(str(error)) from error
 
 
 def made_for(lock: Lock) -> str:
-    """Return the hash of all that trained weights depend on: configuration, rows, and the code that trains."""
+    """Return a SHA-256 of everything that trained weights depend on: configuration, rows and training code."""
     how = lock.trainer.model_dump(exclude={"checkpoint_seconds"})
     told = [lock.code, lock.seed, lock.model, lock.optimizer, locks.preprocessing(lock.data, lock.features)]
     digest = hashlib.sha256(json.dumps([how, *(_plain(each) for each in told)], sort_keys=True).encode())
@@ -179,7 +185,7 @@ def _plain(value: Any) -> Any:
 
 
 def _of_optimizer(optimizer: Optimizer) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return what JSON can hold of an optimizer's state, and its tensors."""
+    """Split an optimizer's state into a JSON-compatible part and tensors."""
     state = optimizer.state_dict()
     named = {f"{place}.{name}": value for place, each in state["state"].items() for name, value in each.items()}
     tensors = {name: value for name, value in named.items() if isinstance(value, Tensor)}

@@ -1,4 +1,4 @@
-"""A loss that is no number: from which batch on, and why, as far as that can be seen."""
+"""Diagnoses a loss that is not finite: the first batch, and the likely cause."""
 
 from collections.abc import Sequence
 
@@ -9,17 +9,17 @@ from merit.errors import MeritError
 from merit.models.build import Rows
 
 GROWN = 10.0
-"""Times the epoch's median loss that count as having grown."""
+"""Factor over the epoch's median loss from which the loss counts as diverging."""
 
 
 def fault(losses: Sequence[Tensor], begun: int, block: Sequence[Rows], epoch: int) -> MeritError:
-    """Return the error for an epoch's losses, some of which are no numbers.
+    """Return the error for an epoch whose losses are not all finite.
 
     Args:
-        losses: of the epoch's batches so far.
-        begun: how many of them came before this block.
-        block: its batches.
-        epoch: counted from 0.
+        losses: losses of the epoch's batches so far.
+        begun: number of losses before this block.
+        block: the block's batches.
+        epoch: number of the epoch, from 0.
     """
     values = torch.stack(list(losses)).cpu()
     first = begun + int((~values[begun:].isfinite()).nonzero()[0])
@@ -33,7 +33,7 @@ def _cause(before: Tensor, batch: Rows) -> str:
     kinds = ["codes", "numbers", *(f"array{place}" for place in range(len(batch.inputs) - 2))]
     for name, values in [*zip(kinds, batch.inputs, strict=True), ("target", batch.target)]:
         if not values.isfinite().all():
-            return f"its rows hold such {name} themselves: look at what 'merit features' made"
+            return f"its rows hold non-finite {name} values: check the output of 'merit features'"
     if not len(before):
         return "the first batch already: the network's weights start too large, or its loss is undefined there"
     last, usual = float(before[-1]), float(before.median())

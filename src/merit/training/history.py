@@ -1,4 +1,4 @@
-"""What each epoch came to, and the weights of the best one."""
+"""Records each epoch's metrics and the weights of the best epoch, and stops early."""
 
 import csv
 import math
@@ -17,14 +17,20 @@ OnEpoch = Callable[[Row], None]
 
 
 class History(lightning.Callback):
-    """Keeps each epoch's metrics and the weights of the best, and stops when none has been better for long.
+    """Keeps each epoch's metrics and the weights of the best epoch, and stops training when no epoch improves.
 
-    Lightning's own checkpoints are pickles that hold absolute paths; weights alone are what a package needs.
+    Lightning's own checkpoints are pickles that hold absolute paths; a package needs weights alone.
 
     Args:
-        monitor: the validation metric that says which epoch is best.
-        patience: epochs without a better one before training stops.
-        on_epoch: is told each epoch's metrics.
+        monitor: the validation metric that determines the best epoch.
+        patience: number of epochs without improvement after which training stops.
+        on_epoch: called with each epoch's metrics.
+
+    Attributes:
+        rows: metrics of each epoch so far.
+        best: weights of the best epoch so far, by name; None before the first.
+        sign: 1 if a lower metric is better, -1 if a higher one is.
+        monitor: name of the monitored metric in `rows`.
     """
 
     def __init__(self, monitor: str, patience: int, on_epoch: OnEpoch) -> None:
@@ -37,18 +43,28 @@ class History(lightning.Callback):
 
     @property
     def best_metrics(self) -> Row:
-        """The first of the best epochs."""
+        """The metrics of the best epoch; of several equal ones the first."""
         return best(self.rows, self.monitor, self.sign)
 
     def resume(self, rows: list[Row], weights: dict[str, Tensor] | None, *, is_told: bool) -> None:
-        """Go on after those epochs, of which the best had those weights; they are told once more."""
+        """Resume after the epochs of a checkpoint.
+
+        Args:
+            rows: metrics of those epochs.
+            weights: weights of the best of them.
+            is_told: whether to call `on_epoch` for them again.
+        """
         self.rows.extend(rows)
         self.best = weights
         for row in rows if is_told else []:
             self._on_epoch(row)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Take the epoch's metrics, and its weights if none were better."""
+        """Record the epoch's metrics, keep its weights if it is the best so far, and decide whether to stop.
+
+        Raises:
+            MeritError: a loss or the monitored metric is not finite.
+        """
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         row = {"epoch": float(trainer.current_epoch), **dict(sorted(metrics.items()))}
         if not math.isfinite(row["train_loss"] + row["validation_loss"] + row[self.monitor]):
@@ -62,7 +78,7 @@ class History(lightning.Callback):
         trainer.should_stop = row["epoch"] - self.best_metrics["epoch"] >= self._patience
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Write `artifacts.WEIGHTS` and `artifacts.HISTORY`: here, for of several processes this is one."""
+        """Write `artifacts.WEIGHTS` and `artifacts.HISTORY` on rank 0, which may be a forked process."""
         if trainer.is_global_zero:
             assert self.best is not None
             with artifacts.written_aside(artifacts.HISTORY) as aside:
@@ -71,12 +87,12 @@ class History(lightning.Callback):
 
 
 def best(rows: list[Row], monitor: str, sign: int) -> Row:
-    """Return the row whose metric is least, or, with the sign -1, greatest; the first of several."""
+    """Return the row with the least metric, or with the sign -1 the greatest; of several equal ones the first."""
     return min(rows, key=lambda row: sign * row[monitor])
 
 
 def read() -> list[Row]:
-    """Return what was written."""
+    """Read the metrics of each epoch from `artifacts.HISTORY`."""
     with artifacts.require(artifacts.HISTORY, "train").open(newline="", encoding="utf-8") as handle:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(handle)]
 

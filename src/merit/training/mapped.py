@@ -1,4 +1,4 @@
-"""Rows that stay in their file: read where a block needs them, so that memory does not grow with the table."""
+"""A memory-mapped table: rows are read when a block needs them, so that memory does not grow with the table."""
 
 import json
 import mmap
@@ -13,18 +13,18 @@ from merit import artifacts
 from merit.models.build import Rows
 
 AT_ONCE = 2048
-"""Rows read before the pages are given back: the system maps up to two megabytes around each place that is touched."""
+"""Rows read before their pages are released: the system maps up to two megabytes around each address that is read."""
 TYPES = {"I32": np.int32, "F32": np.float32}
 
 
 class Mapped:
-    """A part's rows, memory-mapped.
+    """The rows of a part, memory-mapped.
 
     Args:
-        name: of the part, as `artifacts.part` tells.
+        name: name of the part: train, validation or test; see `artifacts.part`.
 
     Raises:
-        MeritError: they are not there.
+        MeritError: the part's file is missing.
     """
 
     def __init__(self, name: str) -> None:
@@ -42,7 +42,7 @@ class Mapped:
         return len(self._target)
 
     def at(self, rows: Tensor | slice) -> Rows:
-        """Return some rows, in memory, the codes as int64 for lookups."""
+        """Return the rows at these indices, in memory; codes become int64, as embeddings need."""
         index = np.arange(*rows.indices(self.count)) if isinstance(rows, slice) else rows.numpy()
         order = np.argsort(index)
         made = [np.empty((len(index), *each.shape[1:]), each.dtype) for each in (*self._inputs, self._target)]
@@ -56,7 +56,10 @@ class Mapped:
 
 
 def _arrays(path: Path, mapped: mmap.mmap) -> dict[str, np.ndarray]:
-    """Return the arrays of a safetensors file: its header tells each one's form and place (its format's README)."""
+    """Return the arrays of a safetensors file, whose header holds each one's dtype, shape and offsets.
+
+    The format is described in the README of safetensors.
+    """
     length = int.from_bytes(mapped[:8], "little")
     header = json.loads(mapped[8 : 8 + length])
     header.pop("__metadata__", None)

@@ -1,4 +1,4 @@
-"""The Lightning module: what training on a block of batches is, for any network and task."""
+"""The Lightning module that trains any network for any task on blocks of batches."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -20,18 +20,19 @@ from merit.training import finite
 class Learner(lightning.LightningModule):
     """Trains a network on the loss of its task.
 
-    It steps by itself ("manual optimization"): Lightning then hands over a block of batches at a time, and what
-    Lightning does around a step is done once for all of them.
+    It uses Lightning's manual optimization: Lightning passes one block of batches at a time, so its overhead per step
+    is paid once per block.
 
     Args:
         predictor: the network and its task.
         optimizer: builds the optimizer from the parameters.
-        batch_size: rows in a batch, on this rank.
-        steps: that the run takes at most, over which the learning rate falls to zero along half a cosine; None keeps
-            it.
+        batch_size: rows in a batch on this rank.
+        steps: maximum number of steps of the run, over which the learning rate falls to zero along half a cosine; None
+            keeps it constant.
 
     Attributes:
-        losses: of the epoch's batches so far.
+        losses: losses of the epoch's batches so far.
+        schedule: the learning rate's schedule; None if the rate is constant.
     """
 
     def __init__(
@@ -56,17 +57,17 @@ class Learner(lightning.LightningModule):
         """Take a step for each batch of a block.
 
         Raises:
-            MeritError: the loss is no number; it says from which batch on, and the likely cause.
+            MeritError: the loss is not finite; the message names the first such batch and the likely cause.
         """
         begun = len(self.losses)
         for batch in self._batches(block):
             self.losses.append(self._step(batch))
-        if begun == len(self.losses):  # a block that was done before a kill
+        if begun == len(self.losses):  # an empty block: trained before the checkpoint
             return
         losses = torch.stack(self.losses[begun:])
         if not losses.isfinite().all():
             raise finite.fault(self.losses, begun, list(self._batches(block)), self.trainer.current_epoch)
-        # The same in every process: one of them writes the checkpoint that all go on from.
+        # Averaged to be equal on all ranks: rank 0 writes the checkpoint from which all ranks resume.
         self.losses[begun:] = self.trainer.strategy.reduce(losses, reduce_op="mean").unbind()
 
     def _batches(self, block: Rows) -> Iterator[Rows]:
@@ -74,7 +75,7 @@ class Learner(lightning.LightningModule):
             yield block.at(slice(start, start + self._batch_size))
 
     def _step(self, batch: Rows) -> Tensor:
-        """Take a step, and return the batch's loss."""
+        """Take an optimizer step, and return the batch's loss."""
         optimizer = self.optimizers()
         optimizer.zero_grad(set_to_none=True)  # type: ignore[union-attr]  # there is one
         loss = self.predictor.loss(self._given(batch), batch.target)
@@ -86,18 +87,22 @@ class Learner(lightning.LightningModule):
         return loss.detach()
 
     def _full_precision(self) -> AbstractContextManager[object]:
-        """Leave mixed precision, in which Lightning wraps the whole block, for what follows the loss."""
+        """Return a context without mixed precision, in which Lightning wraps the block, for backward pass and step."""
         if not torch.is_autocast_enabled(self.device.type):
             return nullcontext()
         torch.clear_autocast_cache()  # it holds the weights as they were before the step
         return torch.autocast(self.device.type, enabled=False)
 
     def validation_step(self, batch: Rows) -> None:
-        """Keep what the network gives for a batch."""
+        """Keep the network's outputs and the targets of a batch."""
         self._outputs.append((self._given(batch).float(), batch.target))
 
     def _given(self, batch: Rows) -> Tensor:
-        """Return the network's outputs, whose shape is all that ties a network to its task."""
+        """Return the network's outputs for a batch, after checking their shape.
+
+        Raises:
+            MeritError: they are not [rows, outputs] or [members, rows, outputs].
+        """
         outputs = self.predictor.network(*batch.inputs)
         if not isinstance(outputs, Tensor) or outputs.dim() not in {2, 3} or outputs.shape[-2] != len(batch.target):
             found = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
@@ -108,7 +113,7 @@ class Learner(lightning.LightningModule):
         return outputs
 
     def on_validation_epoch_end(self) -> None:
-        """Log the metrics of the epoch: the mean loss of its batches, and what the validation rows say."""
+        """Log the epoch's metrics: the mean loss of its batches, and the loss and metrics of the validation rows."""
         measured = {"train_loss": torch.stack(self.losses).mean()}
         self.losses.clear()
         parts, targets = zip(*self._outputs, strict=True)
@@ -121,7 +126,7 @@ class Learner(lightning.LightningModule):
         self.log_dict(measured, sync_dist=True)
 
     def configure_optimizers(self) -> Optimizer:
-        """Return the optimizer; its schedule, if there is one, is stepped beside it."""
+        """Return the optimizer; the schedule, if there is one, is stepped manually after each step."""
         optimizer = self._build(self.predictor.parameters())
         if self._steps is not None:
             last = self._steps

@@ -1,4 +1,4 @@
-"""The progress bar of training: a rich bar on a terminal, one line per epoch elsewhere."""
+"""Training progress: a progress bar on a terminal, one line per epoch elsewhere."""
 
 import time
 from typing import Any
@@ -11,15 +11,15 @@ from rich.progress import Progress as Bars
 
 
 class Progress(ProgressBar):
-    """Shows batches as they pass, and each epoch's metrics when it is done.
+    """Shows the progress of an epoch in batches, and its metrics at its end.
 
     Args:
-        monitor: the metric that is shown beside the losses.
+        monitor: the metric that is shown in addition to the losses.
     """
 
     def __init__(self, monitor: str) -> None:
         super().__init__()
-        # Of a classifier the loss is the log loss.
+        # A classifier's loss is its log loss, which is shown already.
         self._shown = ["train_loss", "validation_loss", *([] if monitor == "log_loss" else [f"validation_{monitor}"])]
         self._console = Console()
         self._bars = Bars(
@@ -37,11 +37,11 @@ class Progress(ProgressBar):
         self._started = time.monotonic()
 
     def disable(self) -> None:
-        """Show nothing; Lightning asks this of every rank but the first."""
+        """Disable all output; Lightning calls this on every rank but the first."""
         self._console.quiet = True
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Begin a bar for the epoch."""
+        """Start the epoch's bar."""
         self._started = time.monotonic()
         self._bars.start()
         self._batches = trainer.train_dataloader
@@ -55,7 +55,7 @@ class Progress(ProgressBar):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Move the bar by the batches of a block."""
+        """Advance the bar by the batches of a block."""
         trained = (batch_idx + 1) * self._batches.together
         self._bars.update(self._task, completed=min(trained, self._batches.steps))
 
@@ -69,5 +69,5 @@ class Progress(ProgressBar):
         )
 
     def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        """End the bar, however training ended."""
+        """Stop the bar, also if training failed."""
         self._bars.stop()

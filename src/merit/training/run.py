@@ -1,4 +1,4 @@
-"""train: fit the network that the lock describes; the best epoch's weights out, the same on every run."""
+"""train: fits the lock's network deterministically and writes the weights of the best epoch."""
 
 import ctypes
 import logging
@@ -25,20 +25,23 @@ from merit.training.module import Learner
 from merit.training.progress import Progress
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""What glibc's malloc.h calls the settings of its mallopt."""
+"""Parameters of glibc's mallopt (malloc.h)."""
 
 
 def train(lock: Lock, on_epoch: OnEpoch = lambda metrics: None) -> dict[str, float]:
     """Train, write `artifacts.WEIGHTS` and `artifacts.HISTORY`, and return the metrics of the best epoch.
 
-    A training of the same that was killed goes on from `artifacts.CHECKPOINT`.
+    A killed training with the same configuration, rows and code resumes from `artifacts.CHECKPOINT`.
 
     Args:
         lock: the configuration.
-        on_epoch: is told each epoch's metrics as they come: `epoch`, `train_loss`, `validation_loss`, `validation_…`.
+        on_epoch: called after each epoch with its metrics: `epoch`, `train_loss`, `validation_loss`, `validation_…`.
 
     Raises:
-        MeritError: the arrays are not there, the device is not there, or the loss is no longer a number.
+        MeritError: the features or the device are missing, or the loss is not finite.
+
+    Example:
+        best = train(merit.config.lock.read(), on_epoch=print)
     """
     how = lock.trainer
     prepare(how, lock.seed)
@@ -48,7 +51,7 @@ def train(lock: Lock, on_epoch: OnEpoch = lambda metrics: None) -> dict[str, flo
     saving = checkpoint.Checkpoint(checkpoint.made_for(lock), how.checkpoint_seconds, lock.seed, kept, rows)
     try:
         trainer_of(how, [saving, kept]).fit(module, rows, validation(how))
-    except SystemExit as error:  # Lightning's answer to Ctrl-C, which would read as a refusal
+    except SystemExit as error:  # Lightning exits with 1 on Ctrl-C, merit's code for a refusal
         raise KeyboardInterrupt from error
     except ProcessRaisedException as error:
         raise _of_a_rank(error) from error
@@ -56,17 +59,21 @@ def train(lock: Lock, on_epoch: OnEpoch = lambda metrics: None) -> dict[str, flo
 
 
 def prepare(how: Trainer, seed: int) -> None:
-    """Make the run a function of its seed."""
+    """Make training deterministic given its seed, and set its number of threads.
+
+    Raises:
+        MeritError: the trainer needs a GPU, and no CUDA device is available.
+    """
     if how.accelerator == "gpu" and not torch.cuda.is_available():
         raise MeritError("trainer.accelerator: found 'gpu', but no CUDA device is there; use trainer=cpu")
     # cuBLAS is deterministic only with a fixed workspace, which it reads before its first use.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # Lightning divides the machine's processors among its processes, unless this says otherwise.
+    # Otherwise Lightning divides the machine's processors among its processes.
     os.environ["OMP_NUM_THREADS"] = str(how.threads)
     _keep_memory()
     torch.set_num_threads(how.threads)
     torch.use_deterministic_algorithms(True)
-    # Filling memory that is written before it is read makes nothing more certain and takes a twentieth of the time.
+    # Filling memory that is written before it is read adds no determinism, and takes a twentieth of the time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # set through a property
     for name in ("lightning.pytorch", "lightning.fabric", "torch.multiprocessing"):
         logging.getLogger(name).setLevel(logging.WARNING if name.startswith("lightning") else logging.ERROR)
@@ -74,20 +81,20 @@ def prepare(how: Trainer, seed: int) -> None:
 
 
 def _keep_memory() -> None:
-    """Let a batch have the memory that the one before has freed, in huge pages, instead of fresh pages of the system's.
+    """Keep freed memory in the process, in huge pages, so that a batch reuses the memory of the previous one.
 
-    Each of those is filled with zeros when it is first touched, a seventh of the reference model's training.
+    The system fills each fresh page with zeros on first access: a seventh of the reference model's training time.
     """
     if sys.platform != "linux":
         return
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch looks for it as it makes its first tensor
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch reads it when it creates the first tensor
     if hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(M_TRIM_THRESHOLD, 2**28)
         libc.mallopt(M_MMAP_THRESHOLD, 2**26)
 
 
 def table(name: str, how: Trainer) -> Table:
-    """Return a part's rows, in memory if they may take as much, else in their file."""
+    """Return a part's rows: in memory if their file fits into trainer.memory_mb, else memory-mapped."""
     path = artifacts.require(artifacts.part(name), "features")
     return network.read_part(name) if path.stat().st_size <= how.memory_mb * 2**20 else Mapped(name)
 
@@ -114,7 +121,7 @@ def learner(lock: Lock, predictor: network.Predictor, rows: Batches) -> Learner:
 
 
 def optimizer_of(lock: Lock) -> Callable[[Any], torch.optim.Optimizer]:
-    """Return what builds the optimizer of conf/optimizer from a network's parameters."""
+    """Return a function that builds the optimizer of conf/optimizer from a network's parameters."""
 
     def build(parameters: Any) -> torch.optim.Optimizer:
         made: torch.optim.Optimizer = targets.build(lock.optimizer.model_dump(by_alias=True), params=parameters)
@@ -125,13 +132,13 @@ def optimizer_of(lock: Lock) -> Callable[[Any], torch.optim.Optimizer]:
 
 def trainer_of(how: Trainer, callbacks: list[lightning.Callback]) -> lightning.Trainer:
     """Return Lightning's trainer as conf/trainer describes it."""
-    # Lightning calls a part of torch that torch is about to rename.
+    # Lightning uses a class that torch has deprecated.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     return lightning.Trainer(
         max_epochs=how.max_epochs,
         accelerator=how.accelerator,
         devices=how.devices,
-        strategy="auto" if how.devices == 1 else "ddp_fork",  # a fork needs nothing to be pickled
+        strategy="auto" if how.devices == 1 else "ddp_fork",  # a fork needs no pickling
         precision=how.precision,
         deterministic=True,
         logger=False,
@@ -144,6 +151,6 @@ def trainer_of(how: Trainer, callbacks: list[lightning.Callback]) -> lightning.T
 
 
 def _of_a_rank(error: ProcessRaisedException) -> MeritError:
-    """Return the error of one of several processes, which comes as the text of its traceback."""
+    """Return the error of a rank as a MeritError; torch reports it as the text of its traceback."""
     last = str(error).strip().splitlines()[-1]
     return MeritError(last.removeprefix(f"{MeritError.__module__}.MeritError: "))

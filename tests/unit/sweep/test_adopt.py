@@ -174,7 +174,7 @@ def test_an_experiment_on_the_command_line_is_its_base(sweep: record.Sweep) -> N
 
 def test_a_key_that_was_taken_away_can_not_be_adopted(sweep: record.Sweep) -> None:
     given = record.Sweep(**{**vars(sweep), "overrides": ["~optimizer.fused"]})
-    with pytest.raises(MeritError, match=r"found '~optimizer\.fused'; a file can't take a key away"):
+    with pytest.raises(MeritError, match=r"found '~optimizer\.fused'; a file can't delete a key"):
         adopt(given)
 
 
@@ -199,7 +199,7 @@ def test_a_conf_that_was_edited_is_refused(sweep: record.Sweep, name: str) -> No
 
 def test_a_file_that_says_something_else_is_never_written_over(sweep: record.Sweep) -> None:
     FILE.write_text("# mine\n", encoding="utf-8")
-    with pytest.raises(MeritError, match=r"mlp\.yaml: is there already and says something else; give another name"):
+    with pytest.raises(MeritError, match=r"mlp\.yaml: exists already with other content; give another name"):
         adopt(sweep)
     assert FILE.read_text(encoding="utf-8") == "# mine\n"
 

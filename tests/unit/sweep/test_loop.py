@@ -110,7 +110,7 @@ def test_a_sweep_says_which_other_process_goes_on(begun: Any, capsys: pytest.Cap
     driven.run()
     assert "still running: 0, by elsewhere.7 (machine and process)" in capsys.readouterr().out
     os.utime(file, (0, 0))
-    with pytest.raises(Refused, match=r"sweep one: 0: ended without a word; 'merit train -m sweep.resume=one' does"):
+    with pytest.raises(Refused, match=r"one: 0: ended without a final state; 'merit train -m sweep.resume=one' runs"):
         driven._say_who_goes_on([record.trial_in(place)])
 
 

@@ -48,7 +48,7 @@ def test_a_metric_goes_where_it_is_better_unless_told(conf: Path) -> None:
         (["features.number.clip=1,2"], "features.number.clip: can't be swept"),
         (["gate.calibration=0.1,0.2"], "gate.calibration: can't be swept"),
         (["evaluate.resamples=100,200"], "evaluate.resamples: can't be swept"),
-        (["experiment=flights_late,flights_delay"], "experiment=flights_delay: changes the section name, and can't be"),
+        (["experiment=flights_late,flights_delay"], "experiment=flights_delay: changes the section name, which"),
         (["seed=1,2", "evaluate.resamples=100"], "evaluate.resamples=100: a sweep leaves params.yaml as it is"),
         (["model=linear,nix"], "a trial with model=nix can't be composed: command line: model: no choice 'nix'"),
         (

@@ -61,6 +61,6 @@ def test_seconds_are_no_metric_that_luck_flatters(workdir: Path) -> None:
     assert "best by train_seconds" not in " ".join(selection_bias.sentences(sweep))
 
 
-@pytest.mark.parametrize(("trials", "said"), [(0, "No trial is done"), (1, "nothing was chosen")])
+@pytest.mark.parametrize(("trials", "said"), [(0, "No trial is done"), (1, "without a choice")])
 def test_of_none_and_of_one_nothing_was_chosen(workdir: Path, trials: int, said: str) -> None:
     assert said in " ".join(selection_bias.sentences(_sweep(workdir, trials=trials)))

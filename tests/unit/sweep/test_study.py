@@ -188,5 +188,5 @@ def test_a_storage_that_is_damaged_is_to_be_moved_away(made: Made, tmp_path: Pat
 
 def test_a_storage_that_can_not_be_written_is_to_be_looked_at(made: Made, tmp_path: Path) -> None:
     (tmp_path / "study.db").mkdir()
-    with pytest.raises(MeritError, match=r"unable to open database file\); see that .*study.db can be written and"):
+    with pytest.raises(MeritError, match=r"unable to open database file\); check that .*study.db is writable and not"):
         made("seed=1,2")

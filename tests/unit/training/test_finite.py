@@ -21,8 +21,8 @@ def _losses(*values: float) -> list[Tensor]:
     [
         ([0.6, 0.5, nan, nan], [_rows(), _rows()], "it was 0.5 just before: lower optimizer.lr, or look for a "),
         ([0.6, 0.5, 40.0, inf], [_rows(), _rows()], "it grew from 0.6 to 40 before: lower optimizer.lr"),
-        ([0.6, 0.5, nan, nan], [_rows(nan), _rows()], "its rows hold such numbers themselves: look at what "),
-        ([0.6, 0.5, 0.4, nan], [_rows(), _rows(target=inf)], "its rows hold such target themselves: look at what "),
+        ([0.6, 0.5, nan, nan], [_rows(nan), _rows()], "its rows hold non-finite numbers values: check "),
+        ([0.6, 0.5, 0.4, nan], [_rows(), _rows(target=inf)], "its rows hold non-finite target values: check "),
     ],
 )
 def test_a_loss_that_is_no_number_is_told_with_its_batch_and_the_likely_cause(
