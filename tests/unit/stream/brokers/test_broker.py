@@ -51,7 +51,7 @@ def test_a_client_that_is_not_installed_is_told_with_how_to_install_it(monkeypat
     real = builtins.__import__
 
     def without(name: str, *args: object, **others: object) -> object:
-        if name.endswith("on_nats"):
+        if name.endswith("brokers.nats"):
             raise ModuleNotFoundError("No module named 'nats'", name="nats")
         return real(name, *args, **others)
 
