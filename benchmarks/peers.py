@@ -43,10 +43,10 @@ def prepare(folder: Path) -> None:
 
     from merit import artifacts
     from merit.config import lock as locks
-    from merit.data.split import split
+    from merit.data.split import split_table
 
-    lock = locks.read()
-    rows = split(artifacts.read_table(artifacts.RAW, "ingest"), lock.data)["train"]
+    lock = locks.read_lock()
+    rows = split_table(artifacts.read_table(artifacts.RAW, "ingest"), lock.data)["train"]
     columns: list[Row] = []
     for name, column in lock.data.columns.items():
         known = rows[name].drop_nulls()
@@ -88,7 +88,7 @@ def frames_by_torch(told: dict[str, str]) -> Callable[[Any], Any]:
     vocabularies = {each["name"]: {value: n + 1 for n, value in enumerate(each["values"])}
                     for each in columns if "values" in each}  # fmt: skip
     scales = [each for each in columns if "values" not in each]
-    trained = build.trained(locks.read())
+    trained = build.load_trained(locks.read_lock())
     trained.network.eval()
 
     def score(frame: Any) -> Any:
@@ -102,7 +102,7 @@ def frames_by_torch(told: dict[str, str]) -> Callable[[Any], Any]:
                 numbers.append(values.isna().to_numpy(np.float32))
         with torch.inference_mode():
             outputs = trained.network(torch.tensor(np.stack(codes, axis=1)), torch.tensor(np.stack(numbers, axis=1)))
-            return trained.predicted(outputs).numpy()
+            return trained.to_predictions(outputs).numpy()
 
     return score
 
@@ -139,7 +139,7 @@ def by_torch(folder: Path) -> Score:
     vocabularies = {each["name"]: {value: n + 1 for n, value in enumerate(each["values"])}
                     for each in columns if "values" in each}  # fmt: skip
     scales = [each for each in columns if "values" not in each]
-    trained = build.trained(locks.read())
+    trained = build.load_trained(locks.read_lock())
     trained.network.eval()
 
     def scaled(row: Row) -> list[float]:
@@ -156,7 +156,7 @@ def by_torch(folder: Path) -> Score:
         codes = [[known.get(row[name], 0) for name, known in vocabularies.items()] for row in rows]
         with torch.inference_mode():
             outputs = trained.network(torch.tensor(codes), torch.tensor([scaled(row) for row in rows]))
-            return [float(each) for each in trained.predicted(outputs)]
+            return [float(each) for each in trained.to_predictions(outputs)]
 
     return score
 

@@ -60,8 +60,8 @@ def main() -> None:
 def _served(room: Path, package: Path, told: dict[str, str]) -> Iterator[tuple[int, str, int]]:
     from merit.serving.auth import api_keys
 
-    key, entry = api_keys.made("bench", expires=None, quota=None, roles=("predict", "metrics"))
-    (room / "keys.yaml").write_text(api_keys.text([entry]))
+    key, entry = api_keys.create_key("bench", expires=None, quota=None, roles=("predict", "metrics"))
+    (room / "keys.yaml").write_text(api_keys.render_keys([entry]))
     (room / "server.py").write_text(SERVER)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

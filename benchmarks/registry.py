@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.versioned import Repository, report
 
 from merit.config import lock as locks
-from merit.registry.rebuild import differences, rebuild
+from merit.registry.rebuild import find_differences, rebuild_projection
 from merit.registry.register import register
 
 VERSIONS = 50
@@ -31,7 +31,7 @@ def main() -> None:
     values["tracking"] = {"uri": "sqlite:///mlflow.db", "experiment": "benchmark"}
     lock = locks.Lock.model_validate(values)
     with tempfile.TemporaryDirectory() as folder:
-        repository = Repository.made(Path(folder) / "repository", locks.render(lock))
+        repository = Repository.made(Path(folder) / "repository", locks.render_lock(lock))
         os.chdir(repository.folder)
         for number in range(1, VERSIONS + 1):
             repository.package(number, model=lock.name)
@@ -39,7 +39,11 @@ def main() -> None:
             register(lock, lambda against: report())
         repository.declare("production", f"v{VERSIONS}", "production")
         found = {"versions": VERSIONS}
-        for name, step in {"rebuild": rebuild, "rebuild again": rebuild, "check": differences}.items():
+        for name, step in {
+            "rebuild": rebuild_projection,
+            "rebuild again": rebuild_projection,
+            "check": find_differences,
+        }.items():
             began = time.perf_counter()
             done = list(step(lock))
             found[name] = {"seconds": round(time.perf_counter() - began, 2), "changes": len(done)}

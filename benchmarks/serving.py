@@ -32,7 +32,7 @@ from ways import Served, Way, answered, load, ours, serving
 
 from merit import artifacts
 from merit.scoring.package import Package
-from merit.serving.app.rows import Rows
+from merit.serving.app.rows import RowDecoder
 
 MERIT = "merit serve, metrics and prediction log on"
 BARE = "bare uvicorn with merit's handler"
@@ -166,7 +166,7 @@ def measure(name: str, way: Way, served: Served, arguments: argparse.Namespace, 
 
 def _answer(package: Package) -> float:
     """Return the package's answer to its example."""
-    columns = Rows(package, 1).columns(json.dumps(package.signature["example"]).encode())
+    columns = RowDecoder(package, 1).decode_columns(json.dumps(package.signature["example"]).encode())
     return float(np.ravel(package.predict(columns))[0])
 
 

@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests import brokers
 
 from merit.scoring.package import Package
-from merit.serving.app.answers import Answers
+from merit.serving.app.answers import ServedModel
 from merit.stream.events import Event
-from merit.stream.scorer import Scorer
+from merit.stream.scorer import EventScorer
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def _scored(package: Package, events: list[bytes], rows: int) -> int:
-    scorer = Scorer(Answers(package, "v1", rows), [each["name"] for each in package.inputs], "id")
+    scorer = EventScorer(ServedModel(package, "v1", rows), [each["name"] for each in package.inputs], "id")
     began = time.perf_counter()
     for start in range(0, len(events), rows):
         scorer.score([Event(raw, "place") for raw in events[start : start + rows]])
@@ -71,9 +71,9 @@ def _worker(broker: str, url: str, rows: int) -> subprocess.Popen[bytes]:
         "import sys\n"
         "from merit.config.schema.release import Signing\n"
         "from merit.config.schema.stream import Stream\n"
-        "from merit.stream.run import run\n"
+        "from merit.stream.run import run_worker\n"
         f"how = Stream(broker={broker!r}, url={url!r}, rows={rows}, metrics_port=None)\n"
-        "run(how, 'v1', Signing(), lambda line: print(line, file=sys.stderr))\n"
+        "run_worker(how, 'v1', Signing(), lambda line: print(line, file=sys.stderr))\n"
     )
     return subprocess.Popen([sys.executable, "-c", code])
 

@@ -72,7 +72,7 @@ def _sweep(folder: Path, model: str, trials: int, launcher: str) -> tuple[float,
     began = time.perf_counter()
     _run(folder, "train", "-m", *words, f"sweep.name={launcher}")
     seconds = time.perf_counter() - began
-    found = record.trials_in(folder / record.SWEEPS / launcher)
+    found = record.read_trials(folder / record.SWEEPS / launcher)
     assert [trial.state for trial in found] == ["done"] * trials
     return seconds, found
 
@@ -82,7 +82,7 @@ def _singles(folder: Path, model: str, trials: int) -> float:
     os.chdir(folder)
     composer, seconds = Composer(), 0.0
     for seed in range(1, trials + 1):
-        locks.write(composer.composition([f"model={model}", "trainer=smoke", f"seed={seed}"]).lock)
+        locks.write_lock(composer.compose([f"model={model}", "trainer=smoke", f"seed={seed}"]).lock)
         began = time.perf_counter()
         _run(folder, "train")
         seconds += time.perf_counter() - began
@@ -113,7 +113,7 @@ def _show(sweep: float, single: float, trials: list[record.Trial], told: list[di
 
 def _parts(trials: list[record.Trial]) -> dict[str, float]:
     """Return the median of each part of what trials waited for."""
-    told = [json.loads((trial.folder / record.TRIAL).read_text(encoding="utf-8"))["parts"] for trial in trials]
+    told = [json.loads((trial.folder / record.TRIAL_JSON).read_text(encoding="utf-8"))["parts"] for trial in trials]
     return {name: statistics.median(each[name] for each in told) for name in told[0]}
 
 

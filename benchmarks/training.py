@@ -40,7 +40,7 @@ from merit.config import targets
 from merit.config.compose import compose
 from merit.config.schema import Lock
 from merit.models import build as network
-from merit.models.build import Predictor, Rows, read_part
+from merit.models.build import Examples, Predictor, read_part
 from merit.training import run
 from merit.training.batches import Batches
 from merit.training.history import History
@@ -62,14 +62,14 @@ class Task:
     """What is trained: the configuration, the rows, and the network's sizes."""
 
     lock: Lock
-    train: Rows
-    validation: Rows
+    train: Examples
+    validation: Examples
     cardinalities: list[int]
 
     def network(self) -> nn.Module:
         """Return the network of conf/model with fresh weights."""
         arguments = self.lock.model.model_dump(by_alias=True)
-        made: nn.Module = targets.build(
+        made: nn.Module = targets.build_component(
             arguments, cardinalities=self.cardinalities, numbers=self.train.inputs[1].shape[1]
         )
         return made
@@ -99,7 +99,7 @@ def rate(name: str, lock: Lock, is_synthetic: bool) -> float:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     if name == MERIT:
-        run.prepare(lock.trainer, lock.seed)  # as `merit train` does before its first tensor
+        run.prepare_torch(lock.trainer, lock.seed)  # as `merit train` does before its first tensor
     task = synthetic(lock) if is_synthetic else real(lock)
     return task.train.count / WAYS[name](task)
 
@@ -139,15 +139,15 @@ def synthetic(lock: Lock) -> Task:
     codes = [torch.randint(0, count, (rows,), generator=generator) for count in SYNTHETIC_CARDINALITIES]
     numbers = torch.randn(rows, SYNTHETIC_NUMBERS, generator=generator)
     target = torch.randint(0, 2, (rows,), generator=generator).float()
-    made = Rows((torch.stack(codes, dim=1), numbers), target)
-    return Task(lock, made, made.at(slice(0, rows // 8)), SYNTHETIC_CARDINALITIES)
+    made = Examples((torch.stack(codes, dim=1), numbers), target)
+    return Task(lock, made, made.select(slice(0, rows // 8)), SYNTHETIC_CARDINALITIES)
 
 
 @dataclass(frozen=True)
 class Hand:
     """A plain loop by hand: one thread, no framework."""
 
-    order: Callable[[Rows, int], Iterator[Rows]]
+    order: Callable[[Examples, int], Iterator[Examples]]
     is_tuned: bool
     """Whether it has what merit has: its dropout, and the fused optimizer."""
 
@@ -182,17 +182,17 @@ def _steps(task: Task) -> int:
     return EPOCHS * math.ceil(task.train.count / task.lock.trainer.batch_size)
 
 
-def gathered(rows: Rows, size: int) -> Iterator[Rows]:
+def gathered(rows: Examples, size: int) -> Iterator[Examples]:
     """Gather the rows of each batch by the epoch's permutation."""
     for chosen in torch.randperm(rows.count).split(size):
-        yield rows.at(chosen)
+        yield rows.select(chosen)
 
 
-def shuffled(rows: Rows, size: int) -> Iterator[Rows]:
+def shuffled(rows: Examples, size: int) -> Iterator[Examples]:
     """Shuffle all rows once, then slice them."""
-    mixed = rows.at(torch.randperm(rows.count))
+    mixed = rows.select(torch.randperm(rows.count))
     for start in range(0, rows.count, size):
-        yield mixed.at(slice(start, start + size))
+        yield mixed.select(slice(start, start + size))
 
 
 class Usual(lightning.LightningModule):
@@ -258,13 +258,13 @@ class Clock(lightning.Callback):
 def with_merit(task: Task) -> float:
     """Return the seconds of an epoch by merit's own batches, module and trainer, its optimizer as conf/ has it."""
     how, clock = task.lock.trainer, Clock()
-    run.prepare(how, task.lock.seed)
-    rows = run.batches(how, task.train, task.lock.seed)
+    run.prepare_torch(how, task.lock.seed)
+    rows = run.build_training_batches(how, task.train, task.lock.seed)
     predictor = Predictor(task.network(), "binary", mean=0.0, deviation=1.0)
     kept = Epochs(how.monitor, how.patience, lambda metrics: None)
-    validated = Batches(task.validation, max(how.batch_size, network.ROWS), together=1)
+    validated = Batches(task.validation, max(how.batch_size, network.BATCH_ROWS), batches_per_block=1)
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
-        run.trainer_of(how, [kept, clock]).fit(run.learner(task.lock, predictor, rows), rows, validated)
+        run.build_trainer(how, [kept, clock]).fit(run.build_learner(task.lock, predictor, rows), rows, validated)
     return clock.seconds[-1]
 
 

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from merit import artifacts
 from merit.config.schema import Lock
-from merit.features.transform import Category, Number, Transform
+from merit.features.transform import NumberScale, Preprocessing, Vocabulary
 
 ROOT = Path(__file__).resolve().parents[1]
 """The repository: only conf/ and dvc.yaml are read from it, never written."""
@@ -205,9 +205,9 @@ def lock(make_lock: Callable[..., Lock]) -> Lock:
     return make_lock()
 
 
-def scoring_graph(transform: Transform) -> onnx.ModelProto:
+def scoring_graph(transform: Preprocessing) -> onnx.ModelProto:
     """Join a fitted transform to the plainest of networks: the sigmoid of the sum of all codes and numbers."""
-    model = transform.graph()
+    model = transform.build_graph()
     nodes = [
         helper.make_node("Cast", ["/codes"], ["/n/codes"], to=TensorProto.FLOAT),
         helper.make_node("Concat", ["/n/codes", "/numbers"], ["/n/all"], axis=1),
@@ -226,31 +226,36 @@ def scoring_graph(transform: Transform) -> onnx.ModelProto:
 
 
 @pytest.fixture(scope="session")
-def tiny_transform() -> Transform:
+def tiny_transform() -> Preprocessing:
     """A transform for the columns of the tiny data."""
-    return Transform(
-        [Category("shop", "string", ["north", "south", "west"]), Category("kind", "integer", [1, 2, 3])],
-        [Number("size", 50.0, 10.0, 4.0, flagged=True), Number("weight", 0.5, 0.25, 4.0, flagged=False)],
+    return Preprocessing(
+        [Vocabulary("shop", "string", ["north", "south", "west"]), Vocabulary("kind", "integer", [1, 2, 3])],
+        [
+            NumberScale("size", 50.0, 10.0, 4.0, has_missing_flag=True),
+            NumberScale("weight", 0.5, 0.25, 4.0, has_missing_flag=False),
+        ],
     )
 
 
 @pytest.fixture(scope="session")
-def make_package(tiny_transform: Transform) -> Callable[..., Path]:
+def make_package(tiny_transform: Preprocessing) -> Callable[..., Path]:
     """Write a package whose manifest fits its files; `parity` and the graph can be chosen."""
 
-    def make(folder: Path, *, transform: Transform = tiny_transform, parity: float = 0.0, sections: str = "") -> Path:
+    def make(
+        folder: Path, *, transform: Preprocessing = tiny_transform, parity: float = 0.0, sections: str = ""
+    ) -> Path:
         folder.mkdir(parents=True)
         (folder / artifacts.GRAPH).write_bytes(scoring_graph(transform).SerializeToString())
         types = {c.column: c.type for c in transform.categories} | dict.fromkeys(
             (n.column for n in transform.numbers), "number"
         )
-        nullable = {n.column for n in transform.numbers if n.flagged}
+        nullable = {n.column for n in transform.numbers if n.has_missing_flag}
         inputs = [
             {"name": name, "type": kind, "nullable": name in nullable, "description": None}
             for name, kind in types.items()
         ]
         example: dict[str, Any] = {c.column: c.values[0] for c in transform.categories if c.values}
-        example |= {n.column: n.mean for n in transform.numbers if isinstance(n, Number)}
+        example |= {n.column: n.mean for n in transform.numbers if isinstance(n, NumberScale)}
         outputs = [{"name": "prediction", "task": "binary"}]
         artifacts.write_json(folder / artifacts.SIGNATURE, {"inputs": inputs, "outputs": outputs, "example": example})
         (folder / artifacts.PACKAGED_WEIGHTS).write_bytes(b"weights")

@@ -16,7 +16,7 @@ import yaml
 
 from merit import artifacts
 from merit.config.schema import Lock
-from merit.features.transform import Category, Number, Transform
+from merit.features.transform import NumberScale, Preprocessing, Vocabulary
 from tests import lineage
 from tests.conftest import _values, scoring_graph
 from tests.endpoint import free_port
@@ -117,9 +117,12 @@ class World:
         for file in package.glob("*"):
             file.unlink()
         package.mkdir(exist_ok=True)
-        transform = Transform(
-            [Category("shop", "string", ["north", "south", "west"]), Category("kind", "integer", [1, 2, 3])],
-            [Number("size", 50.0 + number, 10.0, 4.0, flagged=True), Number("weight", 0.5, 0.25, 4.0, flagged=False)],
+        transform = Preprocessing(
+            [Vocabulary("shop", "string", ["north", "south", "west"]), Vocabulary("kind", "integer", [1, 2, 3])],
+            [
+                NumberScale("size", 50.0 + number, 10.0, 4.0, has_missing_flag=True),
+                NumberScale("weight", 0.5, 0.25, 4.0, has_missing_flag=False),
+            ],
         )
         _write_package(package, scoring_graph(transform), number, spoil)
         assert self.run("dvc", "commit", "--force", "package").returncode == 0

@@ -30,7 +30,7 @@ FOLDER = "TESTS_FORKS"
 NONE = {"TESTS_NO_FORK": "yes"}
 """What an environment says in which every program is to be itself."""
 PROGRAMS = ("merit", "dvc")
-MODULES = ("merit.pipeline.run", "merit.tracking.live", "merit.tracking.sweeps")
+MODULES = ("merit.pipeline.run", "merit.tracking.run_logger", "merit.tracking.sweep_logger")
 """What is called as `python -m NAME`, and forks as well."""
 LOADED = ("torch._dynamo", "torch.onnx", "lightning.pytorch", "mlflow", "mlflow.store.tracking.sqlalchemy_store",
           "onnx", "onnxruntime", "onnxscript", "polars", "sklearn.ensemble", "sklearn.linear_model",

@@ -26,16 +26,16 @@ class Planted:
 
     git: Any
 
-    def put(self, content: bytes, suffix: str = "", store: Path = cache.CACHE) -> str:
+    def put(self, content: bytes, suffix: str = "", store: Path = cache.DEFAULT_CACHE) -> str:
         """Put an object into the cache, or into the remote; return its hash."""
         md5 = hashlib.md5(content, usedforsecurity=False).hexdigest() + suffix
-        path = cache.path_in(store, md5)
+        path = cache.locate_object(store, md5)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         path.write_bytes(content)
         return md5
 
-    def listing(self, *paths: str, store: Path = cache.CACHE, content: bytes = b"evil") -> str:
+    def listing(self, *paths: str, store: Path = cache.DEFAULT_CACHE, content: bytes = b"evil") -> str:
         """Put a listing of such paths, and the file that all of them are; return its hash."""
         md5 = self.put(content, store=store)
         entries = [{"md5": md5, "relpath": path} for path in paths]
@@ -56,10 +56,10 @@ class Planted:
         self.git("commit", "--quiet", "--message", "planted")
         return str(self.git("rev-parse", "HEAD"))
 
-    def huge(self, gigabytes: float, store: Path = cache.CACHE) -> str:
+    def huge(self, gigabytes: float, store: Path = cache.DEFAULT_CACHE) -> str:
         """Put a file of so many bytes, of which the disk keeps none; return the hash that it goes by."""
         md5 = self.put(b"huge", store=store)
-        os.truncate(cache.path_in(store, md5), int(gigabytes * 1e9))
+        os.truncate(cache.locate_object(store, md5), int(gigabytes * 1e9))
         return md5
 
 

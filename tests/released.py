@@ -76,5 +76,5 @@ def tag(project: Project, commit: str, number: int, model: str = "tiny", keys: P
 
 def _signature(package: Path, keys: Path) -> str:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(signatures.PRIVATE_KEY, str(keys / "ours.pem"))
-        return signatures.sign(package, Signing(method="key", public_key=str(keys / "ours.pub")))
+        patch.setenv(signatures.PRIVATE_KEY_VARIABLE, str(keys / "ours.pem"))
+        return signatures.sign_package(package, Signing(method="key", public_key=str(keys / "ours.pub")))

@@ -70,7 +70,7 @@ class Repository:
     def keep(self) -> str:
         """Put model/ into DVC's cache, and its hash into dvc.lock; return that."""
         place = self.folder / artifacts.PACKAGE
-        found = cache.folder_hash(place)
+        found = cache.hash_folder(place)
         listed = []
         for path in sorted(place.iterdir()):
             md5 = hashlib.md5(path.read_bytes()).hexdigest()  # noqa: S324  # as DVC does
@@ -83,7 +83,7 @@ class Repository:
         return found
 
     def _cache(self, md5: str) -> Path:
-        place = self.folder / cache.CACHE / md5[:2] / md5[2:]
+        place = self.folder / cache.DEFAULT_CACHE / md5[:2] / md5[2:]
         place.parent.mkdir(parents=True, exist_ok=True)
         return place
 

@@ -46,7 +46,7 @@ TEST_ROWS = FEATURES / "test.parquet"
 """features: the test rows of RAW, in the order of the arrays of the part `test`."""
 
 BASELINE = Path("training/baseline.parquet")
-"""baseline: one row per test row, in their order: `baseline`, as `merit.metrics.scored` takes it."""
+"""baseline: one row per test row, in their order: `baseline`, as `metrics.prepare_metrics` takes it."""
 
 WEIGHTS = Path("training/weights.safetensors")
 HISTORY = Path("training/history.csv")
@@ -57,7 +57,7 @@ CHECKPOINT = Path("training/checkpoint.safetensors")
 PREDICTIONS = Path("reports/predictions.parquet")
 """evaluate: one row per test row, in their order: `target`, `prediction`, `baseline`.
 
-The target is 0 or 1, the place of the class, or the number; the others are as `merit.metrics.scored` takes them."""
+The target is 0 or 1, the place of the class, or the number; the others are as `metrics.prepare_metrics` takes them."""
 METRICS = Path("reports/metrics.json")
 """evaluate: `{rows, candidate: {metric: {value, low, high}}, baseline: {...}, slices: [...]}`."""
 PLOTS = Path("reports/plots")

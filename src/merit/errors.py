@@ -65,7 +65,7 @@ def _table(problems: Sequence[Problem]) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    from merit.console.tables import WIDTH, fit
+    from merit.console.tables import DEFAULT_WIDTH, fit_table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     # The place and the key are never broken, so that grep finds each row.
@@ -74,8 +74,8 @@ def _table(problems: Sequence[Problem]) -> str:
     for problem in problems:
         table.add_row(*map(Text, astuple(problem)))
     text = io.StringIO()
-    width = shutil.get_terminal_size().columns if sys.stderr.isatty() else WIDTH
-    Console(file=text, width=width, color_system=None).print(fit(table, width))
+    width = shutil.get_terminal_size().columns if sys.stderr.isatty() else DEFAULT_WIDTH
+    Console(file=text, width=width, color_system=None).print(fit_table(table, width))
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 

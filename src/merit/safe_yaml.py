@@ -10,14 +10,14 @@ from typing import Any
 
 import yaml
 
-FAST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """PyYAML's safe loader, the C version if available."""
-CHARACTERS, DEPTH, VALUES, DIGITS = 8_000_000, 64, 500_000, 64
+MAX_CHARACTERS, MAX_DEPTH, MAX_VALUES, MAX_NUMBER_CHARACTERS = 8_000_000, 64, 500_000, 64
 """The most characters of a text, levels of nesting, values after alias expansion, and characters of a number."""
-OCTAL = re.compile(r"[-+]?0[0-7_]*[1-7][0-7_]*")
+OCTAL_PATTERN = re.compile(r"[-+]?0[0-7_]*[1-7][0-7_]*")
 
 
-class Refused(yaml.YAMLError):
+class YamlRefused(yaml.YAMLError):
     """Raised for YAML that exceeds a limit or holds an impossible value."""
 
 
@@ -27,13 +27,13 @@ def load(text: str) -> Any:
     Raises:
         yaml.YAMLError: the text is not valid YAML, exceeds a limit, or holds an impossible value, such as month 13.
     """
-    check(text)
+    check_limits(text)
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506  # a safe one
     except (ValueError, OverflowError) as error:
-        raise Refused(f"an invalid value ({error})") from error
+        raise YamlRefused(f"an invalid value ({error})") from error
     except (TypeError, AttributeError, LookupError) as error:  # PyYAML's constructors don't check a tag's content
-        raise Refused("an invalid value (its tag does not fit)") from error
+        raise YamlRefused("an invalid value (its tag does not fit)") from error
 
 
 def compose(text: str) -> Any:
@@ -42,68 +42,72 @@ def compose(text: str) -> Any:
     Raises:
         yaml.YAMLError: the text is not valid YAML, or exceeds a limit.
     """
-    check(text)
+    check_limits(text)
     return yaml.compose(text, Loader=yaml.SafeLoader)
 
 
-def odd(number: str) -> str:
+def explain_odd_number(number: str) -> str:
     """Return why a number as written is ambiguous or too long; empty if it is neither.
 
-    >>> odd("0644")
+    >>> explain_odd_number("0644")
     '0644, which YAML reads as a number in base 8'
     """
     if ":" in number:
         return f"{number[:20]}, which YAML reads as a number in base 60"
-    if OCTAL.fullmatch(number):
+    if OCTAL_PATTERN.fullmatch(number):
         return f"{number[:20]}, which YAML reads as a number in base 8"
-    return f"a number of {len(number)} characters" if len(number) > DIGITS else ""
+    return f"a number of {len(number)} characters" if len(number) > MAX_NUMBER_CHARACTERS else ""
 
 
-def check(text: str) -> None:
+def check_limits(text: str) -> None:
     """Check a text against the limits by its parser events, before any value is built.
 
     Raises:
         yaml.YAMLError: the text exceeds a limit, or is not valid YAML.
     """
-    if len(text) > CHARACTERS:
-        raise Refused(f"{len(text):,} characters; at most {CHARACTERS:,} are read")
+    if len(text) > MAX_CHARACTERS:
+        raise YamlRefused(f"{len(text):,} characters; at most {MAX_CHARACTERS:,} are read")
     count = 0
     sizes: dict[str, int] = {}
-    inside: list[tuple[str | None, int]] = []
-    for event in yaml.parse(text, Loader=FAST):
+    open_collections: list[tuple[str | None, int]] = []
+    for event in yaml.parse(text, Loader=SAFE_LOADER):
         count += 1
         if isinstance(event, yaml.CollectionStartEvent):
-            inside.append((event.anchor, count))
+            open_collections.append((event.anchor, count))
         elif isinstance(event, yaml.CollectionEndEvent):
-            anchor, start = inside.pop()
+            anchor, start = open_collections.pop()
             sizes[anchor or ""] = count - start
         elif isinstance(event, yaml.ScalarEvent):
             sizes[event.anchor or ""] = 1
         elif isinstance(event, yaml.AliasEvent):
-            if any(anchor == event.anchor for anchor, _ in inside):
-                raise Refused(f"line {_line(event)}: the alias *{event.anchor} refers to itself")
+            if any(anchor == event.anchor for anchor, _ in open_collections):
+                raise YamlRefused(f"line {_get_line_number(event)}: the alias *{event.anchor} refers to itself")
             count += sizes.get(event.anchor or "", 0)
-        if len(inside) > DEPTH:
-            raise Refused(f"line {_line(event)}: more than {DEPTH} levels")
-        if count > VALUES:
-            raise Refused(f"line {_line(event)}: more than {VALUES:,} values with aliases written out")
+        if len(open_collections) > MAX_DEPTH:
+            raise YamlRefused(f"line {_get_line_number(event)}: more than {MAX_DEPTH} levels")
+        if count > MAX_VALUES:
+            raise YamlRefused(
+                f"line {_get_line_number(event)}: more than {MAX_VALUES:,} values with aliases written out"
+            )
 
 
-def _line(event: Any) -> int:
+def _get_line_number(event: Any) -> int:
     return int(event.start_mark.line) + 1
 
 
-class _Loader(FAST):  # type: ignore[misc]  # chosen at run time
+class _Loader(SAFE_LOADER):  # type: ignore[misc]  # chosen at run time
     """PyYAML's safe loader that refuses ambiguous numbers."""
 
 
-def _number(loader: Any, node: Any) -> int | float:
-    if found := odd(node.value):
-        raise yaml.constructor.ConstructorError(None, None, f"found {found}; quote it if it is a text", node.start_mark)
+def _construct_number(loader: Any, node: Any) -> int | float:
+    if oddity := explain_odd_number(node.value):
+        raise yaml.constructor.ConstructorError(
+            None, None, f"found {oddity}; quote it if it is a text", node.start_mark
+        )
     kind = node.tag.rpartition(":")[2]
-    made: int | float = getattr(loader, f"construct_yaml_{kind}")(node)
-    return made
+    value: int | float = getattr(loader, f"construct_yaml_{kind}")(node)
+    return value
 
 
 for _kind in ("int", "float"):
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _number)
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _construct_number)

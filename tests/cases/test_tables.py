@@ -17,24 +17,24 @@ from numpy.typing import NDArray
 
 from merit import artifacts
 from merit.batch import job, output
-from merit.config.compose import fingerprint
+from merit.config.compose import hash_source
 from merit.config.schema import Lock
 from merit.config.schema.data import Data, Features
 from merit.data import contract
 from merit.data.infer import infer
 from merit.data.ingest import ingest
-from merit.data.split import split
+from merit.data.split import split_table
 from merit.errors import MeritError
-from merit.evaluation.baseline import baseline
+from merit.evaluation.baseline import run_baseline
 from merit.evaluation.evaluate import evaluate
-from merit.features.fit import features, fit
+from merit.features.fit import features, fit_preprocessing
 from merit.gate import judge
 from merit.gate.checks.model import parity
-from merit.gate.checks.model.source import SourceRows, as_json
+from merit.gate.checks.model.source import SourceRows, to_json_rows
 from merit.gate.verdict import Verdict
-from merit.packaging.package import _signature, package
-from merit.scoring.package import Package, columns_of
-from merit.serving.app.answers import Answers
+from merit.packaging.package import _build_signature, package
+from merit.scoring.package import Package, extract_columns
+from merit.serving.app.answers import ServedModel
 from merit.serving.codec import decoder
 from merit.training.run import train
 from tests.conftest import rewrite_manifest, scoring_graph
@@ -59,7 +59,7 @@ def test_a_table_from_outside(name: str, case: Case, conf: Path, make_lock: Make
             _inferred(name, case)
         return
     values = _inferred(name, case)
-    values["fingerprint"] = fingerprint(values["source"])
+    values["fingerprint"] = hash_source(values["source"])
     data = Data.model_validate(values)
     if "refused" in case:
         with pytest.raises(MeritError, match=case["refused"]):
@@ -69,7 +69,7 @@ def test_a_table_from_outside(name: str, case: Case, conf: Path, make_lock: Make
     assert table.height == case["rows"]
     for column, expected in case.get("read", {}).items():
         _check_column(table[column], expected)
-    parts = split(table, data)
+    parts = split_table(table, data)
     lock = make_lock(lambda edited: _with_data(edited, values))
     package = _package(lock, parts["train"])
     _check_answers(data, package, parts["test"])
@@ -137,9 +137,9 @@ def _with_data(values: dict[str, Any], data: dict[str, Any]) -> None:
 def _package(lock: Lock, rows: pl.DataFrame) -> Package:
     """Return a package of the plainest network: what is asked is how rows are read."""
     artifacts.PACKAGE.mkdir()
-    graph = scoring_graph(fit(rows, lock.data.columns, HOW))
+    graph = scoring_graph(fit_preprocessing(rows, lock.data.columns, HOW))
     (artifacts.PACKAGE / artifacts.GRAPH).write_bytes(graph.SerializeToString())
-    signature = _signature(lock, rows)
+    signature = _build_signature(lock, rows)
     signature["outputs"][0].pop("classes", None)  # it gives one number, whatever is asked
     artifacts.write_json(artifacts.PACKAGE / artifacts.SIGNATURE, signature)
     (artifacts.PACKAGE / artifacts.PACKAGED_LOCK).write_text("{}", encoding="utf-8")
@@ -148,15 +148,15 @@ def _package(lock: Lock, rows: pl.DataFrame) -> Package:
 
 
 def _check_answers(data: Data, package: Package, tested: pl.DataFrame) -> None:
-    expected = package.predict(columns_of(tested, package.graph.inputs))
+    expected = package.predict(extract_columns(tested, package.graph.inputs))
     assert np.isfinite(expected).all()
-    found = SourceRows(data, tested).rows()
+    found = SourceRows(data, tested).get_rows()
     table = found.table.select(each["name"] for each in package.inputs)
-    rows = json.dumps(as_json(table, package)).encode()
+    rows = json.dumps(to_json_rows(table, package)).encode()
     for answers in (
-        np.array(Answers(package, "", len(tested)).answer(rows)["predictions"]),
+        np.array(ServedModel(package, "", len(tested)).predict(rows)["predictions"]),
         package.predict(_decoded(table, package)),
-        _batch(data)[SourceRows(data, tested).places().to_numpy()],
+        _batch(data)[SourceRows(data, tested).find_positions().to_numpy()],
     ):
         assert np.array_equal(answers.astype(np.float32), expected)
 
@@ -169,15 +169,17 @@ def _decoded(table: pl.DataFrame, package: Package) -> dict[str, NDArray[Any]]:
     question = {"is": "decode", "form": "parquet", "body": body.getvalue(), "inputs": list(package.inputs), **limits}
     return {
         name: np.array(values, dtype=object) if isinstance(values, list) else np.frombuffer(values)
-        for name, values in decoder._answer(question)["columns"].items()
+        for name, values in decoder._process_request(question)["columns"].items()
     }
 
 
 def _batch(data: Data) -> NDArray[Any]:
     """Return the answers of `merit predict` to the file itself."""
-    asked = job.Job(artifacts.PACKAGE, output.of("scored"), keep=(), workers=1)
-    outcome = job.predict(job.source_of(data.source.arguments["path"], None, None), asked, tell=lambda *_: None)
-    assert outcome.rejected == 0
+    asked = job.Job(artifacts.PACKAGE, output.parse_output("scored"), keep=(), workers=1)
+    outcome = job.predict(
+        job.open_source(data.source.arguments["path"], None, None), asked, report_progress=lambda *_: None
+    )
+    assert outcome.rejected_rows == 0
     return pl.read_parquet("scored/*.parquet")["prediction"].to_numpy()
 
 
@@ -186,10 +188,10 @@ def _check_training(lock: Lock, least: dict[str, float]) -> None:
     contract.validate(lock.data)
     features(lock.data, lock.features)
     train(lock)
-    baseline(lock)
+    run_baseline(lock)
     made = evaluate(lock)
     package(lock)
     for metric, value in least.items():
         assert made["candidate"][metric]["value"] >= value
-    with parity.begun(judge._gather(lock, None)) as compared:
+    with parity.start_check(judge._collect_evidence(lock, None)) as compared:
         assert compared().verdict is Verdict.PASS, compared()

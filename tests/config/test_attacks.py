@@ -25,7 +25,7 @@ import yaml
 
 from merit import cli, errors
 from merit.config.compose import compose
-from merit.database import url_of
+from merit.database import parse_url
 from merit.errors import ConfigError, Problem
 
 CANARY = "touch canary"
@@ -130,7 +130,7 @@ ATTACKS = [
     Attack("torch.optim.AdamW.load_state_dict"),
     Attack("torch.optim._functional.adam"),
     Attack("merit.config.targets.importlib.os.system", {"command": CANARY}),
-    Attack("merit.config.targets.build", {"component": NESTED}),
+    Attack("merit.config.targets.build_component", {"component": NESTED}),
     Attack("merit.data.sources.importlib.import_module", {"name": "planted"}),
     Attack("merit.data.sources.importlib", {}),
     Attack("merit.models.networks.nn.Linear", {"in_features": 1, "out_features": 1}),
@@ -375,7 +375,7 @@ def test_what_has_no_place_there_is_refused(refused: Callable[..., str], way: st
     Path(".env").write_text("secret=1\n")
     with closing(sqlite3.connect("shop.db")) as database, database:
         database.execute("CREATE TABLE sales AS SELECT 1 AS id")
-    url_of("sqlite:///shop.db")  # what reads a url is loaded once
+    parse_url("sqlite:///shop.db")  # what reads a url is loaded once
     section, _, inner = key.partition(".")
     overrides = []
     if way == "override" and isinstance(value, dict):

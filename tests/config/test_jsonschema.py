@@ -15,7 +15,7 @@ from merit.config.compose import compose
 from merit.gate.report import schema as form
 from tests.conftest import ROOT
 
-MADE = {name.removesuffix(".json"): json.loads(text) for name, text in jsonschema.files().items()}
+MADE = {name.removesuffix(".json"): json.loads(text) for name, text in jsonschema.build_schemas().items()}
 SHIPPED = sorted(file.relative_to(ROOT / "conf").as_posix() for file in (ROOT / "conf").rglob("*.yaml"))
 
 
@@ -24,9 +24,9 @@ def _complaints(schema: str, values: Any) -> list[str]:
 
 
 def _values(file: Path) -> dict[str, Any]:
-    read = yamlfiles.read(file)
+    read = yamlfiles.read_file(file)
     assert read.problems == []
-    return {**read.root.plain(), **({"defaults": read.defaults.plain()} if read.defaults.value else {})}
+    return {**read.root.to_plain(), **({"defaults": read.defaults.to_plain()} if read.defaults.value else {})}
 
 
 def _schema_of(name: str) -> str:
@@ -35,7 +35,7 @@ def _schema_of(name: str) -> str:
 
 
 def test_the_schemas_in_conf_are_what_the_code_says() -> None:
-    assert jsonschema.stale(ROOT / "conf" / ".schema", {form.SCHEMA: form.schema()}) == []
+    assert jsonschema.find_stale(ROOT / "conf" / ".schema", {form.SCHEMA_FILE: form.render_schema()}) == []
 
 
 @pytest.mark.parametrize("name", sorted(MADE))
@@ -135,6 +135,6 @@ def test_schemas_do_not_change_what_is_composed(conf: Path) -> None:
 
 
 def test_making_schemas_imports_no_torch() -> None:
-    code = "import sys\nfrom merit.config import jsonschema\njsonschema.files()\nprint('torch' in sys.modules)"
+    code = "import sys\nfrom merit.config import jsonschema\njsonschema.build_schemas()\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "False\n"

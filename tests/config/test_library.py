@@ -19,23 +19,23 @@ STAGES = set(yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["st
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """merit's code and files as a wheel lays them out; library works on this copy."""
     package = tmp_path / "lib" / "merit"
-    shutil.copytree(library.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(library.PACKAGE_ROOT, package, ignore=shutil.ignore_patterns("__pycache__"))
     (package / "project/files").mkdir()
     shutil.copy(ROOT / "dvc.yaml", package / "project/files")
-    monkeypatch.setattr(library, "PACKAGE", package)
+    monkeypatch.setattr(library, "PACKAGE_ROOT", package)
     return package
 
 
 def test_in_a_checkout_the_files_are_those_at_its_root() -> None:
-    assert library.template_root() == ROOT
+    assert library.find_template_root() == ROOT
 
 
 def test_an_installed_merit_has_its_files_with_it(installed: Path) -> None:
-    assert library.template_root() == installed / "project/files"
+    assert library.find_template_root() == installed / "project/files"
 
 
 def test_each_stage_has_the_hash_of_its_code(installed: Path) -> None:
-    assert set(library.code_by_stage()) == STAGES
+    assert set(library.hash_code_by_stage()) == STAGES
 
 
 @pytest.mark.parametrize(
@@ -53,29 +53,29 @@ def test_each_stage_has_the_hash_of_its_code(installed: Path) -> None:
 def test_changed_code_changes_the_hash_of_just_the_stages_that_it_makes(
     installed: Path, file: str, stages: set[str]
 ) -> None:
-    before = library.code_by_stage()
+    before = library.hash_code_by_stage()
     with (installed / file).open("a", encoding="utf-8") as handle:
         handle.write("# changed\n")
-    after = library.code_by_stage()
+    after = library.hash_code_by_stage()
     assert {name for name in STAGES if after[name] != before[name]} == stages
 
 
 def test_what_python_has_compiled_is_no_code(installed: Path) -> None:
-    before = library.code_by_stage()
+    before = library.hash_code_by_stage()
     (installed / "features/__pycache__").mkdir()
     (installed / "features/__pycache__/fit.cpython-311.pyc").write_bytes(b"x")
-    assert library.code_by_stage() == before
+    assert library.hash_code_by_stage() == before
 
 
 def test_the_lock_of_a_project_without_merits_source_records_the_code(conf: Path) -> None:
-    assert compose().merit == library.code_by_stage()
+    assert compose().merit == library.hash_code_by_stage()
 
 
 def test_the_lock_of_merits_own_repository_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     lock = compose()
     assert lock.merit is None
-    assert "merit" not in yaml.safe_load(locks.render(lock))
+    assert "merit" not in yaml.safe_load(locks.render_lock(lock))
 
 
 @pytest.mark.parametrize("key", ["merit", "code"])
@@ -88,8 +88,8 @@ def test_conf_cannot_set_what_compose_records(conf: Path, key: str) -> None:
     assert str(caught.value) == (
         f"conf/config.yaml:{line}: {key}: can't be set: 'merit compose' fills it in; remove it"
     )
-    assert key in problems.FILLED_IN
-    assert problems.FILLED_IN.issubset({*Lock.model_fields, *Data.model_fields})
+    assert key in problems.COMPOSED_KEYS
+    assert problems.COMPOSED_KEYS.issubset({*Lock.model_fields, *Data.model_fields})
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from merit.config import lock as locks
 from merit.config.compose import compose
-from merit.config.explain import explain
+from merit.config.explain import explain_key
 
 SQL = "_target_: merit.data.sources.Sql\n  url: sqlite:///shop.db\n  query: SELECT id FROM sales"
 OWN = "_target_: mymodels.Orders"
@@ -46,14 +46,14 @@ def canary(conf: Path, request: pytest.FixtureRequest, monkeypatch: pytest.Monke
     Path("mymodels").mkdir()
     Path("mymodels/__init__.py").write_text(CODE)
     _source(conf, request.param)
-    locks.write(compose())
+    locks.write_lock(compose())
     _forget()
     Path("canary").unlink(missing_ok=True)
 
     def trace(*_: object) -> None:
         Path("canary").touch()
 
-    monkeypatch.setattr("merit.database.read", trace)
+    monkeypatch.setattr("merit.database.read_table", trace)
     yield Path("canary")
     _forget()
 
@@ -72,7 +72,7 @@ def test_a_source_that_is_declared_otherwise_is_stale_though_nobody_asks_it(
     code, out, _ = call("compose", "--check")
     assert code == 1
     assert "+  fingerprint: not read; 'merit compose' reads the source" in out
-    assert locks.UNREAD not in out
+    assert locks.UNREAD_FINGERPRINT not in out
     assert not canary.exists()
 
 
@@ -88,13 +88,15 @@ def test_other_commands_that_look_touch_nothing(
 
 def test_a_fingerprint_that_nobody_has_read_is_explained_as_such(canary: Path) -> None:
     Path("params.yaml").unlink()
-    assert str(explain("data.fingerprint")).startswith("data.fingerprint = not read; 'merit compose' reads the source")
+    assert str(explain_key("data.fingerprint")).startswith(
+        "data.fingerprint = not read; 'merit compose' reads the source"
+    )
 
 
 def test_compose_check_sees_that_a_file_changed(conf: Path, call: Call) -> None:
     Path("a.csv").write_text("x\n1\n")
     _source(conf, "_target_: merit.data.sources.Csv\n  path: a.csv")
-    locks.write(compose())
+    locks.write_lock(compose())
     assert call("compose", "--check")[:2] == (0, "params.yaml is up to date\n")
     Path("a.csv").write_text("x\n2\n")
     assert call("compose", "--check")[0] == 1
@@ -111,4 +113,4 @@ def test_a_lock_that_expands_without_end_is_compared_all_the_same(canary: Path, 
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
     Path("params.yaml").write_text("\n".join([*lines, "data: {source: {_target_: *a11}, fingerprint: x}"]))
-    assert locks.fingerprint_of({"_target_": "mymodels.Orders"}) == locks.UNREAD
+    assert locks.read_fingerprint({"_target_": "mymodels.Orders"}) == locks.UNREAD_FINGERPRINT

@@ -80,12 +80,12 @@ def test_the_network_of_the_docs_is_built_learns_and_predicts(documented: Path) 
 
     model = compose(ORDERS).model.model_dump(by_alias=True)
     supplied = {"cardinalities": [3, 4], "numbers": 2, "shapes": [], "outputs": 1}
-    network = targets.build(model, **supplied)
+    network = targets.build_component(model, **supplied)
     assert type(network).__module__ == "mymodels.networks"
     outputs = network(torch.zeros(5, 2, dtype=torch.int64), torch.ones(5, 2))
     assert outputs.shape == (5, 1)
     outputs.sum().backward()
-    optimizer = targets.build({"_target_": "torch.optim.SGD", "lr": 0.1}, params=network.parameters())
+    optimizer = targets.build_component({"_target_": "torch.optim.SGD", "lr": 0.1}, params=network.parameters())
     optimizer.step()
 
 
@@ -95,12 +95,12 @@ def test_the_same_lines_trust_a_package_in_both_pages() -> None:
 
 def test_the_page_of_what_is_trusted_names_every_place() -> None:
     page = (DOCS / "what-yaml-may-do.md").read_text(encoding="utf-8")
-    for place, prefixes in targets.PLACES.items():
+    for place, prefixes in targets.PREFIXES_BY_KEY.items():
         merits = (
             f"a class of {' or '.join(f'`{prefix[:-1]}`' for prefix in prefixes)}" if prefixes else "nothing of merit's"
         )
         assert f"| `{place}` | {merits} |" in page
-    for instruction in targets.HYDRAS:
+    for instruction in targets.HYDRA_KEYS:
         assert f"`{instruction}`" in page
 
 
@@ -127,8 +127,8 @@ def test_a_misspelt_argument_of_ones_own_class_is_told_without_importing_it(docu
 def test_own_components_may_stand_wherever_a_component_can(mymodels: Path) -> None:
     (mymodels / "__init__.py").write_text("class Any:\n  def __init__(self, **rest): ...\n")
     component = {"_target_": "mymodels.Any"}
-    assert targets.faults({"model": component, "optimizer": component, "data": {"source": component}}) == []
-    assert len(targets.faults({"trainer": component})) == 1
+    assert targets.find_faults({"model": component, "optimizer": component, "data": {"source": component}}) == []
+    assert len(targets.find_faults({"trainer": component})) == 1
 
 
 @pytest.mark.parametrize(
@@ -153,19 +153,19 @@ def test_own_components_may_stand_wherever_a_component_can(mymodels: Path) -> No
 def test_a_pyproject_that_can_not_be_followed_is_told_in_one_line(workdir: Path, text: str, said: str) -> None:
     Path("pyproject.toml").write_text(text)
     with pytest.raises(MeritError, match=rf"^pyproject\.toml: .*{said}") as caught:
-        trust.packages()
+        trust.list_trusted_packages()
     assert "\n" not in str(caught.value)
 
 
 def test_without_pyproject_nothing_of_ones_own_is_trusted(workdir: Path) -> None:
-    assert trust.packages() == ()
+    assert trust.list_trusted_packages() == ()
     Path("pyproject.toml").write_text("[project]\nname = 'x'\n")
-    assert trust.packages() == ()
+    assert trust.list_trusted_packages() == ()
 
 
 def test_a_trusted_package_that_is_not_there_is_told(workdir: Path) -> None:
     Path("pyproject.toml").write_text("[tool.merit]\ntrusted = ['mymodels']\n")
-    (fault,) = targets.faults({"model": NET})
+    (fault,) = targets.find_faults({"model": NET})
     assert fault.text == "pyproject.toml trusts 'mymodels', but no such package is here; make mymodels/__init__.py"
 
 
@@ -174,7 +174,7 @@ def test_a_folder_without_init_is_no_package(mymodels: Path, folder: str) -> Non
     Path(folder).mkdir(exist_ok=True)
     Path(folder, "__init__.py").unlink(missing_ok=True)
     Path(folder, "deep.py").write_text("class Net: ...")
-    (fault,) = targets.faults({"model": NET})
+    (fault,) = targets.find_faults({"model": NET})
     assert fault.text == f"'{folder.replace('/', '.')}' is a folder without __init__.py; add an empty one"
 
 
@@ -182,7 +182,7 @@ def test_a_trusted_package_with_the_name_of_an_installed_one_is_refused(workdir:
     Path("yaml").mkdir()
     Path("yaml/__init__.py").write_text("class Net: ...")
     Path("pyproject.toml").write_text("[tool.merit]\ntrusted = ['yaml']\n")
-    (fault,) = targets.faults({"model": {"_target_": "yaml.Net"}})
+    (fault,) = targets.find_faults({"model": {"_target_": "yaml.Net"}})
     assert fault.text == "'yaml/__init__.py' has the name of the installed package 'yaml'; rename it"
 
 
@@ -193,17 +193,19 @@ def test_an_installed_package_can_be_trusted(workdir: Path, tmp_path_factory: py
     (site / "mymodels" / "__init__.py").write_text("class Net: ...")
     monkeypatch.syspath_prepend(str(site))
     Path("pyproject.toml").write_text("[tool.merit]\ntrusted = ['mymodels']\n")
-    assert type(targets.build({"_target_": "mymodels.Net"})).__name__ == "Net"
+    assert type(targets.build_component({"_target_": "mymodels.Net"})).__name__ == "Net"
     _forget()
 
 
 def test_a_single_file_can_be_trusted(workdir: Path) -> None:
     Path("pyproject.toml").write_text("[tool.merit]\ntrusted = ['mymodels']\n")
     Path("mymodels.py").write_text("class Net: ...")
-    assert targets.faults({"model": {"_target_": "mymodels.Net"}}) == []
-    assert type(targets.build({"_target_": "mymodels.Net"})).__name__ == "Net"
-    assert len(targets.faults({"model": {"_target_": "mymodels.inner.Net"}})) == 1
-    assert targets.code({"model": {"_target_": "mymodels.Net"}}) == {"mymodels": trust.fingerprint("mymodels")}
+    assert targets.find_faults({"model": {"_target_": "mymodels.Net"}}) == []
+    assert type(targets.build_component({"_target_": "mymodels.Net"})).__name__ == "Net"
+    assert len(targets.find_faults({"model": {"_target_": "mymodels.inner.Net"}})) == 1
+    assert targets.hash_packages({"model": {"_target_": "mymodels.Net"}}) == {
+        "mymodels": trust.hash_package("mymodels")
+    }
     _forget()
 
 
@@ -212,7 +214,7 @@ def test_the_folder_is_on_the_path_for_a_trusted_package_alone(mymodels: Path) -
     Path("beside.py").write_text("import sys\npath = list(sys.path)\n")
     Path("json.py").write_text("raise SystemExit('shadowed')")
     before = list(sys.path)
-    targets.build(NET)
+    targets.build_component(NET)
     assert sys.modules["beside"].path[-1] == str(Path.cwd())
     assert sys.path == before
     del sys.modules["beside"]
@@ -220,19 +222,19 @@ def test_the_folder_is_on_the_path_for_a_trusted_package_alone(mymodels: Path) -
 
 def test_what_ones_own_package_borrows_is_not_built(mymodels: Path) -> None:
     (mymodels / "networks.py").write_text("from subprocess import Popen as Net\nfrom os import system\nimport os\n")
-    (fault,) = targets.faults({"model": NET})
+    (fault,) = targets.find_faults({"model": NET})
     assert fault.text == "'mymodels.networks' only imports 'Net' from 'subprocess', which is not trusted"
     for name in ("system", "os", "os.system"):
-        (fault,) = targets.faults({"model": {"_target_": f"mymodels.networks.{name}"}})
+        (fault,) = targets.find_faults({"model": {"_target_": f"mymodels.networks.{name}"}})
         assert "has no class" in fault.text
     assert "mymodels" not in sys.modules
 
 
 def test_a_class_that_code_replaces_while_it_is_imported_is_not_built(mymodels: Path) -> None:
     (mymodels / "networks.py").write_text("class Net: ...\nfrom subprocess import Popen\nglobals()['Net'] = Popen\n")
-    assert targets.faults({"model": NET}) == []
+    assert targets.find_faults({"model": NET}) == []
     with pytest.raises(MeritError, match="is not a class of a trusted module"):
-        targets.build(NET)
+        targets.build_component(NET)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +253,7 @@ def test_an_error_of_their_code_is_told_with_their_traceback(mymodels: Path, cod
     (mymodels / "networks.py").write_text(code)
     (mymodels / "odd.py").write_text("def (:\n")
     with pytest.raises(ForeignError) as caught:
-        targets.build(NET)
+        targets.build_component(NET)
     assert caught.value.exit_code == 2
     head, *rest = str(caught.value).splitlines()
     assert head.startswith(f"{name} failed: {reason}")
@@ -266,7 +268,7 @@ def test_what_led_to_an_error_is_shown_too_without_merits_frames(mymodels: Path)
         "    except TypeError as error:\n      raise RuntimeError('no net') from error\n"
     )
     with pytest.raises(ForeignError) as caught:
-        targets.build(NET)
+        targets.build_component(NET)
     said = str(caught.value)
     assert said.startswith("mymodels.networks.Net.__init__ failed: RuntimeError: no net\n")
     assert "TypeError" in said
@@ -277,7 +279,7 @@ def test_what_led_to_an_error_is_shown_too_without_merits_frames(mymodels: Path)
 def test_arguments_that_their_class_refuses_need_no_traceback(mymodels: Path) -> None:
     (mymodels / "networks.py").write_text("class Net:\n  def __init__(self, a): ...")
     with pytest.raises(MeritError, match=r"'mymodels\.networks\.Net' refuses its arguments: .*'a'") as caught:
-        targets.build(NET)
+        targets.build_component(NET)
     assert "\n" not in str(caught.value)
 
 
@@ -340,8 +342,8 @@ def test_what_fails_far_inside_a_command_is_told_as_theirs(
     error: str,
 ) -> None:
     (mymodels / "networks.py").write_text(f"class Net:\n  def forward(self):\n    raise {error}\n")
-    made = targets.build(NET)
-    monkeypatch.setattr(locks, "read", made.forward)
+    made = targets.build_component(NET)
+    monkeypatch.setattr(locks, "read_lock", made.forward)
     monkeypatch.setattr(sys, "argv", ["merit", "validate"])
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -360,25 +362,25 @@ def test_the_lock_holds_a_hash_of_the_packages_in_use(mymodels: Path) -> None:
     assert re.fullmatch("sha256:[0-9a-f]{64}", first["mymodels"])
     (mymodels / "deep").mkdir()
     (mymodels / "deep" / "notes.txt").write_text("no code")
-    assert trust.fingerprint("mymodels") == first["mymodels"]
+    assert trust.hash_package("mymodels") == first["mymodels"]
     (mymodels / "deep" / "more.py").write_text("x = 1")
-    second = trust.fingerprint("mymodels")
+    second = trust.hash_package("mymodels")
     (mymodels / "deep" / "more.py").rename(mymodels / "deep" / "other.py")
-    assert len({first["mymodels"], second, trust.fingerprint("mymodels")}) == 3
+    assert len({first["mymodels"], second, trust.hash_package("mymodels")}) == 3
 
 
 def test_a_stage_refuses_code_that_the_lock_was_not_made_for(mymodels: Path) -> None:
     (mymodels / "networks.py").write_text("class Net: ...")
-    made_for = {"mymodels": trust.fingerprint("mymodels")}
-    trust.refuse_other_code(made_for)
+    made_for = {"mymodels": trust.hash_package("mymodels")}
+    trust.check_code(made_for)
     (mymodels / "networks.py").write_text("class Net: x = 1")
     with pytest.raises(
         MeritError, match=r"'mymodels' changed since params\.yaml was made; 'merit compose' takes it in"
     ):
-        trust.refuse_other_code(made_for)
+        trust.check_code(made_for)
     Path("pyproject.toml").unlink()
     with pytest.raises(MeritError, match="'mymodels' is not trusted"):
-        trust.refuse_other_code(made_for)
+        trust.check_code(made_for)
 
 
 @pytest.mark.parametrize("command", ["ingest", "train", "evaluate", "package"])
@@ -386,7 +388,7 @@ def test_every_stage_that_builds_what_conf_names_checks_its_code(
     mymodels: Path, command: str, make_lock: Callable[..., Any], monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    locks.write(make_lock(lambda values: values.update(code={"mymodels": "sha256:0"})))
+    locks.write_lock(make_lock(lambda values: values.update(code={"mymodels": "sha256:0"})))
     monkeypatch.setattr(sys, "argv", ["merit", command])
     with pytest.raises(SystemExit) as ended:
         cli.main()

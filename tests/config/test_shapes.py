@@ -20,7 +20,7 @@ def metrics(workdir: Path) -> Path:
 
 def _found(target: str, task: str = "binary") -> list[str]:
     values = {"evaluate": {"metrics": {"mine": {"_target_": target}}}, "data": {"target": {"task": task}}}
-    return [fault.found.removeprefix(f"found {target!r}, ") for fault in shapes.faults(values)]
+    return [fault.found.removeprefix(f"found {target!r}, ") for fault in shapes.find_faults(values)]
 
 
 CALL = "def __call__(self, target, prediction, weights): ..."

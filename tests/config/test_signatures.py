@@ -33,34 +33,34 @@ from merit.config import signatures
     ],
 )
 def test_an_annotation_lets_through_what_it_says(annotation: str, right: list[Any], wrong: list[Any]) -> None:
-    schema = signatures.schema_of(ast.parse(annotation, mode="eval").body)
-    assert [value for value in right if not signatures.fits(value, schema)] == []
-    assert [value for value in wrong if signatures.fits(value, schema)] == []
+    schema = signatures.convert_annotation(ast.parse(annotation, mode="eval").body)
+    assert [value for value in right if not signatures.matches_schema(value, schema)] == []
+    assert [value for value in wrong if signatures.matches_schema(value, schema)] == []
 
 
 def test_no_annotation_lets_everything_through() -> None:
-    assert signatures.schema_of(None) == {}
-    assert signatures.fits(object(), {})
+    assert signatures.convert_annotation(None) == {}
+    assert signatures.matches_schema(object(), {})
 
 
 def test_what_is_still_open_is_taken_on_trust() -> None:
-    assert signatures.fits("${seed}", {"type": "integer"})
-    assert signatures.fits(["${seed}"], {"type": "array", "items": {"type": "integer"}})
+    assert signatures.matches_schema("${seed}", {"type": "integer"})
+    assert signatures.matches_schema(["${seed}"], {"type": "array", "items": {"type": "integer"}})
 
 
 def test_the_arguments_of_a_torch_class_are_read_without_importing_torch() -> None:
     before = set(sys.modules)
-    arguments = signatures.arguments_of("torch.optim.AdamW") or {}
+    arguments = signatures.read_arguments("torch.optim.AdamW") or {}
     assert (arguments["lr"].annotation, arguments["lr"].default) == ("float | Tensor", "0.001")
     assert arguments["params"].default is None
-    told = signatures.documentation_of("torch.optim.AdamW")
+    told = signatures.read_argument_docs("torch.optim.AdamW")
     assert told["eps"] == "term added to the denominator to improve numerical stability (default: 1e-8)"
     assert told["maximize"].startswith("maximize the objective")
     assert not {name for name in set(sys.modules) - before if name.startswith("torch")}
 
 
 def test_a_note_after_an_argument_is_not_part_of_its_words() -> None:
-    assert "note" not in signatures.documentation_of("torch.optim.AdamW")["fused"]
+    assert "note" not in signatures.read_argument_docs("torch.optim.AdamW")["fused"]
 
 
 def test_an_inherited_signature_is_read_too(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,5 +70,5 @@ def test_an_inherited_signature_is_read_too(workdir: Path, monkeypatch: pytest.M
     Path("mine/base.py").write_text("class Base:\n    def __init__(self, width: int = 3) -> None: ...\n")
     Path("mine/net.py").write_text("from mine.base import Base\n\n\nclass Net(Base):\n    pass\n")
     component = {"_target_": "mine.net.Net", "width": "wide"}
-    (fault,) = signatures.faults({"model": component})
+    (fault,) = signatures.find_faults({"model": component})
     assert (fault.key, fault.text) == (("model", "width"), "found 'wide'; allowed: int")

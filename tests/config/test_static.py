@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from merit.config import interpolation
-from merit.config.compose import check_all, compose, composition
-from merit.config.layers import merged
+from merit.config.compose import check_conf, compose, compose_config
+from merit.config.layers import merge_layers
 from merit.errors import ConfigError
 
 HYDRAS = "Hydra's own settings can't be set here: they may run code and look for configuration elsewhere"
@@ -30,7 +30,7 @@ def _problems(*overrides: str) -> list[str]:
 def _all_problems() -> list[str]:
     """Return what is wrong with any file of conf/, chosen or not."""
     with pytest.raises(ConfigError) as caught:
-        check_all()
+        check_conf()
     return caught.value.problems
 
 
@@ -277,7 +277,7 @@ def test_what_is_laid_over_one_another_is_what_hydra_composes(overrides: tuple[s
     _write("experiment/one.yaml", "# @package _global_\ndefaults:\n  - override /model: mlp\nmodel: {hidden: [8]}\n")
     with initialize_config_dir(config_dir=str(Path("conf").resolve()), version_base="1.3"):
         expected = OmegaConf.to_container(hydra_compose("config", overrides=list(overrides)), resolve=False)
-    assert merged(composition(overrides).layers) == expected
+    assert merge_layers(compose_config(overrides).layers) == expected
 
 
 def test_several_faults_are_a_table_whose_rows_grep_finds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,6 +313,6 @@ def test_composing_imports_no_torch_and_looks_for_no_plugins_of_hydra() -> None:
 
 @pytest.mark.parametrize("text", ["${x}", r"\${x}", "a${b}c${", "???", r"\???", "plain", "$", r"\\"])
 def test_a_text_that_looks_like_an_interpolation_can_be_written(text: str) -> None:
-    values = {"key": interpolation.literal(text)}
-    assert interpolation.resolve(values) == ({"key": text}, [], set())
-    assert not interpolation.is_open(values["key"])
+    values = {"key": interpolation.escape_text(text)}
+    assert interpolation.resolve_interpolations(values) == ({"key": text}, [], set())
+    assert not interpolation.is_unresolved(values["key"])

@@ -4,12 +4,12 @@ import pytest
 
 from merit.config import space, sweeps, yamlfiles
 from merit.config.compose import compose
-from merit.config.space import Choice, Interval, Range, asked
+from merit.config.space import Choice, Interval, Range, parse_search_space
 from merit.errors import ConfigError
 
 
-def _asked(*overrides: str, **given: object) -> space.Asked:
-    return asked(overrides, given, yamlfiles.read_all(Path("conf")), "conf/sweep/here.yaml")
+def _asked(*overrides: str, **given: object) -> space.SearchSpace:
+    return parse_search_space(overrides, given, yamlfiles.read_all_files(Path("conf")), "conf/sweep/here.yaml")
 
 
 def test_hydras_grammar_gives_the_values_that_hydra_would_try(conf: Path) -> None:
@@ -22,7 +22,7 @@ def test_hydras_grammar_gives_the_values_that_hydra_would_try(conf: Path) -> Non
         "trainer=glob(*, exclude=gpu)",
         "trainer.patience=2",
     )
-    assert found.space == {
+    assert found.dimensions == {
         "model": Choice(("linear", "mlp")),
         "optimizer.lr": Choice(("0.001", "0.003")),
         "seed": Range((1, 2, 3), ("1", "2", "3")),
@@ -30,22 +30,22 @@ def test_hydras_grammar_gives_the_values_that_hydra_would_try(conf: Path) -> Non
         "model.hidden": Choice(("[64]", "[128,64]")),
         "trainer": Choice(("cpu", "ddp", "smoke")),
     }
-    assert found.fixed == ("trainer.patience=2",)
+    assert found.fixed_overrides == ("trainer.patience=2",)
 
 
 def test_intervals_are_linear_logarithmic_or_of_whole_numbers(conf: Path) -> None:
-    found = _asked("a=interval(0, 1)", "b=tag(log, interval(1e-4, 1e-2))", "c=int(interval(8, 64))").space
+    found = _asked("a=interval(0, 1)", "b=tag(log, interval(1e-4, 1e-2))", "c=int(interval(8, 64))").dimensions
     assert found == {
-        "a": Interval(0.0, 1.0, log=False, whole=False),
-        "b": Interval(1e-4, 1e-2, log=True, whole=False),
-        "c": Interval(8, 64, log=False, whole=True),
+        "a": Interval(0.0, 1.0, is_log=False, is_integer=False),
+        "b": Interval(1e-4, 1e-2, is_log=True, is_integer=False),
+        "c": Interval(8, 64, is_log=False, is_integer=True),
     }
     assert found["c"].values == ("8", "64")
 
 
 def test_the_command_line_comes_before_the_space_of_the_file(conf: Path) -> None:
     found = _asked("seed=1,2", "model=mlp", **{"seed": "range(1, 9)", "model": ["linear", "mlp"], "x": [True, None]})
-    assert found.space == {"seed": Choice(("1", "2")), "x": Choice(("True", "null"))}
+    assert found.dimensions == {"seed": Choice(("1", "2")), "x": Choice(("True", "null"))}
 
 
 @pytest.mark.parametrize(
@@ -73,22 +73,24 @@ def test_a_space_that_sweeps_nothing_is_refused_with_its_file(conf: Path) -> Non
 
 
 def test_every_file_of_conf_sweep_is_right(conf: Path) -> None:
-    files = yamlfiles.read_all(conf)
-    found = {file.stem: sweeps.read([f"sweep={file.stem}"], files).sweep for file in (conf / "sweep").glob("*.yaml")}
+    files = yamlfiles.read_all_files(conf)
+    found = {
+        file.stem: sweeps.read_sweep([f"sweep={file.stem}"], files).sweep for file in (conf / "sweep").glob("*.yaml")
+    }
     assert found["embedding_mlp"].sampler == found["tpe"].sampler == "tpe"
     assert found["embedding_mlp"].trials == 20
     assert found["small_and_good"].pruner.kind == "none"
 
 
 def test_the_sweep_is_no_part_of_the_lock(conf: Path) -> None:
-    assert sweeps.is_about("sweep.trials=3")
-    assert not sweeps.is_about("sweeps=3")
+    assert sweeps.is_sweep_override("sweep.trials=3")
+    assert not sweeps.is_sweep_override("sweeps=3")
     with pytest.raises(ConfigError, match="sweep: unknown key"):
         compose(["sweep=tpe"])
 
 
 def test_without_conf_sweep_the_defaults_hold(conf: Path) -> None:
-    assert sweeps.read([], {}).sweep.sampler == "grid"
+    assert sweeps.read_sweep([], {}).sweep.sampler == "grid"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +125,7 @@ def test_without_conf_sweep_the_defaults_hold(conf: Path) -> None:
 )
 def test_what_a_sweep_can_not_be_is_told_in_a_line(conf: Path, overrides: list[str], told: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        sweeps.read(overrides, yamlfiles.read_all(conf))
+        sweeps.read_sweep(overrides, yamlfiles.read_all_files(conf))
     assert told in str(caught.value)
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -132,7 +134,7 @@ def test_what_a_sweep_can_not_be_is_told_in_a_line(conf: Path, overrides: list[s
 def test_a_file_of_conf_sweep_may_not_build_on_what_is_not_there(conf: Path) -> None:
     (conf / "sweep" / "mine.yaml").write_text("defaults: [tpf, _self_]\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"conf/sweep/mine.yaml: defaults: no choice 'tpf'; allowed: cmaes"):
-        sweeps.read(["sweep=mine"], yamlfiles.read_all(conf))
+        sweeps.read_sweep(["sweep=mine"], yamlfiles.read_all_files(conf))
     (conf / "sweep" / "mine.yaml").write_text("trails: 3\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"conf/sweep/mine.yaml:1: sweep.trails: unknown key"):
-        sweeps.read(["sweep=mine"], yamlfiles.read_all(conf))
+        sweeps.read_sweep(["sweep=mine"], yamlfiles.read_all_files(conf))

@@ -13,7 +13,7 @@ def _faults(place: str, **component: Any) -> list[tuple[str, str]]:
     component["_target_"] = component.pop("target")
     section, _, inner = place.partition(".")
     values = {section: {inner: component} if inner else component}
-    return [(".".join(fault.key), fault.text) for fault in targets.faults(values)]
+    return [(".".join(fault.key), fault.text) for fault in targets.find_faults(values)]
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def _faults(place: str, **component: Any) -> list[tuple[str, str]]:
         "subprocess.Popen",
         "torch.load",
         "torch.hub.load",
-        "merit.config.targets.build",
+        "merit.config.targets.build_component",
         "merit.data.sources",
         "merit.data.sourcesx.Flights",
         "torch.optimx.AdamW",
@@ -69,7 +69,7 @@ def test_an_untrusted_target_is_not_imported(tmp_path: Path, monkeypatch: pytest
     ((_, text),) = _faults("model", target="planted.Thing")
     assert "not trusted" in text
     with pytest.raises(MeritError, match="not trusted"):
-        targets.build({"_target_": "planted.Thing"})
+        targets.build_component({"_target_": "planted.Thing"})
     assert "planted" not in sys.modules
 
 
@@ -81,7 +81,7 @@ def test_checking_a_trusted_target_imports_nothing_of_torch() -> None:
 
 def test_a_target_deep_inside_is_found() -> None:
     values = {"data": {"list": [{"inner": {"_target_": "os.system"}}]}, "name": "x"}
-    (fault,) = targets.faults(values)
+    (fault,) = targets.find_faults(values)
     assert fault.key == ("data", "list", "0", "inner", "_target_")
 
 
@@ -139,29 +139,31 @@ def test_a_source_needs_its_path() -> None:
 def test_hydras_own_instructions_are_refused(extra: str) -> None:
     said = "an instruction to Hydra, which merit doesn't follow; remove it"
     assert _faults("optimizer", target="torch.optim.AdamW", **{extra: True}) == [(f"optimizer.{extra}", said)]
-    (fault,) = targets.faults({"evaluate": {"baseline": [{extra: 1}]}})
+    (fault,) = targets.find_faults({"evaluate": {"baseline": [{extra: 1}]}})
     assert (fault.key, fault.text) == (("evaluate", "baseline", "0", extra), said)
 
 
 def test_a_trusted_class_is_built_with_its_arguments() -> None:
-    source = targets.build({"_target_": "merit.data.sources.Csv", "path": "a.csv", "separator": ";"})
+    source = targets.build_component({"_target_": "merit.data.sources.Csv", "path": "a.csv", "separator": ";"})
     assert source.path == Path("a.csv")
     assert source.dialect.separator == ";"
 
 
 def test_what_the_run_supplies_goes_to_those_that_take_it() -> None:
-    assert targets.build({"_target_": "merit.data.sources.Csv"}, path="b.csv", numbers=3).path == Path("b.csv")
+    assert targets.build_component({"_target_": "merit.data.sources.Csv"}, path="b.csv", numbers=3).path == Path(
+        "b.csv"
+    )
 
 
 def test_building_leaves_the_configuration_as_it_was() -> None:
     component = {"_target_": "merit.data.sources.Csv", "path": "a.csv"}
-    targets.build(component)
+    targets.build_component(component)
     assert component == {"_target_": "merit.data.sources.Csv", "path": "a.csv"}
 
 
 def test_an_untrusted_target_is_not_built() -> None:
     with pytest.raises(MeritError) as caught:
-        targets.build({"_target_": "os.system", "command": "exit 1"})
+        targets.build_component({"_target_": "os.system", "command": "exit 1"})
     assert caught.value.exit_code == 2
     assert str(caught.value).startswith("_target_ 'os.system' is not trusted; allowed: merit.data.sources.*, ")
 
@@ -180,7 +182,7 @@ def test_what_a_trusted_module_only_borrows_is_refused_and_not_built(target: str
     section = "optimizer" if target.startswith("torch") else "data.source"
     assert _faults(section, target=target) == [(f"{section}._target_", said)]
     with pytest.raises(MeritError, match=said):
-        targets.build({"_target_": target})
+        targets.build_component({"_target_": target})
 
 
 @pytest.mark.parametrize(
@@ -198,7 +200,7 @@ def test_what_a_trusted_module_only_borrows_is_refused_and_not_built(target: str
 def test_what_is_no_class_there_can_not_be_built(target: str) -> None:
     module, _, name = target.rpartition(".")
     with pytest.raises(MeritError, match=f"'{module}' has no class '{name}'; "):
-        targets.build({"_target_": target})
+        targets.build_component({"_target_": target})
 
 
 @pytest.mark.parametrize("spelling", ["elsewhere", "nowhere", "another name"])
@@ -212,7 +214,7 @@ def test_a_class_that_was_put_in_the_place_of_another_is_not_built(
         planted.__module__ = {"elsewhere": "collections", "nowhere": "merit.data.sources.nowhere"}[spelling]
     monkeypatch.setattr("merit.data.sources.Csv", planted)
     with pytest.raises(MeritError, match=r"'merit\.data\.sources\.Csv' is not a class of a trusted module"):
-        targets.build({"_target_": "merit.data.sources.Csv"})
+        targets.build_component({"_target_": "merit.data.sources.Csv"})
 
 
 def test_a_local_file_that_was_imported_as_a_library_is_refused(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +230,7 @@ def test_a_local_file_that_was_imported_as_a_library_is_refused(workdir: Path, m
 def test_a_function_in_the_place_of_a_class_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("merit.data.sources.Csv", print)
     with pytest.raises(MeritError, match="is not a class of a trusted module"):
-        targets.build({"_target_": "merit.data.sources.Csv"})
+        targets.build_component({"_target_": "merit.data.sources.Csv"})
 
 
 @pytest.mark.parametrize(
@@ -242,11 +244,11 @@ def test_a_function_in_the_place_of_a_class_is_not_built(monkeypatch: pytest.Mon
     ],
 )
 def test_a_component_where_none_is_asked_for_is_refused(place: dict[str, Any], key: str) -> None:
-    found = {".".join(fault.key): fault.text for fault in targets.faults(place)}
+    found = {".".join(fault.key): fault.text for fault in targets.find_faults(place)}
     text = found[f"{key}._target_" if key else "_target_"]
     assert "no component can stand here; it can at data.source, model, optimizer" in text or "not trusted" in text
 
 
 def test_arguments_that_a_class_refuses_are_told_in_one_line() -> None:
     with pytest.raises(MeritError, match=r"^_target_ 'merit\.data\.sources\.Csv' refuses its arguments: .*'pth'"):
-        targets.build({"_target_": "merit.data.sources.Csv", "pth": "a.csv"})
+        targets.build_component({"_target_": "merit.data.sources.Csv", "pth": "a.csv"})

@@ -64,8 +64,8 @@ def test_what_does_not_fit_is_refused(conf: Path, given: list[str], told: str) -
 
 def test_what_keeps_no_versions_says_so_in_one_line(make_lock: Callable[..., Lock], lock: Lock) -> None:
     other = make_lock(lambda values: values.update(tracking={"to": "csv", "experiment": "tiny"})).tracking
-    assert store.keeps_versions(lock.tracking)
-    assert not store.keeps_versions(other)
+    assert store.has_registry(lock.tracking)
+    assert not store.has_registry(other)
     with pytest.raises(MeritError, match=r"^tracking\.to: found 'csv', which keeps runs but no registry of models"):
         store.open_store(other)
 
@@ -74,4 +74,4 @@ def test_a_version_is_not_shown_where_nothing_keeps_versions(make_lock: Callable
     from merit.registry import mlflow
 
     other = make_lock(lambda values: values.update(tracking={"to": "csv", "experiment": "tiny"}))
-    assert mlflow.told(other, None) is None
+    assert mlflow.project_to_mlflow(other, None) is None

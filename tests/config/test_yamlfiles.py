@@ -40,7 +40,7 @@ TEXTS = [
 def _read(folder: Path, text: str) -> yamlfiles.YamlFile:
     file = folder / "a.yaml"
     file.write_text(text, encoding="utf-8", newline="")
-    return yamlfiles.read(file, ("model",))
+    return yamlfiles.read_file(file, ("model",))
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -53,9 +53,9 @@ def test_both_parsers_find_the_same_values_lines_and_faults(
 
 
 def test_both_parsers_find_the_same_in_conf(monkeypatch: pytest.MonkeyPatch) -> None:
-    fast = yamlfiles.read_all(ROOT / "conf")
+    fast = yamlfiles.read_all_files(ROOT / "conf")
     monkeypatch.delattr(yaml, "CSafeLoader")
-    assert yamlfiles.read_all(ROOT / "conf") == fast
+    assert yamlfiles.read_all_files(ROOT / "conf") == fast
 
 
 @pytest.mark.parametrize(
@@ -84,12 +84,12 @@ def test_numbers_that_are_what_they_look_like_and_texts_in_quotes_are_taken(tmp_
     text = "a: [0, 00, 08, 1_000, -7, 0x1F, 0b11, 1e-5, '12:30', \"010\", 12:3x, 1.5, 0.10, '" + "9" * 65 + "']"
     file = _read(tmp_path, text)
     assert file.problems == []
-    assert file.root.plain()["a"][:4] == [0, 0, "08", 1000]
+    assert file.root.to_plain()["a"][:4] == [0, 0, "08", 1000]
 
 
 def test_the_faults_of_a_long_file_are_told_by_the_fast_parser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaders, parse = [], yaml.parse
     monkeypatch.setattr(yaml, "parse", lambda text, Loader: loaders.append(Loader) or parse(text, Loader))  # noqa: N803
-    for size in (yamlfiles.RETOLD, 10):
+    for size in (yamlfiles.MAX_REPARSE_LENGTH, 10):
         assert _read(tmp_path, "a: " + "x" * size + "\n]").problems[0].found.startswith("not valid YAML")
     assert loaders == [yaml.CSafeLoader, yaml.CSafeLoader, yaml.SafeLoader]

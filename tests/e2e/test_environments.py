@@ -378,8 +378,8 @@ def test_without_haproxy_apply_says_what_to_install(at):
 
 
 def test_an_environment_that_asks_for_keys_is_tried_by_one_that_is_thrown_away(world, at):
-    key, entry = api_keys.made("shop", expires=None, quota=None, roles=("predict",))
-    world.write("keys.yaml", api_keys.text([entry]))
+    key, entry = api_keys.create_key("shop", expires=None, quota=None, roles=("predict",))
+    world.write("keys.yaml", api_keys.render_keys([entry]))
     before = (world.folder / "params.yaml").read_text(encoding="utf-8")
     lock = yaml.safe_load(before)
     lock["serve"]["auth"] = {"method": "keys", "keys": "keys.yaml"}

@@ -30,14 +30,14 @@ def package(make_package: Callable[..., Path], tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture(scope="session")
-def model(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[mount.Mounted]:
+def model(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[mount.MountedApp]:
     log = {"folder": str(tmp_path_factory.mktemp("kept"))}
     made = mount.app(package, version="tiny@v1", max_rows=5, max_bytes=20_000, auth=OPEN, log=log)
     yield made
     asyncio.run(made.close())
 
 
-def _in_fastapi(model: mount.Mounted) -> Any:
+def _in_fastapi(model: mount.MountedApp) -> Any:
     @asynccontextmanager
     async def lifespan(_: fastapi.FastAPI) -> Any:
         yield
@@ -48,12 +48,12 @@ def _in_fastapi(model: mount.Mounted) -> Any:
     return api
 
 
-def _in_starlette(model: mount.Mounted) -> Any:
+def _in_starlette(model: mount.MountedApp) -> Any:
     return Starlette(routes=[Mount("/models/tiny", app=model)])
 
 
 @pytest.mark.parametrize("around", [_in_fastapi, _in_starlette])
-def test_it_answers_inside_another_app(package: Path, around: Callable[[mount.Mounted], Any]) -> None:
+def test_it_answers_inside_another_app(package: Path, around: Callable[[mount.MountedApp], Any]) -> None:
     model = mount.app(package, version="tiny@v1", auth=OPEN)
     with TestClient(around(model)) as client:
         answer = client.post("/models/tiny/predict", json=[GOOD, GOOD])
@@ -164,7 +164,9 @@ def test_a_table_that_would_fill_the_memory_costs_a_helper_and_not_the_worker(pa
 
 @pytest.mark.parametrize(("path", "good"), [("/predict", 200), ("/feedback", 202)])
 @pytest.mark.parametrize("mode", list(GenerationMode))
-def test_the_openapi_document_is_what_it_does(model: mount.Mounted, mode: GenerationMode, path: str, good: int) -> None:
+def test_the_openapi_document_is_what_it_does(
+    model: mount.MountedApp, mode: GenerationMode, path: str, good: int
+) -> None:
     # Mounted, for each case begins and ends the app that it asks.
     document = schemathesis.openapi.from_asgi("/models/tiny/openapi.json", _in_starlette(model))
     cases = document[path]["POST"].as_strategy(generation_mode=mode)

@@ -36,7 +36,7 @@ from tests.versioned import report
 Path(sys.argv[1]).touch()
 while not Path(sys.argv[2]).exists():
     time.sleep(0.001)
-version, made = register(lock.read(), lambda against: report())
+version, made = register(lock.read_lock(), lambda against: report())
 print(version.name, made, version.tagger)
 """
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,7 +51,7 @@ def _merit(*args: str, uri: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def repository(workdir: Path, lock: Lock) -> Repository:
     """A repository with the lock of the tiny data."""
-    return Repository.made(workdir / "here", locks.render(lock))
+    return Repository.made(workdir / "here", locks.render_lock(lock))
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def released(repository: Repository, lock: Lock, monkeypatch: pytest.MonkeyPatch
         repository.commit(f"package {number}")
         made.append(register(lock, lambda against: report())[0])
     repository.declare("production", "v2", "production")
-    store = repository.folder / cache.CACHE
+    store = repository.folder / cache.DEFAULT_CACHE
     shutil.copytree(store, remote / "files/md5")
     shutil.rmtree(store)
     shutil.rmtree(repository.folder / artifacts.PACKAGE)

@@ -146,8 +146,8 @@ def _check_labels(project: Project, containers: Containers, image: str) -> None:
 
 def _check_answers(containers: Containers, image: str, project: Project, room: Path) -> None:
     """Run the image by its digest, pulled anew, as locked up as it is to run, with a file of keys, and ask it."""
-    key, entry = api_keys.made("test", expires=None, quota=None, roles=("predict",))
-    (room / "keys.yaml").write_text(api_keys.text([entry]))
+    key, entry = api_keys.create_key("test", expires=None, quota=None, roles=("predict",))
+    (room / "keys.yaml").write_text(api_keys.render_keys([entry]))
     (room / "keys.yaml").chmod(0o644)
     containers.run("podman", "rmi", "--force", f"{image.partition('@')[0]}:v1")
     port = free_port()

@@ -27,9 +27,9 @@ class Served:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
-        made = {role: api_keys.made(role, expires=None, quota=None, roles=(role,)) for role in api_keys.ROLES}
+        made = {role: api_keys.create_key(role, expires=None, quota=None, roles=(role,)) for role in api_keys.ROLES}
         self.keys = {role: key for role, (key, _) in made.items()}
-        (folder / "keys.yaml").write_text(api_keys.text(entry for _, entry in made.values()))
+        (folder / "keys.yaml").write_text(api_keys.render_keys(entry for _, entry in made.values()))
         log = {"folder": "log", "seconds": 0.5, "hashed": ["shop"]}
         told = {"port": self.port, "workers": 2, "auth": {"method": "keys", "keys": "keys.yaml"}, "log": log}
         environment = {
@@ -144,7 +144,7 @@ def test_whoever_has_a_key_is_answered_and_remembered(served: Served) -> None:
     assert found.height == 40
     assert set(found["caller"]) == {"predict"}
     assert "north" not in set(found["shop"])
-    assert predictionlog.joined(served.folder / "log").collect().select("row", "truth").rows() == [(1, 1)]
+    assert predictionlog.join_feedback(served.folder / "log").collect().select("row", "truth").rows() == [(1, 1)]
     said = (served.folder / "said").read_text()
     assert not any(key in said for key in served.keys.values())
     lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]

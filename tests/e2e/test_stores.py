@@ -153,7 +153,7 @@ def test_a_package_is_brought_from_s3_by_the_commit_that_names_it(stored: Folder
     code = (
         "from pathlib import Path; from merit import artifacts\n"
         "from merit.gate.champion import Champion\n"
-        "with Champion('HEAD', {}).fetched() as package: print(package.signature['outputs'])"
+        "with Champion('HEAD', {}).fetch_package() as package: print(package.signature['outputs'])"
     )
     assert "prediction" in clone.done(sys.executable, "-c", code)
 
@@ -167,7 +167,7 @@ def test_a_server_that_is_down_is_one_clear_line(stored: Folder) -> None:
     asked = (
         "from merit.gate.champion import Champion\n"
         "from merit.errors import MeritError\n"
-        "try:\n    Champion('HEAD', {}).fetched().__enter__()\nexcept MeritError as error: print(error)"
+        "try:\n    Champion('HEAD', {}).fetch_package().__enter__()\nexcept MeritError as error: print(error)"
     )
     line = stored.done(sys.executable, "-c", asked).strip()
     assert line.startswith("its package is neither in DVC's cache nor in a remote (")

@@ -224,7 +224,7 @@ def start(folder: Path, make_lock) -> Iterator[Callable[..., Worker]]:
         port = free_port()
         plain = {"broker": kind, "url": f"{SCHEMES[kind]}://127.0.0.1:{broker.server.port}", "answer_seconds": 4}
         section = {**plain, "metrics_port": port, "rows": 64, **told}
-        (folder / "params.yaml").write_text(locks.render(make_lock(lambda values: values.update(stream=section))))
+        (folder / "params.yaml").write_text(locks.render_lock(make_lock(lambda values: values.update(stream=section))))
         log = folder / f"worker-{len(running)}.log"
         environment = {**os.environ, "MERIT_STREAM_URL": broker.url, "PYTHONPATH": _path(folder)}
         with log.open("wb") as handle:
@@ -294,11 +294,11 @@ def _poisoned_stream_goes_on(broker: Any, worker: Worker) -> None:
 
 def test_poisoned_events_go_to_the_dead_letters_and_the_stream_goes_on(broker, start, folder):
     from merit.scoring.package import Package
-    from merit.serving.app.answers import Answers
+    from merit.serving.app.answers import ServedModel
 
     worker = start(broker)
     _poisoned_stream_goes_on(broker, worker)
-    expected = Answers(Package.load(folder / "model"), "v1", 1).answer(json.dumps(GOOD).encode())["predictions"][0]
+    expected = ServedModel(Package.load(folder / "model"), "v1", 1).predict(json.dumps(GOOD).encode())["predictions"][0]
     found = [json.loads(body)["prediction"] for body, _ in broker.read("predictions")]
     assert found == pytest.approx([expected] * 201, abs=1e-6)
     until(lambda: worker.metric("merit_stream_lag") == 0, "the lag is not told")
@@ -553,7 +553,7 @@ def test_events_that_kafka_has_compressed_are_answered(start, kind):
 
 def test_a_broker_that_is_not_there_is_one_line(folder, make_lock):
     section = {"url": f"nats://127.0.0.1:{free_port()}", "connect_seconds": 1, "metrics_port": None}
-    (folder / "params.yaml").write_text(locks.render(make_lock(lambda values: values.update(stream=section))))
+    (folder / "params.yaml").write_text(locks.render_lock(make_lock(lambda values: values.update(stream=section))))
     environment = {**os.environ, "MERIT_STREAM_URL": section["url"].replace("//", "//someone:secret@")}
     done = subprocess.run(COMMAND, check=False, capture_output=True, text=True, env=environment, timeout=60)
     assert done.returncode == 2

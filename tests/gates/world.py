@@ -30,11 +30,11 @@ from merit.data.ingest import ingest
 from merit.dvc import cache
 from merit.dvc import lock as locked
 from merit.errors import MeritError
-from merit.evaluation.baseline import baseline
+from merit.evaluation.baseline import run_baseline
 from merit.evaluation.evaluate import evaluate
 from merit.features.fit import features
 from merit.gate import judge
-from merit.gate.checks.model.source import Rows, SourceRows
+from merit.gate.checks.model.source import ReplayRows, SourceRows
 from merit.packaging.package import package
 from merit.training.run import train
 
@@ -89,7 +89,7 @@ class World:
         """Change the rows of the champion on main: its file in DVC's cache, and the lock that names it."""
         lock = Path("dvc.lock")
         text = lock.read_text(encoding="utf-8")
-        former = locked.outputs(text, "dvc.lock")[artifacts.RAW.as_posix()]
+        former = locked.parse_outputs(text, "dvc.lock")[artifacts.RAW.as_posix()]
         made = Path("other.parquet")
         change(pl.read_parquet(artifacts.RAW)).write_parquet(made)
         md5 = hashlib.md5(made.read_bytes(), usedforsecurity=False).hexdigest()
@@ -116,14 +116,14 @@ class World:
 
     def _do(self, stage: str) -> None:
         if stage == "compose":
-            locks.write(compose(self.overrides))
+            locks.write_lock(compose(self.overrides))
             return
-        lock = locks.read()
+        lock = locks.read_lock()
         todo: dict[str, Callable[[], Any]] = {
             "ingest": lambda: ingest(lock.data),
             "validate": lambda: contract.refuse(contract.validate(lock.data)),
             "features": lambda: features(lock.data, lock.features),
-            "baseline": lambda: baseline(lock),
+            "baseline": lambda: run_baseline(lock),
             "train": lambda: train(lock),
             "evaluate": lambda: evaluate(lock),
             "package": lambda: package(lock),
@@ -133,13 +133,13 @@ class World:
     def commit(self) -> None:
         """Have dvc.lock name the package that is there, as DVC would after its stage."""
         text = artifacts.DVC_LOCK.read_text(encoding="utf-8")
-        former = locked.outputs(text, "dvc.lock")[artifacts.PACKAGE.as_posix()]
-        artifacts.write_text(artifacts.DVC_LOCK, text.replace(former, cache.folder_hash(artifacts.PACKAGE)))
+        former = locked.parse_outputs(text, "dvc.lock")[artifacts.PACKAGE.as_posix()]
+        artifacts.write_text(artifacts.DVC_LOCK, text.replace(former, cache.hash_folder(artifacts.PACKAGE)))
 
     @property
     def lock(self) -> Lock:
         """The lock as it stands."""
-        return locks.read()
+        return locks.read_lock()
 
 
 def _git(*args: str) -> None:
@@ -172,12 +172,12 @@ SOURCE = Path("as-it-came.parquet")
 @contextmanager
 def source_at_hand() -> Iterator[None]:
     """Have changes of the ingested rows stand for changes of the source: to read all flights again takes seconds."""
-    read = SourceRows._read
-    SourceRows._read = lambda rows: Rows(pl.read_parquet(SOURCE) if SOURCE.exists() else rows._tested)
+    read = SourceRows._read_rows
+    SourceRows._read_rows = lambda rows: ReplayRows(pl.read_parquet(SOURCE) if SOURCE.exists() else rows._test_rows)
     try:
         yield
     finally:
-        SourceRows._read = read
+        SourceRows._read_rows = read
 
 
 def judged(
@@ -206,7 +206,7 @@ def judged(
                 if part != "data":
                     world.commit()
                 started = time.perf_counter()
-                report = judge.gate(world.lock, only=part)
+                report = judge.gate(world.lock, scope=part)
             except Stopped as stopped:
                 return Outcome({stopped.stage: stopped.said}, "fail", time.perf_counter() - started)
             except MeritError as error:

@@ -33,7 +33,7 @@ def _running(project: Project) -> subprocess.Popen[str]:
 
 def _is_free(project: Project) -> bool:
     """Say whether neither a run nor a stage holds the project."""
-    for name in (workspace_lock.RUN, workspace_lock.STAGE):
+    for name in (workspace_lock.RUN_LOCK, workspace_lock.STAGE_LOCK):
         with (project.folder / name).open("a") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

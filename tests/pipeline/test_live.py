@@ -17,7 +17,7 @@ from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.mlflow import store
-from merit.tracking.live import Live
+from merit.tracking.live import RunLogger
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 
@@ -35,12 +35,12 @@ def tracked(workdir: Path, make_lock: Callable[..., Lock], monkeypatch: pytest.M
 
 def _only_run(lock: Lock) -> Any:
     client: MlflowClient = store.open_store(lock.tracking)
-    (found,) = client.search_runs([store.experiment(client, lock.tracking)])
+    (found,) = client.search_runs([store.find_or_create_experiment(client, lock.tracking)])
     return found
 
 
 def test_a_run_is_kept_as_its_block_ended(tracked: Lock) -> None:
-    with Live(tracked) as run:
+    with RunLogger(tracked) as run:
         run.log_epoch(EPOCH)
     found = _only_run(tracked)
     assert found.info.status == "FINISHED"
@@ -49,28 +49,28 @@ def test_a_run_is_kept_as_its_block_ended(tracked: Lock) -> None:
 
 @pytest.mark.parametrize(("error", "status"), [(MeritError("x"), "FAILED"), (KeyboardInterrupt(), "KILLED")])
 def test_a_block_that_ends_early_ends_the_run_so(tracked: Lock, error: BaseException, status: str) -> None:
-    with pytest.raises(type(error)), Live(tracked):
+    with pytest.raises(type(error)), RunLogger(tracked):
         raise error
     assert _only_run(tracked).info.status == status
 
 
 def test_what_can_not_be_tracked_is_told_in_one_line(tracked: Lock) -> None:
     artifacts.RAW.unlink()
-    with pytest.raises(MeritError, match=r"^data/raw\.parquet: not found; 'merit ingest' makes it"), Live(tracked):
+    with pytest.raises(MeritError, match=r"^data/raw\.parquet: not found; 'merit ingest' makes it"), RunLogger(tracked):
         pass
 
 
 def test_an_error_of_the_training_comes_before_one_of_the_tracking(tracked: Lock) -> None:
     artifacts.RAW.unlink()
-    with pytest.raises(ZeroDivisionError), Live(tracked):
+    with pytest.raises(ZeroDivisionError), RunLogger(tracked):
         raise ZeroDivisionError
 
 
 def test_the_run_of_a_training_that_was_killed_is_ended(tracked: Lock) -> None:
-    locks.write(tracked)
+    locks.write_lock(tracked)
     code = (
         "import time; from merit.config import lock; from merit.tracking.live import Live\n"
-        "run = Live(lock.read()); print('up', flush=True); time.sleep(60)"
+        "run = Live(lock.read_lock()); print('up', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True) as training:
         assert training.stdout is not None
@@ -86,17 +86,17 @@ def _ended(lock: Lock) -> bool:
     if not Path("mlflow.db").exists():
         return False
     client: MlflowClient = store.open_store(lock.tracking)
-    found = client.search_runs([store.experiment(client, lock.tracking)])
+    found = client.search_runs([store.find_or_create_experiment(client, lock.tracking)])
     return bool(found) and found[0].info.status != "RUNNING"
 
 
 def test_who_is_killed_while_the_store_is_made_hinders_no_other(tracked: Lock, workdir: Path) -> None:
-    first = Live(tracked)
+    first = RunLogger(tracked)
     until = time.monotonic() + 60
     while not any((workdir / "mlflow.db.new").glob("mlflow.db")):
         assert time.monotonic() < until
         time.sleep(0.001)
-    others = [Live(tracked) for _ in range(2)]
+    others = [RunLogger(tracked) for _ in range(2)]
     first._process.kill()
     first._process.communicate()  # closes what it was told by
     assert not (workdir / "mlflow.db").exists()
@@ -105,5 +105,5 @@ def test_who_is_killed_while_the_store_is_made_hinders_no_other(tracked: Lock, w
     for other in others:
         other.__exit__(None, None, None)
     client: MlflowClient = store.open_store(tracked.tracking)
-    found = client.search_runs([store.experiment(client, tracked.tracking)])
+    found = client.search_runs([store.find_or_create_experiment(client, tracked.tracking)])
     assert [run.info.status for run in found] == ["FINISHED", "FINISHED"]

@@ -33,7 +33,7 @@ ConfigStore.instance().store(group="hydra/launcher", name="local", node=LocalCon
 ConfigStore.instance().store(group="hydra/launcher", name="ray", node=RayConf, provider="merit")
 
 
-class _Ours(Launcher):
+class _TrialLauncher(Launcher):
     """Base of both launchers: runs the trial that the single override of a job names."""
 
     workers: Any
@@ -52,31 +52,31 @@ class _Ours(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run trials one after another; safe to call from several threads."""
-        return [self._run(list(overrides)) for overrides in job_overrides]
+        return [self._run_trial(list(overrides)) for overrides in job_overrides]
 
     def close(self) -> None:
         """Release processes and connections."""
         self.workers.close()
 
-    def _run(self, overrides: list[str]) -> JobReturn:
+    def _run_trial(self, overrides: list[str]) -> JobReturn:
         values = {each.key_or_group: each.value() for each in OverridesParser.create().parse_overrides(overrides)}
         self.workers.run(Path(str(values["trial"])))
         return JobReturn(overrides=overrides, _return_value=None, status=JobStatus.COMPLETED)
 
 
-class LocalLauncher(_Ours):
+class LocalLauncher(_TrialLauncher):
     """Runs trials on the CPU cores of this machine."""
 
     def __init__(self) -> None:
-        from merit.sweep.local import Local
+        from merit.sweep.local import LocalMachine
 
-        self.workers = Local()
+        self.workers = LocalMachine()
 
 
-class RayLauncher(_Ours):
+class RayLauncher(_TrialLauncher):
     """Runs trials on a Ray cluster."""
 
     def __init__(self, address: str | None) -> None:
-        from merit.sweep.on_ray import OnRay
+        from merit.sweep.on_ray import RayCluster
 
-        self.workers = OnRay(address)
+        self.workers = RayCluster(address)

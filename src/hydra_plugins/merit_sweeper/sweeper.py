@@ -32,9 +32,9 @@ class MeritSweeper(Sweeper):
         """Run a search over these overrides; return the sweep."""
         from merit.sweep import orchestrate
 
-        return orchestrate.sweep(arguments, self._launcher)
+        return orchestrate.run_sweep(arguments, self._create_launcher)
 
-    def _launcher(self, folder: Path) -> Launcher:
+    def _create_launcher(self, folder: Path) -> Launcher:
         """Return the configured launcher, with its output in the folder of the sweep."""
         from hydra.core.plugins import Plugins
 

@@ -12,20 +12,20 @@ import polars as pl
 from merit.batch import lines, output_lock, overlap_check, sources, texts
 from merit.batch import output as outputs
 from merit.batch.output import Output
-from merit.batch.scorer import Scorer, refusal
-from merit.batch.sources import Files
-from merit.batch.staging import Query, staged
+from merit.batch.scorer import BatchScorer, create_refusal
+from merit.batch.sources import InputFiles
+from merit.batch.staging import DatabaseQuery, stage_rows
 from merit.errors import MeritError, Refused
 
-CHUNK = 65_536
+DEFAULT_CHUNK_ROWS = 65_536
 """Default number of rows per chunk."""
-Tell = Callable[[int, int | None], None]
+ReportProgress = Callable[[int, int | None], None]
 """Reports progress: the rows done, and the total or None where it is not known."""
-Say = Callable[[str], None]
+ShowLine = Callable[[str], None]
 """Shows a line to the user."""
 
 
-def _silent(line: str) -> None:
+def _discard_line(line: str) -> None:
     """Discard a line."""
 
 
@@ -49,53 +49,59 @@ class Job:
     version: str | None = None
     keep: tuple[str, ...] | None = None
     on_error: Literal["refuse", "aside"] = "refuse"
-    chunk_rows: int = CHUNK
+    chunk_rows: int = DEFAULT_CHUNK_ROWS
     workers: int = 1
     commit: str | None = None
 
-    def scorer(self, *, is_text: bool) -> Scorer:
+    def load_scorer(self, *, is_text: bool) -> BatchScorer:
         """Load the package and return its scorer."""
-        return Scorer(self.package, self.version, self.keep, is_text=is_text, commit=self.commit)
+        return BatchScorer(self.package, self.version, self.keep, is_text=is_text, commit=self.commit)
 
-    def score(self, scorer: Scorer, where: str, number: int, rows: pl.DataFrame) -> int:
+    def score_chunk(self, scorer: BatchScorer, source_name: str, number: int, rows: pl.DataFrame) -> int:
         """Score a chunk and write it; return its number of rows.
 
         Args:
             scorer: the scorer of this job's package.
-            where: the name of the input, for messages.
+            source_name: the name of the input, for messages.
             number: the index of the chunk.
             rows: its rows.
 
         Raises:
             Refused: rows violate the contract, and `on_error` is `refuse`.
         """
-        scored = scorer.score(rows, number * self.chunk_rows)
+        scored = scorer.score_chunk(rows, number * self.chunk_rows)
         if scored.rejected.height and self.on_error == "refuse":
-            raise refusal(where, scored, is_first=not self.output.has_parts())
-        self.output.write(number, scored)
+            raise create_refusal(source_name, scored, is_first=not self.output.has_parts())
+        self.output.write_chunk(number, scored)
         return rows.height
 
 
 @dataclass(frozen=True)
-class Outcome:
+class BatchResult:
     """The result of a batch, in numbers of rows.
 
     Attributes:
-        rows: scored rows.
-        rejected: rows set aside because they violate the contract.
-        before: rows that an earlier run had done.
-        was_done: whether an earlier run had done all.
+        scored_rows: scored rows.
+        rejected_rows: rows set aside because they violate the contract.
+        resumed_rows: rows that an earlier run had done.
+        was_complete: whether an earlier run had done all.
     """
 
-    rows: int
-    rejected: int
-    before: int
-    was_done: bool
+    scored_rows: int
+    rejected_rows: int
+    resumed_rows: int
+    was_complete: bool
 
 
 def predict(
-    source: Files | Query, job: Job, *, engine: str = "local", restart: bool = False, tell: Tell, say: Say = _silent
-) -> Outcome:
+    source: InputFiles | DatabaseQuery,
+    job: Job,
+    *,
+    engine: str = "local",
+    restart: bool = False,
+    report_progress: ReportProgress,
+    show_line: ShowLine = _discard_line,
+) -> BatchResult:
     """Score all rows of a source, or those that an earlier run left.
 
     Args:
@@ -103,58 +109,69 @@ def predict(
         job: the settings.
         engine: `local` or `ray`.
         restart: discard the rows of an earlier run instead of resuming.
-        tell: reports progress.
-        say: shows a line to the user.
+        report_progress: reports progress.
+        show_line: shows a line to the user.
 
     Raises:
         Refused: rows violate the contract, or the existing output was made from another input, package or options.
         MeritError: the input can't be read, the package can't be loaded, or the output can't be written.
     """
-    if isinstance(source, Files):
-        overlap_check.check(source, job.output)
-    is_text = isinstance(source, Files) and source.is_text
-    scorer = job.scorer(is_text=is_text)
-    with TemporaryDirectory(prefix="merit-predict-") as room:
-        if isinstance(source, Files) and is_text:
-            source = texts.laid_out(source, scorer.package, Path(room), say)
+    if isinstance(source, InputFiles):
+        overlap_check.check_overlap(source, job.output)
+    is_text = isinstance(source, InputFiles) and source.is_text
+    scorer = job.load_scorer(is_text=is_text)
+    with TemporaryDirectory(prefix="merit-predict-") as temporary_folder:
+        if isinstance(source, InputFiles) and is_text:
+            source = texts.detect_dialect(source, scorer.package, Path(temporary_folder), show_line)
             lines.check_headers(source)
-        return _predict(source, job, scorer, engine, restart=restart, tell=tell, say=say)
+        return _run_batch(
+            source, job, scorer, engine, restart=restart, report_progress=report_progress, show_line=show_line
+        )
 
 
-def _predict(
-    source: Files | Query, job: Job, scorer: Scorer, engine: str, *, restart: bool, tell: Tell, say: Say
-) -> Outcome:
-    if isinstance(source, Files):
-        _check(source, job, scorer)  # before anything is written
-    with output_lock.held(job.output) as note:
-        asked = _asked(source, job, scorer)
-        goes_on = note is not None and not restart and not _is_void(note, asked, job.output)
-        if note is not None and goes_on:
-            job = _resumed(job, note, asked)
-            asked["commit"] = scorer.origin["commit"] = job.commit or scorer.origin["commit"]
-            if note.get("finished") and job.output.is_whole(note):
-                job.output.tidy()
-                return _outcome(note, before=0, was_done=True)
+def _run_batch(
+    source: InputFiles | DatabaseQuery,
+    job: Job,
+    scorer: BatchScorer,
+    engine: str,
+    *,
+    restart: bool,
+    report_progress: ReportProgress,
+    show_line: ShowLine,
+) -> BatchResult:
+    if isinstance(source, InputFiles):
+        _check_columns(source, job, scorer)  # before anything is written
+    with output_lock.lock_output(job.output) as note:
+        request = _describe_request(source, job, scorer)
+        is_resumed = note is not None and not restart and not _is_obsolete(note, request, job.output)
+        if note is not None and is_resumed:
+            job = _resume_job(job, note, request)
+            request["commit"] = scorer.origin["commit"] = job.commit or scorer.origin["commit"]
+            if note.get("finished") and job.output.check_complete(note):
+                job.output.remove_leftovers()
+                return _create_result(note, resumed_rows=0, was_complete=True)
         else:
-            _begin(source, job, scorer, asked)
-        job.output.tidy()
-        before = _told(job, say) if goes_on else 0
-        files = _files(source, job, engine)
-        _check(files, job, scorer)
-        _score(files, job, scorer, engine, tell)
-        if isinstance(source, Files) and sources.opened(source.name).identity() != asked["input"]:
+            _start_batch(source, job, scorer, request)
+        job.output.remove_leftovers()
+        resumed_rows = _report_resume(job, show_line) if is_resumed else 0
+        files = _stage_files(source, job, engine)
+        _check_columns(files, job, scorer)
+        _score_chunks(files, job, scorer, engine, report_progress)
+        if isinstance(source, InputFiles) and sources.open_files(source.name).get_identity() != request["input"]:
             raise Refused(f"{source.name}: changed while it was read; score it again with --restart")
-        return _outcome(job.output.finish({**asked, "chunk_rows": job.chunk_rows}), before=before, was_done=False)
+        return _create_result(
+            job.output.finish({**request, "chunk_rows": job.chunk_rows}), resumed_rows=resumed_rows, was_complete=False
+        )
 
 
-def _outcome(note: dict[str, Any], *, before: int, was_done: bool) -> Outcome:
-    return Outcome(sum(note["parts"]), sum(note["aside"].values()), before, was_done)
+def _create_result(note: dict[str, Any], *, resumed_rows: int, was_complete: bool) -> BatchResult:
+    return BatchResult(sum(note["parts"]), sum(note["aside"].values()), resumed_rows, was_complete)
 
 
-def _asked(source: Files | Query, job: Job, scorer: Scorer) -> dict[str, Any]:
+def _describe_request(source: InputFiles | DatabaseQuery, job: Job, scorer: BatchScorer) -> dict[str, Any]:
     return {
-        "form": outputs.FORM,
-        "input": source.identity(),
+        "form": outputs.NOTE_VERSION,
+        "input": source.get_identity(),
         "package": scorer.package.digest,
         "version": job.version,
         "keep": None if job.keep is None else list(job.keep),
@@ -162,102 +179,104 @@ def _asked(source: Files | Query, job: Job, scorer: Scorer) -> dict[str, Any]:
     }
 
 
-def _is_void(note: dict[str, Any], asked: dict[str, Any], output: Output) -> bool:
+def _is_obsolete(note: dict[str, Any], request: dict[str, Any], output: Output) -> bool:
     """Return whether a note can be ignored: no row was scored, or the user removed the output file."""
     if output.has_parts():
         return False
     if note.get("finished"):
-        return output.is_file and not output.path.exists() and not outputs.numbers(output.rejected)
-    return bool(outputs.changed(note, asked)) or not (output.folder / outputs.STAGED).is_dir()
+        return output.is_file and not output.path.exists() and not outputs.list_part_numbers(output.rejected)
+    return bool(outputs.describe_difference(note, request)) or not (output.folder / outputs.STAGED_NAME).is_dir()
 
 
-def _begin(source: Files | Query, job: Job, scorer: Scorer, asked: dict[str, Any]) -> None:
+def _start_batch(source: InputFiles | DatabaseQuery, job: Job, scorer: BatchScorer, request: dict[str, Any]) -> None:
     """Start a new batch: write its note and remove the earlier output, once the input is known to be readable.
 
     Raises:
         MeritError: the input can't be read; the earlier output is unchanged.
     """
-    if isinstance(source, Files) and source.is_text:
-        lines.check(source)
-    anew = job.output.folder / outputs.STAGED_ANEW
-    is_query_anew = isinstance(source, Query) and job.output.has_note()
-    if is_query_anew:
-        _check(staged(source, anew, job.chunk_rows), job, scorer)
+    if isinstance(source, InputFiles) and source.is_text:
+        lines.check_lines(source)
+    restart_folder = job.output.folder / outputs.RESTAGED_NAME
+    is_query_restart = isinstance(source, DatabaseQuery) and job.output.has_note()
+    if is_query_restart:
+        _check_columns(stage_rows(source, restart_folder, job.chunk_rows), job, scorer)
     if job.output.has_note():
-        job.output.clear()
-    job.output.begin({**asked, "chunk_rows": job.chunk_rows})
-    if is_query_anew:
-        anew.rename(job.output.folder / outputs.STAGED)
+        job.output.remove_results()
+    job.output.write_note({**request, "chunk_rows": job.chunk_rows})
+    if is_query_restart:
+        restart_folder.rename(job.output.folder / outputs.STAGED_NAME)
 
 
-def _resumed(job: Job, note: dict[str, Any], asked: dict[str, Any]) -> Job:
+def _resume_job(job: Job, note: dict[str, Any], request: dict[str, Any]) -> Job:
     """Return the job with the chunk size and the commit of the run that it resumes.
 
     Raises:
         Refused: the existing output was made from another input, package or options.
     """
-    if differs := outputs.changed(note, asked):
+    if difference := outputs.describe_difference(note, request):
         raise Refused(
-            f"{job.output.path}: can't be resumed: {differs}; --restart scores all anew, or give another place"
+            f"{job.output.path}: can't be resumed: {difference}; --restart scores all anew, or give another place"
         )
     return replace(job, chunk_rows=int(note["chunk_rows"]), commit=note.get("commit", job.commit))
 
 
-def _told(job: Job, say: Say) -> int:
+def _report_resume(job: Job, show_line: ShowLine) -> int:
     """Report that this run resumes an earlier one; return the rows that are done."""
-    done = job.output.scored()
-    say(f"{job.output.path}: goes on after {done:,} rows, in chunks of {job.chunk_rows:,}, as it was begun")
-    return done
+    done_rows = job.output.count_done_rows()
+    show_line(f"{job.output.path}: goes on after {done_rows:,} rows, in chunks of {job.chunk_rows:,}, as it was begun")
+    return done_rows
 
 
-def _check(files: Files, job: Job, scorer: Scorer) -> None:
+def _check_columns(files: InputFiles, job: Job, scorer: BatchScorer) -> None:
     """Refuse an input whose columns can't be scored, or can't be written in the format of the output."""
-    schema = files.schema()
-    scorer.check(schema, files.name)
-    kept = schema if job.keep is None else pl.Schema({name: schema[name] for name in job.keep})
-    outputs.check_columns(job.output, kept)
+    schema = files.read_schema()
+    scorer.check_columns(schema, files.name)
+    output_columns = schema if job.keep is None else pl.Schema({name: schema[name] for name in job.keep})
+    outputs.check_columns(job.output, output_columns)
 
 
-def _files(source: Files | Query, job: Job, engine: str) -> Files:
+def _stage_files(source: InputFiles | DatabaseQuery, job: Job, engine: str) -> InputFiles:
     """Return the input as files; a query, or text that Ray can't read from the middle, is written to Parquet first."""
-    if isinstance(source, Query) or (engine == "ray" and source.is_text):
-        return staged(source, job.output.folder / outputs.STAGED, job.chunk_rows)
+    if isinstance(source, DatabaseQuery) or (engine == "ray" and source.is_text):
+        return stage_rows(source, job.output.folder / outputs.STAGED_NAME, job.chunk_rows)
     return source
 
 
-def _score(files: Files, job: Job, scorer: Scorer, engine: str, tell: Tell) -> None:
+def _score_chunks(
+    files: InputFiles, job: Job, scorer: BatchScorer, engine: str, report_progress: ReportProgress
+) -> None:
     if engine == "ray":
         from merit.batch import ray_engine
 
-        ray_engine.run(files, job, scorer, tell)
+        ray_engine.score_chunks(files, job, scorer, report_progress)
     else:
         from merit.batch import local_engine
 
-        local_engine.run(files, job, scorer, tell)
-    if job.output.first_open() == 0:  # an input without rows still gets one part, with its columns
-        job.output.write(0, scorer.score(pl.DataFrame(schema=scorer.schema(files.schema())), 0))
+        local_engine.score_chunks(files, job, scorer, report_progress)
+    if job.output.find_first_missing() == 0:  # an input without rows still gets one part, with its columns
+        job.output.write_chunk(0, scorer.score_chunk(pl.DataFrame(schema=scorer.select_schema(files.read_schema())), 0))
 
 
-def source_of(text: str, query: str | None, variable: str | None) -> Files | Query:
+def open_source(location: str, query: str | None, url_variable: str | None) -> InputFiles | DatabaseQuery:
     """Return the source that the arguments of `merit predict` name.
 
     Args:
-        text: the argument IN: a path, a pattern, an address in S3, or `sql`.
+        location: the argument IN: a path, a pattern, an address in S3, or `sql`.
         query: the option --query.
-        variable: the option --url-env.
+        url_variable: the option --url-env.
 
     Raises:
         MeritError: the source is missing, has an unsupported format, or the options don't fit it.
     """
-    if text != "sql":
-        if query or variable:
-            raise MeritError(f"IN: found '{text}'; --query and --url-env are for IN 'sql'")
-        return sources.opened(text)
-    if not query or not variable:
+    if location != "sql":
+        if query or url_variable:
+            raise MeritError(f"IN: found '{location}'; --query and --url-env are for IN 'sql'")
+        return sources.open_files(location)
+    if not query or not url_variable:
         raise MeritError("IN: 'sql' needs --query, and --url-env with the name of the variable that holds the URL")
-    return Query(query, variable)
+    return DatabaseQuery(query, url_variable)
 
 
-def cores() -> int:
+def count_cores() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,11 +1,11 @@
 """Checks the structure of CSV input before anything is scored."""
 
-from merit.batch.sources import Files, faults
+from merit.batch.sources import InputFiles, translate_read_errors
 from merit.errors import MeritError
 from merit.reading import lines
 
 
-def check(files: Files) -> None:
+def check_lines(files: InputFiles) -> None:
     """Read all lines once, and compare their number of fields with the header; an empty line is a row of nulls.
 
     Raises:
@@ -13,22 +13,22 @@ def check(files: Files) -> None:
             invalid.
     """
     for path in files.paths:
-        with faults(path), _Unscored():
-            lines.check(files.text(path))
+        with translate_read_errors(path), _AppendNothingScored():
+            lines.check_lines(files.open_text(path))
 
 
-def check_headers(files: Files) -> None:
+def check_headers(files: InputFiles) -> None:
     """Check the header of each file, before any other message about columns; in S3 only that of the first file.
 
     Raises:
         MeritError: a header is invalid.
     """
     for path in files.paths[:1] if files.paths[0].startswith("s3://") else files.paths:
-        with faults(path), _Unscored():
-            lines.check_header(files.text(path))
+        with translate_read_errors(path), _AppendNothingScored():
+            lines.check_header(files.open_text(path))
 
 
-class _Unscored:
+class _AppendNothingScored:
     """Context manager that adds "nothing was scored" to an error."""
 
     def __enter__(self) -> None:

@@ -10,60 +10,60 @@ from functools import partial
 
 import polars as pl
 
-from merit.batch.job import Job, Tell
-from merit.batch.scorer import Scorer
-from merit.batch.sources import Files
+from merit.batch.job import Job, ReportProgress
+from merit.batch.scorer import BatchScorer
+from merit.batch.sources import InputFiles
 
-Read = Callable[[], pl.DataFrame]
+ReadChunk = Callable[[], pl.DataFrame]
 
 
-def run(files: Files, job: Job, scorer: Scorer, tell: Tell) -> None:
+def score_chunks(files: InputFiles, job: Job, scorer: BatchScorer, report_progress: ReportProgress) -> None:
     """Score each chunk that is not done.
 
     Raises:
         Refused: rows violate the contract; the message is about the first such chunk.
     """
-    total = files.rows()
-    done = 0
-    waiting: dict[Future[int], int] = {}
+    total_rows = files.count_rows()
+    done_rows = 0
+    pending: dict[Future[int], int] = {}
     with ThreadPoolExecutor(job.workers, "merit-predict") as pool:
         try:
-            for number, rows, read in _chunks(files, job, scorer):
+            for number, rows, read_chunk in _iterate_chunks(files, job, scorer):
                 if job.output.is_done(number):
-                    done += rows
+                    done_rows += rows
                     continue
-                waiting[pool.submit(_score, job, scorer, files.name, number, read)] = number
-                while len(waiting) > job.workers:
-                    done += _finished(waiting)
-                    tell(done, total)
-            while waiting:
-                done += _finished(waiting)
-                tell(done, total)
+                pending[pool.submit(_score_chunk, job, scorer, files.name, number, read_chunk)] = number
+                while len(pending) > job.workers:
+                    done_rows += _collect_finished(pending)
+                    report_progress(done_rows, total_rows)
+            while pending:
+                done_rows += _collect_finished(pending)
+                report_progress(done_rows, total_rows)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _chunks(files: Files, job: Job, scorer: Scorer) -> Iterator[tuple[int, int, Read]]:
+def _iterate_chunks(files: InputFiles, job: Job, scorer: BatchScorer) -> Iterator[tuple[int, int, ReadChunk]]:
     """Yield for each chunk its index, its number of rows, and a function that reads it."""
-    schema = scorer.schema(files.schema())
+    schema = scorer.select_schema(files.read_schema())
     if files.is_seekable:
-        for chunk in files.pieces(job.chunk_rows):
-            yield chunk.number, chunk.rows, partial(files.read, chunk, schema)
+        for chunk in files.locate_chunks(job.chunk_rows):
+            yield chunk.number, chunk.rows, partial(files.read_chunk, chunk, schema)
         return
-    first = job.output.first_open()
-    for number in range(first):
+    first_missing = job.output.find_first_missing()
+    for number in range(first_missing):
         yield number, job.chunk_rows, pl.DataFrame
-    for number, table in files.chunks(list(schema), job.chunk_rows, first):
+    for number, table in files.read_chunks(list(schema), job.chunk_rows, first_missing):
         yield number, table.height, partial(pl.DataFrame, table)
 
 
-def _score(job: Job, scorer: Scorer, where: str, number: int, read: Read) -> int:
-    return job.score(scorer, where, number, read())
+def _score_chunk(job: Job, scorer: BatchScorer, source_name: str, number: int, read_chunk: ReadChunk) -> int:
+    return job.score_chunk(scorer, source_name, number, read_chunk())
 
 
-def _finished(waiting: dict[Future[int], int]) -> int:
-    """Remove the finished chunks from `waiting` and return their rows; wait for at least one."""
-    done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+def _collect_finished(pending: dict[Future[int], int]) -> int:
+    """Remove the finished chunks from `pending` and return their rows; wait for at least one."""
+    done, _ = wait(pending, return_when=FIRST_COMPLETED)
     if any(future.exception() for future in done):
-        done, _ = wait(waiting)  # so that the error of the lowest chunk is raised, whichever failed first
-    return sum(future.result() for future in sorted(done, key=waiting.pop))
+        done, _ = wait(pending)  # so that the error of the lowest chunk is raised, whichever failed first
+    return sum(future.result() for future in sorted(done, key=pending.pop))

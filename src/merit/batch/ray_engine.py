@@ -15,83 +15,88 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from merit.batch.job import Job, Tell
-from merit.batch.scorer import Scorer
-from merit.batch.sources import Chunk, Files
+from merit.batch.job import Job, ReportProgress
+from merit.batch.scorer import BatchScorer
+from merit.batch.sources import Chunk, InputFiles
 from merit.errors import MeritError, Refused
 
 
-class Worker:
+class ChunkActor:
     """Ray Data actor that loads the package once and scores one chunk after another."""
 
-    def __init__(self, files: Files, job: Job, schema: pl.Schema, digest: str) -> None:
+    def __init__(self, files: InputFiles, job: Job, schema: pl.Schema, digest: str) -> None:
         self._files, self._job, self._schema, self._digest = files, job, schema, digest
-        self._scorer: Scorer | None = None
+        self._scorer: BatchScorer | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """Score the chunks of a batch; return refusals and errors as values, because Ray retries on exceptions."""
-        told: dict[str, list[Any]] = {"rows": [], "refused": [], "error": []}
-        for text in batch["chunk"].tolist():
-            found = {"rows": 0, "refused": "", "error": ""}
+        results: dict[str, list[Any]] = {"rows": [], "refused": [], "error": []}
+        for encoded_chunk in batch["chunk"].tolist():
+            result = {"rows": 0, "refused": "", "error": ""}
             try:
-                chunk = msgspec.json.decode(text, type=Chunk)
-                rows = self._files.read(chunk, self._schema)
-                found["rows"] = self._job.score(self._loaded(), self._files.name, chunk.number, rows)
-            except Refused as reason:
-                found["refused"] = str(reason)
-            except MeritError as reason:
-                found["error"] = str(reason)
-            for name, value in found.items():
-                told[name].append(value)
-        return told
+                chunk = msgspec.json.decode(encoded_chunk, type=Chunk)
+                rows = self._files.read_chunk(chunk, self._schema)
+                result["rows"] = self._job.score_chunk(self._load_scorer(), self._files.name, chunk.number, rows)
+            except Refused as error:
+                result["refused"] = str(error)
+            except MeritError as error:
+                result["error"] = str(error)
+            for name, value in result.items():
+                results[name].append(value)
+        return results
 
-    def _loaded(self) -> Scorer:
+    def _load_scorer(self) -> BatchScorer:
         """Return the scorer, loaded once.
 
         Raises:
             MeritError: this machine has no package or another one at the path of the job.
         """
         if self._scorer is None:
-            made = self._job.scorer(is_text=self._files.is_text)
-            if made.package.digest != self._digest:
+            scorer = self._job.load_scorer(is_text=self._files.is_text)
+            if scorer.package.digest != self._digest:
                 raise MeritError(f"{self._job.package}: a machine of the cluster finds another package there")
-            self._scorer = made
+            self._scorer = scorer
         return self._scorer
 
 
-def run(files: Files, job: Job, scorer: Scorer, tell: Tell) -> None:
+def score_chunks(files: InputFiles, job: Job, scorer: BatchScorer, report_progress: ReportProgress) -> None:
     """Score each chunk that is not done.
 
     Raises:
         Refused: rows violate the contract.
         MeritError: Ray is not installed, or its cluster can't be reached.
     """
-    chunks = list(files.pieces(job.chunk_rows))
-    total = sum(chunk.rows for chunk in chunks)
-    open_ = [chunk for chunk in chunks if not job.output.is_done(chunk.number)]
-    done = total - sum(chunk.rows for chunk in open_)
-    tell(done, total)
-    if not open_:
+    chunks = list(files.locate_chunks(job.chunk_rows))
+    total_rows = sum(chunk.rows for chunk in chunks)
+    missing_chunks = [chunk for chunk in chunks if not job.output.is_done(chunk.number)]
+    done_rows = total_rows - sum(chunk.rows for chunk in missing_chunks)
+    report_progress(done_rows, total_rows)
+    if not missing_chunks:
         return
-    with _cluster() as ray:
+    with _connect_cluster() as ray:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
-        schema = scorer.schema(files.schema())
-        scored = ray.data.from_items([{"chunk": msgspec.json.encode(each).decode()} for each in open_]).map_batches(
-            Worker, fn_constructor_args=(files, job, schema, scorer.package.digest), batch_size=1, batch_format="numpy",
+        schema = scorer.select_schema(files.read_schema())
+        scored = ray.data.from_items(
+            [{"chunk": msgspec.json.encode(each).decode()} for each in missing_chunks]
+        ).map_batches(
+            ChunkActor,
+            fn_constructor_args=(files, job, schema, scorer.package.digest),
+            batch_size=1,
+            batch_format="numpy",
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=job.workers),
-        )  # fmt: skip
+        )
         for row in scored.iter_rows():
             if row["error"]:
                 raise MeritError(row["error"])
             if row["refused"]:
                 raise Refused(row["refused"])
-            done += row["rows"]
-            tell(done, total)
+            done_rows += row["rows"]
+            report_progress(done_rows, total_rows)
 
 
 @contextmanager
-def _cluster() -> Iterator[Any]:
+def _connect_cluster() -> Iterator[Any]:
     """Yield Ray, connected to the cluster of RAY_ADDRESS or a new local one; shut down a connection made here."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -102,10 +107,10 @@ def _cluster() -> Iterator[Any]:
         raise MeritError("engine=ray: Ray is not installed; it comes with 'pip install merit-ml[ray]'") from error
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    began = not ray.is_initialized()
-    if began:
+    started_here = not ray.is_initialized()
+    if started_here:
         try:
-            with _without_stderr():  # because its C++ core prints the log level that it read from the environment
+            with _silence_stderr():  # because its C++ core prints the log level that it read from the environment
                 ray.init(
                     include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False
                 )
@@ -116,19 +121,19 @@ def _cluster() -> Iterator[Any]:
     try:
         yield ray
     finally:
-        if began:
+        if started_here:
             ray.shutdown()
 
 
 @contextmanager
-def _without_stderr() -> Iterator[None]:
+def _silence_stderr() -> Iterator[None]:
     """Discard what native code writes to standard error; exceptions are still raised."""
     sys.stderr.flush()
-    kept = os.dup(2)
+    saved_stderr = os.dup(2)
     try:
-        with Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
+        with Path(os.devnull).open("w") as null_device:
+            os.dup2(null_device.fileno(), 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(saved_stderr, 2)
+        os.close(saved_stderr)

@@ -3,12 +3,12 @@
 import os
 from typing import BinaryIO
 
-from merit.batch.sources import KINDS, Files, ending, kind_of
-from merit.console.masking import masked
+from merit.batch.sources import FORMATS_BY_ENDING, InputFiles, get_common_format, get_ending
+from merit.console.masking import mask_secrets
 from merit.errors import MeritError
 
 
-def opened(url: str) -> Files:
+def open_files(url: str) -> InputFiles:
     """Return the files below `s3://bucket/prefix/`, or the one object of that name.
 
     Credentials come from the environment, a profile or the machine's role, as for all AWS tools.
@@ -20,40 +20,42 @@ def opened(url: str) -> Files:
         import s3fs
     except ModuleNotFoundError as error:
         raise MeritError(f"{url}: s3fs is not installed; it comes with 'pip install merit-ml[s3]'") from error
-    address = _address()
+    endpoint = _get_endpoint()
     try:
-        store = s3fs.S3FileSystem(endpoint_url=address, use_listings_cache=False, skip_instance_cache=True)
-        listed = store.find(url, detail=True)
+        filesystem = s3fs.S3FileSystem(endpoint_url=endpoint, use_listings_cache=False, skip_instance_cache=True)
+        objects = filesystem.find(url, detail=True)
     except Exception as error:  # botocore and aiohttp raise a dozen unrelated types
-        reason = masked(" ".join(str(error).split()))[:300]
+        reason = mask_secrets(" ".join(str(error).split()))[:300]
         raise MeritError(f"{url}: can't be listed: {reason}; correct it, AWS_PROFILE or AWS_ENDPOINT_URL") from error
-    found = {
+    versions = {
         f"s3://{name}": f"{each['size']} bytes, {str(each.get('ETag', '')).strip(chr(34))}"
-        for name, each in sorted(listed.items())
-        if ending(name) and not name.rpartition("/")[2].startswith((".", "_"))
+        for name, each in sorted(objects.items())
+        if get_ending(name) and not name.rpartition("/")[2].startswith((".", "_"))
     }
-    if not found:
-        raise MeritError(f"{url}: holds no object that ends in {', '.join(KINDS)}")
-    is_hive = any("=" in part for name in found for part in name.removeprefix(url).split("/")[:-1])
-    return Files(url, kind_of(url, list(found)), tuple(found), found, _storage(address), is_hive)
+    if not versions:
+        raise MeritError(f"{url}: holds no object that ends in {', '.join(FORMATS_BY_ENDING)}")
+    is_hive = any("=" in part for name in versions for part in name.removeprefix(url).split("/")[:-1])
+    return InputFiles(
+        url, get_common_format(url, list(versions)), tuple(versions), versions, _get_storage_options(endpoint), is_hive
+    )
 
 
-def _storage(address: str | None) -> dict[str, str]:
+def _get_storage_options(endpoint: str | None) -> dict[str, str]:
     """Return the options by which Polars reaches the store; it finds credentials as boto3 does."""
-    if address is None:
+    if endpoint is None:
         return {}
-    told = {"aws_endpoint_url": address, "aws_virtual_hosted_style_request": "false"}
-    return told | ({"aws_allow_http": "true"} if address.startswith("http://") else {})
+    options = {"aws_endpoint_url": endpoint, "aws_virtual_hosted_style_request": "false"}
+    return options | ({"aws_allow_http": "true"} if endpoint.startswith("http://") else {})
 
 
-def reader(url: str) -> BinaryIO:
+def open_object(url: str) -> BinaryIO:
     """Open an object for sequential reading."""
     import s3fs
 
-    store = s3fs.S3FileSystem(endpoint_url=_address(), use_listings_cache=False, skip_instance_cache=True)
-    return store.open(url, "rb", block_size=8 * 1024 * 1024, cache_type="readahead")  # type: ignore[no-any-return]
+    filesystem = s3fs.S3FileSystem(endpoint_url=_get_endpoint(), use_listings_cache=False, skip_instance_cache=True)
+    return filesystem.open(url, "rb", block_size=8 * 1024 * 1024, cache_type="readahead")  # type: ignore[no-any-return]
 
 
-def _address() -> str | None:
+def _get_endpoint() -> str | None:
     """Return the endpoint of the store; None for AWS itself."""
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")

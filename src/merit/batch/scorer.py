@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from merit.batch import contract
 from merit.errors import Refused
-from merit.scoring.package import Package, columns_of
+from merit.scoring.package import Package, extract_columns
 
-SHOWN = 5
+MAX_DISPLAYED_ROWS = 5
 """Rows that the message of a refusal names."""
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredChunk:
     """The result of scoring a chunk.
 
     Attributes:
@@ -30,7 +30,7 @@ class Scored:
     rejected: pl.DataFrame
 
 
-class Scorer:
+class BatchScorer:
     """Scores chunks with a package.
 
     Args:
@@ -54,7 +54,7 @@ class Scorer:
         commit: str | None = None,
     ) -> None:
         self.package = Package.load(folder)
-        self.contract = contract.of(self.package, folder, is_text=is_text)
+        self.contract = contract.from_package(self.package, folder, is_text=is_text)
         self.keep = keep
         self.origin = {
             "model": str(self.package.manifest["model"]),
@@ -63,27 +63,27 @@ class Scorer:
         }
 
     @property
-    def inputs(self) -> list[str]:
+    def input_columns(self) -> list[str]:
         """The input columns of the model."""
         return [rule.name for rule in self.contract.rules]
 
     @property
-    def outputs(self) -> list[str]:
+    def output_columns(self) -> list[str]:
         """The columns that scoring adds."""
         classes = self.package.output.get("classes") or []
         return ["prediction", *(f"probability_{each}" for each in classes), *self.origin]
 
-    def schema(self, whole: pl.Schema) -> pl.Schema:
+    def select_schema(self, input_schema: pl.Schema) -> pl.Schema:
         """Return the columns of the input that scoring needs, in the order of the input."""
-        needed = set(whole if self.keep is None else [*self.keep, *self.inputs])
-        return pl.Schema({name: dtype for name, dtype in whole.items() if name in needed})
+        required = set(input_schema if self.keep is None else [*self.keep, *self.input_columns])
+        return pl.Schema({name: dtype for name, dtype in input_schema.items() if name in required})
 
-    def check(self, schema: pl.Schema, where: str) -> None:
+    def check_columns(self, schema: pl.Schema, source_name: str) -> None:
         """Check the columns of an input against the contract and `keep`, before any row is read.
 
         Args:
             schema: the columns of the input.
-            where: the name of the input, for messages.
+            source_name: the name of the input, for messages.
 
         Raises:
             Refused: they violate the contract, or a column to keep is missing, is named twice, or has the name of an
@@ -91,80 +91,88 @@ class Scorer:
         """
         unknown = sorted(set(self.keep or ()) - set(schema))
         if unknown:
-            raise Refused(f"--keep: {where} has no column {', '.join(unknown)}; it has {', '.join(schema)}")
-        twice = sorted({name for name in self.keep or () if list(self.keep or ()).count(name) > 1})
-        if twice:
-            raise Refused(f"--keep: names {', '.join(twice)} twice; name each column once")
-        kept = schema if self.keep is None else self.keep
-        if taken := sorted(set(kept) & set(self.outputs)):
+            raise Refused(f"--keep: {source_name} has no column {', '.join(unknown)}; it has {', '.join(schema)}")
+        duplicates = sorted({name for name in self.keep or () if list(self.keep or ()).count(name) > 1})
+        if duplicates:
+            raise Refused(f"--keep: names {', '.join(duplicates)} twice; name each column once")
+        kept_columns = schema if self.keep is None else self.keep
+        if conflicts := sorted(set(kept_columns) & set(self.output_columns)):
             raise Refused(
-                f"{where}: has columns named {', '.join(taken)}, as those that are added; "
+                f"{source_name}: has columns named {', '.join(conflicts)}, as those that are added; "
                 "name the columns to carry over without them, by --keep, or rename them"
             )
-        self.contract.check(schema, where)
+        self.contract.check_columns(schema, source_name)
 
-    def score(self, rows: pl.DataFrame, start: int) -> Scored:
+    def score_chunk(self, rows: pl.DataFrame, first_row: int) -> ScoredChunk:
         """Score a chunk.
 
         Args:
-            rows: its rows, with the columns of `schema`.
-            start: the index of its first row in the input.
+            rows: its rows, with the columns of `select_schema`.
+            first_row: the index of its first row in the input.
         """
-        typed, faults = self.contract.typed(rows)
-        rejected = self._rejected(rows, faults, start)
+        inputs, violations = self.contract.cast_rows(rows)
+        rejected = self._create_rejected(rows, violations, first_row)
         if rejected.height:
-            kept = pl.Series(np.isin(np.arange(rows.height), rejected.to_series(0) - start, invert=True))
-            rows, typed = rows.filter(kept), typed.filter(kept)
-        return Scored(self._answered(rows, typed), rejected)
+            valid_mask = pl.Series(np.isin(np.arange(rows.height), rejected.to_series(0) - first_row, invert=True))
+            rows, inputs = rows.filter(valid_mask), inputs.filter(valid_mask)
+        return ScoredChunk(self._add_predictions(rows, inputs), rejected)
 
-    def _rejected(self, rows: pl.DataFrame, faults: list[contract.Fault], start: int) -> pl.DataFrame:
-        row, reason = (_free(name, rows.columns) for name in ("row", "reason"))
-        if not faults:
-            return pl.DataFrame(schema={row: pl.Int64, reason: pl.String, **rows.schema})
-        told = contract.reasons(faults)
-        return told.select((pl.col("row") + start).alias(row), pl.col("reason").alias(reason)).hstack(rows[told["row"]])
+    def _create_rejected(
+        self, rows: pl.DataFrame, violations: list[contract.Violation], first_row: int
+    ) -> pl.DataFrame:
+        row_name, reason_name = (_find_free_name(name, rows.columns) for name in ("row", "reason"))
+        if not violations:
+            return pl.DataFrame(schema={row_name: pl.Int64, reason_name: pl.String, **rows.schema})
+        reasons = contract.merge_reasons(violations)
+        return reasons.select((pl.col("row") + first_row).alias(row_name), pl.col("reason").alias(reason_name)).hstack(
+            rows[reasons["row"]]
+        )
 
-    def _answered(self, rows: pl.DataFrame, typed: pl.DataFrame) -> pl.DataFrame:
-        kept = rows if self.keep is None else rows.select(self.keep)
-        found = pl.DataFrame(self._predictions(typed)).with_columns(**{k: pl.lit(v) for k, v in self.origin.items()})
-        return kept.hstack(found) if kept.width else found
+    def _add_predictions(self, rows: pl.DataFrame, inputs: pl.DataFrame) -> pl.DataFrame:
+        kept_columns = rows if self.keep is None else rows.select(self.keep)
+        predictions = pl.DataFrame(self._predict_columns(inputs)).with_columns(
+            **{k: pl.lit(v) for k, v in self.origin.items()}
+        )
+        return kept_columns.hstack(predictions) if kept_columns.width else predictions
 
-    def _predictions(self, typed: pl.DataFrame) -> dict[str, pl.Series]:
+    def _predict_columns(self, inputs: pl.DataFrame) -> dict[str, pl.Series]:
         """Return the prediction columns, with the same numbers as the endpoint returns."""
-        columns = columns_of(typed, self.package.graph.inputs)
+        columns = extract_columns(inputs, self.package.graph.inputs)
         classes: list[Any] | None = self.package.output.get("classes")
         if classes is None:
-            return {"prediction": _numbers(self.package.predict(columns) if len(typed) else np.empty(0))}
-        found = self.package.predict(columns) if len(typed) else np.empty((0, len(classes)))
+            return {"prediction": _to_float64(self.package.predict(columns) if len(inputs) else np.empty(0))}
+        class_probabilities = self.package.predict(columns) if len(inputs) else np.empty((0, len(classes)))
         names = pl.Series(classes)
-        probabilities = {f"probability_{each}": _numbers(found[:, place]) for place, each in enumerate(classes)}
-        return {"prediction": names[found.argmax(axis=1)], **probabilities}
+        probabilities = {
+            f"probability_{each}": _to_float64(class_probabilities[:, index]) for index, each in enumerate(classes)
+        }
+        return {"prediction": names[class_probabilities.argmax(axis=1)], **probabilities}
 
 
-def _numbers(values: NDArray[Any]) -> pl.Series:
+def _to_float64(values: NDArray[Any]) -> pl.Series:
     """Return float32 values as float64, which JSON and CSV use too."""
     return pl.Series(values.astype(np.float64))
 
 
-def _free(name: str, taken: Sequence[str]) -> str:
+def _find_free_name(name: str, used_names: Sequence[str]) -> str:
     """Return a name that no input column has: `row_` if there is a column `row`."""
-    return name if name not in taken else _free(f"{name}_", taken)
+    return name if name not in used_names else _find_free_name(f"{name}_", used_names)
 
 
-def refusal(where: str, scored: Scored, *, is_first: bool) -> Refused:
+def create_refusal(source_name: str, scored: ScoredChunk, *, is_first: bool) -> Refused:
     """Return the error for a chunk with rejected rows; it names the first of them.
 
     Args:
-        where: the name of the input.
+        source_name: the name of the input.
         scored: the result of the chunk.
         is_first: whether no chunk was written before.
     """
     count = scored.rejected.height
-    told = scored.rejected.head(SHOWN)[:, :2].iter_rows()
-    lines = "; ".join(f"row {row}: {reason}" for row, reason in told)
-    more = f"; and {count - SHOWN} more in this chunk" if count > SHOWN else ""
-    kept = "nothing was scored; mend them" if is_first else "what was scored before is kept; mend them and --restart"
+    displayed_rows = scored.rejected.head(MAX_DISPLAYED_ROWS)[:, :2].iter_rows()
+    lines = "; ".join(f"row {row}: {reason}" for row, reason in displayed_rows)
+    suffix = f"; and {count - MAX_DISPLAYED_ROWS} more in this chunk" if count > MAX_DISPLAYED_ROWS else ""
+    advice = "nothing was scored; mend them" if is_first else "what was scored before is kept; mend them and --restart"
     return Refused(
-        f"{where}: {count} row{'s break' if count > 1 else ' breaks'} the model's contract: {lines}{more}; "
-        f"{kept}, or go on with --on-error aside"
+        f"{source_name}: {count} row{'s break' if count > 1 else ' breaks'} the model's contract: {lines}{suffix}; "
+        f"{advice}, or go on with --on-error aside"
     )

@@ -9,79 +9,95 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from merit.batch.sources import Files, faults
+from merit.batch.sources import InputFiles, translate_read_errors
 from merit.errors import MeritError, Refused
-from merit.reading.declaration import declared
-from merit.reading.dialect import Dialect, dialect_of
+from merit.reading.declaration import build_declaration
+from merit.reading.dialect import Dialect, load_dialect
 from merit.scoring.package import Package
 
 SEPARATORS = (",", ";", "\t", "|")
 
 
-def laid_out(files: Files, package: Package, room: Path, say: Callable[[str], None]) -> Files:
+def detect_dialect(
+    files: InputFiles, package: Package, copy_folder: Path, show_line: Callable[[str], None]
+) -> InputFiles:
     """Return CSV files with their dialect, and with UTF-8 copies where needed.
 
     Args:
         files: the input.
         package: the package whose signature records the dialect of the training file.
-        room: a folder for the copies.
-        say: reports a dialect that differs from training.
+        copy_folder: a folder for the copies.
+        show_line: reports a dialect that differs from training.
 
     Raises:
         MeritError: a file is not in the declared encoding, or is no text.
         Refused: the separator differs from training, and the format of numbers may differ too.
     """
-    dialect = _dialect(files, dialect_of(package.signature.get("csv")), package, say)
+    dialect = _choose_dialect(files, load_dialect(package.signature.get("csv")), package, show_line)
     source = replace(files, dialect=dialect)
-    plain = {}
+    utf8_copies = {}
     for number, path in enumerate(files.paths):
-        with faults(path):
-            text = source.text(path)
-            if not text.is_plain:
-                target = room / f"{number}.csv"
+        with translate_read_errors(path):
+            text = source.open_text(path)
+            if not text.is_polars_readable:
+                target = copy_folder / f"{number}.csv"
                 with target.open("wb") as handle:
-                    handle.writelines(text.recoded())
-                plain[path] = str(target)
-    return replace(source, plain=plain)
+                    handle.writelines(text.iterate_utf8())
+                utf8_copies[path] = str(target)
+    return replace(source, utf8_copies=utf8_copies)
 
 
-def _dialect(files: Files, trained: Dialect, package: Package, say: Callable[[str], None]) -> Dialect:
+def _choose_dialect(
+    files: InputFiles, training_dialect: Dialect, package: Package, show_line: Callable[[str], None]
+) -> Dialect:
     """Return the dialect by which the header of the first file has all input columns of the model."""
     path = files.paths[0]
-    needed = {each["name"] for each in package.inputs}
-    with faults(path):
-        text = replace(files, dialect=trained).text(path)
-        if needed <= set(text.header()):
-            return trained
-        others = [each for each in _others(trained) if _has(text.header, each, needed)]
-        if not others:
-            for _ in text.recoded():  # a wrong encoding raises here; otherwise the contract reports the missing columns
+    required = {each["name"] for each in package.inputs}
+    with translate_read_errors(path):
+        text = replace(files, dialect=training_dialect).open_text(path)
+        if required <= set(text.read_header()):
+            return training_dialect
+        matching_dialects = [
+            each for each in _generate_dialects(training_dialect) if _has_columns(text.read_header, each, required)
+        ]
+        if not matching_dialects:
+            for _ in (
+                text.iterate_utf8()
+            ):  # a wrong encoding raises here; otherwise the contract reports the missing columns
                 pass
-            return trained
-    differs = _difference(trained, others[0])
-    if odd := [each["name"] for each in package.inputs if not declared(each["name"], each).is_plain]:
+            return training_dialect
+    difference = _describe_difference(training_dialect, matching_dialects[0])
+    if unusual_columns := [
+        each["name"] for each in package.inputs if not build_declaration(each["name"], each).has_plain_numbers
+    ]:
         raise Refused(
-            f"{path}: {differs}; numbers such as '{odd[0]}' may be written otherwise too: write it as the training "
+            f"{path}: {difference}; numbers such as '{unusual_columns[0]}' may be written otherwise too: write it as "
+            "the training "
             "file was, or as Parquet; nothing was scored"
         )
-    say(f"{path}: {differs}: read by its header")
-    return others[0]
+    show_line(f"{path}: {difference}: read by its header")
+    return matching_dialects[0]
 
 
-def _others(trained: Dialect) -> Iterable[Dialect]:
-    plain = replace(trained, skip_rows=0, comment=None)
-    yield from (replace(trained, separator=separator) for separator in SEPARATORS)
-    yield from (replace(plain, separator=separator) for separator in (trained.separator, *SEPARATORS))
+def _generate_dialects(training_dialect: Dialect) -> Iterable[Dialect]:
+    without_preamble = replace(training_dialect, skip_rows=0, comment=None)
+    yield from (replace(training_dialect, separator=separator) for separator in SEPARATORS)
+    yield from (
+        replace(without_preamble, separator=separator) for separator in (training_dialect.separator, *SEPARATORS)
+    )
 
 
-def _has(header: Callable[[Dialect], list[str]], dialect: Dialect, needed: set[str]) -> bool:
+def _has_columns(read_header: Callable[[Dialect], list[str]], dialect: Dialect, required: set[str]) -> bool:
     try:
-        return needed <= set(header(dialect))
+        return required <= set(read_header(dialect))
     except MeritError:
         return False
 
 
-def _difference(trained: Dialect, actual: Dialect) -> str:
-    if trained.separator != actual.separator:
-        return f"its fields are separated by {actual.separator!r}, those of the training file by {trained.separator!r}"
+def _describe_difference(training_dialect: Dialect, actual_dialect: Dialect) -> str:
+    if training_dialect.separator != actual_dialect.separator:
+        return (
+            f"its fields are separated by {actual_dialect.separator!r}, those of the training file by "
+            f"{training_dialect.separator!r}"
+        )
     return "it begins with its header, and the training file with other lines"

@@ -10,45 +10,49 @@ from typing import Any
 import yaml
 
 from merit import artifacts, dvc, safe_yaml
-from merit.ci.commits import commit, forward, texts
+from merit.ci.commits import create_commit, fast_forward, read_texts
 from merit.dvc import cache, handed, lock, remote
 from merit.errors import MeritError, Refused
-from merit.github import Api, event
+from merit.github import GitHubApi, read_event
 
-COMMENT = "/lock"
-INSIDERS = {"OWNER", "MEMBER", "COLLABORATOR"}
-LOCKS = [artifacts.LOCK.as_posix(), artifacts.DVC_LOCK.as_posix()]
+LOCK_COMMENT = "/lock"
+ALLOWED_ASSOCIATIONS = {"OWNER", "MEMBER", "COLLABORATOR"}
+LOCK_FILES = [artifacts.LOCK.as_posix(), artifacts.DVC_LOCK.as_posix()]
 
 
-def asked() -> dict[str, str]:
+def authorize_request() -> dict[str, str]:
     """Return the branch and the commit to lock, if the author of the comment has write access.
 
     Raises:
         Refused: the author has no write access, or the comment is not on an open pull request from a branch of this
             repository.
     """
-    api, told = Api.of_workflow(), event()
-    number, login = _request(told)
+    api, payload = GitHubApi.from_workflow(), read_event()
+    number, login = _parse_request(payload)
     if not api.may_write(login):
-        raise Refused(f"{login} may not write here; somebody with write access has to comment {COMMENT!r}")
-    pull = api.call("GET", f"pulls/{number}")
+        raise Refused(f"{login} may not write here; somebody with write access has to comment {LOCK_COMMENT!r}")
+    pull = api.send_request("GET", f"pulls/{number}")
     head = pull["head"]
     if (head["repo"] or {}).get("full_name") != api.repository:
         raise Refused(f"#{number}: comes from a fork, where nobody here can write; run 'merit run' there")
-    if pull["state"] != "open" or head["ref"] == told["repository"]["default_branch"]:
+    if pull["state"] != "open" or head["ref"] == payload["repository"]["default_branch"]:
         raise Refused(f"#{number}: no open pull request from a branch of its own")
     return {"sha": str(head["sha"]), "branch": str(head["ref"])}
 
 
-def _request(told: dict[str, Any]) -> tuple[int, str]:
+def _parse_request(payload: dict[str, Any]) -> tuple[int, str]:
     """Return the number of the pull request and the login of the comment's author."""
-    comment = told.get("comment")
-    if comment is None or "pull_request" not in told.get("issue", {}) or str(comment["body"]).strip() != COMMENT:
-        raise Refused(f"no request: the comment {COMMENT!r} on a pull request asks for the lock")
+    comment = payload.get("comment")
+    if (
+        comment is None
+        or "pull_request" not in payload.get("issue", {})
+        or str(comment["body"]).strip() != LOCK_COMMENT
+    ):
+        raise Refused(f"no request: the comment {LOCK_COMMENT!r} on a pull request asks for the lock")
     login = str(comment["user"]["login"])
-    if comment["author_association"] not in INSIDERS:
-        raise Refused(f"{login} is none of {', '.join(sorted(INSIDERS))}; only these may ask for the lock")
-    return int(told["issue"]["number"]), login
+    if comment["author_association"] not in ALLOWED_ASSOCIATIONS:
+        raise Refused(f"{login} is none of {', '.join(sorted(ALLOWED_ASSOCIATIONS))}; only these may ask for the lock")
+    return int(payload["issue"]["number"]), login
 
 
 def push_lock(folder: Path, branch: str, sha: str) -> str:
@@ -63,27 +67,27 @@ def push_lock(folder: Path, branch: str, sha: str) -> str:
         Refused: the branch has moved on.
         MeritError: a file is missing or is not a valid lock.
     """
-    api, found = Api.of_workflow(), texts(folder, LOCKS)
-    check_locks(found)
-    made = commit(api, sha, found, "params.yaml and dvc.lock as conf/, the data and the code make them")
-    forward(api, branch, made)
-    return made
+    api, contents = GitHubApi.from_workflow(), read_texts(folder, LOCK_FILES)
+    check_locks(contents)
+    new_sha = create_commit(api, sha, contents, "params.yaml and dvc.lock as conf/, the data and the code make them")
+    fast_forward(api, branch, new_sha)
+    return new_sha
 
 
-def check_locks(found: dict[str, str]) -> None:
+def check_locks(contents: dict[str, str]) -> None:
     """Check that the texts are a params.yaml and a dvc.lock, and that dvc.lock names only permitted output paths.
 
     Raises:
         MeritError: a text is not a valid lock, or dvc.lock names a forbidden path.
     """
-    for name, section in zip(LOCKS, ("model", "stages"), strict=True):
+    for name, section in zip(LOCK_FILES, ("model", "stages"), strict=True):
         try:
-            values = safe_yaml.load(found[name])
+            values = safe_yaml.load(contents[name])
         except yaml.YAMLError as error:
             raise MeritError(f"{name}: not valid YAML; the job before makes it") from error
         if not isinstance(values, dict) or not isinstance(values.get(section), dict):
             raise MeritError(f"{name}: holds no section {section!r}; the job before makes it")
-    lock.outputs(found[artifacts.DVC_LOCK.as_posix()], artifacts.DVC_LOCK.as_posix())
+    lock.parse_outputs(contents[artifacts.DVC_LOCK.as_posix()], artifacts.DVC_LOCK.as_posix())
 
 
 def push_outputs(folder: Path) -> str:
@@ -95,11 +99,11 @@ def push_outputs(folder: Path) -> str:
     Raises:
         MeritError: an object fails these checks, the package differs from its manifest, or the push fails.
     """
-    text = texts(folder, [artifacts.DVC_LOCK.as_posix()])[artifacts.DVC_LOCK.as_posix()]
-    named = lock.outputs(text, artifacts.DVC_LOCK.as_posix())
-    with dvc.opened("push-outputs") as repo:
+    text = read_texts(folder, [artifacts.DVC_LOCK.as_posix()])[artifacts.DVC_LOCK.as_posix()]
+    declared_outputs = lock.parse_outputs(text, artifacts.DVC_LOCK.as_posix())
+    with dvc.open_repository("push-outputs") as repo:
         if not repo.config["remote"]:
             return "no remote of DVC's is configured: nothing pushed"
-        hashes = handed.take(folder / cache.CACHE, named, Path(repo.cache.local.path))
-        pushed = remote.push(repo, hashes)
-    return f"{pushed} of {len(hashes)} objects were new to the remote"
+        hashes = handed.import_outputs(folder / cache.DEFAULT_CACHE, declared_outputs, Path(repo.cache.local.path))
+        pushed_count = remote.push_objects(repo, hashes)
+    return f"{pushed_count} of {len(hashes)} objects were new to the remote"

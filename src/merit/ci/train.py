@@ -8,26 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from merit import artifacts, safe_yaml
-from merit.ci.commits import commit, start, texts
-from merit.ci.lock import LOCKS, check_locks
+from merit.ci.commits import create_branch, create_commit, read_texts
+from merit.ci.lock import LOCK_FILES, check_locks
 from merit.config import experiment, tasks
-from merit.config.experiment import CONFIG, FOLDER
+from merit.config.experiment import CONFIG_PATH, EXPERIMENT_FOLDER
 from merit.errors import MeritError, Refused
-from merit.github import Api, event
+from merit.github import GitHubApi, read_event
 
 MOST_TRIALS = 50
 
 
-def trials(text: str) -> list[dict[str, Any]]:
+def parse_trials(text: str) -> list[dict[str, Any]]:
     """Parse sets of overrides, separated by newlines or `;`, into numbered trials.
 
     Raises:
         MeritError: there are no sets, or too many.
     """
-    found = [each.strip() for each in re.split(r"[\n;]", text) if each.strip()]
-    if not 0 < len(found) <= MOST_TRIALS:
-        raise MeritError(f"overrides: found {len(found)} sets; allowed: 1 to {MOST_TRIALS}, one on each line")
-    return [{"number": number, "overrides": each} for number, each in enumerate(found, start=1)]
+    override_sets = [each.strip() for each in re.split(r"[\n;]", text) if each.strip()]
+    if not 0 < len(override_sets) <= MOST_TRIALS:
+        raise MeritError(f"overrides: found {len(override_sets)} sets; allowed: 1 to {MOST_TRIALS}, one on each line")
+    return [{"number": number, "overrides": each} for number, each in enumerate(override_sets, start=1)]
 
 
 def require_main() -> None:
@@ -36,13 +36,18 @@ def require_main() -> None:
     Raises:
         Refused: it was started on another branch.
     """
-    started = event()
-    branch, main = str(started["ref"]).removeprefix("refs/heads/"), str(started["repository"]["default_branch"])
-    if branch != main:
-        raise Refused(f"train: started on {branch!r}; start it on {main!r}, for no other branch may push what it makes")
+    payload = read_event()
+    branch, default_branch = (
+        str(payload["ref"]).removeprefix("refs/heads/"),
+        str(payload["repository"]["default_branch"]),
+    )
+    if branch != default_branch:
+        raise Refused(
+            f"train: started on {branch!r}; start it on {default_branch!r}, for no other branch may push what it makes"
+        )
 
 
-def adopt(name: str, overrides: str) -> str:
+def adopt_overrides(name: str, overrides: str) -> str:
     """Write overrides into conf/ as an experiment and select it; return a line about it.
 
     Raises:
@@ -50,40 +55,43 @@ def adopt(name: str, overrides: str) -> str:
     """
     from merit.config.compose import compose
 
-    words = _words(overrides)
-    meant = compose(words, touch="nothing")
-    chosen = name
-    if len(words) == 1 and words[0].startswith("experiment="):
-        chosen = words[0].partition("=")[2]
+    arguments = _split_overrides(overrides)
+    expected = compose(arguments, data_access="nothing")
+    experiment_name = name
+    if len(arguments) == 1 and arguments[0].startswith("experiment="):
+        experiment_name = arguments[0].partition("=")[2]
     else:
-        _write(name, words)
-    artifacts.write_text(CONFIG, experiment.choose(CONFIG.read_text(encoding="utf-8"), chosen))
-    if compose(touch="nothing") != meant:
+        _write_experiment(name, arguments)
+    artifacts.write_text(
+        CONFIG_PATH, experiment.choose_experiment(CONFIG_PATH.read_text(encoding="utf-8"), experiment_name)
+    )
+    if compose(data_access="nothing") != expected:
         raise MeritError(
-            f"overrides: {overrides!r} don't stay the same as {FOLDER}/{chosen}.yaml: what comes after "
-            f"'experiment' in the defaults of {CONFIG} sets them too; put 'experiment' last"
+            f"overrides: {overrides!r} don't stay the same as {EXPERIMENT_FOLDER}/{experiment_name}.yaml: what comes "
+            "after "
+            f"'experiment' in the defaults of {CONFIG_PATH} sets them too; put 'experiment' last"
         )
-    return f"{FOLDER}/{chosen}.yaml is the choice of {CONFIG}"
+    return f"{EXPERIMENT_FOLDER}/{experiment_name}.yaml is the choice of {CONFIG_PATH}"
 
 
-def _words(overrides: str) -> list[str]:
+def _split_overrides(overrides: str) -> list[str]:
     try:
-        words = shlex.split(overrides)
+        arguments = shlex.split(overrides)
     except ValueError as error:
         raise MeritError(f"overrides: {overrides!r}: {error}; close the quotation") from error
-    for word in words:
-        if not re.match(r"[A-Za-z_][\w./-]*=", word):
-            raise MeritError(f"overrides: found {word!r}; allowed: group=choice and key=value")
-    return words
+    for argument in arguments:
+        if not re.match(r"[A-Za-z_][\w./-]*=", argument):
+            raise MeritError(f"overrides: found {argument!r}; allowed: group=choice and key=value")
+    return arguments
 
 
-def _write(name: str, words: list[str]) -> None:
+def _write_experiment(name: str, arguments: list[str]) -> None:
     """Write an experiment file that is equivalent to the overrides."""
-    file = experiment.path(name)
+    file = experiment.get_path(name)
     if file.exists():
         raise MeritError(f"{file}: is there already; give another name")
-    base = experiment.chosen(CONFIG.read_text(encoding="utf-8"))
-    artifacts.write_text(file, experiment.render(words, " ".join(words), base))
+    base = experiment.find_chosen(CONFIG_PATH.read_text(encoding="utf-8"))
+    artifacts.write_text(file, experiment.render_experiment(arguments, " ".join(arguments), base))
 
 
 @dataclass(frozen=True)
@@ -103,12 +111,12 @@ class Trial:
     score: float
 
     @property
-    def rank(self) -> float:
+    def sort_key(self) -> float:
         """The sort key: the score, negated where higher is better, so that lower is always better."""
         return -self.score if tasks.HIGHER_IS_BETTER[self.monitor] else self.score
 
 
-def winner(folder: Path) -> tuple[Trial, list[Trial]]:
+def select_winner(folder: Path) -> tuple[Trial, list[Trial]]:
     """Return the best trial that passed the gate, and all trials.
 
     Trials are ranked by validation rows: to pick the best of many on the test rows would bias its test score upwards.
@@ -116,14 +124,14 @@ def winner(folder: Path) -> tuple[Trial, list[Trial]]:
     Raises:
         Refused: no trial passed.
     """
-    found = [_trial(each) for each in sorted(folder.iterdir()) if (each / artifacts.GATE_REPORT).is_file()]
-    passed = [trial for trial in found if trial.verdict == "pass"]
+    all_trials = [_read_trial(each) for each in sorted(folder.iterdir()) if (each / artifacts.GATE_REPORT).is_file()]
+    passed = [trial for trial in all_trials if trial.verdict == "pass"]
     if not passed:
-        raise Refused(f"none of {len(found)} trials passed the gate; their reports are among the run's artifacts")
-    return min(passed, key=lambda trial: trial.rank), found
+        raise Refused(f"none of {len(all_trials)} trials passed the gate; their reports are among the run's artifacts")
+    return min(passed, key=lambda trial: trial.sort_key), all_trials
 
 
-def _trial(folder: Path) -> Trial:
+def _read_trial(folder: Path) -> Trial:
     report = artifacts.read_json(folder / artifacts.GATE_REPORT, "gate")
     lock = safe_yaml.load((folder / artifacts.LOCK).read_text(encoding="utf-8"))
     monitor = lock["trainer"]["monitor"]
@@ -133,7 +141,7 @@ def _trial(folder: Path) -> Trial:
     return Trial(folder, "pass" if report["verdict"] == "pass" else "refused", monitor, best)
 
 
-def propose(folder: Path, name: str, sha: str) -> str:
+def propose_winner(folder: Path, name: str, sha: str) -> str:
     """Open a pull request with the best trial's experiment and locks; return a line about it.
 
     Args:
@@ -144,23 +152,23 @@ def propose(folder: Path, name: str, sha: str) -> str:
     Raises:
         Refused: no trial passed, or the branch exists.
     """
-    best, found = winner(folder)
-    files = [*LOCKS, CONFIG.as_posix()]
-    if (best.folder / FOLDER / f"{name}.yaml").is_file():
-        files.append(f"{FOLDER.as_posix()}/{name}.yaml")
-    contents = texts(best.folder, files)
+    best, all_trials = select_winner(folder)
+    files = [*LOCK_FILES, CONFIG_PATH.as_posix()]
+    if (best.folder / EXPERIMENT_FOLDER / f"{name}.yaml").is_file():
+        files.append(f"{EXPERIMENT_FOLDER.as_posix()}/{name}.yaml")
+    contents = read_texts(best.folder, files)
     check_locks(contents)
-    api, branch = Api.of_workflow(), f"train/{name}"
-    base = str(event()["repository"]["default_branch"])
-    start(api, branch, commit(api, sha, contents, f"Train {name}"))
-    made = api.call("POST", "pulls", {"title": f"Train {name}", "head": branch, "base": base,
-                                      "body": _body(best, found)}, tries=1)  # fmt: skip
-    return f"#{made['number']}: {branch}, the best of {len(found)} trials"
+    api, branch = GitHubApi.from_workflow(), f"train/{name}"
+    base = str(read_event()["repository"]["default_branch"])
+    create_branch(api, branch, create_commit(api, sha, contents, f"Train {name}"))
+    pull_request = api.send_request("POST", "pulls", {"title": f"Train {name}", "head": branch, "base": base,
+                                      "body": _render_body(best, all_trials)}, tries=1)  # fmt: skip
+    return f"#{pull_request['number']}: {branch}, the best of {len(all_trials)} trials"
 
 
-def _body(best: Trial, found: list[Trial]) -> str:
+def _render_body(best: Trial, all_trials: list[Trial]) -> str:
     lines = ["| trial | verdict | best validation |", "|---|---|---|"]
-    for trial in found:
+    for trial in all_trials:
         mark = " **chosen**" if trial is best else ""
         lines.append(f"| {trial.folder.name}{mark} | {trial.verdict} | {trial.monitor} {trial.score:.4f} |")
     return "\n".join(lines) + "\n"

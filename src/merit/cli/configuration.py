@@ -27,17 +27,17 @@ def compose(overrides: tuple[str, ...], check: bool) -> None:
     Only the files of conf/ that are chosen count; with --check all of them do.
     """
     from merit.config import lock
-    from merit.config.compose import check_all
+    from merit.config.compose import check_conf
     from merit.config.compose import compose as compose_lock
 
     if check:
-        check_all()
-    composed = compose_lock(overrides, touch="files" if check else "source")
+        check_conf()
+    composed = compose_lock(overrides, data_access="files" if check else "source")
     if not check:
-        with workspace_lock.run():
-            written = lock.write(composed)
+        with workspace_lock.lock_run():
+            written = lock.write_lock(composed)
         click.echo(f"{artifacts.LOCK} written" if written else f"{artifacts.LOCK} is up to date")
-    elif difference := lock.difference(composed):
+    elif difference := lock.diff_lock(composed):
         click.echo(f"{difference}\n\n{artifacts.LOCK} is stale; run 'merit compose'")
         sys.exit(1)
     else:
@@ -63,11 +63,11 @@ def explain(key: str | None, overrides: tuple[str, ...], depth: int | None) -> N
     if depth is not None and key is not None and "=" not in key:
         raise click.UsageError("--depth is for the tree of all keys; leave out KEY")
     if key is None or "=" in key:  # a key holds no '=', so this is the first override
-        from merit.console.tables import console
+        from merit.console.tables import create_console
 
-        console().print(explaining.tree([*filter(None, [key]), *overrides], depth))
+        create_console().print(explaining.build_tree([*filter(None, [key]), *overrides], depth))
     else:
-        click.echo(str(explaining.explain(key, overrides)))
+        click.echo(str(explaining.explain_key(key, overrides)))
 
 
 @main.command()
@@ -78,8 +78,8 @@ def schema(folder: Path | None, check: bool) -> None:
     from merit.config import jsonschema
     from merit.gate.report import schema as form
 
-    place, others = folder or jsonschema.FOLDER, {form.SCHEMA: form.schema()}
-    changed = jsonschema.stale(place, others) if check else jsonschema.write(place, others)
+    place, others = folder or jsonschema.SCHEMA_FOLDER, {form.SCHEMA_FILE: form.render_schema()}
+    changed = jsonschema.find_stale(place, others) if check else jsonschema.write_schemas(place, others)
     if not changed:
         click.echo(f"{place}/ is up to date")
     elif check:

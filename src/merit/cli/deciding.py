@@ -25,8 +25,8 @@ def gate(only: Literal["data", "model"] | None, against: str | None) -> None:
     from merit.gate import judge
     from merit.gate.report import terminal
 
-    report = judge.gate(lock.read(), against, only)
-    terminal.show(report)
+    report = judge.gate(lock.read_lock(), against, only)
+    terminal.print_report(report)
     sys.exit(report["verdict"] != "pass")
 
 
@@ -34,9 +34,9 @@ def gate(only: Literal["data", "model"] | None, against: str | None) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 def report(file: Path) -> None:
     """Tell a pull request what FILE, the report of its run, says: one comment, one status. For a workflow's step."""
-    from merit.ci.report import post
+    from merit.ci.report import post_report
 
-    click.echo(post(file))
+    click.echo(post_report(file))
 
 
 @main.command()
@@ -49,7 +49,7 @@ def diff(ref: str | None, as_json: bool) -> None:
     from merit.gate import diff as room
 
     found = room.diff(ref)
-    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else "\n".join(room.lines(found)))
+    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else "\n".join(room.render_lines(found)))
     sys.exit(int(found["differs"]))
 
 
@@ -62,11 +62,11 @@ def run(overrides: tuple[str, ...]) -> None:
     from merit.pipeline import run as pipeline
 
     outcome = pipeline.run(overrides)
-    terminal.show(outcome.report)
+    terminal.print_report(outcome.report)
     if outcome.fault is not None:
         raise outcome.fault
     if outcome.report["verdict"] != "pass":
-        click.echo(f"next:    {terminal.following(outcome.report)}")
+        click.echo(f"next:    {terminal.suggest_next_step(outcome.report)}")
         if outcome.is_of_overrides:
             click.echo(f"         {nextsteps.way_back()}")
         sys.exit(1)
@@ -87,7 +87,7 @@ def pull() -> None:
     from merit import dvc
     from merit.process import workspace_lock
 
-    with workspace_lock.run():
+    with workspace_lock.lock_run():
         count = dvc.pull()
     click.echo(f"{count} outputs are as dvc.lock names them")
 
@@ -99,7 +99,7 @@ def repro(stage: str | None) -> None:
     from merit.pipeline import run as pipeline
     from merit.process import workspace_lock
 
-    with workspace_lock.run():
+    with workspace_lock.lock_run():
         done = pipeline.reproduce(stage, click.echo)
     click.echo(f"ran: {', '.join(done)}" if done else "up to date")
 
@@ -111,6 +111,6 @@ def reproduce(commit: str | None, here: bool) -> None:
     """Compute again what COMMIT's dvc.lock names [default: HEAD's], by its code; 1 if it differs, and where and why."""
     from merit import reproduce as room
 
-    outcome = room.reproduce(commit, here=here, tell=click.echo)
-    click.echo("\n".join(outcome.lines()))
+    outcome = room.reproduce(commit, allow_other_packages=here, log=click.echo)
+    click.echo("\n".join(outcome.format_lines()))
     sys.exit(not outcome.is_identical)

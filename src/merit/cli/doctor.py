@@ -14,7 +14,11 @@ def doctor(as_json: bool) -> None:
     """Say what merit needs and lacks here, a line each with what to do; 1 if something is missing, 2 if broken."""
     from merit import doctor as room
 
-    found = room.examine()
-    told = json.dumps(room.as_json(found), indent=2, ensure_ascii=False) if as_json else "\n".join(room.lines(found))
+    found = room.run_checks()
+    told = (
+        json.dumps(room.as_json(found), indent=2, ensure_ascii=False)
+        if as_json
+        else "\n".join(room.render_lines(found))
+    )
     click.echo(told)
-    sys.exit(room.exit_code(found))
+    sys.exit(room.compute_exit_code(found))

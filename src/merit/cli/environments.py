@@ -18,13 +18,13 @@ def promote(source: str, environment: str) -> None:
     from merit.config import lock
     from merit.deploy import promote as room
 
-    made = room.promote(source, environment, lock.read())
-    for key, (former, value) in made.changed.items():
+    made = room.promote(source, environment, lock.read_lock())
+    for key, (former, value) in made.changes.items():
         click.echo(f"{made.declared.file.path}: {key}: {former or 'null'} -> {value or 'null'}")
-    if not made.changed:
+    if not made.changes:
         click.echo(f"{made.declared.file.path} declares {made.version} already")
         return
-    click.echo("next:    " + "\n         ".join(room.following(made)))
+    click.echo("next:    " + "\n         ".join(room.list_next_commands(made)))
 
 
 @main.command()
@@ -35,8 +35,10 @@ def plan(environment: str, as_json: bool) -> None:
     from merit.config import lock
     from merit.deploy import plan as room
 
-    made = room.plan(environment, lock.read())
-    click.echo(json.dumps(room.as_json(made), indent=2, ensure_ascii=False) if as_json else "\n".join(room.lines(made)))
+    made = room.plan(environment, lock.read_lock())
+    click.echo(
+        json.dumps(room.as_json(made), indent=2, ensure_ascii=False) if as_json else "\n".join(room.render_lines(made))
+    )
     sys.exit(int(made.differs))
 
 
@@ -46,17 +48,17 @@ def apply(environment: str) -> None:
     """Make ENVIRONMENT what main declares, and record that; exit 0 once what serves is so, whatever MLflow lacks."""
     from merit.config import lock
     from merit.deploy import apply as room
-    from merit.serving.smoke import probe
+    from merit.serving.smoke import check_example
 
-    made = room.apply(environment, lock.read(), probe)
-    for line in made.done:
+    made = room.apply(environment, lock.read_lock(), check_example)
+    for line in made.actions:
         click.echo(line)
-    nothing = "no difference" if made.left is None else "what serves is as declared"
-    click.echo(f"{environment}: {nothing}" if made.record is None else f"recorded as {made.record}")
+    nothing = "no difference" if made.remaining is None else "what serves is as declared"
+    click.echo(f"{environment}: {nothing}" if made.record_tag is None else f"recorded as {made.record_tag}")
     if made.address is not None:
         click.echo(f"call:    {made.address}")
-    if made.left is not None:
-        click.echo(f"left:    {made.left}", err=True)
+    if made.remaining is not None:
+        click.echo(f"left:    {made.remaining}", err=True)
 
 
 @main.command()
@@ -66,12 +68,12 @@ def status(as_json: bool) -> None:
     from merit.config import lock
     from merit.deploy import status as room
 
-    found = room.status(lock.read())
+    found = room.status(lock.read_lock())
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        _show(room.rows(found))
-        for line in room.addresses(found):
+        _show(room.render_rows(found))
+        for line in room.list_addresses(found):
             click.echo(line)
     sys.exit(max((2 if each["error"] else int(each["differs"]) for each in found), default=0))
 
@@ -80,12 +82,12 @@ def _show(rows: list[list[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from merit.console.tables import console, fit
+    from merit.console.tables import create_console, fit_table
 
     table = Table(box=None, pad_edge=False)
     for name in ("environment", "declared", "actual", "alias", "since", "state"):
         table.add_column(name)
     for row in rows:
         table.add_row(*map(Text, row))
-    screen = console()
-    screen.print(fit(table, screen.width))
+    screen = create_console()
+    screen.print(fit_table(table, screen.width))

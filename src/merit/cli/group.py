@@ -88,9 +88,9 @@ def _invoked(command: Callable[[click.Context], Any], ctx: click.Context) -> Any
     except (MeritError, click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
         raise
     except (Exception, SystemExit):
-        from merit.config.trust import theirs
+        from merit.config.trust import convert_project_errors
 
-        with theirs():
+        with convert_project_errors():
             raise
 
 

@@ -13,14 +13,14 @@ def release(version: str) -> None:
     from merit.registry import tags
     from merit.release.release import release as run
 
-    read = lock.read()
-    done = run(tags.own_name(read.name, version), read.release)
+    read = lock.read_lock()
+    done = run(tags.require_own_name(read.name, version), read.release)
     found = done.release
     click.echo(f"{done.version.name}: {found.image}" + ("" if done.is_new else " (was released before)"))
     if not done.is_new:
         return
     spent = (
-        "it was in the registry" if done.built_seconds is None else f"built and pushed in {done.built_seconds:.1f} s"
+        "it was in the registry" if done.build_seconds is None else f"built and pushed in {done.build_seconds:.1f} s"
     )
     click.echo(f"image    {found.bytes / 1e6:.1f} MB to load; {spent}")
     if done.ready is not None:

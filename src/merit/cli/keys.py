@@ -45,9 +45,9 @@ def add(name: str, expires: str | None, quota: int | None, roles: tuple[str, ...
     path = _path(file)
     if unknown := sorted(set(roles) - set(api_keys.ROLES)):
         raise MeritError(f"--role {unknown[0]}: no role; allowed: {', '.join(api_keys.ROLES)}")
-    drawn, entry = api_keys.made(name, expires=_day(expires), quota=quota, roles=roles or ("predict", "feedback"))
-    with api_keys.held(path):
-        artifacts.write_text(path, api_keys.text([*_read(path), entry]))
+    drawn, entry = api_keys.create_key(name, expires=_day(expires), quota=quota, roles=roles or ("predict", "feedback"))
+    with api_keys.lock_key_file(path):
+        artifacts.write_text(path, api_keys.render_keys([*_read(path), entry]))
     click.echo(f"{path}: a key for {name}; keep it, it is shown this once", err=True)
     click.echo(drawn)
     if file is None and (unasked := _unasked()):
@@ -85,7 +85,7 @@ def revoke(name: str, start: str | None, file: Path | None) -> None:
     path = _path(file)
     if not path.is_file():
         raise MeritError(f"{path}: not found; 'merit keys add NAME' makes it")
-    with api_keys.held(path):
+    with api_keys.lock_key_file(path):
         listed = _read(path)
         gone = [key for key in listed if key.name == name and (start is None or key.hash.startswith(start))]
         left = [key for key in listed if key not in gone]
@@ -97,7 +97,7 @@ def revoke(name: str, start: str | None, file: Path | None) -> None:
                 f"{path}: that is the last key, and without one the endpoint does not start and goes on with what it "
                 "had; add another first"
             )
-        artifacts.write_text(path, api_keys.text(left))
+        artifacts.write_text(path, api_keys.render_keys(left))
     click.echo(f"{path}: {len(gone)} revoked, {len(left)} left")
 
 
@@ -108,7 +108,7 @@ def _path(file: Path | None) -> Path:
 def _declared() -> "Auth | None":
     from merit.config import lock
 
-    return lock.read().serve.auth if artifacts.LOCK.is_file() else None
+    return lock.read_lock().serve.auth if artifacts.LOCK.is_file() else None
 
 
 def _unasked() -> str:
@@ -127,7 +127,7 @@ def _read(path: Path) -> "list[Key]":
     if not path.exists():
         return []
     try:
-        return api_keys.read(path.read_text(encoding="utf-8"), str(path))
+        return api_keys.parse_keys(path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError as error:
         raise MeritError(f"{path}: is no text; name another file, or put back what it was") from error
 

@@ -31,15 +31,15 @@ def to_commit() -> list[str]:
 
     Without a repository that is nobody's question.
     """
-    if git.head() is None:
+    if git.get_head() is None:
         return []
-    lock = locks.read()
-    missing = inputs.missing_inputs(lock)
-    others = [*(path for each in missing for path in each.added), *_code(lock)]
+    lock = locks.read_lock()
+    missing = inputs.find_missing_inputs(lock)
+    others = [*(path for each in missing for path in each.git_paths), *_code(lock)]
     if not others and not _changed(ALWAYS):
         return []
     names = [path.as_posix() for path in dict.fromkeys([*others, *ALWAYS])]
-    first = [f"'{command}', for large files are DVC's" for each in missing for command in each.commands]
+    first = [f"'{command}', for large files are DVC's" for each in missing for command in each.dvc_commands]
     return [*first, f"'git add {shlex.join(names)}' and commit: the champion of the next candidates"]
 
 
@@ -50,4 +50,4 @@ def _code(lock: Lock) -> Iterator[Path]:
 
 
 def _changed(paths: Sequence[Path]) -> bool:
-    return bool(git.git("status", "--porcelain", "--ignored=no", "--", *map(str, paths)))
+    return bool(git.run_git("status", "--porcelain", "--ignored=no", "--", *map(str, paths)))

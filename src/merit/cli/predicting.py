@@ -14,7 +14,7 @@ from merit.cli.group import main
 from merit.errors import MeritError
 
 if TYPE_CHECKING:
-    from merit.batch.job import Outcome, Tell
+    from merit.batch.job import BatchResult, ReportProgress
     from merit.batch.output import Output
 
 ENGINES = ("local", "ray")
@@ -55,29 +55,29 @@ def predict(
     from merit.batch import job as batch
     from merit.batch import output
 
-    rows = batch.source_of(source, query, url_env)
+    rows = batch.open_source(source, query, url_env)
     with _package(package, version) as (folder, name, commit), _progress() as tell:
         how = batch.Job(
             folder,
-            output.of(place),
+            output.parse_output(place),
             name,
             tuple(filter(None, keep.split(","))) if keep is not None else None,
             on_error,
-            chunk_rows or batch.CHUNK,
-            workers or batch.cores(),
+            chunk_rows or batch.DEFAULT_CHUNK_ROWS,
+            workers or batch.count_cores(),
             commit,
         )
         with _interrupted(how.output):
-            outcome = batch.predict(rows, how, engine=engine, restart=restart, tell=tell, say=_say)
+            outcome = batch.predict(rows, how, engine=engine, restart=restart, report_progress=tell, show_line=_say)
     click.echo(f"{place}: {_told(outcome, how.output)}")
 
 
-def _told(outcome: "Outcome", output: "Output") -> str:
+def _told(outcome: "BatchResult", output: "Output") -> str:
     """Return what a batch came to, for a person."""
-    aside = f", {outcome.rejected:,} set aside in {output.rejected}" if outcome.rejected else ""
-    before = f", {outcome.before:,} of them before" if outcome.before else ""
-    done = " (done before)" if outcome.was_done else ""
-    return f"{outcome.rows:,} rows scored{aside}{before}{done}"
+    aside = f", {outcome.rejected_rows:,} set aside in {output.rejected}" if outcome.rejected_rows else ""
+    before = f", {outcome.resumed_rows:,} of them before" if outcome.resumed_rows else ""
+    done = " (done before)" if outcome.was_complete else ""
+    return f"{outcome.scored_rows:,} rows scored{aside}{before}{done}"
 
 
 def _say(line: str) -> None:
@@ -114,7 +114,7 @@ def _package(folder: Path | None, version: str | None) -> "Iterator[tuple[Path, 
     from merit.config.schema.release import Signing
     from merit.serving.server.serve import check_signature
 
-    signed = lock.read().release.signing if artifacts.LOCK.is_file() else Signing()
+    signed = lock.read_lock().release.signing if artifacts.LOCK.is_file() else Signing()
     if version is None:
         chosen = folder or artifacts.PACKAGE
         check_signature(chosen, signed)
@@ -124,7 +124,7 @@ def _package(folder: Path | None, version: str | None) -> "Iterator[tuple[Path, 
         raise MeritError("--version and --package: give one of them")
     from merit.registry import tags
 
-    found = tags.find(tags.own_name(lock.read().name, version))
+    found = tags.find_version(tags.require_own_name(lock.read_lock().name, version))
     with tempfile.TemporaryDirectory(prefix="merit-predict-") as room:
         place = Path(room) / artifacts.PACKAGE.name
         tags.fetch_package(found, place)
@@ -133,7 +133,7 @@ def _package(folder: Path | None, version: str | None) -> "Iterator[tuple[Path, 
 
 
 @contextmanager
-def _progress() -> "Iterator[Tell]":
+def _progress() -> "Iterator[ReportProgress]":
     """Give what shows how far it is: a bar on a terminal, nothing elsewhere."""
     if not sys.stderr.isatty():
         yield lambda done, total: None

@@ -21,8 +21,8 @@ def register(as_json: bool) -> None:
     from merit.config import lock
     from merit.config.compose import compose
 
-    read = lock.read()
-    if lock.difference(compose(touch="files")):
+    read = lock.read_lock()
+    if lock.diff_lock(compose(data_access="files")):
         raise Refused(
             "register: params.yaml is not what conf/ says ('merit compose --check' shows how); where overrides "
             "made it, say the same in conf/; then 'merit run', and commit conf, params.yaml and dvc.lock"
@@ -36,7 +36,7 @@ def register(as_json: bool) -> None:
         click.echo(json.dumps(told, indent=2, ensure_ascii=False))
     else:
         click.echo(f"{version.name}: {'made' if made else 'is this package already'}, on {version.commit[:7]}")
-    if done := mlflow.told(read, version):
+    if done := mlflow.project_to_mlflow(read, version):
         click.echo(f"MLflow: {done}", err=as_json)
 
 
@@ -46,15 +46,15 @@ def sign(version: str) -> None:
     """Sign VERSION, such as flights@v3 or v3, if `merit register` made it without a signature."""
     from merit.config import lock
     from merit.registry import mlflow
-    from merit.registry.sign import sign as run
+    from merit.registry.sign import sign_version as run
 
-    read = lock.current("release")
+    read = lock.read_current_lock("release")
     signed, is_new = run(read, version)
     number = signed.short_name
     click.echo(
         f"{signed.name}: {'signed' if is_new else 'is signed already'}; 'merit registry show {number}' verifies it"
     )
-    if done := mlflow.told(read, signed):
+    if done := mlflow.project_to_mlflow(read, signed):
         click.echo(f"MLflow: {done}")
 
 
@@ -62,7 +62,7 @@ def _judged(read: Any, against: str | None) -> dict[str, Any]:
     """Return the last report of the gate if it still holds, else what the gate says now."""
     from merit.gate import freshness, judge
 
-    return freshness.current(read, against) or judge.gate(read, against)
+    return freshness.load_current_report(read, against) or judge.gate(read, against)
 
 
 @main.group()
@@ -79,17 +79,17 @@ def list_(as_json: bool) -> None:
     from merit.registry import display
     from merit.registry import queries as read
 
-    name = lock.read().name
-    found = read.listed(name)
+    name = lock.read_lock().name
+    found = read.list_versions(name)
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     elif found:
-        display.listed(found)
+        display.print_versions(found)
     else:
-        click.echo(f"{name}: no versions here; 'merit register' makes one, {git.how_to_fetch()} brings others")
+        click.echo(f"{name}: no versions here; 'merit register' makes one, {git.suggest_fetch_command()} brings others")
     from merit.registry import tags
 
-    for tag, reason in tags.unreadable(name).items():
+    for tag, reason in tags.find_malformed_tags(name).items():
         click.echo(f"note: {tag}: {reason}", err=True)
 
 
@@ -102,11 +102,11 @@ def show(version: str, as_json: bool) -> None:
     from merit.registry import display
     from merit.registry import queries as read
 
-    found = read.shown(lock.read(), version)
+    found = read.show_version(lock.read_lock(), version)
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        display.shown(found)
+        display.print_version(found)
 
 
 @registry.command()
@@ -118,11 +118,11 @@ def history(environment: str | None, as_json: bool) -> None:
     from merit.registry import display
     from merit.registry import queries as read
 
-    found = read.history(lock.read().name, environment)
+    found = read.list_history(lock.read_lock().name, environment)
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     elif found:
-        display.history(found)
+        display.print_history(found)
     else:
         click.echo("main declares no environment yet; conf/environment/ holds them")
 
@@ -138,20 +138,20 @@ def diff(before: str, after: str, as_json: bool) -> None:
     from merit.registry import display, tags
     from merit.registry import queries as read
 
-    name = lock.read().name
-    sides = [tags.find(tags.whole_name(name, each)) for each in (before, after)]
-    old, new = (change.at(side.commit) for side in sides)
+    name = lock.read_lock().name
+    sides = [tags.find_version(tags.complete_name(name, each)) for each in (before, after)]
+    old, new = (change.read_params_at(side.commit) for side in sides)
     found = {
         "before": sides[0].name,
         "after": sides[1].name,
-        "hashes": read.hashes(*sides),
-        "metrics": read.metrics(*sides),
-        "config": None if old is None or new is None else change.differences(old, new),
+        "hashes": read.compare_hashes(*sides),
+        "metrics": read.compare_metrics(*sides),
+        "config": None if old is None or new is None else change.list_changed_keys(old, new),
     }
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        display.compared(found)
+        display.print_comparison(found)
     sys.exit(int(sides[0].lineage.package != sides[1].lineage.package))
 
 
@@ -159,10 +159,10 @@ def diff(before: str, after: str, as_json: bool) -> None:
 def rebuild() -> None:
     """Fill MLflow from Git's tags and DVC: versions, tags, files, aliases. What is right there already stays."""
     from merit.config import lock
-    from merit.registry.rebuild import rebuild as run
+    from merit.registry.rebuild import rebuild_projection as run
 
     count = 0
-    for line in run(lock.read()):
+    for line in run(lock.read_lock()):
         click.echo(line)
         count += 1
     click.echo(f"done: {count} changes" if count != 1 else "done: 1 change")
@@ -175,9 +175,9 @@ def check(as_json: bool) -> None:
     from dataclasses import asdict
 
     from merit.config import lock
-    from merit.registry.rebuild import differences
+    from merit.registry.rebuild import find_differences
 
-    found = differences(lock.read())
+    found = find_differences(lock.read_lock())
     if as_json:
         click.echo(json.dumps([asdict(fault) for fault in found], indent=2, ensure_ascii=False))
     else:
@@ -194,7 +194,7 @@ def serve(port: int | None) -> None:
     from merit.config import lock
     from merit.serving.server.serve import serve as run
 
-    read = lock.current("serve")
+    read = lock.read_current_lock("serve")
     how = read.serve if port is None else read.serve.model_copy(update={"port": port})
     run(how, version_of(artifacts.PACKAGE), read.release.signing, commit_of(artifacts.PACKAGE))
 
@@ -203,12 +203,12 @@ def commit_of(package: Path) -> str | None:
     """Return the commit that answers of a package name; None if there is no package, or Git knows of none."""
     from merit.registry import tags
 
-    return tags.origin(package) if (package / artifacts.MANIFEST).is_file() else None
+    return tags.find_origin(package) if (package / artifacts.MANIFEST).is_file() else None
 
 
 def version_of(package: Path) -> str | None:
     """Return the version that answers of a package name, such as `v3`; None if it is none that Git knows of."""
     from merit.registry import tags
 
-    version = tags.of_package(package) if (package / artifacts.MANIFEST).is_file() else None
+    version = tags.find_package_version(package) if (package / artifacts.MANIFEST).is_file() else None
     return None if version is None else version.short_name

@@ -19,7 +19,7 @@ Command = Callable[[], None]
 
 
 def _stage(
-    command: Callable[[], None], hold: Callable[[], AbstractContextManager[None]] = workspace_lock.stage
+    command: Callable[[], None], hold: Callable[[], AbstractContextManager[None]] = workspace_lock.lock_stage
 ) -> Command:
     """Hold the folder for a stage, and the stage to the lock that it began with.
 
@@ -55,7 +55,7 @@ def validate() -> None:
     from merit.config import lock
     from merit.data import contract
 
-    found = contract.validate(lock.read().data)
+    found = contract.validate(lock.read_lock().data)
     contract.show(found)
     contract.refuse(found)
 
@@ -67,7 +67,7 @@ def features() -> None:
     from merit.config import lock
     from merit.features.fit import features as run
 
-    read = lock.read()
+    read = lock.read_lock()
     run(read.data, read.features)
 
 
@@ -80,7 +80,7 @@ def train(multirun: bool, overrides: tuple[str, ...]) -> None:
     merit train -m model=linear,mlp optimizer.lr=1e-3,3e-3 [sweep=tpe] [hydra/launcher=ray]
     """
     if multirun:
-        from merit.sweep.orchestrate import multirun as sweep
+        from merit.sweep.orchestrate import run_multirun as sweep
 
         sweep(overrides)
     elif overrides:
@@ -91,23 +91,23 @@ def train(multirun: bool, overrides: tuple[str, ...]) -> None:
 
 @_stage
 def _train() -> None:
-    from merit.tracking.live import Live
+    from merit.tracking.live import RunLogger
 
     read = _read_with_its_code()
-    with Live(read) as tracked:
+    with RunLogger(read) as tracked:
         from merit.training.run import train as run
 
         run(read, tracked.log_epoch)
 
 
 @main.command()
-@functools.partial(_stage, hold=workspace_lock.beside)
+@functools.partial(_stage, hold=workspace_lock.lock_baseline)
 def baseline() -> None:
     """Fit gradient boosting on the same rows and columns: the bar that the network must justify itself against."""
     from merit.config import lock
-    from merit.evaluation.baseline import baseline as run
+    from merit.evaluation.baseline import run_baseline as run
 
-    click.echo(f"{artifacts.BASELINE}: predictions of {run(lock.read()):,} test rows")
+    click.echo(f"{artifacts.BASELINE}: predictions of {run(lock.read_lock()):,} test rows")
 
 
 @main.command()
@@ -133,6 +133,6 @@ def _read_with_its_code() -> "Lock":
     """Return the lock, for a stage that builds what conf/ names, if that code is still the one it was made for."""
     from merit.config import lock, trust
 
-    read = lock.read()
-    trust.refuse_other_code(read.code)
+    read = lock.read_lock()
+    trust.check_code(read.code)
     return read

@@ -25,9 +25,11 @@ def stream(words: tuple[str, ...], metrics_port: int | None) -> None:
     from merit import artifacts
     from merit.cli.releasing import commit_of, version_of
     from merit.config import lock
-    from merit.stream.run import run
+    from merit.stream.run import run_worker
 
-    read = lock.current("stream")
+    read = lock.read_current_lock("stream")
     how = read.stream if metrics_port is None else read.stream.model_copy(update={"metrics_port": metrics_port})
     commit = commit_of(artifacts.PACKAGE)
-    run(how, version_of(artifacts.PACKAGE), read.release.signing, lambda line: click.echo(line, err=True), commit)
+    run_worker(
+        how, version_of(artifacts.PACKAGE), read.release.signing, lambda line: click.echo(line, err=True), commit
+    )

@@ -19,17 +19,17 @@ def list_them() -> None:
     from merit.sweep import labels, record
 
     faults: list[str] = []
-    for name in record.names():
+    for name in record.list_names():
         try:
-            found = record.read(name)
+            found = record.read_sweep(name)
         except MeritError as error:
             faults.append(str(error))
             click.echo(f"{name}  damaged")
             continue
-        faults += record.damaged(found.folder).values()
-        ended = sum(trial.state in record.FINAL for trial in found.trials)
-        best = found.best()
-        told = "" if best is None else f"  trial {best.number}: {labels.score(found, best)}"
+        faults += record.find_damaged(found.folder).values()
+        ended = sum(trial.state in record.FINAL_STATES for trial in found.trials)
+        best = found.find_best()
+        told = "" if best is None else f"  trial {best.number}: {labels.format_score(found, best)}"
         click.echo(f"{name}  {ended} of {found.planned or '?'} trials{told}")
     if faults:
         raise MeritError("\n".join(faults))
@@ -43,8 +43,8 @@ def show(name: str | None) -> None:
 
     from merit.sweep import record, view
 
-    found = record.read(name or record.latest())
-    view.show(Console(), found)
+    found = record.read_sweep(name or record.find_latest())
+    view.print_sweep(Console(), found)
     _note_damage(found.folder)
 
 
@@ -58,18 +58,21 @@ def adopt(trial: int | None, of: str | None, name: str | None, branch: bool) -> 
     from merit.sweep import labels, record
     from merit.sweep.adopt import adopt as run
 
-    found = record.read(of or record.latest())
+    found = record.read_sweep(of or record.find_latest())
     _note_damage(found.folder)
     made = run(found, trial, name, branch=branch)
-    told = f"trial {made.trial.number} of sweep {found.name}, {labels.score(found, made.trial)} on the validation rows"
+    told = (
+        f"trial {made.trial.number} of sweep {found.name}, {labels.format_score(found, made.trial)} on the validation "
+        "rows"
+    )
     click.echo(f"{made.files[0]}: {told}")
     done = "chosen and locked" if made.is_new else "chosen, locked and committed already, so nothing changed"
     click.echo(f"{', '.join(map(str, made.files[1:]))}: {done}")
     if made.commit:
         click.echo(f"{made.branch}: commit {made.commit[:7]}, checked out")
-    if made.moved:
+    if made.has_other_code:
         click.echo(f"note:    the sweep ran at {found.commit[:7]}, other code is checked out: figures may differ")
-    for number, line in enumerate(made.following()):
+    for number, line in enumerate(made.list_next_commands()):
         click.echo(f"{'next:   ' if number == 0 else '        '} {line}")
 
 
@@ -77,5 +80,5 @@ def _note_damage(folder: Path) -> None:
     """Say which trials of a sweep are lost."""
     from merit.sweep import record
 
-    for told in record.damaged(folder).values():
+    for told in record.find_damaged(folder).values():
         click.echo(f"note:    {told}")

@@ -18,8 +18,8 @@ def lock_asked() -> None:
     from merit import github
     from merit.ci import lock as locking
 
-    asked = locking.asked()
-    github.output(**asked)
+    asked = locking.authorize_request()
+    github.write_outputs(**asked)
     click.echo(f"{asked['branch']} at {asked['sha'][:7]} is to be locked")
 
 
@@ -53,8 +53,8 @@ def trials(overrides: str) -> None:
     from merit.ci import train
 
     train.require_main()
-    found = train.trials(overrides)
-    github.output(trials=json.dumps(found))
+    found = train.parse_trials(overrides)
+    github.write_outputs(trials=json.dumps(found))
     click.echo("".join(f"{trial['number']}: {trial['overrides']}\n" for trial in found), nl=False)
 
 
@@ -65,7 +65,7 @@ def adopt(name: str, overrides: str) -> None:
     """Write OVERRIDES into conf/ as the experiment NAME, and choose it."""
     from merit.ci import train
 
-    click.echo(train.adopt(name, overrides))
+    click.echo(train.adopt_overrides(name, overrides))
 
 
 @workflow.command()
@@ -75,8 +75,8 @@ def choose(folder: Path) -> None:
     from merit import github
     from merit.ci import train
 
-    best, _ = train.winner(folder)
-    github.output(folder=str(best.folder))
+    best, _ = train.select_winner(folder)
+    github.write_outputs(folder=str(best.folder))
     click.echo(f"{best.folder.name}: {best.monitor} {best.score:.4f}")
 
 
@@ -88,7 +88,7 @@ def propose(folder: Path, name: str, sha: str) -> None:
     """Open a pull request with the best of the trials in FOLDER."""
     from merit.ci import train
 
-    click.echo(train.propose(folder, name, sha))
+    click.echo(train.propose_winner(folder, name, sha))
 
 
 @workflow.command()
@@ -100,10 +100,10 @@ def version() -> None:
     from merit.ci import release
     from merit.config import lock
 
-    read = lock.read()
-    found = release.version_of_main(read)
+    read = lock.read_lock()
+    found = release.find_main_version(read)
     registry = os.environ.get("MERIT_REGISTRY") or read.release.registry or ""
-    github.output(version=found.name, registry=registry, host=registry.partition("/")[0])
+    github.write_outputs(version=found.name, registry=registry, host=registry.partition("/")[0])
     click.echo(found.name)
 
 
@@ -111,9 +111,9 @@ def version() -> None:
 def login() -> None:
     """Log in at the registry of images as REGISTRY_USER with REGISTRY_PASSWORD."""
     from merit.config import lock
-    from merit.release.login import login as run
+    from merit.release.login import log_in as run
 
-    click.echo(run(lock.read().release))
+    click.echo(run(lock.read_lock().release))
 
 
 @workflow.command()
@@ -123,8 +123,8 @@ def image(version: str) -> None:
     from merit import github
     from merit.ci import release
 
-    name, digest = release.image_of(version)
-    github.output(name=name, digest=digest)
+    name, digest = release.find_image(version)
+    github.write_outputs(name=name, digest=digest)
     click.echo(f"{name}@{digest}")
 
 
@@ -137,7 +137,7 @@ def propose_promotion(environment: str, version: str, sha: str) -> None:
     from merit.ci import release
     from merit.config import lock
 
-    click.echo(release.propose(version, environment, lock.read(), sha))
+    click.echo(release.propose_promotion(version, environment, lock.read_lock(), sha))
 
 
 @workflow.command()
@@ -148,8 +148,8 @@ def environments() -> None:
     from merit import github
     from merit.ci import release
 
-    found = release.changed()
-    github.output(environments=json.dumps(found))
+    found = release.find_changed_environments()
+    github.write_outputs(environments=json.dumps(found))
     click.echo(", ".join(found) or "none")
 
 
@@ -162,7 +162,7 @@ def plans() -> None:
     from merit.ci import release
     from merit.config import lock
 
-    found = planned.plans(release.changed(), lock.read())
+    found = planned.write_plans(release.find_changed_environments(), lock.read_lock())
     for each in found:
         click.echo("\n".join(each.lines) if each.error is None else f"{each.environment}: refused\n{each.error}")
     sys.exit(2 if any(each.error is not None for each in found) else 0)
@@ -174,4 +174,4 @@ def tell_plans(file: Path) -> None:
     """Tell a pull request what FILE, the plans of its run, says: one comment."""
     from merit.ci import plans as planned
 
-    click.echo(planned.tell(file))
+    click.echo(planned.report_plans(file))

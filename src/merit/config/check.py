@@ -7,112 +7,116 @@ from typing import Any
 from pydantic import ValidationError
 
 from merit.config import choices, interpolation, shapes, signatures, targets
-from merit.config.layers import COMMAND_LINE, REMOVED, Layer, located
-from merit.config.problems import Fault, from_validation, key_in, keys_beside
+from merit.config.layers import COMMAND_LINE, REMOVED, Layer, locate_fault
+from merit.config.problems import Fault, convert_validation_error, find_key, list_sibling_keys
 from merit.config.schema import Lock
 from merit.config.yamlfiles import YamlFile
 from merit.errors import Problem
 
 
-def of_files(files: choices.Files, names: Collection[str]) -> list[Problem]:
+def check_files(files: choices.ConfigFiles, names: Collection[str]) -> list[Problem]:
     """Return every problem of files of conf/, each checked by itself.
 
     Args:
         files: all files of conf/, by name.
         names: the files to check.
     """
-    found: list[Problem] = []
+    problems: list[Problem] = []
     for name, file in files.items():
         if name not in names:
             continue
-        found += file.problems
-        if not choices.is_sweeps(name):
-            found += choices.of_defaults(files, file, name)
-        if sets_the_lock(file):
-            found += of_layer(Layer.of(file), _target_below(files, name))
-    return found
+        problems += file.problems
+        if not choices.is_sweep_file(name):
+            problems += choices.check_defaults(files, file, name)
+        if is_part_of_lock(file):
+            problems += check_layer(Layer.from_file(file), _find_inherited_target(files, name))
+    return problems
 
 
-def are_whole(files: choices.Files, names: Collection[str]) -> bool:
+def are_complete(files: choices.ConfigFiles, names: Collection[str]) -> bool:
     """Return whether files are valid YAML and every choice of their defaults lists exists."""
-    return not any(files[name].problems or any(choices.of_defaults(files, files[name], name)) for name in names)
+    return not any(files[name].problems or any(choices.check_defaults(files, files[name], name)) for name in names)
 
 
-def sets_the_lock(file: YamlFile) -> bool:
+def is_part_of_lock(file: YamlFile) -> bool:
     """Return whether a file sets part of the lock; files of folders such as environment/ don't."""
-    return not file.package or file.package[0] in keys_beside(("",))
+    return not file.package or file.package[0] in list_sibling_keys(("",))
 
 
-def of_layer(layer: Layer, target: str | None = None) -> Iterator[Problem]:
+def check_layer(layer: Layer, target: str | None = None) -> Iterator[Problem]:
     """Yield the problems of a layer; `target` is its component's class if the layer doesn't name it."""
-    for key, node in layer.root.scalars(layer.package):
-        if fault := interpolation.refusal(node.value):
-            yield Fault(key, fault.found, fault.allowed, fault.hint).at(layer.place(node))
+    for key, node in layer.root.iterate_scalars(layer.package):
+        if fault := interpolation.find_syntax_fault(node.value):
+            yield Fault(key, fault.found, fault.allowed, fault.hint).to_problem(layer.locate_node(node))
     if layer.root.value is REMOVED:
         return
-    if "hydra" in (values := layer.values()):
-        yield located([layer], Fault(("hydra",), "Hydra's own settings", hint=choices.HYDRAS))
+    if "hydra" in (values := layer.to_values()):
+        yield locate_fault([layer], Fault(("hydra",), "Hydra's own settings", hint=choices.HYDRA_KEY_HINT))
         values = {name: value for name, value in values.items() if name != "hydra"}
-    for fault in (*_schema_faults(values), *_target_faults(values, layer, target)):
-        yield located([layer], fault)
+    for fault in (*_find_schema_faults(values), *_find_target_faults(values, layer, target)):
+        yield locate_fault([layer], fault)
 
 
-def _schema_faults(values: dict[str, Any]) -> list[Fault]:
+def _find_schema_faults(values: dict[str, Any]) -> list[Fault]:
     try:
         Lock.model_validate(values)
     except ValidationError as error:
         # Only the composed whole can be judged by rules over several keys, or by a model that another layer selects.
-        late = {"missing", "value_error", "union_tag_not_found"}
-        kept = [
-            each for each in error.errors() if each["type"] not in late and not interpolation.is_open(each["input"])
+        deferred_types = {"missing", "value_error", "union_tag_not_found"}
+        relevant_errors = [
+            each
+            for each in error.errors()
+            if each["type"] not in deferred_types and not interpolation.is_unresolved(each["input"])
         ]
-        keys = {key_in(values, each["loc"]) for each in kept}
-        return [fault for fault in from_validation(error, values) if fault.key in keys]
+        keys = {find_key(values, each["loc"]) for each in relevant_errors}
+        return [fault for fault in convert_validation_error(error, values) if fault.key in keys]
     return []
 
 
-def _target_faults(values: dict[str, Any], layer: Layer, target: str | None) -> Iterator[Fault]:
-    given = _with_target(values, layer.package, target) if target is not None else values
-    for fault in (*targets.faults(given), *signatures.faults(given), *shapes.faults(given)):
-        if not fault.found.startswith("missing") and not interpolation.is_open(_at(given, fault.key)):
+def _find_target_faults(values: dict[str, Any], layer: Layer, target: str | None) -> Iterator[Fault]:
+    completed = _add_target(values, layer.package, target) if target is not None else values
+    for fault in (*targets.find_faults(completed), *signatures.find_faults(completed), *shapes.find_faults(completed)):
+        if not fault.found.startswith("missing") and not interpolation.is_unresolved(_get_value(completed, fault.key)):
             yield fault
 
 
-def _with_target(values: Mapping[str, Any], package: tuple[str, ...], target: str) -> dict[str, Any]:
+def _add_target(values: Mapping[str, Any], package: tuple[str, ...], target: str) -> dict[str, Any]:
     if not package:
         return {"_target_": target, **values}
-    return {package[0]: _with_target(values[package[0]], package[1:], target)}
+    return {package[0]: _add_target(values[package[0]], package[1:], target)}
 
 
-def _at(values: Any, key: tuple[str, ...]) -> Any:
+def _get_value(values: Any, key: tuple[str, ...]) -> Any:
     for part in key:
         values = values.get(part) if isinstance(values, Mapping) else None
     return values
 
 
-def _target_below(files: choices.Files, name: str, depth: int = 0) -> str | None:
+def _find_inherited_target(files: choices.ConfigFiles, name: str, depth: int = 0) -> str | None:
     """Return the `_target_` at the root of a file, or of the files of its group that it builds on."""
     file = files.get(name)
     if file is None or not isinstance(file.root.value, dict) or depth > len(files):
         return None
-    if (own := file.root.at(("_target_",))) is not None:
-        return own.value if isinstance(own.value, str) else None
-    entries = file.defaults.plain() if isinstance(file.defaults.value, list) else []
-    below = [str(PurePosixPath(name).with_name(entry)) for entry in entries if _is_sibling(entry)]
-    found = [target for each in below if (target := _target_below(files, each, depth + 1)) is not None]
-    return found[-1] if found else None
+    if (own_target := file.root.get_node(("_target_",))) is not None:
+        return own_target.value if isinstance(own_target.value, str) else None
+    entries = file.defaults.to_plain() if isinstance(file.defaults.value, list) else []
+    base_names = [str(PurePosixPath(name).with_name(entry)) for entry in entries if _is_sibling_name(entry)]
+    base_targets = [
+        target for each in base_names if (target := _find_inherited_target(files, each, depth + 1)) is not None
+    ]
+    return base_targets[-1] if base_targets else None
 
 
-def _is_sibling(entry: Any) -> bool:
+def _is_sibling_name(entry: Any) -> bool:
     return isinstance(entry, str) and entry not in {"_self_", ""} and "/" not in entry and "." not in entry
 
 
-def of_overrides(files: choices.Files, overrides: list[choices.Override]) -> list[Problem]:
+def check_overrides(files: choices.ConfigFiles, overrides: list[choices.Override]) -> list[Problem]:
     """Return the problems of command-line overrides, each checked by itself."""
-    found: list[Problem] = []
+    problems: list[Problem] = []
     for override in overrides:
-        if fault := choices.of_override(files, override):
-            found.append(fault.at(COMMAND_LINE))
-        elif override.key not in choices.groups(files):
-            found += of_layer(choices.layer_of(override))
-    return found
+        if fault := choices.find_override_fault(files, override):
+            problems.append(fault.to_problem(COMMAND_LINE))
+        elif override.key not in choices.list_groups(files):
+            problems += check_layer(choices.to_layer(override))
+    return problems

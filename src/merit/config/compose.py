@@ -12,54 +12,56 @@ from merit import artifacts
 from merit.config import check, choices, interpolation, library, problems, shapes, signatures, targets, trust, yamlfiles
 from merit.config import lock as locks
 from merit.config.choices import Override
-from merit.config.layers import COMMAND_LINE, REMOVED, Layer, idle_removals, located, merged
+from merit.config.layers import COMMAND_LINE, REMOVED, Layer, find_idle_removals, locate_fault, merge_layers
 from merit.config.problems import Fault
-from merit.config.schema import FORM, Lock
+from merit.config.schema import FORMAT_VERSION, Lock
 from merit.errors import ConfigError, MeritError, Problem
 from merit.git import lfs
 
-Touch = Literal["source", "files", "nothing"]
+DataAccess = Literal["source", "files", "nothing"]
 """What a composition reads of the data: the source, including queries and the project's own code; only files of merit's
 own classes; or nothing. A source that isn't read gets the fingerprint that the lock has for it."""
 
-SYNTAX = "key=value, +key=value, ~key or group=choice"
+OVERRIDE_SYNTAX = "key=value, +key=value, ~key or group=choice"
 
 
 @dataclass(frozen=True)
-class Composed:
+class ComposedConfig:
     """A composed configuration: the checked lock, and the layers that set its keys."""
 
     lock: Lock
     layers: list[Layer]
 
 
-def compose(overrides: Sequence[str] = (), conf: Path = artifacts.CONF, *, touch: Touch = "source") -> Lock:
+def compose(overrides: Sequence[str] = (), conf: Path = artifacts.CONF, *, data_access: DataAccess = "source") -> Lock:
     """Return the checked configuration that conf/ and Hydra's overrides describe.
 
     Raises:
         ConfigError: with every fault found: unknown keys, wrong types, values out of range, targets that are not
             trusted or don't take their arguments.
     """
-    return composition(overrides, conf, touch=touch).lock
+    return compose_config(overrides, conf, data_access=data_access).lock
 
 
-def composition(overrides: Sequence[str] = (), conf: Path = artifacts.CONF, *, touch: Touch = "source") -> Composed:
+def compose_config(
+    overrides: Sequence[str] = (), conf: Path = artifacts.CONF, *, data_access: DataAccess = "source"
+) -> ComposedConfig:
     """Return the checked configuration together with the layers that set its keys.
 
     Raises:
         ConfigError: with every fault found.
     """
-    return Composer(conf, touch=touch).composition(overrides)
+    return Composer(conf, data_access=data_access).compose(overrides)
 
 
-def check_all(conf: Path = artifacts.CONF) -> int:
+def check_conf(conf: Path = artifacts.CONF) -> int:
     """Check every file of conf/, chosen or not; return the number of files.
 
     Raises:
         ConfigError: with every fault found.
     """
-    files = yamlfiles.read_all(conf)
-    if faults := check.of_files(files, files):
+    files = yamlfiles.read_all_files(conf)
+    if faults := check.check_files(files, files):
         raise ConfigError(faults)
     return len(files)
 
@@ -71,111 +73,116 @@ class Composer:
 
     Args:
         conf: the folder, which must not change meanwhile.
-        touch: what to read of the data for its fingerprint.
+        data_access: what to read of the data for its fingerprint.
 
     Raises:
         MeritError: the folder has no config.yaml.
         ConfigError: it has another format version.
     """
 
-    def __init__(self, conf: Path = artifacts.CONF, *, touch: Touch = "source") -> None:
+    def __init__(self, conf: Path = artifacts.CONF, *, data_access: DataAccess = "source") -> None:
         if not (conf / "config.yaml").is_file():
             raise MeritError(f"{conf}/config.yaml: not found; run merit in the folder that holds conf/")
-        self.files = yamlfiles.read_all(conf)
-        _require_form(self.files["config"])
-        self._groups = choices.groups(self.files)
-        self._conf, self._touch = conf, touch
-        self._chosen: dict[tuple[str, ...], _Chosen] = {}
+        self.files = yamlfiles.read_all_files(conf)
+        _check_format_version(self.files["config"])
+        self._groups = choices.list_groups(self.files)
+        self._conf, self._data_access = conf, data_access
+        self._selections: dict[tuple[str, ...], _Selection] = {}
         self._fingerprints: dict[str, str] = {}
-        self._merit: dict[str, str] | None = None
+        self._merit_hashes: dict[str, str] | None = None
 
-    def composition(self, overrides: Sequence[str] = ()) -> Composed:
+    def compose(self, overrides: Sequence[str] = ()) -> ComposedConfig:
         """Return the checked configuration together with the layers that set its keys.
 
         Raises:
             ConfigError: with every fault found.
         """
-        given, found = understood(overrides)
-        known = [each for each in given if choices.of_override(self.files, each) is None]
-        chosen = self._choose([each for each in known if each.key in self._groups])
-        found = [*chosen.problems, *found, *check.of_overrides(self.files, given)]
+        parsed, issues = parse_overrides(overrides)
+        valid = [each for each in parsed if choices.find_override_fault(self.files, each) is None]
+        selection = self._select_files([each for each in valid if each.key in self._groups])
+        issues = [*selection.problems, *issues, *check.check_overrides(self.files, parsed)]
         layers: list[Layer] = []
         lock = None
-        if chosen.is_whole:
-            layers = [*chosen.layers, *(choices.layer_of(each) for each in known if each.key not in self._groups)]
-            lock, late = self._checked(merged(layers))
-            found += [*idle_removals(layers), *(located(layers, _unremovable(layers, fault)) for fault in late)]
-        found = [self._advised(problem, given) for problem in found]
-        if lock is None or found:
-            raise ConfigError(_once(found))
-        return Composed(lock, layers)
+        if selection.is_complete:
+            layers = [*selection.layers, *(choices.to_layer(each) for each in valid if each.key not in self._groups)]
+            lock, faults = self._validate(merge_layers(layers))
+            issues += [
+                *find_idle_removals(layers),
+                *(locate_fault(layers, _explain_removal(layers, fault)) for fault in faults),
+            ]
+        issues = [self._add_advice(problem, parsed) for problem in issues]
+        if lock is None or issues:
+            raise ConfigError(_drop_duplicates(issues))
+        return ComposedConfig(lock, layers)
 
-    def _advised(self, problem: Problem, given: Sequence[Override]) -> Problem:
+    def _add_advice(self, problem: Problem, overrides: Sequence[Override]) -> Problem:
         """Add a hint where an experiment sets a key that a choice on the command line doesn't have."""
         section = problem.key.partition(".")[0]
-        chosen = next((each.text for each in given if each.key == section and each.key in self._groups), None)
-        is_experiments = problem.where.startswith(f"{self._conf / choices.EXPERIMENT}/")
-        if chosen is None or not is_experiments or problem.found != problems.UNKNOWN:
+        choice = next((each.text for each in overrides if each.key == section and each.key in self._groups), None)
+        is_experiments = problem.where.startswith(f"{self._conf / choices.EXPERIMENT_GROUP}/")
+        if choice is None or not is_experiments or problem.found != problems.UNKNOWN_KEY:
             return problem
-        return replace(problem, hint=f"{chosen} has no such key: leave the experiment out with experiment=null")
+        return replace(problem, hint=f"{choice} has no such key: leave the experiment out with experiment=null")
 
-    def _choose(self, given: list[Override]) -> "_Chosen":
-        asked = tuple(choices.text_of(each) for each in given)
-        if asked not in self._chosen:
-            self._chosen[asked] = _choose(self.files, asked)
-        return self._chosen[asked]
+    def _select_files(self, overrides: list[Override]) -> "_Selection":
+        group_overrides = tuple(choices.to_hydra_text(each) for each in overrides)
+        if group_overrides not in self._selections:
+            self._selections[group_overrides] = _select_files(self.files, group_overrides)
+        return self._selections[group_overrides]
 
-    def _checked(self, composed: dict[str, Any]) -> tuple[Lock | None, list[Fault]]:
+    def _validate(self, composed: dict[str, Any]) -> tuple[Lock | None, list[Fault]]:
         """Return the lock of composed values, and their faults."""
-        values, unresolved, opened = interpolation.resolve(composed)
-        found = [
-            *targets.faults(values),
-            *signatures.faults(values),
-            *shapes.faults(values),
-            *_filled_in_by_hand(values),
+        values, unresolved, unresolved_keys = interpolation.resolve_interpolations(composed)
+        faults = [
+            *targets.find_faults(values),
+            *signatures.find_faults(values),
+            *shapes.find_faults(values),
+            *_find_manual_values(values),
         ]
-        values, unread = self._with_fingerprint(values, trusted=not unresolved and not found)
-        values = {**values, "code": {} if found or unresolved else targets.code(values)}
-        if not library.is_source(self._conf.parent):
-            self._merit = self._merit or library.code_by_stage()
-            values["merit"] = self._merit
+        values, source_faults = self._add_fingerprint(values, is_valid=not unresolved and not faults)
+        values = {**values, "code": {} if faults or unresolved else targets.hash_packages(values)}
+        if not library.is_source_checkout(self._conf.parent):
+            self._merit_hashes = self._merit_hashes or library.hash_code_by_stage()
+            values["merit"] = self._merit_hashes
         lock = None
         try:
             lock = Lock.model_validate(values)
         except ValidationError as error:
-            found += problems.from_validation(error, values)
+            faults += problems.convert_validation_error(error, values)
         # An unresolved key has no value yet, so other faults of it would mislead.
-        return lock, [*unresolved, *(fault for fault in found if fault.key not in opened), *unread]
+        return lock, [*unresolved, *(fault for fault in faults if fault.key not in unresolved_keys), *source_faults]
 
-    def _with_fingerprint(self, values: dict[str, Any], *, trusted: bool) -> tuple[dict[str, Any], list[Fault]]:
+    def _add_fingerprint(self, values: dict[str, Any], *, is_valid: bool) -> tuple[dict[str, Any], list[Fault]]:
         """Add the source's hash, so that the lock says which data it was made for."""
         data = values.get("data")
         if not isinstance(data, dict) or not isinstance(data.get("source"), dict):
             return values, []
-        made, faults = locks.UNREAD, []
-        if trusted:
+        fingerprint_text, faults = locks.UNREAD_FINGERPRINT, []
+        if is_valid:
             source = repr(data["source"])
             try:
-                made = self._fingerprints[source] = self._fingerprints.get(source) or self._hashed(data["source"])
+                fingerprint_text = self._fingerprints[source] = self._fingerprints.get(source) or self._get_fingerprint(
+                    data["source"]
+                )
             except MeritError as error:
-                faults = [_of_source(str(error))]
-        return {**values, "data": {**data, "fingerprint": made}}, faults
+                faults = [_make_source_fault(str(error))]
+        return {**values, "data": {**data, "fingerprint": fingerprint_text}}, faults
 
-    def _hashed(self, source: dict[str, Any]) -> str:
+    def _get_fingerprint(self, source: dict[str, Any]) -> str:
         """Return the fingerprint of a source, or the one in the lock if the source must not be read."""
-        if self._touch == "source" or (self._touch == "files" and reads_files(source)):
-            return fingerprint(source)
-        return locks.fingerprint_of(source, self._conf.parent / artifacts.LOCK)
+        if self._data_access == "source" or (self._data_access == "files" and reads_files(source)):
+            return hash_source(source)
+        return locks.read_fingerprint(source, self._conf.parent / artifacts.LOCK)
 
 
 def reads_files(source: dict[str, Any]) -> bool:
     """Return whether a source is merit's own and only reads files: hashing it runs no query and no project code."""
     if not str(source.get("_target_")).startswith("merit."):
         return False
-    return callable(getattr(targets.build(source), "files", None))
+    return callable(getattr(targets.build_component(source), "files", None))
 
 
-def _of_source(message: str) -> Fault:
+def _make_source_fault(message: str) -> Fault:
     """Return the fault of a source, at the key that the message names."""
     key, _, text = message.partition(": ")
     if key.startswith("data.source"):
@@ -183,7 +190,7 @@ def _of_source(message: str) -> Fault:
     return Fault(("data", "source"), message)
 
 
-def _unremovable(layers: Sequence[Layer], fault: Fault) -> Fault:
+def _explain_removal(layers: Sequence[Layer], fault: Fault) -> Fault:
     """Return the fault of a missing key with a hint, if the command line removed the key."""
     for layer in layers:
         if (
@@ -191,44 +198,44 @@ def _unremovable(layers: Sequence[Layer], fault: Fault) -> Fault:
             and fault.found == "missing"
             and fault.key[: len(layer.package)] == layer.package
         ):
-            taken = ".".join(layer.package)
-            return replace(fault, found="is needed, and was removed", hint=f"leave out '~{taken}'")
+            removed_key = ".".join(layer.package)
+            return replace(fault, found="is needed, and was removed", hint=f"leave out '~{removed_key}'")
     return fault
 
 
-def _once(found: Iterable[Problem]) -> list[Problem]:
+def _drop_duplicates(issues: Iterable[Problem]) -> list[Problem]:
     """Return each problem once: the fault of a file is found again in the composed whole."""
-    kept: dict[tuple[str, str], Problem] = {}
-    for problem in found:
-        kept.setdefault((problem.where, problem.key), problem)
-    return list(kept.values())
+    unique: dict[tuple[str, str], Problem] = {}
+    for problem in issues:
+        unique.setdefault((problem.where, problem.key), problem)
+    return list(unique.values())
 
 
-def understood(overrides: Sequence[str]) -> tuple[list[Override], list[Problem]]:
+def parse_overrides(overrides: Sequence[str]) -> tuple[list[Override], list[Problem]]:
     """Return the overrides that can be parsed, and the problems of the others."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     parser = OverridesParser.create()
-    given: list[Override] = []
-    found: list[Problem] = []
+    parsed: list[Override] = []
+    issues: list[Problem] = []
     for text in overrides:
         try:
             (override,) = parser.parse_overrides([text])
             if override.is_sweep_override():
-                found.append(Problem(COMMAND_LINE, text, "several values", "one value for each key"))
+                issues.append(Problem(COMMAND_LINE, text, "several values", "one value for each key"))
                 continue
             value = None if override.is_delete() else override.value()
         except (HydraException, ValueError) as error:
-            why = " ".join(str(error).splitlines()[0].split()) if str(error) else "unreadable"
-            found.append(Problem(COMMAND_LINE, text, f"bad syntax: {why}", SYNTAX))
+            reason = " ".join(str(error).splitlines()[0].split()) if str(error) else "unreadable"
+            issues.append(Problem(COMMAND_LINE, text, f"bad syntax: {reason}", OVERRIDE_SYNTAX))
             continue
-        given.append(Override(text, override.key_or_group, override.package, value, override.is_delete()))
-    return given, found
+        parsed.append(Override(text, override.key_or_group, override.package, value, override.is_delete()))
+    return parsed, issues
 
 
 @dataclass(frozen=True)
-class _Chosen:
+class _Selection:
     """The chosen files as layers, and their problems.
 
     Attributes:
@@ -239,10 +246,10 @@ class _Chosen:
 
     layers: list[Layer]
     problems: list[Problem]
-    is_whole: bool
+    is_complete: bool
 
 
-def _choose(files: choices.Files, asked: Sequence[str]) -> _Chosen:
+def _select_files(files: choices.ConfigFiles, group_overrides: Sequence[str]) -> _Selection:
     """Resolve the chosen files with Hydra and check them; if Hydra fails, check all files.
 
     Raises:
@@ -251,53 +258,65 @@ def _choose(files: choices.Files, asked: Sequence[str]) -> _Chosen:
     from merit.config import order
 
     try:
-        defaults = order.of(choices.without_faults(files), asked)
+        defaults = order.resolve_defaults(choices.drop_faulty_defaults(files), group_overrides)
     except Exception as error:  # Hydra raises many unrelated types for mistakes in conf/
-        if problems := check.of_files(files, files):
-            return _Chosen([], problems, is_whole=False)
-        raise ConfigError([_from_hydra(error)]) from error
-    laid = [(each.config_path, each.package or "") for each in defaults if each.config_path in files]
-    names = {name for name, _ in laid if name}
-    layers = [Layer.of(files[name or ""], tuple(filter(None, package.split(".")))) for name, package in laid]
-    return _Chosen(layers, check.of_files(files, names), check.are_whole(files, names))
+        if problems := check.check_files(files, files):
+            return _Selection([], problems, is_complete=False)
+        raise ConfigError([_convert_hydra_error(error)]) from error
+    packages = [(each.config_path, each.package or "") for each in defaults if each.config_path in files]
+    names = {name for name, _ in packages if name}
+    layers = [Layer.from_file(files[name or ""], tuple(filter(None, package.split(".")))) for name, package in packages]
+    return _Selection(layers, check.check_files(files, names), check.are_complete(files, names))
 
 
-def _from_hydra(error: Exception) -> Problem:
+def _convert_hydra_error(error: Exception) -> Problem:
     """Return the message of Hydra or OmegaConf as one line."""
     if isinstance(error, RecursionError):
         return Problem("conf", "defaults", "files that build on one another in a circle", "no circle")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    dull = ("full_key:", "object_type=", "Config search path", "provider=")
-    return Problem("conf", "", " ".join(line for line in lines if not line.startswith(dull)))
+    ignored_prefixes = ("full_key:", "object_type=", "Config search path", "provider=")
+    return Problem("conf", "", " ".join(line for line in lines if not line.startswith(ignored_prefixes)))
 
 
-def _require_form(file: yamlfiles.YamlFile) -> None:
+def _check_format_version(file: yamlfiles.YamlFile) -> None:
     """Refuse conf/ of another format version, whose other faults would only confuse."""
     if file.problems or not isinstance(file.root.value, dict):
         return
     node = file.root.value.get("form")
-    form, line = (1, 1) if node is None else (node.value, node.line)
-    place = Problem(f"{file.path}:{line}", "form", f"found {form!r}")
-    if type(form) is not int or form < 1:
-        raise ConfigError([replace(place, allowed=str(FORM), hint="correct it")])
-    if form < FORM:
+    version, line = (1, 1) if node is None else (node.value, node.line)
+    problem = Problem(f"{file.path}:{line}", "form", f"found {version!r}")
+    if type(version) is not int or version < 1:
+        raise ConfigError([replace(problem, allowed=str(FORMAT_VERSION), hint="correct it")])
+    if version < FORMAT_VERSION:
         raise ConfigError(
-            [replace(place, found=f"{place.found}, an older format version than {FORM}", hint="run 'merit upgrade'")]
+            [
+                replace(
+                    problem,
+                    found=f"{problem.found}, an older format version than {FORMAT_VERSION}",
+                    hint="run 'merit upgrade'",
+                )
+            ]
         )
-    if form > FORM:
+    if version > FORMAT_VERSION:
         raise ConfigError(
-            [replace(place, found=f"{place.found}, a newer format version than {FORM}", hint="install a newer merit")]
+            [
+                replace(
+                    problem,
+                    found=f"{problem.found}, a newer format version than {FORMAT_VERSION}",
+                    hint="install a newer merit",
+                )
+            ]
         )
 
 
-def _filled_in_by_hand(values: dict[str, Any]) -> list[Fault]:
+def _find_manual_values(values: dict[str, Any]) -> list[Fault]:
     return [
         Fault((name,), "can't be set: 'merit compose' fills it in; remove it")
-        for name in sorted(problems.FILLED_IN & set(values))
+        for name in sorted(problems.COMPOSED_KEYS & set(values))
     ]
 
 
-def fingerprint(source: dict[str, Any]) -> str:
+def hash_source(source: dict[str, Any]) -> str:
     """Return one hash of the contents of a source's files, or of its rows if it reads no files.
 
     Raises:
@@ -306,24 +325,24 @@ def fingerprint(source: dict[str, Any]) -> str:
     return sealed(source)[1]
 
 
-def sealed(source: dict[str, Any]) -> tuple[Any, str]:
+def sealed(component: dict[str, Any]) -> tuple[Any, str]:
     """Build a source; return it with its fingerprint. A source that hashes its rows caches them for `read`.
 
     Raises:
         MeritError: as for `fingerprint`.
     """
-    made = targets.build(source)
-    if callable(getattr(made, "fingerprint", None)) and callable(getattr(made, "read", None)):
-        with trust.theirs():
-            return made, str(made.fingerprint())
-    total = hashlib.sha256()
-    if lacking := [name for name in ("files", "read") if not callable(getattr(made, name, None))]:
-        raise MeritError(f"data.source: '{source['_target_']}' has no method {lacking[0]}(); a source has both")
-    with trust.theirs():
-        paths = [Path(path) for path in made.files()]
+    source_object = targets.build_component(component)
+    if callable(getattr(source_object, "fingerprint", None)) and callable(getattr(source_object, "read", None)):
+        with trust.convert_project_errors():
+            return source_object, str(source_object.fingerprint())
+    digest = hashlib.sha256()
+    if missing := [name for name in ("files", "read") if not callable(getattr(source_object, name, None))]:
+        raise MeritError(f"data.source: '{component['_target_']}' has no method {missing[0]}(); a source has both")
+    with trust.convert_project_errors():
+        paths = [Path(path) for path in source_object.files()]
     for path in paths:
         if not path.is_file():
             raise MeritError(f"data.source: the file '{path}' is not there; correct the path in conf/data")
         lfs.refuse_pointer(path, f"data.source: '{path}'")
-        total.update(bytes.fromhex(artifacts.sha256(path)))
-    return made, f"sha256:{total.hexdigest()}"
+        digest.update(bytes.fromhex(artifacts.sha256(path)))
+    return source_object, f"sha256:{digest.hexdigest()}"

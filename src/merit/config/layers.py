@@ -30,88 +30,88 @@ class Layer:
     root: Node
 
     @classmethod
-    def of(cls, file: YamlFile, package: tuple[str, ...] | None = None) -> "Layer":
+    def from_file(cls, file: YamlFile, package: tuple[str, ...] | None = None) -> "Layer":
         """Return the layer of a file, below its own package or the one that a defaults list gives it."""
         return cls(str(file.path), file.package if package is None else package, file.root)
 
-    def place(self, node: Node) -> str:
+    def locate_node(self, node: Node) -> str:
         """Return the location of a node of this layer."""
         return self.where if self.where == COMMAND_LINE else f"{self.where}:{node.line}"
 
-    def reach(self, key: tuple[str, ...]) -> tuple[int, Node]:
+    def find_deepest_node(self, key: tuple[str, ...]) -> tuple[int, Node]:
         """Return how many parts of a key this layer sets (-1: outside its package), and the deepest node for it."""
         if key[: len(self.package)] != self.package:
             return -1, self.root
         depth, node = len(self.package), self.root
-        while depth < len(key) and (inner := node.at((key[depth],))) is not None:
+        while depth < len(key) and (inner := node.get_node((key[depth],))) is not None:
             depth, node = depth + 1, inner
         return depth, node
 
-    def values(self) -> dict[str, Any]:
+    def to_values(self) -> dict[str, Any]:
         """Return its values, nested from the root of the lock."""
-        nested: Any = self.root.plain()
+        nested: Any = self.root.to_plain()
         for part in reversed(self.package):
             nested = {part: nested}
         return nested  # type: ignore[no-any-return]
 
 
-def merged(layers: Sequence[Layer]) -> dict[str, Any]:
+def merge_layers(layers: Sequence[Layer]) -> dict[str, Any]:
     """Return the merged values of all layers: mappings are merged, anything else is replaced."""
-    whole: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for layer in layers:
         if layer.root.value is REMOVED:
-            _remove(whole, layer.package)
+            _remove_key(values, layer.package)
             continue
         root = layer.root
         for part in reversed(layer.package):
             root = Node({part: root}, root.line)
-        _lay(whole, root.value)
-    return whole
+        _merge_nodes(values, root.value)
+    return values
 
 
-def _remove(place: Any, path: tuple[str, ...]) -> None:
+def _remove_key(values: Any, path: tuple[str, ...]) -> None:
     for part in path[:-1]:
-        place = place.get(part) if isinstance(place, dict) else None
-    if isinstance(place, dict):
-        place.pop(path[-1], None)
+        values = values.get(part) if isinstance(values, dict) else None
+    if isinstance(values, dict):
+        values.pop(path[-1], None)
 
 
-def _lay(place: dict[str, Any], nodes: dict[str, Node]) -> None:
+def _merge_nodes(values: dict[str, Any], nodes: dict[str, Node]) -> None:
     for name, node in nodes.items():
         if isinstance(node.value, dict):
-            inner = place.get(name)
-            place[name] = inner if isinstance(inner, dict) else {}
-            _lay(place[name], node.value)
+            inner = values.get(name)
+            values[name] = inner if isinstance(inner, dict) else {}
+            _merge_nodes(values[name], node.value)
         else:
-            place[name] = node.plain()
+            values[name] = node.to_plain()
 
 
-def idle_removals(layers: Sequence[Layer]) -> list[Problem]:
+def find_idle_removals(layers: Sequence[Layer]) -> list[Problem]:
     """Return the problems of command-line removals that have nothing to remove."""
     return [
-        Fault(layer.package, "nothing to remove", "a key that is set").at(layer.where)
-        for place, layer in enumerate(layers)
-        if layer.root.value is REMOVED and not history(layers[:place], layer.package)
+        Fault(layer.package, "nothing to remove", "a key that is set").to_problem(layer.where)
+        for index, layer in enumerate(layers)
+        if layer.root.value is REMOVED and not list_settings(layers[:index], layer.package)
     ]
 
 
-def history(layers: Sequence[Layer], key: tuple[str, ...]) -> list[Setting]:
+def list_settings(layers: Sequence[Layer], key: tuple[str, ...]) -> list[Setting]:
     """Return the settings of a key, the effective one last; a layer that replaces a parent of the key clears them."""
-    found: list[Setting] = []
+    settings: list[Setting] = []
     for layer in layers:
-        depth, node = layer.reach(key)
+        depth, node = layer.find_deepest_node(key)
         if depth == len(key) and node.value is not REMOVED:
-            found.append(Setting(node.plain(), layer.place(node)))
+            settings.append(Setting(node.to_plain(), layer.locate_node(node)))
         elif depth >= 0 and not isinstance(node.value, dict):
-            found = []
-    return found
+            settings = []
+    return settings
 
 
-def located(layers: Sequence[Layer], fault: Fault) -> Problem:
+def locate_fault(layers: Sequence[Layer], fault: Fault) -> Problem:
     """Return a fault with the location that set its key last, or that set the nearest parent of it."""
-    where, best = "conf", -1
+    where, best_depth = "conf", -1
     for layer in layers:
-        depth, node = layer.reach(fault.key)
-        if depth >= best and fault.key:
-            where, best = layer.place(node), depth
-    return fault.at(where)
+        depth, node = layer.find_deepest_node(fault.key)
+        if depth >= best_depth and fault.key:
+            where, best_depth = layer.locate_node(node), depth
+    return fault.to_problem(where)

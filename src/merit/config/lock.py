@@ -17,25 +17,25 @@ from merit.config.schema import Lock
 from merit.config.schema.data import Data, Features
 from merit.errors import ConfigError, MeritError, Problem
 
-HEADER = "# Generated from conf/ by 'merit compose'. Don't edit: change conf/, then compose again.\n"
-REMEDY = "run 'merit compose'"
-UNREAD = f"sha256:{'f' * 64}"
+LOCK_HEADER = "# Generated from conf/ by 'merit compose'. Don't edit: change conf/, then compose again.\n"
+COMPOSE_HINT = "run 'merit compose'"
+UNREAD_FINGERPRINT = f"sha256:{'f' * 64}"
 """The fingerprint of a source that was not read; no lock is ever written with it."""
-NOT_READ = "not read; 'merit compose' reads the source"
-DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+UNREAD_TEXT = "not read; 'merit compose' reads the source"
+YAML_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 """PyYAML's safe dumper, in C if PyYAML was built with libyaml."""
 
 
-def render(lock: Lock) -> str:
+def render_lock(lock: Lock) -> str:
     """Return the text of params.yaml, in the schema's order and with every value resolved."""
     values = lock.model_dump(mode="json", by_alias=True)
-    body = yaml.dump(values, Dumper=DUMPER, sort_keys=False, allow_unicode=True, width=100)
-    return HEADER + body
+    yaml_text = yaml.dump(values, Dumper=YAML_DUMPER, sort_keys=False, allow_unicode=True, width=100)
+    return LOCK_HEADER + yaml_text
 
 
-def write(lock: Lock) -> bool:
+def write_lock(lock: Lock) -> bool:
     """Write params.yaml if it differs; return whether it did."""
-    text = render(lock)
+    text = render_lock(lock)
     if artifacts.LOCK.is_file() and artifacts.LOCK.read_text(encoding="utf-8") == text:
         artifacts.LOCK.touch()  # so that `current` needn't compose: no file of conf/ is newer
         return False
@@ -43,12 +43,12 @@ def write(lock: Lock) -> bool:
     return True
 
 
-def difference(lock: Lock) -> str:
+def diff_lock(lock: Lock) -> str:
     """Return a unified diff of params.yaml against what conf/ composes to; empty if they are equal."""
-    found = artifacts.LOCK.read_text(encoding="utf-8") if artifacts.LOCK.is_file() else ""
+    current_text = artifacts.LOCK.read_text(encoding="utf-8") if artifacts.LOCK.is_file() else ""
     lines = difflib.unified_diff(
-        found.splitlines(),
-        render(lock).replace(UNREAD, NOT_READ).splitlines(),
+        current_text.splitlines(),
+        render_lock(lock).replace(UNREAD_FINGERPRINT, UNREAD_TEXT).splitlines(),
         f"{artifacts.LOCK} (found)",
         "conf/ (composed)",
         lineterm="",
@@ -56,26 +56,30 @@ def difference(lock: Lock) -> str:
     return "\n".join(lines)
 
 
-def fingerprint_of(source: Mapping[str, Any], path: Path = artifacts.LOCK) -> str:
+def read_fingerprint(source: Mapping[str, Any], path: Path = artifacts.LOCK) -> str:
     """Return the fingerprint that the lock has for this source declaration; `UNREAD` if it has none."""
     try:
         values = safe_yaml.load(path.read_text(encoding="utf-8"))
         data = values["data"]
-        known, found = data["source"], data["fingerprint"]
+        locked_source, locked_fingerprint = data["source"], data["fingerprint"]
     except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError):
-        return UNREAD
-    written = json.loads(json.dumps(source, default=str))  # a date of conf/ is a string in the lock
-    return found if isinstance(found, str) and known == written else UNREAD
+        return UNREAD_FINGERPRINT
+    declared_source = json.loads(json.dumps(source, default=str))  # a date of conf/ is a string in the lock
+    return (
+        locked_fingerprint
+        if isinstance(locked_fingerprint, str) and locked_source == declared_source
+        else UNREAD_FINGERPRINT
+    )
 
 
-def preprocessing(data: Data, features: Features) -> str:
+def hash_preprocessing(data: Data, features: Features) -> str:
     """Return the hash of all settings of the preprocessing; `features` stores it beside the fitted result."""
     sections = data.model_dump(mode="json", include={"columns", "split", "target", "time"})
     text = json.dumps([sections, features.model_dump(mode="json")], sort_keys=True)
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
-def read() -> Lock:
+def read_lock() -> Lock:
     """Return the lock.
 
     Raises:
@@ -90,53 +94,59 @@ def read() -> Lock:
         raise ConfigError(
             [Problem(str(artifacts.LOCK), "", "not UTF-8", hint="'merit compose' writes it again")]
         ) from error
-    return parse(text, str(artifacts.LOCK))
+    return parse_lock(text, str(artifacts.LOCK))
 
 
-def current(section: str) -> Lock:
+def read_current_lock(section: str) -> Lock:
     """Return the lock, if a section of it agrees with conf/; it is composed only if a file is newer than the lock.
 
     Raises:
         MeritError: params.yaml doesn't exist, or conf/ was changed since and the section differs.
         ConfigError: as for `read`, or the schema refuses what conf/ says now.
     """
-    found = read()
-    written = artifacts.LOCK.stat().st_mtime_ns
-    if any(file.stat().st_mtime_ns > written for file in artifacts.CONF.rglob("*.yaml")):
-        from merit.config.compose import composition
-        from merit.config.explain import explained, text
+    lock = read_lock()
+    lock_mtime = artifacts.LOCK.stat().st_mtime_ns
+    if any(file.stat().st_mtime_ns > lock_mtime for file in artifacts.CONF.rglob("*.yaml")):
+        from merit.config.compose import compose_config
+        from merit.config.explain import explain_composed, to_yaml_text
 
-        composed = composition(touch="nothing")
-        now, then = (each.model_dump(mode="json", by_alias=True)[section] for each in (composed.lock, found))
-        if now != then:
-            path, old = _changed(now, then, (section,))
-            told = explained(composed, ".".join(path))
+        composed = compose_config(data_access="nothing")
+        current_values, locked_values = (
+            each.model_dump(mode="json", by_alias=True)[section] for each in (composed.lock, lock)
+        )
+        if current_values != locked_values:
+            path, locked_value = _find_first_change(current_values, locked_values, (section,))
+            explanation = explain_composed(composed, ".".join(path))
             raise MeritError(
-                f"{told.where}: {told.key} is {text(told.value)}, but {artifacts.LOCK} says {text(old)}; {REMEDY}"
+                f"{explanation.where}: {explanation.key} is {to_yaml_text(explanation.value)}, but {artifacts.LOCK} "
+                f"says {to_yaml_text(locked_value)}; {COMPOSE_HINT}"
             )
-    return found
+    return lock
 
 
-def _changed(now: Any, then: Any, path: tuple[str, ...]) -> tuple[tuple[str, ...], Any]:
+def _find_first_change(new: Any, old: Any, path: tuple[str, ...]) -> tuple[tuple[str, ...], Any]:
     """Return the first key whose value changed, and its value in the lock."""
-    if isinstance(now, dict) and isinstance(then, dict) and now.keys() == then.keys():
-        for name in now:
-            if now[name] != then[name]:
-                return _changed(now[name], then[name], (*path, name))
-    return path, then
+    if isinstance(new, dict) and isinstance(old, dict) and new.keys() == old.keys():
+        for name in new:
+            if new[name] != old[name]:
+                return _find_first_change(new[name], old[name], (*path, name))
+    return path, old
 
 
-def parse(text: str, name: str) -> Lock:
+def parse_lock(text: str, file_name: str) -> Lock:
     """Return the lock from its text; messages call the file `name`."""
     try:
         values = safe_yaml.load(text)
         return Lock.model_validate(values)
     except yaml.YAMLError as error:
-        raise ConfigError([Problem(name, "", f"not valid YAML: {' '.join(str(error).split())}")]) from error
+        raise ConfigError([Problem(file_name, "", f"not valid YAML: {' '.join(str(error).split())}")]) from error
     except ValidationError as error:
-        found = problems.from_validation(error, values)
+        faults = problems.convert_validation_error(error, values)
         advised = [
-            replace(fault, hint=f"{fault.hint} {REMEDY}".lstrip() if fault.hint != "add it" else f"add it; {REMEDY}")
-            for fault in found
+            replace(
+                fault,
+                hint=f"{fault.hint} {COMPOSE_HINT}".lstrip() if fault.hint != "add it" else f"add it; {COMPOSE_HINT}",
+            )
+            for fault in faults
         ]
-        raise ConfigError([fault.at(name) for fault in advised]) from error
+        raise ConfigError([fault.to_problem(file_name) for fault in advised]) from error

@@ -9,9 +9,9 @@ from typing import Any
 
 from merit.errors import ConfigError, MeritError, Problem
 
-SWEEPER, LAUNCHER = "merit", "local"
-SETTINGS = (
-    f"hydra/sweeper={SWEEPER}",
+SWEEPER_PLUGIN, DEFAULT_LAUNCHER = "merit", "local"
+HYDRA_OVERRIDES = (
+    f"hydra/sweeper={SWEEPER_PLUGIN}",
     "hydra/job_logging=none",
     "hydra/hydra_logging=none",
     "hydra.output_subdir=null",
@@ -19,11 +19,11 @@ SETTINGS = (
     "hydra.sweep.subdir='.'",
     "hydra.job.name=merit-trial",
 )
-EXTRAS = {"ray": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}
-CONFIG = "merit_trial"
+LAUNCHER_EXTRAS = {"ray": "ray", "submitit_local": "slurm", "submitit_slurm": "slurm"}
+CONFIG_NAME = "merit_trial"
 
 
-def multirun(arguments: Sequence[str], task: Callable[[Any], None]) -> Any:
+def run_multirun(arguments: Sequence[str], task: Callable[[Any], None]) -> Any:
     """Run Hydra's sweeper plugin on overrides, with the launcher plugin that `hydra/launcher=` names.
 
     Args:
@@ -41,19 +41,23 @@ def multirun(arguments: Sequence[str], task: Callable[[Any], None]) -> Any:
     from hydra.core.plugins import Plugins
     from hydra.types import HydraContext, RunMode
 
-    hydras = [text for text in arguments if is_hydras(text)]
-    _refuse(hydras)
-    ConfigStore.instance().store(name=CONFIG, node={"trial": None})
+    hydra_overrides = [text for text in arguments if is_hydra_override(text)]
+    _check_hydra_overrides(hydra_overrides)
+    ConfigStore.instance().store(name=CONFIG_NAME, node={"trial": None})
     with initialize(config_path=None, version_base="1.3", job_name="merit-trial"):
         loader = GlobalHydra.instance().config_loader()
-        chosen = (
-            hydras if any(text.startswith("hydra/launcher=") for text in hydras) else [f"hydra/launcher={LAUNCHER}"]
+        launcher_overrides = (
+            hydra_overrides
+            if any(text.startswith("hydra/launcher=") for text in hydra_overrides)
+            else [f"hydra/launcher={DEFAULT_LAUNCHER}"]
         )
-        chosen += [] if chosen is hydras else hydras
+        launcher_overrides += [] if launcher_overrides is hydra_overrides else hydra_overrides
         try:
-            config = loader.load_configuration(CONFIG, overrides=[*SETTINGS, *chosen], run_mode=RunMode.MULTIRUN)
+            config = loader.load_configuration(
+                CONFIG_NAME, overrides=[*HYDRA_OVERRIDES, *launcher_overrides], run_mode=RunMode.MULTIRUN
+            )
         except Exception as error:  # Hydra raises many unrelated types for mistakes in overrides
-            raise _unknown(hydras, loader.get_group_options("hydra/launcher"), error) from error
+            raise _make_launcher_error(hydra_overrides, loader.get_group_options("hydra/launcher"), error) from error
         sweeper = Plugins.instance().instantiate_sweeper(
             config=config,
             hydra_context=HydraContext(config_loader=loader, callbacks=Callbacks()),
@@ -62,33 +66,33 @@ def multirun(arguments: Sequence[str], task: Callable[[Any], None]) -> Any:
         return sweeper.sweep(arguments=list(arguments))
 
 
-def is_hydras(override: str) -> bool:
+def is_hydra_override(override: str) -> bool:
     """Return whether an override sets Hydra's own configuration."""
     return override.lstrip("+~").startswith(("hydra.", "hydra/"))
 
 
-def launcher_of(arguments: Sequence[str]) -> str:
+def find_launcher(arguments: Sequence[str]) -> str:
     """Return the launcher that overrides choose."""
-    chosen = [text.partition("=")[2] for text in arguments if text.startswith("hydra/launcher=")]
-    return chosen[-1] if chosen else LAUNCHER
+    launchers = [text.partition("=")[2] for text in arguments if text.startswith("hydra/launcher=")]
+    return launchers[-1] if launchers else DEFAULT_LAUNCHER
 
 
-def _refuse(hydras: Sequence[str]) -> None:
+def _check_hydra_overrides(hydra_overrides: Sequence[str]) -> None:
     """Refuse all of Hydra's settings except the launcher's: others run code, or load it from elsewhere."""
-    found = [
+    problems = [
         Problem("command line", text, "Hydra's own settings", "hydra/launcher=NAME, hydra.launcher.KEY=VALUE")
-        for text in hydras
+        for text in hydra_overrides
         if not text.startswith(("hydra/launcher=", "hydra.launcher.")) or "_target_" in text.partition("=")[0]
     ]
-    if found:
-        raise ConfigError(found)
+    if problems:
+        raise ConfigError(problems)
 
 
-def _unknown(hydras: Sequence[str], options: Sequence[str], error: Exception) -> MeritError:
-    name = launcher_of(hydras)
-    allowed = sorted({*options, *EXTRAS})
+def _make_launcher_error(hydra_overrides: Sequence[str], options: Sequence[str], error: Exception) -> MeritError:
+    name = find_launcher(hydra_overrides)
+    allowed = sorted({*options, *LAUNCHER_EXTRAS})
     if name not in options:
-        extra = EXTRAS.get(name)
+        extra = LAUNCHER_EXTRAS.get(name)
         hint = f"install it: pip install 'merit-ml[{extra}]'" if extra else ""
         return ConfigError(
             [Problem("command line", "hydra/launcher", f"no launcher {name!r}", ", ".join(allowed), hint)]

@@ -18,27 +18,27 @@ from omegaconf import OmegaConf
 from merit.config import choices
 
 
-class _Read(ConfigRepository):
+class _LoadedRepository(ConfigRepository):
     """Hydra's view of the files of conf/ that were read already."""
 
-    def __init__(self, files: choices.Files) -> None:
+    def __init__(self, files: choices.ConfigFiles) -> None:
         self.files = files
-        self.groups = choices.groups(files)
+        self.groups = choices.list_groups(files)
         self.sources: list[ConfigSource] = []
-        self.loaded: dict[str, ConfigResult | None] = {}
+        self.results: dict[str, ConfigResult | None] = {}
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        if config_path not in self.loaded:
-            self.loaded[config_path] = self._load(config_path)
-        return self.loaded[config_path]
+        if config_path not in self.results:
+            self.results[config_path] = self._make_result(config_path)
+        return self.results[config_path]
 
-    def _load(self, path: str) -> ConfigResult | None:
+    def _make_result(self, path: str) -> ConfigResult | None:
         file = self.files.get(path.removesuffix(".yaml"))
         if file is None:
             return None
         content = OmegaConf.create(dict.fromkeys(list(file.root.value)[:1]))  # Hydra only tests for content
         result = ConfigResult("conf", str(file.path), content, ConfigSource._get_header_dict(file.head))
-        result.defaults_list = self._create_defaults_list(path, OmegaConf.create(file.defaults.plain()))
+        result.defaults_list = self._create_defaults_list(path, OmegaConf.create(file.defaults.to_plain()))
         return result
 
     def group_exists(self, config_path: str) -> bool:
@@ -48,15 +48,17 @@ class _Read(ConfigRepository):
         return self.load_config(config_path) is not None
 
     def get_group_options(self, group_name: str, results_filter: ObjectType | None = ObjectType.CONFIG) -> list[str]:
-        return choices.names_in(self.files, group_name)
+        return choices.list_choices(self.files, group_name)
 
 
-def of(files: choices.Files, chosen: Sequence[str]) -> list[ResultDefault]:
+def resolve_defaults(files: choices.ConfigFiles, group_overrides: Sequence[str]) -> list[ResultDefault]:
     """Return the files that config.yaml and these overrides of groups choose, in merge order: the last one wins.
 
     Raises:
         Exception: of many unrelated types, for mistakes in a defaults list.
     """
     version.setbase("1.3")
-    overrides = OverridesParser.create().parse_overrides(list(chosen))
-    return create_defaults_list(_Read(files), "config", overrides, prepend_hydra=False, skip_missing=False).defaults
+    overrides = OverridesParser.create().parse_overrides(list(group_overrides))
+    return create_defaults_list(
+        _LoadedRepository(files), "config", overrides, prepend_hydra=False, skip_missing=False
+    ).defaults

@@ -10,11 +10,11 @@ from pathlib import Path
 from merit.config import trust
 from merit.errors import MeritError
 
-OPEN = ((".dvc", "cache"), (".merit",))
+ALLOWED_HIDDEN_PATHS = ((".dvc", "cache"), (".merit",))
 """Hidden folders that may be named: DVC's cache, which a file may be a link to, and merit's own output."""
 
 
-def inside(path: str, key: str) -> Path:
+def validate_path(path: str, key: str) -> Path:
     """Return a path if configuration may name it.
 
     Args:
@@ -24,35 +24,43 @@ def inside(path: str, key: str) -> Path:
     Raises:
         MeritError: it leads outside the project and its roots, or to something hidden in it.
     """
-    if reason := refusal(path):
-        raise MeritError(f"{key}: {reason}")
+    if error := find_path_error(path):
+        raise MeritError(f"{key}: {error}")
     return Path(path)
 
 
-def refusal(path: str) -> str | None:
+def find_path_error(path: str) -> str | None:
     """Return why configuration may not name a path; None if it may."""
     if not path or not path.isprintable():
         return f"found path {path!r}; allowed: a path inside the project, such as 'orders.csv'"
-    real, project = Path(os.path.realpath(path)), Path(os.path.realpath(Path.cwd()))
-    if any(real.is_relative_to(root) for root in roots()):
+    real_path, project = Path(os.path.realpath(path)), Path(os.path.realpath(Path.cwd()))
+    if any(real_path.is_relative_to(root) for root in resolve_roots()):
         return None
-    given = Path(path)
-    if not real.is_relative_to(project) or given.is_absolute() or ".." in given.parts or path.startswith("~"):
-        leads = f", which leads to '{real}'" if str(real) != os.path.abspath(path) else ""  # noqa: PTH100  # no links
+    given_path = Path(path)
+    if (
+        not real_path.is_relative_to(project)
+        or given_path.is_absolute()
+        or ".." in given_path.parts
+        or path.startswith("~")
+    ):
+        link_text = f", which leads to '{real_path}'" if str(real_path) != os.path.abspath(path) else ""  # noqa: PTH100  # no links
         return (
-            f"found path '{path}'{leads}; allowed: a path inside the project, such as 'orders.csv', or below a folder "
+            f"found path '{path}'{link_text}; allowed: a path inside the project, such as 'orders.csv', or below a "
+            "folder "
             f'that {trust.PYPROJECT} declares: [tool.merit] roots = ["/srv/data"]'
         )
-    parts = real.relative_to(project).parts
-    if any(part.startswith(".") for part in parts) and not any(parts[: len(each)] == each for each in OPEN):
+    parts = real_path.relative_to(project).parts
+    if any(part.startswith(".") for part in parts) and not any(
+        parts[: len(each)] == each for each in ALLOWED_HIDDEN_PATHS
+    ):
         return f"found path '{path}', which is hidden or in a hidden folder; allowed: one that isn't, such as 'a.csv'"
     return None
 
 
-def roots() -> tuple[Path, ...]:
+def resolve_roots() -> tuple[Path, ...]:
     """Return the folders outside the project that configuration may use, with links resolved.
 
     Raises:
         MeritError: pyproject.toml can't be read, or a root is not a folder name.
     """
-    return tuple(Path(os.path.realpath(root)) for root in trust.roots())
+    return tuple(Path(os.path.realpath(root)) for root in trust.list_roots())

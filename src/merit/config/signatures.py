@@ -9,14 +9,14 @@ from textwrap import dedent
 from typing import Any
 
 from merit.config import classes, targets
-from merit.config.interpolation import is_open
-from merit.config.problems import Fault, shown
+from merit.config.interpolation import is_unresolved
+from merit.config.problems import Fault, format_value
 from merit.errors import MeritError
 
 Schema = dict[str, Any]
 """A JSON Schema of a value; empty where the annotation restricts nothing that YAML could express."""
 
-NOTHING: Schema = {"not": {}}
+IMPOSSIBLE_SCHEMA: Schema = {"not": {}}
 """A schema that no YAML value satisfies, for types such as a tensor."""
 
 
@@ -30,187 +30,194 @@ class Argument:
     """Its source text; None if there is no default."""
 
 
-def faults(values: Mapping[str, Any]) -> list[Fault]:
+def find_faults(values: Mapping[str, Any]) -> list[Fault]:
     """Return a fault for each argument of a target whose value doesn't fit its annotation."""
     return [
-        Fault((*key, name), f"found {shown(given)}", arguments[name].annotation)
-        for key, component in targets.mappings(values)
-        if (arguments := trusted_arguments(component.get("_target_"))) is not None
+        Fault((*key, name), f"found {format_value(given)}", arguments[name].annotation)
+        for key, component in targets.iterate_mappings(values)
+        if (arguments := read_trusted_arguments(component.get("_target_"))) is not None
         for name, given in component.items()
-        if name in arguments and not is_open(given) and not fits(given, arguments[name].schema)
+        if name in arguments and not is_unresolved(given) and not matches_schema(given, arguments[name].schema)
     ]
 
 
-def trusted_arguments(target: Any) -> dict[str, Argument] | None:
+def read_trusted_arguments(target: Any) -> dict[str, Argument] | None:
     """Return the arguments of a target; None if it is not trusted, doesn't exist or can't be read."""
     with suppress(MeritError):
-        return arguments_of(target) if targets.is_trusted(target) else None
+        return read_arguments(target) if targets.is_trusted(target) else None
     return None
 
 
-def arguments_of(target: str) -> dict[str, Argument] | None:
+def read_arguments(target: str) -> dict[str, Argument] | None:
     """Return the arguments of a class by name, without `self`; None if there is no such class."""
     module, _, name = target.rpartition(".")
-    found = classes.find(module, name)
-    if found is None:
+    located = classes.find_class(module, name)
+    if located is None:
         return None
-    home, definition = found
+    module_name, definition = located
     init = next((n for n in definition.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
     if init is not None:
-        return dict(_arguments(init.args))
+        return dict(_parse_arguments(init.args))
     for base in definition.bases:
-        if isinstance(base, ast.Name) and (inherited := arguments_of(f"{home}.{base.id}")) is not None:
+        if isinstance(base, ast.Name) and (inherited := read_arguments(f"{module_name}.{base.id}")) is not None:
             return inherited
     return {}
 
 
-def _arguments(args: ast.arguments) -> Iterator[tuple[str, Argument]]:
+def _parse_arguments(args: ast.arguments) -> Iterator[tuple[str, Argument]]:
     positional = [*args.posonlyargs, *args.args]
     defaults = [*[None] * (len(positional) - len(args.defaults)), *args.defaults, *args.kw_defaults]
     for arg, default in list(zip([*positional, *args.kwonlyargs], defaults, strict=True))[1:]:
-        written = "" if arg.annotation is None else ast.unparse(arg.annotation)
-        yield arg.arg, Argument(written, schema_of(arg.annotation), None if default is None else ast.unparse(default))
+        annotation = "" if arg.annotation is None else ast.unparse(arg.annotation)
+        yield (
+            arg.arg,
+            Argument(annotation, convert_annotation(arg.annotation), None if default is None else ast.unparse(default)),
+        )
 
 
-_PLAIN: dict[str, Schema] = {
+_SCALAR_SCHEMAS: dict[str, Schema] = {
     "int": {"type": "integer"},
     "float": {"type": "number"},
     "str": {"type": "string"},
     "Path": {"type": "string"},
     "bool": {"type": "boolean"},
     "None": {"type": "null"},
-    "Tensor": NOTHING,
+    "Tensor": IMPOSSIBLE_SCHEMA,
 }
-_LISTS = frozenset({"Sequence", "list", "List", "Iterable", "Collection", "tuple", "Tuple"})
-_MAPPINGS = frozenset({"Mapping", "dict", "Dict", "MutableMapping"})
+_LIST_TYPES = frozenset({"Sequence", "list", "List", "Iterable", "Collection", "tuple", "Tuple"})
+_MAPPING_TYPES = frozenset({"Mapping", "dict", "Dict", "MutableMapping"})
 
 
-def schema_of(annotation: ast.expr | None) -> Schema:
+def convert_annotation(annotation: ast.expr | None) -> Schema:
     """Return the schema of an annotation, as far as it is simple."""
     match annotation:
         case ast.Constant(value=None):
             return {"type": "null"}
         case ast.Constant(value=str(text)):
-            return schema_of(ast.parse(text, mode="eval").body)
+            return convert_annotation(ast.parse(text, mode="eval").body)
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return _any_of([schema_of(left), schema_of(right)])
+            return _join_alternatives([convert_annotation(left), convert_annotation(right)])
         case ast.Subscript(value=outer, slice=inner):
-            return _subscript(_name(outer), inner.elts if isinstance(inner, ast.Tuple) else [inner])
+            return _convert_subscript(_get_name(outer), inner.elts if isinstance(inner, ast.Tuple) else [inner])
         case ast.Name() | ast.Attribute():
-            name = _name(annotation)
-            bare = {"type": "array"} if name in _LISTS else {"type": "object"} if name in _MAPPINGS else {}
-            return dict(_PLAIN.get(name, bare))
+            name = _get_name(annotation)
+            default_schema = (
+                {"type": "array"} if name in _LIST_TYPES else {"type": "object"} if name in _MAPPING_TYPES else {}
+            )
+            return dict(_SCALAR_SCHEMAS.get(name, default_schema))
     return {}
 
 
-def _name(node: ast.expr) -> str:
+def _get_name(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
 
 
-def _subscript(outer: str, inner: list[ast.expr]) -> Schema:
+def _convert_subscript(outer: str, inner: list[ast.expr]) -> Schema:
     if outer == "Literal":
         return {"enum": [each.value for each in inner if isinstance(each, ast.Constant)]}
     if outer in {"Optional", "Union"}:
-        return _any_of([schema_of(each) for each in inner] + ([{"type": "null"}] if outer == "Optional" else []))
-    if outer in _MAPPINGS:
+        return _join_alternatives(
+            [convert_annotation(each) for each in inner] + ([{"type": "null"}] if outer == "Optional" else [])
+        )
+    if outer in _MAPPING_TYPES:
         return {"type": "object"}
-    if outer not in _LISTS:
+    if outer not in _LIST_TYPES:
         return {}
-    if outer.lower() == "tuple" and not (len(inner) == 2 and _is_dots(inner[1])):
-        each = [schema_of(one) for one in inner]
+    if outer.lower() == "tuple" and not (len(inner) == 2 and _is_ellipsis(inner[1])):
+        each = [convert_annotation(one) for one in inner]
         return {"type": "array", "prefixItems": each, "minItems": len(each), "maxItems": len(each)}
-    return {"type": "array", "items": schema_of(inner[0])}
+    return {"type": "array", "items": convert_annotation(inner[0])}
 
 
-def _is_dots(node: ast.expr) -> bool:
+def _is_ellipsis(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value is ...
 
 
-def _any_of(schemas: list[Schema]) -> Schema:
-    possible = [one for schema in schemas for one in schema.get("anyOf", [schema]) if one != NOTHING]
+def _join_alternatives(schemas: list[Schema]) -> Schema:
+    possible = [one for schema in schemas for one in schema.get("anyOf", [schema]) if one != IMPOSSIBLE_SCHEMA]
     if {} in possible:
         return {}
-    return possible[0] if len(possible) == 1 else {"anyOf": possible} if possible else NOTHING
+    return possible[0] if len(possible) == 1 else {"anyOf": possible} if possible else IMPOSSIBLE_SCHEMA
 
 
-_TYPES: dict[str, tuple[type, ...]] = {
+_PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "integer": (int,), "number": (int, float), "string": (str,), "boolean": (bool,), "null": (type(None),),
     "array": (list,), "object": (dict,),
 }  # fmt: skip
 
 
-def fits(value: Any, schema: Schema) -> bool:
+def matches_schema(value: Any, schema: Schema) -> bool:
     """Return whether a value matches a schema of this module; unresolved values always do."""
-    if is_open(value) or not schema:
+    if is_unresolved(value) or not schema:
         return True
     if "anyOf" in schema:
-        return any(fits(value, one) for one in schema["anyOf"])
+        return any(matches_schema(value, one) for one in schema["anyOf"])
     if "enum" in schema:
         return any(value == one and type(value) is type(one) for one in schema["enum"])
     kind = schema.get("type")
-    if isinstance(value, bool) or kind not in _TYPES or not isinstance(value, _TYPES[kind]):
+    if isinstance(value, bool) or kind not in _PYTHON_TYPES or not isinstance(value, _PYTHON_TYPES[kind]):
         return isinstance(value, bool) and kind == "boolean"
-    return not isinstance(value, list) or _items_fit(value, schema)
+    return not isinstance(value, list) or _items_match(value, schema)
 
 
-def _items_fit(items: list[Any], schema: Schema) -> bool:
+def _items_match(items: list[Any], schema: Schema) -> bool:
     if "prefixItems" in schema:
-        return len(items) == schema["minItems"] and all(map(fits, items, schema["prefixItems"]))
-    return all(fits(item, schema.get("items", {})) for item in items)
+        return len(items) == schema["minItems"] and all(map(matches_schema, items, schema["prefixItems"]))
+    return all(matches_schema(item, schema.get("items", {})) for item in items)
 
 
-def summary_of(target: str) -> str:
+def read_summary(target: str) -> str:
     """Return the first paragraph of a class's docstring, on one line."""
-    return " ".join(_docstring(target).partition("\n\n")[0].split())
+    return " ".join(_read_docstring(target).partition("\n\n")[0].split())
 
 
-def documentation_of(target: str) -> dict[str, str]:
+def read_argument_docs(target: str) -> dict[str, str]:
     """Return the text of each argument in the `Args` section of a class's docstring, on one line each."""
-    section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", _docstring(target), re.M | re.S)
+    section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", _read_docstring(target), re.M | re.S)
     if section is None:
         return {}
-    found: dict[str, str] = {}
+    docs: dict[str, str] = {}
     for entry in re.split(r"^(?=\w)", dedent(section[1]), flags=re.M):
         # A paragraph indented like the entries, such as a note or a link, ends the entry before it.
-        if told := re.match(r"(\w+)\s*(?:\([^)]*\))?:\s*(.*)", re.split(r"\n\n|\n\.\. ", entry)[0], re.S):
-            found[told[1]] = " ".join(told[2].split())
-    return found
+        if match := re.match(r"(\w+)\s*(?:\([^)]*\))?:\s*(.*)", re.split(r"\n\n|\n\.\. ", entry)[0], re.S):
+            docs[match[1]] = " ".join(match[2].split())
+    return docs
 
 
-def _docstring(target: str) -> str:
+def _read_docstring(target: str) -> str:
     """Return a class's docstring, also one that is assigned to `__doc__` after the class, as torch does."""
     module, _, name = target.rpartition(".")
-    found = classes.find(module, name)
-    if found is None:
+    located = classes.find_class(module, name)
+    if located is None:
         return ""
-    home, definition = found
+    module_name, definition = located
     text = ast.get_docstring(definition) or ""
-    for node in [] if text else getattr(classes.source(home), "body", []):
+    for node in [] if text else getattr(classes.parse_module(module_name), "body", []):
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == f"{definition.name}.__doc__":
-            text = _text(node.value, home)
+            text = _evaluate_text(node.value, module_name)
     lines = text.strip().splitlines()
     return "\n".join([*lines[:1], *dedent("\n".join(lines[1:])).splitlines()])
 
 
-def _text(node: ast.expr, module: str) -> str:
+def _evaluate_text(node: ast.expr, module: str) -> str:
     """Return the value of an expression that only joins string literals and names of string constants."""
     match node:
         case ast.Constant(value=str(text)):
             return text
         case ast.BinOp(left=left, op=ast.Add(), right=right):
-            return _text(left, module) + _text(right, module)
+            return _evaluate_text(left, module) + _evaluate_text(right, module)
         case ast.JoinedStr(values=parts):
-            return "".join(_text(part, module) for part in parts)
+            return "".join(_evaluate_text(part, module) for part in parts)
         case ast.FormattedValue(value=ast.Name(id=name)):
-            return _constant(module, name)
+            return _find_constant(module, name)
     return ""
 
 
-def _constant(module: str, name: str) -> str:
+def _find_constant(module: str, name: str) -> str:
     """Return the string that a module defines or imports under a name."""
-    tree = classes.source(module)
+    tree = classes.parse_module(module)
     for node in [] if tree is None else tree.body:
         if isinstance(node, ast.Assign) and any(ast.unparse(each) == name for each in node.targets):
-            return _text(node.value, module)
-    origin = "" if tree is None else dict(classes.imports(module, tree)).get(name, "")
-    return _constant(*origin.rpartition(".")[::2]) if "." in origin else ""
+            return _evaluate_text(node.value, module)
+    origin = "" if tree is None else dict(classes.iterate_imports(module, tree)).get(name, "")
+    return _find_constant(*origin.rpartition(".")[::2]) if "." in origin else ""

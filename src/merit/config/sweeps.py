@@ -8,85 +8,85 @@ from pydantic import ValidationError
 
 from merit import artifacts
 from merit.config import choices, problems
-from merit.config.compose import understood
-from merit.config.layers import Layer, located, merged
+from merit.config.compose import parse_overrides
+from merit.config.layers import Layer, locate_fault, merge_layers
 from merit.config.problems import Fault
 from merit.config.schema.base import Section
 from merit.config.schema.sweep import Sweep
 from merit.errors import ConfigError, MeritError, Problem
 
-GROUP = choices.SWEEP
-DEFAULT = "default"
+SWEEP_GROUP = choices.SWEEP_GROUP
+DEFAULT_CHOICE = "default"
 
 
-class _Whole(Section):
+class _SweepRoot(Section):
     sweep: Sweep
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenSweep:
     """A sweep's settings, the file that was chosen, and the location of each key of the space."""
 
     sweep: Sweep
     file: str
-    places: dict[str, str]
+    sources: dict[str, str]
 
 
-def is_about(override: str) -> bool:
+def is_sweep_override(override: str) -> bool:
     """Return whether an override configures the sweep itself, not the training."""
-    return override.lstrip("+~").partition("=")[0].split(".")[0] == GROUP
+    return override.lstrip("+~").partition("=")[0].split(".")[0] == SWEEP_GROUP
 
 
-def read(overrides: Sequence[str], files: choices.Files, conf: Path = artifacts.CONF) -> Chosen:
+def read_sweep(overrides: Sequence[str], files: choices.ConfigFiles, conf: Path = artifacts.CONF) -> ChosenSweep:
     """Return the settings of conf/sweep with overrides such as `sweep=tpe` and `sweep.trials=50` applied.
 
     Raises:
         ConfigError: with every fault found.
     """
-    given, found = understood(overrides)
-    name = next((each.value for each in reversed(given) if each.key == GROUP), DEFAULT)
-    if isinstance(name, str) and name == DEFAULT and f"{GROUP}/{DEFAULT}" not in files:
+    parsed, issues = parse_overrides(overrides)
+    name = next((each.value for each in reversed(parsed) if each.key == SWEEP_GROUP), DEFAULT_CHOICE)
+    if isinstance(name, str) and name == DEFAULT_CHOICE and f"{SWEEP_GROUP}/{DEFAULT_CHOICE}" not in files:
         layers = []
     else:
-        if fault := choices.fault_of(files, GROUP, name, GROUP):
-            raise ConfigError([fault.at("command line")])
-        layers = _built_on(files, f"{GROUP}/{name}", ())
-    chosen = {layer.where for layer in layers}
-    found += [problem for file in files.values() if str(file.path) in chosen for problem in file.problems]
-    layers += [choices.layer_of(each) for each in given if each.key != GROUP]
-    values = {GROUP: {}, **merged(layers)}
+        if fault := choices.find_choice_fault(files, SWEEP_GROUP, name, SWEEP_GROUP):
+            raise ConfigError([fault.to_problem("command line")])
+        layers = _collect_layers(files, f"{SWEEP_GROUP}/{name}", ())
+    chosen_paths = {layer.where for layer in layers}
+    issues += [problem for file in files.values() if str(file.path) in chosen_paths for problem in file.problems]
+    layers += [choices.to_layer(each) for each in parsed if each.key != SWEEP_GROUP]
+    values = {SWEEP_GROUP: {}, **merge_layers(layers)}
     try:
-        whole = _Whole.model_validate(values)
+        root = _SweepRoot.model_validate(values)
     except ValidationError as error:
-        faults = problems.from_validation(error, values, _Whole)
-        found += [located(layers, each) for fault in faults for each in _by_key(fault)]
-    if found:
-        raise ConfigError(found)
-    places = {key: located(layers, Fault((GROUP, "space", key), "")).where for key in whole.sweep.space}
-    return Chosen(whole.sweep, f"{conf}/{GROUP}/{name}.yaml", places)
+        faults = problems.convert_validation_error(error, values, _SweepRoot)
+        issues += [locate_fault(layers, each) for fault in faults for each in _split_by_key(fault)]
+    if issues:
+        raise ConfigError(issues)
+    sources = {key: locate_fault(layers, Fault((SWEEP_GROUP, "space", key), "")).where for key in root.sweep.space}
+    return ChosenSweep(root.sweep, f"{conf}/{SWEEP_GROUP}/{name}.yaml", sources)
 
 
-def _by_key(fault: Fault) -> list[Fault]:
+def _split_by_key(fault: Fault) -> list[Fault]:
     """Return the fault of rules over several keys of conf/sweep as one fault per line, at the key it begins with."""
-    if fault.key != (GROUP,) or fault.allowed:
+    if fault.key != (SWEEP_GROUP,) or fault.allowed:
         return [fault]
     lines = (line.partition(" ") for line in fault.found.splitlines())
-    return [Fault((GROUP, *key.split(".")), text) for key, _, text in lines]
+    return [Fault((SWEEP_GROUP, *key.split(".")), text) for key, _, text in lines]
 
 
-def _built_on(files: choices.Files, name: str, above: tuple[str, ...]) -> list[Layer]:
+def _collect_layers(files: choices.ConfigFiles, name: str, parents: tuple[str, ...]) -> list[Layer]:
     """Return a file as layers, after those of the files in its defaults list."""
     file = files[name]
-    if name in above:
+    if name in parents:
         raise MeritError(f"{file.path}: builds on itself; correct its defaults")
-    entries = file.defaults.plain() if isinstance(file.defaults.value, list) else []
+    entries = file.defaults.to_plain() if isinstance(file.defaults.value, list) else []
     layers: list[Layer] = []
     for entry in [*(entries or []), *([] if "_self_" in entries else ["_self_"])]:
         if entry == "_self_":
-            layers.append(Layer.of(file, (GROUP,)))
-        elif f"{GROUP}/{entry}" in files:
-            layers += _built_on(files, f"{GROUP}/{entry}", (*above, name))
+            layers.append(Layer.from_file(file, (SWEEP_GROUP,)))
+        elif f"{SWEEP_GROUP}/{entry}" in files:
+            layers += _collect_layers(files, f"{SWEEP_GROUP}/{entry}", (*parents, name))
         else:
-            allowed = ", ".join(choices.names_in(files, GROUP))
+            allowed = ", ".join(choices.list_choices(files, SWEEP_GROUP))
             raise ConfigError([Problem(str(file.path), "defaults", f"no choice {entry!r}", allowed)])
     return layers

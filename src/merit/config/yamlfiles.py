@@ -11,14 +11,14 @@ import yaml
 from merit import safe_yaml
 from merit.errors import Problem
 
-BYTES = 2_000_000
-NODES = 100_000
+MAX_BYTES = 2_000_000
+MAX_NODES = 100_000
 """The maximum number of values in a file with its aliases expanded: a few lines of YAML can otherwise mean billions."""
-DEPTH = 40
-RETOLD = 100_000
+MAX_DEPTH = 40
+MAX_REPARSE_LENGTH = 100_000
 """The longest text that Python's parser reads again after an error: its messages are better than libyaml's, but it is
 far slower."""
-HEAD = 512
+HEAD_LENGTH = 512
 """The number of characters in which Hydra looks for a file's `@package`."""
 
 
@@ -29,15 +29,15 @@ class Node:
     value: Any
     line: int
 
-    def plain(self) -> Any:
+    def to_plain(self) -> Any:
         """Return the value without line numbers."""
         if isinstance(self.value, dict):
-            return {name: inner.plain() for name, inner in self.value.items()}
+            return {name: inner.to_plain() for name, inner in self.value.items()}
         if isinstance(self.value, list):
-            return [inner.plain() for inner in self.value]
+            return [inner.to_plain() for inner in self.value]
         return self.value
 
-    def at(self, path: tuple[str, ...]) -> "Node | None":
+    def get_node(self, path: tuple[str, ...]) -> "Node | None":
         """Return the node at a path; None if there is none."""
         node = self
         for part in path:
@@ -49,17 +49,17 @@ class Node:
                 return None
         return node
 
-    def scalars(self, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], "Node"]]:
+    def iterate_scalars(self, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], "Node"]]:
         """Yield every scalar with its path."""
         if isinstance(self.value, dict):
             inner = [(str(name), node) for name, node in self.value.items()]
         elif isinstance(self.value, list):
-            inner = [(str(place), node) for place, node in enumerate(self.value)]
+            inner = [(str(index), node) for index, node in enumerate(self.value)]
         else:
             yield path, self
             return
         for name, node in inner:
-            yield from node.scalars((*path, name))
+            yield from node.iterate_scalars((*path, name))
 
 
 @dataclass
@@ -81,189 +81,201 @@ class YamlFile:
     defaults: Node = field(default_factory=lambda: Node([], 1))
     problems: list[Problem] = field(default_factory=list)
 
-    def refuse(self, line: int, key: str, found: str, allowed: str = "", hint: str = "") -> None:
+    def add_problem(self, line: int, key: str, found: str, allowed: str = "", hint: str = "") -> None:
         """Add a problem."""
-        whole = ".".join([*self.package, key]) if key else ""
-        self.problems.append(Problem(f"{self.path}:{line}", whole, found, allowed, hint))
+        full_key = ".".join([*self.package, key]) if key else ""
+        self.problems.append(Problem(f"{self.path}:{line}", full_key, found, allowed, hint))
 
 
-def read_all(conf: Path) -> dict[str, YamlFile]:
+def read_all_files(conf: Path) -> dict[str, YamlFile]:
     """Read every YAML file below conf/, by its path without suffix; hidden files and folders are ignored."""
-    found = sorted(file for ending in ("yaml", "yml") for file in conf.rglob(f"*.{ending}"))
-    names = [file.relative_to(conf) for file in found]
+    paths = sorted(file for ending in ("yaml", "yml") for file in conf.rglob(f"*.{ending}"))
+    names = [file.relative_to(conf) for file in paths]
     visible = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-    return {name.with_suffix("").as_posix(): _read_inside(conf, name) for name in visible}
+    return {name.with_suffix("").as_posix(): _read_inside_conf(conf, name) for name in visible}
 
 
-def _read_inside(conf: Path, name: Path) -> YamlFile:
+def _read_inside_conf(conf: Path, name: Path) -> YamlFile:
     if (conf / name).resolve().is_relative_to(conf.resolve()):
-        return read(conf / name, name.parent.parts)
-    linked = YamlFile(conf / name, name.parent.parts)
-    linked.refuse(1, "", "a link that leads out of conf/", "files in conf/", "copy what it leads to")
-    return linked
+        return read_file(conf / name, name.parent.parts)
+    file = YamlFile(conf / name, name.parent.parts)
+    file.add_problem(1, "", "a link that leads out of conf/", "files in conf/", "copy what it leads to")
+    return file
 
 
-def read(path: Path, package: tuple[str, ...] = ()) -> YamlFile:
+def read_file(path: Path, package: tuple[str, ...] = ()) -> YamlFile:
     """Read one file; its problems are part of the result."""
     file = YamlFile(path, package)
     try:
         raw = path.read_bytes()
-        if len(raw) > BYTES:
-            file.refuse(1, "", f"{len(raw):,} bytes", f"at most {BYTES:,}", "conf/ is for settings, not for data")
+        if len(raw) > MAX_BYTES:
+            file.add_problem(
+                1, "", f"{len(raw):,} bytes", f"at most {MAX_BYTES:,}", "conf/ is for settings, not for data"
+            )
             return file
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        file.refuse(raw.count(b"\n", 0, error.start) + 1, "", "a byte that is not UTF-8", "UTF-8", "save it as UTF-8")
+        file.add_problem(
+            raw.count(b"\n", 0, error.start) + 1, "", "a byte that is not UTF-8", "UTF-8", "save it as UTF-8"
+        )
         return file
-    file.package, file.head = _package(text, package), text[:HEAD]
+    file.package, file.head = _find_package(text, package), text[:HEAD_LENGTH]
     try:
-        root = _document(text, file)
-    except _TooMuch as error:
-        file.refuse(error.line, "", str(error), error.allowed, "write out what is needed")
+        root = _parse_document(text, file)
+    except _RefusedContentError as error:
+        file.add_problem(error.line, "", str(error), error.allowed, "write out what is needed")
     except yaml.YAMLError as error:
-        _refuse_yaml(file, text, error)
+        _add_yaml_problem(file, text, error)
     else:
         file.defaults = root.value.pop("defaults", file.defaults)
         file.root = root
     return file
 
 
-def _document(text: str, file: YamlFile) -> Node:
+def _parse_document(text: str, file: YamlFile) -> Node:
     """Return the root node, parsed by the fast libyaml; after an error Python's parser gives the message."""
-    if fast := getattr(yaml, "CSafeLoader", None):
+    if fast_loader := getattr(yaml, "CSafeLoader", None):
         try:
-            return _Builder(text, file, fast).document()
+            return _NodeBuilder(text, file, fast_loader).build_document()
         except yaml.YAMLError:
-            if len(text) > RETOLD:
+            if len(text) > MAX_REPARSE_LENGTH:
                 raise
             file.problems.clear()
-    return _Builder(text, file, yaml.SafeLoader).document()
+    return _NodeBuilder(text, file, yaml.SafeLoader).build_document()
 
 
-_PACKAGE = re.compile(r"#\s*@package\s+(\S+)\s*$")
+_PACKAGE_COMMENT = re.compile(r"#\s*@package\s+(\S+)\s*$")
 
 
-def _package(text: str, folder: tuple[str, ...]) -> tuple[str, ...]:
+def _find_package(text: str, folder: tuple[str, ...]) -> tuple[str, ...]:
     """Return the package that a `# @package` comment in the head names in Hydra's syntax; by default the folder."""
     for line in text.splitlines():
         if line.strip() and not line.lstrip().startswith("#"):
             break
-        if named := _PACKAGE.match(line.strip()):
-            parts = named[1].replace("_group_", ".".join(folder)).removeprefix("_global_").split(".")
+        if match := _PACKAGE_COMMENT.match(line.strip()):
+            parts = match[1].replace("_group_", ".".join(folder)).removeprefix("_global_").split(".")
             return tuple(part for part in parts if part)
     return folder
 
 
-def _refuse_yaml(file: YamlFile, text: str, error: yaml.YAMLError) -> None:
+def _add_yaml_problem(file: YamlFile, text: str, error: yaml.YAMLError) -> None:
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         position = getattr(error, "position", 0)
-        file.refuse(text.count("\n", 0, position) + 1, "", f"not valid YAML: {getattr(error, 'reason', error)}")
+        file.add_problem(text.count("\n", 0, position) + 1, "", f"not valid YAML: {getattr(error, 'reason', error)}")
         return
     mark, context = error.problem_mark, error.context or ""
     # Report an unclosed quote or bracket where it was opened, not where the parser noticed it.
     if error.context_mark is not None and ("flow" in context or "quoted" in context):
         mark = error.context_mark
     lines = text.splitlines()
-    here = lines[error.problem_mark.line] if error.problem_mark.line < len(lines) else ""
-    if "\t" in here[: max(error.problem_mark.column + 1, len(here) - len(here.lstrip()))]:
-        file.refuse(error.problem_mark.line + 1, "", "a tab", "spaces", "indent with spaces")
+    problem_line = lines[error.problem_mark.line] if error.problem_mark.line < len(lines) else ""
+    if "\t" in problem_line[: max(error.problem_mark.column + 1, len(problem_line) - len(problem_line.lstrip()))]:
+        file.add_problem(error.problem_mark.line + 1, "", "a tab", "spaces", "indent with spaces")
         return
-    why = " ".join(filter(None, [context, error.problem]))
-    file.refuse(mark.line + 1, "", f"not valid YAML: {why}")
+    reason = " ".join(filter(None, [context, error.problem]))
+    file.add_problem(mark.line + 1, "", f"not valid YAML: {reason}")
 
 
-class _TooMuch(Exception):
+class _RefusedContentError(Exception):
     def __init__(self, line: int, found: str, allowed: str) -> None:
         self.line, self.allowed = line, allowed
         super().__init__(found)
 
 
-class _Scalars(yaml.SafeLoader):
+class _ScalarLoader(yaml.SafeLoader):
     """Resolves plain scalars as OmegaConf does: a date stays a string, and 1e-5 is a number."""
 
 
-_Scalars.yaml_implicit_resolvers = {
+_ScalarLoader.yaml_implicit_resolvers = {
     first: [(tag, form) for tag, form in rules if not tag.endswith(":timestamp")]
     for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Scalars.add_implicit_resolver(
+_ScalarLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d[\d_]*(\.[\d_]*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
 
 
-def _line(event: Any) -> int:
+def _get_line(event: Any) -> int:
     return int(event.start_mark.line) + 1
 
 
-class _Builder:
+class _NodeBuilder:
     """Builds nodes from the parser's events, so that aliases are counted before they are expanded."""
 
     def __init__(self, text: str, file: YamlFile, loader: Any) -> None:
         self.events: Iterator[Any] = yaml.parse(text, Loader=loader)
         self.file = file
-        self.scalars: Any = _Scalars("")
+        self.scalars: Any = _ScalarLoader("")
         self.anchors: dict[str, tuple[Node, int]] = {}
         self.count = 0
 
-    def document(self) -> Node:
+    def build_document(self) -> Node:
         """Return the root of the file's only document."""
-        body = [next(self.events), next(self.events)]
-        if isinstance(body[1], yaml.StreamEndEvent):
+        start_events = [next(self.events), next(self.events)]
+        if isinstance(start_events[1], yaml.StreamEndEvent):
             return Node({}, 1)
-        root = self._node(next(self.events), (), 1)
+        root = self._build_node(next(self.events), (), 1)
         next(self.events)
         if not isinstance(following := next(self.events), yaml.StreamEndEvent):
-            self.file.refuse(_line(following), "", "a second document", "one per file", "remove the '---'")
+            self.file.add_problem(_get_line(following), "", "a second document", "one per file", "remove the '---'")
         if root.value is None:
             return Node({}, 1)
         if not isinstance(root.value, dict):
-            self.file.refuse(root.line, "", f"a {type(root.value).__name__}", "keys with values")
+            self.file.add_problem(root.line, "", f"a {type(root.value).__name__}", "keys with values")
             return Node({}, 1)
         return root
 
-    def _node(self, event: Any, path: tuple[str, ...], line: int) -> Node:
-        self._counted(event, 1)
-        if len(path) > DEPTH:
-            raise _TooMuch(_line(event), "values nested too deeply", f"{DEPTH} levels")
+    def _build_node(self, event: Any, path: tuple[str, ...], line: int) -> Node:
+        self._add_to_count(event, 1)
+        if len(path) > MAX_DEPTH:
+            raise _RefusedContentError(_get_line(event), "values nested too deeply", f"{MAX_DEPTH} levels")
         if isinstance(event, yaml.AliasEvent):
-            return self._alias(event, line)
+            return self._resolve_alias(event, line)
         self._refuse_tag(event, path)
         before = self.count
         if isinstance(event, yaml.MappingStartEvent):
-            node = Node(self._mapping(path), line)
+            node = Node(self._build_mapping(path), line)
         elif isinstance(event, yaml.SequenceStartEvent):
-            node = Node(self._sequence(path), line)
+            node = Node(self._build_sequence(path), line)
         else:
-            node = Node(self._scalar(event, path), line)
+            node = Node(self._build_scalar(event, path), line)
         if event.anchor:
             self.anchors[event.anchor] = (node, self.count - before + 1)
         return node
 
-    def _counted(self, event: Any, more: int) -> None:
-        self.count += more
-        if self.count > NODES:
-            line = _line(event)
-            raise _TooMuch(line, f"more than {NODES:,} values once aliases are written out", f"{NODES:,} values")
+    def _add_to_count(self, event: Any, added: int) -> None:
+        self.count += added
+        if self.count > MAX_NODES:
+            line = _get_line(event)
+            raise _RefusedContentError(
+                line, f"more than {MAX_NODES:,} values once aliases are written out", f"{MAX_NODES:,} values"
+            )
 
-    def _alias(self, event: Any, line: int) -> Node:
+    def _resolve_alias(self, event: Any, line: int) -> Node:
         if event.anchor not in self.anchors:
-            raise _TooMuch(_line(event), f"alias '*{event.anchor}' without an anchor before it", "its anchor first")
+            raise _RefusedContentError(
+                _get_line(event), f"alias '*{event.anchor}' without an anchor before it", "its anchor first"
+            )
         node, size = self.anchors[event.anchor]
-        self._counted(event, size)
+        self._add_to_count(event, size)
         return Node(node.value, line)
 
     def _refuse_tag(self, event: Any, path: tuple[str, ...]) -> None:
         # The parser gives every quoted text the tag '!'.
         if event.tag is not None and event.tag != "!":
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
-            self.file.refuse(_line(event), ".".join(path), f"the YAML tag '{tag}'", "plain values", "remove it")
+            self.file.add_problem(
+                _get_line(event), ".".join(path), f"the YAML tag '{tag}'", "plain values", "remove it"
+            )
 
-    def _scalar(self, event: Any, path: tuple[str, ...]) -> Any:
+    def _build_scalar(self, event: Any, path: tuple[str, ...]) -> Any:
         tag = self.scalars.resolve(yaml.ScalarNode, event.value, event.implicit)
         if tag.endswith((":merge", ":value")):  # << and =, which are used as keys
             return event.value
-        if tag.endswith((":int", ":float")) and (found := safe_yaml.odd(event.value)):
-            self.file.refuse(_line(event), ".".join(path), found, "a number as it reads, or a text", "quote a text")
+        if tag.endswith((":int", ":float")) and (found := safe_yaml.explain_odd_number(event.value)):
+            self.file.add_problem(
+                _get_line(event), ".".join(path), found, "a number as it reads, or a text", "quote a text"
+            )
             return event.value
         node = yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark)
         try:
@@ -271,35 +283,37 @@ class _Builder:
         except ValueError:
             return event.value
 
-    def _sequence(self, path: tuple[str, ...]) -> list[Node]:
+    def _build_sequence(self, path: tuple[str, ...]) -> list[Node]:
         items: list[Node] = []
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
-            items.append(self._node(event, (*path, str(len(items))), _line(event)))
+            items.append(self._build_node(event, (*path, str(len(items))), _get_line(event)))
         return items
 
-    def _mapping(self, path: tuple[str, ...]) -> dict[str, Node]:
-        own: dict[str, Node] = {}
-        merged: dict[str, Node] = {}
+    def _build_mapping(self, path: tuple[str, ...]) -> dict[str, Node]:
+        own_nodes: dict[str, Node] = {}
+        merged_nodes: dict[str, Node] = {}
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
-            line, name = _line(event), self._name(event, path)
-            node = self._node(next(self.events), (*path, name), line)
+            line, name = _get_line(event), self._read_key(event, path)
+            node = self._build_node(next(self.events), (*path, name), line)
             if name == "<<" and isinstance(event, yaml.ScalarEvent) and event.implicit[0]:
                 for part in node.value if isinstance(node.value, list) else [node]:
-                    merged = {**part.value, **merged} if isinstance(part.value, dict) else merged
-            elif name in own:
-                first = own[name].line
+                    merged_nodes = {**part.value, **merged_nodes} if isinstance(part.value, dict) else merged_nodes
+            elif name in own_nodes:
+                first_line = own_nodes[name].line
                 key = ".".join((*path, name))
-                self.file.refuse(line, key, f"duplicate key, set on line {first} too", "each key once", "remove one")
+                self.file.add_problem(
+                    line, key, f"duplicate key, set on line {first_line} too", "each key once", "remove one"
+                )
             else:
-                own[name] = node
-        return {**merged, **own}
+                own_nodes[name] = node
+        return {**merged_nodes, **own_nodes}
 
-    def _name(self, event: Any, path: tuple[str, ...]) -> str:
+    def _read_key(self, event: Any, path: tuple[str, ...]) -> str:
         if not isinstance(event, yaml.ScalarEvent):
-            raise _TooMuch(_line(event), "a key that is not a word", "words as keys")
+            raise _RefusedContentError(_get_line(event), "a key that is not a word", "words as keys")
         self._refuse_tag(event, path)
-        value = self._scalar(event, (*path, event.value[:40]))
+        value = self._build_scalar(event, (*path, event.value[:40]))
         if event.implicit[0] and not isinstance(value, str):
             key, hint = ".".join((*path, event.value)), f"write '{event.value}' in quotes"
-            self.file.refuse(_line(event), key, f"a key that YAML reads as {value!r}", "words as keys", hint)
+            self.file.add_problem(_get_line(event), key, f"a key that YAML reads as {value!r}", "words as keys", hint)
         return str(event.value)

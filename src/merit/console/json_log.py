@@ -9,62 +9,68 @@ from typing import Any
 
 import msgspec
 
-PER_MINUTE = 60
+MAX_LINES_PER_MINUTE = 60
 """Maximum log lines per kind and minute; the next written line of a kind reports how many were suppressed."""
 
 
-class Lines:
+class RateLimitedLogger:
     """Writes JSON log lines, rate limited per kind.
 
     Args:
-        most: maximum lines per kind and minute.
-        **always: fields added to every line, such as the model.
+        max_per_minute: maximum lines per kind and minute.
+        **common_fields: fields added to every line, such as the model.
     """
 
-    def __init__(self, most: int = PER_MINUTE, **always: Any) -> None:
-        self._most = most
-        self._always = always
-        self._kinds: dict[tuple[str, str], list[float]] = {}  # current minute, lines in it, lines suppressed since
+    def __init__(self, max_per_minute: int = MAX_LINES_PER_MINUTE, **common_fields: Any) -> None:
+        self._max_per_minute = max_per_minute
+        self._common_fields = common_fields
+        self._counts_by_kind: dict[
+            tuple[str, str], list[float]
+        ] = {}  # current minute, lines in it, lines suppressed since
 
-    def tell(self, event: str, kind: str = "", *, level: str = "info", most: int | None = None, **more: Any) -> None:
+    def log(
+        self, event: str, kind: str = "", *, level: str = "info", max_per_minute: int | None = None, **fields: Any
+    ) -> None:
         """Write a line, unless the limit of its kind is reached for this minute.
 
         Args:
             event: name of the event, such as `refused`.
             kind: rate-limit key within the event, such as the error; the caller keeps the number of kinds bounded.
             level: info, warning or error.
-            most: maximum lines per minute for this call; None uses the limit of the instance.
-            **more: further fields of the line.
+            max_per_minute: maximum lines per minute for this call; None uses the limit of the instance.
+            **fields: further fields of the line.
         """
-        counts = self._kinds.setdefault((event, kind), [0.0, 0, 0])
+        counts = self._counts_by_kind.setdefault((event, kind), [0.0, 0, 0])
         if (minute := time.monotonic() // 60) != counts[0]:
             counts[0], counts[1] = minute, 0
-        if counts[1] >= (self._most if most is None else most):
+        if counts[1] >= (self._max_per_minute if max_per_minute is None else max_per_minute):
             counts[2] += 1
             return
-        left_out = {"left_out": int(counts[2])} if counts[2] else {}
+        suppressed = {"left_out": int(counts[2])} if counts[2] else {}
         counts[1], counts[2] = counts[1] + 1, 0
-        write({"level": level, "event": event, **self._always, **more, **left_out})
+        write_log_line({"level": level, "event": event, **self._common_fields, **fields, **suppressed})
 
-    def answered(self, request_id: str, route: str, status: int, *, seconds: float, rows: int, who: str) -> None:
+    def log_request(self, request_id: str, route: str, status: int, *, seconds: float, rows: int, caller: str) -> None:
         """Write the access log line of a request; these lines are not rate limited."""
-        told = {"request_id": request_id, "route": route, "status": status, "ms": round(seconds * 1e3, 3)}
-        write({"level": "info", "event": "answered", **self._always, **told, "rows": rows, "caller": who})
+        fields = {"request_id": request_id, "route": route, "status": status, "ms": round(seconds * 1e3, 3)}
+        write_log_line(
+            {"level": "info", "event": "answered", **self._common_fields, **fields, "rows": rows, "caller": caller}
+        )
 
 
-def write(values: dict[str, Any]) -> None:
+def write_log_line(fields: dict[str, Any]) -> None:
     """Write a line with a single system call; drop it if standard error is closed or its pipe is full."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     try:
-        line = msgspec.json.encode({"time": now, **values, "pid": os.getpid()}, enc_hook=str) + b"\n"
-        if _takes(sys.stderr.fileno()):
+        line = msgspec.json.encode({"time": now, **fields, "pid": os.getpid()}, enc_hook=str) + b"\n"
+        if _is_writable(sys.stderr.fileno()):
             sys.stderr.flush()
             os.write(sys.stderr.fileno(), line)
     except (OSError, ValueError):  # standard error is closed or is not a file
         return
 
 
-def _takes(descriptor: int) -> bool:
+def _is_writable(descriptor: int) -> bool:
     """Return whether a write would not block: a full pipe must not delay requests."""
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)

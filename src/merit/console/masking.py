@@ -8,14 +8,14 @@ _RULES = (
 )
 
 
-def masked(text: str, secrets: tuple[str, ...] = ()) -> str:
+def mask_secrets(text: str, secrets: tuple[str, ...] = ()) -> str:
     """Return a text with `***` in place of credentials in URLs, of secret parameters, and of each of `secrets`.
 
-    >>> masked("postgresql://merit:pw@db/runs?token=abc")
+    >>> mask_secrets("postgresql://merit:pw@db/runs?token=abc")
     'postgresql://***@db/runs?token=***'
     """
-    for rule, instead in _RULES:
-        text = rule.sub(instead, text)
+    for pattern, replacement in _RULES:
+        text = pattern.sub(replacement, text)
     for secret in filter(None, secrets):
         text = text.replace(secret, "***")
     return text

@@ -167,9 +167,9 @@ def show(found: list[Violation]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from merit.console.tables import console, fit
+    from merit.console.tables import create_console, fit_table
 
-    screen = console()
+    screen = create_console()
     if not found:
         screen.print("contract: passed")
         return
@@ -184,7 +184,7 @@ def show(found: list[Violation]) -> None:
     )
     for each in found[:MOST_SHOWN]:
         table.add_row(*map(Text, (each.check, each.column, each.found, each.allowed, _first(each))))
-    screen.print(fit(table, screen.width))
+    screen.print(fit_table(table, screen.width))
     if len(found) > MOST_SHOWN:
         screen.print(f"and {len(found) - MOST_SHOWN:,} more, all in {artifacts.DATA_REPORT}")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 
 # fmt: off
-ENTITIES = frozenset({
+ENTITY_WORDS = frozenset({
     "account", "animal", "applicant", "borrower", "case", "child", "client", "cliente", "consumer", "contract",
     "cow", "cust", "customer", "device", "donor", "driver", "employee", "engine", "fahrzeug", "fall", "family",
     "farm", "geraet", "gerät", "haushalt", "hh", "household", "individual", "konto", "kunde", "kunden", "loan",
@@ -22,7 +22,7 @@ ENTITIES = frozenset({
 })
 """Words for entities: things with several rows each, where the model is used on new ones (English, German, Spanish,
 French)."""
-KINDS = frozenset({
+AMBIGUOUS_WORDS = frozenset({
     "account", "animal", "case", "child", "contract", "device", "engine", "fall", "family", "konto", "loan", "member",
     "nhs", "owner", "pat", "personal", "policy", "sensor", "serial", "serien", "session", "unit", "vehicle",
     "versicherungs", "vertrag", "vertrags",
@@ -30,7 +30,7 @@ KINDS = frozenset({
 # fmt: on
 """The entity words that, as a whole column name, may also mean a category, an amount or a yes/no flag."""
 # fmt: off
-RECURRING = frozenset({
+RECURRING_WORDS = frozenset({
     "airport", "article", "base", "block", "branch", "brand", "campaign", "category", "channel", "city", "class",
     "cluster", "code", "color", "colour", "country", "county", "day", "department", "dept", "dest", "district",
     "film", "fips", "flight", "genre", "group", "hour", "item", "language", "level", "line", "location", "make",
@@ -40,23 +40,23 @@ RECURRING = frozenset({
     "type", "vendor", "version", "warehouse", "week", "year", "zip", "zipcode", "zone",
 })
 """Words for what recurs when the model is used, such as a product or an airport: it may be on both sides of a split."""
-IDS = frozenset({
+ID_WORDS = frozenset({
     "cid", "eid", "guid", "hash", "hhid", "id", "identifier", "ids", "key", "mrn", "pid", "pseudonym", "ptid", "rid",
     "sid", "uid", "uuid",
 })
 # fmt: on
-NUMBERS = frozenset({"code", "kennung", "nbr", "no", "nr", "num", "number", "nummer", "ref"})
+NUMBER_WORDS = frozenset({"code", "kennung", "nbr", "no", "nr", "num", "number", "nummer", "ref"})
 """Words that turn an entity word into an id (`customer number`), and mean nothing on their own."""
-CODES = frozenset({"code", "fips", "icd", "naics", "plz", "postcode", "sic", "zip", "zipcode"})
+CODE_WORDS = frozenset({"code", "fips", "icd", "naics", "plz", "postcode", "sic", "zip", "zipcode"})
 """Words for codes: their digits are not quantities."""
-HASHED = (
+IDENTIFIER_PATTERN = (
     r"^(\{?[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\}?|[0-9a-fA-F]{16,128}|[^@\s]+@[^@\s]+\.[A-Za-z]{2,})$"
 )
 """UUIDs, hexadecimal hashes and e-mail addresses: identifiers whatever the name of their column."""
-SAMPLE = 1000
-FEW_VALUES, MANY_VALUES = 3, 20
+SAMPLE_ROWS = 1000
+MIN_VALUES_IF_NAMED, MIN_VALUES = 3, 20
 """The least number of distinct values of an entity column: if its name is an entity's id, and otherwise."""
-REPEATED = 0.2
+MIN_REPEATED_SHARE = 0.2
 """The least share of rows whose value occurs in another row too; below it, a column identifies rows, not entities."""
 
 
@@ -77,74 +77,76 @@ class Entity:
     is_sure: bool
 
 
-def entity_of(column: pl.Series) -> Entity | None:
+def detect_entity(column: pl.Series) -> Entity | None:
     """Return the entity that a column identifies; None if it identifies none, or one row each.
 
     Example:
-        >>> entity_of(pl.Series("patient_id", [1, 1, 2, 2, 3, 3]))
+        >>> detect_entity(pl.Series("patient_id", [1, 1, 2, 2, 3, 3]))
         Entity(name='patient_id', values=3, rows=6, is_sure=True)
     """
     if not (column.dtype == pl.String or column.dtype.is_integer() or column.dtype.is_float()):
         return None
-    known = column.drop_nulls()
-    is_named, is_id = called_entity(column.name), called_id(column.name)
-    is_sure = is_named or is_entity_word(column.name) or (known.dtype == pl.String and _is_hashed(known))
-    if not (is_sure or is_id) or (known.dtype.is_float() and not bool((known == known.round()).all())):
+    non_null = column.drop_nulls()
+    is_named, is_id = is_entity_id(column.name), is_generic_id(column.name)
+    is_sure = is_named or is_entity_word(column.name) or (non_null.dtype == pl.String and _has_identifiers(non_null))
+    if not (is_sure or is_id) or (non_null.dtype.is_float() and not bool((non_null == non_null.round()).all())):
         return None
-    values = known.n_unique()
-    if values < (FEW_VALUES if is_named else MANY_VALUES) or known.is_duplicated().sum() < REPEATED * len(known):
+    values = non_null.n_unique()
+    if values < (
+        MIN_VALUES_IF_NAMED if is_named else MIN_VALUES
+    ) or non_null.is_duplicated().sum() < MIN_REPEATED_SHARE * len(non_null):
         return None
-    return Entity(column.name, values, len(known), is_sure)
+    return Entity(column.name, values, len(non_null), is_sure)
 
 
-def called_entity(name: str) -> bool:
+def is_entity_id(name: str) -> bool:
     """Return whether a name is an entity's id: `patient_id`, `customerNo`, but not `patient_age`."""
-    words = _words(name)
-    return bool(ENTITIES & set(words)) and (words[-1] in IDS | NUMBERS or words[0] in IDS)
+    words = _split_words(name)
+    return bool(ENTITY_WORDS & set(words)) and (words[-1] in ID_WORDS | NUMBER_WORDS or words[0] in ID_WORDS)
 
 
 def is_entity_word(name: str) -> bool:
     """Return whether a name is an entity word: `patient`, `Kunde`; not `patients` (a count) or `device` (a kind)."""
-    return name.strip().lower() in ENTITIES - KINDS
+    return name.strip().lower() in ENTITY_WORDS - AMBIGUOUS_WORDS
 
 
-def called_id(name: str) -> bool:
+def is_generic_id(name: str) -> bool:
     """Return whether a name is an id that may be an entity's: `id`, `case_id`, but not `product_id`."""
-    words = _words(name)
-    return bool(words) and (words[-1] in IDS or words[0] in IDS) and not RECURRING & set(words)
+    words = _split_words(name)
+    return bool(words) and (words[-1] in ID_WORDS or words[0] in ID_WORDS) and not RECURRING_WORDS & set(words)
 
 
-def called_recurring(name: str) -> bool:
+def is_recurring_id(name: str) -> bool:
     """Return whether a name is the id or code of something recurring: `product_id`, `store_nr`, `zip`."""
-    words = _words(name)
+    words = _split_words(name)
     if not words:
         return False
-    return words[-1] in CODES or (words[-1] in IDS | NUMBERS and bool(RECURRING & set(words)))
+    return words[-1] in CODE_WORDS or (words[-1] in ID_WORDS | NUMBER_WORDS and bool(RECURRING_WORDS & set(words)))
 
 
 def mentions_recurring(name: str) -> bool:
     """Return whether a name contains a word for something recurring: `week`, `dest airport`."""
-    return bool(RECURRING & set(_words(name)))
+    return bool(RECURRING_WORDS & set(_split_words(name)))
 
 
-def _words(name: str) -> list[str]:
+def _split_words(name: str) -> list[str]:
     """Return the words of a name in lower case: `PatientID`, `patient id` and `patientid` give `patient` and `id`."""
-    cut = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name.replace("'", ""))
-    words = re.findall(r"[^\W\d_]+", cut.lower())
-    return [part for word in words for part in _parted(word)]
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name.replace("'", ""))
+    words = re.findall(r"[^\W\d_]+", spaced.lower())
+    return [part for word in words for part in _split_compound(word)]
 
 
-def _parted(word: str) -> list[str]:
+def _split_compound(word: str) -> list[str]:
     """Split a compound such as `patientid` into its two words, and a plural into its singular."""
-    if word in ENTITIES | RECURRING | IDS | NUMBERS:
+    if word in ENTITY_WORDS | RECURRING_WORDS | ID_WORDS | NUMBER_WORDS:
         return [word]
-    for end in sorted(IDS | NUMBERS, key=len, reverse=True):
-        if word.endswith(end) and word.removesuffix(end) in ENTITIES | RECURRING:
+    for end in sorted(ID_WORDS | NUMBER_WORDS, key=len, reverse=True):
+        if word.endswith(end) and word.removesuffix(end) in ENTITY_WORDS | RECURRING_WORDS:
             return [word.removesuffix(end), end]
     singular = word.removesuffix("s")
-    return [singular] if singular in ENTITIES | RECURRING else [word]
+    return [singular] if singular in ENTITY_WORDS | RECURRING_WORDS else [word]
 
 
-def _is_hashed(known: pl.Series) -> bool:
-    some = known.head(SAMPLE)
-    return len(some) > 0 and bool(some.str.contains(HASHED).all())
+def _has_identifiers(non_null: pl.Series) -> bool:
+    sample = non_null.head(SAMPLE_ROWS)
+    return len(sample) > 0 and bool(sample.str.contains(IDENTIFIER_PATTERN).all())

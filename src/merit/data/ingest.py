@@ -9,13 +9,13 @@ import numpy as np
 import polars as pl
 
 from merit import artifacts
-from merit.config.problems import did_you_mean
+from merit.config.problems import suggest_allowed
 from merit.config.schema.data import Data, Target
 from merit.data.source_table import read_source
 from merit.errors import MeritError
-from merit.expression import ExpressionError, columns_of, evaluate, plain
+from merit.expression import ExpressionError, evaluate, list_columns, shorten_text
 from merit.reading import advice, cells, inference
-from merit.reading.declaration import Declaration, declared, defaults_of
+from merit.reading.declaration import ColumnDeclaration, build_declaration, get_defaults
 
 ROW = "/row"
 """The column that holds each row's place in the source's table, while rows are chosen and ordered."""
@@ -27,7 +27,7 @@ class Unread:
 
     raw: pl.Series
     cells: pl.Series
-    column: Declaration
+    column: ColumnDeclaration
 
 
 def ingest(data: Data) -> pl.DataFrame:
@@ -77,26 +77,26 @@ def _numbers_rows(column: pl.Series) -> bool:
 
 def _declared(columns: dict[str, pl.Series], source: Any, data: Data) -> tuple[pl.DataFrame, dict[str, Unread]]:
     """Return the table with the columns in use as they are declared, or as their cells say, and what can't be read."""
-    names, unread, defaults = list(columns), {}, defaults_of(source)
+    names, unread, defaults = list(columns), {}, get_defaults(source)
     typed = {}
     for name, column in data.columns.items():
         if name not in columns:
             raise _no_column(name, f"data.columns.{name}", names)
-        typed[name], odd = _column(columns.pop(name), declared(name, column.model_dump(), defaults))
+        typed[name], odd = _column(columns.pop(name), build_declaration(name, column.model_dump(), defaults))
         if odd is not None:
             unread[name] = odd
     asked = sorted((_names_of(data.filter) | _names_of(data.target.sql)) & set(columns))
-    others = inference.typed(
+    others = inference.infer_types(
         pl.DataFrame([columns[name] for name in asked]), is_text=hasattr(source, "dialect"), defaults=defaults
     )
     table = pl.DataFrame(list({**columns, **{column.name: column for column in others}, **typed}.values()))
     return table.with_row_index(ROW), unread
 
 
-def _column(raw: pl.Series, column: Declaration) -> tuple[pl.Series, Unread | None]:
-    if wrong := cells.mismatch(raw.dtype, column):
+def _column(raw: pl.Series, column: ColumnDeclaration) -> tuple[pl.Series, Unread | None]:
+    if wrong := cells.find_mismatch(raw.dtype, column):
         raise MeritError(f"data.columns.{column.name}: {wrong}")
-    reading = cells.read(raw, column)
+    reading = cells.read_column(raw, column)
     if column.type == "array":
         reading = _whole(reading, column)
     return reading.values, None if reading.unread is None else Unread(raw, reading.unread, column)
@@ -104,7 +104,7 @@ def _column(raw: pl.Series, column: Declaration) -> tuple[pl.Series, Unread | No
 
 def _names_of(sql: str | None) -> set[str]:
     """Return the columns that a SQL expression asks for."""
-    return set(columns_of(sql)) if sql else set()
+    return set(list_columns(sql)) if sql else set()
 
 
 def _kept(table: pl.DataFrame, data: Data, unread: Mapping[str, Unread]) -> pl.DataFrame:
@@ -130,7 +130,7 @@ def _check_cells(unread: Mapping[str, Unread], rows: pl.Series | None = None) ->
                 pl.repeat(False, len(unreadable), dtype=pl.Boolean, eager=True).scatter(rows, True) & unreadable
             )
         if unreadable.any():
-            raise MeritError(f"data.columns.{name}: {advice.describe(each.raw, unreadable, each.column)}")
+            raise MeritError(f"data.columns.{name}: {advice.describe_unread(each.raw, unreadable, each.column)}")
 
 
 def _targeted(table: pl.DataFrame, data: Data) -> pl.DataFrame:
@@ -185,11 +185,11 @@ def _ordered(table: pl.DataFrame, data: Data) -> pl.DataFrame:
     return table.sort(order, maintain_order=True) if order else table
 
 
-def _whole(reading: cells.Reading, column: Declaration) -> cells.Reading:
+def _whole(reading: cells.ColumnReading, column: ColumnDeclaration) -> cells.ColumnReading:
     """Return arrays of which those are unread that are missing, or whose elements are not all finite."""
     values = reading.values.to_numpy().reshape(len(reading.values), -1)
     broken = pl.Series(~np.isfinite(values.astype(float)).all(axis=1))
-    return cells.Reading(reading.values, broken if broken.any() else None)
+    return cells.ColumnReading(reading.values, broken if broken.any() else None)
 
 
 def _truth(table: pl.DataFrame, sql: str, key: str) -> pl.Series:
@@ -202,9 +202,9 @@ def _truth(table: pl.DataFrame, sql: str, key: str) -> pl.Series:
 
 def _asked(table: pl.DataFrame, sql: str, key: str) -> pl.Series:
     """Return what a SQL expression gives for each row."""
-    for name in columns_of(sql):
+    for name in list_columns(sql):
         if name not in table.columns:
-            raise _no_column(plain(name), key, [each for each in table.columns if each != ROW])
+            raise _no_column(shorten_text(name), key, [each for each in table.columns if each != ROW])
     try:
         return evaluate(sql, table)
     except ExpressionError as error:
@@ -212,4 +212,4 @@ def _asked(table: pl.DataFrame, sql: str, key: str) -> pl.Series:
 
 
 def _no_column(name: str, key: str, names: list[str]) -> MeritError:
-    return MeritError(f"{key}: the source has no column '{name}'; {did_you_mean(name, names)}")
+    return MeritError(f"{key}: the source has no column '{name}'; {suggest_allowed(name, names)}")

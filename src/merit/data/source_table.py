@@ -20,7 +20,7 @@ def read_source(data: "Data") -> tuple[Any, "pl.DataFrame"]:
     """
     import polars as pl
 
-    from merit.reading.reasons import reason_of
+    from merit.reading.reasons import explain_error
 
     source, current = sealed(data.source.model_dump(by_alias=True))
     if current != data.fingerprint:
@@ -28,13 +28,15 @@ def read_source(data: "Data") -> tuple[Any, "pl.DataFrame"]:
             f"data.source: the files read are {current}, but the lock was made for {data.fingerprint}: "
             "the data changed; 'merit compose' with the overrides in use takes the change into the lock"
         )
-    with trust.theirs():
+    with trust.convert_project_errors():
         try:
             table = source.read()
         except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-            if trust.frame_of_theirs(error):
+            if trust.find_project_frame(error):
                 raise
-            raise MeritError(f"data.source: {data.source.target} can't read its file: {reason_of(error)}") from error
+            raise MeritError(
+                f"data.source: {data.source.target} can't read its file: {explain_error(error)}"
+            ) from error
     if not isinstance(table, pl.DataFrame):
         raise MeritError(f"data.source: {data.source.target} gives {type(table).__name__}, not a polars.DataFrame")
     return source, table

@@ -60,7 +60,7 @@ class Csv:
     ) -> None:
         from merit.reading.dialect import Dialect
 
-        self.path = paths.inside(path, "data.source.path")
+        self.path = paths.validate_path(path, "data.source.path")
         self.dialect = Dialect(separator, encoding, skip_rows, comment)
         self.null_values = null_values or []
         self.decimal = decimal
@@ -73,7 +73,7 @@ class Csv:
         """Return the table, every field as text."""
         from merit.reading.textfile import TextFile
 
-        return TextFile(str(self.path), self.dialect).table()
+        return TextFile(str(self.path), self.dialect).read_table()
 
 
 class Parquet:
@@ -84,7 +84,7 @@ class Parquet:
     """
 
     def __init__(self, path: str) -> None:
-        self.path = paths.inside(path, "data.source.path")
+        self.path = paths.validate_path(path, "data.source.path")
 
     def files(self) -> list[Path]:
         """Return the file."""
@@ -138,8 +138,8 @@ class Sql:
 
         query = " ".join(self.query.split())[:SHOWN]
         try:
-            rule = addresses.password_rule() if self.url.get_backend_name() == "postgresql" else {}
-            table = database.read(self.url.update_query_dict(rule), self.query)
+            rule = addresses.get_password_rule() if self.url.get_backend_name() == "postgresql" else {}
+            table = database.read_table(self.url.update_query_dict(rule), self.query)
         except database.DatabaseError as error:
             raise MeritError(f"data.source: '{query}' can't be read from {self.url}: {error}") from error
         if table.is_empty():
@@ -157,7 +157,7 @@ def _url(text: str) -> "URL":
     from merit import database
 
     try:
-        url = database.url_of(text)
+        url = database.parse_url(text)
     except database.DatabaseError as error:
         raise ValueError(str(error)) from error
     if url.password is not None or any("password" in key.lower() for key in url.query):
@@ -166,8 +166,8 @@ def _url(text: str) -> "URL":
             "and give it by PGPASSWORD, ~/.pgpass or a service file"
         )
     if url.get_backend_name() == "sqlite":
-        paths.inside(str(url.database), "data.source.url")
-    elif refusal := addresses.parameter_refusal(url.query):
+        paths.validate_path(str(url.database), "data.source.url")
+    elif refusal := addresses.find_parameter_error(url.query):
         raise ValueError(refusal)
     elif "service" in url.query and (url.host or "host" in url.query):
         raise ValueError("the url has a service and a host: what the service holds is not for another host; name one")

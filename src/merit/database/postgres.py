@@ -4,20 +4,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from merit.database.rows import DatabaseError, Rows, check_names, plain
+from merit.database.rows import DatabaseError, QueryResult, check_column_names, clean_text
 
 if TYPE_CHECKING:
     import psycopg
     from sqlalchemy import URL
 
 T = TypeVar("T")
-SECONDS = 10
+CONNECT_TIMEOUT_S = 10
 """Connection timeout in seconds."""
-SETTINGS = {"statement_timeout": "1h", "lock_timeout": "1min", "idle_in_transaction_session_timeout": "1h"}
-CURSOR = "merit"
-POWERS = ("pg_read_server_files", "pg_write_server_files", "pg_execute_server_program", "pg_signal_backend")
+SESSION_SETTINGS = {"statement_timeout": "1h", "lock_timeout": "1min", "idle_in_transaction_session_timeout": "1h"}
+CURSOR_NAME = "merit"
+PRIVILEGED_ROLES = ("pg_read_server_files", "pg_write_server_files", "pg_execute_server_program", "pg_signal_backend")
 """Predefined roles whose members can reach files, programs or other sessions of the server."""
-FUNCTIONS = (
+PRIVILEGED_FUNCTIONS = (
     "dblink",
     "dblink_connect",
     "dblink_connect_u",
@@ -33,26 +33,26 @@ FUNCTIONS = (
     "pg_stat_file",
 )
 """Functions that read or write files of the server, or connect to other servers."""
-ROLES = """
+ROLES_QUERY = """
     SELECT r.rolname, r.rolsuper, r.rolreplication FROM pg_catalog.pg_roles AS r
     WHERE pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER')
       AND (r.rolsuper OR r.rolreplication OR r.rolname = ANY(%s))
     ORDER BY r.rolsuper DESC, r.rolname = session_user DESC, r.rolname
 """
-RIGHTS = """
+FUNCTIONS_QUERY = """
     SELECT DISTINCT p.proname FROM pg_catalog.pg_proc AS p, pg_catalog.pg_roles AS r
     WHERE p.proname = ANY(%s) AND pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER')
       AND pg_catalog.has_function_privilege(r.oid, p.oid, 'EXECUTE')
     ORDER BY p.proname
 """
 """Roles that the session may take by SET ROLE count too, because set_config does the same inside a SELECT."""
-TELLING = ("08", "0A", "25", "26", "28", "3D", "3F", "42", "53", "54", "55", "57")
+SAFE_ERROR_CLASSES = ("08", "0A", "25", "26", "28", "3D", "3F", "42", "53", "54", "55", "57")
 """SQLSTATE classes whose messages name parts of the query or the catalog, but no value of a row."""
-REMEDY = "ask as one that may only read: CREATE ROLE reader LOGIN; GRANT SELECT ON ... TO reader"
+ROLE_ADVICE = "ask as one that may only read: CREATE ROLE reader LOGIN; GRANT SELECT ON ... TO reader"
 
 
 @contextmanager
-def opened(url: "URL", sql: str) -> Iterator[Rows]:
+def open_query(url: "URL", sql: str) -> Iterator[QueryResult]:
     """Run a query; yield its rows, which are fetched as the server sends them.
 
     Raises:
@@ -64,18 +64,18 @@ def opened(url: "URL", sql: str) -> Iterator[Rows]:
         raise DatabaseError(
             "the driver 'psycopg' is not installed; PostgreSQL's comes with 'pip install merit-ml[postgres]'"
         ) from error
-    connection = _run(psycopg.connect, _conninfo(url))
+    connection = _call_driver(psycopg.connect, _create_conninfo(url))
     try:
         connection.read_only = True
-        for name, value in SETTINGS.items():
-            _run(connection.execute, "SELECT pg_catalog.set_config(%s, %s, true)", (name, value))
+        for name, value in SESSION_SETTINGS.items():
+            _call_driver(connection.execute, "SELECT pg_catalog.set_config(%s, %s, true)", (name, value))
         _check_role(connection)
-        yield _declared(connection, sql)
+        yield _declare_cursor(connection, sql)
     finally:
         connection.close()  # without a commit the server rolls back
 
 
-def _run(call: Callable[..., T], *arguments: Any, **named: Any) -> T:
+def _call_driver(call: Callable[..., T], *arguments: Any, **keywords: Any) -> T:
     """Return the result of a call to the driver.
 
     Raises:
@@ -85,63 +85,71 @@ def _run(call: Callable[..., T], *arguments: Any, **named: Any) -> T:
     import psycopg
 
     try:
-        return call(*arguments, **named)
+        return call(*arguments, **keywords)
     except (psycopg.Error, UnicodeError, ValueError, OverflowError) as error:
-        reason = _reason(error)
+        reason = _get_reason(error)
     raise DatabaseError(reason)
 
 
-def _conninfo(url: "URL") -> str:
+def _create_conninfo(url: "URL") -> str:
     from psycopg.conninfo import make_conninfo
 
     query = {name: value if isinstance(value, str) else ",".join(value) for name, value in url.query.items()}
-    named = {"user": url.username, "password": url.password, "host": url.host, "port": url.port,
+    url_parts = {"user": url.username, "password": url.password, "host": url.host, "port": url.port,
              "dbname": url.database}  # fmt: skip
-    given = {name: str(value) for name, value in named.items() if value is not None}
-    usual = {"connect_timeout": str(SECONDS), "application_name": "merit"}
-    return str(_run(make_conninfo, "", **{**usual, **given, **query}))
+    explicit = {name: str(value) for name, value in url_parts.items() if value is not None}
+    defaults = {"connect_timeout": str(CONNECT_TIMEOUT_S), "application_name": "merit"}
+    return str(_call_driver(make_conninfo, "", **{**defaults, **explicit, **query}))
 
 
 def _check_role(connection: "psycopg.Connection[Any]") -> None:
     """Refuse a role with rights beyond tables, because a SELECT can call every function that the role may call."""
-    for name, is_super, replicates in _run(connection.execute, ROLES, (list(POWERS),)).fetchall():
-        power = "a superuser" if is_super else "a role for replication" if replicates else f"of {name}"
-        via = "" if name == connection.info.user or power.startswith("of") else f" by way of '{name}'"
-        raise DatabaseError(f"the role '{plain(connection.info.user)}' is {plain(power + via)}; {REMEDY}")
-    if found := [name for (name,) in _run(connection.execute, RIGHTS, (list(FUNCTIONS),)).fetchall()]:
+    for name, is_super, replicates in _call_driver(
+        connection.execute, ROLES_QUERY, (list(PRIVILEGED_ROLES),)
+    ).fetchall():
+        privilege = "a superuser" if is_super else "a role for replication" if replicates else f"of {name}"
+        via = "" if name == connection.info.user or privilege.startswith("of") else f" by way of '{name}'"
         raise DatabaseError(
-            f"the role '{plain(connection.info.user)}' may call {plain(', '.join(found))}; "
+            f"the role '{clean_text(connection.info.user)}' is {clean_text(privilege + via)}; {ROLE_ADVICE}"
+        )
+    if functions := [
+        name for (name,) in _call_driver(connection.execute, FUNCTIONS_QUERY, (list(PRIVILEGED_FUNCTIONS),)).fetchall()
+    ]:
+        raise DatabaseError(
+            f"the role '{clean_text(connection.info.user)}' may call {clean_text(', '.join(functions))}; "
             "REVOKE EXECUTE ON these functions FROM PUBLIC and from it"
         )
 
 
-def _declared(connection: "psycopg.Connection[Any]", sql: str) -> Rows:
+def _declare_cursor(connection: "psycopg.Connection[Any]", sql: str) -> QueryResult:
     """Declare a cursor for a query.
 
     DECLARE CURSOR takes only a SELECT, and the extended protocol only one statement.
     """
-    declare = f"DECLARE {CURSOR} NO SCROLL CURSOR FOR {sql}".encode()
-    _run(connection.execute, declare, binary=True)  # `binary` selects the extended protocol
-    cursor = _run(connection.execute, f"FETCH FORWARD 0 FROM {CURSOR}")
+    statement = f"DECLARE {CURSOR_NAME} NO SCROLL CURSOR FOR {sql}".encode()
+    _call_driver(connection.execute, statement, binary=True)  # `binary` selects the extended protocol
+    cursor = _call_driver(connection.execute, f"FETCH FORWARD 0 FROM {CURSOR_NAME}")
     names = [column.name for column in cursor.description or ()]
-    check_names(names)
+    check_column_names(names)
 
-    def fetch(size: int) -> list[tuple[Any, ...]]:
-        return list(_run(_run(cursor.execute, f"FETCH FORWARD {size} FROM {CURSOR}").fetchall))
+    def fetch_rows(row_count: int) -> list[tuple[Any, ...]]:
+        return list(
+            _call_driver(_call_driver(cursor.execute, f"FETCH FORWARD {row_count} FROM {CURSOR_NAME}").fetchall)
+        )
 
-    return Rows(names, fetch)
+    return QueryResult(names, fetch_rows)
 
 
-def _reason(error: Exception) -> str:
+def _get_reason(error: Exception) -> str:
     """Return the message of an error without values of rows; for an error in the data only its type."""
     import psycopg
 
-    state = getattr(error, "sqlstate", None)
-    if state is None and isinstance(error, psycopg.OperationalError | psycopg.ProgrammingError):
-        return plain(str(error))  # no row was read yet, so the message is about the connection
-    if state is None:
+    sqlstate = getattr(error, "sqlstate", None)
+    if sqlstate is None and isinstance(error, psycopg.OperationalError | psycopg.ProgrammingError):
+        return clean_text(str(error))  # no row was read yet, so the message is about the connection
+    if sqlstate is None:
         return f"{type(error).__name__}: a value has no counterpart in Python; CAST it in the query"
-    if state.startswith(TELLING):
-        told = plain(error.diag.message_primary or type(error).__name__)  # type: ignore[attr-defined]
-        return f"{told}; only one SELECT is allowed" if state in {"42601", "0A000", "25006"} else told
-    return f"{type(error).__name__} ({state}): a value doesn't fit what the query asks of it"
+    if sqlstate.startswith(SAFE_ERROR_CLASSES):
+        message = clean_text(error.diag.message_primary or type(error).__name__)  # type: ignore[attr-defined]
+        return f"{message}; only one SELECT is allowed" if sqlstate in {"42601", "0A000", "25006"} else message
+    return f"{type(error).__name__} ({sqlstate}): a value doesn't fit what the query asks of it"

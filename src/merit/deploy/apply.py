@@ -12,7 +12,7 @@ from merit.process import workspace_lock
 
 
 @dataclass(frozen=True)
-class Applied:
+class ApplyResult:
     """The result of an apply.
 
     Attributes:
@@ -22,13 +22,13 @@ class Applied:
         address: the URL for predictions, if the target knows it.
     """
 
-    done: list[str]
-    record: str | None
-    left: str | None
+    actions: list[str]
+    record_tag: str | None
+    remaining: str | None
     address: str | None
 
 
-def apply(name: str, lock: Lock, probe: Probe) -> Applied:
+def apply(name: str, lock: Lock, probe: Probe) -> ApplyResult:
     """Bring an environment to the state that its file declares.
 
     Args:
@@ -42,44 +42,46 @@ def apply(name: str, lock: Lock, probe: Probe) -> Applied:
         MeritError: the declaration is not allowed, another apply is in progress, a service can't be reached, or the
             apply could not be recorded.
     """
-    with workspace_lock.environment(name):
-        main_branch.fetch()
-        commit = main_branch.is_current(name)
-        made = planning.plan(name, lock, probe)
-        if made.differs:
+    with workspace_lock.lock_environment(name):
+        main_branch.fetch_main()
+        commit = main_branch.require_current(name)
+        plan = planning.plan(name, lock, probe)
+        if plan.differs:
             git.check_identity()  # the record is a tag by this identity: fail before anything is switched
-        done, address = made.target.apply(), targets.address(made.target.desired())
-        alias, left = _project(made)
-        last = records.read(lock.name, name)
-        is_told = records.is_told(made.declared, last[0] if last else None, made.package)
-        if not (done or alias) and (is_told or (made.wanted is None and not last)):
-            return Applied([], None, left, address)
-        done += alias
-        return Applied(done, _recorded(made, commit, done), left, address)
+        actions, address = plan.target.apply(), targets.get_address(plan.target.describe_desired())
+        alias_actions, remaining = _update_alias(plan)
+        history = records.read_records(lock.name, name)
+        is_recorded = records.is_recorded(plan.declared, history[0] if history else None, plan.package)
+        if not (actions or alias_actions) and (is_recorded or (plan.declared_version is None and not history)):
+            return ApplyResult([], None, remaining, address)
+        actions += alias_actions
+        return ApplyResult(actions, _write_record(plan, commit, actions), remaining, address)
 
 
-def _recorded(made: planning.Plan, commit: str, done: list[str]) -> str:
+def _write_record(plan: planning.Plan, commit: str, actions: list[str]) -> str:
     """Record the actions of an apply; return the tag.
 
     Raises:
         MeritError: they could not be recorded; the environment keeps its new state.
     """
     try:
-        return records.write(made.lock.name, made.declared, commit, done, made.package)
+        return records.write_record(plan.lock.name, plan.declared, commit, actions, plan.package)
     except MeritError as error:
-        told = "applied, but not recorded" if done else "not recorded"
-        raise MeritError(f"{made.declared.name}: {told}: {error}; 'merit apply {made.declared.name}' again") from error
+        outcome = "applied, but not recorded" if actions else "not recorded"
+        raise MeritError(
+            f"{plan.declared.name}: {outcome}: {error}; 'merit apply {plan.declared.name}' again"
+        ) from error
 
 
-def _project(made: planning.Plan) -> tuple[list[str], str | None]:
+def _update_alias(plan: planning.Plan) -> tuple[list[str], str | None]:
     """Set the alias in MLflow; a failure is reported but not raised, because serving doesn't depend on the alias."""
-    name, found = made.declared.name, made.alias
-    if found.now == made.wanted and found.wrong is None:
+    name, alias = plan.declared.name, plan.alias
+    if alias.current == plan.declared_version and alias.problem is None:
         return [], None
-    if found.wrong is not None:
-        return [], f"the alias '{name}' is not set: {found.wrong}"
+    if alias.problem is not None:
+        return [], f"the alias '{name}' is not set: {alias.problem}"
     try:
-        mlflow_alias.write(made.lock, name, made.wanted, found)
+        mlflow_alias.write_alias(plan.lock, name, plan.declared_version, alias)
     except MeritError as error:
         return [], f"the alias '{name}' is not set: {error}"
-    return [f"alias {name}: {found.now or 'none'} -> {made.wanted or 'none'}"], None
+    return [f"alias {name}: {alias.current or 'none'} -> {plan.declared_version or 'none'}"], None

@@ -6,14 +6,14 @@ from typing import Any
 from merit.config.schema import Lock
 from merit.deploy import environments, mlflow_alias, records, targets
 from merit.deploy import requirements as demands
-from merit.deploy.environments import Declared
+from merit.deploy.environments import DeclaredEnvironment
 from merit.deploy.mlflow_alias import Alias
 from merit.deploy.records import Record
-from merit.deploy.targets import Actual, Desired, Probe, Target
+from merit.deploy.targets import ActualState, DesiredState, Probe, Target
 from merit.errors import MeritError
 from merit.registry import tags
 
-SETTINGS = "settings"
+SETTINGS_FACT = "settings"
 """The fact that holds a hash of the service's settings, for targets that report it."""
 
 
@@ -48,18 +48,18 @@ class Plan:
         demands: one line for each requirement that is met.
     """
 
-    declared: Declared
+    declared: DeclaredEnvironment
     lock: Lock
     target: Target
-    actual: Actual
+    actual: ActualState
     alias: Alias
     package: str | None
     changes: list[Change]
     metrics: dict[str, tuple[float | None, float | None]]
-    demands: list[str]
+    met_requirements: list[str]
 
     @property
-    def wanted(self) -> str | None:
+    def declared_version(self) -> str | None:
         """The declared version, such as flights@v3."""
         number = self.declared.environment.version
         return None if number is None else f"{self.lock.name}@{number}"
@@ -82,91 +82,102 @@ def plan(name: str, lock: Lock, probe: Probe | None = None) -> Plan:
         ConfigError: the declaration is not allowed; lists every reason.
         MeritError: there is no such environment, or its running state can't be read.
     """
-    declared = environments.read(name)
-    held = demands.hold(declared, lock)
-    target = targets.of(Desired(name, declared.environment, lock, held.versions, held.releases, probe))
-    actual, number = target.actual(), declared.environment.version
-    wanted = None if number is None else f"{lock.name}@{number}"
-    alias = mlflow_alias.read(lock, name, wanted)
-    package = None if number is None else held.versions[number].lineage.package
-    last = next(iter(records.read(lock.name, name)), None)
-    changes = [*_alias_change(name, alias, wanted), *_changes(actual.facts, target.desired())]
-    changes += _replaced(last, number, package)
+    declared = environments.read_environment(name)
+    resolved = demands.resolve_environment(declared, lock)
+    target = targets.create_target(
+        DesiredState(name, declared.environment, lock, resolved.versions, resolved.releases, probe)
+    )
+    actual, version_number = target.read_actual(), declared.environment.version
+    declared_version = None if version_number is None else f"{lock.name}@{version_number}"
+    alias = mlflow_alias.read_alias(lock, name, declared_version)
+    package = None if version_number is None else resolved.versions[version_number].lineage.package
+    last_record = next(iter(records.read_records(lock.name, name)), None)
+    changes = [*_diff_alias(name, alias, declared_version), *_diff_facts(actual.facts, target.describe_desired())]
+    changes += _diff_package(last_record, version_number, package)
     if changes:
-        target.check()
+        target.check_inputs()
     # Targets that render files know hashes of files, not a version: use the recorded one.
-    metrics = _metrics(lock.name, actual.facts.get("version") or (last and last.version), number)
-    return Plan(declared, lock, target, actual, alias, package, changes, metrics, held.demands)
+    metrics = _compare_metrics(
+        lock.name, actual.facts.get("version") or (last_record and last_record.version), version_number
+    )
+    return Plan(declared, lock, target, actual, alias, package, changes, metrics, resolved.met_requirements)
 
 
-def _replaced(last: Record | None, number: str | None, package: str | None) -> list[Change]:
+def _diff_package(last_record: Record | None, version_number: str | None, package: str | None) -> list[Change]:
     """Return a change if the version's tag was recreated and names another package than the applied one."""
-    former = records.replaced(last, number, package) if last is not None else None
-    return [] if former is None else [Change(f"package of {number}, whose tag was made anew", former, package)]
+    previous = records.find_replaced_package(last_record, version_number, package) if last_record is not None else None
+    return (
+        [] if previous is None else [Change(f"package of {version_number}, whose tag was made anew", previous, package)]
+    )
 
 
-def _alias_change(name: str, alias: Alias, wanted: str | None) -> list[Change]:
-    if alias.now == wanted and alias.wrong is None:
+def _diff_alias(name: str, alias: Alias, declared_version: str | None) -> list[Change]:
+    if alias.current == declared_version and alias.problem is None:
         return []
-    told = wanted if alias.wrong is None else f"{wanted} ({alias.wrong})"
-    return [Change(f"alias {name} in MLflow", alias.now, told)]
+    expected = declared_version if alias.problem is None else f"{declared_version} ({alias.problem})"
+    return [Change(f"alias {name} in MLflow", alias.current, expected)]
 
 
-def _changes(now: dict[str, Any], declared: dict[str, Any]) -> list[Change]:
-    names = [*declared, *(name for name in now if name not in declared)]
-    return [Change(each, now.get(each), declared.get(each)) for each in names if now.get(each) != declared.get(each)]
+def _diff_facts(actual: dict[str, Any], declared: dict[str, Any]) -> list[Change]:
+    names = [*declared, *(name for name in actual if name not in declared)]
+    return [
+        Change(each, actual.get(each), declared.get(each)) for each in names if actual.get(each) != declared.get(each)
+    ]
 
 
-def _metrics(model: str, now: Any, declared: str | None) -> dict[str, tuple[float | None, float | None]]:
+def _compare_metrics(model: str, serving: Any, declared: str | None) -> dict[str, tuple[float | None, float | None]]:
     """Return each metric's values for the serving and the declared version; empty if these are the same version."""
-    if now == declared or not isinstance(now, str) or declared is None:
+    if serving == declared or not isinstance(serving, str) or declared is None:
         return {}
     try:
-        both = [tags.find(f"{model}@{each}").lineage.metrics for each in (now, declared)]
+        metrics_pair = [tags.find_version(f"{model}@{each}").lineage.metrics for each in (serving, declared)]
     except MeritError:  # several versions serve after an interrupted apply, so `now` names no single version
         return {}
-    return {name: (both[0].get(name), both[1].get(name)) for name in dict.fromkeys([*both[0], *both[1]])}
-
-
-def as_json(made: Plan) -> dict[str, Any]:
-    """Return a plan as JSON values."""
     return {
-        "environment": made.declared.name,
-        "model": made.lock.name,
-        "target": made.declared.environment.target,
-        "version": made.wanted,
-        "differs": made.differs,
-        "changes": [vars(each) for each in made.changes],
-        "metrics": {name: {"now": now, "declared": then} for name, (now, then) in made.metrics.items()},
-        "demands": made.demands,
+        name: (metrics_pair[0].get(name), metrics_pair[1].get(name))
+        for name in dict.fromkeys([*metrics_pair[0], *metrics_pair[1]])
     }
 
 
-def lines(made: Plan) -> list[str]:
+def as_json(result: Plan) -> dict[str, Any]:
+    """Return a plan as JSON values."""
+    return {
+        "environment": result.declared.name,
+        "model": result.lock.name,
+        "target": result.declared.environment.target,
+        "version": result.declared_version,
+        "differs": result.differs,
+        "changes": [vars(each) for each in result.changes],
+        "metrics": {name: {"now": now, "declared": then} for name, (now, then) in result.metrics.items()},
+        "demands": result.met_requirements,
+    }
+
+
+def render_lines(result: Plan) -> list[str]:
     """Return a plan as lines of text, like a diff."""
-    told = f"{made.declared.name}: {made.wanted or 'nothing'} on {made.declared.environment.target}"
-    if not made.differs:
-        return [f"{told}; no difference"]
-    found = [told]
-    for each in made.changes:
-        found += _two(each)
-    for name, (now, then) in made.metrics.items():
-        gap = f" ({then - now:+.4f})" if now is not None and then is not None else ""
-        found.append(f"  {name}: {_word(now)} -> {_word(then)}{gap}")
-    return [*found, *(f"  held: {each}" for each in made.demands)]
+    headline = f"{result.declared.name}: {result.declared_version or 'nothing'} on {result.declared.environment.target}"
+    if not result.differs:
+        return [f"{headline}; no difference"]
+    output = [headline]
+    for each in result.changes:
+        output += _render_change(each)
+    for name, (now, then) in result.metrics.items():
+        difference = f" ({then - now:+.4f})" if now is not None and then is not None else ""
+        output.append(f"  {name}: {_format_value(now)} -> {_format_value(then)}{difference}")
+    return [*output, *(f"  held: {each}" for each in result.met_requirements)]
 
 
-def _two(change: Change) -> list[str]:
+def _render_change(change: Change) -> list[str]:
     """Return a change as its `-` and `+` lines; a value that is absent has no line."""
-    if change.what == SETTINGS:  # hashes mean nothing to a reader
+    if change.what == SETTINGS_FACT:  # hashes mean nothing to a reader
         return ["  settings: other ones of params.yaml under serve"] if change.now and change.declared else []
     sides = {"-": change.now, "+": change.declared}
-    return [f"{sign} {change.what}: {_word(value)}" for sign, value in sides.items() if value is not None]
+    return [f"{sign} {change.what}: {_format_value(value)}" for sign, value in sides.items() if value is not None]
 
 
-def _word(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_word(inner)}" for name, inner in value.items())
+        return ", ".join(f"{name} {_format_value(inner)}" for name, inner in value.items())
     return f"{value:.4g}" if isinstance(value, float) else str(value)

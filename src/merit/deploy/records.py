@@ -8,11 +8,11 @@ from typing import Any
 import yaml
 
 from merit import artifacts, git, safe_yaml
-from merit.deploy.environments import Declared
+from merit.deploy.environments import DeclaredEnvironment
 from merit.errors import MeritError
 
-FORM = "%(refname:strip=2)%00%(taggerdate:iso-strict)%00%(taggername)%00%(contents)%01"
-TRIES = 3
+TAG_FORMAT = "%(refname:strip=2)%00%(taggerdate:iso-strict)%00%(taggername)%00%(contents)%01"
+MAX_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -36,26 +36,26 @@ class Record:
     told: dict[str, Any]
 
     @property
-    def when(self) -> datetime:
+    def applied_at(self) -> datetime:
         """The time of the apply."""
         return datetime.fromisoformat(self.at)
 
 
-def read(model: str, environment: str) -> list[Record]:
+def read_records(model: str, environment: str) -> list[Record]:
     """Return the records of an environment that this clone has, latest first."""
-    text = git.git("for-each-ref", f"--format={FORM}", "refs/tags") or ""
-    name = re.compile(rf"{re.escape(model)}(@(v\d+))?#{re.escape(environment)}(!)?#(\d+)")
-    found = []
+    text = git.run_git("for-each-ref", f"--format={TAG_FORMAT}", "refs/tags") or ""
+    tag_pattern = re.compile(rf"{re.escape(model)}(@(v\d+))?#{re.escape(environment)}(!)?#(\d+)")
+    records = []
     for entry in text.split("\x01"):
-        tag, _, rest = entry.strip("\n").partition("\0")
-        if told := name.fullmatch(tag):
-            at, by, message = rest.split("\0", 2)
-            version = None if told[3] else told[2]
-            found.append(Record(tag, int(told[4]), version, at, by, _values(message)))
-    return sorted(found, key=lambda each: -each.number)
+        tag, _, details = entry.strip("\n").partition("\0")
+        if match := tag_pattern.fullmatch(tag):
+            at, by, message = details.split("\0", 2)
+            version = None if match[3] else match[2]
+            records.append(Record(tag, int(match[4]), version, at, by, _parse_values(message)))
+    return sorted(records, key=lambda each: -each.number)
 
 
-def _values(message: str) -> dict[str, Any]:
+def _parse_values(message: str) -> dict[str, Any]:
     try:
         values = safe_yaml.load(message.partition("\n\n")[2])
     except yaml.YAMLError:
@@ -63,58 +63,64 @@ def _values(message: str) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def is_told(declared: Declared, record: Record | None, package: str | None) -> bool:
+def is_recorded(declared: DeclaredEnvironment, record: Record | None, package: str | None) -> bool:
     """Return whether the record matches the declared version, image and package."""
-    told = declared.environment
-    if record is None or replaced(record, told.version, package):
+    environment = declared.environment
+    if record is None or find_replaced_package(record, environment.version, package):
         return False
-    return (record.version, record.told.get("image")) == (told.version, told.image)
+    return (record.version, record.told.get("image")) == (environment.version, environment.image)
 
 
-def replaced(record: Record, version: str | None, package: str | None) -> str | None:
+def find_replaced_package(record: Record, version: str | None, package: str | None) -> str | None:
     """Return the recorded package of a version, if the version's tag now names a different one."""
-    former = record.told.get("package") if record.version == version else None
-    return former if isinstance(former, str) and former != package else None
+    previous = record.told.get("package") if record.version == version else None
+    return previous if isinstance(previous, str) and previous != package else None
 
 
-def write(model: str, declared: Declared, commit: str, done: list[str], package: str | None = None) -> str:
+def write_record(
+    model: str, declared: DeclaredEnvironment, commit: str, actions: list[str], package: str | None = None
+) -> str:
     """Record an apply and push the tag to origin, if there is one; return the tag.
 
     Args:
         model: the model's name.
         declared: the environment.
         commit: main's commit, whose file was applied.
-        done: the actions taken, one line each.
+        actions: the actions taken, one line each.
         package: the digest of the version's package.
 
     Raises:
         MeritError: origin can't be reached, or concurrent applies took the tag's name at every try; nothing is recorded
             then.
     """
-    told = declared.environment
-    for _ in range(TRIES):
-        former = read(model, declared.name)
-        number = former[0].number + 1 if former else 1
-        version = told.version or (former[0].version if former else None)
+    environment = declared.environment
+    for _ in range(MAX_TRIES):
+        history = read_records(model, declared.name)
+        number = history[0].number + 1 if history else 1
+        version = environment.version or (history[0].version if history else None)
         subject = f"{model}@{version}" if version else model
-        name = f"{subject}#{declared.name}{'' if told.version else '!'}#{number}"
+        name = f"{subject}#{declared.name}{'' if environment.version else '!'}#{number}"
         values = {
             "commit": commit,
-            "image": told.image,
+            "image": environment.image,
             "package": package,
             "file": "sha256:" + artifacts.sha256(declared.file.path),
-            "done": done,
+            "done": actions,
         }
-        words = f"{declared.name} serves {model}@{told.version}" if told.version else f"{declared.name} serves nothing"
-        message = f"{name}: {words}\n\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}"
-        if not git.tag(name, message, commit):
+        description = (
+            f"{declared.name} serves {model}@{environment.version}"
+            if environment.version
+            else f"{declared.name} serves nothing"
+        )
+        message = f"{name}: {description}\n\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}"
+        if not git.create_tag(name, message, commit):
             continue
         try:
             if git.push_tag(name):
                 return name
         except MeritError:
-            git.drop_tag(name)
+            git.delete_tag(name)
             raise
-        git.drop_tag(name)
+        git.delete_tag(name)
         git.fetch_tags()
     raise MeritError("other applies record at the same time")

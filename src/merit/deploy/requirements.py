@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from merit import artifacts, git
-from merit.config.problems import meant
+from merit.config.problems import suggest_name
 from merit.config.schema import Lock
 from merit.deploy import limits, main_branch, packages, records
-from merit.deploy.environments import Declared
+from merit.deploy.environments import DeclaredEnvironment
 from merit.errors import ConfigError, MeritError, Problem
 from merit.registry import release_tags as releases
 from merit.registry import tags as versions
@@ -16,7 +16,7 @@ from merit.registry.tags import Version
 
 
 @dataclass
-class Held:
+class ResolvedEnvironment:
     """The versions and images that an environment names, after validation.
 
     Attributes:
@@ -27,132 +27,150 @@ class Held:
 
     versions: dict[str, Version] = field(default_factory=dict)
     releases: dict[str, Release] = field(default_factory=dict)
-    demands: list[str] = field(default_factory=list)
+    met_requirements: list[str] = field(default_factory=list)
 
 
-def hold(declared: Declared, lock: Lock) -> Held:
+def resolve_environment(declared: DeclaredEnvironment, lock: Lock) -> ResolvedEnvironment:
     """Resolve and validate the versions and images that an environment names.
 
     Raises:
         ConfigError: an unknown version, an image that is not the release's, a version without a passing gate, one that
             skips the environment named by `demands.after`, a missing or invalid signature; lists all problems.
     """
-    held = Held()
-    problems: list[Problem] = list(limits.problems(declared))
-    for named in _named(declared):
-        problems += _of_one(declared, lock, named, held)
+    resolved = ResolvedEnvironment()
+    problems: list[Problem] = list(limits.find_problems(declared))
+    for deployment in _iter_deployments(declared):
+        problems += _validate_deployment(declared, lock, deployment, resolved)
     if problems:
         raise ConfigError(problems)
-    return held
+    return resolved
 
 
-def _named(declared: Declared) -> Iterator[tuple[str, str, str | None]]:
+def _iter_deployments(declared: DeclaredEnvironment) -> Iterator[tuple[str, str, str | None]]:
     """Yield the key prefix, version and image of the live, canary and shadow deployments that are declared."""
-    told = declared.environment
-    if told.version is not None:
-        yield "", told.version, told.image
-    for role, split in {"canary": told.traffic.canary, "shadow": told.traffic.shadow}.items():
+    environment = declared.environment
+    if environment.version is not None:
+        yield "", environment.version, environment.image
+    for role, split in {"canary": environment.traffic.canary, "shadow": environment.traffic.shadow}.items():
         if split is not None:
             yield f"traffic.{role}.", split.version, split.image
 
 
-def _of_one(declared: Declared, lock: Lock, named: tuple[str, str, str | None], held: Held) -> Iterator[Problem]:
-    key, number, image = named
-    known = {each.short_name: each for each in versions.versions(lock.name)}
-    if (wrong := versions.unreadable(lock.name).get(f"{lock.name}@{number}")) is not None:
-        yield declared.problem(f"{key}version", f"{lock.name}@{number}: {wrong}")
+def _validate_deployment(
+    declared: DeclaredEnvironment, lock: Lock, deployment: tuple[str, str, str | None], resolved: ResolvedEnvironment
+) -> Iterator[Problem]:
+    key, number, image = deployment
+    versions_by_number = {each.short_name: each for each in versions.list_versions(lock.name)}
+    if (problem := versions.find_malformed_tags(lock.name).get(f"{lock.name}@{number}")) is not None:
+        yield declared.build_problem(f"{key}version", f"{lock.name}@{number}: {problem}")
         return
-    if (version := known.get(number)) is None:
-        allowed = ", ".join(known) or _none_here()
-        yield declared.problem(f"{key}version", f"{lock.name}@{number} does not exist", allowed, meant(number, known))
+    if (version := versions_by_number.get(number)) is None:
+        allowed = ", ".join(versions_by_number) or _describe_missing_versions()
+        yield declared.build_problem(
+            f"{key}version", f"{lock.name}@{number} does not exist", allowed, suggest_name(number, versions_by_number)
+        )
         return
-    if (wrong := _not_main(version)) is not None:
-        yield declared.problem(f"{key}version", f"{version.name}: {wrong}", "a version that main has locked")
+    if (problem := _find_main_conflict(version)) is not None:
+        yield declared.build_problem(f"{key}version", f"{version.name}: {problem}", "a version that main has locked")
         return
-    held.versions[number] = version
+    resolved.versions[number] = version
     if version.lineage.verdict != "pass":
-        found = f"{version.name} has the gate's verdict '{version.lineage.verdict}'"
-        yield declared.problem(f"{key}version", found, "a version whose gate passed")
-    yield from _image(declared, key, version, image, held)
+        message = f"{version.name} has the gate's verdict '{version.lineage.verdict}'"
+        yield declared.build_problem(f"{key}version", message, "a version whose gate passed")
+    yield from _validate_image(declared, key, version, image, resolved)
     if key != "traffic.shadow.":
-        yield from _after(declared, lock, key, number, held)
-    yield from _signature(declared, lock, key, version, held)
+        yield from _validate_predecessor(declared, lock, key, number, resolved)
+    yield from _validate_signature(declared, lock, key, version, resolved)
 
 
-def _none_here() -> str:
+def _describe_missing_versions() -> str:
     """Return the text for a clone without versions; with an origin or a shallow clone, there may be some to fetch."""
     if git.has_origin() or git.is_shallow():
-        return f"none here: {git.how_to_fetch()} brings those that are there, 'merit register' on main makes the first"
+        return (
+            f"none here: {git.suggest_fetch_command()} brings those that are there, 'merit register' on main makes the "
+            "first"
+        )
     return "none yet: 'merit register' on main makes the first"
 
 
-def _not_main(version: Version) -> str | None:
+def _find_main_conflict(version: Version) -> str | None:
     """Return why a version's tag contradicts main, or None; anybody with push access could have created the tag."""
-    if not git.is_on(version.commit, main_branch.tip()):
-        cut = f"; history is cut off here: {git.how_to_fetch()}" if git.is_shallow() else ""
-        return f"its commit {version.commit[:7]} is not on main{cut}"
-    if versions.package_at(version.commit) != version.lineage.dvc:
+    if not git.is_on_branch(version.commit, main_branch.resolve_tip()):
+        hint = f"; history is cut off here: {git.suggest_fetch_command()}" if git.is_shallow() else ""
+        return f"its commit {version.commit[:7]} is not on main{hint}"
+    if versions.read_package_hash(version.commit) != version.lineage.dvc:
         return f"main's {artifacts.DVC_LOCK} at {version.commit[:7]} names another package than its tag"
     return None
 
 
-def _image(declared: Declared, key: str, version: Version, image: str | None, held: Held) -> Iterator[Problem]:
-    found = releases.find(version)
-    if found is not None:
-        held.releases[version.short_name] = found
+def _validate_image(
+    declared: DeclaredEnvironment, key: str, version: Version, image: str | None, resolved: ResolvedEnvironment
+) -> Iterator[Problem]:
+    release = releases.find_release(version)
+    if release is not None:
+        resolved.releases[version.short_name] = release
     advice = f"'merit release {version.name}' makes one"
     if image is None and declared.environment.target != "local":
-        allowed = found.image if found else ""
-        told = f"null, but the target {declared.environment.target} runs images"
-        yield declared.problem(f"{key}image", told, allowed, "" if found else advice)
-    elif image is not None and found is None:
-        yield declared.problem(f"{key}image", f"{version.name} has no image on record", "null", advice)
-    elif image is not None and found is not None and image != found.image:
-        yield declared.problem(f"{key}image", f"'{image}' is not the image of {version.name}", found.image)
+        allowed = release.image if release else ""
+        message = f"null, but the target {declared.environment.target} runs images"
+        yield declared.build_problem(f"{key}image", message, allowed, "" if release else advice)
+    elif image is not None and release is None:
+        yield declared.build_problem(f"{key}image", f"{version.name} has no image on record", "null", advice)
+    elif image is not None and release is not None and image != release.image:
+        yield declared.build_problem(f"{key}image", f"'{image}' is not the image of {version.name}", release.image)
 
 
-def _after(declared: Declared, lock: Lock, key: str, number: str, held: Held) -> Iterator[Problem]:
-    demand = declared.environment.demands
-    if demand.after is None:
+def _validate_predecessor(
+    declared: DeclaredEnvironment, lock: Lock, key: str, number: str, resolved: ResolvedEnvironment
+) -> Iterator[Problem]:
+    requirements = declared.environment.demands
+    if requirements.after is None:
         return
-    asked = f"after {demand.after}" + (f" for {demand.soak_hours:g} hours" if demand.soak_hours else "")
-    if any(each.version == number for each in records.read(lock.name, declared.name)):
-        held.demands.append(f"{asked}: {lock.name}@{number} was applied to {declared.name} before")
+    requirement = f"after {requirements.after}" + (
+        f" for {requirements.soak_hours:g} hours" if requirements.soak_hours else ""
+    )
+    if any(each.version == number for each in records.read_records(lock.name, declared.name)):
+        resolved.met_requirements.append(f"{requirement}: {lock.name}@{number} was applied to {declared.name} before")
         return
-    longest: float | None = None
-    for span in main_branch.spans(demand.after):
-        if (span.model, span.version) == (lock.name, number):
-            longest = max(longest or 0.0, span.hours())
-        if longest is not None and longest >= demand.soak_hours:
+    longest_hours: float | None = None
+    for period in main_branch.iter_periods(requirements.after):
+        if (period.model, period.version) == (lock.name, number):
+            longest_hours = max(longest_hours or 0.0, period.compute_hours())
+        if longest_hours is not None and longest_hours >= requirements.soak_hours:
             break  # long enough: older history need not be read
-    if (longest is None or longest < demand.soak_hours) and git.is_shallow():
-        found = f"main's history is cut off here, so how long {lock.name}@{number} was in {demand.after} can't be told"
-        yield declared.problem(f"{key}version", found, hint=f"{git.how_to_fetch()} brings it")
-    elif longest is None:
-        found = f"{lock.name}@{number} skips {demand.after}, which main has never declared it for"
-        hint = f"'merit promote {number} {demand.after}' and merge that first"
-        yield declared.problem(f"{key}version", found, hint=hint)
-    elif longest < demand.soak_hours:
-        found = f"{lock.name}@{number} has been in {demand.after} for {longest:.1f} hours"
-        hint = f"demands.soak_hours asks for {demand.soak_hours:g}; wait"
-        yield declared.problem(f"{key}version", found, hint=hint)
+    if (longest_hours is None or longest_hours < requirements.soak_hours) and git.is_shallow():
+        message = (
+            f"main's history is cut off here, so how long {lock.name}@{number} was in {requirements.after} can't be "
+            "told"
+        )
+        yield declared.build_problem(f"{key}version", message, hint=f"{git.suggest_fetch_command()} brings it")
+    elif longest_hours is None:
+        message = f"{lock.name}@{number} skips {requirements.after}, which main has never declared it for"
+        hint = f"'merit promote {number} {requirements.after}' and merge that first"
+        yield declared.build_problem(f"{key}version", message, hint=hint)
+    elif longest_hours < requirements.soak_hours:
+        message = f"{lock.name}@{number} has been in {requirements.after} for {longest_hours:.1f} hours"
+        hint = f"demands.soak_hours asks for {requirements.soak_hours:g}; wait"
+        yield declared.build_problem(f"{key}version", message, hint=hint)
     else:
-        held.demands.append(f"{asked}: {lock.name}@{number} was there for {longest:.1f} hours")
+        resolved.met_requirements.append(f"{requirement}: {lock.name}@{number} was there for {longest_hours:.1f} hours")
 
 
-def _signature(declared: Declared, lock: Lock, key: str, version: Version, held: Held) -> Iterator[Problem]:
-    demanded = declared.environment.demands.signature
+def _validate_signature(
+    declared: DeclaredEnvironment, lock: Lock, key: str, version: Version, resolved: ResolvedEnvironment
+) -> Iterator[Problem]:
+    is_required = declared.environment.demands.signature
     if version.lineage.signature is None:
-        if demanded:
+        if is_required:
             hint = f"'merit sign {version.short_name}' signs it, as conf/release says under signing"
-            yield declared.problem(
+            yield declared.build_problem(
                 f"{key}version", f"{version.name} is not signed, as demands.signature asks", hint=hint
             )
         return
     try:
-        packages.fetch(version, lock, demanded=demanded)
+        packages.fetch_package(version, lock, require_signature=is_required)
     except MeritError as error:
-        yield declared.problem(f"{key}version", str(error))
+        yield declared.build_problem(f"{key}version", str(error))
         return
-    if demanded:
-        held.demands.append(f"signature: that of {version.name} holds")
+    if is_required:
+        resolved.met_requirements.append(f"signature: that of {version.name} holds")

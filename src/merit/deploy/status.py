@@ -7,86 +7,91 @@ from merit.config.schema import Lock
 from merit.config.schema.environment import Environment
 from merit.deploy import environments, mlflow_alias, records, targets
 from merit.deploy.plan import plan
-from merit.deploy.targets import Desired
+from merit.deploy.targets import DesiredState
 from merit.errors import MeritError
 
 
 def status(lock: Lock) -> list[dict[str, Any]]:
     """Return each environment's declared and running state, start time, health and error."""
-    return [_of(name, lock) for name in environments.names()]
+    return [_describe_environment(name, lock) for name in environments.list_names()]
 
 
-def _of(name: str, lock: Lock) -> dict[str, Any]:
-    last = next(iter(records.read(lock.name, name)), None)
-    told: dict[str, Any] = {"environment": name, "declared": None, "actual": None, "since": None, "healthy": False}
-    told |= {
+def _describe_environment(name: str, lock: Lock) -> dict[str, Any]:
+    last_record = next(iter(records.read_records(lock.name, name)), None)
+    entry: dict[str, Any] = {"environment": name, "declared": None, "actual": None, "since": None, "healthy": False}
+    entry |= {
         "differs": None,
         "alias": None,
         "address": None,
-        "applied": None if last is None else vars(last),
+        "applied": None if last_record is None else vars(last_record),
         "error": None,
     }
     try:
-        made = plan(name, lock)
+        environment_plan = plan(name, lock)
     except MeritError as error:
-        return {**told, **_despite(name, lock), "error": str(error)}
+        return {**entry, **_describe_invalid(name, lock), "error": str(error)}
     return {
-        **told,
-        "target": made.declared.environment.target,
-        "declared": made.target.desired(),
-        "actual": made.actual.facts,
-        "since": made.actual.since or (None if last is None else last.at),
-        "healthy": made.actual.healthy,
-        "address": targets.address(made.actual.facts),
-        "differs": made.differs,
-        "alias": made.alias.now,
+        **entry,
+        "target": environment_plan.declared.environment.target,
+        "declared": environment_plan.target.describe_desired(),
+        "actual": environment_plan.actual.facts,
+        "since": environment_plan.actual.since or (None if last_record is None else last_record.at),
+        "healthy": environment_plan.actual.healthy,
+        "address": targets.get_address(environment_plan.actual.facts),
+        "differs": environment_plan.differs,
+        "alias": environment_plan.alias.current,
     }
 
 
-def _despite(name: str, lock: Lock) -> dict[str, Any]:
+def _describe_invalid(name: str, lock: Lock) -> dict[str, Any]:
     """Return the fields that are known of an environment whose declaration is invalid, such as its running state."""
-    told: dict[str, Any] = {}
+    entry: dict[str, Any] = {}
     declared = Environment(version=None)
     with suppress(MeritError):
-        declared = environments.read(name).environment
-        told["declared"] = {"version": declared.version, "replicas": declared.replicas} if declared.version else {}
+        declared = environments.read_environment(name).environment
+        entry["declared"] = {"version": declared.version, "replicas": declared.replicas} if declared.version else {}
     with suppress(MeritError):
-        actual = targets.of(Desired(name, declared, lock)).actual()
-        told |= {"actual": actual.facts, "since": actual.since, "healthy": actual.healthy}
-        told["address"] = targets.address(actual.facts)
-        told["alias"] = mlflow_alias.read(lock, name, None).now
-    return {**told, "target": declared.target}
+        actual = targets.create_target(DesiredState(name, declared, lock)).read_actual()
+        entry |= {"actual": actual.facts, "since": actual.since, "healthy": actual.healthy}
+        entry["address"] = targets.get_address(actual.facts)
+        entry["alias"] = mlflow_alias.read_alias(lock, name, None).current
+    return {**entry, "target": declared.target}
 
 
-def rows(found: list[dict[str, Any]]) -> list[list[str]]:
+def render_rows(entries: list[dict[str, Any]]) -> list[list[str]]:
     """Return the status as table rows with the columns environment, declared, actual, alias, since, state."""
-    return [_row(each) for each in found]
+    return [_render_row(each) for each in entries]
 
 
-def addresses(found: list[dict[str, Any]]) -> list[str]:
+def list_addresses(entries: list[dict[str, Any]]) -> list[str]:
     """Return one line with the URL of each environment that can be called from this machine."""
-    return [f"call {each['environment']}: {each['address']}" for each in found if each["address"] is not None]
+    return [f"call {each['environment']}: {each['address']}" for each in entries if each["address"] is not None]
 
 
-def _row(told: dict[str, Any]) -> list[str]:
-    state = "healthy" if told["healthy"] else "not healthy"
-    state = "nothing runs" if told["actual"] == {} else state
-    state += ", differs: see 'merit plan'" if told["differs"] else ""
-    state = state if told["error"] is None else told["error"]
-    cells = [_words(told["declared"]), _words(told["actual"]), told["alias"] or "none", told["since"] or ""]
-    return [told["environment"], *cells, state]
+def _render_row(entry: dict[str, Any]) -> list[str]:
+    state = "healthy" if entry["healthy"] else "not healthy"
+    state = "nothing runs" if entry["actual"] == {} else state
+    state += ", differs: see 'merit plan'" if entry["differs"] else ""
+    state = state if entry["error"] is None else entry["error"]
+    cells = [
+        _format_facts(entry["declared"]),
+        _format_facts(entry["actual"]),
+        entry["alias"] or "none",
+        entry["since"] or "",
+    ]
+    return [entry["environment"], *cells, state]
 
 
-def _words(facts: dict[str, Any] | None) -> str:
+def _format_facts(facts: dict[str, Any] | None) -> str:
     if facts is None:
         return "unknown"
     if not facts:
         return "nothing"
-    said = [str(facts["version"])] if "version" in facts else [f"{len(facts)} files"]
-    said += [f"x{facts['replicas']}"] if "replicas" in facts else []
-    said += [
+    parts = [str(facts["version"])] if "version" in facts else [f"{len(facts)} files"]
+    parts += [f"x{facts['replicas']}"] if "replicas" in facts else []
+    parts += [
         f"{role} {facts[role]['version']} {facts[role]['share']:.4g}"
         for role in ("canary", "shadow")
         if facts.get(role)
     ]
-    return ", ".join(said)
+    return ", ".join(parts)

@@ -13,42 +13,42 @@ from merit import artifacts
 from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.doctor import machine, remote, repository, runs, workflows
-from merit.doctor.finding import Finding, State, within
+from merit.doctor.finding import Finding, State, run_within
 from merit.errors import MeritError, Refused
 
-SECONDS = 5.0
+CHECK_TIMEOUT_S = 5.0
 """Time limit per check, after which it is reported as missing."""
 
 
-def examine() -> list[Finding]:
+def run_checks() -> list[Finding]:
     """Run all checks; return their findings in the order of display."""
     # These imports take seconds: done here, they don't count against the time limit of the remote's check.
     import dvc.repo  # noqa: F401
 
     import merit.dvc.repo  # noqa: F401
 
-    lock, configuration = _configuration()
+    lock, configuration = _read_lock()
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
-        ("python", machine.python),
-        ("packages", machine.packages),
-        ("disk", machine.disk),
-        ("conf files", repository.conf_files),
-        ("source", lambda: repository.source(lock)),
-        ("git", repository.git_itself),
-        ("git remote", repository.remote),
-        ("git lfs", repository.lfs),
-        (workflows.NAME, workflows.workflows),
-        ("dvc remote", remote.dvc),
-        ("tracking", lambda: runs.tracking(lock) if lock else iter(())),
-        ("signing", lambda: machine.signing(lock)),
-        ("images", machine.engines),
-        ("haproxy", machine.haproxy),
+        ("python", machine.check_python),
+        ("packages", machine.check_packages),
+        ("disk", machine.check_disk),
+        ("conf files", repository.check_conf_files),
+        ("source", lambda: repository.check_source(lock)),
+        ("git", repository.check_git),
+        ("git remote", repository.check_origin),
+        ("git lfs", repository.check_lfs),
+        (workflows.CHECK_NAME, workflows.check_workflows),
+        ("dvc remote", remote.check_remote),
+        ("tracking", lambda: runs.check_tracking(lock) if lock else iter(())),
+        ("signing", lambda: machine.check_signing(lock)),
+        ("images", machine.check_engines),
+        ("haproxy", machine.check_haproxy),
     ]
-    found = within(SECONDS, checks)
-    return [configuration, *found]
+    findings = run_within(CHECK_TIMEOUT_S, checks)
+    return [configuration, *findings]
 
 
-def _configuration() -> tuple[Lock | None, Finding]:
+def _read_lock() -> tuple[Lock | None, Finding]:
     """Return the configuration, or None if it can't be read, with the finding about it."""
     name = "configuration"
     if not (artifacts.CONF / "config.yaml").is_file():
@@ -56,34 +56,37 @@ def _configuration() -> tuple[Lock | None, Finding]:
     if not artifacts.LOCK.is_file():
         return None, Finding(name, "missing", f"no {artifacts.LOCK}", "'merit compose' writes it")
     try:
-        lock = locks.read()
+        lock = locks.read_lock()
     except MeritError as error:
         return None, Finding(name, "broken", f"{artifacts.LOCK}: {error}", "'merit compose' writes it anew")
     return lock, Finding(name, "ok", f"{artifacts.LOCK} of '{lock.name}' can be read")
 
 
-def exit_code(found: list[Finding]) -> int:
+def compute_exit_code(findings: list[Finding]) -> int:
     """Return 0 if everything needed is present, 1 if something is missing, 2 if something is broken."""
-    states = {each.state for each in found}
+    states = {each.state for each in findings}
     return MeritError.exit_code if "broken" in states else Refused.exit_code if "missing" in states else 0
 
 
-def as_json(found: list[Finding]) -> dict[str, Any]:
+def as_json(findings: list[Finding]) -> dict[str, Any]:
     """Return the findings and the exit code as JSON values."""
-    return {"exit_code": exit_code(found), "findings": [asdict(each) for each in found]}
+    return {"exit_code": compute_exit_code(findings), "findings": [asdict(each) for each in findings]}
 
 
-WORDS: dict[State, str] = {"ok": "ok", "note": "note", "missing": "MISSING", "broken": "BROKEN"}
+STATE_LABELS: dict[State, str] = {"ok": "ok", "note": "note", "missing": "MISSING", "broken": "BROKEN"}
 
 
-def lines(found: list[Finding]) -> list[str]:
+def render_lines(findings: list[Finding]) -> list[str]:
     """Return the findings as text: one aligned line each, and a summary."""
-    wide = max(len(each.name) for each in found)
-    told = [
-        f"{WORDS[each.state]:7}  {each.name:{wide}}  {each.found}{f'; {each.do}' if each.do else ''}" for each in found
+    name_width = max(len(each.name) for each in findings)
+    rows = [
+        f"{STATE_LABELS[each.state]:7}  {each.name:{name_width}}  {each.found}{f'; {each.do}' if each.do else ''}"
+        for each in findings
     ]
-    count = {state: sum(each.state == state for each in found) for state in WORDS}
+    counts = {state: sum(each.state == state for each in findings) for state in STATE_LABELS}
     verdict = (
-        f"{count['missing']} missing, {count['broken']} broken" if exit_code(found) else "all that is needed is there"
+        f"{counts['missing']} missing, {counts['broken']} broken"
+        if compute_exit_code(findings)
+        else "all that is needed is there"
     )
-    return [*told, f"doctor: {verdict}"]
+    return [*rows, f"doctor: {verdict}"]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from merit.console.masking import masked
+from merit.console.masking import mask_secrets
 
 State = Literal["ok", "note", "missing", "broken"]
 """ok: present. note: absent, but nothing that is configured needs it. missing: absent and needed. broken: present but
@@ -30,34 +30,36 @@ class Finding:
 
     def __post_init__(self) -> None:
         for field in ("found", "do"):
-            object.__setattr__(self, field, masked(" ".join(getattr(self, field).split()))[:400])
+            object.__setattr__(self, field, mask_secrets(" ".join(getattr(self, field).split()))[:400])
 
 
 Check = tuple[str, Callable[[], Iterator[Finding]]]
 """The name of a check, and the function that yields its findings."""
 
 
-def within(seconds: float, checks: Sequence[Check]) -> list[Finding]:
+def run_within(timeout_s: float, checks: Sequence[Check]) -> list[Finding]:
     """Run checks in parallel threads; return their findings in the order of the checks.
 
     A check that exceeds the limit in seconds is reported as missing, and one that raises as broken; neither affects the
     other checks.
     """
-    found: dict[str, list[Finding]] = {name: [] for name, _ in checks}
+    findings: dict[str, list[Finding]] = {name: [] for name, _ in checks}
 
-    def look(name: str, check: Callable[[], Iterator[Finding]]) -> None:
+    def run_check(name: str, check: Callable[[], Iterator[Finding]]) -> None:
         try:
-            found[name].extend(check())
+            findings[name].extend(check())
         except Exception as error:  # noqa: BLE001  # whatever a library raises about what it found is a finding
-            told = f"{type(error).__name__}: {error}"
-            found[name].append(Finding(name, "broken", told, "mend it, then run 'merit doctor' again"))
+            message = f"{type(error).__name__}: {error}"
+            findings[name].append(Finding(name, "broken", message, "mend it, then run 'merit doctor' again"))
 
-    threads = [(name, threading.Thread(target=look, args=(name, check), daemon=True)) for name, check in checks]
+    threads = [(name, threading.Thread(target=run_check, args=(name, check), daemon=True)) for name, check in checks]
     for _, thread in threads:
         thread.start()
-    late = []
+    timed_out = []
     for name, thread in threads:
-        thread.join(seconds)
+        thread.join(timeout_s)
         if thread.is_alive():
-            late.append(Finding(name, "missing", f"no answer within {seconds:g} s", "see that it is up, and reachable"))
-    return [each for name, _ in checks for each in [*list(found[name]), *(f for f in late if f.name == name)]]
+            timed_out.append(
+                Finding(name, "missing", f"no answer within {timeout_s:g} s", "see that it is up, and reachable")
+            )
+    return [each for name, _ in checks for each in [*list(findings[name]), *(f for f in timed_out if f.name == name)]]

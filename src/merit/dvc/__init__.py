@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from dvc.repo import Repo
 
 
-def at(commit: str) -> dict[str, str] | None:
+def read_outputs_at(commit: str) -> dict[str, str] | None:
     """Return the hash of each output in the dvc.lock of a commit, by path; None if the commit has no dvc.lock.
 
     Raises:
         MeritError: dvc.lock is invalid, or names a path that no output may have.
     """
-    text = git.show(commit, artifacts.DVC_LOCK)
-    return None if text is None else lock.outputs(text, f"{artifacts.DVC_LOCK} at {commit[:7]}")
+    text = git.read_file(commit, artifacts.DVC_LOCK)
+    return None if text is None else lock.parse_outputs(text, f"{artifacts.DVC_LOCK} at {commit[:7]}")
 
 
-def here() -> dict[str, str] | None:
+def read_outputs() -> dict[str, str] | None:
     """Return the hash of each output in the workspace's dvc.lock, by path; None if there is no dvc.lock.
 
     Raises:
@@ -48,12 +48,14 @@ def here() -> dict[str, str] | None:
     file = artifacts.DVC_LOCK
     if not file.is_file():
         return None
-    if file.is_symlink() or file.stat().st_size > lock.MOST_CHARACTERS:
-        raise MeritError(f"{file}: must be a plain file of at most {lock.MOST_CHARACTERS:,} bytes; restore it from Git")
-    return lock.outputs(file.read_text(encoding="utf-8", errors="replace"), str(file))
+    if file.is_symlink() or file.stat().st_size > lock.MAX_LOCK_CHARACTERS:
+        raise MeritError(
+            f"{file}: must be a plain file of at most {lock.MAX_LOCK_CHARACTERS:,} bytes; restore it from Git"
+        )
+    return lock.parse_outputs(file.read_text(encoding="utf-8", errors="replace"), str(file))
 
 
-def fetch(commit: str, path: Path, target: Path) -> None:
+def copy_output(commit: str, path: Path, target: Path) -> None:
     """Copy an output, or one of its files, as of a commit to `target`, from DVC's cache or else its remote.
 
     Args:
@@ -64,20 +66,20 @@ def fetch(commit: str, path: Path, target: Path) -> None:
     Raises:
         MeritError: neither the cache nor the remote has it, or a check refuses it.
     """
-    name, named = path.as_posix(), at(commit) or {}
-    output = next((each for each in named if name == each or name.startswith(f"{each}/")), None)
+    name, hashes = path.as_posix(), read_outputs_at(commit) or {}
+    output = next((each for each in hashes if name == each or name.startswith(f"{each}/")), None)
     if output is None:
         raise MeritError(f"{artifacts.DVC_LOCK} at {commit[:7]} names no {name}")
-    inner = name[len(output) + 1 :]
-    files = _files(output, named[output])
-    chosen = {"": files[inner]} if inner in files else files
-    if inner and inner not in files:
-        raise MeritError(f"{output} at {commit[:7]} has no {inner}")
-    for each, source in chosen.items():
-        copy(source, target / each if each else target)
+    inner_path = name[len(output) + 1 :]
+    files = _find_files(output, hashes[output])
+    selected = {"": files[inner_path]} if inner_path in files else files
+    if inner_path and inner_path not in files:
+        raise MeritError(f"{output} at {commit[:7]} has no {inner_path}")
+    for each, source in selected.items():
+        copy_from_cache(source, target / each if each else target)
 
 
-def copy(source: Path, target: Path) -> None:
+def copy_from_cache(source: Path, target: Path) -> None:
     """Copy a file out of DVC's cache and verify its hash.
 
     Raises:
@@ -85,44 +87,44 @@ def copy(source: Path, target: Path) -> None:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
-    if cache.file_hash(target) != source.parent.name + source.name:
+    if cache.hash_file(target) != source.parent.name + source.name:
         target.unlink()
         raise MeritError(f"{source}: is not what its name says; delete it, then 'merit pull' brings it again")
 
 
-def _files(output: str, md5: str) -> dict[str, Path]:
+def _find_files(output: str, md5: str) -> dict[str, Path]:
     """Return the cache path of each file of an output, by its path in the output, downloaded if the cache lacks it.
 
     An output that is a single file has one entry, under the empty name.
     """
-    for tries in (True, False):
-        if md5.endswith(listing.SUFFIX):
-            files = cache.files(md5, output)
+    for may_fetch in (True, False):
+        if md5.endswith(listing.FOLDER_SUFFIX):
+            files = cache.find_files(md5, output)
         else:
-            files = None if (file := cache.file(md5)) is None else {"": file}
+            files = None if (file := cache.find_file(md5)) is None else {"": file}
         if files is not None:
             return files
-        if tries:
-            bring({md5: output})
+        if may_fetch:
+            fetch_to_cache({md5: output})
     raise MeritError(f"DVC's remote lacks {output} ({md5}); 'dvc push' where it is")
 
 
-def bring(wanted: dict[str, str]) -> None:
+def fetch_to_cache(paths_by_hash: dict[str, str]) -> None:
     """Download outputs into DVC's cache; outputs that the remote lacks are skipped.
 
     Args:
-        wanted: the path of each output, used in messages, by its hash.
+        paths_by_hash: the path of each output, used in messages, by its hash.
 
     Raises:
-        remote.Unreachable: there is no remote, or it can't be reached.
+        remote.RemoteUnreachable: there is no remote, or it can't be reached.
         MeritError: a check refuses an output.
     """
-    with opened("pull") as repo:
-        remote.bring(repo, wanted)
+    with open_repository("pull") as repo:
+        remote.fetch_objects(repo, paths_by_hash)
 
 
 @contextmanager
-def opened(command: str) -> Iterator["Repo"]:
+def open_repository(command: str) -> Iterator["Repo"]:
     """Yield DVC's repository after all checks; an exception of DVC's becomes a MeritError that begins with `command`.
 
     Raises:
@@ -133,8 +135,8 @@ def opened(command: str) -> Iterator["Repo"]:
     from merit.dvc import repo
 
     try:
-        with repo.opened() as dvc:
-            yield dvc
+        with repo.open_checked() as dvc_repo:
+            yield dvc_repo
     except DvcException as error:
         raise MeritError(f"{command}: {' '.join(str(error).split())[:300]}") from error
 
@@ -148,5 +150,5 @@ def pull() -> int:
     """
     from merit.dvc import restore
 
-    with opened("pull") as repo:
-        return restore.everything(repo)
+    with open_repository("pull") as repo:
+        return restore.restore_all(repo)

@@ -13,37 +13,37 @@ from pathlib import Path
 from merit.dvc import limits, listing, settings
 from merit.errors import MeritError
 
-CACHE = Path(".dvc/cache/files/md5")
+DEFAULT_CACHE = Path(".dvc/cache/files/md5")
 """The default location of DVC's cache."""
 
 
-def folder_hash(folder: Path) -> str:
+def hash_folder(folder: Path) -> str:
     """Return DVC's hash of a folder, such as `abc.dir`."""
-    return listing_hash(file_hashes(folder))
+    return hash_listing(hash_files(folder))
 
 
-def file_hashes(folder: Path) -> dict[str, str]:
+def hash_files(folder: Path) -> dict[str, str]:
     """Return DVC's hash of each file in a folder, by its path in the folder."""
-    return {path.relative_to(folder).as_posix(): file_hash(path) for path in folder.rglob("*") if path.is_file()}
+    return {path.relative_to(folder).as_posix(): hash_file(path) for path in folder.rglob("*") if path.is_file()}
 
 
-def listing_hash(files: Mapping[str, str]) -> str:
+def hash_listing(files: Mapping[str, str]) -> str:
     """Return DVC's hash of a folder with these files: the MD5 of its listing as DVC writes it, and `.dir`.
 
     Args:
         files: the MD5 of each file, by its path in the folder.
     """
     text = json.dumps([{"md5": files[name], "relpath": name} for name in sorted(files)], sort_keys=True)
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + listing.SUFFIX
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + listing.FOLDER_SUFFIX
 
 
-def file_hash(file: Path) -> str:
+def hash_file(file: Path) -> str:
     """Return DVC's hash of a file: the MD5 of its content."""
     with file.open("rb") as handle:
         return hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def files(md5: str, folder: str = "model") -> dict[str, Path] | None:
+def find_files(md5: str, folder: str = "model") -> dict[str, Path] | None:
     """Return the cache path of each file in a folder; None if the cache lacks the listing or a file.
 
     Args:
@@ -53,61 +53,63 @@ def files(md5: str, folder: str = "model") -> dict[str, Path] | None:
     Raises:
         MeritError: the cached listing doesn't match its hash, or names a path that no output may have.
     """
-    for store in folders():
-        names = listed(store, md5, folder)
-        if names is not None:
-            paths = {name: path_in(store, each) for name, each in names.items()}
+    for cache_folder in find_cache_folders():
+        hashes = read_listing(cache_folder, md5, folder)
+        if hashes is not None:
+            paths = {name: locate_object(cache_folder, each) for name, each in hashes.items()}
             if all(path.is_file() for path in paths.values()):
                 return paths
     return None
 
 
-def file(md5: str) -> Path | None:
+def find_file(md5: str) -> Path | None:
     """Return the cache path of a file; None if the cache lacks it."""
-    return next((path for store in folders() if (path := path_in(store, md5)).is_file()), None)
+    return next(
+        (path for cache_folder in find_cache_folders() if (path := locate_object(cache_folder, md5)).is_file()), None
+    )
 
 
-def listed(store: Path, md5: str, folder: str) -> dict[str, str] | None:
+def read_listing(cache_folder: Path, md5: str, folder: str) -> dict[str, str] | None:
     """Return the hash of each file in a folder's cached listing, by path; None if the cache lacks the listing.
 
     Raises:
         MeritError: the listing doesn't match its hash, or names a path that no output may have.
     """
-    path = path_in(store, md5)
+    path = locate_object(cache_folder, md5)
     if not path.is_file():
         return None
-    allowed = limits.read()
+    allowed = limits.read_limits()
     with path.open("rb") as handle:
-        text = handle.read(listing.most_bytes(allowed) + 1)
+        text = handle.read(listing.compute_max_bytes(allowed) + 1)
     try:
-        return listing.parse(text, md5, folder, allowed)
+        return listing.parse_listing(text, md5, folder, allowed)
     except MeritError as error:
         raise MeritError(f"{error}; it is {path}: delete it if dvc.lock is as it should be") from error
 
 
-def path_in(store: Path, md5: str) -> Path:
+def locate_object(cache_folder: Path, md5: str) -> Path:
     """Return the path of an object in a cache, whether or not the cache has it."""
-    return store / md5[:2] / md5[2:]
+    return cache_folder / md5[:2] / md5[2:]
 
 
-def folders() -> Iterator[Path]:
+def find_cache_folders() -> Iterator[Path]:
     """Yield the folders that may hold DVC's cache, the default first.
 
     The configured one comes second because finding it loads DVC, which is slow.
     """
-    yield CACHE
-    if (path := _configured(Path.cwd())) is not None and path != CACHE.absolute():
+    yield DEFAULT_CACHE
+    if (path := _find_configured_folder(Path.cwd())) is not None and path != DEFAULT_CACHE.absolute():
         yield path
 
 
 @remembered
-def _configured(project: Path) -> Path | None:
+def _find_configured_folder(project: Path) -> Path | None:
     """Return the cache folder that DVC's settings name; None if there is no usable DVC repository."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     try:
-        settings.check(Path(Repo.find_root()))
+        settings.check_settings(Path(Repo.find_root()))
         with Repo() as repo:
             return Path(repo.cache.local.path)
     except DvcException:

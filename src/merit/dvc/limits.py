@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from merit.config import trust
 from merit.errors import MeritError
 
-KEY = "tool.merit.outputs"
+SETTINGS_KEY = "tool.merit.outputs"
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class Limits:
         """
         if count > self.files:
             raise MeritError(
-                f"{name}: names more than {self.files:,} files; {KEY}.files in {trust.PYPROJECT} may allow more"
+                f"{name}: names more than {self.files:,} files; {SETTINGS_KEY}.files in {trust.PYPROJECT} may allow "
+                "more"
             )
 
     def check_bytes(self, count: int, name: str) -> None:
@@ -46,22 +47,23 @@ class Limits:
         """
         if count > self.gigabytes * 1e9:
             raise MeritError(
-                f"{name}: names {count / 1e9:,.1f} GB; at most {self.gigabytes:,g} GB are allowed, {KEY}.gigabytes in "
+                f"{name}: names {count / 1e9:,.1f} GB; at most {self.gigabytes:,g} GB are allowed, "
+                f"{SETTINGS_KEY}.gigabytes in "
                 f"{trust.PYPROJECT} may allow more"
             )
 
 
-def read() -> Limits:
+def read_limits() -> Limits:
     """Return the limits in pyproject.toml, or the defaults.
 
     Raises:
         MeritError: the table has unknown keys or invalid values.
     """
-    table = trust.table().get("outputs", {})
+    table = trust.read_table().get("outputs", {})
     known = [field.name for field in fields(Limits)]
     if not isinstance(table, dict) or set(table) - set(known):
-        raise MeritError(f"{trust.PYPROJECT}: {KEY}: must be a table of {' and '.join(known)}")
+        raise MeritError(f"{trust.PYPROJECT}: {SETTINGS_KEY}: must be a table of {' and '.join(known)}")
     for name, value in table.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise MeritError(f"{trust.PYPROJECT}: {KEY}.{name}: found {value!r}; it must be a number above 0")
+            raise MeritError(f"{trust.PYPROJECT}: {SETTINGS_KEY}.{name}: found {value!r}; it must be a number above 0")
     return Limits(**table)

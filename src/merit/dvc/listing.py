@@ -9,19 +9,19 @@ from merit.dvc import names
 from merit.dvc.limits import Limits
 from merit.errors import MeritError
 
-HASH = re.compile(r"[0-9a-f]{32}")
-SUFFIX = ".dir"
-BYTES_PER_FILE = 400
+MD5_PATTERN = re.compile(r"[0-9a-f]{32}")
+FOLDER_SUFFIX = ".dir"
+MAX_BYTES_PER_FILE = 400
 """The most bytes per file in a listing, on average; a listing longer than that for all allowed files is not read."""
-LEAST_BYTES = 100_000
+MIN_LISTING_BYTES = 100_000
 
 
-def most_bytes(limits: Limits) -> int:
+def compute_max_bytes(limits: Limits) -> int:
     """Return the most bytes that a listing may have, given the allowed number of files."""
-    return max(LEAST_BYTES, int(limits.files * BYTES_PER_FILE))
+    return max(MIN_LISTING_BYTES, int(limits.files * MAX_BYTES_PER_FILE))
 
 
-def parse(text: bytes, md5: str, folder: str, limits: Limits) -> dict[str, str]:
+def parse_listing(text: bytes, md5: str, folder: str, limits: Limits) -> dict[str, str]:
     """Return the hash of each file in a listing, by its path in the folder.
 
     Args:
@@ -35,23 +35,25 @@ def parse(text: bytes, md5: str, folder: str, limits: Limits) -> dict[str, str]:
             have. The caller must not use any part of it.
     """
     name = f"{folder} ({md5})"
-    if len(text) > most_bytes(limits):
-        raise MeritError(f"{name}: its listing is longer than {most_bytes(limits):,} bytes; nothing was written")
-    if hashlib.md5(text, usedforsecurity=False).hexdigest() + SUFFIX != md5:
+    if len(text) > compute_max_bytes(limits):
+        raise MeritError(f"{name}: its listing is longer than {compute_max_bytes(limits):,} bytes; nothing was written")
+    if hashlib.md5(text, usedforsecurity=False).hexdigest() + FOLDER_SUFFIX != md5:
         raise MeritError(f"{name}: its listing is not what its hash says; nothing was written")
-    entries = _entries(text, name)
+    entries = _parse_entries(text, name)
     limits.check_files(len(entries), name)
-    files = dict(_entry(each, name) for each in entries)
+    files = dict(_parse_entry(each, name) for each in entries)
     for path in files:
-        if reason := names.fault(f"{folder}/{path}"):
-            raise MeritError(f"{name}: its listing names {names.shown(path)}, which {reason}; nothing was written")
-    if len(files) != len(entries) or (path := names.clash(files)):
-        twice = "a file" if len(files) != len(entries) else names.shown(path)
-        raise MeritError(f"{name}: its listing names {twice} twice, or as a folder too; nothing was written")
+        if reason := names.find_fault(f"{folder}/{path}"):
+            raise MeritError(
+                f"{name}: its listing names {names.escape_path(path)}, which {reason}; nothing was written"
+            )
+    if len(files) != len(entries) or (path := names.find_clash(files)):
+        duplicate = "a file" if len(files) != len(entries) else names.escape_path(path)
+        raise MeritError(f"{name}: its listing names {duplicate} twice, or as a folder too; nothing was written")
     return files
 
 
-def _entries(text: bytes, name: str) -> list[Any]:
+def _parse_entries(text: bytes, name: str) -> list[Any]:
     try:
         entries = json.loads(text.decode())  # given bytes, json would accept UTF-16 and UTF-32 too
     except (ValueError, RecursionError) as error:
@@ -61,13 +63,13 @@ def _entries(text: bytes, name: str) -> list[Any]:
     return entries
 
 
-def _entry(entry: Any, name: str) -> tuple[str, str]:
+def _parse_entry(entry: Any, name: str) -> tuple[str, str]:
     """Return the path and the hash of an entry.
 
     Only these two keys and only hashes of files: DVC would act on other keys, and follow a listing inside a listing.
     """
     if isinstance(entry, dict) and entry.keys() == {"md5", "relpath"}:
         path, md5 = entry["relpath"], entry["md5"]
-        if isinstance(path, str) and isinstance(md5, str) and HASH.fullmatch(md5):
+        if isinstance(path, str) and isinstance(md5, str) and MD5_PATTERN.fullmatch(md5):
             return path, md5
     raise MeritError(f"{name}: its listing has an entry that is not a file's path and hash; nothing was written")

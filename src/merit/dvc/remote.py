@@ -16,77 +16,81 @@ from merit.errors import MeritError
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
-NONE = "not in DVC's cache, and DVC has no remote here; name one by 'dvc remote add -d'"
+NO_REMOTE_MESSAGE = "not in DVC's cache, and DVC has no remote here; name one by 'dvc remote add -d'"
 
 
-class Unreachable(MeritError):
+class RemoteUnreachable(MeritError):
     """Raised if there is no remote or it can't be reached, so its content is unknown."""
 
 
-def bring(repo: "Repo", wanted: dict[str, str]) -> None:
+def fetch_objects(repo: "Repo", paths_by_hash: dict[str, str]) -> None:
     """Download files and folders into DVC's cache; objects that the remote lacks are skipped.
 
     Args:
         repo: DVC's repository.
-        wanted: the path of each output, used in messages, by its hash.
+        paths_by_hash: the path of each output, used in messages, by its hash.
 
     Raises:
-        Unreachable: there is no remote, or it can't be reached.
+        RemoteUnreachable: there is no remote, or it can't be reached.
         MeritError: a check refuses what the remote has.
     """
     from dvc.config import NoRemoteError
 
     try:
-        _bring(repo, wanted)
+        _fetch_checked(repo, paths_by_hash)
     except MeritError:
         raise
     except NoRemoteError as error:
-        raise Unreachable(NONE) from error
+        raise RemoteUnreachable(NO_REMOTE_MESSAGE) from error
     except Exception as error:  # each kind of remote raises exceptions of its own
-        raise Unreachable(f"DVC's remote can't be reached ({' '.join(str(error).split())[:200]})") from error
+        raise RemoteUnreachable(f"DVC's remote can't be reached ({' '.join(str(error).split())[:200]})") from error
 
 
-def _bring(repo: "Repo", wanted: dict[str, str]) -> None:
+def _fetch_checked(repo: "Repo", paths_by_hash: dict[str, str]) -> None:
     from dvc_data.hashfile.hash_info import HashInfo
 
-    remote, allowed = repo.cloud.get_remote_odb(None, "pull"), limits.read()
+    remote, allowed = repo.cloud.get_remote_odb(None, "pull"), limits.read_limits()
     remote.verify = True  # DVC discards objects that don't match their hash
-    store, files = Path(repo.cache.local.path), set[str]()
-    for md5, path in wanted.items():
-        files |= set(_listed(remote, store, md5, path, allowed)) if md5.endswith(listing.SUFFIX) else {md5}
-    name = ", ".join(sorted(set(wanted.values()))[:3])
+    cache_folder, files = Path(repo.cache.local.path), set[str]()
+    for md5, path in paths_by_hash.items():
+        files |= (
+            set(_fetch_listing(remote, cache_folder, md5, path, allowed))
+            if md5.endswith(listing.FOLDER_SUFFIX)
+            else {md5}
+        )
+    name = ", ".join(sorted(set(paths_by_hash.values()))[:3])
     allowed.check_files(len(files), name)
-    missing = [md5 for md5 in sorted(files) if not cache.path_in(store, md5).is_file()]
-    sizes = _sizes(remote, missing)
-    allowed.check_bytes(sum(sizes.values()) + _bytes(store, files), name)
+    missing = [md5 for md5 in sorted(files) if not cache.locate_object(cache_folder, md5).is_file()]
+    sizes = _get_remote_sizes(remote, missing)
+    allowed.check_bytes(sum(sizes.values()) + _count_local_bytes(cache_folder, files), name)
     if sizes:
         repo.cloud.pull([HashInfo("md5", md5) for md5 in sizes], odb=remote)
 
 
-def _listed(remote: Any, store: Path, md5: str, path: str, allowed: Limits) -> Iterable[str]:
+def _fetch_listing(remote: Any, cache_folder: Path, md5: str, path: str, allowed: Limits) -> Iterable[str]:
     """Return the hashes of a folder's files; its listing is downloaded if the cache lacks it."""
-    if cache.path_in(store, md5).is_file():
-        return (cache.listed(store, md5, path) or {}).values()
+    if cache.locate_object(cache_folder, md5).is_file():
+        return (cache.read_listing(cache_folder, md5, path) or {}).values()
     try:
         with remote.fs.open(remote.oid_to_path(md5), "rb") as handle:
-            text = handle.read(listing.most_bytes(allowed) + 1)
+            text = handle.read(listing.compute_max_bytes(allowed) + 1)
     except FileNotFoundError:
         return ()
-    files = listing.parse(text, md5, path, allowed)
-    with artifacts.written_aside(cache.path_in(store, md5)) as aside:
+    files = listing.parse_listing(text, md5, path, allowed)
+    with artifacts.written_aside(cache.locate_object(cache_folder, md5)) as aside:
         aside.write_bytes(text)
     return files.values()
 
 
-def _sizes(remote: Any, hashes: Collection[str]) -> dict[str, int]:
+def _get_remote_sizes(remote: Any, hashes: Collection[str]) -> dict[str, int]:
     """Return the size in bytes of each file that the remote has; files that it lacks are left out.
 
     Raises:
         MeritError: the remote doesn't report a size.
     """
-    asked = remote.fs.info([remote.oid_to_path(md5) for md5 in hashes], return_exceptions=True) if hashes else []
+    infos = remote.fs.info([remote.oid_to_path(md5) for md5 in hashes], return_exceptions=True) if hashes else []
     sizes: dict[str, int] = {}
-    for md5, info in zip(hashes, asked, strict=True):
+    for md5, info in zip(hashes, infos, strict=True):
         if isinstance(info, FileNotFoundError) and not isinstance(info.__cause__, OSError):  # HTTP: the server is down
             continue
         if isinstance(info, BaseException):
@@ -97,12 +101,12 @@ def _sizes(remote: Any, hashes: Collection[str]) -> dict[str, int]:
     return sizes
 
 
-def _bytes(store: Path, hashes: Iterable[str]) -> int:
-    paths = (cache.path_in(store, md5) for md5 in hashes)
+def _count_local_bytes(cache_folder: Path, hashes: Iterable[str]) -> int:
+    paths = (cache.locate_object(cache_folder, md5) for md5 in hashes)
     return sum(path.stat().st_size for path in paths if path.is_file())
 
 
-def push(repo: "Repo", hashes: Collection[str]) -> int:
+def push_objects(repo: "Repo", hashes: Collection[str]) -> int:
     """Upload objects from DVC's cache to its remote; return how many were new there.
 
     A folder's listing is uploaded only after all its files.

@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from dvc.repo import Repo
     from dvc.stage import Stage
 
-LOCK = "dvc.lock"
-FILES, PATTERNS = (LOCK, "dvc.yaml"), ("*.dvc", "*dvc.lock", "*dvc.yaml")
+LOCK_FILE = "dvc.lock"
+TOP_LEVEL_FILES, FILE_PATTERNS = (LOCK_FILE, "dvc.yaml"), ("*.dvc", "*dvc.lock", "*dvc.yaml")
 """The files that DVC reads in the project's folder, and those that it reads in any folder."""
-MOST_ADDED = 100_000
+MAX_DVC_FILE_BYTES = 100_000
 """The most bytes that a .dvc file may have."""
-ADDED = frozenset({"desc", "hash", "labels", "md5", "meta", "nfiles", "path", "size", "type"})
+DVC_ADD_KEYS = frozenset({"desc", "hash", "labels", "md5", "meta", "nfiles", "path", "size", "type"})
 """The keys that `dvc add` writes for an output in a .dvc file."""
 
 
 @contextmanager
-def opened() -> Iterator["Repo"]:
+def open_checked() -> Iterator["Repo"]:
     """Yield DVC's repository after all checks.
 
     Raises:
@@ -44,15 +44,15 @@ def opened() -> Iterator["Repo"]:
     from dvc.repo import Repo
 
     root = Path(Repo.find_root())
-    settings.check(root)
+    settings.check_settings(root)
     _check_files(root)
     with Repo(_wait_for_lock=True) as repo:  # by default DVC gives up after 3 s if another process holds its lock
-        repo.stage_cache = _runs()(repo)
-        check(repo)
+        repo.stage_cache = _define_run_cache()(repo)
+        check_repository(repo)
         yield repo
 
 
-def check(repo: "Repo") -> None:
+def check_repository(repo: "Repo") -> None:
     """Check everything that DVC would check out or remove, given the current content of its cache.
 
     Raises:
@@ -60,23 +60,25 @@ def check(repo: "Repo") -> None:
     """
     for stage in repo.index.stages:
         _check_stage(stage, repo)
-    outs, linked = list(repo.index.outs), remembered(os.path.islink)
-    if path := names.clash([path_of(out, repo) for out in outs]):
+    outs, is_link = list(repo.index.outs), remembered(os.path.islink)
+    if path := names.find_clash([get_output_path(out, repo) for out in outs]):
         raise MeritError(f"{path}: is the output of two stages, or lies in one of another; name it in one")
-    _check_tracked([path_of(out, repo) for out in outs if out.use_cache], repo)
-    allowed, sizes, count = limits.read(), dict[str, int](), 0
+    _check_tracked([get_output_path(out, repo) for out in outs if out.use_cache], repo)
+    allowed, sizes, count = limits.read_limits(), dict[str, int](), 0
     for out in outs:
-        for path, md5 in [(path_of(out, repo), ""), *named(out, repo)]:
-            if (link := _link(path, repo, linked)) is not None:
-                raise MeritError(f"{link}: is a link, and the output {path_of(out, repo)} would be written through it")
+        for path, md5 in [(get_output_path(out, repo), ""), *list_files(out, repo)]:
+            if (link := _find_link(path, repo, is_link)) is not None:
+                raise MeritError(
+                    f"{link}: is a link, and the output {get_output_path(out, repo)} would be written through it"
+                )
             if md5:
-                sizes[md5] = _size(repo, md5)
+                sizes[md5] = _get_cached_size(repo, md5)
                 count += 1
-    allowed.check_files(count, LOCK)
-    allowed.check_bytes(sum(sizes.values()), LOCK)
+    allowed.check_files(count, LOCK_FILE)
+    allowed.check_bytes(sum(sizes.values()), LOCK_FILE)
 
 
-def named(out: "Output", repo: "Repo") -> Iterator[tuple[str, str]]:
+def list_files(out: "Output", repo: "Repo") -> Iterator[tuple[str, str]]:
     """Yield the path and the hash of each file of an output, but not of the folder itself.
 
     A folder yields nothing if the cache lacks its listing.
@@ -84,22 +86,22 @@ def named(out: "Output", repo: "Repo") -> Iterator[tuple[str, str]]:
     Raises:
         MeritError: the cached listing is not allowed.
     """
-    path, md5 = path_of(out, repo), out.hash_info.value if out.hash_info else None
+    path, md5 = get_output_path(out, repo), out.hash_info.value if out.hash_info else None
     if md5 is None or not out.hash_info.isdir:
         yield from [] if md5 is None else [(path, md5)]
         return
-    listed = cache.listed(Path(repo.cache.local.path), md5, path) or {}
-    yield from ((f"{path}/{name}", each) for name, each in listed.items())
+    listing = cache.read_listing(Path(repo.cache.local.path), md5, path) or {}
+    yield from ((f"{path}/{name}", each) for name, each in listing.items())
 
 
-def path_of(out: "Output", repo: "Repo") -> str:
+def get_output_path(out: "Output", repo: "Repo") -> str:
     """Return the path of an output relative to the project's root."""
     return PurePosixPath(os.path.relpath(out.fs_path, repo.root_dir)).as_posix()
 
 
-def _size(repo: "Repo", md5: str) -> int:
+def _get_cached_size(repo: "Repo", md5: str) -> int:
     try:
-        return cache.path_in(Path(repo.cache.local.path), md5).stat().st_size
+        return cache.locate_object(Path(repo.cache.local.path), md5).stat().st_size
     except OSError:
         return 0
 
@@ -110,36 +112,38 @@ def _check_files(root: Path) -> None:
     Raises:
         MeritError: a file is a link or too long, or a .dvc file was not written by `dvc add`.
     """
-    asked = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *PATTERNS)
-    listed = git.git("-C", str(root), *asked)
-    below = filter(None, listed.split("\0")) if listed else (path.name for path in root.glob("*.dvc"))
-    for name in sorted({*FILES, *below} - {".dvc"}):
+    arguments = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *FILE_PATTERNS)
+    listing = git.run_git("-C", str(root), *arguments)
+    candidates = filter(None, listing.split("\0")) if listing else (path.name for path in root.glob("*.dvc"))
+    for name in sorted({*TOP_LEVEL_FILES, *candidates} - {".dvc"}):
         file = root / name
         if file.is_symlink():
             raise MeritError(f"{name}: is a link; it must be a plain file")
-        most = MOST_ADDED if file.suffix == ".dvc" else lock.MOST_CHARACTERS
-        if file.is_file() and file.stat().st_size > most:
-            raise MeritError(f"{name}: longer than {most:,} bytes; restore it from Git")
+        max_bytes = MAX_DVC_FILE_BYTES if file.suffix == ".dvc" else lock.MAX_LOCK_CHARACTERS
+        if file.is_file() and file.stat().st_size > max_bytes:
+            raise MeritError(f"{name}: longer than {max_bytes:,} bytes; restore it from Git")
         if file.suffix == ".dvc" and file.is_file():
-            _check_added(file, name)
+            _check_dvc_file(file, name)
 
 
-def _check_added(file: Path, name: str) -> None:
+def _check_dvc_file(file: Path, name: str) -> None:
     """Check that a .dvc file was written by `dvc add`: imports would read from other repositories and servers.
 
     Raises:
         MeritError: it has other keys, or is malformed.
     """
     try:
-        safe_yaml.check(text := file.read_text(encoding="utf-8"))
+        safe_yaml.check_limits(text := file.read_text(encoding="utf-8"))
         values: Any = yaml.load(text, getattr(yaml, "CBaseLoader", yaml.BaseLoader))  # noqa: S506
-        others = chain(set(values) - {"outs", "desc", "meta"}, *(set(out) - ADDED for out in values["outs"]))
-        other = next(iter(others), None)
+        unknown_keys = chain(
+            set(values) - {"outs", "desc", "meta"}, *(set(out) - DVC_ADD_KEYS for out in values["outs"])
+        )
+        unknown_key = next(iter(unknown_keys), None)
     except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise MeritError(f"{name}: no file of 'dvc add'; restore it from Git, or remove it") from error
-    if other is not None:
+    if unknown_key is not None:
         raise MeritError(
-            f"{name}: has {names.shown(other)}, and only what 'dvc add' writes is allowed; an import reads "
+            f"{name}: has {names.escape_path(unknown_key)}, and only what 'dvc add' writes is allowed; an import reads "
             "from elsewhere: bring the file, then 'dvc add' it"
         )
 
@@ -155,21 +159,22 @@ def _check_stage(stage: "Stage", repo: "Repo") -> None:
     if stage.cmd is None and stage.deps:
         raise MeritError(f"{stage.addressing}: an import; bring the file, then 'dvc add' it")
     for out in stage.outs:
-        if reason := _fault(out, repo):
-            raise MeritError(f"{stage.addressing}: its output {names.shown(str(out.def_path))} {reason}")
+        if reason := _find_fault(out, repo):
+            raise MeritError(f"{stage.addressing}: its output {names.escape_path(str(out.def_path))} {reason}")
     for dep in stage.deps:
-        if dep.protocol != "local" or not dep.is_in_repo or _is_git(path_of(dep, repo)):
+        if dep.protocol != "local" or not dep.is_in_repo or _is_internal_path(get_output_path(dep, repo)):
             raise MeritError(
-                f"{stage.addressing}: its dependency {names.shown(str(dep.def_path))} is not a file of the project; "
+                f"{stage.addressing}: its dependency {names.escape_path(str(dep.def_path))} is not a file of the "
+                "project; "
                 "data from elsewhere is what data.source in conf/ is for"
             )
 
 
-def _fault(out: "Output", repo: "Repo") -> str:
+def _find_fault(out: "Output", repo: "Repo") -> str:
     """Return the problem with an output or its entry in dvc.lock; empty if there is none."""
     if out.protocol != "local" or not out.is_in_repo:
         return "lies outside of the project"
-    if reason := names.fault(path_of(out, repo)):
+    if reason := names.find_fault(get_output_path(out, repo)):
         return reason
     if out.files is not None:
         return "has its files listed in dvc.lock, which is for versions in a cloud; 'dvc commit' makes one hash of them"
@@ -177,10 +182,10 @@ def _fault(out: "Output", repo: "Repo") -> str:
         return ""
     if out.hash_name != "md5":
         return "has a hash of DVC 2; 'dvc commit --force' makes one of DVC 3"
-    return "" if lock.HASH.fullmatch(str(out.hash_info.value)) else "has an invalid hash in dvc.lock"
+    return "" if lock.HASH_PATTERN.fullmatch(str(out.hash_info.value)) else "has an invalid hash in dvc.lock"
 
 
-def _is_git(path: str) -> bool:
+def _is_internal_path(path: str) -> bool:
     return {".git", ".dvc"} & {part.casefold() for part in path.split("/")} != set()
 
 
@@ -190,12 +195,12 @@ def _check_tracked(paths: list[str], repo: "Repo") -> None:
     Raises:
         MeritError: Git tracks an output.
     """
-    if paths and (tracked := git.git("-C", repo.root_dir, "--literal-pathspecs", "ls-files", "-z", "--", *paths)):
+    if paths and (tracked := git.run_git("-C", repo.root_dir, "--literal-pathspecs", "ls-files", "-z", "--", *paths)):
         name = tracked.split("\0")[0]
         raise MeritError(f"{name}: Git tracks it, but it is an output of DVC's: 'git rm --cached {name}', or rename it")
 
 
-def _link(path: str, repo: "Repo", is_link: Any) -> str | None:
+def _find_link(path: str, repo: "Repo", is_link: Any) -> str | None:
     """Return the first component of a path that is a symbolic link, None if there is none.
 
     The file itself may link into DVC's cache: with `cache.type = symlink` DVC checks files out that way.
@@ -203,21 +208,21 @@ def _link(path: str, repo: "Repo", is_link: Any) -> str | None:
     parts = path.split("/")
     for count in range(1, len(parts) + 1):
         part = os.path.join(repo.root_dir, *parts[:count])  # noqa: PTH118  # called for every file: os.path.join is faster
-        if is_link(part) and not (count == len(parts) and _is_cached(part, repo)):
+        if is_link(part) and not (count == len(parts) and _is_cache_link(part, repo)):
             return "/".join(parts[:count])
     return None
 
 
-def _is_cached(link: str, repo: "Repo") -> bool:
+def _is_cache_link(link: str, repo: "Repo") -> bool:
     return Path(link).resolve().is_relative_to(Path(repo.cache.local.path).resolve())
 
 
 @remembered
-def _runs() -> type:
+def _define_run_cache() -> type:
     """Return a subclass of DVC's run cache that ignores forged entries; a function, so that DVC is loaded late."""
     from dvc.stage.cache import StageCache, _get_cache_hash
 
-    class Runs(StageCache):  # type: ignore[misc]  # DVC has no types
+    class VerifiedRunCache(StageCache):  # type: ignore[misc]  # DVC has no types
         """DVC's run cache, with verified entries: a forged entry could name any output."""
 
         def _load_cache(self, key: str, value: str) -> dict[str, Any] | None:
@@ -225,10 +230,10 @@ def _runs() -> type:
             if entry is None or _get_cache_hash(copy.deepcopy(entry), key=True) != key:
                 return None
             for out in entry.get("outs", []):
-                if out.get("files") or out.get("hash") != "md5" or not lock.HASH.fullmatch(str(out.get("md5"))):
+                if out.get("files") or out.get("hash") != "md5" or not lock.HASH_PATTERN.fullmatch(str(out.get("md5"))):
                     return None
                 if str(out["md5"]).endswith(".dir"):
-                    cache.listed(Path(self.repo.cache.local.path), out["md5"], out["path"])
+                    cache.read_listing(Path(self.repo.cache.local.path), out["md5"], out["path"])
             return entry
 
-    return Runs
+    return VerifiedRunCache

@@ -12,23 +12,23 @@ from typing import Any
 from merit import git
 from merit.errors import MeritError
 
-FOLDER = Path(".dvc")
-CONFIG = FOLDER / "config"
-TRACKED = frozenset({CONFIG.as_posix(), f"{FOLDER}/.gitignore"})
-PLOTS = f"{FOLDER}/plots/"
+DVC_FOLDER = Path(".dvc")
+CONFIG_FILE = DVC_FOLDER / "config"
+ALLOWED_FILES = frozenset({CONFIG_FILE.as_posix(), f"{DVC_FOLDER}/.gitignore"})
+PLOTS_PREFIX = f"{DVC_FOLDER}/plots/"
 """Git may track these two files and plot templates in .dvc/, and nothing else."""
-ALLOWED: dict[str, frozenset[str]] = {
+ALLOWED_KEYS: dict[str, frozenset[str]] = {
     "core": frozenset({"analytics", "autostage", "check_update", "checksum_jobs", "remote"}),
     "cache": frozenset({"slow_link_warning", "type", "verify"}),
 }
-REMOTE = frozenset(
+ALLOWED_REMOTE_KEYS = frozenset(
     {"account_name", "allow_anonymous_login", "checksum_jobs", "connect_timeout", "endpointurl", "jobs", "port",
      "projectname", "read_timeout", "region", "timeout", "url", "use_ssl", "user", "verify"}
 )  # fmt: skip
 """The allowed settings of a remote: its location, account name, timeouts and numbers of connections."""
 
 
-def check(root: Path) -> None:
+def check_settings(root: Path) -> None:
     """Refuse DVC settings in Git that could do more than name the location of the data.
 
     Args:
@@ -37,31 +37,32 @@ def check(root: Path) -> None:
     Raises:
         MeritError: there are such settings; the message names the first.
     """
-    for path in (FOLDER, CONFIG):
+    for path in (DVC_FOLDER, CONFIG_FILE):
         if (root / path).is_symlink():
             raise MeritError(
-                f"{path}: is a link; it must be a plain {'folder' if path == FOLDER else 'file'} of its own"
+                f"{path}: is a link; it must be a plain {'folder' if path == DVC_FOLDER else 'file'} of its own"
             )
-    if other := next(_tracked(root), None):
-        raise MeritError(f"{other}: Git tracks it, but it is for this machine alone: 'git rm --cached {other}'")
-    for section, key in _keys(_read(root / CONFIG)):
-        allowed = REMOTE if section.startswith("remote.") else ALLOWED.get(section, frozenset())
+    if forbidden := next(_find_forbidden_files(root), None):
+        raise MeritError(f"{forbidden}: Git tracks it, but it is for this machine alone: 'git rm --cached {forbidden}'")
+    for section, key in _iterate_keys(_load_config(root / CONFIG_FILE)):
+        allowed = ALLOWED_REMOTE_KEYS if section.startswith("remote.") else ALLOWED_KEYS.get(section, frozenset())
         if key not in allowed:
             raise MeritError(
-                f"{CONFIG}: {section}.{key}: not allowed in a file that Git brings; move it to {CONFIG}.local: "
+                f"{CONFIG_FILE}: {section}.{key}: not allowed in a file that Git brings; move it to "
+                f"{CONFIG_FILE}.local: "
                 "'dvc config --local' and 'dvc remote modify --local' write there"
             )
 
 
-def _tracked(root: Path) -> Iterator[str]:
+def _find_forbidden_files(root: Path) -> Iterator[str]:
     """Yield the files in .dvc/ that Git tracks but may not."""
-    listed = git.git("-C", str(root), "ls-files", "-z", "--", str(FOLDER)) or ""
-    for name in filter(None, listed.split("\0")):
-        if name not in TRACKED and not name.startswith(PLOTS):
+    listing = git.run_git("-C", str(root), "ls-files", "-z", "--", str(DVC_FOLDER)) or ""
+    for name in filter(None, listing.split("\0")):
+        if name not in ALLOWED_FILES and not name.startswith(PLOTS_PREFIX):
             yield name
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _load_config(file: Path) -> dict[str, Any]:
     """Read a settings file as DVC does; empty if there is none.
 
     Raises:
@@ -72,10 +73,10 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         return Config.load_file(str(file)) if file.is_file() else {}
     except (ConfigError, SyntaxError) as error:  # SyntaxError: a value refers to a key that doesn't exist
-        raise MeritError(f"{CONFIG}: can't be read; correct it, or restore it from Git") from error
+        raise MeritError(f"{CONFIG_FILE}: can't be read; correct it, or restore it from Git") from error
 
 
-def _keys(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _iterate_keys(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield each section and key; the section of a remote is `remote.NAME`."""
     for section, keys in values.items():
         if not isinstance(keys, dict):

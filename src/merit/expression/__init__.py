@@ -6,22 +6,22 @@ it on a table. No text reaches an engine with a larger language. docs/expression
 
 from typing import TYPE_CHECKING
 
-from merit.expression.parser import parse
-from merit.expression.tokens import ExpressionError, plain, quoted
+from merit.expression.parser import parse_expression
+from merit.expression.tokens import ExpressionError, quote_name, shorten_text
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["ExpressionError", "columns_of", "evaluate", "parse", "plain", "quoted"]
+__all__ = ["ExpressionError", "evaluate", "list_columns", "parse_expression", "quote_name", "shorten_text"]
 
 
-def columns_of(text: str) -> tuple[str, ...]:
+def list_columns(text: str) -> tuple[str, ...]:
     """Return the columns that an expression uses, each once, in the order of the text.
 
     Raises:
         ExpressionError: the text is no expression, or uses something that is not allowed.
     """
-    return parse(text).columns
+    return parse_expression(text).columns
 
 
 def evaluate(text: str, table: "pl.DataFrame") -> "pl.Series":
@@ -36,6 +36,6 @@ def evaluate(text: str, table: "pl.DataFrame") -> "pl.Series":
         ExpressionError: as for `parse`, or the table lacks a column, or its values have the wrong type. The message
             contains no value.
     """
-    from merit.expression.evaluation import calculate
+    from merit.expression.evaluation import evaluate_expression
 
-    return calculate(parse(text), table)
+    return evaluate_expression(parse_expression(text), table)

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from merit.expression.tokens import QUERIES, ExpressionError, Token, tokens_of
+from merit.expression.tokens import QUERY_KEYWORDS, ExpressionError, Token, tokenize
 
-MOST_DEPTH = 24
+MAX_DEPTH = 24
 """The maximum nesting of parentheses, calls and signs."""
 
 
@@ -13,7 +13,7 @@ class Cursor:
     """A position in the tokens of a text, with the depth of nesting."""
 
     def __init__(self, text: str) -> None:
-        self._tokens = tokens_of(text)
+        self._tokens = tokenize(text)
         self._position = 0
         self._depth = 0
 
@@ -22,43 +22,43 @@ class Cursor:
         """The current token."""
         return self._tokens[self._position]
 
-    def next(self) -> Token:
+    def advance(self) -> Token:
         """Return the current token and advance."""
         token = self.token
         self._position = min(self._position + 1, len(self._tokens) - 1)
         return token
 
-    def takes(self, *words: str) -> bool:
+    def accept_words(self, *words: str) -> bool:
         """Advance past these words if they follow; return whether they do."""
-        found = [token.word for token in self._tokens[self._position : self._position + len(words)]]
-        if found != list(words):
+        next_words = [token.word for token in self._tokens[self._position : self._position + len(words)]]
+        if next_words != list(words):
             return False
         self._position += len(words)
         return True
 
-    def expect(self, word: str) -> Token:
+    def expect_word(self, word: str) -> Token:
         """Return the required word and advance."""
         if self.token.word != word:
-            raise self.unexpected(f"'{word}'")
-        return self.next()
+            raise self.make_unexpected_error(f"'{word}'")
+        return self.advance()
 
     def expect_end(self) -> None:
         """Check that no token follows."""
         if self.token.kind != "end":
-            raise self.unexpected("an operator or the end")
+            raise self.make_unexpected_error("an operator or the end")
 
-    def unexpected(self, wanted: str) -> ExpressionError:
+    def make_unexpected_error(self, expected: str) -> ExpressionError:
         """Return the error for the current token."""
         token = self.token
-        if token.kind == "name" and token.word in QUERIES:
+        if token.kind == "name" and token.word in QUERY_KEYWORDS:
             return ExpressionError(f"found {token}; an expression has no queries and windows", token.at)
-        return ExpressionError(f"found {token}, where {wanted} should stand", token.at)
+        return ExpressionError(f"found {token}, where {expected} should stand", token.at)
 
     @contextmanager
-    def deeper(self) -> Iterator[None]:
+    def enter_level(self) -> Iterator[None]:
         """Count a level of nesting."""
         self._depth += 1
-        if self._depth > MOST_DEPTH:
-            raise ExpressionError(f"nested more than {MOST_DEPTH} levels deep", self.token.at)
+        if self._depth > MAX_DEPTH:
+            raise ExpressionError(f"nested more than {MAX_DEPTH} levels deep", self.token.at)
         yield
         self._depth -= 1

@@ -1,9 +1,9 @@
 """The vocabulary of expressions: functions with their numbers of arguments, parts of a time, types, units."""
 
-PARTS = ("YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "DOW", "ISODOW", "DOY", "HOUR", "MINUTE", "SECOND", "EPOCH")
+TIME_PARTS = ("YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "DOW", "ISODOW", "DOY", "HOUR", "MINUTE", "SECOND", "EPOCH")
 """The parts that EXTRACT takes from a date or time; each is also a function."""
 
-FUNCTIONS: dict[str, tuple[int, int | None]] = {
+ARGUMENT_COUNTS: dict[str, tuple[int, int | None]] = {
     "ABS": (1, 1),
     "CEIL": (1, 1),
     "CEILING": (1, 1),
@@ -40,7 +40,7 @@ FUNCTIONS: dict[str, tuple[int, int | None]] = {
     "SUBSTRING": (2, 3),
     "TRIM": (1, 2),
     "UPPER": (1, 1),
-    **dict.fromkeys(PARTS, (1, 1)),
+    **dict.fromkeys(TIME_PARTS, (1, 1)),
 }
 """The allowed functions, with their minimum and maximum number of arguments; None is any number."""
 
@@ -54,7 +54,7 @@ LITERAL_ARGUMENTS = {
 }
 """The indices of arguments that must be literals."""
 
-TYPES = {
+CAST_TYPES = {
     "BIGINT": "integer",
     "BOOL": "boolean",
     "BOOLEAN": "boolean",
@@ -77,11 +77,11 @@ TYPES = {
 }
 """The types that CAST takes, with merit's name for each; integers and numbers have 64 bits."""
 
-SCALED = ("DECIMAL", "NUMERIC")
-SIZED = ("CHAR", "VARCHAR")
+DECIMAL_TYPES = ("DECIMAL", "NUMERIC")
+CHARACTER_TYPES = ("CHAR", "VARCHAR")
 """Types that may have a size; the size of text is accepted, but truncates nothing."""
-MOST_DIGITS = 38
+MAX_DIGITS = 38
 """The maximum number of digits of a decimal."""
 
-UNITS = {"week": 604_800, "day": 86_400, "hour": 3_600, "minute": 60, "second": 1}
+SECONDS_BY_UNIT = {"week": 604_800, "day": 86_400, "hour": 3_600, "minute": 60, "second": 1}
 """The units of an INTERVAL, in seconds."""

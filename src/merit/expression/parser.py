@@ -10,9 +10,9 @@ from functools import lru_cache
 
 from merit.expression import literals
 from merit.expression.cursor import Cursor
-from merit.expression.grammar import FUNCTIONS, MOST_DIGITS, SCALED, SIZED, TYPES
+from merit.expression.grammar import ARGUMENT_COUNTS, CAST_TYPES, CHARACTER_TYPES, DECIMAL_TYPES, MAX_DIGITS
 from merit.expression.literals import check_arguments
-from merit.expression.tokens import QUERIES, RESERVED, ExpressionError, Token
+from merit.expression.tokens import QUERY_KEYWORDS, RESERVED_KEYWORDS, ExpressionError, Token
 from merit.expression.tree import (
     Between,
     Call,
@@ -32,15 +32,15 @@ from merit.expression.tree import (
     Test,
 )
 
-MOST_CASTS = 5
-MOST_PATTERN = 500
+MAX_CASTS = 5
+MAX_PATTERN_LENGTH = 500
 """The maximum length of a LIKE pattern in characters."""
-COMPARISONS = {"=": "=", "==": "=", "<>": "<>", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
-CONSTANTS = {"TRUE": True, "FALSE": False, "NULL": None}
+COMPARISON_OPERATORS = {"=": "=", "==": "=", "<>": "<>", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
+CONSTANT_VALUES = {"TRUE": True, "FALSE": False, "NULL": None}
 
 
 @lru_cache(maxsize=64)
-def parse(text: str) -> Expression:
+def parse_expression(text: str) -> Expression:
     """Return the tree of an expression, with the columns that it uses.
 
     Example:
@@ -53,7 +53,7 @@ def parse(text: str) -> Expression:
     """
     parser = _Parser(text)
     try:
-        root = parser.expression()
+        root = parser.parse_disjunction()
     except RecursionError as error:  # the caller's own stack is nearly full
         raise ExpressionError("nested too deep") from error
     parser.expect_end()
@@ -69,25 +69,25 @@ class _Parser(Cursor):
         super().__init__(text)
         self.columns: dict[str, None] = {}
 
-    def expression(self) -> Node:
+    def parse_disjunction(self) -> Node:
         """Return conditions joined by OR, or a tighter expression."""
-        with self.deeper():
-            return self._chain(("OR",), self._conjunction)
+        with self.enter_level():
+            return self._parse_chain(("OR",), self._parse_conjunction)
 
-    def _conjunction(self) -> Node:
-        return self._chain(("AND",), self._negation)
+    def _parse_conjunction(self) -> Node:
+        return self._parse_chain(("AND",), self._parse_negation)
 
-    def _sum(self) -> Node:
-        return self._chain(("+", "-"), self._product)
+    def _parse_sum(self) -> Node:
+        return self._parse_chain(("+", "-"), self._parse_product)
 
-    def _product(self) -> Node:
-        return self._chain(("*", "/", "%"), self._concatenation)
+    def _parse_product(self) -> Node:
+        return self._parse_chain(("*", "/", "%"), self._parse_concatenation)
 
-    def _chain(self, operators: tuple[str, ...], operand: Callable[[], Node]) -> Node:
-        at, first, rest = self.token.at, operand(), []
+    def _parse_chain(self, operators: tuple[str, ...], parse_operand: Callable[[], Node]) -> Node:
+        at, first, rest = self.token.at, parse_operand(), []
         while self.token.word in operators:
-            operator = self.next()
-            rest.append((operator.word, operator.at, operand()))
+            operator = self.advance()
+            rest.append((operator.word, operator.at, parse_operand()))
         if not rest:
             return first
         if operators[0] in "+*":
@@ -96,80 +96,80 @@ class _Parser(Cursor):
                     raise ExpressionError("put parentheses around what '||' joins beside arithmetic", each.at)
         return Chain(at, first, tuple(rest))
 
-    def _concatenation(self) -> Node:
-        return self._chain(("||",), self._signed)
+    def _parse_concatenation(self) -> Node:
+        return self._parse_chain(("||",), self._parse_signed)
 
-    def _negation(self) -> Node:
+    def _parse_negation(self) -> Node:
         token = self.token
-        if not self.takes("NOT"):
-            return self._predicate()
-        with self.deeper():
-            return Not(token.at, self._negation())
+        if not self.accept_words("NOT"):
+            return self._parse_predicate()
+        with self.enter_level():
+            return Not(token.at, self._parse_negation())
 
-    def _predicate(self) -> Node:
+    def _parse_predicate(self) -> Node:
         """Return a value, or a condition about one."""
-        at, left = self.token.at, self._sum()
-        if (operator := COMPARISONS.get(self.token.word)) is not None:
-            token = self.next()
-            left = Comparison(token.at, operator, left, self._sum())
-            if self.token.word in COMPARISONS:
+        at, left = self.token.at, self._parse_sum()
+        if (operator := COMPARISON_OPERATORS.get(self.token.word)) is not None:
+            token = self.advance()
+            left = Comparison(token.at, operator, left, self._parse_sum())
+            if self.token.word in COMPARISON_OPERATORS:
                 raise ExpressionError("comparisons in a row; put one of them in parentheses", self.token.at)
         else:
-            left = self._asked(left)
-        return self._is(at, left)
+            left = self._parse_condition(left)
+        return self._parse_is(at, left)
 
-    def _is(self, at: int, left: Node) -> Node:
-        if not self.takes("IS"):
+    def _parse_is(self, at: int, left: Node) -> Node:
+        if not self.accept_words("IS"):
             return left
-        negated = self.takes("NOT")
-        if self.takes("DISTINCT", "FROM"):
-            return Comparison(at, "NOT DISTINCT" if negated else "DISTINCT", left, self._sum())
-        if (word := self.token.word) not in CONSTANTS:
-            raise self.unexpected("NULL, TRUE, FALSE or DISTINCT FROM")
-        self.next()
+        negated = self.accept_words("NOT")
+        if self.accept_words("DISTINCT", "FROM"):
+            return Comparison(at, "NOT DISTINCT" if negated else "DISTINCT", left, self._parse_sum())
+        if (word := self.token.word) not in CONSTANT_VALUES:
+            raise self.make_unexpected_error("NULL, TRUE, FALSE or DISTINCT FROM")
+        self.advance()
         return Test(at, left, word, negated)  # type: ignore[arg-type]
 
-    def _asked(self, left: Node) -> Node:
+    def _parse_condition(self, left: Node) -> Node:
         """Return an IN, BETWEEN or LIKE condition about a value; the value itself if none follows."""
         start, at = self._position, self.token.at
-        negated = self.takes("NOT")
-        if self.takes("IN"):
-            self.expect("(")
-            options = [self.expression()]
-            while self.takes(","):
-                options.append(self.expression())
-            self.expect(")")
+        negated = self.accept_words("NOT")
+        if self.accept_words("IN"):
+            self.expect_word("(")
+            options = [self.parse_disjunction()]
+            while self.accept_words(","):
+                options.append(self.parse_disjunction())
+            self.expect_word(")")
             return Membership(at, left, tuple(options), negated)
-        if self.takes("BETWEEN"):
-            low = self._sum()
-            self.expect("AND")
-            return Between(at, left, low, self._sum(), negated)
-        if (is_any_case := self.takes("ILIKE")) or self.takes("LIKE"):
-            return self._like(at, left, is_any_case=is_any_case, negated=negated)
+        if self.accept_words("BETWEEN"):
+            low = self._parse_sum()
+            self.expect_word("AND")
+            return Between(at, left, low, self._parse_sum(), negated)
+        if (is_any_case := self.accept_words("ILIKE")) or self.accept_words("LIKE"):
+            return self._parse_like(at, left, is_any_case=is_any_case, negated=negated)
         self._position = start
         return left
 
-    def _like(self, at: int, left: Node, *, is_any_case: bool, negated: bool) -> Node:
-        pattern = self._text("a pattern as text in single quotes")
-        if len(pattern) > MOST_PATTERN:
-            raise ExpressionError(f"a pattern of {len(pattern):,} characters; allowed: {MOST_PATTERN}", at)
-        escape = self._text("one character in single quotes") if self.takes("ESCAPE") else None
+    def _parse_like(self, at: int, left: Node, *, is_any_case: bool, negated: bool) -> Node:
+        pattern = self._parse_text("a pattern as text in single quotes")
+        if len(pattern) > MAX_PATTERN_LENGTH:
+            raise ExpressionError(f"a pattern of {len(pattern):,} characters; allowed: {MAX_PATTERN_LENGTH}", at)
+        escape = self._parse_text("one character in single quotes") if self.accept_words("ESCAPE") else None
         if escape is not None and len(escape) != 1:
             raise ExpressionError(f"ESCAPE takes one character; found {len(escape)}", at)
         return Like(at, left, pattern, escape, is_any_case, negated)
 
-    def _text(self, wanted: str) -> str:
+    def _parse_text(self, expected: str) -> str:
         if self.token.kind != "text":
-            raise self.unexpected(wanted)
-        return self.next().text
+            raise self.make_unexpected_error(expected)
+        return self.advance().text
 
-    def _signed(self) -> Node:
+    def _parse_signed(self) -> Node:
         token = self.token
         if token.word not in {"+", "-"}:
-            return self._casted()
-        self.next()
-        with self.deeper():
-            operand = self._signed()
+            return self._parse_casts()
+        self.advance()
+        with self.enter_level():
+            operand = self._parse_signed()
         if token.word == "+":
             return Group(token.at, operand)
         if isinstance(operand, Literal) and isinstance(operand.value, Decimal):
@@ -178,130 +178,130 @@ class _Parser(Cursor):
             return Literal(token.at, -operand.value)  # type: ignore[operator]
         return Negative(token.at, operand)
 
-    def _casted(self) -> Node:
-        at, value = self.token.at, self._primary()
-        for _ in range(MOST_CASTS):
-            if not self.takes("::"):
+    def _parse_casts(self) -> Node:
+        at, value = self.token.at, self._parse_primary()
+        for _ in range(MAX_CASTS):
+            if not self.accept_words("::"):
                 return value
-            value = Cast(at, value, *self._type(), is_strict=True)
-        raise ExpressionError(f"more than {MOST_CASTS - 1} casts in a row", at)
+            value = Cast(at, value, *self._parse_type(), is_strict=True)
+        raise ExpressionError(f"more than {MAX_CASTS - 1} casts in a row", at)
 
-    def _primary(self) -> Node:
+    def _parse_primary(self) -> Node:
         token = self.token
         if token.kind == "number":
-            return Literal(self.next().at, literals.number(token))
+            return Literal(self.advance().at, literals.parse_number(token))
         if token.kind == "text":
-            return Literal(self.next().at, token.text)
+            return Literal(self.advance().at, token.text)
         if token.kind == "quoted":
-            return self._column(self.next())
+            return self._parse_column(self.advance())
         if token.kind == "name":
-            return self._named(token)
-        if self.takes("("):
-            inner = self.expression()
-            self.expect(")")
+            return self._parse_named(token)
+        if self.accept_words("("):
+            inner = self.parse_disjunction()
+            self.expect_word(")")
             return Group(token.at, inner)
-        raise self.unexpected("a column or a value")
+        raise self.make_unexpected_error("a column or a value")
 
-    def _named(self, token: Token) -> Node:
+    def _parse_named(self, token: Token) -> Node:
         """Return the node that begins with a name: a column, a constant, a function, a date, CASE or CAST."""
         word, after = token.word, self._tokens[self._position + 1]
-        if word in CONSTANTS:
-            return Literal(self.next().at, CONSTANTS[word])
+        if word in CONSTANT_VALUES:
+            return Literal(self.advance().at, CONSTANT_VALUES[word])
         if word == "CASE":
-            return self._case()
+            return self._parse_case()
         if word in {"CAST", "TRY_CAST", "EXTRACT"} and after.word == "(":
-            return self._cast() if word != "EXTRACT" else self._extract()
+            return self._parse_cast() if word != "EXTRACT" else self._parse_extract()
         if word in {"DATE", "TIMESTAMP", "INTERVAL"} and after.kind == "text":
-            return self._time()
-        if after.word == "(" and word not in QUERIES:
-            return self._call()
-        if word in RESERVED:
-            raise self.unexpected("a column or a value")
-        return self._column(self.next())
+            return self._parse_time()
+        if after.word == "(" and word not in QUERY_KEYWORDS:
+            return self._parse_call()
+        if word in RESERVED_KEYWORDS:
+            raise self.make_unexpected_error("a column or a value")
+        return self._parse_column(self.advance())
 
-    def _column(self, token: Token) -> Node:
+    def _parse_column(self, token: Token) -> Node:
         if self.token.word == "(":
             raise ExpressionError(f"found '(' after the column {token}, where an operator should stand", self.token.at)
         self.columns.setdefault(token.text)
         return Column(token.at, token.text)
 
-    def _call(self) -> Node:
-        token = self.next()
-        if token.word not in FUNCTIONS:
+    def _parse_call(self) -> Node:
+        token = self.advance()
+        if token.word not in ARGUMENT_COUNTS:
             raise ExpressionError(
-                f"{token} is not a function that is allowed; allowed: {', '.join(sorted(FUNCTIONS))}", token.at
+                f"{token} is not a function that is allowed; allowed: {', '.join(sorted(ARGUMENT_COUNTS))}", token.at
             )
-        self.expect("(")
-        arguments = [] if self.token.word == ")" else [self.expression()]
-        while arguments and self.takes(","):
-            arguments.append(self.expression())
-        self.expect(")")
+        self.expect_word("(")
+        arguments = [] if self.token.word == ")" else [self.parse_disjunction()]
+        while arguments and self.accept_words(","):
+            arguments.append(self.parse_disjunction())
+        self.expect_word(")")
         check_arguments(token, arguments)
         if token.word == "DATE_PART":
-            return Call(token.at, literals.part(arguments[0]), (arguments[1],))
+            return Call(token.at, literals.parse_time_part(arguments[0]), (arguments[1],))
         return Call(token.at, token.word, tuple(arguments))
 
-    def _extract(self) -> Node:
-        token = self.next()
-        self.expect("(")
-        part = Literal(self.token.at, self.next().text)
-        self.expect("FROM")
-        value = self.expression()
-        self.expect(")")
-        return Call(token.at, literals.part(part), (value,))
+    def _parse_extract(self) -> Node:
+        token = self.advance()
+        self.expect_word("(")
+        part = Literal(self.token.at, self.advance().text)
+        self.expect_word("FROM")
+        value = self.parse_disjunction()
+        self.expect_word(")")
+        return Call(token.at, literals.parse_time_part(part), (value,))
 
-    def _cast(self) -> Node:
-        token = self.next()
-        self.expect("(")
-        value = self.expression()
+    def _parse_cast(self) -> Node:
+        token = self.advance()
+        self.expect_word("(")
+        value = self.parse_disjunction()
         if self.token.word != "AS":
-            raise self.unexpected("'AS'")
-        self.next()
-        kind, scale = self._type()
-        self.expect(")")
+            raise self.make_unexpected_error("'AS'")
+        self.advance()
+        kind, scale = self._parse_type()
+        self.expect_word(")")
         return Cast(token.at, value, kind, scale, is_strict=token.word == "CAST")
 
-    def _type(self) -> tuple[str, tuple[int, int] | None]:
+    def _parse_type(self) -> tuple[str, tuple[int, int] | None]:
         """Return merit's type for a SQL type, and the digits of a decimal: in all, and after the point."""
         token = self.token
         name = token.word if token.kind == "name" else ""
-        if name not in TYPES:
-            raise ExpressionError(f"found {token}; allowed types: {', '.join(sorted(TYPES))}", token.at)
-        self.next()
+        if name not in CAST_TYPES:
+            raise ExpressionError(f"found {token}; allowed types: {', '.join(sorted(CAST_TYPES))}", token.at)
+        self.advance()
         if name == "DOUBLE":
-            self.takes("PRECISION")
+            self.accept_words("PRECISION")
         sizes: list[int] = []
-        if name in {*SCALED, *SIZED} and self.takes("("):
-            sizes = [self._size()]
-            if name in SCALED and self.takes(","):
-                sizes.append(self._size())
-            self.expect(")")
-        if name not in SCALED or not sizes:
-            return TYPES[name], None
+        if name in {*DECIMAL_TYPES, *CHARACTER_TYPES} and self.accept_words("("):
+            sizes = [self._parse_size()]
+            if name in DECIMAL_TYPES and self.accept_words(","):
+                sizes.append(self._parse_size())
+            self.expect_word(")")
+        if name not in DECIMAL_TYPES or not sizes:
+            return CAST_TYPES[name], None
         digits, after = sizes[0], sizes[1] if len(sizes) > 1 else 0
-        if not (1 <= digits <= MOST_DIGITS and after <= digits):
-            raise ExpressionError(f"{name}({digits}, {after}); allowed: 1 to {MOST_DIGITS} digits", token.at)
-        return TYPES[name], (digits, after)
+        if not (1 <= digits <= MAX_DIGITS and after <= digits):
+            raise ExpressionError(f"{name}({digits}, {after}); allowed: 1 to {MAX_DIGITS} digits", token.at)
+        return CAST_TYPES[name], (digits, after)
 
-    def _size(self) -> int:
+    def _parse_size(self) -> int:
         if self.token.kind != "number" or not re.fullmatch(r"\d{1,5}", self.token.text, re.ASCII):
-            raise self.unexpected("a whole number")
-        return int(self.next().text)
+            raise self.make_unexpected_error("a whole number")
+        return int(self.advance().text)
 
-    def _time(self) -> Node:
-        token, text = self.next(), self.next()
-        return Literal(token.at, literals.time(token.word, text))
+    def _parse_time(self) -> Node:
+        token, text = self.advance(), self.advance()
+        return Literal(token.at, literals.parse_time(token.word, text))
 
-    def _case(self) -> Node:
-        token = self.next()
-        operand = None if self.token.word == "WHEN" else self.expression()
+    def _parse_case(self) -> Node:
+        token = self.advance()
+        operand = None if self.token.word == "WHEN" else self.parse_disjunction()
         branches = []
-        while self.takes("WHEN"):
-            condition = self.expression()
-            self.expect("THEN")
-            branches.append((condition, self.expression()))
+        while self.accept_words("WHEN"):
+            condition = self.parse_disjunction()
+            self.expect_word("THEN")
+            branches.append((condition, self.parse_disjunction()))
         if not branches:
-            raise self.unexpected("'WHEN'")
-        otherwise = self.expression() if self.takes("ELSE") else None
-        self.expect("END")
+            raise self.make_unexpected_error("'WHEN'")
+        otherwise = self.parse_disjunction() if self.accept_words("ELSE") else None
+        self.expect_word("END")
         return Case(token.at, operand, tuple(branches), otherwise)

@@ -6,18 +6,38 @@ from typing import Literal
 
 from merit.errors import MeritError
 
-MOST_CHARACTERS = 20_000
-MOST_TOKENS = 4_000
-SHOWN = 40
+MAX_CHARACTERS = 20_000
+MAX_TOKENS = 4_000
+MAX_SHOWN_CHARACTERS = 40
 """The maximum number of characters of a token in a message."""
 
-QUERIES = frozenset({"DISTINCT", "EXISTS", "FROM", "OVER", "SELECT", "UNION", "WITH"})
+QUERY_KEYWORDS = frozenset({"DISTINCT", "EXISTS", "FROM", "OVER", "SELECT", "UNION", "WITH"})
 """Keywords of queries and windows, which an expression doesn't have."""
-RESERVED = QUERIES | {"AND", "BETWEEN", "CASE", "CAST", "ELSE", "END", "ESCAPE", "EXTRACT", "FALSE", "ILIKE", "IN",
-                      "IS", "LIKE", "NOT", "NULL", "OR", "THEN", "TRUE", "TRY_CAST", "WHEN"}  # fmt: skip
+RESERVED_KEYWORDS = QUERY_KEYWORDS | {
+    "AND",
+    "BETWEEN",
+    "CASE",
+    "CAST",
+    "ELSE",
+    "END",
+    "ESCAPE",
+    "EXTRACT",
+    "FALSE",
+    "ILIKE",
+    "IN",
+    "IS",
+    "LIKE",
+    "NOT",
+    "NULL",
+    "OR",
+    "THEN",
+    "TRUE",
+    "TRY_CAST",
+    "WHEN",
+}
 """Keywords, which name a column only in quotes."""
 
-_TOKEN = re.compile(
+_TOKEN_PATTERN = re.compile(
     r"""
     (?P<space>\s+)
   | (?P<comment>--|/\*|\#)
@@ -29,7 +49,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
-_REFUSED = {
+_REFUSAL_REASONS = {
     ";": "an expression is one condition or value, without ';'",
     ".": "a column is named alone; put its name in double quotes if it holds a dot",
     "'": "a text that doesn't end; close it with ', and write a quote within it twice",
@@ -63,52 +83,54 @@ class Token:
         """Return the token for messages."""
         if self.kind == "end":
             return "the end"
-        return f"'{plain(self.text)}'"
+        return f"'{shorten_text(self.text)}'"
 
 
-def plain(text: str) -> str:
+def shorten_text(text: str) -> str:
     """Return a text for messages: on one line and truncated."""
-    line = "".join(character if character.isprintable() else "?" for character in text[:SHOWN])
-    return line if len(text) <= SHOWN else f"{line}..."
+    line = "".join(character if character.isprintable() else "?" for character in text[:MAX_SHOWN_CHARACTERS])
+    return line if len(text) <= MAX_SHOWN_CHARACTERS else f"{line}..."
 
 
-def tokens_of(text: str) -> list[Token]:
+def tokenize(text: str) -> list[Token]:
     """Return the tokens of a text, with an end token.
 
     Raises:
         ExpressionError: it is too long, or has a character that begins no token.
     """
-    if len(text) > MOST_CHARACTERS:
-        raise ExpressionError(f"found {len(text):,} characters; allowed: {MOST_CHARACTERS:,}")
-    found, position = [], 0
+    if len(text) > MAX_CHARACTERS:
+        raise ExpressionError(f"found {len(text):,} characters; allowed: {MAX_CHARACTERS:,}")
+    tokens, position = [], 0
     while position < len(text):
-        match = _TOKEN.match(text, position)
+        match = _TOKEN_PATTERN.match(text, position)
         if match is None or match.lastgroup == "comment":
-            raise _refused(text, position)
+            raise _make_character_error(text, position)
         if (kind := match.lastgroup) != "space":
-            found.append(Token(kind, _content(match[0], str(kind)), position + 1))  # type: ignore[arg-type]
+            tokens.append(Token(kind, _unquote_token(match[0], str(kind)), position + 1))  # type: ignore[arg-type]
         position = match.end()
-        if len(found) > MOST_TOKENS:
-            raise ExpressionError(f"found more than {MOST_TOKENS:,} terms; allowed: {MOST_TOKENS:,}")
-    return [*found, Token("end", "", len(text) + 1)]
+        if len(tokens) > MAX_TOKENS:
+            raise ExpressionError(f"found more than {MAX_TOKENS:,} terms; allowed: {MAX_TOKENS:,}")
+    return [*tokens, Token("end", "", len(text) + 1)]
 
 
-def _content(text: str, kind: str) -> str:
+def _unquote_token(text: str, kind: str) -> str:
     """Return the text between quotes with doubled quotes undone; any other token unchanged."""
     return text[1:-1].replace(text[0] * 2, text[0]) if kind in {"quoted", "text"} else text
 
 
-def _refused(text: str, position: int) -> ExpressionError:
+def _make_character_error(text: str, position: int) -> ExpressionError:
     character = text[position]
     if text.startswith(("--", "/*", "#"), position):
-        found = text[position : position + 2].strip() if character != "#" else character
-        return ExpressionError(f"found '{found}'; an expression has no comments", position + 1)
-    shown = f"'{character}'" if character.isprintable() else f"U+{ord(character):04X}"
-    return ExpressionError(f"found {shown}; {_REFUSED.get(character, 'no expression holds it')}", position + 1)
+        comment = text[position : position + 2].strip() if character != "#" else character
+        return ExpressionError(f"found '{comment}'; an expression has no comments", position + 1)
+    shown_character = f"'{character}'" if character.isprintable() else f"U+{ord(character):04X}"
+    return ExpressionError(
+        f"found {shown_character}; {_REFUSAL_REASONS.get(character, 'no expression holds it')}", position + 1
+    )
 
 
-def quoted(name: str) -> str:
+def quote_name(name: str) -> str:
     """Return a column's name for use in an expression: quoted, unless it is a plain name and no keyword."""
-    if re.fullmatch(r"[a-z_][a-z0-9_]*", name) and name.upper() not in RESERVED:
+    if re.fullmatch(r"[a-z_][a-z0-9_]*", name) and name.upper() not in RESERVED_KEYWORDS:
         return name
     return '"' + name.replace('"', '""') + '"'

@@ -76,7 +76,7 @@ class Test:
 
     at: int
     operand: "Node"
-    wanted: OneOf["NULL", "TRUE", "FALSE"]
+    constant: OneOf["NULL", "TRUE", "FALSE"]
     negated: bool
 
 

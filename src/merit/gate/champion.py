@@ -19,7 +19,7 @@ from merit.errors import MeritError
 if TYPE_CHECKING:
     from merit.scoring.package import Package
 
-IDENTITY = {
+IDENTITY_FILES = {
     artifacts.TRANSFORM.as_posix(): artifacts.TRANSFORM,
     artifacts.WEIGHTS.as_posix(): artifacts.PACKAGE / artifacts.PACKAGED_WEIGHTS,
 }
@@ -32,55 +32,55 @@ class Champion:
 
     Attributes:
         commit: the commit whose dvc.lock names it.
-        outputs: the DVC hash of every output in that dvc.lock, by path.
+        output_hashes: the DVC hash of every output in that dvc.lock, by path.
     """
 
     commit: str
-    outputs: dict[str, str]
+    output_hashes: dict[str, str]
 
     @property
     def package_hash(self) -> str:
         """The DVC hash of the champion's package."""
-        return self.outputs[artifacts.PACKAGE.as_posix()]
+        return self.output_hashes[artifacts.PACKAGE.as_posix()]
 
     def is_candidate(self) -> bool:
         """Return whether the candidate is the same model, bit for bit; compares files, not the candidate's dvc.lock."""
-        return all(self.outputs.get(name) == _md5(file) for name, file in IDENTITY.items())
+        return all(self.output_hashes.get(name) == _compute_md5(file) for name, file in IDENTITY_FILES.items())
 
     @property
     def data_hash(self) -> str | None:
         """The DVC hash of the champion's data; None if its dvc.lock names none."""
-        return self.outputs.get(artifacts.RAW.as_posix())
+        return self.output_hashes.get(artifacts.RAW.as_posix())
 
-    def has_this_data(self) -> bool:
+    def has_same_data(self) -> bool:
         """Return whether the candidate's data is the champion's, bit for bit."""
-        return self.data_hash == _md5(artifacts.RAW)
+        return self.data_hash == _compute_md5(artifacts.RAW)
 
-    def data(self) -> Data:
+    def read_data_section(self) -> Data:
         """Return the `data` section of the champion's params.yaml.
 
         Raises:
             MeritError: this version of merit can't read the section.
         """
         try:
-            return Data.model_validate(safe_yaml.load(git.show(self.commit, artifacts.LOCK) or "")["data"])
+            return Data.model_validate(safe_yaml.load(git.read_file(self.commit, artifacts.LOCK) or "")["data"])
         except (yaml.YAMLError, ValidationError, KeyError, TypeError) as error:
             raise MeritError(f"its {artifacts.LOCK} describes its data in a format that merit can't read") from error
 
     @contextmanager
-    def fetched_data(self) -> Iterator[Path]:
+    def fetch_data(self) -> Iterator[Path]:
         """Fetch the champion's data from DVC's cache or remote into a temporary file, and yield its path.
 
         Raises:
             MeritError: neither the cache nor a remote has it.
         """
         with tempfile.TemporaryDirectory() as folder:
-            place = Path(folder) / artifacts.RAW.name
-            _fetch(self.commit, artifacts.RAW, place)
-            yield place
+            path = Path(folder) / artifacts.RAW.name
+            _fetch_output(self.commit, artifacts.RAW, path)
+            yield path
 
     @contextmanager
-    def fetched(self) -> Iterator["Package"]:
+    def fetch_package(self) -> Iterator["Package"]:
         """Fetch the champion's package from DVC's cache or remote, and yield it loaded.
 
         Raises:
@@ -89,70 +89,70 @@ class Champion:
         from merit.scoring.package import Package
 
         with tempfile.TemporaryDirectory() as folder:
-            place = Path(folder) / artifacts.PACKAGE.name
-            _fetch(self.commit, artifacts.PACKAGE, place)
-            yield Package.load(place)
+            path = Path(folder) / artifacts.PACKAGE.name
+            _fetch_output(self.commit, artifacts.PACKAGE, path)
+            yield Package.load(path)
 
 
-def _md5(file: Path) -> str:
+def _compute_md5(file: Path) -> str:
     """Return the hash of a file as written in dvc.lock."""
-    return cache.file_hash(artifacts.require(file, "run"))
+    return cache.hash_file(artifacts.require(file, "run"))
 
 
-def find(name: str, against: str | None = None) -> Champion | None:
+def find_champion(name: str, ref: str | None = None) -> Champion | None:
     """Return the champion of a model, or None if there is none.
 
     Args:
         name: the model's name; a model of another name is no champion.
-        against: a branch, a tag or a commit; None for the merge base with main.
+        ref: a branch, a tag or a commit; None for the merge base with main.
 
     Raises:
         MeritError: there is no such commit, or its dvc.lock can't be read.
     """
-    commit = git.target_commit() if against is None else git.resolve(against)
+    commit = git.find_target_commit() if ref is None else git.resolve_commit(ref)
     if commit is None:
-        if against is None:
+        if ref is None:
             return None
         raise MeritError(
-            f"--against '{against}': no such commit; name a branch, a tag or a commit (a shallow clone lacks most)"
+            f"--against '{ref}': no such commit; name a branch, a tag or a commit (a shallow clone lacks most)"
         )
-    named = outputs.at(commit) or {}
-    is_rival = artifacts.PACKAGE.as_posix() in named and _name_at(commit) in {None, name}
-    return Champion(commit, named) if is_rival else None
+    output_hashes = outputs.read_outputs_at(commit) or {}
+    is_champion = artifacts.PACKAGE.as_posix() in output_hashes and _read_model_name(commit) in {None, name}
+    return Champion(commit, output_hashes) if is_champion else None
 
 
-def none_yet() -> str:
+def describe_missing_champion() -> str:
     """Return the report's text for a missing champion, with the reason if Git can't find one."""
-    why = unknown()
-    return f"no champion yet: {why}" if why else "no champion yet"
+    reason = explain_unknown_target()
+    return f"no champion yet: {reason}" if reason else "no champion yet"
 
 
-def unknown() -> str:
+def explain_unknown_target() -> str:
     """Return why Git can't determine the target branch; empty if it can."""
-    if git.git("rev-parse", "--git-dir") is None:
+    if git.run_git("rev-parse", "--git-dir") is None:
         return "this is no Git repository"
-    if not any(map(git.resolve, git.MAIN)) and not git.git("remote"):
+    if not any(map(git.resolve_commit, git.MAIN_BRANCHES)) and not git.run_git("remote"):
         return "this repository has neither a main branch nor a remote, so this commit stands in for main"
     return ""
 
 
-def _name_at(commit: str) -> str | None:
+def _read_model_name(commit: str) -> str | None:
     """Return the model name in params.yaml at a commit; None if there is none.
 
     Raises:
         MeritError: params.yaml can't be read.
     """
     try:
-        values = safe_yaml.load(git.show(commit, artifacts.LOCK) or "")
+        values = safe_yaml.load(git.read_file(commit, artifacts.LOCK) or "")
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())[:200]
         raise MeritError(f"{artifacts.LOCK} at {commit[:7]}: not valid YAML ({reason}); restore it from Git") from error
     return values.get("name") if isinstance(values, dict) else None
 
 
-def _fetch(commit: str, path: Path, place: Path) -> None:
+def _fetch_output(commit: str, path: Path, destination: Path) -> None:
     try:
-        outputs.fetch(commit, path, place)
+        outputs.copy_output(commit, path, destination)
     except MeritError as error:
-        what = "package" if path == artifacts.PACKAGE else "data"
-        raise MeritError(f"its {what} is neither in DVC's cache nor in a remote ({error})") from error
+        kind = "package" if path == artifacts.PACKAGE else "data"
+        raise MeritError(f"its {kind} is neither in DVC's cache nor in a remote ({error})") from error

@@ -13,13 +13,13 @@ from merit.config.tasks import HIGHER_IS_BETTER
 from merit.errors import MeritError
 from merit.gate.champion import Champion
 
-Path = tuple[str, ...]
-Leaves = dict[Path, Any]
+KeyPath = tuple[str, ...]
+Leaves = dict[KeyPath, Any]
 
 ABSENT = object()
 """The value of a key that does not exist, distinct from null."""
 
-WAIVERS = "waivers"
+WAIVERS_KEY = "waivers"
 """The key of `gate` that holds waivers. Adding a waiver weakens the gate; of other rules, removing one does."""
 
 LARGER_IS_WEAKER = frozenset(
@@ -27,15 +27,15 @@ LARGER_IS_WEAKER = frozenset(
 )
 SMALLER_IS_WEAKER = frozenset({"confidence", "resamples", "amount", "rows", "min"})
 
-ENTITY = ("data", "leakage", "entity")
+ENTITY_PATH = ("data", "leakage", "entity")
 """The rule that is strictest at null: merit then looks for entity columns itself."""
 
-SECTIONS = frozenset(
+RULE_SECTIONS = frozenset(
     {"floors", "baseline", "champion", "data", "slices", "robustness", "behaviour", "time", "replay", "checks"}
 )
 """The sections of `gate` that hold only rules, so that a wholly new entry makes the gate stricter."""
 
-ELSEWHERE: dict[Path, str] = {
+RULES_OUTSIDE_GATE: dict[KeyPath, str] = {
     ("evaluate", "slices"): "fewer",
     ("evaluate", "slice_min_rows"): "larger",
     ("package", "parity", "rows"): "smaller",
@@ -46,7 +46,7 @@ ELSEWHERE: dict[Path, str] = {
 The data contract is missing on purpose: it changes together with the data."""
 
 
-LOCATIONS: tuple[Path, ...] = (
+LOCATION_PATHS: tuple[KeyPath, ...] = (
     ("tracking",),
     ("serve", "host"),
     ("serve", "port"),
@@ -69,40 +69,42 @@ LOCATIONS: tuple[Path, ...] = (
 Reports show each change of these to the reviewer (docs/what-yaml-may-do.md)."""
 
 
-def since(lock: Lock, champion: Champion | None, against: str | None = None) -> dict[str, list[dict[str, Any]]] | None:
+def compare_with_champion(
+    lock: Lock, champion: Champion | None, ref: str | None = None
+) -> dict[str, list[dict[str, Any]]] | None:
     """Return the changed keys, rules and locations since the champion; None if there is no params.yaml to compare with.
 
     Args:
         lock: the parsed params.yaml.
-        champion: the champion to compare with; None to compare with `against`.
-        against: a commit; None for the merge base with main.
+        champion: the champion to compare with; None to compare with `ref`.
+        ref: a commit; None for the merge base with main.
 
     Raises:
         MeritError: params.yaml at that commit is not valid.
     """
-    commit = champion.commit if champion else git.target_commit() if against is None else git.resolve(against)
-    before = None if commit is None else at(commit)
+    commit = champion.commit if champion else git.find_target_commit() if ref is None else git.resolve_commit(ref)
+    before = None if commit is None else read_params_at(commit)
     if before is None:
         return None
     after = lock.model_dump(mode="json", by_alias=True)
     return {
-        "config": differences(before, after),
-        "rules": rules(before, after),
-        "locations": locations(before, after),
+        "config": list_changed_keys(before, after),
+        "rules": list_changed_rules(before, after),
+        "locations": list_changed_locations(before, after),
     }
 
 
-def at(commit: str) -> dict[str, Any] | None:
+def read_params_at(commit: str) -> dict[str, Any] | None:
     """Return the values of params.yaml at a commit, or None if it did not exist.
 
     Raises:
         MeritError: params.yaml at that commit is not valid.
     """
-    text = git.show(commit, artifacts.LOCK)
-    return None if text is None else parsed(text, f"{artifacts.LOCK} at {commit[:7]}")
+    text = git.read_file(commit, artifacts.LOCK)
+    return None if text is None else parse_params(text, f"{artifacts.LOCK} at {commit[:7]}")
 
 
-def parsed(text: str, name: str, remedy: str = "name another commit") -> dict[str, Any]:
+def parse_params(text: str, name: str, remedy: str = "name another commit") -> dict[str, Any]:
     """Parse the text of a params.yaml, without requiring the present schema.
 
     Args:
@@ -123,79 +125,79 @@ def parsed(text: str, name: str, remedy: str = "name another commit") -> dict[st
     return values
 
 
-def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
+def list_changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return every changed leaf with its dotted key and both values as text; None means that the key does not exist."""
     return [
-        {"key": dotted(path), "before": shown(old), "after": shown(new)}
-        for path, old, new in _differing(leaves(before), leaves(after))
+        {"key": format_key(path), "before": format_value(old), "after": format_value(new)}
+        for path, old, new in _iter_changes(flatten_values(before), flatten_values(after))
     ]
 
 
-def locations(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the changed locations, in the order of `LOCATIONS`."""
-    found = list(_differing(leaves(before), leaves(after)))
+def list_changed_locations(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the changed locations, in the order of `LOCATION_PATHS`."""
+    changes = list(_iter_changes(flatten_values(before), flatten_values(after)))
     return [
-        {"key": dotted(path), "before": shown(old), "after": shown(new)}
-        for location in LOCATIONS
-        for path, old, new in found
+        {"key": format_key(path), "before": format_value(old), "after": format_value(new)}
+        for location in LOCATION_PATHS
+        for path, old, new in changes
         if path[: len(location)] == location
     ]
 
 
-def rules(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
+def list_changed_rules(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the changed rules of the gate, each with whether it is less strict than before."""
-    old, new = before.get("gate") or {}, after.get("gate") or {}
-    found = [
-        (("gate", *path), was, now, is_weaker(path, was, now, is_new=_is_new(path, old)))
-        for path, was, now in _differing(leaves(old), leaves(new))
+    old_gate, new_gate = before.get("gate") or {}, after.get("gate") or {}
+    changes = [
+        (("gate", *path), old_value, new_value, is_weaker(path, old_value, new_value, is_new=_is_new(path, old_gate)))
+        for path, old_value, new_value in _iter_changes(flatten_values(old_gate), flatten_values(new_gate))
     ]
-    found += [
-        (path, was, now, _is_weaker_value(ELSEWHERE[path], was, now))
-        for path, was, now in _differing(leaves(before), leaves(after))
-        if path in ELSEWHERE
+    changes += [
+        (path, was, now, _is_weaker_value(RULES_OUTSIDE_GATE[path], was, now))
+        for path, was, now in _iter_changes(flatten_values(before), flatten_values(after))
+        if path in RULES_OUTSIDE_GATE
     ]
     return [
-        {"key": dotted(path), "before": shown(was), "after": shown(now), "weaker": weaker}
-        for path, was, now, weaker in found
+        {"key": format_key(path), "before": format_value(was), "after": format_value(now), "weaker": weaker}
+        for path, was, now, weaker in changes
     ]
 
 
-def _differing(before: Leaves, after: Leaves) -> Iterator[tuple[Path, Any, Any]]:
+def _iter_changes(before: Leaves, after: Leaves) -> Iterator[tuple[KeyPath, Any, Any]]:
     """Yield changed leaves in the order of the present lock, then removed ones."""
-    for path in [*after, *(gone for gone in before if gone not in after)]:
+    for path in [*after, *(removed for removed in before if removed not in after)]:
         old, new = before.get(path, ABSENT), after.get(path, ABSENT)
         # A null that became a section is no removed key: the keys of the section are listed as new.
-        became_section = old is None and new is ABSENT and any(each[: len(path)] == path for each in after)
-        if not _same(old, new) and not became_section:
+        became_section = old is None and new is ABSENT and any(other_path[: len(path)] == path for other_path in after)
+        if not _is_equal(old, new) and not became_section:
             yield path, old, new
 
 
-def _same(old: Any, new: Any) -> bool:
+def _is_equal(old: Any, new: Any) -> bool:
     """Compare values as YAML means them: 1 equals 1.0, but true does not equal 1."""
     if isinstance(old, list) and isinstance(new, list):
-        return len(old) == len(new) and all(map(_same, old, new))
+        return len(old) == len(new) and all(map(_is_equal, old, new))
     if isinstance(old, dict) and isinstance(new, dict):
-        return old.keys() == new.keys() and all(_same(old[name], new[name]) for name in old)
+        return old.keys() == new.keys() and all(_is_equal(old[name], new[name]) for name in old)
     return bool(old == new) and isinstance(old, bool) == isinstance(new, bool)
 
 
-def leaves(values: Mapping[str, Any], place: Path = ()) -> Leaves:
+def flatten_values(values: Mapping[str, Any], prefix: KeyPath = ()) -> Leaves:
     """Flatten nested mappings to values by path; a list counts as one value."""
-    found: Leaves = {}
+    flat: Leaves = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
-            found |= leaves(value, (*place, str(name)))
+            flat |= flatten_values(value, (*prefix, str(name)))
         else:
-            found[(*place, str(name))] = value
-    return found
+            flat[(*prefix, str(name))] = value
+    return flat
 
 
-def dotted(path: Path) -> str:
+def format_key(path: KeyPath) -> str:
     """Return a path as a dotted key; a part that contains a dot is quoted."""
     return ".".join(f'"{part}"' if "." in part else part for part in path)
 
 
-def shown(value: Any) -> str | None:
+def format_value(value: Any) -> str | None:
     """Return a value as one line of YAML; None if the key does not exist (null gives the text `null`)."""
     if value is ABSENT:
         return None
@@ -215,7 +217,7 @@ def _is_plain(text: str) -> bool:
         return False
 
 
-def is_weaker(path: Path, before: Any, after: Any, *, is_new: bool = False) -> bool:
+def is_weaker(path: KeyPath, before: Any, after: Any, *, is_new: bool = False) -> bool:
     """Return whether a rule below `gate` is less strict than before; an unknown rule counts as weaker.
 
     Args:
@@ -224,19 +226,19 @@ def is_weaker(path: Path, before: Any, after: Any, *, is_new: bool = False) -> b
         after: the new value; ABSENT if the key was removed.
         is_new: whether the key belongs to a wholly new rule.
     """
-    if path[0] == WAIVERS:
-        return _is_more_waived(path, before, after)
+    if path[0] == WAIVERS_KEY:
+        return _is_waiver_extended(path, before, after)
     if path == ("champion",):
-        return _is_weaker_list(before, after)
-    if path == ENTITY:
+        return _is_margin_list_weaker(before, after)
+    if path == ENTITY_PATH:
         return not is_new and _is_entity_weaker(before, after)
     if path[:2] == ("behaviour", "direction") and path[-1] == "tolerance":  # no tolerance is the strictest
         before, after = (0.0 if value in (ABSENT, None) else value for value in (before, after))
     # Without a value there is no limit.
-    was_open, is_open = before in (ABSENT, None), after in (ABSENT, None)
-    if is_open or is_new:
-        return is_open and not was_open
-    return _is_weaker_value(_direction(path), before, after)
+    was_unlimited, is_unlimited = before in (ABSENT, None), after in (ABSENT, None)
+    if is_unlimited or is_new:
+        return is_unlimited and not was_unlimited
+    return _is_weaker_value(_find_weaker_direction(path), before, after)
 
 
 def _is_weaker_value(direction: str | None, before: Any, after: Any) -> bool:
@@ -251,18 +253,18 @@ def _is_weaker_value(direction: str | None, before: Any, after: Any) -> bool:
     return bool(after > before if direction == "larger" else after < before)
 
 
-def _direction(path: Path) -> str | None:
+def _find_weaker_direction(path: KeyPath) -> str | None:
     """Return which change is weaker: "larger", "smaller" or "fewer" names; None if unknown."""
-    *above, last = path
-    if above == ["floors"]:
-        higher = HIGHER_IS_BETTER.get(last)
-        return None if higher is None else ("smaller" if higher else "larger")
+    *parents, last = path
+    if parents == ["floors"]:
+        higher_is_better = HIGHER_IS_BETTER.get(last)
+        return None if higher_is_better is None else ("smaller" if higher_is_better else "larger")
     # Another seed is neither larger nor smaller; arguments of own checks and columns of golden rows have any name.
-    if last == "seed" or above[:1] == ["checks"] or "row" in above:
+    if last == "seed" or parents[:1] == ["checks"] or "row" in parents:
         return None
     if last in SMALLER_IS_WEAKER or last.startswith("min_"):
         return "smaller"
-    return "larger" if last in LARGER_IS_WEAKER or above[:1] == ["data"] else None
+    return "larger" if last in LARGER_IS_WEAKER or parents[:1] == ["data"] else None
 
 
 def _is_entity_weaker(before: Any, after: Any) -> bool:
@@ -275,9 +277,9 @@ def _is_entity_weaker(before: Any, after: Any) -> bool:
     return before is None or _is_weaker_value("fewer", before, after)
 
 
-def _is_new(path: Path, before: Any) -> bool:
+def _is_new(path: KeyPath, before: Any) -> bool:
     """Return whether the key's rule or section is new as a whole."""
-    if path[0] not in SECTIONS:
+    if path[0] not in RULE_SECTIONS:
         return False
     for name in path[:-1]:
         before = before.get(name) if isinstance(before, Mapping) else None
@@ -291,27 +293,27 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_weaker_list(before: Any, after: Any) -> bool:
+def _is_margin_list_weaker(before: Any, after: Any) -> bool:
     """Compare margins by metric: dropping a metric or raising its margin is weaker."""
-    old, new = _margins(before), _margins(after)
+    old, new = _collect_margins(before), _collect_margins(after)
     if old is None or new is None:
         return True
     return any(metric not in new or new[metric] > margin for metric, margin in old.items())
 
 
-def _margins(rules: Any) -> dict[str, float] | None:
+def _collect_margins(rules: Any) -> dict[str, float] | None:
     """Return the smallest margin of each metric, since all must hold; None if the rules have another format."""
     if rules is ABSENT or rules is None:
         return {}
-    found: dict[str, float] = {}
+    margins: dict[str, float] = {}
     for rule in rules if isinstance(rules, list) else [None]:
         if not (isinstance(rule, dict) and rule.keys() == {"metric", "margin"} and _is_number(rule["margin"])):
             return None
-        found[rule["metric"]] = min(rule["margin"], found.get(rule["metric"], rule["margin"]))
-    return found
+        margins[rule["metric"]] = min(rule["margin"], margins.get(rule["metric"], rule["margin"]))
+    return margins
 
 
-def _is_more_waived(path: Path, before: Any, after: Any) -> bool:
+def _is_waiver_extended(path: KeyPath, before: Any, after: Any) -> bool:
     """Return whether a waiver was added or extended; a changed reason alone does not count."""
     if after is ABSENT or (path[-1] == "reason" and before is not ABSENT):
         return False

@@ -14,15 +14,15 @@ from merit.config.tasks import HIGHER_IS_BETTER, METRICS
 from merit.errors import MeritError
 from merit.gate.champion import Champion
 from merit.gate.checks.model.source import SourceRows
-from merit.metrics import Estimate, Metric, Scored, compare, estimate, scored
-from merit.scoring.package import Package, columns_of
+from merit.metrics import Estimate, Metric, TaskMetrics, compare_models, estimate_intervals, prepare_metrics
+from merit.scoring.package import Package, extract_columns
 
 if TYPE_CHECKING:
     from merit.gate.checks.model.slices import Slice
 
 
 @dataclass(frozen=True)
-class Rivalry:
+class ChampionComparison:
     """The result of comparing the candidate with the champion.
 
     Attributes:
@@ -47,14 +47,14 @@ class Evidence:
         contract: the report of the `validate` stage.
         rows: the raw test rows.
         target: 0 or 1, the index of the class, or the number, [rows].
-        candidate: the package's predictions, in the shape that `merit.metrics.scored` takes.
+        candidate: the package's predictions, in the shape that `merit.metrics.prepare_metrics` takes.
         network: the PyTorch network's predictions, as `evaluate` wrote them.
         baseline: the baseline's predictions.
         deviation: the standard deviation of the target on these rows, the unit of parity for a regression.
-        own: the project's own metrics by name.
+        own_metrics: the project's own metrics by name.
         metrics: the candidate's metrics with intervals.
         package: the candidate's package.
-        bytes: the size of the package.
+        package_bytes: the size of the package.
         champion: the model of the target branch; None if there is none.
         source: the test rows as they are in the source; None to check only the rows that `ingest` has read.
     """
@@ -67,10 +67,10 @@ class Evidence:
     network: NDArray[Any]
     baseline: NDArray[Any]
     deviation: float
-    own: Mapping[str, Metric]
+    own_metrics: Mapping[str, Metric]
     metrics: dict[str, Estimate]
     package: Package
-    bytes: int
+    package_bytes: int
     champion: Champion | None
     source: SourceRows | None = None
 
@@ -80,67 +80,74 @@ class Evidence:
         return self.package.manifest
 
     @property
-    def unit(self) -> float:
+    def prediction_unit(self) -> float:
         """The unit of differences between predictions: 1 for probabilities, the target's deviation for a regression."""
         return self.deviation if self.lock.data.target.task == "regression" else 1.0
 
     @cached_property
     def columns(self) -> dict[str, NDArray[Any]]:
         """The columns of the test rows that the package takes as input."""
-        return columns_of(self.rows, self.package.graph.inputs)
+        return extract_columns(self.rows, self.package.graph.inputs)
 
     @cached_property
-    def rivalry(self) -> Rivalry:
+    def champion_comparison(self) -> ChampionComparison:
         """The comparison with the champion; the first access fetches and scores the champion's package."""
         if self.champion is None:
-            return Rivalry()
+            return ChampionComparison()
         if self.champion.is_candidate():
-            same = {name: Estimate(0.0, 0.0, 0.0) for name in METRICS[self.lock.data.target.task]}
-            return Rivalry(metrics=self.metrics, difference=same)
+            no_difference = {name: Estimate(0.0, 0.0, 0.0) for name in METRICS[self.lock.data.target.task]}
+            return ChampionComparison(metrics=self.metrics, difference=no_difference)
         try:
-            with self.champion.fetched() as package:
-                predictions = self._answers_of(package)
+            with self.champion.fetch_package() as package:
+                predictions = self._predict_champion(package)
         except MeritError as error:
-            return Rivalry(problem=str(error))
-        how, measured = self.lock.gate, self.scored(predictions)
-        rules = [rule.metric for rule in how.champion]
-        names = [name for name in measured.names if name not in self.own or name in rules]
-        metrics = estimate(measured, count=self.lock.evaluate.resamples, confidence=how.confidence, seed=self.lock.seed)
-        return Rivalry(predictions, "", metrics, self.difference(predictions, names))
+            return ChampionComparison(problem=str(error))
+        gate, champion_scored = self.lock.gate, self.pair_with_target(predictions)
+        rules = [rule.metric for rule in gate.champion]
+        names = [name for name in champion_scored.metric_names if name not in self.own_metrics or name in rules]
+        metrics = estimate_intervals(
+            champion_scored, count=self.lock.evaluate.resamples, confidence=gate.confidence, seed=self.lock.seed
+        )
+        return ChampionComparison(predictions, "", metrics, self.compare_metrics(predictions, names))
 
     @cached_property
     def slices(self) -> "list[Slice]":
         """The slices of the test rows, each compared with the champion."""
         from merit.gate.checks.model import slices
 
-        return slices.judged(self)
+        return slices.judge_slices(self)
 
-    def _answers_of(self, champion: Package) -> NDArray[np.float32]:
+    def _predict_champion(self, champion: Package) -> NDArray[np.float32]:
         """Return the champion's predictions.
 
         Raises:
             MeritError: the champion predicts another target, or needs columns that these rows don't have.
         """
-        ours, theirs = self.package.output, champion.output
-        if any(ours.get(name) != theirs.get(name) for name in ("task", "classes")):
+        candidate_output, champion_output = self.package.output, champion.output
+        if any(candidate_output.get(name) != champion_output.get(name) for name in ("task", "classes")):
             raise MeritError(
-                f"it predicts something else ({theirs.get('task')}, {theirs.get('classes', 'no classes')})"
+                f"it predicts something else ({champion_output.get('task')}, "
+                f"{champion_output.get('classes', 'no classes')})"
             )
-        meant, told = (" ".join(str(each.get("description")).split()) for each in (ours, theirs))
-        if meant != told:
-            raise MeritError(f"it predicts something else ({told})")
-        return champion.predict(columns_of(self.rows, champion.graph.inputs))
+        candidate_description, champion_description = (
+            " ".join(str(output.get("description")).split()) for output in (candidate_output, champion_output)
+        )
+        if candidate_description != champion_description:
+            raise MeritError(f"it predicts something else ({champion_description})")
+        return champion.predict(extract_columns(self.rows, champion.graph.inputs))
 
-    def is_better_higher(self, metric: str) -> bool:
+    def is_higher_better(self, metric: str) -> bool:
         """Return whether a higher value of the metric is better."""
-        return bool(self.own[metric].higher_is_better) if metric in self.own else HIGHER_IS_BETTER[metric]
+        return (
+            bool(self.own_metrics[metric].higher_is_better) if metric in self.own_metrics else HIGHER_IS_BETTER[metric]
+        )
 
-    def scored(self, predictions: NDArray[Any]) -> Scored:
+    def pair_with_target(self, predictions: NDArray[Any]) -> TaskMetrics:
         """Return predictions of the test rows together with the true target."""
-        return scored(self.lock.data.target.task, self.target, predictions, self.own)
+        return prepare_metrics(self.lock.data.target.task, self.target, predictions, self.own_metrics)
 
-    def difference(
-        self, rival: NDArray[Any], names: list[str], candidate: NDArray[Any] | None = None, count: int | None = None
+    def compare_metrics(
+        self, rival: NDArray[Any], names: list[str], candidate: NDArray[Any] | None = None, resamples: int | None = None
     ) -> dict[str, Estimate]:
         """Return the candidate's metrics minus a rival's, paired on the same resamples.
 
@@ -148,15 +155,15 @@ class Evidence:
             rival: the rival's predictions of the test rows.
             names: the names of the metrics.
             candidate: the predictions to compare; None for the candidate's own.
-            count: the number of resamples; None for gate.resamples.
+            resamples: the number of resamples; None for gate.resamples.
         """
-        how = self.lock.gate
-        ours = self.scored(self.candidate if candidate is None else candidate)
-        return compare(
-            ours,
-            self.scored(rival),
+        gate = self.lock.gate
+        candidate_scored = self.pair_with_target(self.candidate if candidate is None else candidate)
+        return compare_models(
+            candidate_scored,
+            self.pair_with_target(rival),
             names,
-            count=count or how.resamples,
-            confidence=how.confidence,
+            count=resamples or gate.resamples,
+            confidence=gate.confidence,
             seed=self.lock.seed,
         )

@@ -12,78 +12,89 @@ from merit.gate import champion as champions
 from merit.gate import change, waivers
 from merit.gate.champion import Champion
 from merit.gate.checks.model import bento_key
-from merit.gate.report.truncation import fit
-from merit.gate.verdict import Verdict, overall
+from merit.gate.report.truncation import truncate_report
+from merit.gate.verdict import Verdict, combine_verdicts
 
-OF_THE_MACHINE = ("time: ", "replay")
+MACHINE_DEPENDENT_PREFIXES = ("time: ", "replay")
 """Prefixes of the names of checks whose results also depend on the machine."""
 
 
-def current(lock: Lock, against: str | None = None) -> dict[str, Any] | None:
+def load_current_report(lock: Lock, ref: str | None = None) -> dict[str, Any] | None:
     """Return the last report if it is complete, covers data and model, and is still valid, else None.
 
     Args:
         lock: the parsed params.yaml.
-        against: the commit whose champion must have been compared; None for the merge base with main.
+        ref: the commit whose champion must have been compared; None for the merge base with main.
     """
     if not all(path.is_file() for path in (artifacts.GATE_REPORT, artifacts.GATE_MARKDOWN, artifacts.GATE_HTML)):
         return None
     try:
-        last = artifacts.read_json(artifacts.GATE_REPORT, "gate")
+        report = artifacts.read_json(artifacts.GATE_REPORT, "gate")
     except MeritError:
         return None
-    if last.get("scope") != "all":
+    if report.get("scope") != "all":
         return None
-    champion = champions.find(lock.name, against)
-    if not _tells(last, change.since(lock, champion, against)):  # includes sections without a check
+    champion = champions.find_champion(lock.name, ref)
+    if not _contains_change(
+        report, change.compare_with_champion(lock, champion, ref)
+    ):  # includes sections without a check
         return None
-    return last if last.get("inputs") == digest(lock, champion) and _follows(last, lock) else None
+    return (
+        report
+        if report.get("inputs") == compute_inputs_digest(lock, champion) and _has_final_verdict(report, lock)
+        else None
+    )
 
 
-def _tells(report: dict[str, Any], changed: dict[str, Any] | None) -> bool:
+def _contains_change(report: dict[str, Any], changes: dict[str, Any] | None) -> bool:
     """Return whether a report contains a change, which may be truncated in the report."""
-    return report.get("change") in (changed, fit({"change": changed})["change"])
+    return report.get("change") in (changes, truncate_report({"change": changes})["change"])
 
 
-def _follows(report: dict[str, Any], lock: Lock) -> bool:
+def _has_final_verdict(report: dict[str, Any], lock: Lock) -> bool:
     """Return whether a report's verdict follows from its checks and a new run could not change it.
 
     Waived checks are ignored. A machine-dependent check that did not pass may pass next time.
     """
     checks = report.get("checks") or []
-    excused = waivers.active(lock, waivers.today())
-    counted = [check for check in checks if not (check.get("waived") and check["name"] in excused)]
-    if any(check["verdict"] != Verdict.PASS and check["name"].startswith(OF_THE_MACHINE) for check in counted):
+    waived_names = waivers.list_active_waivers(lock, waivers.get_utc_date())
+    counted = [check for check in checks if not (check.get("waived") and check["name"] in waived_names)]
+    if any(
+        check["verdict"] != Verdict.PASS and check["name"].startswith(MACHINE_DEPENDENT_PREFIXES) for check in counted
+    ):
         return False
-    return report.get("verdict") == overall(Verdict(check["verdict"]) for check in counted)
+    return report.get("verdict") == combine_verdicts(Verdict(check["verdict"]) for check in counted)
 
 
-def digest(lock: Lock, champion: Champion | None, only: str | None = None) -> str:
+def compute_inputs_digest(lock: Lock, champion: Champion | None, scope: str | None = None) -> str:
     """Return the hash of everything that a verdict depends on: files, thresholds, champion and the gate's code.
 
     Args:
         lock: the parsed params.yaml.
         champion: the champion; None if there is none.
-        only: the judged part; it is hashed, so that a partial verdict never counts as a complete one.
+        scope: the judged part; it is hashed, so that a partial verdict never counts as a complete one.
     """
-    code = sorted(Path(__file__).parent.rglob("*.*"))
-    files = [*(() if only == "model" else _DATA), *(() if only == "data" else _model())]
-    files += [path for path in code if path.suffix != ".pyc"]
+    code_files = sorted(Path(__file__).parent.rglob("*.*"))
+    files = [*(() if scope == "model" else _DATA_FILES), *(() if scope == "data" else _list_model_files())]
+    files += [path for path in code_files if path.suffix != ".pyc"]
     files += sorted((Path(__file__).parents[1] / "reading").glob("*.py"))
-    parts = [artifacts.sha256(artifacts.require(path, "run")) for path in files]
-    rival = None if champion is None else [champion.commit, champion.package_hash, champion.data_hash]
-    own = [lock.code, lock.evaluate.model_dump(mode="json"), lock.data.model_dump(mode="json"), only]
-    excused = sorted(waivers.active(lock, waivers.today()))
-    served = None if only == "data" or lock.gate.replay is None else bento_key.key(lock.gate.replay.rows)
-    text = json.dumps([parts, lock.gate.model_dump(mode="json"), lock.seed, own, rival, excused, served])
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    file_hashes = [artifacts.sha256(artifacts.require(path, "run")) for path in files]
+    champion_state = None if champion is None else [champion.commit, champion.package_hash, champion.data_hash]
+    settings = [lock.code, lock.evaluate.model_dump(mode="json"), lock.data.model_dump(mode="json"), scope]
+    waived_names = sorted(waivers.list_active_waivers(lock, waivers.get_utc_date()))
+    replay = None if scope == "data" else lock.gate.replay
+    replay_key = None if replay is None else bento_key.compute_cache_key(replay.rows)
+    payload = json.dumps(
+        [file_hashes, lock.gate.model_dump(mode="json"), lock.seed, settings, champion_state, waived_names, replay_key]
+    )
+    return "sha256:" + hashlib.sha256(payload.encode()).hexdigest()
 
 
-_DATA = (artifacts.DATA_REPORT, artifacts.RAW)
+_DATA_FILES = (artifacts.DATA_REPORT, artifacts.RAW)
 
 
-def _model() -> list[Path]:
+def _list_model_files() -> list[Path]:
     files = [artifacts.PREDICTIONS, artifacts.METRICS, artifacts.TEST_ROWS, artifacts.TRANSFORM, artifacts.HISTORY]
     source_rows = [artifacts.SOURCE_ROWS] if artifacts.SOURCE_ROWS.is_file() else []
-    locked = [path for path in (artifacts.DVC_LOCK, Path("dvc.yaml")) if path.is_file()]
-    return [*files, *source_rows, *locked, *sorted(artifacts.PACKAGE.iterdir())]
+    dvc_files = [path for path in (artifacts.DVC_LOCK, Path("dvc.yaml")) if path.is_file()]
+    return [*files, *source_rows, *dvc_files, *sorted(artifacts.PACKAGE.iterdir())]

@@ -15,124 +15,133 @@ from merit.gate import champion as champions
 from merit.gate import change, freshness, waivers
 from merit.gate.champion import Champion
 from merit.gate.checks import outputs, rules, suite
-from merit.gate.checks.data.run import look
+from merit.gate.checks.data.run import check_data
 from merit.gate.checks.model.source import SourceRows
 from merit.gate.evidence import Evidence
 from merit.gate.report import plots, render
-from merit.gate.verdict import Check, Verdict, overall
-from merit.metrics import estimate, scored
+from merit.gate.verdict import Check, Verdict, combine_verdicts
+from merit.metrics import estimate_intervals, prepare_metrics
 from merit.process import workspace_lock
-from merit.scoring.package import Package, columns_of, verified
+from merit.scoring.package import Package, extract_columns, verify_package
 
 Scope = Literal["data", "model"]
 """The part to judge; None (in annotations) means both."""
 
 
-def gate(lock: Lock, against: str | None = None, only: Scope | None = None) -> dict[str, Any]:
+def gate(lock: Lock, ref: str | None = None, scope: Scope | None = None) -> dict[str, Any]:
     """Judge the candidate, write the report as JSON, Markdown and HTML, and return it.
 
     Args:
         lock: the parsed params.yaml.
-        against: the commit whose champion is compared; None for the merge base with main.
-        only: judge only the data, for example before training, or only the model; None judges both.
+        ref: the commit whose champion is compared; None for the merge base with main.
+        scope: judge only the data, for example before training, or only the model; None judges both.
 
     Raises:
         MeritError: a required file is missing or was changed, so there is no verdict; or another gate or stage is
             running in this folder.
     """
-    with workspace_lock.stage():  # parallel runs would overwrite each other's report
-        return _gate(lock, against, only)
+    with workspace_lock.lock_stage():  # parallel runs would overwrite each other's report
+        return _run_gate(lock, ref, scope)
 
 
-def _gate(lock: Lock, against: str | None, only: Scope | None) -> dict[str, Any]:
+def _run_gate(lock: Lock, ref: str | None, scope: Scope | None) -> dict[str, Any]:
     # If judging fails, there must be no verdict rather than an outdated one.
-    for former in (artifacts.GATE_REPORT, artifacts.GATE_MARKDOWN, artifacts.GATE_HTML):
-        former.unlink(missing_ok=True)
-    if only != "data":
-        verified(artifacts.PACKAGE)
-        _check_is_current(lock)
+    for report_file in (artifacts.GATE_REPORT, artifacts.GATE_MARKDOWN, artifacts.GATE_HTML):
+        report_file.unlink(missing_ok=True)
+    if scope != "data":
+        verify_package(artifacts.PACKAGE)
+        _check_package_is_current(lock)
     show_phase("gate: looking for the champion")
-    champion = champions.find(lock.name, against)
-    with trust.theirs(), ExitStack() as stack:
-        evidence = None if only == "data" else _gather(lock, champion)
+    champion = champions.find_champion(lock.name, ref)
+    with trust.convert_project_errors(), ExitStack() as stack:
+        evidence = None if scope == "data" else _collect_evidence(lock, champion)
         # The data checks run while the Bento is built and started in the background. `list` returns no checks.
-        finish = list if evidence is None else stack.enter_context(suite.begun(evidence))
-        data = None if only == "model" else look(lock, champion)
-        found = finish()
+        finish_checks = list if evidence is None else stack.enter_context(suite.start_checks(evidence))
+        data_findings = None if scope == "model" else check_data(lock, champion)
+        results = finish_checks()
     show_phase("gate: comparing with main, and writing the report")
-    changed = change.since(lock, champion, against)
+    changes = change.compare_with_champion(lock, champion, ref)
     if evidence is not None:
-        found += [rules.check(changed, champion), outputs.check()]
-    day = waivers.today()
-    known = waivers.possible(lock) if only is None else None
-    found = waivers.waived(lock, [*(data.checks if data else []), *found], day, known=known)
-    made = {**_report(lock, champion, only, found), "waivers": waivers.listed(lock, found, day), "change": changed}
-    made |= {"data": data.report if data else None, **(_judged(evidence) if evidence else _not_judged(lock))}
-    return render.write(made)
+        results += [rules.check_rules(changes, champion), outputs.check_outputs()]
+    day = waivers.get_utc_date()
+    known_checks = waivers.list_conditional_checks(lock) if scope is None else None
+    results = waivers.apply_waivers(
+        lock, [*(data_findings.checks if data_findings else []), *results], day, known_names=known_checks
+    )
+    content = {
+        **_build_summary(lock, champion, scope, results),
+        "waivers": waivers.list_waivers(lock, results, day),
+        "change": changes,
+    }
+    content |= {
+        "data": data_findings.report if data_findings else None,
+        **(_build_model_sections(evidence) if evidence else _build_empty_sections(lock)),
+    }
+    return render.write_report(content)
 
 
-def _report(lock: Lock, champion: Champion | None, only: Scope | None, found: list[Check]) -> dict[str, Any]:
+def _build_summary(lock: Lock, champion: Champion | None, scope: Scope | None, results: list[Check]) -> dict[str, Any]:
     """Return the report's sections that don't depend on the scope: verdict, scope and checks."""
     return {
         "form": 1,
-        "verdict": str(overall(check.verdict for check in found if not check.waived)),
-        "scope": only or "all",
-        "inputs": freshness.digest(lock, champion, only),
+        "verdict": str(combine_verdicts(check.verdict for check in results if not check.waived)),
+        "scope": scope or "all",
+        "inputs": freshness.compute_inputs_digest(lock, champion, scope),
         "model": lock.name,
         "task": lock.data.target.task,
         "champion": None if champion is None else {"commit": champion.commit, "package": champion.package_hash},
         "confidence": lock.gate.confidence,
         "checks": [
-            {**asdict(check), "advice": "" if check.verdict == Verdict.PASS else check.advice} for check in found
+            {**asdict(check), "advice": "" if check.verdict == Verdict.PASS else check.advice} for check in results
         ],
     }
 
 
-def _judged(evidence: Evidence) -> dict[str, Any]:
+def _build_model_sections(evidence: Evidence) -> dict[str, Any]:
     """Return the report's sections on the model."""
-    measured = artifacts.read_json(artifacts.METRICS, "evaluate")
+    metrics_report = artifacts.read_json(artifacts.METRICS, "evaluate")
     return {
         "candidate": {
             "digest": artifacts.package_digest(artifacts.PACKAGE),
-            "commit": git.head(),
+            "commit": git.get_head(),
             "dirty": git.is_dirty(),
             "network": evidence.lock.model.target,
         },
         "parts": artifacts.read_json(artifacts.FEATURES_REPORT, "features")["parts"],
         "metrics": {
             "candidate": {n: e.as_json() for n, e in evidence.metrics.items()},
-            "baseline": _known(measured, "baseline"),
-            **_against_champion(evidence),
+            "baseline": _require_section(metrics_report, "baseline"),
+            **_build_champion_metrics(evidence),
         },
-        "better": {name: "higher" if evidence.is_better_higher(name) else "lower" for name in evidence.metrics},
-        "slices": _compared(evidence, _known(measured, "slices")),
-        "curves": plots.curves(evidence.lock.data.target.task),
+        "better": {name: "higher" if evidence.is_higher_better(name) else "lower" for name in evidence.metrics},
+        "slices": _add_slice_comparison(evidence, _require_section(metrics_report, "slices")),
+        "curves": plots.read_curves(evidence.lock.data.target.task),
     }
 
 
-def _known(measured: dict[str, Any], name: str) -> Any:
-    if name not in measured:
+def _require_section(metrics_report: dict[str, Any], name: str) -> Any:
+    if name not in metrics_report:
         raise MeritError(f"{artifacts.METRICS}: has no {name}; make it again with 'merit evaluate'")
-    return measured[name]
+    return metrics_report[name]
 
 
-def _not_judged(lock: Lock) -> dict[str, Any]:
+def _build_empty_sections(lock: Lock) -> dict[str, Any]:
     """Return empty model sections, for a report on the data only."""
-    candidate = {"digest": None, "commit": git.head(), "dirty": git.is_dirty(), "network": lock.model.target}
+    candidate = {"digest": None, "commit": git.get_head(), "dirty": git.is_dirty(), "network": lock.model.target}
     return {"candidate": candidate, "parts": None, "metrics": None, "better": {}, "slices": [], "curves": None}
 
 
-def _against_champion(evidence: Evidence) -> dict[str, Any]:
+def _build_champion_metrics(evidence: Evidence) -> dict[str, Any]:
     """Return the champion's metrics and the candidate's differences from them; None without a comparison."""
-    rivalry = evidence.rivalry
-    told = {"champion": rivalry.metrics, "difference": rivalry.difference}
-    return {part: {n: e.as_json() for n, e in found.items()} or None for part, found in told.items()}
+    comparison = evidence.champion_comparison
+    estimates = {"champion": comparison.metrics, "difference": comparison.difference}
+    return {section: {n: e.as_json() for n, e in metrics.items()} or None for section, metrics in estimates.items()}
 
 
-def _compared(evidence: Evidence, slices: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _add_slice_comparison(evidence: Evidence, slices: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the slices measured by `evaluate`, with their difference from the champion and verdict."""
     rule = evidence.lock.gate.slices
-    told: dict[tuple[str, str | None], dict[str, Any]] = {
+    comparisons: dict[tuple[str, str | None], dict[str, Any]] = {
         (each.column, each.value): {
             "difference": {rule.metric: each.difference.as_json()},
             "verdict": None if each.verdict is None else str(each.verdict),
@@ -140,24 +149,24 @@ def _compared(evidence: Evidence, slices: list[dict[str, Any]]) -> list[dict[str
         for each in evidence.slices
         if rule is not None and each.difference is not None
     }
-    nothing = {"difference": None, "verdict": None}
-    return [{**each, **told.get((each["column"], each["value"]), nothing)} for each in slices]
+    no_comparison = {"difference": None, "verdict": None}
+    return [{**each, **comparisons.get((each["column"], each["value"]), no_comparison)} for each in slices]
 
 
-def _check_is_current(lock: Lock) -> None:
+def _check_package_is_current(lock: Lock) -> None:
     """Raise if the package was built from another params.yaml than the present one."""
     text = artifacts.require(artifacts.PACKAGE / artifacts.PACKAGED_LOCK, "package").read_text(encoding="utf-8")
-    packaged = safe_yaml.load(text)
-    now = lock.model_dump(mode="json", by_alias=True, include=set(packaged))
-    differing = [name for name in packaged if packaged[name] != now.get(name)]
-    if differing:
+    packaged_values = safe_yaml.load(text)
+    current_values = lock.model_dump(mode="json", by_alias=True, include=set(packaged_values))
+    changed_sections = [name for name in packaged_values if packaged_values[name] != current_values.get(name)]
+    if changed_sections:
         raise MeritError(
-            f"gate: {artifacts.LOCK} now holds another {', '.join(differing)} than the package was made with; "
+            f"gate: {artifacts.LOCK} now holds another {', '.join(changed_sections)} than the package was made with; "
             "run 'merit run'"
         )
 
 
-def _gather(lock: Lock, champion: Champion | None) -> Evidence:
+def _collect_evidence(lock: Lock, champion: Champion | None) -> Evidence:
     package = Package.load(artifacts.PACKAGE)
     rows = artifacts.read_table(artifacts.TEST_ROWS, "features")
     predictions = artifacts.read_table(artifacts.PREDICTIONS, "evaluate")
@@ -169,24 +178,27 @@ def _gather(lock: Lock, champion: Champion | None) -> Evidence:
             f"{artifacts.PREDICTIONS}: not of the rows of {artifacts.TEST_ROWS}; run 'merit evaluate' again"
         )
     show_phase(f"gate: scoring {rows.height:,} test rows")
-    ours = package.predict(columns_of(rows, package.graph.inputs))
+    candidate = package.predict(extract_columns(rows, package.graph.inputs))
     count, confidence = lock.evaluate.resamples, lock.gate.confidence
-    own = targets.build_metrics(lock.evaluate.metrics)
+    own_metrics = targets.build_metrics(lock.evaluate.metrics)
     return Evidence(
         lock=lock,
         contract=artifacts.read_json(artifacts.DATA_REPORT, "validate"),
         rows=rows,
         target=target,
-        candidate=ours,
+        candidate=candidate,
         network=predictions["prediction"].to_numpy(),
         baseline=predictions["baseline"].to_numpy(),
         deviation=float(target.std()) or 1.0,
-        own=own,
-        metrics=estimate(
-            scored(lock.data.target.task, target, ours, own), count=count, confidence=confidence, seed=lock.seed
+        own_metrics=own_metrics,
+        metrics=estimate_intervals(
+            prepare_metrics(lock.data.target.task, target, candidate, own_metrics),
+            count=count,
+            confidence=confidence,
+            seed=lock.seed,
         ),
         package=package,
-        bytes=sum(path.stat().st_size for path in artifacts.PACKAGE.iterdir()),
+        package_bytes=sum(path.stat().st_size for path in artifacts.PACKAGE.iterdir()),
         champion=champion,
         source=SourceRows(lock.data, rows),
     )

@@ -41,7 +41,7 @@ class Check:
     rows_needed: int | None = None
 
 
-def overall(verdicts: Iterable[Verdict]) -> Verdict:
+def combine_verdicts(verdicts: Iterable[Verdict]) -> Verdict:
     """Return the verdict of the whole gate: the worst verdict; no verdicts at all are inconclusive."""
     verdicts = set(verdicts)
     if Verdict.FAIL in verdicts:
@@ -49,38 +49,38 @@ def overall(verdicts: Iterable[Verdict]) -> Verdict:
     return Verdict.PASS if verdicts == {Verdict.PASS} else Verdict.INCONCLUSIVE
 
 
-def at_least(found: Estimate, limit: float) -> Verdict:
+def check_at_least(estimate: Estimate, limit: float) -> Verdict:
     """Compare an interval with a lower limit: an interval wholly above passes, one wholly below fails."""
-    if found.low >= limit:
+    if estimate.low >= limit:
         return Verdict.PASS
     # Every comparison with NaN is false, so NaN ends up inconclusive.
-    return Verdict.FAIL if found.high < limit else Verdict.INCONCLUSIVE
+    return Verdict.FAIL if estimate.high < limit else Verdict.INCONCLUSIVE
 
 
-def at_most(found: Estimate, limit: float) -> Verdict:
+def check_at_most(estimate: Estimate, limit: float) -> Verdict:
     """Compare an interval with an upper limit."""
-    return at_least(Estimate(-found.value, -found.high, -found.low), -limit)
+    return check_at_least(Estimate(-estimate.value, -estimate.high, -estimate.low), -limit)
 
 
-MOST_TIMES = 10
+MAX_ROWS_FACTOR = 10
 """Largest multiple of the present rows worth collecting; a value that needs more practically equals its limit."""
 
 
-def rows_needed(found: Estimate, limit: float, rows: int) -> int | None:
+def estimate_rows_needed(estimate: Estimate, limit: float, rows: int) -> int | None:
     """Return the number of rows at which the interval would no longer contain the limit, if the value stays the same.
 
     The width of an interval shrinks with the square root of the number of rows. Returns None if the interval does not
     contain the limit, if the value equals the limit, or if collecting so many rows is not worthwhile.
     """
-    distance = abs(found.value - limit)
-    half = found.value - found.low if found.value > limit else found.high - found.value
-    if not 0 < distance < half:  # written so that NaN gives None too
+    distance = abs(estimate.value - limit)
+    half_width = estimate.value - estimate.low if estimate.value > limit else estimate.high - estimate.value
+    if not 0 < distance < half_width:  # written so that NaN gives None too
         return None
-    times = (half / distance) ** 2
-    return _rounded_up(rows * times) if times <= MOST_TIMES else None
+    factor = (half_width / distance) ** 2
+    return _round_up(rows * factor) if factor <= MAX_ROWS_FACTOR else None
 
 
-def _rounded_up(number: float) -> int:
+def _round_up(number: float) -> int:
     """Round up to two significant digits."""
     unit = int(10 ** max(0, math.floor(math.log10(number)) - 1))
     return math.ceil(round(number / unit, 6)) * unit

@@ -5,49 +5,51 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
-from merit.config.problems import did_you_mean, meant
+from merit.config.problems import suggest_allowed, suggest_name
 from merit.config.schema import Lock
 from merit.config.schema.gate import NOT_WAIVABLE, Waiver
 from merit.gate.verdict import Check, Verdict
 
-NAME = "waivers"
+CHECK_NAME = "waivers"
 
 
-def today() -> date:
+def get_utc_date() -> date:
     """Return the current date in UTC, so that it does not depend on the machine's time zone."""
     return datetime.now(UTC).date()
 
 
-def active(lock: Lock, day: date) -> set[str]:
+def list_active_waivers(lock: Lock, day: date) -> set[str]:
     """Return the names of the checks that are excused on a day, without checks that can't be waived."""
     return {name for name, each in lock.gate.waivers.items() if each.until >= day} - set(NOT_WAIVABLE)
 
 
-def waived(lock: Lock, found: list[Check], day: date, *, known: Collection[str] | None = None) -> list[Check]:
+def apply_waivers(
+    lock: Lock, results: list[Check], day: date, *, known_names: Collection[str] | None = None
+) -> list[Check]:
     """Mark the excused checks, and append a check of the waivers themselves.
 
     Args:
         lock: the parsed params.yaml with gate.waivers.
-        found: the results of all checks.
+        results: the results of all checks.
         day: the current date.
-        known: names of checks that a waiver may have besides those in `found`; None if the names are not all known,
-            because only data or model is judged.
+        known_names: names of checks that a waiver may have besides those in `results`; None if not all names
+            are known, because only data or model is judged.
     """
     if not lock.gate.waivers:
-        return found
-    marked = [_marked(check, lock.gate.waivers.get(check.name), lock, day) for check in found]
-    names = None if known is None else {*known, *(check.name for check in found)}
-    return [*marked, _summary(lock, marked, day, names)]
+        return results
+    marked_checks = [_mark_check(check, lock.gate.waivers.get(check.name), lock, day) for check in results]
+    names = None if known_names is None else {*known_names, *(check.name for check in results)}
+    return [*marked_checks, _check_waivers(lock, marked_checks, day, names)]
 
 
-def possible(lock: Lock) -> set[str]:
+def list_conditional_checks(lock: Lock) -> set[str]:
     """Return the names of checks that run only if there is a champion, so that a waiver may name them anyway."""
     return {"champion", "slices", *(f"champion: {rule.metric}" for rule in lock.gate.champion)}
 
 
-def listed(lock: Lock, found: list[Check], day: date) -> list[dict[str, Any]]:
+def list_waivers(lock: Lock, results: list[Check], day: date) -> list[dict[str, Any]]:
     """Return the waivers for the report; a waiver is used if it excuses a check that did not pass."""
-    used = {check.name for check in found if check.waived}
+    used = {check.name for check in results if check.waived}
     return [
         {
             "check": name,
@@ -60,28 +62,33 @@ def listed(lock: Lock, found: list[Check], day: date) -> list[dict[str, Any]]:
     ]
 
 
-def _marked(check: Check, waiver: Waiver | None, lock: Lock, day: date) -> Check:
+def _mark_check(check: Check, waiver: Waiver | None, lock: Lock, day: date) -> Check:
     if waiver is None or check.verdict == Verdict.PASS:
         return check
-    if check.name in active(lock, day):
+    if check.name in list_active_waivers(lock, day):
         return replace(check, waived=True)
     return replace(check, advice=f"its waiver ended on {waiver.until}; {check.advice}".removesuffix("; "))
 
 
-def _summary(lock: Lock, found: list[Check], day: date, known: Collection[str] | None) -> Check:
+def _check_waivers(lock: Lock, results: list[Check], day: date, known_names: Collection[str] | None) -> Check:
     """Return the check of the waivers themselves, which fails if a waiver names an unknown check."""
-    told = listed(lock, found, day)
-    unknown = [] if known is None else sorted({each["check"] for each in told} - set(known))
+    entries = list_waivers(lock, results, day)
+    unknown_names = [] if known_names is None else sorted({each["check"] for each in entries} - set(known_names))
     parts = {
-        "used": [each["check"] for each in told if each["used"]],
-        "unused": [each["check"] for each in told if not (each["used"] or each["expired"] or each["check"] in unknown)],
-        "expired": [each["check"] for each in told if each["expired"] and each["check"] not in unknown],
-        "naming no check": unknown,
+        "used": [each["check"] for each in entries if each["used"]],
+        "unused": [
+            each["check"] for each in entries if not (each["used"] or each["expired"] or each["check"] in unknown_names)
+        ],
+        "expired": [each["check"] for each in entries if each["expired"] and each["check"] not in unknown_names],
+        "naming no check": unknown_names,
     }
-    shown = "; ".join(f"{len(names)} {kind} ({', '.join(names)})" for kind, names in parts.items() if names)
+    summary = "; ".join(f"{len(names)} {kind} ({', '.join(names)})" for kind, names in parts.items() if names)
     allowed = "each names a check"
-    if unknown:
-        names = known or ()
-        advice = f"no check is named '{unknown[0]}'; {meant(unknown[0], names) or did_you_mean(unknown[0], names)}"
-        return Check(NAME, Verdict.FAIL, shown, allowed, advice, group="rules")
-    return Check(NAME, Verdict.PASS, shown, allowed, group="rules")
+    if unknown_names:
+        names = known_names or ()
+        advice = (
+            f"no check is named '{unknown_names[0]}'; "
+            f"{suggest_name(unknown_names[0], names) or suggest_allowed(unknown_names[0], names)}"
+        )
+        return Check(CHECK_NAME, Verdict.FAIL, summary, allowed, advice, group="rules")
+    return Check(CHECK_NAME, Verdict.PASS, summary, allowed, group="rules")

@@ -13,61 +13,61 @@ from typing import TypedDict
 from merit.errors import MeritError
 
 
-class Text(TypedDict):
+class TextOptions(TypedDict):
     """Arguments that decode the output of a subprocess."""
 
     encoding: str
     errors: str
 
 
-MAIN = ("main", "origin/main")
+MAIN_BRANCHES = ("main", "origin/main")
 ORIGIN = "origin"
-HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+HOOK_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
 """Variables that Git sets in hooks; they would direct a command to the hook's repository."""
-NO_REPOSITORY = "not a git repository"
-WAITS = (1.0, 3.0)
+NO_REPOSITORY_TEXT = "not a git repository"
+RETRY_WAITS_S = (1.0, 3.0)
 """Seconds between attempts to reach a remote; there is one more attempt than waits."""
-PATIENCE = 120.0
+REMOTE_TIMEOUT_S = 120.0
 """Timeout in seconds of one exchange with a remote."""
-UNREADABLE = "\ufffd"
+REPLACEMENT_CHARACTER = "\ufffd"
 """The replacement for bytes that are not UTF-8: history can't be corrected, so they must not make output unreadable."""
-TEXT: Text = {"encoding": "utf-8", "errors": "replace"}
+TEXT_OPTIONS: TextOptions = {"encoding": "utf-8", "errors": "replace"}
 
 
-def git(*args: str) -> str | None:
+def run_git(*args: str) -> str | None:
     """Return the output of `git ARGS`; None if it exits with 1 ("no") or there is no repository.
 
     Raises:
         MeritError: Git is not installed or fails otherwise, so the answer is unknown.
     """
     try:
-        done = subprocess.run(["git", *args], capture_output=True, check=False, **TEXT)
+        process = subprocess.run(["git", *args], capture_output=True, check=False, **TEXT_OPTIONS)
     except FileNotFoundError as error:
         raise MeritError("git: not found on PATH; install it") from error
-    if done.returncode == 0:
-        return done.stdout.rstrip("\n")
-    no_repository = NO_REPOSITORY in done.stderr and not Path(".git").exists()
-    if done.returncode == 1 or no_repository:
+    if process.returncode == 0:
+        return process.stdout.rstrip("\n")
+    no_repository = NO_REPOSITORY_TEXT in process.stderr and not Path(".git").exists()
+    if process.returncode == 1 or no_repository:
         return None
-    raise MeritError(f"git {args[0]}: {' '.join(done.stderr.split())[:300]}")
+    raise MeritError(f"git {args[0]}: {' '.join(process.stderr.split())[:300]}")
 
 
-def head() -> str | None:
+def get_head() -> str | None:
     """Return the commit that is checked out; None if there is no commit yet."""
-    return git("rev-parse", "--verify", "--quiet", "HEAD")
+    return run_git("rev-parse", "--verify", "--quiet", "HEAD")
 
 
 def is_dirty() -> bool:
     """Return whether tracked files differ from HEAD; untracked files don't count."""
-    return bool(git("status", "--porcelain", "--untracked-files=no"))
+    return bool(run_git("status", "--porcelain", "--untracked-files=no"))
 
 
-def resolve(ref: str) -> str | None:
+def resolve_commit(ref: str) -> str | None:
     """Return the commit that a branch, tag or commit names; None if there is none."""
-    return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+    return run_git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
 
 
-def target_commit() -> str | None:
+def find_target_commit() -> str | None:
     """Return the merge base of HEAD and main: the latest commit shared with the local main or origin's.
 
     In a repository without a main and without a remote it is HEAD.
@@ -75,24 +75,24 @@ def target_commit() -> str | None:
     Raises:
         MeritError: the shared history was not fetched.
     """
-    branches = [branch for branch in MAIN if resolve(branch)]
-    shared = [base for branch in branches if (base := git("merge-base", "HEAD", branch))]
-    if shared:
+    branches = [branch for branch in MAIN_BRANCHES if resolve_commit(branch)]
+    merge_bases = [base for branch in branches if (base := run_git("merge-base", "HEAD", branch))]
+    if merge_bases:
         # Both are ancestors of HEAD: the later one is the descendant of the other.
-        first, last = shared[0], shared[-1]
-        return last if git("merge-base", "--is-ancestor", first, last) is not None else first
-    if branches or git("remote"):
+        first, last = merge_bases[0], merge_bases[-1]
+        return last if run_git("merge-base", "--is-ancestor", first, last) is not None else first
+    if branches or run_git("remote"):
         raise MeritError("git: the history shared with main is not here; 'git fetch --unshallow origin main' brings it")
-    return head()
+    return get_head()
 
 
-def show(commit: str, path: Path) -> str | None:
+def read_file(commit: str, path: Path) -> str | None:
     """Return the text of a file at a commit; None if it doesn't exist there."""
     name = path.as_posix()
-    return git("show", f"{commit}:./{name}") if git("ls-tree", "--name-only", commit, "--", name) else None
+    return run_git("show", f"{commit}:./{name}") if run_git("ls-tree", "--name-only", commit, "--", name) else None
 
 
-def committed(folder: Path, paths: Sequence[str], since: Sequence[str]) -> dict[str, bytes]:
+def read_committed_files(folder: Path, paths: Sequence[str], since: Sequence[str]) -> dict[str, bytes]:
     """Return the files of another repository at the last commit that changed one of the paths in `since`.
 
     Args:
@@ -106,70 +106,72 @@ def committed(folder: Path, paths: Sequence[str], since: Sequence[str]) -> dict[
     Raises:
         MeritError: no commit changed them, or the commit lacks a path.
     """
-    commit = _elsewhere(folder, "log", "-1", "--format=%H", "HEAD", "--", *since).decode().strip()
+    commit = _run_in_folder(folder, "log", "-1", "--format=%H", "HEAD", "--", *since).decode().strip()
     if not commit:
         raise MeritError(f"{folder}: no commit has {', '.join(since)}; make a clone of the whole repository")
-    with tarfile.open(fileobj=io.BytesIO(_elsewhere(folder, "archive", "--format=tar", commit, "--", *paths))) as tar:
+    with tarfile.open(
+        fileobj=io.BytesIO(_run_in_folder(folder, "archive", "--format=tar", commit, "--", *paths))
+    ) as tar:
         return {each.name: file.read() for each in tar if (file := tar.extractfile(each)) is not None}
 
 
-def _elsewhere(folder: Path, *args: str) -> bytes:
+def _run_in_folder(folder: Path, *args: str) -> bytes:
     """Return Git's output in another folder; hook variables are removed, as they would select the wrong repository."""
-    environment = {name: value for name, value in os.environ.items() if name not in HOOKS}
+    environment = {name: value for name, value in os.environ.items() if name not in HOOK_VARIABLES}
     command = ["git", "-C", str(folder), *args]
     try:
-        done = subprocess.run(command, capture_output=True, check=False, env=environment)
+        process = subprocess.run(command, capture_output=True, check=False, env=environment)
     except FileNotFoundError as error:
         raise MeritError("git: not found on PATH; install it") from error
-    if done.returncode:
-        raise MeritError(f"git {args[0]}: {folder}: {_line(done.stderr.decode(**TEXT))}")
-    return done.stdout
+    if process.returncode:
+        raise MeritError(f"git {args[0]}: {folder}: {_format_line(process.stderr.decode(**TEXT_OPTIONS))}")
+    return process.stdout
 
 
-def main() -> str | None:
+def find_main_tip() -> str | None:
     """Return the tip of main: the later of the local main and the last fetched origin/main; None without either.
 
     If the two have diverged, origin's is returned.
     """
-    tips = [tip for branch in MAIN if (tip := resolve(branch))]
-    if len(tips) == 2 and git("merge-base", "--is-ancestor", tips[1], tips[0]) is not None:
+    tips = [tip for branch in MAIN_BRANCHES if (tip := resolve_commit(branch))]
+    if len(tips) == 2 and run_git("merge-base", "--is-ancestor", tips[1], tips[0]) is not None:
         return tips[0]
     return tips[-1] if tips else None
 
 
-def is_on(commit: str, branch: str) -> bool:
+def is_on_branch(commit: str, branch: str) -> bool:
     """Return whether a branch contains a commit."""
-    return git("merge-base", "--is-ancestor", commit, branch) is not None
+    return run_git("merge-base", "--is-ancestor", commit, branch) is not None
 
 
 def has_origin() -> bool:
     """Return whether the repository has the remote `origin`."""
-    return ORIGIN in (git("remote") or "").splitlines()
+    return ORIGIN in (run_git("remote") or "").splitlines()
 
 
 def is_shallow() -> bool:
     """Return whether this is a shallow clone; shallow clones usually lack tags too."""
-    return git("rev-parse", "--is-shallow-repository") == "true"
+    return run_git("rev-parse", "--is-shallow-repository") == "true"
 
 
-def how_to_fetch() -> str:
+def suggest_fetch_command() -> str:
     """Return the command that fetches the missing tags, and the missing history of a shallow clone."""
     return "'git fetch --unshallow --tags'" if is_shallow() else "'git fetch --tags'"
 
 
-def tag(name: str, message: str, commit: str = "HEAD") -> bool:
+def create_tag(name: str, message: str, commit: str = "HEAD") -> bool:
     """Create an annotated tag; return False if the name is in use.
 
     Raises:
         MeritError: Git can't create it, for example because no user name is configured.
     """
-    done = _run("tag", "--annotate", "--cleanup=verbatim", "--file=-", name, commit, told=message)
-    if done.returncode == 0:
+    process = _run_process("tag", "--annotate", "--cleanup=verbatim", "--file=-", name, commit, standard_input=message)
+    if process.returncode == 0:
         return True
-    if tag_object(name):
+    if get_tag_object(name):
         return False
     check_identity()
-    raise MeritError(f"git tag {name}: {_line(done.stderr)}")
+    raise MeritError(f"git tag {name}: {_format_line(process.stderr)}")
 
 
 def check_identity() -> None:
@@ -178,35 +180,37 @@ def check_identity() -> None:
     Raises:
         MeritError: user.name or user.email is not set.
     """
-    if _run("var", "GIT_COMMITTER_IDENT").returncode != 0:
+    if _run_process("var", "GIT_COMMITTER_IDENT").returncode != 0:
         raise MeritError("git tag: Git doesn't know who you are; set user.name and user.email by 'git config'")
 
 
-def drop_tag(name: str) -> None:
+def delete_tag(name: str) -> None:
     """Delete a local tag; the remote's stays."""
-    git("update-ref", "-d", f"refs/tags/{name}")
+    run_git("update-ref", "-d", f"refs/tags/{name}")
 
 
-def tag_object(name: str) -> str | None:
+def get_tag_object(name: str) -> str | None:
     """Return the object id of a local tag; None if there is no such tag."""
-    return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"refs/tags/{name}")
+    return run_git("rev-parse", "--verify", "--quiet", "--end-of-options", f"refs/tags/{name}")
 
 
-def tag_at_origin(name: str) -> str | None:
+def get_origin_tag_object(name: str) -> str | None:
     """Return the object id of a tag at origin; None if origin has no such tag.
 
     Raises:
         MeritError: origin can't be reached, after retries.
     """
     reason = ""
-    for wait in (*WAITS, None):
-        done = _run("ls-remote", ORIGIN, f"refs/tags/{name}", patience=PATIENCE)
-        if done.returncode == 0:
-            return done.stdout.split()[0] if done.stdout else None
-        reason = _line(done.stderr)
-        if wait is not None:
-            time.sleep(wait)
-    raise MeritError(f"git ls-remote {ORIGIN}: tried {len(WAITS) + 1} times: {reason}; try again when it answers")
+    for pause in (*RETRY_WAITS_S, None):
+        process = _run_process("ls-remote", ORIGIN, f"refs/tags/{name}", timeout_s=REMOTE_TIMEOUT_S)
+        if process.returncode == 0:
+            return process.stdout.split()[0] if process.stdout else None
+        reason = _format_line(process.stderr)
+        if pause is not None:
+            time.sleep(pause)
+    raise MeritError(
+        f"git ls-remote {ORIGIN}: tried {len(RETRY_WAITS_S) + 1} times: {reason}; try again when it answers"
+    )
 
 
 def push_tag(name: str) -> bool:
@@ -220,17 +224,19 @@ def push_tag(name: str) -> bool:
     if not has_origin():
         return True
     reason = ""
-    for wait in (*WAITS, None):
-        done = _run("push", "--quiet", ORIGIN, f"refs/tags/{name}", patience=PATIENCE)
-        if done.returncode == 0:
+    for pause in (*RETRY_WAITS_S, None):
+        process = _run_process("push", "--quiet", ORIGIN, f"refs/tags/{name}", timeout_s=REMOTE_TIMEOUT_S)
+        if process.returncode == 0:
             return True
-        found = _run("ls-remote", ORIGIN, f"refs/tags/{name}", patience=PATIENCE)
-        if found.returncode == 0 and found.stdout:
-            return found.stdout.split()[0] == tag_object(name)
-        reason = _line(done.stderr)
-        if wait is not None:
-            time.sleep(wait)
-    raise MeritError(f"git push {ORIGIN} {name}: tried {len(WAITS) + 1} times: {reason}; try again when it answers")
+        listing = _run_process("ls-remote", ORIGIN, f"refs/tags/{name}", timeout_s=REMOTE_TIMEOUT_S)
+        if listing.returncode == 0 and listing.stdout:
+            return listing.stdout.split()[0] == get_tag_object(name)
+        reason = _format_line(process.stderr)
+        if pause is not None:
+            time.sleep(pause)
+    raise MeritError(
+        f"git push {ORIGIN} {name}: tried {len(RETRY_WAITS_S) + 1} times: {reason}; try again when it answers"
+    )
 
 
 def fetch_tags() -> None:
@@ -242,41 +248,49 @@ def fetch_tags() -> None:
     if not has_origin():
         return
     reason = ""
-    for wait in (*WAITS, None):
-        done = _run("fetch", "--tags", ORIGIN, patience=PATIENCE)
-        if done.returncode == 0:
+    for pause in (*RETRY_WAITS_S, None):
+        process = _run_process("fetch", "--tags", ORIGIN, timeout_s=REMOTE_TIMEOUT_S)
+        if process.returncode == 0:
             return
-        if "would clobber" in done.stderr:
-            names = re.findall(r"-> +(\S+) +\(would clobber", done.stderr)
+        if "would clobber" in process.stderr:
+            names = re.findall(r"-> +(\S+) +\(would clobber", process.stderr)
             raise MeritError(
                 f"git fetch: the tags {', '.join(names)} differ from those at {ORIGIN}; a version's tag never "
                 "moves: find out who moved it, then delete the wrong one by 'git tag -d'"
             )
-        reason = _line(done.stderr)
-        if wait is not None:
-            time.sleep(wait)
-    raise MeritError(f"git fetch {ORIGIN}: tried {len(WAITS) + 1} times: {reason}; try again when it answers")
+        reason = _format_line(process.stderr)
+        if pause is not None:
+            time.sleep(pause)
+    raise MeritError(f"git fetch {ORIGIN}: tried {len(RETRY_WAITS_S) + 1} times: {reason}; try again when it answers")
 
 
-def _run(*args: str, told: str | None = None, patience: float | None = None) -> subprocess.CompletedProcess[str]:
+def _run_process(
+    *args: str, standard_input: str | None = None, timeout_s: float | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run Git without prompts for passwords; a timeout is returned as exit code 124.
 
     Args:
         args: Git's arguments.
-        told: its standard input.
-        patience: the timeout in seconds; None for no timeout.
+        standard_input: its standard input.
+        timeout_s: the timeout in seconds; None for no timeout.
     """
     environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     command = ["git", *args]
     try:
         return subprocess.run(
-            command, input=told, capture_output=True, check=False, env=environment, timeout=patience, **TEXT
+            command,
+            input=standard_input,
+            capture_output=True,
+            check=False,
+            env=environment,
+            timeout=timeout_s,
+            **TEXT_OPTIONS,
         )
     except FileNotFoundError as error:
         raise MeritError("git: not found on PATH; install it") from error
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 124, "", f"no answer within {patience:g} seconds")
+        return subprocess.CompletedProcess(command, 124, "", f"no answer within {timeout_s:g} seconds")
 
 
-def _line(text: str) -> str:
+def _format_line(text: str) -> str:
     return " ".join(text.split())[:300] or "no reason given"

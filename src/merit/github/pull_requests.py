@@ -12,22 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from merit.errors import MeritError
-from merit.github import MOST_ITEMS, Api, ApiError, checked_repository
+from merit.github import MAX_ITEMS, GitHubApi, GitHubError, validate_repository
 
-BOT = "github-actions[bot]"
+BOT_LOGIN = "github-actions[bot]"
 """The login of a workflow's own token."""
-TRIES = 3
-BASE_CHANGES = {"base_ref_changed", "automatic_base_change_succeeded"}
+MAX_TRIES = 3
+BASE_CHANGE_EVENTS = {"base_ref_changed", "automatic_base_change_succeeded"}
 """GitHub's names of the events for a change of a pull request's base branch."""
-SETTLING = timedelta(minutes=10)
+SETTLING_TIME = timedelta(minutes=10)
 """The time within which a run for a pull request's previous state may still start after it was closed or retargeted."""
-TOO_MANY = "more pull requests or events than can be looked through; open another from a new branch"
-NO_VERDICT = {"cancelled", "skipped", "stale", "neutral", "action_required"}
+TOO_MANY_ITEMS = "more pull requests or events than can be looked through; open another from a new branch"
+NO_VERDICT_CONCLUSIONS = {"cancelled", "skipped", "stale", "neutral", "action_required"}
 """Conclusions of a run without a verdict: a newer run replaced it, or it was never approved to start."""
 
 
 @dataclass(frozen=True)
-class Run:
+class WorkflowRun:
     """A completed workflow run, as described by a workflow_run event."""
 
     id: int
@@ -42,17 +42,17 @@ class Run:
     default_branch: str
 
     @classmethod
-    def of(cls, told: dict[str, Any]) -> "Run":
+    def from_event(cls, payload: dict[str, Any]) -> "WorkflowRun":
         """Return the run of a workflow_run event.
 
         Raises:
             MeritError: the event is of another kind, or the run was not for a pull request.
         """
         try:
-            run, base = told["workflow_run"], told["repository"]
+            run, base_repository = payload["workflow_run"], payload["repository"]
             if run["event"] != "pull_request":
                 raise MeritError(f"report: the run is of {str(run['event'])[:40]!r}; only those of pull_request report")
-            head = checked_repository(run["head_repository"]["full_name"])
+            head_repository = validate_repository(run["head_repository"]["full_name"])
             return cls(
                 id=int(run["id"]),
                 url=str(run["html_url"]),
@@ -60,9 +60,9 @@ class Run:
                 created_at=datetime.fromisoformat(run["created_at"]),
                 sha=str(run["head_sha"]),
                 branch=str(run["head_branch"]),
-                repository=head,
-                is_fork=head != base["full_name"],
-                default_branch=str(base["default_branch"]),
+                repository=head_repository,
+                is_fork=head_repository != base_repository["full_name"],
+                default_branch=str(base_repository["default_branch"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise MeritError(
@@ -71,7 +71,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluatedPullRequest:
     """The pull request that a run evaluated.
 
     Attributes:
@@ -83,36 +83,38 @@ class Judged:
     doubt: str
 
 
-def judged(api: Api, run: Run) -> Judged | str:
+def find_pull_request(api: GitHubApi, run: WorkflowRun) -> EvaluatedPullRequest | str:
     """Return the pull request that a run evaluated, or a line that says why there is nothing to report.
 
     A commit status belongs to a commit, and a run's event names its commit but not the base branch of the merge that it
     evaluated. So a run counts only if no pull request from its branch can have caused it to run for another base.
     """
-    if run.conclusion in NO_VERDICT:
+    if run.conclusion in NO_VERDICT_CONCLUSIONS:
         return f"nothing to tell: the run was {run.conclusion}"
     owner = run.repository.partition("/")[0]
-    pulls = list(api.pages("pulls", head=f"{owner}:{run.branch}", state="all"))
-    same = [pull for pull in pulls if _is_of(pull, run)]
-    still_open = [pull for pull in same if pull["state"] == "open"]
-    asked = [pull for pull in still_open if pull["base"]["ref"] == run.default_branch]
-    if asked:
-        return Judged(int(asked[0]["number"]), TOO_MANY if _is_cut(pulls) else _doubt(api, run, same))
+    pulls = list(api.iter_items("pulls", head=f"{owner}:{run.branch}", state="all"))
+    matching = [pull for pull in pulls if _is_from_run(pull, run)]
+    still_open = [pull for pull in matching if pull["state"] == "open"]
+    targeting = [pull for pull in still_open if pull["base"]["ref"] == run.default_branch]
+    if targeting:
+        return EvaluatedPullRequest(
+            int(targeting[0]["number"]), TOO_MANY_ITEMS if _is_truncated(pulls) else _find_doubt(api, run, matching)
+        )
     if still_open:
         number, base = still_open[0]["number"], still_open[0]["base"]["ref"]
         return f"nothing to tell: #{number} asks into {base!r}, and only {run.default_branch} has a gate"
     return f"nothing to tell: no open pull request is at {run.sha[:7]} any more; its newer run reports"
 
 
-def _is_of(pull: dict[str, Any], run: Run) -> bool:
+def _is_from_run(pull: dict[str, Any], run: WorkflowRun) -> bool:
     return pull["head"]["sha"] == run.sha and (pull["head"]["repo"] or {}).get("full_name") == run.repository
 
 
-def _is_cut(items: list[dict[str, Any]]) -> bool:
-    return len(items) >= MOST_ITEMS
+def _is_truncated(items: list[dict[str, Any]]) -> bool:
+    return len(items) >= MAX_ITEMS
 
 
-def _doubt(api: Api, run: Run, pulls: list[dict[str, Any]]) -> str:
+def _find_doubt(api: GitHubApi, run: WorkflowRun, pulls: list[dict[str, Any]]) -> str:
     """Return why a run may have evaluated a merge into a branch other than the default; empty if that is excluded."""
     for pull in pulls:
         number, base = pull["number"], pull["base"]["ref"]
@@ -120,84 +122,84 @@ def _doubt(api: Api, run: Run, pulls: list[dict[str, Any]]) -> str:
             continue
         if base != run.default_branch:
             return f"#{number} asked for this commit in {base!r}; close it and push a new commit"
-        events = list(api.pages(f"issues/{number}/events"))
-        changes = [event for event in events if event["event"] in BASE_CHANGES]
+        events = list(api.iter_items(f"issues/{number}/events"))
+        changes = [event for event in events if event["event"] in BASE_CHANGE_EVENTS]
         if any(_is_recent(change["created_at"], run) for change in changes):
-            return f"#{number} asked for another branch; push a new commit in {SETTLING.seconds // 60} minutes"
-        if _is_cut(events):
-            return TOO_MANY
+            return f"#{number} asked for another branch; push a new commit in {SETTLING_TIME.seconds // 60} minutes"
+        if _is_truncated(events):
+            return TOO_MANY_ITEMS
     return ""
 
 
-def _is_recent(when: str, run: Run) -> bool:
+def _is_recent(timestamp: str, run: WorkflowRun) -> bool:
     """Return whether a run was created before a point in time, or too soon after it to be certainly unaffected."""
-    return run.created_at - datetime.fromisoformat(when) < SETTLING
+    return run.created_at - datetime.fromisoformat(timestamp) < SETTLING_TIME
 
 
-def stranger_text(file: Path, most: int) -> str:
+def read_untrusted_text(file: Path, max_bytes: int) -> str:
     """Return the text of an untrusted file.
 
     Args:
         file: the file.
-        most: the maximum size in bytes.
+        max_bytes: the maximum size in bytes.
 
     Raises:
         MeritError: it is missing, not a plain file, too large, or not UTF-8.
     """
     try:
         # Don't follow a link out of the folder, and don't block on a named pipe.
-        handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(handle, "rb") as opened:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as stream:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise MeritError("it is no plain file")
-            content = opened.read(most + 1)
+            content = stream.read(max_bytes + 1)
     except OSError as error:
         raise MeritError("there is none" if isinstance(error, FileNotFoundError) else "it can't be read") from error
-    if len(content) > most:
-        raise MeritError(f"it is larger than {most:,} bytes")
+    if len(content) > max_bytes:
+        raise MeritError(f"it is larger than {max_bytes:,} bytes")
     try:
         return content.decode()
     except UnicodeDecodeError as error:
         raise MeritError("it is not UTF-8") from error
 
 
-def comment(api: Api, number: int, mark: str, text: str) -> str:
+def upsert_comment(api: GitHubApi, number: int, marker: str, text: str) -> str:
     """Create or update the one comment that begins with a marker; return `made` or `updated`.
 
     Raises:
         ApiError: GitHub refused the request, or every try failed.
     """
-    body, author = {"body": f"{mark}\n{text}"}, _login(api)
-    for tried in range(1, TRIES + 1):
+    body, author = {"body": f"{marker}\n{text}"}, _get_login(api)
+    for attempt in range(1, MAX_TRIES + 1):
         try:
             # Searched again on each try: a failed try may have created the comment.
-            former = _former(api, number, mark, author)
-            if former is None:
-                api.call("POST", f"issues/{number}/comments", body, tries=1)
+            existing = _find_comment(api, number, marker, author)
+            if existing is None:
+                api.send_request("POST", f"issues/{number}/comments", body, tries=1)
             else:
-                api.call("PATCH", f"issues/comments/{former}", body)
-        except ApiError as error:
-            if tried == TRIES or 0 < error.status < 500:
+                api.send_request("PATCH", f"issues/comments/{existing}", body)
+        except GitHubError as error:
+            if attempt == MAX_TRIES or 0 < error.status < 500:
                 raise
         else:
-            return "made" if former is None else "updated"
+            return "made" if existing is None else "updated"
     raise AssertionError("the last try returned or raised")
 
 
-def _former(api: Api, number: int, mark: str, author: str) -> int | None:
+def _find_comment(api: GitHubApi, number: int, marker: str, author: str) -> int | None:
     """Return the id of an earlier run's comment; its author must match too, since anyone can write the marker."""
-    for each in api.pages(f"issues/{number}/comments"):
+    for each in api.iter_items(f"issues/{number}/comments"):
         user = each.get("user") or {}
-        if user.get("login") == author and str(each.get("body", "")).startswith(mark):
+        if user.get("login") == author and str(each.get("body", "")).startswith(marker):
             return int(each["id"])
     return None
 
 
-def _login(api: Api) -> str:
+def _get_login(api: GitHubApi) -> str:
     """Return the login of the token; a workflow's own token may not read it, so that case is `BOT`."""
     try:
-        return str(api.call("GET", "/user")["login"])
-    except ApiError as error:
+        return str(api.send_request("GET", "/user")["login"])
+    except GitHubError as error:
         if error.status in {401, 403, 404}:
-            return BOT
+            return BOT_LOGIN
         raise

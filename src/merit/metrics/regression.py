@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from merit.metrics.bootstrap import Array, Scored
+from merit.metrics.bootstrap import Array, TaskMetrics
 
 
-class Regression(Scored):
+class RegressionMetrics(TaskMetrics):
     """Targets and predictions of a regression.
 
     Args:
@@ -23,15 +23,15 @@ class Regression(Scored):
         self.rows = len(target)
         self.order = np.arange(self.rows)
         true, error = target.astype(np.float64), target.astype(np.float64) - predicted.astype(np.float64)
-        self.known = bool(np.isfinite(error).all())
+        self.is_finite = bool(np.isfinite(error).all())
         centred = true - true.mean()  # doesn't change the variance, but avoids cancellation of large means
-        self._means = np.column_stack([np.abs(error), error**2, centred, centred**2])
+        self._terms = np.column_stack([np.abs(error), error**2, centred, centred**2])
 
-    def _measured(self, weights: Array, names: Sequence[str]) -> dict[str, Array]:
+    def _compute_metrics(self, weights: Array, names: Sequence[str]) -> dict[str, Array]:
         """Return metrics for each row of `weights`; `r2` is NaN where all targets are equal."""
-        absolute, square, mean, second = (weights @ self._means / weights.sum(axis=1, keepdims=True)).T
-        spread = second - mean**2
+        absolute, square, mean, second = (weights @ self._terms / weights.sum(axis=1, keepdims=True)).T
+        variance = second - mean**2
         with np.errstate(invalid="ignore", divide="ignore"):
-            r2 = np.where(spread > 1e-12 * np.maximum(second, 1e-300), 1 - square / spread, np.nan)
-        found = {"mae": absolute, "rmse": np.sqrt(square), "r2": r2}
-        return {name: found[name] for name in names}
+            r2 = np.where(variance > 1e-12 * np.maximum(second, 1e-300), 1 - square / variance, np.nan)
+        results = {"mae": absolute, "rmse": np.sqrt(square), "r2": r2}
+        return {name: results[name] for name in names}

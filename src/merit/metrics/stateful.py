@@ -22,7 +22,7 @@ class StatefulMetric:
     def __init__(self, name: str, metric: Any, task: str) -> None:
         self.higher_is_better: bool = metric.higher_is_better
         self._name, self._metric = name, metric
-        self._kind = np.float64 if task == "regression" else np.int64
+        self._target_type = np.float64 if task == "regression" else np.int64
         self._copies = threading.local()
 
     def __call__(self, target: NDArray[Any], prediction: NDArray[Any], weights: NDArray[np.float64]) -> float:
@@ -30,11 +30,14 @@ class StatefulMetric:
         import torch
 
         rows = np.repeat(np.arange(len(target)), weights.astype(np.int64))
-        given = torch.as_tensor(prediction[rows].astype(np.float64)), torch.as_tensor(target[rows].astype(self._kind))
-        metric = self._of_this_thread()
+        tensors = (
+            torch.as_tensor(prediction[rows].astype(np.float64)),
+            torch.as_tensor(target[rows].astype(self._target_type)),
+        )
+        metric = self._get_thread_copy()
         try:
             metric.reset()
-            metric.update(*given)
+            metric.update(*tensors)
             return float(metric.compute())
         except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
             if not type(metric).__module__.startswith("torchmetrics."):
@@ -44,7 +47,7 @@ class StatefulMetric:
                 f"evaluate.metrics.{self._name}: {type(metric).__name__} gives no number: {reason}"
             ) from error
 
-    def _of_this_thread(self) -> Any:
+    def _get_thread_copy(self) -> Any:
         if not hasattr(self._copies, "metric"):
             self._copies.metric = copy.deepcopy(self._metric)
         return self._copies.metric

@@ -12,35 +12,35 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from merit.config.addresses import NO_PASSWORD, REQUIRED
+from merit.config.addresses import AUTH_VARIABLE, AUTH_WITHOUT_PASSWORD
 from merit.config.schema import Tracking
-from merit.console.masking import masked
+from merit.console.masking import mask_secrets
 from merit.errors import MeritError, chain, reason
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SQLITE = "sqlite:///"
-ARTIFACTS = Path("mlruns")
-KIND = {"mlflow.experimentKind": "custom_model_development"}
+SQLITE_PREFIX = "sqlite:///"
+ARTIFACTS_FOLDER = Path("mlruns")
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """The tag that makes MLflow's UI show an experiment as model training, not as LLM traces."""
-ANEW = "move it away; 'merit registry rebuild' fills a new one"
+REPLACE_ADVICE = "move it away; 'merit registry rebuild' fills a new one"
 """The advice for a file that is not a database, or is a corrupt one."""
-PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
+DEFAULT_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
 """Default ports by URL scheme."""
-SECONDS = 5.0
+CONNECT_TIMEOUT_S = 5.0
 """Connect timeout of the check that the server is up, before anything is trained."""
-OUT_OF_DATE = "out-of-date database schema"
-OTHER_TABLES = ("already exists", "duplicate column", "no such table", "no such column")
+OUT_OF_DATE_TEXT = "out-of-date database schema"
+SCHEMA_ERROR_TEXTS = ("already exists", "duplicate column", "no such table", "no such column")
 """Parts of SQLite's errors about tables that don't match MLflow's expected schema."""
 
 
-def keeps_versions(tracking: Tracking) -> bool:
+def has_registry(tracking: Tracking) -> bool:
     """Return whether the tracking backend has a model registry; only MLflow does."""
     return tracking.to == "mlflow"
 
 
-def uri_of(tracking: Tracking) -> str:
+def resolve_uri(tracking: Tracking) -> str:
     """Return the URI of the MLflow store: MLFLOW_TRACKING_URI if set, else the one in conf/tracking.
 
     Raises:
@@ -53,9 +53,9 @@ def uri_of(tracking: Tracking) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or tracking.uri
 
 
-def local_file(uri: str) -> Path | None:
+def get_sqlite_file(uri: str) -> Path | None:
     """Return the file of an SQLite store; None if the store is a server."""
-    return Path(uri.removeprefix(SQLITE).partition("?")[0]) if uri.startswith(SQLITE) else None
+    return Path(uri.removeprefix(SQLITE_PREFIX).partition("?")[0]) if uri.startswith(SQLITE_PREFIX) else None
 
 
 def check_server(tracking: Tracking) -> None:
@@ -64,23 +64,24 @@ def check_server(tracking: Tracking) -> None:
     Raises:
         MeritError: the server can't be reached.
     """
-    uri = uri_of(tracking)
-    if (address := _address(uri)) is None:
+    uri = resolve_uri(tracking)
+    if (address := _parse_address(uri)) is None:
         return
     try:
-        socket.create_connection(address, SECONDS).close()
+        socket.create_connection(address, CONNECT_TIMEOUT_S).close()
     except OSError as error:
         raise MeritError(
-            f"tracking.uri '{masked(uri)}': can't be reached ({reason(error)}), and nothing was trained; start the "
+            f"tracking.uri '{mask_secrets(uri)}': can't be reached ({reason(error)}), and nothing was trained; start "
+            "the "
             "server, correct conf/tracking or MLFLOW_TRACKING_URI, or keep runs as files by tracking=csv"
         ) from error
 
 
-def _address(uri: str) -> tuple[str, int] | None:
+def _parse_address(uri: str) -> tuple[str, int] | None:
     """Return the host and the port of a server; None if the URI names no server, or a proxy is in between."""
     try:
         parts = urlsplit(uri)
-        port = parts.port or PORTS.get(parts.scheme.partition("+")[0])
+        port = parts.port or DEFAULT_PORTS.get(parts.scheme.partition("+")[0])
     except ValueError:
         return None
     if not parts.hostname or port is None or parts.scheme in getproxies():
@@ -101,24 +102,24 @@ def open_store(tracking: Tracking) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     if "MLFLOW_TRACKING_URI" not in os.environ:  # YAML names the server: it must not get a reusable password
-        os.environ.setdefault(REQUIRED, NO_PASSWORD)
+        os.environ.setdefault(AUTH_VARIABLE, AUTH_WITHOUT_PASSWORD)
     import logging
 
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry", "mlflow.tracking"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    uri = uri_of(tracking)
-    file = local_file(uri)
-    with faults(uri):
+    uri = resolve_uri(tracking)
+    file = get_sqlite_file(uri)
+    with convert_errors(uri):
         if file is None:
-            return _client(uri)
+            return _connect(uri)
         # Two processes that migrate a new database at the same time corrupt it.
-        with _alone(file):
+        with _lock_file(file):
             if not file.exists():
-                _create(file)
-            return _client(uri)
+                _create_sqlite_store(file)
+            return _connect(uri)
 
 
-def _client(uri: str) -> "MlflowClient":
+def _connect(uri: str) -> "MlflowClient":
     """Return a client after a test query, so that a broken store fails here."""
     from mlflow import MlflowClient
 
@@ -127,7 +128,7 @@ def _client(uri: str) -> "MlflowClient":
     return client
 
 
-def _create(file: Path) -> None:
+def _create_sqlite_store(file: Path) -> None:
     """Create an SQLite store under a temporary name and rename it.
 
     MLflow creates it by about a hundred migrations, and can't continue after an interrupted one.
@@ -135,32 +136,32 @@ def _create(file: Path) -> None:
     aside = Path(f"{file}.new")
     shutil.rmtree(aside, ignore_errors=True)  # the remains of a killed process
     aside.mkdir()
-    client = _client(f"{SQLITE}{aside / file.name}")
+    client = _connect(f"{SQLITE_PREFIX}{aside / file.name}")
     client._tracking_client.store._dispose_engine()  # close the database before it is renamed
     if not file.exists():  # MLflow's own server may have created it: it ignores our lock
         (aside / file.name).rename(file)
     shutil.rmtree(aside)
 
 
-def experiment(client: "MlflowClient", tracking: Tracking) -> str:
+def find_or_create_experiment(client: "MlflowClient", tracking: Tracking) -> str:
     """Return the id of the experiment named in conf/tracking, created if it doesn't exist."""
     from mlflow.exceptions import MlflowException
 
     name = tracking.experiment
-    place = ARTIFACTS.absolute().as_uri() if local_file(uri_of(tracking)) else None
-    with faults(uri_of(tracking)):
-        if found := client.get_experiment_by_name(name):
-            return str(found.experiment_id)
+    artifact_location = ARTIFACTS_FOLDER.absolute().as_uri() if get_sqlite_file(resolve_uri(tracking)) else None
+    with convert_errors(resolve_uri(tracking)):
+        if existing := client.get_experiment_by_name(name):
+            return str(existing.experiment_id)
         try:
-            return str(client.create_experiment(name, artifact_location=place, tags=KIND))
+            return str(client.create_experiment(name, artifact_location=artifact_location, tags=EXPERIMENT_TAGS))
         except MlflowException:  # another process has just created it
-            if again := client.get_experiment_by_name(name):
-                return str(again.experiment_id)
+            if concurrent := client.get_experiment_by_name(name):
+                return str(concurrent.experiment_id)
             raise
 
 
 @contextmanager
-def faults(uri: str) -> Iterator[None]:
+def convert_errors(uri: str) -> Iterator[None]:
     """Convert exceptions of MLflow and its database to a MeritError of one line."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -168,27 +169,34 @@ def faults(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        file, root = local_file(uri), chain(error)[-1]
-        if file is not None and type(root) is sqlite3.DatabaseError:  # subclasses concern a statement, not the file
-            raise MeritError(f"{file}: {root}; {ANEW}") from error
-        if file is not None and _is_of_other_tables(error, root):
-            why = reason(error).partition(" [SQL")[0]
+        file, root_error = get_sqlite_file(uri), chain(error)[-1]
+        if (
+            file is not None and type(root_error) is sqlite3.DatabaseError
+        ):  # subclasses concern a statement, not the file
+            raise MeritError(f"{file}: {root_error}; {REPLACE_ADVICE}") from error
+        if file is not None and _has_other_tables(error, root_error):
+            cause = reason(error).partition(" [SQL")[0]
             upgrade = f"'mlflow db upgrade {uri}' mends an older MLflow's"
-            raise MeritError(f"{file}: not this MLflow's tables ({why}); {upgrade}; if that fails, {ANEW}") from error
+            raise MeritError(
+                f"{file}: not this MLflow's tables ({cause}); {upgrade}; if that fails, {REPLACE_ADVICE}"
+            ) from error
         raise MeritError(
-            f"tracking.uri '{masked(uri)}': can't be used ({masked(reason(error))}); correct conf/tracking or "
+            f"tracking.uri '{mask_secrets(uri)}': can't be used ({mask_secrets(reason(error))}); correct conf/tracking "
+            "or "
             "MLFLOW_TRACKING_URI"
         ) from error
 
 
-def _is_of_other_tables(error: BaseException, root: BaseException) -> bool:
+def _has_other_tables(error: BaseException, root_error: BaseException) -> bool:
     """Return whether a database has tables of another MLflow version, or incomplete ones."""
-    is_statement = isinstance(root, sqlite3.OperationalError) and any(words in str(root) for words in OTHER_TABLES)
-    return is_statement or OUT_OF_DATE in str(error)
+    is_statement = isinstance(root_error, sqlite3.OperationalError) and any(
+        words in str(root_error) for words in SCHEMA_ERROR_TEXTS
+    )
+    return is_statement or OUT_OF_DATE_TEXT in str(error)
 
 
 @contextmanager
-def _alone(file: Path) -> Iterator[None]:
+def _lock_file(file: Path) -> Iterator[None]:
     with Path(f"{file}.lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -19,7 +19,7 @@ from merit.config import targets
 from merit.config.schema import Lock
 from merit.errors import MeritError
 
-ROWS = 8192
+BATCH_ROWS = 8192
 """Rows per batch when predicting, without gradients."""
 
 
@@ -42,17 +42,17 @@ class Predictor(nn.Module):
 
     def forward(self, codes: Tensor, numbers: Tensor, *arrays: Tensor) -> Tensor:
         """Return the probability [rows], the probabilities [rows, classes] or the number [rows]."""
-        return self.predicted(self.network(codes, numbers, *arrays))
+        return self.to_predictions(self.network(codes, numbers, *arrays))
 
-    def predicted(self, outputs: Tensor) -> Tensor:
+    def to_predictions(self, outputs: Tensor) -> Tensor:
         """Convert the network's outputs to predictions."""
         if self.task == "multiclass":
-            made = outputs.softmax(dim=-1)
+            result = outputs.softmax(dim=-1)
         else:
             outputs = outputs.squeeze(-1)
-            made = outputs.sigmoid() if self.task == "binary" else outputs * self.deviation + self.mean
-        has_members = made.dim() == (3 if self.task == "multiclass" else 2)
-        return made.mean(dim=0) if has_members else made
+            result = outputs.sigmoid() if self.task == "binary" else outputs * self.deviation + self.mean
+        has_members = result.dim() == (3 if self.task == "multiclass" else 2)
+        return result.mean(dim=0) if has_members else result
 
     def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Return the mean loss over a batch and all members, each scored on its own outputs.
@@ -68,7 +68,7 @@ class Predictor(nn.Module):
         return functional.mse_loss(outputs, ((target - self.mean) / self.deviation).expand_as(outputs))
 
 
-def build(lock: Lock) -> Predictor:
+def build_predictor(lock: Lock) -> Predictor:
     """Return the network of conf/model with fresh weights, sized by the fitted features.
 
     Raises:
@@ -76,33 +76,33 @@ def build(lock: Lock) -> Predictor:
             fitted for another configuration.
     """
     fitted = artifacts.read_json(artifacts.FEATURES_REPORT, "features")
-    if fitted.get("made_for") != locks.preprocessing(lock.data, lock.features):
+    if fitted.get("made_for") != locks.hash_preprocessing(lock.data, lock.features):
         raise MeritError(
             f"{artifacts.FEATURES_REPORT}: made for another data or features than {artifacts.LOCK} has; run 'merit run'"
         )
     component = lock.model.model_dump(by_alias=True)
-    made: nn.Module = targets.build(
+    network: nn.Module = targets.build_component(
         component,
         cardinalities=fitted["cardinalities"],
         numbers=fitted["numbers"],
         shapes=fitted["shapes"],
         outputs=lock.data.target.outputs,
     )
-    if fitted["shapes"] and not targets.takes(component, "shapes"):
+    if fitted["shapes"] and not targets.takes_argument(component, "shapes"):
         raise MeritError(
             f"model: {lock.model.target} takes no arrays, but data.columns has some as features; choose model=cnn, "
             "or give those columns 'feature: none'"
         )
-    return Predictor(made, lock.data.target.task, **fitted["target"])
+    return Predictor(network, lock.data.target.task, **fitted["target"])
 
 
-def trained(lock: Lock) -> Predictor:
+def load_trained(lock: Lock) -> Predictor:
     """Return the network with the weights written by `train`, in evaluation mode.
 
     Raises:
         MeritError: the weights are missing, or don't fit the network.
     """
-    predictor = build(lock)
+    predictor = build_predictor(lock)
     path = artifacts.require(artifacts.WEIGHTS, "train")
     try:
         predictor.network.load_state_dict(load_file(path))
@@ -114,7 +114,7 @@ def trained(lock: Lock) -> Predictor:
     return predictor.eval()
 
 
-class Rows(NamedTuple):
+class Examples(NamedTuple):
     """Network inputs and the target of some rows.
 
     Attributes:
@@ -130,25 +130,25 @@ class Rows(NamedTuple):
         """The number of rows."""
         return len(self.target)
 
-    def at(self, rows: Any) -> "Rows":
+    def select(self, rows: Any) -> "Examples":
         """Return the selected rows; `rows` is anything that can index a tensor's first dimension."""
-        return Rows(tuple(each[rows] for each in self.inputs), self.target[rows])
+        return Examples(tuple(each[rows] for each in self.inputs), self.target[rows])
 
 
-def read_part(name: str) -> Rows:
+def read_part(name: str) -> Examples:
     """Read the rows of a part, whose format `artifacts.part` defines, with codes as int64 for embedding lookups.
 
     Raises:
         MeritError: the file is missing or unreadable.
     """
-    read = artifacts.read_arrays(artifacts.part(name), "features")
-    arrays = {name: torch.from_numpy(values) for name, values in read.items()}
-    others = (arrays[f"array{place}"] for place in range(len(arrays) - 3))
-    return Rows((arrays["codes"].long(), arrays["numbers"], *others), arrays["target"])
+    stored = artifacts.read_arrays(artifacts.part(name), "features")
+    arrays = {name: torch.from_numpy(values) for name, values in stored.items()}
+    array_inputs = (arrays[f"array{index}"] for index in range(len(arrays) - 3))
+    return Examples((arrays["codes"].long(), arrays["numbers"], *array_inputs), arrays["target"])
 
 
 @torch.inference_mode()
-def predictions(predictor: Predictor, rows: Rows) -> NDArray[Any]:
+def predict_rows(predictor: Predictor, rows: Examples) -> NDArray[Any]:
     """Return the prediction for each row, float32 [rows] or [rows, classes]."""
-    starts = range(0, len(rows.target), ROWS)
-    return torch.cat([predictor(*rows.at(slice(start, start + ROWS)).inputs) for start in starts]).numpy()
+    starts = range(0, len(rows.target), BATCH_ROWS)
+    return torch.cat([predictor(*rows.select(slice(start, start + BATCH_ROWS)).inputs) for start in starts]).numpy()

@@ -38,19 +38,21 @@ class Folded(nn.Module):
         by_bin = by_bin.reshape(*low.shape, weights.shape[1])
         is_flag = torch.zeros(len(low), dtype=torch.bool)
         is_flag[list(flags)] = True
-        many = ~is_flag
+        is_number = ~is_flag
         at_0, at_1 = (
             torch.einsum("fb,fbh->fh", ((x - low) * scale).clamp(0, 1)[is_flag], by_bin[is_flag]) for x in (0.0, 1.0)
         )
-        own = torch.eye(len(low))
-        made = {
-            "edges": torch.cat([(own[:, many, None] * scale[many]).flatten(1), own[:, is_flag]], dim=1),
-            "starts": torch.cat([-(low * scale)[many].flatten(), torch.zeros(len(at_0))]),
+        identity = torch.eye(len(low))
+        folded_buffers = {
+            "edges": torch.cat(
+                [(identity[:, is_number, None] * scale[is_number]).flatten(1), identity[:, is_flag]], dim=1
+            ),
+            "starts": torch.cat([-(low * scale)[is_number].flatten(), torch.zeros(len(at_0))]),
             "from_vectors": vectors,
-            "from_bins": torch.cat([by_bin[many].flatten(0, 1), at_1 - at_0]),
+            "from_bins": torch.cat([by_bin[is_number].flatten(0, 1), at_1 - at_0]),
             "shift": at_0.sum(0) - 0.5 * by_bin.sum((0, 1)),
         }
-        for name, values in made.items():
+        for name, values in folded_buffers.items():
             self.register_buffer(name, values.float().contiguous())
 
     def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
@@ -59,4 +61,4 @@ class Folded(nn.Module):
         shift = self.shift
         if len(self.from_vectors):  # ONNX Runtime refuses empty embeddings
             shift = torch.addmm(shift, self.network.values(codes).flatten(1), self.from_vectors)
-        return self.network.members(torch.addmm(shift, bins, self.from_bins))
+        return self.network.apply_members(torch.addmm(shift, bins, self.from_bins))

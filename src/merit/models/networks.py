@@ -58,7 +58,7 @@ class Dropout(nn.Module):
         if not 0 <= share < 1:
             raise ValueError(f"a share of {share} can't be left out; give one from 0 to less than 1")
         self.share = share
-        self._out = min(round(share * 2**16), 2**16 - 1)
+        self._threshold = min(round(share * 2**16), 2**16 - 1)
 
     def extra_repr(self) -> str:
         """Return the arguments, for `print`."""
@@ -66,15 +66,15 @@ class Dropout(nn.Module):
 
     def forward(self, units: Tensor) -> Tensor:
         """Return the units, of any shape, with a share of them zeroed in training."""
-        if not self.training or not self._out:
+        if not self.training or not self._threshold:
             return units
         if units.device.type != "cpu":
             return functional.dropout(units, self.share)
-        drawn = torch.empty(-(-units.numel() // self.LANES), dtype=torch.int64).random_(-(2**63), None)
-        lanes = drawn.view(torch.int16)[: units.numel()].view(units.shape)
+        random_bits = torch.empty(-(-units.numel() // self.LANES), dtype=torch.int64).random_(-(2**63), None)
+        lanes = random_bits.view(torch.int16)[: units.numel()].view(units.shape)
         # Compared directly into the units' type: this line takes six times as long by way of bools.
-        kept = torch.ge(lanes, self._out - 2**15, out=torch.empty_like(units))
-        return units * kept.mul_(2**16 / (2**16 - self._out))
+        mask = torch.ge(lanes, self._threshold - 2**15, out=torch.empty_like(units))
+        return units * mask.mul_(2**16 / (2**16 - self._threshold))
 
 
 class Linear(nn.Module):
@@ -117,7 +117,9 @@ class MLP(nn.Module):
         self.values = Codes(cardinalities, hidden[0])
         nn.init.normal_(self.values.table.weight, std=0.05)
         self.numbers = nn.Linear(numbers, hidden[0])
-        self.rest = nn.Sequential(nn.ReLU(), Dropout(dropout), perceptron(hidden[0], hidden[1:], outputs, dropout))
+        self.rest = nn.Sequential(
+            nn.ReLU(), Dropout(dropout), build_perceptron(hidden[0], hidden[1:], outputs, dropout)
+        )
 
     def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
         """Return [rows, outputs]."""
@@ -169,9 +171,9 @@ class EmbeddingMLP(nn.Module):
     def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
         """Return [members, rows, outputs]; the loss of each member is computed separately."""
         inputs = torch.cat([self.values(codes).flatten(1), self.bins(numbers)], dim=1)
-        return self.members(self.shared[0](self.input_dropout(inputs)[None]))
+        return self.apply_members(self.shared[0](self.input_dropout(inputs)[None]))
 
-    def members(self, hidden: Tensor) -> Tensor:
+    def apply_members(self, hidden: Tensor) -> Tensor:
         """Return [members, rows, outputs] from the outputs of the first shared layer, [..., rows, width]."""
         for layer, factor, shift in zip([nn.Identity(), *self.shared[1:]], self.factors, self.shifts, strict=True):
             hidden = self.dropout(torch.relu(layer(hidden) * factor + shift))
@@ -211,7 +213,7 @@ class Bins(nn.Module):
         return (functional.hardtanh(filled, 0.0, 1.0) - 0.5).flatten(1)
 
 
-CHANNELS = 4
+MAX_CHANNELS_LAST = 4
 """Maximum length of a last axis that counts as channels: gray, gray and alpha, RGB, or RGBA."""
 
 
@@ -245,48 +247,53 @@ class CNN(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.are_last = [are_channels_last(shape) for shape in shapes]
-        sizes = [(shape[2], *shape[:2]) if last else shape for shape, last in zip(shapes, self.are_last, strict=True)]
-        places = {tuple(size[-2:]) for size in sizes}
-        if len(places) != 1 or any(len(shape) not in {2, 3} for shape in shapes):
+        self.has_channels_last = [are_channels_last(shape) for shape in shapes]
+        sizes = [
+            (shape[2], *shape[:2]) if last else shape
+            for shape, last in zip(shapes, self.has_channels_last, strict=True)
+        ]
+        image_sizes = {tuple(size[-2:]) for size in sizes}
+        if len(image_sizes) != 1 or any(len(shape) not in {2, 3} for shape in shapes):
             raise ValueError(
                 f"it takes arrays of one height and width; found the shapes {[list(each) for each in shapes]}"
             )
-        height, width = places.pop()
+        height, width = image_sizes.pop()
         if min(height, width) < 2 ** len(channels):
             raise ValueError(f"{len(channels)} blocks halve {height}x{width} to nothing; give fewer channels")
-        before = sum(1 if len(size) == 2 else size[0] for size in sizes)
-        self.blocks = nn.Sequential(*(block(a, b) for a, b in pairwise([before, *channels])))
+        input_channels = sum(1 if len(size) == 2 else size[0] for size in sizes)
+        self.blocks = nn.Sequential(*(build_block(a, b) for a, b in pairwise([input_channels, *channels])))
         self.values = Codes(cardinalities, embedding)
-        left = channels[-1] * (height // 2 ** len(channels)) * (width // 2 ** len(channels))
-        joined = left + numbers + len(cardinalities) * embedding
-        self.rest = nn.Sequential(Dropout(dropout), perceptron(joined, [hidden], outputs, dropout))
+        image_width = channels[-1] * (height // 2 ** len(channels)) * (width // 2 ** len(channels))
+        joined_width = image_width + numbers + len(cardinalities) * embedding
+        self.rest = nn.Sequential(Dropout(dropout), build_perceptron(joined_width, [hidden], outputs, dropout))
 
     def forward(self, codes: Tensor, numbers: Tensor, *arrays: Tensor) -> Tensor:
         """Return [rows, outputs]."""
-        turned = [each.movedim(3, 1) if last else each for each, last in zip(arrays, self.are_last, strict=True)]
-        images = torch.cat([each[:, None] if each.dim() == 3 else each for each in turned], dim=1)
-        seen = self.blocks(images).flatten(1)
-        return torch.as_tensor(self.rest(torch.cat([seen, numbers, self.values(codes).flatten(1)], dim=1)))
+        channels_first = [
+            each.movedim(3, 1) if last else each for each, last in zip(arrays, self.has_channels_last, strict=True)
+        ]
+        images = torch.cat([each[:, None] if each.dim() == 3 else each for each in channels_first], dim=1)
+        image_features = self.blocks(images).flatten(1)
+        return torch.as_tensor(self.rest(torch.cat([image_features, numbers, self.values(codes).flatten(1)], dim=1)))
 
 
 def are_channels_last(shape: Sequence[int]) -> bool:
     """Return whether a shape is [height, width, channels]: at most four in the last axis, more in both others."""
-    return len(shape) == 3 and shape[2] <= CHANNELS < min(shape[:2])
+    return len(shape) == 3 and shape[2] <= MAX_CHANNELS_LAST < min(shape[:2])
 
 
-def block(before: int, after: int) -> nn.Sequential:
-    """Return two 3x3 convolutions and a 2x2 pooling, from `before` channels to `after`."""
+def build_block(in_channels: int, out_channels: int) -> nn.Sequential:
+    """Return two 3x3 convolutions and a 2x2 pooling, from `in_channels` to `out_channels` channels."""
     return nn.Sequential(
-        nn.Conv2d(before, after, 3, padding=1),
+        nn.Conv2d(in_channels, out_channels, 3, padding=1),
         nn.ReLU(),
-        nn.Conv2d(after, after, 3, padding=1),
+        nn.Conv2d(out_channels, out_channels, 3, padding=1),
         nn.ReLU(),
         nn.MaxPool2d(2),
     )
 
 
-def perceptron(width: int, hidden: Sequence[int], outputs: int, dropout: float) -> nn.Sequential:
+def build_perceptron(width: int, hidden: Sequence[int], outputs: int, dropout: float) -> nn.Sequential:
     """Return layers from `width` inputs through the hidden ones to the outputs."""
     layers: list[nn.Module] = []
     for next_width in hidden:

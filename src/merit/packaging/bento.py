@@ -14,10 +14,10 @@ from merit.config import library
 from merit.errors import MeritError
 
 BENTOFILE = Path("bentofile.yaml")
-UNCLEAR = "must name what the Bento is made of under include and python.requirements_txt"
+UNCLEAR_MESSAGE = "must name what the Bento is made of under include and python.requirements_txt"
 
 
-def assemble(folder: Path, *, root: Path = Path(), package: Path | None = None) -> None:
+def assemble_files(folder: Path, *, root: Path = Path(), package: Path | None = None) -> None:
     """Copy all files of the Bento into a folder, with the same paths as in the repository.
 
     Args:
@@ -28,33 +28,33 @@ def assemble(folder: Path, *, root: Path = Path(), package: Path | None = None) 
     Raises:
         MeritError: bentofile.yaml, or a file that it names, is missing or unreadable.
     """
-    found = files(root)
+    paths = list_files(root)
     if package is not None:
         inside = f"{artifacts.PACKAGE.as_posix()}/"
-        found = {name: path for name, path in found.items() if not name.startswith(inside)}
-        found |= _below(package, inside, f"{inside}**")
-    for name, path in found.items():
+        paths = {name: path for name, path in paths.items() if not name.startswith(inside)}
+        paths |= _match_files(package, inside, f"{inside}**")
+    for name, path in paths.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / name)
 
 
-def told(root: Path = Path()) -> tuple[list[str], str]:
+def read_bentofile(root: Path = Path()) -> tuple[list[str], str]:
     """Return the include patterns and the requirements file of bentofile.yaml.
 
     Raises:
         MeritError: bentofile.yaml is missing, or doesn't name files and requirements.
     """
     try:
-        read = safe_yaml.load((root / BENTOFILE).read_text(encoding="utf-8"))
-        include, requirements = read["include"], read["python"]["requirements_txt"]
+        content = safe_yaml.load((root / BENTOFILE).read_text(encoding="utf-8"))
+        include, requirements = content["include"], content["python"]["requirements_txt"]
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise MeritError(f"{BENTOFILE}: {UNCLEAR} ({' '.join(str(error).split())})") from error
+        raise MeritError(f"{BENTOFILE}: {UNCLEAR_MESSAGE} ({' '.join(str(error).split())})") from error
     if not isinstance(include, list) or not all(isinstance(each, str) for each in [*include, requirements]):
-        raise MeritError(f"{BENTOFILE}: {UNCLEAR}, as text")
+        raise MeritError(f"{BENTOFILE}: {UNCLEAR_MESSAGE}, as text")
     return [*include], requirements
 
 
-def files(root: Path = Path()) -> dict[str, Path]:
+def list_files(root: Path = Path()) -> dict[str, Path]:
     """Return the path of each file of the Bento, by its path inside the Bento.
 
     If the repository doesn't contain merit's source, files of merit come from the installed package.
@@ -62,17 +62,21 @@ def files(root: Path = Path()) -> dict[str, Path]:
     Raises:
         MeritError: a file that bentofile.yaml names doesn't exist.
     """
-    patterns, requirements = told(root)
-    found = {name: root / name for name in (str(BENTOFILE), requirements)}
+    patterns, requirements = read_bentofile(root)
+    paths = {name: root / name for name in (str(BENTOFILE), requirements)}
     for pattern in patterns:
-        installed = {} if (root / library.SOURCE).is_dir() else _below(library.PACKAGE, library.SOURCE, pattern)
-        found |= installed or _below(root, "", pattern)
-    if lacking := [name for name, path in found.items() if not path.is_file()]:
-        raise MeritError(f"{BENTOFILE}: names {', '.join(lacking)}, which is not there")
-    return dict(sorted(found.items()))
+        installed = (
+            {}
+            if (root / library.SOURCE_PREFIX).is_dir()
+            else _match_files(library.PACKAGE_ROOT, library.SOURCE_PREFIX, pattern)
+        )
+        paths |= installed or _match_files(root, "", pattern)
+    if missing := [name for name, path in paths.items() if not path.is_file()]:
+        raise MeritError(f"{BENTOFILE}: names {', '.join(missing)}, which is not there")
+    return dict(sorted(paths.items()))
 
 
-def _below(root: Path, prefix: str, pattern: str) -> dict[str, Path]:
+def _match_files(root: Path, prefix: str, pattern: str) -> dict[str, Path]:
     """Return the files that match a pattern, without compiled Python files, by their paths in the repository."""
     if not pattern.startswith(prefix):
         return {}

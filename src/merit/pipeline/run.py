@@ -66,13 +66,13 @@ def run(overrides: Sequence[str], tell: Tell = print) -> Outcome:
         MeritError: something is broken.
     """
     composer = Composer()
-    lock = composer.composition(overrides).lock
+    lock = composer.compose(overrides).lock
     is_of_overrides = bool(overrides) and _differs(composer, lock)
-    with workspace_lock.run():
-        locks.write(lock)
+    with workspace_lock.lock_run():
+        locks.write_lock(lock)
         with _preloading(lock):
             reproduce(tell=tell)
-        last = freshness.current(lock)
+        last = freshness.load_current_report(lock)
         if last is not None and (receipt := _receipt(lock, last)) is not None:
             return Outcome(last, receipt.get("version"), is_of_overrides)
         # What is to be registered is judged here and now, whatever a file says.
@@ -86,7 +86,7 @@ def run(overrides: Sequence[str], tell: Tell = print) -> Outcome:
 def _differs(composer: Composer, lock: Lock) -> bool:
     """Say whether conf/ alone makes another lock, or none."""
     try:
-        return composer.composition().lock != lock
+        return composer.compose().lock != lock
     except ConfigError:
         return True
 
@@ -109,8 +109,8 @@ def _preloading(lock: Lock) -> Iterator[None]:
 def _preload(lock: Lock) -> None:
     import merit.gate.judge
 
-    tracking.tracker(lock.tracking)
-    if not store.keeps_versions(lock.tracking):
+    tracking.select_tracker(lock.tracking)
+    if not store.has_registry(lock.tracking):
         return
     import merit.registry.mlflow_candidates  # noqa: F401  # loaded for those who ask for it later
 
@@ -126,12 +126,16 @@ def _judged(lock: Lock) -> dict[str, Any]:
 
 
 def _due(lock: Lock, report: dict[str, Any]) -> dict[str, str]:
-    return {"package": report["candidate"]["digest"], "gate": report["inputs"], "uri": tracking.place(lock.tracking)}
+    return {
+        "package": report["candidate"]["digest"],
+        "gate": report["inputs"],
+        "uri": tracking.describe_location(lock.tracking),
+    }
 
 
 def _receipt(lock: Lock, report: dict[str, Any]) -> dict[str, Any] | None:
     """Return the receipt of this very registration, which spares asking again what keeps the runs."""
-    runs = tracking.local(lock.tracking)
+    runs = tracking.find_local_path(lock.tracking)
     if not artifacts.REGISTRATION.is_file() or (runs is not None and not runs.exists()):
         return None
     try:
@@ -144,12 +148,12 @@ def _receipt(lock: Lock, report: dict[str, Any]) -> dict[str, Any] | None:
 def _registered(lock: Lock, report: dict[str, Any]) -> str | None:
     """Keep the run, and register the package in MLflow, if that keeps the runs and the gate passed it."""
     show_phase("run: recording the run, and registering what passed")
-    run_id = tracking.tracker(lock.tracking).record(lock)
+    run_id = tracking.select_tracker(lock.tracking).complete_run(lock)
     made = None
-    if report["verdict"] == "pass" and store.keeps_versions(lock.tracking):
-        from merit.registry.mlflow_candidates import register
+    if report["verdict"] == "pass" and store.has_registry(lock.tracking):
+        from merit.registry.mlflow_candidates import register_candidate
 
-        made = register(lock, run_id, report)
+        made = register_candidate(lock, run_id, report)
     artifacts.write_json(artifacts.REGISTRATION, {**_due(lock, report), "run_id": run_id, "version": made})
     return made
 
@@ -168,12 +172,12 @@ def reproduce(last: str | None = None, tell: Tell = print) -> list[str]:
         MeritError: a stage, or DVC itself, is broken; an output may not be brought here; runs can't be kept.
     """
     with _told() as repo:
-        restore.current(repo, tell)
+        restore.restore_current(repo, tell)
         stale = set(repo.status() if last is None else repo.status(last, with_deps=True))
         if not stale:
             return []
         if ALONE in stale:  # said now, and not once the model is trained
-            tracking.check(locks.read().tracking)
+            tracking.check_tracking(locks.read_lock().tracking)
         if last is not None:
             return [stage.addressing for stage in repo.reproduce(last)]
         if stale <= AFTER or not {ALONE, BESIDE} <= _stages(repo):
@@ -202,7 +206,7 @@ def features() -> list[Path]:
         Refused: a stage did its work and said no.
         MeritError: a stage, or DVC itself, is broken.
     """
-    with workspace_lock.run(PATIENCE):
+    with workspace_lock.lock_run(PATIENCE):
         reproduce(BEFORE)
     with _told() as repo:
         remotes = (each.get("url", "") for each in repo.config["remote"].values())
@@ -217,10 +221,10 @@ def _told() -> Iterator[Any]:
     from dvc.exceptions import DvcException, ReproductionError
     from dvc.stage.exceptions import StageCmdFailedError
 
-    from merit.dvc.repo import opened
+    from merit.dvc.repo import open_checked
 
     try:
-        with opened() as repo:
+        with open_checked() as repo:
             repo.scm_context.quiet = True  # what to commit is said after the verdict
             yield repo
     except ReproductionError as error:

@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import polars as pl
 
-TIDY_SECONDS = 60.0
+TIDY_INTERVAL_S = 60.0
 """Seconds between two checks for files to join or remove."""
-JOINED_AFTER = timedelta(minutes=10)
+JOIN_DELAY = timedelta(minutes=10)
 """Time after the end of an hour when its files are joined to one."""
-JOINED_ROWS = 500_000
+MAX_JOINED_ROWS = 500_000
 """Rows of an hour up to which its files are joined; more would take too much memory, and are large files anyway."""
-WHOLE = "whole"
-OS_ERROR = re.compile(r"\(os error (\d+)\)")
-FORM = "date=*/hour=*/*.parquet"
+JOINED_SUFFIX = "whole"
+OS_ERROR_PATTERN = re.compile(r"\(os error (\d+)\)")
+FILE_PATTERN = "date=*/hour=*/*.parquet"
 
 
-class Files:
+class LogFiles:
     """Writes the files of one worker, in a folder that it may share with other workers.
 
     Args:
@@ -41,15 +41,15 @@ class Files:
 
     def __init__(self, folder: Path, worker: str, max_mb: int, max_days: int, root: Path | None = None) -> None:
         self._folder, self._root = folder, root or folder
-        self._most, self._age = max_mb * 2**20, timedelta(days=max_days)
+        self._max_bytes, self._max_age = max_mb * 2**20, timedelta(days=max_days)
         # A restarted worker must not overwrite the files of its previous run.
-        self._name = f"{worker}-{int(time.time()):x}{secrets.token_hex(3)}"
-        self._written = 0
-        self._due = 0.0
-        self._hours: dict[Path, list[Path]] = {}
-        self._late: set[Path] = set()
+        self._file_prefix = f"{worker}-{int(time.time()):x}{secrets.token_hex(3)}"
+        self._file_count = 0
+        self._next_tidy = 0.0
+        self._open_hours: dict[Path, list[Path]] = {}
+        self._joined_hours: set[Path] = set()
 
-    def parts(self, table: "pl.DataFrame") -> "Iterator[pl.DataFrame]":
+    def split_by_hour(self, table: "pl.DataFrame") -> "Iterator[pl.DataFrame]":
         """Yield the rows of each hour; usually there is only one."""
         import polars as pl
 
@@ -60,30 +60,30 @@ class Files:
         else:
             yield from table.with_columns(hour.alias("_hour")).partition_by("_hour", include_key=False)
 
-    def write(self, table: "pl.DataFrame") -> None:
+    def write_hour(self, table: "pl.DataFrame") -> None:
         """Write the rows of one hour atomically.
 
         Raises:
             OSError: the disk is full, or the folder can't be written.
         """
-        moment = table["time"][0].astimezone(UTC)
-        place = self._folder / f"date={moment:%Y-%m-%d}" / f"hour={moment:%H}"
-        self._written += 1
-        late = "l" if place in self._late else ""
-        path = place / f"{self._name}{late}-{self._written:06d}.parquet"
-        _write(table, path)
-        if not late:
-            self._hours.setdefault(place, []).append(path)
+        timestamp = table["time"][0].astimezone(UTC)
+        hour_folder = self._folder / f"date={timestamp:%Y-%m-%d}" / f"hour={timestamp:%H}"
+        self._file_count += 1
+        late_suffix = "l" if hour_folder in self._joined_hours else ""
+        path = hour_folder / f"{self._file_prefix}{late_suffix}-{self._file_count:06d}.parquet"
+        _write_file(table, path)
+        if not late_suffix:
+            self._open_hours.setdefault(hour_folder, []).append(path)
 
     def tidy(self) -> None:
         """Join the files of past hours, and remove the oldest files beyond the limits; at most once a minute."""
-        if time.monotonic() < self._due:
+        if time.monotonic() < self._next_tidy:
             return
-        self._due = time.monotonic() + TIDY_SECONDS
-        self._join()
-        self._trim()
+        self._next_tidy = time.monotonic() + TIDY_INTERVAL_S
+        self._join_hours()
+        self._remove_oldest()
 
-    def _join(self) -> None:
+    def _join_hours(self) -> None:
         """Join this worker's files of each past hour to one.
 
         Readers ignore the parts as soon as the joined file exists, so a kill in between duplicates no rows.
@@ -91,91 +91,95 @@ class Files:
         import polars as pl
 
         now = datetime.now(UTC)
-        for place in [each for each in self._hours if now > _hour(each) + timedelta(hours=1) + JOINED_AFTER]:
-            parts = [path for path in self._hours.pop(place) if path.is_file()]
-            self._late.add(place)
-            if len(parts) > 1 and sum(map(_rows, parts)) <= JOINED_ROWS:
-                whole = pl.concat([pl.read_parquet(path) for path in parts], how="vertical", rechunk=False)
-                _write(whole, place / f"{self._name}-{WHOLE}.parquet")
+        for hour_folder in [
+            each for each in self._open_hours if now > _parse_hour(each) + timedelta(hours=1) + JOIN_DELAY
+        ]:
+            parts = [path for path in self._open_hours.pop(hour_folder) if path.is_file()]
+            self._joined_hours.add(hour_folder)
+            if len(parts) > 1 and sum(map(_count_rows, parts)) <= MAX_JOINED_ROWS:
+                joined = pl.concat([pl.read_parquet(path) for path in parts], how="vertical", rechunk=False)
+                _write_file(joined, hour_folder / f"{self._file_prefix}-{JOINED_SUFFIX}.parquet")
                 for path in parts:
                     path.unlink(missing_ok=True)
 
-    def _trim(self) -> None:
-        oldest = datetime.now(UTC) - self._age
-        found = sorted(_files(self._root))
-        left = sum(size for _, _, size in found)
-        for hour, path, size in found:
-            if hour + timedelta(hours=1) > oldest and left <= self._most:
+    def _remove_oldest(self) -> None:
+        min_time = datetime.now(UTC) - self._max_age
+        files = sorted(_iterate_files(self._root))
+        total_bytes = sum(size for _, _, size in files)
+        for hour, path, size in files:
+            if hour + timedelta(hours=1) > min_time and total_bytes <= self._max_bytes:
                 break
             path.unlink(missing_ok=True)
-            left -= size
+            total_bytes -= size
             with suppress(OSError):  # the folder is not empty
                 path.parent.rmdir()
                 path.parent.parent.rmdir()
-        _sweep(self._root)
+        _remove_leftovers(self._root)
 
 
-def _write(table: "pl.DataFrame", path: Path) -> None:
+def _write_file(table: "pl.DataFrame", path: Path) -> None:
     import polars as pl
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.tmp")
+    temporary_path = path.with_name(f".{path.name}.tmp")
     try:
-        table.write_parquet(aside, compression="zstd", compression_level=1)
-        with aside.open("rb") as handle:
+        table.write_parquet(temporary_path, compression="zstd", compression_level=1)
+        with temporary_path.open("rb") as handle:
             os.fsync(handle.fileno())
-        aside.replace(path)
+        temporary_path.replace(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         with suppress(OSError):
-            aside.unlink(missing_ok=True)
+            temporary_path.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.strerror:
             raise
-        raise OSError(None, _reason(error), str(path)) from error  # Polars raises its own error on a full disk
+        raise OSError(None, _get_reason(error), str(path)) from error  # Polars raises its own error on a full disk
 
 
-def _reason(error: Exception) -> str:
+def _get_reason(error: Exception) -> str:
     """Return the system's error message if Polars quotes its number; the rest of Polars' text may contain values."""
-    found = OS_ERROR.search(str(error))
-    return os.strerror(int(found[1])) if found else "can't be written"
+    match = OS_ERROR_PATTERN.search(str(error))
+    return os.strerror(int(match[1])) if match else "can't be written"
 
 
-def listed(folder: Path) -> list[Path]:
+def list_files(folder: Path) -> list[Path]:
     """Return the complete files below a folder, oldest first; each row is in exactly one of them."""
     from merit.artifacts import parquet_fault
 
-    found = sorted(folder.glob(FORM))
-    joined = {(path.parent, path.name.rpartition("-")[0]) for path in found if path.stem.endswith(f"-{WHOLE}")}
-    made = []
-    for path in found:
+    paths = sorted(folder.glob(FILE_PATTERN))
+    joined_keys = {
+        (path.parent, path.name.rpartition("-")[0]) for path in paths if path.stem.endswith(f"-{JOINED_SUFFIX}")
+    }
+    complete = []
+    for path in paths:
         stem, _, part = path.stem.rpartition("-")
-        if part != WHOLE and (path.parent, stem) in joined:
+        if part != JOINED_SUFFIX and (path.parent, stem) in joined_keys:
             continue
         with suppress(FileNotFoundError):  # removed meanwhile
             if not parquet_fault(path):
-                made.append(path)
-    return made
+                complete.append(path)
+    return complete
 
 
-def _files(root: Path) -> Iterator[tuple[datetime, Path, int]]:
-    for path in [*root.glob(FORM), *root.glob(f"feedback/{FORM}")]:
+def _iterate_files(root: Path) -> Iterator[tuple[datetime, Path, int]]:
+    for path in [*root.glob(FILE_PATTERN), *root.glob(f"feedback/{FILE_PATTERN}")]:
         with suppress(OSError, ValueError):  # removed by another worker, or not a file of the log
-            yield _hour(path.parent), path, path.stat().st_size
+            yield _parse_hour(path.parent), path, path.stat().st_size
 
 
-def _hour(place: Path) -> datetime:
+def _parse_hour(hour_folder: Path) -> datetime:
     """Return the start of the hour of a folder."""
-    date, hour = place.parent.name.removeprefix("date="), place.name.removeprefix("hour=")
+    date, hour = hour_folder.parent.name.removeprefix("date="), hour_folder.name.removeprefix("hour=")
     return datetime.fromisoformat(f"{date}T{hour}:00:00+00:00")
 
 
-def _rows(path: Path) -> int:
+def _count_rows(path: Path) -> int:
     import polars as pl
 
-    found: int = pl.scan_parquet(path).select(pl.len()).collect().item()  # reads only the footer
-    return found
+    count: int = pl.scan_parquet(path).select(pl.len()).collect().item()  # reads only the footer
+    return count
 
 
-def _sweep(root: Path) -> None:
+def _remove_leftovers(root: Path) -> None:
     """Remove temporary files of killed workers, once they are an hour old."""
     for path in [*root.glob("date=*/hour=*/.*.tmp"), *root.glob("feedback/date=*/hour=*/.*.tmp")]:
         with suppress(OSError):

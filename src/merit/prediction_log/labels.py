@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from merit.prediction_log.protocol import Entry
+from merit.prediction_log.protocol import LogEntry
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-class Truths:
+class FeedbackTables:
     """Builds tables of ground truth from entries.
 
     Args:
@@ -19,7 +19,7 @@ class Truths:
     def __init__(self, output: dict[str, Any]) -> None:
         self._task, self._classes = output["task"], output.get("classes") or []
 
-    def build(self, entries: Sequence[Entry]) -> "pl.DataFrame":
+    def build_table(self, entries: Sequence[LogEntry]) -> "pl.DataFrame":
         """Return a table with one line per truth.
 
         Args:
@@ -29,10 +29,10 @@ class Truths:
         import polars as pl
 
         if self._task == "multiclass":
-            kind: Any = pl.Series(self._classes).dtype
+            truth_type: Any = pl.Series(self._classes).dtype
         else:
-            kind = pl.Int8() if self._task == "binary" else pl.Float64()
-        rows = [(int(at * 1e6), *each, who) for _, at, kept, who in entries for each in kept]
-        schema = {"time": pl.Int64, "request_id": pl.String, "row": pl.UInt32, "key": pl.String, "truth": kind}
+            truth_type = pl.Int8() if self._task == "binary" else pl.Float64()
+        rows = [(int(time_s * 1e6), *each, caller) for _, time_s, truths, caller in entries for each in truths]
+        schema = {"time": pl.Int64, "request_id": pl.String, "row": pl.UInt32, "key": pl.String, "truth": truth_type}
         table = pl.DataFrame(rows, schema={**schema, "caller": pl.String}, orient="row")
         return table.with_columns(pl.col("time").cast(pl.Datetime("us", "UTC")))

@@ -1,7 +1,7 @@
 """The prediction log: writes every prediction to Parquet in the background, and reads it back.
 
 Example:
-    table = joined(Path("log"))  # one line per prediction with feedback, its inputs and its `truth`
+    table = join_feedback(Path("log"))  # one line per prediction with feedback, its inputs and its `truth`
     table.filter(pl.col("version") == "v3").collect()
 """
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 
-from merit.prediction_log.log_client import Link
-from merit.prediction_log.protocol import Task
+from merit.prediction_log.log_client import LogClient
+from merit.prediction_log.protocol import WriterTask
 from merit.prediction_log.settings import PredictionLog
 from merit.scoring.package import Package
 
@@ -49,21 +49,21 @@ class Log(Protocol):
     def put(  # noqa: PLR0917  # called on the hot path, where names cost
         self,
         request_id: str,
-        at: float,
+        time_s: float,
         body: bytes | None,
         columns: Mapping[str, NDArray[Any]] | None,
         predictions: NDArray[Any],
-        who: str,
+        caller: str,
     ) -> None:
         """Log the predictions of a request; never block and never raise.
 
         Args:
             request_id: the id in the response.
-            at: time in seconds since 1970.
+            time_s: time in seconds since 1970.
             body: the JSON body of the request, which the endpoint has validated; None for other formats.
             columns: the scored columns, if there is no JSON body.
             predictions: the output of the package, [rows] or [rows, classes].
-            who: the authenticated caller; "" without authentication.
+            caller: the authenticated caller; "" without authentication.
         """
 
     def start(self) -> None:
@@ -73,22 +73,22 @@ class Log(Protocol):
         """Write the queued rows and stop the writer."""
 
 
-def check(told: PredictionLog, package: Package) -> None:
+def check_settings(log_settings: PredictionLog, package: Package) -> None:
     """Validate the settings against the package, before the endpoint starts.
 
     Raises:
         MeritError: a named column is unknown, or the hash key is missing.
     """
-    from merit.prediction_log.privacy import Privacy
+    from merit.prediction_log.privacy import PrivacyFilter
 
-    Privacy(told, [each["name"] for each in package.inputs])
+    PrivacyFilter(log_settings, [each["name"] for each in package.inputs])
 
 
-def of(told: PredictionLog, package: Package, version: str, worker: str) -> Log:
+def create_log(log_settings: PredictionLog, package: Package, version: str, worker: str) -> Log:
     """Return the log that the settings configure; one that does nothing if they name no folder.
 
     Args:
-        told: the settings.
+        log_settings: the settings.
         package: the package that predicts.
         version: the version of the model, as responses name it.
         worker: the name of the worker; unique among concurrent workers.
@@ -96,14 +96,14 @@ def of(told: PredictionLog, package: Package, version: str, worker: str) -> Log:
     Raises:
         MeritError: a named column is unknown, or the hash key is missing.
     """
-    if told.folder is None:
-        return Off()
-    check(told, package)
+    if log_settings.folder is None:
+        return NullLog()
+    check_settings(log_settings, package)
     origin = {"model": package.manifest["model"], "version": version, "commit": package.commit}
-    return On(Task("predictions", told, worker, list(package.inputs), package.output, origin))
+    return WriterLog(WriterTask("predictions", log_settings, worker, list(package.inputs), package.output, origin))
 
 
-class Off:
+class NullLog:
     """A log that discards everything."""
 
     dropped = written = waiting = failed = faults = 0
@@ -118,20 +118,20 @@ class Off:
         """Do nothing."""
 
 
-class On(Link):
+class WriterLog(LogClient):
     """A log that sends predictions to a writer process."""
 
     def put(  # noqa: PLR0917
         self,
         request_id: str,
-        at: float,
+        time_s: float,
         body: bytes | None,
         columns: Mapping[str, NDArray[Any]] | None,
         predictions: NDArray[Any],
-        who: str,
+        caller: str,
     ) -> None:
         """Queue the predictions of a request; drop them if the queue is full."""
-        self.take((len(predictions), request_id, at, body, columns, predictions.tobytes(), who))
+        self.enqueue((len(predictions), request_id, time_s, body, columns, predictions.tobytes(), caller))
 
 
 def read(folder: Path) -> "pl.LazyFrame":
@@ -142,7 +142,7 @@ def read(folder: Path) -> "pl.LazyFrame":
     Raises:
         MeritError: there are no predictions yet, or a file is damaged.
     """
-    return _scanned(
+    return _scan_files(
         folder, "serve.log.folder says where the endpoint keeps them, and serve.log.seconds how often it writes"
     )
 
@@ -155,10 +155,12 @@ def read_feedback(folder: Path) -> "pl.LazyFrame":
     Raises:
         MeritError: there is no feedback yet, or a file is damaged.
     """
-    return _scanned(folder / "feedback", "POST /feedback takes it, and serve.log.seconds says how often it is written")
+    return _scan_files(
+        folder / "feedback", "POST /feedback takes it, and serve.log.seconds says how often it is written"
+    )
 
 
-def joined(folder: Path) -> "pl.LazyFrame":
+def join_feedback(folder: Path) -> "pl.LazyFrame":
     """Return the predictions that have feedback by request id and row, with the latest `truth` of each.
 
     Feedback by a key of the data is not joined; use `read_feedback` and join on that key.
@@ -168,19 +170,19 @@ def joined(folder: Path) -> "pl.LazyFrame":
     """
     import polars as pl
 
-    told = read_feedback(folder).filter(pl.col("request_id").is_not_null()).sort("time")
-    last = told.unique(["request_id", "row"], keep="last").select("request_id", "row", "truth")
-    return read(folder).join(last, on=["request_id", "row"])
+    feedback = read_feedback(folder).filter(pl.col("request_id").is_not_null()).sort("time")
+    latest_feedback = feedback.unique(["request_id", "row"], keep="last").select("request_id", "row", "truth")
+    return read(folder).join(latest_feedback, on=["request_id", "row"])
 
 
-def _scanned(folder: Path, where: str) -> "pl.LazyFrame":
+def _scan_files(folder: Path, hint: str) -> "pl.LazyFrame":
     import polars as pl
 
     from merit.errors import MeritError
-    from merit.prediction_log.files import listed
+    from merit.prediction_log.files import list_files
 
     by_schema: dict[tuple[tuple[str, str], ...], list[Path]] = {}
-    for path in listed(folder):
+    for path in list_files(folder):
         try:
             schema = pl.read_parquet_schema(path)
         except FileNotFoundError:  # removed meanwhile
@@ -190,6 +192,6 @@ def _scanned(folder: Path, where: str) -> "pl.LazyFrame":
             raise MeritError(f"{path}: is damaged ({reason}); move it away, and the others can be read") from error
         by_schema.setdefault(tuple((name, str(kind)) for name, kind in schema.items()), []).append(path)
     if not by_schema:
-        raise MeritError(f"{folder}: holds no file that can be read yet; {where}")
+        raise MeritError(f"{folder}: holds no file that can be read yet; {hint}")
     scans = [pl.scan_parquet(same, hive_partitioning=False) for same in by_schema.values()]
     return pl.concat(scans, how="diagonal_relaxed") if len(scans) > 1 else scans[0]

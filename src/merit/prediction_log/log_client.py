@@ -22,26 +22,34 @@ from typing import Any
 import msgspec
 
 import merit
-from merit.console.json_log import Lines
-from merit.prediction_log.privacy import KEY
-from merit.prediction_log.protocol import HEAD, MOST_BYTES, Batch, Entry, State, Task, packed
-from merit.process.lifetime import STOPS
+from merit.console.json_log import RateLimitedLogger
+from merit.prediction_log.privacy import KEY_VARIABLE
+from merit.prediction_log.protocol import (
+    LENGTH_BYTES,
+    MAX_QUEUE_BYTES,
+    EntryBatch,
+    LogEntry,
+    WriterState,
+    WriterTask,
+    pack_message,
+)
+from merit.process.lifetime import STOP_SIGNALS
 
-POLL_SECONDS = 0.02
+POLL_INTERVAL_S = 0.02
 """Seconds between two sends. Small, frequent sends leave the CPU caches to the request handlers."""
-PIPE = 2**20
+PIPE_BYTES = 2**20
 """Pipe capacity in bytes, where the system allows it; a large pipe needs fewer writes."""
-LONGEST_PAUSE = 60.0
+MAX_RESTART_WAIT_S = 60.0
 """The longest wait in seconds before a failed writer is replaced."""
-CLOSE_SECONDS = 10.0
+CLOSE_TIMEOUT_S = 10.0
 """Seconds that the writer has to finish after the worker stops."""
-SEEN = (KEY, "LD_LIBRARY_PATH", "TMPDIR", "LANG")
+WRITER_VARIABLES = (KEY_VARIABLE, "LD_LIBRARY_PATH", "TMPDIR", "LANG")
 """Environment variables that are passed to the writer."""
-INSTALLED = ("site-packages", "dist-packages")
-NAMES = {"predictions": "prediction_log", "feedback": "feedback"}
+INSTALL_FOLDERS = ("site-packages", "dist-packages")
+LOG_NAMES = {"predictions": "prediction_log", "feedback": "feedback"}
 
 
-class Link:
+class LogClient:
     """Queues entries for the writer process and counts what became of their rows.
 
     Args:
@@ -54,29 +62,29 @@ class Link:
         faults: failed attempts to write; they are retried.
     """
 
-    def __init__(self, task: Task) -> None:
-        self._task, self._name = task, NAMES[task.kind]
-        self._lines = Lines(most=1)
+    def __init__(self, task: WriterTask) -> None:
+        self._task, self._name = task, LOG_NAMES[task.kind]
+        self._error_lines = RateLimitedLogger(max_per_minute=1)
         self._lock = threading.Lock()
-        self._batch = Batch()
+        self._batch = EntryBatch()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._put_rows = self._sent_rows = 0
-        self._dropped_told = 0
+        self._dropped_logged = 0
         self.dropped = self.written = self.failed = self.faults = 0
-        self._writer: Writer | None = None
-        here = weakref.WeakMethod(self._forked)
-        os.register_at_fork(after_in_child=lambda: (forget := here()) and forget())
+        self._writer: WriterProcess | None = None
+        weak_reset = weakref.WeakMethod(self._reset_after_fork)
+        os.register_at_fork(after_in_child=lambda: (forget := weak_reset()) and forget())
 
     @property
     def waiting(self) -> int:
         """Accepted rows that are neither written nor lost yet."""
         return max(0, self._put_rows - self.written - self.failed)
 
-    def take(self, entry: Entry) -> bool:
+    def enqueue(self, entry: LogEntry) -> bool:
         """Append an entry without blocking; return False if it is dropped, because the queue is full."""
         with self._lock:
-            if self._batch.count >= self._task.told.queue or self._batch.size >= MOST_BYTES:
+            if self._batch.count >= self._task.settings.queue or self._batch.size >= MAX_QUEUE_BYTES:
                 self.dropped += entry[0]
                 return False
             try:
@@ -93,7 +101,7 @@ class Link:
         """Start the thread, which starts the writer; do nothing if it runs or was closed."""
         with self._lock:
             if self._thread is None and not self._stop.is_set():
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread = threading.Thread(target=self._run_thread, name=self._name, daemon=True)
                 self._thread.start()
                 atexit.register(self.close)
 
@@ -101,47 +109,47 @@ class Link:
         """Let the writer finish and stop it; rows not written in time count as failed."""
         self._stop.set()
         if (thread := self._thread) is not None:
-            thread.join(CLOSE_SECONDS * 1.5)
+            thread.join(CLOSE_TIMEOUT_S * 1.5)
             atexit.unregister(self.close)
         if lost := self.waiting:
             self.failed += lost
-            self._tell("lost", rows_lost=lost)
+            self._log_error("lost", rows_lost=lost)
 
-    def _forked(self) -> None:
+    def _reset_after_fork(self) -> None:
         """Reset the state in a forked child, because the writer belongs to the parent."""
         atexit.unregister(self.close)
-        self._lock, self._batch, self._thread = threading.Lock(), Batch(), None
+        self._lock, self._batch, self._thread = threading.Lock(), EntryBatch(), None
         self._put_rows = self.written + self.failed
         self._stop.set()
         if self._writer is not None:
-            self._writer.let_go()
+            self._writer.close_after_fork()
 
-    def _run(self) -> None:
+    def _run_thread(self) -> None:
         """Run the sending thread; a failed writer is replaced after a growing wait."""
         # Blocked for this thread only; the writer process inherits the mask at its start.
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-        pause = 1.0
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        restart_wait_s = 1.0
         while True:
-            began = time.monotonic()
+            started_at = time.monotonic()
             try:
-                self._writer = Writer(self._task)
+                self._writer = WriterProcess(self._task)
                 with self._writer as writer:
-                    self._work(writer, State(self.written, self.failed, "", self.faults))
+                    self._send_until_closed(writer, WriterState(self.written, self.failed, "", self.faults))
             except Exception as error:  # noqa: BLE001  # reported; another writer is started after any error
-                self._lose(error)
+                self._count_lost(error)
             if self._stop.is_set():
                 return
-            if time.monotonic() - began > LONGEST_PAUSE:
-                pause = 1.0
-            self._stop.wait(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
+            if time.monotonic() - started_at > MAX_RESTART_WAIT_S:
+                restart_wait_s = 1.0
+            self._stop.wait(restart_wait_s)
+            restart_wait_s = min(restart_wait_s * 2, MAX_RESTART_WAIT_S)
 
-    def _work(self, writer: "Writer", before: State) -> None:
+    def _send_until_closed(self, writer: "WriterProcess", start_state: WriterState) -> None:
         """Send queued entries until the log is closed.
 
         Args:
             writer: the writer process.
-            before: the counts at the start of this writer, because a new writer counts from 0.
+            start_state: the counts at the start of this writer, because a new writer counts from 0.
 
         Raises:
             OSError: the writer has ended.
@@ -149,52 +157,54 @@ class Link:
         deadline = float("inf")
         while not writer.has_ended:
             if not writer.has_unsent and self._batch.count:
-                writer.put(self._taken().packed())
+                writer.queue_data(self._take_batch().pack())
             if self._stop.is_set():
-                deadline = min(deadline, time.monotonic() + CLOSE_SECONDS)
-                if time.monotonic() > deadline - CLOSE_SECONDS / 2:
-                    writer.hang_up()  # noticed even while the buffer is full; the writer then tries one last write
+                deadline = min(deadline, time.monotonic() + CLOSE_TIMEOUT_S)
+                if time.monotonic() > deadline - CLOSE_TIMEOUT_S / 2:
+                    writer.close_input()  # noticed even while the buffer is full; the writer then tries one last write
                 elif not writer.has_unsent and not self._batch.count:
                     writer.finish()
-            for state in writer.exchange(POLL_SECONDS):
-                self._hear(before, state)
-            if self.dropped > self._dropped_told:
-                self._dropped_told = self.dropped
-                self._tell("dropped", rows_waiting=self.waiting)
+            for state in writer.exchange_data(POLL_INTERVAL_S):
+                self._update_counts(start_state, state)
+            if self.dropped > self._dropped_logged:
+                self._dropped_logged = self.dropped
+                self._log_error("dropped", rows_waiting=self.waiting)
             if time.monotonic() > deadline:
                 return
         if not self._stop.is_set():
             raise OSError(None, f"the writer has ended ({writer.status})")
 
-    def _taken(self) -> Batch:
+    def _take_batch(self) -> EntryBatch:
         with self._lock:
-            found, self._batch = self._batch, Batch()
-        self._sent_rows += found.rows
-        return found
+            batch, self._batch = self._batch, EntryBatch()
+        self._sent_rows += batch.rows
+        return batch
 
-    def _hear(self, before: State, state: State) -> None:
-        """Update the counts from the state of a writer; `before` has the counts at its start."""
-        failed = before.failed + state.failed - self.failed
-        self.written, self.failed = before.written + state.written, before.failed + state.failed
+    def _update_counts(self, start_state: WriterState, state: WriterState) -> None:
+        """Update the counts from the state of a writer; `start_state` has the counts at its start."""
+        failed = start_state.failed + state.failed - self.failed
+        self.written, self.failed = start_state.written + state.written, start_state.failed + state.failed
         if failed:
-            self._tell("table", error=state.failure, rows_lost=failed)
-        if before.faults + state.faults > self.faults:
-            self.faults = before.faults + state.faults
-            self._tell("write", error=state.fault, rows_waiting=self.waiting)
+            self._log_error("table", error=state.failure, rows_lost=failed)
+        if start_state.faults + state.faults > self.faults:
+            self.faults = start_state.faults + state.faults
+            self._log_error("write", error=state.fault, rows_waiting=self.waiting)
 
-    def _lose(self, error: Exception) -> None:
+    def _count_lost(self, error: Exception) -> None:
         """Count the rows lost with a failed writer."""
         lost = self._sent_rows - self.written - self.failed
         self.failed += lost
-        why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-        self._tell("writer", error=why, rows_lost=lost)
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+        self._log_error("writer", error=reason, rows_lost=lost)
 
-    def _tell(self, kind: str, **more: Any) -> None:
+    def _log_error(self, kind: str, **fields: Any) -> None:
         """Log an error with the total losses; at most one of each kind per minute."""
-        self._lines.tell(self._name, kind, level="error", **more, rows_failed=self.failed, rows_dropped=self.dropped)
+        self._error_lines.log(
+            self._name, kind, level="error", **fields, rows_failed=self.failed, rows_dropped=self.dropped
+        )
 
 
-class Writer:
+class WriterProcess:
     """A writer process and its pipes.
 
     Args:
@@ -204,31 +214,31 @@ class Writer:
         OSError: it can't be started.
     """
 
-    def __init__(self, task: Task) -> None:
-        self._process = started()
+    def __init__(self, task: WriterTask) -> None:
+        self._process = start_process()
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._asked_file, self._answers_file = self._process.stdin, self._process.stdout
-        self._asked, self._answers = self._asked_file.fileno(), self._answers_file.fileno()
-        for each in (self._asked, self._answers):
+        self._input_file, self._output_file = self._process.stdin, self._process.stdout
+        self._input_fd, self._output_fd = self._input_file.fileno(), self._output_file.fileno()
+        for each in (self._input_fd, self._output_fd):
             os.set_blocking(each, False)
         if sys.platform == "linux":
             with suppress(OSError):
-                fcntl.fcntl(self._asked, fcntl.F_SETPIPE_SZ, PIPE)
-        self._unsent, self._heard = memoryview(packed(task)), bytearray()
-        self._is_over = self.has_ended = False
+                fcntl.fcntl(self._input_fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        self._unsent, self._received = memoryview(pack_message(task)), bytearray()
+        self._is_finished = self.has_ended = False
 
-    def __enter__(self) -> "Writer":
+    def __enter__(self) -> "WriterProcess":
         """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop the process; a regular shutdown has given it time to write before."""
-        self.hang_up()
+        self.close_input()
         if not self.has_ended:
             self._process.kill()
         self._process.wait()
-        self._answers_file.close()
+        self._output_file.close()
 
     @property
     def has_unsent(self) -> bool:
@@ -242,66 +252,68 @@ class Writer:
             self._process.wait(1.0)
         return f"status {self._process.returncode}"
 
-    def put(self, packed: memoryview) -> None:
+    def queue_data(self, content: memoryview) -> None:
         """Set the data to send next."""
-        self._unsent = packed
+        self._unsent = content
 
     def finish(self) -> None:
         """Send the end marker; closing the pipe is not enough if a forked child still holds it open."""
-        if not self._is_over:
-            self._is_over = True
-            self._unsent = memoryview(bytes(HEAD))
+        if not self._is_finished:
+            self._is_finished = True
+            self._unsent = memoryview(bytes(LENGTH_BYTES))
 
-    def hang_up(self) -> None:
+    def close_input(self) -> None:
         """Close the pipe, which the writer notices even while its buffer is full."""
-        self._is_over, self._unsent = True, memoryview(b"")
+        self._is_finished, self._unsent = True, memoryview(b"")
         with suppress(OSError):
-            self._asked_file.close()
+            self._input_file.close()
 
-    def let_go(self) -> None:
+    def close_after_fork(self) -> None:
         """Close the pipes in a forked child, because they belong to the parent."""
-        for each in (self._asked_file, self._answers_file):
+        for each in (self._input_file, self._output_file):
             with suppress(OSError):
                 each.close()
 
-    def exchange(self, seconds: float) -> list[State]:
-        """Send data and return the states that arrived; wait up to `seconds` for either pipe.
+    def exchange_data(self, timeout_s: float) -> list[WriterState]:
+        """Send data and return the states that arrived; wait up to `timeout_s` for either pipe.
 
         Raises:
             OSError: the writer has closed its input.
         """
         poll = select.poll()  # unlike select, it supports descriptors above 1,023
-        poll.register(self._answers, select.POLLIN)
+        poll.register(self._output_fd, select.POLLIN)
         if self._unsent:
-            poll.register(self._asked, select.POLLOUT)
-        ready = [each for each, _ in poll.poll(seconds * 1000)]
-        if self._answers in ready:
-            part = os.read(self._answers, 65536)
+            poll.register(self._input_fd, select.POLLOUT)
+        ready = [each for each, _ in poll.poll(timeout_s * 1000)]
+        if self._output_fd in ready:
+            part = os.read(self._output_fd, 65536)
             self.has_ended = not part
-            self._heard += part
-        elif self._asked in ready:
-            self._unsent = self._unsent[os.write(self._asked, self._unsent) :]
-        return list(self._states())
+            self._received += part
+        elif self._input_fd in ready:
+            self._unsent = self._unsent[os.write(self._input_fd, self._unsent) :]
+        return list(self._parse_states())
 
-    def _states(self) -> Iterator[State]:
-        while len(self._heard) >= HEAD:
-            end = HEAD + int.from_bytes(self._heard[:HEAD], "big")
-            if len(self._heard) < end:
+    def _parse_states(self) -> Iterator[WriterState]:
+        while len(self._received) >= LENGTH_BYTES:
+            end = LENGTH_BYTES + int.from_bytes(self._received[:LENGTH_BYTES], "big")
+            if len(self._received) < end:
                 return
-            yield msgspec.msgpack.decode(self._heard[HEAD:end], type=State)
-            del self._heard[:end]
+            yield msgspec.msgpack.decode(self._received[LENGTH_BYTES:end], type=WriterState)
+            del self._received[:end]
 
 
-def started() -> "subprocess.Popen[bytes]":
+def start_process() -> "subprocess.Popen[bytes]":
     """Start a writer process."""
-    seen = {name: os.environ[name] for name in SEEN if name in os.environ}
-    here = Path(merit.__file__).parents[1]
-    places = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
-    if here.name not in INSTALLED:  # else it is found anyway, and site-packages must not precede the stdlib
-        places.insert(0, str(here))
+    variables = {name: os.environ[name] for name in WRITER_VARIABLES if name in os.environ}
+    source_folder = Path(merit.__file__).parents[1]
+    python_paths = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
+    if (
+        source_folder.name not in INSTALL_FOLDERS
+    ):  # else it is found anyway, and site-packages must not precede the stdlib
+        python_paths.insert(0, str(source_folder))
     return subprocess.Popen(  # our own module
         [sys.executable, "-P", "-m", "merit.prediction_log.writer"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**seen, "PYTHONPATH": os.pathsep.join(places)},
+        env={**variables, "PYTHONPATH": os.pathsep.join(python_paths)},
     )

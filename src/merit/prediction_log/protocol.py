@@ -8,21 +8,21 @@ from numpy.typing import NDArray
 
 from merit.prediction_log.settings import PredictionLog
 
-MOST_BYTES = 64 * 2**20
+MAX_QUEUE_BYTES = 64 * 2**20
 """Size limit in bytes of the queue in the worker, and also of the unwritten tables in the writer."""
-HEAD, ARRAY = 4, 5
+LENGTH_BYTES, ARRAY_HEADER_BYTES = 4, 5
 """Bytes of a length prefix, and of the header of a msgpack array."""
 
-Entry = tuple[Any, ...]
-"""The log entry of a request: its number of rows, then the fields of its kind (see the `build` methods)."""
+LogEntry = tuple[Any, ...]
+"""The log entry of a request: its number of rows, then the fields of its kind (see the `build_table` methods)."""
 
 
-class Task(msgspec.Struct, frozen=True):
+class WriterTask(msgspec.Struct, frozen=True):
     """The configuration of a writer, and the first message to it.
 
     Args:
         kind: whether it writes predictions or feedback.
-        told: the settings of the prediction log.
+        settings: the settings of the prediction log.
         worker: the name of the worker; unique among concurrent workers.
         inputs: the input columns of the model's signature.
         output: the output of the signature.
@@ -30,14 +30,14 @@ class Task(msgspec.Struct, frozen=True):
     """
 
     kind: Literal["predictions", "feedback"]
-    told: PredictionLog
+    settings: PredictionLog
     worker: str
     inputs: list[dict[str, Any]]
     output: dict[str, Any]
     origin: dict[str, str]
 
 
-class State(msgspec.Struct):
+class WriterState(msgspec.Struct):
     """The counts of a writer since its start.
 
     Attributes:
@@ -55,7 +55,7 @@ class State(msgspec.Struct):
     fault: str = ""
 
 
-class Batch:
+class EntryBatch:
     """A batch of entries, packed at once, so that the memory of each request is free after its response.
 
     Attributes:
@@ -64,7 +64,7 @@ class Batch:
     """
 
     def __init__(self) -> None:
-        self._content = bytearray(HEAD + ARRAY)
+        self._content = bytearray(LENGTH_BYTES + ARRAY_HEADER_BYTES)
         self.count = self.rows = 0
 
     @property
@@ -72,7 +72,7 @@ class Batch:
         """Packed size in bytes."""
         return len(self._content)
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: LogEntry) -> None:
         """Pack an entry; its arrays hold numbers or strings.
 
         Raises:
@@ -87,25 +87,25 @@ class Batch:
         self.count += 1
         self.rows += entry[0]
 
-    def packed(self) -> memoryview:
+    def pack(self) -> memoryview:
         """Return the message to send: a length and a msgpack array of entries."""
-        self._content[:HEAD] = (self.size - HEAD).to_bytes(HEAD, "big")
-        self._content[HEAD : HEAD + ARRAY] = b"\xdd" + self.count.to_bytes(4, "big")
+        self._content[:LENGTH_BYTES] = (self.size - LENGTH_BYTES).to_bytes(LENGTH_BYTES, "big")
+        self._content[LENGTH_BYTES : LENGTH_BYTES + ARRAY_HEADER_BYTES] = b"\xdd" + self.count.to_bytes(4, "big")
         return memoryview(self._content)
 
 
-def packed(piece: Task | State) -> bytes:
+def pack_message(message: WriterTask | WriterState) -> bytes:
     """Return a task or state as a message to send."""
-    content = msgspec.msgpack.encode(piece)
-    return len(content).to_bytes(HEAD, "big") + content
+    content = msgspec.msgpack.encode(message)
+    return len(content).to_bytes(LENGTH_BYTES, "big") + content
 
 
-def entries(content: bytes) -> list[Entry]:
+def unpack_entries(content: bytes) -> list[LogEntry]:
     """Return the entries of a packed batch."""
     return _DECODER.decode(content)
 
 
-def _ext(value: Any) -> msgspec.msgpack.Ext:
+def _encode_array(value: Any) -> msgspec.msgpack.Ext:
     if not isinstance(value, np.ndarray):
         raise NotImplementedError(type(value).__name__)
     if value.dtype == object:
@@ -113,14 +113,14 @@ def _ext(value: Any) -> msgspec.msgpack.Ext:
     return msgspec.msgpack.Ext(_NUMBERS, msgspec.msgpack.encode((value.dtype.str, value.shape, value.tobytes())))
 
 
-def _array(code: int, content: memoryview) -> NDArray[Any]:
-    found = msgspec.msgpack.decode(content)
+def _decode_array(code: int, content: memoryview) -> NDArray[Any]:
+    decoded = msgspec.msgpack.decode(content)
     if code == _TEXTS:
-        return np.array(found, dtype=object)
-    kind, shape, values = found
-    return np.frombuffer(values, dtype=kind).reshape(shape)
+        return np.array(decoded, dtype=object)
+    dtype, shape, values = decoded
+    return np.frombuffer(values, dtype=dtype).reshape(shape)
 
 
 _TEXTS, _NUMBERS = 1, 2
-_ENCODER = msgspec.msgpack.Encoder(enc_hook=_ext)
-_DECODER = msgspec.msgpack.Decoder(list[Entry], ext_hook=_array)
+_ENCODER = msgspec.msgpack.Encoder(enc_hook=_encode_array)
+_DECODER = msgspec.msgpack.Decoder(list[LogEntry], ext_hook=_decode_array)

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import msgspec
 
-from merit.prediction_log.buffered_writer import Build, Keeper
-from merit.prediction_log.files import Files
-from merit.prediction_log.protocol import HEAD, State, Task, entries, packed
+from merit.prediction_log.buffered_writer import BufferedWriter, BuildTable
+from merit.prediction_log.files import LogFiles
+from merit.prediction_log.protocol import LENGTH_BYTES, WriterState, WriterTask, pack_message, unpack_entries
 
-POLL_SECONDS = 0.05
+POLL_INTERVAL_S = 0.05
 """Seconds between two reads. Waking for each message would compete for the CPU with the worker that sends it."""
 NICENESS = 10
 """Scheduling priority below the workers: at 5 it slows them down more, and at 19 it can't keep up when all CPUs are
@@ -28,90 +28,90 @@ def main() -> None:
     """Serve the parent process on standard input and output."""
     os.environ.setdefault("POLARS_MAX_THREADS", "1")  # the CPUs belong to the workers that serve requests
     os.nice(NICENESS)
-    answers = os.dup(1)
+    output_fd = os.dup(1)
     os.dup2(2, 1)  # prints of libraries must not mix with the states
-    work(0, answers)
+    run_writer(0, output_fd)
 
 
-def work(asked: int, answers: int) -> None:
+def run_writer(input_fd: int, output_fd: int) -> None:
     """Write the entries that arrive, until the end marker or the end of the pipe.
 
     Args:
-        asked: file descriptor of the input: a Task, then one Batch after another.
-        answers: file descriptor of the output, to which each new State is sent.
+        input_fd: file descriptor of the input: a Task, then one Batch after another.
+        output_fd: file descriptor of the output, to which each new State is sent.
     """
-    with io.FileIO(asked) as pieces, io.FileIO(answers, "w") as told:
-        first = _piece(pieces)
-        if first is None:
+    with io.FileIO(input_fd) as messages, io.FileIO(output_fd, "w") as states:
+        first_message = _read_message(messages)
+        if first_message is None:
             return
-        keeper = kept(msgspec.msgpack.decode(first, type=Task))
-        said = msgspec.structs.astuple(keeper.state)
+        buffer = create_buffer(msgspec.msgpack.decode(first_message, type=WriterTask))
+        last_state = msgspec.structs.astuple(buffer.state)
         poll = select.poll()
         while True:
             # With an empty mask poll still reports POLLHUP, the end of the worker, while the buffer is full.
-            poll.register(asked, 0 if keeper.is_full else select.POLLIN)
-            if (ready := poll.poll(0)) and not _took(keeper, pieces, ready[0][1]):
+            poll.register(input_fd, 0 if buffer.is_full else select.POLLIN)
+            if (ready := poll.poll(0)) and not _read_entries(buffer, messages, ready[0][1]):
                 break
-            keeper.step()
-            if (now := msgspec.structs.astuple(keeper.state)) != said:
-                said = now
-                _say(keeper.state, told)
-            keeper.tidy()
+            buffer.write_if_due()
+            if (state := msgspec.structs.astuple(buffer.state)) != last_state:
+                last_state = state
+                _send_state(buffer.state, states)
+            buffer.tidy_files()
             if not ready:
-                time.sleep(POLL_SECONDS)
-        keeper.step(final=True)
-        _say(keeper.state, told)
+                time.sleep(POLL_INTERVAL_S)
+        buffer.write_if_due(final=True)
+        _send_state(buffer.state, states)
 
 
-def kept(task: Task) -> Keeper:
+def create_buffer(task: WriterTask) -> BufferedWriter:
     """Return the buffer that a task configures."""
-    root = Path(task.told.folder or "")
+    root = Path(task.settings.folder or "")
     folder = root if task.kind == "predictions" else root / "feedback"
-    files = Files(folder, task.worker, task.told.max_mb, task.told.max_days, root)
-    return Keeper(_builder(task), files, task.told.seconds)
+    files = LogFiles(folder, task.worker, task.settings.max_mb, task.settings.max_days, root)
+    return BufferedWriter(_create_builder(task), files, task.settings.seconds)
 
 
-def _builder(task: Task) -> Build:
+def _create_builder(task: WriterTask) -> BuildTable:
     if task.kind == "feedback":
-        from merit.prediction_log.labels import Truths
+        from merit.prediction_log.labels import FeedbackTables
 
-        return Truths(task.output).build
-    from merit.prediction_log.privacy import Privacy
-    from merit.prediction_log.tables import Tables
+        return FeedbackTables(task.output).build_table
+    from merit.prediction_log.privacy import PrivacyFilter
+    from merit.prediction_log.tables import PredictionTables
 
-    return Tables(task, Privacy(task.told, [each["name"] for each in task.inputs])).build
+    return PredictionTables(task, PrivacyFilter(task.settings, [each["name"] for each in task.inputs])).build_table
 
 
-def _took(keeper: Keeper, pieces: io.FileIO, event: int) -> bool:
+def _read_entries(buffer: BufferedWriter, messages: io.FileIO, event: int) -> bool:
     """Read one message into the buffer; return False at the end of the input."""
     if not event & select.POLLIN:
         return False
-    piece = _piece(pieces)
-    if not piece:  # the end marker, or a closed pipe
+    message = _read_message(messages)
+    if not message:  # the end marker, or a closed pipe
         return False
-    keeper.take(entries(piece), len(piece))
+    buffer.add_entries(unpack_entries(message), len(message))
     return True
 
 
-def _say(state: State, told: io.FileIO) -> None:
+def _send_state(state: WriterState, states: io.FileIO) -> None:
     with suppress(BrokenPipeError):  # the worker has ended
-        told.write(packed(state))
+        states.write(pack_message(state))
 
 
-def _piece(pieces: io.FileIO) -> bytes | None:
+def _read_message(messages: io.FileIO) -> bytes | None:
     """Return the next message; None at the end, also in the middle of a message."""
-    head = _exactly(pieces, HEAD)
-    return None if head is None else _exactly(pieces, int.from_bytes(head, "big"))
+    head = _read_exactly(messages, LENGTH_BYTES)
+    return None if head is None else _read_exactly(messages, int.from_bytes(head, "big"))
 
 
-def _exactly(pieces: io.FileIO, size: int) -> bytes | None:
-    found = bytearray()
-    while len(found) < size:
-        part = pieces.read(size - len(found))
+def _read_exactly(messages: io.FileIO, size: int) -> bytes | None:
+    content = bytearray()
+    while len(content) < size:
+        part = messages.read(size - len(content))
         if not part:
             return None
-        found += part
-    return bytes(found)
+        content += part
+    return bytes(content)
 
 
 if __name__ == "__main__":

@@ -14,77 +14,77 @@ from typing import TextIO
 from merit import artifacts
 from merit.errors import MeritError
 
-RUN = Path(".merit/run.lock")
-STAGE = Path(".merit/stage.lock")
-BESIDE = Path(".merit/beside.lock")
-REGISTRY = Path(".merit/registry.lock")
-REPRODUCTION = Path(".merit/reproduce.lock")
-PATIENCE = 900.0
+RUN_LOCK = Path(".merit/run.lock")
+STAGE_LOCK = Path(".merit/stage.lock")
+BASELINE_LOCK = Path(".merit/beside.lock")
+REGISTRY_LOCK = Path(".merit/registry.lock")
+REPRODUCTION_LOCK = Path(".merit/reproduce.lock")
+REGISTRY_TIMEOUT_S = 900.0
 """Seconds that a registration waits for another one, which may be running the gate."""
 
 
 @contextmanager
-def run(patience: float = 0.0) -> Iterator[None]:
+def lock_run(timeout_s: float = 0.0) -> Iterator[None]:
     """Lock the folder for one `merit run`, and remove the temporary files of killed runs.
 
     Args:
-        patience: the most seconds to wait for another run.
+        timeout_s: the most seconds to wait for another run.
 
     Raises:
         MeritError: another run has the lock, or a stage that outlived its run is still working.
     """
-    with _held(RUN, "another merit run", patience):
-        with stage(), beside():  # stages of a killed run may still be working
+    with _lock_file(RUN_LOCK, "another merit run", timeout_s):
+        with lock_stage(), lock_baseline():  # stages of a killed run may still be working
             artifacts.sweep()
         yield
 
 
 @contextmanager
-def stage() -> Iterator[None]:
+def lock_stage() -> Iterator[None]:
     """Lock the folder for one stage, or for the gate, which also writes reports.
 
     Raises:
         MeritError: another stage has the lock.
     """
-    with _held(STAGE, "a stage or a gate of merit"):
+    with _lock_file(STAGE_LOCK, "a stage or a gate of merit"):
         yield
 
 
 @contextmanager
-def beside() -> Iterator[None]:
+def lock_baseline() -> Iterator[None]:
     """Lock the folder for the stage `baseline`, which may run in parallel: no stage reads its output meanwhile.
 
     Raises:
         MeritError: another stage `baseline` has the lock.
     """
-    with _held(BESIDE, "another stage 'baseline'"):
+    with _lock_file(BASELINE_LOCK, "another stage 'baseline'"):
         yield
 
 
 @contextmanager
-def environment(name: str) -> Iterator[None]:
+def lock_environment(name: str) -> Iterator[None]:
     """Lock an environment for one `merit apply`.
 
     Raises:
         MeritError: another apply has the lock.
     """
-    with _held(Path(f".merit/environments/{name}.lock"), f"another apply of {name}"):
+    with _lock_file(Path(f".merit/environments/{name}.lock"), f"another apply of {name}"):
         yield
 
 
 @contextmanager
-def registry() -> Iterator[None]:
+def lock_registry() -> Iterator[None]:
     """Lock this folder's registry; a second registration waits, and then finds the package registered.
 
     Raises:
         MeritError: another registration still has the lock after the timeout.
     """
-    with _held(REGISTRY, "a registration", PATIENCE):
+    with _lock_file(REGISTRY_LOCK, "a registration", REGISTRY_TIMEOUT_S):
         yield
 
 
 @contextmanager
-def reproduction() -> Iterator[int]:
+def lock_reproduction() -> Iterator[int]:
     """Lock the worktrees of `merit reproduce`; yield the lock's file descriptor.
 
     Child processes that inherit the descriptor keep the lock until they end.
@@ -92,23 +92,23 @@ def reproduction() -> Iterator[int]:
     Raises:
         MeritError: another reproduction has the lock.
     """
-    with _held(REPRODUCTION, "another merit reproduce") as handle:
+    with _lock_file(REPRODUCTION_LOCK, "another merit reproduce") as handle:
         yield handle.fileno()
 
 
 @contextmanager
-def _held(path: Path, who: str, patience: float = 0.0) -> Iterator[TextIO]:
+def _lock_file(path: Path, holder: str, timeout_s: float = 0.0) -> Iterator[TextIO]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = path.open("a+")
     except OSError as error:
         raise MeritError(f"{path}: can't be written: {error.strerror}; free space or fix its permissions") from error
     with handle:
-        until = time.monotonic() + patience
-        while not _taken(handle):
-            if time.monotonic() >= until:
+        deadline = time.monotonic() + timeout_s
+        while not _try_lock(handle):
+            if time.monotonic() >= deadline:
                 handle.seek(0)
-                raise MeritError(f"{who} (process {handle.read() or 'unknown'}) works in this folder; wait for it")
+                raise MeritError(f"{holder} (process {handle.read() or 'unknown'}) works in this folder; wait for it")
             time.sleep(0.1)
         handle.truncate(0)
         handle.write(str(os.getpid()))
@@ -116,7 +116,7 @@ def _held(path: Path, who: str, patience: float = 0.0) -> Iterator[TextIO]:
         yield handle
 
 
-def _taken(handle: TextIO) -> bool:
+def _try_lock(handle: TextIO) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -38,7 +38,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def taken() -> dict[str, str]:
     """Return path and text of every file that merit's repository gives, as a project needs it."""
-    texts = _shipped(library.template_root())
+    texts = _shipped(library.find_template_root())
     return {path: _changed(path)(text) for path, text in sorted(texts.items())}
 
 
@@ -49,8 +49,8 @@ def _shipped(root: Path) -> dict[str, str]:
     """
     if not (root / ".git").exists():
         return _on_disk(root)
-    since = [library.SOURCE, *(name for name in FILES if name != "conf")]
-    return {path: text.decode() for path, text in git.committed(root, FILES, since).items()}
+    since = [library.SOURCE_PREFIX, *(name for name in FILES if name != "conf")]
+    return {path: text.decode() for path, text in git.read_committed_files(root, FILES, since).items()}
 
 
 def _on_disk(root: Path) -> dict[str, str]:
@@ -94,7 +94,7 @@ def _dvc(text: str) -> str:
 
 
 def _stage(text: str) -> str:
-    without = re.sub(rf"(?m)^      - {library.SOURCE}.*\n", "", text)
+    without = re.sub(rf"(?m)^      - {library.SOURCE_PREFIX}.*\n", "", text)
     if without == text:
         return text
     name = text.strip().partition(":")[0]

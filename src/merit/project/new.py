@@ -56,7 +56,7 @@ def new(folder: Path, name: str | None = None) -> Made:
     place = folder.resolve()
     _require_free(folder, place)
     name = _checked_name(name, place)
-    git.git("--version")  # before any work
+    git.run_git("--version")  # before any work
     source = origin()
     with artifacts.written_aside(place) as aside:
         _fill(aside, name)
@@ -102,7 +102,7 @@ def _installed() -> frozenset[str]:
 
 def origin() -> str | None:
     """Return where pip can install the merit that is running; None if that is an index."""
-    if library.is_source(root := library.template_root()):
+    if library.is_source_checkout(root := library.find_template_root()):
         return str(root)
     text = importlib.metadata.distribution("merit-ml").read_text("direct_url.json")
     return None if text is None else _requirement(json.loads(text))
@@ -121,7 +121,7 @@ def _fill(folder: Path, name: str) -> None:
     for path, text in {**given, **files.written(name)}.items():
         _begin(folder / path, text)
     locked = compose(conf=folder / artifacts.CONF)
-    _begin(folder / artifacts.LOCK, locks.render(locked))
+    _begin(folder / artifacts.LOCK, locks.render_lock(locked))
     _begin(folder / RECORD, record(name, {path: digest(text) for path, text in given.items() if is_given(path)}))
 
 
@@ -161,23 +161,23 @@ def _run_if_program(path: Path, text: str) -> None:
 def _first_commit(folder: Path, source: str | None) -> tuple[str | None, str]:
     """Commit everything with the identity that Git has; return the commit, or None and why there is none."""
     here = ("-C", str(folder))
-    for name in git.HOOKS:  # they would lead to another repository
+    for name in git.HOOK_VARIABLES:  # they would lead to another repository
         os.environ.pop(name, None)
-    git.git(*here, "init", "--quiet", "--initial-branch", "main")
+    git.run_git(*here, "init", "--quiet", "--initial-branch", "main")
     if source is not None:
-        git.git(*here, "config", "merit.source", source)  # of this clone: no path of this machine is committed
-    git.git(*here, "add", "--all")
+        git.run_git(*here, "config", "merit.source", source)  # of this clone: no path of this machine is committed
+    git.run_git(*here, "add", "--all")
     if not _has_identity(here):
         return None, "Git has no user.name and user.email; set them, then 'git commit'"
     try:
-        refused = git.git(*here, "commit", "--quiet", "--message", "A project made by merit new") is None
+        refused = git.run_git(*here, "commit", "--quiet", "--message", "A project made by merit new") is None
     except MeritError as error:
         return None, str(error)
-    return (None, "a hook refused it") if refused else (git.git(*here, "rev-parse", "HEAD"), "")
+    return (None, "a hook refused it") if refused else (git.run_git(*here, "rev-parse", "HEAD"), "")
 
 
 def _has_identity(here: tuple[str, str]) -> bool:
     try:
-        return git.git(*here, "var", "GIT_COMMITTER_IDENT") is not None
+        return git.run_git(*here, "var", "GIT_COMMITTER_IDENT") is not None
     except MeritError:
         return False

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from merit import artifacts
-from merit.config.schema import FORM
+from merit.config.schema import FORMAT_VERSION
 from merit.errors import MeritError
 from merit.project import files
 from merit.project.migrations import CONFIG, Texts, migrated
@@ -50,7 +50,7 @@ def plan() -> Upgrade:
         MeritError: there is no conf/ here, it is newer than this merit, or a file can't be read.
     """
     texts = _conf()
-    after, reasons = migrated(texts, FORM)
+    after, reasons = migrated(texts, FORMAT_VERSION)
     renewed, kept = _renewed()
     if renewed:
         reasons = [*reasons, "files that merit gave and nobody edited are this merit's"]

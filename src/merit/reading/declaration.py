@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-EXACT = 2**53
+MAX_EXACT_INTEGER = 2**53
 """2**53: up to it float64, the input type of the model's graph, represents every integer exactly."""
 
 
 @dataclass(frozen=True)
-class Declaration:
+class ColumnDeclaration:
     """How the cells of one column are read.
 
     Attributes:
@@ -35,22 +35,24 @@ class Declaration:
     affixes: tuple[str, ...] = ()
 
     @property
-    def is_plain(self) -> bool:
+    def has_plain_numbers(self) -> bool:
         """Whether numbers are written without separators, parentheses and affixes: 1234.5."""
         return self.decimal in {None, "."} and not (self.thousands or self.negative or self.affixes)
 
     @property
     def settings(self) -> dict[str, Any]:
         """The keys of `KEYS` that are set, for YAML and JSON."""
-        values = {key: getattr(self, key) for key in KEYS if getattr(self, key)}
+        values = {key: getattr(self, key) for key in CELL_KEYS if getattr(self, key)}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
-KEYS = tuple(each.name for each in fields(Declaration))[3:]
+CELL_KEYS = tuple(each.name for each in fields(ColumnDeclaration))[3:]
 """The settings of a column that describe how its cells are written."""
 
 
-def declared(name: str, settings: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> Declaration:
+def build_declaration(
+    name: str, settings: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+) -> ColumnDeclaration:
     """Return the declaration of a column.
 
     Args:
@@ -59,23 +61,25 @@ def declared(name: str, settings: Mapping[str, Any], defaults: Mapping[str, Any]
         defaults: the source's settings for all columns: `null_values`, which add to the column's, and `decimal`.
     """
     defaults = defaults or {}
-    values = {key: value for key in KEYS if (value := settings.get(key)) is not None}
+    values = {key: value for key in CELL_KEYS if (value := settings.get(key)) is not None}
     nulls = [*(defaults.get("null_values") or ()), *values.pop("null_values", ())]
     if settings["type"] in {"integer", "number"} and "decimal" not in values and defaults.get("decimal"):
         values["decimal"] = defaults["decimal"]
     if values.get("thousands") == ".":
         values.setdefault("decimal", ",")
-    written: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    return Declaration(
+    cell_settings: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+    }
+    return ColumnDeclaration(
         name,
         settings["type"],
         tuple(settings.get("shape") or ()),
         tuple(dict.fromkeys(word.strip() for word in nulls)),
-        **written,
+        **cell_settings,
     )
 
 
-def defaults_of(source: object) -> dict[str, Any]:
+def get_defaults(source: object) -> dict[str, Any]:
     """Return a source's settings for all its columns: `null_values` and `decimal`, if set."""
     values = {key: getattr(source, key, None) for key in ("null_values", "decimal")}
     return {key: value for key, value in values.items() if value and value != "."}

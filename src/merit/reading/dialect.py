@@ -37,11 +37,11 @@ class Dialect:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings that differ from the default, and always the separator, for YAML and JSON."""
-        others = {"encoding": self.encoding, "skip_rows": self.skip_rows, "comment": self.comment}
+        optional = {"encoding": self.encoding, "skip_rows": self.skip_rows, "comment": self.comment}
         default = vars(Dialect())
-        return {"separator": self.separator, **{k: v for k, v in others.items() if v != default[k]}}
+        return {"separator": self.separator, **{k: v for k, v in optional.items() if v != default[k]}}
 
 
-def dialect_of(settings: Mapping[str, Any] | None) -> Dialect:
+def load_dialect(settings: Mapping[str, Any] | None) -> Dialect:
     """Return the dialect of a signature; the default one if it has none."""
     return Dialect(**settings) if settings else Dialect()

@@ -9,14 +9,14 @@ from typing import Any
 
 import polars as pl
 
-from merit.reading.cells import read
-from merit.reading.declaration import Declaration, declared
+from merit.reading.cells import read_column
+from merit.reading.declaration import ColumnDeclaration, build_declaration
 
-SAMPLE = 100
+SAMPLE_CELLS = 100
 """Cells that are tried first: they rule out most types at almost no cost."""
 
 
-def typed(table: pl.DataFrame, *, is_text: bool, defaults: Mapping[str, Any] | None = None) -> pl.DataFrame:
+def infer_types(table: pl.DataFrame, *, is_text: bool, defaults: Mapping[str, Any] | None = None) -> pl.DataFrame:
     """Return a table with its text columns converted to their inferred types.
 
     Args:
@@ -25,26 +25,26 @@ def typed(table: pl.DataFrame, *, is_text: bool, defaults: Mapping[str, Any] | N
         defaults: the source's settings for all columns: `null_values` and `decimal`.
     """
     texts = table.select(pl.col(pl.String))
-    return table.with_columns([inferred(column, is_text=is_text, defaults=defaults) for column in texts])
+    return table.with_columns([infer_column(column, is_text=is_text, defaults=defaults) for column in texts])
 
 
-def inferred(text: pl.Series, *, is_text: bool = True, defaults: Mapping[str, Any] | None = None) -> pl.Series:
+def infer_column(text: pl.Series, *, is_text: bool = True, defaults: Mapping[str, Any] | None = None) -> pl.Series:
     """Return a text column converted to its inferred type."""
     for type in ("integer", "number", "boolean", "datetime") if is_text else ("datetime",):
-        if (values := _as(text, declared(text.name, {"type": type}, defaults))) is not None:
+        if (values := _try_type(text, build_declaration(text.name, {"type": type}, defaults))) is not None:
             return values
-    return read(text, declared(text.name, {"type": "string"}, defaults)).values
+    return read_column(text, build_declaration(text.name, {"type": "string"}, defaults)).values
 
 
-def _as(text: pl.Series, column: Declaration) -> pl.Series | None:
+def _try_type(text: pl.Series, column: ColumnDeclaration) -> pl.Series | None:
     """Return a text column converted to a type; None unless every cell can be."""
-    if _said(text.drop_nulls().head(SAMPLE), column) is None:
+    if _read_as(text.drop_nulls().head(SAMPLE_CELLS), column) is None:
         return None
-    return _said(text, column)
+    return _read_as(text, column)
 
 
-def _said(text: pl.Series, column: Declaration) -> pl.Series | None:
-    reading = read(text, column)
+def _read_as(text: pl.Series, column: ColumnDeclaration) -> pl.Series | None:
+    reading = read_column(text, column)
     if (
         reading.unread is not None
         or reading.values.null_count() == len(text)
@@ -56,11 +56,11 @@ def _said(text: pl.Series, column: Declaration) -> pl.Series | None:
     return reading.values
 
 
-def _is_lossless(text: pl.Series, values: pl.Series, column: Declaration) -> bool:
+def _is_lossless(text: pl.Series, values: pl.Series, column: ColumnDeclaration) -> bool:
     """Return whether the values preserve the text's information: not for 007, a code, nor for 0 and 1 as booleans."""
-    bare = text.str.strip_chars()
+    stripped = text.str.strip_chars()
     if column.type == "boolean":
-        return not bare.is_in(["0", "1"]).any()
+        return not stripped.is_in(["0", "1"]).any()
     if column.type == "integer":
-        return not bare.str.contains(r"^[+-]?0[0-9]|[.eE]").any()
-    return column.type != "number" or not bare.str.contains(r"^[+-]?0[0-9]").any()
+        return not stripped.str.contains(r"^[+-]?0[0-9]|[.eE]").any()
+    return column.type != "number" or not stripped.str.contains(r"^[+-]?0[0-9]").any()

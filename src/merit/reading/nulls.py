@@ -10,27 +10,27 @@ from functools import cache
 from math import isfinite
 from typing import Any
 
-from merit.reading.declaration import Declaration, declared
-from merit.reading.times import clock
+from merit.reading.declaration import ColumnDeclaration, build_declaration
+from merit.reading.times import parse_time
 
 
-def nulls_of(column: Mapping[str, Any]) -> Declaration | None:
+def build_null_declaration(column: Mapping[str, Any]) -> ColumnDeclaration | None:
     """Return the column's declaration if its values need a check for null markers; else None."""
-    declaration = declared(column["name"], column)
+    declaration = build_declaration(column["name"], column)
     return declaration if column["type"] == "datetime" or declaration.null_values else None
 
 
 @cache
-def null_cells(column: Declaration) -> tuple[float | datetime, ...]:
+def get_null_values(column: ColumnDeclaration) -> tuple[float | datetime, ...]:
     """Return the numbers or times that are null values of a column."""
     if column.type in {"integer", "number"}:
-        return tuple(_numbers(column))
+        return tuple(_parse_null_numbers(column))
     if column.type == "datetime":
-        return tuple(time for word in column.null_values if (time := clock(word, column.format)) is not None)
+        return tuple(time for word in column.null_values if (time := parse_time(word, column.format)) is not None)
     return ()
 
 
-def _numbers(column: Declaration) -> Iterator[float]:
+def _parse_null_numbers(column: ColumnDeclaration) -> Iterator[float]:
     for word in column.null_values:
         plain = word.replace(column.thousands or "\0", "").replace(column.decimal or ".", ".")
         with suppress(ValueError):
@@ -38,12 +38,12 @@ def _numbers(column: Declaration) -> Iterator[float]:
                 yield number
 
 
-def is_null(value: Any, column: Declaration) -> bool:
+def is_null(value: Any, column: ColumnDeclaration) -> bool:
     """Return whether a JSON value is null for a column."""
     if isinstance(value, str):
         text = value.strip()
         if text in column.null_values or (column.type == "datetime" and not text):
             return True
-        stands = null_cells(column) if column.type == "datetime" else ()
-        return bool(stands) and clock(text, column.format) in stands
-    return not isinstance(value, bool) and value in null_cells(column)
+        null_times = get_null_values(column) if column.type == "datetime" else ()
+        return bool(null_times) and parse_time(text, column.format) in null_times
+    return not isinstance(value, bool) and value in get_null_values(column)

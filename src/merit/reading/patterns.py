@@ -3,6 +3,6 @@
 import re
 
 
-def escaped(text: str) -> str:
+def escape_pattern(text: str) -> str:
     """Return a pattern that matches a text literally."""
     return re.sub(r"([\\.^$|?*+()\[\]{}\-])", r"\\\1", text)

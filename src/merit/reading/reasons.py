@@ -12,7 +12,7 @@ REASONS: tuple[tuple[type[BaseException], str], ...] = (
 """The reason for each kind of error. Polars' own messages quote cells, so they are not shown."""
 
 
-def reason_of(error: BaseException) -> str:
+def explain_error(error: BaseException) -> str:
     """Return the reason why a file can't be read."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror

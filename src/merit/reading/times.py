@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from functools import cache
 
-from merit.reading.patterns import escaped
+from merit.reading.patterns import escape_pattern
 
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_REST = ("uary", "ruary", "ch", "il", "", "e", "y", "ust", "t(?:ember)?", "ober", "ember", "ember")
-_DAYS = ("mon(?:day)?", "tue(?:sday)?", "wed(?:nesday)?", "thu(?:rsday)?", "fri(?:day)?", "sat(?:urday)?",
+_MONTH_SUFFIXES = ("uary", "ruary", "ch", "il", "", "e", "y", "ust", "t(?:ember)?", "ober", "ember", "ember")
+_DAY_PATTERNS = ("mon(?:day)?", "tue(?:sday)?", "wed(?:nesday)?", "thu(?:rsday)?", "fri(?:day)?", "sat(?:urday)?",
          "sun(?:day)?")  # fmt: skip
-_NAMES = "|".join(f"{month}(?:{rest})?" for month, rest in zip(MONTHS, _REST, strict=True))
-DIRECTIVES = {
+_MONTH_PATTERN = "|".join(f"{month}(?:{rest})?" for month, rest in zip(MONTHS, _MONTH_SUFFIXES, strict=True))
+DIRECTIVE_PATTERNS = {
     "Y": "(?P<year>[0-9]{4})",
     "y": "(?P<short>[0-9]{2})",
     "m": "(?P<month>[0-9]{1,2})",
-    "b": f"(?P<name>(?i:{_NAMES}))\\.?",
-    "B": f"(?P<name>(?i:{_NAMES}))\\.?",
+    "b": f"(?P<name>(?i:{_MONTH_PATTERN}))\\.?",
+    "B": f"(?P<name>(?i:{_MONTH_PATTERN}))\\.?",
     "d": "(?P<day>[0-9]{1,2})",
     "H": "(?P<hour>[0-9]{1,2})",
     "I": "(?P<half>[0-9]{1,2})",
@@ -30,24 +30,24 @@ DIRECTIVES = {
     "S": "(?P<second>[0-9]{1,2})",
     "f": "(?P<fraction>[0-9]{1,9})",
     "z": "(?P<offset>Z|[+-][0-9]{2}:?(?:[0-9]{2})?)",
-    "a": f"(?i:{'|'.join(_DAYS)})",
-    "A": f"(?i:{'|'.join(_DAYS)})",
+    "a": f"(?i:{'|'.join(_DAY_PATTERNS)})",
+    "A": f"(?i:{'|'.join(_DAY_PATTERNS)})",
     "%": "%",
 }
 """The strptime directives that a format may use, and the pattern of each. Names are English."""
-BLANK = "[ \\t\u00a0\u202f]+"
-ISO = (
+BLANK_PATTERN = "[ \\t\u00a0\u202f]+"
+ISO_PATTERN = (
     "^(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})"
     "(?:[Tt ](?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:[.,](?P<fraction>[0-9]{1,9}))?)?"
     " ?(?P<offset>[Zz]|[+-][0-9]{2}:?(?:[0-9]{2})?)?)?$"
 )
 """A date, or a time to the minute, the second or a fraction, with an optional offset."""
-CENTURY = 69
+CENTURY_PIVOT = 69
 """Two-digit years from here on mean 19.., those below 20.., as in POSIX."""
 
 
 @dataclass(frozen=True)
-class Format:
+class TimeFormat:
     """A compiled format.
 
     Attributes:
@@ -60,7 +60,7 @@ class Format:
 
 
 @cache
-def compiled(format: str) -> Format:
+def compile_format(format: str) -> TimeFormat:
     """Compile a format.
 
     Raises:
@@ -69,27 +69,27 @@ def compiled(format: str) -> Format:
     parts: list[str] = []
     is_number = False
     for each in re.findall(r"%.?|[ \t]+|[^% \t]+", format):
-        part = _part(each)
+        part = _convert_part(each)
         if is_number and "[0-9]{1,2}" in part:  # adjacent numbers: both need their full width
             parts[-1] = parts[-1].replace("{1,2}", "{2}")
             part = part.replace("{1,2}", "{2}")
         is_number = "[0-9]" in part
         parts.append(part)
     fields = re.findall(r"\(\?P<(\w+)>", "".join(parts))
-    _check(format, fields)
-    return Format(f"^{''.join(parts)}$", tuple(fields))
+    _check_fields(format, fields)
+    return TimeFormat(f"^{''.join(parts)}$", tuple(fields))
 
 
-def _part(text: str) -> str:
+def _convert_part(text: str) -> str:
     if not text.startswith("%"):
-        return escaped(text) if text.strip(" \t") else BLANK
-    if (pattern := DIRECTIVES.get(text[1:])) is None:
-        allowed = ", ".join(f"%{each}" for each in DIRECTIVES)
+        return escape_pattern(text) if text.strip(" \t") else BLANK_PATTERN
+    if (pattern := DIRECTIVE_PATTERNS.get(text[1:])) is None:
+        allowed = ", ".join(f"%{each}" for each in DIRECTIVE_PATTERNS)
         raise ValueError(f"found '{text}'; allowed: {allowed}, as in %d.%m.%Y %H:%M")
     return pattern
 
 
-def _check(format: str, fields: list[str]) -> None:
+def _check_fields(format: str, fields: list[str]) -> None:
     has_year, has_month = ({"year", "short"} & set(fields), {"month", "name"} & set(fields))
     if not has_year or (not has_month and "day" in fields) or len(set(fields)) < len(fields):
         raise ValueError(
@@ -100,21 +100,21 @@ def _check(format: str, fields: list[str]) -> None:
         raise ValueError(f"found '{format}'; %I, an hour of twelve, needs %p, and %p needs %I")
 
 
-ISO_8601 = Format(ISO, tuple(re.findall(r"\(\?P<(\w+)>", ISO)))
+ISO_FORMAT = TimeFormat(ISO_PATTERN, tuple(re.findall(r"\(\?P<(\w+)>", ISO_PATTERN)))
 
 
-def clock(text: str, format: str | None = None) -> datetime | None:
+def parse_time(text: str, format: str | None = None) -> datetime | None:
     """Return the time in a text, without a zone, in UTC if the text has an offset; None if it is no time."""
     text = text.strip()
-    if format is not None and (match := re.search(compiled(format).pattern, text)):
-        return _clock(match.groupdict())
-    if (plain := _plain(text)) is not None:
+    if format is not None and (match := re.search(compile_format(format).pattern, text)):
+        return _build_time(match.groupdict())
+    if (plain := _parse_plain(text)) is not None:
         return plain
-    match = re.search(ISO, text)
-    return None if match is None else _clock(match.groupdict())
+    match = re.search(ISO_PATTERN, text)
+    return None if match is None else _build_time(match.groupdict())
 
 
-def _plain(text: str) -> datetime | None:
+def _parse_plain(text: str) -> datetime | None:
     """Return a date, or a time to the second, in its most common notation; ten times as fast as the pattern."""
     if text[4:5] != "-" or text[7:8] != "-":
         return None
@@ -125,29 +125,31 @@ def _plain(text: str) -> datetime | None:
         return None
 
 
-def _clock(parts: dict[str, str | None]) -> datetime | None:
-    day = (_year(parts), _month(parts), int(parts.get("day") or 1))
+def _build_time(parts: dict[str, str | None]) -> datetime | None:
+    day = (_get_year(parts), _get_month(parts), int(parts.get("day") or 1))
     fraction = (parts.get("fraction") or "0")[:6].ljust(6, "0")
     try:
-        time = datetime(*day, _hour(parts), int(parts.get("minute") or 0), int(parts.get("second") or 0), int(fraction))
-        return time if not parts.get("offset") else _utc(time, str(parts["offset"]))
+        time = datetime(
+            *day, _get_hour(parts), int(parts.get("minute") or 0), int(parts.get("second") or 0), int(fraction)
+        )
+        return time if not parts.get("offset") else _to_utc(time, str(parts["offset"]))
     except (ValueError, OverflowError):
         return None
 
 
-def _year(parts: dict[str, str | None]) -> int:
+def _get_year(parts: dict[str, str | None]) -> int:
     if short := parts.get("short"):
-        return int(short) + (1900 if int(short) >= CENTURY else 2000)
+        return int(short) + (1900 if int(short) >= CENTURY_PIVOT else 2000)
     return int(parts["year"] or 0)
 
 
-def _month(parts: dict[str, str | None]) -> int:
+def _get_month(parts: dict[str, str | None]) -> int:
     if name := parts.get("name"):
         return MONTHS.index(name[:3].lower()) + 1
     return int(parts.get("month") or 1)
 
 
-def _hour(parts: dict[str, str | None]) -> int:
+def _get_hour(parts: dict[str, str | None]) -> int:
     if not (half := parts.get("half")):
         return int(parts.get("hour") or 0)
     if not 1 <= int(half) <= 12:
@@ -155,11 +157,11 @@ def _hour(parts: dict[str, str | None]) -> int:
     return int(half) % 12 + (12 if (parts["noon"] or "")[0] in "pP" else 0)
 
 
-def _utc(time: datetime, offset: str) -> datetime:
+def _to_utc(time: datetime, offset: str) -> datetime:
     if offset in "Zz":
         return time
     hours, minutes = int(offset[1:3]), int(offset[3:].lstrip(":") or 0)
     if hours > 23 or minutes > 59:
         raise ValueError("an offset is less than a day")
-    away = timedelta(hours=hours, minutes=minutes) * (-1 if offset[0] == "-" else 1)
-    return time.replace(tzinfo=timezone(away)).astimezone(UTC).replace(tzinfo=None)
+    offset_delta = timedelta(hours=hours, minutes=minutes) * (-1 if offset[0] == "-" else 1)
+    return time.replace(tzinfo=timezone(offset_delta)).astimezone(UTC).replace(tzinfo=None)

@@ -7,112 +7,131 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from merit.console.tables import console, fit
+from merit.console.tables import create_console, fit_table
 
-SHOWN = 4
+MAX_METRIC_COLUMNS = 4
 """The most metrics shown per version in the list."""
 
 
-def listed(found: Sequence[Mapping[str, Any]]) -> None:
+def print_versions(versions: Sequence[Mapping[str, Any]]) -> None:
     """Print the versions."""
-    names = list(dict.fromkeys(name for each in found for name in each["metrics"]))[:SHOWN]
+    names = list(dict.fromkeys(name for each in versions for name in each["metrics"]))[:MAX_METRIC_COLUMNS]
     rows = [
         [
             each["version"],
-            _moment(each["tagged_at"]),
-            *(_number(each["metrics"].get(name)) for name in names),
+            _format_time(each["tagged_at"]),
+            *(_format_number(each["metrics"].get(name)) for name in names),
             f"{each['verdict']} ({each['checks']}" + (f", {len(each['waived'])} waived)" if each["waived"] else ")"),
-            _short(each["image"]),
+            _shorten_image(each["image"]),
             "yes" if each["signed"] else "no",
             ", ".join(each["environments"]),
         ]
-        for each in found
+        for each in versions
     ]
-    _print(["version", "made", *names, "gate", "image", "signed", "environments"], rows, whole={"version", *names})
+    _print_table(
+        ["version", "made", *names, "gate", "image", "signed", "environments"], rows, unwrapped={"version", *names}
+    )
 
 
-def shown(found: Mapping[str, Any]) -> None:
+def print_version(version: Mapping[str, Any]) -> None:
     """Print one version."""
-    lineage = {name: value for name, value in found["lineage"].items() if name not in {"metrics", "signature"}}
-    rows = [["version", found["version"]], ["made", f"{_moment(found['tagged_at'])} by {found['by']}"]]
-    rows += [[name, _plain(value)] for name, value in lineage.items()]
-    rows += [[f"metric {name}", _number(value)] for name, value in found["metrics"].items()]
-    rows += [["image", found["image"] or "none yet"], ["signature", found["signature"]]]
-    rows += [["environments", ", ".join(found["environments"]) or "none"]]
-    _print(["", ""], rows)
+    lineage = {name: value for name, value in version["lineage"].items() if name not in {"metrics", "signature"}}
+    rows = [["version", version["version"]], ["made", f"{_format_time(version['tagged_at'])} by {version['by']}"]]
+    rows += [[name, _format_value(value)] for name, value in lineage.items()]
+    rows += [[f"metric {name}", _format_number(value)] for name, value in version["metrics"].items()]
+    rows += [["image", version["image"] or "none yet"], ["signature", version["signature"]]]
+    rows += [["environments", ", ".join(version["environments"]) or "none"]]
+    _print_table(["", ""], rows)
 
 
-def history(found: Sequence[Mapping[str, Any]]) -> None:
+def print_history(periods: Sequence[Mapping[str, Any]]) -> None:
     """Print which version environments declared, and when."""
     rows = []
-    for each in found:
-        why = each["why"] if each["reverts"] is None else f"revert{_of(each['reverts'])}: {each['why']}"
-        until = _moment(each["until"]) if each["until"] else "now"
-        version = each["version"] or "nothing"
-        rows.append([each["environment"], version, _moment(each["since"]), until, each["by"], each["commit"][:7], why])
-    _print(["environment", "version", "since", "until", "merged by", "commit", "why"], rows)
+    for period in periods:
+        reason = (
+            period["why"]
+            if period["reverts"] is None
+            else f"revert{_format_reverted(period['reverts'])}: {period['why']}"
+        )
+        until = _format_time(period["until"]) if period["until"] else "now"
+        version = period["version"] or "nothing"
+        rows.append(
+            [
+                period["environment"],
+                version,
+                _format_time(period["since"]),
+                until,
+                period["by"],
+                period["commit"][:7],
+                reason,
+            ]
+        )
+    _print_table(["environment", "version", "since", "until", "merged by", "commit", "why"], rows)
 
 
-def compared(found: Mapping[str, Any]) -> None:
+def print_comparison(comparison: Mapping[str, Any]) -> None:
     """Print the differences between two versions."""
-    before, after = found["before"], found["after"]
-    rows = [[name, _side(each["before"]), _side(each["after"]), _same(each)] for name, each in found["hashes"].items()]
-    _print(["", before, after, ""], rows)
-    rows = [[each["metric"], *(_number(each[side]) for side in ("before", "after")), _moved(each)]
-            for each in found["metrics"]]  # fmt: skip
-    _print(["metric", before, after, "moved"], rows)
-    config = found["config"]
+    before, after = comparison["before"], comparison["after"]
+    rows = [
+        [name, _shorten_value(each["before"]), _shorten_value(each["after"]), _format_equality(each)]
+        for name, each in comparison["hashes"].items()
+    ]
+    _print_table(["", before, after, ""], rows)
+    rows = [[each["metric"], *(_format_number(each[side]) for side in ("before", "after")), _format_change(each)]
+            for each in comparison["metrics"]]  # fmt: skip
+    _print_table(["metric", before, after, "moved"], rows)
+    config = comparison["config"]
     if config is None:
-        console().print("params.yaml: missing in one of the two, or of another structure")
+        create_console().print("params.yaml: missing in one of the two, or of another structure")
     elif config:
-        rows = [[each["key"], *(_plain(each[side]) for side in ("before", "after"))] for each in config]
-        _print(["params.yaml", before, after], rows)
+        rows = [[each["key"], *(_format_value(each[side]) for side in ("before", "after"))] for each in config]
+        _print_table(["params.yaml", before, after], rows)
 
 
-def _print(columns: Sequence[str], rows: Sequence[Sequence[str]], whole: Collection[str] = ()) -> None:
-    """Print a table; columns named in `whole` are never wrapped, neither their values nor their headers."""
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], unwrapped: Collection[str] = ()) -> None:
+    """Print a table; columns named in `unwrapped` are never wrapped, neither their values nor their headers."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, show_header=any(columns))
     for name in columns:
-        table.add_column(name, no_wrap=name in whole)
+        table.add_column(name, no_wrap=name in unwrapped)
     for row in rows:
         table.add_row(*map(Text, row))
-    screen = console()
-    screen.print(fit(table, screen.width))
+    screen = create_console()
+    screen.print(fit_table(table, screen.width))
 
 
-def _moment(text: str) -> str:
+def _format_time(text: str) -> str:
     return text[:16].replace("T", " ")
 
 
-def _number(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def _moved(each: Mapping[str, Any]) -> str:
-    before, after = each["before"], each["after"]
+def _format_change(metric: Mapping[str, Any]) -> str:
+    before, after = metric["before"], metric["after"]
     return "" if before is None or after is None else f"{after - before:+.4f}"
 
 
-def _same(each: Mapping[str, Any]) -> str:
-    return "the same" if each["same"] else "differs"
+def _format_equality(pair: Mapping[str, Any]) -> str:
+    return "the same" if pair["same"] else "differs"
 
 
-def _side(value: Any) -> str:
-    return _plain(value)[:19]
+def _shorten_value(value: Any) -> str:
+    return _format_value(value)[:19]
 
 
-def _short(image: str | None) -> str:
+def _shorten_image(image: str | None) -> str:
     """Return an image's name with its digest shortened."""
     name, _, digest = (image or "").partition("@sha256:")
     return f"{name}@{digest[:7]}" if digest else name
 
 
-def _of(commit: str) -> str:
+def _format_reverted(commit: str) -> str:
     return f" of {commit[:7]}" if commit else ""
 
 
-def _plain(value: Any) -> str:
+def _format_value(value: Any) -> str:
     """Return a value as one line of printable characters: tags and locks may hold control characters."""
     if isinstance(value, list):
-        return ", ".join(map(_plain, value)) or "none"
+        return ", ".join(map(_format_value, value)) or "none"
     return "none" if value is None else "".join(c if c.isprintable() else " " for c in str(value))

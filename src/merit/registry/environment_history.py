@@ -17,8 +17,8 @@ from merit import artifacts, git, safe_yaml
 from merit.errors import MeritError
 from merit.registry import tags
 
-FOLDER = artifacts.CONF / "environment"
-ROBOT = "noreply@github.com"
+ENVIRONMENTS_FOLDER = artifacts.CONF / "environment"
+GITHUB_COMMITTER = "noreply@github.com"
 """The committer address that GitHub sets on merges made with its button; the person who merged is then the author."""
 
 
@@ -47,33 +47,33 @@ class Period:
     reverts: str | None
 
 
-def declared(commit: str) -> dict[str, dict[str, Any]]:
+def read_environments(commit: str) -> dict[str, dict[str, Any]]:
     """Return the content of each environment's file at a commit, by environment name.
 
     Raises:
         MeritError: a file is not valid YAML, or not a mapping.
     """
-    listed = git.git("ls-tree", "--name-only", commit, "--", f"{FOLDER.as_posix()}/") or ""
-    names = [Path(line) for line in listed.splitlines() if line.endswith(".yaml")]
-    return {path.stem: _values(commit, path) for path in names}
+    listing = git.run_git("ls-tree", "--name-only", commit, "--", f"{ENVIRONMENTS_FOLDER.as_posix()}/") or ""
+    paths = [Path(line) for line in listing.splitlines() if line.endswith(".yaml")]
+    return {path.stem: _load_file(commit, path) for path in paths}
 
 
-def roles(commit: str) -> dict[str, list[str]]:
+def find_declarations(commit: str) -> dict[str, list[str]]:
     """Return the places that declare each version, such as `{"v3": ["staging", "production (canary)"]}`."""
-    found: dict[str, list[str]] = {}
-    for name, values in declared(commit).items():
-        places = {name: values.get("version")}
+    declarations: dict[str, list[str]] = {}
+    for name, values in read_environments(commit).items():
+        declared_versions = {name: values.get("version")}
         traffic = values.get("traffic")
-        for role, part in traffic.items() if isinstance(traffic, dict) else ():
-            if isinstance(part, dict):
-                places[f"{name} ({role})"] = part.get("version")
-        for place, version in places.items():
+        for role, settings in traffic.items() if isinstance(traffic, dict) else ():
+            if isinstance(settings, dict):
+                declared_versions[f"{name} ({role})"] = settings.get("version")
+        for location, version in declared_versions.items():
             if version:
-                found.setdefault(str(version), []).append(place)
-    return found
+                declarations.setdefault(str(version), []).append(location)
+    return declarations
 
 
-def history(name: str, tip: str) -> list[Period]:
+def load_history(name: str, tip: str) -> list[Period]:
     """Return the periods of an environment, latest first.
 
     Args:
@@ -83,62 +83,73 @@ def history(name: str, tip: str) -> list[Period]:
     Raises:
         MeritError: that history has no such environment.
     """
-    path = FOLDER / f"{name}.yaml"
-    found = list(_changes(path, tip))
-    if not found:
-        known = ", ".join(declared(tip)) or "none yet"
-        raise MeritError(f"history: {path} is not in main's history; environments there: {known}")
-    return found[::-1]
+    path = ENVIRONMENTS_FOLDER / f"{name}.yaml"
+    periods = list(_read_periods(path, tip))
+    if not periods:
+        known_environments = ", ".join(read_environments(tip)) or "none yet"
+        raise MeritError(f"history: {path} is not in main's history; environments there: {known_environments}")
+    return periods[::-1]
 
 
-def _changes(path: Path, tip: str) -> Iterator[Period]:
-    form = "%H%x00%cI%x00%cn%x00%ce%x00%an%x00%B%x01"
+def _read_periods(path: Path, tip: str) -> Iterator[Period]:
+    log_format = "%H%x00%cI%x00%cn%x00%ce%x00%an%x00%B%x01"
     files = [each.as_posix() for each in (path, artifacts.LOCK)]
-    text = git.git("log", "--first-parent", "--reverse", f"--format={form}", tip, "--", *files) or ""
-    commits = [record.strip("\n").split("\0") for record in text.split("\1") if record.strip("\n")]
-    counted = tags.declaring(path, tip)
-    told = [(_version(commit[0], path), commit) for commit in commits if commit[0] in counted]
-    told = list(dropwhile(lambda each: each[0] is None, told))  # the lock is listed too, and may be older
-    kept = [each for place, each in enumerate(told) if place == 0 or told[place - 1][0] != each[0]]
-    for place, (named, (commit, at, committer, mail, author, message)) in enumerate(kept):
-        until = datetime.fromisoformat(kept[place + 1][1][1]) if place + 1 < len(kept) else None
-        by = author if mail == ROBOT else committer
-        version, model, fault = named or (None, None, "")
-        why = f"{fault}{_why(message)}"
-        yield Period(version, model, commit, datetime.fromisoformat(at), until, by, why, _reverts(message))
+    output = git.run_git("log", "--first-parent", "--reverse", f"--format={log_format}", tip, "--", *files) or ""
+    commits = [record.strip("\n").split("\0") for record in output.split("\1") if record.strip("\n")]
+    relevant_commits = tags.find_declaring_commits(path, tip)
+    declarations = [(_read_declaration(commit[0], path), commit) for commit in commits if commit[0] in relevant_commits]
+    declarations = list(
+        dropwhile(lambda each: each[0] is None, declarations)
+    )  # the lock is listed too, and may be older
+    changes = [each for index, each in enumerate(declarations) if index == 0 or declarations[index - 1][0] != each[0]]
+    for place, (declaration, (commit, committed_at, committer, committer_email, author, message)) in enumerate(changes):
+        until = datetime.fromisoformat(changes[place + 1][1][1]) if place + 1 < len(changes) else None
+        merged_by = author if committer_email == GITHUB_COMMITTER else committer
+        version, model, note = declaration or (None, None, "")
+        reason = f"{note}{_summarize_message(message)}"
+        yield Period(
+            version,
+            model,
+            commit,
+            datetime.fromisoformat(committed_at),
+            until,
+            merged_by,
+            reason,
+            _find_reverted_commit(message),
+        )
 
 
-def _version(commit: str, path: Path) -> tuple[str | None, str | None, str] | None:
+def _read_declaration(commit: str, path: Path) -> tuple[str | None, str | None, str] | None:
     """Return the version that a commit declares, its model and a note on errors; None if the file does not exist there.
 
     Past commits can't be corrected, so an unreadable file affects its own period only and is not an error.
     """
-    if git.show(commit, path) is None:
+    if git.read_file(commit, path) is None:
         return None
     try:
-        value = _values(commit, path).get("version")
+        value = _load_file(commit, path).get("version")
     except MeritError:
         return None, None, "(the file can't be read) "
-    return (None, None, "") if value is None else (str(value), tags.model_at(commit), "")
+    return (None, None, "") if value is None else (str(value), tags.read_model_name(commit), "")
 
 
-def _values(commit: str, path: Path) -> dict[str, Any]:
+def _load_file(commit: str, path: Path) -> dict[str, Any]:
     try:
-        found = safe_yaml.load(git.show(commit, path) or "{}")
+        content = safe_yaml.load(git.read_file(commit, path) or "{}")
     except yaml.YAMLError as error:
         raise MeritError(f"{path} at {commit[:7]}: not valid YAML ({' '.join(str(error).split())[:120]})") from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise MeritError(f"{path} at {commit[:7]}: holds no keys")
-    return found
+    return content
 
 
-def _why(message: str) -> str:
+def _summarize_message(message: str) -> str:
     subject, _, body = message.strip().partition("\n")
-    first = body.strip().partition("\n")[0]
-    return f"{subject}: {first}" if first and not first.startswith("This reverts commit") else subject
+    first_line = body.strip().partition("\n")[0]
+    return f"{subject}: {first_line}" if first_line and not first_line.startswith("This reverts commit") else subject
 
 
-def _reverts(message: str) -> str | None:
+def _find_reverted_commit(message: str) -> str | None:
     if match := re.search(r"This reverts commit ([0-9a-f]{7,40})", message):
         return match[1]
     lines = [line for line in message.splitlines() if line.strip()][:2]

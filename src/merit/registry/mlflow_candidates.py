@@ -13,7 +13,7 @@ from merit.mlflow import model, provenance, store
 PACKAGE_TAG = "merit.package"
 
 
-def register(lock: Lock, run_id: str, report: dict[str, Any]) -> str:
+def register_candidate(lock: Lock, run_id: str, report: dict[str, Any]) -> str:
     """Return the MLflow version number of the current package, created if it has none.
 
     Args:
@@ -28,19 +28,19 @@ def register(lock: Lock, run_id: str, report: dict[str, Any]) -> str:
     if report["verdict"] != "pass" or report["candidate"]["digest"] != digest:
         raise Refused("register: the gate does not pass this package; read reports/gate.md")
     client = store.open_store(lock.tracking)
-    with store.faults(store.uri_of(lock.tracking)):
-        return _registered(client, lock, run_id, digest)
+    with store.convert_errors(store.resolve_uri(lock.tracking)):
+        return _find_or_create(client, lock, run_id, digest)
 
 
-def _registered(client: MlflowClient, lock: Lock, run_id: str, digest: str) -> str:
+def _find_or_create(client: MlflowClient, lock: Lock, run_id: str, digest: str) -> str:
     _ensure_model(client, lock.name)
-    same = [v for v in client.search_model_versions(f"name = '{lock.name}'") if v.tags.get(PACKAGE_TAG) == digest]
-    if same:
-        return str(min(int(version.version) for version in same))
-    source = f"{client.get_run(run_id).info.artifact_uri}/{model.FOLDER}"
-    description = provenance.description(lock.model_dump(mode="json", by_alias=True))
-    made = client.create_model_version(lock.name, source, run_id, _lineage(lock, digest), description=description)
-    return str(made.version)
+    existing = [v for v in client.search_model_versions(f"name = '{lock.name}'") if v.tags.get(PACKAGE_TAG) == digest]
+    if existing:
+        return str(min(int(version.version) for version in existing))
+    source = f"{client.get_run(run_id).info.artifact_uri}/{model.ARTIFACT_PATH}"
+    description = provenance.describe_run(lock.model_dump(mode="json", by_alias=True))
+    created = client.create_model_version(lock.name, source, run_id, _build_tags(lock, digest), description=description)
+    return str(created.version)
 
 
 def _ensure_model(client: MlflowClient, name: str) -> None:
@@ -51,11 +51,11 @@ def _ensure_model(client: MlflowClient, name: str) -> None:
             raise
 
 
-def _lineage(lock: Lock, digest: str) -> dict[str, str]:
+def _build_tags(lock: Lock, digest: str) -> dict[str, str]:
     manifest = artifacts.read_json(artifacts.PACKAGE / artifacts.MANIFEST, "package")
     return {
         PACKAGE_TAG: digest,
-        "merit.commit": git.head() or "none yet",
+        "merit.commit": git.get_head() or "none yet",
         "merit.params_sha256": manifest["params_sha256"],
         "merit.data_sha256": manifest["data_sha256"],
         "merit.data_fingerprint": lock.data.fingerprint,

@@ -14,14 +14,14 @@ from merit.registry.tags import Version
 from merit.signing import signatures
 
 
-def listed(model: str) -> list[dict[str, Any]]:
+def list_versions(model: str) -> list[dict[str, Any]]:
     """Return every version of a model, latest first, with its date, author, verdict, metrics, image, environments."""
-    tip = git.main() or git.head()
-    roles = environment_history.roles(tip) if tip else {}
-    return [_line(version, roles) for version in reversed(tags.versions(model))]
+    tip = git.find_main_tip() or git.get_head()
+    declarations = environment_history.find_declarations(tip) if tip else {}
+    return [_summarize_version(version, declarations) for version in reversed(tags.list_versions(model))]
 
 
-def _line(version: Version, roles: dict[str, list[str]]) -> dict[str, Any]:
+def _summarize_version(version: Version, declarations: dict[str, list[str]]) -> dict[str, Any]:
     lineage = version.lineage
     return {
         "version": version.name,
@@ -32,64 +32,68 @@ def _line(version: Version, roles: dict[str, list[str]]) -> dict[str, Any]:
         "checks": lineage.checks,
         "waived": lineage.waived,
         "metrics": lineage.metrics,
-        "image": _image(version),
+        "image": _find_image(version),
         "signed": lineage.signature is not None,
-        "environments": roles.get(version.short_name, []),
+        "environments": declarations.get(version.short_name, []),
     }
 
 
-def _image(version: Version) -> str | None:
-    found = release_tags.find(version)
-    return None if found is None else found.image
+def _find_image(version: Version) -> str | None:
+    release = release_tags.find_release(version)
+    return None if release is None else release.image
 
 
-def shown(lock: Lock, name: str) -> dict[str, Any]:
+def show_version(lock: Lock, name: str) -> dict[str, Any]:
     """Return one version with its complete lineage and the result of verifying its signature.
 
     Raises:
         MeritError: there is no such version.
     """
-    version = tags.find(tags.whole_name(lock.name, name))
-    tip = git.main() or git.head()
-    line = _line(version, environment_history.roles(tip) if tip else {})
-    return {**line, "lineage": version.lineage.model_dump(mode="json"), "signature": _verified(lock, version)}
+    version = tags.find_version(tags.complete_name(lock.name, name))
+    tip = git.find_main_tip() or git.get_head()
+    summary = _summarize_version(version, environment_history.find_declarations(tip) if tip else {})
+    return {
+        **summary,
+        "lineage": version.lineage.model_dump(mode="json"),
+        "signature": _describe_signature(lock, version),
+    }
 
 
-def _verified(lock: Lock, version: Version) -> str:
+def _describe_signature(lock: Lock, version: Version) -> str:
     """Return the signature's status as text: verified, none, not checked, or the reason for refusal."""
     if version.lineage.signature is None:
         return "none"
-    how = lock.release.signing
-    if how.method == "none":
+    settings = lock.release.signing
+    if settings.method == "none":
         return "not checked: release.signing.method is none"
-    with tempfile.TemporaryDirectory() as room:
-        folder = Path(room) / artifacts.PACKAGE.name
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / artifacts.PACKAGE.name
         try:
             tags.fetch_package(version, folder)
-            signatures.verify(folder, version.lineage.signature, how, demanded=True)
+            signatures.verify_package(folder, version.lineage.signature, settings, is_required=True)
         except MeritError as error:
             return f"refused: {error}".replace(f"{folder}: ", "")
-    return f"verified by {how.public_key if how.method == 'key' else how.identity}"
+    return f"verified by {settings.public_key if settings.method == 'key' else settings.identity}"
 
 
-def history(model: str, name: str | None) -> list[dict[str, Any]]:
+def list_history(model: str, name: str | None) -> list[dict[str, Any]]:
     """Return the periods of one environment, or of all if `name` is None, latest first.
 
     Raises:
         MeritError: there is no such environment, no commit, or the clone is shallow.
     """
-    tip = git.main() or git.head()
+    tip = git.find_main_tip() or git.get_head()
     if tip is None:
         raise MeritError("history: nothing is committed yet")
     if git.is_shallow():
         raise MeritError("history: main's history is cut off here; 'git fetch --unshallow --tags' brings it")
-    names = [name] if name is not None else sorted(environment_history.declared(tip))
-    found = [(period, each) for each in names for period in environment_history.history(each, tip)]
-    found.sort(key=lambda each: each[0].since, reverse=True)
-    return [_period(model, each, period) for period, each in found]
+    names = [name] if name is not None else sorted(environment_history.read_environments(tip))
+    periods = [(period, each) for each in names for period in environment_history.load_history(each, tip)]
+    periods.sort(key=lambda each: each[0].since, reverse=True)
+    return [_format_period(model, each, period) for period, each in periods]
 
 
-def _period(model: str, name: str, period: Period) -> dict[str, Any]:
+def _format_period(model: str, name: str, period: Period) -> dict[str, Any]:
     values = asdict(period)
     return {
         "environment": name,
@@ -100,16 +104,17 @@ def _period(model: str, name: str, period: Period) -> dict[str, Any]:
     }
 
 
-def metrics(before: Version, after: Version) -> list[dict[str, Any]]:
+def compare_metrics(before: Version, after: Version) -> list[dict[str, Any]]:
     """Return the metrics of two versions side by side; each version was measured on its own test rows."""
     old, new = before.lineage.metrics, after.lineage.metrics
     return [{"metric": name, "before": old.get(name), "after": new.get(name)} for name in dict.fromkeys([*new, *old])]
 
 
-def hashes(before: Version, after: Version) -> dict[str, dict[str, Any]]:
+def compare_hashes(before: Version, after: Version) -> dict[str, dict[str, Any]]:
     """Return the hashes of data, parameters, package and commit of two versions, and whether they are equal."""
     keys = ("data", "data_fingerprint", "params", "package", "commit")
-    sides = [version.lineage.model_dump(mode="json") for version in (before, after)]
+    lineages = [version.lineage.model_dump(mode="json") for version in (before, after)]
     return {
-        key: {"same": sides[0][key] == sides[1][key], "before": sides[0][key], "after": sides[1][key]} for key in keys
+        key: {"same": lineages[0][key] == lineages[1][key], "before": lineages[0][key], "after": lineages[1][key]}
+        for key in keys
     }

@@ -12,7 +12,7 @@ from merit import git, safe_yaml
 from merit.errors import MeritError
 from merit.registry.tags import Version
 
-DIGEST = r"sha256:[0-9a-f]{64}"
+DIGEST_PATTERN = r"sha256:[0-9a-f]{64}"
 
 
 class Release(BaseModel):
@@ -20,9 +20,9 @@ class Release(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    image: Annotated[str, Field(pattern=rf"^[^@\s]+@{DIGEST}$")]
+    image: Annotated[str, Field(pattern=rf"^[^@\s]+@{DIGEST_PATTERN}$")]
     """The image's name by digest: registry/name@sha256:…"""
-    sbom: Annotated[str, Field(pattern=f"^{DIGEST}$")]
+    sbom: Annotated[str, Field(pattern=f"^{DIGEST_PATTERN}$")]
     """The hash of the image's SBOM file."""
     bytes: Annotated[int, Field(gt=0)]
     """The download size: the compressed layers and the configuration."""
@@ -37,22 +37,22 @@ class Release(BaseModel):
         return self.image.partition("@")[2]
 
 
-def tag_of(version: Version) -> str:
+def format_tag(version: Version) -> str:
     """Return the name of a version's release tag."""
     return f"release/{version.name}"
 
 
-def find(version: Version) -> Release | None:
+def find_release(version: Version) -> Release | None:
     """Return the release of a version from local tags; None if there is none.
 
     Raises:
         MeritError: the release tag is malformed, or on another commit than the version.
     """
-    name = tag_of(version)
-    told = git.git("for-each-ref", "--format=%(*objectname) %(contents:body)", f"refs/tags/{name}")
-    if not told:
+    name = format_tag(version)
+    output = git.run_git("for-each-ref", "--format=%(*objectname) %(contents:body)", f"refs/tags/{name}")
+    if not output:
         return None
-    commit, _, body = told.partition(" ")
+    commit, _, body = output.partition(" ")
     if commit != version.commit:
         raise MeritError(f"the tag {name}: is not on the commit of {version.name} ({version.commit[:7]}); delete it")
     try:
@@ -62,7 +62,7 @@ def find(version: Version) -> Release | None:
         raise MeritError(f"the tag {name}: its message is not a release's ({reason}); delete it and release") from error
 
 
-def record(version: Version, release: Release) -> Release:
+def record_release(version: Version, release: Release) -> Release:
     """Create the release tag and push it to origin, if there is one; a tag that already exists there wins.
 
     Returns:
@@ -71,10 +71,10 @@ def record(version: Version, release: Release) -> Release:
     Raises:
         MeritError: the tag can't be created or pushed, or the existing tag is malformed.
     """
-    name = tag_of(version)
+    name = format_tag(version)
     body = yaml.safe_dump(release.model_dump(), sort_keys=False, allow_unicode=True)
-    is_ours = git.tag(name, f"{version.name}: image\n\n{body}", version.commit)
-    if not git.push_tag(name) and is_ours:
-        git.drop_tag(name)
+    is_new = git.create_tag(name, f"{version.name}: image\n\n{body}", version.commit)
+    if not git.push_tag(name) and is_new:
+        git.delete_tag(name)
         git.fetch_tags()
-    return find(version) or release
+    return find_release(version) or release

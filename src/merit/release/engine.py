@@ -11,23 +11,23 @@ from pathlib import Path
 
 from merit.errors import MeritError
 
-WORKS = {
+PROBE_COMMANDS = {
     "docker": ["version", "--format", "{{.Server.Version}}"],
     "podman": ["info", "--format", "{{.Host.OS}}"],
     "buildah": ["info", "--format", "{{.host.os}}"],
 }
 """A command per engine that succeeds only if the engine is usable (docker needs its daemon), in the order of `auto`."""
 
-PYTHON = "/opt/merit/bin/python"
-LOOPBACK = ("127.", "localhost")
-BUILD_SECONDS = 1800
-PUSH_SECONDS = 900
-QUICK_SECONDS = 60
-PAUSES = (1.0, 4.0)
+IMAGE_PYTHON = "/opt/merit/bin/python"
+LOOPBACK_PREFIXES = ("127.", "localhost")
+BUILD_TIMEOUT_S = 1800
+PUSH_TIMEOUT_S = 900
+QUICK_TIMEOUT_S = 60
+RETRY_PAUSES_S = (1.0, 4.0)
 """Seconds between attempts to push or log in; there is one more attempt than pauses."""
-TOLD = 400
-ERROR = re.compile(r"\berror\b[:\s]", re.IGNORECASE)
-MOST_ERRORS = 2
+MAX_REASON_CHARACTERS = 400
+ERROR_PATTERN = re.compile(r"\berror\b[:\s]", re.IGNORECASE)
+MAX_ERROR_LINES = 2
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,22 @@ class Engine:
         Raises:
             MeritError: the build fails.
         """
-        form = [] if self.name == "docker" else ["--format", "docker"]  # the OCI format has no health check
-        layers = ["--layers"] if self.name == "buildah" else []
-        marks = [text for name, value in sorted(labels.items()) for text in ("--label", f"{name}={value}")]
-        told = ["--file", str(context / "Containerfile"), "--build-arg", f"BASE={base}", "--tag", image]
-        self._run(["build", *form, *layers, *self._insecure(base), *told, *marks, str(context)], BUILD_SECONDS)
+        format_options = [] if self.name == "docker" else ["--format", "docker"]  # the OCI format has no health check
+        layer_options = ["--layers"] if self.name == "buildah" else []
+        label_options = [text for name, value in sorted(labels.items()) for text in ("--label", f"{name}={value}")]
+        options = ["--file", str(context / "Containerfile"), "--build-arg", f"BASE={base}", "--tag", image]
+        self._run(
+            [
+                "build",
+                *format_options,
+                *layer_options,
+                *self._insecure_options(base),
+                *options,
+                *label_options,
+                str(context),
+            ],
+            BUILD_TIMEOUT_S,
+        )
 
     def push(self, image: str) -> None:
         """Push an image to the registry in its name, with retries.
@@ -54,22 +65,22 @@ class Engine:
         Raises:
             MeritError: every attempt failed.
         """
-        where = [f"docker://{image}"] if self.name == "buildah" else []
-        self._again(["push", *self._insecure(image), image, *where], PUSH_SECONDS)
+        destination = [f"docker://{image}"] if self.name == "buildah" else []
+        self._run_with_retries(["push", *self._insecure_options(image), image, *destination], PUSH_TIMEOUT_S)
 
-    def login(self, host: str, user: str, password: str) -> None:
+    def log_in(self, host: str, user: str, password: str) -> None:
         """Log in to a registry, with retries; the password is passed by standard input, never as an argument.
 
         Raises:
             MeritError: the registry is down or rejects the user.
         """
-        told = ["--username", user, "--password-stdin", host]
-        self._again(["login", *self._insecure(host), *told], QUICK_SECONDS, password)
+        options = ["--username", user, "--password-stdin", host]
+        self._run_with_retries(["login", *self._insecure_options(host), *options], QUICK_TIMEOUT_S, password)
 
-    def _again(self, args: list[str], seconds: float, told: str | None = None) -> None:
-        for pause in (*PAUSES, None):
+    def _run_with_retries(self, args: list[str], timeout_s: float, standard_input: str | None = None) -> None:
+        for pause in (*RETRY_PAUSES_S, None):
             try:
-                run([self.name, *args], seconds, told=told)
+                run_program([self.name, *args], timeout_s, standard_input=standard_input)
             except MeritError:
                 if pause is None:
                     raise
@@ -77,42 +88,42 @@ class Engine:
             else:
                 return
 
-    def output(self, image: str, code: str) -> str:
+    def run_python(self, image: str, code: str) -> str:
         """Return the output of Python code run inside an image; the image is pulled if it is not local.
 
         Raises:
             MeritError: the image or the code can't be run.
         """
         if self.name != "buildah":
-            how = ["--rm", "--network", "none", "--entrypoint", PYTHON]
-            return self._run(["run", *how, *self._insecure(image), image, "-c", code], QUICK_SECONDS)
-        made = self._run(["from", *self._insecure(image), image], PUSH_SECONDS).strip().splitlines()[-1]
+            options = ["--rm", "--network", "none", "--entrypoint", IMAGE_PYTHON]
+            return self._run(["run", *options, *self._insecure_options(image), image, "-c", code], QUICK_TIMEOUT_S)
+        container = self._run(["from", *self._insecure_options(image), image], PUSH_TIMEOUT_S).strip().splitlines()[-1]
         try:
-            return self._run(["run", made, "--", PYTHON, "-c", code], QUICK_SECONDS)
+            return self._run(["run", container, "--", IMAGE_PYTHON, "-c", code], QUICK_TIMEOUT_S)
         finally:
-            self._run(["rm", made], QUICK_SECONDS)
+            self._run(["rm", container], QUICK_TIMEOUT_S)
 
-    def _insecure(self, image: str) -> list[str]:
+    def _insecure_options(self, image: str) -> list[str]:
         """Return the option that allows plain HTTP to a registry on loopback; docker allows it by itself."""
-        return ["--tls-verify=false"] if image.startswith(LOOPBACK) and self.name != "docker" else []
+        return ["--tls-verify=false"] if image.startswith(LOOPBACK_PREFIXES) and self.name != "docker" else []
 
-    def _run(self, args: list[str], seconds: float) -> str:
-        return run([self.name, *args], seconds)
+    def _run(self, args: list[str], timeout_s: float) -> str:
+        return run_program([self.name, *args], timeout_s)
 
 
-def find(name: str) -> Engine:
+def find_engine(name: str) -> Engine:
     """Return the engine of that name, or with `auto` the first usable one.
 
     Raises:
         MeritError: the engine, or with `auto` every engine, is missing or not usable.
     """
     reasons = []
-    for each in WORKS if name == "auto" else [name]:
+    for each in PROBE_COMMANDS if name == "auto" else [name]:
         if not shutil.which(each):
             reasons.append(f"{each} is not on PATH")
             continue
         try:
-            run([each, *WORKS[each]], QUICK_SECONDS)
+            run_program([each, *PROBE_COMMANDS[each]], QUICK_TIMEOUT_S)
         except MeritError as error:
             reasons.append(str(error))
         else:
@@ -122,49 +133,51 @@ def find(name: str) -> Engine:
     )
 
 
-def run(
+def run_program(
     command: list[str],
-    seconds: float,
+    timeout_s: float,
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
-    told: str | None = None,
+    standard_input: str | None = None,
 ) -> str:
     """Run a program and return its standard output.
 
     Args:
         command: the program and its arguments.
-        seconds: the timeout.
+        timeout_s: the timeout.
         environment: its environment variables; by default those of this process.
         folder: its working directory; by default the current one.
-        told: its standard input.
+        standard_input: its standard input.
 
     Raises:
         MeritError: the program can't be run, fails or times out; the message holds its last error lines.
     """
-    known = {**(os.environ if environment is None else environment), "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
-    called = f"'{Path(command[0]).name} {command[1]}'"
+    variables = {**(os.environ if environment is None else environment), "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+    label = f"'{Path(command[0]).name} {command[1]}'"
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command,
             cwd=folder,
-            env=known,
-            input=told or "",
+            env=variables,
+            input=standard_input or "",
             capture_output=True,
             text=True,
             check=False,
-            timeout=seconds,
+            timeout=timeout_s,
         )
     except subprocess.TimeoutExpired as error:
-        raise MeritError(f"{called} took more than {seconds:g} seconds") from error
+        raise MeritError(f"{label} took more than {timeout_s:g} seconds") from error
     except OSError as error:
-        raise MeritError(f"{called} can't be run: {error.strerror}") from error
-    if done.returncode != 0:
-        raise MeritError(f"{called} failed: {_reason(done.stdout, done.stderr) or f'exit code {done.returncode}'}")
-    return done.stdout
+        raise MeritError(f"{label} can't be run: {error.strerror}") from error
+    if process.returncode != 0:
+        raise MeritError(
+            f"{label} failed: {_extract_reason(process.stdout, process.stderr) or f'exit code {process.returncode}'}"
+        )
+    return process.stdout
 
 
-def _reason(*said: str) -> str:
+def _extract_reason(*outputs: str) -> str:
     """Return the last lines of a program's output that contain "error", or else its last line."""
-    lines = [" ".join(line.split()) for text in said for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if ERROR.search(line)]
-    return "; ".join(dict.fromkeys(errors[-MOST_ERRORS:] or lines[-1:]))[-TOLD:]
+    lines = [" ".join(line.split()) for text in outputs for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if ERROR_PATTERN.search(line)]
+    return "; ".join(dict.fromkeys(errors[-MAX_ERROR_LINES:] or lines[-1:]))[-MAX_REASON_CHARACTERS:]

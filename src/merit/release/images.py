@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from merit.config.schema.release import REGISTRY
+from merit.config.schema.release import REGISTRY_PATTERN
 from merit.errors import MeritError, reason
 
-FORMS = (
+MANIFEST_TYPES = (
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
 SBOM_TYPE = "application/vnd.cyclonedx+json"
-LOOPBACK = ("127.", "localhost")
-ABSENT = 404
+LOOPBACK_PREFIXES = ("127.", "localhost")
+NOT_FOUND = 404
 
 
 @dataclass(frozen=True)
@@ -27,66 +27,66 @@ class Image:
 
     Attributes:
         digest: the digest of its manifest.
-        bytes: the compressed size of its layers and configuration, which a machine downloads.
+        size_bytes: the compressed size of its layers and configuration, which a machine downloads.
         labels: the labels in its configuration.
-        form: the media type of its manifest.
+        media_type: the media type of its manifest.
         manifest_bytes: the size of the manifest itself.
     """
 
     digest: str
-    bytes: int
+    size_bytes: int
     labels: Mapping[str, str]
-    form: str
+    media_type: str
     manifest_bytes: int
 
 
-def registry_of(declared: str | None) -> str:
+def resolve_registry(declared: str | None) -> str:
     """Return the registry to push to: MERIT_REGISTRY if set, else the one declared in conf/release.
 
     Raises:
         MeritError: neither is set, or the name is invalid.
     """
-    if found := os.environ.get("MERIT_REGISTRY") or declared:
-        if not re.fullmatch(REGISTRY, found):
+    if registry := os.environ.get("MERIT_REGISTRY") or declared:
+        if not re.fullmatch(REGISTRY_PATTERN, registry):
             raise MeritError(
-                f"MERIT_REGISTRY is '{found}', which is no registry; allowed: a host, a port and folders, in small "
+                f"MERIT_REGISTRY is '{registry}', which is no registry; allowed: a host, a port and folders, in small "
                 "letters, such as 127.0.0.1:5000/team"
             )
-        return found
+        return registry
     raise MeritError(
         "release.registry is null, so there is nowhere to push; name one in conf/release, such as 127.0.0.1:5000, "
         "or in MERIT_REGISTRY"
     )
 
 
-def look(name: str) -> Image | None:
+def find_image(name: str) -> Image | None:
     """Return the image of a name with a tag or a digest; None if the registry has no such image.
 
     Raises:
         MeritError: the registry can't be reached, or the name is not that of a single-platform image.
     """
-    with _faults(name):
-        client = _client(name)
+    with _convert_errors(name):
+        client = _create_client(name)
         container = client.get_container(name)
         base = f"{client.prefix}://{container.registry}/v2/{container.api_prefix}"
-        answer = _asked(client, f"{base}/manifests/{container.digest or container.tag}", ", ".join(FORMS))
-        if answer is None:
+        response = _request(client, f"{base}/manifests/{container.digest or container.tag}", ", ".join(MANIFEST_TYPES))
+        if response is None:
             return None
-        body, manifest = bytes(answer.content), answer.json()
-        form = manifest.get("mediaType") or answer.headers.get("Content-Type", "")
-        if form not in FORMS:
+        body, manifest = bytes(response.content), response.json()
+        media_type = manifest.get("mediaType") or response.headers.get("Content-Type", "")
+        if media_type not in MANIFEST_TYPES:
             raise MeritError(
-                f"{name}: the registry has a manifest of the type {form[:80]} there, not an image of merit's"
+                f"{name}: the registry has a manifest of the type {media_type[:80]} there, not an image of merit's"
             )
-        config = _asked(client, f"{base}/blobs/{manifest['config']['digest']}", "*/*")
+        config = _request(client, f"{base}/blobs/{manifest['config']['digest']}", "*/*")
         if config is None:
             raise MeritError(f"{name}: the registry has its manifest but not its configuration; remove it there")
         size = sum(each["size"] for each in [manifest["config"], *manifest["layers"]])
         labels = (config.json().get("config") or {}).get("Labels") or {}
-    return Image("sha256:" + hashlib.sha256(body).hexdigest(), size, labels, form, len(body))
+    return Image("sha256:" + hashlib.sha256(body).hexdigest(), size, labels, media_type, len(body))
 
 
-def attach(name: str, image: Image, sbom: Path, tag: str) -> None:
+def attach_sbom(name: str, image: Image, sbom: Path, tag: str) -> None:
     """Push an SBOM as an OCI artifact that refers to an image.
 
     Args:
@@ -98,25 +98,25 @@ def attach(name: str, image: Image, sbom: Path, tag: str) -> None:
     Raises:
         MeritError: the registry rejects it.
     """
-    with _faults(name):
-        client = _client(name)
+    with _convert_errors(name):
+        client = _create_client(name)
     from oras.oci import Subject  # imported after oras.client: importing it first fails
 
-    subject: Any = Subject(image.form, image.digest, image.manifest_bytes)
+    subject: Any = Subject(image.media_type, image.digest, image.manifest_bytes)
     files: list[Any] = [f"{sbom}:{SBOM_TYPE}"]
-    with _faults(name):
+    with _convert_errors(name):
         client.push(f"{name}:{tag}", files=files, subject=subject, disable_path_validation=True, quiet=True)
 
 
-def _asked(client: Any, url: str, accept: str) -> Any:
-    answer = client.do_request(url, "GET", headers={"Accept": accept})
-    if answer.status_code == ABSENT:
+def _request(client: Any, url: str, accept: str) -> Any:
+    response = client.do_request(url, "GET", headers={"Accept": accept})
+    if response.status_code == NOT_FOUND:
         return None
-    answer.raise_for_status()
-    return answer
+    response.raise_for_status()
+    return response
 
 
-def _client(name: str) -> Any:
+def _create_client(name: str) -> Any:
     """Return a client of the registry in an image's name, with the login that docker, podman or buildah has stored."""
     import logging
 
@@ -135,29 +135,36 @@ def _client(name: str) -> Any:
         """Supports registries that use HTTP basic authentication as well as those that issue tokens."""
 
         def authenticate_request(self, original: Any, headers: Any, refresh: bool = False) -> Any:
-            told = original.headers.get("Www-Authenticate", "")
-            if not told.lower().startswith("basic") or not hasattr(self, "_basic_auth"):
+            challenge = original.headers.get("Www-Authenticate", "")
+            if not challenge.lower().startswith("basic") or not hasattr(self, "_basic_auth"):
                 return super().authenticate_request(original, headers, refresh)
             self.session.headers["Authorization"] = f"Basic {self._basic_auth}"
             return headers, True
 
-    client = Client(hostname=name.partition("/")[0], insecure=name.startswith(LOOPBACK))
-    login, kept = Auth(), client.auth
-    login.session, login.prefix, login._tls_verify = kept.session, kept.prefix, kept._tls_verify
-    client.auth = login
-    client.auth.load_configs(client.get_container(name), configs=_logins())
+    client = Client(hostname=name.partition("/")[0], insecure=name.startswith(LOOPBACK_PREFIXES))
+    auth, original_auth = Auth(), client.auth
+    auth.session, auth.prefix, auth._tls_verify = original_auth.session, original_auth.prefix, original_auth._tls_verify
+    client.auth = auth
+    client.auth.load_configs(client.get_container(name), configs=_find_login_files())
     return client
 
 
-def _logins() -> list[str]:
+def _find_login_files() -> list[str]:
     """Return the existing login files of podman and buildah; oras reads docker's by itself."""
-    rooms = [os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}", f"/run/containers/{os.getuid()}"]
-    places = [os.environ.get("REGISTRY_AUTH_FILE"), f"{rooms[0]}/containers/auth.json", f"{rooms[1]}/auth.json"]
-    return [place for place in places if place and Path(place).is_file()]
+    runtime_folders = [
+        os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}",
+        f"/run/containers/{os.getuid()}",
+    ]
+    paths = [
+        os.environ.get("REGISTRY_AUTH_FILE"),
+        f"{runtime_folders[0]}/containers/auth.json",
+        f"{runtime_folders[1]}/auth.json",
+    ]
+    return [place for place in paths if place and Path(place).is_file()]
 
 
 @contextmanager
-def _faults(name: str) -> Iterator[None]:
+def _convert_errors(name: str) -> Iterator[None]:
     """Convert exceptions of oras and requests to a MeritError of one line."""
     import requests
 

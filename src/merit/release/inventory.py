@@ -8,21 +8,21 @@ import json
 import pathlib
 import platform
 
-STATUS = pathlib.Path("/var/lib/dpkg/status")
+DPKG_STATUS = pathlib.Path("/var/lib/dpkg/status")
 
 
-def _python() -> list[dict[str, str]]:
-    found = [each.metadata for each in importlib.metadata.distributions()]
+def _list_python_packages() -> list[dict[str, str]]:
+    metadata = [each.metadata for each in importlib.metadata.distributions()]
     return [
         {"name": each["Name"], "version": each["Version"], "license": each["License-Expression"] or ""}
-        for each in found
+        for each in metadata
     ]
 
 
-def _debian() -> list[dict[str, str]]:
-    if not STATUS.is_file():
+def _list_debian_packages() -> list[dict[str, str]]:
+    if not DPKG_STATUS.is_file():
         return []
-    entries = STATUS.read_text(encoding="utf-8").split("\n\n")
+    entries = DPKG_STATUS.read_text(encoding="utf-8").split("\n\n")
     fields = [dict(line.split(": ", 1) for line in entry.splitlines() if ": " in line) for entry in entries]
     return [
         {"name": each["Package"], "version": each["Version"], "architecture": each.get("Architecture", "")}
@@ -32,4 +32,12 @@ def _debian() -> list[dict[str, str]]:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"interpreter": platform.python_version(), "python": _python(), "debian": _debian()}))
+    print(
+        json.dumps(
+            {
+                "interpreter": platform.python_version(),
+                "python": _list_python_packages(),
+                "debian": _list_debian_packages(),
+            }
+        )
+    )

@@ -14,20 +14,20 @@ from typing import Any
 from merit import artifacts
 from merit.errors import MeritError, Refused
 from merit.registry.tags import Version
-from merit.release.engine import Engine, run
+from merit.release.engine import Engine, run_program
 
 HOST = "127.0.0.1"
-READY_SECONDS = 60.0
-POLL_SECONDS = 0.02
-LOOK_SECONDS = 2.0
+READY_TIMEOUT_S = 60.0
+POLL_INTERVAL_S = 0.02
+CHECK_INTERVAL_S = 2.0
 """Seconds between checks whether the container has exited."""
-START_SECONDS = 60
-RUNS = ("docker", "podman")
-OPENED = ("MERIT_SERVE={}",)
+COMMAND_TIMEOUT_S = 60
+RUNNERS = ("docker", "podman")
+SERVE_VARIABLES = ("MERIT_SERVE={}",)
 """An empty MERIT_SERVE gives default settings: on loopback no keys are required, and no predictions are logged."""
 
 
-def seconds(engine: Engine, image: str, version: Version, package: Path) -> float | str:
+def measure_start(engine: Engine, image: str, version: Version, package: Path) -> float | str:
     """Return the seconds from start to ready, or the reason why the image wasn't started.
 
     Args:
@@ -41,69 +41,82 @@ def seconds(engine: Engine, image: str, version: Version, package: Path) -> floa
     """
     if sys.platform != "linux":
         return "only on Linux"
-    runner = engine.name if engine.name in RUNS else "podman"  # which shares its store with buildah
+    runner = engine.name if engine.name in RUNNERS else "podman"  # which shares its store with buildah
     if not shutil.which(runner):
         return f"{engine.name} builds images but does not run them; podman would"
-    port = _free_port()
-    locked = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--network", "host"]  # noqa: S108  # in the image
-    told = [text for each in (f"BENTOML_HOST={HOST}", f"PORT={port}", *OPENED) for text in ("--env", each)]
-    begun = time.monotonic()
+    port = _find_free_port()
+    restrictions = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--network", "host"]  # noqa: S108  # in the image
+    environment_options = [
+        text for each in (f"BENTOML_HOST={HOST}", f"PORT={port}", *SERVE_VARIABLES) for text in ("--env", each)
+    ]
+    started_at = time.monotonic()
     try:
-        name = run([runner, "run", "--detach", *locked, *told, image], START_SECONDS).strip().splitlines()[-1]
+        container = (
+            run_program([runner, "run", "--detach", *restrictions, *environment_options, image], COMMAND_TIMEOUT_S)
+            .strip()
+            .splitlines()[-1]
+        )
     except MeritError as error:
         return f"not started: {error}"
     try:
-        took = _waited(runner, name, port, begun)
-        _answers(port, version, package)
+        duration_s = _wait_until_ready(runner, container, port, started_at)
+        _check_response(port, version, package)
     finally:
-        run([runner, "rm", "--force", "--volumes", name], START_SECONDS)
-    return took
+        run_program([runner, "rm", "--force", "--volumes", container], COMMAND_TIMEOUT_S)
+    return duration_s
 
 
-def _waited(runner: str, name: str, port: int, begun: float) -> float:
-    looked = begun
-    while time.monotonic() < begun + READY_SECONDS:
+def _wait_until_ready(runner: str, container: str, port: int, started_at: float) -> float:
+    checked_at = started_at
+    while time.monotonic() < started_at + READY_TIMEOUT_S:
         try:
-            _call(port, "/readyz")
+            _request(port, "/readyz")
         except OSError:
-            if time.monotonic() > looked + LOOK_SECONDS:
-                looked = time.monotonic()
-                if run([runner, "inspect", "--format", "{{.State.Running}}", name], START_SECONDS).strip() != "true":
+            if time.monotonic() > checked_at + CHECK_INTERVAL_S:
+                checked_at = time.monotonic()
+                if (
+                    run_program(
+                        [runner, "inspect", "--format", "{{.State.Running}}", container], COMMAND_TIMEOUT_S
+                    ).strip()
+                    != "true"
+                ):
                     break
-            time.sleep(POLL_SECONDS)
+            time.sleep(POLL_INTERVAL_S)
         else:
-            return time.monotonic() - begun
-    raise Refused(f"the image does not get ready: {' '.join(_logs(runner, name).split())[-400:]}")
+            return time.monotonic() - started_at
+    raise Refused(f"the image does not get ready: {' '.join(_read_logs(runner, container).split())[-400:]}")
 
 
-def _logs(runner: str, name: str) -> str:
+def _read_logs(runner: str, container: str) -> str:
     """Return a container's output; the runner prints the container's standard error on its own standard error."""
-    command, pipe, same = [runner, "logs", name], subprocess.PIPE, subprocess.STDOUT
+    command, pipe, same = [runner, "logs", container], subprocess.PIPE, subprocess.STDOUT
     try:
-        return subprocess.run(command, stdout=pipe, stderr=same, text=True, check=False, timeout=START_SECONDS).stdout
+        return subprocess.run(
+            command, stdout=pipe, stderr=same, text=True, check=False, timeout=COMMAND_TIMEOUT_S
+        ).stdout
     except (subprocess.TimeoutExpired, OSError):
         return "its log can't be read"
 
 
-def _answers(port: int, version: Version, package: Path) -> None:
+def _check_response(port: int, version: Version, package: Path) -> None:
     """Check that the response to the package's example names the version."""
     example = artifacts.read_json(package / artifacts.SIGNATURE, "package").get("example")
     if not example:
         return
     try:
-        answer = json.loads(_call(port, "/predict", json.dumps(example).encode()))
+        response = json.loads(_request(port, "/predict", json.dumps(example).encode()))
     except (OSError, ValueError) as error:
         raise Refused(f"the image does not answer the package's example: {error}") from error
-    if answer.get("version") != version.short_name:
-        raise Refused(f"the image answers as version {answer.get('version')!r}, but it is of {version.name}")
+    if response.get("version") != version.short_name:
+        raise Refused(f"the image answers as version {response.get('version')!r}, but it is of {version.name}")
 
 
-def _call(port: int, path: str, body: bytes | None = None) -> Any:
-    with urllib.request.urlopen(f"http://{HOST}:{port}{path}", data=body, timeout=5) as answer:  # loopback
-        return answer.read()
+def _request(port: int, path: str, body: bytes | None = None) -> Any:
+    with urllib.request.urlopen(f"http://{HOST}:{port}{path}", data=body, timeout=5) as response:  # loopback
+        return response.read()
 
 
-def _free_port() -> int:
+def _find_free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

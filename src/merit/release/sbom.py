@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from cyclonedx.model import HashType
     from cyclonedx.model.component import Component
 
-INVENTORY = Path(__file__).with_name("inventory.py")
-NAMESPACE = uuid.UUID("6a1d3f55-5b0e-4c53-9a55-5f0a3f7c8f2e")
+INVENTORY_SCRIPT = Path(__file__).with_name("inventory.py")
+SERIAL_NUMBER_NAMESPACE = uuid.UUID("6a1d3f55-5b0e-4c53-9a55-5f0a3f7c8f2e")
 
 
-def text(engine: Engine, image: str, version: Version, base: str) -> tuple[str, int]:
+def create_sbom(engine: Engine, image: str, version: Version, base: str) -> tuple[str, int]:
     """Return the SBOM of an image as JSON, and its number of components.
 
     Args:
@@ -33,54 +33,61 @@ def text(engine: Engine, image: str, version: Version, base: str) -> tuple[str, 
     from cyclonedx.model.component import Component, ComponentType
     from cyclonedx.output.json import JsonV1Dot6
 
-    answer = engine.output(image, INVENTORY.read_text(encoding="utf-8"))
+    output = engine.run_python(image, INVENTORY_SCRIPT.read_text(encoding="utf-8"))
     try:
-        found = json.loads(answer)
+        inventory = json.loads(output)
     except ValueError as error:
-        raise MeritError(f"{image}: does not tell what is in it ({answer[:80]!r})") from error
+        raise MeritError(f"{image}: does not tell what is in it ({output[:80]!r})") from error
     name, _, digest = image.partition("@")
-    whole = Component(
-        name=name, version=version.name, type=ComponentType.CONTAINER, hashes=[_hash(digest)], bom_ref=image
+    image_component = Component(
+        name=name, version=version.name, type=ComponentType.CONTAINER, hashes=[_create_hash(digest)], bom_ref=image
     )
-    began = Component(name=base, type=ComponentType.CONTAINER, description="the base image", bom_ref=f"base:{base}")
-    parts = [_model(version), began, *map(_python, found["python"]), *map(_debian, found["debian"])]
+    base_component = Component(
+        name=base, type=ComponentType.CONTAINER, description="the base image", bom_ref=f"base:{base}"
+    )
+    components = [
+        _create_model_component(version),
+        base_component,
+        *map(_create_python_component, inventory["python"]),
+        *map(_create_debian_component, inventory["debian"]),
+    ]
     bom = Bom(
-        serial_number=uuid.uuid5(NAMESPACE, image),
-        metadata=BomMetaData(component=whole, timestamp=version.tagged_at),
-        components=parts,
+        serial_number=uuid.uuid5(SERIAL_NUMBER_NAMESPACE, image),
+        metadata=BomMetaData(component=image_component, timestamp=version.tagged_at),
+        components=components,
     )
-    bom.register_dependency(whole, parts)
-    for each in parts:
+    bom.register_dependency(image_component, components)
+    for each in components:
         bom.register_dependency(each)
-    return JsonV1Dot6(bom).output_as_string(indent=2) + "\n", len(parts)
+    return JsonV1Dot6(bom).output_as_string(indent=2) + "\n", len(components)
 
 
-def _model(version: Version) -> "Component":
+def _create_model_component(version: Version) -> "Component":
     from cyclonedx.model import Property
     from cyclonedx.model.component import Component, ComponentType
 
-    told = {"commit": version.commit, "params": version.lineage.params, "data": version.lineage.data}
+    properties = {"commit": version.commit, "params": version.lineage.params, "data": version.lineage.data}
     return Component(
         name=version.model,
         version=version.short_name,
         type=ComponentType.MACHINE_LEARNING_MODEL,
-        hashes=[_hash(version.lineage.package)],
-        properties=[Property(name=f"merit:{name}", value=value) for name, value in told.items()],
+        hashes=[_create_hash(version.lineage.package)],
+        properties=[Property(name=f"merit:{name}", value=value) for name, value in properties.items()],
         bom_ref=version.name,
     )
 
 
-def _python(each: dict[str, str]) -> "Component":
+def _create_python_component(package: dict[str, str]) -> "Component":
     from cyclonedx.contrib.license.factories import LicenseFactory
     from cyclonedx.model.component import Component, ComponentType
     from packageurl import PackageURL
 
-    name = each["name"].lower().replace("_", "-").replace(".", "-")
-    purl = PackageURL("pypi", name=name, version=each["version"])
-    licences = [LicenseFactory().make_from_string(each["license"])] if each["license"] else []
+    name = package["name"].lower().replace("_", "-").replace(".", "-")
+    purl = PackageURL("pypi", name=name, version=package["version"])
+    licences = [LicenseFactory().make_from_string(package["license"])] if package["license"] else []
     return Component(
-        name=each["name"],
-        version=each["version"],
+        name=package["name"],
+        version=package["version"],
         type=ComponentType.LIBRARY,
         purl=purl,
         licenses=licences,
@@ -88,18 +95,18 @@ def _python(each: dict[str, str]) -> "Component":
     )
 
 
-def _debian(each: dict[str, str]) -> "Component":
+def _create_debian_component(package: dict[str, str]) -> "Component":
     from cyclonedx.model.component import Component, ComponentType
     from packageurl import PackageURL
 
-    qualifiers = {"arch": each["architecture"]}
-    purl = PackageURL("deb", "debian", each["name"], each["version"], qualifiers)
+    qualifiers = {"arch": package["architecture"]}
+    purl = PackageURL("deb", "debian", package["name"], package["version"], qualifiers)
     return Component(
-        name=each["name"], version=each["version"], type=ComponentType.LIBRARY, purl=purl, bom_ref=str(purl)
+        name=package["name"], version=package["version"], type=ComponentType.LIBRARY, purl=purl, bom_ref=str(purl)
     )
 
 
-def _hash(digest: str) -> "HashType":
+def _create_hash(digest: str) -> "HashType":
     from cyclonedx.model import HashAlgorithm, HashType
 
     return HashType(alg=HashAlgorithm.SHA_256, content=digest.removeprefix("sha256:"))

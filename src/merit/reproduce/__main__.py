@@ -11,7 +11,7 @@ from merit.reproduce import worktree
 
 def main(root: Path) -> int:
     """Run every stage of the worktree; return the exit code."""
-    os.environ.update(worktree.environment(root))
+    os.environ.update(worktree.build_environment(root))
     os.chdir(root)
     try:
         run.anew()

@@ -21,19 +21,19 @@ from merit.errors import MeritError
 if TYPE_CHECKING:
     import polars as pl
 
-CHUNK = 1024
+CHUNK_ROWS = 1024
 """Rows per run, a multiple of LANES: keeps a network's intermediate values in the cache, and bounds memory."""
 LANES = 4
 """Rows that ONNX Runtime's kernels process together. The remainder of a batch that is no multiple goes through other
 kernels, which round differently: the last bits of a row's prediction would depend on the size of its batch."""
-_FIRST = np.zeros(LANES, dtype=np.intp)
+_FIRST_ROW = np.zeros(LANES, dtype=np.intp)
 
 Columns = Mapping[str, NDArray[Any]]
-UNKNOWN = "unknown"
+UNKNOWN_COMMIT = "unknown"
 """The commit named in responses if neither the environment nor the package names one."""
 
 
-class Graph:
+class OnnxGraph:
     """An ONNX graph whose inputs are named columns: strings ("" is missing) or float64 (NaN is missing).
 
     A column is [rows], an array column [rows, *shape]; a time is its wall-clock time in seconds since 1970.
@@ -66,26 +66,27 @@ class Graph:
     def run(self, columns: Columns) -> list[NDArray[Any]]:
         """Return the outputs for all rows of the columns, computed chunk by chunk."""
         rows = len(next(iter(columns.values())))
-        if rows <= CHUNK:
-            return self._run(columns, rows)
+        if rows <= CHUNK_ROWS:
+            return self._run_padded(columns, rows)
         chunks = [
-            self._run(
-                {name: values[start : start + CHUNK] for name, values in columns.items()}, min(CHUNK, rows - start)
+            self._run_padded(
+                {name: values[first_row : first_row + CHUNK_ROWS] for name, values in columns.items()},
+                min(CHUNK_ROWS, rows - first_row),
             )
-            for start in range(0, rows, CHUNK)
+            for first_row in range(0, rows, CHUNK_ROWS)
         ]
         return [np.concatenate(outputs) for outputs in zip(*chunks, strict=True)]
 
-    def _run(self, columns: Columns, rows: int) -> list[NDArray[Any]]:
+    def _run_padded(self, columns: Columns, rows: int) -> list[NDArray[Any]]:
         """Return the outputs, computed on a multiple of LANES rows: copies of the last row pad the batch."""
-        if not (lacking := -rows % LANES):
+        if not (padding := -rows % LANES):
             return list(self._unchecked(self._outputs, dict(columns), None))
-        places = _FIRST if rows == 1 else np.minimum(np.arange(rows + lacking), rows - 1)
-        found = self._unchecked(self._outputs, {name: values[places] for name, values in columns.items()}, None)
-        return [output[:rows] for output in found]
+        row_numbers = _FIRST_ROW if rows == 1 else np.minimum(np.arange(rows + padding), rows - 1)
+        outputs = self._unchecked(self._outputs, {name: values[row_numbers] for name, values in columns.items()}, None)
+        return [output[:rows] for output in outputs]
 
 
-def columns_of(table: "pl.DataFrame", inputs: Mapping[str, str]) -> dict[str, NDArray[Any]]:
+def extract_columns(table: "pl.DataFrame", inputs: Mapping[str, str]) -> dict[str, NDArray[Any]]:
     """Return the columns that a graph takes, with missing values as "" or NaN.
 
     Raises:
@@ -93,19 +94,19 @@ def columns_of(table: "pl.DataFrame", inputs: Mapping[str, str]) -> dict[str, ND
     """
     import polars as pl
 
-    lacking = sorted(set(inputs) - set(table.columns))
-    if lacking:
-        raise MeritError(f"the rows lack the columns {', '.join(lacking)}, which the model takes")
+    missing = sorted(set(inputs) - set(table.columns))
+    if missing:
+        raise MeritError(f"the rows lack the columns {', '.join(missing)}, which the model takes")
     schema = table.schema
     for name, kind in inputs.items():
         if (schema[name] == pl.String) != (kind == "string"):
             raise MeritError(f"the column '{name}' is {schema[name]}, but the model takes a {kind}")
     # One query: a column on its own takes as long as a hundred together.
-    made = table.select(_taken(name, schema[name]) for name in inputs)
-    return {name: made[name].to_numpy() for name in inputs}
+    converted = table.select(_convert_column(name, schema[name]) for name in inputs)
+    return {name: converted[name].to_numpy() for name in inputs}
 
 
-def _taken(name: str, dtype: "pl.DataType") -> "pl.Expr":
+def _convert_column(name: str, dtype: "pl.DataType") -> "pl.Expr":
     """Return the expression that converts a column to a graph's input."""
     import polars as pl
     from polars import selectors
@@ -126,7 +127,7 @@ class Package:
 
     Example:
         package = Package.load(Path("model"))
-        predictions = package.predict(columns_of(table, package.graph.inputs))  # table: raw columns, in Polars
+        predictions = package.predict(extract_columns(table, package.graph.inputs))  # table: raw columns, in Polars
 
     Attributes:
         graph: the graph from raw columns to predictions.
@@ -135,7 +136,7 @@ class Package:
         digest: the hash that identifies the package in responses.
     """
 
-    graph: Graph
+    graph: OnnxGraph
     signature: dict[str, Any]
     manifest: dict[str, Any]
     digest: str
@@ -147,8 +148,8 @@ class Package:
         Raises:
             MeritError: a file is missing, changed or not in the manifest, or the graph can't be loaded.
         """
-        manifest = verified(folder)
-        graph = Graph(folder / artifacts.GRAPH, threads=threads)
+        manifest = verify_package(folder)
+        graph = OnnxGraph(folder / artifacts.GRAPH, threads=threads)
         signature = json.loads((folder / artifacts.SIGNATURE).read_text(encoding="utf-8"))
         return cls(graph, signature, manifest, artifacts.package_digest(folder))
 
@@ -165,14 +166,14 @@ class Package:
     @property
     def commit(self) -> str:
         """The commit for responses: MERIT_COMMIT, else the manifest's (older packages have one), else `unknown`."""
-        return os.environ.get(artifacts.COMMIT) or str(self.manifest.get("commit") or UNKNOWN)
+        return os.environ.get(artifacts.COMMIT) or str(self.manifest.get("commit") or UNKNOWN_COMMIT)
 
     def predict(self, columns: Columns) -> NDArray[np.float32]:
         """Return the prediction of each row, float32 [rows], or [rows, classes] for a multiclass task."""
         return np.asarray(self.graph.run(columns)[0], dtype=np.float32)
 
 
-def verified(folder: Path) -> dict[str, Any]:
+def verify_package(folder: Path) -> dict[str, Any]:
     """Verify the files of a package by the hashes in its manifest, and return the manifest.
 
     Raises:
@@ -184,14 +185,18 @@ def verified(folder: Path) -> dict[str, Any]:
         raise MeritError(
             f"{folder}/{artifacts.MANIFEST}: has no list of files; make the package again with 'merit run'"
         )
-    found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {artifacts.MANIFEST}
-    wrong = [f"{name} is missing" for name in sorted(set(listed) - found)]
-    wrong += [f"{name} is not in the manifest" for name in sorted(found - set(listed))]
-    wrong += [
-        f"{name} was changed" for name in sorted(found & set(listed)) if artifacts.sha256(folder / name) != listed[name]
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {
+        artifacts.MANIFEST
+    }
+    problems = [f"{name} is missing" for name in sorted(set(listed) - present)]
+    problems += [f"{name} is not in the manifest" for name in sorted(present - set(listed))]
+    problems += [
+        f"{name} was changed"
+        for name in sorted(present & set(listed))
+        if artifacts.sha256(folder / name) != listed[name]
     ]
-    if wrong:
+    if problems:
         raise MeritError(
-            f"{folder}: not the package its manifest describes: {'; '.join(wrong)}; make it again with 'merit run'"
+            f"{folder}: not the package its manifest describes: {'; '.join(problems)}; make it again with 'merit run'"
         )
     return manifest

@@ -16,21 +16,21 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from merit.mlflow.model import ORIGIN, PACKAGE
+from merit.mlflow.model import ORIGIN_FILE, PACKAGE_PATH
 from merit.scoring.package import Package
-from merit.serving.app.answers import Answers
+from merit.serving.app.answers import ServedModel
 from merit.serving.app.rows import BadRows
 
-ROWS = 10_000
+MAX_ROWS = 10_000
 """Maximum rows scored at once."""
 
 
-def _load_pyfunc(path: str) -> "Model":
+def _load_pyfunc(path: str) -> "PyfuncModel":
     """Load the model from an MLflow model folder; MLflow calls this function by name."""
-    return Model(Path(path))
+    return PyfuncModel(Path(path))
 
 
-class Model:
+class PyfuncModel:
     """A package as an MLflow pyfunc model.
 
     Args:
@@ -41,11 +41,11 @@ class Model:
     """
 
     def __init__(self, folder: Path) -> None:
-        package = Package.load(folder / Path(PACKAGE).name)
-        told = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
-        self._answers = Answers(package, told["version"] or package.digest, ROWS)
-        self._origin = self._answers.origin | {name: value for name, value in told.items() if value is not None}
-        self._names = [each["name"] for each in package.inputs]
+        package = Package.load(folder / Path(PACKAGE_PATH).name)
+        origin = json.loads((folder / ORIGIN_FILE).read_text(encoding="utf-8"))
+        self._model = ServedModel(package, origin["version"] or package.digest, MAX_ROWS)
+        self._origin = self._model.origin | {name: value for name, value in origin.items() if value is not None}
+        self._column_names = [each["name"] for each in package.inputs]
 
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Return one row per input row: `prediction`, `probabilities` (multiclass task), model, version and commit.
@@ -57,29 +57,29 @@ class Model:
         Raises:
             BadRows: rows are invalid; the text names row and column, as at the endpoint.
         """
-        parts = [pd.DataFrame(self._predictions(rows)) for rows in self._bodies(model_input)]
-        found = pd.concat(parts, ignore_index=True)
-        found.index = model_input.index
-        return found.assign(**self._origin)
+        parts = [pd.DataFrame(self._predict_rows(rows)) for rows in self._encode_bodies(model_input)]
+        result = pd.concat(parts, ignore_index=True)
+        result.index = model_input.index
+        return result.assign(**self._origin)
 
-    def _bodies(self, table: pd.DataFrame) -> Iterator[bytes]:
+    def _encode_bodies(self, table: pd.DataFrame) -> Iterator[bytes]:
         """Yield JSON bodies with a limited number of rows each."""
-        names = [name for name in self._names if name in table.columns]
-        for start in range(0, max(1, len(table)), ROWS):
-            part = table.iloc[start : start + ROWS]
-            columns = [[_plain(value, name) for value in part[name].tolist()] for name in names]
-            rows = zip(*columns, strict=True) if columns else [()] * len(part)
+        names = [name for name in self._column_names if name in table.columns]
+        for start in range(0, max(1, len(table)), MAX_ROWS):
+            chunk = table.iloc[start : start + MAX_ROWS]
+            columns = [[_to_json_value(value, name) for value in chunk[name].tolist()] for name in names]
+            rows = zip(*columns, strict=True) if columns else [()] * len(chunk)
             yield msgspec.json.encode([dict(zip(names, values, strict=True)) for values in rows])
 
-    def _predictions(self, body: bytes) -> dict[str, Any]:
-        answers = self._answers
-        found = answers.score(answers.rows.columns(body))
-        if answers.classes is None:
-            return {"prediction": found}
-        return {"prediction": answers.guesses(found), "probabilities": found.tolist()}
+    def _predict_rows(self, body: bytes) -> dict[str, Any]:
+        model = self._model
+        predictions = model.score(model.decoder.decode_columns(body))
+        if model.classes is None:
+            return {"prediction": predictions}
+        return {"prediction": model.select_classes(predictions), "probabilities": predictions.tolist()}
 
 
-def _plain(value: Any, name: str) -> Any:
+def _to_json_value(value: Any, name: str) -> Any:
     """Convert a value to its JSON type; pandas's missing values become null.
 
     Raises:
@@ -88,7 +88,7 @@ def _plain(value: Any, name: str) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, list | tuple):
-        return [_plain(inner, name) for inner in value]
+        return [_to_json_value(item, name) for item in value]
     if isinstance(value, Decimal):
         value = float(value)
     if isinstance(value, float) and math.isinf(value):

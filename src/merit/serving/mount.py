@@ -8,17 +8,17 @@ import msgspec
 
 from merit.errors import MeritError
 from merit.scoring.package import Package
-from merit.serving.app.answers import Answers
+from merit.serving.app.answers import ServedModel
 from merit.serving.app.asgi import App, Message, Receive, Send, send_json
-from merit.serving.app.assembly import assembled
+from merit.serving.app.assembly import build_handler_factory
 from merit.serving.app.handler import Handler
 from merit.serving.settings import Settings
 from merit.signing import verification
 
-ALIVE = ("/livez", "/readyz")
+HEALTH_ROUTES = ("/livez", "/readyz")
 
 
-def app(folder: str | os.PathLike[str], *, version: str | None = None, **told: Any) -> "Mounted":
+def app(folder: str | os.PathLike[str], *, version: str | None = None, **options: Any) -> "MountedApp":
     """Return an ASGI app for /predict, /feedback, /metrics, /livez, /readyz and /openapi.json.
 
     Await its `close()` when the enclosing app shuts down; it flushes the prediction log.
@@ -26,7 +26,7 @@ def app(folder: str | os.PathLike[str], *, version: str | None = None, **told: A
     Args:
         folder: the package.
         version: the package's version in the registry, contained in responses; None uses its digest.
-        **told: settings as in conf/serve, such as `max_rows=100` or `auth={"method": "keys", "keys": "keys.yaml"}`;
+        **options: settings as in conf/serve, such as `max_rows=100` or `auth={"method": "keys", "keys": "keys.yaml"}`;
             use `auth={"method": "proxy"}` if the enclosing app authenticates the callers.
 
     Raises:
@@ -40,18 +40,18 @@ def app(folder: str | os.PathLike[str], *, version: str | None = None, **told: A
         api = FastAPI()
         api.mount("/flights", model)
     """
-    place = Path(folder)
+    path = Path(folder)
     try:
-        settings = msgspec.convert(told, Settings)
+        settings = msgspec.convert(options, Settings)
     except msgspec.ValidationError as error:
         raise MeritError(f"mount: {error}; the settings are those of conf/serve") from error
-    verification.check(place)
-    package = Package.load(place)
-    answers = Answers(package, str(version or package.digest), settings.max_rows)
-    return Mounted(assembled(answers, settings)(_beside(answers.origin["model"])))
+    verification.check_package(path)
+    package = Package.load(path)
+    model = ServedModel(package, str(version or package.digest), settings.max_rows)
+    return MountedApp(build_handler_factory(model, settings)(_create_fallback(model.origin["model"])))
 
 
-class Mounted:
+class MountedApp:
     """The handler as a mountable ASGI app; the enclosing app need not forward its lifespan events.
 
     Args:
@@ -78,16 +78,16 @@ class Mounted:
         await self._handler.close()
 
 
-def _beside(model: str) -> App:
+def _create_fallback(model_name: str) -> App:
     """Return the app for the health routes, which answers all others with 404."""
 
-    async def answer(scope: Message, receive: Receive, send: Send) -> None:
+    async def respond(scope: Message, receive: Receive, send: Send) -> None:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        if path not in ALIVE:
+        if path not in HEALTH_ROUTES:
             await send_json(send, 404, {"error": f"nothing is at {scope['path'][:200]}"})
         elif scope["method"] != "GET":
             await send_json(send, 405, {"error": f"send GET to {path}"}, [(b"allow", b"GET")])
         else:
-            await send_json(send, 200, {"model": model})
+            await send_json(send, 200, {"model": model_name})
 
-    return answer
+    return respond

@@ -12,43 +12,43 @@ from pydantic import WithJsonSchema
 
 from merit import artifacts
 from merit.errors import MeritError
-from merit.process.lifetime import ENDS_WITH_PARENT, end_with_parent
+from merit.process.lifetime import PARENT_PID_VARIABLE, end_with_parent
 from merit.scoring.package import Package
 from merit.serving import settings
 from merit.serving.app import hot_route
-from merit.serving.app.answers import Answers
-from merit.serving.app.assembly import assembled
-from merit.serving.app.handler import PREDICT
-from merit.serving.app.openapi import body_schema
+from merit.serving.app.answers import ServedModel
+from merit.serving.app.assembly import build_handler_factory
+from merit.serving.app.handler import PREDICT_ROUTE
+from merit.serving.app.openapi import build_body_schema
 from merit.serving.app.rows import BadRows
 from merit.signing import verification
 
-if ENDS_WITH_PARENT in os.environ:
-    end_with_parent(int(os.environ[ENDS_WITH_PARENT]))
-folder = Path(os.environ.get("MERIT_PACKAGE", artifacts.PACKAGE))
+if PARENT_PID_VARIABLE in os.environ:
+    end_with_parent(int(os.environ[PARENT_PID_VARIABLE]))
+package_folder = Path(os.environ.get("MERIT_PACKAGE", artifacts.PACKAGE))
 try:
-    verification.check(folder)
-    package = Package.load(folder)  # checks every file against the manifest
-    told = settings.read()
-    answers = Answers(package, os.environ.get("MERIT_VERSION", package.digest), told.max_rows)
-    make = assembled(answers, told)
+    verification.check_package(package_folder)
+    package = Package.load(package_folder)  # checks every file against the manifest
+    serve_settings = settings.load_settings()
+    model = ServedModel(package, os.environ.get("MERIT_VERSION", package.digest), serve_settings.max_rows)
+    handler_factory = build_handler_factory(model, serve_settings)
 except MeritError as error:  # BentoML imports this module and would print a traceback
     print(f"error: {error}", file=sys.stderr)
     sys.exit(error.exit_code)
-Body = Annotated[Any, WithJsonSchema(body_schema(package, told.max_rows))]
+Body = Annotated[Any, WithJsonSchema(build_body_schema(package, serve_settings.max_rows))]
 
 
 @bentoml.service(
     name=package.manifest["model"],
-    workers=told.workers,
-    traffic={"timeout": told.timeout_seconds},
+    workers=serve_settings.workers,
+    traffic={"timeout": serve_settings.timeout_seconds},
     logging={"access": {"enabled": False}},
-    **hot_route.options(make, told),
+    **hot_route.build_service_options(handler_factory, serve_settings),
 )
 class Predictor:
     """Predicts rows; every response contains the version and commit of the model."""
 
-    @bentoml.api(route=PREDICT)  # type: ignore[untyped-decorator]  # bentoml has no types
+    @bentoml.api(route=PREDICT_ROUTE)  # type: ignore[untyped-decorator]  # bentoml has no types
     def predict(self, body: Body, /) -> dict[str, Any]:
         """Return `predictions`, one per row in order, with the model's name, version and commit.
 
@@ -56,10 +56,10 @@ class Predictor:
         within BentoML's own process.
         """
         try:
-            return answers.answer(msgspec.json.encode(body))
+            return model.predict(msgspec.json.encode(body))
         except BadRows as error:
             raise InvalidArgument(str(error)) from error
 
 
-if not hot_route.is_offered():
-    Predictor.add_asgi_middleware(hot_route.Middleware, make=make, told=told)  # type: ignore[attr-defined]  # the decorator makes it a Service
+if not hot_route.supports_service_class():
+    Predictor.add_asgi_middleware(hot_route.HandlerMiddleware, handler_factory=handler_factory, settings=serve_settings)  # type: ignore[attr-defined]  # the decorator makes it a Service

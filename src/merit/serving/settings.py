@@ -9,13 +9,13 @@ from msgspec import Meta
 from merit.errors import MeritError
 from merit.prediction_log.settings import PredictionLog
 
-SETTINGS = "MERIT_SERVE"
+SETTINGS_VARIABLE = "MERIT_SERVE"
 """Environment variable with the section `serve` of the lock, as JSON; omitted keys have the defaults below."""
 
 Positive = Annotated[int, Meta(gt=0)]
 
 
-class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AuthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Authentication; see conf/serve."""
 
     method: Literal["none", "keys", "jwt", "proxy"] = "none"
@@ -25,7 +25,7 @@ class Auth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     audience: str | None = None
 
 
-class Telemetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TelemetrySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """OpenTelemetry; see conf/serve."""
 
     endpoint: str | None = None
@@ -44,20 +44,20 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_concurrent: Positive = 128
     max_connections: Positive = 12_000
     access_log: bool = False
-    auth: Auth = Auth()
+    auth: AuthSettings = AuthSettings()
     log: PredictionLog = PredictionLog()
-    telemetry: Telemetry = Telemetry()
+    telemetry: TelemetrySettings = TelemetrySettings()
 
 
-def read() -> Settings:
+def load_settings() -> Settings:
     """Read the settings from MERIT_SERVE.
 
     Raises:
         MeritError: the value is not JSON, has an unknown key or a value of another type, or is out of range.
     """
-    told = os.environ.get(SETTINGS, "{}")
+    text = os.environ.get(SETTINGS_VARIABLE, "{}")
     try:
-        return msgspec.json.decode(told, type=Settings)
+        return msgspec.json.decode(text, type=Settings)
     except (msgspec.DecodeError, UnicodeError) as error:
-        told = " ".join(str(error).split())
-        raise MeritError(f"{SETTINGS}: {told}; give the section serve of params.yaml as JSON") from error
+        text = " ".join(str(error).split())
+        raise MeritError(f"{SETTINGS_VARIABLE}: {text}; give the section serve of params.yaml as JSON") from error

@@ -9,16 +9,16 @@ import msgspec
 
 from merit.errors import Refused
 from merit.scoring.package import Package
-from merit.serving.app.answers import Answers
-from merit.serving.app.handler import PREDICT
+from merit.serving.app.answers import ServedModel
+from merit.serving.app.handler import PREDICT_ROUTE
 from merit.serving.app.rows import BadRows
 
 TOLERANCE = 1e-6
 """Maximum absolute difference of a prediction: the server may run the same graph on another processor."""
-SECONDS = 30
+TIMEOUT_S = 30
 
 
-def probe(folder: Path, version: str, address: str, key: str = "", commit: str | None = None) -> None:
+def check_example(folder: Path, version: str, address: str, key: str = "", commit: str | None = None) -> None:
     """Send the package's example to a server and compare the response.
 
     Args:
@@ -34,25 +34,25 @@ def probe(folder: Path, version: str, address: str, key: str = "", commit: str |
     package = Package.load(folder)
     body = msgspec.json.encode(package.signature["example"])
     try:
-        expected = Answers(package, version, 1).answer(body) | ({} if commit is None else {"commit": commit})
-        shown = {"authorization": f"Bearer {key}"} if key else {}
-        headers = {"content-type": "application/json", **shown}
-        request = urllib.request.Request(address + PREDICT, data=body, headers=headers)  # noqa: S310
-        with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310  # the deployment's own address
-            found = json.loads(answer.read())
+        expected = ServedModel(package, version, 1).predict(body) | ({} if commit is None else {"commit": commit})
+        credentials = {"authorization": f"Bearer {key}"} if key else {}
+        headers = {"content-type": "application/json", **credentials}
+        request = urllib.request.Request(address + PREDICT_ROUTE, data=body, headers=headers)  # noqa: S310
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310  # the deployment's own address
+            received = json.loads(response.read())
     except BadRows as error:
         raise Refused(f"smoke: the package can't answer its own example ({error})") from error
     except (OSError, ValueError) as error:
         raise Refused(f"smoke: {address} does not answer the package's example ({error})") from error
-    wrong = [name for name in expected if not _same(expected[name], found.get(name))]
-    if wrong:
-        told = "; ".join(f"{name} is {found.get(name)!r}, not {expected[name]!r}" for name in wrong)
-        raise Refused(f"smoke: {address} answers otherwise than {version} itself: {told}")
+    different = [name for name in expected if not _is_same(expected[name], received.get(name))]
+    if different:
+        differences = "; ".join(f"{name} is {received.get(name)!r}, not {expected[name]!r}" for name in different)
+        raise Refused(f"smoke: {address} answers otherwise than {version} itself: {differences}")
 
 
-def _same(expected: object, found: object) -> bool:
+def _is_same(expected: object, received: object) -> bool:
     if isinstance(expected, list):
-        return isinstance(found, list) and len(found) == len(expected) and all(map(_same, expected, found))
+        return isinstance(received, list) and len(received) == len(expected) and all(map(_is_same, expected, received))
     if isinstance(expected, float):
-        return isinstance(found, (int, float)) and abs(found - expected) <= TOLERANCE
-    return expected == found
+        return isinstance(received, (int, float)) and abs(received - expected) <= TOLERANCE
+    return expected == received

@@ -9,24 +9,24 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Threads:
+class BoundedThreads:
     """Runs each call in a thread of its own with a time limit; a call that exceeds it is abandoned.
 
     Python can't stop a thread, so an abandoned call keeps running.
 
     Args:
-        seconds: time limit of a call.
+        timeout_s: time limit of a call.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._late: list[threading.Thread] = []
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._abandoned: list[threading.Thread] = []
 
     @property
-    def stuck(self) -> int:
+    def stuck_count(self) -> int:
         """Number of abandoned calls that still run."""
-        self._late = [thread for thread in self._late if thread.is_alive()]
-        return len(self._late)
+        self._abandoned = [thread for thread in self._abandoned if thread.is_alive()]
+        return len(self._abandoned)
 
     async def run(self, call: Callable[[], T]) -> T:
         """Return the result of a call.
@@ -34,20 +34,20 @@ class Threads:
         Raises:
             TimeoutError: the call exceeds the time limit. Exceptions of the call itself are raised as they are.
         """
-        done: Future[T] = Future()
-        done.set_running_or_notify_cancel()  # a running future can't be cancelled, so a late set_result is no error
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()  # a running future can't be cancelled, so a late set_result is no error
 
-        def work() -> None:
+        def run_call() -> None:
             try:
-                done.set_result(call())
+                future.set_result(call())
             except BaseException as error:  # noqa: BLE001  # raised again in the waiting task
-                done.set_exception(error)
+                future.set_exception(error)
 
-        thread = threading.Thread(target=work, daemon=True)  # daemon: process exit does not wait for it
+        thread = threading.Thread(target=run_call, daemon=True)  # daemon: process exit does not wait for it
         thread.start()
         try:
-            async with asyncio.timeout(self._seconds):
-                return await asyncio.wrap_future(done)
+            async with asyncio.timeout(self._timeout_s):
+                return await asyncio.wrap_future(future)
         except TimeoutError:
-            self._late.append(thread)
+            self._abandoned.append(thread)
             raise

@@ -8,9 +8,9 @@ from typing import Any
 NOT_JSON, BAD_KEY, BAD_ROW, FAILED, KILLED = "not_json", "bad_key", "bad_row", "failed", "killed"
 CAUSES = (NOT_JSON, BAD_KEY, BAD_ROW, FAILED, KILLED)
 """Causes of dead letters: not JSON, invalid key, invalid row, an error of scoring, the end of the scoring process."""
-REASON = 4000
+MAX_REASON_CHARACTERS = 4000
 """Characters of a reason, which may list many problems."""
-SMALL = 1024
+MAX_TRUNCATED_BYTES = 1024
 """Bytes of an event in a dead letter if the broker refuses the complete event as too large, without a limit."""
 
 
@@ -20,15 +20,15 @@ class Event:
 
     Args:
         raw: its bytes.
-        place: its position in the broker, which is its key if it has no other.
-        again: whether it may have been delivered before.
+        position: its position in the broker, which is its key if it has no other.
+        is_redelivered: whether it may have been delivered before.
         handle: the object by which the broker's client acknowledges it.
         fault: why the message holds no event; empty if it holds one.
     """
 
     raw: bytes
-    place: str
-    again: bool = False
+    position: str
+    is_redelivered: bool = False
     handle: Any = None
     fault: str = ""
 
@@ -54,35 +54,40 @@ class Record:
     digest: str = ""
 
 
-def dead(event: Event, cause: str, reason: str, key: str | None = None) -> Record:
+def create_dead_letter(event: Event, cause: str, reason: str, key: str | None = None) -> Record:
     """Return the dead letter of an event."""
-    told = " ".join(reason.split())
-    return Record(key or event.place, event.raw, cause, told if len(told) <= REASON else told[: REASON - 3] + "...")
+    text = " ".join(reason.split())
+    return Record(
+        key or event.position,
+        event.raw,
+        cause,
+        text if len(text) <= MAX_REASON_CHARACTERS else text[: MAX_REASON_CHARACTERS - 3] + "...",
+    )
 
 
-def joined(problems: Sequence[str]) -> str:
+def join_problems(problems: Sequence[str]) -> str:
     """Join problems to one reason of limited length, with the number of problems left out."""
-    told, room = problems[0], REASON - 40
-    for place, problem in enumerate(problems[1:], 1):
-        if len(told) + len(problem) > room:
-            return f"{told}; and {len(problems) - place} more"
-        told += f"; {problem}"
-    return told
+    text, max_length = problems[0], MAX_REASON_CHARACTERS - 40
+    for index, problem in enumerate(problems[1:], 1):
+        if len(text) + len(problem) > max_length:
+            return f"{text}; and {len(problems) - index} more"
+        text += f"; {problem}"
+    return text
 
 
-def cut(record: Record, most: int) -> Record:
-    """Return a dead letter with at most `most` bytes of body, and with size and digest of the complete event."""
-    if len(record.body) <= most:
+def truncate_record(record: Record, max_bytes: int) -> Record:
+    """Return a dead letter with at most `max_bytes` bytes of body, and with size and digest of the complete event."""
+    if len(record.body) <= max_bytes:
         return record
     size, digest = record.size, record.digest
     if not digest:
         size, digest = len(record.body), f"sha256:{hashlib.sha256(record.body).hexdigest()}"
-    return replace(record, body=record.body[: max(most, 0)], size=size, digest=digest)
+    return replace(record, body=record.body[: max(max_bytes, 0)], size=size, digest=digest)
 
 
-def headers(record: Record, prefix: str) -> dict[str, str]:
+def create_headers(record: Record, prefix: str) -> dict[str, str]:
     """Return the message headers of a dead letter, each name with a prefix."""
-    told = {f"{prefix}cause": record.cause, f"{prefix}reason": record.reason}
+    fields = {f"{prefix}cause": record.cause, f"{prefix}reason": record.reason}
     if record.digest:
-        told |= {f"{prefix}size": str(record.size), f"{prefix}digest": record.digest}
-    return told
+        fields |= {f"{prefix}size": str(record.size), f"{prefix}digest": record.digest}
+    return fields

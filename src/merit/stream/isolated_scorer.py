@@ -16,32 +16,32 @@ from typing import BinaryIO
 import msgspec
 
 from merit.scoring.package import Package
-from merit.serving.app.answers import Answers
-from merit.stream.brokers.broker import URL
-from merit.stream.events import KILLED, Event, Record, dead
-from merit.stream.scorer import Scorer
+from merit.serving.app.answers import ServedModel
+from merit.stream.brokers.broker import URL_VARIABLE
+from merit.stream.events import KILLED, Event, Record, create_dead_letter
+from merit.stream.scorer import EventScorer
 
-LENGTH = struct.Struct(">I")
-READY = LENGTH.pack(0)
-START_SECONDS = 60.0
+LENGTH_PREFIX = struct.Struct(">I")
+READY_SIGNAL = LENGTH_PREFIX.pack(0)
+START_TIMEOUT_S = 60.0
 """Seconds that the child has to load the package."""
 
 
-class Alone:
+class IsolatedScorer:
     """Scores single events in a child process, which starts with the first event.
 
     Args:
         package: the folder of the package.
         version: its version.
         key: the field of an event that holds its id.
-        tries: how many times an event may end the child before it becomes a dead letter.
-        seconds: time limit of one event; then the child is killed.
+        max_attempts: how many times an event may end the child before it becomes a dead letter.
+        timeout_s: time limit of one event; then the child is killed.
     """
 
-    def __init__(self, package: Path, version: str, key: str | None, *, tries: int, seconds: float) -> None:
-        told = msgspec.json.encode([str(package), version, key]).decode()
-        self._command = [sys.executable, "-m", "merit.stream.isolated_scorer", told]
-        self._tries, self._seconds = tries, seconds
+    def __init__(self, package: Path, version: str, key: str | None, *, max_attempts: int, timeout_s: float) -> None:
+        arguments = msgspec.json.encode([str(package), version, key]).decode()
+        self._command = [sys.executable, "-m", "merit.stream.isolated_scorer", arguments]
+        self._max_attempts, self._timeout_s = max_attempts, timeout_s
         self._child: asyncio.subprocess.Process | None = None
 
     async def score(self, event: Event) -> Record:
@@ -50,20 +50,20 @@ class Alone:
         Raises:
             OSError, asyncio.IncompleteReadError, TimeoutError: no child can be started, whatever the event.
         """
-        ended = ""
-        for _ in range(self._tries):
-            child = await self._running()
+        outcome = ""
+        for _ in range(self._max_attempts):
+            child = await self._ensure_child()
             try:
-                async with asyncio.timeout(self._seconds):
-                    return await _asked(child, event)
+                async with asyncio.timeout(self._timeout_s):
+                    return await _request_record(child, event)
             except TimeoutError:
-                ended = f"took longer than {self._seconds:g} seconds"
+                outcome = f"took longer than {self._timeout_s:g} seconds"
             except (asyncio.IncompleteReadError, ConnectionError):
-                ended = "ended"
-            code = await self.close()
-            if ended == "ended":
-                ended = f"ended by {_told(code)}"
-        return dead(event, KILLED, f"the process that scored it {ended}, {self._tries} times")
+                outcome = "ended"
+            exit_code = await self.close()
+            if outcome == "ended":
+                outcome = f"ended by {_describe_exit(exit_code)}"
+        return create_dead_letter(event, KILLED, f"the process that scored it {outcome}, {self._max_attempts} times")
 
     async def close(self) -> int:
         """Stop the child, if there is one; return its exit code."""
@@ -80,62 +80,62 @@ class Alone:
                 child.kill()
             return await child.wait()
 
-    async def _running(self) -> asyncio.subprocess.Process:
+    async def _ensure_child(self) -> asyncio.subprocess.Process:
         if self._child is None:
             pipe = asyncio.subprocess.PIPE
-            environment = {name: value for name, value in os.environ.items() if name != URL}
-            self._child = await asyncio.create_subprocess_exec(*self._command, stdin=pipe, stdout=pipe, env=environment)
+            variables = {name: value for name, value in os.environ.items() if name != URL_VARIABLE}
+            self._child = await asyncio.create_subprocess_exec(*self._command, stdin=pipe, stdout=pipe, env=variables)
             assert self._child.stdout is not None
             try:
-                async with asyncio.timeout(START_SECONDS):
-                    await self._child.stdout.readexactly(len(READY))
+                async with asyncio.timeout(START_TIMEOUT_S):
+                    await self._child.stdout.readexactly(len(READY_SIGNAL))
             except BaseException:
                 await self.close()
                 raise
         return self._child
 
 
-async def _asked(child: asyncio.subprocess.Process, event: Event) -> Record:
+async def _request_record(child: asyncio.subprocess.Process, event: Event) -> Record:
     assert child.stdin is not None
     assert child.stdout is not None
-    asked = msgspec.json.encode([event.raw, event.place, event.fault])
-    child.stdin.write(LENGTH.pack(len(asked)) + asked)
+    request = msgspec.json.encode([event.raw, event.position, event.fault])
+    child.stdin.write(LENGTH_PREFIX.pack(len(request)) + request)
     await child.stdin.drain()
-    (length,) = LENGTH.unpack(await child.stdout.readexactly(LENGTH.size))
+    (length,) = LENGTH_PREFIX.unpack(await child.stdout.readexactly(LENGTH_PREFIX.size))
     return msgspec.json.decode(await child.stdout.readexactly(length), type=Record)
 
 
-def _told(code: int) -> str:
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+def _describe_exit(exit_code: int) -> str:
+    return f"signal {signal.Signals(-exit_code).name}" if exit_code < 0 else f"exit code {exit_code}"
 
 
-def main(told: str) -> None:
+def main(arguments: str) -> None:
     """Score events from standard input to standard output, one after another, until the input ends.
 
     Args:
-        told: a JSON array of the package folder, its version, and the field that holds the id of an event.
+        arguments: a JSON array of the package folder, its version, and the field that holds the id of an event.
     """
-    folder, version, key = msgspec.json.decode(told)
+    folder, version, key = msgspec.json.decode(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches the worker, which stops this child
     package = Package.load(Path(folder))
-    scorer = Scorer(Answers(package, version, 1), [each["name"] for each in package.inputs], key)
-    taken, given = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    scorer = EventScorer(ServedModel(package, version, 1), [each["name"] for each in package.inputs], key)
+    requests, responses = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library's prints must not mix with the records
-    given.write(READY)
-    given.flush()
-    while (asked := _read(taken)) is not None:
-        raw, place, fault = asked
-        (record,) = scorer.score([Event(raw, place, fault=fault)])
+    responses.write(READY_SIGNAL)
+    responses.flush()
+    while (request := _read_request(requests)) is not None:
+        raw, position, fault = request
+        (record,) = scorer.score([Event(raw, position, fault=fault)])
         body = msgspec.json.encode(record)
-        given.write(LENGTH.pack(len(body)) + body)
-        given.flush()
+        responses.write(LENGTH_PREFIX.pack(len(body)) + body)
+        responses.flush()
 
 
-def _read(stream: BinaryIO) -> tuple[bytes, str, str] | None:
-    head = stream.read(LENGTH.size)
-    if len(head) < LENGTH.size:
+def _read_request(stream: BinaryIO) -> tuple[bytes, str, str] | None:
+    head = stream.read(LENGTH_PREFIX.size)
+    if len(head) < LENGTH_PREFIX.size:
         return None
-    return msgspec.json.decode(stream.read(LENGTH.unpack(head)[0]), type=tuple[bytes, str, str])
+    return msgspec.json.decode(stream.read(LENGTH_PREFIX.unpack(head)[0]), type=tuple[bytes, str, str])
 
 
 if __name__ == "__main__":

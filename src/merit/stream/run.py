@@ -13,174 +13,188 @@ from merit.config.schema.release import Signing
 from merit.config.schema.stream import Stream
 from merit.errors import MeritError
 from merit.scoring.package import Package
-from merit.serving.app.answers import Answers
+from merit.serving.app.answers import ServedModel
 from merit.serving.server.serve import check_signature
 from merit.stream.brokers import broker as brokers
 from merit.stream.brokers.broker import Broker
 from merit.stream.engine import Engine
 from merit.stream.events import Event
-from merit.stream.isolated_scorer import Alone
-from merit.stream.metrics import Meters
-from merit.stream.scorer import Scorer
+from merit.stream.isolated_scorer import IsolatedScorer
+from merit.stream.metrics import StreamMetrics
+from merit.stream.scorer import EventScorer
 
-END_SECONDS = 10.0
+SHUTDOWN_TIMEOUT_S = 10.0
 """Seconds that shutdown may take after the events in progress are done or abandoned."""
-MOST_STUCK = 4
+MAX_STUCK_BATCHES = 4
 """Number of stuck batches at which the worker exits; each occupies a thread and perhaps a core."""
-LAG_SECONDS = 2.0
+LAG_INTERVAL_S = 2.0
 """Seconds between two queries for the lag, and the time limit of one."""
 
 
-def run(
-    how: Stream, version: str | None, signed: Signing, say: Callable[[str], None], commit: str | None = None
+def run_worker(
+    settings: Stream, version: str | None, signing: Signing, show_line: Callable[[str], None], commit: str | None = None
 ) -> None:
     """Process events until SIGTERM or SIGINT; events in progress are finished first.
 
     Args:
-        how: the section `stream` of the lock.
+        settings: the section `stream` of the lock.
         version: the package's version in the registry, if it has one.
-        signed: the section `release.signing` of the lock, which says what signatures are trusted.
-        say: shows a line to the user.
+        signing: the section `release.signing` of the lock, which says what signatures are trusted.
+        show_line: shows a line to the user.
         commit: the Git commit of the package, where it is known.
 
     Raises:
         MeritError: the package does not match its manifest or its signature, the client library of the broker is not
             installed, the broker can't be reached, or the port for metrics is taken.
     """
-    check_signature(artifacts.PACKAGE, signed)
+    check_signature(artifacts.PACKAGE, signing)
     if commit is not None:
         os.environ[artifacts.COMMIT] = commit  # the child process that scores events alone reads it too
     package = Package.load(artifacts.PACKAGE)
-    broker = brokers.of(how, say)
-    named = version or package.digest
-    meters = Meters(package.manifest["model"], named, package.commit)
-    engine = _engine(how, package, named, meters, say)
-    meters.show(how.metrics_port)
+    broker = brokers.create_broker(settings, show_line)
+    version_name = version or package.digest
+    metrics = StreamMetrics(package.manifest["model"], version_name, package.commit)
+    engine = _create_engine(settings, package, version_name, metrics, show_line)
+    metrics.serve(settings.metrics_port)
     import uvloop
 
-    last = last_call(how.answer_seconds + END_SECONDS, say)
+    exit_timer = create_exit_timer(settings.answer_seconds + SHUTDOWN_TIMEOUT_S, show_line)
     try:
-        uvloop.run(_work(broker, engine, meters, last))
+        uvloop.run(_run_until_stopped(broker, engine, metrics, exit_timer))
     finally:
-        last.cancel()
+        exit_timer.cancel()
 
 
-def last_call(seconds: float, say: Callable[[str], None]) -> threading.Timer:
+def create_exit_timer(timeout_s: float, show_line: Callable[[str], None]) -> threading.Timer:
     """Return a timer that ends the process some seconds after its start, even if the event loop hangs."""
 
-    def end() -> None:
-        say(f"stream: did not end in {seconds:g} seconds, so it is killed; unfinished events are redelivered")
+    def exit_process() -> None:
+        show_line(f"stream: did not end in {timeout_s:g} seconds, so it is killed; unfinished events are redelivered")
         os._exit(MeritError.exit_code)
 
-    timer = threading.Timer(seconds, end)
+    timer = threading.Timer(timeout_s, exit_process)
     timer.daemon = True
     return timer
 
 
-def _engine(how: Stream, package: Package, version: str, meters: Meters, say: Callable[[str], None]) -> Engine:
+def _create_engine(
+    settings: Stream, package: Package, version: str, metrics: StreamMetrics, show_line: Callable[[str], None]
+) -> Engine:
     columns = [column["name"] for column in package.inputs]
-    scorer = Scorer(Answers(package, version, how.rows), columns, how.key)
+    scorer = EventScorer(ServedModel(package, version, settings.rows), columns, settings.key)
     # One delivery is spent when an event gets here: it may have killed a worker. All tries must end within
     # answer_seconds, after which the broker would redeliver the event to another worker.
-    tries, seconds = how.max_deliveries - 1, how.answer_seconds / how.max_deliveries
-    alone = Alone(artifacts.PACKAGE, version, how.key, tries=tries, seconds=seconds)
-    return Engine(scorer, alone, meters, say, seconds)
+    max_attempts, timeout_s = settings.max_deliveries - 1, settings.answer_seconds / settings.max_deliveries
+    isolated_scorer = IsolatedScorer(
+        artifacts.PACKAGE, version, settings.key, max_attempts=max_attempts, timeout_s=timeout_s
+    )
+    return Engine(scorer, isolated_scorer, metrics, show_line, timeout_s)
 
 
-async def _work(broker: Broker, engine: Engine, meters: Meters, last: threading.Timer) -> None:
-    how, say, stop = broker.how, broker.say, asyncio.Event()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(each, stop.set)
-    await _until(stop, _reach(broker, how.connect_seconds))
-    if stop.is_set():
-        last.start()
+async def _run_until_stopped(
+    broker: Broker, engine: Engine, metrics: StreamMetrics, exit_timer: threading.Timer
+) -> None:
+    settings, show_line, stop_event = broker.settings, broker.show_line, asyncio.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signal_number, stop_event.set)
+    await _run_or_stop(stop_event, _connect_with_retries(broker, settings.connect_seconds))
+    if stop_event.is_set():
+        exit_timer.start()
         return
 
-    broker.lines.is_open = True
+    broker.log_handler.is_open = True
     try:
-        await _until(stop, _serve(broker, engine, meters))
-        say("stream: stopping; events in progress are finished first")
+        await _run_or_stop(stop_event, _consume_events(broker, engine, metrics))
+        show_line("stream: stopping; events in progress are finished first")
     finally:
-        last.start()
-        await engine.stop(how.answer_seconds)
-        broker.lines.is_open = False
+        exit_timer.start()
+        await engine.stop(settings.answer_seconds)
+        broker.log_handler.is_open = False
         with contextlib.suppress(Exception):  # the broker may be gone; unacknowledged events are redelivered
-            async with asyncio.timeout(END_SECONDS / 2):
+            async with asyncio.timeout(SHUTDOWN_TIMEOUT_S / 2):
                 await broker.stop()
 
 
-async def _serve(broker: Broker, engine: Engine, meters: Meters) -> None:
+async def _consume_events(broker: Broker, engine: Engine, metrics: StreamMetrics) -> None:
     """Start the consumer, and monitor it until cancelled."""
 
-    async def take(events: Sequence[Event]) -> None:
-        await engine.handle(broker, events)
+    async def handle_batch(events: Sequence[Event]) -> None:
+        await engine.handle_batch(broker, events)
 
-    await broker.start(take)
-    how = broker.how
-    broker.say(f"stream: {broker.address}: {how.events} -> {how.answers}, what can't be answered -> {how.dead_letters}")
-    await _watch(broker, engine, meters)
-
-
-async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine until it ends, fails, or `stop` is set, which cancels it."""
-    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
-    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if working.done():
-        await working
-    working.cancel()
+    await broker.start(handle_batch)
+    settings = broker.settings
+    broker.show_line(
+        f"stream: {broker.address}: {settings.events} -> {settings.answers}, what can't be answered -> "
+        f"{settings.dead_letters}"
+    )
+    await _monitor_broker(broker, engine, metrics)
 
 
-async def _reach(broker: Broker, seconds: float) -> None:
+async def _run_or_stop(stop_event: asyncio.Event, coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine until it ends, fails, or `stop_event` is set, which cancels it."""
+    work_task, stop_task = asyncio.create_task(coroutine), asyncio.create_task(stop_event.wait())
+    await asyncio.wait({work_task, stop_task}, return_when=asyncio.FIRST_COMPLETED)
+    stop_task.cancel()
+    if work_task.done():
+        await work_task
+    work_task.cancel()
+
+
+async def _connect_with_retries(broker: Broker, timeout_s: float) -> None:
     """Connect, with retries for some seconds.
 
     Raises:
         MeritError: the broker can't be reached in that time, or a stream or queue is missing.
     """
-    last, wait = "no answer", 0.1
+    last_error, wait = "no answer", 0.1
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(timeout_s):
             while True:
                 try:
                     return await broker.connect()
                 except MeritError:
                     raise
                 except Exception as error:  # noqa: BLE001  # each client has its own
-                    last = broker.told(error)
+                    last_error = broker.describe_error(error)
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, 2.0)
-    last = broker.fault or last
+    last_error = broker.last_error or last_error
     raise MeritError(
-        f"stream: {broker.address} can't be reached in {seconds:g} seconds ({last}); start the broker, or say where it "
-        f"is in stream.url or {brokers.URL}"
+        f"stream: {broker.address} can't be reached in {timeout_s:g} seconds ({last_error}); start the broker, or say "
+        "where it "
+        f"is in stream.url or {brokers.URL_VARIABLE}"
     )
 
 
-async def _watch(broker: Broker, engine: Engine, meters: Meters) -> None:
+async def _monitor_broker(broker: Broker, engine: Engine, metrics: StreamMetrics) -> None:
     """Update the lag metric regularly, and check for stuck batches.
 
     Raises:
         MeritError: the stream or its consumers were removed from the broker, which a restart creates again; or too many
             batches are stuck, which only a new process cures.
     """
-    answers = True
+    is_answering = True
     while True:
-        if engine.stuck >= MOST_STUCK:
-            raise MeritError(f"stream: {engine.stuck} batches are stuck in scoring; start again")
+        if engine.stuck_batches >= MAX_STUCK_BATCHES:
+            raise MeritError(f"stream: {engine.stuck_batches} batches are stuck in scoring; start again")
         try:
-            async with asyncio.timeout(LAG_SECONDS):
-                meters.lag.set(await broker.lag())
-            meters.up.set(1)
-            if not answers:
-                broker.say(f"stream: {broker.address} answers again")
-            answers = True
+            async with asyncio.timeout(LAG_INTERVAL_S):
+                metrics.lag.set(await broker.read_lag())
+            metrics.broker_up.set(1)
+            if not is_answering:
+                broker.show_line(f"stream: {broker.address} answers again")
+            is_answering = True
         except MeritError:
             raise
         except Exception as error:  # noqa: BLE001  # each client has its own types; the metrics show that it is down
-            meters.lag.set(float("nan"))
-            meters.up.set(0)
-            if answers:
-                why = f"waited {LAG_SECONDS:g} seconds" if isinstance(error, TimeoutError) else broker.told(error)
-                broker.say(f"stream: {broker.address} does not answer ({why}); trying again")
-            answers = False
-        await asyncio.sleep(LAG_SECONDS)
+            metrics.lag.set(float("nan"))
+            metrics.broker_up.set(0)
+            if is_answering:
+                reason = (
+                    f"waited {LAG_INTERVAL_S:g} seconds"
+                    if isinstance(error, TimeoutError)
+                    else broker.describe_error(error)
+                )
+                broker.show_line(f"stream: {broker.address} does not answer ({reason}); trying again")
+            is_answering = False
+        await asyncio.sleep(LAG_INTERVAL_S)

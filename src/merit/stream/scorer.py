@@ -8,21 +8,21 @@ from typing import Any, Protocol
 import msgspec
 
 from merit.serving.app.rows import BadRows
-from merit.stream.events import BAD_KEY, BAD_ROW, FAILED, NOT_JSON, Event, Record, dead, joined
+from merit.stream.events import BAD_KEY, BAD_ROW, FAILED, NOT_JSON, Event, Record, create_dead_letter, join_problems
 
-KEY_LENGTH = 256
+MAX_KEY_CHARACTERS = 256
 
 
-class Answering(Protocol):
+class RowScorer(Protocol):
     """Interface of the object that scores rows: `merit.serving.app.answers.Answers`."""
 
-    def answer(self, body: bytes) -> dict[str, Any]:
+    def predict(self, body: bytes) -> dict[str, Any]:
         """Return `predictions`, one per row, with model, version and commit."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class DecodedEvent:
     """A decoded event: its key as it was sent, and the row."""
 
     event: Event
@@ -30,80 +30,80 @@ class Found:
     row: dict[str, Any]
 
 
-class Scorer:
+class EventScorer:
     """Turns events into records, one for each, in the same order.
 
     Args:
-        answers: scores rows.
+        row_scorer: scores rows.
         columns: the input columns of the model.
         key: the field of an event that holds its id; None uses the position in the broker.
     """
 
-    def __init__(self, answers: Answering, columns: Sequence[str], key: str | None) -> None:
-        self._answers = answers
+    def __init__(self, row_scorer: RowScorer, columns: Sequence[str], key: str | None) -> None:
+        self._row_scorer = row_scorer
         self._key = key
-        self._is_column = key in columns
+        self._key_is_column = key in columns
         self._decoder = msgspec.json.Decoder()
 
     def score(self, events: Sequence[Event]) -> list[Record]:
         """Return a prediction or a dead letter for each event."""
-        read = [self._read(event) for event in events]
-        answered = iter(self._answered([each for each in read if isinstance(each, Found)]))
-        return [next(answered) if isinstance(each, Found) else each for each in read]
+        decoded = [self._decode_event(event) for event in events]
+        scored = iter(self._score_rows([each for each in decoded if isinstance(each, DecodedEvent)]))
+        return [next(scored) if isinstance(each, DecodedEvent) else each for each in decoded]
 
-    def _read(self, event: Event) -> Found | Record:
+    def _decode_event(self, event: Event) -> DecodedEvent | Record:
         if event.fault:
-            return dead(event, NOT_JSON, event.fault)
+            return create_dead_letter(event, NOT_JSON, event.fault)
         try:
             row = self._decoder.decode(event.raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return dead(event, NOT_JSON, f"not JSON ({str(error).rstrip('.')}); send a row as an object")
+            return create_dead_letter(event, NOT_JSON, f"not JSON ({str(error).rstrip('.')}); send a row as an object")
         if not isinstance(row, dict):
-            return dead(event, NOT_JSON, "not an object; send a row as an object")
+            return create_dead_letter(event, NOT_JSON, "not an object; send a row as an object")
         key: Any = None if self._key is None else row.get(self._key)
-        if self._key is not None and not self._is_column:
+        if self._key is not None and not self._key_is_column:
             row.pop(self._key, None)
         if key is None:
-            return Found(event, event.place, row)
-        if _is_key(key):
-            return Found(event, key, row)
-        told = f"text of 1 to {KEY_LENGTH} printable characters, or an integer of as many digits"
-        return dead(event, BAD_KEY, f"'{self._key}' can't name the event; allowed: {told}")
+            return DecodedEvent(event, event.position, row)
+        if _is_valid_key(key):
+            return DecodedEvent(event, key, row)
+        allowed = f"text of 1 to {MAX_KEY_CHARACTERS} printable characters, or an integer of as many digits"
+        return create_dead_letter(event, BAD_KEY, f"'{self._key}' can't name the event; allowed: {allowed}")
 
-    def _answered(self, found: Sequence[Found]) -> list[Record]:
+    def _score_rows(self, decoded: Sequence[DecodedEvent]) -> list[Record]:
         """Return the records of rows; if scoring fails, split them in halves to isolate the rows that cause it."""
-        if not found:
+        if not decoded:
             return []
         try:
-            rows = [each.row for each in found]
-            answer = self._answers.answer(msgspec.json.encode(rows if len(rows) > 1 else rows[0]))
-            return _records(found, answer)
+            rows = [each.row for each in decoded]
+            response = self._row_scorer.predict(msgspec.json.encode(rows if len(rows) > 1 else rows[0]))
+            return _create_records(decoded, response)
         except BadRows as error:
-            cause, reason = BAD_ROW, joined(error.problems)
+            cause, reason = BAD_ROW, join_problems(error.problems)
         except OverflowError as error:
             cause, reason = BAD_ROW, str(error)
         except Exception as error:  # noqa: BLE001  # ONNX Runtime raises a dozen types; none may stop the stream
             cause, reason = FAILED, f"scoring failed: {error}"
-        if len(found) == 1:
-            return [dead(found[0].event, cause, reason, str(found[0].key))]
-        middle = len(found) // 2
-        return self._answered(found[:middle]) + self._answered(found[middle:])
+        if len(decoded) == 1:
+            return [create_dead_letter(decoded[0].event, cause, reason, str(decoded[0].key))]
+        middle = len(decoded) // 2
+        return self._score_rows(decoded[:middle]) + self._score_rows(decoded[middle:])
 
 
-def _is_key(key: Any) -> bool:
+def _is_valid_key(key: Any) -> bool:
     if isinstance(key, str):
-        return 0 < len(key) <= KEY_LENGTH and key.isprintable() and key == key.strip()
-    return isinstance(key, int) and not isinstance(key, bool) and len(str(key)) <= KEY_LENGTH
+        return 0 < len(key) <= MAX_KEY_CHARACTERS and key.isprintable() and key == key.strip()
+    return isinstance(key, int) and not isinstance(key, bool) and len(str(key)) <= MAX_KEY_CHARACTERS
 
 
-def _records(found: Sequence[Found], answer: dict[str, Any]) -> list[Record]:
-    origin = {name: answer[name] for name in ("model", "version", "commit")}
+def _create_records(decoded: Sequence[DecodedEvent], response: dict[str, Any]) -> list[Record]:
+    origin = {name: response[name] for name in ("model", "version", "commit")}
     origin["time"] = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    classes = answer.get("classes")
-    made = []
-    for place, (each, prediction) in enumerate(zip(found, answer["predictions"], strict=True)):
-        told: dict[str, Any] = {"id": each.key, "prediction": prediction}
+    classes = response.get("classes")
+    records = []
+    for index, (each, prediction) in enumerate(zip(decoded, response["predictions"], strict=True)):
+        content: dict[str, Any] = {"id": each.key, "prediction": prediction}
         if classes is not None:
-            told |= {"classes": classes, "probabilities": answer["probabilities"][place]}
-        made.append(Record(str(each.key), msgspec.json.encode(told | origin)))
-    return made
+            content |= {"classes": classes, "probabilities": response["probabilities"][index]}
+        records.append(Record(str(each.key), msgspec.json.encode(content | origin)))
+    return records

@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-FEW = 5
+MAX_DISTINCT_TICKS = 5
 """Maximum number of distinct numeric values that each get a tick of their own."""
-POWERS = 50
+LOG_SCALE_RATIO = 50
 """Ratio of the greatest to the least value from which a scale is logarithmic, even if the space doesn't say log."""
-MOST_WORDS = 12
+MAX_LABELS = 12
 """Maximum number of labels on a categorical scale."""
 
 
@@ -17,39 +17,41 @@ class Axis:
     """The scale of one parameter or metric.
 
     Example:
-        >>> axis = of("optimizer.lr", ["0.001", "0.1", "0.01"], "tag(log, interval(1e-3, 1e-1))")
-        >>> axis.log, round(axis.place("0.01"), 2)
+        >>> axis = from_values("optimizer.lr", ["0.001", "0.1", "0.01"], "tag(log, interval(1e-3, 1e-1))")
+        >>> axis.log, round(axis.locate_value("0.01"), 2)
         (True, 0.5)
     """
 
     key: str
-    words: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     """The values of a categorical scale, sorted; empty for numbers."""
     low: float = 0.0
     high: float = 1.0
     log: bool = False
-    few: tuple[float, ...] = ()
-    """The distinct numeric values, if there are at most `FEW`: each gets a tick."""
+    tick_values: tuple[float, ...] = ()
+    """The distinct numeric values, if there are at most `MAX_DISTINCT_TICKS`: each gets a tick."""
 
-    def place(self, value: str | float | None) -> float | None:
+    def locate_value(self, value: str | float | None) -> float | None:
         """Return a value's position on the scale, from 0 to 1; None for a missing value."""
         if value is None:
             return None
-        if self.words:
-            return self.words.index(str(value)) / (len(self.words) - 1) if len(self.words) > 1 else 0.5
-        low, high, here = (math.log(n) if self.log else n for n in (self.low, self.high, float(value)))
-        return (here - low) / (high - low) if high > low else 0.5
+        if self.labels:
+            return self.labels.index(str(value)) / (len(self.labels) - 1) if len(self.labels) > 1 else 0.5
+        low, high, scaled = (math.log(n) if self.log else n for n in (self.low, self.high, float(value)))
+        return (scaled - low) / (high - low) if high > low else 0.5
 
-    def ticks(self) -> list[tuple[float, str]]:
+    def list_ticks(self) -> list[tuple[float, str]]:
         """Return the positions of the ticks, from 0 to 1, and their labels."""
-        if self.words:
-            every = math.ceil(len(self.words) / MOST_WORDS)
-            return [(self.place(word) or 0.0, word) for word in self.words[::every]]
-        marks = self.few or (_powers(self.low, self.high) if self.log else nice(self.low, self.high, 8))
-        return [(self.place(mark) or 0.0, f"{mark:.4g}") for mark in marks]
+        if self.labels:
+            step = math.ceil(len(self.labels) / MAX_LABELS)
+            return [(self.locate_value(label) or 0.0, label) for label in self.labels[::step]]
+        tick_values = self.tick_values or (
+            _list_log_ticks(self.low, self.high) if self.log else list_round_numbers(self.low, self.high, 8)
+        )
+        return [(self.locate_value(mark) or 0.0, f"{mark:.4g}") for mark in tick_values]
 
 
-def of(key: str, values: Iterable[str | None], spec: str = "") -> Axis:
+def from_values(key: str, values: Iterable[str | None], spec: str = "") -> Axis:
     """Return the scale of a parameter.
 
     Args:
@@ -57,17 +59,17 @@ def of(key: str, values: Iterable[str | None], spec: str = "") -> Axis:
         values: its values over the trials; None where a trial doesn't set it.
         spec: its definition in the search space, such as `tag(log, interval(1e-3, 1e-1))`.
     """
-    there = [value for value in values if value is not None]
-    numbers = [found for value in there if (found := _number(value)) is not None]
-    if len(numbers) < len(there) or not numbers:
-        return Axis(key, words=tuple(sorted(set(there))))
+    present = [value for value in values if value is not None]
+    numbers = [number for value in present if (number := _parse_number(value)) is not None]
+    if len(numbers) < len(present) or not numbers:
+        return Axis(key, labels=tuple(sorted(set(present))))
     low, high = min(numbers), max(numbers)
-    log = low > 0 and ("log" in spec or high / low >= POWERS)
+    log = low > 0 and ("log" in spec or high / low >= LOG_SCALE_RATIO)
     distinct = tuple(sorted(set(numbers)))
-    return Axis(key, low=low, high=high, log=log, few=distinct if len(distinct) <= FEW else ())
+    return Axis(key, low=low, high=high, log=log, tick_values=distinct if len(distinct) <= MAX_DISTINCT_TICKS else ())
 
 
-def _number(text: str) -> float | None:
+def _parse_number(text: str) -> float | None:
     try:
         value = float(text)
     except ValueError:
@@ -75,18 +77,18 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def nice(low: float, high: float, about: int = 5) -> list[float]:
+def list_round_numbers(low: float, high: float, count: int = 5) -> list[float]:
     """Return about that many round numbers from `low` to `high`: multiples of 1, 2 or 5 times a power of ten."""
     if not high > low:
         return [low]
-    rough = (high - low) / about
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
-    return [place * step for place in range(math.ceil(low / step), math.floor(high / step + 1e-9) + 1)]
+    raw_step = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(raw_step))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw_step)
+    return [multiple * step for multiple in range(math.ceil(low / step), math.floor(high / step + 1e-9) + 1)]
 
 
-def _powers(low: float, high: float) -> list[float]:
+def _list_log_ticks(low: float, high: float) -> list[float]:
     """Return round numbers from `low` to `high` for a log scale: 1, 10, 100, and 2 and 5 between if they are few."""
-    ends = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    factors = (1,) if len(ends) > 4 else (1, 2, 5) if len(ends) > 2 else (1, 2, 3, 5, 7)
-    return [mark for power in ends for factor in factors if low <= (mark := factor * 10.0**power) <= high]
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    factors = (1,) if len(exponents) > 4 else (1, 2, 5) if len(exponents) > 2 else (1, 2, 3, 5, 7)
+    return [tick for power in exponents for factor in factors if low <= (tick := factor * 10.0**power) <= high]

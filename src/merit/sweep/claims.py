@@ -10,15 +10,15 @@ from pathlib import Path
 
 from merit.errors import MeritError
 
-OWNERS, LOCK = "owners", ".claim"
-STALE = 60.0
+OWNERS_FOLDER, CLAIM_LOCK_FILE = "owners", ".claim"
+STALE_AFTER_S = 60.0
 """Seconds without a heartbeat after which a process on another machine counts as dead."""
 
 
 @contextmanager
-def claiming(folder: Path) -> Iterator[None]:
+def lock_claims(folder: Path) -> Iterator[None]:
     """Hold the sweep's lock, so that no other process takes a trial meanwhile."""
-    with (folder / LOCK).open("w") as handle:
+    with (folder / CLAIM_LOCK_FILE).open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
@@ -32,33 +32,33 @@ class Owner:
 
     def __init__(self, folder: Path) -> None:
         self.name = f"{socket.gethostname()}.{os.getpid()}"
-        self._file = folder / OWNERS / self.name
+        self._file = folder / OWNERS_FOLDER / self.name
         self._file.parent.mkdir(parents=True, exist_ok=True)
         self._handle = self._file.open("w")
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise MeritError(f"{folder}: this process works on it already") from error
-        self.place = len(list(self._file.parent.iterdir())) - 1
+        self.worker_index = len(list(self._file.parent.iterdir())) - 1
 
-    def beat(self) -> None:
+    def send_heartbeat(self) -> None:
         """Update the heartbeat that workers on other machines read."""
         with suppress(OSError):
             os.utime(self._file)
 
-    def leave(self) -> None:
+    def withdraw(self) -> None:
         """Withdraw from the sweep; unfinished trials of this process may be taken by others."""
         self._file.unlink(missing_ok=True)
         self._handle.close()
 
 
-def is_there(folder: Path, name: str | None) -> bool:
+def is_active(folder: Path, name: str | None) -> bool:
     """Return whether the named process still works on the sweep: here by its file lock, elsewhere by its heartbeat."""
-    file = folder / OWNERS / (name or "nobody")
+    file = folder / OWNERS_FOLDER / (name or "nobody")
     if not file.is_file():
         return False
     if file.name.rpartition(".")[0] != socket.gethostname():
-        return time.time() - file.stat().st_mtime < STALE
+        return time.time() - file.stat().st_mtime < STALE_AFTER_S
     with suppress(OSError), file.open("r+") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

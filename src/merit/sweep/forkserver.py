@@ -19,48 +19,48 @@ from pathlib import Path
 
 from merit.sweep import isolation, process, record, supervise
 
-LARGEST = 65_536
-THREADS = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
+MAX_MESSAGE_BYTES = 65_536
+THREAD_LIMITS = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
 """Prevents thread pools at import, which a fork wouldn't inherit. PyTorch starts its threads later, in the trial."""
 
 
-class Zygote:
-    """The sweep's client of the forkserver process. `run` may be called from several threads at once."""
+class Forkserver:
+    """The sweep's client of the forkserver process. `run_trial` may be called from several threads at once."""
 
     def __init__(self) -> None:
-        self._socket, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with other:
+        self._socket, remote_socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with remote_socket:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(other.fileno())],
+                [sys.executable, "-m", __name__, str(remote_socket.fileno())],
                 stdin=subprocess.DEVNULL,
-                pass_fds=[other.fileno()],
+                pass_fds=[remote_socket.fileno()],
                 start_new_session=True,  # Ctrl-C is for the sweep to hear
-                env={**os.environ, **THREADS},
+                env={**os.environ, **THREAD_LIMITS},
             )
 
-    def run(self, folder: Path) -> None:
+    def run_trial(self, folder: Path) -> None:
         """Run a trial in a fork of the warm process, and return when it has exited."""
-        mine, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with mine:
-            with other:
+        reply_socket, remote_socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with reply_socket:
+            with remote_socket:
                 message = json.dumps({"folder": str(folder), "asked": time.time()}).encode()
                 with suppress(BrokenPipeError):
-                    socket.send_fds(self._socket, [message], [other.fileno()])
-            mine.settimeout(supervise.PATIENCE)
-            told: dict[str, int] = {}
+                    socket.send_fds(self._socket, [message], [remote_socket.fileno()])
+            reply_socket.settimeout(supervise.POLL_INTERVAL_S)
+            state: dict[str, int] = {}
 
-            def ended() -> int | None:
+            def poll_exit() -> int | None:
                 with suppress(TimeoutError):
-                    received = mine.recv(LARGEST)
-                    told.update(json.loads(received) if received else {"status": -signal.SIGKILL})
-                return told.get("status")
+                    received = reply_socket.recv(MAX_MESSAGE_BYTES)
+                    state.update(json.loads(received) if received else {"status": -signal.SIGKILL})
+                return state.get("status")
 
             def kill() -> None:
-                if "pid" in told and "status" not in told:
+                if "pid" in state and "status" not in state:
                     with suppress(ProcessLookupError):
-                        os.kill(told["pid"], signal.SIGKILL)
+                        os.kill(state["pid"], signal.SIGKILL)
 
-            supervise.attend(folder, ended, kill)
+            supervise.supervise_process(folder, poll_exit, kill)
 
     def close(self) -> None:
         """Kill the forkserver, even if it is still importing, and all running trials."""
@@ -71,13 +71,13 @@ class Zygote:
 
 def main() -> None:
     """Import what trials need, then fork a trial for each message."""
-    process.begin()
+    process.detach_process()
     control = socket.socket(fileno=int(sys.argv[1]))
-    _load()
-    _serve(control)
+    _preload_modules()
+    _serve_requests(control)
 
 
-def _load() -> None:
+def _preload_modules() -> None:
     import torch._dynamo  # noqa: F401  # which optimizers import when the first is created
 
     import merit.training.run  # noqa: F401
@@ -86,35 +86,37 @@ def _load() -> None:
     gc.freeze()  # garbage collection in a trial then doesn't copy shared pages
 
 
-def _serve(control: socket.socket) -> None:
+def _serve_requests(control: socket.socket) -> None:
     children: dict[int, socket.socket] = {}
-    bounds: dict[Path, isolation.Bounds] = {}
-    woken, waker = socket.socketpair()
-    waker.setblocking(False)
+    sandboxes: dict[Path, isolation.Sandbox] = {}
+    wakeup_reader, wakeup_writer = socket.socketpair()
+    wakeup_writer.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+    signal.set_wakeup_fd(wakeup_writer.fileno(), warn_on_full_buffer=False)
     with selectors.DefaultSelector() as selector:
         selector.register(control, selectors.EVENT_READ)
-        selector.register(woken, selectors.EVENT_READ)
+        selector.register(wakeup_reader, selectors.EVENT_READ)
         while True:
             for key, _ in selector.select():
-                if key.fileobj is woken:
-                    woken.recv(LARGEST)
-                    _reap(children)
-                elif not _begin(control, children, bounds):
-                    _end(children)
+                if key.fileobj is wakeup_reader:
+                    wakeup_reader.recv(MAX_MESSAGE_BYTES)
+                    _reap_children(children)
+                elif not _fork_trial(control, children, sandboxes):
+                    _kill_children(children)
                     return
 
 
-def _begin(control: socket.socket, children: dict[int, socket.socket], bounds: dict[Path, isolation.Bounds]) -> bool:
+def _fork_trial(
+    control: socket.socket, children: dict[int, socket.socket], sandboxes: dict[Path, isolation.Sandbox]
+) -> bool:
     """Fork the trial that the next message requests; return False if the socket was closed."""
-    message, sockets, _, _ = socket.recv_fds(control, LARGEST, 1)
+    message, sockets, _, _ = socket.recv_fds(control, MAX_MESSAGE_BYTES, 1)
     if not message:
         return False
-    asked = json.loads(message)
-    folder = Path(asked["folder"])
-    if (sweep := folder.resolve().parents[1]) not in bounds:
-        bounds[sweep] = process.bounds_of(sweep)
+    request = json.loads(message)
+    folder = Path(request["folder"])
+    if (sweep := folder.resolve().parents[1]) not in sandboxes:
+        sandboxes[sweep] = process.load_sandbox(sweep)
     pid = os.fork()
     if pid == 0:
         try:
@@ -122,7 +124,7 @@ def _begin(control: socket.socket, children: dict[int, socket.socket], bounds: d
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for each in (control.fileno(), *sockets, *(child.fileno() for child in children.values())):
                 os.close(each)
-            _child(folder, asked["asked"], bounds[sweep])
+            _run_child(folder, request["asked"], sandboxes[sweep])
         finally:
             os._exit(0)
     reply = socket.socket(fileno=sockets[0])
@@ -131,26 +133,26 @@ def _begin(control: socket.socket, children: dict[int, socket.socket], bounds: d
     return True
 
 
-def _child(folder: Path, asked: float, bounds: isolation.Bounds) -> None:
+def _run_child(folder: Path, requested_at: float, sandbox: isolation.Sandbox) -> None:
     started = time.time()
-    process.begin()
-    with (folder / record.LOG).open("wb") as log:
+    process.detach_process()
+    with (folder / record.LOG_FILE).open("wb") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    process.run(folder, asked, {"forked": started}, bounds=bounds)
+    process.run_trial(folder, requested_at, {"forked": started}, sandbox=sandbox)
     sys.stdout.flush()
     sys.stderr.flush()
 
 
-def _reap(children: dict[int, socket.socket]) -> None:
+def _reap_children(children: dict[int, socket.socket]) -> None:
     for pid in list(children):
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
+        ended_pid, status = os.waitpid(pid, os.WNOHANG)
+        if ended_pid:
             with children.pop(pid) as reply, suppress(OSError):
                 reply.send(json.dumps({"status": os.waitstatus_to_exitcode(status)}).encode())
 
 
-def _end(children: dict[int, socket.socket]) -> None:
+def _kill_children(children: dict[int, socket.socket]) -> None:
     for pid in children:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

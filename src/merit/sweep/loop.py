@@ -12,44 +12,51 @@ from merit.config.schema import Trainer
 from merit.errors import MeritError, Refused
 from merit.sweep import claims, labels, local, plan, prepare, process, record, report, supervise, view
 from merit.sweep.record import Sweep, Trial
-from merit.sweep.trial_executor import Crew
-from merit.tracking.sweeps import Teller
+from merit.sweep.trial_executor import TrialExecutor
+from merit.tracking.sweeps import SweepLogger
 
 if TYPE_CHECKING:
     from merit.sweep.study import Study
 
-LOOK, BEAT = 0.05, 5.0
+POLL_INTERVAL_S, HEARTBEAT_INTERVAL_S = 0.05, 5.0
 """Seconds between two polls of the running trials, and between two heartbeats."""
 
 
-class Loop:
+class SweepLoop:
     """Starts, monitors and ends the trials of a sweep.
 
     Args:
-        made: the plan.
+        sweep_plan: the plan.
         folder: the sweep's folder.
         study: suggests the next point.
-        crew: runs trials.
+        executor: runs trials.
         owner: this process, recorded as the owner of the trials that it starts.
-        teller: reports trials to the tracking store.
+        sweep_logger: reports trials to the tracking store.
     """
 
     def __init__(
-        self, made: plan.Plan, folder: Path, study: "Study", crew: Crew, owner: claims.Owner, *, teller: Teller
+        self,
+        sweep_plan: plan.Plan,
+        folder: Path,
+        study: "Study",
+        executor: TrialExecutor,
+        owner: claims.Owner,
+        *,
+        sweep_logger: SweepLogger,
     ) -> None:
-        self._made, self._folder, self._study, self._crew, self._owner = made, folder, study, crew, owner
+        self._plan, self._folder, self._study, self._executor, self._owner = sweep_plan, folder, study, executor, owner
         self._console = Console()
-        self._teller = teller
+        self._sweep_logger = sweep_logger
         self._trials: dict[int, Trial] = {}
-        self._epochs: dict[int, int] = {}
-        self._begun: dict[int, float] = {}
-        self._followed: set[int] = set()
-        self._lost: set[int] = set()
-        self._beaten = 0.0
-        self._is_out = False
-        self._looks_back = made.settings.resume is not None or study.is_shared
-        self._stop: str | None = None
-        self._about = record.about_of(made.name)
+        self._history_sizes: dict[int, int] = {}
+        self._started_at: dict[int, float] = {}
+        self._external: set[int] = set()
+        self._damaged: set[int] = set()
+        self._last_heartbeat = 0.0
+        self._is_exhausted = False
+        self._checks_unfinished = sweep_plan.settings.resume is not None or study.is_shared
+        self._stop_reason: str | None = None
+        self._sweep_json = record.read_sweep_json(sweep_plan.name)
 
     def run(self) -> Sweep:
         """Run until no trial is left, and return the sweep.
@@ -58,230 +65,241 @@ class Loop:
             Refused: the sweep was stopped (sweep.fail_fast, sweep.max_failures), or no trial is done.
             MeritError: the launcher, the storage or tracking failed.
         """
-        self._console.print(self._said(), highlight=False, soft_wrap=True)
+        self._console.print(self._describe_start(), highlight=False, soft_wrap=True)
         try:
-            self._take_up()
-            with view.Live(self._console, self._made.objectives, self._made.planned) as live:
+            self._load_existing_trials()
+            with view.LiveTable(self._console, self._plan.objectives, self._plan.planned_trials) as live:
                 while True:
-                    self._begin()
-                    self._look()
-                    live.update(self._sweep())
-                    if self._is_over():
+                    self._start_trials()
+                    self._poll_trials()
+                    live.update(self._build_sweep())
+                    if self._is_finished():
                         break
-                    time.sleep(LOOK)
-            self._hear(self._teller.end("FAILED" if self._stop else "FINISHED"))
+                    time.sleep(POLL_INTERVAL_S)
+            self._record_runs(self._sweep_logger.end_sweep("FAILED" if self._stop_reason else "FINISHED"))
         except BaseException as error:
-            self._interrupt(error)
+            self._handle_interrupt(error)
             raise
-        return self._finish()
+        return self._finish_sweep()
 
-    def _is_over(self) -> bool:
+    def _is_finished(self) -> bool:
         """Return whether no trial runs and none is left, including trials that other, now dead, workers started."""
-        if self._crew.running or self._followed or not (self._is_out or self._stop):
+        if self._executor.running or self._external or not (self._is_exhausted or self._stop_reason):
             return False
-        if self._stop is None and self._left():
-            self._is_out, self._looks_back = False, True
-        return (self._is_out or self._stop is not None) and not self._followed
+        if self._stop_reason is None and self._list_unfinished():
+            self._is_exhausted, self._checks_unfinished = False, True
+        return (self._is_exhausted or self._stop_reason is not None) and not self._external
 
-    def _said(self) -> str:
-        threads = threads_of(self._made.base.trainer)
-        width, planned = self._crew.width, self._made.planned
+    def _describe_start(self) -> str:
+        threads = count_threads(self._plan.base_lock.trainer)
+        width, planned = self._executor.width, self._plan.planned_trials
         return (
-            f"sweep {self._made.name}: {planned} trials by {self._made.settings.sampler}, {width} at once with "
-            f"{threads} thread{'s' * (threads > 1)} each; this machine has {local.cores()} cores"
+            f"sweep {self._plan.name}: {planned} trials by {self._plan.settings.sampler}, {width} at once with "
+            f"{threads} thread{'s' * (threads > 1)} each; this machine has {local.count_cores()} cores"
         )
 
-    def _take_up(self) -> None:
+    def _load_existing_trials(self) -> None:
         """Load the trials of an earlier process: report ended ones, and note those that must run again."""
-        for trial in record.trials_in(self._folder):
+        for trial in record.read_trials(self._folder):
             self._trials[trial.number] = trial
-            if trial.state in record.FINAL:
-                self._settle(trial.number)
-        self._lost = self._study.known(record.damaged(self._folder))
-        for number in sorted(self._lost):
-            told = f"trial {number:>3}  its {record.TRIAL} is damaged: it is trained again"
-            self._console.print(told, highlight=False, soft_wrap=True)
-        if self._study.restored:
-            told = f"{self._study.restored} trials were missing in sweep.storage; restored from their files"
-            self._console.print(told, highlight=False, soft_wrap=True)
+            if trial.state in record.FINAL_STATES:
+                self._record_result(trial.number)
+        self._damaged = self._study.filter_known(record.find_damaged(self._folder))
+        for number in sorted(self._damaged):
+            message = f"trial {number:>3}  its {record.TRIAL_JSON} is damaged: it is trained again"
+            self._console.print(message, highlight=False, soft_wrap=True)
+        if self._study.restored_count:
+            message = f"{self._study.restored_count} trials were missing in sweep.storage; restored from their files"
+            self._console.print(message, highlight=False, soft_wrap=True)
 
-    def _begin(self) -> None:
+    def _start_trials(self) -> None:
         """Start as many trials as there is room for."""
         folders: list[Path] = []
-        while not self._stop and not self._is_out and len(folders) < self._crew.room():
-            with claims.claiming(self._folder):
-                if (place := self._next()) is not None:
-                    folders.append(place)
-            if not self._crew.by_batch:
+        while not self._stop_reason and not self._is_exhausted and len(folders) < self._executor.count_free_slots():
+            with claims.lock_claims(self._folder):
+                if (trial_folder := self._prepare_next_trial()) is not None:
+                    folders.append(trial_folder)
+            if not self._executor.is_batch:
                 break  # start it before asking for the next, which costs time
-        for place in folders:
-            number = int(place.name)
-            self._begun[number], self._epochs[number] = time.time(), 0
-            self._trials[number] = record.trial_in(place)
+        for trial_folder in folders:
+            number = int(trial_folder.name)
+            self._started_at[number], self._history_sizes[number] = time.time(), 0
+            self._trials[number] = record.read_trial(trial_folder)
         if folders:
-            self._crew.start(folders)
+            self._executor.start_trials(folders)
 
-    def _next(self) -> Path | None:
+    def _prepare_next_trial(self) -> Path | None:
         """Return the folder of the next trial; None if there is none, or if its point doesn't compose."""
-        left = self._left() if self._looks_back else []
-        suggestion = self._study.again(left[0]) if left else self._study.ask()
-        self._lost -= set(left[:1])
+        unfinished = self._list_unfinished() if self._checks_unfinished else []
+        suggestion = self._study.repeat_suggestion(unfinished[0]) if unfinished else self._study.ask()
+        self._damaged -= set(unfinished[:1])
         if suggestion is None:
-            self._is_out = True
+            self._is_exhausted = True
             return None
         try:
-            return prepare.trial(self._folder, self._made, suggestion.number, suggestion.point, self._owner.name)
+            return prepare.prepare_trial(
+                self._folder, self._plan, suggestion.number, suggestion.point, self._owner.name
+            )
         except MeritError:
-            self._trials[suggestion.number] = record.trial_in(record.folder_of(self._folder, suggestion.number))
-            self._settle(suggestion.number)
+            self._trials[suggestion.number] = record.read_trial(record.locate_trial(self._folder, suggestion.number))
+            self._record_result(suggestion.number)
             return None
 
-    def _left(self) -> list[int]:
+    def _list_unfinished(self) -> list[int]:
         """Return the trials that were started, have no final state and belong to no live process."""
-        return [number for number in sorted(self._study.untold() | self._lost) if self._is_left(number)]
+        return [
+            number for number in sorted(self._study.list_unfinished() | self._damaged) if self._is_unfinished(number)
+        ]
 
-    def _is_left(self, number: int) -> bool:
-        place = record.folder_of(self._folder, number)
-        if number in self._lost:
+    def _is_unfinished(self, number: int) -> bool:
+        trial_folder = record.locate_trial(self._folder, number)
+        if number in self._damaged:
             return True
-        if not (place / record.TRIAL).is_file():
+        if not (trial_folder / record.TRIAL_JSON).is_file():
             return not self._study.is_shared  # in a shared study it may be another machine's trial
-        if number in self._begun or number in self._followed or record.is_final(place):
+        if number in self._started_at or number in self._external or record.is_final(trial_folder):
             return False
-        if claims.is_there(self._folder, record.owner_of(place)):
+        if claims.is_active(self._folder, record.read_owner(trial_folder)):
             return False
-        if not supervise.is_alive(place):
+        if not supervise.is_alive(trial_folder):
             return True
-        self._followed.add(number)  # a cluster's job outlives the sweep that started it
-        told = f"trial {number:>3}  still runs, begun by an earlier process: waiting for it"
-        self._console.print(told, highlight=False)
+        self._external.add(number)  # a cluster's job outlives the sweep that started it
+        message = f"trial {number:>3}  still runs, begun by an earlier process: waiting for it"
+        self._console.print(message, highlight=False)
         return False
 
-    def _look(self) -> None:
+    def _poll_trials(self) -> None:
         """Poll the running trials: new epochs, timeouts and exits."""
-        if time.monotonic() - self._beaten > BEAT:
-            self._owner.beat()
-            self._beaten = time.monotonic()
-        ended = {int(place.name) for place in self._crew.ended()}
-        for number in [*ended, *(int(place.name) for place in self._crew.running), *self._followed]:
-            self._follow(number)
+        if time.monotonic() - self._last_heartbeat > HEARTBEAT_INTERVAL_S:
+            self._owner.send_heartbeat()
+            self._last_heartbeat = time.monotonic()
+        ended = {int(trial_folder.name) for trial_folder in self._executor.pop_ended()}
+        for number in [*ended, *(int(place.name) for place in self._executor.running), *self._external]:
+            self._check_progress(number)
         for number in ended:
-            self._settle(number)
-        for number in list(self._followed):
-            place = record.folder_of(self._folder, number)
+            self._record_result(number)
+        for number in list(self._external):
+            place = record.locate_trial(self._folder, number)
             if record.is_final(place):
-                self._followed.discard(number)
-                self._settle(number)
+                self._external.discard(number)
+                self._record_result(number)
             elif not supervise.is_alive(place):
-                self._followed.discard(number)
-                self._is_out = False  # the trial must run again
-        self._hear(self._teller.runs())
+                self._external.discard(number)
+                self._is_exhausted = False  # the trial must run again
+        self._record_runs(self._sweep_logger.pop_runs())
 
-    def _follow(self, number: int) -> None:
+    def _check_progress(self, number: int) -> None:
         """Report a trial's new epochs to the pruner, and end a trial that is pruned or exceeds the time limit."""
-        place = record.folder_of(self._folder, number)
-        known = self._epochs.get(number, 0)
-        size = (place / record.HISTORY).stat().st_size if (place / record.HISTORY).exists() else 0
-        if size > known:
-            rows = record.epochs(place)
-            done = self._trials[number].epochs if number in self._trials else 0
-            for row in rows[done:]:
+        trial_folder = record.locate_trial(self._folder, number)
+        known_size = self._history_sizes.get(number, 0)
+        size = (trial_folder / record.HISTORY_CSV).stat().st_size if (trial_folder / record.HISTORY_CSV).exists() else 0
+        if size > known_size:
+            rows = record.read_epochs(trial_folder)
+            reported = self._trials[number].epochs if number in self._trials else 0
+            for row in rows[reported:]:
                 if self._study.report(number, int(row["epoch"]), row):
-                    (place / process.STOP).touch()
-            self._epochs[number] = size
-            self._trials[number] = record.trial_in(place, epochs=len(rows))
-        limit = self._made.settings.timeout_seconds
-        if limit and self._ran(number) > limit and not (place / process.KILL).exists():
-            supervise.end(place, f"took longer than sweep.timeout_seconds, {limit} s")
+                    (trial_folder / process.STOP_FILE).touch()
+            self._history_sizes[number] = size
+            self._trials[number] = record.read_trial(trial_folder, epochs=len(rows))
+        limit = self._plan.settings.timeout_seconds
+        if limit and self._measure_runtime(number) > limit and not (trial_folder / process.KILL_FILE).exists():
+            supervise.request_kill(trial_folder, f"took longer than sweep.timeout_seconds, {limit} s")
 
-    def _ran(self, number: int) -> float:
+    def _measure_runtime(self, number: int) -> float:
         """Return for how many seconds a trial's process has run: 0 while the trial waits in a queue."""
-        began = record.told(record.folder_of(self._folder, number)).get("started")
-        return time.time() - began if began is not None else 0.0
+        started = record.read_trial_json(record.locate_trial(self._folder, number)).get("started")
+        return time.time() - started if started is not None else 0.0
 
-    def _settle(self, number: int) -> None:
+    def _record_result(self, number: int) -> None:
         """Report an ended trial to Optuna and to tracking, and stop the sweep if too many have failed."""
-        place = record.folder_of(self._folder, number)
-        trial = self._trials[number] = record.trial_in(place)
-        self._begun.pop(number, None)
-        if trial.state not in record.FINAL:
+        trial_folder = record.locate_trial(self._folder, number)
+        trial = self._trials[number] = record.read_trial(trial_folder)
+        self._started_at.pop(number, None)
+        if trial.state not in record.FINAL_STATES:
             return
-        told = record.told(place)
-        self._study.tell(number, trial.state, trial.values, told)
-        if trial.run is None and (place / artifacts.LOCK.name).is_file():
-            self._teller.trial(place, told)
+        payload = record.read_trial_json(trial_folder)
+        self._study.tell(number, trial.state, trial.values, payload)
+        if trial.run is None and (trial_folder / artifacts.LOCK.name).is_file():
+            self._sweep_logger.log_trial(trial_folder, payload)
         failed = [each for each in self._trials.values() if each.state in {"failed", "killed"}]
-        limit = self._made.settings.max_failures
-        if self._made.settings.fail_fast and trial in failed and not self._stop:
-            self._stop = f"trial {number} {trial.state}: {trial.error} (sweep.fail_fast)"
-            for place in self._crew.running:
-                supervise.end(place, supervise.INTERRUPTED)
-        elif limit is not None and len(failed) > limit and not self._stop:
-            self._stop = f"{len(failed)} trials failed, and sweep.max_failures is {limit}; the last: {trial.error}"
+        limit = self._plan.settings.max_failures
+        if self._plan.settings.fail_fast and trial in failed and not self._stop_reason:
+            self._stop_reason = f"trial {number} {trial.state}: {trial.error} (sweep.fail_fast)"
+            for trial_folder in self._executor.running:
+                supervise.request_kill(trial_folder, supervise.INTERRUPTED)
+        elif limit is not None and len(failed) > limit and not self._stop_reason:
+            self._stop_reason = (
+                f"{len(failed)} trials failed, and sweep.max_failures is {limit}; the last: {trial.error}"
+            )
 
-    def _hear(self, runs: dict[int, str]) -> None:
+    def _record_runs(self, runs: dict[int, str]) -> None:
         for number, run in runs.items():
-            record.tell(record.folder_of(self._folder, number), run=run)
-            self._trials[number] = record.trial_in(record.folder_of(self._folder, number))
+            record.update_trial_json(record.locate_trial(self._folder, number), run=run)
+            self._trials[number] = record.read_trial(record.locate_trial(self._folder, number))
 
-    def _interrupt(self, error: BaseException) -> None:
+    def _handle_interrupt(self, error: BaseException) -> None:
         """Kill the running trials so that a resume runs them again, and print the command for it."""
-        self._crew.end(supervise.INTERRUPTED)
-        for place in self._crew.ended_now():
-            self._settle(int(place.name))
+        self._executor.kill_running(supervise.INTERRUPTED)
+        for trial_folder in self._executor.pop_running():
+            self._record_result(int(trial_folder.name))
         with suppress(MeritError):
-            self._hear(self._teller.end("KILLED"))
-        done = sum(trial.state in record.FINAL for trial in self._trials.values())
+            self._record_runs(self._sweep_logger.end_sweep("KILLED"))
+        done = sum(trial.state in record.FINAL_STATES for trial in self._trials.values())
         self._console.print(
-            f"sweep {self._made.name}: {done} of {self._made.planned} trials are done and kept; go on with "
-            f"'merit train -m sweep.resume={self._made.name}'",
+            f"sweep {self._plan.name}: {done} of {self._plan.planned_trials} trials are done and kept; go on with "
+            f"'merit train -m sweep.resume={self._plan.name}'",
             highlight=False,
             soft_wrap=True,
         )
 
-    def _sweep(self) -> Sweep:
-        return record.sweep_of(self._about, self._folder, self._trials.values())
+    def _build_sweep(self) -> Sweep:
+        return record.build_sweep(self._sweep_json, self._folder, self._trials.values())
 
-    def _finish(self) -> Sweep:
-        for number, told in self._study.elsewhere().items():
-            if not (record.folder_of(self._folder, number) / record.TRIAL).is_file():
-                record.tell(record.folder_of(self._folder, number), **told)
-        found = record.read(self._made.name)
-        view.show(self._console, found)
-        written = report.write(found)
-        done = [trial for trial in found.trials if trial.state == "done"]
-        self._console.print(f"{written} shows it{labels.following(found)}", highlight=False, soft_wrap=True)
-        if self._stop:
-            raise Refused(f"sweep {self._made.name}: given up: {self._stop}")
-        self._say_who_goes_on([trial for trial in found.trials if trial.state not in record.FINAL])
-        if not done and found.trials:
-            last = found.trials[-1]
+    def _finish_sweep(self) -> Sweep:
+        for number, payload in self._study.read_shared_records().items():
+            if not (record.locate_trial(self._folder, number) / record.TRIAL_JSON).is_file():
+                record.update_trial_json(record.locate_trial(self._folder, number), **payload)
+        finished_sweep = record.read_sweep(self._plan.name)
+        view.print_sweep(self._console, finished_sweep)
+        report_path = report.write_report(finished_sweep)
+        done = [trial for trial in finished_sweep.trials if trial.state == "done"]
+        self._console.print(
+            f"{report_path} shows it{labels.describe_next_step(finished_sweep)}", highlight=False, soft_wrap=True
+        )
+        if self._stop_reason:
+            raise Refused(f"sweep {self._plan.name}: given up: {self._stop_reason}")
+        self._report_owners([trial for trial in finished_sweep.trials if trial.state not in record.FINAL_STATES])
+        if not done and finished_sweep.trials:
+            last = finished_sweep.trials[-1]
             raise Refused(
-                f"sweep {self._made.name}: none of {len(found.trials)} trials is done; the last: {last.error}"
+                f"sweep {self._plan.name}: none of {len(finished_sweep.trials)} trials is done; the last: {last.error}"
             )
-        return found
+        return finished_sweep
 
-    def _say_who_goes_on(self, running: list[Trial]) -> None:
+    def _report_owners(self, running: list[Trial]) -> None:
         """Print which live processes work on the unfinished trials.
 
         Raises:
             Refused: no live process does.
         """
-        told = ", ".join(str(trial.number) for trial in running)
-        owners = {record.owner_of(trial.folder) for trial in running} - {self._owner.name}
-        there = sorted(owner for owner in owners if owner and claims.is_there(self._folder, owner))
-        resume = f"'merit train -m sweep.resume={self._made.name}'"
-        if there:
+        numbers = ", ".join(str(trial.number) for trial in running)
+        owners = {record.read_owner(trial.folder) for trial in running} - {self._owner.name}
+        active_owners = sorted(owner for owner in owners if owner and claims.is_active(self._folder, owner))
+        resume_command = f"'merit train -m sweep.resume={self._plan.name}'"
+        if active_owners:
             self._console.print(
-                f"still running: {told}, by {', '.join(there)} (machine and process), which reports them at its end; "
-                f"if it is gone, {resume} runs them again",
+                f"still running: {numbers}, by {', '.join(active_owners)} (machine and process), which reports them at "
+                "its end; "
+                f"if it is gone, {resume_command} runs them again",
                 highlight=False,
                 soft_wrap=True,
             )
         elif running:
-            raise Refused(f"sweep {self._made.name}: {told}: ended without a final state; {resume} runs them again")
+            raise Refused(
+                f"sweep {self._plan.name}: {numbers}: ended without a final state; {resume_command} runs them again"
+            )
 
 
-def threads_of(how: Trainer) -> int:
+def count_threads(settings: Trainer) -> int:
     """Return the threads of a trial; on CPU each of its devices is a process with that many threads."""
-    return how.threads * (how.devices if how.accelerator == "cpu" else 1)
+    return settings.threads * (settings.devices if settings.accelerator == "cpu" else 1)

@@ -8,7 +8,7 @@ from typing import Any
 from merit.errors import MeritError
 
 
-class OnRay:
+class RayCluster:
     """Runs trials on a Ray cluster.
 
     Args:
@@ -46,19 +46,21 @@ class OnRay:
     def width(self, threads: int, *, gpu: bool) -> int:
         """Return the number of concurrent trials that the cluster has room for."""
         self._threads, self._gpu = threads, gpu
-        there = self._ray.cluster_resources()
-        most = max(1, int(there.get("CPU", 1)) // threads)
-        return min(most, max(1, int(there.get("GPU", 0)))) if gpu else most
+        resources = self._ray.cluster_resources()
+        max_trials = max(1, int(resources.get("CPU", 1)) // threads)
+        return min(max_trials, max(1, int(resources.get("GPU", 0)))) if gpu else max_trials
 
     def run(self, folder: Path) -> None:
         """Run a trial on any node with room; if its node dies, the trial is recorded as killed."""
         from merit.sweep import supervise
 
-        remote = self._ray.remote(num_cpus=self._threads, num_gpus=int(self._gpu), max_retries=0)(supervise.spawn)
+        remote = self._ray.remote(num_cpus=self._threads, num_gpus=int(self._gpu), max_retries=0)(supervise.spawn_trial)
         try:
             self._ray.get(remote.remote(folder))
         except self._ray.exceptions.RayError as error:
-            supervise.attend(folder, lambda: 1, lambda: None)  # records a final state if the node died before it could
+            supervise.supervise_process(
+                folder, lambda: 1, lambda: None
+            )  # records a final state if the node died before it could
             if not isinstance(error, self._ray.exceptions.WorkerCrashedError | self._ray.exceptions.NodeDiedError):
                 raise
 

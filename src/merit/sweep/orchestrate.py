@@ -7,13 +7,13 @@ from merit.config import multirun as hydra
 from merit.errors import MeritError
 from merit.pipeline import run
 from merit.sweep import claims, local, plan, prepare, supervise
-from merit.sweep.loop import Loop, threads_of
+from merit.sweep.loop import SweepLoop, count_threads
 from merit.sweep.record import Sweep
-from merit.sweep.trial_executor import Crew, Launcher
-from merit.tracking.sweeps import Teller
+from merit.sweep.trial_executor import Launcher, TrialExecutor
+from merit.tracking.sweeps import SweepLogger
 
 
-def multirun(arguments: Sequence[str]) -> Sweep:
+def run_multirun(arguments: Sequence[str]) -> Sweep:
     """Run a sweep by Hydra's multirun, print and write its report, and return it.
 
     Args:
@@ -25,53 +25,57 @@ def multirun(arguments: Sequence[str]) -> Sweep:
         MeritError: something is broken; finished trials are kept.
 
     Example:
-        best = multirun(["model=linear,mlp", "sweep.workers=2"]).best()
+        best = run_multirun(["model=linear,mlp", "sweep.workers=2"]).find_best()
     """
-    if hydra.launcher_of(arguments) == hydra.LAUNCHER:
-        local.warm()
+    if hydra.find_launcher(arguments) == hydra.DEFAULT_LAUNCHER:
+        local.start_forkserver()
     try:
-        found: Sweep = hydra.multirun(arguments, supervise.task)
+        result: Sweep = hydra.run_multirun(arguments, supervise.run_job)
     finally:
-        local.cool()
-    return found
+        local.stop_forkserver()
+    return result
 
 
-def sweep(arguments: Sequence[str], launcher_of: Callable[[Path], Launcher]) -> Sweep:
-    """Run a sweep with the launcher that Hydra instantiates; `multirun` calls this through Hydra's sweeper plugin.
+def run_sweep(arguments: Sequence[str], launcher_of: Callable[[Path], Launcher]) -> Sweep:
+    """Run a sweep with the launcher that Hydra instantiates; `run_multirun` calls this through Hydra's sweeper plugin.
 
     Args:
         arguments: overrides as after `merit train -m`.
         launcher_of: returns the launcher for the sweep's folder.
     """
-    made = plan.make(arguments)
-    teller = Teller(made.base, made.name)  # its process imports the tracking library meanwhile
+    sweep_plan = plan.make_plan(arguments)
+    sweep_logger = SweepLogger(
+        sweep_plan.base_lock, sweep_plan.name
+    )  # its process imports the tracking library meanwhile
     try:
-        return _driven(made, launcher_of, teller)
+        return _orchestrate(sweep_plan, launcher_of, sweep_logger)
     finally:
-        teller.close()
+        sweep_logger.close()
 
 
-def _driven(made: plan.Plan, launcher_of: Callable[[Path], Launcher], teller: Teller) -> Sweep:
+def _orchestrate(sweep_plan: plan.Plan, launcher_of: Callable[[Path], Launcher], sweep_logger: SweepLogger) -> Sweep:
     stores = run.features()
-    folder = prepare.folder_of(made)
-    prepare.close(folder, made.base, stores)
+    folder = prepare.prepare_folder(sweep_plan)
+    prepare.write_denied_paths(folder, sweep_plan.base_lock, stores)
     owner = claims.Owner(folder)
     try:
         from merit.sweep.study import Study
 
         try:
-            with claims.claiming(folder):
-                study = Study(made, folder, owner.place)
-            teller.begin()
+            with claims.lock_claims(folder):
+                study = Study(sweep_plan, folder, owner.worker_index)
+            sweep_logger.start_sweep()
         except MeritError:
-            prepare.undo(folder)
+            prepare.remove_unused_folder(folder)
             raise
-        how = made.base.trainer
-        crew = Crew(launcher_of(folder), made.settings.workers, threads_of(how), gpu=how.accelerator == "gpu")
+        settings = sweep_plan.base_lock.trainer
+        executor = TrialExecutor(
+            launcher_of(folder), sweep_plan.settings.workers, count_threads(settings), gpu=settings.accelerator == "gpu"
+        )
         try:
-            return Loop(made, folder, study, crew, owner, teller=teller).run()
+            return SweepLoop(sweep_plan, folder, study, executor, owner, sweep_logger=sweep_logger).run()
         finally:
-            crew.close()
+            executor.close()
             study.close()
     finally:
-        owner.leave()
+        owner.withdraw()

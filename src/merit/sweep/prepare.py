@@ -13,50 +13,53 @@ from merit.config import targets, trust
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.sweep import plan, process, record
-from merit.sweep.local import cores
+from merit.sweep.local import count_cores
 
 PARTS = ("train", "validation")
-CLOSED = ("data", "reports", "training", "model", ".git", ".dvc", "mlruns")
+DENIED_PATHS = ("data", "reports", "training", "model", ".git", ".dvc", "mlruns")
 """Paths in the project's folder that trials can't read: they hold test rows, predictions for them or copies of both."""
 
 
-def folder_of(made: plan.Plan) -> Path:
+def prepare_folder(sweep_plan: plan.Plan) -> Path:
     """Create the sweep's folder, or check that an existing one belongs to the same sweep; return it.
 
     Raises:
         MeritError: the folder holds another sweep, or the features changed since it started.
     """
-    folder = record.SWEEPS / made.name
-    features = _digest()
-    shared = made.settings.storage is not None
-    if (folder / record.ABOUT).is_file():
-        former = record.about_of(made.name)
-        if made.settings.resume is None and not shared:
+    folder = record.SWEEPS / sweep_plan.name
+    features = _hash_features()
+    is_shared = sweep_plan.settings.storage is not None
+    if (folder / record.SWEEP_JSON).is_file():
+        stored = record.read_sweep_json(sweep_plan.name)
+        if sweep_plan.settings.resume is None and not is_shared:
             raise MeritError(
-                f"{folder}: is there already; give another sweep.name, or go on with it by sweep.resume={made.name}"
+                f"{folder}: is there already; give another sweep.name, or go on with it by "
+                f"sweep.resume={sweep_plan.name}"
             )
-        plan.refuse_another(former["definition"], made)
-        if former["features"] != features:
+        plan.refuse_other_definition(stored["definition"], sweep_plan)
+        if stored["features"] != features:
             raise MeritError(f"{folder}: began with other features than data/features holds now; begin a new sweep")
-        artifacts.write_json(folder / record.ABOUT, {**former, "planned": made.planned})
+        artifacts.write_json(folder / record.SWEEP_JSON, {**stored, "planned": sweep_plan.planned_trials})
     else:
-        artifacts.write_json(folder / record.ABOUT, plan.about_json(made, features, _machine()))
-    _share(folder / process.FEATURES)
+        artifacts.write_json(
+            folder / record.SWEEP_JSON, plan.build_sweep_json(sweep_plan, features, _describe_machine())
+        )
+    _link_features(folder / process.FEATURES_FOLDER)
     return folder
 
 
-def _digest() -> str:
+def _hash_features() -> str:
     """Return one SHA-256 over the features of training and validation rows."""
     files = [artifacts.FEATURES_REPORT, *(artifacts.part(name) for name in PARTS)]
     return "sha256:" + hashlib.sha256("".join(map(artifacts.sha256, files)).encode()).hexdigest()
 
 
-def _machine() -> dict[str, Any]:
-    return {"cores": cores(), "system": platform.system(), "processor": platform.machine(),
+def _describe_machine() -> dict[str, Any]:
+    return {"cores": count_cores(), "system": platform.system(), "processor": platform.machine(),
             "python": platform.python_version()}  # fmt: skip
 
 
-def _share(folder: Path) -> None:
+def _link_features(folder: Path) -> None:
     """Put the features of training and validation rows into a folder, as hard links if possible, else as copies."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in [artifacts.FEATURES_REPORT, *(artifacts.part(name) for name in PARTS)]:
@@ -71,47 +74,56 @@ def _share(folder: Path) -> None:
                 shutil.copyfile(file, aside)
 
 
-def close(folder: Path, lock: Lock, stores: list[Path]) -> None:
+def write_denied_paths(folder: Path, lock: Lock, stores: list[Path]) -> None:
     """Write the list of paths that no trial may read: the project's data, the source's files, DVC's stores."""
-    found = [*map(Path, CLOSED), *stores]
+    paths = [*map(Path, DENIED_PATHS), *stores]
     with suppress(Exception):  # a source that reads no files has none to deny
-        found += [Path(file) for file in targets.build(lock.data.source.model_dump(by_alias=True)).files()]
-    artifacts.write_json(folder / process.DENIED, {"closed": sorted({str(path.resolve()) for path in found})})
+        paths += [Path(file) for file in targets.build_component(lock.data.source.model_dump(by_alias=True)).files()]
+    artifacts.write_json(folder / process.DENIED_JSON, {"closed": sorted({str(path.resolve()) for path in paths})})
 
 
-def undo(folder: Path) -> None:
+def remove_unused_folder(folder: Path) -> None:
     """Remove a sweep's folder if no trial was ever started in it."""
-    if not (folder / record.TRIALS).exists():
+    if not (folder / record.TRIALS_FOLDER).exists():
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def trial(folder: Path, made: plan.Plan, number: int, point: dict[str, str], owner: str) -> Path:
+def prepare_trial(folder: Path, sweep_plan: plan.Plan, number: int, point: dict[str, str], owner: str) -> Path:
     """Create the folder of a trial with its lock and trial.json; files of an interrupted attempt are removed.
 
     Raises:
         MeritError: the point doesn't compose; trial.json then records the trial as failed.
     """
-    place = record.folder_of(folder, number)
-    shutil.rmtree(place, ignore_errors=True)
-    told: dict[str, Any] = {"number": number, "overrides": point, "state": "running", "owner": owner}
+    trial_folder = record.locate_trial(folder, number)
+    shutil.rmtree(trial_folder, ignore_errors=True)
+    payload: dict[str, Any] = {"number": number, "overrides": point, "state": "running", "owner": owner}
     try:
-        lock = made.lock_of(point)
+        lock = sweep_plan.compose_lock(point)
     except MeritError as error:
-        record.tell(place, **{**told, "state": "failed", "error": process.line(error)})
+        record.update_trial_json(trial_folder, **{**payload, "state": "failed", "error": process.format_error(error)})
         raise
-    artifacts.write_text(place / artifacts.LOCK.name, _text(lock))
-    links = [name for name in (str(trust.PYPROJECT), *_own()) if Path(name).exists()]
-    record.tell(place, **told, accelerator=lock.trainer.accelerator, max_epochs=lock.trainer.max_epochs,
-                memory_mb=made.settings.memory_mb, project=str(Path().resolve()), links=links)  # fmt: skip
-    return place
+    artifacts.write_text(trial_folder / artifacts.LOCK.name, _render_lock(lock))
+    links = [name for name in (str(trust.PYPROJECT), *_list_trusted_files()) if Path(name).exists()]
+    record.update_trial_json(
+        trial_folder,
+        **payload,
+        accelerator=lock.trainer.accelerator,
+        max_epochs=lock.trainer.max_epochs,
+        memory_mb=sweep_plan.settings.memory_mb,
+        project=str(Path().resolve()),
+        links=links,
+    )
+    return trial_folder
 
 
-def _text(lock: Lock) -> str:
+def _render_lock(lock: Lock) -> str:
     from merit.config import lock as locks
 
-    return locks.render(lock)
+    return locks.render_lock(lock)
 
 
-def _own() -> list[str]:
+def _list_trusted_files() -> list[str]:
     """Return the files and folders of trusted packages (pyproject.toml) that lie in the project's folder."""
-    return [name for package in trust.packages() for name in (package, f"{package}.py") if Path(name).exists()]
+    return [
+        name for package in trust.list_trusted_packages() for name in (package, f"{package}.py") if Path(name).exists()
+    ]

@@ -12,15 +12,15 @@ from merit import artifacts
 from merit.errors import MeritError
 
 SWEEPS = Path("sweeps")
-ABOUT = "sweep.json"
-TRIALS = "trials"
-TRIAL = "trial.json"
-HISTORY = "history.csv"
+SWEEP_JSON = "sweep.json"
+TRIALS_FOLDER = "trials"
+TRIAL_JSON = "trial.json"
+HISTORY_CSV = "history.csv"
 WEIGHTS = "weights.safetensors"
-LOG = "log.txt"
-FINAL = frozenset({"done", "pruned", "failed", "killed"})
+LOG_FILE = "log.txt"
+FINAL_STATES = frozenset({"done", "pruned", "failed", "killed"})
 """States of trials that a resume doesn't run again."""
-_ABOUT_KEYS = ("name", "created", "sampler", "objectives", "overrides", "space", "planned", "commit")
+_SWEEP_JSON_KEYS = ("name", "created", "sampler", "objectives", "overrides", "space", "planned", "commit")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Trial:
     @property
     def history(self) -> list[dict[str, float]]:
         """The metrics of each epoch so far."""
-        return epochs(self.folder)
+        return read_epochs(self.folder)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Sweep:
     """A sweep: its search space, its settings, and its trials in the order of their numbers.
 
     Example:
-        best = read(latest()).best()
+        best = read_sweep(find_latest()).find_best()
         print(best.number, best.overrides, best.values["log_loss"])
     """
 
@@ -85,149 +85,151 @@ class Sweep:
     launcher: list[str] = field(default_factory=list)
     """Overrides of Hydra's settings, such as hydra/launcher=ray."""
 
-    def best(self) -> Trial | None:
+    def find_best(self) -> Trial | None:
         """Return the best trial that is done; None if there is none, or if there are several objectives."""
         if len(self.objectives) != 1:
             return None
         (metric, direction), *_ = self.objectives.items()
         sign = -1 if direction == "maximize" else 1
-        done = [trial for trial in self._done() if metric in trial.values]
+        done = [trial for trial in self._list_done() if metric in trial.values]
         return min(done, key=lambda trial: sign * trial.values[metric], default=None)
 
-    def front(self) -> list[Trial]:
+    def find_front(self) -> list[Trial]:
         """Return the Pareto front: the done trials that no other dominates (as good in all objectives, better in one).
 
         The order is that of the trials' numbers.
         """
-        done = [trial for trial in self._done() if set(self.objectives) <= set(trial.values)]
-        costs = [self._costs(trial) for trial in done]
+        done = [trial for trial in self._list_done() if set(self.objectives) <= set(trial.values)]
+        costs = [self._compute_costs(trial) for trial in done]
         return [
-            trial for trial, mine in zip(done, costs, strict=True) if not any(_beats(other, mine) for other in costs)
+            trial
+            for trial, own_costs in zip(done, costs, strict=True)
+            if not any(_dominates(other, own_costs) for other in costs)
         ]
 
-    def _done(self) -> list[Trial]:
+    def _list_done(self) -> list[Trial]:
         return [trial for trial in self.trials if trial.state == "done"]
 
-    def _costs(self, trial: Trial) -> tuple[float, ...]:
+    def _compute_costs(self, trial: Trial) -> tuple[float, ...]:
         return tuple(
             -trial.values[metric] if direction == "maximize" else trial.values[metric]
             for metric, direction in self.objectives.items()
         )
 
 
-def _beats(other: tuple[float, ...], mine: tuple[float, ...]) -> bool:
-    return other != mine and all(a <= b for a, b in zip(other, mine, strict=True))
+def _dominates(other_costs: tuple[float, ...], costs: tuple[float, ...]) -> bool:
+    return other_costs != costs and all(a <= b for a, b in zip(other_costs, costs, strict=True))
 
 
-def names() -> list[str]:
+def list_names() -> list[str]:
     """Return the names of all sweeps, oldest first."""
-    found = [file for file in SWEEPS.glob(f"*/{ABOUT}") if file.is_file()]
-    return [file.parent.name for file in sorted(found, key=lambda file: (_created(file), file.parent.name))]
+    files = [file for file in SWEEPS.glob(f"*/{SWEEP_JSON}") if file.is_file()]
+    return [file.parent.name for file in sorted(files, key=lambda file: (_read_creation_time(file), file.parent.name))]
 
 
-def _created(file: Path) -> str:
+def _read_creation_time(file: Path) -> str:
     with suppress(MeritError):  # a damaged one sorts as the oldest
         return str(artifacts.read_json(file, "train -m").get("created", ""))
     return ""
 
 
-def latest() -> str:
+def find_latest() -> str:
     """Return the name of the newest sweep.
 
     Raises:
         MeritError: there is no sweep.
     """
-    if found := names():
-        return found[-1]
+    if sweep_names := list_names():
+        return sweep_names[-1]
     raise MeritError(f"{SWEEPS}/: holds no sweep; 'merit train -m model=linear,mlp' makes one")
 
 
-def read(name: str) -> Sweep:
+def read_sweep(name: str) -> Sweep:
     """Read a sweep from its folder.
 
     Raises:
         MeritError: no sweep has that name, or its sweep.json can't be read.
     """
-    about = about_of(name)
+    sweep_json = read_sweep_json(name)
     folder = SWEEPS / name
-    return sweep_of(about, folder, trials_in(folder))
+    return build_sweep(sweep_json, folder, read_trials(folder))
 
 
-def sweep_of(about: dict[str, Any], folder: Path, trials: Iterable[Trial]) -> Sweep:
+def build_sweep(sweep_json: dict[str, Any], folder: Path, trials: Iterable[Trial]) -> Sweep:
     """Return a sweep from the content of its sweep.json and its trials."""
     return Sweep(
-        name=about["name"],
+        name=sweep_json["name"],
         folder=folder,
-        created=about["created"],
-        sampler=about["sampler"],
-        objectives=about["objectives"],
-        overrides=about["overrides"],
-        space=about["space"],
-        planned=about["planned"],
+        created=sweep_json["created"],
+        sampler=sweep_json["sampler"],
+        objectives=sweep_json["objectives"],
+        overrides=sweep_json["overrides"],
+        space=sweep_json["space"],
+        planned=sweep_json["planned"],
         trials=sorted(trials, key=lambda trial: trial.number),
-        commit=about["commit"],
-        settings=about.get("settings", []),
-        launcher=about.get("launcher", []),
+        commit=sweep_json["commit"],
+        settings=sweep_json.get("settings", []),
+        launcher=sweep_json.get("launcher", []),
     )
 
 
-def about_of(name: str) -> dict[str, Any]:
+def read_sweep_json(name: str) -> dict[str, Any]:
     """Return the content of a sweep's sweep.json.
 
     Raises:
         MeritError: no sweep has that name, or its sweep.json is damaged.
     """
-    file = SWEEPS / name / ABOUT
+    file = SWEEPS / name / SWEEP_JSON
     if not file.is_file():
-        raise MeritError(f"{SWEEPS}/{name}: no such sweep; allowed: {', '.join(names()) or 'none is there yet'}")
+        raise MeritError(f"{SWEEPS}/{name}: no such sweep; allowed: {', '.join(list_names()) or 'none is there yet'}")
     advice = f"remove it and give the sweep's command again with sweep.name={name}: its trials are kept"
-    return _read(file, _ABOUT_KEYS, advice)
+    return _read_json(file, _SWEEP_JSON_KEYS, advice)
 
 
-def _read(file: Path, keys: Iterable[str], advice: str) -> dict[str, Any]:
+def _read_json(file: Path, keys: Iterable[str], advice: str) -> dict[str, Any]:
     """Return the content of a JSON file, which must have these keys."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        lacking = [key for key in keys if key not in found]
+        content = json.loads(file.read_text(encoding="utf-8"))
+        missing = [key for key in keys if key not in content]
     except (OSError, ValueError, TypeError) as error:
         raise MeritError(f"{file}: can't be read ({' '.join(str(error).split())}); {advice}") from error
-    if lacking or not isinstance(found, dict):
-        raise MeritError(f"{file}: damaged, for it lacks {', '.join(lacking) or 'all keys'}; {advice}")
-    return found
+    if missing or not isinstance(content, dict):
+        raise MeritError(f"{file}: damaged, for it lacks {', '.join(missing) or 'all keys'}; {advice}")
+    return content
 
 
-def trials_in(folder: Path) -> list[Trial]:
+def read_trials(folder: Path) -> list[Trial]:
     """Return the trials in a sweep's folder, without those that have no trial.json or a damaged one."""
-    return [trial for _, trial in _found(folder) if isinstance(trial, Trial)]
+    return [trial for _, trial in _iterate_trials(folder) if isinstance(trial, Trial)]
 
 
-def damaged(folder: Path) -> dict[int, str]:
+def find_damaged(folder: Path) -> dict[int, str]:
     """Return the trials in a sweep's folder whose trial.json is damaged: error messages by number."""
-    return {number: str(error) for number, error in _found(folder) if isinstance(error, MeritError)}
+    return {number: str(error) for number, error in _iterate_trials(folder) if isinstance(error, MeritError)}
 
 
-def _found(folder: Path) -> Iterator[tuple[int, Trial | MeritError]]:
-    for file in sorted((folder / TRIALS).glob(f"*/{TRIAL}")):
+def _iterate_trials(folder: Path) -> Iterator[tuple[int, Trial | MeritError]]:
+    for file in sorted((folder / TRIALS_FOLDER).glob(f"*/{TRIAL_JSON}")):
         try:
-            yield int(file.parent.name), trial_in(file.parent)
+            yield int(file.parent.name), read_trial(file.parent)
         except MeritError as error:
             yield int(file.parent.name), error
 
 
-def told(folder: Path) -> dict[str, Any]:
+def read_trial_json(folder: Path) -> dict[str, Any]:
     """Return the content of a trial's trial.json.
 
     Raises:
         MeritError: it is damaged.
     """
     advice = f"'merit train -m sweep.resume={folder.absolute().parents[1].name}' trains it again"
-    found = _read(folder / TRIAL, ("number", "overrides", "state"), advice)
-    if found["state"] not in {*FINAL, "running"} or not isinstance(found["overrides"], dict):
-        raise MeritError(f"{folder / TRIAL}: damaged, for its state is {found['state']!r}; {advice}")
-    return found
+    payload = _read_json(folder / TRIAL_JSON, ("number", "overrides", "state"), advice)
+    if payload["state"] not in {*FINAL_STATES, "running"} or not isinstance(payload["overrides"], dict):
+        raise MeritError(f"{folder / TRIAL_JSON}: damaged, for its state is {payload['state']!r}; {advice}")
+    return payload
 
 
-def trial_in(folder: Path, epochs: int | None = None) -> Trial:
+def read_trial(folder: Path, epochs: int | None = None) -> Trial:
     """Return the trial in a folder.
 
     Args:
@@ -237,54 +239,54 @@ def trial_in(folder: Path, epochs: int | None = None) -> Trial:
     Raises:
         MeritError: its trial.json is damaged.
     """
-    known = told(folder)
+    payload = read_trial_json(folder)
     return Trial(
-        number=int(known["number"]),
-        overrides=known["overrides"],
-        state=known["state"],
-        values=known.get("values", {}),
-        error=known.get("error"),
-        started=float(known.get("started") or 0.0),
-        seconds=float(known.get("seconds") or 0.0),
-        first_batch_seconds=known.get("first_batch_seconds"),
-        epochs=int(known.get("epochs") or 0) if epochs is None else epochs,
-        run=known.get("run"),
+        number=int(payload["number"]),
+        overrides=payload["overrides"],
+        state=payload["state"],
+        values=payload.get("values", {}),
+        error=payload.get("error"),
+        started=float(payload.get("started") or 0.0),
+        seconds=float(payload.get("seconds") or 0.0),
+        first_batch_seconds=payload.get("first_batch_seconds"),
+        epochs=int(payload.get("epochs") or 0) if epochs is None else epochs,
+        run=payload.get("run"),
         folder=folder,
-        max_epochs=known.get("max_epochs"),
+        max_epochs=payload.get("max_epochs"),
     )
 
 
-def folder_of(sweep: Path, number: int) -> Path:
+def locate_trial(sweep: Path, number: int) -> Path:
     """Return the folder of a trial."""
-    return sweep / TRIALS / f"{number:04}"
+    return sweep / TRIALS_FOLDER / f"{number:04}"
 
 
-def tell(folder: Path, **told: Any) -> dict[str, Any]:
+def update_trial_json(folder: Path, **changes: Any) -> dict[str, Any]:
     """Update keys of trial.json, and return its content. Only one process at a time may write it."""
-    file = folder / TRIAL
-    former = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    whole = {**former, **told}
-    artifacts.write_json(file, whole)
-    return whole
+    file = folder / TRIAL_JSON
+    stored = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    payload = {**stored, **changes}
+    artifacts.write_json(file, payload)
+    return payload
 
 
-def owner_of(folder: Path) -> str | None:
+def read_owner(folder: Path) -> str | None:
     """Return the name of the process that owns a trial, HOST.PID."""
-    return told(folder).get("owner")
+    return read_trial_json(folder).get("owner")
 
 
 def is_final(folder: Path) -> bool:
     """Return whether a trial has a final state."""
     try:
-        return json.loads((folder / TRIAL).read_text(encoding="utf-8"))["state"] in FINAL
+        return json.loads((folder / TRIAL_JSON).read_text(encoding="utf-8"))["state"] in FINAL_STATES
     except (OSError, ValueError, KeyError):
         return False
 
 
-def epochs(folder: Path) -> list[dict[str, float]]:
+def read_epochs(folder: Path) -> list[dict[str, float]]:
     """Return the metrics of each epoch in a trial's history.csv, without a line that is still being written."""
     try:
-        text = (folder / HISTORY).read_text(encoding="utf-8")
+        text = (folder / HISTORY_CSV).read_text(encoding="utf-8")
     except OSError:
         return []
     lines = text[: text.rfind("\n") + 1].splitlines()

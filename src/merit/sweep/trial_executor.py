@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from merit.errors import MeritError
 from merit.sweep import supervise
 
-FOREIGN = 8
+DEFAULT_WIDTH = 8
 """Concurrent trials for a launcher that doesn't report its width, if sweep.workers isn't set."""
 
 
@@ -19,7 +19,7 @@ class Launcher(Protocol):
         """Run jobs, and return when all of them have ended."""
 
 
-class Crew:
+class TrialExecutor:
     """Runs trials by a launcher.
 
     A launcher with a `width` method gets one job at a time from each of `width` threads, so that a free thread takes
@@ -35,12 +35,14 @@ class Crew:
 
     def __init__(self, launcher: Launcher, workers: int | None, threads: int, *, gpu: bool) -> None:
         self._launcher = launcher
-        own, alone = getattr(launcher, "width", None), type(launcher).__name__ == "BasicLauncher"
-        self.by_batch = own is None and not alone
-        self.width = workers or (1 if alone else own(threads, gpu=gpu) if own is not None else FOREIGN)
-        if alone:
+        launcher_width, is_basic = getattr(launcher, "width", None), type(launcher).__name__ == "BasicLauncher"
+        self.is_batch = launcher_width is None and not is_basic
+        self.width = workers or (
+            1 if is_basic else launcher_width(threads, gpu=gpu) if launcher_width is not None else DEFAULT_WIDTH
+        )
+        if is_basic:
             self.width = 1
-        self._threads = ThreadPoolExecutor(1 if self.by_batch else self.width)
+        self._threads = ThreadPoolExecutor(1 if self.is_batch else self.width)
         self._running: dict[Future[Any], list[Path]] = {}
 
     @property
@@ -48,28 +50,28 @@ class Crew:
         """The folders of the trials that run now."""
         return [folder for folders in self._running.values() for folder in folders]
 
-    def room(self) -> int:
+    def count_free_slots(self) -> int:
         """Return how many trials can be started now."""
-        if self.by_batch:
+        if self.is_batch:
             return 0 if self._running else self.width
         return self.width - len(self._running)
 
-    def start(self, folders: Sequence[Path]) -> None:
+    def start_trials(self, folders: Sequence[Path]) -> None:
         """Start trials."""
-        for batch in [folders] if self.by_batch else [[folder] for folder in folders]:
-            jobs = [[f"trial={_quoted(folder)}"] for folder in batch]
+        for batch in [folders] if self.is_batch else [[folder] for folder in folders]:
+            jobs = [[f"trial={_quote_path(folder)}"] for folder in batch]
             first = int(batch[0].name)
             self._running[self._threads.submit(self._launcher.launch, jobs, first)] = list(batch)
 
-    def ended(self) -> list[Path]:
+    def pop_ended(self) -> list[Path]:
         """Return the folders of the trials that have ended since the last call.
 
         Raises:
             MeritError: the launcher itself failed.
         """
-        done = [future for future in self._running if future.done()]
+        finished = [future for future in self._running if future.done()]
         folders: list[Path] = []
-        for future in done:
+        for future in finished:
             folders += self._running.pop(future)
             try:
                 for job in future.result():
@@ -81,14 +83,14 @@ class Crew:
                 raise MeritError(f"hydra/launcher: can't run a trial ({type(error).__name__}: {reason})") from error
         return folders
 
-    def end(self, reason: str) -> None:
+    def kill_running(self, reason: str) -> None:
         """Kill the running trials, and wait until they have ended."""
         for folder in self.running:
-            supervise.end(folder, reason)
+            supervise.request_kill(folder, reason)
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    def ended_now(self) -> list[Path]:
-        """Return the trials that `ended` has not reported, even if the launcher failed, and forget them."""
+    def pop_running(self) -> list[Path]:
+        """Return the trials that `pop_ended` has not reported, even if the launcher failed, and forget them."""
         folders, self._running = self.running, {}
         return folders
 
@@ -99,7 +101,7 @@ class Crew:
             close()
 
 
-def _quoted(folder: Path) -> str:
+def _quote_path(folder: Path) -> str:
     """Return a path quoted as a value in Hydra's override grammar."""
     text = str(folder.absolute())
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'" if not text.isalnum() else text

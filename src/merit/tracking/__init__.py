@@ -2,7 +2,7 @@
 
 `run_facts` collects what is logged about a run, whatever the backend.
 The backends are `mlflow`, `wandb` and `csv`.
-`live` logs a training while it runs, `sweeps` a sweep and its trials. Untracked training is not possible.
+`run_logger` logs a training while it runs, `sweep_logger` a sweep and its trials. Untracked training is not possible.
 """
 
 from pathlib import Path
@@ -12,10 +12,10 @@ from merit.config.schema import Lock, Tracking
 from merit.mlflow import store
 
 if TYPE_CHECKING:
-    from merit.tracking.run_facts import Trial
+    from merit.tracking.run_facts import LoggedTrial
 
-CSV = Path("runs")
-WANDB = Path("wandb")
+CSV_FOLDER = Path("runs")
+WANDB_FOLDER = Path("wandb")
 
 
 class Run(Protocol):
@@ -31,35 +31,35 @@ class Run(Protocol):
 class Tracker(Protocol):
     """The interface of a tracking backend: a module with these functions."""
 
-    def begin(self, lock: Lock) -> Run:
+    def start_run(self, lock: Lock) -> Run:
         """Start a run, and log its inputs: parameters, the complete lock, commit, data hash and environment.
 
         Raises:
             MeritError: the backend can't store it.
         """
 
-    def record(self, lock: Lock) -> str:
+    def complete_run(self, lock: Lock) -> str:
         """Complete the run of the current package with the package's digest and test metrics; return the run's id.
 
         The run is found by the hash of its weights. If there is none, because the training came from DVC's cache or
         the backend lost it, the run is restored from the files.
         """
 
-    def begin_sweep(self, lock: Lock, name: str, about: dict[str, str]) -> str:
+    def start_sweep(self, lock: Lock, name: str, run_inputs: dict[str, str]) -> str:
         """Start the sweep's own run, or reopen it if the sweep is resumed; return its id.
 
         Raises:
             MeritError: the backend can't store it.
         """
 
-    def keep_trial(self, trial: "Trial", about: dict[str, str]) -> str:
+    def log_trial(self, trial: "LoggedTrial", run_inputs: dict[str, str]) -> str:
         """Log an ended trial as a child of the sweep's run; return its run's id."""
 
     def end_sweep(self, lock: Lock, run: str, status: str) -> None:
         """End the sweep's own run as FINISHED, FAILED or KILLED."""
 
 
-def tracker(tracking: Tracking) -> Tracker:
+def select_tracker(tracking: Tracking) -> Tracker:
     """Return the backend that conf/tracking selects."""
     if tracking.to == "wandb":
         from merit.tracking import wandb
@@ -74,7 +74,7 @@ def tracker(tracking: Tracking) -> Tracker:
     return mlflow
 
 
-def check(tracking: Tracking) -> None:
+def check_tracking(tracking: Tracking) -> None:
     """Check quickly that the tracking server responds; other backends aren't checked.
 
     Raises:
@@ -84,23 +84,23 @@ def check(tracking: Tracking) -> None:
         store.check_server(tracking)
 
 
-def place(tracking: Tracking) -> str:
+def describe_location(tracking: Tracking) -> str:
     """Return the location of runs as one text, as stored in receipts."""
     if tracking.to == "mlflow":
-        return store.uri_of(tracking)
+        return store.resolve_uri(tracking)
     return f"{tracking.to}:{tracking.mode or ''}:{tracking.experiment}"
 
 
-def local(tracking: Tracking) -> Path | None:
+def find_local_path(tracking: Tracking) -> Path | None:
     """Return the local file or folder that holds the runs; None if a server does."""
     if tracking.to == "mlflow":
-        return store.local_file(store.uri_of(tracking))
+        return store.get_sqlite_file(store.resolve_uri(tracking))
     if tracking.to == "csv":
-        return CSV / tracking.experiment
-    return WANDB if tracking.mode == "offline" else None
+        return CSV_FOLDER / tracking.experiment
+    return WANDB_FOLDER if tracking.mode == "offline" else None
 
 
-def told_of(tracking: Tracking, weights: str) -> dict[str, str]:
+def read_run_tags(tracking: Tracking, weights: str) -> dict[str, str]:
     """Return the tags of the training run with these weights: `commit`, `dirty`, `processor` and so on.
 
     Args:
@@ -116,9 +116,9 @@ def told_of(tracking: Tracking, weights: str) -> dict[str, str]:
     if tracking.to == "mlflow":
         from merit.tracking import mlflow
 
-        return mlflow.tags_of(tracking, weights)
+        return mlflow.read_tags(tracking, weights)
     if tracking.to == "csv":
         from merit.tracking import csv
 
-        return csv.tags_of(tracking, weights)
+        return csv.read_tags(tracking, weights)
     return {}

@@ -13,17 +13,17 @@ from typing import Any
 from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import MeritError
-from merit.tracking import tracker
+from merit.tracking import select_tracker
 
 
-class Live:
+class RunLogger:
     """A training run as a context manager; the run ends as FINISHED, FAILED or KILLED, as the block does.
 
     Args:
         lock: the configuration.
 
     Example:
-        with Live(lock) as run:
+        with RunLogger(lock) as run:
             train(lock, run.log_epoch)
     """
 
@@ -35,7 +35,7 @@ class Live:
             text=True,
             start_new_session=True,  # Ctrl-C must reach training only, which then reports the run's status
         )
-        self._tell({"lock": locks.render(lock)})
+        self._send_message({"lock": locks.render_lock(lock)})
 
     def log_epoch(self, metrics: dict[str, float]) -> None:
         """Send an epoch's metrics to the tracking process.
@@ -43,9 +43,9 @@ class Live:
         Raises:
             MeritError: the run can't be logged; an untracked training is not worth finishing.
         """
-        self._tell({"epoch": metrics})
+        self._send_message({"epoch": metrics})
 
-    def __enter__(self) -> "Live":
+    def __enter__(self) -> "RunLogger":
         """Return the run, whose process was started by the constructor."""
         return self
 
@@ -55,34 +55,34 @@ class Live:
         """End the run as the block ended, and wait until it is stored."""
         status = "FINISHED" if kind is None else "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
         try:
-            self._tell({"end": status})
-            said, _ = self._process.communicate()
-            self._check(said)
+            self._send_message({"end": status})
+            output, _ = self._process.communicate()
+            self._raise_on_failure(output)
         except MeritError:
             if kind is None:
                 raise
 
-    def _tell(self, message: dict[str, Any]) -> None:
+    def _send_message(self, message: dict[str, Any]) -> None:
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             assert self._process.stdout is not None
-            said = self._process.stdout.read()
+            output = self._process.stdout.read()
             self._process.wait()
-            self._check(said)
+            self._raise_on_failure(output)
 
-    def _check(self, said: str) -> None:
+    def _raise_on_failure(self, output: str) -> None:
         if self._process.returncode:
-            lines = said.strip().splitlines() or [f"tracking: its process ended with {self._process.returncode}"]
+            lines = output.strip().splitlines() or [f"tracking: its process ended with {self._process.returncode}"]
             raise MeritError(lines[-1])
 
 
-def _listen() -> None:
+def _serve_run() -> None:
     """Log the run that standard input describes, a JSON object per line; input that closes early means a kill."""
-    lock = locks.parse(json.loads(sys.stdin.readline())["lock"], "lock")
-    run = tracker(lock.tracking).begin(lock)
+    lock = locks.parse_lock(json.loads(sys.stdin.readline())["lock"], "lock")
+    run = select_tracker(lock.tracking).start_run(lock)
     status = "KILLED"
     for line in sys.stdin:
         message = json.loads(line)
@@ -95,7 +95,7 @@ def _listen() -> None:
 
 if __name__ == "__main__":
     try:
-        _listen()
+        _serve_run()
     except MeritError as error:
         print(error)  # the parent raises the last line
         sys.exit(error.exit_code)

@@ -11,50 +11,50 @@ from merit import artifacts, git
 from merit.config import lock as locks
 from merit.config.schema import Lock
 
-ENVIRONMENT = Path("requirements.lock")
+REQUIREMENTS_LOCK = Path("requirements.lock")
 CPUINFO = Path("/proc/cpuinfo")
-MOST_COLUMNS = 200
+MAX_LOGGED_COLUMNS = 200
 """Maximum number of columns whose declarations are logged as parameters of a run."""
-SECTIONS = {"seed", "data", "features", "model", "optimizer", "trainer"}
+LOGGED_SECTIONS = {"seed", "data", "features", "model", "optimizer", "trainer"}
 
 
-def name(lock: Lock) -> str:
+def build_run_name(lock: Lock) -> str:
     """Return the name of a run: its network's class and its commit, such as `EmbeddingMLP-1a2b3c4`."""
-    return f"{lock.model.target.rpartition('.')[2]}-{(git.head() or 'none yet')[:7]}"
+    return f"{lock.model.target.rpartition('.')[2]}-{(git.get_head() or 'none yet')[:7]}"
 
 
-def made_of(lock: Lock) -> dict[str, str]:
+def collect_provenance(lock: Lock) -> dict[str, str]:
     """Return the provenance of a run that starts now: its commit, and the hashes of its data.
 
     Raises:
         MeritError: there is no ingested data.
     """
     return {
-        "commit": git.head() or "none yet",
+        "commit": git.get_head() or "none yet",
         "dirty": str(git.is_dirty()).lower(),
         "data_sha256": artifacts.sha256(artifacts.require(artifacts.RAW, "ingest")),
         "data_fingerprint": lock.data.fingerprint,
     }
 
 
-def machine() -> dict[str, str]:
+def describe_machine() -> dict[str, str]:
     """Return what trained weights depend on, to the last bit, besides packages: Python and the kind of processor."""
     return {
         "python": platform.python_version(),
-        "processor": _cpuinfo("model name") or platform.processor() or platform.machine(),
-        "instructions": os.environ.get("ATEN_CPU_CAPABILITY") or _instructions(),
+        "processor": _read_cpuinfo("model name") or platform.processor() or platform.machine(),
+        "instructions": os.environ.get("ATEN_CPU_CAPABILITY") or _detect_instruction_set(),
     }
 
 
-def _instructions() -> str:
+def _detect_instruction_set() -> str:
     """Return the widest CPU instruction set that torch would use here, by torch's name for it."""
-    flags = set(_cpuinfo("flags").split())
+    flags = set(_read_cpuinfo("flags").split())
     if {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= flags:
         return "avx512"
     return "avx2" if {"avx2", "fma"} <= flags else "default"
 
 
-def _cpuinfo(key: str) -> str:
+def _read_cpuinfo(key: str) -> str:
     """Return a value of the first processor in /proc/cpuinfo; empty if there is none."""
     if not CPUINFO.is_file():
         return ""
@@ -62,62 +62,62 @@ def _cpuinfo(key: str) -> str:
     return next((value.strip() for name, _, value in lines if name.strip() == key), "")
 
 
-def parameters(lock: Lock) -> dict[str, Any]:
+def collect_parameters(lock: Lock) -> dict[str, Any]:
     """Return the sections of the lock that affect training, as values by dotted name; a list is one value.
 
     A wide table's columns are logged as their number only: the complete lock is logged too, and nobody compares runs by
     20,000 parameters.
     """
-    values = lock.model_dump(mode="json", by_alias=True, include=SECTIONS)
-    if len(lock.data.columns) > MOST_COLUMNS:
+    values = lock.model_dump(mode="json", by_alias=True, include=LOGGED_SECTIONS)
+    if len(lock.data.columns) > MAX_LOGGED_COLUMNS:
         values["data"]["columns"] = f"{len(lock.data.columns)} columns, see {artifacts.LOCK}"
-    return flat(values)
+    return flatten(values)
 
 
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flatten nested dictionaries into values by dotted name; a list is one value.
 
     Example:
-        >>> flat({"trainer": {"devices": 1}, "seed": 0})
+        >>> flatten({"trainer": {"devices": 1}, "seed": 0})
         {'trainer.devices': 1, 'seed': 0}
     """
-    found: dict[str, Any] = {}
+    leaves: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}.")
+            leaves |= flatten(value, f"{prefix}{key}.")
         else:
-            found[f"{prefix}{key}"] = value
-    return found
+            leaves[f"{prefix}{key}"] = value
+    return leaves
 
 
 @dataclass(frozen=True)
-class Trial:
+class LoggedTrial:
     """An ended trial of a sweep, as it is logged as a run.
 
     Attributes:
         number: its number in the sweep.
         sweep: name of the sweep.
-        parent: id of the sweep's run.
+        parent_run: id of the sweep's run.
         lock: the lock that it was trained with.
         status: FINISHED, FAILED or KILLED.
-        about: further texts by name: its state, its error and its swept values.
-        best: metrics of its best epoch by name.
+        tags: further texts by name: its state, its error and its swept values.
+        best_metrics: metrics of its best epoch by name.
         epochs: metrics of each epoch.
-        weights: SHA-256 of its weights; None if it has none.
-        began: start, in seconds since 1970.
+        weights_sha256: SHA-256 of its weights; None if it has none.
+        started: start, in seconds since 1970.
         ended: end, in seconds since 1970.
     """
 
     number: int
     sweep: str
-    parent: str
+    parent_run: str
     lock: Lock
     status: str
-    about: dict[str, str]
-    best: dict[str, float]
+    tags: dict[str, str]
+    best_metrics: dict[str, float]
     epochs: list[dict[str, float]]
-    weights: str | None
-    began: float
+    weights_sha256: str | None
+    started: float
     ended: float
 
     @property
@@ -126,42 +126,46 @@ class Trial:
         return f"{self.sweep}-{self.number:04}"
 
 
-STATUSES = {"done": "FINISHED", "pruned": "FINISHED", "killed": "KILLED"}
+RUN_STATUSES = {"done": "FINISHED", "pruned": "FINISHED", "killed": "KILLED"}
 
 
-def trial(folder: Path, told: dict[str, Any], sweep: str, parent: str) -> Trial:
+def read_trial(folder: Path, payload: dict[str, Any], sweep: str, parent_run: str) -> LoggedTrial:
     """Return a trial from the files in its folder and the content of its trial.json.
 
     Args:
         folder: the trial's folder.
-        told: content of its trial.json.
+        payload: content of its trial.json.
         sweep: name of the sweep.
-        parent: id of the sweep's run.
+        parent_run: id of the sweep's run.
     """
     weights, history = folder / artifacts.WEIGHTS.name, folder / artifacts.HISTORY.name
-    began = float(told.get("started") or 0)
-    return Trial(
-        number=int(told["number"]),
+    started = float(payload.get("started") or 0)
+    return LoggedTrial(
+        number=int(payload["number"]),
         sweep=sweep,
-        parent=parent,
-        lock=locks.parse((folder / artifacts.LOCK.name).read_text(encoding="utf-8"), artifacts.LOCK.name),
-        status=STATUSES.get(told["state"], "FAILED"),
-        about={"state": told["state"], **({"error": told["error"]} if told.get("error") else {}), **told["overrides"]},
-        best={f"best_{name}": float(value) for name, value in told.get("values", {}).items()},
-        epochs=epochs(history) if history.is_file() else [],
-        weights=artifacts.sha256(weights) if weights.is_file() else None,
-        began=began,
-        ended=began + float(told.get("seconds") or 0),
+        parent_run=parent_run,
+        lock=locks.parse_lock((folder / artifacts.LOCK.name).read_text(encoding="utf-8"), artifacts.LOCK.name),
+        status=RUN_STATUSES.get(payload["state"], "FAILED"),
+        tags={
+            "state": payload["state"],
+            **({"error": payload["error"]} if payload.get("error") else {}),
+            **payload["overrides"],
+        },
+        best_metrics={f"best_{name}": float(value) for name, value in payload.get("values", {}).items()},
+        epochs=read_epochs(history) if history.is_file() else [],
+        weights_sha256=artifacts.sha256(weights) if weights.is_file() else None,
+        started=started,
+        ended=started + float(payload.get("seconds") or 0),
     )
 
 
-def epochs(history: Path = artifacts.HISTORY) -> list[dict[str, float]]:
+def read_epochs(history: Path = artifacts.HISTORY) -> list[dict[str, float]]:
     """Return the metrics of each epoch of a training, by default of the one that produced the current weights."""
     with artifacts.require(history, "train").open(encoding="utf-8") as handle:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(handle)]
 
 
-def results() -> dict[str, float]:
+def read_test_metrics() -> dict[str, float]:
     """Return the candidate's metrics on test rows as `test_NAME`, without those that couldn't be computed."""
-    measured = artifacts.read_json(artifacts.METRICS, "evaluate")["candidate"]
-    return {f"test_{key}": each["value"] for key, each in measured.items() if each["value"] is not None}
+    metrics = artifacts.read_json(artifacts.METRICS, "evaluate")["candidate"]
+    return {f"test_{key}": each["value"] for key, each in metrics.items() if each["value"] is not None}

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from merit import artifacts
 from merit.config import lock as locks
 from merit.config.schema import Lock
-from merit.console.masking import masked
+from merit.console.masking import mask_secrets
 from merit.errors import MeritError
 from merit.tracking import run_facts
 
 if TYPE_CHECKING:
     import wandb
 
-NOTES = Path(".merit/wandb")
+NOTES_FOLDER = Path(".merit/wandb")
 
 
 class WandbRun:
@@ -33,7 +33,7 @@ class WandbRun:
 
     def __init__(self, lock: Lock) -> None:
         self._lock = lock
-        self._run = _begun(lock, "train")
+        self._run = _start_run(lock, "train")
         self.id = str(self._run.id)
 
     def log_epoch(self, metrics: dict[str, float]) -> None:
@@ -46,52 +46,52 @@ class WandbRun:
         if status == "FINISHED":
             weights = artifacts.sha256(artifacts.WEIGHTS)
             self._run.summary["weights_sha256"] = weights
-            artifacts.write_json(_note(self._lock, weights), {"run": self.id})
-        _finish(self._run, failed=status != "FINISHED")
+            artifacts.write_json(_locate_note(self._lock, weights), {"run": self.id})
+        _finish_run(self._run, failed=status != "FINISHED")
 
 
-def begin(lock: Lock) -> WandbRun:
+def start_run(lock: Lock) -> WandbRun:
     """Start a run."""
     return WandbRun(lock)
 
 
-def record(lock: Lock) -> str:
+def complete_run(lock: Lock) -> str:
     """Log the current package, and its training if that is missing in W&B; return the training run's id."""
     weights = artifacts.sha256(artifacts.require(artifacts.WEIGHTS, "train"))
-    digest, note = artifacts.package_digest(artifacts.PACKAGE), _note(lock, weights)
-    known = artifacts.read_json(note, "run") if note.is_file() else {"run": _restored(lock)}
-    if known.get("package") != digest:
-        run = _begun(lock, "package", group=known["run"])
-        run.summary.update({"package": digest, "weights_sha256": weights, **run_facts.results()})
-        _finish(run)
-        artifacts.write_json(note, {**known, "package": digest})
-    return str(known["run"])
+    digest, note = artifacts.package_digest(artifacts.PACKAGE), _locate_note(lock, weights)
+    stored = artifacts.read_json(note, "run") if note.is_file() else {"run": _restore_run(lock)}
+    if stored.get("package") != digest:
+        run = _start_run(lock, "package", group=stored["run"])
+        run.summary.update({"package": digest, "weights_sha256": weights, **run_facts.read_test_metrics()})
+        _finish_run(run)
+        artifacts.write_json(note, {**stored, "package": digest})
+    return str(stored["run"])
 
 
-def _restored(lock: Lock) -> str:
+def _restore_run(lock: Lock) -> str:
     run = WandbRun(lock)
-    for epoch in run_facts.epochs():
+    for epoch in run_facts.read_epochs():
         run.log_epoch(epoch)
     run.end("FINISHED")
     return run.id
 
 
-def begin_sweep(lock: Lock, name: str, about: dict[str, str]) -> str:
+def start_sweep(lock: Lock, name: str, run_inputs: dict[str, str]) -> str:
     """Return the sweep's name: W&B has no child runs, so a sweep is a group of runs."""
-    _library()
+    _import_wandb()
     return name
 
 
-def keep_trial(trial: run_facts.Trial, about: dict[str, str]) -> str:
+def log_trial(trial: run_facts.LoggedTrial, run_inputs: dict[str, str]) -> str:
     """Log a trial as a run in its sweep's group; return its id."""
-    run = _begun(trial.lock, "trial", group=trial.sweep, name=trial.name, about={**about, **trial.about})
+    run = _start_run(trial.lock, "trial", group=trial.sweep, name=trial.name, run_inputs={**run_inputs, **trial.tags})
     for epoch in trial.epochs:
         run.log(epoch, step=int(epoch["epoch"]))
-    run.summary.update({"status": trial.status, "trial": trial.number, **trial.best})
-    if trial.weights:
-        run.summary["weights_sha256"] = trial.weights
-        artifacts.write_json(_note(trial.lock, trial.weights), {"run": str(run.id)})
-    _finish(run, failed=trial.status != "FINISHED")
+    run.summary.update({"status": trial.status, "trial": trial.number, **trial.best_metrics})
+    if trial.weights_sha256:
+        run.summary["weights_sha256"] = trial.weights_sha256
+        artifacts.write_json(_locate_note(trial.lock, trial.weights_sha256), {"run": str(run.id)})
+    _finish_run(run, failed=trial.status != "FINISHED")
     return str(run.id)
 
 
@@ -99,27 +99,31 @@ def end_sweep(lock: Lock, run: str, status: str) -> None:
     """Do nothing: a group has no status of its own."""
 
 
-def _note(lock: Lock, weights: str) -> Path:
+def _locate_note(lock: Lock, weights: str) -> Path:
     """Return the path of the note that holds the run of some weights; each mode and experiment has its own notes."""
-    return NOTES / str(lock.tracking.mode) / lock.tracking.experiment / f"{weights}.json"
+    return NOTES_FOLDER / str(lock.tracking.mode) / lock.tracking.experiment / f"{weights}.json"
 
 
-def _begun(
-    lock: Lock, kind: str, group: str | None = None, name: str | None = None, about: dict[str, str] | None = None
+def _start_run(
+    lock: Lock,
+    job_type: str,
+    group: str | None = None,
+    name: str | None = None,
+    run_inputs: dict[str, str] | None = None,
 ) -> "wandb.Run":
-    about = about or run_facts.made_of(lock)
-    made = _library()
-    identity = secrets.token_hex(4)
-    with _faults(made, lock.tracking.mode):
-        run: wandb.Run = made.init(
+    run_inputs = run_inputs or run_facts.collect_provenance(lock)
+    library = _import_wandb()
+    run_id = secrets.token_hex(4)
+    with _convert_errors(library, lock.tracking.mode):
+        run: wandb.Run = library.init(
             project=lock.tracking.experiment,
-            id=identity,
-            name=name or run_facts.name(lock),
-            group=group or identity,
-            job_type=kind,
+            id=run_id,
+            name=name or run_facts.build_run_name(lock),
+            group=group or run_id,
+            job_type=job_type,
             mode=lock.tracking.mode,
-            config={**about, **run_facts.parameters(lock)},
-            settings=made.Settings(
+            config={**run_inputs, **run_facts.collect_parameters(lock)},
+            settings=library.Settings(
                 silent=True,
                 console="off",  # console output may hold secrets
                 disable_code=True,
@@ -129,14 +133,14 @@ def _begun(
             ),
         )
         folder = Path(run.dir)
-        (folder / artifacts.LOCK.name).write_text(locks.render(lock), encoding="utf-8")
-        if run_facts.ENVIRONMENT.is_file():
-            (folder / run_facts.ENVIRONMENT.name).write_bytes(run_facts.ENVIRONMENT.read_bytes())
+        (folder / artifacts.LOCK.name).write_text(locks.render_lock(lock), encoding="utf-8")
+        if run_facts.REQUIREMENTS_LOCK.is_file():
+            (folder / run_facts.REQUIREMENTS_LOCK.name).write_bytes(run_facts.REQUIREMENTS_LOCK.read_bytes())
         run.save(str(folder / "*.*"), base_path=str(folder), policy="now")
     return run
 
 
-def _library() -> Any:
+def _import_wandb() -> Any:
     # W&B would send its own errors to its vendor.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     try:
@@ -147,7 +151,7 @@ def _library() -> Any:
 
 
 @contextmanager
-def _faults(library: Any, mode: str | None) -> Iterator[None]:
+def _convert_errors(library: Any, mode: str | None) -> Iterator[None]:
     """Turn errors of W&B into one line.
 
     Raises:
@@ -156,12 +160,12 @@ def _faults(library: Any, mode: str | None) -> Iterator[None]:
     try:
         yield
     except library.Error as error:
-        reason = masked(" ".join(str(error).split())[:300])
+        reason = mask_secrets(" ".join(str(error).split())[:300])
         raise MeritError(
             f"tracking.mode '{mode}': W&B can't be used ({reason}); set WANDB_API_KEY, or choose tracking.mode=offline"
         ) from error
 
 
-def _finish(run: "wandb.Run", *, failed: bool = False) -> None:
+def _finish_run(run: "wandb.Run", *, failed: bool = False) -> None:
     run.finish(exit_code=int(failed))
-    _library().teardown()  # else its process may still print after this one has ended
+    _import_wandb().teardown()  # else its process may still print after this one has ended

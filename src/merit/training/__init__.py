@@ -1,1 +1,1 @@
-"""train: fits the network; `run` is the entry point, beside the Lightning module, batches and checkpoints."""
+"""train: fits the network; `train` is the entry point, beside the Lightning module, batches and checkpoints."""

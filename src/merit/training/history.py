@@ -13,7 +13,7 @@ from merit.config import tasks
 from merit.errors import MeritError
 
 Row = dict[str, float]
-OnEpoch = Callable[[Row], None]
+EpochCallback = Callable[[Row], None]
 
 
 class History(lightning.Callback):
@@ -28,14 +28,14 @@ class History(lightning.Callback):
 
     Attributes:
         rows: metrics of each epoch so far.
-        best: weights of the best epoch so far, by name; None before the first.
+        best_weights: weights of the best epoch so far, by name; None before the first.
         sign: 1 if a lower metric is better, -1 if a higher one is.
         monitor: name of the monitored metric in `rows`.
     """
 
-    def __init__(self, monitor: str, patience: int, on_epoch: OnEpoch) -> None:
+    def __init__(self, monitor: str, patience: int, on_epoch: EpochCallback) -> None:
         self.rows: list[Row] = []
-        self.best: dict[str, Tensor] | None = None
+        self.best_weights: dict[str, Tensor] | None = None
         self.sign = -1 if tasks.HIGHER_IS_BETTER[monitor] else 1
         self.monitor = f"validation_{monitor}"
         self._patience = patience
@@ -44,19 +44,19 @@ class History(lightning.Callback):
     @property
     def best_metrics(self) -> Row:
         """The metrics of the best epoch; of several equal ones the first."""
-        return best(self.rows, self.monitor, self.sign)
+        return find_best(self.rows, self.monitor, self.sign)
 
-    def resume(self, rows: list[Row], weights: dict[str, Tensor] | None, *, is_told: bool) -> None:
+    def resume_epochs(self, rows: list[Row], weights: dict[str, Tensor] | None, *, repeats_callback: bool) -> None:
         """Resume after the epochs of a checkpoint.
 
         Args:
             rows: metrics of those epochs.
             weights: weights of the best of them.
-            is_told: whether to call `on_epoch` for them again.
+            repeats_callback: whether to call `on_epoch` for them again.
         """
         self.rows.extend(rows)
-        self.best = weights
-        for row in rows if is_told else []:
+        self.best_weights = weights
+        for row in rows if repeats_callback else []:
             self._on_epoch(row)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -72,7 +72,7 @@ class History(lightning.Callback):
         self.rows.append(row)
         if self.best_metrics is row:
             state = pl_module.predictor.network.state_dict()  # type: ignore[union-attr]  # Learner's
-            self.best = {name: value.detach().cpu().clone() for name, value in state.items()}
+            self.best_weights = {name: value.detach().cpu().clone() for name, value in state.items()}
         if trainer.is_global_zero:
             self._on_epoch(row)
         trainer.should_stop = row["epoch"] - self.best_metrics["epoch"] >= self._patience
@@ -80,24 +80,26 @@ class History(lightning.Callback):
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Write `artifacts.WEIGHTS` and `artifacts.HISTORY` on rank 0, which may be a forked process."""
         if trainer.is_global_zero:
-            assert self.best is not None
+            assert self.best_weights is not None
             with artifacts.written_aside(artifacts.HISTORY) as aside:
-                _write(aside, self.rows)
-            artifacts.write_arrays(artifacts.WEIGHTS, {name: value.numpy() for name, value in self.best.items()})
+                _write_history(aside, self.rows)
+            artifacts.write_arrays(
+                artifacts.WEIGHTS, {name: value.numpy() for name, value in self.best_weights.items()}
+            )
 
 
-def best(rows: list[Row], monitor: str, sign: int) -> Row:
+def find_best(rows: list[Row], monitor: str, sign: int) -> Row:
     """Return the row with the least metric, or with the sign -1 the greatest; of several equal ones the first."""
     return min(rows, key=lambda row: sign * row[monitor])
 
 
-def read() -> list[Row]:
+def read_history() -> list[Row]:
     """Read the metrics of each epoch from `artifacts.HISTORY`."""
     with artifacts.require(artifacts.HISTORY, "train").open(newline="", encoding="utf-8") as handle:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(handle)]
 
 
-def _write(path: Path, rows: list[Row]) -> None:
+def _write_history(path: Path, rows: list[Row]) -> None:
     with path.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, list(rows[0]), lineterminator="\n")
         writer.writeheader()

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from merit import artifacts
-from merit.models.build import Rows
+from merit.models.build import Examples
 
-AT_ONCE = 2048
+ROWS_PER_READ = 2048
 """Rows read before their pages are released: the system maps up to two megabytes around each address that is read."""
-TYPES = {"I32": np.int32, "F32": np.float32}
+DTYPES = {"I32": np.int32, "F32": np.float32}
 
 
-class Mapped:
+class MappedRows:
     """The rows of a part, memory-mapped.
 
     Args:
@@ -31,8 +31,8 @@ class Mapped:
         path = artifacts.require(artifacts.part(name), "features")
         with path.open("rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        arrays = _arrays(path, self._map)
-        others = (arrays[f"array{place}"] for place in range(len(arrays) - 3))
+        arrays = _read_arrays(path, self._map)
+        others = (arrays[f"array{index}"] for index in range(len(arrays) - 3))
         self._inputs = (arrays["codes"], arrays["numbers"], *others)
         self._target = arrays["target"]
 
@@ -41,31 +41,31 @@ class Mapped:
         """How many rows there are."""
         return len(self._target)
 
-    def at(self, rows: Tensor | slice) -> Rows:
+    def select(self, rows: Tensor | slice) -> Examples:
         """Return the rows at these indices, in memory; codes become int64, as embeddings need."""
         index = np.arange(*rows.indices(self.count)) if isinstance(rows, slice) else rows.numpy()
         order = np.argsort(index)
-        made = [np.empty((len(index), *each.shape[1:]), each.dtype) for each in (*self._inputs, self._target)]
-        for start in range(0, len(index), AT_ONCE):
-            places = order[start : start + AT_ONCE]
-            for into, each in zip(made, (*self._inputs, self._target), strict=True):
-                into[places] = each[index[places]]
+        arrays = [np.empty((len(index), *each.shape[1:]), each.dtype) for each in (*self._inputs, self._target)]
+        for start in range(0, len(index), ROWS_PER_READ):
+            positions = order[start : start + ROWS_PER_READ]
+            for destination, each in zip(arrays, (*self._inputs, self._target), strict=True):
+                destination[positions] = each[index[positions]]
             self._map.madvise(mmap.MADV_DONTNEED)
-        codes, *others, target = (torch.from_numpy(each) for each in made)
-        return Rows((codes.long(), *others), target)
+        codes, *others, target = (torch.from_numpy(each) for each in arrays)
+        return Examples((codes.long(), *others), target)
 
 
-def _arrays(path: Path, mapped: mmap.mmap) -> dict[str, np.ndarray]:
+def _read_arrays(path: Path, buffer: mmap.mmap) -> dict[str, np.ndarray]:
     """Return the arrays of a safetensors file, whose header holds each one's dtype, shape and offsets.
 
     The format is described in the README of safetensors.
     """
-    length = int.from_bytes(mapped[:8], "little")
-    header = json.loads(mapped[8 : 8 + length])
+    length = int.from_bytes(buffer[:8], "little")
+    header = json.loads(buffer[8 : 8 + length])
     header.pop("__metadata__", None)
-    made = {}
+    arrays = {}
     for name, each in header.items():
         start = 8 + length + each["data_offsets"][0]
-        flat = np.frombuffer(mapped, TYPES[each["dtype"]], prod(each["shape"]), start)
-        made[name] = flat.reshape(each["shape"])
-    return made
+        flat = np.frombuffer(buffer, DTYPES[each["dtype"]], prod(each["shape"]), start)
+        arrays[name] = flat.reshape(each["shape"])
+    return arrays

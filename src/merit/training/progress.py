@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 
 
-class Progress(ProgressBar):
+class EpochProgress(ProgressBar):
     """Shows the progress of an epoch in batches, and its metrics at its end.
 
     Args:
@@ -20,7 +20,11 @@ class Progress(ProgressBar):
     def __init__(self, monitor: str) -> None:
         super().__init__()
         # A classifier's loss is its log loss, which is shown already.
-        self._shown = ["train_loss", "validation_loss", *([] if monitor == "log_loss" else [f"validation_{monitor}"])]
+        self._metric_names = [
+            "train_loss",
+            "validation_loss",
+            *([] if monitor == "log_loss" else [f"validation_{monitor}"]),
+        ]
         self._console = Console()
         self._bars = Bars(
             TextColumn("epoch {task.fields[epoch]}"),
@@ -56,13 +60,13 @@ class Progress(ProgressBar):
         batch_idx: int,
     ) -> None:
         """Advance the bar by the batches of a block."""
-        trained = (batch_idx + 1) * self._batches.together
+        trained = (batch_idx + 1) * self._batches.batches_per_block
         self._bars.update(self._task, completed=min(trained, self._batches.steps))
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Print the epoch's line."""
         self._bars.remove_task(self._task)
-        metrics = "  ".join(f"{name} {float(trainer.callback_metrics[name]):.4f}" for name in self._shown)
+        metrics = "  ".join(f"{name} {float(trainer.callback_metrics[name]):.4f}" for name in self._metric_names)
         seconds = time.monotonic() - self._started
         self._console.print(
             f"epoch {trainer.current_epoch:>3}  {metrics}  {seconds:.1f} s", highlight=False, soft_wrap=True

@@ -10,7 +10,7 @@ from merit import artifacts
 from merit.batch import job, output
 from tests.conftest import rewrite_manifest
 
-Run = Callable[..., job.Outcome]
+Run = Callable[..., job.BatchResult]
 
 SECTIONS = """data:
   columns:
@@ -36,10 +36,10 @@ def rows(table: pl.DataFrame) -> pl.DataFrame:
 def run(package: Path) -> Run:
     """Score a file into `out`, 48 rows at a time unless told otherwise."""
 
-    def score(source: str, place: str = "out", **how: Any) -> job.Outcome:
+    def score(source: str, place: str = "out", **how: Any) -> job.BatchResult:
         told = {name: how.pop(name) for name in ("restart", "say") if name in how}
-        asked = job.Job(package, output.of(place), **{"chunk_rows": 48, **how})
-        return job.predict(job.source_of(source, None, None), asked, tell=lambda done, total: None, **told)
+        asked = job.Job(package, output.parse_output(place), **{"chunk_rows": 48, **how})
+        return job.predict(job.open_source(source, None, None), asked, report_progress=lambda done, total: None, **told)
 
     return score
 

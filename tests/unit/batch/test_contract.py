@@ -6,29 +6,29 @@ import polars as pl
 import pytest
 
 from merit.batch import contract
-from merit.batch.contract import Contract, Rule
+from merit.batch.contract import ColumnRule, Contract
 from merit.errors import MeritError, Refused
 from merit.scoring.package import Package
 
 
-def _reasons(rule: Rule, values: pl.Series) -> list[tuple[int, str]]:
-    _, faults = Contract([rule]).typed(values.alias("x").to_frame())
-    return contract.reasons(faults).rows() if faults else []
+def _reasons(rule: ColumnRule, values: pl.Series) -> list[tuple[int, str]]:
+    _, faults = Contract([rule]).cast_rows(values.alias("x").to_frame())
+    return contract.merge_reasons(faults).rows() if faults else []
 
 
 def _typed(kind: str, values: pl.Series, shape: tuple[int, ...] = ()) -> list[Any]:
-    made, faults = Contract([Rule("x", kind, nullable=True, shape=shape)]).typed(values.alias("x").to_frame())
+    made, faults = Contract([ColumnRule("x", kind, nullable=True, shape=shape)]).cast_rows(values.alias("x").to_frame())
     assert not faults
     return made["x"].to_list()
 
 
 def test_the_contract_is_the_signature_with_the_ranges_of_the_packaged_lock(package: Path) -> None:
-    rules = contract.of(Package.load(package), package).rules
+    rules = contract.from_package(Package.load(package), package).rules
     assert rules == [
-        Rule("shop", "string", nullable=False, allowed=("north", "south", "west", "")),
-        Rule("kind", "integer", nullable=False, low=1, high=9),
-        Rule("size", "number", nullable=True),
-        Rule("weight", "number", nullable=False, low=0, high=1),
+        ColumnRule("shop", "string", nullable=False, allowed=("north", "south", "west", "")),
+        ColumnRule("kind", "integer", nullable=False, min_value=1, max_value=9),
+        ColumnRule("size", "number", nullable=True),
+        ColumnRule("weight", "number", nullable=False, min_value=0, max_value=1),
     ]
 
 
@@ -36,53 +36,68 @@ def test_a_packaged_lock_that_is_none_is_broken(package: Path) -> None:
     loaded = Package.load(package)
     (package / "params.yaml").write_text("data: [")
     with pytest.raises(MeritError, match=r"params\.yaml: can't be read"):
-        contract.of(loaded, package)
+        contract.from_package(loaded, package)
 
 
 @pytest.mark.parametrize(
     ("rule", "values", "told"),
     [
-        (Rule("x", "number", nullable=False), pl.Series([1.0, None, float("nan")]), ["x is missing", "x is missing"]),
-        (Rule("x", "number", nullable=True), pl.Series([1.0, float("inf")]), ["x inf is not finite"]),
-        (Rule("x", "number", nullable=True, low=0), pl.Series([0, -1, None]), ["x -1 is below 0"]),
-        (Rule("x", "number", nullable=True, high=5), pl.Series([5.5, 5.0, float("nan")]), ["x 5.5 is above 5"]),
-        (Rule("x", "integer", nullable=True), pl.Series([1.5, 2.0, None]), ["x 1.5 is not an integer"]),
-        (Rule("x", "boolean", nullable=True), pl.Series([0, 1, 2]), ["x 2 is not a boolean"]),
         (
-            Rule("x", "integer", nullable=True),
+            ColumnRule("x", "number", nullable=False),
+            pl.Series([1.0, None, float("nan")]),
+            ["x is missing", "x is missing"],
+        ),
+        (ColumnRule("x", "number", nullable=True), pl.Series([1.0, float("inf")]), ["x inf is not finite"]),
+        (ColumnRule("x", "number", nullable=True, min_value=0), pl.Series([0, -1, None]), ["x -1 is below 0"]),
+        (
+            ColumnRule("x", "number", nullable=True, max_value=5),
+            pl.Series([5.5, 5.0, float("nan")]),
+            ["x 5.5 is above 5"],
+        ),
+        (ColumnRule("x", "integer", nullable=True), pl.Series([1.5, 2.0, None]), ["x 1.5 is not an integer"]),
+        (ColumnRule("x", "boolean", nullable=True), pl.Series([0, 1, 2]), ["x 2 is not a boolean"]),
+        (
+            ColumnRule("x", "integer", nullable=True),
             pl.Series([2**53 + 1, 1]),
             ["x 9007199254740993 is beyond 2**53, from where on integers are not exact"],
         ),
-        (Rule("x", "string", nullable=True, allowed=("a", "b")), pl.Series(["a", "c", None]), ["x c is none of a, b"]),
-        (Rule("x{y}", "number", nullable=False), pl.Series([None, 1.0]), ["x{y} is missing"]),
-        (Rule("x", "datetime", nullable=True), pl.Series(["2024-01-31", "soon"]), ["x soon is not a datetime"]),
         (
-            Rule("x", "array", nullable=False, shape=(2,)),
+            ColumnRule("x", "string", nullable=True, allowed=("a", "b")),
+            pl.Series(["a", "c", None]),
+            ["x c is none of a, b"],
+        ),
+        (ColumnRule("x{y}", "number", nullable=False), pl.Series([None, 1.0]), ["x{y} is missing"]),
+        (ColumnRule("x", "datetime", nullable=True), pl.Series(["2024-01-31", "soon"]), ["x soon is not a datetime"]),
+        (
+            ColumnRule("x", "array", nullable=False, shape=(2,)),
             pl.Series([[1, 2], [1]]),
             ["x is not an array of the shape [2]"],
         ),
         (
-            Rule("x", "array", nullable=False, shape=(2,), high=3),
+            ColumnRule("x", "array", nullable=False, shape=(2,), max_value=3),
             pl.Series([[1.0, 2.0], [1.0, 4.0]], dtype=pl.Array(pl.Float64, 2)),
             ["x has elements outside -inf to 3"],
         ),
         (
-            Rule("x", "array", nullable=False, shape=(2,)),
+            ColumnRule("x", "array", nullable=False, shape=(2,)),
             pl.Series([[1.0, None], [1.0, 4.0]], dtype=pl.Array(pl.Float64, 2)),
             ["x has elements that are missing or not finite"],
         ),
     ],
 )
-def test_a_row_that_breaks_a_rule_is_told_with_its_value(rule: Rule, values: pl.Series, told: list[str]) -> None:
-    _, faults = Contract([rule]).typed(values.alias(rule.name).to_frame())
-    assert contract.reasons(faults)["reason"].to_list() == told
+def test_a_row_that_breaks_a_rule_is_told_with_its_value(rule: ColumnRule, values: pl.Series, told: list[str]) -> None:
+    _, faults = Contract([rule]).cast_rows(values.alias(rule.name).to_frame())
+    assert contract.merge_reasons(faults)["reason"].to_list() == told
 
 
 def test_all_that_is_wrong_with_a_row_is_told_at_once() -> None:
-    rules = [Rule("a", "number", nullable=False), Rule("b", "number", nullable=True, low=0, high=9)]
+    rules = [
+        ColumnRule("a", "number", nullable=False),
+        ColumnRule("b", "number", nullable=True, min_value=0, max_value=9),
+    ]
     rows = pl.DataFrame({"a": [1.0, None, None], "b": [10, 3, -1]})
-    _, faults = Contract(rules).typed(rows)
-    assert contract.reasons(faults).rows() == [
+    _, faults = Contract(rules).cast_rows(rows)
+    assert contract.merge_reasons(faults).rows() == [
         (0, "b 10 is above 9"), (1, "a is missing"), (2, "a is missing; b -1 is below 0"),
     ]  # fmt: skip
 
@@ -117,11 +132,11 @@ def test_arrays_may_be_lists_of_the_right_shape() -> None:
 
 
 def test_columns_that_are_missing_or_of_another_type_are_all_told_at_once() -> None:
-    rules = [Rule("distance", "number", nullable=False), Rule("hour", "integer", nullable=False),
-             Rule("image", "array", nullable=False, shape=(8, 8))]  # fmt: skip
+    rules = [ColumnRule("distance", "number", nullable=False), ColumnRule("hour", "integer", nullable=False),
+             ColumnRule("image", "array", nullable=False, shape=(8, 8))]  # fmt: skip
     schema = {"distanc": pl.Float64(), "hour": pl.Date(), "image": pl.Float64()}
     with pytest.raises(Refused) as caught:
-        Contract(rules).check(schema, "in.parquet")
+        Contract(rules).check_columns(schema, "in.parquet")
     assert str(caught.value) == (
         "in.parquet: breaks the model's contract: the column 'distance' is missing, is it 'distanc'?; "
         "the column 'hour' is Date; the model takes integer; the column 'image' is Float64; "
@@ -130,13 +145,13 @@ def test_columns_that_are_missing_or_of_another_type_are_all_told_at_once() -> N
 
 
 def test_text_may_be_meant_as_anything_but_an_array() -> None:
-    rules = [Rule("hour", "integer", nullable=False), Rule("image", "array", nullable=False, shape=(2,))]
+    rules = [ColumnRule("hour", "integer", nullable=False), ColumnRule("image", "array", nullable=False, shape=(2,))]
     with pytest.raises(Refused, match="an array, which CSV can't hold; give Parquet"):
-        Contract(rules, is_text=True).check({"hour": pl.String(), "image": pl.String()}, "in.csv")
+        Contract(rules, is_text=True).check_columns({"hour": pl.String(), "image": pl.String()}, "in.csv")
 
 
 def test_reasons_name_places_in_order() -> None:
-    rule = Rule("x", "number", nullable=False, low=0)
+    rule = ColumnRule("x", "number", nullable=False, min_value=0)
     assert _reasons(rule, pl.Series([None, 1.0, -1.0, None])) == [
         (0, "x is missing"), (2, "x -1.0 is below 0"), (3, "x is missing"),
     ]  # fmt: skip

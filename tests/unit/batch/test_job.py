@@ -10,7 +10,7 @@ from merit import artifacts
 from merit.batch import local_engine, output, output_lock
 from merit.batch.job import Job
 from merit.errors import MeritError, Refused
-from merit.scoring.package import Package, columns_of
+from merit.scoring.package import Package, extract_columns
 from tests.unit.batch.conftest import Run, scored
 
 
@@ -23,10 +23,10 @@ def source(rows: pl.DataFrame, workdir: Path) -> str:
 def test_every_row_is_scored_once_and_says_by_what(run: Run, rows: pl.DataFrame, source: str, package: Path) -> None:
     outcome = run(source, version="tiny@v3")
     found = scored()
-    assert (outcome.rows, outcome.rejected, outcome.was_done) == (240, 0, False)
+    assert (outcome.scored_rows, outcome.rejected_rows, outcome.was_complete) == (240, 0, False)
     assert found.select(rows.columns).equals(rows)
     loaded = Package.load(package)
-    assert found["prediction"].to_list() == loaded.predict(columns_of(rows, loaded.graph.inputs)).tolist()
+    assert found["prediction"].to_list() == loaded.predict(extract_columns(rows, loaded.graph.inputs)).tolist()
     assert found.select("model", "version", "commit").unique().rows() == [("tiny", "tiny@v3", "c" * 40)]
     assert len(list(Path("out").glob("part-*.parquet"))) == 5
 
@@ -47,7 +47,7 @@ def test_a_killed_run_goes_on_with_the_chunks_that_are_open(
     run: Run, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(source, "whole")
-    write, done = output.Output.write, []
+    write, done = output.Output.write_chunk, []
 
     def dies(self: output.Output, number: int, of: Any) -> None:
         if number == 3:
@@ -55,12 +55,14 @@ def test_a_killed_run_goes_on_with_the_chunks_that_are_open(
         done.append(number)
         write(self, number, of)
 
-    monkeypatch.setattr(output.Output, "write", dies)
+    monkeypatch.setattr(output.Output, "write_chunk", dies)
     with pytest.raises(KeyboardInterrupt):
         run(source)
     Path("out/.part-00000003.parquet.x").mkdir()  # what a kill leaves
-    monkeypatch.setattr(output.Output, "write", lambda self, number, of: (done.append(number), write(self, number, of)))
-    assert run(source, chunk_rows=7).rows == 240  # goes on with the chunks that it was begun with
+    monkeypatch.setattr(
+        output.Output, "write_chunk", lambda self, number, of: (done.append(number), write(self, number, of))
+    )
+    assert run(source, chunk_rows=7).scored_rows == 240  # goes on with the chunks that it was begun with
     assert sorted(done) == [0, 1, 2, 3, 4]
     assert scored().equals(scored("whole"))
     assert not list(Path("out").glob(".part*"))
@@ -92,9 +94,9 @@ def test_a_hole_among_the_parts_is_filled(run: Run, source: str) -> None:
 
 def test_a_second_run_does_nothing(run: Run, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     run(source)
-    monkeypatch.setattr(local_engine, "run", lambda *_: pytest.fail("it scored again"))
+    monkeypatch.setattr(local_engine, "score_chunks", lambda *_: pytest.fail("it scored again"))
     outcome = run(source)
-    assert (outcome.rows, outcome.was_done) == (240, True)
+    assert (outcome.scored_rows, outcome.was_complete) == (240, True)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,7 @@ def test_what_was_begun_from_something_else_is_refused(run: Run, source: str, ch
     with pytest.raises(Refused, match="--restart scores all anew") as caught:
         run(source, **how)
     assert told in str(caught.value)
-    assert run(source, restart=True, **how).rows == 240
+    assert run(source, restart=True, **how).scored_rows == 240
 
 
 def test_rows_that_break_the_contract_end_the_run_and_nothing_done_is_lost(
@@ -131,7 +133,7 @@ def test_rows_that_break_the_contract_end_the_run_and_nothing_done_is_lost(
     )
     assert "and 3 more in this chunk" in str(caught.value)
     assert scored()["id"].to_list()[:96] == list(range(96))
-    assert run(source, on_error="aside").rejected == 8
+    assert run(source, on_error="aside").rejected_rows == 8
 
 
 def test_rows_that_break_the_contract_are_set_aside_with_the_reason(run: Run, rows: pl.DataFrame, source: str) -> None:
@@ -142,7 +144,7 @@ def test_rows_that_break_the_contract_are_set_aside_with_the_reason(run: Run, ro
     bad.write_parquet("in.parquet")
     outcome = run(source, on_error="aside")
     aside = pl.read_parquet("out/_rejected/*.parquet")
-    assert (outcome.rows, outcome.rejected) == (238, 2)
+    assert (outcome.scored_rows, outcome.rejected_rows) == (238, 2)
     assert aside.select("row", "id", "reason").rows() == [
         (7, 7, "shop east is none of north, south, west, ; weight is missing"),
         (200, 200, "weight is missing"),
@@ -152,27 +154,27 @@ def test_rows_that_break_the_contract_are_set_aside_with_the_reason(run: Run, ro
 
 def test_an_input_without_rows_leaves_its_columns(run: Run, rows: pl.DataFrame) -> None:
     rows.clear().write_parquet("none.parquet")
-    assert run("none.parquet").rows == 0
+    assert run("none.parquet").scored_rows == 0
     assert scored().columns == [*rows.columns, "prediction", "model", "version", "commit"]
 
 
 @pytest.mark.parametrize("name", ["all.parquet", "all.csv"])
 def test_one_file_is_written_once_all_is_scored(run: Run, source: str, name: str) -> None:
     run(source, "parts")
-    assert run(source, name).rows == 240
+    assert run(source, name).scored_rows == 240
     found = pl.read_parquet(name) if name.endswith("parquet") else pl.read_csv(name)
     assert found["prediction"].equals(scored("parts")["prediction"])
     there = [name, f".{name}.parts", "in.parquet", "model", "parts"]
     assert sorted(path.name for path in Path().iterdir()) == sorted(there)
     assert [path.name for path in Path(f".{name}.parts").iterdir()] == ["_merit.json"]
-    assert run(source, name).was_done
-    assert run(source, name, restart=True).rows == 240
+    assert run(source, name).was_complete
+    assert run(source, name, restart=True).scored_rows == 240
 
 
 def test_rejected_rows_of_one_file_are_beside_it(run: Run, rows: pl.DataFrame) -> None:
     rows.with_columns(weight=pl.lit(2.0)).write_csv("in.csv")
     outcome = run("in.csv", "all.csv", on_error="aside")
-    assert (outcome.rows, outcome.rejected) == (0, 240)
+    assert (outcome.scored_rows, outcome.rejected_rows) == (0, 240)
     assert pl.read_parquet("all.csv.rejected/*.parquet")["reason"].unique().to_list() == ["weight 2.0 is above 1"]
 
 
@@ -193,7 +195,7 @@ def test_columns_with_the_names_of_those_added_are_refused(run: Run, rows: pl.Da
     rows.with_columns(version=pl.lit(1)).write_parquet("in.parquet")
     with pytest.raises(Refused, match=r"columns named version.*--keep"):
         run("in.parquet")
-    assert run("in.parquet", keep=("id",)).rows == 240
+    assert run("in.parquet", keep=("id",)).scored_rows == 240
 
 
 def test_a_column_to_keep_that_is_not_there_is_refused(run: Run, source: str) -> None:
@@ -205,19 +207,22 @@ def test_a_column_to_keep_that_is_not_there_is_refused(run: Run, source: str) ->
 def test_an_input_that_changes_while_it_is_read_is_refused(
     run: Run, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    score = Job.score
+    score = Job.score_chunk
 
     def changing(self: Job, *args: Any) -> int:
         os.utime("in.parquet", (1, 1))
         return score(self, *args)
 
-    monkeypatch.setattr(Job, "score", changing)
+    monkeypatch.setattr(Job, "score_chunk", changing)
     with pytest.raises(Refused, match=r"in\.parquet: changed while it was read"):
         run(source)
 
 
 def test_two_runs_at_once_into_one_place_are_refused(run: Run, source: str) -> None:
-    with output_lock.held(output.of("out")), pytest.raises(MeritError, match="another 'merit predict' writes there"):
+    with (
+        output_lock.lock_output(output.parse_output("out")),
+        pytest.raises(MeritError, match="another 'merit predict' writes there"),
+    ):
         run(source)
 
 
@@ -253,7 +258,7 @@ def test_columns_named_row_and_reason_are_set_aside_as_well(run: Run, rows: pl.D
         with pytest.raises(Refused, match=r"row 0: weight 2\.0 is above 1;"):
             run("in.parquet")
         return
-    assert run("in.parquet", on_error="aside").rejected == 240
+    assert run("in.parquet", on_error="aside").rejected_rows == 240
     found = pl.read_parquet("out/_rejected/*.parquet")
     assert found.columns[:2] == ["row_", "reason_"]
     assert found.select("row_", "row", "reason").row(7) == (7, 14, "mine")
@@ -271,4 +276,4 @@ def test_what_csv_can_not_hold_is_refused_before_anything_is_scored(
     rows.with_columns(odd=value).write_parquet("in.parquet")
     with pytest.raises(Refused, match=r"^o\.csv: CSV can't hold the column 'odd' \(.*--keep, or give a folder"):
         run("in.parquet", "o.csv")
-    assert run("in.parquet", "o.csv", keep=("id",)).rows == 240
+    assert run("in.parquet", "o.csv", keep=("id",)).scored_rows == 240

@@ -43,7 +43,7 @@ def test_a_line_with_too_many_fields_is_refused_also_where_they_are_not_kept(run
 )
 def test_lines_that_are_whole_pass(workdir: Path, text: str) -> None:
     Path("in.csv").write_bytes(f"a,b\n{text}".encode())
-    lines.check(sources.opened("in.csv"))
+    lines.check_lines(sources.open_files("in.csv"))
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,13 @@ def test_lines_that_are_whole_pass(workdir: Path, text: str) -> None:
 def test_quotes_hold_fields_and_lines_together(workdir: Path, text: str, told: str) -> None:
     Path("in.csv.gz").write_bytes(gzip.compress(f"a,b\n{text}".encode()))
     with pytest.raises(MeritError, match=rf"^in\.csv\.gz: {told}"):
-        lines.check(sources.opened("in.csv.gz"))
+        lines.check_lines(sources.open_files("in.csv.gz"))
 
 
 def test_a_compressed_file_that_breaks_off_is_told_in_a_line(workdir: Path) -> None:
     Path("in.csv.gz").write_bytes(gzip.compress(b"a,b\n" + b"1,2\n" * 1000)[:-12])
     with pytest.raises(MeritError, match=r"^in\.csv\.gz: can't be read: "):
-        lines.check(sources.opened("in.csv.gz"))
+        lines.check_lines(sources.open_files("in.csv.gz"))
 
 
 @pytest.mark.parametrize("end", ["", "\r"])
@@ -78,7 +78,7 @@ def test_lines_that_end_with_cr_alone_are_refused_and_not_taken_for_a_header_wit
 
 def test_a_cr_in_a_quoted_name_is_part_of_it(workdir: Path) -> None:
     Path("in.csv").write_bytes(b'"a\rb",c\r\n1,2\r\n')
-    lines.check(sources.opened("in.csv"))
+    lines.check_lines(sources.open_files("in.csv"))
 
 
 def test_a_csv_that_names_a_column_twice_is_refused_as_parquet_and_sql_are(run: Run) -> None:
@@ -99,10 +99,10 @@ def test_of_several_files_each_header_is_looked_at(run: Run) -> None:
 def test_a_quote_inside_a_field_is_told_with_its_line_and_what_to_do(workdir: Path, text: str) -> None:
     Path("in.csv").write_text(f"a,b\n{text}")
     with pytest.raises(MeritError, match=r"^in\.csv: line 2 has a quote inside a field; put the whole field in quotes"):
-        lines.check(sources.opened("in.csv"))
+        lines.check_lines(sources.open_files("in.csv"))
 
 
 def test_a_comma_between_quotes_inside_a_field_parts_it_as_polars_reads_it(workdir: Path) -> None:
     Path("in.csv").write_text('a,b\nsay "hi, you" ok,1\n')
     with pytest.raises(MeritError, match=r"^in\.csv: line 2 has 3 fields, the header has 2"):
-        lines.check(sources.opened("in.csv"))
+        lines.check_lines(sources.open_files("in.csv"))

@@ -63,7 +63,7 @@ def test_restart_leaves_what_others_put_beside_the_parts(run: Run, source: str) 
     others = ["out/part-foreign.parquet", "out/notes.txt"]
     for name in others:
         Path(name).write_bytes(Path(source).read_bytes())
-    assert run(source, restart=True, chunk_rows=240).rows == 240
+    assert run(source, restart=True, chunk_rows=240).scored_rows == 240
     assert sorted(map(str, Path("out").iterdir())) == sorted([*others, "out/_merit.json", "out/part-00000000.parquet"])
 
 
@@ -97,16 +97,16 @@ def test_a_part_that_was_lost_is_scored_again(run: Run, source: str) -> None:
     run(source)
     Path("out/part-00000002.parquet").unlink()
     outcome = run(source)
-    assert (outcome.rows, outcome.before, outcome.was_done) == (240, 192, False)
+    assert (outcome.scored_rows, outcome.resumed_rows, outcome.was_complete) == (240, 192, False)
     assert scored().equals(scored("whole"))
-    assert run(source).was_done
+    assert run(source).was_complete
 
 
 def test_rows_set_aside_that_were_lost_are_set_aside_again(run: Run, bad: str) -> None:
     run(bad, on_error="aside")
     Path("out/_rejected/part-00000002.parquet").unlink()
-    assert (run(bad, on_error="aside").rejected, len(list(Path("out/_rejected").iterdir()))) == (2, 2)
-    assert run(bad, on_error="aside").was_done
+    assert (run(bad, on_error="aside").rejected_rows, len(list(Path("out/_rejected").iterdir()))) == (2, 2)
+    assert run(bad, on_error="aside").was_complete
 
 
 def test_rows_set_aside_by_a_job_before_are_not_told_as_of_this_one(run: Run, source: str, bad: str) -> None:
@@ -114,7 +114,7 @@ def test_rows_set_aside_by_a_job_before_are_not_told_as_of_this_one(run: Run, so
     Path("o.csv").unlink()
     with pytest.raises(Refused, match=r"the input is another: bad\.parquet, in\.parquet; --restart"):
         run(source, "o.csv")
-    assert run(source, "o.csv", restart=True).rejected == 0
+    assert run(source, "o.csv", restart=True).rejected_rows == 0
     assert not Path("o.csv.rejected").exists()
 
 
@@ -128,10 +128,10 @@ def test_rows_set_aside_that_nothing_tells_of_are_not_taken_for_ours(run: Run, s
 def test_one_file_that_was_removed_makes_room(run: Run, source: str, rows: pl.DataFrame) -> None:
     run(source, "o.csv")
     Path("o.csv").unlink()
-    assert run(source, "o.csv").rows == 240
+    assert run(source, "o.csv").scored_rows == 240
     Path("o.csv").unlink()
     rows[:7].write_parquet("few.parquet")
-    assert run("few.parquet", "o.csv").rows == 7
+    assert run("few.parquet", "o.csv").scored_rows == 7
 
 
 def test_a_kill_just_before_or_after_the_one_file_is_there_loses_nothing(
@@ -145,14 +145,14 @@ def test_a_kill_just_before_or_after_the_one_file_is_there_loses_nothing(
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(output.Output, "_drop_parts", dies)
         run(source, "o.csv")
-    assert run(source, "o.csv").was_done
+    assert run(source, "o.csv").was_complete
     assert [path.name for path in Path(".o.csv.parts").iterdir()] == ["_merit.json"]
     assert Path("o.csv").read_bytes() == Path("whole.csv").read_bytes()
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(output.Output, "_drop_parts", dies)
         run(source, "p.csv")
     Path("p.csv").unlink()  # as if it had not been renamed yet
-    assert run(source, "p.csv").before == 240
+    assert run(source, "p.csv").resumed_rows == 240
     assert Path("p.csv").read_bytes() == Path("whole.csv").read_bytes()
 
 
@@ -164,7 +164,7 @@ def test_what_was_begun_without_a_row_does_not_stand_in_the_way(run: Run, source
     Path("out/_merit.json").write_text(json.dumps({**note, "finished": False}))  # what a kill leaves
     Path("out/_merit.lock").touch()
     rows[:7].write_parquet("few.parquet")
-    assert run("few.parquet").rows == 7
+    assert run("few.parquet").scored_rows == 7
     assert sorted(path.name for path in Path("out").iterdir()) == ["_merit.json", "part-00000000.parquet"]
 
 
@@ -180,7 +180,7 @@ def test_a_note_of_somebody_else_is_refused(run: Run, source: str, note: str) ->
 
 
 def test_a_run_that_goes_on_says_so_and_in_which_chunks(run: Run, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = output.Output.write
+    write = output.Output.write_chunk
 
     def dies(self: output.Output, number: int, of: Any) -> None:
         if number == 3:
@@ -188,11 +188,11 @@ def test_a_run_that_goes_on_says_so_and_in_which_chunks(run: Run, source: str, m
         write(self, number, of)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(output.Output, "write", dies)
+        patched.setattr(output.Output, "write_chunk", dies)
         run(source, workers=1)
     said: list[str] = []
     done = len(list(Path("out").glob("part-*"))) * 48
-    assert run(source, chunk_rows=7, say=said.append).before == done
+    assert run(source, chunk_rows=7, say=said.append).resumed_rows == done
     assert said == [f"out: goes on after {done} rows, in chunks of 48, as it was begun"]
 
 
@@ -207,11 +207,11 @@ def test_a_lock_that_its_holder_removed_locks_nothing(workdir: Path, monkeypatch
             lock.touch()
 
     monkeypatch.setattr(fcntl, "flock", late)
-    with output_lock.held(output.of("out")):
+    with output_lock.lock_output(output.parse_output("out")):
         assert len(tries) == 2
         with (
             pytest.raises(MeritError, match="another 'merit predict' writes there"),
-            output_lock.held(output.of("out")),
+            output_lock.lock_output(output.parse_output("out")),
         ):
             pass
     assert not Path("out").exists()
@@ -220,7 +220,7 @@ def test_a_lock_that_its_holder_removed_locks_nothing(workdir: Path, monkeypatch
 @pytest.mark.parametrize("place", ["", " ", "\t"])
 def test_a_name_of_nothing_but_spaces_is_no_place(workdir: Path, place: str) -> None:
     with pytest.raises(MeritError, match=rf"^OUT: found '{place}'; allowed: a folder, or a file that ends in"):
-        output.of(place)
+        output.parse_output(place)
     assert list(workdir.iterdir()) == []
 
 
@@ -229,4 +229,4 @@ def test_a_device_or_pipe_is_no_place(workdir: Path, place: str) -> None:
     os.mkfifo("pipe")
     os.mkfifo("pipe.csv")
     with pytest.raises(MeritError, match=rf"^{place}: is a device or pipe; give a folder, or a file that ends in"):
-        output.of(place)
+        output.parse_output(place)

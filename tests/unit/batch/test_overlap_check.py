@@ -54,5 +54,5 @@ def test_what_is_read_is_never_written_whatever_name_it_goes_by(
     [("d/part-a.parquet", "d/scored.parquet"), ("d/part-*.parquet", "d/scored"), ("d/*.parquet", "d/scored")],
 )
 def test_a_place_beside_what_is_read_is_taken(run: Run, folder: Path, source: str, place: str) -> None:
-    assert run(source, place).rows > 0
-    assert run(source, place).was_done
+    assert run(source, place).scored_rows > 0
+    assert run(source, place).was_complete

@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from merit.batch.scorer import Scorer
+from merit.batch.scorer import BatchScorer
 from merit.scoring.package import Package
 
 
@@ -25,23 +25,23 @@ def multiclass(package: Path, monkeypatch: pytest.MonkeyPatch) -> Package:
 
 
 def test_a_class_has_the_probability_of_each_beside_it(multiclass: Package, rows: pl.DataFrame) -> None:
-    found = Scorer(Path("model"), keep=["shop"]).score(rows, 0).rows
+    found = BatchScorer(Path("model"), keep=["shop"]).score_chunk(rows, 0).rows
     assert found.columns == [
         "shop", "prediction", "probability_a", "probability_b", "probability_c", "model", "version", "commit"
     ]  # fmt: skip
     assert found["prediction"].to_list() == [{"north": "a", "south": "b", "west": "c"}[shop] for shop in rows["shop"]]
     assert found["probability_a"].max() == float(np.float32(0.7) + np.float32(0.1))
-    assert Scorer(Path("model")).score(rows.clear(), 0).rows.schema["probability_c"] == pl.Float64
+    assert BatchScorer(Path("model")).score_chunk(rows.clear(), 0).rows.schema["probability_c"] == pl.Float64
 
 
 def test_places_are_told_of_the_whole_input(package: Path, rows: pl.DataFrame) -> None:
     bad = rows.with_columns(kind=pl.when(pl.col("id") == 5).then(0).otherwise("kind"))
-    scored = Scorer(package).score(bad, 1000)
+    scored = BatchScorer(package).score_chunk(bad, 1000)
     assert scored.rejected.select("row", "reason").rows() == [(1005, "kind 0 is below 1")]
     assert scored.rows.height == 239
     assert 5 not in scored.rows["id"]
 
 
 def test_every_row_of_a_chunk_may_be_rejected(package: Path, rows: pl.DataFrame) -> None:
-    scored = Scorer(package).score(rows.with_columns(weight=pl.lit(None, pl.Float64)), 0)
+    scored = BatchScorer(package).score_chunk(rows.with_columns(weight=pl.lit(None, pl.Float64)), 0)
     assert (scored.rows.height, scored.rejected.height) == (0, 240)

@@ -16,9 +16,9 @@ def test_a_folder_is_read_in_the_order_of_names_without_what_is_hidden(workdir: 
         Path("in", name).parent.mkdir(parents=True, exist_ok=True)
         rows[place * 10 : place * 10 + 10].write_parquet(Path("in", name))
     Path("in/readme.txt").touch()
-    found = sources.opened("in")
+    found = sources.open_files("in")
     assert found.paths == ("in/a/1.parquet", "in/b/2.parquet")
-    assert found.scan().collect()["id"].to_list() == [*range(10, 20), *range(10)]
+    assert found.scan_files().collect()["id"].to_list() == [*range(10, 20), *range(10)]
 
 
 @pytest.mark.parametrize("pattern", ["in/*.parquet", "{root}/in/*.parquet"])
@@ -26,33 +26,33 @@ def test_a_pattern_names_files(workdir: Path, rows: pl.DataFrame, pattern: str) 
     Path("in").mkdir()
     for name in ("1.parquet", "2.parquet"):
         rows.write_parquet(Path("in", name))
-    assert sources.opened(pattern.format(root=workdir)).rows() == 480
+    assert sources.open_files(pattern.format(root=workdir)).count_rows() == 480
 
 
 def test_chunks_cross_files_and_each_can_be_read_alone(run: Run, rows: pl.DataFrame) -> None:
     Path("many").mkdir()
     for place, start in enumerate((0, 70, 71, 150)):
         rows[start : (70, 71, 150, 240)[place]].write_parquet(f"many/{place}.parquet")
-    found = sources.opened("many")
-    chunks = list(found.pieces(100))
+    found = sources.open_files("many")
+    chunks = list(found.locate_chunks(100))
     assert [(chunk.number, chunk.rows) for chunk in chunks] == [(0, 100), (1, 100), (2, 40)]
     assert chunks[0].pieces == (("many/0.parquet", 0, 70), ("many/1.parquet", 0, 1), ("many/2.parquet", 0, 29))
-    assert pl.concat(found.read(chunk, found.schema()) for chunk in chunks).equals(rows)
+    assert pl.concat(found.read_chunk(chunk, found.read_schema()) for chunk in chunks).equals(rows)
     run("many")
     assert scored()["id"].to_list() == list(range(240))
 
 
 def test_a_stream_is_cut_into_even_chunks_from_any_of_them_on(workdir: Path, rows: pl.DataFrame) -> None:
     rows.write_csv("in.csv")
-    found = sources.opened("in.csv")
-    chunks = dict(found.chunks(["id"], 100, 1))
+    found = sources.open_files("in.csv")
+    chunks = dict(found.read_chunks(["id"], 100, 1))
     assert {number: table.height for number, table in chunks.items()} == {1: 100, 2: 40}
     assert pl.concat(chunks.values())["id"].to_list() == [str(place) for place in range(100, 240)]
 
 
 def test_compressed_csv_is_read(run: Run, rows: pl.DataFrame) -> None:
     Path("in.csv.gz").write_bytes(gzip.compress(rows.write_csv().encode()))
-    assert run("in.csv.gz").rows == 240
+    assert run("in.csv.gz").scored_rows == 240
     assert scored()["id"].to_list() == [str(place) for place in range(240)]
 
 
@@ -70,26 +70,26 @@ def test_a_folder_that_names_a_column_of_its_file_is_refused(run: Run, rows: pl.
     rows.write_parquet("in/kind=3/0.parquet")
     with pytest.raises(MeritError, match=r"^in/kind=3/0\.parquet: holds the column kind, which its folder names too"):
         run("in")
-    assert run("in/**/*.parquet").rows == 240  # a pattern makes no columns of folders
+    assert run("in/**/*.parquet").scored_rows == 240  # a pattern makes no columns of folders
     assert scored()["kind"].equals(rows["kind"])
 
 
 def test_the_advice_of_a_library_is_left_out() -> None:
     told = "could not parse `x` as `i64`\n\nYou might want to try:\n- increasing `infer_schema_length`"
-    assert sources.reason_of(pl.exceptions.ComputeError(told)) == "could not parse `x` as `i64`"
+    assert sources.get_reason(pl.exceptions.ComputeError(told)) == "could not parse `x` as `i64`"
     told = "could not append value: 1 of type: i32; make sure that all rows have the same schema or consider x"
-    assert sources.reason_of(pl.exceptions.ComputeError(told)) == "could not append value: 1 of type: i32"
+    assert sources.get_reason(pl.exceptions.ComputeError(told)) == "could not append value: 1 of type: i32"
 
 
 def test_what_a_database_advises_stays() -> None:
-    assert sources.reason_of(ValueError("no column a\nHINT:  Perhaps b")) == "no column a HINT: Perhaps b"
+    assert sources.get_reason(ValueError("no column a\nHINT:  Perhaps b")) == "no column a HINT: Perhaps b"
 
 
 def test_files_of_one_table_may_differ_in_how_wide_their_numbers_are(run: Run, rows: pl.DataFrame) -> None:
     Path("in").mkdir()
     rows[:120].with_columns(pl.col("kind").cast(pl.Int64)).write_parquet("in/1.parquet")
     rows[120:].with_columns(pl.col("kind").cast(pl.Int32)).write_parquet("in/2.parquet")
-    assert run("in").rows == 240
+    assert run("in").scored_rows == 240
     assert scored().schema["kind"] == pl.Int64
 
 
@@ -113,7 +113,7 @@ def test_what_is_no_input_is_refused(workdir: Path, text: str, told: str) -> Non
     for name in ("1.csv", "2.parquet"):
         Path("mixed", name).write_text("x")
     with pytest.raises(MeritError) as caught:
-        sources.opened(text)
+        sources.open_files(text)
     assert told in str(caught.value)
     assert "pw" not in str(caught.value)
 
@@ -139,7 +139,7 @@ def test_a_broken_file_is_told_in_a_line(run: Run, rows: pl.DataFrame, name: str
 
 def test_the_identity_of_files_is_their_size_and_time(workdir: Path, rows: pl.DataFrame) -> None:
     rows.write_parquet("in.parquet")
-    before = sources.opened("in.parquet").identity()
-    assert before == sources.opened("in.parquet").identity()
+    before = sources.open_files("in.parquet").get_identity()
+    assert before == sources.open_files("in.parquet").get_identity()
     rows[1:].write_parquet("in.parquet")
-    assert before != sources.opened("in.parquet").identity()
+    assert before != sources.open_files("in.parquet").get_identity()

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from merit.batch import job, output, staging
-from merit.batch.staging import Query
+from merit.batch.staging import DatabaseQuery
 from merit.errors import MeritError, Refused
 from tests.unit.batch.conftest import scored
 
@@ -26,13 +26,13 @@ def database(workdir: Path, rows: pl.DataFrame, monkeypatch: pytest.MonkeyPatch)
     return made
 
 
-def _run(package: Path, sql: str = "select * from orders", place: str = "out", **how: bool) -> job.Outcome:
-    asked = job.Job(package, output.of(place), chunk_rows=48)
-    return job.predict(Query(sql, "SHOP"), asked, tell=lambda done, total: None, **how)
+def _run(package: Path, sql: str = "select * from orders", place: str = "out", **how: bool) -> job.BatchResult:
+    asked = job.Job(package, output.parse_output(place), chunk_rows=48)
+    return job.predict(DatabaseQuery(sql, "SHOP"), asked, report_progress=lambda done, total: None, **how)
 
 
 def test_the_rows_of_a_query_are_scored(package: Path, rows: pl.DataFrame, database: sqlite3.Connection) -> None:
-    assert _run(package).rows == 240
+    assert _run(package).scored_rows == 240
     assert scored().select(rows.columns).cast(dict(rows.schema)).equals(rows)
     assert scored()["note"].null_count() == 201  # empty in the first chunks, text in the last
     assert not Path("out/.rows").exists()
@@ -55,20 +55,20 @@ def test_a_signal_ends_a_query_also_while_sqlite_computes(package: Path, databas
 def test_a_killed_run_goes_on_with_the_rows_it_began_with(
     package: Path, database: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = output.Output.write
+    write = output.Output.write_chunk
 
     def dies(self: output.Output, number: int, of: object) -> None:
         if number == 3:
             raise KeyboardInterrupt
         write(self, number, of)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(output.Output, "write", dies)
+    monkeypatch.setattr(output.Output, "write_chunk", dies)
     with pytest.raises(KeyboardInterrupt):
         _run(package)
     database.execute("update orders set id = -id")  # as if the database gave others now
     database.commit()
-    monkeypatch.setattr(output.Output, "write", write)
-    assert _run(package).rows == 240
+    monkeypatch.setattr(output.Output, "write_chunk", write)
+    assert _run(package).scored_rows == 240
     assert sorted(scored()["id"]) == list(range(240))
 
 
@@ -79,25 +79,25 @@ def test_a_run_killed_while_it_read_begins_to_read_anew(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(staging, "_alike", dies)
+        patched.setattr(staging, "_unify_types", dies)
         _run(package)
     database.execute("delete from orders where id >= 100")
     database.commit()
-    assert _run(package).rows == 100
+    assert _run(package).scored_rows == 100
 
 
 def test_another_query_is_another_input(package: Path, database: sqlite3.Connection) -> None:
     _run(package)
-    assert _run(package).was_done
+    assert _run(package).was_complete
     with pytest.raises(Refused) as caught:
         _run(package, "select * from orders where id < 5")
     told = "the query was 'select * from orders', now it is 'select * from orders where id < 5'; --restart"
     assert told in str(caught.value)
-    assert _run(package, "select * from orders where id < 5", restart=True).rows == 5
+    assert _run(package, "select * from orders where id < 5", restart=True).scored_rows == 5
 
 
 def test_a_query_without_rows_leaves_its_columns(package: Path, database: sqlite3.Connection) -> None:
-    assert _run(package, "select * from orders where id < 0").rows == 0
+    assert _run(package, "select * from orders where id < 0").scored_rows == 0
     assert scored().columns[:2] == ["id", "shop"]
 
 
@@ -105,19 +105,19 @@ def test_a_query_that_failed_leaves_room_for_the_next(package: Path, database: s
     with pytest.raises(MeritError, match="no such table: ordrs"):
         _run(package, "select * from ordrs")
     assert not Path("out").exists()
-    assert _run(package).rows == 240
+    assert _run(package).scored_rows == 240
     before = Path("out/_merit.json").read_text()
     for query in ("select * from ordrs", "select id from orders"):
         with pytest.raises(MeritError):
             _run(package, query, restart=True)
     assert Path("out/_merit.json").read_text() == before
-    assert _run(package).was_done
+    assert _run(package).was_complete
     assert not Path("out/.rows.anew").exists()
 
 
 @pytest.mark.parametrize("text", ["a :x", "12:30:15", r"\:x", "::int", ":1", "a:b :c:d"])
 def test_a_colon_in_a_query_is_a_colon(package: Path, database: sqlite3.Connection, text: str) -> None:
-    assert _run(package, f"select *, '{text}' as said from orders where id < 3").rows == 3  # noqa: S608
+    assert _run(package, f"select *, '{text}' as said from orders where id < 3").scored_rows == 3  # noqa: S608
     assert scored()["said"].unique().to_list() == [text]
 
 
@@ -162,4 +162,4 @@ def test_what_can_not_be_read_is_told_without_the_password(
 )
 def test_a_query_needs_sql_and_a_variable(text: str, query: str | None, variable: str | None) -> None:
     with pytest.raises(MeritError, match="--url-env"):
-        job.source_of(text, query, variable)
+        job.open_source(text, query, variable)

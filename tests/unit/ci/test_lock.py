@@ -10,7 +10,7 @@ from rehearse.forge import Forge
 
 from merit.ci import commits, lock
 from merit.errors import MeritError, Refused
-from merit.github import Api
+from merit.github import GitHubApi
 
 REPOSITORY = "house/model"
 READ = {"pull-requests": "read"}
@@ -48,7 +48,7 @@ def asked(forge: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
         variables = {"API_URL": forge.url, "REPOSITORY": REPOSITORY, "TOKEN": forge.grant(READ), "EVENT_PATH": file}
         for name, value in variables.items():
             monkeypatch.setenv(f"GITHUB_{name}", str(value))
-        return lock.asked()
+        return lock.authorize_request()
 
     return ask
 
@@ -121,7 +121,7 @@ def test_just_the_two_files_are_committed_on_top_of_what_was_computed(
     ],
 )
 def test_what_is_no_lock_is_not_committed(tmp_path: Path, name: str, text: str, message: str) -> None:
-    found = commits.texts(_locks(tmp_path / "lock", **{name: text}), lock.LOCKS)
+    found = commits.read_texts(_locks(tmp_path / "lock", **{name: text}), lock.LOCK_FILES)
     with pytest.raises(MeritError, match=f"{name}: {message}"):
         lock.check_locks(found)
 
@@ -133,13 +133,13 @@ def test_a_file_that_is_no_plain_text_is_not_committed(tmp_path: Path, kind: str
     if kind == "link":
         file.symlink_to(tmp_path / "lock/params.yaml")
     elif kind != "missing":
-        file.write_bytes(b"x" * (commits.MOST_BYTES + 1) if kind == "large" else b"\xff")
+        file.write_bytes(b"x" * (commits.MAX_FILE_BYTES + 1) if kind == "large" else b"\xff")
     with pytest.raises(MeritError, match=r"dvc\.lock: (must be a plain file|not UTF-8)"):
-        commits.texts(tmp_path / "lock", lock.LOCKS)
+        commits.read_texts(tmp_path / "lock", lock.LOCK_FILES)
 
 
 def test_a_token_that_may_not_write_commits_nothing(forge: Forge) -> None:
-    api = Api(forge.url, REPOSITORY, forge.grant({"contents": "read"}))
+    api = GitHubApi(forge.url, REPOSITORY, forge.grant({"contents": "read"}))
     with pytest.raises(MeritError, match="403"):
-        commits.commit(api, forge.pulls[0].sha, {"params.yaml": "x"}, "no")
+        commits.create_commit(api, forge.pulls[0].sha, {"params.yaml": "x"}, "no")
     assert os.environ.get("GITHUB_TOKEN") != api.token

@@ -39,7 +39,7 @@ def _proposed(forge: Forge, repository, lock) -> str:
     tip = git(Path(), "rev-parse", "main")
     git(Path(), "push", "--quiet", str(forge.place()), "main", "--tags", REHEARSE_MAY_PUSH="yes")
     try:
-        return release.propose("tiny@v3", "staging", lock, tip)
+        return release.propose_promotion("tiny@v3", "staging", lock, tip)
     finally:
         subprocess.run(["git", "checkout", "--quiet", "--", "conf"], check=True)
 

@@ -15,7 +15,7 @@ from rehearse.forge import Forge, Pull
 from merit import github
 from merit.ci import report as post
 from merit.errors import MeritError
-from merit.github import Api, ApiError, pull_requests
+from merit.github import GitHubApi, GitHubError, pull_requests
 from tests.conftest import ROOT
 
 REPOSITORY, FORK = "house/model", "stranger/model"
@@ -71,7 +71,7 @@ def told(forge: Forge) -> dict[str, Any]:
 def report(forge: Forge, told: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Run `merit report` for an artifact; `permissions` are its token's."""
     monkeypatch.setattr(github.time, "sleep", lambda _: None)
-    monkeypatch.setattr(post.reports, "markdown", lambda found: f"## {found['verdict']}\n")
+    monkeypatch.setattr(post.reports, "render_markdown", lambda found: f"## {found['verdict']}\n")
 
     def run(artifact: object = REPORT, *, permissions: dict[str, str] = ALL) -> str:
         file, event = tmp_path / "gate.json", tmp_path / "event.json"
@@ -86,7 +86,7 @@ def report(forge: Forge, told: dict[str, Any], tmp_path: Path, monkeypatch: pyte
         }
         for name, value in variables.items():
             monkeypatch.setenv(f"GITHUB_{name}", str(value))
-        return post.post(file)
+        return post.post_report(file)
 
     return run
 
@@ -103,13 +103,13 @@ def test_a_pass_of_a_run_that_succeeded_is_a_success(forge: Forge, report: Calla
     assert report() == "#1: status merit/gate success (pass: may merge: 1 check passed), comment made"
     assert _status(forge) == ("merit/gate", "success", "pass: may merge: 1 check passed")
     assert forge.statuses[-1]["sha"] == forge.pulls[0].sha
-    assert _bodies(forge) == [f"{post.MARK}\n## pass\n"]
+    assert _bodies(forge) == [f"{post.COMMENT_MARK}\n## pass\n"]
 
 
 def test_a_second_report_changes_the_comment_of_the_first(forge: Forge, report: Callable[..., str]) -> None:
     report()
     assert report({**REPORT, "verdict": "inconclusive"}).endswith("comment updated")
-    assert _bodies(forge) == [f"{post.MARK}\n## inconclusive\n"]
+    assert _bodies(forge) == [f"{post.COMMENT_MARK}\n## inconclusive\n"]
 
 
 @pytest.mark.parametrize("verdict", ["fail", "inconclusive"])
@@ -146,7 +146,7 @@ def test_whatever_a_report_does_to_its_reader_it_gets_no_success(
     def fail(_: object) -> str:
         raise RecursionError
 
-    monkeypatch.setattr(post.reports, "markdown", fail)
+    monkeypatch.setattr(post.reports, "render_markdown", fail)
     report()
     assert _status(forge) == ("merit/gate", "error", "no verdict: unreadable report: RecursionError")
 
@@ -154,7 +154,7 @@ def test_whatever_a_report_does_to_its_reader_it_gets_no_success(
 def test_a_text_that_no_comment_holds_gets_no_success(
     forge: Forge, report: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(post.reports, "markdown", lambda _: "x" * 65_000)
+    monkeypatch.setattr(post.reports, "render_markdown", lambda _: "x" * 65_000)
     report()
     assert _status(forge)[1:] == ("error", "no verdict: its text has 65,000 characters, more than a comment holds")
 
@@ -170,12 +170,12 @@ def test_a_file_that_is_no_plain_text_is_not_read(tmp_path: Path, kind: str) -> 
     elif kind == "folder":
         file.mkdir()
     else:
-        file.write_bytes(b" " * (post.schema.MOST_BYTES + 1) if kind == "large" else b"\xff\xfe")
+        file.write_bytes(b" " * (post.schema.MAX_REPORT_BYTES + 1) if kind == "large" else b"\xff\xfe")
     with pytest.raises(MeritError, match=r"can't be read|no plain file|larger than 8,000,000 bytes|not UTF-8"):
-        post.stranger_text(file, post.schema.MOST_BYTES)
+        post.read_untrusted_text(file, post.schema.MAX_REPORT_BYTES)
 
 
-@pytest.mark.parametrize("conclusion", sorted(pull_requests.NO_VERDICT))
+@pytest.mark.parametrize("conclusion", sorted(pull_requests.NO_VERDICT_CONCLUSIONS))
 def test_a_run_that_was_not_to_say_anything_is_not_reported(
     forge: Forge, told: dict[str, Any], report: Callable[..., str], conclusion: str
 ) -> None:
@@ -237,10 +237,10 @@ def test_what_ended_long_before_the_run_began_is_no_doubt(
 
 
 def test_more_events_than_can_be_read_are_a_doubt(forge: Forge, report: Callable[..., str]) -> None:
-    forge.events[1] = [{"event": "labeled", "created_at": forge.now()}] * pull_requests.MOST_ITEMS
+    forge.events[1] = [{"event": "labeled", "created_at": forge.now()}] * pull_requests.MAX_ITEMS
     forge.retarget(forge.pulls[0], "main")
     report()
-    assert _status(forge)[1:] == ("error", f"no verdict: {pull_requests.TOO_MANY}")
+    assert _status(forge)[1:] == ("error", f"no verdict: {pull_requests.TOO_MANY_ITEMS}")
 
 
 def test_a_fork_is_advised_under_another_name(
@@ -256,8 +256,8 @@ def test_a_fork_is_advised_under_another_name(
 
 
 def test_a_comment_by_another_hand_is_not_taken_for_ours(forge: Forge, report: Callable[..., str]) -> None:
-    forge.say(1, f"{post.MARK}\nforged", {"login": "stranger", "type": "User"})
-    forge.say(1, f"{post.MARK}\nforged", {"login": "other[bot]", "type": "Bot"})
+    forge.say(1, f"{post.COMMENT_MARK}\nforged", {"login": "stranger", "type": "User"})
+    forge.say(1, f"{post.COMMENT_MARK}\nforged", {"login": "other[bot]", "type": "Bot"})
     assert report().endswith("comment made")
     assert len(_bodies(forge)) == 3
 
@@ -265,7 +265,7 @@ def test_a_comment_by_another_hand_is_not_taken_for_ours(forge: Forge, report: C
 def test_our_comment_is_found_behind_many_others(forge: Forge, report: Callable[..., str]) -> None:
     for number in range(250):
         forge.say(1, f"comment {number}", {"login": "writer", "type": "User"})
-    forge.say(1, f"{post.MARK}\nours", BOT)
+    forge.say(1, f"{post.COMMENT_MARK}\nours", BOT)
     assert report().endswith("comment updated")
 
 
@@ -277,13 +277,13 @@ def test_faults_and_limits_are_waited_out_and_one_comment_is_made(forge: Forge, 
 
 def test_a_forge_that_stays_broken_is_told_and_nothing_is_a_success(forge: Forge, report: Callable[..., str]) -> None:
     forge.faults = [500] * 100
-    with pytest.raises(ApiError, match=r"^GitHub: GET /repos/house/model/pulls: 500 planted$"):
+    with pytest.raises(GitHubError, match=r"^GitHub: GET /repos/house/model/pulls: 500 planted$"):
         report()
     assert forge.statuses == []
 
 
 def test_a_token_without_the_permission_is_told(forge: Forge, report: Callable[..., str]) -> None:
-    with pytest.raises(ApiError, match=r"POST /repos/house/model/statuses/\w+: 403 Resource not accessible"):
+    with pytest.raises(GitHubError, match=r"POST /repos/house/model/statuses/\w+: 403 Resource not accessible"):
         report(permissions={"pull-requests": "write", "issues": "read"})
 
 
@@ -309,7 +309,7 @@ def test_outside_of_a_workflow_it_says_where_it_belongs(tmp_path: Path, monkeypa
         if name.startswith("GITHUB_"):
             monkeypatch.delenv(name)
     with pytest.raises(MeritError, match=r"^GITHUB_API_URL: not set; this command is for a step of a GitHub workflow"):
-        post.post(tmp_path / "gate.json")
+        post.post_report(tmp_path / "gate.json")
 
 
 @pytest.mark.parametrize("url", ["http://example.org", "file:///etc", "ftp://127.0.0.1"])
@@ -317,13 +317,13 @@ def test_the_token_goes_nowhere_without_encryption(monkeypatch: pytest.MonkeyPat
     for name, value in {"API_URL": url, "REPOSITORY": "a/b", "TOKEN": "t"}.items():
         monkeypatch.setenv(f"GITHUB_{name}", value)
     with pytest.raises(MeritError, match="allowed: https, or http on loopback"):
-        Api.of_workflow()
+        GitHubApi.from_workflow()
 
 
 def test_no_answer_is_told_without_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(github.time, "sleep", lambda _: None)
-    with pytest.raises(ApiError, match="no answer") as raised:
-        Api("http://127.0.0.1:9", "a/b", "a-secret").call("GET", "pulls")
+    with pytest.raises(GitHubError, match="no answer") as raised:
+        GitHubApi("http://127.0.0.1:9", "a/b", "a-secret").send_request("GET", "pulls")
     assert "a-secret" not in str(raised.value)
 
 

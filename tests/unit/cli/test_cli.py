@@ -24,7 +24,7 @@ def _raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr(locks, "read", fail)
+    monkeypatch.setattr(locks, "read_lock", fail)
 
 
 def _made_of(cause: BaseException) -> BaseException:
@@ -63,7 +63,7 @@ def test_what_a_person_can_mend_is_told_without_a_traceback(
     error, code, line = ending
     if command in {"train", "register", "evaluate", "package"}:
         # Their rooms import torch or MLflow; that they go through the same group is what matters here.
-        for module in ("merit.tracking.mlflow", "merit.training.run", "merit.evaluation.evaluate",
+        for module in ("merit.tracking.mlflow", "merit.training.train", "merit.evaluation.evaluate",
                        "merit.packaging.package", "merit.registry.mlflow_candidates"):  # fmt: skip
             monkeypatch.setitem(sys.modules, module, _Room())
     _raising(monkeypatch, error)
@@ -145,8 +145,8 @@ def test_the_verdict_is_the_exit_code(call: Call, monkeypatch: pytest.MonkeyPatc
     from merit.gate import judge
     from merit.gate.report import terminal
 
-    monkeypatch.setattr(locks, "read", lambda: lock)
-    monkeypatch.setattr(terminal, "show", lambda report: None)
+    monkeypatch.setattr(locks, "read_lock", lambda: lock)
+    monkeypatch.setattr(terminal, "print_report", lambda report: None)
     for verdict, code in {"pass": 0, "fail": 1, "inconclusive": 1}.items():
         monkeypatch.setattr(judge, "gate", lambda lock, against, only, v=verdict: {"verdict": v})
         assert call("gate")[0] == code
@@ -159,7 +159,7 @@ def test_a_run_tells_a_candidate_in_mlflow_from_a_version(
     from merit.gate.report import terminal
     from merit.pipeline import run
 
-    monkeypatch.setattr(terminal, "show", lambda report: None)
+    monkeypatch.setattr(terminal, "print_report", lambda report: None)
     monkeypatch.setattr(run, "run", lambda _: run.Outcome({"verdict": "pass", "model": "tiny"}, number))
     code, out, _ = call("run")
     assert (code, out.splitlines()[1]) == (0, "next:    'merit serve', then call it")
@@ -181,7 +181,7 @@ def test_a_package_is_served_as_its_version_if_it_is_one(
     version = SimpleNamespace(short_name="v4", commit="c" * 40) if registered else None
     monkeypatch.setattr(tags, "of_package", lambda package: version)
     seen = []
-    monkeypatch.setattr(locks, "current", lambda section: lock)
+    monkeypatch.setattr(locks, "read_current_lock", lambda section: lock)
     monkeypatch.setattr(serve, "serve", lambda how, version, signed, commit: seen.append((how.port, version, commit)))
     assert call("serve", "--port", "3456")[0] == 0
     assert seen == [(3456, *(("v4", "c" * 40) if registered else (None, None)))]
@@ -189,14 +189,14 @@ def test_a_package_is_served_as_its_version_if_it_is_one(
 
 def test_without_a_package_serve_says_what_makes_it(call: Call, monkeypatch: pytest.MonkeyPatch, lock: Lock) -> None:
     artifacts.write_text(artifacts.REGISTRATION, json.dumps({"package": "sha256:1", "version": "4"}))
-    monkeypatch.setattr(locks, "current", lambda section: lock)
+    monkeypatch.setattr(locks, "read_current_lock", lambda section: lock)
     code, _, err = call("serve")
     assert code == 2
     assert err.startswith("error: model/manifest.json: not found; 'merit package' makes it")
 
 
 def test_a_stage_whose_lock_changed_under_it_is_broken(call: Call, monkeypatch: pytest.MonkeyPatch, lock: Lock) -> None:
-    locks.write(lock)
+    locks.write_lock(lock)
 
     def change(data: object) -> list[object]:
         artifacts.LOCK.write_text("another", encoding="utf-8")
@@ -209,7 +209,7 @@ def test_a_stage_whose_lock_changed_under_it_is_broken(call: Call, monkeypatch: 
 
 
 def test_the_lock_is_not_written_under_a_run(call: Call, conf: Path) -> None:
-    with workspace_lock.run():
+    with workspace_lock.lock_run():
         code, _, err = call("compose")
     assert code == 2
     assert "another merit run" in err
@@ -219,7 +219,7 @@ def test_the_lock_is_not_written_under_a_run(call: Call, conf: Path) -> None:
 def test_who_ends_a_command_by_a_signal_lets_it_end_what_it_began(
     call: Call, monkeypatch: pytest.MonkeyPatch, lock: Lock
 ) -> None:
-    locks.write(lock)
+    locks.write_lock(lock)
     ended = []
 
     def validate(data: object) -> list[object]:

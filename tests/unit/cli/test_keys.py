@@ -16,8 +16,8 @@ Call = Callable[..., tuple[int, str, str]]
 
 
 def _admitted(key: str) -> str:
-    who = methods.of(settings.Auth(method="keys", keys="keys.yaml"), "127.0.0.1")
-    return who.admit({"path": "/predict", "headers": [(b"x-api-key", key.encode())]})
+    who = methods.from_settings(settings.AuthSettings(method="keys", keys="keys.yaml"), "127.0.0.1")
+    return who.authenticate({"path": "/predict", "headers": [(b"x-api-key", key.encode())]})
 
 
 def test_a_key_is_printed_once_and_only_its_hash_is_kept(call: Call) -> None:
@@ -42,13 +42,13 @@ def test_keys_are_rotated_by_two_that_hold_at_once(call: Call) -> None:
     code, out, _ = call("keys", "revoke", "shop", "--hash", shown[0].partition("  ")[0])
     assert (code, out) == (0, "keys.yaml: 1 revoked, 1 left\n")
     assert _admitted(following) == "shop"
-    with pytest.raises(methods.Refusal):
+    with pytest.raises(methods.HttpError):
         _admitted(last)
 
 
 def test_the_file_is_where_the_lock_says(call: Call, lock: Lock) -> None:
     told = lock.serve.auth.model_copy(update={"method": "keys", "keys": "secrets/keys.yaml"})
-    locks.write(lock.model_copy(update={"serve": lock.serve.model_copy(update={"auth": told})}))
+    locks.write_lock(lock.model_copy(update={"serve": lock.serve.model_copy(update={"auth": told})}))
     assert call("keys", "add", "shop")[0] == 0
     assert Path("secrets/keys.yaml").is_file()
     assert call("keys", "add", "shop", "--file", "other.yaml")[0] == 0
@@ -92,15 +92,15 @@ def test_of_another_nobody_has_a_key(call: Call) -> None:
 def test_keys_that_are_made_at_once_are_all_kept(workdir: Path) -> None:
     def changed(number: int) -> None:
         for each in range(5):
-            _, entry = api_keys.made(f"{number}-{each}", expires=None, quota=None, roles=("predict",))
-            with api_keys.held(file):
-                known = api_keys.read(file.read_text(), "keys.yaml") if file.exists() else []
-                artifacts.write_text(file, api_keys.text([*known, entry]))
+            _, entry = api_keys.create_key(f"{number}-{each}", expires=None, quota=None, roles=("predict",))
+            with api_keys.lock_key_file(file):
+                known = api_keys.parse_keys(file.read_text(), "keys.yaml") if file.exists() else []
+                artifacts.write_text(file, api_keys.render_keys([*known, entry]))
 
     file = Path("secrets/keys.yaml")
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(changed, range(4)))
-    assert len({key.name for key in api_keys.read(file.read_text(), "keys.yaml")}) == 20
+    assert len({key.name for key in api_keys.parse_keys(file.read_text(), "keys.yaml")}) == 20
     assert [each.name for each in file.parent.iterdir()] == ["keys.yaml"]
 
 
@@ -110,7 +110,7 @@ def test_a_key_is_neither_made_nor_revoked_while_another_is(
     call("keys", "add", "shop")
     monkeypatch.setattr(api_keys, "PATIENCE", 0.0)
     before = Path("keys.yaml").read_text()
-    with api_keys.held(Path("keys.yaml")):
+    with api_keys.lock_key_file(Path("keys.yaml")):
         for command in ("add", "revoke"):
             code, out, said = call("keys", command, "shop")
             assert (code, out) == (2, "")
@@ -129,7 +129,7 @@ def test_a_list_of_keys_fits_a_terminal(call: Call) -> None:
 
 
 def test_who_makes_a_key_learns_that_nobody_is_asked_for_it(call: Call, lock: Lock) -> None:
-    locks.write(lock)
+    locks.write_lock(lock)
     assert lock.serve.auth.method == "none"
     code, key, said = call("keys", "add", "shop")
     assert (code, len(key.splitlines())) == (0, 1)
@@ -138,5 +138,5 @@ def test_who_makes_a_key_learns_that_nobody_is_asked_for_it(call: Call, lock: Lo
         "'merit compose', then start it again"
     )
     told = lock.serve.auth.model_copy(update={"method": "keys", "keys": "keys.yaml"})
-    locks.write(lock.model_copy(update={"serve": lock.serve.model_copy(update={"auth": told})}))
+    locks.write_lock(lock.model_copy(update={"serve": lock.serve.model_copy(update={"auth": told})}))
     assert "asks for no key" not in call("keys", "add", "shop")[2]

@@ -27,17 +27,17 @@ def run(call: Call, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Run `merit run OVERRIDE...` as if it had passed; return what it prints after the report."""
 
     verdict = {"verdict": "pass", "model": "tiny"}
-    monkeypatch.setattr(pipeline.freshness, "current", lambda lock: verdict)
+    monkeypatch.setattr(pipeline.freshness, "load_current_report", lambda lock: verdict)
     monkeypatch.setattr(pipeline, "_receipt", lambda lock, report: {"version": "3"})
     monkeypatch.setattr(pipeline, "reproduce", lambda **_: [])
-    monkeypatch.setattr(terminal, "show", lambda report: None)
+    monkeypatch.setattr(terminal, "print_report", lambda report: None)
     return lambda *overrides: call("run", *overrides)[1]
 
 
 @pytest.fixture
 def committed(conf: Path, git_repo: Git) -> Git:
     """The repository's conf/ with its lock and a dvc.lock, all of it committed."""
-    locks.write(compose())
+    locks.write_lock(compose())
     Path("dvc.lock").write_text("schema: '2.0'\n")
     git_repo("add", ".")
     git_repo("commit", "--quiet", "--message", "begin")
@@ -60,8 +60,8 @@ def test_overrides_that_say_what_conf_says_are_none(committed: Git, run: Callabl
 def test_a_model_of_overrides_that_is_refused_is_told_how_conf_comes_back(
     committed: Git, call: Call, run: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline.freshness, "current", lambda lock: {"verdict": "fail"})
-    monkeypatch.setattr(terminal, "following", lambda report: "change conf/")
+    monkeypatch.setattr(pipeline.freshness, "load_current_report", lambda lock: {"verdict": "fail"})
+    monkeypatch.setattr(terminal, "suggest_next_step", lambda report: "change conf/")
     assert call("run", "seed=8")[:2] == (
         1,
         "next:    change conf/\n         'merit run' alone brings back the model that conf/ says\n",
@@ -82,7 +82,9 @@ def test_a_table_and_code_that_git_lacks_are_committed_too(
     Path("mymodels").mkdir()
     Path("mymodels/__init__.py").touch()
     Path("pyproject.toml").write_text("[tool.merit]\n")
-    monkeypatch.setattr(locks, "read", lambda: make_lock(lambda values: values.update(code={"mymodels": "sha256:0"})))
+    monkeypatch.setattr(
+        locks, "read_lock", lambda: make_lock(lambda values: values.update(code={"mymodels": "sha256:0"}))
+    )
     rest = "mymodels pyproject.toml conf params.yaml dvc.lock' and commit: the champion of the next candidates"
     assert nextsteps.to_commit() == [f"'git add source.parquet {rest}"]
     monkeypatch.setattr("merit.data.inputs.MOST_BYTES", 1)

@@ -55,7 +55,7 @@ def test_a_version_is_brought_and_scored_by(
         name, short_name, commit = "tiny@v3", "v3", "d" * 40
 
     artifacts.LOCK.write_text("")
-    monkeypatch.setattr(locks, "read", lambda: lock)
+    monkeypatch.setattr(locks, "read_lock", lambda: lock)
     monkeypatch.setattr(tags, "find", lambda name: Found if name == "tiny@v3" else None)
     monkeypatch.setattr(tags, "fetch_package", lambda version, folder: make_package(folder))
     assert call("predict", "in.parquet", "out", "--version", "v3")[0] == 0

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from merit.console.json_log import Lines
+from merit.console.json_log import RateLimitedLogger
 
 
 def _told(capfd: pytest.CaptureFixture[str]) -> list[dict]:
@@ -12,7 +12,7 @@ def _told(capfd: pytest.CaptureFixture[str]) -> list[dict]:
 
 
 def test_a_line_says_when_and_of_what(capfd: pytest.CaptureFixture[str]) -> None:
-    Lines(model="tiny").tell("started", port=3000)
+    RateLimitedLogger(model="tiny").log("started", port=3000)
     (line,) = _told(capfd)
     assert line.pop("pid") > 0
     assert line.pop("time").endswith("+00:00")
@@ -24,19 +24,19 @@ def test_of_one_kind_only_so_many_are_written_in_a_minute(
 ) -> None:
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    lines = Lines(most=2)
+    lines = RateLimitedLogger(max_per_minute=2)
     for _ in range(5):
-        lines.tell("refused", "401")
-    lines.tell("refused", "429")
+        lines.log("refused", "401")
+    lines.log("refused", "429")
     assert len(_told(capfd)) == 3
     now = 60.0
-    lines.tell("refused", "401")
+    lines.log("refused", "401")
     (line,) = _told(capfd)
     assert line["left_out"] == 3
 
 
 def test_a_request_has_a_line(capfd: pytest.CaptureFixture[str]) -> None:
-    Lines().answered("abc", "/predict", 200, seconds=0.0012345, rows=3, who="shop")
+    RateLimitedLogger().log_request("abc", "/predict", 200, seconds=0.0012345, rows=3, caller="shop")
     (line,) = _told(capfd)
     told = {name: line[name] for name in ("event", "request_id", "route", "status", "ms", "rows", "caller")}
     assert told == {
@@ -47,14 +47,14 @@ def test_a_request_has_a_line(capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_a_reader_that_stands_still_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     reads, writes = os.pipe()
-    lines = Lines(most=10**6)
+    lines = RateLimitedLogger(max_per_minute=10**6)
     with os.fdopen(reads, "rb", buffering=0) as reader, os.fdopen(writes, "w", encoding="utf-8") as pipe:
         with monkeypatch.context() as patched:
             patched.setattr("sys.stderr", pipe)
             for _ in range(2000):  # more than a pipe holds
-                lines.tell("refused", why="x" * 100)
+                lines.log("refused", why="x" * 100)
             held = reader.read(2**20)
-            lines.tell("stopped")
+            lines.log("stopped")
         assert held.count(b"\n") < 2000
         assert held.endswith(b"\n")
         assert json.loads(reader.read(2**20))["event"] == "stopped"
@@ -65,9 +65,9 @@ def test_where_nobody_reads_nothing_breaks(monkeypatch: pytest.MonkeyPatch, capf
         def fileno(self) -> int:
             raise ValueError
 
-    lines = Lines()
+    lines = RateLimitedLogger()
     with monkeypatch.context() as patched:
         patched.setattr("sys.stderr", Closed())
-        lines.tell("started")
-    lines.tell("stopped")
+        lines.log("started")
+    lines.log("stopped")
     assert [line["event"] for line in _told(capfd)][-1] == "stopped"

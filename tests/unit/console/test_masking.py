@@ -1,6 +1,6 @@
 import pytest
 
-from merit.console.masking import masked
+from merit.console.masking import mask_secrets
 
 
 @pytest.mark.parametrize(
@@ -16,4 +16,4 @@ from merit.console.masking import masked
     ],
 )
 def test_what_is_secret_is_not_shown(text: str, shown: str) -> None:
-    assert masked(text, ("hunter22", "")) == shown
+    assert mask_secrets(text, ("hunter22", "")) == shown

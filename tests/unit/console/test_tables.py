@@ -2,7 +2,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from merit.console.tables import fit, show_phase
+from merit.console.tables import fit_table, show_phase
 
 
 def _render(width: int, **no_wrap: bool) -> str:
@@ -12,7 +12,7 @@ def _render(width: int, **no_wrap: bool) -> str:
     table.add_row("flights@v2", "0.6768", "", "none")
     console = Console(width=width, color_system=None)
     with console.capture() as capture:
-        console.print(fit(table, width))
+        console.print(fit_table(table, width))
     return capture.get()
 
 
@@ -37,7 +37,7 @@ def test_a_column_that_may_not_wrap_is_whole_however_long() -> None:
     table.add_row("a" * 40, "some words that wrap")
     console = Console(width=64, color_system=None)
     with console.capture() as capture:
-        console.print(fit(table, 64))
+        console.print(fit_table(table, 64))
     assert "a" * 40 in capture.get()
 
 

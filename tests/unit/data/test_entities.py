@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from merit.data.entities import called_recurring, entity_of
+from merit.data.entities import detect_entity, is_recurring_id
 
 ROWS = 400
 
@@ -12,7 +12,7 @@ ROWS = 400
      "ID", "MRN", "pid"],
 )  # fmt: skip
 def test_an_id_that_repeats_is_an_entity(name: str) -> None:
-    found = entity_of(pl.Series(name, [1000 + i // 5 for i in range(ROWS)]))
+    found = detect_entity(pl.Series(name, [1000 + i // 5 for i in range(ROWS)]))
     assert found is not None
     assert (found.name, found.values, found.rows) == (name, 80, ROWS)
 
@@ -21,13 +21,13 @@ def test_an_id_that_repeats_is_an_entity(name: str) -> None:
     "name", ["patient_age", "user_agent", "patients", "product_id", "device", "zip", "store_nr", "age", "x"]
 )
 def test_what_is_called_otherwise_is_none(name: str) -> None:
-    assert entity_of(pl.Series(name, [1000 + i // 5 for i in range(ROWS)])) is None
+    assert detect_entity(pl.Series(name, [1000 + i // 5 for i in range(ROWS)])) is None
 
 
 @pytest.mark.parametrize("form", ["{:032x}", "{:08x}-0000-0000-0000-000000000000", "someone{}@example.org"])
 def test_hashes_and_addresses_that_repeat_are_an_entity_whatever_their_name(form: str) -> None:
-    assert entity_of(pl.Series("x", [form.format(i // 5) for i in range(ROWS)])) is not None
-    assert entity_of(pl.Series("x", [form.format(i) for i in range(ROWS)])) is None
+    assert detect_entity(pl.Series("x", [form.format(i // 5) for i in range(ROWS)])) is not None
+    assert detect_entity(pl.Series("x", [form.format(i) for i in range(ROWS)])) is None
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_hashes_and_addresses_that_repeat_are_an_entity_whatever_their_name(form
     ids=["numbers with one missing", "text", "three"],
 )
 def test_an_entitys_values_may_be_of_any_type_and_few(values: list[object]) -> None:
-    assert entity_of(pl.Series("patient_id", values)) is not None
+    assert detect_entity(pl.Series("patient_id", values)) is not None
 
 
 @pytest.mark.parametrize(
@@ -57,9 +57,9 @@ def test_an_entitys_values_may_be_of_any_type_and_few(values: list[object]) -> N
     ids=["each once", "two values", "few of an id", "kinds of a thing", "fractions", "missing", "a few twice"],
 )
 def test_values_that_do_not_repeat_or_are_few_name_no_entity(name: str, values: list[object]) -> None:
-    assert entity_of(pl.Series(name, values, strict=False)) is None
+    assert detect_entity(pl.Series(name, values, strict=False)) is None
 
 
 def test_ids_of_what_recurs_are_known_by_their_name() -> None:
     names = ["product_id", "store_nr", "zip_code", "PULocationID", "patient_id", "id", "product"]
-    assert [called_recurring(name) for name in names] == [True] * 4 + [False] * 3
+    assert [is_recurring_id(name) for name in names] == [True] * 4 + [False] * 3

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from merit import artifacts
-from merit.config.compose import fingerprint
+from merit.config.compose import hash_source
 from merit.config.schema import Lock
 from merit.config.schema.data import Data
 from merit.data.ingest import ingest
@@ -24,7 +24,7 @@ def make_data(workdir: Path, table: pl.DataFrame, make_lock: Callable[..., Lock]
         rows.write_parquet("source.parquet")
 
         def edit(values: dict[str, Any]) -> None:
-            values["data"]["fingerprint"] = fingerprint(values["data"]["source"])
+            values["data"]["fingerprint"] = hash_source(values["data"]["source"])
             put(values["data"], edits)
 
         return make_lock(edit).data
@@ -242,7 +242,7 @@ def test_a_corrupt_file_is_told_in_one_line(
 
     def edit(values: dict[str, Any]) -> None:
         values["data"]["source"] = {"_target_": f"merit.data.sources.{source}", "path": "broken"}
-        values["data"]["fingerprint"] = fingerprint(values["data"]["source"])
+        values["data"]["fingerprint"] = hash_source(values["data"]["source"])
 
     message = _refusal(make_lock(edit).data)
     assert message.startswith(f"data.source: merit.data.sources.{source} can't read its file: ")
@@ -264,7 +264,7 @@ def test_lines_that_are_not_those_of_the_header_are_told(
 
     def edit(values: dict[str, Any]) -> None:
         values["data"]["source"] = {"_target_": "merit.data.sources.Csv", "path": "broken"}
-        values["data"]["fingerprint"] = fingerprint(values["data"]["source"])
+        values["data"]["fingerprint"] = hash_source(values["data"]["source"])
 
     assert _refusal(make_lock(edit).data).startswith(words)
 
@@ -272,7 +272,7 @@ def test_lines_that_are_not_those_of_the_header_are_told(
 def test_a_separator_of_two_characters_is_told_in_one_line(workdir: Path) -> None:
     Path("a.csv").write_text("a;;b\n1;;2\n")
     with pytest.raises(MeritError, match="separator: found ';;'; allowed: one character"):
-        fingerprint({"_target_": "merit.data.sources.Csv", "path": "a.csv", "separator": ";;"})
+        hash_source({"_target_": "merit.data.sources.Csv", "path": "a.csv", "separator": ";;"})
 
 
 def test_a_refusal_leaves_the_former_table_in_place(make_data: MakeData) -> None:
@@ -290,7 +290,7 @@ def _other_task(make_lock: Callable[..., Lock], target: dict[str, Any], rows: pl
     rows.write_parquet("source.parquet")
 
     def edit(values: dict[str, Any]) -> None:
-        values["data"]["fingerprint"] = fingerprint(values["data"]["source"])
+        values["data"]["fingerprint"] = hash_source(values["data"]["source"])
         values["data"]["target"] = target
         put(values["data"], edits)
         values["gate"] |= {"floors": {}, "champion": []}

@@ -24,7 +24,7 @@ def committed(git_repo: Git, workdir: Path) -> Git:
 
 
 def _found(lock: Lock) -> list[str]:
-    return [str(each) for each in inputs.missing_inputs(lock)]
+    return [str(each) for each in inputs.find_missing_inputs(lock)]
 
 
 def _of(make_lock: Callable[..., Lock], source: dict[str, str]) -> Lock:
@@ -44,7 +44,7 @@ def test_a_table_that_git_has_not_is_told_with_the_command_and_one_that_it_has_i
 
 
 def test_a_large_table_is_dvcs_to_keep(committed: Git, lock: Lock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "MOST_BYTES", 4)
+    monkeypatch.setattr(inputs, "MAX_GIT_BYTES", 4)
     assert _found(lock) == [
         "source.parquet is neither in Git nor tracked by DVC; dvc add source.parquet && git add source.parquet.dvc "
         ".gitignore, then commit"
@@ -54,7 +54,7 @@ def test_a_large_table_is_dvcs_to_keep(committed: Git, lock: Lock, monkeypatch: 
 def test_a_table_that_dvc_tracks_is_there_once_its_file_is_committed_and_as_long_as_it_is_the_same(
     committed: Git, lock: Lock
 ) -> None:
-    Path("source.parquet.dvc").write_text(f"outs:\n- md5: {cache.file_hash(Path('source.parquet'))}\n")
+    Path("source.parquet.dvc").write_text(f"outs:\n- md5: {cache.hash_file(Path('source.parquet'))}\n")
     Path(".gitignore").write_text("/source.parquet\n")
     assert "is tracked by DVC, but source.parquet.dvc is not committed; dvc add source.parquet &&" in _found(lock)[0]
     committed("add", ".")
@@ -70,7 +70,7 @@ def test_a_table_in_a_folder_that_dvc_tracks_is_that_folders(committed: Git, mak
     lock = _of(make_lock, {"_target_": "merit.data.sources.Csv", "path": "tables/deep/a.csv"})
     Path("tables/deep").mkdir(parents=True)
     Path("tables/deep/a.csv").write_text("x")
-    Path("tables.dvc").write_text(f"outs:\n- md5: {cache.folder_hash(Path('tables'))}\n")
+    Path("tables.dvc").write_text(f"outs:\n- md5: {cache.hash_folder(Path('tables'))}\n")
     committed("add", "tables.dvc")
     committed("commit", "--quiet", "--message", "tables")
     assert _found(lock) == []
@@ -83,9 +83,9 @@ def test_a_table_in_a_folder_that_dvc_tracks_is_that_folders(committed: Git, mak
 def test_a_database_in_a_file_is_such_a_file_and_one_on_a_server_is_none(
     committed: Git, make_lock: Callable[..., Lock]
 ) -> None:
-    assert inputs.source_files(_of(make_lock, SQL)) == [Path("shop.db")]
+    assert inputs.list_source_files(_of(make_lock, SQL)) == [Path("shop.db")]
     server = SQL | {"url": "postgresql+psycopg://me@127.0.0.1/shop"}
-    assert inputs.source_files(_of(make_lock, server)) == []
+    assert inputs.list_source_files(_of(make_lock, server)) == []
 
 
 def test_files_of_an_installed_package_are_not_the_projects(
@@ -93,9 +93,11 @@ def test_files_of_an_installed_package_are_not_the_projects(
 ) -> None:
     lock = _of(make_lock, {"_target_": "merit.data.sources.Flights"})
     assert _found(lock) == []
-    (place,) = {path.parent for path in inputs.targets.build({"_target_": "merit.data.sources.Flights"}).files()}
+    (place,) = {
+        path.parent for path in inputs.targets.build_component({"_target_": "merit.data.sources.Flights"}).files()
+    }
     monkeypatch.chdir(place.parents[4])
-    assert inputs.source_files(lock) == []  # as where the environment lies in the project
+    assert inputs.list_source_files(lock) == []  # as where the environment lies in the project
 
 
 def test_without_a_repository_nobody_else_has_anything(workdir: Path, lock: Lock) -> None:

@@ -8,12 +8,12 @@ import pytest
 
 from merit.config.schema import Lock
 from merit.config.schema.data import GroupSplit
-from merit.data.split import group_parts, split
+from merit.data.split import assign_groups, split_table
 from merit.errors import MeritError
 
 
 def test_each_row_falls_to_one_part_and_each_part_ends_with_its_day(table: pl.DataFrame, lock: Lock) -> None:
-    parts = split(table, lock.data)
+    parts = split_table(table, lock.data)
     assert list(parts) == ["train", "validation", "test"]
     assert pl.concat(parts.values()).equals(table.sort("when"))
     assert parts["train"]["when"].max() == datetime(2024, 2, 29, 12)
@@ -30,14 +30,16 @@ def test_a_row_at_the_last_moment_of_a_day_belongs_to_that_day(lock: Lock) -> No
         datetime(2024, 4, 1),
         datetime(2024, 12, 31, 23, 59, 59, 999_999),
     ]
-    parts = split(pl.DataFrame({"when": times}), lock.data)
+    parts = split_table(pl.DataFrame({"when": times}), lock.data)
     assert [part.height for part in parts.values()] == [1, 2, 2]
 
 
 def test_rows_after_the_last_day_fall_to_no_part(make_lock: Callable[..., Lock]) -> None:
     days = [datetime(2024, 1, day) for day in (1, 2, 3, 4)]
     ends = {"train_until": "2024-01-01", "validation_until": "2024-01-02", "test_until": "2024-01-03"}
-    parts = split(pl.DataFrame({"when": days}), make_lock(lambda values: values["data"]["split"].update(ends)).data)
+    parts = split_table(
+        pl.DataFrame({"when": days}), make_lock(lambda values: values["data"]["split"].update(ends)).data
+    )
     assert pl.concat(parts.values())["when"].to_list() == days[:3]
 
 
@@ -54,7 +56,7 @@ def test_a_part_without_rows_is_refused(
 ) -> None:
     lock = make_lock(lambda values: values["data"]["split"].update(ends))
     with pytest.raises(MeritError) as caught:
-        split(table, lock.data)
+        split_table(table, lock.data)
     assert caught.value.exit_code == 2
     assert str(caught.value) == (
         f"data.split: no rows fall to the {part} part; the data runs from 2024-01-01 00:00:00 to 2024-04-29 12:00:00: "
@@ -80,7 +82,7 @@ def _by_lot(task: str, validation: float = 0.2, test: float = 0.3, seed: int = 0
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 def test_the_lot_gives_each_row_to_one_part_in_the_declared_shares(make_lock: Callable[..., Lock], task: str) -> None:
     rows = pl.DataFrame({"row": range(1000), "late": [float(i % 10 == 0) for i in range(1000)]})
-    parts = split(rows, make_lock(_by_lot(task)).data)
+    parts = split_table(rows, make_lock(_by_lot(task)).data)
     assert [part.height for part in parts.values()] == [500, 200, 300]
     assert sorted(pl.concat(parts.values())["row"]) == list(range(1000))
     assert all(part["row"].is_sorted() for part in parts.values())
@@ -90,7 +92,9 @@ def test_the_lot_gives_each_row_to_one_part_in_the_declared_shares(make_lock: Ca
 
 def test_the_lot_is_the_same_on_every_run_and_another_with_another_seed(make_lock: Callable[..., Lock]) -> None:
     rows = pl.DataFrame({"row": range(100), "late": [0.0, 1.0] * 50})
-    first, again, other = (split(rows, make_lock(_by_lot("binary", seed=seed)).data)["test"] for seed in (1, 1, 2))
+    first, again, other = (
+        split_table(rows, make_lock(_by_lot("binary", seed=seed)).data)["test"] for seed in (1, 1, 2)
+    )
     assert first.equals(again)
     assert not first.equals(other)
 
@@ -100,14 +104,14 @@ def test_too_few_rows_for_a_part_by_lot_are_told(make_lock: Callable[..., Lock])
     with pytest.raises(
         MeritError, match=r"^data\.split: no rows fall to the validation part; the data has 4 rows: raise"
     ):
-        split(rows, make_lock(_by_lot("binary", validation=0.05, test=0.5)).data)
+        split_table(rows, make_lock(_by_lot("binary", validation=0.05, test=0.5)).data)
 
 
 def _grouped(groups: Any, classes: Any = None, **shares: Any) -> pl.DataFrame:
     """Return the rows with the place of each one's part, once no group is found in two of them."""
     rows = pl.DataFrame({"group": groups, "class": [0.0] * len(groups) if classes is None else classes}, strict=False)
     how = GroupSplit(**{"by": "group", "column": "group", "validation": 0.2, "test": 0.2} | shares)
-    found = rows.with_columns(part=group_parts(rows["group"], None if classes is None else rows["class"], how))
+    found = rows.with_columns(part=assign_groups(rows["group"], None if classes is None else rows["class"], how))
     assert found.drop_nulls("group").group_by("group").agg(pl.col("part").n_unique())["part"].to_list().count(1) == (
         found["group"].drop_nulls().n_unique()
     )
@@ -127,7 +131,7 @@ def test_a_group_falls_to_one_part_and_the_parts_get_their_shares_of_rows_and_cl
 
     draw = np.random.default_rng(0)
     rows = pl.DataFrame({"kind": draw.integers(0, 300, 3000), "late": (draw.random(3000) < 0.1).astype(float)})
-    parts = split(rows, make_lock(edit).data)
+    parts = split_table(rows, make_lock(edit).data)
     assert [part.height / 3000 for part in parts.values()] == pytest.approx([0.6, 0.2, 0.2], abs=0.005)
     assert [part["late"].mean() for part in parts.values()] == pytest.approx([rows["late"].mean()] * 3, abs=0.01)
     assert pl.concat(part.select(pl.col("kind").unique()) for part in parts.values())["kind"].is_unique().all()

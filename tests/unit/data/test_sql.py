@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from merit.config.compose import fingerprint
+from merit.config.compose import hash_source
 from merit.config.schema import Lock
 from merit.data.ingest import ingest
 from merit.data.sources import Sql
@@ -56,17 +56,17 @@ def test_the_same_rows_in_another_order_are_the_same_table(shop: Path) -> None:
 )
 def test_other_rows_have_another_fingerprint(shop: Path, rows: list[tuple[object, ...]]) -> None:
     source = {"_target_": "merit.data.sources.Sql", "url": "sqlite:///shop.db", "query": QUERY}
-    before = fingerprint(source)
-    assert before == fingerprint(source)
+    before = hash_source(source)
+    assert before == hash_source(source)
     _fill(shop, rows)
-    assert fingerprint(source) != before
+    assert hash_source(source) != before
 
 
 def test_ingest_refuses_rows_that_changed_since_the_lock_was_made(shop: Path, make_lock: Callable[..., Lock]) -> None:
     def edit(values: dict) -> None:
         source = {"_target_": "merit.data.sources.Sql", "url": "sqlite:///shop.db", "query": QUERY}
         columns = {"day": {"type": "datetime"}, "shop": {"type": "string", "feature": "category", "missing": 0.5}}
-        values["data"] |= {"source": source, "fingerprint": fingerprint(source), "time": "day", "columns": columns}
+        values["data"] |= {"source": source, "fingerprint": hash_source(source), "time": "day", "columns": columns}
         values["data"]["target"] = {"name": "large", "sql": "id > 1"}
         values["data"]["contract"]["unique"] = []
         values["evaluate"]["slices"] = []
@@ -120,6 +120,6 @@ def test_what_can_not_be_read_is_told_in_a_line_that_holds_no_password(
 ) -> None:
     Path("outside.db").symlink_to("/etc/hostname")
     with pytest.raises(MeritError, match=says) as caught:
-        fingerprint({"_target_": "merit.data.sources.Sql", "url": url, "query": query})
+        hash_source({"_target_": "merit.data.sources.Sql", "url": url, "query": query})
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)

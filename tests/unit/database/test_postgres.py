@@ -10,7 +10,7 @@ import pytest
 
 from merit import database
 from merit.data.sources import Sql
-from merit.database import DatabaseError, url_of
+from merit.database import DatabaseError, parse_url
 from merit.errors import MeritError
 from tests.postgres import server
 
@@ -62,7 +62,7 @@ def _owner(url: str, sql: str) -> list[tuple[object, ...]]:
 
 def _refusal(url: str, sql: str = QUERY) -> str:
     with pytest.raises(DatabaseError) as caught:
-        database.read(url_of(url), sql)
+        database.read_table(parse_url(url), sql)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -77,7 +77,7 @@ def test_rows_are_read_with_their_types(sales: str) -> None:
 
 
 def test_rows_come_in_batches(sales: str) -> None:
-    assert [rows.height for rows in database.batches(url_of(sales), QUERY, 900)] == [900, 900, 200]
+    assert [rows.height for rows in database.read_batches(parse_url(sales), QUERY, 900)] == [900, 900, 200]
 
 
 def test_the_same_rows_have_the_same_fingerprint(shop: str, sales: str) -> None:
@@ -99,7 +99,7 @@ def test_the_same_rows_have_the_same_fingerprint(shop: str, sales: str) -> None:
     ],
 )
 def test_a_select_of_every_kind_is_read(sales: str, sql: str) -> None:
-    assert database.read(url_of(sales), sql).height > 0
+    assert database.read_table(parse_url(sales), sql).height > 0
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_what_is_more_than_a_select_is_refused(shop: str, sales: str, sql: str, 
 
 
 def test_what_a_function_writes_is_rolled_back(shop: str, sales: str) -> None:
-    assert database.read(url_of(sales), "SELECT lo_create(4711) AS x").item() == 4711
+    assert database.read_table(parse_url(sales), "SELECT lo_create(4711) AS x").item() == 4711
     assert _owner(shop, "SELECT count(*) FROM pg_largeobject_metadata") == [(0,)]
 
 
@@ -173,7 +173,7 @@ def test_a_role_that_may_call_dblink_is_refused(shop: str, sales: str) -> None:
 )
 def test_no_value_stands_in_an_error(sales: str, sql: str) -> None:
     with pytest.raises(DatabaseError, match=r"\(22\w\w\w\): a value doesn't fit what the query asks of it") as caught:
-        database.read(url_of(sales), sql)
+        database.read_table(parse_url(sales), sql)
     error: BaseException | None = caught.value
     while error is not None:
         assert "shop 1" not in str(error)

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from merit import database
-from merit.database import DatabaseError, rows, sqlite, url_of
+from merit.database import DatabaseError, parse_url, rows, sqlite
 
 URL = "sqlite:///shop.db"
 
@@ -28,7 +28,7 @@ def shop(workdir: Path) -> Iterator[sqlite3.Connection]:
 
 def _refusal(sql: str) -> str:
     with pytest.raises(DatabaseError) as caught:
-        database.read(url_of(URL), sql)
+        database.read_table(parse_url(URL), sql)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -102,7 +102,7 @@ def test_a_select_of_every_kind_is_read(shop: sqlite3.Connection) -> None:
         "json_extract('{\"a\": 1}', '$.a') AS a, '12:30' AS t "
         "FROM n JOIN sales AS s ON s.id = n.x WHERE EXISTS (SELECT 1 FROM sales) ORDER BY n.x"
     )
-    found = database.read(url_of(URL), sql)
+    found = database.read_table(parse_url(URL), sql)
     assert found.rows() == [(1, "NORTH", 1.5, 1, "12:30"), (2, None, 3.5, 1, "12:30"), (3, "SOUTH", 3.5, 1, "12:30")]
     assert found.schema["x"] == pl.Int64
 
@@ -111,7 +111,7 @@ def test_no_value_stands_in_an_error(shop: sqlite3.Connection) -> None:
     shop.execute("INSERT INTO sales VALUES (5, CAST(x'7365637265742dff' AS TEXT), 1)")
     for sql in ("SELECT shop FROM sales", "SELECT 1 AS x UNION ALL SELECT CAST('secret' AS BLOB)"):
         with pytest.raises(DatabaseError) as caught:
-            database.read(url_of(URL), sql)
+            database.read_table(parse_url(URL), sql)
         error: BaseException | None = caught.value
         while error is not None:
             assert "secret" not in str(error)
@@ -120,10 +120,10 @@ def test_no_value_stands_in_an_error(shop: sqlite3.Connection) -> None:
 
 def test_an_endless_query_ends(shop: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT "
-    monkeypatch.setattr(sqlite, "MOST_STEPS", 1_000_000)
+    monkeypatch.setattr(sqlite, "MAX_STEPS", 1_000_000)
     assert "the query takes more than 1,000,000 steps" in _refusal(f"{endless} count(*) FROM n")
-    monkeypatch.setattr(rows, "MOST_BYTES", 2**20)
-    monkeypatch.setattr(rows, "BATCH", 100)
+    monkeypatch.setattr(rows, "MAX_TABLE_BYTES", 2**20)
+    monkeypatch.setattr(rows, "FETCH_ROWS", 100)
     assert "the query gives more than 0.000976562 GiB; select less" in _refusal(
         f"{endless} x, printf('%1000d', x) AS t FROM n"
     )
@@ -131,8 +131,8 @@ def test_an_endless_query_ends(shop: sqlite3.Connection, monkeypatch: pytest.Mon
 
 
 def test_a_query_of_few_long_steps_ends(shop: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "LONGEST", 0.05)
-    monkeypatch.setattr(sqlite, "STEPS", 2**31 - 1)  # nobody counts steps
+    monkeypatch.setattr(sqlite, "FETCH_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(sqlite, "STEPS_PER_CHECK", 2**31 - 1)  # nobody counts steps
     endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
     assert _refusal(endless) == "the query takes more than 0.05 seconds for the next rows; select less"
 
@@ -143,8 +143,9 @@ def test_what_a_query_remembers_is_bounded_and_not_put_into_files(shop: sqlite3.
         "SELECT count(DISTINCT printf('%1000000d', x)) FROM n"
     )
     code = (
-        "from merit import database\nfrom merit.database import sqlite\nsqlite.MOST_HEAP = 2**24\n"
-        f"try: database.read(database.url_of('{URL}'), {sql!r})\nexcept database.DatabaseError as error: print(error)"
+        "from merit import database\nfrom merit.database import sqlite\nsqlite.MAX_HEAP_BYTES = 2**24\n"
+        f"try: database.read_table(database.parse_url('{URL}'), {sql!r})\nexcept database.DatabaseError as error: "
+        "print(error)"
     )  # a process of its own, for SQLite never takes more again in one with less
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout == "the query takes more than 0.015625 GiB of memory; select less\n"
@@ -153,11 +154,11 @@ def test_what_a_query_remembers_is_bounded_and_not_put_into_files(shop: sqlite3.
 def test_a_file_with_a_log_is_read_without_one_being_made_beside_it(shop: sqlite3.Connection) -> None:
     shop.execute("PRAGMA journal_mode = WAL")
     shop.execute("INSERT INTO sales VALUES (4, 'west', 4)")
-    assert database.read(url_of(URL), "SELECT count(*) AS n FROM sales").item() == 4  # its owner has it open
+    assert database.read_table(parse_url(URL), "SELECT count(*) AS n FROM sales").item() == 4  # its owner has it open
     shop.close()
     before = _files()
     assert list(before) == ["shop.db"]
-    assert database.read(url_of(URL), "SELECT count(*) AS n FROM sales").item() == 4
+    assert database.read_table(parse_url(URL), "SELECT count(*) AS n FROM sales").item() == 4
     assert _files() == before
 
 
@@ -182,13 +183,13 @@ def test_a_write_that_was_cut_off_is_told(shop: sqlite3.Connection) -> None:
     for name in ("shop.db", "shop.db-journal"):
         Path(f"cut-{name}").write_bytes(Path(name).read_bytes())
     with pytest.raises(DatabaseError, match=r"^a write to it was cut off; open it once with sqlite3"):
-        database.read(url_of("sqlite:///cut-shop.db"), "SELECT * FROM sales")
+        database.read_table(parse_url("sqlite:///cut-shop.db"), "SELECT * FROM sales")
 
 
 def test_a_file_with_a_log_that_is_written_to_meanwhile_is_refused(shop: sqlite3.Connection) -> None:
     shop.execute("PRAGMA journal_mode = WAL")
     shop.close()
-    found = database.batches(url_of(URL), "SELECT * FROM sales", 1)
+    found = database.read_batches(parse_url(URL), "SELECT * FROM sales", 1)
     next(found)
     with closing(sqlite3.connect("shop.db", isolation_level=None)) as other:
         other.execute("INSERT INTO sales VALUES (4, 'west', 4)")
@@ -206,4 +207,4 @@ def test_a_file_that_is_no_database_is_told(workdir: Path, content: bytes) -> No
 def test_a_file_whose_name_looks_like_a_uri_is_opened_as_a_file(workdir: Path) -> None:
     with closing(sqlite3.connect("a?mode=rwc#.db")) as made, made:
         made.execute("CREATE TABLE t AS SELECT 7 AS x")
-    assert database.read(url_of("sqlite:///a%3Fmode=rwc#.db"), "SELECT x FROM t").item() == 7
+    assert database.read_table(parse_url("sqlite:///a%3Fmode=rwc#.db"), "SELECT x FROM t").item() == 7

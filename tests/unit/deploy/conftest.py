@@ -9,7 +9,7 @@ import yaml
 
 from merit.deploy import mlflow_alias, targets
 from merit.deploy.mlflow_alias import Alias
-from merit.deploy.targets import Actual, Desired
+from merit.deploy.targets import ActualState, DesiredState
 from merit.errors import Refused
 from tests import lineage
 
@@ -80,34 +80,34 @@ class Remembered:
     runs: ClassVar[dict[str, dict]] = {}
     refuses = False
 
-    def __init__(self, desired: Desired) -> None:
+    def __init__(self, desired: DesiredState) -> None:
         self._name, self._told = desired.name, desired.environment
 
-    def desired(self) -> dict:
+    def describe_desired(self) -> dict:
         """Return the version and how many of it."""
         return {} if self._told.version is None else {"version": self._told.version, "replicas": self._told.replicas}
 
-    def actual(self) -> Actual:
+    def read_actual(self) -> ActualState:
         """Return what it was told."""
-        return Actual(self.runs.get(self._name, {}), healthy=True)
+        return ActualState(self.runs.get(self._name, {}), healthy=True)
 
-    def check(self) -> None:
+    def check_inputs(self) -> None:
         """Nothing is needed."""
 
     def apply(self) -> list[str]:
         """Remember."""
         if self.refuses:
             raise Refused("it does not come up")
-        if self.runs.get(self._name, {}) == self.desired():
+        if self.runs.get(self._name, {}) == self.describe_desired():
             return []
-        self.runs[self._name] = self.desired()
+        self.runs[self._name] = self.describe_desired()
         return [f"runs {self._told.version}"]
 
 
 @pytest.fixture
 def target(monkeypatch):
     """The target of every environment: one that only remembers."""
-    monkeypatch.setattr(targets, "of", Remembered)
+    monkeypatch.setattr(targets, "create_target", Remembered)
     monkeypatch.setattr(Remembered, "runs", {})
     monkeypatch.setattr(Remembered, "refuses", False)
     return Remembered

@@ -10,7 +10,7 @@ from merit.deploy import records
 from merit.deploy.apply import apply
 from merit.deploy.mlflow_alias import Alias
 from merit.deploy.plan import plan
-from merit.deploy.status import rows, status
+from merit.deploy.status import render_rows, status
 from merit.errors import ConfigError, MeritError, Refused
 from merit.process import workspace_lock
 
@@ -27,11 +27,11 @@ def staging(repository, target, mlflow):
 
 def test_what_main_declares_runs_and_is_recorded_once(staging, lock, target, mlflow):
     made = apply("staging", lock, probe)
-    assert made.done == ["runs v1", "alias staging: none -> tiny@v1"]
-    assert made.record == "tiny@v1#staging#1"
+    assert made.actions == ["runs v1", "alias staging: none -> tiny@v1"]
+    assert made.record_tag == "tiny@v1#staging#1"
     assert (target.runs["staging"]["version"], mlflow["staging"]) == ("v1", "tiny@v1")
     before = staging.git("for-each-ref")
-    assert apply("staging", lock, probe).record is None
+    assert apply("staging", lock, probe).record_tag is None
     assert staging.git("for-each-ref") == before
 
 
@@ -39,12 +39,12 @@ def test_drift_is_healed_and_that_is_recorded_as_well(staging, lock, target, mlf
     apply("staging", lock, probe)
     mlflow["staging"] = "tiny@v3"
     made = apply("staging", lock, probe)
-    assert (made.done, made.record) == (["alias staging: tiny@v3 -> tiny@v1"], "tiny@v1#staging#2")
+    assert (made.actions, made.record_tag) == (["alias staging: tiny@v3 -> tiny@v1"], "tiny@v1#staging#2")
 
 
 def test_an_apply_that_was_killed_before_it_was_recorded_is_recorded_by_the_next(staging, lock, target, mlflow):
     target.runs["staging"], mlflow["staging"] = {"version": "v1", "replicas": 1}, "tiny@v1"
-    assert apply("staging", lock, probe).record == "tiny@v1#staging#1"
+    assert apply("staging", lock, probe).record_tag == "tiny@v1#staging#1"
 
 
 def test_what_is_not_merged_is_not_applied(staging, lock):
@@ -71,7 +71,7 @@ def test_a_checkout_that_is_older_than_main_undoes_no_rollback(staging, lock, ta
         apply("staging", lock, probe)
     assert target.runs == {}
     staging.git("pull", "--quiet", "--ff-only", "origin", "main")
-    assert apply("staging", lock, probe).record == "tiny@v3#staging#1"
+    assert apply("staging", lock, probe).record_tag == "tiny@v3#staging#1"
     pushed = subprocess.run(["git", "-C", remote, "tag"], check=True, capture_output=True, text=True).stdout
     assert "tiny@v3#staging#1" in pushed
 
@@ -84,7 +84,7 @@ def test_a_file_that_is_not_utf8_is_told_by_its_line(staging, lock, target):
 
 
 def test_an_origin_that_is_gone_is_told_and_nothing_changes(staging, lock, target, monkeypatch):
-    monkeypatch.setattr("merit.git.WAITS", ())
+    monkeypatch.setattr("merit.git.RETRY_WAITS_S", ())
     staging.git("remote", "add", "origin", str(Path("gone").absolute()))
     with pytest.raises(MeritError, match="what main says now is not known, so nothing was changed"):
         apply("staging", lock, probe)
@@ -98,7 +98,7 @@ def test_a_number_that_another_clone_took_is_not_taken_again(staging, lock, targ
     apply("staging", lock, probe)
     staging.git("tag", "--delete", "tiny@v1#staging#1")
     target.runs.clear()
-    assert apply("staging", lock, probe).record == "tiny@v1#staging#2"
+    assert apply("staging", lock, probe).record_tag == "tiny@v1#staging#2"
     shutil.rmtree(clone, ignore_errors=True)
 
 
@@ -106,7 +106,7 @@ def test_what_does_not_come_up_is_not_recorded_and_the_alias_stays(staging, lock
     target.refuses = True
     with pytest.raises(Refused, match="does not come up"):
         apply("staging", lock, probe)
-    assert (records.read("tiny", "staging"), mlflow) == ([], {})
+    assert (records.read_records("tiny", "staging"), mlflow) == ([], {})
 
 
 def test_a_tag_that_was_made_anew_of_another_package_is_a_difference_until_it_is_applied(staging, lock, target, mlflow):
@@ -116,7 +116,7 @@ def test_a_tag_that_was_made_anew_of_another_package_is_a_difference_until_it_is
     (change,) = plan("staging", lock).changes
     assert change.what == "package of v1, whose tag was made anew"
     assert (change.now, change.declared) == ("sha256:" + "1" * 64, "sha256:" + "9" * 64)
-    assert apply("staging", lock, probe).record == "tiny@v1#staging#2"
+    assert apply("staging", lock, probe).record_tag == "tiny@v1#staging#2"
     assert plan("staging", lock).changes == []
 
 
@@ -142,30 +142,30 @@ def test_what_was_applied_and_could_not_be_recorded_is_told_and_recorded_by_the_
         with pytest.raises(MeritError, match=r"^staging: not recorded: git push: no answer"):
             apply("staging", lock, probe)
     assert target.runs["staging"]["version"] == "v1"
-    assert apply("staging", lock, probe).record == "tiny@v1#staging#1"
+    assert apply("staging", lock, probe).record_tag == "tiny@v1#staging#1"
 
 
 def test_without_mlflow_the_rest_is_done_and_what_is_left_is_told(staging, lock, target, monkeypatch):
     monkeypatch.setattr("merit.deploy.mlflow_alias.read", lambda *_: Alias(None, "MLflow is empty; rebuild it"))
     made = apply("staging", lock, probe)
-    assert (made.record, made.left) == (
+    assert (made.record_tag, made.remaining) == (
         "tiny@v1#staging#1",
         "the alias 'staging' is not set: MLflow is empty; rebuild it",
     )
-    assert apply("staging", lock, probe).record is None
+    assert apply("staging", lock, probe).record_tag is None
 
 
 def test_an_environment_that_is_taken_down_is_recorded(staging, lock, mlflow):
     apply("staging", lock, probe)
     staging.declare("staging", "version: null\n")
     made = apply("staging", lock, probe)
-    assert made.record == "tiny@v1#staging!#2"
+    assert made.record_tag == "tiny@v1#staging!#2"
     assert mlflow == {}
-    assert apply("staging", lock, probe).record is None
+    assert apply("staging", lock, probe).record_tag is None
 
 
 def test_another_apply_at_the_same_time_is_told_to_wait(staging, lock):
-    with workspace_lock.environment("staging"), pytest.raises(MeritError, match="another apply of staging"):
+    with workspace_lock.lock_environment("staging"), pytest.raises(MeritError, match="another apply of staging"):
         apply("staging", lock, probe)
 
 
@@ -176,7 +176,7 @@ def test_status_shows_both_sides_of_every_environment(staging, lock):
     assert "tiny@v9 does not exist" in wrong["error"]
     assert right["declared"] == right["actual"] == {"version": "v1", "replicas": 1}
     assert (right["healthy"], right["differs"], right["applied"]["name"]) == (True, False, "tiny@v1#staging#1")
-    assert rows([right])[0][:3] == ["staging", "v1, x1", "v1, x1"]
+    assert render_rows([right])[0][:3] == ["staging", "v1, x1", "v1, x1"]
 
 
 def test_status_shows_what_runs_also_where_the_declared_version_has_lost_its_tag(staging, lock):
@@ -185,8 +185,8 @@ def test_status_shows_what_runs_also_where_the_declared_version_has_lost_its_tag
     _, found = status(lock)
     assert "tiny@v1 does not exist" in found["error"]
     assert found["declared"] == found["actual"] == {"version": "v1", "replicas": 1}
-    assert rows([found])[0][:4] == ["staging", "v1, x1", "v1, x1", "tiny@v1"]
-    assert "tiny@v1 does not exist" in rows([found])[0][5]
+    assert render_rows([found])[0][:4] == ["staging", "v1, x1", "v1, x1", "tiny@v1"]
+    assert "tiny@v1 does not exist" in render_rows([found])[0][5]
 
 
 def test_status_shows_what_runs_also_where_the_file_can_not_be_read(staging, lock):
@@ -194,4 +194,4 @@ def test_status_shows_what_runs_also_where_the_file_can_not_be_read(staging, loc
     staging.declare("staging", "version: [\n")
     _, found = status(lock)
     assert found["error"]
-    assert rows([found])[0][1:3] == ["unknown", "v1, x1"]
+    assert render_rows([found])[0][1:3] == ["unknown", "v1, x1"]

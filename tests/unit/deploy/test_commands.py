@@ -11,7 +11,7 @@ from merit.deploy.mlflow_alias import Alias
 @pytest.fixture
 def call(repository, lock, target, mlflow, monkeypatch):
     """Call merit in the repository: exit code, standard output, standard error."""
-    monkeypatch.setattr(locks, "read", lambda *_: lock)
+    monkeypatch.setattr(locks, "read_lock", lambda *_: lock)
 
     def called(*args: str) -> tuple[int, str, str]:
         done = CliRunner().invoke(cli.main, args)
@@ -41,7 +41,9 @@ def test_apply_says_no_difference_where_there_is_none(repository, call):
 
 def test_apply_and_status_say_where_to_call(repository, call, target, monkeypatch):
     repository.declare("staging", "version: v1\n")
-    monkeypatch.setattr(target, "desired", lambda self: {"version": "v1", "port": 3100} if self._told.version else {})
+    monkeypatch.setattr(
+        target, "describe_desired", lambda self: {"version": "v1", "port": 3100} if self._told.version else {}
+    )
     assert "call:    http://127.0.0.1:3100/predict\n" in call("apply", "staging")[1]
     assert call("apply", "staging") == (0, "staging: no difference\ncall:    http://127.0.0.1:3100/predict\n", "")
     code, out, _ = call("status")

@@ -19,7 +19,7 @@ demands: {after: production}
 
 def refusal(name="staging") -> str:
     with pytest.raises(ConfigError) as error:
-        environments.read(name)
+        environments.read_environment(name)
     return "\n".join(error.value.problems)
 
 
@@ -73,14 +73,14 @@ def test_what_makes_no_sense_is_one_line(repository, text, words):
 @pytest.mark.parametrize("text", ["version: null\n", "version: ~ # nothing\n"])
 def test_only_a_null_that_is_written_out_takes_an_environment_down(repository, text):
     repository.declare("staging", text)
-    assert environments.read("staging").environment.version is None
+    assert environments.read_environment("staging").environment.version is None
 
 
 def test_an_unknown_environment_names_those_that_there_are(repository):
     with pytest.raises(MeritError, match="did you mean 'production'"):
-        environments.read("prodution")
+        environments.read_environment("prodution")
     with pytest.raises(MeritError, match="no name of an environment"):
-        environments.read("../staging")
+        environments.read_environment("../staging")
 
 
 def _links_out(place):
@@ -111,7 +111,7 @@ def test_what_is_no_plain_file_is_refused_and_not_read(repository, put, said):
     place.unlink()
     put(place)
     with pytest.raises(MeritError, match=rf"^conf/environment/staging\.yaml: {said}") as caught:
-        environments.read("staging")
+        environments.read_environment("staging")
     assert "s3cret" not in str(caught.value)
 
 
@@ -119,10 +119,10 @@ def test_a_folder_of_environments_that_is_a_link_is_refused(repository):
     Path("conf/environment").rename("elsewhere")
     Path("conf/environment").symlink_to(Path("elsewhere").absolute())
     with pytest.raises(MeritError, match="found a link"):
-        environments.read("staging")
+        environments.read_environment("staging")
 
 
 def test_the_shipped_environments_serve_nothing_and_are_whole(conf):
     for name in ("staging", "production"):
-        assert environments.read(name).environment.version is None
-    assert environments.read("production").environment.demands.after == "staging"
+        assert environments.read_environment(name).environment.version is None
+    assert environments.read_environment("production").environment.demands.after == "staging"

@@ -27,22 +27,22 @@ def asked(workdir, monkeypatch):
 
 
 def test_while_the_store_stays_the_same_it_is_asked_once(asked, lock):
-    found = [mlflow_alias.read(lock, "staging", "tiny@v1") for _ in range(2)]
+    found = [mlflow_alias.read_alias(lock, "staging", "tiny@v1") for _ in range(2)]
     assert found == [Alias("tiny@v1", None, "1")] * 2
     assert asked == ["staging"]
 
 
 @pytest.mark.parametrize("text", ["x", "", "[]", "{}", "5", "null", "[" * 100_000, b"\xe9", "wrong types"])
 def test_what_was_kept_in_another_form_is_asked_again(asked, lock, text):
-    mlflow_alias.read(lock, "staging", "tiny@v1")
+    mlflow_alias.read_alias(lock, "staging", "tiny@v1")
     if text == "wrong types":
         text = json.dumps(json.loads(RECEIPT.read_text()) | {"now": 5})
     RECEIPT.write_bytes(text if isinstance(text, bytes) else text.encode())
-    assert mlflow_alias.read(lock, "staging", "tiny@v1") == Alias("tiny@v1", None, "1")
+    assert mlflow_alias.read_alias(lock, "staging", "tiny@v1") == Alias("tiny@v1", None, "1")
     assert asked == ["staging", "staging"]
 
 
 def test_where_nothing_can_be_written_nothing_is_kept(asked, lock):
     Path(".merit").write_text("no folder")
-    assert [mlflow_alias.read(lock, "staging", "tiny@v1").now for _ in range(2)] == ["tiny@v1"] * 2
+    assert [mlflow_alias.read_alias(lock, "staging", "tiny@v1").current for _ in range(2)] == ["tiny@v1"] * 2
     assert asked == ["staging", "staging"]

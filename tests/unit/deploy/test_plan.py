@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from merit.deploy import environments, main_branch, records
-from merit.deploy.plan import as_json, lines, plan
+from merit.deploy.plan import as_json, plan, render_lines
 from merit.errors import ConfigError, MeritError
-from merit.registry.queries import history
+from merit.registry.queries import list_history
 from tests.unit.deploy.conftest import IMAGE
 
 pytestmark = pytest.mark.usefixtures("target", "mlflow")
@@ -22,7 +22,7 @@ def refusal(lock, name="production") -> str:
 def test_without_a_difference_there_is_one_line(repository, lock):
     made = plan("staging", lock)
     assert not made.differs
-    assert lines(made) == ["staging: nothing on local; no difference"]
+    assert render_lines(made) == ["staging: nothing on local; no difference"]
 
 
 def test_a_plan_reads_like_a_diff(repository, lock, target, mlflow):
@@ -31,7 +31,7 @@ def test_a_plan_reads_like_a_diff(repository, lock, target, mlflow):
     repository.declare("staging", "version: v2\nreplicas: 2\n")
     made = plan("staging", lock)
     assert made.differs
-    assert lines(made) == [
+    assert render_lines(made) == [
         "staging: tiny@v2 on local",
         "- alias staging in MLflow: tiny@v1",
         "+ alias staging in MLflow: tiny@v2",
@@ -45,13 +45,15 @@ def test_a_plan_reads_like_a_diff(repository, lock, target, mlflow):
 
 
 def test_a_first_deploy_takes_nothing_away_and_hashes_are_not_shown(repository, lock, target, monkeypatch):
-    monkeypatch.setattr(target, "desired", lambda self: {"version": "v2", "replicas": 1, "settings": "548ffad86f26"})
+    monkeypatch.setattr(
+        target, "describe_desired", lambda self: {"version": "v2", "replicas": 1, "settings": "548ffad86f26"}
+    )
     repository.declare("staging", "version: v2\n")
     first = ["staging: tiny@v2 on local", "+ alias staging in MLflow: tiny@v2", "+ version: v2", "+ replicas: 1"]
-    assert lines(plan("staging", lock)) == first
+    assert render_lines(plan("staging", lock)) == first
     target.runs["staging"] = {"version": "v2", "replicas": 1, "settings": "a00000000000"}
     told = "  settings: other ones of params.yaml under serve"
-    assert lines(plan("staging", lock))[2:] == [told]
+    assert render_lines(plan("staging", lock))[2:] == [told]
 
 
 def test_an_alias_that_was_moved_by_hand_is_a_difference(repository, lock, target, mlflow):
@@ -121,7 +123,7 @@ def test_an_environment_that_skips_staging_is_refused(repository, lock):
     repository.declare("production", "version: v2\ndemands: {after: staging}\n")
     assert "conf/environment/production.yaml:1: version: tiny@v2 skips staging" in refusal(lock)
     repository.declare("staging", "version: v2\n")
-    assert "after staging: tiny@v2 was there" in plan("production", lock).demands[0]
+    assert "after staging: tiny@v2 was there" in plan("production", lock).met_requirements[0]
 
 
 def test_a_branch_that_promotes_both_at_once_skips_staging(repository, lock):
@@ -140,7 +142,7 @@ def test_a_version_must_soak_as_long_as_is_asked(repository, lock, monkeypatch):
     repository.declare("production", "version: v1\ndemands: {after: staging, soak_hours: 12}\n")
     assert "tiny@v1 has been in staging for 10.0 hours" in refusal(lock)
     repository.declare("production", "version: v1\ndemands: {after: staging, soak_hours: 10}\n")
-    assert plan("production", lock).demands == ["after staging for 10 hours: tiny@v1 was there for 10.0 hours"]
+    assert plan("production", lock).met_requirements == ["after staging for 10 hours: tiny@v1 was there for 10.0 hours"]
 
 
 def test_another_models_time_in_staging_counts_for_nothing(repository, lock, tmp_path):
@@ -158,11 +160,11 @@ def test_another_models_time_in_staging_counts_for_nothing(repository, lock, tmp
     merge = repository.git("rev-parse", "HEAD")
     params.write_text("name: tiny\nseed: 1\n")
     repository.commit("another seed")
-    assert [(each.model, each.version, each.commit == merge) for each in main_branch.spans("staging")][:2] == [
+    assert [(each.model, each.version, each.commit == merge) for each in main_branch.iter_periods("staging")][:2] == [
         ("tiny", "v2", True),
         ("former", "v2", False),
     ]
-    assert plan("production", lock).demands == ["after staging: tiny@v2 was there for 0.0 hours"]
+    assert plan("production", lock).met_requirements == ["after staging: tiny@v2 was there for 0.0 hours"]
 
 
 def test_a_tag_that_main_does_not_back_is_no_version_to_serve(repository, lock):
@@ -180,9 +182,11 @@ def test_a_tag_that_main_does_not_back_is_no_version_to_serve(repository, lock):
 
 def test_the_way_back_is_open_to_what_was_applied_before(repository, lock):
     repository.declare("production", "version: v1\n")
-    records.write("tiny", environments.read("production"), "HEAD", [])
+    records.write_record("tiny", environments.read_environment("production"), "HEAD", [])
     repository.declare("production", "version: v1\ndemands: {after: staging, soak_hours: 99}\n")
-    assert plan("production", lock).demands == ["after staging for 99 hours: tiny@v1 was applied to production before"]
+    assert plan("production", lock).met_requirements == [
+        "after staging for 99 hours: tiny@v1 was applied to production before"
+    ]
 
 
 def test_a_clone_that_was_cut_off_says_how_to_bring_what_was_not_fetched(repository, lock, tmp_path, monkeypatch):
@@ -197,7 +201,7 @@ def test_a_clone_that_was_cut_off_says_how_to_bring_what_was_not_fetched(reposit
     assert "main's history is cut off here, so how long tiny@v2 was in staging can't be told" in said
     assert "'git fetch --unshallow --tags' brings it" in said
     with pytest.raises(MeritError, match="main's history is cut off here; 'git fetch --unshallow --tags' brings it"):
-        history("tiny", "staging")
+        list_history("tiny", "staging")
 
 
 def test_where_there_is_an_origin_its_tags_may_only_not_be_here(repository, lock):

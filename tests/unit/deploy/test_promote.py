@@ -2,7 +2,7 @@
 
 import pytest
 
-from merit.deploy.promote import following, promote
+from merit.deploy.promote import list_next_commands, promote
 from merit.errors import MeritError
 from tests.unit.deploy.conftest import IMAGE
 
@@ -21,19 +21,19 @@ def test_version_and_image_are_written_and_everything_else_stays(repository, loc
     made = promote("staging", "production", lock)
     expected = FILE.replace("version:   null", "version:   v2").replace("image: null", f"image: {IMAGE}")
     assert path.read_text() == expected
-    assert made.changed == {"version": (None, "v2"), "image": (None, IMAGE)}
-    assert promote("staging", "production", lock).changed == {}
+    assert made.changes == {"version": (None, "v2"), "image": (None, IMAGE)}
+    assert promote("staging", "production", lock).changes == {}
 
 
 def test_what_follows_is_a_pull_request_where_there_is_an_origin_and_an_apply_where_there_is_none(repository, lock):
     made = promote("v2", "staging", lock)
     commit = "git commit --message 'staging: v2' conf/environment/staging.yaml"
-    assert following(made) == ["merit plan staging", commit, "merit apply staging"]
+    assert list_next_commands(made) == ["merit plan staging", commit, "merit apply staging"]
     repository.git("switch", "--quiet", "--create", "branch")
-    assert following(made)[2:] == ["git switch main && git merge branch", "merit apply staging"]
+    assert list_next_commands(made)[2:] == ["git switch main && git merge branch", "merit apply staging"]
     repository.git("remote", "add", "origin", "gone")
     push = "git push --set-upstream origin staging-v2"
-    assert following(made) == ["merit plan staging", f"git switch --create staging-v2 && {commit}", push]
+    assert list_next_commands(made) == ["merit plan staging", f"git switch --create staging-v2 && {commit}", push]
 
 
 @pytest.mark.parametrize("start", ["version: null\r\nimage: null\r\n", "version: v1\r\n", "version:\r\n"])

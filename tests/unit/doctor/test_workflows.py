@@ -10,7 +10,7 @@ import pytest
 
 from merit import github
 from merit.doctor import workflows
-from merit.github import Api, ApiError
+from merit.github import GitHubApi, GitHubError
 from tests.conftest import ROOT
 
 Git = Callable[..., str]
@@ -43,18 +43,18 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         **{POLICIES.format(name.replace("/", "%2F")): main for name in ENVIRONMENTS},
     }
 
-    def call(self: Api, method: str, path: str, body: object = None, *, tries: int = 1) -> Any:
+    def call(self: GitHubApi, method: str, path: str, body: object = None, *, tries: int = 1) -> Any:
         found = given.get(path, 404)
         if isinstance(found, int):
-            raise ApiError(f"GitHub: {method} {path}: {found}", found)
+            raise GitHubError(f"GitHub: {method} {path}: {found}", found)
         return json.loads(json.dumps(found))
 
-    monkeypatch.setattr(Api, "call", call)
+    monkeypatch.setattr(GitHubApi, "send_request", call)
     return given
 
 
 def _said() -> list[str]:
-    return [f"{each.state}: {each.name}: {each.found}" for each in workflows.workflows()]
+    return [f"{each.state}: {each.name}: {each.found}" for each in workflows.check_workflows()]
 
 
 LAST = "note: github: not looked at: rules of main and of tags, an organisation's secrets, approval of forks' runs"
@@ -107,7 +107,7 @@ def test_a_secret_that_can_write_does_not_belong_to_the_repository(clone: Path, 
 
 def test_secrets_that_may_not_be_listed_are_said_to_be_unseen(clone: Path, answers: dict[str, Any]) -> None:
     answers["actions/secrets?per_page=100&page=1"] = 403
-    (note,) = [each for each in workflows.workflows() if each.name == "secrets"]
+    (note,) = [each for each in workflows.check_workflows() if each.name == "secrets"]
     assert note.state == "note"
     assert note.do.startswith(
         "see that none of DVC_WRITE, MERIT_TOKEN, REGISTRY_PASSWORD, REGISTRY_USER, SIGNING_KEY is"
@@ -119,7 +119,7 @@ def test_what_github_does_not_show_is_not_called_well(
     clone: Path, answers: dict[str, Any], status: int, state: str
 ) -> None:
     answers["/repos/house/model"] = status
-    (found,) = workflows.workflows()
+    (found,) = workflows.check_workflows()
     assert (found.state, found.name) == (state, "github")
 
 
@@ -138,10 +138,10 @@ def test_owners_who_are_nobody_and_another_default_branch_are_told(clone: Path, 
 
 def test_elsewhere_than_at_github_nobody_is_asked(clone: Path, git_repo: Git) -> None:
     git_repo("remote", "set-url", "origin", "https://gitlab.com/house/model.git")
-    (found,) = workflows.workflows()
+    (found,) = workflows.check_workflows()
     assert (found.state, found.found) == ("note", "'origin' is not at github.com, where the workflows run")
     shutil.rmtree(".github/workflows")
-    assert list(workflows.workflows()) == []
+    assert list(workflows.check_workflows()) == []
 
 
 @pytest.mark.parametrize(
@@ -161,5 +161,5 @@ def test_the_repository_is_known_by_its_remote(
     monkeypatch: pytest.MonkeyPatch, origin: str, repository: str | None
 ) -> None:
     monkeypatch.delenv("GITHUB_API_URL", raising=False)
-    api = Api.of_clone(origin)
+    api = GitHubApi.from_remote(origin)
     assert (api and (api.url, api.repository)) == (repository and (github.PUBLIC_URL, repository))

@@ -13,7 +13,7 @@ from tests import planted_outputs
 from tests.planted_outputs import PATHS, REMOTE, Planted
 
 FOLDER = Path("handed")
-STORE = FOLDER / cache.CACHE
+STORE = FOLDER / cache.DEFAULT_CACHE
 
 
 def _package(planted: Planted, manifest: Any = None, **more: bytes) -> str:
@@ -36,7 +36,7 @@ def _refused(match: str) -> None:
     with pytest.raises(MeritError, match=match):
         lock.push_outputs(FOLDER)
     assert planted_outputs.escaped() == []
-    assert not cache.CACHE.exists()
+    assert not cache.DEFAULT_CACHE.exists()
     assert not any(path.is_file() for path in REMOTE.rglob("*"))
 
 
@@ -45,7 +45,7 @@ def test_what_the_lock_names_is_taken_and_nothing_else(planted: Planted) -> None
     _hand({"path": "model", "md5": _package(planted)}, {"path": "data/x", "md5": planted.put(b"rows", store=STORE)})
     assert lock.push_outputs(FOLDER) == "4 of 4 objects were new to the remote"
     assert lock.push_outputs(FOLDER) == "0 of 4 objects were new to the remote"
-    assert cache.file(other) is None
+    assert cache.find_file(other) is None
     assert not Path("dvc.lock").exists(), "what the other job wrote is read, and never put beside main's"
 
 
@@ -64,7 +64,7 @@ def test_a_listing_that_leads_elsewhere_is_not_taken(planted: Planted, path: str
 def test_an_output_that_is_not_what_its_name_says_is_not_taken(planted: Planted, name: str) -> None:
     md5 = planted.put(b"rows", store=STORE) if name == "rows" else planted.listing("ok", store=STORE)
     _hand({"path": "data", "md5": md5})
-    with cache.path_in(STORE, md5).open("ab") as handle:
+    with cache.locate_object(STORE, md5).open("ab") as handle:
         handle.write(b" ")
     _refused("is not what its (name|hash) says; nothing was")
 
@@ -92,8 +92,8 @@ def test_a_package_that_is_not_what_its_manifest_says_is_not_taken(
 def test_a_link_is_not_followed(planted: Planted) -> None:
     Path("secret").write_bytes(b"rows")
     md5 = planted.put(b"rows", store=STORE)
-    cache.path_in(STORE, md5).unlink()
-    cache.path_in(STORE, md5).symlink_to(Path("secret").absolute())
+    cache.locate_object(STORE, md5).unlink()
+    cache.locate_object(STORE, md5).symlink_to(Path("secret").absolute())
     _hand({"path": "data/x", "md5": md5})
     _refused("is a link; nothing was pushed")
 
@@ -123,4 +123,4 @@ def test_without_a_remote_nothing_is_pushed(planted: Planted) -> None:
     Path(".dvc/config").write_text("")
     _hand({"path": "data/x", "md5": planted.put(b"rows", store=STORE)})
     assert lock.push_outputs(FOLDER) == "no remote of DVC's is configured: nothing pushed"
-    assert dvc.here() is None
+    assert dvc.read_outputs() is None

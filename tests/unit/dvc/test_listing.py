@@ -14,7 +14,7 @@ MD5 = "0" * 32
 
 def _parse(value: Any, limits: Limits = Limits()) -> dict[str, str]:  # noqa: B008  # it is frozen
     text = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return listing.parse(text, hashlib.md5(text, usedforsecurity=False).hexdigest() + ".dir", "model", limits)
+    return listing.parse_listing(text, hashlib.md5(text, usedforsecurity=False).hexdigest() + ".dir", "model", limits)
 
 
 def test_a_listing_names_the_hash_of_each_file() -> None:
@@ -66,7 +66,7 @@ def test_what_is_no_listing_is_refused(text: bytes) -> None:
 
 def test_a_listing_that_was_changed_is_refused() -> None:
     with pytest.raises(MeritError, match="its listing is not what its hash says"):
-        listing.parse(b"[]", f"{MD5}.dir", "model", Limits())
+        listing.parse_listing(b"[]", f"{MD5}.dir", "model", Limits())
 
 
 def test_more_files_or_a_longer_listing_than_is_allowed_are_refused() -> None:

@@ -21,9 +21,9 @@ stages:
 
 
 def test_a_dvc_lock_names_the_hash_of_every_output() -> None:
-    assert lock.outputs(LOCK, "dvc.lock") == {"model": ABC, "x": DEF}
+    assert lock.parse_outputs(LOCK, "dvc.lock") == {"model": ABC, "x": DEF}
     digits = "1" * 32
-    assert lock.outputs(LOCK.replace(DEF, digits), "dvc.lock")["x"] == digits
+    assert lock.parse_outputs(LOCK.replace(DEF, digits), "dvc.lock")["x"] == digits
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_dvc_lock_names_the_hash_of_every_output() -> None:
 )
 def test_what_is_no_dvc_lock_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(MeritError) as caught:
-        lock.outputs(text, "dvc.lock at abc1234")
+        lock.parse_outputs(text, "dvc.lock at abc1234")
     assert str(caught.value).startswith("dvc.lock at abc1234: not a lock of DVC's (")
     assert str(caught.value).endswith("; restore it from Git")
     assert "\n" not in str(caught.value)
@@ -64,15 +64,15 @@ def test_aliases_that_mean_a_million_outputs_are_refused() -> None:
     outs = ", ".join(f"{{path: x{number}, md5: {DEF}}}" for number in range(1000))
     stages = "".join(f"  s{number}: {{outs: *many}}\n" for number in range(1000))
     with pytest.raises(MeritError, match="it can't be read as stages with outputs"):
-        lock.outputs(f"stages:\n  first: {{outs: &many [{outs}]}}\n{stages}", "dvc.lock")
+        lock.parse_outputs(f"stages:\n  first: {{outs: &many [{outs}]}}\n{stages}", "dvc.lock")
 
 
 def test_the_lock_here_is_a_plain_file(planted: Planted) -> None:
-    assert dvc.here() is None
+    assert dvc.read_outputs() is None
     Path("other").write_text(LOCK)
     Path("dvc.lock").symlink_to("other")
     with pytest.raises(MeritError, match=r"dvc\.lock: must be a plain file"):
-        dvc.here()
+        dvc.read_outputs()
     Path("dvc.lock").unlink()
     Path("dvc.lock").write_text(LOCK)
-    assert dvc.here() == yaml.safe_load(f"{{model: {ABC}, x: {DEF}}}")
+    assert dvc.read_outputs() == yaml.safe_load(f"{{model: {ABC}, x: {DEF}}}")

@@ -9,7 +9,7 @@ from merit.dvc import names
      "画像/一.png", "x", "data/1,2+3=@%.csv", "a.b.c/d..e", "confused/x", "srcs/x", "a-b/_c"],
 )  # fmt: skip
 def test_plain_paths_are_allowed(path: str) -> None:
-    assert names.fault(path) == ""
+    assert names.find_fault(path) == ""
 
 
 @pytest.mark.parametrize(
@@ -70,20 +70,20 @@ def test_plain_paths_are_allowed(path: str) -> None:
     ],
 )
 def test_what_leads_elsewhere_or_would_run_is_not(path: str, reason: str) -> None:
-    assert reason in names.fault(path)
+    assert reason in names.find_fault(path)
 
 
 @pytest.mark.parametrize(
     "paths", [["a", "b", "a"], ["a/B", "A/b"], ["x", "x/y"], ["x/y/z", "X/Y"], ["ä", "a\u0308"], ["ß", "SS"]]
 )
 def test_paths_that_are_one_to_some_disk_clash(paths: list[str]) -> None:
-    assert names.clash(paths)
+    assert names.find_clash(paths)
 
 
 def test_paths_that_are_not_do_not() -> None:
-    assert names.clash(["a", "b/a", "b/c/a", "ab", "a.b/c"]) == ""
+    assert names.find_clash(["a", "b/a", "b/c/a", "ab", "a.b/c"]) == ""
 
 
 def test_a_path_that_nobody_has_checked_is_shown_harmless() -> None:
-    assert names.shown("\x1b[2J\u202e") == "'\\x1b[2J\\u202e'"
-    assert len(names.shown("x" * 10_000)) < 100
+    assert names.escape_path("\x1b[2J\u202e") == "'\\x1b[2J\\u202e'"
+    assert len(names.escape_path("x" * 10_000)) < 100

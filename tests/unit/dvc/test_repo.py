@@ -20,14 +20,14 @@ HASH = "0" * 32
 
 
 def _refused(match: str) -> None:
-    with pytest.raises(MeritError, match=match), dvc.opened("test"):
+    with pytest.raises(MeritError, match=match), dvc.open_repository("test"):
         pass
     assert planted_outputs.escaped() == []
 
 
 def test_a_sound_project_is_opened(planted: Planted) -> None:
     planted.lock({"path": "model", "md5": planted.listing("a.json", "b/c.csv")}, {"path": "data/x.csv", "md5": HASH})
-    with repo.opened() as opened:
+    with repo.open_checked() as opened:
         assert [stage.name for stage in opened.index.stages] == ["package"]
 
 
@@ -40,9 +40,9 @@ def test_a_listing_in_the_cache_that_leads_elsewhere_is_refused(planted: Planted
 def test_a_listing_in_the_cache_that_was_changed_is_refused(planted: Planted) -> None:
     md5 = planted.listing("manifest.json")
     planted.lock({"path": "model", "md5": md5})
-    with repo.opened():
+    with repo.open_checked():
         pass
-    cache.path_in(cache.CACHE, md5).write_text(json.dumps([{"md5": HASH, "relpath": "other.json"}]))
+    cache.locate_object(cache.DEFAULT_CACHE, md5).write_text(json.dumps([{"md5": HASH, "relpath": "other.json"}]))
     _refused("its listing is not what its hash says")
 
 
@@ -139,7 +139,7 @@ def test_a_link_on_the_way_to_an_output_is_refused(planted: Planted, link: str, 
     Path(link).parent.mkdir(parents=True, exist_ok=True)
     Path(link).symlink_to(target)
     match = rf"^{named}: is a link, and the output .* would be written through it"
-    with pytest.raises(MeritError, match=match), repo.opened():
+    with pytest.raises(MeritError, match=match), repo.open_checked():
         pass
 
 
@@ -147,8 +147,8 @@ def test_a_file_may_be_a_link_into_the_cache(planted: Planted) -> None:
     md5 = planted.put(b"rows")
     planted.lock({"path": "data/x.csv", "md5": md5})
     Path("data").mkdir()
-    Path("data/x.csv").symlink_to(cache.path_in(cache.CACHE, md5).absolute())
-    with repo.opened():
+    Path("data/x.csv").symlink_to(cache.locate_object(cache.DEFAULT_CACHE, md5).absolute())
+    with repo.open_checked():
         pass
 
 
@@ -165,8 +165,8 @@ def test_a_table_that_was_added_is_allowed(planted: Planted) -> None:
     Path("tables/orders.csv.dvc").write_text(yaml.safe_dump({"outs": [out]}))
     Path("tables/.gitignore").write_text("/orders.csv\n")
     planted.commit()
-    with repo.opened() as opened:
-        assert [repo.path_of(out, opened) for out in opened.index.outs] == ["tables/orders.csv"]
+    with repo.open_checked() as opened:
+        assert [repo.get_output_path(out, opened) for out in opened.index.outs] == ["tables/orders.csv"]
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_an_import_below_is_refused_without_git_too(planted: Planted) -> None:
     dep = {"path": "data", "repo": {"url": "https://127.0.0.1:1/x"}}
     Path("tables/x.csv.dvc").write_text(yaml.safe_dump({"deps": [dep], "outs": [{"path": "x.csv"}]}))
     match = r"^tables/x\.csv\.dvc: an import; bring the file, then 'dvc add' it"
-    with pytest.raises(MeritError, match=match), repo.opened():
+    with pytest.raises(MeritError, match=match), repo.open_checked():
         pass
 
 
@@ -214,7 +214,7 @@ def test_more_than_pyproject_allows_is_refused(planted: Planted) -> None:
     planted.lock({"path": "data/x.bin", "md5": planted.huge(60)}, {"path": "model", "md5": planted.listing("a", "b")})
     _refused(r"^dvc\.lock: names 60\.0 GB; at most 50 GB are allowed, tool\.merit\.outputs\.gigabytes in pyproject")
     Path("pyproject.toml").write_text("[tool.merit.outputs]\ngigabytes = 100\n")
-    with repo.opened():
+    with repo.open_checked():
         pass
     Path("pyproject.toml").write_text("[tool.merit.outputs]\ngigabytes = 100\nfiles = 2\n")
     _refused(r"^dvc\.lock: names more than 2 files")
@@ -245,7 +245,7 @@ def remembered(planted: Planted) -> Callable[..., Any]:
         folder = Path(".dvc/cache/runs", key[:2], key)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "run").write_text(yaml.safe_dump(entry))
-        with repo.opened() as opened:
+        with repo.open_checked() as opened:
             return opened.stage_cache._load_cache(key, "run")
 
     return remember

@@ -43,8 +43,8 @@ def locked(planted: Planted) -> Iterator[Callable[[], tuple[list[str], list[str]
 
     def bring() -> tuple[list[str], list[str]]:
         lines: list[str] = []
-        with dvc.opened("test") as repo:
-            restore.current(repo, lines.append)
+        with dvc.open_repository("test") as repo:
+            restore.restore_current(repo, lines.append)
             return lines, sorted(repo.status())
 
     yield bring
@@ -80,7 +80,7 @@ def test_changed_code_and_a_changed_command_count_too(locked: Bring) -> None:
     Path("code.txt").write_text("other")
     assert locked()[0] == ["pulled:  data/x.csv (named by dvc.lock)"]
     Path("dvc.yaml").write_text(Path("dvc.yaml").read_text().replace("cmd: ingest", "cmd: other"))
-    planted_outputs.empty(cache.CACHE)
+    planted_outputs.empty(cache.DEFAULT_CACHE)
     assert locked()[0] == []
 
 

@@ -17,7 +17,7 @@ from merit.gate.champion import Champion
 from merit.gate.checks import outputs as gate
 from merit.gate.verdict import Verdict
 from merit.pipeline import run
-from merit.registry.tags import Lineage, Version, package_files
+from merit.registry.tags import Lineage, Version, find_package_files
 from tests import planted_outputs
 from tests.planted_outputs import REMOTE, Planted
 
@@ -37,20 +37,20 @@ def md5(planted: Planted) -> str:
 
 
 def _champion(md5: str) -> None:
-    with Champion(planted_outputs.head(), {"model": md5}).fetched():
+    with Champion(planted_outputs.head(), {"model": md5}).fetch_package():
         pass
 
 
 def _package(md5: str) -> None:
     lineage = Lineage.model_construct(package="sha256:" + "0" * 64, dvc=md5)
-    package_files(Version("tiny", 1, "c" * 40, lineage, "Eve", None))  # type: ignore[arg-type]  # of no consequence
+    find_package_files(Version("tiny", 1, "c" * 40, lineage, "Eve", None))  # type: ignore[arg-type]  # of no consequence
 
 
 def _push(_: str) -> None:
     Path("handed").mkdir()
     Path("dvc.lock").rename("handed/dvc.lock")
-    (Path("handed") / cache.CACHE).parent.mkdir(parents=True)
-    REMOTE.rename(Path("handed") / cache.CACHE)
+    (Path("handed") / cache.DEFAULT_CACHE).parent.mkdir(parents=True)
+    REMOTE.rename(Path("handed") / cache.DEFAULT_CACHE)
     lock.push_outputs(Path("handed"))
 
 
@@ -87,10 +87,10 @@ def test_so_is_one_that_the_cache_has(planted: Planted, md5: str, route: str) ->
 def test_the_gate_does_not_pass_it_and_doctor_tells_it(planted: Planted, md5: str) -> None:
     artifacts.PACKAGE.mkdir()
     planted.listing(*EVIL)
-    found = gate.check()
+    found = gate.check_outputs()
     assert (found.verdict, found.group) == (Verdict.FAIL, "rules")
     assert "its listing names '../.venv/x.pth'" in found.found
-    (finding,) = doctor.dvc()
+    (finding,) = doctor.check_remote()
     assert (finding.name, finding.state) == ("dvc remote", "broken")
     assert "its listing names '../.venv/x.pth'" in finding.found
 
@@ -99,22 +99,22 @@ def test_a_lock_as_judged_passes_the_gate(planted: Planted) -> None:
     artifacts.PACKAGE.mkdir()
     (artifacts.PACKAGE / "a.json").write_bytes(b"{}")
     planted.listing("a.json", content=b"{}")
-    md5 = cache.folder_hash(artifacts.PACKAGE)
+    md5 = cache.hash_folder(artifacts.PACKAGE)
     planted.lock({"path": "model", "md5": md5})
-    assert (gate.check().verdict, gate.check().found) == (Verdict.PASS, "1 outputs, as judged")
+    assert (gate.check_outputs().verdict, gate.check_outputs().found) == (Verdict.PASS, "1 outputs, as judged")
     (artifacts.PACKAGE / "b.json").write_bytes(b"{}")
-    assert gate.check().found == "dvc.lock names another package than model/"
+    assert gate.check_outputs().found == "dvc.lock names another package than model/"
     (artifacts.PACKAGE / "b.json").unlink()
     planted.lock({"path": "model", "md5": md5}, {"path": "data/x", "md5": "0" * 32}, yaml_outs=["model", "data/y"])
-    assert gate.check().found == (
+    assert gate.check_outputs().found == (
         "dvc.lock names data/x, which no stage of dvc.yaml makes; dvc.lock does not name data/y, which dvc.yaml makes"
     )
     planted.lock({"path": "model", "md5": md5}, cmd="touch x")
-    assert gate.check().found == "dvc.yaml has another command for the stage package"
+    assert gate.check_outputs().found == "dvc.yaml has another command for the stage package"
 
 
 def test_before_a_lock_there_is_nothing_to_hold_it_against(planted: Planted) -> None:
-    assert (gate.check().verdict, gate.check().found) == (Verdict.PASS, "no dvc.lock yet")
+    assert (gate.check_outputs().verdict, gate.check_outputs().found) == (Verdict.PASS, "no dvc.lock yet")
 
 
 def test_the_gates_check_of_it_can_not_be_waived(make_lock: Callable[..., Lock]) -> None:

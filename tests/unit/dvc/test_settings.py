@@ -21,7 +21,7 @@ REMOTE = "['remote \"storage\"']\n"
 def test_where_the_data_is_and_how_it_is_linked_may_be_said(planted: Planted, text: str) -> None:
     Path(".dvc/config").write_text(text)
     planted.git("add", ".")
-    settings.check(Path())
+    settings.check_settings(Path())
 
 
 @pytest.mark.parametrize(
@@ -54,10 +54,10 @@ def test_where_the_data_is_and_how_it_is_linked_may_be_said(planted: Planted, te
 def test_what_could_do_more_is_for_the_machine_alone(planted: Planted, text: str, key: str) -> None:
     Path(".dvc/config").write_text(text)
     with pytest.raises(MeritError, match=rf"^\.dvc/config: {key}: not allowed in a file that Git brings; move it to"):
-        settings.check(Path())
+        settings.check_settings(Path())
     Path(".dvc/config").unlink()
     Path(".dvc/config.local").write_text(text)
-    settings.check(Path())
+    settings.check_settings(Path())
 
 
 @pytest.mark.parametrize("name", ["config.local", "tmp/x", "cache/files/md5/00/x", "config.d", "plotsx"])
@@ -65,17 +65,17 @@ def test_what_git_may_not_bring_into_dvcs_folder_is_refused(planted: Planted, na
     file = Path(".dvc", name)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("x")
-    settings.check(Path())
+    settings.check_settings(Path())
     planted.git("add", "--force", ".dvc")
     with pytest.raises(MeritError, match=rf"^\.dvc/{name}: Git tracks it, but it is for this machine alone"):
-        settings.check(Path())
+        settings.check_settings(Path())
 
 
 def test_templates_of_plots_may_be_brought(planted: Planted) -> None:
     Path(".dvc/plots").mkdir()
     Path(".dvc/plots/roc.json").write_text("{}")
     planted.git("add", ".")
-    settings.check(Path())
+    settings.check_settings(Path())
 
 
 @pytest.mark.parametrize("name", [".dvc", ".dvc/config"])
@@ -83,12 +83,12 @@ def test_a_link_in_its_place_is_refused(planted: Planted, name: str) -> None:
     Path(name).rename("elsewhere")
     Path(name).symlink_to("elsewhere" if name == ".dvc" else "../elsewhere")
     with pytest.raises(MeritError, match=rf"^{name}: is a link"):
-        settings.check(Path())
+        settings.check_settings(Path())
 
 
 @pytest.mark.parametrize("text", ["[core\nsecret\n", "[core]\nremote = %(secret)s\n", "\x00secret", "[core]\nsecret"])
 def test_a_config_that_is_none_is_told_without_its_text(planted: Planted, text: str) -> None:
     Path(".dvc/config").write_text(text)
     with pytest.raises(MeritError, match=r"^\.dvc/config: can't be read; correct it") as caught:
-        settings.check(Path())
+        settings.check_settings(Path())
     assert "secret" not in str(caught.value)

@@ -4,23 +4,23 @@ from sklearn.metrics import accuracy_score, r2_score, roc_auc_score
 
 from merit.errors import MeritError
 from merit.evaluation import baseline
-from merit.evaluation.baseline import Part
+from merit.evaluation.baseline import PartArrays
 
-Parts = dict[str, Part]
+Parts = dict[str, PartArrays]
 
 
 def _parts(task: str = "binary", *, categories: int = 1, arrays: int = 0, scale: int = 1) -> Parts:
     """Return parts whose target depends on a category in no order and on a number."""
     draw = np.random.default_rng(0)
 
-    def part(rows: int) -> Part:
+    def part(rows: int) -> PartArrays:
         codes = draw.integers(0, 6, (rows, 1))
         numbers = draw.normal(0, 1, (rows, 2)).astype(np.float32)
         score = (codes[:, 0] % 2) + numbers[:, 0] + draw.normal(0, 0.3, rows)
         target = {"binary": score > 0.5, "multiclass": np.digitize(score, [0, 1]), "regression": score}[task]
         images = [draw.normal(0, 1, (rows, 3, 3)).astype(np.float32) for _ in range(arrays)]
         inputs = (codes[:, :categories] * scale, numbers, *images)
-        return Part(inputs, target.astype(np.float32))
+        return PartArrays(inputs, target.astype(np.float32))
 
     return {"train": part(600), "validation": part(200), "test": part(300)}
 
@@ -32,26 +32,26 @@ def parts() -> Parts:
 
 
 def test_the_baseline_gives_a_probability_per_test_row_that_is_worth_something(parts: Parts) -> None:
-    found = baseline.predictions(parts, "binary", {"max_iter": 20}, 7)
+    found = baseline.predict_test_rows(parts, "binary", {"max_iter": 20}, 7)
     assert found.shape == (300,)
     assert ((found >= 0) & (found <= 1)).all()
     assert roc_auc_score(parts["test"].target, found) > 0.9
 
 
 def test_the_same_seed_gives_the_same_baseline(parts: Parts) -> None:
-    first, again = (baseline.predictions(parts, "binary", {"max_iter": 5}, 7) for _ in range(2))
+    first, again = (baseline.predict_test_rows(parts, "binary", {"max_iter": 5}, 7) for _ in range(2))
     assert np.array_equal(first, again)
 
 
 def test_the_baseline_never_sees_the_truth_of_the_test_rows(parts: Parts) -> None:
-    first = baseline.predictions(parts, "binary", {"max_iter": 5}, 7)
-    parts["test"] = Part(parts["test"].inputs, 1 - parts["test"].target)
-    assert np.array_equal(baseline.predictions(parts, "binary", {"max_iter": 5}, 7), first)
+    first = baseline.predict_test_rows(parts, "binary", {"max_iter": 5}, 7)
+    parts["test"] = PartArrays(parts["test"].inputs, 1 - parts["test"].target)
+    assert np.array_equal(baseline.predict_test_rows(parts, "binary", {"max_iter": 5}, 7), first)
 
 
 def test_several_classes_have_a_probability_each() -> None:
     parts = _parts("multiclass")
-    found = baseline.predictions(parts, "multiclass", {"max_iter": 20}, 7)
+    found = baseline.predict_test_rows(parts, "multiclass", {"max_iter": 20}, 7)
     assert found.shape == (300, 3)
     np.testing.assert_allclose(found.sum(axis=1), 1)
     assert accuracy_score(parts["test"].target, found.argmax(axis=1)) > 0.7
@@ -59,7 +59,7 @@ def test_several_classes_have_a_probability_each() -> None:
 
 def test_a_number_has_a_baseline_in_its_unit() -> None:
     parts = _parts("regression")
-    assert r2_score(parts["test"].target, baseline.predictions(parts, "regression", {"max_iter": 50}, 7)) > 0.8
+    assert r2_score(parts["test"].target, baseline.predict_test_rows(parts, "regression", {"max_iter": 50}, 7)) > 0.8
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_number_has_a_baseline_in_its_unit() -> None:
     ids=["large vocabulary", "no category", "arrays"],
 )
 def test_rows_of_any_form_have_a_baseline(parts: Parts) -> None:
-    assert baseline.predictions(parts, "binary", {"max_iter": 2}, 7).shape == (300,)
+    assert baseline.predict_test_rows(parts, "binary", {"max_iter": 2}, 7).shape == (300,)
 
 
 @pytest.mark.parametrize(
@@ -76,5 +76,5 @@ def test_rows_of_any_form_have_a_baseline(parts: Parts) -> None:
 )
 def test_arguments_that_scikit_learn_refuses_are_told_in_one_line(parts: Parts, arguments: dict[str, float]) -> None:
     with pytest.raises(MeritError, match=r"evaluate\.baseline") as caught:
-        baseline.predictions(parts, "binary", arguments, 7)
+        baseline.predict_test_rows(parts, "binary", arguments, 7)
     assert "\n" not in str(caught.value)

@@ -34,7 +34,7 @@ FILES = {
 @pytest.mark.parametrize("task", CASES)
 def test_a_task_has_its_curves_of_both_models(tmp_path: Path, task: str) -> None:
     of, target, predicted = CASES[task]
-    curves.write(tmp_path / "plots", of, target, {"candidate": predicted, "baseline": predicted})
+    curves.write_curves(tmp_path / "plots", of, target, {"candidate": predicted, "baseline": predicted})
     assert {file.name for file in (tmp_path / "plots").iterdir()} == FILES[task]
     for file in (tmp_path / "plots").iterdir():
         rows = _read(file)
@@ -45,5 +45,5 @@ def test_a_task_has_its_curves_of_both_models(tmp_path: Path, task: str) -> None
 
 def test_errors_that_are_all_one_can_be_drawn(tmp_path: Path) -> None:
     of, target, _ = CASES["regression"]
-    curves.write(tmp_path / "plots", of, target, {"candidate": target})
+    curves.write_curves(tmp_path / "plots", of, target, {"candidate": target})
     assert sum(float(row["share"]) for row in _read(tmp_path / "plots" / "errors.csv")) == pytest.approx(1.0)

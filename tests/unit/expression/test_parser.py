@@ -2,14 +2,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from merit.expression import ExpressionError, columns_of, parse, quoted
-from merit.expression.functions import CALLS
-from merit.expression.grammar import FUNCTIONS, LITERAL_ARGUMENTS
+from merit.expression import ExpressionError, list_columns, parse_expression, quote_name
+from merit.expression.functions import FUNCTION_BUILDERS
+from merit.expression.grammar import ARGUMENT_COUNTS, LITERAL_ARGUMENTS
 
 
 def _refusal(text: str) -> str:
     with pytest.raises(ExpressionError) as caught:
-        parse(text)
+        parse_expression(text)
     message = str(caught.value)
     assert "\n" not in message
     assert caught.value.exit_code == 2
@@ -29,14 +29,14 @@ def _refusal(text: str) -> str:
     ],
 )
 def test_the_columns_of_an_expression_are_known_in_the_order_of_its_text(text: str, columns: tuple[str, ...]) -> None:
-    assert columns_of(text) == columns
+    assert list_columns(text) == columns
 
 
 @pytest.mark.parametrize(
     "name", ["plain", "With Capital", 'a "b" c', "order", "select", "case", "date", "", "a.b", "é"]
 )
 def test_a_quoted_name_is_that_column(name: str) -> None:
-    assert columns_of(f"{quoted(name)} = 1") == (name,)
+    assert list_columns(f"{quote_name(name)} = 1") == (name,)
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,10 @@ def test_what_is_too_long_or_too_deep_is_refused_in_a_line(text: str, says: str)
 
 
 def test_every_function_of_the_grammar_is_one_that_can_be_calculated() -> None:
-    assert set(FUNCTIONS) - {"DATE_PART"} == set(CALLS)  # DATE_PART is parsed into the part that it names
-    assert set(LITERAL_ARGUMENTS) < set(FUNCTIONS)
+    assert set(ARGUMENT_COUNTS) - {"DATE_PART"} == set(
+        FUNCTION_BUILDERS
+    )  # DATE_PART is parsed into the part that it names
+    assert set(LITERAL_ARGUMENTS) < set(ARGUMENT_COUNTS)
 
 
 WORDS = "a 1 2.5 'x' AND NOT IN IS NULL LIKE CASE WHEN THEN END CAST AS INT :: || EXTRACT FROM DATE SELECT ABS é -- /*"
@@ -131,6 +133,6 @@ SOUP = st.sampled_from([*"()+-*/%=<>,'\"`.;#|:!?$@^&~[]{}\\\n\x00 ", *WORDS.spli
 @given(st.lists(SOUP, max_size=14).map(" ".join))
 def test_any_text_is_parsed_or_refused_in_a_line(text: str) -> None:
     try:
-        parse(text)
+        parse_expression(text)
     except ExpressionError as error:
         assert "\n" not in str(error)

@@ -11,8 +11,8 @@ from merit.config.schema import Lock
 from merit.config.schema.column import Column
 from merit.config.schema.data import Features
 from merit.errors import MeritError
-from merit.features.fit import features, fit
-from merit.scoring.package import Graph, columns_of
+from merit.features.fit import features, fit_preprocessing
+from merit.scoring.package import OnnxGraph, extract_columns
 
 
 def _how(min_count: int = 1, clip: float = 6.0) -> Features:
@@ -35,11 +35,11 @@ def raw(workdir: Path, table: pl.DataFrame) -> pl.DataFrame:
 def test_a_vocabulary_holds_each_value_seen_often_enough_in_order() -> None:
     train = pl.DataFrame({"shop": ["b", "b", "a", "a", "c", None, None, "", ""]})
     columns = _columns(shop={"type": "string", "feature": "category", "missing": 1.0})
-    (category,) = fit(train, columns, _how(min_count=2)).categories
+    (category,) = fit_preprocessing(train, columns, _how(min_count=2)).categories
     assert category.values == ["a", "b"]
     assert category.cardinality == 3
-    assert fit(train, columns, _how(min_count=1)).categories[0].values == ["a", "b", "c"]
-    assert fit(train, columns, _how(min_count=3)).categories[0].values == []
+    assert fit_preprocessing(train, columns, _how(min_count=1)).categories[0].values == ["a", "b", "c"]
+    assert fit_preprocessing(train, columns, _how(min_count=3)).categories[0].values == []
 
 
 def test_a_number_is_fitted_without_its_missing_values() -> None:
@@ -49,7 +49,7 @@ def test_a_number_is_fitted_without_its_missing_values() -> None:
         n={"type": "integer", "feature": "number"},
         b={"type": "boolean", "feature": "number"},
     )
-    x, n, b = fit(train, columns, _how(clip=2.5)).numbers
+    x, n, b = fit_preprocessing(train, columns, _how(clip=2.5)).numbers
     assert (x.mean, x.deviation, x.clip) == (2.0, 1.0, 2.5)
     assert (n.mean, n.deviation) == (4.0, pytest.approx(np.std([2, 4, 6])))
     assert (b.mean, b.deviation) == (pytest.approx(2 / 3), pytest.approx(np.std([1, 0, 1])))
@@ -60,8 +60,8 @@ def test_only_a_column_that_may_lack_values_is_flagged() -> None:
     columns = _columns(
         a={"type": "number", "feature": "number", "missing": 0.5}, b={"type": "number", "feature": "number"}
     )
-    transform = fit(train, columns, _how())
-    assert [number.flagged for number in transform.numbers] == [True, False]
+    transform = fit_preprocessing(train, columns, _how())
+    assert [number.has_missing_flag for number in transform.numbers] == [True, False]
     assert transform.width == 3
 
 
@@ -70,16 +70,18 @@ def test_a_constant_column_and_an_empty_one_divide_by_nothing(workdir: Path) -> 
     columns = _columns(
         same={"type": "number", "feature": "number"}, none={"type": "number", "feature": "number", "missing": 1.0}
     )
-    transform = fit(train, columns, _how())
+    transform = fit_preprocessing(train, columns, _how())
     assert [(number.mean, number.deviation) for number in transform.numbers] == [(3.0, 1.0), (0.0, 1.0)]
-    Path("t.onnx").write_bytes(transform.graph().SerializeToString())
-    graph = Graph(Path("t.onnx"))
-    assert graph.run(columns_of(train, graph.inputs))[1].tolist() == [[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]
+    Path("t.onnx").write_bytes(transform.build_graph().SerializeToString())
+    graph = OnnxGraph(Path("t.onnx"))
+    assert graph.run(extract_columns(train, graph.inputs))[1].tolist() == [[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]
 
 
 def test_a_column_that_is_no_feature_is_left_out() -> None:
     train = pl.DataFrame({"x": [1.0, 2.0], "key": [1, 2]})
-    transform = fit(train, _columns(x={"type": "number", "feature": "number"}, key={"type": "integer"}), _how())
+    transform = fit_preprocessing(
+        train, _columns(x={"type": "number", "feature": "number"}, key={"type": "integer"}), _how()
+    )
     assert [number.column for number in transform.numbers] == ["x"]
     assert transform.categories == []
 

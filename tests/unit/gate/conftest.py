@@ -12,11 +12,11 @@ import pytest
 
 from merit.config.schema import Lock
 from merit.errors import MeritError
-from merit.features.transform import Number, Transform
+from merit.features.transform import NumberScale, Preprocessing
 from merit.gate.champion import Champion
 from merit.gate.evidence import Evidence
-from merit.metrics import Binary, estimate
-from merit.scoring.package import Package, columns_of
+from merit.metrics import BinaryMetrics, estimate_intervals
+from merit.scoring.package import Package, extract_columns
 
 ROWS = 600
 
@@ -32,7 +32,7 @@ class Rival(Champion):
         return self.same
 
     @contextmanager
-    def fetched(self) -> Iterator[Package]:
+    def fetch_package(self) -> Iterator[Package]:
         """Give the package, or say that there is none."""
         if self.package is None:
             raise MeritError("its package is neither in DVC's cache nor in a remote (gone)")
@@ -60,27 +60,30 @@ def rows() -> pl.DataFrame:
 
 
 @pytest.fixture
-def load(tmp_path: Path, make_package: Callable[..., Path]) -> Callable[[Transform], Package]:
+def load(tmp_path: Path, make_package: Callable[..., Path]) -> Callable[[Preprocessing], Package]:
     """Make and load a package of a transform and the plainest of networks."""
 
-    def make(transform: Transform) -> Package:
+    def make(transform: Preprocessing) -> Package:
         return Package.load(make_package(tmp_path / str(len(list(tmp_path.iterdir()))), transform=transform))
 
     return make
 
 
-def transform_of(size: float = 1.0, weight: float = 1.0) -> Transform:
-    return Transform(
+def transform_of(size: float = 1.0, weight: float = 1.0) -> Preprocessing:
+    return Preprocessing(
         [],
-        [Number("size", 50.0, 10.0 / size, 4.0, flagged=False), Number("weight", 0.5, 1 / weight, 4.0, flagged=False)],
+        [
+            NumberScale("size", 50.0, 10.0 / size, 4.0, has_missing_flag=False),
+            NumberScale("weight", 0.5, 1 / weight, 4.0, has_missing_flag=False),
+        ],
     )
 
 
 @pytest.fixture
-def evidence(rows: pl.DataFrame, lock: Lock, load: Callable[[Transform], Package]) -> Evidence:
+def evidence(rows: pl.DataFrame, lock: Lock, load: Callable[[Preprocessing], Package]) -> Evidence:
     """A candidate that passes everything, with no champion."""
     package = load(transform_of(2.0, 2.0))
-    probability = package.predict(columns_of(rows, package.graph.inputs))
+    probability = package.predict(extract_columns(rows, package.graph.inputs))
     target = (np.random.default_rng(1).uniform(0, 1, ROWS) < probability).astype(float)
     return Evidence(
         lock=lock,
@@ -90,23 +93,23 @@ def evidence(rows: pl.DataFrame, lock: Lock, load: Callable[[Transform], Package
         candidate=probability,
         network=probability,
         deviation=1.0,
-        own={},
+        own_metrics={},
         baseline=np.clip(0.5 + (probability - 0.5) / 3, 0, 1),
-        metrics=estimate(Binary(target, probability), count=100, confidence=0.95, seed=7),
+        metrics=estimate_intervals(BinaryMetrics(target, probability), count=100, confidence=0.95, seed=7),
         package=package,
-        bytes=500_000,
+        package_bytes=500_000,
         champion=None,
     )
 
 
 @pytest.fixture
-def whole(evidence: Evidence, load: Callable[[Transform], Package], tiny_transform: Transform) -> Evidence:
+def whole(evidence: Evidence, load: Callable[[Preprocessing], Package], tiny_transform: Preprocessing) -> Evidence:
     """A candidate that takes every kind of column: two categories, a number that may be missing, and one that not."""
     package = load(tiny_transform)
     rows = evidence.rows.with_columns(pl.when(pl.int_range(pl.len()) % 10 > 0).then("size").alias("size"))
-    probability = package.predict(columns_of(rows, package.graph.inputs))
+    probability = package.predict(extract_columns(rows, package.graph.inputs))
     target = (np.random.default_rng(1).uniform(0, 1, ROWS) < probability).astype(float)
-    metrics = estimate(Binary(target, probability), count=100, confidence=0.95, seed=7)
+    metrics = estimate_intervals(BinaryMetrics(target, probability), count=100, confidence=0.95, seed=7)
     return replace(
         evidence, package=package, rows=rows, candidate=probability, network=probability, target=target, metrics=metrics
     )

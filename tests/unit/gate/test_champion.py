@@ -10,7 +10,7 @@ from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.gate import champion as champions
-from merit.gate.champion import IDENTITY, Champion
+from merit.gate.champion import IDENTITY_FILES, Champion
 
 Git = Callable[..., str]
 
@@ -37,12 +37,12 @@ def _commit(git: Git, text: str | None) -> str:
 
 def test_the_candidate_is_the_champion_only_if_both_of_its_files_are(workdir: Path) -> None:
     hashes = {}
-    for number, (name, file) in enumerate(IDENTITY.items()):
+    for number, (name, file) in enumerate(IDENTITY_FILES.items()):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(bytes([number]))
         hashes[name] = hashlib.md5(bytes([number])).hexdigest()  # noqa: S324  # the hash that DVC takes
     assert Champion("a" * 40, hashes).is_candidate()
-    for name in IDENTITY:
+    for name in IDENTITY_FILES:
         assert not Champion("a" * 40, {**hashes, name: "0" * 32}).is_candidate()
         assert not Champion("a" * 40, {other: value for other, value in hashes.items() if other != name}).is_candidate()
 
@@ -51,25 +51,25 @@ def test_the_champion_is_what_main_holds_and_not_what_the_branch_does(git_repo: 
     main = _commit(git_repo, LOCK)
     git_repo("switch", "--quiet", "--create", "candidate")
     branch = _commit(git_repo, LOCK.replace(ABC, DEF))
-    assert champions.find("shop") == Champion(main, {"model": ABC, "x": "d" * 32})
-    assert champions.find("shop", "HEAD") == Champion(branch, {"model": DEF, "x": "d" * 32})
-    assert champions.find("shop", "main").package_hash == ABC
+    assert champions.find_champion("shop") == Champion(main, {"model": ABC, "x": "d" * 32})
+    assert champions.find_champion("shop", "HEAD") == Champion(branch, {"model": DEF, "x": "d" * 32})
+    assert champions.find_champion("shop", "main").package_hash == ABC
 
 
 @pytest.mark.parametrize("text", [None, LOCK.replace("path: model", "path: other")])
 def test_before_a_package_is_committed_there_is_no_champion(git_repo: Git, text: str | None) -> None:
     _commit(git_repo, text)
-    assert champions.find("shop") is None
+    assert champions.find_champion("shop") is None
 
 
 def test_before_the_first_commit_there_is_no_champion(git_repo: Git) -> None:
-    assert champions.find("shop") is None
+    assert champions.find_champion("shop") is None
 
 
 def test_a_commit_that_is_not_there_is_refused(git_repo: Git) -> None:
     _commit(git_repo, LOCK)
     with pytest.raises(MeritError) as caught:
-        champions.find("shop", "no-such-branch")
+        champions.find_champion("shop", "no-such-branch")
     assert str(caught.value) == (
         "--against 'no-such-branch': no such commit; name a branch, a tag or a commit (a shallow clone lacks most)"
     )
@@ -78,28 +78,28 @@ def test_a_commit_that_is_not_there_is_refused(git_repo: Git) -> None:
 def test_a_broken_lock_of_the_champion_is_told_with_its_commit(git_repo: Git) -> None:
     commit = _commit(git_repo, "stages: [")
     with pytest.raises(MeritError, match=f"^dvc.lock at {commit[:7]}: not a lock of DVC's"):
-        champions.find("shop")
+        champions.find_champion("shop")
 
 
 def test_a_champion_of_another_model_is_no_rival(git_repo: Git) -> None:
     Path("params.yaml").write_text("name: flights\n")
     _commit(git_repo, LOCK)
-    assert champions.find("flights") is not None
-    assert champions.find("orders") is None
+    assert champions.find_champion("flights") is not None
+    assert champions.find_champion("orders") is None
 
 
 def test_the_champion_names_its_data_and_what_its_lock_says_of_it(git_repo: Git, lock: Lock) -> None:
-    Path("params.yaml").write_text(locks.render(lock))
+    Path("params.yaml").write_text(locks.render_lock(lock))
     outputs = [{"path": "model", "md5": ABC}, {"path": "data/raw.parquet", "md5": hash_of(b"rows")}]
     _commit(git_repo, yaml.safe_dump({"stages": {"all": {"outs": outputs}}}))
-    champion = champions.find("tiny")
+    champion = champions.find_champion("tiny")
     assert champion is not None
-    assert champion.data() == lock.data
+    assert champion.read_data_section() == lock.data
     artifacts.RAW.parent.mkdir()
     artifacts.RAW.write_bytes(b"rows")
-    assert champion.has_this_data()
+    assert champion.has_same_data()
     artifacts.RAW.write_bytes(b"other rows")
-    assert not champion.has_this_data()
+    assert not champion.has_same_data()
 
 
 def hash_of(content: bytes) -> str:
@@ -111,13 +111,13 @@ def test_a_champion_whose_lock_says_nothing_known_of_its_data_is_told(git_repo: 
     Path("params.yaml").write_text(text)
     commit = _commit(git_repo, LOCK)
     with pytest.raises(MeritError, match=r"^its params\.yaml describes its data in a format that merit can't read$"):
-        Champion(commit, {"model": "m"}).data()
+        Champion(commit, {"model": "m"}).read_data_section()
 
 
 def test_a_champion_whose_lock_names_no_data_has_other_data(git_repo: Git) -> None:
     artifacts.RAW.parent.mkdir()
     artifacts.RAW.write_bytes(b"rows")
-    assert not Champion("a" * 40, {"model": "m"}).has_this_data()
+    assert not Champion("a" * 40, {"model": "m"}).has_same_data()
 
 
 def test_data_that_nobody_has_is_told(git_repo: Git) -> None:
@@ -130,6 +130,6 @@ def test_data_that_nobody_has_is_told(git_repo: Git) -> None:
     champion = Champion(commit, {"data/raw.parquet": "0" * 32})
     with (
         pytest.raises(MeritError, match=r"^its data is neither in DVC's cache nor in a remote \("),
-        champion.fetched_data(),
+        champion.fetch_data(),
     ):
         pass

@@ -61,7 +61,7 @@ def _put(path: str, value: Any) -> dict[str, Any]:
 
 
 def _weaker(after: dict[str, Any], before: dict[str, Any] = LOCK) -> dict[str, bool]:
-    return {rule["key"]: rule["weaker"] for rule in change.rules(before, after)}
+    return {rule["key"]: rule["weaker"] for rule in change.list_changed_rules(before, after)}
 
 
 @pytest.mark.parametrize(
@@ -204,8 +204,8 @@ def test_more_waivers_are_weaker_and_fewer_are_not(path: str, value: Any, weaker
 
 def test_other_sections_hold_no_rules() -> None:
     after = _put("evaluate.resamples", 100)
-    assert change.rules(LOCK, after) == []
-    assert [each["key"] for each in change.differences(LOCK, after)] == ["evaluate.resamples"]
+    assert change.list_changed_rules(LOCK, after) == []
+    assert [each["key"] for each in change.list_changed_keys(LOCK, after)] == ["evaluate.resamples"]
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_other_sections_hold_no_rules() -> None:
     ],
 )
 def test_every_leaf_that_differs_is_told_once(before: Any, after: Any, told: list[tuple[str, Any, Any]]) -> None:
-    found = [(each["key"], each["before"], each["after"]) for each in change.differences(before, after)]
+    found = [(each["key"], each["before"], each["after"]) for each in change.list_changed_keys(before, after)]
     assert found == told
 
 
@@ -246,12 +246,12 @@ def committed(git_repo: Git, lock: Lock) -> str:
 
 
 def test_a_lock_is_compared_with_the_champions(committed: str, lock: Lock, make_lock: Callable[..., Lock]) -> None:
-    assert change.since(lock, Champion(committed, {})) == {"config": [], "rules": [], "locations": []}
+    assert change.compare_with_champion(lock, Champion(committed, {})) == {"config": [], "rules": [], "locations": []}
     other = make_lock(lambda values: (values.update(seed=8), values["gate"].update(size_mb=99.0)))
-    found = change.since(other, Champion(committed, {}))
+    found = change.compare_with_champion(other, Champion(committed, {}))
     assert [each["key"] for each in found["config"]] == ["seed", "gate.size_mb"]
     assert found["rules"] == [{"key": "gate.size_mb", "before": "1.0", "after": "99.0", "weaker": True}]
-    assert change.since(other, None) == change.since(other, None, "HEAD") == found
+    assert change.compare_with_champion(other, None) == change.compare_with_champion(other, None, "HEAD") == found
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_a_lock_is_compared_with_the_champions(committed: str, lock: Lock, make_
 def test_a_location_that_changes_is_found(
     committed: str, make_lock: Callable[..., Lock], edit: Any, found: list[tuple[str, str, str]]
 ) -> None:
-    changed = change.since(make_lock(edit), None)
+    changed = change.compare_with_champion(make_lock(edit), None)
     assert changed is not None
     assert [(each["key"], each["before"], each["after"]) for each in changed["locations"]] == found
 
@@ -307,7 +307,7 @@ NO_LOCATION = {
 
 
 def test_whoever_adds_a_key_of_any_text_says_whether_it_is_a_location() -> None:
-    located = {".".join(location) for location in change.LOCATIONS}
+    located = {".".join(location) for location in change.LOCATION_PATHS}
     for path in _texts(Lock):
         key = ".".join(path)
         is_located = any(f"{key}.".startswith(f"{each}.") for each in located)
@@ -316,7 +316,7 @@ def test_whoever_adds_a_key_of_any_text_says_whether_it_is_a_location() -> None:
 
 def test_every_location_is_a_key_of_the_lock(lock: Lock) -> None:
     values = lock.model_dump(mode="json", by_alias=True)
-    for location in change.LOCATIONS:
+    for location in change.LOCATION_PATHS:
         inner = values
         for name in location:
             assert name in inner, location
@@ -324,10 +324,10 @@ def test_every_location_is_a_key_of_the_lock(lock: Lock) -> None:
 
 
 def test_without_a_lock_to_compare_with_there_is_no_change(git_repo: Git, lock: Lock) -> None:
-    assert change.since(lock, None) is None
+    assert change.compare_with_champion(lock, None) is None
     git_repo("commit", "--quiet", "--allow-empty", "-m", "x")
-    assert change.since(lock, None) is None
-    assert change.since(lock, None, "no-such-branch") is None
+    assert change.compare_with_champion(lock, None) is None
+    assert change.compare_with_champion(lock, None, "no-such-branch") is None
 
 
 @pytest.mark.parametrize("text", ["a: [", "a word", "- 1", ""])
@@ -336,4 +336,4 @@ def test_a_lock_that_is_none_is_told_with_its_commit(git_repo: Git, lock: Lock, 
     git_repo("add", ".")
     git_repo("commit", "--quiet", "--allow-empty", "-m", "x")
     with pytest.raises(MeritError, match=r"^params\.yaml at [0-9a-f]{7}: .*; name another commit$"):
-        change.since(lock, None)
+        change.compare_with_champion(lock, None)

@@ -23,20 +23,20 @@ Git = Callable[..., str]
 Commit = Callable[..., str]
 
 
-STALE = diff._stale
+STALE = diff._describe_staleness
 
 
 @pytest.fixture(autouse=True)
 def _composed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take what is locked for what conf/ says, unless a test asks for more."""
-    monkeypatch.setattr(diff, "_stale", lambda: None)
-    cache._configured.cache_clear()
+    monkeypatch.setattr(diff, "_describe_staleness", lambda: None)
+    cache._find_configured_folder.cache_clear()
 
 
 def _cached(content: bytes, suffix: str = "") -> str:
     """Put a file where DVC's cache would have it; return its hash."""
     md5 = hashlib.md5(content, usedforsecurity=False).hexdigest() + suffix
-    place = cache.CACHE / md5[:2] / md5[2:]
+    place = cache.DEFAULT_CACHE / md5[:2] / md5[2:]
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(content)
     return md5
@@ -126,7 +126,7 @@ def test_one_part_alone_is_a_difference(committed: Git, part: str) -> None:
 
 def test_what_is_not_in_the_cache_is_said_to_be_elsewhere(committed: Git) -> None:
     _lock(rows=5)
-    shutil.rmtree(cache.CACHE)
+    shutil.rmtree(cache.DEFAULT_CACHE)
     code, out, _ = _run()
     assert code == 1
     assert "not in DVC's cache here; " in out
@@ -136,7 +136,7 @@ def test_what_is_not_in_the_cache_is_said_to_be_elsewhere(committed: Git) -> Non
 def test_a_package_of_which_a_file_is_not_in_the_cache_is_elsewhere(committed: Git) -> None:
     _lock(graph=b"x")
     graph = hashlib.md5(b"x", usedforsecurity=False).hexdigest()
-    (cache.CACHE / graph[:2] / graph[2:]).unlink()
+    (cache.DEFAULT_CACHE / graph[:2] / graph[2:]).unlink()
     found = diff.diff()["package"]
     assert found["before"]["here"]
     assert not found["after"]["here"]
@@ -152,7 +152,7 @@ def test_columns_of_another_type_and_gone_are_told(committed: Git) -> None:
         "gone": ["b"],
         "retyped": [{"column": "a", "before": "Int64", "after": "String"}],
     }
-    assert "  retyped: a from Int64 to String" in diff.lines(diff.diff())
+    assert "  retyped: a from Int64 to String" in diff.render_lines(diff.diff())
 
 
 def test_before_the_first_run_and_without_a_lock_there_the_rest_is_compared(git_repo: Git, lock: Lock) -> None:
@@ -215,7 +215,7 @@ def test_a_broken_cache_is_told_in_a_line(committed: Git, path: Path) -> None:
     _lock(rows=5, metric=0.9, graph=b"x")
     stages = yaml.safe_load(artifacts.DVC_LOCK.read_text())["stages"]
     md5 = stages[path.stem]["outs"][0]["md5"]
-    (cache.CACHE / md5[:2] / md5[2:]).write_bytes(b"{broken")
+    (cache.DEFAULT_CACHE / md5[:2] / md5[2:]).write_bytes(b"{broken")
     with pytest.raises(
         MeritError,
         match=r"can't be read .*; delete it, then 'merit pull'|listing is not what its hash",
@@ -243,7 +243,7 @@ def test_a_cache_elsewhere_is_found_by_dvcs_configuration(committed: Git, tmp_pa
     elsewhere = tmp_path / "elsewhere"
     _lock(rows=5)
     elsewhere.mkdir()
-    shutil.move(cache.CACHE.parent, elsewhere / "files")
+    shutil.move(cache.DEFAULT_CACHE.parent, elsewhere / "files")
     Path(".dvc/config.local").write_text(f"[cache]\n    dir = {elsewhere}\n")
     assert diff.diff()["data"]["after"]["rows"] == 5
 
@@ -251,7 +251,7 @@ def test_a_cache_elsewhere_is_found_by_dvcs_configuration(committed: Git, tmp_pa
 def test_a_lock_that_conf_no_longer_gives_is_told_and_compared_all_the_same(
     conf: Path, git_repo: Git, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(diff, "_stale", STALE)
+    monkeypatch.setattr(diff, "_describe_staleness", STALE)
     CliRunner().invoke(main, ["compose"])
     git_repo("add", ".")
     git_repo("commit", "--quiet", "-m", "x")
@@ -267,7 +267,8 @@ def test_a_lock_that_conf_no_longer_gives_is_told_and_compared_all_the_same(
 
 def test_it_imports_neither_torch_nor_mlflow_nor_dvc(committed: Git) -> None:
     code = (
-        "import sys\nfrom merit.gate import diff\ndiff._stale = lambda: None\ndiff.lines(diff.diff())\n"
+        "import sys\nfrom merit.gate import diff\ndiff._describe_staleness = lambda: "
+        "None\ndiff.render_lines(diff.diff())\n"
         "print(sorted({'torch', 'mlflow', 'dvc.repo', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -17,9 +17,9 @@ from merit.config.tasks import METRICS
 from merit.errors import MeritError
 from merit.gate import freshness, judge, waivers
 from merit.gate.report import schema, terminal
-from merit.gate.report.truncation import fit
+from merit.gate.report.truncation import truncate_report
 from merit.process import workspace_lock
-from merit.scoring.package import Package, columns_of
+from merit.scoring.package import Package, extract_columns
 from tests.conftest import rewrite_manifest
 from tests.unit.gate.conftest import rival
 
@@ -36,7 +36,7 @@ def prepare(
         sections = lock.model_dump(mode="json", by_alias=True, exclude_none=True, include={"name", "seed", "model"})
         package = Package.load(make_package(artifacts.PACKAGE, sections=yaml.safe_dump(sections)))
         rows = table.drop("delay").with_columns(late=pl.lit(0.0))
-        probability = package.predict(columns_of(rows, package.graph.inputs))
+        probability = package.predict(extract_columns(rows, package.graph.inputs))
         drawn = (np.random.default_rng(0).uniform(0, 1, rows.height) < probability).astype(np.float64)
         drawn = drawn if target is None else target(drawn)
         rows = rows.with_columns(late=pl.Series(drawn))
@@ -89,7 +89,7 @@ def test_the_gate_looks_at_the_source_itself(prepare: Prepare, lock: Lock) -> No
 def test_the_report_is_of_its_published_form(prepare: Prepare, lock: Lock) -> None:
     prepare()
     made = judge.gate(lock)
-    assert schema.read(artifacts.GATE_REPORT.read_text(encoding="utf-8"))["checks"] == made["checks"]
+    assert schema.parse_report(artifacts.GATE_REPORT.read_text(encoding="utf-8"))["checks"] == made["checks"]
     assert made["form"] == 1
     assert made["change"] is None
     assert made["curves"]["loss"] == [{"train": 0.7, "validation": 0.6}]
@@ -101,7 +101,7 @@ def test_a_threshold_weakened_with_the_model_is_refused_and_said_loudly(
     prepare: Prepare, git_repo: Callable[..., str], lock: Lock, make_lock: Callable[..., Lock]
 ) -> None:
     prepare()
-    locks.write(lock)
+    locks.write_lock(lock)
     outs = [{"path": "model", "md5": "a" * 32 + ".dir"}, {"path": "training/weights.safetensors", "md5": "b" * 32}]
     artifacts.DVC_LOCK.write_text(yaml.safe_dump({"stages": {"package": {"outs": outs}}}))
     git_repo("add", "params.yaml", "dvc.lock")
@@ -175,34 +175,34 @@ def test_a_report_is_current_until_something_it_was_made_from_changes(
     prepare: Prepare, lock: Lock, make_lock: Callable[..., Lock]
 ) -> None:
     prepare()
-    assert freshness.current(lock) is None
+    assert freshness.load_current_report(lock) is None
     made = judge.gate(lock)
-    assert freshness.current(lock)["inputs"] == made["inputs"]
-    assert freshness.current(make_lock(lambda values: values["gate"].update(size_mb=2.0))) is None
-    assert freshness.current(make_lock(lambda values: values["serve"].update(port=4000))) is not None
-    assert freshness.current(lock) is not None
+    assert freshness.load_current_report(lock)["inputs"] == made["inputs"]
+    assert freshness.load_current_report(make_lock(lambda values: values["gate"].update(size_mb=2.0))) is None
+    assert freshness.load_current_report(make_lock(lambda values: values["serve"].update(port=4000))) is not None
+    assert freshness.load_current_report(lock) is not None
     rewrite_manifest(artifacts.PACKAGE, parity=1e-6)
-    assert freshness.current(lock) is None
+    assert freshness.load_current_report(lock) is None
 
 
 def test_a_report_that_tells_of_another_change_is_not_current(
     prepare: Prepare, git_repo: Callable[..., str], lock: Lock, make_lock: Callable[..., Lock]
 ) -> None:
     prepare()
-    locks.write(lock)
+    locks.write_lock(lock)
     git_repo("add", "params.yaml")
     git_repo("commit", "--quiet", "-m", "x")
     judge.gate(lock)
-    assert freshness.current(lock) is not None
-    assert freshness.current(make_lock(lambda values: values["serve"].update(port=4000))) is None
+    assert freshness.load_current_report(lock) is not None
+    assert freshness.load_current_report(make_lock(lambda values: values["serve"].update(port=4000))) is None
 
 
 def test_a_report_whose_change_was_too_long_for_it_is_current_all_the_same() -> None:
     line = {"key": "data.columns.g.min", "before": None, "after": "x" * 3000}
     changed = {"config": [line] * 6000, "rules": []}
-    told = {"change": fit({"change": changed})["change"]}
-    assert freshness._tells(told, changed)
-    assert not freshness._tells(told, {"config": [line | {"after": "y"}], "rules": []})
+    told = {"change": truncate_report({"change": changed})["change"]}
+    assert freshness._contains_change(told, changed)
+    assert not freshness._contains_change(told, {"config": [line | {"after": "y"}], "rules": []})
 
 
 @pytest.mark.parametrize("path", [artifacts.GATE_MARKDOWN, artifacts.GATE_HTML])
@@ -210,13 +210,13 @@ def test_a_report_that_lacks_one_of_its_forms_is_not_current(prepare: Prepare, l
     prepare()
     judge.gate(lock)
     path.unlink()
-    assert freshness.current(lock) is None
+    assert freshness.load_current_report(lock) is None
 
 
 def test_the_data_is_judged_before_anything_is_trained_on_it(workdir: Path, table: pl.DataFrame, lock: Lock) -> None:
     artifacts.write_table(artifacts.RAW, table.with_columns(late=(table["delay"] >= 10).cast(pl.Float64)).drop("delay"))
     artifacts.write_json(artifacts.DATA_REPORT, {"passed": True, "rows": 240, "violations": []})
-    made = judge.gate(lock, only="data")
+    made = judge.gate(lock, scope="data")
     assert json.loads(artifacts.GATE_REPORT.read_text()) == json.loads(json.dumps(made))
     assert (made["verdict"], made["scope"], made["data"]["rows"]["now"]) == ("pass", "data", 240)
     assert {check["group"] for check in made["checks"]} == {"data"}
@@ -224,17 +224,17 @@ def test_the_data_is_judged_before_anything_is_trained_on_it(workdir: Path, tabl
     assert made["candidate"]["digest"] is None
     assert "data: drift" in artifacts.GATE_MARKDOWN.read_text(encoding="utf-8")
     assert "data: drift" in artifacts.GATE_HTML.read_text(encoding="utf-8")
-    terminal.show(made)
-    assert freshness.current(lock) is None, "the verdict on the data was taken for that on all"
+    terminal.print_report(made)
+    assert freshness.load_current_report(lock) is None, "the verdict on the data was taken for that on all"
 
 
 def test_the_model_is_judged_without_its_data(prepare: Prepare, lock: Lock) -> None:
     prepare()
     artifacts.RAW.unlink()
-    made = judge.gate(lock, only="model")
+    made = judge.gate(lock, scope="model")
     assert (made["scope"], made["data"]) == ("model", None)
     assert {check["group"] for check in made["checks"]} == {"model", "rules"}
-    assert judge.gate(lock, only="model")["inputs"] == made["inputs"]
+    assert judge.gate(lock, scope="model")["inputs"] == made["inputs"]
 
 
 def test_the_whole_gate_judges_both(prepare: Prepare, lock: Lock) -> None:
@@ -244,7 +244,7 @@ def test_the_whole_gate_judges_both(prepare: Prepare, lock: Lock) -> None:
     assert [check["name"] for check in made["checks"]][:2] == ["contract", "data: rows"]
     assert {check["group"] for check in made["checks"]} == {"data", "model", "rules"}
     pl.read_parquet(artifacts.RAW).with_columns(pl.col("weight") / 2).write_parquet(artifacts.RAW)
-    assert freshness.current(lock) is None
+    assert freshness.load_current_report(lock) is None
 
 
 def test_without_a_champion_the_report_has_no_comparison(prepare: Prepare, lock: Lock) -> None:
@@ -269,9 +269,9 @@ def test_with_a_champion_the_report_says_how_the_candidate_differs(
     shops = [{"column": "shop", "value": name, "rows": 80, "metrics": None} for name in ("north", "south", "nowhere")]
     artifacts.write_json(artifacts.METRICS, {**measured, "slices": shops})
     theirs = rival(Package.load(make_package(tmp_path / "theirs")))
-    theirs.outputs[artifacts.PACKAGE.as_posix()] = "m.dir"
-    monkeypatch.setattr(judge.champions, "find", lambda *_: theirs)
-    monkeypatch.setattr(judge.change, "since", lambda *_: {"config": [], "rules": []})
+    theirs.output_hashes[artifacts.PACKAGE.as_posix()] = "m.dir"
+    monkeypatch.setattr(judge.champions, "find_champion", lambda *_: theirs)
+    monkeypatch.setattr(judge.change, "compare_with_champion", lambda *_: {"config": [], "rules": []})
     made = judge.gate(lock)
     assert made["metrics"]["champion"] == made["metrics"]["candidate"]
     assert made["metrics"]["difference"]["roc_auc"] == {"value": 0.0, "low": 0.0, "high": 0.0}
@@ -294,16 +294,16 @@ def test_a_waived_check_does_not_count_until_its_waiver_ends(
 ) -> None:
     prepare()
     lock = make_lock(_waiving("size", "2026-06-15"))
-    monkeypatch.setattr(waivers, "today", lambda: date(2026, 6, 15))
+    monkeypatch.setattr(waivers, "get_utc_date", lambda: date(2026, 6, 15))
     made = judge.gate(lock)
     (size,) = [check for check in made["checks"] if check["name"] == "size"]
     assert (size["verdict"], size["waived"]) == ("fail", True)
     assert made["waivers"][0]["used"]
     others = {check["verdict"] for check in made["checks"] if not check["waived"]}
     assert made["verdict"] == ("pass" if others == {"pass"} else "inconclusive")
-    assert freshness.current(lock) is not None
-    monkeypatch.setattr(waivers, "today", lambda: date(2026, 6, 16))
-    assert freshness.current(lock) is None
+    assert freshness.load_current_report(lock) is not None
+    monkeypatch.setattr(waivers, "get_utc_date", lambda: date(2026, 6, 16))
+    assert freshness.load_current_report(lock) is None
     assert judge.gate(lock)["verdict"] == "fail"
 
 
@@ -312,7 +312,7 @@ def test_a_report_that_waives_what_conf_does_not_is_not_current(prepare: Prepare
     made = judge.gate(lock)
     forged = [{**check, "verdict": "fail", "waived": True} for check in made["checks"][:1]] + made["checks"][1:]
     artifacts.write_json(artifacts.GATE_REPORT, {**made, "checks": forged})
-    assert freshness.current(lock) is None
+    assert freshness.load_current_report(lock) is None
 
 
 @pytest.mark.parametrize("name", ["time: one row", "replay"])
@@ -321,14 +321,14 @@ def test_what_did_not_pass_on_a_busy_machine_is_judged_again(prepare: Prepare, l
     made = judge.gate(lock)
     slow = {**made["checks"][0], "name": name, "verdict": "inconclusive"}
     artifacts.write_json(artifacts.GATE_REPORT, {**made, "verdict": "inconclusive", "checks": [*made["checks"], slow]})
-    assert freshness.current(lock) is None
+    assert freshness.load_current_report(lock) is None
 
 
 def test_two_gates_in_one_folder_keep_apart(prepare: Prepare, lock: Lock) -> None:
     prepare()
     judge.gate(lock)
     with (
-        workspace_lock.stage(),
+        workspace_lock.lock_stage(),
         pytest.raises(MeritError, match=r"a stage or a gate of merit \(process \d+\) works"),
     ):
         judge.gate(lock)

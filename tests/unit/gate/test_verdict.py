@@ -3,7 +3,7 @@ from math import nan
 
 import pytest
 
-from merit.gate.verdict import Check, Verdict, at_least, at_most, overall, rows_needed
+from merit.gate.verdict import Check, Verdict, check_at_least, check_at_most, combine_verdicts, estimate_rows_needed
 from merit.metrics import Estimate
 
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
@@ -14,7 +14,7 @@ PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
     [(0.5, 0.6, PASS), (0.51, 0.6, PASS), (0.4, 0.6, INCONCLUSIVE), (0.4, 0.5, INCONCLUSIVE), (0.4, 0.49, FAIL)],
 )
 def test_an_interval_is_judged_against_a_lower_limit(low: float, high: float, verdict: Verdict) -> None:
-    assert at_least(Estimate(0.45, low, high), 0.5) is verdict
+    assert check_at_least(Estimate(0.45, low, high), 0.5) is verdict
 
 
 @pytest.mark.parametrize(
@@ -22,10 +22,10 @@ def test_an_interval_is_judged_against_a_lower_limit(low: float, high: float, ve
     [(0.4, 0.5, PASS), (0.4, 0.49, PASS), (0.4, 0.6, INCONCLUSIVE), (0.5, 0.6, INCONCLUSIVE), (0.51, 0.6, FAIL)],
 )
 def test_an_interval_is_judged_against_an_upper_limit(low: float, high: float, verdict: Verdict) -> None:
-    assert at_most(Estimate(0.45, low, high), 0.5) is verdict
+    assert check_at_most(Estimate(0.45, low, high), 0.5) is verdict
 
 
-@pytest.mark.parametrize("judge", [at_least, at_most])
+@pytest.mark.parametrize("judge", [check_at_least, check_at_most])
 @pytest.mark.parametrize(
     ("found", "limit"),
     [
@@ -41,13 +41,13 @@ def test_nan_is_never_a_pass(judge: type, found: Estimate, limit: float) -> None
 
 def test_only_passes_pass() -> None:
     for verdicts in product(Verdict, repeat=3):
-        found = overall(verdicts)
+        found = combine_verdicts(verdicts)
         expected = FAIL if FAIL in verdicts else INCONCLUSIVE if INCONCLUSIVE in verdicts else PASS
         assert found is expected
 
 
 def test_no_check_at_all_is_no_pass() -> None:
-    assert overall([]) is INCONCLUSIVE
+    assert combine_verdicts([]) is INCONCLUSIVE
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_no_check_at_all_is_no_pass() -> None:
     ],
 )
 def test_the_rows_that_would_settle_it_are_told(found: Estimate, rows: int | None) -> None:
-    assert rows_needed(found, 0.5, 1000) == rows
+    assert estimate_rows_needed(found, 0.5, 1000) == rows
 
 
 def test_a_check_counts_and_looks_at_the_model_unless_it_says_otherwise() -> None:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from merit.config.schema import Lock
 from merit.config.schema.gate import NOT_WAIVABLE
 from merit.gate import waivers
-from merit.gate.verdict import Check, Verdict, overall
+from merit.gate.verdict import Check, Verdict, combine_verdicts
 
 DAY = date(2026, 6, 15)
 WHY = "the festival's traffic, see issue 12"
@@ -32,7 +32,7 @@ def locked(make_lock: Callable[..., Lock]) -> Locked:
 
 
 def _counted(found: list[Check]) -> Verdict:
-    return overall(check.verdict for check in found if not check.waived)
+    return combine_verdicts(check.verdict for check in found if not check.waived)
 
 
 def _summary(found: list[Check]) -> Check:
@@ -42,12 +42,12 @@ def _summary(found: list[Check]) -> Check:
 
 
 def test_without_waivers_nothing_is_said_of_them(lock: Lock) -> None:
-    assert waivers.waived(lock, FOUND, DAY, known=()) == FOUND
-    assert waivers.listed(lock, FOUND, DAY) == []
+    assert waivers.apply_waivers(lock, FOUND, DAY, known_names=()) == FOUND
+    assert waivers.list_waivers(lock, FOUND, DAY) == []
 
 
 def test_a_waived_check_keeps_its_verdict_and_counts_no_more(locked: Locked) -> None:
-    found = waivers.waived(locked(size="2026-06-15", floor__roc_auc="2026-07-01"), FOUND, DAY, known=())
+    found = waivers.apply_waivers(locked(size="2026-06-15", floor__roc_auc="2026-07-01"), FOUND, DAY, known_names=())
     assert [check.waived for check in found] == [False, True, True, False]
     assert [check.verdict for check in found[:3]] == [check.verdict for check in FOUND]
     assert found[1].found == "9 MB"
@@ -56,11 +56,13 @@ def test_a_waived_check_keeps_its_verdict_and_counts_no_more(locked: Locked) -> 
 
 
 def test_a_waiver_of_one_check_excuses_no_other(locked: Locked) -> None:
-    assert _counted(waivers.waived(locked(size="2026-06-15"), FOUND, DAY, known=())) is Verdict.INCONCLUSIVE
+    assert (
+        _counted(waivers.apply_waivers(locked(size="2026-06-15"), FOUND, DAY, known_names=())) is Verdict.INCONCLUSIVE
+    )
 
 
 def test_a_waiver_that_has_ended_excuses_nothing_and_the_check_says_so(locked: Locked) -> None:
-    found = waivers.waived(locked(size="2026-06-14"), FOUND, DAY, known=())
+    found = waivers.apply_waivers(locked(size="2026-06-14"), FOUND, DAY, known_names=())
     assert not found[1].waived
     assert found[1].advice == "its waiver ended on 2026-06-14; make it smaller"
     assert _counted(found) is Verdict.FAIL
@@ -69,13 +71,13 @@ def test_a_waiver_that_has_ended_excuses_nothing_and_the_check_says_so(locked: L
 
 def test_a_waiver_of_a_check_that_passes_is_told_as_unused(locked: Locked) -> None:
     passed = [Check("size", Verdict.PASS, "", "")]
-    found = waivers.waived(locked(size="2026-07-01"), passed, DAY, known=())
+    found = waivers.apply_waivers(locked(size="2026-07-01"), passed, DAY, known_names=())
     assert not found[0].waived
     assert (_summary(found).verdict, _summary(found).found) == (Verdict.PASS, "1 unused (size)")
 
 
 def test_a_misspelt_waiver_fails_and_what_was_meant_is_told(locked: Locked) -> None:
-    found = _summary(waivers.waived(locked(floor__roc_acu="2026-07-01"), FOUND, DAY, known=()))
+    found = _summary(waivers.apply_waivers(locked(floor__roc_acu="2026-07-01"), FOUND, DAY, known_names=()))
     assert found.verdict is Verdict.FAIL
     assert found.found == "1 naming no check (floor: roc_acu)"
     assert found.advice == "no check is named 'floor: roc_acu'; did you mean 'floor: roc_auc'?"
@@ -83,17 +85,17 @@ def test_a_misspelt_waiver_fails_and_what_was_meant_is_told(locked: Locked) -> N
 
 def test_a_waiver_may_name_a_check_that_needs_a_rival(locked: Locked) -> None:
     lock = locked(champion__roc_auc="2026-07-01")
-    found = waivers.waived(lock, FOUND, DAY, known=waivers.possible(lock))
+    found = waivers.apply_waivers(lock, FOUND, DAY, known_names=waivers.list_conditional_checks(lock))
     assert (_summary(found).verdict, _summary(found).found) == (Verdict.PASS, "1 unused (champion: roc_auc)")
 
 
 def test_where_only_a_part_is_judged_a_waiver_of_another_part_is_no_mistake(locked: Locked) -> None:
-    assert _summary(waivers.waived(locked(drift="2026-07-01"), FOUND, DAY)).verdict is Verdict.PASS
+    assert _summary(waivers.apply_waivers(locked(drift="2026-07-01"), FOUND, DAY)).verdict is Verdict.PASS
 
 
 def test_the_report_lists_every_waiver(locked: Locked) -> None:
     lock = locked(size="2026-06-15", drift="2026-01-01")
-    told = waivers.listed(lock, waivers.waived(lock, FOUND, DAY), DAY)
+    told = waivers.list_waivers(lock, waivers.apply_waivers(lock, FOUND, DAY), DAY)
     assert told == [
         {"check": "size", "reason": WHY, "until": "2026-06-15", "expired": False, "used": True},
         {"check": "drift", "reason": WHY, "until": "2026-01-01", "expired": True, "used": False},

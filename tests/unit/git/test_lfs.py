@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from merit.config.compose import fingerprint
+from merit.config.compose import hash_source
 from merit.data.infer.opened import opened
 from merit.errors import MeritError
 from merit.git import lfs
@@ -16,7 +16,7 @@ POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\ns
 def test_a_source_does_not_read_a_pointer(workdir: Path, kind: str) -> None:
     Path("rows").write_text(POINTER, encoding="utf-8")
     with pytest.raises(MeritError) as caught:
-        fingerprint({"_target_": f"merit.data.sources.{kind}", "path": "rows"})
+        hash_source({"_target_": f"merit.data.sources.{kind}", "path": "rows"})
     assert str(caught.value) == (
         "data.source: 'rows': found a pointer of Git LFS, not the data; 'git lfs pull' brings it (Debian: git-lfs)"
     )

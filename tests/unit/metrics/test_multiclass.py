@@ -4,7 +4,7 @@ from numpy.typing import NDArray
 from sklearn import metrics as sklearn_metrics
 
 from merit.config.tasks import METRICS
-from merit.metrics import Multiclass, compare, estimate, scored
+from merit.metrics import MulticlassMetrics, compare_models, estimate_intervals, prepare_metrics
 
 Rows = tuple[NDArray[np.int64], NDArray[np.float64]]
 
@@ -18,7 +18,7 @@ def _rows(count: int, *, seed: int = 0, classes: int = 4) -> Rows:
 
 
 def _measured(rows: Rows, weights: NDArray[np.float64]) -> dict[str, float]:
-    made = Multiclass(*rows)
+    made = MulticlassMetrics(*rows)
     found = made.measure(weights[made.order][None, :], tuple(METRICS["multiclass"]))
     return {name: float(values[0]) for name, values in found.items()}
 
@@ -38,35 +38,39 @@ def test_each_metric_is_scikit_learns(weighted: bool) -> None:
 
 def test_a_class_that_is_not_there_and_never_guessed_is_left_out_of_macro_f1() -> None:
     probabilities = np.eye(3)[[0, 1, 0, 1]]
-    assert Multiclass(np.array([0, 1, 0, 1]), probabilities).point()["macro_f1"] == 1.0
+    assert MulticlassMetrics(np.array([0, 1, 0, 1]), probabilities).compute_point()["macro_f1"] == 1.0
 
 
 def test_a_model_that_is_as_sure_as_it_is_right_is_calibrated() -> None:
     draw = np.random.default_rng(0)
     probabilities = draw.dirichlet([1, 1, 1], 30_000)
     target = (probabilities.cumsum(axis=1) > draw.uniform(0, 1, (30_000, 1))).argmax(axis=1)
-    assert Multiclass(target, probabilities).point()["calibration_error"] < 0.02
+    assert MulticlassMetrics(target, probabilities).compute_point()["calibration_error"] < 0.02
     sure = np.eye(3)[probabilities.argmax(axis=1)]
-    assert Multiclass(target, sure).point()["calibration_error"] > 0.2
+    assert MulticlassMetrics(target, sure).compute_point()["calibration_error"] > 0.2
 
 
 def test_the_confusion_counts_every_row_once() -> None:
     target, probabilities = _rows(200)
-    confusion = Multiclass(target, probabilities).confusion()
+    confusion = MulticlassMetrics(target, probabilities).count_confusion()
     expected = sklearn_metrics.confusion_matrix(target, probabilities.argmax(axis=1), labels=range(4))
     assert np.array_equal(confusion, expected)
 
 
 def test_intervals_and_comparisons_are_made_as_for_two_classes() -> None:
     ours, worse = _rows(2000), (_rows(2000)[0], np.full((2000, 4), 0.25))
-    found = estimate(Multiclass(*ours), count=200, confidence=0.95, seed=1)
+    found = estimate_intervals(MulticlassMetrics(*ours), count=200, confidence=0.95, seed=1)
     assert list(found) == list(METRICS["multiclass"])
     assert all(each.low <= each.value <= each.high for name, each in found.items() if name != "calibration_error")
-    difference = compare(Multiclass(*ours), Multiclass(*worse), ["accuracy"], count=200, confidence=0.95, seed=1)
+    difference = compare_models(
+        MulticlassMetrics(*ours), MulticlassMetrics(*worse), ["accuracy"], count=200, confidence=0.95, seed=1
+    )
     assert difference["accuracy"].low > 0.2
 
 
 def test_what_is_no_probability_has_no_metric() -> None:
     target, probabilities = _rows(20)
     probabilities[3, 1] = np.nan
-    assert all(np.isnan(value) for value in scored("multiclass", target, probabilities).point().values())
+    assert all(
+        np.isnan(value) for value in prepare_metrics("multiclass", target, probabilities).compute_point().values()
+    )

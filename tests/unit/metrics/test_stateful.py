@@ -8,7 +8,7 @@ from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy
 from torchmetrics.regression import MeanAbsoluteError
 
 from merit.errors import MeritError
-from merit.metrics import estimate, scored
+from merit.metrics import estimate_intervals, prepare_metrics
 
 DRAW = np.random.default_rng(0)
 ROWS = 200
@@ -29,7 +29,9 @@ NUMBERS = DRAW.normal(0, 1, ROWS)
 def test_a_metric_of_torchmetrics_has_the_value_and_the_interval_of_merits_own(
     task: str, target: Any, prediction: Any, metric: Any, same: str
 ) -> None:
-    found = estimate(scored(task, target, prediction, {"theirs": metric}), count=40, confidence=0.9, seed=1)
+    found = estimate_intervals(
+        prepare_metrics(task, target, prediction, {"theirs": metric}), count=40, confidence=0.9, seed=1
+    )
     ours, theirs = found[same], found["theirs"]
     assert theirs.low < theirs.value < theirs.high
     assert [theirs.low, theirs.value, theirs.high] == pytest.approx([ours.low, ours.value, ours.high], abs=1e-6)
@@ -37,4 +39,4 @@ def test_a_metric_of_torchmetrics_has_the_value_and_the_interval_of_merits_own(
 
 def test_a_metric_of_torchmetrics_that_can_not_take_the_rows_is_told_in_a_line() -> None:
     with pytest.raises(MeritError, match=r"^evaluate\.metrics\.odd: BinaryAUROC gives no number: "):
-        scored("multiclass", CLASSES, OF_CLASSES, {"odd": BinaryAUROC()}).point()
+        prepare_metrics("multiclass", CLASSES, OF_CLASSES, {"odd": BinaryAUROC()}).compute_point()

@@ -13,7 +13,7 @@ from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.models import build
-from merit.models.build import Predictor, Rows
+from merit.models.build import Examples, Predictor
 
 FITTED = {
     "cardinalities": [4, 4],
@@ -24,7 +24,7 @@ FITTED = {
 
 
 def _fitted(lock: Lock) -> dict[str, Any]:
-    return {**FITTED, "made_for": locks.preprocessing(lock.data, lock.features)}
+    return {**FITTED, "made_for": locks.hash_preprocessing(lock.data, lock.features)}
 
 
 @pytest.fixture
@@ -39,12 +39,12 @@ def _keep(weights: dict[str, torch.Tensor]) -> None:
 
 
 def test_the_trained_network_has_the_weights_that_were_written_and_predicts(fitted: None, lock: Lock) -> None:
-    made = build.build(lock)
+    made = build.build_predictor(lock)
     with torch.no_grad():
         for weights in made.parameters():
             weights.normal_()
     _keep(made.network.state_dict())
-    again = build.trained(lock)
+    again = build.load_trained(lock)
     assert not again.training
     assert all(torch.equal(value, made.state_dict()[name]) for name, value in again.state_dict().items())
 
@@ -52,11 +52,11 @@ def test_the_trained_network_has_the_weights_that_were_written_and_predicts(fitt
 def test_probabilities_are_the_same_in_batches_of_any_size(
     fitted: None, lock: Lock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = build.build(lock).eval()
-    rows = Rows((torch.randint(0, 4, (50, 2)), torch.randn(50, 3)), torch.zeros(50))
-    whole = build.predictions(made, rows)
+    made = build.build_predictor(lock).eval()
+    rows = Examples((torch.randint(0, 4, (50, 2)), torch.randn(50, 3)), torch.zeros(50))
+    whole = build.predict_rows(made, rows)
     monkeypatch.setattr(build, "ROWS", 7)
-    np.testing.assert_allclose(build.predictions(made, rows), whole, atol=1e-6)
+    np.testing.assert_allclose(build.predict_rows(made, rows), whole, atol=1e-6)
     assert whole.shape == (50,)
     assert ((whole > 0) & (whole < 1)).all()
 
@@ -67,9 +67,9 @@ def test_the_weights_of_another_network_are_refused_in_one_line(
     def edit(values: dict[str, Any]) -> None:
         values["model"] = {"_target_": "merit.models.networks.MLP", "hidden": [3], "dropout": 0.1}
 
-    _keep(build.build(make_lock(edit)).network.state_dict())
+    _keep(build.build_predictor(make_lock(edit)).network.state_dict())
     with pytest.raises(MeritError) as caught:
-        build.trained(lock)
+        build.load_trained(lock)
     assert str(caught.value).startswith("training/weights.safetensors: not the weights of conf/model's network (")
     assert str(caught.value).endswith("; run 'merit train' again")
     assert "\n" not in str(caught.value)
@@ -78,17 +78,17 @@ def test_the_weights_of_another_network_are_refused_in_one_line(
 def test_weights_that_can_not_be_read_are_refused_in_one_line(fitted: None, lock: Lock) -> None:
     artifacts.write_text(artifacts.WEIGHTS, "broken")
     with pytest.raises(MeritError, match=r"^training/weights\.safetensors: not the weights of conf/model's network"):
-        build.trained(lock)
+        build.load_trained(lock)
 
 
 def test_without_weights_the_command_that_makes_them_is_told(fitted: None, lock: Lock) -> None:
     with pytest.raises(MeritError, match=r"^training/weights\.safetensors: not found; 'merit train' makes it"):
-        build.trained(lock)
+        build.load_trained(lock)
 
 
 def test_without_fitted_features_the_command_that_makes_them_is_told(workdir: Path, lock: Lock) -> None:
     with pytest.raises(MeritError, match=r"^data/features/features\.json: not found; 'merit features' makes it"):
-        build.build(lock)
+        build.build_predictor(lock)
 
 
 def test_without_arrays_the_command_that_makes_them_is_told(workdir: Path) -> None:
@@ -109,16 +109,16 @@ def _fixed(outputs: torch.Tensor, task: str) -> Predictor:
 
 def test_a_probability_is_averaged_over_the_members() -> None:
     outputs = torch.tensor([[[0.0], [2.0]], [[0.0], [-2.0]]])  # [members, rows, outputs]
-    found = _fixed(outputs, "binary").predicted(outputs)
+    found = _fixed(outputs, "binary").to_predictions(outputs)
     torch.testing.assert_close(found, torch.tensor([0.5, 0.5]))
     torch.testing.assert_close(
-        _fixed(outputs, "binary").predicted(outputs[0]), torch.tensor([0.5, 0.8808]), atol=1e-4, rtol=0
+        _fixed(outputs, "binary").to_predictions(outputs[0]), torch.tensor([0.5, 0.8808]), atol=1e-4, rtol=0
     )
 
 
 def test_the_probabilities_of_classes_sum_to_one() -> None:
     outputs = torch.randn(3, 5, 4)
-    found = _fixed(outputs, "multiclass").predicted(outputs)
+    found = _fixed(outputs, "multiclass").to_predictions(outputs)
     assert found.shape == (5, 4)
     torch.testing.assert_close(found.sum(dim=1), torch.ones(5))
     torch.testing.assert_close(found, outputs.softmax(dim=2).mean(dim=0))
@@ -126,7 +126,7 @@ def test_the_probabilities_of_classes_sum_to_one() -> None:
 
 def test_a_number_comes_back_in_the_unit_of_the_target() -> None:
     outputs = torch.tensor([[0.0], [1.5]])
-    torch.testing.assert_close(_fixed(outputs, "regression").predicted(outputs), torch.tensor([10.0, 13.0]))
+    torch.testing.assert_close(_fixed(outputs, "regression").to_predictions(outputs), torch.tensor([10.0, 13.0]))
 
 
 @pytest.mark.parametrize("members", [None, 3])
@@ -149,7 +149,7 @@ def test_the_loss_is_least_where_the_prediction_is_the_truth(task: str, members:
 def test_a_network_that_takes_no_arrays_is_refused_where_there_are_some(fitted: None, lock: Lock) -> None:
     artifacts.write_json(artifacts.FEATURES_REPORT, {**_fitted(lock), "shapes": [[8, 8]]})
     with pytest.raises(MeritError, match=r"^model: merit\.training\.networks\.Linear takes no arrays, .* model=cnn"):
-        build.build(lock)
+        build.build_predictor(lock)
 
 
 def test_what_was_fitted_for_other_columns_is_refused(fitted: None, make_lock: Callable[..., Lock]) -> None:
@@ -157,4 +157,4 @@ def test_what_was_fitted_for_other_columns_is_refused(fitted: None, make_lock: C
     with pytest.raises(
         MeritError, match=r"^data/features/features\.json: made for another data or features than params"
     ):
-        build.build(other)
+        build.build_predictor(other)

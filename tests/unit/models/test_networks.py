@@ -50,7 +50,7 @@ SHAPES = {"cnn": [[8, 8], [3, 8, 8]]}
 
 
 def _built(name: str, cardinalities: list[int], numbers: int, outputs: int = 1) -> nn.Module:
-    made: nn.Module = targets.build(
+    made: nn.Module = targets.build_component(
         NETWORKS[name], cardinalities=cardinalities, numbers=numbers, shapes=SHAPES.get(name, []), outputs=outputs
     )
     return made.eval()
@@ -89,7 +89,7 @@ def test_categories_share_no_weights(name: str) -> None:
 
 def test_an_image_is_the_same_with_its_channels_first_or_last() -> None:
     made = [
-        targets.build(NETWORKS["cnn"], cardinalities=[], numbers=0, shapes=[shape], outputs=2).eval()
+        targets.build_component(NETWORKS["cnn"], cardinalities=[], numbers=0, shapes=[shape], outputs=2).eval()
         for shape in ([3, 8, 6], [8, 6, 3])
     ]
     made[1].load_state_dict(made[0].state_dict())
@@ -115,7 +115,7 @@ def test_an_array_that_may_have_its_channels_first_has_them_first(shape: list[in
 )
 def test_arrays_that_a_cnn_can_not_take_are_told_in_one_line(shapes: list[list[int]], line: str) -> None:
     with pytest.raises(MeritError) as caught:
-        targets.build(NETWORKS["cnn"], cardinalities=[], numbers=0, shapes=shapes, outputs=2)
+        targets.build_component(NETWORKS["cnn"], cardinalities=[], numbers=0, shapes=shapes, outputs=2)
     assert str(caught.value) == f"_target_ 'merit.models.networks.CNN' refuses its arguments: {line}"
 
 

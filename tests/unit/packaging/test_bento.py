@@ -33,7 +33,7 @@ def test_a_bento_of_another_place_and_package_holds_that_package_alone(
     (root / "model").mkdir()
     (root / "model/left.txt").write_text("what another run left")
     package = make_package(tmp_path / "package")
-    bento.assemble(tmp_path / "made", root=root, package=package)
+    bento.assemble_files(tmp_path / "made", root=root, package=package)
     made = {path.relative_to(tmp_path / "made").as_posix() for path in (tmp_path / "made").rglob("*") if path.is_file()}
     packaged = {f"model/{path.name}" for path in package.iterdir()}
     assert made == packaged | {"bentofile.yaml", "needs.lock", "code/serve.py"}
@@ -44,7 +44,7 @@ def test_a_file_that_is_named_and_not_there_is_told(tmp_path: Path) -> None:
     _put(root)
     (root / "needs.lock").unlink()
     with pytest.raises(MeritError, match=r"bentofile\.yaml: names needs\.lock, which is not there"):
-        bento.assemble(tmp_path / "made", root=root)
+        bento.assemble_files(tmp_path / "made", root=root)
 
 
 def test_a_bento_holds_every_module_that_its_own_import() -> None:

@@ -13,33 +13,35 @@ from torch import Tensor, nn
 from merit import artifacts
 from merit.config import targets
 from merit.errors import MeritError
-from merit.features.transform import Category, Number, Transform
-from merit.models.build import Predictor, Rows
+from merit.features.transform import NumberScale, Preprocessing, Vocabulary
+from merit.models.build import Examples, Predictor
 from merit.packaging import graph
-from merit.scoring.package import Graph
+from merit.scoring.package import OnnxGraph
 
 
 @pytest.fixture
-def transform(workdir: Path, tiny_transform: Transform) -> Transform:
+def transform(workdir: Path, tiny_transform: Preprocessing) -> Preprocessing:
     """The tiny transform, written where `features` leaves it."""
     artifacts.FEATURES.mkdir(parents=True)
-    artifacts.TRANSFORM.write_bytes(tiny_transform.graph().SerializeToString())
+    artifacts.TRANSFORM.write_bytes(tiny_transform.build_graph().SerializeToString())
     return tiny_transform
 
 
-def _network(transform: Transform) -> Predictor:
+def _network(transform: Preprocessing) -> Predictor:
     torch.manual_seed(0)
     file = Path(__file__).resolve().parents[3] / "conf" / "model" / "embedding_mlp.yaml"
     component = yaml.safe_load(file.read_text(encoding="utf-8"))
-    network: nn.Module = targets.build(component, cardinalities=transform.cardinalities, numbers=transform.width)
+    network: nn.Module = targets.build_component(
+        component, cardinalities=transform.cardinalities, numbers=transform.width
+    )
     with torch.no_grad():
         for weights in network.parameters():
             weights.normal_(std=0.2)
     return Predictor(network, "binary", mean=0.0, deviation=1.0).eval()
 
 
-def _rows(codes: np.ndarray, numbers: np.ndarray) -> Rows:
-    return Rows((torch.from_numpy(codes), torch.from_numpy(numbers)), torch.zeros(len(codes)))
+def _rows(codes: np.ndarray, numbers: np.ndarray) -> Examples:
+    return Examples((torch.from_numpy(codes), torch.from_numpy(numbers)), torch.zeros(len(codes)))
 
 
 def _columns(rows: int) -> dict[str, np.ndarray]:
@@ -54,15 +56,15 @@ def _columns(rows: int) -> dict[str, np.ndarray]:
     }
 
 
-def test_the_joined_graph_answers_as_the_network_does_on_any_number_of_rows(transform: Transform) -> None:
+def test_the_joined_graph_answers_as_the_network_does_on_any_number_of_rows(transform: Preprocessing) -> None:
     network = _network(transform)
     columns = _columns(50)
-    codes, numbers = Graph(artifacts.TRANSFORM).run(columns)
+    codes, numbers = OnnxGraph(artifacts.TRANSFORM).run(columns)
     rows = _rows(codes, numbers)
-    joined = graph.join(network, rows)
+    joined = graph.join_graphs(network, rows)
     data = joined.SerializeToString(deterministic=True)
     Path("model.onnx").write_bytes(data)
-    shipped = Graph(Path("model.onnx"))
+    shipped = OnnxGraph(Path("model.onnx"))
     with torch.inference_mode():
         expected = network(*rows.inputs).numpy()
     found = shipped.run(columns)[0]
@@ -76,7 +78,7 @@ def test_the_joined_graph_answers_as_the_network_does_on_any_number_of_rows(tran
     assert [(each.name) for each in joined.graph.input] == ["shop", "kind", "size", "weight"]
     assert [each.name for each in joined.graph.output] == ["prediction"]
     onnx.checker.check_model(joined, full_check=True)
-    assert data == graph.join(network, rows).SerializeToString(deterministic=True)
+    assert data == graph.join_graphs(network, rows).SerializeToString(deterministic=True)
     # Nothing in the bytes tells of the machine that made them.
     for place in (str(Path.cwd()), str(Path.home()), "site-packages", "/usr/", "/home/", ".py"):
         assert place.encode() not in data
@@ -111,17 +113,17 @@ class Short(nn.Module):
         return numbers.sum(dim=1, keepdim=True) + numbers[:, self.flags].sum(dim=1, keepdim=True)
 
 
-def _tiny_rows() -> Rows:
+def _tiny_rows() -> Examples:
     return _rows(np.zeros((2, 2), dtype=np.int64), np.ones((2, 3), dtype=np.float32))
 
 
-def test_a_network_ships_as_what_it_makes_of_itself_for_inference(transform: Transform) -> None:
+def test_a_network_ships_as_what_it_makes_of_itself_for_inference(transform: Preprocessing) -> None:
     columns = _columns(20)
-    numbers = Graph(artifacts.TRANSFORM).run(columns)[1]
+    numbers = OnnxGraph(artifacts.TRANSFORM).run(columns)[1]
     predictor = Predictor(Ready(Short), "regression", mean=5.0, deviation=2.0)
-    joined = graph.join(predictor, _tiny_rows(), transform.flags)
+    joined = graph.join_graphs(predictor, _tiny_rows(), transform.flags)
     Path("model.onnx").write_bytes(joined.SerializeToString())
-    found = Graph(Path("model.onnx")).run(columns)[0]
+    found = OnnxGraph(Path("model.onnx")).run(columns)[0]
     np.testing.assert_allclose(found, 5 + 2 * (numbers.sum(axis=1) + numbers[:, 1]), rtol=1e-5)
     assert not {"Exp", "Log"} & {node.op_type for node in joined.graph.node}
 
@@ -137,31 +139,33 @@ def _refuse(_: Sequence[int]) -> nn.Module:
         (lambda _: None, "package: Ready.for_inference gave NoneType; it must return a torch.nn.Module"),
     ],
 )
-def test_a_network_that_can_not_be_made_ready_is_told_in_one_line(transform: Transform, ready: Any, told: str) -> None:
+def test_a_network_that_can_not_be_made_ready_is_told_in_one_line(
+    transform: Preprocessing, ready: Any, told: str
+) -> None:
     with pytest.raises(MeritError) as caught:
-        graph.join(Predictor(Ready(ready), "binary", mean=0.0, deviation=1.0), _tiny_rows())
+        graph.join_graphs(Predictor(Ready(ready), "binary", mean=0.0, deviation=1.0), _tiny_rows())
     assert str(caught.value) == told
 
 
 def test_folding_shortens_the_graph_and_keeps_a_row_s_answer_apart_from_other_rows(workdir: Path) -> None:
-    fitted = [Number(f"n{place}", 0.0, 1.0, 6.0, flagged=place % 2 == 0) for place in range(24)]
-    transform = Transform([Category("c", "integer", list(range(30)))], list(fitted))
+    fitted = [NumberScale(f"n{place}", 0.0, 1.0, 6.0, has_missing_flag=place % 2 == 0) for place in range(24)]
+    transform = Preprocessing([Vocabulary("c", "integer", list(range(30)))], list(fitted))
     artifacts.FEATURES.mkdir(parents=True)
-    artifacts.TRANSFORM.write_bytes(transform.graph().SerializeToString())
+    artifacts.TRANSFORM.write_bytes(transform.build_graph().SerializeToString())
     draw = np.random.default_rng(0)
     columns = {each.column: draw.normal(size=2100) for each in fitted}
     for each in fitted[::2]:
         columns[each.column][::5] = np.nan
     columns["c"] = draw.integers(0, 32, 2100).astype(np.float64)
     network = _network(transform)
-    codes, numbers = Graph(artifacts.TRANSFORM).run(columns)
+    codes, numbers = OnnxGraph(artifacts.TRANSFORM).run(columns)
     rows = _rows(codes, numbers)
-    joined = graph.join(network, rows, transform.flags)
+    joined = graph.join_graphs(network, rows, transform.flags)
     assert len(joined.graph.node) <= 39
     (first,) = (each for each in joined.graph.initializer if each.name.endswith("from_bins"))
     assert list(first.dims) == [24 * 14 + 12, 128]  # twelve flags of one bin each
     Path("model.onnx").write_bytes(joined.SerializeToString())
-    shipped = Graph(Path("model.onnx"))
+    shipped = OnnxGraph(Path("model.onnx"))
     (whole,) = shipped.run(columns)
     with torch.inference_mode():
         np.testing.assert_allclose(whole, network(*rows.inputs).numpy(), atol=1e-5)
@@ -180,16 +184,16 @@ class Untraceable(nn.Module):
         return numbers[:, :1] if float(numbers.sum()) > 0 else numbers[:, 1:2]
 
 
-def test_a_network_that_can_not_be_exported_is_told_in_one_line(transform: Transform) -> None:
+def test_a_network_that_can_not_be_exported_is_told_in_one_line(transform: Preprocessing) -> None:
     predictor = Predictor(Untraceable(), "binary", mean=0.0, deviation=1.0)
     with pytest.raises(MeritError) as caught:
-        graph.join(predictor, _rows(np.zeros((2, 2), dtype=np.int64), np.ones((2, 3), dtype=np.float32)))
+        graph.join_graphs(predictor, _rows(np.zeros((2, 2), dtype=np.int64), np.ones((2, 3), dtype=np.float32)))
     assert str(caught.value).startswith("package: torch can't export the network of conf/model to ONNX: ")
     assert "\n" not in str(caught.value)
 
 
 def test_without_the_preprocessing_the_command_that_makes_it_is_told(workdir: Path) -> None:
     with pytest.raises(MeritError, match=r"^data/features/transform\.onnx: not found; 'merit features' makes it"):
-        graph.join(
+        graph.join_graphs(
             Predictor(nn.Identity(), "binary", mean=0.0, deviation=1.0), _rows(np.zeros((2, 2)), np.ones((2, 3)))
         )

@@ -9,7 +9,7 @@ from merit import artifacts
 from merit.config.schema import Lock
 from merit.errors import Refused
 from merit.packaging import package
-from merit.scoring.package import Graph, columns_of
+from merit.scoring.package import OnnxGraph, extract_columns
 
 
 @pytest.fixture
@@ -18,13 +18,16 @@ def graph(workdir: Path, make_package: Callable[..., Path]) -> Path:
 
 
 def _expected(graph: Path, rows: pl.DataFrame) -> np.ndarray:
-    loaded = Graph(graph)
-    return loaded.run(columns_of(rows, loaded.inputs))[0]
+    loaded = OnnxGraph(graph)
+    return loaded.run(extract_columns(rows, loaded.inputs))[0]
 
 
 def test_a_graph_that_answers_as_trained_has_parity(graph: Path, table: pl.DataFrame, lock: Lock) -> None:
-    assert package._parity(lock, graph, table, _expected(graph, table)) == {"rows": 100, "greatest_difference": 0.0}
-    assert package._parity(lock, graph, table.head(7), _expected(graph, table.head(7)))["rows"] == 7
+    assert package._check_parity(lock, graph, table, _expected(graph, table)) == {
+        "rows": 100,
+        "greatest_difference": 0.0,
+    }
+    assert package._check_parity(lock, graph, table.head(7), _expected(graph, table.head(7)))["rows"] == 7
 
 
 @pytest.mark.parametrize(("shift", "found"), [(2e-5, "2.00e-05"), (float("nan"), "nan")])
@@ -34,14 +37,14 @@ def test_a_graph_that_answers_otherwise_is_refused(
     expected = _expected(graph, table).astype(np.float64)
     expected[-1] += shift  # the last row is always among those compared
     with pytest.raises(Refused) as caught:
-        package._parity(lock, graph, table, expected)
+        package._check_parity(lock, graph, table, expected)
     assert caught.value.exit_code == 1
     assert str(caught.value).startswith(f"package: the graph differs from the network by {found} on 100 test rows; ")
     assert "at most 1e-05 is allowed (package.parity.tolerance)" in str(caught.value)
 
 
 def test_the_signature_lists_what_the_model_takes_with_a_whole_row_as_example(table: pl.DataFrame, lock: Lock) -> None:
-    made = package._signature(lock, table)
+    made = package._build_signature(lock, table)
     assert [(each["name"], each["type"], each["nullable"]) for each in made["inputs"]] == [
         ("shop", "string", False),
         ("kind", "integer", False),
@@ -54,8 +57,8 @@ def test_the_signature_lists_what_the_model_takes_with_a_whole_row_as_example(ta
 
 def test_the_packaged_sections_are_those_that_make_the_model(lock: Lock, make_lock: Callable[..., Lock]) -> None:
     other = make_lock(lambda values: values["gate"].update(size_mb=9.0) or values["serve"].update(port=1))
-    assert package._sections(lock) == package._sections(other)
-    assert package._sections(lock) != package._sections(make_lock(lambda values: values.update(seed=8)))
+    assert package._render_sections(lock) == package._render_sections(other)
+    assert package._render_sections(lock) != package._render_sections(make_lock(lambda values: values.update(seed=8)))
 
 
 def test_the_manifest_of_the_same_inputs_is_the_same_at_every_commit(
@@ -69,8 +72,8 @@ def test_the_manifest_of_the_same_inputs_is_the_same_at_every_commit(
         Path("note").write_text(text)
         git_repo("add", "note")
         git_repo("commit", "--quiet", "--message", text)
-        made.append(package._manifest(lock, graph.parent, {"rows": 1, "greatest_difference": 0.0}))
+        made.append(package._build_manifest(lock, graph.parent, {"rows": 1, "greatest_difference": 0.0}))
     Path("note").write_text("not committed")
-    assert made == [package._manifest(lock, graph.parent, {"rows": 1, "greatest_difference": 0.0})] * 2
+    assert made == [package._build_manifest(lock, graph.parent, {"rows": 1, "greatest_difference": 0.0})] * 2
     assert not {"commit", "dirty"} & set(made[0])
     assert made[0]["libraries"]["python"].count(".") == 1

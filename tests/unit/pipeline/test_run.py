@@ -56,7 +56,7 @@ def test_what_keeps_the_runs_is_asked_before_any_stage(
     lock, repo = make_lock(lambda values: values["tracking"].update(uri=uri)), _Repo()
     monkeypatch.setattr(run, "_told", lambda: nullcontext(repo))
     monkeypatch.setattr(run.restore, "current", lambda *_: None)
-    monkeypatch.setattr(locks, "read", lambda: lock)
+    monkeypatch.setattr(locks, "read_lock", lambda: lock)
     with pytest.raises(MeritError, match=f"tracking.uri '{uri}': can't be reached"):
         run.reproduce(last)
     assert repo.ran == []
@@ -68,9 +68,9 @@ def test_a_verdict_is_shown_though_the_run_could_not_be_kept(
     composed = SimpleNamespace(composition=lambda *_: SimpleNamespace(lock=lock))
     monkeypatch.setattr(run, "Composer", lambda: composed)
     monkeypatch.setattr(run, "reproduce", lambda **_: [])
-    monkeypatch.setattr(run.freshness, "current", lambda _: None)
+    monkeypatch.setattr(run.freshness, "load_current_report", lambda _: None)
     monkeypatch.setattr(run, "_judged", lambda _: {"verdict": "pass"})
-    monkeypatch.setattr(terminal, "show", lambda made: print(f"verdict: {made['verdict']}"))
+    monkeypatch.setattr(terminal, "print_report", lambda made: print(f"verdict: {made['verdict']}"))
 
     def fail(*_: Any) -> None:
         raise MeritError("tracking.uri: can't be used")

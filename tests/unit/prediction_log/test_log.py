@@ -20,11 +20,11 @@ from merit.prediction_log import buffered_writer as keeper_module
 from merit.prediction_log import files as files_module
 from merit.prediction_log import log as predictionlog
 from merit.prediction_log import log_client, writer
-from merit.prediction_log.buffered_writer import Keeper
-from merit.prediction_log.files import Files, listed
-from merit.prediction_log.privacy import Privacy
-from merit.prediction_log.protocol import Task
-from merit.prediction_log.tables import Tables
+from merit.prediction_log.buffered_writer import BufferedWriter
+from merit.prediction_log.files import LogFiles, list_files
+from merit.prediction_log.privacy import PrivacyFilter
+from merit.prediction_log.protocol import WriterTask
+from merit.prediction_log.tables import PredictionTables
 from merit.scoring.package import Package
 from merit.serving import settings
 from tests.writers import Thread
@@ -43,13 +43,13 @@ def package(workdir: Path, make_package: Callable[..., Path]) -> Package:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (log_client, writer):
-        monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(log_client, "started", Thread)
+        monkeypatch.setattr(module, "POLL_INTERVAL_S", 0.01)
+    monkeypatch.setattr(log_client, "start_process", Thread)
 
 
 def _log(package: Package, **more: Any) -> predictionlog.Log:
     told = {"folder": "log", "seconds": 0.02, **more}
-    return predictionlog.of(settings.PredictionLog(**told), package, "v3", "w1")
+    return predictionlog.create_log(settings.PredictionLog(**told), package, "v3", "w1")
 
 
 def _put(log: predictionlog.Log, *rows: dict[str, Any], name: str = "a", at: float = AT, who: str = "") -> None:
@@ -185,7 +185,7 @@ def test_columns_of_every_type_are_kept() -> None:
     output = {"name": "prediction", "task": "multiclass", "classes": ["a", "b"]}
     origin = {"model": "wide", "version": "v1", "commit": "c"}
     told = settings.PredictionLog()
-    tables = Tables(Task("predictions", told, "w", inputs, output, origin), Privacy(told, []))
+    tables = PredictionTables(WriterTask("predictions", told, "w", inputs, output, origin), PrivacyFilter(told, []))
     found = np.array([[0.25, 0.75]], dtype=np.float32).tobytes()
     image = [[1, 2], [3, 4]]
     bodies = [
@@ -200,7 +200,7 @@ def test_columns_of_every_type_are_kept() -> None:
         "on": np.array([np.nan]),
         "row": np.array([5.0]),
     }
-    made = tables.build(
+    made = tables.build_table(
         [(1, "a", AT, json.dumps(each).encode(), None, found, "") for each in bodies]
         + [(1, "b", AT, None, columns, found, "")]
     )
@@ -263,7 +263,7 @@ def test_all_that_can_not_be_kept_private_is_told_at_once(package: Package, monk
 
 def test_a_full_queue_drops_and_counts(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     begin = threading.Event()
-    monkeypatch.setattr(log_client.Link, "start", lambda _: begin.set())
+    monkeypatch.setattr(log_client.LogClient, "start", lambda _: begin.set())
     log = _log(package, queue=2)
     for _ in range(4):
         _put(log, ROW, ROW)
@@ -272,8 +272,8 @@ def test_a_full_queue_drops_and_counts(package: Package, monkeypatch: pytest.Mon
 
 
 def test_bytes_that_wait_are_bounded_too(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_client, "MOST_BYTES", 1000)
-    monkeypatch.setattr(log_client.Link, "start", lambda _: None)
+    monkeypatch.setattr(log_client, "MAX_QUEUE_BYTES", 1000)
+    monkeypatch.setattr(log_client.LogClient, "start", lambda _: None)
     log = _log(package)
     for _ in range(5):
         _put(log, {**ROW, "shop": "x" * 300})
@@ -286,30 +286,30 @@ def test_few_entries_wait_for_others_to_be_made_a_table_with(workdir: Path) -> N
         return _table(len(entries), WHEN)
 
     made: list[int] = []
-    keeper = Keeper(build, Files(workdir / "log", "w", 1, 1), 60.0)
+    keeper = BufferedWriter(build, LogFiles(workdir / "log", "w", 1, 1), 60.0)
     for _ in range(3):
-        keeper.take([(1,)] * 100, 1)
-    keeper.step()
+        keeper.add_entries([(1,)] * 100, 1)
+    keeper.write_if_due()
     assert (made, keeper.state.written) == ([], 0)
-    keeper.step(final=True)
+    keeper.write_if_due(final=True)
     assert (made, keeper.state.written) == ([300], 300)
-    keeper.take([(1,)] * keeper_module.TABLE, 1)
-    assert made == [300, keeper_module.TABLE]
+    keeper.add_entries([(1,)] * keeper_module.MAX_TABLE_ENTRIES, 1)
+    assert made == [300, keeper_module.MAX_TABLE_ENTRIES]
 
 
 def test_what_can_not_be_written_is_taken_up_to_a_bound(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper_module, "MOST_BYTES", 1000)
+    monkeypatch.setattr(keeper_module, "MAX_QUEUE_BYTES", 1000)
     Path("log").write_text("in the way")
-    keeper = Keeper(lambda entries: _table(len(entries), WHEN), Files(Path("log"), "w", 1, 1), 0.0)
-    keeper.take([(1,)] * 50, 1)
-    keeper.step()
+    keeper = BufferedWriter(lambda entries: _table(len(entries), WHEN), LogFiles(Path("log"), "w", 1, 1), 0.0)
+    keeper.add_entries([(1,)] * 50, 1)
+    keeper.write_if_due()
     assert not keeper.is_full
-    keeper.take([(1,)] * 50, 1)
-    keeper.step(final=True)
+    keeper.add_entries([(1,)] * 50, 1)
+    keeper.write_if_due(final=True)
     assert keeper.is_full
     assert (keeper.state.faults, keeper.state.written) == (2, 0)
     Path("log").unlink()
-    keeper.step(final=True)
+    keeper.write_if_due(final=True)
     assert not keeper.is_full
     assert keeper.state.written == 100
 
@@ -342,8 +342,8 @@ def test_what_can_not_be_written_before_the_end_is_counted(package: Package, cap
 
 
 def test_at_the_end_it_is_tried_once_more(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper_module, "MOST_BYTES", 1)
-    monkeypatch.setattr(log_client, "CLOSE_SECONDS", 1.0)
+    monkeypatch.setattr(keeper_module, "MAX_QUEUE_BYTES", 1)
+    monkeypatch.setattr(log_client, "CLOSE_TIMEOUT_S", 1.0)
     Path("log").write_text("in the way")
     log = _log(package)
     _put(log, ROW)
@@ -404,8 +404,8 @@ def test_a_write_that_fails_is_told_in_the_systems_words_where_polars_has_them(
 
     monkeypatch.setattr(pl.DataFrame, "write_parquet", fails)
     with pytest.raises(OSError, match=told) as caught:
-        Files(Path("log"), "w1", 10, 10).write(pl.DataFrame({"time": [WHEN]}))
-    assert keeper_module._words(caught.value).endswith(f".parquet: {told}")
+        LogFiles(Path("log"), "w1", 10, 10).write_hour(pl.DataFrame({"time": [WHEN]}))
+    assert keeper_module._describe_error(caught.value).endswith(f".parquet: {told}")
     assert list(Path("log").rglob("*.tmp")) == []
 
 
@@ -450,7 +450,7 @@ def test_nothing_to_read_is_told(workdir: Path) -> None:
 
 
 def test_without_a_folder_nothing_is_remembered(package: Package) -> None:
-    log = predictionlog.of(settings.PredictionLog(), package, "v3", "w1")
+    log = predictionlog.create_log(settings.PredictionLog(), package, "v3", "w1")
     log.start()
     _put(log, ROW)
     log.close()
@@ -469,11 +469,11 @@ def _table(rows: int, at: datetime) -> pl.DataFrame:
 
 def test_the_oldest_files_go_when_there_is_too_much(workdir: Path) -> None:
     now = datetime.now(UTC)
-    made = Files(Path("log"), "w1", 1, 90)
+    made = LogFiles(Path("log"), "w1", 1, 90)
     noise = pl.DataFrame({"time": [now] * 60_000, "x": np.random.default_rng(0).random(60_000)})
     for hours in (5, 4, 3, 2):
         moment = pl.lit(now - timedelta(hours=hours)).cast(pl.Datetime("us", "UTC"))
-        made.write(noise.with_columns(time=moment))
+        made.write_hour(noise.with_columns(time=moment))
     made.tidy()
     left = sorted(Path("log").glob("date=*/hour=*"))
     assert len(left) == 2
@@ -484,47 +484,47 @@ def test_the_oldest_files_go_when_there_is_too_much(workdir: Path) -> None:
 def test_files_that_are_too_old_go(workdir: Path) -> None:
     now = datetime.now(UTC)
     for days in (9, 1):
-        Files(Path("log"), "w1", 1000, 7).write(_table(1, now - timedelta(days=days)))
-        Files(Path("log/feedback"), "w1", 1000, 7, Path("log")).write(_table(1, now - timedelta(days=days)))
-    Files(Path("log"), "w2", 1000, 7).tidy()
+        LogFiles(Path("log"), "w1", 1000, 7).write_hour(_table(1, now - timedelta(days=days)))
+        LogFiles(Path("log/feedback"), "w1", 1000, 7, Path("log")).write_hour(_table(1, now - timedelta(days=days)))
+    LogFiles(Path("log"), "w2", 1000, 7).tidy()
     assert len(list(Path("log").rglob("*.parquet"))) == 2
     assert len(list(Path("log").rglob("date=*"))) == 2
 
 
 def test_the_files_of_an_hour_that_is_over_become_one(workdir: Path) -> None:
     past = datetime.now(UTC) - timedelta(hours=3)
-    made = Files(Path("log"), "w1", 1000, 90)
+    made = LogFiles(Path("log"), "w1", 1000, 90)
     for rows in (1, 2, 3):
-        made.write(_table(rows, past))
+        made.write_hour(_table(rows, past))
     made.tidy()
-    (whole,) = listed(Path("log"))
+    (whole,) = list_files(Path("log"))
     assert pl.read_parquet(whole)["x"].to_list() == [0, 0, 1, 0, 1, 2]
-    made.write(_table(4, past))
-    assert sum(pl.read_parquet(path).height for path in listed(Path("log"))) == 10
+    made.write_hour(_table(4, past))
+    assert sum(pl.read_parquet(path).height for path in list_files(Path("log"))) == 10
 
 
 def test_large_files_of_an_hour_stay_as_they_are(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files_module, "JOINED_ROWS", 4)
-    made = Files(Path("log"), "w1", 1000, 90)
+    monkeypatch.setattr(files_module, "MAX_JOINED_ROWS", 4)
+    made = LogFiles(Path("log"), "w1", 1000, 90)
     for rows in (2, 3):
-        made.write(_table(rows, datetime.now(UTC) - timedelta(hours=3)))
+        made.write_hour(_table(rows, datetime.now(UTC) - timedelta(hours=3)))
     made.tidy()
-    assert len(listed(Path("log"))) == 2
+    assert len(list_files(Path("log"))) == 2
 
 
 def test_a_kill_between_whole_and_parts_doubles_nothing(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = Files(Path("log"), "w1", 1000, 90)
+    made = LogFiles(Path("log"), "w1", 1000, 90)
     for rows in (1, 2):
-        made.write(_table(rows, datetime.now(UTC) - timedelta(hours=3)))
+        made.write_hour(_table(rows, datetime.now(UTC) - timedelta(hours=3)))
     monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
     made.tidy()
     assert len(list(Path("log").rglob("*.parquet"))) == 3
-    assert sum(pl.read_parquet(path).height for path in listed(Path("log"))) == 3
+    assert sum(pl.read_parquet(path).height for path in list_files(Path("log"))) == 3
 
 
 def test_what_was_being_written_at_a_kill_is_swept(workdir: Path) -> None:
-    made = Files(Path("log"), "w1", 1000, 90)
-    made.write(_table(1, datetime.now(UTC)))
+    made = LogFiles(Path("log"), "w1", 1000, 90)
+    made.write_hour(_table(1, datetime.now(UTC)))
     (file,) = Path("log").rglob("*.parquet")
     old, fresh = file.with_name(".old.parquet.tmp"), file.with_name(".fresh.parquet.tmp")
     for each in (old, fresh):
@@ -537,8 +537,8 @@ def test_what_was_being_written_at_a_kill_is_swept(workdir: Path) -> None:
 def test_two_workers_of_one_name_write_no_file_twice(workdir: Path) -> None:
     now = datetime.now(UTC)
     for _ in range(2):
-        Files(Path("log"), "w1", 1000, 90).write(_table(1, now))
-    assert len(listed(Path("log"))) == 2
+        LogFiles(Path("log"), "w1", 1000, 90).write_hour(_table(1, now))
+    assert len(list_files(Path("log"))) == 2
 
 
 def test_what_can_not_be_packed_costs_itself_alone(package: Package) -> None:
@@ -558,7 +558,8 @@ from pathlib import Path
 import numpy as np
 from merit.scoring.package import Package
 from merit.prediction_log import log as predictionlog, settings
-log = predictionlog.of(settings.PredictionLog(folder="log", seconds=60), Package.load(Path("model")), "v3", "w1")
+package = Package.load(Path("model"))
+log = predictionlog.create_log(settings.PredictionLog(folder="log", seconds=60), package, "v3", "w1")
 put = lambda: log.put("a", {AT}, {json.dumps(ROW).encode()!r}, None, np.array([0.5], dtype=np.float32), "")
 put()
 """
@@ -592,7 +593,7 @@ def test_a_worker_that_ends_without_a_word_writes_what_waits(workdir: Path, make
 def test_what_a_killed_worker_has_sent_is_written(workdir: Path, make_package: Callable[..., Path]) -> None:
     make_package(Path("model"))
     assert _worker(f"{SENT}os.kill(os.getpid(), signal.SIGKILL)").returncode == -signal.SIGKILL
-    _until(lambda: Path("log").exists() and bool(listed(Path("log"))))
+    _until(lambda: Path("log").exists() and bool(list_files(Path("log"))))
     assert predictionlog.read(Path("log")).collect().height == 1
 
 

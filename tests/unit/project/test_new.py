@@ -47,8 +47,8 @@ def test_a_new_project_is_a_repository_with_everything_committed(workdir: Path) 
 def test_its_lock_is_what_its_conf_says(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     news.new(Path("shop"))
     monkeypatch.chdir("shop")
-    assert locks.difference(compose()) == ""
-    assert locks.read().merit is not None
+    assert locks.diff_lock(compose()) == ""
+    assert locks.read_lock().merit is not None
 
 
 def test_no_path_of_this_machine_is_committed(workdir: Path) -> None:
@@ -203,6 +203,6 @@ def test_an_installed_merit_says_its_origin_by_what_pip_wrote(
             assert name == "direct_url.json"
             return text
 
-    monkeypatch.setattr(news.library, "template_root", lambda: tmp_path)
+    monkeypatch.setattr(news.library, "find_template_root", lambda: tmp_path)
     monkeypatch.setattr("importlib.metadata.distribution", lambda _: Installed())
     assert news.origin() == expected

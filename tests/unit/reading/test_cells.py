@@ -4,12 +4,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from merit.reading.cells import Reading, mismatch, read
-from merit.reading.declaration import EXACT, Declaration, declared
+from merit.reading.cells import ColumnReading, find_mismatch, read_column
+from merit.reading.declaration import MAX_EXACT_INTEGER, ColumnDeclaration, build_declaration
 
 
-def _read(values: Any, type: str, **settings: Any) -> Reading:
-    return read(pl.Series("x", values), declared("x", {"type": type, **settings}))
+def _read(values: Any, type: str, **settings: Any) -> ColumnReading:
+    return read_column(pl.Series("x", values), build_declaration("x", {"type": type, **settings}))
 
 
 def _unread(values: Any, type: str, **settings: Any) -> list[Any]:
@@ -88,10 +88,10 @@ def test_whole_numbers_are_read_where_nothing_is_lost() -> None:
         None,
         None,
     ]
-    assert _unread(["1.5", "x", str(EXACT + 1), "1e16", "1e300"], "integer") == [
+    assert _unread(["1.5", "x", str(MAX_EXACT_INTEGER + 1), "1e16", "1e300"], "integer") == [
         "1.5",
         "x",
-        str(EXACT + 1),
+        str(MAX_EXACT_INTEGER + 1),
         "1e16",
         "1e300",
     ]
@@ -154,10 +154,10 @@ def test_times_of_a_zone_become_utc_whatever_they_are_stored_as() -> None:
 def test_a_column_whose_type_would_lose_something_is_refused_with_what_to_declare(
     values: list[Any], type: str, advice: str
 ) -> None:
-    assert advice in mismatch(pl.Series(values).dtype, Declaration("x", type))
+    assert advice in find_mismatch(pl.Series(values).dtype, ColumnDeclaration("x", type))
 
 
 def test_a_column_without_any_value_has_the_declared_type() -> None:
     for type, dtype in {"number": pl.Float64, "string": pl.String, "datetime": pl.Datetime("us")}.items():
-        assert mismatch(pl.Null(), Declaration("x", type)) == ""
+        assert find_mismatch(pl.Null(), ColumnDeclaration("x", type)) == ""
         assert _read([None], type).values.dtype == dtype

@@ -19,7 +19,7 @@ ROWS = [("Zürich", "1"), ('a "b", c', "2")]
 
 def _read(content: bytes, dialect: Dialect | None = None) -> pl.DataFrame:
     Path("a.csv").write_bytes(content)
-    return TextFile("a.csv", dialect).table()
+    return TextFile("a.csv", dialect).read_table()
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from merit.reading.clocks import clocks
-from merit.reading.times import clock, compiled
+from merit.reading.clocks import parse_times
+from merit.reading.times import compile_format, parse_time
 
 ISO = {
     "2024-01-31": datetime(2024, 1, 31),
@@ -46,8 +46,8 @@ WRITTEN: list[tuple[str, dict[str, datetime | None]]] = [
 
 @pytest.mark.parametrize(("format", "cells"), [(None, ISO), *WRITTEN])
 def test_times_are_read_alike_as_single_values_and_as_columns(format: str | None, cells: dict[str, Any]) -> None:
-    assert {text: clock(text, format) for text in cells} == cells
-    assert clocks(pl.Series(list(cells)), format).to_list() == list(cells.values())
+    assert {text: parse_time(text, format) for text in cells} == cells
+    assert parse_times(pl.Series(list(cells)), format).to_list() == list(cells.values())
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_times_are_read_alike_as_single_values_and_as_columns(format: str | None
 )  # fmt: skip
 def test_a_format_that_can_not_be_meant_is_refused(format: str, words: str) -> None:
     with pytest.raises(ValueError, match="found") as caught:
-        compiled(format)
+        compile_format(format)
     assert words in str(caught.value)
 
 
@@ -76,4 +76,6 @@ NEAR = st.builds(
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.lists(st.one_of(NEAR, st.text(string.digits + "-.:/TZ +,", max_size=20)), min_size=5, max_size=30), FORMATS)
 def test_whatever_is_written_both_ways_of_reading_agree(cells: list[str], format: str | None) -> None:
-    assert clocks(pl.Series(cells, dtype=pl.String), format).to_list() == [clock(text, format) for text in cells]
+    assert parse_times(pl.Series(cells, dtype=pl.String), format).to_list() == [
+        parse_time(text, format) for text in cells
+    ]

@@ -16,8 +16,8 @@ from tests.versioned import Repository, report
 @pytest.fixture
 def repository(workdir: Path, lock: Lock, monkeypatch: pytest.MonkeyPatch) -> Repository:
     """A repository in the folder that the test runs in; nobody waits for a remote."""
-    monkeypatch.setattr(git, "WAITS", (0.0, 0.0))
-    return Repository.made(workdir, locks.render(lock))
+    monkeypatch.setattr(git, "RETRY_WAITS_S", (0.0, 0.0))
+    return Repository.made(workdir, locks.render_lock(lock))
 
 
 @pytest.fixture

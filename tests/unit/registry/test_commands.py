@@ -7,10 +7,10 @@ import pytest
 from merit.config import compose
 from merit.config import lock as locks
 from merit.config.schema import Lock
-from merit.console.tables import WIDTH
+from merit.console.tables import DEFAULT_WIDTH
 from merit.gate import freshness, judge
 from merit.registry import mlflow, rebuild
-from merit.registry.mlflow import Fault
+from merit.registry.mlflow import ProjectionDifference
 from merit.registry.tags import Version
 from tests.versioned import Repository, report
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("repository")
 @pytest.fixture(autouse=True)
 def _is_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no conf/ here; it would say what the lock does."""
-    monkeypatch.setattr(compose, "compose", lambda *_, **__: locks.read())
+    monkeypatch.setattr(compose, "compose", lambda *_, **__: locks.read_lock())
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
         asked.append(("gate", against))
         return report()
 
-    monkeypatch.setattr(freshness, "current", current)
+    monkeypatch.setattr(freshness, "load_current_report", current)
     monkeypatch.setattr(judge, "gate", gate)
     monkeypatch.setattr(mlflow, "told", lambda lock, version: f"{version.name}: made as MLflow's version 1")
     return asked
@@ -64,7 +64,7 @@ def test_a_report_that_still_holds_is_not_asked_for_again(
 ) -> None:
     repository.package(1)
     repository.commit("package")
-    monkeypatch.setattr(freshness, "current", lambda lock, against: report(verdict="fail"))
+    monkeypatch.setattr(freshness, "load_current_report", lambda lock, against: report(verdict="fail"))
     code, _, err = call("register")
     assert (code, err) == (1, "error: register: the gate does not pass this package; read reports/gate.md\n")
     assert judged == []
@@ -149,7 +149,7 @@ def test_two_versions_are_compared_by_parameters_data_and_metrics(
 ) -> None:
     release(1, auc=0.7)
     other = lock.model_copy(update={"seed": 8})
-    (repository.folder / "params.yaml").write_text(locks.render(other))
+    (repository.folder / "params.yaml").write_text(locks.render_lock(other))
     release(2, auc=0.75)
     code, out, _ = call("registry", "diff", "v1", "v2")
     assert code == 1
@@ -162,10 +162,10 @@ def test_two_versions_are_compared_by_parameters_data_and_metrics(
 
 
 def test_check_exits_0_without_a_difference_and_1_with_one(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    faults: list[Fault] = []
-    monkeypatch.setattr(rebuild, "differences", lambda lock: faults)
+    faults: list[ProjectionDifference] = []
+    monkeypatch.setattr(rebuild, "find_differences", lambda lock: faults)
     assert call("registry", "check") == (0, "MLflow shows what Git says\n", "")
-    faults.append(Fault("alias production", "no version", "tiny@v1"))
+    faults.append(ProjectionDifference("alias production", "no version", "tiny@v1"))
     code, out, _ = call("registry", "check")
     assert code == 1
     assert out.startswith("alias production: found no version; Git says tiny@v1\nnext: ")
@@ -179,13 +179,15 @@ def test_the_names_of_metrics_are_never_broken(
     from merit.registry import display, queries
 
     release(1)
-    found = queries.listed("tiny")[0]
+    found = queries.list_versions("tiny")[0]
     names = ("roc_auc", "average_precision", "log_loss", "calibration_error")
     image = "a-registry.example/with/a/long/path/tiny@sha256:" + "1" * 64
-    display.listed([{**found, "metrics": dict.fromkeys(names, 0.5), "image": image, "environments": ["staging"]}])
+    display.print_versions(
+        [{**found, "metrics": dict.fromkeys(names, 0.5), "image": image, "environments": ["staging"]}]
+    )
     shown = capsys.readouterr().out
     assert all(name in shown for name in names)
-    assert max(map(len, shown.splitlines())) <= WIDTH
+    assert max(map(len, shown.splitlines())) <= DEFAULT_WIDTH
 
 
 def test_a_tag_made_by_hand_is_told_in_words(call: Call, repository: Repository) -> None:

@@ -47,7 +47,7 @@ def told(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Repository:
 
 
 def test_what_was_in_production_when_by_whom_and_why(told: Repository) -> None:
-    found = queries.history("tiny", "production")
+    found = queries.list_history("tiny", "production")
     assert [each["version"] for each in found] == ["tiny@v1", "tiny@v2", "tiny@v1", None]
     assert [each["since"][:10] for each in found] == ["2024-02-05", "2024-02-03", "2024-02-02", "2024-02-01"]
     assert [each["until"] and each["until"][:10] for each in found] == [None, "2024-02-05", "2024-02-03", "2024-02-02"]
@@ -62,20 +62,20 @@ def test_what_was_in_production_when_by_whom_and_why(told: Repository) -> None:
 
 
 def test_a_merged_revert_is_one_too() -> None:
-    assert environment_history._reverts('Merge pull request #8 from x/revert\n\nRevert "Promote v2"') == ""
-    assert environment_history._reverts("Merge pull request #8 from x/y\n\nPromote v3") is None
+    assert environment_history._find_reverted_commit('Merge pull request #8 from x/revert\n\nRevert "Promote v2"') == ""
+    assert environment_history._find_reverted_commit("Merge pull request #8 from x/y\n\nPromote v3") is None
 
 
 def test_the_history_is_mains_and_not_the_branchs(told: Repository) -> None:
     told.git("switch", "--quiet", "--create", "other")
     told.declare("production", "v9", "not merged")
-    assert queries.history("tiny", "production")[0]["version"] == "tiny@v1"
+    assert queries.list_history("tiny", "production")[0]["version"] == "tiny@v1"
 
 
 def test_each_environments_history_is_told_by_time(told: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_COMMITTER_DATE", "2024-02-04T12:00:00-03:00")
     told.declare("staging", "v2", "Staging takes v2")
-    found = queries.history("tiny", None)
+    found = queries.list_history("tiny", None)
     assert [each["environment"] for each in found] == [
         "production",
         "staging",
@@ -87,7 +87,7 @@ def test_each_environments_history_is_told_by_time(told: Repository, monkeypatch
 
 def test_an_environment_that_is_not_there_is_told_with_those_that_are(told: Repository) -> None:
     with pytest.raises(MeritError) as caught:
-        queries.history("tiny", "prod")
+        queries.list_history("tiny", "prod")
     assert str(caught.value) == (
         "history: conf/environment/prod.yaml is not in main's history; environments there: production"
     )
@@ -99,7 +99,10 @@ def test_a_version_is_told_with_every_place_that_names_it(repository: Repository
     file.write_text("version: v1\ntraffic: {canary: {version: v2, share: 0.1}, shadow: null}\n")
     repository.declare("staging", "v2", "both")
     tip = repository.git("rev-parse", "HEAD")
-    assert environment_history.roles(tip) == {"v1": ["production"], "v2": ["production (canary)", "staging"]}
+    assert environment_history.find_declarations(tip) == {
+        "v1": ["production"],
+        "v2": ["production (canary)", "staging"],
+    }
 
 
 def test_an_environment_that_is_no_yaml_is_told_with_its_commit(repository: Repository) -> None:
@@ -108,7 +111,7 @@ def test_an_environment_that_is_no_yaml_is_told_with_its_commit(repository: Repo
     file.write_text("version: [")
     tip = repository.commit("broken")
     with pytest.raises(MeritError, match=rf"^conf/environment/production\.yaml at {tip[:7]}: not valid YAML"):
-        environment_history.declared(tip)
+        environment_history.read_environments(tip)
 
 
 def test_an_old_file_that_can_not_be_read_does_not_hide_the_history(repository: Repository) -> None:
@@ -118,7 +121,7 @@ def test_an_old_file_that_can_not_be_read_does_not_hide_the_history(repository: 
     repository.commit("broken")
     file.write_bytes(b"version: v2 # caf\xe9\n")
     repository.commit("Latin-1")
-    found = queries.history("tiny", "production")
+    found = queries.list_history("tiny", "production")
     assert [each["version"] for each in found] == ["tiny@v2", None, "tiny@v1"]
     assert found[1]["why"] == "(the file can't be read) broken"
 
@@ -130,7 +133,7 @@ def test_a_version_is_that_of_the_model_as_it_was_called_then(repository: Reposi
     repository.commit("another name")
     params.write_text(params.read_text() + "# more\n")
     repository.commit("a comment")
-    found = queries.history("other", "staging")
+    found = queries.list_history("other", "staging")
     assert [(each["version"], each["why"]) for each in found] == [
         ("other@v1", "another name"),
         ("tiny@v1", "v1 to staging"),
@@ -139,6 +142,6 @@ def test_a_version_is_that_of_the_model_as_it_was_called_then(repository: Reposi
 
 def test_times_are_times(told: Repository) -> None:
     tip = subprocess.run(["git", "rev-parse", "main"], capture_output=True, text=True, check=True).stdout.strip()
-    periods = environment_history.history("production", tip)
+    periods = environment_history.load_history("production", tip)
     assert all(isinstance(period.since, datetime) for period in periods)
     assert Path("conf/environment/production.yaml").is_file()

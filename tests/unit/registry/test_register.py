@@ -34,7 +34,7 @@ def test_a_version_is_an_annotated_tag_that_carries_its_lineage(repository: Repo
     assert (version.name, version.commit, made, version.tagger) == ("tiny@v1", commit, True, "Ada")
     assert repository.git("cat-file", "-t", "tiny@v1") == "tag"
     assert repository.git("for-each-ref", "--format=%(subject)", "refs/tags/tiny@v1") == "tiny@v1: 1 check passed"
-    found = tags.find("tiny@v1")
+    found = tags.find_version("tiny@v1")
     assert found == version
     lineage = found.lineage
     assert (lineage.commit, lineage.dvc, lineage.package) == (commit, dvc, artifacts.package_digest(artifacts.PACKAGE))
@@ -49,7 +49,7 @@ def test_a_package_becomes_one_version_however_often_it_is_registered(repository
     first = register(lock, _judge)
     repository.commit("something else")
     assert register(lock, _never) == (first[0], False)
-    assert [each.name for each in tags.versions("tiny")] == ["tiny@v1"]
+    assert [each.name for each in tags.list_versions("tiny")] == ["tiny@v1"]
 
 
 def test_a_table_that_another_clone_would_lack_is_no_versions(repository: Repository, lock: Lock) -> None:
@@ -66,13 +66,13 @@ def test_a_table_that_another_clone_would_lack_is_no_versions(repository: Reposi
 
 def test_each_new_package_is_the_next_version(release: Release) -> None:
     assert [release(number).name for number in (1, 2, 3)] == ["tiny@v1", "tiny@v2", "tiny@v3"]
-    assert [each.number for each in tags.versions("tiny")] == [1, 2, 3]
+    assert [each.number for each in tags.list_versions("tiny")] == [1, 2, 3]
 
 
 def test_ten_comes_after_nine(repository: Repository, release: Release) -> None:
     for number in range(1, 11):
         release(number)
-    assert [each.number for each in tags.versions("tiny")] == list(range(1, 11))
+    assert [each.number for each in tags.list_versions("tiny")] == list(range(1, 11))
 
 
 def test_the_number_of_a_tag_that_somebody_made_by_hand_is_not_taken_again(
@@ -83,10 +83,10 @@ def test_the_number_of_a_tag_that_somebody_made_by_hand_is_not_taken_again(
     repository.git("tag", "tiny@v6")
     repository.git("tag", "tiny@v7-old")
     assert release(2).name == "tiny@v7"
-    assert [each.number for each in tags.versions("tiny")] == [1, 7]
-    assert list(tags.unreadable("tiny")) == ["tiny@v5", "tiny@v6"]
+    assert [each.number for each in tags.list_versions("tiny")] == [1, 7]
+    assert list(tags.find_malformed_tags("tiny")) == ["tiny@v5", "tiny@v6"]
     with pytest.raises(MeritError, match=r"^tiny@v5: its tag holds no lineage"):
-        tags.find("tiny@v5")
+        tags.find_version("tiny@v5")
 
 
 def test_a_number_that_was_made_up_is_passed_over_or_told(repository: Repository, release: Release) -> None:
@@ -155,7 +155,7 @@ def test_what_the_gate_does_not_pass_is_not_registered(repository: Repository, l
     repository.commit("package")
     with pytest.raises(Refused, match="the gate does not pass this package"):
         register(lock, lambda against: report(verdict=verdict))
-    assert tags.versions("tiny") == []
+    assert tags.list_versions("tiny") == []
 
 
 def test_a_pass_of_another_package_is_none(repository: Repository, lock: Lock) -> None:
@@ -184,7 +184,7 @@ def test_the_rival_is_the_champion_before_the_package_came(repository: Repositor
     repository.commit("more docs")
     register(lock, judge)
     assert asked == [second]
-    assert git.is_on(first, second)
+    assert git.is_on_branch(first, second)
 
 
 def test_a_shallow_clone_can_not_tell_the_rival(
@@ -203,7 +203,7 @@ def test_a_shallow_clone_can_not_tell_the_rival(
 def test_the_tag_is_pushed_to_origin(repository: Repository, origin: Path, release: Release) -> None:
     release(1)
     assert repository.git("--git-dir", str(origin), "tag") == "tiny@v1"
-    assert not room.PENDING.exists()
+    assert not room.PENDING_TAG_FILE.exists()
 
 
 def test_a_version_that_another_clone_registered_is_found(
@@ -234,7 +234,7 @@ def test_the_loser_of_a_race_takes_the_winners_version(
     def race(name: str) -> bool:
         monkeypatch.setattr(git, "push_tag", push)
         ours = repository.git("rev-parse", "refs/tags/tiny@v1")
-        text = tags.message("tiny@v1", tags.find("tiny@v1").lineage)
+        text = tags.format_message("tiny@v1", tags.find_version("tiny@v1").lineage)
         repository.git("tag", "-d", "tiny@v1")
         theirs = ["-c", "user.name=Bob", "tag", "-a", "tiny@v1", "-m", text]
         repository.git(*theirs)
@@ -258,9 +258,9 @@ def test_the_loser_of_a_race_for_a_number_takes_the_next(
     def race(name: str) -> bool:
         monkeypatch.setattr(git, "push_tag", push)
         ours = repository.git("rev-parse", "refs/tags/tiny@v1")
-        lineage = tags.find("tiny@v1").lineage.model_copy(update={"package": OTHER})
+        lineage = tags.find_version("tiny@v1").lineage.model_copy(update={"package": OTHER})
         repository.git("tag", "-d", "tiny@v1")
-        repository.git("tag", "-a", "tiny@v1", "-m", tags.message("tiny@v1", lineage))
+        repository.git("tag", "-a", "tiny@v1", "-m", tags.format_message("tiny@v1", lineage))
         repository.git("push", "--quiet", "origin", "refs/tags/tiny@v1")
         repository.git("update-ref", "refs/tags/tiny@v1", ours)
         return push(name)
@@ -309,9 +309,9 @@ def test_a_registration_that_was_killed_before_the_push_counts_for_nothing(
     assert repository.git("tag") == "tiny@v1"
     # Meanwhile another clone's package became v1.
     ours = repository.git("rev-parse", "refs/tags/tiny@v1")
-    lineage = tags.find("tiny@v1").lineage.model_copy(update={"package": OTHER})
+    lineage = tags.find_version("tiny@v1").lineage.model_copy(update={"package": OTHER})
     repository.git("tag", "-d", "tiny@v1")
-    repository.git("tag", "-a", "tiny@v1", "-m", tags.message("tiny@v1", lineage))
+    repository.git("tag", "-a", "tiny@v1", "-m", tags.format_message("tiny@v1", lineage))
     repository.git("push", "--quiet", "origin", "refs/tags/tiny@v1")
     repository.git("update-ref", "refs/tags/tiny@v1", ours)
     told: list[str] = []
@@ -328,10 +328,10 @@ def test_what_is_left_of_a_registration_removes_no_tag_where_there_is_no_origin(
     for name in ("other@v1", "tiny@v1#staging#1", "release/tiny@v1"):
         repository.git("tag", "-a", name, "-m", "x")
     before = repository.git("for-each-ref")
-    room.PENDING.write_text(pending)
+    room.PENDING_TAG_FILE.write_text(pending)
     assert register(lock, _never) == (version, False)
     assert repository.git("for-each-ref") == before
-    assert not room.PENDING.exists()
+    assert not room.PENDING_TAG_FILE.exists()
 
 
 @pytest.mark.usefixtures("origin")
@@ -341,10 +341,10 @@ def test_what_is_left_of_a_registration_removes_only_this_models_versions_that_o
     version = release(1)
     for pending, stays in {"other@v1": True, "tiny@v1#staging#1": True, "tiny@v9": False}.items():
         repository.git("tag", "-a", pending, "-m", "x")
-        room.PENDING.write_text(pending)
+        room.PENDING_TAG_FILE.write_text(pending)
         assert register(lock, _never) == (version, False)
         assert (pending in repository.git("tag").split()) is stays
-    room.PENDING.write_text("tiny@v1")
+    room.PENDING_TAG_FILE.write_text("tiny@v1")
     told: list[str] = []
     assert register(lock, _never, told.append) == (version, False)  # it is at origin
     assert told == []
@@ -389,7 +389,7 @@ def test_a_signed_version_carries_a_signature_that_holds(
     monkeypatch.setenv("MERIT_SIGNING_KEY", str(keys / "other.pem"))
     with pytest.raises(MeritError, match=r"not what the signer in release\.signing signed: Key mismatch"):
         register(signed, _judge)
-    assert tags.versions("tiny") == []
+    assert tags.list_versions("tiny") == []
     monkeypatch.setenv("MERIT_SIGNING_KEY", str(keys / "ours.pem"))
     version, _ = register(signed, _judge)
     assert json.loads(version.lineage.signature or "")["dsseEnvelope"]

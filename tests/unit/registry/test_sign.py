@@ -10,7 +10,7 @@ from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.registry import mlflow, queries, tags
-from merit.registry.sign import sign
+from merit.registry.sign import sign_version
 from merit.registry.tags import Version
 from merit.signing import signatures
 from tests.versioned import Repository
@@ -30,24 +30,24 @@ def test_a_version_is_signed_later_and_its_own_tag_stays(
 ) -> None:
     plain = release(1)
     before = repository.git("rev-parse", "tiny@v1")
-    version, made = sign(signing_lock, "v1")
+    version, made = sign_version(signing_lock, "v1")
     assert (version.name, made, repository.git("rev-parse", "tiny@v1")) == ("tiny@v1", True, before)
     assert repository.git("for-each-ref", "--format=%(*objectname) %(subject)", f"refs/tags/{TAG}") == (
         f"{plain.commit} tiny@v1: signature"
     )
-    assert tags.find("tiny@v1") == version
-    assert queries.shown(signing_lock, "v1")["signature"].startswith("verified by ")
-    assert list(tags.unreadable("tiny")) == []
+    assert tags.find_version("tiny@v1") == version
+    assert queries.show_version(signing_lock, "v1")["signature"].startswith("verified by ")
+    assert list(tags.find_malformed_tags("tiny")) == []
     tags.fetch_package(version, Path("there/model"))
-    signatures.verify(
-        Path("there/model"), Path("there/model.sig").read_text(), signing_lock.release.signing, demanded=True
+    signatures.verify_package(
+        Path("there/model"), Path("there/model.sig").read_text(), signing_lock.release.signing, is_required=True
     )
 
 
 def test_a_version_is_signed_once(release: Release, signing_lock: Lock) -> None:
     release(1)
-    first, _ = sign(signing_lock, "tiny@v1")
-    assert sign(signing_lock, "v1") == (first, False)
+    first, _ = sign_version(signing_lock, "tiny@v1")
+    assert sign_version(signing_lock, "v1") == (first, False)
 
 
 def test_a_key_that_is_not_the_public_ones_partner_signs_nothing(
@@ -56,23 +56,23 @@ def test_a_key_that_is_not_the_public_ones_partner_signs_nothing(
     release(1)
     monkeypatch.setenv("MERIT_SIGNING_KEY", str(keys / "other.pem"))
     with pytest.raises(MeritError, match="Key mismatch"):
-        sign(signing_lock, "v1")
+        sign_version(signing_lock, "v1")
     assert repository.git("tag", "--list", "signature/*") == ""
 
 
 def test_where_nobody_signs_it_is_told_and_what_is_no_version_too(release: Release, lock: Lock) -> None:
     release(1)
     with pytest.raises(MeritError, match=r"^release\.signing\.method is none, so nothing is signed"):
-        sign(lock, "v1")
+        sign_version(lock, "v1")
     with pytest.raises(MeritError, match=r"^tiny@v2: no such version here; there are tiny@v1"):
-        sign(lock, "v2")
+        sign_version(lock, "v2")
 
 
 def test_a_tag_of_another_commit_is_no_signature(repository: Repository, release: Release) -> None:
     release(1)
     repository.commit("later")
     repository.git("tag", "-a", TAG, "-m", "tiny@v1: signature", "-m", "{}")
-    assert tags.find("tiny@v1").lineage.signature is None
+    assert tags.find_version("tiny@v1").lineage.signature is None
 
 
 def test_a_signature_of_somebody_else_is_told_and_not_taken_for_one(
@@ -81,7 +81,7 @@ def test_a_signature_of_somebody_else_is_told_and_not_taken_for_one(
     release(1)
     repository.git("tag", "-a", TAG, "-m", "tiny@v1: signature", "-m", "{}")
     with pytest.raises(MeritError, match=r"^tiny@v1: not what the signer in release\.signing signed"):
-        sign(signing_lock, "v1")
+        sign_version(signing_lock, "v1")
 
 
 def test_the_signature_goes_to_origin_and_stays_nowhere_if_that_takes_none(
@@ -92,10 +92,10 @@ def test_the_signature_goes_to_origin_and_stays_nowhere_if_that_takes_none(
     hook.write_text("#!/bin/sh\nexit 1\n")
     hook.chmod(0o755)
     with pytest.raises(MeritError, match="git push origin"):
-        sign(signing_lock, "v1")
+        sign_version(signing_lock, "v1")
     assert repository.git("tag", "--list", "signature/*") == ""
     hook.unlink()
-    assert sign(signing_lock, "v1")[1]
+    assert sign_version(signing_lock, "v1")[1]
     assert subprocess.check_output(["git", "tag", "--list", "signature/*"], cwd=origin, text=True) == f"{TAG}\n"
 
 
@@ -103,7 +103,7 @@ def test_the_command_says_what_it_did(
     call: Call, release: Release, signing_lock: Lock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release(1)
-    monkeypatch.setattr(locks, "current", lambda section: signing_lock)
+    monkeypatch.setattr(locks, "read_current_lock", lambda section: signing_lock)
     monkeypatch.setattr(mlflow, "told", lambda lock, version: "tiny@v1: tags set")
     told = "'merit registry show v1' verifies it\nMLflow: tiny@v1: tags set\n"
     assert call("sign", "v1") == (0, f"tiny@v1: signed; {told}", "")

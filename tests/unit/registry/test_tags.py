@@ -20,7 +20,7 @@ from tests.versioned import Repository, report
 @pytest.fixture
 def repository(workdir: Path, lock: Lock) -> Repository:
     """A repository in the folder that the test runs in."""
-    return Repository.made(workdir, locks.render(lock))
+    return Repository.made(workdir, locks.render_lock(lock))
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def remote(repository: Repository, version: Version) -> Path:
     """DVC's remote, which alone has the packages."""
     place = repository.folder / "remote"
     (repository.folder / ".dvc/config").write_text(f"[core]\nremote = store\n['remote \"store\"']\nurl = {place}\n")
-    shutil.copytree(cache.CACHE, place / "files/md5")
-    shutil.rmtree(cache.CACHE)
+    shutil.copytree(cache.DEFAULT_CACHE, place / "files/md5")
+    shutil.rmtree(cache.DEFAULT_CACHE)
     return place
 
 
@@ -71,13 +71,13 @@ def test_a_package_that_is_nowhere_is_told(version: Version, remote: Path) -> No
 
 
 def test_without_a_remote_that_is_said(version: Version) -> None:
-    shutil.rmtree(cache.CACHE)
+    shutil.rmtree(cache.DEFAULT_CACHE)
     with pytest.raises(MeritError, match=r"^tiny@v1: not in DVC's cache, and DVC has no remote here"):
         tags.fetch_package(version, Path("there"))
 
 
 def test_a_cache_that_was_changed_is_told_and_nothing_is_brought(version: Version) -> None:
-    tags.package_files(version)["weights.safetensors"].write_text("other")
+    tags.find_package_files(version)["weights.safetensors"].write_text("other")
     with pytest.raises(MeritError, match=r"^tiny@v1: in DVC's cache is not the package .*weights\.\w+ was changed"):
         tags.fetch_package(version, Path("there"))
     assert not Path("there").exists()
@@ -93,7 +93,7 @@ def test_a_package_that_is_not_the_tags_is_refused(version: Version, repository:
 def test_a_listing_that_names_files_elsewhere_is_refused(version: Version) -> None:
     text = json.dumps([{"md5": "0" * 32, "relpath": "../../escaped"}]).encode()
     md5 = hashlib.md5(text, usedforsecurity=False).hexdigest() + ".dir"
-    place = cache.path_in(cache.CACHE, md5)
+    place = cache.locate_object(cache.DEFAULT_CACHE, md5)
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(text)
     other = Version(
@@ -110,7 +110,7 @@ def test_a_listing_that_names_files_elsewhere_is_refused(version: Version) -> No
 
 def _moved(repository: Repository, version: Version) -> None:
     commit = repository.commit("later")
-    repository.git("tag", "-f", "-a", "tiny@v1", "-m", tags.message("tiny@v1", version.lineage), commit)
+    repository.git("tag", "-f", "-a", "tiny@v1", "-m", tags.format_message("tiny@v1", version.lineage), commit)
 
 
 def _light(repository: Repository, version: Version) -> None:
@@ -118,7 +118,7 @@ def _light(repository: Repository, version: Version) -> None:
 
 
 def _latin(repository: Repository, version: Version) -> None:
-    raw = tags.message("tiny@v1", version.lineage).replace("data_fingerprint: ", "data_fingerprint: é")
+    raw = tags.format_message("tiny@v1", version.lineage).replace("data_fingerprint: ", "data_fingerprint: é")
     place = repository.folder / "message"
     place.write_bytes(raw.encode("latin-1"))
     repository.git("tag", "-f", "-a", "-F", str(place), "tiny@v1", version.commit)
@@ -141,9 +141,9 @@ def test_a_tag_that_is_not_as_it_was_made_is_no_version(
     repository: Repository, version: Version, spoil: Callable[[Repository, Version], None], said: str
 ) -> None:
     spoil(repository, version)
-    assert tags.versions("tiny") == []
+    assert tags.list_versions("tiny") == []
     with pytest.raises(MeritError, match=rf"^tiny@v1: {said}") as caught:
-        tags.find("tiny@v1")
+        tags.find_version("tiny@v1")
     assert "\n" not in str(caught.value)
 
 
@@ -154,24 +154,24 @@ def test_a_tag_that_is_not_as_it_was_made_is_no_version(
 def test_a_tag_that_names_no_package_is_no_version(
     repository: Repository, version: Version, told: dict[str, str]
 ) -> None:
-    text = tags.message("tiny@v2", version.lineage.model_copy(update=told))
+    text = tags.format_message("tiny@v2", version.lineage.model_copy(update=told))
     repository.git("tag", "-a", "tiny@v2", "-m", text)
-    assert [each.name for each in tags.versions("tiny")] == ["tiny@v1"]
-    assert tags.unreadable("tiny")["tiny@v2"].startswith("its tag holds no lineage")
+    assert [each.name for each in tags.list_versions("tiny")] == ["tiny@v1"]
+    assert tags.find_malformed_tags("tiny")["tiny@v2"].startswith("its tag holds no lineage")
 
 
 def test_a_copied_tag_is_no_version(repository: Repository, version: Version) -> None:
-    text, renamed = (tags.message(name, version.lineage) for name in ("tiny@v1", "tiny@v3"))
+    text, renamed = (tags.format_message(name, version.lineage) for name in ("tiny@v1", "tiny@v3"))
     repository.git("tag", "-a", "tiny@v2", "-m", text)
     repository.git("tag", "-a", "tiny@v3", "-m", renamed)
     repository.git("tag", "-a", "tiny@v99999999999999999999", "-m", text)
-    assert [each.name for each in tags.versions("tiny")] == ["tiny@v1"]
-    found = tags.unreadable("tiny")
+    assert [each.name for each in tags.list_versions("tiny")] == ["tiny@v1"]
+    found = tags.find_malformed_tags("tiny")
     assert list(found) == ["tiny@v2", "tiny@v3", "tiny@v99999999999999999999"]
     assert found["tiny@v2"].startswith("its tag's message is that of 'tiny@v1': no version that 'merit register' made")
     assert found["tiny@v3"].startswith("its tag names the package of tiny@v1: ")
     assert found["tiny@v99999999999999999999"].startswith("its number has more than 6 digits: ")
-    assert tags.numbers("tiny") == [1, 2, 3]
+    assert tags.list_numbers("tiny") == [1, 2, 3]
 
 
 def test_a_lineage_of_any_text_is_read_as_it_was_written(repository: Repository) -> None:
@@ -189,16 +189,16 @@ def test_a_lineage_of_any_text_is_read_as_it_was_written(repository: Repository)
         run=None,
         signature=json.dumps({"a": "b " * 2000, "c": "-----BEGIN X-----\n\n# x"}),
     )
-    assert git.tag("tiny@v1", tags.message("tiny@v1", lineage))
-    assert not git.tag("tiny@v1", "again")
-    assert tags.find("tiny@v1").lineage == lineage
+    assert git.create_tag("tiny@v1", tags.format_message("tiny@v1", lineage))
+    assert not git.create_tag("tiny@v1", "again")
+    assert tags.find_version("tiny@v1").lineage == lineage
 
 
 def test_other_models_are_not_this_ones(repository: Repository, version: Version) -> None:
     repository.git("tag", "-a", "tiny-er@v1", "-m", "x")
-    repository.git("tag", "-a", "other@v1", "-m", tags.message("other@v1", version.lineage))
-    assert [each.name for each in tags.versions("tiny")] == ["tiny@v1"]
-    assert [each.name for each in tags.versions("other")] == ["other@v1"]
+    repository.git("tag", "-a", "other@v1", "-m", tags.format_message("other@v1", version.lineage))
+    assert [each.name for each in tags.list_versions("tiny")] == ["tiny@v1"]
+    assert [each.name for each in tags.list_versions("other")] == ["other@v1"]
 
 
 def test_a_folder_has_the_hash_that_dvc_gives_it(version: Version) -> None:
@@ -207,35 +207,35 @@ def test_a_folder_has_the_hash_that_dvc_gives_it(version: Version) -> None:
 
     with Repo() as repo:
         _, _, made = build(repo.cache.local, str(Path("model").absolute()), repo.cache.local.fs, "md5", dry_run=True)
-    assert cache.folder_hash(Path("model")) == made.hash_info.value == version.lineage.dvc
+    assert cache.hash_folder(Path("model")) == made.hash_info.value == version.lineage.dvc
 
 
 def test_a_version_is_of_the_commit_of_its_tag(version: Version, repository: Repository) -> None:
     repository.commit("later")
-    assert tags.origin(Path("model")) == version.commit
+    assert tags.find_origin(Path("model")) == version.commit
     shutil.copytree("model", "elsewhere")
-    assert tags.origin(Path("elsewhere")) == version.commit
+    assert tags.find_origin(Path("elsewhere")) == version.commit
 
 
 def test_another_package_is_of_the_commit_that_is_checked_out_or_of_more(repository: Repository) -> None:
     repository.package(1)
     commit = repository.commit("package")
-    assert tags.origin(Path("model")) == commit
+    assert tags.find_origin(Path("model")) == commit
     Path("untracked").write_text("x")
-    assert tags.origin(Path("model")) == commit
+    assert tags.find_origin(Path("model")) == commit
     Path("params.yaml").write_text("changed")
-    assert tags.origin(Path("model")) == f"{commit}-dirty"
+    assert tags.find_origin(Path("model")) == f"{commit}-dirty"
     repository.git("checkout", "params.yaml")
     shutil.copytree("model", "elsewhere")
-    assert tags.origin(Path("elsewhere")) is None, "what is checked out says nothing of it"
+    assert tags.find_origin(Path("elsewhere")) is None, "what is checked out says nothing of it"
     repository.package(2)
     repository.git("checkout", "dvc.lock")
-    assert tags.origin(Path("model")) == f"{commit}-dirty"
+    assert tags.find_origin(Path("model")) == f"{commit}-dirty"
     Path("dvc.lock").write_text("a: [")
     repository.git("update-index", "--assume-unchanged", "dvc.lock")
-    assert tags.origin(Path("model")) == f"{commit}-dirty"
+    assert tags.find_origin(Path("model")) == f"{commit}-dirty"
 
 
 def test_without_git_nobody_knows_a_commit(workdir: Path, make_package: Callable[..., Path]) -> None:
     make_package(Path("model"))
-    assert tags.origin(Path("model")) is None
+    assert tags.find_origin(Path("model")) is None

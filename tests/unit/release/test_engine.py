@@ -9,7 +9,7 @@ from merit.config.schema.release import Release
 from merit.errors import MeritError
 from merit.release import engine
 from merit.release.engine import Engine
-from merit.release.login import login
+from merit.release.login import log_in
 
 Put = Callable[..., None]
 IMAGE = "127.0.0.1:5000/tiny:v1"
@@ -19,7 +19,7 @@ IMAGE = "127.0.0.1:5000/tiny:v1"
 def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Put:
     """Put programs on an otherwise empty PATH; each notes what it was called with."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(engine, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(engine, "RETRY_PAUSES_S", (0.0, 0.0))
 
     def make(name: str, script: str = "") -> None:
         program = tmp_path / name
@@ -37,14 +37,14 @@ def test_auto_takes_the_first_that_works(put: Put) -> None:
     put("docker", "echo no daemon >&2; exit 1")
     put("podman")
     put("buildah")
-    assert engine.find("auto") == Engine("podman")
-    assert engine.find("buildah") == Engine("buildah")
+    assert engine.find_engine("auto") == Engine("podman")
+    assert engine.find_engine("buildah") == Engine("buildah")
 
 
 def test_no_engine_is_one_line_that_names_all(put: Put) -> None:
     put("docker", "echo no daemon >&2; exit 1")
     with pytest.raises(MeritError) as error:
-        engine.find("auto")
+        engine.find_engine("auto")
     told = str(error.value)
     assert "no daemon" in told
     assert "podman is not on PATH; buildah is not on PATH; install docker, podman or buildah" in told
@@ -54,7 +54,7 @@ def test_no_engine_is_one_line_that_names_all(put: Put) -> None:
 def test_a_named_engine_that_does_not_work_is_not_replaced_by_another(put: Put) -> None:
     put("podman")
     with pytest.raises(MeritError, match=r"release\.engine is docker: docker is not on PATH"):
-        engine.find("docker")
+        engine.find_engine("docker")
 
 
 @pytest.mark.parametrize("name", ["docker", "podman", "buildah"])
@@ -101,14 +101,14 @@ def test_only_a_registry_on_this_machine_needs_no_tls(put: Put, tmp_path: Path, 
 def test_buildah_leaves_no_container_behind_when_it_has_looked_inside(put: Put, tmp_path: Path) -> None:
     put("buildah", 'case "$1" in from) echo tiny-working;; run) echo found; exit 1;; esac')
     with pytest.raises(MeritError, match="'buildah run' failed: found"):
-        Engine("buildah").output(IMAGE, "print()")
+        Engine("buildah").run_python(IMAGE, "print()")
     assert _notes(tmp_path)[-1] == "buildah rm tiny-working"
 
 
 def test_a_program_that_hangs_is_given_up(put: Put) -> None:
     put("docker", f"PATH={os.defpath} exec sleep 30")
     with pytest.raises(MeritError, match=r"'docker push' took more than 0\.1 seconds"):
-        engine.run(["docker", "push"], 0.1)
+        engine.run_program(["docker", "push"], 0.1)
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Release:
 
 def test_a_login_tells_the_password_by_standard_input_alone(put: Put, tmp_path: Path, registry: Release) -> None:
     put("podman", f'[ "$1" = login ] && /bin/cat > {tmp_path}/told; true')
-    assert login(registry) == "podman: logged in at 127.0.0.1:5000 as ada"
+    assert log_in(registry) == "podman: logged in at 127.0.0.1:5000 as ada"
     assert (tmp_path / "told").read_text() == "s3cret"
     assert _notes(tmp_path)[-1] == "podman login --tls-verify=false --username ada --password-stdin 127.0.0.1:5000"
 
@@ -135,7 +135,7 @@ def test_a_registry_that_lets_nobody_in_is_asked_thrice_and_then_one_line(
 ) -> None:
     put("podman", '[ "$1" != login ] || { echo connection refused >&2; exit 1; }')
     with pytest.raises(MeritError) as error:
-        login(registry)
+        log_in(registry)
     assert str(error.value).startswith("the registry 127.0.0.1:5000 doesn't let ada log in, tried 3 times: ")
     assert "connection refused; is it up, and are REGISTRY_USER and REGISTRY_PASSWORD right?" in str(error.value)
     assert "s3cret" not in str(error.value)
@@ -145,4 +145,4 @@ def test_a_registry_that_lets_nobody_in_is_asked_thrice_and_then_one_line(
 def test_a_login_without_a_password_is_refused(put: Put, registry: Release, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REGISTRY_PASSWORD")
     with pytest.raises(MeritError, match=r"^REGISTRY_PASSWORD: not set; they say who logs in at the registry"):
-        login(registry)
+        log_in(registry)

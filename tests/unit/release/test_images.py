@@ -16,7 +16,7 @@ CONFIG = json.dumps({"config": {"Labels": {"merit.version": "tiny@v1"}}}).encode
 MANIFEST = json.dumps(
     {
         "schemaVersion": 2,
-        "mediaType": images.FORMS[0],
+        "mediaType": images.MANIFEST_TYPES[0],
         "config": {"digest": "sha256:c", "size": len(CONFIG)},
         "layers": [{"digest": "sha256:l", "size": 1000}],
     }
@@ -62,26 +62,26 @@ def name() -> Iterator[str]:
 
 
 def test_an_image_is_told_by_digest_size_and_labels(name: str) -> None:
-    found = images.look(f"{name}:v1")
+    found = images.find_image(f"{name}:v1")
     assert found is not None
     assert found.digest == f"sha256:{hashlib.sha256(MANIFEST).hexdigest()}"
-    assert found.bytes == 1000 + len(CONFIG)
+    assert found.size_bytes == 1000 + len(CONFIG)
     assert found.labels == {"merit.version": "tiny@v1"}
 
 
 def test_no_image_is_none(name: str) -> None:
-    assert images.look(f"{name}:v2") is None
+    assert images.find_image(f"{name}:v2") is None
 
 
 @pytest.mark.parametrize(("tag", "words"), [("many", "not an image of merit's"), ("broken", "502"), ("text", "used")])
 def test_what_is_no_image_is_one_line(name: str, tag: str, words: str) -> None:
     with pytest.raises(MeritError, match=words) as error:
-        images.look(f"{name}:{tag}")
+        images.find_image(f"{name}:{tag}")
     assert "\n" not in str(error.value)
 
 
 def test_a_registry_that_is_down_is_one_line() -> None:
     host = f"127.0.0.1:{free_port()}"
     with pytest.raises(MeritError, match=rf"the registry {host} can't be used for .*; is it up") as error:
-        images.look(f"{host}/tiny:v1")
+        images.find_image(f"{host}/tiny:v1")
     assert "\n" not in str(error.value)

@@ -70,7 +70,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
         (tmp_path / "package").mkdir()
         (tmp_path / "package/signature.json").write_text(json.dumps({"example": {"a": 1}}))
         monkeypatch.setenv("PATH", str(tmp_path))
-        return ready.seconds(Engine("podman"), "image", VERSION, tmp_path / "package")
+        return ready.measure_start(Engine("podman"), "image", VERSION, tmp_path / "package")
 
     return measure
 
@@ -89,7 +89,7 @@ def test_an_image_that_answers_as_another_version_is_refused(start: Start, tmp_p
 
 
 def test_an_image_that_ends_at_once_is_refused_with_what_it_said(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ready, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(ready, "CHECK_INTERVAL_S", 0.0)
     with pytest.raises(Refused, match="does not get ready: what it said"):
         start("mute", dies=True)
 

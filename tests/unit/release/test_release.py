@@ -56,10 +56,10 @@ def version(git_repo: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Ve
 def registry(monkeypatch: pytest.MonkeyPatch) -> dict[str, Image]:
     """What the registry has, by name."""
     found: dict[str, Image] = {}
-    monkeypatch.setattr(images, "look", found.get)
-    monkeypatch.setattr(images, "attach", lambda *_: None)
-    monkeypatch.setattr(release.engine, "find", Engine)
-    monkeypatch.setattr(sbom, "text", lambda *_: ("{}\n", 3))
+    monkeypatch.setattr(images, "find_image", found.get)
+    monkeypatch.setattr(images, "attach_sbom", lambda *_: None)
+    monkeypatch.setattr(release.engine, "find_engine", Engine)
+    monkeypatch.setattr(sbom, "create_sbom", lambda *_: ("{}\n", 3))
     return found
 
 
@@ -74,13 +74,13 @@ def built(registry: dict[str, Image], version: Version, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Engine, "build", lambda *_: None)
     monkeypatch.setattr(Engine, "push", push)
-    monkeypatch.setattr(context, "fill", lambda *_: Path("package"))
-    monkeypatch.setattr(ready, "seconds", lambda *_: 1.5)
+    monkeypatch.setattr(context, "create_context", lambda *_: Path("package"))
+    monkeypatch.setattr(ready, "measure_start", lambda *_: 1.5)
     return done
 
 
 def _put(registry: dict[str, Image], version: Version, **labels: str) -> None:
-    image = Image(DIGEST, 1000, {**context.labels(version), **labels}, images.FORMS[0], 100)
+    image = Image(DIGEST, 1000, {**context.build_labels(version), **labels}, images.MANIFEST_TYPES[0], 100)
     registry["127.0.0.1:5000/tiny:v1"] = registry[f"127.0.0.1:5000/tiny@{DIGEST}"] = image
 
 
@@ -89,17 +89,17 @@ def test_a_release_is_pushed_and_recorded_on_the_versions_commit(version: Versio
     assert built == ["127.0.0.1:5000/tiny:v1"]
     assert done.is_new
     assert done.ready == 1.5
-    found = release_tags.find(version)
+    found = release_tags.find_release(version)
     assert found == done.release
     assert (found.image, found.bytes) == (f"127.0.0.1:5000/tiny@{DIGEST}", 1000)
-    assert git.resolve("release/tiny@v1") == version.commit
-    assert (git.git("for-each-ref", "--format=%(contents:subject)", "refs/tags/release") or "") == "tiny@v1: image"
+    assert git.resolve_commit("release/tiny@v1") == version.commit
+    assert (git.run_git("for-each-ref", "--format=%(contents:subject)", "refs/tags/release") or "") == "tiny@v1: image"
 
 
 def test_a_version_may_be_called_by_its_number_and_another_models_is_none(
     call: Any, built: list[str], lock: Lock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(locks, "read", lambda: lock.model_copy(update={"release": HOW}))
+    monkeypatch.setattr(locks, "read_lock", lambda: lock.model_copy(update={"release": HOW}))
     code, out, _ = call("release", "v1")
     assert (code, out.partition(":")[0]) == (0, "tiny@v1")
     assert "was released before" in call("release", "tiny@v1")[1]
@@ -121,7 +121,7 @@ def test_an_image_that_was_pushed_by_a_job_that_died_is_taken_as_it_is(
     done = release.release("tiny@v1", HOW)
     assert built == []
     assert done.is_new
-    assert release_tags.find(version) == done.release
+    assert release_tags.find_release(version) == done.release
 
 
 def test_an_image_of_another_package_is_neither_taken_nor_overwritten(
@@ -131,7 +131,7 @@ def test_an_image_of_another_package_is_neither_taken_nor_overwritten(
     with pytest.raises(MeritError, match=r"merit\.package is sha256:other, not sha256:aaa"):
         release.release("tiny@v1", HOW)
     assert built == []
-    assert release_tags.find(version) is None
+    assert release_tags.find_release(version) is None
 
 
 def test_a_registry_that_has_lost_the_recorded_image_is_told(
@@ -150,13 +150,13 @@ def test_no_registry_is_one_line(version: Version, registry: dict[str, Image]) -
 
 def test_the_environment_names_the_registry_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MERIT_REGISTRY", "registry.example.org/team")
-    assert images.registry_of("127.0.0.1:5000") == "registry.example.org/team"
+    assert images.resolve_registry("127.0.0.1:5000") == "registry.example.org/team"
 
 
 def test_a_tag_with_another_message_is_told(version: Version) -> None:
-    git.tag("release/tiny@v1", "tiny@v1: image\n\nimage: none\n", version.commit)
+    git.create_tag("release/tiny@v1", "tiny@v1: image\n\nimage: none\n", version.commit)
     with pytest.raises(MeritError, match=r"the tag release/tiny@v1: its message is not a release's"):
-        release_tags.find(version)
+        release_tags.find_release(version)
 
 
 def test_of_two_jobs_the_first_that_pushed_its_tag_counts(
@@ -167,14 +167,14 @@ def test_of_two_jobs_the_first_that_pushed_its_tag_counts(
     git_repo("remote", "add", "origin", origin)
     told = {"sbom": DIGEST, "bytes": 1, "bento": "tiny:v1", "engine": "docker"}
     first, second = (release_tags.Release(image=f"r/tiny@sha256:{digit * 64}", **told) for digit in "12")
-    assert release_tags.record(version, first) == first
+    assert release_tags.record_release(version, first) == first
     git_repo("tag", "--delete", "release/tiny@v1")
-    assert release_tags.record(version, second) == first
-    assert release_tags.find(version) == first
+    assert release_tags.record_release(version, second) == first
+    assert release_tags.find_release(version) == first
 
 
 def test_the_containerfile_runs_as_nobody_in_particular_and_is_checked() -> None:
-    text = context.containerfile({"MERIT_VERSION": "v1"})
+    text = context.render_containerfile({"MERIT_VERSION": "v1"})
     assert "\nUSER 10001:10001\n" in text
     assert "/readyz" in next(line for line in text.splitlines() if line.startswith("HEALTHCHECK"))
     assert "\nENV MERIT_VERSION='v1'\n" in text
@@ -183,7 +183,7 @@ def test_the_containerfile_runs_as_nobody_in_particular_and_is_checked() -> None
 
 def test_the_source_label_holds_no_password(git_repo: Callable[..., str], version: Version) -> None:
     git_repo("remote", "add", "origin", "https://user:secret@example.org/team/project.git")
-    assert context.labels(version)["org.opencontainers.image.source"] == "https://example.org/team/project"
+    assert context.build_labels(version)["org.opencontainers.image.source"] == "https://example.org/team/project"
 
 
 def test_an_sbom_names_all_parts_and_is_the_same_twice(version: Version, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +192,7 @@ def test_an_sbom_names_all_parts_and_is_the_same_twice(version: Version, monkeyp
         "debian": [{"name": "libc6", "version": "2.36-9+deb12u10", "architecture": "amd64"}],
     }
     monkeypatch.setattr(Engine, "output", lambda *_: json.dumps(found))
-    texts = {sbom.text(Engine("docker"), f"r/tiny@{DIGEST}", version, "python:3.11-slim") for _ in range(2)}
+    texts = {sbom.create_sbom(Engine("docker"), f"r/tiny@{DIGEST}", version, "python:3.11-slim") for _ in range(2)}
     ((text, count),) = texts
     assert count == 4
     names = {each["name"]: each for each in json.loads(text)["components"]}
@@ -203,11 +203,11 @@ def test_an_sbom_names_all_parts_and_is_the_same_twice(version: Version, monkeyp
 def test_an_image_that_does_not_tell_what_is_in_it_is_told(version: Version, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Engine, "output", lambda *_: "warning: no")
     with pytest.raises(MeritError, match="does not tell what is in it"):
-        sbom.text(Engine("docker"), f"r/tiny@{DIGEST}", version, "base")
+        sbom.create_sbom(Engine("docker"), f"r/tiny@{DIGEST}", version, "base")
 
 
 @pytest.mark.parametrize("name", ["Registry/Team", "http://127.0.0.1:5000", "a b", "127.0.0.1:5000/"])
 def test_what_is_no_registry_is_told(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("MERIT_REGISTRY", name)
     with pytest.raises(MeritError, match="which is no registry"):
-        images.registry_of(None)
+        images.resolve_registry(None)

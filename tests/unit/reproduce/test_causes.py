@@ -28,7 +28,7 @@ def commits(git_repo: Git, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_what_differs_of_the_machine_the_packages_and_the_code_is_named(commits: list[str]) -> None:
     then = {"python": "3.11.2", "processor": "A", "instructions": "avx512", "commit": commits[0], "dirty": "true"}
-    assert causes.causes(commits[2], then | {"package nosuch-torch": "2.0+cpu"}) == [
+    assert causes.find_causes(commits[2], then | {"package nosuch-torch": "2.0+cpu"}) == [
         "Python was 3.11.2, is 3.11.7",
         "processor was A, is B",
         "package nosuch-torch none, not 2.0+cpu",
@@ -40,7 +40,7 @@ def test_what_differs_of_the_machine_the_packages_and_the_code_is_named(commits:
 
 
 def test_what_nobody_recorded_is_told_as_such(commits: list[str]) -> None:
-    assert causes.causes(commits[2], {"commit": commits[1]}) == [
+    assert causes.find_causes(commits[2], {"commit": commits[1]}) == [
         "package nosuch-name none, not 1.0",
         "not recorded of the training: Python, processor, processor's instructions "
         "(here: Python 3.11.7, processor B, processor's instructions avx512)",
@@ -61,13 +61,13 @@ def test_the_package_and_the_run_tell_what_was_recorded(monkeypatch: pytest.Monk
     manifest = {"commit": "c", "dirty": False, "libraries": {"python": "3.11.7", "torch": "2.13.0+cpu"}}
     monkeypatch.setattr(output_diff, "manifest", lambda commit: manifest)
     params = {"tracking": {"to": "csv", "experiment": "none"}}
-    assert causes.recorded("HEAD", "w", params) == {
+    assert causes.load_recorded_facts("HEAD", "w", params) == {
         "package torch": "2.13.0+cpu",
         "python": "3.11.7",
         "commit": "c",
         "dirty": "false",
     }
-    assert causes.recorded("HEAD", None, {})["python"] == "3.11.7"
+    assert causes.load_recorded_facts("HEAD", None, {})["python"] == "3.11.7"
 
 
 def test_a_package_that_names_no_commit_is_of_the_first_that_locked_it(
@@ -81,20 +81,20 @@ def test_a_package_that_names_no_commit_is_of_the_first_that_locked_it(
         git_repo("add", ".")
         git_repo("commit", "--quiet", "--message", package)
         commits.append(git_repo("rev-parse", "HEAD"))
-    assert causes.recorded(commits[2], None, {}) == {"commit": commits[1]}
+    assert causes.load_recorded_facts(commits[2], None, {}) == {"commit": commits[1]}
     git_repo("rm", "--quiet", "dvc.lock")
     git_repo("commit", "--quiet", "--message", "none")
-    assert causes.recorded("HEAD", None, {}) == {}
+    assert causes.load_recorded_facts("HEAD", None, {}) == {}
 
 
 def test_the_minor_version_of_python_is_the_same_python(commits: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         causes.run_facts, "machine", lambda: {"python": "3.11.7", "processor": "A", "instructions": "B"}
     )
-    assert "the same: Python 3.11.7" in causes.causes(commits[0], {"python": "3.11"})
-    assert "Python was 3.1, is 3.11.7" in causes.causes(commits[0], {"python": "3.1"})
+    assert "the same: Python 3.11.7" in causes.find_causes(commits[0], {"python": "3.11"})
+    assert "Python was 3.1, is 3.11.7" in causes.find_causes(commits[0], {"python": "3.1"})
 
 
 def test_a_build_for_one_kind_of_machine_is_the_locked_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "installed", lambda name: "2.13.0+cpu")
-    assert machine.others({"torch": "2.13.0"}) == []
+    monkeypatch.setattr(machine, "get_installed_version", lambda name: "2.13.0+cpu")
+    assert machine.find_mismatches({"torch": "2.13.0"}) == []

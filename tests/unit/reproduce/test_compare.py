@@ -6,7 +6,7 @@ import pytest
 from merit.dvc import cache
 from merit.errors import MeritError
 from merit.reproduce import compare
-from merit.reproduce.compare import Stage
+from merit.reproduce.compare import StageDifference
 
 LOCK = """
 schema: '2.0'
@@ -35,11 +35,11 @@ stages:
 """
 
 
-def _stages(**edits: str) -> compare.Stages:
+def _stages(**edits: str) -> compare.LockedStages:
     text = LOCK
     for old, new in edits.items():
         text = text.replace(old, new)
-    return compare.stages_of(text, "dvc.lock")
+    return compare.parse_stages(text, "dvc.lock")
 
 
 def _never(path: str, md5: str) -> bool:
@@ -53,32 +53,32 @@ def test_stages_come_after_those_that_they_need() -> None:
 @pytest.mark.parametrize("text", ["", "stages: 3", "stages: {a: {outs: [x]}}", "a: [", "stages: {a: {deps: [{}]}}"])
 def test_what_is_no_lock_is_refused_by_its_name(text: str) -> None:
     with pytest.raises(MeritError, match=r"^dvc\.lock at abc: not .*restore it from Git$"):
-        compare.stages_of(text, "dvc.lock at abc")
+        compare.parse_stages(text, "dvc.lock at abc")
 
 
 def test_the_same_locks_are_identical() -> None:
-    found = compare.compared(_stages(), _stages(), _never)
-    assert found == [Stage(name, [], [], []) for name in ("features", "train", "package")]
+    found = compare.compare_stages(_stages(), _stages(), _never)
+    assert found == [StageDifference(name, [], [], []) for name in ("features", "train", "package")]
 
 
 def test_the_first_stage_that_differs_with_the_same_inputs_is_told_from_those_that_follow() -> None:
-    features, train, package = compare.compared(_stages(), _stages(w1="w2", m1="m2"), _never)
-    assert (features.outputs, features.is_first) == ([], False)
-    assert train == Stage("train", [], [], ["training/weights.safetensors"])
-    assert train.is_first
-    assert package == Stage("package", [], ["training/weights.safetensors"], ["model"])
-    assert not package.is_first
+    features, train, package = compare.compare_stages(_stages(), _stages(w1="w2", m1="m2"), _never)
+    assert (features.changed_outputs, features.is_first_difference) == ([], False)
+    assert train == StageDifference("train", [], [], ["training/weights.safetensors"])
+    assert train.is_first_difference
+    assert package == StageDifference("package", [], ["training/weights.safetensors"], ["model"])
+    assert not package.is_first_difference
 
 
 def test_a_folder_that_holds_another_output_is_what_a_stage_follows() -> None:
-    _, train, _ = compare.compared(_stages(), _stages(t1="t2", f1="f2", w1="w2"), _never)
-    assert train == Stage("train", [], ["data/features"], ["training/weights.safetensors"])
+    _, train, _ = compare.compare_stages(_stages(), _stages(t1="t2", f1="f2", w1="w2"), _never)
+    assert train == StageDifference("train", [], ["data/features"], ["training/weights.safetensors"])
 
 
 def test_changed_values_and_files_are_named_as_inputs() -> None:
     now = _stages(**{"seed: 7": "seed: 8", "0.99": "0.9", "s1": "s2", "merit train": "merit train --fast"})
-    _, train, _ = compare.compared(_stages(), now, _never)
-    assert train.inputs == [
+    _, train, _ = compare.compare_stages(_stages(), now, _never)
+    assert train.changed_inputs == [
         "dvc.yaml: its command was 'merit train', is 'merit train --fast'",
         "src/train.py differs",
         "params.yaml: seed was 7, is 8",
@@ -93,14 +93,14 @@ def test_an_output_that_is_the_same_by_other_means_does_not_differ() -> None:
         asked.append((path, md5))
         return True
 
-    found = compare.compared(_stages(), _stages(m1="m2"), same)
+    found = compare.compare_stages(_stages(), _stages(m1="m2"), same)
     assert asked == [("model", "m1.dir")]
-    assert not any(stage.outputs for stage in found)
+    assert not any(stage.changed_outputs for stage in found)
 
 
 def test_a_stage_that_did_not_come_out_differs() -> None:
     now = {name: stage for name, stage in _stages().items() if name != "package"}
-    assert compare.compared(_stages(), now, _never)[-1].outputs == ["model"]
+    assert compare.compare_stages(_stages(), now, _never)[-1].changed_outputs == ["model"]
 
 
 def test_inputs_are_compared_before_anything_is_computed(tmp_path: Path) -> None:
@@ -108,9 +108,9 @@ def test_inputs_are_compared_before_anything_is_computed(tmp_path: Path) -> None
     source = tmp_path / "src" / "train.py"
     source.write_text("1")
     (tmp_path / "params.yaml").write_text("seed: 7\noptimizer: {lr: 1.0e-5, betas: [0.9, 0.99]}\n")
-    old = _stages(s1=cache.file_hash(source))
-    assert compare.inputs_now(old, tmp_path) == {}
+    old = _stages(s1=cache.hash_file(source))
+    assert compare.find_changed_inputs(old, tmp_path) == {}
     source.write_text("2")
     (tmp_path / "params.yaml").write_text("optimizer: {lr: 1.0e-5, betas: [0.9, 0.99]}\n")
-    found = compare.inputs_now(old, tmp_path)
+    found = compare.find_changed_inputs(old, tmp_path)
     assert found == {"train": ["src/train.py differs", "params.yaml: seed was 7, is None"]}

@@ -49,7 +49,7 @@ def test_a_package_made_at_an_earlier_commit_is_the_same(git_repo: Git, fetched:
     made, _, locked = (_commit(git_repo, text) for text in "123")
     before = _package(Path("before"), made, dirty=dirty)
     now = _package(Path("now"), locked, dirty=not dirty)
-    assert output_diff.is_same_package(now, cache.folder_hash(before), locked)
+    assert output_diff.is_same_package(now, cache.hash_folder(before), locked)
 
 
 @pytest.mark.parametrize("dirty", [True, False])
@@ -58,15 +58,15 @@ def test_a_package_that_names_no_commit_is_the_same_as_one_that_did(git_repo: Gi
     before = _package(Path("before"), commit, dirty=dirty)
     now = _package(Path("now"), commit, dirty=dirty)
     artifacts.write_json(now / artifacts.MANIFEST, {"model": "m", "files": {}})
-    assert output_diff.is_same_package(now, cache.folder_hash(before), commit)
+    assert output_diff.is_same_package(now, cache.hash_folder(before), commit)
 
 
 def test_a_package_of_other_weights_is_another(git_repo: Git, fetched: Path) -> None:
     commit = _commit(git_repo, "1")
     before = _package(Path("before"), commit, dirty=False)
     now = _package(Path("now"), commit, dirty=False, weights=b"x")
-    assert not output_diff.is_same_package(now, cache.folder_hash(before), commit)
-    assert not output_diff.is_same_package(Path("nowhere"), cache.folder_hash(before), commit)
+    assert not output_diff.is_same_package(now, cache.hash_folder(before), commit)
+    assert not output_diff.is_same_package(Path("nowhere"), cache.hash_folder(before), commit)
 
 
 def test_a_package_made_on_a_branch_that_was_squashed_is_known_by_its_own_manifest(
@@ -75,16 +75,16 @@ def test_a_package_made_on_a_branch_that_was_squashed_is_known_by_its_own_manife
     commit = _commit(git_repo, "1")
     before = _package(Path("before"), "b" * 40, dirty=False)
     now = _package(Path("now"), commit, dirty=False)
-    assert not output_diff.is_same_package(now, cache.folder_hash(before), commit)
+    assert not output_diff.is_same_package(now, cache.hash_folder(before), commit)
     (fetched / artifacts.MANIFEST).write_bytes((before / artifacts.MANIFEST).read_bytes())
-    assert output_diff.is_same_package(now, cache.folder_hash(before), commit)
+    assert output_diff.is_same_package(now, cache.hash_folder(before), commit)
 
 
 def test_the_largest_difference_of_each_tensor_is_told_the_greatest_first(fetched: Path, tmp_path: Path) -> None:
     same, row = np.zeros(3, np.float32), np.array([1, 2], np.float32)
     save_file({"a": row, "b": row, "c": same, "gone": same}, fetched / "w.safetensors")
     save_file({"a": np.array([1, 2.25], np.float32), "b": row * 2, "c": same}, tmp_path / "w.safetensors")
-    assert output_diff.differences("w.safetensors", tmp_path, "HEAD") == [
+    assert output_diff.describe_differences("w.safetensors", tmp_path, "HEAD") == [
         "tensors that only one of the two has: gone",
         "b: differs by up to 2.00e+00",
         "a: differs by up to 2.50e-01",
@@ -94,27 +94,27 @@ def test_the_largest_difference_of_each_tensor_is_told_the_greatest_first(fetche
 def test_a_tensor_of_another_shape_is_told_so(fetched: Path, tmp_path: Path) -> None:
     save_file({"a": np.zeros(3)}, fetched / "w.safetensors")
     save_file({"a": np.zeros((3, 1))}, tmp_path / "w.safetensors")
-    assert output_diff.differences("w.safetensors", tmp_path, "HEAD") == ["a: its shape was [3], is [3, 1]"]
+    assert output_diff.describe_differences("w.safetensors", tmp_path, "HEAD") == ["a: its shape was [3], is [3, 1]"]
 
 
 def test_metrics_are_told_before_and_after(fetched: Path, tmp_path: Path) -> None:
     (fetched / "metrics.json").write_text(json.dumps(METRICS))
     (tmp_path / "metrics.json").write_text(json.dumps({"candidate": {"roc_auc": {"value": 0.71}}}))
-    assert output_diff.differences("metrics.json", tmp_path, "HEAD") == [
+    assert output_diff.describe_differences("metrics.json", tmp_path, "HEAD") == [
         "roc_auc: was 0.700000, is 0.710000 (+1.0e-02)"
     ]
 
 
 def test_what_cannot_be_looked_at_is_told_so(fetched: Path, tmp_path: Path) -> None:
     (tmp_path / "w.safetensors").write_bytes(b"cut")
-    told = output_diff.differences("w.safetensors", tmp_path, "HEAD")
+    told = output_diff.describe_differences("w.safetensors", tmp_path, "HEAD")
     assert told == ["what dvc.lock names can't be compared: nobody has it"]
     (fetched / "w.safetensors").write_bytes(b"cut too")
-    assert output_diff.differences("w.safetensors", tmp_path, "HEAD")[0].startswith(
+    assert output_diff.describe_differences("w.safetensors", tmp_path, "HEAD")[0].startswith(
         "what dvc.lock names can't be compared"
     )
-    assert output_diff.differences("other.json", tmp_path, "HEAD") == ["it was not produced"]
-    assert output_diff.differences("data/raw.parquet", tmp_path, "HEAD") == []
+    assert output_diff.describe_differences("other.json", tmp_path, "HEAD") == ["it was not produced"]
+    assert output_diff.describe_differences("data/raw.parquet", tmp_path, "HEAD") == []
 
 
 @pytest.mark.parametrize(("value", "near"), [(0.7099, True), (0.6901, True), (0.711, False), (float("nan"), False)])
@@ -125,8 +125,8 @@ def test_a_metric_is_within_the_tolerance_by_the_width_of_its_interval(
     now = tmp_path / artifacts.METRICS
     now.parent.mkdir()
     now.write_text(json.dumps({"candidate": {"roc_auc": {"value": value}}}))
-    assert output_diff.within_tolerance(tmp_path, "HEAD") is near
+    assert output_diff.is_within_tolerance(tmp_path, "HEAD") is near
 
 
 def test_without_the_locked_metrics_the_tolerance_tells_nothing(fetched: Path, tmp_path: Path) -> None:
-    assert output_diff.within_tolerance(tmp_path, "HEAD") is None
+    assert output_diff.is_within_tolerance(tmp_path, "HEAD") is None

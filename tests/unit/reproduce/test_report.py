@@ -1,17 +1,17 @@
 import pytest
 
-from merit.reproduce.compare import Stage
-from merit.reproduce.report import Outcome
+from merit.reproduce.compare import StageDifference
+from merit.reproduce.report import ReproductionResult
 
 COMMIT = "c" * 40
-INGEST, TRAIN = Stage("ingest", [], [], []), Stage("train", [], [], ["w"])
-EVALUATE = Stage("evaluate", [], ["w"], ["m"])
+INGEST, TRAIN = StageDifference("ingest", [], [], []), StageDifference("train", [], [], ["w"])
+EVALUATE = StageDifference("evaluate", [], ["w"], ["m"])
 
 
 def test_what_is_identical_has_a_line_for_each_stage() -> None:
-    outcome = Outcome(COMMIT, [INGEST, Stage("train", ["src/a.py differs"], [], [])])
+    outcome = ReproductionResult(COMMIT, [INGEST, StageDifference("train", ["src/a.py differs"], [], [])])
     assert outcome.is_identical
-    assert list(outcome.lines()) == [
+    assert list(outcome.format_lines()) == [
         "ingest  identical",
         "train   identical, although src/a.py differs",
         "reproduce: ccccccc is identical, all 2 stages bit for bit",
@@ -19,14 +19,14 @@ def test_what_is_identical_has_a_line_for_each_stage() -> None:
 
 
 def test_a_difference_of_unknown_cause_names_the_first_stage_and_what_else_differs() -> None:
-    outcome = Outcome(
+    outcome = ReproductionResult(
         COMMIT,
         [INGEST, TRAIN, EVALUATE],
-        inside={"w": ["a: differs by up to 1.00e-02"]},
+        content_differences={"w": ["a: differs by up to 1.00e-02"]},
         causes=["processor was A, is B"],
     )
     assert not outcome.is_identical
-    assert list(outcome.lines()) == [
+    assert list(outcome.format_lines()) == [
         "ingest    identical",
         "train     differs: w",
         "            w: a: differs by up to 1.00e-02",
@@ -38,20 +38,20 @@ def test_a_difference_of_unknown_cause_names_the_first_stage_and_what_else_diffe
 
 
 def test_a_difference_of_inputs_names_them_and_no_machine() -> None:
-    stage = Stage("train", ["params.yaml: seed was 7, is 8"], [], ["w"])
-    lines = list(Outcome(COMMIT, [stage], causes=["processor was A, is B"]).lines())
+    stage = StageDifference("train", ["params.yaml: seed was 7, is 8"], [], ["w"])
+    lines = list(ReproductionResult(COMMIT, [stage], causes=["processor was A, is B"]).format_lines())
     assert lines[-1] == "reproduce: ccccccc differs, first in train: params.yaml: seed was 7, is 8"
 
 
 def test_many_inputs_are_counted() -> None:
-    stage = Stage("train", [f"{n} differs" for n in range(7)], [], ["w"])
-    assert list(Outcome(COMMIT, [stage]).lines())[-1].endswith("4 differs and 2 more")
+    stage = StageDifference("train", [f"{n} differs" for n in range(7)], [], ["w"])
+    assert list(ReproductionResult(COMMIT, [stage]).format_lines())[-1].endswith("4 differs and 2 more")
 
 
 def test_data_that_is_no_longer_there_is_no_identity() -> None:
-    outcome = Outcome(COMMIT, data="ingest: data.source: its files are x, params.yaml was made for y")
+    outcome = ReproductionResult(COMMIT, data_change="ingest: data.source: its files are x, params.yaml was made for y")
     assert not outcome.is_identical
-    assert list(outcome.lines()) == [
+    assert list(outcome.format_lines()) == [
         "reproduce: ccccccc differs in what goes in, so nothing was computed: "
         "ingest: data.source: its files are x, params.yaml was made for y"
     ]
@@ -76,6 +76,6 @@ def test_data_that_is_no_longer_there_is_no_identity() -> None:
 def test_the_tolerance_between_processors_is_told_and_does_not_make_it_identical(
     near: bool, other: bool | None, told: str
 ) -> None:
-    outcome = Outcome(COMMIT, [TRAIN], is_near=near, other_processor=other)
+    outcome = ReproductionResult(COMMIT, [TRAIN], is_within_tolerance=near, is_other_processor=other)
     assert not outcome.is_identical
-    assert told in list(outcome.lines())[-1]
+    assert told in list(outcome.format_lines())[-1]

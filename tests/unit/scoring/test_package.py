@@ -10,8 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from merit import artifacts
 from merit.errors import MeritError
-from merit.features.transform import Category, Number, Transform
-from merit.scoring.package import Graph, Package, columns_of, verified
+from merit.features.transform import NumberScale, Preprocessing, Vocabulary
+from merit.scoring.package import OnnxGraph, Package, extract_columns, verify_package
 from tests.conftest import rewrite_manifest
 
 MakePackage = Callable[..., Path]
@@ -35,7 +35,7 @@ def test_a_package_that_is_what_its_manifest_says_is_loaded(workdir: Path, make_
 def test_a_package_predicts_a_probability_per_row(workdir: Path, make_package: MakePackage) -> None:
     package = Package.load(make_package(Path("model")))
     rows = pl.DataFrame({"weight": [0.5, 0.75], "size": [50.0, None], "kind": [2, None], "shop": ["south", None]})
-    found = package.predict(columns_of(rows, package.graph.inputs))
+    found = package.predict(extract_columns(rows, package.graph.inputs))
     assert found.dtype == np.float32
     # The sum of codes and numbers: 2 + 2 + 0 + 0 + 0, and 0 + 0 + 0 + 1 (the flag) + 1.
     assert found.tolist() == pytest.approx([1 / (1 + np.exp(-4)), 1 / (1 + np.exp(-2))])
@@ -111,7 +111,7 @@ def test_a_file_that_is_no_graph_is_refused(workdir: Path, make_package: MakePac
 
 def test_a_graph_that_is_not_there_is_refused(workdir: Path) -> None:
     with pytest.raises(MeritError, match=r"^none\.onnx: not a graph that ONNX Runtime can load"):
-        Graph(Path("none.onnx"))
+        OnnxGraph(Path("none.onnx"))
 
 
 def test_the_digest_names_the_content_of_every_file(workdir: Path, make_package: MakePackage) -> None:
@@ -120,14 +120,14 @@ def test_the_digest_names_the_content_of_every_file(workdir: Path, make_package:
         for name, text in {"a": "x", "b": "x", "c": "y"}.items()
     )
     assert first == same != other
-    assert verified(Path("a"))["files"][artifacts.PACKAGED_LOCK] == artifacts.sha256(Path("a/params.yaml"))
+    assert verify_package(Path("a"))["files"][artifacts.PACKAGED_LOCK] == artifacts.sha256(Path("a/params.yaml"))
 
 
 def test_columns_are_taken_by_name_with_missing_values_as_the_graph_expects_them() -> None:
     rows = pl.DataFrame(
         {"n": [1, None], "extra": [0, 0], "s": ["a", None], "b": [True, None], "f": [float("nan"), 0.5]},
     )
-    made = columns_of(rows, {"s": "string", "n": "number", "b": "number", "f": "number"})
+    made = extract_columns(rows, {"s": "string", "n": "number", "b": "number", "f": "number"})
     assert list(made) == ["s", "n", "b", "f"]
     assert made["s"].tolist() == ["a", ""]
     assert made["s"].dtype == object
@@ -140,26 +140,28 @@ def test_columns_are_taken_by_name_with_missing_values_as_the_graph_expects_them
 
 def test_a_column_may_be_called_like_a_pattern() -> None:
     table = pl.DataFrame({"*": [1.0], "^a.*$": ["x"], "ab": [2.0]})
-    found = columns_of(table, {"*": "number", "^a.*$": "string"})
+    found = extract_columns(table, {"*": "number", "^a.*$": "string"})
     assert {name: values.tolist() for name, values in found.items()} == {"*": [1.0], "^a.*$": ["x"]}
 
 
 def test_rows_without_a_column_are_refused() -> None:
     with pytest.raises(MeritError) as caught:
-        columns_of(pl.DataFrame({"a": [1]}), {"c": "number", "a": "number", "b": "string"})
+        extract_columns(pl.DataFrame({"a": [1]}), {"c": "number", "a": "number", "b": "string"})
     assert str(caught.value) == "the rows lack the columns b, c, which the model takes"
 
 
 @pytest.mark.parametrize(("values", "kind"), [(["x"], "number"), ([1], "string")])
 def test_a_column_of_another_type_is_refused(values: list[object], kind: str) -> None:
     with pytest.raises(MeritError, match="'a'"):
-        columns_of(pl.DataFrame({"a": values}), {"a": kind})
+        extract_columns(pl.DataFrame({"a": values}), {"a": kind})
 
 
 def test_a_graph_says_which_columns_it_takes(workdir: Path) -> None:
-    transform = Transform([Category("s", "string", ["a"])], [Number("x", 0.0, 1.0, 1.0, flagged=False)])
-    Path("t.onnx").write_bytes(transform.graph().SerializeToString())
-    assert Graph(Path("t.onnx")).inputs == {"s": "string", "x": "number"}
+    transform = Preprocessing(
+        [Vocabulary("s", "string", ["a"])], [NumberScale("x", 0.0, 1.0, 1.0, has_missing_flag=False)]
+    )
+    Path("t.onnx").write_bytes(transform.build_graph().SerializeToString())
+    assert OnnxGraph(Path("t.onnx")).inputs == {"s": "string", "x": "number"}
 
 
 def test_scoring_needs_neither_torch_nor_polars_to_be_imported() -> None:
@@ -174,7 +176,7 @@ def test_scoring_needs_neither_torch_nor_polars_to_be_imported() -> None:
 def test_the_manifest_itself_is_not_listed(workdir: Path, make_package: MakePackage) -> None:
     folder = make_package(Path("model"))
     assert artifacts.MANIFEST not in json.loads((folder / artifacts.MANIFEST).read_text())["files"]
-    assert verified(folder)["model"] == "tiny"
+    assert verify_package(folder)["model"] == "tiny"
 
 
 def test_a_row_has_one_answer_however_many_are_asked_with_it(workdir: Path) -> None:
@@ -191,7 +193,7 @@ def test_a_row_has_one_answer_however_many_are_asked_with_it(workdir: Path) -> N
     first = numpy_helper.from_array(np.array([0], dtype=np.int64), "first")
     made = helper.make_graph(nodes, "g", put_in, out, [weights, first])
     onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), "g.onnx")
-    graph, rows = Graph(Path("g.onnx")), draw.normal(size=(8200, 90))
+    graph, rows = OnnxGraph(Path("g.onnx")), draw.normal(size=(8200, 90))
     (whole,) = graph.run({"x": rows})
     for size in (1, 2, 3, 5, 8, 13, 8191):
         parts = [graph.run({"x": rows[start : start + size]})[0] for start in range(0, min(8200, 10 * size), size)]
@@ -202,7 +204,7 @@ def test_a_row_has_one_answer_however_many_are_asked_with_it(workdir: Path) -> N
 def test_no_row_has_no_answer(workdir: Path, make_package: MakePackage) -> None:
     package = Package.load(make_package(Path("model")))
     none = pl.DataFrame(schema={"shop": pl.String, "kind": pl.Int64, "size": pl.Float64, "weight": pl.Float64})
-    assert package.predict(columns_of(none, package.graph.inputs)).shape == (0,)
+    assert package.predict(extract_columns(none, package.graph.inputs)).shape == (0,)
 
 
 def test_the_commit_is_what_the_environment_says_or_what_an_older_package_does(

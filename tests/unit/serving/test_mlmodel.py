@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 
 from merit import artifacts
-from merit.features.transform import Category, Time, Transform
+from merit.features.transform import Preprocessing, TimeEncoding, Vocabulary
 from merit.mlflow import model as mlmodel
 from merit.scoring.package import Package
 from merit.serving import mlmodel as loader
-from merit.serving.app.answers import Answers
+from merit.serving.app.answers import ServedModel
 from merit.serving.app.rows import BadRows
-from merit.serving.mlmodel import Model
+from merit.serving.mlmodel import PyfuncModel
 from tests.conftest import rewrite_manifest
 
 ROWS = [
@@ -30,13 +30,13 @@ ROWS = [
 def folder(workdir: Path, make_package: Callable[..., Path]) -> Path:
     """A folder of MLflow's around a package that no version names."""
     made = workdir / "mlflow"
-    mlmodel.write(make_package(workdir / "model"), made, version=None, commit=None)
+    mlmodel.write_model(make_package(workdir / "model"), made, version=None, commit=None)
     return made
 
 
 def _endpoint(rows: list[dict[str, Any]]) -> dict[str, Any]:
     package = Package.load(Path("model"))
-    return Answers(package, package.digest, 100).answer(json.dumps(rows).encode())
+    return ServedModel(package, package.digest, 100).predict(json.dumps(rows).encode())
 
 
 def test_answers_are_the_endpoints_bit_for_bit(folder: Path) -> None:
@@ -47,8 +47,8 @@ def test_answers_are_the_endpoints_bit_for_bit(folder: Path) -> None:
 
 
 def test_a_version_is_told_as_what_it_was_registered_as(folder: Path) -> None:
-    (folder / mlmodel.ORIGIN).write_text(mlmodel.origin("v3", "d" * 40))
-    found = Model(folder).predict(pd.DataFrame(ROWS[:1]))
+    (folder / mlmodel.ORIGIN_FILE).write_text(mlmodel.format_origin("v3", "d" * 40))
+    found = PyfuncModel(folder).predict(pd.DataFrame(ROWS[:1]))
     assert found[["model", "version", "commit"]].to_dict("records") == [
         {"model": "tiny", "version": "v3", "commit": "d" * 40}
     ]
@@ -57,7 +57,7 @@ def test_a_version_is_told_as_what_it_was_registered_as(folder: Path) -> None:
 def test_a_package_that_was_changed_is_not_loaded(folder: Path) -> None:
     (folder / "package" / artifacts.PACKAGED_WEIGHTS).write_bytes(b"others")
     with pytest.raises(Exception, match=r"weights\.safetensors was changed"):
-        Model(folder)
+        PyfuncModel(folder)
     assert (folder / "registered_model_meta").write_text("MLflow writes this beside MLmodel")
 
 
@@ -75,15 +75,15 @@ def test_a_package_that_was_changed_is_not_loaded(folder: Path) -> None:
 def test_columns_may_come_in_whatever_pandas_has_for_them(
     folder: Path, edit: Callable[[pd.DataFrame], pd.DataFrame]
 ) -> None:
-    found = Model(folder).predict(edit(pd.DataFrame(ROWS)))
+    found = PyfuncModel(folder).predict(edit(pd.DataFrame(ROWS)))
     assert found["prediction"].tolist() == _endpoint(ROWS)["predictions"]
 
 
 def test_rows_keep_their_index_and_their_order_however_many_there_are(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loader, "ROWS", 2)
-    found = Model(folder).predict(pd.DataFrame(ROWS, index=["a", "b", "a"]))
+    monkeypatch.setattr(loader, "MAX_ROWS", 2)
+    found = PyfuncModel(folder).predict(pd.DataFrame(ROWS, index=["a", "b", "a"]))
     assert list(found.index) == ["a", "b", "a"]
     assert found["prediction"].tolist() == _endpoint(ROWS)["predictions"]
 
@@ -100,12 +100,12 @@ def test_rows_keep_their_index_and_their_order_however_many_there_are(
 )
 def test_what_the_endpoint_refuses_is_refused_in_its_words(folder: Path, edit: dict[str, Any], told: str) -> None:
     with pytest.raises(BadRows) as caught:
-        Model(folder).predict(pd.DataFrame([ROWS[0] | edit]))
+        PyfuncModel(folder).predict(pd.DataFrame([ROWS[0] | edit]))
     assert told in str(caught.value)
 
 
 def test_a_table_without_rows_or_without_the_models_columns_is_refused(folder: Path) -> None:
-    model = Model(folder)
+    model = PyfuncModel(folder)
     with pytest.raises(BadRows, match="holds no row"):
         model.predict(pd.DataFrame(ROWS)[:0])
     with pytest.raises(BadRows, match="missing"):
@@ -113,28 +113,28 @@ def test_a_table_without_rows_or_without_the_models_columns_is_refused(folder: P
 
 
 def test_times_and_arrays_are_read_as_json_has_them(workdir: Path, make_package: Callable[..., Path]) -> None:
-    transform = Transform([Category("shop", "string", ["a"])], [Time("when", flagged=True)])
+    transform = Preprocessing([Vocabulary("shop", "string", ["a"])], [TimeEncoding("when", has_missing_flag=True)])
     model = make_package(workdir / "model", transform=transform)
     signature = artifacts.read_json(model / artifacts.SIGNATURE, "package")
     signature["inputs"][1]["type"] = "datetime"
     artifacts.write_json(model / artifacts.SIGNATURE, signature)
     rewrite_manifest(model)
-    mlmodel.write(model, workdir / "mlflow", version=None, commit=None)
+    mlmodel.write_model(model, workdir / "mlflow", version=None, commit=None)
     moments = [datetime(2026, 1, 31, 15, 30), None, datetime(2026, 2, 1)]
     table = pd.DataFrame({"shop": "a", "when": pd.to_datetime(pd.Series(moments))})
     rows = [{"shop": "a", "when": each and each.isoformat()} for each in moments]
-    loaded = Model(workdir / "mlflow")
+    loaded = PyfuncModel(workdir / "mlflow")
     assert loaded.predict(table)["prediction"].tolist() == _endpoint(rows)["predictions"]
     days = pd.DataFrame({"shop": ["a"], "when": [date(2026, 2, 1)]})
     assert loaded.predict(days)["prediction"].tolist() == _endpoint(rows[2:])["predictions"]
-    assert loader._plain(np.ones((2, 2)), "image") == [[1.0, 1.0], [1.0, 1.0]]
-    assert loader._plain([np.float32(0.5), pd.NA], "image") == [0.5, None]
+    assert loader._to_json_value(np.ones((2, 2)), "image") == [[1.0, 1.0], [1.0, 1.0]]
+    assert loader._to_json_value([np.float32(0.5), pd.NA], "image") == [0.5, None]
 
 
 def test_of_classes_the_likeliest_and_all_probabilities_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = Model(folder)
-    model._answers.classes = ["no", "yes"]
-    monkeypatch.setattr(model._answers, "score", lambda columns: np.array([[0.75, 0.25], [0.25, 0.75]], np.float32))
+    model = PyfuncModel(folder)
+    model._model.classes = ["no", "yes"]
+    monkeypatch.setattr(model._model, "score", lambda columns: np.array([[0.75, 0.25], [0.25, 0.75]], np.float32))
     found = model.predict(pd.DataFrame(ROWS[:2]))
     assert found["prediction"].tolist() == ["no", "yes"]
     assert found["probabilities"].tolist() == [[0.75, 0.25], [0.25, 0.75]]
@@ -146,7 +146,7 @@ def test_columns_are_typed_so_that_mlflow_refuses_nothing_that_the_endpoint_take
         {"name": "count", "type": "integer", "nullable": True},
         {"name": "x", "type": "array", "nullable": False},
     ]
-    assert [(each["name"], each["type"], each["required"]) for each in mlmodel.columns(inputs)] == [
+    assert [(each["name"], each["type"], each["required"]) for each in mlmodel.convert_columns(inputs)] == [
         ("string", "string", True),
         ("boolean", "boolean", True),
         ("integer", "long", True),
@@ -158,7 +158,7 @@ def test_columns_are_typed_so_that_mlflow_refuses_nothing_that_the_endpoint_take
 
 @pytest.mark.parametrize(("classes", "types"), [(["a", "b"], ["string", "array"]), ([1, 2], ["long", "array"])])
 def test_the_signature_tells_what_answers_hold(classes: list[Any], types: list[str]) -> None:
-    found = mlmodel._outputs({"name": "prediction", "classes": classes})
+    found = mlmodel._build_output_columns({"name": "prediction", "classes": classes})
     assert [each["type"] for each in found] == [*types, "string", "string", "string"]
 
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from merit.batch.contract import Contract, Rule
-from merit.reading.cells import Reading, read
-from merit.reading.declaration import Declaration, declared
-from merit.serving.app.rows import BadRows, known, nulls_of, seconds
+from merit.batch.contract import ColumnRule, Contract
+from merit.reading.cells import ColumnReading, read_column
+from merit.reading.declaration import ColumnDeclaration, build_declaration
+from merit.serving.app.rows import BadRows, build_null_declaration, parse_timestamp, resolve_null
 from merit.serving.codec import decoder
-from merit.serving.codec.bounds.budget import Budget
+from merit.serving.codec.bounds.budget import ByteBudget
 
 CELLS = (
     "1", "-1", "007", "1.5", "1,5", "1.234,5", "1,234.5", "1 234", "(5)", "($5)", "5%", "€ 5", "1e3", "1e400", "inf",
@@ -45,30 +45,30 @@ def _possible(column: dict[str, Any]) -> bool:
     st.lists(st.one_of(st.sampled_from(CELLS), st.none()), min_size=1, max_size=8),
 )
 def test_every_reader_reads_a_cell_alike(settings: dict[str, Any], cells: list[str | None]) -> None:
-    how, raw = declared("x", settings), pl.Series("x", cells, dtype=pl.String)
+    how, raw = build_declaration("x", settings), pl.Series("x", cells, dtype=pl.String)
     column = {"name": "x", "nullable": True, "type": how.type, **how.settings}
-    found = read(raw, how)
+    found = read_column(raw, how)
     unread = [False] * len(cells) if found.unread is None else found.unread.to_list()
     _check_alone(cells, how, found, unread)
     _check_table(raw, column, found)
     _check_batch(raw, column, found, unread)
     _check_json(cells, column, found, unread)
-    again = read(found.values, how)  # what was read, as Parquet has it
+    again = read_column(found.values, how)  # what was read, as Parquet has it
     assert (again.values.to_list(), again.unread) == (found.values.to_list(), None)
 
 
-def _check_alone(cells: list[str | None], how: Declaration, found: Reading, unread: list[bool]) -> None:
-    alone = [read(pl.Series("x", [cell], dtype=pl.String), how) for cell in cells]
+def _check_alone(cells: list[str | None], how: ColumnDeclaration, found: ColumnReading, unread: list[bool]) -> None:
+    alone = [read_column(pl.Series("x", [cell], dtype=pl.String), how) for cell in cells]
     assert [each.values[0] for each in alone] == found.values.to_list()
     assert [each.unread is not None for each in alone] == unread
 
 
-def _check_table(raw: pl.Series, column: dict[str, Any], found: Reading) -> None:
+def _check_table(raw: pl.Series, column: dict[str, Any], found: ColumnReading) -> None:
     if found.unread is not None:
-        with pytest.raises(decoder.Broken):
-            decoder._column(raw, column, Budget(10**6))
+        with pytest.raises(decoder.InvalidTable):
+            decoder._encode_column(raw, column, ByteBudget(10**6))
         return
-    decoded = decoder._column(raw, column, Budget(10**6))
+    decoded = decoder._encode_column(raw, column, ByteBudget(10**6))
     if column["type"] == "string":
         assert decoded == found.values.fill_null("").to_list()
         return
@@ -76,25 +76,25 @@ def _check_table(raw: pl.Series, column: dict[str, Any], found: Reading) -> None
     assert np.array_equal(np.frombuffer(decoded), values.cast(pl.Float64).fill_null(np.nan).to_numpy(), equal_nan=True)
 
 
-def _check_batch(raw: pl.Series, column: dict[str, Any], found: Reading, unread: list[bool]) -> None:
-    rule = Rule("x", column["type"], nullable=True, reading=column)
-    typed, faults = Contract([rule]).typed(raw.to_frame())
+def _check_batch(raw: pl.Series, column: dict[str, Any], found: ColumnReading, unread: list[bool]) -> None:
+    rule = ColumnRule("x", column["type"], nullable=True, reading_options=column)
+    typed, faults = Contract([rule]).cast_rows(raw.to_frame())
     assert typed["x"].equals(found.values)
-    broken = {row for fault in faults for row in fault.rows.arg_true()}
+    broken = {row for fault in faults for row in fault.mask.arg_true()}
     assert broken == {row for row, is_unread in enumerate(unread) if is_unread}
 
 
-def _check_json(cells: list[str | None], column: dict[str, Any], found: Reading, unread: list[bool]) -> None:
+def _check_json(cells: list[str | None], column: dict[str, Any], found: ColumnReading, unread: list[bool]) -> None:
     """Strings are read by their text, numbers as the numbers that they are."""
-    how = nulls_of(column)
+    how = build_null_declaration(column)
     is_text = column["type"] in {"string", "datetime"}
     for cell, value, is_unread in zip(cells, found.values, unread, strict=True):
         sent = cell if is_text else value
-        made = sent if how is None else known(sent, how, nullable=True)
+        made = sent if how is None else resolve_null(sent, how, nullable=True)
         if column["type"] != "datetime" or made is None:
             assert made == value
         elif is_unread:
             with pytest.raises(BadRows):
-                seconds(column, made)
+                parse_timestamp(column, made)
         else:
-            assert seconds(column, made) == value.replace(tzinfo=UTC).timestamp()
+            assert parse_timestamp(column, made) == value.replace(tzinfo=UTC).timestamp()

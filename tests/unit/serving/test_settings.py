@@ -10,15 +10,15 @@ from merit.serving import settings
 
 
 def test_what_the_lock_says_arrives_whole(lock: Lock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MERIT_SERVE", lock.serve.environment()["MERIT_SERVE"])
-    assert msgspec.to_builtins(settings.read()) == lock.serve.model_dump()
+    monkeypatch.setenv("MERIT_SERVE", lock.serve.to_environment_variables()["MERIT_SERVE"])
+    assert msgspec.to_builtins(settings.load_settings()) == lock.serve.model_dump()
 
 
 ALIKE = [
     (schema.Serve, settings.Settings),
-    (schema.Auth, settings.Auth),
+    (schema.Auth, settings.AuthSettings),
     (schema.PredictionLog, settings.PredictionLog),
-    (schema.Telemetry, settings.Telemetry),
+    (schema.Telemetry, settings.TelemetrySettings),
 ]
 BOUNDS = ("gt", "ge", "lt", "le")
 
@@ -47,7 +47,7 @@ def test_the_bounds_are_those_of_the_schema(told: Any, read: Any) -> None:
 
 def test_who_may_ask_is_chosen_of_what_the_schema_allows() -> None:
     allowed = get_args(schema.Auth.model_fields["method"].annotation)
-    assert get_args(get_type_hints(settings.Auth)["method"]) == allowed
+    assert get_args(get_type_hints(settings.AuthSettings)["method"]) == allowed
 
 
 @pytest.mark.parametrize(
@@ -68,14 +68,14 @@ def test_who_may_ask_is_chosen_of_what_the_schema_allows() -> None:
 def test_settings_out_of_bounds_are_refused_in_a_line(told: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MERIT_SERVE", told)
     with pytest.raises(MeritError) as caught:
-        settings.read()
+        settings.load_settings()
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_nothing_in_it_means_something_to_a_shell(lock: Lock) -> None:
     log = lock.serve.log.model_copy(update={"folder": "it's $HOME"})
-    told = lock.serve.model_copy(update={"log": log}).environment()["MERIT_SERVE"]
+    told = lock.serve.model_copy(update={"log": log}).to_environment_variables()["MERIT_SERVE"]
     assert "'" not in told
     assert "$" not in told
     assert msgspec.json.decode(told)["log"]["folder"] == "it's $HOME"
@@ -85,4 +85,4 @@ def test_nothing_in_it_means_something_to_a_shell(lock: Lock) -> None:
 def test_settings_that_are_none_are_refused(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MERIT_SERVE", told)
     with pytest.raises(MeritError, match=r"^MERIT_SERVE: .*; give the section serve of params.yaml as JSON$"):
-        settings.read()
+        settings.load_settings()

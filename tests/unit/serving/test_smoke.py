@@ -10,8 +10,8 @@ import pytest
 from merit import artifacts
 from merit.errors import Refused
 from merit.scoring.package import Package
-from merit.serving.app.answers import Answers
-from merit.serving.smoke import probe
+from merit.serving.app.answers import ServedModel
+from merit.serving.smoke import check_example
 from tests.conftest import rewrite_manifest
 
 EXAMPLE = {"shop": "north", "kind": 1, "size": 50.0, "weight": 0.5}
@@ -47,19 +47,19 @@ def package(make_package, tmp_path):
 
 @pytest.fixture
 def right(package):
-    return Answers(Package.load(package), "v3", 1).answer(json.dumps(EXAMPLE).encode())
+    return ServedModel(Package.load(package), "v3", 1).predict(json.dumps(EXAMPLE).encode())
 
 
 def test_the_package_s_own_answer_passes(package, right):
     with server(200, json.dumps(right).encode()) as address:
-        assert probe(package, "v3", address) is None
+        assert check_example(package, "v3", address) is None
 
 
 def test_a_version_is_known_by_its_commit_and_not_by_what_the_package_says(package, right):
     with server(200, json.dumps(right | {"commit": "d" * 40}).encode()) as address:
-        assert probe(package, "v3", address, commit="d" * 40) is None
+        assert check_example(package, "v3", address, commit="d" * 40) is None
     with server(200, json.dumps(right).encode()) as address, pytest.raises(Refused, match="commit is 'ccc"):
-        probe(package, "v3", address, commit="d" * 40)
+        check_example(package, "v3", address, commit="d" * 40)
 
 
 @pytest.mark.parametrize(
@@ -72,10 +72,10 @@ def test_a_version_is_known_by_its_commit_and_not_by_what_the_package_says(packa
 )
 def test_another_answer_is_refused(package, right, spoil, words):
     with server(200, json.dumps(right | spoil).encode()) as address, pytest.raises(Refused, match=words):
-        probe(package, "v3", address)
+        check_example(package, "v3", address)
 
 
 @pytest.mark.parametrize(("status", "body"), [(500, b"{}"), (200, b"no JSON")])
 def test_no_answer_is_refused(package, status, body):
     with server(status, body) as address, pytest.raises(Refused, match="does not answer the package's example"):
-        probe(package, "v3", address)
+        check_example(package, "v3", address)

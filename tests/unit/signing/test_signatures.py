@@ -26,11 +26,11 @@ def package(workdir: Path, make_package: Callable[..., Path]) -> Path:
 @pytest.fixture
 def bundle(package: Path, how: Signing) -> str:
     """Its signature."""
-    return signatures.sign(package, how)
+    return signatures.sign_package(package, how)
 
 
 def test_what_was_signed_is_verified(package: Path, bundle: str, how: Signing) -> None:
-    signatures.verify(package, bundle, how, demanded=True)
+    signatures.verify_package(package, bundle, how, is_required=True)
     assert json.loads(bundle)["dsseEnvelope"]
     assert "manifest.json" in {path.name for path in package.iterdir()}
     assert len(list(package.iterdir())) == 5, "the signature is not put into the package"
@@ -38,10 +38,10 @@ def test_what_was_signed_is_verified(package: Path, bundle: str, how: Signing) -
 
 def test_a_package_may_be_moved(package: Path, bundle: str, how: Signing) -> None:
     moved = package.rename("elsewhere")
-    signatures.verify(moved, bundle, how, demanded=True)
+    signatures.verify_package(moved, bundle, how, is_required=True)
     (moved / "extra.bin").write_bytes(b"x")
     with pytest.raises(MeritError, match=r"^elsewhere: not what the signer in .* extra: extra\.bin$"):
-        signatures.verify(moved, bundle, how, demanded=True)
+        signatures.verify_package(moved, bundle, how, is_required=True)
 
 
 def _changed(package: Path) -> None:
@@ -74,14 +74,14 @@ def test_a_file_that_was_changed_taken_or_added_is_found(
 ) -> None:
     harm(package)
     with pytest.raises(MeritError) as caught:
-        signatures.verify(package, bundle, how, demanded=False)
+        signatures.verify_package(package, bundle, how, is_required=False)
     assert str(caught.value) == f"model: not what the signer in release.signing signed: {said}"
 
 
 def test_another_key_is_refused(package: Path, bundle: str, keys: Path) -> None:
     other = Signing(method="key", public_key=str(keys / "other.pub"))
     with pytest.raises(MeritError, match=r"not what the signer in release\.signing signed: Key mismatch"):
-        signatures.verify(package, bundle, other, demanded=False)
+        signatures.verify_package(package, bundle, other, is_required=False)
 
 
 def test_a_forged_hint_at_the_key_helps_nobody(
@@ -90,31 +90,31 @@ def test_a_forged_hint_at_the_key_helps_nobody(
     """The bundle says that another key made it, and that key's owner did not."""
     monkeypatch.setenv("MERIT_SIGNING_KEY", str(keys / "other.pem"))
     other = Signing(method="key", public_key=str(keys / "other.pub"))
-    theirs = json.loads(signatures.sign(package, other))
+    theirs = json.loads(signatures.sign_package(package, other))
     forged = {**json.loads(bundle), "verificationMaterial": theirs["verificationMaterial"]}
     with pytest.raises(MeritError, match=r"not what the signer in release.signing signed"):
-        signatures.verify(package, json.dumps(forged), other, demanded=False)
+        signatures.verify_package(package, json.dumps(forged), other, is_required=False)
 
 
 @pytest.mark.parametrize("bundle", ["", "{}", "not JSON", "[]", '{"dsseEnvelope": {}}'])
 def test_what_is_no_signature_is_refused_in_one_line(package: Path, how: Signing, bundle: str) -> None:
     with pytest.raises(MeritError, match=r"^model: not what the signer in") as caught:
-        signatures.verify(package, bundle, how, demanded=False)
+        signatures.verify_package(package, bundle, how, is_required=False)
     assert "\n" not in str(caught.value)
 
 
 def test_a_package_without_a_signature_is_refused_where_one_is_demanded(package: Path, how: Signing) -> None:
-    signatures.verify(package, None, how, demanded=False)
+    signatures.verify_package(package, None, how, is_required=False)
     with pytest.raises(MeritError, match=r"^model: has no signature, and one is demanded"):
-        signatures.verify(package, None, how, demanded=True)
+        signatures.verify_package(package, None, how, is_required=True)
 
 
 def test_where_nobody_signs_nothing_can_be_demanded(package: Path, bundle: str) -> None:
-    signatures.verify(package, bundle, Signing(), demanded=False)
+    signatures.verify_package(package, bundle, Signing(), is_required=False)
     with pytest.raises(MeritError, match=r"a signature is demanded, but release\.signing\.method is none"):
-        signatures.verify(package, bundle, Signing(), demanded=True)
+        signatures.verify_package(package, bundle, Signing(), is_required=True)
     with pytest.raises(MeritError, match=r"release\.signing\.method is none, so nothing is signed"):
-        signatures.sign(package, Signing())
+        signatures.sign_package(package, Signing())
 
 
 def test_a_key_that_can_not_be_read_is_told_without_its_content(
@@ -123,22 +123,22 @@ def test_a_key_that_can_not_be_read_is_told_without_its_content(
     Path("bad.pem").write_text("-----BEGIN EC PRIVATE KEY-----\nc2VjcmV0\n-----END EC PRIVATE KEY-----\n")
     monkeypatch.setenv("MERIT_SIGNING_KEY", "bad.pem")
     with pytest.raises(MeritError, match=r"^model: can't be signed by release\.signing\.method key: ") as caught:
-        signatures.sign(package, how)
+        signatures.sign_package(package, how)
     assert "c2VjcmV0" not in str(caught.value)
     monkeypatch.setenv("MERIT_SIGNING_KEY", "none.pem")
     with pytest.raises(MeritError, match=r"^MERIT_SIGNING_KEY: names no file"):
-        signatures.sign(package, how)
+        signatures.sign_package(package, how)
     monkeypatch.delenv("MERIT_SIGNING_KEY")
     with pytest.raises(MeritError, match=r"^MERIT_SIGNING_KEY: not set"):
-        signatures.sign(package, how)
+        signatures.sign_package(package, how)
 
 
 def test_a_public_key_that_is_not_there_is_told(package: Path, bundle: str) -> None:
     with pytest.raises(MeritError, match=r"^release\.signing\.public_key: found 'gone\.pub', which is no file"):
-        signatures.verify(package, bundle, Signing(method="key", public_key="gone.pub"), demanded=False)
+        signatures.verify_package(package, bundle, Signing(method="key", public_key="gone.pub"), is_required=False)
     Path("junk.pub").write_text("junk")
     with pytest.raises(MeritError, match=r"^release\.signing: can't verify by the method key: "):
-        signatures.verify(package, bundle, Signing(method="key", public_key="junk.pub"), demanded=False)
+        signatures.verify_package(package, bundle, Signing(method="key", public_key="junk.pub"), is_required=False)
 
 
 KEYLESS = Signing(method="keyless", identity="https://example.org/workflow", issuer="https://example.org")
@@ -149,14 +149,14 @@ def test_keyless_without_a_token_says_what_gives_one(package: Path, monkeypatch:
                  "BUILDKITE"):  # fmt: skip
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(MeritError, match=r"there is no identity token: in a workflow's job set 'permissions: id-token"):
-        signatures.sign(package, KEYLESS)
+        signatures.sign_package(package, KEYLESS)
 
 
 def test_a_workflow_that_may_not_ask_for_a_token_is_told(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.delenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", raising=False)
     with pytest.raises(MeritError, match=r"^model: can't be signed by release\.signing\.method keyless: ") as caught:
-        signatures.sign(package, KEYLESS)
+        signatures.sign_package(package, KEYLESS)
     assert "\n" not in str(caught.value)
 
 

@@ -11,7 +11,7 @@ from merit.config.schema.stream import Stream
 from merit.errors import MeritError
 from merit.stream import run
 from merit.stream.brokers import broker as brokers
-from merit.stream.brokers.broker import Broker, Pair, Take
+from merit.stream.brokers.broker import Broker, HandleBatch, RecordPair
 from merit.stream.engine import Engine
 from merit.stream.events import Event
 
@@ -24,16 +24,16 @@ class Quiet(Broker):
 
     async def connect(self) -> None: ...
 
-    async def start(self, take: Take) -> None:
+    async def start(self, take: HandleBatch) -> None:
         if not self.forgotten:
             asyncio.get_running_loop().call_later(0.05, signal.raise_signal, signal.SIGTERM)
 
-    async def publish(self, pairs: Sequence[Pair]) -> Sequence[BaseException | None]:
+    async def publish(self, pairs: Sequence[RecordPair]) -> Sequence[BaseException | None]:
         return [None] * len(pairs)
 
     async def acknowledge(self, events: Sequence[Event]) -> None: ...
 
-    async def lag(self) -> float:
+    async def read_lag(self) -> float:
         if self.forgotten:
             raise MeritError("stream: the group was removed")
         return 0.0
@@ -46,14 +46,14 @@ class Quiet(Broker):
 def broker(workdir, make_package, lock, monkeypatch):
     make_package(workdir / "model")
     lock = lock.model_copy(update={"stream": Stream(metrics_port=None)})
-    (workdir / "params.yaml").write_text(locks.render(lock))
+    (workdir / "params.yaml").write_text(locks.render_lock(lock))
     made = Quiet(lock.stream, "nats://127.0.0.1:4222", lambda line: None)
 
     def of(how: Stream, say: Callable[[str], None]) -> Broker:
-        made.say = say
+        made.show_line = say
         return made
 
-    monkeypatch.setattr(brokers, "of", of)
+    monkeypatch.setattr(brokers, "create_broker", of)
     return made
 
 
@@ -76,7 +76,7 @@ def test_a_broker_that_forgot_its_consumers_ends_it_with_one_line(broker, call):
 
 
 def test_it_ends_when_it_is_told_to_though_the_group_lets_it_wait(broker, call, monkeypatch):
-    async def start(take: Take) -> None:
+    async def start(take: HandleBatch) -> None:
         asyncio.get_running_loop().call_later(0.05, signal.raise_signal, signal.SIGTERM)
         await asyncio.sleep(60)
 
@@ -87,7 +87,7 @@ def test_it_ends_when_it_is_told_to_though_the_group_lets_it_wait(broker, call, 
 
 
 def test_a_connection_that_does_not_close_holds_up_the_end_for_a_bounded_time(broker, call, monkeypatch):
-    monkeypatch.setattr(run, "END_SECONDS", 0.1)
+    monkeypatch.setattr(run, "SHUTDOWN_TIMEOUT_S", 0.1)
 
     async def stop() -> None:
         await asyncio.sleep(60)
@@ -100,7 +100,7 @@ def test_what_hangs_all_the_same_is_cut_off(monkeypatch):
     told: list[str] = []
     codes: list[int] = []
     monkeypatch.setattr("os._exit", codes.append)
-    timer = run.last_call(0.01, told.append)
+    timer = run.create_exit_timer(0.01, told.append)
     timer.start()
     timer.join(10)
     assert codes == [2]
@@ -108,7 +108,7 @@ def test_what_hangs_all_the_same_is_cut_off(monkeypatch):
 
 
 def test_too_many_batches_that_hang_end_it_with_one_line(broker, call, monkeypatch):
-    monkeypatch.setattr(Engine, "stuck", 4)
+    monkeypatch.setattr(Engine, "stuck_batches", 4)
     code, _, err = call("stream")
     assert code == 2
     assert err.splitlines()[1:] == ["error: stream: 4 batches are stuck in scoring; start again"]
@@ -116,7 +116,7 @@ def test_too_many_batches_that_hang_end_it_with_one_line(broker, call, monkeypat
 
 def test_a_worker_may_show_its_metrics_on_a_port_of_its_own(broker, call, monkeypatch):
     shown: list[int | None] = []
-    monkeypatch.setattr(run.Meters, "show", lambda self, port: shown.append(port))
+    monkeypatch.setattr(run.StreamMetrics, "serve", lambda self, port: shown.append(port))
     assert call("stream", "--metrics-port", "9465")[0] == 0
     assert shown == [9465]
 
@@ -129,7 +129,7 @@ def test_settings_given_as_words_are_refused_with_where_they_go(broker, call):
 
 
 def test_a_broker_that_does_not_answer_is_told_once_and_when_it_answers_again(broker, call, monkeypatch):
-    monkeypatch.setattr(run, "LAG_SECONDS", 0.005)
+    monkeypatch.setattr(run, "LAG_INTERVAL_S", 0.005)
     answers = iter([ConnectionError("redis://me:secret@host"), TimeoutError(), None])
 
     async def lag() -> float:
@@ -137,7 +137,7 @@ def test_a_broker_that_does_not_answer_is_told_once_and_when_it_answers_again(br
             raise error
         return 0.0
 
-    monkeypatch.setattr(broker, "lag", lag)
+    monkeypatch.setattr(broker, "read_lag", lag)
     _, _, err = call("stream")
     assert err.splitlines()[1:3] == [
         "stream: nats://127.0.0.1:4222 does not answer (redis://***@host); trying again",
@@ -155,11 +155,11 @@ def test_one_that_is_never_reached_is_told_with_the_last_reason(monkeypatch):
 
     broker.connect = connect
     with pytest.raises(MeritError, match=r"can't be reached in 0.05 seconds \(Connection refused\); start the broker"):
-        asyncio.run(run._reach(broker, 0.05))
+        asyncio.run(run._connect_with_retries(broker, 0.05))
 
 
 def test_without_a_package_it_does_not_start(workdir, lock, call):
-    (workdir / "params.yaml").write_text(locks.render(lock))
+    (workdir / "params.yaml").write_text(locks.render_lock(lock))
     code, _, err = call("stream")
     assert code == 2
     assert err.startswith("error: model/manifest.json: not found")

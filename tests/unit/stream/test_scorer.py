@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from merit.scoring.package import Package
-from merit.serving.app.answers import Answers
-from merit.stream.events import REASON, Event, cut, dead, joined
-from merit.stream.scorer import Scorer
+from merit.serving.app.answers import ServedModel
+from merit.stream.events import MAX_REASON_CHARACTERS, Event, create_dead_letter, join_problems, truncate_record
+from merit.stream.scorer import EventScorer
 
 GOOD = {"shop": "north", "kind": 1, "size": 40.0, "weight": 0.5}
 
@@ -20,8 +20,8 @@ def package(tmp_path: Path, make_package) -> Package:
 
 
 @pytest.fixture
-def scorer(package: Package) -> Scorer:
-    return Scorer(Answers(package, "v1", 100), [column["name"] for column in package.inputs], "id")
+def scorer(package: Package) -> EventScorer:
+    return EventScorer(ServedModel(package, "v1", 100), [column["name"] for column in package.inputs], "id")
 
 
 def _event(value: object, place: str = "events:1") -> Event:
@@ -30,7 +30,7 @@ def _event(value: object, place: str = "events:1") -> Event:
 
 def test_each_event_gets_the_endpoints_answer_under_its_own_key(scorer, package):
     other = {**GOOD, "weight": 0.75}
-    expected = Answers(package, "v1", 2).answer(json.dumps([GOOD, other]).encode())
+    expected = ServedModel(package, "v1", 2).predict(json.dumps([GOOD, other]).encode())
     records = scorer.score([_event({"id": "a", **GOOD}), _event({"id": 7, **other})])
     assert [record.key for record in records] == ["a", "7"]
     found = [json.loads(record.body) for record in records]
@@ -47,7 +47,7 @@ def test_an_event_without_a_key_goes_by_its_place(scorer):
 
 
 def test_a_key_that_the_model_takes_as_well_stays_in_the_row(package):
-    scorer = Scorer(Answers(package, "v1", 1), [column["name"] for column in package.inputs], "shop")
+    scorer = EventScorer(ServedModel(package, "v1", 1), [column["name"] for column in package.inputs], "shop")
     (record,) = scorer.score([_event(GOOD)])
     assert (record.key, record.cause) == ("north", "")
 
@@ -83,10 +83,10 @@ def test_every_problem_of_a_row_is_in_the_reason_up_to_a_bound(scorer):
     assert "the columns 'shop', 'weight' are missing" in record.reason
     assert "column 'kind': Expected `int`, got `str`; the" in record.reason
     assert "in problems" not in record.reason
-    many = joined([f"problem {number} {'x' * 90}" for number in range(100)])
-    assert len(many) < REASON
+    many = join_problems([f"problem {number} {'x' * 90}" for number in range(100)])
+    assert len(many) < MAX_REASON_CHARACTERS
     assert many.endswith("; and 62 more")
-    assert (many.count("problem"), joined(["one"])) == (38, "one")
+    assert (many.count("problem"), join_problems(["one"])) == (38, "one")
 
 
 def test_what_holds_no_event_is_told_as_the_broker_says(scorer):
@@ -95,18 +95,18 @@ def test_what_holds_no_event_is_told_as_the_broker_says(scorer):
 
 
 def test_a_dead_letter_that_has_no_room_for_its_event_tells_its_size_and_its_digest():
-    letter = dead(Event(b"x" * 100, "1"), "not_json", "why")
-    assert cut(letter, 100) is letter
-    less = cut(letter, 10)
+    letter = create_dead_letter(Event(b"x" * 100, "1"), "not_json", "why")
+    assert truncate_record(letter, 100) is letter
+    less = truncate_record(letter, 10)
     assert (less.body, less.size) == (b"x" * 10, 100)
     assert less.digest == "sha256:" + hashlib.sha256(b"x" * 100).hexdigest()
-    again = cut(less, -5)
+    again = truncate_record(less, -5)
     assert (again.body, again.size, again.digest) == (b"", 100, less.digest)
 
 
 def test_a_row_that_the_graph_fails_on_costs_none_of_the_others():
     class Fails:
-        def answer(self, body: bytes) -> dict:
+        def predict(self, body: bytes) -> dict:
             rows = json.loads(body)
             rows = rows if isinstance(rows, list) else [rows]
             if any(row["kind"] == 13 for row in rows):
@@ -114,7 +114,7 @@ def test_a_row_that_the_graph_fails_on_costs_none_of_the_others():
             return {"predictions": [0.5] * len(rows), "model": "m", "version": "v", "commit": "c"}
 
     events = [_event({"id": number, "kind": number}) for number in range(20)]
-    records = Scorer(Fails(), ["kind"], "id").score(events)
+    records = EventScorer(Fails(), ["kind"], "id").score(events)
     assert [record.key for record in records if record.cause] == ["13"]
     assert records[13].reason == "scoring failed: Non-zero status code"
     assert [record.key for record in records] == [str(number) for number in range(20)]
@@ -122,10 +122,10 @@ def test_a_row_that_the_graph_fails_on_costs_none_of_the_others():
 
 def test_of_classes_an_answer_holds_each_ones_probability():
     class Digits:
-        def answer(self, body: bytes) -> dict:
+        def predict(self, body: bytes) -> dict:
             told = {"classes": ["a", "b"], "probabilities": [[0.25, 0.75]], "predictions": ["b"]}
             return {**told, "model": "m", "version": "v", "commit": "c"}
 
-    (record,) = Scorer(Digits(), ["kind"], None).score([_event({"kind": 1})])
+    (record,) = EventScorer(Digits(), ["kind"], None).score([_event({"kind": 1})])
     found = json.loads(record.body)
     assert (found["prediction"], found["classes"], found["probabilities"]) == ("b", ["a", "b"], [0.25, 0.75])

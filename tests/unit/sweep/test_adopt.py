@@ -15,7 +15,7 @@ from merit.config import lock
 from merit.config.compose import compose
 from merit.errors import MeritError, Refused
 from merit.sweep import record
-from merit.sweep.adopt import adopt, default_name, overrides
+from merit.sweep.adopt import adopt, collect_overrides, derive_experiment_name
 from tests.unit.sweep import folders
 
 CONFIG = Path("conf/config.yaml")
@@ -33,7 +33,7 @@ def _best(number: int, told: dict[str, Any]) -> None:
 
 @cache
 def _lock(*composed: str) -> str:
-    return lock.render(compose(composed))
+    return lock.render_lock(compose(composed))
 
 
 def _made(git: Git, given: list[str], composed: list[str], **how: Any) -> record.Sweep:
@@ -47,7 +47,7 @@ def _made(git: Git, given: list[str], composed: list[str], **how: Any) -> record
     how |= {"overrides": given, "space": {}, "commit": git("rev-parse", "HEAD")}
     folder = folders.make(Path(), trials=6, edit=_best, **how)
     (folder / "trials/0003/params.yaml").write_text(_lock(*composed), encoding="utf-8")
-    return record.read("mlp")
+    return record.read_sweep("mlp")
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_the_best_trial_becomes_the_experiment_that_conf_chooses_and_the_lock(sw
     assert made.files == [FILE, CONFIG, artifacts.LOCK]
     trial = (sweep.folder / "trials/0003/params.yaml").read_text(encoding="utf-8")
     assert artifacts.LOCK.read_text(encoding="utf-8") == trial
-    assert lock.difference(compose()) == ""
+    assert lock.diff_lock(compose()) == ""
     assert FILE.read_text(encoding="utf-8") == (
         "# @package _global_\n"
         "# yaml-language-server: $schema=../.schema/experiment.json\n"
@@ -169,7 +169,7 @@ def test_a_conf_that_does_not_take_the_trial_any_more_is_told_with_what_to_check
 
 def test_an_experiment_on_the_command_line_is_its_base(sweep: record.Sweep) -> None:
     given = record.Sweep(**{**vars(sweep), "overrides": ["experiment=sample", "+seed=3", "hydra.x=1"]})
-    assert overrides(given, sweep.trials[3])[:2] == ["experiment=sample", "seed=3"]
+    assert collect_overrides(given, sweep.trials[3])[:2] == ["experiment=sample", "seed=3"]
 
 
 def test_a_key_that_was_taken_away_can_not_be_adopted(sweep: record.Sweep) -> None:
@@ -218,7 +218,7 @@ def test_a_sweep_in_which_no_trial_is_done_has_nothing_to_adopt(sweep: record.Sw
 
 def test_with_several_objectives_a_trial_of_the_front_must_be_named(conf: Path, git_repo: Git) -> None:
     sweep = _made(git_repo, ["trainer.max_epochs=2"], COMPOSED, objectives=TWO)
-    assert [trial.number for trial in sweep.front()] == [3]
+    assert [trial.number for trial in sweep.find_front()] == [3]
     with pytest.raises(MeritError, match=r"2 objectives \(log_loss, train_seconds\), .* one of its front: 3:"):
         adopt(sweep)
     with pytest.raises(Refused, match="trial 0 of sweep mlp is not on the front: another is better; allowed: 3"):
@@ -260,7 +260,7 @@ def test_a_commit_that_a_hook_refuses_leaves_no_branch(sweep: record.Sweep, git_
 def test_without_a_commit_there_is_nothing_to_change(conf: Path, git_repo: Git) -> None:
     folders.make(Path(), trials=3)
     with pytest.raises(MeritError, match=r"conf/config\.yaml: Git has no commit of it here"):
-        adopt(record.read("mlp"))
+        adopt(record.read_sweep("mlp"))
 
 
 def test_no_sweep_is_told_in_one_line(workdir: Path) -> None:
@@ -280,7 +280,7 @@ def test_no_sweep_is_told_in_one_line(workdir: Path) -> None:
     ],
 )
 def test_an_experiments_name_is_made_of_the_sweeps(sweep: str, name: str) -> None:
-    assert default_name(sweep) == name
+    assert derive_experiment_name(sweep) == name
 
 
 def test_a_bad_name_is_refused(sweep: record.Sweep) -> None:

@@ -16,27 +16,27 @@ sys.stdin.read()
 
 def test_an_owner_is_there_until_its_process_is_gone_however_it_goes(tmp_path: Path) -> None:
     mine = claims.Owner(tmp_path)
-    assert mine.place == 0
+    assert mine.worker_index == 0
     with subprocess.Popen(
         [sys.executable, "-c", OWN], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout is not None
         name, place = other.stdout.readline().split()
         assert place == "1"
-        assert claims.is_there(tmp_path, name)
+        assert claims.is_active(tmp_path, name)
         other.kill()
-    assert not claims.is_there(tmp_path, name)
-    mine.leave()
-    assert not claims.is_there(tmp_path, mine.name)
-    assert not claims.is_there(tmp_path, None)
+    assert not claims.is_active(tmp_path, name)
+    mine.withdraw()
+    assert not claims.is_active(tmp_path, mine.name)
+    assert not claims.is_active(tmp_path, None)
 
 
 def test_an_owner_on_another_machine_is_there_while_it_gives_signs(tmp_path: Path) -> None:
     import os
 
-    file = tmp_path / claims.OWNERS / "elsewhere.7"
+    file = tmp_path / claims.OWNERS_FOLDER / "elsewhere.7"
     file.parent.mkdir()
     file.touch()
-    assert claims.is_there(tmp_path, "elsewhere.7")
+    assert claims.is_active(tmp_path, "elsewhere.7")
     os.utime(file, (0, 0))
-    assert not claims.is_there(tmp_path, "elsewhere.7")
+    assert not claims.is_active(tmp_path, "elsewhere.7")

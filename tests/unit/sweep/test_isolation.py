@@ -71,14 +71,14 @@ def test_the_audit_hook_alone_keeps_python_from_it(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_needs_no_rules(tmp_path: Path) -> None:
-    assert isolation.Bounds.around([tmp_path / "nothing"]) == isolation.Bounds((), None)
+    assert isolation.Sandbox.from_paths([tmp_path / "nothing"]) == isolation.Sandbox((), None)
 
 
 def test_the_rules_name_all_that_lies_beside_and_nothing_closed(tmp_path: Path) -> None:
     for name in ("a", "a/x", "a/y", "b"):
         (tmp_path / name).mkdir()
     (tmp_path / "link").symlink_to("a")
-    found = set(isolation._all_but([tmp_path / "a" / "x"]))
+    found = set(isolation._list_allowed_paths([tmp_path / "a" / "x"]))
     assert {str(tmp_path / "a" / "y"), str(tmp_path / "b")} <= found
     assert not {str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "x"), str(tmp_path / "link")} & found
     assert os.sep not in found

@@ -20,62 +20,62 @@ GONE = 2**22 + 1
 class Crew:
     """Ends each trial at once, as done."""
 
-    by_batch, width = False, 1
+    is_batch, width = False, 1
 
     def __init__(self) -> None:
         self.running: list[Path] = []
 
-    def room(self) -> int:
+    def count_free_slots(self) -> int:
         return 1 - len(self.running)
 
-    def start(self, folders: list[Path]) -> None:
+    def start_trials(self, folders: list[Path]) -> None:
         self.running = folders
         for folder in folders:
-            record.tell(folder, state="done", values={"log_loss": 0.5}, started=time.time())
+            record.update_trial_json(folder, state="done", values={"log_loss": 0.5}, started=time.time())
 
-    def ended(self) -> list[Path]:
+    def pop_ended(self) -> list[Path]:
         ended, self.running = self.running, []
         return ended
 
-    def end(self, reason: str) -> None:
+    def kill_running(self, reason: str) -> None:
         """Run nothing."""
 
-    def ended_now(self) -> list[Path]:
+    def pop_running(self) -> list[Path]:
         return []
 
 
 @pytest.fixture
 def begun(conf: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a sweep of two trials that was resumed, and the folder of its first, which another process began."""
-    teller: Any = SimpleNamespace(trial=lambda *_: None, runs=dict, end=lambda _: {})
-    monkeypatch.setattr(loop.report, "write", lambda _: Path("reports/sweep.html"))
-    monkeypatch.setattr(loop.Loop, "_said", lambda _: "sweep one")
-    locks.write(compose())
-    made = plan.make(["sweep.name=one", "seed=1,2"])
+    teller: Any = SimpleNamespace(log_trial=lambda *_: None, pop_runs=dict, end_sweep=lambda _: {})
+    monkeypatch.setattr(loop.report, "write_report", lambda _: Path("reports/sweep.html"))
+    monkeypatch.setattr(loop.SweepLoop, "_describe_start", lambda _: "sweep one")
+    locks.write_lock(compose())
+    made = plan.make_plan(["sweep.name=one", "seed=1,2"])
     folder = record.SWEEPS / "one"
-    record.artifacts.write_json(folder / record.ABOUT, plan.about_json(made, "", {}))
+    record.artifacts.write_json(folder / record.SWEEP_JSON, plan.build_sweep_json(made, "", {}))
     study = Study(made, folder, 0)
     suggestion = study.ask()
     assert suggestion is not None
-    place = prepare.trial(folder, made, 0, suggestion.point, f"{socket.gethostname()}.{GONE}")
-    made = plan.make(["sweep.resume=one"])
+    place = prepare.prepare_trial(folder, made, 0, suggestion.point, f"{socket.gethostname()}.{GONE}")
+    made = plan.make_plan(["sweep.resume=one"])
     owner = claims.Owner(folder)
-    yield loop.Loop(made, folder, study, Crew(), owner, teller=teller), place  # type: ignore[arg-type]
-    owner.leave()
+    yield loop.SweepLoop(made, folder, study, Crew(), owner, sweep_logger=teller), place  # type: ignore[arg-type]
+    owner.withdraw()
     study.close()
 
 
 def _states(place: Path) -> list[str]:
-    return [trial.state for trial in record.trials_in(place.parents[1])]
+    return [trial.state for trial in record.read_trials(place.parents[1])]
 
 
 def test_a_trial_that_is_made_says_how_many_epochs_it_may_take(begun: Any) -> None:
-    assert record.trial_in(begun[1]).max_epochs == compose().trainer.max_epochs
+    assert record.read_trial(begun[1]).max_epochs == compose().trainer.max_epochs
 
 
 def test_a_trial_whose_process_was_killed_before_it_said_where_it_is_is_done_again_at_once(begun: Any) -> None:
     driven, place = begun
-    (place / supervise.ALIVE).write_text(f"{socket.gethostname()} {GONE}")
+    (place / supervise.HEARTBEAT_FILE).write_text(f"{socket.gethostname()} {GONE}")
     driven.run()
     assert _states(place) == ["done", "done"]
 
@@ -84,7 +84,7 @@ def test_a_trial_of_an_earlier_process_is_waited_for_and_done_again_if_it_dies(
     begun: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     driven, place = begun
-    (place / supervise.ALIVE).write_text("elsewhere 7")
+    (place / supervise.HEARTBEAT_FILE).write_text("elsewhere 7")
     until = time.monotonic() + 0.2  # the other trial has ended by then
     monkeypatch.setattr(supervise, "is_alive", lambda _: time.monotonic() < until)
     driven.run()
@@ -97,34 +97,34 @@ def test_what_another_process_leaves_while_the_last_trial_runs_is_done_too(
 ) -> None:
     driven, place = begun
     answers = iter([True, True])
-    monkeypatch.setattr(claims, "is_there", lambda *_: next(answers, False))
+    monkeypatch.setattr(claims, "is_active", lambda *_: next(answers, False))
     driven.run()
     assert _states(place) == ["done", "done"]
 
 
 def test_a_sweep_says_which_other_process_goes_on(begun: Any, capsys: pytest.CaptureFixture[str]) -> None:
     driven, place = begun
-    file = record.SWEEPS / "one" / claims.OWNERS / "elsewhere.7"
+    file = record.SWEEPS / "one" / claims.OWNERS_FOLDER / "elsewhere.7"
     file.touch()
-    record.tell(place, owner="elsewhere.7")
+    record.update_trial_json(place, owner="elsewhere.7")
     driven.run()
     assert "still running: 0, by elsewhere.7 (machine and process)" in capsys.readouterr().out
     os.utime(file, (0, 0))
     with pytest.raises(Refused, match=r"one: 0: ended without a final state; 'merit train -m sweep.resume=one' runs"):
-        driven._say_who_goes_on([record.trial_in(place)])
+        driven._report_owners([record.read_trial(place)])
 
 
 def test_a_trial_of_two_devices_takes_the_room_of_two(conf: Path) -> None:
     how = compose(["trainer=ddp"]).trainer
-    assert loop.threads_of(how) == 2
-    assert loop.threads_of(how.model_copy(update={"accelerator": "gpu"})) == 1
+    assert loop.count_threads(how) == 2
+    assert loop.count_threads(how.model_copy(update={"accelerator": "gpu"})) == 1
 
 
 def test_a_damaged_trial_is_done_again_and_no_other(begun: Any, capsys: pytest.CaptureFixture[str]) -> None:
     driven, place = begun
-    record.tell(place, state="done", values={"log_loss": 0.5}, started=time.time())
+    record.update_trial_json(place, state="done", values={"log_loss": 0.5}, started=time.time())
     driven._study.tell(0, "done", {"log_loss": 0.5}, {})
-    (place / record.TRIAL).write_text("{")
+    (place / record.TRIAL_JSON).write_text("{")
     driven.run()
     assert "trial   0  its trial.json is damaged: it is trained again" in capsys.readouterr().out
     assert _states(place) == ["done", "done"]

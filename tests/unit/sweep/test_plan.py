@@ -12,28 +12,32 @@ from merit.sweep import plan, record
 
 @pytest.fixture(autouse=True)
 def _locked(conf: Path) -> None:
-    locks.write(compose())
+    locks.write_lock(compose())
 
 
 def test_a_grid_is_every_combination_in_hydras_order(conf: Path) -> None:
-    made = plan.make(["model=linear,mlp", "optimizer.lr=1e-3,3e-3", "trainer=smoke"])
-    assert made.points() == [
+    made = plan.make_plan(["model=linear,mlp", "optimizer.lr=1e-3,3e-3", "trainer=smoke"])
+    assert made.list_points() == [
         {"model": "linear", "optimizer.lr": "0.001"},
         {"model": "linear", "optimizer.lr": "0.003"},
         {"model": "mlp", "optimizer.lr": "0.001"},
         {"model": "mlp", "optimizer.lr": "0.003"},
     ]
-    assert (made.planned, made.objectives, made.fixed) == (4, {"log_loss": "minimize"}, ("trainer=smoke",))
-    lock = made.lock_of(made.points()[3])
+    assert (made.planned_trials, made.objectives, made.fixed_overrides) == (
+        4,
+        {"log_loss": "minimize"},
+        ("trainer=smoke",),
+    )
+    lock = made.compose_lock(made.list_points()[3])
     assert lock == compose(["trainer=smoke", "model=mlp", "optimizer.lr=0.003"])
 
 
 def test_a_metric_goes_where_it_is_better_unless_told(conf: Path) -> None:
-    assert plan.make(["seed=1,2", "sweep.metric=roc_auc"]).objectives == {"roc_auc": "maximize"}
-    assert plan.make(["seed=1,2", "sweep.metric=roc_auc", "sweep.direction=minimize"]).objectives == {
+    assert plan.make_plan(["seed=1,2", "sweep.metric=roc_auc"]).objectives == {"roc_auc": "maximize"}
+    assert plan.make_plan(["seed=1,2", "sweep.metric=roc_auc", "sweep.direction=minimize"]).objectives == {
         "roc_auc": "minimize"
     }
-    assert plan.make(["sweep=small_and_good"]).objectives == {"log_loss": "minimize", "parameters": "minimize"}
+    assert plan.make_plan(["sweep=small_and_good"]).objectives == {"log_loss": "minimize", "parameters": "minimize"}
 
 
 @pytest.mark.parametrize(
@@ -86,7 +90,7 @@ def test_a_metric_goes_where_it_is_better_unless_told(conf: Path) -> None:
 )
 def test_what_can_not_be_swept_is_refused_before_anything_starts(conf: Path, arguments: list[str], told: str) -> None:
     with pytest.raises(MeritError) as caught:
-        plan.make(arguments)
+        plan.make_plan(arguments)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not record.SWEEPS.exists()
@@ -97,65 +101,69 @@ def test_a_metric_that_no_run_reports_is_refused_with_those_that_are(conf: Path,
     with pytest.raises(
         ConfigError, match=r"found 'acc', which no run reports; allowed: roc_auc, .*, train_seconds, param"
     ):
-        plan.make(["seed=1,2", key])
+        plan.make_plan(["seed=1,2", key])
 
 
 def test_a_stale_lock_is_refused(conf: Path) -> None:
     text = (conf / "features" / "default.yaml").read_text(encoding="utf-8")
     (conf / "features" / "default.yaml").write_text(text.replace("clip: 6.0", "clip: 5.0"), encoding="utf-8")
     with pytest.raises(MeritError, match=r"params\.yaml: its section features is not what conf/ says"):
-        plan.make(["seed=1,2"])
+        plan.make_plan(["seed=1,2"])
 
 
 def test_a_sweep_is_resumed_as_what_it_was(conf: Path) -> None:
-    made = plan.make(["seed=1,2", "trainer=smoke", "sweep=random", "sweep.name=one", "sweep.trials=4"])
-    artifacts.write_json(record.SWEEPS / "one" / record.ABOUT, plan.about_json(made, "sha256:0", {}))
-    again = plan.make(["sweep.resume=one", "sweep.workers=1"])
-    assert again.definition() == made.definition()
-    assert (again.name, again.planned, again.settings.workers) == ("one", 4, 1)
-    plan.refuse_another(made.definition(), again)
-    other = plan.make(["sweep.resume=one", "seed=1,2,3"])
+    made = plan.make_plan(["seed=1,2", "trainer=smoke", "sweep=random", "sweep.name=one", "sweep.trials=4"])
+    artifacts.write_json(record.SWEEPS / "one" / record.SWEEP_JSON, plan.build_sweep_json(made, "sha256:0", {}))
+    again = plan.make_plan(["sweep.resume=one", "sweep.workers=1"])
+    assert again.build_definition() == made.build_definition()
+    assert (again.name, again.planned_trials, again.settings.workers) == ("one", 4, 1)
+    plan.refuse_other_definition(made.build_definition(), again)
+    other = plan.make_plan(["sweep.resume=one", "seed=1,2,3"])
     with pytest.raises(
         MeritError, match=r"sweep one: not the one that is there: space was seed=1,2, is seed=1,2,3; fixed"
     ):
-        plan.refuse_another(made.definition(), other)
+        plan.refuse_other_definition(made.build_definition(), other)
 
 
 def test_what_launched_the_trials_is_kept_and_is_no_part_of_what_is_trained(conf: Path) -> None:
-    made = plan.make(["hydra/launcher=local", "seed=1,2"])
-    assert (made.launcher, made.overrides) == (("hydra/launcher=local",), ("seed=1,2",))
-    assert plan.about_json(made, "sha256:0", {})["launcher"] == ["hydra/launcher=local"]
-    assert made.definition() == plan.make(["seed=1,2"]).definition()
+    made = plan.make_plan(["hydra/launcher=local", "seed=1,2"])
+    assert (made.launcher_overrides, made.overrides) == (("hydra/launcher=local",), ("seed=1,2",))
+    assert plan.build_sweep_json(made, "sha256:0", {})["launcher"] == ["hydra/launcher=local"]
+    assert made.build_definition() == plan.make_plan(["seed=1,2"]).build_definition()
 
 
 def test_a_resume_may_keep_its_runs_elsewhere(conf: Path) -> None:
-    made = plan.make(["seed=1,2", "trainer=smoke", "tracking.uri=http://nowhere", "sweep.name=one"])
-    artifacts.write_json(record.SWEEPS / "one" / record.ABOUT, plan.about_json(made, "sha256:0", {}))
-    again = plan.make(["sweep.resume=one", "tracking=csv"])
+    made = plan.make_plan(["seed=1,2", "trainer=smoke", "tracking.uri=http://nowhere", "sweep.name=one"])
+    artifacts.write_json(record.SWEEPS / "one" / record.SWEEP_JSON, plan.build_sweep_json(made, "sha256:0", {}))
+    again = plan.make_plan(["sweep.resume=one", "tracking=csv"])
     assert again.overrides == ("seed=1,2", "trainer=smoke", "tracking=csv")
-    assert again.base.tracking.to == "csv"
-    plan.refuse_another({**made.definition(), "fixed": ["tracking.uri=http://nowhere", "trainer=smoke"]}, again)
+    assert again.base_lock.tracking.to == "csv"
+    plan.refuse_other_definition(
+        {**made.build_definition(), "fixed": ["tracking.uri=http://nowhere", "trainer=smoke"]}, again
+    )
 
 
 def test_overrides_may_say_the_same_in_another_order(conf: Path) -> None:
-    one = plan.make(["seed=1,2", "trainer=smoke", "model=mlp"])
-    other: Any = plan.make(["model=mlp", "trainer=smoke", "seed=1,2"])
-    plan.refuse_another(one.definition(), other)
-    assert one.planned == other.planned == 2
+    one = plan.make_plan(["seed=1,2", "trainer=smoke", "model=mlp"])
+    other: Any = plan.make_plan(["model=mlp", "trainer=smoke", "seed=1,2"])
+    plan.refuse_other_definition(one.build_definition(), other)
+    assert one.planned_trials == other.planned == 2
 
 
 def test_a_space_that_names_an_unknown_key_is_told(conf: Path) -> None:
     text = "sampler: random\ntrials: 3\nspace: {seed: 'range(1, 9)', model.nix: [1, 2]}\n"
     (conf / "sweep" / "mine.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(MeritError, match=r"can't be composed: command line: model\.nix: unknown key"):
-        plan.make(["sweep=mine"])
+        plan.make_plan(["sweep=mine"])
 
 
 def test_a_sweep_may_be_resumed_with_its_runs_kept_elsewhere(conf: Path) -> None:
-    made = plan.make(["seed=1,2", "trainer=smoke", "tracking.uri=http://127.0.0.1:9", "sweep.name=one"])
-    record.artifacts.write_json(record.SWEEPS / "one" / record.ABOUT, plan.about_json(made, "sha256:0", {}))
+    made = plan.make_plan(["seed=1,2", "trainer=smoke", "tracking.uri=http://127.0.0.1:9", "sweep.name=one"])
+    record.artifacts.write_json(record.SWEEPS / "one" / record.SWEEP_JSON, plan.build_sweep_json(made, "sha256:0", {}))
     for elsewhere in (["tracking.uri=sqlite:///mlflow.db"], ["tracking=csv"]):
-        again = plan.make(["sweep.resume=one", *elsewhere])
-        assert list(again.fixed) == ["trainer=smoke", *elsewhere]
+        again = plan.make_plan(["sweep.resume=one", *elsewhere])
+        assert list(again.fixed_overrides) == ["trainer=smoke", *elsewhere]
         assert again.space == made.space
-        plan.refuse_another({**made.definition(), "fixed": sorted(made.fixed)}, again)  # as older sweeps noted it
+        plan.refuse_other_definition(
+            {**made.build_definition(), "fixed": sorted(made.fixed_overrides)}, again
+        )  # as older sweeps noted it

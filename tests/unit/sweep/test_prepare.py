@@ -21,4 +21,4 @@ def test_a_full_disk_is_told_with_the_file_that_it_has_no_room_for(
     monkeypatch.setattr(os, "link", full)
     monkeypatch.setattr(shutil, "copyfile", full)
     with pytest.raises(MeritError, match=r"^sweeps/one/features/features\.json: can't be written: No space left"):
-        prepare._share(Path("sweeps/one/features"))
+        prepare._link_features(Path("sweeps/one/features"))

@@ -14,9 +14,11 @@ def _sweep(name: str, objectives: dict[str, str], created: str, *trials: dict[st
     folder = record.SWEEPS / name
     about = {"name": name, "created": created, "sampler": "grid", "objectives": objectives, "overrides": ["seed=1,2"],
              "space": {"seed": "1,2"}, "planned": len(trials), "commit": "c"}  # fmt: skip
-    artifacts.write_json(folder / record.ABOUT, about)
+    artifacts.write_json(folder / record.SWEEP_JSON, about)
     for number, told in enumerate(trials):
-        record.tell(record.folder_of(folder, number), number=number, overrides={"seed": str(number)}, **told)
+        record.update_trial_json(
+            record.locate_trial(folder, number), number=number, overrides={"seed": str(number)}, **told
+        )
     return folder
 
 
@@ -28,11 +30,11 @@ def test_the_best_goes_where_the_objective_says_and_only_what_is_done_counts(wor
     trials = [_done(auc=0.6), _done(auc=0.8), {"state": "pruned", "values": {"auc": 0.9}}, {"state": "running"}]
     _sweep("up", {"auc": "maximize"}, "2026-01-02", *trials)
     _sweep("down", {"auc": "minimize"}, "2026-01-01", *trials)
-    best, worst = record.read("up").best(), record.read("down").best()
+    best, worst = record.read_sweep("up").find_best(), record.read_sweep("down").find_best()
     assert best is not None and best.number == 1
     assert worst is not None and worst.number == 0
-    assert record.names() == ["down", "up"]
-    assert record.latest() == "up"
+    assert record.list_names() == ["down", "up"]
+    assert record.find_latest() == "up"
 
 
 def test_the_front_is_what_none_beats_in_all_objectives(workdir: Path) -> None:
@@ -40,31 +42,31 @@ def test_the_front_is_what_none_beats_in_all_objectives(workdir: Path) -> None:
     _sweep(
         "two", {"loss": "minimize", "parameters": "minimize"}, "1", *(_done(loss=a, parameters=b) for a, b in points)
     )
-    found = record.read("two")
-    assert [trial.number for trial in found.front()] == [0, 1, 3, 4]
-    assert found.best() is None
+    found = record.read_sweep("two")
+    assert [trial.number for trial in found.find_front()] == [0, 1, 3, 4]
+    assert found.find_best() is None
 
 
 def test_a_sweep_that_is_not_there_is_told_with_those_that_are(workdir: Path) -> None:
     with pytest.raises(MeritError, match="no sweep; 'merit train -m model=linear,mlp' makes one"):
-        record.latest()
+        record.find_latest()
     _sweep("one", {"auc": "maximize"}, "1")
     with pytest.raises(MeritError, match="sweeps/nix: no such sweep; allowed: one"):
-        record.read("nix")
+        record.read_sweep("nix")
 
 
 def test_a_line_that_is_still_written_is_no_epoch_yet(workdir: Path) -> None:
-    assert record.epochs(workdir) == []
-    (workdir / record.HISTORY).write_text("epoch,train_loss\n0,0.5\n1,0.2", encoding="utf-8")
-    assert record.epochs(workdir) == [{"epoch": 0.0, "train_loss": 0.5}]
+    assert record.read_epochs(workdir) == []
+    (workdir / record.HISTORY_CSV).write_text("epoch,train_loss\n0,0.5\n1,0.2", encoding="utf-8")
+    assert record.read_epochs(workdir) == [{"epoch": 0.0, "train_loss": 0.5}]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "7", "{}", '{"number": 0, "overrides": {}, "state": "odd"}'])
 def test_a_damaged_trial_is_lost_and_the_others_are_not(workdir: Path, text: str) -> None:
     folder = _sweep("one", {"auc": "maximize"}, "1", _done(auc=0.6), _done(auc=0.8))
-    (record.folder_of(folder, 1) / record.TRIAL).write_text(text)
-    assert [trial.number for trial in record.read("one").trials] == [0]
-    lost = record.damaged(folder)
+    (record.locate_trial(folder, 1) / record.TRIAL_JSON).write_text(text)
+    assert [trial.number for trial in record.read_sweep("one").trials] == [0]
+    lost = record.find_damaged(folder)
     assert lost.keys() == {1}
     assert lost[1].startswith("sweeps/one/trials/0001/trial.json: ")
     assert lost[1].endswith("'merit train -m sweep.resume=one' trains it again")
@@ -74,9 +76,9 @@ def test_a_damaged_trial_is_lost_and_the_others_are_not(workdir: Path, text: str
 def test_a_damaged_sweep_is_named_and_the_others_are_listed(workdir: Path, text: str) -> None:
     _sweep("one", {"auc": "maximize"}, "1", _done(auc=0.6))
     folder = _sweep("two", {"auc": "maximize"}, "2", _done(auc=0.7))
-    (folder / record.ABOUT).write_text(text)
+    (folder / record.SWEEP_JSON).write_text(text)
     done = CliRunner().invoke(main, ["sweep", "list"])
     assert done.output.splitlines()[:2] == ["two  damaged", "one  1 of 1 trials  trial 0: auc 0.6000"]
     assert isinstance(done.exception, MeritError) or done.exit_code == 2
     with pytest.raises(MeritError, match=r"^sweeps/two/sweep.json: .*give the sweep's command again with sweep.name="):
-        record.read("two")
+        record.read_sweep("two")

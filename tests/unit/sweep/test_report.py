@@ -45,7 +45,7 @@ class _Page(HTMLParser):
 
 def _page(root: Path, name: str = "mlp", **how: Any) -> _Page:
     folders.make(root, name, **how)
-    path = report.write(record.read(name))
+    path = report.write_report(record.read_sweep(name))
     assert path == artifacts.SWEEP_HTML
     return _Page(path.read_text(encoding="utf-8"))
 
@@ -108,7 +108,7 @@ def test_hostile_texts_show_and_do_nothing(workdir: Path) -> None:
 
 def test_of_two_objectives_the_page_shows_the_front_and_asks_for_a_choice(workdir: Path) -> None:
     page = _page(workdir, objectives=TWO)
-    front = record.read("mlp").front()
+    front = record.read_sweep("mlp").find_front()
     assert f"{len(front)} trials on the front" in page.text
     assert "Pareto front" in page.text
     assert "merit sweep adopt TRIAL" in page.text
@@ -153,11 +153,11 @@ def test_the_parameter_that_decided_is_the_most_important(workdir: Path) -> None
             told["values"] = {"log_loss": abs(math.log10(float(told["overrides"]["optimizer.lr"])) + 2.5)}
 
     folders.make(workdir, trials=40, edit=edit)
-    found = importance.measure(record.read("mlp"), "log_loss")
+    found = importance.measure_importance(record.read_sweep("mlp"), "log_loss")
     assert next(iter(found.shares)) == "optimizer.lr"
     assert sum(found.shares.values()) == pytest.approx(1.0)
     assert found.method == "fANOVA"
-    assert found.left_out == ("model.hidden",)
+    assert found.excluded == ("model.hidden",)
 
 
 def test_where_fanova_fails_ped_anova_tells(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +168,7 @@ def test_where_fanova_fails_ped_anova_tells(workdir: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(optuna.importance, "FanovaImportanceEvaluator", broken)
     folders.make(workdir, trials=40)
-    found = importance.measure(record.read("mlp"), "log_loss")
+    found = importance.measure_importance(record.read_sweep("mlp"), "log_loss")
     assert found.method == "PED-ANOVA"
     assert set(found.shares) == {"model", "optimizer.lr", "trainer.batch_size"}
 
@@ -182,8 +182,8 @@ def test_no_importance_is_told_where_nothing_differs(workdir: Path) -> None:
 
     folders.make(workdir, "same", trials=12, edit=same)
     folders.make(workdir, "one", trials=12, edit=one)
-    assert "came out the same" in importance.measure(record.read("same"), "log_loss").why_not
-    assert "No parameter differs" in importance.measure(record.read("one"), "log_loss").why_not
+    assert "came out the same" in importance.measure_importance(record.read_sweep("same"), "log_loss").reason
+    assert "No parameter differs" in importance.measure_importance(record.read_sweep("one"), "log_loss").reason
 
 
 def test_many_parameters_are_drawn_by_their_importance(workdir: Path) -> None:
@@ -191,20 +191,20 @@ def test_many_parameters_are_drawn_by_their_importance(workdir: Path) -> None:
         told["overrides"] |= {f"k.p{i}": str(number + i) for i in range(20)}
 
     folders.make(workdir, edit=edit)
-    drawn = plots.parallel(record.read("mlp"), {"k.p19": 1.0, "k.p18": 0.5})
-    assert len(re.findall('class="name"', drawn)) == plots.MOST_AXES
+    drawn = plots.draw_parallel(record.read_sweep("mlp"), {"k.p19": 1.0, "k.p18": 0.5})
+    assert len(re.findall('class="name"', drawn)) == plots.MAX_AXES
     assert ">p19<" in drawn
 
 
 def test_words_of_the_first_scale_have_room_at_its_left(workdir: Path) -> None:
     folders.make(workdir, edit=lambda number, told: told["overrides"].update(model="m" * 40))
-    drawn = plots.parallel(record.read("mlp"), {})
+    drawn = plots.draw_parallel(record.read_sweep("mlp"), {})
     (place,) = {float(x) for x in re.findall(r'<text class="tick" x="([\d.]+)"[^>]*>m{5,}', drawn)}
-    assert place >= 7 * plots.WORD, "a character is about 7 wide"
+    assert place >= 7 * plots.MAX_LABEL_CHARS, "a character is about 7 wide"
 
 
 def test_names_are_as_short_as_they_can_be() -> None:
-    assert labels.short(["optimizer.lr", "model.hidden", "data.lr", "lr"]) == {
+    assert labels.shorten_keys(["optimizer.lr", "model.hidden", "data.lr", "lr"]) == {
         "optimizer.lr": "optimizer.lr",
         "model.hidden": "hidden",
         "data.lr": "data.lr",
@@ -213,9 +213,9 @@ def test_names_are_as_short_as_they_can_be() -> None:
 
 
 def test_scales_are_by_powers_where_the_space_says_so_or_the_values_do() -> None:
-    assert axes.of("lr", ["0.001", "0.1"]).log
-    assert not axes.of("lr", ["0.01", "0.1"]).log
-    assert axes.of("lr", ["0.01", "0.1"], "tag(log, interval(0.01, 0.1))").log
-    assert axes.of("lr", ["0.001", "0.01", "0.1"]).place("0.01") == pytest.approx(0.5)
-    assert axes.of("hidden", ["[64]", "8", None]).words == ("8", "[64]")
-    assert axes.of("x", ["5"]).place("5") == 0.5
+    assert axes.from_values("lr", ["0.001", "0.1"]).log
+    assert not axes.from_values("lr", ["0.01", "0.1"]).log
+    assert axes.from_values("lr", ["0.01", "0.1"], "tag(log, interval(0.01, 0.1))").log
+    assert axes.from_values("lr", ["0.001", "0.01", "0.1"]).locate_value("0.01") == pytest.approx(0.5)
+    assert axes.from_values("hidden", ["[64]", "8", None]).labels == ("8", "[64]")
+    assert axes.from_values("x", ["5"]).locate_value("5") == 0.5

@@ -16,12 +16,12 @@ Made = Callable[..., Study]
 @pytest.fixture
 def made(conf: Path, tmp_path: Path) -> Iterator[Made]:
     """Return a study of the sweep that overrides ask for; the same folder holds all of a test."""
-    locks.write(compose())
+    locks.write_lock(compose())
 
     studies: list[Study] = []
 
     def make(*arguments: str, place: int = 0) -> Study:
-        studies.append(Study(plan.make(["sweep.name=one", *arguments]), tmp_path, place))
+        studies.append(Study(plan.make_plan(["sweep.name=one", *arguments]), tmp_path, place))
         return studies[-1]
 
     yield make
@@ -47,8 +47,8 @@ def test_a_grid_is_tried_once_in_its_order_by_however_many(made: Made) -> None:
     ]
     assert one.ask() is None
     assert other.ask() is None
-    assert one.untold() == {0, 1, 2, 3, 4, 5}
-    assert other.again(2).point == {"seed": "2", "model": "linear"}
+    assert one.list_unfinished() == {0, 1, 2, 3, 4, 5}
+    assert other.repeat_suggestion(2).point == {"seed": "2", "model": "linear"}
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
@@ -107,7 +107,7 @@ def test_a_trial_that_failed_or_has_no_number_costs_no_more_than_itself(made: Ma
         suggestion = study.ask()
         assert suggestion is not None
         study.tell(suggestion.number, state, values, {})
-    assert study.untold() == set()
+    assert study.list_unfinished() == set()
 
 
 def test_a_study_that_changed_says_how(made: Made) -> None:
@@ -133,7 +133,7 @@ def test_several_workers_share_a_study_in_postgresql(made: Made) -> None:
         assert sorted(each.point["seed"] for each in taken if each) == ["1", "2", "3", "4"]
         assert one.ask() is None
         one.tell(0, "done", {"log_loss": 0.5}, {"number": 0, "state": "done"})
-        assert other.elsewhere() == {0: {"number": 0, "state": "done"}}
+        assert other.read_shared_records() == {0: {"number": 0, "state": "done"}}
         for study in (one, other):
             study.close()
 
@@ -162,7 +162,9 @@ def test_a_storage_that_was_lost_is_made_anew_from_the_files_of_trials(
         assert suggestion is not None
         points[suggestion.number] = suggestion.point
     for number, state in {0: "done", 2: "running"}.items():
-        record.tell(record.folder_of(tmp_path, number), number=number, overrides=points[number], state=state)
+        record.update_trial_json(
+            record.locate_trial(tmp_path, number), number=number, overrides=points[number], state=state
+        )
     first.close()
     (tmp_path / "study.db").unlink()
 
@@ -170,11 +172,11 @@ def test_a_storage_that_was_lost_is_made_anew_from_the_files_of_trials(
     study.tell(0, "done", {"log_loss": 0.5}, {})
     if len(asked) == 1:  # a grid's points wait for whoever asks
         assert [each["seed"] for each in _all(study)] == ["2", "3"]
-        assert study.restored == 1
+        assert study.restored_count == 1
     else:
-        assert study.restored == 2
-        assert study.untold() == {2}
-        assert study.again(2).point == points[2]
+        assert study.restored_count == 2
+        assert study.list_unfinished() == {2}
+        assert study.repeat_suggestion(2).point == points[2]
         study.tell(2, "killed", {}, {})
         assert len(_all(study)) == 1
     assert study._study.best_trial.number == 0

@@ -21,7 +21,7 @@ def _text(console: Console) -> str:
 
 def _sweep(root: Path, **how: object) -> record.Sweep:
     folders.make(root, "mlp", **how)  # type: ignore[arg-type]
-    return record.read("mlp")
+    return record.read_sweep("mlp")
 
 
 def _now(number: int, told: dict[str, object]) -> None:
@@ -31,7 +31,7 @@ def _now(number: int, told: dict[str, object]) -> None:
 def test_off_a_terminal_each_trial_that_ends_gets_one_line(workdir: Path) -> None:
     console = _console()
     sweep = _sweep(workdir, trials=6, edit=_now)
-    with view.Live(console, sweep.objectives, 20) as live:
+    with view.LiveTable(console, sweep.objectives, 20) as live:
         live.update(sweep)
         live.update(sweep)
     lines = _text(console).splitlines()
@@ -46,7 +46,7 @@ def test_off_a_terminal_each_trial_that_ends_gets_one_line(workdir: Path) -> Non
 def test_trials_that_ended_before_a_resume_are_counted_and_not_told_again(workdir: Path) -> None:
     console = _console()
     sweep = _sweep(workdir, trials=6)
-    with view.Live(console, sweep.objectives, 20) as live:
+    with view.LiveTable(console, sweep.objectives, 20) as live:
         live.update(sweep)
     assert _text(console) == "6 trials ended before\n"
 
@@ -55,14 +55,14 @@ def test_a_trial_that_never_began_is_told_too(workdir: Path) -> None:
     never = {"state": "failed", "started": 0, "seconds": 0, "error": "no"}
     console = _console()
     sweep = _sweep(workdir, trials=1, edit=lambda number, told: told.update(never))
-    with view.Live(console, sweep.objectives, 20) as live:
+    with view.LiveTable(console, sweep.objectives, 20) as live:
         live.update(sweep)
     assert "trial   0  failed" in _text(console)
 
 
 def test_a_failed_trial_tells_its_error_in_its_line(workdir: Path) -> None:
     sweep = _sweep(workdir)
-    assert folders.ERROR in view.line(sweep, sweep.trials[13], 20)
+    assert folders.ERROR in view.format_trial_line(sweep, sweep.trials[13], 20)
 
 
 def test_a_terminal_shows_what_runs_first_and_the_time_left(workdir: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_terminal_shows_what_runs_first_and_the_time_left(workdir: Path) -> No
 
     console = _console(terminal=True)
     sweep = _sweep(workdir, trials=6, edit=edit)
-    with view.Live(console, sweep.objectives, 20) as live:
+    with view.LiveTable(console, sweep.objectives, 20) as live:
         live.update(sweep)
     shown = _text(console)
     rows = [row for row in shown.splitlines() if re.match(r"\s+\d+ ", row)]
@@ -86,9 +86,9 @@ def test_the_time_left_is_that_of_the_trials_to_come_side_by_side(workdir: Path)
 
     sweep = _sweep(workdir, trials=4, edit=edit)
     # Two run for 4 of about 10 seconds, six wait: (2 x 6 + 6 x 10) / 2.
-    assert view.time_left(sweep, 10, 1004.0) == pytest.approx(36.0)
-    assert view.time_left(sweep, None, 1004.0) is None
-    assert view.time_left(sweep, 2, 1004.0) is None
+    assert view.estimate_time_left(sweep, 10, 1004.0) == pytest.approx(36.0)
+    assert view.estimate_time_left(sweep, None, 1004.0) is None
+    assert view.estimate_time_left(sweep, 2, 1004.0) is None
 
 
 def _running(epochs: int, *, began: float) -> folders.Edit:
@@ -99,19 +99,19 @@ def _running(epochs: int, *, began: float) -> folders.Edit:
 def test_before_a_trial_has_ended_the_epochs_of_the_running_ones_foretell(workdir: Path) -> None:
     # Each of two is at 2 of 8 epochs after 4 seconds, eight wait: (2 x 12 + 8 x 16) / 2.
     sweep = _sweep(workdir, trials=2, edit=_running(2, began=1000.0))
-    assert view.time_left(sweep, 10, 1004.0) == pytest.approx(76.0)
-    assert view.status(sweep, 10, 1004.0) == ["0/10", "up to 1 min 16 s left"]
+    assert view.estimate_time_left(sweep, 10, 1004.0) == pytest.approx(76.0)
+    assert view.describe_status(sweep, 10, 1004.0) == ["0/10", "up to 1 min 16 s left"]
 
 
 def test_nothing_is_foretold_before_the_first_epoch(workdir: Path) -> None:
     sweep = _sweep(workdir, trials=2, edit=_running(0, began=1000.0))
-    assert view.time_left(sweep, 10, 1004.0) is None
+    assert view.estimate_time_left(sweep, 10, 1004.0) is None
 
 
 def test_off_a_terminal_the_first_estimate_is_a_line_before_any_trial_has_ended(workdir: Path) -> None:
     console = _console()
     sweep = _sweep(workdir, trials=2, edit=_running(2, began=time.time() - 4))
-    with view.Live(console, sweep.objectives, 10) as live:
+    with view.LiveTable(console, sweep.objectives, 10) as live:
         live.update(sweep)
         live.update(sweep)
     assert re.fullmatch(r"0/10  up to 1 min 1\d s left\n", _text(console))
@@ -119,13 +119,13 @@ def test_off_a_terminal_the_first_estimate_is_a_line_before_any_trial_has_ended(
 
 def test_a_trial_that_runs_shows_its_epochs_of_all(workdir: Path) -> None:
     console = _console()
-    console.print(view.table(_sweep(workdir, trials=1, edit=_running(2, began=1000.0))))
+    console.print(view.render_table(_sweep(workdir, trials=1, edit=_running(2, began=1000.0))))
     assert " 2/8 " in _text(console)
 
 
 def test_the_table_has_the_best_first_and_the_failed_last(workdir: Path) -> None:
     console = _console()
-    view.show(console, _sweep(workdir))
+    view.print_sweep(console, _sweep(workdir))
     rows = [int(found[1]) for found in re.finditer(r"(?m)^ +(\d+) ", _text(console))]
     assert rows[0] == 16
     assert rows[-2:] == [13, 17]
@@ -136,14 +136,14 @@ def test_the_table_has_the_best_first_and_the_failed_last(workdir: Path) -> None
 def test_of_two_objectives_the_front_comes_first(workdir: Path) -> None:
     sweep = _sweep(workdir, objectives={"log_loss": "minimize", "train_seconds": "minimize"})
     console = _console()
-    console.print(view.table(sweep))
+    console.print(view.render_table(sweep))
     rows = [int(found[1]) for found in re.finditer(r"(?m)^ +(\d+) ", _text(console))]
-    assert set(rows[: len(sweep.front())]) == {trial.number for trial in sweep.front()}
+    assert set(rows[: len(sweep.find_front())]) == {trial.number for trial in sweep.find_front()}
 
 
 def test_a_narrow_terminal_keeps_every_parameter_in_sight(workdir: Path) -> None:
     console = _console(width=60)
-    console.print(view.table(_sweep(workdir)))
+    console.print(view.render_table(_sweep(workdir)))
     assert "linear" in _text(console)
 
 
@@ -153,15 +153,15 @@ def test_what_trials_say_is_no_markup_and_no_control(workdir: Path) -> None:
 
     console = _console()
     sweep = _sweep(workdir, trials=14, edit=edit)
-    view.show(console, sweep)
-    console.print(view.line(sweep, sweep.trials[13], 20), markup=False)
+    view.print_sweep(console, sweep)
+    console.print(view.format_trial_line(sweep, sweep.trials[13], 20), markup=False)
     assert "\x1b" not in _text(console)
     assert "[bold]" in _text(console)
 
 
 def test_a_sweep_without_a_trial_has_an_empty_table(workdir: Path) -> None:
     console = _console()
-    view.show(console, _sweep(workdir, trials=0))
+    view.print_sweep(console, _sweep(workdir, trials=0))
     assert "No trial is done" in _text(console)
 
 
@@ -169,14 +169,14 @@ def test_a_reason_that_the_table_cuts_off_stands_whole_below_it_once(workdir: Pa
     reason = f"optimizer: torch.optim.AdamW refuses its arguments: Invalid learning rate: -1; {'x' * 300} end"
     failed = {"state": "failed", "error": reason, "values": {}}
     console = _console()
-    view.show(console, _sweep(workdir, trials=3, edit=lambda number, told: number == 1 or told.update(failed)))
+    view.print_sweep(console, _sweep(workdir, trials=3, edit=lambda number, told: number == 1 or told.update(failed)))
     assert _text(console).count(f"trials 0, 2: {reason}\n") == 1
 
 
 def test_what_can_be_adopted_is_told_and_nothing_where_nothing_can(workdir: Path) -> None:
-    assert labels.following(_sweep(workdir)) == "; next: 'merit sweep adopt'"
+    assert labels.describe_next_step(_sweep(workdir)) == "; next: 'merit sweep adopt'"
     failed = {"state": "failed", "error": "no", "values": {}}
-    assert labels.following(_sweep(workdir, edit=lambda number, told: told.update(failed))) == ""
+    assert labels.describe_next_step(_sweep(workdir, edit=lambda number, told: told.update(failed))) == ""
     two = {"log_loss": "minimize", "train_seconds": "minimize"}
-    told = labels.following(_sweep(workdir, trials=6, objectives=two))
+    told = labels.describe_next_step(_sweep(workdir, trials=6, objectives=two))
     assert re.fullmatch(r"; next: 'merit sweep adopt N' with N from the front: [0-5](, [0-5])*", told)

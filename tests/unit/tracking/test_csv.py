@@ -12,7 +12,7 @@ from merit import artifacts
 from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import MeritError
-from merit.tracking import local, place, run_facts, told_of, tracker
+from merit.tracking import describe_location, find_local_path, read_run_tags, run_facts, select_tracker
 
 EPOCHS = [
     {"epoch": 0.0, "train_loss": 0.7, "validation_loss": 0.6},
@@ -54,7 +54,7 @@ def _finish(make_package: Callable[..., Path]) -> None:
 
 
 def test_a_finished_run_says_what_it_is_made_of_and_how_it_went(tracked: Lock) -> None:
-    run = tracker(tracked.tracking).begin(tracked)
+    run = select_tracker(tracked.tracking).start_run(tracked)
     for epoch in EPOCHS:
         run.log_epoch(epoch)
     run.end("FINISHED")
@@ -65,16 +65,16 @@ def test_a_finished_run_says_what_it_is_made_of_and_how_it_went(tracked: Lock) -
     assert about["data_sha256"] == artifacts.sha256(artifacts.RAW)
     assert about["data_fingerprint"] == tracked.data.fingerprint
     assert about["commit"] == "none yet"
-    assert about.items() >= run_facts.machine().items()
-    assert told_of(tracked.tracking, about["weights_sha256"]) == about
-    assert told_of(tracked.tracking, "0" * 64) == {}
+    assert about.items() >= run_facts.describe_machine().items()
+    assert read_run_tags(tracked.tracking, about["weights_sha256"]) == about
+    assert read_run_tags(tracked.tracking, "0" * 64) == {}
     assert about["weights_sha256"] == artifacts.sha256(artifacts.WEIGHTS)
     assert [row["validation_loss"] for row in _rows(folder / "epochs.csv")] == ["0.6", "0.5"]
-    assert (folder / "params.yaml").read_text(encoding="utf-8") == locks.render(tracked)
+    assert (folder / "params.yaml").read_text(encoding="utf-8") == locks.render_lock(tracked)
 
 
 def test_a_run_that_failed_says_so_and_is_nobodys_weights(tracked: Lock) -> None:
-    run = tracker(tracked.tracking).begin(tracked)
+    run = select_tracker(tracked.tracking).start_run(tracked)
     run.log_epoch(EPOCHS[0])
     run.end("FAILED")
     about = _about(_only(tracked))
@@ -83,10 +83,10 @@ def test_a_run_that_failed_says_so_and_is_nobodys_weights(tracked: Lock) -> None
 
 
 def test_the_run_of_the_weights_gets_their_package_once(tracked: Lock, make_package: Callable[..., Path]) -> None:
-    kept = tracker(tracked.tracking)
-    kept.begin(tracked).end("FINISHED")
+    kept = select_tracker(tracked.tracking)
+    kept.start_run(tracked).end("FINISHED")
     _finish(make_package)
-    assert [kept.record(tracked) for _ in range(2)] == [_only(tracked).name] * 2
+    assert [kept.complete_run(tracked) for _ in range(2)] == [_only(tracked).name] * 2
     about = _about(_only(tracked))
     assert about["package"] == artifacts.package_digest(artifacts.PACKAGE)
     assert about["test_roc_auc"] == "0.7"
@@ -94,11 +94,11 @@ def test_the_run_of_the_weights_gets_their_package_once(tracked: Lock, make_pack
 
 
 def test_a_run_that_was_lost_is_written_again_from_the_files(tracked: Lock, make_package: Callable[..., Path]) -> None:
-    kept = tracker(tracked.tracking)
-    kept.begin(tracked).end("FINISHED")
+    kept = select_tracker(tracked.tracking)
+    kept.start_run(tracked).end("FINISHED")
     shutil.rmtree("runs")
     _finish(make_package)
-    restored = kept.record(tracked)
+    restored = kept.complete_run(tracked)
     assert restored == _only(tracked).name
     assert [row["epoch"] for row in _rows(_only(tracked) / "epochs.csv")] == ["0", "1"]
 
@@ -106,13 +106,13 @@ def test_a_run_that_was_lost_is_written_again_from_the_files(tracked: Lock, make
 def test_without_data_no_run_is_begun(tracked: Lock) -> None:
     artifacts.RAW.unlink()
     with pytest.raises(MeritError, match=r"^data/raw\.parquet: not found"):
-        tracker(tracked.tracking).begin(tracked)
+        select_tracker(tracked.tracking).start_run(tracked)
     assert not Path("runs").exists()
 
 
 def test_the_environment_of_a_run_stands_beside_it(tracked: Lock) -> None:
-    run_facts.ENVIRONMENT.write_text("a==1\n", encoding="utf-8")
-    tracker(tracked.tracking).begin(tracked)
+    run_facts.REQUIREMENTS_LOCK.write_text("a==1\n", encoding="utf-8")
+    select_tracker(tracked.tracking).start_run(tracked)
     assert (_only(tracked) / "requirements.lock").read_text(encoding="utf-8") == "a==1\n"
 
 
@@ -120,8 +120,11 @@ def test_where_runs_go_is_told_for_each_way_to_keep_them(make_lock: Callable[...
     def of(**tracking: str) -> Any:
         return make_lock(lambda values: values.update(tracking={"experiment": "tiny", **tracking})).tracking
 
-    assert (place(lock.tracking), local(lock.tracking)) == ("sqlite:///mlflow.db", Path("mlflow.db"))
-    assert (place(of(to="csv")), local(of(to="csv"))) == ("csv::tiny", Path("runs/tiny"))
+    assert (describe_location(lock.tracking), find_local_path(lock.tracking)) == (
+        "sqlite:///mlflow.db",
+        Path("mlflow.db"),
+    )
+    assert (describe_location(of(to="csv")), find_local_path(of(to="csv"))) == ("csv::tiny", Path("runs/tiny"))
     offline, online = of(to="wandb", mode="offline"), of(to="wandb", mode="online")
-    assert (place(offline), local(offline)) == ("wandb:offline:tiny", Path("wandb"))
-    assert (place(online), local(online)) == ("wandb:online:tiny", None)
+    assert (describe_location(offline), find_local_path(offline)) == ("wandb:offline:tiny", Path("wandb"))
+    assert (describe_location(online), find_local_path(online)) == ("wandb:online:tiny", None)

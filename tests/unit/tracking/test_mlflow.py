@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Run as MlflowRun
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from merit import artifacts, tracking
 from merit.config.schema import Lock, Tracking
 from merit.errors import MeritError, Refused
 from merit.mlflow import store
-from merit.registry.mlflow_candidates import register
+from merit.registry.mlflow_candidates import register_candidate
 from merit.scoring.package import Package
-from merit.serving.app.answers import Answers
+from merit.serving.app.answers import ServedModel
 from merit.tracking import mlflow as runs
-from merit.tracking import run_facts, told_of
-from merit.tracking.mlflow import PACKAGE_TAG, WEIGHTS_TAG, Run, record
+from merit.tracking import read_run_tags, run_facts
+from merit.tracking.mlflow import PACKAGE_TAG, WEIGHTS_TAG, MlflowRun, complete_run
 
 # SQLAlchemy 2.1 deprecates a loader that mlflow 3.17 still uses.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -55,7 +55,7 @@ def client(tracked: Lock) -> Iterator[MlflowClient]:
     yield store.open_store(tracked.tracking)
 
 
-def _runs(client: MlflowClient, lock: Lock) -> list[MlflowRun]:
+def _runs(client: MlflowClient, lock: Lock) -> list[Run]:
     found = client.get_experiment_by_name(lock.tracking.experiment)
     assert found is not None
     return list(client.search_runs([found.experiment_id]))
@@ -81,7 +81,7 @@ def _finish(make_package: Callable[..., Path], verdict: str = "pass") -> dict[st
 
 
 def test_a_finished_run_holds_what_it_is_made_of(tracked: Lock, client: MlflowClient) -> None:
-    run = Run(tracked)
+    run = MlflowRun(tracked)
     for epoch in EPOCHS:
         run.log_epoch(epoch)
     _weights()
@@ -92,8 +92,11 @@ def test_a_finished_run_holds_what_it_is_made_of(tracked: Lock, client: MlflowCl
     assert found.data.tags["merit.data_sha256"] == artifacts.sha256(artifacts.RAW)
     assert found.data.tags["merit.data_fingerprint"] == tracked.data.fingerprint
     assert all(found.data.tags[f"merit.{name}"] for name in ("python", "processor", "instructions"))
-    assert told_of(tracked.tracking, artifacts.sha256(artifacts.WEIGHTS)).items() >= run_facts.machine().items()
-    assert told_of(tracked.tracking, "0" * 64) == {}
+    assert (
+        read_run_tags(tracked.tracking, artifacts.sha256(artifacts.WEIGHTS)).items()
+        >= run_facts.describe_machine().items()
+    )
+    assert read_run_tags(tracked.tracking, "0" * 64) == {}
     assert found.data.tags["mlflow.project.entryPoint"] == "merit train"
     assert found.data.tags["mlflow.source.name"] == Path.cwd().name
     assert found.data.tags["mlflow.note.content"].startswith(f"**{tracked.name}**: Linear, binary: `delay >= 10`")
@@ -116,7 +119,7 @@ def test_a_finished_run_holds_what_it_is_made_of(tracked: Lock, client: MlflowCl
 def test_a_column_of_any_name_is_kept(tracked: Lock, make_lock: Callable[..., Lock], client: MlflowClient) -> None:
     odd = {name: {"type": "number", "feature": "number"} for name in ("${a}", "b//c", "d, e", "é", "x" * 300)}
     data = make_lock(lambda values: values["data"]["columns"].update(odd)).data
-    Run(tracked.model_copy(update={"data": data}))
+    MlflowRun(tracked.model_copy(update={"data": data}))
     (found,) = _runs(client, tracked)
     assert found.data.params["data.columns.__a_.feature"] == "number"
     assert found.data.params["data.columns.b__c.feature"] == "number"
@@ -126,7 +129,7 @@ def test_a_column_of_any_name_is_kept(tracked: Lock, make_lock: Callable[..., Lo
 def test_a_run_that_ends_early_says_how_and_is_nobodys_weights(
     tracked: Lock, client: MlflowClient, status: str
 ) -> None:
-    run = Run(tracked)
+    run = MlflowRun(tracked)
     run.log_epoch(EPOCHS[0])
     run.end(status)
     (found,) = _runs(client, tracked)
@@ -146,7 +149,7 @@ def test_an_epoch_that_can_not_be_sent_goes_with_the_next(
         return send(self, *args, **kwargs)
 
     _weights()
-    run = Run(tracked)
+    run = MlflowRun(tracked)
     with monkeypatch.context() as patched:
         patched.setattr(MlflowClient, "log_batch", sometimes)
         for epoch in EPOCHS:
@@ -161,7 +164,7 @@ def test_a_run_that_can_not_be_kept_is_told(tracked: Lock, monkeypatch: pytest.M
 
     _weights()
     kept = r"^tracking: the run could not be kept \(away\); see conf/tracking$"
-    run = Run(tracked)
+    run = MlflowRun(tracked)
     monkeypatch.setattr(MlflowClient, "set_terminated", refuse)
     with pytest.raises(MeritError, match=kept):
         run.end("FINISHED")
@@ -170,18 +173,18 @@ def test_a_run_that_can_not_be_kept_is_told(tracked: Lock, monkeypatch: pytest.M
 def test_without_data_no_run_is_begun(tracked: Lock, client: MlflowClient) -> None:
     artifacts.RAW.unlink()
     with pytest.raises(MeritError, match=r"^data/raw\.parquet: not found"):
-        Run(tracked)
+        MlflowRun(tracked)
     assert client.get_experiment_by_name(tracked.tracking.experiment) is None
 
 
 def test_the_run_of_the_weights_gets_their_package_once(
     tracked: Lock, client: MlflowClient, make_package: Callable[..., Path]
 ) -> None:
-    run = Run(tracked)
+    run = MlflowRun(tracked)
     _finish(make_package)
     run.end("FINISHED")
-    assert record(tracked) == run.id
-    assert record(tracked) == run.id
+    assert complete_run(tracked) == run.id
+    assert complete_run(tracked) == run.id
     (found,) = _runs(client, tracked)
     assert found.data.tags[PACKAGE_TAG] == artifacts.package_digest(artifacts.PACKAGE)
     assert found.data.metrics["test_roc_auc"] == 0.7
@@ -198,11 +201,11 @@ def test_the_run_of_the_weights_gets_their_package_once(
 def test_a_run_that_the_store_lost_is_written_again_from_the_files(
     tracked: Lock, client: MlflowClient, make_package: Callable[..., Path]
 ) -> None:
-    lost = Run(tracked)
+    lost = MlflowRun(tracked)
     _finish(make_package)
     lost.end("FINISHED")
     client.delete_run(lost.id)
-    restored = record(tracked)
+    restored = complete_run(tracked)
     assert restored != lost.id
     (found,) = _runs(client, tracked)
     assert (found.info.run_id, found.info.status) == (restored, "FINISHED")
@@ -210,16 +213,16 @@ def test_a_run_that_the_store_lost_is_written_again_from_the_files(
     assert found.data.params["seed"] == "7"
     history = client.get_metric_history(restored, "train_loss")
     assert [(metric.step, metric.value) for metric in history] == [(0, 0.7), (1, 0.6)]
-    assert record(tracked) == restored
+    assert complete_run(tracked) == restored
     assert "merit.processor" not in found.data.tags  # who writes it again did not train it
 
 
 def test_other_weights_are_another_run(tracked: Lock, client: MlflowClient, make_package: Callable[..., Path]) -> None:
-    run = Run(tracked)
+    run = MlflowRun(tracked)
     _finish(make_package)
     run.end("FINISHED")
     _weights(b"other")
-    assert record(tracked) != run.id
+    assert complete_run(tracked) != run.id
     assert len(_runs(client, tracked)) == 2
 
 
@@ -227,8 +230,8 @@ def test_a_package_is_registered_once_with_its_lineage(
     tracked: Lock, client: MlflowClient, make_package: Callable[..., Path]
 ) -> None:
     report = _finish(make_package)
-    run_id = record(tracked)
-    assert [register(tracked, run_id, report) for _ in range(3)] == ["1", "1", "1"]
+    run_id = complete_run(tracked)
+    assert [register_candidate(tracked, run_id, report) for _ in range(3)] == ["1", "1", "1"]
     (version,) = client.search_model_versions(f"name = '{tracked.name}'")
     assert version.run_id == run_id
     assert version.source.endswith("/artifacts/model")
@@ -246,12 +249,12 @@ def test_what_is_registered_is_loaded_by_its_name_in_mlflow(
     import pandas as pd
 
     report = _finish(make_package)
-    assert register(tracked, record(tracked), report) == "1"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri_of(tracked.tracking))
+    assert register_candidate(tracked, complete_run(tracked), report) == "1"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.resolve_uri(tracked.tracking))
     loaded = mlflow.pyfunc.load_model(f"models:/{tracked.name}/1")
     row = {"shop": "north", "kind": 1, "size": 48.5, "weight": 0.25}
     package = Package.load(artifacts.PACKAGE)
-    answer = Answers(package, package.digest, 1).answer(json.dumps(row).encode())
+    answer = ServedModel(package, package.digest, 1).predict(json.dumps(row).encode())
     found = loaded.predict(pd.DataFrame([row])).to_dict("records")
     assert found == [{"prediction": answer.pop("predictions")[0], **answer}]
 
@@ -261,7 +264,7 @@ def test_a_run_of_a_wide_table_counts_its_columns(
 ) -> None:
     wide = {f"g{n}": {"type": "number", "feature": "number"} for n in range(300)}
     data = make_lock(lambda values: values["data"]["columns"].update(wide)).data
-    Run(tracked.model_copy(update={"data": data}))
+    MlflowRun(tracked.model_copy(update={"data": data}))
     (found,) = _runs(client, tracked)
     assert found.data.params["data.columns"] == f"{len(data.columns)} columns, see params.yaml"
     assert len(found.data.params) < 100
@@ -271,11 +274,11 @@ def test_another_package_is_another_version(
     tracked: Lock, client: MlflowClient, make_package: Callable[..., Path]
 ) -> None:
     report = _finish(make_package)
-    assert register(tracked, record(tracked), report) == "1"
+    assert register_candidate(tracked, complete_run(tracked), report) == "1"
     shutil.rmtree(artifacts.PACKAGE)
     make_package(artifacts.PACKAGE, parity=1e-6)
     report["candidate"]["digest"] = artifacts.package_digest(artifacts.PACKAGE)
-    assert register(tracked, record(tracked), report) == "2"
+    assert register_candidate(tracked, complete_run(tracked), report) == "2"
 
 
 @pytest.mark.parametrize("verdict", ["fail", "inconclusive"])
@@ -284,7 +287,7 @@ def test_a_package_that_the_gate_did_not_pass_is_not_registered(
 ) -> None:
     report = _finish(make_package, verdict)
     with pytest.raises(Refused) as caught:
-        register(tracked, "run", report)
+        register_candidate(tracked, "run", report)
     assert caught.value.exit_code == 1
     assert str(caught.value) == "register: the gate does not pass this package; read reports/gate.md"
     assert client.search_model_versions(f"name = '{tracked.name}'") == []
@@ -294,30 +297,30 @@ def test_a_pass_of_another_package_is_no_pass(tracked: Lock, make_package: Calla
     report = _finish(make_package)
     report["candidate"]["digest"] = "sha256:other"
     with pytest.raises(Refused, match="the gate does not pass this package"):
-        register(tracked, "run", report)
+        register_candidate(tracked, "run", report)
 
 
 def test_a_parameter_that_is_too_long_is_cut(
     tracked: Lock, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "LONGEST_PARAM", 5)
+    monkeypatch.setattr(runs, "MAX_PARAM_CHARS", 5)
     _weights()
-    Run(tracked).end("FINISHED")
+    MlflowRun(tracked).end("FINISHED")
     (found,) = _runs(client, tracked)
     assert found.data.params["model._target_"] == "merit"
 
 
 def test_parameters_have_dotted_names_and_a_list_is_one() -> None:
-    assert run_facts.flat({"a": {"b": 1}, "c": [1, 2]}) == {"a.b": 1, "c": [1, 2]}
+    assert run_facts.flatten({"a": {"b": 1}, "c": [1, 2]}) == {"a.b": 1, "c": [1, 2]}
 
 
 def test_the_environment_comes_before_the_configuration(lock: Lock, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert store.uri_of(lock.tracking) == "sqlite:///mlflow.db"
+    assert store.resolve_uri(lock.tracking) == "sqlite:///mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///other.db")
-    assert store.uri_of(lock.tracking) == "sqlite:///other.db"
-    assert store.local_file("sqlite:///other.db") == Path("other.db")
-    assert store.local_file("sqlite:///other.db?timeout=30") == Path("other.db")
-    assert store.local_file("http://example.org") is None
+    assert store.resolve_uri(lock.tracking) == "sqlite:///other.db"
+    assert store.get_sqlite_file("sqlite:///other.db") == Path("other.db")
+    assert store.get_sqlite_file("sqlite:///other.db?timeout=30") == Path("other.db")
+    assert store.get_sqlite_file("http://example.org") is None
 
 
 def test_a_store_that_is_no_database_is_told_in_one_line(workdir: Path) -> None:
@@ -369,7 +372,7 @@ def test_a_store_stands_whole_or_not_at_all(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(store, "_client", cut_off)
+        patched.setattr(store, "_connect", cut_off)
         store.open_store(tracking)
     assert not Path("new.db").exists()
 
@@ -379,8 +382,8 @@ def test_a_store_stands_whole_or_not_at_all(
             shutil.copyfile(database, uri.removeprefix("sqlite:///"))
         return whole(uri)
 
-    whole = store._client
-    monkeypatch.setattr(store, "_client", made)
+    whole = store._connect
+    monkeypatch.setattr(store, "_connect", made)
     assert store.open_store(tracking).search_experiments()
     assert store.open_store(tracking).search_experiments()
     aside, place = "sqlite:///new.db.new/new.db", "sqlite:///new.db"
@@ -391,21 +394,21 @@ def test_a_store_stands_whole_or_not_at_all(
 def test_a_store_that_another_made_in_the_meantime_is_used(
     workdir: Path, client: MlflowClient, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = store._client
+    whole = store._connect
 
     def overtaken(uri: str) -> MlflowClient:
         Path("late.db").write_bytes(b"another's")
         shutil.copyfile(database, uri.removeprefix("sqlite:///"))
         return whole(uri)
 
-    monkeypatch.setattr(store, "_client", overtaken)
-    store._create(Path("late.db"))
+    monkeypatch.setattr(store, "_connect", overtaken)
+    store._create_sqlite_store(Path("late.db"))
     assert Path("late.db").read_bytes() == b"another's"
     assert not Path("late.db.new").exists()
 
 
 def test_a_server_that_is_not_there_is_told_in_the_words_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(MeritError) as caught, store.faults("http://127.0.0.1:1"):
+    with pytest.raises(MeritError) as caught, store.convert_errors("http://127.0.0.1:1"):
         try:
             raise ConnectionRefusedError(111, "Connection refused")
         except OSError as error:
@@ -419,17 +422,17 @@ def test_a_server_that_is_not_there_is_told_in_the_words_of_the_system(monkeypat
 def test_a_server_that_takes_no_connection_is_told_before_anything_is_trained() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         uri = f"http://127.0.0.1:{server.getsockname()[1]}"
-        tracking.check(Tracking(uri=uri, experiment="tiny"))
+        tracking.check_tracking(Tracking(uri=uri, experiment="tiny"))
     with pytest.raises(
         MeritError, match=rf"^tracking\.uri '{uri}': can't be reached \(Connection refused\), and nothing"
     ):
-        tracking.check(Tracking(uri=uri, experiment="tiny"))
+        tracking.check_tracking(Tracking(uri=uri, experiment="tiny"))
 
 
 @pytest.mark.parametrize("uri", ["sqlite:///mlflow.db", "http://127.0.0.1:99999", "postgresql:///runs?host=/run"])
 def test_what_names_no_port_of_a_server_is_left_to_mlflow(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    tracking.check(Tracking(uri="sqlite:///mlflow.db", experiment="tiny"))
+    tracking.check_tracking(Tracking(uri="sqlite:///mlflow.db", experiment="tiny"))
 
 
 @pytest.mark.parametrize("uri", ["sqlite:///no/such/folder/mlflow.db", "nothing://x"])
@@ -443,12 +446,14 @@ def test_a_trial_that_another_worker_is_keeping_becomes_one_run(
     tracked: Lock, client: MlflowClient, make_package: Callable[..., Path]
 ) -> None:
     about = {"commit": "c" * 40}
-    parent = runs.begin_sweep(tracked, "s", about)
+    parent = runs.start_sweep(tracked, "s", about)
     best = {"validation_loss": 0.5}
-    trial = run_facts.Trial(3, "s", parent, tracked, "FINISHED", {"state": "done"}, best, EPOCHS, "w", 1000.0, 1001.0)
-    run = runs.keep_trial(trial, about)
+    trial = run_facts.LoggedTrial(
+        3, "s", parent, tracked, "FINISHED", {"state": "done"}, best, EPOCHS, "w", 1000.0, 1001.0
+    )
+    run = runs.log_trial(trial, about)
     client.update_run(run, status="RUNNING")  # as if the other had come no further
-    assert runs.keep_trial(trial, about) == run
+    assert runs.log_trial(trial, about) == run
     kept = [each for each in _runs(client, tracked) if each.info.run_id != parent]
     assert [each.info.status for each in kept] == ["FINISHED"]
     assert [each.value for each in client.get_metric_history(run, "train_loss")] == [0.7, 0.6]

@@ -12,7 +12,7 @@ def test_runs_that_can_not_be_kept_are_told_before_the_first_trial(git_repo: Cal
     Path("data").mkdir(exist_ok=True)
     Path("data/raw.parquet").write_bytes(b"rows")
     Path("runs").write_text("no folder")
-    teller = sweeps.Teller(compose(["tracking=csv"]), "one")
+    teller = sweeps.SweepLogger(compose(["tracking=csv"]), "one")
     with pytest.raises(MeritError, match=r"^runs/.*: can.t be written"):
-        teller.begin()
+        teller.start_sweep()
     teller.close()

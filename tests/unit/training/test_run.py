@@ -20,7 +20,7 @@ from merit import artifacts
 from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import MeritError
-from merit.models.build import Rows
+from merit.models.build import Examples
 from merit.training import checkpoint, mapped, run
 from merit.training.history import History
 from merit.training.module import Learner
@@ -46,8 +46,8 @@ def test_the_weights_of_the_best_epoch_are_kept(monitor: str, values: list[float
     for number, value in enumerate(values):
         nn.init.constant_(network.weight, float(number))  # in place, as an optimizer does it
         _epoch(history, number, network, **{f"validation_{monitor}": value})
-    assert history.best is not None
-    assert history.best["weight"].tolist() == [[float(best)]]
+    assert history.best_weights is not None
+    assert history.best_weights["weight"].tolist() == [[float(best)]]
     assert history.best_metrics == history.rows[best]
     assert seen == history.rows
     assert [row["epoch"] for row in history.rows] == [0.0, 1.0, 2.0]
@@ -87,7 +87,7 @@ def arrays(workdir: Path, lock: Lock) -> None:
     artifacts.write_json(
         artifacts.FEATURES_REPORT,
         {
-            "made_for": locks.preprocessing(lock.data, lock.features),
+            "made_for": locks.hash_preprocessing(lock.data, lock.features),
             "cardinalities": [4, 4],
             "numbers": 3,
             "shapes": [],
@@ -154,7 +154,7 @@ def test_rows_past_the_declared_size_are_read_from_their_file_and_learned_from_a
 ) -> None:
     in_memory = train(_lock(make_lock))
     monkeypatch.setattr(run.network, "read_part", lambda name: pytest.fail("read whole"))
-    monkeypatch.setattr(mapped, "AT_ONCE", 10)
+    monkeypatch.setattr(mapped, "ROWS_PER_READ", 10)
     how = _lock(make_lock)
     trainer = how.trainer.model_copy(update={"memory_mb": 0})
     from_file = train(how.model_copy(update={"trainer": trainer}))
@@ -198,8 +198,8 @@ def test_a_training_killed_at_any_batch_ends_with_the_same_weights_as_if_it_had_
     draw, resumed = random.Random(7), []
     for _ in range(kills):
         assert _killed(lock, after=draw.randint(10, 70) * devices), "it ended by itself"
-        saved = checkpoint.read()
-        resumed.append((0, 0) if saved is None else (saved.told["epoch"], saved.told["blocks"]))
+        saved = checkpoint.read_checkpoint()
+        resumed.append((0, 0) if saved is None else (saved.metadata["epoch"], saved.metadata["blocks"]))
     assert resumed == sorted(resumed)
     assert len(set(resumed)) > kills // 3
 
@@ -217,9 +217,9 @@ def _killed(lock: Lock, after: int) -> bool:
     child = os.fork()
     if child == 0:
         os.setpgid(0, 0)
-        step, taken = Learner._step, count(1)
+        step, taken = Learner._train_batch, count(1)
 
-        def counted(self: Learner, batch: Rows) -> torch.Tensor:
+        def counted(self: Learner, batch: Examples) -> torch.Tensor:
             if next(taken) > after:
                 os.killpg(0, signal.SIGKILL)
             return step(self, batch)
@@ -236,7 +236,7 @@ def test_a_checkpoint_that_can_not_be_read_is_no_checkpoint(
 ) -> None:
     artifacts.CHECKPOINT.parent.mkdir()
     artifacts.CHECKPOINT.write_bytes(text)
-    assert checkpoint.read() is None
+    assert checkpoint.read_checkpoint() is None
     assert train(_lock(make_lock))["epoch"] >= 0
     told = "training/checkpoint.safetensors: can't be read, so training begins anew\n"
     assert capsys.readouterr().out.count(told) == 1
@@ -246,19 +246,19 @@ def test_a_checkpoint_of_another_configuration_or_of_other_rows_is_not_taken_up(
     arrays: None, make_lock: Callable[..., Lock]
 ) -> None:
     lock = _lock(make_lock)
-    made_for = checkpoint.made_for(lock)
-    assert checkpoint.made_for(lock) == made_for
+    made_for = checkpoint.compute_fingerprint(lock)
+    assert checkpoint.compute_fingerprint(lock) == made_for
     other = lock.trainer.model_copy(update={"checkpoint_seconds": 5.0})
-    assert checkpoint.made_for(lock.model_copy(update={"trainer": other})) == made_for
-    assert checkpoint.made_for(lock.model_copy(update={"seed": 8})) != made_for
+    assert checkpoint.compute_fingerprint(lock.model_copy(update={"trainer": other})) == made_for
+    assert checkpoint.compute_fingerprint(lock.model_copy(update={"seed": 8})) != made_for
     artifacts.part("train").write_bytes(artifacts.part("validation").read_bytes())
-    assert checkpoint.made_for(lock) != made_for
+    assert checkpoint.compute_fingerprint(lock) != made_for
 
 
 def test_an_optimizer_whose_state_can_not_be_kept_trains_all_the_same(
     arrays: None, make_lock: Callable[..., Lock], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(checkpoint, "_of_optimizer", lambda optimizer: ({"groups": object()}, {}))
+    monkeypatch.setattr(checkpoint, "_split_optimizer_state", lambda optimizer: ({"groups": object()}, {}))
     train(_lock(make_lock, checkpoint_seconds=0.0))
     assert capsys.readouterr().out.count("if killed, training begins anew") == 1
     assert artifacts.WEIGHTS.is_file()

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from merit.config import paths
-from merit.config.addresses import collector_refusal, store_refusal
-from merit.config.schema.base import Component, Interval, Positive, Section
+from merit.config.addresses import find_collector_error, find_store_error
+from merit.config.schema.base import Component, OpenShare, PositiveInt, Section
 from merit.config.schema.data import Data, Features
-from merit.config.schema.gate import NOT_WAIVABLE, Gate, Golden
+from merit.config.schema.gate import NOT_WAIVABLE, Gate, GoldenRow
 from merit.config.schema.release import Release
 from merit.config.schema.serve import Serve
 from merit.config.schema.stream import Stream
@@ -20,11 +20,11 @@ from merit.config.tasks import METRICS
 class Trainer(Section):
     """conf/trainer: the length, precision and hardware of training."""
 
-    max_epochs: Positive
+    max_epochs: PositiveInt
     """The maximum number of passes over the training rows."""
-    batch_size: Positive
+    batch_size: PositiveInt
     """Rows per step, over all devices."""
-    patience: Positive
+    patience: PositiveInt
     """Epochs without an improved validation metric before training stops."""
     monitor: str
     """The validation metric that selects the best epoch: one of the task's metrics."""
@@ -32,14 +32,14 @@ class Trainer(Section):
     """The learning-rate schedule: constant, or cosine decay to zero."""
     accelerator: Literal["cpu", "gpu"]
     """The hardware to train on."""
-    devices: Positive
+    devices: PositiveInt
     """The number of devices. With more than one, each runs a process with the whole network and takes its share of each
     batch (DDP)."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     """The floating-point precision of training, as Lightning names it."""
-    threads: Positive
+    threads: PositiveInt
     """CPU threads. Their number changes the order of summation, so it is part of the result."""
-    memory_mb: Positive = 2048
+    memory_mb: PositiveInt = 2048
     """The memory limit for the rows of one part of the split (MiB); a larger part stays in its file and is read block
     by block."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
@@ -53,11 +53,11 @@ class Evaluate(Section):
     """Bootstrap resamples per interval."""
     slice_resamples: Annotated[int, Field(ge=100)]
     """Bootstrap resamples per interval of a slice."""
-    confidence: Interval
+    confidence: OpenShare
     """The confidence level of the intervals: the share of resamples that each one covers."""
     slices: list[str]
     """The columns whose values divide the test rows into slices."""
-    slice_min_rows: Positive
+    slice_min_rows: PositiveInt
     """The minimum number of rows for a slice to be judged; a smaller one is only listed."""
     baseline: dict[str, float | int]
     """Arguments of the baseline: scikit-learn's HistGradientBoostingClassifier, or ...Regressor for a regression."""
@@ -68,7 +68,7 @@ class Evaluate(Section):
 class Parity(Section):
     """The required agreement of the ONNX graph with PyTorch; for a regression in standard deviations of the target."""
 
-    rows: Positive
+    rows: PositiveInt
     """Test rows scored by both."""
     tolerance: Annotated[float, Field(gt=0)]
     """The maximum difference between the two predictions of any row."""
@@ -94,12 +94,12 @@ class Tracking(Section):
     """The experiment that runs belong to; Weights & Biases calls it a project."""
 
     @model_serializer(mode="wrap")
-    def _without_keys_of_others(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _omit_unset_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Omit the keys of other backends."""
-        return {name: value for name, value in write(self).items() if value is not None}
+        return {name: value for name, value in serialize(self).items() if value is not None}
 
 
-FORM: Literal[3] = 3
+FORMAT_VERSION: Literal[3] = 3
 """The format version of conf/ that this merit reads; `merit upgrade` migrates an older one to it."""
 
 
@@ -112,7 +112,7 @@ class Lock(Section):
     """The seed of every random draw."""
     code: dict[str, str] = {}
     """The hash of each of the project's own packages that a `_target_` names; `merit compose` fills it in."""
-    form: Literal[3] = FORM
+    form: Literal[3] = FORMAT_VERSION
     """The format version of conf/: which keys exist and what they mean. Without this key it is 1."""
     data: Data
     features: Features
@@ -131,36 +131,37 @@ class Lock(Section):
     merit code that it runs; `merit compose` fills it in."""
 
     @model_serializer(mode="wrap")
-    def _without_what_is_not_recorded(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _omit_unset_merit(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Omit `merit` where dvc.yaml itself lists the source files."""
-        return {name: value for name, value in write(self).items() if name != "merit" or value is not None}
+        return {name: value for name, value in serialize(self).items() if name != "merit" or value is not None}
 
     @model_validator(mode="after")
-    def _sections_agree(self) -> "Lock":
+    def _check_sections(self) -> "Lock":
         """Check the sections against one another; each line of the error begins with the offending key."""
         rules = (
-            self._metrics_of_another_task,
-            self._names_of_no_column,
-            self._behaviour_of_no_column,
-            self._waivers_of_what_can_not_be_waived,
-            self._tracking_of_another_kind,
-            self._a_batch_that_devices_can_not_share,
-            self._numbers_that_nothing_trains_by,
-            self._paths_that_lead_out,
+            self._check_metrics,
+            self._check_column_names,
+            self._check_behaviour,
+            self._check_waivers,
+            self._check_tracking,
+            self._check_batch_size,
+            self._check_hyperparameters,
+            self._check_locations,
         )
-        if found := [line for rule in rules for line in rule()]:
-            raise ValueError("\n".join(found))
+        if problems := [line for rule in rules for line in rule()]:
+            raise ValueError("\n".join(problems))
         return self
 
-    def _a_batch_that_devices_can_not_share(self) -> Iterator[str]:
-        how = self.trainer
-        if how.batch_size % how.devices:
+    def _check_batch_size(self) -> Iterator[str]:
+        trainer = self.trainer
+        if trainer.batch_size % trainer.devices:
             yield (
-                f"trainer.devices found {how.devices}, which can't share batches of {how.batch_size} rows evenly; "
+                f"trainer.devices found {trainer.devices}, which can't share batches of {trainer.batch_size} rows "
+                "evenly; "
                 "allowed: a number that divides trainer.batch_size"
             )
 
-    def _numbers_that_nothing_trains_by(self) -> Iterator[str]:
+    def _check_hyperparameters(self) -> Iterator[str]:
         """Yield values that the optimizer or the network would refuse when built, in a sweep once per trial."""
         optimizer, model = self.optimizer.arguments, self.model.arguments
         for name in ("lr", "weight_decay", "eps"):
@@ -170,27 +171,27 @@ class Lock(Section):
             if isinstance(value := model[name], int | float) and not 0 <= value < 1:
                 yield f"model.{name} found {value}; allowed: a share from 0 to less than 1"
 
-    def _paths_that_lead_out(self) -> Iterator[str]:
+    def _check_locations(self) -> Iterator[str]:
         """Yield paths outside the project and its declared roots, and addresses with credentials or parameters."""
-        named = {
+        path_by_key = {
             "serve.log.folder": self.serve.log.folder,
             "serve.auth.keys": self.serve.auth.keys,
             "serve.auth.jwks": self.serve.auth.jwks,
             "release.signing.public_key": self.release.signing.public_key,
         }
-        for key, path in named.items():
-            if path is not None and (refusal := paths.refusal(path)):
+        for key, path in path_by_key.items():
+            if path is not None and (refusal := paths.find_path_error(path)):
                 yield f"{key} {refusal}"
-        if self.tracking.to == "mlflow" and self.tracking.uri and (refusal := store_refusal(self.tracking.uri)):
+        if self.tracking.to == "mlflow" and self.tracking.uri and (refusal := find_store_error(self.tracking.uri)):
             yield f"tracking.uri {refusal}"
-        if (endpoint := self.serve.telemetry.endpoint) is not None and (refusal := collector_refusal(endpoint)):
+        if (endpoint := self.serve.telemetry.endpoint) is not None and (refusal := find_collector_error(endpoint)):
             yield f"serve.telemetry.endpoint {refusal}"
 
-    def _metrics_of_another_task(self) -> Iterator[str]:
-        task, gate, own = self.data.target.task, self.gate, self.evaluate.metrics
-        for name in sorted(set(own) & set(METRICS[task])):
+    def _check_metrics(self) -> Iterator[str]:
+        task, gate, own_metrics = self.data.target.task, self.gate, self.evaluate.metrics
+        for name in sorted(set(own_metrics) & set(METRICS[task])):
             yield f"evaluate.metrics names '{name}', which a {task} task has already; rename it"
-        named = {
+        names_by_key = {
             "trainer.monitor": [self.trainer.monitor],
             "gate.floors": list(gate.floors),
             "gate.baseline": [gate.baseline.metric],
@@ -198,80 +199,84 @@ class Lock(Section):
             "gate.slices": [gate.slices.metric] if gate.slices else [],
             "gate.robustness": [gate.robustness.metric] if gate.robustness else [],
         }
-        for place, names in named.items():
-            known = [*METRICS[task], *(own if place != "trainer.monitor" else ())]
-            if wrong := [name for name in names if name not in known]:
-                told, allowed = ", ".join(f"'{name}'" for name in wrong), ", ".join(known)
-                yield f"{place} names {told}, which is no metric of a {task} task; allowed: {allowed}"
+        for key, names in names_by_key.items():
+            allowed_names = [*METRICS[task], *(own_metrics if key != "trainer.monitor" else ())]
+            if unknown := [name for name in names if name not in allowed_names]:
+                unknown_text, allowed_text = ", ".join(f"'{name}'" for name in unknown), ", ".join(allowed_names)
+                yield f"{key} names {unknown_text}, which is no metric of a {task} task; allowed: {allowed_text}"
         if (gate.calibration is None) != ("calibration_error" not in METRICS[task]):
             yield f"gate.calibration must be null for a regression and a number else; this is a {task} task"
 
-    def _names_of_no_column(self) -> Iterator[str]:
-        named = {
+    def _check_column_names(self) -> Iterator[str]:
+        names_by_key = {
             "evaluate.slices": self.evaluate.slices,
             "gate.data.leakage.entity": self.gate.data.leakage.entity or [],
         }
-        for place, names in named.items():
+        for key, names in names_by_key.items():
             for name in names:
                 if name not in self.data.columns:
-                    yield f"{place} names '{name}', which is no column; allowed: {', '.join(self.data.columns)}"
+                    yield f"{key} names '{name}', which is no column; allowed: {', '.join(self.data.columns)}"
 
-    def _behaviour_of_no_column(self) -> Iterator[str]:
+    def _check_behaviour(self) -> Iterator[str]:
         """Check the behavioural tests against the model's input columns and its predictions."""
-        told = self.gate.behaviour
-        found: dict[str, list[str]] = {}
-        for name, rule in told.invariance.items():
-            found[f"invariance.{name}"] = [*self._misfits(rule.column, rule.to, by=rule.by)]
-        for name, expected in told.direction.items():
-            misfits = [*self._misfits(expected.column, expected.to, by=expected.by)]
-            found[f"direction.{name}"] = [*misfits, *self._labels(expected.label)]
-        for name, golden in told.golden.items():
-            misfits = [text for column, value in golden.row.items() for text in self._misfits(column, value)]
-            about = [*self._lacking(golden.row), *self._labels(golden.label), *self._beyond(golden)]
-            found[f"golden.{name}"] = [*misfits, *about]
-        yield from (f"gate.behaviour.{key} {'; it '.join(texts)}" for key, texts in found.items() if texts)
+        behaviour = self.gate.behaviour
+        problems_by_key: dict[str, list[str]] = {}
+        for name, rule in behaviour.invariance.items():
+            problems_by_key[f"invariance.{name}"] = [*self._check_input_value(rule.column, rule.to, added=rule.by)]
+        for name, expected in behaviour.direction.items():
+            misfits = [*self._check_input_value(expected.column, expected.to, added=expected.by)]
+            problems_by_key[f"direction.{name}"] = [*misfits, *self._check_label(expected.label)]
+        for name, golden in behaviour.golden.items():
+            misfits = [text for column, value in golden.row.items() for text in self._check_input_value(column, value)]
+            about = [
+                *self._check_required_inputs(golden.row),
+                *self._check_label(golden.label),
+                *self._check_golden_limits(golden),
+            ]
+            problems_by_key[f"golden.{name}"] = [*misfits, *about]
+        yield from (f"gate.behaviour.{key} {'; it '.join(texts)}" for key, texts in problems_by_key.items() if texts)
 
-    def _misfits(self, name: str, value: Any, *, by: float | None = None) -> Iterator[str]:
+    def _check_input_value(self, name: str, value: Any, *, added: float | None = None) -> Iterator[str]:
         """Yield why a value, or a number to add, doesn't fit an input column of the model."""
-        taken = {each: column for each, column in self.data.columns.items() if column.feature != "none"}
-        if name not in taken:
-            yield f"names '{name}', which is no column that the model takes; allowed: {', '.join(taken)}"
-        elif by is not None and taken[name].type not in {"integer", "number"}:
-            yield f"adds to '{name}', whose type is {taken[name].type}; give 'to' instead of 'by'"
-        elif by is None and not taken[name].holds(value):
-            kind = f"{taken[name].type}{' or null' if taken[name].missing else ''}"
+        inputs = {each: column for each, column in self.data.columns.items() if column.feature != "none"}
+        if name not in inputs:
+            yield f"names '{name}', which is no column that the model takes; allowed: {', '.join(inputs)}"
+        elif added is not None and inputs[name].type not in {"integer", "number"}:
+            yield f"adds to '{name}', whose type is {inputs[name].type}; give 'to' instead of 'by'"
+        elif added is None and not inputs[name].accepts_value(value):
+            kind = f"{inputs[name].type}{' or null' if inputs[name].missing else ''}"
             yield f"gives '{name}' the value {value!r:.80}; allowed: {kind}"
 
-    def _beyond(self, golden: Golden) -> Iterator[str]:
+    def _check_golden_limits(self, golden: GoldenRow) -> Iterator[str]:
         """Yield limits that no probability can reach."""
-        told = {"min": golden.min, "max": golden.max, "value": golden.value}
-        for key, limit in told.items():
+        limits = {"min": golden.min, "max": golden.max, "value": golden.value}
+        for key, limit in limits.items():
             if limit is not None and not 0 <= limit <= 1 and self.data.target.task != "regression":
                 yield f"has {key} {limit:g}, and its answer is a probability; allowed: 0 to 1"
 
-    def _lacking(self, row: dict[str, Any]) -> Iterator[str]:
-        needed = [name for name, each in self.data.columns.items() if each.feature != "none" and each.missing == 0]
-        if lacking := [name for name in needed if name not in row]:
-            yield f"lacks {', '.join(lacking)}; only columns that may be missing can be left out"
+    def _check_required_inputs(self, row: dict[str, Any]) -> Iterator[str]:
+        required = [name for name, each in self.data.columns.items() if each.feature != "none" and each.missing == 0]
+        if missing := [name for name in required if name not in row]:
+            yield f"lacks {', '.join(missing)}; only columns that may be missing can be left out"
 
-    def _labels(self, label: str | int | None) -> Iterator[str]:
+    def _check_label(self, label: str | int | None) -> Iterator[str]:
         classes = self.data.target.classes
         if classes is None and label is not None:
             yield "has a label, which is for a multiclass task alone; remove it"
         elif classes is not None and label not in classes:
             yield f"needs as its label the class that is meant; allowed: {', '.join(map(str, classes))}"
 
-    def _waivers_of_what_can_not_be_waived(self) -> Iterator[str]:
+    def _check_waivers(self) -> Iterator[str]:
         for name in sorted(set(self.gate.waivers) & set(NOT_WAIVABLE)):
             yield f"gate.waivers names '{name}', which can't be waived: without it the other checks mean nothing"
 
-    def _tracking_of_another_kind(self) -> Iterator[str]:
+    def _check_tracking(self) -> Iterator[str]:
         tracking = self.tracking
-        for key, whose in {"uri": "mlflow", "mode": "wandb"}.items():
+        for key, backend in {"uri": "mlflow", "mode": "wandb"}.items():
             value = getattr(tracking, key)
-            if tracking.to == whose and value is None:
-                yield f"tracking.{key} is missing; {whose} needs it, as conf/tracking/{whose}.yaml has it"
-            elif tracking.to != whose and value is not None:
-                yield f"tracking.{key} is a key of {whose}, and tracking.to is {tracking.to}; remove it"
+            if tracking.to == backend and value is None:
+                yield f"tracking.{key} is missing; {backend} needs it, as conf/tracking/{backend}.yaml has it"
+            elif tracking.to != backend and value is not None:
+                yield f"tracking.{key} is a key of {backend}, and tracking.to is {tracking.to}; remove it"
         if tracking.to == "csv" and not re.fullmatch(r"\w[\w.-]*", tracking.experiment):
             yield "tracking.experiment names a folder in runs/; allowed: letters, digits, _, . and -"

@@ -5,12 +5,12 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-OUTPUT = "prediction"
+OUTPUT_NAME = "prediction"
 """The name of the output of a model's graph."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(gt=0)]
-Interval = Annotated[float, Field(gt=0, lt=1)]
+PositiveInt = Annotated[int, Field(gt=0)]
+OpenShare = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Section(BaseModel):
@@ -28,7 +28,7 @@ class Component(BaseModel):
     """The class to build, as package.module.Class; the keys beside it are its arguments."""
 
     @model_validator(mode="after")
-    def _holds_numbers(self) -> "Component":
+    def _check_finite(self) -> "Component":
         for name, value in self.arguments.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{name} is {value}; it must be a finite number")

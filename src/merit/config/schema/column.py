@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from merit.config.schema.base import Positive, Section, Share
-from merit.reading.times import compiled
+from merit.config.schema.base import PositiveInt, Section, Share
+from merit.reading.times import compile_format
 
-FEATURES_OF = {
+FEATURES_BY_TYPE = {
     "string": ("category", "none"),
     "integer": ("category", "number", "none"),
     "number": ("number", "none"),
@@ -19,17 +19,17 @@ FEATURES_OF = {
 }
 """The features allowed for each column type."""
 
-_ALLOWED: dict[str, type] = {"string": str, "integer": int}
+_ALLOWED_VALUE_TYPES: dict[str, type] = {"string": str, "integer": int}
 
 
-def _is_time(text: str) -> bool:
+def _is_naive_time(text: str) -> bool:
     try:
         return datetime.fromisoformat(text).tzinfo is None
     except ValueError:
         return False
 
 
-def can_be_served(name: str) -> bool:
+def is_servable_name(name: str) -> bool:
     """Return whether rows of JSON can have a column of this name, as msgspec checks them."""
     return not any(each in '"\\' or each < " " for each in name)
 
@@ -46,7 +46,7 @@ class Column(Section):
     """The type of its values."""
     feature: Literal["category", "number", "time", "array", "none"] = "none"
     """The feature that the model makes of it."""
-    shape: list[Positive] | None = None
+    shape: list[PositiveInt] | None = None
     """The shape of an array column, such as [8, 8] for an image of one channel; `min` and `max` bound its elements."""
     description: str | None = None
     """Its meaning and unit, for readers."""
@@ -72,22 +72,22 @@ class Column(Section):
     """Marks before or after a number that are ignored, such as "$" or "%"; 12% is read as 12."""
 
     @model_serializer(mode="wrap")
-    def _without_what_is_not_set(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _omit_unset_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Omit keys that are not set: most columns set few, and the lock is read by people."""
-        return {name: value for name, value in write(self).items() if value is not None}
+        return {name: value for name, value in serialize(self).items() if value is not None}
 
     @model_validator(mode="after")
-    def _is_read_as_its_type(self) -> "Column":
+    def _check_cell_settings(self) -> "Column":
         if self.format is not None and self.type != "datetime":
             raise ValueError(f"format is for columns of type datetime, not for a {self.type}")
         if self.format is not None:
             try:
-                compiled(self.format)
+                compile_format(self.format)
             except ValueError as error:
                 raise ValueError(f"format: {error}") from error
-        of_numbers = [key for key in ("decimal", "thousands", "negative", "affixes") if getattr(self, key) is not None]
-        if of_numbers and self.type not in {"integer", "number"}:
-            raise ValueError(f"{' and '.join(of_numbers)} are for integers and numbers, not for a {self.type}")
+        number_keys = [key for key in ("decimal", "thousands", "negative", "affixes") if getattr(self, key) is not None]
+        if number_keys and self.type not in {"integer", "number"}:
+            raise ValueError(f"{' and '.join(number_keys)} are for integers and numbers, not for a {self.type}")
         if self.thousands is not None and self.thousands == self.decimal:
             raise ValueError(f"thousands and decimal are both '{self.thousands}'; a number needs two signs")
         if self.null_values is not None and self.type == "array":
@@ -95,10 +95,12 @@ class Column(Section):
         return self
 
     @model_validator(mode="after")
-    def _fits_its_type(self) -> "Column":
-        if self.feature not in FEATURES_OF[self.type]:
-            allowed = ", ".join(FEATURES_OF[self.type])
-            raise ValueError(f"a column of type {self.type} can't be a {self.feature} feature; allowed: {allowed}")
+    def _check_contract(self) -> "Column":
+        if self.feature not in FEATURES_BY_TYPE[self.type]:
+            allowed_features = ", ".join(FEATURES_BY_TYPE[self.type])
+            raise ValueError(
+                f"a column of type {self.type} can't be a {self.feature} feature; allowed: {allowed_features}"
+            )
         if (self.shape is not None) != (self.type == "array"):
             raise ValueError("shape is for columns of type array, which must have one, and for no other")
         if self.type == "array" and self.missing > 0:
@@ -107,16 +109,18 @@ class Column(Section):
             raise ValueError(f"min and max are for integers, numbers and arrays, not for a {self.type}")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min {self.min:g} is above max {self.max:g}")
-        if self.allowed is not None and not all(isinstance(v, _ALLOWED.get(self.type, ())) for v in self.allowed):
+        if self.allowed is not None and not all(
+            isinstance(v, _ALLOWED_VALUE_TYPES.get(self.type, ())) for v in self.allowed
+        ):
             raise ValueError(f"allowed values are for strings and integers, and of that type; found {self.allowed}")
         return self
 
-    def holds(self, value: Any) -> bool:
+    def accepts_value(self, value: Any) -> bool:
         """Return whether a YAML value is of this column's type."""
         if value is None:
             return self.missing > 0
         if self.type == "datetime":
-            return isinstance(value, date) or (isinstance(value, str) and _is_time(value))
+            return isinstance(value, date) or (isinstance(value, str) and _is_naive_time(value))
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return {
             "string": isinstance(value, str),

@@ -7,20 +7,20 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from merit.config.schema.base import OUTPUT, Component, Interval, Positive, Section
-from merit.config.schema.column import Column, can_be_served
-from merit.expression import ExpressionError, parse
+from merit.config.schema.base import OUTPUT_NAME, Component, OpenShare, PositiveInt, Section
+from merit.config.schema.column import Column, is_servable_name
+from merit.expression import ExpressionError, parse_expression
 
 
-def _expression(text: str) -> str:
+def _validate_expression(text: str) -> str:
     """Refuse text outside merit's expression grammar, before any engine sees it."""
     try:
-        return parse(text).text
+        return parse_expression(text).text
     except ExpressionError as error:
         raise ValueError(str(error)) from error
 
 
-Expression = Annotated[str, AfterValidator(_expression)]
+Expression = Annotated[str, AfterValidator(_validate_expression)]
 """A SQL expression on the columns of a table (docs/expressions.md)."""
 
 
@@ -33,7 +33,7 @@ class Window(Section):
     """The last day in use."""
 
     @model_validator(mode="after")
-    def _in_order(self) -> "Window":
+    def _check_order(self) -> "Window":
         if self.end < self.start:
             raise ValueError(f"the window ends on {self.end}, before it starts on {self.start}")
         return self
@@ -62,7 +62,7 @@ class Target(Section):
         return len(self.classes) if self.classes is not None else 1
 
     @model_validator(mode="after")
-    def _has_classes(self) -> "Target":
+    def _check_classes(self) -> "Target":
         if (self.task == "multiclass") != (self.classes is not None):
             raise ValueError("classes are for a multiclass task, which must name them, and for no other")
         if self.classes is not None and (len(self.classes) < 2 or len(set(self.classes)) < len(self.classes)):
@@ -70,25 +70,25 @@ class Target(Section):
         return self
 
 
-class Rows(Section):
+class RowLimits(Section):
     """The allowed number of rows."""
 
-    min: Positive
+    min: PositiveInt
     """The minimum number of rows."""
-    max: Positive
+    max: PositiveInt
     """The maximum number of rows."""
 
     @model_validator(mode="after")
-    def _in_order(self) -> "Rows":
+    def _check_order(self) -> "RowLimits":
         if self.min > self.max:
             raise ValueError(f"min {self.min} is above max {self.max}")
         return self
 
 
-class Contract(Section):
+class TableContract(Section):
     """Conditions on the table as a whole."""
 
-    rows: Rows
+    rows: RowLimits
     unique: list[str] = []
     """The columns that together identify a row: no two rows share their values, and rows are sorted by them."""
 
@@ -106,39 +106,39 @@ class TimeSplit(Section):
     """The last day of the test part."""
 
     @model_validator(mode="after")
-    def _in_order(self) -> "TimeSplit":
+    def _check_order(self) -> "TimeSplit":
         if not self.train_until < self.validation_until < self.test_until:
             raise ValueError("train_until, validation_until and test_until must follow one another")
         return self
 
 
-class Shares(Section):
+class ShareSplit(Section):
     """The settings common to all splits by share of rows."""
 
     by: str
     """The kind of split."""
-    validation: Interval
+    validation: OpenShare
     """The share of rows in the validation part."""
-    test: Interval
+    test: OpenShare
     """The share of rows in the test part."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """The seed of the split; another seed gives another split."""
 
     @model_validator(mode="after")
-    def _leaves_some(self) -> "Shares":
+    def _check_training_share(self) -> "ShareSplit":
         if self.validation + self.test >= 1:
             raise ValueError("validation and test must leave some rows to train on: their sum must be below 1")
         return self
 
 
-class RandomSplit(Shares):
+class RandomSplit(ShareSplit):
     """A random split for rows without a time: the same on every run, and stratified by class."""
 
     by: Literal["random"]
     """The kind of split."""
 
 
-class GroupSplit(Shares):
+class GroupSplit(ShareSplit):
     """A split of whole groups: all rows of one patient, customer or machine go to the same part.
 
     The part depends on the seed and the groups, not on the order of the rows. Parts get their shares of the rows, and
@@ -170,43 +170,46 @@ class Data(Section):
     columns_sha256: str = ""
     """The hash of `columns`. DVC's stages depend on it instead of on the columns, which would fill dvc.lock for a wide
     table; `merit compose` fills it in."""
-    contract: Contract
+    contract: TableContract
     split: Split
 
     @model_validator(mode="after")
-    def _knows_its_columns(self) -> "Data":
+    def _fill_columns_hash(self) -> "Data":
         columns = {name: column.model_dump(mode="json") for name, column in self.columns.items()}
-        made = f"sha256:{hashlib.sha256(json.dumps(columns).encode()).hexdigest()}"
-        if self.columns_sha256 not in {"", made}:
+        digest = f"sha256:{hashlib.sha256(json.dumps(columns).encode()).hexdigest()}"
+        if self.columns_sha256 not in {"", digest}:
             raise ValueError("columns_sha256 is the hash of other columns: they were changed after it was computed")
-        object.__setattr__(self, "columns_sha256", made)  # frozen, but derived from another field
+        object.__setattr__(self, "columns_sha256", digest)  # frozen, but derived from another field
         return self
 
     @model_validator(mode="after")
-    def _names_agree(self) -> "Data":
-        known = sorted(self.columns)
-        named = {
+    def _check_names(self) -> "Data":
+        column_names = sorted(self.columns)
+        names_by_key = {
             "time": [self.time] if self.time else [],
             "contract.unique": self.contract.unique,
             "split.column": [self.split.column] if isinstance(self.split, GroupSplit) else [],
         }
-        for place, names in named.items():
+        for key, names in names_by_key.items():
             for name in names:
                 if name not in self.columns:
-                    raise ValueError(f"{place} names '{name}', which is not among the columns {known}")
+                    raise ValueError(f"{key} names '{name}', which is not among the columns {column_names}")
         if isinstance(self.split, GroupSplit) and self.columns[self.split.column].type == "array":
             raise ValueError(f"split.column names '{self.split.column}', an array; name a column of texts or numbers")
         if self.time is not None and self.columns[self.time].type != "datetime":
             raise ValueError(f"time names '{self.time}', whose type is not datetime")
-        for needing, needs in {"window": self.window is not None, "split.by: time": self.split.by == "time"}.items():
-            if needs and self.time is None:
-                raise ValueError(f"{needing} needs time to name a datetime column")
+        for setting, needs_time in {
+            "window": self.window is not None,
+            "split.by: time": self.split.by == "time",
+        }.items():
+            if needs_time and self.time is None:
+                raise ValueError(f"{setting} needs time to name a datetime column")
         self._check_target()
-        self._check_signs()
+        self._check_separators()
         for name, column in self.columns.items():
-            if name.startswith("/") or name == OUTPUT:
+            if name.startswith("/") or name == OUTPUT_NAME:
                 raise ValueError(f"a column can't be named '{name}': the model's graph uses that name; rename it")
-            if column.feature != "none" and not can_be_served(name):
+            if column.feature != "none" and not is_servable_name(name):
                 raise ValueError(
                     f"a feature can't be named {name!r}: the endpoint takes no quotes, backslashes or line breaks in "
                     "the names of columns; rename it in the source, or give it feature: none"
@@ -215,7 +218,7 @@ class Data(Section):
             raise ValueError("no column is a feature; set 'feature' on some")
         return self
 
-    def _check_signs(self) -> None:
+    def _check_separators(self) -> None:
         """Check that no column uses the same character for thousands as for decimals (its own or the source's)."""
         decimal = self.source.arguments.get("decimal")
         for name, column in self.columns.items():
@@ -234,10 +237,11 @@ class Data(Section):
                 f"the target '{name}' can't be a column that is kept too; among the columns, with feature: none, it "
                 "says how the source's column is read; for a feature or a key give the target another name"
             )
-        others = [key for key in ("min", "max", "allowed", "shape") if getattr(column, key) is not None]
-        if others or column.missing:
+        contract_keys = [key for key in ("min", "max", "allowed", "shape") if getattr(column, key) is not None]
+        if contract_keys or column.missing:
             raise ValueError(
-                f"the column '{name}' only says how the target's is read; {', '.join(others) or 'missing'} is for "
+                f"the column '{name}' only says how the target's is read; {', '.join(contract_keys) or 'missing'} is "
+                "for "
                 "columns that are kept; leave it out, or drop rows by data.filter"
             )
 
@@ -245,7 +249,7 @@ class Data(Section):
 class CategoryFeatures(Section):
     """How categories are fitted: a value in fewer than `min_count` training rows is unknown."""
 
-    min_count: Positive
+    min_count: PositiveInt
     """The minimum number of training rows for a value to be known."""
 
 

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from merit.config.schema.base import Component, Interval, Positive, Section, Share
+from merit.config.schema.base import Component, OpenShare, PositiveInt, Section, Share
 
 
-class Margin(Section):
+class MetricMargin(Section):
     """How much worse the candidate may be than the model that it is compared with, in one metric."""
 
     metric: str
@@ -19,22 +19,22 @@ class Margin(Section):
     """How much worse the candidate may be."""
 
 
-class Drift(Section):
+class DriftLimits(Section):
     """How far the training rows may drift from the champion's, as effect sizes that don't grow with the rows.
 
     The scores are Evidently's: the Jensen-Shannon distance of a category, and the Wasserstein distance of a number in
     standard deviations of the champion's.
     """
 
-    category: Interval = 0.15
+    category: OpenShare = 0.15
     """The maximum Jensen-Shannon distance of a category."""
     number: Annotated[float, Field(gt=0)] = 0.3
     """The maximum Wasserstein distance of a number, in standard deviations."""
-    overall: Interval = 0.5
+    overall: OpenShare = 0.5
     """The maximum mean, over all features, of each one's distance divided by its limit."""
 
 
-class Leakage(Section):
+class LeakageLimits(Section):
     """How much the training rows may reveal of the test rows, or a single column of the target."""
 
     shared: Share = 0.01
@@ -45,7 +45,7 @@ class Leakage(Section):
     [] if each row stands for itself. null detects them: split.column, and columns of feature none whose names and
     values look like ids that repeat. Where rows are split by time, an entity on both sides is reported and does not
     fail the check: the test rows are later rows of the same entity."""
-    column: Interval = 0.98
+    column: OpenShare = 0.98
     """How well a single column may predict the target: ROC AUC, the accuracy gained as a share of the possible gain, or
     R2, depending on the task."""
     overlap: Share = 0.0
@@ -70,8 +70,8 @@ class DataGate(Section):
     conflicts: Share = 0.05
     """The maximum share of rows with the features of another row but another target (a number: a standard deviation
     apart)."""
-    drift: Drift = Drift()
-    leakage: Leakage = Leakage()
+    drift: DriftLimits = DriftLimits()
+    leakage: LeakageLimits = LeakageLimits()
     rows: Annotated[int, Field(ge=100)] = 10000
     """Training rows sampled for drift and for columns that predict the target alone."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -90,7 +90,7 @@ class SliceRule(Section):
     """How much worse the candidate may be on any slice."""
 
 
-class Spoiling(Section):
+class Perturbation(Section):
     """The size of a perturbation, and how much worse it may make the metric."""
 
     amount: Annotated[float, Field(gt=0, le=1)]
@@ -104,48 +104,48 @@ class Robustness(Section):
 
     metric: str
     """The metric to compare between the perturbed and the unperturbed rows."""
-    missing: Spoiling | None = None
+    missing: Perturbation | None = None
     """Values removed from columns that may have missing values."""
-    unseen: Spoiling | None = None
+    unseen: Perturbation | None = None
     """Categories replaced by a value that no row has."""
-    noise: Spoiling | None = None
+    noise: Perturbation | None = None
     """Random noise added to numbers."""
 
 
-Plain = str | bool | int | float | None
+ColumnValue = str | bool | int | float | None
 """A column's value in YAML; a time is an ISO string, a missing value null."""
 
 
-class Change(Section):
+class ColumnChange(Section):
     """A change to one column of every test row: `by` is added to its numbers, or `to` replaces its values."""
 
     column: str
     """The column to change."""
     by: float | int | None = None
     """The number to add; the sum stays within the column's min and max."""
-    to: Plain = None
+    to: ColumnValue = None
     """The value that every row gets instead of its own."""
 
     @model_validator(mode="after")
-    def _is_one(self) -> "Change":
+    def _check_one_change(self) -> "ColumnChange":
         if len({"by", "to"} & self.model_fields_set) != 1 or (self.by is None and self.to is None):
             raise ValueError("give either by, a number that is added, or to, a value that takes the old one's place")
         return self
 
     @model_serializer(mode="wrap")
-    def _without_what_is_not_set(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _omit_unset_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Omit keys that are not set, so that the written form can be read back."""
-        return {name: value for name, value in write(self).items() if value is not None}
+        return {name: value for name, value in serialize(self).items() if value is not None}
 
 
-class Invariance(Change):
+class InvarianceTest(ColumnChange):
     """A change that may move no prediction by more than a tolerance."""
 
     tolerance: Annotated[float, Field(ge=0)]
     """The maximum change of any row's prediction."""
 
 
-class Direction(Change):
+class DirectionTest(ColumnChange):
     """A change that may move the mean prediction in one direction only."""
 
     expect: Literal["not_lower", "not_higher"]
@@ -156,7 +156,7 @@ class Direction(Change):
     """The class whose probability is checked; for a multiclass task only."""
 
 
-class Golden(Section):
+class GoldenRow(Section):
     """A row with its expected prediction: from `min` to `max`, or `value` plus or minus `tolerance`."""
 
     row: dict[str, Any]
@@ -173,7 +173,7 @@ class Golden(Section):
     """The class whose probability is checked; for a multiclass task only."""
 
     @model_validator(mode="after")
-    def _is_one(self) -> "Golden":
+    def _check_one_expectation(self) -> "GoldenRow":
         is_range, is_value = (self.min, self.max) != (None, None), self.value is not None
         if is_range == is_value or is_value != (self.tolerance is not None):
             raise ValueError("give either min, max or both, or value and tolerance")
@@ -182,9 +182,9 @@ class Golden(Section):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_what_is_not_set(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _omit_unset_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Omit keys that are not set; a column of the row that is null stays."""
-        return {name: value for name, value in write(self).items() if value is not None}
+        return {name: value for name, value in serialize(self).items() if value is not None}
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -194,39 +194,39 @@ class Golden(Section):
         return (-math.inf if self.min is None else self.min), (math.inf if self.max is None else self.max)
 
 
-class Behaviour(Section):
+class BehaviouralTests(Section):
     """Behavioural tests that the model must pass whatever its metrics, each under a name of its own."""
 
-    invariance: dict[str, Invariance] = {}
+    invariance: dict[str, InvarianceTest] = {}
     """Changes that may move no prediction."""
-    direction: dict[str, Direction] = {}
+    direction: dict[str, DirectionTest] = {}
     """Changes that may move the mean prediction in one direction only."""
-    golden: dict[str, Golden] = {}
+    golden: dict[str, GoldenRow] = {}
     """Rows with expected predictions."""
 
     @model_validator(mode="after")
-    def _has_plain_names(self) -> "Behaviour":
+    def _check_names(self) -> "BehaviouralTests":
         for name in (*self.invariance, *self.direction, *self.golden):
             if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
                 raise ValueError(f"'{name}' is no name: give letters, digits, _ and -")
         return self
 
 
-class Time(Section):
+class LatencyLimits(Section):
     """Latency limits of the package on this machine, on one thread: the best of several repeats' medians."""
 
     row_ms: Annotated[float, Field(gt=0)]
     """Milliseconds for one row."""
     batch_ms: Annotated[float, Field(gt=0)]
     """Milliseconds for a batch."""
-    batch: Positive
+    batch: PositiveInt
     """Test rows per batch."""
 
 
 class Replay(Section):
     """Parity over HTTP: the Bento is built, served on loopback and queried; it must predict what the package does."""
 
-    rows: Positive
+    rows: PositiveInt
     """Test rows to send."""
 
 
@@ -251,8 +251,8 @@ class Gate(Section):
 
     floors: dict[str, float]
     """The worst acceptable value of each metric: a minimum for scores, a maximum for losses."""
-    baseline: Margin
-    champion: list[Margin]
+    baseline: MetricMargin
+    champion: list[MetricMargin]
     calibration: Annotated[float, Field(gt=0)] | None
     """The maximum calibration error; null for a regression, which has none."""
     parity: Annotated[float, Field(gt=0)]
@@ -264,9 +264,9 @@ class Gate(Section):
     check."""
     robustness: Robustness | None = None
     """Robustness against perturbed inputs; null disables the check."""
-    behaviour: Behaviour = Behaviour()
+    behaviour: BehaviouralTests = BehaviouralTests()
     """Behavioural tests that the model must pass whatever its metrics."""
-    time: Time | None = None
+    time: LatencyLimits | None = None
     """Latency limits of the package; null disables the check."""
     replay: Replay | None = None
     """Parity over HTTP, through the Bento built from the package; null disables the check."""
@@ -276,5 +276,5 @@ class Gate(Section):
     """The project's own checks, by name (docs/own-python.md)."""
     resamples: Annotated[int, Field(ge=100)]
     """Bootstrap resamples per comparison."""
-    confidence: Interval
+    confidence: OpenShare
     """The confidence level of the intervals: the share of resamples that each one covers."""

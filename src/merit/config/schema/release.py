@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from merit.config.schema.base import Section
 
-REGISTRY = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$"
+REGISTRY_PATTERN = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$"
 """The registry part of an image name: a host, a port and folders."""
 
 
@@ -23,7 +23,7 @@ class Signing(Section):
     """The issuer that vouches for the identity; required by method keyless."""
 
     @model_validator(mode="after")
-    def _names_whom_to_trust(self) -> "Signing":
+    def _check_signer(self) -> "Signing":
         if self.method == "key" and self.public_key is None:
             raise ValueError("method is key, so public_key must name the file of the public key")
         if self.method == "keyless" and (self.identity is None or self.issuer is None):
@@ -34,7 +34,7 @@ class Signing(Section):
 class Release(Section):
     """conf/release: how the image of a version is built, and where it is pushed."""
 
-    registry: Annotated[str, Field(pattern=REGISTRY)] | None = None
+    registry: Annotated[str, Field(pattern=REGISTRY_PATTERN)] | None = None
     """The registry to push images to, such as 127.0.0.1:5000 or a host with a folder. MERIT_REGISTRY in the environment
     takes precedence. null pushes nowhere, and `merit release` says so."""
     base_image: Annotated[str, Field(pattern=r"^[^\s-]\S*$")] = "python:3.11-slim"

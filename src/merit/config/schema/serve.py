@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from merit.config.schema.base import Positive, Section
+from merit.config.schema.base import PositiveInt, Section
 
 
 class Auth(Section):
@@ -23,7 +23,7 @@ class Auth(Section):
     """The required audience of a token."""
 
     @model_validator(mode="after")
-    def _names_its_file(self) -> "Auth":
+    def _check_method_keys(self) -> "Auth":
         if self.method == "keys" and self.keys is None:
             raise ValueError("method is keys, so keys must name the file of the keys' hashes")
         if self.method == "jwt" and (self.jwks is None or self.issuer is None or self.audience is None):
@@ -40,13 +40,13 @@ class PredictionLog(Section):
     """Input columns that are not logged."""
     hashed: list[str] = []
     """Input columns that are logged as a keyed hash only; MERIT_HASH_KEY has the key."""
-    queue: Positive = 10000
+    queue: PositiveInt = 10000
     """The maximum number of requests waiting to be written; further ones are dropped from the log and counted."""
     seconds: Annotated[float, Field(gt=0)] = 10.0
     """Seconds between writes."""
-    max_mb: Positive = 1024
+    max_mb: PositiveInt = 1024
     """The maximum total size of the files (MiB); the oldest are deleted first."""
-    max_days: Positive = 90
+    max_days: PositiveInt = 90
     """Days before a file is deleted."""
 
 
@@ -66,17 +66,17 @@ class Serve(Section):
     """The address to listen on; 127.0.0.1 accepts connections from this machine only."""
     port: Annotated[int, Field(ge=1, le=65535)]
     """The port to listen on."""
-    workers: Positive
+    workers: PositiveInt
     """The number of worker processes."""
-    max_rows: Positive
+    max_rows: PositiveInt
     """The maximum number of rows in one request."""
-    max_bytes: Positive
+    max_bytes: PositiveInt
     """The maximum size of a request's body, in bytes."""
-    timeout_seconds: Positive
+    timeout_seconds: PositiveInt
     """Seconds after which a request times out."""
-    max_concurrent: Positive = 128
+    max_concurrent: PositiveInt = 128
     """The maximum number of in-flight requests of a worker; further ones get 503 with Retry-After."""
-    max_connections: Positive = 12000
+    max_connections: PositiveInt = 12000
     """The maximum number of open connections of a worker."""
     access_log: bool = False
     """Whether each request is logged, as a line of JSON."""
@@ -84,10 +84,10 @@ class Serve(Section):
     log: PredictionLog = PredictionLog()
     telemetry: Telemetry = Telemetry()
 
-    def environment(self) -> dict[str, str]:
+    def to_environment_variables(self) -> dict[str, str]:
         """Return the environment variables that pass these settings to the service (`merit.serving.settings`).
 
         Quotes and dollar signs are escaped, because Containerfiles and shells interpret them.
         """
-        text = self.model_dump_json()
-        return {"MERIT_SERVE": text.replace("'", "\\u0027").replace("$", "\\u0024")}
+        settings = self.model_dump_json()
+        return {"MERIT_SERVE": settings.replace("'", "\\u0027").replace("$", "\\u0024")}

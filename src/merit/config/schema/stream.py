@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from merit.config.schema.base import Positive, Section
+from merit.config.schema.base import PositiveInt, Section
 
-SCHEMES = {
+URL_SCHEMES = {
     "nats": ("nats", "tls"),
     "redis": ("redis", "rediss"),
     "rabbit": ("amqp", "amqps"),
@@ -16,15 +16,15 @@ SCHEMES = {
 """The URL schemes of each broker; the last one uses TLS."""
 
 
-def _plain(name: str) -> str:
+def _validate_destination(name: str) -> str:
     """Refuse what is not the name of one subject; no JSON Schema pattern, since a part may be an interpolation."""
     if not re.fullmatch(r"[A-Za-z0-9_-]+([.:/][A-Za-z0-9_-]+)*", name) or len(name) > 200:
         raise ValueError("it must be up to 200 letters, digits, - and _, in parts that ., : or / joins")
     return name
 
 
-Subject = Annotated[str, AfterValidator(_plain)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Destination = Annotated[str, AfterValidator(_validate_destination)]
+GroupName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
 class Stream(Section):
@@ -34,29 +34,29 @@ class Stream(Section):
     """The broker: NATS JetStream, Redis streams, RabbitMQ or Kafka."""
     url: str = "nats://127.0.0.1:4222"
     """The broker's URL, without a password. MERIT_STREAM_URL in the environment takes precedence, and may have one."""
-    events: Subject = "events"
+    events: Destination = "events"
     """The subject, stream, queue or topic to read events from; each event is a JSON object of a row's columns."""
-    answers: Subject = "predictions"
+    answers: Destination = "predictions"
     """The subject, stream, queue or topic for predictions, one per event."""
-    dead_letters: Subject = "dead"
+    dead_letters: Destination = "dead"
     """The subject, stream, queue or topic for events that can't be scored, unchanged and with the reason."""
-    group: Name = "merit"
+    group: GroupName = "merit"
     """The consumer group: its workers share the events; another group gets all of them too."""
     key: str | None = "id"
     """The field that identifies an event and its prediction; with null, or in an event without the field, its position
     in the broker does."""
-    rows: Positive = 256
+    rows: PositiveInt = 256
     """The maximum number of events in a batch."""
-    wait_ms: Positive = 20
+    wait_ms: PositiveInt = 20
     """Milliseconds that the first event of a batch waits for others."""
-    max_in_flight: Positive = 1024
+    max_in_flight: PositiveInt = 1024
     """The maximum number of unacknowledged events of a worker; the others wait in the broker."""
     max_deliveries: Annotated[int, Field(ge=2)] = 5
     """The maximum number of deliveries of an event that crashes its worker or can't be scored, before it goes to the
     dead letters."""
     answer_seconds: Annotated[int, Field(ge=2)] = 30
     """Seconds after which the broker delivers an unacknowledged event to another worker."""
-    connect_seconds: Positive = 10
+    connect_seconds: PositiveInt = 10
     """The timeout of the first connection to the broker, in seconds."""
     declare: bool = True
     """Whether missing streams and queues are created; with false they must exist."""
@@ -64,21 +64,21 @@ class Stream(Section):
     """The port for Prometheus metrics, on loopback; null disables them."""
 
     @model_validator(mode="after")
-    def _agrees(self) -> "Stream":
-        if found := self._misfits():
-            raise ValueError("\n".join(found))
+    def _check_consistency(self) -> "Stream":
+        if problems := self._find_problems():
+            raise ValueError("\n".join(problems))
         return self
 
-    def _misfits(self) -> list[str]:
-        lines = []
+    def _find_problems(self) -> list[str]:
+        problems = []
         scheme, _, rest = self.url.partition("://")
-        if scheme not in SCHEMES[self.broker] or not rest:
-            allowed = " or ".join(f"{each}://" for each in SCHEMES[self.broker])
-            lines.append(f"url is no {self.broker} URL; it must begin with {allowed}")
+        if scheme not in URL_SCHEMES[self.broker] or not rest:
+            allowed_schemes = " or ".join(f"{each}://" for each in URL_SCHEMES[self.broker])
+            problems.append(f"url is no {self.broker} URL; it must begin with {allowed_schemes}")
         if "@" in rest or re.search(r"(password|token)=", rest, re.I):
-            lines.append("url holds a user or a password; take it out, and give the whole URL by MERIT_STREAM_URL")
+            problems.append("url holds a user or a password; take it out, and give the whole URL by MERIT_STREAM_URL")
         if len({self.events, self.answers, self.dead_letters}) < 3:
-            lines.append("events, answers and dead_letters must be three different names")
+            problems.append("events, answers and dead_letters must be three different names")
         if self.max_in_flight < self.rows:
-            lines.append(f"max_in_flight is {self.max_in_flight}, less than rows, which is {self.rows}; raise it")
-        return lines
+            problems.append(f"max_in_flight is {self.max_in_flight}, less than rows, which is {self.rows}; raise it")
+        return problems

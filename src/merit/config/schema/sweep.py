@@ -4,14 +4,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from merit.config.addresses import store_refusal
-from merit.config.schema.base import Positive, Section
+from merit.config.addresses import find_store_error
+from merit.config.schema.base import PositiveInt, Section
 from merit.config.tasks import HIGHER_IS_BETTER
 
-Direction = Literal["minimize", "maximize"]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")]
+ObjectiveDirection = Literal["minimize", "maximize"]
+SweepName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")]
 """The name of a folder in sweeps/."""
-COSTS = ("train_seconds", "parameters")
+COST_OBJECTIVES = ("train_seconds", "parameters")
 """Costs of a trial, which can be objectives besides the validation metrics."""
 
 
@@ -28,7 +28,7 @@ class Pruner(Section):
 class Sweep(Section):
     """conf/sweep: a hyperparameter search by `merit train -m sweep=NAME`. It uses validation rows only."""
 
-    name: Name | None = None
+    name: SweepName | None = None
     """The sweep's folder in sweeps/; null derives a name from the date and time."""
     sampler: Literal["grid", "random", "tpe", "cmaes"] = "grid"
     """grid: every combination; random; tpe: guided by earlier trials (TPE); cmaes: CMA-ES, for numbers only."""
@@ -37,11 +37,11 @@ class Sweep(Section):
     tag(log, interval(1e-4, 1e-2)), int(interval(16, 256)), or a list. Keys given after -m take precedence."""
     metric: str | None = None
     """The validation metric to optimise; null uses trainer.monitor."""
-    direction: Direction | None = None
+    direction: ObjectiveDirection | None = None
     """Whether to minimise or maximise it; null uses the direction in which the metric is better."""
-    objectives: dict[str, Direction] = {}
+    objectives: dict[str, ObjectiveDirection] = {}
     """Several objectives instead of `metric`: validation metrics, train_seconds, parameters."""
-    trials: Positive | None = None
+    trials: PositiveInt | None = None
     """The number of trials; null runs the whole grid."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 7
     """The seed of the sampler."""
@@ -49,41 +49,41 @@ class Sweep(Section):
     storage: Annotated[str, Field(pattern=r"^(sqlite|postgresql(\+psycopg)?)://")] | None = None
     """The database of the Optuna study: postgresql://user@host/database for workers on several machines, with the
     password from PGPASSWORD or ~/.pgpass; null uses study.db in the sweep's folder."""
-    resume: Name | None = None
+    resume: SweepName | None = None
     """The name of a sweep to continue, interrupted or shared with other workers. Finished trials are not repeated."""
-    workers: Positive | None = None
+    workers: PositiveInt | None = None
     """The number of parallel trials; null runs as many as the launcher has room for."""
     max_failures: Annotated[int, Field(ge=0)] | None = None
     """The number of trials that may fail or be killed before the sweep stops; null allows any number."""
     fail_fast: bool = False
     """Whether the first failed trial ends the sweep."""
-    timeout_seconds: Positive | None = None
+    timeout_seconds: PositiveInt | None = None
     """The time limit of a trial in seconds; a slower one is killed."""
     memory_mb: Annotated[int, Field(ge=256)] | None = None
     """The memory limit for a trial's data in megabytes; a larger one is killed."""
 
     @model_validator(mode="after")
-    def _agrees(self) -> "Sweep":
-        if found := [line for line in self._misfits() if line]:
-            raise ValueError("\n".join(found))
+    def _check_consistency(self) -> "Sweep":
+        if problems := [line for line in self._find_problems() if line]:
+            raise ValueError("\n".join(problems))
         return self
 
-    def _misfits(self) -> list[str]:
-        several = len(self.objectives) > 1
-        lines = []
+    def _find_problems(self) -> list[str]:
+        is_multi_objective = len(self.objectives) > 1
+        problems = []
         if self.objectives and (self.metric or self.direction):
-            lines.append("objectives says what is searched for; leave out metric and direction")
-        if several and self.pruner.kind != "none":
-            lines.append("pruner.kind must be none where there are several objectives")
-        if several and self.sampler == "cmaes":
-            lines.append("sampler is cmaes, which supports one objective; use tpe or random")
-        if self.metric in COSTS and self.pruner.kind != "none":
-            lines.append(f"pruner.kind must be none where the metric is {self.metric}, which no epoch has")
-        if self.storage and (refusal := store_refusal(self.storage)):
-            lines.append(f"storage {refusal}")
-        return lines
+            problems.append("objectives says what is searched for; leave out metric and direction")
+        if is_multi_objective and self.pruner.kind != "none":
+            problems.append("pruner.kind must be none where there are several objectives")
+        if is_multi_objective and self.sampler == "cmaes":
+            problems.append("sampler is cmaes, which supports one objective; use tpe or random")
+        if self.metric in COST_OBJECTIVES and self.pruner.kind != "none":
+            problems.append(f"pruner.kind must be none where the metric is {self.metric}, which no epoch has")
+        if self.storage and (refusal := find_store_error(self.storage)):
+            problems.append(f"storage {refusal}")
+        return problems
 
 
-def better(metric: str) -> Direction:
+def get_better_direction(metric: str) -> ObjectiveDirection:
     """Return the direction in which a metric is better."""
     return "maximize" if HIGHER_IS_BETTER.get(metric, False) else "minimize"

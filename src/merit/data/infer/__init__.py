@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from merit import artifacts
-from merit.config.problems import did_you_mean
+from merit.config.problems import suggest_allowed
 from merit.config.schema.gate import DataGate
 from merit.data.entities import Entity
 from merit.data.infer import leaks, plan, render
@@ -175,7 +175,7 @@ def _check_columns(source: Opened, target: str, time: str | None) -> None:
     for option, name in {"--target": target, "--time": time}.items():
         if name is not None and name not in names:
             doubt = "".join(f"; {note}" for note in source.notes if note.startswith("the first line"))
-            raise MeritError(f"{option}: the table has no column '{name}'; {did_you_mean(name, names)}{doubt}")
+            raise MeritError(f"{option}: the table has no column '{name}'; {suggest_allowed(name, names)}{doubt}")
     if time == target:
         raise MeritError(f"--time: '{time}' is the target too; name the column that says when a row was")
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import polars as pl
 
-from merit.data.entities import MANY_VALUES, Entity, entity_of, mentions_recurring
+from merit.data.entities import MIN_VALUES, Entity, detect_entity, mentions_recurring
 
 MOST_COLUMNS = 60
 """Columns of a table that are looked at for what follows from what: in pairs, which many are too many for."""
@@ -18,7 +18,7 @@ def entity_columns(rows: pl.DataFrame, names: Iterable[str]) -> list[Entity]:
     One whose name says so comes before a mere id; of two of which one belongs to the other, as a session to a user, the
     wider comes first.
     """
-    found = [entity for name in names if (entity := entity_of(rows[name])) is not None]
+    found = [entity for name in names if (entity := detect_entity(rows[name])) is not None]
     ordered = sorted(found, key=lambda each: not each.is_sure)
     if not ordered:
         return []
@@ -43,7 +43,7 @@ def hints(rows: pl.DataFrame, names: Iterable[str]) -> Iterator[str]:
         if mentions_recurring(name) or not (schema[name] == pl.String or schema[name].is_integer()):
             continue
         sizes = rows[name].drop_nulls().value_counts()["count"]
-        if len(sizes) < MANY_VALUES or not 2 <= float(sizes.mean() or 0) <= MOST_ROWS:  # type: ignore[arg-type]
+        if len(sizes) < MIN_VALUES or not 2 <= float(sizes.mean() or 0) <= MOST_ROWS:  # type: ignore[arg-type]
             continue
         if sizes.n_unique() == 1 or len(same := _constants(rows, name, others)) > 1:
             why = f"each in {sizes[0]} rows" if sizes.n_unique() == 1 else f"and {', '.join(same[:3])} follow from it"

@@ -10,9 +10,9 @@ from functools import cache
 import polars as pl
 
 from merit.data.infer.odd import sample
-from merit.reading.cells import read
-from merit.reading.declaration import declared
-from merit.reading.times import compiled
+from merit.reading.cells import read_column
+from merit.reading.declaration import build_declaration
+from merit.reading.times import compile_format
 
 DAYS = (
     "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%Y-%m-%d",
@@ -127,14 +127,14 @@ def _fitting(cell: str) -> Iterator[str]:
 @cache
 def _patterns() -> tuple[dict[str, re.Pattern[str]], dict[str, re.Pattern[str]], dict[str, re.Pattern[str]]]:
     """Return the patterns of days, of clocks at the end of a text, and of the other formats."""
-    year = compiled("%Y").pattern.removesuffix("$")
-    clocks = {clock: re.compile(compiled(f"%Y{clock}").pattern.removeprefix(year)) for clock in CLOCKS}
-    days, others = ({each: re.compile(compiled(each).pattern) for each in formats} for formats in (DAYS, OTHERS))
+    year = compile_format("%Y").pattern.removesuffix("$")
+    clocks = {clock: re.compile(compile_format(f"%Y{clock}").pattern.removeprefix(year)) for clock in CLOCKS}
+    days, others = ({each: re.compile(compile_format(each).pattern) for each in formats} for formats in (DAYS, OTHERS))
     return days, clocks, others
 
 
 def _read(cells: pl.Series, format: str | None) -> pl.Series:
-    return read(cells, declared("", {"type": "datetime", "format": format})).values
+    return read_column(cells, build_declaration("", {"type": "datetime", "format": format})).values
 
 
 def _share(cells: pl.Series, format: str | None) -> float:
@@ -217,7 +217,7 @@ def _taken(name: str, cells: pl.Series, format: str) -> tuple[str, ...]:
     """Return a note of how a date was taken that could be misread."""
     if _order(format) in {"ymd", "ym", "my"} or "%b" in format:
         return ()
-    cells = cells.filter(cells.str.contains(compiled(format).pattern))
+    cells = cells.filter(cells.str.contains(compile_format(format).pattern))
     values = _read(cells, format)
     day, month = values.dt.day(), values.dt.month()
     at = next(each for each in (day > 12, day != month, values.is_not_null()) if each.any()).arg_true()[0]

@@ -77,7 +77,7 @@ def _zip(place: Path) -> str:
 
 def _markup(place: Path) -> str | None:
     """Return what text is that is no lines of fields; None for lines of fields."""
-    with TextFile(str(place)).opened() as handle:
+    with TextFile(str(place)).open_decompressed() as handle:
         text = handle.read(4096).decode("utf-8-sig", "ignore").lstrip()
     if text.startswith(("<?xml", "<!DOCTYPE", "<html", "<!doctype", "<table")):
         return "XML or HTML; write its table as CSV or Parquet"

@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 
-from merit.config.schema.base import OUTPUT
-from merit.config.schema.column import can_be_served
-from merit.data.entities import called_recurring
+from merit.config.schema.base import OUTPUT_NAME
+from merit.config.schema.column import is_servable_name
+from merit.data.entities import is_recurring_id
 from merit.data.infer.files import IMAGES
 from merit.data.infer.texts import NOT_OPENED, kind_of
 from merit.data.infer.written import Written
@@ -95,9 +95,9 @@ def _unusable_name(name: str) -> str | None:
     """Return why the model can't have a column of this name."""
     if not name.strip():
         return "it has no name; give it one"
-    if name.startswith("/") or name == OUTPUT:
+    if name.startswith("/") or name == OUTPUT_NAME:
         return "the model's graph uses that name; rename the column"
-    if not can_be_served(name):
+    if not is_servable_name(name):
         return "its name holds a quote, a backslash or a line break; rename the column"
     if name == "_target_":
         return "conf/ uses that name; rename the column"
@@ -157,7 +157,7 @@ def _of_number(name: str, known: pl.Series) -> Guess:
         return Guess(name, settings, "", moments)
     if whole and (sign := _identifies(name, known, values, low, high)):
         return Guess(name, settings, "", f"it seems to be an identifier: {sign}")
-    if whole and called_recurring(name):
+    if whole and is_recurring_id(name):
         return _of_codes(name, known, values)
     seen = f"{'whole numbers' if whole else 'numbers'} from {_short(low)} to {_short(high)}"
     if values <= FEW and whole:

@@ -77,7 +77,7 @@ def _short(text: str) -> str:
 def _encoding(place: Path) -> tuple[str, list[str]]:
     """Return the encoding to declare, and a note of one that was guessed; a byte order mark needs none."""
     file = TextFile(str(place))
-    with file.opened() as handle:
+    with file.open_decompressed() as handle:
         start = handle.read(HEAD)
     if file.encoding != "utf-8":
         return "utf-8", []
@@ -100,7 +100,7 @@ def _encoding(place: Path) -> tuple[str, list[str]]:
 
 def _undecoded(file: TextFile, encoding: str) -> tuple[int, bytes] | None:
     """Return the first byte that is not of an encoding, and the word that it is in; None if all are."""
-    with file.opened() as handle:
+    with file.open_decompressed() as handle:
         while block := handle.read(1 << 24):
             block += handle.readline()  # no character goes across a line
             try:
@@ -115,7 +115,7 @@ def _undecoded(file: TextFile, encoding: str) -> tuple[int, bytes] | None:
 def _lines(place: Path, encoding: str) -> list[str]:
     """Return the first lines; of a header that goes over several lines, each."""
     file = TextFile(str(place), Dialect(encoding=encoding))
-    with file.opened() as handle:
+    with file.open_decompressed() as handle:
         start = handle.read(HEAD)
     text = start.decode(file.encoding, "ignore").lstrip("\ufeff")
     lines = text.splitlines()[:LINES]

@@ -7,8 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from merit.reading.cells import read
-from merit.reading.declaration import EXACT, declared
+from merit.reading.cells import read_column
+from merit.reading.declaration import MAX_EXACT_INTEGER, build_declaration
 
 SHARE = 0.8
 """The share of a column's cells that must be numbers for the others to be odd."""
@@ -94,16 +94,16 @@ def beyond(raw: pl.Series) -> str:
     """Return how many whole numbers float64 can't tell apart, and one of them; empty if there are none."""
     if raw.dtype == pl.String:
         digits = raw.str.strip_chars().str.extract(r"^[+-]?([0-9]{16,40})$").drop_nulls()
-        large = digits.filter(digits.cast(pl.Float64) >= EXACT)
+        large = digits.filter(digits.cast(pl.Float64) >= MAX_EXACT_INTEGER)
     else:
-        large = raw.filter(raw.cast(pl.Float64).abs() >= EXACT)
+        large = raw.filter(raw.cast(pl.Float64).abs() >= MAX_EXACT_INTEGER)
     return f"{len(large):,} whole numbers are beyond 2**53, such as {large[0]}" if len(large) else ""
 
 
 def whole(values: pl.Series) -> pl.Series:
     """Return numbers as whole ones, if all are."""
     known = values.drop_nulls()
-    are_whole = bool((known == known.round()).all()) and bool((known.abs() < EXACT).all())
+    are_whole = bool((known == known.round()).all()) and bool((known.abs() < MAX_EXACT_INTEGER).all())
     return values.cast(pl.Int64) if are_whole else values
 
 
@@ -138,7 +138,7 @@ def _share(cells: pl.Series, settings: dict[str, Any]) -> float:
 
 def unread(cells: pl.Series, settings: dict[str, Any]) -> pl.Series:
     """Return which cells can't be read as numbers that are written so."""
-    found = read(cells, declared(cells.name, {"type": "number", **settings})).unread
+    found = read_column(cells, build_declaration(cells.name, {"type": "number", **settings})).unread
     return pl.repeat(False, len(cells), dtype=pl.Boolean, eager=True) if found is None else found
 
 

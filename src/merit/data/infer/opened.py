@@ -13,7 +13,7 @@ from merit.data.infer.files import is_parquet, refuse_folder
 from merit.data.infer.layout import layout
 from merit.errors import MeritError
 from merit.git import lfs
-from merit.reading.reasons import reason_of
+from merit.reading.reasons import explain_error
 
 TOTAL = r"(?i)(grand )?(total|totals|sum|summe|gesamt|insgesamt):?"
 """What stands in the last row of a report, which is no row of a table."""
@@ -62,7 +62,7 @@ def check(path: str, query: str | None, table: str | None) -> None:
 def _database(url: str, query: str | None, table: str | None) -> Opened:
     rows = query or f"SELECT * FROM {_quoted(str(table))}"  # noqa: S608  # quoted
     component = {"_target_": "merit.data.sources.Sql", "url": url, "query": rows}
-    return Opened(component, targets.build(component).read(), [], is_text=False)
+    return Opened(component, targets.build_component(component).read(), [], is_text=False)
 
 
 def _quoted(table: str) -> str:
@@ -87,16 +87,16 @@ def _file(path: str) -> Opened:
     try:
         if is_parquet(place):
             component = {"_target_": "merit.data.sources.Parquet", "path": inside}
-            return Opened(component, targets.build(component).read(), notes, is_text=False)
+            return Opened(component, targets.build_component(component).read(), notes, is_text=False)
         return _text(inside, place, notes)
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-        raise MeritError(f"{path}: can't be read: {reason_of(error)}") from error
+        raise MeritError(f"{path}: can't be read: {explain_error(error)}") from error
 
 
 def _text(path: str, place: Path, notes: list[str]) -> Opened:
     found = layout(place)
     component = {"_target_": "merit.data.sources.Csv", "path": path, **found.settings}
-    table: pl.DataFrame = targets.build(component).read()
+    table: pl.DataFrame = targets.build_component(component).read()
     notes = [*notes, *found.notes]
     if again := [name for name in table.columns if "_duplicated_" in name]:
         notes.append(f"a name stands more than once in the header: the further ones are called {', '.join(again)}")

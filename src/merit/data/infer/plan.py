@@ -12,7 +12,7 @@ import polars as pl
 from merit.config.schema.data import GroupSplit
 from merit.data.entities import Entity
 from merit.data.infer.guess import Guess, features, side
-from merit.data.split import PARTS, group_parts
+from merit.data.split import PARTS, assign_groups
 from merit.errors import MeritError
 
 MANY = 50_000
@@ -82,7 +82,7 @@ def _by_group(table: pl.DataFrame, entity: Entity, classes: pl.Series | None) ->
         return Split(lot.settings, lot.rows, [few])
     settings = {**lot.settings, "by": "group", "column": entity.name}
     try:
-        place = group_parts(table[entity.name], classes, GroupSplit.model_validate(settings))
+        place = assign_groups(table[entity.name], classes, GroupSplit.model_validate(settings))
     except MeritError as error:
         return Split(lot.settings, lot.rows, [f"{_repeats(entity)}, but {both}: {error}"])
     order = ("by", "column", "validation", "test", "seed")

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from merit.config.interpolation import literal
+from merit.config.interpolation import escape_text
 
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./ ='()-]*")
 
@@ -19,7 +19,7 @@ def value(one: Any) -> str:
     if isinstance(one, list | tuple):
         return "[" + ", ".join(map(value, one)) + "]"
     if isinstance(one, str):
-        return key(literal(one))
+        return key(escape_text(one))
     return one.isoformat() if isinstance(one, date) else yaml.safe_dump(one).split("\n")[0]
 
 

@@ -11,9 +11,9 @@ from merit.data.infer.scalars import value
 from merit.data.infer.texts import spellings
 from merit.data.infer.written import Written
 from merit.errors import MeritError
-from merit.expression import quoted
-from merit.reading.cells import read
-from merit.reading.declaration import declared
+from merit.expression import quote_name
+from merit.reading.cells import read_column
+from merit.reading.declaration import build_declaration
 
 NO_CLASS = frozenset({"?", "#n/a", "<na>", "#value!", "#ref!", "#div/0!"})
 """Marks, in small letters, that mean no answer also where the others are words."""
@@ -102,7 +102,7 @@ def _without_marks(column: Written, raw: pl.Series) -> Written:
     if marks.is_empty():
         return column
     words = marks[raw.name].to_list()
-    values = read(raw, declared(raw.name, {"type": "string", "null_values": words})).values
+    values = read_column(raw, build_declaration(raw.name, {"type": "string", "null_values": words})).values
     shown = ", ".join(map(repr, words[:3]))
     note = f"'{raw.name}': {shown} in {marks['count'].sum():,} of {len(raw):,} rows: read as no answer (null_values)"
     return Written(values, {"null_values": words}, None, "", [note])
@@ -138,7 +138,7 @@ def _doubts(values: pl.Series) -> list[str]:
 
 def _known(column: pl.Series) -> tuple[pl.Series, str | None, list[str]]:
     """Return the values that are there, the SQL that keeps their rows, and a note of the others."""
-    name = quoted(column.name)
+    name = quote_name(column.name)
     known = column.drop_nulls()
     condition = f"{name} IS NOT NULL"
     if column.dtype.is_float() and not known.is_finite().all():
@@ -183,7 +183,7 @@ def _binary(known: pl.Series, counts: pl.DataFrame, condition: str | None, again
     notes = []
     if min(rows.values()) < RARE:
         notes = [f"only {rows[second]:,} rows are {second!r}: too few to judge a model by"]
-    name = quoted(known.name)
+    name = quote_name(known.name)
     sql = name if positive is True else f"{name} = {literal(positive)}"
     other = first if positive == second else second
     seen = f"{_shown(positive)} in {rows[positive] / len(known):.1%} of {len(known):,} rows, else {_shown(other)}"
@@ -207,7 +207,7 @@ def _multiclass(known: pl.Series, counts: pl.DataFrame, condition: str | None, a
             f"--target {known.name}: has {counts.height:,} values, {frequent.height:,} of them in {RARE} rows or more; "
             f"classes are 2 to {MOST_CLASSES} such values, and many numbers are a regression"
         )
-    name, kept, notes = quoted(known.name), frequent.to_series(), []
+    name, kept, notes = quote_name(known.name), frequent.to_series(), []
     is_text = known.dtype == pl.String
     if rare.height:
         gone = int(rare["count"].sum())
@@ -235,7 +235,7 @@ def _regression(known: pl.Series, counts: pl.DataFrame, condition: str | None, a
     change = "for a yes or no, such as more than 10: add a column that says so, and name it as --target"
     if _are_whole(known) and (counts["count"] >= RARE).sum() >= 2 and counts.height <= MOST_CLASSES:
         change = f"classes and no amounts: '{again} --task multiclass --force'"
-    return Target(known.name, "regression", f"CAST({quoted(known.name)} AS DOUBLE)", condition, seen, change)
+    return Target(known.name, "regression", f"CAST({quote_name(known.name)} AS DOUBLE)", condition, seen, change)
 
 
 def _shown(value: Any) -> str:

@@ -7,9 +7,9 @@ import polars as pl
 
 from merit.data.infer import dates, numbers
 from merit.data.infer.odd import OddCells, far_values, sample
-from merit.reading.cells import read
-from merit.reading.declaration import declared
-from merit.reading.inference import inferred
+from merit.reading.cells import read_column
+from merit.reading.declaration import build_declaration
+from merit.reading.inference import infer_column
 
 ZONE = r":.*(?:[Zz]|[+-]\d\d:?\d*)$"
 
@@ -54,7 +54,7 @@ def written(raw: pl.Series, *, is_text: bool, with_semicolons: bool = False, ord
 
 
 def _of_text(raw: pl.Series, order: str | None, *, is_text: bool, semicolons: bool) -> Written:
-    plain = inferred(raw, is_text=is_text)
+    plain = infer_column(raw, is_text=is_text)
     if raw.null_count() == len(raw) or plain.dtype == pl.Boolean:
         return Written(plain)
     if plain.dtype.is_temporal():
@@ -70,7 +70,7 @@ def _of_text(raw: pl.Series, order: str | None, *, is_text: bool, semicolons: bo
 def _typed(raw: pl.Series) -> Written:
     """Return a column that the source knows the type of."""
     if isinstance(raw.dtype, pl.Datetime) and raw.dtype.time_zone is not None:
-        values = read(raw, declared(raw.name, {"type": "datetime"})).values
+        values = read_column(raw, build_declaration(raw.name, {"type": "datetime"})).values
         return Written(values, notes=[_in_utc(raw.name, raw.dtype.time_zone)])
     if raw.dtype.is_integer() and (large := numbers.beyond(raw)):
         return Written(raw, problem=f"{large}; have the source give text, and they are categories")
@@ -91,7 +91,7 @@ def _dated(raw: pl.Series, found: dates.Dates) -> Written:
         settings = {"type": "datetime", "format": found.format} if found.format else {}
         return Written(raw, settings, found.problem)
     settings = {"format": found.format} if found.format else {}
-    reading = read(raw, declared(raw.name, {"type": "datetime", **settings}))
+    reading = read_column(raw, build_declaration(raw.name, {"type": "datetime", **settings}))
     odd = OddCells.of(raw, reading.unread)
     if not odd.are_few:
         return Written(raw, settings, odd.problem("dates"))
@@ -114,7 +114,9 @@ def _numbered(raw: pl.Series, *, is_text: bool, with_semicolons: bool) -> Writte
         odd = OddCells.of(raw, numbers.unread(raw, found.settings or {}))
     if not odd.are_few:
         return Written(raw, {}, odd.problem("numbers"))
-    values = numbers.whole(read(raw, declared(raw.name, {"type": "number", **(found.settings or {})})).values)
+    values = numbers.whole(
+        read_column(raw, build_declaration(raw.name, {"type": "number", **(found.settings or {})})).values
+    )
     if odd.has_codes and values.drop_nulls().n_unique() <= numbers.CODES:
         return Written(raw, seen="codes, some of them no numbers")
     seen = "; ".join(filter(None, [found.seen, odd.seen]))

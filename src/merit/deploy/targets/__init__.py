@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from merit.config.schema import Lock
-from merit.config.schema.environment import Environment, Split
+from merit.config.schema.environment import Environment, TrafficSplit
 from merit.registry.release_tags import Release
 from merit.registry.tags import Version
 
@@ -19,7 +19,7 @@ and raises `Refused` if the predictions, the version or the commit in the respon
 
 
 @dataclass(frozen=True)
-class Desired:
+class DesiredState:
     """The declared state of an environment.
 
     Attributes:
@@ -39,14 +39,14 @@ class Desired:
     probe: Probe | None = None
 
     @property
-    def splits(self) -> dict[str, Split]:
+    def splits(self) -> dict[str, TrafficSplit]:
         """The declared canary and shadow deployments, by role."""
-        both = {"canary": self.environment.traffic.canary, "shadow": self.environment.traffic.shadow}
-        return {role: split for role, split in both.items() if split is not None}
+        declared = {"canary": self.environment.traffic.canary, "shadow": self.environment.traffic.shadow}
+        return {role: split for role, split in declared.items() if split is not None}
 
 
 @dataclass(frozen=True)
-class Actual:
+class ActualState:
     """The running state of an environment.
 
     Attributes:
@@ -67,13 +67,13 @@ class Target(Protocol):
     it.
     """
 
-    def desired(self) -> Facts:
+    def describe_desired(self) -> Facts:
         """Return the description of what should run."""
 
-    def actual(self) -> Actual:
+    def read_actual(self) -> ActualState:
         """Return the running state; read-only."""
 
-    def check(self) -> None:
+    def check_inputs(self) -> None:
         """Check that the inputs of `apply`, such as packages, are available.
 
         Raises:
@@ -89,17 +89,17 @@ class Target(Protocol):
         """
 
 
-def address(facts: Facts) -> str | None:
+def get_address(facts: Facts) -> str | None:
     """Return the URL for predictions; None if the platform assigns it, or nothing runs."""
     return f"http://127.0.0.1:{facts['port']}/predict" if "port" in facts else None
 
 
-def of(desired: Desired) -> Target:
+def create_target(desired: DesiredState) -> Target:
     """Return the target that an environment's file names."""
     if desired.environment.target == "local":
-        from merit.deploy.targets.local.target import Local
+        from merit.deploy.targets.local.target import LocalTarget
 
-        return Local(desired)
-    from merit.deploy.targets.manifests import Manifests
+        return LocalTarget(desired)
+    from merit.deploy.targets.manifests import ManifestTarget
 
-    return Manifests(desired)
+    return ManifestTarget(desired)

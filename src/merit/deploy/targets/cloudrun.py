@@ -9,25 +9,25 @@ from typing import Any
 from merit.config.schema.environment import Environment
 from merit.config.schema.serve import Auth
 from merit.deploy.targets.rendering import (
-    ALIVE,
-    NOBODY,
-    PORT,
-    READY,
-    Asked,
-    Served,
-    asked,
-    canary,
-    mebibytes,
-    processors,
+    DEFAULT_AUTH,
+    IMAGE_PORT,
+    LIVE_PATH,
+    READY_PATH,
+    SecretMount,
+    VersionImage,
+    build_service_name,
+    parse_mebibytes,
+    parse_processors,
     refuse_splits,
-    rendered,
-    served,
-    title,
+    render_yaml,
+    select_canary,
+    select_image,
+    select_secret,
 )
 from merit.errors import MeritError
 from merit.registry.release_tags import Release
 
-CONCURRENCY = 80
+MAX_CONCURRENT_REQUESTS = 80
 """Concurrent requests per instance; with less than one processor, Cloud Run allows only one."""
 
 
@@ -36,7 +36,7 @@ def render(
     model: str,
     releases: Mapping[str, Release],
     name: str = "production",
-    auth: Auth = NOBODY,
+    auth: Auth = DEFAULT_AUTH,
 ) -> dict[str, str]:
     """Return the texts of an environment's files, by name.
 
@@ -47,16 +47,16 @@ def render(
         MeritError: there is no image, a shadow is declared, or Cloud Run doesn't offer the resources or the share.
     """
     refuse_splits(environment, "shadow")
-    service = title(model, name)
-    main = _template(service, environment, served(environment, releases), asked(auth))
-    traffic = [{"revisionName": main["metadata"]["name"], "percent": 100}]
-    template = main
-    if (other := canary(environment, releases)) is not None:
-        what, share = other
-        template = _template(service, environment, what, asked(auth))
-        percent = _percent(share)
+    service = build_service_name(model, name)
+    stable_template = _build_template(service, environment, select_image(environment, releases), select_secret(auth))
+    traffic = [{"revisionName": stable_template["metadata"]["name"], "percent": 100}]
+    template = stable_template
+    if (canary_split := select_canary(environment, releases)) is not None:
+        image, share = canary_split
+        template = _build_template(service, environment, image, select_secret(auth))
+        percent = _convert_percent(share)
         traffic = [
-            {"revisionName": main["metadata"]["name"], "percent": 100 - percent},
+            {"revisionName": stable_template["metadata"]["name"], "percent": 100 - percent},
             {"revisionName": template["metadata"]["name"], "percent": percent, "tag": "canary"},
         ]
     document = {
@@ -65,10 +65,10 @@ def render(
         "metadata": {"name": service},
         "spec": {"template": template, "traffic": traffic},
     }
-    return {"service.yaml": rendered(name, document)}
+    return {"service.yaml": render_yaml(name, document)}
 
 
-def _percent(share: float) -> int:
+def _convert_percent(share: float) -> int:
     # Compared with a tolerance, since 0.07 * 100 is not exactly 7.
     if abs(share * 100 - (percent := round(share * 100))) > 1e-9:
         raise MeritError(
@@ -77,18 +77,25 @@ def _percent(share: float) -> int:
     return percent
 
 
-def _template(service: str, environment: Environment, what: Served, needs: Asked | None) -> dict[str, Any]:
+def _build_template(
+    service: str, environment: Environment, image: VersionImage, mount: SecretMount | None
+) -> dict[str, Any]:
     """Return the template of a version's revision; its name contains a hash of its content, so it is reproducible."""
-    cpu, memory = _cpu(environment), mebibytes(environment.resources.memory)
-    probe = {"httpGet": {"path": READY, "port": PORT}, "periodSeconds": 1, "failureThreshold": 60, "timeoutSeconds": 1}
+    cpu, memory = _validate_cpu(environment), parse_mebibytes(environment.resources.memory)
+    probe = {
+        "httpGet": {"path": READY_PATH, "port": IMAGE_PORT},
+        "periodSeconds": 1,
+        "failureThreshold": 60,
+        "timeoutSeconds": 1,
+    }
     container = {
-        "image": what.image,
-        "ports": [{"name": "http1", "containerPort": PORT}],
+        "image": image.reference,
+        "ports": [{"name": "http1", "containerPort": IMAGE_PORT}],
         "resources": {"limits": {"cpu": cpu, "memory": f"{memory}Mi"}},
         "startupProbe": probe,
-        "livenessProbe": {"httpGet": {"path": ALIVE, "port": PORT}, "periodSeconds": 10, "timeoutSeconds": 3},
+        "livenessProbe": {"httpGet": {"path": LIVE_PATH, "port": IMAGE_PORT}, "periodSeconds": 10, "timeoutSeconds": 3},
     }
-    made: dict[str, Any] = {
+    revision: dict[str, Any] = {
         "metadata": {
             "annotations": {
                 "autoscaling.knative.dev/minScale": str(environment.replicas),
@@ -96,26 +103,26 @@ def _template(service: str, environment: Environment, what: Served, needs: Asked
             },
         },
         "spec": {
-            "containerConcurrency": CONCURRENCY if processors(cpu) >= 1 else 1,
+            "containerConcurrency": MAX_CONCURRENT_REQUESTS if parse_processors(cpu) >= 1 else 1,
             "containers": [container],
         },
     }
-    if needs is not None:  # a secret in Secret Manager; `latest` is resolved on each read
-        items = [{"key": "latest", "path": needs.base}]
-        secret = {"secretName": f"{service}-{needs.word}", "items": items}
-        made["spec"]["volumes"] = [{"name": needs.word, "secret": secret}]
-        container["volumeMounts"] = [{"name": needs.word, "mountPath": needs.folder}]
-    known = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:8]
-    named = copy.deepcopy(made)
-    named["metadata"] = {"name": f"{service}-{what.version}-{known}", **made["metadata"]}
-    return named
+    if mount is not None:  # a secret in Secret Manager; `latest` is resolved on each read
+        items = [{"key": "latest", "path": mount.file_name}]
+        secret = {"secretName": f"{service}-{mount.name}", "items": items}
+        revision["spec"]["volumes"] = [{"name": mount.name, "secret": secret}]
+        container["volumeMounts"] = [{"name": mount.name, "mountPath": mount.folder}]
+    content_hash = hashlib.sha256(json.dumps(revision, sort_keys=True).encode()).hexdigest()[:8]
+    named_revision = copy.deepcopy(revision)
+    named_revision["metadata"] = {"name": f"{service}-{image.version}-{content_hash}", **revision["metadata"]}
+    return named_revision
 
 
-def _cpu(environment: Environment) -> str:
+def _validate_cpu(environment: Environment) -> str:
     cpu = environment.resources.cpu
-    if processors(cpu) > 1 and processors(cpu) not in {2.0, 4.0, 6.0, 8.0}:
+    if parse_processors(cpu) > 1 and parse_processors(cpu) not in {2.0, 4.0, 6.0, 8.0}:
         raise MeritError(f"resources.cpu is {cpu}: above 1, Cloud Run has 2, 4, 6 or 8 processors")
-    if processors(cpu) < 1 and mebibytes(environment.resources.memory) > 1024:
+    if parse_processors(cpu) < 1 and parse_mebibytes(environment.resources.memory) > 1024:
         raise MeritError(
             f"resources.memory is {environment.resources.memory}: more than 1Gi needs cpu: 1 or more on Cloud Run"
         )

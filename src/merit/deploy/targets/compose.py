@@ -6,20 +6,20 @@ from typing import Any
 from merit.config.schema.environment import Environment
 from merit.config.schema.serve import Auth
 from merit.deploy.targets.rendering import (
-    NOBODY,
-    PORT,
-    Asked,
-    asked,
-    mebibytes,
-    processors,
+    DEFAULT_AUTH,
+    IMAGE_PORT,
+    SecretMount,
+    build_service_name,
+    parse_mebibytes,
+    parse_processors,
     refuse_splits,
-    rendered,
-    served,
-    title,
+    render_yaml,
+    select_image,
+    select_secret,
 )
 from merit.registry.release_tags import Release
 
-PROXY = "caddy:2.10-alpine"
+PROXY_IMAGE = "caddy:2.10-alpine"
 """The image of the proxy in front of a domain; Caddy obtains the TLS certificate automatically."""
 
 
@@ -28,7 +28,7 @@ def render(
     model: str,
     releases: Mapping[str, Release],
     name: str = "production",
-    auth: Auth = NOBODY,
+    auth: Auth = DEFAULT_AUTH,
 ) -> dict[str, str]:
     """Return the texts of an environment's files, by name.
 
@@ -39,18 +39,18 @@ def render(
         MeritError: there is no image, or a canary or a shadow is declared.
     """
     refuse_splits(environment, "canary", "shadow")
-    what = served(environment, releases)
-    first = environment.local.port
-    last = first + environment.replicas - 1
-    ports = f"{first}" if first == last else f"{first}-{last}"
+    image = select_image(environment, releases)
+    first_port = environment.local.port
+    last_port = first_port + environment.replicas - 1
+    ports = f"{first_port}" if first_port == last_port else f"{first_port}-{last_port}"
     limits = {
-        "cpus": f"{processors(environment.resources.cpu):g}",
-        "memory": f"{mebibytes(environment.resources.memory)}M",
+        "cpus": f"{parse_processors(environment.resources.cpu):g}",
+        "memory": f"{parse_mebibytes(environment.resources.memory)}M",
     }
     service: dict[str, Any] = {
-        "image": what.image,
-        "labels": {"merit.version": what.version},
-        "ports": [f"127.0.0.1:{ports}:{PORT}"],
+        "image": image.reference,
+        "labels": {"merit.version": image.version},
+        "ports": [f"127.0.0.1:{ports}:{IMAGE_PORT}"],
         "deploy": {"replicas": environment.replicas, "resources": {"limits": limits}},
         "read_only": True,
         "tmpfs": ["/tmp"],  # noqa: S108  # in the image
@@ -58,26 +58,26 @@ def render(
         "security_opt": ["no-new-privileges:true"],
         "restart": "unless-stopped",
     }
-    document: dict[str, Any] = {"name": title(model, name), "services": {model: service}}
-    if (needs := asked(auth)) is not None:
-        document |= _secret(service, needs, name)
+    document: dict[str, Any] = {"name": build_service_name(model, name), "services": {model: service}}
+    if (mount := select_secret(auth)) is not None:
+        document |= _mount_secret(service, mount, name)
     if environment.domain is not None:
-        document |= _proxy(document["services"], model, environment.domain)
-    return {"compose.yaml": rendered(name, document)}
+        document |= _add_proxy(document["services"], model, environment.domain)
+    return {"compose.yaml": render_yaml(name, document)}
 
 
-def _secret(service: dict[str, Any], needs: Asked, name: str) -> dict[str, Any]:
+def _mount_secret(service: dict[str, Any], mount: SecretMount, name: str) -> dict[str, Any]:
     """Mount the secret for authentication into a service, from a file under .merit/ that is not in Git."""
-    service["secrets"] = [{"source": needs.word, "target": needs.file}]
-    return {"secrets": {needs.word: {"file": f"${{MERIT_SECRETS:-../../.merit/{name}}}/{needs.base}"}}}
+    service["secrets"] = [{"source": mount.name, "target": mount.path}]
+    return {"secrets": {mount.name: {"file": f"${{MERIT_SECRETS:-../../.merit/{name}}}/{mount.file_name}"}}}
 
 
-def _proxy(services: dict[str, Any], model: str, domain: str) -> dict[str, Any]:
+def _add_proxy(services: dict[str, Any], model: str, domain: str) -> dict[str, Any]:
     """Put a TLS proxy that obtains and renews its certificate before a service and unpublish the service's port."""
     del services[model]["ports"]
     services["proxy"] = {
-        "image": PROXY,
-        "command": ["caddy", "reverse-proxy", "--from", domain, "--to", f"{model}:{PORT}"],
+        "image": PROXY_IMAGE,
+        "command": ["caddy", "reverse-proxy", "--from", domain, "--to", f"{model}:{IMAGE_PORT}"],
         "ports": ["80:80", "443:443"],
         "volumes": ["certificates:/data"],
         "read_only": True,

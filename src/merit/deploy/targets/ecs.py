@@ -7,22 +7,22 @@ from typing import Any
 from merit.config.schema.environment import Environment
 from merit.config.schema.serve import Auth
 from merit.deploy.targets.rendering import (
-    NOBODY,
-    PORT,
-    USER,
-    Asked,
-    Served,
-    asked,
-    mebibytes,
-    processors,
+    DEFAULT_AUTH,
+    IMAGE_PORT,
+    IMAGE_USER_ID,
+    SecretMount,
+    VersionImage,
+    build_service_name,
+    parse_mebibytes,
+    parse_processors,
     refuse_splits,
-    served,
-    title,
+    select_image,
+    select_secret,
 )
 from merit.errors import MeritError
 from merit.registry.release_tags import Release
 
-SIZES = {256: [512, 1024, 2048]} | {
+FARGATE_SIZES = {256: [512, 1024, 2048]} | {
     cpu: list(range(least, most + 1, step))
     for cpu, least, most, step in (
         (512, 1024, 4096, 1024),
@@ -33,7 +33,7 @@ SIZES = {256: [512, 1024, 2048]} | {
     )
 }
 """Fargate's sizes: the allowed MiB of memory by CPU units (1024 units are one processor)."""
-CHECK = (
+HEALTH_CHECK_CODE = (
     "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/readyz', timeout=2)"
 )
 """The health check's Python code."""
@@ -44,7 +44,7 @@ def render(
     model: str,
     releases: Mapping[str, Release],
     name: str = "production",
-    auth: Auth = NOBODY,
+    auth: Auth = DEFAULT_AUTH,
 ) -> dict[str, str]:
     """Return the texts of an environment's files, by name.
 
@@ -54,41 +54,44 @@ def render(
         MeritError: there is no image, a canary or a shadow is declared, or no size is large enough.
     """
     refuse_splits(environment, "canary", "shadow")
-    what = served(environment, releases)
-    family = title(model, name)
-    task = _task(family, what, *_size(environment))
-    if (needs := asked(auth)) is not None:
-        task["containerDefinitions"][0]["secrets"] = [_secret(family, needs)]
-    return {"service.json": _text(_service(family, environment.replicas)), "task-definition.json": _text(task)}
+    image = select_image(environment, releases)
+    family = build_service_name(model, name)
+    task = _build_task(family, image, *_select_size(environment))
+    if (mount := select_secret(auth)) is not None:
+        task["containerDefinitions"][0]["secrets"] = [_build_secret(family, mount)]
+    return {
+        "service.json": _render_json(_build_service(family, environment.replicas)),
+        "task-definition.json": _render_json(task),
+    }
 
 
-def _secret(family: str, needs: Asked) -> dict[str, str]:
+def _build_secret(family: str, mount: SecretMount) -> dict[str, str]:
     """Return a secret that ECS reads from the Parameter Store at a task's start; a bare name means this account."""
-    return {"name": needs.variable, "valueFrom": f"/merit/{family}/{needs.word}"}
+    return {"name": mount.variable, "valueFrom": f"/merit/{family}/{mount.name}"}
 
 
-def _container(what: Served) -> dict[str, Any]:
+def _build_container(image: VersionImage) -> dict[str, Any]:
     return {
         "name": "model",
-        "image": what.image,
+        "image": image.reference,
         "essential": True,
-        "user": f"{USER}:{USER}",
+        "user": f"{IMAGE_USER_ID}:{IMAGE_USER_ID}",
         "readonlyRootFilesystem": True,
         "linuxParameters": {"capabilities": {"drop": ["ALL"]}, "initProcessEnabled": True},
-        "portMappings": [{"name": "http", "containerPort": PORT, "protocol": "tcp", "appProtocol": "http"}],
+        "portMappings": [{"name": "http", "containerPort": IMAGE_PORT, "protocol": "tcp", "appProtocol": "http"}],
         "mountPoints": [{"sourceVolume": "tmp", "containerPath": "/tmp", "readOnly": False}],  # noqa: S108  # in the image
         "healthCheck": {
-            "command": ["CMD", "/opt/merit/bin/python", "-c", CHECK],
+            "command": ["CMD", "/opt/merit/bin/python", "-c", HEALTH_CHECK_CODE],
             "interval": 10,
             "timeout": 5,
             "retries": 3,
             "startPeriod": 30,
         },
-        "dockerLabels": {"merit.version": what.version},
+        "dockerLabels": {"merit.version": image.version},
     }
 
 
-def _task(family: str, what: Served, cpu: int, memory: int) -> dict[str, Any]:
+def _build_task(family: str, image: VersionImage, cpu: int, memory: int) -> dict[str, Any]:
     return {
         "family": family,
         "requiresCompatibilities": ["FARGATE"],
@@ -96,13 +99,13 @@ def _task(family: str, what: Served, cpu: int, memory: int) -> dict[str, Any]:
         "cpu": str(cpu),
         "memory": str(memory),
         "runtimePlatform": {"cpuArchitecture": "X86_64", "operatingSystemFamily": "LINUX"},
-        "containerDefinitions": [_container(what)],
+        "containerDefinitions": [_build_container(image)],
         "volumes": [{"name": "tmp"}],
-        "tags": [{"key": "merit.version", "value": what.version}],
+        "tags": [{"key": "merit.version", "value": image.version}],
     }
 
 
-def _service(family: str, replicas: int) -> dict[str, Any]:
+def _build_service(family: str, replicas: int) -> dict[str, Any]:
     return {
         "serviceName": family,
         "taskDefinition": family,
@@ -116,17 +119,22 @@ def _service(family: str, replicas: int) -> dict[str, Any]:
     }
 
 
-def _size(environment: Environment) -> tuple[int, int]:
+def _select_size(environment: Environment) -> tuple[int, int]:
     """Return the smallest Fargate size (CPU units, MiB) that satisfies the declared resources."""
-    cpu, memory = processors(environment.resources.cpu) * 1024, mebibytes(environment.resources.memory)
-    fitting = ((units, room) for units, rooms in SIZES.items() for room in rooms if cpu <= units and memory <= room)
-    if (found := next(fitting, None)) is None:
+    cpu, memory = parse_processors(environment.resources.cpu) * 1024, parse_mebibytes(environment.resources.memory)
+    fitting = (
+        (units, memory_size)
+        for units, memory_sizes in FARGATE_SIZES.items()
+        for memory_size in memory_sizes
+        if cpu <= units and memory <= memory_size
+    )
+    if (size := next(fitting, None)) is None:
         raise MeritError(
             f"resources: {environment.resources.cpu} and {environment.resources.memory} are more than a task has on "
             "Fargate (8 processors, 60Gi)"
         )
-    return found
+    return size
 
 
-def _text(value: Any) -> str:
+def _render_json(value: Any) -> str:
     return json.dumps(value, indent=2) + "\n"

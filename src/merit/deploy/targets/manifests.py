@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from merit import artifacts
-from merit.deploy.targets import Actual, Desired, Facts
+from merit.deploy.targets import ActualState, DesiredState, Facts
 from merit.errors import MeritError
 
-FOLDER = Path("deploy")
+DEPLOY_FOLDER = Path("deploy")
 
 
-class Manifests:
+class ManifestTarget:
     """A target that writes an environment as files for a platform to apply.
 
     The module `merit.deploy.targets.NAME` of the platform renders them, such as `kubernetes` or `compose`.
@@ -22,57 +22,59 @@ class Manifests:
         desired: the declared state.
     """
 
-    def __init__(self, desired: Desired) -> None:
+    def __init__(self, desired: DesiredState) -> None:
         self._desired = desired
-        self._folder = FOLDER / desired.name
+        self._folder = DEPLOY_FOLDER / desired.name
 
-    def desired(self) -> Facts:
+    def describe_desired(self) -> Facts:
         """Return the path and hash of each file that should exist."""
-        told = self._desired.environment
-        if told.version is None:
+        environment = self._desired.environment
+        if environment.version is None:
             return {}
-        return {_named(self._folder / name): _hash(text) for name, text in self._rendered().items()}
+        return {_format_path(self._folder / name): _hash_text(text) for name, text in self._render_files().items()}
 
-    def actual(self) -> Actual:
+    def read_actual(self) -> ActualState:
         """Return the path and hash of each file that exists; the platform itself reports what it runs."""
-        found = sorted(path for path in self._folder.rglob("*") if path.is_file())
-        return Actual({_named(path): _hash(path.read_text(encoding="utf-8")) for path in found}, healthy=True)
+        files = sorted(path for path in self._folder.rglob("*") if path.is_file())
+        return ActualState(
+            {_format_path(path): _hash_text(path.read_text(encoding="utf-8")) for path in files}, healthy=True
+        )
 
-    def check(self) -> None:
+    def check_inputs(self) -> None:
         """Do nothing: rendering needs no input that `desired` doesn't read."""
 
     def apply(self) -> list[str]:
         """Write stale files and remove obsolete ones."""
-        wanted = {} if self._desired.environment.version is None else self._rendered()
-        done = []
-        for name, text in wanted.items():
+        expected = {} if self._desired.environment.version is None else self._render_files()
+        actions = []
+        for name, text in expected.items():
             path = self._folder / name
             if not path.is_file() or path.read_text(encoding="utf-8") != text:
                 artifacts.write_text(path, text)
-                done.append(f"wrote {path}")
+                actions.append(f"wrote {path}")
         for path in sorted(self._folder.rglob("*")):
-            if path.is_file() and path.relative_to(self._folder).as_posix() not in wanted:
+            if path.is_file() and path.relative_to(self._folder).as_posix() not in expected:
                 path.unlink()
-                done.append(f"removed {path}")
-        if not wanted:
+                actions.append(f"removed {path}")
+        if not expected:
             shutil.rmtree(self._folder, ignore_errors=True)
-        return done
+        return actions
 
-    def _rendered(self) -> dict[str, str]:
-        told = self._desired
-        target: Any = importlib.import_module(f"merit.deploy.targets.{told.environment.target}")
+    def _render_files(self) -> dict[str, str]:
+        desired = self._desired
+        target: Any = importlib.import_module(f"merit.deploy.targets.{desired.environment.target}")
         try:
             rendered: dict[str, str] = target.render(
-                told.environment, told.lock.name, told.releases, told.name, told.lock.serve.auth
+                desired.environment, desired.lock.name, desired.releases, desired.name, desired.lock.serve.auth
             )
         except MeritError as error:
-            raise MeritError(f"conf/environment/{told.name}.yaml: {error}") from error
+            raise MeritError(f"conf/environment/{desired.name}.yaml: {error}") from error
         return rendered
 
 
-def _named(path: Path) -> str:
+def _format_path(path: Path) -> str:
     return path.as_posix()
 
 
-def _hash(text: str) -> str:
+def _hash_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]

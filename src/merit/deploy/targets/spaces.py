@@ -7,22 +7,22 @@ import yaml
 from merit.config.schema.environment import Environment
 from merit.config.schema.serve import Auth
 from merit.deploy.targets.rendering import (
-    NOBODY,
-    PORT,
-    asked,
-    head,
-    mebibytes,
-    processors,
+    DEFAULT_AUTH,
+    IMAGE_PORT,
+    build_service_name,
+    parse_mebibytes,
+    parse_processors,
     refuse_splits,
-    served,
-    title,
+    render_header,
+    select_image,
+    select_secret,
 )
 from merit.errors import MeritError
 from merit.registry.release_tags import Release
 
-HARDWARE = {"cpu-basic": (2.0, 16384), "cpu-upgrade": (8.0, 32768)}
+MACHINES = {"cpu-basic": (2.0, 16384), "cpu-upgrade": (8.0, 32768)}
 """Spaces' machines without an accelerator, smallest first: processors and MiB of memory."""
-SPACE_USER = 1000
+SPACE_USER_ID = 1000
 """The user id under which a Space runs."""
 
 
@@ -31,7 +31,7 @@ def render(
     model: str,
     releases: Mapping[str, Release],
     name: str = "production",
-    auth: Auth = NOBODY,
+    auth: Auth = DEFAULT_AUTH,
 ) -> dict[str, str]:
     """Return the texts of an environment's files, by name.
 
@@ -44,25 +44,29 @@ def render(
         raise MeritError(
             f"replicas is {environment.replicas}: a Space runs one replica; declare replicas: 1, or another target"
         )
-    what = served(environment, releases)
-    front = {
-        "title": title(model, name),
+    image = select_image(environment, releases)
+    front_matter = {
+        "title": build_service_name(model, name),
         "sdk": "docker",
-        "app_port": PORT,
+        "app_port": IMAGE_PORT,
         "pinned": False,
-        "suggested_hardware": _hardware(environment),
+        "suggested_hardware": _select_machine(environment),
     }
-    told = f"Version {what.version} of the model `{model}`: `POST /predict`, see `/` for its documentation.\n"
-    if (needs := asked(auth)) is not None:
-        told += f"\nThe secret `{needs.variable}` of the Space's settings holds the text of {needs.base}.\n"
-    readme = f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n{told}"
-    dockerfile = f"{head(name)}FROM {what.image}\nUSER {SPACE_USER}\n"
+    description = f"Version {image.version} of the model `{model}`: `POST /predict`, see `/` for its documentation.\n"
+    if (mount := select_secret(auth)) is not None:
+        description += f"\nThe secret `{mount.variable}` of the Space's settings holds the text of {mount.file_name}.\n"
+    readme = f"---\n{yaml.safe_dump(front_matter, sort_keys=False)}---\n{description}"
+    dockerfile = f"{render_header(name)}FROM {image.reference}\nUSER {SPACE_USER_ID}\n"
     return {"Dockerfile": dockerfile, "README.md": readme}
 
 
-def _hardware(environment: Environment) -> str:
-    cpu, memory = processors(environment.resources.cpu), mebibytes(environment.resources.memory)
-    fitting = [machine for machine, (most, room) in HARDWARE.items() if cpu <= most and memory <= room]
+def _select_machine(environment: Environment) -> str:
+    cpu, memory = parse_processors(environment.resources.cpu), parse_mebibytes(environment.resources.memory)
+    fitting = [
+        machine
+        for machine, (max_processors, max_mebibytes) in MACHINES.items()
+        if cpu <= max_processors and memory <= max_mebibytes
+    ]
     if not fitting:
         raise MeritError(
             f"resources: {cpu:g} processors and {memory} MiB are more than a Space has without accelerator"

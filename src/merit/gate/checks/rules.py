@@ -4,49 +4,49 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from merit.gate.champion import Champion
-from merit.gate.report.sections import WAIVERS
+from merit.gate.report.sections import WAIVER_KEY_PREFIX
 from merit.gate.verdict import Check, Verdict
 
-NAME = "rules"
+CHECK_NAME = "rules"
 ALLOWED = "none weaker, unless the model stays as it is"
 ADVICE = "change the rules in a pull request of their own, or waive this check with a reason"
-MOST_NAMED = 5
+MAX_LISTED_RULES = 5
 
 
-def weakened(change: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+def list_weakened_rules(change: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """Return the rules that are less strict than before, without waivers, which reports list separately."""
-    found: Sequence[dict[str, Any]] = [] if change is None else change["rules"]
-    return [rule for rule in found if rule["weaker"] and not rule["key"].startswith(WAIVERS)]
+    changed_rules: Sequence[dict[str, Any]] = [] if change is None else change["rules"]
+    return [rule for rule in changed_rules if rule["weaker"] and not rule["key"].startswith(WAIVER_KEY_PREFIX)]
 
 
-def check(change: Mapping[str, Any] | None, champion: Champion | None) -> Check:
+def check_rules(change: Mapping[str, Any] | None, champion: Champion | None) -> Check:
     """Fail a changed model that comes with weaker rules than the champion had to satisfy.
 
     Args:
         change: the changes of params.yaml, as in the report; None if there is no commit to compare with.
         champion: the model that was judged by the previous rules; None if there is none.
     """
-    moved = _moved(change)
+    location_note = _describe_locations(change)
     if champion is None or change is None:
-        return _check(Verdict.PASS, f"no rules to compare with{moved}")
-    if not (weaker := weakened(change)):
-        return _check(Verdict.PASS, f"no weaker than at {champion.commit[:7]}{moved}")
-    found = f"weaker: {_named([rule['key'] for rule in weaker])}"
+        return _build_check(Verdict.PASS, f"no rules to compare with{location_note}")
+    if not (weaker_rules := list_weakened_rules(change)):
+        return _build_check(Verdict.PASS, f"no weaker than at {champion.commit[:7]}{location_note}")
+    found = f"weaker: {_join_names([rule['key'] for rule in weaker_rules])}"
     if champion.is_candidate():
-        return _check(Verdict.PASS, f"{found}; the model is the champion's own, bit for bit{moved}")
-    return _check(Verdict.FAIL, f"{found}, and the model changed too{moved}", ADVICE)
+        return _build_check(Verdict.PASS, f"{found}; the model is the champion's own, bit for bit{location_note}")
+    return _build_check(Verdict.FAIL, f"{found}, and the model changed too{location_note}", ADVICE)
 
 
-def _moved(change: Mapping[str, Any] | None) -> str:
+def _describe_locations(change: Mapping[str, Any] | None) -> str:
     """Return a note on changed locations: they weaken no rule, but a reviewer should see them."""
     names = [each["key"] for each in (change or {}).get("locations", [])]
-    return f"; locations that change: {_named(names)}" if names else ""
+    return f"; locations that change: {_join_names(names)}" if names else ""
 
 
-def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return f"{', '.join(names[:MOST_NAMED])}{more}"
+def _join_names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MAX_LISTED_RULES} more" if len(names) > MAX_LISTED_RULES else ""
+    return f"{', '.join(names[:MAX_LISTED_RULES])}{more}"
 
 
-def _check(verdict: Verdict, found: str, advice: str = "") -> Check:
-    return Check(NAME, verdict, found, ALLOWED, advice, group=NAME)
+def _build_check(verdict: Verdict, found: str, advice: str = "") -> Check:
+    return Check(CHECK_NAME, verdict, found, ALLOWED, advice, group=CHECK_NAME)

@@ -5,32 +5,32 @@ import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 
-MOST = 200
+DEFAULT_MAX_CHARS = 200
 """Default maximum of characters shown of one text."""
 
 ELLIPSIS = "…"
-REPLACED = "\ufffd"
+REPLACEMENT = "\ufffd"
 """The replacement for an invisible character."""
 
-UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories of invisible characters: controls, direction marks, surrogates, private use and unassigned."""
 
-MOST_MARKS = 2
+MAX_COMBINING_MARKS = 2
 """Maximum combining marks per letter; more would overlap the lines above."""
 
 # Characters with a meaning in Markdown, GitHub's mathematics or HTML, some of them only at the start of a line.
 # Written as a numeric character reference, they have no meaning anywhere: in a table, a heading or a summary.
-_ACTIVE = re.compile(r"^[-+=]|^\d(?=\d{0,8}[.)](?:\s|$))|[&<>`*_~\\|\[\]#@$]")
+_MARKUP_CHARACTERS = re.compile(r"^[-+=]|^\d(?=\d{0,8}[.)](?:\s|$))|[&<>`*_~\\|\[\]#@$]")
 # GitHub finds these in the rendered text, where a character reference is no protection: only a separator helps.
 _MENTION, _LINK = r"(?<=[@#])(?=\w)|(?<=\bgh)(?=-\d)", r"(?<=:)(?=//)|(?<=\bwww)(?=\.)"
 _EMOJI = r"(?<=:)(?=[a-z+][\w+-]*:)"
-_BREAKS = re.compile(f"{_MENTION}|{_LINK}|{_EMOJI}", re.IGNORECASE)
-_BREAK = "\u200b"
+_SEPARATOR_POSITIONS = re.compile(f"{_MENTION}|{_LINK}|{_EMOJI}", re.IGNORECASE)
+_SEPARATOR = "\u200b"
 _SPACES = re.compile(r"\s+")
 
 
 @lru_cache(maxsize=20_000)
-def escape(text: object, most: int = MOST) -> str:
+def escape_markdown(text: object, max_chars: int = DEFAULT_MAX_CHARS) -> str:
     """Escape a text so that GitHub's Markdown and HTML element content show it literally.
 
     The result stays on one line and in its table cell, creates no mark-up, tag, link, mention, reference or emoji,
@@ -38,29 +38,31 @@ def escape(text: object, most: int = MOST) -> str:
 
     Args:
         text: any object; it is converted with `str`.
-        most: maximum characters to show; an ellipsis replaces the rest.
+        max_chars: maximum characters to show; an ellipsis replaces the rest.
 
     Example:
-        >>> escape("@everyone | <b>")
+        >>> escape_markdown("@everyone | <b>")
         '&#64;&#8203;everyone &#124; &#60;b&#62;'
     """
-    seen = _ACTIVE.sub(lambda found: f"&#{ord(found[0])};", _BREAKS.sub(_BREAK, plain(text, most)))
-    return seen.replace(_BREAK, "&#8203;")
+    escaped = _MARKUP_CHARACTERS.sub(
+        lambda found: f"&#{ord(found[0])};", _SEPARATOR_POSITIONS.sub(_SEPARATOR, sanitize_line(text, max_chars))
+    )
+    return escaped.replace(_SEPARATOR, "&#8203;")
 
 
-def plain(text: object, most: int = MOST) -> str:
+def sanitize_line(text: object, max_chars: int = DEFAULT_MAX_CHARS) -> str:
     """Return a text as one line of visible characters, cut to a maximum length; HTML is not escaped."""
     # Cut early, since a text may have millions of characters; the factor leaves room for spaces that collapse below.
-    line = _SPACES.sub(" ", str(text)[: 4 * most + 4]).strip()
+    line = _SPACES.sub(" ", str(text)[: 4 * max_chars + 4]).strip()
     if not (line.isascii() and line.isprintable()):
-        line = "".join(_seen(unicodedata.normalize("NFC", line)))
-    return line if len(line) <= most else line[: most - 1] + ELLIPSIS
+        line = "".join(_replace_invisible(unicodedata.normalize("NFC", line)))
+    return line if len(line) <= max_chars else line[: max_chars - 1] + ELLIPSIS
 
 
-def _seen(line: str) -> Iterator[str]:
+def _replace_invisible(line: str) -> Iterator[str]:
     marks = 0
-    for each in line:
-        category = unicodedata.category(each)
+    for character in line:
+        category = unicodedata.category(character)
         marks = marks + 1 if category in {"Mn", "Me"} else 0
-        if marks <= MOST_MARKS:
-            yield REPLACED if category in UNSEEN else each
+        if marks <= MAX_COMBINING_MARKS:
+            yield REPLACEMENT if category in INVISIBLE_CATEGORIES else character

@@ -11,37 +11,37 @@ from pydantic import Field, ValidationError, model_validator
 
 from merit.config.schema.gate import NOT_WAIVABLE
 from merit.errors import MeritError
-from merit.gate.report.escape import plain
+from merit.gate.report.escape import sanitize_line
 from merit.gate.report.sections import (
-    MOST_METRICS,
+    MAX_METRICS,
+    BoundedList,
     Candidate,
     Champion,
-    Change,
     Check,
+    ConfigChange,
     Count,
     Curves,
     DataChange,
-    Many,
     Metrics,
-    Model,
+    ModelName,
     Name,
-    Part,
-    Parts,
+    ReportSection,
     Slice,
+    Splits,
     Text,
     Verdict,
     Waiver,
 )
 
-SCHEMA = "report.json"
+SCHEMA_FILE = "report.json"
 """File name of the JSON Schema in conf/.schema."""
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
+SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-MOST_BYTES = 8_000_000
+MAX_REPORT_BYTES = 8_000_000
 """Maximum size of a report file."""
 
 
-class Report(Part):
+class Report(ReportSection):
     """The gate's report. A section that is null was not judged."""
 
     form: Literal[1]
@@ -50,34 +50,34 @@ class Report(Part):
     """The judged scope; a model may merge only if all of it was judged."""
     inputs: Text | None = None
     """The hash of everything that the verdict depends on."""
-    model: Model
+    model: ModelName
     task: Literal["binary", "multiclass", "regression"]
     candidate: Candidate | None = None
     champion: Champion | None = None
-    waivers: Many[Waiver] = Field(default_factory=list)
-    change: Change | None = None
+    waivers: BoundedList[Waiver] = Field(default_factory=list)
+    change: ConfigChange | None = None
     """Null if there is no commit to compare with."""
     data: DataChange | None = None
-    parts: Parts | None = None
+    parts: Splits | None = None
     confidence: Annotated[float, Field(gt=0, lt=1)] | None = None
-    checks: Many[Check]
+    checks: BoundedList[Check]
     metrics: Metrics | None = None
-    better: Annotated[dict[Name, Literal["higher", "lower"]], Field(max_length=MOST_METRICS, default_factory=dict)]
-    slices: Many[Slice] = Field(default_factory=list)
+    better: Annotated[dict[Name, Literal["higher", "lower"]], Field(max_length=MAX_METRICS, default_factory=dict)]
+    slices: BoundedList[Slice] = Field(default_factory=list)
     curves: Curves | None = None
     left_out: Annotated[dict[Name, Count], Field(max_length=100, default_factory=dict)]
     """The number of items cut from lists that were too long, by the path of the list."""
 
     @model_validator(mode="after")
-    def _follows_from_its_checks(self) -> "Report":
-        if self.verdict == "pass" and (not self.checks or any(check.is_open for check in self.checks)):
+    def _check_verdict(self) -> "Report":
+        if self.verdict == "pass" and (not self.checks or any(check.is_blocking for check in self.checks)):
             raise ValueError("the verdict is pass, but not every check passed")
-        if excused := [check.name for check in self.checks if check.waived and check.name in NOT_WAIVABLE]:
-            raise ValueError(f"{excused[0]} is waived, but can't be waived")
+        if not_waivable := [check.name for check in self.checks if check.waived and check.name in NOT_WAIVABLE]:
+            raise ValueError(f"{not_waivable[0]} is waived, but can't be waived")
         return self
 
 
-def of(report: dict[str, Any]) -> Report:
+def validate_report(report: dict[str, Any]) -> Report:
     """Return a report validated against the schema, with defaults for missing keys.
 
     Raises:
@@ -86,35 +86,37 @@ def of(report: dict[str, Any]) -> Report:
     try:
         return Report.model_validate(report)
     except ValidationError as error:
-        raise _told(error) from error
+        raise _describe_error(error) from error
 
 
-def read(text: str) -> dict[str, Any]:
+def parse_report(text: str) -> dict[str, Any]:
     """Parse and validate the JSON of a report from an untrusted source.
 
     Raises:
         MeritError: the text is too long, is not JSON, or does not match the schema; the message names the first error.
     """
-    if len(text) > MOST_BYTES or len(text.encode("utf-8", "replace")) > MOST_BYTES:
-        raise MeritError(f"the gate's report holds {len(text):,} characters; allowed: {MOST_BYTES:,} bytes")
+    if len(text) > MAX_REPORT_BYTES or len(text.encode("utf-8", "replace")) > MAX_REPORT_BYTES:
+        raise MeritError(f"the gate's report holds {len(text):,} characters; allowed: {MAX_REPORT_BYTES:,} bytes")
     try:
         return Report.model_validate_json(text).model_dump(mode="json", by_alias=True)
     except ValidationError as error:
-        raise _told(error) from error
+        raise _describe_error(error) from error
 
 
-def schema() -> str:
+def render_schema() -> str:
     """Return the JSON Schema of the report as deterministic text."""
-    made = {"$schema": DIALECT, **Report.model_json_schema(by_alias=True)}
-    return json.dumps(made, indent=1, ensure_ascii=False) + "\n"
+    document = {"$schema": SCHEMA_DIALECT, **Report.model_json_schema(by_alias=True)}
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
-def _told(error: ValidationError) -> MeritError:
+def _describe_error(error: ValidationError) -> MeritError:
     """Return a one-line error for the first problem; untrusted values are shortened and made printable."""
     first, *more = error.errors(include_url=False, include_context=False)
-    place = plain(".".join(map(str, first["loc"])), 100) or "as a whole"
-    found = "" if isinstance(first["input"], dict | list) else f", found {plain(repr(first['input']), 80)}"
+    location = sanitize_line(".".join(map(str, first["loc"])), 100) or "as a whole"
+    value = "" if isinstance(first["input"], dict | list) else f", found {sanitize_line(repr(first['input']), 80)}"
     if first["type"] == "json_invalid":
-        found = ""
-    rest = f"; {len(more)} more faults" if more else ""
-    return MeritError(f"the gate's report: {place}: {plain(first['msg'], 200)}{found}{rest}; 'merit gate' writes it")
+        value = ""
+    more_text = f"; {len(more)} more faults" if more else ""
+    return MeritError(
+        f"the gate's report: {location}: {sanitize_line(first['msg'], 200)}{value}{more_text}; 'merit gate' writes it"
+    )

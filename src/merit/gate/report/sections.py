@@ -10,29 +10,29 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-MOST_TEXT = 2_000
+MAX_TEXT_CHARS = 2_000
 """Maximum characters of any text in a report."""
-MOST_ITEMS = 5_000
+MAX_ITEMS = 5_000
 """Maximum items of any list in a report."""
-MOST_METRICS = 200
+MAX_METRICS = 200
 
-WAIVERS = "gate.waivers."
+WAIVER_KEY_PREFIX = "gate.waivers."
 """Prefix of the keys of waivers in params.yaml."""
 
-Text = Annotated[str, StringConstraints(max_length=MOST_TEXT)]
+Text = Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARS)]
 Name = Text
 """The name of a column, a metric or a check."""
-Hash = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{1,64}$")]
-Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,64}$")]
-Model = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*$", max_length=MOST_TEXT)]
+Sha256Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{1,64}$")]
+CommitHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,64}$")]
+ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*$", max_length=MAX_TEXT_CHARS)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Item = TypeVar("Item")
-Many = Annotated[list[Item], Field(max_length=MOST_ITEMS)]
+BoundedList = Annotated[list[Item], Field(max_length=MAX_ITEMS)]
 Verdict = Literal["pass", "fail", "inconclusive"]
 
 
-class Part(BaseModel):
+class ReportSection(BaseModel):
     """Base of all sections of the report: forbids unknown keys, NaN and infinity."""
 
     model_config = ConfigDict(
@@ -40,7 +40,7 @@ class Part(BaseModel):
     )
 
 
-class Estimate(Part):
+class Estimate(ReportSection):
     """A value with its confidence interval; null where the value is undefined."""
 
     value: float | None
@@ -48,20 +48,20 @@ class Estimate(Part):
     high: float | None = None
 
     @property
-    def is_known(self) -> bool:
+    def has_interval(self) -> bool:
         """Return whether value, low and high are all defined."""
         return self.value is not None and self.low is not None and self.high is not None
 
 
-Estimates = Annotated[dict[Name, Estimate], Field(max_length=MOST_METRICS)]
+Estimates = Annotated[dict[Name, Estimate], Field(max_length=MAX_METRICS)]
 
 
-class Candidate(Part):
+class Candidate(ReportSection):
     """The model of this branch."""
 
-    digest: Hash | None = None
+    digest: Sha256Digest | None = None
     """The hash of its package; null before a package exists."""
-    commit: Commit | None = None
+    commit: CommitHash | None = None
     """The commit at which it was judged; null before the first commit."""
     dirty: bool = False
     """Whether there were uncommitted changes."""
@@ -69,15 +69,15 @@ class Candidate(Part):
     """The import path of its network class."""
 
 
-class Champion(Part):
+class Champion(ReportSection):
     """The model of the target branch."""
 
-    commit: Commit
+    commit: CommitHash
     package: Text
     """The hash of its package in that commit's dvc.lock."""
 
 
-class Waiver(Part):
+class Waiver(ReportSection):
     """An entry of gate.waivers that excuses a check until a date."""
 
     check: Text
@@ -89,7 +89,7 @@ class Waiver(Part):
     """Whether the waived check did not pass, so that the waiver had an effect."""
 
 
-class Difference(Part):
+class KeyChange(ReportSection):
     """A key of params.yaml that changed. Values are written as in YAML; null means that the key does not exist."""
 
     key: Text
@@ -97,7 +97,7 @@ class Difference(Part):
     after: Text | None
 
 
-class Rule(Difference):
+class RuleChange(KeyChange):
     """A changed key that configures the gate."""
 
     weaker: bool
@@ -106,29 +106,29 @@ class Rule(Difference):
     @property
     def is_waiver(self) -> bool:
         """Return whether the key is a waiver; reports list waivers separately, with their reasons."""
-        return self.key.startswith(WAIVERS)
+        return self.key.startswith(WAIVER_KEY_PREFIX)
 
 
-class Change(Part):
+class ConfigChange(ReportSection):
     """The changes of params.yaml since the champion."""
 
-    config: Many[Difference] = []
-    rules: Many[Rule] = []
-    locations: Many[Difference] = []
+    config: BoundedList[KeyChange] = []
+    rules: BoundedList[RuleChange] = []
+    locations: BoundedList[KeyChange] = []
     """Changed paths and addresses: data sources, and where runs, logs and predictions are sent."""
 
 
-class Rows(Part):
+class SplitRows(ReportSection):
     """The rows of one split: training, validation or test."""
 
     rows: Count
     from_: Text | None = Field(default=None, alias="from")
     to: Text | None = None
-    target: Annotated[dict[Name, float | None], Field(max_length=MOST_ITEMS)] | None = None
+    target: Annotated[dict[Name, float | None], Field(max_length=MAX_ITEMS)] | None = None
     """The distribution of the target: the share of positives or of each class, or mean and standard deviation."""
 
 
-class DataRows(Part):
+class DataRows(ReportSection):
     """The number of rows, and how many differ from the champion's data."""
 
     now: Count
@@ -139,14 +139,14 @@ class DataRows(Part):
     """Rows with the same key and other values; null if the data declares no key."""
 
 
-class DataChampion(Part):
+class DataChampion(ReportSection):
     """The champion whose data was compared."""
 
-    commit: Commit
+    commit: CommitHash
     rows: Count | None = None
 
 
-class Retyped(Part):
+class TypeChange(ReportSection):
     """A column whose type changed."""
 
     column: Text
@@ -154,15 +154,15 @@ class Retyped(Part):
     after: Text
 
 
-class Columns(Part):
+class ColumnChanges(ReportSection):
     """The columns that were added, removed or changed their type."""
 
-    added: Many[Text] = []
-    gone: Many[Text] = []
-    retyped: Many[Retyped] = []
+    added: BoundedList[Text] = []
+    gone: BoundedList[Text] = []
+    retyped: BoundedList[TypeChange] = []
 
 
-class Missing(Part):
+class MissingChange(ReportSection):
     """The share of missing values of a column, before and after the change."""
 
     column: Text
@@ -170,7 +170,7 @@ class Missing(Part):
     after: Share
 
 
-class Categories(Part):
+class CategoryChange(ReportSection):
     """The categories of a column that were added and removed."""
 
     column: Text
@@ -181,17 +181,17 @@ class Categories(Part):
     gone_count: Count
 
 
-TargetRate = float | Annotated[dict[Text, float], Field(max_length=MOST_ITEMS)] | None
+TargetRate = float | Annotated[dict[Text, float], Field(max_length=MAX_ITEMS)] | None
 
 
-class TargetChange(Part):
+class TargetChange(ReportSection):
     """The distribution of the target before and after: the share of positives or of each class, or the mean."""
 
     before: TargetRate = None
     after: TargetRate = None
 
 
-class Drift(Part):
+class ColumnDrift(ReportSection):
     """The drift of a column from the champion's data."""
 
     column: Text
@@ -202,38 +202,38 @@ class Drift(Part):
     drifted: bool
 
     @property
-    def share(self) -> float:
+    def share_of_limit(self) -> float:
         """The distance as a share of its limit; infinite if it can't be measured."""
         return self.score / self.limit if self.score is not None and self.limit > 0 else math.inf
 
 
-class DataChange(Part):
+class DataChange(ReportSection):
     """The changes of the data since the champion; null where a comparison is not possible."""
 
     champion: DataChampion | None = None
     rows: DataRows | None = None
-    columns: Columns | None = None
-    missing: Many[Missing] | None = None
+    columns: ColumnChanges | None = None
+    missing: BoundedList[MissingChange] | None = None
     """Columns whose share of missing values changed."""
-    categories: Many[Categories] | None = None
+    categories: BoundedList[CategoryChange] | None = None
     """Columns whose categories changed."""
     target: TargetChange | None = None
-    drift: Many[Drift] | None = None
+    drift: BoundedList[ColumnDrift] | None = None
     duplicates: Count | None = None
     """The number of rows that duplicate another row."""
     identical: bool = False
     """Whether the data is byte-identical to the champion's."""
 
 
-class Parts(Part):
+class Splits(ReportSection):
     """The rows that the model was trained, selected and tested on."""
 
-    train: Rows
-    validation: Rows
-    test: Rows
+    train: SplitRows
+    validation: SplitRows
+    test: SplitRows
 
 
-class Check(Part):
+class Check(ReportSection):
     """The result of one check: what was found, what is allowed, and what to do if it did not pass."""
 
     name: Name
@@ -248,12 +248,12 @@ class Check(Part):
     """The approximate number of test rows that would decide an inconclusive check."""
 
     @property
-    def is_open(self) -> bool:
+    def is_blocking(self) -> bool:
         """Return whether the check blocks the merge."""
         return self.verdict != "pass" and not self.waived
 
 
-class Metrics(Part):
+class Metrics(ReportSection):
     """Metrics on the test rows, by name."""
 
     candidate: Estimates
@@ -263,7 +263,7 @@ class Metrics(Part):
     """Candidate minus champion, paired on the same rows."""
 
 
-class Slice(Part):
+class Slice(ReportSection):
     """The test rows that have one value of a column."""
 
     column: Name
@@ -276,22 +276,22 @@ class Slice(Part):
     verdict: Text | None = None
 
 
-class Point(Part):
+class CalibrationPoint(ReportSection):
     """One bin of a calibration curve: mean prediction and mean observed target."""
 
     predicted: float
     observed: float
 
 
-class Epoch(Part):
+class EpochLoss(ReportSection):
     """The losses of one epoch."""
 
     train: float
     validation: float
 
 
-class Curves(Part):
+class Curves(ReportSection):
     """The curves that are small enough to be drawn in a pull request comment."""
 
-    calibration: Annotated[list[Point], Field(max_length=100)] = []
-    loss: Annotated[list[Epoch], Field(max_length=100)] = []
+    calibration: Annotated[list[CalibrationPoint], Field(max_length=100)] = []
+    loss: Annotated[list[EpochLoss], Field(max_length=100)] = []

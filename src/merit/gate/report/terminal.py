@@ -10,20 +10,20 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from merit import artifacts
-from merit.console.tables import WIDTH, fit
+from merit.console.tables import DEFAULT_WIDTH, fit_table
 from merit.gate.report import labels, schema
-from merit.gate.report.escape import plain
+from merit.gate.report.escape import sanitize_line
 from merit.gate.report.schema import Report
-from merit.gate.report.sections import MOST_TEXT, Check, Rows
+from merit.gate.report.sections import MAX_TEXT_CHARS, Check, SplitRows
 
-STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
-TRENDS = {labels.BETTER: "green", labels.WORSE: "red", labels.UNCLEAR: "dim"}
+VERDICT_STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
+TREND_STYLES = {labels.BETTER: "green", labels.WORSE: "red", labels.UNCLEAR: "dim"}
 
 TREND_WIDTH = 10
 """Characters per line of the trend column: wrapping it keeps the intervals unbroken in 120 characters."""
-MOST_WEAKER = 5
-MOST_UNDECIDED = 3
-MANY = 3
+MAX_LISTED_CHANGES = 5
+MAX_LISTED_CHECKS = 3
+MIN_GROUPED_CHECKS = 3
 """Passed checks of one family from which they are summed up in one row."""
 
 
@@ -34,121 +34,143 @@ class _Console(Console):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def show(found: dict[str, Any]) -> None:
+def print_report(content: dict[str, Any]) -> None:
     """Print the report.
 
     Args:
-        found: the content of reports/gate.json.
+        content: the content of reports/gate.json.
     """
-    console = _Console(highlight=False, width=None if Console().is_terminal else WIDTH)
-    made = schema.of(found)
+    console = _Console(highlight=False, width=None if Console().is_terminal else DEFAULT_WIDTH)
+    report = schema.validate_report(content)
     console.print()
-    console.print(_heading(made), soft_wrap=True)
-    if made.metrics is not None:
-        console.print(fit(_metrics(made), console.width))
-    console.print(fit(_checks(made), console.width))
-    for line in _warnings(made):
+    console.print(_render_heading(report), soft_wrap=True)
+    if report.metrics is not None:
+        console.print(fit_table(_build_metrics_table(report), console.width))
+    console.print(fit_table(_build_checks_table(report), console.width))
+    for line in _list_warnings(report):
         console.print(line, soft_wrap=True)
-    console.print(f"verdict: [bold {STYLES[made.verdict]}]{made.verdict}[/]: {labels.summary(made)}")
+    console.print(
+        f"verdict: [bold {VERDICT_STYLES[report.verdict]}]{report.verdict}[/]: {labels.summarize_verdict(report)}"
+    )
     console.print(f"report:  {artifacts.GATE_HTML} (for people), {artifacts.GATE_MARKDOWN} (for a pull request)")
 
 
-def _heading(made: Report) -> str:
-    network = made.candidate.network if made.candidate and made.scope != "data" else None
-    name = f"[bold]{made.model}[/]" + (f": {_plain(network.rpartition('.')[2])}" if network else "")
-    if made.parts is None:
-        return f"{name}: its data" if made.scope == "data" else name
-    parts = made.parts
-    return f"{name} trained on {_part(parts.train)}, chosen on {_part(parts.validation)}, judged on {_part(parts.test)}"
+def _render_heading(report: Report) -> str:
+    network = report.candidate.network if report.candidate and report.scope != "data" else None
+    name = f"[bold]{report.model}[/]" + (f": {_sanitize_text(network.rpartition('.')[2])}" if network else "")
+    if report.parts is None:
+        return f"{name}: its data" if report.scope == "data" else name
+    splits = report.parts
+    return (
+        f"{name} trained on {_format_split(splits.train)}, chosen on {_format_split(splits.validation)}, judged on "
+        f"{_format_split(splits.test)}"
+    )
 
 
-def _part(part: Rows) -> str:
-    return f"{part.rows:,} rows" + (f" to {_plain(part.to[:10])}" if part.to else "")
+def _format_split(split: SplitRows) -> str:
+    return f"{split.rows:,} rows" + (f" to {_sanitize_text(split.to[:10])}" if split.to else "")
 
 
-def _metrics(made: Report) -> Table:
+def _build_metrics_table(report: Report) -> Table:
     """Build the metrics table: candidate, difference from the champion if there is one, and baseline."""
-    assert made.metrics is not None
-    title, difference, baseline = "test rows", made.metrics.difference, made.metrics.baseline or {}
-    rival = ("difference from the champion", Column(max_width=TREND_WIDTH)) if difference else ()
-    table = Table("metric", "candidate", *rival, "gradient boosting", title=title, title_justify="left")
-    for name, found in made.metrics.candidate.items():
-        cells = [_plain(name), _plain(labels.interval(found))]
+    assert report.metrics is not None
+    title, difference, baseline = "test rows", report.metrics.difference, report.metrics.baseline or {}
+    difference_columns = ("difference from the champion", Column(max_width=TREND_WIDTH)) if difference else ()
+    table = Table("metric", "candidate", *difference_columns, "gradient boosting", title=title, title_justify="left")
+    for name, estimate in report.metrics.candidate.items():
+        cells = [_sanitize_text(name), _sanitize_text(labels.format_interval(estimate))]
         if difference:
-            trend = labels.trend(difference.get(name), made.better.get(name))
-            cells.append(_plain(labels.interval(difference.get(name), signed=True)))
-            cells.append(f"[{TRENDS[trend]}]{trend}[/]" if trend else "")
-        table.add_row(*cells, _plain(labels.interval(baseline.get(name))))
+            trend = labels.classify_trend(difference.get(name), report.better.get(name))
+            cells.append(_sanitize_text(labels.format_interval(difference.get(name), signed=True)))
+            cells.append(f"[{TREND_STYLES[trend]}]{trend}[/]" if trend else "")
+        table.add_row(*cells, _sanitize_text(labels.format_interval(baseline.get(name))))
     return table
 
 
-def _checks(made: Report) -> Table:
+def _build_checks_table(report: Report) -> Table:
     table = Table("check", "verdict", "found", "allowed", title="gate", title_justify="left")
-    for family, checks in groupby(made.checks, _family):
-        found = list(checks)
-        if family is not None and len(found) >= MANY:
-            names = "; ".join(check.name.removeprefix(f"{family}: ") for check in found)
-            table.add_row(f"{_plain(family)}: {len(found)} checks", _verdict(found[0]), _plain(names), "")
+    for family, checks in groupby(report.checks, _find_family):
+        group = list(checks)
+        if family is not None and len(group) >= MIN_GROUPED_CHECKS:
+            names = "; ".join(check.name.removeprefix(f"{family}: ") for check in group)
+            table.add_row(
+                f"{_sanitize_text(family)}: {len(group)} checks", _format_verdict(group[0]), _sanitize_text(names), ""
+            )
             continue
-        for check in found:
-            table.add_row(_plain(check.name), _verdict(check), _plain(check.found), _plain(check.allowed))
+        for check in group:
+            table.add_row(
+                _sanitize_text(check.name),
+                _format_verdict(check),
+                _sanitize_text(check.found),
+                _sanitize_text(check.allowed),
+            )
             if check.advice:
-                table.add_row("", "", f"[dim]{_plain(check.advice)}[/]", "")
+                table.add_row("", "", f"[dim]{_sanitize_text(check.advice)}[/]", "")
     return table
 
 
-def _family(check: Check) -> str | None:
+def _find_family(check: Check) -> str | None:
     """Return the part of a passed check's name before the colon, by which rows are merged; None for other checks."""
     family, colon, _ = check.name.partition(": ")
     return family if colon and check.verdict == "pass" else None
 
 
-def _verdict(check: Check) -> str:
-    return f"[{STYLES[check.verdict]}]{check.verdict}[/]" + (" (waived)" if check.waived else "")
+def _format_verdict(check: Check) -> str:
+    return f"[{VERDICT_STYLES[check.verdict]}]{check.verdict}[/]" + (" (waived)" if check.waived else "")
 
 
-def following(found: dict[str, Any]) -> str:
+def suggest_next_step(content: dict[str, Any]) -> str:
     """Return the next step for a report that did not pass, such as how many more test rows would decide it."""
-    made = schema.of(found)
-    undecided = labels.of(made.checks, "inconclusive")
-    if made.verdict != "inconclusive" or not undecided:
+    report = schema.validate_report(content)
+    undecided = labels.select_checks(report.checks, "inconclusive")
+    if report.verdict != "inconclusive" or not undecided:
         return "change conf/ and 'merit run' again"
-    by_rows = [f"{plain(c.name, MOST_TEXT)} (about {c.rows_needed:,})" for c in undecided if c.rows_needed]
-    others = [plain(c.name, MOST_TEXT) for c in undecided if not c.rows_needed]
-    told = [f"more test rows would decide {_some(by_rows)}: more data, or a larger test part"] if by_rows else []
-    told += [f"the table says what to do about {_some(others)}"] if others else []
-    return f"{'; '.join(told)}; then 'merit run' again"
+    by_rows = [f"{sanitize_line(c.name, MAX_TEXT_CHARS)} (about {c.rows_needed:,})" for c in undecided if c.rows_needed]
+    others = [sanitize_line(c.name, MAX_TEXT_CHARS) for c in undecided if not c.rows_needed]
+    suggestions = (
+        [f"more test rows would decide {_join_first(by_rows)}: more data, or a larger test part"] if by_rows else []
+    )
+    suggestions += [f"the table says what to do about {_join_first(others)}"] if others else []
+    return f"{'; '.join(suggestions)}; then 'merit run' again"
 
 
-def _some(names: list[str]) -> str:
+def _join_first(names: list[str]) -> str:
     """Return the first names and the number of the others."""
-    more = f" and {len(names) - MOST_UNDECIDED} more" if len(names) > MOST_UNDECIDED else ""
-    return ", ".join(names[:MOST_UNDECIDED]) + more
+    more = f" and {len(names) - MAX_LISTED_CHECKS} more" if len(names) > MAX_LISTED_CHECKS else ""
+    return ", ".join(names[:MAX_LISTED_CHECKS]) + more
 
 
-def _warnings(made: Report) -> list[str]:
-    weaker = [
-        f"[bold yellow]weaker:[/]  {_plain(rule.key)}: {_plain(labels.before(rule))} → {_plain(labels.after(rule))}"
-        for rule in labels.weakened(made)[:MOST_WEAKER]
+def _list_warnings(report: Report) -> list[str]:
+    rule_lines = [
+        f"[bold yellow]weaker:[/]  {_sanitize_text(rule.key)}: {_sanitize_text(labels.format_before(rule))} → "
+        f"{_sanitize_text(labels.format_after(rule))}"
+        for rule in labels.list_weakened_rules(report)[:MAX_LISTED_CHANGES]
     ]
-    if (more := len(labels.weakened(made)) - MOST_WEAKER) > 0:
-        weaker.append(f"[bold yellow]weaker:[/]  and {more} more, all in {artifacts.GATE_HTML}")
-    if weaker and (former := labels.former_model(made)) is not None:
-        weaker = [f"rules:   this is another model than {_plain(former)}, and so are its rules: {artifacts.GATE_HTML}"]
-    moved = labels.locations(made)
-    located = [
-        f"[bold yellow]location:[/] {_plain(each.key)}: {_plain(labels.before(each))} → {_plain(labels.after(each))}"
-        for each in moved[:MOST_WEAKER]
+    if (hidden_count := len(labels.list_weakened_rules(report)) - MAX_LISTED_CHANGES) > 0:
+        rule_lines.append(f"[bold yellow]weaker:[/]  and {hidden_count} more, all in {artifacts.GATE_HTML}")
+    if rule_lines and (former_name := labels.find_former_name(report)) is not None:
+        rule_lines = [
+            f"rules:   this is another model than {_sanitize_text(former_name)}, and so are its rules: "
+            f"{artifacts.GATE_HTML}"
+        ]
+    location_changes = labels.list_changed_locations(report)
+    location_lines = [
+        f"[bold yellow]location:[/] {_sanitize_text(each.key)}: {_sanitize_text(labels.format_before(each))} → "
+        f"{_sanitize_text(labels.format_after(each))}"
+        for each in location_changes[:MAX_LISTED_CHANGES]
     ]
-    if len(moved) > MOST_WEAKER:
-        located.append(f"[bold yellow]location:[/] and {len(moved) - MOST_WEAKER} more, all in {artifacts.GATE_HTML}")
-    waived = [
-        f"[bold yellow]waiver:[/]  {_plain(each.check)} until {_plain(each.until)}"
-        f"{' (expired)' if each.expired else ''}: {_plain(each.reason)}"
-        for each in made.waivers
+    if len(location_changes) > MAX_LISTED_CHANGES:
+        location_lines.append(
+            f"[bold yellow]location:[/] and {len(location_changes) - MAX_LISTED_CHANGES} more, all in "
+            f"{artifacts.GATE_HTML}"
+        )
+    waiver_lines = [
+        f"[bold yellow]waiver:[/]  {_sanitize_text(each.check)} until {_sanitize_text(each.until)}"
+        f"{' (expired)' if each.expired else ''}: {_sanitize_text(each.reason)}"
+        for each in report.waivers
     ]
-    return weaker + located + waived
+    return rule_lines + location_lines + waiver_lines
 
 
-def _plain(text: str) -> str:
-    return escape(plain(text, MOST_TEXT))
+def _sanitize_text(text: str) -> str:
+    return escape(sanitize_line(text, MAX_TEXT_CHARS))

@@ -5,71 +5,79 @@ from decimal import Decimal
 
 from merit.gate.report.sections import Curves, Estimate
 
-CELLS = 10
+HALF_WIDTH_CHARS = 10
 """Characters on either side of the centre of a drawing."""
 
 
-def strip(found: Estimate | None, scale: float) -> str:
+def draw_interval(estimate: Estimate | None, scale: float) -> str:
     """Draw an interval around zero as characters: `·····├──●─┤│··········`.
 
     Args:
-        found: the value and its interval.
+        estimate: the value and its interval.
         scale: the distance from zero to either end of the line.
     """
-    if found is None or not found.is_known:
+    if estimate is None or not estimate.has_interval:
         return ""
-    low, value, high = (_place(number, scale) for number in (found.low, found.value, found.high))
-    line = ["·"] * (2 * CELLS + 1)
+    low, value, high = (_scale_position(number, scale) for number in (estimate.low, estimate.value, estimate.high))
+    line = ["·"] * (2 * HALF_WIDTH_CHARS + 1)
     line[low : high + 1] = "─" * (high - low + 1)
-    line[CELLS] = "┼" if low <= CELLS <= high else "│"
+    line[HALF_WIDTH_CHARS] = "┼" if low <= HALF_WIDTH_CHARS <= high else "│"
     line[low], line[high] = "├", "┤"
     line[value] = "●"
     return "".join(line)
 
 
-def _place(number: float | None, scale: float) -> int:
+def _scale_position(number: float | None, scale: float) -> int:
     assert number is not None
-    return CELLS + max(-CELLS, min(CELLS, round(CELLS * number / scale)))
+    return HALF_WIDTH_CHARS + max(-HALF_WIDTH_CHARS, min(HALF_WIDTH_CHARS, round(HALF_WIDTH_CHARS * number / scale)))
 
 
-def bar(share: float) -> str:
+def draw_bar(share: float) -> str:
     """Draw a share of a limit as a bar; the middle marks the limit."""
-    filled = 2 * CELLS if math.isinf(share) else max(0, min(2 * CELLS, round(CELLS * share)))
-    line = ["█"] * filled + ["░"] * (2 * CELLS - filled)
-    return "".join([*line[:CELLS], "│", *line[CELLS:]])
+    filled = (
+        2 * HALF_WIDTH_CHARS
+        if math.isinf(share)
+        else max(0, min(2 * HALF_WIDTH_CHARS, round(HALF_WIDTH_CHARS * share)))
+    )
+    line = ["█"] * filled + ["░"] * (2 * HALF_WIDTH_CHARS - filled)
+    return "".join([*line[:HALF_WIDTH_CHARS], "│", *line[HALF_WIDTH_CHARS:]])
 
 
-def charts(curves: Curves | None) -> list[str]:
+def render_charts(curves: Curves | None) -> list[str]:
     """Return Mermaid charts for a GitHub comment; they contain only numbers and fixed texts, so nothing is escaped."""
     if curves is None:
         return []
-    made = []
+    rendered = []
     if len(curves.calibration) > 1:
         predicted, observed = zip(*((each.predicted, each.observed) for each in curves.calibration), strict=True)
         title, x = "Calibration (bars: observed, line: predicted)", "rows, from the least prediction to the greatest"
-        made.append(_chart(title, x, "target", observed, predicted, least=min(0.0, *predicted, *observed)))
+        rendered.append(_render_chart(title, x, "target", observed, predicted, y_min=min(0.0, *predicted, *observed)))
     if len(curves.loss) > 1:
         train, validation = zip(*((each.train, each.validation) for each in curves.loss), strict=True)
-        ends = min(*train, *validation), max(*train, *validation)
+        loss_range = min(*train, *validation), max(*train, *validation)
         title = "Loss (bars: validation, line: training)"
-        made.append(_chart(title, "epoch", "loss", validation, train, least=ends[0] - (ends[1] - ends[0]) / 4))
-    return made
+        rendered.append(
+            _render_chart(
+                title, "epoch", "loss", validation, train, y_min=loss_range[0] - (loss_range[1] - loss_range[0]) / 4
+            )
+        )
+    return rendered
 
 
-def _chart(title: str, x: str, y: str, bars: tuple[float, ...], line: tuple[float, ...], *, least: float) -> str:
-    greatest = max(*bars, *line)
+def _render_chart(title: str, x: str, y: str, bars: tuple[float, ...], line: tuple[float, ...], *, y_min: float) -> str:
+    y_max = max(*bars, *line)
     return "\n".join(
         [
             "xychart-beta",
             f'    title "{title}"',
-            f'    x-axis "{x}" [{", ".join(str(place + 1) for place in range(len(bars)))}]',
-            f'    y-axis "{y}" {_number(least)} --> {_number(greatest if greatest > least else least + 1)}',
-            f"    bar [{', '.join(map(_number, bars))}]",
-            f"    line [{', '.join(map(_number, line))}]",
+            f'    x-axis "{x}" [{", ".join(str(index + 1) for index in range(len(bars)))}]',
+            f'    y-axis "{y}" {_format_number(y_min)} --> {_format_number(y_max if y_max > y_min else y_min + 1)}',
+            f"    bar [{', '.join(map(_format_number, bars))}]",
+            f"    line [{', '.join(map(_format_number, line))}]",
         ]
     )
 
 
-def _number(value: float) -> str:
+def _format_number(value: float) -> str:
     """Format a number with four significant digits, without an exponent, which Mermaid can't parse."""
     return format(Decimal(f"{value:.4g}"), "f")

@@ -7,16 +7,16 @@ from functools import cache
 from typing import Any
 
 from merit.gate.report.escape import ELLIPSIS
-from merit.gate.report.schema import MOST_BYTES, Report
-from merit.gate.report.sections import MOST_ITEMS, MOST_TEXT
+from merit.gate.report.schema import MAX_REPORT_BYTES, Report
+from merit.gate.report.sections import MAX_ITEMS, MAX_TEXT_CHARS
 
-FEWEST_ITEMS = 100
+MIN_ITEMS = 100
 """Items that every list keeps until shortening texts is no longer enough."""
-FEWEST_TEXT = 125
+MIN_TEXT_CHARS = 125
 """Characters that every text keeps."""
-CHECKS = "checks"
-FEWEST_CHECKS = 1_000
-TYPES: dict[str, type | tuple[type, ...]] = {
+CHECKS_PATH = "checks"
+MIN_CHECKS = 1_000
+PYTHON_TYPES: dict[str, type | tuple[type, ...]] = {
     "string": str,
     "boolean": bool,
     "integer": int,
@@ -29,7 +29,7 @@ TYPES: dict[str, type | tuple[type, ...]] = {
 Schema = Mapping[str, Any]
 
 
-def fit(report: Mapping[str, Any]) -> dict[str, Any]:
+def truncate_report(report: Mapping[str, Any]) -> dict[str, Any]:
     """Return the report truncated so that the schema accepts it, whatever the data contains.
 
     Cuts texts, lists and mappings to the bounds of the schema and clamps numbers. NaN and infinity become null; where
@@ -38,149 +38,155 @@ def fit(report: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         KeyError: the report has a key that the schema lacks, which is a bug in the code that built the report.
     """
-    found: dict[str, Any] = {}
-    for items, text, checks in _limits():
-        fitter = _Fitter(items, text, checks)
-        found = fitter.fitted(report, _schema(), "")
-        left_out = {**found.get("left_out", {}), **fitter.left_out}
-        found = {**found, "left_out": left_out} if left_out else found
-        if len(json.dumps(found, indent=2, ensure_ascii=False).encode()) < MOST_BYTES:  # as it will be written
+    truncated: dict[str, Any] = {}
+    for max_items, max_chars, max_checks in _iter_limits():
+        truncator = _Truncator(max_items, max_chars, max_checks)
+        truncated = truncator.truncate(report, _load_report_schema(), "")
+        left_out = {**truncated.get("left_out", {}), **truncator.left_out}
+        truncated = {**truncated, "left_out": left_out} if left_out else truncated
+        if (
+            len(json.dumps(truncated, indent=2, ensure_ascii=False).encode()) < MAX_REPORT_BYTES
+        ):  # as it will be written
             break
-    return found
+    return truncated
 
 
-def _limits() -> Iterator[tuple[int, int, int]]:
+def _iter_limits() -> Iterator[tuple[int, int, int]]:
     """Yield decreasing limits for items, characters and checks; checks are cut last, since the verdict needs them."""
-    items, text = MOST_ITEMS, MOST_TEXT
-    while items > FEWEST_ITEMS:
-        yield items, text, MOST_ITEMS
-        items //= 2
-    while text > FEWEST_TEXT:
-        yield FEWEST_ITEMS, text, MOST_ITEMS
-        text //= 4
-    yield FEWEST_ITEMS, FEWEST_TEXT, FEWEST_CHECKS
+    max_items, max_chars = MAX_ITEMS, MAX_TEXT_CHARS
+    while max_items > MIN_ITEMS:
+        yield max_items, max_chars, MAX_ITEMS
+        max_items //= 2
+    while max_chars > MIN_TEXT_CHARS:
+        yield MIN_ITEMS, max_chars, MAX_ITEMS
+        max_chars //= 4
+    yield MIN_ITEMS, MIN_TEXT_CHARS, MIN_CHECKS
 
 
 @cache
-def _schema() -> Schema:
+def _load_report_schema() -> Schema:
     return Report.model_json_schema(by_alias=True)
 
 
-class _Unfit(Exception):
+class _NonFiniteNumberError(Exception):
     """A NaN or infinity where the schema requires a number."""
 
 
-class _Fitter:
+class _Truncator:
     """Truncates values to the bounds of the report's schema.
 
     Args:
-        items: maximum items of a list or of a mapping.
-        text: maximum characters of a text.
-        checks: maximum number of checks.
+        max_items: maximum items of a list or of a mapping.
+        max_chars: maximum characters of a text.
+        max_checks: maximum number of checks.
 
     Attributes:
         left_out: the number of dropped items by the path of their list.
     """
 
-    def __init__(self, items: int, text: int, checks: int) -> None:
-        self._items, self._text, self._checks = items, text, checks
+    def __init__(self, max_items: int, max_chars: int, max_checks: int) -> None:
+        self._max_items, self._max_chars, self._max_checks = max_items, max_chars, max_checks
         self.left_out: dict[str, int] = {}
 
-    def fitted(self, value: Any, schema: Schema, place: str) -> Any:
-        schema = _chosen(value, schema)
+    def truncate(self, value: Any, schema: Schema, path: str) -> Any:
+        schema = _resolve_schema(value, schema)
         if isinstance(value, str):
-            return _cut(value, min(self._text, schema["maxLength"])) if "maxLength" in schema else value
+            return _cut_text(value, min(self._max_chars, schema["maxLength"])) if "maxLength" in schema else value
         if isinstance(value, Mapping):
-            fitted = self._section if "properties" in schema else self._names
-            return fitted(value, schema, place)
+            truncate_mapping = self._truncate_object if "properties" in schema else self._truncate_mapping
+            return truncate_mapping(value, schema, path)
         if isinstance(value, list):
-            return self._list(value, schema, place)
+            return self._truncate_list(value, schema, path)
         if isinstance(value, float) and not math.isfinite(value):
-            raise _Unfit
-        return _bounded(value, schema) if isinstance(value, int | float) else value
+            raise _NonFiniteNumberError
+        return _clamp_number(value, schema) if isinstance(value, int | float) else value
 
-    def _member(self, value: Any, schema: Schema, place: str) -> Any:
+    def _truncate_member(self, value: Any, schema: Schema, path: str) -> Any:
         try:
-            return self.fitted(value, schema, place)
-        except _Unfit:
+            return self.truncate(value, schema, path)
+        except _NonFiniteNumberError:
             if not _is_nullable(schema):
                 raise
             return None
 
-    def _section(self, value: Mapping[str, Any], schema: Schema, place: str) -> dict[str, Any]:
-        below = f"{place}." if place else ""
-        known = schema["properties"]
-        return {name: self._member(inner, known[name], f"{below}{name}") for name, inner in value.items()}
+    def _truncate_object(self, value: Mapping[str, Any], schema: Schema, path: str) -> dict[str, Any]:
+        prefix = f"{path}." if path else ""
+        properties = schema["properties"]
+        return {
+            name: self._truncate_member(member, properties[name], f"{prefix}{name}") for name, member in value.items()
+        }
 
-    def _names(self, value: Mapping[str, Any], schema: Schema, place: str) -> dict[str, Any]:
-        most = min(self._items, schema["maxProperties"])
-        found: dict[str, Any] = {}
-        for name, inner in value.items():
-            short = _cut(name, MOST_TEXT)  # not self._text: names with the same beginning must stay distinct
-            if len(found) == most or short in found:
+    def _truncate_mapping(self, value: Mapping[str, Any], schema: Schema, path: str) -> dict[str, Any]:
+        max_items = min(self._max_items, schema["maxProperties"])
+        kept_members: dict[str, Any] = {}
+        for name, member in value.items():
+            short_name = _cut_text(
+                name, MAX_TEXT_CHARS
+            )  # not self._max_chars: names with the same beginning must stay distinct
+            if len(kept_members) == max_items or short_name in kept_members:
                 continue
             try:
-                found[short] = self._member(inner, schema["additionalProperties"], place)
-            except _Unfit:
+                kept_members[short_name] = self._truncate_member(member, schema["additionalProperties"], path)
+            except _NonFiniteNumberError:
                 continue
-        self._note(place, len(value) - len(found))
-        return found
+        self._count_left_out(path, len(value) - len(kept_members))
+        return kept_members
 
-    def _list(self, value: list[Any], schema: Schema, place: str) -> list[Any]:
-        most = self._checks if place == CHECKS else self._items
-        found = []
-        for inner in _first(value, min(most, schema["maxItems"]), place):
+    def _truncate_list(self, value: list[Any], schema: Schema, path: str) -> list[Any]:
+        max_items = self._max_checks if path == CHECKS_PATH else self._max_items
+        kept_items = []
+        for item in _select_items(value, min(max_items, schema["maxItems"]), path):
             try:
-                found.append(self._member(inner, schema["items"], place))
-            except _Unfit:
+                kept_items.append(self._truncate_member(item, schema["items"], path))
+            except _NonFiniteNumberError:
                 continue
-        self._note(place, len(value) - len(found))
-        return found
+        self._count_left_out(path, len(value) - len(kept_items))
+        return kept_items
 
-    def _note(self, place: str, count: int) -> None:
+    def _count_left_out(self, path: str, count: int) -> None:
         if count:
-            self.left_out[place] = self.left_out.get(place, 0) + count
+            self.left_out[path] = self.left_out.get(path, 0) + count
 
 
-def _first(value: list[Any], most: int, place: str) -> list[Any]:
+def _select_items(value: list[Any], max_items: int, path: str) -> list[Any]:
     """Return the items to keep in their original order; checks that did not pass are kept first."""
-    if place != CHECKS or len(value) <= most:
-        return value[:most]
+    if path != CHECKS_PATH or len(value) <= max_items:
+        return value[:max_items]
     passed = [check["verdict"] == "pass" for check in value]
-    kept = sorted(sorted(range(len(value)), key=passed.__getitem__)[:most])
-    return [value[number] for number in kept]
+    indexes = sorted(sorted(range(len(value)), key=passed.__getitem__)[:max_items])
+    return [value[index] for index in indexes]
 
 
-def _chosen(value: Any, schema: Schema) -> Schema:
+def _resolve_schema(value: Any, schema: Schema) -> Schema:
     """Resolve `$ref`, and of `anyOf` choose the alternative that matches the type of the value."""
     if "$ref" in schema:
-        return _chosen(value, _schema()["$defs"][schema["$ref"].rpartition("/")[2]])
+        return _resolve_schema(value, _load_report_schema()["$defs"][schema["$ref"].rpartition("/")[2]])
     if "anyOf" not in schema:
         return schema
-    options = [_chosen(value, each) for each in schema["anyOf"]]
-    return next((each for each in options if _is_of(value, each)), options[0])
+    options = [_resolve_schema(value, option) for option in schema["anyOf"]]
+    return next((each for each in options if _matches_type(value, each)), options[0])
 
 
-def _is_of(value: Any, schema: Schema) -> bool:
+def _matches_type(value: Any, schema: Schema) -> bool:
     # A bool is an int in Python, but not in JSON Schema.
     is_bool = isinstance(value, bool)
-    return isinstance(value, TYPES[schema["type"]]) and is_bool == (schema["type"] == "boolean")
+    return isinstance(value, PYTHON_TYPES[schema["type"]]) and is_bool == (schema["type"] == "boolean")
 
 
 def _is_nullable(schema: Schema) -> bool:
-    return any(each.get("type") == "null" for each in schema.get("anyOf", ()))
+    return any(option.get("type") == "null" for option in schema.get("anyOf", ()))
 
 
-def _bounded(value: float, schema: Schema) -> float:
+def _clamp_number(value: float, schema: Schema) -> float:
     """Clamp a number to the bounds of the schema, such as a share that was rounded above 1."""
-    least: float = schema.get("minimum", -math.inf)
-    most: float = schema.get("maximum", math.inf)
+    minimum: float = schema.get("minimum", -math.inf)
+    maximum: float = schema.get("maximum", math.inf)
     if schema["type"] == "integer":
-        most = schema.get("exclusiveMaximum", math.inf) - 1
-    return least if value < least else most if value > most else value
+        maximum = schema.get("exclusiveMaximum", math.inf) - 1
+    return minimum if value < minimum else maximum if value > maximum else value
 
 
-def _cut(text: str, most: int) -> str:
+def _cut_text(text: str, max_chars: int) -> str:
     """Cut a text to a maximum length and replace characters that UTF-8 can't encode, such as lone surrogates."""
-    short = text if len(text) <= most else text[: most - 1] + ELLIPSIS
+    short = text if len(text) <= max_chars else text[: max_chars - 1] + ELLIPSIS
     return short.encode("utf-8", "replace").decode()

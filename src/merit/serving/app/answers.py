@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from merit.scoring.package import Columns, Package
-from merit.serving.app.rows import Rows
+from merit.serving.app.rows import RowDecoder
 
 
-class Answers:
+class ServedModel:
     """Scores requests with a package and builds their responses.
 
     Args:
@@ -19,23 +19,23 @@ class Answers:
         max_rows: maximum rows per request.
 
     Attributes:
-        rows: decodes request bodies into columns.
+        decoder: decodes request bodies into columns.
         classes: the class labels of a multiclass task, else None.
         origin: model, version and commit, which every response contains.
     """
 
     def __init__(self, package: Package, version: str, max_rows: int) -> None:
         self.package = package
-        self.rows = Rows(package, max_rows)
+        self.decoder = RowDecoder(package, max_rows)
         self.classes: list[Any] | None = package.output.get("classes")
         self.origin: dict[str, str] = {
             "model": package.manifest["model"],
             "version": version,
             "commit": package.commit,
         }
-        self._tail = b"," + msgspec.json.encode(self.origin)[1:]
+        self._origin_json = b"," + msgspec.json.encode(self.origin)[1:]
 
-    def answer(self, body: bytes) -> dict[str, Any]:
+    def predict(self, body: bytes) -> dict[str, Any]:
         """Return the response to a JSON body: `predictions`, one per row in order, with model, version and commit.
 
         A prediction is a probability (binary task), a number (regression) or the most likely class (multiclass); a
@@ -44,26 +44,26 @@ class Answers:
         Raises:
             BadRows: the body is not valid.
         """
-        return self.content(self.score(self.rows.columns(body)))
+        return self.build_response(self.score(self.decoder.decode_columns(body)))
 
     def score(self, columns: Columns) -> NDArray[np.float32]:
         """Return the predictions, float32 [rows], or [rows, classes] for a multiclass task."""
         return self.package.predict(columns)
 
-    def content(self, found: NDArray[np.float32]) -> dict[str, Any]:
+    def build_response(self, predictions: NDArray[np.float32]) -> dict[str, Any]:
         """Build the response content from the predictions of `score`."""
         if self.classes is None:
-            return {"predictions": found.tolist(), **self.origin}
-        probabilities = {"classes": self.classes, "probabilities": found.tolist()}
-        return {"predictions": self.guesses(found), **probabilities, **self.origin}
+            return {"predictions": predictions.tolist(), **self.origin}
+        probabilities = {"classes": self.classes, "probabilities": predictions.tolist()}
+        return {"predictions": self.select_classes(predictions), **probabilities, **self.origin}
 
-    def guesses(self, found: NDArray[np.float32]) -> list[Any]:
+    def select_classes(self, predictions: NDArray[np.float32]) -> list[Any]:
         """Return the most likely class of each row."""
         assert self.classes is not None
-        return [self.classes[place] for place in found.argmax(axis=1)]
+        return [self.classes[index] for index in predictions.argmax(axis=1)]
 
-    def encoded(self, found: NDArray[np.float32]) -> bytes:
+    def encode_response(self, predictions: NDArray[np.float32]) -> bytes:
         """Return the response content as JSON."""
         if self.classes is None:
-            return b'{"predictions":' + msgspec.json.encode(found.tolist()) + self._tail
-        return msgspec.json.encode(self.content(found))
+            return b'{"predictions":' + msgspec.json.encode(predictions.tolist()) + self._origin_json
+        return msgspec.json.encode(self.build_response(predictions))

@@ -3,48 +3,48 @@
 import os
 from collections.abc import Callable
 
-from merit.console.json_log import Lines
+from merit.console.json_log import RateLimitedLogger
 from merit.prediction_log import log as predictionlog
-from merit.serving.app.answers import Answers
+from merit.serving.app.answers import ServedModel
 from merit.serving.app.asgi import App
-from merit.serving.app.feedback import Feedback
-from merit.serving.app.handler import Handler, Make
+from merit.serving.app.feedback import FeedbackRecorder
+from merit.serving.app.handler import Handler, HandlerFactory
 from merit.serving.auth import methods
 from merit.serving.observability import tracing
-from merit.serving.observability.counts import shared_folder
-from merit.serving.observability.metrics import Metrics
+from merit.serving.observability.counts import create_shared_folder
+from merit.serving.observability.metrics import RequestMetrics
 from merit.serving.settings import Settings
 
 
-def assembled(answers: Answers, told: Settings) -> Make:
+def build_handler_factory(model: ServedModel, settings: Settings) -> HandlerFactory:
     """Return a factory for the handler; settings are checked now, so that invalid ones fail before the server starts.
 
     Raises:
         MeritError: the settings expose the service without authentication, or name something that doesn't exist.
     """
-    admits = methods.of(told.auth, methods.listens_on(told), told.workers)
-    predictionlog.check(told.log, answers.package)
-    tracing.check(told.telemetry)
+    authenticator = methods.from_settings(settings.auth, methods.resolve_host(settings), settings.workers)
+    predictionlog.check_settings(settings.log, model.package)
+    tracing.check_settings(settings.telemetry)
 
-    def make(elsewhere: App | None, more_metrics: Callable[[], bytes] = bytes) -> Handler:
-        worker = str(os.getpid())
-        log = predictionlog.of(told.log, answers.package, answers.origin["version"], worker)
-        folder = shared_folder() if told.workers > 1 else None
-        metrics = Metrics(answers.origin, answers.package.output["task"], answers.classes, folder)
-        feedback = Feedback(told.log, answers.package, worker, told.max_rows)
-        traces = tracing.of(told.telemetry, answers.origin)
-        lines = Lines(model=answers.origin["model"], version=answers.origin["version"])
+    def make_handler(fallback: App | None, read_extra_metrics: Callable[[], bytes] = bytes) -> Handler:
+        worker_id = str(os.getpid())
+        prediction_log = predictionlog.create_log(settings.log, model.package, model.origin["version"], worker_id)
+        counters_folder = create_shared_folder() if settings.workers > 1 else None
+        metrics = RequestMetrics(model.origin, model.package.output["task"], model.classes, counters_folder)
+        feedback = FeedbackRecorder(settings.log, model.package, worker_id, settings.max_rows)
+        tracer = tracing.from_settings(settings.telemetry, model.origin)
+        logger = RateLimitedLogger(model=model.origin["model"], version=model.origin["version"])
         return Handler(
-            answers,
-            told,
-            auth=admits,
-            log=log,
+            model,
+            settings,
+            auth=authenticator,
+            prediction_log=prediction_log,
             metrics=metrics,
-            lines=lines,
+            logger=logger,
             feedback=feedback,
-            telemetry=traces,
-            elsewhere=elsewhere,
-            more_metrics=more_metrics,
+            tracer=tracer,
+            fallback=fallback,
+            read_extra_metrics=read_extra_metrics,
         )
 
-    return make
+    return make_handler

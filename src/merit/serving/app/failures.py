@@ -4,29 +4,31 @@ import asyncio
 import logging
 from typing import Any
 
-from merit.serving.app.asgi import AGAIN, Headers
-from merit.serving.app.bodies import ClientLeft
-from merit.serving.app.in_flight import Hands
+from merit.serving.app.asgi import RETRY_AFTER, Headers
+from merit.serving.app.bodies import ClientDisconnected
+from merit.serving.app.in_flight import InFlightRequests
 from merit.serving.app.rows import BadRows
-from merit.serving.auth.methods import Refusal
+from merit.serving.auth.methods import HttpError
 
-BODY, WORK, SENT = range(3)
+READING_BODY, PROCESSING, SENDING = range(3)
 """Stages of a request: reading its body, processing it, sending the response."""
-GONE = 499
+CLIENT_CLOSED_REQUEST = 499
 """Status counted for a client that disconnected before its response (nginx's convention)."""
 
 
-class GivenUp(ConnectionAbortedError):
+class ResponseAborted(ConnectionAbortedError):
     """A response that was started and can't be completed; the server must abort the connection."""
 
 
-def told_of(error: BaseException, stage: int, hands: Hands, request_id: bytes) -> tuple[int, dict[str, Any], Headers]:
+def build_error_response(
+    error: BaseException, stage: int, in_flight: InFlightRequests, request_id: bytes
+) -> tuple[int, dict[str, Any], Headers]:
     """Return the status, content and headers of the error response to an exception.
 
     Args:
         error: the exception.
-        stage: the stage the request had reached: BODY, WORK or SENT.
-        hands: the in-flight requests, which cancel overdue ones.
+        stage: the stage the request had reached: READING_BODY, PROCESSING or SENDING.
+        in_flight: the in-flight requests, which cancel overdue ones.
         request_id: id of the request, for the log.
 
     Raises:
@@ -34,16 +36,16 @@ def told_of(error: BaseException, stage: int, hands: Hands, request_id: bytes) -
     """
     if isinstance(error, BadRows):
         return 400, {"error": str(error), "problems": error.problems}, []
-    if isinstance(error, Refusal):
-        return error.status, {"error": error.error}, error.headers
-    if isinstance(error, ClientLeft) or (stage == SENT and isinstance(error, (OSError, RuntimeError))):
-        return GONE, {}, []  # uvloop raises a RuntimeError if the connection was aborted
+    if isinstance(error, HttpError):
+        return error.status, {"error": error.message}, error.headers
+    if isinstance(error, ClientDisconnected) or (stage == SENDING and isinstance(error, (OSError, RuntimeError))):
+        return CLIENT_CLOSED_REQUEST, {}, []  # uvloop raises a RuntimeError if the connection was aborted
     if isinstance(error, asyncio.CancelledError):
-        hands.forgive(error)
-        seconds = f"{hands.seconds:g} seconds (serve.timeout_seconds)"
-        if stage == BODY:
+        in_flight.undo_cancellation(error)
+        seconds = f"{in_flight.timeout_s:g} seconds (serve.timeout_seconds)"
+        if stage == READING_BODY:
             return 408, {"error": f"the body did not arrive within {seconds}"}, [(b"connection", b"close")]
-        return 504, {"error": f"no answer within {seconds}; send fewer rows, or come again later"}, AGAIN
+        return 504, {"error": f"no answer within {seconds}; send fewer rows, or come again later"}, RETRY_AFTER
     if not isinstance(error, Exception):
         raise error
     logging.getLogger("merit.serving").error("request %s failed", request_id.decode(), exc_info=error)

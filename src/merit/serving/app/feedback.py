@@ -10,157 +10,171 @@ from typing import Any
 
 import msgspec
 
-from merit.prediction_log.log_client import Link
-from merit.prediction_log.privacy import Privacy
-from merit.prediction_log.protocol import Task
+from merit.prediction_log.log_client import LogClient
+from merit.prediction_log.privacy import PrivacyFilter
+from merit.prediction_log.protocol import WriterTask
 from merit.prediction_log.settings import PredictionLog
-from merit.prediction_log.values import formed
+from merit.prediction_log.values import convert_value
 from merit.scoring.package import Package
 from merit.serving.app.rows import BadRows
-from merit.serving.auth.methods import Refusal
+from merit.serving.auth.methods import HttpError
 
-PROBLEMS = 100
+MAX_PROBLEMS = 100
 """Maximum problems in one response."""
-LONGEST = 200
+MAX_TEXT_CHARS = 200
 """Maximum characters of an id, and of a name or value in a key."""
-KEYS = 16
+MAX_KEY_COLUMNS = 16
 """Maximum columns of a key."""
-ROWS = 2**32
+MAX_ROWS = 2**32
 """Exclusive upper bound of a row index."""
 FIELDS = ("request_id", "row", "key", "truth")
-SUCH_AS = '{"request_id": "…", "row": 0, "truth": …} or {"key": {…}, "truth": …}'
+EXAMPLE_BODIES = '{"request_id": "…", "row": 0, "truth": …} or {"key": {…}, "truth": …}'
 
 
-class Feedback:
+class FeedbackRecorder:
     """Validates truths and stores them beside the predictions.
 
     Args:
-        told: the settings of the prediction log.
+        log_settings: the settings of the prediction log.
         package: the package whose predictions the truths concern.
-        worker: id of this worker, as in the prediction log.
-        most: maximum truths per request.
+        worker_id: id of this worker, as in the prediction log.
+        max_truths: maximum truths per request.
 
     Attributes:
-        link: client of the log writer, which starts with the first truth; None if feedback is disabled.
+        log_client: client of the log writer, which starts with the first truth; None if feedback is disabled.
 
     Raises:
         MeritError: the settings of the prediction log are invalid.
     """
 
-    def __init__(self, told: PredictionLog, package: Package, worker: str, most: int) -> None:
+    def __init__(self, log_settings: PredictionLog, package: Package, worker_id: str, max_truths: int) -> None:
         output = package.output
-        self._task, self._classes, self._most = output["task"], output.get("classes") or [], most
-        self._kinds = {each["name"]: each for each in package.inputs}
-        self.link: Link | None = None
-        if told.folder is None:
+        self._task, self._classes, self._max_truths = output["task"], output.get("classes") or [], max_truths
+        self._columns_by_name = {each["name"]: each for each in package.inputs}
+        self.log_client: LogClient | None = None
+        if log_settings.folder is None:
             return
-        self._privacy = Privacy(told, [each["name"] for each in package.inputs])
-        self.link = Link(Task("feedback", told, worker, [], output, {}))
+        self._privacy = PrivacyFilter(log_settings, [each["name"] for each in package.inputs])
+        self.log_client = LogClient(WriterTask("feedback", log_settings, worker_id, [], output, {}))
 
-    def answer(self, body: bytes, who: str = "") -> dict[str, Any]:
+    def accept_truths(self, body: bytes, caller: str = "") -> dict[str, Any]:
         """Accept one truth (an object) or several (an array of objects); return the content of the 202 response.
 
         Raises:
             BadRows: the body is not JSON, or a truth is invalid; nothing is stored then.
-            Refusal: 404, feedback is disabled; 503, the queue is full.
+            HttpError: 404, feedback is disabled; 503, the queue is full.
         """
-        if self.link is None:
-            raise Refusal(404, "feedback is not kept here: serve.log.folder is null")
-        items = self._items(body)
+        if self.log_client is None:
+            raise HttpError(404, "feedback is not kept here: serve.log.folder is null")
+        items = self._parse_items(body)
         problems: list[str] = []
-        kept = [self._kept(place, item, problems) for place, item in enumerate(items)]
+        records = [self._build_record(index, item, problems) for index, item in enumerate(items)]
         if problems:
             more = f" (and {len(problems) - 1} more, in problems)" if len(problems) > 1 else ""
-            raise BadRows(problems[0] + more, problems[:PROBLEMS])
-        if not self.link.take((len(kept), time.time(), kept, who)):
-            raise Refusal(503, "too much feedback waits to be written; come again", [(b"retry-after", b"10")])
-        return {"accepted": len(kept)}
+            raise BadRows(problems[0] + more, problems[:MAX_PROBLEMS])
+        if not self.log_client.enqueue((len(records), time.time(), records, caller)):
+            raise HttpError(503, "too much feedback waits to be written; come again", [(b"retry-after", b"10")])
+        return {"accepted": len(records)}
 
     def close(self) -> None:
         """Write all queued truths."""
-        if self.link is not None:
-            self.link.close()
+        if self.log_client is not None:
+            self.log_client.close()
 
-    def _items(self, body: bytes) -> list[Any]:
+    def _parse_items(self, body: bytes) -> list[Any]:
         try:
-            found = msgspec.json.decode(body)
+            payload = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise BadRows(f"not JSON ({str(error).rstrip('.')}); send {SUCH_AS}, or an array of these") from error
-        items = found if isinstance(found, list) else [found]
+            raise BadRows(
+                f"not JSON ({str(error).rstrip('.')}); send {EXAMPLE_BODIES}, or an array of these"
+            ) from error
+        items = payload if isinstance(payload, list) else [payload]
         if not items:
             raise BadRows("the array holds no truth; send at least one")
-        if len(items) > self._most:
-            raise BadRows(f"found {len(items)} truths; at most {self._most} are taken in one request (serve.max_rows)")
+        if len(items) > self._max_truths:
+            raise BadRows(
+                f"found {len(items)} truths; at most {self._max_truths} are taken in one request (serve.max_rows)"
+            )
         return items
 
-    def _kept(self, place: int, item: Any, problems: list[str]) -> tuple[str | None, int | None, str | None, Any]:
-        found = list(self._faults(item))
-        if found:
-            problems += [f"item {place}: {each}" for each in found]
+    def _build_record(
+        self, index: int, item: Any, problems: list[str]
+    ) -> tuple[str | None, int | None, str | None, Any]:
+        item_problems = list(self._find_problems(item))
+        if item_problems:
+            problems += [f"item {index}: {each}" for each in item_problems]
             return None, None, None, None
         key = item.get("key")
         return (
             item.get("request_id"),
             None if key is not None else int(item.get("row", 0)),
-            None if key is None else self._key(key),
-            self._truth(item["truth"]),
+            None if key is None else self._render_key(key),
+            self._convert_truth(item["truth"]),
         )
 
-    def _faults(self, item: Any) -> "Sequence[str]":
+    def _find_problems(self, item: Any) -> "Sequence[str]":
         if not isinstance(item, dict):
-            return [f"is no object; send {SUCH_AS}"]
-        found = [
+            return [f"is no object; send {EXAMPLE_BODIES}"]
+        problems = [
             f"unknown field '{str(name)[:40]}'; fields: {', '.join(FIELDS)}" for name in item if name not in FIELDS
         ]
         if ("request_id" in item) == ("key" in item):
-            found.append(f"must have either request_id or key; send {SUCH_AS}")
-        if "request_id" in item and not _is_text(item["request_id"]):
-            found.append(f"request_id must be a text of 1 to {LONGEST} characters, as the answer's x-request-id")
+            problems.append(f"must have either request_id or key; send {EXAMPLE_BODIES}")
+        if "request_id" in item and not _is_short_text(item["request_id"]):
+            problems.append(
+                f"request_id must be a text of 1 to {MAX_TEXT_CHARS} characters, as the answer's x-request-id"
+            )
         if "row" in item and "key" in item:
-            found.append("row goes with request_id, not with key")
-        if not _is_row(item.get("row", 0)):
-            found.append("row must be the place of the row in its request: 0 or more")
+            problems.append("row goes with request_id, not with key")
+        if not _is_row_index(item.get("row", 0)):
+            problems.append("row must be the place of the row in its request: 0 or more")
         if "key" in item:
-            found += self._key_faults(item["key"])
+            problems += self._find_key_problems(item["key"])
         if "truth" not in item:
-            found.append("truth is missing")
-        elif not self._is_truth(item["truth"]):
-            found.append(f"truth is {json.dumps(item['truth'])[:40]}; allowed: {self._allowed()}")
-        return found
+            problems.append("truth is missing")
+        elif not self._is_valid_truth(item["truth"]):
+            problems.append(f"truth is {json.dumps(item['truth'])[:40]}; allowed: {self._describe_allowed()}")
+        return problems
 
-    def _key_faults(self, key: Any) -> list[str]:
-        if not isinstance(key, dict) or not 1 <= len(key) <= KEYS:
-            return [f"key must be an object of 1 to {KEYS} columns and their values"]
-        found = []
+    def _find_key_problems(self, key: Any) -> list[str]:
+        if not isinstance(key, dict) or not 1 <= len(key) <= MAX_KEY_COLUMNS:
+            return [f"key must be an object of 1 to {MAX_KEY_COLUMNS} columns and their values"]
+        problems = []
         for name, value in key.items():
-            if not isinstance(value, (str, int, float, bool)) or len(str(value)) > LONGEST or len(name) > LONGEST:
-                found.append(f"key: '{name[:40]}' must be a text, number or boolean of at most {LONGEST} characters")
-            elif name in self._privacy.left_out:
-                found.append(f"key: '{name}' is not kept (serve.log.leave_out); send another")
-            elif name in self._kinds:
-                found += self._form_faults(name, value)
-        return found
+            if (
+                not isinstance(value, (str, int, float, bool))
+                or len(str(value)) > MAX_TEXT_CHARS
+                or len(name) > MAX_TEXT_CHARS
+            ):
+                problems.append(
+                    f"key: '{name[:40]}' must be a text, number or boolean of at most {MAX_TEXT_CHARS} characters"
+                )
+            elif name in self._privacy.excluded:
+                problems.append(f"key: '{name}' is not kept (serve.log.leave_out); send another")
+            elif name in self._columns_by_name:
+                problems += self._find_format_problems(name, value)
+        return problems
 
-    def _form_faults(self, name: str, value: Any) -> list[str]:
+    def _find_format_problems(self, name: str, value: Any) -> list[str]:
         try:
-            formed(value, self._kinds[name])
+            convert_value(value, self._columns_by_name[name])
         except ValueError as error:
             return [f"key: '{name}' is {json.dumps(value, ensure_ascii=False)[:40]}; {error}"]
         return []
 
-    def _key(self, key: dict[str, Any]) -> str:
+    def _render_key(self, key: dict[str, Any]) -> str:
         """Return a key as it is stored: canonical JSON, with values hashed where the prediction log hashes them."""
-        kept = {name: self._value(name, value) for name, value in key.items()}
-        return json.dumps(kept, sort_keys=True, ensure_ascii=False)
+        values = {name: self._normalize_value(name, value) for name, value in key.items()}
+        return json.dumps(values, sort_keys=True, ensure_ascii=False)
 
-    def _value(self, name: str, value: Any) -> Any:
+    def _normalize_value(self, name: str, value: Any) -> Any:
         """Return a value of a key as the prediction log stores it; a value of an unknown column is unchanged."""
-        made = formed(value, self._kinds[name]) if name in self._kinds else value
+        normalized = convert_value(value, self._columns_by_name[name]) if name in self._columns_by_name else value
         if name in self._privacy.hashed:
-            return self._privacy.hash(made)
-        return made.isoformat() if isinstance(made, datetime) else made
+            return self._privacy.hash_value(normalized)
+        return normalized.isoformat() if isinstance(normalized, datetime) else normalized
 
-    def _is_truth(self, truth: Any) -> bool:
+    def _is_valid_truth(self, truth: Any) -> bool:
         if self._task == "binary":
             return truth in (0, 1) and isinstance(truth, (int, bool))
         if self._task == "multiclass":
@@ -169,21 +183,21 @@ class Feedback:
             return False
         return math.isfinite(truth) if isinstance(truth, float) else abs(truth) <= sys.float_info.max
 
-    def _allowed(self) -> str:
+    def _describe_allowed(self) -> str:
         if self._task == "binary":
             return "0, 1, false, true"
         return json.dumps(self._classes)[1:-1][:200] if self._task == "multiclass" else "a number of 64 bits"
 
-    def _truth(self, truth: Any) -> Any:
+    def _convert_truth(self, truth: Any) -> Any:
         if self._task == "multiclass":
             return truth
         return int(truth) if self._task == "binary" else float(truth)
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= LONGEST
+def _is_short_text(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_TEXT_CHARS
 
 
-def _is_row(value: Any) -> bool:
+def _is_row_index(value: Any) -> bool:
     is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())  # to JSON, 3.0 is 3
-    return is_whole and not isinstance(value, bool) and 0 <= value < ROWS
+    return is_whole and not isinstance(value, bool) and 0 <= value < MAX_ROWS

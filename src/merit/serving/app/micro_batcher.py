@@ -15,30 +15,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from merit.scoring.package import LANES
-from merit.serving.app.answers import Answers
-from merit.serving.app.block import MOST
+from merit.serving.app.answers import ServedModel
+from merit.serving.app.block import MAX_BATCH_ROWS
 from merit.serving.app.rows import BadRows
 
-TRIED = MOST
+TRIAL_ROWS = MAX_BATCH_ROWS
 """Rows generated from the example to test whether predictions depend on their batch."""
-VALUES = 16_384
+MAX_ARRAY_VALUES = 16_384
 """Maximum numbers in the arrays of a row; a small request can't have more, because each takes two bytes or more."""
 
-Waiting = tuple[asyncio.Future[NDArray[np.float32]], int, bytes]
+PendingRequest = tuple[asyncio.Future[NDArray[np.float32]], int, bytes]
 
 
-class Together:
+class MicroBatcher:
     """Scores small requests in micro-batches.
 
     Args:
-        answers: the served model.
+        model: the served model.
     """
 
-    def __init__(self, answers: Answers) -> None:
-        self._answers = answers
-        is_small = sum(map(math.prod, answers.rows.arrays.values())) <= VALUES
-        self._block = answers.rows.block() if is_small and is_steady(answers) else None
-        self._waiting: list[Waiting] = []
+    def __init__(self, model: ServedModel) -> None:
+        self._model = model
+        is_small = sum(map(math.prod, model.decoder.array_shapes.values())) <= MAX_ARRAY_VALUES
+        self._buffer = model.decoder.create_buffer() if is_small and is_batch_invariant(model) else None
+        self._pending: list[PendingRequest] = []
 
     async def score(self, body: bytes) -> NDArray[np.float32]:
         """Return the predictions of a body's rows, float32 [rows], or [rows, classes] for a multiclass task.
@@ -46,76 +46,78 @@ class Together:
         Raises:
             BadRows: the body is not valid.
         """
-        block = self._block
-        if block is None:
-            return self._alone(body)
-        rows = self._answers.rows.values(body)
-        if len(rows) > MOST:
-            return self._answers.score(self._answers.rows.packed(rows, body))
-        if len(rows) > block.room:
-            self._run()
+        buffer = self._buffer
+        if buffer is None:
+            return self._score_alone(body)
+        rows = self._model.decoder.decode_rows(body)
+        if len(rows) > MAX_BATCH_ROWS:
+            return self._model.score(self._model.decoder.pack_rows(rows, body))
+        if len(rows) > buffer.free_rows:
+            self._score_pending()
         try:
-            block.put(rows)
+            buffer.append_rows(rows)
         except OverflowError:
-            return self._alone(body)  # raises the error that names the row and column
+            return self._score_alone(body)  # raises the error that names the row and column
         loop = asyncio.get_running_loop()
-        if not self._waiting:
-            loop.call_soon(loop.call_soon, self._run)
+        if not self._pending:
+            loop.call_soon(loop.call_soon, self._score_pending)
         future: asyncio.Future[NDArray[np.float32]] = loop.create_future()
-        self._waiting.append((future, len(rows), body))
+        self._pending.append((future, len(rows), body))
         return await future
 
-    def _alone(self, body: bytes) -> NDArray[np.float32]:
-        return self._answers.score(self._answers.rows.columns(body))
+    def _score_alone(self, body: bytes) -> NDArray[np.float32]:
+        return self._model.score(self._model.decoder.decode_columns(body))
 
-    def _run(self) -> None:
+    def _score_pending(self) -> None:
         """Score the pending requests; there are none if a full buffer has triggered this already."""
-        if not self._waiting:
+        if not self._pending:
             return
-        assert self._block is not None
-        waiting, self._waiting = self._waiting, []
-        columns = self._block.taken()
+        assert self._buffer is not None
+        pending, self._pending = self._pending, []
+        columns = self._buffer.take_columns()
         try:
-            found = self._answers.score(columns)
+            predictions = self._model.score(columns)
         except Exception:  # noqa: BLE001  # caused by one request; the others must still be answered
-            self._one_by_one(waiting)
+            self._score_one_by_one(pending)
             return
         start = 0
-        for future, count, _ in waiting:
+        for future, count, _ in pending:
             if not future.done():  # else the request was cancelled
-                future.set_result(found[start : start + count])
+                future.set_result(predictions[start : start + count])
             start += count
 
-    def _one_by_one(self, waiting: list[Waiting]) -> None:
-        for future, _, body in waiting:
+    def _score_one_by_one(self, pending: list[PendingRequest]) -> None:
+        for future, _, body in pending:
             if future.done():
                 continue
             try:
-                future.set_result(self._alone(body))
+                future.set_result(self._score_alone(body))
             except Exception as error:  # noqa: BLE001  # raised in the awaiting request
                 future.set_exception(error)
 
 
-def is_steady(answers: Answers) -> bool:
+def is_batch_invariant(model: ServedModel) -> bool:
     """Return whether rows like the package's example get identical predictions in batches of any size and order."""
     try:
-        example = answers.rows.columns(msgspec.json.encode(answers.package.signature["example"]))
+        example = model.decoder.decode_columns(msgspec.json.encode(model.package.signature["example"]))
     except BadRows:
         return False
-    spread = np.random.default_rng(0).uniform(0.5, 1.5, TRIED)
-    columns = {name: _spread(values, spread) for name, values in example.items()}
+    factors = np.random.default_rng(0).uniform(0.5, 1.5, TRIAL_ROWS)
+    columns = {name: _scale_rows(values, factors) for name, values in example.items()}
 
-    def scored(places: Any) -> NDArray[np.float32]:
-        return answers.score({name: values[places] for name, values in columns.items()})
+    def score_rows(indices: Any) -> NDArray[np.float32]:
+        return model.score({name: values[indices] for name, values in columns.items()})
 
-    alone = np.concatenate([scored([place]) for place in range(TRIED)])
-    orders = [np.roll(np.arange(TRIED), shift)[:height] for shift in range(LANES) for height in (2 * LANES, TRIED)]
-    return all(scored(order).tobytes() == alone[order].tobytes() for order in orders)
+    reference = np.concatenate([score_rows([index]) for index in range(TRIAL_ROWS)])
+    orders = [
+        np.roll(np.arange(TRIAL_ROWS), shift)[:height] for shift in range(LANES) for height in (2 * LANES, TRIAL_ROWS)
+    ]
+    return all(score_rows(order).tobytes() == reference[order].tobytes() for order in orders)
 
 
-def _spread(values: NDArray[Any], spread: NDArray[np.float64]) -> NDArray[Any]:
+def _scale_rows(values: NDArray[Any], factors: NDArray[np.float64]) -> NDArray[Any]:
     """Return variations of the one row in `values`: its numbers times each factor; texts are repeated."""
     if values.dtype == object:
-        return np.repeat(values, len(spread))
-    made: NDArray[Any] = values * spread.reshape(-1, *[1] * (values.ndim - 1))
-    return made
+        return np.repeat(values, len(factors))
+    scaled: NDArray[Any] = values * factors.reshape(-1, *[1] * (values.ndim - 1))
+    return scaled

@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from merit.reading.declaration import EXACT, declared
-from merit.reading.nulls import null_cells
+from merit.reading.declaration import MAX_EXACT_INTEGER, build_declaration
+from merit.reading.nulls import get_null_values
 from merit.scoring.package import Package
-from merit.serving.app.answers import Answers
-from merit.serving.app.feedback import KEYS, LONGEST, ROWS
-from merit.serving.codec.tables import FORMS
+from merit.serving.app.answers import ServedModel
+from merit.serving.app.feedback import MAX_KEY_COLUMNS, MAX_ROWS, MAX_TEXT_CHARS
+from merit.serving.codec.tables import TABLE_FORMATS
 
-SCHEMAS: dict[str, dict[str, Any]] = {
-    "integer": {"type": "integer", "minimum": -EXACT, "maximum": EXACT},
+TYPE_SCHEMAS: dict[str, dict[str, Any]] = {
+    "integer": {"type": "integer", "minimum": -MAX_EXACT_INTEGER, "maximum": MAX_EXACT_INTEGER},
     # A datetime may have an offset or none, but the format date-time of JSON Schema demands one.
     "datetime": {
         "type": "string",
@@ -19,7 +19,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     },
 }
 """JSON Schemas of the column types for which the name of a JSON type is not enough."""
-REFUSALS = {
+ERROR_DESCRIPTIONS = {
     "401": "No key, an unknown one, or one that has expired.",
     "403": "The key does not allow this route.",
     "408": "The body did not arrive in time.",
@@ -32,23 +32,23 @@ REFUSALS = {
 }
 
 
-def _schema(column: Mapping[str, Any]) -> dict[str, Any]:
+def _build_column_schema(column: Mapping[str, Any]) -> dict[str, Any]:
     if column["type"] != "array":
-        declaration = declared(column["name"], column)
-        refused = (
+        declaration = build_declaration(column["name"], column)
+        null_markers = (
             []
             if column["nullable"]
-            else [*(declaration.null_values if column["type"] == "string" else ()), *null_cells(declaration)]
+            else [*(declaration.null_values if column["type"] == "string" else ()), *get_null_values(declaration)]
         )
-        excluded = {"not": {"enum": refused}} if refused and column["type"] != "datetime" else {}
-        return {**SCHEMAS.get(column["type"], {"type": column["type"]}), **excluded}
-    made: dict[str, Any] = {"type": "number"}
+        excluded = {"not": {"enum": null_markers}} if null_markers and column["type"] != "datetime" else {}
+        return {**TYPE_SCHEMAS.get(column["type"], {"type": column["type"]}), **excluded}
+    schema: dict[str, Any] = {"type": "number"}
     for size in reversed(column["shape"]):
-        made = {"type": "array", "items": made, "minItems": size, "maxItems": size}
-    return made
+        schema = {"type": "array", "items": schema, "minItems": size, "maxItems": size}
+    return schema
 
 
-def body_schema(package: Package, max_rows: int | None = None) -> dict[str, Any]:
+def build_body_schema(package: Package, max_rows: int | None = None) -> dict[str, Any]:
     """Return the JSON Schema of the body of /predict.
 
     Args:
@@ -57,126 +57,139 @@ def body_schema(package: Package, max_rows: int | None = None) -> dict[str, Any]
     """
     properties = {}
     for column in package.inputs:
-        one = _schema(column)
+        column_schema = _build_column_schema(column)
         if column["nullable"]:
-            one = {"anyOf": [one, {"type": "null"}]}
-        properties[column["name"]] = one | ({"description": column["description"]} if column["description"] else {})
+            column_schema = {"anyOf": [column_schema, {"type": "null"}]}
+        properties[column["name"]] = column_schema | (
+            {"description": column["description"]} if column["description"] else {}
+        )
     required = [column["name"] for column in package.inputs if not column["nullable"]]
     row = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-    most = {} if max_rows is None else {"maxItems": max_rows}
+    limit = {} if max_rows is None else {"maxItems": max_rows}
     return {
-        "anyOf": [row, {"type": "array", "items": row, "minItems": 1, **most}],
+        "anyOf": [row, {"type": "array", "items": row, "minItems": 1, **limit}],
         "examples": [package.signature["example"]],
         "title": "Rows",
     }
 
 
-def answer_schema(package: Package) -> dict[str, Any]:
+def build_response_schema(package: Package) -> dict[str, Any]:
     """Return the JSON Schema of a response of /predict."""
     origin = {name: {"type": "string"} for name in ("model", "version", "commit")}
     number: dict[str, Any] = {"type": "array", "items": {"type": "number"}}
     properties: dict[str, Any] = {"predictions": number, **origin}
     if (classes := package.output.get("classes")) is not None:
-        likeliest = {"type": "array", "items": {"enum": classes}}
-        every = {"classes": {"const": classes}, "probabilities": {"type": "array", "items": number}}
-        properties = {**properties, "predictions": likeliest, **every}
+        class_labels = {"type": "array", "items": {"enum": classes}}
+        probabilities = {"classes": {"const": classes}, "probabilities": {"type": "array", "items": number}}
+        properties = {**properties, "predictions": class_labels, **probabilities}
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
-def truth_schema(package: Package, most: int) -> dict[str, Any]:
+def build_truth_schema(package: Package, max_truths: int) -> dict[str, Any]:
     """Return the JSON Schema of the body of /feedback.
 
     Args:
         package: the package whose output defines the valid truths.
-        most: maximum truths per request.
+        max_truths: maximum truths per request.
     """
     kinds: dict[str, dict[str, Any]] = {"binary": {"enum": [0, 1, False, True]}, "regression": {"type": "number"}}
     truth = kinds.get(package.output["task"]) or {"enum": package.output["classes"]}
-    text = {"type": "string", "maxLength": LONGEST}
+    text = {"type": "string", "maxLength": MAX_TEXT_CHARS}
     value = {"anyOf": [text, {"type": "number"}, {"type": "boolean"}]}
-    columns = {each["name"]: _schema(each) for each in package.inputs if each["type"] != "array"}
+    columns = {each["name"]: _build_column_schema(each) for each in package.inputs if each["type"] != "array"}
     key = {
         "type": "object",
         "properties": columns,
         "additionalProperties": value,
         "minProperties": 1,
-        "maxProperties": KEYS,
+        "maxProperties": MAX_KEY_COLUMNS,
     }
-    row = {"type": "integer", "minimum": 0, "maximum": ROWS - 1}
-    one = {
+    row = {"type": "integer", "minimum": 0, "maximum": MAX_ROWS - 1}
+    item = {
         "anyOf": [
-            _object({"request_id": {**text, "minLength": 1}, "row": row, "truth": truth}, ["request_id", "truth"]),
-            _object({"key": key, "truth": truth}, ["key", "truth"]),
+            _build_object_schema(
+                {"request_id": {**text, "minLength": 1}, "row": row, "truth": truth}, ["request_id", "truth"]
+            ),
+            _build_object_schema({"key": key, "truth": truth}, ["key", "truth"]),
         ]
     }
     return {
-        "anyOf": [*one["anyOf"], {"type": "array", "items": one, "minItems": 1, "maxItems": most}],
+        "anyOf": [*item["anyOf"], {"type": "array", "items": item, "minItems": 1, "maxItems": max_truths}],
         "title": "Truths",
     }
 
 
-def _object(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+def _build_object_schema(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
-def document(answers: Answers, prefix: str = "", *, keeps_truth: bool = False) -> dict[str, Any]:
+def build_document(model: ServedModel, prefix: str = "", *, accepts_feedback: bool = False) -> dict[str, Any]:
     """Return the OpenAPI document of /predict and, if feedback is enabled, /feedback.
 
     Args:
-        answers: the served model.
+        model: the served model.
         prefix: path under which the app is mounted.
-        keeps_truth: whether feedback is enabled.
+        accepts_feedback: whether feedback is enabled.
     """
-    package, origin = answers.package, answers.origin
-    tables = {kind.decode(): {"schema": {"type": "string", "format": "binary"}} for kind in FORMS}
+    package, origin = model.package, model.origin
+    tables = {kind.decode(): {"schema": {"type": "string", "format": "binary"}} for kind in TABLE_FORMATS}
     predict = {
         "operationId": "predict",
         "summary": "Score one row, an object, or many, an array of objects.",
-        "requestBody": {"required": True, "content": _json(body_schema(package, answers.rows.most)) | tables},
+        "requestBody": {
+            "required": True,
+            "content": _build_json_content(build_body_schema(package, model.decoder.max_rows)) | tables,
+        },
         "responses": {
             "200": {
                 "description": "A prediction for each row, in their order.",
-                "content": _json(answer_schema(package)),
+                "content": _build_json_content(build_response_schema(package)),
             },
-            **_refusals("Every problem of every row."),
+            **_build_error_responses("Every problem of every row."),
         },
     }
-    learn = {
+    feedback = {
         "operationId": "feedback",
         "summary": "Report the outcome of one prediction, an object, or of many, an array of objects.",
-        "requestBody": {"required": True, "content": _json(truth_schema(package, answers.rows.most))},
+        "requestBody": {
+            "required": True,
+            "content": _build_json_content(build_truth_schema(package, model.decoder.max_rows)),
+        },
         "responses": {
             "202": {
                 "description": "The feedback was accepted.",
-                "content": _json(_object({"accepted": {"type": "integer"}}, ["accepted"])),
+                "content": _build_json_content(_build_object_schema({"accepted": {"type": "integer"}}, ["accepted"])),
             },
-            **_refusals("Every problem of every truth; nothing was stored."),
+            **_build_error_responses("Every problem of every truth; nothing was stored."),
         },
     }
     return {
         "openapi": "3.1.0",
-        "info": {"title": origin["model"], "version": origin["version"], "description": _told(origin)},
+        "info": {"title": origin["model"], "version": origin["version"], "description": _render_description(origin)},
         "servers": [{"url": prefix or "/"}],
-        "paths": {"/predict": {"post": predict}, **({"/feedback": {"post": learn}} if keeps_truth else {})},
+        "paths": {"/predict": {"post": predict}, **({"/feedback": {"post": feedback}} if accepts_feedback else {})},
     }
 
 
-def _told(origin: Mapping[str, str]) -> str:
+def _render_description(origin: Mapping[str, str]) -> str:
     """Return the description shown above the routes; BentoML's page omits the title."""
     return f"# {origin['model']}\n\nVersion `{origin['version']}`, commit `{origin['commit']}`."
 
 
-def _json(schema: dict[str, Any]) -> dict[str, Any]:
+def _build_json_content(schema: dict[str, Any]) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
 
 
-def _refusals(wrong: str) -> dict[str, Any]:
+def _build_error_responses(bad_request: str) -> dict[str, Any]:
     """Return the error responses of a route, given the description of its 400."""
     error = {"error": {"type": "string"}}
-    listed = {"problems": {"type": "array", "items": {"type": "string"}}}
+    problems = {"problems": {"type": "array", "items": {"type": "string"}}}
     others = {
-        status: {"description": told, "content": _json({"type": "object", "properties": error, "required": ["error"]})}
-        for status, told in REFUSALS.items()
+        status: {
+            "description": description,
+            "content": _build_json_content({"type": "object", "properties": error, "required": ["error"]}),
+        }
+        for status, description in ERROR_DESCRIPTIONS.items()
     }
-    bad = {"type": "object", "properties": {**error, **listed}, "required": ["error", "problems"]}
-    return {"400": {"description": wrong, "content": _json(bad)}, **others}
+    bad = {"type": "object", "properties": {**error, **problems}, "required": ["error", "problems"]}
+    return {"400": {"description": bad_request, "content": _build_json_content(bad)}, **others}

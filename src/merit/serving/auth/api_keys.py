@@ -21,14 +21,14 @@ from merit.errors import MeritError
 
 ROLES = ("predict", "feedback", "metrics")
 """Roles of a key: the last component of the route each allows."""
-PREFIX = "merit_"
+KEY_PREFIX = "merit_"
 """Prefix of every key, by which secret scanners recognize a committed one."""
-HASH = "sha256:"
-LONGEST = 100
+HASH_PREFIX = "sha256:"
+MAX_NAME_CHARS = 100
 """Maximum characters of a key's name."""
-PATIENCE = 30.0
+LOCK_TIMEOUT_S = 30.0
 """How long a change of the file waits for the lock, in seconds."""
-_DIGITS = len(HASH) + 64
+_HASH_CHARS = len(HASH_PREFIX) + 64
 
 
 class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,14 +51,14 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     roles: tuple[str, ...] = ("predict", "feedback")
 
     @property
-    def ends(self) -> float:
+    def expires_at(self) -> float:
         """Time of expiry in seconds since 1970; infinity if there is none."""
         if self.expires is None:
             return float("inf")
         return datetime.combine(self.expires, time.min, UTC).timestamp()
 
 
-class Keys:
+class ApiKeys:
     """The keys of a file, indexed by hash.
 
     Args:
@@ -66,49 +66,49 @@ class Keys:
     """
 
     def __init__(self, keys: Iterable[Key]) -> None:
-        self._by_start: dict[bytes, list[tuple[bytes, Key]]] = {}
+        self._by_digest_prefix: dict[bytes, list[tuple[bytes, Key]]] = {}
         for key in keys:
-            digest = bytes.fromhex(key.hash.removeprefix(HASH))
-            self._by_start.setdefault(digest[:4], []).append((digest, key))
+            digest = bytes.fromhex(key.hash.removeprefix(HASH_PREFIX))
+            self._by_digest_prefix.setdefault(digest[:4], []).append((digest, key))
 
-    def find(self, presented: bytes) -> Key | None:
+    def find(self, credential: bytes) -> Key | None:
         """Return the entry of the presented key, expired or not; None if there is none.
 
         Only hashes are compared, so the duration reveals nothing about the keys.
         """
-        digest = hashlib.sha256(presented).digest()
-        found = None
-        for each, key in self._by_start.get(digest[:4], ()):
-            if hmac.compare_digest(each, digest):
-                found = key
-        return found
+        digest = hashlib.sha256(credential).digest()
+        match = None
+        for known_digest, key in self._by_digest_prefix.get(digest[:4], ()):
+            if hmac.compare_digest(known_digest, digest):
+                match = key
+        return match
 
 
-def read(text: str, place: str) -> list[Key]:
+def parse_keys(text: str, source: str) -> list[Key]:
     """Parse the content of a key file.
 
     Args:
         text: YAML or JSON: an object with the list `keys`.
-        place: name of the source, for error messages.
+        source: name of the source, for error messages.
 
     Raises:
         MeritError: the text lists no keys, or one is invalid.
     """
-    found = _parsed(text, place)
+    parsed = _parse_yaml(text, source)
     try:
-        listed = msgspec.convert(found, type=dict[str, list[Key]], strict=False)["keys"] if found else []
+        keys = msgspec.convert(parsed, type=dict[str, list[Key]], strict=False)["keys"] if parsed else []
     except (msgspec.ValidationError, KeyError, ValueError, TypeError, RecursionError) as error:
-        told = " ".join(str(error).split())[:200].replace("$[...]", "keys")
-        reason = "it has no 'keys'" if isinstance(error, KeyError) else told
-        raise MeritError(f"{place}: is no list of keys ({reason}); mend it, or put back what it was") from error
-    if not listed:
-        raise MeritError(f"{place}: lists no keys; 'merit keys add NAME' makes one")
-    for key in listed:
-        _check(key, place)
-    return listed
+        message = " ".join(str(error).split())[:200].replace("$[...]", "keys")
+        reason = "it has no 'keys'" if isinstance(error, KeyError) else message
+        raise MeritError(f"{source}: is no list of keys ({reason}); mend it, or put back what it was") from error
+    if not keys:
+        raise MeritError(f"{source}: lists no keys; 'merit keys add NAME' makes one")
+    for key in keys:
+        _check_key(key, source)
+    return keys
 
 
-def _parsed(text: str, place: str) -> Any:
+def _parse_yaml(text: str, source: str) -> Any:
     import yaml
 
     from merit import safe_yaml
@@ -119,35 +119,36 @@ def _parsed(text: str, place: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         reason = " ".join(str(getattr(error, "problem", None) or error).split())[:200]
-        raise MeritError(f"{place}{line}: is not YAML ({reason}); mend it, or put back what it was") from error
+        raise MeritError(f"{source}{line}: is not YAML ({reason}); mend it, or put back what it was") from error
 
 
-def _check(key: Key, place: str) -> None:
-    check_name(key.name, place)
-    digits = key.hash.removeprefix(HASH)
-    if len(key.hash) != _DIGITS or not key.hash.startswith(HASH) or set(digits) - set("0123456789abcdef"):
-        raise MeritError(f"{place}: the hash of '{key.name}' must be sha256: and 64 digits of 0-9a-f")
+def _check_key(key: Key, source: str) -> None:
+    check_name(key.name, source)
+    digits = key.hash.removeprefix(HASH_PREFIX)
+    if len(key.hash) != _HASH_CHARS or not key.hash.startswith(HASH_PREFIX) or set(digits) - set("0123456789abcdef"):
+        raise MeritError(f"{source}: the hash of '{key.name}' must be sha256: and 64 digits of 0-9a-f")
     if unknown := sorted(set(key.roles) - set(ROLES)):
-        raise MeritError(f"{place}: '{key.name}' has the role {unknown[0][:40]!r}; allowed: {', '.join(ROLES)}")
+        raise MeritError(f"{source}: '{key.name}' has the role {unknown[0][:40]!r}; allowed: {', '.join(ROLES)}")
     if key.quota is not None and key.quota < 1:
-        raise MeritError(f"{place}: the quota of '{key.name}' is {key.quota}; allowed: 1 or more a minute, or null")
+        raise MeritError(f"{source}: the quota of '{key.name}' is {key.quota}; allowed: 1 or more a minute, or null")
 
 
-def check_name(name: str, place: str) -> None:
+def check_name(name: str, source: str) -> None:
     """Check the name of a key, which appears in log lines and in every row of the prediction log.
 
     Raises:
         MeritError: the name is empty, too long, or has line breaks or other unprintable characters.
     """
-    if not 1 <= len(name) <= LONGEST or not name.isprintable() or name != name.strip():
+    if not 1 <= len(name) <= MAX_NAME_CHARS or not name.isprintable() or name != name.strip():
         raise MeritError(
-            f"{place}: the name of a key is {name[:40]!r}; allowed: 1 to {LONGEST} characters that can be seen, "
+            f"{source}: the name of a key is {name[:40]!r}; allowed: 1 to {MAX_NAME_CHARS} characters that can be "
+            "seen, "
             "without a space at either end"
         )
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
+def lock_key_file(path: Path) -> Iterator[None]:
     """Lock a key file exclusively while it is read, changed and written.
 
     The lock is on its folder, because a change replaces the file itself.
@@ -157,48 +158,48 @@ def held(path: Path) -> Iterator[None]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY)
+        descriptor = os.open(path.parent, os.O_RDONLY)
     except OSError as error:
         raise MeritError(f"{path}: can't be written: {error.strerror}; free space or fix its permissions") from error
     try:
-        until = monotonic() + PATIENCE
-        while not _taken(folder):
-            if monotonic() >= until:
-                raise MeritError(f"{path}: another process changes it since {PATIENCE:g} seconds; wait for it")
+        deadline = monotonic() + LOCK_TIMEOUT_S
+        while not _try_lock(descriptor):
+            if monotonic() >= deadline:
+                raise MeritError(f"{path}: another process changes it since {LOCK_TIMEOUT_S:g} seconds; wait for it")
             sleep(0.02)
         yield
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
-def _taken(folder: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
 
 
-def hashed(presented: str) -> str:
+def hash_key(secret: str) -> str:
     """Return the hash of a key, as the key file stores it."""
-    return HASH + hashlib.sha256(presented.encode()).hexdigest()
+    return HASH_PREFIX + hashlib.sha256(secret.encode()).hexdigest()
 
 
-def made(name: str, *, expires: date | None, quota: int | None, roles: tuple[str, ...]) -> tuple[str, Key]:
+def create_key(name: str, *, expires: date | None, quota: int | None, roles: tuple[str, ...]) -> tuple[str, Key]:
     """Create a key; return its secret, which is stored nowhere, and its entry for the key file.
 
     Raises:
         MeritError: the name is invalid.
     """
     check_name(name, "merit keys")
-    drawn = PREFIX + secrets.token_urlsafe(32)
-    return drawn, Key(name, hashed(drawn), datetime.now(UTC).date(), expires, quota, roles)
+    secret = KEY_PREFIX + secrets.token_urlsafe(32)
+    return secret, Key(name, hash_key(secret), datetime.now(UTC).date(), expires, quota, roles)
 
 
-def text(keys: Iterable[Key]) -> str:
+def render_keys(keys: Iterable[Key]) -> str:
     """Return the content of a key file, as YAML."""
     import yaml
 
-    listed: list[Mapping[str, Any]] = [{**msgspec.structs.asdict(key), "roles": list(key.roles)} for key in keys]
-    head = "# Hashes of API keys. 'merit keys add NAME' adds one, 'merit keys revoke NAME' takes it away.\n"
-    return head + str(yaml.safe_dump({"keys": listed}, sort_keys=False, allow_unicode=True))
+    entries: list[Mapping[str, Any]] = [{**msgspec.structs.asdict(key), "roles": list(key.roles)} for key in keys]
+    header = "# Hashes of API keys. 'merit keys add NAME' adds one, 'merit keys revoke NAME' takes it away.\n"
+    return header + str(yaml.safe_dump({"keys": entries}, sort_keys=False, allow_unicode=True))

@@ -9,18 +9,18 @@ from typing import Any, NamedTuple
 import jwt
 
 from merit.errors import MeritError
-from merit.serving.auth.methods import Unverified
+from merit.serving.auth.methods import InvalidToken
 
 ALGORITHMS = {"RSA": {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}, "EC": {"ES256", "ES384", "ES512"}}
 ALGORITHMS["OKP"] = {"EdDSA"}
 """Allowed signature algorithms by key type; excludes `none` and algorithms with a shared secret (HMAC)."""
-LEAST_BITS = 2048
+MIN_RSA_BITS = 2048
 """Minimum size of an RSA key, in bits."""
-LEEWAY = 30
+LEEWAY_S = 30
 """Allowed difference between the clocks of issuer and server, in seconds."""
-REMEDY = "put the issuer's public keys there"
+JWKS_ADVICE = "put the issuer's public keys there"
 """Advice in error messages about the JWKS file."""
-REMEMBERED = 4096
+MAX_CACHED_TOKENS = 4096
 """Maximum verified tokens in the cache."""
 
 
@@ -29,16 +29,16 @@ class Token(NamedTuple):
 
     Attributes:
         name: its subject.
-        ends: time of expiry, leeway included, in seconds since 1970.
+        expires_at: time of expiry, leeway included, in seconds since 1970.
         roles: routes the token allows.
     """
 
     name: str
-    ends: float
+    expires_at: float
     roles: tuple[str, ...]
 
 
-WHY: tuple[tuple[type[Exception], str], ...] = (
+REASONS: tuple[tuple[type[Exception], str], ...] = (
     (jwt.ExpiredSignatureError, "exp"),
     (jwt.ImmatureSignatureError, "nbf or iat"),
     (jwt.InvalidIssuedAtError, "iat"),
@@ -50,7 +50,7 @@ WHY: tuple[tuple[type[Exception], str], ...] = (
 """Reasons for the log by PyJWT exception; any other exception means `malformed`."""
 
 
-def reader(issuer: str | None, audience: str | None) -> Callable[[str, str], "Tokens"]:
+def create_parser(issuer: str | None, audience: str | None) -> Callable[[str, str], "TokenVerifier"]:
     """Return a parser that turns the text of a JWKS file into a verifier for tokens of this issuer and audience.
 
     Raises:
@@ -58,52 +58,52 @@ def reader(issuer: str | None, audience: str | None) -> Callable[[str, str], "To
     """
     if not issuer or not audience:
         raise MeritError("serve.auth: the method jwt needs issuer and audience, to say whose tokens count")
-    return lambda text, place: Tokens(_keys(text, place), issuer, audience)
+    return lambda text, place: TokenVerifier(_parse_keys(text, place), issuer, audience)
 
 
-def _keys(text: str, place: str) -> dict[str | None, jwt.PyJWK]:
+def _parse_keys(text: str, source: str) -> dict[str | None, jwt.PyJWK]:
     """Return the signature keys of a JWKS file by key id; one key may have no id (None)."""
     try:
-        listed = [each for each in json.loads(text)["keys"] if each.get("use", "sig") == "sig"]
+        entries = [entry for entry in json.loads(text)["keys"] if entry.get("use", "sig") == "sig"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise _unreadable(place, error) from error
-    found: dict[str | None, jwt.PyJWK] = {}
-    for each in listed:
-        key = _key(each, place)
-        if key.key_id in found:
-            named = "no kid" if key.key_id is None else f"the kid {key.key_id[:100]!r}"
-            raise MeritError(f"{place}: two keys have {named}; give each one of its own")
-        found[key.key_id] = key
-    if not found:
-        raise MeritError(f"{place}: holds no key that signs; {REMEDY}")
-    return found
+        raise _create_read_error(source, error) from error
+    keys: dict[str | None, jwt.PyJWK] = {}
+    for each in entries:
+        key = _parse_key(each, source)
+        if key.key_id in keys:
+            description = "no kid" if key.key_id is None else f"the kid {key.key_id[:100]!r}"
+            raise MeritError(f"{source}: two keys have {description}; give each one of its own")
+        keys[key.key_id] = key
+    if not keys:
+        raise MeritError(f"{source}: holds no key that signs; {JWKS_ADVICE}")
+    return keys
 
 
-def _key(told: dict[str, Any], place: str) -> jwt.PyJWK:
+def _parse_key(entry: dict[str, Any], source: str) -> jwt.PyJWK:
     try:
-        kind = told["kty"]
-        if not all(isinstance(each, str) for each in (kind, told.get("kid", ""), told.get("alg", ""))):
+        key_type = entry["kty"]
+        if not all(isinstance(each, str) for each in (key_type, entry.get("kid", ""), entry.get("alg", ""))):
             raise TypeError  # noqa: TRY301  # reported like any unreadable key
-        key = jwt.PyJWK(told)
+        key = jwt.PyJWK(entry)
     except Exception as error:  # PyJWT and cryptography raise many types for malformed keys
-        raise _unreadable(place, error) from error
-    if key.algorithm_name not in ALGORITHMS.get(kind, ()):
+        raise _create_read_error(source, error) from error
+    if key.algorithm_name not in ALGORITHMS.get(key_type, ()):
         raise MeritError(
-            f"{place}: a key is for {key.algorithm_name}; allowed: RS, PS and ES by 256, 384 or 512, and EdDSA"
+            f"{source}: a key is for {key.algorithm_name}; allowed: RS, PS and ES by 256, 384 or 512, and EdDSA"
         )
-    if "d" in told:
-        raise MeritError(f"{place}: a key is private; put only the issuer's public keys there, and draw a new one")
-    if kind == "RSA" and key.key.key_size < LEAST_BITS:
-        raise MeritError(f"{place}: an RSA key has {key.key.key_size} bits; at least {LEAST_BITS} are needed")
+    if "d" in entry:
+        raise MeritError(f"{source}: a key is private; put only the issuer's public keys there, and draw a new one")
+    if key_type == "RSA" and key.key.key_size < MIN_RSA_BITS:
+        raise MeritError(f"{source}: an RSA key has {key.key.key_size} bits; at least {MIN_RSA_BITS} are needed")
     return key
 
 
-def _unreadable(place: str, error: Exception) -> MeritError:
+def _create_read_error(source: str, error: Exception) -> MeritError:
     # Only the type: the error's text may contain the key.
-    return MeritError(f"{place}: no JWKS that can be read ({type(error).__name__}); {REMEDY}")
+    return MeritError(f"{source}: no JWKS that can be read ({type(error).__name__}); {JWKS_ADVICE}")
 
 
-class Tokens:
+class TokenVerifier:
     """Verifies tokens and caches the valid ones; callers must check the expiry of a cached token.
 
     Args:
@@ -114,59 +114,59 @@ class Tokens:
 
     def __init__(self, keys: dict[str | None, jwt.PyJWK], issuer: str, audience: str) -> None:
         self._keys, self._issuer, self._audience = keys, issuer, audience
-        self._known: OrderedDict[bytes, Token] = OrderedDict()
+        self._cached: OrderedDict[bytes, Token] = OrderedDict()
 
-    def find(self, presented: bytes) -> Token:
+    def find(self, credential: bytes) -> Token:
         """Verify a token, or look it up in the cache, and return its content.
 
         Raises:
-            Unverified: the token is not valid.
+            InvalidToken: the token is not valid.
         """
-        digest = hashlib.sha256(presented).digest()
-        if (known := self._known.get(digest)) is not None:
-            return known
+        digest = hashlib.sha256(credential).digest()
+        if (cached := self._cached.get(digest)) is not None:
+            return cached
         try:
-            found = self._verified(presented.decode("ascii"))
+            token = self._verify(credential.decode("ascii"))
         except jwt.MissingRequiredClaimError as error:
-            raise Unverified(f"no {error.claim}") from error
+            raise InvalidToken(f"no {error.claim}") from error
         except (jwt.PyJWTError, ValueError, TypeError, LookupError, RecursionError, OverflowError) as error:
-            raise Unverified(next((why for kind, why in WHY if isinstance(error, kind)), "malformed")) from error
-        self._known[digest] = found
-        if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
-        return found
+            raise InvalidToken(next((why for kind, why in REASONS if isinstance(error, kind)), "malformed")) from error
+        self._cached[digest] = token
+        if len(self._cached) > MAX_CACHED_TOKENS:
+            self._cached.popitem(last=False)
+        return token
 
-    def _verified(self, token: str) -> Token:
-        key = self._key(jwt.get_unverified_header(token).get("kid"))
+    def _verify(self, token: str) -> Token:
+        key = self._select_key(jwt.get_unverified_header(token).get("kid"))
         claims: dict[str, Any] = jwt.decode(
             token,
             key,
             algorithms=[key.algorithm_name],
             audience=self._audience,
             issuer=self._issuer,
-            leeway=LEEWAY,
+            leeway=LEEWAY_S,
             options={"require": ["exp", "iss", "aud"]},
         )
         name = str(claims.get("sub", ""))[:200]
         name.encode()  # raises on a lone surrogate, which JSON allows but no log could store
-        return Token(name, float(claims["exp"]) + LEEWAY, _roles(claims))
+        return Token(name, float(claims["exp"]) + LEEWAY_S, _read_roles(claims))
 
-    def _key(self, named: Any) -> jwt.PyJWK:
+    def _select_key(self, key_id: Any) -> jwt.PyJWK:
         """Return the key with the token's key id; without an id, the only key there is.
 
         Raises:
-            Unverified: no key matches.
+            InvalidToken: no key matches.
         """
-        if named is None and len(self._keys) == 1:
+        if key_id is None and len(self._keys) == 1:
             return next(iter(self._keys.values()))
-        if named is None:
-            raise Unverified("no kid")
-        if (found := self._keys.get(str(named))) is None:
-            raise Unverified("kid")
-        return found
+        if key_id is None:
+            raise InvalidToken("no kid")
+        if (key := self._keys.get(str(key_id))) is None:
+            raise InvalidToken("kid")
+        return key
 
 
-def _roles(claims: dict[str, Any]) -> tuple[str, ...]:
+def _read_roles(claims: dict[str, Any]) -> tuple[str, ...]:
     """Return the roles of a token: predict and feedback, and metrics if its scope contains it."""
     scopes = str(claims.get("scope", "")).split()
     return ("predict", "feedback", "metrics") if "metrics" in scopes else ("predict", "feedback")

@@ -16,19 +16,19 @@ from typing import Any
 import msgspec
 import polars as pl
 
-MEMORY = 2**30
+MAX_MEMORY_BYTES = 2**30
 """Maximum memory of this process, in bytes."""
-KEPT = MEMORY // 2
+MAX_RETAINED_BYTES = MAX_MEMORY_BYTES // 2
 """Maximum bytes still in use after a response; above it the process ends, to start the next table with free memory."""
-SECONDS, COLUMN_SECONDS = 1.5, 0.002
+CPU_SECONDS, COLUMN_CPU_SECONDS = 1.5, 0.002
 """CPU time limit per request, and the addition per column; 10,000 rows of 30 columns need far less."""
 PARQUET = "parquet"
-SHOWN = 200
-ROWS_SHOWN = 5
-PROBLEMS = 100
+MAX_DISPLAYED_CHARS = 200
+MAX_DISPLAYED_ROWS = 5
+MAX_PROBLEMS = 100
 
 
-class Broken(Exception):
+class InvalidTable(Exception):
     """An invalid table, with its problems."""
 
     def __init__(self, *problems: str) -> None:
@@ -39,184 +39,189 @@ class Broken(Exception):
 def main() -> None:
     """Answer length-prefixed msgpack requests from standard input until it is closed."""
     sys.path.append(sys.argv[1])
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
-    asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
+    requests, responses = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # redirect prints of libraries away from the responses
-    answers.write(bytes(8))  # ready signal: after it, a crash is blamed on the table
-    answers.flush()
-    while size := asked.read(8):
-        question = msgspec.msgpack.decode(asked.read(int.from_bytes(size, "big")))
-        seconds = SECONDS + COLUMN_SECONDS * len(question.get("inputs", ()))
+    responses.write(bytes(8))  # ready signal: after it, a crash is blamed on the table
+    responses.flush()
+    while size := requests.read(8):
+        request = msgspec.msgpack.decode(requests.read(int.from_bytes(size, "big")))
+        seconds = CPU_SECONDS + COLUMN_CPU_SECONDS * len(request.get("inputs", ()))
         signal.setitimer(signal.ITIMER_PROF, seconds)  # on expiry SIGPROF ends this process
-        answer = msgspec.msgpack.encode(_answer(question))
-        answers.write(len(answer).to_bytes(8, "big") + answer)
-        answers.flush()
-        if _memory() > KEPT:
+        response = msgspec.msgpack.encode(_process_request(request))
+        responses.write(len(response).to_bytes(8, "big") + response)
+        responses.flush()
+        if _measure_memory() > MAX_RETAINED_BYTES:
             os._exit(0)
 
 
-def _memory() -> int:
+def _measure_memory() -> int:
     """Return the bytes counted by the memory limit (RLIMIT_DATA); 0 if the system does not report them."""
     try:
-        with open("/proc/self/statm", encoding="ascii") as told:  # noqa: PTH123  # pathlib is not loaded
-            return int(told.read().split()[5]) * resource.getpagesize()
+        with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123  # pathlib is not loaded
+            return int(statm.read().split()[5]) * resource.getpagesize()
     except OSError:
         return 0
 
 
-def _answer(question: dict[str, Any]) -> dict[str, Any]:
+def _process_request(request: dict[str, Any]) -> dict[str, Any]:
     try:
-        if question["is"] == "encode":
-            return {"body": _encoded(question)}
-        table, problems = _table(question)
-        return {"rows": table.height, "columns": _columns(table, question["inputs"], question["most_bytes"], problems)}
-    except Broken as error:
+        if request["is"] == "encode":
+            return {"body": _encode_predictions(request)}
+        table, problems = _read_table(request)
+        return {
+            "rows": table.height,
+            "columns": _encode_columns(table, request["inputs"], request["most_bytes"], problems),
+        }
+    except InvalidTable as error:
         return {"problems": error.problems}
     except (SystemExit, KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:  # noqa: BLE001  # a panic of polars is a BaseException
-        reason = " ".join(str(error).split())[:SHOWN]
-        return {"problems": [f"can't be read as {question.get('form')} ({reason})"]}
+        reason = " ".join(str(error).split())[:MAX_DISPLAYED_CHARS]
+        return {"problems": [f"can't be read as {request.get('form')} ({reason})"]}
 
 
-def _table(question: dict[str, Any]) -> tuple[pl.DataFrame, list[str]]:
+def _read_table(request: dict[str, Any]) -> tuple[pl.DataFrame, list[str]]:
     """Return a table of the valid columns, and the problems of the others, which are never decoded."""
     from merit.serving.codec.bounds import arrow, parquet
 
-    body, form, most = question["body"], question["form"], question["most_bytes"]
-    read: Callable[..., pl.DataFrame]
-    if form == PARQUET:
-        body = parquet.checked(body, most)
-        schema, read = pl.read_parquet_schema(io.BytesIO(body)), pl.read_parquet
+    body, table_format, max_bytes = request["body"], request["form"], request["most_bytes"]
+    read_table: Callable[..., pl.DataFrame]
+    if table_format == PARQUET:
+        body = parquet.check_pages(body, max_bytes)
+        schema, read_table = pl.read_parquet_schema(io.BytesIO(body)), pl.read_parquet
         rows = pl.scan_parquet(io.BytesIO(body)).select(pl.len()).collect().item()  # reads only the footer
-    elif form == "arrow stream":
-        rows, empty = arrow.stream(body, most)
-        schema, read = pl.read_ipc_stream(io.BytesIO(empty)).schema, pl.read_ipc_stream
+    elif table_format == "arrow stream":
+        rows, schema_stream = arrow.measure_stream(body, max_bytes)
+        schema, read_table = pl.read_ipc_stream(io.BytesIO(schema_stream)).schema, pl.read_ipc_stream
     else:
-        rows = arrow.file(body, most)
-        schema, read = pl.read_ipc_schema(io.BytesIO(body)), pl.read_ipc
-    problems, taken = _held(schema, question["inputs"])
-    _check_rows(rows, question["most_rows"])
-    table = read(io.BytesIO(body), columns=taken) if taken else pl.DataFrame(height=rows)
-    _check_rows(table.height, question["most_rows"])
+        rows = arrow.measure_file(body, max_bytes)
+        schema, read_table = pl.read_ipc_schema(io.BytesIO(body)), pl.read_ipc
+    problems, accepted = _check_schema(schema, request["inputs"])
+    _check_rows(rows, request["most_rows"])
+    table = read_table(io.BytesIO(body), columns=accepted) if accepted else pl.DataFrame(height=rows)
+    _check_rows(table.height, request["most_rows"])
     return table, problems
 
 
-def _check_rows(rows: int, most: int) -> None:
-    if rows > most:
-        raise Broken(f"found {rows} rows; at most {most} are taken in one request (serve.max_rows)")
-    if rows == 0:
-        raise Broken("the table holds no row; send at least one")
+def _check_rows(row_count: int, max_rows: int) -> None:
+    if row_count > max_rows:
+        raise InvalidTable(f"found {row_count} rows; at most {max_rows} are taken in one request (serve.max_rows)")
+    if row_count == 0:
+        raise InvalidTable("the table holds no row; send at least one")
 
 
-def _held(schema: Mapping[str, pl.DataType], inputs: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
+def _check_schema(schema: Mapping[str, pl.DataType], inputs: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
     """Check a table's columns against the model's inputs; return the problems and the names of the valid columns."""
     from merit.reading import cells
-    from merit.reading.declaration import declared
+    from merit.reading.declaration import build_declaration
 
-    known = {each["name"] for each in inputs}
-    told = ", ".join(each["name"] for each in inputs)
-    unknown = [name for name in schema if name not in known][:PROBLEMS]
-    problems = [f"unknown column '{name[:60]}'; columns: {told}" for name in unknown]
-    taken = []
+    input_names = {column["name"] for column in inputs}
+    expected = ", ".join(each["name"] for each in inputs)
+    unknown = [name for name in schema if name not in input_names][:MAX_PROBLEMS]
+    problems = [f"unknown column '{name[:60]}'; columns: {expected}" for name in unknown]
+    accepted = []
     for each in inputs:
-        name, kind = each["name"], schema.get(each["name"])
-        if kind is None:
+        name, dtype = each["name"], schema.get(each["name"])
+        if dtype is None:
             problems += [] if each["nullable"] else [f"the column '{name}' is missing"]
-        elif (kind == pl.Null and not each["nullable"]) or cells.mismatch(kind, declared(name, each)):
-            problems.append(f"column '{name}': is {kind}, but the model takes {each['type']}")
+        elif (dtype == pl.Null and not each["nullable"]) or cells.find_mismatch(dtype, build_declaration(name, each)):
+            problems.append(f"column '{name}': is {dtype}, but the model takes {each['type']}")
         else:
-            taken.append(name)
-    return problems, taken
+            accepted.append(name)
+    return problems, accepted
 
 
-def _columns(table: pl.DataFrame, inputs: list[dict[str, Any]], most: int, problems: list[str]) -> dict[str, Any]:
+def _encode_columns(
+    table: pl.DataFrame, inputs: list[dict[str, Any]], max_bytes: int, problems: list[str]
+) -> dict[str, Any]:
     """Return the values of each input column, encoded for the worker.
 
     Raises:
-        Broken: there are problems already, or values are invalid.
+        InvalidTable: there are problems already, or values are invalid.
     """
-    from merit.serving.codec.bounds.budget import Budget
+    from merit.serving.codec.bounds.budget import ByteBudget
 
-    texts, made = Budget(most), {}
-    sent = {values.name: values for values in table.iter_columns()}
-    nothing = pl.Series([None] * table.height, dtype=pl.Null)
-    for each in inputs:
-        name = each["name"]
+    text_budget, encoded = ByteBudget(max_bytes), {}
+    received = {values.name: values for values in table.iter_columns()}
+    nulls = pl.Series([None] * table.height, dtype=pl.Null)
+    for column in inputs:
+        name = column["name"]
         try:
-            if name in sent or each["nullable"]:
-                made[name] = _column(sent.get(name, nothing), each, texts)
-        except Broken as error:
+            if name in received or column["nullable"]:
+                encoded[name] = _encode_column(received.get(name, nulls), column, text_budget)
+        except InvalidTable as error:
             problems += error.problems
     if problems:
-        raise Broken(*problems[:PROBLEMS])
-    return made
+        raise InvalidTable(*problems[:MAX_PROBLEMS])
+    return encoded
 
 
-def _column(values: pl.Series, column: dict[str, Any], texts: Any) -> Any:
+def _encode_column(values: pl.Series, column: dict[str, Any], text_budget: Any) -> Any:
     from merit.reading import advice, cells
-    from merit.reading.declaration import declared
+    from merit.reading.declaration import build_declaration
 
-    if (lengths := _lengths(values)) is not None:
-        texts.spend(int(lengths.cast(pl.Int64).sum() or 0))  # dictionary encoding stores a repeated text once
-    declaration = declared(column["name"], column)
-    reading = cells.read(values, declaration)
+    if (lengths := _count_text_bytes(values)) is not None:
+        text_budget.spend(int(lengths.cast(pl.Int64).sum() or 0))  # dictionary encoding stores a repeated text once
+    declaration = build_declaration(column["name"], column)
+    reading = cells.read_column(values, declaration)
     if reading.unread is not None:
-        causes = advice.causes(values, reading.unread, declaration)
-        raise Broken(*(_told(wrong, column, reason) for wrong, reason in causes))
+        causes = advice.find_causes(values, reading.unread, declaration)
+        raise InvalidTable(*(_describe_problem(is_invalid, column, reason) for is_invalid, reason in causes))
     if not column["nullable"] or column["type"] == "array":
-        _check(reading.values.is_null(), column, "is missing")
+        _reject_rows(reading.values.is_null(), column, "is missing")
     if column["type"] == "string":
         return reading.values.fill_null("").to_list()
-    return _array(reading.values, column) if column["type"] == "array" else _numbers(reading.values)
+    return _encode_array(reading.values, column) if column["type"] == "array" else _encode_numbers(reading.values)
 
 
-def _lengths(values: pl.Series) -> pl.Series | None:
+def _count_text_bytes(values: pl.Series) -> pl.Series | None:
     """Return the length of each text in bytes; None if the column has no texts."""
     if values.dtype == pl.String:
         return values.str.len_bytes()
     return values.cat.len_bytes() if isinstance(values.dtype, (pl.Categorical, pl.Enum)) else None
 
 
-def _numbers(values: pl.Series) -> bytes:
+def _encode_numbers(values: pl.Series) -> bytes:
     if values.dtype == pl.Datetime:
         values = values.cast(pl.Int64) / 1e6
     return values.cast(pl.Float64).fill_null(float("nan")).to_numpy().tobytes()
 
 
-def _array(values: pl.Series, column: dict[str, Any]) -> bytes:
-    result = values.to_numpy()
-    if not (abs(result) < float("inf")).all():
-        raise Broken(f"column '{column['name']}': send nested arrays of numbers, of the shape {column['shape']}")
-    return bytes(result.tobytes())
+def _encode_array(values: pl.Series, column: dict[str, Any]) -> bytes:
+    array = values.to_numpy()
+    if not (abs(array) < float("inf")).all():
+        raise InvalidTable(f"column '{column['name']}': send nested arrays of numbers, of the shape {column['shape']}")
+    return bytes(array.tobytes())
 
 
-def _check(wrong: pl.Series, column: dict[str, Any], what: str) -> None:
-    if wrong.any():
-        raise Broken(_told(wrong, column, what))
+def _reject_rows(is_invalid: pl.Series, column: dict[str, Any], problem: str) -> None:
+    if is_invalid.any():
+        raise InvalidTable(_describe_problem(is_invalid, column, problem))
 
 
-def _told(wrong: pl.Series, column: dict[str, Any], what: str) -> str:
+def _describe_problem(is_invalid: pl.Series, column: dict[str, Any], problem: str) -> str:
     """Return the text of a problem, with the first rows that have it."""
-    rows = wrong.arg_true()
-    shown = ", ".join(str(row) for row in rows.head(ROWS_SHOWN))
-    more = f" and {len(rows) - ROWS_SHOWN} more" if len(rows) > ROWS_SHOWN else ""
-    return f"column '{column['name']}': {what} in row {shown}{more}"
+    rows = is_invalid.arg_true()
+    displayed = ", ".join(str(row) for row in rows.head(MAX_DISPLAYED_ROWS))
+    more = f" and {len(rows) - MAX_DISPLAYED_ROWS} more" if len(rows) > MAX_DISPLAYED_ROWS else ""
+    return f"column '{column['name']}': {problem} in row {displayed}{more}"
 
 
-def _encoded(question: dict[str, Any]) -> bytes:
+def _encode_predictions(request: dict[str, Any]) -> bytes:
     """Return predictions as an Arrow IPC stream, with the model's origin in every row."""
     series: list[pl.Series] = []
-    found = pl.Series("prediction", memoryview(question["found"]).cast("f").tolist(), dtype=pl.Float32)
-    if classes := question["classes"]:
-        found = found.reshape((-1, len(classes)))
-        places = found.arr.arg_max().to_list()
-        series = [pl.Series("prediction", [classes[place] for place in places]), found.alias("probabilities")]
-    table = pl.DataFrame(series or [found])
-    origin = [pl.lit(value).alias(name) for name, value in question["origin"].items()]
-    file = io.BytesIO()
-    table.with_columns(origin).write_ipc_stream(file)
-    return file.getvalue()
+    predictions = pl.Series("prediction", memoryview(request["found"]).cast("f").tolist(), dtype=pl.Float32)
+    if classes := request["classes"]:
+        predictions = predictions.reshape((-1, len(classes)))
+        indices = predictions.arr.arg_max().to_list()
+        series = [pl.Series("prediction", [classes[index] for index in indices]), predictions.alias("probabilities")]
+    table = pl.DataFrame(series or [predictions])
+    origin = [pl.lit(value).alias(name) for name, value in request["origin"].items()]
+    buffer = io.BytesIO()
+    table.with_columns(origin).write_ipc_stream(buffer)
+    return buffer.getvalue()
 
 
 if __name__ == "__main__":

@@ -14,16 +14,16 @@ from contextlib import suppress
 from typing import Any
 
 from merit.serving.app.asgi import Receive
-from merit.serving.app.failures import GivenUp
+from merit.serving.app.failures import ResponseAborted
 from merit.serving.settings import Settings
 
-CUT_OFF = "the handler is closed"
+CLOSED_TRANSPORT_TEXT = "the handler is closed"
 """Text of uvloop's error when writing to a closed connection."""
 SPARE_FILES = 256
 """Open files a worker needs in addition to its connections."""
 
 
-def guard(receive: Receive, told: Settings) -> bool:
+def guard_connections(receive: Receive, settings: Settings) -> bool:
     """Install the protection in the server that runs this ASGI lifespan; return whether the server supports it.
 
     The server's config is reached through `receive`, in the lifespan, which runs before the first connection.
@@ -35,20 +35,23 @@ def guard(receive: Receive, told: Settings) -> bool:
             "connections have no guard: the server is not uvicorn with httptools"
         )
         return False
-    _allow_files(told.max_connections + SPARE_FILES)
-    watch = Watch(told.timeout_seconds)
+    _raise_file_limit(settings.max_connections + SPARE_FILES)
+    watchdog = ConnectionWatchdog(settings.timeout_seconds)
     _drop_forwarding(config)
-    logging.getLogger("uvicorn.error").addFilter(_is_news)
-    config.http_protocol_class = bounded(told, watch)
+    logging.getLogger("uvicorn.error").addFilter(_is_relevant)
+    config.http_protocol_class = create_protocol_class(settings, watchdog)
     return True
 
 
-def bounded(told: Settings, watch: "Watch") -> type[asyncio.Protocol]:
+def create_protocol_class(settings: Settings, watchdog: "ConnectionWatchdog") -> type[asyncio.Protocol]:
     """Return uvicorn's protocol class with limits and a watchdog for its connections."""
-    from merit.serving.server.connection import Bounds, Connection  # needs uvicorn, which another server may not have
+    from merit.serving.server.connection import (
+        Connection,
+        ConnectionLimits,
+    )  # needs uvicorn, which another server may not have
 
-    bounds = Bounds(told.max_connections, told.max_bytes)
-    return type("Bounded", (Connection,), {"bounds": bounds, "watch": watch})
+    limits = ConnectionLimits(settings.max_connections, settings.max_bytes)
+    return type("Bounded", (Connection,), {"limits": limits, "watchdog": watchdog})
 
 
 def _drop_forwarding(config: Any) -> None:
@@ -58,65 +61,65 @@ def _drop_forwarding(config: Any) -> None:
         config.loaded_app = app.app
 
 
-def _allow_files(wanted: int) -> None:
+def _raise_file_limit(required: int) -> None:
     """Raise the soft limit on open files, up to the hard limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    allowed = required if hard == resource.RLIM_INFINITY else min(required, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
-def _is_news(record: logging.LogRecord) -> bool:
+def _is_relevant(record: logging.LogRecord) -> bool:
     """Return whether a log record of uvicorn is relevant: not about a disconnected client or an aborted connection."""
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, GivenUp) and CUT_OFF not in str(error)
+    return not isinstance(error, ResponseAborted) and CLOSED_TRANSPORT_TEXT not in str(error)
 
 
-class Watch:
+class ConnectionWatchdog:
     """Periodically closes connections that make no progress.
 
     Args:
-        seconds: time limit for sending a request's head and for reading a response.
+        timeout_s: time limit for sending a request's head and for reading a response.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
         self.connections: set[Any] = set()
-        self._since: dict[Any, tuple[Any, float]] = {}
+        self._waiting_since: dict[Any, tuple[Any, float]] = {}
         self._task: asyncio.Task[None] | None = None
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Start the periodic check, if it is not running."""
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._watched())
+            self._task = asyncio.get_running_loop().create_task(self._run_checks())
 
-    async def _watched(self) -> None:
+    async def _run_checks(self) -> None:
         while True:
-            await asyncio.sleep(min(1.0, self._seconds / 4))
-            self.sweep(time.monotonic())
+            await asyncio.sleep(min(1.0, self._timeout_s / 4))
+            self.close_stalled(time.monotonic())
 
-    def sweep(self, now: float) -> None:
+    def close_stalled(self, now: float) -> None:
         """Close connections that have waited on the client for too long."""
-        before, self._since = self._since, {}
+        previous, self._waiting_since = self._waiting_since, {}
         for connection in list(self.connections):
-            state = _still(connection)
+            state = _find_wait_state(connection)
             if state is None:
                 continue
-            known, since = before.get(connection, (None, now))
-            if known is not state:
+            previous_state, since = previous.get(connection, (None, now))
+            if previous_state is not state:
                 since = now
-            self._since[connection] = (state, since)
-            if now - since > self._seconds:
+            self._waiting_since[connection] = (state, since)
+            if now - since > self._timeout_s:
                 # A close first flushes what was written; a client that doesn't read has to be aborted.
                 if connection.transport.is_closing() or connection.flow.write_paused:
                     connection.transport.abort()
                 else:
                     connection.transport.close()
-                    self._since[connection] = (connection.transport, now)
+                    self._waiting_since[connection] = (connection.transport, now)
 
 
-def _still(connection: Any) -> Any:
+def _find_wait_state(connection: Any) -> Any:
     """Return an object that identifies what a connection waits for from the client; None if it doesn't.
 
     None also if uvicorn's own timer covers the wait. The same object at two checks means no progress.

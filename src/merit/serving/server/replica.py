@@ -24,16 +24,20 @@ def main(file: Path) -> None:
     Raises:
         MeritError: the package is not the version's, or its signature is not valid.
     """
-    told = json.loads(file.read_text(encoding="utf-8"))
-    package = Path(told["package"])
-    if (found := artifacts.package_digest(package)) != told["digest"]:
-        raise MeritError(f"{package}: is {found}, but the version's package is {told['digest']}; 'merit apply' again")
-    signatures.verify(package, told["signature"], Signing.model_validate(told["signing"]), told["demanded"])
-    os.environ.update(told["environment"])
+    specification = json.loads(file.read_text(encoding="utf-8"))
+    package = Path(specification["package"])
+    if (digest := artifacts.package_digest(package)) != specification["digest"]:
+        raise MeritError(
+            f"{package}: is {digest}, but the version's package is {specification['digest']}; 'merit apply' again"
+        )
+    signatures.verify_package(
+        package, specification["signature"], Signing.model_validate(specification["signing"]), specification["demanded"]
+    )
+    os.environ.update(specification["environment"])
     os.environ.update({"MERIT_PACKAGE": str(package.absolute()), "BENTOML_DO_NOT_TRACK": "True"})
-    os.environ.update({"BENTOML_HOST": HOST, verification.DIGEST: found})
+    os.environ.update({"BENTOML_HOST": HOST, verification.DIGEST_VARIABLE: digest})
     end_with_parent(os.getppid())
-    listen(HOST, told["port"])
+    listen(HOST, specification["port"])
 
 
 if __name__ == "__main__":

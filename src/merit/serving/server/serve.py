@@ -14,7 +14,7 @@ from merit.config.schema.release import Signing
 from merit.config.schema.serve import Serve
 from merit.errors import MeritError
 from merit.prediction_log import log
-from merit.process.lifetime import STOPS
+from merit.process.lifetime import STOP_SIGNALS
 from merit.scoring.package import Package
 from merit.serving import settings
 from merit.serving.auth import methods
@@ -22,13 +22,15 @@ from merit.serving.observability import tracing
 from merit.signing import signatures, verification
 
 
-def serve(how: Serve, version: str | None = None, signed: Signing | None = None, commit: str | None = None) -> NoReturn:
+def serve(
+    config: Serve, version: str | None = None, signing_config: Signing | None = None, commit: str | None = None
+) -> NoReturn:
     """Serve the package until the process receives a stop signal.
 
     Args:
-        how: the section `serve` of the lock.
+        config: the section `serve` of the lock.
         version: the package's version in the registry, if it has one.
-        signed: the section `release.signing`; None uses its defaults.
+        signing_config: the section `release.signing`; None uses its defaults.
         commit: the commit of the package, if known.
 
     Raises:
@@ -36,24 +38,26 @@ def serve(how: Serve, version: str | None = None, signed: Signing | None = None,
             invalid, the package does not match its manifest or signature, a required signature is missing, or the port
             is in use.
     """
-    read = msgspec.convert(how.model_dump(), settings.Settings)
-    methods.of(read.auth, how.host)  # the workers check this again, but here it fails before BentoML is loaded
-    tracing.check(read.telemetry)
-    check_signature(artifacts.PACKAGE, signed or Signing())
+    serve_settings = msgspec.convert(config.model_dump(), settings.Settings)
+    methods.from_settings(
+        serve_settings.auth, config.host
+    )  # the workers check this again, but here it fails before BentoML is loaded
+    tracing.check_settings(serve_settings.telemetry)
+    check_signature(artifacts.PACKAGE, signing_config or Signing())
     package = Package.load(artifacts.PACKAGE)
-    log.check(read.log, package)
-    _check_free(how.host, how.port)
-    told = {
+    log.check_settings(serve_settings.log, package)
+    _check_free(config.host, config.port)
+    environment = {
         "MERIT_PACKAGE": str(artifacts.PACKAGE.absolute()),
-        **how.environment(),
-        verification.DIGEST: package.digest,  # a worker that starts later must not serve another package
-        verification.DEMAND: "0",  # verified above, with the key of conf/release; the workers need not repeat it
+        **config.to_environment_variables(),
+        verification.DIGEST_VARIABLE: package.digest,  # a worker that starts later must not serve another package
+        verification.REQUIRE_SIGNATURE_VARIABLE: "0",  # verified above with conf/release's key
         "BENTOML_DO_NOT_TRACK": "True",
-        "BENTOML_HOST": how.host,  # tells the service its address
+        "BENTOML_HOST": config.host,  # tells the service its address
     }
-    named = {"MERIT_VERSION": version, artifacts.COMMIT: commit}
-    os.environ.update(told | {name: value for name, value in named.items() if value is not None})
-    listen(how.host, how.port)
+    optional = {"MERIT_VERSION": version, artifacts.COMMIT: commit}
+    os.environ.update(environment | {name: value for name, value in optional.items() if value is not None})
+    listen(config.host, config.port)
 
 
 def listen(host: str, port: int) -> NoReturn:
@@ -63,20 +67,22 @@ def listen(host: str, port: int) -> NoReturn:
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # the supervisor unblocks them once it can shut down cleanly
-    told = [host, str(port), str(settings.read().workers)]
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "merit.serving.server.workers", *told])  # noqa: S606  # merit's own program
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # the supervisor unblocks them once it can shut down cleanly
+    arguments = [host, str(port), str(settings.load_settings().workers)]
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "merit.serving.server.workers", *arguments])  # noqa: S606  # merit's own program
 
 
-def check_signature(package: Path, signed: Signing) -> None:
+def check_signature(package: Path, signing_config: Signing) -> None:
     """Verify a package against the signature file beside it (`model.sig` for `model`), before loading the package.
 
     Raises:
         MeritError: the signature does not match, or there is none and MERIT_DEMAND_SIGNATURE is 1.
     """
-    beside = package.with_name(package.name + verification.SUFFIX)
-    bundle = beside.read_text(encoding="utf-8") if beside.is_file() else None
-    signatures.verify(package, bundle, signed, demanded=os.environ.get(verification.DEMAND) == "1")
+    signature_path = package.with_name(package.name + verification.SIGNATURE_SUFFIX)
+    bundle = signature_path.read_text(encoding="utf-8") if signature_path.is_file() else None
+    signatures.verify_package(
+        package, bundle, signing_config, is_required=os.environ.get(verification.REQUIRE_SIGNATURE_VARIABLE) == "1"
+    )
 
 
 def _check_free(host: str, port: int) -> None:

@@ -24,173 +24,181 @@ from circus.exc import ConflictError
 from circus.sockets import CircusSocket
 from circus.watcher import Watcher
 
-from merit.console.json_log import write
+from merit.console.json_log import write_log_line
 from merit.errors import MeritError
-from merit.process.lifetime import ENDS_WITH_PARENT, STOPS
-from merit.serving.observability.counts import place
+from merit.process.lifetime import PARENT_PID_VARIABLE, STOP_SIGNALS
+from merit.serving.observability.counts import find_memory_folder
 
 SERVICE = "merit.serving.service:Predictor"
-WORKER = "_bentoml_impl.worker.service"
+WORKER_MODULE = "_bentoml_impl.worker.service"
 """BentoML's program for one worker, which serves an inherited socket."""
 BACKLOG = 2048
-GRACE_SECONDS = 86_400.0
+SHUTDOWN_TIMEOUT_S = 86_400.0
 """Shutdown time limit of a worker; practically none, because requests in flight and queue flushes have their own."""
-CHECK_SECONDS = 0.5
+CHECK_INTERVAL_S = 0.5
 """Interval between checks that the workers are alive."""
-SHORT_SECONDS = 30.0
+MIN_LIFETIME_S = 30.0
 """Age from which a worker counts as having started successfully."""
-TRIES = 5
+MAX_EARLY_EXITS = 5
 """Consecutive early exits allowed per worker slot while no other worker serves."""
-PAUSE_SECONDS, LONGEST_PAUSE = 0.1, 30.0
+MIN_RESTART_DELAY_S, MAX_RESTART_DELAY_S = 0.1, 30.0
 """Bounds of the restart delay in seconds, which doubles with each consecutive early exit."""
-LAST_SECONDS = 0.3
+DRAIN_SECONDS = 0.3
 """How long workers still accept connections queued by the kernel: retransmission of a dropped packet takes 0.2 s."""
-AGAIN_SECONDS = 0.05
+STOP_RETRY_S = 0.05
 """Retry interval of a stop that circus rejected because another command was running."""
 
 
-class Workers(Watcher):  # type: ignore[misc]  # circus has no types
+class WorkerWatcher(Watcher):  # type: ignore[misc]  # circus has no types
     """The workers of a server; stops the server if they can't be started or keep exiting, where circus would go on.
 
     Attributes:
-        fault: why the server was stopped, "" if it wasn't.
-        is_ending: whether exits are expected; a stop signal may reach workers before the supervisor stops them.
+        failure_reason: why the server was stopped, "" if it wasn't.
+        is_shutting_down: whether exits are expected; a stop signal may reach workers before the supervisor stops them.
     """
 
-    fault = ""
-    is_ending = False
-    _short = 0
-    _due = 0.0
+    failure_reason = ""
+    is_shutting_down = False
+    _early_exits = 0
+    _next_start_at = 0.0
 
     async def spawn_processes(self) -> None:
         """Start missing workers after the restart delay; at once if none is left, because circus would stop then."""
-        if not self.is_ending and (time.monotonic() >= self._due or not self.processes):
+        if not self.is_shutting_down and (time.monotonic() >= self._next_start_at or not self.processes):
             await super().spawn_processes()
 
-    def spawn_process(self, *args: Any, **named: Any) -> Any:
+    def spawn_process(self, *args: Any, **kwargs: Any) -> Any:
         """Start one worker; return False if that fails."""
-        started = super().spawn_process(*args, **named)
-        if started is False:
+        process = super().spawn_process(*args, **kwargs)
+        if process is False:
             self._give_up("a worker can't be started (above is why), so all have ended")
-        return started
+        return process
 
     def reap_process(self, pid: int, status: int | None = None) -> None:
         """Handle the exit of a worker: log an unexpected one, and stop the server after too many early exits."""
-        ended = self.processes.get(pid)
+        process = self.processes.get(pid)
         super().reap_process(pid, status)
-        if ended is None or self.is_ending or self.is_stopping() or self.is_stopped():
+        if process is None or self.is_shutting_down or self.is_stopping() or self.is_stopped():
             return
-        code = ended.returncode() if status is None else os.waitstatus_to_exitcode(status)
-        write({"level": "error", "event": "worker_lost", "worker": pid, "why": _why(code)})
-        self._short = self._short + 1 if ended.age() < SHORT_SECONDS else 0
-        self._due = time.monotonic() + min(PAUSE_SECONDS * 2**self._short, LONGEST_PAUSE) if self._short else 0.0
-        serving = any(each.age() >= SHORT_SECONDS for each in self.processes.values())
-        if self._short >= TRIES * self.numprocesses and not serving:
-            self._give_up(f"the workers end soon after their start, {self._short} in a row (above is why)")
+        code = process.returncode() if status is None else os.waitstatus_to_exitcode(status)
+        write_log_line({"level": "error", "event": "worker_lost", "worker": pid, "why": _describe_exit(code)})
+        self._early_exits = self._early_exits + 1 if process.age() < MIN_LIFETIME_S else 0
+        self._next_start_at = (
+            time.monotonic() + min(MIN_RESTART_DELAY_S * 2**self._early_exits, MAX_RESTART_DELAY_S)
+            if self._early_exits
+            else 0.0
+        )
+        is_serving = any(each.age() >= MIN_LIFETIME_S for each in self.processes.values())
+        if self._early_exits >= MAX_EARLY_EXITS * self.numprocesses and not is_serving:
+            self._give_up(f"the workers end soon after their start, {self._early_exits} in a row (above is why)")
 
-    def _give_up(self, fault: str) -> None:
-        if not self.fault:
-            self.fault = fault
+    def _give_up(self, reason: str) -> None:
+        if not self.failure_reason:
+            self.failure_reason = reason
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _why(code: int | None) -> str:
+def _describe_exit(code: int | None) -> str:
     """Describe the exit code of a process."""
     if code is None or code >= 0:
         return f"exit code {code}"
     return f"signal {signal.Signals(-code).name}" if -code in set(signal.Signals) else f"signal {-code}"
 
 
-class Minder(Arbiter):  # type: ignore[misc]  # circus has no types
+class WorkerSupervisor(Arbiter):  # type: ignore[misc]  # circus has no types
     """Supervises the workers; shuts down at the first stop signal, even while circus runs another command.
 
     Args:
-        told: line printed once the supervisor listens.
+        ready_message: line printed once the supervisor listens.
         *args, **named: arguments of circus's Arbiter.
     """
 
-    def __init__(self, told: str, *args: Any, **named: Any) -> None:
-        super().__init__(*args, **named)
-        self._told, self._ends = told, False
+    def __init__(self, ready_message: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._ready_message, self._stop_requested = ready_message, False
 
     def initialize(self) -> None:
         """Open the sockets, then handle stop signals."""
         super().initialize()
-        for each in STOPS:
-            signal.signal(each, lambda *_: self.loop.add_callback_from_signal(self._end))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
-        print(self._told, file=sys.stderr)
+        for each in STOP_SIGNALS:
+            signal.signal(each, lambda *_: self.loop.add_callback_from_signal(self._begin_shutdown))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        print(self._ready_message, file=sys.stderr)
 
-    def _end(self) -> None:
+    def _begin_shutdown(self) -> None:
         """Stop accepting new connections; stop the workers after they have taken those already queued."""
         for watcher in self.watchers:
-            watcher.is_ending = True
+            watcher.is_shutting_down = True
         for each in self.sockets.values():
             each.listen(0)
-        self.loop.call_later(LAST_SECONDS, self._end_workers)
+        self.loop.call_later(DRAIN_SECONDS, self._request_stop)
 
-    def _end_workers(self) -> None:
-        if self._ends:
+    def _request_stop(self) -> None:
+        if self._stop_requested:
             return
         try:
             self.stop()
-            self._ends = True
+            self._stop_requested = True
             self.sockets.close_all()  # else the kernel accepts connections until the last worker exits, and resets them
         except ConflictError:
-            self.loop.call_later(AGAIN_SECONDS, self._end_workers)
+            self.loop.call_later(STOP_RETRY_S, self._request_stop)
 
 
 def main(host: str, port: str, count: str) -> None:
     """Serve, or print why that fails and exit."""
     try:
-        run(host, int(port), int(count))
+        run_workers(host, int(port), int(count))
     except MeritError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 
-def run(host: str, port: int, count: int) -> None:
+def run_workers(host: str, port: int, count: int) -> None:
     """Serve with `count` workers until a stop signal; a worker that exits is replaced.
 
     Raises:
         MeritError: the address can't be used, or the workers can't be started or keep exiting.
     """
     try:
-        room = Path(tempfile.mkdtemp(prefix="merit-serve-"))
+        socket_folder = Path(tempfile.mkdtemp(prefix="merit-serve-"))
     except OSError as error:
         raise MeritError(f"serve: there is no folder for temporary files ({error.strerror or error})") from error
-    args = ["-m", WORKER, SERVICE, "--fd", "$(circus.sockets.http)", "--worker-id", "$(CIRCUS.WID)"]
-    counts = ""
+    args = ["-m", WORKER_MODULE, SERVICE, "--fd", "$(circus.sockets.http)", "--worker-id", "$(CIRCUS.WID)"]
+    metrics_folder = ""
     try:
-        counts = tempfile.mkdtemp(prefix="merit-serve-", dir=place())
-        workers = Workers(
+        metrics_folder = tempfile.mkdtemp(prefix="merit-serve-", dir=find_memory_folder())
+        workers = WorkerWatcher(
             "workers",
             shlex.quote(sys.executable),
             [*args, "--backlog", str(BACKLOG)],
             numprocesses=count,
             copy_env=True,
-            env={"PROMETHEUS_MULTIPROC_DIR": counts, ENDS_WITH_PARENT: str(os.getpid())},
+            env={"PROMETHEUS_MULTIPROC_DIR": metrics_folder, PARENT_PID_VARIABLE: str(os.getpid())},
             use_sockets=True,
             stop_children=True,
-            graceful_timeout=GRACE_SECONDS,
+            graceful_timeout=SHUTDOWN_TIMEOUT_S,
         )
-        kind, shown = (socket.AF_INET6, f"[{host}]") if ":" in host else (socket.AF_INET, host)
-        listening = CircusSocket("http", host, port, family=kind, backlog=BACKLOG)
-        control, events = (f"ipc://{room}/{name}" for name in ("control", "events"))  # private, unlike ports
-        told = f"listening on http://{shown}:{port} (Ctrl+C ends it)"
-        failed = (
-            Minder(told, [workers], control, events, check_delay=CHECK_SECONDS, sockets=[listening]).start().exception()
+        address_family, displayed_host = (socket.AF_INET6, f"[{host}]") if ":" in host else (socket.AF_INET, host)
+        listen_socket = CircusSocket("http", host, port, family=address_family, backlog=BACKLOG)
+        control, events = (f"ipc://{socket_folder}/{name}" for name in ("control", "events"))  # private, unlike ports
+        ready_message = f"listening on http://{displayed_host}:{port} (Ctrl+C ends it)"
+        failure = (
+            WorkerSupervisor(
+                ready_message, [workers], control, events, check_delay=CHECK_INTERVAL_S, sockets=[listen_socket]
+            )
+            .start()
+            .exception()
         )
-        if workers.fault:
-            raise MeritError(f"serve: {workers.fault}")
-        if failed is not None:
-            raise failed
+        if workers.failure_reason:
+            raise MeritError(f"serve: {workers.failure_reason}")
+        if failure is not None:
+            raise failure
     except zmq.ZMQError as error:  # concerns the socket files in the temporary folder
         raise MeritError(f"serve: {error}; a shorter TMPDIR helps where a path is too long") from error
     except OSError as error:
         raise MeritError(f"serve: {host}:{port} can't be used ({error.strerror or error})") from error
     finally:
-        for each in (room, counts):
+        for each in (socket_folder, metrics_folder):
             shutil.rmtree(each, ignore_errors=True)
 
 

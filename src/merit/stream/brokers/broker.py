@@ -7,39 +7,39 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from merit.config.schema.stream import SCHEMES, Stream
-from merit.console.masking import masked
+from merit.config.schema.stream import URL_SCHEMES, Stream
+from merit.console.masking import mask_secrets
 from merit.errors import MeritError, reason
 from merit.stream.events import Event, Record
 
 if TYPE_CHECKING:
     from faststream import StreamMessage
 
-URL = "MERIT_STREAM_URL"
+URL_VARIABLE = "MERIT_STREAM_URL"
 """Environment variable for the URL of the broker, to keep user and password out of conf/stream."""
-CLIENTS = ("aio_pika", "aiokafka", "aiormq", "asyncio", "nats", "redis")
+CLIENT_LOGGERS = ("aio_pika", "aiokafka", "aiormq", "asyncio", "nats", "redis")
 """Loggers of client libraries, which would print tracebacks to standard error."""
-WORDS = 120
+MAX_ERROR_CHARACTERS = 120
 """Characters of an error that a message shows."""
-BANNER = re.compile(r"(b['\"].{20}).*")
+BANNER_PATTERN = re.compile(r"(b['\"].{20}).*")
 """Matches the reply of a server of another protocol, which a client may quote in full."""
-Take = Callable[[Sequence[Event]], Awaitable[None]]
-Pair = tuple[Record, Event]
+HandleBatch = Callable[[Sequence[Event]], Awaitable[None]]
+RecordPair = tuple[Record, Event]
 """A record to publish, and its event."""
 
 
-async def _unread(message: Any) -> "StreamMessage[Any]":
+async def _skip_parsing(message: Any) -> "StreamMessage[Any]":
     """Return a message with an empty body, so that FastStream does not parse an event, which may be malformed."""
     from faststream import StreamMessage
 
     return StreamMessage(message, body=b"")
 
 
-async def _itself(message: "StreamMessage[Any]") -> Any:
+async def _return_raw(message: "StreamMessage[Any]") -> Any:
     return message.raw_message
 
 
-MUTE: dict[str, Any] = {"parser": _unread, "decoder": _itself}
+RAW_MESSAGE_OPTIONS: dict[str, Any] = {"parser": _skip_parsing, "decoder": _return_raw}
 """Options of subscribers: the handler gets the raw message of the client library."""
 
 
@@ -49,25 +49,25 @@ class Broker(ABC):
     The consumer must publish a record for each event and then acknowledge the event.
 
     Args:
-        how: the section `stream` of the lock.
+        settings: the section `stream` of the lock.
         url: the URL of the broker; it may hold a password.
-        say: shows a line to the user.
+        show_line: shows a line to the user.
     """
 
-    noise: ClassVar[tuple[str, ...]] = ()
+    ignored_log_texts: ClassVar[tuple[str, ...]] = ()
     """Parts of log lines of the client library that are not shown, because the worker reports the same."""
 
-    def __init__(self, how: Stream, url: str, say: Callable[[str], None]) -> None:
-        self.how, self.url, self.say = how, url, say
-        self.lines = OneLine(say, self.noise)
-        self.logger = logger(self.lines)
-        self.fault = ""
+    def __init__(self, settings: Stream, url: str, show_line: Callable[[str], None]) -> None:
+        self.settings, self.url, self.show_line = settings, url, show_line
+        self.log_handler = ThrottledLogHandler(show_line, self.ignored_log_texts)
+        self.logger = create_logger(self.log_handler)
+        self.last_error = ""
         """The last error of a client library that reconnects by itself."""
 
     @property
     def address(self) -> str:
         """The URL without secrets."""
-        return masked(self.url)
+        return mask_secrets(self.url)
 
     @abstractmethod
     async def connect(self) -> None:
@@ -79,11 +79,11 @@ class Broker(ABC):
         """
 
     @abstractmethod
-    async def start(self, take: Take) -> None:
-        """Start to deliver batches of events to `take`."""
+    async def start(self, handle_batch: HandleBatch) -> None:
+        """Start to deliver batches of events to `handle_batch`."""
 
     @abstractmethod
-    async def publish(self, pairs: Sequence[Pair]) -> Sequence[BaseException | None]:
+    async def publish(self, pairs: Sequence[RecordPair]) -> Sequence[BaseException | None]:
         """Publish records; return for each an error, or None once the broker has confirmed it.
 
         Raises:
@@ -95,92 +95,97 @@ class Broker(ABC):
         """Acknowledge events; must accept events that are acknowledged already."""
 
     @abstractmethod
-    async def lag(self) -> float:
+    async def read_lag(self) -> float:
         """Return the number of events in the broker that are not acknowledged, queued or in progress."""
 
     @abstractmethod
     async def stop(self) -> None:
         """Stop consuming and close the connection."""
 
-    def told(self, error: BaseException) -> str:
+    def describe_error(self, error: BaseException) -> str:
         """Return the message of an error in one line, shortened and without secrets."""
-        told = BANNER.sub(r"\1...", masked(reason(error), (self.url,))) or type(error).__name__
-        return told if len(told) <= WORDS else f"{told[:WORDS]}..."
+        message = BANNER_PATTERN.sub(r"\1...", mask_secrets(reason(error), (self.url,))) or type(error).__name__
+        return message if len(message) <= MAX_ERROR_CHARACTERS else f"{message[:MAX_ERROR_CHARACTERS]}..."
 
 
-def of(how: Stream, say: Callable[[str], None]) -> Broker:
+def create_broker(settings: Stream, show_line: Callable[[str], None]) -> Broker:
     """Return the broker that conf/stream configures.
 
     Raises:
         MeritError: its client library is not installed, or MERIT_STREAM_URL is the URL of another broker.
     """
-    url = os.environ.get(URL) or how.url
-    if not url.startswith(tuple(f"{scheme}://" for scheme in SCHEMES[how.broker])):
-        allowed = " or ".join(f"{scheme}://" for scheme in SCHEMES[how.broker])
-        raise MeritError(f"{URL}: is no URL of {how.broker}, which stream.broker says; it begins with {allowed}")
+    url = os.environ.get(URL_VARIABLE) or settings.url
+    if not url.startswith(tuple(f"{scheme}://" for scheme in URL_SCHEMES[settings.broker])):
+        allowed = " or ".join(f"{scheme}://" for scheme in URL_SCHEMES[settings.broker])
+        raise MeritError(
+            f"{URL_VARIABLE}: is no URL of {settings.broker}, which stream.broker says; it begins with {allowed}"
+        )
     try:
-        return _made(how, url, say)
+        return _import_broker(settings, url, show_line)
     except ImportError as error:
         raise MeritError(
-            f"stream: {how.broker} needs {error.name}, which is not installed; pip install 'merit-ml[stream]'"
+            f"stream: {settings.broker} needs {error.name}, which is not installed; pip install 'merit-ml[stream]'"
         ) from error
 
 
-def _made(how: Stream, url: str, say: Callable[[str], None]) -> Broker:
+def _import_broker(settings: Stream, url: str, show_line: Callable[[str], None]) -> Broker:
     """Return the broker; import only its client library, because imports are slow."""
-    if how.broker == "nats":
+    if settings.broker == "nats":
         from merit.stream.brokers.nats import Nats
 
-        return Nats(how, url, say)
-    if how.broker == "redis":
+        return Nats(settings, url, show_line)
+    if settings.broker == "redis":
         from merit.stream.brokers.redis import Redis
 
-        return Redis(how, url, say)
-    if how.broker == "rabbit":
+        return Redis(settings, url, show_line)
+    if settings.broker == "rabbit":
         from merit.stream.brokers.rabbit import Rabbit
 
-        return Rabbit(how, url, say)
+        return Rabbit(settings, url, show_line)
     from merit.stream.brokers.kafka import Kafka
 
-    return Kafka(how, url, say)
+    return Kafka(settings, url, show_line)
 
 
-class OneLine(logging.Handler):
+class ThrottledLogHandler(logging.Handler):
     """Logging handler that shows warnings of client libraries in one line, without tracebacks and at most every 30 s.
 
     It shows nothing until `is_open` is true, because a worker that can't start reports the reason itself.
 
     Args:
-        say: shows a line to the user.
-        noise: a line that contains one of these texts is not shown.
+        show_line: shows a line to the user.
+        ignored_texts: a line that contains one of these texts is not shown.
     """
 
-    SECONDS = 30.0
+    REPEAT_INTERVAL_S = 30.0
 
-    def __init__(self, say: Callable[[str], None], noise: Sequence[str] = ()) -> None:
+    def __init__(self, show_line: Callable[[str], None], ignored_texts: Sequence[str] = ()) -> None:
         super().__init__(logging.WARNING)
         self.is_open = False
-        self._say, self._noise = say, noise
-        self._told: dict[str, float] = {}
+        self._show_line, self._ignored_texts = show_line, ignored_texts
+        self._shown_at: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show a line, unless the same line was shown within the last `SECONDS`."""
+        """Show a line, unless the same line was shown within the last `REPEAT_INTERVAL_S`."""
         error = record.exc_info[1] if record.exc_info else None
         text = record.getMessage().partition("\n")[0]
-        why = "" if error is None or str(error) in text else f": {reason(error)}"
-        line = masked(text + why)[:300]
-        if any(words in line for words in self._noise):
+        suffix = "" if error is None or str(error) in text else f": {reason(error)}"
+        line = mask_secrets(text + suffix)[:300]
+        if any(ignored_text in line for ignored_text in self._ignored_texts):
             return
-        if self.is_open and record.created - self._told.get(line, -self.SECONDS) >= self.SECONDS:
-            self._told[line] = record.created
-            self._say(f"stream: {line}")
+        if (
+            self.is_open
+            and record.created - self._shown_at.get(line, -self.REPEAT_INTERVAL_S) >= self.REPEAT_INTERVAL_S
+        ):
+            self._shown_at[line] = record.created
+            self._show_line(f"stream: {line}")
 
 
-def logger(lines: OneLine) -> logging.Logger:
+def create_logger(handler: ThrottledLogHandler) -> logging.Logger:
     """Return the logger for FastStream, and send the logs of the client libraries to the same handler."""
-    for name in CLIENTS:
-        own = logging.getLogger(name)
-        own.handlers, own.propagate = [lines], False
-    made = logging.Logger("merit.stream")
-    made.addHandler(lines)
-    return made
+    for name in CLIENT_LOGGERS:
+        client_logger = logging.getLogger(name)
+        client_logger.handlers, client_logger.propagate = [handler], False
+    stream_logger = logging.Logger("merit.stream")
+    stream_logger.addHandler(handler)
+    return stream_logger

@@ -12,20 +12,20 @@ from redis.asyncio import Redis as Client
 from redis.exceptions import ResponseError
 
 from merit.errors import MeritError
-from merit.stream.brokers.broker import MUTE, Broker, Pair, Take
-from merit.stream.events import Event, Record, headers
+from merit.stream.brokers.broker import RAW_MESSAGE_OPTIONS, Broker, HandleBatch, RecordPair
+from merit.stream.events import Event, Record, create_headers
 
-FIELD = b"data"
+EVENT_FIELD = b"data"
 """The field of an entry that holds the event."""
-FORGOTTEN_MS = 3_600_000
+CONSUMER_EXPIRY_MS = 3_600_000
 """A consumer without pending entries that is idle for so long is removed."""
 
-SHOWN = 40
+MAX_DISPLAYED = 40
 """Number of fields, and characters of each name, that a message shows of an entry without the field `data`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StreamEntry:
     """The id of a stream entry, and its fields if it has no field `data`."""
 
     name: bytes
@@ -35,114 +35,131 @@ class Entry:
 class Redis(Broker):
     """Redis streams by FastStream."""
 
-    noise = ("UNBLOCKED", "no longer exists", "Message fetch error: Connection")
+    ignored_log_texts = ("UNBLOCKED", "no longer exists", "Message fetch error: Connection")
     _client: Client
-    _in_hand: set[bytes]
+    _in_flight: set[bytes]
 
     async def connect(self) -> None:
         """Connect; create the stream of events and its group, or check that they exist."""
-        how = self.how
+        settings = self.settings
         self._broker = RedisBroker(
-            self.url, logger=self.logger, apply_types=False, graceful_timeout=how.answer_seconds, socket_timeout=30
+            self.url, logger=self.logger, apply_types=False, graceful_timeout=settings.answer_seconds, socket_timeout=30
         )
         self._client = await self._broker.connect()
         await self._client.ping()
-        if not how.declare and not await self._client.exists(how.events):
-            raise MeritError(f"stream: Redis has no stream {how.events}; make it, or set stream.declare")
+        if not settings.declare and not await self._client.exists(settings.events):
+            raise MeritError(f"stream: Redis has no stream {settings.events}; make it, or set stream.declare")
         try:
             # From the first entry on: entries added before the first worker started count too.
-            await self._client.xgroup_create(how.events, how.group, id="0", mkstream=how.declare)
+            await self._client.xgroup_create(settings.events, settings.group, id="0", mkstream=settings.declare)
         except ResponseError as error:
             if "BUSYGROUP" not in str(error):
                 raise
-        for each in await self._client.xinfo_consumers(how.events, how.group):
-            if not each["pending"] and each["idle"] > FORGOTTEN_MS:
-                await self._client.xgroup_delconsumer(how.events, how.group, each["name"])
+        for each in await self._client.xinfo_consumers(settings.events, settings.group):
+            if not each["pending"] and each["idle"] > CONSUMER_EXPIRY_MS:
+                await self._client.xgroup_delconsumer(settings.events, settings.group, each["name"])
 
-    async def start(self, take: Take) -> None:
+    async def start(self, handle_batch: HandleBatch) -> None:
         """Read new entries, and claim those that have been pending with another worker for too long."""
-        how, me = self.how, f"{socket.gethostname()}-{os.getpid()}"
-        self._in_hand = set()
-        new = StreamSub(
-            how.events, group=how.group, consumer=me, batch=True, max_records=how.rows, polling_interval=1000
+        settings, consumer = self.settings, f"{socket.gethostname()}-{os.getpid()}"
+        self._in_flight = set()
+        new_entries = StreamSub(
+            settings.events,
+            group=settings.group,
+            consumer=consumer,
+            batch=True,
+            max_records=settings.rows,
+            polling_interval=1000,
         )
-        left = StreamSub(
-            how.events, group=how.group, consumer=me, batch=True, max_records=1,
-            min_idle_time=how.answer_seconds * 1000, polling_interval=1000,
+        pending_entries = StreamSub(
+            settings.events, group=settings.group, consumer=consumer, batch=True, max_records=1,
+            min_idle_time=settings.answer_seconds * 1000, polling_interval=1000,
         )  # fmt: skip
 
-        for stream, again in ((new, False), (left, True)):
-            self._subscribe(stream, take, again=again)
+        for stream, is_redelivered in ((new_entries, False), (pending_entries, True)):
+            self._subscribe(stream, handle_batch, is_redelivered=is_redelivered)
         await self._broker.start()
 
-    def _subscribe(self, stream: StreamSub, take: Take, *, again: bool) -> None:
-        subscriber = self._broker.subscriber(stream=stream, ack_policy=AckPolicy.MANUAL, no_reply=True, **MUTE)
+    def _subscribe(self, stream: StreamSub, handle_batch: HandleBatch, *, is_redelivered: bool) -> None:
+        subscriber = self._broker.subscriber(
+            stream=stream, ack_policy=AckPolicy.MANUAL, no_reply=True, **RAW_MESSAGE_OPTIONS
+        )
 
         async def handle(batch: Any) -> None:
             entries = zip(batch["message_ids"], batch["data"], strict=True)
             # An entry in progress for longer than answer_seconds would be claimed again by this same worker.
-            new = [_event(*entry, again=again) for entry in entries if entry[0] not in self._in_hand]
-            names = {event.handle.name for event in new}
-            self._in_hand |= names
+            new_events = [
+                _create_event(*entry, is_redelivered=is_redelivered)
+                for entry in entries
+                if entry[0] not in self._in_flight
+            ]
+            entry_names = {event.handle.name for event in new_events}
+            self._in_flight |= entry_names
             try:
-                if new:
-                    await take(new)
+                if new_events:
+                    await handle_batch(new_events)
             finally:
-                self._in_hand -= names
+                self._in_flight -= entry_names
 
         subscriber(handle)
 
-    async def publish(self, pairs: Sequence[Pair]) -> Sequence[BaseException | None]:
+    async def publish(self, pairs: Sequence[RecordPair]) -> Sequence[BaseException | None]:
         """Publish in one pipeline without a transaction: a refused entry must not stop the others."""
-        how = self.how
+        settings = self.settings
         async with self._client.pipeline(transaction=False) as pipe:
             for record, event in pairs:
-                pipe.xadd(how.dead_letters if record.cause else how.answers, _fields(record, event))
-            told = await pipe.execute(raise_on_error=False)
-        return [each if isinstance(each, Exception) else None for each in told]
+                pipe.xadd(settings.dead_letters if record.cause else settings.answers, _create_fields(record, event))
+            results = await pipe.execute(raise_on_error=False)
+        return [each if isinstance(each, Exception) else None for each in results]
 
     async def acknowledge(self, events: Sequence[Event]) -> None:
         """Acknowledge all entries in one command."""
-        await self._client.xack(self.how.events, self.how.group, *(event.handle.name for event in events))
+        await self._client.xack(self.settings.events, self.settings.group, *(event.handle.name for event in events))
 
-    async def lag(self) -> float:
+    async def read_lag(self) -> float:
         """Return the number of entries that the group has not read or not acknowledged."""
         try:
-            groups = await self._client.xinfo_groups(self.how.events)
+            groups = await self._client.xinfo_groups(self.settings.events)
         except ResponseError as error:
             if "no such key" not in str(error):
                 raise
             groups = []
-        mine = next((each for each in groups if each["name"] == self.how.group.encode()), None)
-        if mine is None:
+        group = next((each for each in groups if each["name"] == self.settings.group.encode()), None)
+        if group is None:
             raise MeritError(
-                f"stream: {self.address}: the group {self.how.group} of {self.how.events} was removed; start again to "
+                f"stream: {self.address}: the group {self.settings.group} of {self.settings.events} was removed; start "
+                "again to "
                 "make it anew"
             )
-        unread = mine.get("lag")  # null after entries were deleted
-        return float("nan") if unread is None else float(unread + mine["pending"])
+        unread = group.get("lag")  # null after entries were deleted
+        return float("nan") if unread is None else float(unread + group["pending"])
 
     async def stop(self) -> None:
         """Close the connection."""
         await self._broker.stop()
 
 
-def _event(name: bytes, fields: dict[bytes, bytes], *, again: bool) -> Event:
-    entry = Entry(name, {} if FIELD in fields else fields)
-    fault = "" if FIELD in fields else f"the entry has no field 'data'; it has {_listed(fields)}"
-    return Event(fields.get(FIELD, b""), name.decode(), again=again, handle=entry, fault=fault)
+def _create_event(name: bytes, fields: dict[bytes, bytes], *, is_redelivered: bool) -> Event:
+    entry = StreamEntry(name, {} if EVENT_FIELD in fields else fields)
+    fault = "" if EVENT_FIELD in fields else f"the entry has no field 'data'; it has {_render_names(fields)}"
+    return Event(fields.get(EVENT_FIELD, b""), name.decode(), is_redelivered=is_redelivered, handle=entry, fault=fault)
 
 
-def _listed(fields: dict[bytes, bytes]) -> str:
-    names = [name.decode(errors="backslashreplace")[:SHOWN] for name in fields]
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+def _render_names(fields: dict[bytes, bytes]) -> str:
+    names = [name.decode(errors="backslashreplace")[:MAX_DISPLAYED] for name in fields]
+    return ", ".join(names[:MAX_DISPLAYED]) + (
+        f" and {len(names) - MAX_DISPLAYED} more" if len(names) > MAX_DISPLAYED else ""
+    )
 
 
-def _fields(record: Record, event: Event) -> Any:
+def _create_fields(record: Record, event: Event) -> Any:
     """Return the fields of a record; a dead letter without an event has its original fields, renamed on conflict."""
     if not record.cause:
-        return {"id": record.key, FIELD: record.body}
-    ours = {b"id": record.key, **{name.encode(): told for name, told in headers(record, "").items()}}
+        return {"id": record.key, EVENT_FIELD: record.body}
+    own_fields = {b"id": record.key, **{name.encode(): header for name, header in create_headers(record, "").items()}}
     if not event.fault:
-        return {**ours, FIELD: record.body}
-    return {**{b"entry-" + name if name in ours else name: value for name, value in event.handle.other.items()}, **ours}
+        return {**own_fields, EVENT_FIELD: record.body}
+    return {
+        **{b"entry-" + name if name in own_fields else name: value for name, value in event.handle.other.items()},
+        **own_fields,
+    }

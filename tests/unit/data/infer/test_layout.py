@@ -20,7 +20,7 @@ def _layout(text: str | bytes) -> tuple[dict[str, Any], list[str]]:
 
 def _columns(settings: dict[str, Any]) -> list[str]:
     component = {"_target_": "merit.data.sources.Csv", "path": "table.csv", **settings}
-    names: list[str] = targets.build(component).read().columns
+    names: list[str] = targets.build_component(component).read().columns
     return names
 
 

@@ -14,7 +14,7 @@ import yaml
 from merit.config.schema.environment import Environment
 from merit.config.schema.serve import Auth
 from merit.deploy.targets import cloudrun, compose, ecs, kubernetes, render, spaces
-from merit.deploy.targets.rendering import JWKS, KEYS, mebibytes, processors
+from merit.deploy.targets.rendering import JWKS_SECRET, KEYS_SECRET, parse_mebibytes, parse_processors
 from merit.errors import MeritError
 from merit.registry.release_tags import Release
 from merit.release import context
@@ -86,8 +86,8 @@ def test_a_canary_is_refused_with_the_targets_that_can(target: str) -> None:
 
 
 def test_amounts_are_read_as_kubernetes_reads_them() -> None:
-    assert [processors(each) for each in ("500m", "2", "0.5")] == [0.5, 2.0, 0.5]
-    assert [mebibytes(each) for each in ("512Mi", "1Gi", "1.5Gi", "1048576Ki", "536870912")] == [
+    assert [parse_processors(each) for each in ("500m", "2", "0.5")] == [0.5, 2.0, 0.5]
+    assert [parse_mebibytes(each) for each in ("512Mi", "1Gi", "1.5Gi", "1048576Ki", "536870912")] == [
         512,
         1024,
         1536,
@@ -95,7 +95,7 @@ def test_amounts_are_read_as_kubernetes_reads_them() -> None:
         512,
     ]
     with pytest.raises(MeritError, match="no amount of memory"):
-        mebibytes("500m")
+        parse_mebibytes("500m")
 
 
 # Kubernetes
@@ -245,7 +245,7 @@ def test_keys_are_named_and_never_in_a_file(target: str) -> None:
 
 
 def test_images_look_for_keys_where_targets_put_them() -> None:
-    assert (KEYS.file, JWKS.file) == (context.KEYS, context.JWKS)
+    assert (KEYS_SECRET.path, JWKS_SECRET.path) == (context.KEYS_PATH, context.JWKS_PATH)
 
 
 def test_pods_wait_for_the_secret_and_read_it_alone() -> None:

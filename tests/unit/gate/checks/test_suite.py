@@ -10,7 +10,7 @@ import pytest
 
 from merit.config.schema import Lock
 from merit.config.tasks import METRICS
-from merit.features.transform import Category, Number, Transform
+from merit.features.transform import NumberScale, Preprocessing, Vocabulary
 from merit.gate.checks import suite
 from merit.gate.evidence import Evidence
 from merit.gate.verdict import Check, Verdict
@@ -20,7 +20,7 @@ from tests.unit.gate.conftest import ROWS, rival, transform_of
 
 
 def _check(evidence: Evidence, name: str) -> Check:
-    (found,) = [check for check in suite.run(evidence) if check.name == name]
+    (found,) = [check for check in suite.run_checks(evidence) if check.name == name]
     return found
 
 
@@ -33,7 +33,7 @@ def test_a_good_candidate_passes_every_check_and_each_phase_is_shown(
 ) -> None:
     shown: list[str] = []
     monkeypatch.setattr(suite, "show_phase", shown.append)
-    found = suite.run(evidence)
+    found = suite.run_checks(evidence)
     assert [" ".join(phase.split()[1:3]) for phase in shown] == [
         "measuring prediction", "comparing with", "checking robustness", "waiting for",
     ]  # fmt: skip
@@ -139,8 +139,10 @@ def test_a_champion_that_can_not_be_fetched_is_inconclusive(evidence: Evidence) 
     assert "--against REF" in found.advice
 
 
-def test_a_champion_of_other_columns_is_inconclusive(evidence: Evidence, load: Callable[[Transform], Package]) -> None:
-    other = load(Transform([], [Number("speed", 0.0, 1.0, 1.0, flagged=False)]))
+def test_a_champion_of_other_columns_is_inconclusive(
+    evidence: Evidence, load: Callable[[Preprocessing], Package]
+) -> None:
+    other = load(Preprocessing([], [NumberScale("speed", 0.0, 1.0, 1.0, has_missing_flag=False)]))
     found = _check(replace(evidence, champion=rival(other)), "champion")
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "the rows lack the columns speed, which the model takes" in found.found
@@ -149,20 +151,20 @@ def test_a_champion_of_other_columns_is_inconclusive(evidence: Evidence, load: C
 @pytest.mark.parametrize(
     "transform",
     [
-        Transform([], [Number("shop", 0.0, 1.0, 1.0, flagged=False)]),
-        Transform([Category("size", "string", ["a"])], []),
+        Preprocessing([], [NumberScale("shop", 0.0, 1.0, 1.0, has_missing_flag=False)]),
+        Preprocessing([Vocabulary("size", "string", ["a"])], []),
     ],
     ids=["a string where it takes numbers", "numbers where it takes strings"],
 )
 def test_a_champion_of_columns_of_other_types_is_inconclusive(
-    evidence: Evidence, load: Callable[[Transform], Package], transform: Transform
+    evidence: Evidence, load: Callable[[Preprocessing], Package], transform: Preprocessing
 ) -> None:
     found = _check(replace(evidence, champion=rival(load(transform))), "champion")
     assert found.verdict is Verdict.INCONCLUSIVE
 
 
 def test_a_champion_of_another_task_or_of_other_classes_is_inconclusive(
-    evidence: Evidence, load: Callable[[Transform], Package]
+    evidence: Evidence, load: Callable[[Preprocessing], Package]
 ) -> None:
     for output in ({"task": "regression"}, {"task": "binary", "classes": ["a", "b"]}):
         other = load(transform_of())
@@ -173,7 +175,9 @@ def test_a_champion_of_another_task_or_of_other_classes_is_inconclusive(
         assert "waive this check in gate.waivers" in found.advice
 
 
-def test_a_champion_of_another_target_is_inconclusive(evidence: Evidence, load: Callable[[Transform], Package]) -> None:
+def test_a_champion_of_another_target_is_inconclusive(
+    evidence: Evidence, load: Callable[[Preprocessing], Package]
+) -> None:
     ours, other = load(transform_of()), load(transform_of())
     ours.signature["outputs"][0]["description"] = "probability that delay >=  15"
     other.signature["outputs"][0]["description"] = "probability that delay >= 30"
@@ -184,7 +188,7 @@ def test_a_champion_of_another_target_is_inconclusive(evidence: Evidence, load: 
 
 
 def test_a_rule_may_name_a_metric_that_the_champion_never_knew(
-    evidence: Evidence, load: Callable[[Transform], Package], make_lock: Callable[..., Lock]
+    evidence: Evidence, load: Callable[[Preprocessing], Package], make_lock: Callable[..., Lock]
 ) -> None:
     class Recall:
         higher_is_better = True
@@ -196,25 +200,25 @@ def test_a_rule_may_name_a_metric_that_the_champion_never_knew(
         values["evaluate"]["metrics"] = {"recall": {"_target_": "mymodels.metrics.Recall"}}
         values["gate"]["champion"] = [{"metric": "recall", "margin": 0.0}]
 
-    own = replace(evidence, own={"recall": Recall()}, lock=make_lock(edit))
+    own = replace(evidence, own_metrics={"recall": Recall()}, lock=make_lock(edit))
     found = _check(replace(own, champion=rival(load(transform_of(2.0, 2.0)))), "champion: recall")
     assert (found.verdict, found.found) == (Verdict.PASS, "+0.0000 [+0.0000, +0.0000]")
 
 
 def test_without_floors_there_are_no_floors_to_judge(evidence: Evidence, make_lock: Callable[..., Lock]) -> None:
-    found = suite.run(_with_lock(evidence, make_lock, floors={}))
+    found = suite.run_checks(_with_lock(evidence, make_lock, floors={}))
     assert not [check for check in found if check.name.startswith("floor")]
 
 
 def test_the_comparison_with_the_champion_has_every_metric(
-    evidence: Evidence, load: Callable[[Transform], Package]
+    evidence: Evidence, load: Callable[[Preprocessing], Package]
 ) -> None:
-    rivalry = replace(evidence, champion=rival(load(transform_of(0.5, 0.5)))).rivalry
+    rivalry = replace(evidence, champion=rival(load(transform_of(0.5, 0.5)))).champion_comparison
     assert list(rivalry.metrics) == list(rivalry.difference) == list(METRICS["binary"])
-    same = replace(evidence, champion=rival(same=True)).rivalry
+    same = replace(evidence, champion=rival(same=True)).champion_comparison
     assert same.metrics == evidence.metrics
     assert set(same.difference.values()) == {Estimate(0.0, 0.0, 0.0)}
-    assert (evidence.rivalry.metrics, evidence.rivalry.difference) == ({}, {})
+    assert (evidence.champion_comparison.metrics, evidence.champion_comparison.difference) == ({}, {})
 
 
 def test_an_interval_across_its_limit_tells_the_rows_that_would_settle_it(evidence: Evidence) -> None:
@@ -235,7 +239,7 @@ def test_a_value_at_its_limit_is_told_as_the_same_and_not_as_a_call_for_rows(evi
 
 
 def test_a_champion_that_is_worse_lets_the_candidate_pass(
-    evidence: Evidence, load: Callable[[Transform], Package]
+    evidence: Evidence, load: Callable[[Preprocessing], Package]
 ) -> None:
     found = _check(replace(evidence, champion=rival(load(transform_of(0.01, -2.0)))), "champion: roc_auc")
     assert found.verdict is Verdict.PASS
@@ -243,7 +247,7 @@ def test_a_champion_that_is_worse_lets_the_candidate_pass(
 
 
 def test_a_champion_that_is_better_makes_the_candidate_fail(
-    evidence: Evidence, load: Callable[[Transform], Package]
+    evidence: Evidence, load: Callable[[Preprocessing], Package]
 ) -> None:
     champion = rival(load(transform_of(2.0, 2.0)))
     worse = replace(evidence, champion=champion, candidate=1 - evidence.candidate)
@@ -254,11 +258,11 @@ def test_a_champion_that_is_better_makes_the_candidate_fail(
 
 
 def test_a_champion_with_the_same_answers_passes_without_any_margin(
-    evidence: Evidence, load: Callable[[Transform], Package], make_lock: Callable[..., Lock]
+    evidence: Evidence, load: Callable[[Preprocessing], Package], make_lock: Callable[..., Lock]
 ) -> None:
     rules = [{"metric": name, "margin": 0.0} for name in ("roc_auc", "log_loss", "brier")]
     same = replace(_with_lock(evidence, make_lock, champion=rules), champion=rival(load(transform_of(2.0, 2.0))))
-    found = [check for check in suite.run(same) if check.name.startswith("champion")]
+    found = [check for check in suite.run_checks(same) if check.name.startswith("champion")]
     assert [check.name for check in found] == ["champion: roc_auc", "champion: log_loss", "champion: brier"]
     assert {check.verdict for check in found} == {Verdict.PASS}
 
@@ -294,5 +298,5 @@ def test_parity_is_measured_and_not_taken_from_the_manifest(evidence: Evidence) 
 
 
 def test_every_check_that_can_fail_says_what_to_do(evidence: Evidence) -> None:
-    for check in suite.run(replace(evidence, champion=rival())):
+    for check in suite.run_checks(replace(evidence, champion=rival())):
         assert check.advice

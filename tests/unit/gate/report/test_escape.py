@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from merit.gate.report.escape import MOST, REPLACED, escape, plain
+from merit.gate.report.escape import DEFAULT_MAX_CHARS, REPLACEMENT, escape_markdown, sanitize_line
 
 HTML = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 ACTIVE = st.text(alphabet="<>&|`*_~[]()!#@\\-+=:/.$1ah\n\t \u202e\u200b\x00é", max_size=60)
@@ -37,8 +37,8 @@ def _shown(page: str) -> str:
         ("12.5", "12.5"),
         ("===", "&#61;=="),
         ("&lt;", "&#38;lt;"),
-        ("a\u202eb\x00c\u200dd\ufeff", f"a{REPLACED}b{REPLACED}c{REPLACED}d{REPLACED}"),
-        ("\ud800", REPLACED),
+        ("a\u202eb\x00c\u200dd\ufeff", f"a{REPLACEMENT}b{REPLACEMENT}c{REPLACEMENT}d{REPLACEMENT}"),
+        ("\ud800", REPLACEMENT),
         ("\u2028x", "x"),
         ("naïve 日本", "naïve 日本"),
         ("e" + "\u0336" * 50, "e\u0336\u0336"),
@@ -48,14 +48,14 @@ def _shown(page: str) -> str:
     ],
 )
 def test_a_text_is_shown_and_does_nothing(text: object, escaped: str) -> None:
-    assert escape(text) == escaped
+    assert escape_markdown(text) == escaped
 
 
 def test_a_long_text_is_cut_and_says_so() -> None:
-    assert escape("x" * 500) == "x" * (MOST - 1) + "…"
-    assert escape("x" * MOST) == "x" * MOST
-    assert escape("<" * 500, 3) == "&#60;&#60;…"
-    assert plain("a" * 10_000_000, 5) == "aaaa…"
+    assert escape_markdown("x" * 500) == "x" * (DEFAULT_MAX_CHARS - 1) + "…"
+    assert escape_markdown("x" * DEFAULT_MAX_CHARS) == "x" * DEFAULT_MAX_CHARS
+    assert escape_markdown("<" * 500, 3) == "&#60;&#60;…"
+    assert sanitize_line("a" * 10_000_000, 5) == "aaaa…"
 
 
 @given(st.one_of(ACTIVE, st.text(max_size=60)))
@@ -72,16 +72,16 @@ def test_a_long_text_is_cut_and_says_so() -> None:
     ],
 )
 def test_wherever_it_stands_it_adds_no_mark_up_and_is_read_as_it_was(place: str, text: str) -> None:
-    page, plainly = HTML.render(place.format(escape(text))), HTML.render(place.format("word"))
+    page, plainly = HTML.render(place.format(escape_markdown(text))), HTML.render(place.format("word"))
     tags = list(re.findall(r"<(\w+)", plainly))
     # An empty paragraph isn't one.
     assert [tag for tag in re.findall(r"<(\w+)", page) if tag != "p"] == [tag for tag in tags if tag != "p"]
     assert set(tags) <= TAGS
-    assert plain(text).replace("\u200b", "") in _shown(page)
+    assert sanitize_line(text).replace("\u200b", "") in _shown(page)
 
 
 @given(st.text(max_size=80))
 def test_no_mention_reference_or_link_is_left_to_be_seen(text: str) -> None:
-    shown = html.unescape(escape(f"@a {text} #1 http://b {text}www.c"))
+    shown = html.unescape(escape_markdown(f"@a {text} #1 http://b {text}www.c"))
     assert not re.search(r"[@#]\w|://|\bwww\.|\bgh-\d", shown, re.IGNORECASE)
     assert shown.isprintable() or not text.isprintable() or "\u200b" in shown

@@ -13,7 +13,7 @@ from merit import artifacts
 from merit.errors import MeritError
 from merit.gate.report import labels, plots, render, schema, terminal
 from merit.gate.report.sections import Estimate
-from merit.gate.report.truncation import fit
+from merit.gate.report.truncation import truncate_report
 from tests.unit.gate import reports
 
 EVIL = "<script>alert(1)</script> | a\nb @team #12 https://evil.example `c` [d](e) \u202e<!--"
@@ -41,7 +41,7 @@ def _tables(text: str) -> list[str]:
 
 
 def test_the_first_lines_say_the_verdict_why_and_what_to_do() -> None:
-    heading, _, todo = render.markdown(reports.full()).splitlines()[:3]
+    heading, _, todo = render.render_markdown(reports.full()).splitlines()[:3]
     assert heading == (
         "## ❌ merit: fail – <code>flights</code> may not merge: 3 of 13 checks failed, 1 could not decide"  # noqa: RUF001
     )
@@ -51,7 +51,7 @@ def test_the_first_lines_say_the_verdict_why_and_what_to_do() -> None:
 
 
 def test_weakened_rules_and_waivers_stand_before_all_else() -> None:
-    text = render.markdown(reports.full())
+    text = render.render_markdown(reports.full())
     top = text[: text.index("###")]
     assert "> **1 of the gate's rules is weaker here than at <code>aaaaaaa</code>:**" in top
     assert "> - <code>gate.floors.roc&#95;auc</code>: <code>0.64</code> → <code>0.62</code>" in top
@@ -64,7 +64,7 @@ def test_weakened_rules_and_waivers_stand_before_all_else() -> None:
 
 
 def test_the_parts_stand_in_the_order_in_which_a_reviewer_asks() -> None:
-    text = render.markdown(reports.full())
+    text = render.render_markdown(reports.full())
     titles = ["What changes in the configuration", "What changes in the data", "How good it is", "Slices", "Checks"]
     assert re.findall(r"^### (.*)$", text, re.MULTILINE) == titles
 
@@ -96,7 +96,7 @@ def test_the_parts_stand_in_the_order_in_which_a_reviewer_asks() -> None:
     ],
 )
 def test_the_markdown_tells(line: str) -> None:
-    assert line in render.markdown(reports.full())
+    assert line in render.render_markdown(reports.full())
 
 
 @pytest.mark.parametrize(
@@ -107,15 +107,15 @@ def test_the_markdown_tells(line: str) -> None:
 def test_every_row_of_a_table_has_as_many_cells(name: str, text: str | None) -> None:
     made = _made(name)
     if text is not None:
-        made = fit(reports.spoiled(made, text))
-    for table in _tables(render.markdown(made)):
+        made = truncate_report(reports.spoiled(made, text))
+    for table in _tables(render.render_markdown(made)):
         assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1, table
 
 
 @pytest.mark.parametrize("text", [EVIL, "&#64;team", "a" * 3000, "\\", "`", "*_~", "|"])
 def test_nothing_from_data_or_yaml_becomes_mark_up(text: str) -> None:
-    plain = _page(render.markdown(reports.full()))
-    spoiled = _page(render.markdown(fit(reports.spoiled(reports.full(), text))))
+    plain = _page(render.render_markdown(reports.full()))
+    spoiled = _page(render.render_markdown(truncate_report(reports.spoiled(reports.full(), text))))
     assert set(re.findall(r"<(/?\w+)", spoiled)) <= set(re.findall(r"<(/?\w+)", plain))
     assert "<a " not in spoiled
     assert "<!--" not in spoiled
@@ -126,25 +126,28 @@ def test_nothing_from_data_or_yaml_becomes_mark_up(text: str) -> None:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_the_markdown_fits_in_a_comment(name: str) -> None:
-    assert render.length(render.markdown(_made(name))) <= render.LIMIT < COMMENT
+    assert render.count_characters(render.render_markdown(_made(name))) <= render.MAX_MARKDOWN_CHARS < COMMENT
 
 
 @pytest.mark.parametrize("text", ["😀" * 2000, "@" * 2000, "&" * 2000, "x" * 2000])
 def test_the_markdown_fits_whatever_texts_it_holds(text: str) -> None:
-    assert render.length(render.markdown(reports.spoiled(reports.wide(), text))) <= render.LIMIT
+    assert (
+        render.count_characters(render.render_markdown(reports.spoiled(reports.wide(), text)))
+        <= render.MAX_MARKDOWN_CHARS
+    )
 
 
 def test_what_is_left_out_is_said_and_the_least_important_goes_first() -> None:
-    text = render.markdown(reports.wide())
+    text = render.render_markdown(reports.wide())
     assert "**Left out, because a comment has limited space:** part of the slices, the checks that passed," in text
     assert "more slices in the HTML report" in text
     assert "### What changes in the configuration" in text
     assert "> - <code>gate.floors.a&#95;very" in text
-    assert "Left out" not in render.markdown(reports.full())
+    assert "Left out" not in render.render_markdown(reports.full())
 
 
 def test_without_a_champion_nothing_is_compared() -> None:
-    text = render.markdown(reports.first())
+    text = render.render_markdown(reports.first())
     assert "No champion yet." in text
     assert "### The data" in text
     assert "What changes" not in text
@@ -155,17 +158,17 @@ def test_without_a_champion_nothing_is_compared() -> None:
 def test_data_that_is_the_champions_own_is_told_in_a_line() -> None:
     made = reports.full()
     made["data"] |= {"identical": True, "missing": [], "categories": [], "drift": [], "columns": None}
-    assert "Nothing: it is the champion's, bit for bit (273,355 rows)." in render.markdown(made)
+    assert "Nothing: it is the champion's, bit for bit (273,355 rows)." in render.render_markdown(made)
 
 
 def test_a_report_on_the_data_alone_never_says_that_a_model_may_merge() -> None:
     made = reports.data_only()
-    text = render.markdown(made)
+    text = render.render_markdown(made)
     assert "the data may not be trained on: 2 of 5 checks failed" in text
     for title in ("How good it is", "Slices", "Curves"):
         assert title not in text
     made |= {"verdict": "pass", "checks": [made["checks"][0]]}
-    assert "the data may be trained on: 1 check passed" in render.markdown(made)
+    assert "the data may be trained on: 1 check passed" in render.render_markdown(made)
 
 
 @pytest.mark.parametrize(
@@ -175,10 +178,10 @@ def test_what_was_not_judged_may_be_null_in_every_form(
     curves: None, absent: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = reports.full() | {absent: None}
-    assert "merit: fail" in render.markdown(made)
-    assert "<h1>flights: <span>fail</span></h1>" in render.html(made)
-    assert "<p>1 location changes: where data comes from" in render.html(reports.full())
-    terminal.show(made)
+    assert "merit: fail" in render.render_markdown(made)
+    assert "<h1>flights: <span>fail</span></h1>" in render.render_html(made)
+    assert "<p>1 location changes: where data comes from" in render.render_html(reports.full())
+    terminal.print_report(made)
     assert "verdict: fail" in capsys.readouterr().out
 
 
@@ -197,7 +200,10 @@ def test_each_verdict_has_its_words(verdicts: list[str], verdict: str, text: str
     checks = [
         reports.check(str(n), "fail" if v == "waived" else v, waived=v == "waived") for n, v in enumerate(verdicts)
     ]
-    assert labels.summary(schema.of(reports.full() | {"verdict": verdict, "checks": checks})) == text
+    assert (
+        labels.summarize_verdict(schema.validate_report(reports.full() | {"verdict": verdict, "checks": checks}))
+        == text
+    )
 
 
 @pytest.mark.parametrize(
@@ -211,8 +217,8 @@ def test_each_verdict_has_its_words(verdicts: list[str], verdict: str, text: str
 def test_a_value_is_shown_with_its_interval_if_it_has_one(found: dict[str, Any], text: str) -> None:
     made = reports.full()
     made["metrics"]["candidate"]["roc_auc"] = found
-    assert labels.interval(schema.of(made).metrics.candidate["roc_auc"]) == text
-    assert f"| {text} |" in render.markdown(made)
+    assert labels.format_interval(schema.validate_report(made).metrics.candidate["roc_auc"]) == text
+    assert f"| {text} |" in render.render_markdown(made)
 
 
 @pytest.mark.parametrize(
@@ -231,11 +237,11 @@ def test_a_value_is_shown_with_its_interval_if_it_has_one(found: dict[str, Any],
 def test_a_difference_is_clear_only_if_its_interval_is_on_one_side(
     low: float | None, high: float | None, better: str | None, said: str | None
 ) -> None:
-    assert labels.trend(Estimate(value=0.1, low=low, high=high), better) == said
+    assert labels.classify_trend(Estimate(value=0.1, low=low, high=high), better) == said
 
 
 def test_charts_are_in_words_that_mermaid_reads() -> None:
-    text = render.markdown(reports.full())
+    text = render.render_markdown(reports.full())
     charts = re.findall(r"```mermaid\n(.*?)```", text, re.DOTALL)
     assert len(charts) == 2
     for chart in charts:
@@ -251,11 +257,11 @@ def test_charts_are_in_words_that_mermaid_reads() -> None:
 def test_very_small_numbers_in_a_chart_have_no_exponent() -> None:
     made = reports.full()
     made["curves"]["loss"] = [{"train": 1.5e-7 * n, "validation": 2.5e9 * n} for n in range(3)]
-    assert "line [0, 0.00000015, 0.0000003]" in render.markdown(made)
+    assert "line [0, 0.00000015, 0.0000003]" in render.render_markdown(made)
 
 
 def test_the_page_needs_nothing_from_anywhere_else(curves: None) -> None:
-    page = render.html(reports.full())
+    page = render.render_html(reports.full())
     assert page.startswith("<!doctype html>")
     assert "<script" not in page
     assert "<link" not in page
@@ -265,7 +271,7 @@ def test_the_page_needs_nothing_from_anywhere_else(curves: None) -> None:
 
 
 def test_the_page_holds_a_drawing_per_curve_in_the_colours_of_the_page(curves: None) -> None:
-    page = render.html(reports.full())
+    page = render.render_html(reports.full())
     assert page.count("<svg") == page.count("</svg>")
     for title in ("ROC", "Precision and recall", "Calibration", "Loss by epoch"):
         assert f'aria-label="{title}"' in page
@@ -274,25 +280,25 @@ def test_the_page_holds_a_drawing_per_curve_in_the_colours_of_the_page(curves: N
 
 
 def test_the_page_draws_an_interval_per_metric_and_slice_and_a_bar_per_column(curves: None) -> None:
-    page = render.html(reports.full())
+    page = render.render_html(reports.full())
     strips = '<td class="(worse|better|unclear)"><svg class="strip "'
     said = [found[0] for found in re.finditer(strips, page)]
     assert len(said) == 5 + 10 + 24  # metrics, what moved most, all slices
     assert sum("worse" in each for each in said) == 2 + 5 + 8
     assert page.count('<svg class="strip worse"') == 2  # columns that drifted
     assert page.count('class="filled"') == 6
-    assert render.html(reports.first()).count('<svg class="strip ') == 24  # each slice beside all rows
+    assert render.render_html(reports.first()).count('<svg class="strip ') == 24  # each slice beside all rows
 
 
 def test_the_pages_links_lead_to_its_parts(curves: None) -> None:
     for name in EVERY[:4]:
-        page = render.html(_made(name))
+        page = render.render_html(_made(name))
         for place in re.findall(r'href="#(\w+)"', page):
             assert f'id="{place}"' in page
 
 
 def test_the_page_escapes_what_comes_from_data(curves: None) -> None:
-    page = render.html(reports.spoiled(reports.full(), EVIL))
+    page = render.render_html(reports.spoiled(reports.full(), EVIL))
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)" in page
     assert "<!--" not in page
@@ -300,25 +306,25 @@ def test_the_page_escapes_what_comes_from_data(curves: None) -> None:
 
 
 def test_the_same_report_is_the_same_page(curves: None) -> None:
-    assert render.html(reports.full()) == render.html(copy.deepcopy(reports.full()))
+    assert render.render_html(reports.full()) == render.render_html(copy.deepcopy(reports.full()))
 
 
 def test_a_page_without_its_curves_says_what_makes_them(workdir: Path) -> None:
     with pytest.raises(MeritError, match="'merit evaluate' makes it"):
-        render.html(reports.full())
-    assert render.html(reports.data_only())
+        render.render_html(reports.full())
+    assert render.render_html(reports.data_only())
 
 
 def test_the_report_is_written_in_three_forms_that_can_be_read_back(curves: None) -> None:
-    made = render.write(reports.full())
-    assert schema.read(artifacts.GATE_REPORT.read_text(encoding="utf-8")) == made == reports.full()
-    assert artifacts.GATE_MARKDOWN.read_text(encoding="utf-8") == render.markdown(made)
-    assert artifacts.GATE_HTML.read_text(encoding="utf-8") == render.html(made)
+    made = render.write_report(reports.full())
+    assert schema.parse_report(artifacts.GATE_REPORT.read_text(encoding="utf-8")) == made == reports.full()
+    assert artifacts.GATE_MARKDOWN.read_text(encoding="utf-8") == render.render_markdown(made)
+    assert artifacts.GATE_HTML.read_text(encoding="utf-8") == render.render_html(made)
 
 
 def test_a_report_that_is_none_is_not_written(curves: None) -> None:
     with pytest.raises(MeritError, match="the gate's report: verdict"):
-        render.write(reports.full() | {"verdict": "maybe"})
+        render.write_report(reports.full() | {"verdict": "maybe"})
     assert not artifacts.GATE_REPORT.exists()
 
 
@@ -342,7 +348,7 @@ def test_the_terminal_is_short_and_shows_the_verdict_and_what_stands_in_the_way(
     made = reports.full()
     made["checks"][2]["found"] = "[bold]9[/] MB \x1b[31m"
     made["waivers"][0]["reason"] = "[red]agreed[/]"
-    terminal.show(made)
+    terminal.print_report(made)
     shown = capsys.readouterr().out
     for line in (
         "flights: EmbeddingMLP trained on 217,727 rows to 2013-08-31",
@@ -365,7 +371,7 @@ def test_intervals_stand_on_one_line_where_no_terminal_is(capsys: pytest.Capture
     for name in ("candidate", "baseline"):
         made["metrics"][name]["average_precision"] = {"value": 0.3363, "low": 0.3233, "high": 0.3494}
     made["metrics"]["difference"]["average_precision"] = {"value": 0.0003, "low": -0.0011, "high": 0.0017}
-    terminal.show(made)
+    terminal.print_report(made)
     (line,) = (line for line in capsys.readouterr().out.splitlines() if "average_precision" in line)
     assert line.count("0.3363 [0.3233, 0.3494]") == 2
     assert "+0.0003 [-0.0011, +0.0017]" in line
@@ -375,28 +381,30 @@ def test_intervals_stand_on_one_line_where_no_terminal_is(capsys: pytest.Capture
 def test_rules_of_another_model_are_not_told_as_weaker_ones(capsys: pytest.CaptureFixture[str]) -> None:
     made = reports.full()
     made["change"]["config"].insert(0, {"key": "name", "before": '"wines"', "after": '"flights"'})
-    terminal.show(made)
+    terminal.print_report(made)
     shown = capsys.readouterr().out
     assert "rules:   this is another model than wines, and so are its rules: reports/gate.html" in shown
     assert "weaker:" not in shown.partition("verdict:")[0].rpartition("└")[2]
 
 
 def test_more_rows_are_asked_for_where_they_would_decide_and_nowhere_else() -> None:
-    assert terminal.following(reports.full()) == "change conf/ and 'merit run' again"
+    assert terminal.suggest_next_step(reports.full()) == "change conf/ and 'merit run' again"
     checks = [reports.check(f"[{n}]", "inconclusive", rows_needed=4200 if n == 1 else None) for n in range(1, 6)]
     made = reports.full() | {"checks": [reports.check("size"), *checks], "verdict": "inconclusive"}
-    assert terminal.following(made) == (
+    assert terminal.suggest_next_step(made) == (
         "more test rows would decide [1] (about 4,200): more data, or a larger test part; "
         "the table says what to do about [2], [3], [4] and 1 more; then 'merit run' again"
     )
     undecided = made | {"checks": checks[1:3]}
-    assert terminal.following(undecided) == "the table says what to do about [2], [3]; then 'merit run' again"
+    assert terminal.suggest_next_step(undecided) == "the table says what to do about [2], [3]; then 'merit run' again"
 
 
 def test_the_terminal_tells_many_checks_of_a_kind_that_passed_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     many = [reports.check(f"clock: {name}", found="0.5 s") for name in ("sun", "sand", "water")]
     two = [reports.check(f"lamp: {name}", found="0.7 W") for name in ("oil", "gas")]
-    terminal.show(reports.full() | {"checks": [*many, *two, reports.check("clock: candle", "fail")], "verdict": "fail"})
+    terminal.print_report(
+        reports.full() | {"checks": [*many, *two, reports.check("clock: candle", "fail")], "verdict": "fail"}
+    )
     shown = capsys.readouterr().out
     for line in ("clock: 3 checks", "sun; sand; water", "lamp: oil", "lamp: gas", "clock: candle"):
         assert line in shown
@@ -406,7 +414,7 @@ def test_the_terminal_tells_many_checks_of_a_kind_that_passed_in_one_line(capsys
 
 @pytest.mark.usefixtures("curves")
 def test_no_column_of_the_page_is_hidden_on_a_narrow_screen_and_each_names_itself_there() -> None:
-    page = render.html(reports.full())
+    page = render.render_html(reports.full())
     style = re.sub(r"\s+", " ", page[: page.index("</style>")])
     hidden = re.findall(r"([^{}]*)\{[^{}]*display: none", style)
     assert [each.split(";")[-1].strip() for each in hidden] == ["table.cards th", "table.cards td:empty", "nav"]

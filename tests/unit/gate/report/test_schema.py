@@ -14,7 +14,7 @@ Edit = Callable[[dict[str, Any]], object]
 
 def _complaint(text: str) -> str:
     with pytest.raises(MeritError) as caught:
-        form.read(text)
+        form.parse_report(text)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600
     assert caught.value.exit_code == 2
@@ -24,11 +24,13 @@ def _complaint(text: str) -> str:
 @pytest.mark.parametrize("name", ["full", "passing", "first", "data_only"])
 def test_a_report_is_read_as_it_was_written(name: str) -> None:
     made = getattr(reports, name)()
-    assert form.read(json.dumps(made)) == made
+    assert form.parse_report(json.dumps(made)) == made
 
 
 def test_what_a_report_lacks_is_filled_in() -> None:
-    made = form.read(json.dumps({"form": 1, "verdict": "inconclusive", "model": "a", "task": "binary", "checks": []}))
+    made = form.parse_report(
+        json.dumps({"form": 1, "verdict": "inconclusive", "model": "a", "task": "binary", "checks": []})
+    )
     assert (made["scope"], made["metrics"], made["slices"], made["waivers"]) == ("all", None, [], [])
 
 
@@ -84,14 +86,14 @@ def test_ten_megabytes_are_refused_before_they_are_read() -> None:
 
 @pytest.mark.parametrize("name", ["full", "passing", "first", "data_only"])
 def test_the_published_schema_takes_what_the_gate_writes(name: str) -> None:
-    schema = json.loads(form.schema())
+    schema = json.loads(form.render_schema())
     Draft202012Validator.check_schema(schema)
     assert list(Draft202012Validator(schema).iter_errors(getattr(reports, name)())) == []
 
 
 def test_the_published_schema_refuses_what_the_reader_refuses() -> None:
     made = reports.full() | {"script": "x"}
-    assert [error.message for error in Draft202012Validator(json.loads(form.schema())).iter_errors(made)] == [
+    assert [error.message for error in Draft202012Validator(json.loads(form.render_schema())).iter_errors(made)] == [
         "Additional properties are not allowed ('script' was unexpected)"
     ]
 
@@ -100,4 +102,4 @@ def test_the_published_schema_refuses_what_the_reader_refuses() -> None:
 def test_a_report_that_excuses_what_can_not_be_waived_is_refused(name: str) -> None:
     forged = reports.full() | {"verdict": "pass", "checks": [reports.check(name, "fail", waived=True)]}
     with pytest.raises(MeritError, match=f"{name} is waived, but can't be waived"):
-        form.read(json.dumps(forged))
+        form.parse_report(json.dumps(forged))

@@ -7,10 +7,10 @@ import pytest
 
 from merit.gate.report import render, sections
 from merit.gate.report import schema as form
-from merit.gate.report.truncation import fit
+from merit.gate.report.truncation import truncate_report
 from tests.unit.gate import reports
 
-SCHEMA = json.loads(form.schema())
+SCHEMA = json.loads(form.render_schema())
 TEXTS = ["", "a", "é" * 2001, "x" * 9000, "\ud800", "\x00\n|`<b>@a", "😀" * 1500]
 NUMBERS = [0.0, -1.0, 0.5, 1.0 + 2**-52, 1e308, float("nan"), float("inf"), -float("inf")]
 
@@ -68,11 +68,11 @@ def test_whatever_a_gate_writes_is_taken_by_the_form_that_reads_it(seed: int, mo
     monkeypatch.setattr(render.plots, "draw", lambda task: [])
     draw = random.Random(seed)
     made = _consistent(_value(draw, SCHEMA, "", HUGE[seed % len(HUGE)])) | {"left_out": {}}
-    fitted = fit(made)
+    fitted = truncate_report(made)
     text = json.dumps(fitted, indent=2, ensure_ascii=False, allow_nan=False)
-    assert form.read(text) == form.of(fitted).model_dump(mode="json", by_alias=True)
-    assert render.length(render.markdown(fitted)) <= render.LIMIT
-    assert "</html>" in render.html(fitted)
+    assert form.parse_report(text) == form.validate_report(fitted).model_dump(mode="json", by_alias=True)
+    assert render.count_characters(render.render_markdown(fitted)) <= render.MAX_MARKDOWN_CHARS
+    assert "</html>" in render.render_html(fitted)
 
 
 @pytest.mark.parametrize("place", ["slices", "change.config", "change.rules", "data.drift", "data.columns.added"])
@@ -82,15 +82,15 @@ def test_a_list_with_too_many_members_is_cut_and_says_by_how_many(place: str) ->
     inside = made
     for name in above:
         inside = inside[name]
-    inside[last] = inside[last][:1] * (sections.MOST_ITEMS + 3)
-    fitted = fit(made)
-    assert form.of(fitted).left_out == {place: 3}
-    assert f"{3:,} more" in render.markdown(fitted) or place not in {"slices"}
+    inside[last] = inside[last][:1] * (sections.MAX_ITEMS + 3)
+    fitted = truncate_report(made)
+    assert form.validate_report(fitted).left_out == {place: 3}
+    assert f"{3:,} more" in render.render_markdown(fitted) or place not in {"slices"}
 
 
 def test_a_report_that_would_be_too_large_to_be_read_is_cut_until_it_is_not() -> None:
-    made = fit(reports.wide())
-    assert form.read(json.dumps(made, indent=2, ensure_ascii=False)) == made
+    made = truncate_report(reports.wide())
+    assert form.parse_report(json.dumps(made, indent=2, ensure_ascii=False)) == made
     assert len(made["checks"]) == len(reports.wide()["checks"])
     assert made["left_out"] == {
         "slices": 3000 - len(made["slices"]),
@@ -103,25 +103,25 @@ def test_numbers_that_are_none_are_null_or_left_out_with_their_member() -> None:
     made["metrics"]["candidate"]["roc_auc"]["value"] = float("nan")
     made["data"]["target"]["before"] = {"y" * 3000: 0.5, "n": float("nan")}
     made["curves"]["loss"][1]["train"] = float("inf")
-    fitted = fit(made)
+    fitted = truncate_report(made)
     assert fitted["metrics"]["candidate"]["roc_auc"]["value"] is None
-    assert fitted["data"]["target"]["before"] == {"y" * (sections.MOST_TEXT - 1) + "…": 0.5}
+    assert fitted["data"]["target"]["before"] == {"y" * (sections.MAX_TEXT_CHARS - 1) + "…": 0.5}
     assert fitted["left_out"] == {"data.target.before": 1, "curves.loss": 1}
 
 
 def test_of_too_many_checks_those_that_did_not_pass_are_kept() -> None:
     made = reports.full()
     made["checks"] = [reports.check(f"own {n}") for n in range(6000)] + [reports.check("last", "fail")]
-    fitted = fit(made)
+    fitted = truncate_report(made)
     assert fitted["checks"][-1]["name"] == "last"
     assert fitted["left_out"] == {"checks": 1001}
 
 
 def test_what_fits_is_left_as_it_is() -> None:
     made = reports.full()
-    assert fit(copy.deepcopy(made)) == made
+    assert truncate_report(copy.deepcopy(made)) == made
 
 
 def test_a_part_of_a_report_is_no_report() -> None:
     with pytest.raises(KeyError, match="config"):
-        fit(reports.full()["change"])
+        truncate_report(reports.full()["change"])

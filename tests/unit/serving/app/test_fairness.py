@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from merit.serving.app.fairness import FairQueue
-from merit.serving.auth.methods import Refusal
+from merit.serving.auth.methods import HttpError
 
 
 class Callers:
@@ -93,7 +93,7 @@ def test_a_turn_that_fails_ends() -> None:
 def test_more_requests_of_a_caller_than_may_wait_are_refused_and_those_of_others_are_not() -> None:
     async def work(callers: Callers) -> None:
         *_, over, _ = await callers.start("aaab")
-        with pytest.raises(Refusal, match="2 of your tables are being read already; send fewer at once") as caught:
+        with pytest.raises(HttpError, match="2 of your tables are being read already; send fewer at once") as caught:
             await over
         assert (caught.value.status, caught.value.headers) == (429, [(b"retry-after", b"1")])
         assert await callers.finish() == "aba"

@@ -9,20 +9,20 @@ import pytest
 
 from merit.prediction_log import log as predictionlog
 from merit.prediction_log import log_client
-from merit.prediction_log.privacy import Privacy
-from merit.prediction_log.protocol import Task
-from merit.prediction_log.tables import Tables
+from merit.prediction_log.privacy import PrivacyFilter
+from merit.prediction_log.protocol import WriterTask
+from merit.prediction_log.tables import PredictionTables
 from merit.scoring.package import Package
 from merit.serving import settings
-from merit.serving.app.feedback import Feedback
+from merit.serving.app.feedback import FeedbackRecorder
 from merit.serving.app.rows import BadRows
-from merit.serving.auth.methods import Refusal
+from merit.serving.auth.methods import HttpError
 from tests.writers import Thread
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_client, "started", Thread)
+    monkeypatch.setattr(log_client, "start_process", Thread)
 
 
 KEEP = settings.PredictionLog(folder="log", seconds=0.02)
@@ -39,23 +39,23 @@ class Model:
         self.output = {"name": "prediction", "task": task, **({"classes": classes} if classes else {})}
 
 
-def _feedback(task: str = "binary", classes: list[Any] | None = None, **more: Any) -> Feedback:
+def _feedback(task: str = "binary", classes: list[Any] | None = None, **more: Any) -> FeedbackRecorder:
     told = settings.PredictionLog(folder="log", seconds=0.02, **more)
-    return Feedback(told, Model(task, classes), "w1", 5)  # type: ignore[arg-type]
+    return FeedbackRecorder(told, Model(task, classes), "w1", 5)  # type: ignore[arg-type]
 
 
-def _said(feedback: Feedback, value: Any) -> str:
+def _said(feedback: FeedbackRecorder, value: Any) -> str:
     with pytest.raises(BadRows) as caught:
-        feedback.answer(value if isinstance(value, bytes) else json.dumps(value).encode())
+        feedback.accept_truths(value if isinstance(value, bytes) else json.dumps(value).encode())
     return str(caught.value)
 
 
 def test_the_truth_is_kept_by_request_and_row_or_by_a_key(workdir: Path) -> None:
     feedback = _feedback()
     told = [{"request_id": "a", "truth": 1}, {"request_id": "a", "row": 2, "truth": False}]
-    assert feedback.answer(json.dumps(told).encode(), "shop") == {"accepted": 2}
+    assert feedback.accept_truths(json.dumps(told).encode(), "shop") == {"accepted": 2}
     by_key = b'{"key": {"flight": "UA1", "day": 3}, "truth": 1}'
-    assert feedback.answer(by_key) == {"accepted": 1}
+    assert feedback.accept_truths(by_key) == {"accepted": 1}
     feedback.close()
     found = predictionlog.read_feedback(Path("log")).sort("key", "row").collect()
     assert found.columns == ["time", "request_id", "row", "key", "truth", "caller"]
@@ -68,15 +68,15 @@ def test_the_truth_is_kept_by_request_and_row_or_by_a_key(workdir: Path) -> None
 
 def test_predictions_meet_their_last_truth(workdir: Path, make_package: Callable[..., Path]) -> None:
     package = Package.load(make_package(Path("model")))
-    log, feedback = predictionlog.of(KEEP, package, "v1", "w1"), Feedback(KEEP, package, "w1", 5)
+    log, feedback = predictionlog.create_log(KEEP, package, "v1", "w1"), FeedbackRecorder(KEEP, package, "w1", 5)
     row = {"shop": "north", "kind": 2, "size": 50.0, "weight": 0.5}
     log.put("a", time.time(), json.dumps([row, row]).encode(), None, np.array([0.25, 0.75], dtype=np.float32), "")
-    feedback.answer(b'{"request_id": "a", "row": 1, "truth": 0}')
-    feedback.answer(b'{"request_id": "a", "row": 1, "truth": 1}')
-    feedback.answer(b'{"request_id": "other", "truth": 1}')
+    feedback.accept_truths(b'{"request_id": "a", "row": 1, "truth": 0}')
+    feedback.accept_truths(b'{"request_id": "a", "row": 1, "truth": 1}')
+    feedback.accept_truths(b'{"request_id": "other", "truth": 1}')
     log.close()
     feedback.close()
-    found = predictionlog.joined(Path("log")).collect()
+    found = predictionlog.join_feedback(Path("log")).collect()
     assert found.select("row", "prediction", "truth").rows() == [(1, 0.75, 1)]
 
 
@@ -108,15 +108,15 @@ def test_predictions_meet_their_last_truth(workdir: Path, make_package: Callable
 def test_what_is_no_truth_is_refused_with_what_is(workdir: Path, value: Any, words: str) -> None:
     feedback = _feedback()
     assert words in _said(feedback, value)
-    assert feedback.link is not None
-    assert feedback.link.waiting == 0
+    assert feedback.log_client is not None
+    assert feedback.log_client.waiting == 0
 
 
 def test_every_problem_is_told_and_nothing_is_kept(workdir: Path) -> None:
     feedback = _feedback()
     told = [{"request_id": "a", "truth": 1}, {"row": -1, "truth": 7}, 5]
     with pytest.raises(BadRows) as caught:
-        feedback.answer(json.dumps(told).encode())
+        feedback.accept_truths(json.dumps(told).encode())
     assert [each.partition(":")[0] for each in caught.value.problems] == ["item 1", "item 1", "item 1", "item 2"]
     assert str(caught.value) == f"{caught.value.problems[0]} (and 3 more, in problems)"
     feedback.close()
@@ -124,9 +124,9 @@ def test_every_problem_is_told_and_nothing_is_kept(workdir: Path) -> None:
 
 
 def test_problems_are_told_up_to_a_bound(workdir: Path) -> None:
-    feedback = Feedback(KEEP, Model("binary"), "w1", 1000)  # type: ignore[arg-type]
+    feedback = FeedbackRecorder(KEEP, Model("binary"), "w1", 1000)  # type: ignore[arg-type]
     with pytest.raises(BadRows, match=r" \(and 149 more, in problems\)$") as caught:
-        feedback.answer(json.dumps([5] * 150).encode())
+        feedback.accept_truths(json.dumps([5] * 150).encode())
     assert len(caught.value.problems) == 100
 
 
@@ -145,7 +145,7 @@ def test_what_counts_as_truth_is_the_tasks(
     workdir: Path, task: str, classes: list[Any] | None, truth: Any, other: Any
 ) -> None:
     feedback = _feedback(task, classes)
-    feedback.answer(json.dumps({"request_id": "a", "truth": truth}).encode())
+    feedback.accept_truths(json.dumps({"request_id": "a", "truth": truth}).encode())
     assert "allowed" in _said(feedback, {"request_id": "a", "truth": other})
     feedback.close()
     assert predictionlog.read_feedback(Path("log")).collect()["truth"].to_list() == [truth]
@@ -154,7 +154,7 @@ def test_what_counts_as_truth_is_the_tasks(
 def test_a_key_is_as_private_as_the_columns(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MERIT_HASH_KEY", "k" * 32)
     feedback = _feedback(hashed=["shop"])
-    feedback.answer(b'{"key": {"shop": "north"}, "truth": 1}')
+    feedback.accept_truths(b'{"key": {"shop": "north"}, "truth": 1}')
     feedback.close()
     (key,) = predictionlog.read_feedback(Path("log")).collect()["key"]
     assert "north" not in key
@@ -172,15 +172,15 @@ TYPED = (
 )
 
 
-def _typed(monkeypatch: pytest.MonkeyPatch, **more: Any) -> Feedback:
+def _typed(monkeypatch: pytest.MonkeyPatch, **more: Any) -> FeedbackRecorder:
     monkeypatch.setenv("MERIT_HASH_KEY", "k" * 32)
     monkeypatch.setattr(Model, "inputs", TYPED)
     return _feedback(**more)
 
 
-def _keys(feedback: Feedback, *keys: str) -> list[dict[str, Any]]:
+def _keys(feedback: FeedbackRecorder, *keys: str) -> list[dict[str, Any]]:
     for key in keys:
-        feedback.answer(b'{"truth": 1, "key": %b}' % key.encode())
+        feedback.accept_truths(b'{"truth": 1, "key": %b}' % key.encode())
     feedback.close()
     return [json.loads(each) for each in predictionlog.read_feedback(Path("log")).sort("time").collect()["key"]]
 
@@ -195,13 +195,13 @@ def test_a_hashed_key_meets_the_predictions_however_json_writes_its_values(
         '{"far": 529.0, "hour": 5, "when": "2024-01-31T15:30:00.000", "on": true, "shop": "529"}',
         '{"far": 5.29e2, "hour": 50e-1, "when": "2024-01-31T15:30:00", "on": true, "shop": "529"}',
     ]
-    tables = Tables(
-        Task("predictions", KEEP, "w1", list(TYPED), {"task": "binary"}, {}),
-        Privacy(settings.PredictionLog(hashed=names), [each["name"] for each in TYPED]),
+    tables = PredictionTables(
+        WriterTask("predictions", KEEP, "w1", list(TYPED), {"task": "binary"}, {}),
+        PrivacyFilter(settings.PredictionLog(hashed=names), [each["name"] for each in TYPED]),
     )
     half = np.array([0.5], dtype=np.float32).tobytes()
     bodies = [each[:-1].encode() + b', "image": [1, 2]}' for each in rows]
-    logged = tables.build([(1, "a", 0.0, body, None, half, "") for body in bodies]).select(names).to_dicts()
+    logged = tables.build_table([(1, "a", 0.0, body, None, half, "") for body in bodies]).select(names).to_dicts()
     kept = _keys(feedback, *rows)
     assert kept == [logged[0]] * 3
     assert logged == [logged[0]] * 3
@@ -240,15 +240,15 @@ def test_a_key_that_can_not_be_of_its_column_is_refused_for_it_would_meet_nothin
 
 
 def test_where_nothing_is_kept_there_is_no_such_route(workdir: Path) -> None:
-    with pytest.raises(Refusal) as caught:
-        Feedback(settings.PredictionLog(), Model("binary"), "w1", 5).answer(b"{}")  # type: ignore[arg-type]
+    with pytest.raises(HttpError) as caught:
+        FeedbackRecorder(settings.PredictionLog(), Model("binary"), "w1", 5).accept_truths(b"{}")  # type: ignore[arg-type]
     assert caught.value.status == 404
 
 
 def test_what_can_not_be_taken_is_not_accepted(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_client.Link, "start", lambda _: None)
+    monkeypatch.setattr(log_client.LogClient, "start", lambda _: None)
     feedback = _feedback(queue=1)
-    feedback.answer(b'{"request_id": "a", "truth": 1}')
-    with pytest.raises(Refusal) as caught:
-        feedback.answer(b'{"request_id": "a", "truth": 1}')
+    feedback.accept_truths(b'{"request_id": "a", "truth": 1}')
+    with pytest.raises(HttpError) as caught:
+        feedback.accept_truths(b'{"request_id": "a", "truth": 1}')
     assert (caught.value.status, caught.value.headers) == (503, [(b"retry-after", b"10")])

@@ -10,15 +10,15 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from merit.console.json_log import Lines
+from merit.console.json_log import RateLimitedLogger
 from merit.prediction_log import log as predictionlog
 from merit.scoring.package import Package
 from merit.serving import settings
-from merit.serving.app.answers import Answers
-from merit.serving.app.feedback import Feedback
+from merit.serving.app.answers import ServedModel
+from merit.serving.app.feedback import FeedbackRecorder
 from merit.serving.app.handler import Handler
 from merit.serving.auth import methods
-from merit.serving.observability.metrics import Metrics
+from merit.serving.observability.metrics import RequestMetrics
 
 GOOD = {"shop": "north", "kind": 2, "size": 50.0, "weight": 0.5}
 
@@ -34,7 +34,7 @@ class Elsewhere:
         self.scopes.append(scope)
 
 
-class Log(predictionlog.Off):
+class Log(predictionlog.NullLog):
     """A log that shows what it was given."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Door:
         for name, value in scope["headers"]:
             if name == b"x-api-key":
                 return str(value.decode())
-        raise methods.Refusal(401, "no key", [(b"www-authenticate", b"Bearer")])
+        raise methods.HttpError(401, "no key", [(b"www-authenticate", b"Bearer")])
 
 
 @pytest.fixture
@@ -74,16 +74,16 @@ def make(workdir: Path, make_package: Callable[..., Path], elsewhere: Elsewhere,
     def made(door: methods.Auth | None = None, package: Any = package, **told: Any) -> Handler:
         limits = {"max_rows": 3, "max_bytes": 1000, "max_concurrent": 2, "timeout_seconds": 0.2}
         how = settings.Settings(**{**limits, **told})
-        answers = Answers(package, "4", how.max_rows)
+        answers = ServedModel(package, "4", how.max_rows)
         return Handler(
             answers,
             how,
-            auth=door or methods.Nobody(),
-            log=log,
-            metrics=Metrics(answers.origin, package.output["task"], answers.classes, None),
-            lines=Lines(),
-            feedback=Feedback(how.log, package, "w", 3),
-            elsewhere=elsewhere,
+            auth=door or methods.NoAuth(),
+            prediction_log=log,
+            metrics=RequestMetrics(answers.origin, package.output["task"], answers.classes, None),
+            logger=RateLimitedLogger(),
+            feedback=FeedbackRecorder(how.log, package, "w", 3),
+            fallback=elsewhere,
         )
 
     return made
@@ -268,7 +268,7 @@ def test_too_many_large_bodies_at_once_get_503(make: Callable[..., Handler]) -> 
 
     async def crowd() -> list[int]:
         waiting = [asyncio.create_task(_asked(handler, b" " * 900, b"")) for _ in range(3)]
-        handler._bodies._in_hand = 8 * 1000 - 500  # as much as others hold
+        handler._body_reader._buffered_bytes = 8 * 1000 - 500  # as much as others hold
         return [_read(each)[0] for each in await asyncio.gather(*waiting)]
 
     assert 503 in asyncio.run(crowd())
@@ -276,7 +276,7 @@ def test_too_many_large_bodies_at_once_get_503(make: Callable[..., Handler]) -> 
 
 def test_a_large_body_is_answered_in_a_thread_and_others_meanwhile(make: Callable[..., Handler]) -> None:
     handler = make(max_bytes=100_000, max_rows=1000, timeout_seconds=5)
-    score = handler._answers.score
+    score = handler._model.score
     order: list[str] = []
 
     def slow(columns: Any) -> Any:
@@ -286,7 +286,7 @@ def test_a_large_body_is_answered_in_a_thread_and_others_meanwhile(make: Callabl
         order.append("many" if rows > 4 else "one")
         return score(columns)
 
-    handler._answers.score = slow  # type: ignore[method-assign]
+    handler._model.score = slow  # type: ignore[method-assign]
 
     async def both() -> list[Any]:
         large = asyncio.create_task(_asked(handler, json.dumps([GOOD] * 900).encode()))
@@ -309,7 +309,7 @@ def test_a_caller_whose_tables_are_being_read_waits_and_others_do_not(
         order.append(body)
         return {name: np.array([value], object if name == "shop" else float) for name, value in GOOD.items()}
 
-    monkeypatch.setattr(handler._large._tables, "columns", columns)
+    monkeypatch.setattr(handler._threaded_scorer._table_codec, "decode_columns", columns)
     parquet = [(b"content-type", b"application/vnd.apache.parquet")]
 
     async def asked() -> list[list[dict[str, Any]]]:
@@ -325,7 +325,7 @@ def test_a_caller_whose_tables_are_being_read_waits_and_others_do_not(
 
 def test_what_takes_too_long_gets_504(make: Callable[..., Handler]) -> None:
     handler = make(max_bytes=100_000, max_rows=1000)
-    handler._answers.score = lambda columns: time.sleep(0.5)  # type: ignore[method-assign,assignment,return-value]
+    handler._model.score = lambda columns: time.sleep(0.5)  # type: ignore[method-assign,assignment,return-value]
     sent = _call(handler, json.dumps([GOOD] * 900).encode())
     assert _read(sent)[0] == 504
     assert b"retry-after" in dict(sent[0]["headers"])
@@ -335,7 +335,7 @@ def test_a_model_that_fails_is_a_500_without_its_reason(handler: Handler) -> Non
     def fail(columns: Any) -> Any:
         raise RuntimeError("secret")
 
-    handler._answers.score = fail  # type: ignore[method-assign]
+    handler._model.score = fail  # type: ignore[method-assign]
     status, content = _answer(handler, json.dumps(GOOD).encode())
     assert status == 500
     assert "secret" not in str(content)
@@ -434,7 +434,7 @@ def test_several_classes_are_answered_with_the_likeliest_and_all_probabilities()
             """Return two rows."""
             return np.array([[0.1, 0.2, 0.7], [0.5, 0.25, 0.25]], dtype=np.float32)
 
-    content = Answers(Three(), "4", 3).answer(b'[{"x": 1}, {"x": 2}]')  # type: ignore[arg-type]
+    content = ServedModel(Three(), "4", 3).predict(b'[{"x": 1}, {"x": 2}]')  # type: ignore[arg-type]
     assert content["predictions"] == ["c", "a"]
     assert content["classes"] == ["a", "b", "c"]
     assert content["probabilities"][1] == [0.5, 0.25, 0.25]
@@ -445,7 +445,7 @@ def test_the_log_says_whom_it_refused_where_and_why(
 ) -> None:
     class Shut:
         def admit(self, scope: Any) -> str:
-            raise methods.Refusal(429, "come again", why="quota", who="shop")
+            raise methods.HttpError(429, "come again", reason="quota", caller="shop")
 
     asked = {"client": ("192.0.2.7", 41000), "headers": [(b"x-api-key", b"merit_secret")]}
     assert _call(make(Shut()), b"{}", path="/feedback", **asked)[0]["status"] == 429

@@ -65,7 +65,7 @@ def _lived(app: Any) -> list[Any]:
 def test_bentoml_takes_a_class_of_ours_for_the_service() -> None:
     """Where this fails after an upgrade, the endpoint still answers, as a middleware: see docs/decisions/0013."""
     assert "service_class" in inspect.signature(bentoml.service).parameters
-    assert hot_route.is_offered()
+    assert hot_route.supports_service_class()
 
 
 def test_the_service_serves_the_handler_before_its_own_app(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +75,7 @@ def test_the_service_serves_the_handler_before_its_own_app(monkeypatch: pytest.M
         made.append(Handler(elsewhere))
         return made[0]
 
-    base = hot_route.options(make, settings.Settings())["service_class"]
+    base = hot_route.build_service_options(make, settings.Settings())["service_class"]
     monkeypatch.setattr(base.__mro__[1], "to_asgi", lambda self, is_main=True: _bentos)
     service = base(name="tiny", inner=type("Inner", (), {}))
     assert _lived(service.to_asgi()) == [{"type": "bentos"}]
@@ -90,22 +90,22 @@ def test_without_such_a_class_the_handler_is_a_middleware(monkeypatch: pytest.Mo
         made.append(Handler(elsewhere))
         return made[0]
 
-    assert hot_route.options(make, settings.Settings()) == {}
-    app = hot_route.Middleware(_bentos, make, settings.Settings())
+    assert hot_route.build_service_options(make, settings.Settings()) == {}
+    app = hot_route.HandlerMiddleware(_bentos, make, settings.Settings())
     assert _lived(app) == [{"type": "bentos"}]
     assert made[0].seen == ["lifespan", "start", "close", "http"]
 
 
 def test_the_workers_of_one_server_count_together(tmp_path: Path) -> None:
-    from merit.serving.observability.counts import Counts
+    from merit.serving.observability.counts import SharedCounters
 
-    own, other = Counts(3, tmp_path), Counts(3, None)
+    own, other = SharedCounters(3, tmp_path), SharedCounters(3, None)
     gone = tmp_path / "999999999.counts"
     other.values[0], other.values[2] = 5, 7
     gone.write_bytes(bytes(other.values))
     own.values[0], own.values[2] = 1, 1
-    assert own.total(gauges=range(2, 3)) == [6, 0, 1]  # who has ended has nothing in hand
+    assert own.sum_workers(gauges=range(2, 3)) == [6, 0, 1]  # who has ended has nothing in hand
     (tmp_path / "999999998.counts").write_bytes(b"of another form")
-    assert own.total(gauges=range(2, 3)) == [6, 0, 1]
+    assert own.sum_workers(gauges=range(2, 3)) == [6, 0, 1]
     own.close()
     assert not tmp_path.exists()

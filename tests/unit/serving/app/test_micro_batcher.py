@@ -9,11 +9,11 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from merit.scoring.package import Columns, Graph, Package
-from merit.serving.app.answers import Answers
-from merit.serving.app.block import MOST
-from merit.serving.app.micro_batcher import Together, is_steady
-from merit.serving.app.rows import BadRows, Rows
+from merit.scoring.package import Columns, OnnxGraph, Package
+from merit.serving.app.answers import ServedModel
+from merit.serving.app.block import MAX_BATCH_ROWS
+from merit.serving.app.micro_batcher import MicroBatcher, is_batch_invariant
+from merit.serving.app.rows import BadRows, RowDecoder
 
 GOOD = {"shop": "north", "kind": 2, "size": 50.5, "weight": 0.25}
 SHAPES: dict[str, list[int]] = {"image": [1, 2], "at": []}
@@ -47,15 +47,15 @@ def model(package: Package) -> Model:
 
 
 @pytest.fixture
-def together(package: Package, model: Model, monkeypatch: pytest.MonkeyPatch) -> Together:
-    answers = Answers(package, "4", 200)
+def together(package: Package, model: Model, monkeypatch: pytest.MonkeyPatch) -> MicroBatcher:
+    answers = ServedModel(package, "4", 200)
     monkeypatch.setattr(answers, "score", model)
-    made = Together(answers)
+    made = MicroBatcher(answers)
     model.heights.clear()  # of what was tried at the start
     return made
 
 
-def _all(together: Together, rows: list[Any]) -> list[Any]:
+def _all(together: MicroBatcher, rows: list[Any]) -> list[Any]:
     """Ask for all at once, each by itself."""
 
     async def asked() -> list[Any]:
@@ -66,7 +66,7 @@ def _all(together: Together, rows: list[Any]) -> list[Any]:
 
 
 def _alone(package: Package, row: Any) -> bytes:
-    return package.predict(Rows(package, 1).columns(json.dumps(row).encode())).tobytes()
+    return package.predict(RowDecoder(package, 1).decode_columns(json.dumps(row).encode())).tobytes()
 
 
 def _rows(count: int) -> list[dict[str, Any]]:
@@ -84,13 +84,13 @@ def _lists(rows: list[Any], *sizes: int) -> list[list[Any]]:
     return [rows[start : start + size] for start, size in zip(starts, sizes, strict=False)]
 
 
-@pytest.mark.parametrize("count", [1, 2, 4, 5, 63, MOST, MOST + 1, 3 * MOST])
+@pytest.mark.parametrize("count", [1, 2, 4, 5, 63, MAX_BATCH_ROWS, MAX_BATCH_ROWS + 1, 3 * MAX_BATCH_ROWS])
 def test_rows_that_come_together_are_answered_as_each_alone(
-    together: Together, package: Package, model: Model, count: int
+    together: MicroBatcher, package: Package, model: Model, count: int
 ) -> None:
     rows = _rows(count)
     assert [each.tobytes() for each in _all(together, rows)] == [_alone(package, row) for row in rows]
-    assert len(model.heights) == -(-count // MOST)
+    assert len(model.heights) == -(-count // MAX_BATCH_ROWS)
 
 
 @pytest.mark.parametrize(
@@ -99,13 +99,13 @@ def test_rows_that_come_together_are_answered_as_each_alone(
         ((1,), [4]),
         ((1, 1, 1, 1), [4]),
         ((2, 3, 4), [12]),
-        ((MOST,), [MOST]),
+        ((MAX_BATCH_ROWS,), [MAX_BATCH_ROWS]),
         ((60, 5), [60, 8]),  # what there is no more room for waits for the next run
-        ((MOST + 1, 2), [MOST + 1, 4]),  # what no block holds is scored by itself
+        ((MAX_BATCH_ROWS + 1, 2), [MAX_BATCH_ROWS + 1, 4]),  # what no block holds is scored by itself
     ],
 )
 def test_lists_that_come_together_are_answered_as_each_row_alone(
-    together: Together, package: Package, model: Model, sizes: tuple[int, ...], runs: list[int]
+    together: MicroBatcher, package: Package, model: Model, sizes: tuple[int, ...], runs: list[int]
 ) -> None:
     lists = _lists(_rows(sum(sizes)), *sizes)
     found = _all(together, lists)
@@ -113,7 +113,7 @@ def test_lists_that_come_together_are_answered_as_each_row_alone(
     assert model.heights == runs
 
 
-def test_a_row_by_itself_and_a_list_share_a_run(together: Together, package: Package, model: Model) -> None:
+def test_a_row_by_itself_and_a_list_share_a_run(together: MicroBatcher, package: Package, model: Model) -> None:
     first, *others = _rows(4)
     one, many = _all(together, [first, others])
     assert (one.tobytes(), many.tobytes()) == (
@@ -127,8 +127,8 @@ def test_times_and_arrays_go_the_same_way(workdir: Path, monkeypatch: pytest.Mon
     package = _pictures()
     rows = [{"at": f"1970-01-01T00:00:0{n}", "image": [[n, 0.5]]} for n in range(5)] + [{"image": [[1, 2]]}]
     wrong = [{"at": "yesterday", "image": [[1, 2]]}, {"image": [1, 2]}, [rows[0], {"image": [[1, 2], [3, 4]]}]]
-    answers = Answers(package, "4", 3)
-    together, model = Together(answers), Model(package)
+    answers = ServedModel(package, "4", 3)
+    together, model = MicroBatcher(answers), Model(package)
     monkeypatch.setattr(answers, "score", model)
     *found, clock, flat, tall = _all(together, [*rows[:3], rows[3:5], rows[5], *wrong])
     assert np.concatenate(found).tolist() == pytest.approx([0.5, 2.5, 4.5, 6.5, 8.5, 3.0])
@@ -165,36 +165,36 @@ def _pictures() -> Package:
         {"name": "at", "type": "datetime", "nullable": True, "description": None},
     ]
     signature = {"inputs": inputs, "outputs": [{"name": "prediction", "task": "regression"}], "example": PICTURE}
-    return Package(Graph(Path("graph.onnx")), signature, {"model": "pictures", "commit": "c"}, "")
+    return Package(OnnxGraph(Path("graph.onnx")), signature, {"model": "pictures", "commit": "c"}, "")
 
 
-def test_what_was_put_before_does_not_change_an_answer(together: Together, package: Package) -> None:
+def test_what_was_put_before_does_not_change_an_answer(together: MicroBatcher, package: Package) -> None:
     first, second = _rows(7), _rows(9)[7:]
     _all(together, first)
     assert [each.tobytes() for each in _all(together, second)] == [_alone(package, row) for row in second]
 
 
-def test_rows_that_come_one_after_the_other_are_scored_one_by_one(together: Together, model: Model) -> None:
+def test_rows_that_come_one_after_the_other_are_scored_one_by_one(together: MicroBatcher, model: Model) -> None:
     for row in _rows(3):
         _all(together, [row])
     assert model.heights == [4, 4, 4]
 
 
-def test_a_row_that_is_wrong_is_refused_and_the_others_are_answered(together: Together, package: Package) -> None:
+def test_a_row_that_is_wrong_is_refused_and_the_others_are_answered(together: MicroBatcher, package: Package) -> None:
     wrong = [{**GOOD, "kind": "x"}, b"{", {**GOOD, "size": 10**400}, {"shop": "north"}]
     found = _all(together, [GOOD, wrong[0], wrong[1], GOOD, wrong[2], wrong[3], {**GOOD, "kind": 2.0}])
     assert [type(each) for each in found] == [np.ndarray, BadRows, BadRows, np.ndarray, BadRows, BadRows, np.ndarray]
     assert {found[place].tobytes() for place in (0, 3, 6)} == {_alone(package, GOOD)}
 
 
-def test_a_row_that_the_model_fails_on_fails_alone(together: Together, package: Package, model: Model) -> None:
+def test_a_row_that_the_model_fails_on_fails_alone(together: MicroBatcher, package: Package, model: Model) -> None:
     model.fails_at = 13.0
     found = _all(together, [GOOD, {**GOOD, "size": 13.0}, GOOD])
     assert isinstance(found[1], RuntimeError)
     assert {found[0].tobytes(), found[2].tobytes()} == {_alone(package, GOOD)}
 
 
-def test_a_request_that_is_given_up_leaves_the_others(together: Together, package: Package) -> None:
+def test_a_request_that_is_given_up_leaves_the_others(together: MicroBatcher, package: Package) -> None:
     async def asked() -> NDArray[np.float32]:
         body = json.dumps(GOOD).encode()
         left, stays = asyncio.ensure_future(together.score(body)), asyncio.ensure_future(together.score(body))
@@ -215,14 +215,14 @@ def test_where_the_place_of_a_row_shows_in_its_answer_each_is_scored_by_itself(
         return found
 
     heights: list[int] = []
-    answers = Answers(package, "4", 3)
-    assert is_steady(answers)
+    answers = ServedModel(package, "4", 3)
+    assert is_batch_invariant(answers)
     package.signature["example"]["color"] = "red"  # an example that the model doesn't take says nothing
-    assert not is_steady(answers)
+    assert not is_batch_invariant(answers)
     del package.signature["example"]["color"]
     monkeypatch.setattr(answers, "score", placed)
-    assert not is_steady(answers)
-    together = Together(answers)
+    assert not is_batch_invariant(answers)
+    together = MicroBatcher(answers)
     heights.clear()
     assert [each.tobytes() for each in _all(together, _rows(5))] == [_alone(package, row) for row in _rows(5)]
     assert heights == [1] * 5

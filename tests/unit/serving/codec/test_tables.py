@@ -14,20 +14,20 @@ import pytest
 
 from merit.scoring.package import Package
 from merit.serving import settings
-from merit.serving.app.answers import Answers
+from merit.serving.app.answers import ServedModel
 from merit.serving.app.rows import BadRows
-from merit.serving.auth.methods import Refusal
+from merit.serving.auth.methods import HttpError
 from merit.serving.codec import decoder, decoder_process
-from merit.serving.codec.tables import Tables
+from merit.serving.codec.tables import TableCodec
 
 HALF = np.array([0.5], dtype=np.float32)
 GONE = "tables can't be read or written at the moment; come again, or send and accept JSON"
 
 
 @pytest.fixture
-def make(workdir: Path, make_package: Callable[..., Path]) -> Callable[..., Tables]:
+def make(workdir: Path, make_package: Callable[..., Path]) -> Callable[..., TableCodec]:
     package = Package.load(make_package(Path("model")))
-    return lambda seconds=20: Tables(Answers(package, "4", 5), settings.Settings(timeout_seconds=seconds))
+    return lambda seconds=20: TableCodec(ServedModel(package, "4", 5), settings.Settings(timeout_seconds=seconds))
 
 
 ROW = {"shop": "north", "kind": 2, "size": 50.0, "weight": 0.5}
@@ -44,13 +44,13 @@ def _body(form: str = "parquet", **columns: Any) -> bytes:
     return file.getvalue()
 
 
-def _columns(tables: Tables, seconds: float = 20.0) -> dict[str, list[Any]]:
-    found = tables.columns(_body(), "parquet", time.perf_counter() + seconds)
+def _columns(tables: TableCodec, seconds: float = 20.0) -> dict[str, list[Any]]:
+    found = tables.decode_columns(_body(), "parquet", time.perf_counter() + seconds)
     return {name: values.tolist() for name, values in found.items()}
 
 
-def _encoded(tables: Tables) -> bytes:
-    return tables.encoded(HALF, time.perf_counter() + 20)
+def _encoded(tables: TableCodec) -> bytes:
+    return tables.encode_predictions(HALF, time.perf_counter() + 20)
 
 
 def _helper(monkeypatch: pytest.MonkeyPatch, *lines: str, greets: bool = True) -> None:
@@ -65,15 +65,15 @@ def _starts() -> int:
     return len(Path("starts").read_text())
 
 
-def _refusal(work: Callable[[], Any]) -> Refusal:
-    with pytest.raises(Refusal) as caught:
+def _refusal(work: Callable[[], Any]) -> HttpError:
+    with pytest.raises(HttpError) as caught:
         work()
-    assert (caught.value.status, caught.value.error, caught.value.headers) == (503, GONE, [(b"retry-after", b"1")])
+    assert (caught.value.status, caught.value.message, caught.value.headers) == (503, GONE, [(b"retry-after", b"1")])
     return caught.value
 
 
 def test_a_helper_that_somebody_killed_while_it_read_costs_no_request(
-    make: Callable[..., Tables], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., TableCodec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = str(decoder_process.SCRIPT)
     kill = f"os.read(0, 8), os.kill(os.getpid(), {signal.SIGKILL})"
@@ -99,7 +99,7 @@ def test_a_helper_that_somebody_killed_while_it_read_costs_no_request(
     ("ends", "starts"), [("os.abort()", 1), ("os._exit(0)", 2), (f"os.kill(os.getpid(), {signal.SIGKILL})", 2)]
 )
 def test_a_table_that_ends_the_helper_is_told_as_broken_and_tried_again_if_the_system_may_have_ended_it(
-    make: Callable[..., Tables], monkeypatch: pytest.MonkeyPatch, ends: str, starts: int
+    make: Callable[..., TableCodec], monkeypatch: pytest.MonkeyPatch, ends: str, starts: int
 ) -> None:
     _helper(monkeypatch, "os.read(0, 8)", ends)
     with pytest.raises(BadRows, match="can't be read as parquet: broken, or it takes more memory or time than is all"):
@@ -108,7 +108,7 @@ def test_a_table_that_ends_the_helper_is_told_as_broken_and_tried_again_if_the_s
 
 
 def test_a_table_that_takes_more_processor_time_than_is_allowed_is_told_as_broken(
-    make: Callable[..., Tables], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., TableCodec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = decoder_process.SCRIPT.read_text(encoding="utf-8").replace("SECONDS = 1.5, 0.002", "SECONDS = 0.01, 0.0")
     Path("decoder.py").write_text(
@@ -120,11 +120,11 @@ def test_a_table_that_takes_more_processor_time_than_is_allowed_is_told_as_broke
 
 
 def test_a_table_that_has_no_time_left_is_to_come_again(
-    make: Callable[..., Tables], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., TableCodec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _helper(monkeypatch, "time.sleep(60)")
     for seconds, starts in ((-1.0, 0), (0.3, 1)):
-        with pytest.raises(Refusal, match="there was no time left for the table") as caught:
+        with pytest.raises(HttpError, match="there was no time left for the table") as caught:
             _columns(make(), seconds)
         assert (caught.value.status, caught.value.headers) == (503, [(b"retry-after", b"1")])
         assert (_starts() if Path("starts").exists() else 0) == starts
@@ -163,7 +163,7 @@ def test_columns_that_are_not_the_models_are_told_and_never_decoded(
     for name in ("read_parquet", "read_ipc", "read_ipc_stream"):
         monkeypatch.setattr(pl, name, _recorded(getattr(pl, name), decoded))
     (name,) = columns
-    answer = decoder._answer(_question(form, _body(form, weight=pl.lit(None, pl.Float64), **columns)))
+    answer = decoder._process_request(_question(form, _body(form, weight=pl.lit(None, pl.Float64), **columns)))
     assert answer == {"problems": [problem, "column 'weight': is missing in row 0"]}
     assert decoded == [each for each in ROW if each != name]
 
@@ -172,7 +172,7 @@ def test_a_column_with_several_faults_tells_each() -> None:
     file = io.BytesIO()
     pl.DataFrame([{**ROW, "weight": cell} for cell in ("x", "inf", "1")]).write_parquet(file)
     said = "column 'weight': is not finite in row 1", "column 'weight': is not a number in row 0"
-    assert decoder._answer(_question("parquet", file.getvalue())) == {"problems": list(said)}
+    assert decoder._process_request(_question("parquet", file.getvalue())) == {"problems": list(said)}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -182,33 +182,33 @@ def test_a_text_that_is_there_once_for_many_rows_is_bounded_by_what_it_becomes(f
         file = io.BytesIO()
         long = pl.DataFrame({**ROW, "shop": "x" * 5_000}, schema_overrides={"shop": kind})
         FORMS[form](pl.concat([long] * rows, rechunk=False), file)
-        return decoder._answer(_question(form, file.getvalue()))
+        return decoder._process_request(_question(form, file.getvalue()))
 
     assert asked(100)["rows"] == 100
     assert "it expands to more than 1000000 bytes; send fewer rows" in asked(300)["problems"][0]
 
 
 def test_an_answer_that_can_not_be_written_as_a_table_is_not_the_fault_of_who_asked(
-    make: Callable[..., Tables], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., TableCodec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _helper(monkeypatch, "os.read(0, 8)", "os.abort()")
-    assert _refusal(lambda: _encoded(make())).why == f"the helper for tables failed: exit code -{signal.SIGABRT:d}"
+    assert _refusal(lambda: _encoded(make())).reason == f"the helper for tables failed: exit code -{signal.SIGABRT:d}"
 
 
 def test_a_helper_that_ends_before_it_has_begun_is_not_the_fault_of_the_table(
-    make: Callable[..., Tables], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., TableCodec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _helper(monkeypatch, "sys.exit(3)", greets=False)
-    assert "at its start, exit code 3" in _refusal(lambda: _columns(make())).why
+    assert "at its start, exit code 3" in _refusal(lambda: _columns(make())).reason
 
 
 def test_where_no_helper_can_be_started_who_asks_is_to_come_again(
-    make: Callable[..., Tables], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., TableCodec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: Any, **__: Any) -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     monkeypatch.setattr(subprocess, "Popen", fails)
     told = _refusal(lambda: _columns(make()))
-    assert told.why == "the helper for tables failed: Too many open files"
+    assert told.reason == "the helper for tables failed: Too many open files"
     _refusal(lambda: _encoded(make()))

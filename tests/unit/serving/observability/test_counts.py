@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from merit.serving.observability.counts import Counts
+from merit.serving.observability.counts import SharedCounters
 
 GAUGES = range(1, 2)
 
 
-def _ended(folder: Path, pid: int, *values: float) -> Counts:
+def _ended(folder: Path, pid: int, *values: float) -> SharedCounters:
     """Return the counts of another worker, whose process lives."""
-    found = Counts(len(values), folder)
+    found = SharedCounters(len(values), folder)
     for place, value in enumerate(values):
         found.values[place] = value
     assert found._file is not None
@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_workers_that_end_at_once_leave_nothing(folder: Path) -> None:
     other = _ended(folder, os.getppid(), 1.0, 1.0)
-    ours = Counts(2, folder)
+    ours = SharedCounters(2, folder)
     other.close()
     assert folder.is_dir()
     ours.close()
@@ -38,18 +38,18 @@ def test_workers_that_end_at_once_leave_nothing(folder: Path) -> None:
 
 def test_what_a_worker_counted_that_has_ended_still_counts_but_not_what_it_had_in_hand(folder: Path) -> None:
     other = _ended(folder, os.getppid(), 3.0, 5.0)
-    ours = Counts(2, folder)
+    ours = SharedCounters(2, folder)
     ours.values[0] = 1.0
-    assert ours.total(GAUGES) == [4.0, 5.0]
+    assert ours.sum_workers(GAUGES) == [4.0, 5.0]
     other.close()
-    assert ours.total(GAUGES) == [4.0, 0.0]
+    assert ours.sum_workers(GAUGES) == [4.0, 0.0]
 
 
 def test_a_worker_that_was_killed_keeps_nobody_from_tidying_up(folder: Path) -> None:
     killed = subprocess.Popen([sys.executable, "-c", ""])
     killed.wait()
     _ended(folder, killed.pid, 3.0, 5.0)
-    ours = Counts(2, folder)
-    assert ours.total(GAUGES) == [3.0, 0.0]
+    ours = SharedCounters(2, folder)
+    assert ours.sum_workers(GAUGES) == [3.0, 0.0]
     ours.close()
     assert not folder.exists()

@@ -52,26 +52,26 @@ def collector() -> Iterator[Collector]:
         thread.join()
 
 
-def _traces(endpoint: str, sample: float = 1.0) -> tracing.Telemetry:
-    made = tracing.of(settings.Telemetry(endpoint, sample), ORIGIN)
+def _traces(endpoint: str, sample: float = 1.0) -> tracing.RequestTracer:
+    made = tracing.from_settings(settings.TelemetrySettings(endpoint, sample), ORIGIN)
     assert made is not None
     return made
 
 
 def test_without_an_endpoint_nothing_traces() -> None:
-    assert tracing.of(settings.Telemetry(), ORIGIN) is None
+    assert tracing.from_settings(settings.TelemetrySettings(), ORIGIN) is None
 
 
 def test_an_endpoint_that_is_no_address_is_refused() -> None:
     with pytest.raises(MeritError, match=r"telemetry\.endpoint is 'collector:4318'; allowed: the address"):
-        tracing.of(settings.Telemetry("collector:4318"), ORIGIN)
+        tracing.from_settings(settings.TelemetrySettings("collector:4318"), ORIGIN)
 
 
 def test_a_request_is_told_to_the_collector(collector: Collector) -> None:
     traces = _traces(collector.address)
     parent = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    span = traces.begin({**SCOPE, "headers": [(b"traceparent", parent)]})
-    traces.end(span, 503, 7, "abc")
+    span = traces.start_span({**SCOPE, "headers": [(b"traceparent", parent)]})
+    traces.end_span(span, 503, 7, "abc")
     traces.close()
     ((path, kind, body),) = collector.taken
     assert (path, kind) == ("/v1/traces", "application/json")
@@ -93,10 +93,10 @@ def test_a_share_is_traced_and_callers_say_of_their_own(collector: Collector) ->
     none, every = _traces(collector.address, 0.0), _traces(collector.address, 1.0)
     unsampled = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
     sampled = unsampled[:-2] + b"01"
-    assert none.begin(SCOPE) is None
-    assert every.begin({**SCOPE, "headers": [(b"traceparent", unsampled)]}) is None
+    assert none.start_span(SCOPE) is None
+    assert every.start_span({**SCOPE, "headers": [(b"traceparent", unsampled)]}) is None
     for traces, headers in ((every, []), (none, [(b"traceparent", sampled)])):
-        assert traces.begin({**SCOPE, "headers": headers}) is not None
+        assert traces.start_span({**SCOPE, "headers": headers}) is not None
     for traces in (none, every):
         traces.close()
 
@@ -104,7 +104,7 @@ def test_a_share_is_traced_and_callers_say_of_their_own(collector: Collector) ->
 def test_a_collector_that_is_down_is_told_once_and_stops_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     traces = _traces("http://127.0.0.1:1")
     for _ in range(3):
-        traces.end(traces.begin(SCOPE), 200, 1, "abc")
+        traces.end_span(traces.start_span(SCOPE), 200, 1, "abc")
         traces._provider.force_flush()
     traces.close()
     lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]

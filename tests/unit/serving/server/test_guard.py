@@ -11,7 +11,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from merit.serving import settings
-from merit.serving.app.failures import GivenUp
+from merit.serving.app.failures import ResponseAborted
 from merit.serving.server import connection, guard
 
 HEAD = b"POST /predict HTTP/1.1\r\nhost: x\r\n"
@@ -58,7 +58,7 @@ class Transport(asyncio.Transport):
 async def _app(scope: Any, receive: Any, send: Any) -> None:
     """Answer with the path and a dot, once something of the body has come."""
     if (await receive())["type"] == "http.disconnect":
-        raise GivenUp
+        raise ResponseAborted
     body = scope["path"].encode() + b"."
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
     await send({"type": "http.response.body", "body": body})
@@ -75,11 +75,11 @@ class Lifespan:
         """Never called."""
 
 
-def _run(what: Callable[[Callable[[], Any], guard.Watch], Any], **told: Any) -> None:
+def _run(what: Callable[[Callable[[], Any], guard.ConnectionWatchdog], Any], **told: Any) -> None:
     async def live() -> None:
-        lifespan, watch = Lifespan(), guard.Watch(2)
+        lifespan, watch = Lifespan(), guard.ConnectionWatchdog(2)
         how = settings.Settings(**told)
-        made: Any = guard.bounded(how, watch)
+        made: Any = guard.create_protocol_class(how, watch)
         state = ServerState()
 
         def connect() -> Any:
@@ -95,7 +95,7 @@ def _run(what: Callable[[Callable[[], Any], guard.Watch], Any], **told: Any) -> 
 def test_uvicorn_has_what_the_guard_needs() -> None:
     lifespan = Lifespan()
     base = lifespan.config.http_protocol_class
-    assert guard.guard(lifespan.receive, settings.Settings(max_connections=10))
+    assert guard.guard_connections(lifespan.receive, settings.Settings(max_connections=10))
     assert lifespan.config.http_protocol_class is not base
     assert issubclass(lifespan.config.http_protocol_class, base)
     assert lifespan.config.loaded_app is _app
@@ -104,7 +104,7 @@ def test_uvicorn_has_what_the_guard_needs() -> None:
 def test_another_server_is_told_of_and_served_without(caplog: pytest.LogCaptureFixture) -> None:
     async def receive() -> Any: ...
 
-    assert not guard.guard(receive, settings.Settings())
+    assert not guard.guard_connections(receive, settings.Settings())
     assert "connections have no guard" in caplog.text
 
 
@@ -146,7 +146,7 @@ def test_all_requests_that_come_at_once_are_answered_in_their_order(count: int) 
         eager = connect()
         asked = [b"GET /n%d HTTP/1.1\r\nhost: x\r\n\r\n" % n for n in range(count)]
         eager.data_received(b"".join(asked))
-        assert len(eager.pipeline) <= connection.PIPELINED + connection.PART_BYTES / len(asked[0])
+        assert len(eager.pipeline) <= connection.MAX_QUEUED_REQUESTS + connection.PARSE_BYTES / len(asked[0])
         assert eager.flow.read_paused
         while b"/n%d." % (count - 1) not in eager.transport.written:
             await asyncio.sleep(0)
@@ -185,12 +185,12 @@ def test_a_head_without_end_is_bounded_also_while_another_request_is_in_hand() -
 
 def test_of_a_client_that_left_there_is_no_traceback() -> None:
     errors = (
-        GivenUp(),
+        ResponseAborted(),
         RuntimeError("unable to perform operation on <TCPTransport>; the handler is closed"),
         ValueError(),
     )
     lines = [logging.makeLogRecord({"exc_info": (type(each), each, None)}) for each in errors]
-    assert [guard._is_news(line) for line in [*lines, logging.makeLogRecord({})]] == [False, False, True, True]
+    assert [guard._is_relevant(line) for line in [*lines, logging.makeLogRecord({})]] == [False, False, True, True]
 
 
 def test_a_head_that_drips_is_as_good_as_nothing() -> None:

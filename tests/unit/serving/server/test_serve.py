@@ -40,7 +40,7 @@ def test_the_server_gets_the_package_the_limits_and_the_version(
     assert os.environ["MERIT_PACKAGE"] == str(workdir / "model")
     assert (os.environ["MERIT_VERSION"], os.environ["MERIT_COMMIT"]) == ("4", "abc-dirty")
     assert os.environ["BENTOML_HOST"] == "127.0.0.1"
-    assert (settings.read().max_rows, settings.read().max_bytes) == (3, 1000)
+    assert (settings.load_settings().max_rows, settings.load_settings().max_bytes) == (3, 1000)
 
 
 def test_a_package_without_a_version_is_served_without_one(

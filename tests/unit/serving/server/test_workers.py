@@ -17,7 +17,7 @@ from tests.endpoint import free_port
 
 
 def test_bentoml_still_has_its_program_for_a_worker() -> None:
-    assert importlib.util.find_spec(workers.WORKER) is not None
+    assert importlib.util.find_spec(workers.WORKER_MODULE) is not None
 
 
 def test_an_address_that_was_taken_meanwhile_is_told(capfd: pytest.CaptureFixture[str]) -> None:
@@ -26,7 +26,7 @@ def test_an_address_that_was_taken_meanwhile_is_told(capfd: pytest.CaptureFixtur
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(MeritError, match=rf"^serve: 127\.0\.0\.1:{port} can't be used \(Address already in use\)$"):
-            workers.run("127.0.0.1", port, 1)
+            workers.run_workers("127.0.0.1", port, 1)
 
 
 CODE = """
@@ -65,9 +65,9 @@ def test_workers_that_end_soon_after_their_start_are_given_up() -> None:
     assert done.returncode == 2
     lines = done.stderr.splitlines()
     lost = [json.loads(line) for line in lines if "worker_lost" in line]
-    assert [each["why"] for each in lost] == ["exit code 0"] * workers.TRIES
+    assert [each["why"] for each in lost] == ["exit code 0"] * workers.MAX_EARLY_EXITS
     assert lines[-1] == (
-        f"error: serve: the workers end soon after their start, {workers.TRIES} in a row (above is why)"
+        f"error: serve: the workers end soon after their start, {workers.MAX_EARLY_EXITS} in a row (above is why)"
     )
 
 
@@ -87,7 +87,7 @@ def test_a_worker_whose_minder_was_killed_before_it_could_hear_of_it_ends() -> N
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout == b""
 
 
-@pytest.mark.parametrize("number", workers.STOPS)
+@pytest.mark.parametrize("number", workers.STOP_SIGNALS)
 def test_what_tells_it_to_end_while_it_starts_is_heard_once_it_can_end_as_it_should(number: signal.Signals) -> None:
     change = "import os, signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, workers.STOPS)\nos.kill(os.getpid(), {})"
     done = ended(change.format(int(number)))
@@ -96,17 +96,17 @@ def test_what_tells_it_to_end_while_it_starts_is_heard_once_it_can_end_as_it_sho
 
 
 def test_at_the_end_connections_that_were_taken_are_answered_before_the_others_are_refused() -> None:
-    minder, done = object.__new__(workers.Minder), list[str]()
-    sockets, watcher = Mock(), workers.Workers("workers", "true")
+    minder, done = object.__new__(workers.WorkerSupervisor), list[str]()
+    sockets, watcher = Mock(), workers.WorkerWatcher("workers", "true")
     sockets.values.return_value = [Mock(listen=lambda backlog: done.append(f"listen {backlog}"))]
     sockets.close_all = lambda: done.append("close")
-    minder._ends, minder.sockets, minder.watchers, minder.loop = False, sockets, [watcher], Mock()
+    minder._stop_requested, minder.sockets, minder.watchers, minder.loop = False, sockets, [watcher], Mock()
     minder.loop.call_later = lambda seconds, what: done.append(f"after {seconds}") or what()
     tries = iter([ConflictError, None])
     minder.stop = lambda: done.append("stop") if (error := next(tries)) is None else _raise(error)
-    minder._end()
-    assert done == ["listen 0", f"after {workers.LAST_SECONDS}", f"after {workers.AGAIN_SECONDS}", "stop", "close"]
-    assert watcher.is_ending
+    minder._begin_shutdown()
+    assert done == ["listen 0", f"after {workers.DRAIN_SECONDS}", f"after {workers.STOP_RETRY_S}", "stop", "close"]
+    assert watcher.is_shutting_down
 
 
 def _raise(error: type[Exception]) -> None:

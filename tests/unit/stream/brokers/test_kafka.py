@@ -16,24 +16,24 @@ from faststream.security import SASLPlaintext, SASLScram512
 from merit.config.schema.stream import Stream
 from merit.errors import MeritError
 from merit.stream.brokers import kafka as on_kafka
-from merit.stream.brokers.kafka import Kafka, Partitions, made, security, servers
+from merit.stream.brokers.kafka import Kafka, RebalanceListener, create_kafka_broker, parse_security, parse_servers
 from merit.stream.events import BAD_ROW, Event, Record
 
 
 def test_a_url_names_several_servers():
-    assert servers("kafka://a:9093,b") == ["a:9093", "b:9092"]
-    assert servers("kafkas://me:p%40ss@a:9093,b:9094?mechanism=PLAIN") == ["a:9093", "b:9094"]
+    assert parse_servers("kafka://a:9093,b") == ["a:9093", "b:9092"]
+    assert parse_servers("kafkas://me:p%40ss@a:9093,b:9094?mechanism=PLAIN") == ["a:9093", "b:9094"]
 
 
 def test_who_asks_and_whether_by_tls_is_in_the_url():
-    assert security("kafka://a") is None
-    assert security("kafkas://a").use_ssl
-    plain = security("kafka://me:p%40ss@a")
+    assert parse_security("kafka://a") is None
+    assert parse_security("kafkas://a").use_ssl
+    plain = parse_security("kafka://me:p%40ss@a")
     assert (type(plain), plain.username, plain.password, plain.use_ssl) == (SASLPlaintext, "me", "p@ss", False)
-    scram = security("kafkas://me:secret@a?mechanism=SCRAM-SHA-512")
+    scram = parse_security("kafkas://me:secret@a?mechanism=SCRAM-SHA-512")
     assert (type(scram), scram.use_ssl) == (SASLScram512, True)
     with pytest.raises(MeritError, match="no mechanism 'MD5'; allowed: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512") as caught:
-        security("kafka://me:secret@a?mechanism=MD5")
+        parse_security("kafka://me:secret@a?mechanism=MD5")
     assert "secret" not in str(caught.value)
 
 
@@ -67,7 +67,7 @@ class Consumer:
 
 def test_answers_are_published_before_offsets_are_committed_and_the_first_events_are_suspect():
     kafka = Kafka(Stream(broker="kafka", url="kafka://127.0.0.1:9092", rows=2), "kafka://127.0.0.1:9092", print)
-    kafka._broker = made(kafka)
+    kafka._broker = create_kafka_broker(kafka)
     published: list[tuple[str, int]] = []
     """Where to, and how many commits there were."""
     taken: list[Event] = []
@@ -76,7 +76,7 @@ def test_answers_are_published_before_offsets_are_committed_and_the_first_events
     async def take(events: Sequence[Event]) -> None:
         taken.extend(events)
         records = [
-            Record(event.place, b"{}") if event.raw != b"bad" else Record(event.place, event.raw, BAD_ROW, "why")
+            Record(event.position, b"{}") if event.raw != b"bad" else Record(event.position, event.raw, BAD_ROW, "why")
             for event in events
         ]
         kafka._subscriber.consumer = consumer
@@ -102,7 +102,7 @@ def test_answers_are_published_before_offsets_are_committed_and_the_first_events
 
     asyncio.run(run())
     assert [event.raw for event in taken] == [b"one", b"bad", b"three"]
-    assert [event.again for event in taken] == [True, True, False]
+    assert [event.is_redelivered for event in taken] == [True, True, False]
     assert published == [("predictions", 0), ("dead", 1), ("predictions", 2)]
     assert len(consumer.commits) == 3
 
@@ -111,8 +111,10 @@ def test_no_offset_is_committed_before_those_in_front_of_it_are_done():
     kafka = Kafka(Stream(broker="kafka", url="kafka://127.0.0.1:9092", rows=2), "kafka://127.0.0.1:9092", print)
     consumer = Consumer()
     kafka._subscriber = SimpleNamespace(consumer=consumer)
-    events = [kafka._event(SimpleNamespace(topic="events", partition=0, offset=each, value=b"")) for each in range(5)]
-    assert [event.again for event in events] == [True, True, False, False, False]
+    events = [
+        kafka._create_event(SimpleNamespace(topic="events", partition=0, offset=each, value=b"")) for each in range(5)
+    ]
+    assert [event.is_redelivered for event in events] == [True, True, False, False, False]
     for done in (events[2:], events[:1], events[1:2]):
         asyncio.run(kafka.acknowledge(done))
     assert [list(each.values()) for each in consumer.commits] == [[0], [1], [5]]
@@ -125,7 +127,9 @@ def _of(consumer: Consumer) -> Kafka:
 
 
 def _event(kafka: Kafka, partition: TopicPartition, offset: int) -> Event:
-    return kafka._event(SimpleNamespace(topic=partition.topic, partition=partition.partition, offset=offset, value=b""))
+    return kafka._create_event(
+        SimpleNamespace(topic=partition.topic, partition=partition.partition, offset=offset, value=b"")
+    )
 
 
 def test_what_is_answered_of_a_partition_that_another_worker_has_now_keeps_nothing_else_from_being_committed(capsys):
@@ -139,12 +143,14 @@ def test_what_is_answered_of_a_partition_that_another_worker_has_now_keeps_nothi
 def test_the_lag_is_told_while_kafka_does_not_say_what_is_committed():
     consumer = Consumer(FIRST, SECOND)
     kafka = _of(consumer)
-    assert asyncio.run(kafka.lag()) == 9 + 6
+    assert asyncio.run(kafka.read_lag()) == 9 + 6
     asyncio.run(kafka.acknowledge([_event(kafka, FIRST, 5)]))
-    assert asyncio.run(kafka.lag()) == 4 + 6
+    assert asyncio.run(kafka.read_lag()) == 4 + 6
     assert sorted(consumer.asked) == [FIRST, SECOND]  # each once
-    asyncio.run(Partitions(kafka).on_partitions_assigned({FIRST, SECOND}))  # others may have committed in the meantime
-    assert asyncio.run(kafka.lag()) == 9 + 6
+    asyncio.run(
+        RebalanceListener(kafka).on_partitions_assigned({FIRST, SECOND})
+    )  # others may have committed in the meantime
+    assert asyncio.run(kafka.read_lag()) == 9 + 6
 
 
 def test_partitions_are_given_to_others_once_what_is_in_hand_of_them_is_answered(monkeypatch):
@@ -152,33 +158,33 @@ def test_partitions_are_given_to_others_once_what_is_in_hand_of_them_is_answered
     event = _event(kafka, FIRST, 5)
 
     async def run() -> None:
-        giving = asyncio.create_task(Partitions(kafka).on_partitions_revoked({FIRST}))
+        giving = asyncio.create_task(RebalanceListener(kafka).on_partitions_revoked({FIRST}))
         await asyncio.sleep(0.05)
         assert not giving.done()
         await kafka.acknowledge([event])
         await asyncio.wait_for(giving, 5)
         _event(kafka, FIRST, 6)
-        monkeypatch.setattr(on_kafka, "HAND_OVER_SECONDS", 0.05)
-        await asyncio.wait_for(Partitions(kafka).on_partitions_revoked({FIRST}), 5)  # it waits no longer
+        monkeypatch.setattr(on_kafka, "HAND_OVER_TIMEOUT_S", 0.05)
+        await asyncio.wait_for(RebalanceListener(kafka).on_partitions_revoked({FIRST}), 5)  # it waits no longer
 
     asyncio.run(run())
 
 
 def test_the_first_events_of_a_partition_that_comes_back_from_another_worker_are_suspect():
     kafka = _of(Consumer(FIRST, SECOND))
-    partitions = Partitions(kafka)
+    partitions = RebalanceListener(kafka)
     for each in (FIRST, SECOND):
-        assert [_event(kafka, each, offset).again for offset in range(3)] == [True, True, False]
+        assert [_event(kafka, each, offset).is_redelivered for offset in range(3)] == [True, True, False]
     asyncio.run(partitions.on_partitions_assigned({SECOND}))
     asyncio.run(partitions.on_partitions_assigned({FIRST, SECOND}))
-    assert _event(kafka, FIRST, 8).again
-    assert not _event(kafka, SECOND, 8).again
+    assert _event(kafka, FIRST, 8).is_redelivered
+    assert not _event(kafka, SECOND, 8).is_redelivered
 
 
 def test_the_group_is_joined_though_kafka_refuses_it_at_first_and_else_the_reason_is_told(monkeypatch):
-    monkeypatch.setattr(on_kafka, "JOINING", (0.0, 0.0))
+    monkeypatch.setattr(on_kafka, "JOIN_RETRY_WAITS_S", (0.0, 0.0))
     kafka = Kafka(Stream(broker="kafka", url="kafka://127.0.0.1:9092"), "kafka://127.0.0.1:9092", print)
-    kafka._broker = made(kafka)
+    kafka._broker = create_kafka_broker(kafka)
     errors = [KafkaError("the group moves")]
 
     async def start() -> None:
@@ -210,7 +216,7 @@ class Admin(AIOKafkaAdminClient):
 
 def test_topics_that_lack_are_made_with_as_many_partitions_and_replicas_as_the_cluster_gives():
     admin = Admin(("predictions", 0, None), ("dead", 36, "there is one"))  # another worker made it
-    asyncio.run(_of(Consumer())._topics(admin))
+    asyncio.run(_of(Consumer())._ensure_topics(admin))
     chosen = b"\xff\xff\xff\xff\xff\xff" + bytes(8)  # partitions and replicas; no assignments, no settings
     topics = b"\0\x0bpredictions" + chosen + b"\0\4dead" + chosen
     assert admin.sent == [b"\0\0\0\2" + topics + (1000).to_bytes(4, "big") + b"\0"]
@@ -219,16 +225,16 @@ def test_topics_that_lack_are_made_with_as_many_partitions_and_replicas_as_the_c
 def test_a_topic_that_can_not_be_made_is_told_with_kafkas_reason():
     kafka = _of(Consumer())
     with pytest.raises(MeritError, match=r"makes no topic dead \(not you\); make it yourself"):
-        asyncio.run(kafka._topics(Admin(("predictions", 0, None), ("dead", 29, "not you"))))
+        asyncio.run(kafka._ensure_topics(Admin(("predictions", 0, None), ("dead", 29, "not you"))))
     with pytest.raises(MeritError, match=r"makes no topic dead \(TopicAuthorizationFailedError\)"):
-        asyncio.run(kafka._topics(Admin(("dead", 29, None))))
+        asyncio.run(kafka._ensure_topics(Admin(("dead", 29, None))))
     with pytest.raises(RequestTimedOutError):  # is tried again
-        asyncio.run(kafka._topics(Admin(("dead", 7, None))))
+        asyncio.run(kafka._ensure_topics(Admin(("dead", 7, None))))
 
 
 def test_a_dead_letter_that_is_too_large_is_cut(monkeypatch):
     kafka = Kafka(Stream(broker="kafka", url="kafka://127.0.0.1:9092"), "kafka://127.0.0.1:9092", print)
-    kafka._broker = made(kafka)
+    kafka._broker = create_kafka_broker(kafka)
     published: list[tuple[bytes, dict[str, str]]] = []
 
     async def publish(body: bytes, topic: str, *, key: bytes, headers: dict[str, str]) -> None:

@@ -11,23 +11,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 from merit import artifacts
-from merit.deploy.targets import Desired
-from merit.deploy.targets.local.state import Place, Replica
-from merit.deploy.targets.local.supervisor import GONE
+from merit.deploy.targets import DesiredState
+from merit.deploy.targets.local.state import Replica, RuntimeFolder
+from merit.deploy.targets.local.supervisor import STOPPED_STATES
 from merit.errors import MeritError
 
-SECONDS = 60
+READY_TIMEOUT_S = 60
 """Time limit for a replica to become ready."""
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     """Return a port of 127.0.0.1 that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def check_free(port: int) -> None:
+def check_port_free(port: int) -> None:
     """Check that a port of 127.0.0.1 is not in use.
 
     Raises:
@@ -43,18 +43,20 @@ def check_free(port: int) -> None:
             ) from error
 
 
-def write(place: Place, replica: Replica, desired: Desired, package: Path, how: dict[str, str]) -> None:
+def write_settings(
+    runtime: RuntimeFolder, replica: Replica, desired: DesiredState, package: Path, variables: dict[str, str]
+) -> None:
     """Write the settings that the replica's process reads.
 
     Args:
-        place: the folder of the environment's files.
+        runtime: the folder of the environment's files.
         replica: the replica.
         desired: the declared state.
         package: the folder of the version's package.
-        how: the environment variables of the serving settings.
+        variables: the environment variables of the serving settings.
     """
     version = desired.versions[replica.version]
-    told = {
+    settings = {
         "package": str(package),
         "digest": version.lineage.package,
         "signature": version.lineage.signature,
@@ -62,53 +64,53 @@ def write(place: Place, replica: Replica, desired: Desired, package: Path, how: 
         "demanded": desired.environment.demands.signature,
         "port": replica.port,
         "environment": {
-            **how,
+            **variables,
             "MERIT_VERSION": replica.version,
             artifacts.COMMIT: version.commit,
-            "BENTOML_HOME": str(_folder(place, replica).absolute()),
+            "BENTOML_HOME": str(_get_folder(runtime, replica).absolute()),
         },
     }
-    artifacts.write_json(_folder(place, replica) / "replica.json", told)
+    artifacts.write_json(_get_folder(runtime, replica) / "replica.json", settings)
 
 
-def command(place: Place, replica: Replica) -> str:
+def build_command(runtime: RuntimeFolder, replica: Replica) -> str:
     """Return the command line of a replica's process."""
-    file = _folder(place, replica) / "replica.json"
+    file = _get_folder(runtime, replica) / "replica.json"
     return shlex.join([sys.executable, "-m", "merit.serving.server.replica", str(file)])
 
 
-def becomes_ready(replica: Replica, state: Callable[[], str]) -> bool:
+def wait_until_ready(replica: Replica, get_state: Callable[[], str]) -> bool:
     """Wait until a replica reports that it is ready; return False if it exits first or takes too long.
 
     Args:
         replica: the replica.
-        state: returns supervisord's current state of the replica's process.
+        get_state: returns supervisord's current state of the replica's process.
     """
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + READY_TIMEOUT_S
     while time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{replica.port}/readyz", timeout=5) as answer:
-                if answer.status == 200:
+            with urllib.request.urlopen(f"http://127.0.0.1:{replica.port}/readyz", timeout=5) as response:
+                if response.status == 200:
                     return True
         except (OSError, urllib.error.URLError):
-            if state() in {*GONE, "BACKOFF"}:
+            if get_state() in {*STOPPED_STATES, "BACKOFF"}:
                 return False
         time.sleep(0.05)
     return False
 
 
-def last_words(place: Place, replica: Replica) -> str:
+def read_last_log_line(runtime: RuntimeFolder, replica: Replica) -> str:
     """Return the last line of a replica's log, with the log's path."""
-    log = place.folder / "logs" / f"{replica.name}.log"
+    log = runtime.path / "logs" / f"{replica.name}.log"
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.is_file() else []
-    said = [line.strip() for line in lines if line.strip()]
-    return (said[-1][:300] if said else "it said nothing") + f" (more in {log})"
+    written_lines = [line.strip() for line in lines if line.strip()]
+    return (written_lines[-1][:300] if written_lines else "it said nothing") + f" (more in {log})"
 
 
-def forget(place: Place, replica: Replica) -> None:
+def remove_files(runtime: RuntimeFolder, replica: Replica) -> None:
     """Remove the files of a stopped replica, except its log."""
-    shutil.rmtree(_folder(place, replica), ignore_errors=True)
+    shutil.rmtree(_get_folder(runtime, replica), ignore_errors=True)
 
 
-def _folder(place: Place, replica: Replica) -> Path:
-    return place.folder / "replicas" / replica.name
+def _get_folder(runtime: RuntimeFolder, replica: Replica) -> Path:
+    return runtime.path / "replicas" / replica.name

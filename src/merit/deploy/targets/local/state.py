@@ -21,33 +21,33 @@ from merit.errors import MeritError
 ROLES = ("live", "canary", "shadow")
 Phase = Literal["starting", "serving", "draining"]
 """starting: gets no requests yet. serving: gets requests. draining: finishes its requests and gets no new ones."""
-MOST = 16
+MAX_REPLICAS = 16
 """The maximum number of replicas per role."""
-SLOTS = 2 * MOST
+SLOTS_PER_ROLE = 2 * MAX_REPLICAS
 """The number of server slots per role in the proxy: during a rollout, old and new replicas run side by side."""
-MOST_BYTES = 90
+MAX_SOCKET_PATH_BYTES = 90
 """The maximum length of a socket's path: the system allows 107 bytes, and supervisord appends a temporary suffix."""
-UNITS = 10_000
+SHARE_UNITS = 10_000
 """The proxy's integer for a share of 1."""
 
 
 @dataclass(frozen=True)
-class Place:
+class RuntimeFolder:
     """The folder of an environment's files on this machine."""
 
     name: str
 
     @property
-    def folder(self) -> Path:
+    def path(self) -> Path:
         """The folder, relative to the repository's root."""
         return Path(".merit/environments") / self.name
 
     def __truediv__(self, name: str) -> Path:
         """Return the path of a file in the folder."""
-        return self.folder / name
+        return self.path / name
 
     @property
-    def control(self) -> Path:
+    def control_socket(self) -> Path:
         """The absolute path of the supervisor's socket; in the system's temporary folder if it would be too long.
 
         supervisord makes the path absolute, so a relative path would not shorten it.
@@ -55,15 +55,15 @@ class Place:
         Raises:
             MeritError: the temporary folder belongs to another user or is accessible to others.
         """
-        here = (self / "supervisor.sock").absolute()
-        if len(os.fsencode(here)) <= MOST_BYTES:
-            return here
+        default_path = (self / "supervisor.sock").absolute()
+        if len(os.fsencode(default_path)) <= MAX_SOCKET_PATH_BYTES:
+            return default_path
         folder = Path(tempfile.gettempdir()) / f"merit-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)
-        told = folder.lstat()
-        if not stat.S_ISDIR(told.st_mode) or told.st_uid != os.getuid() or stat.S_IMODE(told.st_mode) != 0o700:
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) != 0o700:
             raise MeritError(f"{folder}: must be a folder of yours that nobody else may enter; remove it")
-        return folder / f"{hashlib.sha256(os.fsencode(here)).hexdigest()[:16]}.sock"
+        return folder / f"{hashlib.sha256(os.fsencode(default_path)).hexdigest()[:16]}.sock"
 
 
 @dataclass
@@ -96,7 +96,7 @@ class Replica:
 
 
 @dataclass
-class State:
+class LocalState:
     """The complete state of an environment on this machine.
 
     Attributes:
@@ -113,51 +113,51 @@ class State:
     shares: dict[str, int] = field(default_factory=dict)
     replicas: list[Replica] = field(default_factory=list)
 
-    def of(self, role: str, *phases: Phase) -> list[Replica]:
+    def select_replicas(self, role: str, *phases: Phase) -> list[Replica]:
         """Return the replicas of a role, in any of these phases; in all phases if none is given."""
         return [each for each in self.replicas if each.role == role and (not phases or each.phase in phases)]
 
-    def free_slot(self, role: str) -> int:
+    def find_free_slot(self, role: str) -> int:
         """Return the first slot of a role in the proxy that no replica uses."""
-        taken = {each.slot for each in self.of(role)}
-        return next(slot for slot in range(1, SLOTS + 1) if slot not in taken)
+        used_slots = {each.slot for each in self.select_replicas(role)}
+        return next(slot for slot in range(1, SLOTS_PER_ROLE + 1) if slot not in used_slots)
 
 
-def read(place: Place) -> State | None:
+def read_state(runtime: RuntimeFolder) -> LocalState | None:
     """Read the state of an environment; None if it has none, so nothing of it runs here.
 
     Raises:
         MeritError: the file can't be read or is invalid.
     """
-    path = place / "state.json"
+    path = runtime / "state.json"
     if not path.is_file():
         return None
     try:
-        return TypeAdapter(State).validate_json(path.read_bytes(), strict=True)
+        return TypeAdapter(LocalState).validate_json(path.read_bytes(), strict=True)
     except (ValueError, OSError) as error:
         raise MeritError(
-            f"{path}: can't be read ({_reason(error)}); stop what {place / 'supervisord.pid'} names, "
-            f"remove {place.folder} and 'merit apply {place.name}' again"
+            f"{path}: can't be read ({_format_reason(error)}); stop what {runtime / 'supervisord.pid'} names, "
+            f"remove {runtime.path} and 'merit apply {runtime.name}' again"
         ) from error
 
 
-def _reason(error: Exception) -> str:
+def _format_reason(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
     return " ".join(str(error).split())
 
 
-def write(place: Place, state: State) -> None:
+def write_state(runtime: RuntimeFolder, state: LocalState) -> None:
     """Write the state of an environment."""
-    artifacts.write_json(place / "state.json", asdict(state))
+    artifacts.write_json(runtime / "state.json", asdict(state))
 
 
-def units(share: float) -> int:
+def convert_share(share: float) -> int:
     """Convert a share to the proxy's units, at least one."""
-    return max(1, round(share * UNITS))
+    return max(1, round(share * SHARE_UNITS))
 
 
-def needed(replicas: int, share: float | None) -> int:
+def count_replicas(replicas: int, share: float | None) -> int:
     """Return the number of replicas for a role with a share of the load of `replicas`; None is the whole load."""
     return replicas if share is None else max(1, math.ceil(replicas * share))

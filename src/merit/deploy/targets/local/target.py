@@ -15,294 +15,310 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from merit.deploy import packages
-from merit.deploy.targets import Actual, Desired, Facts
+from merit.deploy.targets import ActualState, DesiredState, Facts
 from merit.deploy.targets.local import proxy as local_proxy
 from merit.deploy.targets.local import replica_start
-from merit.deploy.targets.local.state import ROLES, Place, Replica, State, needed, read, units, write
+from merit.deploy.targets.local.state import (
+    ROLES,
+    LocalState,
+    Replica,
+    RuntimeFolder,
+    convert_share,
+    count_replicas,
+    read_state,
+    write_state,
+)
 from merit.deploy.targets.local.supervisor import Supervisor
 from merit.errors import MeritError, Refused
 
-SHOWN = len("sha256:") + 12
+DIGEST_CHARS = len("sha256:") + 12
 """The number of characters of a package's digest in messages and facts."""
 
 
-class Local:
+class LocalTarget:
     """A target that runs an environment on this machine.
 
     Args:
         desired: the declared state.
     """
 
-    def __init__(self, desired: Desired) -> None:
+    def __init__(self, desired: DesiredState) -> None:
         self._desired = desired
-        self._place = Place(desired.name)
-        self._supervisor = Supervisor(self._place)
-        self._settings = desired.lock.serve.environment()
+        self._runtime = RuntimeFolder(desired.name)
+        self._supervisor = Supervisor(self._runtime)
+        self._settings = desired.lock.serve.to_environment_variables()
         self._key = secrets.token_urlsafe(32)
 
-    def desired(self) -> Facts:
+    def describe_desired(self) -> Facts:
         """Return the description of what should run."""
-        told = self._desired.environment
-        if told.version is None:
+        environment = self._desired.environment
+        if environment.version is None:
             return {}
         return {
-            "version": told.version,
+            "version": environment.version,
             "model": self._desired.lock.name,
-            "package": self._package(told.version),
-            "replicas": told.replicas,
-            **{role: self._split(role) for role in ROLES[1:]},
-            "port": told.local.port,
-            "settings": _digest(self._settings),
+            "package": self._shorten_package(environment.version),
+            "replicas": environment.replicas,
+            **{role: self._describe_split(role) for role in ROLES[1:]},
+            "port": environment.local.port,
+            "settings": _hash_settings(self._settings),
         }
 
-    def _split(self, role: str) -> dict[str, object] | None:
+    def _describe_split(self, role: str) -> dict[str, object] | None:
         split = self._desired.splits.get(role)
         if split is None:
             return None
         return {
             "version": split.version,
-            "package": self._package(split.version),
-            "share": units(split.share) / 10_000,
+            "package": self._shorten_package(split.version),
+            "share": convert_share(split.share) / 10_000,
         }
 
-    def _package(self, version: str) -> str:
-        return self._desired.versions[version].lineage.package[:SHOWN]
+    def _shorten_package(self, version: str) -> str:
+        return self._desired.versions[version].lineage.package[:DIGEST_CHARS]
 
-    def actual(self) -> Actual:
+    def read_actual(self) -> ActualState:
         """Return the running state."""
-        state = read(self._place)
+        state = read_state(self._runtime)
         if state is None:
-            pid = self._supervisor.pid()
-            lost = {"version": "unknown", "lost": f"supervisord (process {pid}), whose files are gone"}
-            return Actual({}, healthy=True) if pid is None else Actual(lost, healthy=False)
-        well = self._well(state)
-        live = state.of("live", "serving")
+            pid = self._supervisor.find_pid()
+            orphan_facts = {"version": "unknown", "lost": f"supervisord (process {pid}), whose files are gone"}
+            return ActualState({}, healthy=True) if pid is None else ActualState(orphan_facts, healthy=False)
+        healthy = self._find_healthy(state)
+        live = state.select_replicas("live", "serving")
         facts: Facts = {
             "version": ", ".join(sorted({each.version for each in live})) or None,
-            "model": ", ".join(sorted({packages.model(each.package) or "unknown" for each in live})) or None,
-            "package": _packages(live),
-            "replicas": sum(each.name in well for each in live),
-            **{role: self._running(state, role, well) for role in ROLES[1:]},
+            "model": ", ".join(sorted({packages.read_model_name(each.package) or "unknown" for each in live})) or None,
+            "package": _format_packages(live),
+            "replicas": sum(each.name in healthy for each in live),
+            **{role: self._describe_running(state, role, healthy) for role in ROLES[1:]},
             "port": state.port,
             "settings": ", ".join(sorted({each.what.partition(" ")[2] for each in state.replicas})),
         }
         if unfinished := len(state.replicas) - len([each for each in state.replicas if each.phase == "serving"]):
             facts["unfinished"] = unfinished
-        if (proxy := self._proxy(state)) is not None:
+        if (proxy := self._find_proxy_fault(state)) is not None:
             facts["proxy"] = proxy
-        return Actual(facts, len(well) == len(state.replicas) and proxy is None, state.since)
+        return ActualState(facts, len(healthy) == len(state.replicas) and proxy is None, state.since)
 
-    def _running(self, state: State, role: str, well: set[str]) -> dict[str, object] | None:
-        there = state.of(role, "serving")
-        if not there:
+    def _describe_running(self, state: LocalState, role: str, healthy: set[str]) -> dict[str, object] | None:
+        serving = state.select_replicas(role, "serving")
+        if not serving:
             return None
-        told: dict[str, object] = {"version": ", ".join(sorted({each.version for each in there}))}
-        told["package"] = _packages(there)
-        told["share"] = state.shares.get(role, 0) / 10_000
-        dead = sum(each.name not in well for each in there)
-        return {**told, "dead": dead} if dead else told
+        facts: dict[str, object] = {"version": ", ".join(sorted({each.version for each in serving}))}
+        facts["package"] = _format_packages(serving)
+        facts["share"] = state.shares.get(role, 0) / 10_000
+        dead = sum(each.name not in healthy for each in serving)
+        return {**facts, "dead": dead} if dead else facts
 
-    def _proxy(self, state: State) -> str | None:
+    def _find_proxy_fault(self, state: LocalState) -> str | None:
         """Return what is wrong with the proxy; None if nothing is."""
-        if not local_proxy.answers(self._place):
+        if not local_proxy.is_running(self._runtime):
             return "down"
-        return "changed by hand" if local_proxy.differences(self._place, state) else None
+        return "changed by hand" if local_proxy.diff_state(self._runtime, state) else None
 
-    def _well(self, state: State) -> set[str]:
+    def _find_healthy(self, state: LocalState) -> set[str]:
         """Return the names of the replicas that run and that the proxy reports as healthy."""
-        states = self._supervisor.states()
+        states = self._supervisor.read_states()
         try:
-            up = local_proxy.statuses(self._place)
+            server_statuses = local_proxy.read_statuses(self._runtime)
         except MeritError:
-            up = {}
+            server_statuses = {}
         return {
             each.name
             for each in state.replicas
-            if states.get(each.name) == "RUNNING" and up.get((each.role, each.slot), (False, 0))[0]
+            if states.get(each.name) == "RUNNING" and server_statuses.get((each.role, each.slot), (False, 0))[0]
         }
 
-    def check(self) -> None:
+    def check_inputs(self) -> None:
         """Check that the package of every declared version is here or can be fetched."""
         for version in self._desired.versions.values():
-            packages.require(version)
+            packages.require_package(version)
 
     def apply(self) -> list[str]:
         """Roll out the declared state; return the actions taken."""
-        before, after = self.actual(), self.desired()
+        before, after = self.read_actual(), self.describe_desired()
         if before.facts == after:
             return []
         if not after:
-            return self._end()
-        local_proxy.command(self._place)
-        ended = self._end_lost()
-        state = read(self._place) or State(after["port"])
-        if state.port != after["port"] or not local_proxy.answers(self._place):
-            replica_start.check_free(after["port"])
-        (self._place / "logs").mkdir(parents=True, exist_ok=True, mode=0o700)
-        state = self._mended(state)
-        self._start(state)
-        return [*ended, *self._switch(state)]
+            return self._stop_all()
+        local_proxy.build_command(self._runtime)
+        stop_actions = self._stop_orphan()
+        state = read_state(self._runtime) or LocalState(after["port"])
+        if state.port != after["port"] or not local_proxy.is_running(self._runtime):
+            replica_start.check_port_free(after["port"])
+        (self._runtime / "logs").mkdir(parents=True, exist_ok=True, mode=0o700)
+        state = self._drop_dead_replicas(state)
+        self._start_replicas(state)
+        return [*stop_actions, *self._switch_replicas(state)]
 
-    def _end_lost(self) -> list[str]:
+    def _stop_orphan(self) -> list[str]:
         """Stop a supervisor whose files were removed: it can't be controlled, and its proxy blocks the port."""
-        if read(self._place) is not None or (pid := self._supervisor.pid()) is None:
+        if read_state(self._runtime) is not None or (pid := self._supervisor.find_pid()) is None:
             return []
-        self._supervisor.end()
+        self._supervisor.stop_all()
         return [f"ended supervisord (process {pid}), whose files were gone"]
 
-    def _end(self) -> list[str]:
-        self._supervisor.end()
-        shutil.rmtree(self._place.folder, ignore_errors=True)
+    def _stop_all(self) -> list[str]:
+        self._supervisor.stop_all()
+        shutil.rmtree(self._runtime.path, ignore_errors=True)
         return ["stopped all that ran"]
 
-    def _wanted(self) -> dict[str, tuple[str, str, int]]:
+    def _plan_roles(self) -> dict[str, tuple[str, str, int]]:
         """Return for each role its version, the digest of package and settings, and its number of replicas."""
-        told, splits = self._desired.environment, self._desired.splits
-        assert told.version is not None
-        asked = {"live": (told.version, None), **{role: (s.version, s.share) for role, s in splits.items()}}
+        environment, splits = self._desired.environment, self._desired.splits
+        assert environment.version is not None
+        role_shares = {
+            "live": (environment.version, None),
+            **{role: (s.version, s.share) for role, s in splits.items()},
+        }
         return {
-            role: (version, self._what(version), needed(told.replicas, share))
-            for role, (version, share) in asked.items()
+            role: (version, self._build_fingerprint(version), count_replicas(environment.replicas, share))
+            for role, (version, share) in role_shares.items()
         }
 
-    def _what(self, version: str) -> str:
-        return f"{self._desired.versions[version].lineage.package} {_digest(self._settings)}"
+    def _build_fingerprint(self, version: str) -> str:
+        return f"{self._desired.versions[version].lineage.package} {_hash_settings(self._settings)}"
 
-    def _told(self) -> dict[str, str]:
+    def _build_variables(self) -> dict[str, str]:
         """Return a replica's environment variables: settings, and the hash of the smoke test's key (never stored)."""
         return {**self._settings, "MERIT_PROBE": hashlib.sha256(self._key.encode()).hexdigest()}
 
-    def _mended(self, state: State) -> State:
+    def _drop_dead_replicas(self, state: LocalState) -> LocalState:
         """Remove dead replicas, and those that an interrupted apply left starting, from the state.
 
         An unhealthy replica that still runs is marked for replacement and keeps serving until its successor is ready.
         """
-        well, states = self._well(state), self._supervisor.states()
-        there = [each for each in state.replicas if states.get(each.name) == "RUNNING" and each.phase != "starting"]
-        for each in there:
-            each.what = each.what if each.name in well else ""
-        state.replicas = there
+        healthy, states = self._find_healthy(state), self._supervisor.read_states()
+        running = [each for each in state.replicas if states.get(each.name) == "RUNNING" and each.phase != "starting"]
+        for each in running:
+            each.what = each.what if each.name in healthy else ""
+        state.replicas = running
         return state
 
-    def _start(self, state: State) -> None:
+    def _start_replicas(self, state: LocalState) -> None:
         """Start the missing replicas and run their smoke tests; if one fails, stop all new ones.
 
         Raises:
             Refused: a replica did not become ready, or failed its smoke test.
         """
-        fresh: list[Replica] = []
+        new_replicas: list[Replica] = []
         folders = {}
-        for role, (version, what, count) in self._wanted().items():
-            folders[version] = self._fetch(version)
-            fitting = [each for each in state.of(role, "serving") if each.what == what]
-            for _ in range(count - len(fitting)):
+        for role, (version, fingerprint, count) in self._plan_roles().items():
+            folders[version] = self._fetch_package(version)
+            up_to_date = [each for each in state.select_replicas(role, "serving") if each.what == fingerprint]
+            for _ in range(count - len(up_to_date)):
                 state.made += 1
-                slot, port = state.free_slot(role), replica_start.free_port()
-                fresh.append(Replica(f"r{state.made}", role, slot, port, "starting", version, what))
-                state.replicas.append(fresh[-1])
-                replica_start.write(self._place, fresh[-1], self._desired, folders[version], self._told())
+                slot, port = state.find_free_slot(role), replica_start.find_free_port()
+                new_replicas.append(Replica(f"r{state.made}", role, slot, port, "starting", version, fingerprint))
+                state.replicas.append(new_replicas[-1])
+                replica_start.write_settings(
+                    self._runtime, new_replicas[-1], self._desired, folders[version], self._build_variables()
+                )
         try:
-            self._settle(state)
-            with ThreadPoolExecutor(max_workers=len(fresh) or 1) as pool:
-                list(pool.map(lambda each: self._try(each, folders[each.version]), fresh))
+            self._apply_state(state)
+            with ThreadPoolExecutor(max_workers=len(new_replicas) or 1) as pool:
+                list(pool.map(lambda each: self._test_replica(each, folders[each.version]), new_replicas))
         except MeritError:
             state.replicas = [each for each in state.replicas if each.phase != "starting"]
             if state.replicas:
-                self._settle(state)
+                self._apply_state(state)
             else:
-                self._end()
+                self._stop_all()
             raise
 
-    def _fetch(self, version: str) -> Path:
-        told = self._desired
-        return packages.fetch(told.versions[version], told.lock, demanded=told.environment.demands.signature)
+    def _fetch_package(self, version: str) -> Path:
+        desired = self._desired
+        return packages.fetch_package(
+            desired.versions[version], desired.lock, require_signature=desired.environment.demands.signature
+        )
 
-    def _try(self, replica: Replica, package: Path) -> None:
+    def _test_replica(self, replica: Replica, package: Path) -> None:
         """Wait until a replica is ready, then run the smoke test."""
         name = f"{self._desired.lock.name}@{replica.version}"
         address = f"http://127.0.0.1:{replica.port}"
-        if not replica_start.becomes_ready(replica, lambda: self._supervisor.states().get(replica.name, "")):
+        if not replica_start.wait_until_ready(replica, lambda: self._supervisor.read_states().get(replica.name, "")):
             raise Refused(
                 f"{name} does not become ready on {self._desired.name}, so nothing was switched: "
-                f"{replica_start.last_words(self._place, replica)}"
+                f"{replica_start.read_last_log_line(self._runtime, replica)}"
             )
         if self._desired.probe is not None:
             commit = self._desired.versions[replica.version].commit
             self._desired.probe(package, replica.version, address, self._key, commit)
 
-    def _settle(self, state: State) -> None:
+    def _apply_state(self, state: LocalState) -> None:
         """Store the state, and bring the supervisor and the proxy to it."""
-        write(self._place, state)
-        local_proxy.write(self._place, state, self._desired.lock.serve.timeout_seconds)
-        programs = {each.name: replica_start.command(self._place, each) for each in state.replicas}
-        self._supervisor.configure({local_proxy.PROGRAM: local_proxy.command(self._place), **programs})
-        if self._supervisor.states().get(local_proxy.PROGRAM) in {"FATAL", "STOPPED", "EXITED"}:
-            self._supervisor.revive(local_proxy.PROGRAM)
-        local_proxy.wait(self._place)
-        if steps := local_proxy.differences(self._place, state):
-            local_proxy.ask(self._place, *steps)
+        write_state(self._runtime, state)
+        local_proxy.write_config(self._runtime, state, self._desired.lock.serve.timeout_seconds)
+        programs = {each.name: replica_start.build_command(self._runtime, each) for each in state.replicas}
+        self._supervisor.set_programs({local_proxy.PROGRAM_NAME: local_proxy.build_command(self._runtime), **programs})
+        if self._supervisor.read_states().get(local_proxy.PROGRAM_NAME) in {"FATAL", "STOPPED", "EXITED"}:
+            self._supervisor.start_program(local_proxy.PROGRAM_NAME)
+        local_proxy.wait_until_running(self._runtime)
+        if commands := local_proxy.diff_state(self._runtime, state):
+            local_proxy.send_commands(self._runtime, *commands)
 
-    def _switch(self, state: State) -> list[str]:
+    def _switch_replicas(self, state: LocalState) -> list[str]:
         """Route requests to the new replicas, drain the old ones and stop them; return the actions taken."""
         # The order avoids gaps: new replicas get requests, then are healthy in the proxy, then old ones are drained.
-        wanted, told = self._wanted(), self._desired.environment
-        done = [f"started {each.version} ({each.role})" for each in state.replicas if each.phase == "starting"]
-        former = {(each.version, each.package) for each in state.of("live", "serving", "draining")}
-        now = (told.version, wanted["live"][1].partition(" ")[0])
+        required_roles, environment = self._plan_roles(), self._desired.environment
+        actions = [f"started {each.version} ({each.role})" for each in state.replicas if each.phase == "starting"]
+        previous_live = {(each.version, each.package) for each in state.select_replicas("live", "serving", "draining")}
+        new_live = (environment.version, required_roles["live"][1].partition(" ")[0])
         for each in state.replicas:
             each.phase = "serving" if each.phase == "starting" else each.phase
-        state.since = state.since if former == {now} else datetime.now(UTC).isoformat(timespec="seconds")
-        moves, state.port = state.port != told.local.port, told.local.port
-        self._settle(state)
-        if moves:
-            self._supervisor.restart(local_proxy.PROGRAM)
-            local_proxy.wait(self._place)
-        self._await_up(state, wanted)
-        old = [each for each in state.replicas if not _fits(state, each, wanted)]
-        shares = {role: units(split.share) for role, split in self._desired.splits.items()}
+        state.since = state.since if previous_live == {new_live} else datetime.now(UTC).isoformat(timespec="seconds")
+        port_changes, state.port = state.port != environment.local.port, environment.local.port
+        self._apply_state(state)
+        if port_changes:
+            self._supervisor.restart_program(local_proxy.PROGRAM_NAME)
+            local_proxy.wait_until_running(self._runtime)
+        self._wait_until_healthy(state, required_roles)
+        obsolete = [each for each in state.replicas if not _is_current(state, each, required_roles)]
+        shares = {role: convert_share(split.share) for role, split in self._desired.splits.items()}
         if shares != state.shares:
-            done.append("shares: " + (", ".join(f"{role} {n / 100:g} %" for role, n in shares.items()) or "none"))
+            actions.append("shares: " + (", ".join(f"{role} {n / 100:g} %" for role, n in shares.items()) or "none"))
         state.shares = shares
-        for each in old:
+        for each in obsolete:
             each.phase = "draining"
-        self._settle(state)
-        local_proxy.drained(self._place, old, self._desired.lock.serve.timeout_seconds + 5)
-        done += [f"stopped {each.version} ({each.role})" for each in old]
+        self._apply_state(state)
+        local_proxy.wait_until_drained(self._runtime, obsolete, self._desired.lock.serve.timeout_seconds + 5)
+        actions += [f"stopped {each.version} ({each.role})" for each in obsolete]
         state.replicas = [each for each in state.replicas if each.phase != "draining"]
-        self._settle(state)
-        for each in old:
-            replica_start.forget(self._place, each)
-        return done or ["put the proxy right"]
+        self._apply_state(state)
+        for each in obsolete:
+            replica_start.remove_files(self._runtime, each)
+        return actions or ["put the proxy right"]
 
-    def _await_up(self, state: State, wanted: dict[str, tuple[str, str, int]]) -> None:
+    def _wait_until_healthy(self, state: LocalState, required_roles: dict[str, tuple[str, str, int]]) -> None:
         """Wait until the proxy reports all remaining replicas as healthy.
 
         Raises:
             Refused: it doesn't in time; the old replicas keep serving.
         """
-        left = [each for each in state.replicas if _fits(state, each, wanted)]
-        deadline = time.monotonic() + local_proxy.SECONDS
+        remaining = [each for each in state.replicas if _is_current(state, each, required_roles)]
+        deadline = time.monotonic() + local_proxy.PROXY_TIMEOUT_S
         while time.monotonic() < deadline:
             with suppress(KeyError):
-                now = local_proxy.statuses(self._place)
-                if all(now[each.role, each.slot][0] for each in left):
+                statuses = local_proxy.read_statuses(self._runtime)
+                if all(statuses[each.role, each.slot][0] for each in remaining):
                     return
             time.sleep(0.02)
         raise Refused(f"{self._desired.name}: the proxy finds the new replicas unhealthy; the old ones keep serving")
 
 
-def _fits(state: State, replica: Replica, wanted: dict[str, tuple[str, str, int]]) -> bool:
+def _is_current(state: LocalState, replica: Replica, required_roles: dict[str, tuple[str, str, int]]) -> bool:
     """Return whether a replica stays: it serves the declared package and settings, and is not surplus."""
-    if replica.role not in wanted or replica.phase != "serving":
+    if replica.role not in required_roles or replica.phase != "serving":
         return False
-    _, what, count = wanted[replica.role]
-    same = [each.name for each in state.of(replica.role, "serving") if each.what == what]
-    return replica.name in same[-count:]
+    _, fingerprint, count = required_roles[replica.role]
+    current_names = [each.name for each in state.select_replicas(replica.role, "serving") if each.what == fingerprint]
+    return replica.name in current_names[-count:]
 
 
-def _packages(replicas: list[Replica]) -> str | None:
-    return ", ".join(sorted({each.package[:SHOWN] or "unknown" for each in replicas})) or None
+def _format_packages(replicas: list[Replica]) -> str | None:
+    return ", ".join(sorted({each.package[:DIGEST_CHARS] or "unknown" for each in replicas})) or None
 
 
-def _digest(settings: dict[str, str]) -> str:
+def _hash_settings(settings: dict[str, str]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]

@@ -13,18 +13,18 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from merit.config.schema.gate import Drift
+from merit.config.schema.gate import DriftLimits
 
 Method = Literal["jensenshannon", "wasserstein"]
 
-RARE = 0.01
+RARE_SHARE = 0.01
 """Categories below this share on both sides are merged: rare ones differ between any two samples, and more so between
 small ones. New categories have a check of their own (`categories`)."""
-OTHERS = "(rare)"
+RARE_CATEGORY = "(rare)"
 
 
 @dataclass(frozen=True)
-class Score:
+class DriftScore:
     """The drift of one column from the champion's.
 
     Attributes:
@@ -37,12 +37,12 @@ class Score:
     limit: float
 
     @property
-    def drifted(self) -> bool:
+    def is_drifted(self) -> bool:
         """Whether the distance exceeds its limit; a distance that can't be measured counts as drift."""
         return self.score is None or not self.score <= self.limit
 
     @property
-    def share(self) -> float:
+    def share_of_limit(self) -> float:
         """The distance as a share of its limit, at most 1."""
         return 1.0 if self.score is None else min(1.0, self.score / self.limit)
 
@@ -53,108 +53,115 @@ class Score:
             "method": self.method,
             "score": self.score,
             "limit": self.limit,
-            "drifted": self.drifted,
+            "drifted": self.is_drifted,
         }
 
 
-def scores(now: pl.DataFrame, before: pl.DataFrame, limits: Drift) -> list[Score]:
+def score_columns(candidate: pl.DataFrame, champion: pl.DataFrame, limits: DriftLimits) -> list[DriftScore]:
     """Return the distance of each column that both tables have with the same type, most drifted first.
 
     Args:
-        now: the candidate's rows as `seen` returns them: strings are categories, floats are numbers,
+        candidate: the candidate's rows as `seen` returns them: strings are categories, floats are numbers,
             null is unknown.
-        before: the champion's rows, in the same format.
+        champion: the champion's rows, in the same format.
         limits: the largest distances allowed.
     """
-    names = [name for name, kind in now.schema.items() if before.schema.get(name) == kind]
-    pairs = {name: _pair(now[name], before[name]) for name in names}
-    distances = pairs | _measure({name: pair for name, pair in pairs.items() if isinstance(pair, tuple)})
-    found = [_score(name, now.schema[name], distances[name], limits) for name in names]
-    return sorted(found, key=lambda each: (each.share, each.score is None, each.score or 0), reverse=True)
+    names = [name for name, dtype in candidate.schema.items() if champion.schema.get(name) == dtype]
+    pairs = {name: _prepare_pair(candidate[name], champion[name]) for name in names}
+    distances = pairs | _measure_distances({name: pair for name, pair in pairs.items() if isinstance(pair, tuple)})
+    results = [_build_score(name, candidate.schema[name], distances[name], limits) for name in names]
+    return sorted(results, key=lambda each: (each.share_of_limit, each.score is None, each.score or 0), reverse=True)
 
 
-Pair = tuple[pl.Series, pl.Series]
+ColumnPair = tuple[pl.Series, pl.Series]
 
 
-def _score(name: str, kind: pl.DataType, distance: Any, limits: Drift) -> Score:
-    known = None if distance is None or not np.isfinite(distance) else float(distance)
-    method = _method(kind)
-    return Score(name, method, known, limits.category if method == "jensenshannon" else limits.number)
+def _build_score(name: str, dtype: pl.DataType, distance: Any, limits: DriftLimits) -> DriftScore:
+    finite_distance = None if distance is None or not np.isfinite(distance) else float(distance)
+    method = _choose_method(dtype)
+    return DriftScore(name, method, finite_distance, limits.category if method == "jensenshannon" else limits.number)
 
 
-def _method(kind: pl.DataType) -> Method:
-    return "jensenshannon" if kind == pl.String else "wasserstein"
+def _choose_method(dtype: pl.DataType) -> Method:
+    return "jensenshannon" if dtype == pl.String else "wasserstein"
 
 
-def _pair(now: pl.Series, before: pl.Series) -> Pair | float | None:
+def _prepare_pair(candidate: pl.Series, champion: pl.Series) -> ColumnPair | float | None:
     """Return both columns prepared for measuring, or the distance itself where it follows without measuring."""
-    if now.dtype == pl.String:
-        return _joined_rare(now, before) if len(now) and len(before) else None
-    known = [side.drop_nulls() for side in (now, before)]
-    if all(side.is_empty() for side in known):
+    if candidate.dtype == pl.String:
+        return _merge_rare_categories(candidate, champion) if len(candidate) and len(champion) else None
+    non_null = [side.drop_nulls() for side in (candidate, champion)]
+    if all(side.is_empty() for side in non_null):
         return 0.0
-    return None if any(side.is_empty() for side in known) else _standardised(now, before)
+    return None if any(side.is_empty() for side in non_null) else _standardise_pair(candidate, champion)
 
 
-def _joined_rare(now: pl.Series, before: pl.Series) -> Pair:
+def _merge_rare_categories(candidate: pl.Series, champion: pl.Series) -> ColumnPair:
     """Merge the categories that are rare on both sides into one."""
     frequent = pl.concat(
-        side.value_counts(normalize=True).filter(pl.col("proportion") >= RARE)[now.name] for side in (now, before)
+        side.value_counts(normalize=True).filter(pl.col("proportion") >= RARE_SHARE)[candidate.name]
+        for side in (candidate, champion)
     )
-    joined = pl.when(pl.col(now.name).is_in(frequent.implode())).then(now.name).otherwise(pl.lit(OTHERS))
-    ours, theirs = (side.to_frame().select(joined.alias(now.name)).to_series() for side in (now, before))
-    return ours, theirs
+    merged = (
+        pl.when(pl.col(candidate.name).is_in(frequent.implode())).then(candidate.name).otherwise(pl.lit(RARE_CATEGORY))
+    )
+    candidate_merged, champion_merged = (
+        side.to_frame().select(merged.alias(candidate.name)).to_series() for side in (candidate, champion)
+    )
+    return candidate_merged, champion_merged
 
 
-def _standardised(now: pl.Series, before: pl.Series) -> Pair | float | None:
+def _standardise_pair(candidate: pl.Series, champion: pl.Series) -> ColumnPair | float | None:
     """Scale both columns to the champion's mean and standard deviation.
 
     Evidently clips deviations below 0.001, so small units would hide drift. If the champion's values are constant,
     return the mean absolute difference from that constant, in standard deviations of the candidate's values.
     """
-    ours, theirs = (side.drop_nulls().to_numpy() for side in (now, before))
+    candidate_values, champion_values = (side.drop_nulls().to_numpy() for side in (candidate, champion))
     with np.errstate(over="ignore", invalid="ignore"):
-        middle, unit = theirs.mean(), theirs.std()
+        mean, unit = champion_values.mean(), champion_values.std()
         if unit == 0:
-            differs = np.abs(ours - middle).mean()
-            return float(differs / (ours.std() or differs)) if differs else 0.0
-        if not np.isfinite([unit, *(np.abs(side - middle).max() / unit for side in (ours, theirs))]).all():
+            mean_difference = np.abs(candidate_values - mean).mean()
+            return float(mean_difference / (candidate_values.std() or mean_difference)) if mean_difference else 0.0
+        if not np.isfinite(
+            [unit, *(np.abs(side - mean).max() / unit for side in (candidate_values, champion_values))]
+        ).all():
             return None
-    return (now - middle) / unit, (before - middle) / unit
+    return (candidate - mean) / unit, (champion - mean) / unit
 
 
 @contextmanager
-def _for_evidently() -> Iterator[None]:
+def _quiet_evidently() -> Iterator[None]:
     """Silence the deprecation warnings of Evidently's dependencies, and pause garbage collection.
 
     The import creates a hundred thousand long-lived objects and takes a fifth longer with the collector on.
     """
-    collects = gc.isenabled()
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        if collects:
+        if was_enabled:
             gc.enable()
 
 
-def _measure(pairs: dict[str, Pair]) -> dict[str, float]:
+def _measure_distances(pairs: dict[str, ColumnPair]) -> dict[str, float]:
     """Return Evidently's distances.
 
     Calls the functions behind Evidently's reports directly: a report would also draw a plot of each column.
     """
     if not pairs:
         return {}
-    with _for_evidently():
+    with _quiet_evidently():
         from evidently.legacy.calculations.stattests import get_stattest
         from evidently.legacy.core import ColumnType
 
-        found = {}
+        distances = {}
         for name, pair in pairs.items():
-            now, before = (side.to_pandas().dropna() for side in pair)
-            kind = ColumnType.Categorical if pair[0].dtype == pl.String else ColumnType.Numerical
-            measure = get_stattest(before, now, kind, _method(pair[0].dtype))
-            found[name] = float(measure(before, now, kind, None).drift_score)
-    return found
+            candidate, champion = (side.to_pandas().dropna() for side in pair)
+            column_type = ColumnType.Categorical if pair[0].dtype == pl.String else ColumnType.Numerical
+            test = get_stattest(champion, candidate, column_type, _choose_method(pair[0].dtype))
+            distances[name] = float(test(champion, candidate, column_type, None).drift_score)
+    return distances

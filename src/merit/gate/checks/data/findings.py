@@ -5,7 +5,7 @@ from typing import Any
 
 from merit.gate.verdict import Check, Verdict
 
-SHOWN = 3
+MAX_LISTED_ITEMS = 3
 """Columns that a check lists by name, the worst first."""
 
 
@@ -17,13 +17,13 @@ class Findings:
     report: dict[str, Any] = field(default_factory=dict)
 
 
-def judged(name: str, good: bool | None, found: str, allowed: str, advice: str) -> Check:
+def build_check(name: str, passed: bool | None, found: str, allowed: str, advice: str) -> Check:
     """Return a data check: `good` True passes, False fails, None (undecidable) is inconclusive."""
-    verdict = Verdict.INCONCLUSIVE if good is None else Verdict.PASS if good else Verdict.FAIL
+    verdict = Verdict.INCONCLUSIVE if passed is None else Verdict.PASS if passed else Verdict.FAIL
     return Check(f"data: {name}", verdict, found, allowed, advice, group="data")
 
 
-def named(worst: list[str]) -> str:
+def format_worst(items: list[str]) -> str:
     """Return the first few entries of a list, worst first, as one line that ends in the number left out."""
-    more = f" and {len(worst) - SHOWN} more" if len(worst) > SHOWN else ""
-    return ", ".join(worst[:SHOWN]) + more
+    rest = f" and {len(items) - MAX_LISTED_ITEMS} more" if len(items) > MAX_LISTED_ITEMS else ""
+    return ", ".join(items[:MAX_LISTED_ITEMS]) + rest

@@ -4,121 +4,130 @@ from merit.config.schema import Lock
 from merit.config.schema.data import GroupSplit, TimeSplit
 from merit.config.schema.gate import DataGate
 from merit.gate.checks.data import labels, leakage
-from merit.gate.checks.data.findings import Findings, judged, named
-from merit.gate.checks.data.table import Table
+from merit.gate.checks.data.findings import Findings, build_check, format_worst
+from merit.gate.checks.data.table import Dataset
 from merit.gate.verdict import Check
 
-MEASURE = {"binary": "ROC AUC", "multiclass": "accuracy gained", "regression": "R2"}
+MEASURE_NAMES = {"binary": "ROC AUC", "multiclass": "accuracy gained", "regression": "R2"}
 
 
-def itself(lock: Lock, now: Table) -> Findings:
+def check_integrity(lock: Lock, dataset: Dataset) -> Findings:
     """Run the integrity checks of the data."""
-    target, limits = now.data.target, lock.gate.data
-    hashes = now.hashed(
-        {"row": list(now.schema), "features": now.features, "example": [*now.features, target.name]}, target.name
+    target, limits = dataset.data.target, lock.gate.data
+    hashes = dataset.hash_columns(
+        {
+            "row": list(dataset.schema),
+            "features": dataset.feature_columns,
+            "example": [*dataset.feature_columns, target.name],
+        },
+        target.name,
     )
     # Rows that differ only in columns that conf/data leaves out are no duplicates: ingest counts them in the source.
-    repeated = hashes.height - hashes["row"].n_unique() if now.repeated is None else now.repeated
+    duplicates = hashes.height - hashes["row"].n_unique() if dataset.duplicate_rows is None else dataset.duplicate_rows
     checks = [
-        _duplicates(repeated, hashes.height, limits.duplicates),
-        _shared(leakage.shared(hashes["example"], now.place), limits.leakage.shared),
-        *_entities(now, limits.leakage.entity),
-        _alone(now, limits),
-        *_overlap(now, limits.leakage.overlap),
-        _conflicts(labels.conflicts(hashes.select("features", target.name), target), limits.conflicts),
-        _constant(labels.faults(hashes[target.name], now.place)),
+        _check_duplicates(duplicates, hashes.height, limits.duplicates),
+        _check_shared_rows(leakage.count_shared_rows(hashes["example"], dataset.part_index), limits.leakage.shared),
+        *_check_entities(dataset, limits.leakage.entity),
+        _check_single_features(dataset, limits),
+        *_check_time_overlap(dataset, limits.leakage.overlap),
+        _check_label_conflicts(
+            labels.measure_conflicts(hashes.select("features", target.name), target), limits.conflicts
+        ),
+        _check_constant_target(labels.find_constant_parts(hashes[target.name], dataset.part_index)),
     ]
-    return Findings(checks, {"duplicates": repeated})
+    return Findings(checks, {"duplicates": duplicates})
 
 
-def _duplicates(repeated: int, rows: int, limit: float) -> Check:
-    share = repeated / max(1, rows)
+def _check_duplicates(duplicates: int, rows: int, limit: float) -> Check:
+    share = duplicates / max(1, rows)
     advice = "drop them in the source, for whole rows of it are alike; if they may be, raise gate.data.duplicates"
-    return judged("duplicates", share <= limit, f"{repeated:,} rows ({share:.2%})", f"at most {limit:.2%}", advice)
+    return build_check(
+        "duplicates", share <= limit, f"{duplicates:,} rows ({share:.2%})", f"at most {limit:.2%}", advice
+    )
 
 
-def _shared(found: leakage.Shared, limit: float) -> Check:
+def _check_shared_rows(shared: leakage.SharedRows, limit: float) -> Check:
     """Check that test rows occur in the training rows no more often than by chance."""
     advice = "the test rows must be new to the model: drop them from the training part, or split by data.time"
-    if found.rows == 0:
-        return judged("leakage, shared rows", None, "no test rows", f"at most {limit:.2%}", advice)
-    told = f"{found.found:,} of {found.rows:,} test rows have a twin to learn from ({found.found / found.rows:.2%})"
-    allowed = f"at most {found.allowed(limit):,} ({limit:.2%} and {found.expected:,.0f} by chance)"
-    return judged("leakage, shared rows", found.found <= found.allowed(limit), told, allowed, advice)
+    if shared.rows == 0:
+        return build_check("leakage, shared rows", None, "no test rows", f"at most {limit:.2%}", advice)
+    text = f"{shared.count:,} of {shared.rows:,} test rows have a twin to learn from ({shared.count / shared.rows:.2%})"
+    allowed = f"at most {shared.compute_limit(limit):,} ({limit:.2%} and {shared.expected:,.0f} by chance)"
+    return build_check("leakage, shared rows", shared.count <= shared.compute_limit(limit), text, allowed, advice)
 
 
-def _entities(now: Table, declared: list[str] | None) -> list[Check]:
+def _check_entities(dataset: Dataset, declared: list[str] | None) -> list[Check]:
     """Check that no entity is in both training and test rows.
 
     The entity is the declared key; an empty one disables the check. Without a declaration, each candidate key (the
     split's group column and repeating id columns) is checked and the worst reported; under a split by time it passes.
     """
-    keys = _entity_keys(now) if declared is None else [declared] if declared else []
-    found = {tuple(key): leakage.entities(now, key) for key in keys}
+    keys = _find_entity_keys(dataset) if declared is None else [declared] if declared else []
+    counts_by_key = {tuple(key): leakage.count_shared_entities(dataset, key) for key in keys}
     if declared is None:
-        found = {key: counts for key, counts in found.items() if counts[1]}
-    if not found:
+        counts_by_key = {key: counts for key, counts in counts_by_key.items() if counts[1]}
+    if not counts_by_key:
         return []
-    key = max(found, key=lambda each: found[each][0] / max(1, found[each][1]))
-    both, rows = found[key]
-    told = f"{both:,} of {rows:,} test rows are of a {', '.join(key)} that was learned from"
-    if both and declared is None and isinstance(now.data.split, TimeSplit):
-        told, allowed = f"{told}: later rows of the same", "none, or later rows where rows are split by time"
-        return [judged("leakage, entity", True, told, allowed, "")]
-    advice = _entity_advice(now, key[0], may_be_meant=declared is None)
-    return [judged("leakage, entity", both == 0 if rows else None, told, "none", advice)]
+    key = max(counts_by_key, key=lambda each: counts_by_key[each][0] / max(1, counts_by_key[each][1]))
+    shared_rows, rows = counts_by_key[key]
+    text = f"{shared_rows:,} of {rows:,} test rows are of a {', '.join(key)} that was learned from"
+    if shared_rows and declared is None and isinstance(dataset.data.split, TimeSplit):
+        text, allowed = f"{text}: later rows of the same", "none, or later rows where rows are split by time"
+        return [build_check("leakage, entity", True, text, allowed, "")]
+    advice = _advise_entity_split(dataset, key[0], may_be_intended=declared is None)
+    return [build_check("leakage, entity", shared_rows == 0 if rows else None, text, "none", advice)]
 
 
-def _entity_keys(now: Table) -> list[list[str]]:
+def _find_entity_keys(dataset: Dataset) -> list[list[str]]:
     """Return the candidate entity keys of data that declares none, each a list of one column."""
-    split = now.data.split
-    named = [split.column] if isinstance(split, GroupSplit) else []
-    return [[name] for name in dict.fromkeys([*named, *leakage.repeated_entities(now)])]
+    split = dataset.data.split
+    group_columns = [split.column] if isinstance(split, GroupSplit) else []
+    return [[name] for name in dict.fromkeys([*group_columns, *leakage.find_repeated_entities(dataset)])]
 
 
-def _entity_advice(now: Table, column: str, *, may_be_meant: bool) -> str:
+def _advise_entity_split(dataset: Dataset, column: str, *, may_be_intended: bool) -> str:
     """Return the advice to split by group, and to allow shared entities if they may be intended."""
-    split = now.data.split
+    split = dataset.data.split
     validation, test = (0.2, 0.2) if isinstance(split, TimeSplit) else (split.validation, split.test)
     shares = f"validation: {validation:g}, test: {test:g}"
     advice = f"let each be on one side, in conf/data: split: {{by: group, column: {column}, {shares}}}"
-    return f"{advice}; if it may be on both, gate.data.leakage.entity: []" if may_be_meant else advice
+    return f"{advice}; if it may be on both, gate.data.leakage.entity: []" if may_be_intended else advice
 
 
-def _alone(now: Table, limits: DataGate) -> Check:
+def _check_single_features(dataset: Dataset, limits: DataGate) -> Check:
     """Check that no feature alone predicts the target suspiciously well."""
-    measure, limit = MEASURE[now.data.target.task], limits.leakage.column
-    found = leakage.alone(now.sample("train", limits.rows, limits.seed), now.data)
+    measure, limit = MEASURE_NAMES[dataset.data.target.task], limits.leakage.column
+    scores = leakage.score_single_features(dataset.sample_rows("train", limits.rows, limits.seed), dataset.data)
     allowed = f"{measure} at most {limit:g}"
-    if not found:
+    if not scores:
         advice = "too few training rows, or too few answers among them: bring more"
-        return judged("leakage, one column", None, "can't be told", allowed, advice)
-    far = [name for name, score in found.items() if not score <= limit]
-    told = named([f"{name} {found[name]:.3f}" for name in far or list(found)[:1]])
+        return build_check("leakage, one column", None, "can't be told", allowed, advice)
+    over_limit = [name for name, score in scores.items() if not score <= limit]
+    text = format_worst([f"{name} {scores[name]:.3f}" for name in over_limit or list(scores)[:1]])
     advice = "is it known when the prediction is made? If not, leave it out; if it is, raise gate.data.leakage.column"
-    return judged("leakage, one column", not far, told, allowed, advice)
+    return build_check("leakage, one column", not over_limit, text, allowed, advice)
 
 
-def _overlap(now: Table, limit: float) -> list[Check]:
+def _check_time_overlap(dataset: Dataset, limit: float) -> list[Check]:
     """Check that validation and test rows are later than all training rows; no check without a time column."""
-    if now.data.time is None:
+    if dataset.data.time is None:
         return []
-    share = leakage.overlap(now, now.data.time)
-    told = f"{share:.2%} of validation and test rows are not later than all training rows"
+    share = leakage.measure_time_overlap(dataset, dataset.data.time)
+    text = f"{share:.2%} of validation and test rows are not later than all training rows"
     advice = "split by time; if the past may be judged by the future, raise gate.data.leakage.overlap"
-    return [judged("leakage, time", share <= limit, told, f"at most {limit:.2%}", advice)]
+    return [build_check("leakage, time", share <= limit, text, f"at most {limit:.2%}", advice)]
 
 
-def _conflicts(share: float, limit: float) -> Check:
+def _check_label_conflicts(share: float, limit: float) -> Check:
     """Check the share of rows with equal features but conflicting targets."""
-    told = f"{share:.2%} of rows have the features of another row and another answer"
+    text = f"{share:.2%} of rows have the features of another row and another answer"
     advice = (
         "correct the labels, or add a column that tells such rows apart; if there is none, raise gate.data.conflicts"
     )
-    return judged("label noise", share <= limit, told, f"at most {limit:.2%}", advice)
+    return build_check("label noise", share <= limit, text, f"at most {limit:.2%}", advice)
 
 
-def _constant(faults: list[str]) -> Check:
+def _check_constant_target(problems: list[str]) -> Check:
     advice = "correct data.target.sql, or move data.split"
-    told = named(faults) or "every part has several answers"
-    return judged("constant target", not faults, told, "two answers or more in each part", advice)
+    text = format_worst(problems) or "every part has several answers"
+    return build_check("constant target", not problems, text, "two answers or more in each part", advice)

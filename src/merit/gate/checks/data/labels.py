@@ -6,30 +6,30 @@ from merit.config.schema.data import Target
 from merit.data.split import PARTS
 
 
-def faults(target: pl.Series, place: pl.Series) -> list[str]:
+def find_constant_parts(target: pl.Series, part_index: pl.Series) -> list[str]:
     """Return a message for each part that has no rows, or only one distinct target value."""
-    found = []
-    for number, part in enumerate(PARTS):
-        answers = target.filter(place == number).unique()
-        if len(answers) == 0:
-            found.append(f"{part} has no rows")
-        elif len(answers) == 1:
-            found.append(f"every row of {part} has {target.name} = {answers[0]:g}")
-    return found
+    problems = []
+    for index, part in enumerate(PARTS):
+        values = target.filter(part_index == index).unique()
+        if len(values) == 0:
+            problems.append(f"{part} has no rows")
+        elif len(values) == 1:
+            problems.append(f"every row of {part} has {target.name} = {values[0]:g}")
+    return problems
 
 
-def conflicts(rows: pl.DataFrame, how: Target) -> float:
+def measure_conflicts(rows: pl.DataFrame, target: Target) -> float:
     """Return the share of rows in groups of equal features whose targets conflict.
 
     The targets of a regression conflict if they differ by more than one standard deviation.
 
     Args:
         rows: the column `features`, a hash of each row's features, and the target's column.
-        how: the target's configuration in conf/data.
+        target: the target's configuration in conf/data.
     """
     if rows.is_empty():
         return 0.0
-    answer = pl.col(how.name).cast(pl.Float64)
-    apart = float(rows.select(answer.std(ddof=0)).item()) if how.task == "regression" else 0.0
-    groups = rows.group_by("features").agg(pl.len(), (answer.max() - answer.min()).alias("apart"))
-    return float(groups.filter(pl.col("apart") > apart)["len"].sum() / rows.height)
+    value = pl.col(target.name).cast(pl.Float64)
+    tolerance = float(rows.select(value.std(ddof=0)).item()) if target.task == "regression" else 0.0
+    groups = rows.group_by("features").agg(pl.len(), (value.max() - value.min()).alias("apart"))
+    return float(groups.filter(pl.col("apart") > tolerance)["len"].sum() / rows.height)

@@ -8,38 +8,38 @@ import polars as pl
 from numpy.typing import NDArray
 
 from merit.config.schema.data import Data, Target
-from merit.data.entities import entity_of
+from merit.data.entities import detect_entity
 from merit.data.split import PARTS
-from merit.gate.checks.data.model_view import seen
-from merit.gate.checks.data.table import Table
+from merit.gate.checks.data.model_view import build_model_view
+from merit.gate.checks.data.table import Dataset
 
 BINS = 64
 """Bins of a number, each with about as many rows: enough to see a threshold anywhere."""
 ROWS_PER_BIN = 20
-LUCK = 3.0
+MAX_CHANCE_DEVIATIONS = 3.0
 """Standard deviations by which a count may exceed its expectation before it counts as leakage."""
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedRows:
     """Counts of test rows whose features and target occur in the training rows.
 
     Attributes:
-        found: test rows that occur in the training rows.
+        count: test rows that occur in the training rows.
         rows: all test rows.
         expected: test rows that would occur there by chance, estimated from duplicates within the training rows.
     """
 
-    found: int
+    count: int
     rows: int
     expected: float
 
-    def allowed(self, share: float) -> int:
+    def compute_limit(self, share: float) -> int:
         """Return the largest count allowed: a share of the test rows, the expected count and three deviations of it."""
-        return int(share * self.rows + self.expected + LUCK * self.expected**0.5)
+        return int(share * self.rows + self.expected + MAX_CHANCE_DEVIATIONS * self.expected**0.5)
 
 
-def shared(examples: pl.Series, place: pl.Series) -> Shared:
+def count_shared_rows(examples: pl.Series, part_index: pl.Series) -> SharedRows:
     """Count the test rows that occur in the training rows.
 
     Rows with few categories coincide without any leakage. The duplicates within the training rows say how often: as a
@@ -47,40 +47,46 @@ def shared(examples: pl.Series, place: pl.Series) -> Shared:
 
     Args:
         examples: a hash of each row's features and target.
-        place: the index of each row's part in `PARTS`.
+        part_index: the index of each row's part in `PARTS`.
     """
-    train, test = (examples.filter(place == PARTS.index(part)) for part in ("train", "test"))
-    twins = train.is_duplicated().mean()
-    found = int(test.is_in(train.unique().implode()).sum())
-    return Shared(found, len(test), float(twins or 0.0) * len(test))  # type: ignore[arg-type]  # a share
+    train, test = (examples.filter(part_index == PARTS.index(part)) for part in ("train", "test"))
+    duplicate_share = train.is_duplicated().mean()
+    shared_count = int(test.is_in(train.unique().implode()).sum())
+    return SharedRows(shared_count, len(test), float(duplicate_share or 0.0) * len(test))  # type: ignore[arg-type]  # a share
 
 
-def repeated_entities(table: Table) -> list[str]:
+def find_repeated_entities(dataset: Dataset) -> list[str]:
     """Return the columns that are no features and whose name and values look like repeating entity ids."""
-    time = [table.data.time, table.data.target.name]
-    kept = [name for name, column in table.data.columns.items() if column.feature == "none" and name not in time]
-    return [name for name in kept if name in table.schema and entity_of(table.collect(name).to_series()) is not None]
+    excluded = [dataset.data.time, dataset.data.target.name]
+    candidates = [
+        name for name, column in dataset.data.columns.items() if column.feature == "none" and name not in excluded
+    ]
+    return [
+        name
+        for name in candidates
+        if name in dataset.schema and detect_entity(dataset.collect(name).to_series()) is not None
+    ]
 
 
-def entities(table: Table, columns: Sequence[str]) -> tuple[int, int]:
+def count_shared_entities(dataset: Dataset, columns: Sequence[str]) -> tuple[int, int]:
     """Return how many test rows belong to an entity that is in the training rows too, and how many test rows there are.
 
     Rows with a null in `columns` belong to no entity and are left out of both counts.
     """
-    found = table.collect(*columns).with_columns(place=table.place).drop_nulls(columns)
-    train, test = (found.filter(pl.col("place") == PARTS.index(part)).drop("place") for part in ("train", "test"))
+    rows = dataset.collect(*columns).with_columns(place=dataset.part_index).drop_nulls(columns)
+    train, test = (rows.filter(pl.col("place") == PARTS.index(part)).drop("place") for part in ("train", "test"))
     return test.join(train.unique(), on=columns, how="semi").height, test.height
 
 
-def overlap(table: Table, time: str) -> float:
+def measure_time_overlap(dataset: Dataset, time: str) -> float:
     """Return the share of validation and test rows that are not later than all training rows."""
-    times = table.collect(time).to_series()
-    train, others = times.filter(table.place == 0), times.filter(table.place > 0)
+    times = dataset.collect(time).to_series()
+    train, held_out = times.filter(dataset.part_index == 0), times.filter(dataset.part_index > 0)
     last = train.max()
-    return float((others <= last).mean() or 0.0) if last is not None else 0.0  # type: ignore[arg-type]
+    return float((held_out <= last).mean() or 0.0) if last is not None else 0.0  # type: ignore[arg-type]
 
 
-def alone(rows: pl.DataFrame, data: Data) -> dict[str, float]:
+def score_single_features(rows: pl.DataFrame, data: Data) -> dict[str, float]:
     """Return how well each feature alone predicts the target on held-out rows, best first.
 
     Numbers are binned; the mean target of each bin or category in the first half of the rows predicts the second half.
@@ -96,43 +102,45 @@ def alone(rows: pl.DataFrame, data: Data) -> dict[str, float]:
     half = len(target) // 2
     if half == 0 or len(np.unique(target[:half])) < 2 or len(np.unique(target[half:])) < 2:
         return {}
-    columns = seen(rows, data).get_columns()
-    found = {column.name: _score(_codes(column, half), target, half, data.target) for column in columns}
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
+    columns = build_model_view(rows, data).get_columns()
+    scores = {column.name: _score_feature(_encode_bins(column, half), target, half, data.target) for column in columns}
+    return dict(sorted(scores.items(), key=lambda item: -item[1]))
 
 
-def _codes(column: pl.Series, half: int) -> NDArray[np.int64]:
+def _encode_bins(column: pl.Series, half: int) -> NDArray[np.int64]:
     """Return the bin or category of each row as a code; missing numbers share a bin of their own."""
     if column.dtype == pl.String:
         return column.rank("dense").to_numpy().astype(np.int64)
-    known = column[:half].drop_nulls().to_numpy()
+    known_values = column[:half].drop_nulls().to_numpy()
     bins = max(2, min(BINS, half // ROWS_PER_BIN))
-    edges = np.unique(np.quantile(known, np.linspace(0, 1, bins + 1)[1:-1])) if len(known) else np.array([])
+    edges = (
+        np.unique(np.quantile(known_values, np.linspace(0, 1, bins + 1)[1:-1])) if len(known_values) else np.array([])
+    )
     values = column.fill_null(float("nan")).to_numpy()
     return np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values, side="right"))
 
 
-def _score(codes: NDArray[np.int64], target: NDArray[np.float64], half: int, how: Target) -> float:
-    """Return the score on the second half, predicted from the first, as `alone` defines it."""
-    bins, truth = codes.max() + 1, target[half:]
-    if how.classes is not None:
+def _score_feature(codes: NDArray[np.int64], target: NDArray[np.float64], half: int, config: Target) -> float:
+    """Return the score on the second half, predicted from the first, as `score_single_features` defines it."""
+    bin_count, truth = codes.max() + 1, target[half:]
+    if config.classes is not None:
         # Class frequencies as tiny pseudo-counts: a bin that the first half lacks is predicted as its commonest class.
-        usual = np.bincount(target[:half].astype(np.int64), minlength=len(how.classes)) / (half + 1)
-        counts = np.tile(usual / (half + 1), (bins, 1))
+        class_frequencies = np.bincount(target[:half].astype(np.int64), minlength=len(config.classes)) / (half + 1)
+        counts = np.tile(class_frequencies / (half + 1), (bin_count, 1))
         np.add.at(counts, (codes[:half], target[:half].astype(np.int64)), 1)
-        common = np.bincount(truth.astype(np.int64)).max() / len(truth)
-        right = float((counts.argmax(axis=1)[codes[half:]] == truth).mean())
-        return float((right - common) / (1 - common))
+        majority_share = np.bincount(truth.astype(np.int64)).max() / len(truth)
+        accuracy = float((counts.argmax(axis=1)[codes[half:]] == truth).mean())
+        return float((accuracy - majority_share) / (1 - majority_share))
     mean = target[:half].mean()
-    sums, sizes = np.bincount(codes[:half], target[:half], bins), np.bincount(codes[:half], minlength=bins)
-    guess = ((sums + mean) / (sizes + 1))[codes[half:]]  # shrunk towards the mean by one pseudo-row
-    if how.task == "regression":
-        return float(1 - ((truth - guess) ** 2).sum() / ((truth - truth.mean()) ** 2).sum())
-    return _roc_auc(truth, guess)
+    sums, sizes = np.bincount(codes[:half], target[:half], bin_count), np.bincount(codes[:half], minlength=bin_count)
+    predicted = ((sums + mean) / (sizes + 1))[codes[half:]]  # shrunk towards the mean by one pseudo-row
+    if config.task == "regression":
+        return float(1 - ((truth - predicted) ** 2).sum() / ((truth - truth.mean()) ** 2).sum())
+    return _compute_roc_auc(truth, predicted)
 
 
-def _roc_auc(truth: NDArray[np.float64], guess: NDArray[np.float64]) -> float:
+def _compute_roc_auc(truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
     """Return the ROC AUC: the share of correctly ordered pairs, ties counting half (Mann and Whitney 1947)."""
-    ranks = pl.Series(guess).rank("average").to_numpy()
-    positive = int(truth.sum())
-    return float((ranks[truth == 1].sum() - positive * (positive + 1) / 2) / (positive * (len(truth) - positive)))
+    ranks = pl.Series(predicted).rank("average").to_numpy()
+    positives = int(truth.sum())
+    return float((ranks[truth == 1].sum() - positives * (positives + 1) / 2) / (positives * (len(truth) - positives)))

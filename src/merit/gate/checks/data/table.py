@@ -14,12 +14,12 @@ import polars as pl
 
 from merit import artifacts
 from merit.config.schema.data import Data
-from merit.data.split import PARTS, needed, places
+from merit.data.split import PARTS, assign_parts, list_split_columns
 from merit.errors import MeritError
 
 
 @dataclass(frozen=True)
-class Table:
+class Dataset:
     """The rows of one version of the data, with the settings that they were ingested by.
 
     Attributes:
@@ -28,7 +28,7 @@ class Table:
         height: the number of rows.
         data: the settings of conf/data of that version.
         name: the name for error messages.
-        repeated: rows that duplicate another in every column of the source, as counted by ingest;
+        duplicate_rows: rows that duplicate another in every column of the source, as counted by ingest;
             None if not recorded.
     """
 
@@ -37,7 +37,7 @@ class Table:
     height: int
     data: Data
     name: str
-    repeated: int | None = None
+    duplicate_rows: int | None = None
 
     @classmethod
     def scan(cls, path: Path, data: Data, name: str) -> Self:
@@ -46,54 +46,56 @@ class Table:
         Raises:
             MeritError: the file is not Parquet, has no rows, or lacks the target or a column that the split needs.
         """
-        if fault := artifacts.parquet_fault(path):
+        if problem := artifacts.parquet_fault(path):
             remedy = "; run 'merit ingest' again" if path == artifacts.RAW else ""
-            raise MeritError(f"{name}: {fault}{remedy}")
+            raise MeritError(f"{name}: {problem}{remedy}")
         rows = pl.scan_parquet(path)
         try:
             schema = rows.collect_schema()
             height = int(rows.select(pl.len()).collect().item())
-            noted = pl.read_parquet_metadata(path).get(artifacts.REPEATED, "")
+            recorded = pl.read_parquet_metadata(path).get(artifacts.REPEATED, "")
         except (pl.exceptions.PolarsError, OSError) as error:
             raise MeritError(f"{name}: can't be read as Parquet ({' '.join(str(error).split())[:200]})") from error
         if height == 0:
             raise MeritError(f"{name}: has no rows")
-        if lacking := sorted({data.target.name, *needed(data)} - set(schema)):
-            raise MeritError(f"{name}: lacks the column {', '.join(lacking)}")
-        return cls(rows, schema, height, data, name, int(noted) if noted.isdecimal() else None)
+        if missing := sorted({data.target.name, *list_split_columns(data)} - set(schema)):
+            raise MeritError(f"{name}: lacks the column {', '.join(missing)}")
+        return cls(rows, schema, height, data, name, int(recorded) if recorded.isdecimal() else None)
 
     @property
-    def features(self) -> list[str]:
+    def feature_columns(self) -> list[str]:
         """The feature columns that the file has."""
         return [name for name, column in self.data.columns.items() if column.feature != "none" and name in self.schema]
 
-    def collect(self, *wanted: str | pl.Expr) -> pl.DataFrame:
+    def collect(self, *columns: str | pl.Expr) -> pl.DataFrame:
         """Return columns, or the results of expressions, over all rows.
 
         Raises:
             MeritError: the file is truncated or corrupt.
         """
         try:
-            return self.rows.select(*wanted).collect(engine="streaming")
+            return self.rows.select(*columns).collect(engine="streaming")
         except (pl.exceptions.PolarsError, OSError) as error:
             raise MeritError(f"{self.name}: can't be read ({' '.join(str(error).split())[:200]})") from error
 
-    def hashed(self, columns: Mapping[str, Sequence[str]], *others: str) -> pl.DataFrame:
+    def hash_columns(self, columns: Mapping[str, Sequence[str]], *others: str) -> pl.DataFrame:
         """Return, per name, a hash over the columns listed for it, uint64 [rows], beside `others` unchanged."""
         hashes = [pl.struct(names).hash().alias(name) for name, names in columns.items()]
         return self.collect(*hashes, *others)
 
     @cached_property
-    def place(self) -> pl.Series:
+    def part_index(self) -> pl.Series:
         """The index of each row's part in `merit.data.split.PARTS`, -1 for none; int8 [rows]."""
-        return places(self.collect(*needed(self.data)), self.data)
+        return assign_parts(self.collect(*list_split_columns(self.data)), self.data)
 
-    def sample(self, part: str, count: int, seed: int) -> pl.DataFrame:
+    def sample_rows(self, part: str, count: int, seed: int) -> pl.DataFrame:
         """Return at most `count` random rows of a part, in the order in which they were drawn."""
-        members = np.flatnonzero(self.place.to_numpy() == PARTS.index(part))
-        drawn = np.random.default_rng(seed).permutation(members)[:count]
+        members = np.flatnonzero(self.part_index.to_numpy() == PARTS.index(part))
+        row_numbers = np.random.default_rng(seed).permutation(members)[:count]
         # The slash keeps the helper columns apart from columns of the data.
-        wanted = pl.DataFrame({"/row": drawn.astype(np.uint32), "/turn": np.arange(len(drawn), dtype=np.uint32)})
-        columns = [*self.features, self.data.target.name]
-        chosen = self.rows.select(columns).with_row_index("/row").join(wanted.lazy(), on="/row")
-        return chosen.sort("/turn").select(columns).collect(engine="streaming")
+        drawn_rows = pl.DataFrame(
+            {"/row": row_numbers.astype(np.uint32), "/turn": np.arange(len(row_numbers), dtype=np.uint32)}
+        )
+        columns = [*self.feature_columns, self.data.target.name]
+        selected = self.rows.select(columns).with_row_index("/row").join(drawn_rows.lazy(), on="/row")
+        return selected.sort("/turn").select(columns).collect(engine="streaming")

@@ -15,109 +15,113 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from merit.config.schema.gate import Change, Direction, Golden, Invariance
+from merit.config.schema.gate import ColumnChange, DirectionTest, GoldenRow, InvarianceTest
 from merit.errors import MeritError
-from merit.gate.checks.model.limits import Limit, judged
+from merit.gate.checks.model.limits import Limit, check_limit
 from merit.gate.evidence import Evidence
 from merit.gate.verdict import Check, Verdict
 from merit.metrics import Estimate
 
 
-def check(evidence: Evidence) -> list[Check]:
+def check_behaviour(evidence: Evidence) -> list[Check]:
     """Return one check per declared expectation, in the order of conf/."""
-    told = evidence.lock.gate.behaviour
-    asked: list[Callable[[], Check]] = [
-        *(partial(_invariance, evidence, f"invariance: {name}", each) for name, each in told.invariance.items()),
-        *(partial(_direction, evidence, f"direction: {name}", each) for name, each in told.direction.items()),
-        *(partial(_golden, evidence, f"golden: {name}", each) for name, each in told.golden.items()),
+    rules = evidence.lock.gate.behaviour
+    pending: list[Callable[[], Check]] = [
+        *(partial(_check_invariance, evidence, f"invariance: {name}", each) for name, each in rules.invariance.items()),
+        *(partial(_check_direction, evidence, f"direction: {name}", each) for name, each in rules.direction.items()),
+        *(partial(_check_golden_row, evidence, f"golden: {name}", each) for name, each in rules.golden.items()),
     ]
     # Each check scores all test rows again on a single thread, so they run side by side.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(lambda judge: judge(), asked))
+        return list(pool.map(lambda judge: judge(), pending))
 
 
-def _invariance(evidence: Evidence, name: str, rule: Invariance) -> Check:
+def _check_invariance(evidence: Evidence, name: str, rule: InvarianceTest) -> Check:
     """Check that no prediction, nor any class probability, moves by more than the tolerance."""
-    moved = np.abs(_changed(evidence, rule) - evidence.candidate)
-    greatest = float(moved.max(initial=0.0))
-    verdict = Verdict.PASS if greatest <= rule.tolerance else Verdict.FAIL
-    rows = int((moved.reshape(len(moved), -1).max(axis=1) > rule.tolerance).sum())
-    found = f"moved by at most {greatest:.4f}" + (f", {rows:,} rows by more than allowed" if rows else "")
+    changes = np.abs(_predict_changed(evidence, rule) - evidence.candidate)
+    max_change = float(changes.max(initial=0.0))
+    verdict = Verdict.PASS if max_change <= rule.tolerance else Verdict.FAIL
+    rows = int((changes.reshape(len(changes), -1).max(axis=1) > rule.tolerance).sum())
+    text = f"moved by at most {max_change:.4f}" + (f", {rows:,} rows by more than allowed" if rows else "")
     advice = f"the answers follow '{rule.column}': leave it out by 'feature: none', or regularise more"
-    return Check(name, verdict, found, f"at most {rule.tolerance:g}, {_said(rule)}", advice)
+    return Check(name, verdict, text, f"at most {rule.tolerance:g}, {_describe_change(rule)}", advice)
 
 
-def _direction(evidence: Evidence, name: str, rule: Direction) -> Check:
+def _check_direction(evidence: Evidence, name: str, rule: DirectionTest) -> Check:
     """Check that the mean prediction moves in the expected direction or stays, within the tolerance.
 
     The verdict uses a normal confidence interval of the mean change per row.
     """
-    moved = _answers(evidence, _changed(evidence, rule), rule.label) - _answers(
+    changes = _select_prediction(evidence, _predict_changed(evidence, rule), rule.label) - _select_prediction(
         evidence, evidence.candidate, rule.label
     )
-    mean, count = float(moved.mean()), len(moved)
-    half = NormalDist().inv_cdf((1 + evidence.lock.gate.confidence) / 2) * float(moved.std()) / count**0.5
+    mean, count = float(changes.mean()), len(changes)
+    half_width = NormalDist().inv_cdf((1 + evidence.lock.gate.confidence) / 2) * float(changes.std()) / count**0.5
     tolerance, is_least = rule.tolerance or 0.0, rule.expect == "not_lower"
-    limit = Limit(-tolerance if is_least else tolerance, is_least=is_least, signed=True)
-    more = f" by more than {tolerance:g}" if tolerance else ""
+    limit = Limit(-tolerance if is_least else tolerance, is_lower_bound=is_least, is_difference=True)
+    tolerance_text = f" by more than {tolerance:g}" if tolerance else ""
     advice = f"the answers go the wrong way with '{rule.column}': look for a leak, or too few rows that show it"
-    made = judged(name, Estimate(mean, mean - half, mean + half), limit, rows=count, advice=advice)
+    result = check_limit(name, Estimate(mean, mean - half_width, mean + half_width), limit, rows=count, advice=advice)
     return Check(
-        made.name,
-        made.verdict,
-        f"{made.found} on average",
-        f"{rule.expect.replace('_', ' ')}{more}, {_said(rule)}",
-        made.advice,
-        rows_needed=made.rows_needed,
+        result.name,
+        result.verdict,
+        f"{result.found} on average",
+        f"{rule.expect.replace('_', ' ')}{tolerance_text}, {_describe_change(rule)}",
+        result.advice,
+        rows_needed=result.rows_needed,
     )
 
 
-def _golden(evidence: Evidence, name: str, rule: Golden) -> Check:
+def _check_golden_row(evidence: Evidence, name: str, rule: GoldenRow) -> Check:
     """Check that the prediction for a declared row lies within the declared bounds."""
     low, high = rule.bounds
-    allowed = f"from {low:g} to {high:g}" if np.isfinite([low, high]).all() else _half(low, high)
+    allowed = f"from {low:g} to {high:g}" if np.isfinite([low, high]).all() else _format_bound(low, high)
     try:
-        columns = {each: _column(evidence, each, [rule.row.get(each)]) for each in evidence.package.graph.inputs}
+        columns = {each: _build_column(evidence, each, [rule.row.get(each)]) for each in evidence.package.graph.inputs}
     except MeritError as error:
         advice = f"correct the row in gate.behaviour.{name.replace(': ', '.', 1)}"
         return Check(name, Verdict.INCONCLUSIVE, str(error), allowed, advice)
-    answer = float(_answers(evidence, evidence.package.predict(columns), rule.label)[0])
-    verdict = Verdict.PASS if low <= answer <= high else Verdict.FAIL
+    prediction = float(_select_prediction(evidence, evidence.package.predict(columns), rule.label)[0])
+    verdict = Verdict.PASS if low <= prediction <= high else Verdict.FAIL
     advice = "the model mispredicts a known row: look at the training rows like it"
-    return Check(name, verdict, f"{answer:.4f}", allowed, advice)
+    return Check(name, verdict, f"{prediction:.4f}", allowed, advice)
 
 
-def _half(low: float, high: float) -> str:
+def _format_bound(low: float, high: float) -> str:
     """Return a range with one finite bound, as a report shows it."""
     return f"at least {low:g}" if np.isfinite(low) else f"at most {high:g}"
 
 
-def _said(rule: Change) -> str:
+def _describe_change(rule: ColumnChange) -> str:
     """Return the change of the column, as a report shows it."""
     return f"{rule.column} {rule.by:+g}" if rule.by is not None else f"{rule.column} to {rule.to}"
 
 
-def _changed(evidence: Evidence, rule: Change) -> NDArray[Any]:
+def _predict_changed(evidence: Evidence, rule: ColumnChange) -> NDArray[Any]:
     """Return the predictions for the test rows with one column changed; `by` leaves missing values missing."""
     values = evidence.columns[rule.column]
     if rule.by is None:
-        made = _column(evidence, rule.column, [rule.to] * len(values))
+        changed_values = _build_column(evidence, rule.column, [rule.to] * len(values))
     else:
         column = evidence.lock.data.columns[rule.column]
-        made = values + rule.by
+        changed_values = values + rule.by
         # Clip what the change pushes out of the declared bounds; a value already outside them stays where it is.
-        made = made if column.min is None else np.maximum(made, np.minimum(values, column.min))
-        made = made if column.max is None else np.minimum(made, np.maximum(values, column.max))
-    return evidence.package.predict({**evidence.columns, rule.column: made})
+        changed_values = (
+            changed_values if column.min is None else np.maximum(changed_values, np.minimum(values, column.min))
+        )
+        changed_values = (
+            changed_values if column.max is None else np.minimum(changed_values, np.maximum(values, column.max))
+        )
+    return evidence.package.predict({**evidence.columns, rule.column: changed_values})
 
 
-def _answers(evidence: Evidence, predictions: NDArray[Any], label: Any) -> NDArray[np.float64]:
+def _select_prediction(evidence: Evidence, predictions: NDArray[Any], label: Any) -> NDArray[np.float64]:
     """Return one number per row: the prediction, or the probability of the class `label`."""
     classes = evidence.lock.data.target.classes
     return (predictions if classes is None else predictions[:, classes.index(label)]).astype(np.float64)
 
 
-def _column(evidence: Evidence, name: str, values: list[Any]) -> NDArray[Any]:
+def _build_column(evidence: Evidence, name: str, values: list[Any]) -> NDArray[Any]:
     """Return values from YAML as an array that the package takes for the column.
 
     Raises:
@@ -127,16 +131,16 @@ def _column(evidence: Evidence, name: str, values: list[Any]) -> NDArray[Any]:
     if evidence.package.graph.inputs[name] == "string":
         return np.array(["" if value is None else value for value in values], dtype=object)
     if column.type == "datetime":
-        return np.array([_seconds(value) for value in values], dtype=np.float64)
+        return np.array([_to_epoch_seconds(value) for value in values], dtype=np.float64)
     try:
-        made = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+        array = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
     except (TypeError, ValueError):  # ragged, or not numbers
-        made = np.empty((len(values), 0))
-    if list(made.shape[1:]) != (column.shape or []):
+        array = np.empty((len(values), 0))
+    if list(array.shape[1:]) != (column.shape or []):
         raise MeritError(f"'{name}' is not of the shape {column.shape}")
-    return made
+    return array
 
 
-def _seconds(value: Any) -> float:
+def _to_epoch_seconds(value: Any) -> float:
     """Return a wall-clock time as seconds since 1970, whatever its time zone, NaN for None."""
     return np.nan if value is None else datetime.fromisoformat(str(value)).replace(tzinfo=UTC).timestamp()

@@ -12,29 +12,31 @@ from merit.errors import MeritError
 from merit.packaging import bento
 
 
-def key(rows: int) -> str:
+def compute_cache_key(rows: int) -> str:
     """Return the hash of everything that predictions for `rows` test rows depend on: package, code, libraries, rows."""
     try:
-        found = {name: artifacts.sha256(path) for name, path in bento.files().items()}
-        versions = _versions(Path(bento.told()[1]).read_text(encoding="utf-8"))
+        file_hashes = {name: artifacts.sha256(path) for name, path in bento.list_files().items()}
+        versions = _find_versions(Path(bento.read_bentofile()[1]).read_text(encoding="utf-8"))
     except MeritError as error:
-        found, versions = {"": str(error)}, {}
-    asking = [artifacts.sha256(path) for path in [*sorted(Path(__file__).parent.glob("*.py")), Path(bento.__file__)]]
-    machine = [platform.python_version(), platform.machine()]
-    sent: list[int | str] = [rows, artifacts.sha256(artifacts.require(artifacts.TEST_ROWS, "features"))]
+        file_hashes, versions = {"": str(error)}, {}
+    code_hashes = [
+        artifacts.sha256(path) for path in [*sorted(Path(__file__).parent.glob("*.py")), Path(bento.__file__)]
+    ]
+    platform_names = [platform.python_version(), platform.machine()]
+    row_hashes: list[int | str] = [rows, artifacts.sha256(artifacts.require(artifacts.TEST_ROWS, "features"))]
     if artifacts.SOURCE_ROWS.is_file():
-        sent.append(artifacts.sha256(artifacts.SOURCE_ROWS))
-    text = json.dumps([found, versions, asking, machine, sent], sort_keys=True)
+        row_hashes.append(artifacts.sha256(artifacts.SOURCE_ROWS))
+    text = json.dumps([file_hashes, versions, code_hashes, platform_names, row_hashes], sort_keys=True)
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
-def _versions(requirements: str) -> dict[str, str]:
+def _find_versions(requirements: str) -> dict[str, str]:
     """Return the installed versions of the requirements; those not installed are left out."""
     names = re.findall(r"(?m)^([A-Za-z0-9][A-Za-z0-9._-]*)", requirements)
-    return {name: version for name in names if (version := _version(name)) is not None}
+    return {name: version for name in names if (version := _find_version(name)) is not None}
 
 
-def _version(name: str) -> str | None:
+def _find_version(name: str) -> str | None:
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -1,38 +1,41 @@
 """Comparisons of the candidate with the gradient boosting baseline and with the champion, on the same rows."""
 
-from merit.gate.champion import none_yet, unknown
-from merit.gate.checks.model.limits import no_worse
+from merit.gate.champion import describe_missing_champion, explain_unknown_target
+from merit.gate.checks.model.limits import check_no_worse
 from merit.gate.evidence import Evidence
 from merit.gate.verdict import Check, Verdict
 
-BETTER_BASELINE = "gradient boosting does better on the same columns: use it, or improve the network"
-BETTER_CHAMPION = "the champion is better on the same rows: keep it, or improve the candidate"
-NO_CHAMPION = (
+BASELINE_ADVICE = "gradient boosting does better on the same columns: use it, or improve the network"
+CHAMPION_ADVICE = "the champion is better on the same rows: keep it, or improve the candidate"
+UNSCORABLE_CHAMPION_ADVICE = (
     "'dvc push' it where it was made, or compare with the champion of another commit by --against REF; if the change "
     "makes them incomparable and is meant, waive this check in gate.waivers, or give another model a name of its own"
 )
 
 
-def baseline(evidence: Evidence) -> Check:
+def check_baseline(evidence: Evidence) -> Check:
     """Check that the candidate is no worse than gradient boosting on the same columns."""
     rule = evidence.lock.gate.baseline
-    found = evidence.difference(evidence.baseline, [rule.metric])[rule.metric]
-    return no_worse(f"baseline: {rule.metric}", found, evidence, rule, BETTER_BASELINE)
+    difference = evidence.compare_metrics(evidence.baseline, [rule.metric])[rule.metric]
+    return check_no_worse(f"baseline: {rule.metric}", difference, evidence, rule, BASELINE_ADVICE)
 
 
-def champion(evidence: Evidence) -> list[Check]:
+def check_champion(evidence: Evidence) -> list[Check]:
     """Check that the candidate is no worse than the champion; a champion that can't be scored is inconclusive."""
-    rival = evidence.champion
-    if rival is None:
-        return [Check("champion", Verdict.PASS, none_yet(), "nothing to compare with")]
-    if rival.is_candidate():
-        found = f"the model of {rival.commit[:7]}, bit for bit{f'; {why}' if (why := unknown()) else ''}"
-        return [Check("champion", Verdict.PASS, found, "no worse than the champion")]
-    if evidence.rivalry.problem:
-        found = f"{rival.commit[:7]} can't be scored: {evidence.rivalry.problem}"
-        return [Check("champion", Verdict.INCONCLUSIVE, found, "no worse than the champion", NO_CHAMPION)]
-    difference = evidence.rivalry.difference
+    champion = evidence.champion
+    if champion is None:
+        return [Check("champion", Verdict.PASS, describe_missing_champion(), "nothing to compare with")]
+    if champion.is_candidate():
+        text = (
+            f"the model of {champion.commit[:7]}, bit for "
+            f"bit{f'; {reason}' if (reason := explain_unknown_target()) else ''}"
+        )
+        return [Check("champion", Verdict.PASS, text, "no worse than the champion")]
+    if evidence.champion_comparison.problem:
+        text = f"{champion.commit[:7]} can't be scored: {evidence.champion_comparison.problem}"
+        return [Check("champion", Verdict.INCONCLUSIVE, text, "no worse than the champion", UNSCORABLE_CHAMPION_ADVICE)]
+    difference = evidence.champion_comparison.difference
     return [
-        no_worse(f"champion: {rule.metric}", difference[rule.metric], evidence, rule, BETTER_CHAMPION)
+        check_no_worse(f"champion: {rule.metric}", difference[rule.metric], evidence, rule, CHAMPION_ADVICE)
         for rule in evidence.lock.gate.champion
     ]

@@ -16,48 +16,48 @@ import numpy as np
 import merit
 from merit import artifacts
 from merit.errors import MeritError, Refused
-from merit.gate.checks.model.source import typed
+from merit.gate.checks.model.source import convert_columns
 from merit.gate.evidence import Evidence
 from merit.gate.verdict import Check, Verdict
-from merit.scoring.package import columns_of
+from merit.scoring.package import extract_columns
 
-NAME = "parity"
-KEPT = Path(".merit/parity.json")
+CHECK_NAME = "parity"
+CACHE_FILE = Path(".merit/parity.json")
 """The cached result on the source's rows: `{key, greatest}`."""
 
 
 @contextmanager
-def begun(evidence: Evidence) -> Iterator[Callable[[], Check]]:
+def start_check(evidence: Evidence) -> Iterator[Callable[[], Check]]:
     """Start reading the source's rows in a thread; yield a function that waits for them and returns the check."""
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(_of_source, evidence)
-        yield lambda: _judged(evidence, asked)
+        pending = pool.submit(_measure_source_difference, evidence)
+        yield lambda: _build_check(evidence, pending)
 
 
-def _judged(evidence: Evidence, asked: "Future[tuple[float, str]]") -> Check:
+def _build_check(evidence: Evidence, pending: "Future[tuple[float, str]]") -> Check:
     """Compare the package's predictions with the evaluated network's; the parity in the manifest is not trusted."""
     limit, count = evidence.lock.gate.parity, len(evidence.candidate)
     allowed = f"at most {limit:.0e}"
     try:
-        of_source, note = asked.result()
+        source_difference, note = pending.result()
     except Refused as error:
         advice = "the package can't read what training has read: correct conf/data, or mend the source"
-        return Check(NAME, Verdict.FAIL, f"on the source's rows: {error}", allowed, advice)
+        return Check(CHECK_NAME, Verdict.FAIL, f"on the source's rows: {error}", allowed, advice)
     except MeritError as error:
         advice = "bring the source's files as the lock names them, then 'merit run'"
-        return Check(NAME, Verdict.INCONCLUSIVE, f"the source's rows can't be had: {error}", allowed, advice)
-    of_ingested = float(np.abs(evidence.candidate - evidence.network).max()) / evidence.unit
-    if of_ingested <= limit and not of_source <= limit:
+        return Check(CHECK_NAME, Verdict.INCONCLUSIVE, f"the source's rows can't be had: {error}", allowed, advice)
+    ingested_difference = float(np.abs(evidence.candidate - evidence.network).max()) / evidence.prediction_unit
+    if ingested_difference <= limit and not source_difference <= limit:
         advice = "training has read the source differently from the package: look at data.columns and data.source"
-        difference = f"{of_source:.1e} on {count:,} rows of the source, {of_ingested:.1e} as ingested"
-        return Check(NAME, Verdict.FAIL, difference, allowed, advice)
-    greatest = max(of_ingested, of_source)
-    verdict = Verdict.PASS if of_ingested <= limit else Verdict.FAIL
+        difference = f"{source_difference:.1e} on {count:,} rows of the source, {ingested_difference:.1e} as ingested"
+        return Check(CHECK_NAME, Verdict.FAIL, difference, allowed, advice)
+    max_difference = max(ingested_difference, source_difference)
+    verdict = Verdict.PASS if ingested_difference <= limit else Verdict.FAIL
     advice = "the package is not the network that was evaluated: make both again with 'merit run'"
-    return Check(NAME, verdict, f"{greatest:.1e} on {count:,} rows {note}".strip(), allowed, advice)
+    return Check(CHECK_NAME, verdict, f"{max_difference:.1e} on {count:,} rows {note}".strip(), allowed, advice)
 
 
-def _of_source(evidence: Evidence) -> tuple[float, str]:
+def _measure_source_difference(evidence: Evidence) -> tuple[float, str]:
     """Return the greatest difference from the network on the source's rows, and a note on where the rows come from.
 
     Raises:
@@ -66,38 +66,40 @@ def _of_source(evidence: Evidence) -> tuple[float, str]:
     """
     if evidence.source is None:
         return 0.0, ""
-    key = _key(evidence)
-    if (known := _known(key)) is not None:
-        return known, "of the source, measured before"
-    rows = evidence.source.rows()
+    key = _compute_cache_key(evidence)
+    if (cached := _read_cached(key)) is not None:
+        return cached, "of the source, measured before"
+    rows = evidence.source.get_rows()
     if rows.note:
         return 0.0, rows.note
-    answers = evidence.package.predict(columns_of(typed(rows.table, evidence.package), evidence.package.graph.inputs))
-    greatest = float(np.abs(answers - evidence.network).max()) / evidence.unit
-    if np.isfinite(greatest):
-        artifacts.write_json(KEPT, {"key": key, "greatest": greatest})
-    return greatest, "of the source"
+    predictions = evidence.package.predict(
+        extract_columns(convert_columns(rows.table, evidence.package), evidence.package.graph.inputs)
+    )
+    max_difference = float(np.abs(predictions - evidence.network).max()) / evidence.prediction_unit
+    if np.isfinite(max_difference):
+        artifacts.write_json(CACHE_FILE, {"key": key, "greatest": max_difference})
+    return max_difference, "of the source"
 
 
-def _known(key: str) -> float | None:
+def _read_cached(key: str) -> float | None:
     """Return the cached difference if it was measured under this key."""
-    if KEPT.is_file():
+    if CACHE_FILE.is_file():
         with suppress(MeritError, KeyError, TypeError, ValueError):
-            last = artifacts.read_json(KEPT, "gate")
-            return float(last["greatest"]) if last["key"] == key else None
+            cached = artifacts.read_json(CACHE_FILE, "gate")
+            return float(cached["greatest"]) if cached["key"] == key else None
     return None
 
 
-def _key(evidence: Evidence) -> str:
+def _compute_cache_key(evidence: Evidence) -> str:
     """Return the hash of everything that the predictions for the source's rows depend on."""
     code = Path(merit.__file__).parent
-    read_by = [
+    code_files = [
         *sorted((code / "reading").glob("*.py")),
         *sorted((code / "data").glob("*.py")),
         *sorted((code / "scoring").glob("*.py")),
     ]
     files = [artifacts.SOURCE_ROWS, artifacts.TEST_ROWS, artifacts.PREDICTIONS]
-    parts = [artifacts.sha256(path) for path in [*(path for path in files if path.is_file()), *read_by]]
+    parts = [artifacts.sha256(path) for path in [*(path for path in files if path.is_file()), *code_files]]
     data = evidence.lock.data.model_dump(mode="json", include={"source", "fingerprint", "split", "time"})
     versions = [importlib.metadata.version(name) for name in ("polars", "onnxruntime")]
     text = json.dumps([evidence.package.digest, parts, data, evidence.lock.code, versions])

@@ -1,7 +1,7 @@
 """Replay check: end-to-end parity of the served model with the package.
 
 Builds the Bento, serves it on loopback, sends it rows of the source as a client would, and stops it; `merit predict`
-scores the same rows. The clients are in `callers`.
+scores the same rows. The clients are in `replay_clients`.
 
 This takes seconds, so it starts before the other checks and is awaited after them. The result is cached under a hash of
 everything that it depends on: a changed threshold doesn't build the Bento again.
@@ -29,23 +29,23 @@ from numpy.typing import NDArray
 from merit import artifacts
 from merit.errors import MeritError, Refused
 from merit.gate.checks.model import bento_key
-from merit.gate.checks.model.callers import HOST, TOLD, call, in_a_batch, over_http
-from merit.gate.checks.model.source import Rows
+from merit.gate.checks.model.callers import HOST, MAX_QUOTED_CHARS, predict_in_batch, predict_over_http, send_request
+from merit.gate.checks.model.source import ReplayRows
 from merit.gate.evidence import Evidence
 from merit.gate.verdict import Check, Verdict
-from merit.packaging.bento import assemble
+from merit.packaging.bento import assemble_files
 
-NAME = "replay"
-KEPT = Path(".merit/replay.json")
+CHECK_NAME = "replay"
+CACHE_FILE = Path(".merit/replay.json")
 """The cached result: `{key, rows, greatest}`."""
 WATCHDOG = Path(__file__).with_name("watchdog.py")
-PROGRAM = Path(sys.executable).with_name("bentoml")
-BUILD_SECONDS, READY_SECONDS, STOP_SECONDS = 180.0, 60.0, 10.0
-POLL_SECONDS = 0.05
+BENTOML_PROGRAM = Path(sys.executable).with_name("bentoml")
+BUILD_TIMEOUT_S, READY_TIMEOUT_S, STOP_TIMEOUT_S = 180.0, 60.0, 10.0
+POLL_INTERVAL_S = 0.05
 
 
 @contextmanager
-def begun(evidence: Evidence) -> Iterator[Callable[[], list[Check]]]:
+def start_check(evidence: Evidence) -> Iterator[Callable[[], list[Check]]]:
     """Start the replay in a thread if gate.replay is set; yield a function that waits for it and returns the check.
 
     Leaving the block, even by an exception, ends every process that was started.
@@ -54,164 +54,172 @@ def begun(evidence: Evidence) -> Iterator[Callable[[], list[Check]]]:
     if rule is None:
         yield list
         return
-    given_up = threading.Event()
+    cancelled = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(_measured, evidence, rule.rows, given_up)
+        pending = pool.submit(_measure_difference, evidence, rule.rows, cancelled)
         try:
-            yield lambda: [_judged(evidence, asked)]
+            yield lambda: [_build_check(evidence, pending)]
         finally:
-            given_up.set()
+            cancelled.set()
 
 
-def _judged(evidence: Evidence, asked: "Future[tuple[float, int, bool]]") -> Check:
+def _build_check(evidence: Evidence, pending: "Future[tuple[float, int, bool]]") -> Check:
     """Check the greatest difference; a Bento that can't be built or queried gives an inconclusive check."""
     limit = evidence.lock.gate.parity
     allowed = f"at most {limit:.0e}"
     try:
-        greatest, rows, is_kept = asked.result()
+        max_difference, rows, is_cached = pending.result()
     except Refused as error:
         advice = "the Bento is not the package: look at src/merit/serving and bentofile.yaml"
-        return Check(NAME, Verdict.FAIL, str(error), allowed, advice)
+        return Check(CHECK_NAME, Verdict.FAIL, str(error), allowed, advice)
     except (MeritError, OSError) as error:
         advice = "fix serving (try 'bentoml build' and 'bentoml serve'), or declare gate.replay: null"
-        return Check(NAME, Verdict.INCONCLUSIVE, f"the Bento can't be queried: {error}", allowed, advice)
-    verdict = Verdict.PASS if greatest <= limit else Verdict.FAIL
-    found = f"{greatest:.1e} on {rows:,} rows over HTTP and in a batch{', measured before' if is_kept else ''}"
-    return Check(NAME, verdict, found, allowed, "the served model differs from the package: look at serving")
+        return Check(CHECK_NAME, Verdict.INCONCLUSIVE, f"the Bento can't be queried: {error}", allowed, advice)
+    verdict = Verdict.PASS if max_difference <= limit else Verdict.FAIL
+    text = f"{max_difference:.1e} on {rows:,} rows over HTTP and in a batch{', measured before' if is_cached else ''}"
+    return Check(CHECK_NAME, verdict, text, allowed, "the served model differs from the package: look at serving")
 
 
-def _measured(evidence: Evidence, most: int, given_up: threading.Event) -> tuple[float, int, bool]:
+def _measure_difference(evidence: Evidence, max_rows: int, cancelled: threading.Event) -> tuple[float, int, bool]:
     """Return the greatest difference of any prediction, the number of rows, and whether the result was cached.
 
     Raises:
         Refused: the Bento responds, but not with the package's predictions.
         MeritError: the Bento can't be built or queried.
     """
-    key = bento_key.key(most)
-    if (kept := _kept(key)) is not None:
-        return *kept, True
-    chosen = np.unique(np.linspace(0, evidence.rows.height - 1, min(most, evidence.rows.height)).astype(int))
-    expected = evidence.candidate[chosen]
-    answers = _asked(evidence, chosen, given_up)
-    if odd := [each.shape for each in answers if each.shape != expected.shape]:
-        raise Refused(f"answers of the shape {odd[0]}, where the package gives {expected.shape}")
-    greatest = max(float(np.abs(each - expected).max()) for each in answers) / evidence.unit
-    if np.isfinite(greatest):
-        artifacts.write_json(KEPT, {"key": key, "rows": len(chosen), "greatest": greatest})
-    return greatest, len(chosen), False
+    key = bento_key.compute_cache_key(max_rows)
+    if (cached := _read_cached(key)) is not None:
+        return *cached, True
+    row_indices = np.unique(np.linspace(0, evidence.rows.height - 1, min(max_rows, evidence.rows.height)).astype(int))
+    expected = evidence.candidate[row_indices]
+    predictions = _query_bento(evidence, row_indices, cancelled)
+    if wrong_shapes := [each.shape for each in predictions if each.shape != expected.shape]:
+        raise Refused(f"answers of the shape {wrong_shapes[0]}, where the package gives {expected.shape}")
+    max_difference = max(float(np.abs(each - expected).max()) for each in predictions) / evidence.prediction_unit
+    if np.isfinite(max_difference):
+        artifacts.write_json(CACHE_FILE, {"key": key, "rows": len(row_indices), "greatest": max_difference})
+    return max_difference, len(row_indices), False
 
 
-def _kept(key: str) -> tuple[float, int] | None:
+def _read_cached(key: str) -> tuple[float, int] | None:
     """Return the cached difference and number of rows if they were measured under this key."""
-    if not KEPT.is_file():
+    if not CACHE_FILE.is_file():
         return None
     with suppress(MeritError, KeyError, TypeError, ValueError):
-        last = artifacts.read_json(KEPT, "gate")
-        if last["key"] == key:
-            return float(last["greatest"]), int(last["rows"])
+        cached = artifacts.read_json(CACHE_FILE, "gate")
+        if cached["key"] == key:
+            return float(cached["greatest"]), int(cached["rows"])
     return None
 
 
-def _asked(evidence: Evidence, chosen: NDArray[Any], given_up: threading.Event) -> list[NDArray[np.float64]]:
+def _query_bento(
+    evidence: Evidence, row_indices: NDArray[Any], cancelled: threading.Event
+) -> list[NDArray[np.float64]]:
     """Return three predictions of the chosen test rows: the Bento's by JSON and by Parquet, and `merit predict`'s."""
-    with tempfile.TemporaryDirectory(prefix="merit-bento-") as name:
-        folder = Path(name)
-        assemble(folder / "project")
+    with tempfile.TemporaryDirectory(prefix="merit-bento-") as folder_name:
+        folder = Path(folder_name)
+        assemble_files(folder / "project")
         (folder / "elsewhere").mkdir()  # serve from an empty folder: the Bento must not rely on the project's files
         tag = f"{evidence.manifest['model'].lower()}:latest"
-        with _running(folder, "project", "build") as building:
-            _wait(building, BUILD_SECONDS, given_up, lambda: building.poll() is not None, "is not built")
+        with _run_bentoml(folder, "project", "build") as building:
+            _wait_until(building, BUILD_TIMEOUT_S, cancelled, lambda: building.poll() is not None, "is not built")
             if building.returncode != 0:
-                raise MeritError(f"'bentoml build' failed: {_said(folder)}")
-        port = _free_port()
-        with _running(folder, "elsewhere", "serve", tag, "--host", HOST, "--port", str(port)) as serving:
-            _wait(serving, READY_SECONDS, given_up, lambda: _is_ready(serving, folder, port), "does not come up")
-            rows = _rows(evidence, chosen)
-            return [*over_http(port, rows, evidence.package), in_a_batch(folder, rows, evidence.package)]
+                raise MeritError(f"'bentoml build' failed: {_read_log_end(folder)}")
+        port = _find_free_port()
+        with _run_bentoml(folder, "elsewhere", "serve", tag, "--host", HOST, "--port", str(port)) as serving:
+            _wait_until(
+                serving, READY_TIMEOUT_S, cancelled, lambda: _is_ready(serving, folder, port), "does not come up"
+            )
+            rows = _select_rows(evidence, row_indices)
+            return [*predict_over_http(port, rows, evidence.package), predict_in_batch(folder, rows, evidence.package)]
 
 
-def _rows(evidence: Evidence, chosen: NDArray[Any]) -> Rows:
+def _select_rows(evidence: Evidence, row_indices: NDArray[Any]) -> ReplayRows:
     """Return the chosen test rows as the source has them."""
-    rows = Rows(evidence.rows) if evidence.source is None else evidence.source.rows()
-    return replace(rows, table=rows.table[chosen])
+    rows = ReplayRows(evidence.rows) if evidence.source is None else evidence.source.get_rows()
+    return replace(rows, table=rows.table[row_indices])
 
 
 @contextmanager
-def _running(folder: Path, place: str, *args: str) -> "Iterator[subprocess.Popen[bytes]]":
+def _run_bentoml(folder: Path, working_folder: str, *args: str) -> "Iterator[subprocess.Popen[bytes]]":
     """Run BentoML with its own store and in its own process group; the whole group ends with the block.
 
     If this process is killed within the block, a watchdog ends the group.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MERIT_", "BENTOML_"))}
-    with _watched(folder) as tell, (folder / "log").open("wb") as log:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MERIT_", "BENTOML_"))}
+    with _start_watchdog(folder) as register, (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [str(PROGRAM.absolute()), *args],
-            cwd=folder / place,
-            env={**kept, "BENTOML_HOME": str(folder / "home"), "BENTOML_DO_NOT_TRACK": "True"},
+            [str(BENTOML_PROGRAM.absolute()), *args],
+            cwd=folder / working_folder,
+            env={**inherited, "BENTOML_HOME": str(folder / "home"), "BENTOML_DO_NOT_TRACK": "True"},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         try:
-            tell(f"{process.pid}\n")
+            register(f"{process.pid}\n")
             yield process
         finally:
-            _stop(process)
+            _stop_group(process)
 
 
 @contextmanager
-def _watched(folder: Path) -> Iterator[Callable[[str], None]]:
+def _start_watchdog(folder: Path) -> Iterator[Callable[[str], None]]:
     """Start a watchdog; yield a function that registers a process group to end if this process is killed."""
     command = [sys.executable, "-I", str(WATCHDOG), str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True) as watchdog:
         assert watchdog.stdin is not None
-        told = watchdog.stdin
+        pipe = watchdog.stdin
 
-        def tell(line: str) -> None:
+        def write_line(line: str) -> None:
             with suppress(BrokenPipeError):  # the watchdog died: the replay works without it
-                told.write(line)
-                told.flush()
+                pipe.write(line)
+                pipe.flush()
 
         try:
-            yield tell
+            yield write_line
         finally:
-            tell("done\n")
+            write_line("done\n")
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
+def _stop_group(process: "subprocess.Popen[bytes]") -> None:
     """Terminate a process group, and kill it if it doesn't end in time."""
-    for how in (signal.SIGTERM, signal.SIGKILL):
+    for stop_signal in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, how)
+            os.killpg(process.pid, stop_signal)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_SECONDS)
+            process.wait(STOP_TIMEOUT_S)
             return
 
 
-def _wait(
-    process: "subprocess.Popen[bytes]", seconds: float, given_up: threading.Event, holds: Callable[[], bool], said: str
+def _wait_until(
+    process: "subprocess.Popen[bytes]",
+    timeout_s: float,
+    cancelled: threading.Event,
+    is_done: Callable[[], bool],
+    problem: str,
 ) -> None:
     """Poll until `holds` returns True.
 
     Raises:
         MeritError: it took too long, or the gate no longer waits for the replay.
     """
-    until = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > until:
-            raise MeritError(f"it {said} within {seconds:g} seconds (process {process.pid})")
-        if given_up.wait(POLL_SECONDS):
+    deadline = time.monotonic() + timeout_s
+    while not is_done():
+        if time.monotonic() > deadline:
+            raise MeritError(f"it {problem} within {timeout_s:g} seconds (process {process.pid})")
+        if cancelled.wait(POLL_INTERVAL_S):
             raise MeritError("given up")
 
 
-def _said(folder: Path) -> str:
+def _read_log_end(folder: Path) -> str:
     """Return the end of BentoML's log."""
     text = " ".join((folder / "log").read_text(encoding="utf-8", errors="replace").split())
-    return text[-TOLD:] or "it said nothing"
+    return text[-MAX_QUOTED_CHARS:] or "it said nothing"
 
 
-def _free_port() -> int:
+def _find_free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
@@ -224,8 +232,8 @@ def _is_ready(serving: "subprocess.Popen[bytes]", folder: Path, port: int) -> bo
         MeritError: the process has ended.
     """
     if serving.poll() is not None:
-        raise MeritError(f"'bentoml serve' ended with exit code {serving.returncode}: {_said(folder)}")
+        raise MeritError(f"'bentoml serve' ended with exit code {serving.returncode}: {_read_log_end(folder)}")
     try:
-        return call(port, "GET", "/readyz")[0] == http.client.OK
+        return send_request(port, "GET", "/readyz")[0] == http.client.OK
     except (OSError, http.client.HTTPException):
         return False

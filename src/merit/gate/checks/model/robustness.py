@@ -10,89 +10,103 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from merit.config.schema.gate import Margin, Robustness, Spoiling
-from merit.gate.checks.model.limits import no_worse
+from merit.config.schema.gate import MetricMargin, Perturbation, Robustness
+from merit.gate.checks.model.limits import check_no_worse
 from merit.gate.evidence import Evidence
 from merit.gate.verdict import Check, Verdict
 
-UNSEEN = "never seen in any row"
-Spoiled = dict[str, NDArray[Any]]
-Spoil = Callable[[Evidence, float, np.random.Generator], Spoiled]
-SEED = 20
+UNSEEN_CATEGORY = "never seen in any row"
+PerturbedColumns = dict[str, NDArray[Any]]
+PerturbFunction = Callable[[Evidence, float, np.random.Generator], PerturbedColumns]
+SEED_SALT = 20
 """Joins the lock's seed in the generator's seed, so that these draws differ from all others of that seed."""
-ADVICE = {
+ADVICE_BY_NAME = {
     "missing": "train on rows with missing values, or on fewer nullable columns",
     "unseen": "the model leans on single values: raise features.category.min_count, or use smaller embeddings",
     "noise": "the model turns on small differences of numbers: regularise more, or lower features.number.clip",
 }
 
 
-def check(evidence: Evidence) -> list[Check]:
+def check_robustness(evidence: Evidence) -> list[Check]:
     """Return one check per declared perturbation."""
     rule = evidence.lock.gate.robustness
     if rule is None:
         return []
-    ways = {name: (spoiling, spoil) for name, spoil in SPOILS.items() if (spoiling := getattr(rule, name)) is not None}
-    return [_judged(evidence, rule, name, *way) for name, way in ways.items()]
+    declared = {
+        name: (perturbation, perturb)
+        for name, perturb in PERTURBATIONS.items()
+        if (perturbation := getattr(rule, name)) is not None
+    }
+    return [_check_perturbation(evidence, rule, name, *pair) for name, pair in declared.items()]
 
 
-def _judged(evidence: Evidence, rule: Robustness, name: str, how: Spoiling, spoil: Spoil) -> Check:
+def _check_perturbation(
+    evidence: Evidence, rule: Robustness, name: str, perturbation: Perturbation, perturb: PerturbFunction
+) -> Check:
     """Check the candidate's metric on perturbed rows against its metric on the same rows unperturbed."""
-    draw = np.random.default_rng([evidence.lock.seed, SEED, list(SPOILS).index(name)])
-    spoiled = spoil(evidence, how.amount, draw)
+    generator = np.random.default_rng([evidence.lock.seed, SEED_SALT, list(PERTURBATIONS).index(name)])
+    perturbed = perturb(evidence, perturbation.amount, generator)
     title = f"robustness: {name}"
-    if not spoiled:
+    if not perturbed:
         return Check(title, Verdict.PASS, "no column can be perturbed this way", "nothing to judge")
-    answers = evidence.package.predict({**evidence.columns, **spoiled})
+    predictions = evidence.package.predict({**evidence.columns, **perturbed})
     count = evidence.lock.evaluate.slice_resamples
-    found = evidence.difference(evidence.candidate, [rule.metric], candidate=answers, count=count)[rule.metric]
-    made = no_worse(title, found, evidence, Margin(metric=rule.metric, margin=how.margin), ADVICE[name])
-    return replace(made, found=f"{rule.metric} {made.found}")
+    difference = evidence.compare_metrics(evidence.candidate, [rule.metric], candidate=predictions, resamples=count)[
+        rule.metric
+    ]
+    result = check_no_worse(
+        title, difference, evidence, MetricMargin(metric=rule.metric, margin=perturbation.margin), ADVICE_BY_NAME[name]
+    )
+    return replace(result, found=f"{rule.metric} {result.found}")
 
 
-def _missing(evidence: Evidence, share: float, draw: np.random.Generator) -> Spoiled:
+def _remove_values(evidence: Evidence, share: float, generator: np.random.Generator) -> PerturbedColumns:
     """Remove a share of the values of every nullable column."""
     return {
-        each["name"]: _replaced(evidence.columns[each["name"]], share, draw, "" if each["type"] == "string" else np.nan)
+        each["name"]: _replace_share(
+            evidence.columns[each["name"]], share, generator, "" if each["type"] == "string" else np.nan
+        )
         for each in evidence.package.inputs
         if each["nullable"]
     }
 
 
-def _unseen(evidence: Evidence, share: float, draw: np.random.Generator) -> Spoiled:
+def _insert_unseen(evidence: Evidence, share: float, generator: np.random.Generator) -> PerturbedColumns:
     """Replace a share of the values of every category by one that occurs in no row."""
     return {
-        name: _replaced(evidence.columns[name], share, draw, _beyond(evidence.columns[name]))
-        for name in _features(evidence, "category")
+        name: _replace_share(evidence.columns[name], share, generator, _find_unseen_value(evidence.columns[name]))
+        for name in _list_features(evidence, "category")
     }
 
 
-def _replaced(values: NDArray[Any], share: float, draw: np.random.Generator, instead: Any) -> NDArray[Any]:
-    return np.where(draw.uniform(size=len(values)) < share, instead, values).astype(values.dtype)
+def _replace_share(
+    values: NDArray[Any], share: float, generator: np.random.Generator, replacement: Any
+) -> NDArray[Any]:
+    return np.where(generator.uniform(size=len(values)) < share, replacement, values).astype(values.dtype)
 
 
-def _beyond(values: NDArray[Any]) -> str | float:
+def _find_unseen_value(values: NDArray[Any]) -> str | float:
     """Return a category that the column doesn't contain: a text, or a whole number far above all others."""
     if values.dtype == object:
-        return UNSEEN
-    known = values[np.isfinite(values)]
-    return float(np.floor(2 * np.abs(known).max(initial=0.0)) + 1_000_003)
+        return UNSEEN_CATEGORY
+    finite = values[np.isfinite(values)]
+    return float(np.floor(2 * np.abs(finite).max(initial=0.0)) + 1_000_003)
 
 
-def _noise(evidence: Evidence, deviations: float, draw: np.random.Generator) -> Spoiled:
+def _add_noise(evidence: Evidence, deviations: float, generator: np.random.Generator) -> PerturbedColumns:
     """Add normal noise to every number, scaled by `deviations` of its column's standard deviation."""
-    made = {}
-    for name in (*_features(evidence, "number"), *_features(evidence, "array")):
+    noisy = {}
+    for name in (*_list_features(evidence, "number"), *_list_features(evidence, "array")):
         if evidence.lock.data.columns[name].type != "boolean":
             values = evidence.columns[name].astype(np.float64)
-            made[name] = values + draw.normal(size=values.shape) * deviations * np.nanstd(values)
-    return made
+            noisy[name] = values + generator.normal(size=values.shape) * deviations * np.nanstd(values)
+    return noisy
 
 
-def _features(evidence: Evidence, kind: str) -> Iterator[str]:
+def _list_features(evidence: Evidence, kind: str) -> Iterator[str]:
     """Return the package's input columns that are features of a kind."""
     columns = evidence.lock.data.columns
     return (name for name in evidence.columns if name in columns and columns[name].feature == kind)
 
 
-SPOILS: dict[str, Spoil] = {"missing": _missing, "unseen": _unseen, "noise": _noise}
+PERTURBATIONS: dict[str, PerturbFunction] = {"missing": _remove_values, "unseen": _insert_unseen, "noise": _add_noise}

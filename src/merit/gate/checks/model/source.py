@@ -17,15 +17,15 @@ from merit.config.schema.data import Data
 from merit.data.source_table import read_source
 from merit.data.split import PARTS
 from merit.errors import MeritError, Refused
-from merit.gate.checks.data.table import Table
+from merit.gate.checks.data.table import Dataset
 from merit.reading import advice, cells
-from merit.reading.declaration import declared
+from merit.reading.declaration import build_declaration
 from merit.reading.dialect import Dialect
 from merit.scoring.package import Package
 
 
 @dataclass(frozen=True)
-class Rows:
+class ReplayRows:
     """Rows to replay, and their origin.
 
     Attributes:
@@ -44,15 +44,15 @@ class SourceRows:
 
     Args:
         data: the settings of conf/data.
-        tested: the test rows as ingested.
+        test_rows: the test rows as ingested.
     """
 
-    def __init__(self, data: Data, tested: pl.DataFrame) -> None:
-        self._data, self._tested = data, tested
+    def __init__(self, data: Data, test_rows: pl.DataFrame) -> None:
+        self._data, self._test_rows = data, test_rows
         self._lock = threading.Lock()
-        self._rows: Rows | MeritError | None = None
+        self._rows: ReplayRows | MeritError | None = None
 
-    def rows(self) -> Rows:
+    def get_rows(self) -> ReplayRows:
         """Return the test rows.
 
         Raises:
@@ -61,46 +61,48 @@ class SourceRows:
         with self._lock:
             if self._rows is None:
                 try:
-                    self._rows = self._read()
+                    self._rows = self._read_rows()
                 except MeritError as error:
                     self._rows = error
         if isinstance(self._rows, MeritError):
             raise self._rows
         return self._rows
 
-    def _read(self) -> Rows:
+    def _read_rows(self) -> ReplayRows:
         """Read the test rows from the source; if a source other than files is gone, return them as ingested."""
         try:
             source, table = read_source(self._data)
         except MeritError:
             # A database keeps changing: past rows that were hashed but not stored can't be read again, and no change
             # of the pull request could fix that. Files are kept by Git or DVC, so there a failure is an error.
-            if hasattr(targets.build(self._data.source.model_dump(by_alias=True)), "files"):
+            if hasattr(targets.build_component(self._data.source.model_dump(by_alias=True)), "files"):
                 raise
-            return Rows(self._tested, note="as ingested: the source has other rows by now, or can't be reached")
-        places = self.places()
-        if len(places) and int(places.max()) >= table.height:  # type: ignore[arg-type]  # whole numbers
-            raise _misplaced()
-        return Rows(table[places], getattr(source, "dialect", None))
+            return ReplayRows(
+                self._test_rows, note="as ingested: the source has other rows by now, or can't be reached"
+            )
+        positions = self.find_positions()
+        if len(positions) and int(positions.max()) >= table.height:  # type: ignore[arg-type]  # whole numbers
+            raise _build_position_error()
+        return ReplayRows(table[positions], getattr(source, "dialect", None))
 
-    def places(self) -> pl.Series:
+    def find_positions(self) -> pl.Series:
         """Return the positions of the test rows in the source's table."""
-        of_raw = artifacts.read_table(artifacts.SOURCE_ROWS, "ingest")
-        raw = Table.scan(artifacts.require(artifacts.RAW, "ingest"), self._data, str(artifacts.RAW))
-        made_for = pl.read_parquet_metadata(artifacts.SOURCE_ROWS).get("raw")
-        if of_raw.height != raw.height or made_for != artifacts.sha256(artifacts.RAW):
-            raise _misplaced()
-        rows = of_raw["row"].filter(raw.place == PARTS.index("test"))
-        if len(rows) != self._tested.height:
+        source_rows = artifacts.read_table(artifacts.SOURCE_ROWS, "ingest")
+        raw = Dataset.scan(artifacts.require(artifacts.RAW, "ingest"), self._data, str(artifacts.RAW))
+        raw_hash = pl.read_parquet_metadata(artifacts.SOURCE_ROWS).get("raw")
+        if source_rows.height != raw.height or raw_hash != artifacts.sha256(artifacts.RAW):
+            raise _build_position_error()
+        rows = source_rows["row"].filter(raw.part_index == PARTS.index("test"))
+        if len(rows) != self._test_rows.height:
             raise MeritError(f"{artifacts.TEST_ROWS}: not the test rows of {artifacts.RAW}; run 'merit features' again")
         return rows
 
 
-def _misplaced() -> MeritError:
+def _build_position_error() -> MeritError:
     return MeritError(f"{artifacts.SOURCE_ROWS}: not of the rows of {artifacts.RAW}; run 'merit ingest' again")
 
 
-def typed(table: pl.DataFrame, package: Package) -> pl.DataFrame:
+def convert_columns(table: pl.DataFrame, package: Package) -> pl.DataFrame:
     """Return the columns that a package takes, converted to the types of its signature.
 
     Raises:
@@ -108,30 +110,30 @@ def typed(table: pl.DataFrame, package: Package) -> pl.DataFrame:
     """
     columns = []
     for each in package.inputs:
-        column = declared(each["name"], each)
+        column = build_declaration(each["name"], each)
         if column.name not in table.columns:
             raise Refused(f"the source has no column '{column.name}', which the package takes")
         raw = table[column.name]
-        if wrong := cells.mismatch(raw.dtype, column):
-            raise Refused(f"column '{column.name}': {wrong}")
-        reading = cells.read(raw, column)
+        if problem := cells.find_mismatch(raw.dtype, column):
+            raise Refused(f"column '{column.name}': {problem}")
+        reading = cells.read_column(raw, column)
         if reading.unread is not None:
-            raise Refused(f"column '{column.name}': {advice.describe(raw, reading.unread, column)}")
+            raise Refused(f"column '{column.name}': {advice.describe_unread(raw, reading.unread, column)}")
         columns.append(reading.values)
     return pl.DataFrame(columns)
 
 
-def as_json(table: pl.DataFrame, package: Package) -> list[dict[str, Any]]:
+def to_json_rows(table: pl.DataFrame, package: Package) -> list[dict[str, Any]]:
     """Return rows as a client sends them in JSON: text and times as the source spells them, the rest as values."""
-    values = typed(table, package)
-    as_written = [
+    values = convert_columns(table, package)
+    text_columns = [
         each["name"]
         for each in package.inputs
         if each["type"] in {"string", "datetime"} and table.schema[each["name"]] == pl.String
     ]
-    rows = values.with_columns(table.select(as_written)).to_dicts()
-    return [{name: _written(value) for name, value in row.items()} for row in rows]
+    rows = values.with_columns(table.select(text_columns)).to_dicts()
+    return [{name: _to_json_value(value) for name, value in row.items()} for row in rows]
 
 
-def _written(value: Any) -> Any:
+def _to_json_value(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 
-SECONDS = 10.0
+STOP_TIMEOUT_S = 10.0
 
 
 def main(folder: str) -> None:
@@ -21,17 +21,17 @@ def main(folder: str) -> None:
         if line.strip() == "done":
             return
         groups.append(int(line))
-    for how in (signal.SIGTERM, signal.SIGKILL):
+    for stop_signal in (signal.SIGTERM, signal.SIGKILL):
         for group in groups:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(group, how)
-        until = time.monotonic() + SECONDS
-        while any(map(_is_there, groups)) and time.monotonic() < until:
+                os.killpg(group, stop_signal)
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while any(map(_is_alive, groups)) and time.monotonic() < deadline:
             time.sleep(0.05)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_there(group: int) -> bool:
+def _is_alive(group: int) -> bool:
     """Return whether a process group still has processes."""
     try:
         os.killpg(group, 0)

@@ -7,132 +7,140 @@ https://github.com/apache/arrow/blob/main/format/Message.fbs, File.fbs
 import struct
 from typing import Any
 
-from merit.serving.codec.bounds.budget import BROKEN, Budget
+from merit.serving.codec.bounds.budget import BROKEN_METADATA, ByteBudget
 
-MESSAGE_BYTES, BUFFER_BYTES = 1024, 64
+MIN_MESSAGE_BYTES, MIN_BUFFER_BYTES = 1024, 64
 """Minimum size counted for a message and for a buffer."""
-CONTINUED = b"\xff\xff\xff\xff"
-ENDS = CONTINUED + bytes(4)
+CONTINUATION = b"\xff\xff\xff\xff"
+END_OF_STREAM = CONTINUATION + bytes(4)
 MAGIC = b"ARROW1"
-TAIL = 4 + len(MAGIC)
+TRAILER_BYTES = 4 + len(MAGIC)
 """Bytes after a file's footer: its length and MAGIC."""
-DICTIONARY, RECORDS = 2, 3
-BLOCK, BUFFER = "<qi4xq", "<qq"
+DICTIONARY_BATCH, RECORD_BATCH = 2, 3
+BLOCK_FORMAT, BUFFER_FORMAT = "<qi4xq", "<qq"
 """struct formats: a file's Block (offset, metadata length, body length) and a message's Buffer (offset, length)."""
 
 
-def stream(body: bytes, most: int) -> tuple[int, bytes]:
+def measure_stream(body: bytes, max_bytes: int) -> tuple[int, bytes]:
     """Return the number of rows of a stream, and a stream that contains only its schema.
 
     Raises:
         ValueError: it is not an Arrow IPC stream, or expands to too many bytes.
     """
-    budget = Budget(most)
-    rows = at = 0
-    schema, whole = b"", memoryview(body)
+    budget = ByteBudget(max_bytes)
+    rows = offset = 0
+    schema, view = b"", memoryview(body)
     try:
-        while at < len(body) and (message := _message(whole, at)) is not None:
-            head, start, at = message
-            schema = schema or body[:at] + ENDS
-            rows += _spend_message(whole, head, start, budget)
+        while offset < len(body) and (message := _read_message(view, offset)) is not None:
+            metadata, start, offset = message
+            schema = schema or body[:offset] + END_OF_STREAM
+            rows += _spend_message(view, metadata, start, budget)
     except (struct.error, IndexError) as error:
-        raise ValueError(BROKEN) from error
+        raise ValueError(BROKEN_METADATA) from error
     return rows, schema
 
 
-def file(body: bytes, most: int) -> int:
+def measure_file(body: bytes, max_bytes: int) -> int:
     """Return the number of rows of a file.
 
     Raises:
         ValueError: it is not an Arrow IPC file, or expands to too many bytes.
     """
-    size = int.from_bytes(body[-TAIL : -len(MAGIC)], "little")
-    if body[-len(MAGIC) :] != MAGIC or size > len(body) - TAIL:
+    size = int.from_bytes(body[-TRAILER_BYTES : -len(MAGIC)], "little")
+    if body[-len(MAGIC) :] != MAGIC or size > len(body) - TRAILER_BYTES:
         raise ValueError("it has no footer of Arrow")
-    budget = Budget(most)
-    rows, whole = 0, memoryview(body)
+    budget = ByteBudget(max_bytes)
+    rows, view = 0, memoryview(body)
     try:
-        footer = _root(whole[-TAIL - size : -TAIL])
-        for at, _, _ in (*footer.structs(2, BLOCK), *footer.structs(3, BLOCK)):
-            if (message := _message(whole, at)) is not None:
-                head, start, _ = message
-                rows += _spend_message(whole, head, start, budget)
+        footer = _read_root(view[-TRAILER_BYTES - size : -TRAILER_BYTES])
+        for offset, _, _ in (*footer.read_structs(2, BLOCK_FORMAT), *footer.read_structs(3, BLOCK_FORMAT)):
+            if (message := _read_message(view, offset)) is not None:
+                metadata, start, _ = message
+                rows += _spend_message(view, metadata, start, budget)
     except (struct.error, IndexError) as error:
-        raise ValueError(BROKEN) from error
+        raise ValueError(BROKEN_METADATA) from error
     return rows
 
 
-def _message(body: memoryview, at: int) -> "tuple[_Table, int, int] | None":
+def _read_message(body: memoryview, offset: int) -> "tuple[_FlatTable, int, int] | None":
     """Return a message's metadata and the start and end of its body; None at the end of a stream."""
-    if at < 0:
-        raise ValueError(BROKEN)
-    at += 4 if body[at : at + 4] == CONTINUED else 0
-    size = struct.unpack_from("<i", body, at)[0]
-    start = at + 4 + size
+    if offset < 0:
+        raise ValueError(BROKEN_METADATA)
+    offset += 4 if body[offset : offset + 4] == CONTINUATION else 0
+    size = struct.unpack_from("<i", body, offset)[0]
+    start = offset + 4 + size
     if size == 0:
         return None
-    if not 0 < size <= len(body) - at - 4:
-        raise ValueError(BROKEN)
-    head = _root(body[at + 4 : start])
-    end = start + head.number(3, "<q")
+    if not 0 < size <= len(body) - offset - 4:
+        raise ValueError(BROKEN_METADATA)
+    metadata = _read_root(body[offset + 4 : start])
+    end = start + metadata.read_number(3, "<q")
     if not start <= end <= len(body):
-        raise ValueError(BROKEN)
-    return head, start, end
+        raise ValueError(BROKEN_METADATA)
+    return metadata, start, end
 
 
-def _spend_message(body: memoryview, head: "_Table", start: int, budget: Budget) -> int:
+def _spend_message(body: memoryview, metadata: "_FlatTable", start: int, budget: ByteBudget) -> int:
     """Count the decoded size of a message; return its number of rows."""
-    kind, content = head.number(1, "<B"), head.table(2)
-    budget.spend(0, MESSAGE_BYTES)
-    if content is None or kind not in (DICTIONARY, RECORDS):
+    kind, content = metadata.read_number(1, "<B"), metadata.read_table(2)
+    budget.spend(0, MIN_MESSAGE_BYTES)
+    if content is None or kind not in (DICTIONARY_BATCH, RECORD_BATCH):
         return 0
-    batch = content.table(1) if kind == DICTIONARY else content
+    batch = content.read_table(1) if kind == DICTIONARY_BATCH else content
     if batch is None:
-        raise ValueError(BROKEN)
-    is_compressed = batch.table(3) is not None
-    for offset, length in batch.structs(2, BUFFER):
+        raise ValueError(BROKEN_METADATA)
+    is_compressed = batch.read_table(3) is not None
+    for offset, length in batch.read_structs(2, BUFFER_FORMAT):
         expanded = struct.unpack_from("<q", body, start + offset)[0] if is_compressed and length else length
-        budget.spend(length if expanded == -1 else expanded, BUFFER_BYTES)  # -1: this buffer is not compressed
-    return batch.number(0, "<q") if kind == RECORDS else 0
+        budget.spend(length if expanded == -1 else expanded, MIN_BUFFER_BYTES)  # -1: this buffer is not compressed
+    return batch.read_number(0, "<q") if kind == RECORD_BATCH else 0
 
 
-class _Table:
+class _FlatTable:
     """A FlatBuffers table.
 
     Args:
         data: the buffer that contains it.
-        at: its offset.
+        offset: its offset.
     """
 
-    def __init__(self, data: memoryview, at: int) -> None:
-        self._data, self._at = data, at
-        self._places = at - struct.unpack_from("<i", data, at)[0]
-        self._size = struct.unpack_from("<H", data, self._places)[0]
+    def __init__(self, data: memoryview, offset: int) -> None:
+        self._data, self._offset = data, offset
+        self._vtable_offset = offset - struct.unpack_from("<i", data, offset)[0]
+        self._vtable_bytes = struct.unpack_from("<H", data, self._vtable_offset)[0]
 
-    def number(self, field: int, form: str) -> int:
+    def read_number(self, field: int, struct_format: str) -> int:
         """Return a number field; 0 if it is absent."""
-        place = self._place(field)
-        found: int = struct.unpack_from(form, self._data, place)[0] if place else 0
-        return found
+        position = self._find_field(field)
+        value: int = struct.unpack_from(struct_format, self._data, position)[0] if position else 0
+        return value
 
-    def table(self, field: int) -> "_Table | None":
+    def read_table(self, field: int) -> "_FlatTable | None":
         """Return a table field; None if it is absent."""
-        place = self._place(field)
-        return _Table(self._data, place + struct.unpack_from("<I", self._data, place)[0]) if place else None
+        position = self._find_field(field)
+        return (
+            _FlatTable(self._data, position + struct.unpack_from("<I", self._data, position)[0]) if position else None
+        )
 
-    def structs(self, field: int, form: str) -> list[tuple[Any, ...]]:
+    def read_structs(self, field: int, struct_format: str) -> list[tuple[Any, ...]]:
         """Return the structs of a vector field; empty if it is absent."""
-        if not (place := self._place(field)):
+        if not (position := self._find_field(field)):
             return []
-        start = place + struct.unpack_from("<I", self._data, place)[0]
+        start = position + struct.unpack_from("<I", self._data, position)[0]
         count = struct.unpack_from("<I", self._data, start)[0]
-        return list(struct.iter_unpack(form, self._data[start + 4 : start + 4 + count * struct.calcsize(form)]))
+        return list(
+            struct.iter_unpack(
+                struct_format, self._data[start + 4 : start + 4 + count * struct.calcsize(struct_format)]
+            )
+        )
 
-    def _place(self, field: int) -> int:
+    def _find_field(self, field: int) -> int:
         entry = 4 + 2 * field
-        offset = struct.unpack_from("<H", self._data, self._places + entry)[0] if entry < self._size else 0
-        return self._at + offset if offset else 0
+        offset = (
+            struct.unpack_from("<H", self._data, self._vtable_offset + entry)[0] if entry < self._vtable_bytes else 0
+        )
+        return self._offset + offset if offset else 0
 
 
-def _root(data: memoryview) -> _Table:
-    return _Table(data, struct.unpack_from("<I", data, 0)[0])
+def _read_root(data: memoryview) -> _FlatTable:
+    return _FlatTable(data, struct.unpack_from("<I", data, 0)[0])

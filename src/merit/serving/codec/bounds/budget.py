@@ -1,28 +1,28 @@
 """Provides a byte budget for the decoded size of a table."""
 
-BROKEN = "its metadata is broken"
+BROKEN_METADATA = "its metadata is broken"
 
 
-class Budget:
+class ByteBudget:
     """Counts the decoded bytes of a table against a limit.
 
     Args:
-        most: maximum decoded bytes.
+        max_bytes: maximum decoded bytes.
         advice: remedy for the error message.
     """
 
-    def __init__(self, most: int, advice: str = "send fewer rows") -> None:
-        self._most = self._left = most
+    def __init__(self, max_bytes: int, advice: str = "send fewer rows") -> None:
+        self._max_bytes = self._remaining = max_bytes
         self._advice = advice
 
-    def spend(self, size: int, least: int = 0) -> None:
+    def spend(self, size: int, minimum: int = 0) -> None:
         """Count the bytes of a part, with a lower bound.
 
         Raises:
             ValueError: the budget is exceeded, or the size is negative.
         """
         if size < 0:
-            raise ValueError(BROKEN)
-        self._left -= max(size, least)
-        if self._left < 0:
-            raise ValueError(f"it expands to more than {self._most} bytes; {self._advice}")
+            raise ValueError(BROKEN_METADATA)
+        self._remaining -= max(size, minimum)
+        if self._remaining < 0:
+            raise ValueError(f"it expands to more than {self._max_bytes} bytes; {self._advice}")

@@ -13,15 +13,23 @@ import pytest
 from merit import artifacts
 from merit.config.schema.environment import Environment
 from merit.deploy import packages
-from merit.deploy.targets import Desired, of
+from merit.deploy.targets import DesiredState, create_target
 from merit.deploy.targets.local import proxy
-from merit.deploy.targets.local.state import Place, Replica, State, needed, read, units, write
+from merit.deploy.targets.local.state import (
+    LocalState,
+    Replica,
+    RuntimeFolder,
+    convert_share,
+    count_replicas,
+    read_state,
+    write_state,
+)
 from merit.dvc import cache
 from merit.errors import MeritError
 from merit.registry import tags
 from merit.registry.tags import Lineage, Version
 
-PLACE = Place("staging")
+PLACE = RuntimeFolder("staging")
 NOW = datetime.now(UTC)
 
 
@@ -29,12 +37,12 @@ def replica(number: int, phase="serving", role="live") -> Replica:
     return Replica(f"r{number}", role, number, 4000 + number, phase, "v1", "sha256:0 s")
 
 
-def served(state: State, spoil=()) -> str:
+def served(state: LocalState, spoil=()) -> str:
     """Return what a proxy that does as the state says answers to `show servers state`."""
     bits = {"serving": 4, "draining": 12, "starting": 5}
     lines = ["1", "# be_id be_name"]
     for role in ("live", "canary", "shadow"):
-        there = {each.slot: each for each in state.of(role)}
+        there = {each.slot: each for each in state.select_replicas(role)}
         for slot in range(1, 33):
             each = there.get(slot)
             found = bits[each.phase] if each else 5
@@ -52,16 +60,18 @@ def said(monkeypatch):
 
 
 def test_a_proxy_that_is_as_the_state_says_is_told_nothing(said):
-    state = State(3100, replicas=[replica(1), replica(2, "draining"), replica(3, "starting")], shares={"canary": 2500})
+    state = LocalState(
+        3100, replicas=[replica(1), replica(2, "draining"), replica(3, "starting")], shares={"canary": 2500}
+    )
     said.update(servers=served(state), map="0x1 canary 2500\n0x2 shadow 0\n")
-    assert proxy.differences(PLACE, state) == []
+    assert proxy.diff_state(PLACE, state) == []
 
 
 def test_a_proxy_is_told_what_differs_and_no_more(said):
-    before = State(3100, replicas=[replica(1), replica(2)])
+    before = LocalState(3100, replicas=[replica(1), replica(2)])
     said.update(servers=served(before), map="0x1 canary 0\n0x2 shadow 0\n")
-    after = State(3100, replicas=[replica(1, "draining"), replica(3)], shares={"shadow": 1})
-    assert proxy.differences(PLACE, after) == [
+    after = LocalState(3100, replicas=[replica(1, "draining"), replica(3)], shares={"shadow": 1})
+    assert proxy.diff_state(PLACE, after) == [
         "set server live/s1 state drain",
         "set server live/s2 state maint",
         "set server live/s3 addr 127.0.0.1 port 4003",
@@ -71,10 +81,10 @@ def test_a_proxy_is_told_what_differs_and_no_more(said):
 
 
 def test_a_proxy_that_is_started_anew_goes_on_the_same(workdir):
-    state = State(
+    state = LocalState(
         3100, replicas=[replica(1), replica(2, "draining"), replica(1, role="canary")], shares={"canary": 500}
     )
-    proxy.write(PLACE, state, 10)
+    proxy.write_config(PLACE, state, 10)
     text = (PLACE / "haproxy.cfg").read_text()
     assert "  server s1 127.0.0.1:4001\n  server s2 127.0.0.1:4002 disabled\n" in text
     assert (PLACE / "shares.map").read_text() == "canary 500\nshadow 0\n"
@@ -82,9 +92,9 @@ def test_a_proxy_that_is_started_anew_goes_on_the_same(workdir):
 
 
 def test_a_state_is_read_back_as_it_was_written(workdir):
-    state = State(3100, 4, "2024-01-01", {"canary": 1}, [replica(1)])
-    write(PLACE, state)
-    assert read(PLACE) == state
+    state = LocalState(3100, 4, "2024-01-01", {"canary": 1}, [replica(1)])
+    write_state(PLACE, state)
+    assert read_state(PLACE) == state
 
 
 @pytest.mark.parametrize(
@@ -101,18 +111,18 @@ def test_a_state_is_read_back_as_it_was_written(workdir):
     ],
 )
 def test_a_state_of_another_form_is_one_line(workdir, text):
-    PLACE.folder.mkdir(parents=True)
+    PLACE.path.mkdir(parents=True)
     (PLACE / "state.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(
         MeritError, match=r"state\.json: can't be read \(.+; stop what .+'merit apply staging' again"
     ) as caught:
-        read(PLACE)
+        read_state(PLACE)
     assert "\n" not in str(caught.value)
 
 
 def test_shares_and_replicas_are_never_rounded_to_nothing():
-    assert [units(share) for share in (0.00001, 0.25, 1)] == [1, 2500, 10_000]
-    assert [needed(4, share) for share in (None, 0.01, 0.5, 1)] == [4, 1, 2, 4]
+    assert [convert_share(share) for share in (0.00001, 0.25, 1)] == [1, 2500, 10_000]
+    assert [count_replicas(4, share) for share in (None, 0.01, 0.5, 1)] == [4, 1, 2, 4]
 
 
 def _version(model: str, digest: str) -> Version:
@@ -122,12 +132,14 @@ def _version(model: str, digest: str) -> Version:
 
 def test_another_package_of_the_same_number_is_a_difference(workdir, lock, monkeypatch):
     old, new = ("sha256:" + digit * 64 for digit in "12")
-    artifacts.write_json(packages.FOLDER / old[7:] / "model/manifest.json", {"model": "former"})
+    artifacts.write_json(packages.PACKAGES_FOLDER / old[7:] / "model/manifest.json", {"model": "former"})
     monkeypatch.setattr(proxy, "answers", lambda place: False)
-    target = of(Desired("staging", Environment(version="v1"), lock, {"v1": _version("tiny", new)}))
-    settings = target.desired()["settings"]
-    write(PLACE, State(3100, replicas=[Replica("r1", "live", 1, 4001, "serving", "v1", f"{old} {settings}")]))
-    now, declared = target.actual().facts, target.desired()
+    target = create_target(DesiredState("staging", Environment(version="v1"), lock, {"v1": _version("tiny", new)}))
+    settings = target.describe_desired()["settings"]
+    write_state(
+        PLACE, LocalState(3100, replicas=[Replica("r1", "live", 1, 4001, "serving", "v1", f"{old} {settings}")])
+    )
+    now, declared = target.read_actual().facts, target.describe_desired()
     assert {name: now[name] for name in ("version", "model", "package", "settings")} == {
         "version": "v1",
         "model": "former",
@@ -139,24 +151,24 @@ def test_another_package_of_the_same_number_is_a_difference(workdir, lock, monke
 
 def test_a_package_that_is_nowhere_is_told_by_the_plan(workdir, lock, monkeypatch):
     monkeypatch.setattr(tags, "bring", lambda wanted: None)
-    monkeypatch.setattr(cache, "files", lambda md5: None)
+    monkeypatch.setattr(cache, "find_files", lambda md5: None)
     lacking = Version("tiny", 1, "c" * 40, Lineage.model_construct(package="sha256:" + "1" * 64, dvc="a.dir"), "t", NOW)
-    target = of(Desired("staging", Environment(version="v1"), lock, {"v1": lacking}))
+    target = create_target(DesiredState("staging", Environment(version="v1"), lock, {"v1": lacking}))
     with pytest.raises(
         MeritError, match=r"^tiny@v1: its package \(a\.dir\) is neither in DVC's cache nor in its remote"
     ):
-        target.check()
-    packages.path(lacking).mkdir(parents=True)
-    target.check()
+        target.check_inputs()
+    packages.get_folder(lacking).mkdir(parents=True)
+    target.check_inputs()
 
 
 def test_a_supervisor_whose_files_were_moved_away_is_found_told_and_ended(workdir, lock):
     command = ["-c", "import time; time.sleep(60)", "-m", "supervisor.supervisord", "-c"]
     with subprocess.Popen([sys.executable, *command, str(PLACE / "supervisord.conf")]) as lost:
-        other = of(Desired("production", Environment(version=None), lock))
-        assert other.actual().facts == {}
-        target = of(Desired("staging", Environment(version=None), lock))
-        found = target.actual()
+        other = create_target(DesiredState("production", Environment(version=None), lock))
+        assert other.read_actual().facts == {}
+        target = create_target(DesiredState("staging", Environment(version=None), lock))
+        found = target.read_actual()
         assert (found.facts["lost"], found.healthy) == (
             f"supervisord (process {lost.pid}), whose files are gone",
             False,
@@ -166,11 +178,11 @@ def test_a_supervisor_whose_files_were_moved_away_is_found_told_and_ended(workdi
         assert target.apply() == ["stopped all that ran"]
         waiting.join(10)
         assert lost.returncode == -signal.SIGTERM
-    assert target.actual().facts == {}
+    assert target.read_actual().facts == {}
 
 
 def test_where_nothing_runs_and_nothing_is_declared_nothing_differs(workdir, lock):
-    target = of(Desired("staging", Environment(version=None), lock))
-    assert target.desired() == target.actual().facts == {}
+    target = create_target(DesiredState("staging", Environment(version=None), lock))
+    assert target.describe_desired() == target.read_actual().facts == {}
     assert target.apply() == []
     assert not Path(".merit").exists()

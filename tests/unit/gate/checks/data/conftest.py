@@ -15,8 +15,8 @@ from merit.config.schema.data import Data
 from merit.errors import MeritError
 from merit.gate.champion import Champion
 from merit.gate.checks.data.findings import Findings
-from merit.gate.checks.data.run import look
-from merit.gate.checks.data.table import Table
+from merit.gate.checks.data.run import check_data
+from merit.gate.checks.data.table import Dataset
 from merit.gate.verdict import Check
 
 ROWS = 1200
@@ -47,17 +47,17 @@ class Rival(Champion):
     rows: Path | None = None
     said: Data | None = None
 
-    def has_this_data(self) -> bool:
+    def has_same_data(self) -> bool:
         """Compare the files."""
         return self.rows is not None and self.rows.read_bytes() == artifacts.RAW.read_bytes()
 
-    def data(self) -> Data:
+    def read_data_section(self) -> Data:
         """Give what the test says."""
         assert self.said is not None
         return self.said
 
     @contextmanager
-    def fetched_data(self) -> Iterator[Path]:
+    def fetch_data(self) -> Iterator[Path]:
         """Give the file, or say that there is none."""
         if self.rows is None:
             raise MeritError("its data is neither in DVC's cache nor in a remote (gone)")
@@ -79,25 +79,25 @@ def look_at(workdir: Path, lock: Lock) -> Look:
         artifacts.write_table(artifacts.RAW, now, noted)
         artifacts.write_json(artifacts.DATA_REPORT, {"passed": True, "rows": now.height, "violations": []})
         if not before:
-            return look(lock, None)
+            return check_data(lock, None)
         champion = Rival("a" * 40, {"model": "m.dir"})
         if before[0] is not None:
             before[0].write_parquet("before.parquet")
             object.__setattr__(champion, "rows", Path("before.parquet"))
         object.__setattr__(champion, "said", said or lock.data)
-        return look(lock, champion)
+        return check_data(lock, champion)
 
     return judge
 
 
 @pytest.fixture
-def opened(workdir: Path, lock: Lock) -> Callable[..., Table]:
+def opened(workdir: Path, lock: Lock) -> Callable[..., Dataset]:
     """Open rows as a version of the data."""
 
-    def make(rows: pl.DataFrame, data: Data = lock.data) -> Table:
+    def make(rows: pl.DataFrame, data: Data = lock.data) -> Dataset:
         path = Path(f"{len(list(Path().iterdir()))}.parquet")
         rows.write_parquet(path)
-        return Table.scan(path, data, "the data")
+        return Dataset.scan(path, data, "the data")
 
     return make
 

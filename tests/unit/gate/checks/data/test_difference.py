@@ -5,18 +5,18 @@ import pytest
 
 from merit.config.schema import Lock
 from merit.gate.checks.data import difference
-from merit.gate.checks.data.table import Table
+from merit.gate.checks.data.table import Dataset
 from merit.gate.verdict import Verdict
 from tests.unit.gate.checks.data.conftest import ROWS, Look, check
 
-Opened = Callable[..., Table]
+Opened = Callable[..., Dataset]
 
 
 def test_rows_are_known_by_their_keys(opened: Opened, good: pl.DataFrame) -> None:
     new = good.tail(50).with_columns(pl.col("when") + pl.duration(days=100))
     changed = pl.when(pl.int_range(pl.len()) < 7).then(pl.lit(0.5)).otherwise("weight")
     now = pl.concat([good.tail(-30).with_columns(weight=changed), new])
-    assert difference.rows(opened(now), opened(good)) == {
+    assert difference.count_row_changes(opened(now), opened(good)) == {
         "now": ROWS + 20,
         "before": ROWS,
         "added": 50,
@@ -27,12 +27,12 @@ def test_rows_are_known_by_their_keys(opened: Opened, good: pl.DataFrame) -> Non
 
 def test_the_order_of_rows_and_of_columns_is_no_difference(opened: Opened, good: pl.DataFrame) -> None:
     now = good.sample(fraction=1, shuffle=True, seed=1).select(reversed(good.columns))
-    found = difference.rows(opened(now), opened(good))
+    found = difference.count_row_changes(opened(now), opened(good))
     assert (found["added"], found["gone"], found["changed"]) == (0, 0, 0)
 
 
 def test_a_new_column_changes_no_row(opened: Opened, good: pl.DataFrame) -> None:
-    found = difference.rows(opened(good.with_columns(other=pl.lit(1))), opened(good))
+    found = difference.count_row_changes(opened(good.with_columns(other=pl.lit(1))), opened(good))
     assert (found["added"], found["gone"], found["changed"]) == (0, 0, 0)
 
 
@@ -42,7 +42,7 @@ def test_without_keys_a_changed_row_is_one_gone_and_one_added(
     data = make_lock(lambda values: values["data"]["contract"].update(unique=[])).data
     twice = pl.concat([good, good.head(3)])
     now = twice.with_columns(weight=pl.when(pl.int_range(pl.len()) < 7).then(pl.lit(2.0)).otherwise("weight"))
-    found = difference.rows(opened(now, data), opened(good, data))
+    found = difference.count_row_changes(opened(now, data), opened(good, data))
     assert found == {"now": ROWS + 3, "before": ROWS, "added": 7, "gone": 4, "changed": None}
 
 
@@ -50,13 +50,13 @@ def test_a_key_that_the_champion_lacks_compares_whole_rows(
     opened: Opened, good: pl.DataFrame, make_lock: Callable[..., Lock]
 ) -> None:
     data = make_lock(lambda values: values["data"]["contract"].update(unique=["kind"])).data
-    found = difference.rows(opened(good, data), opened(good.drop("kind"), data))
+    found = difference.count_row_changes(opened(good, data), opened(good.drop("kind"), data))
     assert (found["added"], found["gone"], found["changed"]) == (0, 0, None)
 
 
 def test_columns_that_came_went_and_changed_type_are_named(opened: Opened, good: pl.DataFrame) -> None:
     now = good.rename({"size": "volume"}).with_columns(pl.col("kind").cast(pl.String))
-    assert difference.columns(opened(now), opened(good)) == {
+    assert difference.compare_columns(opened(now), opened(good)) == {
         "added": ["volume"],
         "gone": ["size"],
         "retyped": [{"column": "kind", "before": "Int64", "after": "String"}],
@@ -66,7 +66,7 @@ def test_columns_that_came_went_and_changed_type_are_named(opened: Opened, good:
 def test_arrays_are_compared(opened: Opened, good: pl.DataFrame) -> None:
     image = pl.Series("image", [[[row, 2.0], [3.0, 4.0]] for row in range(ROWS)], pl.Array(pl.Float64, (2, 2)))
     other = image.to_frame().with_columns(pl.Series("image", [[[0.0, 2.0], [3.0, 5.0]]] * ROWS, image.dtype))
-    found = difference.rows(opened(good.with_columns(other["image"])), opened(good.with_columns(image)))
+    found = difference.count_row_changes(opened(good.with_columns(other["image"])), opened(good.with_columns(image)))
     assert found["changed"] == ROWS
 
 
@@ -129,8 +129,8 @@ def test_a_category_that_vanished_is_refused_beyond_the_limit(look_at: Look, goo
 
 def test_the_first_of_many_new_categories_are_named(opened: Opened, good: pl.DataFrame) -> None:
     now = good.with_columns(shop=pl.format("shop {}", pl.int_range(pl.len()) % 40))
-    (found,) = difference.categories(opened(now), opened(good))
-    assert len(found["new"]) == difference.SHOWN
+    (found,) = difference.compare_categories(opened(now), opened(good))
+    assert len(found["new"]) == difference.MAX_NEW_CATEGORIES
     assert found["new_count"] == 40
 
 

@@ -7,19 +7,19 @@ import polars as pl
 import pytest
 
 from merit.config.schema import Lock
-from merit.config.schema.gate import Drift
+from merit.config.schema.gate import DriftLimits
 from merit.gate.checks.data import drift
-from merit.gate.checks.data.drift import Score
-from merit.gate.checks.data.model_view import seen
+from merit.gate.checks.data.drift import DriftScore
+from merit.gate.checks.data.model_view import build_model_view
 from merit.gate.verdict import Verdict
 from tests.unit.gate.checks.data.conftest import Look, check
 
 
-def _one(now: Any, before: Any) -> Score:
+def _one(now: Any, before: Any) -> DriftScore:
     """Return the score of a column of numbers or strings."""
     kind = pl.String if any(isinstance(value, str) for value in [*now, *before]) else pl.Float64
     sides = [pl.DataFrame({"x": pl.Series(list(side), dtype=kind)}) for side in (now, before)]
-    (found,) = drift.scores(*sides, Drift())
+    (found,) = drift.score_columns(*sides, DriftLimits())
     return found
 
 
@@ -42,8 +42,10 @@ def _drawn(rows: int, seed: int, *, shift: float = 0.0, weight: float = 1.0) -> 
 def test_the_verdict_is_the_same_at_2000_rows_as_at_20000(shift: float, weight: float) -> None:
     found = {
         rows: {
-            score.column: score.drifted
-            for score in drift.scores(_drawn(rows, 1, shift=shift, weight=weight), _drawn(rows, 2), Drift())
+            score.column: score.is_drifted
+            for score in drift.score_columns(
+                _drawn(rows, 1, shift=shift, weight=weight), _drawn(rows, 2), DriftLimits()
+            )
         }
         for rows in (2_000, 20_000)
     }
@@ -53,7 +55,7 @@ def test_the_verdict_is_the_same_at_2000_rows_as_at_20000(shift: float, weight: 
 
 def test_a_difference_too_small_to_matter_is_no_drift_however_many_rows_prove_it() -> None:
     now, before = _drawn(100_000, 1, shift=0.05), _drawn(100_000, 2)
-    assert not any(score.drifted for score in drift.scores(now, before, Drift()))
+    assert not any(score.is_drifted for score in drift.score_columns(now, before, DriftLimits()))
 
 
 def test_rare_categories_of_many_do_not_add_up_to_drift() -> None:
@@ -89,19 +91,19 @@ def test_the_unit_of_a_number_does_not_matter() -> None:
 def test_odd_columns_have_a_score_or_are_taken_for_drifted(now: Any, before: Any, score: Any) -> None:
     found = _one(now, before)
     assert found.score == score
-    assert found.drifted is (score is None or not found.score <= found.limit)
+    assert found.is_drifted is (score is None or not found.score <= found.limit)
 
 
 def test_the_farthest_from_its_limit_comes_first() -> None:
     now = pl.DataFrame({"near": [1.0, 2.0], "gone": [None, None], "far": [9.0, 9.5], "s": ["a", "b"]})
     before = pl.DataFrame({"near": [1.0, 2.1], "gone": [1.0, 2.0], "far": [1.0, 2.0], "s": ["a", "b"]})
     now = now.with_columns(pl.col("gone").cast(pl.Float64))
-    assert [score.column for score in drift.scores(now, before, Drift())] == ["gone", "far", "near", "s"]
+    assert [score.column for score in drift.score_columns(now, before, DriftLimits())] == ["gone", "far", "near", "s"]
 
 
 def test_columns_that_one_side_lacks_or_has_in_another_type_are_not_compared() -> None:
     now, before = pl.DataFrame({"a": [1.0], "b": [1.0], "c": ["x"]}), pl.DataFrame({"a": [1.0], "c": [1.0]})
-    assert [score.column for score in drift.scores(now, before, Drift())] == ["a"]
+    assert [score.column for score in drift.score_columns(now, before, DriftLimits())] == ["a"]
 
 
 def test_a_feature_is_seen_as_the_category_or_the_number_that_it_is(make_lock: Callable[..., Lock]) -> None:
@@ -124,7 +126,7 @@ def test_a_feature_is_seen_as_the_category_or_the_number_that_it_is(make_lock: C
             "note": ["x", "y"],
         }
     )
-    assert seen(rows, make_lock(edit).data).to_dict(as_series=False) == {
+    assert build_model_view(rows, make_lock(edit).data).to_dict(as_series=False) == {
         "when, hour": ["(missing)", "(missing)"],
         "when, weekday": ["(missing)", "(missing)"],
         "shop": ["a", "(missing)"],

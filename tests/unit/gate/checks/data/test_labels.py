@@ -44,7 +44,7 @@ def test_numbers_conflict_if_they_are_a_deviation_apart(make_lock: Callable[...,
         values["gate"]["baseline"] = {"metric": "r2", "margin": 0.1}
 
     rows = pl.DataFrame({"features": [1, 1, 2, 2, 3], "late": [0.0, 0.1, 0.0, 9.0, 5.0]})
-    assert labels.conflicts(rows, make_lock(edit).data.target) == pytest.approx(0.4)
+    assert labels.measure_conflicts(rows, make_lock(edit).data.target) == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize(("part", "first", "last"), [("train", 0, 600), ("validation", 600, 910), ("test", 910, ROWS)])

@@ -41,19 +41,19 @@ def _few(seed: int) -> pl.DataFrame:
 def test_rows_that_are_alike_by_chance_are_no_leak() -> None:
     place = pl.Series(np.arange(ROWS) % 3, dtype=pl.Int8)
     for seed in range(20):
-        found = leakage.shared(_few(seed).hash_rows(), place)
-        assert 50 < found.found <= found.allowed(0.01)
+        found = leakage.count_shared_rows(_few(seed).hash_rows(), place)
+        assert 50 < found.count <= found.compute_limit(0.01)
 
 
 def test_copies_are_a_leak_though_some_rows_are_alike_by_chance() -> None:
     draw = np.random.default_rng(0)
     examples = pl.Series(draw.integers(0, 20_000, 3000))
     place = pl.Series(np.arange(3000) // 1000, dtype=pl.Int8)
-    clean = leakage.shared(examples, place)
-    assert 20 < clean.found <= clean.allowed(0.01)
+    clean = leakage.count_shared_rows(examples, place)
+    assert 20 < clean.count <= clean.compute_limit(0.01)
     copied = pl.concat([examples.tail(200), examples.tail(-200)])
-    found = leakage.shared(copied, place)
-    assert found.found > found.allowed(0.01)
+    found = leakage.count_shared_rows(copied, place)
+    assert found.count > found.compute_limit(0.01)
 
 
 def test_the_same_entity_on_both_sides_is_refused_where_declared(
@@ -190,14 +190,14 @@ def test_every_task_has_its_measure_of_a_column_alone(
 
 def test_the_scores_are_those_of_rows_that_were_not_fitted_on(good: pl.DataFrame, lock: Lock) -> None:
     identity = good.with_columns(shop=pl.format("row {}", pl.int_range(pl.len())))
-    assert leakage.alone(identity, lock.data)["shop"] == pytest.approx(0.5)
+    assert leakage.score_single_features(identity, lock.data)["shop"] == pytest.approx(0.5)
 
 
 def test_the_roc_auc_is_scikit_learns(good: pl.DataFrame) -> None:
     from sklearn.metrics import roc_auc_score
 
     truth, guess = good["late"].to_numpy(), good["weight"].round(1).to_numpy()
-    assert leakage._roc_auc(truth, guess) == pytest.approx(roc_auc_score(truth, guess))
+    assert leakage._compute_roc_auc(truth, guess) == pytest.approx(roc_auc_score(truth, guess))
 
 
 def test_rows_that_overlap_in_time_are_refused_unless_that_is_declared(

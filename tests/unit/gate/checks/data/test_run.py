@@ -9,12 +9,12 @@ import pytest
 from merit import artifacts
 from merit.config.schema import Lock
 from merit.errors import MeritError
-from merit.gate.checks.data.run import look
-from merit.gate.checks.data.vs_champion import NAMES
+from merit.gate.checks.data.run import check_data
+from merit.gate.checks.data.vs_champion import CHECK_NAMES
 from merit.gate.verdict import Verdict
 from tests.unit.gate.checks.data.conftest import ROWS, Look, check
 
-COMPARED = [f"data: {name}" for name in NAMES]
+COMPARED = [f"data: {name}" for name in CHECK_NAMES]
 ITSELF = ["data: duplicates", "data: leakage, shared rows", "data: leakage, one column", "data: leakage, time",
           "data: label noise", "data: constant target"]  # fmt: skip
 
@@ -45,7 +45,7 @@ def test_the_champions_own_data_passes_at_once(
     def computed(*_: Any) -> None:
         pytest.fail("something was computed")
 
-    for part in ("rows", "missing", "categories"):
+    for part in ("count_row_changes", "compare_missing", "compare_categories"):
         monkeypatch.setattr(f"merit.gate.checks.data.difference.{part}", computed)
     monkeypatch.setattr("merit.gate.checks.data.drift.scores", computed)
     found = look_at(good, good)
@@ -131,7 +131,7 @@ def test_no_row_at_all_is_refused(look_at: Look, good: pl.DataFrame) -> None:
 def test_a_broken_contract_fails(look_at: Look, good: pl.DataFrame, lock: Lock, contract: dict[str, Any]) -> None:
     look_at(good)
     artifacts.write_json(artifacts.DATA_REPORT, {"rows": ROWS, **contract})
-    found = check(look(lock, None), "contract")
+    found = check(check_data(lock, None), "contract")
     assert found.verdict is Verdict.FAIL
     assert found.found == f"1,200 rows, {len(contract['violations'])} violations"
     assert "reports/data.json" in found.advice
@@ -141,7 +141,7 @@ def test_a_contracts_report_of_other_rows_is_refused(look_at: Look, good: pl.Dat
     look_at(good)
     good.head(9).write_parquet(artifacts.RAW)
     with pytest.raises(MeritError, match=r"^reports/data\.json: not of the rows of data/raw\.parquet; run 'merit val"):
-        look(lock, None)
+        check_data(lock, None)
 
 
 @pytest.mark.parametrize("kept", [0, 100, -9, -2000])
@@ -150,7 +150,7 @@ def test_a_file_that_is_cut_off_is_refused(look_at: Look, good: pl.DataFrame, lo
     whole = artifacts.RAW.read_bytes()
     artifacts.RAW.write_bytes(whole[:kept])
     with pytest.raises(MeritError, match=r"^data/raw\.parquet: (is empty|is cut off|can't be read)"):
-        look(lock, None)
+        check_data(lock, None)
 
 
 def test_a_file_of_broken_pages_is_refused(look_at: Look, good: pl.DataFrame, lock: Lock) -> None:
@@ -159,7 +159,7 @@ def test_a_file_of_broken_pages_is_refused(look_at: Look, good: pl.DataFrame, lo
     whole[100:5000] = bytes(4900)
     artifacts.RAW.write_bytes(whole)
     with pytest.raises(MeritError, match=r"^data/raw\.parquet: (is empty|is cut off|can't be read)"):
-        look(lock, None)
+        check_data(lock, None)
 
 
 def test_a_file_that_lacks_a_declared_feature_is_refused(look_at: Look, good: pl.DataFrame, lock: Lock) -> None:
@@ -177,4 +177,4 @@ def test_the_report_is_json(look_at: Look, good: pl.DataFrame) -> None:
 
 def test_data_of_nobody_is_told_with_the_command_that_makes_it(workdir: Path, lock: Lock) -> None:
     with pytest.raises(MeritError, match=r"^reports/data\.json: not found; 'merit validate' makes it"):
-        look(lock, None)
+        check_data(lock, None)

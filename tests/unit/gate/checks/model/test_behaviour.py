@@ -16,13 +16,13 @@ ROW = {"shop": "north", "kind": 2, "size": 50, "weight": 0.5}  # codes 1 and 2, 
 
 
 def _check(evidence: Evidence, gated: Gated, kind: str, **rule: Any) -> Check:
-    (found,) = behaviour.check(gated(evidence, behaviour={kind: {"it": rule}}))
+    (found,) = behaviour.check_behaviour(gated(evidence, behaviour={kind: {"it": rule}}))
     assert found.name == f"{kind}: it"
     return found
 
 
 def test_without_expectations_there_is_no_check(evidence: Evidence) -> None:
-    assert behaviour.check(evidence) == []
+    assert behaviour.check_behaviour(evidence) == []
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_of_several_classes_a_label_says_which_one_is_meant(whole: Evidence, gat
     target = many.lock.data.target.model_copy(update={"task": "multiclass", "classes": ["a", "b"]})
     classes = many.lock.model_copy(update={"data": many.lock.data.model_copy(update={"target": target})})
     both = replace(many, lock=classes)
-    assert behaviour._answers(both, np.array([[0.2, 0.8]]), "b").tolist() == [0.8]
+    assert behaviour._select_prediction(both, np.array([[0.2, 0.8]]), "b").tolist() == [0.8]
 
 
 @pytest.mark.parametrize(

@@ -14,16 +14,16 @@ Gated = Callable[..., Evidence]
 
 @pytest.mark.parametrize(("size", "verdict"), [(1_000_000, Verdict.PASS), (1_000_001, Verdict.FAIL)])
 def test_a_package_has_a_greatest_size(evidence: Evidence, size: int, verdict: Verdict) -> None:
-    found = cost.size(replace(evidence, bytes=size))
+    found = cost.check_size(replace(evidence, package_bytes=size))
     assert (found.verdict, found.found, found.allowed) == (verdict, "1.00 MB", "at most 1 MB")
 
 
 def test_without_a_limit_no_time_is_taken(evidence: Evidence) -> None:
-    assert cost.times(evidence) == []
+    assert cost.check_times(evidence) == []
 
 
 def test_a_row_and_a_batch_have_a_longest_time_each(evidence: Evidence, gated: Gated) -> None:
-    found = cost.times(gated(evidence, time={"row_ms": 1000, "batch_ms": 0.0001, "batch": 2000}))
+    found = cost.check_times(gated(evidence, time={"row_ms": 1000, "batch_ms": 0.0001, "batch": 2000}))
     assert [(check.name, check.verdict) for check in found] == [
         ("time: one row", Verdict.PASS),
         ("time: 2,000 rows", Verdict.FAIL),
@@ -44,5 +44,5 @@ def test_what_else_a_machine_does_meanwhile_does_not_count() -> None:
             self.calls += 1
             time.sleep(0.02 if self.calls < 12 else 0.0)  # all of the first repeats are
 
-    assert cost.milliseconds(Then(), {}, 5) < 10  # type: ignore[arg-type]
-    assert cost.milliseconds(Now(), {}, 5) >= 20  # type: ignore[arg-type]
+    assert cost.measure_milliseconds(Then(), {}, 5) < 10  # type: ignore[arg-type]
+    assert cost.measure_milliseconds(Now(), {}, 5) >= 20  # type: ignore[arg-type]

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from merit import artifacts
 from merit.gate.checks.model import bento_key, replay
-from merit.gate.checks.model.source import Rows
+from merit.gate.checks.model.source import ReplayRows
 from merit.gate.evidence import Evidence
 from merit.gate.verdict import Check, Verdict
-from merit.packaging.bento import assemble
-from merit.scoring.package import columns_of
+from merit.packaging.bento import assemble_files
+from merit.scoring.package import extract_columns
 
 Gated = Callable[..., Evidence]
 Stand = Callable[..., None]
@@ -76,17 +76,17 @@ def stand_in(asked: Evidence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         program.parent.mkdir(exist_ok=True)
         program.write_text(text)
         program.chmod(0o755)
-        monkeypatch.setattr(replay, "PROGRAM", program)
-        monkeypatch.setattr(replay, "in_a_batch", lambda _, rows, __: batch(rows))
+        monkeypatch.setattr(replay, "BENTOML_PROGRAM", program)
+        monkeypatch.setattr(replay, "predict_in_batch", lambda _, rows, __: batch(rows))
 
-    def batch(rows: Rows) -> NDArray[Any]:
-        return asked.package.predict(columns_of(rows.table, asked.package.graph.inputs))
+    def batch(rows: ReplayRows) -> NDArray[Any]:
+        return asked.package.predict(extract_columns(rows.table, asked.package.graph.inputs))
 
     return put
 
 
 def _check(evidence: Evidence) -> Check:
-    with replay.begun(evidence) as replayed:
+    with replay.start_check(evidence) as replayed:
         (found,) = replayed()
     return found
 
@@ -97,7 +97,7 @@ def _notes(tmp_path: Path) -> list[list[str]]:
 
 
 def test_without_a_rule_no_bento_is_asked(evidence: Evidence) -> None:
-    with replay.begun(evidence) as replayed:
+    with replay.start_check(evidence) as replayed:
         assert replayed() == []
 
 
@@ -155,13 +155,13 @@ def test_a_bento_that_gives_no_answers_of_this_package_fails(
     found = _check(asked)
     assert found.verdict is Verdict.FAIL
     assert told in found.found
-    assert not replay.KEPT.exists()
+    assert not replay.CACHE_FILE.exists()
 
 
 def test_answers_that_are_no_numbers_never_pass_and_are_not_kept(asked: Evidence, stand_in: Stand) -> None:
     stand_in(answer=f"told = {{'predictions': [None] * len(rows), 'version': {asked.package.digest!r}}}")
     assert _check(asked).verdict is Verdict.FAIL
-    assert not replay.KEPT.exists()
+    assert not replay.CACHE_FILE.exists()
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_bento_that_does_not_come_up_is_inconclusive_with_the_reason(
 
 
 def test_without_bentoml_it_is_inconclusive(asked: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay, "PROGRAM", Path("no/such/program"))
+    monkeypatch.setattr(replay, "BENTOML_PROGRAM", Path("no/such/program"))
     assert _check(asked).verdict is Verdict.INCONCLUSIVE
 
 
@@ -199,7 +199,7 @@ def test_without_a_bentofile_it_is_inconclusive(asked: Evidence, text: str | Non
 def test_one_that_takes_too_long_is_given_up_and_stopped(
     asked: Evidence, stand_in: Stand, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(replay, "READY_SECONDS", 1.0)
+    monkeypatch.setattr(replay, "READY_TIMEOUT_S", 1.0)
     stand_in()
     monkeypatch.setattr(replay, "_is_ready", lambda *_: False)
     found = _check(asked)
@@ -213,7 +213,7 @@ def test_when_another_check_breaks_the_bento_is_stopped_at_once(
 ) -> None:
     stand_in()
     monkeypatch.setattr(replay, "_is_ready", lambda *_: False)
-    with pytest.raises(ZeroDivisionError), replay.begun(asked):
+    with pytest.raises(ZeroDivisionError), replay.start_check(asked):
         raise ZeroDivisionError
     assert not any(_is_running(int(pid)) for _, pid in _notes(tmp_path))
 
@@ -221,19 +221,19 @@ def test_when_another_check_breaks_the_bento_is_stopped_at_once(
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"key": 1}'])
 def test_a_broken_note_of_the_last_measurement_is_no_measurement(asked: Evidence, stand_in: Stand, text: str) -> None:
     stand_in()
-    artifacts.write_text(replay.KEPT, text)
+    artifacts.write_text(replay.CACHE_FILE, text)
     assert _check(asked).found.endswith("over HTTP and in a batch")
 
 
 def test_the_key_covers_the_package_its_code_the_requirements_the_rows_and_how_many(asked: Evidence) -> None:
-    keys = [bento_key.key(40), bento_key.key(41)]
+    keys = [bento_key.compute_cache_key(40), bento_key.compute_cache_key(41)]
     for path in (artifacts.PACKAGE / artifacts.GRAPH, Path("bentofile.yaml"), Path("needs.lock"), artifacts.TEST_ROWS):
         content = path.read_bytes()
         path.write_bytes(content + b"\n")
-        keys.append(bento_key.key(40))
+        keys.append(bento_key.compute_cache_key(40))
         path.write_bytes(content)
     (artifacts.PACKAGE / "more.txt").touch()
-    keys.append(bento_key.key(40))
+    keys.append(bento_key.compute_cache_key(40))
     assert len(set(keys)) == len(keys)
 
 
@@ -242,7 +242,7 @@ def test_a_project_with_merit_installed_takes_the_serving_code_from_there(asked:
         "include: [model/**, src/merit/scoring/package.py, 'src/merit/serving/**']\n"
         "python: {requirements_txt: needs.lock}\n"
     )
-    assemble(tmp_path / "made")
+    assemble_files(tmp_path / "made")
     assert (tmp_path / "made/src/merit/serving/bento.py").is_file()
     assert (tmp_path / "made/src/merit/scoring/package.py").is_file()
     assert (tmp_path / "made/model/model.onnx").is_file()
@@ -251,7 +251,9 @@ def test_a_project_with_merit_installed_takes_the_serving_code_from_there(asked:
 
 def test_rows_are_spread_over_all_test_rows(asked: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr(replay, "_asked", lambda found, chosen, _: seen.append(chosen) or [found.candidate[chosen]])
+    monkeypatch.setattr(
+        replay, "_query_bento", lambda found, chosen, _: seen.append(chosen) or [found.candidate[chosen]]
+    )
     assert _check(asked).verdict is Verdict.PASS
     (chosen,) = seen
     assert (chosen[0], chosen[-1], len(chosen)) == (0, len(asked.candidate) - 1, 40)

@@ -13,11 +13,11 @@ WAYS = ("missing", "unseen", "noise")
 
 
 def _checks(evidence: Evidence, gated: Gated, **ways: Any) -> list[Check]:
-    return robustness.check(gated(evidence, robustness={"metric": "roc_auc", **ways}))
+    return robustness.check_robustness(gated(evidence, robustness={"metric": "roc_auc", **ways}))
 
 
 def test_without_a_rule_nothing_is_spoiled(evidence: Evidence) -> None:
-    assert robustness.check(evidence) == []
+    assert robustness.check_robustness(evidence) == []
 
 
 def test_each_way_that_is_declared_is_a_check(whole: Evidence, gated: Gated) -> None:
@@ -42,20 +42,20 @@ def test_where_no_column_can_be_spoiled_so_there_is_nothing_to_judge(evidence: E
 
 
 def test_only_columns_that_may_lack_a_value_lose_some(whole: Evidence) -> None:
-    spoiled = robustness.SPOILS["missing"](whole, 0.5, np.random.default_rng(0))
+    spoiled = robustness.PERTURBATIONS["missing"](whole, 0.5, np.random.default_rng(0))
     assert list(spoiled) == ["size"]
     assert 0.5 < np.isnan(spoiled["size"]).mean() < 0.6  # a tenth lacked it already
 
 
 def test_a_category_that_no_row_has_is_unknown_to_the_model(whole: Evidence) -> None:
-    spoiled = robustness.SPOILS["unseen"](whole, 1.0, np.random.default_rng(0))
+    spoiled = robustness.PERTURBATIONS["unseen"](whole, 1.0, np.random.default_rng(0))
     assert set(spoiled) == {"shop", "kind"}
-    assert set(spoiled["shop"]) == {robustness.UNSEEN}
+    assert set(spoiled["shop"]) == {robustness.UNSEEN_CATEGORY}
     assert not set(spoiled["kind"]) & set(whole.columns["kind"])
 
 
 def test_numbers_move_by_a_share_of_their_deviation_and_what_is_missing_stays_so(whole: Evidence) -> None:
-    spoiled = robustness.SPOILS["noise"](whole, 0.5, np.random.default_rng(0))
+    spoiled = robustness.PERTURBATIONS["noise"](whole, 0.5, np.random.default_rng(0))
     assert set(spoiled) == {"size", "weight"}
     moved = spoiled["size"] - whole.columns["size"]
     assert np.isnan(moved).mean() == pytest.approx(0.1)

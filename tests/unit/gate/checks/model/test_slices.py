@@ -5,9 +5,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from merit.features.transform import Transform
+from merit.features.transform import Preprocessing
 from merit.gate.checks.model import slices
-from merit.gate.evidence import Evidence, Rivalry
+from merit.gate.evidence import ChampionComparison, Evidence
 from merit.gate.verdict import Check, Verdict
 from merit.scoring.package import Package
 from tests.unit.gate.conftest import ROWS, rival, transform_of
@@ -19,12 +19,12 @@ RULE = {"metric": "log_loss", "margin": 0.05}
 def _against(evidence: Evidence, theirs: np.ndarray) -> Evidence:
     """Return the evidence with these as the champion's predictions."""
     made = replace(evidence, champion=rival())
-    made.__dict__["rivalry"] = Rivalry(predictions=theirs)
+    made.__dict__["rivalry"] = ChampionComparison(predictions=theirs)
     return made
 
 
 def _check(evidence: Evidence) -> Check:
-    (found,) = slices.check(evidence)
+    (found,) = slices.check_slices(evidence)
     return found
 
 
@@ -33,17 +33,17 @@ def _spoilt(evidence: Evidence, where: np.ndarray) -> np.ndarray:
 
 
 def test_without_a_rule_a_champion_or_slices_nothing_is_compared(evidence: Evidence, gated: Gated) -> None:
-    assert slices.check(_against(evidence, evidence.candidate)) == []
-    assert slices.check(gated(evidence, slices=RULE)) == []
-    assert slices.check(_against(gated(evidence, {"slices": []}, slices=RULE), evidence.candidate)) == []
+    assert slices.check_slices(_against(evidence, evidence.candidate)) == []
+    assert slices.check_slices(gated(evidence, slices=RULE)) == []
+    assert slices.check_slices(_against(gated(evidence, {"slices": []}, slices=RULE), evidence.candidate)) == []
 
 
 def test_a_champion_that_is_the_candidate_leaves_nothing_to_compare(evidence: Evidence, gated: Gated) -> None:
-    assert slices.check(replace(gated(evidence, slices=RULE), champion=rival(same=True))) == []
+    assert slices.check_slices(replace(gated(evidence, slices=RULE), champion=rival(same=True))) == []
 
 
 def test_the_same_answers_pass_on_every_slice(
-    evidence: Evidence, gated: Gated, load: Callable[[Transform], Package]
+    evidence: Evidence, gated: Gated, load: Callable[[Preprocessing], Package]
 ) -> None:
     same = replace(gated(evidence, slices=RULE), champion=rival(load(transform_of(2.0, 2.0))))
     found = _check(same)

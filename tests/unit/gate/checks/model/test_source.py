@@ -12,18 +12,18 @@ import polars as pl
 import pytest
 
 from merit import artifacts
-from merit.config.compose import fingerprint
+from merit.config.compose import hash_source
 from merit.config.schema import Lock
 from merit.data import ingest
-from merit.data.split import split
+from merit.data.split import split_table
 from merit.errors import MeritError, Refused
-from merit.features.transform import Category, Number, Transform
+from merit.features.transform import NumberScale, Preprocessing, Vocabulary
 from merit.gate.checks.model import callers, parity
-from merit.gate.checks.model.source import Rows, SourceRows, as_json, typed
+from merit.gate.checks.model.source import ReplayRows, SourceRows, convert_columns, to_json_rows
 from merit.gate.evidence import Evidence
 from merit.gate.verdict import Check, Verdict
 from merit.reading.dialect import Dialect
-from merit.scoring.package import Package, columns_of
+from merit.scoring.package import Package, extract_columns
 from tests.conftest import rewrite_manifest
 
 ZIPS = ("01001", "02139", "07030", "08540")
@@ -47,13 +47,15 @@ def judged(
             values["evaluate"]["slices"] = ["zip"]
 
         lock = make_lock(edit)
-        parts = split(ingest.ingest(lock.data), lock.data)
+        parts = split_table(ingest.ingest(lock.data), lock.data)
         known = parts["train"]["zip"].unique().sort().to_list()
-        transform = Transform([Category("zip", "string", known)], [Number("x", 0.0, 1.0, 4.0, flagged=True)])
+        transform = Preprocessing(
+            [Vocabulary("zip", "string", known)], [NumberScale("x", 0.0, 1.0, 4.0, has_missing_flag=True)]
+        )
         package = Package.load(_signed(make_package(artifacts.PACKAGE, transform=transform), source))
         rows = parts["test"]
         artifacts.write_table(artifacts.TEST_ROWS, rows)
-        answers = package.predict(columns_of(rows, package.graph.inputs))
+        answers = package.predict(extract_columns(rows, package.graph.inputs))
         of_source = SourceRows(lock.data, rows)
         found = replace(evidence, lock=lock, rows=rows, target=rows["late"].to_numpy(), candidate=answers)
         return replace(found, network=answers, package=package, source=of_source)
@@ -72,7 +74,7 @@ def _data(source: dict[str, Any]) -> dict[str, Any]:
     split_ = {"by": "random", "validation": 0.2, "test": 0.4}
     contract = {"rows": {"min": 1, "max": 1000}}
     return {
-        "source": source, "fingerprint": fingerprint(source), "time": None, "window": None, "target": target,
+        "source": source, "fingerprint": hash_source(source), "time": None, "window": None, "target": target,
         "columns": COLUMNS, "contract": contract, "split": split_,
     }  # fmt: skip
 
@@ -88,7 +90,7 @@ def _signed(package: Path, source: dict[str, Any]) -> Path:
 
 
 def _parity(evidence: Evidence) -> Check:
-    with parity.begun(evidence) as compared:
+    with parity.start_check(evidence) as compared:
         return compared()
 
 
@@ -102,9 +104,9 @@ def test_rows_of_the_source_get_the_answers_that_were_evaluated(judged: Judged) 
 def test_the_rows_are_those_of_the_test_part_in_its_order(judged: Judged) -> None:
     found = judged(filter="x IS NOT NULL", contract={"rows": {"min": 1, "max": 1000}, "unique": ["x"]})
     assert found.source is not None
-    rows = found.source.rows()
+    rows = found.source.get_rows()
     assert rows.table["zip"].to_list() == found.rows["zip"].to_list()
-    assert typed(rows.table, found.package)["x"].to_list() == found.rows["x"].to_list()
+    assert convert_columns(rows.table, found.package)["x"].to_list() == found.rows["x"].to_list()
     assert rows.dialect == Dialect(";")
 
 
@@ -163,22 +165,22 @@ def test_a_database_that_went_on_is_told_and_what_was_ingested_is_looked_at(
     check = _parity(found)
     assert check.verdict is Verdict.PASS
     assert check.found.endswith("as ingested: the source has other rows by now, or can't be reached")
-    assert not parity.KEPT.exists()
+    assert not parity.CACHE_FILE.exists()
 
 
 def test_rows_are_sent_as_a_caller_has_them(judged: Judged) -> None:
     found = judged()
     assert found.source is not None
     table = pl.DataFrame({"zip": ["01001", "2"], "x": ["-1,5", "-"]})
-    assert as_json(table, found.package) == [{"zip": "01001", "x": -1.5}, {"zip": "2", "x": None}]
+    assert to_json_rows(table, found.package) == [{"zip": "01001", "x": -1.5}, {"zip": "2", "x": None}]
 
 
 def test_merit_predict_is_asked_with_a_file_as_the_source_is(judged: Judged, tmp_path: Path) -> None:
     found = judged()
     assert found.source is not None
     (tmp_path / "room").mkdir()
-    rows = found.source.rows()
-    answers = callers.in_a_batch(tmp_path / "room", rows, found.package)
+    rows = found.source.get_rows()
+    answers = callers.predict_in_batch(tmp_path / "room", rows, found.package)
     assert np.array_equal(answers, found.candidate.astype(np.float64))
     assert (tmp_path / "room/rows.csv").read_text().startswith("zip;x\n")
 
@@ -193,5 +195,5 @@ def test_what_merit_predict_refuses_is_told(
     with pytest.raises(
         MeritError, match=r"'merit predict' on rows of the source: error: rows.parquet: row 3"
     ) as caught:
-        callers.in_a_batch(tmp_path, Rows(found.rows), found.package)
+        callers.predict_in_batch(tmp_path, ReplayRows(found.rows), found.package)
     assert type(caught.value) is kind

@@ -31,7 +31,7 @@ def _file(columns: dict[str, Any], times: int = 1, compression: str | None = "zs
 
 
 def _rows(body: bytes) -> int:
-    return arrow.file(body, MOST) if body.startswith(arrow.MAGIC) else arrow.stream(body, MOST)[0]
+    return arrow.measure_file(body, MOST) if body.startswith(arrow.MAGIC) else arrow.measure_stream(body, MOST)[0]
 
 
 def _refusal(body: bytes) -> str:
@@ -64,7 +64,7 @@ def test_messages_without_rows_count_too(make: Callable[..., bytes]) -> None:
 
 
 def test_the_schema_of_a_stream_is_a_stream_without_rows() -> None:
-    rows, schema = arrow.stream(_stream({"x": ["a"], "y": [1.5]}), MOST)
+    rows, schema = arrow.measure_stream(_stream({"x": ["a"], "y": [1.5]}), MOST)
     table = pl.read_ipc_stream(io.BytesIO(schema))
     assert (rows, table.height, dict(table.schema)) == (1, 0, {"x": pl.String, "y": pl.Float64})
 
@@ -77,7 +77,7 @@ def test_what_is_no_stream_is_refused(body: bytes) -> None:
 @pytest.mark.parametrize("body", [b"", b"ARROW1", b"ARROW1\0\0" + b"\xff\xff\xff\x7fARROW1"])
 def test_what_is_no_file_is_refused(body: bytes) -> None:
     with pytest.raises(ValueError, match="no footer of Arrow"):
-        arrow.file(body, MOST)
+        arrow.measure_file(body, MOST)
 
 
 @pytest.mark.parametrize("make", [_stream, _file])

@@ -22,7 +22,7 @@ def _file(columns: dict[str, Any], **how: Any) -> bytes:
 
 def _refusal(body: bytes) -> str:
     with pytest.raises(ValueError, match=r"metadata|footer|expands") as caught:
-        parquet.checked(body, MOST)
+        parquet.check_pages(body, MOST)
     return str(caught.value)
 
 
@@ -31,7 +31,7 @@ def _refusal(body: bytes) -> str:
 def test_pages_that_expand_to_more_than_is_allowed_are_refused(compression: str, version: str) -> None:
     how = {"compression": compression, "data_page_version": version, "use_dictionary": False}
     few, many = (_file({"x": [LONG] * rows}, **how) for rows in (9, 11))
-    assert parquet.checked(few, MOST) == few
+    assert parquet.check_pages(few, MOST) == few
     assert _refusal(many) == "it expands to more than 100000 bytes; send fewer rows"
 
 
@@ -43,26 +43,26 @@ def test_values_count_also_where_their_pages_are_tiny() -> None:
 
 
 def test_pages_of_all_columns_and_row_groups_count_together() -> None:
-    assert parquet.checked(_file({"x": [LONG] * 9}, use_dictionary=False), MOST)
+    assert parquet.check_pages(_file({"x": [LONG] * 9}, use_dictionary=False), MOST)
     assert _refusal(_file({name: [LONG] * 6 for name in "xy"}, use_dictionary=False))
     assert _refusal(_file({"x": [1.0] * 101}, row_group_size=1))  # of which each counts a page at least
 
 
 def test_a_dictionary_counts_once_for_the_texts_that_repeat_share_it() -> None:
-    assert parquet.checked(_file({"x": [LONG] * 1_000}), MOST)
+    assert parquet.check_pages(_file({"x": [LONG] * 1_000}), MOST)
 
 
 def test_texts_that_repeat_the_one_before_are_bounded_by_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
     body = _file({"x": [LONG] * 50}, use_dictionary=False, column_encoding={"x": "DELTA_BYTE_ARRAY"})
-    assert parquet.checked(body, MOST) == body
-    monkeypatch.setattr(parquet, "DELTA_BYTES", 400_000)
+    assert parquet.check_pages(body, MOST) == body
+    monkeypatch.setattr(parquet, "MAX_DELTA_BYTES", 400_000)
     assert _refusal(body) == ("it expands to more than 400000 bytes; write texts as PLAIN and not as DELTA_BYTE_ARRAY")
 
 
 def test_dictionaries_are_read_as_texts_whatever_arrow_says() -> None:
     body = _file({"x": pa.array(["a", "b", "a"]).dictionary_encode()}, store_schema=True)
     assert pl.read_parquet(io.BytesIO(body))["x"].dtype == pl.Categorical
-    found = pl.read_parquet(io.BytesIO(parquet.checked(body, MOST)))["x"]
+    found = pl.read_parquet(io.BytesIO(parquet.check_pages(body, MOST)))["x"]
     assert (found.dtype, found.to_list()) == (pl.String, ["a", "b", "a"])
 
 
@@ -74,7 +74,7 @@ def test_what_is_no_parquet_is_refused(body: bytes) -> None:
 
 
 def test_a_footer_that_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet, "FOOTER_BYTES", 100)
+    monkeypatch.setattr(parquet, "MAX_FOOTER_BYTES", 100)
     assert _refusal(_file({"x": [1]})).endswith("at most 100 are read; write fewer row groups")
 
 
@@ -92,6 +92,6 @@ def test_broken_bytes_are_taken_or_refused() -> None:
         for _ in range(draw.choice([1, 2, 8])):
             spoiled[draw.randrange(4, len(spoiled) - 8)] = draw.randrange(256)
         try:
-            parquet.checked(bytes(spoiled), MOST)
+            parquet.check_pages(bytes(spoiled), MOST)
         except ValueError as error:
             assert str(error)
