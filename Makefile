@@ -1,4 +1,4 @@
-# Every task of the repository, each one command. `make help` lists them.
+# Every task of the repository is one command; `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV := .venv
@@ -17,69 +17,69 @@ help: ## list the targets
 demo: $(INSTALLED) ## install, then train and gate the reference model on real flights
 	@merit run
 
-test: export PYTHONDONTWRITEBYTECODE := # else each process compiles anew
+test: export PYTHONDONTWRITEBYTECODE := # otherwise each process compiles all modules again
 test: $(INSTALLED) ## run all tests
 	@pytest -n auto --dist loadfile --no-loadscope-reorder tests/unit tests/config
 	@pytest -n auto --dist worksteal tests/gates tests/cases
 	@pytest -n auto --dist loadfile --no-loadscope-reorder tests/pipeline tests/e2e
 
-rehearse: $(INSTALLED) ## run the workflows' own steps against a forge on loopback
+rehearse: $(INSTALLED) ## run the steps of the workflows against a simulated GitHub on loopback
 	@REHEARSE=aloud pytest --capture=no --no-header tests/e2e/test_rehearsal*.py
 
-check: $(INSTALLED) ## lint, types, import contracts, workflow audit, fresh lock
+check: $(INSTALLED) ## check lint, types, import contracts, workflows, lock
 	@pre-commit run --all-files --show-diff-on-failure
 
 serve: $(INSTALLED) ## start the endpoint on 127.0.0.1:3000
 	@merit serve
 
-remote: $(INSTALLED) ## keep DVC's own settings from DVC_CONFIG_LOCAL, if it holds any, where Git doesn't look
+remote: $(INSTALLED) ## write DVC_CONFIG_LOCAL, if it is set, to .dvc/config.local, which Git ignores
 	@if test -n "$$DVC_CONFIG_LOCAL"; then umask 077; printf '%s\n' "$$DVC_CONFIG_LOCAL" > .dvc/config.local; fi
 
-data: $(INSTALLED) ## bring the data up to date and hold it against its contract
+data: $(INSTALLED) ## ingest the data if it is out of date and check its contract
 	@merit repro validate
 
-repro: $(INSTALLED) ## bring every stage up to date; what a remote of DVC's has is not computed again
+repro: $(INSTALLED) ## run the stages that are out of date; outputs in DVC's remote are downloaded instead
 	@merit repro
 
-outputs: $(INSTALLED) ## bring what dvc.lock names from DVC's remote; nothing is computed
+outputs: $(INSTALLED) ## download the outputs that dvc.lock names from DVC's remote; nothing is computed
 	@merit pull
 
-signing-key: ## keep the key that signs from SIGNING_KEY, if it holds one, where Git doesn't look
+signing-key: ## write SIGNING_KEY, if it is set, to .merit/signing.pem, which Git ignores
 	@if test -n "$$SIGNING_KEY"; then umask 077; mkdir -p .merit; printf '%s\n' "$$SIGNING_KEY" > .merit/signing.pem; fi
 
-locked: ## refuse if the pipeline made another params.yaml or dvc.lock than was committed
+locked: ## fail if params.yaml or dvc.lock differs from the committed one
 	@git diff --exit-code HEAD -- params.yaml dvc.lock || { echo "error: not what the pipeline makes of conf/, the data \
 	and the code; run 'merit run' and 'dvc push', then commit params.yaml and dvc.lock"; exit 1; }
 
-only-locks: ## refuse if anything that Git tracks has changed but params.yaml and dvc.lock
+only-locks: ## fail if a tracked file other than params.yaml and dvc.lock has changed
 	@git diff --exit-code --stat HEAD -- . ':!params.yaml' ':!dvc.lock' || { echo "error: computing has changed the files \
 	above too; commit them first"; exit 1; }
 
-summary: ## put the reports of gate and plan into the summary of a workflow's run; without one, print them
+summary: ## add the gate and plan reports to the workflow's summary; outside a workflow, print them
 	@for report in reports/gate.md reports/plan.md; do \
 	if test -f $$report; then cat $$report >> "$${GITHUB_STEP_SUMMARY:-/dev/stdout}"; fi; done
 
 bento: $(INSTALLED) ## build a Bento of the package in model/
 	@bentoml build
 
-lint: $(INSTALLED) ## what `make check` asks but for the types and imports of the code, and without Node
+lint: $(INSTALLED) ## run `make check` without types, import contracts and what needs Node
 	@SKIP=mypy,import-contracts,workflow-lint pre-commit run --all-files --show-diff-on-failure
 
-install: $(INSTALLED) ## create .venv from requirements.lock; in a workflow, later steps find its programs
+install: $(INSTALLED) ## create .venv from requirements.lock; in a workflow, add it to the PATH of later steps
 	@test -z "$$GITHUB_PATH" || echo "$(CURDIR)/$(BIN)" >> "$$GITHUB_PATH"
 
 $(INSTALLED): requirements.lock requirements-build.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.13 with venv on PATH; install python3.11 (Debian: python3.11-venv)"; exit 2; }
 	@echo "installing the locked packages into $(VENV) with $(PYTHON); the first time takes some minutes"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@# What builds a package is locked too: first the builders, then no build fetches its own.
+	@# Build tools are locked too: they are installed first, so that no build downloads its own.
 	@$(PIP) --no-deps -r requirements-build.lock
 	@$(PIP) --no-build-isolation -r requirements.lock
 	@$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
 
-lock: ## resolve pyproject.toml anew into the three requirements*.lock
+lock: ## resolve pyproject.toml into the three requirements*.lock
 	@$(PYTHON) tools/lock.py
 
-clean: ## remove what the pipeline made; .venv and DVC's cache stay
+clean: ## remove the outputs of the pipeline; .venv and DVC's cache stay
 	rm -rf data training reports model

@@ -1,6 +1,6 @@
-"""Every file that passes between rooms: its path, its form, and how it is written so that none is ever half there.
+"""Defines the path and schema of every file that stages exchange, and reads and writes these files atomically.
 
-Paths are relative to the repository's root, where every command runs.
+Paths are relative to the repository's root, the working directory of every command.
 """
 
 import csv
@@ -25,41 +25,45 @@ LOCK = Path("params.yaml")
 DVC_LOCK = Path("dvc.lock")
 
 RAW = Path("data/raw.parquet")
-"""ingest: the declared columns and the target, one row per example, ordered by the declared keys.
+"""Written by ingest: the declared columns and the target, one row per example, ordered by the declared keys.
 
-Its metadata hold, as REPEATED, how many of these rows repeat another one in all that the source says of it."""
+The file's metadata entry `repeated` (REPEATED) is the number of rows that duplicate another row of the source."""
 REPEATED = "repeated"
 
 SOURCE_ROWS = Path("data/source_rows.parquet")
-"""ingest: `row`, the place of each row of RAW in the source's table, from 0; the metadata `raw` is RAW's hash."""
+"""Written by ingest: `row`, the index (from 0) in the source's table of each row of RAW.
+
+The file's metadata entry `raw` is the hash of RAW."""
 
 DATA_REPORT = Path("reports/data.json")
-"""validate: `{passed, rows, columns, violations: [{check, column, found, allowed, rows, examples}]}`."""
+"""Written by validate: `{passed, rows, columns, violations: [{check, column, found, allowed, rows, examples}]}`."""
 
 FEATURES = Path("data/features")
 TRANSFORM = FEATURES / "transform.onnx"
-"""features: the fitted preprocessing as a graph: raw columns in, `codes` and `numbers` out."""
+"""Written by features: the fitted preprocessing as an ONNX graph from raw columns to `codes` and `numbers`."""
 FEATURES_REPORT = FEATURES / "features.json"
-"""features: `{made_for, categories, cardinalities, numbers, shapes, target: {mean, deviation}, parts: {train: {rows,
-from, to, target}, ...}, fitted}`."""
+"""Written by features: `{made_for, categories, cardinalities, numbers, shapes, target: {mean, deviation}, parts:
+{train: {rows, from, to, target}, ...}, fitted}`."""
 TEST_ROWS = FEATURES / "test.parquet"
-"""features: the test rows of RAW, in the order of the arrays of the part `test`."""
+"""Written by features: the test rows of RAW, in the order of the arrays of the part `test`."""
 
 BASELINE = Path("training/baseline.parquet")
-"""baseline: one row per test row, in their order: `baseline`, as `metrics.prepare_metrics` takes it."""
+"""Written by baseline: `baseline`, one row per test row in their order, in the form that `metrics.prepare_metrics`
+takes."""
 
 WEIGHTS = Path("training/weights.safetensors")
 HISTORY = Path("training/history.csv")
-"""train: one line per epoch: `epoch`, and the metrics of the training and the validation rows."""
+"""Written by train: one line per epoch with `epoch` and the metrics of the training and the validation rows."""
 CHECKPOINT = Path("training/checkpoint.safetensors")
-"""train: what a killed training goes on from, and no output of the stage: it is gone when that has ended."""
+"""Written by train: the state from which a killed training resumes; not an output, removed when the stage ends."""
 
 PREDICTIONS = Path("reports/predictions.parquet")
-"""evaluate: one row per test row, in their order: `target`, `prediction`, `baseline`.
+"""Written by evaluate: `target`, `prediction` and `baseline`, one row per test row in their order.
 
-The target is 0 or 1, the place of the class, or the number; the others are as `metrics.prepare_metrics` takes them."""
+The target is 0 or 1, the index of the class, or the number; the others are in the form that `metrics.prepare_metrics`
+takes."""
 METRICS = Path("reports/metrics.json")
-"""evaluate: `{rows, candidate: {metric: {value, low, high}}, baseline: {...}, slices: [...]}`."""
+"""Written by evaluate: `{rows, candidate: {metric: {value, low, high}}, baseline: {...}, slices: [...]}`."""
 PLOTS = Path("reports/plots")
 
 PACKAGE = Path("model")
@@ -68,21 +72,21 @@ SIGNATURE = "signature.json"
 PACKAGED_WEIGHTS = "weights.safetensors"
 PACKAGED_LOCK = "params.yaml"
 MANIFEST = "manifest.json"
-"""package: `{model, params_sha256, data_sha256, files: {name: sha256}, parity: {...}, libraries}`."""
+"""Written by package: `{model, params_sha256, data_sha256, files: {name: sha256}, parity: {...}, libraries}`."""
 COMMIT = "MERIT_COMMIT"
-"""The variable of the environment by which whoever serves a package says which commit it is of."""
+"""Environment variable that tells a serving process the commit of its package."""
 
 GATE_REPORT = Path("reports/gate.json")
 GATE_MARKDOWN = Path("reports/gate.md")
 GATE_HTML = Path("reports/gate.html")
 SWEEP_HTML = Path("reports/sweep.html")
-"""train -m: what a sweep found, for people."""
+"""Written by train -m: the report of a sweep for people."""
 REGISTRATION = Path("reports/registration.json")
-"""register: the receipt of the last registration: `{package, gate, uri, run_id, version}`."""
+"""Written by register: the receipt of the last registration, `{package, gate, uri, run_id, version}`."""
 
 
 def part(name: str) -> Path:
-    """Return the arrays of a part (`train`, `validation`, `test`).
+    """Return the path of the arrays of a part (`train`, `validation`, `test`).
 
     A safetensors file: `codes` int32 [rows, categories], `numbers` float32 [rows, numbers],
     `target` float32 [rows], and `array0`, `array1`, ... float32 [rows, *shape] for each array column.
@@ -92,10 +96,14 @@ def part(name: str) -> Path:
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """Yield a path to write a file or fill a folder at; it takes the place of `path` only if the block succeeds.
+    """Yield a temporary path for a file or folder, which replaces `path` only if the block succeeds.
+
+    Example:
+        with written_aside(Path("reports/notes.txt")) as temporary:
+            temporary.write_text("complete or not there")
 
     Raises:
-        MeritError: the disk is full, read-only or not ours; what stood at `path` before still stands.
+        MeritError: the disk is full, read-only or not writable by this user; `path` is unchanged.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +122,7 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 
 def sweep() -> None:
-    """Remove what stages that were killed left beside their outputs; no stage may be at work."""
+    """Remove the temporary files of killed stages beside their outputs; call it only while no stage runs."""
     parts = [part(name) for name in ("train", "validation", "test")]
     trained = [BASELINE, WEIGHTS, HISTORY, CHECKPOINT]
     reports = [DATA_REPORT, PREDICTIONS, METRICS, PLOTS]
@@ -136,7 +144,7 @@ def _flush(aside: Path) -> None:
 
 
 def _swap(new: Path, path: Path, old: Path) -> None:
-    """Put `new` at `path`; a folder can't be replaced in one step, so the former is moved away first."""
+    """Move `new` to `path`; a folder can't be replaced in one step, so the existing one is moved to `old` first."""
     new.chmod(0o755 if new.is_dir() else 0o644)
     if path.is_dir():
         path.rename(old)
@@ -149,26 +157,26 @@ def _swap(new: Path, path: Path, old: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file atomically, as UTF-8."""
     with written_aside(path) as aside:
         aside.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all, in a stable form."""
+    """Write a value as JSON atomically, in the format of `json_text`."""
     write_text(path, json_text(value))
 
 
 def json_text(value: Any) -> str:
-    """Return JSON in a stable form."""
+    """Return a value as indented JSON; NaN and infinity are errors."""
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path, made_by: str) -> dict[str, Any]:
-    """Read a JSON file that the stage `made_by` writes.
+    """Read a JSON object from a file that the stage `made_by` writes.
 
     Raises:
-        MeritError: it is not there, or it is not JSON.
+        MeritError: the file doesn't exist or is not a JSON object.
     """
     try:
         value = json.loads(require(path, made_by).read_text(encoding="utf-8"))
@@ -180,7 +188,7 @@ def read_json(path: Path, made_by: str) -> dict[str, Any]:
 
 
 def add_epoch(path: Path, metrics: dict[str, float]) -> None:
-    """Add an epoch's metrics as a line of a CSV file, which begins with their names."""
+    """Append an epoch's metrics to a CSV file; a new file gets a header line with their names."""
     is_new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, list(metrics), lineterminator="\n")
@@ -190,25 +198,25 @@ def add_epoch(path: Path, metrics: dict[str, float]) -> None:
 
 
 def write_table(path: Path, table: "pl.DataFrame", metadata: dict[str, str] | None = None) -> None:
-    """Write a Parquet file whole or not at all, with what is said of the whole of it."""
+    """Write a Parquet file atomically, with metadata of the file."""
     import polars as pl
 
     with written_aside(path) as aside:
         try:
             table.write_parquet(aside, compression="zstd", metadata=metadata)
-        except pl.exceptions.PolarsError as error:  # what Polars makes of a full disk
+        except pl.exceptions.PolarsError as error:  # Polars' error for a full disk
             raise OSError(str(error)) from error
 
 
 def write_arrays(path: Path, arrays: "Mapping[str, NDArray[Any]]") -> None:
-    """Write a safetensors file whole or not at all."""
+    """Write a safetensors file atomically."""
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     with written_aside(path) as aside:
         try:
             save_file(dict(arrays), aside)
-        except SafetensorError as error:  # what safetensors makes of a full disk
+        except SafetensorError as error:  # safetensors' error for a full disk
             raise OSError(str(error)) from error
 
 
@@ -216,7 +224,7 @@ def read_arrays(path: Path, made_by: str) -> "dict[str, NDArray[Any]]":
     """Read a safetensors file that the stage `made_by` writes.
 
     Raises:
-        MeritError: it is not there, or it is not of that form any more.
+        MeritError: the file doesn't exist or is not valid safetensors.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -231,7 +239,7 @@ def read_table(path: Path, made_by: str) -> "pl.DataFrame":
     """Read a Parquet file that the stage `made_by` writes.
 
     Raises:
-        MeritError: it is not there, or it is not Parquet any more.
+        MeritError: the file doesn't exist or is not valid Parquet.
     """
     import polars as pl
 
@@ -247,7 +255,7 @@ def read_table(path: Path, made_by: str) -> "pl.DataFrame":
 
 
 def parquet_fault(path: Path) -> str:
-    """Return what keeps a file from being Parquet that was written to its end; empty if nothing does."""
+    """Return why a path is not a complete Parquet file, judged by its size and magic bytes; empty if it is one."""
     if path.is_dir():
         return "is a folder, not a Parquet file; remove it"
     if path.stat().st_size == 0:
@@ -262,10 +270,10 @@ def parquet_fault(path: Path) -> str:
 
 
 def require(path: Path, made_by: str) -> Path:
-    """Return `path` if it is there.
+    """Return `path` if it exists.
 
     Raises:
-        MeritError: it is not; the line names the stage that makes it, and what brings it where dvc.lock names it.
+        MeritError: it doesn't; the line names the stage that writes it, and `merit pull` if dvc.lock names it.
     """
     if not path.exists():
         pull = f"'merit pull' brings what {DVC_LOCK} names, " if _is_locked(path) else ""
@@ -275,7 +283,7 @@ def require(path: Path, made_by: str) -> Path:
 
 
 def _is_locked(path: Path) -> bool:
-    """Say whether dvc.lock names a path of the pipeline, or a folder that it lies in."""
+    """Return whether dvc.lock names a path or one of its parent folders."""
     if not DVC_LOCK.is_file():
         return False
     relative = Path(os.path.relpath(path))
@@ -291,5 +299,5 @@ def sha256(path: Path) -> str:
 
 
 def package_digest(package: Path) -> str:
-    """Return the digest that names a package: the SHA-256 of its manifest, which holds those of all its files."""
+    """Return a package's digest: the SHA-256 of its manifest, which contains the hashes of all its files."""
     return "sha256:" + sha256(require(package / MANIFEST, "package"))

@@ -1,4 +1,4 @@
-"""What can go wrong, and the exit code that says so: 1 refused or differs, 2 broken."""
+"""Defines merit's exceptions and their exit codes: 1 refused or differs, 2 broken."""
 
 import io
 import shutil
@@ -10,13 +10,15 @@ from pathlib import Path
 from socket import gaierror
 
 SHOWN = 100
-"""Faults of configuration that are shown; a file can have a hundred thousand."""
+"""Maximum configuration problems that are printed; a file can have a hundred thousand."""
 
 
 class MeritError(Exception):
-    """Something is broken and a person can mend it; its text is the one line they read.
+    """An error that the user can fix; its text is the one line that the command prints.
 
-    The line says what was found, what is allowed and what to change, with the file and key.
+    The line states the file and key, what was found, what is allowed and what to change. Example:
+
+        raise MeritError("params.yaml: not found; 'merit compose' writes it")
     """
 
     exit_code = 2
@@ -24,7 +26,15 @@ class MeritError(Exception):
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault of configuration: the file and line, the key, what was found, what is allowed, what was meant."""
+    """One configuration problem.
+
+    Attributes:
+        where: file and line.
+        key: the configuration key.
+        found: what was found.
+        allowed: the allowed values; empty if there is no list of them.
+        hint: advice, or a "did you mean ...?" question.
+    """
 
     where: str
     key: str
@@ -33,7 +43,7 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
-        """Return it as one line."""
+        """Return the problem as one line."""
         allowed = f"allowed: {self.allowed}" if self.allowed else ""
         advice = f"{self.hint} {allowed}" if self.hint.endswith("?") else "; ".join(filter(None, [allowed, self.hint]))
         told = "; ".join(filter(None, [self.found, advice]))
@@ -41,9 +51,9 @@ class Problem:
 
 
 class ConfigError(MeritError):
-    """The configuration is wrong; `problems` holds every fault found. One is told in a line, several in a table.
+    """An invalid configuration with all its problems: one is printed as a line, several as a table.
 
-    Those past `SHOWN` are counted.
+    Problems beyond `SHOWN` are only counted.
     """
 
     def __init__(self, problems: Sequence[Problem | str]) -> None:
@@ -52,7 +62,7 @@ class ConfigError(MeritError):
         super().__init__("\n".join(self.problems))
 
     def __str__(self) -> str:
-        """Return what a person reads."""
+        """Return the text that the command prints."""
         is_table = len(self.problems) > 1 and len(self._rows) == len(self.problems)
         shown = _table(self._rows[:SHOWN]) if is_table else "\n".join(self.problems[:SHOWN])
         more = len(self.problems) - SHOWN
@@ -68,7 +78,7 @@ def _table(problems: Sequence[Problem]) -> str:
     from merit.console.tables import DEFAULT_WIDTH, fit_table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    # The place and the key are never broken, so that grep finds each row.
+    # File and key are never wrapped, so that grep finds each row.
     for name, whole in {"where": True, "key": True, "found": False, "allowed": False, "advice": False}.items():
         table.add_column(name, no_wrap=whole)
     for problem in problems:
@@ -80,19 +90,19 @@ def _table(problems: Sequence[Problem]) -> str:
 
 
 def visible(text: str) -> str:
-    """Return a text as a terminal may get it: what would act on the terminal, or can't be seen, is a question mark."""
+    """Return text that is safe to print: control and other unprintable characters are replaced by question marks."""
     return "".join(each if each.isprintable() or each in "\n\t" else "?" for each in text)
 
 
 def reason(error: BaseException) -> str:
-    """Return in one line why something failed: why a server could not be reached, else the error's own words."""
+    """Return the cause of a failure in one line: the connection error in its chain, else the error's own message."""
     reached = (each for each in reversed(chain(error)) if isinstance(each, (ConnectionError, TimeoutError, gaierror)))
     told = next((each.strerror for each in reached if each.strerror), str(error))
     return " ".join(told.split())[:300]
 
 
 def chain(error: BaseException) -> list[BaseException]:
-    """Return an error and those that led to it, the first cause last."""
+    """Return an error and its causes, the root cause last."""
     found: list[BaseException] = []
     now: BaseException | None = error
     while now is not None and now not in found:
@@ -102,20 +112,20 @@ def chain(error: BaseException) -> list[BaseException]:
 
 
 class Refused(MeritError):
-    """The work was done and the answer is no: a contract broken, a parity missed, a gate not passed."""
+    """A negative result of a completed check, such as a violated contract, failed parity or a failed gate."""
 
     exit_code = 1
 
 
 class ForeignError(MeritError):
-    """Code of a package that the project trusts failed; who wrote it needs their own traceback.
+    """A failure in code of a trusted package of the project; its author needs a traceback of that code.
 
-    The text is a line that names the code, then the traceback from their first frame on, without merit's frames.
+    The text is a line that names the code, then the traceback from that code's first frame on, without merit's frames.
 
     Args:
-        name: what of theirs failed, such as `mymodels.networks.Net.__init__`.
-        error: what it raised.
-        is_theirs: says of a file whether it is theirs.
+        name: the object that failed, such as `mymodels.networks.Net.__init__`.
+        error: the exception that it raised.
+        is_theirs: returns whether a file belongs to the package.
     """
 
     def __init__(self, name: str, error: BaseException, is_theirs: Callable[[str], bool]) -> None:
@@ -126,7 +136,7 @@ class ForeignError(MeritError):
 
 
 def _trim(shown: traceback.TracebackException, is_theirs: Callable[[str], bool]) -> None:
-    """Keep the frames from theirs on, also of the errors that led to this one, and none of merit's."""
+    """Remove merit's frames and those before the first frame of the package, also from the error's causes."""
     merit = Path(__file__).parent
     first = next((place for place, frame in enumerate(shown.stack) if is_theirs(frame.filename)), len(shown.stack))
     kept = [frame for frame in shown.stack[first:] if merit not in Path(frame.filename).parents]

@@ -61,7 +61,7 @@ def canary(conf: Path, request: pytest.FixtureRequest, monkeypatch: pytest.Monke
 def test_compose_check_takes_the_fingerprint_of_the_lock_and_says_so(canary: Path, call: Call) -> None:
     code, out, _ = call("compose", "--check")
     assert code == 0
-    assert out.startswith("params.yaml is up to date; its source was not asked for its rows: 'merit compose' or")
+    assert out.startswith("params.yaml is up to date; the rows of its source were not read: 'merit compose' or")
     assert not canary.exists()
 
 

@@ -228,7 +228,7 @@ def test_a_stage_that_breaks_is_broken_and_leaves_nothing(locked):
     locked.commit("broken")
     done = locked.merit("reproduce")
     assert done.returncode == 2
-    assert "stage 'train' broke with exit code 3" in done.stderr
+    assert "stage 'train' failed with exit code 3" in done.stderr
     assert "fails now; see its error above" in done.stderr
     assert "Traceback" not in done.stderr
     assert _is_clean(locked)

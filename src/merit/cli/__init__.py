@@ -1,8 +1,8 @@
-"""The command line: one command per word of the path; each parses, calls one room, prints."""
+"""Provides the command line: each command parses its arguments, calls one package of merit and prints the result."""
 
 from merit.cli.group import main
 
-# In the order in which they are listed.
+# Imports register the commands; their order is that of `merit --help`.
 from merit.cli import (  # isort: skip
     project, configuration, stages, deciding, releasing, predicting, streaming, keys, images, environments, doctor,
     sweep, workflow,

@@ -1,4 +1,4 @@
-"""compose, explain, schema: what conf/ says."""
+"""Commands for the configuration: compose, explain, schema."""
 
 import sys
 from pathlib import Path
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 @click.option(
     "--check",
     is_flag=True,
-    help="Write nothing; exit 1 and show the difference if params.yaml is stale.",
+    help="Write nothing; exit 1 and show the difference if params.yaml is out of date.",
 )
 def compose(overrides: tuple[str, ...], check: bool) -> None:
-    """Write params.yaml, the lock, from conf/ and Hydra OVERRIDEs such as model=linear.
+    """Resolve conf/ and Hydra OVERRIDEs such as model=linear, and write the result to params.yaml, the lock.
 
-    Only the files of conf/ that are chosen count; with --check all of them do.
+    Only the files of conf/ that the configuration selects must be valid; with --check all of them must be.
     """
     from merit.config import lock
     from merit.config.compose import check_conf
@@ -45,24 +45,24 @@ def compose(overrides: tuple[str, ...], check: bool) -> None:
 
 
 def _unasked(composed: "Lock") -> str:
-    """Return a note where --check took the data's fingerprint as the lock has it."""
+    """Return a note if --check reused the data fingerprint of the lock, because the source reads no files."""
     from merit.config.compose import reads_files
 
     is_read = reads_files(composed.data.source.model_dump(by_alias=True))
-    return "" if is_read else "; its source was not asked for its rows: 'merit compose' or 'merit run' does"
+    return "" if is_read else "; the rows of its source were not read: 'merit compose' or 'merit run' reads them"
 
 
 @main.command()
 @click.argument("key", required=False)
 @overrides
-@click.option("--depth", type=click.IntRange(min=1), help="Without a KEY: show so many levels of the tree.")
+@click.option("--depth", type=click.IntRange(min=1), help="Maximum levels of the tree; only without a KEY.")
 def explain(key: str | None, overrides: tuple[str, ...], depth: int | None) -> None:
-    """Say what KEY is, what set it, what that replaced and what it means; without a KEY, show what set every key."""
+    """Show KEY's value and meaning, what set it and what that replaced; without a KEY, show what set every key."""
     from merit.config import explain as explaining
 
     if depth is not None and key is not None and "=" not in key:
         raise click.UsageError("--depth is for the tree of all keys; leave out KEY")
-    if key is None or "=" in key:  # a key holds no '=', so this is the first override
+    if key is None or "=" in key:  # keys contain no '=', so this argument is the first override
         from merit.console.tables import create_console
 
         create_console().print(explaining.build_tree([*filter(None, [key]), *overrides], depth))
@@ -72,9 +72,9 @@ def explain(key: str | None, overrides: tuple[str, ...], depth: int | None) -> N
 
 @main.command()
 @click.argument("folder", required=False, metavar="[DIR]", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--check", is_flag=True, help="Write nothing; exit 1 and name the schemas that are stale.")
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 and list the schemas that are out of date.")
 def schema(folder: Path | None, check: bool) -> None:
-    """Write the JSON Schemas that editors check conf/ with, and that of the gate's report, into conf/.schema or DIR."""
+    """Write the JSON Schemas of conf/, for editors, and of the gate's report to DIR [default: conf/.schema]."""
     from merit.config import jsonschema
     from merit.gate.report import schema as form
 

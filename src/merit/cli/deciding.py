@@ -1,4 +1,4 @@
-"""gate, report, diff, run, pull, repro, reproduce: what a change comes to, and whether it comes to it again."""
+"""Commands that run, judge and compare: gate, report, diff, run, pull, repro, reproduce."""
 
 import sys
 from pathlib import Path
@@ -14,10 +14,13 @@ from merit.cli.group import main, overrides
 @click.option(
     "--against",
     metavar="REF",
-    help="Compare with the champion of this commit [default: the merge base with main].",
+    help="Compare with the champion of commit REF [default: the merge base with main].",
 )
 def gate(only: Literal["data", "model"] | None, against: str | None) -> None:
-    """Judge the candidate; exit 0 only if it passes. `data` judges no more than the data, before any training."""
+    """Check the candidate against its gates and the champion; exit 0 only if it passes.
+
+    `data` runs only the data checks, which need no training; `model` only the model checks.
+    """
     from merit.console.tables import show_phase
 
     show_phase("gate: loading")
@@ -33,7 +36,7 @@ def gate(only: Literal["data", "model"] | None, against: str | None) -> None:
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def report(file: Path) -> None:
-    """Tell a pull request what FILE, the report of its run, says: one comment, one status. For a workflow's step."""
+    """Post the gate report FILE to its pull request, as one comment and one commit status; a workflow calls this."""
     from merit.ci.report import post_report
 
     click.echo(post_report(file))
@@ -43,7 +46,7 @@ def report(file: Path) -> None:
 @click.argument("ref", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def diff(ref: str | None, as_json: bool) -> None:
-    """Show how config, data, metrics and package differ from REF [default: the merge base with main]; 1 if they do."""
+    """Show how config, data, metrics and package differ from REF [default: the merge base with main]; exit 1 if so."""
     import json
 
     from merit.gate import diff as room
@@ -56,7 +59,7 @@ def diff(ref: str | None, as_json: bool) -> None:
 @main.command()
 @overrides
 def run(overrides: tuple[str, ...]) -> None:
-    """Do the whole path: compose, run what is stale, gate, register, and print the verdict."""
+    """Run the complete path: compose, the stages that are out of date, gate, register; print the verdict."""
     from merit.cli import nextsteps
     from merit.gate.report import terminal
     from merit.pipeline import run as pipeline
@@ -83,7 +86,7 @@ def run(overrides: tuple[str, ...]) -> None:
 
 @main.command()
 def pull() -> None:
-    """Bring what dvc.lock names from DVC's remote and put it in its place, once it is checked; nothing is computed."""
+    """Download the outputs that dvc.lock names from DVC's remote and verify them; nothing is computed."""
     from merit import dvc
     from merit.process import workspace_lock
 
@@ -95,7 +98,7 @@ def pull() -> None:
 @main.command()
 @click.argument("stage", required=False)
 def repro(stage: str | None) -> None:
-    """Bring every stage, or those up to STAGE, up to date; what DVC's remote has of the same is not computed again."""
+    """Run the stages that are out of date, up to STAGE if given; outputs in DVC's remote are downloaded instead."""
     from merit.pipeline import run as pipeline
     from merit.process import workspace_lock
 
@@ -106,9 +109,9 @@ def repro(stage: str | None) -> None:
 
 @main.command()
 @click.argument("commit", required=False)
-@click.option("--here", is_flag=True, help="Compute even with other packages than COMMIT's requirements.lock names.")
+@click.option("--here", is_flag=True, help="Compute even if installed packages differ from COMMIT's requirements.lock.")
 def reproduce(commit: str | None, here: bool) -> None:
-    """Compute again what COMMIT's dvc.lock names [default: HEAD's], by its code; 1 if it differs, and where and why."""
+    """Recompute the outputs of COMMIT [default: HEAD] with its code; exit 1 if they differ, and show where and why."""
     from merit import reproduce as room
 
     outcome = room.reproduce(commit, allow_other_packages=here, log=click.echo)

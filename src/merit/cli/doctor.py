@@ -1,4 +1,4 @@
-"""doctor: what is reachable and what is missing."""
+"""Command that examines the setup: doctor."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from merit.cli.group import main
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def doctor(as_json: bool) -> None:
-    """Say what merit needs and lacks here, a line each with what to do; 1 if something is missing, 2 if broken."""
+    """Check what merit needs here and print how to fix each problem; exit 1 if something is missing, 2 if broken."""
     from merit import doctor as room
 
     found = room.run_checks()

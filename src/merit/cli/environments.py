@@ -1,4 +1,4 @@
-"""promote, plan, apply, status: what runs where."""
+"""Commands for environments: promote, plan, apply, status."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print it as JSON
 @click.argument("source", metavar="SOURCE")
 @click.argument("environment")
 def promote(source: str, environment: str) -> None:
-    """Write version and image of SOURCE, an environment or a version such as v3, into ENVIRONMENT's file."""
+    """Write the version and image of SOURCE (an environment, or a version such as v3) to ENVIRONMENT's file."""
     from merit.config import lock
     from merit.deploy import promote as room
 
@@ -31,7 +31,7 @@ def promote(source: str, environment: str) -> None:
 @click.argument("environment")
 @as_json
 def plan(environment: str, as_json: bool) -> None:
-    """Show what apply would change in ENVIRONMENT, like a diff; exit 0 if nothing, 1 if something, 2 if it may not."""
+    """Show what apply would change in ENVIRONMENT, as a diff; exit 0 if nothing, 1 if something, 2 if not allowed."""
     from merit.config import lock
     from merit.deploy import plan as room
 
@@ -45,7 +45,7 @@ def plan(environment: str, as_json: bool) -> None:
 @main.command()
 @click.argument("environment")
 def apply(environment: str) -> None:
-    """Make ENVIRONMENT what main declares, and record that; exit 0 once what serves is so, whatever MLflow lacks."""
+    """Deploy to ENVIRONMENT what main declares and record it as a tag; exit 0 even if only MLflow wasn't updated."""
     from merit.config import lock
     from merit.deploy import apply as room
     from merit.serving.smoke import check_example
@@ -64,7 +64,7 @@ def apply(environment: str) -> None:
 @main.command()
 @as_json
 def status(as_json: bool) -> None:
-    """Show every environment, declared and actual side by side; exit 0 if all are as declared, 1 if not."""
+    """Compare the declared with the actual state of every environment; exit 0 if they agree, 1 if not."""
     from merit.config import lock
     from merit.deploy import status as room
 

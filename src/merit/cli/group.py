@@ -1,4 +1,4 @@
-"""The group of all commands, and what they share."""
+"""Defines the command group `merit`, its error handling, and the arguments that commands share."""
 
 import os
 import signal
@@ -16,43 +16,43 @@ MEND: dict[type[OSError], str] = {
     IsADirectoryError: "a file belongs there: remove the folder, or move it away",
     NotADirectoryError: "a folder belongs there: remove the file, or move it away",
 }
-"""What to do about errors that have nothing to do with space or permissions."""
+"""Advice for file errors that are not about disk space or permissions."""
 
 WHOLE = 1000
-"""Characters that no first sentence of a help text has."""
+"""Maximum characters of a command's summary; longer than any, so that click truncates none."""
 
 
 class Commands(click.Group):
-    """A group whose help lists its commands in the order of the path, each by a whole sentence."""
+    """A command group whose help lists the commands in the order of registration, with complete first sentences."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """List the commands in the order of the path."""
+        """Return the names of the commands in the order of registration."""
         return list(self.commands)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Describe each command by the whole first sentence of its help, which click would cut off."""
+        """Write the list of commands with the complete first sentence of each help text, which click would truncate."""
         commands = [(name, self.commands[name]) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl([(name, each.get_short_help_str(WHOLE)) for name, each in commands if not each.hidden])
 
 
 class Group(Commands):
-    """The group of all commands; it turns what a person can mend into one line and an exit code."""
+    """The top-level group; it prints errors that users can fix as one line and sets the exit code."""
 
     group_class = Commands
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command."""
+        """Run a command and translate its errors into exit codes."""
         try:
             return _invoked(super().invoke, ctx)
         except MeritError as error:
-            text = visible(str(error))  # what stands in it may be of a file that a stranger wrote
+            text = visible(str(error))  # the text may quote a file from an untrusted author
             click.echo(f"error: {text}" if "\n" not in text else f"error:\n{text}", err=True)
             raise SystemExit(error.exit_code) from error
         except KeyboardInterrupt as error:
             click.echo("interrupted: nothing was left half-written; run it again", err=True)
             raise SystemExit(130) from error
-        except BrokenPipeError as error:  # whoever read the output has read enough
+        except BrokenPipeError as error:  # the reader of standard output, such as `head`, has closed it
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(MeritError.exit_code) from error
         except OSError as error:
@@ -66,7 +66,7 @@ class Group(Commands):
             if _was_interrupted(error):
                 click.echo("interrupted: nothing was left half-written; run it again", err=True)
                 raise SystemExit(130) from error
-            # Python would exit with 1, which here means that the work was done and refused.
+            # Python would exit with 1, which means "refused" here.
             traceback.print_exc()
             click.echo(
                 "error: a fault in merit itself, not in what you did; please report it with the lines above", err=True
@@ -75,14 +75,14 @@ class Group(Commands):
 
 
 def _was_interrupted(error: BaseException | None) -> bool:
-    """Say whether Ctrl+C is behind an error: a module in C that is being imported makes another of it."""
+    """Return whether Ctrl+C caused an error: extension modules that are being imported raise another error for it."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
 
 
 def _invoked(command: Callable[[click.Context], Any], ctx: click.Context) -> Any:
-    """Run a command; what fails in a package that the project trusts is told as theirs."""
+    """Run a command; failures in a trusted package of the project are raised as `ForeignError`."""
     try:
         return command(ctx)
     except (MeritError, click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
@@ -97,14 +97,14 @@ def _invoked(command: Callable[[click.Context], Any], ctx: click.Context) -> Any
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, prog_name="merit")
 def main() -> None:
-    """Models merge on merit: conf/ is composed, DVC computes, the gate decides.
+    """Train, gate, release and deploy a machine-learning model from a Git repository; YAML in conf/ declares it.
 
     Start with `merit run`. Exit codes: 0 passed or no difference, 1 refused or differs, 2 broken.
     """
-    # Threads that spin while they wait make a busy machine many times slower, and those that never spin make an idle
-    # one slower by half. This is between; it is read when OpenMP is first loaded.
+    # OpenMP threads that busy-wait make a loaded machine many times slower; threads that never do make an idle machine
+    # 1.5 times slower. This value is a compromise; OpenMP reads it when it is first loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    # Whoever ends this by SIGTERM, as job schedulers do, lets it end what it has started.
+    # On SIGTERM, which job schedulers send, raise KeyboardInterrupt, so that child processes are ended too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 

@@ -1,4 +1,4 @@
-"""release: a version as an image."""
+"""Command that builds images: release."""
 
 import click
 
@@ -8,7 +8,7 @@ from merit.cli.group import main
 @main.command()
 @click.argument("version", metavar="VERSION")
 def release(version: str) -> None:
-    """Make the image of VERSION, such as flights@v3 or v3, push it, and record it as the tag release/flights@v3."""
+    """Build and push the image of VERSION, such as flights@v3 or v3, and record it as the tag release/flights@v3."""
     from merit.config import lock
     from merit.registry import tags
     from merit.release.release import release as run

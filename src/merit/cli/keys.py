@@ -1,4 +1,4 @@
-"""keys: who may ask the endpoint."""
+"""Commands for the endpoint's API keys: keys add, keys list, keys revoke."""
 
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -21,30 +21,30 @@ kept = click.option(
     "--file",
     "file",
     type=click.Path(path_type=Path),
-    help=f"The file of the hashes; default: serve.auth.keys, or {DEFAULT}.",
+    help=f"The file of key hashes [default: serve.auth.keys, or {DEFAULT}].",
 )
 
 
 @main.group(name="keys")
 def keys_() -> None:
-    """Make, list and revoke API keys; the file has only their hashes."""
+    """Create, list and revoke API keys of the endpoint; the file stores only their hashes."""
 
 
 @keys_.command()
 @click.argument("name")
-@click.option("--expires", metavar="YYYY-MM-DD", help="The day from which on it is not taken any more, in UTC.")
-@click.option("--quota", type=click.IntRange(min=1), help="Requests a minute.")
+@click.option("--expires", metavar="YYYY-MM-DD", help="The first day on which the key is no longer valid, in UTC.")
+@click.option("--quota", type=click.IntRange(min=1), help="Maximum requests per minute.")
 @click.option(
-    "--role", "roles", multiple=True, help="predict, feedback or metrics; may be repeated; default: the first two."
+    "--role", "roles", multiple=True, help="predict, feedback or metrics; may be repeated [default: the first two]."
 )
 @kept
 def add(name: str, expires: str | None, quota: int | None, roles: tuple[str, ...], file: Path | None) -> None:
-    """Make a key for NAME and print it, this once; beside it those that NAME has hold on."""
+    """Create a key for NAME and print it once; existing keys of NAME stay valid."""
     from merit.serving.auth import api_keys
 
     path = _path(file)
     if unknown := sorted(set(roles) - set(api_keys.ROLES)):
-        raise MeritError(f"--role {unknown[0]}: no role; allowed: {', '.join(api_keys.ROLES)}")
+        raise MeritError(f"--role {unknown[0]}: unknown role; allowed: {', '.join(api_keys.ROLES)}")
     drawn, entry = api_keys.create_key(name, expires=_day(expires), quota=quota, roles=roles or ("predict", "feedback"))
     with api_keys.lock_key_file(path):
         artifacts.write_text(path, api_keys.render_keys([*_read(path), entry]))
@@ -57,7 +57,7 @@ def add(name: str, expires: str | None, quota: int | None, roles: tuple[str, ...
 @keys_.command(name="list")
 @kept
 def list_(file: Path | None) -> None:
-    """Show whose keys there are, by the beginning of their hashes."""
+    """List the keys: the first characters of the hash, name, dates, quota and roles."""
     path = _path(file)
     if not (listed := _read(path)):
         raise MeritError(f"{path}: not found; 'merit keys add NAME' makes it")
@@ -76,10 +76,10 @@ def _row(key: "Key") -> tuple[str, ...]:
 
 @keys_.command()
 @click.argument("name")
-@click.option("--hash", "start", help="Only the key whose hash begins so, as 'merit keys list' shows it.")
+@click.option("--hash", "start", help="Only the key whose hash starts with this text, as 'merit keys list' shows it.")
 @kept
 def revoke(name: str, start: str | None, file: Path | None) -> None:
-    """Take the keys of NAME away; a running endpoint knows within a second or two."""
+    """Revoke the keys of NAME; a running endpoint rejects them within two seconds."""
     from merit.serving.auth import api_keys
 
     path = _path(file)
@@ -94,8 +94,8 @@ def revoke(name: str, start: str | None, file: Path | None) -> None:
             raise Refused(f"{path}: has no such key of {name!r}; it has keys of {others}")
         if not left:
             raise Refused(
-                f"{path}: that is the last key, and without one the endpoint does not start and goes on with what it "
-                "had; add another first"
+                f"{path}: this is the last key: without one the endpoint does not start, and a running one keeps "
+                "accepting it; add another first"
             )
         artifacts.write_text(path, api_keys.render_keys(left))
     click.echo(f"{path}: {len(gone)} revoked, {len(left)} left")
@@ -112,7 +112,7 @@ def _declared() -> "Auth | None":
 
 
 def _unasked() -> str:
-    """Return what to do where the endpoint does not ask for keys; empty where it does."""
+    """Return a note if the endpoint is not configured to check keys; empty if it is."""
     if (declared := _declared()) is None or declared.method == "keys":
         return ""
     return (
@@ -129,14 +129,14 @@ def _read(path: Path) -> "list[Key]":
     try:
         return api_keys.parse_keys(path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError as error:
-        raise MeritError(f"{path}: is no text; name another file, or put back what it was") from error
+        raise MeritError(f"{path}: is not a text file; name another file, or restore this one") from error
 
 
 def _day(text: str | None) -> date | None:
     try:
         day = None if text is None else date.fromisoformat(text)
     except ValueError as error:
-        raise MeritError(f"--expires {text}: no day; such as 2027-01-31") from error
+        raise MeritError(f"--expires {text}: not a date; give one such as 2027-01-31") from error
     if day is not None and day <= (today := datetime.now(UTC).date()):
-        raise MeritError(f"--expires {text}: that key would not hold for a moment; give a day after {today} (UTC)")
+        raise MeritError(f"--expires {text}: the key would have expired already; give a day after {today} (UTC)")
     return day

@@ -1,4 +1,4 @@
-"""What to do after a run that passed: what is to be committed, and how a model of overrides is kept."""
+"""Provides the `next:` lines of `merit run`: what to commit, and how to keep a model that overrides made."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -13,12 +13,12 @@ ALWAYS = (artifacts.CONF, artifacts.LOCK, artifacts.DVC_LOCK)
 
 
 def way_back() -> str:
-    """Return how the model of conf/ comes back after one of overrides."""
+    """Return the advice that restores the model of conf/ after a run with overrides."""
     return f"'merit run' alone brings back the model that {artifacts.CONF}/ says"
 
 
 def how_to_keep(overrides: Sequence[str]) -> list[str]:
-    """Return how the model of overrides becomes that of conf/, and how that one comes back."""
+    """Return the advice that makes a model of overrides the model of conf/, and the advice of `way_back`."""
     said = shlex.join(overrides)
     return [
         f"to keep this model, say {said} in {artifacts.CONF}/, then 'merit run': it is not trained again",
@@ -27,9 +27,9 @@ def how_to_keep(overrides: Sequence[str]) -> list[str]:
 
 
 def to_commit() -> list[str]:
-    """Return the commands that commit the run with all that another clone needs for it; none if nothing is left to do.
+    """Return the commands that commit the run with everything another clone needs; none if all is committed.
 
-    Without a repository that is nobody's question.
+    Outside a Git repository there is nothing to advise.
     """
     if git.get_head() is None:
         return []
@@ -44,7 +44,7 @@ def to_commit() -> list[str]:
 
 
 def _code(lock: Lock) -> Iterator[Path]:
-    """Yield the project's own packages that the lock names, and what trusts them, where they are not committed."""
+    """Yield the uncommitted packages of the project that the lock names, and pyproject.toml, which trusts them."""
     places = [place for name in lock.code for place in (Path(name), Path(f"{name}.py")) if place.exists()]
     yield from (place for place in [*places, *([Path("pyproject.toml")] if places else [])] if _changed([place]))
 

@@ -1,4 +1,4 @@
-"""predict: a table in, the same with predictions out."""
+"""Command that scores tables: predict."""
 
 import sys
 import tempfile
@@ -19,37 +19,37 @@ if TYPE_CHECKING:
 
 ENGINES = ("local", "ray")
 INTERRUPTED = 130
-"""The exit code of what was ended by a signal."""
+"""Exit code after Ctrl+C."""
 
 
 @main.command()
 @click.argument("source", metavar="IN")
 @click.argument("place", metavar="OUT")
 @click.argument("words", nargs=-1, metavar="[engine=local|ray]")
-@click.option("--query", help="The rows are those of this SELECT; IN is 'sql'.")
-@click.option("--url-env", metavar="NAME", help="The variable of the environment that holds the database's URL.")
-@click.option("--package", type=click.Path(path_type=Path), help="The package  [default: model].")
-@click.option("--version", "version", metavar="NAME", help="Score by a registered version, such as flights@v3.")
-@click.option("--keep", metavar="COLUMN,...", help="The columns to carry over  [default: all].")
+@click.option("--query", help="SELECT statement of the rows; IN must be 'sql'.")
+@click.option("--url-env", metavar="NAME", help="Environment variable that contains the database's URL.")
+@click.option("--package", type=click.Path(path_type=Path), help="Folder of the model package  [default: model].")
+@click.option("--version", "version", metavar="NAME", help="Score with a registered version, such as flights@v3.")
+@click.option("--keep", metavar="COLUMN,...", help="Input columns to copy to the output  [default: all].")
 @click.option(
     "--on-error",
     type=click.Choice(["refuse", "aside"]),
     default="refuse",
     show_default=True,
-    help="What becomes of rows that break the contract: the end, or a place beside.",
+    help="Rows that violate the contract: refuse stops the run, aside sets them apart (OUT/_rejected or OUT.rejected).",
 )
-@click.option("--chunk-rows", type=click.IntRange(1), help="Rows that are scored and written at once.")
-@click.option("--workers", type=click.IntRange(1), help="Chunks in work at once  [default: one per processor].")
-@click.option("--restart", is_flag=True, help="Score all anew, also what was done.")
+@click.option("--chunk-rows", type=click.IntRange(1), help="Rows per chunk.")
+@click.option("--workers", type=click.IntRange(1), help="Chunks scored in parallel  [default: one per processor].")
+@click.option("--restart", is_flag=True, help="Score all rows again, also those that are finished.")
 def predict(
     *, source: str, place: str, words: tuple[str, ...], query: str | None, url_env: str | None, package: Path | None,
     version: str | None, keep: str | None, on_error: Literal["refuse", "aside"], chunk_rows: int | None,
     workers: int | None, restart: bool,
 ) -> None:  # fmt: skip
-    """Score the rows of IN into OUT; a killed run goes on where it stopped.
+    """Score the rows of IN and write them to OUT; a killed run resumes where it stopped.
 
-    IN: a Parquet or CSV file, a folder or pattern of such, s3://bucket/prefix/, or sql. OUT: a folder of Parquet files,
-    or one file, .parquet or .csv. Each row carries the model's version and commit.
+    IN: a Parquet or CSV file, a folder or glob pattern of such files, s3://bucket/prefix/, or sql. OUT: a folder for
+    Parquet files, or one .parquet or .csv file. Each output row contains the model's version and commit.
     """
     engine = _engine(words)
     from merit.batch import job as batch
@@ -73,7 +73,7 @@ def predict(
 
 
 def _told(outcome: "BatchResult", output: "Output") -> str:
-    """Return what a batch came to, for a person."""
+    """Return the summary of a batch run."""
     aside = f", {outcome.rejected_rows:,} set aside in {output.rejected}" if outcome.rejected_rows else ""
     before = f", {outcome.resumed_rows:,} of them before" if outcome.resumed_rows else ""
     done = " (done before)" if outcome.was_complete else ""
@@ -86,7 +86,7 @@ def _say(line: str) -> None:
 
 @contextmanager
 def _interrupted(output: "Output") -> Iterator[None]:
-    """Tell who ends a batch what becomes of what was done."""
+    """Print on Ctrl+C which results are kept."""
     try:
         yield
     except KeyboardInterrupt:
@@ -96,7 +96,7 @@ def _interrupted(output: "Output") -> Iterator[None]:
 
 
 def _engine(words: tuple[str, ...]) -> str:
-    """Return the engine that the words after OUT choose."""
+    """Return the engine that the arguments after OUT choose."""
     engine = "local"
     for word in words:
         key, _, value = word.partition("=")
@@ -108,7 +108,7 @@ def _engine(words: tuple[str, ...]) -> str:
 
 @contextmanager
 def _package(folder: Path | None, version: str | None) -> "Iterator[tuple[Path, str | None, str | None]]":
-    """Give the package to score by, checked against its signature, its version, and the commit that it is of."""
+    """Yield the package's folder, once its signature is verified, with its version and commit."""
     from merit.cli.releasing import commit_of, version_of
     from merit.config import lock
     from merit.config.schema.release import Signing
@@ -134,7 +134,7 @@ def _package(folder: Path | None, version: str | None) -> "Iterator[tuple[Path, 
 
 @contextmanager
 def _progress() -> "Iterator[ReportProgress]":
-    """Give what shows how far it is: a bar on a terminal, nothing elsewhere."""
+    """Yield a function that shows progress: a progress bar on a terminal, nothing elsewhere."""
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return

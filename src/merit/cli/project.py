@@ -1,4 +1,4 @@
-"""new, upgrade, infer: a project's beginning, and keeping up with merit."""
+"""Commands for projects: new, upgrade, infer."""
 
 import shlex
 import sys
@@ -14,9 +14,9 @@ TASKS, ORDERS = ("binary", "multiclass", "regression"), ("dmy", "mdy", "ymd")
 
 @main.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--name", help="The project's name [default: that of DIR].")
+@click.option("--name", help="The project's name [default: the name of DIR].")
 def new(folder: Path, name: str | None) -> None:
-    """Make a Git repository for a model of your own in DIR, with merit as a library."""
+    """Create a Git repository in DIR for a model of your own, with merit as a library."""
     from merit.project.new import new as run
 
     made = run(folder, name)
@@ -31,10 +31,10 @@ def new(folder: Path, name: str | None) -> None:
 
 
 @main.command()
-@click.option("--yes", is_flag=True, help="Do it, and don't ask.")
-@click.option("--check", is_flag=True, help="Don't do it, and don't ask; exit 1 if there is something to do.")
+@click.option("--yes", is_flag=True, help="Upgrade without asking.")
+@click.option("--check", is_flag=True, help="Change nothing; exit 1 if there is something to upgrade.")
 def upgrade(yes: bool, check: bool) -> None:
-    """Bring conf/, and what `merit new` gave, to this merit's form; show the difference first."""
+    """Update conf/ and the files of `merit new` to the installed version of merit; show the difference first."""
     from merit.project.upgrade import plan
 
     if yes and check:
@@ -59,15 +59,15 @@ def upgrade(yes: bool, check: bool) -> None:
 @main.command()
 @click.argument("path")
 @click.option("--target", required=True, metavar="COLUMN", help="The column to predict.")
-@click.option("--time", metavar="COLUMN", help="The column that says when: rows are then split by it.")
-@click.option("--task", type=click.Choice(TASKS), help="What is predicted [default: as the target's values say].")
-@click.option("--dates", type=click.Choice(ORDERS), help="The order of day, month and year, where dates don't say it.")
-@click.option("--name", help="The model's name [default: the file's or the table's].")
-@click.option("--query", metavar="SQL", help="The rows to read, where PATH is a database's URL.")
-@click.option("--table", help="The table to read, where PATH is a database's URL.")
-@click.option("--force", is_flag=True, help="Write over files of that name.")
+@click.option("--time", metavar="COLUMN", help="The column with the time of each row; rows are then split by time.")
+@click.option("--task", type=click.Choice(TASKS), help="The kind of prediction [default: guessed from the target].")
+@click.option("--dates", type=click.Choice(ORDERS), help="The order of day, month and year in ambiguous dates.")
+@click.option("--name", help="The model's name [default: the name of the file or table].")
+@click.option("--query", metavar="SQL", help="SELECT statement of the rows, if PATH is a database's URL.")
+@click.option("--table", help="The table to read, if PATH is a database's URL.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 def infer(path: str, target: str, **how: Any) -> None:
-    """Guess conf/ for the table at PATH: CSV, Parquet, or a database's URL such as sqlite:///shop.db."""
+    """Write a first configuration for the table at PATH: CSV, Parquet, or a database's URL such as sqlite:///shop.db."""
     from merit.data import infer as room
     from merit.data.infer import show
 

@@ -1,4 +1,4 @@
-"""register, registry, serve: what has passed."""
+"""Commands for versions and the endpoint: register, sign, registry, serve."""
 
 import json
 import sys
@@ -17,7 +17,10 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print it as JSON
 @main.command()
 @as_json
 def register(as_json: bool) -> None:
-    """Make main's package the next version, once: a Git tag with its lineage, shown in MLflow too."""
+    """Register main's package as the next version: a Git tag with its lineage, copied to MLflow.
+
+    A package that is a version already is not registered again.
+    """
     from merit.config import lock
     from merit.config.compose import compose
 
@@ -43,7 +46,7 @@ def register(as_json: bool) -> None:
 @main.command()
 @click.argument("version")
 def sign(version: str) -> None:
-    """Sign VERSION, such as flights@v3 or v3, if `merit register` made it without a signature."""
+    """Sign VERSION, such as flights@v3 or v3, if `merit register` created it without a signature."""
     from merit.config import lock
     from merit.registry import mlflow
     from merit.registry.sign import sign_version as run
@@ -59,7 +62,7 @@ def sign(version: str) -> None:
 
 
 def _judged(read: Any, against: str | None) -> dict[str, Any]:
-    """Return the last report of the gate if it still holds, else what the gate says now."""
+    """Return the last gate report if it is still current, else the report of a new gate run."""
     from merit.gate import freshness, judge
 
     return freshness.load_current_report(read, against) or judge.gate(read, against)
@@ -67,13 +70,13 @@ def _judged(read: Any, against: str | None) -> dict[str, Any]:
 
 @main.group()
 def registry() -> None:
-    """The versions: Git's tags are the truth, MLflow shows them."""
+    """Inspect the registered versions; Git tags are the source of truth, MLflow a copy."""
 
 
 @registry.command("list")
 @as_json
 def list_(as_json: bool) -> None:
-    """List the versions: when they were made, metrics, verdict, image, environments."""
+    """List the versions with creation time, metrics, verdict, image and environments."""
     from merit import git
     from merit.config import lock
     from merit.registry import display
@@ -97,7 +100,7 @@ def list_(as_json: bool) -> None:
 @click.argument("version")
 @as_json
 def show(version: str, as_json: bool) -> None:
-    """Show VERSION, such as flights@v3 or v3: its lineage, and whether its signature holds."""
+    """Show the lineage of VERSION, such as flights@v3 or v3, and whether its signature is valid."""
     from merit.config import lock
     from merit.registry import display
     from merit.registry import queries as read
@@ -113,7 +116,7 @@ def show(version: str, as_json: bool) -> None:
 @click.argument("environment", required=False)
 @as_json
 def history(environment: str | None, as_json: bool) -> None:
-    """Show what ENVIRONMENT [default: each] declared on main: from when till when, who merged it, and why."""
+    """Show which versions ENVIRONMENT [default: all] declared on main: the period, who merged it, and why."""
     from merit.config import lock
     from merit.registry import display
     from merit.registry import queries as read
@@ -132,7 +135,7 @@ def history(environment: str | None, as_json: bool) -> None:
 @click.argument("after")
 @as_json
 def diff(before: str, after: str, as_json: bool) -> None:
-    """Show how the versions BEFORE and AFTER differ in parameters, data and metrics; exit 1 if they do."""
+    """Show how versions BEFORE and AFTER differ in parameters, data and metrics; exit 1 if their packages differ."""
     from merit.config import lock
     from merit.gate import change
     from merit.registry import display, tags
@@ -157,7 +160,7 @@ def diff(before: str, after: str, as_json: bool) -> None:
 
 @registry.command()
 def rebuild() -> None:
-    """Fill MLflow from Git's tags and DVC: versions, tags, files, aliases. What is right there already stays."""
+    """Rebuild MLflow's versions, tags, files and aliases from Git tags and DVC; correct entries stay."""
     from merit.config import lock
     from merit.registry.rebuild import rebuild_projection as run
 
@@ -171,7 +174,7 @@ def rebuild() -> None:
 @registry.command()
 @as_json
 def check(as_json: bool) -> None:
-    """Say where MLflow differs from Git; exit 0 if nowhere, 1 if it does, 2 if one can't be asked."""
+    """List where MLflow differs from Git; exit 0 if nowhere, 1 if it does, 2 if one of them can't be read."""
     from dataclasses import asdict
 
     from merit.config import lock
@@ -188,9 +191,9 @@ def check(as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--port", type=click.IntRange(1, 65535), help="Listen here instead of on serve.port.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on [default: serve.port].")
 def serve(port: int | None) -> None:
-    """Start the endpoint over model/; by default it listens on loopback alone."""
+    """Start the HTTP endpoint for the package in model/; by default it listens only on loopback."""
     from merit.config import lock
     from merit.serving.server.serve import serve as run
 
@@ -200,14 +203,14 @@ def serve(port: int | None) -> None:
 
 
 def commit_of(package: Path) -> str | None:
-    """Return the commit that answers of a package name; None if there is no package, or Git knows of none."""
+    """Return the commit that predictions of a package report; None without a package or a commit of it in Git."""
     from merit.registry import tags
 
     return tags.find_origin(package) if (package / artifacts.MANIFEST).is_file() else None
 
 
 def version_of(package: Path) -> str | None:
-    """Return the version that answers of a package name, such as `v3`; None if it is none that Git knows of."""
+    """Return the version that predictions of a package report, such as `v3`; None if the package is not registered."""
     from merit.registry import tags
 
     version = tags.find_package_version(package) if (package / artifacts.MANIFEST).is_file() else None

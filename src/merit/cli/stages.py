@@ -1,4 +1,4 @@
-"""ingest to package: the stages that DVC calls."""
+"""Commands for the stages that DVC runs: ingest, validate, features, train, baseline, evaluate, package."""
 
 import functools
 from collections.abc import Callable
@@ -21,9 +21,9 @@ Command = Callable[[], None]
 def _stage(
     command: Callable[[], None], hold: Callable[[], AbstractContextManager[None]] = workspace_lock.lock_stage
 ) -> Command:
-    """Hold the folder for a stage, and the stage to the lock that it began with.
+    """Wrap a stage's command: lock the working folder while it runs, and fail if params.yaml changes meanwhile.
 
-    DVC would file what it made under the lock that it finds at the end.
+    DVC reads params.yaml after the stage and would record the outputs under values that did not make them.
     """
     name = command.__name__.strip("_")
 
@@ -33,7 +33,7 @@ def _stage(
         with hold():
             command()
         if artifacts.LOCK.read_bytes() != began:
-            raise MeritError(f"{artifacts.LOCK}: changed while '{name}' ran, which worked by what it was; run it again")
+            raise MeritError(f"{artifacts.LOCK}: changed while '{name}' ran with its earlier content; run it again")
 
     return run
 
@@ -41,7 +41,7 @@ def _stage(
 @main.command()
 @_stage
 def ingest() -> None:
-    """Read the source, keep the declared window, rows and columns."""
+    """Read the data source and keep the declared time window, rows and columns."""
     from merit.data.ingest import ingest as run
 
     table = run(_read_with_its_code().data)
@@ -51,7 +51,7 @@ def ingest() -> None:
 @main.command()
 @_stage
 def validate() -> None:
-    """Hold the data against its contract."""
+    """Check the data against its contract."""
     from merit.config import lock
     from merit.data import contract
 
@@ -63,7 +63,7 @@ def validate() -> None:
 @main.command()
 @_stage
 def features() -> None:
-    """Fit the preprocessing on training rows and write the arrays."""
+    """Fit the preprocessing on the training rows and write the feature arrays."""
     from merit.config import lock
     from merit.features.fit import features as run
 
@@ -72,10 +72,10 @@ def features() -> None:
 
 
 @main.command()
-@click.option("-m", "--multirun", is_flag=True, help="Sweep: OVERRIDEs give several values, and each trial is a run.")
+@click.option("-m", "--multirun", is_flag=True, help="Run a sweep: OVERRIDEs with several values define its trials.")
 @overrides
 def train(multirun: bool, overrides: tuple[str, ...]) -> None:
-    """Train the network; with -m a sweep of them, which leaves params.yaml and training/ as they are.
+    """Train the network; with -m run a sweep, which changes neither params.yaml nor training/.
 
     merit train -m model=linear,mlp optimizer.lr=1e-3,3e-3 [sweep=tpe] [hydra/launcher=ray]
     """
@@ -103,7 +103,7 @@ def _train() -> None:
 @main.command()
 @functools.partial(_stage, hold=workspace_lock.lock_baseline)
 def baseline() -> None:
-    """Fit gradient boosting on the same rows and columns: the bar that the network must justify itself against."""
+    """Fit the baseline, gradient boosting on the same rows and columns, which the network must beat."""
     from merit.config import lock
     from merit.evaluation.baseline import run_baseline as run
 
@@ -113,7 +113,7 @@ def baseline() -> None:
 @main.command()
 @_stage
 def evaluate() -> None:
-    """Measure the model and the baseline on test rows."""
+    """Measure the model and the baseline on the test rows."""
     from merit.evaluation.evaluate import evaluate as run
 
     run(_read_with_its_code())
@@ -122,7 +122,7 @@ def evaluate() -> None:
 @main.command()
 @_stage
 def package() -> None:
-    """Make the package: one graph from raw columns to probability, checked against the network."""
+    """Export the model package, one ONNX graph from raw columns to predictions, and verify it against the network."""
     from merit.packaging.package import package as run
 
     parity = run(_read_with_its_code())["parity"]
@@ -130,7 +130,7 @@ def package() -> None:
 
 
 def _read_with_its_code() -> "Lock":
-    """Return the lock, for a stage that builds what conf/ names, if that code is still the one it was made for."""
+    """Return the lock for a stage that builds classes of conf/, if their code is still the code it was made for."""
     from merit.config import lock, trust
 
     read = lock.read_lock()

@@ -1,4 +1,4 @@
-"""stream: events from a broker, answered."""
+"""Command that scores events from a message broker: stream."""
 
 import click
 
@@ -12,12 +12,12 @@ from merit.errors import MeritError
     "--metrics-port",
     type=click.IntRange(1, 65535),
     metavar="PORT",
-    help="Where this worker shows its metrics  [default: stream.metrics_port].",
+    help="Port of this worker's metrics  [default: stream.metrics_port].",
 )
 def stream(words: tuple[str, ...], metrics_port: int | None) -> None:
-    """Answer the events of a broker by the package in model/, until it is told to stop (docs/stream.md).
+    """Score events from a message broker with the package in model/, until it is stopped (docs/stream.md).
 
-    Which broker, and all else, params.yaml says; `merit compose stream=redis` changes it there.
+    All settings come from params.yaml; `merit compose stream=redis`, for example, selects another broker.
     """
     if words:
         told = " ".join(words) if all("=" in word for word in words) else "stream=redis"

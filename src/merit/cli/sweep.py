@@ -1,4 +1,4 @@
-"""sweep: what sweeps found, and the way from a trial to a pull request."""
+"""Commands for the results of sweeps: sweep list, sweep show, sweep adopt."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ from merit.errors import MeritError
 
 @main.group()
 def sweep() -> None:
-    """What sweeps found; `merit train -m` makes one."""
+    """Inspect the results of sweeps and adopt a trial; `merit train -m` runs a sweep."""
 
 
 @sweep.command("list")
 def list_them() -> None:
-    """List the sweeps that are here, the oldest first: how many trials, and the best."""
+    """List the sweeps in this folder, oldest first, with their number of trials and the best trial."""
     from merit.sweep import labels, record
 
     faults: list[str] = []
@@ -38,7 +38,7 @@ def list_them() -> None:
 @sweep.command()
 @click.argument("name", required=False)
 def show(name: str | None) -> None:
-    """Show the trials of the sweep NAME, by default the newest, the best first."""
+    """Show the trials of the sweep NAME [default: the newest], best first."""
     from rich.console import Console
 
     from merit.sweep import record, view
@@ -51,10 +51,10 @@ def show(name: str | None) -> None:
 @sweep.command()
 @click.argument("trial", required=False, type=click.IntRange(min=0))
 @click.option("--sweep", "of", metavar="NAME", help="The sweep [default: the newest].")
-@click.option("--name", metavar="EXPERIMENT", help="The experiment that is written [default: by the sweep's name].")
-@click.option("--branch", is_flag=True, help="Commit it to a new branch, sweep/EXPERIMENT, and check that out.")
+@click.option("--name", metavar="EXPERIMENT", help="Name of the experiment [default: derived from the sweep's name].")
+@click.option("--branch", is_flag=True, help="Commit the result to a new branch, sweep/EXPERIMENT, and check it out.")
 def adopt(trial: int | None, of: str | None, name: str | None, branch: bool) -> None:
-    """Write TRIAL, by default the best, as an experiment of conf/, choose it and lock it."""
+    """Write TRIAL [default: the best] as an experiment of conf/, select it there and update params.yaml."""
     from merit.sweep import labels, record
     from merit.sweep.adopt import adopt as run
 
@@ -77,7 +77,7 @@ def adopt(trial: int | None, of: str | None, name: str | None, branch: bool) -> 
 
 
 def _note_damage(folder: Path) -> None:
-    """Say which trials of a sweep are lost."""
+    """Print which trials of a sweep are damaged."""
     from merit.sweep import record
 
     for told in record.find_damaged(folder).values():

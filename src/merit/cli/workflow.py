@@ -1,4 +1,4 @@
-"""The steps of the workflows."""
+"""Commands for the steps of GitHub workflows: workflow ..."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ from merit.cli.group import main
 
 @main.group()
 def workflow() -> None:
-    """Steps of the workflows that a laptop has no use for; docs/gitops.md says what each may do."""
+    """Steps that only the GitHub workflows call; docs/gitops.md describes them and their permissions."""
 
 
 @workflow.command("lock-asked")
 def lock_asked() -> None:
-    """Say which commit of which branch is to be locked; exit 1 if who asks may not."""
+    """Print the branch and commit that a /lock comment requests; exit 1 if its author has no write permission."""
     from merit import github
     from merit.ci import lock as locking
 
@@ -26,7 +26,7 @@ def lock_asked() -> None:
 @workflow.command("push-outputs")
 @click.argument("folder", type=click.Path(path_type=Path))
 def push_outputs(folder: Path) -> None:
-    """Bring the outputs in FOLDER, made by another job, to DVC's remote."""
+    """Upload the outputs in FOLDER, computed by another job, to DVC's remote."""
     from merit.ci import lock as locking
 
     click.echo(locking.push_outputs(folder))
@@ -35,9 +35,9 @@ def push_outputs(folder: Path) -> None:
 @workflow.command("push-lock")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--branch", required=True, envvar="BRANCH")
-@click.option("--sha", required=True, envvar="SHA", help="What the lock was computed for.")
+@click.option("--sha", required=True, envvar="SHA", help="The commit that the lock was computed for.")
 def push_lock(folder: Path, branch: str, sha: str) -> None:
-    """Commit params.yaml and dvc.lock of FOLDER to BRANCH, if it still is at SHA."""
+    """Commit params.yaml and dvc.lock of FOLDER to BRANCH, if BRANCH is still at SHA."""
     from merit.ci import lock as locking
 
     click.echo(f"{branch}: {locking.push_lock(folder, branch, sha)[:7]}")
@@ -46,7 +46,7 @@ def push_lock(folder: Path, branch: str, sha: str) -> None:
 @workflow.command()
 @click.option("--overrides", required=True, envvar="OVERRIDES")
 def trials(overrides: str) -> None:
-    """Say which trials OVERRIDES ask for, as a matrix; exit 1 where the workflow was not started on main."""
+    """Print the trials that OVERRIDES define, as a job matrix; exit 1 if the workflow was not started on main."""
     import json
 
     from merit import github
@@ -62,7 +62,7 @@ def trials(overrides: str) -> None:
 @click.option("--name", required=True, envvar="NAME")
 @click.option("--overrides", required=True, envvar="OVERRIDES")
 def adopt(name: str, overrides: str) -> None:
-    """Write OVERRIDES into conf/ as the experiment NAME, and choose it."""
+    """Write OVERRIDES to conf/ as the experiment NAME and select it."""
     from merit.ci import train
 
     click.echo(train.adopt_overrides(name, overrides))
@@ -71,7 +71,7 @@ def adopt(name: str, overrides: str) -> None:
 @workflow.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def choose(folder: Path) -> None:
-    """Say which of the trials in FOLDER is the best that the gate passed; exit 1 if none."""
+    """Print the best trial in FOLDER that passed the gate; exit 1 if none did."""
     from merit import github
     from merit.ci import train
 
@@ -83,9 +83,9 @@ def choose(folder: Path) -> None:
 @workflow.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--name", required=True, envvar="NAME")
-@click.option("--sha", required=True, envvar="SHA", help="What the trials began from.")
+@click.option("--sha", required=True, envvar="SHA", help="The commit that the trials started from.")
 def propose(folder: Path, name: str, sha: str) -> None:
-    """Open a pull request with the best of the trials in FOLDER."""
+    """Open a pull request with the best trial in FOLDER."""
     from merit.ci import train
 
     click.echo(train.propose_winner(folder, name, sha))
@@ -93,7 +93,7 @@ def propose(folder: Path, name: str, sha: str) -> None:
 
 @workflow.command()
 def version() -> None:
-    """Say which version the package in model/ is, and where images go."""
+    """Print the version of the package in model/ and the image registry."""
     import os
 
     from merit import github
@@ -109,7 +109,7 @@ def version() -> None:
 
 @workflow.command()
 def login() -> None:
-    """Log in at the registry of images as REGISTRY_USER with REGISTRY_PASSWORD."""
+    """Log in to the image registry as REGISTRY_USER with REGISTRY_PASSWORD."""
     from merit.config import lock
     from merit.release.login import log_in as run
 
@@ -119,7 +119,7 @@ def login() -> None:
 @workflow.command()
 @click.argument("version", envvar="VERSION")
 def image(version: str) -> None:
-    """Say where the image of VERSION is, by name and by digest."""
+    """Print the name and digest of VERSION's image."""
     from merit import github
     from merit.ci import release
 
@@ -133,7 +133,7 @@ def image(version: str) -> None:
 @click.option("--version", required=True, envvar="VERSION")
 @click.option("--sha", required=True, envvar="SHA", help="The commit of main that is checked out.")
 def propose_promotion(environment: str, version: str, sha: str) -> None:
-    """Open a pull request that has ENVIRONMENT declare a version."""
+    """Open a pull request that declares a version in ENVIRONMENT's file."""
     from merit.ci import release
     from merit.config import lock
 
@@ -142,7 +142,7 @@ def propose_promotion(environment: str, version: str, sha: str) -> None:
 
 @workflow.command()
 def environments() -> None:
-    """Say which environments the event changed, as a matrix, those first that others come after."""
+    """Print the environments that the event changed, as a job matrix in the order of deployment."""
     import json
 
     from merit import github
@@ -155,7 +155,7 @@ def environments() -> None:
 
 @workflow.command()
 def plans() -> None:
-    """Plan each environment that the pull request changed; exit 2 if one may not be so."""
+    """Plan each environment that the pull request changed; exit 2 if one is refused."""
     import sys
 
     from merit.ci import plans as planned
@@ -171,7 +171,7 @@ def plans() -> None:
 @workflow.command("tell-plans")
 @click.argument("file", type=click.Path(path_type=Path))
 def tell_plans(file: Path) -> None:
-    """Tell a pull request what FILE, the plans of its run, says: one comment."""
+    """Post FILE, the plans of a run, to its pull request as one comment."""
     from merit.ci import plans as planned
 
     click.echo(planned.report_plans(file))

@@ -1,1 +1,1 @@
-"""pipeline: the whole path in one go."""
+"""Runs the complete path, from compose to register."""

@@ -1,4 +1,4 @@
-"""The whole path in one go: compose, what DVC finds stale, gate, register. What is up to date is not done again."""
+"""Runs the complete path: compose, the stages that DVC finds out of date, gate and register."""
 
 import os
 import re
@@ -25,22 +25,26 @@ from merit.process import workspace_lock
 
 PRELOAD_AFTER_SECONDS = 3.0
 PATIENCE = 900.0
-"""Seconds that a sweep waits for another run in this folder, which may be making the same features."""
+"""Seconds that a sweep waits for another run in this folder, which may be computing the same features."""
 DAMAGED = ("corrupted", "validation failed", "unable to read", "utf-8")
-"""How DVC speaks of a file that it can't read."""
+"""Phrases in DVC's error messages about a file that it can't read."""
 BEFORE, ALONE, BESIDE, AFTER = "features", "train", "baseline", {"train", "evaluate", "package"}
-"""What both stages need that can go on side by side, the longer one, the other, and what leaves that as it is."""
+"""ALONE and BESIDE are the stages that run in parallel.
+
+BEFORE is the last stage that both depend on.
+AFTER is ALONE, the longer of them, and the stages
+that can be out of date while BESIDE is up to date."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
-        report: the gate's.
-        version: the one that the package has, if it passed and MLflow keeps runs.
-        is_of_overrides: whether conf/ alone says something else than what was run.
-        fault: why the run was not kept, though it was judged.
+        report: the gate's report.
+        version: the candidate's number in MLflow; None if the gate failed or MLflow doesn't keep the runs.
+        is_of_overrides: whether the overrides made a configuration that differs from conf/ alone.
+        fault: the error that prevented recording the run after the gate; None without one.
     """
 
     report: dict[str, Any]
@@ -50,20 +54,23 @@ class Outcome:
 
 
 Tell = Callable[[str], object]
-"""Is given a line for a person."""
+"""Reports a line of progress to the user."""
 
 
 def run(overrides: Sequence[str], tell: Tell = print) -> Outcome:
-    """Lock the configuration, bring every stage up to date, judge, keep the run, and register what passed.
+    """Write the lock, run the stages that are out of date, run the gate, record the run, register what passed.
 
     Args:
-        overrides: changes of conf/.
-        tell: is given a line on what dvc.lock names and is not here.
+        overrides: Hydra overrides of conf/.
+        tell: reports outputs that dvc.lock names and that are missing here.
+
+    Returns:
+        The gate's report and the registered candidate; nothing is judged or registered again if all is up to date.
 
     Raises:
-        ConfigError: conf/ or the overrides are wrong; nothing was done.
-        Refused: a stage did its work and said no.
-        MeritError: something is broken.
+        ConfigError: conf/ or the overrides are invalid; nothing was done.
+        Refused: a stage completed with a negative result, such as a violated contract.
+        MeritError: a stage or DVC failed.
     """
     composer = Composer()
     lock = composer.compose(overrides).lock
@@ -75,16 +82,16 @@ def run(overrides: Sequence[str], tell: Tell = print) -> Outcome:
         last = freshness.load_current_report(lock)
         if last is not None and (receipt := _receipt(lock, last)) is not None:
             return Outcome(last, receipt.get("version"), is_of_overrides)
-        # What is to be registered is judged here and now, whatever a file says.
+        # The gate runs again before a registration: a report file from an earlier run is not trusted.
         report = _judged(lock)
         try:
             return Outcome(report, _registered(lock, report), is_of_overrides)
-        except MeritError as fault:  # the verdict is worth seeing all the same
+        except MeritError as fault:  # the verdict is shown all the same
             return Outcome(report, None, is_of_overrides, fault)
 
 
 def _differs(composer: Composer, lock: Lock) -> bool:
-    """Say whether conf/ alone makes another lock, or none."""
+    """Return whether conf/ without overrides composes to another lock or is invalid."""
     try:
         return composer.compose().lock != lock
     except ConfigError:
@@ -93,9 +100,9 @@ def _differs(composer: Composer, lock: Lock) -> bool:
 
 @contextmanager
 def _preloading(lock: Lock) -> Iterator[None]:
-    """Load what follows the stages while they run in processes of their own, and this one would only wait.
+    """Import the modules of the later steps in a thread, while the stages run in other processes.
 
-    It begins late enough that a run with nothing to do never pays for it.
+    It starts late enough that a run with nothing to do doesn't pay for it.
     """
     timer = threading.Timer(PRELOAD_AFTER_SECONDS, _preload, [lock])
     timer.daemon = True
@@ -112,9 +119,9 @@ def _preload(lock: Lock) -> None:
     tracking.select_tracker(lock.tracking)
     if not store.has_registry(lock.tracking):
         return
-    import merit.registry.mlflow_candidates  # noqa: F401  # loaded for those who ask for it later
+    import merit.registry.mlflow_candidates  # noqa: F401  # imported in advance
 
-    # A store that can't be opened is told by whoever needs it, in the foreground.
+    # An error of the store is reported later, in the main thread, by the step that uses the store.
     with suppress(MeritError):
         store.open_store(lock.tracking)
 
@@ -134,7 +141,7 @@ def _due(lock: Lock, report: dict[str, Any]) -> dict[str, str]:
 
 
 def _receipt(lock: Lock, report: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the receipt of this very registration, which spares asking again what keeps the runs."""
+    """Return the receipt of this exact registration, which makes a query of the tracking store unnecessary."""
     runs = tracking.find_local_path(lock.tracking)
     if not artifacts.REGISTRATION.is_file() or (runs is not None and not runs.exists()):
         return None
@@ -146,7 +153,7 @@ def _receipt(lock: Lock, report: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _registered(lock: Lock, report: dict[str, Any]) -> str | None:
-    """Keep the run, and register the package in MLflow, if that keeps the runs and the gate passed it."""
+    """Record the run; register the package in MLflow if the gate passed and MLflow keeps the runs."""
     show_phase("run: recording the run, and registering what passed")
     run_id = tracking.select_tracker(lock.tracking).complete_run(lock)
     made = None
@@ -159,24 +166,24 @@ def _registered(lock: Lock, report: dict[str, Any]) -> str | None:
 
 
 def reproduce(last: str | None = None, tell: Tell = print) -> list[str]:
-    """Bring every stage up to date; return the names of those that were run.
+    """Run the stages that are out of date; return their names.
 
-    What dvc.lock names for the inputs that are here is brought from DVC's remote and not computed again.
+    Outputs that dvc.lock names for the present inputs are downloaded from DVC's remote instead of computed.
 
     Args:
-        last: the stage to end with; None for all.
-        tell: is given a line on what was brought, or couldn't be.
+        last: the last stage to run; None for all stages.
+        tell: reports outputs that were downloaded or couldn't be.
 
     Raises:
-        Refused: a stage did its work and said no.
-        MeritError: a stage, or DVC itself, is broken; an output may not be brought here; runs can't be kept.
+        Refused: a stage completed with a negative result.
+        MeritError: a stage or DVC failed; an output must not be downloaded; runs can't be recorded.
     """
     with _told() as repo:
         restore.restore_current(repo, tell)
         stale = set(repo.status() if last is None else repo.status(last, with_deps=True))
         if not stale:
             return []
-        if ALONE in stale:  # said now, and not once the model is trained
+        if ALONE in stale:  # fail now rather than after the training
             tracking.check_tracking(locks.read_lock().tracking)
         if last is not None:
             return [stage.addressing for stage in repo.reproduce(last)]
@@ -184,27 +191,27 @@ def reproduce(last: str | None = None, tell: Tell = print) -> list[str]:
             return [stage.addressing for stage in repo.reproduce()]
         done = [stage.addressing for stage in repo.reproduce(BEFORE)]
         done += _side_by_side(repo)
-    with _told() as repo:  # another process has written to its lock
+    with _told() as repo:  # reopened, for another process has written dvc.lock
         return done + [stage.addressing for stage in repo.reproduce()]
 
 
 def anew() -> None:
-    """Run every stage, whatever is up to date or cached, and keep nothing in DVC's cache; dvc.lock says what came out.
+    """Run every stage without DVC's cache, even if it is up to date; dvc.lock then contains the new hashes.
 
     Raises:
-        Refused: a stage did its work and said no.
-        MeritError: a stage, or DVC itself, is broken.
+        Refused: a stage completed with a negative result.
+        MeritError: a stage or DVC failed.
     """
     with _told() as repo:
         repo.reproduce(force=True, run_cache=False, no_commit=True)
 
 
 def features() -> list[Path]:
-    """Bring the stages up to the features up to date; return where DVC keeps data on this machine.
+    """Run the stages up to features that are out of date; return the folders where DVC stores data on this machine.
 
     Raises:
-        Refused: a stage did its work and said no.
-        MeritError: a stage, or DVC itself, is broken.
+        Refused: a stage completed with a negative result.
+        MeritError: a stage or DVC failed.
     """
     with workspace_lock.lock_run(PATIENCE):
         reproduce(BEFORE)
@@ -215,8 +222,8 @@ def features() -> list[Path]:
 
 @contextmanager
 def _told() -> Iterator[Any]:
-    """Yield DVC's view of the repository, once it is checked; what it raises is told in a line."""
-    # Stages call `merit` by name: they get the one that is running.
+    """Yield DVC's repository object and translate DVC's exceptions into one-line errors."""
+    # Stages call `merit` by name; PATH makes that the running installation.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     from dvc.exceptions import DvcException, ReproductionError
     from dvc.stage.exceptions import StageCmdFailedError
@@ -225,7 +232,7 @@ def _told() -> Iterator[Any]:
 
     try:
         with open_checked() as repo:
-            repo.scm_context.quiet = True  # what to commit is said after the verdict
+            repo.scm_context.quiet = True  # merit itself says after the verdict what to commit
             yield repo
     except ReproductionError as error:
         cause = error.__cause__
@@ -239,7 +246,7 @@ def _told() -> Iterator[Any]:
 
 
 def _mended(error: Exception) -> str:
-    """Return what to do about a dvc.lock that DVC can't read; empty if that is not the trouble."""
+    """Return advice if the error is a dvc.lock that DVC can't read, else an empty text."""
     told, name = str(error), artifacts.DVC_LOCK.name
     if f"{name}'" not in told or not any(word in told for word in DAMAGED):
         return ""
@@ -251,9 +258,9 @@ def _stages(repo: Any) -> set[str]:
 
 
 def _side_by_side(repo: Any) -> list[str]:
-    """Fit the baseline in a process of its own while the network trains, which leaves processors idle.
+    """Train the network while another process fits the baseline: training alone leaves processors idle.
 
-    If it fails there it is fitted again in its turn, where what it says is seen.
+    If the baseline fails there, the following run of all stages fits it again and shows its output.
     """
     command = [sys.executable, "-m", "merit.pipeline.run", BESIDE]
     nowhere = subprocess.DEVNULL
@@ -267,16 +274,16 @@ def _side_by_side(repo: Any) -> list[str]:
 
 
 def _failed(error: Exception, cause: Exception) -> MeritError:
-    """Return what a stage's exit code means; DVC gives both only inside its messages."""
+    """Return the error for a failed stage; DVC reports the stage and its exit code only inside its messages."""
     stage = re.search(r"'(.+)'", str(error))
     status = re.search(r"exited with (-?\d+)", str(cause))
     name, code = stage[1] if stage else "?", int(status[1]) if status else -1
     if code in {-signal.SIGINT, 128 + signal.SIGINT}:
         raise KeyboardInterrupt
     if code == Refused.exit_code:
-        return Refused(f"pipeline: stage '{name}' refused; its reason stands above")
+        return Refused(f"pipeline: stage '{name}' refused; the reason is printed above")
     return MeritError(
-        f"pipeline: stage '{name}' broke with exit code {code}; its reason stands above, 'merit run' tries again"
+        f"pipeline: stage '{name}' failed with exit code {code}; the reason is printed above, 'merit run' tries again"
     )
 
 
@@ -285,7 +292,7 @@ def _line(error: BaseException | None) -> str:
 
 
 def _one(stage: str) -> None:
-    """Bring one stage up to date, and say nothing."""
+    """Run one stage if it is out of date, without output."""
     with _told() as repo:
         repo.reproduce(stage, single_item=True)
 

@@ -1,1 +1,1 @@
-"""A project of one's own, with merit as a library: `merit new` makes it, `merit upgrade` keeps it current."""
+"""Creates projects that use merit as a library (`merit new`) and upgrades them (`merit upgrade`)."""

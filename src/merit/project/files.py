@@ -1,4 +1,4 @@
-"""What a new project holds: merit's own top-level files, changed only where a library differs from its source."""
+"""Provides the files of a new project: those of merit's repository, adapted to a project that installs merit."""
 
 import importlib.metadata
 import re
@@ -27,25 +27,26 @@ FILES = (
     "requirements-serving.lock",
     "requirements.lock",
 )
-"""What is taken from merit's repository; the wheel carries it, as pyproject.toml says under `force-include`."""
+"""Files and folders copied from merit's repository; the wheel contains them (`force-include` in pyproject.toml)."""
 
 KINDS = frozenset({".json", ".lock", ".yaml", ".yml"})
 NAMES = frozenset({".dvcignore", ".gitignore", "CODEOWNERS", "Makefile", "config", "run"})
-"""What merit ships; a key, a picture or whatever else lies in a folder of these is not merit's."""
+"""Suffixes and names of the files that merit ships; others in these folders, such as keys, are not copied."""
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 def taken() -> dict[str, str]:
-    """Return path and text of every file that merit's repository gives, as a project needs it."""
+    """Return path and text of every file copied from merit's repository, adapted to a project."""
     texts = _shipped(library.find_template_root())
     return {path: _changed(path)(text) for path, text in sorted(texts.items())}
 
 
 def _shipped(root: Path) -> dict[str, str]:
-    """Return what merit ships: of a clone what was committed when more than conf/ changed last.
+    """Return path and text of the files that merit ships.
 
-    What was edited in conf/ since is the clone's own, as are keys and drafts that lie there.
+    In a clone these are the committed files as of the last commit that changed more than conf/: later edits of conf/,
+    and untracked files such as keys and drafts, belong to the clone.
     """
     if not (root / ".git").exists():
         return _on_disk(root)
@@ -54,13 +55,13 @@ def _shipped(root: Path) -> dict[str, str]:
 
 
 def _on_disk(root: Path) -> dict[str, str]:
-    """Return what a wheel holds; one that was built from a clone has all that lay there."""
+    """Return the shipped files on disk; filtered, for a wheel that was built from a clone may contain other files."""
     found = [file for name in FILES for file in _below(root / name) if file.suffix in KINDS or file.name in NAMES]
     return {file.relative_to(root).as_posix(): file.read_text(encoding="utf-8") for file in found}
 
 
 def written(name: str) -> dict[str, str]:
-    """Return path and text of the files that are the project's own from the start."""
+    """Render the templates; return path and text of the files that belong to the project from the start."""
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701
     values = {"name": name, "python": importlib.metadata.metadata("merit-ml")["Requires-Python"]}
     paths = {"pyproject.toml": "pyproject.toml", "README.md": "README.md", "tests/test_project.py": "test_project.py"}
@@ -83,12 +84,12 @@ def _same(text: str) -> str:
 
 
 def _environment(text: str) -> str:
-    """Declare nothing: a new project has no version yet."""
+    """Set version and image of an environment to null: a new project has no version yet."""
     return re.sub(r"(?m)^(version|image):[^#\n]*?( *#.*)?$", r"\1: null\2", text)
 
 
 def _dvc(text: str) -> str:
-    """Let each stage depend on the lock's hash of its code instead of on the source."""
+    """Replace each stage's dependencies on merit's source by the hash of its code in the lock."""
     head, *stages = re.split(r"(?m)^(?=  [a-z_]+:)", text)
     return head + "".join(_stage(stage) for stage in stages)
 
@@ -103,24 +104,24 @@ def _stage(text: str) -> str:
 
 
 def _ci(text: str) -> str:
-    """Drop what installs the programs that merit's own tests need."""
+    """Remove the installation of the programs that merit's own tests need."""
     without = re.sub(r"(?ms)^export PATH=.*?(?=^make check$)", "", text)
     told = "# What CI runs on a clean checkout: the checks, then the tests."
     return re.sub(r"(?m)^# What CI runs.*\n(?:#.*\n)*", f"{told}\n", without)
 
 
 def _makefile(text: str) -> str:
-    """Install merit as a package; what is about its source goes."""
+    """Install merit as a package, and remove the targets for merit's own source."""
     source = "$(or $(shell git config merit.source),$(shell grep '^merit-ml==' requirements.lock))"
     pip = "$(PIP) --no-build-isolation"
     lines = {
         "INSTALLED := $(VENV)/.installed\n": "INSTALLED := $(VENV)/.installed\n"
-        "# Where merit comes from: `make demo MERIT=...`, this clone's `git config merit.source`, or the lock.\n"
+        "# Source of merit: `make demo MERIT=...`, this clone's `git config merit.source`, or the lock.\n"
         f"MERIT ?= {source}\n",
         f"\t@{pip} -r requirements.lock\n": f"\t@grep -v '^merit-ml==' requirements.lock | {pip} -r /dev/stdin\n",
         f"\t@{pip} --no-deps --editable .\n": f'\t@{pip} --no-deps "$(MERIT)" || '
         "{ echo \"error: '$(MERIT)' can't be installed; say where merit is: make install MERIT=...\"; exit 2; }\n",
-        "## lint, types, import contracts, workflow audit, fresh lock": "## lint, workflow audit, fresh lock",
+        "## check lint, types, import contracts, workflows, lock": "## check lint, workflows, lock",
         "\t@bentoml build\n": "\t@rm -rf dist/bento && mkdir -p dist/bento/src\n"
         "\t@cp -r model bentofile.yaml requirements-serving.lock dist/bento\n"
         "\t@cp -r $$($(BIN)/python -c 'import merit; print(merit.__path__[0])') dist/bento/src/merit\n"
@@ -128,11 +129,11 @@ def _makefile(text: str) -> str:
         "\t@pytest -n auto --dist loadfile --no-loadscope-reorder tests/unit tests/config\n"
         "\t@pytest -n auto --dist worksteal tests/gates tests/cases\n"
         "\t@pytest -n auto --dist loadfile --no-loadscope-reorder tests/pipeline tests/e2e\n": "\t@pytest\n",
-        "test: export PYTHONDONTWRITEBYTECODE := # else each process compiles anew\n": "",
-        "lock: ## resolve pyproject.toml anew into the three requirements*.lock\n\t@$(PYTHON) tools/lock.py\n\n": "",
+        "test: export PYTHONDONTWRITEBYTECODE := # otherwise each process compiles all modules again\n": "",
+        "lock: ## resolve pyproject.toml into the three requirements*.lock\n\t@$(PYTHON) tools/lock.py\n\n": "",
         "install lock remote": "install remote",
         "summary rehearse bento": "summary bento",
-        "rehearse: $(INSTALLED) ## run the workflows' own steps against a forge on loopback\n"
+        "rehearse: $(INSTALLED) ## run the steps of the workflows against a simulated GitHub on loopback\n"
         "\t@REHEARSE=aloud pytest --capture=no --no-header tests/e2e/test_rehearsal*.py\n\n": "",
     }
     for old, new in lines.items():
@@ -141,7 +142,7 @@ def _makefile(text: str) -> str:
 
 
 def _hooks(text: str) -> str:
-    """Drop the hooks that look at merit's own source, or need what it alone has."""
+    """Remove the hooks that check merit's own source or need tools that only its repository has."""
     for hook in ("mypy", "import-contracts", "workflow-lint"):
         found = re.search(rf"(?m)^      - id: {hook}\n(?:        .*\n)+", text)
         assert found, f"no hook {hook} in .pre-commit-config.yaml"
@@ -150,21 +151,21 @@ def _hooks(text: str) -> str:
 
 
 def _requirements(text: str) -> str:
-    """Add merit itself, in its place."""
+    """Add the pin of merit itself, in alphabetical order."""
     head, *pins = text.splitlines(keepends=True)
     insort(pins, f"merit-ml=={__version__}\n", key=lambda line: line.partition("==")[0])
     return head + "".join(pins)
 
 
 def _workflow(text: str) -> str:
-    """Install the merit that the lock of packages names, where merit's own repository installs itself."""
+    """Install merit's released version instead of the repository's own commit."""
     found = re.sub(r"(?m)^(          MERIT: )git\+.*$", rf"\g<1>merit-ml=={__version__}", text)
     assert found != text, "no MERIT to install from Git"
     return found
 
 
 def _owners(text: str) -> str:
-    """Drop what a project doesn't have; a package of that name would have no owner."""
+    """Remove folders that a project doesn't have: a package with such a name would have no code owner."""
     for name in ("benchmarks", "rehearse"):
         text = _replaced(text, f"/{name}/\n", "")
     return text
@@ -186,4 +187,4 @@ CHANGED: dict[str, Callable[[str], str]] = {
     "dvc.yaml": _dvc,
     "requirements.lock": _requirements,
 }
-"""The files that can't stay byte for byte as they are in merit's repository, and what is changed."""
+"""Files that differ from merit's repository, each with the function that adapts its text; others are copied as is."""

@@ -1,6 +1,6 @@
-"""How conf/ changed its form: one pure function per step, from the files' texts to the files' texts.
+"""Migrates conf/ between format versions (the key `form`), by one pure function on the files' texts per step.
 
-A step edits the lines that it must and no other: comments, order and spelling stay as they were written.
+A step edits only the lines that it must: comments, order and spelling of all others stay.
 """
 
 import re
@@ -22,12 +22,12 @@ TIME_SPLIT = ("train_until", "validation_until", "test_until")
 
 @dataclass(frozen=True)
 class Migration:
-    """A step from one form to the next.
+    """A step from one format version to the next.
 
     Attributes:
-        from_form: the form it starts from; it leads to the one after.
-        why: what changes, in a line.
-        apply: the step.
+        from_form: the version that it starts from; it leads to the next one.
+        why: the change, in one line.
+        apply: changes the texts.
     """
 
     from_form: int
@@ -36,10 +36,10 @@ class Migration:
 
 
 def migrated(texts: Texts, to_form: int) -> tuple[Texts, list[str]]:
-    """Return the texts in the given form, and the reason of each step taken.
+    """Migrate texts to a format version; return them with the reason of each step.
 
     Raises:
-        MeritError: conf/config.yaml says no form, or a newer one; or a file can't be read as YAML.
+        MeritError: the version in conf/config.yaml is invalid or newer than `to_form`; a file is not valid YAML.
     """
     found = form_of(texts)
     if found > to_form:
@@ -53,7 +53,7 @@ def migrated(texts: Texts, to_form: int) -> tuple[Texts, list[str]]:
 
 
 def form_of(texts: Mapping[str, str]) -> int:
-    """Return the form that conf/config.yaml says; one that says none is of form 1."""
+    """Return the format version in conf/config.yaml, 1 if it has none."""
     root = _mapping(CONFIG, texts[CONFIG])
     node = None if root is None else _value(root, "form")
     if node is None:
@@ -80,13 +80,13 @@ def _split_says_by(texts: Texts) -> Texts:
 
 def _with_by(path: str, text: str) -> str:
     splits = {node.start_mark.index: node for node in _splits(path, text) if _is_old(node)}
-    for _, node in sorted(splits.items(), reverse=True):  # from the end, so that the places before stay right
+    for _, node in sorted(splits.items(), reverse=True):  # from the end, so that earlier positions stay valid
         text = _put_first(text, node, "by: time")
     return text
 
 
 def _splits(path: str, text: str) -> Iterator[yaml.MappingNode]:
-    """Give the places of a file that may set data.split, in any of the ways that Hydra has."""
+    """Yield the mappings of a file that may set data.split: in a data file, or under the key data."""
     root = _mapping(path, text)
     if root is None:
         return
@@ -101,7 +101,7 @@ def _is_old(split: yaml.MappingNode) -> bool:
 
 
 def _mapping(path: str, text: str) -> yaml.MappingNode | None:
-    """Return the root of a YAML text with the place of each part; None if it holds no mapping."""
+    """Return the root node of a YAML text, with positions; None if it is not a mapping or an empty one."""
     try:
         root = safe_yaml.compose(text)
     except yaml.YAMLError as error:
@@ -114,7 +114,7 @@ def _value(mapping: yaml.MappingNode, key: str) -> Any:
 
 
 def _put_first(text: str, mapping: yaml.MappingNode, pair: str) -> str:
-    """Put a pair before the first of a mapping, in braces or on a line of its own, as the mapping is written."""
+    """Insert a `key: value` pair at the start of a mapping, in its style: in braces or on a line of its own."""
     place = mapping.value[0][0].start_mark
     line = "\r\n" if "\r\n" in text else "\n"
     between = ", " if mapping.flow_style else line + " " * place.column

@@ -1,4 +1,4 @@
-"""new: a Git repository for a model of one's own, which depends on merit as a library."""
+"""Creates a Git repository for a model that uses merit as a library (`merit new`)."""
 
 import hashlib
 import importlib.metadata
@@ -20,20 +20,20 @@ from merit.errors import MeritError
 from merit.project import files
 
 RECORD = Path(".merit-project.json")
-"""`{name, files: {path: sha256}}`: the project's name, and the files that merit gave it, as it gave them."""
+"""`{name, files: {path: sha256}}`: the project's name, and the hash of each file that merit wrote into it."""
 NAME = r"[a-z][a-z0-9_-]*"
 
 
 @dataclass(frozen=True)
 class Made:
-    """A new project.
+    """The result of `new`.
 
     Attributes:
-        folder: where it is.
-        files: how many it has.
-        commit: its first commit; None if Git made none.
-        reason: why Git made none.
-        source: where its clone installs merit from; None if that is an index.
+        folder: the project's folder, as typed.
+        files: the number of its files.
+        commit: the SHA of its first commit; None if Git refused to commit.
+        reason: why Git refused; empty otherwise.
+        source: where the project installs merit from; None for a package index.
     """
 
     folder: Path
@@ -44,19 +44,19 @@ class Made:
 
 
 def new(folder: Path, name: str | None = None) -> Made:
-    """Make a project in `folder`, whole or not at all.
+    """Create a project in `folder`; an error leaves nothing behind.
 
     Args:
-        folder: where; it must not exist, or be empty.
-        name: the project's name, by default that of the folder.
+        folder: the project's folder; it must not exist or must be empty.
+        name: the project's name; None for the folder's name.
 
     Raises:
-        MeritError: the folder or the name can't be had, or Git is not there; nothing was changed.
+        MeritError: the folder or the name can't be used, or Git is not installed; nothing was changed.
     """
     place = folder.resolve()
     _require_free(folder, place)
     name = _checked_name(name, place)
-    git.run_git("--version")  # before any work
+    git.run_git("--version")  # fails early if Git is not installed
     source = origin()
     with artifacts.written_aside(place) as aside:
         _fill(aside, name)
@@ -88,7 +88,7 @@ def _checked_name(name: str | None, place: Path) -> str:
         raise MeritError(
             f"--name: found {found!r}; allowed: a small letter, then small letters, digits, '-' and '_'; give one"
         )
-    # A package of that name would hide one that merit needs, or be hidden by it.
+    # The project's package of that name would shadow an installed one, or be shadowed by it.
     if found in sys.stdlib_module_names or found == "merit" or found in _installed():
         raise MeritError(f"--name: found {found!r}, which is a Python package's; give another")
     return found
@@ -96,12 +96,12 @@ def _checked_name(name: str | None, place: Path) -> str:
 
 @cache
 def _installed() -> frozenset[str]:
-    """Return the names that installed packages can be imported by; to read them all takes a second."""
+    """Return the import names of the installed packages; cached, for reading them takes a second."""
     return frozenset(importlib.metadata.packages_distributions())
 
 
 def origin() -> str | None:
-    """Return where pip can install the merit that is running; None if that is an index."""
+    """Return the source from which pip can install the running merit; None if it came from a package index."""
     if library.is_source_checkout(root := library.find_template_root()):
         return str(root)
     text = importlib.metadata.distribution("merit-ml").read_text("direct_url.json")
@@ -109,7 +109,7 @@ def origin() -> str | None:
 
 
 def _requirement(direct: dict[str, Any]) -> str:
-    """Return what pip takes for what it has written into direct_url.json."""
+    """Return the pip requirement for the content of a direct_url.json (PEP 610)."""
     url = str(direct["url"])
     if "vcs_info" in direct:
         return f"merit-ml @ {direct['vcs_info']['vcs']}+{url}@{direct['vcs_info']['commit_id']}"
@@ -126,12 +126,12 @@ def _fill(folder: Path, name: str) -> None:
 
 
 def is_given(path: str) -> bool:
-    """Say whether a file stays merit's to renew: conf/ is the user's from the start."""
+    """Return whether `merit upgrade` may replace a file: not those of conf/, which belong to the user."""
     return not path.startswith(f"{artifacts.CONF}/")
 
 
 def record(name: str, digests: dict[str, str]) -> str:
-    """Return the text of the record."""
+    """Return the text of the record file."""
     return json.dumps({"name": name, "files": digests}, indent=2) + "\n"
 
 
@@ -141,14 +141,14 @@ def digest(text: str) -> str:
 
 
 def _begin(path: Path, text: str) -> None:
-    """Write a file of a folder that is still aside: it takes its place as a whole, so no file needs to by itself."""
+    """Write a file into the temporary folder, which is moved as a whole, so that the file needs no atomic write."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     _run_if_program(path, text)
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file; what begins as a program can be run."""
+    """Write a file atomically; one that starts with `#!` becomes executable."""
     artifacts.write_text(path, text)
     _run_if_program(path, text)
 
@@ -159,13 +159,15 @@ def _run_if_program(path: Path, text: str) -> None:
 
 
 def _first_commit(folder: Path, source: str | None) -> tuple[str | None, str]:
-    """Commit everything with the identity that Git has; return the commit, or None and why there is none."""
+    """Commit everything with Git's configured identity; return the commit, or None and the reason."""
     here = ("-C", str(folder))
-    for name in git.HOOK_VARIABLES:  # they would lead to another repository
+    for name in git.HOOK_VARIABLES:  # set inside a Git hook, they would point Git at another repository
         os.environ.pop(name, None)
     git.run_git(*here, "init", "--quiet", "--initial-branch", "main")
     if source is not None:
-        git.run_git(*here, "config", "merit.source", source)  # of this clone: no path of this machine is committed
+        git.run_git(
+            *here, "config", "merit.source", source
+        )  # local to this clone, so that no path of this machine is committed
     git.run_git(*here, "add", "--all")
     if not _has_identity(here):
         return None, "Git has no user.name and user.email; set them, then 'git commit'"

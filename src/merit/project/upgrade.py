@@ -1,4 +1,4 @@
-"""upgrade: bring conf/ to the form that this merit reads, and renew what merit gave and nobody has edited."""
+"""Upgrades a project (`merit upgrade`): migrates conf/ and replaces merit's files that the project didn't edit."""
 
 import difflib
 import json
@@ -15,13 +15,13 @@ from merit.project.new import RECORD, digest, is_given, record, write
 
 @dataclass(frozen=True)
 class Upgrade:
-    """What an upgrade would do.
+    """A planned upgrade.
 
     Attributes:
-        before: the text of each file that changes; empty for one that is not there yet.
-        after: its text afterwards, in the order in which to write.
-        reasons: what changes, a line each.
-        kept: files that merit has renewed, left alone here because they were edited.
+        before: the current text of each file that changes; empty for a new file.
+        after: the new text of each file, in the order of writing.
+        reasons: one line per change.
+        kept: files with a newer text in merit that stay because the project edited them.
     """
 
     before: Texts
@@ -30,24 +30,24 @@ class Upgrade:
     kept: list[str]
 
     def difference(self) -> str:
-        """Return the whole change as a unified diff."""
+        """Return the complete change as a unified diff."""
         pairs = ((path, self.before[path], text) for path, text in self.after.items())
         return "".join(line for path, old, new in pairs for line in _diff(path, old, new))
 
     def apply(self) -> None:
-        """Write every file whole or not at all.
+        """Write every file atomically.
 
-        conf/config.yaml and the record come last: an upgrade that was cut short is found unfinished, and done again.
+        conf/config.yaml and the record come last, so that the next run completes an interrupted upgrade.
         """
         for path, text in self.after.items():
             write(Path(path), text)
 
 
 def plan() -> Upgrade:
-    """Find out what is to be done in the folder that merit runs in; write nothing.
+    """Plan the upgrade of the project in the working folder; write nothing.
 
     Raises:
-        MeritError: there is no conf/ here, it is newer than this merit, or a file can't be read.
+        MeritError: there is no conf/, its format is newer than this merit, or a file can't be read.
     """
     texts = _conf()
     after, reasons = migrated(texts, FORMAT_VERSION)
@@ -66,7 +66,7 @@ def _conf() -> Texts:
 
 
 def _text(path: str | Path) -> str:
-    """Return a file's text with its ends of lines as they are; empty if it is not there."""
+    """Return a file's text with its original line endings; empty if it doesn't exist."""
     try:
         return Path(path).read_bytes().decode("utf-8") if Path(path).exists() else ""
     except (OSError, UnicodeDecodeError) as error:
@@ -74,7 +74,7 @@ def _text(path: str | Path) -> str:
 
 
 def _renewed() -> tuple[Texts, list[str]]:
-    """Return the given files that this merit has in another form, and those of them that were edited here."""
+    """Return merit's files with a newer text, with the record, and the paths of those that the project edited."""
     if not RECORD.is_file():
         return {}, []
     name, known = _record()
@@ -91,7 +91,7 @@ def _renewed() -> tuple[Texts, list[str]]:
 
 
 def _is_untouched(path: str, known: dict[str, str]) -> bool:
-    """Say whether a file is as merit gave it, or, where merit never gave it, not there."""
+    """Return whether a file is as merit wrote it, or doesn't exist if merit never wrote it."""
     if path in known:
         return Path(path).exists() and digest(_text(path)) == known[path]
     return not Path(path).exists()

@@ -205,7 +205,7 @@ def test_a_stage_whose_lock_changed_under_it_is_broken(call: Call, monkeypatch: 
     monkeypatch.setattr("merit.data.contract.validate", change)
     code, _, err = call("validate")
     assert code == 2
-    assert "params.yaml: changed while 'validate' ran, which worked by what it was; run it again" in err
+    assert "params.yaml: changed while 'validate' ran with its earlier content; run it again" in err
 
 
 def test_the_lock_is_not_written_under_a_run(call: Call, conf: Path) -> None:

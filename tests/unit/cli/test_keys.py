@@ -59,13 +59,13 @@ def test_the_file_is_where_the_lock_says(call: Call, lock: Lock) -> None:
     ("args", "code", "words"),
     [
         (["list"], 2, "nowhere.yaml: not found; 'merit keys add NAME' makes it"),
-        (["add", "x", "--expires", "soon"], 2, "--expires soon: no day; such as 2027-01-31"),
-        (["add", "x", "--role", "root"], 2, "--role root: no role; allowed: predict, feedback, metrics"),
+        (["add", "x", "--expires", "soon"], 2, "--expires soon: not a date; give one such as 2027-01-31"),
+        (["add", "x", "--role", "root"], 2, "--role root: unknown role; allowed: predict, feedback, metrics"),
         (["revoke", "x"], 2, "nowhere.yaml: not found; 'merit keys add NAME' makes it"),
         (["add", ""], 2, "the name of a key is ''; allowed: 1 to 100 characters that can be seen"),
         (["add", "a\nb"], 2, r"the name of a key is 'a\nb'; allowed"),
         (["add", "x" * 101], 2, "the name of a key is"),
-        (["add", "x", "--expires", "2020-01-01"], 2, "--expires 2020-01-01: that key would not hold for a moment"),
+        (["add", "x", "--expires", "2020-01-01"], 2, "--expires 2020-01-01: the key would have expired already"),
     ],
 )
 def test_what_can_not_be_done_is_told_in_a_line(call: Call, args: list[str], code: int, words: str) -> None:
@@ -79,7 +79,7 @@ def test_the_last_key_is_not_taken_away(call: Call) -> None:
     call("keys", "add", "shop")
     code, _, said = call("keys", "revoke", "shop")
     assert code == 1
-    assert "that is the last key" in said
+    assert "this is the last key" in said
     assert call("keys", "list")[0] == 0
 
 
