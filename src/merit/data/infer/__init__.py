@@ -1,7 +1,8 @@
-"""infer: from a table to conf/data and conf/experiment, a guess that a person corrects.
+"""Guesses conf/data and conf/experiment for a table (`merit infer`); the user reviews and corrects the result.
 
-`opened` reads the source as `merit ingest` will; `target` guesses the task, `guess` each column, `leaks` finds columns
-that give the answer away, `plan` fits split and thresholds to the number of rows, `render` writes YAML.
+`opened` reads the source as `merit ingest` will, `target` guesses the task, `guess` each column,
+`leaks` finds columns that reveal the target, `plan` chooses split and thresholds for the number of rows,
+`render` writes YAML.
 """
 
 import re
@@ -29,13 +30,13 @@ from merit.errors import MeritError
 from merit.expression import evaluate
 
 FEWEST = 30
-"""Rows below which there is nothing to train, choose and judge on."""
+"""Minimum rows for a training, a validation and a test part."""
 SLICES = 4
 
 
 @dataclass(frozen=True)
 class Inferred:
-    """What was guessed: the files written, and all that a person should read of it."""
+    """The result of `infer`: the files written, and the guesses, notes and warnings to review."""
 
     name: str
     files: list[Path]
@@ -58,21 +59,21 @@ def infer(
     table: str | None = None,
     force: bool = False,
 ) -> Inferred:
-    """Guess a configuration from a table and write conf/data/NAME.yaml and conf/experiment/NAME.yaml.
+    """Guess a configuration for a table and write conf/data/NAME.yaml and conf/experiment/NAME.yaml.
 
     Args:
         path: a file, or a database's URL.
         target: the column to predict.
-        time: the column that says when a row was.
+        time: the column with the time of each row; None to split without time.
         task: binary, multiclass or regression; None to guess.
-        dates: dmy, mdy or ymd, for columns of dates that can be read by several.
-        name: the model's; None for the file's or the table's.
-        query: the rows of a database.
-        table: or its table.
-        force: whether files that are there are written over.
+        dates: dmy, mdy or ymd, for ambiguous date columns.
+        name: the model's name; None for the name of the file or table.
+        query: a SELECT statement, for a database.
+        table: the table's name, for a database, instead of `query`.
+        force: whether existing files are overwritten.
 
     Raises:
-        MeritError: the table can't be read, has no such column, or nothing can be learned from it; a file is there.
+        MeritError: the table can't be read, has no such column, or has nothing to learn from; a file exists already.
     """
     check(path, query, table)
     options = {"--time": time, "--dates": dates, "--name": name, "--query": query, "--table": table}
@@ -94,14 +95,14 @@ def infer(
 
 
 def _command(path: str, target: str, options: Mapping[str, str | None]) -> str:
-    """Return the command that infers this again, for who adds to it."""
+    """Return the command line of this call, to which advice adds options."""
     more = [text for option, value in options.items() if value for text in (option, value)]
     return shlex.join(["merit", "infer", path, "--target", target, *more])
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows in use, how their columns are written, what is asked of them, and the column of their time."""
+    """The rows in use, the notation of their columns (without the target), the target, and the time column."""
 
     table: pl.DataFrame
     columns: list[Written]
@@ -110,7 +111,7 @@ class Rows:
 
 
 def _read_columns(source: Opened, order: str | None) -> dict[str, Written]:
-    """Return how each column of a table is written; the table loses it, so that its text goes once it is read."""
+    """Detect the notation of each column; columns are removed from the table to free their memory."""
     semicolons = source.component.get("separator") == ";"
     found = {}
     for name in source.table.columns:
@@ -120,7 +121,7 @@ def _read_columns(source: Opened, order: str | None) -> dict[str, Written]:
 
 
 def _guessed(files: list[Path], source: Opened, used: Rows, notes: list[str]) -> Inferred:
-    """Guess what is to be said of the rows in use, write both files and return what was guessed."""
+    """Guess the settings for the rows in use, write both files and return the guesses."""
     name, rows, asked, time = files[0].stem, used.table, used.asked, used.time
     truth = evaluate(asked.sql, rows).alias(asked.name)
     found = _of_one_size(guesses(rows, used.columns, time))
@@ -150,7 +151,7 @@ def _guessed(files: list[Path], source: Opened, used: Rows, notes: list[str]) ->
 
 
 def _name(name: str | None, path: str, table: str | None) -> str:
-    """Return the name given, or one made of the file's or the table's."""
+    """Return the given name, or one derived from the file or table."""
     if name is not None:
         if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
             raise MeritError(f"--name: found '{name}'; allowed: a small letter, then small letters, digits, _ and -")
@@ -193,7 +194,7 @@ def _check_time(columns: Mapping[str, Written], time: str | None) -> None:
 
 
 def _used(table: pl.DataFrame, asked: Target, time: str | None) -> tuple[pl.DataFrame, list[str]]:
-    """Return the rows that data.filter and data.window will keep."""
+    """Return the rows that data.filter and data.window will keep, with notes."""
     notes = []
     if asked.filter is not None:
         table = table.filter(evaluate(asked.filter, table))
@@ -206,7 +207,7 @@ def _used(table: pl.DataFrame, asked: Target, time: str | None) -> tuple[pl.Data
 
 
 def _of_one_size(found: list[Guess]) -> list[Guess]:
-    """Leave out arrays of another height and width than the first: a network takes those of one."""
+    """Leave out array columns whose height and width differ from the first: a network takes one size."""
     sizes = {guess.name: sorted(guess.settings["shape"])[-2:] for guess in features(found) if "shape" in guess.settings}
     first = next(iter(sizes.values()), None)
     other = "a network takes arrays of one height and width, and the first column of them has another"
@@ -214,7 +215,7 @@ def _of_one_size(found: list[Guess]) -> list[Guess]:
 
 
 def _repeats(rows: pl.DataFrame) -> tuple[list[str], dict[str, float]]:
-    """Return a note of rows that repeat another one whole, and the gate's limit, where it would refuse so many."""
+    """Return a note and the gate limit to set if there are more duplicate rows than the gate allows by default."""
     count, limit = repeated_rows(row_hashes(rows)), DataGate().duplicates
     if count <= limit * rows.height:
         return [], {}
@@ -230,7 +231,7 @@ def _repeats(rows: pl.DataFrame) -> tuple[list[str], dict[str, float]]:
 
 
 def _belonging(guess: Guess, entities: list[Entity], parts: plan.Split) -> Guess:
-    """Return a guess as it is, unless the column names whose rows these are; the first such stays without a feature."""
+    """Return the guess, changed if the column names entities: the first such column stays, but not as a feature."""
     found = next((each for each in entities if each.name == guess.name), None)
     if found is None:
         return guess
@@ -245,7 +246,7 @@ def _belonging(guess: Guess, entities: list[Entity], parts: plan.Split) -> Guess
 def _columns(
     found: list[Guess], rows: pl.DataFrame, truth: pl.Series, task: str, time: str | None
 ) -> tuple[list[Guess], list[str]]:
-    """Return the guesses without the columns that give the target away, and warnings of those."""
+    """Leave out the columns that reveal the target; return the guesses and a warning per such column."""
     seen = [guess.name for guess in features(found) if guess.settings["type"] != "array"]
     known = leaks.giveaways(rows.select(seen), truth, task)
     measure = {"binary": "ROC AUC", "multiclass": "skill", "regression": "R²"}[task]
@@ -282,7 +283,7 @@ def _window(rows: pl.DataFrame, time: str | None) -> dict[str, Any] | None:
 def _sections(
     columns: list[Guess], parts: plan.Split, truth: pl.Series, used: Rows, duplicates: dict[str, float]
 ) -> dict[str, dict[str, Any]]:
-    """Return what the experiment sets besides the data, as it fits the number of rows."""
+    """Return the sections of the experiment, with values for the number of rows."""
     task = used.asked.task
     train, test = parts.rows["train"], parts.rows["test"]
     sliced = [g for g in features(columns) if g.settings["feature"] == "category" and g.values <= FEW]
@@ -298,7 +299,7 @@ def _sections(
 
 
 def _write(files: list[Path], texts: list[str]) -> None:
-    """Write both files or none: what stood before stands again if one fails."""
+    """Write both files; restore the previous content of both if one fails."""
     before = [file.read_bytes() if file.is_file() else None for file in files]
     try:
         for file, text in zip(files, texts, strict=True):

@@ -1,4 +1,4 @@
-"""What rows belong to: the column, such as a patient's id, whose rows must not be on both sides of a split."""
+"""Finds entity columns, such as a patient's id, whose rows must all be in one part of a split."""
 
 from collections.abc import Iterable, Iterator
 
@@ -7,16 +7,16 @@ import polars as pl
 from merit.data.entities import MIN_VALUES, Entity, detect_entity, mentions_recurring
 
 MOST_COLUMNS = 60
-"""Columns of a table that are looked at for what follows from what: in pairs, which many are too many for."""
+"""Maximum columns for the search of dependent columns, which compares all pairs."""
 MOST_ROWS = 50
-"""Rows of one value, on average, up to which values that nothing else tells of may be people or things."""
+"""Maximum mean rows per value of a column whose values may be people or things though its name doesn't say so."""
 
 
 def entity_columns(rows: pl.DataFrame, names: Iterable[str]) -> list[Entity]:
-    """Return the columns that name what rows belong to, the one to split by first.
+    """Return the entity columns, the one to split by first.
 
-    One whose name says so comes before a mere id; of two of which one belongs to the other, as a session to a user, the
-    wider comes first.
+    A column whose name denotes an entity comes before a mere id; of nested entities, such as sessions of a user, the
+    enclosing one comes first.
     """
     found = [entity for name in names if (entity := detect_entity(rows[name])) is not None]
     ordered = sorted(found, key=lambda each: not each.is_sure)
@@ -28,7 +28,7 @@ def entity_columns(rows: pl.DataFrame, names: Iterable[str]) -> list[Entity]:
 
 
 def _holds(rows: pl.DataFrame, wide: Entity, narrow: Entity) -> bool:
-    """Say whether every value of `narrow` is of one value of `wide`, and not the other way round as well."""
+    """Return whether every value of `narrow` occurs with only one value of `wide`, and not vice versa."""
     if wide.values >= narrow.values:
         return False
     pairs = rows.select(narrow.name, wide.name).drop_nulls()
@@ -36,7 +36,7 @@ def _holds(rows: pl.DataFrame, wide: Entity, narrow: Entity) -> bool:
 
 
 def hints(rows: pl.DataFrame, names: Iterable[str]) -> Iterator[str]:
-    """Yield notes of columns that may name what rows belong to, though their names don't say so."""
+    """Yield notes on columns that may be entities though their names don't say so."""
     names, schema = list(names), rows.schema
     others = names if len(names) <= MOST_COLUMNS else []
     for name in names:
@@ -54,7 +54,7 @@ def hints(rows: pl.DataFrame, names: Iterable[str]) -> Iterator[str]:
 
 
 def _constants(rows: pl.DataFrame, name: str, names: list[str]) -> list[str]:
-    """Return the other columns that have one value for each value of this one, and several in all."""
+    """Return the other columns that are constant within each value of this one, but not overall."""
     others = [each for each in names if each != name]
     counts = rows.group_by(name).agg(pl.col(others).n_unique())
     same = counts.select(pl.col(others).max() == 1).row(0, named=True) if others else {}

@@ -1,4 +1,4 @@
-"""Dates as people write them: the format that reads a whole column, or the two that do and mean different days."""
+"""Detects the date format of a text column, and reports columns that several formats read as different days."""
 
 import re
 from collections import Counter
@@ -30,14 +30,14 @@ CLOCKS = (
 )  # fmt: skip
 OTHERS = ("%a %b %d %H:%M:%S %Y", "%H:%M %d.%m.%Y", "%H:%M:%S %d/%m/%Y", "%H:%M %d/%m/%Y", "%H:%M %m/%d/%Y")
 SHARE = 0.8
-"""The share of a column's cells that must be dates for the others to be odd."""
+"""Minimum share of dates among a column's cells; the other cells are then treated as odd ones."""
 FIRST = 40
-"""Cells by which most formats are ruled out."""
+"""Number of cells that rule out most formats."""
 FEWEST_NUMBERS = 10
-"""Different whole numbers that must all be days before they are taken for such."""
+"""Minimum number of distinct whole numbers, all valid days, before they are taken for dates."""
 YEARS = (1900, 2100)
 CENTURY = 2050
-"""The year from which one that is written by two digits may well be of the century before."""
+"""Two-digit years read as this year or later may belong to the previous century."""
 DIGITS = "^([0-9]{6}|[0-9]{8}|[0-9]{12}|[0-9]{14})$"
 """Whole numbers that may be dates: 202412, 20241231, 20241231235959."""
 
@@ -47,9 +47,9 @@ class Dates:
     """A column of dates.
 
     Attributes:
-        format: as conf/data declares it; None for ISO 8601.
-        problem: why it can't be read, and what to do; None if it can.
-        notes: how a date was taken that could be misread.
+        format: the format for conf/data; None for ISO 8601.
+        problem: why the column can't be read, with advice; None if it can.
+        notes: how dates that could be misread were interpreted.
     """
 
     format: str | None
@@ -58,11 +58,11 @@ class Dates:
 
 
 def dates_in(raw: pl.Series, order: str | None) -> Dates | None:
-    """Return how a column of text holds dates; None if it holds none.
+    """Detect the dates of a text column; None if it contains none.
 
     Args:
         raw: the column.
-        order: dmy, mdy or ymd, for dates that can be read by several.
+        order: dmy, mdy or ymd, for ambiguous dates.
     """
     cells = sample(raw)
     if cells.is_empty() or float(cells.str.contains("[0-9]").mean() or 0) < SHARE:  # type: ignore[arg-type]  # a share
@@ -75,7 +75,9 @@ def dates_in(raw: pl.Series, order: str | None) -> Dates | None:
     named = [format for format in formats if format is not None]
     asked = [format for format in named if _order(format) == order] or _likely(cells, named)
     if _differ(cells, asked):
-        cells = raw.drop_nulls().str.strip_chars().unique(maintain_order=True)  # one cell may tell, in a sample or not
+        cells = (
+            raw.drop_nulls().str.strip_chars().unique(maintain_order=True)
+        )  # a single cell outside the sample may decide
         shares = {format: _share(cells, format) for format in asked}
         asked = [format for format in asked if shares[format] == max(shares.values())]
         if _differ(cells, asked):
@@ -84,18 +86,18 @@ def dates_in(raw: pl.Series, order: str | None) -> Dates | None:
 
 
 def _differ(cells: pl.Series, formats: list[str]) -> bool:
-    """Say whether formats read other days."""
+    """Return whether the formats read the cells as different days."""
     first = _read(cells, formats[0])
     return any(not _read(cells, format).equals(first, null_equal=True) for format in formats[1:])
 
 
 def days(values: pl.Series) -> pl.Series:
-    """Return times as days, if none has a time of day."""
+    """Convert times to dates, if none has a time of day."""
     return values.cast(pl.Date) if (values.dt.time().drop_nulls() == time.min).all() else values
 
 
 def _formats(cells: pl.Series) -> list[str | None]:
-    """Return the formats that read most of the cells, and all of them as many."""
+    """Return the formats that read the largest share of the cells; empty if that share is too small."""
     shares = {format: _share(cells, format) for format in (None, *_possible(cells))}
     most = max(shares.values())
     best = [format for format, share in shares.items() if share == most]
@@ -103,7 +105,7 @@ def _formats(cells: pl.Series) -> list[str | None]:
 
 
 def _possible(cells: pl.Series) -> list[str]:
-    """Return the formats whose pattern fits many of a few cells that differ in form, the plainest first."""
+    """Return the formats that match at least a quarter of the distinct cell shapes, the most common formats first."""
     forms = {re.sub("[0-9]", "0", cell): cell for cell in cells.head(50 * FIRST).unique(maintain_order=True)}
     some = list(forms.values())[:FIRST]
     counts = Counter(format for cell in some for format in _fitting(cell))
@@ -116,7 +118,7 @@ def _rank(item: tuple[str, int]) -> tuple[int, int]:
 
 
 def _fitting(cell: str) -> Iterator[str]:
-    """Yield the formats whose pattern a cell fits: the clock is cut off its end, and the day is what is left."""
+    """Yield the formats that match a cell: the end must match a clock pattern, the rest a day pattern."""
     days, clocks, others = _patterns()
     yield from (format for format, pattern in others.items() if pattern.search(cell))
     for clock, pattern in clocks.items():
@@ -126,7 +128,7 @@ def _fitting(cell: str) -> Iterator[str]:
 
 @cache
 def _patterns() -> tuple[dict[str, re.Pattern[str]], dict[str, re.Pattern[str]], dict[str, re.Pattern[str]]]:
-    """Return the patterns of days, of clocks at the end of a text, and of the other formats."""
+    """Return the compiled patterns of days, of clocks at the end of a text, and of the other formats."""
     year = compile_format("%Y").pattern.removesuffix("$")
     clocks = {clock: re.compile(compile_format(f"%Y{clock}").pattern.removeprefix(year)) for clock in CLOCKS}
     days, others = ({each: re.compile(compile_format(each).pattern) for each in formats} for formats in (DAYS, OTHERS))
@@ -142,7 +144,7 @@ def _share(cells: pl.Series, format: str | None) -> float:
 
 
 def _are_plausible(cells: pl.Series, formats: list[str | None], share: float) -> bool:
-    """Say whether whole numbers are dates: all of many are, and of years that are near."""
+    """Return whether whole numbers may be dates: many distinct ones, all valid, in years 1900 to 2100."""
     if not cells.str.contains("^[0-9]+$").all():
         return True
     near = [_read(cells, format).dt.year().is_between(*YEARS).all() for format in formats]
@@ -150,19 +152,19 @@ def _are_plausible(cells: pl.Series, formats: list[str | None], share: float) ->
 
 
 def _order(format: str) -> str:
-    """Return the order of day, month and year: dmy, mdy, ymd, or of fewer of them."""
+    """Return the order of day, month and year in a format: dmy, mdy, ymd, or a part of these."""
     letters = re.findall("%([dmbY]|y)", format)
     return "".join(dict.fromkeys({"b": "m", "Y": "y"}.get(each, each) for each in letters))
 
 
 def _likely(cells: pl.Series, formats: list[str]) -> list[str]:
-    """Return the formats by which years are few: of two digits, what hardly changes is the year, not the day."""
+    """Return the formats with few distinct years: of two-digit parts, the one that hardly varies is the year."""
     years = {format: _read(cells, format).dt.year().n_unique() for format in formats}
     return [format for format in formats if years[format] <= 3 * min(years.values())]
 
 
 def _ambiguous(cells: pl.Series, formats: list[str]) -> Dates:
-    """Return the ways in which dates can be read, by a cell that tells them apart."""
+    """Return a problem that shows a cell which two formats read differently."""
     first = formats[0]
     other = next(each for each in formats if not _read(cells, each).equals(_read(cells, first), null_equal=True))
     days = _read(cells, first), _read(cells, other)
@@ -175,7 +177,7 @@ def _ambiguous(cells: pl.Series, formats: list[str]) -> Dates:
 
 
 def _several(cells: pl.Series) -> Dates | None:
-    """Return what is wrong with cells that are dates by several formats together, and by none alone."""
+    """Return a problem if only several formats together read the cells; None otherwise."""
     values = {format: _read(cells, format) for format in _possible(cells)}
     if not values or cells.str.contains("^[0-9]+$").all():
         return None
@@ -192,7 +194,7 @@ def _in_forms(one: str, other: str) -> str:
 
 
 def _mixed(cells: pl.Series, chosen: str) -> str | None:
-    """Return what is wrong where other cells are dates too, but in another form or order."""
+    """Return a problem if the unread cells are dates in another format or order; None otherwise."""
     values = _read(cells, chosen)
     left = cells.filter(values.is_null()).unique(maintain_order=True)
     if left.is_empty() or not (other := [each for each in _formats(left) if each != chosen]):
@@ -203,7 +205,7 @@ def _mixed(cells: pl.Series, chosen: str) -> str | None:
 
 
 def far_years(values: pl.Series, format: str | None) -> list[str]:
-    """Return a note of years of two digits that may be of the century before, as those of birthdays are."""
+    """Return a note on two-digit years that may belong to the previous century, such as years of birth."""
     last = values.dt.year().max()
     if format is None or "%y" not in format or not isinstance(last, int) or last < CENTURY:
         return []
@@ -214,7 +216,7 @@ def far_years(values: pl.Series, format: str | None) -> list[str]:
 
 
 def _taken(name: str, cells: pl.Series, format: str) -> tuple[str, ...]:
-    """Return a note of how a date was taken that could be misread."""
+    """Return a note on how dates that could be misread were interpreted."""
     if _order(format) in {"ymd", "ym", "my"} or "%b" in format:
         return ()
     cells = cells.filter(cells.str.contains(compile_format(format).pattern))

@@ -1,4 +1,4 @@
-"""What a file is, by its content: Parquet, text, or something else and what to do with it."""
+"""Detects the kind of a file by its content: Parquet, text, or an unsupported kind with advice."""
 
 import zipfile
 from collections import Counter
@@ -10,7 +10,7 @@ from merit.reading.textfile import TextFile
 PARQUET = b"PAR1"
 IMAGES = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp"})
-"""How names of files of images end."""
+"""File name suffixes of images."""
 AS_PARQUET = "make Parquet of it: python -c \"import polars; polars.{read}('FILE').write_parquet('FILE.parquet')\""
 KINDS = {
     b"\xd0\xcf\x11\xe0": "an old Excel workbook; save the sheet as CSV",
@@ -25,7 +25,7 @@ KINDS = {
     b"\x80\x04\x95": "a pickle, which can run code and is not opened; write its table as Parquet",
     b"\x80\x05\x95": "a pickle, which can run code and is not opened; write its table as Parquet",
 }
-"""How files of other kinds begin, and what to do with them."""
+"""Leading bytes of unsupported file kinds, with advice."""
 HOW_IMAGES = (
     "merit reads tables: write a Parquet file with a row per image, its pixels as an array column of one size and its "
     "label as another (docs/own-table.md, Images)"
@@ -33,10 +33,10 @@ HOW_IMAGES = (
 
 
 def is_parquet(place: Path) -> bool:
-    """Say whether a file is Parquet.
+    """Return whether a file is Parquet; False means text.
 
     Raises:
-        MeritError: it is neither that nor text; the line says what it is, and what to do.
+        MeritError: it is empty or neither; the line names its kind and gives advice.
     """
     with place.open("rb") as handle:
         first = handle.read(16)
@@ -50,7 +50,7 @@ def is_parquet(place: Path) -> bool:
 
 
 def _other(place: Path, first: bytes) -> str | None:
-    """Return what a file of another kind is and what to do with it; None for text."""
+    """Return the kind of an unsupported file with advice; None for text."""
     if first.startswith(b"SQLite format 3\0"):
         return f"a SQLite database; give sqlite:///{place} with --table or --query"
     if first.startswith(b"PK\x03\x04"):
@@ -76,7 +76,7 @@ def _zip(place: Path) -> str:
 
 
 def _markup(place: Path) -> str | None:
-    """Return what text is that is no lines of fields; None for lines of fields."""
+    """Return the kind of a text file in a markup format (XML, HTML, JSON) with advice; None for lines of fields."""
     with TextFile(str(place)).open_decompressed() as handle:
         text = handle.read(4096).decode("utf-8-sig", "ignore").lstrip()
     if text.startswith(("<?xml", "<!DOCTYPE", "<html", "<!doctype", "<table")):
@@ -92,7 +92,7 @@ def _markup(place: Path) -> str | None:
 
 
 def refuse_folder(place: Path) -> None:
-    """Refuse a folder, and say what to do with what it holds.
+    """Refuse a folder, with advice for its contents.
 
     Raises:
         MeritError: always.

@@ -1,4 +1,4 @@
-"""What each column seems to be: its type, what the model can make of it, or why it is left out."""
+"""Guesses each column's type and feature kind, or the reason to leave it out."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -16,36 +16,43 @@ from merit.data.infer.texts import NOT_OPENED, kind_of
 from merit.data.infer.written import Written
 
 FEW = 20
-"""Values that a person can look through; as many may be codes of classes."""
+"""Maximum distinct values that a person can review, and up to which whole numbers may be class codes."""
 SAMPLE = 20_000
 OF_TIME = r"(?i)(time|date|stamp|epoch|created|updated|modified|datum|zeit|unix|(^|_)(ts|dt|at|day)$)"
 OF_TIME = r"(?i)(time|date|stamp|epoch|created|updated|modified|datum|zeit|unix|(^|_)(ts|dt|at|day)$)"
 SINCE = (631_152_000, 2_208_988_800)
-"""Seconds since 1970 of the years from 1990 to 2040."""
+"""Range of Unix timestamps in seconds, from 1990 to 2039."""
 SHEET = (32_874, 51_136)
-"""Days of the same years, as spreadsheets count them."""
+"""Range of spreadsheet day numbers for the same years."""
 SAME = "every row has the same value"
 
 
 @dataclass(frozen=True)
 class Guess:
-    """One column: its settings in conf/data, what was seen of it, and why it is left out, if it is."""
+    """The guess for one column.
+
+    Attributes:
+        name: the column's name.
+        settings: its settings in conf/data.
+        seen: a description of its values, which becomes a comment in conf/data.
+        left_out: the reason to leave the column out; None if it is used.
+    """
 
     name: str
     settings: dict[str, Any]
     seen: str
     left_out: str | None = None
     values: int = 0
-    """Distinct values, where they were counted."""
+    """Number of distinct values, 0 if they were not counted."""
 
 
 def guesses(rows: pl.DataFrame, columns: Iterable[Written], time: str | None) -> list[Guess]:
-    """Return a guess for each of some columns, from the rows that will be used."""
+    """Return a guess for each of the given columns, from the rows that will be used."""
     return [_written_as(_guess(rows[each.name], each.problem, is_time=each.name == time), each) for each in columns]
 
 
 def _written_as(guess: Guess, column: Written) -> Guess:
-    """Return a guess with what conf/data must declare of how cells are written."""
+    """Add the settings that conf/data must declare for the notation of the cells."""
     if not guess.settings and column.problem is None:
         return guess
     return replace(
@@ -92,7 +99,7 @@ def _guess(column: pl.Series, problem: str | None, *, is_time: bool) -> Guess:
 
 
 def _unusable_name(name: str) -> str | None:
-    """Return why the model can't have a column of this name."""
+    """Return why the model can't have a column with this name; None if it can."""
     if not name.strip():
         return "it has no name; give it one"
     if name.startswith("/") or name == OUTPUT_NAME:
@@ -105,7 +112,7 @@ def _unusable_name(name: str) -> str | None:
 
 
 def _missing(nulls: int, rows: int) -> dict[str, float]:
-    """Return the share of missing values to allow: what was seen, and half as much again."""
+    """Return the share of missing values to allow: about 1.5 times the observed share, empty without any."""
     if nulls == 0:
         return {}
     return {"missing": min(1.0, round(1.5 * nulls / rows + 0.0151, 2))}
@@ -116,7 +123,7 @@ def _told(missing: dict[str, float], column: pl.Series) -> str:
 
 
 def _unsupported(known: pl.Series) -> str:
-    """Return what values are that are no feature, and what to do."""
+    """Return the reason to leave out a column of an unsupported type, with advice."""
     first = known[0].get("bytes") if isinstance(known[0], dict) else known[0]
     if isinstance(first, bytes) and first.startswith(tuple(IMAGES)):
         return f"images as bytes, {NOT_OPENED}"
@@ -168,7 +175,7 @@ def _of_number(name: str, known: pl.Series) -> Guess:
 
 
 def _of_codes(name: str, known: pl.Series, values: int) -> Guess:
-    """Guess whole numbers whose name says that they are codes: they are no amounts."""
+    """Guess whole numbers that are codes by the column's name, not amounts."""
     settings = {"type": "integer", "feature": "category"}
     if values > 0.5 * len(known) and values > FEW:
         return Guess(name, settings, "", f"{values:,} codes in {len(known):,} rows are too many to learn any")
@@ -176,7 +183,7 @@ def _of_codes(name: str, known: pl.Series, values: int) -> Guess:
 
 
 def _moments(name: str, low: float, high: float) -> str | None:
-    """Return what whole numbers are that count time, as a name says and their size allows."""
+    """Return the kind of time that whole numbers count, with advice, judged by name and range; None if none."""
     if not re.search(OF_TIME, name):
         return None
     for unit, length in {"seconds": 1, "milliseconds": 1e3, "microseconds": 1e6}.items():
@@ -190,7 +197,7 @@ def _moments(name: str, low: float, high: float) -> str | None:
 
 
 def _identifies(name: str, known: pl.Series, values: int, low: float, high: float) -> str | None:
-    """Return the sign by which whole numbers are an identifier: each stands once, and they count or only name."""
+    """Return why whole numbers seem to be an identifier, such as consecutive unique values; None if they don't."""
     rows = len(known)
     if values < 0.98 * rows or rows < FEW:
         return None
@@ -229,12 +236,12 @@ def _of_array(name: str, known: pl.Series) -> Guess:
 
 
 def side(shape: list[int]) -> int:
-    """Return the shorter of an array's height and width: its channels, if it has any, are fewer."""
+    """Return the shorter of an array's height and width; the channels, if any, are assumed to be the smallest size."""
     return sorted(shape)[-2]
 
 
 def _shape(known: pl.Series) -> tuple[list[int] | None, pl.DataType]:
-    """Return the shape that all arrays of a column have, None if they differ, and what they hold."""
+    """Return the common shape of a column's arrays, None if they differ, and the type of their elements."""
     shape: list[int] = []
     is_even = True
     while isinstance(known.dtype, pl.List | pl.Array):
@@ -264,7 +271,7 @@ def _of_text(name: str, known: pl.Series) -> Guess:
 
 
 def _listed(known: pl.Series, values: int) -> str:
-    """Return how many values there are, and all of a few, or the usual ones of many."""
+    """Return the number of values, with all values if they are few, else the most frequent ones."""
     if values <= 8:
         return f"{values} values: {', '.join(_word(value) for value in known.unique().sort())}"
     usual = known.value_counts(sort=True).head(3).to_series()
@@ -272,7 +279,7 @@ def _listed(known: pl.Series, values: int) -> str:
 
 
 def _word(value: Any) -> str:
-    """Return a value as a comment can hold it: on one line, and short."""
+    """Return a value for a comment: on one line, and short."""
     text = "".join(each if each.isprintable() else " " for each in str(value))
     return (text if len(text) <= 24 else f"{text[:23]}…") or "''"
 
@@ -282,5 +289,5 @@ def _short(number: float) -> str:
 
 
 def features(found: Iterable[Guess]) -> Iterator[Guess]:
-    """Yield the columns that the model sees."""
+    """Yield the guesses of the columns that are features of the model."""
     return (guess for guess in found if guess.left_out is None and "feature" in guess.settings)

@@ -1,4 +1,4 @@
-"""How a file of text is laid out: its encoding, the lines before its header, what separates its fields."""
+"""Detects the layout of a text file: its encoding, the lines before its header, and its field separator."""
 
 import csv
 import re
@@ -18,12 +18,12 @@ LINES = 200
 NUMBER = re.compile(r"\s*[+-]?[\d.,]+\s*")
 YEAR = re.compile(r"\s*(19|20)\d\d\s*")
 FALLBACK = "windows-1252"
-"""What text is taken for that is neither UTF-8 nor UTF-16."""
+"""The encoding assumed for text that is neither UTF-8 nor UTF-16."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The settings of a source of text, and what a person should know of how they were found."""
+    """The settings of a text source, and notes on how they were detected."""
 
     settings: dict[str, Any]
     notes: list[str] = field(default_factory=list)
@@ -31,23 +31,23 @@ class Layout:
 
 @dataclass(frozen=True)
 class _Cut:
-    """The first lines, cut by one separator."""
+    """The first lines of a file, split by one separator."""
 
     separator: str
     fields: int
     skipped: int
-    """Lines before the header."""
+    """Number of lines before the header."""
     share: float
-    """Lines that have as many fields as the header."""
+    """Share of the lines with as many fields as the header."""
     is_named: bool
-    """Whether the header holds names, and not the values of a row."""
+    """Whether the header contains names rather than the values of a row."""
 
 
 def layout(place: Path) -> Layout:
-    """Return how a file of text is laid out.
+    """Detect the layout of a text file.
 
     Raises:
-        MeritError: it is no text, or holds none.
+        MeritError: the file is empty, not text, or in an unknown encoding.
     """
     encoding, notes = _encoding(place)
     lines = _lines(place, encoding)
@@ -75,7 +75,7 @@ def _short(text: str) -> str:
 
 
 def _encoding(place: Path) -> tuple[str, list[str]]:
-    """Return the encoding to declare, and a note of one that was guessed; a byte order mark needs none."""
+    """Return the encoding to declare, and a note if it was guessed; with a byte order mark none must be declared."""
     file = TextFile(str(place))
     with file.open_decompressed() as handle:
         start = handle.read(HEAD)
@@ -99,10 +99,10 @@ def _encoding(place: Path) -> tuple[str, list[str]]:
 
 
 def _undecoded(file: TextFile, encoding: str) -> tuple[int, bytes] | None:
-    """Return the first byte that is not of an encoding, and the word that it is in; None if all are."""
+    """Return the first byte that an encoding can't decode, and the word around it; None if it decodes all."""
     with file.open_decompressed() as handle:
         while block := handle.read(1 << 24):
-            block += handle.readline()  # no character goes across a line
+            block += handle.readline()  # complete lines, so that no character is split between blocks
             try:
                 block.decode(encoding)
             except UnicodeDecodeError as error:
@@ -113,7 +113,7 @@ def _undecoded(file: TextFile, encoding: str) -> tuple[int, bytes] | None:
 
 
 def _lines(place: Path, encoding: str) -> list[str]:
-    """Return the first lines; of a header that goes over several lines, each."""
+    """Return the first lines; a header that spans several lines counts as several."""
     file = TextFile(str(place), Dialect(encoding=encoding))
     with file.open_decompressed() as handle:
         start = handle.read(HEAD)
@@ -123,7 +123,7 @@ def _lines(place: Path, encoding: str) -> list[str]:
 
 
 def _comment(lines: list[str]) -> tuple[str | None, int]:
-    """Return what the lines before the header begin with, and how many they are."""
+    """Return the comment mark of the lines before the header, None without one, and their number."""
     for mark in COMMENTS:
         count = next((i for i, line in enumerate(lines) if not line.startswith(mark)), 0)
         if count and not _names_columns(lines, count):
@@ -132,7 +132,7 @@ def _comment(lines: list[str]) -> tuple[str | None, int]:
 
 
 def _names_columns(lines: list[str], count: int) -> bool:
-    """Say whether the last of the lines that begin with a mark is the header itself: `#id,x` before `1,2.5`."""
+    """Return whether the last line with a comment mark is the header itself, such as `#id,x` before `1,2.5`."""
     for separator in SEPARATORS:
         last, first = (_fields(line, separator) for line in lines[count - 1 : count + 1])
         are_values = any(NUMBER.fullmatch(each) for each in first)
@@ -142,7 +142,7 @@ def _names_columns(lines: list[str], count: int) -> bool:
 
 
 def _cut(lines: list[str], separator: str) -> _Cut:
-    """Cut lines by a separator; the header is the first that has as many fields as most, and not most of them empty."""
+    """Split lines by a separator; the header is the first with the usual number of fields, most of them not empty."""
     rows = _rows(lines, separator)
     widths = Counter(len(fields) for _, fields in rows if fields)
     width = widths.most_common(1)[0][0] if widths else 0
@@ -153,7 +153,7 @@ def _cut(lines: list[str], separator: str) -> _Cut:
 
 
 def _rows(lines: list[str], separator: str) -> list[tuple[int, list[str]]]:
-    """Return the fields of each record with the place of its first line."""
+    """Return the fields of each record with the index of its first line."""
     reader = csv.reader((f"{line}\n" for line in lines), delimiter=separator)
     rows, at = [], 0
     try:
@@ -170,15 +170,15 @@ def _fields(line: str, separator: str) -> list[str]:
 
 
 def _are_names(fields: list[str]) -> bool:
-    """Say whether fields are names, and not values: no numbers, but for years and a count of the columns."""
+    """Return whether fields are names: not numbers, except for years and column numbers that count from 0 or 1."""
     numbers = [each.strip() for each in fields if NUMBER.fullmatch(each) and not YEAR.fullmatch(each)]
     return not numbers or numbers in ([str(start + i) for i in range(len(numbers))] for start in (0, 1))
 
 
 def _best(cuts: list[_Cut]) -> _Cut:
-    """Return the cut by which most lines have the same fields, the header names them, and fields are many."""
+    """Return the best split: a regular one, preferably with a header of names, nothing before it, and many fields."""
     fitting = [cut for cut in cuts if cut.fields > 1 and cut.share >= 0.8]
     if not fitting:
         return next(cut for cut in cuts if cut.separator == ",")
-    # A blank parts words too: it separates fields where nothing else does.
+    # Blanks also occur inside texts, so a blank is the separator only if no other character fits.
     return max(fitting, key=lambda cut: (cut.separator != " ", cut.is_named, cut.skipped == 0, cut.fields))

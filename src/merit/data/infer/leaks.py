@@ -1,11 +1,11 @@
-"""Columns that give the target away: each by itself predicts it nearly perfectly, as only hindsight does."""
+"""Finds columns that leak the target: each alone predicts it nearly perfectly, as only later knowledge can."""
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 NEARLY = 0.99
-"""AUC, skill over the usual class, or R², from which one column alone is taken to know the answer."""
+"""Minimum AUC, skill over the majority class, or R² of a single column that counts as a leak."""
 SAMPLE = 50_000
 FEWEST = 30
 BINS = 256
@@ -15,9 +15,9 @@ Codes = NDArray[np.int64]
 
 
 def giveaways(columns: pl.DataFrame, target: pl.Series, task: str) -> dict[str, float]:
-    """Return the columns that predict the target nearly perfectly, and how well: by AUC, skill or R².
+    """Return the columns that predict the target nearly perfectly, with their AUC, skill or R².
 
-    Each column's values are learned on one half of a sample of rows and judged on the other.
+    Each column is fitted on one half of a sample of rows and scored on the other.
     """
     rows = np.random.default_rng(0).permutation(columns.height)[:SAMPLE]
     if len(rows) < FEWEST:
@@ -47,11 +47,11 @@ def _is_measured(column: pl.Series) -> bool:
 
 
 def _groups(column: pl.Series) -> Codes:
-    """Return a number per value, or per bin of equal mass where values are many; missing ones are a group too."""
+    """Return a group number per row: one group per value, or per quantile bin of many values, and one for missing."""
     codes = _codes(column)
     if column.dtype.is_numeric() or column.dtype.is_temporal():
         edges = np.unique(np.quantile(codes, np.linspace(0, 1, BINS + 1)[1:-1], method="nearest"))
-        # A bin never mixes missing values, which are 0, with others.
+        # Missing values have code 0 and keep a group of their own.
         return np.where(codes == 0, 0, 1 + np.searchsorted(edges, codes, side="left")).astype(np.int64)
     return codes
 
@@ -61,7 +61,7 @@ def _halves(rows: int) -> tuple[slice, slice]:
 
 
 def _means(groups: Codes, truth: Numbers) -> Numbers:
-    """Return for the second half the mean of the first half's rows of the same group."""
+    """Return for each row of the second half the mean target of the first half's rows in its group."""
     learned, judged = _halves(len(truth))
     size = int(groups.max()) + 1
     sums, counts = np.bincount(groups[learned], truth[learned], size), np.bincount(groups[learned], minlength=size)
@@ -70,7 +70,7 @@ def _means(groups: Codes, truth: Numbers) -> Numbers:
 
 
 def _auc(score: pl.Series, truth: NDArray[np.generic]) -> float:
-    """Return the ROC AUC, ties counting half (Mann and Whitney 1947)."""
+    """Return the ROC AUC; ties count half (Mann and Whitney 1947)."""
     ranks = score.rank("average").to_numpy()
     positives = truth.astype(bool)
     up, down = int(positives.sum()), int((~positives).sum())
@@ -85,7 +85,7 @@ def _grouped_auc(groups: Codes, truth: Numbers) -> float:
 
 
 def _skill(groups: Codes, truth: Codes) -> float:
-    """Return the share of the usual class's errors that the most frequent class of each group avoids."""
+    """Return the share of the majority class's errors that predicting each group's most frequent class avoids."""
     learned, judged = _halves(len(truth))
     table = np.zeros((int(groups.max()) + 1, int(truth.max()) + 1), dtype=np.int64)
     np.add.at(table, (groups[learned], truth[learned]), 1)
@@ -101,7 +101,7 @@ def _r2(groups: Codes, truth: Numbers) -> float:
 
 
 def _neighbours(column: pl.Series, truth: Numbers) -> float:
-    """Return how well each row is predicted by the two whose values of the column are next to its own."""
+    """Return the R² of predicting each row by the mean of its two neighbours in the order of the column."""
     sorted_by = truth[column.arg_sort().to_numpy()]
     return _explained((sorted_by[:-2] + sorted_by[2:]) / 2, sorted_by[1:-1])
 

@@ -1,4 +1,4 @@
-"""Numbers as people write them: what groups and parts their digits, which marks stand around them."""
+"""Detects the notation of numbers in a text column: decimal and thousands separators, currencies and units."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,19 +11,19 @@ from merit.reading.cells import read_column
 from merit.reading.declaration import MAX_EXACT_INTEGER, build_declaration
 
 SHARE = 0.8
-"""The share of a column's cells that must be numbers for the others to be odd."""
+"""Minimum share of numbers among a column's cells; the other cells are then treated as odd ones."""
 HALF, WORDS, CODES = 0.5, 3, 20
-"""The least share where the others are so few different words, and the numbers are more than so many codes."""
+"""A lower minimum share, valid for at most WORDS distinct other texts and more than CODES distinct numbers."""
 GROUPS: tuple[dict[str, Any], ...] = (
     {}, {"thousands": ","}, {"decimal": ","}, {"decimal": ",", "thousands": "."}, {"thousands": " "},
     {"decimal": ",", "thousands": " "}, {"thousands": "'"}, {"decimal": ",", "thousands": "'"}, {"thousands": "_"},
 )  # fmt: skip
-"""How digits are written, the simplest first."""
+"""Notations of digits, the simplest first."""
 CURRENCIES = frozenset({
     "$", "€", "£", "¥", "₹", "₽", "₩", "₺", "₫", "₴", "฿", "₪", "R$", "US$", "A$", "C$", "USD", "EUR", "GBP", "CHF",
     "JPY", "Fr.", "kr", "kr.", "zł", "Kč", "Ft", "Rs", "Rs.", "Euro", "euro",
 })  # fmt: skip
-"""Marks that may be left out of some cells: they don't change how much a number is."""
+"""Marks that only some cells may have: they don't change the value of a number."""
 NOT_MARKS = "\\s\\d()+<>~=#'/:,.;*≤≥≈±\u2013\u2014\\[\\]{}\"-"
 BEFORE = rf"^[\s(+-]*([^{NOT_MARKS}][^\d()+<>~=#'/:-]{{0,5}}?)[\s(+-]*[\d.,]"
 AFTER = rf"\d[\s)]*([^{NOT_MARKS}][^\s\d,()/:'-]{{0,5}})[\s)]*$"
@@ -37,11 +37,11 @@ class Numbers:
     """A column of numbers.
 
     Attributes:
-        settings: what conf/data declares of how they are written; None if they stay text.
-        problem: why it can't be used as it stands; None if it can.
-        seen: what is worth a comment beside it.
-        notes: what a person should know.
-        are_plain: whether all are whole numbers as any program writes them.
+        settings: their notation, as conf/data declares it; None if they stay text.
+        problem: why the column can't be used; None if it can.
+        seen: a description for the comment in conf/data.
+        notes: remarks for the user.
+        are_plain: whether all sampled cells are whole numbers of digits only.
     """
 
     settings: dict[str, Any] | None
@@ -52,12 +52,12 @@ class Numbers:
 
 
 def numbers_in(raw: pl.Series, cells: pl.Series, *, with_semicolons: bool) -> Numbers | None:
-    """Return how a column of text holds numbers; None if it holds none.
+    """Detect the numbers of a text column; None if it contains none.
 
     Args:
         raw: the column.
-        cells: some of its cells, by which that is decided.
-        with_semicolons: whether the file is separated by semicolons, as where commas part fractions.
+        cells: a sample of its cells, which decides.
+        with_semicolons: whether the file's separator is a semicolon, which suggests decimal commas.
     """
     has_digits = cells.str.contains("[0-9]")
     is_telephone = cells.str.contains(r"^\+")
@@ -75,7 +75,7 @@ def numbers_in(raw: pl.Series, cells: pl.Series, *, with_semicolons: bool) -> Nu
 
 
 def _are_but_few_words(cells: pl.Series, settings: dict[str, Any], share: float) -> bool:
-    """Say whether at least half of the cells are many different numbers, and the others a word or two: <0.5, none."""
+    """Return whether half or more of the cells are numbers, and the others few distinct texts such as <0.5 or none."""
     is_word = unread(cells, settings)
     return share >= HALF and cells.filter(is_word).n_unique() <= WORDS and cells.filter(~is_word).n_unique() > CODES
 
@@ -91,7 +91,7 @@ def _checked(name: str, cells: pl.Series, settings: dict[str, Any], *, with_semi
 
 
 def beyond(raw: pl.Series) -> str:
-    """Return how many whole numbers float64 can't tell apart, and one of them; empty if there are none."""
+    """Return a text with the count and an example of whole numbers beyond float64's exact range; empty if none."""
     if raw.dtype == pl.String:
         digits = raw.str.strip_chars().str.extract(r"^[+-]?([0-9]{16,40})$").drop_nulls()
         large = digits.filter(digits.cast(pl.Float64) >= MAX_EXACT_INTEGER)
@@ -101,14 +101,14 @@ def beyond(raw: pl.Series) -> str:
 
 
 def whole(values: pl.Series) -> pl.Series:
-    """Return numbers as whole ones, if all are."""
+    """Convert numbers to integers if all are whole."""
     known = values.drop_nulls()
     are_whole = bool((known == known.round()).all()) and bool((known.abs() < MAX_EXACT_INTEGER).all())
     return values.cast(pl.Int64) if are_whole else values
 
 
 def _marks(cells: pl.Series) -> list[str]:
-    """Return the currencies and units that stand before or after digits, the usual first: no letters as in A17, 17B."""
+    """Return the currencies and units before or after digits, most frequent first; not letters as in A17 or 17B."""
     before, after = (cells.str.extract(pattern).drop_nulls().str.strip_chars() for pattern in (BEFORE, AFTER))
     found = pl.concat([before.filter(~before.str.contains(r"\w")), after.filter(after.str.contains(UNIT))])
     known = pl.concat([each.filter(each.is_in(list(CURRENCIES))) for each in (before, after)])
@@ -116,7 +116,7 @@ def _marks(cells: pl.Series) -> list[str]:
 
 
 def _best(cells: pl.Series, marks: list[str]) -> tuple[dict[str, Any], float]:
-    """Return the settings that read most cells, the simplest of equals, and the share that they read."""
+    """Return the settings that read the largest share of cells, the simplest in a tie, and that share."""
     best: tuple[dict[str, Any], float] = ({}, -1.0)
     for settings in _candidates(cells, marks):
         if (share := _share(cells, settings)) > best[1]:
@@ -137,20 +137,20 @@ def _share(cells: pl.Series, settings: dict[str, Any]) -> float:
 
 
 def unread(cells: pl.Series, settings: dict[str, Any]) -> pl.Series:
-    """Return which cells can't be read as numbers that are written so."""
+    """Return a mask of the cells that can't be read as numbers with these settings."""
     found = read_column(cells, build_declaration(cells.name, {"type": "number", **settings})).unread
     return pl.repeat(False, len(cells), dtype=pl.Boolean, eager=True) if found is None else found
 
 
 def _of_units(cells: pl.Series, marks: list[str]) -> Numbers | None:
-    """Return numbers that have several marks, which can't be compared; None if that is not what cells hold."""
+    """Return a problem if the cells are numbers of several units, which can't be compared; None otherwise."""
     if len(marks) < 2 or max(_share(cells, {**group, "affixes": marks}) for group in GROUPS) < SHARE:
         return None
     return Numbers(None, f"numbers of several units ({', '.join(marks)}): bring them to one, or make a column of each")
 
 
 def _lacking_units(cells: pl.Series, settings: dict[str, Any]) -> str | None:
-    """Return what is wrong where only some cells have a mark that changes what a number means, as % and k do."""
+    """Return a problem if only some cells have a mark that changes the value, such as % or k; None otherwise."""
     mark = settings.get("affixes", [None])[0]
     if mark is None or mark in CURRENCIES:
         return None
@@ -159,13 +159,13 @@ def _lacking_units(cells: pl.Series, settings: dict[str, Any]) -> str | None:
 
 
 def _are_groups(cells: pl.Series, mark: str) -> bool:
-    """Say whether a mark always stands before three digits, so that it may group thousands or part a fraction."""
+    """Return whether a mark always precedes three digits, so that it may be a thousands or a decimal separator."""
     some = cells.filter(cells.str.contains(mark, literal=True))
     return len(some) > 0 and bool(some.str.contains(rf"^\D*[1-9][0-9]{{0,2}}[{mark}][0-9]{{3}}\D*$").all())
 
 
 def doubts(name: str, cells: pl.Series, settings: dict[str, Any]) -> list[str]:
-    """Return a note of numbers such as 1,234 whose mark may mean either, and how it was taken."""
+    """Return a note on ambiguous numbers such as 1,234, and how they were interpreted."""
     marks = {key: settings[key] for key in ("decimal", "thousands") if key in settings}
     mark = next(iter(marks.values()), ".")
     if len(marks) > 1 or mark not in ",." or not _are_groups(cells, mark):

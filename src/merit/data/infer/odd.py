@@ -1,4 +1,4 @@
-"""The few cells of a column that are not what all others are: which they are, and that they are taken for missing."""
+"""Finds the few cells of a column that are not of its type, and declares them as missing values."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,24 +10,24 @@ MISSING = frozenset({
     "x", "missing", "unknown", "undefined", "not available", "tbd", "k.a.", "k. a.", "n.v.", "#value!", "#ref!",
     "#div/0!", "nat", "0000-00-00", "00.00.0000", "00/00/0000", "0000-00-00 00:00:00",
 })  # fmt: skip
-"""Words, in small letters, that stand for no value where all others are numbers or dates."""
+"""Lower-case texts that mean "no value" in a column of numbers or dates."""
 SURELY_MISSING = MISSING - {"none", "nil", "x", "*", "missing", "unknown", "undefined", "not available", "tbd"}
-"""Those of them that can't well be a class."""
+"""Those of MISSING that are hardly ever the name of a class."""
 MOST = 20
-"""Different cells that null_values can name."""
+"""Maximum distinct cells in null_values."""
 SHOWN = 3
 LONGEST = 24
 SAMPLE = 4000
 OFTEN = 10
-"""Rows of a word from which it is no slip."""
+"""Minimum rows of a text that is not a typing error."""
 FIRST, LAST = 1901, 2199
-"""Years that a date can well be of."""
+"""Range of plausible years of a date."""
 STANDS_OUT = 0.01
-"""The share of rows with one far value from which it may mean that there is none."""
+"""Minimum share of rows with the same outlying value that may mean "no value"."""
 
 
 def sample(raw: pl.Series) -> pl.Series:
-    """Return cells from all over a column of text, without blanks around them, and without words for missing."""
+    """Return an even sample of a text column's cells, stripped and without texts that mean "no value"."""
     held = raw.drop_nulls()
     some = held.gather_every(max(1, len(held) // SAMPLE)).str.strip_chars()
     return some.filter((some != "") & ~some.str.to_lowercase().is_in(list(MISSING)))
@@ -35,12 +35,12 @@ def sample(raw: pl.Series) -> pl.Series:
 
 @dataclass(frozen=True)
 class OddCells:
-    """Cells that can't be read as the others of their column.
+    """The cells that can't be read in the type of their column.
 
     Attributes:
-        name: of the column.
-        cells: each with how often it is there (`count`) and where first (`row`, counted from 0), the usual ones first.
-        known: cells of the column that hold something.
+        name: the column's name.
+        cells: the distinct cells (`cell`) with their `count` and first `row` (from 0), the most frequent first.
+        known: number of cells of the column that are not missing.
     """
 
     name: str
@@ -49,7 +49,7 @@ class OddCells:
 
     @classmethod
     def of(cls, raw: pl.Series, unread: pl.Series | None) -> "OddCells":
-        """Return the cells that were not read; None where all were."""
+        """Collect the cells that were not read; `unread` is a mask, or None if all were read."""
         unread = pl.repeat(False, len(raw), dtype=pl.Boolean, eager=True) if unread is None else unread
         rows = pl.DataFrame({"cell": raw.str.strip_chars(), "unread": unread}).with_row_index("row").filter("unread")
         cells = rows.group_by("cell").agg(count=pl.len(), row=pl.col("row").min())
@@ -57,28 +57,28 @@ class OddCells:
 
     @property
     def are_few(self) -> bool:
-        """Whether they can be named one by one."""
+        """Whether null_values can list them."""
         return self.cells.height <= MOST
 
     def with_others(self, others: pl.Series) -> pl.Series:
-        """Return these cells, without words for missing, and others."""
+        """Return other cells together with these, without texts that mean "no value"."""
         odd = self.cells["cell"].head(SAMPLE)
         return pl.concat([others, odd.filter(~odd.str.to_lowercase().is_in(list(MISSING))).alias(others.name)])
 
     @property
     def has_codes(self) -> bool:
-        """Whether a word is there so often that it may be a code among others."""
+        """Whether a text is so frequent that the column may hold codes."""
         words = self.cells.filter(pl.col("count") >= OFTEN)["cell"]
         return not words.str.to_lowercase().is_in(list(MISSING)).all()
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What conf/data declares of them."""
+        """The settings for conf/data that declare them as missing."""
         return {"null_values": self.cells["cell"].to_list()} if self.cells.height else {}
 
     @property
     def seen(self) -> str:
-        """What a comment says of them."""
+        """The description for the comment in conf/data."""
         return f"{self._listed} taken for missing" if self.cells.height else ""
 
     @property
@@ -88,7 +88,7 @@ class OddCells:
         return f"{', '.join(shown)}{more}"
 
     def notes(self, kind: str) -> list[str]:
-        """Return a note of those that are no usual words for a missing value, or a shorter one."""
+        """Return a note on these cells, a shorter one if all are usual texts for "no value"."""
         count = int(self.cells["count"].sum())
         if not count:
             return []
@@ -107,7 +107,7 @@ class OddCells:
         ]
 
     def problem(self, kind: str) -> str:
-        """Return why the column is left out, with what stands in it."""
+        """Return the reason to leave out the column, with examples of these cells."""
         count = int(self.cells["count"].sum())
         return (
             f"{count:,} of {self.known:,} cells are no {kind}, while all others are: {self._listed}; mend them, or "
@@ -116,13 +116,13 @@ class OddCells:
 
 
 def _shown(cell: str) -> str:
-    """Return a cell as it stands, on one line and short."""
+    """Return a cell as a quoted text, on one line and short."""
     text = "".join(each if each.isprintable() else "?" for each in cell)
     return repr(text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…")
 
 
 def far_values(raw: pl.Series, values: pl.Series) -> list[str]:
-    """Return a note of a value that is there often and far from all others, as -999 and 9999-12-31 for missing are."""
+    """Return a note on frequent outlying values that may mean "no value", such as -999 and 9999-12-31."""
     if not (values.dtype.is_temporal() or values.dtype.is_numeric()) or values.dtype in (pl.Time, pl.Duration):
         return []
     known = values.drop_nulls()
@@ -137,7 +137,7 @@ def far_values(raw: pl.Series, values: pl.Series) -> list[str]:
 
 
 def _is_far(known: pl.Series, far: Any) -> bool:
-    """Say whether a value looks like one for missing, and lies further off than all others lie apart."""
+    """Return whether a value looks like a placeholder and is farther from the others than their whole range."""
     others = known.filter(known != far)
     if known.dtype.is_temporal():
         return not FIRST <= far.year <= LAST and bool(others.dt.year().is_between(FIRST, LAST).all())

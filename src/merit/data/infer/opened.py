@@ -1,4 +1,4 @@
-"""Which source a path or URL names, and its table as the source gives it: the cells that `merit ingest` will read."""
+"""Opens the source that a path or URL names, and reads its raw table as `merit ingest` will."""
 
 import os
 import re
@@ -16,15 +16,18 @@ from merit.git import lfs
 from merit.reading.reasons import explain_error
 
 TOTAL = r"(?i)(grand )?(total|totals|sum|summe|gesamt|insgesamt):?"
-"""What stands in the last row of a report, which is no row of a table."""
+"""Pattern of a cell in a row of totals at the end of a report."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A source, as conf/data names it, its table, and what a person should know of how it was read.
+    """A source as conf/data declares it, its table, and notes on how it was read.
 
     Attributes:
-        is_text: whether the source knows no types, and gives every cell as text.
+        component: the `data.source` of conf/data, with `_target_`.
+        table: the raw table.
+        notes: remarks for the user.
+        is_text: whether the source has no types and returns every cell as text.
     """
 
     component: dict[str, Any]
@@ -34,10 +37,10 @@ class Opened:
 
 
 def opened(path: str, query: str | None, table: str | None) -> Opened:
-    """Return the table of a file of text or Parquet, or of a query on a database.
+    """Open a text file, a Parquet file or a database query, and read its table.
 
     Raises:
-        MeritError: there is no such file, it is none of these, or it has no row.
+        MeritError: the file doesn't exist, is of another kind, or has no rows.
     """
     found = _database(path, query, table) if "://" in path else _file(path)
     if found.table.height == 0:
@@ -46,10 +49,10 @@ def opened(path: str, query: str | None, table: str | None) -> Opened:
 
 
 def check(path: str, query: str | None, table: str | None) -> None:
-    """Check that a query or a table is named where PATH is a database's URL, and only there.
+    """Check that a query or a table is given if and only if the path is a database's URL.
 
     Raises:
-        MeritError: it isn't.
+        MeritError: the options don't fit the path.
     """
     if "://" not in path:
         if query is not None or table is not None:
@@ -66,7 +69,7 @@ def _database(url: str, query: str | None, table: str | None) -> Opened:
 
 
 def _quoted(table: str) -> str:
-    """Return a table's name as SQL takes it, with its schema if it has one."""
+    """Quote a table's name for SQL, with its schema if it has one."""
     return ".".join('"' + part.replace('"', '""') + '"' for part in table.split("."))
 
 

@@ -1,4 +1,4 @@
-"""What fits the size of the data: how rows are split, how long to train, how much to ask of a first model."""
+"""Chooses the split, the training settings and the gate thresholds for the size of the data."""
 
 import math
 from collections.abc import Iterable
@@ -16,22 +16,23 @@ from merit.data.split import PARTS, assign_groups
 from merit.errors import MeritError
 
 MANY = 50_000
-"""Rows from which a tenth is enough to judge by."""
+"""Minimum rows for a test share of 10% instead of 20%."""
 FEWEST_DAYS = 5
 FEWEST_GROUPS = 10
-"""Groups that a split can be made of: of fewer, parts are one or two."""
+"""Minimum groups for a split by group; with fewer, a part would have only one or two."""
 LEAST_SHARE = 0.05
 PRODUCTS_MS, MOST_PRODUCTS, BATCH_MS = 5_000_000, 20_000_000_000, 200
-"""Products that a thread surely computes in a millisecond, those of a batch to be timed, what the gate gives it."""
+"""Multiplications that a thread computes per millisecond (a safe estimate), the maximum for a timed batch, and the
+gate's default limit for a batch in milliseconds."""
 MOST_BLOCKS = 5
-"""Blocks of a convolutional network, each of which halves height and width."""
+"""Maximum blocks of a convolutional network; each halves height and width."""
 STEPS = 1200
-"""Steps of the optimizer that a first model may take."""
+"""Optimizer steps for a first model."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """How rows are split, as conf/data says it, and how many rows fall to each part."""
+    """A split as conf/data declares it, the number of rows per part, and notes."""
 
     settings: dict[str, Any]
     rows: dict[str, int]
@@ -39,18 +40,18 @@ class Split:
 
     @property
     def column(self) -> str | None:
-        """The column whose rows stay in one part."""
+        """The column whose equal values stay in one part; None without one."""
         return self.settings.get("column")
 
 
 def split(table: pl.DataFrame, time: str | None, entity: Entity | None, classes: pl.Series | None) -> Split:
-    """Return the split by time where that is asked for and there are days enough, else by group, else the one by lot.
+    """Choose a split: by time if requested and possible, else by group if there is an entity, else at random.
 
     Args:
         table: the rows in use.
-        time: the column to split by.
-        entity: what rows belong to.
-        classes: the class of each row, or None for a regression.
+        time: the column to split by; None for another split.
+        entity: the entity that rows belong to; None without one.
+        classes: the class of each row; None for a regression.
     """
     notes = []
     if time is not None:
@@ -74,7 +75,7 @@ def _by_lot(rows: int) -> Split:
 
 
 def _by_group(table: pl.DataFrame, entity: Entity, classes: pl.Series | None) -> Split:
-    """Return the split of whole groups; the one by lot if they are too few or one of them is too large."""
+    """Return a split by group, or a random one if there are too few groups or one of them is too large."""
     lot = _by_lot(table.height)
     both = f"rows of one {entity.name} are on both sides, and the model is judged on what it has seen"
     if entity.values < FEWEST_GROUPS:
@@ -97,7 +98,7 @@ def _by_group(table: pl.DataFrame, entity: Entity, classes: pl.Series | None) ->
 
 
 def _by_time(day: pl.Series, entity: Entity | None) -> Split | None:
-    """Return the days that come nearest to 60, 20 and 20 hundredths of the rows; None if a part would be tiny."""
+    """Return a split at the days nearest to 60%, 20% and 20% of the rows; None if a part would be too small."""
     counts = day.value_counts().sort(day.name)
     if counts.height < FEWEST_DAYS:
         return None
@@ -125,7 +126,7 @@ def _later(entity: Entity) -> str:
 
 
 def trainer(train: int, task: str) -> dict[str, Any]:
-    """Return batches that a few rows fill, and epochs enough for a first model."""
+    """Return the trainer settings for a number of training rows: batch size, epochs, patience and monitor."""
     batch = min(1024, max(16, 2 ** round(math.log2(max(train / 50, 1)))))
     epochs = min(100, max(4, math.ceil(STEPS / math.ceil(train / batch))))
     monitor = "rmse" if task == "regression" else "log_loss"
@@ -133,7 +134,7 @@ def trainer(train: int, task: str) -> dict[str, Any]:
 
 
 def model(columns: Iterable[Guess]) -> dict[str, Any] | None:
-    """Return a convolutional network that fits arrays of the size that the features have; None if none is an array."""
+    """Return the settings of a convolutional network for the size of the array features; None without any."""
     if not (shapes := _shapes(columns)):
         return None
     blocks = max(1, min(MOST_BLOCKS, int(math.log2(max(1, min(map(side, shapes)) / 4)))))
@@ -145,7 +146,7 @@ def _shapes(columns: Iterable[Guess]) -> list[list[int]]:
 
 
 def times(columns: list[Guess]) -> dict[str, Any]:
-    """Return how long convolutions over arrays of that size may take, where that is longer than the gate's usual."""
+    """Return the gate's time limits if convolutions over arrays of this size need more than the default; else empty."""
     network = model(columns)
     if network is None:
         return {}
@@ -161,24 +162,24 @@ def times(columns: list[Guess]) -> dict[str, Any]:
 
 
 def least_count(train: int) -> int:
-    """Return in how many training rows a category's value must be seen to be known."""
+    """Return the minimum number of training rows of a known category value."""
     return min(20, max(2, train // 250))
 
 
 def evaluation(test: int) -> dict[str, Any]:
-    """Return how small a slice may be, and fewer resamples where rows are many."""
+    """Return the evaluation settings: the minimum rows of a slice, and fewer resamples for many rows."""
     found = {"slice_min_rows": min(200, max(20, test // 20))}
     return found | _resamples(test, {"resamples": 1000, "slice_resamples": 300})
 
 
 def gate(truth: pl.Series, test: int, task: str) -> dict[str, Any]:
-    """Return floors that a model somewhat better than none reaches, and margins that the test rows can tell."""
+    """Return gate thresholds: floors slightly above guessing, and margins that the number of test rows can resolve."""
     found: dict[str, Any] = {
         "floors": _floors(truth, task),
         "baseline": {"margin": up(max(0.02, 0.5 / math.sqrt(test)))},
     }
     if task != "regression":
-        # The error that chance alone makes of ten bins of a well calibrated model's rows.
+        # The calibration error of a well calibrated model that ten bins show by chance.
         found["calibration"] = min(0.5, up(0.05 + 1.5 * math.sqrt(10 / test)))
     return found | _resamples(test, {"resamples": 2000})
 
@@ -194,17 +195,17 @@ def _floors(truth: pl.Series, task: str) -> dict[str, float]:
 
 
 def _resamples(test: int, usual: dict[str, int]) -> dict[str, int]:
-    """Return fewer resamples where rows are many: intervals are narrow then, and each resample takes long."""
+    """Return fewer resamples for many rows: intervals are narrow then, and each resample is slow."""
     return {name: max(200, count * MANY // test) for name, count in usual.items()} if test > MANY else {}
 
 
 def up(number: float) -> float:
-    """Return a number rounded up to hundredths."""
+    """Round a number up to hundredths."""
     return math.ceil(100 * number) / 100
 
 
 def chance_repeats(rows: pl.DataFrame) -> float:
-    """Return how many rows may repeat another one by chance: twice as many as if columns had nothing to do together."""
+    """Return how many rows may be duplicates by chance: twice the expectation for independent columns, plus 3."""
     alike, pairs = 1.0, max(1, rows.height * (rows.height - 1))
     for column in rows:
         counts = column.value_counts()["count"].to_numpy().astype(float)
@@ -213,5 +214,5 @@ def chance_repeats(rows: pl.DataFrame) -> float:
 
 
 def around(rows: int) -> dict[str, int]:
-    """Return the bounds of the number of rows: half of what was seen, and twice."""
+    """Return the bounds of the number of rows: half and twice the observed number."""
     return {"min": max(1, rows // 2), "max": rows * 2}

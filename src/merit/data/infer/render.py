@@ -1,4 +1,4 @@
-"""The two files as text: YAML that a person can read and correct, and that Hydra takes as it is meant."""
+"""Renders the two inferred files as commented YAML that people can correct and Hydra can read."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
@@ -13,7 +13,7 @@ GATES = {"binary": "default", "multiclass": "multiclass", "regression": "regress
 
 
 def comment(text: str, indent: str = "") -> str:
-    """Return text as a comment on one line."""
+    """Return text as a YAML comment on one line."""
     return f"{indent}# " + "".join(each if each.isprintable() else " " for each in text) + "\n"
 
 
@@ -33,7 +33,7 @@ def data(
     seen: int,
     notes: Sequence[str],
 ) -> str:
-    """Return conf/data/NAME.yaml."""
+    """Return the text of conf/data/NAME.yaml."""
     found = list(found)
     text = comment("Guessed by 'merit infer' from what the rows show; correct what you know better.")
     text += "".join(comment(f"- {note}") for note in notes)
@@ -92,7 +92,7 @@ SAID = {
 def experiment(
     name: str, task: str, sections: Mapping[str, Mapping[str, Any]], network: Mapping[str, Any] | None
 ) -> str:
-    """Return conf/experiment/NAME.yaml."""
+    """Return the text of conf/experiment/NAME.yaml."""
     text = "# @package _global_\n" + comment(f"Guessed by 'merit infer'. 'merit run experiment={name}' runs it.")
     text += f"defaults:\n  - override /data: {name}\n  - override /gate: {GATES[task]}\n"
     text += _said("  - override /model: cnn", "for arrays") if network is not None else ""

@@ -1,4 +1,4 @@
-"""Values as YAML that stands on one line."""
+"""Renders values as YAML on one line."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./ ='()-]*")
 
 
 def value(one: Any) -> str:
-    """Return a value on one line, so that neither YAML nor OmegaConf takes it for something else."""
+    """Return a value as one line of YAML that YAML and OmegaConf read back as the same value."""
     if isinstance(one, Mapping):
         return "{" + ", ".join(f"{key(name)}: {value(inner)}" for name, inner in one.items()) + "}"
     if isinstance(one, list | tuple):
@@ -24,7 +24,7 @@ def value(one: Any) -> str:
 
 
 def key(text: str) -> str:
-    """Return a string as YAML, quoted unless nothing could take it for anything but a string."""
+    """Return a string as YAML, quoted unless it can only be read as this string."""
     if PLAIN.fullmatch(text) and yaml.safe_load(text) == text and text.lower() not in {"y", "n"}:
         return text
     return yaml.safe_dump(text, default_style='"', allow_unicode=True, width=10**9).removesuffix("\n")

@@ -1,4 +1,4 @@
-"""The guess as the terminal shows it: what was taken, what was left out and why, and what to look at."""
+"""Prints the result of `merit infer`: features, columns left out with reasons, notes and warnings."""
 
 import click
 
@@ -6,11 +6,11 @@ from merit.data.infer import Inferred
 from merit.data.infer.guess import features
 
 NOTES = 20
-"""Notes that a terminal shows; all stand in the file."""
+"""Maximum notes on a terminal; the file contains all."""
 
 
 def show(found: Inferred) -> None:
-    """Print what was guessed, warnings last but for what to do next."""
+    """Print the result; warnings come near the end, before the written files and the next step."""
     asked = found.target
     kept = [guess.name for guess in features(found.columns)]
     left = [guess for guess in found.columns if guess.left_out is not None]

@@ -1,4 +1,4 @@
-"""What is asked: the task that a target's values set, and the SQL that makes the target of them."""
+"""Guesses the task from the target column's values, and the SQL expression that computes the target."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,20 +16,20 @@ from merit.reading.cells import read_column
 from merit.reading.declaration import build_declaration
 
 NO_CLASS = frozenset({"?", "#n/a", "<na>", "#value!", "#ref!", "#div/0!"})
-"""Marks, in small letters, that mean no answer also where the others are words."""
+"""Lower-case marks that mean "no value" even in a target column of texts."""
 RARE = 10
-"""A class of fewer rows can be neither learned nor judged."""
+"""Minimum rows of a class; fewer can be neither learned nor evaluated."""
 MOST_CLASSES = 200
 YES = frozenset({
     "yes", "y", "true", "t", "positive", "pos", "on", "success", "bad", "fraud", "churned", "churn", "late", "ja", "j",
     "wahr", "oui", "si", "sí",
 })  # fmt: skip
-"""Words that usually mean that the thing asked for is so."""
+"""Lower-case texts that usually denote the positive class."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """The target as conf/data names it, and what a person should know of the guess."""
+    """The target for conf/data, with a description of the guess and notes for the user."""
 
     name: str
     task: str
@@ -37,28 +37,28 @@ class Target:
     filter: str | None
     seen: str
     change: str
-    """What to write, or to run, if the guess is wrong."""
+    """Advice on what to write or run if the guess is wrong."""
     classes: list[Any] | None = None
     notes: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
-    """What conf/data declares of how the source's column is read; nothing if its cells say it."""
+    """The notation of the source's column for conf/data; empty if it can be inferred from the cells."""
 
 
 def literal(value: Any) -> str:
-    """Return a value as SQL takes it."""
+    """Return a value as an SQL literal."""
     return str(value).lower() if not isinstance(value, str) else "'" + value.replace("'", "''") + "'"
 
 
 def target(column: Written, task: str | None, again: str) -> Target:
-    """Guess the task from the values of the target's column, or make the target of the task that is asked for.
+    """Guess the task from the target column's values, or use the given task, and build the target.
 
     Args:
-        column: the target's.
+        column: the target's column.
         task: binary, multiclass or regression; None to guess.
-        again: the command that was called, to be called again with another task.
+        again: the command line of this call, for advice to call it with another task.
 
     Raises:
-        MeritError: its values set no task, or can't be the target of the one that is asked for.
+        MeritError: the values fit no task, or not the given one.
     """
     values = column.values
     if column.problem is not None:
@@ -79,7 +79,7 @@ def target(column: Written, task: str | None, again: str) -> Target:
 
 
 def told_target(column: Written, raw: pl.Series, task: str | None) -> Written:
-    """Return the target's column, as text where a word among its few numbers may be a class, such as none or other."""
+    """Return the target's column, as text if frequent texts among few numbers, such as other, may be classes."""
     if column.values.dtype == pl.String and task != "regression":
         return _without_marks(column, raw)
     words, numbers = column.settings.get("null_values", []), column.values.drop_nulls()
@@ -94,7 +94,7 @@ def told_target(column: Written, raw: pl.Series, task: str | None) -> Written:
 
 
 def _without_marks(column: Written, raw: pl.Series) -> Written:
-    """Return a target of words without marks such as ? and #N/A, which nobody calls a class."""
+    """Declare marks such as ? and #N/A as missing in a target column of texts."""
     if raw.dtype != pl.String:
         return column
     counts = raw.str.strip_chars().value_counts(sort=True).drop_nulls()
@@ -109,7 +109,7 @@ def _without_marks(column: Written, raw: pl.Series) -> Written:
 
 
 def _declared(column: Written) -> dict[str, Any]:
-    """Return what conf/data must declare of the target's column: nothing, where its cells alone say how it is read."""
+    """Return what conf/data must declare of the target's column; empty if its notation can be inferred."""
     if not column.settings:
         return {}
     dtype = column.values.dtype
@@ -118,7 +118,7 @@ def _declared(column: Written) -> dict[str, Any]:
 
 
 def _doubts(values: pl.Series) -> list[str]:
-    """Return notes of words that may be no classes of their own."""
+    """Return notes on texts that may not be classes of their own."""
     if values.dtype != pl.String:
         return []
     notes = []
@@ -137,7 +137,7 @@ def _doubts(values: pl.Series) -> list[str]:
 
 
 def _known(column: pl.Series) -> tuple[pl.Series, str | None, list[str]]:
-    """Return the values that are there, the SQL that keeps their rows, and a note of the others."""
+    """Return the present values, the SQL condition that keeps their rows, and a note on the others."""
     name = quote_name(column.name)
     known = column.drop_nulls()
     condition = f"{name} IS NOT NULL"
@@ -160,7 +160,7 @@ def _are_whole(known: pl.Series) -> bool:
 
 
 def _are_codes(known: pl.Series, counts: pl.DataFrame) -> bool:
-    """Say whether numbers are codes of classes: whole, few and close together, and no counts that thin out upwards."""
+    """Return whether numbers are class codes: whole, few and close together, and not counts with a thin upper tail."""
     low, high = known.min(), known.max()
     near = _are_whole(known) and bool(high - low < 3 * counts.height)  # type: ignore[operator]  # numbers
     rare = counts.filter(pl.col("count") < RARE)[known.name]
@@ -178,7 +178,7 @@ def _binary(known: pl.Series, counts: pl.DataFrame, condition: str | None, again
         )
     first, second = counts.to_series().to_list()
     rows = dict(counts.iter_rows())
-    # The usual word, or else the rarer value.
+    # The positive class is a usual word for yes, otherwise the rarer value.
     positive = first if _means_yes(first, second) and not _means_yes(second, first) else second
     notes = []
     if min(rows.values()) < RARE:
@@ -192,7 +192,7 @@ def _binary(known: pl.Series, counts: pl.DataFrame, condition: str | None, again
 
 
 def _means_yes(value: Any, other: Any) -> bool:
-    """Say whether a value is a usual yes; 1 is one beside 0 or -1, but not beside 2."""
+    """Return whether a value usually means yes; 1 does if the other value is 0 or -1, but not 2."""
     word, beside = (str(int(v) if isinstance(v, float) and v == int(v) else v).strip().lower() for v in (value, other))
     return word in YES or (word == "1" and beside in {"0", "-1"})
 

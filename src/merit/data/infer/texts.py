@@ -1,17 +1,17 @@
-"""What the many different texts of a column are, where the model can make nothing of them, and what to do instead."""
+"""Recognizes text columns that are not usable as categories, such as prose or URLs, and gives advice."""
 
 import re
 
 import polars as pl
 
 SHARE = 0.9
-"""The share of a column's texts that are of a kind."""
+"""Minimum share of a column's texts that match a kind."""
 WORDS = 4
-"""Words, on average, from which text is prose."""
+"""Minimum mean number of words of prose."""
 MIXED = 0.3
-"""The share of numbers from which a column is neither of words nor of numbers."""
+"""Minimum share of numbers in a column that mixes numbers and other texts."""
 LONG = 60
-"""Characters, on average, from which text is prose."""
+"""Mean number of characters above which text is prose."""
 NOT_OPENED = "which are not opened: make an array column of their pixels (docs/own-table.md, Images)"
 RANGE = r"^\D?(\d+(?:\.\d+)?)\s*(?:-|\x{2013}|\x{2014}|to|bis|\.\.+)\s*\D?(\d+(?:\.\d+)?)\D*$"
 KINDS = {
@@ -32,11 +32,11 @@ KINDS = {
     r"^\d{1,2}[./ -]{1,2}\p{L}{3,}\.?[./ -]{1,2}\d{2,4}$":
         "dates, it seems, with months in another language than English: write them as 2024-12-31",
 }  # fmt: skip
-"""Patterns of texts, and what is to be said of them."""
+"""Patterns of text kinds, with a description and advice."""
 
 
 def kind_of(texts: pl.Series) -> str | None:
-    """Return what texts are that are no categories, and what to do; None if they may be names of something."""
+    """Return the kind of texts that are no categories, with advice; None if they may be categories."""
     for pattern, reason in KINDS.items():
         if texts.str.contains(pattern).sum() >= SHARE * len(texts):
             return reason
@@ -44,14 +44,14 @@ def kind_of(texts: pl.Series) -> str | None:
 
 
 def _of_ranges(texts: pl.Series) -> str | None:
-    """Return what ranges are, the greater number last: 10-20, and no code such as 94103-1234."""
+    """Return the advice for ranges such as 10-20 (rising, so not codes such as 94103-1234); None otherwise."""
     ends = texts.str.extract_groups(RANGE).struct.unnest().cast(pl.Float64, strict=False)
     rising = (ends.to_series(0) <= ends.to_series(1)).sum()
     return "ranges, such as 10-20: make two numbers of them, or their middle" if rising >= SHARE * len(texts) else None
 
 
 def _of_numbers(texts: pl.Series) -> str | None:
-    """Return what is wrong with texts of which many are numbers."""
+    """Return the advice for texts of which many are numbers; None otherwise."""
     is_number = texts.str.contains(r"^[+-]?\d+([.,]\d+)*$")
     is_behind = texts.str.contains(r"^\d+([.,]\d+)*-$")
     if is_behind.any() and (is_number | is_behind).all():
@@ -74,7 +74,7 @@ def _of_prose(texts: pl.Series) -> str | None:
 
 
 def spellings(values: pl.Series) -> list[str]:
-    """Return a few words that differ from one another only in blanks or in small and capital letters."""
+    """Return a few texts that differ from another one only in surrounding blanks or in case."""
     known = values.drop_nulls().unique().sort()
     alike = pl.DataFrame({"word": known, "key": known.str.strip_chars().str.to_lowercase()})
     twice = alike.filter(pl.col("key").is_duplicated()).sort("key", "word")

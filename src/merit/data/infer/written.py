@@ -1,4 +1,4 @@
-"""How the cells of a column are written: numbers and dates as people write them, decided by the whole column."""
+"""Detects the type and notation of a column, such as the format of its numbers and dates, from all its cells."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,14 +16,14 @@ ZONE = r":.*(?:[Zz]|[+-]\d\d:?\d*)$"
 
 @dataclass(frozen=True)
 class Written:
-    """A column in the type that its cells say.
+    """A column converted to its detected type.
 
     Attributes:
-        values: in that type.
-        settings: what conf/data must declare of how cells are written.
-        problem: why it can't be used as it stands, and what to do; None if it can.
-        seen: what is worth a comment beside it.
-        notes: what a person should know.
+        values: the values in that type.
+        settings: the notation of the cells, as conf/data must declare it.
+        problem: why the column can't be used, with advice; None if it can.
+        seen: a description for the comment in conf/data.
+        notes: remarks for the user.
     """
 
     values: pl.Series
@@ -39,13 +39,13 @@ class Written:
 
 
 def written(raw: pl.Series, *, is_text: bool, with_semicolons: bool = False, order: str | None = None) -> Written:
-    """Return how a column's cells are written.
+    """Detect the type and notation of a column's cells.
 
     Args:
-        raw: the column as its source gives it.
-        is_text: whether the source knows no types: text that holds nothing but whole numbers is then no text.
-        with_semicolons: whether the file is separated by semicolons, as where commas stand before fractions.
-        order: dmy, mdy or ymd, where dates don't say it.
+        raw: the column as its source returns it.
+        is_text: whether the source has no types; text that contains only whole numbers is then converted to numbers.
+        with_semicolons: whether the file's separator is a semicolon, which suggests decimal commas.
+        order: dmy, mdy or ymd, for ambiguous dates.
     """
     if raw.dtype in (pl.Categorical, pl.Enum):
         raw = raw.cast(pl.String)
@@ -68,7 +68,7 @@ def _of_text(raw: pl.Series, order: str | None, *, is_text: bool, semicolons: bo
 
 
 def _typed(raw: pl.Series) -> Written:
-    """Return a column that the source knows the type of."""
+    """Return a column to which the source gives a type."""
     if isinstance(raw.dtype, pl.Datetime) and raw.dtype.time_zone is not None:
         values = read_column(raw, build_declaration(raw.name, {"type": "datetime"})).values
         return Written(values, notes=[_in_utc(raw.name, raw.dtype.time_zone)])
@@ -109,7 +109,7 @@ def _numbered(raw: pl.Series, *, is_text: bool, with_semicolons: bool) -> Writte
         return Written(raw, {}, found.problem, found.seen, found.notes)
     odd = OddCells.of(raw, numbers.unread(raw, found.settings))
     if odd.cells.height and (other := numbers.numbers_in(raw, odd.with_others(cells), with_semicolons=with_semicolons)):
-        # What no sample held may be numbers too, written otherwise.
+        # Cells outside the sample may be numbers in another notation.
         found = other if other.settings is not None else found
         odd = OddCells.of(raw, numbers.unread(raw, found.settings or {}))
     if not odd.are_few:
