@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("rows", nargs="?", type=int, help="rows of the champion's data [default: the reference data's]")
     parser.add_argument("--rounds", type=int, default=3, help="how often it is measured")
     arguments = parser.parse_args()
-    artifacts.require(artifacts.RAW, "run")
+    artifacts.require_path(artifacts.RAW, "run")
     rows = arguments.rows or int(pl.scan_parquet(artifacts.RAW).select(pl.len()).collect().item())
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder)

@@ -70,14 +70,14 @@ def prepare(folder: Path, size: int, overrides: list[str]) -> int:
     for name in ("conf", "pyproject.toml"):
         (folder / name).symlink_to(Path(name).resolve())
     (folder / artifacts.FEATURES).mkdir(parents=True)
-    for path in (artifacts.FEATURES_REPORT, artifacts.part("validation")):
+    for path in (artifacts.FEATURES_REPORT, artifacts.part_path("validation")):
         shutil.copy(path, folder / path)
-    rows = load_file(artifacts.part("train"))
+    rows = load_file(artifacts.part_path("train"))
     repeated = {name: np.resize(values, (size, *values.shape[1:])) for name, values in rows.items()}
-    save_file(repeated, folder / artifacts.part("train"))
+    save_file(repeated, folder / artifacts.part_path("train"))
     short = ["trainer.max_epochs=1", f"trainer.memory_mb={MEMORY_MB}"]
     subprocess.run([Path(sys.executable).parent / "merit", "compose", *overrides, *short], cwd=folder, check=True)
-    return (folder / artifacts.part("train")).stat().st_size // 2**20
+    return (folder / artifacts.part_path("train")).stat().st_size // 2**20
 
 
 def trained(folder: Path) -> tuple[float, int, int]:

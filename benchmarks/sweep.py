@@ -61,7 +61,7 @@ def _folder() -> Iterator[Path]:
                 shutil.copytree(name, folder / name, dirs_exist_ok=True)
             elif Path(name).is_file():
                 shutil.copyfile(name, folder / name)
-        artifacts.require(folder / artifacts.FEATURES_REPORT, "run")
+        artifacts.require_path(folder / artifacts.FEATURES_REPORT, "run")
         subprocess.run(["dvc", "repro", "--quiet", "features"], cwd=folder, check=True)  # noted as up to date
         yield folder
 

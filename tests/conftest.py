@@ -40,7 +40,7 @@ def put(values: dict[str, Any], edits: dict[str, Any]) -> None:
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep what this machine happens to have set from deciding a test."""
-    for name in ("MLFLOW_TRACKING_URI", "MERIT_PACKAGE", "MERIT_VERSION", artifacts.COMMIT):
+    for name in ("MLFLOW_TRACKING_URI", "MERIT_PACKAGE", "MERIT_VERSION", artifacts.COMMIT_VARIABLE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
@@ -279,7 +279,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rewrite_manifest(folder: Path, *, parity: float = 0.0) -> None:
     """Make the manifest say what the files of the package are now, in the form of those that named their commit."""
-    files = {p.name: artifacts.sha256(p) for p in sorted(folder.iterdir()) if p.name != artifacts.MANIFEST}
+    files = {p.name: artifacts.hash_file(p) for p in sorted(folder.iterdir()) if p.name != artifacts.MANIFEST}
     manifest = {
         "model": "tiny",
         "commit": "c" * 40,

@@ -131,7 +131,7 @@ class World:
         message = lineage.message(
             f"tiny@v{number}",
             commit=commit,
-            package=artifacts.package_digest(package),
+            package=artifacts.hash_package(package),
             dvc=md5,
             params=f"{number}" * 64,
             verdict=verdict,
@@ -154,7 +154,7 @@ def _write_package(folder: Path, graph: onnx.ModelProto, number: int, spoil) -> 
     (folder / artifacts.SIGNATURE).write_text(json.dumps(signature))
     (folder / artifacts.PACKAGED_WEIGHTS).write_bytes(b"weights %d" % number)
     (folder / artifacts.PACKAGED_LOCK).write_text("")
-    files = {p.name: artifacts.sha256(p) for p in sorted(folder.iterdir()) if p.name != artifacts.MANIFEST}
+    files = {p.name: artifacts.hash_file(p) for p in sorted(folder.iterdir()) if p.name != artifacts.MANIFEST}
     manifest = {"model": "tiny", "commit": f"{number:x}" * 40, "dirty": False, "params_sha256": f"{number}" * 64,
                 "data_sha256": "d" * 64, "files": files}  # fmt: skip
     (folder / artifacts.MANIFEST).write_text(json.dumps(manifest))

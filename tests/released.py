@@ -68,7 +68,7 @@ def tag(project: Project, commit: str, number: int, model: str = "tiny", keys: P
     """Give a commit's package a version, signed where there are keys."""
     (out,) = yaml.safe_load(project.read("dvc.lock"))["stages"]["package"]["outs"]
     signature = None if keys is None else _signature(project.folder / "model", keys)
-    name, digest = f"{model}@v{number}", artifacts.package_digest(project.folder / "model")
+    name, digest = f"{model}@v{number}", artifacts.hash_package(project.folder / "model")
     told = lineage.message(name, commit=commit, package=digest, dvc=out["md5"], signature=signature)
     done = project.run("git", "tag", "--annotate", "--message", told, name, commit)
     assert done.returncode == 0, done.stderr

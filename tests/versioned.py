@@ -61,7 +61,7 @@ class Repository:
         (place / artifacts.SIGNATURE).write_text(json.dumps(signature))
         for name in (artifacts.GRAPH, artifacts.PACKAGED_LOCK, artifacts.PACKAGED_WEIGHTS):
             (place / name).write_text(f"{name} {number:06}")
-        files = {path.name: artifacts.sha256(path) for path in sorted(place.iterdir())}
+        files = {path.name: artifacts.hash_file(path) for path in sorted(place.iterdir())}
         manifest = {"model": model, "commit": "c" * 40, "dirty": False, "params_sha256": f"{number:064}",
                     "data_sha256": "d" * 64, "files": files}  # fmt: skip
         (place / artifacts.MANIFEST).write_text(json.dumps(manifest))
@@ -99,7 +99,7 @@ def report(*, verdict: str = "pass", auc: float = 0.7) -> dict[str, Any]:
     """Return what the gate says of the package in model/."""
     return {
         "verdict": verdict,
-        "candidate": {"digest": artifacts.package_digest(artifacts.PACKAGE)},
+        "candidate": {"digest": artifacts.hash_package(artifacts.PACKAGE)},
         "checks": [
             {"name": "floor: roc_auc", "verdict": "pass", "waived": False},
             {"name": "champion: roc_auc", "verdict": "fail", "waived": True},

@@ -27,8 +27,8 @@ DVC_LOCK = Path("dvc.lock")
 RAW = Path("data/raw.parquet")
 """Written by ingest: the declared columns and the target, one row per example, ordered by the declared keys.
 
-The file's metadata entry `repeated` (REPEATED) is the number of rows that duplicate another row of the source."""
-REPEATED = "repeated"
+The file's metadata entry `repeated` (DUPLICATES_KEY) is the number of rows that duplicate another row of the source."""
+DUPLICATES_KEY = "repeated"
 
 SOURCE_ROWS = Path("data/source_rows.parquet")
 """Written by ingest: `row`, the index (from 0) in the source's table of each row of RAW.
@@ -73,7 +73,7 @@ PACKAGED_WEIGHTS = "weights.safetensors"
 PACKAGED_LOCK = "params.yaml"
 MANIFEST = "manifest.json"
 """Written by package: `{model, params_sha256, data_sha256, files: {name: sha256}, parity: {...}, libraries}`."""
-COMMIT = "MERIT_COMMIT"
+COMMIT_VARIABLE = "MERIT_COMMIT"
 """Environment variable that tells a serving process the commit of its package."""
 
 GATE_REPORT = Path("reports/gate.json")
@@ -85,7 +85,7 @@ REGISTRATION = Path("reports/registration.json")
 """Written by register: the receipt of the last registration, `{package, gate, uri, run_id, version}`."""
 
 
-def part(name: str) -> Path:
+def part_path(name: str) -> Path:
     """Return the path of the arrays of a part (`train`, `validation`, `test`).
 
     A safetensors file: `codes` int32 [rows, categories], `numbers` float32 [rows, numbers],
@@ -95,11 +95,11 @@ def part(name: str) -> Path:
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
+def write_atomically(path: Path) -> Iterator[Path]:
     """Yield a temporary path for a file or folder, which replaces `path` only if the block succeeds.
 
     Example:
-        with written_aside(Path("reports/notes.txt")) as temporary:
+        with write_atomically(Path("reports/notes.txt")) as temporary:
             temporary.write_text("complete or not there")
 
     Raises:
@@ -107,87 +107,87 @@ def written_aside(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        room = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        temporary_folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise _write_error(path, error) from error
     try:
-        aside = room / path.name
-        yield aside
-        _flush(aside)
-        _swap(aside, path, room / "old")
+        temporary_path = temporary_folder / path.name
+        yield temporary_path
+        _sync_to_disk(temporary_path)
+        _replace_path(temporary_path, path, temporary_folder / "old")
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise _write_error(path, error) from error
     finally:
-        shutil.rmtree(room, ignore_errors=True)
+        shutil.rmtree(temporary_folder, ignore_errors=True)
 
 
-def sweep() -> None:
+def remove_temporary_files() -> None:
     """Remove the temporary files of killed stages beside their outputs; call it only while no stage runs."""
-    parts = [part(name) for name in ("train", "validation", "test")]
-    trained = [BASELINE, WEIGHTS, HISTORY, CHECKPOINT]
+    parts = [part_path(name) for name in ("train", "validation", "test")]
+    training_files = [BASELINE, WEIGHTS, HISTORY, CHECKPOINT]
     reports = [DATA_REPORT, PREDICTIONS, METRICS, PLOTS]
-    for path in (RAW, SOURCE_ROWS, TRANSFORM, FEATURES_REPORT, TEST_ROWS, *parts, *trained, *reports, PACKAGE):
-        for left in path.parent.glob(f".{path.name}.*"):
-            shutil.rmtree(left, ignore_errors=True)
+    for path in (RAW, SOURCE_ROWS, TRANSFORM, FEATURES_REPORT, TEST_ROWS, *parts, *training_files, *reports, PACKAGE):
+        for leftover in path.parent.glob(f".{path.name}.*"):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _unwritable(path: Path, error: OSError) -> MeritError:
+def _write_error(path: Path, error: OSError) -> MeritError:
     reason = error.strerror or str(error)
     return MeritError(f"{path}: can't be written: {reason}; free space or fix its permissions, then run again")
 
 
-def _flush(aside: Path) -> None:
-    for file in [aside] if aside.is_file() else aside.rglob("*"):
+def _sync_to_disk(path: Path) -> None:
+    for file in [path] if path.is_file() else path.rglob("*"):
         if file.is_file():
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
 
 
-def _swap(new: Path, path: Path, old: Path) -> None:
-    """Move `new` to `path`; a folder can't be replaced in one step, so the existing one is moved to `old` first."""
+def _replace_path(new: Path, path: Path, backup: Path) -> None:
+    """Move `new` to `path`; a folder can't be replaced in one step, so the existing one is moved to `backup` first."""
     new.chmod(0o755 if new.is_dir() else 0o644)
     if path.is_dir():
-        path.rename(old)
+        path.rename(backup)
     try:
         new.replace(path)
     except BaseException:
-        if old.exists():
-            old.rename(path)
+        if backup.exists():
+            backup.rename(path)
         raise
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, as UTF-8."""
-    with written_aside(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+    with write_atomically(path) as temporary_path:
+        temporary_path.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as JSON atomically, in the format of `json_text`."""
-    write_text(path, json_text(value))
+    """Write a value as JSON atomically, in the format of `render_json`."""
+    write_text(path, render_json(value))
 
 
-def json_text(value: Any) -> str:
+def render_json(value: Any) -> str:
     """Return a value as indented JSON; NaN and infinity are errors."""
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def read_json(path: Path, made_by: str) -> dict[str, Any]:
-    """Read a JSON object from a file that the stage `made_by` writes.
+def read_json(path: Path, command: str) -> dict[str, Any]:
+    """Read a JSON object from a file that the stage `command` writes.
 
     Raises:
         MeritError: the file doesn't exist or is not a JSON object.
     """
     try:
-        value = json.loads(require(path, made_by).read_text(encoding="utf-8"))
+        value = json.loads(require_path(path, command).read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise MeritError(f"{path}: can't be read as JSON ({error}); make it again with 'merit {made_by}'") from error
+        raise MeritError(f"{path}: can't be read as JSON ({error}); make it again with 'merit {command}'") from error
     if not isinstance(value, dict):
-        raise MeritError(f"{path}: holds no JSON object; make it again with 'merit {made_by}'")
+        raise MeritError(f"{path}: holds no JSON object; make it again with 'merit {command}'")
     return value
 
 
-def add_epoch(path: Path, metrics: dict[str, float]) -> None:
+def append_epoch(path: Path, metrics: dict[str, float]) -> None:
     """Append an epoch's metrics to a CSV file; a new file gets a header line with their names."""
     is_new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as handle:
@@ -201,9 +201,9 @@ def write_table(path: Path, table: "pl.DataFrame", metadata: dict[str, str] | No
     """Write a Parquet file atomically, with metadata of the file."""
     import polars as pl
 
-    with written_aside(path) as aside:
+    with write_atomically(path) as temporary_path:
         try:
-            table.write_parquet(aside, compression="zstd", metadata=metadata)
+            table.write_parquet(temporary_path, compression="zstd", metadata=metadata)
         except pl.exceptions.PolarsError as error:  # Polars' error for a full disk
             raise OSError(str(error)) from error
 
@@ -213,15 +213,15 @@ def write_arrays(path: Path, arrays: "Mapping[str, NDArray[Any]]") -> None:
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    with written_aside(path) as aside:
+    with write_atomically(path) as temporary_path:
         try:
-            save_file(dict(arrays), aside)
+            save_file(dict(arrays), temporary_path)
         except SafetensorError as error:  # safetensors' error for a full disk
             raise OSError(str(error)) from error
 
 
-def read_arrays(path: Path, made_by: str) -> "dict[str, NDArray[Any]]":
-    """Read a safetensors file that the stage `made_by` writes.
+def read_arrays(path: Path, command: str) -> "dict[str, NDArray[Any]]":
+    """Read a safetensors file that the stage `command` writes.
 
     Raises:
         MeritError: the file doesn't exist or is not valid safetensors.
@@ -230,74 +230,74 @@ def read_arrays(path: Path, made_by: str) -> "dict[str, NDArray[Any]]":
     from safetensors.numpy import load_file
 
     try:
-        return dict(load_file(require(path, made_by)))
+        return dict(load_file(require_path(path, command)))
     except SafetensorError as error:
-        raise MeritError(f"{path}: can't be read ({error}); make it again with 'merit {made_by}'") from error
+        raise MeritError(f"{path}: can't be read ({error}); make it again with 'merit {command}'") from error
 
 
-def read_table(path: Path, made_by: str) -> "pl.DataFrame":
-    """Read a Parquet file that the stage `made_by` writes.
+def read_table(path: Path, command: str) -> "pl.DataFrame":
+    """Read a Parquet file that the stage `command` writes.
 
     Raises:
         MeritError: the file doesn't exist or is not valid Parquet.
     """
     import polars as pl
 
-    if fault := parquet_fault(require(path, made_by)):
-        raise MeritError(f"{path}: {fault}; make it again with 'merit {made_by}'")
+    if fault := find_parquet_fault(require_path(path, command)):
+        raise MeritError(f"{path}: {fault}; make it again with 'merit {command}'")
     try:
         return pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise MeritError(
-            f"{path}: can't be read as Parquet ({reason}); make it again with 'merit {made_by}'"
+            f"{path}: can't be read as Parquet ({reason}); make it again with 'merit {command}'"
         ) from error
 
 
-def parquet_fault(path: Path) -> str:
+def find_parquet_fault(path: Path) -> str:
     """Return why a path is not a complete Parquet file, judged by its size and magic bytes; empty if it is one."""
     if path.is_dir():
         return "is a folder, not a Parquet file; remove it"
     if path.stat().st_size == 0:
         return "is empty, not a Parquet file"
     with path.open("rb") as handle:
-        first = handle.read(4)
+        header = handle.read(4)
         handle.seek(-min(4, path.stat().st_size), os.SEEK_END)
-        last = handle.read(4)
-    if (first, last) == (b"PAR1", b"PAR1"):
+        footer = handle.read(4)
+    if (header, footer) == (b"PAR1", b"PAR1"):
         return ""
-    return "is cut off" if first == b"PAR1" else "is no Parquet file"
+    return "is cut off" if header == b"PAR1" else "is no Parquet file"
 
 
-def require(path: Path, made_by: str) -> Path:
+def require_path(path: Path, command: str) -> Path:
     """Return `path` if it exists.
 
     Raises:
         MeritError: it doesn't; the line names the stage that writes it, and `merit pull` if dvc.lock names it.
     """
     if not path.exists():
-        pull = f"'merit pull' brings what {DVC_LOCK} names, " if _is_locked(path) else ""
-        everything = "" if made_by == "run" else ", 'merit run' makes everything"
-        raise MeritError(f"{path}: not found; {pull}'merit {made_by}' makes it{everything}")
+        pull_hint = f"'merit pull' brings what {DVC_LOCK} names, " if _is_in_dvc_lock(path) else ""
+        run_hint = "" if command == "run" else ", 'merit run' makes everything"
+        raise MeritError(f"{path}: not found; {pull_hint}'merit {command}' makes it{run_hint}")
     return path
 
 
-def _is_locked(path: Path) -> bool:
+def _is_in_dvc_lock(path: Path) -> bool:
     """Return whether dvc.lock names a path or one of its parent folders."""
     if not DVC_LOCK.is_file():
         return False
     relative = Path(os.path.relpath(path))
     lines = DVC_LOCK.read_text(encoding="utf-8", errors="replace").splitlines()
-    named = {line.strip().removeprefix("- path: ") for line in lines}
-    return any(each.as_posix() in named for each in (relative, *relative.parents))
+    locked_paths = {line.strip().removeprefix("- path: ") for line in lines}
+    return any(parent.as_posix() in locked_paths for parent in (relative, *relative.parents))
 
 
-def sha256(path: Path) -> str:
+def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file, in hex."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def package_digest(package: Path) -> str:
+def hash_package(package: Path) -> str:
     """Return a package's digest: the SHA-256 of its manifest, which contains the hashes of all its files."""
-    return "sha256:" + sha256(require(package / MANIFEST, "package"))
+    return "sha256:" + hash_file(require_path(package / MANIFEST, "package"))

@@ -9,7 +9,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from socket import gaierror
 
-SHOWN = 100
+MAX_SHOWN_PROBLEMS = 100
 """Maximum configuration problems that are printed; a file can have a hundred thousand."""
 
 
@@ -46,14 +46,14 @@ class Problem:
         """Return the problem as one line."""
         allowed = f"allowed: {self.allowed}" if self.allowed else ""
         advice = f"{self.hint} {allowed}" if self.hint.endswith("?") else "; ".join(filter(None, [allowed, self.hint]))
-        told = "; ".join(filter(None, [self.found, advice]))
-        return ": ".join(filter(None, [self.where, self.key, told]))
+        message = "; ".join(filter(None, [self.found, advice]))
+        return ": ".join(filter(None, [self.where, self.key, message]))
 
 
 class ConfigError(MeritError):
     """An invalid configuration with all its problems: one is printed as a line, several as a table.
 
-    Problems beyond `SHOWN` are only counted.
+    Problems beyond `MAX_SHOWN_PROBLEMS` are only counted.
     """
 
     def __init__(self, problems: Sequence[Problem | str]) -> None:
@@ -64,12 +64,16 @@ class ConfigError(MeritError):
     def __str__(self) -> str:
         """Return the text that the command prints."""
         is_table = len(self.problems) > 1 and len(self._rows) == len(self.problems)
-        shown = _table(self._rows[:SHOWN]) if is_table else "\n".join(self.problems[:SHOWN])
-        more = len(self.problems) - SHOWN
-        return f"{shown}\nand {more:,} more" if more > 0 else shown
+        shown = (
+            _render_table(self._rows[:MAX_SHOWN_PROBLEMS])
+            if is_table
+            else "\n".join(self.problems[:MAX_SHOWN_PROBLEMS])
+        )
+        hidden_count = len(self.problems) - MAX_SHOWN_PROBLEMS
+        return f"{shown}\nand {hidden_count:,} more" if hidden_count > 0 else shown
 
 
-def _table(problems: Sequence[Problem]) -> str:
+def _render_table(problems: Sequence[Problem]) -> str:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -79,36 +83,38 @@ def _table(problems: Sequence[Problem]) -> str:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     # File and key are never wrapped, so that grep finds each row.
-    for name, whole in {"where": True, "key": True, "found": False, "allowed": False, "advice": False}.items():
-        table.add_column(name, no_wrap=whole)
+    for name, no_wrap in {"where": True, "key": True, "found": False, "allowed": False, "advice": False}.items():
+        table.add_column(name, no_wrap=no_wrap)
     for problem in problems:
         table.add_row(*map(Text, astuple(problem)))
-    text = io.StringIO()
+    buffer = io.StringIO()
     width = shutil.get_terminal_size().columns if sys.stderr.isatty() else DEFAULT_WIDTH
-    Console(file=text, width=width, color_system=None).print(fit_table(table, width))
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+    Console(file=buffer, width=width, color_system=None).print(fit_table(table, width))
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
 
 
-def visible(text: str) -> str:
+def replace_unprintable(text: str) -> str:
     """Return text that is safe to print: control and other unprintable characters are replaced by question marks."""
-    return "".join(each if each.isprintable() or each in "\n\t" else "?" for each in text)
+    return "".join(character if character.isprintable() or character in "\n\t" else "?" for character in text)
 
 
-def reason(error: BaseException) -> str:
+def describe_cause(error: BaseException) -> str:
     """Return the cause of a failure in one line: the connection error in its chain, else the error's own message."""
-    reached = (each for each in reversed(chain(error)) if isinstance(each, (ConnectionError, TimeoutError, gaierror)))
-    told = next((each.strerror for each in reached if each.strerror), str(error))
-    return " ".join(told.split())[:300]
+    connection_errors = (
+        each for each in reversed(list_causes(error)) if isinstance(each, (ConnectionError, TimeoutError, gaierror))
+    )
+    message = next((each.strerror for each in connection_errors if each.strerror), str(error))
+    return " ".join(message.split())[:300]
 
 
-def chain(error: BaseException) -> list[BaseException]:
+def list_causes(error: BaseException) -> list[BaseException]:
     """Return an error and its causes, the root cause last."""
-    found: list[BaseException] = []
-    now: BaseException | None = error
-    while now is not None and now not in found:
-        found.append(now)
-        now = now.__cause__ or (None if now.__suppress_context__ else now.__context__)
-    return found
+    errors: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in errors:
+        errors.append(current)
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+    return errors
 
 
 class Refused(MeritError):
@@ -117,7 +123,7 @@ class Refused(MeritError):
     exit_code = 1
 
 
-class ForeignError(MeritError):
+class ProjectCodeError(MeritError):
     """A failure in code of a trusted package of the project; its author needs a traceback of that code.
 
     The text is a line that names the code, then the traceback from that code's first frame on, without merit's frames.
@@ -125,22 +131,24 @@ class ForeignError(MeritError):
     Args:
         name: the object that failed, such as `mymodels.networks.Net.__init__`.
         error: the exception that it raised.
-        is_theirs: returns whether a file belongs to the package.
+        is_project_file: returns whether a file belongs to the package.
     """
 
-    def __init__(self, name: str, error: BaseException, is_theirs: Callable[[str], bool]) -> None:
-        shown = traceback.TracebackException.from_exception(error)
-        _trim(shown, is_theirs)
+    def __init__(self, name: str, error: BaseException, is_project_file: Callable[[str], bool]) -> None:
+        trace = traceback.TracebackException.from_exception(error)
+        _trim_frames(trace, is_project_file)
         reason = " ".join(traceback.format_exception_only(error)[-1].split())
-        super().__init__(f"{name} failed: {reason}\n{''.join(shown.format()).rstrip()}")
+        super().__init__(f"{name} failed: {reason}\n{''.join(trace.format()).rstrip()}")
 
 
-def _trim(shown: traceback.TracebackException, is_theirs: Callable[[str], bool]) -> None:
+def _trim_frames(trace: traceback.TracebackException, is_project_file: Callable[[str], bool]) -> None:
     """Remove merit's frames and those before the first frame of the package, also from the error's causes."""
-    merit = Path(__file__).parent
-    first = next((place for place, frame in enumerate(shown.stack) if is_theirs(frame.filename)), len(shown.stack))
-    kept = [frame for frame in shown.stack[first:] if merit not in Path(frame.filename).parents]
-    shown.stack = traceback.StackSummary.from_list(kept)
-    for earlier in (shown.__cause__, shown.__context__):
-        if earlier is not None:
-            _trim(earlier, is_theirs)
+    merit_folder = Path(__file__).parent
+    first_index = next(
+        (index for index, frame in enumerate(trace.stack) if is_project_file(frame.filename)), len(trace.stack)
+    )
+    frames = [frame for frame in trace.stack[first_index:] if merit_folder not in Path(frame.filename).parents]
+    trace.stack = traceback.StackSummary.from_list(frames)
+    for cause in (trace.__cause__, trace.__context__):
+        if cause is not None:
+            _trim_frames(cause, is_project_file)

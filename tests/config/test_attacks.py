@@ -291,7 +291,7 @@ def test_a_target_in_any_file_is_refused(refused: Callable[..., str], monkeypatc
     for number, attack in enumerate(ATTACKS):
         content = yaml.safe_dump({"_target_": attack.target, **attack.arguments}, allow_unicode=True)
         Path(f"conf/optimizer/attack{number}.yaml").write_text(content, encoding="utf-8")
-    monkeypatch.setattr(errors, "SHOWN", 10 * len(ATTACKS))
+    monkeypatch.setattr(errors, "MAX_SHOWN_PROBLEMS", 10 * len(ATTACKS))
     said = refused("--check")
     for number, attack in enumerate(ATTACKS):
         row = rf"conf/optimizer/attack{number}\.yaml:\d+(\nkey: | .*)optimizer\._target_"

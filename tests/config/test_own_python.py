@@ -15,7 +15,7 @@ from merit import cli
 from merit.config import lock as locks
 from merit.config import targets, trust
 from merit.config.compose import compose
-from merit.errors import ConfigError, ForeignError, MeritError
+from merit.errors import ConfigError, MeritError, ProjectCodeError
 
 DOCS = Path(__file__).parents[2] / "docs"
 NET = {"_target_": "mymodels.networks.Net"}
@@ -252,7 +252,7 @@ def test_a_class_that_code_replaces_while_it_is_imported_is_not_built(mymodels: 
 def test_an_error_of_their_code_is_told_with_their_traceback(mymodels: Path, code: str, name: str, reason: str) -> None:
     (mymodels / "networks.py").write_text(code)
     (mymodels / "odd.py").write_text("def (:\n")
-    with pytest.raises(ForeignError) as caught:
+    with pytest.raises(ProjectCodeError) as caught:
         targets.build_component(NET)
     assert caught.value.exit_code == 2
     head, *rest = str(caught.value).splitlines()
@@ -267,7 +267,7 @@ def test_what_led_to_an_error_is_shown_too_without_merits_frames(mymodels: Path)
         "class Net:\n  def __init__(self):\n    try:\n      perceptron('a', [1], 0.0)\n"
         "    except TypeError as error:\n      raise RuntimeError('no net') from error\n"
     )
-    with pytest.raises(ForeignError) as caught:
+    with pytest.raises(ProjectCodeError) as caught:
         targets.build_component(NET)
     said = str(caught.value)
     assert said.startswith("mymodels.networks.Net.__init__ failed: RuntimeError: no net\n")

@@ -137,7 +137,7 @@ def test_every_apply_is_recorded_and_a_second_one_writes_nothing(at):
     assert f"{name}: staging serves tiny@v2" in told
     values = yaml.safe_load(told.partition("\n\n")[2])
     assert values["commit"] == world.git("rev-parse", "HEAD")
-    assert values["file"] == "sha256:" + artifacts.sha256(world.folder / "conf/environment/staging.yaml")
+    assert values["file"] == "sha256:" + artifacts.hash_file(world.folder / "conf/environment/staging.yaml")
 
     def files():
         found = (world.folder / ".merit/environments/staging").rglob("*")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.small_project import ROOT, SMALL, Project, made_small
 
-from merit.project.files import FILES
+from merit.project.files import SHIPPED_PATHS
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> User:
     folder = tmp_path_factory.mktemp("user")
     installed = folder / "lib" / "merit"
     shutil.copytree(ROOT / "src/merit", installed, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in FILES:
+    for name in SHIPPED_PATHS:
         _copy(ROOT / name, installed / "project/files" / name)
     above = User(folder, installed)
     made = above.merit("new", "shop", "--name", "shop-2")

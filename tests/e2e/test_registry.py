@@ -127,7 +127,7 @@ def test_an_emptied_server_is_filled_from_git_and_dvcs_remote(server: str, relea
         (found,) = client.search_model_versions(f"name = 'tiny' and tags.`merit.version` = '{version.name}'")
         assert found.tags["merit.package"] == version.lineage.package
         place = Path(client.download_artifacts(found.run_id, "model/package", str(Path.cwd().parent)))
-        assert artifacts.package_digest(place) == version.lineage.package
+        assert artifacts.hash_package(place) == version.lineage.package
         shutil.rmtree(place)
     checked = _merit("registry", "check", uri=server)
     assert (checked.returncode, checked.stdout) == (0, "MLflow shows what Git says\n")

@@ -79,10 +79,10 @@ class World:
         path, manifest = artifacts.PACKAGE / artifacts.GRAPH, artifacts.PACKAGE / artifacts.MANIFEST
         model = onnx.load(str(path))
         change(model)
-        with artifacts.written_aside(path) as aside:
+        with artifacts.write_atomically(path) as aside:
             onnx.save(model, str(aside))
         told = json.loads(manifest.read_text(encoding="utf-8"))
-        told["files"][artifacts.GRAPH] = artifacts.sha256(path)
+        told["files"][artifacts.GRAPH] = artifacts.hash_file(path)
         artifacts.write_json(manifest, told)
 
     def champion(self, change: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
@@ -121,7 +121,7 @@ class World:
         lock = locks.read_lock()
         todo: dict[str, Callable[[], Any]] = {
             "ingest": lambda: ingest(lock.data),
-            "validate": lambda: contract.refuse(contract.validate(lock.data)),
+            "validate": lambda: contract.refuse_violations(contract.validate(lock.data)),
             "features": lambda: features(lock.data, lock.features),
             "baseline": lambda: run_baseline(lock),
             "train": lambda: train(lock),

@@ -27,7 +27,7 @@ def test_runs_as_csv_files_hold_what_is_known_of_the_package(project):
     assert (receipt["uri"], receipt["version"]) == ("csv::flights", None)
     folder = project.folder / "runs/flights" / receipt["run_id"]
     about = _about(folder)
-    assert about["package"] == artifacts.package_digest(project.folder / "model")
+    assert about["package"] == artifacts.hash_package(project.folder / "model")
     assert len((folder / "epochs.csv").read_text(encoding="utf-8").splitlines()) == 3
 
     again = project.merit("run", "tracking=csv")
@@ -60,7 +60,7 @@ def test_weights_and_biases_keeps_runs_offline(offline):
     (kept,) = training.glob("*.wandb")
     assert b"validation_roc_auc" in kept.read_bytes()
     (kept,) = package.glob("*.wandb")
-    assert artifacts.package_digest(offline.folder / "model").encode() in kept.read_bytes()
+    assert artifacts.hash_package(offline.folder / "model").encode() in kept.read_bytes()
 
     assert offline.merit("run", "tracking=wandb").returncode == 0
     assert offline.merit("train").returncode == 0

@@ -25,7 +25,7 @@ def test_a_written_file_can_be_read_by_others_than_its_owner(workdir: Path) -> N
 
 def test_an_exception_in_the_block_leaves_the_old_file_and_no_other(workdir: Path) -> None:
     Path("file.txt").write_text("old")
-    with pytest.raises(ZeroDivisionError), artifacts.written_aside(Path("file.txt")) as aside:
+    with pytest.raises(ZeroDivisionError), artifacts.write_atomically(Path("file.txt")) as aside:
         aside.write_text("half")
         _ = 1 / 0
     assert Path("file.txt").read_text() == "old"
@@ -34,7 +34,7 @@ def test_an_exception_in_the_block_leaves_the_old_file_and_no_other(workdir: Pat
 
 def test_an_interruption_in_the_block_leaves_the_old_file(workdir: Path) -> None:
     Path("file.txt").write_text("old")
-    with pytest.raises(KeyboardInterrupt), artifacts.written_aside(Path("file.txt")) as aside:
+    with pytest.raises(KeyboardInterrupt), artifacts.write_atomically(Path("file.txt")) as aside:
         aside.write_text("half")
         raise KeyboardInterrupt
     assert Path("file.txt").read_text() == "old"
@@ -43,7 +43,7 @@ def test_an_interruption_in_the_block_leaves_the_old_file(workdir: Path) -> None
 
 def test_a_full_disk_is_told_in_one_line_and_the_old_file_stands(workdir: Path) -> None:
     Path("file.txt").write_text("old")
-    with pytest.raises(MeritError) as caught, artifacts.written_aside(Path("file.txt")) as aside:
+    with pytest.raises(MeritError) as caught, artifacts.write_atomically(Path("file.txt")) as aside:
         aside.write_text("half")
         raise OSError(28, "No space left on device")
     assert caught.value.exit_code == 2
@@ -72,14 +72,14 @@ def test_a_read_only_folder_is_told_in_one_line(workdir: Path, monkeypatch: pyte
 
 def test_a_block_that_writes_nothing_is_refused_and_the_old_file_stands(workdir: Path) -> None:
     Path("file.txt").write_text("old")
-    with pytest.raises(MeritError, match=r"file\.txt: can't be written"), artifacts.written_aside(Path("file.txt")):
+    with pytest.raises(MeritError, match=r"file\.txt: can't be written"), artifacts.write_atomically(Path("file.txt")):
         pass
     assert Path("file.txt").read_text() == "old"
 
 
 def test_a_folder_takes_the_place_of_the_former_with_none_of_its_files(workdir: Path) -> None:
     for name in ("first", "second"):
-        with artifacts.written_aside(Path("model")) as aside:
+        with artifacts.write_atomically(Path("model")) as aside:
             aside.mkdir()
             (aside / name).write_text(name)
     assert _names(Path("model")) == ["second"]
@@ -90,7 +90,7 @@ def test_a_folder_takes_the_place_of_the_former_with_none_of_its_files(workdir: 
 def test_an_exception_while_a_folder_is_filled_leaves_the_old_folder(workdir: Path) -> None:
     Path("model").mkdir()
     Path("model/first").write_text("first")
-    with pytest.raises(ZeroDivisionError), artifacts.written_aside(Path("model")) as aside:
+    with pytest.raises(ZeroDivisionError), artifacts.write_atomically(Path("model")) as aside:
         aside.mkdir()
         (aside / "second").write_text("half")
         _ = 1 / 0
@@ -111,7 +111,7 @@ def test_a_folder_that_can_not_be_put_in_its_place_leaves_the_old_folder(
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", refuse_at_the_last_step)
-    with pytest.raises(MeritError, match="model: can't be written"), artifacts.written_aside(Path("model")) as aside:
+    with pytest.raises(MeritError, match="model: can't be written"), artifacts.write_atomically(Path("model")) as aside:
         aside.mkdir()
         (aside / "second").write_text("second")
     assert _names(workdir) == ["model"]
@@ -141,7 +141,7 @@ def test_nan_is_never_written_as_json(workdir: Path) -> None:
 
 def test_a_missing_file_is_told_with_the_command_that_makes_it(workdir: Path) -> None:
     with pytest.raises(MeritError) as caught:
-        artifacts.require(Path("reports/metrics.json"), "evaluate")
+        artifacts.require_path(Path("reports/metrics.json"), "evaluate")
     assert caught.value.exit_code == 2
     assert str(caught.value) == (
         "reports/metrics.json: not found; 'merit evaluate' makes it, 'merit run' makes everything"
@@ -154,10 +154,10 @@ def test_a_missing_file_that_the_lock_of_outputs_names_can_be_pulled(workdir: Pa
     said = f"{path}: not found; 'merit pull' brings what dvc.lock names, 'merit run' makes it"
     for each in (Path(path), Path.cwd() / path):
         with pytest.raises(MeritError) as caught:
-            artifacts.require(each, "run")
+            artifacts.require_path(each, "run")
         assert str(caught.value).endswith(said)
     with pytest.raises(MeritError, match=r"^reports/gate\.json: not found; 'merit gate' makes it"):
-        artifacts.require(artifacts.GATE_REPORT, "gate")
+        artifacts.require_path(artifacts.GATE_REPORT, "gate")
 
 
 @pytest.mark.parametrize("read", [artifacts.read_json, artifacts.read_table])
@@ -199,15 +199,15 @@ def test_the_digest_of_a_package_is_that_of_its_manifest(workdir: Path) -> None:
     Path("model").mkdir()
     Path("model/manifest.json").write_bytes(b"abc")
     known = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert artifacts.package_digest(Path("model")) == known
+    assert artifacts.hash_package(Path("model")) == known
     Path("model/other").write_text("not part of the manifest")
-    assert artifacts.package_digest(Path("model")) == known
+    assert artifacts.hash_package(Path("model")) == known
     Path("model/manifest.json").write_bytes(b"abd")
-    assert artifacts.package_digest(Path("model")) != known
+    assert artifacts.hash_package(Path("model")) != known
 
 
 def test_each_part_has_a_file_of_its_own() -> None:
-    files = {artifacts.part(name).as_posix() for name in ("train", "validation", "test")}
+    files = {artifacts.part_path(name).as_posix() for name in ("train", "validation", "test")}
     assert files == {f"data/features/{name}.safetensors" for name in ("train", "validation", "test")}
 
 

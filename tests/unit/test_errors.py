@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
-from merit.errors import SHOWN, ConfigError, ForeignError, MeritError, Problem, Refused
+from merit.errors import MAX_SHOWN_PROBLEMS, ConfigError, MeritError, Problem, ProjectCodeError, Refused
 
 
 def test_broken_exits_with_2_and_refused_with_1() -> None:
@@ -18,10 +18,10 @@ def test_a_config_error_shows_every_problem_on_its_own_line() -> None:
 
 @pytest.mark.parametrize("fault", [str, lambda place: Problem("a.yaml", f"k{place}", "unknown key")])
 def test_faults_past_a_bound_are_counted_and_not_shown(fault: Callable[[int], str | Problem]) -> None:
-    error = ConfigError([fault(place) for place in range(SHOWN + 1234)])
+    error = ConfigError([fault(place) for place in range(MAX_SHOWN_PROBLEMS + 1234)])
     *shown, last = str(error).splitlines()
-    assert (len(error.problems), last) == (SHOWN + 1234, "and 1,234 more")
-    assert len(shown) <= SHOWN + 2
+    assert (len(error.problems), last) == (MAX_SHOWN_PROBLEMS + 1234, "and 1,234 more")
+    assert len(shown) <= MAX_SHOWN_PROBLEMS + 2
 
 
 def _fail() -> None:
@@ -34,7 +34,7 @@ def _fail() -> None:
 def test_an_error_of_another_is_told_with_its_own_frames_alone() -> None:
     with pytest.raises(KeyError) as caught:
         _fail()
-    told = ForeignError("mymodels.f", caught.value, lambda file: file.endswith("json/decoder.py"))
+    told = ProjectCodeError("mymodels.f", caught.value, lambda file: file.endswith("json/decoder.py"))
     head, *rest = str(told).splitlines()
     assert told.exit_code == 2
     assert head == r"mymodels.f failed: KeyError: 'no\nkey'"

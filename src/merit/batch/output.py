@@ -149,7 +149,7 @@ class Output:
 
     def _join_parts(self, note: dict[str, Any]) -> None:
         parts = [self.get_part_path(number) for number in range(len(note["parts"]))]
-        with artifacts.written_aside(self.path) as temporary_path, _translate_disk_errors():
+        with artifacts.write_atomically(self.path) as temporary_path, _translate_disk_errors():
             rows = pl.scan_parquet(parts)
             if self.path.suffix == ".csv":
                 rows.sink_csv(temporary_path)
@@ -261,7 +261,7 @@ def _count_part_rows(part: Path) -> int:
 
 
 def _write_parquet(path: Path, rows: pl.DataFrame) -> None:
-    with artifacts.written_aside(path) as temporary_path, _translate_disk_errors():
+    with artifacts.write_atomically(path) as temporary_path, _translate_disk_errors():
         rows.write_parquet(temporary_path)
 
 

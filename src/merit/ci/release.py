@@ -25,7 +25,7 @@ def find_main_version(lock: Lock) -> Version:
     Raises:
         MeritError: the package is not registered.
     """
-    digest = artifacts.package_digest(artifacts.PACKAGE)
+    digest = artifacts.hash_package(artifacts.PACKAGE)
     for version in tags.list_versions(lock.name):
         if version.lineage.package == digest:
             return version

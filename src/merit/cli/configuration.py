@@ -32,24 +32,24 @@ def compose(overrides: tuple[str, ...], check: bool) -> None:
 
     if check:
         check_conf()
-    composed = compose_lock(overrides, data_access="files" if check else "source")
+    composed_lock = compose_lock(overrides, data_access="files" if check else "source")
     if not check:
         with workspace_lock.lock_run():
-            written = lock.write_lock(composed)
-        click.echo(f"{artifacts.LOCK} written" if written else f"{artifacts.LOCK} is up to date")
-    elif difference := lock.diff_lock(composed):
+            has_changed = lock.write_lock(composed_lock)
+        click.echo(f"{artifacts.LOCK} written" if has_changed else f"{artifacts.LOCK} is up to date")
+    elif difference := lock.diff_lock(composed_lock):
         click.echo(f"{difference}\n\n{artifacts.LOCK} is stale; run 'merit compose'")
         sys.exit(1)
     else:
-        click.echo(f"{artifacts.LOCK} is up to date{_unasked(composed)}")
+        click.echo(f"{artifacts.LOCK} is up to date{_note_unread_source(composed_lock)}")
 
 
-def _unasked(composed: "Lock") -> str:
+def _note_unread_source(composed_lock: "Lock") -> str:
     """Return a note if --check reused the data fingerprint of the lock, because the source reads no files."""
     from merit.config.compose import reads_files
 
-    is_read = reads_files(composed.data.source.model_dump(by_alias=True))
-    return "" if is_read else "; the rows of its source were not read: 'merit compose' or 'merit run' reads them"
+    reads_data = reads_files(composed_lock.data.source.model_dump(by_alias=True))
+    return "" if reads_data else "; the rows of its source were not read: 'merit compose' or 'merit run' reads them"
 
 
 @main.command()
@@ -78,12 +78,16 @@ def schema(folder: Path | None, check: bool) -> None:
     from merit.config import jsonschema
     from merit.gate.report import schema as form
 
-    place, others = folder or jsonschema.SCHEMA_FOLDER, {form.SCHEMA_FILE: form.render_schema()}
-    changed = jsonschema.find_stale(place, others) if check else jsonschema.write_schemas(place, others)
+    schema_folder, extra_schemas = folder or jsonschema.SCHEMA_FOLDER, {form.SCHEMA_FILE: form.render_schema()}
+    changed = (
+        jsonschema.find_stale(schema_folder, extra_schemas)
+        if check
+        else jsonschema.write_schemas(schema_folder, extra_schemas)
+    )
     if not changed:
-        click.echo(f"{place}/ is up to date")
+        click.echo(f"{schema_folder}/ is up to date")
     elif check:
-        click.echo(f"{place}/ is stale: {', '.join(changed)}; run 'merit schema'")
+        click.echo(f"{schema_folder}/ is stale: {', '.join(changed)}; run 'merit schema'")
         sys.exit(1)
     else:
-        click.echo(f"{place}/ written: {', '.join(changed)}")
+        click.echo(f"{schema_folder}/ written: {', '.join(changed)}")

@@ -51,9 +51,11 @@ def diff(ref: str | None, as_json: bool) -> None:
 
     from merit.gate import diff as room
 
-    found = room.diff(ref)
-    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else "\n".join(room.render_lines(found)))
-    sys.exit(int(found["differs"]))
+    differences = room.diff(ref)
+    click.echo(
+        json.dumps(differences, indent=2, ensure_ascii=False) if as_json else "\n".join(room.render_lines(differences))
+    )
+    sys.exit(int(differences["differs"]))
 
 
 @main.command()
@@ -64,24 +66,27 @@ def run(overrides: tuple[str, ...]) -> None:
     from merit.gate.report import terminal
     from merit.pipeline import run as pipeline
 
-    outcome = pipeline.run(overrides)
+    outcome = pipeline.run_path(overrides)
     terminal.print_report(outcome.report)
-    if outcome.fault is not None:
-        raise outcome.fault
+    if outcome.record_error is not None:
+        raise outcome.record_error
     if outcome.report["verdict"] != "pass":
         click.echo(f"next:    {terminal.suggest_next_step(outcome.report)}")
-        if outcome.is_of_overrides:
-            click.echo(f"         {nextsteps.way_back()}")
+        if outcome.is_from_overrides:
+            click.echo(f"         {nextsteps.advise_restore()}")
         sys.exit(1)
-    told = f"{outcome.report['model']}, candidate {outcome.version} in MLflow"
+    model_text = f"{outcome.report['model']}, candidate {outcome.version} in MLflow"
     if outcome.version is None:
-        told = f"{outcome.report['model']}; MLflow doesn't keep these runs"
-    if outcome.is_of_overrides:
-        follows = nextsteps.how_to_keep(overrides)
+        model_text = f"{outcome.report['model']}; MLflow doesn't keep these runs"
+    if outcome.is_from_overrides:
+        next_lines = nextsteps.advise_keep(overrides)
     else:
-        told, follows = f"{told}; 'merit register' on main makes a version of it", nextsteps.to_commit()
-    click.echo(f"model:   {told}\nnext:    'merit serve', then call it")
-    click.echo("".join(f"         {line}\n" for line in follows), nl=False)
+        model_text, next_lines = (
+            f"{model_text}; 'merit register' on main makes a version of it",
+            nextsteps.advise_commit(),
+        )
+    click.echo(f"model:   {model_text}\nnext:    'merit serve', then call it")
+    click.echo("".join(f"         {line}\n" for line in next_lines), nl=False)
 
 
 @main.command()
@@ -103,8 +108,8 @@ def repro(stage: str | None) -> None:
     from merit.process import workspace_lock
 
     with workspace_lock.lock_run():
-        done = pipeline.reproduce(stage, click.echo)
-    click.echo(f"ran: {', '.join(done)}" if done else "up to date")
+        completed = pipeline.update_stages(stage, click.echo)
+    click.echo(f"ran: {', '.join(completed)}" if completed else "up to date")
 
 
 @main.command()

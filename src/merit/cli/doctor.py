@@ -14,11 +14,11 @@ def doctor(as_json: bool) -> None:
     """Check what merit needs here and print how to fix each problem; exit 1 if something is missing, 2 if broken."""
     from merit import doctor as room
 
-    found = room.run_checks()
-    told = (
-        json.dumps(room.as_json(found), indent=2, ensure_ascii=False)
+    findings = room.run_checks()
+    output = (
+        json.dumps(room.as_json(findings), indent=2, ensure_ascii=False)
         if as_json
-        else "\n".join(room.render_lines(found))
+        else "\n".join(room.render_lines(findings))
     )
-    click.echo(told)
-    sys.exit(room.compute_exit_code(found))
+    click.echo(output)
+    sys.exit(room.compute_exit_code(findings))

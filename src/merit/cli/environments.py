@@ -7,7 +7,7 @@ import click
 
 from merit.cli.group import main
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 
 
 @main.command()
@@ -18,28 +18,30 @@ def promote(source: str, environment: str) -> None:
     from merit.config import lock
     from merit.deploy import promote as room
 
-    made = room.promote(source, environment, lock.read_lock())
-    for key, (former, value) in made.changes.items():
-        click.echo(f"{made.declared.file.path}: {key}: {former or 'null'} -> {value or 'null'}")
-    if not made.changes:
-        click.echo(f"{made.declared.file.path} declares {made.version} already")
+    promotion = room.promote(source, environment, lock.read_lock())
+    for key, (previous, value) in promotion.changes.items():
+        click.echo(f"{promotion.declared.file.path}: {key}: {previous or 'null'} -> {value or 'null'}")
+    if not promotion.changes:
+        click.echo(f"{promotion.declared.file.path} declares {promotion.version} already")
         return
-    click.echo("next:    " + "\n         ".join(room.list_next_commands(made)))
+    click.echo("next:    " + "\n         ".join(room.list_next_commands(promotion)))
 
 
 @main.command()
 @click.argument("environment")
-@as_json
+@json_option
 def plan(environment: str, as_json: bool) -> None:
     """Show what apply would change in ENVIRONMENT, as a diff; exit 0 if nothing, 1 if something, 2 if not allowed."""
     from merit.config import lock
     from merit.deploy import plan as room
 
-    made = room.plan(environment, lock.read_lock())
+    planned = room.plan(environment, lock.read_lock())
     click.echo(
-        json.dumps(room.as_json(made), indent=2, ensure_ascii=False) if as_json else "\n".join(room.render_lines(made))
+        json.dumps(room.as_json(planned), indent=2, ensure_ascii=False)
+        if as_json
+        else "\n".join(room.render_lines(planned))
     )
-    sys.exit(int(made.differs))
+    sys.exit(int(planned.differs))
 
 
 @main.command()
@@ -50,35 +52,35 @@ def apply(environment: str) -> None:
     from merit.deploy import apply as room
     from merit.serving.smoke import check_example
 
-    made = room.apply(environment, lock.read_lock(), check_example)
-    for line in made.actions:
+    result = room.apply(environment, lock.read_lock(), check_example)
+    for line in result.actions:
         click.echo(line)
-    nothing = "no difference" if made.remaining is None else "what serves is as declared"
-    click.echo(f"{environment}: {nothing}" if made.record_tag is None else f"recorded as {made.record_tag}")
-    if made.address is not None:
-        click.echo(f"call:    {made.address}")
-    if made.remaining is not None:
-        click.echo(f"left:    {made.remaining}", err=True)
+    unchanged_text = "no difference" if result.remaining is None else "what serves is as declared"
+    click.echo(f"{environment}: {unchanged_text}" if result.record_tag is None else f"recorded as {result.record_tag}")
+    if result.address is not None:
+        click.echo(f"call:    {result.address}")
+    if result.remaining is not None:
+        click.echo(f"left:    {result.remaining}", err=True)
 
 
 @main.command()
-@as_json
+@json_option
 def status(as_json: bool) -> None:
     """Compare the declared with the actual state of every environment; exit 0 if they agree, 1 if not."""
     from merit.config import lock
     from merit.deploy import status as room
 
-    found = room.status(lock.read_lock())
+    statuses = room.status(lock.read_lock())
     if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(statuses, indent=2, ensure_ascii=False))
     else:
-        _show(room.render_rows(found))
-        for line in room.list_addresses(found):
+        _print_statuses(room.render_rows(statuses))
+        for line in room.list_addresses(statuses):
             click.echo(line)
-    sys.exit(max((2 if each["error"] else int(each["differs"]) for each in found), default=0))
+    sys.exit(max((2 if each["error"] else int(each["differs"]) for each in statuses), default=0))
 
 
-def _show(rows: list[list[str]]) -> None:
+def _print_statuses(rows: list[list[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -89,5 +91,5 @@ def _show(rows: list[list[str]]) -> None:
         table.add_column(name)
     for row in rows:
         table.add_row(*map(Text, row))
-    screen = create_console()
-    screen.print(fit_table(table, screen.width))
+    terminal = create_console()
+    terminal.print(fit_table(table, terminal.width))

@@ -10,19 +10,19 @@ from typing import Any
 import click
 
 from merit import __version__
-from merit.errors import MeritError, visible
+from merit.errors import MeritError, replace_unprintable
 
-MEND: dict[type[OSError], str] = {
+FILE_ERROR_ADVICE: dict[type[OSError], str] = {
     IsADirectoryError: "a file belongs there: remove the folder, or move it away",
     NotADirectoryError: "a folder belongs there: remove the file, or move it away",
 }
 """Advice for file errors that are not about disk space or permissions."""
 
-WHOLE = 1000
+MAX_SUMMARY_CHARACTERS = 1000
 """Maximum characters of a command's summary; longer than any, so that click truncates none."""
 
 
-class Commands(click.Group):
+class OrderedGroup(click.Group):
     """A command group whose help lists the commands in the order of registration, with complete first sentences."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -33,20 +33,26 @@ class Commands(click.Group):
         """Write the list of commands with the complete first sentence of each help text, which click would truncate."""
         commands = [(name, self.commands[name]) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
-            formatter.write_dl([(name, each.get_short_help_str(WHOLE)) for name, each in commands if not each.hidden])
+            formatter.write_dl(
+                [
+                    (name, command.get_short_help_str(MAX_SUMMARY_CHARACTERS))
+                    for name, command in commands
+                    if not command.hidden
+                ]
+            )
 
 
-class Group(Commands):
+class MeritGroup(OrderedGroup):
     """The top-level group; it prints errors that users can fix as one line and sets the exit code."""
 
-    group_class = Commands
+    group_class = OrderedGroup
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command and translate its errors into exit codes."""
         try:
-            return _invoked(super().invoke, ctx)
+            return _run_command(super().invoke, ctx)
         except MeritError as error:
-            text = visible(str(error))  # the text may quote a file from an untrusted author
+            text = replace_unprintable(str(error))  # the text may quote a file from an untrusted author
             click.echo(f"error: {text}" if "\n" not in text else f"error:\n{text}", err=True)
             raise SystemExit(error.exit_code) from error
         except KeyboardInterrupt as error:
@@ -56,9 +62,9 @@ class Group(Commands):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(MeritError.exit_code) from error
         except OSError as error:
-            place = f"{error.filename}: " if error.filename else ""
-            mend = MEND.get(type(error), "free space or fix its permissions")
-            click.echo(visible(f"error: {place}{error.strerror or error}; {mend}"), err=True)
+            file_prefix = f"{error.filename}: " if error.filename else ""
+            advice = FILE_ERROR_ADVICE.get(type(error), "free space or fix its permissions")
+            click.echo(replace_unprintable(f"error: {file_prefix}{error.strerror or error}; {advice}"), err=True)
             raise SystemExit(MeritError.exit_code) from error
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
@@ -81,8 +87,8 @@ def _was_interrupted(error: BaseException | None) -> bool:
     return error is not None
 
 
-def _invoked(command: Callable[[click.Context], Any], ctx: click.Context) -> Any:
-    """Run a command; failures in a trusted package of the project are raised as `ForeignError`."""
+def _run_command(command: Callable[[click.Context], Any], ctx: click.Context) -> Any:
+    """Run a command; failures in a trusted package of the project are raised as `ProjectCodeError`."""
     try:
         return command(ctx)
     except (MeritError, click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
@@ -94,7 +100,7 @@ def _invoked(command: Callable[[click.Context], Any], ctx: click.Context) -> Any
             raise
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.group(cls=MeritGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, prog_name="merit")
 def main() -> None:
     """Train, gate, release and deploy a machine-learning model from a Git repository; YAML in conf/ declares it.

@@ -13,18 +13,24 @@ def release(version: str) -> None:
     from merit.registry import tags
     from merit.release.release import release as run
 
-    read = lock.read_lock()
-    done = run(tags.require_own_name(read.name, version), read.release)
-    found = done.release
-    click.echo(f"{done.version.name}: {found.image}" + ("" if done.is_new else " (was released before)"))
-    if not done.is_new:
+    project_lock = lock.read_lock()
+    result = run(tags.require_own_name(project_lock.name, version), project_lock.release)
+    released = result.release
+    click.echo(f"{result.version.name}: {released.image}" + ("" if result.is_new else " (was released before)"))
+    if not result.is_new:
         return
-    spent = (
-        "it was in the registry" if done.build_seconds is None else f"built and pushed in {done.build_seconds:.1f} s"
+    duration_text = (
+        "it was in the registry"
+        if result.build_seconds is None
+        else f"built and pushed in {result.build_seconds:.1f} s"
     )
-    click.echo(f"image    {found.bytes / 1e6:.1f} MB to load; {spent}")
-    if done.ready is not None:
-        told = f"{done.ready:.1f} s after its start" if isinstance(done.ready, float) else f"not measured: {done.ready}"
-        click.echo(f"ready    {told}")
-    if done.sbom is not None:
-        click.echo(f"SBOM     {done.sbom[0]}: {done.sbom[1]} components, {found.sbom}")
+    click.echo(f"image    {released.bytes / 1e6:.1f} MB to load; {duration_text}")
+    if result.ready is not None:
+        ready_text = (
+            f"{result.ready:.1f} s after its start"
+            if isinstance(result.ready, float)
+            else f"not measured: {result.ready}"
+        )
+        click.echo(f"ready    {ready_text}")
+    if result.sbom is not None:
+        click.echo(f"SBOM     {result.sbom[0]}: {result.sbom[1]} components, {released.sbom}")

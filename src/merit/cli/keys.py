@@ -14,114 +14,123 @@ if TYPE_CHECKING:
     from merit.config.schema.serve import Auth
     from merit.serving.auth.api_keys import Key
 
-DEFAULT = "keys.yaml"
-SHOWN = len("sha256:") + 8
+DEFAULT_KEYS_FILE = "keys.yaml"
+SHOWN_HASH_CHARACTERS = len("sha256:") + 8
 
-kept = click.option(
+file_option = click.option(
     "--file",
     "file",
     type=click.Path(path_type=Path),
-    help=f"The file of key hashes [default: serve.auth.keys, or {DEFAULT}].",
+    help=f"The file of key hashes [default: serve.auth.keys, or {DEFAULT_KEYS_FILE}].",
 )
 
 
 @main.group(name="keys")
-def keys_() -> None:
+def keys_group() -> None:
     """Create, list and revoke API keys of the endpoint; the file stores only their hashes."""
 
 
-@keys_.command()
+@keys_group.command()
 @click.argument("name")
 @click.option("--expires", metavar="YYYY-MM-DD", help="The first day on which the key is no longer valid, in UTC.")
 @click.option("--quota", type=click.IntRange(min=1), help="Maximum requests per minute.")
 @click.option(
     "--role", "roles", multiple=True, help="predict, feedback or metrics; may be repeated [default: the first two]."
 )
-@kept
+@file_option
 def add(name: str, expires: str | None, quota: int | None, roles: tuple[str, ...], file: Path | None) -> None:
     """Create a key for NAME and print it once; existing keys of NAME stay valid."""
     from merit.serving.auth import api_keys
 
-    path = _path(file)
-    if unknown := sorted(set(roles) - set(api_keys.ROLES)):
-        raise MeritError(f"--role {unknown[0]}: unknown role; allowed: {', '.join(api_keys.ROLES)}")
-    drawn, entry = api_keys.create_key(name, expires=_day(expires), quota=quota, roles=roles or ("predict", "feedback"))
+    path = _resolve_path(file)
+    if unknown_roles := sorted(set(roles) - set(api_keys.ROLES)):
+        raise MeritError(f"--role {unknown_roles[0]}: unknown role; allowed: {', '.join(api_keys.ROLES)}")
+    secret, entry = api_keys.create_key(
+        name, expires=_parse_expiry(expires), quota=quota, roles=roles or ("predict", "feedback")
+    )
     with api_keys.lock_key_file(path):
-        artifacts.write_text(path, api_keys.render_keys([*_read(path), entry]))
+        artifacts.write_text(path, api_keys.render_keys([*_read_keys(path), entry]))
     click.echo(f"{path}: a key for {name}; keep it, it is shown this once", err=True)
-    click.echo(drawn)
-    if file is None and (unasked := _unasked()):
-        click.echo(unasked, err=True)
+    click.echo(secret)
+    if file is None and (note := _note_unused_keys()):
+        click.echo(note, err=True)
 
 
-@keys_.command(name="list")
-@kept
-def list_(file: Path | None) -> None:
+@keys_group.command(name="list")
+@file_option
+def list_keys(file: Path | None) -> None:
     """List the keys: the first characters of the hash, name, dates, quota and roles."""
-    path = _path(file)
-    if not (listed := _read(path)):
+    path = _resolve_path(file)
+    if not (keys := _read_keys(path)):
         raise MeritError(f"{path}: not found; 'merit keys add NAME' makes it")
-    rows = [("hash", "name", "made", "expires", "a minute", "roles"), *map(_row, listed)]
+    rows = [("hash", "name", "made", "expires", "a minute", "roles"), *map(_format_row, keys)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _row(key: "Key") -> tuple[str, ...]:
-    ends = "never" if key.expires is None else str(key.expires)
-    ended = key.expires is not None and key.expires <= datetime.now(UTC).date()
-    quota = "no limit" if key.quota is None else str(key.quota)
-    return key.hash[:SHOWN], key.name, str(key.created or ""), ends + " (expired)" * ended, quota, "+".join(key.roles)
+def _format_row(key: "Key") -> tuple[str, ...]:
+    expiry_text = "never" if key.expires is None else str(key.expires)
+    is_expired = key.expires is not None and key.expires <= datetime.now(UTC).date()
+    quota_text = "no limit" if key.quota is None else str(key.quota)
+    return (
+        key.hash[:SHOWN_HASH_CHARACTERS],
+        key.name,
+        str(key.created or ""),
+        expiry_text + " (expired)" * is_expired,
+        quota_text,
+        "+".join(key.roles),
+    )
 
 
-@keys_.command()
+@keys_group.command()
 @click.argument("name")
 @click.option("--hash", "start", help="Only the key whose hash starts with this text, as 'merit keys list' shows it.")
-@kept
+@file_option
 def revoke(name: str, start: str | None, file: Path | None) -> None:
     """Revoke the keys of NAME; a running endpoint rejects them within two seconds."""
     from merit.serving.auth import api_keys
 
-    path = _path(file)
+    path = _resolve_path(file)
     if not path.is_file():
         raise MeritError(f"{path}: not found; 'merit keys add NAME' makes it")
     with api_keys.lock_key_file(path):
-        listed = _read(path)
-        gone = [key for key in listed if key.name == name and (start is None or key.hash.startswith(start))]
-        left = [key for key in listed if key not in gone]
-        if not gone:
-            others = ", ".join(sorted({key.name for key in listed}))
-            raise Refused(f"{path}: has no such key of {name!r}; it has keys of {others}")
-        if not left:
+        keys = _read_keys(path)
+        revoked = [key for key in keys if key.name == name and (start is None or key.hash.startswith(start))]
+        remaining = [key for key in keys if key not in revoked]
+        if not revoked:
+            names = ", ".join(sorted({key.name for key in keys}))
+            raise Refused(f"{path}: has no such key of {name!r}; it has keys of {names}")
+        if not remaining:
             raise Refused(
                 f"{path}: this is the last key: without one the endpoint does not start, and a running one keeps "
                 "accepting it; add another first"
             )
-        artifacts.write_text(path, api_keys.render_keys(left))
-    click.echo(f"{path}: {len(gone)} revoked, {len(left)} left")
+        artifacts.write_text(path, api_keys.render_keys(remaining))
+    click.echo(f"{path}: {len(revoked)} revoked, {len(remaining)} left")
 
 
-def _path(file: Path | None) -> Path:
-    return file or Path((declared.keys if (declared := _declared()) else None) or DEFAULT)
+def _resolve_path(file: Path | None) -> Path:
+    return file or Path((auth.keys if (auth := _read_auth_settings()) else None) or DEFAULT_KEYS_FILE)
 
 
-def _declared() -> "Auth | None":
+def _read_auth_settings() -> "Auth | None":
     from merit.config import lock
 
     return lock.read_lock().serve.auth if artifacts.LOCK.is_file() else None
 
 
-def _unasked() -> str:
+def _note_unused_keys() -> str:
     """Return a note if the endpoint is not configured to check keys; empty if it is."""
-    if (declared := _declared()) is None or declared.method == "keys":
+    if (auth := _read_auth_settings()) is None or auth.method == "keys":
         return ""
     return (
-        f"but serve.auth.method is {declared.method} in {artifacts.LOCK}, so the endpoint asks for no key: set "
+        f"but serve.auth.method is {auth.method} in {artifacts.LOCK}, so the endpoint asks for no key: set "
         "serve.auth in conf/serve, 'merit compose', then start it again"
     )
 
 
-def _read(path: Path) -> "list[Key]":
+def _read_keys(path: Path) -> "list[Key]":
     from merit.serving.auth import api_keys
 
     if not path.exists():
@@ -132,7 +141,7 @@ def _read(path: Path) -> "list[Key]":
         raise MeritError(f"{path}: is not a text file; name another file, or restore this one") from error
 
 
-def _day(text: str | None) -> date | None:
+def _parse_expiry(text: str | None) -> date | None:
     try:
         day = None if text is None else date.fromisoformat(text)
     except ValueError as error:

@@ -9,24 +9,24 @@ from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.data import inputs
 
-ALWAYS = (artifacts.CONF, artifacts.LOCK, artifacts.DVC_LOCK)
+COMMITTED_PATHS = (artifacts.CONF, artifacts.LOCK, artifacts.DVC_LOCK)
 
 
-def way_back() -> str:
+def advise_restore() -> str:
     """Return the advice that restores the model of conf/ after a run with overrides."""
     return f"'merit run' alone brings back the model that {artifacts.CONF}/ says"
 
 
-def how_to_keep(overrides: Sequence[str]) -> list[str]:
-    """Return the advice that makes a model of overrides the model of conf/, and the advice of `way_back`."""
-    said = shlex.join(overrides)
+def advise_keep(overrides: Sequence[str]) -> list[str]:
+    """Return the advice that makes a model of overrides the model of conf/, and the advice of `advise_restore`."""
+    override_text = shlex.join(overrides)
     return [
-        f"to keep this model, say {said} in {artifacts.CONF}/, then 'merit run': it is not trained again",
-        way_back(),
+        f"to keep this model, say {override_text} in {artifacts.CONF}/, then 'merit run': it is not trained again",
+        advise_restore(),
     ]
 
 
-def to_commit() -> list[str]:
+def advise_commit() -> list[str]:
     """Return the commands that commit the run with everything another clone needs; none if all is committed.
 
     Outside a Git repository there is nothing to advise.
@@ -34,20 +34,23 @@ def to_commit() -> list[str]:
     if git.get_head() is None:
         return []
     lock = locks.read_lock()
-    missing = inputs.find_missing_inputs(lock)
-    others = [*(path for each in missing for path in each.git_paths), *_code(lock)]
-    if not others and not _changed(ALWAYS):
+    missing_inputs = inputs.find_missing_inputs(lock)
+    extra_paths = [
+        *(path for missing_input in missing_inputs for path in missing_input.git_paths),
+        *_list_uncommitted_code(lock),
+    ]
+    if not extra_paths and not _has_changes(COMMITTED_PATHS):
         return []
-    names = [path.as_posix() for path in dict.fromkeys([*others, *ALWAYS])]
-    first = [f"'{command}', for large files are DVC's" for each in missing for command in each.dvc_commands]
-    return [*first, f"'git add {shlex.join(names)}' and commit: the champion of the next candidates"]
+    names = [path.as_posix() for path in dict.fromkeys([*extra_paths, *COMMITTED_PATHS])]
+    dvc_lines = [f"'{command}', for large files are DVC's" for each in missing_inputs for command in each.dvc_commands]
+    return [*dvc_lines, f"'git add {shlex.join(names)}' and commit: the champion of the next candidates"]
 
 
-def _code(lock: Lock) -> Iterator[Path]:
+def _list_uncommitted_code(lock: Lock) -> Iterator[Path]:
     """Yield the uncommitted packages of the project that the lock names, and pyproject.toml, which trusts them."""
-    places = [place for name in lock.code for place in (Path(name), Path(f"{name}.py")) if place.exists()]
-    yield from (place for place in [*places, *([Path("pyproject.toml")] if places else [])] if _changed([place]))
+    paths = [path for name in lock.code for path in (Path(name), Path(f"{name}.py")) if path.exists()]
+    yield from (place for place in [*paths, *([Path("pyproject.toml")] if paths else [])] if _has_changes([place]))
 
 
-def _changed(paths: Sequence[Path]) -> bool:
+def _has_changes(paths: Sequence[Path]) -> bool:
     return bool(git.run_git("status", "--porcelain", "--ignored=no", "--", *map(str, paths)))

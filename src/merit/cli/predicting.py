@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from merit.batch.output import Output
 
 ENGINES = ("local", "ray")
-INTERRUPTED = 130
+INTERRUPTED_EXIT_CODE = 130
 """Exit code after Ctrl+C."""
 
 
@@ -51,13 +51,13 @@ def predict(
     IN: a Parquet or CSV file, a folder or glob pattern of such files, s3://bucket/prefix/, or sql. OUT: a folder for
     Parquet files, or one .parquet or .csv file. Each output row contains the model's version and commit.
     """
-    engine = _engine(words)
+    engine = _parse_engine(words)
     from merit.batch import job as batch
     from merit.batch import output
 
     rows = batch.open_source(source, query, url_env)
-    with _package(package, version) as (folder, name, commit), _progress() as tell:
-        how = batch.Job(
+    with _open_package(package, version) as (folder, name, commit), _show_progress() as report_progress:
+        job = batch.Job(
             folder,
             output.parse_output(place),
             name,
@@ -67,73 +67,77 @@ def predict(
             workers or batch.count_cores(),
             commit,
         )
-        with _interrupted(how.output):
-            outcome = batch.predict(rows, how, engine=engine, restart=restart, report_progress=tell, show_line=_say)
-    click.echo(f"{place}: {_told(outcome, how.output)}")
+        with _report_interruption(job.output):
+            outcome = batch.predict(
+                rows, job, engine=engine, restart=restart, report_progress=report_progress, show_line=_print_line
+            )
+    click.echo(f"{place}: {_describe_outcome(outcome, job.output)}")
 
 
-def _told(outcome: "BatchResult", output: "Output") -> str:
+def _describe_outcome(outcome: "BatchResult", output: "Output") -> str:
     """Return the summary of a batch run."""
-    aside = f", {outcome.rejected_rows:,} set aside in {output.rejected}" if outcome.rejected_rows else ""
-    before = f", {outcome.resumed_rows:,} of them before" if outcome.resumed_rows else ""
-    done = " (done before)" if outcome.was_complete else ""
-    return f"{outcome.scored_rows:,} rows scored{aside}{before}{done}"
+    rejected_text = f", {outcome.rejected_rows:,} set aside in {output.rejected}" if outcome.rejected_rows else ""
+    earlier_text = f", {outcome.resumed_rows:,} of them before" if outcome.resumed_rows else ""
+    done_text = " (done before)" if outcome.was_complete else ""
+    return f"{outcome.scored_rows:,} rows scored{rejected_text}{earlier_text}{done_text}"
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     click.echo(line, err=True)
 
 
 @contextmanager
-def _interrupted(output: "Output") -> Iterator[None]:
+def _report_interruption(output: "Output") -> Iterator[None]:
     """Print on Ctrl+C which results are kept."""
     try:
         yield
     except KeyboardInterrupt:
-        kept = f"the parts that are finished are kept in {output.folder}" if output.has_parts() else "no row was scored"
-        click.echo(f"interrupted: {kept}; run the same command to go on", err=True)
-        click.get_current_context().exit(INTERRUPTED)
+        kept_text = (
+            f"the parts that are finished are kept in {output.folder}" if output.has_parts() else "no row was scored"
+        )
+        click.echo(f"interrupted: {kept_text}; run the same command to go on", err=True)
+        click.get_current_context().exit(INTERRUPTED_EXIT_CODE)
 
 
-def _engine(words: tuple[str, ...]) -> str:
+def _parse_engine(arguments: tuple[str, ...]) -> str:
     """Return the engine that the arguments after OUT choose."""
     engine = "local"
-    for word in words:
-        key, _, value = word.partition("=")
+    for argument in arguments:
+        key, _, value = argument.partition("=")
         if key != "engine" or value not in ENGINES:
-            raise click.UsageError(f"found '{word}'; allowed: engine={' or engine='.join(ENGINES)}")
+            raise click.UsageError(f"found '{argument}'; allowed: engine={' or engine='.join(ENGINES)}")
         engine = value
     return engine
 
 
 @contextmanager
-def _package(folder: Path | None, version: str | None) -> "Iterator[tuple[Path, str | None, str | None]]":
+def _open_package(folder: Path | None, version: str | None) -> "Iterator[tuple[Path, str | None, str | None]]":
     """Yield the package's folder, once its signature is verified, with its version and commit."""
-    from merit.cli.releasing import commit_of, version_of
+    from merit.cli.releasing import find_commit, find_version
     from merit.config import lock
     from merit.config.schema.release import Signing
     from merit.serving.server.serve import check_signature
 
-    signed = lock.read_lock().release.signing if artifacts.LOCK.is_file() else Signing()
+    signing = lock.read_lock().release.signing if artifacts.LOCK.is_file() else Signing()
     if version is None:
-        chosen = folder or artifacts.PACKAGE
-        check_signature(chosen, signed)
-        yield chosen.absolute(), version_of(chosen), commit_of(chosen)
+        package_folder = folder or artifacts.PACKAGE
+        check_signature(package_folder, signing)
+        yield package_folder.absolute(), find_version(package_folder), find_commit(package_folder)
         return
     if folder is not None:
         raise MeritError("--version and --package: give one of them")
     from merit.registry import tags
 
-    found = tags.find_version(tags.require_own_name(lock.read_lock().name, version))
-    with tempfile.TemporaryDirectory(prefix="merit-predict-") as room:
-        place = Path(room) / artifacts.PACKAGE.name
-        tags.fetch_package(found, place)
-        check_signature(place, signed)
-        yield place, found.short_name, found.commit
+    registered = tags.find_version(tags.require_own_name(lock.read_lock().name, version))
+    with tempfile.TemporaryDirectory(prefix="merit-predict-") as temporary_folder:
+        package_path = Path(temporary_folder) / artifacts.PACKAGE.name
+        tags.fetch_package(registered, package_path)
+        check_signature(package_path, signing)
+        yield package_path, registered.short_name, registered.commit
 
 
 @contextmanager
-def _progress() -> "Iterator[ReportProgress]":
+def _show_progress() -> "Iterator[ReportProgress]":
     """Yield a function that shows progress: a progress bar on a terminal, nothing elsewhere."""
     if not sys.stderr.isatty():
         yield lambda done, total: None
@@ -142,6 +146,6 @@ def _progress() -> "Iterator[ReportProgress]":
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task("rows", total=None)
-        yield lambda done, total: shown.update(task, completed=done, total=total)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("rows", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

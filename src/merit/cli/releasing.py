@@ -11,11 +11,11 @@ from merit import artifacts
 from merit.cli.group import main
 from merit.errors import Refused
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 
 
 @main.command()
-@as_json
+@json_option
 def register(as_json: bool) -> None:
     """Register main's package as the next version: a Git tag with its lineage, copied to MLflow.
 
@@ -24,7 +24,7 @@ def register(as_json: bool) -> None:
     from merit.config import lock
     from merit.config.compose import compose
 
-    read = lock.read_lock()
+    project_lock = lock.read_lock()
     if lock.diff_lock(compose(data_access="files")):
         raise Refused(
             "register: params.yaml is not what conf/ says ('merit compose --check' shows how); where overrides "
@@ -33,14 +33,16 @@ def register(as_json: bool) -> None:
     from merit.registry import mlflow
     from merit.registry.register import register as run
 
-    version, made = run(read, lambda against: _judged(read, against), lambda line: click.echo(line, err=True))
+    version, is_new = run(
+        project_lock, lambda against: _load_or_run_gate(project_lock, against), lambda line: click.echo(line, err=True)
+    )
     if as_json:
-        told = {"version": version.name, "made": made, "lineage": version.lineage.model_dump(mode="json")}
-        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
+        payload = {"version": version.name, "made": is_new, "lineage": version.lineage.model_dump(mode="json")}
+        click.echo(json.dumps(payload, indent=2, ensure_ascii=False))
     else:
-        click.echo(f"{version.name}: {'made' if made else 'is this package already'}, on {version.commit[:7]}")
-    if done := mlflow.project_to_mlflow(read, version):
-        click.echo(f"MLflow: {done}", err=as_json)
+        click.echo(f"{version.name}: {'made' if is_new else 'is this package already'}, on {version.commit[:7]}")
+    if mlflow_note := mlflow.project_to_mlflow(project_lock, version):
+        click.echo(f"MLflow: {mlflow_note}", err=as_json)
 
 
 @main.command()
@@ -51,21 +53,21 @@ def sign(version: str) -> None:
     from merit.registry import mlflow
     from merit.registry.sign import sign_version as run
 
-    read = lock.read_current_lock("release")
-    signed, is_new = run(read, version)
-    number = signed.short_name
+    project_lock = lock.read_current_lock("release")
+    signed, is_new = run(project_lock, version)
+    short_name = signed.short_name
     click.echo(
-        f"{signed.name}: {'signed' if is_new else 'is signed already'}; 'merit registry show {number}' verifies it"
+        f"{signed.name}: {'signed' if is_new else 'is signed already'}; 'merit registry show {short_name}' verifies it"
     )
-    if done := mlflow.project_to_mlflow(read, signed):
-        click.echo(f"MLflow: {done}")
+    if mlflow_note := mlflow.project_to_mlflow(project_lock, signed):
+        click.echo(f"MLflow: {mlflow_note}")
 
 
-def _judged(read: Any, against: str | None) -> dict[str, Any]:
+def _load_or_run_gate(lock: Any, ref: str | None) -> dict[str, Any]:
     """Return the last gate report if it is still current, else the report of a new gate run."""
     from merit.gate import freshness, judge
 
-    return freshness.load_current_report(read, against) or judge.gate(read, against)
+    return freshness.load_current_report(lock, ref) or judge.gate(lock, ref)
 
 
 @main.group()
@@ -74,8 +76,8 @@ def registry() -> None:
 
 
 @registry.command("list")
-@as_json
-def list_(as_json: bool) -> None:
+@json_option
+def list_versions(as_json: bool) -> None:
     """List the versions with creation time, metrics, verdict, image and environments."""
     from merit import git
     from merit.config import lock
@@ -83,11 +85,11 @@ def list_(as_json: bool) -> None:
     from merit.registry import queries as read
 
     name = lock.read_lock().name
-    found = read.list_versions(name)
+    versions = read.list_versions(name)
     if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
-    elif found:
-        display.print_versions(found)
+        click.echo(json.dumps(versions, indent=2, ensure_ascii=False))
+    elif versions:
+        display.print_versions(versions)
     else:
         click.echo(f"{name}: no versions here; 'merit register' makes one, {git.suggest_fetch_command()} brings others")
     from merit.registry import tags
@@ -98,34 +100,34 @@ def list_(as_json: bool) -> None:
 
 @registry.command()
 @click.argument("version")
-@as_json
+@json_option
 def show(version: str, as_json: bool) -> None:
     """Show the lineage of VERSION, such as flights@v3 or v3, and whether its signature is valid."""
     from merit.config import lock
     from merit.registry import display
     from merit.registry import queries as read
 
-    found = read.show_version(lock.read_lock(), version)
+    details = read.show_version(lock.read_lock(), version)
     if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(details, indent=2, ensure_ascii=False))
     else:
-        display.print_version(found)
+        display.print_version(details)
 
 
 @registry.command()
 @click.argument("environment", required=False)
-@as_json
+@json_option
 def history(environment: str | None, as_json: bool) -> None:
     """Show which versions ENVIRONMENT [default: all] declared on main: the period, who merged it, and why."""
     from merit.config import lock
     from merit.registry import display
     from merit.registry import queries as read
 
-    found = read.list_history(lock.read_lock().name, environment)
+    entries = read.list_history(lock.read_lock().name, environment)
     if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
-    elif found:
-        display.print_history(found)
+        click.echo(json.dumps(entries, indent=2, ensure_ascii=False))
+    elif entries:
+        display.print_history(entries)
     else:
         click.echo("main declares no environment yet; conf/environment/ holds them")
 
@@ -133,7 +135,7 @@ def history(environment: str | None, as_json: bool) -> None:
 @registry.command()
 @click.argument("before")
 @click.argument("after")
-@as_json
+@json_option
 def diff(before: str, after: str, as_json: bool) -> None:
     """Show how versions BEFORE and AFTER differ in parameters, data and metrics; exit 1 if their packages differ."""
     from merit.config import lock
@@ -142,20 +144,20 @@ def diff(before: str, after: str, as_json: bool) -> None:
     from merit.registry import queries as read
 
     name = lock.read_lock().name
-    sides = [tags.find_version(tags.complete_name(name, each)) for each in (before, after)]
-    old, new = (change.read_params_at(side.commit) for side in sides)
-    found = {
-        "before": sides[0].name,
-        "after": sides[1].name,
-        "hashes": read.compare_hashes(*sides),
-        "metrics": read.compare_metrics(*sides),
+    versions = [tags.find_version(tags.complete_name(name, ref)) for ref in (before, after)]
+    old, new = (change.read_params_at(version.commit) for version in versions)
+    differences = {
+        "before": versions[0].name,
+        "after": versions[1].name,
+        "hashes": read.compare_hashes(*versions),
+        "metrics": read.compare_metrics(*versions),
         "config": None if old is None or new is None else change.list_changed_keys(old, new),
     }
     if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(differences, indent=2, ensure_ascii=False))
     else:
-        display.print_comparison(found)
-    sys.exit(int(sides[0].lineage.package != sides[1].lineage.package))
+        display.print_comparison(differences)
+    sys.exit(int(versions[0].lineage.package != versions[1].lineage.package))
 
 
 @registry.command()
@@ -172,7 +174,7 @@ def rebuild() -> None:
 
 
 @registry.command()
-@as_json
+@json_option
 def check(as_json: bool) -> None:
     """List where MLflow differs from Git; exit 0 if nowhere, 1 if it does, 2 if one of them can't be read."""
     from dataclasses import asdict
@@ -180,14 +182,14 @@ def check(as_json: bool) -> None:
     from merit.config import lock
     from merit.registry.rebuild import find_differences
 
-    found = find_differences(lock.read_lock())
+    mismatches = find_differences(lock.read_lock())
     if as_json:
-        click.echo(json.dumps([asdict(fault) for fault in found], indent=2, ensure_ascii=False))
+        click.echo(json.dumps([asdict(mismatch) for mismatch in mismatches], indent=2, ensure_ascii=False))
     else:
-        click.echo("\n".join(map(str, found)) if found else "MLflow shows what Git says")
-        if found:
+        click.echo("\n".join(map(str, mismatches)) if mismatches else "MLflow shows what Git says")
+        if mismatches:
             click.echo("next:    'merit registry rebuild' makes MLflow show what Git says")
-    sys.exit(int(bool(found)))
+    sys.exit(int(bool(mismatches)))
 
 
 @main.command()
@@ -197,19 +199,19 @@ def serve(port: int | None) -> None:
     from merit.config import lock
     from merit.serving.server.serve import serve as run
 
-    read = lock.read_current_lock("serve")
-    how = read.serve if port is None else read.serve.model_copy(update={"port": port})
-    run(how, version_of(artifacts.PACKAGE), read.release.signing, commit_of(artifacts.PACKAGE))
+    project_lock = lock.read_current_lock("serve")
+    settings = project_lock.serve if port is None else project_lock.serve.model_copy(update={"port": port})
+    run(settings, find_version(artifacts.PACKAGE), project_lock.release.signing, find_commit(artifacts.PACKAGE))
 
 
-def commit_of(package: Path) -> str | None:
+def find_commit(package: Path) -> str | None:
     """Return the commit that predictions of a package report; None without a package or a commit of it in Git."""
     from merit.registry import tags
 
     return tags.find_origin(package) if (package / artifacts.MANIFEST).is_file() else None
 
 
-def version_of(package: Path) -> str | None:
+def find_version(package: Path) -> str | None:
     """Return the version that predictions of a package report, such as `v3`; None if the package is not registered."""
     from merit.registry import tags
 

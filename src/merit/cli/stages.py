@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 Command = Callable[[], None]
 
 
-def _stage(
-    command: Callable[[], None], hold: Callable[[], AbstractContextManager[None]] = workspace_lock.lock_stage
+def _wrap_stage(
+    command: Callable[[], None], lock_folder: Callable[[], AbstractContextManager[None]] = workspace_lock.lock_stage
 ) -> Command:
     """Wrap a stage's command: lock the working folder while it runs, and fail if params.yaml changes meanwhile.
 
@@ -29,46 +29,46 @@ def _stage(
 
     @functools.wraps(command)
     def run() -> None:
-        began = artifacts.LOCK.read_bytes() if artifacts.LOCK.is_file() else b""
-        with hold():
+        initial_lock = artifacts.LOCK.read_bytes() if artifacts.LOCK.is_file() else b""
+        with lock_folder():
             command()
-        if artifacts.LOCK.read_bytes() != began:
+        if artifacts.LOCK.read_bytes() != initial_lock:
             raise MeritError(f"{artifacts.LOCK}: changed while '{name}' ran with its earlier content; run it again")
 
     return run
 
 
 @main.command()
-@_stage
+@_wrap_stage
 def ingest() -> None:
     """Read the data source and keep the declared time window, rows and columns."""
     from merit.data.ingest import ingest as run
 
-    table = run(_read_with_its_code().data)
+    table = run(_read_verified_lock().data)
     click.echo(f"{artifacts.RAW}: {table.height:,} rows, {table.width} columns")
 
 
 @main.command()
-@_stage
+@_wrap_stage
 def validate() -> None:
     """Check the data against its contract."""
     from merit.config import lock
     from merit.data import contract
 
-    found = contract.validate(lock.read_lock().data)
-    contract.show(found)
-    contract.refuse(found)
+    violations = contract.validate(lock.read_lock().data)
+    contract.print_violations(violations)
+    contract.refuse_violations(violations)
 
 
 @main.command()
-@_stage
+@_wrap_stage
 def features() -> None:
     """Fit the preprocessing on the training rows and write the feature arrays."""
     from merit.config import lock
     from merit.features.fit import features as run
 
-    read = lock.read_lock()
-    run(read.data, read.features)
+    project_lock = lock.read_lock()
+    run(project_lock.data, project_lock.features)
 
 
 @main.command()
@@ -89,19 +89,19 @@ def train(multirun: bool, overrides: tuple[str, ...]) -> None:
         _train()
 
 
-@_stage
+@_wrap_stage
 def _train() -> None:
     from merit.tracking.live import RunLogger
 
-    read = _read_with_its_code()
-    with RunLogger(read) as tracked:
+    project_lock = _read_verified_lock()
+    with RunLogger(project_lock) as live_run:
         from merit.training.run import train as run
 
-        run(read, tracked.log_epoch)
+        run(project_lock, live_run.log_epoch)
 
 
 @main.command()
-@functools.partial(_stage, hold=workspace_lock.lock_baseline)
+@functools.partial(_wrap_stage, lock_folder=workspace_lock.lock_baseline)
 def baseline() -> None:
     """Fit the baseline, gradient boosting on the same rows and columns, which the network must beat."""
     from merit.config import lock
@@ -111,28 +111,28 @@ def baseline() -> None:
 
 
 @main.command()
-@_stage
+@_wrap_stage
 def evaluate() -> None:
     """Measure the model and the baseline on the test rows."""
     from merit.evaluation.evaluate import evaluate as run
 
-    run(_read_with_its_code())
+    run(_read_verified_lock())
 
 
 @main.command()
-@_stage
+@_wrap_stage
 def package() -> None:
     """Export the model package, one ONNX graph from raw columns to predictions, and verify it against the network."""
     from merit.packaging.package import package as run
 
-    parity = run(_read_with_its_code())["parity"]
+    parity = run(_read_verified_lock())["parity"]
     click.echo(f"{artifacts.PACKAGE}/: parity {parity['greatest_difference']:.1e} on {parity['rows']:,} rows")
 
 
-def _read_with_its_code() -> "Lock":
+def _read_verified_lock() -> "Lock":
     """Return the lock for a stage that builds classes of conf/, if their code is still the code it was made for."""
     from merit.config import lock, trust
 
-    read = lock.read_lock()
-    trust.check_code(read.code)
-    return read
+    project_lock = lock.read_lock()
+    trust.check_code(project_lock.code)
+    return project_lock

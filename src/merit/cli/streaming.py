@@ -20,16 +20,24 @@ def stream(words: tuple[str, ...], metrics_port: int | None) -> None:
     All settings come from params.yaml; `merit compose stream=redis`, for example, selects another broker.
     """
     if words:
-        told = " ".join(words) if all("=" in word for word in words) else "stream=redis"
-        raise MeritError(f"stream: takes no {words[0]!r}: what params.yaml says counts; see `merit compose {told}`")
+        example = " ".join(words) if all("=" in argument for argument in words) else "stream=redis"
+        raise MeritError(f"stream: takes no {words[0]!r}: what params.yaml says counts; see `merit compose {example}`")
     from merit import artifacts
-    from merit.cli.releasing import commit_of, version_of
+    from merit.cli.releasing import find_commit, find_version
     from merit.config import lock
     from merit.stream.run import run_worker
 
-    read = lock.read_current_lock("stream")
-    how = read.stream if metrics_port is None else read.stream.model_copy(update={"metrics_port": metrics_port})
-    commit = commit_of(artifacts.PACKAGE)
+    project_lock = lock.read_current_lock("stream")
+    settings = (
+        project_lock.stream
+        if metrics_port is None
+        else project_lock.stream.model_copy(update={"metrics_port": metrics_port})
+    )
+    commit = find_commit(artifacts.PACKAGE)
     run_worker(
-        how, version_of(artifacts.PACKAGE), read.release.signing, lambda line: click.echo(line, err=True), commit
+        settings,
+        find_version(artifacts.PACKAGE),
+        project_lock.release.signing,
+        lambda line: click.echo(line, err=True),
+        commit,
     )

@@ -14,25 +14,25 @@ def sweep() -> None:
 
 
 @sweep.command("list")
-def list_them() -> None:
+def list_sweeps() -> None:
     """List the sweeps in this folder, oldest first, with their number of trials and the best trial."""
     from merit.sweep import labels, record
 
-    faults: list[str] = []
+    damage_lines: list[str] = []
     for name in record.list_names():
         try:
-            found = record.read_sweep(name)
+            sweep_record = record.read_sweep(name)
         except MeritError as error:
-            faults.append(str(error))
+            damage_lines.append(str(error))
             click.echo(f"{name}  damaged")
             continue
-        faults += record.find_damaged(found.folder).values()
-        ended = sum(trial.state in record.FINAL_STATES for trial in found.trials)
-        best = found.find_best()
-        told = "" if best is None else f"  trial {best.number}: {labels.format_score(found, best)}"
-        click.echo(f"{name}  {ended} of {found.planned or '?'} trials{told}")
-    if faults:
-        raise MeritError("\n".join(faults))
+        damage_lines += record.find_damaged(sweep_record.folder).values()
+        finished_count = sum(trial.state in record.FINAL_STATES for trial in sweep_record.trials)
+        best = sweep_record.find_best()
+        best_text = "" if best is None else f"  trial {best.number}: {labels.format_score(sweep_record, best)}"
+        click.echo(f"{name}  {finished_count} of {sweep_record.planned or '?'} trials{best_text}")
+    if damage_lines:
+        raise MeritError("\n".join(damage_lines))
 
 
 @sweep.command()
@@ -43,42 +43,45 @@ def show(name: str | None) -> None:
 
     from merit.sweep import record, view
 
-    found = record.read_sweep(name or record.find_latest())
-    view.print_sweep(Console(), found)
-    _note_damage(found.folder)
+    sweep_record = record.read_sweep(name or record.find_latest())
+    view.print_sweep(Console(), sweep_record)
+    _print_damage(sweep_record.folder)
 
 
 @sweep.command()
 @click.argument("trial", required=False, type=click.IntRange(min=0))
-@click.option("--sweep", "of", metavar="NAME", help="The sweep [default: the newest].")
+@click.option("--sweep", "sweep_name", metavar="NAME", help="The sweep [default: the newest].")
 @click.option("--name", metavar="EXPERIMENT", help="Name of the experiment [default: derived from the sweep's name].")
 @click.option("--branch", is_flag=True, help="Commit the result to a new branch, sweep/EXPERIMENT, and check it out.")
-def adopt(trial: int | None, of: str | None, name: str | None, branch: bool) -> None:
+def adopt(trial: int | None, sweep_name: str | None, name: str | None, branch: bool) -> None:
     """Write TRIAL [default: the best] as an experiment of conf/, select it there and update params.yaml."""
     from merit.sweep import labels, record
     from merit.sweep.adopt import adopt as run
 
-    found = record.read_sweep(of or record.find_latest())
-    _note_damage(found.folder)
-    made = run(found, trial, name, branch=branch)
-    told = (
-        f"trial {made.trial.number} of sweep {found.name}, {labels.format_score(found, made.trial)} on the validation "
+    sweep_record = record.read_sweep(sweep_name or record.find_latest())
+    _print_damage(sweep_record.folder)
+    adoption = run(sweep_record, trial, name, branch=branch)
+    trial_text = (
+        f"trial {adoption.trial.number} of sweep {sweep_record.name}, "
+        f"{labels.format_score(sweep_record, adoption.trial)} on the validation "
         "rows"
     )
-    click.echo(f"{made.files[0]}: {told}")
-    done = "chosen and locked" if made.is_new else "chosen, locked and committed already, so nothing changed"
-    click.echo(f"{', '.join(map(str, made.files[1:]))}: {done}")
-    if made.commit:
-        click.echo(f"{made.branch}: commit {made.commit[:7]}, checked out")
-    if made.has_other_code:
-        click.echo(f"note:    the sweep ran at {found.commit[:7]}, other code is checked out: figures may differ")
-    for number, line in enumerate(made.list_next_commands()):
+    click.echo(f"{adoption.files[0]}: {trial_text}")
+    result_text = "chosen and locked" if adoption.is_new else "chosen, locked and committed already, so nothing changed"
+    click.echo(f"{', '.join(map(str, adoption.files[1:]))}: {result_text}")
+    if adoption.commit:
+        click.echo(f"{adoption.branch}: commit {adoption.commit[:7]}, checked out")
+    if adoption.has_other_code:
+        click.echo(
+            f"note:    the sweep ran at {sweep_record.commit[:7]}, other code is checked out: figures may differ"
+        )
+    for number, line in enumerate(adoption.list_next_commands()):
         click.echo(f"{'next:   ' if number == 0 else '        '} {line}")
 
 
-def _note_damage(folder: Path) -> None:
+def _print_damage(folder: Path) -> None:
     """Print which trials of a sweep are damaged."""
     from merit.sweep import record
 
-    for told in record.find_damaged(folder).values():
-        click.echo(f"note:    {told}")
+    for damage in record.find_damaged(folder).values():
+        click.echo(f"note:    {damage}")

@@ -13,14 +13,14 @@ def workflow() -> None:
 
 
 @workflow.command("lock-asked")
-def lock_asked() -> None:
+def read_lock_request() -> None:
     """Print the branch and commit that a /lock comment requests; exit 1 if its author has no write permission."""
     from merit import github
     from merit.ci import lock as locking
 
-    asked = locking.authorize_request()
-    github.write_outputs(**asked)
-    click.echo(f"{asked['branch']} at {asked['sha'][:7]} is to be locked")
+    request = locking.authorize_request()
+    github.write_outputs(**request)
+    click.echo(f"{request['branch']} at {request['sha'][:7]} is to be locked")
 
 
 @workflow.command("push-outputs")
@@ -53,9 +53,9 @@ def trials(overrides: str) -> None:
     from merit.ci import train
 
     train.require_main()
-    found = train.parse_trials(overrides)
-    github.write_outputs(trials=json.dumps(found))
-    click.echo("".join(f"{trial['number']}: {trial['overrides']}\n" for trial in found), nl=False)
+    matrix = train.parse_trials(overrides)
+    github.write_outputs(trials=json.dumps(matrix))
+    click.echo("".join(f"{trial['number']}: {trial['overrides']}\n" for trial in matrix), nl=False)
 
 
 @workflow.command()
@@ -100,11 +100,11 @@ def version() -> None:
     from merit.ci import release
     from merit.config import lock
 
-    read = lock.read_lock()
-    found = release.find_main_version(read)
-    registry = os.environ.get("MERIT_REGISTRY") or read.release.registry or ""
-    github.write_outputs(version=found.name, registry=registry, host=registry.partition("/")[0])
-    click.echo(found.name)
+    project_lock = lock.read_lock()
+    main_version = release.find_main_version(project_lock)
+    registry = os.environ.get("MERIT_REGISTRY") or project_lock.release.registry or ""
+    github.write_outputs(version=main_version.name, registry=registry, host=registry.partition("/")[0])
+    click.echo(main_version.name)
 
 
 @workflow.command()
@@ -148,9 +148,9 @@ def environments() -> None:
     from merit import github
     from merit.ci import release
 
-    found = release.find_changed_environments()
-    github.write_outputs(environments=json.dumps(found))
-    click.echo(", ".join(found) or "none")
+    changed = release.find_changed_environments()
+    github.write_outputs(environments=json.dumps(changed))
+    click.echo(", ".join(changed) or "none")
 
 
 @workflow.command()
@@ -162,15 +162,17 @@ def plans() -> None:
     from merit.ci import release
     from merit.config import lock
 
-    found = planned.write_plans(release.find_changed_environments(), lock.read_lock())
-    for each in found:
-        click.echo("\n".join(each.lines) if each.error is None else f"{each.environment}: refused\n{each.error}")
-    sys.exit(2 if any(each.error is not None for each in found) else 0)
+    results = planned.write_plans(release.find_changed_environments(), lock.read_lock())
+    for result in results:
+        click.echo(
+            "\n".join(result.lines) if result.error is None else f"{result.environment}: refused\n{result.error}"
+        )
+    sys.exit(2 if any(each.error is not None for each in results) else 0)
 
 
 @workflow.command("tell-plans")
 @click.argument("file", type=click.Path(path_type=Path))
-def tell_plans(file: Path) -> None:
+def post_plans(file: Path) -> None:
     """Post FILE, the plans of a run, to its pull request as one comment."""
     from merit.ci import plans as planned
 

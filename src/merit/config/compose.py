@@ -344,5 +344,5 @@ def sealed(component: dict[str, Any]) -> tuple[Any, str]:
         if not path.is_file():
             raise MeritError(f"data.source: the file '{path}' is not there; correct the path in conf/data")
         lfs.refuse_pointer(path, f"data.source: '{path}'")
-        digest.update(bytes.fromhex(artifacts.sha256(path)))
+        digest.update(bytes.fromhex(artifacts.hash_file(path)))
     return source_object, f"sha256:{digest.hexdigest()}"

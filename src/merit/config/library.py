@@ -41,7 +41,7 @@ def select_own_code(deps: list[str]) -> list[str]:
 
 def _hash_files(names: list[str]) -> str:
     files = [file for name in names for file in _list_files(PACKAGE_ROOT / name)]
-    hash_by_file = {file.relative_to(PACKAGE_ROOT).as_posix(): artifacts.sha256(file) for file in files}
+    hash_by_file = {file.relative_to(PACKAGE_ROOT).as_posix(): artifacts.hash_file(file) for file in files}
     return "sha256:" + hashlib.sha256(json.dumps(hash_by_file, sort_keys=True).encode()).hexdigest()
 
 

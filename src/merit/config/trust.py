@@ -20,7 +20,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from merit import artifacts
-from merit.errors import ForeignError, MeritError
+from merit.errors import MeritError, ProjectCodeError
 
 PYPROJECT = Path("pyproject.toml")
 LIST_EXAMPLES = {"trusted": "mymodels", "roots": "/srv/data"}
@@ -174,7 +174,7 @@ def import_module(module: str) -> ModuleType:
             return importlib.import_module(module)
         except (Exception, SystemExit) as error:
             if package in list_trusted_packages():
-                raise ForeignError(module, error, is_project_code) from error
+                raise ProjectCodeError(module, error, is_project_code) from error
             if isinstance(error, ImportError):
                 raise MeritError(f"'{module}' can't be imported: {error}") from error
             raise
@@ -186,7 +186,7 @@ def hash_package(package: str) -> str:
     if file is None:
         raise MeritError(f"'{package}' has no Python source that could be hashed")
     files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
-    lines = [f"{each.relative_to(file.parent).as_posix()} {artifacts.sha256(each)}\n" for each in files]
+    lines = [f"{each.relative_to(file.parent).as_posix()} {artifacts.hash_file(each)}\n" for each in files]
     return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
 
 
@@ -238,4 +238,4 @@ def convert_project_errors() -> Iterator[None]:
         if frame is None:
             raise
         name = f"{frame.f_globals.get('__name__')}.{frame.f_code.co_qualname}"
-        raise ForeignError(name.removesuffix(".<module>"), error, is_project_code) from error
+        raise ProjectCodeError(name.removesuffix(".<module>"), error, is_project_code) from error

@@ -22,10 +22,10 @@ def read_source(data: "Data") -> tuple[Any, "pl.DataFrame"]:
 
     from merit.reading.reasons import explain_error
 
-    source, current = sealed(data.source.model_dump(by_alias=True))
-    if current != data.fingerprint:
+    source, fingerprint = sealed(data.source.model_dump(by_alias=True))
+    if fingerprint != data.fingerprint:
         raise MeritError(
-            f"data.source: the files read are {current}, but the lock was made for {data.fingerprint}: "
+            f"data.source: the files read are {fingerprint}, but the lock was made for {data.fingerprint}: "
             "the data changed; 'merit compose' with the overrides in use takes the change into the lock"
         )
     with trust.convert_project_errors():

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import polars as pl
     from sqlalchemy import URL
 
-SHOWN = 200
+MAX_QUERY_CHARACTERS = 200
 """Maximum characters of a query in an error message."""
 
 
@@ -120,35 +120,35 @@ class Sql:
     """
 
     def __init__(self, url: str, query: str) -> None:
-        self.url = _url(url)
+        self.url = _parse_url(url)
         self.query = query
 
     def fingerprint(self) -> str:
         """Return the hash of the column names and types and of every value."""
-        return self._loaded[1]
+        return self._table_and_fingerprint[1]
 
     def read(self) -> "pl.DataFrame":
         """Return the rows that `fingerprint` hashed."""
-        return self._loaded[0]
+        return self._table_and_fingerprint[0]
 
     @cached_property
-    def _loaded(self) -> "tuple[pl.DataFrame, str]":
-        table = _plain(self._fetched())
-        dated = _dated(table)  # keeps fingerprints equal to those of earlier versions of merit
-        lines = _lines(dated)
+    def _table_and_fingerprint(self) -> "tuple[pl.DataFrame, str]":
+        table = _convert_objects(self._fetch_table())
+        hashed_table = _convert_dates(table)  # keeps fingerprints equal to those of earlier versions of merit
+        lines = _render_rows(hashed_table)
         order = lines.arg_sort()
-        total = hashlib.sha256(repr([(name, str(dtype)) for name, dtype in dated.schema.items()]).encode())
+        digest = hashlib.sha256(repr([(name, str(dtype)) for name, dtype in hashed_table.schema.items()]).encode())
         for line in lines[order]:
-            total.update(line.encode() + b"\n")
-        return table[order], f"sha256:{total.hexdigest()}"
+            digest.update(line.encode() + b"\n")
+        return table[order], f"sha256:{digest.hexdigest()}"
 
-    def _fetched(self) -> "pl.DataFrame":
+    def _fetch_table(self) -> "pl.DataFrame":
         from merit import database
 
-        query = " ".join(self.query.split())[:SHOWN]
+        query = " ".join(self.query.split())[:MAX_QUERY_CHARACTERS]
         try:
-            rule = addresses.get_password_rule() if self.url.get_backend_name() == "postgresql" else {}
-            table = database.read_table(self.url.update_query_dict(rule), self.query)
+            password_rule = addresses.get_password_rule() if self.url.get_backend_name() == "postgresql" else {}
+            table = database.read_table(self.url.update_query_dict(password_rule), self.query)
         except database.DatabaseError as error:
             raise MeritError(f"data.source: '{query}' can't be read from {self.url}: {error}") from error
         if table.is_empty():
@@ -156,7 +156,7 @@ class Sql:
         return table
 
 
-def _url(text: str) -> "URL":
+def _parse_url(text: str) -> "URL":
     """Parse a database URL and refuse one that configuration must not contain.
 
     Raises:
@@ -176,53 +176,56 @@ def _url(text: str) -> "URL":
         )
     if url.get_backend_name() == "sqlite":
         paths.validate_path(str(url.database), "data.source.url")
-    elif refusal := addresses.find_parameter_error(url.query):
-        raise ValueError(refusal)
+    elif fault := addresses.find_parameter_error(url.query):
+        raise ValueError(fault)
     elif "service" in url.query and (url.host or "host" in url.query):
         raise ValueError("the url has a service and a host: what the service holds is not for another host; name one")
     return url
 
 
-def _plain(table: "pl.DataFrame") -> "pl.DataFrame":
+def _convert_objects(table: "pl.DataFrame") -> "pl.DataFrame":
     """Convert values of driver-specific Python types, such as UUIDs, to text."""
     import polars as pl
 
-    odd = [name for name, dtype in table.schema.items() if dtype == pl.Object]
-    made = [pl.Series(name, [None if v is None else str(v) for v in table[name]], dtype=pl.String) for name in odd]
-    return table.with_columns(made)
+    object_columns = [name for name, dtype in table.schema.items() if dtype == pl.Object]
+    converted = [
+        pl.Series(name, [None if item is None else str(item) for item in table[name]], dtype=pl.String)
+        for name in object_columns
+    ]
+    return table.with_columns(converted)
 
 
-def _dated(table: "pl.DataFrame") -> "pl.DataFrame":
+def _convert_dates(table: "pl.DataFrame") -> "pl.DataFrame":
     """Convert text columns that contain only ISO 8601 dates, or only times, to these types."""
     import polars as pl
 
-    return table.with_columns([_as_dates(column) for column in table.select(pl.col(pl.String))])
+    return table.with_columns([_parse_dates(column) for column in table.select(pl.col(pl.String))])
 
 
-def _as_dates(column: "pl.Series") -> "pl.Series":
+def _parse_dates(column: "pl.Series") -> "pl.Series":
     """Convert a text column to dates or times; return it unchanged if one value is neither."""
     # The first values rule out most columns cheaply.
-    first = column.drop_nulls().head(100)
-    if first.is_empty():
+    sampled = column.drop_nulls().head(100)
+    if sampled.is_empty():
         return column
-    if first.str.contains(r"^\d{4}-\d\d-\d\d$").all():
-        made = column.str.to_date("%Y-%m-%d", strict=False)
-    elif first.str.contains(r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d").all():
-        made = column.str.to_datetime(time_unit="us", strict=False)
+    if sampled.str.contains(r"^\d{4}-\d\d-\d\d$").all():
+        parsed = column.str.to_date("%Y-%m-%d", strict=False)
+    elif sampled.str.contains(r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d").all():
+        parsed = column.str.to_datetime(time_unit="us", strict=False)
     else:
         return column
-    return made if made.null_count() == column.null_count() else column
+    return parsed if parsed.null_count() == column.null_count() else column
 
 
-def _lines(table: "pl.DataFrame") -> "pl.Series":
+def _render_rows(table: "pl.DataFrame") -> "pl.Series":
     """Return each row as one text, unique per distinct row."""
     import polars as pl
 
     # JSON can't represent bytes, NaN and infinity.
-    worded = table.with_columns(pl.col(pl.Binary).bin.encode("hex"), pl.col(pl.Float32, pl.Float64).cast(pl.String))
-    if worded.is_empty():
+    as_text = table.with_columns(pl.col(pl.Binary).bin.encode("hex"), pl.col(pl.Float32, pl.Float64).cast(pl.String))
+    if as_text.is_empty():
         return pl.Series([], dtype=pl.String)
-    return worded.select(pl.struct(pl.all()).struct.json_encode()).to_series()
+    return as_text.select(pl.struct(pl.all()).struct.json_encode()).to_series()
 
 
 class Digits:

@@ -70,6 +70,6 @@ def _is_complete(package: Path, version: Version) -> bool:
 
     try:
         verify_package(package)
-        return artifacts.package_digest(package) == version.lineage.package
+        return artifacts.hash_package(package) == version.lineage.package
     except MeritError:
         return False

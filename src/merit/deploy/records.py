@@ -104,7 +104,7 @@ def write_record(
             "commit": commit,
             "image": environment.image,
             "package": package,
-            "file": "sha256:" + artifacts.sha256(declared.file.path),
+            "file": "sha256:" + artifacts.hash_file(declared.file.path),
             "done": actions,
         }
         description = (

@@ -47,7 +47,7 @@ def import_outputs(source: Path, output_hashes: dict[str, str], cache_folder: Pa
         if cache.hash_file(file) != md5.removesuffix(listing.FOLDER_SUFFIX):
             raise MeritError(f"{file}: its content is not what its name says; {NOTHING_PUSHED}")
     for md5, file in objects.items():
-        with artifacts.written_aside(cache.locate_object(cache_folder, md5)) as aside:
+        with artifacts.write_atomically(cache.locate_object(cache_folder, md5)) as aside:
             shutil.copyfile(file, aside)
     return hashes
 
@@ -94,4 +94,4 @@ def _read_manifest_files(manifest: Path) -> dict[str, Any]:
 
 
 def _has_digest(path: Path, digest: object) -> bool:
-    return path.is_file() and artifacts.sha256(path) == digest
+    return path.is_file() and artifacts.hash_file(path) == digest

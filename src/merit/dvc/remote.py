@@ -77,7 +77,7 @@ def _fetch_listing(remote: Any, cache_folder: Path, md5: str, path: str, allowed
     except FileNotFoundError:
         return ()
     files = listing.parse_listing(text, md5, path, allowed)
-    with artifacts.written_aside(cache.locate_object(cache_folder, md5)) as aside:
+    with artifacts.write_atomically(cache.locate_object(cache_folder, md5)) as aside:
         aside.write_bytes(text)
     return files.values()
 

@@ -43,7 +43,7 @@ def run_baseline(lock: Lock) -> int:
 
 def _read_part(name: str) -> PartArrays:
     """Read the arrays of a part, whose format `artifacts.part` defines."""
-    arrays = artifacts.read_arrays(artifacts.part(name), "features")
+    arrays = artifacts.read_arrays(artifacts.part_path(name), "features")
     array_inputs = (arrays[f"array{index}"] for index in range(len(arrays) - 3))
     return PartArrays((arrays["codes"], arrays["numbers"], *array_inputs), arrays["target"])
 

@@ -32,7 +32,7 @@ def evaluate(lock: Lock) -> dict[str, Any]:
     scores = pl.DataFrame({"target": target, "prediction": models["candidate"], "baseline": models["baseline"]})
     report = _build_report(lock, rows, scores)
     artifacts.write_table(artifacts.PREDICTIONS, scores)
-    with artifacts.written_aside(artifacts.PLOTS) as temporary_folder:
+    with artifacts.write_atomically(artifacts.PLOTS) as temporary_folder:
         curves.write_curves(temporary_folder, lock.data.target, target, models)
     artifacts.write_json(artifacts.METRICS, report)
     return report

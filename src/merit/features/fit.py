@@ -21,11 +21,11 @@ def features(data: Data, settings: Features) -> None:
     parts = split_table(artifacts.read_table(artifacts.RAW, "ingest"), data)
     _check_classes(parts, data)
     transform = fit_preprocessing(parts["train"], data.columns, settings)
-    with artifacts.written_aside(artifacts.TRANSFORM) as temporary_file:
+    with artifacts.write_atomically(artifacts.TRANSFORM) as temporary_file:
         temporary_file.write_bytes(transform.build_graph().SerializeToString(deterministic=True))
     graph = OnnxGraph(artifacts.TRANSFORM)
     for name, rows in parts.items():
-        artifacts.write_arrays(artifacts.part(name), compute_arrays(graph, rows, data))
+        artifacts.write_arrays(artifacts.part_path(name), compute_arrays(graph, rows, data))
     artifacts.write_table(artifacts.TEST_ROWS, parts["test"])
     report = {"made_for": hash_preprocessing(data, settings), **_build_report(transform, parts, data)}
     artifacts.write_json(artifacts.FEATURES_REPORT, report)

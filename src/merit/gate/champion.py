@@ -96,7 +96,7 @@ class Champion:
 
 def _compute_md5(file: Path) -> str:
     """Return the hash of a file as written in dvc.lock."""
-    return cache.hash_file(artifacts.require(file, "run"))
+    return cache.hash_file(artifacts.require_path(file, "run"))
 
 
 def find_champion(name: str, ref: str | None = None) -> Champion | None:

@@ -78,7 +78,7 @@ def compute_inputs_digest(lock: Lock, champion: Champion | None, scope: str | No
     files = [*(() if scope == "model" else _DATA_FILES), *(() if scope == "data" else _list_model_files())]
     files += [path for path in code_files if path.suffix != ".pyc"]
     files += sorted((Path(__file__).parents[1] / "reading").glob("*.py"))
-    file_hashes = [artifacts.sha256(artifacts.require(path, "run")) for path in files]
+    file_hashes = [artifacts.hash_file(artifacts.require_path(path, "run")) for path in files]
     champion_state = None if champion is None else [champion.commit, champion.package_hash, champion.data_hash]
     settings = [lock.code, lock.evaluate.model_dump(mode="json"), lock.data.model_dump(mode="json"), scope]
     waived_names = sorted(waivers.list_active_waivers(lock, waivers.get_utc_date()))

@@ -102,7 +102,7 @@ def _build_model_sections(evidence: Evidence) -> dict[str, Any]:
     metrics_report = artifacts.read_json(artifacts.METRICS, "evaluate")
     return {
         "candidate": {
-            "digest": artifacts.package_digest(artifacts.PACKAGE),
+            "digest": artifacts.hash_package(artifacts.PACKAGE),
             "commit": git.get_head(),
             "dirty": git.is_dirty(),
             "network": evidence.lock.model.target,
@@ -155,7 +155,7 @@ def _add_slice_comparison(evidence: Evidence, slices: list[dict[str, Any]]) -> l
 
 def _check_package_is_current(lock: Lock) -> None:
     """Raise if the package was built from another params.yaml than the present one."""
-    text = artifacts.require(artifacts.PACKAGE / artifacts.PACKAGED_LOCK, "package").read_text(encoding="utf-8")
+    text = artifacts.require_path(artifacts.PACKAGE / artifacts.PACKAGED_LOCK, "package").read_text(encoding="utf-8")
     packaged_values = safe_yaml.load(text)
     current_values = lock.model_dump(mode="json", by_alias=True, include=set(packaged_values))
     changed_sections = [name for name in packaged_values if packaged_values[name] != current_values.get(name)]

@@ -15,7 +15,7 @@ from urllib.request import getproxies
 from merit.config.addresses import AUTH_VARIABLE, AUTH_WITHOUT_PASSWORD
 from merit.config.schema import Tracking
 from merit.console.masking import mask_secrets
-from merit.errors import MeritError, chain, reason
+from merit.errors import MeritError, describe_cause, list_causes
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -71,7 +71,8 @@ def check_server(tracking: Tracking) -> None:
         socket.create_connection(address, CONNECT_TIMEOUT_S).close()
     except OSError as error:
         raise MeritError(
-            f"tracking.uri '{mask_secrets(uri)}': can't be reached ({reason(error)}), and nothing was trained; start "
+            f"tracking.uri '{mask_secrets(uri)}': can't be reached ({describe_cause(error)}), and nothing was trained; "
+            "start "
             "the "
             "server, correct conf/tracking or MLFLOW_TRACKING_URI, or keep runs as files by tracking=csv"
         ) from error
@@ -169,19 +170,20 @@ def convert_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        file, root_error = get_sqlite_file(uri), chain(error)[-1]
+        file, root_error = get_sqlite_file(uri), list_causes(error)[-1]
         if (
             file is not None and type(root_error) is sqlite3.DatabaseError
         ):  # subclasses concern a statement, not the file
             raise MeritError(f"{file}: {root_error}; {REPLACE_ADVICE}") from error
         if file is not None and _has_other_tables(error, root_error):
-            cause = reason(error).partition(" [SQL")[0]
+            cause = describe_cause(error).partition(" [SQL")[0]
             upgrade = f"'mlflow db upgrade {uri}' mends an older MLflow's"
             raise MeritError(
                 f"{file}: not this MLflow's tables ({cause}); {upgrade}; if that fails, {REPLACE_ADVICE}"
             ) from error
         raise MeritError(
-            f"tracking.uri '{mask_secrets(uri)}': can't be used ({mask_secrets(reason(error))}); correct conf/tracking "
+            f"tracking.uri '{mask_secrets(uri)}': can't be used ({mask_secrets(describe_cause(error))}); correct "
+            "conf/tracking "
             "or "
             "MLFLOW_TRACKING_URI"
         ) from error

@@ -103,7 +103,7 @@ def load_trained(lock: Lock) -> Predictor:
         MeritError: the weights are missing, or don't fit the network.
     """
     predictor = build_predictor(lock)
-    path = artifacts.require(artifacts.WEIGHTS, "train")
+    path = artifacts.require_path(artifacts.WEIGHTS, "train")
     try:
         predictor.network.load_state_dict(load_file(path))
     except (RuntimeError, SafetensorError) as error:
@@ -141,7 +141,7 @@ def read_part(name: str) -> Examples:
     Raises:
         MeritError: the file is missing or unreadable.
     """
-    stored = artifacts.read_arrays(artifacts.part(name), "features")
+    stored = artifacts.read_arrays(artifacts.part_path(name), "features")
     arrays = {name: torch.from_numpy(values) for name, values in stored.items()}
     array_inputs = (arrays[f"array{index}"] for index in range(len(arrays) - 3))
     return Examples((arrays["codes"].long(), arrays["numbers"], *array_inputs), arrays["target"])

@@ -29,7 +29,7 @@ def join_graphs(predictor: Predictor, rows: Examples, flags: Sequence[int] = ())
     Raises:
         MeritError: `for_inference` fails, or torch can't export the network.
     """
-    transform = onnx.load(artifacts.require(artifacts.TRANSFORM, "features"))
+    transform = onnx.load(artifacts.require_path(artifacts.TRANSFORM, "features"))
     exported = _export_network(_prepare_inference(predictor, flags), rows, transform.opset_import[0].version)
     exported.ir_version = transform.ir_version
     exported = compose.add_prefix(exported, "/network/")

@@ -38,7 +38,7 @@ def package(lock: Lock) -> dict[str, Any]:
     test = build.read_part("test")
     rows = artifacts.read_table(artifacts.TEST_ROWS, "features")
     flags = artifacts.read_json(artifacts.FEATURES_REPORT, "features").get("flags", [])
-    with artifacts.written_aside(artifacts.PACKAGE) as temporary_folder:
+    with artifacts.write_atomically(artifacts.PACKAGE) as temporary_folder:
         temporary_folder.mkdir()
         (temporary_folder / artifacts.GRAPH).write_bytes(
             graph.join_graphs(predictor, test, flags).SerializeToString(deterministic=True)
@@ -125,9 +125,9 @@ def _build_manifest(lock: Lock, folder: Path, parity: dict[str, float | int]) ->
     """
     return {
         "model": lock.name,
-        "params_sha256": artifacts.sha256(folder / artifacts.PACKAGED_LOCK),
-        "data_sha256": artifacts.sha256(artifacts.require(artifacts.RAW, "ingest")),
-        "files": {path.name: artifacts.sha256(path) for path in sorted(folder.iterdir())},
+        "params_sha256": artifacts.hash_file(folder / artifacts.PACKAGED_LOCK),
+        "data_sha256": artifacts.hash_file(artifacts.require_path(artifacts.RAW, "ingest")),
+        "files": {path.name: artifacts.hash_file(path) for path in sorted(folder.iterdir())},
         "parity": parity,
         "libraries": {
             "merit-ml": __version__,

@@ -23,17 +23,22 @@ from merit.gate import freshness
 from merit.mlflow import store
 from merit.process import workspace_lock
 
-PRELOAD_AFTER_SECONDS = 3.0
-PATIENCE = 900.0
+PRELOAD_DELAY_S = 3.0
+SWEEP_WAIT_TIMEOUT_S = 900.0
 """Seconds that a sweep waits for another run in this folder, which may be computing the same features."""
-DAMAGED = ("corrupted", "validation failed", "unable to read", "utf-8")
+DAMAGED_FILE_PHRASES = ("corrupted", "validation failed", "unable to read", "utf-8")
 """Phrases in DVC's error messages about a file that it can't read."""
-BEFORE, ALONE, BESIDE, AFTER = "features", "train", "baseline", {"train", "evaluate", "package"}
-"""ALONE and BESIDE are the stages that run in parallel.
+COMMON_STAGE, TRAIN_STAGE, BASELINE_STAGE, TRAIN_DEPENDENT_STAGES = (
+    "features",
+    "train",
+    "baseline",
+    {"train", "evaluate", "package"},
+)
+"""TRAIN_STAGE and BASELINE_STAGE are the stages that run in parallel.
 
-BEFORE is the last stage that both depend on.
-AFTER is ALONE, the longer of them, and the stages
-that can be out of date while BESIDE is up to date."""
+COMMON_STAGE is the last stage that both depend on.
+TRAIN_DEPENDENT_STAGES is TRAIN_STAGE, the longer of them, and the stages
+that can be out of date while BASELINE_STAGE is up to date."""
 
 
 @dataclass(frozen=True)
@@ -43,26 +48,26 @@ class Outcome:
     Attributes:
         report: the gate's report.
         version: the candidate's number in MLflow; None if the gate failed or MLflow doesn't keep the runs.
-        is_of_overrides: whether the overrides made a configuration that differs from conf/ alone.
-        fault: the error that prevented recording the run after the gate; None without one.
+        is_from_overrides: whether the overrides made a configuration that differs from conf/ alone.
+        record_error: the error that prevented recording the run after the gate; None without one.
     """
 
     report: dict[str, Any]
     version: str | None
-    is_of_overrides: bool = False
-    fault: MeritError | None = None
+    is_from_overrides: bool = False
+    record_error: MeritError | None = None
 
 
-Tell = Callable[[str], object]
+ShowLine = Callable[[str], object]
 """Reports a line of progress to the user."""
 
 
-def run(overrides: Sequence[str], tell: Tell = print) -> Outcome:
+def run_path(overrides: Sequence[str], show_line: ShowLine = print) -> Outcome:
     """Write the lock, run the stages that are out of date, run the gate, record the run, register what passed.
 
     Args:
         overrides: Hydra overrides of conf/.
-        tell: reports outputs that dvc.lock names and that are missing here.
+        show_line: reports outputs that dvc.lock names and that are missing here.
 
     Returns:
         The gate's report and the registered candidate; nothing is judged or registered again if all is up to date.
@@ -74,23 +79,23 @@ def run(overrides: Sequence[str], tell: Tell = print) -> Outcome:
     """
     composer = Composer()
     lock = composer.compose(overrides).lock
-    is_of_overrides = bool(overrides) and _differs(composer, lock)
+    is_from_overrides = bool(overrides) and _differs_from_conf(composer, lock)
     with workspace_lock.lock_run():
         locks.write_lock(lock)
-        with _preloading(lock):
-            reproduce(tell=tell)
-        last = freshness.load_current_report(lock)
-        if last is not None and (receipt := _receipt(lock, last)) is not None:
-            return Outcome(last, receipt.get("version"), is_of_overrides)
+        with _preload_in_background(lock):
+            update_stages(show_line=show_line)
+        last_report = freshness.load_current_report(lock)
+        if last_report is not None and (receipt := _find_receipt(lock, last_report)) is not None:
+            return Outcome(last_report, receipt.get("version"), is_from_overrides)
         # The gate runs again before a registration: a report file from an earlier run is not trusted.
-        report = _judged(lock)
+        report = _run_gate(lock)
         try:
-            return Outcome(report, _registered(lock, report), is_of_overrides)
+            return Outcome(report, _record_and_register(lock, report), is_from_overrides)
         except MeritError as fault:  # the verdict is shown all the same
-            return Outcome(report, None, is_of_overrides, fault)
+            return Outcome(report, None, is_from_overrides, fault)
 
 
-def _differs(composer: Composer, lock: Lock) -> bool:
+def _differs_from_conf(composer: Composer, lock: Lock) -> bool:
     """Return whether conf/ without overrides composes to another lock or is invalid."""
     try:
         return composer.compose().lock != lock
@@ -99,12 +104,12 @@ def _differs(composer: Composer, lock: Lock) -> bool:
 
 
 @contextmanager
-def _preloading(lock: Lock) -> Iterator[None]:
+def _preload_in_background(lock: Lock) -> Iterator[None]:
     """Import the modules of the later steps in a thread, while the stages run in other processes.
 
     It starts late enough that a run with nothing to do doesn't pay for it.
     """
-    timer = threading.Timer(PRELOAD_AFTER_SECONDS, _preload, [lock])
+    timer = threading.Timer(PRELOAD_DELAY_S, _preload_modules, [lock])
     timer.daemon = True
     timer.start()
     try:
@@ -113,7 +118,7 @@ def _preloading(lock: Lock) -> Iterator[None]:
         timer.cancel()
 
 
-def _preload(lock: Lock) -> None:
+def _preload_modules(lock: Lock) -> None:
     import merit.gate.judge
 
     tracking.select_tracker(lock.tracking)
@@ -126,13 +131,13 @@ def _preload(lock: Lock) -> None:
         store.open_store(lock.tracking)
 
 
-def _judged(lock: Lock) -> dict[str, Any]:
+def _run_gate(lock: Lock) -> dict[str, Any]:
     from merit.gate.judge import gate
 
     return gate(lock)
 
 
-def _due(lock: Lock, report: dict[str, Any]) -> dict[str, str]:
+def _create_receipt(lock: Lock, report: dict[str, Any]) -> dict[str, str]:
     return {
         "package": report["candidate"]["digest"],
         "gate": report["inputs"],
@@ -140,88 +145,90 @@ def _due(lock: Lock, report: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _receipt(lock: Lock, report: dict[str, Any]) -> dict[str, Any] | None:
+def _find_receipt(lock: Lock, report: dict[str, Any]) -> dict[str, Any] | None:
     """Return the receipt of this exact registration, which makes a query of the tracking store unnecessary."""
-    runs = tracking.find_local_path(lock.tracking)
-    if not artifacts.REGISTRATION.is_file() or (runs is not None and not runs.exists()):
+    runs_folder = tracking.find_local_path(lock.tracking)
+    if not artifacts.REGISTRATION.is_file() or (runs_folder is not None and not runs_folder.exists()):
         return None
     try:
         receipt = artifacts.read_json(artifacts.REGISTRATION, "register")
     except MeritError:
         return None
-    return receipt if _due(lock, report).items() <= receipt.items() else None
+    return receipt if _create_receipt(lock, report).items() <= receipt.items() else None
 
 
-def _registered(lock: Lock, report: dict[str, Any]) -> str | None:
+def _record_and_register(lock: Lock, report: dict[str, Any]) -> str | None:
     """Record the run; register the package in MLflow if the gate passed and MLflow keeps the runs."""
     show_phase("run: recording the run, and registering what passed")
     run_id = tracking.select_tracker(lock.tracking).complete_run(lock)
-    made = None
+    candidate = None
     if report["verdict"] == "pass" and store.has_registry(lock.tracking):
         from merit.registry.mlflow_candidates import register_candidate
 
-        made = register_candidate(lock, run_id, report)
-    artifacts.write_json(artifacts.REGISTRATION, {**_due(lock, report), "run_id": run_id, "version": made})
-    return made
+        candidate = register_candidate(lock, run_id, report)
+    artifacts.write_json(
+        artifacts.REGISTRATION, {**_create_receipt(lock, report), "run_id": run_id, "version": candidate}
+    )
+    return candidate
 
 
-def reproduce(last: str | None = None, tell: Tell = print) -> list[str]:
+def update_stages(last_stage: str | None = None, show_line: ShowLine = print) -> list[str]:
     """Run the stages that are out of date; return their names.
 
     Outputs that dvc.lock names for the present inputs are downloaded from DVC's remote instead of computed.
 
     Args:
-        last: the last stage to run; None for all stages.
-        tell: reports outputs that were downloaded or couldn't be.
+        last_stage: the last stage to run; None for all stages.
+        show_line: reports outputs that were downloaded or couldn't be.
 
     Raises:
         Refused: a stage completed with a negative result.
         MeritError: a stage or DVC failed; an output must not be downloaded; runs can't be recorded.
     """
-    with _told() as repo:
-        restore.restore_current(repo, tell)
-        stale = set(repo.status() if last is None else repo.status(last, with_deps=True))
+    with _open_dvc() as repo:
+        restore.restore_current(repo, show_line)
+        stale = set(repo.status() if last_stage is None else repo.status(last_stage, with_deps=True))
         if not stale:
             return []
-        if ALONE in stale:  # fail now rather than after the training
+        if TRAIN_STAGE in stale:  # fail now rather than after the training
             tracking.check_tracking(locks.read_lock().tracking)
-        if last is not None:
-            return [stage.addressing for stage in repo.reproduce(last)]
-        if stale <= AFTER or not {ALONE, BESIDE} <= _stages(repo):
+        if last_stage is not None:
+            return [stage.addressing for stage in repo.reproduce(last_stage)]
+        if stale <= TRAIN_DEPENDENT_STAGES or not {TRAIN_STAGE, BASELINE_STAGE} <= _list_stages(repo):
             return [stage.addressing for stage in repo.reproduce()]
-        done = [stage.addressing for stage in repo.reproduce(BEFORE)]
-        done += _side_by_side(repo)
-    with _told() as repo:  # reopened, for another process has written dvc.lock
-        return done + [stage.addressing for stage in repo.reproduce()]
+        completed = [stage.addressing for stage in repo.reproduce(COMMON_STAGE)]
+        completed += _train_beside_baseline(repo)
+    with _open_dvc() as repo:  # reopened, for another process has written dvc.lock
+        return completed + [stage.addressing for stage in repo.reproduce()]
 
 
-def anew() -> None:
+def rerun_all_stages() -> None:
     """Run every stage without DVC's cache, even if it is up to date; dvc.lock then contains the new hashes.
 
     Raises:
         Refused: a stage completed with a negative result.
         MeritError: a stage or DVC failed.
     """
-    with _told() as repo:
+    with _open_dvc() as repo:
         repo.reproduce(force=True, run_cache=False, no_commit=True)
 
 
-def features() -> list[Path]:
+def update_features() -> list[Path]:
     """Run the stages up to features that are out of date; return the folders where DVC stores data on this machine.
 
     Raises:
         Refused: a stage completed with a negative result.
         MeritError: a stage or DVC failed.
     """
-    with workspace_lock.lock_run(PATIENCE):
-        reproduce(BEFORE)
-    with _told() as repo:
-        remotes = (each.get("url", "") for each in repo.config["remote"].values())
+    with workspace_lock.lock_run(SWEEP_WAIT_TIMEOUT_S):
+        update_stages(COMMON_STAGE)
+    with _open_dvc() as repo:
+        remotes = (remote.get("url", "") for remote in repo.config["remote"].values())
         return [Path(repo.dvc_dir), Path(repo.cache.local.path), *(Path(url) for url in remotes if "://" not in url)]
 
 
 @contextmanager
-def _told() -> Iterator[Any]:
+def _open_dvc() -> Iterator[Any]:
     """Yield DVC's repository object and translate DVC's exceptions into one-line errors."""
     # Stages call `merit` by name; PATH makes that the running installation.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -239,41 +246,41 @@ def _told() -> Iterator[Any]:
         if isinstance(cause, MeritError):
             raise cause from error
         if isinstance(cause, StageCmdFailedError):
-            raise _failed(error, cause) from error
-        raise MeritError(f"pipeline: {_line(error)} ({_line(cause)})") from error
+            raise _create_stage_error(error, cause) from error
+        raise MeritError(f"pipeline: {_format_error(error)} ({_format_error(cause)})") from error
     except DvcException as error:
-        raise MeritError(f"pipeline: {_line(error)}{_mended(error)}") from error
+        raise MeritError(f"pipeline: {_format_error(error)}{_advise_lock_repair(error)}") from error
 
 
-def _mended(error: Exception) -> str:
+def _advise_lock_repair(error: Exception) -> str:
     """Return advice if the error is a dvc.lock that DVC can't read, else an empty text."""
-    told, name = str(error), artifacts.DVC_LOCK.name
-    if f"{name}'" not in told or not any(word in told for word in DAMAGED):
+    message, name = str(error), artifacts.DVC_LOCK.name
+    if f"{name}'" not in message or not any(phrase in message for phrase in DAMAGED_FILE_PHRASES):
         return ""
     return f"; run 'git checkout {name}', or remove it and run again"
 
 
-def _stages(repo: Any) -> set[str]:
+def _list_stages(repo: Any) -> set[str]:
     return {stage.addressing for stage in repo.index.stages}
 
 
-def _side_by_side(repo: Any) -> list[str]:
+def _train_beside_baseline(repo: Any) -> list[str]:
     """Train the network while another process fits the baseline: training alone leaves processors idle.
 
     If the baseline fails there, the following run of all stages fits it again and shows its output.
     """
-    command = [sys.executable, "-m", "merit.pipeline.run", BESIDE]
-    nowhere = subprocess.DEVNULL
-    with subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere) as side:
+    command = [sys.executable, "-m", "merit.pipeline.run", BASELINE_STAGE]
+    devnull = subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=devnull, stdout=devnull, stderr=devnull) as baseline_process:
         try:
-            done = repo.reproduce(ALONE, single_item=True)
+            completed = repo.reproduce(TRAIN_STAGE, single_item=True)
         except BaseException:
-            side.terminate()
+            baseline_process.terminate()
             raise
-    return [BESIDE, *(stage.addressing for stage in done)]
+    return [BASELINE_STAGE, *(stage.addressing for stage in completed)]
 
 
-def _failed(error: Exception, cause: Exception) -> MeritError:
+def _create_stage_error(error: Exception, cause: Exception) -> MeritError:
     """Return the error for a failed stage; DVC reports the stage and its exit code only inside its messages."""
     stage = re.search(r"'(.+)'", str(error))
     status = re.search(r"exited with (-?\d+)", str(cause))
@@ -287,15 +294,15 @@ def _failed(error: Exception, cause: Exception) -> MeritError:
     )
 
 
-def _line(error: BaseException | None) -> str:
+def _format_error(error: BaseException | None) -> str:
     return " ".join(str(error).split())
 
 
-def _one(stage: str) -> None:
+def _update_stage(stage: str) -> None:
     """Run one stage if it is out of date, without output."""
-    with _told() as repo:
+    with _open_dvc() as repo:
         repo.reproduce(stage, single_item=True)
 
 
 if __name__ == "__main__":
-    _one(sys.argv[1])
+    _update_stage(sys.argv[1])

@@ -143,7 +143,7 @@ def _get_reason(error: Exception) -> str:
 
 def list_files(folder: Path) -> list[Path]:
     """Return the complete files below a folder, oldest first; each row is in exactly one of them."""
-    from merit.artifacts import parquet_fault
+    from merit.artifacts import find_parquet_fault
 
     paths = sorted(folder.glob(FILE_PATTERN))
     joined_keys = {
@@ -155,7 +155,7 @@ def list_files(folder: Path) -> list[Path]:
         if part != JOINED_SUFFIX and (path.parent, stem) in joined_keys:
             continue
         with suppress(FileNotFoundError):  # removed meanwhile
-            if not parquet_fault(path):
+            if not find_parquet_fault(path):
                 complete.append(path)
     return complete
 

@@ -35,7 +35,7 @@ def lock_run(timeout_s: float = 0.0) -> Iterator[None]:
     """
     with _lock_file(RUN_LOCK, "another merit run", timeout_s):
         with lock_stage(), lock_baseline():  # stages of a killed run may still be working
-            artifacts.sweep()
+            artifacts.remove_temporary_files()
         yield
 
 

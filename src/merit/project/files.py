@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from merit import __version__, git
 from merit.config import library
 
-FILES = (
+SHIPPED_PATHS = (
     ".ci",
     ".dvc/.gitignore",
     ".dvc/config",
@@ -29,38 +29,45 @@ FILES = (
 )
 """Files and folders copied from merit's repository; the wheel contains them (`force-include` in pyproject.toml)."""
 
-KINDS = frozenset({".json", ".lock", ".yaml", ".yml"})
-NAMES = frozenset({".dvcignore", ".gitignore", "CODEOWNERS", "Makefile", "config", "run"})
+SHIPPED_SUFFIXES = frozenset({".json", ".lock", ".yaml", ".yml"})
+SHIPPED_NAMES = frozenset({".dvcignore", ".gitignore", "CODEOWNERS", "Makefile", "config", "run"})
 """Suffixes and names of the files that merit ships; others in these folders, such as keys, are not copied."""
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def taken() -> dict[str, str]:
+def adapt_shipped_files() -> dict[str, str]:
     """Return path and text of every file copied from merit's repository, adapted to a project."""
-    texts = _shipped(library.find_template_root())
-    return {path: _changed(path)(text) for path, text in sorted(texts.items())}
+    texts = _read_shipped(library.find_template_root())
+    return {path: _choose_adapter(path)(text) for path, text in sorted(texts.items())}
 
 
-def _shipped(root: Path) -> dict[str, str]:
+def _read_shipped(root: Path) -> dict[str, str]:
     """Return path and text of the files that merit ships.
 
     In a clone these are the committed files as of the last commit that changed more than conf/: later edits of conf/,
     and untracked files such as keys and drafts, belong to the clone.
     """
     if not (root / ".git").exists():
-        return _on_disk(root)
-    since = [library.SOURCE_PREFIX, *(name for name in FILES if name != "conf")]
-    return {path: text.decode() for path, text in git.read_committed_files(root, FILES, since).items()}
+        return _read_from_disk(root)
+    reference_paths = [library.SOURCE_PREFIX, *(name for name in SHIPPED_PATHS if name != "conf")]
+    return {
+        path: text.decode() for path, text in git.read_committed_files(root, SHIPPED_PATHS, reference_paths).items()
+    }
 
 
-def _on_disk(root: Path) -> dict[str, str]:
+def _read_from_disk(root: Path) -> dict[str, str]:
     """Return the shipped files on disk; filtered, for a wheel that was built from a clone may contain other files."""
-    found = [file for name in FILES for file in _below(root / name) if file.suffix in KINDS or file.name in NAMES]
-    return {file.relative_to(root).as_posix(): file.read_text(encoding="utf-8") for file in found}
+    files_found = [
+        file
+        for name in SHIPPED_PATHS
+        for file in _list_files(root / name)
+        if file.suffix in SHIPPED_SUFFIXES or file.name in SHIPPED_NAMES
+    ]
+    return {file.relative_to(root).as_posix(): file.read_text(encoding="utf-8") for file in files_found}
 
 
-def written(name: str) -> dict[str, str]:
+def render_templates(name: str) -> dict[str, str]:
     """Render the templates; return path and text of the files that belong to the project from the start."""
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701
     values = {"name": name, "python": importlib.metadata.metadata("merit-ml")["Requires-Python"]}
@@ -71,50 +78,50 @@ def written(name: str) -> dict[str, str]:
     }
 
 
-def _below(path: Path) -> list[Path]:
+def _list_files(path: Path) -> list[Path]:
     return [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
 
 
-def _changed(path: str) -> Callable[[str], str]:
-    return _environment if path.startswith("conf/environment/") else CHANGED.get(path, _same)
+def _choose_adapter(path: str) -> Callable[[str], str]:
+    return _clear_version if path.startswith("conf/environment/") else ADAPTERS.get(path, _keep_text)
 
 
-def _same(text: str) -> str:
+def _keep_text(text: str) -> str:
     return text
 
 
-def _environment(text: str) -> str:
+def _clear_version(text: str) -> str:
     """Set version and image of an environment to null: a new project has no version yet."""
     return re.sub(r"(?m)^(version|image):[^#\n]*?( *#.*)?$", r"\1: null\2", text)
 
 
-def _dvc(text: str) -> str:
+def _adapt_dvc(text: str) -> str:
     """Replace each stage's dependencies on merit's source by the hash of its code in the lock."""
     head, *stages = re.split(r"(?m)^(?=  [a-z_]+:)", text)
-    return head + "".join(_stage(stage) for stage in stages)
+    return head + "".join(_adapt_stage(stage) for stage in stages)
 
 
-def _stage(text: str) -> str:
-    without = re.sub(rf"(?m)^      - {library.SOURCE_PREFIX}.*\n", "", text)
-    if without == text:
+def _adapt_stage(text: str) -> str:
+    reduced = re.sub(rf"(?m)^      - {library.SOURCE_PREFIX}.*\n", "", text)
+    if reduced == text:
         return text
     name = text.strip().partition(":")[0]
-    without = re.sub(r"(?m)^    deps:\n(?!      )", "", without)
-    return re.sub(r"(?m)^(    params:.*\n(?:      .*\n)+)", rf"\g<1>      - merit.{name}\n", without, count=1)
+    reduced = re.sub(r"(?m)^    deps:\n(?!      )", "", reduced)
+    return re.sub(r"(?m)^(    params:.*\n(?:      .*\n)+)", rf"\g<1>      - merit.{name}\n", reduced, count=1)
 
 
-def _ci(text: str) -> str:
+def _adapt_ci(text: str) -> str:
     """Remove the installation of the programs that merit's own tests need."""
-    without = re.sub(r"(?ms)^export PATH=.*?(?=^make check$)", "", text)
-    told = "# What CI runs on a clean checkout: the checks, then the tests."
-    return re.sub(r"(?m)^# What CI runs.*\n(?:#.*\n)*", f"{told}\n", without)
+    reduced = re.sub(r"(?ms)^export PATH=.*?(?=^make check$)", "", text)
+    comment = "# What CI runs on a clean checkout: the checks, then the tests."
+    return re.sub(r"(?m)^# What CI runs.*\n(?:#.*\n)*", f"{comment}\n", reduced)
 
 
-def _makefile(text: str) -> str:
+def _adapt_makefile(text: str) -> str:
     """Install merit as a package, and remove the targets for merit's own source."""
     source = "$(or $(shell git config merit.source),$(shell grep '^merit-ml==' requirements.lock))"
     pip = "$(PIP) --no-build-isolation"
-    lines = {
+    replacements = {
         "INSTALLED := $(VENV)/.installed\n": "INSTALLED := $(VENV)/.installed\n"
         "# Source of merit: `make demo MERIT=...`, this clone's `git config merit.source`, or the lock.\n"
         f"MERIT ?= {source}\n",
@@ -136,55 +143,55 @@ def _makefile(text: str) -> str:
         "rehearse: $(INSTALLED) ## run the steps of the workflows against a simulated GitHub on loopback\n"
         "\t@REHEARSE=aloud pytest --capture=no --no-header tests/e2e/test_rehearsal*.py\n\n": "",
     }
-    for old, new in lines.items():
-        text = _replaced(text, old, new)
+    for old, new in replacements.items():
+        text = _replace_once(text, old, new)
     return text
 
 
-def _hooks(text: str) -> str:
+def _remove_hooks(text: str) -> str:
     """Remove the hooks that check merit's own source or need tools that only its repository has."""
     for hook in ("mypy", "import-contracts", "workflow-lint"):
-        found = re.search(rf"(?m)^      - id: {hook}\n(?:        .*\n)+", text)
-        assert found, f"no hook {hook} in .pre-commit-config.yaml"
-        text = text.replace(found[0], "")
-    return _replaced(text, "src/merit/config/", r"requirements\.lock$")
+        block = re.search(rf"(?m)^      - id: {hook}\n(?:        .*\n)+", text)
+        assert block, f"no hook {hook} in .pre-commit-config.yaml"
+        text = text.replace(block[0], "")
+    return _replace_once(text, "src/merit/config/", r"requirements\.lock$")
 
 
-def _requirements(text: str) -> str:
+def _add_merit_pin(text: str) -> str:
     """Add the pin of merit itself, in alphabetical order."""
-    head, *pins = text.splitlines(keepends=True)
-    insort(pins, f"merit-ml=={__version__}\n", key=lambda line: line.partition("==")[0])
-    return head + "".join(pins)
+    head, *pin_lines = text.splitlines(keepends=True)
+    insort(pin_lines, f"merit-ml=={__version__}\n", key=lambda line: line.partition("==")[0])
+    return head + "".join(pin_lines)
 
 
-def _workflow(text: str) -> str:
+def _pin_merit(text: str) -> str:
     """Install merit's released version instead of the repository's own commit."""
-    found = re.sub(r"(?m)^(          MERIT: )git\+.*$", rf"\g<1>merit-ml=={__version__}", text)
-    assert found != text, "no MERIT to install from Git"
-    return found
+    pinned = re.sub(r"(?m)^(          MERIT: )git\+.*$", rf"\g<1>merit-ml=={__version__}", text)
+    assert pinned != text, "no MERIT to install from Git"
+    return pinned
 
 
-def _owners(text: str) -> str:
+def _remove_owners(text: str) -> str:
     """Remove folders that a project doesn't have: a package with such a name would have no code owner."""
     for name in ("benchmarks", "rehearse"):
-        text = _replaced(text, f"/{name}/\n", "")
+        text = _replace_once(text, f"/{name}/\n", "")
     return text
 
 
-def _replaced(text: str, old: str, new: str) -> str:
+def _replace_once(text: str, old: str, new: str) -> str:
     assert text.count(old) == 1, f"found {text.count(old)} times, not once: {old!r}"
     return text.replace(old, new)
 
 
-CHANGED: dict[str, Callable[[str], str]] = {
-    ".github/CODEOWNERS": _owners,
-    ".ci/run": _ci,
-    ".github/workflows/lock.yml": _workflow,
-    ".github/workflows/report.yml": _workflow,
-    ".github/workflows/train.yml": _workflow,
-    ".pre-commit-config.yaml": _hooks,
-    "Makefile": _makefile,
-    "dvc.yaml": _dvc,
-    "requirements.lock": _requirements,
+ADAPTERS: dict[str, Callable[[str], str]] = {
+    ".github/CODEOWNERS": _remove_owners,
+    ".ci/run": _adapt_ci,
+    ".github/workflows/lock.yml": _pin_merit,
+    ".github/workflows/report.yml": _pin_merit,
+    ".github/workflows/train.yml": _pin_merit,
+    ".pre-commit-config.yaml": _remove_hooks,
+    "Makefile": _adapt_makefile,
+    "dvc.yaml": _adapt_dvc,
+    "requirements.lock": _add_merit_pin,
 }
 """Files that differ from merit's repository, each with the function that adapts its text; others are copied as is."""

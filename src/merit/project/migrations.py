@@ -26,36 +26,36 @@ class Migration:
 
     Attributes:
         from_form: the version that it starts from; it leads to the next one.
-        why: the change, in one line.
+        reason: the change, in one line.
         apply: changes the texts.
     """
 
     from_form: int
-    why: str
+    reason: str
     apply: Callable[[Texts], Texts]
 
 
-def migrated(texts: Texts, to_form: int) -> tuple[Texts, list[str]]:
+def migrate(texts: Texts, to_form: int) -> tuple[Texts, list[str]]:
     """Migrate texts to a format version; return them with the reason of each step.
 
     Raises:
         MeritError: the version in conf/config.yaml is invalid or newer than `to_form`; a file is not valid YAML.
     """
-    found = form_of(texts)
-    if found > to_form:
+    present_form = read_form(texts)
+    if present_form > to_form:
         raise MeritError(
-            f"{CONFIG}: form: found {found}, newer than {to_form}, which this merit reads; install a newer merit"
+            f"{CONFIG}: form: found {present_form}, newer than {to_form}, which this merit reads; install a newer merit"
         )
-    steps = [step for step in MIGRATIONS if found <= step.from_form < to_form]
+    steps = [step for step in MIGRATIONS if present_form <= step.from_form < to_form]
     for step in steps:
-        texts = _with_form(step.apply(texts), step.from_form + 1)
-    return texts, [step.why for step in steps]
+        texts = _set_form(step.apply(texts), step.from_form + 1)
+    return texts, [step.reason for step in steps]
 
 
-def form_of(texts: Mapping[str, str]) -> int:
+def read_form(texts: Mapping[str, str]) -> int:
     """Return the format version in conf/config.yaml, 1 if it has none."""
-    root = _mapping(CONFIG, texts[CONFIG])
-    node = None if root is None else _value(root, "form")
+    root = _parse_mapping(CONFIG, texts[CONFIG])
+    node = None if root is None else _get_value(root, "form")
     if node is None:
         return 1
     if not isinstance(node, yaml.ScalarNode) or not node.value.isdecimal() or int(node.value) < 1:
@@ -63,44 +63,44 @@ def form_of(texts: Mapping[str, str]) -> int:
     return int(node.value)
 
 
-def _with_form(texts: Texts, form: int) -> Texts:
+def _set_form(texts: Texts, form: int) -> Texts:
     text = texts[CONFIG]
-    root = _mapping(CONFIG, text)
+    root = _parse_mapping(CONFIG, text)
     if root is None:
         raise MeritError(f"{CONFIG}: holds no key; it is the table of contents of conf/")
-    node = _value(root, "form")
+    node = _get_value(root, "form")
     if node is None:
-        return {**texts, CONFIG: _put_first(text, root, f"form: {form}")}
+        return {**texts, CONFIG: _insert_first(text, root, f"form: {form}")}
     return {**texts, CONFIG: text[: node.start_mark.index] + str(form) + text[node.end_mark.index :]}
 
 
-def _split_says_by(texts: Texts) -> Texts:
-    return {path: _with_by(path, text) for path, text in texts.items()}
+def _declare_time_split(texts: Texts) -> Texts:
+    return {path: _add_split_kind(path, text) for path, text in texts.items()}
 
 
-def _with_by(path: str, text: str) -> str:
-    splits = {node.start_mark.index: node for node in _splits(path, text) if _is_old(node)}
+def _add_split_kind(path: str, text: str) -> str:
+    splits = {node.start_mark.index: node for node in _find_splits(path, text) if _lacks_kind(node)}
     for _, node in sorted(splits.items(), reverse=True):  # from the end, so that earlier positions stay valid
-        text = _put_first(text, node, "by: time")
+        text = _insert_first(text, node, "by: time")
     return text
 
 
-def _splits(path: str, text: str) -> Iterator[yaml.MappingNode]:
+def _find_splits(path: str, text: str) -> Iterator[yaml.MappingNode]:
     """Yield the mappings of a file that may set data.split: in a data file, or under the key data."""
-    root = _mapping(path, text)
+    root = _parse_mapping(path, text)
     if root is None:
         return
     data = root if path.startswith("conf/data/") else None
-    for holder in (data, _value(root, "data")):
-        if isinstance(holder, yaml.MappingNode) and isinstance(found := _value(holder, "split"), yaml.MappingNode):
-            yield found
+    for parent in (data, _get_value(root, "data")):
+        if isinstance(parent, yaml.MappingNode) and isinstance(split := _get_value(parent, "split"), yaml.MappingNode):
+            yield split
 
 
-def _is_old(split: yaml.MappingNode) -> bool:
-    return any(_value(split, key) for key in TIME_SPLIT) and _value(split, "by") is None
+def _lacks_kind(split: yaml.MappingNode) -> bool:
+    return any(_get_value(split, key) for key in TIME_SPLIT) and _get_value(split, "by") is None
 
 
-def _mapping(path: str, text: str) -> yaml.MappingNode | None:
+def _parse_mapping(path: str, text: str) -> yaml.MappingNode | None:
     """Return the root node of a YAML text, with positions; None if it is not a mapping or an empty one."""
     try:
         root = safe_yaml.compose(text)
@@ -109,33 +109,33 @@ def _mapping(path: str, text: str) -> yaml.MappingNode | None:
     return root if isinstance(root, yaml.MappingNode) and root.value else None
 
 
-def _value(mapping: yaml.MappingNode, key: str) -> Any:
+def _get_value(mapping: yaml.MappingNode, key: str) -> Any:
     return next((value for name, value in mapping.value if name.value == key), None)
 
 
-def _put_first(text: str, mapping: yaml.MappingNode, pair: str) -> str:
+def _insert_first(text: str, mapping: yaml.MappingNode, entry: str) -> str:
     """Insert a `key: value` pair at the start of a mapping, in its style: in braces or on a line of its own."""
-    place = mapping.value[0][0].start_mark
-    line = "\r\n" if "\r\n" in text else "\n"
-    between = ", " if mapping.flow_style else line + " " * place.column
-    return text[: place.index] + pair + between + text[place.index :]
+    mark = mapping.value[0][0].start_mark
+    newline = "\r\n" if "\r\n" in text else "\n"
+    separator = ", " if mapping.flow_style else newline + " " * mark.column
+    return text[: mark.index] + entry + separator + text[mark.index :]
 
 
-MOVED = {"merit.training.networks.": "merit.models.networks."}
+MOVED_PREFIXES = {"merit.training.networks.": "merit.models.networks."}
 """Prefixes of `_target_` that named a module by its earlier path."""
 
 
-def _targets_moved(texts: Texts) -> Texts:
-    return {path: _with_moved_targets(text) for path, text in texts.items()}
+def _move_targets(texts: Texts) -> Texts:
+    return {path: _replace_targets(text) for path, text in texts.items()}
 
 
-def _with_moved_targets(text: str) -> str:
-    for old, new in MOVED.items():
+def _replace_targets(text: str) -> str:
+    for old, new in MOVED_PREFIXES.items():
         text = re.sub(rf"(?m)(\b_target_[\"']?\s*:\s*[\"']?){re.escape(old)}", rf"\g<1>{new}", text)
     return text
 
 
 MIGRATIONS = (
-    Migration(1, "data.split says by what it splits: by time, or by lot", _split_says_by),
-    Migration(2, "networks are classes of merit.models.networks", _targets_moved),
+    Migration(1, "data.split says by what it splits: by time, or by lot", _declare_time_split),
+    Migration(2, "networks are classes of merit.models.networks", _move_targets),
 )

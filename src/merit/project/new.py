@@ -19,14 +19,14 @@ from merit.config.compose import compose
 from merit.errors import MeritError
 from merit.project import files
 
-RECORD = Path(".merit-project.json")
+RECORD_FILE = Path(".merit-project.json")
 """`{name, files: {path: sha256}}`: the project's name, and the hash of each file that merit wrote into it."""
-NAME = r"[a-z][a-z0-9_-]*"
+NAME_PATTERN = r"[a-z][a-z0-9_-]*"
 
 
 @dataclass(frozen=True)
-class Made:
-    """The result of `new`.
+class NewProject:
+    """The result of `create_project`.
 
     Attributes:
         folder: the project's folder, as typed.
@@ -43,7 +43,7 @@ class Made:
     source: str | None
 
 
-def new(folder: Path, name: str | None = None) -> Made:
+def create_project(folder: Path, name: str | None = None) -> NewProject:
     """Create a project in `folder`; an error leaves nothing behind.
 
     Args:
@@ -53,133 +53,137 @@ def new(folder: Path, name: str | None = None) -> Made:
     Raises:
         MeritError: the folder or the name can't be used, or Git is not installed; nothing was changed.
     """
-    place = folder.resolve()
-    _require_free(folder, place)
-    name = _checked_name(name, place)
+    project_folder = folder.resolve()
+    _require_empty(folder, project_folder)
+    name = _resolve_name(name, project_folder)
     git.run_git("--version")  # fails early if Git is not installed
-    source = origin()
-    with artifacts.written_aside(place) as aside:
-        _fill(aside, name)
-        count = sum(1 for path in aside.rglob("*") if path.is_file())
-        commit, reason = _first_commit(aside, source)
-    return Made(folder, count, commit, reason, source)
+    source = find_merit_source()
+    with artifacts.write_atomically(project_folder) as temporary_folder:
+        _write_files(temporary_folder, name)
+        count = sum(1 for path in temporary_folder.rglob("*") if path.is_file())
+        commit, reason = _create_first_commit(temporary_folder, source)
+    return NewProject(folder, count, commit, reason, source)
 
 
-def _require_free(folder: Path, place: Path) -> None:
-    if place == Path.cwd():
+def _require_empty(folder: Path, project_folder: Path) -> None:
+    if project_folder == Path.cwd():
         raise MeritError(f"{folder}: is the folder that you are in; run 'merit new' beside it")
-    above = next((each for each in place.parents if each.exists()), place)
-    if not above.is_dir():
-        raise MeritError(f"{folder}: '{above.name}' is a file, no folder; name another place")
+    existing_parent = next((parent for parent in project_folder.parents if parent.exists()), project_folder)
+    if not existing_parent.is_dir():
+        raise MeritError(f"{folder}: '{existing_parent.name}' is a file, no folder; name another place")
     try:
-        if not place.exists():
+        if not project_folder.exists():
             return
-        if not place.is_dir():
+        if not project_folder.is_dir():
             raise MeritError(f"{folder}: is a file; name a folder that is empty or not there yet")
-        if any(place.iterdir()):
+        if any(project_folder.iterdir()):
             raise MeritError(f"{folder}: is not empty; name a folder that is empty or not there yet")
     except OSError as error:
         raise MeritError(f"{folder}: can't be read: {error.strerror}; name another folder") from error
 
 
-def _checked_name(name: str | None, place: Path) -> str:
-    found = place.name.lower() if name is None else name
-    if not re.fullmatch(NAME, found):
+def _resolve_name(name: str | None, project_folder: Path) -> str:
+    project_name = project_folder.name.lower() if name is None else name
+    if not re.fullmatch(NAME_PATTERN, project_name):
         raise MeritError(
-            f"--name: found {found!r}; allowed: a small letter, then small letters, digits, '-' and '_'; give one"
+            f"--name: found {project_name!r}; allowed: a small letter, then small letters, digits, '-' and '_'; give "
+            "one"
         )
     # The project's package of that name would shadow an installed one, or be shadowed by it.
-    if found in sys.stdlib_module_names or found == "merit" or found in _installed():
-        raise MeritError(f"--name: found {found!r}, which is a Python package's; give another")
-    return found
+    if project_name in sys.stdlib_module_names or project_name == "merit" or project_name in _list_installed_names():
+        raise MeritError(f"--name: found {project_name!r}, which is a Python package's; give another")
+    return project_name
 
 
 @cache
-def _installed() -> frozenset[str]:
+def _list_installed_names() -> frozenset[str]:
     """Return the import names of the installed packages; cached, for reading them takes a second."""
     return frozenset(importlib.metadata.packages_distributions())
 
 
-def origin() -> str | None:
+def find_merit_source() -> str | None:
     """Return the source from which pip can install the running merit; None if it came from a package index."""
     if library.is_source_checkout(root := library.find_template_root()):
         return str(root)
     text = importlib.metadata.distribution("merit-ml").read_text("direct_url.json")
-    return None if text is None else _requirement(json.loads(text))
+    return None if text is None else _create_requirement(json.loads(text))
 
 
-def _requirement(direct: dict[str, Any]) -> str:
+def _create_requirement(direct_url: dict[str, Any]) -> str:
     """Return the pip requirement for the content of a direct_url.json (PEP 610)."""
-    url = str(direct["url"])
-    if "vcs_info" in direct:
-        return f"merit-ml @ {direct['vcs_info']['vcs']}+{url}@{direct['vcs_info']['commit_id']}"
+    url = str(direct_url["url"])
+    if "vcs_info" in direct_url:
+        return f"merit-ml @ {direct_url['vcs_info']['vcs']}+{url}@{direct_url['vcs_info']['commit_id']}"
     return unquote(urlsplit(url).path) if url.startswith("file:") else f"merit-ml @ {url}"
 
 
-def _fill(folder: Path, name: str) -> None:
-    given = files.taken()
-    for path, text in {**given, **files.written(name)}.items():
-        _begin(folder / path, text)
-    locked = compose(conf=folder / artifacts.CONF)
-    _begin(folder / artifacts.LOCK, locks.render_lock(locked))
-    _begin(folder / RECORD, record(name, {path: digest(text) for path, text in given.items() if is_given(path)}))
+def _write_files(folder: Path, name: str) -> None:
+    shipped = files.adapt_shipped_files()
+    for path, text in {**shipped, **files.render_templates(name)}.items():
+        _write_new_file(folder / path, text)
+    composed_lock = compose(conf=folder / artifacts.CONF)
+    _write_new_file(folder / artifacts.LOCK, locks.render_lock(composed_lock))
+    _write_new_file(
+        folder / RECORD_FILE,
+        render_record(name, {path: hash_text(text) for path, text in shipped.items() if is_upgradable(path)}),
+    )
 
 
-def is_given(path: str) -> bool:
+def is_upgradable(path: str) -> bool:
     """Return whether `merit upgrade` may replace a file: not those of conf/, which belong to the user."""
     return not path.startswith(f"{artifacts.CONF}/")
 
 
-def record(name: str, digests: dict[str, str]) -> str:
+def render_record(name: str, digests: dict[str, str]) -> str:
     """Return the text of the record file."""
     return json.dumps({"name": name, "files": digests}, indent=2) + "\n"
 
 
-def digest(text: str) -> str:
+def hash_text(text: str) -> str:
     """Return the SHA-256 of a text, in hex."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _begin(path: Path, text: str) -> None:
+def _write_new_file(path: Path, text: str) -> None:
     """Write a file into the temporary folder, which is moved as a whole, so that the file needs no atomic write."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    _run_if_program(path, text)
+    _make_executable(path, text)
 
 
-def write(path: Path, text: str) -> None:
+def write_file(path: Path, text: str) -> None:
     """Write a file atomically; one that starts with `#!` becomes executable."""
     artifacts.write_text(path, text)
-    _run_if_program(path, text)
+    _make_executable(path, text)
 
 
-def _run_if_program(path: Path, text: str) -> None:
+def _make_executable(path: Path, text: str) -> None:
     if text.startswith("#!"):
         path.chmod(0o755)
 
 
-def _first_commit(folder: Path, source: str | None) -> tuple[str | None, str]:
+def _create_first_commit(folder: Path, source: str | None) -> tuple[str | None, str]:
     """Commit everything with Git's configured identity; return the commit, or None and the reason."""
-    here = ("-C", str(folder))
+    git_options = ("-C", str(folder))
     for name in git.HOOK_VARIABLES:  # set inside a Git hook, they would point Git at another repository
         os.environ.pop(name, None)
-    git.run_git(*here, "init", "--quiet", "--initial-branch", "main")
+    git.run_git(*git_options, "init", "--quiet", "--initial-branch", "main")
     if source is not None:
         git.run_git(
-            *here, "config", "merit.source", source
+            *git_options, "config", "merit.source", source
         )  # local to this clone, so that no path of this machine is committed
-    git.run_git(*here, "add", "--all")
-    if not _has_identity(here):
+    git.run_git(*git_options, "add", "--all")
+    if not _has_identity(git_options):
         return None, "Git has no user.name and user.email; set them, then 'git commit'"
     try:
-        refused = git.run_git(*here, "commit", "--quiet", "--message", "A project made by merit new") is None
+        is_refused = git.run_git(*git_options, "commit", "--quiet", "--message", "A project made by merit new") is None
     except MeritError as error:
         return None, str(error)
-    return (None, "a hook refused it") if refused else (git.run_git(*here, "rev-parse", "HEAD"), "")
+    return (None, "a hook refused it") if is_refused else (git.run_git(*git_options, "rev-parse", "HEAD"), "")
 
 
-def _has_identity(here: tuple[str, str]) -> bool:
+def _has_identity(git_options: tuple[str, str]) -> bool:
     try:
-        return git.run_git(*here, "var", "GIT_COMMITTER_IDENT") is not None
+        return git.run_git(*git_options, "var", "GIT_COMMITTER_IDENT") is not None
     except MeritError:
         return False

@@ -9,30 +9,30 @@ from merit import artifacts
 from merit.config.schema import FORMAT_VERSION
 from merit.errors import MeritError
 from merit.project import files
-from merit.project.migrations import CONFIG, Texts, migrated
-from merit.project.new import RECORD, digest, is_given, record, write
+from merit.project.migrations import CONFIG, Texts, migrate
+from merit.project.new import RECORD_FILE, hash_text, is_upgradable, render_record, write_file
 
 
 @dataclass(frozen=True)
-class Upgrade:
+class UpgradePlan:
     """A planned upgrade.
 
     Attributes:
         before: the current text of each file that changes; empty for a new file.
         after: the new text of each file, in the order of writing.
         reasons: one line per change.
-        kept: files with a newer text in merit that stay because the project edited them.
+        edited: files with a newer text in merit that stay because the project edited them.
     """
 
     before: Texts
     after: Texts
     reasons: list[str]
-    kept: list[str]
+    edited: list[str]
 
-    def difference(self) -> str:
+    def render_diff(self) -> str:
         """Return the complete change as a unified diff."""
         pairs = ((path, self.before[path], text) for path, text in self.after.items())
-        return "".join(line for path, old, new in pairs for line in _diff(path, old, new))
+        return "".join(line for path, old, new in pairs for line in _diff_file(path, old, new))
 
     def apply(self) -> None:
         """Write every file atomically.
@@ -40,32 +40,34 @@ class Upgrade:
         conf/config.yaml and the record come last, so that the next run completes an interrupted upgrade.
         """
         for path, text in self.after.items():
-            write(Path(path), text)
+            write_file(Path(path), text)
 
 
-def plan() -> Upgrade:
+def plan_upgrade() -> UpgradePlan:
     """Plan the upgrade of the project in the working folder; write nothing.
 
     Raises:
         MeritError: there is no conf/, its format is newer than this merit, or a file can't be read.
     """
-    texts = _conf()
-    after, reasons = migrated(texts, FORMAT_VERSION)
-    renewed, kept = _renewed()
+    texts = _read_conf()
+    after, reasons = migrate(texts, FORMAT_VERSION)
+    renewed, edited = _find_newer_files()
     if renewed:
         reasons = [*reasons, "files that merit gave and nobody edited are this merit's"]
-    changed = {path: text for path, text in {**after, **renewed}.items() if text != _text(path)}
-    order = sorted(changed, key=lambda path: (path in {CONFIG, str(RECORD)}, path))
-    return Upgrade({path: _text(path) for path in order}, {path: changed[path] for path in order}, reasons, kept)
+    changed = {path: text for path, text in {**after, **renewed}.items() if text != _read_text(path)}
+    order = sorted(changed, key=lambda path: (path in {CONFIG, str(RECORD_FILE)}, path))
+    return UpgradePlan(
+        {path: _read_text(path) for path in order}, {path: changed[path] for path in order}, reasons, edited
+    )
 
 
-def _conf() -> Texts:
+def _read_conf() -> Texts:
     if not Path(CONFIG).is_file():
         raise MeritError(f"{CONFIG}: not found; run merit in the folder that holds conf/")
-    return {path.as_posix(): _text(path) for path in sorted(artifacts.CONF.rglob("*.yaml")) if path.is_file()}
+    return {path.as_posix(): _read_text(path) for path in sorted(artifacts.CONF.rglob("*.yaml")) if path.is_file()}
 
 
-def _text(path: str | Path) -> str:
+def _read_text(path: str | Path) -> str:
     """Return a file's text with its original line endings; empty if it doesn't exist."""
     try:
         return Path(path).read_bytes().decode("utf-8") if Path(path).exists() else ""
@@ -73,39 +75,39 @@ def _text(path: str | Path) -> str:
         raise MeritError(f"{path}: can't be read as UTF-8 text ({error}); correct it first") from error
 
 
-def _renewed() -> tuple[Texts, list[str]]:
+def _find_newer_files() -> tuple[Texts, list[str]]:
     """Return merit's files with a newer text, with the record, and the paths of those that the project edited."""
-    if not RECORD.is_file():
+    if not RECORD_FILE.is_file():
         return {}, []
-    name, known = _record()
+    name, recorded = _read_record()
     texts: Texts = {}
-    digests, kept = dict(known), []
-    for path, text in files.taken().items():
-        if not is_given(path) or known.get(path) == digest(text):
+    digests, edited = dict(recorded), []
+    for path, text in files.adapt_shipped_files().items():
+        if not is_upgradable(path) or recorded.get(path) == hash_text(text):
             continue
-        if _is_untouched(path, known):
-            texts[path], digests[path] = text, digest(text)
-        elif Path(path).exists() and _text(path) != text:
-            kept.append(path)
-    return ({**texts, str(RECORD): record(name, digests)} if texts else {}), kept
+        if _is_unedited(path, recorded):
+            texts[path], digests[path] = text, hash_text(text)
+        elif Path(path).exists() and _read_text(path) != text:
+            edited.append(path)
+    return ({**texts, str(RECORD_FILE): render_record(name, digests)} if texts else {}), edited
 
 
-def _is_untouched(path: str, known: dict[str, str]) -> bool:
+def _is_unedited(path: str, recorded: dict[str, str]) -> bool:
     """Return whether a file is as merit wrote it, or doesn't exist if merit never wrote it."""
-    if path in known:
-        return Path(path).exists() and digest(_text(path)) == known[path]
+    if path in recorded:
+        return Path(path).exists() and hash_text(_read_text(path)) == recorded[path]
     return not Path(path).exists()
 
 
-def _record() -> tuple[str, dict[str, str]]:
+def _read_record() -> tuple[str, dict[str, str]]:
     try:
-        found = json.loads(_text(RECORD))
-        return str(found["name"]), {str(path): str(value) for path, value in found["files"].items()}
+        content = json.loads(_read_text(RECORD_FILE))
+        return str(content["name"]), {str(path): str(value) for path, value in content["files"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MeritError(f"{RECORD}: not what 'merit new' wrote; restore it from Git, or delete it") from error
+        raise MeritError(f"{RECORD_FILE}: not what 'merit new' wrote; restore it from Git, or delete it") from error
 
 
-def _diff(path: str, old: str, new: str) -> list[str]:
+def _diff_file(path: str, old: str, new: str) -> list[str]:
     lines = difflib.unified_diff(
         old.splitlines(keepends=True), new.splitlines(keepends=True), f"{path} (found)", f"{path} (upgraded)"
     )

@@ -24,7 +24,7 @@ def register_candidate(lock: Lock, run_id: str, report: dict[str, Any]) -> str:
     Raises:
         Refused: the gate did not pass this package.
     """
-    digest = artifacts.package_digest(artifacts.PACKAGE)
+    digest = artifacts.hash_package(artifacts.PACKAGE)
     if report["verdict"] != "pass" or report["candidate"]["digest"] != digest:
         raise Refused("register: the gate does not pass this package; read reports/gate.md")
     client = store.open_store(lock.tracking)

@@ -81,7 +81,9 @@ def find_missing_files(client: "MlflowClient", run_id: str, version: Version) ->
     with tempfile.TemporaryDirectory() as scratch:
         # A store on the local disk returns the path of its own files and ignores the destination.
         download = Path(client.download_artifacts(run_id, model.PACKAGE_PATH, scratch))
-        return [name for name, path in files.items() if artifacts.sha256(download / name) != artifacts.sha256(path)]
+        return [
+            name for name, path in files.items() if artifacts.hash_file(download / name) != artifacts.hash_file(path)
+        ]
 
 
 def _list_sizes(client: "MlflowClient", run_id: str, folder: str) -> dict[str, int | None]:

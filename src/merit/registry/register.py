@@ -52,7 +52,7 @@ def register(
         manifest = verify_package(artifacts.PACKAGE)
         _remove_unpushed_tag(lock.name, log)
         git.fetch_tags()
-        digest, lineage = artifacts.package_digest(artifacts.PACKAGE), None
+        digest, lineage = artifacts.hash_package(artifacts.PACKAGE), None
         if _find_version(lock.name, digest) is None:
             _refuse_missing_inputs(lock)
             report = _require_pass(run_gate(_find_champion_commit(commit, package_hash)), digest)
@@ -86,7 +86,7 @@ def _require_locked_package() -> str:
     locked_hash = tags.read_package_hash("HEAD")
     if locked_hash is None:
         raise MeritError(f"register: {artifacts.DVC_LOCK} names no output '{artifacts.PACKAGE}'; 'merit run' makes it")
-    artifacts.require(artifacts.PACKAGE / artifacts.MANIFEST, "run")
+    artifacts.require_path(artifacts.PACKAGE / artifacts.MANIFEST, "run")
     actual_hash = cache.hash_folder(artifacts.PACKAGE)
     if actual_hash != locked_hash:
         raise MeritError(
@@ -134,7 +134,7 @@ def _build_lineage(
     metrics = {name: each["value"] for name, each in report["metrics"]["candidate"].items()}
     return Lineage(
         commit=commit,
-        package=artifacts.package_digest(artifacts.PACKAGE),
+        package=artifacts.hash_package(artifacts.PACKAGE),
         dvc=package_hash,
         params=manifest["params_sha256"],
         data=manifest["data_sha256"],
@@ -154,7 +154,7 @@ def _find_run_id() -> str | None:
         receipt = artifacts.read_json(artifacts.REGISTRATION, "run")
     except MeritError:
         return None
-    run_id = receipt.get("run_id") if receipt.get("package") == artifacts.package_digest(artifacts.PACKAGE) else None
+    run_id = receipt.get("run_id") if receipt.get("package") == artifacts.hash_package(artifacts.PACKAGE) else None
     return run_id if isinstance(run_id, str) else None
 
 

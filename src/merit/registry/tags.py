@@ -271,7 +271,7 @@ def find_origin(package: Path) -> str | None:
 
 def find_package_version(package: Path) -> Version | None:
     """Return the version of a package folder, by its digest in local tags; None if it is not registered."""
-    digest, manifest = artifacts.package_digest(package), artifacts.read_json(package / artifacts.MANIFEST, "package")
+    digest, manifest = artifacts.hash_package(package), artifacts.read_json(package / artifacts.MANIFEST, "package")
     model = str(manifest.get("model")) if isinstance(manifest, dict) else ""
     return next((each for each in list_versions(model) if each.lineage.package == digest), None)
 
@@ -300,7 +300,7 @@ def fetch_package(version: Version, folder: Path) -> None:
     )  # imported late: it loads ONNX Runtime, which reading tags doesn't need
 
     files = find_package_files(version)
-    with artifacts.written_aside(folder) as aside:
+    with artifacts.write_atomically(folder) as aside:
         aside.mkdir()
         for name, source in files.items():
             (aside / name).parent.mkdir(parents=True, exist_ok=True)
@@ -310,7 +310,7 @@ def fetch_package(version: Version, folder: Path) -> None:
         except MeritError as error:
             reason = str(error).removeprefix(f"{aside}: ").partition("; make it again")[0]
             raise MeritError(f"{version.name}: in DVC's cache is {reason}; delete it there") from error
-        digest = artifacts.package_digest(aside)
+        digest = artifacts.hash_package(aside)
         if digest != version.lineage.package:
             raise MeritError(f"{version.name}: its tag names the package {version.lineage.package}, DVC has {digest}")
     write_signature(version, folder)

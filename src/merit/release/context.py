@@ -112,7 +112,7 @@ def build_environment(version: Version, code: Path, *, is_sealed: bool = False) 
             f"{source}: has no section serve that can be read ({' '.join(str(error).split())[:160]})"
         ) from error
     environment = {verification.REQUIRE_SIGNATURE_VARIABLE: "1"} if is_sealed else {}
-    environment |= {"MERIT_VERSION": version.short_name, artifacts.COMMIT: version.commit}
+    environment |= {"MERIT_VERSION": version.short_name, artifacts.COMMIT_VARIABLE: version.commit}
     return {**environment, **adapt_to_image(serve).to_environment_variables()}
 
 

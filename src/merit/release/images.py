@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from merit.config.schema.release import REGISTRY_PATTERN
-from merit.errors import MeritError, reason
+from merit.errors import MeritError, describe_cause
 
 MANIFEST_TYPES = (
     "application/vnd.oci.image.manifest.v1+json",
@@ -172,6 +172,7 @@ def _convert_errors(name: str) -> Iterator[None]:
         yield
     except (requests.RequestException, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise MeritError(
-            f"the registry {name.partition('/')[0]} can't be used for {name}: {reason(error)}; is it up, and has "
+            f"the registry {name.partition('/')[0]} can't be used for {name}: {describe_cause(error)}; is it up, and "
+            "has "
             "'docker login' been done?"
         ) from error

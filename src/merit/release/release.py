@@ -74,7 +74,7 @@ def release(name: str, settings: ReleaseSettings) -> ReleaseResult:
     attached = _attach_sbom(container_engine, repository, image, version, settings.base_image)
     new_release = release_tags.Release(
         image=f"{repository}@{image.digest}",
-        sbom=f"sha256:{artifacts.sha256(attached[0])}",
+        sbom=f"sha256:{artifacts.hash_file(attached[0])}",
         bytes=image.size_bytes,
         bento=f"{version.model}:{version.short_name}",
         engine=container_engine.name,

@@ -14,7 +14,7 @@ def main(root: Path) -> int:
     os.environ.update(worktree.build_environment(root))
     os.chdir(root)
     try:
-        run.anew()
+        run.rerun_all_stages()
     except MeritError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

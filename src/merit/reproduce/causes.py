@@ -134,7 +134,7 @@ def hash_weights(commit: str, folder: Path) -> str | None:
         dvc.copy_output(commit, artifacts.WEIGHTS, path)
     except MeritError:
         return None
-    return artifacts.sha256(path)
+    return artifacts.hash_file(path)
 
 
 def load_params(commit: str) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def _hash_text(text: str) -> str:
 def _render_old_manifest(content: dict[str, Any], commit: str, dirty: bool) -> str:
     """Return the manifest's text as an older merit would have written it at a commit."""
     rest = {key: value for key, value in content.items() if key not in {"model", "commit", "dirty"}}
-    return artifacts.json_text({"model": content.get("model"), "commit": commit, "dirty": dirty, **rest})
+    return artifacts.render_json({"model": content.get("model"), "commit": commit, "dirty": dirty, **rest})
 
 
 def _read_origin(commit: str) -> list[str]:

@@ -151,7 +151,7 @@ class Package:
         manifest = verify_package(folder)
         graph = OnnxGraph(folder / artifacts.GRAPH, threads=threads)
         signature = json.loads((folder / artifacts.SIGNATURE).read_text(encoding="utf-8"))
-        return cls(graph, signature, manifest, artifacts.package_digest(folder))
+        return cls(graph, signature, manifest, artifacts.hash_package(folder))
 
     @property
     def inputs(self) -> Sequence[dict[str, Any]]:
@@ -166,7 +166,7 @@ class Package:
     @property
     def commit(self) -> str:
         """The commit for responses: MERIT_COMMIT, else the manifest's (older packages have one), else `unknown`."""
-        return os.environ.get(artifacts.COMMIT) or str(self.manifest.get("commit") or UNKNOWN_COMMIT)
+        return os.environ.get(artifacts.COMMIT_VARIABLE) or str(self.manifest.get("commit") or UNKNOWN_COMMIT)
 
     def predict(self, columns: Columns) -> NDArray[np.float32]:
         """Return the prediction of each row, float32 [rows], or [rows, classes] for a multiclass task."""
@@ -193,7 +193,7 @@ def verify_package(folder: Path) -> dict[str, Any]:
     problems += [
         f"{name} was changed"
         for name in sorted(present & set(listed))
-        if artifacts.sha256(folder / name) != listed[name]
+        if artifacts.hash_file(folder / name) != listed[name]
     ]
     if problems:
         raise MeritError(

@@ -33,7 +33,7 @@ def check_package(folder: Path) -> None:
         MeritError: a file was changed, is missing or extra, another key signed it, the signature or key is missing, or
             the package is not the one verified at startup.
     """
-    if (expected := os.environ.get(DIGEST_VARIABLE)) and (digest := artifacts.package_digest(folder)) != expected:
+    if (expected := os.environ.get(DIGEST_VARIABLE)) and (digest := artifacts.hash_package(folder)) != expected:
         raise MeritError(f"{folder}: is {digest}, but the service was started with {expected}; start it again")
     key, bundle = (folder.with_name(folder.name + suffix) for suffix in (PUBLIC_KEY_SUFFIX, SIGNATURE_SUFFIX))
     is_required = os.environ.get(REQUIRE_SIGNATURE_VARIABLE) == "1"
@@ -73,7 +73,7 @@ def verify_files(folder: Path, bundle: str, public_key: bytes) -> None:
 
 
 def _has_digest(file: Path, digest: str) -> bool:
-    return not file.is_symlink() and artifacts.sha256(file) == digest
+    return not file.is_symlink() and artifacts.hash_file(file) == digest
 
 
 def _read_signed_hashes(bundle: dict[str, Any], public_key: bytes) -> dict[str, str]:

@@ -49,7 +49,7 @@ def run_worker(
     """
     check_signature(artifacts.PACKAGE, signing)
     if commit is not None:
-        os.environ[artifacts.COMMIT] = commit  # the child process that scores events alone reads it too
+        os.environ[artifacts.COMMIT_VARIABLE] = commit  # the child process that scores events alone reads it too
     package = Package.load(artifacts.PACKAGE)
     broker = brokers.create_broker(settings, show_line)
     version_name = version or package.digest

@@ -54,7 +54,7 @@ def run_sweep(arguments: Sequence[str], launcher_of: Callable[[Path], Launcher])
 
 
 def _orchestrate(sweep_plan: plan.Plan, launcher_of: Callable[[Path], Launcher], sweep_logger: SweepLogger) -> Sweep:
-    stores = run.features()
+    stores = run.update_features()
     folder = prepare.prepare_folder(sweep_plan)
     prepare.write_denied_paths(folder, sweep_plan.base_lock, stores)
     owner = claims.Owner(folder)

@@ -50,8 +50,8 @@ def prepare_folder(sweep_plan: plan.Plan) -> Path:
 
 def _hash_features() -> str:
     """Return one SHA-256 over the features of training and validation rows."""
-    files = [artifacts.FEATURES_REPORT, *(artifacts.part(name) for name in PARTS)]
-    return "sha256:" + hashlib.sha256("".join(map(artifacts.sha256, files)).encode()).hexdigest()
+    files = [artifacts.FEATURES_REPORT, *(artifacts.part_path(name) for name in PARTS)]
+    return "sha256:" + hashlib.sha256("".join(map(artifacts.hash_file, files)).encode()).hexdigest()
 
 
 def _describe_machine() -> dict[str, Any]:
@@ -62,7 +62,7 @@ def _describe_machine() -> dict[str, Any]:
 def _link_features(folder: Path) -> None:
     """Put the features of training and validation rows into a folder, as hard links if possible, else as copies."""
     folder.mkdir(parents=True, exist_ok=True)
-    for file in [artifacts.FEATURES_REPORT, *(artifacts.part(name) for name in PARTS)]:
+    for file in [artifacts.FEATURES_REPORT, *(artifacts.part_path(name) for name in PARTS)]:
         if (folder / file.name).exists():
             continue
         try:
@@ -70,7 +70,7 @@ def _link_features(folder: Path) -> None:
         except FileExistsError:  # another worker of this sweep created it meanwhile
             continue
         except OSError:
-            with artifacts.written_aside(folder / file.name) as aside:
+            with artifacts.write_atomically(folder / file.name) as aside:
                 shutil.copyfile(file, aside)
 
 

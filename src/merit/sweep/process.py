@@ -186,7 +186,7 @@ def _make_epoch_callback() -> Callable[[dict[str, float]], None]:
     """Return the epoch callback: it appends to history.csv, and raises `Pruned` if the file `stop` exists."""
 
     def record_epoch(metrics: dict[str, float]) -> None:
-        artifacts.add_epoch(Path(record.HISTORY_CSV), metrics)
+        artifacts.append_epoch(Path(record.HISTORY_CSV), metrics)
         if Path(STOP_FILE).exists():
             raise Pruned
 

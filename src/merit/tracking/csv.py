@@ -53,11 +53,11 @@ class CsvRun:
 
     def log_epoch(self, metrics: dict[str, float]) -> None:
         """Append a line to epochs.csv."""
-        artifacts.add_epoch(self.folder / EPOCHS_CSV, metrics)
+        artifacts.append_epoch(self.folder / EPOCHS_CSV, metrics)
 
     def end(self, status: str) -> None:
         """Record the status and, for a finished run, the hash of the current weights."""
-        self.record_end(status, artifacts.sha256(artifacts.WEIGHTS) if status == "FINISHED" else None)
+        self.record_end(status, artifacts.hash_file(artifacts.WEIGHTS) if status == "FINISHED" else None)
 
     def record_end(self, status: str, weights: str | None) -> None:
         """Record the status, the end and the SHA-256 of the weights."""
@@ -73,7 +73,7 @@ def start_run(lock: Lock) -> CsvRun:
 def complete_run(lock: Lock) -> str:
     """Add the package's digest and test metrics to the run of the current weights; return the run's id."""
     folder = _find_current_run(lock) or _restore_run(lock)
-    values, digest = _read_run_csv(folder), artifacts.package_digest(artifacts.PACKAGE)
+    values, digest = _read_run_csv(folder), artifacts.hash_package(artifacts.PACKAGE)
     if values.get("package") != digest:
         _write_run_csv(folder, {**values, "package": digest, **run_facts.read_test_metrics()})
     return folder.name
@@ -118,7 +118,7 @@ def end_sweep(lock: Lock, run: str, status: str) -> None:
 
 
 def _find_current_run(lock: Lock) -> Path | None:
-    return _find_run(lock.tracking, artifacts.sha256(artifacts.require(artifacts.WEIGHTS, "train")))
+    return _find_run(lock.tracking, artifacts.hash_file(artifacts.require_path(artifacts.WEIGHTS, "train")))
 
 
 def _find_run(tracking: Tracking, weights: str) -> Path | None:

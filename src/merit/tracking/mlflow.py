@@ -57,7 +57,7 @@ class MlflowRun:
         try:
             self._client.log_batch(self.id, metrics=self._pending)
             if status == "FINISHED":
-                self._client.set_tag(self.id, WEIGHTS_TAG, artifacts.sha256(artifacts.WEIGHTS))
+                self._client.set_tag(self.id, WEIGHTS_TAG, artifacts.hash_file(artifacts.WEIGHTS))
             self._client.set_terminated(self.id, status)
         except MlflowException as fault:
             raise MeritError(f"tracking: the run could not be kept ({fault}); see conf/tracking") from fault
@@ -94,7 +94,7 @@ def complete_run(lock: Lock) -> str:
 
 
 def _complete_run(client: MlflowClient, lock: Lock) -> str:
-    digest = artifacts.package_digest(artifacts.PACKAGE)
+    digest = artifacts.hash_package(artifacts.PACKAGE)
     run_id = _find_run(client, lock) or _restore_run(client, lock)
     if client.get_run(run_id).data.tags.get(PACKAGE_TAG) == digest:
         return run_id
@@ -112,7 +112,7 @@ def _complete_run(client: MlflowClient, lock: Lock) -> str:
 
 def _find_run(client: MlflowClient, lock: Lock) -> str | None:
     experiment = store.find_or_create_experiment(client, lock.tracking)
-    weights = artifacts.sha256(artifacts.require(artifacts.WEIGHTS, "train"))
+    weights = artifacts.hash_file(artifacts.require_path(artifacts.WEIGHTS, "train"))
     matches = client.search_runs([experiment], f"tags.`{WEIGHTS_TAG}` = '{weights}'", max_results=1)
     return str(matches[0].info.run_id) if matches else None
 
@@ -121,7 +121,7 @@ def _restore_run(client: MlflowClient, lock: Lock) -> str:
     run_id = _create_run(client, lock)
     for epoch in run_facts.read_epochs():
         client.log_batch(run_id, metrics=_build_metrics(epoch, step=int(epoch["epoch"])))
-    client.set_tag(run_id, WEIGHTS_TAG, artifacts.sha256(artifacts.WEIGHTS))
+    client.set_tag(run_id, WEIGHTS_TAG, artifacts.hash_file(artifacts.WEIGHTS))
     client.set_terminated(run_id, "FINISHED")
     return run_id
 

@@ -32,7 +32,7 @@ def collect_provenance(lock: Lock) -> dict[str, str]:
     return {
         "commit": git.get_head() or "none yet",
         "dirty": str(git.is_dirty()).lower(),
-        "data_sha256": artifacts.sha256(artifacts.require(artifacts.RAW, "ingest")),
+        "data_sha256": artifacts.hash_file(artifacts.require_path(artifacts.RAW, "ingest")),
         "data_fingerprint": lock.data.fingerprint,
     }
 
@@ -153,7 +153,7 @@ def read_trial(folder: Path, payload: dict[str, Any], sweep: str, parent_run: st
         },
         best_metrics={f"best_{name}": float(value) for name, value in payload.get("values", {}).items()},
         epochs=read_epochs(history) if history.is_file() else [],
-        weights_sha256=artifacts.sha256(weights) if weights.is_file() else None,
+        weights_sha256=artifacts.hash_file(weights) if weights.is_file() else None,
         started=started,
         ended=started + float(payload.get("seconds") or 0),
     )
@@ -161,7 +161,7 @@ def read_trial(folder: Path, payload: dict[str, Any], sweep: str, parent_run: st
 
 def read_epochs(history: Path = artifacts.HISTORY) -> list[dict[str, float]]:
     """Return the metrics of each epoch of a training, by default of the one that produced the current weights."""
-    with artifacts.require(history, "train").open(encoding="utf-8") as handle:
+    with artifacts.require_path(history, "train").open(encoding="utf-8") as handle:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(handle)]
 
 

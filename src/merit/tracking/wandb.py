@@ -44,7 +44,7 @@ class WandbRun:
         """Log the status, and for a finished run the weights' hash; then close the run."""
         self._run.summary["status"] = status
         if status == "FINISHED":
-            weights = artifacts.sha256(artifacts.WEIGHTS)
+            weights = artifacts.hash_file(artifacts.WEIGHTS)
             self._run.summary["weights_sha256"] = weights
             artifacts.write_json(_locate_note(self._lock, weights), {"run": self.id})
         _finish_run(self._run, failed=status != "FINISHED")
@@ -57,8 +57,8 @@ def start_run(lock: Lock) -> WandbRun:
 
 def complete_run(lock: Lock) -> str:
     """Log the current package, and its training if that is missing in W&B; return the training run's id."""
-    weights = artifacts.sha256(artifacts.require(artifacts.WEIGHTS, "train"))
-    digest, note = artifacts.package_digest(artifacts.PACKAGE), _locate_note(lock, weights)
+    weights = artifacts.hash_file(artifacts.require_path(artifacts.WEIGHTS, "train"))
+    digest, note = artifacts.hash_package(artifacts.PACKAGE), _locate_note(lock, weights)
     stored = artifacts.read_json(note, "run") if note.is_file() else {"run": _restore_run(lock)}
     if stored.get("package") != digest:
         run = _start_run(lock, "package", group=stored["run"])

@@ -165,7 +165,7 @@ def read_checkpoint() -> SavedState | None:
 
 
 def _write_checkpoint(saved: SavedState) -> None:
-    with artifacts.written_aside(artifacts.CHECKPOINT) as aside:
+    with artifacts.write_atomically(artifacts.CHECKPOINT) as aside:
         try:
             tensors = {name: value.detach().cpu().contiguous() for name, value in saved.tensors.items()}
             save_file(tensors, aside, {"told": json.dumps(saved.metadata)})
@@ -182,7 +182,7 @@ def compute_fingerprint(lock: Lock) -> str:
     )
     root = Path(merit.__file__).parent
     code = sorted([*(root / "training").glob("*.py"), *(root / "models").glob("*.py")])
-    for path in [artifacts.part("train"), artifacts.part("validation"), artifacts.FEATURES_REPORT, *code]:
+    for path in [artifacts.part_path("train"), artifacts.part_path("validation"), artifacts.FEATURES_REPORT, *code]:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()

@@ -81,7 +81,7 @@ class History(lightning.Callback):
         """Write `artifacts.WEIGHTS` and `artifacts.HISTORY` on rank 0, which may be a forked process."""
         if trainer.is_global_zero:
             assert self.best_weights is not None
-            with artifacts.written_aside(artifacts.HISTORY) as aside:
+            with artifacts.write_atomically(artifacts.HISTORY) as aside:
                 _write_history(aside, self.rows)
             artifacts.write_arrays(
                 artifacts.WEIGHTS, {name: value.numpy() for name, value in self.best_weights.items()}
@@ -95,7 +95,7 @@ def find_best(rows: list[Row], monitor: str, sign: int) -> Row:
 
 def read_history() -> list[Row]:
     """Read the metrics of each epoch from `artifacts.HISTORY`."""
-    with artifacts.require(artifacts.HISTORY, "train").open(newline="", encoding="utf-8") as handle:
+    with artifacts.require_path(artifacts.HISTORY, "train").open(newline="", encoding="utf-8") as handle:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(handle)]
 
 

@@ -28,7 +28,7 @@ class MappedRows:
     """
 
     def __init__(self, name: str) -> None:
-        path = artifacts.require(artifacts.part(name), "features")
+        path = artifacts.require_path(artifacts.part_path(name), "features")
         with path.open("rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         arrays = _read_arrays(path, self._map)

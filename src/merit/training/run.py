@@ -97,7 +97,7 @@ def _keep_memory() -> None:
 
 def open_table(name: str, settings: Trainer) -> Table:
     """Return a part's rows: in memory if their file fits into trainer.memory_mb, else memory-mapped."""
-    path = artifacts.require(artifacts.part(name), "features")
+    path = artifacts.require_path(artifacts.part_path(name), "features")
     return network.read_part(name) if path.stat().st_size <= settings.memory_mb * 2**20 else MappedRows(name)
 
 

@@ -37,7 +37,7 @@ def run(package: Path) -> Run:
     """Score a file into `out`, 48 rows at a time unless told otherwise."""
 
     def score(source: str, place: str = "out", **how: Any) -> job.BatchResult:
-        told = {name: how.pop(name) for name in ("restart", "say") if name in how}
+        told = {name: how.pop(name) for name in ("restart", "show_line") if name in how}
         asked = job.Job(package, output.parse_output(place), **{"chunk_rows": 48, **how})
         return job.predict(job.open_source(source, None, None), asked, report_progress=lambda done, total: None, **told)
 

@@ -34,7 +34,7 @@ def test_every_row_is_scored_once_and_says_by_what(run: Run, rows: pl.DataFrame,
 def test_without_a_version_the_package_is_named_by_its_digest(run: Run, source: str, package: Path) -> None:
     run(source, keep=("id",))
     assert scored().columns == ["id", "prediction", "model", "version", "commit"]
-    assert scored()["version"].unique().to_list() == [artifacts.package_digest(package)]
+    assert scored()["version"].unique().to_list() == [artifacts.hash_package(package)]
 
 
 def test_several_workers_give_the_same_parts(run: Run, source: str) -> None:

@@ -192,7 +192,7 @@ def test_a_run_that_goes_on_says_so_and_in_which_chunks(run: Run, source: str, m
         run(source, workers=1)
     said: list[str] = []
     done = len(list(Path("out").glob("part-*"))) * 48
-    assert run(source, chunk_rows=7, say=said.append).resumed_rows == done
+    assert run(source, chunk_rows=7, show_line=said.append).resumed_rows == done
     assert said == [f"out: goes on after {done} rows, in chunks of 48, as it was begun"]
 
 

@@ -51,7 +51,7 @@ def test_a_file_that_is_separated_otherwise_is_read_by_its_header_and_told(
 ) -> None:
     said: list[str] = []
     Path("in.csv").write_text(rows.write_csv(separator=separator))
-    run("in.csv", say=said.append)
+    run("in.csv", show_line=said.append)
     assert scored()["prediction"].to_list() == expected
     assert said == [
         f"in.csv: its fields are separated by {separator!r}, those of the training file by ',': read by its header"
@@ -64,7 +64,7 @@ def test_a_file_that_lacks_the_lines_before_the_header_is_read_by_its_header_and
     said: list[str] = []
     dialected({"separator": ",", "skip_rows": 2})
     rows.write_csv("in.csv")
-    run("in.csv", say=said.append)
+    run("in.csv", show_line=said.append)
     assert scored()["prediction"].to_list() == expected
     assert said == ["in.csv: it begins with its header, and the training file with other lines: read by its header"]
 

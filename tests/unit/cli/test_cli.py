@@ -160,7 +160,7 @@ def test_a_run_tells_a_candidate_in_mlflow_from_a_version(
     from merit.pipeline import run
 
     monkeypatch.setattr(terminal, "print_report", lambda report: None)
-    monkeypatch.setattr(run, "run", lambda _: run.Outcome({"verdict": "pass", "model": "tiny"}, number))
+    monkeypatch.setattr(run, "run_path", lambda _: run.Outcome({"verdict": "pass", "model": "tiny"}, number))
     code, out, _ = call("run")
     assert (code, out.splitlines()[1]) == (0, "next:    'merit serve', then call it")
     assert out.startswith("model:   tiny")
@@ -179,7 +179,7 @@ def test_a_package_is_served_as_its_version_if_it_is_one(
 
     make_package(artifacts.PACKAGE)
     version = SimpleNamespace(short_name="v4", commit="c" * 40) if registered else None
-    monkeypatch.setattr(tags, "of_package", lambda package: version)
+    monkeypatch.setattr(tags, "find_package_version", lambda package: version)
     seen = []
     monkeypatch.setattr(locks, "read_current_lock", lambda section: lock)
     monkeypatch.setattr(serve, "serve", lambda how, version, signed, commit: seen.append((how.port, version, commit)))

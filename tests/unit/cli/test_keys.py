@@ -108,7 +108,7 @@ def test_a_key_is_neither_made_nor_revoked_while_another_is(
     call: Call, workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call("keys", "add", "shop")
-    monkeypatch.setattr(api_keys, "PATIENCE", 0.0)
+    monkeypatch.setattr(api_keys, "LOCK_TIMEOUT_S", 0.0)
     before = Path("keys.yaml").read_text()
     with api_keys.lock_key_file(Path("keys.yaml")):
         for command in ("add", "revoke"):

@@ -28,8 +28,8 @@ def run(call: Call, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
 
     verdict = {"verdict": "pass", "model": "tiny"}
     monkeypatch.setattr(pipeline.freshness, "load_current_report", lambda lock: verdict)
-    monkeypatch.setattr(pipeline, "_receipt", lambda lock, report: {"version": "3"})
-    monkeypatch.setattr(pipeline, "reproduce", lambda **_: [])
+    monkeypatch.setattr(pipeline, "_find_receipt", lambda lock, report: {"version": "3"})
+    monkeypatch.setattr(pipeline, "update_stages", lambda **_: [])
     monkeypatch.setattr(terminal, "print_report", lambda report: None)
     return lambda *overrides: call("run", *overrides)[1]
 
@@ -86,13 +86,13 @@ def test_a_table_and_code_that_git_lacks_are_committed_too(
         locks, "read_lock", lambda: make_lock(lambda values: values.update(code={"mymodels": "sha256:0"}))
     )
     rest = "mymodels pyproject.toml conf params.yaml dvc.lock' and commit: the champion of the next candidates"
-    assert nextsteps.to_commit() == [f"'git add source.parquet {rest}"]
-    monkeypatch.setattr("merit.data.inputs.MOST_BYTES", 1)
-    assert nextsteps.to_commit() == [
+    assert nextsteps.advise_commit() == [f"'git add source.parquet {rest}"]
+    monkeypatch.setattr("merit.data.inputs.MAX_GIT_BYTES", 1)
+    assert nextsteps.advise_commit() == [
         "'dvc add source.parquet', for large files are DVC's",
         f"'git add source.parquet.dvc .gitignore {rest}",
     ]
 
 
 def test_without_a_repository_nothing_is_to_be_committed(workdir: Path) -> None:
-    assert nextsteps.to_commit() == []
+    assert nextsteps.advise_commit() == []

@@ -23,7 +23,7 @@ def test_a_table_is_scored_by_the_package_in_its_place(
     call: Call, make_package: Callable[..., Path], rows: None
 ) -> None:
     make_package(artifacts.PACKAGE)
-    digest = artifacts.package_digest(artifacts.PACKAGE)
+    digest = artifacts.hash_package(artifacts.PACKAGE)
     receipt = {"package": digest, "version": "4"}  # of MLflow's, which is no version
     artifacts.write_json(artifacts.REGISTRATION, receipt)
     assert call("predict", "in.parquet", "out") == (0, "out: 240 rows scored\n", "")
@@ -56,7 +56,7 @@ def test_a_version_is_brought_and_scored_by(
 
     artifacts.LOCK.write_text("")
     monkeypatch.setattr(locks, "read_lock", lambda: lock)
-    monkeypatch.setattr(tags, "find", lambda name: Found if name == "tiny@v3" else None)
+    monkeypatch.setattr(tags, "find_version", lambda name: Found if name == "tiny@v3" else None)
     monkeypatch.setattr(tags, "fetch_package", lambda version, folder: make_package(folder))
     assert call("predict", "in.parquet", "out", "--version", "v3")[0] == 0
     found = pl.read_parquet("out/*.parquet")

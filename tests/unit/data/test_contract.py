@@ -27,12 +27,12 @@ def _data(make_lock: Callable[..., Lock], **edits: Any) -> Data:
 
 
 def _only(table: pl.DataFrame, data: Data) -> Violation:
-    (found,) = contract.violations(table, data)
+    (found,) = contract.find_violations(table, data)
     return found
 
 
 def test_a_table_that_keeps_its_contract_has_no_violation(raw: pl.DataFrame, lock: Lock) -> None:
-    assert contract.violations(raw, lock.data) == []
+    assert contract.find_violations(raw, lock.data) == []
 
 
 @pytest.mark.parametrize("limits", [{"min": 241, "max": 500}, {"min": 1, "max": 239}])
@@ -47,7 +47,7 @@ def test_too_few_or_too_many_rows_are_found(
 def test_the_bounds_of_the_number_of_rows_are_inside(
     raw: pl.DataFrame, make_lock: Callable[..., Lock], limits: dict[str, int]
 ) -> None:
-    assert contract.violations(raw, _data(make_lock, contract__rows=limits)) == []
+    assert contract.find_violations(raw, _data(make_lock, contract__rows=limits)) == []
 
 
 def test_a_key_that_comes_twice_is_found_with_its_rows(raw: pl.DataFrame, lock: Lock) -> None:
@@ -59,7 +59,7 @@ def test_a_key_that_comes_twice_is_found_with_its_rows(raw: pl.DataFrame, lock: 
 def test_a_key_of_many_columns_is_unique_as_a_whole(raw: pl.DataFrame, make_lock: Callable[..., Lock]) -> None:
     data = _data(make_lock, contract__unique=["shop", "kind"])
     assert _only(raw, data).column == "shop, kind"
-    assert contract.violations(raw, _data(make_lock, contract__unique=["when", "shop"])) == []
+    assert contract.find_violations(raw, _data(make_lock, contract__unique=["when", "shop"])) == []
 
 
 def test_missing_values_beyond_the_allowed_share_are_found(raw: pl.DataFrame, make_lock: Callable[..., Lock]) -> None:
@@ -72,7 +72,7 @@ def test_missing_values_beyond_the_allowed_share_are_found(raw: pl.DataFrame, ma
         24,
     )
     assert [example["row"] for example in found.examples] == [0, 10, 20]
-    assert contract.violations(raw, _data(make_lock, columns__size__missing=0.1)) == []
+    assert contract.find_violations(raw, _data(make_lock, columns__size__missing=0.1)) == []
 
 
 def test_one_missing_value_is_found_where_none_is_allowed(raw: pl.DataFrame, lock: Lock) -> None:
@@ -116,7 +116,7 @@ def test_values_that_are_not_among_the_allowed_are_found(
 
 
 def test_missing_values_are_not_out_of_range(raw: pl.DataFrame, make_lock: Callable[..., Lock]) -> None:
-    assert contract.violations(raw, _data(make_lock, columns__size__min=-1000)) == []
+    assert contract.find_violations(raw, _data(make_lock, columns__size__min=-1000)) == []
     found = _only(raw, _data(make_lock, columns__size__max=40))
     assert found.rows == (raw["size"] > 40).sum()
 
@@ -130,7 +130,7 @@ def test_several_violations_are_found_at_once(raw: pl.DataFrame, make_lock: Call
         columns__kind__max=2,
         columns__shop__allowed=["north"],
     )
-    found = contract.violations(pl.concat([raw, raw.head(1)]), data)
+    found = contract.find_violations(pl.concat([raw, raw.head(1)]), data)
     assert sorted((each.check, each.column) for each in found) == [
         ("allowed", "shop"),
         ("missing", "size"),
@@ -162,11 +162,11 @@ def test_of_a_wide_table_every_violation_is_found_and_examples_show_what_it_is_a
     names = [f"g{n}" for n in range(300)]
     rows = raw.with_columns(pl.lit(1.0).alias(name) for name in names)
     wide = {f"columns__{name}": {"type": "number", "max": 0} for name in names}
-    found = contract.violations(rows, _data(make_lock, **wide))
+    found = contract.find_violations(rows, _data(make_lock, **wide))
     assert [each.column for each in found] == names
     assert all(list(each.examples[0])[:3] == ["row", each.column, "when"] for each in found)
-    assert all(len(each.examples[0]) == contract.MOST_SHOWN for each in found)
-    contract.show(found)
+    assert all(len(each.examples[0]) == contract.MAX_SHOWN for each in found)
+    contract.print_violations(found)
     assert "and 200 more, all in reports/data.json" in capsys.readouterr().out
 
 
@@ -184,7 +184,7 @@ def test_the_report_of_good_data_says_what_was_looked_at(workdir: Path, raw: pl.
     assert report["violations"] == []
     assert report["rows"] == 240
     assert {column["name"]: column["missing"] for column in report["columns"]}["size"] == pytest.approx(0.1)
-    contract.refuse(found)
+    contract.refuse_violations(found)
 
 
 def test_the_report_of_bad_data_holds_every_violation(
@@ -206,7 +206,7 @@ def test_validating_needs_the_data(workdir: Path, lock: Lock) -> None:
 @pytest.mark.parametrize(("count", "words"), [(1, "1 violation of"), (2, "2 violations of")])
 def test_a_broken_contract_is_refused_with_exit_1(count: int, words: str) -> None:
     with pytest.raises(Refused) as caught:
-        contract.refuse([Violation("rows", "", "", "", 1, [])] * count)
+        contract.refuse_violations([Violation("rows", "", "", "", 1, [])] * count)
     assert caught.value.exit_code == 1
     assert str(caught.value) == (
         f"data: {words} the contract; the rows are in reports/data.json; mend the data, or the contract in conf/data"
@@ -220,14 +220,14 @@ def test_the_violations_are_shown_with_an_example(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    contract.show(contract.violations(raw, _data(make_lock, columns__kind__max=2)))
+    contract.print_violations(contract.find_violations(raw, _data(make_lock, columns__kind__max=2)))
     shown = capsys.readouterr().out
     for word in ("range", "kind", "at most 2", "kind=3", "row="):
         assert word in shown
 
 
 def test_no_violation_is_shown_as_passed(capsys: pytest.CaptureFixture[str]) -> None:
-    contract.show([])
+    contract.print_violations([])
     assert capsys.readouterr().out == "contract: passed\n"
 
 
@@ -242,4 +242,4 @@ def test_an_element_of_an_array_that_is_out_of_range_is_found(
     assert (found.check, found.column, found.rows, found.allowed) == ("range", "image", 2, "at least 0 and at most 5")
     assert found.found == "7 and 1 more elements"
     assert [example["row"] for example in found.examples] == [3, 5]
-    assert contract.violations(table, _data(make_lock, columns__image={**column, "min": -2, "max": 7})) == []
+    assert contract.find_violations(table, _data(make_lock, columns__image={**column, "min": -2, "max": 7})) == []

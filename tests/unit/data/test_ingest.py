@@ -100,7 +100,7 @@ def test_each_row_keeps_its_place_in_the_source(make_data: MakeData, table: pl.D
     made = ingest(make_data(table.reverse(), filter="size IS NOT NULL"))
     places = artifacts.read_table(artifacts.SOURCE_ROWS, "ingest")["row"]
     assert table.reverse()[places].select("when", "size").equals(made.select("when", "size"))
-    assert pl.read_parquet_metadata(artifacts.SOURCE_ROWS)["raw"] == artifacts.sha256(artifacts.RAW)
+    assert pl.read_parquet_metadata(artifacts.SOURCE_ROWS)["raw"] == artifacts.hash_file(artifacts.RAW)
 
 
 def test_the_same_data_gives_the_same_bytes(make_data: MakeData) -> None:
@@ -374,14 +374,14 @@ def test_how_many_rows_repeat_another_one_is_told_of_the_sources_rows(
 ) -> None:
     alike = pl.concat([table.head(40)] * 6).with_columns(pl.Series(name, values) for name, values in more.items())
     ingest(make_data(alike, contract__unique=[]))
-    assert pl.read_parquet_metadata(artifacts.RAW)[artifacts.REPEATED] == str(repeated)
+    assert pl.read_parquet_metadata(artifacts.RAW)[artifacts.DUPLICATES_KEY] == str(repeated)
 
 
 def test_rows_that_the_filter_leaves_out_repeat_nothing(make_data: MakeData, table: pl.DataFrame) -> None:
     twice = pl.concat([table, table])
     ingest(make_data(twice, filter="kind = 1", contract__unique=[]))
     expected = table.filter(pl.col("kind") == 1).height
-    assert pl.read_parquet_metadata(artifacts.RAW)[artifacts.REPEATED] == str(expected)
+    assert pl.read_parquet_metadata(artifacts.RAW)[artifacts.DUPLICATES_KEY] == str(expected)
 
 
 IMAGE = {"type": "array", "shape": [2, 2], "feature": "array"}

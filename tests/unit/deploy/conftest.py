@@ -123,6 +123,6 @@ def mlflow(monkeypatch):
         if wanted is not None:
             has[name] = wanted
 
-    monkeypatch.setattr(mlflow_alias, "read", lambda lock, name, wanted: Alias(has.get(name), None, "1"))
-    monkeypatch.setattr(mlflow_alias, "write", write)
+    monkeypatch.setattr(mlflow_alias, "read_alias", lambda lock, name, wanted: Alias(has.get(name), None, "1"))
+    monkeypatch.setattr(mlflow_alias, "write_alias", write)
     return has

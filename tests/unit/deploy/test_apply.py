@@ -146,7 +146,7 @@ def test_what_was_applied_and_could_not_be_recorded_is_told_and_recorded_by_the_
 
 
 def test_without_mlflow_the_rest_is_done_and_what_is_left_is_told(staging, lock, target, monkeypatch):
-    monkeypatch.setattr("merit.deploy.mlflow_alias.read", lambda *_: Alias(None, "MLflow is empty; rebuild it"))
+    monkeypatch.setattr("merit.deploy.mlflow_alias.read_alias", lambda *_: Alias(None, "MLflow is empty; rebuild it"))
     made = apply("staging", lock, probe)
     assert (made.record_tag, made.remaining) == (
         "tiny@v1#staging#1",

@@ -22,7 +22,7 @@ def call(repository, lock, target, mlflow, monkeypatch):
 
 def test_apply_does_not_say_no_difference_while_an_alias_is_left(repository, call, monkeypatch):
     repository.declare("staging", "version: v1\n")
-    monkeypatch.setattr("merit.deploy.mlflow_alias.read", lambda *_: Alias(None, "MLflow is empty; rebuild it"))
+    monkeypatch.setattr("merit.deploy.mlflow_alias.read_alias", lambda *_: Alias(None, "MLflow is empty; rebuild it"))
     assert call("apply", "staging")[0] == 0
     assert call("apply", "staging") == (
         0,

@@ -22,7 +22,7 @@ def asked(workdir, monkeypatch):
         times.append(name)
         return Alias("tiny@v1", None, "1")
 
-    monkeypatch.setattr(mlflow_alias, "_asked", answer)
+    monkeypatch.setattr(mlflow_alias, "_query_alias", answer)
     return times
 
 

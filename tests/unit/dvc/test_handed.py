@@ -19,7 +19,7 @@ STORE = FOLDER / cache.DEFAULT_CACHE
 def _package(planted: Planted, manifest: Any = None, **more: bytes) -> str:
     """Put a package into what is handed over; return its hash."""
     Path("file").write_bytes(b"graph")
-    told = {"files": {"model.onnx": artifacts.sha256(Path("file"))}} if manifest is None else manifest
+    told = {"files": {"model.onnx": artifacts.hash_file(Path("file"))}} if manifest is None else manifest
     files = {"model.onnx": b"graph", "manifest.json": json.dumps(told).encode(), **more}
     entries = [{"md5": planted.put(content, store=STORE), "relpath": name} for name, content in files.items()]
     return planted.put(json.dumps(entries).encode(), ".dir", STORE)

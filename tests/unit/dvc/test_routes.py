@@ -56,9 +56,9 @@ def _push(_: str) -> None:
 
 ROUTES: dict[str, Callable[[str], object]] = {
     "pull": lambda _: dvc.pull(),
-    "run, repro": lambda _: run.reproduce(),
-    "repro validate": lambda _: run.reproduce("package"),
-    "a sweep's features": lambda _: run.features(),
+    "run, repro": lambda _: run.update_stages(),
+    "repro validate": lambda _: run.update_stages("package"),
+    "a sweep's features": lambda _: run.update_features(),
     "the champion": _champion,
     "predict, apply, release, rebuild": _package,
     "push-outputs": _push,
@@ -73,7 +73,7 @@ def test_a_listing_of_the_remote_that_leads_elsewhere_is_refused_on_every_route(
 
 
 HERE = {name: ROUTES[name] for name in ("pull", "run, repro", "repro validate", "a sweep's features", "the champion")}
-HERE |= {"reproduce": lambda _: run.anew(), "predict, apply, release, rebuild": _package}
+HERE |= {"reproduce": lambda _: run.rerun_all_stages(), "predict, apply, release, rebuild": _package}
 
 
 @pytest.mark.parametrize("route", HERE)

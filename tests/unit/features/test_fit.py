@@ -96,7 +96,7 @@ def test_only_training_rows_are_learned_from(raw: pl.DataFrame, lock: Lock) -> N
     changed.write_parquet(artifacts.RAW)
     features(lock.data, lock.features)
     assert artifacts.TRANSFORM.read_bytes() == before
-    test = load_file(artifacts.part("test"))
+    test = load_file(artifacts.part_path("test"))
     assert (test["codes"][:, 0] == 0).all()
     assert (test["numbers"][:, 2] == lock.features.number.clip).all()
 
@@ -113,7 +113,7 @@ def test_the_arrays_fit_the_report_and_the_rows(raw: pl.DataFrame, lock: Lock) -
     assert report["numbers"] == 3
     assert report["flags"] == [1]
     for name, part in report["parts"].items():
-        arrays = load_file(artifacts.part(name))
+        arrays = load_file(artifacts.part_path(name))
         assert arrays["codes"].shape == (part["rows"], 2)
         assert arrays["codes"].dtype == np.int32
         assert arrays["numbers"].shape == (part["rows"], 3)
@@ -128,22 +128,22 @@ def test_the_arrays_fit_the_report_and_the_rows(raw: pl.DataFrame, lock: Lock) -
 def test_the_test_rows_are_in_the_order_of_their_arrays(raw: pl.DataFrame, lock: Lock) -> None:
     features(lock.data, lock.features)
     rows = pl.read_parquet(artifacts.TEST_ROWS)
-    assert np.array_equal(rows["late"].to_numpy(), load_file(artifacts.part("test"))["target"])
+    assert np.array_equal(rows["late"].to_numpy(), load_file(artifacts.part_path("test"))["target"])
     assert rows.equals(raw.filter(pl.col("when").dt.month() > 3))
 
 
 def test_standardised_training_numbers_have_mean_0_and_deviation_1(raw: pl.DataFrame, lock: Lock) -> None:
     features(lock.data, lock.features)
-    weight = load_file(artifacts.part("train"))["numbers"][:, 2]
+    weight = load_file(artifacts.part_path("train"))["numbers"][:, 2]
     assert weight.mean() == pytest.approx(0, abs=1e-5)
     assert weight.std() == pytest.approx(1, abs=1e-5)
 
 
 def test_the_same_rows_give_the_same_bytes(raw: pl.DataFrame, lock: Lock) -> None:
     features(lock.data, lock.features)
-    first = {path.name: artifacts.sha256(path) for path in artifacts.FEATURES.iterdir()}
+    first = {path.name: artifacts.hash_file(path) for path in artifacts.FEATURES.iterdir()}
     features(lock.data, lock.features)
-    assert {path.name: artifacts.sha256(path) for path in artifacts.FEATURES.iterdir()} == first
+    assert {path.name: artifacts.hash_file(path) for path in artifacts.FEATURES.iterdir()} == first
     assert len(first) == 6
 
 

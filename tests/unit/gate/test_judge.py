@@ -73,7 +73,7 @@ def test_the_gate_judges_and_writes_its_report_in_three_forms(prepare: Prepare, 
     prepare()
     made = judge.gate(lock)
     assert json.loads(artifacts.GATE_REPORT.read_text()) == json.loads(json.dumps(made))
-    assert made["candidate"]["digest"] == artifacts.package_digest(artifacts.PACKAGE)
+    assert made["candidate"]["digest"] == artifacts.hash_package(artifacts.PACKAGE)
     assert f"merit: {made['verdict']}" in artifacts.GATE_MARKDOWN.read_text(encoding="utf-8")
     assert artifacts.GATE_HTML.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert made["champion"] is None

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from merit.config.compose import hash_source
-from merit.data.infer.opened import opened
+from merit.data.infer.opened import open_source
 from merit.errors import MeritError
 from merit.git import lfs
 
@@ -25,7 +25,7 @@ def test_a_source_does_not_read_a_pointer(workdir: Path, kind: str) -> None:
 def test_nothing_is_inferred_from_a_pointer(workdir: Path) -> None:
     Path("rows.csv").write_text(POINTER, encoding="utf-8")
     with pytest.raises(MeritError, match=r"^rows\.csv: found a pointer of Git LFS, not the data; 'git lfs pull'"):
-        opened("rows.csv", None, None)
+        open_source("rows.csv", None, None)
 
 
 def test_a_table_that_begins_like_one_is_a_table(workdir: Path) -> None:

@@ -55,7 +55,7 @@ def test_probabilities_are_the_same_in_batches_of_any_size(
     made = build.build_predictor(lock).eval()
     rows = Examples((torch.randint(0, 4, (50, 2)), torch.randn(50, 3)), torch.zeros(50))
     whole = build.predict_rows(made, rows)
-    monkeypatch.setattr(build, "ROWS", 7)
+    monkeypatch.setattr(build, "BATCH_ROWS", 7)
     np.testing.assert_allclose(build.predict_rows(made, rows), whole, atol=1e-6)
     assert whole.shape == (50,)
     assert ((whole > 0) & (whole < 1)).all()

@@ -27,7 +27,7 @@ def test_a_damaged_dvc_lock_is_told_with_how_to_mend_it(
     Path("dvc.yaml").write_text("stages:\n  features:\n    cmd: 'true'\n    outs: [x]\n", encoding="utf-8")
     artifacts.DVC_LOCK.write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(MeritError) as caught:
-        run.reproduce()
+        run.update_stages()
     assert str(caught.value).startswith("pipeline: ")
     assert str(caught.value).endswith("; run 'git checkout dvc.lock', or remove it and run again")
     assert "\n" not in str(caught.value)
@@ -54,11 +54,11 @@ def test_what_keeps_the_runs_is_asked_before_any_stage(
     with socket.create_server(("127.0.0.1", 0)) as closed:
         uri = f"http://127.0.0.1:{closed.getsockname()[1]}"
     lock, repo = make_lock(lambda values: values["tracking"].update(uri=uri)), _Repo()
-    monkeypatch.setattr(run, "_told", lambda: nullcontext(repo))
-    monkeypatch.setattr(run.restore, "current", lambda *_: None)
+    monkeypatch.setattr(run, "_open_dvc", lambda: nullcontext(repo))
+    monkeypatch.setattr(run.restore, "restore_current", lambda *_: None)
     monkeypatch.setattr(locks, "read_lock", lambda: lock)
     with pytest.raises(MeritError, match=f"tracking.uri '{uri}': can't be reached"):
-        run.reproduce(last)
+        run.update_stages(last)
     assert repo.ran == []
 
 
@@ -67,13 +67,13 @@ def test_a_verdict_is_shown_though_the_run_could_not_be_kept(
 ) -> None:
     composed = SimpleNamespace(composition=lambda *_: SimpleNamespace(lock=lock))
     monkeypatch.setattr(run, "Composer", lambda: composed)
-    monkeypatch.setattr(run, "reproduce", lambda **_: [])
+    monkeypatch.setattr(run, "update_stages", lambda **_: [])
     monkeypatch.setattr(run.freshness, "load_current_report", lambda _: None)
-    monkeypatch.setattr(run, "_judged", lambda _: {"verdict": "pass"})
+    monkeypatch.setattr(run, "_run_gate", lambda _: {"verdict": "pass"})
     monkeypatch.setattr(terminal, "print_report", lambda made: print(f"verdict: {made['verdict']}"))
 
     def fail(*_: Any) -> None:
         raise MeritError("tracking.uri: can't be used")
 
-    monkeypatch.setattr(run, "_registered", fail)
+    monkeypatch.setattr(run, "_record_and_register", fail)
     assert call("run") == (2, "verdict: pass\n", "error: tracking.uri: can't be used\n")

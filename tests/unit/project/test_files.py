@@ -16,14 +16,14 @@ from tests.conftest import ROOT
 @pytest.fixture(scope="module")
 def taken() -> Iterator[dict[str, str]]:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(files, "_shipped", files._on_disk)  # edits count before they are committed
-        yield files.taken()
+        patched.setattr(files, "_read_shipped", files._read_from_disk)  # edits count before they are committed
+        yield files.adapt_shipped_files()
 
 
 @pytest.fixture
 def clone(workdir: Path, git_repo: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Path:
     """A clone of merit that somebody works in: all that is shipped is committed."""
-    for path, text in files._on_disk(ROOT).items():
+    for path, text in files._read_from_disk(ROOT).items():
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(text, encoding="utf-8")
     git_repo("add", "--all", "--force")
@@ -33,7 +33,7 @@ def clone(workdir: Path, git_repo: Callable[..., str], monkeypatch: pytest.Monke
 
 
 def test_a_clones_own_conf_keys_and_drafts_are_not_taken(clone: Path, git_repo: Callable[..., str]) -> None:
-    shipped = files.taken()
+    shipped = files.adapt_shipped_files()
     (clone / "conf/data/flights.yaml").write_text("edited: true\n")
     (clone / "conf/release/merit.pub").write_text("the clone's key\n")
     git_repo("add", "conf")
@@ -41,55 +41,55 @@ def test_a_clones_own_conf_keys_and_drafts_are_not_taken(clone: Path, git_repo: 
     (clone / "Makefile").write_text("edited:\n")
     for path in ("conf/data/orders.yaml", "conf/release/merit.pem", ".github/token.key", "conf/notes.bin"):
         (clone / path).write_bytes(b"\xff secret")
-    assert files.taken() == shipped
+    assert files.adapt_shipped_files() == shipped
 
 
 def test_all_that_git_has_of_what_is_shipped_is_taken_from_the_disk() -> None:
-    tracked = subprocess.check_output(["git", "ls-files", "--", *files.FILES], cwd=ROOT, text=True)
-    assert set(tracked.splitlines()) <= set(files._on_disk(ROOT))
+    tracked = subprocess.check_output(["git", "ls-files", "--", *files.SHIPPED_PATHS], cwd=ROOT, text=True)
+    assert set(tracked.splitlines()) <= set(files._read_from_disk(ROOT))
 
 
 def test_a_key_that_was_built_into_a_wheel_is_not_taken(clone: Path) -> None:
-    shipped = files.taken()
+    shipped = files.adapt_shipped_files()
     (clone / ".git").rename(clone / "gone")
-    assert files.taken() == shipped
+    assert files.adapt_shipped_files() == shipped
     for path in ("conf/release/merit.pem", ".github/token.key", "conf/notes.bin", "conf/secret"):
         (clone / path).write_bytes(b"\xff secret")
-    assert files.taken() == shipped
+    assert files.adapt_shipped_files() == shipped
 
 
 def test_what_merit_itself_commits_is_taken(clone: Path, git_repo: Callable[..., str]) -> None:
     (clone / "conf/config.yaml").write_text("form: 9\n")
     (clone / "requirements.lock").write_text("click==9\n")
     git_repo("commit", "--quiet", "--all", "--message", "A newer merit")
-    assert files.taken()["conf/config.yaml"] == "form: 9\n"
+    assert files.adapt_shipped_files()["conf/config.yaml"] == "form: 9\n"
 
 
 def test_a_new_project_declares_no_version_that_merits_own_repository_serves(
     clone: Path, git_repo: Callable[..., str]
 ) -> None:
-    shipped, staging = files.taken(), clone / "conf/environment/staging.yaml"
+    shipped, staging = files.adapt_shipped_files(), clone / "conf/environment/staging.yaml"
     text = staging.read_text().replace("version: null", "version: v12").replace("image: null", "image: x/y@sha256:0", 1)
     staging.write_text(text)
     git_repo("commit", "--quiet", "--all", "--amend", "--no-edit")
-    assert files.taken() == shipped
+    assert files.adapt_shipped_files() == shipped
 
 
 def test_a_clone_that_lacks_what_is_shipped_is_told(clone: Path, git_repo: Callable[..., str]) -> None:
     git_repo("rm", "--quiet", "Makefile")
     git_repo("commit", "--quiet", "--message", "less")
     with pytest.raises(MeritError, match=r"git archive: .*Makefile"):
-        files.taken()
+        files.adapt_shipped_files()
 
 
 def test_the_wheel_carries_what_a_project_is_drawn_from() -> None:
     built = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]
-    expected = {name: f"merit/project/files/{name}" for name in files.FILES}
+    expected = {name: f"merit/project/files/{name}" for name in files.SHIPPED_PATHS}
     assert built["targets"]["wheel"]["force-include"] == expected
 
 
 def test_what_need_not_differ_is_byte_for_byte_merits_own_file(taken: dict[str, str]) -> None:
-    same = {path: text for path, text in taken.items() if path not in files.CHANGED}
+    same = {path: text for path, text in taken.items() if path not in files.ADAPTERS}
     assert {"bentofile.yaml", ".gitignore", "conf/config.yaml", "conf/data/flights.yaml"} <= set(same)
     assert all((ROOT / path).read_bytes() == text.encode() for path, text in same.items())
 
@@ -175,7 +175,7 @@ def test_make_installs_merit_from_the_lock_unless_told_otherwise(
 
 
 def test_the_projects_own_files_name_it(taken: dict[str, str]) -> None:
-    written = files.written("shop")
+    written = files.render_templates("shop")
     assert tomllib.loads(written["pyproject.toml"])["project"]["name"] == "shop"
     assert written["README.md"].startswith("# shop\n")
     compile(written["tests/test_project.py"], "test_project.py", "exec")
@@ -183,7 +183,7 @@ def test_the_projects_own_files_name_it(taken: dict[str, str]) -> None:
 
 
 def test_the_projects_readme_names_pages_that_there_are_and_how_a_table_comes_in() -> None:
-    text = files.written("shop")["README.md"]
+    text = files.render_templates("shop")["README.md"]
     pages = set(re.findall(r"`([a-z-]+\.md)`", text))
     assert {"own-table.md", "gate.md"} <= pages <= {path.name for path in (ROOT / "docs").glob("*.md")}
     assert "\nmerit infer orders.csv --target returned --time ordered\n" in text
@@ -191,6 +191,6 @@ def test_the_projects_readme_names_pages_that_there_are_and_how_a_table_comes_in
 
 def test_a_file_of_merits_that_has_changed_under_a_rule_is_noticed() -> None:
     with pytest.raises(AssertionError, match="found 0 times, not once: 'old'"):
-        files._replaced("text", "old", "new")
+        files._replace_once("text", "old", "new")
     with pytest.raises(AssertionError, match="no hook mypy"):
-        files._hooks("repos: []\n")
+        files._remove_hooks("repos: []\n")

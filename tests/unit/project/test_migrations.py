@@ -3,7 +3,7 @@ import yaml
 
 from merit.config.schema import FORMAT_VERSION
 from merit.errors import MeritError
-from merit.project.migrations import CONFIG, MIGRATIONS, Texts, migrated
+from merit.project.migrations import CONFIG, MIGRATIONS, Texts, migrate
 
 BLOCK = """# why this table
 target: {name: late}
@@ -18,7 +18,7 @@ GLOBAL = "# @package _global_\ndata:\n    split:\n        train_until: 2024-01-2
 
 
 def _upgraded(texts: Texts) -> Texts:
-    return migrated({CONFIG: "seed: 7\n", **texts}, FORMAT_VERSION)[0]
+    return migrate({CONFIG: "seed: 7\n", **texts}, FORMAT_VERSION)[0]
 
 
 def test_the_steps_lead_from_the_first_form_to_the_present_one() -> None:
@@ -91,18 +91,18 @@ def test_two_splits_that_are_one_by_an_anchor_are_changed_once() -> None:
     ],
 )
 def test_the_new_form_is_written_down(text: str, expected: str) -> None:
-    assert migrated({CONFIG: text}, FORMAT_VERSION)[0] == {CONFIG: expected}
+    assert migrate({CONFIG: text}, FORMAT_VERSION)[0] == {CONFIG: expected}
 
 
 def test_a_second_time_changes_nothing() -> None:
     once = _upgraded({"conf/data/orders.yaml": BLOCK, "conf/size/small.yaml": GLOBAL})
-    assert migrated(once, FORMAT_VERSION) == (once, [])
+    assert migrate(once, FORMAT_VERSION) == (once, [])
 
 
 def test_a_step_that_was_cut_short_is_finished_and_not_done_twice() -> None:
     whole = _upgraded({"conf/data/a.yaml": FLOW, "conf/data/b.yaml": BLOCK})
     half = {CONFIG: "seed: 7\n", "conf/data/a.yaml": whole["conf/data/a.yaml"], "conf/data/b.yaml": BLOCK}
-    assert migrated(half, FORMAT_VERSION)[0] == whole
+    assert migrate(half, FORMAT_VERSION)[0] == whole
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_step_that_was_cut_short_is_finished_and_not_done_twice() -> None:
 )
 def test_a_conf_that_cannot_be_upgraded_is_refused_in_one_line(texts: Texts, message: str) -> None:
     with pytest.raises(MeritError) as caught:
-        migrated(texts, FORMAT_VERSION)
+        migrate(texts, FORMAT_VERSION)
     assert str(caught.value) == message
 
 

@@ -9,8 +9,8 @@ from merit import cli
 from merit.errors import MeritError
 from merit.project import files
 from merit.project import upgrade as upgrades
-from merit.project.new import RECORD, digest, record
-from merit.project.upgrade import plan
+from merit.project.new import RECORD_FILE, hash_text, render_record
+from merit.project.upgrade import plan_upgrade
 
 FLIGHTS = Path("conf/data/flights.yaml")
 CONFIG = Path("conf/config.yaml")
@@ -34,9 +34,11 @@ def given(conf: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     for path, text in earlier.items():
         Path(path).parent.mkdir(exist_ok=True)
         Path(path).write_text(text, encoding="utf-8")
-    RECORD.write_text(record("shop", {path: digest(text) for path, text in earlier.items()}), encoding="utf-8")
+    RECORD_FILE.write_text(
+        render_record("shop", {path: hash_text(text) for path, text in earlier.items()}), encoding="utf-8"
+    )
     now = {**earlier, "Makefile": "new\n", ".ci/run": "#!/bin/sh\nnew\n", "conf/model/mlp.yaml": "never\n"}
-    monkeypatch.setattr(files, "taken", lambda: now)
+    monkeypatch.setattr(files, "adapt_shipped_files", lambda: now)
     return now
 
 
@@ -98,12 +100,12 @@ def test_doing_it_and_not_doing_it_exclude_each_other(
 def test_an_upgraded_conf_composes(old: Path) -> None:
     from merit.config.compose import compose
 
-    plan().apply()
+    plan_upgrade().apply()
     assert compose().data.split.by == "time"
 
 
 def test_the_present_conf_needs_no_upgrade(conf: Path) -> None:
-    assert plan().after == {}
+    assert plan_upgrade().after == {}
 
 
 def test_the_form_is_written_last_so_that_an_upgrade_cut_short_is_found_unfinished(
@@ -113,19 +115,19 @@ def test_the_form_is_written_last_so_that_an_upgrade_cut_short_is_found_unfinish
         raise MeritError(f"{path}: can't be written")
 
     with monkeypatch.context() as patched, pytest.raises(MeritError, match="flights"):
-        patched.setattr(upgrades, "write", full)
-        plan().apply()
-    assert list(plan().after) == [str(FLIGHTS), str(CONFIG)]
+        patched.setattr(upgrades, "write_file", full)
+        plan_upgrade().apply()
+    assert list(plan_upgrade().after) == [str(FLIGHTS), str(CONFIG)]
 
 
 def test_what_merit_gave_and_nobody_edited_is_renewed(given: dict[str, str]) -> None:
-    planned = plan()
+    planned = plan_upgrade()
     assert list(planned.after) == [".ci/run", "Makefile", ".merit-project.json"]
     planned.apply()
     assert Path("Makefile").read_text() == "new\n"
     assert os.access(".ci/run", os.X_OK)
-    assert json.loads(RECORD.read_text())["files"]["Makefile"] == digest("new\n")
-    assert plan().after == {}
+    assert json.loads(RECORD_FILE.read_text())["files"]["Makefile"] == hash_text("new\n")
+    assert plan_upgrade().after == {}
 
 
 def test_what_was_edited_is_kept_and_told(
@@ -136,7 +138,7 @@ def test_what_was_edited_is_kept_and_told(
     assert code == 0
     assert "Makefile: kept, for it was edited here; this merit has another\n" in printed
     assert Path("Makefile").read_text() == "mine\n"
-    assert list(plan().after) == []
+    assert list(plan_upgrade().after) == []
 
 
 @pytest.mark.parametrize(
@@ -152,31 +154,31 @@ def test_new_packages_are_to_be_installed_before_the_next_run(
 def test_what_was_deleted_stays_away_and_what_is_new_comes(given: dict[str, str]) -> None:
     Path("Makefile").unlink()
     given["bentofile.yaml"] = "added\n"
-    planned = plan()
-    assert (list(planned.after), planned.kept) == ([".ci/run", "bentofile.yaml", ".merit-project.json"], [])
+    planned = plan_upgrade()
+    assert (list(planned.after), planned.edited) == ([".ci/run", "bentofile.yaml", ".merit-project.json"], [])
 
 
 def test_the_users_own_file_in_the_place_of_a_new_one_is_kept(given: dict[str, str]) -> None:
     Path("bentofile.yaml").write_text("mine\n")
     given["bentofile.yaml"] = "added\n"
-    planned = plan()
+    planned = plan_upgrade()
     assert "bentofile.yaml" not in planned.after
-    assert planned.kept == ["bentofile.yaml"]
+    assert planned.edited == ["bentofile.yaml"]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"name": "x"}', '{"name": "x", "files": []}'])
 def test_a_record_that_is_none_is_told(conf: Path, text: str) -> None:
-    RECORD.write_text(text)
+    RECORD_FILE.write_text(text)
     with pytest.raises(MeritError, match=r"^\.merit-project\.json: not what 'merit new' wrote; restore it from Git"):
-        plan()
+        plan_upgrade()
 
 
 def test_outside_a_project_there_is_nothing_to_upgrade(workdir: Path) -> None:
     with pytest.raises(MeritError, match=r"^conf/config\.yaml: not found; run merit in the folder that holds conf/$"):
-        plan()
+        plan_upgrade()
 
 
 def test_a_file_that_is_not_text_is_told(conf: Path) -> None:
     FLIGHTS.write_bytes(b"\xff\xfe")
     with pytest.raises(MeritError, match=r"^conf/data/flights\.yaml: can't be read as UTF-8 text"):
-        plan()
+        plan_upgrade()

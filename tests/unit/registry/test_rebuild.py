@@ -77,7 +77,7 @@ def test_an_empty_store_is_filled_with_versions_tags_files_and_aliases(
         files = {Path(each.path).name for each in client.list_artifacts(found.run_id, model.PACKAGE_PATH)}
         assert files == set(tags.find_package_files(version))
         place = Path(client.download_artifacts(found.run_id, "model"))
-        assert artifacts.package_digest(place / "package") == version.lineage.package
+        assert artifacts.hash_package(place / "package") == version.lineage.package
         origin = json.loads((place / "origin.json").read_text())
         assert origin == {"version": version.short_name, "commit": version.commit}
         assert yaml.safe_load((place / "MLmodel").read_text())["flavors"]["python_function"]["loader_module"]

@@ -37,7 +37,7 @@ def test_a_version_is_an_annotated_tag_that_carries_its_lineage(repository: Repo
     found = tags.find_version("tiny@v1")
     assert found == version
     lineage = found.lineage
-    assert (lineage.commit, lineage.dvc, lineage.package) == (commit, dvc, artifacts.package_digest(artifacts.PACKAGE))
+    assert (lineage.commit, lineage.dvc, lineage.package) == (commit, dvc, artifacts.hash_package(artifacts.PACKAGE))
     assert (lineage.params, lineage.data, lineage.data_fingerprint) == (f"{1:064}", "d" * 64, lock.data.fingerprint)
     assert (lineage.verdict, lineage.checks, lineage.waived) == ("pass", 1, ["champion: roc_auc"])
     assert (lineage.metrics, lineage.run, lineage.signature) == ({"roc_auc": 0.7}, None, None)
@@ -303,7 +303,7 @@ def test_a_registration_that_was_killed_before_the_push_counts_for_nothing(
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(room, "_pushed", killed)
+        patched.setattr(room, "_push_tag", killed)
         with pytest.raises(Killed):
             register(lock, _judge)
     assert repository.git("tag") == "tiny@v1"
@@ -373,7 +373,7 @@ def test_who_git_does_not_know_is_told_what_to_set(
 def test_the_run_of_the_training_is_named_where_it_is_known(repository: Repository, lock: Lock) -> None:
     repository.package(1)
     repository.commit("package")
-    digest = artifacts.package_digest(artifacts.PACKAGE)
+    digest = artifacts.hash_package(artifacts.PACKAGE)
     artifacts.write_json(artifacts.REGISTRATION, {"package": digest, "run_id": "abc"})
     assert register(lock, _judge)[0].lineage.run == "abc"
 

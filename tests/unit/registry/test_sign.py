@@ -104,7 +104,7 @@ def test_the_command_says_what_it_did(
 ) -> None:
     release(1)
     monkeypatch.setattr(locks, "read_current_lock", lambda section: signing_lock)
-    monkeypatch.setattr(mlflow, "told", lambda lock, version: "tiny@v1: tags set")
+    monkeypatch.setattr(mlflow, "project_to_mlflow", lambda lock, version: "tiny@v1: tags set")
     told = "'merit registry show v1' verifies it\nMLflow: tiny@v1: tags set\n"
     assert call("sign", "v1") == (0, f"tiny@v1: signed; {told}", "")
     assert call("sign", "v1") == (0, f"tiny@v1: is signed already; {told}", "")

@@ -44,7 +44,7 @@ def remote(repository: Repository, version: Version) -> Path:
 def test_a_package_comes_out_of_the_cache(version: Version) -> None:
     shutil.rmtree("model")
     tags.fetch_package(version, Path("there/model"))
-    assert artifacts.package_digest(Path("there/model")) == version.lineage.package
+    assert artifacts.hash_package(Path("there/model")) == version.lineage.package
     assert not Path("there/model.sig").exists()
 
 
@@ -54,13 +54,13 @@ def test_a_package_that_is_fetched_takes_the_place_of_another(version: Version, 
     (place / "old").write_text("x")
     Path("there/model.sig").write_text("old")
     tags.fetch_package(version, place)
-    assert artifacts.package_digest(place) == version.lineage.package
+    assert artifacts.hash_package(place) == version.lineage.package
     assert not Path("there/model.sig").exists()
 
 
 def test_a_package_comes_out_of_the_remote(version: Version, remote: Path) -> None:
     tags.fetch_package(version, Path("there"))
-    assert artifacts.package_digest(Path("there")) == version.lineage.package
+    assert artifacts.hash_package(Path("there")) == version.lineage.package
 
 
 def test_a_package_that_is_nowhere_is_told(version: Version, remote: Path) -> None:

@@ -47,7 +47,7 @@ def version(git_repo: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Ve
     commit = git_repo("rev-parse", "HEAD")
     lineage = Lineage.model_validate({"commit": commit, **LINEAGE})
     found = Version("tiny", 1, commit, lineage, "t", datetime(2026, 1, 1, tzinfo=UTC))
-    monkeypatch.setattr(tags, "find", lambda _: found)
+    monkeypatch.setattr(tags, "find_version", lambda _: found)
     monkeypatch.delenv("MERIT_REGISTRY", raising=False)
     return found
 

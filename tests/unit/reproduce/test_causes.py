@@ -59,7 +59,7 @@ def test_a_kind_of_processor_is_its_name_and_its_instructions(
 
 def test_the_package_and_the_run_tell_what_was_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = {"commit": "c", "dirty": False, "libraries": {"python": "3.11.7", "torch": "2.13.0+cpu"}}
-    monkeypatch.setattr(output_diff, "manifest", lambda commit: manifest)
+    monkeypatch.setattr(output_diff, "load_manifest", lambda commit: manifest)
     params = {"tracking": {"to": "csv", "experiment": "none"}}
     assert causes.load_recorded_facts("HEAD", "w", params) == {
         "package torch": "2.13.0+cpu",
@@ -73,7 +73,7 @@ def test_the_package_and_the_run_tell_what_was_recorded(monkeypatch: pytest.Monk
 def test_a_package_that_names_no_commit_is_of_the_first_that_locked_it(
     git_repo: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(output_diff, "manifest", lambda commit: {})
+    monkeypatch.setattr(output_diff, "load_manifest", lambda commit: {})
     commits = []
     for package in ("a", "b", "b"):
         outs = [{"path": "model", "md5": package * 32 + ".dir"}]

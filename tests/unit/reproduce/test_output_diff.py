@@ -26,7 +26,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
             raise MeritError("nobody has it")
         place.write_bytes((there / path.name).read_bytes())
 
-    monkeypatch.setattr(dvc, "fetch", fetch)
+    monkeypatch.setattr(dvc, "copy_output", fetch)
     return there
 
 

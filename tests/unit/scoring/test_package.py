@@ -28,7 +28,7 @@ def _refusal(folder: Path) -> str:
 def test_a_package_that_is_what_its_manifest_says_is_loaded(workdir: Path, make_package: MakePackage) -> None:
     package = Package.load(make_package(Path("model")))
     assert package.manifest["model"] == "tiny"
-    assert package.digest == artifacts.package_digest(Path("model"))
+    assert package.digest == artifacts.hash_package(Path("model"))
     assert [column["name"] for column in package.inputs] == ["shop", "kind", "size", "weight"]
 
 
@@ -120,7 +120,7 @@ def test_the_digest_names_the_content_of_every_file(workdir: Path, make_package:
         for name, text in {"a": "x", "b": "x", "c": "y"}.items()
     )
     assert first == same != other
-    assert verify_package(Path("a"))["files"][artifacts.PACKAGED_LOCK] == artifacts.sha256(Path("a/params.yaml"))
+    assert verify_package(Path("a"))["files"][artifacts.PACKAGED_LOCK] == artifacts.hash_file(Path("a/params.yaml"))
 
 
 def test_columns_are_taken_by_name_with_missing_values_as_the_graph_expects_them() -> None:

@@ -114,7 +114,7 @@ def test_where_no_key_was_shipped_nothing_is_asked(package: Path, monkeypatch: p
 def test_another_package_than_the_service_was_started_with_is_refused(
     package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(verification.DIGEST_VARIABLE, artifacts.package_digest(package))
+    monkeypatch.setenv(verification.DIGEST_VARIABLE, artifacts.hash_package(package))
     assert verification.check_package(package) is None
     monkeypatch.setenv(verification.DIGEST_VARIABLE, "sha256:other")
     with pytest.raises(MeritError, match=r"but the service was started with sha256:other; start it again$"):

@@ -147,7 +147,7 @@ def test_overrides_may_say_the_same_in_another_order(conf: Path) -> None:
     one = plan.make_plan(["seed=1,2", "trainer=smoke", "model=mlp"])
     other: Any = plan.make_plan(["model=mlp", "trainer=smoke", "seed=1,2"])
     plan.refuse_other_definition(one.build_definition(), other)
-    assert one.planned_trials == other.planned == 2
+    assert one.planned_trials == other.planned_trials == 2
 
 
 def test_a_space_that_names_an_unknown_key_is_told(conf: Path) -> None:

@@ -16,7 +16,7 @@ def test_a_full_disk_is_told_with_the_file_that_it_has_no_room_for(
     def full(source: Path, target: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(source))
 
-    for file in [artifacts.FEATURES_REPORT, *map(artifacts.part, prepare.PARTS)]:
+    for file in [artifacts.FEATURES_REPORT, *map(artifacts.part_path, prepare.PARTS)]:
         artifacts.write_text(file, "x")
     monkeypatch.setattr(os, "link", full)
     monkeypatch.setattr(shutil, "copyfile", full)

@@ -62,13 +62,13 @@ def test_a_finished_run_says_what_it_is_made_of_and_how_it_went(tracked: Lock) -
     about = _about(folder)
     assert about["status"] == "FINISHED"
     assert about["optimizer.lr"] == "0.01"
-    assert about["data_sha256"] == artifacts.sha256(artifacts.RAW)
+    assert about["data_sha256"] == artifacts.hash_file(artifacts.RAW)
     assert about["data_fingerprint"] == tracked.data.fingerprint
     assert about["commit"] == "none yet"
     assert about.items() >= run_facts.describe_machine().items()
     assert read_run_tags(tracked.tracking, about["weights_sha256"]) == about
     assert read_run_tags(tracked.tracking, "0" * 64) == {}
-    assert about["weights_sha256"] == artifacts.sha256(artifacts.WEIGHTS)
+    assert about["weights_sha256"] == artifacts.hash_file(artifacts.WEIGHTS)
     assert [row["validation_loss"] for row in _rows(folder / "epochs.csv")] == ["0.6", "0.5"]
     assert (folder / "params.yaml").read_text(encoding="utf-8") == locks.render_lock(tracked)
 
@@ -88,7 +88,7 @@ def test_the_run_of_the_weights_gets_their_package_once(tracked: Lock, make_pack
     _finish(make_package)
     assert [kept.complete_run(tracked) for _ in range(2)] == [_only(tracked).name] * 2
     about = _about(_only(tracked))
-    assert about["package"] == artifacts.package_digest(artifacts.PACKAGE)
+    assert about["package"] == artifacts.hash_package(artifacts.PACKAGE)
     assert about["test_roc_auc"] == "0.7"
     assert "test_brier" not in about
 

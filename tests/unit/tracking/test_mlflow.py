@@ -76,7 +76,7 @@ def _finish(make_package: Callable[..., Path], verdict: str = "pass") -> dict[st
     names = list(EPOCHS[0])
     lines = [",".join(names), *(",".join(str(epoch[name]) for name in names) for epoch in EPOCHS)]
     artifacts.write_text(artifacts.HISTORY, "\n".join(lines) + "\n")
-    digest = artifacts.package_digest(artifacts.PACKAGE)
+    digest = artifacts.hash_package(artifacts.PACKAGE)
     return {"verdict": verdict, "candidate": {"digest": digest}}
 
 
@@ -88,12 +88,12 @@ def test_a_finished_run_holds_what_it_is_made_of(tracked: Lock, client: MlflowCl
     run.end("FINISHED")
     (found,) = _runs(client, tracked)
     assert found.info.status == "FINISHED"
-    assert found.data.tags[WEIGHTS_TAG] == artifacts.sha256(artifacts.WEIGHTS)
-    assert found.data.tags["merit.data_sha256"] == artifacts.sha256(artifacts.RAW)
+    assert found.data.tags[WEIGHTS_TAG] == artifacts.hash_file(artifacts.WEIGHTS)
+    assert found.data.tags["merit.data_sha256"] == artifacts.hash_file(artifacts.RAW)
     assert found.data.tags["merit.data_fingerprint"] == tracked.data.fingerprint
     assert all(found.data.tags[f"merit.{name}"] for name in ("python", "processor", "instructions"))
     assert (
-        read_run_tags(tracked.tracking, artifacts.sha256(artifacts.WEIGHTS)).items()
+        read_run_tags(tracked.tracking, artifacts.hash_file(artifacts.WEIGHTS)).items()
         >= run_facts.describe_machine().items()
     )
     assert read_run_tags(tracked.tracking, "0" * 64) == {}
@@ -186,7 +186,7 @@ def test_the_run_of_the_weights_gets_their_package_once(
     assert complete_run(tracked) == run.id
     assert complete_run(tracked) == run.id
     (found,) = _runs(client, tracked)
-    assert found.data.tags[PACKAGE_TAG] == artifacts.package_digest(artifacts.PACKAGE)
+    assert found.data.tags[PACKAGE_TAG] == artifacts.hash_package(artifacts.PACKAGE)
     assert found.data.metrics["test_roc_auc"] == 0.7
     assert "test_brier" not in found.data.metrics
     assert len(client.get_metric_history(run.id, "test_roc_auc")) == 1
@@ -209,7 +209,7 @@ def test_a_run_that_the_store_lost_is_written_again_from_the_files(
     assert restored != lost.id
     (found,) = _runs(client, tracked)
     assert (found.info.run_id, found.info.status) == (restored, "FINISHED")
-    assert found.data.tags[WEIGHTS_TAG] == artifacts.sha256(artifacts.WEIGHTS)
+    assert found.data.tags[WEIGHTS_TAG] == artifacts.hash_file(artifacts.WEIGHTS)
     assert found.data.params["seed"] == "7"
     history = client.get_metric_history(restored, "train_loss")
     assert [(metric.step, metric.value) for metric in history] == [(0, 0.7), (1, 0.6)]
@@ -236,7 +236,7 @@ def test_a_package_is_registered_once_with_its_lineage(
     assert version.run_id == run_id
     assert version.source.endswith("/artifacts/model")
     assert version.description.startswith(f"**{tracked.name}**: Linear")
-    assert version.tags[PACKAGE_TAG] == artifacts.package_digest(artifacts.PACKAGE)
+    assert version.tags[PACKAGE_TAG] == artifacts.hash_package(artifacts.PACKAGE)
     assert version.tags["merit.data_sha256"] == "d" * 64
     assert version.tags["merit.verdict"] == "pass"
 
@@ -277,7 +277,7 @@ def test_another_package_is_another_version(
     assert register_candidate(tracked, complete_run(tracked), report) == "1"
     shutil.rmtree(artifacts.PACKAGE)
     make_package(artifacts.PACKAGE, parity=1e-6)
-    report["candidate"]["digest"] = artifacts.package_digest(artifacts.PACKAGE)
+    report["candidate"]["digest"] = artifacts.hash_package(artifacts.PACKAGE)
     assert register_candidate(tracked, complete_run(tracked), report) == "2"
 
 

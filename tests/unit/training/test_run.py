@@ -83,7 +83,7 @@ def arrays(workdir: Path, lock: Lock) -> None:
             "numbers": numbers,
             "target": (numbers[:, 0] > 0).astype(np.float32),
         }
-        save_file(made, artifacts.part(name))
+        save_file(made, artifacts.part_path(name))
     artifacts.write_json(
         artifacts.FEATURES_REPORT,
         {
@@ -224,7 +224,7 @@ def _killed(lock: Lock, after: int) -> bool:
                 os.killpg(0, signal.SIGKILL)
             return step(self, batch)
 
-        with patch.object(Learner, "_step", counted):
+        with patch.object(Learner, "_train_batch", counted):
             train(lock)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
@@ -251,7 +251,7 @@ def test_a_checkpoint_of_another_configuration_or_of_other_rows_is_not_taken_up(
     other = lock.trainer.model_copy(update={"checkpoint_seconds": 5.0})
     assert checkpoint.compute_fingerprint(lock.model_copy(update={"trainer": other})) == made_for
     assert checkpoint.compute_fingerprint(lock.model_copy(update={"seed": 8})) != made_for
-    artifacts.part("train").write_bytes(artifacts.part("validation").read_bytes())
+    artifacts.part_path("train").write_bytes(artifacts.part_path("validation").read_bytes())
     assert checkpoint.compute_fingerprint(lock) != made_for
 
 

@@ -7,18 +7,18 @@ from pathlib import Path
 from merit.errors import MeritError
 from merit.reading.textfile import TextFile
 
-PARQUET = b"PAR1"
-IMAGES = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp"})
+PARQUET_MAGIC = b"PAR1"
+IMAGE_MAGICS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp"})
 """File name suffixes of images."""
-AS_PARQUET = "make Parquet of it: python -c \"import polars; polars.{read}('FILE').write_parquet('FILE.parquet')\""
-KINDS = {
+PARQUET_ADVICE = "make Parquet of it: python -c \"import polars; polars.{read}('FILE').write_parquet('FILE.parquet')\""
+UNSUPPORTED_KINDS = {
     b"\xd0\xcf\x11\xe0": "an old Excel workbook; save the sheet as CSV",
     b"%PDF": "a PDF, which holds no table that can be read",
-    b"ARROW1": f"an Arrow file; {AS_PARQUET.format(read='read_ipc')}",
+    b"ARROW1": f"an Arrow file; {PARQUET_ADVICE.format(read='read_ipc')}",
     b"\x89HDF": "an HDF5 file; write its table as Parquet",
     b"ORC": "an ORC file; write its table as Parquet",
-    b"Obj\x01": f"an Avro file; {AS_PARQUET.format(read='read_avro')}",
+    b"Obj\x01": f"an Avro file; {PARQUET_ADVICE.format(read='read_avro')}",
     b"\x93NUMPY": "an array of NumPy; write a table with named columns, as Parquet",
     b"$FL2": "an SPSS file; write its table as Parquet",
     b"<stata_dta>": "a Stata file; write its table as Parquet",
@@ -26,44 +26,44 @@ KINDS = {
     b"\x80\x05\x95": "a pickle, which can run code and is not opened; write its table as Parquet",
 }
 """Leading bytes of unsupported file kinds, with advice."""
-HOW_IMAGES = (
+IMAGE_ADVICE = (
     "merit reads tables: write a Parquet file with a row per image, its pixels as an array column of one size and its "
     "label as another (docs/own-table.md, Images)"
 )
 
 
-def is_parquet(place: Path) -> bool:
+def is_parquet(path: Path) -> bool:
     """Return whether a file is Parquet; False means text.
 
     Raises:
         MeritError: it is empty or neither; the line names its kind and gives advice.
     """
-    with place.open("rb") as handle:
-        first = handle.read(16)
-    if first.startswith(PARQUET):
+    with path.open("rb") as handle:
+        head = handle.read(16)
+    if head.startswith(PARQUET_MAGIC):
         return True
-    if not first:
-        raise MeritError(f"{place}: is empty; it needs a line of column names, and rows")
-    if (words := _other(place, first)) is not None:
-        raise MeritError(f"{place}: is {words}")
+    if not head:
+        raise MeritError(f"{path}: is empty; it needs a line of column names, and rows")
+    if (description := _describe_other_kind(path, head)) is not None:
+        raise MeritError(f"{path}: is {description}")
     return False
 
 
-def _other(place: Path, first: bytes) -> str | None:
+def _describe_other_kind(path: Path, head: bytes) -> str | None:
     """Return the kind of an unsupported file with advice; None for text."""
-    if first.startswith(b"SQLite format 3\0"):
-        return f"a SQLite database; give sqlite:///{place} with --table or --query"
-    if first.startswith(b"PK\x03\x04"):
-        return _zip(place)
-    if kind := next((kind for mark, kind in IMAGES.items() if first.startswith(mark)), None):
-        return f"an image ({kind}); {HOW_IMAGES}"
-    words = next((words for mark, words in KINDS.items() if first.startswith(mark)), None)
-    return _markup(place) if words is None else words
+    if head.startswith(b"SQLite format 3\0"):
+        return f"a SQLite database; give sqlite:///{path} with --table or --query"
+    if head.startswith(b"PK\x03\x04"):
+        return _describe_zip(path)
+    if kind := next((kind for magic, kind in IMAGE_MAGICS.items() if head.startswith(magic)), None):
+        return f"an image ({kind}); {IMAGE_ADVICE}"
+    description = next((words for mark, words in UNSUPPORTED_KINDS.items() if head.startswith(mark)), None)
+    return _describe_markup(path) if description is None else description
 
 
-def _zip(place: Path) -> str:
+def _describe_zip(path: Path) -> str:
     try:
-        with zipfile.ZipFile(place) as archive:
+        with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError):
         return "a ZIP archive that is broken; fetch it again"
@@ -71,13 +71,13 @@ def _zip(place: Path) -> str:
         return "an Excel workbook; save the sheet as CSV (UTF-8), which is read as it is"
     if "content.xml" in names:
         return "an OpenDocument sheet; save it as CSV (UTF-8), which is read as it is"
-    inside = f", with '{names[0]}' in it" if len(names) == 1 else f" of {len(names)} files"
-    return f"a ZIP archive{inside}; unpack it, or compress the table by gzip, which is read as it is"
+    content_text = f", with '{names[0]}' in it" if len(names) == 1 else f" of {len(names)} files"
+    return f"a ZIP archive{content_text}; unpack it, or compress the table by gzip, which is read as it is"
 
 
-def _markup(place: Path) -> str | None:
+def _describe_markup(path: Path) -> str | None:
     """Return the kind of a text file in a markup format (XML, HTML, JSON) with advice; None for lines of fields."""
-    with TextFile(str(place)).open_decompressed() as handle:
+    with TextFile(str(path)).open_decompressed() as handle:
         text = handle.read(4096).decode("utf-8-sig", "ignore").lstrip()
     if text.startswith(("<?xml", "<!DOCTYPE", "<html", "<!doctype", "<table")):
         return "XML or HTML; write its table as CSV or Parquet"
@@ -87,22 +87,23 @@ def _markup(place: Path) -> str | None:
     if not (is_object or is_list):
         return None
     is_lines = is_object and lines[0].endswith("}")
-    read = "read_ndjson" if is_lines else "read_json"
-    return f"JSON{', an object a line' if is_lines else ''}; {AS_PARQUET.format(read=read)}"
+    reader = "read_ndjson" if is_lines else "read_json"
+    return f"JSON{', an object a line' if is_lines else ''}; {PARQUET_ADVICE.format(read=reader)}"
 
 
-def refuse_folder(place: Path) -> None:
+def refuse_folder(folder: Path) -> None:
     """Refuse a folder, with advice for its contents.
 
     Raises:
         MeritError: always.
     """
-    counts = Counter(path.suffix.lower() for path in place.rglob("*") if path.is_file())
-    images = sum(count for suffix, count in counts.items() if suffix in SUFFIXES)
+    counts = Counter(path.suffix.lower() for path in folder.rglob("*") if path.is_file())
+    images = sum(count for suffix, count in counts.items() if suffix in IMAGE_SUFFIXES)
     if images > sum(counts.values()) / 2:
-        raise MeritError(f"{place}: is a folder of {images:,} images; {HOW_IMAGES}")
-    usual = ", ".join(f"{count:,} {suffix or 'others'}" for suffix, count in counts.most_common(3)) or "nothing"
+        raise MeritError(f"{folder}: is a folder of {images:,} images; {IMAGE_ADVICE}")
+    kinds_text = ", ".join(f"{count:,} {suffix or 'others'}" for suffix, count in counts.most_common(3)) or "nothing"
     raise MeritError(
-        f"{place}: is a folder ({usual}), and merit reads one table: name a CSV or Parquet file in it, or join several "
+        f"{folder}: is a folder ({kinds_text}), and merit reads one table: name a CSV or Parquet file in it, or join "
+        "several "
         "into one (python -c \"import polars; polars.read_parquet('FOLDER/*.parquet').write_parquet('all.parquet')\")"
     )

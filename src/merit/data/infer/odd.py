@@ -5,50 +5,60 @@ from typing import Any
 
 import polars as pl
 
-MISSING = frozenset({
+MISSING_WORDS = frozenset({
     "na", "n/a", "#n/a", "#na", "<na>", "null", "none", "nan", "nil", "?", "-", "--", "---", "\u2013", ".", "..", "*",
     "x", "missing", "unknown", "undefined", "not available", "tbd", "k.a.", "k. a.", "n.v.", "#value!", "#ref!",
     "#div/0!", "nat", "0000-00-00", "00.00.0000", "00/00/0000", "0000-00-00 00:00:00",
 })  # fmt: skip
 """Lower-case texts that mean "no value" in a column of numbers or dates."""
-SURELY_MISSING = MISSING - {"none", "nil", "x", "*", "missing", "unknown", "undefined", "not available", "tbd"}
-"""Those of MISSING that are hardly ever the name of a class."""
-MOST = 20
+CERTAIN_MISSING_WORDS = MISSING_WORDS - {
+    "none",
+    "nil",
+    "x",
+    "*",
+    "missing",
+    "unknown",
+    "undefined",
+    "not available",
+    "tbd",
+}
+"""Those of MISSING_WORDS that are hardly ever the name of a class."""
+MAX_NULL_VALUES = 20
 """Maximum distinct cells in null_values."""
-SHOWN = 3
-LONGEST = 24
-SAMPLE = 4000
-OFTEN = 10
+MAX_SHOWN_CELLS = 3
+MAX_CELL_CHARACTERS = 24
+SAMPLE_CELLS = 4000
+MIN_CODE_ROWS = 10
 """Minimum rows of a text that is not a typing error."""
-FIRST, LAST = 1901, 2199
+FIRST_PLAUSIBLE_YEAR, LAST_PLAUSIBLE_YEAR = 1901, 2199
 """Range of plausible years of a date."""
-STANDS_OUT = 0.01
+MIN_OUTLIER_SHARE = 0.01
 """Minimum share of rows with the same outlying value that may mean "no value"."""
 
 
-def sample(raw: pl.Series) -> pl.Series:
+def sample_cells(raw: pl.Series) -> pl.Series:
     """Return an even sample of a text column's cells, stripped and without texts that mean "no value"."""
-    held = raw.drop_nulls()
-    some = held.gather_every(max(1, len(held) // SAMPLE)).str.strip_chars()
-    return some.filter((some != "") & ~some.str.to_lowercase().is_in(list(MISSING)))
+    present = raw.drop_nulls()
+    sampled = present.gather_every(max(1, len(present) // SAMPLE_CELLS)).str.strip_chars()
+    return sampled.filter((sampled != "") & ~sampled.str.to_lowercase().is_in(list(MISSING_WORDS)))
 
 
 @dataclass(frozen=True)
-class OddCells:
+class UnreadableCells:
     """The cells that can't be read in the type of their column.
 
     Attributes:
         name: the column's name.
         cells: the distinct cells (`cell`) with their `count` and first `row` (from 0), the most frequent first.
-        known: number of cells of the column that are not missing.
+        present_count: number of cells of the column that are not missing.
     """
 
     name: str
     cells: pl.DataFrame
-    known: int
+    present_count: int
 
     @classmethod
-    def of(cls, raw: pl.Series, unread: pl.Series | None) -> "OddCells":
+    def from_column(cls, raw: pl.Series, unread: pl.Series | None) -> "UnreadableCells":
         """Collect the cells that were not read; `unread` is a mask, or None if all were read."""
         unread = pl.repeat(False, len(raw), dtype=pl.Boolean, eager=True) if unread is None else unread
         rows = pl.DataFrame({"cell": raw.str.strip_chars(), "unread": unread}).with_row_index("row").filter("unread")
@@ -58,18 +68,20 @@ class OddCells:
     @property
     def are_few(self) -> bool:
         """Whether null_values can list them."""
-        return self.cells.height <= MOST
+        return self.cells.height <= MAX_NULL_VALUES
 
-    def with_others(self, others: pl.Series) -> pl.Series:
+    def combine_with(self, others: pl.Series) -> pl.Series:
         """Return other cells together with these, without texts that mean "no value"."""
-        odd = self.cells["cell"].head(SAMPLE)
-        return pl.concat([others, odd.filter(~odd.str.to_lowercase().is_in(list(MISSING))).alias(others.name)])
+        unreadable = self.cells["cell"].head(SAMPLE_CELLS)
+        return pl.concat(
+            [others, unreadable.filter(~unreadable.str.to_lowercase().is_in(list(MISSING_WORDS))).alias(others.name)]
+        )
 
     @property
     def has_codes(self) -> bool:
         """Whether a text is so frequent that the column may hold codes."""
-        words = self.cells.filter(pl.col("count") >= OFTEN)["cell"]
-        return not words.str.to_lowercase().is_in(list(MISSING)).all()
+        words = self.cells.filter(pl.col("count") >= MIN_CODE_ROWS)["cell"]
+        return not words.str.to_lowercase().is_in(list(MISSING_WORDS)).all()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -77,14 +89,17 @@ class OddCells:
         return {"null_values": self.cells["cell"].to_list()} if self.cells.height else {}
 
     @property
-    def seen(self) -> str:
+    def description(self) -> str:
         """The description for the comment in conf/data."""
-        return f"{self._listed} taken for missing" if self.cells.height else ""
+        return f"{self._examples} taken for missing" if self.cells.height else ""
 
     @property
-    def _listed(self) -> str:
-        shown = [f"{_shown(cell)} ({count}, first in row {row})" for cell, count, row in self.cells.head(SHOWN).rows()]
-        more = f" and {self.cells.height - SHOWN} more" if self.cells.height > SHOWN else ""
+    def _examples(self) -> str:
+        shown = [
+            f"{_quote_cell(cell)} ({count}, first in row {row})"
+            for cell, count, row in self.cells.head(MAX_SHOWN_CELLS).rows()
+        ]
+        more = f" and {self.cells.height - MAX_SHOWN_CELLS} more" if self.cells.height > MAX_SHOWN_CELLS else ""
         return f"{', '.join(shown)}{more}"
 
     def notes(self, kind: str) -> list[str]:
@@ -92,17 +107,21 @@ class OddCells:
         count = int(self.cells["count"].sum())
         if not count:
             return []
-        if all(cell.lower() in MISSING for cell in self.cells["cell"]):
-            words = ", ".join(map(_shown, self.cells["cell"].head(SHOWN)))
-            return [f"'{self.name}': {words} in {count:,} of {self.known:,} cells: read as missing (null_values)"]
+        if all(cell.lower() in MISSING_WORDS for cell in self.cells["cell"]):
+            words = ", ".join(map(_quote_cell, self.cells["cell"].head(MAX_SHOWN_CELLS)))
+            return [
+                f"'{self.name}': {words} in {count:,} of {self.present_count:,} cells: read as missing (null_values)"
+            ]
         cells = self.cells["cell"]
         if cells.str.contains("^[<>≤≥]|[0-9][+]$").all():
             return [
-                f"'{self.name}': {self._listed} among {kind}: read as missing (null_values), though it says more than "
+                f"'{self.name}': {self._examples} among {kind}: read as missing (null_values), though it says more "
+                "than "
                 "that; write the limit, or half of it, if that is nearer the truth"
             ]
         return [
-            f"'{self.name}': {count:,} of {self.known:,} cells are no {kind}: {self._listed}; they are read as missing "
+            f"'{self.name}': {count:,} of {self.present_count:,} cells are no {kind}: {self._examples}; they are read "
+            "as missing "
             "(null_values); mend what is a slip, or see docs/reading.md for how else cells are written"
         ]
 
@@ -110,36 +129,41 @@ class OddCells:
         """Return the reason to leave out the column, with examples of these cells."""
         count = int(self.cells["count"].sum())
         return (
-            f"{count:,} of {self.known:,} cells are no {kind}, while all others are: {self._listed}; mend them, or "
+            f"{count:,} of {self.present_count:,} cells are no {kind}, while all others are: {self._examples}; mend "
+            "them, or "
             "name those that mean 'no value' in null_values"
         )
 
 
-def _shown(cell: str) -> str:
+def _quote_cell(cell: str) -> str:
     """Return a cell as a quoted text, on one line and short."""
-    text = "".join(each if each.isprintable() else "?" for each in cell)
-    return repr(text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…")
+    text = "".join(character if character.isprintable() else "?" for character in cell)
+    return repr(text if len(text) <= MAX_CELL_CHARACTERS else f"{text[: MAX_CELL_CHARACTERS - 1]}…")
 
 
-def far_values(raw: pl.Series, values: pl.Series) -> list[str]:
+def note_outliers(raw: pl.Series, values: pl.Series) -> list[str]:
     """Return a note on frequent outlying values that may mean "no value", such as -999 and 9999-12-31."""
     if not (values.dtype.is_temporal() or values.dtype.is_numeric()) or values.dtype in (pl.Time, pl.Duration):
         return []
-    known = values.drop_nulls()
+    present = values.drop_nulls()
     notes = []
-    for far in dict.fromkeys((known.min(), known.max())):
-        rows = (known == far).sum()
-        if rows > max(2, STANDS_OUT * len(known)) and rows < len(known) and _is_far(known, far):
-            cell = raw.filter((values == far).fill_null(False))[0]
-            means = f"null_values: ['{cell}'] says so" if raw.dtype == pl.String else "make it missing in the source"
-            notes.append(f"'{raw.name}': {cell} in {rows:,} rows is far from all others; if it means no value, {means}")
+    for outlier in dict.fromkeys((present.min(), present.max())):
+        rows = (present == outlier).sum()
+        if rows > max(2, MIN_OUTLIER_SHARE * len(present)) and rows < len(present) and _is_outlier(present, outlier):
+            cell = raw.filter((values == outlier).fill_null(False))[0]
+            remedy = f"null_values: ['{cell}'] says so" if raw.dtype == pl.String else "make it missing in the source"
+            notes.append(
+                f"'{raw.name}': {cell} in {rows:,} rows is far from all others; if it means no value, {remedy}"
+            )
     return notes
 
 
-def _is_far(known: pl.Series, far: Any) -> bool:
+def _is_outlier(present: pl.Series, value: Any) -> bool:
     """Return whether a value looks like a placeholder and is farther from the others than their whole range."""
-    others = known.filter(known != far)
-    if known.dtype.is_temporal():
-        return not FIRST <= far.year <= LAST and bool(others.dt.year().is_between(FIRST, LAST).all())
+    others = present.filter(present != value)
+    if present.dtype.is_temporal():
+        return not FIRST_PLAUSIBLE_YEAR <= value.year <= LAST_PLAUSIBLE_YEAR and bool(
+            others.dt.year().is_between(FIRST_PLAUSIBLE_YEAR, LAST_PLAUSIBLE_YEAR).all()
+        )
     low, high = float(others.min()), float(others.max())  # type: ignore[arg-type]  # numbers
-    return set(f"{abs(far):g}") == {"9"} and min(abs(far - low), abs(far - high)) > high - low
+    return set(f"{abs(value):g}") == {"9"} and min(abs(value - low), abs(value - high)) > high - low

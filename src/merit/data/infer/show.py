@@ -2,33 +2,33 @@
 
 import click
 
-from merit.data.infer import Inferred
-from merit.data.infer.guess import features
+from merit.data.infer import InferredConfig
+from merit.data.infer.guess import select_features
 
-NOTES = 20
+MAX_NOTES = 20
 """Maximum notes on a terminal; the file contains all."""
 
 
-def show(found: Inferred) -> None:
+def print_result(result: InferredConfig) -> None:
     """Print the result; warnings come near the end, before the written files and the next step."""
-    asked = found.target
-    kept = [guess.name for guess in features(found.columns)]
-    left = [guess for guess in found.columns if guess.left_out is not None]
-    click.echo(f"task:     {asked.task}: {asked.name}, {asked.seen}")
-    click.echo(f"rows:     {found.rows:,}")
-    click.echo(f"features: {len(kept)} of {len(found.columns)} columns: {_listed(kept)}")
-    for guess in left:
+    target = result.target
+    feature_names = [guess.name for guess in select_features(result.columns)]
+    left_out = [guess for guess in result.columns if guess.left_out is not None]
+    click.echo(f"task:     {target.task}: {target.name}, {target.description}")
+    click.echo(f"rows:     {result.rows:,}")
+    click.echo(f"features: {len(feature_names)} of {len(result.columns)} columns: {_join_names(feature_names)}")
+    for guess in left_out:
         click.echo(f"left out: {guess.name!r}: {guess.left_out}")
-    for note in found.notes[:NOTES]:
+    for note in result.notes[:MAX_NOTES]:
         click.echo(f"note:     {note}")
-    if (more := len(found.notes) - NOTES) > 0:
-        click.echo(f"note:     and {more} more, in {found.files[0]}")
-    for warning in found.warnings:
+    if (hidden_count := len(result.notes) - MAX_NOTES) > 0:
+        click.echo(f"note:     and {hidden_count} more, in {result.files[0]}")
+    for warning in result.warnings:
         click.echo(f"WARNING:  {warning}")
-    click.echo(f"written:  {', '.join(map(str, found.files))}")
-    click.echo(f"next:     read and correct them, then 'merit run experiment={found.name}'")
+    click.echo(f"written:  {', '.join(map(str, result.files))}")
+    click.echo(f"next:     read and correct them, then 'merit run experiment={result.name}'")
 
 
-def _listed(names: list[str], most: int = 10) -> str:
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+def _join_names(names: list[str], max_shown: int = 10) -> str:
+    displayed = ", ".join(names[:max_shown])
+    return displayed if len(names) <= max_shown else f"{displayed} and {len(names) - max_shown} more"

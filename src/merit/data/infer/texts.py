@@ -4,18 +4,18 @@ import re
 
 import polars as pl
 
-SHARE = 0.9
+MIN_SHARE = 0.9
 """Minimum share of a column's texts that match a kind."""
-WORDS = 4
+MIN_PROSE_WORDS = 4
 """Minimum mean number of words of prose."""
-MIXED = 0.3
+MIN_MIXED_SHARE = 0.3
 """Minimum share of numbers in a column that mixes numbers and other texts."""
-LONG = 60
+MIN_PROSE_CHARACTERS = 60
 """Mean number of characters above which text is prose."""
-NOT_OPENED = "which are not opened: make an array column of their pixels (docs/own-table.md, Images)"
-RANGE = r"^\D?(\d+(?:\.\d+)?)\s*(?:-|\x{2013}|\x{2014}|to|bis|\.\.+)\s*\D?(\d+(?:\.\d+)?)\D*$"
-KINDS = {
-    r"(?i)\.(png|jpe?g|gif|bmp|tiff?|webp)$": f"names of image files, {NOT_OPENED}",
+IMAGES_ADVICE = "which are not opened: make an array column of their pixels (docs/own-table.md, Images)"
+RANGE_PATTERN = r"^\D?(\d+(?:\.\d+)?)\s*(?:-|\x{2013}|\x{2014}|to|bis|\.\.+)\s*\D?(\d+(?:\.\d+)?)\D*$"
+KIND_ADVICE = {
+    r"(?i)\.(png|jpe?g|gif|bmp|tiff?|webp)$": f"names of image files, {IMAGES_ADVICE}",
     r"(?i)\.(wav|mp3|flac|mp4|avi|pdf|docx?|txt|json|xml|npy|dcm|nii|parquet|csv)$":
         "names of files, which are not opened: make columns of what matters in them",
     r"^(https?|ftp|s3)://": "addresses on the web, which are not opened: make columns of what matters in them",
@@ -35,47 +35,51 @@ KINDS = {
 """Patterns of text kinds, with a description and advice."""
 
 
-def kind_of(texts: pl.Series) -> str | None:
+def find_kind(texts: pl.Series) -> str | None:
     """Return the kind of texts that are no categories, with advice; None if they may be categories."""
-    for pattern, reason in KINDS.items():
-        if texts.str.contains(pattern).sum() >= SHARE * len(texts):
+    for pattern, reason in KIND_ADVICE.items():
+        if texts.str.contains(pattern).sum() >= MIN_SHARE * len(texts):
             return reason
-    return _of_ranges(texts) or _of_numbers(texts) or _of_prose(texts)
+    return _find_ranges(texts) or _find_mixed_numbers(texts) or _find_prose(texts)
 
 
-def _of_ranges(texts: pl.Series) -> str | None:
+def _find_ranges(texts: pl.Series) -> str | None:
     """Return the advice for ranges such as 10-20 (rising, so not codes such as 94103-1234); None otherwise."""
-    ends = texts.str.extract_groups(RANGE).struct.unnest().cast(pl.Float64, strict=False)
-    rising = (ends.to_series(0) <= ends.to_series(1)).sum()
-    return "ranges, such as 10-20: make two numbers of them, or their middle" if rising >= SHARE * len(texts) else None
+    bounds = texts.str.extract_groups(RANGE_PATTERN).struct.unnest().cast(pl.Float64, strict=False)
+    rising = (bounds.to_series(0) <= bounds.to_series(1)).sum()
+    return (
+        "ranges, such as 10-20: make two numbers of them, or their middle" if rising >= MIN_SHARE * len(texts) else None
+    )
 
 
-def _of_numbers(texts: pl.Series) -> str | None:
+def _find_mixed_numbers(texts: pl.Series) -> str | None:
     """Return the advice for texts of which many are numbers; None otherwise."""
     is_number = texts.str.contains(r"^[+-]?\d+([.,]\d+)*$")
-    is_behind = texts.str.contains(r"^\d+([.,]\d+)*-$")
-    if is_behind.any() and (is_number | is_behind).all():
+    has_trailing_minus = texts.str.contains(r"^\d+([.,]\d+)*-$")
+    if has_trailing_minus.any() and (is_number | has_trailing_minus).all():
         return "numbers, some with the minus behind: write -12.50, not 12.50-"
-    if not MIXED <= is_number.sum() / len(texts) < SHARE:
+    if not MIN_MIXED_SHARE <= is_number.sum() / len(texts) < MIN_SHARE:
         return None
     others = ", ".join(repr(re.sub(r"\s", " ", text[:20])) for text in texts.filter(~is_number).head(2))
     return f"numbers ({is_number.sum() / len(texts):.0%}) and others, such as {others}: make a column of each"
 
 
-def _of_prose(texts: pl.Series) -> str | None:
-    length = float(texts.str.count_matches(r"\S+").mean() or 0)  # type: ignore[arg-type]  # a number
-    characters = float(texts.str.len_chars().mean() or 0)  # type: ignore[arg-type]  # a number
+def _find_prose(texts: pl.Series) -> str | None:
+    mean_words = float(texts.str.count_matches(r"\S+").mean() or 0)  # type: ignore[arg-type]  # a number
+    mean_characters = float(texts.str.len_chars().mean() or 0)  # type: ignore[arg-type]  # a number
     is_varied = (
         texts.n_unique() > len(texts) / 2 and texts.str.contains(r"\p{L}{2,}\s.*\p{L}{2,}").sum() > len(texts) / 2
     )
-    if is_varied and (length >= WORDS or characters > LONG):
-        return f"prose, of {length:.0f} words on average: texts are no feature yet; make categories or numbers of them"
+    if is_varied and (mean_words >= MIN_PROSE_WORDS or mean_characters > MIN_PROSE_CHARACTERS):
+        return (
+            f"prose, of {mean_words:.0f} words on average: texts are no feature yet; make categories or numbers of them"
+        )
     return None
 
 
-def spellings(values: pl.Series) -> list[str]:
+def find_spelling_variants(values: pl.Series) -> list[str]:
     """Return a few texts that differ from another one only in surrounding blanks or in case."""
-    known = values.drop_nulls().unique().sort()
-    alike = pl.DataFrame({"word": known, "key": known.str.strip_chars().str.to_lowercase()})
-    twice = alike.filter(pl.col("key").is_duplicated()).sort("key", "word")
-    return [repr(re.sub(r"\s", " ", word)) for word in twice["word"].head(4)]
+    distinct = values.drop_nulls().unique().sort()
+    normalized = pl.DataFrame({"word": distinct, "key": distinct.str.strip_chars().str.to_lowercase()})
+    variants = normalized.filter(pl.col("key").is_duplicated()).sort("key", "word")
+    return [repr(re.sub(r"\s", " ", word)) for word in variants["word"].head(4)]

@@ -99,7 +99,7 @@ def draw_plots(task: str) -> list[tuple[str, Markup]]:
 
 
 def _read_rows(path: Path) -> CsvRows:
-    with artifacts.require(path, "evaluate").open(encoding="utf-8") as handle:
+    with artifacts.require_path(path, "evaluate").open(encoding="utf-8") as handle:
         return list(csv.DictReader(handle))
 
 

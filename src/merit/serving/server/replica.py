@@ -26,7 +26,7 @@ def main(file: Path) -> None:
     """
     specification = json.loads(file.read_text(encoding="utf-8"))
     package = Path(specification["package"])
-    if (digest := artifacts.package_digest(package)) != specification["digest"]:
+    if (digest := artifacts.hash_package(package)) != specification["digest"]:
         raise MeritError(
             f"{package}: is {digest}, but the version's package is {specification['digest']}; 'merit apply' again"
         )

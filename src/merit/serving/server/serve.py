@@ -55,7 +55,7 @@ def serve(
         "BENTOML_DO_NOT_TRACK": "True",
         "BENTOML_HOST": config.host,  # tells the service its address
     }
-    optional = {"MERIT_VERSION": version, artifacts.COMMIT: commit}
+    optional = {"MERIT_VERSION": version, artifacts.COMMIT_VARIABLE: commit}
     os.environ.update(environment | {name: value for name, value in optional.items() if value is not None})
     listen(config.host, config.port)
 

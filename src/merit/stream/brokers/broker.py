@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from merit.config.schema.stream import URL_SCHEMES, Stream
 from merit.console.masking import mask_secrets
-from merit.errors import MeritError, reason
+from merit.errors import MeritError, describe_cause
 from merit.stream.events import Event, Record
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Broker(ABC):
 
     def describe_error(self, error: BaseException) -> str:
         """Return the message of an error in one line, shortened and without secrets."""
-        message = BANNER_PATTERN.sub(r"\1...", mask_secrets(reason(error), (self.url,))) or type(error).__name__
+        message = BANNER_PATTERN.sub(r"\1...", mask_secrets(describe_cause(error), (self.url,))) or type(error).__name__
         return message if len(message) <= MAX_ERROR_CHARACTERS else f"{message[:MAX_ERROR_CHARACTERS]}..."
 
 
@@ -169,7 +169,7 @@ class ThrottledLogHandler(logging.Handler):
         """Show a line, unless the same line was shown within the last `REPEAT_INTERVAL_S`."""
         error = record.exc_info[1] if record.exc_info else None
         text = record.getMessage().partition("\n")[0]
-        suffix = "" if error is None or str(error) in text else f": {reason(error)}"
+        suffix = "" if error is None or str(error) in text else f": {describe_cause(error)}"
         line = mask_secrets(text + suffix)[:300]
         if any(ignored_text in line for ignored_text in self._ignored_texts):
             return

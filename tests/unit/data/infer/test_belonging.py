@@ -7,8 +7,8 @@ import pytest
 
 from merit.config.compose import compose
 from merit.config.schema import Lock
-from merit.data.infer import Inferred, infer
-from merit.data.infer.belonging import entity_columns, hints
+from merit.data.infer import InferredConfig, infer
+from merit.data.infer.belonging import find_entities, hint_entities
 
 ROWS = 400
 
@@ -26,7 +26,7 @@ def visits(conf: Path) -> dict[str, Any]:
     }
 
 
-def _infer(columns: dict[str, Any], **how: Any) -> tuple[Inferred, Lock]:
+def _infer(columns: dict[str, Any], **how: Any) -> tuple[InferredConfig, Lock]:
     pl.DataFrame(columns, strict=False).write_csv("visits.csv")
     found = infer("visits.csv", "y", **how)
     return found, compose(["experiment=visits"])
@@ -107,7 +107,7 @@ def _table(**columns: Any) -> pl.DataFrame:
 )
 def test_of_several_ids_the_one_to_split_by_comes_first(columns: dict[str, Any], first: str) -> None:
     table = _table(**{name: [make(i) for i in range(ROWS)] for name, make in columns.items()})
-    assert entity_columns(table, table.columns)[0].name == first
+    assert find_entities(table, table.columns)[0].name == first
 
 
 def test_a_column_that_may_name_what_rows_belong_to_is_hinted_at() -> None:
@@ -119,12 +119,12 @@ def test_a_column_that_may_name_what_rows_belong_to_is_hinted_at() -> None:
         x=draw.normal(size=ROWS),
         size=draw.integers(0, 100, ROWS),
     )
-    assert list(hints(table, table.columns)) == [
+    assert list(hint_entities(table, table.columns)) == [
         "'probe' has 80 values, each in 5 rows: if it names a patient, a machine or the like, declare it without a "
         "feature and split: {by: group, column: probe, validation: 0.2, test: 0.2}"
     ]
     codes = [17 * (i % 40) for i in draw.integers(0, 40, ROWS)]
     known = _table(probe=codes, sex=[code % 2 for code in codes], born=[code % 9 for code in codes])
-    assert [hint.partition(":")[0] for hint in hints(known, known.columns)] == [
+    assert [hint.partition(":")[0] for hint in hint_entities(known, known.columns)] == [
         "'probe' has 40 values, and sex, born follow from it"
     ]

@@ -15,9 +15,9 @@ from merit import artifacts
 from merit.cli import main
 from merit.config.compose import compose
 from merit.config.schema import Lock
-from merit.data.infer import Inferred, infer
-from merit.data.infer.guess import features
-from merit.data.infer.plan import chance_repeats
+from merit.data.infer import InferredConfig, infer
+from merit.data.infer.guess import select_features
+from merit.data.infer.plan import estimate_chance_duplicates
 from merit.data.ingest import ingest
 from merit.errors import MeritError
 
@@ -38,14 +38,14 @@ def shop(conf: Path) -> dict[str, Any]:
     }
 
 
-def _infer(columns: dict[str, Any], target: str = "returned", **how: Any) -> tuple[Inferred, Lock]:
+def _infer(columns: dict[str, Any], target: str = "returned", **how: Any) -> tuple[InferredConfig, Lock]:
     """Infer from these columns as a CSV file; return what was said, and the lock that comes of it."""
     pl.DataFrame(columns, strict=False).write_csv("shop.csv")
     found = infer("shop.csv", target, **how)
     return found, compose([f"experiment={found.name}"])
 
 
-def _left_out(found: Inferred) -> dict[str, str]:
+def _left_out(found: InferredConfig) -> dict[str, str]:
     return {guess.name: guess.left_out for guess in found.columns if guess.left_out is not None}
 
 
@@ -296,7 +296,7 @@ def test_more_repeated_rows_than_the_gate_allows_are_told(shop: dict[str, Any]) 
 def test_repeated_rows_with_a_number_of_their_own_are_no_chance(workdir: Path) -> None:
     x = [*range(400), *range(60)]
     rows = pl.DataFrame({"x": x, "plan": [each % 3 for each in x], "y": [each % 2 for each in x]})
-    assert chance_repeats(rows) < 60 < chance_repeats(rows.select("plan", "y"))
+    assert estimate_chance_duplicates(rows) < 60 < estimate_chance_duplicates(rows.select("plan", "y"))
 
 
 def test_a_name_keeps_its_digits(shop: dict[str, Any]) -> None:
@@ -506,7 +506,7 @@ def test_thresholds_and_training_fit_the_number_of_rows(shop: dict[str, Any], ro
 def test_hundreds_of_columns_are_no_trouble(shop: dict[str, Any]) -> None:
     draw = np.random.default_rng(0)
     found, lock = _infer({**shop, **{f"x{i}": draw.normal(size=ROWS) for i in range(300)}})
-    assert len(list(features(found.columns))) == 304
+    assert len(list(select_features(found.columns))) == 304
     assert len(lock.data.columns) == 304
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from merit.config import targets
-from merit.data.infer.layout import layout
+from merit.data.infer.layout import detect_layout
 from merit.errors import MeritError
 
 ROWS = "1,2,3\n4,5,6\n" * 10
@@ -14,7 +14,7 @@ ROWS = "1,2,3\n4,5,6\n" * 10
 def _layout(text: str | bytes) -> tuple[dict[str, Any], list[str]]:
     """Return what was found of a file, once it has been read so, with the columns a, b and c."""
     Path("table.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
-    found = layout(Path("table.csv"))
+    found = detect_layout(Path("table.csv"))
     return found.settings, found.notes
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from merit.config.compose import compose
 from merit.config.schema import Lock
-from merit.data.infer import Inferred, infer
+from merit.data.infer import InferredConfig, infer
 from merit.data.ingest import ingest
 from merit.errors import MeritError
 
@@ -23,7 +23,7 @@ def table(conf: Path) -> dict[str, Any]:
     return {"x": DRAW.normal(size=ROWS).round(4).tolist(), "c": DRAW.choice(["a", "b"], ROWS).tolist()}
 
 
-def _infer(table: dict[str, Any], values: list[Any], **how: Any) -> tuple[Inferred, Lock]:
+def _infer(table: dict[str, Any], values: list[Any], **how: Any) -> tuple[InferredConfig, Lock]:
     pl.DataFrame({**table, "y": values}, strict=False).write_csv("t.csv")
     found = infer("t.csv", "y", force=True, **how)
     return found, compose(["experiment=t"])

@@ -5,15 +5,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from merit.data.infer.written import Written, written
+from merit.data.infer.written import ParsedColumn, parse_column
 
 ROWS = 400
 TIMES = [datetime(2020, 1, 3, 5, 7, 9) + timedelta(hours=31 * i) for i in range(ROWS)]
 AMOUNTS = np.random.default_rng(0).normal(0, 3000, ROWS).round(2)
 
 
-def _read(cells: list[Any], **how: Any) -> Written:
-    return written(pl.Series("x", cells), **{"is_text": True} | how)
+def _read(cells: list[Any], **how: Any) -> ParsedColumn:
+    return parse_column(pl.Series("x", cells), **{"is_text": True} | how)
 
 
 def _us(value: float) -> str:
@@ -273,14 +273,14 @@ def test_what_looks_a_little_like_dates_is_none(cells: list[str]) -> None:
     ids=["text", "typed"],
 )
 def test_times_with_a_zone_become_utc_and_one_note_says_so(column: pl.Series) -> None:
-    found = written(column, is_text=True)
+    found = parse_column(column, is_text=True)
     assert found.notes == ["'x' has times with a zone: they become UTC, here as when the model is asked"]
     assert found.values[0] == TIMES[0] - timedelta(hours=2)
 
 
 def test_durations_are_left_as_they_are() -> None:
     hours = pl.Series("x", [timedelta(hours=1 + i % 80) for i in range(ROWS)])
-    assert written(hours, is_text=False).notes == []
+    assert parse_column(hours, is_text=False).notes == []
 
 
 def test_years_of_two_digits_that_end_far_ahead_are_told() -> None:

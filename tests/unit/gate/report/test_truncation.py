@@ -65,7 +65,7 @@ HUGE = [
 
 @pytest.mark.parametrize("seed", range(len(HUGE)))
 def test_whatever_a_gate_writes_is_taken_by_the_form_that_reads_it(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render.plots, "draw", lambda task: [])
+    monkeypatch.setattr(render.plots, "draw_plots", lambda task: [])
     draw = random.Random(seed)
     made = _consistent(_value(draw, SCHEMA, "", HUGE[seed % len(HUGE)])) | {"left_out": {}}
     fitted = truncate_report(made)

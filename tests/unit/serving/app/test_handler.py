@@ -48,7 +48,7 @@ class Log(predictionlog.NullLog):
 class Door:
     """Lets in whoever is named."""
 
-    def admit(self, scope: Any) -> str:
+    def authenticate(self, scope: Any) -> str:
         """Return the name."""
         for name, value in scope["headers"]:
             if name == b"x-api-key":
@@ -444,7 +444,7 @@ def test_the_log_says_whom_it_refused_where_and_why(
     make: Callable[..., Handler], capfd: pytest.CaptureFixture[str]
 ) -> None:
     class Shut:
-        def admit(self, scope: Any) -> str:
+        def authenticate(self, scope: Any) -> str:
             raise methods.HttpError(429, "come again", reason="quota", caller="shop")
 
     asked = {"client": ("192.0.2.7", 41000), "headers": [(b"x-api-key", b"merit_secret")]}

@@ -217,7 +217,7 @@ def test_whatever_becomes_of_a_file_those_who_had_a_key_are_answered(
     monkeypatch.setattr("merit.serving.auth.reloading_file.CHECK_INTERVAL_S", 0.0)
     key, entry = _made()
     who = _by_keys(entry)
-    monkeypatch.setattr(api_keys, "read", lambda text, place: {}[text])
+    monkeypatch.setattr(api_keys, "parse_keys", lambda text, place: {}[text])
     Path("keys.yaml").write_bytes(b"something else")
     assert who.authenticate(_scope(x_api_key=key)) == "shop"
     Path("keys.yaml").write_bytes(b"\xff")

@@ -113,11 +113,11 @@ def test_a_connection_that_brings_nothing_is_closed_and_then_cut_off() -> None:
         silent, busy = connect(), connect()
         busy.data_received(HEAD + b"content-length: 5\r\n\r\n")
         for now in (0.0, 1.0, 2.1):
-            watch.sweep(now)
+            watch.close_stalled(now)
         assert silent.transport.ended == "closed"
         assert busy.transport.ended == ""
         for now in (2.2, 5.0):
-            watch.sweep(now)
+            watch.close_stalled(now)
         assert silent.transport.ended == "aborted"
 
     _run(what)
@@ -129,10 +129,10 @@ def test_whoever_reads_no_answers_is_cut_off_whatever_is_in_hand() -> None:
         for each in (deaf, slow):
             each.data_received(HEAD + b"content-length: 5\r\n\r\n")
             each.pause_writing()
-        watch.sweep(0.0)
+        watch.close_stalled(0.0)
         slow.resume_writing()
         for now in (1.0, 2.1):
-            watch.sweep(now)
+            watch.close_stalled(now)
         assert deaf.transport.ended == "aborted"
         assert slow.transport.ended == ""
         deaf.connection_lost(None)
@@ -198,7 +198,7 @@ def test_a_head_that_drips_is_as_good_as_nothing() -> None:
         slow = connect()
         for now in (0.0, 1.0, 2.1):
             slow.data_received(b"P")
-            watch.sweep(now)
+            watch.close_stalled(now)
         assert slow.transport.ended == "closed"
 
     _run(what)

@@ -66,7 +66,7 @@ def write_settings(
         "environment": {
             **variables,
             "MERIT_VERSION": replica.version,
-            artifacts.COMMIT: version.commit,
+            artifacts.COMMIT_VARIABLE: version.commit,
             "BENTOML_HOME": str(_get_folder(runtime, replica).absolute()),
         },
     }

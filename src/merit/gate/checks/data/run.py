@@ -22,7 +22,7 @@ def check_data(lock: Lock, champion: Champion | None) -> Findings:
         MeritError: the data is missing, unreadable, or not the rows that `validate` checked.
     """
     contract = artifacts.read_json(artifacts.DATA_REPORT, "validate")
-    dataset = Dataset.scan(artifacts.require(artifacts.RAW, "ingest"), lock.data, str(artifacts.RAW))
+    dataset = Dataset.scan(artifacts.require_path(artifacts.RAW, "ingest"), lock.data, str(artifacts.RAW))
     show_phase(f"gate: judging the data, {dataset.height:,} rows")
     if contract.get("rows") != dataset.height:
         raise MeritError(f"{artifacts.DATA_REPORT}: not of the rows of {artifacts.RAW}; run 'merit validate' again")

@@ -46,14 +46,14 @@ class Dataset:
         Raises:
             MeritError: the file is not Parquet, has no rows, or lacks the target or a column that the split needs.
         """
-        if problem := artifacts.parquet_fault(path):
+        if problem := artifacts.find_parquet_fault(path):
             remedy = "; run 'merit ingest' again" if path == artifacts.RAW else ""
             raise MeritError(f"{name}: {problem}{remedy}")
         rows = pl.scan_parquet(path)
         try:
             schema = rows.collect_schema()
             height = int(rows.select(pl.len()).collect().item())
-            recorded = pl.read_parquet_metadata(path).get(artifacts.REPEATED, "")
+            recorded = pl.read_parquet_metadata(path).get(artifacts.DUPLICATES_KEY, "")
         except (pl.exceptions.PolarsError, OSError) as error:
             raise MeritError(f"{name}: can't be read as Parquet ({' '.join(str(error).split())[:200]})") from error
         if height == 0:

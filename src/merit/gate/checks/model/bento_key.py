@@ -15,17 +15,17 @@ from merit.packaging import bento
 def compute_cache_key(rows: int) -> str:
     """Return the hash of everything that predictions for `rows` test rows depend on: package, code, libraries, rows."""
     try:
-        file_hashes = {name: artifacts.sha256(path) for name, path in bento.list_files().items()}
+        file_hashes = {name: artifacts.hash_file(path) for name, path in bento.list_files().items()}
         versions = _find_versions(Path(bento.read_bentofile()[1]).read_text(encoding="utf-8"))
     except MeritError as error:
         file_hashes, versions = {"": str(error)}, {}
     code_hashes = [
-        artifacts.sha256(path) for path in [*sorted(Path(__file__).parent.glob("*.py")), Path(bento.__file__)]
+        artifacts.hash_file(path) for path in [*sorted(Path(__file__).parent.glob("*.py")), Path(bento.__file__)]
     ]
     platform_names = [platform.python_version(), platform.machine()]
-    row_hashes: list[int | str] = [rows, artifacts.sha256(artifacts.require(artifacts.TEST_ROWS, "features"))]
+    row_hashes: list[int | str] = [rows, artifacts.hash_file(artifacts.require_path(artifacts.TEST_ROWS, "features"))]
     if artifacts.SOURCE_ROWS.is_file():
-        row_hashes.append(artifacts.sha256(artifacts.SOURCE_ROWS))
+        row_hashes.append(artifacts.hash_file(artifacts.SOURCE_ROWS))
     text = json.dumps([file_hashes, versions, code_hashes, platform_names, row_hashes], sort_keys=True)
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 

@@ -99,7 +99,7 @@ def _compute_cache_key(evidence: Evidence) -> str:
         *sorted((code / "scoring").glob("*.py")),
     ]
     files = [artifacts.SOURCE_ROWS, artifacts.TEST_ROWS, artifacts.PREDICTIONS]
-    parts = [artifacts.sha256(path) for path in [*(path for path in files if path.is_file()), *code_files]]
+    parts = [artifacts.hash_file(path) for path in [*(path for path in files if path.is_file()), *code_files]]
     data = evidence.lock.data.model_dump(mode="json", include={"source", "fingerprint", "split", "time"})
     versions = [importlib.metadata.version(name) for name in ("polars", "onnxruntime")]
     text = json.dumps([evidence.package.digest, parts, data, evidence.lock.code, versions])

@@ -88,9 +88,9 @@ class SourceRows:
     def find_positions(self) -> pl.Series:
         """Return the positions of the test rows in the source's table."""
         source_rows = artifacts.read_table(artifacts.SOURCE_ROWS, "ingest")
-        raw = Dataset.scan(artifacts.require(artifacts.RAW, "ingest"), self._data, str(artifacts.RAW))
+        raw = Dataset.scan(artifacts.require_path(artifacts.RAW, "ingest"), self._data, str(artifacts.RAW))
         raw_hash = pl.read_parquet_metadata(artifacts.SOURCE_ROWS).get("raw")
-        if source_rows.height != raw.height or raw_hash != artifacts.sha256(artifacts.RAW):
+        if source_rows.height != raw.height or raw_hash != artifacts.hash_file(artifacts.RAW):
             raise _build_position_error()
         rows = source_rows["row"].filter(raw.part_index == PARTS.index("test"))
         if len(rows) != self._test_rows.height:

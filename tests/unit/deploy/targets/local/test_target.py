@@ -55,7 +55,7 @@ def served(state: LocalState, spoil=()) -> str:
 def said(monkeypatch):
     """What the proxy says to each question."""
     answers: dict[str, str] = {}
-    monkeypatch.setattr(proxy, "ask", lambda place, *asked: answers["map" if "map" in asked[0] else "servers"])
+    monkeypatch.setattr(proxy, "send_commands", lambda place, *asked: answers["map" if "map" in asked[0] else "servers"])
     return answers
 
 
@@ -133,7 +133,7 @@ def _version(model: str, digest: str) -> Version:
 def test_another_package_of_the_same_number_is_a_difference(workdir, lock, monkeypatch):
     old, new = ("sha256:" + digit * 64 for digit in "12")
     artifacts.write_json(packages.PACKAGES_FOLDER / old[7:] / "model/manifest.json", {"model": "former"})
-    monkeypatch.setattr(proxy, "answers", lambda place: False)
+    monkeypatch.setattr(proxy, "is_running", lambda place: False)
     target = create_target(DesiredState("staging", Environment(version="v1"), lock, {"v1": _version("tiny", new)}))
     settings = target.describe_desired()["settings"]
     write_state(
@@ -150,7 +150,7 @@ def test_another_package_of_the_same_number_is_a_difference(workdir, lock, monke
 
 
 def test_a_package_that_is_nowhere_is_told_by_the_plan(workdir, lock, monkeypatch):
-    monkeypatch.setattr(tags, "bring", lambda wanted: None)
+    monkeypatch.setattr(tags, "fetch_packages", lambda wanted: None)
     monkeypatch.setattr(cache, "find_files", lambda md5: None)
     lacking = Version("tiny", 1, "c" * 40, Lineage.model_construct(package="sha256:" + "1" * 64, dvc="a.dir"), "t", NOW)
     target = create_target(DesiredState("staging", Environment(version="v1"), lock, {"v1": lacking}))

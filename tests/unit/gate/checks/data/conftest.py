@@ -75,7 +75,7 @@ def look_at(workdir: Path, lock: Lock) -> Look:
         said: Data | None = None,
         repeated: int | None = None,
     ) -> Findings:
-        noted = {} if repeated is None else {artifacts.REPEATED: str(repeated)}
+        noted = {} if repeated is None else {artifacts.DUPLICATES_KEY: str(repeated)}
         artifacts.write_table(artifacts.RAW, now, noted)
         artifacts.write_json(artifacts.DATA_REPORT, {"passed": True, "rows": now.height, "violations": []})
         if not before:

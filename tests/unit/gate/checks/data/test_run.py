@@ -47,7 +47,7 @@ def test_the_champions_own_data_passes_at_once(
 
     for part in ("count_row_changes", "compare_missing", "compare_categories"):
         monkeypatch.setattr(f"merit.gate.checks.data.difference.{part}", computed)
-    monkeypatch.setattr("merit.gate.checks.data.drift.scores", computed)
+    monkeypatch.setattr("merit.gate.checks.data.drift.score_columns", computed)
     found = look_at(good, good)
     assert {check(found, name).verdict for name in COMPARED} == {Verdict.PASS}
     assert "bit for bit" in check(found, "data: rows").found

@@ -113,13 +113,13 @@ def test_the_rows_are_those_of_the_test_part_in_its_order(judged: Judged) -> Non
 def test_training_that_reads_otherwise_than_the_signature_says_fails(
     judged: Judged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = ingest._column
+    read = ingest._read_column
 
     def guessed(raw: pl.Series, column: Any) -> Any:  # as Polars' guess did: 01001 becomes 1001
         made, unread = read(raw, column)
         return (made.cast(pl.Int64).cast(pl.String) if column.type == "string" else made), unread
 
-    monkeypatch.setattr(ingest, "_column", guessed)
+    monkeypatch.setattr(ingest, "_read_column", guessed)
     found = judged()
     check = _parity(found)
     assert check.verdict is Verdict.FAIL
