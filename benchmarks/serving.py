@@ -32,7 +32,7 @@ from ways import Served, Way, answered, load, ours, serving
 
 from merit import artifacts
 from merit.scoring.package import Package
-from merit.serving.app.rows import RowDecoder
+from merit.serving.app.row_decoder import RowDecoder
 
 MERIT = "merit serve, metrics and prediction log on"
 BARE = "bare uvicorn with merit's handler"

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests import brokers
 
 from merit.scoring.package import Package
-from merit.serving.app.answers import ServedModel
+from merit.serving.app.served_model import ServedModel
 from merit.stream.events import Event
 from merit.stream.scorer import EventScorer
 
@@ -71,7 +71,7 @@ def _worker(broker: str, url: str, rows: int) -> subprocess.Popen[bytes]:
         "import sys\n"
         "from merit.config.schema.release import Signing\n"
         "from merit.config.schema.stream import Stream\n"
-        "from merit.stream.run import run_worker\n"
+        "from merit.stream.worker import run_worker\n"
         f"how = Stream(broker={broker!r}, url={url!r}, rows={rows}, metrics_port=None)\n"
         "run_worker(how, 'v1', Signing(), lambda line: print(line, file=sys.stderr))\n"
     )

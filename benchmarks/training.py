@@ -36,12 +36,12 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader, TensorDataset
 
 from merit import artifacts
-from merit.config import targets
+from merit.config.components import targets
 from merit.config.compose import compose
 from merit.config.schema import Lock
 from merit.models import build as network
 from merit.models.build import Examples, Predictor, read_part
-from merit.training import run
+from merit.training import train as run
 from merit.training.batches import Batches
 from merit.training.history import History
 

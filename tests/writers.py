@@ -3,7 +3,7 @@
 import os
 import threading
 
-from merit.prediction_log import writer
+from merit.prediction_log import writer_process
 
 
 class Thread:
@@ -13,7 +13,7 @@ class Thread:
         asked, self._stdin = os.pipe()
         self._stdout, answers = os.pipe()
         self.stdin, self.stdout = os.fdopen(self._stdin, "wb", 0), os.fdopen(self._stdout, "rb", 0)
-        self._thread = threading.Thread(target=writer.run_writer, args=(asked, answers), daemon=True)
+        self._thread = threading.Thread(target=writer_process.run_writer, args=(asked, answers), daemon=True)
         self._thread.start()
 
     def poll(self) -> int | None:

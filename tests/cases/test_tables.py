@@ -30,13 +30,13 @@ from merit.evaluation.evaluate import evaluate
 from merit.features.fit import features, fit_preprocessing
 from merit.gate import judge
 from merit.gate.checks.model import parity
-from merit.gate.checks.model.source import SourceRows, to_json_rows
+from merit.gate.checks.model.source_rows import SourceRows, to_json_rows
 from merit.gate.verdict import Verdict
 from merit.packaging.package import _build_signature, package
 from merit.scoring.package import Package, extract_columns
-from merit.serving.app.answers import ServedModel
+from merit.serving.app.served_model import ServedModel
 from merit.serving.codec import decoder
-from merit.training.run import train
+from merit.training.train import train
 from tests.conftest import rewrite_manifest, scoring_graph
 
 TABLES = Path(__file__).with_name("tables")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from merit.config import classes
-from merit.config.classes import Signature
+from merit.config.components import class_source
+from merit.config.components.class_source import Signature
 from merit.errors import MeritError
 
 
@@ -38,7 +38,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_signature_read_from_source_is_the_one_that_python_sees(target: str) -> None:
     module, _, name = target.rpartition(".")
     parameters = list(inspect.signature(getattr(importlib.import_module(module), name)).parameters.values())
-    read = classes.read_signature(target)
+    read = class_source.read_signature(target)
     assert read is not None
     named = [p for p in parameters if p.kind not in {p.VAR_POSITIONAL, p.VAR_KEYWORD}]
     assert set(read.names) == {p.name for p in named}
@@ -47,8 +47,8 @@ def test_a_signature_read_from_source_is_the_one_that_python_sees(target: str) -
 
 
 def test_the_public_classes_of_a_module_are_listed() -> None:
-    assert classes.list_classes("merit.data.sources") == ["Source", "Csv", "Parquet", "Sql", "Digits", "Flights"]
-    assert classes.list_classes("merit.nowhere") == []
+    assert class_source.list_classes("merit.data.sources") == ["Source", "Csv", "Parquet", "Sql", "Digits", "Flights"]
+    assert class_source.list_classes("merit.nowhere") == []
 
 
 def test_a_class_without_init_has_its_parents_signature(home: Path) -> None:
@@ -62,13 +62,13 @@ def test_a_class_without_init_has_its_parents_signature(home: Path) -> None:
     (home / "other.py").write_text("class Other:\n  def __init__(self, o): ...\n")
     inherited = Signature(("x", "y", "z", "w"), ("x", "z"), takes_any=True)
     for name in "ABDE":
-        assert classes.read_signature(f"home.room.{name}") == inherited, name
+        assert class_source.read_signature(f"home.room.{name}") == inherited, name
     for name in "CF":
-        assert classes.read_signature(f"home.room.{name}") == classes.NO_ARGUMENTS, name
+        assert class_source.read_signature(f"home.room.{name}") == class_source.NO_ARGUMENTS, name
     for name in "GH":
-        assert classes.read_signature(f"home.room.{name}") == Signature(("o",), ("o",), takes_any=False), name
-    assert classes.read_signature("home.room.I") == classes.ANY_ARGUMENTS
-    assert classes.read_signature("home.room.Nothing") is None
+        assert class_source.read_signature(f"home.room.{name}") == Signature(("o",), ("o",), takes_any=False), name
+    assert class_source.read_signature("home.room.I") == class_source.ANY_ARGUMENTS
+    assert class_source.read_signature("home.room.Nothing") is None
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_class_is_found_through_imports(home: Path, line: str) -> None:
     (home / "inner" / "__init__.py").write_text("from ..room import A\nfrom .deep import C\n")
     (home / "inner" / "deep.py").write_text("from ..room import A as C\n")
     for name in ("home.A", "home.inner.A", "home.inner.C"):
-        found = classes.find_class(*name.rpartition(".")[::2])
+        found = class_source.find_class(*name.rpartition(".")[::2])
         assert found is not None
         assert found[0] == "home.room"
 
@@ -92,7 +92,7 @@ def test_imports_that_go_in_a_circle_are_told(home: Path) -> None:
     (home / "a.py").write_text("from home.b import X")
     (home / "b.py").write_text("from home.a import X")
     with pytest.raises(MeritError, match="can't be found: the imports are circular"):
-        classes.read_signature("home.a.X")
+        class_source.read_signature("home.a.X")
 
 
 def test_a_dataclass_takes_its_fields(home: Path) -> None:
@@ -103,29 +103,29 @@ def test_a_dataclass_takes_its_fields(home: Path) -> None:
         "  d: int = field(repr=False)\n  e: int = field(init=False)\n  a: int = 2\n"
         "@other\nclass C:\n  a: int\n"
     )
-    assert classes.read_signature("home.room.A") == Signature(("a", "b"), ("a",), takes_any=False)
-    assert classes.read_signature("home.room.B") == Signature(("a", "b", "c", "d"), ("d",), takes_any=False)
-    assert classes.read_signature("home.room.C") == classes.ANY_ARGUMENTS
+    assert class_source.read_signature("home.room.A") == Signature(("a", "b"), ("a",), takes_any=False)
+    assert class_source.read_signature("home.room.B") == Signature(("a", "b", "c", "d"), ("d",), takes_any=False)
+    assert class_source.read_signature("home.room.C") == class_source.ANY_ARGUMENTS
 
 
 @pytest.mark.parametrize(("text", "line"), [(b"x = 1\nclass A(:\n", ":2"), (b"x = '\x00'\n", "")])
 def test_source_that_is_no_python_is_told_with_its_line(home: Path, text: bytes, line: str) -> None:
     (home / "room.py").write_bytes(text)
     with pytest.raises(MeritError, match=rf"home/room\.py{line}: not valid Python: "):
-        classes.read_signature("home.room.A")
+        class_source.read_signature("home.room.A")
 
 
 def test_reading_a_module_imports_nothing(home: Path) -> None:
     (home / "__init__.py").write_text("raise SystemExit('imported')")
     (home / "room.py").write_text("raise SystemExit('imported')\nclass A: ...")
-    assert classes.read_signature("home.room.A") == classes.NO_ARGUMENTS
+    assert class_source.read_signature("home.room.A") == class_source.NO_ARGUMENTS
 
 
 def test_a_changed_file_is_read_again(home: Path) -> None:
     import os
 
     (home / "room.py").write_text("class A: ...")
-    assert classes.list_classes("home.room") == ["A"]
+    assert class_source.list_classes("home.room") == ["A"]
     (home / "room.py").write_text("class B: ...")
     os.utime(home / "room.py", ns=(1, 1))
-    assert classes.list_classes("home.room") == ["B"]
+    assert class_source.list_classes("home.room") == ["B"]

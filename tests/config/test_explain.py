@@ -7,8 +7,8 @@ from click.testing import CliRunner
 
 from merit.cli import main
 from merit.config.compose import compose_config
-from merit.config.documentation import describe_field
-from merit.config.explain import _collect_values, _iterate_paths, explain_composed, explain_key
+from merit.config.documentation.explain import _collect_values, _iterate_paths, explain_composed, explain_key
+from merit.config.documentation.keys import describe_field
 from merit.config.problems import find_models, get_annotations
 from merit.config.schema import Lock
 from merit.config.schema.base import Section
@@ -37,7 +37,7 @@ def test_a_key_is_told_with_its_value_its_place_and_its_meaning() -> None:
 def test_an_argument_is_told_in_the_words_of_its_class() -> None:
     assert explain_key("optimizer.lr").meaning.startswith("learning rate (default: 1e-3).")
     assert explain_key("optimizer.fused").meaning.startswith("whether the fused implementation is used.")
-    assert explain_key("model.dropout").meaning == "share of hidden units left out in training."
+    assert explain_key("model.dropout").meaning == "share of hidden units dropped in training."
 
 
 def test_the_command_line_overrides_a_file_which_overrides_the_one_it_builds_on() -> None:
@@ -112,7 +112,8 @@ def test_the_tree_shows_every_section_and_depth_folds_it() -> None:
 
 def test_explaining_imports_no_torch() -> None:
     code = (
-        "import sys\nfrom merit.config.explain import explain_key\nexplain_key('optimizer.lr')\nprint('torch' in "
+        "import sys\nfrom merit.config.documentation.explain import "
+        "explain_key\nexplain_key('optimizer.lr')\nprint('torch' in "
         "sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -10,12 +10,13 @@ from click.testing import CliRunner
 from jsonschema import Draft7Validator
 
 from merit.cli import main
-from merit.config import jsonschema, yamlfiles
 from merit.config.compose import compose
+from merit.config.composition import yaml_files
+from merit.config.documentation import json_schemas
 from merit.gate.report import schema as form
 from tests.conftest import ROOT
 
-MADE = {name.removesuffix(".json"): json.loads(text) for name, text in jsonschema.build_schemas().items()}
+MADE = {name.removesuffix(".json"): json.loads(text) for name, text in json_schemas.build_schemas().items()}
 SHIPPED = sorted(file.relative_to(ROOT / "conf").as_posix() for file in (ROOT / "conf").rglob("*.yaml"))
 
 
@@ -24,7 +25,7 @@ def _complaints(schema: str, values: Any) -> list[str]:
 
 
 def _values(file: Path) -> dict[str, Any]:
-    read = yamlfiles.read_file(file)
+    read = yaml_files.read_file(file)
     assert read.problems == []
     return {**read.root.to_plain(), **({"defaults": read.defaults.to_plain()} if read.defaults.value else {})}
 
@@ -35,7 +36,7 @@ def _schema_of(name: str) -> str:
 
 
 def test_the_schemas_in_conf_are_what_the_code_says() -> None:
-    assert jsonschema.find_stale(ROOT / "conf" / ".schema", {form.SCHEMA_FILE: form.render_schema()}) == []
+    assert json_schemas.find_stale(ROOT / "conf" / ".schema", {form.SCHEMA_FILE: form.render_schema()}) == []
 
 
 @pytest.mark.parametrize("name", sorted(MADE))

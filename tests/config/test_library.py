@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from merit.config import library, problems
 from merit.config import lock as locks
+from merit.config import merit_code, problems
 from merit.config.compose import compose
 from merit.config.schema import Lock
 from merit.config.schema.data import Data
@@ -19,23 +19,23 @@ STAGES = set(yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["st
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """merit's code and files as a wheel lays them out; library works on this copy."""
     package = tmp_path / "lib" / "merit"
-    shutil.copytree(library.PACKAGE_ROOT, package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(merit_code.PACKAGE_ROOT, package, ignore=shutil.ignore_patterns("__pycache__"))
     (package / "project/files").mkdir()
     shutil.copy(ROOT / "dvc.yaml", package / "project/files")
-    monkeypatch.setattr(library, "PACKAGE_ROOT", package)
+    monkeypatch.setattr(merit_code, "PACKAGE_ROOT", package)
     return package
 
 
 def test_in_a_checkout_the_files_are_those_at_its_root() -> None:
-    assert library.find_template_root() == ROOT
+    assert merit_code.find_template_root() == ROOT
 
 
 def test_an_installed_merit_has_its_files_with_it(installed: Path) -> None:
-    assert library.find_template_root() == installed / "project/files"
+    assert merit_code.find_template_root() == installed / "project/files"
 
 
 def test_each_stage_has_the_hash_of_its_code(installed: Path) -> None:
-    assert set(library.hash_code_by_stage()) == STAGES
+    assert set(merit_code.hash_code_by_stage()) == STAGES
 
 
 @pytest.mark.parametrize(
@@ -53,22 +53,22 @@ def test_each_stage_has_the_hash_of_its_code(installed: Path) -> None:
 def test_changed_code_changes_the_hash_of_just_the_stages_that_it_makes(
     installed: Path, file: str, stages: set[str]
 ) -> None:
-    before = library.hash_code_by_stage()
+    before = merit_code.hash_code_by_stage()
     with (installed / file).open("a", encoding="utf-8") as handle:
         handle.write("# changed\n")
-    after = library.hash_code_by_stage()
+    after = merit_code.hash_code_by_stage()
     assert {name for name in STAGES if after[name] != before[name]} == stages
 
 
 def test_what_python_has_compiled_is_no_code(installed: Path) -> None:
-    before = library.hash_code_by_stage()
+    before = merit_code.hash_code_by_stage()
     (installed / "features/__pycache__").mkdir()
     (installed / "features/__pycache__/fit.cpython-311.pyc").write_bytes(b"x")
-    assert library.hash_code_by_stage() == before
+    assert merit_code.hash_code_by_stage() == before
 
 
 def test_the_lock_of_a_project_without_merits_source_records_the_code(conf: Path) -> None:
-    assert compose().merit == library.hash_code_by_stage()
+    assert compose().merit == merit_code.hash_code_by_stage()
 
 
 def test_the_lock_of_merits_own_repository_does_not(monkeypatch: pytest.MonkeyPatch) -> None:

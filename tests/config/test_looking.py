@@ -11,7 +11,7 @@ import pytest
 
 from merit.config import lock as locks
 from merit.config.compose import compose
-from merit.config.explain import explain_key
+from merit.config.documentation.explain import explain_key
 
 SQL = "_target_: merit.data.sources.Sql\n  url: sqlite:///shop.db\n  query: SELECT id FROM sales"
 OWN = "_target_: mymodels.Orders"

@@ -13,7 +13,7 @@ import yaml
 
 from merit import cli
 from merit.config import lock as locks
-from merit.config import targets, trust
+from merit.config.components import targets, trusted_packages
 from merit.config.compose import compose
 from merit.errors import ConfigError, MeritError, ProjectCodeError
 
@@ -153,14 +153,14 @@ def test_own_components_may_stand_wherever_a_component_can(mymodels: Path) -> No
 def test_a_pyproject_that_can_not_be_followed_is_told_in_one_line(workdir: Path, text: str, said: str) -> None:
     Path("pyproject.toml").write_text(text)
     with pytest.raises(MeritError, match=rf"^pyproject\.toml: .*{said}") as caught:
-        trust.list_trusted_packages()
+        trusted_packages.list_trusted_packages()
     assert "\n" not in str(caught.value)
 
 
 def test_without_pyproject_nothing_of_ones_own_is_trusted(workdir: Path) -> None:
-    assert trust.list_trusted_packages() == ()
+    assert trusted_packages.list_trusted_packages() == ()
     Path("pyproject.toml").write_text("[project]\nname = 'x'\n")
-    assert trust.list_trusted_packages() == ()
+    assert trusted_packages.list_trusted_packages() == ()
 
 
 def test_a_trusted_package_that_is_not_there_is_told(workdir: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_single_file_can_be_trusted(workdir: Path) -> None:
     assert type(targets.build_component({"_target_": "mymodels.Net"})).__name__ == "Net"
     assert len(targets.find_faults({"model": {"_target_": "mymodels.inner.Net"}})) == 1
     assert targets.hash_packages({"model": {"_target_": "mymodels.Net"}}) == {
-        "mymodels": trust.hash_package("mymodels")
+        "mymodels": trusted_packages.hash_package("mymodels")
     }
     _forget()
 
@@ -263,8 +263,8 @@ def test_an_error_of_their_code_is_told_with_their_traceback(mymodels: Path, cod
 
 def test_what_led_to_an_error_is_shown_too_without_merits_frames(mymodels: Path) -> None:
     (mymodels / "networks.py").write_text(
-        "from merit.models.networks import perceptron\n"
-        "class Net:\n  def __init__(self):\n    try:\n      perceptron('a', [1], 0.0)\n"
+        "from merit.models.networks import build_perceptron\n"
+        "class Net:\n  def __init__(self):\n    try:\n      build_perceptron('a', [1], 0.0)\n"
         "    except TypeError as error:\n      raise RuntimeError('no net') from error\n"
     )
     with pytest.raises(ProjectCodeError) as caught:
@@ -362,25 +362,25 @@ def test_the_lock_holds_a_hash_of_the_packages_in_use(mymodels: Path) -> None:
     assert re.fullmatch("sha256:[0-9a-f]{64}", first["mymodels"])
     (mymodels / "deep").mkdir()
     (mymodels / "deep" / "notes.txt").write_text("no code")
-    assert trust.hash_package("mymodels") == first["mymodels"]
+    assert trusted_packages.hash_package("mymodels") == first["mymodels"]
     (mymodels / "deep" / "more.py").write_text("x = 1")
-    second = trust.hash_package("mymodels")
+    second = trusted_packages.hash_package("mymodels")
     (mymodels / "deep" / "more.py").rename(mymodels / "deep" / "other.py")
-    assert len({first["mymodels"], second, trust.hash_package("mymodels")}) == 3
+    assert len({first["mymodels"], second, trusted_packages.hash_package("mymodels")}) == 3
 
 
 def test_a_stage_refuses_code_that_the_lock_was_not_made_for(mymodels: Path) -> None:
     (mymodels / "networks.py").write_text("class Net: ...")
-    made_for = {"mymodels": trust.hash_package("mymodels")}
-    trust.check_code(made_for)
+    made_for = {"mymodels": trusted_packages.hash_package("mymodels")}
+    trusted_packages.check_code(made_for)
     (mymodels / "networks.py").write_text("class Net: x = 1")
     with pytest.raises(
         MeritError, match=r"'mymodels' changed since params\.yaml was made; 'merit compose' takes it in"
     ):
-        trust.check_code(made_for)
+        trusted_packages.check_code(made_for)
     Path("pyproject.toml").unlink()
     with pytest.raises(MeritError, match="'mymodels' is not trusted"):
-        trust.check_code(made_for)
+        trusted_packages.check_code(made_for)
 
 
 @pytest.mark.parametrize("command", ["ingest", "train", "evaluate", "package"])

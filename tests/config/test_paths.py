@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from merit.config import paths, trust
+from merit.config import trusted_paths
+from merit.config.components import trusted_packages
 from merit.errors import MeritError
 
 
@@ -18,7 +19,7 @@ def outside(workdir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("path", ["a.csv", "tables/a.csv", "./a.csv", "not/there.csv", "a..b/c.csv"])
 def test_a_path_inside_the_project_is_allowed(workdir: Path, path: str) -> None:
-    assert paths.validate_path(path, "key") == Path(path)
+    assert trusted_paths.validate_path(path, "key") == Path(path)
 
 
 @pytest.mark.parametrize(
@@ -38,13 +39,13 @@ def test_a_path_inside_the_project_is_allowed(workdir: Path, path: str) -> None:
 )
 def test_a_path_that_leads_out_is_refused(workdir: Path, path: str) -> None:
     with pytest.raises(MeritError, match=r"^key: found path .*allowed: a path inside the project") as caught:
-        paths.validate_path(path, "key")
+        trusted_paths.validate_path(path, "key")
     assert "\n" not in str(caught.value)
 
 
 def test_an_absolute_path_into_the_project_is_refused_for_others_have_it_elsewhere(workdir: Path) -> None:
     with pytest.raises(MeritError, match="found path"):
-        paths.validate_path(str(workdir.resolve() / "a.csv"), "key")
+        trusted_paths.validate_path(str(workdir.resolve() / "a.csv"), "key")
 
 
 @pytest.mark.parametrize("link", ["a.csv", "tables"])
@@ -52,14 +53,14 @@ def test_a_link_that_leads_out_is_refused(outside: Path, link: str) -> None:
     Path(link).symlink_to(outside / "a.csv" if link == "a.csv" else outside)
     path = link if link == "a.csv" else "tables/a.csv"
     with pytest.raises(MeritError, match=f"key: found path '{path}', which leads to '{outside.resolve()}/a.csv'"):
-        paths.validate_path(path, "key")
+        trusted_paths.validate_path(path, "key")
 
 
 def test_a_link_within_the_project_and_into_the_cache_of_dvc_is_allowed(workdir: Path) -> None:
     Path("b.csv").symlink_to("a.csv")
     Path("c.csv").symlink_to(".dvc/cache/files/md5/ab/cdef")
-    assert paths.find_path_error("b.csv") is None
-    assert paths.find_path_error("c.csv") is None
+    assert trusted_paths.find_path_error("b.csv") is None
+    assert trusted_paths.find_path_error("c.csv") is None
 
 
 @pytest.mark.parametrize("path", [".env", ".git/config", ".dvc/config.local", "a/.hidden/b.csv", ".dvc/cachex/a"])
@@ -68,7 +69,7 @@ def test_what_is_hidden_is_no_data(workdir: Path, path: str, way: str) -> None:
     if way == "by a link":
         Path("link.csv").symlink_to(path)
     with pytest.raises(MeritError, match="which is hidden or in a hidden folder"):
-        paths.validate_path("link.csv" if way == "by a link" else path, "key")
+        trusted_paths.validate_path("link.csv" if way == "by a link" else path, "key")
 
 
 @pytest.mark.parametrize("relative", [False, True])
@@ -76,12 +77,12 @@ def test_a_declared_root_may_be_used_and_nothing_beside_it(outside: Path, relati
     root = f"../../{outside.relative_to(Path.cwd().parents[1])}" if relative else str(outside)
     Path("pyproject.toml").write_text(f"[tool.merit]\nroots = ['{root}']\n")
     Path("a.csv").symlink_to(outside / "a.csv")
-    assert paths.find_path_error(f"{root}/a.csv") is None
-    assert paths.find_path_error("a.csv") is None
-    assert paths.find_path_error(f"{root}x/a.csv") is not None
-    assert paths.find_path_error(f"{root}/../a.csv") is not None
+    assert trusted_paths.find_path_error(f"{root}/a.csv") is None
+    assert trusted_paths.find_path_error("a.csv") is None
+    assert trusted_paths.find_path_error(f"{root}x/a.csv") is not None
+    assert trusted_paths.find_path_error(f"{root}/../a.csv") is not None
     (outside / "passwd").symlink_to("/etc/passwd")
-    assert paths.find_path_error(f"{root}/passwd") is not None
+    assert trusted_paths.find_path_error(f"{root}/passwd") is not None
 
 
 @pytest.mark.parametrize(
@@ -92,4 +93,4 @@ def test_a_declared_root_may_be_used_and_nothing_beside_it(outside: Path, relati
 def test_roots_that_are_none_are_told(workdir: Path, text: str, says: str) -> None:
     Path("pyproject.toml").write_text(f"[tool.merit]\n{text}\n")
     with pytest.raises(MeritError, match=says):
-        trust.list_roots()
+        trusted_packages.list_roots()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from merit.config import shapes
+from merit.config.components import metric_interface
 from merit.config.compose import compose
 from merit.errors import ConfigError
 
@@ -20,7 +20,7 @@ def metrics(workdir: Path) -> Path:
 
 def _found(target: str, task: str = "binary") -> list[str]:
     values = {"evaluate": {"metrics": {"mine": {"_target_": target}}}, "data": {"target": {"task": task}}}
-    return [fault.found.removeprefix(f"found {target!r}, ") for fault in shapes.find_faults(values)]
+    return [fault.found.removeprefix(f"found {target!r}, ") for fault in metric_interface.find_faults(values)]
 
 
 CALL = "def __call__(self, target, prediction, weights): ..."

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from merit.config import signatures
+from merit.config.components import signatures
 
 
 @pytest.mark.parametrize(

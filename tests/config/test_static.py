@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from merit.config import interpolation
 from merit.config.compose import check_conf, compose, compose_config
-from merit.config.layers import merge_layers
+from merit.config.composition import interpolation
+from merit.config.composition.layers import merge_layers
 from merit.errors import ConfigError
 
 HYDRAS = "Hydra's own settings can't be set here: they may run code and look for configuration elsewhere"

@@ -2,14 +2,15 @@ from pathlib import Path
 
 import pytest
 
-from merit.config import space, sweeps, yamlfiles
 from merit.config.compose import compose
-from merit.config.space import Choice, Interval, Range, parse_search_space
+from merit.config.composition import yaml_files
+from merit.config.sweep import search_space, sweep_config
+from merit.config.sweep.search_space import Choice, Interval, Range, parse_search_space
 from merit.errors import ConfigError
 
 
-def _asked(*overrides: str, **given: object) -> space.SearchSpace:
-    return parse_search_space(overrides, given, yamlfiles.read_all_files(Path("conf")), "conf/sweep/here.yaml")
+def _asked(*overrides: str, **given: object) -> search_space.SearchSpace:
+    return parse_search_space(overrides, given, yaml_files.read_all_files(Path("conf")), "conf/sweep/here.yaml")
 
 
 def test_hydras_grammar_gives_the_values_that_hydra_would_try(conf: Path) -> None:
@@ -73,9 +74,10 @@ def test_a_space_that_sweeps_nothing_is_refused_with_its_file(conf: Path) -> Non
 
 
 def test_every_file_of_conf_sweep_is_right(conf: Path) -> None:
-    files = yamlfiles.read_all_files(conf)
+    files = yaml_files.read_all_files(conf)
     found = {
-        file.stem: sweeps.read_sweep([f"sweep={file.stem}"], files).sweep for file in (conf / "sweep").glob("*.yaml")
+        file.stem: sweep_config.read_sweep([f"sweep={file.stem}"], files).sweep
+        for file in (conf / "sweep").glob("*.yaml")
     }
     assert found["embedding_mlp"].sampler == found["tpe"].sampler == "tpe"
     assert found["embedding_mlp"].trials == 20
@@ -83,14 +85,14 @@ def test_every_file_of_conf_sweep_is_right(conf: Path) -> None:
 
 
 def test_the_sweep_is_no_part_of_the_lock(conf: Path) -> None:
-    assert sweeps.is_sweep_override("sweep.trials=3")
-    assert not sweeps.is_sweep_override("sweeps=3")
+    assert sweep_config.is_sweep_override("sweep.trials=3")
+    assert not sweep_config.is_sweep_override("sweeps=3")
     with pytest.raises(ConfigError, match="sweep: unknown key"):
         compose(["sweep=tpe"])
 
 
 def test_without_conf_sweep_the_defaults_hold(conf: Path) -> None:
-    assert sweeps.read_sweep([], {}).sweep.sampler == "grid"
+    assert sweep_config.read_sweep([], {}).sweep.sampler == "grid"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,7 @@ def test_without_conf_sweep_the_defaults_hold(conf: Path) -> None:
 )
 def test_what_a_sweep_can_not_be_is_told_in_a_line(conf: Path, overrides: list[str], told: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        sweeps.read_sweep(overrides, yamlfiles.read_all_files(conf))
+        sweep_config.read_sweep(overrides, yaml_files.read_all_files(conf))
     assert told in str(caught.value)
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -134,7 +136,7 @@ def test_what_a_sweep_can_not_be_is_told_in_a_line(conf: Path, overrides: list[s
 def test_a_file_of_conf_sweep_may_not_build_on_what_is_not_there(conf: Path) -> None:
     (conf / "sweep" / "mine.yaml").write_text("defaults: [tpf, _self_]\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"conf/sweep/mine.yaml: defaults: no choice 'tpf'; allowed: cmaes"):
-        sweeps.read_sweep(["sweep=mine"], yamlfiles.read_all_files(conf))
+        sweep_config.read_sweep(["sweep=mine"], yaml_files.read_all_files(conf))
     (conf / "sweep" / "mine.yaml").write_text("trails: 3\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"conf/sweep/mine.yaml:1: sweep.trails: unknown key"):
-        sweeps.read_sweep(["sweep=mine"], yamlfiles.read_all_files(conf))
+        sweep_config.read_sweep(["sweep=mine"], yaml_files.read_all_files(conf))

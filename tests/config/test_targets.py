@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from merit.config import targets
+from merit.config.components import targets
 from merit.errors import MeritError
 
 
@@ -24,7 +24,7 @@ def _faults(place: str, **component: Any) -> list[tuple[str, str]]:
         "subprocess.Popen",
         "torch.load",
         "torch.hub.load",
-        "merit.config.targets.build_component",
+        "merit.config.components.targets.build_component",
         "merit.data.sources",
         "merit.data.sourcesx.Flights",
         "torch.optimx.AdamW",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from merit.config import yamlfiles
+from merit.config.composition import yaml_files
 from tests.conftest import ROOT
 
 TEXTS = [
@@ -37,10 +37,10 @@ TEXTS = [
 ]
 
 
-def _read(folder: Path, text: str) -> yamlfiles.YamlFile:
+def _read(folder: Path, text: str) -> yaml_files.YamlFile:
     file = folder / "a.yaml"
     file.write_text(text, encoding="utf-8", newline="")
-    return yamlfiles.read_file(file, ("model",))
+    return yaml_files.read_file(file, ("model",))
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -53,9 +53,9 @@ def test_both_parsers_find_the_same_values_lines_and_faults(
 
 
 def test_both_parsers_find_the_same_in_conf(monkeypatch: pytest.MonkeyPatch) -> None:
-    fast = yamlfiles.read_all_files(ROOT / "conf")
+    fast = yaml_files.read_all_files(ROOT / "conf")
     monkeypatch.delattr(yaml, "CSafeLoader")
-    assert yamlfiles.read_all_files(ROOT / "conf") == fast
+    assert yaml_files.read_all_files(ROOT / "conf") == fast
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,6 @@ def test_numbers_that_are_what_they_look_like_and_texts_in_quotes_are_taken(tmp_
 def test_the_faults_of_a_long_file_are_told_by_the_fast_parser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaders, parse = [], yaml.parse
     monkeypatch.setattr(yaml, "parse", lambda text, Loader: loaders.append(Loader) or parse(text, Loader))  # noqa: N803
-    for size in (yamlfiles.MAX_REPARSE_LENGTH, 10):
+    for size in (yaml_files.MAX_REPARSE_LENGTH, 10):
         assert _read(tmp_path, "a: " + "x" * size + "\n]").problems[0].found.startswith("not valid YAML")
     assert loaders == [yaml.CSafeLoader, yaml.CSafeLoader, yaml.SafeLoader]

@@ -213,7 +213,7 @@ def test_a_version_that_does_not_come_up_is_not_switched_to(at, fault):
 def test_a_killed_replica_is_replaced_and_nobody_notices(at):
     world = at("v1", replicas=2)
     pid = int((world.folder / ".merit/environments/staging/supervisord.pid").read_text())
-    replicas = pids("-P", str(pid), "-f", "merit.serving.server.workers")
+    replicas = pids("-P", str(pid), "-f", "merit.serving.server.worker_supervisor")
     with Load(world.ports["staging"], EXAMPLE, connections=16) as load:
         os.kill(replicas[0], signal.SIGKILL)
         time.sleep(0.5)
@@ -310,7 +310,7 @@ print(*[row[7] for row in rows if row[:2] == ["shadow", "BACKEND"]])
 def test_a_shadow_that_hangs_delays_nobody(at):
     world = at("v1", traffic={"canary": None, "shadow": {"version": "v3", "share": 1.0}})
     shadow = next(each for each in state(world)["replicas"] if each["role"] == "shadow")
-    parents = pids("-f", f"merit.serving.server.workers 127.0.0.1 {shadow['port']} ")
+    parents = pids("-f", f"merit.serving.server.worker_supervisor 127.0.0.1 {shadow['port']} ")
     workers = [pid for parent in parents for pid in pids("-P", str(parent))]
     assert workers
     for pid in workers:

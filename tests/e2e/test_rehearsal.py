@@ -224,16 +224,16 @@ def test_who_may_write_has_a_branch_locked_and_who_may_not_has_not(world: World)
 
 
 def test_a_lock_for_a_commit_that_is_no_longer_the_tip_is_not_committed(world: World) -> None:
-    from merit.ci import commits
+    from merit.ci import api_commits
     from merit.errors import Refused
     from merit.github import GitHubApi
 
     head = world.branch("moving", _slower("0.0016"))
     tip = world.branch("moving", lambda _: None)
     api = GitHubApi(world.forge.url, world.forge.repository, world.forge.grant({"contents": "write"}))
-    made = commits.create_commit(api, head, {"params.yaml": "a: 1\n"}, "late")
+    made = api_commits.create_commit(api, head, {"params.yaml": "a: 1\n"}, "late")
     with pytest.raises(Refused, match="moving: was pushed to while its lock was computed"):
-        commits.fast_forward(api, "moving", made)
+        api_commits.fast_forward(api, "moving", made)
     assert git(world.forge.place(), "rev-parse", "moving") == tip
 
 

@@ -42,7 +42,7 @@ def test_the_built_bento_answers_as_the_package_and_is_asked_once(judged: Projec
 
 def test_serving_code_that_answers_otherwise_is_refused(judged: Project) -> None:
     _replay(judged)
-    answers = judged.folder / "src/merit/serving/app/answers.py"
+    answers = judged.folder / "src/merit/serving/app/served_model.py"
     text = answers.read_text(encoding="utf-8")
     assert text.count("return self.package.predict(columns)") == 1
     answers.write_text(
@@ -54,7 +54,7 @@ def test_serving_code_that_answers_otherwise_is_refused(judged: Project) -> None
 
 
 def test_serving_code_that_does_not_come_up_is_inconclusive(judged: Project) -> None:
-    with (judged.folder / "src/merit/serving/app/rows.py").open("a", encoding="utf-8") as handle:
+    with (judged.folder / "src/merit/serving/app/row_decoder.py").open("a", encoding="utf-8") as handle:
         handle.write("raise RuntimeError('planted')\n")
     found = _replay(judged)
     assert found["verdict"] == "inconclusive"

@@ -294,7 +294,7 @@ def _poisoned_stream_goes_on(broker: Any, worker: Worker) -> None:
 
 def test_poisoned_events_go_to_the_dead_letters_and_the_stream_goes_on(broker, start, folder):
     from merit.scoring.package import Package
-    from merit.serving.app.answers import ServedModel
+    from merit.serving.app.served_model import ServedModel
 
     worker = start(broker)
     _poisoned_stream_goes_on(broker, worker)

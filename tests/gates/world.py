@@ -28,15 +28,15 @@ from merit.config.schema import Lock
 from merit.data import contract
 from merit.data.ingest import ingest
 from merit.dvc import cache
-from merit.dvc import lock as locked
+from merit.dvc import lockfile as locked
 from merit.errors import MeritError
 from merit.evaluation.baseline import run_baseline
 from merit.evaluation.evaluate import evaluate
 from merit.features.fit import features
 from merit.gate import judge
-from merit.gate.checks.model.source import ReplayRows, SourceRows
+from merit.gate.checks.model.source_rows import ReplayRows, SourceRows
 from merit.packaging.package import package
-from merit.training.run import train
+from merit.training.train import train
 
 STAGES = ("compose", "ingest", "validate", "features", "baseline", "train", "evaluate", "package")
 

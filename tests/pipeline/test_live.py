@@ -17,7 +17,7 @@ from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.mlflow import store
-from merit.tracking.live import RunLogger
+from merit.tracking.run_logger import RunLogger
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 
@@ -69,7 +69,7 @@ def test_an_error_of_the_training_comes_before_one_of_the_tracking(tracked: Lock
 def test_the_run_of_a_training_that_was_killed_is_ended(tracked: Lock) -> None:
     locks.write_lock(tracked)
     code = (
-        "import time; from merit.config import lock; from merit.tracking.live import Live\n"
+        "import time; from merit.config import lock; from merit.tracking.run_logger import Live\n"
         "run = Live(lock.read_lock()); print('up', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True) as training:

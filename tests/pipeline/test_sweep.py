@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.small_project import Project
 
-from merit.sweep import isolation
+from merit.sweep.trials import isolation
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 

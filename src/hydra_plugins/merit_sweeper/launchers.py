@@ -68,7 +68,7 @@ class LocalLauncher(_TrialLauncher):
     """Runs trials on the CPU cores of this machine."""
 
     def __init__(self) -> None:
-        from merit.sweep.local import LocalMachine
+        from merit.sweep.trials.local_machine import LocalMachine
 
         self.workers = LocalMachine()
 
@@ -77,6 +77,6 @@ class RayLauncher(_TrialLauncher):
     """Runs trials on a Ray cluster."""
 
     def __init__(self, address: str | None) -> None:
-        from merit.sweep.on_ray import RayCluster
+        from merit.sweep.trials.ray_cluster import RayCluster
 
         self.workers = RayCluster(address)

@@ -16,7 +16,7 @@ import yaml
 
 from merit import artifacts, safe_yaml
 from merit.errors import MeritError, Refused
-from merit.reading import advice, cells
+from merit.reading import cell_advice, column_cells
 from merit.reading.declaration import CELL_KEYS, ColumnDeclaration, build_declaration
 from merit.scoring.package import Package
 
@@ -111,7 +111,7 @@ class Contract:
         dtype = schema[rule.name]
         if self.is_text and rule.type == "array":
             return f"the column '{rule.name}' is an array, which CSV can't hold; give Parquet"
-        if not cells.find_mismatch(dtype, rule.declaration):
+        if not column_cells.find_mismatch(dtype, rule.declaration):
             return ""
         shape = f" {list(rule.shape)}" if rule.shape else ""
         return f"the column '{rule.name}' is {dtype}; the model takes {rule.type}{shape}"
@@ -122,7 +122,7 @@ class Contract:
         violations: list[Violation] = []
         for rule in self.rules:
             raw_values = rows[rule.name]
-            reading = cells.read_column(raw_values, rule.declaration)
+            reading = column_cells.read_column(raw_values, rule.declaration)
             cast_columns.append(reading.values)
             violations += _find_violations(rule, raw_values, reading)
         return pl.DataFrame(cast_columns), violations
@@ -168,7 +168,7 @@ def merge_reasons(violations: list[Violation]) -> pl.DataFrame:
     return messages.group_by("row", maintain_order=True).agg(pl.col("reason").str.join("; ")).sort("row")
 
 
-def _find_violations(rule: ColumnRule, raw_values: pl.Series, reading: cells.ColumnReading) -> list[Violation]:
+def _find_violations(rule: ColumnRule, raw_values: pl.Series, reading: column_cells.ColumnReading) -> list[Violation]:
     """Return the violations of one rule; a valid column costs one pass."""
     name, column = rule.name, reading.values
     violations: list[Violation] = []
@@ -177,7 +177,7 @@ def _find_violations(rule: ColumnRule, raw_values: pl.Series, reading: cells.Col
         displayed = None if rule.shape else raw_values
         violations += [
             Violation(name, *cause, displayed)
-            for cause in advice.find_causes(raw_values, reading.unread, rule.declaration)
+            for cause in cell_advice.find_causes(raw_values, reading.unread, rule.declaration)
         ]
         missing = column.is_null() & ~reading.unread
     if not rule.nullable and missing is not None and missing.any():

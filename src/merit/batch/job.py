@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from merit.batch import lines, output_lock, overlap_check, sources, texts
+from merit.batch import csv_dialect, csv_structure, output_lock, overlap_check, sources
 from merit.batch import output as outputs
 from merit.batch.output import Output
 from merit.batch.scorer import BatchScorer, create_refusal
@@ -122,8 +122,8 @@ def predict(
     scorer = job.load_scorer(is_text=is_text)
     with TemporaryDirectory(prefix="merit-predict-") as temporary_folder:
         if isinstance(source, InputFiles) and is_text:
-            source = texts.detect_dialect(source, scorer.package, Path(temporary_folder), show_line)
-            lines.check_headers(source)
+            source = csv_dialect.detect_dialect(source, scorer.package, Path(temporary_folder), show_line)
+            csv_structure.check_headers(source)
         return _run_batch(
             source, job, scorer, engine, restart=restart, report_progress=report_progress, show_line=show_line
         )
@@ -195,7 +195,7 @@ def _start_batch(source: InputFiles | DatabaseQuery, job: Job, scorer: BatchScor
         MeritError: the input can't be read; the earlier output is unchanged.
     """
     if isinstance(source, InputFiles) and source.is_text:
-        lines.check_lines(source)
+        csv_structure.check_lines(source)
     restart_folder = job.output.folder / outputs.RESTAGED_NAME
     is_query_restart = isinstance(source, DatabaseQuery) and job.output.has_note()
     if is_query_restart:

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from merit import artifacts, dvc, safe_yaml
-from merit.ci.commits import create_commit, fast_forward, read_texts
-from merit.dvc import cache, handed, lock, remote
+from merit.ci.api_commits import create_commit, fast_forward, read_texts
+from merit.dvc import cache, lockfile, remote, untrusted
 from merit.errors import MeritError, Refused
 from merit.github import GitHubApi, read_event
 
@@ -87,7 +87,7 @@ def check_locks(contents: dict[str, str]) -> None:
             raise MeritError(f"{name}: not valid YAML; the job before makes it") from error
         if not isinstance(values, dict) or not isinstance(values.get(section), dict):
             raise MeritError(f"{name}: holds no section {section!r}; the job before makes it")
-    lock.parse_outputs(contents[artifacts.DVC_LOCK.as_posix()], artifacts.DVC_LOCK.as_posix())
+    lockfile.parse_outputs(contents[artifacts.DVC_LOCK.as_posix()], artifacts.DVC_LOCK.as_posix())
 
 
 def push_outputs(folder: Path) -> str:
@@ -100,10 +100,10 @@ def push_outputs(folder: Path) -> str:
         MeritError: an object fails these checks, the package differs from its manifest, or the push fails.
     """
     text = read_texts(folder, [artifacts.DVC_LOCK.as_posix()])[artifacts.DVC_LOCK.as_posix()]
-    declared_outputs = lock.parse_outputs(text, artifacts.DVC_LOCK.as_posix())
+    declared_outputs = lockfile.parse_outputs(text, artifacts.DVC_LOCK.as_posix())
     with dvc.open_repository("push-outputs") as repo:
         if not repo.config["remote"]:
             return "no remote of DVC's is configured: nothing pushed"
-        hashes = handed.import_outputs(folder / cache.DEFAULT_CACHE, declared_outputs, Path(repo.cache.local.path))
+        hashes = untrusted.import_outputs(folder / cache.DEFAULT_CACHE, declared_outputs, Path(repo.cache.local.path))
         pushed_count = remote.push_objects(repo, hashes)
     return f"{pushed_count} of {len(hashes)} objects were new to the remote"

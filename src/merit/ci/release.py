@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from merit import artifacts, git
-from merit.ci.commits import create_branch, create_commit
+from merit.ci.api_commits import create_branch, create_commit
 from merit.config.schema import Lock
 from merit.deploy import environments, main_branch, requirements, targets
 from merit.deploy.promote import promote

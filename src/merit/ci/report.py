@@ -12,7 +12,7 @@ from typing import Any
 from merit.errors import MeritError
 from merit.gate.report import render as reports
 from merit.gate.report import schema
-from merit.gate.report.labels import summarize_verdict
+from merit.gate.report.wording import summarize_verdict
 from merit.github import GitHubApi, GitHubError, read_event
 from merit.github.pull_requests import WorkflowRun, find_pull_request, read_untrusted_text, upsert_comment
 

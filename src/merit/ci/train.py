@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from merit import artifacts, safe_yaml
-from merit.ci.commits import create_branch, create_commit, read_texts
+from merit.ci.api_commits import create_branch, create_commit, read_texts
 from merit.ci.lock import LOCK_FILES, check_locks
 from merit.config import experiment, tasks
 from merit.config.experiment import CONFIG_PATH, EXPERIMENT_FOLDER

@@ -58,7 +58,7 @@ def _note_unread_source(composed_lock: "Lock") -> str:
 @click.option("--depth", type=click.IntRange(min=1), help="Maximum levels of the tree; only without a KEY.")
 def explain(key: str | None, overrides: tuple[str, ...], depth: int | None) -> None:
     """Show KEY's value and meaning, what set it and what that replaced; without a KEY, show what set every key."""
-    from merit.config import explain as explaining
+    from merit.config.documentation import explain as explaining
 
     if depth is not None and key is not None and "=" not in key:
         raise click.UsageError("--depth is for the tree of all keys; leave out KEY")
@@ -75,14 +75,14 @@ def explain(key: str | None, overrides: tuple[str, ...], depth: int | None) -> N
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 and list the schemas that are out of date.")
 def schema(folder: Path | None, check: bool) -> None:
     """Write the JSON Schemas of conf/, for editors, and of the gate's report to DIR [default: conf/.schema]."""
-    from merit.config import jsonschema
+    from merit.config.documentation import json_schemas
     from merit.gate.report import schema as form
 
-    schema_folder, extra_schemas = folder or jsonschema.SCHEMA_FOLDER, {form.SCHEMA_FILE: form.render_schema()}
+    schema_folder, extra_schemas = folder or json_schemas.SCHEMA_FOLDER, {form.SCHEMA_FILE: form.render_schema()}
     changed = (
-        jsonschema.find_stale(schema_folder, extra_schemas)
+        json_schemas.find_stale(schema_folder, extra_schemas)
         if check
-        else jsonschema.write_schemas(schema_folder, extra_schemas)
+        else json_schemas.write_schemas(schema_folder, extra_schemas)
     )
     if not changed:
         click.echo(f"{schema_folder}/ is up to date")

@@ -50,7 +50,7 @@ def apply(environment: str) -> None:
     """Deploy to ENVIRONMENT what main declares and record it as a tag; exit 0 even if only MLflow wasn't updated."""
     from merit.config import lock
     from merit.deploy import apply as room
-    from merit.serving.smoke import check_example
+    from merit.serving.server_probe import check_example
 
     result = room.apply(environment, lock.read_lock(), check_example)
     for line in result.actions:

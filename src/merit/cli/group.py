@@ -94,7 +94,7 @@ def _run_command(command: Callable[[click.Context], Any], ctx: click.Context) ->
     except (MeritError, click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
         raise
     except (Exception, SystemExit):
-        from merit.config.trust import convert_project_errors
+        from merit.config.components.trusted_packages import convert_project_errors
 
         with convert_project_errors():
             raise

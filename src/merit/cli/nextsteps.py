@@ -7,7 +7,7 @@ from pathlib import Path
 from merit import artifacts, git
 from merit.config import lock as locks
 from merit.config.schema import Lock
-from merit.data import inputs
+from merit.data import input_files
 
 COMMITTED_PATHS = (artifacts.CONF, artifacts.LOCK, artifacts.DVC_LOCK)
 
@@ -34,7 +34,7 @@ def advise_commit() -> list[str]:
     if git.get_head() is None:
         return []
     lock = locks.read_lock()
-    missing_inputs = inputs.find_missing_inputs(lock)
+    missing_inputs = input_files.find_missing_inputs(lock)
     extra_paths = [
         *(path for missing_input in missing_inputs for path in missing_input.git_paths),
         *_list_uncommitted_code(lock),

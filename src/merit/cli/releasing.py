@@ -139,19 +139,19 @@ def history(environment: str | None, as_json: bool) -> None:
 def diff(before: str, after: str, as_json: bool) -> None:
     """Show how versions BEFORE and AFTER differ in parameters, data and metrics; exit 1 if their packages differ."""
     from merit.config import lock
-    from merit.gate import change
+    from merit.gate import config_change
     from merit.registry import display, tags
     from merit.registry import queries as read
 
     name = lock.read_lock().name
     versions = [tags.find_version(tags.complete_name(name, ref)) for ref in (before, after)]
-    old, new = (change.read_params_at(version.commit) for version in versions)
+    old, new = (config_change.read_params_at(version.commit) for version in versions)
     differences = {
         "before": versions[0].name,
         "after": versions[1].name,
         "hashes": read.compare_hashes(*versions),
         "metrics": read.compare_metrics(*versions),
-        "config": None if old is None or new is None else change.list_changed_keys(old, new),
+        "config": None if old is None or new is None else config_change.list_changed_keys(old, new),
     }
     if as_json:
         click.echo(json.dumps(differences, indent=2, ensure_ascii=False))

@@ -91,11 +91,11 @@ def train(multirun: bool, overrides: tuple[str, ...]) -> None:
 
 @_wrap_stage
 def _train() -> None:
-    from merit.tracking.live import RunLogger
+    from merit.tracking.run_logger import RunLogger
 
     project_lock = _read_verified_lock()
     with RunLogger(project_lock) as live_run:
-        from merit.training.run import train as run
+        from merit.training.train import train as run
 
         run(project_lock, live_run.log_epoch)
 
@@ -131,8 +131,9 @@ def package() -> None:
 
 def _read_verified_lock() -> "Lock":
     """Return the lock for a stage that builds classes of conf/, if their code is still the code it was made for."""
-    from merit.config import lock, trust
+    from merit.config import lock
+    from merit.config.components import trusted_packages
 
     project_lock = lock.read_lock()
-    trust.check_code(project_lock.code)
+    trusted_packages.check_code(project_lock.code)
     return project_lock

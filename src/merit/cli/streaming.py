@@ -25,7 +25,7 @@ def stream(words: tuple[str, ...], metrics_port: int | None) -> None:
     from merit import artifacts
     from merit.cli.releasing import find_commit, find_version
     from merit.config import lock
-    from merit.stream.run import run_worker
+    from merit.stream.worker import run_worker
 
     project_lock = lock.read_current_lock("stream")
     settings = (

@@ -16,7 +16,8 @@ def sweep() -> None:
 @sweep.command("list")
 def list_sweeps() -> None:
     """List the sweeps in this folder, oldest first, with their number of trials and the best trial."""
-    from merit.sweep import labels, record
+    from merit.sweep import record
+    from merit.sweep.report import labels
 
     damage_lines: list[str] = []
     for name in record.list_names():
@@ -41,10 +42,11 @@ def show(name: str | None) -> None:
     """Show the trials of the sweep NAME [default: the newest], best first."""
     from rich.console import Console
 
-    from merit.sweep import record, view
+    from merit.sweep import record
+    from merit.sweep.report import terminal
 
     sweep_record = record.read_sweep(name or record.find_latest())
-    view.print_sweep(Console(), sweep_record)
+    terminal.print_sweep(Console(), sweep_record)
     _print_damage(sweep_record.folder)
 
 
@@ -55,8 +57,9 @@ def show(name: str | None) -> None:
 @click.option("--branch", is_flag=True, help="Commit the result to a new branch, sweep/EXPERIMENT, and check it out.")
 def adopt(trial: int | None, sweep_name: str | None, name: str | None, branch: bool) -> None:
     """Write TRIAL [default: the best] as an experiment of conf/, select it there and update params.yaml."""
-    from merit.sweep import labels, record
+    from merit.sweep import record
     from merit.sweep.adopt import adopt as run
+    from merit.sweep.report import labels
 
     sweep_record = record.read_sweep(sweep_name or record.find_latest())
     _print_damage(sweep_record.folder)

@@ -158,7 +158,7 @@ def plans() -> None:
     """Plan each environment that the pull request changed; exit 2 if one is refused."""
     import sys
 
-    from merit.ci import plans as planned
+    from merit.ci import plan_comment as planned
     from merit.ci import release
     from merit.config import lock
 
@@ -174,6 +174,6 @@ def plans() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 def post_plans(file: Path) -> None:
     """Post FILE, the plans of a run, to its pull request as one comment."""
-    from merit.ci import plans as planned
+    from merit.ci import plan_comment as planned
 
     click.echo(planned.report_plans(file))

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from merit.config import paths
+from merit.config import trusted_paths
 
 ALLOWED_PARAMETERS = frozenset(
     {"application_name", "connect_timeout", "host", "service", "sslmode", "target_session_attrs"}
@@ -57,7 +57,7 @@ def _find_file_error(uri: str, rest: str) -> str | None:
     is_plain = not path.startswith("file:") and not any(mark in path for mark in "?%#")
     if not rest.startswith("/") or not is_plain or not path.endswith(DATABASE_SUFFIXES):
         return f"found '{uri}'; allowed: sqlite:/// and a plain path that ends in {', '.join(DATABASE_SUFFIXES)}"
-    return paths.find_path_error(path)
+    return trusted_paths.find_path_error(path)
 
 
 def get_password_rule() -> dict[str, str]:

@@ -9,10 +9,12 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from merit import artifacts
-from merit.config import check, choices, interpolation, library, problems, shapes, signatures, targets, trust, yamlfiles
 from merit.config import lock as locks
-from merit.config.choices import Override
-from merit.config.layers import COMMAND_LINE, REMOVED, Layer, find_idle_removals, locate_fault, merge_layers
+from merit.config import merit_code, problems
+from merit.config.components import metric_interface, signatures, targets, trusted_packages
+from merit.config.composition import group_choices, interpolation, layer_checks, yaml_files
+from merit.config.composition.group_choices import Override
+from merit.config.composition.layers import COMMAND_LINE, REMOVED, Layer, find_idle_removals, locate_fault, merge_layers
 from merit.config.problems import Fault
 from merit.config.schema import FORMAT_VERSION, Lock
 from merit.errors import ConfigError, MeritError, Problem
@@ -60,8 +62,8 @@ def check_conf(conf: Path = artifacts.CONF) -> int:
     Raises:
         ConfigError: with every fault found.
     """
-    files = yamlfiles.read_all_files(conf)
-    if faults := check.check_files(files, files):
+    files = yaml_files.read_all_files(conf)
+    if faults := layer_checks.check_files(files, files):
         raise ConfigError(faults)
     return len(files)
 
@@ -83,9 +85,9 @@ class Composer:
     def __init__(self, conf: Path = artifacts.CONF, *, data_access: DataAccess = "source") -> None:
         if not (conf / "config.yaml").is_file():
             raise MeritError(f"{conf}/config.yaml: not found; run merit in the folder that holds conf/")
-        self.files = yamlfiles.read_all_files(conf)
+        self.files = yaml_files.read_all_files(conf)
         _check_format_version(self.files["config"])
-        self._groups = choices.list_groups(self.files)
+        self._groups = group_choices.list_groups(self.files)
         self._conf, self._data_access = conf, data_access
         self._selections: dict[tuple[str, ...], _Selection] = {}
         self._fingerprints: dict[str, str] = {}
@@ -98,13 +100,16 @@ class Composer:
             ConfigError: with every fault found.
         """
         parsed, issues = parse_overrides(overrides)
-        valid = [each for each in parsed if choices.find_override_fault(self.files, each) is None]
+        valid = [each for each in parsed if group_choices.find_override_fault(self.files, each) is None]
         selection = self._select_files([each for each in valid if each.key in self._groups])
-        issues = [*selection.problems, *issues, *check.check_overrides(self.files, parsed)]
+        issues = [*selection.problems, *issues, *layer_checks.check_overrides(self.files, parsed)]
         layers: list[Layer] = []
         lock = None
         if selection.is_complete:
-            layers = [*selection.layers, *(choices.to_layer(each) for each in valid if each.key not in self._groups)]
+            layers = [
+                *selection.layers,
+                *(group_choices.to_layer(each) for each in valid if each.key not in self._groups),
+            ]
             lock, faults = self._validate(merge_layers(layers))
             issues += [
                 *find_idle_removals(layers),
@@ -119,13 +124,13 @@ class Composer:
         """Add a hint where an experiment sets a key that a choice on the command line doesn't have."""
         section = problem.key.partition(".")[0]
         choice = next((each.text for each in overrides if each.key == section and each.key in self._groups), None)
-        is_experiments = problem.where.startswith(f"{self._conf / choices.EXPERIMENT_GROUP}/")
+        is_experiments = problem.where.startswith(f"{self._conf / group_choices.EXPERIMENT_GROUP}/")
         if choice is None or not is_experiments or problem.found != problems.UNKNOWN_KEY:
             return problem
         return replace(problem, hint=f"{choice} has no such key: leave the experiment out with experiment=null")
 
     def _select_files(self, overrides: list[Override]) -> "_Selection":
-        group_overrides = tuple(choices.to_hydra_text(each) for each in overrides)
+        group_overrides = tuple(group_choices.to_hydra_text(each) for each in overrides)
         if group_overrides not in self._selections:
             self._selections[group_overrides] = _select_files(self.files, group_overrides)
         return self._selections[group_overrides]
@@ -136,13 +141,13 @@ class Composer:
         faults = [
             *targets.find_faults(values),
             *signatures.find_faults(values),
-            *shapes.find_faults(values),
+            *metric_interface.find_faults(values),
             *_find_manual_values(values),
         ]
         values, source_faults = self._add_fingerprint(values, is_valid=not unresolved and not faults)
         values = {**values, "code": {} if faults or unresolved else targets.hash_packages(values)}
-        if not library.is_source_checkout(self._conf.parent):
-            self._merit_hashes = self._merit_hashes or library.hash_code_by_stage()
+        if not merit_code.is_source_checkout(self._conf.parent):
+            self._merit_hashes = self._merit_hashes or merit_code.hash_code_by_stage()
             values["merit"] = self._merit_hashes
         lock = None
         try:
@@ -249,24 +254,24 @@ class _Selection:
     is_complete: bool
 
 
-def _select_files(files: choices.ConfigFiles, group_overrides: Sequence[str]) -> _Selection:
+def _select_files(files: group_choices.ConfigFiles, group_overrides: Sequence[str]) -> _Selection:
     """Resolve the chosen files with Hydra and check them; if Hydra fails, check all files.
 
     Raises:
         ConfigError: Hydra fails, although no file has a fault by itself.
     """
-    from merit.config import order
+    from merit.config.composition import defaults_order
 
     try:
-        defaults = order.resolve_defaults(choices.drop_faulty_defaults(files), group_overrides)
+        defaults = defaults_order.resolve_defaults(group_choices.drop_faulty_defaults(files), group_overrides)
     except Exception as error:  # Hydra raises many unrelated types for mistakes in conf/
-        if problems := check.check_files(files, files):
+        if problems := layer_checks.check_files(files, files):
             return _Selection([], problems, is_complete=False)
         raise ConfigError([_convert_hydra_error(error)]) from error
     packages = [(each.config_path, each.package or "") for each in defaults if each.config_path in files]
     names = {name for name, _ in packages if name}
     layers = [Layer.from_file(files[name or ""], tuple(filter(None, package.split(".")))) for name, package in packages]
-    return _Selection(layers, check.check_files(files, names), check.are_complete(files, names))
+    return _Selection(layers, layer_checks.check_files(files, names), layer_checks.are_complete(files, names))
 
 
 def _convert_hydra_error(error: Exception) -> Problem:
@@ -278,7 +283,7 @@ def _convert_hydra_error(error: Exception) -> Problem:
     return Problem("conf", "", " ".join(line for line in lines if not line.startswith(ignored_prefixes)))
 
 
-def _check_format_version(file: yamlfiles.YamlFile) -> None:
+def _check_format_version(file: yaml_files.YamlFile) -> None:
     """Refuse conf/ of another format version, whose other faults would only confuse."""
     if file.problems or not isinstance(file.root.value, dict):
         return
@@ -333,12 +338,12 @@ def sealed(component: dict[str, Any]) -> tuple[Any, str]:
     """
     source_object = targets.build_component(component)
     if callable(getattr(source_object, "fingerprint", None)) and callable(getattr(source_object, "read", None)):
-        with trust.convert_project_errors():
+        with trusted_packages.convert_project_errors():
             return source_object, str(source_object.fingerprint())
     digest = hashlib.sha256()
     if missing := [name for name in ("files", "read") if not callable(getattr(source_object, name, None))]:
         raise MeritError(f"data.source: '{component['_target_']}' has no method {missing[0]}(); a source has both")
-    with trust.convert_project_errors():
+    with trusted_packages.convert_project_errors():
         paths = [Path(path) for path in source_object.files()]
     for path in paths:
         if not path.is_file():

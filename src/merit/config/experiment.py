@@ -61,10 +61,10 @@ def render_experiment(overrides: Sequence[str], comment: str, base: str | None =
         ConfigError: an override can't be parsed.
         MeritError: an override removes a key, which a file can't do.
     """
-    from merit.config import choices, yamlfiles
     from merit.config.compose import parse_overrides
+    from merit.config.composition import group_choices, yaml_files
 
-    groups = choices.list_groups(yamlfiles.read_all_files(artifacts.CONF))
+    groups = group_choices.list_groups(yaml_files.read_all_files(artifacts.CONF))
     defaults_entries: list[Any] = []
     values: dict[str, Any] = {}
     parsed, faults = parse_overrides(overrides)

@@ -108,7 +108,7 @@ def read_current_lock(section: str) -> Lock:
     lock_mtime = artifacts.LOCK.stat().st_mtime_ns
     if any(file.stat().st_mtime_ns > lock_mtime for file in artifacts.CONF.rglob("*.yaml")):
         from merit.config.compose import compose_config
-        from merit.config.explain import explain_composed, to_yaml_text
+        from merit.config.documentation.explain import explain_composed, to_yaml_text
 
         composed = compose_config(data_access="nothing")
         current_values, locked_values = (

@@ -14,7 +14,8 @@ from merit.config.schema.data import Data, Target
 from merit.data.source_table import read_source
 from merit.errors import MeritError
 from merit.expression import ExpressionError, evaluate, list_columns, shorten_text
-from merit.reading import advice, cells, inference
+from merit.reading import cell_advice, inference
+from merit.reading import column_cells as cells
 from merit.reading.declaration import ColumnDeclaration, build_declaration, get_defaults
 
 ROW_COLUMN = "/row"
@@ -142,7 +143,7 @@ def _refuse_unread(unread: Mapping[str, UnreadCells], rows: pl.Series | None = N
             )
         if unreadable.any():
             raise MeritError(
-                f"data.columns.{name}: {advice.describe_unread(unread_cells.raw, unreadable, unread_cells.column)}"
+                f"data.columns.{name}: {cell_advice.describe_unread(unread_cells.raw, unreadable, unread_cells.column)}"
             )
 
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from merit.config import trust
+from merit.config.components import trusted_packages
 from merit.config.compose import sealed
 from merit.errors import MeritError
 
@@ -20,7 +20,7 @@ def read_source(data: "Data") -> tuple[Any, "pl.DataFrame"]:
     """
     import polars as pl
 
-    from merit.reading.reasons import explain_error
+    from merit.reading.read_errors import explain_error
 
     source, fingerprint = sealed(data.source.model_dump(by_alias=True))
     if fingerprint != data.fingerprint:
@@ -28,11 +28,11 @@ def read_source(data: "Data") -> tuple[Any, "pl.DataFrame"]:
             f"data.source: the files read are {fingerprint}, but the lock was made for {data.fingerprint}: "
             "the data changed; 'merit compose' with the overrides in use takes the change into the lock"
         )
-    with trust.convert_project_errors():
+    with trusted_packages.convert_project_errors():
         try:
             table = source.read()
         except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-            if trust.find_project_frame(error):
+            if trusted_packages.find_project_frame(error):
                 raise
             raise MeritError(
                 f"data.source: {data.source.target} can't read its file: {explain_error(error)}"

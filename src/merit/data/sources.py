@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from merit.config import addresses, paths
+from merit.config import addresses, trusted_paths
 from merit.errors import MeritError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Csv:
     ) -> None:
         from merit.reading.dialect import Dialect
 
-        self.path = paths.validate_path(path, "data.source.path")
+        self.path = trusted_paths.validate_path(path, "data.source.path")
         self.dialect = Dialect(separator, encoding, skip_rows, comment)
         self.null_values = null_values or []
         self.decimal = decimal
@@ -93,7 +93,7 @@ class Parquet:
     """
 
     def __init__(self, path: str) -> None:
-        self.path = paths.validate_path(path, "data.source.path")
+        self.path = trusted_paths.validate_path(path, "data.source.path")
 
     def files(self) -> list[Path]:
         """Return the file."""
@@ -175,7 +175,7 @@ def _parse_url(text: str) -> "URL":
             "and give it by PGPASSWORD, ~/.pgpass or a service file"
         )
     if url.get_backend_name() == "sqlite":
-        paths.validate_path(str(url.database), "data.source.url")
+        trusted_paths.validate_path(str(url.database), "data.source.url")
     elif fault := addresses.find_parameter_error(url.query):
         raise ValueError(fault)
     elif "service" in url.query and (url.host or "host" in url.query):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from merit import git
 from merit.config.schema import Lock
-from merit.deploy import main_branch, mlflow_alias, records, targets
+from merit.deploy import apply_records, main_branch, mlflow_alias, targets
 from merit.deploy import plan as planning
 from merit.deploy.targets import Probe
 from merit.errors import MeritError
@@ -50,8 +50,8 @@ def apply(name: str, lock: Lock, probe: Probe) -> ApplyResult:
             git.check_identity()  # the record is a tag by this identity: fail before anything is switched
         actions, address = plan.target.apply(), targets.get_address(plan.target.describe_desired())
         alias_actions, remaining = _update_alias(plan)
-        history = records.read_records(lock.name, name)
-        is_recorded = records.is_recorded(plan.declared, history[0] if history else None, plan.package)
+        history = apply_records.read_records(lock.name, name)
+        is_recorded = apply_records.is_recorded(plan.declared, history[0] if history else None, plan.package)
         if not (actions or alias_actions) and (is_recorded or (plan.declared_version is None and not history)):
             return ApplyResult([], None, remaining, address)
         actions += alias_actions
@@ -65,7 +65,7 @@ def _write_record(plan: planning.Plan, commit: str, actions: list[str]) -> str:
         MeritError: they could not be recorded; the environment keeps its new state.
     """
     try:
-        return records.write_record(plan.lock.name, plan.declared, commit, actions, plan.package)
+        return apply_records.write_record(plan.lock.name, plan.declared, commit, actions, plan.package)
     except MeritError as error:
         outcome = "applied, but not recorded" if actions else "not recorded"
         raise MeritError(

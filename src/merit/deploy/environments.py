@@ -10,10 +10,10 @@ import yaml
 from pydantic import ValidationError
 
 from merit import artifacts, git, safe_yaml
-from merit.config import yamlfiles
+from merit.config.composition import yaml_files
+from merit.config.composition.yaml_files import YamlFile
 from merit.config.problems import Fault, convert_validation_error, suggest_allowed
 from merit.config.schema.environment import Environment
-from merit.config.yamlfiles import YamlFile
 from merit.errors import ConfigError, MeritError, Problem
 
 ENVIRONMENTS_FOLDER = artifacts.CONF / "environment"
@@ -76,7 +76,7 @@ def read_environment(name: str, *, is_edited: bool = False) -> DeclaredEnvironme
         raise MeritError(f"{file}: found a link; allowed: a plain file; write what it leads to in its place")
     if not file.is_file():
         raise MeritError(f"{file}: found no plain file; remove it, or write one in its place")
-    return _validate_file(name, yamlfiles.read_file(file), is_edited=is_edited)
+    return _validate_file(name, yaml_files.read_file(file), is_edited=is_edited)
 
 
 def read_all() -> list[DeclaredEnvironment]:

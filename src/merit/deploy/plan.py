@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from merit.config.schema import Lock
-from merit.deploy import environments, mlflow_alias, records, targets
+from merit.deploy import apply_records, environments, mlflow_alias, targets
 from merit.deploy import requirements as demands
+from merit.deploy.apply_records import Record
 from merit.deploy.environments import DeclaredEnvironment
 from merit.deploy.mlflow_alias import Alias
-from merit.deploy.records import Record
 from merit.deploy.targets import ActualState, DesiredState, Probe, Target
 from merit.errors import MeritError
 from merit.registry import tags
@@ -91,7 +91,7 @@ def plan(name: str, lock: Lock, probe: Probe | None = None) -> Plan:
     declared_version = None if version_number is None else f"{lock.name}@{version_number}"
     alias = mlflow_alias.read_alias(lock, name, declared_version)
     package = None if version_number is None else resolved.versions[version_number].lineage.package
-    last_record = next(iter(records.read_records(lock.name, name)), None)
+    last_record = next(iter(apply_records.read_records(lock.name, name)), None)
     changes = [*_diff_alias(name, alias, declared_version), *_diff_facts(actual.facts, target.describe_desired())]
     changes += _diff_package(last_record, version_number, package)
     if changes:
@@ -105,7 +105,9 @@ def plan(name: str, lock: Lock, probe: Probe | None = None) -> Plan:
 
 def _diff_package(last_record: Record | None, version_number: str | None, package: str | None) -> list[Change]:
     """Return a change if the version's tag was recreated and names another package than the applied one."""
-    previous = records.find_replaced_package(last_record, version_number, package) if last_record is not None else None
+    previous = (
+        apply_records.find_replaced_package(last_record, version_number, package) if last_record is not None else None
+    )
     return (
         [] if previous is None else [Change(f"package of {version_number}, whose tag was made anew", previous, package)]
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from merit import artifacts, git
 from merit.config.problems import suggest_name
 from merit.config.schema import Lock
-from merit.deploy import limits, main_branch, packages, records
+from merit.deploy import apply_records, main_branch, package_cache, static_checks
 from merit.deploy.environments import DeclaredEnvironment
 from merit.errors import ConfigError, MeritError, Problem
 from merit.registry import release_tags as releases
@@ -38,7 +38,7 @@ def resolve_environment(declared: DeclaredEnvironment, lock: Lock) -> ResolvedEn
             skips the environment named by `demands.after`, a missing or invalid signature; lists all problems.
     """
     resolved = ResolvedEnvironment()
-    problems: list[Problem] = list(limits.find_problems(declared))
+    problems: list[Problem] = list(static_checks.find_problems(declared))
     for deployment in _iter_deployments(declared):
         problems += _validate_deployment(declared, lock, deployment, resolved)
     if problems:
@@ -129,7 +129,7 @@ def _validate_predecessor(
     requirement = f"after {requirements.after}" + (
         f" for {requirements.soak_hours:g} hours" if requirements.soak_hours else ""
     )
-    if any(each.version == number for each in records.read_records(lock.name, declared.name)):
+    if any(each.version == number for each in apply_records.read_records(lock.name, declared.name)):
         resolved.met_requirements.append(f"{requirement}: {lock.name}@{number} was applied to {declared.name} before")
         return
     longest_hours: float | None = None
@@ -168,7 +168,7 @@ def _validate_signature(
             )
         return
     try:
-        packages.fetch_package(version, lock, require_signature=is_required)
+        package_cache.fetch_package(version, lock, require_signature=is_required)
     except MeritError as error:
         yield declared.build_problem(f"{key}version", str(error))
         return

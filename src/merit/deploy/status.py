@@ -5,7 +5,7 @@ from typing import Any
 
 from merit.config.schema import Lock
 from merit.config.schema.environment import Environment
-from merit.deploy import environments, mlflow_alias, records, targets
+from merit.deploy import apply_records, environments, mlflow_alias, targets
 from merit.deploy.plan import plan
 from merit.deploy.targets import DesiredState
 from merit.errors import MeritError
@@ -17,7 +17,7 @@ def status(lock: Lock) -> list[dict[str, Any]]:
 
 
 def _describe_environment(name: str, lock: Lock) -> dict[str, Any]:
-    last_record = next(iter(records.read_records(lock.name, name)), None)
+    last_record = next(iter(apply_records.read_records(lock.name, name)), None)
     entry: dict[str, Any] = {"environment": name, "declared": None, "actual": None, "since": None, "healthy": False}
     entry |= {
         "differs": None,

@@ -12,8 +12,8 @@ from typing import Any
 from merit import artifacts
 from merit.config import lock as locks
 from merit.config.schema import Lock
-from merit.doctor import machine, remote, repository, runs, workflows
-from merit.doctor.finding import Finding, State, run_within
+from merit.doctor import dvc_remote, git_repository, github_settings, machine, tracking_stores
+from merit.doctor.findings import Finding, State, run_within
 from merit.errors import MeritError, Refused
 
 CHECK_TIMEOUT_S = 5.0
@@ -25,21 +25,21 @@ def run_checks() -> list[Finding]:
     # These imports take seconds: done here, they don't count against the time limit of the remote's check.
     import dvc.repo  # noqa: F401
 
-    import merit.dvc.repo  # noqa: F401
+    import merit.dvc.repository  # noqa: F401
 
     lock, configuration = _read_lock()
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("python", machine.check_python),
         ("packages", machine.check_packages),
         ("disk", machine.check_disk),
-        ("conf files", repository.check_conf_files),
-        ("source", lambda: repository.check_source(lock)),
-        ("git", repository.check_git),
-        ("git remote", repository.check_origin),
-        ("git lfs", repository.check_lfs),
-        (workflows.CHECK_NAME, workflows.check_workflows),
-        ("dvc remote", remote.check_remote),
-        ("tracking", lambda: runs.check_tracking(lock) if lock else iter(())),
+        ("conf files", git_repository.check_conf_files),
+        ("source", lambda: git_repository.check_source(lock)),
+        ("git", git_repository.check_git),
+        ("git remote", git_repository.check_origin),
+        ("git lfs", git_repository.check_lfs),
+        (github_settings.CHECK_NAME, github_settings.check_workflows),
+        ("dvc remote", dvc_remote.check_remote),
+        ("tracking", lambda: tracking_stores.check_tracking(lock) if lock else iter(())),
         ("signing", lambda: machine.check_signing(lock)),
         ("images", machine.check_engines),
         ("haproxy", machine.check_haproxy),

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from merit import artifacts, git
-from merit.dvc import cache, listing, lock, remote
+from merit.dvc import cache, listing, lockfile, remote
 from merit.errors import MeritError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def read_outputs_at(commit: str) -> dict[str, str] | None:
         MeritError: dvc.lock is invalid, or names a path that no output may have.
     """
     text = git.read_file(commit, artifacts.DVC_LOCK)
-    return None if text is None else lock.parse_outputs(text, f"{artifacts.DVC_LOCK} at {commit[:7]}")
+    return None if text is None else lockfile.parse_outputs(text, f"{artifacts.DVC_LOCK} at {commit[:7]}")
 
 
 def read_outputs() -> dict[str, str] | None:
@@ -48,11 +48,11 @@ def read_outputs() -> dict[str, str] | None:
     file = artifacts.DVC_LOCK
     if not file.is_file():
         return None
-    if file.is_symlink() or file.stat().st_size > lock.MAX_LOCK_CHARACTERS:
+    if file.is_symlink() or file.stat().st_size > lockfile.MAX_LOCK_CHARACTERS:
         raise MeritError(
-            f"{file}: must be a plain file of at most {lock.MAX_LOCK_CHARACTERS:,} bytes; restore it from Git"
+            f"{file}: must be a plain file of at most {lockfile.MAX_LOCK_CHARACTERS:,} bytes; restore it from Git"
         )
-    return lock.parse_outputs(file.read_text(encoding="utf-8", errors="replace"), str(file))
+    return lockfile.parse_outputs(file.read_text(encoding="utf-8", errors="replace"), str(file))
 
 
 def copy_output(commit: str, path: Path, target: Path) -> None:
@@ -132,7 +132,7 @@ def open_repository(command: str) -> Iterator["Repo"]:
     """
     from dvc.exceptions import DvcException
 
-    from merit.dvc import repo
+    from merit.dvc import repository as repo
 
     try:
         with repo.open_checked() as dvc_repo:

@@ -9,7 +9,7 @@ gigabytes = 50    # bytes of all files together
 
 from dataclasses import dataclass, fields
 
-from merit.config import trust
+from merit.config.components import trusted_packages
 from merit.errors import MeritError
 
 SETTINGS_KEY = "tool.merit.outputs"
@@ -35,7 +35,8 @@ class Limits:
         """
         if count > self.files:
             raise MeritError(
-                f"{name}: names more than {self.files:,} files; {SETTINGS_KEY}.files in {trust.PYPROJECT} may allow "
+                f"{name}: names more than {self.files:,} files; {SETTINGS_KEY}.files in {trusted_packages.PYPROJECT} "
+                "may allow "
                 "more"
             )
 
@@ -49,7 +50,7 @@ class Limits:
             raise MeritError(
                 f"{name}: names {count / 1e9:,.1f} GB; at most {self.gigabytes:,g} GB are allowed, "
                 f"{SETTINGS_KEY}.gigabytes in "
-                f"{trust.PYPROJECT} may allow more"
+                f"{trusted_packages.PYPROJECT} may allow more"
             )
 
 
@@ -59,11 +60,13 @@ def read_limits() -> Limits:
     Raises:
         MeritError: the table has unknown keys or invalid values.
     """
-    table = trust.read_table().get("outputs", {})
+    table = trusted_packages.read_table().get("outputs", {})
     known = [field.name for field in fields(Limits)]
     if not isinstance(table, dict) or set(table) - set(known):
-        raise MeritError(f"{trust.PYPROJECT}: {SETTINGS_KEY}: must be a table of {' and '.join(known)}")
+        raise MeritError(f"{trusted_packages.PYPROJECT}: {SETTINGS_KEY}: must be a table of {' and '.join(known)}")
     for name, value in table.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise MeritError(f"{trust.PYPROJECT}: {SETTINGS_KEY}.{name}: found {value!r}; it must be a number above 0")
+            raise MeritError(
+                f"{trusted_packages.PYPROJECT}: {SETTINGS_KEY}.{name}: found {value!r}; it must be a number above 0"
+            )
     return Limits(**table)

@@ -5,7 +5,7 @@ import json
 import re
 from typing import Any
 
-from merit.dvc import names
+from merit.dvc import paths
 from merit.dvc.limits import Limits
 from merit.errors import MeritError
 
@@ -43,12 +43,12 @@ def parse_listing(text: bytes, md5: str, folder: str, limits: Limits) -> dict[st
     limits.check_files(len(entries), name)
     files = dict(_parse_entry(each, name) for each in entries)
     for path in files:
-        if reason := names.find_fault(f"{folder}/{path}"):
+        if reason := paths.find_fault(f"{folder}/{path}"):
             raise MeritError(
-                f"{name}: its listing names {names.escape_path(path)}, which {reason}; nothing was written"
+                f"{name}: its listing names {paths.escape_path(path)}, which {reason}; nothing was written"
             )
-    if len(files) != len(entries) or (path := names.find_clash(files)):
-        duplicate = "a file" if len(files) != len(entries) else names.escape_path(path)
+    if len(files) != len(entries) or (path := paths.find_clash(files)):
+        duplicate = "a file" if len(files) != len(entries) else paths.escape_path(path)
         raise MeritError(f"{name}: its listing names {duplicate} twice, or as a folder too; nothing was written")
     return files
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from merit.dvc import cache, remote
-from merit.dvc.repo import LOCK_FILE, check_repository, get_output_path, list_files
+from merit.dvc.repository import LOCK_FILE, check_repository, get_output_path, list_files
 from merit.errors import MeritError, Refused
 
 if TYPE_CHECKING:

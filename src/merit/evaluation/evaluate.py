@@ -8,7 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from merit import artifacts
-from merit.config import targets, trust
+from merit.config.components import targets, trusted_packages
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.evaluation import curves
@@ -90,7 +90,7 @@ def _estimate_metrics(
     metrics = prepare_metrics(
         lock.data.target.task, scores["target"].to_numpy(), scores[model].to_numpy(), custom_metrics
     )
-    with trust.convert_project_errors():
+    with trusted_packages.convert_project_errors():
         estimates = estimate_intervals(metrics, count=count, confidence=lock.evaluate.confidence, seed=lock.seed)
     return {name: each.as_json() for name, each in estimates.items()}
 

@@ -8,7 +8,7 @@ import polars as pl
 
 from merit.expression import functions
 from merit.expression.grammar import LITERAL_ARGUMENTS
-from merit.expression.steps import (
+from merit.expression.operations import (
     COMPARISON_BUILDERS,
     Operand,
     Value,

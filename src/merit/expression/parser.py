@@ -9,9 +9,9 @@ from decimal import Decimal
 from functools import lru_cache
 
 from merit.expression import literals
-from merit.expression.cursor import Cursor
 from merit.expression.grammar import ARGUMENT_COUNTS, CAST_TYPES, CHARACTER_TYPES, DECIMAL_TYPES, MAX_DIGITS
 from merit.expression.literals import check_arguments
+from merit.expression.token_cursor import Cursor
 from merit.expression.tokens import QUERY_KEYWORDS, RESERVED_KEYWORDS, ExpressionError, Token
 from merit.expression.tree import (
     Between,

@@ -9,7 +9,7 @@ from typing import Any
 
 from merit import artifacts, dvc, git
 from merit.errors import MeritError
-from merit.gate import change, output_diff
+from merit.gate import config_change, output_diff
 from merit.gate.output_diff import HashPair
 from merit.gate.report.escape import sanitize_line
 
@@ -26,14 +26,14 @@ def diff(ref: str | None = None) -> dict[str, Any]:
         MeritError: there is no such commit, or a lock can't be read.
     """
     commit, after = _resolve_commit(ref), _read_params()
-    before = change.read_params_at(commit)
+    before = config_change.read_params_at(commit)
     old_outputs, new_outputs = dvc.read_outputs_at(commit) or {}, dvc.read_outputs() or {}
     difference: dict[str, Any] = {
         "against": commit,
         "stale": _describe_staleness(),
-        "config": None if before is None else change.list_changed_keys(before, after),
-        "rules": [] if before is None else change.list_changed_rules(before, after),
-        "locations": [] if before is None else change.list_changed_locations(before, after),
+        "config": None if before is None else config_change.list_changed_keys(before, after),
+        "rules": [] if before is None else config_change.list_changed_rules(before, after),
+        "locations": [] if before is None else config_change.list_changed_locations(before, after),
         "data": output_diff.compare_data(_pair_versions(old_outputs, new_outputs, artifacts.RAW)),
         "metrics": output_diff.compare_metrics(_pair_versions(old_outputs, new_outputs, artifacts.METRICS)),
         "package": output_diff.compare_packages(_pair_versions(old_outputs, new_outputs, artifacts.PACKAGE)),
@@ -57,7 +57,7 @@ def _read_params() -> dict[str, Any]:
     text = _read_text(artifacts.LOCK)
     if text is None:
         raise MeritError(f"{artifacts.LOCK}: not found; 'merit compose' writes it")
-    return change.parse_params(text, str(artifacts.LOCK), "run 'merit compose'")
+    return config_change.parse_params(text, str(artifacts.LOCK), "run 'merit compose'")
 
 
 def _read_text(path: Path) -> str | None:

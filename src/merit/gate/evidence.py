@@ -13,7 +13,7 @@ from merit.config.schema import Lock
 from merit.config.tasks import HIGHER_IS_BETTER, METRICS
 from merit.errors import MeritError
 from merit.gate.champion import Champion
-from merit.gate.checks.model.source import SourceRows
+from merit.gate.checks.model.source_rows import SourceRows
 from merit.metrics import Estimate, Metric, TaskMetrics, compare_models, estimate_intervals, prepare_metrics
 from merit.scoring.package import Package, extract_columns
 

@@ -9,9 +9,9 @@ from merit import artifacts
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.gate import champion as champions
-from merit.gate import change, waivers
+from merit.gate import config_change, waivers
 from merit.gate.champion import Champion
-from merit.gate.checks.model import bento_key
+from merit.gate.checks.model import replay_key as bento_key
 from merit.gate.report.truncation import truncate_report
 from merit.gate.verdict import Verdict, combine_verdicts
 
@@ -36,7 +36,7 @@ def load_current_report(lock: Lock, ref: str | None = None) -> dict[str, Any] | 
         return None
     champion = champions.find_champion(lock.name, ref)
     if not _contains_change(
-        report, change.compare_with_champion(lock, champion, ref)
+        report, config_change.compare_with_champion(lock, champion, ref)
     ):  # includes sections without a check
         return None
     return (

@@ -7,16 +7,16 @@ from typing import Any, Literal
 import numpy as np
 
 from merit import artifacts, git, safe_yaml
-from merit.config import targets, trust
+from merit.config.components import targets, trusted_packages
 from merit.config.schema import Lock
 from merit.console.tables import show_phase
 from merit.errors import MeritError
 from merit.gate import champion as champions
-from merit.gate import change, freshness, waivers
+from merit.gate import config_change, freshness, waivers
 from merit.gate.champion import Champion
 from merit.gate.checks import outputs, rules, suite
 from merit.gate.checks.data.run import check_data
-from merit.gate.checks.model.source import SourceRows
+from merit.gate.checks.model.source_rows import SourceRows
 from merit.gate.evidence import Evidence
 from merit.gate.report import plots, render
 from merit.gate.verdict import Check, Verdict, combine_verdicts
@@ -53,14 +53,14 @@ def _run_gate(lock: Lock, ref: str | None, scope: Scope | None) -> dict[str, Any
         _check_package_is_current(lock)
     show_phase("gate: looking for the champion")
     champion = champions.find_champion(lock.name, ref)
-    with trust.convert_project_errors(), ExitStack() as stack:
+    with trusted_packages.convert_project_errors(), ExitStack() as stack:
         evidence = None if scope == "data" else _collect_evidence(lock, champion)
         # The data checks run while the Bento is built and started in the background. `list` returns no checks.
         finish_checks = list if evidence is None else stack.enter_context(suite.start_checks(evidence))
         data_findings = None if scope == "model" else check_data(lock, champion)
         results = finish_checks()
     show_phase("gate: comparing with main, and writing the report")
-    changes = change.compare_with_champion(lock, champion, ref)
+    changes = config_change.compare_with_champion(lock, champion, ref)
     if evidence is not None:
         results += [rules.check_rules(changes, champion), outputs.check_outputs()]
     day = waivers.get_utc_date()

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from merit import artifacts
 from merit.config import lock as locks
-from merit.config import targets
+from merit.config.components import targets
 from merit.config.schema import Lock
 from merit.errors import MeritError
 

@@ -12,7 +12,7 @@ import yaml
 
 from merit import __version__, artifacts
 from merit.config import lock as locks
-from merit.config import targets
+from merit.config.components import targets
 from merit.config.schema import Lock
 from merit.config.schema.base import OUTPUT_NAME
 from merit.config.schema.data import Target

@@ -235,7 +235,7 @@ def _open_dvc() -> Iterator[Any]:
     from dvc.exceptions import DvcException, ReproductionError
     from dvc.stage.exceptions import StageCmdFailedError
 
-    from merit.dvc.repo import open_checked
+    from merit.dvc.repository import open_checked
 
     try:
         with open_checked() as repo:

@@ -1,7 +1,7 @@
 """The worker's side of the log: a queue of entries, and the thread that sends them to the writer process.
 
-Request handlers append packed entries to the queue. The thread sends them to `merit.prediction_log.writer`, a separate
-process that builds tables and files; done in a thread, that work would hold the GIL and delay requests.
+Request handlers append packed entries to the queue. The thread sends them to `merit.prediction_log.writer_process`, a
+separate process that builds tables and files; done in a thread, that work would hold the GIL and delay requests.
 """
 
 import atexit
@@ -312,7 +312,7 @@ def start_process() -> "subprocess.Popen[bytes]":
     ):  # else it is found anyway, and site-packages must not precede the stdlib
         python_paths.insert(0, str(source_folder))
     return subprocess.Popen(  # our own module
-        [sys.executable, "-P", "-m", "merit.prediction_log.writer"],
+        [sys.executable, "-P", "-m", "merit.prediction_log.writer_process"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**variables, "PYTHONPATH": os.pathsep.join(python_paths)},

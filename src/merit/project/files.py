@@ -9,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from merit import __version__, git
-from merit.config import library
+from merit.config import merit_code
 
 SHIPPED_PATHS = (
     ".ci",
@@ -38,7 +38,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def adapt_shipped_files() -> dict[str, str]:
     """Return path and text of every file copied from merit's repository, adapted to a project."""
-    texts = _read_shipped(library.find_template_root())
+    texts = _read_shipped(merit_code.find_template_root())
     return {path: _choose_adapter(path)(text) for path, text in sorted(texts.items())}
 
 
@@ -50,7 +50,7 @@ def _read_shipped(root: Path) -> dict[str, str]:
     """
     if not (root / ".git").exists():
         return _read_from_disk(root)
-    reference_paths = [library.SOURCE_PREFIX, *(name for name in SHIPPED_PATHS if name != "conf")]
+    reference_paths = [merit_code.SOURCE_PREFIX, *(name for name in SHIPPED_PATHS if name != "conf")]
     return {
         path: text.decode() for path, text in git.read_committed_files(root, SHIPPED_PATHS, reference_paths).items()
     }
@@ -102,7 +102,7 @@ def _adapt_dvc(text: str) -> str:
 
 
 def _adapt_stage(text: str) -> str:
-    reduced = re.sub(rf"(?m)^      - {library.SOURCE_PREFIX}.*\n", "", text)
+    reduced = re.sub(rf"(?m)^      - {merit_code.SOURCE_PREFIX}.*\n", "", text)
     if reduced == text:
         return text
     name = text.strip().partition(":")[0]

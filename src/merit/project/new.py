@@ -13,8 +13,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from merit import artifacts, git
-from merit.config import library
 from merit.config import lock as locks
+from merit.config import merit_code
 from merit.config.compose import compose
 from merit.errors import MeritError
 from merit.project import files
@@ -103,7 +103,7 @@ def _list_installed_names() -> frozenset[str]:
 
 def find_merit_source() -> str | None:
     """Return the source from which pip can install the running merit; None if it came from a package index."""
-    if library.is_source_checkout(root := library.find_template_root()):
+    if merit_code.is_source_checkout(root := merit_code.find_template_root()):
         return str(root)
     text = importlib.metadata.distribution("merit-ml").read_text("direct_url.json")
     return None if text is None else _create_requirement(json.loads(text))

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from merit.reading.cells import read_column
+from merit.reading.column_cells import read_column
 from merit.reading.declaration import ColumnDeclaration, build_declaration
 
 SAMPLE_CELLS = 100

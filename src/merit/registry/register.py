@@ -11,7 +11,7 @@ from typing import Any
 
 from merit import artifacts, git
 from merit.config.schema import Lock
-from merit.data import inputs
+from merit.data import input_files
 from merit.dvc import cache
 from merit.errors import MeritError, Refused
 from merit.process import workspace_lock
@@ -98,7 +98,7 @@ def _require_locked_package() -> str:
 
 def _refuse_missing_inputs(lock: Lock) -> None:
     """Refuse a version that can't be reproduced from another clone because input files are missing in Git."""
-    if missing := inputs.find_missing_inputs(lock):
+    if missing := input_files.find_missing_inputs(lock):
         more = f" ({len(missing) - 1} more files are like it)" if len(missing) > 1 else ""
         raise Refused(f"register: {missing[0]}{more}")
 

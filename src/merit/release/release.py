@@ -10,7 +10,8 @@ from merit.config.schema.release import Release as ReleaseSettings
 from merit.errors import MeritError
 from merit.registry import release_tags, tags
 from merit.registry.tags import Version
-from merit.release import context, engine, images, ready, sbom
+from merit.release import build_context, engine, images, sbom
+from merit.release import readiness as ready
 from merit.release.images import Image
 
 SBOM_FOLDER = Path(".merit/releases")
@@ -100,9 +101,9 @@ def _build_and_push(
 ) -> float | str:
     """Build, test-start and push an image; return its seconds to ready, or the reason why that is not known."""
     with tempfile.TemporaryDirectory(prefix="merit-release-") as scratch:
-        package = context.create_context(Path(scratch), version, settings.signing)
+        package = build_context.create_context(Path(scratch), version, settings.signing)
         container_engine.build(
-            Path(scratch) / "context", image_name, settings.base_image, context.build_labels(version)
+            Path(scratch) / "context", image_name, settings.base_image, build_context.build_labels(version)
         )
         ready_seconds = ready.measure_start(container_engine, image_name, version, package)
     container_engine.push(image_name)
@@ -110,7 +111,7 @@ def _build_and_push(
 
 
 def _check_labels(image_name: str, image: Image, version: Version) -> None:
-    expected = context.build_labels(version)
+    expected = build_context.build_labels(version)
     mismatches = [
         f"{name} is {image.labels.get(name, 'not there')}, not {expected[name]}"
         for name in IDENTITY_LABELS

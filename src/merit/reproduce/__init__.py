@@ -16,7 +16,7 @@ from typing import Any
 from merit import artifacts, git
 from merit.errors import MeritError
 from merit.process import workspace_lock
-from merit.reproduce import causes, compare, output_diff, rebuild, worktree
+from merit.reproduce import causes, compare, output_diff, rerun, worktree
 from merit.reproduce.report import ReproductionResult
 
 MAX_DISPLAYED = 5
@@ -47,7 +47,7 @@ def reproduce(
         if data_change := _check_fingerprint(params, root):
             return ReproductionResult(commit, data_change=data_change)
         log(f"computes: {len(locked_stages)} stages of {commit[:7]}, none out of a cache")
-        rebuild.run_stages(root, lock_descriptor)
+        rerun.run_stages(root, lock_descriptor)
         return _compare_results(commit, locked_stages, root, params)
 
 
@@ -113,7 +113,7 @@ def _log_changed_inputs(changed_inputs: dict[str, list[str]], log: Callable[[str
 def _check_fingerprint(params: dict[str, Any], root: Path) -> str | None:
     """Return a line if the source's files no longer match the lock's fingerprint, which `ingest` would refuse."""
     expected = (params.get("data") or {}).get("fingerprint")
-    actual = rebuild.compute_fingerprint(root) if expected else None
+    actual = rerun.compute_fingerprint(root) if expected else None
     if actual is None or actual == expected:
         return None
     return f"ingest: data.source: its files are {actual}, {artifacts.LOCK} was made for {expected}"

@@ -8,10 +8,10 @@ import msgspec
 
 from merit.errors import MeritError
 from merit.scoring.package import Package
-from merit.serving.app.answers import ServedModel
 from merit.serving.app.asgi import App, Message, Receive, Send, send_json
-from merit.serving.app.assembly import build_handler_factory
 from merit.serving.app.handler import Handler
+from merit.serving.app.handler_factory import build_handler_factory
+from merit.serving.app.served_model import ServedModel
 from merit.serving.settings import Settings
 from merit.signing import verification
 

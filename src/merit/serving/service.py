@@ -15,12 +15,12 @@ from merit.errors import MeritError
 from merit.process.lifetime import PARENT_PID_VARIABLE, end_with_parent
 from merit.scoring.package import Package
 from merit.serving import settings
-from merit.serving.app import hot_route
-from merit.serving.app.answers import ServedModel
-from merit.serving.app.assembly import build_handler_factory
+from merit.serving.app import bentoml_app
 from merit.serving.app.handler import PREDICT_ROUTE
+from merit.serving.app.handler_factory import build_handler_factory
 from merit.serving.app.openapi import build_body_schema
-from merit.serving.app.rows import BadRows
+from merit.serving.app.row_decoder import BadRows
+from merit.serving.app.served_model import ServedModel
 from merit.signing import verification
 
 if PARENT_PID_VARIABLE in os.environ:
@@ -43,7 +43,7 @@ Body = Annotated[Any, WithJsonSchema(build_body_schema(package, serve_settings.m
     workers=serve_settings.workers,
     traffic={"timeout": serve_settings.timeout_seconds},
     logging={"access": {"enabled": False}},
-    **hot_route.build_service_options(handler_factory, serve_settings),
+    **bentoml_app.build_service_options(handler_factory, serve_settings),
 )
 class Predictor:
     """Predicts rows; every response contains the version and commit of the model."""
@@ -61,5 +61,7 @@ class Predictor:
             raise InvalidArgument(str(error)) from error
 
 
-if not hot_route.supports_service_class():
-    Predictor.add_asgi_middleware(hot_route.HandlerMiddleware, handler_factory=handler_factory, settings=serve_settings)  # type: ignore[attr-defined]  # the decorator makes it a Service
+if not bentoml_app.supports_service_class():
+    Predictor.add_asgi_middleware(  # type: ignore[attr-defined]  # the decorator makes it a Service
+        bentoml_app.HandlerMiddleware, handler_factory=handler_factory, settings=serve_settings
+    )

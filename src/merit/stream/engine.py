@@ -5,7 +5,7 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 
-from merit.stream.bounded import BoundedThreads
+from merit.stream.bounded_threads import BoundedThreads
 from merit.stream.brokers.broker import Broker
 from merit.stream.delivery import Delivery
 from merit.stream.events import Event, Record

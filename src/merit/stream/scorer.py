@@ -7,14 +7,14 @@ from typing import Any, Protocol
 
 import msgspec
 
-from merit.serving.app.rows import BadRows
+from merit.serving.app.row_decoder import BadRows
 from merit.stream.events import BAD_KEY, BAD_ROW, FAILED, NOT_JSON, Event, Record, create_dead_letter, join_problems
 
 MAX_KEY_CHARACTERS = 256
 
 
 class RowScorer(Protocol):
-    """Interface of the object that scores rows: `merit.serving.app.answers.Answers`."""
+    """Interface of the object that scores rows: `merit.serving.app.served_model.Answers`."""
 
     def predict(self, body: bytes) -> dict[str, Any]:
         """Return `predictions`, one per row, with model, version and commit."""

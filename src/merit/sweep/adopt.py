@@ -13,11 +13,11 @@ from merit.config.compose import compose
 from merit.config.experiment import CONFIG_PATH
 from merit.config.schema import Lock
 from merit.errors import ConfigError, MeritError, Refused
-from merit.gate import change
+from merit.gate import config_change
 from merit.gate.report.escape import sanitize_line
 from merit.process import workspace_lock
-from merit.sweep import labels
 from merit.sweep.record import Sweep, Trial
+from merit.sweep.report import labels
 
 MAX_SHOWN_DIFFERENCES = 5
 NON_LOCK_SECTIONS = ("sweep", "hydra")
@@ -285,7 +285,7 @@ def _refuse_other_lock(sweep: Sweep, trial: Trial, composed_lock: Lock) -> None:
     if composed_lock == trial_lock:
         return
     documents = (each.model_dump(mode="json", by_alias=True) for each in (trial_lock, composed_lock))
-    differences = change.list_changed_keys(*documents)
+    differences = config_change.list_changed_keys(*documents)
     displayed = [
         f"{each['key']} was {each['before']}, is {each['after']}" for each in differences[:MAX_SHOWN_DIFFERENCES]
     ]

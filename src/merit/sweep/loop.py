@@ -10,13 +10,15 @@ from rich.console import Console
 from merit import artifacts
 from merit.config.schema import Trainer
 from merit.errors import MeritError, Refused
-from merit.sweep import claims, labels, local, plan, prepare, process, record, report, supervise, view
+from merit.sweep import ownership, plan, record
 from merit.sweep.record import Sweep, Trial
-from merit.sweep.trial_executor import TrialExecutor
-from merit.tracking.sweeps import SweepLogger
+from merit.sweep.report import labels, page, terminal
+from merit.sweep.trials import local_machine, prepare, process, supervise
+from merit.sweep.trials.trial_executor import TrialExecutor
+from merit.tracking.sweep_logger import SweepLogger
 
 if TYPE_CHECKING:
-    from merit.sweep.study import Study
+    from merit.sweep.search.study import Study
 
 POLL_INTERVAL_S, HEARTBEAT_INTERVAL_S = 0.05, 5.0
 """Seconds between two polls of the running trials, and between two heartbeats."""
@@ -40,7 +42,7 @@ class SweepLoop:
         folder: Path,
         study: "Study",
         executor: TrialExecutor,
-        owner: claims.Owner,
+        owner: ownership.Owner,
         *,
         sweep_logger: SweepLogger,
     ) -> None:
@@ -68,7 +70,7 @@ class SweepLoop:
         self._console.print(self._describe_start(), highlight=False, soft_wrap=True)
         try:
             self._load_existing_trials()
-            with view.LiveTable(self._console, self._plan.objectives, self._plan.planned_trials) as live:
+            with terminal.LiveTable(self._console, self._plan.objectives, self._plan.planned_trials) as live:
                 while True:
                     self._start_trials()
                     self._poll_trials()
@@ -95,7 +97,7 @@ class SweepLoop:
         width, planned = self._executor.width, self._plan.planned_trials
         return (
             f"sweep {self._plan.name}: {planned} trials by {self._plan.settings.sampler}, {width} at once with "
-            f"{threads} thread{'s' * (threads > 1)} each; this machine has {local.count_cores()} cores"
+            f"{threads} thread{'s' * (threads > 1)} each; this machine has {local_machine.count_cores()} cores"
         )
 
     def _load_existing_trials(self) -> None:
@@ -116,7 +118,7 @@ class SweepLoop:
         """Start as many trials as there is room for."""
         folders: list[Path] = []
         while not self._stop_reason and not self._is_exhausted and len(folders) < self._executor.count_free_slots():
-            with claims.lock_claims(self._folder):
+            with ownership.lock_claims(self._folder):
                 if (trial_folder := self._prepare_next_trial()) is not None:
                     folders.append(trial_folder)
             if not self._executor.is_batch:
@@ -159,7 +161,7 @@ class SweepLoop:
             return not self._study.is_shared  # in a shared study it may be another machine's trial
         if number in self._started_at or number in self._external or record.is_final(trial_folder):
             return False
-        if claims.is_active(self._folder, record.read_owner(trial_folder)):
+        if ownership.is_active(self._folder, record.read_owner(trial_folder)):
             return False
         if not supervise.is_alive(trial_folder):
             return True
@@ -260,8 +262,8 @@ class SweepLoop:
             if not (record.locate_trial(self._folder, number) / record.TRIAL_JSON).is_file():
                 record.update_trial_json(record.locate_trial(self._folder, number), **payload)
         finished_sweep = record.read_sweep(self._plan.name)
-        view.print_sweep(self._console, finished_sweep)
-        report_path = report.write_report(finished_sweep)
+        terminal.print_sweep(self._console, finished_sweep)
+        report_path = page.write_report(finished_sweep)
         done = [trial for trial in finished_sweep.trials if trial.state == "done"]
         self._console.print(
             f"{report_path} shows it{labels.describe_next_step(finished_sweep)}", highlight=False, soft_wrap=True
@@ -284,7 +286,7 @@ class SweepLoop:
         """
         numbers = ", ".join(str(trial.number) for trial in running)
         owners = {record.read_owner(trial.folder) for trial in running} - {self._owner.name}
-        active_owners = sorted(owner for owner in owners if owner and claims.is_active(self._folder, owner))
+        active_owners = sorted(owner for owner in owners if owner and ownership.is_active(self._folder, owner))
         resume_command = f"'merit train -m sweep.resume={self._plan.name}'"
         if active_owners:
             self._console.print(

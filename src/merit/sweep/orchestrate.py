@@ -3,14 +3,15 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from merit.config import multirun as hydra
+from merit.config.sweep import hydra_multirun as hydra
 from merit.errors import MeritError
 from merit.pipeline import run
-from merit.sweep import claims, local, plan, prepare, supervise
+from merit.sweep import ownership, plan
 from merit.sweep.loop import SweepLoop, count_threads
 from merit.sweep.record import Sweep
-from merit.sweep.trial_executor import Launcher, TrialExecutor
-from merit.tracking.sweeps import SweepLogger
+from merit.sweep.trials import local_machine, prepare, supervise
+from merit.sweep.trials.trial_executor import Launcher, TrialExecutor
+from merit.tracking.sweep_logger import SweepLogger
 
 
 def run_multirun(arguments: Sequence[str]) -> Sweep:
@@ -28,11 +29,11 @@ def run_multirun(arguments: Sequence[str]) -> Sweep:
         best = run_multirun(["model=linear,mlp", "sweep.workers=2"]).find_best()
     """
     if hydra.find_launcher(arguments) == hydra.DEFAULT_LAUNCHER:
-        local.start_forkserver()
+        local_machine.start_forkserver()
     try:
         result: Sweep = hydra.run_multirun(arguments, supervise.run_job)
     finally:
-        local.stop_forkserver()
+        local_machine.stop_forkserver()
     return result
 
 
@@ -57,12 +58,12 @@ def _orchestrate(sweep_plan: plan.Plan, launcher_of: Callable[[Path], Launcher],
     stores = run.update_features()
     folder = prepare.prepare_folder(sweep_plan)
     prepare.write_denied_paths(folder, sweep_plan.base_lock, stores)
-    owner = claims.Owner(folder)
+    owner = ownership.Owner(folder)
     try:
-        from merit.sweep.study import Study
+        from merit.sweep.search.study import Study
 
         try:
-            with claims.lock_claims(folder):
+            with ownership.lock_claims(folder):
                 study = Study(sweep_plan, folder, owner.worker_index)
             sweep_logger.start_sweep()
         except MeritError:

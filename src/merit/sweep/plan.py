@@ -9,12 +9,14 @@ from typing import Any
 
 from merit import artifacts, git
 from merit.config import lock as locks
-from merit.config import multirun as hydra
-from merit.config import space, sweeps, tasks
+from merit.config import tasks
 from merit.config.compose import Composer
 from merit.config.schema import Lock
 from merit.config.schema.sweep import COST_OBJECTIVES, Sweep, get_better_direction
-from merit.config.space import Choice, Dimension, Interval, Range
+from merit.config.sweep import hydra_multirun as hydra
+from merit.config.sweep import search_space as space
+from merit.config.sweep import sweep_config
+from merit.config.sweep.search_space import Choice, Dimension, Interval, Range
 from merit.console.masking import mask_secrets
 from merit.errors import ConfigError, MeritError, Problem
 from merit.sweep import record
@@ -103,15 +105,17 @@ def make_plan(arguments: Sequence[str]) -> Plan:
         MeritError: nothing is swept, or a section that a sweep can't vary.
     """
     composer = Composer()
-    sweep_overrides = [text for text in arguments if sweeps.is_sweep_override(text)]
+    sweep_overrides = [text for text in arguments if sweep_config.is_sweep_override(text)]
     launcher_overrides = [text for text in arguments if hydra.is_hydra_override(text)]
-    overrides = [text for text in arguments if not sweeps.is_sweep_override(text) and text not in launcher_overrides]
-    resumed = sweeps.read_sweep(sweep_overrides, composer.files).sweep.resume
+    overrides = [
+        text for text in arguments if not sweep_config.is_sweep_override(text) and text not in launcher_overrides
+    ]
+    resumed = sweep_config.read_sweep(sweep_overrides, composer.files).sweep.resume
     if resumed is not None:
         former_json = record.read_sweep_json(resumed)
         sweep_overrides = [*former_json["settings"], *sweep_overrides]
         overrides = _merge_overrides(former_json["overrides"], overrides)
-    selected = sweeps.read_sweep(sweep_overrides, composer.files)
+    selected = sweep_config.read_sweep(sweep_overrides, composer.files)
     search_space = space.parse_search_space(
         overrides, selected.sweep.space, composer.files, selected.file, selected.sources
     )

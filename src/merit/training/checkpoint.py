@@ -25,7 +25,7 @@ from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.training.batches import Batches
 from merit.training.history import History
-from merit.training.module import Learner
+from merit.training.lightning_module import Learner
 
 PROGRESS_COUNTERS = ("ready", "started", "processed", "completed")
 """Lightning's counters of an epoch's progress."""

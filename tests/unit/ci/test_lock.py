@@ -8,7 +8,7 @@ import pytest
 from rehearse.bare import git
 from rehearse.forge import Forge
 
-from merit.ci import commits, lock
+from merit.ci import api_commits, lock
 from merit.errors import MeritError, Refused
 from merit.github import GitHubApi
 
@@ -121,7 +121,7 @@ def test_just_the_two_files_are_committed_on_top_of_what_was_computed(
     ],
 )
 def test_what_is_no_lock_is_not_committed(tmp_path: Path, name: str, text: str, message: str) -> None:
-    found = commits.read_texts(_locks(tmp_path / "lock", **{name: text}), lock.LOCK_FILES)
+    found = api_commits.read_texts(_locks(tmp_path / "lock", **{name: text}), lock.LOCK_FILES)
     with pytest.raises(MeritError, match=f"{name}: {message}"):
         lock.check_locks(found)
 
@@ -133,13 +133,13 @@ def test_a_file_that_is_no_plain_text_is_not_committed(tmp_path: Path, kind: str
     if kind == "link":
         file.symlink_to(tmp_path / "lock/params.yaml")
     elif kind != "missing":
-        file.write_bytes(b"x" * (commits.MAX_FILE_BYTES + 1) if kind == "large" else b"\xff")
+        file.write_bytes(b"x" * (api_commits.MAX_FILE_BYTES + 1) if kind == "large" else b"\xff")
     with pytest.raises(MeritError, match=r"dvc\.lock: (must be a plain file|not UTF-8)"):
-        commits.read_texts(tmp_path / "lock", lock.LOCK_FILES)
+        api_commits.read_texts(tmp_path / "lock", lock.LOCK_FILES)
 
 
 def test_a_token_that_may_not_write_commits_nothing(forge: Forge) -> None:
     api = GitHubApi(forge.url, REPOSITORY, forge.grant({"contents": "read"}))
     with pytest.raises(MeritError, match="403"):
-        commits.create_commit(api, forge.pulls[0].sha, {"params.yaml": "x"}, "no")
+        api_commits.create_commit(api, forge.pulls[0].sha, {"params.yaml": "x"}, "no")
     assert os.environ.get("GITHUB_TOKEN") != api.token

@@ -329,7 +329,7 @@ def test_no_answer_is_told_without_the_token(monkeypatch: pytest.MonkeyPatch) ->
 
 PINNED = {
     ("report", "report"): "merit.ci.report",
-    ("report", "plan"): "merit.ci.plans",
+    ("report", "plan"): "merit.ci.plan_comment",
     ("lock", None): "merit.ci.lock",
     ("train", None): "merit.ci.train",
 }

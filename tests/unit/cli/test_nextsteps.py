@@ -87,7 +87,7 @@ def test_a_table_and_code_that_git_lacks_are_committed_too(
     )
     rest = "mymodels pyproject.toml conf params.yaml dvc.lock' and commit: the champion of the next candidates"
     assert nextsteps.advise_commit() == [f"'git add source.parquet {rest}"]
-    monkeypatch.setattr("merit.data.inputs.MAX_GIT_BYTES", 1)
+    monkeypatch.setattr("merit.data.input_files.MAX_GIT_BYTES", 1)
     assert nextsteps.advise_commit() == [
         "'dvc add source.parquet', for large files are DVC's",
         f"'git add source.parquet.dvc .gitignore {rest}",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from merit.deploy import records
+from merit.deploy import apply_records
 from merit.deploy.apply import apply
 from merit.deploy.mlflow_alias import Alias
 from merit.deploy.plan import plan
@@ -106,7 +106,7 @@ def test_what_does_not_come_up_is_not_recorded_and_the_alias_stays(staging, lock
     target.refuses = True
     with pytest.raises(Refused, match="does not come up"):
         apply("staging", lock, probe)
-    assert (records.read_records("tiny", "staging"), mlflow) == ([], {})
+    assert (apply_records.read_records("tiny", "staging"), mlflow) == ([], {})
 
 
 def test_a_tag_that_was_made_anew_of_another_package_is_a_difference_until_it_is_applied(staging, lock, target, mlflow):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from merit.deploy import environments, main_branch, records
+from merit.deploy import apply_records, environments, main_branch
 from merit.deploy.plan import as_json, plan, render_lines
 from merit.errors import ConfigError, MeritError
 from merit.registry.queries import list_history
@@ -182,7 +182,7 @@ def test_a_tag_that_main_does_not_back_is_no_version_to_serve(repository, lock):
 
 def test_the_way_back_is_open_to_what_was_applied_before(repository, lock):
     repository.declare("production", "version: v1\n")
-    records.write_record("tiny", environments.read_environment("production"), "HEAD", [])
+    apply_records.write_record("tiny", environments.read_environment("production"), "HEAD", [])
     repository.declare("production", "version: v1\ndemands: {after: staging, soak_hours: 99}\n")
     assert plan("production", lock).met_requirements == [
         "after staging for 99 hours: tiny@v1 was applied to production before"

@@ -18,8 +18,8 @@ import pytest
 from merit import cli, doctor
 from merit.config import lock as locks
 from merit.config.schema import Lock
-from merit.doctor import machine, remote, repository, runs
-from merit.doctor.finding import Finding, run_within
+from merit.doctor import dvc_remote, git_repository, machine, tracking_stores
+from merit.doctor.findings import Finding, run_within
 
 Git = Callable[..., str]
 
@@ -92,27 +92,27 @@ def test_a_folder_without_configuration_is_broken_and_one_without_a_lock_lacks_i
 
 
 def test_a_broken_file_of_conf_is_found_whoever_chose_it(conf: Path) -> None:
-    good = _one(repository.check_conf_files())
+    good = _one(git_repository.check_conf_files())
     assert (good.state, good.found) == ("ok", f"{len(list(conf.rglob('*.yaml')))} files, without a fault")
     (conf / "trainer" / "gpu.yaml").write_text("defaults: [cpu]\nbatch: 1\nepochs: 2\n", encoding="utf-8")
-    bad = _one(repository.check_conf_files())
+    bad = _one(git_repository.check_conf_files())
     assert bad.state == "broken"
     assert bad.found.startswith("conf/trainer/gpu.yaml:2: trainer.batch: unknown key")
     assert bad.found.endswith(" and 1 more")
     shutil.rmtree(conf)
-    assert list(repository.check_conf_files()) == []
+    assert list(git_repository.check_conf_files()) == []
 
 
 def test_a_table_that_another_clone_would_lack_is_missing(git_repo: Git, lock: Lock) -> None:
     git_repo("commit", "--quiet", "--allow-empty", "--message", "begin")
     Path("source.parquet").write_text("rows")
-    missing = _one(repository.check_source(lock))
+    missing = _one(git_repository.check_source(lock))
     assert (missing.state, missing.do) == ("missing", "another clone can't run without it")
     assert missing.found.startswith("source.parquet is neither in Git nor tracked by DVC")
     git_repo("add", ".")
     git_repo("commit", "--quiet", "--message", "table")
-    assert _one(repository.check_source(lock)).found == "source.parquet: in Git, or tracked by DVC"
-    assert list(repository.check_source(None)) == []
+    assert _one(git_repository.check_source(lock)).found == "source.parquet: in Git, or tracked by DVC"
+    assert list(git_repository.check_source(None)) == []
 
 
 def test_packages_that_are_not_the_locked_ones_are_named(workdir: Path) -> None:
@@ -160,41 +160,41 @@ def test_a_repository_is_followed_from_nothing_to_a_main(
     git_repo: Git, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
-    assert _one(repository.check_git()).found == "user.name and user.email not set"
+    assert _one(git_repository.check_git()).found == "user.name and user.email not set"
     git_repo("config", "user.name", "t")
     git_repo("config", "user.email", "t@example.org")
-    assert _one(repository.check_git()).found == "no commit yet"
+    assert _one(git_repository.check_git()).found == "no commit yet"
     git_repo("commit", "--quiet", "--allow-empty", "--message", "x")
-    assert _one(repository.check_git()).state == "ok"
+    assert _one(git_repository.check_git()).state == "ok"
     git_repo("branch", "--move", "trunk")
-    assert _one(repository.check_git()).found == "no branch main, here or at origin"
+    assert _one(git_repository.check_git()).found == "no branch main, here or at origin"
 
 
 def test_no_repository_is_told(workdir: Path) -> None:
-    assert _one(repository.check_git()).found == "this is no repository"
+    assert _one(git_repository.check_git()).found == "this is no repository"
 
 
 def test_a_remote_is_asked_and_its_password_is_not_shown(git_repo: Git, tmp_path: Path) -> None:
-    assert _one(repository.check_origin()).state == "note"
+    assert _one(git_repository.check_origin()).state == "note"
     git_repo("init", "--quiet", "--bare", str(tmp_path / "bare.git"))
     git_repo("remote", "add", "origin", str(tmp_path / "bare.git"))
-    assert _one(repository.check_origin()).state == "ok"
+    assert _one(git_repository.check_origin()).state == "ok"
     git_repo("remote", "set-url", "origin", "http://me:hunter22@127.0.0.1:1/x")
-    found = _one(repository.check_origin())
+    found = _one(git_repository.check_origin())
     assert found.state == "missing"
     assert "hunter22" not in str(found)
 
 
 def test_without_lfs_there_is_nothing_to_tell_of_it(git_repo: Git) -> None:
-    assert list(repository.check_lfs()) == []
+    assert list(git_repository.check_lfs()) == []
     Path(".gitattributes").write_text("*.txt text\n", encoding="utf-8")
     git_repo("add", ".gitattributes")
-    assert list(repository.check_lfs()) == []
+    assert list(git_repository.check_lfs()) == []
 
 
 def _tracking(make_lock: Callable[..., Lock], **tracking: str) -> Finding:
     edited = make_lock(lambda values: values.update(tracking={"experiment": "tiny", **tracking}))
-    return _one(runs.check_tracking(edited))
+    return _one(tracking_stores.check_tracking(edited))
 
 
 def test_what_keeps_runs_is_looked_at(
@@ -226,14 +226,14 @@ def test_what_keeps_runs_is_looked_at(
 def test_data_without_a_remote_is_missing_once_others_need_it(git_repo: Git) -> None:
     from dvc.repo import Repo
 
-    assert _one(remote.check_remote()).found == "DVC is not set up here"
+    assert _one(dvc_remote.check_remote()).found == "DVC is not set up here"
     Repo.init().close()
-    assert _one(remote.check_remote()).state == "note"
+    assert _one(dvc_remote.check_remote()).state == "note"
     Path("dvc.lock").write_text("schema: '2.0'\nstages: {}\n", encoding="utf-8")
     git_repo("add", "--force", "dvc.lock")
-    assert _one(remote.check_remote()).state == "note"  # nobody gets it from here
+    assert _one(dvc_remote.check_remote()).state == "note"  # nobody gets it from here
     git_repo("remote", "add", "origin", "elsewhere")
-    assert _one(remote.check_remote()).state == "missing"
+    assert _one(dvc_remote.check_remote()).state == "missing"
 
 
 def test_a_remote_in_a_folder_is_looked_into(git_repo: Git, tmp_path: Path) -> None:
@@ -242,17 +242,17 @@ def test_a_remote_in_a_folder_is_looked_into(git_repo: Git, tmp_path: Path) -> N
     Repo.init().close()
     config = "[core]\n    remote = storage\n    analytics = false\n['remote \"storage\"']\n    url = {}\n"
     Path(".dvc/config").write_text(config.format(tmp_path / "store"), encoding="utf-8")
-    reached, data = remote.check_remote()
+    reached, data = dvc_remote.check_remote()
     assert (reached.state, data.found) == ("ok", "no dvc.lock yet")
     Path(".dvc/config").write_text(config.format("/no/such/mount/for/dvc"), encoding="utf-8")
-    assert _one(remote.check_remote()).found == "no folder /no/such/mount/for/dvc"
+    assert _one(dvc_remote.check_remote()).found == "no folder /no/such/mount/for/dvc"
     Path(".dvc/config").write_text("[core]\n    remote = other\n", encoding="utf-8")
-    assert _one(remote.check_remote()).state == "broken"
+    assert _one(dvc_remote.check_remote()).state == "broken"
     Path(".dvc/config").write_text("[core\n", encoding="utf-8")
-    assert _one(remote.check_remote()).state == "broken"
+    assert _one(dvc_remote.check_remote()).state == "broken"
 
 
 def test_environment_is_left_as_it_was(workdir: Path) -> None:
     before = dict(os.environ)
-    list(repository.check_origin())
+    list(git_repository.check_origin())
     assert dict(os.environ) == before

@@ -10,7 +10,7 @@ import merit
 from merit import artifacts, dvc
 from merit.ci import lock
 from merit.config.schema import Lock
-from merit.doctor import remote as doctor
+from merit.doctor import dvc_remote as doctor
 from merit.dvc import cache
 from merit.errors import MeritError
 from merit.gate.champion import Champion

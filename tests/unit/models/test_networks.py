@@ -6,7 +6,7 @@ import torch
 import yaml
 from torch import nn
 
-from merit.config import targets
+from merit.config.components import targets
 from merit.errors import MeritError
 from merit.models.networks import Dropout, are_channels_last
 

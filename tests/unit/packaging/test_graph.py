@@ -11,7 +11,7 @@ import yaml
 from torch import Tensor, nn
 
 from merit import artifacts
-from merit.config import targets
+from merit.config.components import targets
 from merit.errors import MeritError
 from merit.features.transform import NumberScale, Preprocessing, Vocabulary
 from merit.models.build import Examples, Predictor

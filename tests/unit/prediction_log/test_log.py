@@ -19,12 +19,12 @@ from merit.errors import MeritError
 from merit.prediction_log import buffered_writer as keeper_module
 from merit.prediction_log import files as files_module
 from merit.prediction_log import log as predictionlog
-from merit.prediction_log import log_client, writer
+from merit.prediction_log import log_client, writer_process
 from merit.prediction_log.buffered_writer import BufferedWriter
 from merit.prediction_log.files import LogFiles, list_files
+from merit.prediction_log.prediction_tables import PredictionTables
 from merit.prediction_log.privacy import PrivacyFilter
 from merit.prediction_log.protocol import WriterTask
-from merit.prediction_log.tables import PredictionTables
 from merit.scoring.package import Package
 from merit.serving import settings
 from tests.writers import Thread
@@ -42,7 +42,7 @@ def package(workdir: Path, make_package: Callable[..., Path]) -> Package:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (log_client, writer):
+    for module in (log_client, writer_process):
         monkeypatch.setattr(module, "POLL_INTERVAL_S", 0.01)
     monkeypatch.setattr(log_client, "start_process", Thread)
 

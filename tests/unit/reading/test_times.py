@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from merit.reading.clocks import parse_times
+from merit.reading.time_columns import parse_times
 from merit.reading.times import compile_format, parse_time
 
 ISO = {

@@ -39,7 +39,9 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
 
     monkeypatch.setattr(freshness, "load_current_report", current)
     monkeypatch.setattr(judge, "gate", gate)
-    monkeypatch.setattr(mlflow, "project_to_mlflow", lambda lock, version: f"{version.name}: made as MLflow's version 1")
+    monkeypatch.setattr(
+        mlflow, "project_to_mlflow", lambda lock, version: f"{version.name}: made as MLflow's version 1"
+    )
     return asked
 
 

@@ -16,7 +16,7 @@ from merit.config.schema.release import Release as How
 from merit.errors import MeritError
 from merit.registry import release_tags, tags
 from merit.registry.tags import Lineage, Version
-from merit.release import context, images, ready, release, sbom
+from merit.release import build_context, images, readiness, release, sbom
 from merit.release.engine import Engine
 from merit.release.images import Image
 
@@ -74,13 +74,13 @@ def built(registry: dict[str, Image], version: Version, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Engine, "build", lambda *_: None)
     monkeypatch.setattr(Engine, "push", push)
-    monkeypatch.setattr(context, "create_context", lambda *_: Path("package"))
-    monkeypatch.setattr(ready, "measure_start", lambda *_: 1.5)
+    monkeypatch.setattr(build_context, "create_context", lambda *_: Path("package"))
+    monkeypatch.setattr(readiness, "measure_start", lambda *_: 1.5)
     return done
 
 
 def _put(registry: dict[str, Image], version: Version, **labels: str) -> None:
-    image = Image(DIGEST, 1000, {**context.build_labels(version), **labels}, images.MANIFEST_TYPES[0], 100)
+    image = Image(DIGEST, 1000, {**build_context.build_labels(version), **labels}, images.MANIFEST_TYPES[0], 100)
     registry["127.0.0.1:5000/tiny:v1"] = registry[f"127.0.0.1:5000/tiny@{DIGEST}"] = image
 
 
@@ -174,7 +174,7 @@ def test_of_two_jobs_the_first_that_pushed_its_tag_counts(
 
 
 def test_the_containerfile_runs_as_nobody_in_particular_and_is_checked() -> None:
-    text = context.render_containerfile({"MERIT_VERSION": "v1"})
+    text = build_context.render_containerfile({"MERIT_VERSION": "v1"})
     assert "\nUSER 10001:10001\n" in text
     assert "/readyz" in next(line for line in text.splitlines() if line.startswith("HEALTHCHECK"))
     assert "\nENV MERIT_VERSION='v1'\n" in text
@@ -183,7 +183,7 @@ def test_the_containerfile_runs_as_nobody_in_particular_and_is_checked() -> None
 
 def test_the_source_label_holds_no_password(git_repo: Callable[..., str], version: Version) -> None:
     git_repo("remote", "add", "origin", "https://user:secret@example.org/team/project.git")
-    assert context.build_labels(version)["org.opencontainers.image.source"] == "https://example.org/team/project"
+    assert build_context.build_labels(version)["org.opencontainers.image.source"] == "https://example.org/team/project"
 
 
 def test_an_sbom_names_all_parts_and_is_the_same_twice(version: Version, monkeypatch: pytest.MonkeyPatch) -> None:

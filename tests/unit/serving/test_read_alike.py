@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merit.batch.contract import ColumnRule, Contract
-from merit.reading.cells import ColumnReading, read_column
+from merit.reading.column_cells import ColumnReading, read_column
 from merit.reading.declaration import ColumnDeclaration, build_declaration
-from merit.serving.app.rows import BadRows, build_null_declaration, parse_timestamp, resolve_null
+from merit.serving.app.row_decoder import BadRows, build_null_declaration, parse_timestamp, resolve_null
 from merit.serving.codec import decoder
 from merit.serving.codec.bounds.budget import ByteBudget
 

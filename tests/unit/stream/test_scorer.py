@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from merit.scoring.package import Package
-from merit.serving.app.answers import ServedModel
+from merit.serving.app.served_model import ServedModel
 from merit.stream.events import MAX_REASON_CHARACTERS, Event, create_dead_letter, join_problems, truncate_record
 from merit.stream.scorer import EventScorer
 

@@ -10,8 +10,9 @@ import pytest
 from merit.config import lock as locks
 from merit.config.compose import compose
 from merit.errors import Refused
-from merit.sweep import claims, loop, plan, prepare, record, supervise
-from merit.sweep.study import Study
+from merit.sweep import loop, ownership, plan, record
+from merit.sweep.search.study import Study
+from merit.sweep.trials import prepare, supervise
 
 GONE = 2**22 + 1
 """A process that Linux never has."""
@@ -59,7 +60,7 @@ def begun(conf: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     assert suggestion is not None
     place = prepare.prepare_trial(folder, made, 0, suggestion.point, f"{socket.gethostname()}.{GONE}")
     made = plan.make_plan(["sweep.resume=one"])
-    owner = claims.Owner(folder)
+    owner = ownership.Owner(folder)
     yield loop.SweepLoop(made, folder, study, Crew(), owner, sweep_logger=teller), place  # type: ignore[arg-type]
     owner.withdraw()
     study.close()
@@ -97,14 +98,14 @@ def test_what_another_process_leaves_while_the_last_trial_runs_is_done_too(
 ) -> None:
     driven, place = begun
     answers = iter([True, True])
-    monkeypatch.setattr(claims, "is_active", lambda *_: next(answers, False))
+    monkeypatch.setattr(ownership, "is_active", lambda *_: next(answers, False))
     driven.run()
     assert _states(place) == ["done", "done"]
 
 
 def test_a_sweep_says_which_other_process_goes_on(begun: Any, capsys: pytest.CaptureFixture[str]) -> None:
     driven, place = begun
-    file = record.SWEEPS / "one" / claims.OWNERS_FOLDER / "elsewhere.7"
+    file = record.SWEEPS / "one" / ownership.OWNERS_FOLDER / "elsewhere.7"
     file.touch()
     record.update_trial_json(place, owner="elsewhere.7")
     driven.run()

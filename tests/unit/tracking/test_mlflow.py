@@ -20,7 +20,7 @@ from merit.errors import MeritError, Refused
 from merit.mlflow import store
 from merit.registry.mlflow_candidates import register_candidate
 from merit.scoring.package import Package
-from merit.serving.app.answers import ServedModel
+from merit.serving.app.served_model import ServedModel
 from merit.tracking import mlflow as runs
 from merit.tracking import read_run_tags, run_facts
 from merit.tracking.mlflow import PACKAGE_TAG, WEIGHTS_TAG, MlflowRun, complete_run

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from merit.config import paths
+from merit.config import trusted_paths
 from merit.config.addresses import find_collector_error, find_store_error
 from merit.config.schema.base import Component, OpenShare, PositiveInt, Section
 from merit.config.schema.data import Data, Features
@@ -180,7 +180,7 @@ class Lock(Section):
             "release.signing.public_key": self.release.signing.public_key,
         }
         for key, path in path_by_key.items():
-            if path is not None and (refusal := paths.find_path_error(path)):
+            if path is not None and (refusal := trusted_paths.find_path_error(path)):
                 yield f"{key} {refusal}"
         if self.tracking.to == "mlflow" and self.tracking.uri and (refusal := find_store_error(self.tracking.uri)):
             yield f"tracking.uri {refusal}"

@@ -10,7 +10,7 @@ from functools import cache
 import polars as pl
 
 from merit.data.infer.odd import sample_cells
-from merit.reading.cells import read_column
+from merit.reading.column_cells import read_column
 from merit.reading.declaration import build_declaration
 from merit.reading.times import compile_format
 

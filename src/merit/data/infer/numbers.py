@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from merit.reading.cells import read_column
+from merit.reading.column_cells import read_column
 from merit.reading.declaration import MAX_EXACT_INTEGER, build_declaration
 
 MIN_SHARE = 0.8

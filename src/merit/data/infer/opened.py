@@ -8,12 +8,12 @@ from typing import Any
 
 import polars as pl
 
-from merit.config import targets
+from merit.config.components import targets
 from merit.data.infer.files import is_parquet, refuse_folder
 from merit.data.infer.layout import detect_layout
 from merit.errors import MeritError
 from merit.git import lfs
-from merit.reading.reasons import explain_error
+from merit.reading.read_errors import explain_error
 
 TOTALS_PATTERN = r"(?i)(grand )?(total|totals|sum|summe|gesamt|insgesamt):?"
 """Pattern of a cell in a row of totals at the end of a report."""

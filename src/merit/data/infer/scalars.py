@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from merit.config.interpolation import escape_text
+from merit.config.composition.interpolation import escape_text
 
 PLAIN_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_./ ='()-]*")
 

@@ -12,7 +12,7 @@ from merit.data.infer.texts import find_spelling_variants
 from merit.data.infer.written import ParsedColumn
 from merit.errors import MeritError
 from merit.expression import quote_name
-from merit.reading.cells import read_column
+from merit.reading.column_cells import read_column
 from merit.reading.declaration import build_declaration
 
 MISSING_MARKS = frozenset({"?", "#n/a", "<na>", "#value!", "#ref!", "#div/0!"})

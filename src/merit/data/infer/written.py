@@ -7,7 +7,7 @@ import polars as pl
 
 from merit.data.infer import dates, numbers
 from merit.data.infer.odd import UnreadableCells, note_outliers, sample_cells
-from merit.reading.cells import read_column
+from merit.reading.column_cells import read_column
 from merit.reading.declaration import build_declaration
 from merit.reading.inference import infer_column
 

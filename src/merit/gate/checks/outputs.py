@@ -45,7 +45,7 @@ def _check_package(output_hashes: dict[str, str]) -> Iterator[str]:
 
 def _check_stages(repo: "Repo", output_hashes: dict[str, str]) -> Iterator[str]:
     """Yield the differences between dvc.lock and the stages of dvc.yaml."""
-    from merit.dvc.repo import get_output_path
+    from merit.dvc.repository import get_output_path
 
     stages = [stage for stage in repo.index.stages if Path(stage.path) == Path(repo.root_dir, "dvc.yaml")]
     declared = {get_output_path(out, repo) for stage in stages for out in stage.outs}

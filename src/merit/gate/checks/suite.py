@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from merit.config import targets
+from merit.config.components import targets
 from merit.console.tables import show_phase
 from merit.errors import MeritError
-from merit.gate.checks.model import behaviour, comparison, cost, parity, replay, robustness, slices
+from merit.gate.checks.model import behaviour, comparisons, cost, parity, replay, robustness, slices
 from merit.gate.checks.model.limits import Limit, check_limit
 from merit.gate.evidence import Evidence
 from merit.gate.verdict import Check, Verdict
@@ -41,8 +41,8 @@ def _compare_with_rivals(evidence: Evidence) -> list[Check]:
     show_phase("gate: comparing with baseline and champion")
     return [
         *_check_floors(evidence),
-        comparison.check_baseline(evidence),
-        *comparison.check_champion(evidence),
+        comparisons.check_baseline(evidence),
+        *comparisons.check_champion(evidence),
         *slices.check_slices(evidence),
         *_check_calibration(evidence),
     ]

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from merit import artifacts
-from merit.gate.report import labels, plots, schema, text_charts
+from merit.gate.report import plots, schema, text_charts, wording
 from merit.gate.report.escape import escape_markdown, sanitize_line
 from merit.gate.report.schema import Report
 from merit.gate.report.sections import MAX_TEXT_CHARS, ColumnDrift, Estimate, Slice
@@ -116,8 +116,8 @@ def _count_lines(report: Report, charts: int) -> dict[str, int]:
         "metrics": len(report.metrics.candidate) if report.metrics else 0,
         "moved": MAX_LINES["moved"],
         "failed": sum(check.verdict != "pass" for check in report.checks),
-        "rules": len(labels.list_weakened_rules(report)),
-        "locations": len(labels.list_changed_locations(report)),
+        "rules": len(wording.list_weakened_rules(report)),
+        "locations": len(wording.list_changed_locations(report)),
         "waivers": len(report.waivers),
     }
 
@@ -169,7 +169,7 @@ def _create_environment(sanitize: Callable[[Any], str]) -> Environment:
     )
     environment.filters["interval"] = _format_interval
     environment.filters["value"] = lambda found: _format_interval(found and Estimate(value=found.value))
-    environment.filters["part"] = labels.format_split
+    environment.filters["part"] = wording.format_split
     environment.filters["long"] = (
         _escape_long_text if sanitize is _escape_value else lambda text: sanitize_line(text, MAX_TEXT_CHARS)
     )
@@ -198,16 +198,16 @@ def _wrap_code(drawing: str) -> Markup:
 
 def _build_view(report: Report) -> dict[str, Any]:
     """Return the variables that both templates use."""
-    titles = labels.SLICE_METRICS[report.task]
+    titles = wording.SLICE_METRICS[report.task]
     measured_slices = [each for each in report.slices if each.metrics]
     metric = _find_compared_metric(report, titles)
     return {
         "report": report,
-        "wording": labels,
-        "summary": labels.summarize_verdict(report),
-        "weakened": labels.list_weakened_rules(report),
-        "locations": labels.list_changed_locations(report),
-        "open": labels.select_checks(report.checks, "fail") + labels.select_checks(report.checks, "inconclusive"),
+        "wording": wording,
+        "summary": wording.summarize_verdict(report),
+        "weakened": wording.list_weakened_rules(report),
+        "locations": wording.list_changed_locations(report),
+        "open": wording.select_checks(report.checks, "fail") + wording.select_checks(report.checks, "inconclusive"),
         "waived": [check for check in report.checks if check.waived],
         "passed": [check for check in report.checks if check.verdict == "pass" and not check.waived],
         "metrics": _build_metric_rows(report),
@@ -227,7 +227,7 @@ def _build_view(report: Report) -> dict[str, Any]:
 
 
 def _format_interval(estimate: Estimate | None, *, signed: bool = False) -> Markup:
-    return Markup(labels.format_interval(estimate, signed=signed))  # noqa: S704  # made of numbers
+    return Markup(wording.format_interval(estimate, signed=signed))  # noqa: S704  # made of numbers
 
 
 def _build_metric_rows(report: Report) -> list[dict[str, Any]]:
@@ -246,7 +246,7 @@ def _build_metric_rows(report: Report) -> list[dict[str, Any]]:
                 "baseline": (metrics.baseline or {}).get(name),
                 "difference": difference,
                 "better": better,
-                "trend": labels.classify_trend(difference, better),
+                "trend": wording.classify_trend(difference, better),
             }
         )
     return metric_rows
@@ -278,7 +278,7 @@ def _group_by_column(slices: list[Slice]) -> dict[str, list[Slice]]:
 
 def _create_slice_drawer(report: Report) -> Callable[[Slice], Markup]:
     """Return a function that draws a slice's metric relative to all test rows; used if there is no champion."""
-    name = next(iter(labels.SLICE_METRICS[report.task]))
+    name = next(iter(wording.SLICE_METRICS[report.task]))
     overall = report.metrics.candidate.get(name) if report.metrics else None
     centre = (overall.value if overall else None) or 0.0
     bounds = [e for each in report.slices if (m := (each.metrics or {}).get(name)) for e in (m.low, m.high)]
@@ -289,7 +289,7 @@ def _create_slice_drawer(report: Report) -> Callable[[Slice], Markup]:
 def _list_trends(report: Report, metric: str | None) -> list[str | None]:
     """Return the trend of each slice: better, worse or unclear."""
     better = report.better.get(metric or "")
-    return [labels.classify_trend((each.difference or {}).get(metric or ""), better) for each in report.slices]
+    return [wording.classify_trend((each.difference or {}).get(metric or ""), better) for each in report.slices]
 
 
 def _compute_scale(differences: Iterable[Estimate | None]) -> float:

@@ -11,13 +11,13 @@ from rich.table import Column, Table
 
 from merit import artifacts
 from merit.console.tables import DEFAULT_WIDTH, fit_table
-from merit.gate.report import labels, schema
+from merit.gate.report import schema, wording
 from merit.gate.report.escape import sanitize_line
 from merit.gate.report.schema import Report
 from merit.gate.report.sections import MAX_TEXT_CHARS, Check, SplitRows
 
 VERDICT_STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
-TREND_STYLES = {labels.BETTER: "green", labels.WORSE: "red", labels.UNCLEAR: "dim"}
+TREND_STYLES = {wording.BETTER: "green", wording.WORSE: "red", wording.UNCLEAR: "dim"}
 
 TREND_WIDTH = 10
 """Characters per line of the trend column: wrapping it keeps the intervals unbroken in 120 characters."""
@@ -50,7 +50,7 @@ def print_report(content: dict[str, Any]) -> None:
     for line in _list_warnings(report):
         console.print(line, soft_wrap=True)
     console.print(
-        f"verdict: [bold {VERDICT_STYLES[report.verdict]}]{report.verdict}[/]: {labels.summarize_verdict(report)}"
+        f"verdict: [bold {VERDICT_STYLES[report.verdict]}]{report.verdict}[/]: {wording.summarize_verdict(report)}"
     )
     console.print(f"report:  {artifacts.GATE_HTML} (for people), {artifacts.GATE_MARKDOWN} (for a pull request)")
 
@@ -78,12 +78,12 @@ def _build_metrics_table(report: Report) -> Table:
     difference_columns = ("difference from the champion", Column(max_width=TREND_WIDTH)) if difference else ()
     table = Table("metric", "candidate", *difference_columns, "gradient boosting", title=title, title_justify="left")
     for name, estimate in report.metrics.candidate.items():
-        cells = [_sanitize_text(name), _sanitize_text(labels.format_interval(estimate))]
+        cells = [_sanitize_text(name), _sanitize_text(wording.format_interval(estimate))]
         if difference:
-            trend = labels.classify_trend(difference.get(name), report.better.get(name))
-            cells.append(_sanitize_text(labels.format_interval(difference.get(name), signed=True)))
+            trend = wording.classify_trend(difference.get(name), report.better.get(name))
+            cells.append(_sanitize_text(wording.format_interval(difference.get(name), signed=True)))
             cells.append(f"[{TREND_STYLES[trend]}]{trend}[/]" if trend else "")
-        table.add_row(*cells, _sanitize_text(labels.format_interval(baseline.get(name))))
+        table.add_row(*cells, _sanitize_text(wording.format_interval(baseline.get(name))))
     return table
 
 
@@ -122,7 +122,7 @@ def _format_verdict(check: Check) -> str:
 def suggest_next_step(content: dict[str, Any]) -> str:
     """Return the next step for a report that did not pass, such as how many more test rows would decide it."""
     report = schema.validate_report(content)
-    undecided = labels.select_checks(report.checks, "inconclusive")
+    undecided = wording.select_checks(report.checks, "inconclusive")
     if report.verdict != "inconclusive" or not undecided:
         return "change conf/ and 'merit run' again"
     by_rows = [f"{sanitize_line(c.name, MAX_TEXT_CHARS)} (about {c.rows_needed:,})" for c in undecided if c.rows_needed]
@@ -142,21 +142,21 @@ def _join_first(names: list[str]) -> str:
 
 def _list_warnings(report: Report) -> list[str]:
     rule_lines = [
-        f"[bold yellow]weaker:[/]  {_sanitize_text(rule.key)}: {_sanitize_text(labels.format_before(rule))} → "
-        f"{_sanitize_text(labels.format_after(rule))}"
-        for rule in labels.list_weakened_rules(report)[:MAX_LISTED_CHANGES]
+        f"[bold yellow]weaker:[/]  {_sanitize_text(rule.key)}: {_sanitize_text(wording.format_before(rule))} → "
+        f"{_sanitize_text(wording.format_after(rule))}"
+        for rule in wording.list_weakened_rules(report)[:MAX_LISTED_CHANGES]
     ]
-    if (hidden_count := len(labels.list_weakened_rules(report)) - MAX_LISTED_CHANGES) > 0:
+    if (hidden_count := len(wording.list_weakened_rules(report)) - MAX_LISTED_CHANGES) > 0:
         rule_lines.append(f"[bold yellow]weaker:[/]  and {hidden_count} more, all in {artifacts.GATE_HTML}")
-    if rule_lines and (former_name := labels.find_former_name(report)) is not None:
+    if rule_lines and (former_name := wording.find_former_name(report)) is not None:
         rule_lines = [
             f"rules:   this is another model than {_sanitize_text(former_name)}, and so are its rules: "
             f"{artifacts.GATE_HTML}"
         ]
-    location_changes = labels.list_changed_locations(report)
+    location_changes = wording.list_changed_locations(report)
     location_lines = [
-        f"[bold yellow]location:[/] {_sanitize_text(each.key)}: {_sanitize_text(labels.format_before(each))} → "
-        f"{_sanitize_text(labels.format_after(each))}"
+        f"[bold yellow]location:[/] {_sanitize_text(each.key)}: {_sanitize_text(wording.format_before(each))} → "
+        f"{_sanitize_text(wording.format_after(each))}"
         for each in location_changes[:MAX_LISTED_CHANGES]
     ]
     if len(location_changes) > MAX_LISTED_CHANGES:

@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 
+from merit.prediction_log.key_values import convert_value
 from merit.prediction_log.log_client import LogClient
 from merit.prediction_log.privacy import PrivacyFilter
 from merit.prediction_log.protocol import WriterTask
 from merit.prediction_log.settings import PredictionLog
-from merit.prediction_log.values import convert_value
 from merit.scoring.package import Package
-from merit.serving.app.rows import BadRows
+from merit.serving.app.row_decoder import BadRows
 from merit.serving.auth.methods import HttpError
 
 MAX_PROBLEMS = 100

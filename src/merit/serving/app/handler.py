@@ -12,10 +12,8 @@ from typing import Any
 from merit.console.json_log import RateLimitedLogger
 from merit.prediction_log.log import Log, NullLog
 from merit.scoring.package import Columns
-from merit.serving.app.answers import ServedModel
 from merit.serving.app.asgi import JSON, RETRY_AFTER, App, Headers, Message, Receive, Send, send_bytes, send_json
-from merit.serving.app.bodies import BodyReader, parse_table_format
-from merit.serving.app.failures import (
+from merit.serving.app.error_responses import (
     CLIENT_CLOSED_REQUEST,
     PROCESSING,
     READING_BODY,
@@ -25,9 +23,11 @@ from merit.serving.app.failures import (
 )
 from merit.serving.app.feedback import FeedbackRecorder
 from merit.serving.app.in_flight import InFlightRequests
-from merit.serving.app.large import ThreadedScorer
 from merit.serving.app.micro_batcher import MicroBatcher
 from merit.serving.app.openapi import build_document
+from merit.serving.app.request_bodies import BodyReader, parse_table_format
+from merit.serving.app.served_model import ServedModel
+from merit.serving.app.threaded_scorer import ThreadedScorer
 from merit.serving.auth.methods import PUBLIC_ROUTES, Auth, HttpError
 from merit.serving.codec.tables import ARROW_STREAM
 from merit.serving.observability.metrics import CONTENT_TYPE, RequestMetrics

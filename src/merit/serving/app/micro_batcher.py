@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from merit.scoring.package import LANES
-from merit.serving.app.answers import ServedModel
-from merit.serving.app.block import MAX_BATCH_ROWS
-from merit.serving.app.rows import BadRows
+from merit.serving.app.column_buffer import MAX_BATCH_ROWS
+from merit.serving.app.row_decoder import BadRows
+from merit.serving.app.served_model import ServedModel
 
 TRIAL_ROWS = MAX_BATCH_ROWS
 """Rows generated from the example to test whether predictions depend on their batch."""

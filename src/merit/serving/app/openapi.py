@@ -6,8 +6,8 @@ from typing import Any
 from merit.reading.declaration import MAX_EXACT_INTEGER, build_declaration
 from merit.reading.nulls import get_null_values
 from merit.scoring.package import Package
-from merit.serving.app.answers import ServedModel
 from merit.serving.app.feedback import MAX_KEY_COLUMNS, MAX_ROWS, MAX_TEXT_CHARS
+from merit.serving.app.served_model import ServedModel
 from merit.serving.codec.tables import TABLE_FORMATS
 
 TYPE_SCHEMAS: dict[str, dict[str, Any]] = {

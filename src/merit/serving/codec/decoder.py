@@ -114,7 +114,7 @@ def _check_rows(row_count: int, max_rows: int) -> None:
 
 def _check_schema(schema: Mapping[str, pl.DataType], inputs: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
     """Check a table's columns against the model's inputs; return the problems and the names of the valid columns."""
-    from merit.reading import cells
+    from merit.reading import column_cells
     from merit.reading.declaration import build_declaration
 
     input_names = {column["name"] for column in inputs}
@@ -126,7 +126,9 @@ def _check_schema(schema: Mapping[str, pl.DataType], inputs: list[dict[str, Any]
         name, dtype = each["name"], schema.get(each["name"])
         if dtype is None:
             problems += [] if each["nullable"] else [f"the column '{name}' is missing"]
-        elif (dtype == pl.Null and not each["nullable"]) or cells.find_mismatch(dtype, build_declaration(name, each)):
+        elif (dtype == pl.Null and not each["nullable"]) or column_cells.find_mismatch(
+            dtype, build_declaration(name, each)
+        ):
             problems.append(f"column '{name}': is {dtype}, but the model takes {each['type']}")
         else:
             accepted.append(name)
@@ -159,15 +161,15 @@ def _encode_columns(
 
 
 def _encode_column(values: pl.Series, column: dict[str, Any], text_budget: Any) -> Any:
-    from merit.reading import advice, cells
+    from merit.reading import cell_advice, column_cells
     from merit.reading.declaration import build_declaration
 
     if (lengths := _count_text_bytes(values)) is not None:
         text_budget.spend(int(lengths.cast(pl.Int64).sum() or 0))  # dictionary encoding stores a repeated text once
     declaration = build_declaration(column["name"], column)
-    reading = cells.read_column(values, declaration)
+    reading = column_cells.read_column(values, declaration)
     if reading.unread is not None:
-        causes = advice.find_causes(values, reading.unread, declaration)
+        causes = cell_advice.find_causes(values, reading.unread, declaration)
         raise InvalidTable(*(_describe_problem(is_invalid, column, reason) for is_invalid, reason in causes))
     if not column["nullable"] or column["type"] == "array":
         _reject_rows(reading.values.is_null(), column, "is missing")

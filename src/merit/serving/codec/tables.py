@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from merit.scoring.package import Columns
-from merit.serving.app.answers import ServedModel
 from merit.serving.app.asgi import RETRY_AFTER
-from merit.serving.app.rows import BadRows
+from merit.serving.app.row_decoder import BadRows
+from merit.serving.app.served_model import ServedModel
 from merit.serving.auth.methods import HttpError
 from merit.serving.codec.decoder_process import HelperExited, TableHelper
 from merit.serving.settings import Settings

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from merit.serving.observability.counts import SharedCounters
+from merit.serving.observability.shared_counters import SharedCounters
 
 ROUTES = ("/predict", "/feedback", "/metrics", "/openapi.json")
 ERROR_KINDS = {

@@ -13,7 +13,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 if TYPE_CHECKING:
-    from merit.serving.server.guard import ConnectionWatchdog
+    from merit.serving.server.connection_guard import ConnectionWatchdog
 
 MAX_HEAD_BYTES = 64 * 1024
 """Maximum bytes of a request's head, and base allowance for the bytes that frame the chunks of a body."""

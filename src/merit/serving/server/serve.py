@@ -69,7 +69,7 @@ def listen(host: str, port: int) -> NoReturn:
     sys.stderr.flush()
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # the supervisor unblocks them once it can shut down cleanly
     arguments = [host, str(port), str(settings.load_settings().workers)]
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "merit.serving.server.workers", *arguments])  # noqa: S606  # merit's own program
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "merit.serving.server.worker_supervisor", *arguments])  # noqa: S606  # merit's own program
 
 
 def check_signature(package: Path, signing_config: Signing) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from merit.config import targets
+from merit.config.components import targets
 from merit.data.infer.layout import detect_layout
 from merit.errors import MeritError
 

@@ -17,7 +17,7 @@ from merit.deploy.targets import cloudrun, compose, ecs, kubernetes, render, spa
 from merit.deploy.targets.rendering import JWKS_SECRET, KEYS_SECRET, parse_mebibytes, parse_processors
 from merit.errors import MeritError
 from merit.registry.release_tags import Release
-from merit.release import context
+from merit.release import build_context
 
 TARGETS = {each.__name__.rpartition(".")[2]: each for each in (kubernetes, compose, render, cloudrun, ecs, spaces)}
 Declare = Callable[..., Environment]
@@ -245,7 +245,7 @@ def test_keys_are_named_and_never_in_a_file(target: str) -> None:
 
 
 def test_images_look_for_keys_where_targets_put_them() -> None:
-    assert (KEYS_SECRET.path, JWKS_SECRET.path) == (context.KEYS_PATH, context.JWKS_PATH)
+    assert (KEYS_SECRET.path, JWKS_SECRET.path) == (build_context.KEYS_PATH, build_context.JWKS_PATH)
 
 
 def test_pods_wait_for_the_secret_and_read_it_alone() -> None:

@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 
 from merit import artifacts
 from merit.errors import MeritError
-from merit.gate.report import labels, plots, render, schema, terminal
+from merit.gate.report import plots, render, schema, terminal, wording
 from merit.gate.report.sections import Estimate
 from merit.gate.report.truncation import truncate_report
 from tests.unit.gate import reports
@@ -201,7 +201,7 @@ def test_each_verdict_has_its_words(verdicts: list[str], verdict: str, text: str
         reports.check(str(n), "fail" if v == "waived" else v, waived=v == "waived") for n, v in enumerate(verdicts)
     ]
     assert (
-        labels.summarize_verdict(schema.validate_report(reports.full() | {"verdict": verdict, "checks": checks}))
+        wording.summarize_verdict(schema.validate_report(reports.full() | {"verdict": verdict, "checks": checks}))
         == text
     )
 
@@ -217,19 +217,19 @@ def test_each_verdict_has_its_words(verdicts: list[str], verdict: str, text: str
 def test_a_value_is_shown_with_its_interval_if_it_has_one(found: dict[str, Any], text: str) -> None:
     made = reports.full()
     made["metrics"]["candidate"]["roc_auc"] = found
-    assert labels.format_interval(schema.validate_report(made).metrics.candidate["roc_auc"]) == text
+    assert wording.format_interval(schema.validate_report(made).metrics.candidate["roc_auc"]) == text
     assert f"| {text} |" in render.render_markdown(made)
 
 
 @pytest.mark.parametrize(
     ("low", "high", "better", "said"),
     [
-        (0.1, 0.2, "higher", labels.BETTER),
-        (0.1, 0.2, "lower", labels.WORSE),
-        (-0.2, -0.1, "higher", labels.WORSE),
-        (-0.2, -0.1, "lower", labels.BETTER),
-        (-0.1, 0.1, "higher", labels.UNCLEAR),
-        (0.0, 0.1, "higher", labels.UNCLEAR),
+        (0.1, 0.2, "higher", wording.BETTER),
+        (0.1, 0.2, "lower", wording.WORSE),
+        (-0.2, -0.1, "higher", wording.WORSE),
+        (-0.2, -0.1, "lower", wording.BETTER),
+        (-0.1, 0.1, "higher", wording.UNCLEAR),
+        (0.0, 0.1, "higher", wording.UNCLEAR),
         (None, None, "higher", None),
         (0.1, 0.2, None, None),
     ],
@@ -237,7 +237,7 @@ def test_a_value_is_shown_with_its_interval_if_it_has_one(found: dict[str, Any],
 def test_a_difference_is_clear_only_if_its_interval_is_on_one_side(
     low: float | None, high: float | None, better: str | None, said: str | None
 ) -> None:
-    assert labels.classify_trend(Estimate(value=0.1, low=low, high=high), better) == said
+    assert wording.classify_trend(Estimate(value=0.1, low=low, high=high), better) == said
 
 
 def test_charts_are_in_words_that_mermaid_reads() -> None:

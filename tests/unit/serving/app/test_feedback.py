@@ -9,13 +9,13 @@ import pytest
 
 from merit.prediction_log import log as predictionlog
 from merit.prediction_log import log_client
+from merit.prediction_log.prediction_tables import PredictionTables
 from merit.prediction_log.privacy import PrivacyFilter
 from merit.prediction_log.protocol import WriterTask
-from merit.prediction_log.tables import PredictionTables
 from merit.scoring.package import Package
 from merit.serving import settings
 from merit.serving.app.feedback import FeedbackRecorder
-from merit.serving.app.rows import BadRows
+from merit.serving.app.row_decoder import BadRows
 from merit.serving.auth.methods import HttpError
 from tests.writers import Thread
 

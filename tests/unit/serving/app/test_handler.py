@@ -14,9 +14,9 @@ from merit.console.json_log import RateLimitedLogger
 from merit.prediction_log import log as predictionlog
 from merit.scoring.package import Package
 from merit.serving import settings
-from merit.serving.app.answers import ServedModel
 from merit.serving.app.feedback import FeedbackRecorder
 from merit.serving.app.handler import Handler
+from merit.serving.app.served_model import ServedModel
 from merit.serving.auth import methods
 from merit.serving.observability.metrics import RequestMetrics
 

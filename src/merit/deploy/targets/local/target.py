@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from merit.deploy import packages
+from merit.deploy import package_cache
 from merit.deploy.targets import ActualState, DesiredState, Facts
 from merit.deploy.targets.local import proxy as local_proxy
 from merit.deploy.targets.local import replica_start
@@ -88,7 +88,8 @@ class LocalTarget:
         live = state.select_replicas("live", "serving")
         facts: Facts = {
             "version": ", ".join(sorted({each.version for each in live})) or None,
-            "model": ", ".join(sorted({packages.read_model_name(each.package) or "unknown" for each in live})) or None,
+            "model": ", ".join(sorted({package_cache.read_model_name(each.package) or "unknown" for each in live}))
+            or None,
             "package": _format_packages(live),
             "replicas": sum(each.name in healthy for each in live),
             **{role: self._describe_running(state, role, healthy) for role in ROLES[1:]},
@@ -133,7 +134,7 @@ class LocalTarget:
     def check_inputs(self) -> None:
         """Check that the package of every declared version is here or can be fetched."""
         for version in self._desired.versions.values():
-            packages.require_package(version)
+            package_cache.require_package(version)
 
     def apply(self) -> list[str]:
         """Roll out the declared state; return the actions taken."""
@@ -229,7 +230,7 @@ class LocalTarget:
 
     def _fetch_package(self, version: str) -> Path:
         desired = self._desired
-        return packages.fetch_package(
+        return package_cache.fetch_package(
             desired.versions[version], desired.lock, require_signature=desired.environment.demands.signature
         )
 

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 from polars import selectors
 
-from merit.gate.checks.data.table import Dataset
+from merit.gate.checks.data.dataset import Dataset
 
 MIN_MISSING_CHANGE = 0.001
 """Smaller differences in the share of missing values are not reported."""

@@ -4,8 +4,8 @@ from merit.config.schema import Lock
 from merit.config.schema.data import GroupSplit, TimeSplit
 from merit.config.schema.gate import DataGate
 from merit.gate.checks.data import labels, leakage
+from merit.gate.checks.data.dataset import Dataset
 from merit.gate.checks.data.findings import Findings, build_check, format_worst
-from merit.gate.checks.data.table import Dataset
 from merit.gate.verdict import Check
 
 MEASURE_NAMES = {"binary": "ROC AUC", "multiclass": "accuracy gained", "regression": "R2"}

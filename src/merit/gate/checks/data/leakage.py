@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from merit.config.schema.data import Data, Target
 from merit.data.entities import detect_entity
 from merit.data.split import PARTS
+from merit.gate.checks.data.dataset import Dataset
 from merit.gate.checks.data.model_view import build_model_view
-from merit.gate.checks.data.table import Dataset
 
 BINS = 64
 """Bins of a number, each with about as many rows: enough to see a threshold anywhere."""

@@ -7,10 +7,10 @@ from merit.config.schema import Lock
 from merit.console.tables import show_phase
 from merit.errors import MeritError
 from merit.gate.champion import Champion
+from merit.gate.checks.data.dataset import Dataset
 from merit.gate.checks.data.difference import summarize_target
 from merit.gate.checks.data.findings import Findings
 from merit.gate.checks.data.integrity import check_integrity
-from merit.gate.checks.data.table import Dataset
 from merit.gate.checks.data.vs_champion import compare_with_champion
 from merit.gate.verdict import Check, Verdict
 

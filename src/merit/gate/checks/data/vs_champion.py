@@ -13,10 +13,10 @@ from merit.config.schema.gate import DataGate
 from merit.errors import MeritError
 from merit.gate.champion import Champion, describe_missing_champion
 from merit.gate.checks.data import difference, drift
+from merit.gate.checks.data.dataset import Dataset
 from merit.gate.checks.data.drift import DriftScore
 from merit.gate.checks.data.findings import Findings, build_check, format_worst
 from merit.gate.checks.data.model_view import build_model_view, build_target_view
-from merit.gate.checks.data.table import Dataset
 from merit.gate.verdict import Check
 
 CHECK_NAMES = ("rows", "missing", "categories", "target rate", "drift", "drift, overall", "drift, target")

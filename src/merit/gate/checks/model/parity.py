@@ -16,7 +16,7 @@ import numpy as np
 import merit
 from merit import artifacts
 from merit.errors import MeritError, Refused
-from merit.gate.checks.model.source import convert_columns
+from merit.gate.checks.model.source_rows import convert_columns
 from merit.gate.evidence import Evidence
 from merit.gate.verdict import Check, Verdict
 from merit.scoring.package import extract_columns

@@ -28,12 +28,18 @@ from numpy.typing import NDArray
 
 from merit import artifacts
 from merit.errors import MeritError, Refused
-from merit.gate.checks.model import bento_key
-from merit.gate.checks.model.callers import HOST, MAX_QUOTED_CHARS, predict_in_batch, predict_over_http, send_request
-from merit.gate.checks.model.source import ReplayRows
+from merit.gate.checks.model import replay_key
+from merit.gate.checks.model.replay_clients import (
+    HOST,
+    MAX_QUOTED_CHARS,
+    predict_in_batch,
+    predict_over_http,
+    send_request,
+)
+from merit.gate.checks.model.source_rows import ReplayRows
 from merit.gate.evidence import Evidence
 from merit.gate.verdict import Check, Verdict
-from merit.packaging.bento import assemble_files
+from merit.packaging.bento_files import assemble_files
 
 CHECK_NAME = "replay"
 CACHE_FILE = Path(".merit/replay.json")
@@ -87,7 +93,7 @@ def _measure_difference(evidence: Evidence, max_rows: int, cancelled: threading.
         Refused: the Bento responds, but not with the package's predictions.
         MeritError: the Bento can't be built or queried.
     """
-    key = bento_key.compute_cache_key(max_rows)
+    key = replay_key.compute_cache_key(max_rows)
     if (cached := _read_cached(key)) is not None:
         return *cached, True
     row_indices = np.unique(np.linspace(0, evidence.rows.height - 1, min(max_rows, evidence.rows.height)).astype(int))

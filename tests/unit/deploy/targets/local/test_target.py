@@ -12,7 +12,7 @@ import pytest
 
 from merit import artifacts
 from merit.config.schema.environment import Environment
-from merit.deploy import packages
+from merit.deploy import package_cache
 from merit.deploy.targets import DesiredState, create_target
 from merit.deploy.targets.local import proxy
 from merit.deploy.targets.local.state import (
@@ -55,7 +55,9 @@ def served(state: LocalState, spoil=()) -> str:
 def said(monkeypatch):
     """What the proxy says to each question."""
     answers: dict[str, str] = {}
-    monkeypatch.setattr(proxy, "send_commands", lambda place, *asked: answers["map" if "map" in asked[0] else "servers"])
+    monkeypatch.setattr(
+        proxy, "send_commands", lambda place, *asked: answers["map" if "map" in asked[0] else "servers"]
+    )
     return answers
 
 
@@ -132,7 +134,7 @@ def _version(model: str, digest: str) -> Version:
 
 def test_another_package_of_the_same_number_is_a_difference(workdir, lock, monkeypatch):
     old, new = ("sha256:" + digit * 64 for digit in "12")
-    artifacts.write_json(packages.PACKAGES_FOLDER / old[7:] / "model/manifest.json", {"model": "former"})
+    artifacts.write_json(package_cache.PACKAGES_FOLDER / old[7:] / "model/manifest.json", {"model": "former"})
     monkeypatch.setattr(proxy, "is_running", lambda place: False)
     target = create_target(DesiredState("staging", Environment(version="v1"), lock, {"v1": _version("tiny", new)}))
     settings = target.describe_desired()["settings"]
@@ -158,7 +160,7 @@ def test_a_package_that_is_nowhere_is_told_by_the_plan(workdir, lock, monkeypatc
         MeritError, match=r"^tiny@v1: its package \(a\.dir\) is neither in DVC's cache nor in its remote"
     ):
         target.check_inputs()
-    packages.get_folder(lacking).mkdir(parents=True)
+    package_cache.get_folder(lacking).mkdir(parents=True)
     target.check_inputs()
 
 

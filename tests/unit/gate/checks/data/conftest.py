@@ -14,9 +14,9 @@ from merit.config.schema import Lock
 from merit.config.schema.data import Data
 from merit.errors import MeritError
 from merit.gate.champion import Champion
+from merit.gate.checks.data.dataset import Dataset
 from merit.gate.checks.data.findings import Findings
 from merit.gate.checks.data.run import check_data
-from merit.gate.checks.data.table import Dataset
 from merit.gate.verdict import Check
 
 ROWS = 1200

@@ -5,7 +5,7 @@ import pytest
 
 from merit.config.schema import Lock
 from merit.gate.checks.data import difference
-from merit.gate.checks.data.table import Dataset
+from merit.gate.checks.data.dataset import Dataset
 from merit.gate.verdict import Verdict
 from tests.unit.gate.checks.data.conftest import ROWS, Look, check
 

@@ -10,11 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from merit import artifacts
-from merit.gate.checks.model import bento_key, replay
-from merit.gate.checks.model.source import ReplayRows
+from merit.gate.checks.model import replay, replay_key
+from merit.gate.checks.model.source_rows import ReplayRows
 from merit.gate.evidence import Evidence
 from merit.gate.verdict import Check, Verdict
-from merit.packaging.bento import assemble_files
+from merit.packaging.bento_files import assemble_files
 from merit.scoring.package import extract_columns
 
 Gated = Callable[..., Evidence]
@@ -226,14 +226,14 @@ def test_a_broken_note_of_the_last_measurement_is_no_measurement(asked: Evidence
 
 
 def test_the_key_covers_the_package_its_code_the_requirements_the_rows_and_how_many(asked: Evidence) -> None:
-    keys = [bento_key.compute_cache_key(40), bento_key.compute_cache_key(41)]
+    keys = [replay_key.compute_cache_key(40), replay_key.compute_cache_key(41)]
     for path in (artifacts.PACKAGE / artifacts.GRAPH, Path("bentofile.yaml"), Path("needs.lock"), artifacts.TEST_ROWS):
         content = path.read_bytes()
         path.write_bytes(content + b"\n")
-        keys.append(bento_key.compute_cache_key(40))
+        keys.append(replay_key.compute_cache_key(40))
         path.write_bytes(content)
     (artifacts.PACKAGE / "more.txt").touch()
-    keys.append(bento_key.compute_cache_key(40))
+    keys.append(replay_key.compute_cache_key(40))
     assert len(set(keys)) == len(keys)
 
 

@@ -1,0 +1,1 @@
+"""Composition: which files of conf/ are chosen, and how they are merged."""

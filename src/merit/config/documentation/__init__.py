@@ -1,0 +1,1 @@
+"""Documentation of configuration: what each key means, JSON Schemas for editors, and `merit explain`."""

@@ -1,0 +1,1 @@
+"""Sweep configuration: conf/sweep, the search space, and the Hydra multirun."""

@@ -1,0 +1,1 @@
+"""The report of a sweep: one HTML page, the terminal table, and the statistics behind both."""

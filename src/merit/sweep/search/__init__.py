@@ -1,0 +1,1 @@
+"""Search: the Optuna study that proposes trials, and its storage."""
