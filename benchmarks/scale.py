@@ -31,13 +31,13 @@ TRAIN = """
 import resource, sys, time
 import lightning.pytorch as lightning
 from merit.config import lock
-from merit.training import run
+from merit.training import train
 class Clock(lightning.Callback):
     def on_train_epoch_start(self, *_): self.began = time.perf_counter()
     def on_validation_start(self, *_): self.seconds = time.perf_counter() - self.began
-clock, make = Clock(), run.trainer_of
-run.trainer_of = lambda how, callbacks: make(how, [*callbacks, clock])
-run.train(lock.read())
+clock, make = Clock(), train.build_trainer
+train.build_trainer = lambda settings, callbacks: make(settings, [*callbacks, clock])
+train.train(lock.read_lock())
 print(clock.seconds, file=sys.stderr)
 """
 

@@ -277,8 +277,8 @@ def test_what_was_changed_by_hand_in_the_proxy_is_seen_and_put_right(at):
     code = """
 import sys
 from merit.deploy.targets.local import proxy as local_proxy
-from merit.deploy.targets.local.state import Place
-local_proxy.ask(Place("staging"), f"set server live/s{sys.argv[1]} state maint")
+from merit.deploy.targets.local.state import RuntimeFolder
+local_proxy.send_commands(RuntimeFolder("staging"), f"set server live/s{sys.argv[1]} state maint")
 """
     slot = state(world)["replicas"][0]["slot"]
     assert world.run("python", "-c", code, str(slot)).returncode == 0
@@ -299,8 +299,8 @@ def test_canary_and_shadow_get_their_shares(at):
     assert 0.18 < load.versions["v2"] / load.versions.total() < 0.32
     code = """
 from merit.deploy.targets.local import proxy as local_proxy
-from merit.deploy.targets.local.state import Place
-rows = [line.split(",") for line in local_proxy.ask(Place("staging"), "show stat").splitlines()]
+from merit.deploy.targets.local.state import RuntimeFolder
+rows = [line.split(",") for line in local_proxy.send_commands(RuntimeFolder("staging"), "show stat").splitlines()]
 print(*[row[7] for row in rows if row[:2] == ["shadow", "BACKEND"]])
 """
     copies = int(world.run("python", "-c", code).stdout)

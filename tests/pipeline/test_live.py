@@ -69,8 +69,8 @@ def test_an_error_of_the_training_comes_before_one_of_the_tracking(tracked: Lock
 def test_the_run_of_a_training_that_was_killed_is_ended(tracked: Lock) -> None:
     locks.write_lock(tracked)
     code = (
-        "import time; from merit.config import lock; from merit.tracking.run_logger import Live\n"
-        "run = Live(lock.read_lock()); print('up', flush=True); time.sleep(60)"
+        "import time; from merit.config import lock; from merit.tracking.run_logger import RunLogger\n"
+        "run = RunLogger(lock.read_lock()); print('up', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True) as training:
         assert training.stdout is not None

@@ -11,10 +11,10 @@ TRIED = """
 import os, subprocess, sys
 from pathlib import Path
 import numpy as np
-from merit.sweep import isolation
+from merit.sweep.trials import isolation
 
 isolation.kernel_has_landlock = {landlock}
-print(isolation.Bounds.around([Path("closed").resolve(), Path("file.bin").resolve()]).enter())
+print(isolation.Sandbox.from_paths([Path("closed").resolve(), Path("file.bin").resolve()]).enter())
 ways = {{
     "open": lambda path: open(path, "rb").read(),
     "os.open": lambda path: os.open(path, os.O_RDONLY),
