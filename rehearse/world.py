@@ -27,7 +27,7 @@ NOT_REHEARSED = {"ci.yml"}
 """It runs all tests, and so the rehearsal too."""
 WRITE, RELEASE = "merit/write", "merit/release"
 ENVIRONMENTS = (WRITE, RELEASE, "staging", "production")
-"""The environments of the repository, each of them main's alone, as docs/gitops.md says."""
+"""The environments of the repository, each of them main's alone, as docs/how-to/pull-requests.md says."""
 SECONDS = 300
 
 

@@ -1,4 +1,4 @@
-"""Python of the project's own, as docs/own-python.md and docs/what-yaml-may-do.md say it works."""
+"""Python of the project's own, as docs/how-to/own-python.md and docs/explanation/what-yaml-may-do.md say it works."""
 
 import os
 import re
@@ -43,10 +43,10 @@ def _blocks(page: str, language: str) -> list[str]:
 
 @pytest.fixture
 def documented(mymodels: Path) -> Path:
-    """The files of docs/own-python.md, as they stand there, and two years of orders."""
-    networks, sources, *_ = _blocks("own-python.md", "python")
-    model, data, *_ = _blocks("own-python.md", "yaml")
-    (trusted,) = _blocks("own-python.md", "toml")
+    """The files of docs/how-to/own-python.md, as they stand there, and two years of orders."""
+    networks, sources, *_ = _blocks("how-to/own-python.md", "python")
+    model, data, *_ = _blocks("how-to/own-python.md", "yaml")
+    (trusted,) = _blocks("how-to/own-python.md", "toml")
     (mymodels / "networks.py").write_text(networks)
     (mymodels / "sources.py").write_text(sources)
     Path("conf/model/wide.yaml").write_text(model)
@@ -90,11 +90,11 @@ def test_the_network_of_the_docs_is_built_learns_and_predicts(documented: Path) 
 
 
 def test_the_same_lines_trust_a_package_in_both_pages() -> None:
-    assert set(_blocks("own-python.md", "toml")) <= set(_blocks("what-yaml-may-do.md", "toml"))
+    assert set(_blocks("how-to/own-python.md", "toml")) <= set(_blocks("explanation/what-yaml-may-do.md", "toml"))
 
 
 def test_the_page_of_what_is_trusted_names_every_place() -> None:
-    page = (DOCS / "what-yaml-may-do.md").read_text(encoding="utf-8")
+    page = (DOCS / "explanation/what-yaml-may-do.md").read_text(encoding="utf-8")
     for place, prefixes in targets.PREFIXES_BY_KEY.items():
         merits = (
             f"a class of {' or '.join(f'`{prefix[:-1]}`' for prefix in prefixes)}" if prefixes else "nothing of merit's"

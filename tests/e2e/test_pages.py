@@ -21,7 +21,7 @@ NOT_RUN = {
     "merit serve": "it serves until it is stopped: tests/e2e/test_serve.py calls it",
     "curl -s http://127.0.0.1:3000/predict -d '{": "it is asked of 'merit serve'",
     "merit infer sqlite:///shop.db": "a database is not there: tests/unit/data/infer",
-    "merit infer orders.csv --target returned --time ordered\nmerit run": "docs/own-table.md has the same, one by one",
+    "merit infer orders.csv --target returned --time ordered\nmerit run": "docs/tutorials/own-table.md has the same, one by one",
 }
 """How a block begins that is not run here, and why."""
 OTHERWISE = {
@@ -33,7 +33,7 @@ OTHERWISE = {
 """What is printed, and what of it is run."""
 REFUSES = ("merit run", "merit plan", "merit diff")
 """Commands that may exit with 1 and say no: a small model may be refused, a plan shows a difference."""
-PAGES = ("README.md", "docs/registry.md", "docs/own-table.md", "docs/own-python.md")
+PAGES = ("README.md", "docs/how-to/versions.md", "docs/tutorials/own-table.md", "docs/how-to/own-python.md")
 STOP = """
 git switch --quiet --force main
 sed -i 's/^version: v1/version: null/' conf/environment/staging.yaml
@@ -98,7 +98,7 @@ def test_the_readme_is_followed_from_top_to_bottom_and_then_its_version_is_signe
     _follow(reader, "README.md", {"127.0.0.1:3100": f"127.0.0.1:{port[1]}"})
     assert reader.read("conf/environment/staging.yaml") == staging
     assert reader.run("git", "status", "--porcelain").stdout == ""
-    _follow(reader, "docs/registry.md", {})
+    _follow(reader, "docs/how-to/versions.md", {})
     assert "verified by conf/release/merit.pub" in reader.merit("registry", "show", "v1").stdout
 
 
@@ -128,14 +128,14 @@ def _write(path: Path, columns: list[str], start: datetime, rows: int) -> None:
 
 def test_a_table_of_ones_own_becomes_a_version_that_another_clone_can_compute(plain: Project, tmp_path: Path) -> None:
     _write(plain.folder / "orders.csv", ["ordered", "channel", "amount", "returned"], datetime(2024, 1, 1), 6000)
-    _follow(plain, "docs/own-table.md", {})
+    _follow(plain, "docs/tutorials/own-table.md", {})
     assert "orders@v1" in plain.merit("registry", "list").stdout
     assert plain.run("git", "ls-files", "orders.csv").stdout == "orders.csv\n"
     assert plain.run("git", "status", "--porcelain").stdout == " M conf/environment/staging.yaml\n"
 
 
 def test_python_of_ones_own_runs_as_its_page_says(plain: Project) -> None:
-    text = (ROOT / "docs/own-python.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/how-to/own-python.md").read_text(encoding="utf-8")
     for name, body in re.findall(
         r"^[^\n]*`((?:mymodels|conf)/[a-z/]+\.\w+)`[^\n]*:\n\n```\w+\n(.*?)```", text, re.M | re.S
     ):
@@ -146,5 +146,5 @@ def test_python_of_ones_own_runs_as_its_page_says(plain: Project) -> None:
     for year in (2023, 2024):
         path = plain.folder / f"orders/{year}.csv"
         _write(path, ["ordered", "channel", "amount", "status"], datetime(year, 1, 1), 4000)
-    _follow(plain, "docs/own-python.md", {})
+    _follow(plain, "docs/how-to/own-python.md", {})
     assert "name: orders\n" in plain.read("params.yaml")

@@ -1,4 +1,4 @@
-"""A table of every kind of column, from `merit infer` to a judged model, with the commands of docs/own-table.md."""
+"""Every kind of column, from `merit infer` to a judged model, by the commands of docs/tutorials/own-table.md."""
 
 import csv
 import json
@@ -41,7 +41,7 @@ def _write(path: Path) -> None:
 
 def _commands() -> dict[str, str]:
     """Return the commands of the guide, by their second word; of several, the first."""
-    text = (ROOT / "docs/own-table.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/tutorials/own-table.md").read_text(encoding="utf-8")
     found: dict[str, str] = {}
     for block in re.findall(r"```\n(merit .*?)\n```", text, re.DOTALL):
         for line in block.splitlines():

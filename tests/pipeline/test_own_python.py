@@ -1,4 +1,4 @@
-"""The metric and the check of docs/own-python.md, as they stand there, in a project that has run before."""
+"""The metric and the check of docs/how-to/own-python.md, as they stand there, in a project that has run before."""
 
 import json
 import re
@@ -6,7 +6,7 @@ import re
 import pytest
 from tests.small_project import ROOT
 
-DOC = (ROOT / "docs/own-python.md").read_text(encoding="utf-8")
+DOC = (ROOT / "docs/how-to/own-python.md").read_text(encoding="utf-8")
 
 
 def _section(title):

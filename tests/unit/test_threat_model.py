@@ -1,4 +1,4 @@
-"""docs/threat-model.md: each promise names tests, and they are there."""
+"""docs/explanation/threat-model.md: each promise names tests, and they are there."""
 
 import ast
 import re
@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-TEXT = (ROOT / "docs/threat-model.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs/explanation/threat-model.md").read_text(encoding="utf-8")
 NAMED = re.compile(r"(tests/[\w/]+\.py)::(\w+)")
 ROWS = re.findall(r"\| promised \| held by \|\n\|---\|---\|\n((?:\|.*\n)+)", TEXT)
 PROMISES = [tuple(cell.strip() for cell in line.strip("|").split("|")) for rows in ROWS for line in rows.splitlines()]

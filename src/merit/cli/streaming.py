@@ -15,7 +15,7 @@ from merit.errors import MeritError
     help="Port of this worker's metrics  [default: stream.metrics_port].",
 )
 def stream(words: tuple[str, ...], metrics_port: int | None) -> None:
-    """Score events from a message broker with the package in model/, until it is stopped (docs/stream.md).
+    """Score events from a message broker with the package in model/, until it is stopped (docs/how-to/stream.md).
 
     All settings come from params.yaml; `merit compose stream=redis`, for example, selects another broker.
     """

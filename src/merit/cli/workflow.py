@@ -9,7 +9,7 @@ from merit.cli.group import main
 
 @main.group()
 def workflow() -> None:
-    """Steps that only the GitHub workflows call; docs/gitops.md describes them and their permissions."""
+    """Steps that only the GitHub workflows call; docs/how-to/pull-requests.md describes them and their permissions."""
 
 
 @workflow.command("lock-asked")

@@ -44,7 +44,7 @@ class Csv:
     """A text file with a header and separated fields, optionally compressed with gzip, zstd, bz2 or xz.
 
     Every field is read as text, an empty field as missing: `data.columns` declares the type of each column and the
-    notation of its cells. docs/reading.md describes the details.
+    notation of its cells. docs/reference/reading.md describes the details.
 
     Args:
         path: the file, relative to the repository's root; inside it or a root that pyproject.toml declares.
@@ -257,7 +257,7 @@ class Flights:
 
     One row per scheduled flight. Shares of late flights are computed only from earlier days. The only column that is
     known after the flight alone is `arr_delay` (minutes; missing for cancelled and diverted flights), for the target
-    and the filter. docs/data.md describes each column.
+    and the filter. docs/explanation/reference-data.md describes each column.
     """
 
     def files(self) -> list[Path]:

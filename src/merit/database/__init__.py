@@ -46,7 +46,7 @@ def parse_url(text: str) -> "URL":
         raise DatabaseError(
             f"found a url of '{url.drivername}'; allowed: {URL_EXAMPLES}; read another database by a source of your "
             "own "
-            "(docs/own-python.md), or from a file"
+            "(docs/how-to/own-python.md), or from a file"
         )
     if backend == "sqlite":
         _check_path(url)

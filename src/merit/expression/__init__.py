@@ -1,7 +1,7 @@
 """SQL expressions in conf/: the language of `data.filter` and `data.target.sql`, and its evaluation on tables.
 
 `parse` parses a text by merit's own grammar, which has no queries, tables, windows or aggregates; `evaluate` evaluates
-it on a table. No text reaches an engine with a larger language. docs/expressions.md is the reference.
+it on a table. No text reaches an engine with a larger language. docs/reference/expressions.md is the reference.
 """
 
 from typing import TYPE_CHECKING

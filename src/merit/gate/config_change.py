@@ -66,7 +66,7 @@ LOCATION_PATHS: tuple[KeyPath, ...] = (
 )
 """Keys for data sources, access to the endpoint, and where runs, logs, telemetry, predictions and images are sent.
 
-Reports show each change of these to the reviewer (docs/what-yaml-may-do.md)."""
+Reports show each change of these to the reviewer (docs/explanation/what-yaml-may-do.md)."""
 
 
 def compare_with_champion(

@@ -196,7 +196,9 @@ def _validate_url(url: str) -> str:
 def _require_variable(name: str) -> str:
     value = os.environ.get(name)
     if not value:
-        raise MeritError(f"{name}: not set; this command is for a step of a GitHub workflow (docs/gitops.md)")
+        raise MeritError(
+            f"{name}: not set; this command is for a step of a GitHub workflow (docs/how-to/pull-requests.md)"
+        )
     return value
 
 

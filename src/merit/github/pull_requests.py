@@ -66,7 +66,8 @@ class WorkflowRun:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise MeritError(
-                f"report: the event is no workflow_run with {error}; run it on: workflow_run (docs/gitops.md)"
+                f"report: the event is no workflow_run with {error}; run it on: workflow_run "
+                "(docs/how-to/pull-requests.md)"
             ) from error
 
 

@@ -31,7 +31,7 @@ def clone(git_repo: Git) -> Path:
 
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What GitHub answers by path; here all is as docs/gitops.md says."""
+    """What GitHub answers by path; here all is as docs/how-to/pull-requests.md says."""
     main = {"branch_policies": [{"name": "main", "type": "branch"}]}
     given: dict[str, Any] = {
         "/repos/house/model": {"default_branch": "main"},

@@ -62,7 +62,7 @@ class Evaluate(Section):
     baseline: dict[str, float | int]
     """Arguments of the baseline: scikit-learn's HistGradientBoostingClassifier, or ...Regressor for a regression."""
     metrics: dict[str, Component] = {}
-    """The project's own metrics by name, in addition to those of the task (docs/own-python.md)."""
+    """The project's own metrics by name, in addition to those of the task (docs/how-to/own-python.md)."""
 
 
 class Parity(Section):

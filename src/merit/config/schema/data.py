@@ -21,7 +21,7 @@ def _validate_expression(text: str) -> str:
 
 
 Expression = Annotated[str, AfterValidator(_validate_expression)]
-"""A SQL expression on the columns of a table (docs/expressions.md)."""
+"""A SQL expression on the columns of a table (docs/reference/expressions.md)."""
 
 
 class Window(Section):
@@ -51,7 +51,7 @@ class Target(Section):
     """The kind of prediction."""
     sql: Expression
     """A SQL expression on the source's columns: a condition, a number or a class, depending on the task
-    (docs/expressions.md)."""
+    (docs/reference/expressions.md)."""
     classes: list[str] | list[int] | None = None
     """The classes of a multiclass task, in the order of the predicted probabilities; rows of any other class are
     refused."""
@@ -164,7 +164,8 @@ class Data(Section):
     """The datetime column that orders rows and, with `by: time`, splits them."""
     window: Window | None = None
     filter: Expression | None = None
-    """A SQL condition on the source's columns; rows that don't satisfy it are dropped (docs/expressions.md)."""
+    """A SQL condition on the source's columns; rows that don't satisfy it are dropped
+    (docs/reference/expressions.md)."""
     target: Target
     columns: dict[str, Column]
     columns_sha256: str = ""

@@ -271,9 +271,9 @@ class Gate(Section):
     replay: Replay | None = None
     """Parity over HTTP, through the Bento built from the package; null disables the check."""
     waivers: dict[str, Waiver] = {}
-    """Checks that may fail, by their names in the report (docs/gate.md)."""
+    """Checks that may fail, by their names in the report (docs/reference/checks.md)."""
     checks: dict[str, Component] = {}
-    """The project's own checks, by name (docs/own-python.md)."""
+    """The project's own checks, by name (docs/how-to/own-python.md)."""
     resamples: Annotated[int, Field(ge=100)]
     """Bootstrap resamples per comparison."""
     confidence: OpenShare

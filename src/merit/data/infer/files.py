@@ -28,7 +28,7 @@ UNSUPPORTED_KINDS = {
 """Leading bytes of unsupported file kinds, with advice."""
 IMAGE_ADVICE = (
     "merit reads tables: write a Parquet file with a row per image, its pixels as an array column of one size and its "
-    "label as another (docs/own-table.md, Images)"
+    "label as another (docs/how-to/infer.md, Images)"
 )
 
 

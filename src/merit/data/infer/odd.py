@@ -122,7 +122,7 @@ class UnreadableCells:
         return [
             f"'{self.name}': {count:,} of {self.present_count:,} cells are no {kind}: {self._examples}; they are read "
             "as missing "
-            "(null_values); mend what is a slip, or see docs/reading.md for how else cells are written"
+            "(null_values); mend what is a slip, or see docs/reference/reading.md for how else cells are written"
         ]
 
     def problem(self, kind: str) -> str:

@@ -12,7 +12,7 @@ MIN_MIXED_SHARE = 0.3
 """Minimum share of numbers in a column that mixes numbers and other texts."""
 MIN_PROSE_CHARACTERS = 60
 """Mean number of characters above which text is prose."""
-IMAGES_ADVICE = "which are not opened: make an array column of their pixels (docs/own-table.md, Images)"
+IMAGES_ADVICE = "which are not opened: make an array column of their pixels (docs/how-to/infer.md, Images)"
 RANGE_PATTERN = r"^\D?(\d+(?:\.\d+)?)\s*(?:-|\x{2013}|\x{2014}|to|bis|\.\.+)\s*\D?(\d+(?:\.\d+)?)\D*$"
 KIND_ADVICE = {
     r"(?i)\.(png|jpe?g|gif|bmp|tiff?|webp)$": f"names of image files, {IMAGES_ADVICE}",
