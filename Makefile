@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo test check lint install lock remote data repro outputs signing-key locked only-locks summary rehearse bento serve clean
+.PHONY: help demo test check docs lint install lock remote data repro outputs signing-key locked only-locks summary rehearse bento serve clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -26,8 +26,11 @@ test: $(INSTALLED) ## run all tests
 rehearse: $(INSTALLED) ## run the steps of the workflows against a simulated GitHub on loopback
 	@REHEARSE=aloud pytest --capture=no --no-header tests/e2e/test_rehearsal*.py
 
-check: $(INSTALLED) ## check lint, types, import contracts, workflows, lock
+check: $(INSTALLED) ## check lint, types, import contracts, workflows, lock, the site
 	@pre-commit run --all-files --show-diff-on-failure
+
+docs: $(INSTALLED) ## build the site of docs/ into site/, offline; a broken link fails
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
 
 serve: $(INSTALLED) ## start the endpoint on 127.0.0.1:3000
 	@merit serve
@@ -63,7 +66,7 @@ bento: $(INSTALLED) ## build a Bento of the package in model/
 	@bentoml build
 
 lint: $(INSTALLED) ## run `make check` without types, import contracts and what needs Node
-	@SKIP=mypy,import-contracts,workflow-lint pre-commit run --all-files --show-diff-on-failure
+	@SKIP=mypy,import-contracts,site,workflow-lint pre-commit run --all-files --show-diff-on-failure
 
 install: $(INSTALLED) ## create .venv from requirements.lock; in a workflow, add it to the PATH of later steps
 	@test -z "$$GITHUB_PATH" || echo "$(CURDIR)/$(BIN)" >> "$$GITHUB_PATH"

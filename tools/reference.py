@@ -96,7 +96,8 @@ def _group_page(name: str, schema: Schema) -> Iterator[str]:
             yield f"## `{section}`\n" if section != prefix else "## Keys\n"
         inner = path.removeprefix(f"{prefix}.") if prefix else path
         yield from _entry(path, each, required, _example(inner, examples))
-    yield from _classes(name, schema)
+    for path, component in _components(schema, prefix):
+        yield from _classes(path, component)
 
 
 def _shipped(name: str) -> Iterator[str]:
@@ -114,11 +115,11 @@ def _keys(schema: Schema, prefix: str) -> Iterator[Key]:
     sections: list[tuple[str, Schema]] = []
     for name, each in schema.get("properties", {}).items():
         path = f"{prefix}.{name}" if prefix else name
-        if name == "defaults" or (name == "_target_" and "allOf" in schema):
+        if name == "defaults" or _is_component(schema):
             continue
         inner = list(_sections(each, path))
         sections += inner
-        if not inner or not _is_section(each):
+        if not _is_section(each):
             yield path, each, name in required
     for path, inner_schema in sections:
         yield from _keys(inner_schema, path)
@@ -130,7 +131,22 @@ def _required_without_defaults(schema: Schema) -> list[str]:
 
 
 def _is_section(schema: Schema) -> bool:
-    return schema.get("type") == "object" and "properties" in schema
+    return schema.get("type") == "object" and "properties" in schema and not _is_component(schema)
+
+
+def _is_component(schema: Schema) -> bool:
+    return "_target_" in schema.get("properties", {})
+
+
+def _components(schema: Schema, path: str) -> Iterator[tuple[str, Schema]]:
+    """Yield what is built by name in a group: the group itself, or keys in it."""
+    if _is_component(schema):
+        yield path, schema
+        return
+    for name, each in schema.get("properties", {}).items():
+        yield from _components(each, f"{path}.{name}")
+    if isinstance(schema.get("additionalProperties"), Mapping):
+        yield from _components(schema["additionalProperties"], f"{path}.NAME")
 
 
 def _sections(schema: Schema, path: str) -> Iterator[tuple[str, Schema]]:
@@ -146,17 +162,14 @@ def _sections(schema: Schema, path: str) -> Iterator[tuple[str, Schema]]:
 
 
 def _entry(path: str, schema: Schema, required: bool, example: str | None) -> Iterator[str]:
-    default = f"default `{json.dumps(schema['default'])}`" if "default" in schema else "default `null`"
-    words = [type_text(schema), "required" if required else default if _has_default(schema) else "optional"]
+    may_be_null = any(each.get("type") == "null" for each in schema.get("anyOf", ()))
+    default = json.dumps(schema.get("default")) if "default" in schema or may_be_null else None
+    words = [type_text(schema), "required" if required else f"default `{default}`" if default else "optional"]
     if example is not None and example != json.dumps(schema.get("default")):
         words.append(f"for example `{example}`")
     anchor = re.sub(r"[^a-z0-9]+", "-", path.lower()).strip("-")
     meaning = _prose(str(schema.get("description", "")))
     yield f"### `{path}` {{ #{anchor} }}\n\n{'; '.join(words)}\n{{ .key }}\n\n{meaning}\n"
-
-
-def _has_default(schema: Schema) -> bool:
-    return "default" in schema or any(each.get("type") == "null" for each in schema.get("anyOf", ()))
 
 
 def _example(path: str, examples: list[dict[str, Any]]) -> str | None:
@@ -184,22 +197,19 @@ def _values(value: Any, path: list[str]) -> Iterator[Any]:
 
 def type_text(schema: Schema) -> str:
     """Return what a value may be, in words."""
-    if "enum" in schema:
-        return " or ".join(f"`{json.dumps(value)}`" for value in schema["enum"])
-    if "const" in schema:
-        return f"`{json.dumps(schema['const'])}`"
-    forms = [each for each in schema.get("anyOf", ()) if each.get("pattern") != OPEN]
-    if forms:
+    if "enum" in schema or "const" in schema:
+        return " or ".join(f"`{json.dumps(value)}`" for value in schema.get("enum", [schema.get("const")]))
+    if forms := [each for each in schema.get("anyOf", ()) if each.get("pattern") != OPEN]:
         return " or ".join(dict.fromkeys(type_text(each) for each in forms))
-    kind = schema.get("type")
-    if kind == "array":
-        items = schema.get("items")
-        return f"list of {type_text(items)}" if isinstance(items, Mapping) and items else "list"
-    if kind == "object":
-        inner = schema.get("additionalProperties")
-        return f"mapping of names to {type_text(inner)}" if isinstance(inner, Mapping) and inner else "mapping"
+    if _is_component(schema):
+        return "a class and its arguments"
+    kind, holder = str(schema.get("type")), {"array": ("list", "items"), "object": ("mapping", "additionalProperties")}
+    if kind in holder:
+        name, key = holder[kind]
+        inner = schema.get(key)
+        return f"{name} of {type_text(inner)}" if isinstance(inner, Mapping) and inner else name
     names = {"integer": "integer", "number": "number", "boolean": "true or false", "null": "null", "string": "text"}
-    return names.get(str(kind), "any value") + _bounds(schema)
+    return names.get(kind, "any value") + _bounds(schema)
 
 
 def _bounds(schema: Schema) -> str:
@@ -212,17 +222,19 @@ def _bounds(schema: Schema) -> str:
 def _classes(name: str, schema: Schema) -> Iterator[str]:
     """Yield a section per class that a component may be."""
     known = [each for each in schema.get("allOf", ()) if "_target_" in each.get("if", {}).get("properties", {})]
+    yield f"## What `{name}` may be\n"
     if not known:
+        yield "`_target_` names [a class of your own](../../how-to/own-python.md); the other keys are its arguments.\n"
         return
     yield (
-        "`_target_` names a class; the keys beside it are its arguments. merit trusts the classes below;"
+        "`_target_` names a class; the other keys are its arguments. merit trusts the classes below;"
         " [a package of your own](../../how-to/own-python.md) can add others.\n"
     )
     for each in known:
         target, then = each["if"]["properties"]["_target_"]["const"], each["then"]
         arguments = {key: value for key, value in then["properties"].items() if key not in {"defaults", "_target_"}}
         required = then.get("else", {}).get("required", ())
-        yield f"## `{target}`\n\n{_prose(str(then['properties']['_target_'].get('description', '')))}\n"
+        yield f"### `{target}`\n\n{_prose(str(then['properties']['_target_'].get('description', '')))}\n"
         if arguments:
             yield "| argument | value | meaning |\n|---|---|---|"
         for key, value in arguments.items():
@@ -236,8 +248,7 @@ def cli_page() -> str:
     from merit.cli import main
 
     lines = [
-        "# Command line\n",
-        "Exit codes: 0, passed or no difference; 1, refused or differs; 2, broken; 130, interrupted.\n",
+        "# Command line\n\nExit codes: 0, passed or no difference; 1, refused or differs; 2, broken; 130, interrupted.\n"
     ]
     for path, command in _commands(main, ("merit",)):
         lines += _command(path, command)

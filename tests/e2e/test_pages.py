@@ -20,20 +20,19 @@ NOT_RUN = {
     "make demo": "it makes an environment, and the tests of tests/; 'merit run' stands for it",
     "merit serve": "it serves until it is stopped: tests/e2e/test_serve.py calls it",
     "curl -s http://127.0.0.1:3000/predict -d '{": "it is asked of 'merit serve'",
-    "merit infer sqlite:///shop.db": "a database is not there: tests/unit/data/infer",
-    "merit infer orders.csv --target returned --time ordered\nmerit run": "docs/tutorials/own-table.md has the same, one by one",
+    "git push --set-upstream origin less-dropout": "there is no forge: tests/e2e/test_rehearsal.py has one",
 }
 """How a block begins that is not run here, and why."""
 OTHERWISE = {
     "sweep.trials=20": "sweep.trials=2",  # two trials are a sweep as well
     "model=linear,mlp optimizer.lr=1e-3,3e-3": "model=linear,mlp",
-    "merit reproduce ": ": ",  # tests/pipeline/test_reproduce.py
-    "make rehearse ": ": ",  # tests/e2e/test_rehearsal.py
 }
 """What is printed, and what of it is run."""
 REFUSES = ("merit run", "merit plan", "merit diff")
 """Commands that may exit with 1 and say no: a small model may be refused, a plan shows a difference."""
-PAGES = ("README.md", "docs/how-to/versions.md", "docs/tutorials/own-table.md", "docs/how-to/own-python.md")
+WALK = ("README.md", "docs/index.md", "docs/tutorials/first-pull-request.md", "docs/tutorials/first-promotion.md")
+"""What a newcomer reads, in this order, in one clone."""
+PAGES = (*WALK, "docs/how-to/versions.md", "docs/tutorials/own-table.md", "docs/how-to/own-python.md")
 STOP = """
 git switch --quiet --force main
 sed -i 's/^version: v1/version: null/' conf/environment/staging.yaml
@@ -91,11 +90,14 @@ def reader(project: Project) -> Iterator[Project]:
 
 
 @pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
-def test_the_readme_is_followed_from_top_to_bottom_and_then_its_version_is_signed(reader: Project) -> None:
+def test_the_readme_and_tutorials_are_followed_from_top_to_bottom_and_then_the_version_is_signed(
+    reader: Project,
+) -> None:
     staging = reader.read("conf/environment/staging.yaml")
     port = re.search(r"local: \{port: (\d+)\}", staging)
     assert port is not None
-    _follow(reader, "README.md", {"127.0.0.1:3100": f"127.0.0.1:{port[1]}"})
+    for page in WALK:
+        _follow(reader, page, {"127.0.0.1:3100": f"127.0.0.1:{port[1]}"})
     assert reader.read("conf/environment/staging.yaml") == staging
     assert reader.run("git", "status", "--porcelain").stdout == ""
     _follow(reader, "docs/how-to/versions.md", {})

@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 
 READABLE = {"DVC_READ", "GITHUB_TOKEN"}
 """Secrets of the repository itself: the code of any branch gets them, so none of them may write."""
-ENVIRONMENTS = {"merit/write", "merit/release", "${{ matrix.environment }}"}
+ENVIRONMENTS = {"merit/write", "merit/release", "${{ matrix.environment }}", "github-pages"}
 SECRET = re.compile(r"secrets\.(\w+)")
 Job = dict[str, Any]
 

@@ -33,13 +33,16 @@ SHIPPED_SUFFIXES = frozenset({".json", ".lock", ".yaml", ".yml"})
 SHIPPED_NAMES = frozenset({".dvcignore", ".gitignore", "CODEOWNERS", "Makefile", "config", "run"})
 """Suffixes and names of the files that merit ships; others in these folders, such as keys, are not copied."""
 
+OWN_FILES = frozenset({".github/workflows/docs.yml"})
+"""Files in these folders that concern only merit's own repository; a project doesn't get them."""
+
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 def adapt_shipped_files() -> dict[str, str]:
     """Return path and text of every file copied from merit's repository, adapted to a project."""
     texts = _read_shipped(merit_code.find_template_root())
-    return {path: _choose_adapter(path)(text) for path, text in sorted(texts.items())}
+    return {path: _choose_adapter(path)(text) for path, text in sorted(texts.items()) if path not in OWN_FILES}
 
 
 def _read_shipped(root: Path) -> dict[str, str]:
@@ -128,7 +131,11 @@ def _adapt_makefile(text: str) -> str:
         f"\t@{pip} -r requirements.lock\n": f"\t@grep -v '^merit-ml==' requirements.lock | {pip} -r /dev/stdin\n",
         f"\t@{pip} --no-deps --editable .\n": f'\t@{pip} --no-deps "$(MERIT)" || '
         "{ echo \"error: '$(MERIT)' can't be installed; say where merit is: make install MERIT=...\"; exit 2; }\n",
-        "## check lint, types, import contracts, workflows, lock": "## check lint, workflows, lock",
+        "## check lint, types, import contracts, workflows, lock, the site": "## check lint, workflows, lock",
+        "docs: $(INSTALLED) ## build the site of docs/ into site/, offline; a broken link fails\n"
+        "\t@NO_MKDOCS_2_WARNING=1 mkdocs build --quiet\n\n": "",
+        "test check docs lint": "test check lint",
+        "SKIP=mypy,import-contracts,site,workflow-lint": "SKIP=mypy,import-contracts,workflow-lint",
         "\t@bentoml build\n": "\t@rm -rf dist/bento && mkdir -p dist/bento/src\n"
         "\t@cp -r model bentofile.yaml requirements-serving.lock dist/bento\n"
         "\t@cp -r $$($(BIN)/python -c 'import merit; print(merit.__path__[0])') dist/bento/src/merit\n"
@@ -150,7 +157,7 @@ def _adapt_makefile(text: str) -> str:
 
 def _remove_hooks(text: str) -> str:
     """Remove the hooks that check merit's own source or need tools that only its repository has."""
-    for hook in ("mypy", "import-contracts", "workflow-lint"):
+    for hook in ("mypy", "import-contracts", "site", "workflow-lint"):
         block = re.search(rf"(?m)^      - id: {hook}\n(?:        .*\n)+", text)
         assert block, f"no hook {hook} in .pre-commit-config.yaml"
         text = text.replace(block[0], "")

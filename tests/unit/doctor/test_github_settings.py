@@ -24,6 +24,7 @@ def clone(git_repo: Git) -> Path:
     """A clone of a repository at GitHub that has the workflows, owners and environments."""
     for folder in (".github", "conf/environment"):
         shutil.copytree(ROOT / folder, folder)
+    Path(".github/workflows/docs.yml").unlink()  # publishes merit's own site; a project doesn't have it
     Path(".github/CODEOWNERS").write_text("* @house/owners\n", encoding="utf-8")
     git_repo("remote", "add", "origin", "git@github.com:house/model.git")
     return Path.cwd()
