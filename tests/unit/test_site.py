@@ -1,10 +1,10 @@
 """What the site says of the code: its generated reference is whole, and paths that texts name are there."""
 
-import importlib.util
+import importlib
 import json
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -17,15 +17,11 @@ NAMED_IN = ("src", "conf", ".github", ".gitlab-ci.yml", "Makefile", "README.md",
 ELSEWHERE = "https://"
 
 
-@pytest.fixture(scope="module")
-def reference() -> ModuleType:
-    pytest.importorskip("mkdocs")
-    spec = importlib.util.spec_from_file_location("reference", ROOT / "tools/reference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def reference(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Return a module of tools/reference, whose files import one another as MkDocs lets them."""
+    monkeypatch.syspath_prepend(ROOT / "tools/reference")
+    return importlib.import_module
 
 
 def _properties(schema: Any) -> Iterator[str]:
@@ -42,30 +38,32 @@ def _properties(schema: Any) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("group", ["data", "evaluate", "gate", "serve", "sweep", "environment"])
-def test_every_key_of_a_group_is_in_its_page(reference: ModuleType, group: str) -> None:
-    page = reference.configuration_pages()[f"reference/configuration/{group}.md"]
+def test_every_key_of_a_group_is_in_its_page(reference: Callable[[str], ModuleType], group: str) -> None:
+    page = reference("configuration").configuration_pages()[f"reference/configuration/{group}.md"]
     schema = json.loads((ROOT / f"conf/.schema/{group}.json").read_text(encoding="utf-8"))
     shown = {part for path in re.findall(r"^##+ `([^`]+)`", page, re.M) for part in re.split(r"[.\[\]]+", path)}
     assert set(_properties(schema)) - {"defaults", "_target_"} <= shown
 
 
-def test_a_key_is_shown_with_its_type_default_meaning_and_an_example(reference: ModuleType) -> None:
-    page = reference.configuration_pages()["reference/configuration/serve.md"]
+def test_a_key_is_shown_with_its_type_default_meaning_and_an_example(reference: Callable[[str], ModuleType]) -> None:
+    page = reference("configuration").configuration_pages()["reference/configuration/serve.md"]
     assert (
         "### `serve.port` { #serve-port }\n\ninteger at least 1 and at most 65535; required; for example `3000`" in page
     )
     assert "### `serve.max_connections` { #serve-max-connections }\n\ninteger above 0; default `12000`" in page
 
 
-def test_every_command_is_in_the_reference_with_its_options(reference: ModuleType) -> None:
-    page = reference.cli_page()
+def test_every_command_is_in_the_reference_with_its_options(reference: Callable[[str], ModuleType]) -> None:
+    page = reference("commands").cli_page()
     assert "\n## merit run { #run }\n" in page
     assert "\n### merit registry show { #registry-show }\n" in page
     assert "| `--target COLUMN` |" in page
 
 
-def test_text_of_the_code_adds_no_mark_up_to_a_page(reference: ModuleType) -> None:
-    assert reference._prose("a <b> of [x](y), but `<c>`") == r"a \<b\> of \[x\](y), but `<c>`"
+def test_text_of_the_code_adds_no_mark_up_to_a_page(reference: Callable[[str], ModuleType]) -> None:
+    prose = reference("markdown_text").prose
+    assert prose("a <b> of [x](y), but `<c>`") == r"a &lt;b&gt; of \[x\](y), but `<c>`"
+    assert prose("docs/how-to/own-python.md") == "[own python](/how-to/own-python.md)"
 
 
 def test_pages_that_code_and_files_name_are_there() -> None:

@@ -1,8 +1,4 @@
-"""Writes the generated part of the site: the reference of conf/ and of the command line.
-
-MkDocs loads this file as a hook (`hooks:` in mkdocs.yml) and calls `on_files` at each build, so the pages are always
-those of the schemas in conf/.schema, of the files in conf/ and of the commands of `merit.cli`. Nothing is committed.
-"""
+"""The reference of conf/: a page per group, from the schemas in conf/.schema and the files that ship."""
 
 import json
 import re
@@ -10,29 +6,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import click
 import yaml
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
+from markdown_text import cell, prose
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 Schema = Mapping[str, Any]
-Key = tuple[str, Schema, bool]
-"""A key's dotted path, its schema, and whether a file must set it."""
 
 OUTSIDE_CONF = frozenset({"report", "experiment"})
 """Schemas in conf/.schema that are no group: the gate's report, and experiments, which may set any key."""
 OPEN = r"^(\$\{.+\}|\?\?\?)$"
 """The pattern of an interpolation, which the schemas allow for any key."""
 MAX_EXAMPLE = 60
+"""Characters of the longest value that is shown as an example."""
 MAX_LINES = 40
-
-
-def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the generated pages to those of docs/."""
-    for path, text in {**configuration_pages(), "reference/cli.md": cli_page()}.items():
-        files.append(File.generated(config, path, content=text))
-    return files
+"""Lines of the longest file that a page shows whole."""
 
 
 def configuration_pages() -> dict[str, str]:
@@ -65,7 +52,7 @@ def _index(schemas: Mapping[str, Schema]) -> Iterator[str]:
     yield "| group | what it declares | files |\n|---|---|---|"
     for name, schema in schemas.items():
         choices = ", ".join(f"`{path.stem}`" for path in _files(name))
-        yield f"| [{name}]({name}.md) | {_cell(_summary(name, schema))} | {choices} |"
+        yield f"| [{name}]({name}.md) | {cell(_summary(name, schema))} | {choices} |"
     yield "\nAn experiment, `conf/experiment/NAME.yaml`, chooses files of several groups and may set any of their keys."
 
 
@@ -84,18 +71,11 @@ def _files(name: str) -> list[Path]:
 
 
 def _group_page(name: str, schema: Schema) -> Iterator[str]:
-    yield f"# {name}\n\n{_prose(_summary(name, schema))}\n"
+    yield f"# {name}\n\n{prose(_summary(name, schema))}\n"
     yield from _shipped(name)
     examples = [yaml.safe_load(file.read_text(encoding="utf-8")) or {} for file in _files(name)]
     prefix = "" if name in {"config", "environment"} else name
-    title = ""
-    for path, each, required in _keys(schema, prefix):
-        section = path.rpartition(".")[0]
-        if section != title:
-            title = section
-            yield f"## `{section}`\n" if section != prefix else "## Keys\n"
-        inner = path.removeprefix(f"{prefix}.") if prefix else path
-        yield from _entry(path, each, required, _example(inner, examples))
+    yield from _section(prefix, schema, prefix, examples)
     for path, component in _components(schema, prefix):
         yield from _classes(path, component)
 
@@ -109,20 +89,35 @@ def _shipped(name: str) -> Iterator[str]:
         yield f'``` {{ .yaml title="{shown.relative_to(ROOT)}" }}\n{texts[shown].rstrip()}\n```\n'
 
 
-def _keys(schema: Schema, prefix: str) -> Iterator[Key]:
-    """Yield the keys of a section, first its own, then those of the sections in it."""
+def _section(
+    path: str, schema: Schema, prefix: str, examples: list[dict[str, Any]], variant: str = ""
+) -> Iterator[str]:
+    """Yield the keys of a section, then the sections in it."""
+    properties = {name: each for name, each in schema.get("properties", {}).items() if name != "defaults"}
+    if not properties or _is_component(schema):
+        return
+    inner = [(f"{path}.{name}".lstrip("."), each) for name, each in properties.items()]
+    if any(not _is_section(each) for _, each in inner):
+        yield f"## `{path}`{variant and f', {variant}'}\n" if path != prefix else "## Keys\n"
+        yield f"{prose(str(schema.get('description', '')))}\n" if path != prefix else ""
     required = set(schema.get("required", ())) | set(_required_without_defaults(schema))
-    sections: list[tuple[str, Schema]] = []
-    for name, each in schema.get("properties", {}).items():
-        path = f"{prefix}.{name}" if prefix else name
-        if name == "defaults" or _is_component(schema):
-            continue
-        inner = list(_sections(each, path))
-        sections += inner
+    for key, each in inner:
         if not _is_section(each):
-            yield path, each, name in required
-    for path, inner_schema in sections:
-        yield from _keys(inner_schema, path)
+            example = _example(key.removeprefix(f"{prefix}."), examples)
+            yield from _entry(key, each, key.rpartition(".")[2] in required, example, variant)
+    for key, each in inner:
+        sections = list(_sections(each, key))
+        for below, section in sections:
+            yield from _section(below, section, prefix, examples, _variant(section) if len(sections) > 1 else variant)
+
+
+def _variant(schema: Schema) -> str:
+    """Return what sets a form of a section apart from its others, such as `by: time`."""
+    for name, each in schema.get("properties", {}).items():
+        for form in (each, *each.get("anyOf", ())):
+            if "const" in form:
+                return f"{name}: {form['const']}"
+    return ""
 
 
 def _required_without_defaults(schema: Schema) -> list[str]:
@@ -161,14 +156,15 @@ def _sections(schema: Schema, path: str) -> Iterator[tuple[str, Schema]]:
         yield from _sections(schema["additionalProperties"], f"{path}.NAME")
 
 
-def _entry(path: str, schema: Schema, required: bool, example: str | None) -> Iterator[str]:
+def _entry(path: str, schema: Schema, required: bool, example: str | None, variant: str) -> Iterator[str]:
     may_be_null = any(each.get("type") == "null" for each in schema.get("anyOf", ()))
     default = json.dumps(schema.get("default")) if "default" in schema or may_be_null else None
-    words = [type_text(schema), "required" if required else f"default `{default}`" if default else "optional"]
+    words = [type_text(schema), "required" if required or default is None else f"default `{default}`"]
     if example is not None and example != json.dumps(schema.get("default")):
         words.append(f"for example `{example}`")
-    anchor = re.sub(r"[^a-z0-9]+", "-", path.lower()).strip("-")
-    meaning = _prose(str(schema.get("description", "")))
+    anchor = re.sub(r"[^a-z0-9]+", "-", f"{path} {variant}".lower()).strip("-")
+    described = [schema, *(section for _, section in _sections(schema, path))]
+    meaning = prose(next((each["description"] for each in described if "description" in each), ""))
     yield f"### `{path}` {{ #{anchor} }}\n\n{'; '.join(words)}\n{{ .key }}\n\n{meaning}\n"
 
 
@@ -201,8 +197,8 @@ def type_text(schema: Schema) -> str:
         return " or ".join(f"`{json.dumps(value)}`" for value in schema.get("enum", [schema.get("const")]))
     if forms := [each for each in schema.get("anyOf", ()) if each.get("pattern") != OPEN]:
         return " or ".join(dict.fromkeys(type_text(each) for each in forms))
-    if _is_component(schema):
-        return "a class and its arguments"
+    if _is_component(schema) or _is_section(schema):
+        return "class and arguments" if _is_component(schema) else "section"
     kind, holder = str(schema.get("type")), {"array": ("list", "items"), "object": ("mapping", "additionalProperties")}
     if kind in holder:
         name, key = holder[kind]
@@ -234,67 +230,10 @@ def _classes(name: str, schema: Schema) -> Iterator[str]:
         target, then = each["if"]["properties"]["_target_"]["const"], each["then"]
         arguments = {key: value for key, value in then["properties"].items() if key not in {"defaults", "_target_"}}
         required = then.get("else", {}).get("required", ())
-        yield f"### `{target}`\n\n{_prose(str(then['properties']['_target_'].get('description', '')))}\n"
+        yield f"### `{target}`\n\n{prose(str(then['properties']['_target_'].get('description', '')))}\n"
         if arguments:
             yield "| argument | value | meaning |\n|---|---|---|"
         for key, value in arguments.items():
             needed = " (required)" if key in required else ""
-            yield f"| `{key}`{needed} | {_cell(type_text(value))} | {_cell(str(value.get('description', '')))} |"
+            yield f"| `{key}`{needed} | {cell(type_text(value))} | {cell(str(value.get('description', '')))} |"
         yield ""
-
-
-def cli_page() -> str:
-    """Return the Markdown of a page with every command, in the order of `merit --help`."""
-    from merit.cli import main
-
-    lines = [
-        "# Command line\n\nExit codes: 0, passed or no difference; 1, refused or differs; 2, broken; 130, interrupted.\n"
-    ]
-    for path, command in _commands(main, ("merit",)):
-        lines += _command(path, command)
-    return "\n".join(lines)
-
-
-def _commands(group: click.Group, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    for name in group.list_commands(click.Context(group)):
-        command = group.commands[name]
-        if not command.hidden:
-            yield (*path, name), command
-            if isinstance(command, click.Group):
-                yield from _commands(command, (*path, name))
-
-
-def _command(path: tuple[str, ...], command: click.Command) -> Iterator[str]:
-    context = click.Context(command, info_name=" ".join(path), max_content_width=100)
-    usage = " ".join([" ".join(path), *command.collect_usage_pieces(context)])
-    yield f"{'#' * len(path)} {' '.join(path)} {{ #{'-'.join(path[1:])} }}\n\n```\n{usage}\n```\n"
-    yield _help(command.help or "") + "\n"
-    options = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
-    if options:
-        yield "| option | meaning |\n|---|---|"
-    for option in options:
-        record = option.get_help_record(context)
-        if record:
-            yield f"| `{record[0].replace('|', chr(92) + '|')}` | {_cell(record[1])} |"
-    yield ""
-
-
-def _help(text: str) -> str:
-    """Return a help text as Markdown; what click leaves as it stands becomes a block."""
-    paragraphs = text.replace("\f", "").strip().split("\n\n")
-    return "\n\n".join(_paragraph(each) for each in paragraphs)
-
-
-def _paragraph(text: str) -> str:
-    verbatim = text.removeprefix("\b")
-    return _prose(" ".join(text.split())) if verbatim == text else f"```\n{verbatim.strip(chr(10))}\n```"
-
-
-def _prose(text: str) -> str:
-    """Return text that says nothing in Markdown or HTML but what it says."""
-    parts = re.split(r"(`[^`]*`)", text)
-    return "".join(part if part.startswith("`") else re.sub(r"([*_<>\[\]{}$~])", r"\\\1", part) for part in parts)
-
-
-def _cell(text: str) -> str:
-    return _prose(" ".join(text.split())).replace("|", "\\|")
