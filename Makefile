@@ -30,7 +30,7 @@ check: $(INSTALLED) ## check lint, types, import contracts, workflows, lock, the
 	@pre-commit run --all-files --show-diff-on-failure
 
 docs: $(INSTALLED) ## build the site of docs/ into site/, offline; a broken link fails
-	@NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
+	@NO_MKDOCS_2_WARNING=1 mkdocs build
 
 serve: $(INSTALLED) ## start the endpoint on 127.0.0.1:3000
 	@merit serve

@@ -133,7 +133,7 @@ def _adapt_makefile(text: str) -> str:
         "{ echo \"error: '$(MERIT)' can't be installed; say where merit is: make install MERIT=...\"; exit 2; }\n",
         "## check lint, types, import contracts, workflows, lock, the site": "## check lint, workflows, lock",
         "docs: $(INSTALLED) ## build the site of docs/ into site/, offline; a broken link fails\n"
-        "\t@NO_MKDOCS_2_WARNING=1 mkdocs build --quiet\n\n": "",
+        "\t@NO_MKDOCS_2_WARNING=1 mkdocs build\n\n": "",
         "test check docs lint": "test check lint",
         "SKIP=mypy,import-contracts,site,workflow-lint": "SKIP=mypy,import-contracts,workflow-lint",
         "\t@bentoml build\n": "\t@rm -rf dist/bento && mkdir -p dist/bento/src\n"
