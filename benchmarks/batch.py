@@ -33,10 +33,11 @@ MILLION = 1_000_000
 MERIT = """
 import sys, time
 from pathlib import Path
-from merit.batch import job, local, output, sources
+from merit.batch import job, output
 began, worked = time.perf_counter(), time.process_time()
-how = job.Job(Path("model").absolute(), output.of(sys.argv[2]), workers=job.cores())
-job.predict(job.source_of(sys.argv[1], None, None), how, tell=lambda done, total: None)
+settings = job.Job(Path("model").absolute(), output.parse_output(sys.argv[2]), workers=job.count_cores())
+source = job.open_source(sys.argv[1], None, None)
+job.predict(source, settings, report_progress=lambda done, total: None)
 print(time.perf_counter() - began, time.process_time() - worked)
 """
 LOOP = """

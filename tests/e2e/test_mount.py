@@ -72,13 +72,13 @@ def test_it_answers_inside_another_app(package: Path, around: Callable[[mount.Mo
 
 
 def test_what_goes_on_by_itself_ends_with_the_app(package: Path, tmp_path: Path) -> None:
-    from merit.prediction_log import log as predictionlog
+    from merit import prediction_log
 
     folder = tmp_path / "kept"
     model = mount.app(package, auth=OPEN, log={"folder": str(folder), "seconds": 100})
     with TestClient(_in_fastapi(model)) as client:
         assert client.post("/models/tiny/predict", json=GOOD).status_code == 200
-    assert predictionlog.read(folder).collect().height == 1
+    assert prediction_log.read(folder).collect().height == 1
 
 
 def test_it_asks_for_keys_where_it_is_told_to(package: Path) -> None:

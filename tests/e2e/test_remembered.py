@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.endpoint import free_port
 
-from merit.prediction_log import log as predictionlog
+from merit import prediction_log
 from merit.serving.auth import api_keys
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,12 +139,12 @@ def test_whoever_has_a_key_is_answered_and_remembered(served: Served) -> None:
     assert 'route="/predict"' in served.ask("/metrics", None, "metrics")[2]["text"]
     served.end()
 
-    found = predictionlog.read(served.folder / "log").collect()
+    found = prediction_log.read(served.folder / "log").collect()
     assert sorted(found["request_id"].unique()) == sorted(ids)
     assert found.height == 40
     assert set(found["caller"]) == {"predict"}
     assert "north" not in set(found["shop"])
-    assert predictionlog.join_feedback(served.folder / "log").collect().select("row", "truth").rows() == [(1, 1)]
+    assert prediction_log.join_feedback(served.folder / "log").collect().select("row", "truth").rows() == [(1, 1)]
     said = (served.folder / "said").read_text()
     assert not any(key in said for key in served.keys.values())
     lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
@@ -171,7 +171,7 @@ def test_a_killed_worker_loses_no_more_than_what_waited(served: Served) -> None:
     for thread in asking:
         thread.join()
     served.end()
-    found = predictionlog.read(served.folder / "log").collect()
+    found = prediction_log.read(served.folder / "log").collect()
     assert not found.select("request_id", "row").is_duplicated().any()
     known = set(found["request_id"])
     lost = sorted(at - at_kill for each in answered for at, request_id in each if request_id not in known)

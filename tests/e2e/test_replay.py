@@ -70,8 +70,8 @@ def test_a_gate_that_is_killed_leaves_no_server_and_no_folder_behind(tmp_path: P
     (folder / "project").mkdir(parents=True)
     code = (
         "import sys, time; from pathlib import Path; from merit.gate.checks.model import replay\n"
-        "replay.PROGRAM = Path(sys.argv[1])\n"
-        "with replay._running(Path(sys.argv[2]), 'project', 'serve'): print('up', flush=True); time.sleep(60)"
+        "replay.BENTOML_PROGRAM = Path(sys.argv[1])\n"
+        "with replay._run_bentoml(Path(sys.argv[2]), 'project', 'serve'): print('up', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, program, folder], stdout=subprocess.PIPE) as gate:
         assert gate.stdout is not None

@@ -404,15 +404,15 @@ def test_workers_of_a_group_share_the_events_and_one_that_is_told_to_stop_leaves
 
 KILLER = """
 import os, signal, time
-from merit import scoring
-predict = scoring.Package.predict
+from merit.scoring import package
+predict = package.Package.predict
 def deadly(self, columns):
     if (columns["weight"] == 666).any():
         os.kill(os.getpid(), signal.SIGKILL)
     if (columns["weight"] == 667).any():
         time.sleep(600)
     return predict(self, columns)
-scoring.Package.predict = deadly
+package.Package.predict = deadly
 """
 
 

@@ -106,7 +106,14 @@ def test_what_decides_has_an_owner(kind: str) -> None:
 
 
 def test_the_derivation_finds_what_was_once_forgotten() -> None:
-    rooms = ("config/trust", "metrics/binary", "evaluation/evaluate", "release/release", "data/ingest", "features/fit")
+    rooms = (
+        "config/components/trusted_packages",
+        "metrics/binary",
+        "evaluation/evaluate",
+        "release/release",
+        "data/ingest",
+        "features/fit",
+    )
     assert {
         f"src/merit/{name}.py" for name in (*rooms, "scoring/package", "git/__init__", "serving/app/handler")
     } <= NEEDED["code"]

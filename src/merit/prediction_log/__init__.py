@@ -1,5 +1,10 @@
-"""The parts of the prediction log.
+"""The prediction log: every prediction in Parquet, written off the hot path, read back here.
 
-`link` queues entries in a serving worker and sends them (`wire`) to a separate process, `writer`. There `keeper`
-buffers them, `tables` and `truths` build tables, `privacy` removes or hashes columns, and `files` writes Parquet.
+Example:
+    table = join_feedback(Path("log"))  # one line per prediction with feedback, its inputs and its `truth`
+    table.filter(pl.col("version") == "v3").collect()
 """
+
+from merit.prediction_log.reader import join_feedback, read, read_feedback
+
+__all__ = ["join_feedback", "read", "read_feedback"]

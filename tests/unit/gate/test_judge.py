@@ -271,7 +271,7 @@ def test_with_a_champion_the_report_says_how_the_candidate_differs(
     theirs = rival(Package.load(make_package(tmp_path / "theirs")))
     theirs.output_hashes[artifacts.PACKAGE.as_posix()] = "m.dir"
     monkeypatch.setattr(judge.champions, "find_champion", lambda *_: theirs)
-    monkeypatch.setattr(judge.change, "compare_with_champion", lambda *_: {"config": [], "rules": []})
+    monkeypatch.setattr(judge.config_change, "compare_with_champion", lambda *_: {"config": [], "rules": []})
     made = judge.gate(lock)
     assert made["metrics"]["champion"] == made["metrics"]["candidate"]
     assert made["metrics"]["difference"]["roc_auc"] == {"value": 0.0, "low": 0.0, "high": 0.0}

@@ -65,7 +65,7 @@ def test_what_keeps_the_runs_is_asked_before_any_stage(
 def test_a_verdict_is_shown_though_the_run_could_not_be_kept(
     call: Call, lock: Lock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    composed = SimpleNamespace(composition=lambda *_: SimpleNamespace(lock=lock))
+    composed = SimpleNamespace(compose=lambda *_: SimpleNamespace(lock=lock))
     monkeypatch.setattr(run, "Composer", lambda: composed)
     monkeypatch.setattr(run, "update_stages", lambda **_: [])
     monkeypatch.setattr(run.freshness, "load_current_report", lambda _: None)

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from merit import prediction_log
 from merit.errors import MeritError
 from merit.prediction_log import buffered_writer as keeper_module
 from merit.prediction_log import files as files_module
@@ -73,7 +74,7 @@ def test_what_was_answered_is_read_back_with_where_it_comes_from(package: Packag
     _put(log, ROW, name="one", who="shop")
     _put(log, ROW, {**ROW, "shop": "south", "size": None}, name="two")
     log.close()
-    found = predictionlog.read(Path("log")).sort("request_id", "row").collect()
+    found = prediction_log.read(Path("log")).sort("request_id", "row").collect()
     assert found.columns == [
         "request_id", "row", "time", "caller", "shop", "kind", "size", "weight", "prediction", "model", "version",
         "commit",
@@ -100,7 +101,7 @@ def test_what_came_as_columns_is_kept_like_what_came_as_json(package: Package) -
     log.put("table", AT, None, columns, np.array([0.5, 0.25], dtype=np.float32), "")
     _put(log, ROW, name="json")
     log.close()
-    found = predictionlog.read(Path("log")).sort("request_id", "row", descending=[True, False]).collect()
+    found = prediction_log.read(Path("log")).sort("request_id", "row", descending=[True, False]).collect()
     assert found.schema["kind"] == pl.Int64
     assert found["size"].to_list() == [50.0, None, 50.0]
     assert found.drop("request_id").row(0) == found.drop("request_id").row(2)
@@ -120,7 +121,7 @@ def test_json_is_kept_as_the_endpoint_has_read_it(package: Package, body: bytes)
     log = _log(package)
     log.put("a", AT, body, None, HALF, "")
     log.close()
-    found = predictionlog.read(Path("log")).collect()
+    found = prediction_log.read(Path("log")).collect()
     assert found.select("shop", "kind", "size", "weight").row(0) == ("north", 2, 50.0, 0.5)
 
 
@@ -139,7 +140,7 @@ def test_of_a_key_that_stands_twice_the_last_is_kept(package: Package, body: byt
     log.put("a", AT, body, None, HALF, "")
     _put(log, ROW, name="b")
     log.close()
-    found = predictionlog.read(Path("log")).sort("request_id").collect()
+    found = prediction_log.read(Path("log")).sort("request_id").collect()
     assert found.select("shop", "kind", "size", "weight").row(0) == ("north", 3, None, 0.5)
     assert found["kind"].to_list() == [3, 2]
 
@@ -150,7 +151,7 @@ def test_of_texts_with_colons_and_line_breaks_nothing_is_lost(package: Package) 
     for text in texts:
         _put(log, {**ROW, "shop": text})
     log.close()
-    assert set(predictionlog.read(Path("log")).collect()["shop"]) == set(texts)
+    assert set(prediction_log.read(Path("log")).collect()["shop"]) == set(texts)
 
 
 def test_an_integer_past_64_bits_loses_nothing_else(package: Package) -> None:
@@ -158,7 +159,7 @@ def test_an_integer_past_64_bits_loses_nothing_else(package: Package) -> None:
     _put(log, {**ROW, "kind": 2**70})
     _put(log, ROW)
     log.close()
-    assert predictionlog.read(Path("log")).collect()["kind"].sort().to_list() == [None, 2]
+    assert prediction_log.read(Path("log")).collect()["kind"].sort().to_list() == [None, 2]
 
 
 def test_an_integer_past_64_bits_in_a_table_loses_nothing_else(package: Package) -> None:
@@ -171,7 +172,7 @@ def test_an_integer_past_64_bits_in_a_table_loses_nothing_else(package: Package)
     }
     log.put("table", AT, None, columns, np.array([0.5, 0.25], dtype=np.float32), "")
     log.close()
-    assert predictionlog.read(Path("log")).sort("row").collect()["kind"].to_list() == [None, 3]
+    assert prediction_log.read(Path("log")).sort("row").collect()["kind"].to_list() == [None, 3]
     assert (log.written, log.failed) == (2, 0)
 
 
@@ -219,7 +220,7 @@ def test_columns_are_left_out_or_hashed(package: Package, monkeypatch: pytest.Mo
     log = _log(package, leave_out=["weight"], hashed=["shop", "size"])
     _put(log, ROW, {**ROW, "size": None})
     log.close()
-    found = predictionlog.read(Path("log")).sort("row").collect()
+    found = prediction_log.read(Path("log")).sort("row").collect()
     assert "weight" not in found.columns
     assert found["shop"][0] == hmac.digest(b"k" * 32, b"north", "sha256").hex()
     assert found["size"].to_list() == [hmac.digest(b"k" * 32, b"50.0", "sha256").hex(), None]
@@ -326,7 +327,7 @@ def test_a_folder_that_can_not_be_written_loses_nothing_once_it_can(
     Path("log").unlink()
     _until(lambda: log.written == 2)
     log.close()
-    assert predictionlog.read(Path("log")).collect().height == 2
+    assert prediction_log.read(Path("log")).collect().height == 2
     (line,) = _told(capfd)
     assert (line["event"], line["level"], line["rows_waiting"]) == ("prediction_log", "error", 1)
     assert "Not a directory" in line["error"] or "File exists" in line["error"]
@@ -385,7 +386,7 @@ def test_each_hour_has_its_files(package: Package) -> None:
         _put(log, ROW, at=AT + 3600 * hours)
     log.close()
     assert sorted(path.parent.name for path in Path("log").rglob("*.parquet")) == ["hour=14", "hour=15", "hour=16"]
-    assert predictionlog.read(Path("log")).collect().height == 4
+    assert prediction_log.read(Path("log")).collect().height == 4
 
 
 @pytest.mark.parametrize(
@@ -417,7 +418,7 @@ def test_what_a_crash_left_is_passed_over(package: Package) -> None:
     file.with_name("cut.parquet").write_bytes(file.read_bytes()[:100])
     file.with_name("empty.parquet").touch()
     file.with_name(".w1.parquet.tmp").write_bytes(b"PAR1")
-    assert predictionlog.read(Path("log")).collect().height == 1
+    assert prediction_log.read(Path("log")).collect().height == 1
 
 
 def test_a_file_that_was_damaged_since_is_named(package: Package) -> None:
@@ -429,11 +430,11 @@ def test_a_file_that_was_damaged_since_is_named(package: Package) -> None:
     damaged = file.with_name("damaged.parquet")
     damaged.write_bytes(whole[:8] + bytes(len(whole) - 16) + whole[-8:])
     with pytest.raises(MeritError) as caught:
-        predictionlog.read(Path("log"))
+        prediction_log.read(Path("log"))
     assert str(caught.value).startswith(f"{damaged}: is damaged (")
     assert "\n" not in str(caught.value)
     damaged.unlink()
-    assert predictionlog.read(Path("log")).collect().height == 1
+    assert prediction_log.read(Path("log")).collect().height == 1
 
 
 def test_versions_with_other_columns_are_read_together(package: Package) -> None:
@@ -441,12 +442,12 @@ def test_versions_with_other_columns_are_read_together(package: Package) -> None
         log = _log(package, **more)
         _put(log, ROW)
         log.close()
-    assert predictionlog.read(Path("log")).collect()["weight"].sort().to_list() == [None, 0.5]
+    assert prediction_log.read(Path("log")).collect()["weight"].sort().to_list() == [None, 0.5]
 
 
 def test_nothing_to_read_is_told(workdir: Path) -> None:
     with pytest.raises(MeritError, match=r"^log: holds no file that can be read yet; serve\.log\.folder says where"):
-        predictionlog.read(Path("log"))
+        prediction_log.read(Path("log"))
 
 
 def test_without_a_folder_nothing_is_remembered(package: Package) -> None:
@@ -587,14 +588,14 @@ def _worker(then: str = "") -> "subprocess.CompletedProcess[str]":
 def test_a_worker_that_ends_without_a_word_writes_what_waits(workdir: Path, make_package: Callable[..., Path]) -> None:
     make_package(Path("model"))
     assert _worker().returncode == 0
-    assert predictionlog.read(Path("log")).collect().height == 1
+    assert prediction_log.read(Path("log")).collect().height == 1
 
 
 def test_what_a_killed_worker_has_sent_is_written(workdir: Path, make_package: Callable[..., Path]) -> None:
     make_package(Path("model"))
     assert _worker(f"{SENT}os.kill(os.getpid(), signal.SIGKILL)").returncode == -signal.SIGKILL
     _until(lambda: Path("log").exists() and bool(list_files(Path("log"))))
-    assert predictionlog.read(Path("log")).collect().height == 1
+    assert prediction_log.read(Path("log")).collect().height == 1
 
 
 def test_a_writer_that_is_killed_is_counted_and_another_takes_its_place(
@@ -629,4 +630,4 @@ def test_a_child_that_was_forked_ends_without_a_word(workdir: Path, make_package
     # ONNX Runtime does not let a forked child end by itself, so that what would run at its end is run here.
     done = _worker(f"{SENT}\nimport atexit\nif os.fork(): os.wait()\nelse: atexit._run_exitfuncs(), os._exit(0)\n")
     assert (done.returncode, done.stderr) == (0, "")
-    assert predictionlog.read(Path("log")).collect().height == 1
+    assert prediction_log.read(Path("log")).collect().height == 1

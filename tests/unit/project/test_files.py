@@ -28,7 +28,7 @@ def clone(workdir: Path, git_repo: Callable[..., str], monkeypatch: pytest.Monke
         Path(path).write_text(text, encoding="utf-8")
     git_repo("add", "--all", "--force")
     git_repo("commit", "--quiet", "--message", "merit")
-    monkeypatch.setattr(files.library, "find_template_root", lambda: workdir)
+    monkeypatch.setattr(files.merit_code, "find_template_root", lambda: workdir)
     return workdir
 
 

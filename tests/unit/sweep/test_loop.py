@@ -49,7 +49,7 @@ class Crew:
 def begun(conf: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a sweep of two trials that was resumed, and the folder of its first, which another process began."""
     teller: Any = SimpleNamespace(log_trial=lambda *_: None, pop_runs=dict, end_sweep=lambda _: {})
-    monkeypatch.setattr(loop.report, "write_report", lambda _: Path("reports/sweep.html"))
+    monkeypatch.setattr(loop.page, "write_report", lambda _: Path("reports/sweep.html"))
     monkeypatch.setattr(loop.SweepLoop, "_describe_start", lambda _: "sweep one")
     locks.write_lock(compose())
     made = plan.make_plan(["sweep.name=one", "seed=1,2"])

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from merit.sweep.ownership import Owner
 owner = Owner(Path("."))
-print(owner.name, owner.place, flush=True)
+print(owner.name, owner.worker_index, flush=True)
 sys.stdin.read()
 """
 

@@ -331,8 +331,8 @@ def test_a_report_that_is_none_is_not_written(curves: None) -> None:
 def test_the_markdown_of_a_strangers_report_needs_nothing_heavy() -> None:
     code = (
         "import json, sys\n"
-        "from merit.gate.report import render as report, schema as form\n"
-        "report.markdown(form.read(sys.stdin.read()))\n"
+        "from merit.gate.report import render, schema\n"
+        "render.render_markdown(schema.parse_report(sys.stdin.read()))\n"
         "heavy = 'polars numpy pandas matplotlib torch mlflow dvc hydra onnxruntime yaml rich'\n"
         "print(json.dumps(sorted(set(heavy.split()) & set(sys.modules))))"
     )

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from merit import prediction_log
 from merit.prediction_log import log as predictionlog
 from merit.prediction_log import log_client
 from merit.prediction_log.prediction_tables import PredictionTables
@@ -57,7 +58,7 @@ def test_the_truth_is_kept_by_request_and_row_or_by_a_key(workdir: Path) -> None
     by_key = b'{"key": {"flight": "UA1", "day": 3}, "truth": 1}'
     assert feedback.accept_truths(by_key) == {"accepted": 1}
     feedback.close()
-    found = predictionlog.read_feedback(Path("log")).sort("key", "row").collect()
+    found = prediction_log.read_feedback(Path("log")).sort("key", "row").collect()
     assert found.columns == ["time", "request_id", "row", "key", "truth", "caller"]
     assert found["request_id"].to_list() == ["a", "a", None]
     assert found["row"].to_list() == [0, 2, None]
@@ -76,7 +77,7 @@ def test_predictions_meet_their_last_truth(workdir: Path, make_package: Callable
     feedback.accept_truths(b'{"request_id": "other", "truth": 1}')
     log.close()
     feedback.close()
-    found = predictionlog.join_feedback(Path("log")).collect()
+    found = prediction_log.join_feedback(Path("log")).collect()
     assert found.select("row", "prediction", "truth").rows() == [(1, 0.75, 1)]
 
 
@@ -148,7 +149,7 @@ def test_what_counts_as_truth_is_the_tasks(
     feedback.accept_truths(json.dumps({"request_id": "a", "truth": truth}).encode())
     assert "allowed" in _said(feedback, {"request_id": "a", "truth": other})
     feedback.close()
-    assert predictionlog.read_feedback(Path("log")).collect()["truth"].to_list() == [truth]
+    assert prediction_log.read_feedback(Path("log")).collect()["truth"].to_list() == [truth]
 
 
 def test_a_key_is_as_private_as_the_columns(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +157,7 @@ def test_a_key_is_as_private_as_the_columns(workdir: Path, monkeypatch: pytest.M
     feedback = _feedback(hashed=["shop"])
     feedback.accept_truths(b'{"key": {"shop": "north"}, "truth": 1}')
     feedback.close()
-    (key,) = predictionlog.read_feedback(Path("log")).collect()["key"]
+    (key,) = prediction_log.read_feedback(Path("log")).collect()["key"]
     assert "north" not in key
     assert len(json.loads(key)["shop"]) == 64
     assert "'shop' is not kept" in _said(_feedback(leave_out=["shop"]), {"key": {"shop": "n"}, "truth": 1})
@@ -182,7 +183,7 @@ def _keys(feedback: FeedbackRecorder, *keys: str) -> list[dict[str, Any]]:
     for key in keys:
         feedback.accept_truths(b'{"truth": 1, "key": %b}' % key.encode())
     feedback.close()
-    return [json.loads(each) for each in predictionlog.read_feedback(Path("log")).sort("time").collect()["key"]]
+    return [json.loads(each) for each in prediction_log.read_feedback(Path("log")).sort("time").collect()["key"]]
 
 
 def test_a_hashed_key_meets_the_predictions_however_json_writes_its_values(

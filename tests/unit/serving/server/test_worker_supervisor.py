@@ -31,18 +31,18 @@ def test_an_address_that_was_taken_meanwhile_is_told(capfd: pytest.CaptureFixtur
 
 CODE = """
 import sys
-from merit.serving.server import workers
+from merit.serving.server import worker_supervisor
 
 {change}
-workers.main("127.0.0.1", sys.argv[1], sys.argv[2])
+worker_supervisor.main("127.0.0.1", sys.argv[1], sys.argv[2])
 """
 NO_PROCESS = """
 def no_process(*args, **named):
     raise OSError(11, "Resource temporarily unavailable")
 
-workers.Workers._process_class = no_process
+worker_supervisor.WorkerWatcher._process_class = no_process
 """
-SHORT = 'workers.WORKER = "this"  # a program that ends at once'
+SHORT = 'worker_supervisor.WORKER_MODULE = "this"  # a program that ends at once'
 
 
 def ended(change: str, count: int = 1, **environment: str) -> "subprocess.CompletedProcess[str]":

@@ -19,7 +19,7 @@ RULE = {"metric": "log_loss", "margin": 0.05}
 def _against(evidence: Evidence, theirs: np.ndarray) -> Evidence:
     """Return the evidence with these as the champion's predictions."""
     made = replace(evidence, champion=rival())
-    made.__dict__["rivalry"] = ChampionComparison(predictions=theirs)
+    made.__dict__["champion_comparison"] = ChampionComparison(predictions=theirs)
     return made
 
 
