@@ -148,7 +148,7 @@ def test_the_loss_is_least_where_the_prediction_is_the_truth(task: str, members:
 
 def test_a_network_that_takes_no_arrays_is_refused_where_there_are_some(fitted: None, lock: Lock) -> None:
     artifacts.write_json(artifacts.FEATURES_REPORT, {**_fitted(lock), "shapes": [[8, 8]]})
-    with pytest.raises(MeritError, match=r"^model: merit\.training\.networks\.Linear takes no arrays, .* model=cnn"):
+    with pytest.raises(MeritError, match=r"^model: merit\.models\.networks\.Linear takes no arrays, .* model=cnn"):
         build.build_predictor(lock)
 
 

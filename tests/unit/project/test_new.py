@@ -208,6 +208,6 @@ def test_an_installed_merit_says_its_origin_by_what_pip_wrote(
             assert name == "direct_url.json"
             return text
 
-    monkeypatch.setattr(news.library, "find_template_root", lambda: tmp_path)
+    monkeypatch.setattr(news.merit_code, "find_template_root", lambda: tmp_path)
     monkeypatch.setattr("importlib.metadata.distribution", lambda _: Installed())
     assert news.find_merit_source() == expected

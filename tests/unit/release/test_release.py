@@ -191,7 +191,7 @@ def test_an_sbom_names_all_parts_and_is_the_same_twice(version: Version, monkeyp
         "python": [{"name": "Some_Package", "version": "1.0", "license": "MIT OR Apache-2.0"}],
         "debian": [{"name": "libc6", "version": "2.36-9+deb12u10", "architecture": "amd64"}],
     }
-    monkeypatch.setattr(Engine, "output", lambda *_: json.dumps(found))
+    monkeypatch.setattr(Engine, "run_python", lambda *_: json.dumps(found))
     texts = {sbom.create_sbom(Engine("docker"), f"r/tiny@{DIGEST}", version, "python:3.11-slim") for _ in range(2)}
     ((text, count),) = texts
     assert count == 4
@@ -201,7 +201,7 @@ def test_an_sbom_names_all_parts_and_is_the_same_twice(version: Version, monkeyp
 
 
 def test_an_image_that_does_not_tell_what_is_in_it_is_told(version: Version, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Engine, "output", lambda *_: "warning: no")
+    monkeypatch.setattr(Engine, "run_python", lambda *_: "warning: no")
     with pytest.raises(MeritError, match="does not tell what is in it"):
         sbom.create_sbom(Engine("docker"), f"r/tiny@{DIGEST}", version, "base")
 

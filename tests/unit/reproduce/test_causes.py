@@ -15,7 +15,7 @@ NOW = {"python": "3.11.7", "processor": "B", "instructions": "avx512"}
 @pytest.fixture
 def commits(git_repo: Git, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Three commits: code and a lock of packages, other code, a text."""
-    monkeypatch.setattr(run_facts, "machine", lambda: NOW)
+    monkeypatch.setattr(run_facts, "describe_machine", lambda: NOW)
     made = []
     for name, text in (("a.py", "1"), ("a.py", "2"), ("b.txt", "3")):
         Path(name).write_text(text)
@@ -89,7 +89,7 @@ def test_a_package_that_names_no_commit_is_of_the_first_that_locked_it(
 
 def test_the_minor_version_of_python_is_the_same_python(commits: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        causes.run_facts, "machine", lambda: {"python": "3.11.7", "processor": "A", "instructions": "B"}
+        causes.run_facts, "describe_machine", lambda: {"python": "3.11.7", "processor": "A", "instructions": "B"}
     )
     assert "the same: Python 3.11.7" in causes.find_causes(commits[0], {"python": "3.11"})
     assert "Python was 3.1, is 3.11.7" in causes.find_causes(commits[0], {"python": "3.1"})

@@ -151,7 +151,7 @@ def test_a_batch_that_hangs_is_left_behind_and_its_events_are_scored_alone(engin
     assert (broker.delivered, echo.alone) == ([["1", "2"]], ["1", "2"])
     assert told == ["stream: a batch can't be scored (took longer than 0.2 seconds); its events are scored alone"]
     assert engine.stuck_batches == 1
-    (thread,) = engine._threads._late
+    (thread,) = engine._threads._abandoned
     free.set()
     thread.join(10)
     assert engine.stuck_batches == 0

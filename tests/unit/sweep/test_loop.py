@@ -129,4 +129,4 @@ def test_a_damaged_trial_is_done_again_and_no_other(begun: Any, capsys: pytest.C
     driven.run()
     assert "trial   0  its trial.json is damaged: it is trained again" in capsys.readouterr().out
     assert _states(place) == ["done", "done"]
-    assert driven._begun == {}
+    assert driven._started_at == {}

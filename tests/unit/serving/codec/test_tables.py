@@ -81,8 +81,8 @@ def test_a_helper_that_somebody_killed_while_it_read_costs_no_request(
         monkeypatch,
         "if os.path.getsize('starts') == 1:",
         f"    {kill}",
-        f"source = open({real!r}).read().replace('answers.write(bytes(8))', '')",
-        "source = source.replace('KEPT = MEMORY // 2', 'KEPT = 0')",
+        f"source = open({real!r}).read().replace('responses.write(bytes(8))', '')",
+        "source = source.replace('MAX_RETAINED_BYTES = MAX_MEMORY_BYTES // 2', 'MAX_RETAINED_BYTES = 0')",
         "exec(compile(source, 'decoder.py', 'exec'), {'__name__': '__main__'})",
     )
     tables = make()
@@ -112,7 +112,7 @@ def test_a_table_that_takes_more_processor_time_than_is_allowed_is_told_as_broke
 ) -> None:
     source = decoder_process.SCRIPT.read_text(encoding="utf-8").replace("SECONDS = 1.5, 0.002", "SECONDS = 0.01, 0.0")
     Path("decoder.py").write_text(
-        source.replace("def _answer(", "def _answer(_):\n    while True: pass\n\ndef _never(")
+        source.replace("def _process_request(", "def _process_request(_):\n    while True: pass\n\ndef _never(")
     )
     monkeypatch.setattr(decoder_process, "SCRIPT", Path("decoder.py"))
     with pytest.raises(BadRows, match="more memory or time than is allowed"):

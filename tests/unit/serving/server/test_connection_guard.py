@@ -176,7 +176,7 @@ def test_a_head_without_end_is_bounded_also_while_another_request_is_in_hand() -
         busy.data_received(HEAD + b"content-length: 0\r\n\r\n" + HEAD)
         for _ in range(70):
             busy.data_received(b"x: " + b"y" * 1000 + b"\r\n")
-        assert busy.is_refused
+        assert busy.is_rejected
         await _until(lambda: busy.transport.written.endswith(b"<end>"))
         assert re.findall(rb"HTTP/1.1 (\d+)", busy.transport.written) == [b"200", b"431"]
 

@@ -90,7 +90,10 @@ def test_a_worker_whose_minder_was_killed_before_it_could_hear_of_it_ends() -> N
 
 @pytest.mark.parametrize("number", worker_supervisor.STOP_SIGNALS)
 def test_what_tells_it_to_end_while_it_starts_is_heard_once_it_can_end_as_it_should(number: signal.Signals) -> None:
-    change = "import os, signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, workers.STOPS)\nos.kill(os.getpid(), {})"
+    change = (
+        "import os, signal\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, worker_supervisor.STOP_SIGNALS)\nos.kill(os.getpid(), {})"
+    )
     done = ended(change.format(int(number)))
     assert (done.returncode, done.stderr.count("listening on")) == (0, 1)
     assert "Traceback" not in done.stderr
