@@ -4,6 +4,8 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+CHECKING := $(VENV)/.installed-check
+DEVELOPING := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
@@ -18,18 +20,18 @@ demo: $(INSTALLED) ## install, then train and gate the reference model on real f
 	@merit run
 
 test: export PYTHONDONTWRITEBYTECODE := # otherwise each process compiles all modules again
-test: $(INSTALLED) ## run all tests
+test: $(DEVELOPING) ## run all tests
 	@pytest -n auto --dist loadfile --no-loadscope-reorder tests/unit tests/config
 	@pytest -n auto --dist worksteal tests/gates tests/cases
 	@pytest -n auto --dist loadfile --no-loadscope-reorder tests/pipeline tests/e2e
 
-rehearse: $(INSTALLED) ## run the steps of the workflows against a simulated GitHub on loopback
+rehearse: $(DEVELOPING) ## run the steps of the workflows against a simulated GitHub on loopback
 	@REHEARSE=aloud pytest --capture=no --no-header tests/e2e/test_rehearsal*.py
 
-check: $(INSTALLED) ## check lint, types, import contracts, workflows, lock, the site
+check: $(DEVELOPING) ## check lint, types, import contracts, workflows, lock, the site
 	@pre-commit run --all-files --show-diff-on-failure
 
-docs: $(INSTALLED) ## build the site of docs/ into site/, offline; a broken link fails
+docs: $(DEVELOPING) ## build the site of docs/ into site/, offline; a broken link fails
 	@NO_MKDOCS_2_WARNING=1 mkdocs build
 
 serve: $(INSTALLED) ## start the endpoint on 127.0.0.1:3000
@@ -65,7 +67,7 @@ summary: ## add the gate and plan reports to the workflow's summary; outside a w
 bento: $(INSTALLED) ## build a Bento of the package in model/
 	@bentoml build
 
-lint: $(INSTALLED) ## run `make check` without types, import contracts and what needs Node
+lint: $(CHECKING) ## run `make check` without types, import contracts and what needs Node
 	@SKIP=mypy,import-contracts,site,workflow-lint pre-commit run --all-files --show-diff-on-failure
 
 install: $(INSTALLED) ## create .venv from requirements.lock; in a workflow, add it to the PATH of later steps
@@ -81,7 +83,12 @@ $(INSTALLED): requirements.lock requirements-build.lock pyproject.toml
 	@$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
 
-lock: ## resolve pyproject.toml into the three requirements*.lock
+$(VENV)/.installed-%: requirements-%.lock $(INSTALLED)
+	@echo "installing what checks and tests need besides: $<"
+	@$(PIP) --no-build-isolation -r $<
+	@touch $@
+
+lock: ## resolve pyproject.toml into the five requirements*.lock
 	@$(PYTHON) tools/lock.py
 
 clean: ## remove the outputs of the pipeline; .venv and DVC's cache stay

@@ -1,5 +1,6 @@
 """Defines merit's exceptions and their exit codes: 1 refused or differs, 2 broken."""
 
+import importlib.util
 import io
 import shutil
 import sys
@@ -121,6 +122,51 @@ class Refused(MeritError):
     """A negative result of a completed check, such as a violated contract, failed parity or a failed gate."""
 
     exit_code = 1
+
+
+LIBRARIES = {
+    "bentoml": ("BentoML", "serve"),
+    "circus": ("kantoku", "serve"),
+    "httptools": ("httptools", "serve"),
+    "jwt": ("PyJWT", "serve"),
+    "prometheus_client": ("prometheus-client", "serve"),
+    "uvloop": ("uvloop", "serve"),
+    "supervisor": ("supervisor", "local"),
+    "evidently": ("Evidently", "gate"),
+    "matplotlib": ("Matplotlib", "gate"),
+    "pandas": ("pandas", "gate"),
+    "cyclonedx": ("cyclonedx-python-lib", "release"),
+    "model_signing": ("model-signing", "release"),
+    "oras": ("oras", "release"),
+    "packageurl": ("packageurl-python", "release"),
+}
+"""The library of each module that only an extra installs, and the extra."""
+GATE_MODULES = ("evidently", "matplotlib", "bentoml")
+"""The modules without which the gate can't judge: it measures drift, draws plots and asks a Bento."""
+
+
+class MissingExtraError(MeritError):
+    """A library isn't installed because the extra that installs it isn't.
+
+    Args:
+        purpose: what needs the library, such as `merit serve`.
+        module: the module that the library is imported by; `LIBRARIES` has it.
+    """
+
+    def __init__(self, purpose: str, module: str) -> None:
+        library, extra = LIBRARIES[module]
+        super().__init__(f"{purpose} needs {library}: pip install 'merit-ml[{extra}]'")
+
+
+def require_modules(purpose: str, *modules: str) -> None:
+    """Check that the modules of an extra are installed, before any work starts; import none of them.
+
+    Raises:
+        MissingExtraError: one is not.
+    """
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError(purpose, module)
 
 
 class ProjectCodeError(MeritError):

@@ -1,9 +1,23 @@
 import json
+import sys
+import tomllib
 from collections.abc import Callable
 
 import pytest
 
-from merit.errors import MAX_SHOWN_PROBLEMS, ConfigError, MeritError, Problem, ProjectCodeError, Refused
+from merit import cli
+from merit.errors import (
+    LIBRARIES,
+    MAX_SHOWN_PROBLEMS,
+    ConfigError,
+    MeritError,
+    MissingExtraError,
+    Problem,
+    ProjectCodeError,
+    Refused,
+    require_modules,
+)
+from tests.conftest import ROOT
 
 
 def test_broken_exits_with_2_and_refused_with_1() -> None:
@@ -41,3 +55,33 @@ def test_an_error_of_another_is_told_with_its_own_frames_alone() -> None:
     assert not any(__file__ in line or "json/__init__.py" in line for line in rest)
     assert any("json/decoder.py" in line for line in rest)
     assert rest[-1] == r"KeyError: 'no\nkey'"
+
+
+def test_a_library_that_an_extra_installs_is_missed_before_any_work_in_a_line_that_installs_it() -> None:
+    require_modules("merit gate", "json")
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(MissingExtraError) as caught:
+        patched.setattr("importlib.util.find_spec", lambda name: None)
+        require_modules("merit gate", "evidently", "bentoml")
+    assert str(caught.value) == "merit gate needs Evidently: pip install 'merit-ml[gate]'"
+    assert caught.value.exit_code == 2
+
+
+def test_a_module_that_is_missed_in_the_middle_of_a_command_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise ModuleNotFoundError("No module named 'model_signing.hashing'", name="model_signing.hashing")
+
+    monkeypatch.setattr("merit.config.lock.current", fail)
+    monkeypatch.setattr(sys, "argv", ["merit", "sign", "v3"])
+    monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: merit sign needs model-signing: pip install 'merit-ml[release]'\n"
+
+
+def test_each_extra_that_an_error_names_is_one_and_installs_the_library() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    for library, extra in LIBRARIES.values():
+        assert [each for each in extras[extra] if each.startswith(library.lower())], (library, extra)

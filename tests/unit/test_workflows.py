@@ -98,13 +98,13 @@ def _commands() -> Iterator[tuple[str, str]]:
 
 
 COMMANDS = list(_commands())
-FROM_SOURCE = ('"$MERIT"', "requirements.lock", "--editable")
+FROM_SOURCE = ('"$MERIT"', "requirements.lock", "$<", "--editable")
 
 
 def test_every_way_to_install_is_looked_at() -> None:
     places = [place for place, _ in COMMANDS]
-    assert [places.count(place) for place in ("Makefile", "Containerfile", "report.yml: report")] == [3, 1, 2]
-    assert len(re.findall(r"\$\(PIP\)|pip install", INSTALLED_BY_MAKE)) == 4
+    assert [places.count(place) for place in ("Makefile", "Containerfile", "report.yml: report")] == [4, 1, 2]
+    assert len(re.findall(r"\$\(PIP\)|pip install", INSTALLED_BY_MAKE)) == 5
     others = [path for path in (ROOT / ".ci").iterdir() if "pip install" in path.read_text(encoding="utf-8")]
     assert others == []
 
@@ -114,17 +114,19 @@ def test_what_is_installed_is_pinned_and_so_is_what_builds_it(place: str, comman
     locks = ("requirements.lock", "requirements-build.lock", "/made/requirements.txt", "/made/constraints.txt")
     words = command.partition("pip install ")[2] or command.removeprefix("$(PIP) ")
     known = {"--quiet", "--no-deps", "--no-build-isolation", "--editable", ".", "-r", '"$MERIT"', *locks}
+    known |= {"$<"}  # a requirements-*.lock: what the pattern rule depends on
     known |= {"--no-cache-dir", "--disable-pip-version-check", "--no-input", "--only-binary", ":all:"}
     unknown = set(words.split()) - known - {"--requirement", "--constraint"}
     assert not [word for word in unknown if not re.fullmatch(r"[\w.-]+==[\w.]+", word)]
     if any(each in words for each in FROM_SOURCE):
         assert "--no-build-isolation" in words
-    assert "--no-deps" in words or "-r requirements.lock" in words or "--only-binary :all:" in words
+    assert "--no-deps" in words or "-r requirements.lock" in words or "-r $<" in words or "--only-binary :all:" in words
 
 
 def _pins(*names: str) -> dict[str, str]:
-    lines = [line for name in names for line in (ROOT / name).read_text(encoding="utf-8").splitlines() if "==" in line]
-    return {canonicalize_name(line.partition("==")[0]): line.partition("==")[2] for line in lines}
+    text = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in names)
+    lines = [line.partition("#")[0].strip() for line in text.splitlines()]
+    return {canonicalize_name(line.partition("==")[0]): line.partition("==")[2] for line in lines if "==" in line}
 
 
 @pytest.mark.parametrize(("place", "command"), [each for each in COMMANDS if "==" in each[1]])
@@ -137,18 +139,29 @@ def test_a_pin_in_a_workflow_is_that_of_a_lock_and_hatchling_comes_whole(place: 
 
 
 def test_what_builds_packages_is_of_the_same_version_where_it_is_a_package_too() -> None:
-    packages, builders = _pins("requirements.lock"), _pins("requirements-build.lock")
+    packages, builders = _pins("requirements.lock", "requirements-dev.lock"), _pins("requirements-build.lock")
     assert {name: pin for name, pin in builders.items() if name in packages and packages[name] != pin} == {}
 
 
-def test_the_lock_of_packages_leaves_nothing_to_be_resolved() -> None:
+ADDED = ("requirements-check.lock", "requirements-dev.lock")
+"""The locks that are installed on top of requirements.lock."""
+
+
+def test_a_lock_that_is_installed_on_top_names_nothing_twice_and_no_other_version() -> None:
+    runs, checks, development = map(_pins, ("requirements.lock", *ADDED))
+    assert not runs.keys() & development.keys()
+    assert checks.items() <= development.items()
+
+
+@pytest.mark.parametrize("added", [(), *((name,) for name in ADDED)])
+def test_the_locks_of_packages_leave_nothing_to_be_resolved(added: tuple[str, ...]) -> None:
     """What a package needs and the lock does not name would be installed in whatever version there is."""
-    pins, asked = _pins("requirements.lock"), {}
+    pins, asked = _pins("requirements.lock", *added), {}
     waiting = [Requirement(name) for name in pins]
     while waiting:
         requirement = waiting.pop()
         name = canonicalize_name(requirement.name)
-        assert name in pins, f"{requirement} is not in requirements.lock"
+        assert name in pins, f"{requirement} is in none of requirements.lock {' '.join(added)}"
         new = {"", *requirement.extras} - asked.setdefault(name, set())
         asked[name] |= new
         for text in (importlib.metadata.requires(name) or []) if new else []:

@@ -7,6 +7,7 @@ from typing import Literal
 import click
 
 from merit.cli.group import main, overrides
+from merit.errors import GATE_MODULES, require_modules
 
 
 @main.command()
@@ -66,6 +67,7 @@ def run(overrides: tuple[str, ...]) -> None:
     from merit.gate.report import terminal
     from merit.pipeline import run as pipeline
 
+    require_modules("merit run", *GATE_MODULES)  # before any training, though only the gate at the end needs them
     outcome = pipeline.run_path(overrides)
     terminal.print_report(outcome.report)
     if outcome.record_error is not None:

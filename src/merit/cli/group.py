@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from merit import __version__
-from merit.errors import MeritError, replace_unprintable
+from merit.errors import LIBRARIES, MeritError, MissingExtraError, replace_unprintable
 
 FILE_ERROR_ADVICE: dict[type[OSError], str] = {
     IsADirectoryError: "a file belongs there: remove the folder, or move it away",
@@ -93,7 +93,10 @@ def _run_command(command: Callable[[click.Context], Any], ctx: click.Context) ->
         return command(ctx)
     except (MeritError, click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
         raise
-    except (Exception, SystemExit):
+    except (Exception, SystemExit) as error:
+        module = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+        if module in LIBRARIES:
+            raise MissingExtraError(f"merit {ctx.invoked_subcommand}", module) from error
         from merit.config.components.trusted_packages import convert_project_errors
 
         with convert_project_errors():

@@ -3,12 +3,14 @@
 import click
 
 from merit.cli.group import main
+from merit.errors import require_modules
 
 
 @main.command()
 @click.argument("version", metavar="VERSION")
 def release(version: str) -> None:
     """Build and push the image of VERSION, such as flights@v3 or v3, and record it as the tag release/flights@v3."""
+    require_modules("merit release", "bentoml", "oras", "cyclonedx")
     from merit.config import lock
     from merit.registry import tags
     from merit.release.release import release as run

@@ -9,7 +9,7 @@ import click
 
 from merit import artifacts
 from merit.cli.group import main
-from merit.errors import Refused
+from merit.errors import Refused, require_modules
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 
@@ -196,6 +196,7 @@ def check(as_json: bool) -> None:
 @click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on [default: serve.port].")
 def serve(port: int | None) -> None:
     """Start the HTTP endpoint for the package in model/; by default it listens only on loopback."""
+    require_modules("merit serve", "bentoml", "circus", "httptools", "uvloop")
     from merit.config import lock
     from merit.serving.server.serve import serve as run
 

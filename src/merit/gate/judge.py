@@ -10,7 +10,7 @@ from merit import artifacts, git, safe_yaml
 from merit.config.components import targets, trusted_packages
 from merit.config.schema import Lock
 from merit.console.tables import show_phase
-from merit.errors import MeritError
+from merit.errors import GATE_MODULES, MeritError, require_modules
 from merit.gate import champion as champions
 from merit.gate import config_change, freshness, waivers
 from merit.gate.champion import Champion
@@ -38,8 +38,9 @@ def gate(lock: Lock, ref: str | None = None, scope: Scope | None = None) -> dict
 
     Raises:
         MeritError: a required file is missing or was changed, so there is no verdict; or another gate or stage is
-            running in this folder.
+            running in this folder; or what the extra `gate` installs is not here.
     """
+    require_modules("merit gate", *GATE_MODULES)
     with workspace_lock.lock_stage():  # parallel runs would overwrite each other's report
         return _run_gate(lock, ref, scope)
 

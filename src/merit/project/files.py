@@ -24,6 +24,7 @@ SHIPPED_PATHS = (
     "conf",
     "dvc.yaml",
     "requirements-build.lock",
+    "requirements-check.lock",
     "requirements-serving.lock",
     "requirements.lock",
 )
@@ -128,6 +129,9 @@ def _adapt_makefile(text: str) -> str:
         "INSTALLED := $(VENV)/.installed\n": "INSTALLED := $(VENV)/.installed\n"
         "# Source of merit: `make demo MERIT=...`, this clone's `git config merit.source`, or the lock.\n"
         f"MERIT ?= {source}\n",
+        "DEVELOPING := $(VENV)/.installed-dev\n": "",
+        "test: $(DEVELOPING) ##": "test: $(CHECKING) ##",
+        "check: $(DEVELOPING) ##": "check: $(CHECKING) ##",
         f"\t@{pip} -r requirements.lock\n": f"\t@grep -v '^merit-ml==' requirements.lock | {pip} -r /dev/stdin\n",
         f"\t@{pip} --no-deps --editable .\n": f'\t@{pip} --no-deps "$(MERIT)" || '
         "{ echo \"error: '$(MERIT)' can't be installed; say where merit is: make install MERIT=...\"; exit 2; }\n",
@@ -144,10 +148,10 @@ def _adapt_makefile(text: str) -> str:
         "\t@pytest -n auto --dist worksteal tests/gates tests/cases\n"
         "\t@pytest -n auto --dist loadfile --no-loadscope-reorder tests/pipeline tests/e2e\n": "\t@pytest\n",
         "test: export PYTHONDONTWRITEBYTECODE := # otherwise each process compiles all modules again\n": "",
-        "lock: ## resolve pyproject.toml into the three requirements*.lock\n\t@$(PYTHON) tools/lock.py\n\n": "",
+        "lock: ## resolve pyproject.toml into the five requirements*.lock\n\t@$(PYTHON) tools/lock.py\n\n": "",
         "install lock remote": "install remote",
         "summary rehearse bento": "summary bento",
-        "rehearse: $(INSTALLED) ## run the steps of the workflows against a simulated GitHub on loopback\n"
+        "rehearse: $(DEVELOPING) ## run the steps of the workflows against a simulated GitHub on loopback\n"
         "\t@REHEARSE=aloud pytest --capture=no --no-header tests/e2e/test_rehearsal*.py\n\n": "",
     }
     for old, new in replacements.items():
@@ -165,8 +169,8 @@ def _remove_hooks(text: str) -> str:
 
 
 def _add_merit_pin(text: str) -> str:
-    """Add the pin of merit itself, in alphabetical order."""
-    head, *pin_lines = text.splitlines(keepends=True)
+    """Add the pin of merit itself, in alphabetical order, and drop what only merit's own model needs."""
+    head, *pin_lines = (line for line in text.splitlines(keepends=True) if not line.endswith("  # reference\n"))
     insort(pin_lines, f"merit-ml=={__version__}\n", key=lambda line: line.partition("==")[0])
     return head + "".join(pin_lines)
 

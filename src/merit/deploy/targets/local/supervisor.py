@@ -13,7 +13,7 @@ from typing import Any
 
 from merit import artifacts
 from merit.deploy.targets.local.state import RuntimeFolder
-from merit.errors import MeritError
+from merit.errors import MeritError, require_modules
 
 SUPERVISOR_TIMEOUT_S = 20
 """Time limit for the supervisor to start, to answer a call, or to stop its processes."""
@@ -143,6 +143,7 @@ class Supervisor:
             time.sleep(0.05)
 
     def _start_daemon(self) -> None:
+        require_modules("the target 'local'", "supervisor")
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._config)]
         variables = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
         completed = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
