@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn import functional
 
-from merit.data.sources import Flights
+from merit.config.components import targets
 from merit.models import networks
 
 Params = dict[str, Any]
@@ -59,7 +59,7 @@ def read(data: Params) -> pl.DataFrame:
     """Return the flights of the window with a known delay, in a fixed order."""
     first, last = (pl.lit(data["window"][name]).str.to_date() for name in ("start", "end"))
     return (
-        Flights()
+        targets.build_component(data["source"])
         .read()
         .filter(pl.col("departure").dt.date().is_between(first, last), pl.col("arr_delay").is_not_null())
         .with_columns(target=(pl.col("arr_delay") >= 15).cast(pl.Float32))

@@ -23,6 +23,7 @@ from merit.features.transform import NumberScale, Preprocessing, Vocabulary
 ROOT = Path(__file__).resolve().parents[1]
 """The repository: only conf/ and dvc.yaml are read from it, never written."""
 
+
 Edit = Callable[[dict[str, Any]], object]
 Call = Callable[..., tuple[int, str, str]]
 
@@ -35,6 +36,12 @@ def put(values: dict[str, Any], edits: dict[str, Any]) -> None:
         for parent in parents:
             place = place[parent]
         place[last] = value
+
+
+def trust_reference(folder: Path) -> None:
+    """Trust the repository's own package of sources in a folder; a link, for it may be imported from there already."""
+    (folder / "reference").symlink_to(ROOT / "reference")
+    (folder / "pyproject.toml").write_text('[tool.merit]\ntrusted = ["reference"]\n', encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)
@@ -55,8 +62,9 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def conf(workdir: Path) -> Path:
-    """The repository's own conf/, copied into the folder that the test runs in."""
+    """The repository's own conf/, copied into the folder that the test runs in, with the package that it trusts."""
     shutil.copytree(ROOT / "conf", workdir / "conf")
+    trust_reference(workdir)
     return Path("conf")
 
 

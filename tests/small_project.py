@@ -16,7 +16,7 @@ from tests import forks
 
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "bentofile.yaml", "conf", "dvc.yaml",
-          "requirements-serving.lock", "requirements.lock", "src")  # fmt: skip
+          "pyproject.toml", "requirements-serving.lock", "requirements.lock", "src")  # fmt: skip
 JANUARY = """
   window: {start: 2013-01-01, end: 2013-01-31}
   split: {by: time, train_until: 2013-01-20, validation_until: 2013-01-25, test_until: 2013-01-31}
@@ -94,6 +94,7 @@ def make(folder: Path, conf: str = SMALL) -> Project:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copyfile(source, target)
+    (folder / "reference").symlink_to(ROOT / "reference")  # it may be imported from there already
     (folder / ".home").mkdir()
     (folder / "conf" / "size").mkdir()
     (folder / "conf" / "size" / "small.yaml").write_text(conf, encoding="utf-8")

@@ -27,6 +27,7 @@ from merit import cli, errors
 from merit.config.compose import compose
 from merit.database import parse_url
 from merit.errors import ConfigError, Problem
+from tests.conftest import ROOT, trust_reference
 
 CANARY = "touch canary"
 CODE = "open('canary', 'w').close()\n"
@@ -173,7 +174,8 @@ class _Reduced:
 def _warm(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Load what composing itself needs, so that what is loaded later was loaded by an attack."""
     folder = tmp_path_factory.mktemp("warm")
-    shutil.copytree(Path(__file__).parents[2] / "conf", folder / "conf")
+    shutil.copytree(ROOT / "conf", folder / "conf")
+    trust_reference(folder)
     before = Path.cwd()
     os.chdir(folder)
     try:
@@ -186,7 +188,8 @@ def _warm(tmp_path_factory: pytest.TempPathFactory) -> None:
 def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project to copy: conf/ without much that makes composing long, and files that an attack would use."""
     folder = tmp_path_factory.mktemp("short") / "project"
-    shutil.copytree(Path(__file__).parents[2] / "conf", folder / "conf", ignore=shutil.ignore_patterns(".schema"))
+    shutil.copytree(ROOT / "conf", folder / "conf", ignore=shutil.ignore_patterns(".schema"))
+    trust_reference(folder)
     _shorten(folder / "conf")
     for name in PLANTED:
         (folder / name).parent.mkdir(exist_ok=True)

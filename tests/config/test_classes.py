@@ -32,7 +32,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "merit.models.networks.EmbeddingMLP",
         "merit.data.sources.Csv",
         "merit.data.sources.Parquet",
-        "merit.data.sources.Flights",
+        "reference.flights.Flights",
     ],
 )
 def test_a_signature_read_from_source_is_the_one_that_python_sees(target: str) -> None:
@@ -47,7 +47,7 @@ def test_a_signature_read_from_source_is_the_one_that_python_sees(target: str) -
 
 
 def test_the_public_classes_of_a_module_are_listed() -> None:
-    assert class_source.list_classes("merit.data.sources") == ["Source", "Csv", "Parquet", "Sql", "Digits", "Flights"]
+    assert class_source.list_classes("merit.data.sources") == ["Source", "Csv", "Parquet", "Sql"]
     assert class_source.list_classes("merit.nowhere") == []
 
 

@@ -203,7 +203,7 @@ def test_a_fault_of_a_target_does_not_ask_for_what_compose_fills_in_itself() -> 
 def test_a_source_file_that_is_not_there_hides_no_other_problem(conf: Path) -> None:
     _replace(
         conf / "data" / "flights.yaml",
-        "_target_: merit.data.sources.Flights",
+        "_target_: reference.flights.Flights",
         "_target_: merit.data.sources.Csv\n  path: nowhere.csv",
     )
     with pytest.raises(MeritError) as caught:

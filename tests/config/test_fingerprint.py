@@ -39,7 +39,7 @@ def test_compose_takes_the_fingerprint_into_the_lock(conf: Path) -> None:
     Path("flights.csv").write_text("departure\n")
     text = (conf / "data" / "flights.yaml").read_text()
     source = "_target_: merit.data.sources.Csv\n  path: flights.csv"
-    (conf / "data" / "flights.yaml").write_text(text.replace("_target_: merit.data.sources.Flights", source))
+    (conf / "data" / "flights.yaml").write_text(text.replace("_target_: reference.flights.Flights", source))
     first = compose().data
     assert first.source.target == "merit.data.sources.Csv"
     assert first.fingerprint == hash_source({**CSV, "path": "flights.csv"})

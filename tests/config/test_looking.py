@@ -42,7 +42,7 @@ def canary(conf: Path, request: pytest.FixtureRequest, monkeypatch: pytest.Monke
     with closing(sqlite3.connect("shop.db")) as database, database:
         database.execute("CREATE TABLE sales (id INTEGER)")
         database.execute("INSERT INTO sales VALUES (1)")
-    Path("pyproject.toml").write_text("[tool.merit]\ntrusted = ['mymodels']\n")
+    Path("pyproject.toml").write_text("[tool.merit]\ntrusted = ['mymodels', 'reference']\n")
     Path("mymodels").mkdir()
     Path("mymodels/__init__.py").write_text(CODE)
     _source(conf, request.param)

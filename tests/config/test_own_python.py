@@ -27,7 +27,7 @@ def mymodels(conf: Path) -> Iterator[Path]:
     package = Path("mymodels")
     package.mkdir()
     (package / "__init__.py").touch()
-    Path("pyproject.toml").write_text('[tool.merit]\ntrusted = ["mymodels"]\n')
+    Path("pyproject.toml").write_text('[tool.merit]\ntrusted = ["mymodels", "reference"]\n')
     yield package
     _forget()
 
@@ -51,7 +51,7 @@ def documented(mymodels: Path) -> Path:
     (mymodels / "sources.py").write_text(sources)
     Path("conf/model/wide.yaml").write_text(model)
     Path("conf/data/orders.yaml").write_text(data)
-    Path("pyproject.toml").write_text(trusted)
+    Path("pyproject.toml").write_text(trusted.replace('["mymodels"]', '["mymodels", "reference"]'))
     Path("orders").mkdir()
     for year in (2023, 2024):
         days = [f"{year}-{month:02}-0{day}" for month in range(1, 13) for day in (1, 2)]
@@ -164,7 +164,7 @@ def test_without_pyproject_nothing_of_ones_own_is_trusted(workdir: Path) -> None
 
 
 def test_a_trusted_package_that_is_not_there_is_told(workdir: Path) -> None:
-    Path("pyproject.toml").write_text("[tool.merit]\ntrusted = ['mymodels']\n")
+    Path("pyproject.toml").write_text("[tool.merit]\ntrusted = ['mymodels', 'reference']\n")
     (fault,) = targets.find_faults({"model": NET})
     assert fault.text == "pyproject.toml trusts 'mymodels', but no such package is here; make mymodels/__init__.py"
 
@@ -192,13 +192,13 @@ def test_an_installed_package_can_be_trusted(workdir: Path, tmp_path_factory: py
     (site / "mymodels").mkdir()
     (site / "mymodels" / "__init__.py").write_text("class Net: ...")
     monkeypatch.syspath_prepend(str(site))
-    Path("pyproject.toml").write_text("[tool.merit]\ntrusted = ['mymodels']\n")
+    Path("pyproject.toml").write_text("[tool.merit]\ntrusted = ['mymodels', 'reference']\n")
     assert type(targets.build_component({"_target_": "mymodels.Net"})).__name__ == "Net"
     _forget()
 
 
 def test_a_single_file_can_be_trusted(workdir: Path) -> None:
-    Path("pyproject.toml").write_text("[tool.merit]\ntrusted = ['mymodels']\n")
+    Path("pyproject.toml").write_text("[tool.merit]\ntrusted = ['mymodels', 'reference']\n")
     Path("mymodels.py").write_text("class Net: ...")
     assert targets.find_faults({"model": {"_target_": "mymodels.Net"}}) == []
     assert type(targets.build_component({"_target_": "mymodels.Net"})).__name__ == "Net"
@@ -293,7 +293,7 @@ def _source(mymodels: Path, code: str) -> None:
     (mymodels / "sources.py").write_text(code)
     file = Path("conf/data/flights.yaml")
     text = file.read_text(encoding="utf-8")
-    file.write_text(text.replace("merit.data.sources.Flights", "mymodels.sources.Own"), encoding="utf-8")
+    file.write_text(text.replace("reference.flights.Flights", "mymodels.sources.Own"), encoding="utf-8")
 
 
 def test_a_class_that_is_no_source_is_told(mymodels: Path) -> None:
@@ -356,9 +356,9 @@ def test_what_fails_far_inside_a_command_is_told_as_theirs(
 
 def test_the_lock_holds_a_hash_of_the_packages_in_use(mymodels: Path) -> None:
     (mymodels / "networks.py").write_text("class Net:\n  def __init__(self, **rest): ...\n")
-    assert compose().code == {}
+    assert list(compose().code) == ["reference"]
     first = compose(["model._target_=mymodels.networks.Net"]).code
-    assert list(first) == ["mymodels"]
+    assert sorted(first) == ["mymodels", "reference"]
     assert re.fullmatch("sha256:[0-9a-f]{64}", first["mymodels"])
     (mymodels / "deep").mkdir()
     (mymodels / "deep" / "notes.txt").write_text("no code")

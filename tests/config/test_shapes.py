@@ -12,7 +12,7 @@ from merit.errors import ConfigError
 @pytest.fixture
 def metrics(workdir: Path) -> Path:
     """The file of a trusted package that a test puts its metric into."""
-    Path("pyproject.toml").write_text('[tool.merit]\ntrusted = ["mymodels"]\n')
+    Path("pyproject.toml").write_text('[tool.merit]\ntrusted = ["mymodels", "reference"]\n')
     Path("mymodels").mkdir()
     Path("mymodels/__init__.py").touch()
     return Path("mymodels/metrics.py")

@@ -64,7 +64,7 @@ def test_a_note_after_an_argument_is_not_part_of_its_words() -> None:
 
 
 def test_an_inherited_signature_is_read_too(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("pyproject.toml").write_text('[tool.merit]\ntrusted = ["mine"]\n')
+    Path("pyproject.toml").write_text('[tool.merit]\ntrusted = ["mine", "reference"]\n')
     Path("mine").mkdir()
     Path("mine/__init__.py").touch()
     Path("mine/base.py").write_text("class Base:\n    def __init__(self, width: int = 3) -> None: ...\n")

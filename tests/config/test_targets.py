@@ -26,7 +26,7 @@ def _faults(place: str, **component: Any) -> list[tuple[str, str]]:
         "torch.hub.load",
         "merit.config.components.targets.build_component",
         "merit.data.sources",
-        "merit.data.sourcesx.Flights",
+        "merit.data.sourcesx.Csv",
         "torch.optimx.AdamW",
         "torch.optim",
         "torch.optim.",
@@ -93,7 +93,10 @@ def test_a_misspelt_class_is_refused_with_what_was_meant() -> None:
 
 def test_a_component_of_another_section_is_refused() -> None:
     ((key, text),) = _faults("model", target="torch.optim.AdamW", lr=0.1)
-    assert (key, text) == ("model._target_", "found 'torch.optim.AdamW'; allowed here: merit.models.networks.*")
+    assert (key, text) == (
+        "model._target_",
+        "found 'torch.optim.AdamW'; allowed here: merit.models.networks.*, reference.*",
+    )
 
 
 @pytest.mark.parametrize("target", ["torch.optim.adamw.AdamWW", "torch.optim.nowhere.Adam", "torch.optim.adamw.NULL"])
@@ -238,7 +241,7 @@ def test_a_function_in_the_place_of_a_class_is_not_built(monkeypatch: pytest.Mon
     [
         ({"model": {"_target_": "merit.models.networks.Linear", "inner": {"_target_": "os.system"}}}, "model.inner"),
         ({"trainer": {"_target_": "torch.optim.SGD"}}, "trainer"),
-        ({"data": {"_target_": "merit.data.sources.Flights"}}, "data"),
+        ({"data": {"_target_": "merit.data.sources.Csv"}}, "data"),
         ({"gate": [{"_target_": "torch.optim.SGD"}]}, "gate.0"),
         ({"_target_": "torch.optim.SGD"}, ""),
     ],

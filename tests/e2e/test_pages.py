@@ -144,7 +144,9 @@ def test_python_of_ones_own_runs_as_its_page_says(plain: Project) -> None:
         (plain.folder / name).parent.mkdir(exist_ok=True)
         (plain.folder / name).write_text(body, encoding="utf-8")
     (plain.folder / "mymodels/__init__.py").touch()
-    (plain.folder / "pyproject.toml").write_text('[tool.merit]\ntrusted = ["mymodels"]\n', encoding="utf-8")
+    (plain.folder / "pyproject.toml").write_text(
+        '[tool.merit]\ntrusted = ["mymodels", "reference"]\n', encoding="utf-8"
+    )
     for year in (2023, 2024):
         path = plain.folder / f"orders/{year}.csv"
         _write(path, ["ordered", "channel", "amount", "status"], datetime(year, 1, 1), 4000)

@@ -62,8 +62,9 @@ def _started(folder: Path) -> Folder:
     """Make a repository of merit's own settings and somebody's name."""
     folder.mkdir()
     (folder.parent / "home").mkdir(exist_ok=True)
-    shutil.copytree(ROOT / "conf", folder / "conf")
-    for name in ("params.yaml", "requirements.lock", ".gitignore"):
+    for name in ("conf", "reference"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("params.yaml", "pyproject.toml", "requirements.lock", ".gitignore"):
         shutil.copyfile(ROOT / name, folder / name)
     made = Folder(folder)
     made.done("git", "init", "--quiet", "--initial-branch", "main")

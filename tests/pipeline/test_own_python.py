@@ -24,7 +24,9 @@ def own(project):
     (package / "__init__.py").touch()
     (package / "metrics.py").write_text(_block("A metric", "python"), encoding="utf-8")
     (package / "checks.py").write_text(_block("A gate check", "python"), encoding="utf-8")
-    (project.folder / "pyproject.toml").write_text('[tool.merit]\ntrusted = ["mymodels"]\n', encoding="utf-8")
+    (project.folder / "pyproject.toml").write_text(
+        '[tool.merit]\ntrusted = ["mymodels", "reference"]\n', encoding="utf-8"
+    )
     experiment = "# @package _global_\n" + _block("A metric", "yaml")
     checks = _block("A gate check", "yaml").removeprefix("gate:\n")
     folder = project.folder / "conf/experiment"

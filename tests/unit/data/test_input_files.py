@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from merit.config.schema import Lock
 from merit.data import input_files
@@ -91,12 +92,16 @@ def test_a_database_in_a_file_is_such_a_file_and_one_on_a_server_is_none(
 def test_files_of_an_installed_package_are_not_the_projects(
     committed: Git, make_lock: Callable[..., Lock], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock = _of(make_lock, {"_target_": "merit.data.sources.Flights"})
+    file = Path(yaml.__file__)
+
+    class Packaged:
+        def files(self) -> list[Path]:
+            return [file]
+
+    lock = _of(make_lock, {"_target_": "packaged.Packaged"})
+    monkeypatch.setattr(input_files.targets, "build_component", lambda _: Packaged())
     assert _found(lock) == []
-    (place,) = {
-        path.parent for path in input_files.targets.build_component({"_target_": "merit.data.sources.Flights"}).files()
-    }
-    monkeypatch.chdir(place.parents[4])
+    monkeypatch.chdir(file.parents[4])
     assert input_files.list_source_files(lock) == []  # as where the environment lies in the project
 
 

