@@ -79,13 +79,14 @@ $(INSTALLED): requirements.lock requirements-build.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@# Build tools are locked too: they are installed first, so that no build downloads its own.
 	@$(PIP) --no-deps -r requirements-build.lock
-	@$(PIP) --no-build-isolation -r requirements.lock
+	@# Python compiles what is imported, when it is: to compile all takes longer than to install it.
+	@$(PIP) --no-build-isolation --no-compile -r requirements.lock
 	@$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
 
 $(VENV)/.installed-%: requirements-%.lock $(INSTALLED)
 	@echo "installing what checks and tests need besides: $<"
-	@$(PIP) --no-build-isolation -r $<
+	@$(PIP) --no-build-isolation --no-compile -r $<
 	@touch $@
 
 lock: ## resolve pyproject.toml into the five requirements*.lock

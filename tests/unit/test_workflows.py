@@ -113,7 +113,17 @@ def test_every_way_to_install_is_looked_at() -> None:
 def test_what_is_installed_is_pinned_and_so_is_what_builds_it(place: str, command: str) -> None:
     locks = ("requirements.lock", "requirements-build.lock", "/made/requirements.txt", "/made/constraints.txt")
     words = command.partition("pip install ")[2] or command.removeprefix("$(PIP) ")
-    known = {"--quiet", "--no-deps", "--no-build-isolation", "--editable", ".", "-r", '"$MERIT"', *locks}
+    known = {
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-compile",
+        "--editable",
+        ".",
+        "-r",
+        '"$MERIT"',
+        *locks,
+    }
     known |= {"$<"}  # a requirements-*.lock: what the pattern rule depends on
     known |= {"--no-cache-dir", "--disable-pip-version-check", "--no-input", "--only-binary", ":all:"}
     unknown = set(words.split()) - known - {"--requirement", "--constraint"}
@@ -135,7 +145,7 @@ def test_a_pin_in_a_workflow_is_that_of_a_lock_and_hatchling_comes_whole(place: 
     pins = {canonicalize_name(name): pin for name, _, pin in words}
     builders = _pins("requirements-build.lock")
     assert pins.items() <= (_pins("requirements.lock") | builders).items()
-    assert builders.keys() - pins.keys() == {"editables", "setuptools"}  # merit's own wheel takes neither
+    assert builders.keys() - pins.keys() == {"editables", "pip", "setuptools"}  # merit's own wheel takes neither
 
 
 def test_what_builds_packages_is_of_the_same_version_where_it_is_a_package_too() -> None:

@@ -132,7 +132,8 @@ def _adapt_makefile(text: str) -> str:
         "DEVELOPING := $(VENV)/.installed-dev\n": "",
         "test: $(DEVELOPING) ##": "test: $(CHECKING) ##",
         "check: $(DEVELOPING) ##": "check: $(CHECKING) ##",
-        f"\t@{pip} -r requirements.lock\n": f"\t@grep -v '^merit-ml==' requirements.lock | {pip} -r /dev/stdin\n",
+        f"\t@{pip} --no-compile -r requirements.lock\n": f"\t@grep -v '^merit-ml==' requirements.lock "
+        f"| {pip} --no-compile -r /dev/stdin\n",
         f"\t@{pip} --no-deps --editable .\n": f'\t@{pip} --no-deps "$(MERIT)" || '
         "{ echo \"error: '$(MERIT)' can't be installed; say where merit is: make install MERIT=...\"; exit 2; }\n",
         "## check lint, types, import contracts, workflows, lock, the site": "## check lint, workflows, lock",

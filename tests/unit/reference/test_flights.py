@@ -4,10 +4,10 @@ from typing import Any
 import polars as pl
 import pytest
 import yaml
-
-from merit.errors import MeritError
 from reference import flights, flights_table
 from reference.flights import Flights
+
+from merit.errors import MeritError
 
 KNOWN_ONLY_AFTERWARDS = {"dep_time", "dep_delay", "arr_time", "arr_delay", "air_time"}
 
