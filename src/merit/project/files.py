@@ -3,7 +3,7 @@
 import importlib.metadata
 import re
 from bisect import insort
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
@@ -23,6 +23,7 @@ SHIPPED_PATHS = (
     "bentofile.yaml",
     "conf",
     "dvc.yaml",
+    "reference",
     "requirements-build.lock",
     "requirements-check.lock",
     "requirements-serving.lock",
@@ -30,20 +31,62 @@ SHIPPED_PATHS = (
 )
 """Files and folders copied from merit's repository; the wheel contains them (`force-include` in pyproject.toml)."""
 
-SHIPPED_SUFFIXES = frozenset({".json", ".lock", ".yaml", ".yml"})
+SHIPPED_SUFFIXES = frozenset({".json", ".lock", ".py", ".yaml", ".yml"})
 SHIPPED_NAMES = frozenset({".dvcignore", ".gitignore", "CODEOWNERS", "Makefile", "config", "run"})
 """Suffixes and names of the files that merit ships; others in these folders, such as keys, are not copied."""
 
 OWN_FILES = frozenset({".github/workflows/docs.yml"})
 """Files in these folders that concern only merit's own repository; a project doesn't get them."""
+REQUIREMENTS = "requirements.lock"
+REFERENCE_MARK = "  # reference\n"
+"""How a line of it ends that only merit's own models need; tools/lock.py writes it."""
 
 TEMPLATES = Path(__file__).parent / "templates"
+STARTER = TEMPLATES / "starter"
+"""A small table and the files of conf/ that choose it: the model that a project starts with."""
+TABLE = "biopsies"
+"""What they are called."""
 
 
-def adapt_shipped_files() -> dict[str, str]:
-    """Return path and text of every file copied from merit's repository, adapted to a project."""
+def adapt_shipped_files(*, with_reference: bool = False) -> dict[str, str]:
+    """Return path and text of every file copied from merit's repository, adapted to a project.
+
+    Args:
+        with_reference: keep the packages that the data of merit's own models are in.
+    """
     texts = _read_shipped(merit_code.find_template_root())
-    return {path: _choose_adapter(path)(text) for path, text in sorted(texts.items()) if path not in OWN_FILES}
+    if with_reference:
+        texts[REQUIREMENTS] = texts[REQUIREMENTS].replace(REFERENCE_MARK, "\n")
+    tables = {Path(path).stem for path in texts if path.startswith("conf/data/")}
+    generic = {path: text for path, text in texts.items() if not _is_merits_own(path, tables)}
+    return {path: _choose_adapter(path)(text) for path, text in sorted(generic.items())}
+
+
+def _is_merits_own(path: str, tables: Collection[str]) -> bool:
+    """Return whether a file is about merit itself or a table of its own models."""
+    return (
+        path in OWN_FILES
+        or path.startswith(("reference/", "conf/data/", "conf/experiment/"))
+        or (path.startswith("conf/gate/") and Path(path).stem in tables)
+    )
+
+
+def read_reference() -> dict[str, str]:
+    """Return path and text of the package with the sources of merit's own models."""
+    return {
+        path: text
+        for path, text in _read_shipped(merit_code.find_template_root()).items()
+        if path.startswith("reference/")
+    }
+
+
+def read_starter() -> dict[str, str]:
+    """Return path and text of a table, and of the files of conf/ that train and judge a model on it."""
+    return {
+        file.relative_to(STARTER).as_posix(): file.read_text(encoding="utf-8")
+        for file in sorted(STARTER.rglob("*"))
+        if file.suffix in {".csv", ".yaml"}
+    }
 
 
 def _read_shipped(root: Path) -> dict[str, str]:
@@ -99,6 +142,19 @@ def _clear_version(text: str) -> str:
     return re.sub(r"(?m)^(version|image):[^#\n]*?( *#.*)?$", r"\1: null\2", text)
 
 
+def _choose_starter(text: str) -> str:
+    """Choose the table that the project starts with."""
+    for key in ("  - data: ", "  - gate: ", "  - experiment: ", "name: "):
+        text, count = re.subn(rf"(?m)^({key})[\w-]+", rf"\g<1>{TABLE}", text)
+        assert count == 1, f"found {count} times, not once: {key!r}"
+    return text
+
+
+def _remove_slices(text: str) -> str:
+    """Name no slices: they are columns of merit's own model."""
+    return re.sub(r"(?m)^slices: .*$", "slices: [] # columns of your table, such as [shop, channel]", text)
+
+
 def _adapt_dvc(text: str) -> str:
     """Replace each stage's dependencies on merit's source by the hash of its code in the lock."""
     head, *stages = re.split(r"(?m)^(?=  [a-z_]+:)", text)
@@ -137,7 +193,7 @@ def _adapt_makefile(text: str) -> str:
         f"\t@{pip} --no-deps --editable .\n": f'\t@{pip} --no-deps "$(MERIT)" || '
         "{ echo \"error: '$(MERIT)' can't be installed; say where merit is: make install MERIT=...\"; exit 2; }\n",
         "## check lint, types, import contracts, workflows, lock, the site": "## check lint, workflows, lock",
-        "docs: $(INSTALLED) ## build the site of docs/ into site/, offline; a broken link fails\n"
+        "docs: $(DEVELOPING) ## build the site of docs/ into site/, offline; a broken link fails\n"
         "\t@NO_MKDOCS_2_WARNING=1 mkdocs build\n\n": "",
         "test check docs lint": "test check lint",
         "SKIP=mypy,import-contracts,site,workflow-lint": "SKIP=mypy,import-contracts,workflow-lint",
@@ -171,7 +227,7 @@ def _remove_hooks(text: str) -> str:
 
 def _add_merit_pin(text: str) -> str:
     """Add the pin of merit itself, in alphabetical order, and drop what only merit's own model needs."""
-    head, *pin_lines = (line for line in text.splitlines(keepends=True) if not line.endswith("  # reference\n"))
+    head, *pin_lines = (line for line in text.splitlines(keepends=True) if not line.endswith(REFERENCE_MARK))
     insort(pin_lines, f"merit-ml=={__version__}\n", key=lambda line: line.partition("==")[0])
     return head + "".join(pin_lines)
 
@@ -203,7 +259,9 @@ ADAPTERS: dict[str, Callable[[str], str]] = {
     ".github/workflows/train.yml": _pin_merit,
     ".pre-commit-config.yaml": _remove_hooks,
     "Makefile": _adapt_makefile,
+    "conf/config.yaml": _choose_starter,
+    "conf/evaluate/default.yaml": _remove_slices,
     "dvc.yaml": _adapt_dvc,
-    "requirements.lock": _add_merit_pin,
+    REQUIREMENTS: _add_merit_pin,
 }
 """Files that differ from merit's repository, each with the function that adapts its text; others are copied as is."""

@@ -121,8 +121,13 @@ def _insert_first(text: str, mapping: yaml.MappingNode, entry: str) -> str:
     return text[: mark.index] + entry + separator + text[mark.index :]
 
 
-MOVED_PREFIXES = {"merit.training.networks.": "merit.models.networks."}
-"""Prefixes of `_target_` that named a module by its earlier path."""
+REFERENCE = {
+    "merit.data.sources.Flights": "reference.flights.Flights",
+    "merit.data.sources.Digits": "reference.digits.Digits",
+}
+"""Sources that left the library: `merit upgrade` gives their package to a project that uses one."""
+MOVED_PREFIXES = {"merit.training.networks.": "merit.models.networks.", **REFERENCE}
+"""Prefixes of `_target_` that named a module or a class by its earlier path."""
 
 
 def _move_targets(texts: Texts) -> Texts:
@@ -135,7 +140,13 @@ def _replace_targets(text: str) -> str:
     return text
 
 
+def names_reference(texts: Texts) -> bool:
+    """Return whether a file names one of the sources that left the library."""
+    pattern = re.compile(rf"\b_target_[\"']?\s*:\s*[\"']?(?:{'|'.join(map(re.escape, REFERENCE.values()))})\b")
+    return any(pattern.search(text) for text in texts.values())
+
+
 MIGRATIONS = (
     Migration(1, "data.split says by what it splits: by time, or by lot", _declare_time_split),
-    Migration(2, "networks are classes of merit.models.networks", _move_targets),
+    Migration(2, "networks are classes of merit.models.networks, and the library knows no table", _move_targets),
 )

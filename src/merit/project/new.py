@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from contextlib import chdir
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -119,9 +120,10 @@ def _create_requirement(direct_url: dict[str, Any]) -> str:
 
 def _write_files(folder: Path, name: str) -> None:
     shipped = files.adapt_shipped_files()
-    for path, text in {**shipped, **files.render_templates(name)}.items():
+    for path, text in {**shipped, **files.read_starter(), **files.render_templates(name)}.items():
         _write_new_file(folder / path, text)
-    composed_lock = compose(conf=folder / artifacts.CONF)
+    with chdir(folder):  # the path of its table is relative to it
+        composed_lock = compose(conf=artifacts.CONF)
     _write_new_file(folder / artifacts.LOCK, locks.render_lock(composed_lock))
     _write_new_file(
         folder / RECORD_FILE,

@@ -2,15 +2,24 @@
 
 import difflib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from merit import artifacts
+from merit.config.components import trusted_packages
 from merit.config.schema import FORMAT_VERSION
 from merit.errors import MeritError
 from merit.project import files
-from merit.project.migrations import CONFIG, Texts, migrate
+from merit.project.migrations import CONFIG, Texts, migrate, names_reference
 from merit.project.new import RECORD_FILE, hash_text, is_upgradable, render_record, write_file
+
+TRUSTING = {
+    r"(?m)^(trusted\s*=\s*\[)\s*\]": r'\1"reference"]',
+    r"(?m)^(trusted\s*=\s*\[)": r'\1"reference", ',
+    r"(?m)^\[tool\.merit\][^\n]*\n": r'\g<0>trusted = ["reference"]\n',
+}
+"""How pyproject.toml comes to trust one more package: the first pattern that it has, and what takes its place."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +60,14 @@ def plan_upgrade() -> UpgradePlan:
     """
     texts = _read_conf()
     after, reasons = migrate(texts, FORMAT_VERSION)
-    renewed, edited = _find_newer_files()
+    uses_reference = names_reference(after)
+    package = _add_reference() if uses_reference else {}
+    if package:
+        reasons = [*reasons, "the sources that left the library are this project's own package, which it trusts"]
+    renewed, edited = _find_newer_files(with_reference=uses_reference)
     if renewed:
         reasons = [*reasons, "files that merit gave and nobody edited are this merit's"]
-    changed = {path: text for path, text in {**after, **renewed}.items() if text != _read_text(path)}
+    changed = {path: text for path, text in {**after, **package, **renewed}.items() if text != _read_text(path)}
     order = sorted(changed, key=lambda path: (path in {CONFIG, str(RECORD_FILE)}, path))
     return UpgradePlan(
         {path: _read_text(path) for path in order}, {path: changed[path] for path in order}, reasons, edited
@@ -75,14 +88,28 @@ def _read_text(path: str | Path) -> str:
         raise MeritError(f"{path}: can't be read as UTF-8 text ({error}); correct it first") from error
 
 
-def _find_newer_files() -> tuple[Texts, list[str]]:
+def _add_reference() -> Texts:
+    """Return the files of the package `reference` that are not here, and a pyproject.toml that trusts it."""
+    missing = {path: text for path, text in files.read_reference().items() if not Path(path).exists()}
+    if "reference" in trusted_packages.list_trusted_packages():
+        return missing
+    file = str(trusted_packages.PYPROJECT)
+    text = _read_text(file)
+    for pattern, replacement in TRUSTING.items():
+        changed, count = re.subn(pattern, replacement, text, count=1)
+        if count:
+            return {**missing, file: changed}
+    return {**missing, file: f'{text}\n[tool.merit]\ntrusted = ["reference"]\n'}
+
+
+def _find_newer_files(*, with_reference: bool) -> tuple[Texts, list[str]]:
     """Return merit's files with a newer text, with the record, and the paths of those that the project edited."""
     if not RECORD_FILE.is_file():
         return {}, []
     name, recorded = _read_record()
     texts: Texts = {}
     digests, edited = dict(recorded), []
-    for path, text in files.adapt_shipped_files().items():
+    for path, text in files.adapt_shipped_files(with_reference=with_reference).items():
         if not is_upgradable(path) or recorded.get(path) == hash_text(text):
             continue
         if _is_unedited(path, recorded):

