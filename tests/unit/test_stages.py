@@ -15,6 +15,8 @@ COMPUTING = {
     "training",
 }  # fmt: skip
 """The rooms whose code decides what a stage makes; the others compose, check, print and store."""
+NOT_CALLED = {"evaluate": {"src/merit/models/folded.py"}}
+"""What a stage imports and never calls: only `package` folds a network."""
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
 
@@ -57,4 +59,4 @@ def test_a_stage_depends_on_all_code_that_decides_what_it_makes(stage: str) -> N
     assert [path for path in named if not path.exists()] == []
     declared = {file for path in named for file in ([path] if path.is_file() else path.rglob("*.py"))}
     lacking = {file for file in _needed(declared) - declared if _has_code(file)}
-    assert {file.relative_to(ROOT).as_posix() for file in lacking} == set()
+    assert {file.relative_to(ROOT).as_posix() for file in lacking} == NOT_CALLED.get(stage, set())
