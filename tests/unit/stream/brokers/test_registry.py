@@ -2,11 +2,11 @@
 
 import logging
 import socket
-import sys
 
 import pytest
 from pydantic import ValidationError
 
+from merit.config import extensions
 from merit.config.schema.stream import Stream
 from merit.errors import MeritError
 from merit.stream.brokers import interface, registry
@@ -48,8 +48,11 @@ def test_a_url_of_another_broker_is_refused_without_showing_it(monkeypatch):
 
 
 def test_a_client_that_is_not_installed_is_told_with_how_to_install_it(monkeypatch):
-    monkeypatch.delitem(sys.modules, "merit.stream.brokers.nats", raising=False)
-    monkeypatch.setitem(sys.modules, "nats", None)  # as if it were not installed
+    def import_without(module: str) -> None:
+        assert module == "merit.stream.brokers.nats"
+        raise ModuleNotFoundError("No module named 'nats'", name="nats")
+
+    monkeypatch.setattr(extensions, "import_module", import_without)
     with pytest.raises(MeritError, match=r"nats needs nats, which is not installed; pip install 'merit-ml\[stream\]'"):
         registry.create_broker(Stream(), lambda line: None)
 
