@@ -33,11 +33,12 @@ MILLION = 1_000_000
 MERIT = """
 import sys, time
 from pathlib import Path
-from merit.batch import job, output
+from merit.batch import output, predict
+from merit.batch.job import Job
 began, worked = time.perf_counter(), time.process_time()
-settings = job.Job(Path("model").absolute(), output.parse_output(sys.argv[2]), workers=job.count_cores())
-source = job.open_source(sys.argv[1], None, None)
-job.predict(source, settings, report_progress=lambda done, total: None)
+settings = Job(Path("model").absolute(), output.parse_output(sys.argv[2]), workers=predict.count_cores())
+source = predict.open_source(sys.argv[1], None, None)
+predict.predict(source, settings, report_progress=lambda done, total: None)
 print(time.perf_counter() - began, time.process_time() - worked)
 """
 LOOP = """

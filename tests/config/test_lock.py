@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from merit.config import lock as locks
 from merit.config.compose import compose
+from merit.config.current_lock import read_current_lock
 from merit.config.schema import Lock
 from merit.errors import ConfigError, MeritError
 from merit.expression import quote_name
@@ -164,25 +165,25 @@ def _edit_serve(conf: Path, old: str, new: str) -> None:
 
 def test_a_lock_that_conf_has_left_behind_is_not_obeyed(conf: Path) -> None:
     locks.write_lock(compose())
-    assert locks.read_current_lock("serve") == locks.read_lock()
+    assert read_current_lock("serve") == locks.read_lock()
     for file in conf.rglob("*.yaml"):
         os.utime(file, (0, 0))
     (conf / "serve/more.yaml").write_text("# newer, but of no account\n", encoding="utf-8")
     _edit_serve(conf, "port: 3000", "port: 3001")
     with pytest.raises(MeritError) as caught:
-        locks.read_current_lock("serve")
+        read_current_lock("serve")
     line = (conf / "serve/default.yaml").read_text(encoding="utf-8").splitlines().index("port: 3001") + 1
     assert str(caught.value) == (
         f"conf/serve/default.yaml:{line}: serve.port is 3001, but params.yaml says 3000; run 'merit compose'"
     )
-    assert locks.read_current_lock("stream") == locks.read_lock()
+    assert read_current_lock("stream") == locks.read_lock()
 
 
 def test_a_conf_that_can_not_be_composed_keeps_the_old_lock_from_being_obeyed(conf: Path) -> None:
     locks.write_lock(compose())
     _edit_serve(conf, "port: 3000", "port: none")
     with pytest.raises(ConfigError, match=r"serve\.port"):
-        locks.read_current_lock("serve")
+        read_current_lock("serve")
 
 
 def test_faults_are_told_under_the_name_that_the_caller_gives() -> None:

@@ -3,13 +3,13 @@
 import os
 from typing import BinaryIO
 
-from merit.batch.sources import FORMATS_BY_ENDING, InputFiles, get_common_format, get_ending
+from merit.batch.formats import FORMATS_BY_ENDING, get_ending
 from merit.console.masking import mask_secrets
 from merit.errors import MeritError
 
 
-def open_files(url: str) -> InputFiles:
-    """Return the files below `s3://bucket/prefix/`, or the one object of that name.
+def list_objects(url: str) -> dict[str, str]:
+    """Return the size and ETag of each file below `s3://bucket/prefix/`, or of the one object of that name, by its URL.
 
     Credentials come from the environment, a profile or the machine's role, as for all AWS tools.
 
@@ -20,9 +20,8 @@ def open_files(url: str) -> InputFiles:
         import s3fs
     except ModuleNotFoundError as error:
         raise MeritError(f"{url}: s3fs is not installed; it comes with 'pip install merit-ml[s3]'") from error
-    endpoint = _get_endpoint()
     try:
-        filesystem = s3fs.S3FileSystem(endpoint_url=endpoint, use_listings_cache=False, skip_instance_cache=True)
+        filesystem = s3fs.S3FileSystem(endpoint_url=_get_endpoint(), use_listings_cache=False, skip_instance_cache=True)
         objects = filesystem.find(url, detail=True)
     except Exception as error:  # botocore and aiohttp raise a dozen unrelated types
         reason = mask_secrets(" ".join(str(error).split()))[:300]
@@ -34,15 +33,12 @@ def open_files(url: str) -> InputFiles:
     }
     if not versions:
         raise MeritError(f"{url}: holds no object that ends in {', '.join(FORMATS_BY_ENDING)}")
-    is_hive = any("=" in part for name in versions for part in name.removeprefix(url).split("/")[:-1])
-    return InputFiles(
-        url, get_common_format(url, list(versions)), tuple(versions), versions, _get_storage_options(endpoint), is_hive
-    )
+    return versions
 
 
-def _get_storage_options(endpoint: str | None) -> dict[str, str]:
+def get_storage_options() -> dict[str, str]:
     """Return the options by which Polars reaches the store; it finds credentials as boto3 does."""
-    if endpoint is None:
+    if (endpoint := _get_endpoint()) is None:
         return {}
     options = {"aws_endpoint_url": endpoint, "aws_virtual_hosted_style_request": "false"}
     return options | ({"aws_allow_http": "true"} if endpoint.startswith("http://") else {})

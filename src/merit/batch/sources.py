@@ -11,21 +11,13 @@ from typing import Any, Literal, cast
 
 import polars as pl
 
+from merit.batch.formats import ALLOWED_SOURCES, FORMATS_BY_ENDING, detect_format, get_common_format, get_ending
 from merit.errors import MeritError
 from merit.reading.dialect import Dialect
 from merit.reading.textfile import TextFile, unquote_name
 
-FORMATS_BY_ENDING: dict[str, Literal["parquet", "csv"]] = {
-    ".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".csv.gz": "csv", ".csv.zst": "csv", ".csv.bz2": "csv",
-    ".csv.xz": "csv", ".tsv": "csv",
-}  # fmt: skip
-UNSUPPORTED_ENDINGS = (".json", ".jsonl", ".ndjson", ".xlsx", ".xls", ".feather", ".arrow", ".db", ".pdf")
-"""File endings that are known not to be supported."""
 ADVICE_PATTERN = re.compile(r"\n\n|[;,.]?\s+(?:or )?(?:consider|make sure|you might want|hint:|try )", re.IGNORECASE)
 """The beginning of advice in an error of Polars, which addresses programmers."""
-ALLOWED_SOURCES = (
-    "a Parquet or CSV file, a folder or pattern of .parquet or .csv, s3://bucket/prefix/, or sql with --query"
-)
 
 
 @dataclass(frozen=True)
@@ -263,9 +255,7 @@ def open_files(location: str) -> InputFiles:
         MeritError: no file matches, or the files have several formats or an unsupported one.
     """
     if location.startswith("s3://"):
-        from merit.batch import s3
-
-        return s3.open_files(location)
+        return _open_bucket(location)
     if "://" in location:
         raise MeritError(f"IN: found '{location.partition('://')[0]}://…'; allowed: {ALLOWED_SOURCES}")
     root = Path(location)
@@ -274,6 +264,16 @@ def open_files(location: str) -> InputFiles:
     is_hive = root.is_dir() and any("=" in part for path in paths for part in path.relative_to(root).parts[:-1])
     file_format = detect_format(root) if root.is_file() else get_common_format(location, list(versions))
     return InputFiles(location, file_format, tuple(versions), versions, is_hive=is_hive)
+
+
+def _open_bucket(url: str) -> InputFiles:
+    """Return the files below `s3://bucket/prefix/`, or the one object of that name."""
+    from merit.batch import s3
+
+    versions = s3.list_objects(url)
+    is_hive = any("=" in part for name in versions for part in name.removeprefix(url).split("/")[:-1])
+    file_format = get_common_format(url, list(versions))
+    return InputFiles(url, file_format, tuple(versions), versions, s3.get_storage_options(), is_hive)
 
 
 def _list_folder(folder: Path) -> list[Path]:
@@ -317,37 +317,3 @@ def get_file_version(path: Path) -> str:
     if status.st_size == 0:
         raise MeritError(f"{path}: is empty")
     return f"{status.st_size} bytes at {status.st_mtime_ns}"
-
-
-def get_ending(name: str) -> str:
-    """Return the ending that names a supported format; empty if there is none."""
-    return next((each for each in sorted(FORMATS_BY_ENDING, key=len, reverse=True) if name.lower().endswith(each)), "")
-
-
-def detect_format(path: Path) -> Literal["parquet", "csv"]:
-    """Return the format of a single file: by its name, else by its first bytes.
-
-    Raises:
-        MeritError: the ending names an unsupported format.
-    """
-    if get_ending(path.name) or path.suffix.lower() in UNSUPPORTED_ENDINGS:
-        return get_common_format(str(path), [str(path)])
-    with path.open("rb") as handle:
-        return "parquet" if handle.read(4) == b"PAR1" else "csv"
-
-
-def get_common_format(location: str, names: list[str]) -> Literal["parquet", "csv"]:
-    """Return the common format of files.
-
-    Raises:
-        MeritError: they have several formats, or an unsupported one.
-    """
-    unsupported = [name for name in names if not get_ending(name)]
-    if unsupported:
-        raise MeritError(f"IN: found '{unsupported[0]}'; allowed: {ALLOWED_SOURCES}")
-    formats = {FORMATS_BY_ENDING[get_ending(name)] for name in names}
-    if len(formats) > 1:
-        raise MeritError(
-            f"{location}: holds Parquet and CSV files; name one kind, such as '{location.rstrip('/')}/*.parquet'"
-        )
-    return formats.pop()

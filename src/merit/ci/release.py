@@ -7,9 +7,10 @@ from urllib.parse import urlencode
 from merit import artifacts, git
 from merit.ci.api_commits import create_branch, create_commit
 from merit.config.schema import Lock
-from merit.deploy import environments, main_branch, requirements, targets
+from merit.deploy import environments, main_branch, requirements
 from merit.deploy.promote import promote
-from merit.deploy.targets import DesiredState
+from merit.deploy.targets import registry
+from merit.deploy.targets.interface import DesiredState
 from merit.errors import MeritError, Refused
 from merit.github import GitHubApi, read_event
 from merit.registry import release_tags, tags
@@ -88,7 +89,7 @@ def _render_files(environment: str, lock: Lock) -> list[str]:
     if declared.environment.target == "local":
         return []
     resolved = requirements.resolve_environment(declared, lock)
-    targets.create_target(
+    registry.create_target(
         DesiredState(environment, declared.environment, lock, resolved.versions, resolved.releases)
     ).apply()
     return [path.as_posix() for path in sorted(Path("deploy", environment).rglob("*")) if path.is_file()]

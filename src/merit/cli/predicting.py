@@ -11,13 +11,15 @@ import click
 
 from merit import artifacts
 from merit.cli.group import main
+from merit.config.extensions import list_names
 from merit.errors import MeritError
 
 if TYPE_CHECKING:
-    from merit.batch.job import BatchResult, ReportProgress
+    from merit.batch.job import ReportProgress
     from merit.batch.output import Output
+    from merit.batch.predict import BatchResult
 
-ENGINES = ("local", "ray")
+ENGINES = list_names("merit.batch.engines", first=("local",))
 INTERRUPTED_EXIT_CODE = 130
 """Exit code after Ctrl+C."""
 
@@ -25,7 +27,7 @@ INTERRUPTED_EXIT_CODE = 130
 @main.command()
 @click.argument("source", metavar="IN")
 @click.argument("place", metavar="OUT")
-@click.argument("words", nargs=-1, metavar="[engine=local|ray]")
+@click.argument("words", nargs=-1, metavar=f"[engine={'|'.join(ENGINES)}]")
 @click.option("--query", help="SELECT statement of the rows; IN must be 'sql'.")
 @click.option("--url-env", metavar="NAME", help="Environment variable that contains the database's URL.")
 @click.option("--package", type=click.Path(path_type=Path), help="Folder of the model package  [default: model].")
@@ -52,18 +54,19 @@ def predict(
     Parquet files, or one .parquet or .csv file. Each output row contains the model's version and commit.
     """
     engine = _parse_engine(words)
-    from merit.batch import job as batch
     from merit.batch import output
+    from merit.batch import predict as batch
+    from merit.batch.job import DEFAULT_CHUNK_ROWS, Job
 
     rows = batch.open_source(source, query, url_env)
     with _open_package(package, version) as (folder, name, commit), _show_progress() as report_progress:
-        job = batch.Job(
+        job = Job(
             folder,
             output.parse_output(place),
             name,
             tuple(filter(None, keep.split(","))) if keep is not None else None,
             on_error,
-            chunk_rows or batch.DEFAULT_CHUNK_ROWS,
+            chunk_rows or DEFAULT_CHUNK_ROWS,
             workers or batch.count_cores(),
             commit,
         )

@@ -49,11 +49,11 @@ def register(as_json: bool) -> None:
 @click.argument("version")
 def sign(version: str) -> None:
     """Sign VERSION, such as flights@v3 or v3, if `merit register` created it without a signature."""
-    from merit.config import lock
+    from merit.config.current_lock import read_current_lock
     from merit.registry import mlflow
     from merit.registry.sign import sign_version as run
 
-    project_lock = lock.read_current_lock("release")
+    project_lock = read_current_lock("release")
     signed, is_new = run(project_lock, version)
     short_name = signed.short_name
     click.echo(
@@ -197,10 +197,10 @@ def check(as_json: bool) -> None:
 def serve(port: int | None) -> None:
     """Start the HTTP endpoint for the package in model/; by default it listens only on loopback."""
     require_modules("merit serve", "bentoml", "circus", "httptools", "uvloop")
-    from merit.config import lock
+    from merit.config.current_lock import read_current_lock
     from merit.serving.server.serve import serve as run
 
-    project_lock = lock.read_current_lock("serve")
+    project_lock = read_current_lock("serve")
     settings = project_lock.serve if port is None else project_lock.serve.model_copy(update={"port": port})
     run(settings, find_version(artifacts.PACKAGE), project_lock.release.signing, find_commit(artifacts.PACKAGE))
 

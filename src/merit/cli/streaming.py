@@ -24,10 +24,10 @@ def stream(words: tuple[str, ...], metrics_port: int | None) -> None:
         raise MeritError(f"stream: takes no {words[0]!r}: what params.yaml says counts; see `merit compose {example}`")
     from merit import artifacts
     from merit.cli.releasing import find_commit, find_version
-    from merit.config import lock
+    from merit.config.current_lock import read_current_lock
     from merit.stream.worker import run_worker
 
-    project_lock = lock.read_current_lock("stream")
+    project_lock = read_current_lock("stream")
     settings = (
         project_lock.stream
         if metrics_port is None

@@ -79,9 +79,10 @@ class Csv:
 
     def read(self) -> "pl.DataFrame":
         """Return the table with every field as text."""
+        from merit.reading.text_table import read_text_table
         from merit.reading.textfile import TextFile
 
-        return TextFile(str(self.path), self.dialect).read_table()
+        return read_text_table(TextFile(str(self.path), self.dialect))
 
 
 class Parquet:

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from merit import git
 from merit.config.schema import Lock
-from merit.deploy import apply_records, main_branch, mlflow_alias, targets
+from merit.deploy import apply_records, main_branch, mlflow_alias
 from merit.deploy import plan as planning
-from merit.deploy.targets import Probe
+from merit.deploy.targets.interface import Probe, get_address
 from merit.errors import MeritError
 from merit.process import workspace_lock
 
@@ -48,7 +48,7 @@ def apply(name: str, lock: Lock, probe: Probe) -> ApplyResult:
         plan = planning.plan(name, lock, probe)
         if plan.differs:
             git.check_identity()  # the record is a tag by this identity: fail before anything is switched
-        actions, address = plan.target.apply(), targets.get_address(plan.target.describe_desired())
+        actions, address = plan.target.apply(), get_address(plan.target.describe_desired())
         alias_actions, remaining = _update_alias(plan)
         history = apply_records.read_records(lock.name, name)
         is_recorded = apply_records.is_recorded(plan.declared, history[0] if history else None, plan.package)

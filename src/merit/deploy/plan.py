@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from merit.config.schema import Lock
-from merit.deploy import apply_records, environments, mlflow_alias, targets
+from merit.deploy import apply_records, environments, mlflow_alias
 from merit.deploy import requirements as demands
 from merit.deploy.apply_records import Record
 from merit.deploy.environments import DeclaredEnvironment
 from merit.deploy.mlflow_alias import Alias
-from merit.deploy.targets import ActualState, DesiredState, Probe, Target
+from merit.deploy.targets import registry
+from merit.deploy.targets.interface import ActualState, DesiredState, Probe, Target
 from merit.errors import MeritError
 from merit.registry import tags
 
@@ -84,7 +85,7 @@ def plan(name: str, lock: Lock, probe: Probe | None = None) -> Plan:
     """
     declared = environments.read_environment(name)
     resolved = demands.resolve_environment(declared, lock)
-    target = targets.create_target(
+    target = registry.create_target(
         DesiredState(name, declared.environment, lock, resolved.versions, resolved.releases, probe)
     )
     actual, version_number = target.read_actual(), declared.environment.version

@@ -5,9 +5,10 @@ from typing import Any
 
 from merit.config.schema import Lock
 from merit.config.schema.environment import Environment
-from merit.deploy import apply_records, environments, mlflow_alias, targets
+from merit.deploy import apply_records, environments, mlflow_alias
 from merit.deploy.plan import plan
-from merit.deploy.targets import DesiredState
+from merit.deploy.targets import registry
+from merit.deploy.targets.interface import DesiredState, get_address
 from merit.errors import MeritError
 
 
@@ -37,7 +38,7 @@ def _describe_environment(name: str, lock: Lock) -> dict[str, Any]:
         "actual": environment_plan.actual.facts,
         "since": environment_plan.actual.since or (None if last_record is None else last_record.at),
         "healthy": environment_plan.actual.healthy,
-        "address": targets.get_address(environment_plan.actual.facts),
+        "address": get_address(environment_plan.actual.facts),
         "differs": environment_plan.differs,
         "alias": environment_plan.alias.current,
     }
@@ -51,9 +52,9 @@ def _describe_invalid(name: str, lock: Lock) -> dict[str, Any]:
         declared = environments.read_environment(name).environment
         entry["declared"] = {"version": declared.version, "replicas": declared.replicas} if declared.version else {}
     with suppress(MeritError):
-        actual = targets.create_target(DesiredState(name, declared, lock)).read_actual()
+        actual = registry.create_target(DesiredState(name, declared, lock)).read_actual()
         entry |= {"actual": actual.facts, "since": actual.since, "healthy": actual.healthy}
-        entry["address"] = targets.get_address(actual.facts)
+        entry["address"] = get_address(actual.facts)
         entry["alias"] = mlflow_alias.read_alias(lock, name, None).current
     return {**entry, "target": declared.target}
 

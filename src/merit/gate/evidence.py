@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,11 +14,9 @@ from merit.config.tasks import HIGHER_IS_BETTER, METRICS
 from merit.errors import MeritError
 from merit.gate.champion import Champion
 from merit.gate.checks.model.source_rows import SourceRows
+from merit.gate.slice_comparison import Slice, SliceComparison, judge_slices
 from merit.metrics import Estimate, Metric, TaskMetrics, compare_models, estimate_intervals, prepare_metrics
 from merit.scoring.package import Package, extract_columns
-
-if TYPE_CHECKING:
-    from merit.gate.checks.model.slices import Slice
 
 
 @dataclass(frozen=True)
@@ -111,11 +109,26 @@ class Evidence:
         return ChampionComparison(predictions, "", metrics, self.compare_metrics(predictions, names))
 
     @cached_property
-    def slices(self) -> "list[Slice]":
-        """The slices of the test rows, each compared with the champion."""
-        from merit.gate.checks.model import slices
+    def slices(self) -> list[Slice]:
+        """The slices of the test rows, each compared with the champion.
 
-        return slices.judge_slices(self)
+        Without a champion to compare with, or without `gate.slices`, the list is empty.
+        """
+        rule, champion = self.lock.gate.slices, self.champion_comparison.predictions
+        if rule is None or champion is None:
+            return []
+        return judge_slices(
+            SliceComparison(
+                self.lock,
+                rule,
+                self.is_higher_better(rule.metric),
+                self.rows,
+                self.target,
+                self.candidate,
+                champion,
+                self.own_metrics,
+            )
+        )
 
     def _predict_champion(self, champion: Package) -> NDArray[np.float32]:
         """Return the champion's predictions.

@@ -1,13 +1,41 @@
 """The reference network in its export form: its first layer is precomputed into fewer matrix products."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from merit.models.networks import EmbeddingMLP
+
+class LearnedBins(Protocol):
+    """The parameters of bins, each [numbers, bins]: `merit.models.networks.Bins`."""
+
+    @property
+    def low(self) -> Tensor:
+        """The lower edge of each bin."""
+
+    @property
+    def scale(self) -> Tensor:
+        """One over the width of each bin."""
+
+
+class FoldableNetwork(Protocol):
+    """The parts of `merit.models.networks.EmbeddingMLP` that are folded, or used unchanged."""
+
+    @property
+    def values(self) -> Callable[[Tensor], Tensor]:
+        """The embeddings: codes [rows, categories] to [rows, categories, width]."""
+
+    @property
+    def bins(self) -> LearnedBins:
+        """The bins of the numbers."""
+
+    @property
+    def shared(self) -> nn.ModuleList:
+        """The linear layers; the first is folded."""
+
+    def apply_members(self, hidden: Tensor) -> Tensor:
+        """Return [members, rows, outputs] from the outputs of the first layer."""
 
 
 class Folded(nn.Module):
@@ -28,7 +56,7 @@ class Folded(nn.Module):
     from_bins: Tensor
     shift: Tensor
 
-    def __init__(self, network: "EmbeddingMLP", flags: Sequence[int]) -> None:
+    def __init__(self, network: FoldableNetwork, flags: Sequence[int]) -> None:
         super().__init__()
         self.network = network
         # In float64, so that the float32 results don't depend on the order of summation.

@@ -8,7 +8,6 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -191,32 +190,6 @@ class TextFile:
         with self.open_decompressed() as handle:
             reader = codecs.getreader(self.encoding)(handle, "replace")
             yield from iter(lambda: reader.readline(MAX_LINE_BYTES), "")
-
-    def read_table(self) -> pl.DataFrame:
-        """Return the table with every field as text, and empty fields as missing.
-
-        Raises:
-            MeritError: the kind, the encoding or the number of fields in a line is wrong.
-            polars.exceptions.PolarsError: Polars can't parse its lines.
-        """
-        from merit.reading import lines
-
-        if not self.is_polars_readable:
-            recoded = replace(self.dialect, encoding="utf-8")
-            return TextFile(self.name, recoded, b"".join(self.iterate_utf8())).read_table()
-        lines.check_lines(self)
-        return self._read_with_polars()
-
-    def _read_with_polars(self) -> pl.DataFrame:
-        assert not callable(self.source)
-        return pl.read_csv(
-            self.source,
-            separator=self.dialect.separator,
-            infer_schema=False,
-            null_values=[""],
-            skip_lines=self.header_offset,
-            with_column_names=lambda names: [unquote_name(name) for name in names],
-        )
 
 
 def unquote_name(name: str) -> str:

@@ -18,7 +18,7 @@ import pandas as pd
 
 from merit.mlflow.model import ORIGIN_FILE, PACKAGE_PATH
 from merit.scoring.package import Package
-from merit.serving.app.row_decoder import BadRows
+from merit.serving.app.row_values import BadRows
 from merit.serving.app.served_model import ServedModel
 
 MAX_ROWS = 10_000

@@ -10,7 +10,7 @@ import msgspec
 from merit.errors import Refused
 from merit.scoring.package import Package
 from merit.serving.app.handler import PREDICT_ROUTE
-from merit.serving.app.row_decoder import BadRows
+from merit.serving.app.row_values import BadRows
 from merit.serving.app.served_model import ServedModel
 
 TOLERANCE = 1e-6

@@ -19,7 +19,7 @@ from merit.serving.app import bentoml_app
 from merit.serving.app.handler import PREDICT_ROUTE
 from merit.serving.app.handler_factory import build_handler_factory
 from merit.serving.app.openapi import build_body_schema
-from merit.serving.app.row_decoder import BadRows
+from merit.serving.app.row_values import BadRows
 from merit.serving.app.served_model import ServedModel
 from merit.signing import verification
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from merit.stream.brokers.broker import Broker, RecordPair
+from merit.stream.brokers.interface import Broker, RecordPair
 from merit.stream.events import Event, Record
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from merit.stream.bounded_threads import BoundedThreads
-from merit.stream.brokers.broker import Broker
+from merit.stream.brokers.interface import Broker
 from merit.stream.delivery import Delivery
 from merit.stream.events import Event, Record
 from merit.stream.isolated_scorer import IsolatedScorer

@@ -17,7 +17,7 @@ import msgspec
 
 from merit.scoring.package import Package
 from merit.serving.app.served_model import ServedModel
-from merit.stream.brokers.broker import URL_VARIABLE
+from merit.stream.brokers.registry import URL_VARIABLE
 from merit.stream.events import KILLED, Event, Record, create_dead_letter
 from merit.stream.scorer import EventScorer
 

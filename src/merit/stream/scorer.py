@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from merit.serving.app.row_decoder import BadRows
+from merit.serving.app.row_values import BadRows
 from merit.stream.events import BAD_KEY, BAD_ROW, FAILED, NOT_JSON, Event, Record, create_dead_letter, join_problems
 
 MAX_KEY_CHARACTERS = 256

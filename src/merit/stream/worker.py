@@ -15,8 +15,8 @@ from merit.errors import MeritError
 from merit.scoring.package import Package
 from merit.serving.app.served_model import ServedModel
 from merit.serving.server.serve import check_signature
-from merit.stream.brokers import broker as brokers
-from merit.stream.brokers.broker import Broker
+from merit.stream.brokers import registry as brokers
+from merit.stream.brokers.interface import Broker
 from merit.stream.engine import Engine
 from merit.stream.events import Event
 from merit.stream.isolated_scorer import IsolatedScorer

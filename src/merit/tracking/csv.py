@@ -12,8 +12,10 @@ from typing import Any
 from merit import artifacts
 from merit.config import lock as locks
 from merit.config.schema import Lock, Tracking
-from merit.tracking import CSV_FOLDER, run_facts
+from merit.tracking import run_facts
 
+NAME = "csv"
+CSV_FOLDER = Path("runs")
 RUN_CSV = "run.csv"
 EPOCHS_CSV = "epochs.csv"
 
@@ -83,6 +85,11 @@ def read_tags(tracking: Tracking, weights: str) -> dict[str, str]:
     """Return the values of the run whose weights have this SHA-256; empty if there is none."""
     folder = _find_run(tracking, weights)
     return {} if folder is None else _read_run_csv(folder)
+
+
+def find_local_path(tracking: Tracking) -> Path:
+    """Return the folder of the experiment's runs."""
+    return CSV_FOLDER / tracking.experiment
 
 
 def start_sweep(lock: Lock, name: str, run_inputs: dict[str, str]) -> str:

@@ -17,6 +17,7 @@ from merit.mlflow import model, provenance, store
 from merit.registry import tags as versions
 from merit.tracking import run_facts
 
+NAME = "mlflow"
 MAX_PARAM_CHARS = 250
 MAX_NAME_CHARS = 250
 MAX_METRICS_PER_CALL = 500
@@ -80,6 +81,11 @@ def read_tags(tracking: Tracking, weights: str) -> dict[str, str]:
         matches = client.search_runs([experiment], f"tags.`{WEIGHTS_TAG}` = '{weights}'", max_results=1)
     tags = matches[0].data.tags if matches else {}
     return {name.removeprefix("merit."): value for name, value in tags.items() if name.startswith("merit.")}
+
+
+def find_local_path(tracking: Tracking) -> Path | None:
+    """Return the SQLite file of the store; None if a server holds the runs."""
+    return store.get_sqlite_file(store.resolve_uri(tracking))
 
 
 def complete_run(lock: Lock) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from merit import artifacts
 from merit.config import lock as locks
-from merit.config.schema import Lock
+from merit.config.schema import Lock, Tracking
 from merit.console.masking import mask_secrets
 from merit.errors import MeritError
 from merit.tracking import run_facts
@@ -21,6 +21,8 @@ from merit.tracking import run_facts
 if TYPE_CHECKING:
     import wandb
 
+NAME = "wandb"
+WANDB_FOLDER = Path("wandb")
 NOTES_FOLDER = Path(".merit/wandb")
 
 
@@ -74,6 +76,16 @@ def _restore_run(lock: Lock) -> str:
         run.log_epoch(epoch)
     run.end("FINISHED")
     return run.id
+
+
+def read_tags(tracking: Tracking, weights: str) -> dict[str, str]:
+    """Return nothing: machines are not reported to W&B."""
+    return {}
+
+
+def find_local_path(tracking: Tracking) -> Path | None:
+    """Return the folder of offline runs; None if they are online."""
+    return WANDB_FOLDER if tracking.mode == "offline" else None
 
 
 def start_sweep(lock: Lock, name: str, run_inputs: dict[str, str]) -> str:

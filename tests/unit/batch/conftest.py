@@ -7,10 +7,11 @@ import polars as pl
 import pytest
 
 from merit import artifacts
-from merit.batch import job, output
+from merit.batch import output, predict
+from merit.batch.job import Job
 from tests.conftest import rewrite_manifest
 
-Run = Callable[..., job.BatchResult]
+Run = Callable[..., predict.BatchResult]
 
 SECTIONS = """data:
   columns:
@@ -36,10 +37,12 @@ def rows(table: pl.DataFrame) -> pl.DataFrame:
 def run(package: Path) -> Run:
     """Score a file into `out`, 48 rows at a time unless told otherwise."""
 
-    def score(source: str, place: str = "out", **how: Any) -> job.BatchResult:
+    def score(source: str, place: str = "out", **how: Any) -> predict.BatchResult:
         told = {name: how.pop(name) for name in ("restart", "show_line") if name in how}
-        asked = job.Job(package, output.parse_output(place), **{"chunk_rows": 48, **how})
-        return job.predict(job.open_source(source, None, None), asked, report_progress=lambda done, total: None, **told)
+        asked = Job(package, output.parse_output(place), **{"chunk_rows": 48, **how})
+        return predict.predict(
+            predict.open_source(source, None, None), asked, report_progress=lambda done, total: None, **told
+        )
 
     return score
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from merit.batch import job, output, staging
+from merit.batch import output, predict, staging
+from merit.batch.job import Job
 from merit.batch.staging import DatabaseQuery
 from merit.errors import MeritError, Refused
 from tests.unit.batch.conftest import scored
@@ -26,9 +27,9 @@ def database(workdir: Path, rows: pl.DataFrame, monkeypatch: pytest.MonkeyPatch)
     return made
 
 
-def _run(package: Path, sql: str = "select * from orders", place: str = "out", **how: bool) -> job.BatchResult:
-    asked = job.Job(package, output.parse_output(place), chunk_rows=48)
-    return job.predict(DatabaseQuery(sql, "SHOP"), asked, report_progress=lambda done, total: None, **how)
+def _run(package: Path, sql: str = "select * from orders", place: str = "out", **how: bool) -> predict.BatchResult:
+    asked = Job(package, output.parse_output(place), chunk_rows=48)
+    return predict.predict(DatabaseQuery(sql, "SHOP"), asked, report_progress=lambda done, total: None, **how)
 
 
 def test_the_rows_of_a_query_are_scored(package: Path, rows: pl.DataFrame, database: sqlite3.Connection) -> None:
@@ -162,4 +163,4 @@ def test_what_can_not_be_read_is_told_without_the_password(
 )
 def test_a_query_needs_sql_and_a_variable(text: str, query: str | None, variable: str | None) -> None:
     with pytest.raises(MeritError, match="--url-env"):
-        job.open_source(text, query, variable)
+        predict.open_source(text, query, variable)

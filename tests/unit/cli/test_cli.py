@@ -181,7 +181,7 @@ def test_a_package_is_served_as_its_version_if_it_is_one(
     version = SimpleNamespace(short_name="v4", commit="c" * 40) if registered else None
     monkeypatch.setattr(tags, "find_package_version", lambda package: version)
     seen = []
-    monkeypatch.setattr(locks, "read_current_lock", lambda section: lock)
+    monkeypatch.setattr("merit.config.current_lock.read_current_lock", lambda section: lock)
     monkeypatch.setattr(serve, "serve", lambda how, version, signed, commit: seen.append((how.port, version, commit)))
     assert call("serve", "--port", "3456")[0] == 0
     assert seen == [(3456, *(("v4", "c" * 40) if registered else (None, None)))]
@@ -189,7 +189,7 @@ def test_a_package_is_served_as_its_version_if_it_is_one(
 
 def test_without_a_package_serve_says_what_makes_it(call: Call, monkeypatch: pytest.MonkeyPatch, lock: Lock) -> None:
     artifacts.write_text(artifacts.REGISTRATION, json.dumps({"package": "sha256:1", "version": "4"}))
-    monkeypatch.setattr(locks, "read_current_lock", lambda section: lock)
+    monkeypatch.setattr("merit.config.current_lock.read_current_lock", lambda section: lock)
     code, _, err = call("serve")
     assert code == 2
     assert err.startswith("error: model/manifest.json: not found; 'merit package' makes it")

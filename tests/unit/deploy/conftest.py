@@ -7,9 +7,10 @@ from typing import ClassVar
 import pytest
 import yaml
 
-from merit.deploy import mlflow_alias, targets
+from merit.deploy import mlflow_alias
 from merit.deploy.mlflow_alias import Alias
-from merit.deploy.targets import ActualState, DesiredState
+from merit.deploy.targets import registry
+from merit.deploy.targets.interface import ActualState, DesiredState
 from merit.errors import Refused
 from tests import lineage
 
@@ -107,7 +108,7 @@ class Remembered:
 @pytest.fixture
 def target(monkeypatch):
     """The target of every environment: one that only remembers."""
-    monkeypatch.setattr(targets, "create_target", Remembered)
+    monkeypatch.setattr(registry, "create_target", Remembered)
     monkeypatch.setattr(Remembered, "runs", {})
     monkeypatch.setattr(Remembered, "refuses", False)
     return Remembered

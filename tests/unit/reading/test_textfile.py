@@ -11,6 +11,7 @@ import pytest
 
 from merit.errors import MeritError
 from merit.reading.dialect import Dialect
+from merit.reading.text_table import read_text_table
 from merit.reading.textfile import TextFile
 
 TEXT = 'name,n\nZürich,1\n"a ""b"", c",2\n'
@@ -19,7 +20,7 @@ ROWS = [("Zürich", "1"), ('a "b", c', "2")]
 
 def _read(content: bytes, dialect: Dialect | None = None) -> pl.DataFrame:
     Path("a.csv").write_bytes(content)
-    return TextFile("a.csv", dialect).read_table()
+    return read_text_table(TextFile("a.csv", dialect))
 
 
 @pytest.mark.parametrize(

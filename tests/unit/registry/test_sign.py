@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.registry import mlflow, queries, tags
@@ -103,7 +102,7 @@ def test_the_command_says_what_it_did(
     call: Call, release: Release, signing_lock: Lock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release(1)
-    monkeypatch.setattr(locks, "read_current_lock", lambda section: signing_lock)
+    monkeypatch.setattr("merit.config.current_lock.read_current_lock", lambda section: signing_lock)
     monkeypatch.setattr(mlflow, "project_to_mlflow", lambda lock, version: "tiny@v1: tags set")
     told = "'merit registry show v1' verifies it\nMLflow: tiny@v1: tags set\n"
     assert call("sign", "v1") == (0, f"tiny@v1: signed; {told}", "")

@@ -14,7 +14,7 @@ from merit.features.transform import Preprocessing, TimeEncoding, Vocabulary
 from merit.mlflow import model as mlmodel
 from merit.scoring.package import Package
 from merit.serving import mlmodel as loader
-from merit.serving.app.row_decoder import BadRows
+from merit.serving.app.row_values import BadRows
 from merit.serving.app.served_model import ServedModel
 from merit.serving.mlmodel import PyfuncModel
 from tests.conftest import rewrite_manifest

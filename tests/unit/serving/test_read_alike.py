@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from merit.batch.contract import ColumnRule, Contract
 from merit.reading.column_cells import ColumnReading, read_column
 from merit.reading.declaration import ColumnDeclaration, build_declaration
-from merit.serving.app.row_decoder import BadRows, build_null_declaration, parse_timestamp, resolve_null
+from merit.reading.nulls import build_null_declaration
+from merit.serving.app.row_values import BadRows, parse_timestamp, resolve_null
 from merit.serving.codec import decoder
 from merit.serving.codec.bounds.budget import ByteBudget
 

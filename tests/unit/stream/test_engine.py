@@ -8,7 +8,7 @@ import pytest
 
 from merit.config.schema.stream import Stream
 from merit.stream import engine as engines
-from merit.stream.brokers.broker import Broker, HandleBatch, RecordPair
+from merit.stream.brokers.interface import Broker, HandleBatch, RecordPair
 from merit.stream.engine import Engine
 from merit.stream.events import Event, Record
 from merit.stream.metrics import StreamMetrics

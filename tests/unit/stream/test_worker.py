@@ -10,8 +10,8 @@ from merit.config import lock as locks
 from merit.config.schema.stream import Stream
 from merit.errors import MeritError
 from merit.stream import worker
-from merit.stream.brokers import broker as brokers
-from merit.stream.brokers.broker import Broker, HandleBatch, RecordPair
+from merit.stream.brokers import registry as brokers
+from merit.stream.brokers.interface import Broker, HandleBatch, RecordPair
 from merit.stream.engine import Engine
 from merit.stream.events import Event
 

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from merit.config import trusted_paths
 from merit.config.addresses import find_collector_error, find_store_error
+from merit.config.extensions import list_names
 from merit.config.schema.base import Component, OpenShare, PositiveInt, Section
 from merit.config.schema.data import Data, Features
 from merit.config.schema.gate import NOT_WAIVABLE, Gate, GoldenRow
@@ -80,10 +81,19 @@ class Package(Section):
     parity: Parity
 
 
+TRACKER_PACKAGE = "merit.tracking"
+TRACKER_NAMES = list_names(TRACKER_PACKAGE, first=("mlflow", "wandb", "csv"))
+"""The names of all tracking backends; the listed ones come first, in the order of the documentation."""
+if TYPE_CHECKING:
+    TrackerName = str
+else:
+    TrackerName = Literal[TRACKER_NAMES]
+
+
 class Tracking(Section):
     """conf/tracking: the backend that records runs. Each backend has keys of its own besides `experiment`."""
 
-    to: Literal["mlflow", "wandb", "csv"] = "mlflow"
+    to: TrackerName = "mlflow"
     """The backend: MLflow, which also records model versions, Weights & Biases, or CSV files in runs/."""
     uri: str | None = None
     """Only for mlflow: sqlite:///mlflow.db, or the address of a server such as http://host:5000. MLFLOW_TRACKING_URI in

@@ -1,11 +1,21 @@
 """The schema of conf/environment/NAME.yaml: what an environment is to serve. It is not part of the lock."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from merit.config.extensions import list_names
 from merit.config.schema.base import PositiveInt, Section
 
+TARGET_PACKAGE = "merit.deploy.targets"
+TARGET_NAMES = list_names(
+    TARGET_PACKAGE, first=("local", "kubernetes", "compose", "render", "cloudrun", "ecs", "spaces")
+)
+"""The names of all targets; the listed ones come first, in the order of the documentation."""
+if TYPE_CHECKING:
+    TargetName = str
+else:
+    TargetName = Literal[TARGET_NAMES]
 PATTERN_EXAMPLES = {
     (VERSION_PATTERN := r"^v[1-9][0-9]*$"): "v3",
     (IMAGE_PATTERN := r"^[^\s@]+@sha256:[0-9a-f]{64}$"): "registry/name@sha256: and 64 digits of 0-9a-f",
@@ -90,7 +100,7 @@ class Environment(Section):
     """The model version to serve, such as v3 for flights@v3. The key is required; null runs nothing."""
     image: ImageDigest | None = None
     """Its image by digest, as recorded by its release; null where the target runs no images."""
-    target: Literal["local", "kubernetes", "compose", "render", "cloudrun", "ecs", "spaces"] = "local"
+    target: TargetName = "local"
     """The platform that runs it: processes on this machine, or one that has files under deploy/."""
     replicas: PositiveInt = 1
     """The number of replicas."""

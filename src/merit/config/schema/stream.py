@@ -1,19 +1,24 @@
 """The schema of conf/stream: the broker, its subjects, and the limits of `merit stream`."""
 
 import re
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from merit.config.extensions import find_modules, list_names, read_constants
 from merit.config.schema.base import PositiveInt, Section
 
-URL_SCHEMES = {
-    "nats": ("nats", "tls"),
-    "redis": ("redis", "rediss"),
-    "rabbit": ("amqp", "amqps"),
-    "kafka": ("kafka", "kafkas"),
+BROKER_PACKAGE = "merit.stream.brokers"
+BROKER_NAMES = list_names(BROKER_PACKAGE, first=("nats", "redis", "rabbit", "kafka"))
+"""The names of all brokers; the listed ones come first, in the order of the documentation."""
+URL_SCHEMES: dict[str, tuple[str, ...]] = {
+    name: read_constants(BROKER_PACKAGE, "URL_SCHEMES")[module] for name, module in find_modules(BROKER_PACKAGE).items()
 }
 """The URL schemes of each broker; the last one uses TLS."""
+if TYPE_CHECKING:
+    BrokerName = str
+else:
+    BrokerName = Literal[BROKER_NAMES]
 
 
 def _validate_destination(name: str) -> str:
@@ -30,7 +35,7 @@ GroupName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 class Stream(Section):
     """conf/stream: the broker that `merit stream` reads events from, and how it scores them."""
 
-    broker: Literal["nats", "redis", "rabbit", "kafka"] = "nats"
+    broker: BrokerName = "nats"
     """The broker: NATS JetStream, Redis streams, RabbitMQ or Kafka."""
     url: str = "nats://127.0.0.1:4222"
     """The broker's URL, without a password. MERIT_STREAM_URL in the environment takes precedence, and may have one."""

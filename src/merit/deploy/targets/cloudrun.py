@@ -8,6 +8,8 @@ from typing import Any
 
 from merit.config.schema.environment import Environment
 from merit.config.schema.serve import Auth
+from merit.deploy.targets.interface import DesiredState, Target
+from merit.deploy.targets.manifests import ManifestTarget
 from merit.deploy.targets.rendering import (
     DEFAULT_AUTH,
     IMAGE_PORT,
@@ -27,6 +29,7 @@ from merit.deploy.targets.rendering import (
 from merit.errors import MeritError
 from merit.registry.release_tags import Release
 
+NAME = "cloudrun"
 MAX_CONCURRENT_REQUESTS = 80
 """Concurrent requests per instance; with less than one processor, Cloud Run allows only one."""
 
@@ -127,3 +130,8 @@ def _validate_cpu(environment: Environment) -> str:
             f"resources.memory is {environment.resources.memory}: more than 1Gi needs cpu: 1 or more on Cloud Run"
         )
     return cpu
+
+
+def create_target(desired: DesiredState) -> Target:
+    """Return the target that writes these files."""
+    return ManifestTarget(desired, render)

@@ -5,6 +5,8 @@ from typing import Any
 
 from merit.config.schema.environment import Environment
 from merit.config.schema.serve import Auth
+from merit.deploy.targets.interface import DesiredState, Target
+from merit.deploy.targets.manifests import ManifestTarget
 from merit.deploy.targets.rendering import (
     DEFAULT_AUTH,
     IMAGE_PORT,
@@ -19,6 +21,7 @@ from merit.deploy.targets.rendering import (
 )
 from merit.registry.release_tags import Release
 
+NAME = "compose"
 PROXY_IMAGE = "caddy:2.10-alpine"
 """The image of the proxy in front of a domain; Caddy obtains the TLS certificate automatically."""
 
@@ -89,3 +92,8 @@ def _add_proxy(services: dict[str, Any], model: str, domain: str) -> dict[str, A
         "restart": "unless-stopped",
     }
     return {"volumes": {"certificates": {}}}
+
+
+def create_target(desired: DesiredState) -> Target:
+    """Return the target that writes these files."""
+    return ManifestTarget(desired, render)

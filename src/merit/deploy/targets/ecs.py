@@ -6,6 +6,8 @@ from typing import Any
 
 from merit.config.schema.environment import Environment
 from merit.config.schema.serve import Auth
+from merit.deploy.targets.interface import DesiredState, Target
+from merit.deploy.targets.manifests import ManifestTarget
 from merit.deploy.targets.rendering import (
     DEFAULT_AUTH,
     IMAGE_PORT,
@@ -22,6 +24,7 @@ from merit.deploy.targets.rendering import (
 from merit.errors import MeritError
 from merit.registry.release_tags import Release
 
+NAME = "ecs"
 FARGATE_SIZES = {256: [512, 1024, 2048]} | {
     cpu: list(range(least, most + 1, step))
     for cpu, least, most, step in (
@@ -138,3 +141,8 @@ def _select_size(environment: Environment) -> tuple[int, int]:
 
 def _render_json(value: Any) -> str:
     return json.dumps(value, indent=2) + "\n"
+
+
+def create_target(desired: DesiredState) -> Target:
+    """Return the target that writes these files."""
+    return ManifestTarget(desired, render)

@@ -5,6 +5,8 @@ from typing import Any
 
 from merit.config.schema.environment import Environment
 from merit.config.schema.serve import Auth
+from merit.deploy.targets.interface import DesiredState, Target
+from merit.deploy.targets.manifests import ManifestTarget
 from merit.deploy.targets.rendering import (
     DEFAULT_AUTH,
     IMAGE_PORT,
@@ -23,6 +25,7 @@ from merit.deploy.targets.rendering import (
 from merit.errors import MeritError
 from merit.registry.release_tags import Release
 
+NAME = "kubernetes"
 TARGET_CPU_PERCENT = 70
 """CPU utilization in percent above which the autoscaler adds a replica."""
 MAX_SCALE_FACTOR = 2
@@ -277,3 +280,8 @@ def _build_autoscaler(app: str, environment: Environment) -> dict[str, Any]:
             "metrics": [{"type": "Resource", "resource": metric}],
         },
     }
+
+
+def create_target(desired: DesiredState) -> Target:
+    """Return the target that writes these files."""
+    return ManifestTarget(desired, render)

@@ -1,29 +1,32 @@
 """The target for all platforms that apply files: renders them into deploy/NAME, where they are committed."""
 
 import hashlib
-import importlib
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from merit import artifacts
-from merit.deploy.targets import ActualState, DesiredState, Facts
+from merit.config.schema.environment import Environment
+from merit.config.schema.serve import Auth
+from merit.deploy.targets.interface import ActualState, DesiredState, Facts
 from merit.errors import MeritError
+from merit.registry.release_tags import Release
 
 DEPLOY_FOLDER = Path("deploy")
+Render = Callable[[Environment, str, Mapping[str, Release], str, Auth], dict[str, str]]
 
 
 class ManifestTarget:
     """A target that writes an environment as files for a platform to apply.
 
-    The module `merit.deploy.targets.NAME` of the platform renders them, such as `kubernetes` or `compose`.
-
     Args:
         desired: the declared state.
+        render: renders the platform's files, by path. Arguments: environment, model, releases, name of the environment
+            and authentication of the endpoint.
     """
 
-    def __init__(self, desired: DesiredState) -> None:
-        self._desired = desired
+    def __init__(self, desired: DesiredState, render: Render) -> None:
+        self._desired, self._render = desired, render
         self._folder = DEPLOY_FOLDER / desired.name
 
     def describe_desired(self) -> Facts:
@@ -62,14 +65,12 @@ class ManifestTarget:
 
     def _render_files(self) -> dict[str, str]:
         desired = self._desired
-        target: Any = importlib.import_module(f"merit.deploy.targets.{desired.environment.target}")
         try:
-            rendered: dict[str, str] = target.render(
+            return self._render(
                 desired.environment, desired.lock.name, desired.releases, desired.name, desired.lock.serve.auth
             )
         except MeritError as error:
             raise MeritError(f"conf/environment/{desired.name}.yaml: {error}") from error
-        return rendered
 
 
 def _format_path(path: Path) -> str:

@@ -5,6 +5,8 @@ from typing import Any
 
 from merit.config.schema.environment import Environment
 from merit.config.schema.serve import Auth
+from merit.deploy.targets.interface import DesiredState, Target
+from merit.deploy.targets.manifests import ManifestTarget
 from merit.deploy.targets.rendering import (
     DEFAULT_AUTH,
     IMAGE_PORT,
@@ -20,6 +22,7 @@ from merit.deploy.targets.rendering import (
 from merit.errors import MeritError
 from merit.registry.release_tags import Release
 
+NAME = "render"
 RENDER_PLANS = {"starter": (0.5, 512), "standard": (1.0, 2048), "pro": (2.0, 4096), "pro plus": (4.0, 8192)}
 """Render's plans that support more than one instance, smallest first: processors and MiB of memory per instance."""
 
@@ -63,3 +66,8 @@ def _select_plan(environment: Environment) -> str:
     if not fitting:
         raise MeritError(f"resources: {cpu:g} processors and {memory} MiB are more than Render's plan 'pro plus' has")
     return fitting[0]
+
+
+def create_target(desired: DesiredState) -> Target:
+    """Return the target that writes these files."""
+    return ManifestTarget(desired, render)

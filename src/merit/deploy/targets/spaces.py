@@ -6,6 +6,8 @@ import yaml
 
 from merit.config.schema.environment import Environment
 from merit.config.schema.serve import Auth
+from merit.deploy.targets.interface import DesiredState, Target
+from merit.deploy.targets.manifests import ManifestTarget
 from merit.deploy.targets.rendering import (
     DEFAULT_AUTH,
     IMAGE_PORT,
@@ -20,6 +22,7 @@ from merit.deploy.targets.rendering import (
 from merit.errors import MeritError
 from merit.registry.release_tags import Release
 
+NAME = "spaces"
 MACHINES = {"cpu-basic": (2.0, 16384), "cpu-upgrade": (8.0, 32768)}
 """Spaces' machines without an accelerator, smallest first: processors and MiB of memory."""
 SPACE_USER_ID = 1000
@@ -72,3 +75,8 @@ def _select_machine(environment: Environment) -> str:
             f"resources: {cpu:g} processors and {memory} MiB are more than a Space has without accelerator"
         )
     return fitting[0]
+
+
+def create_target(desired: DesiredState) -> Target:
+    """Return the target that writes these files."""
+    return ManifestTarget(desired, render)

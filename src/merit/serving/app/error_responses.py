@@ -7,8 +7,8 @@ from typing import Any
 from merit.serving.app.asgi import RETRY_AFTER, Headers
 from merit.serving.app.in_flight import InFlightRequests
 from merit.serving.app.request_bodies import ClientDisconnected
-from merit.serving.app.row_decoder import BadRows
-from merit.serving.auth.methods import HttpError
+from merit.serving.app.row_values import BadRows
+from merit.serving.auth.errors import HttpError
 
 READING_BODY, PROCESSING, SENDING = range(3)
 """Stages of a request: reading its body, processing it, sending the response."""

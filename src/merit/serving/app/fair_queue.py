@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from merit.serving.app.asgi import RETRY_AFTER
-from merit.serving.auth.methods import HttpError
+from merit.serving.auth.errors import HttpError
 
 
 class FairQueue:

@@ -16,8 +16,8 @@ from merit.prediction_log.privacy import PrivacyFilter
 from merit.prediction_log.protocol import WriterTask
 from merit.prediction_log.settings import PredictionLog
 from merit.scoring.package import Package
-from merit.serving.app.row_decoder import BadRows
-from merit.serving.auth.methods import HttpError
+from merit.serving.app.row_values import BadRows
+from merit.serving.auth.errors import HttpError
 
 MAX_PROBLEMS = 100
 """Maximum problems in one response."""

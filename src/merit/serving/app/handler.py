@@ -28,7 +28,8 @@ from merit.serving.app.openapi import build_document
 from merit.serving.app.request_bodies import BodyReader, parse_table_format
 from merit.serving.app.served_model import ServedModel
 from merit.serving.app.threaded_scorer import ThreadedScorer
-from merit.serving.auth.methods import PUBLIC_ROUTES, Auth, HttpError
+from merit.serving.auth.errors import HttpError
+from merit.serving.auth.methods import PUBLIC_ROUTES, Auth
 from merit.serving.codec.tables import ARROW_STREAM
 from merit.serving.observability.metrics import CONTENT_TYPE, RequestMetrics
 from merit.serving.observability.tracing import RequestTracer

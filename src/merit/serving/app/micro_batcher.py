@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from merit.scoring.package import LANES
 from merit.serving.app.column_buffer import MAX_BATCH_ROWS
-from merit.serving.app.row_decoder import BadRows
+from merit.serving.app.row_values import BadRows
 from merit.serving.app.served_model import ServedModel
 
 TRIAL_ROWS = MAX_BATCH_ROWS

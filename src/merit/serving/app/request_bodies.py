@@ -3,7 +3,7 @@
 from typing import Any
 
 from merit.serving.app.asgi import JSON, Message, Receive
-from merit.serving.auth.methods import HttpError
+from merit.serving.auth.errors import HttpError
 from merit.serving.codec.tables import TABLE_FORMATS
 
 MAX_BUFFERED_BODIES = 8

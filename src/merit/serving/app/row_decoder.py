@@ -1,49 +1,29 @@
 """Decodes JSON rows: validates them against the package's signature and converts them to the graph's columns."""
 
-import math
 from collections.abc import Callable, Mapping
-from datetime import UTC
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from merit.errors import MeritError
-from merit.reading.declaration import MAX_EXACT_INTEGER, ColumnDeclaration
-from merit.reading.nulls import build_null_declaration, is_null
-from merit.reading.times import parse_time
+from merit.reading.nulls import build_null_declaration
 from merit.scoring.package import Columns, Package
 from merit.serving.app.column_buffer import MAX_BATCH_ROWS, ColumnBuffer
+from merit.serving.app.row_values import (
+    BODY_ADVICE,
+    NUMBER_ADVICE,
+    PYTHON_TYPES,
+    BadRows,
+    convert_arrays,
+    is_whole,
+    parse_timestamp,
+    resolve_null,
+)
 
-PYTHON_TYPES: dict[str, Any] = {
-    "string": str,
-    "integer": Annotated[int, msgspec.Meta(ge=-MAX_EXACT_INTEGER, le=MAX_EXACT_INTEGER)],
-    "number": float,
-    "boolean": bool,
-    "datetime": str,
-    "array": list[Any],
-}
-BODY_ADVICE = "send one row as an object, or many as an array of objects"
 MIN_ROW_BYTES = len("{},")
 """Minimum bytes of a row in a body."""
-NUMBER_ADVICE = "send one that fits 64 bits"
-
 Row = tuple[Any, ...]
 """Values of the number columns, then of the string columns, then of the array columns; None marks a missing value."""
-
-
-class BadRows(MeritError):
-    """Invalid rows in a request (HTTP 400); the text says where the problem is and what to change.
-
-    Args:
-        message: the first problem, in one line.
-        problems: all problems, up to a limit; None if the message is the only one.
-    """
-
-    def __init__(self, message: str, problems: list[str] | None = None) -> None:
-        super().__init__(message)
-        self.problems = problems or [message]
 
 
 class RowDecoder:
@@ -205,66 +185,6 @@ class RowDecoder:
 def _count_braces(body: bytes) -> int:
     """Return the number of `{`, an upper bound of the rows; `bytes.count` is ten times slower."""
     return int(np.count_nonzero(np.frombuffer(body, dtype=np.uint8) == ord("{")))
-
-
-def convert_numbers(name: str, values: list[Any]) -> NDArray[np.float64]:
-    """Convert numbers to float64 [rows], None to NaN.
-
-    Raises:
-        BadRows: a number is too large.
-    """
-    try:
-        return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
-    except OverflowError as error:
-        raise BadRows(f"column '{name}': a number is too large; {NUMBER_ADVICE}") from error
-
-
-def convert_arrays(name: str, shape: list[int], values: list[Any]) -> NDArray[np.float64]:
-    """Convert nested lists to one float64 array, [rows, *shape].
-
-    Raises:
-        BadRows: a list is ragged, has another shape, or contains something other than finite numbers.
-    """
-    try:
-        array = np.array(values, dtype=np.float64)
-    except (ValueError, TypeError, OverflowError):  # ragged, or not numbers
-        array = np.empty(0)
-    if list(array.shape[1:]) != shape or not np.isfinite(array).all():
-        raise BadRows(f"column '{name}': send nested arrays of numbers, of the shape {shape}")
-    return array
-
-
-def is_whole(value: float) -> bool:
-    """Return whether a number is an integer that float64 represents exactly."""
-    return value % 1 == 0 and (
-        abs(value) < MAX_EXACT_INTEGER or (abs(value) == MAX_EXACT_INTEGER and isinstance(value, int))
-    )
-
-
-def resolve_null(value: Any, column: ColumnDeclaration, *, nullable: bool) -> Any:
-    """Return a value, or None if the column declares it as a null marker.
-
-    Raises:
-        BadRows: it is a null marker and the column is not nullable.
-    """
-    if value is None or not is_null(value, column):
-        return value
-    if not nullable:
-        raise BadRows(f"column '{column.name}': {value!r} means that there is no value; it must have one")
-    return None
-
-
-def parse_timestamp(column: Mapping[str, Any], value: str) -> float:
-    """Return the seconds since 1970 of a datetime; one with an offset is converted to UTC, as in the training data.
-
-    Raises:
-        BadRows: the value is not a datetime.
-    """
-    time_format = column.get("format")
-    if (moment := parse_time(value, time_format)) is not None:
-        return moment.replace(tzinfo=UTC).timestamp()
-    advice = f", or by the format {time_format}" if time_format else ""
-    raise BadRows(f"column '{column['name']}': found {value[:40]!r}; send a time as 2024-01-31T15:30:00{advice}")
 
 
 def _find_group(column: Mapping[str, Any], kinds: Mapping[str, str]) -> str:

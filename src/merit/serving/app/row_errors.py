@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from merit.reading.nulls import build_null_declaration
-from merit.serving.app.row_decoder import (
+from merit.serving.app.row_values import (
     BODY_ADVICE,
     PYTHON_TYPES,
     BadRows,

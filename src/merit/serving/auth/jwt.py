@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jwt
 
 from merit.errors import MeritError
-from merit.serving.auth.methods import InvalidToken
+from merit.serving.auth.errors import InvalidToken
 
 ALGORITHMS = {"RSA": {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}, "EC": {"ES256", "ES384", "ES512"}}
 ALGORITHMS["OKP"] = {"EdDSA"}

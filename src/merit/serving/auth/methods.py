@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from merit.errors import MeritError
 from merit.serving import settings
 from merit.serving.auth import api_keys
+from merit.serving.auth.errors import HttpError, InvalidToken
 from merit.serving.auth.quota import TokenBuckets
 from merit.serving.auth.reloading_file import ReloadingFile
 
@@ -31,48 +32,6 @@ BENTOML_WORKER_PATH = ("_bentoml_impl", "worker", "service.py")
 """Last path components of BentoML's worker program."""
 MAX_CREDENTIAL_BYTES = 8192
 """Maximum length of a key or token."""
-
-
-class HttpError(Exception):
-    """An HTTP error response to a request.
-
-    Args:
-        status: HTTP status.
-        message: message for the client.
-        headers: additional response headers.
-        reason: short reason, only for the log.
-        caller: name of the caller, if known, only for the log.
-    """
-
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        headers: list[tuple[bytes, bytes]] | None = None,
-        *,
-        reason: str = "",
-        caller: str = "",
-    ) -> None:
-        super().__init__(message)
-        self.status, self.message, self.headers, self.reason, self.caller = (
-            status,
-            message,
-            headers or [],
-            reason,
-            caller,
-        )
-
-
-class InvalidToken(Exception):
-    """A token that is not valid.
-
-    Args:
-        reason: short reason, only for the log.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 class Auth(Protocol):

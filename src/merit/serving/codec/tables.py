@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from merit.scoring.package import Columns
 from merit.serving.app.asgi import RETRY_AFTER
-from merit.serving.app.row_decoder import BadRows
+from merit.serving.app.row_values import BadRows
 from merit.serving.app.served_model import ServedModel
-from merit.serving.auth.methods import HttpError
+from merit.serving.auth.errors import HttpError
 from merit.serving.codec.decoder_process import HelperExited, TableHelper
 from merit.serving.settings import Settings
 

@@ -6,14 +6,13 @@ client can still read the responses to its earlier requests and the error before
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-if TYPE_CHECKING:
-    from merit.serving.server.connection_guard import ConnectionWatchdog
+from merit.serving.server.connection_watchdog import ConnectionWatchdog
 
 MAX_HEAD_BYTES = 64 * 1024
 """Maximum bytes of a request's head, and base allowance for the bytes that frame the chunks of a body."""
@@ -100,7 +99,7 @@ class Connection(HttpToolsProtocol):
     """
 
     limits: ConnectionLimits
-    watchdog: "ConnectionWatchdog"
+    watchdog: ConnectionWatchdog
     flow: BacklogFlowControl
     is_shutting_down = False
     is_rejected = False

@@ -28,9 +28,11 @@ from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLS
 
 from merit.config.schema.stream import Stream
 from merit.errors import MeritError
-from merit.stream.brokers.broker import RAW_MESSAGE_OPTIONS, Broker, HandleBatch, RecordPair
+from merit.stream.brokers.interface import RAW_MESSAGE_OPTIONS, Broker, HandleBatch, RecordPair
 from merit.stream.events import MAX_TRUNCATED_BYTES, Event, Record, create_headers, truncate_record
 
+NAME = "kafka"
+URL_SCHEMES = ("kafka", "kafkas")
 SASL_MECHANISMS = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
 """SASL mechanisms of a URL such as kafkas://user:password@host:9093?mechanism=SCRAM-SHA-512."""
 JOIN_RETRY_WAITS_S = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -298,3 +300,6 @@ def parse_security(url: str) -> BaseSecurity | None:
         raise MeritError(f"MERIT_STREAM_URL: no mechanism {mechanism!r}; allowed: {', '.join(SASL_MECHANISMS)}")
     security_type = SASL_MECHANISMS[mechanism]
     return security_type(username=unquote(user), password=unquote(password), ssl_context=tls, use_ssl=tls is not None)
+
+
+BROKER = Kafka

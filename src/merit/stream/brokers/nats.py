@@ -16,7 +16,7 @@ from nats.js.api import ConsumerConfig, Header, StorageType, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
 from merit.errors import MeritError
-from merit.stream.brokers.broker import RAW_MESSAGE_OPTIONS, Broker, HandleBatch, RecordPair
+from merit.stream.brokers.interface import RAW_MESSAGE_OPTIONS, Broker, HandleBatch, RecordPair
 from merit.stream.events import (
     FAILED,
     MAX_TRUNCATED_BYTES,
@@ -27,6 +27,8 @@ from merit.stream.events import (
     truncate_record,
 )
 
+NAME = "nats"
+URL_SCHEMES = ("nats", "tls")
 DUPLICATE_WINDOW_S = 120.0
 """Seconds in which JetStream drops a record with the same message id."""
 UNLIMITED = -1
@@ -267,3 +269,6 @@ def _create_event(message: Any) -> Event:
     metadata = message.metadata
     position = f"{metadata.stream}:{metadata.sequence.stream}"
     return Event(message.data, position, is_redelivered=metadata.num_delivered > 1, handle=message)
+
+
+BROKER = Nats

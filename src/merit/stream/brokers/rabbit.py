@@ -10,9 +10,11 @@ from faststream import AckPolicy
 from faststream.rabbit import Channel, QueueType, RabbitBroker, RabbitQueue
 
 from merit.errors import MeritError
-from merit.stream.brokers.broker import RAW_MESSAGE_OPTIONS, Broker, HandleBatch, RecordPair
+from merit.stream.brokers.interface import RAW_MESSAGE_OPTIONS, Broker, HandleBatch, RecordPair
 from merit.stream.events import Event, Record, create_headers
 
+NAME = "rabbit"
+URL_SCHEMES = ("amqp", "amqps")
 MAX_MESSAGE_ID_BYTES = 255
 """Bytes of a message id that AMQP allows."""
 
@@ -137,3 +139,6 @@ def _is_channel_open(message: Any) -> bool:
 def _create_event(message: Any) -> Event:
     position = message.message_id or "sha256:" + hashlib.sha256(message.body).hexdigest()
     return Event(message.body, position, is_redelivered=bool(message.redelivered), handle=message)
+
+
+BROKER = Rabbit

@@ -12,9 +12,11 @@ from redis.asyncio import Redis as Client
 from redis.exceptions import ResponseError
 
 from merit.errors import MeritError
-from merit.stream.brokers.broker import RAW_MESSAGE_OPTIONS, Broker, HandleBatch, RecordPair
+from merit.stream.brokers.interface import RAW_MESSAGE_OPTIONS, Broker, HandleBatch, RecordPair
 from merit.stream.events import Event, Record, create_headers
 
+NAME = "redis"
+URL_SCHEMES = ("redis", "rediss")
 EVENT_FIELD = b"data"
 """The field of an entry that holds the event."""
 CONSUMER_EXPIRY_MS = 3_600_000
@@ -163,3 +165,6 @@ def _create_fields(record: Record, event: Event) -> Any:
         **{b"entry-" + name if name in own_fields else name: value for name, value in event.handle.other.items()},
         **own_fields,
     }
+
+
+BROKER = Redis

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from merit.serving.app.fair_queue import FairQueue
-from merit.serving.auth.methods import HttpError
+from merit.serving.auth.errors import HttpError
 
 
 class Callers:

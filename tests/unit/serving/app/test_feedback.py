@@ -16,8 +16,8 @@ from merit.prediction_log.protocol import WriterTask
 from merit.scoring.package import Package
 from merit.serving import settings
 from merit.serving.app.feedback import FeedbackRecorder
-from merit.serving.app.row_decoder import BadRows
-from merit.serving.auth.methods import HttpError
+from merit.serving.app.row_values import BadRows
+from merit.serving.auth.errors import HttpError
 from tests.writers import Thread
 
 

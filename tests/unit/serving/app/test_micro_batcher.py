@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from merit.scoring.package import Columns, OnnxGraph, Package
 from merit.serving.app.column_buffer import MAX_BATCH_ROWS
 from merit.serving.app.micro_batcher import MicroBatcher, is_batch_invariant
-from merit.serving.app.row_decoder import BadRows, RowDecoder
+from merit.serving.app.row_decoder import RowDecoder
+from merit.serving.app.row_values import BadRows
 from merit.serving.app.served_model import ServedModel
 
 GOOD = {"shop": "north", "kind": 2, "size": 50.5, "weight": 0.25}

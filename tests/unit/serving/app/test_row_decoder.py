@@ -9,8 +9,9 @@ import pytest
 from merit.features.transform import ArrayScale, Preprocessing, TimeEncoding
 from merit.scoring.package import OnnxGraph, Package
 from merit.serving.app.openapi import build_body_schema
-from merit.serving.app.row_decoder import BadRows, RowDecoder
+from merit.serving.app.row_decoder import RowDecoder
 from merit.serving.app.row_errors import ProblemFinder
+from merit.serving.app.row_values import BadRows
 
 GOOD = {"shop": "north", "kind": 2, "size": 50.5, "weight": 0.25}
 

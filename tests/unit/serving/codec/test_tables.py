@@ -14,9 +14,9 @@ import pytest
 
 from merit.scoring.package import Package
 from merit.serving import settings
-from merit.serving.app.row_decoder import BadRows
+from merit.serving.app.row_values import BadRows
 from merit.serving.app.served_model import ServedModel
-from merit.serving.auth.methods import HttpError
+from merit.serving.auth.errors import HttpError
 from merit.serving.codec import decoder, decoder_process
 from merit.serving.codec.tables import TableCodec
 

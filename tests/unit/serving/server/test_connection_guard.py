@@ -12,7 +12,7 @@ from uvicorn.server import ServerState
 
 from merit.serving import settings
 from merit.serving.app.error_responses import ResponseAborted
-from merit.serving.server import connection, connection_guard
+from merit.serving.server import connection, connection_guard, connection_watchdog
 
 HEAD = b"POST /predict HTTP/1.1\r\nhost: x\r\n"
 
@@ -75,9 +75,9 @@ class Lifespan:
         """Never called."""
 
 
-def _run(what: Callable[[Callable[[], Any], connection_guard.ConnectionWatchdog], Any], **told: Any) -> None:
+def _run(what: Callable[[Callable[[], Any], connection_watchdog.ConnectionWatchdog], Any], **told: Any) -> None:
     async def live() -> None:
-        lifespan, watch = Lifespan(), connection_guard.ConnectionWatchdog(2)
+        lifespan, watch = Lifespan(), connection_watchdog.ConnectionWatchdog(2)
         how = settings.Settings(**told)
         made: Any = connection_guard.create_protocol_class(how, watch)
         state = ServerState()

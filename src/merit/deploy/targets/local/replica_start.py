@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from merit import artifacts
-from merit.deploy.targets import DesiredState
+from merit.deploy.targets.interface import DesiredState
 from merit.deploy.targets.local.state import Replica, RuntimeFolder
 from merit.deploy.targets.local.supervisor import STOPPED_STATES
 from merit.errors import MeritError

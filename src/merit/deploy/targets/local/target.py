@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from merit.deploy import package_cache
-from merit.deploy.targets import ActualState, DesiredState, Facts
+from merit.deploy.targets.interface import ActualState, DesiredState, Facts
 from merit.deploy.targets.local import proxy as local_proxy
 from merit.deploy.targets.local import replica_start
 from merit.deploy.targets.local.state import (
@@ -31,6 +31,7 @@ from merit.deploy.targets.local.state import (
 from merit.deploy.targets.local.supervisor import Supervisor
 from merit.errors import MeritError, Refused
 
+NAME = "local"
 DIGEST_CHARS = len("sha256:") + 12
 """The number of characters of a package's digest in messages and facts."""
 
@@ -323,3 +324,8 @@ def _format_packages(replicas: list[Replica]) -> str | None:
 
 def _hash_settings(settings: dict[str, str]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def create_target(desired: DesiredState) -> LocalTarget:
+    """Return the target."""
+    return LocalTarget(desired)

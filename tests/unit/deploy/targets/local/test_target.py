@@ -13,7 +13,7 @@ import pytest
 from merit import artifacts
 from merit.config.schema.environment import Environment
 from merit.deploy import package_cache
-from merit.deploy.targets import DesiredState, create_target
+from merit.deploy.targets.interface import DesiredState
 from merit.deploy.targets.local import proxy
 from merit.deploy.targets.local.state import (
     LocalState,
@@ -24,6 +24,7 @@ from merit.deploy.targets.local.state import (
     read_state,
     write_state,
 )
+from merit.deploy.targets.registry import create_target
 from merit.dvc import cache
 from merit.errors import MeritError
 from merit.registry import tags

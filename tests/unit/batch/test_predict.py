@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from merit import artifacts
-from merit.batch import local_engine, output, output_lock
+from merit.batch import output, output_lock
+from merit.batch.engines import local
 from merit.batch.job import Job
 from merit.errors import MeritError, Refused
 from merit.scoring.package import Package, extract_columns
@@ -94,7 +95,7 @@ def test_a_hole_among_the_parts_is_filled(run: Run, source: str) -> None:
 
 def test_a_second_run_does_nothing(run: Run, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     run(source)
-    monkeypatch.setattr(local_engine, "score_chunks", lambda *_: pytest.fail("it scored again"))
+    monkeypatch.setattr(local, "score_chunks", lambda *_: pytest.fail("it scored again"))
     outcome = run(source)
     assert (outcome.scored_rows, outcome.was_complete) == (240, True)
 

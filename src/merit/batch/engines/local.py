@@ -14,6 +14,8 @@ from merit.batch.job import Job, ReportProgress
 from merit.batch.scorer import BatchScorer
 from merit.batch.sources import InputFiles
 
+NAME = "local"
+NEEDS_SEEKABLE_FILES = False
 ReadChunk = Callable[[], pl.DataFrame]
 
 

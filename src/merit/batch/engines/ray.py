@@ -20,6 +20,9 @@ from merit.batch.scorer import BatchScorer
 from merit.batch.sources import Chunk, InputFiles
 from merit.errors import MeritError, Refused
 
+NAME = "ray"
+NEEDS_SEEKABLE_FILES = True
+
 
 class ChunkActor:
     """Ray Data actor that loads the package once and scores one chunk after another."""

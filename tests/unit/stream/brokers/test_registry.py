@@ -1,15 +1,15 @@
 """Which broker, where, and what is said of it."""
 
-import builtins
 import logging
 import socket
 
 import pytest
 from pydantic import ValidationError
 
+from merit.config import extensions
 from merit.config.schema.stream import Stream
 from merit.errors import MeritError
-from merit.stream.brokers import broker as brokers
+from merit.stream.brokers import interface, registry
 from merit.stream.metrics import StreamMetrics
 
 
@@ -34,7 +34,7 @@ def test_a_section_that_does_not_fit_is_refused(told, words):
 
 def test_the_environments_url_comes_first_and_its_password_is_never_shown(monkeypatch):
     monkeypatch.setenv("MERIT_STREAM_URL", "tls://me:secret@host:4222")
-    broker = brokers.create_broker(Stream(), lambda line: None)
+    broker = registry.create_broker(Stream(), lambda line: None)
     assert broker.url == "tls://me:secret@host:4222"
     assert broker.address == "tls://***@host:4222"
     assert broker.describe_error(OSError(f"no route to {broker.url}")) == "no route to tls://***@host:4222"
@@ -43,27 +43,24 @@ def test_the_environments_url_comes_first_and_its_password_is_never_shown(monkey
 def test_a_url_of_another_broker_is_refused_without_showing_it(monkeypatch):
     monkeypatch.setenv("MERIT_STREAM_URL", "redis://me:secret@host")
     with pytest.raises(MeritError, match=r"is no URL of nats, which stream\.broker says; it begins with") as caught:
-        brokers.create_broker(Stream(), lambda line: None)
+        registry.create_broker(Stream(), lambda line: None)
     assert "secret" not in str(caught.value)
 
 
 def test_a_client_that_is_not_installed_is_told_with_how_to_install_it(monkeypatch):
-    real = builtins.__import__
+    def import_without(module: str) -> None:
+        assert module == "merit.stream.brokers.nats"
+        raise ModuleNotFoundError("No module named 'nats'", name="nats")
 
-    def without(name: str, *args: object, **others: object) -> object:
-        if name.endswith("brokers.nats"):
-            raise ModuleNotFoundError("No module named 'nats'", name="nats")
-        return real(name, *args, **others)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setattr(extensions, "import_module", import_without)
     with pytest.raises(MeritError, match=r"nats needs nats, which is not installed; pip install 'merit-ml\[stream\]'"):
-        brokers.create_broker(Stream(), lambda line: None)
+        registry.create_broker(Stream(), lambda line: None)
 
 
 def test_an_error_of_a_client_is_one_line_and_told_once_in_a_while():
     told: list[str] = []
-    lines = brokers.ThrottledLogHandler(told.append)
-    logger = brokers.create_logger(lines)
+    lines = interface.ThrottledLogHandler(told.append)
+    logger = interface.create_logger(lines)
     logger.error("Not yet")
     lines.is_open = True
     for _ in range(3):
@@ -75,9 +72,9 @@ def test_an_error_of_a_client_is_one_line_and_told_once_in_a_while():
 
 def test_what_the_worker_says_itself_is_not_told_by_the_client_as_well():
     told: list[str] = []
-    lines = brokers.ThrottledLogHandler(told.append, ["UNBLOCKED"])
+    lines = interface.ThrottledLogHandler(told.append, ["UNBLOCKED"])
     lines.is_open = True
-    logger = brokers.create_logger(lines)
+    logger = interface.create_logger(lines)
     logger.error("Task-12 raised an exception, retrying...", exc_info=OSError("UNBLOCKED the stream key"))
     logger.error("The group is gone. Start again", exc_info=OSError("The group is gone. Start again"))
     assert told == ["stream: The group is gone. Start again"]
@@ -95,7 +92,7 @@ def test_a_taken_port_for_metrics_is_one_line():
 
 
 def test_of_what_a_wrong_server_answers_only_the_beginning_is_told():
-    broker = brokers.create_broker(Stream(), lambda line: None)
+    broker = registry.create_broker(Stream(), lambda line: None)
     assert broker.describe_error(OSError("HTTP/1.1 400 " + "x" * 500)) == "HTTP/1.1 400 " + "x" * 107 + "..."
     assert (
         broker.describe_error(OSError(f"Protocol Error: {b'INFO {' + b'x' * 500}"))

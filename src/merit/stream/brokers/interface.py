@@ -1,22 +1,19 @@
-"""The interface of a message broker, and the function that creates the configured one."""
+"""The interface of a message broker, and the log of its client library."""
 
 import logging
-import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from merit.config.schema.stream import URL_SCHEMES, Stream
+from merit.config.schema.stream import Stream
 from merit.console.masking import mask_secrets
-from merit.errors import MeritError, describe_cause
+from merit.errors import describe_cause
 from merit.stream.events import Event, Record
 
 if TYPE_CHECKING:
     from faststream import StreamMessage
 
-URL_VARIABLE = "MERIT_STREAM_URL"
-"""Environment variable for the URL of the broker, to keep user and password out of conf/stream."""
 CLIENT_LOGGERS = ("aio_pika", "aiokafka", "aiormq", "asyncio", "nats", "redis")
 """Loggers of client libraries, which would print tracebacks to standard error."""
 MAX_ERROR_CHARACTERS = 120
@@ -106,45 +103,6 @@ class Broker(ABC):
         """Return the message of an error in one line, shortened and without secrets."""
         message = BANNER_PATTERN.sub(r"\1...", mask_secrets(describe_cause(error), (self.url,))) or type(error).__name__
         return message if len(message) <= MAX_ERROR_CHARACTERS else f"{message[:MAX_ERROR_CHARACTERS]}..."
-
-
-def create_broker(settings: Stream, show_line: Callable[[str], None]) -> Broker:
-    """Return the broker that conf/stream configures.
-
-    Raises:
-        MeritError: its client library is not installed, or MERIT_STREAM_URL is the URL of another broker.
-    """
-    url = os.environ.get(URL_VARIABLE) or settings.url
-    if not url.startswith(tuple(f"{scheme}://" for scheme in URL_SCHEMES[settings.broker])):
-        allowed = " or ".join(f"{scheme}://" for scheme in URL_SCHEMES[settings.broker])
-        raise MeritError(
-            f"{URL_VARIABLE}: is no URL of {settings.broker}, which stream.broker says; it begins with {allowed}"
-        )
-    try:
-        return _import_broker(settings, url, show_line)
-    except ImportError as error:
-        raise MeritError(
-            f"stream: {settings.broker} needs {error.name}, which is not installed; pip install 'merit-ml[stream]'"
-        ) from error
-
-
-def _import_broker(settings: Stream, url: str, show_line: Callable[[str], None]) -> Broker:
-    """Return the broker; import only its client library, because imports are slow."""
-    if settings.broker == "nats":
-        from merit.stream.brokers.nats import Nats
-
-        return Nats(settings, url, show_line)
-    if settings.broker == "redis":
-        from merit.stream.brokers.redis import Redis
-
-        return Redis(settings, url, show_line)
-    if settings.broker == "rabbit":
-        from merit.stream.brokers.rabbit import Rabbit
-
-        return Rabbit(settings, url, show_line)
-    from merit.stream.brokers.kafka import Kafka
-
-    return Kafka(settings, url, show_line)
 
 
 class ThrottledLogHandler(logging.Handler):
