@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from merit import __version__
 from merit.errors import LIBRARIES, MeritError, MissingExtraError, replace_unprintable
+from merit.version import __version__
 
 FILE_ERROR_ADVICE: dict[type[OSError], str] = {
     IsADirectoryError: "a file belongs there: remove the folder, or move it away",

@@ -42,17 +42,19 @@ that can be out of date while BASELINE_STAGE is up to date."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunResult:
     """The result of a run.
 
     Attributes:
         report: the gate's report.
+        lock: the configuration that ran.
         version: the candidate's number in MLflow; None if the gate failed or MLflow doesn't keep the runs.
         is_from_overrides: whether the overrides made a configuration that differs from conf/ alone.
         record_error: the error that prevented recording the run after the gate; None without one.
     """
 
     report: dict[str, Any]
+    lock: Lock
     version: str | None
     is_from_overrides: bool = False
     record_error: MeritError | None = None
@@ -62,7 +64,7 @@ ShowLine = Callable[[str], object]
 """Reports a line of progress to the user."""
 
 
-def run_path(overrides: Sequence[str], show_line: ShowLine = print) -> Outcome:
+def run_path(overrides: Sequence[str], show_line: ShowLine = print) -> RunResult:
     """Write the lock, run the stages that are out of date, run the gate, record the run, register what passed.
 
     Args:
@@ -86,13 +88,13 @@ def run_path(overrides: Sequence[str], show_line: ShowLine = print) -> Outcome:
             update_stages(show_line=show_line)
         last_report = freshness.load_current_report(lock)
         if last_report is not None and (receipt := _find_receipt(lock, last_report)) is not None:
-            return Outcome(last_report, receipt.get("version"), is_from_overrides)
+            return RunResult(last_report, lock, receipt.get("version"), is_from_overrides)
         # The gate runs again before a registration: a report file from an earlier run is not trusted.
         report = _run_gate(lock)
         try:
-            return Outcome(report, _record_and_register(lock, report), is_from_overrides)
+            return RunResult(report, lock, _record_and_register(lock, report), is_from_overrides)
         except MeritError as fault:  # the verdict is shown all the same
-            return Outcome(report, None, is_from_overrides, fault)
+            return RunResult(report, lock, None, is_from_overrides, fault)
 
 
 def _differs_from_conf(composer: Composer, lock: Lock) -> bool:

@@ -19,7 +19,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-import merit
 from merit import artifacts
 from merit.config import lock as locks
 from merit.config.schema import Lock
@@ -180,7 +179,7 @@ def compute_fingerprint(lock: Lock) -> str:
     digest = hashlib.sha256(
         json.dumps([settings, *(_convert_to_plain(each) for each in sections)], sort_keys=True).encode()
     )
-    root = Path(merit.__file__).parent
+    root = Path(__file__).parents[1]
     code = sorted([*(root / "training").glob("*.py"), *(root / "models").glob("*.py")])
     for path in [artifacts.part_path("train"), artifacts.part_path("validation"), artifacts.FEATURES_REPORT, *code]:
         with path.open("rb") as file:

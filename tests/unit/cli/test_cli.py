@@ -154,13 +154,13 @@ def test_the_verdict_is_the_exit_code(call: Call, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(("number", "told"), [("1", "candidate 1 in MLflow"), (None, "MLflow doesn't keep these runs")])
 def test_a_run_tells_a_candidate_in_mlflow_from_a_version(
-    call: Call, monkeypatch: pytest.MonkeyPatch, number: str | None, told: str
+    call: Call, monkeypatch: pytest.MonkeyPatch, lock: Lock, number: str | None, told: str
 ) -> None:
     from merit.gate.report import terminal
     from merit.pipeline import run
 
     monkeypatch.setattr(terminal, "print_report", lambda report: None)
-    monkeypatch.setattr(run, "run_path", lambda _: run.Outcome({"verdict": "pass", "model": "tiny"}, number))
+    monkeypatch.setattr(run, "run_path", lambda _: run.RunResult({"verdict": "pass", "model": "tiny"}, lock, number))
     code, out, _ = call("run")
     assert (code, out.splitlines()[1]) == (0, "next:    'merit serve', then call it")
     assert out.startswith("model:   tiny")
