@@ -13,7 +13,7 @@ from merit import artifacts
 from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.config.schema.release import Signing
-from merit.errors import MeritError
+from merit.errors import GATE_MODULES, MeritError, require_modules
 from merit.gate.result import Report, build_report
 from merit.gate.verdict import Verdict
 from merit.serving.model import Model
@@ -78,6 +78,7 @@ def run(overrides: Sequence[str] = ()) -> Outcome:
     """
     from merit.pipeline.run import run_path
 
+    require_modules("merit.run", *GATE_MODULES)  # before any training, though only the gate at the end needs them
     result = run_path(_check_overrides("run", overrides))
     if result.record_error is not None:
         raise result.record_error

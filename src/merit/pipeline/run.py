@@ -16,7 +16,8 @@ from merit import artifacts, tracking
 from merit.config import lock as locks
 from merit.config.compose import Composer
 from merit.config.schema import Lock
-from merit.console.tables import show_phase
+from merit.console.logging import show_line as show_progress
+from merit.console.logging import show_phase
 from merit.dvc import restore
 from merit.errors import ConfigError, MeritError, Refused
 from merit.gate import freshness
@@ -64,7 +65,7 @@ ShowLine = Callable[[str], object]
 """Reports a line of progress to the user."""
 
 
-def run_path(overrides: Sequence[str], show_line: ShowLine = print) -> RunResult:
+def run_path(overrides: Sequence[str], show_line: ShowLine = show_progress) -> RunResult:
     """Write the lock, run the stages that are out of date, run the gate, record the run, register what passed.
 
     Args:
@@ -174,7 +175,7 @@ def _record_and_register(lock: Lock, report: dict[str, Any]) -> str | None:
     return candidate
 
 
-def update_stages(last_stage: str | None = None, show_line: ShowLine = print) -> list[str]:
+def update_stages(last_stage: str | None = None, show_line: ShowLine = show_progress) -> list[str]:
     """Run the stages that are out of date; return their names.
 
     Outputs that dvc.lock names for the present inputs are downloaded from DVC's remote instead of computed.
