@@ -8,7 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 import merit
-from merit.gate.verdict import Check, Verdict  # as docs/own-python.md shows it; `merit.gate` stays a function
+from merit.gate.verdict import Check, Verdict  # as docs/how-to/own-python.md shows it; `merit.gate` stays a function
 
 Predictions = NDArray[np.float32]
 

@@ -24,7 +24,7 @@ class Report:
         checks: the result of each check, in the report's order.
         metrics: the candidate's metrics on the test rows with their intervals; empty if only the data was judged.
         path: the page reports/gate.html.
-        content: everything else that reports/gate.json contains (docs/report.md).
+        content: everything else that reports/gate.json contains (docs/reference/report.md).
 
     Example:
         report = merit.gate()

@@ -9,8 +9,8 @@ from merit.gate.evidence import Evidence
 class Check(Protocol):
     """A gate check of a project: called with the evidence, returns its result.
 
-    The class takes its arguments from YAML; the report names the check by its key in gate.checks. docs/own-python.md
-    shows it whole.
+    The class takes its arguments from YAML; the report names the check by its key in gate.checks.
+    docs/how-to/own-python.md shows it whole.
 
     Example:
         class MeanIsNear:
