@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from merit import artifacts
 from merit.config.schema import Lock
+from merit.console import logging
 from merit.features.transform import NumberScale, Preprocessing, Vocabulary
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,6 +89,8 @@ def call(
     from merit import cli
 
     monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
+    for variable in (logging.VERBOSITY_VARIABLE, logging.FORMAT_VARIABLE):
+        monkeypatch.setenv(variable, "")  # a command sets them for its stages
 
     def run(*args: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["merit", *args])

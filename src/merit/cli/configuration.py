@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from merit import artifacts
-from merit.cli.group import main, overrides
+from merit.cli.group import main
+from merit.cli.options import json_option, overrides
+from merit.console import output
 from merit.process import workspace_lock
 
 if TYPE_CHECKING:
@@ -56,7 +58,8 @@ def _note_unread_source(composed_lock: "Lock") -> str:
 @click.argument("key", required=False)
 @overrides
 @click.option("--depth", type=click.IntRange(min=1), help="Maximum levels of the tree; only without a KEY.")
-def explain(key: str | None, overrides: tuple[str, ...], depth: int | None) -> None:
+@json_option
+def explain(key: str | None, overrides: tuple[str, ...], depth: int | None, as_json: bool) -> None:
     """Show KEY's value and meaning, what set it and what that replaced; without a KEY, show what set every key."""
     from merit.config.documentation import explain as explaining
 
@@ -65,9 +68,14 @@ def explain(key: str | None, overrides: tuple[str, ...], depth: int | None) -> N
     if key is None or "=" in key:  # keys contain no '=', so this argument is the first override
         from merit.console.tables import create_console
 
-        create_console().print(explaining.build_tree([*filter(None, [key]), *overrides], depth))
+        all_overrides = [*filter(None, [key]), *overrides]
+        if as_json:
+            output.print_json(explaining.list_keys(all_overrides, depth))
+        else:
+            create_console().print(explaining.build_tree(all_overrides, depth))
     else:
-        click.echo(str(explaining.explain_key(key, overrides)))
+        explanation = explaining.explain_key(key, overrides)
+        output.print_json(explanation.as_json()) if as_json else click.echo(str(explanation))
 
 
 @main.command()

@@ -2,12 +2,17 @@
 
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from merit.cli.group import main, overrides
+from merit.cli.group import main
+from merit.cli.options import json_option, overrides
+from merit.console import logging, output
 from merit.errors import GATE_MODULES, require_modules
+
+if TYPE_CHECKING:
+    from merit.pipeline.run import RunResult
 
 
 @main.command()
@@ -17,20 +22,22 @@ from merit.errors import GATE_MODULES, require_modules
     metavar="REF",
     help="Compare with the champion of commit REF [default: the merge base with main].",
 )
-def gate(only: Literal["data", "model"] | None, against: str | None) -> None:
+@json_option
+def gate(only: Literal["data", "model"] | None, against: str | None, as_json: bool) -> None:
     """Check the candidate against its gates and the champion; exit 0 only if it passes.
 
     `data` runs only the data checks, which need no training; `model` only the model checks.
     """
-    from merit.console.tables import show_phase
+    from merit.console.logging import show_phase
 
     show_phase("gate: loading")
     from merit.config import lock
     from merit.gate import judge
     from merit.gate.report import terminal
 
-    report = judge.gate(lock.read_lock(), against, only)
-    terminal.print_report(report)
+    with output.reserve_stdout(as_json):
+        report = judge.gate(lock.read_lock(), against, only)
+    output.print_json(report) if as_json else terminal.print_report(report)
     sys.exit(report["verdict"] != "pass")
 
 
@@ -45,50 +52,60 @@ def report(file: Path) -> None:
 
 @main.command()
 @click.argument("ref", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@json_option
 def diff(ref: str | None, as_json: bool) -> None:
     """Show how config, data, metrics and package differ from REF [default: the merge base with main]; exit 1 if so."""
-    import json
-
     from merit.gate import diff as room
 
     differences = room.diff(ref)
-    click.echo(
-        json.dumps(differences, indent=2, ensure_ascii=False) if as_json else "\n".join(room.render_lines(differences))
-    )
+    output.print_json(differences) if as_json else click.echo("\n".join(room.render_lines(differences)))
     sys.exit(int(differences["differs"]))
 
 
 @main.command()
 @overrides
-def run(overrides: tuple[str, ...]) -> None:
+@json_option
+def run(overrides: tuple[str, ...], as_json: bool) -> None:
     """Run the complete path: compose, the stages that are out of date, gate, register; print the verdict."""
-    from merit.cli import nextsteps
     from merit.gate.report import terminal
     from merit.pipeline import run as pipeline
 
     require_modules("merit run", *GATE_MODULES)  # before any training, though only the gate at the end needs them
-    outcome = pipeline.run_path(overrides)
-    terminal.print_report(outcome.report)
-    if outcome.record_error is not None:
-        raise outcome.record_error
-    if outcome.report["verdict"] != "pass":
-        click.echo(f"next:    {terminal.suggest_next_step(outcome.report)}")
-        if outcome.is_from_overrides:
-            click.echo(f"         {nextsteps.advise_restore()}")
-        sys.exit(1)
-    model_text = f"{outcome.report['model']}, candidate {outcome.version} in MLflow"
-    if outcome.version is None:
-        model_text = f"{outcome.report['model']}; MLflow doesn't keep these runs"
-    if outcome.is_from_overrides:
+    with output.reserve_stdout(as_json):
+        result = pipeline.run_path(overrides)
+    if as_json:
+        output.print_json({"verdict": result.report["verdict"], "candidate": result.version, "report": result.report})
+    else:
+        terminal.print_report(result.report)
+    if result.record_error is not None:
+        raise result.record_error
+    if not as_json:
+        _print_next_steps(result, overrides)
+    sys.exit(result.report["verdict"] != "pass")
+
+
+def _print_next_steps(result: "RunResult", overrides: tuple[str, ...]) -> None:
+    """Print what the candidate is, and what to do next."""
+    from merit.cli import nextsteps
+    from merit.gate.report import terminal
+
+    if result.report["verdict"] != "pass":
+        logging.show_line(f"next:    {terminal.suggest_next_step(result.report)}")
+        if result.is_from_overrides:
+            logging.show_line(f"         {nextsteps.advise_restore()}")
+        return
+    model_text = f"{result.report['model']}, candidate {result.version} in MLflow"
+    if result.version is None:
+        model_text = f"{result.report['model']}; MLflow doesn't keep these runs"
+    if result.is_from_overrides:
         next_lines = nextsteps.advise_keep(overrides)
     else:
-        model_text, next_lines = (
-            f"{model_text}; 'merit register' on main makes a version of it",
-            nextsteps.advise_commit(),
-        )
-    click.echo(f"model:   {model_text}\nnext:    'merit serve', then call it")
-    click.echo("".join(f"         {line}\n" for line in next_lines), nl=False)
+        model_text = f"{model_text}; 'merit register' on main makes a version of it"
+        next_lines = nextsteps.advise_commit()
+    click.echo(f"model:   {model_text}")
+    logging.show_line("next:    'merit serve', then call it")
+    for line in next_lines:
+        logging.show_line(f"         {line}")
 
 
 @main.command()
@@ -110,17 +127,19 @@ def repro(stage: str | None) -> None:
     from merit.process import workspace_lock
 
     with workspace_lock.lock_run():
-        completed = pipeline.update_stages(stage, click.echo)
+        completed = pipeline.update_stages(stage)
     click.echo(f"ran: {', '.join(completed)}" if completed else "up to date")
 
 
 @main.command()
 @click.argument("commit", required=False)
 @click.option("--here", is_flag=True, help="Compute even if installed packages differ from COMMIT's requirements.lock.")
-def reproduce(commit: str | None, here: bool) -> None:
+@json_option
+def reproduce(commit: str | None, here: bool, as_json: bool) -> None:
     """Recompute the outputs of COMMIT [default: HEAD] with its code; exit 1 if they differ, and show where and why."""
     from merit import reproduce as room
 
-    outcome = room.reproduce(commit, allow_other_packages=here, log=click.echo)
-    click.echo("\n".join(outcome.format_lines()))
-    sys.exit(not outcome.is_identical)
+    with output.reserve_stdout(as_json):
+        result = room.reproduce(commit, allow_other_packages=here, log=logging.show_line)
+    output.print_json(result.as_json()) if as_json else click.echo("\n".join(result.format_lines()))
+    sys.exit(not result.is_identical)

@@ -1,13 +1,12 @@
 """Commands for environments: promote, plan, apply, status."""
 
-import json
 import sys
 
 import click
 
 from merit.cli.group import main
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+from merit.cli.options import json_option
+from merit.console import logging, output
 
 
 @main.command()
@@ -24,7 +23,7 @@ def promote(source: str, environment: str) -> None:
     if not promotion.changes:
         click.echo(f"{promotion.declared.file.path} declares {promotion.version} already")
         return
-    click.echo("next:    " + "\n         ".join(room.list_next_commands(promotion)))
+    logging.show_line("next:    " + "\n         ".join(room.list_next_commands(promotion)))
 
 
 @main.command()
@@ -36,11 +35,7 @@ def plan(environment: str, as_json: bool) -> None:
     from merit.deploy import plan as room
 
     planned = room.plan(environment, lock.read_lock())
-    click.echo(
-        json.dumps(room.as_json(planned), indent=2, ensure_ascii=False)
-        if as_json
-        else "\n".join(room.render_lines(planned))
-    )
+    output.print_json(room.as_json(planned)) if as_json else click.echo("\n".join(room.render_lines(planned)))
     sys.exit(int(planned.differs))
 
 
@@ -60,7 +55,7 @@ def apply(environment: str) -> None:
     if result.address is not None:
         click.echo(f"call:    {result.address}")
     if result.remaining is not None:
-        click.echo(f"left:    {result.remaining}", err=True)
+        logging.logger.warning("left:    %s", result.remaining)
 
 
 @main.command()
@@ -72,7 +67,7 @@ def status(as_json: bool) -> None:
 
     statuses = room.status(lock.read_lock())
     if as_json:
-        click.echo(json.dumps(statuses, indent=2, ensure_ascii=False))
+        output.print_json(statuses)
     else:
         _print_statuses(room.render_rows(statuses))
         for line in room.list_addresses(statuses):

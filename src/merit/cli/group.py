@@ -9,8 +9,11 @@ from typing import Any
 
 import click
 
-from merit import __version__
+from merit.cli import sections
+from merit.cli.options import MeritCommand, create_log_options, read_log_settings
+from merit.console import logging
 from merit.errors import LIBRARIES, MeritError, MissingExtraError, replace_unprintable
+from merit.version import __version__
 
 FILE_ERROR_ADVICE: dict[type[OSError], str] = {
     IsADirectoryError: "a file belongs there: remove the folder, or move it away",
@@ -18,12 +21,16 @@ FILE_ERROR_ADVICE: dict[type[OSError], str] = {
 }
 """Advice for file errors that are not about disk space or permissions."""
 
+INTERRUPTED = "interrupted: nothing was left half-written; run it again"
+
 MAX_SUMMARY_CHARACTERS = 1000
 """Maximum characters of a command's summary; longer than any, so that click truncates none."""
 
 
 class OrderedGroup(click.Group):
     """A command group whose help lists the commands in the order of registration, with complete first sentences."""
+
+    command_class = MeritCommand
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands in the order of registration."""
@@ -47,16 +54,25 @@ class MeritGroup(OrderedGroup):
 
     group_class = OrderedGroup
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections of commands: all of them fit on one screen."""
+        rows = [
+            row
+            for section in sections.SECTIONS
+            for row in ((section.title, section.purpose), ("", ", ".join(section.commands)))
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command and translate its errors into exit codes."""
         try:
             return _run_command(super().invoke, ctx)
         except MeritError as error:
-            text = replace_unprintable(str(error))  # the text may quote a file from an untrusted author
-            click.echo(f"error: {text}" if "\n" not in text else f"error:\n{text}", err=True)
+            logging.logger.error("%s", replace_unprintable(str(error)))  # it may quote a file of an untrusted author
             raise SystemExit(error.exit_code) from error
         except KeyboardInterrupt as error:
-            click.echo("interrupted: nothing was left half-written; run it again", err=True)
+            logging.logger.warning(INTERRUPTED)
             raise SystemExit(130) from error
         except BrokenPipeError as error:  # the reader of standard output, such as `head`, has closed it
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -64,19 +80,17 @@ class MeritGroup(OrderedGroup):
         except OSError as error:
             file_prefix = f"{error.filename}: " if error.filename else ""
             advice = FILE_ERROR_ADVICE.get(type(error), "free space or fix its permissions")
-            click.echo(replace_unprintable(f"error: {file_prefix}{error.strerror or error}; {advice}"), err=True)
+            logging.logger.error("%s", replace_unprintable(f"{file_prefix}{error.strerror or error}; {advice}"))
             raise SystemExit(MeritError.exit_code) from error
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
             if _was_interrupted(error):
-                click.echo("interrupted: nothing was left half-written; run it again", err=True)
+                logging.logger.warning(INTERRUPTED)
                 raise SystemExit(130) from error
             # Python would exit with 1, which means "refused" here.
             traceback.print_exc()
-            click.echo(
-                "error: a fault in merit itself, not in what you did; please report it with the lines above", err=True
-            )
+            logging.logger.error("a fault in merit itself, not in what you did; please report it with the lines above")
             raise SystemExit(MeritError.exit_code) from error
 
 
@@ -103,18 +117,23 @@ def _run_command(command: Callable[[click.Context], Any], ctx: click.Context) ->
             raise
 
 
-@click.group(cls=MeritGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.group(
+    cls=MeritGroup,
+    params=create_log_options(),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    epilog="`merit COMMAND --help` explains a command, with an example. What only GitHub workflows call is in `merit "
+    "workflow`.",
+)
 @click.version_option(__version__, prog_name="merit")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """Train, gate, release and deploy a machine-learning model from a Git repository; YAML in conf/ declares it.
 
     Start with `merit run`. Exit codes: 0 passed or no difference, 1 refused or differs, 2 broken.
     """
+    logging.configure(**read_log_settings(ctx))
     # OpenMP threads that busy-wait make a loaded machine many times slower; threads that never do make an idle machine
     # 1.5 times slower. This value is a compromise; OpenMP reads it when it is first loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     # On SIGTERM, which job schedulers send, raise KeyboardInterrupt, so that child processes are ended too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
-overrides = click.argument("overrides", nargs=-1, metavar="[OVERRIDE]...")

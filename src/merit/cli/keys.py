@@ -2,12 +2,14 @@
 
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from merit import artifacts
 from merit.cli.group import main
+from merit.cli.options import json_option
+from merit.console import logging, output
 from merit.errors import MeritError, Refused
 
 if TYPE_CHECKING:
@@ -50,34 +52,54 @@ def add(name: str, expires: str | None, quota: int | None, roles: tuple[str, ...
     )
     with api_keys.lock_key_file(path):
         artifacts.write_text(path, api_keys.render_keys([*_read_keys(path), entry]))
-    click.echo(f"{path}: a key for {name}; keep it, it is shown this once", err=True)
-    click.echo(secret)
+    logging.logger.info("%s", f"{path}: a key for {name}; keep it, it is shown this once")
+    output.print_result(secret)
     if file is None and (note := _note_unused_keys()):
-        click.echo(note, err=True)
+        logging.logger.warning("%s", note)
 
 
 @keys_group.command(name="list")
 @file_option
-def list_keys(file: Path | None) -> None:
+@json_option
+def list_keys(file: Path | None, as_json: bool) -> None:
     """List the keys: the first characters of the hash, name, dates, quota and roles."""
     path = _resolve_path(file)
     if not (keys := _read_keys(path)):
         raise MeritError(f"{path}: not found; 'merit keys add NAME' makes it")
+    if as_json:
+        output.print_json([_describe_key(key) for key in keys])
+        return
     rows = [("hash", "name", "made", "expires", "a minute", "roles"), *map(_format_row, keys)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
 
 
+def _describe_key(key: "Key") -> dict[str, Any]:
+    """Return what the table shows of a key, for JSON."""
+    return {
+        "hash": key.hash[:SHOWN_HASH_CHARACTERS],
+        "name": key.name,
+        "created": None if key.created is None else str(key.created),
+        "expires": None if key.expires is None else str(key.expires),
+        "expired": _is_expired(key),
+        "quota": key.quota,
+        "roles": list(key.roles),
+    }
+
+
+def _is_expired(key: "Key") -> bool:
+    return key.expires is not None and key.expires <= datetime.now(UTC).date()
+
+
 def _format_row(key: "Key") -> tuple[str, ...]:
     expiry_text = "never" if key.expires is None else str(key.expires)
-    is_expired = key.expires is not None and key.expires <= datetime.now(UTC).date()
     quota_text = "no limit" if key.quota is None else str(key.quota)
     return (
         key.hash[:SHOWN_HASH_CHARACTERS],
         key.name,
         str(key.created or ""),
-        expiry_text + " (expired)" * is_expired,
+        expiry_text + " (expired)" * _is_expired(key),
         quota_text,
         "+".join(key.roles),
     )

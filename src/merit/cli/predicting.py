@@ -12,6 +12,7 @@ import click
 from merit import artifacts
 from merit.cli.group import main
 from merit.config.extensions import list_names
+from merit.console import logging
 from merit.errors import MeritError
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _describe_outcome(outcome: "BatchResult", output: "Output") -> str:
 
 
 def _print_line(line: str) -> None:
-    click.echo(line, err=True)
+    logging.logger.info("%s", line)
 
 
 @contextmanager
@@ -98,7 +99,7 @@ def _report_interruption(output: "Output") -> Iterator[None]:
         kept_text = (
             f"the parts that are finished are kept in {output.folder}" if output.has_parts() else "no row was scored"
         )
-        click.echo(f"interrupted: {kept_text}; run the same command to go on", err=True)
+        logging.logger.warning("interrupted: %s; run the same command to go on", kept_text)
         click.get_current_context().exit(INTERRUPTED_EXIT_CODE)
 
 
@@ -142,7 +143,7 @@ def _open_package(folder: Path | None, version: str | None) -> "Iterator[tuple[P
 @contextmanager
 def _show_progress() -> "Iterator[ReportProgress]":
     """Yield a function that shows progress: a progress bar on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or logging.is_quiet():
         yield lambda done, total: None
         return
     from rich.console import Console

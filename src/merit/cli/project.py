@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from merit.cli.group import main
+from merit.cli.options import json_option
+from merit.console import logging, output
 
 TASKS, DATE_ORDERS = ("binary", "multiclass", "regression"), ("dmy", "mdy", "ymd")
 
@@ -29,7 +31,7 @@ def new(folder: Path, name: str | None) -> None:
             f"merit:   installed from {project.source}, as 'git config merit.source' says there; "
             f"in another clone: make demo MERIT={shlex.quote(project.source)}"
         )
-    click.echo(f"next:    cd {shlex.quote(str(project.folder))} && make demo")
+    logging.show_line(f"next:    cd {shlex.quote(str(project.folder))} && make demo")
 
 
 @main.command()
@@ -51,11 +53,11 @@ def upgrade(yes: bool, check: bool) -> None:
         "".join([upgrade_plan.render_diff(), *(f"why:     {reason}\n" for reason in upgrade_plan.reasons)]), nl=False
     )
     if not yes and (check or not sys.stdin.isatty() or not click.confirm("upgrade?")):
-        click.echo("next:    'merit upgrade --yes' does it")
+        logging.show_line("next:    'merit upgrade --yes' does it")
         sys.exit(1)
     upgrade_plan.apply()
     click.echo("".join(f"{path} written\n" for path in upgrade_plan.after), nl=False)
-    click.echo(
+    logging.show_line(
         "next:    'make install', then 'merit run'"
         if "requirements.lock" in upgrade_plan.after
         else "next:    'merit run'"
@@ -72,9 +74,11 @@ def upgrade(yes: bool, check: bool) -> None:
 @click.option("--query", metavar="SQL", help="SELECT statement of the rows, if PATH is a database's URL.")
 @click.option("--table", help="The table to read, if PATH is a database's URL.")
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
-def infer(path: str, target: str, **options: Any) -> None:
+@json_option
+def infer(path: str, target: str, as_json: bool, **options: Any) -> None:
     """Write a first configuration for the table at PATH: CSV, Parquet, or a database's URL such as sqlite:///shop.db."""
     from merit.data import infer as room
     from merit.data.infer import show
 
-    show.print_result(room.infer(path, target, **options))
+    result = room.infer(path, target, **options)
+    output.print_json(show.describe_result(result)) if as_json else show.print_result(result)

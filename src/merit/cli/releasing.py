@@ -1,6 +1,5 @@
 """Commands for versions and the endpoint: register, sign, registry, serve."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,9 @@ import click
 
 from merit import artifacts
 from merit.cli.group import main
+from merit.cli.options import json_option
+from merit.console import logging, output
 from merit.errors import Refused, require_modules
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 
 
 @main.command()
@@ -33,12 +32,10 @@ def register(as_json: bool) -> None:
     from merit.registry import mlflow
     from merit.registry.register import register as run
 
-    version, is_new = run(
-        project_lock, lambda against: _load_or_run_gate(project_lock, against), lambda line: click.echo(line, err=True)
-    )
+    version, is_new = run(project_lock, lambda against: _load_or_run_gate(project_lock, against), logging.logger.info)
     if as_json:
         payload = {"version": version.name, "made": is_new, "lineage": version.lineage.model_dump(mode="json")}
-        click.echo(json.dumps(payload, indent=2, ensure_ascii=False))
+        output.print_json(payload)
     else:
         click.echo(f"{version.name}: {'made' if is_new else 'is this package already'}, on {version.commit[:7]}")
     if mlflow_note := mlflow.project_to_mlflow(project_lock, version):
@@ -87,7 +84,7 @@ def list_versions(as_json: bool) -> None:
     name = lock.read_lock().name
     versions = read.list_versions(name)
     if as_json:
-        click.echo(json.dumps(versions, indent=2, ensure_ascii=False))
+        output.print_json(versions)
     elif versions:
         display.print_versions(versions)
     else:
@@ -95,7 +92,7 @@ def list_versions(as_json: bool) -> None:
     from merit.registry import tags
 
     for tag, reason in tags.find_malformed_tags(name).items():
-        click.echo(f"note: {tag}: {reason}", err=True)
+        logging.logger.warning("note: %s: %s", tag, reason)
 
 
 @registry.command()
@@ -109,7 +106,7 @@ def show(version: str, as_json: bool) -> None:
 
     details = read.show_version(lock.read_lock(), version)
     if as_json:
-        click.echo(json.dumps(details, indent=2, ensure_ascii=False))
+        output.print_json(details)
     else:
         display.print_version(details)
 
@@ -125,7 +122,7 @@ def history(environment: str | None, as_json: bool) -> None:
 
     entries = read.list_history(lock.read_lock().name, environment)
     if as_json:
-        click.echo(json.dumps(entries, indent=2, ensure_ascii=False))
+        output.print_json(entries)
     elif entries:
         display.print_history(entries)
     else:
@@ -154,7 +151,7 @@ def diff(before: str, after: str, as_json: bool) -> None:
         "config": None if old is None or new is None else config_change.list_changed_keys(old, new),
     }
     if as_json:
-        click.echo(json.dumps(differences, indent=2, ensure_ascii=False))
+        output.print_json(differences)
     else:
         display.print_comparison(differences)
     sys.exit(int(versions[0].lineage.package != versions[1].lineage.package))
@@ -184,11 +181,11 @@ def check(as_json: bool) -> None:
 
     mismatches = find_differences(lock.read_lock())
     if as_json:
-        click.echo(json.dumps([asdict(mismatch) for mismatch in mismatches], indent=2, ensure_ascii=False))
+        output.print_json([asdict(mismatch) for mismatch in mismatches])
     else:
         click.echo("\n".join(map(str, mismatches)) if mismatches else "MLflow shows what Git says")
         if mismatches:
-            click.echo("next:    'merit registry rebuild' makes MLflow show what Git says")
+            logging.show_line("next:    'merit registry rebuild' makes MLflow show what Git says")
     sys.exit(int(bool(mismatches)))
 
 

@@ -3,23 +3,25 @@
 import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from merit import artifacts
-from merit.cli.group import main, overrides
+from merit.cli.group import main
+from merit.cli.options import json_option, overrides
+from merit.console import output
 from merit.errors import MeritError
 from merit.process import workspace_lock
 
 if TYPE_CHECKING:
     from merit.config.schema import Lock
 
-Command = Callable[[], None]
+Command = Callable[..., None]
 
 
 def _wrap_stage(
-    command: Callable[[], None], lock_folder: Callable[[], AbstractContextManager[None]] = workspace_lock.lock_stage
+    command: Command, lock_folder: Callable[[], AbstractContextManager[None]] = workspace_lock.lock_stage
 ) -> Command:
     """Wrap a stage's command: lock the working folder while it runs, and fail if params.yaml changes meanwhile.
 
@@ -28,10 +30,10 @@ def _wrap_stage(
     name = command.__name__.strip("_")
 
     @functools.wraps(command)
-    def run() -> None:
+    def run(**options: Any) -> None:
         initial_lock = artifacts.LOCK.read_bytes() if artifacts.LOCK.is_file() else b""
         with lock_folder():
-            command()
+            command(**options)
         if artifacts.LOCK.read_bytes() != initial_lock:
             raise MeritError(f"{artifacts.LOCK}: changed while '{name}' ran with its earlier content; run it again")
 
@@ -49,14 +51,19 @@ def ingest() -> None:
 
 
 @main.command()
+@json_option
 @_wrap_stage
-def validate() -> None:
+def validate(as_json: bool) -> None:
     """Check the data against its contract."""
     from merit.config import lock
     from merit.data import contract
 
-    violations = contract.validate(lock.read_lock().data)
-    contract.print_violations(violations)
+    with output.reserve_stdout(as_json):
+        violations = contract.validate(lock.read_lock().data)
+    if as_json:
+        output.print_json(artifacts.read_json(artifacts.DATA_REPORT, "validate"))
+    else:
+        contract.print_violations(violations)
     contract.refuse_violations(violations)
 
 

@@ -3,6 +3,7 @@
 import click
 
 from merit.cli.group import main
+from merit.console import logging
 from merit.errors import MeritError
 
 
@@ -38,6 +39,6 @@ def stream(words: tuple[str, ...], metrics_port: int | None) -> None:
         settings,
         find_version(artifacts.PACKAGE),
         project_lock.release.signing,
-        lambda line: click.echo(line, err=True),
+        lambda line: logging.logger.info("%s", line),
         commit,
     )

@@ -5,6 +5,8 @@ from pathlib import Path
 import click
 
 from merit.cli.group import main
+from merit.cli.options import json_option
+from merit.console import logging, output
 from merit.errors import MeritError
 
 
@@ -14,38 +16,48 @@ def sweep() -> None:
 
 
 @sweep.command("list")
-def list_sweeps() -> None:
+@json_option
+def list_sweeps(as_json: bool) -> None:
     """List the sweeps in this folder, oldest first, with their number of trials and the best trial."""
     from merit.sweep import record
     from merit.sweep.report import labels
 
     damage_lines: list[str] = []
+    listed = []
     for name in record.list_names():
         try:
             sweep_record = record.read_sweep(name)
         except MeritError as error:
             damage_lines.append(str(error))
-            click.echo(f"{name}  damaged")
+            listed.append({"name": name, "error": str(error)})
+            if not as_json:
+                click.echo(f"{name}  damaged")
             continue
         damage_lines += record.find_damaged(sweep_record.folder).values()
-        finished_count = sum(trial.state in record.FINAL_STATES for trial in sweep_record.trials)
-        best = sweep_record.find_best()
-        best_text = "" if best is None else f"  trial {best.number}: {labels.format_score(sweep_record, best)}"
-        click.echo(f"{name}  {finished_count} of {sweep_record.planned or '?'} trials{best_text}")
+        listed.append(labels.describe_sweep(sweep_record))
+        if not as_json:
+            click.echo(labels.render_summary(sweep_record))
+    if as_json:
+        output.print_json(listed)
     if damage_lines:
         raise MeritError("\n".join(damage_lines))
 
 
 @sweep.command()
 @click.argument("name", required=False)
-def show(name: str | None) -> None:
+@json_option
+def show(name: str | None, as_json: bool) -> None:
     """Show the trials of the sweep NAME [default: the newest], best first."""
     from rich.console import Console
 
     from merit.sweep import record
-    from merit.sweep.report import terminal
+    from merit.sweep.report import labels, terminal
 
     sweep_record = record.read_sweep(name or record.find_latest())
+    if as_json:
+        damaged = record.find_damaged(sweep_record.folder)
+        output.print_json({**labels.describe_trials(sweep_record), "damaged": damaged})
+        return
     terminal.print_sweep(Console(), sweep_record)
     _print_damage(sweep_record.folder)
 
@@ -75,11 +87,11 @@ def adopt(trial: int | None, sweep_name: str | None, name: str | None, branch: b
     if adoption.commit:
         click.echo(f"{adoption.branch}: commit {adoption.commit[:7]}, checked out")
     if adoption.has_other_code:
-        click.echo(
+        logging.show_line(
             f"note:    the sweep ran at {sweep_record.commit[:7]}, other code is checked out: figures may differ"
         )
     for number, line in enumerate(adoption.list_next_commands()):
-        click.echo(f"{'next:   ' if number == 0 else '        '} {line}")
+        logging.show_line(f"{'next:   ' if number == 0 else '        '} {line}")
 
 
 def _print_damage(folder: Path) -> None:
@@ -87,4 +99,4 @@ def _print_damage(folder: Path) -> None:
     from merit.sweep import record
 
     for damage in record.find_damaged(folder).values():
-        click.echo(f"note:    {damage}")
+        logging.show_line(f"note:    {damage}")

@@ -7,7 +7,7 @@ import click
 from merit.cli.group import main
 
 
-@main.group()
+@main.group(hidden=True)
 def workflow() -> None:
     """Steps that only the GitHub workflows call; docs/how-to/pull-requests.md describes them and their permissions."""
 

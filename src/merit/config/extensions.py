@@ -13,13 +13,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import merit
+LIBRARY = Path(__file__).resolve().parents[1]
 
 
 @cache
 def read_constants(package: str, constant: str) -> dict[str, Any]:
     """Return the values of a constant that modules of a package and its folders set in one line, by module."""
-    folder = Path(merit.__file__).parent.joinpath(*package.split(".")[1:])
+    folder = LIBRARY.joinpath(*package.split(".")[1:])
     pattern = re.compile(rf"^{constant} = (.+)$", re.MULTILINE)
     values = {}
     for file in sorted(folder.rglob("*.py")):

@@ -18,13 +18,6 @@ def create_console() -> Console:
     return Console(highlight=False, width=None if Console().is_terminal else DEFAULT_WIDTH)
 
 
-def show_phase(text: str) -> None:
-    """Print the current step on standard error, if that is a terminal."""
-    screen = Console(stderr=True, highlight=False)
-    if screen.is_terminal:
-        screen.print(f"{text} ...", style="dim", markup=False, soft_wrap=True)
-
-
 def fit_table(table: Table, width: int) -> RenderableType:
     """Return the table with column widths at which no word breaks, or its rows as blocks if it doesn't fit.
 

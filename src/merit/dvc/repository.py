@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from merit import git, safe_yaml
+from merit.console import logging
 from merit.dvc import cache, limits, lockfile, settings
 from merit.dvc import paths as names
 from merit.errors import MeritError
@@ -44,6 +45,7 @@ def open_checked() -> Iterator["Repo"]:
     """
     from dvc.repo import Repo
 
+    logging.adopt_dvc_loggers()
     root = Path(Repo.find_root())
     settings.check_settings(root)
     _check_files(root)

@@ -44,7 +44,7 @@ def parse_expression(text: str) -> Expression:
     """Return the tree of an expression, with the columns that it uses.
 
     Example:
-        >>> parse("arr_delay >= 15 AND carrier = 'DL'").columns
+        >>> parse_expression("arr_delay >= 15 AND carrier = 'DL'").columns
         ('arr_delay', 'carrier')
 
     Raises:

@@ -9,7 +9,7 @@ import numpy as np
 from merit import artifacts, git, safe_yaml
 from merit.config.components import targets, trusted_packages
 from merit.config.schema import Lock
-from merit.console.tables import show_phase
+from merit.console.logging import show_phase
 from merit.errors import GATE_MODULES, MeritError, require_modules
 from merit.gate import champion as champions
 from merit.gate import config_change, freshness, waivers

@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from merit import __version__, artifacts
+from merit import artifacts
+from merit.version import __version__
 
 ARTIFACT_PATH = artifacts.PACKAGE.name
 """The artifact path of the model in a run, to which a version's source points."""

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import yaml
 
-from merit import __version__, artifacts
+from merit import artifacts
 from merit.config import lock as locks
 from merit.config.components import targets
 from merit.config.schema import Lock
@@ -21,6 +21,7 @@ from merit.models import build
 from merit.packaging import graph
 from merit.reading.declaration import build_declaration, get_defaults
 from merit.scoring.package import OnnxGraph, extract_columns
+from merit.version import __version__
 
 SECTIONS = ("name", "seed", "data", "features", "model", "optimizer", "trainer")
 """The sections of the lock that define the model. Only these are packaged, so the package changes with no others."""

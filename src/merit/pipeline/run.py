@@ -16,7 +16,8 @@ from merit import artifacts, tracking
 from merit.config import lock as locks
 from merit.config.compose import Composer
 from merit.config.schema import Lock
-from merit.console.tables import show_phase
+from merit.console.logging import show_line as show_progress
+from merit.console.logging import show_phase
 from merit.dvc import restore
 from merit.errors import ConfigError, MeritError, Refused
 from merit.gate import freshness
@@ -42,17 +43,19 @@ that can be out of date while BASELINE_STAGE is up to date."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunResult:
     """The result of a run.
 
     Attributes:
         report: the gate's report.
+        lock: the configuration that ran.
         version: the candidate's number in MLflow; None if the gate failed or MLflow doesn't keep the runs.
         is_from_overrides: whether the overrides made a configuration that differs from conf/ alone.
         record_error: the error that prevented recording the run after the gate; None without one.
     """
 
     report: dict[str, Any]
+    lock: Lock
     version: str | None
     is_from_overrides: bool = False
     record_error: MeritError | None = None
@@ -62,7 +65,7 @@ ShowLine = Callable[[str], object]
 """Reports a line of progress to the user."""
 
 
-def run_path(overrides: Sequence[str], show_line: ShowLine = print) -> Outcome:
+def run_path(overrides: Sequence[str], show_line: ShowLine = show_progress) -> RunResult:
     """Write the lock, run the stages that are out of date, run the gate, record the run, register what passed.
 
     Args:
@@ -86,13 +89,13 @@ def run_path(overrides: Sequence[str], show_line: ShowLine = print) -> Outcome:
             update_stages(show_line=show_line)
         last_report = freshness.load_current_report(lock)
         if last_report is not None and (receipt := _find_receipt(lock, last_report)) is not None:
-            return Outcome(last_report, receipt.get("version"), is_from_overrides)
+            return RunResult(last_report, lock, receipt.get("version"), is_from_overrides)
         # The gate runs again before a registration: a report file from an earlier run is not trusted.
         report = _run_gate(lock)
         try:
-            return Outcome(report, _record_and_register(lock, report), is_from_overrides)
+            return RunResult(report, lock, _record_and_register(lock, report), is_from_overrides)
         except MeritError as fault:  # the verdict is shown all the same
-            return Outcome(report, None, is_from_overrides, fault)
+            return RunResult(report, lock, None, is_from_overrides, fault)
 
 
 def _differs_from_conf(composer: Composer, lock: Lock) -> bool:
@@ -172,7 +175,7 @@ def _record_and_register(lock: Lock, report: dict[str, Any]) -> str | None:
     return candidate
 
 
-def update_stages(last_stage: str | None = None, show_line: ShowLine = print) -> list[str]:
+def update_stages(last_stage: str | None = None, show_line: ShowLine = show_progress) -> list[str]:
     """Run the stages that are out of date; return their names.
 
     Outputs that dvc.lock names for the present inputs are downloaded from DVC's remote instead of computed.

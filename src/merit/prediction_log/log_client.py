@@ -21,7 +21,6 @@ from typing import Any
 
 import msgspec
 
-import merit
 from merit.console.json_log import RateLimitedLogger
 from merit.prediction_log.privacy import KEY_VARIABLE
 from merit.prediction_log.protocol import (
@@ -305,7 +304,7 @@ class WriterProcess:
 def start_process() -> "subprocess.Popen[bytes]":
     """Start a writer process."""
     variables = {name: os.environ[name] for name in WRITER_VARIABLES if name in os.environ}
-    source_folder = Path(merit.__file__).parents[1]
+    source_folder = Path(__file__).resolve().parents[2]
     python_paths = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
     if (
         source_folder.name not in INSTALL_FOLDERS

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
-from merit import __version__, git
+from merit import git
 from merit.config import merit_code
+from merit.version import __version__
 
 SHIPPED_PATHS = (
     ".ci",

@@ -1,7 +1,8 @@
 """Formats the result of a reproduction as lines: each stage, the differences inside outputs, possible causes."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from merit.reproduce.compare import StageDifference
 from merit.reproduce.output_diff import TOLERANCE_SHARE
@@ -40,6 +41,10 @@ class ReproductionResult:
     def is_identical(self) -> bool:
         """Whether every output is bit for bit identical."""
         return self.data_change is None and not any(stage.changed_outputs for stage in self.stages)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the result for JSON: `identical`, and the attributes."""
+        return {"identical": self.is_identical, **asdict(self)}
 
     def format_lines(self) -> Iterator[str]:
         """Yield the report line by line."""

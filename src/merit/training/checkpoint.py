@@ -19,10 +19,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-import merit
 from merit import artifacts
 from merit.config import lock as locks
 from merit.config.schema import Lock
+from merit.console.logging import show_line
 from merit.training.batches import Batches
 from merit.training.history import History
 from merit.training.lightning_module import Learner
@@ -73,7 +73,7 @@ class Checkpoint(lightning.Callback):
         """Resume from the checkpoint, if its hash matches."""
         saved = read_checkpoint()
         if saved is None and artifacts.CHECKPOINT.exists() and trainer.is_global_zero:
-            print(f"{artifacts.CHECKPOINT}: can't be read, so training begins anew")
+            show_line(f"{artifacts.CHECKPOINT}: can't be read, so training begins anew")
         if saved is None or saved.metadata["made_for"] != self._fingerprint:
             return
         assert isinstance(pl_module, Learner)
@@ -91,7 +91,7 @@ class Checkpoint(lightning.Callback):
         if pl_module.schedule is not None:
             pl_module.schedule.load_state_dict(metadata["schedule"])
         if trainer.is_global_zero:
-            print(f"resumed in epoch {epoch}, after batch {len(saved.tensors['losses'])}")
+            show_line(f"resumed in epoch {epoch}, after batch {len(saved.tensors['losses'])}")
 
     def on_train_batch_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
@@ -121,7 +121,7 @@ class Checkpoint(lightning.Callback):
             try:
                 self._save_checkpoint(trainer, pl_module, batch_idx + 1)
             except TypeError:  # from JSON: a custom optimizer may have any state
-                print("the optimizer's state is not made of tensors and numbers: if killed, training begins anew")
+                show_line("the optimizer's state is not made of tensors and numbers: if killed, training begins anew")
                 self._seconds = math.inf
             self._saved_at = time.monotonic()
 
@@ -180,7 +180,7 @@ def compute_fingerprint(lock: Lock) -> str:
     digest = hashlib.sha256(
         json.dumps([settings, *(_convert_to_plain(each) for each in sections)], sort_keys=True).encode()
     )
-    root = Path(merit.__file__).parent
+    root = Path(__file__).parents[1]
     code = sorted([*(root / "training").glob("*.py"), *(root / "models").glob("*.py")])
     for path in [artifacts.part_path("train"), artifacts.part_path("validation"), artifacts.FEATURES_REPORT, *code]:
         with path.open("rb") as file:

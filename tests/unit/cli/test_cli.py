@@ -2,17 +2,22 @@ import errno
 import json
 import os
 import re
+import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import click
 import pytest
 
-from merit import __version__, artifacts
+from merit import __version__, artifacts, cli
+from merit.cli import sections
 from merit.config import lock as locks
 from merit.config.schema import Lock
+from merit.console import logging
 from merit.errors import ConfigError, MeritError, Refused
 from merit.process import workspace_lock
 from merit.registry import tags
@@ -93,12 +98,151 @@ def test_a_wrong_command_line_is_broken(call: Call, args: list[str]) -> None:
     assert "Traceback" not in err
 
 
-def test_the_commands_are_listed_in_the_order_of_the_path(call: Call) -> None:
+def test_the_help_fits_one_screen_and_lists_each_command_once_in_the_order_of_the_path(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = call("--help")
     assert code == 0
-    commands = ["compose", "ingest", "validate", "features", "train", "evaluate", "package", "gate", "register"]
-    places = [out.index(f"\n  {command} ") for command in commands]
+    assert len(out.splitlines()) <= 40
+    assert max(map(len, out.splitlines())) <= 80
+    listed = [name for section in sections.SECTIONS for name in section.commands]
+    assert sorted(listed) == sorted(name for name, command in cli.main.commands.items() if not command.hidden)
+    assert [section.title for section in sections.SECTIONS] == [
+        "project", "data", "model", "gate", "registry", "environments", "serving",
+    ]  # fmt: skip
+    names = out.partition("Commands:")[2]
+    places = [names.index(f" {name}") for name in ("compose,", "ingest,", "train,", "package,", "gate,", "register,")]
     assert places == sorted(places)
+    assert out.endswith("is in `merit workflow`.\n")
+
+
+def _list_commands(group: click.Group, *parents: str) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from () if command.hidden else _list_commands(command, *parents, name)
+        else:
+            yield (*parents, name)
+
+
+def test_each_commands_help_ends_with_an_example_that_is_a_command_of_it(call: Call) -> None:
+    commands = list(_list_commands(cli.main))
+    assert {" ".join(each) for each in commands} == set(sections.EXAMPLES)
+    for each in commands:
+        code, out, _ = call(*each, "--help")
+        assert (code, out.splitlines()[-2]) == (0, "Example:")
+        example = shlex.split(out.splitlines()[-1])[1:]
+        assert tuple(example[: len(each)]) == each
+        command: click.Command = cli.main
+        for name in each:
+            assert isinstance(command, click.Group)
+            command = command.commands[name]
+        command.make_context(each[-1], example[len(each) :])
+
+
+def test_a_misspelt_command_is_asked_about(call: Call) -> None:
+    assert "No such command 'ingst'. Did you mean 'ingest'?" in call("ingst")[2]
+    assert "Did you mean 'revoke'?" in call("keys", "revok")[2]
+
+
+def test_shells_are_told_the_commands_and_options(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_MERIT_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "merit reg")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert call()[1].split() == ["plain,register", "plain,registry"]
+
+
+QUIET = [["--quiet", "compose"], ["compose", "--quiet"], ["compose", "-q"], ["-v", "compose", "-q"]]
+
+
+@pytest.mark.parametrize("args", QUIET)
+def test_quiet_leaves_the_exit_code_and_the_errors(call: Call, conf: Path, args: list[str]) -> None:
+    assert call(*args) == (0, "", "")
+    assert call("compose", "--check", "--quiet", "seed=8") == (1, "", "")
+    code, out, err = call(*args, "seed=x")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+
+
+def test_verbose_shows_how_long_a_command_took_and_stages_inherit_it(call: Call, conf: Path) -> None:
+    code, out, err = call("compose", "--verbose")
+    assert (code, out) == (0, "params.yaml written\n")
+    assert re.search(r"^debug: \d+\.\d+ s: merit compose took \d+\.\d+ s$", err, re.MULTILINE)
+    assert os.environ[logging.VERBOSITY_VARIABLE] == "verbose"
+    assert "merit compose took" in call("compose")[2]
+
+
+def test_errors_are_lines_of_json_if_that_is_the_log_format(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(logging.FORMAT_VARIABLE, "text")
+    monkeypatch.setattr(sys, "argv", ["merit", "--log-format", "json", "ingest"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    out, err = capfd.readouterr()
+    assert (ended.value.code, out) == (2, "")
+    record = json.loads(err)
+    assert record["message"] == "params.yaml: not found; 'merit compose' writes it"
+    assert (record["level"], record["logger"]) == ("error", "merit")
+
+
+@pytest.mark.parametrize("args", [["--log-format", "xml", "compose"], ["compose", "--log-format", "xml"]])
+def test_an_unknown_log_format_is_refused(call: Call, args: list[str]) -> None:
+    code, _, err = call(*args)
+    assert code == 2
+    assert "'xml' is not one of 'text', 'json'" in err
+
+
+def test_with_json_a_verdict_alone_is_on_standard_output(
+    call: Call, monkeypatch: pytest.MonkeyPatch, lock: Lock
+) -> None:
+    from merit.gate import judge
+
+    def gate(lock: Lock, against: str | None, only: str | None) -> dict[str, Any]:
+        print("a library speaks")
+        return {"verdict": "fail", "checks": [], "value": float("nan")}
+
+    monkeypatch.setattr(locks, "read_lock", lambda: lock)
+    monkeypatch.setattr(judge, "gate", gate)
+    for quiet in ([], ["--quiet"]):
+        code, out, err = call("gate", "--json", *quiet)
+        assert (code, json.loads(out)) == (1, {"verdict": "fail", "checks": [], "value": None})
+        assert err == ("" if quiet else "a library speaks\n")
+
+
+def test_a_run_as_json_has_the_verdict_the_candidate_and_the_report(
+    call: Call, monkeypatch: pytest.MonkeyPatch, lock: Lock
+) -> None:
+    from merit.pipeline import run
+
+    monkeypatch.setattr(run, "run_path", lambda _: run.RunResult({"verdict": "pass", "model": "tiny"}, lock, "1"))
+    code, out, err = call("run", "--json")
+    report = {"verdict": "pass", "model": "tiny"}
+    assert (code, json.loads(out), err) == (0, {"verdict": "pass", "candidate": "1", "report": report}, "")
+
+
+def test_explain_as_json_has_the_value_and_what_set_it(call: Call, conf: Path) -> None:
+    code, out, _ = call("explain", "seed", "seed=8", "--json")
+    found = json.loads(out)
+    assert (code, found["key"], found["value"], found["set_by"]) == (0, "seed", 8, "command line")
+    assert [each["value"] for each in found["overrode"]] == [7]
+    keys = {each["key"]: each for each in json.loads(call("explain", "--json")[1])}
+    assert keys["seed"]["value"] == 7
+    assert keys["seed"]["set_by"].startswith("conf/")
+    assert "data" not in keys
+    assert "data" in {each["key"] for each in json.loads(call("explain", "--json", "--depth", "1")[1])}
+
+
+def test_violations_as_json_are_the_stages_report(
+    call: Call, monkeypatch: pytest.MonkeyPatch, make_lock: Callable[..., Lock], table: Any
+) -> None:
+    locks.write_lock(make_lock(lambda values: values["data"]["contract"]["rows"].update(max=9)))
+    artifacts.RAW.parent.mkdir()
+    table.with_columns(late=table["delay"] >= 10).write_parquet(artifacts.RAW)
+    code, out, err = call("validate", "--json")
+    assert (code, json.loads(out)) == (1, json.loads(artifacts.DATA_REPORT.read_text()))
+    assert json.loads(out)["violations"][0]["allowed"]
+    assert err.startswith("error: ")
 
 
 def test_the_version_is_told(call: Call) -> None:
@@ -154,13 +298,13 @@ def test_the_verdict_is_the_exit_code(call: Call, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(("number", "told"), [("1", "candidate 1 in MLflow"), (None, "MLflow doesn't keep these runs")])
 def test_a_run_tells_a_candidate_in_mlflow_from_a_version(
-    call: Call, monkeypatch: pytest.MonkeyPatch, number: str | None, told: str
+    call: Call, monkeypatch: pytest.MonkeyPatch, lock: Lock, number: str | None, told: str
 ) -> None:
     from merit.gate.report import terminal
     from merit.pipeline import run
 
     monkeypatch.setattr(terminal, "print_report", lambda report: None)
-    monkeypatch.setattr(run, "run_path", lambda _: run.Outcome({"verdict": "pass", "model": "tiny"}, number))
+    monkeypatch.setattr(run, "run_path", lambda _: run.RunResult({"verdict": "pass", "model": "tiny"}, lock, number))
     code, out, _ = call("run")
     assert (code, out.splitlines()[1]) == (0, "next:    'merit serve', then call it")
     assert out.startswith("model:   tiny")

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -44,6 +45,24 @@ def test_keys_are_rotated_by_two_that_hold_at_once(call: Call) -> None:
     assert _admitted(following) == "shop"
     with pytest.raises(methods.HttpError):
         _admitted(last)
+
+
+def test_keys_as_json_say_what_the_table_says(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, key, told = call("keys", "add", "shop", "--quota", "600", "--expires", "2999-01-31", "--quiet")
+    assert (code, told) == (0, "")
+    assert _admitted(key.strip()) == "shop"
+    monkeypatch.setenv("MERIT_VERBOSITY", "")  # which the command set for its stages
+    (found,) = json.loads(call("keys", "list", "--json")[1])
+    assert key.strip() not in str(found)
+    assert call("keys", "list")[1].splitlines()[1].startswith(found.pop("hash"))
+    assert found == {
+        "name": "shop",
+        "created": str(datetime.now(UTC).date()),
+        "expires": "2999-01-31",
+        "expired": False,
+        "quota": 600,
+        "roles": ["predict", "feedback"],
+    }
 
 
 def test_the_file_is_where_the_lock_says(call: Call, lock: Lock) -> None:

@@ -2,7 +2,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from merit.console.tables import fit_table, show_phase
+from merit.console.tables import fit_table
 
 
 def _render(width: int, **no_wrap: bool) -> str:
@@ -39,15 +39,3 @@ def test_a_column_that_may_not_wrap_is_whole_however_long() -> None:
     with console.capture() as capture:
         console.print(fit_table(table, 64))
     assert "a" * 40 in capture.get()
-
-
-@pytest.mark.parametrize(("environment", "shown"), [({"TTY_COMPATIBLE": "1"}, "gate: [loading] ...\n"), ({}, "")])
-def test_a_phase_is_shown_on_standard_error_of_a_terminal_alone(
-    environment: dict[str, str], shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("TERM", "dumb")
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    show_phase("gate: [loading]")
-    assert capsys.readouterr() == ("", shown)

@@ -26,6 +26,9 @@ def test_a_difference_of_unknown_cause_names_the_first_stage_and_what_else_diffe
         causes=["processor was A, is B"],
     )
     assert not outcome.is_identical
+    as_json = outcome.as_json()
+    assert (as_json["identical"], as_json["causes"]) == (False, ["processor was A, is B"])
+    assert [each["changed_outputs"] for each in as_json["stages"]] == [[], ["w"], ["m"]]
     assert list(outcome.format_lines()) == [
         "ingest    identical",
         "train     differs: w",

@@ -16,6 +16,7 @@ from merit.scoring.package import Package
 from merit.serving import mlmodel as loader
 from merit.serving.app.row_values import BadRows
 from merit.serving.app.served_model import ServedModel
+from merit.serving.codec import json_rows
 from merit.serving.mlmodel import PyfuncModel
 from tests.conftest import rewrite_manifest
 
@@ -127,8 +128,8 @@ def test_times_and_arrays_are_read_as_json_has_them(workdir: Path, make_package:
     assert loaded.predict(table)["prediction"].tolist() == _endpoint(rows)["predictions"]
     days = pd.DataFrame({"shop": ["a"], "when": [date(2026, 2, 1)]})
     assert loaded.predict(days)["prediction"].tolist() == _endpoint(rows[2:])["predictions"]
-    assert loader._to_json_value(np.ones((2, 2)), "image") == [[1.0, 1.0], [1.0, 1.0]]
-    assert loader._to_json_value([np.float32(0.5), pd.NA], "image") == [0.5, None]
+    assert json_rows.to_json_value(np.ones((2, 2)), "image") == [[1.0, 1.0], [1.0, 1.0]]
+    assert json_rows.to_json_value([np.float32(0.5), pd.NA], "image") == [0.5, None]
 
 
 def test_of_classes_the_likeliest_and_all_probabilities_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

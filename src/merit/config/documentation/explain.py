@@ -44,6 +44,17 @@ class Explanation:
     overrode: tuple[Setting, ...]
     meaning: str
 
+    def as_json(self) -> dict[str, Any]:
+        """Return it for JSON; `set_by` is `where`, and each of `overrode` has `value` and `set_by`."""
+        return {
+            "key": self.key,
+            "value": self.value,
+            "set_by": self.where,
+            "written": self.written,
+            "overrode": [{"value": setting.value, "set_by": setting.where} for setting in self.overrode],
+            "meaning": self.meaning,
+        }
+
     def __str__(self) -> str:
         """Return it as lines of text."""
         suffix = f" ({self.written})" if self.written is not None else ""
@@ -214,6 +225,24 @@ def build_tree(overrides: Sequence[str] = (), depth: int | None = None, conf: Pa
     root = Tree(Text(str(conf)))
     _add_branches(root, composed, values, (), depth)
     return root
+
+
+def list_keys(
+    overrides: Sequence[str] = (), depth: int | None = None, conf: Path = artifacts.CONF
+) -> list[dict[str, Any]]:
+    """Return the leaves of the tree of `build_tree`: `key`, `value` and `set_by` of each; a cut section is a leaf."""
+    composed = compose_config(overrides, conf, data_access="nothing")
+    values = _collect_values(composed.lock)
+    listed = []
+    for path in _iterate_paths(values):
+        _, value = _get_value(values, path)
+        is_section = isinstance(value, dict) and bool(value)
+        if len(path) > (depth or len(path)) or (is_section and len(path) != depth):
+            continue
+        where, settings = _find_origin(composed, path)
+        if settings or value is not None:
+            listed.append({"key": ".".join(path), "value": value, "set_by": where})
+    return listed
 
 
 def _add_branches(

@@ -1,7 +1,10 @@
 """Prints the result of `merit infer`: features, columns left out with reasons, notes and warnings."""
 
+from typing import Any
+
 import click
 
+from merit.console.logging import show_line
 from merit.data.infer import InferredConfig
 from merit.data.infer.guess import select_features
 
@@ -26,7 +29,22 @@ def print_result(result: InferredConfig) -> None:
     for warning in result.warnings:
         click.echo(f"WARNING:  {warning}")
     click.echo(f"written:  {', '.join(map(str, result.files))}")
-    click.echo(f"next:     read and correct them, then 'merit run experiment={result.name}'")
+    show_line(f"next:     read and correct them, then 'merit run experiment={result.name}'")
+
+
+def describe_result(result: InferredConfig) -> dict[str, Any]:
+    """Return the result for JSON, with all notes."""
+    return {
+        "name": result.name,
+        "task": result.target.task,
+        "target": result.target.name,
+        "rows": result.rows,
+        "features": [guess.name for guess in select_features(result.columns)],
+        "left_out": {guess.name: guess.left_out for guess in result.columns if guess.left_out is not None},
+        "notes": list(result.notes),
+        "warnings": list(result.warnings),
+        "files": [str(path) for path in result.files],
+    }
 
 
 def _join_names(names: list[str], max_shown: int = 10) -> str:

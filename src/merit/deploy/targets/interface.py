@@ -65,6 +65,25 @@ class Target(Protocol):
 
     A target compares two descriptions: `plan` shows the difference between `actual` and `desired`, and `apply` removes
     it.
+
+    Example:
+        class File:
+            def __init__(self, desired: DesiredState) -> None:
+                self.version = desired.environment.version
+
+            def describe_desired(self) -> Facts:
+                return {"version": self.version}
+
+            def read_actual(self) -> ActualState:
+                path = Path("serving.txt")
+                return ActualState({"version": path.read_text()} if path.is_file() else {}, healthy=True)
+
+            def check_inputs(self) -> None:
+                pass
+
+            def apply(self) -> list[str]:
+                Path("serving.txt").write_text(str(self.version))
+                return [f"serving.txt: {self.version}"]
     """
 
     def describe_desired(self) -> Facts:

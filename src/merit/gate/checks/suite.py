@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from merit.config.components import targets
-from merit.console.tables import show_phase
+from merit.console.logging import show_phase
 from merit.errors import MeritError
 from merit.gate.checks.model import behaviour, comparisons, cost, parity, replay, robustness, slices
 from merit.gate.checks.model.limits import Limit, check_limit

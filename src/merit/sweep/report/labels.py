@@ -4,6 +4,8 @@ import math
 import shlex
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any
 
 from merit.console.masking import mask_secrets
 from merit.sweep.record import Sweep, Trial
@@ -52,6 +54,41 @@ def format_duration(seconds: float) -> str:
 def format_score(sweep: Sweep, trial: Trial) -> str:
     """Format a trial's value of each objective, such as `log_loss 0.4124`."""
     return ", ".join(f"{metric} {format_number(trial.values.get(metric))}" for metric in sweep.objectives)
+
+
+def describe_sweep(sweep: Sweep) -> dict[str, Any]:
+    """Return what `merit sweep list` says of a sweep, for JSON."""
+    best = sweep.find_best()
+    return {
+        "name": sweep.name,
+        "created": sweep.created,
+        "finished": sum(trial.state in FINAL_STATES for trial in sweep.trials),
+        "planned": sweep.planned,
+        "best": None if best is None else describe_trial(best),
+    }
+
+
+def describe_trial(trial: Trial) -> dict[str, Any]:
+    """Return a trial for JSON, without its folder."""
+    return {each.name: getattr(trial, each.name) for each in fields(trial) if each.name != "folder"}
+
+
+def describe_trials(sweep: Sweep) -> dict[str, Any]:
+    """Return what `merit sweep show` says of a sweep, for JSON; trials in the order of their numbers."""
+    return {
+        **describe_sweep(sweep),
+        "objectives": sweep.objectives,
+        "command": render_command(sweep),
+        "commit": sweep.commit,
+        "trials": [describe_trial(trial) for trial in sweep.trials],
+    }
+
+
+def render_summary(sweep: Sweep) -> str:
+    """Return the line of `merit sweep list`."""
+    facts, best = describe_sweep(sweep), sweep.find_best()
+    best_text = "" if best is None else f"  trial {best.number}: {format_score(sweep, best)}"
+    return f"{sweep.name}  {facts['finished']} of {sweep.planned or '?'} trials{best_text}"
 
 
 def find_latest_value(trial: Trial, metric: str) -> float | None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from merit import artifacts
 from merit.config.schema import Lock
-from merit.console.tables import show_phase
+from merit.console.logging import show_phase
 from merit.errors import MeritError
 from merit.gate.champion import Champion
 from merit.gate.checks.data.dataset import Dataset

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-import merit
 from merit import artifacts
 from merit.errors import MeritError, Refused
 from merit.gate.checks.model.source_rows import convert_columns
@@ -92,7 +91,7 @@ def _read_cached(key: str) -> float | None:
 
 def _compute_cache_key(evidence: Evidence) -> str:
     """Return the hash of everything that the predictions for the source's rows depend on."""
-    code = Path(merit.__file__).parent
+    code = Path(__file__).parents[3]
     code_files = [
         *sorted((code / "reading").glob("*.py")),
         *sorted((code / "data").glob("*.py")),

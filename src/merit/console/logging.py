@@ -1,0 +1,114 @@
+"""Configures what merit says about its progress: the logger `merit`, as text or as JSON lines.
+
+Results, such as tables and verdicts, are no log records: commands print them. A record with `to_stdout` stands between
+the lines of a result in the text format, such as what to do next.
+"""
+
+import logging
+import os
+import sys
+import time
+
+VERBOSITY_VARIABLE, FORMAT_VARIABLE = "MERIT_VERBOSITY", "MERIT_LOG_FORMAT"
+"""Environment variables that hand both settings to the stages, which are processes of their own."""
+LEVELS = {"normal": logging.INFO, "quiet": logging.WARNING, "verbose": logging.DEBUG}
+"""The least level that is logged, by verbosity."""
+DVC_LOGGERS = ("dvc", "dvc_data", "dvc_objects")
+
+logger = logging.getLogger("merit")
+
+
+def configure(verbosity: str = "normal", log_format: str = "text") -> None:
+    """Set up the logger for a command.
+
+    Args:
+        verbosity: normal; quiet, only warnings and errors; or verbose, also timings, files and DVC's own messages.
+        log_format: text, or json for one JSON object per record on standard error.
+    """
+    logger.handlers[:] = [JsonHandler() if log_format == "json" else TextHandler()]
+    logger.setLevel(LEVELS[verbosity])
+    logger.propagate = False  # libraries add handlers to the root logger, which would print each record again
+    for variable, value, default in ((VERBOSITY_VARIABLE, verbosity, "normal"), (FORMAT_VARIABLE, log_format, "text")):
+        if value != default:
+            os.environ[variable] = value
+
+
+def adopt_dvc_loggers() -> None:
+    """Give DVC's loggers the level of ours, and our handler if it writes JSON; DVC sets them up when it is imported."""
+    for name in DVC_LOGGERS if logger.handlers else ():
+        dvc_logger = logging.getLogger(name)
+        dvc_logger.setLevel(logger.level)
+        if isinstance(logger.handlers[0], JsonHandler):
+            dvc_logger.handlers[:] = logger.handlers
+
+
+def is_quiet() -> bool:
+    """Return whether only warnings and errors are shown."""
+    return logger.level > logging.INFO
+
+
+def show_phase(text: str) -> None:
+    """Log the step that begins; as text it is shown only on a terminal, or if all is to be shown."""
+    logger.info(text, extra={"phase": True})
+
+
+def show_line(text: str) -> None:
+    """Log a line that the text format shows on standard output, such as a note or the next step."""
+    logger.info(text, extra={"to_stdout": True})
+
+
+class TextHandler(logging.Handler):
+    """Prints records as lines: errors with the prefix `error:`, debugging with the seconds since the start."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        if hasattr(record, "phase"):
+            _print_phase(record.getMessage())
+            return
+        stream = sys.stdout if hasattr(record, "to_stdout") else sys.stderr
+        print(_format_text(record), file=stream, flush=True)
+
+
+def _format_text(record: logging.LogRecord) -> str:
+    message = record.getMessage()
+    if record.levelno >= logging.ERROR:
+        return f"error: {message}" if "\n" not in message else f"error:\n{message}"
+    if record.levelno <= logging.DEBUG:
+        return f"debug: {record.relativeCreated / 1000:.3f} s: {message}"
+    return message
+
+
+def _print_phase(text: str) -> None:
+    from rich.console import Console
+
+    screen = Console(stderr=True, highlight=False)
+    if screen.is_terminal or logger.isEnabledFor(logging.DEBUG):
+        screen.print(f"{text} ...", style="dim", markup=False, soft_wrap=True)
+
+
+class JsonHandler(logging.Handler):
+    """Writes records as JSON objects with `time`, `level`, `logger`, `message` and `pid`, one a line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        from merit.console.json_log import write_log_line
+
+        write_log_line({"level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()})
+
+
+class Timer:
+    """Logs at the debug level how long a block took.
+
+    Example:
+        with Timer("compose"):
+            ...
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        logger.debug("%s took %.3f s", self._name, time.perf_counter() - self._started)

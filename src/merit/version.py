@@ -1,0 +1,3 @@
+"""The version of merit; `merit.__version__` is the same."""
+
+__version__ = "0.1.0"
