@@ -5,7 +5,6 @@ import sys
 
 import pytest
 
-import merit
 from merit.config import extensions
 
 
@@ -16,7 +15,7 @@ def package(tmp_path, monkeypatch):
     (folder / "pulsar.py").write_text('import nowhere\n\nNAME = "pulsar"\nURL_SCHEMES = ("pulsar", "pulsars")\n')
     (folder / "parts" / "zebra.py").write_text('NAME = "zebra"\n')
     (folder / "helper.py").write_text('QUEUE_NAME = "none"\n')
-    monkeypatch.setattr(merit, "__file__", str(tmp_path / "merit" / "__init__.py"))
+    monkeypatch.setattr(extensions, "LIBRARY", tmp_path / "merit")
     extensions.read_constants.cache_clear()
     yield "merit.stream.brokers"
     extensions.read_constants.cache_clear()

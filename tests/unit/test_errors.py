@@ -72,7 +72,7 @@ def test_a_module_that_is_missed_in_the_middle_of_a_command_is_named_with_its_ex
     def fail(*_: object) -> None:
         raise ModuleNotFoundError("No module named 'model_signing.hashing'", name="model_signing.hashing")
 
-    monkeypatch.setattr("merit.config.lock.read_current_lock", fail)
+    monkeypatch.setattr("merit.config.current_lock.read_current_lock", fail)
     monkeypatch.setattr(sys, "argv", ["merit", "sign", "v3"])
     monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
     with pytest.raises(SystemExit) as ended:

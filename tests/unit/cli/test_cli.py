@@ -260,7 +260,8 @@ def test_compose_writes_the_lock_once(call: Call, conf: Path) -> None:
 
 def test_compose_check_exits_0_without_a_difference_and_1_with_one(call: Call, conf: Path) -> None:
     call("compose")
-    assert call("compose", "--check") == (0, "params.yaml is up to date\n", "")
+    code, out, err = call("compose", "--check")  # a source of the project's own is code, which --check doesn't run
+    assert (code, out.partition(";")[0], err) == (0, "params.yaml is up to date", "")
     before = artifacts.LOCK.read_text()
     code, out, err = call("compose", "--check", "seed=8")
     assert code == 1
