@@ -16,7 +16,8 @@ import yaml
 from numpy.typing import NDArray
 
 from merit import artifacts
-from merit.batch import job, output
+from merit.batch import output, predict
+from merit.batch.job import Job
 from merit.config.compose import hash_source
 from merit.config.schema import Lock
 from merit.config.schema.data import Data, Features
@@ -175,9 +176,9 @@ def _decoded(table: pl.DataFrame, package: Package) -> dict[str, NDArray[Any]]:
 
 def _batch(data: Data) -> NDArray[Any]:
     """Return the answers of `merit predict` to the file itself."""
-    asked = job.Job(artifacts.PACKAGE, output.parse_output("scored"), keep=(), workers=1)
-    outcome = job.predict(
-        job.open_source(data.source.arguments["path"], None, None), asked, report_progress=lambda *_: None
+    asked = Job(artifacts.PACKAGE, output.parse_output("scored"), keep=(), workers=1)
+    outcome = predict.predict(
+        predict.open_source(data.source.arguments["path"], None, None), asked, report_progress=lambda *_: None
     )
     assert outcome.rejected_rows == 0
     return pl.read_parquet("scored/*.parquet")["prediction"].to_numpy()
