@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from merit.errors import MeritError
-from merit.gate.report import render as reports
-from merit.gate.report import schema
+from merit.gate.report import render, schema
 from merit.gate.report.wording import summarize_verdict
 from merit.github import GitHubApi, GitHubError, read_event
 from merit.github.pull_requests import WorkflowRun, find_pull_request, read_untrusted_text, upsert_comment
@@ -74,7 +73,7 @@ def _build_payload(api: GitHubApi, run: WorkflowRun, file: Path) -> StatusPayloa
     """Build the content to post: a success only if the run succeeded and its report says pass."""
     try:
         report = schema.parse_report(read_untrusted_text(file, schema.MAX_REPORT_BYTES))
-        text = _check_length(reports.render_markdown(report))
+        text = _check_length(render.render_markdown(report))
     except MeritError as error:
         return _build_broken_payload(api, run, str(error) if run.conclusion == "success" else "")
     except Exception as error:  # noqa: BLE001  # a forged report that crashes the parser must not get a success

@@ -55,10 +55,10 @@ def report(file: Path) -> None:
 @json_option
 def diff(ref: str | None, as_json: bool) -> None:
     """Show how config, data, metrics and package differ from REF [default: the merge base with main]; exit 1 if so."""
-    from merit.gate import diff as room
+    from merit.gate import diff as module
 
-    differences = room.diff(ref)
-    output.print_json(differences) if as_json else click.echo("\n".join(room.render_lines(differences)))
+    differences = module.diff(ref)
+    output.print_json(differences) if as_json else click.echo("\n".join(module.render_lines(differences)))
     sys.exit(int(differences["differs"]))
 
 
@@ -137,9 +137,9 @@ def repro(stage: str | None) -> None:
 @json_option
 def reproduce(commit: str | None, here: bool, as_json: bool) -> None:
     """Recompute the outputs of COMMIT [default: HEAD] with its code; exit 1 if they differ, and show where and why."""
-    from merit import reproduce as room
+    from merit import reproduce as module
 
     with output.reserve_stdout(as_json):
-        result = room.reproduce(commit, allow_other_packages=here, log=logging.show_line)
+        result = module.reproduce(commit, allow_other_packages=here, log=logging.show_line)
     output.print_json(result.as_json()) if as_json else click.echo("\n".join(result.format_lines()))
     sys.exit(not result.is_identical)

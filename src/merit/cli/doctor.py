@@ -13,8 +13,8 @@ from merit.console import output
 @json_option
 def doctor(as_json: bool) -> None:
     """Check what merit needs here and print how to fix each problem; exit 1 if something is missing, 2 if broken."""
-    from merit import doctor as room
+    from merit import doctor as module
 
-    findings = room.run_checks()
-    output.print_json(room.as_json(findings)) if as_json else click.echo("\n".join(room.render_lines(findings)))
-    sys.exit(room.compute_exit_code(findings))
+    findings = module.run_checks()
+    output.print_json(module.as_json(findings)) if as_json else click.echo("\n".join(module.render_lines(findings)))
+    sys.exit(module.compute_exit_code(findings))

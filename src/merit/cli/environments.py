@@ -15,15 +15,15 @@ from merit.console import logging, output
 def promote(source: str, environment: str) -> None:
     """Write the version and image of SOURCE (an environment, or a version such as v3) to ENVIRONMENT's file."""
     from merit.config import lock
-    from merit.deploy import promote as room
+    from merit.deploy import promote as module
 
-    promotion = room.promote(source, environment, lock.read_lock())
+    promotion = module.promote(source, environment, lock.read_lock())
     for key, (previous, value) in promotion.changes.items():
         click.echo(f"{promotion.declared.file.path}: {key}: {previous or 'null'} -> {value or 'null'}")
     if not promotion.changes:
         click.echo(f"{promotion.declared.file.path} declares {promotion.version} already")
         return
-    logging.show_line("next:    " + "\n         ".join(room.list_next_commands(promotion)))
+    logging.show_line("next:    " + "\n         ".join(module.list_next_commands(promotion)))
 
 
 @main.command()
@@ -32,10 +32,10 @@ def promote(source: str, environment: str) -> None:
 def plan(environment: str, as_json: bool) -> None:
     """Show what apply would change in ENVIRONMENT, as a diff; exit 0 if nothing, 1 if something, 2 if not allowed."""
     from merit.config import lock
-    from merit.deploy import plan as room
+    from merit.deploy import plan as module
 
-    planned = room.plan(environment, lock.read_lock())
-    output.print_json(room.as_json(planned)) if as_json else click.echo("\n".join(room.render_lines(planned)))
+    planned = module.plan(environment, lock.read_lock())
+    output.print_json(module.as_json(planned)) if as_json else click.echo("\n".join(module.render_lines(planned)))
     sys.exit(int(planned.differs))
 
 
@@ -44,10 +44,10 @@ def plan(environment: str, as_json: bool) -> None:
 def apply(environment: str) -> None:
     """Deploy to ENVIRONMENT what main declares and record it as a tag; exit 0 even if only MLflow wasn't updated."""
     from merit.config import lock
-    from merit.deploy import apply as room
+    from merit.deploy import apply as module
     from merit.serving.server_probe import check_example
 
-    result = room.apply(environment, lock.read_lock(), check_example)
+    result = module.apply(environment, lock.read_lock(), check_example)
     for line in result.actions:
         click.echo(line)
     unchanged_text = "no difference" if result.remaining is None else "what serves is as declared"
@@ -63,14 +63,14 @@ def apply(environment: str) -> None:
 def status(as_json: bool) -> None:
     """Compare the declared with the actual state of every environment; exit 0 if they agree, 1 if not."""
     from merit.config import lock
-    from merit.deploy import status as room
+    from merit.deploy import status as module
 
-    statuses = room.status(lock.read_lock())
+    statuses = module.status(lock.read_lock())
     if as_json:
         output.print_json(statuses)
     else:
-        _print_statuses(room.render_rows(statuses))
-        for line in room.list_addresses(statuses):
+        _print_statuses(module.render_rows(statuses))
+        for line in module.list_addresses(statuses):
             click.echo(line)
     sys.exit(max((2 if each["error"] else int(each["differs"]) for each in statuses), default=0))
 

@@ -19,9 +19,9 @@ TASKS, DATE_ORDERS = ("binary", "multiclass", "regression"), ("dmy", "mdy", "ymd
 @click.option("--name", help="The project's name [default: the name of DIR].")
 def new(folder: Path, name: str | None) -> None:
     """Create a Git repository in DIR for a model of your own, with merit as a library."""
-    from merit.project.new import create_project as run
+    from merit.project.new import create_project
 
-    project = run(folder, name)
+    project = create_project(folder, name)
     commit_text = (
         f"first commit {project.commit[:7]}" if project.commit else f"staged; no commit was made: {project.reason}"
     )
@@ -77,8 +77,8 @@ def upgrade(yes: bool, check: bool) -> None:
 @json_option
 def infer(path: str, target: str, as_json: bool, **options: Any) -> None:
     """Write a first configuration for the table at PATH: CSV, Parquet, or a database's URL such as sqlite:///shop.db."""
-    from merit.data import infer as room
+    from merit.data import infer as module
     from merit.data.infer import show
 
-    result = room.infer(path, target, **options)
+    result = module.infer(path, target, **options)
     output.print_json(show.describe_result(result)) if as_json else show.print_result(result)

@@ -87,9 +87,9 @@ def train(multirun: bool, overrides: tuple[str, ...]) -> None:
     merit train -m model=linear,mlp optimizer.lr=1e-3,3e-3 [sweep=tpe] [hydra/launcher=ray]
     """
     if multirun:
-        from merit.sweep.orchestrate import run_multirun as sweep
+        from merit.sweep.orchestrate import run_multirun
 
-        sweep(overrides)
+        run_multirun(overrides)
     elif overrides:
         raise click.UsageError("OVERRIDEs are for -m; one training is what params.yaml says: 'merit run OVERRIDE...'")
     else:

@@ -111,9 +111,9 @@ def version() -> None:
 def login() -> None:
     """Log in to the image registry as REGISTRY_USER with REGISTRY_PASSWORD."""
     from merit.config import lock
-    from merit.release.login import log_in as run
+    from merit.release.login import log_in
 
-    click.echo(run(lock.read_lock().release))
+    click.echo(log_in(lock.read_lock().release))
 
 
 @workflow.command()

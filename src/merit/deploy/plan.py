@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from merit.config.schema import Lock
-from merit.deploy import apply_records, environments, mlflow_alias
-from merit.deploy import requirements as demands
+from merit.deploy import apply_records, environments, mlflow_alias, requirements
 from merit.deploy.apply_records import Record
 from merit.deploy.environments import DeclaredEnvironment
 from merit.deploy.mlflow_alias import Alias
@@ -84,7 +83,7 @@ def plan(name: str, lock: Lock, probe: Probe | None = None) -> Plan:
         MeritError: there is no such environment, or its running state can't be read.
     """
     declared = environments.read_environment(name)
-    resolved = demands.resolve_environment(declared, lock)
+    resolved = requirements.resolve_environment(declared, lock)
     target = registry.create_target(
         DesiredState(name, declared.environment, lock, resolved.versions, resolved.releases, probe)
     )

@@ -24,7 +24,6 @@ MAIN_BRANCH = "main"
 READ_ONLY_SECRETS = {"DVC_READ", "GITHUB_TOKEN"}
 """Secrets that the code of any branch may read, because they grant no write access."""
 DOCS_HINT = "docs/how-to/pull-requests.md says how"
-UNCHECKED_SETTINGS = "rules of main and of tags, an organisation's secrets, approval of forks' runs"
 NO_ACCESS_STATUSES = {401, 403, 404}
 """GitHub's status codes for a token without access; a private repository answers 404."""
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import yaml
 from pydantic import ValidationError
 
-from merit import artifacts, git, safe_yaml
-from merit import dvc as outputs
+from merit import artifacts, dvc, git, safe_yaml
 from merit.config.schema.data import Data
 from merit.dvc import cache
 from merit.errors import MeritError
@@ -116,7 +115,7 @@ def find_champion(name: str, ref: str | None = None) -> Champion | None:
         raise MeritError(
             f"--against '{ref}': no such commit; name a branch, a tag or a commit (a shallow clone lacks most)"
         )
-    output_hashes = outputs.read_outputs_at(commit) or {}
+    output_hashes = dvc.read_outputs_at(commit) or {}
     is_champion = artifacts.PACKAGE.as_posix() in output_hashes and _read_model_name(commit) in {None, name}
     return Champion(commit, output_hashes) if is_champion else None
 
@@ -152,7 +151,7 @@ def _read_model_name(commit: str) -> str | None:
 
 def _fetch_output(commit: str, path: Path, destination: Path) -> None:
     try:
-        outputs.copy_output(commit, path, destination)
+        dvc.copy_output(commit, path, destination)
     except MeritError as error:
         kind = "package" if path == artifacts.PACKAGE else "data"
         raise MeritError(f"its {kind} is neither in DVC's cache nor in a remote ({error})") from error

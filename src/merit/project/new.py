@@ -14,8 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from merit import artifacts, git
-from merit.config import lock as locks
-from merit.config import merit_code
+from merit.config import lock, merit_code
 from merit.config.compose import compose
 from merit.errors import MeritError
 from merit.project import files
@@ -124,7 +123,7 @@ def _write_files(folder: Path, name: str) -> None:
         _write_new_file(folder / path, text)
     with chdir(folder):  # the path of its table is relative to it
         composed_lock = compose(conf=artifacts.CONF)
-    _write_new_file(folder / artifacts.LOCK, locks.render_lock(composed_lock))
+    _write_new_file(folder / artifacts.LOCK, lock.render_lock(composed_lock))
     _write_new_file(
         folder / RECORD_FILE,
         render_record(name, {path: hash_text(text) for path, text in shipped.items() if is_upgradable(path)}),

@@ -15,7 +15,7 @@ from merit.errors import MeritError
 from merit.scoring.package import Package
 from merit.serving.app.served_model import ServedModel
 from merit.serving.server.serve import check_signature
-from merit.stream.brokers import registry as brokers
+from merit.stream.brokers import registry
 from merit.stream.brokers.interface import Broker
 from merit.stream.engine import Engine
 from merit.stream.events import Event
@@ -51,7 +51,7 @@ def run_worker(
     if commit is not None:
         os.environ[artifacts.COMMIT_VARIABLE] = commit  # the child process that scores events alone reads it too
     package = Package.load(artifacts.PACKAGE)
-    broker = brokers.create_broker(settings, show_line)
+    broker = registry.create_broker(settings, show_line)
     version_name = version or package.digest
     metrics = StreamMetrics(package.manifest["model"], version_name, package.commit)
     engine = _create_engine(settings, package, version_name, metrics, show_line)
@@ -162,7 +162,7 @@ async def _connect_with_retries(broker: Broker, timeout_s: float) -> None:
     raise MeritError(
         f"stream: {broker.address} can't be reached in {timeout_s:g} seconds ({last_error}); start the broker, or say "
         "where it "
-        f"is in stream.url or {brokers.URL_VARIABLE}"
+        f"is in stream.url or {registry.URL_VARIABLE}"
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from merit.config.sweep import hydra_multirun as hydra
+from merit.config.sweep import hydra_multirun
 from merit.errors import MeritError
 from merit.pipeline import run
 from merit.sweep import ownership, plan
@@ -28,10 +28,10 @@ def run_multirun(arguments: Sequence[str]) -> Sweep:
     Example:
         best = run_multirun(["model=linear,mlp", "sweep.workers=2"]).find_best()
     """
-    if hydra.find_launcher(arguments) == hydra.DEFAULT_LAUNCHER:
+    if hydra_multirun.find_launcher(arguments) == hydra_multirun.DEFAULT_LAUNCHER:
         local_machine.start_forkserver()
     try:
-        result: Sweep = hydra.run_multirun(arguments, supervise.run_job)
+        result: Sweep = hydra_multirun.run_multirun(arguments, supervise.run_job)
     finally:
         local_machine.stop_forkserver()
     return result

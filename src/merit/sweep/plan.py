@@ -13,9 +13,8 @@ from merit.config import tasks
 from merit.config.compose import Composer
 from merit.config.schema import Lock
 from merit.config.schema.sweep import COST_OBJECTIVES, Sweep, get_better_direction
-from merit.config.sweep import hydra_multirun as hydra
+from merit.config.sweep import hydra_multirun, sweep_config
 from merit.config.sweep import search_space as space
-from merit.config.sweep import sweep_config
 from merit.config.sweep.search_space import Choice, Dimension, Interval, Range
 from merit.console.masking import mask_secrets
 from merit.errors import ConfigError, MeritError, Problem
@@ -106,7 +105,7 @@ def make_plan(arguments: Sequence[str]) -> Plan:
     """
     composer = Composer()
     sweep_overrides = [text for text in arguments if sweep_config.is_sweep_override(text)]
-    launcher_overrides = [text for text in arguments if hydra.is_hydra_override(text)]
+    launcher_overrides = [text for text in arguments if hydra_multirun.is_hydra_override(text)]
     overrides = [
         text for text in arguments if not sweep_config.is_sweep_override(text) and text not in launcher_overrides
     ]

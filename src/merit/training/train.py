@@ -16,7 +16,7 @@ from merit import artifacts
 from merit.config.components import targets
 from merit.config.schema import Lock, Trainer
 from merit.errors import MeritError
-from merit.models import build as network
+from merit.models import build
 from merit.training import checkpoint, history
 from merit.training.batches import CHUNK_ROWS, Batches, Table
 from merit.training.history import EpochCallback, History
@@ -46,7 +46,7 @@ def train(lock: Lock, on_epoch: EpochCallback = lambda metrics: None) -> dict[st
     settings = lock.trainer
     prepare_torch(settings, lock.seed)
     rows = build_training_batches(settings, open_table("train", settings), lock.seed)
-    module = build_learner(lock, network.build_predictor(lock), rows)
+    module = build_learner(lock, build.build_predictor(lock), rows)
     epoch_history = History(settings.monitor, settings.patience, on_epoch)
     checkpointing = checkpoint.Checkpoint(
         checkpoint.compute_fingerprint(lock), settings.checkpoint_seconds, lock.seed, epoch_history, rows
@@ -98,7 +98,7 @@ def _keep_memory() -> None:
 def open_table(name: str, settings: Trainer) -> Table:
     """Return a part's rows: in memory if their file fits into trainer.memory_mb, else memory-mapped."""
     path = artifacts.require_path(artifacts.part_path(name), "features")
-    return network.read_part(name) if path.stat().st_size <= settings.memory_mb * 2**20 else MappedRows(name)
+    return build.read_part(name) if path.stat().st_size <= settings.memory_mb * 2**20 else MappedRows(name)
 
 
 def build_training_batches(settings: Trainer, rows: Table, seed: int) -> Batches:
@@ -108,12 +108,10 @@ def build_training_batches(settings: Trainer, rows: Table, seed: int) -> Batches
 
 def build_validation_batches(settings: Trainer) -> Batches:
     """Return the validation rows in large batches."""
-    return Batches(
-        open_table("validation", settings), max(settings.batch_size, network.BATCH_ROWS), batches_per_block=1
-    )
+    return Batches(open_table("validation", settings), max(settings.batch_size, build.BATCH_ROWS), batches_per_block=1)
 
 
-def build_learner(lock: Lock, predictor: network.Predictor, rows: Batches) -> Learner:
+def build_learner(lock: Lock, predictor: build.Predictor, rows: Batches) -> Learner:
     """Return the module that trains the network on those rows."""
     settings = lock.trainer
     return Learner(

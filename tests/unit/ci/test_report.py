@@ -71,7 +71,7 @@ def told(forge: Forge) -> dict[str, Any]:
 def report(forge: Forge, told: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Run `merit report` for an artifact; `permissions` are its token's."""
     monkeypatch.setattr(github.time, "sleep", lambda _: None)
-    monkeypatch.setattr(post.reports, "render_markdown", lambda found: f"## {found['verdict']}\n")
+    monkeypatch.setattr(post.render, "render_markdown", lambda found: f"## {found['verdict']}\n")
 
     def run(artifact: object = REPORT, *, permissions: dict[str, str] = ALL) -> str:
         file, event = tmp_path / "gate.json", tmp_path / "event.json"
@@ -146,7 +146,7 @@ def test_whatever_a_report_does_to_its_reader_it_gets_no_success(
     def fail(_: object) -> str:
         raise RecursionError
 
-    monkeypatch.setattr(post.reports, "render_markdown", fail)
+    monkeypatch.setattr(post.render, "render_markdown", fail)
     report()
     assert _status(forge) == ("merit/gate", "error", "no verdict: unreadable report: RecursionError")
 
@@ -154,7 +154,7 @@ def test_whatever_a_report_does_to_its_reader_it_gets_no_success(
 def test_a_text_that_no_comment_holds_gets_no_success(
     forge: Forge, report: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(post.reports, "render_markdown", lambda _: "x" * 65_000)
+    monkeypatch.setattr(post.render, "render_markdown", lambda _: "x" * 65_000)
     report()
     assert _status(forge)[1:] == ("error", "no verdict: its text has 65,000 characters, more than a comment holds")
 

@@ -154,7 +154,7 @@ def test_rows_past_the_declared_size_are_read_from_their_file_and_learned_from_a
     arrays: None, make_lock: Callable[..., Lock], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_memory = train(_lock(make_lock))
-    monkeypatch.setattr(run.network, "read_part", lambda name: pytest.fail("read whole"))
+    monkeypatch.setattr(run.build, "read_part", lambda name: pytest.fail("read whole"))
     monkeypatch.setattr(mapped_rows, "ROWS_PER_READ", 10)
     how = _lock(make_lock)
     trainer = how.trainer.model_copy(update={"memory_mb": 0})

@@ -22,8 +22,7 @@ from merit.data.infer import leaks, plan, render
 from merit.data.infer.belonging import find_entities, hint_entities
 from merit.data.infer.guess import MAX_REVIEWABLE_VALUES, ColumnGuess, guess_columns, select_features
 from merit.data.infer.opened import SourceTable, check_options, open_source
-from merit.data.infer.target import TargetGuess, read_target
-from merit.data.infer.target import guess_target as asked_of
+from merit.data.infer.target import TargetGuess, guess_target, read_target
 from merit.data.infer.written import ParsedColumn, parse_column
 from merit.data.ingest import count_duplicates, hash_rows
 from merit.errors import MeritError
@@ -87,7 +86,7 @@ def infer(
     columns = _parse_columns(source, dates)
     _require_time_column(columns, time)
     columns[target] = read_target(columns[target], raw_target, task)
-    target_guess = asked_of(columns[target], task, command)
+    target_guess = guess_target(columns[target], task, command)
     rows, notes = _filter_rows(
         pl.DataFrame({name: parsed.values for name, parsed in columns.items()}), target_guess, time
     )

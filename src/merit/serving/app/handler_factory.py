@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 
 from merit.console.json_log import RateLimitedLogger
-from merit.prediction_log import log as predictionlog
+from merit.prediction_log import log
 from merit.serving.app.asgi import App
 from merit.serving.app.feedback import FeedbackRecorder
 from merit.serving.app.handler import Handler, HandlerFactory
@@ -23,12 +23,12 @@ def build_handler_factory(model: ServedModel, settings: Settings) -> HandlerFact
         MeritError: the settings expose the service without authentication, or name something that doesn't exist.
     """
     authenticator = methods.from_settings(settings.auth, methods.resolve_host(settings), settings.workers)
-    predictionlog.check_settings(settings.log, model.package)
+    log.check_settings(settings.log, model.package)
     tracing.check_settings(settings.telemetry)
 
     def make_handler(fallback: App | None, read_extra_metrics: Callable[[], bytes] = bytes) -> Handler:
         worker_id = str(os.getpid())
-        prediction_log = predictionlog.create_log(settings.log, model.package, model.origin["version"], worker_id)
+        prediction_log = log.create_log(settings.log, model.package, model.origin["version"], worker_id)
         counters_folder = create_shared_folder() if settings.workers > 1 else None
         metrics = RequestMetrics(model.origin, model.package.output["task"], model.classes, counters_folder)
         feedback = FeedbackRecorder(settings.log, model.package, worker_id, settings.max_rows)

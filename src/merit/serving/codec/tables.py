@@ -39,7 +39,6 @@ class TableCodec:
 
     def __init__(self, model: ServedModel, settings: Settings) -> None:
         self._model, self._settings = model, settings
-        self._kinds = model.package.graph.inputs
         self._inputs = [dict(each) for each in model.package.inputs]
         self._lock = threading.Lock()
         self._helper = TableHelper()
