@@ -9,7 +9,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 
+from merit.cli.group import main
 from tests.conftest import ROOT
 
 PAGE = re.compile(r"docs/[\w/-]+\.md\b")
@@ -92,3 +94,14 @@ def test_nothing_of_the_site_is_fetched_from_elsewhere() -> None:
     assert not [
         page for page in pages if "```mermaid" in page or (f"]({ELSEWHERE}" in page and f"![]({ELSEWHERE}" in page)
     ]
+
+
+def test_each_word_of_the_path_is_a_command_whose_folder_and_tests_are_there() -> None:
+    text = (ROOT / "docs/explanation/path.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([a-z, ]+) \| `([a-z_]+)` \|", text, re.M)
+    words = [(word, room) for names, room in rows for word in names.split(", ")]
+    assert {word for word, _ in words} <= set(main.commands)
+    assert {*yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]} <= {word for word, _ in words}
+    for _, room in words:
+        assert (ROOT / "src/merit" / room / "__init__.py").is_file(), room
+        assert any((ROOT / "tests" / place / room).is_dir() for place in ("", "unit")), room
