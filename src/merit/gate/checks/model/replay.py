@@ -7,6 +7,7 @@ This takes seconds, so it starts before the other checks and is awaited after th
 everything that it depends on: a changed threshold doesn't build the Bento again.
 """
 
+import errno
 import http.client
 import os
 import signal
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,12 @@ WATCHDOG = Path(__file__).with_name("watchdog.py")
 BENTOML_PROGRAM = Path(sys.executable).with_name("bentoml")
 BUILD_TIMEOUT_S, READY_TIMEOUT_S, STOP_TIMEOUT_S = 180.0, 60.0, 10.0
 POLL_INTERVAL_S = 0.05
+MAX_STARTS = 3
+"""Attempts to start the Bento while another process takes the ports that are chosen for it, ours or BentoML's own."""
+
+
+class PortTakenError(MeritError):
+    """Another process took a port between its choice and its use."""
 
 
 @contextmanager
@@ -131,13 +139,27 @@ def _query_bento(
             _wait_until(building, BUILD_TIMEOUT_S, cancelled, lambda: building.poll() is not None, "is not built")
             if building.returncode != 0:
                 raise MeritError(f"'bentoml build' failed: {_read_log_end(folder)}")
+        rows = _select_rows(evidence, row_indices)
+        with _serve_bento(folder, tag, cancelled) as port:
+            return [*predict_over_http(port, rows, evidence.package), predict_in_batch(folder, rows, evidence.package)]
+
+
+@contextmanager
+def _serve_bento(folder: Path, tag: str, cancelled: threading.Event) -> Iterator[int]:
+    """Serve the Bento on a free port while the block runs; yield the port once it is ready."""
+    for attempt in range(1, MAX_STARTS + 1):
         port = _find_free_port()
         with _run_bentoml(folder, "elsewhere", "serve", tag, "--host", HOST, "--port", str(port)) as serving:
-            _wait_until(
-                serving, READY_TIMEOUT_S, cancelled, lambda: _is_ready(serving, folder, port), "does not come up"
-            )
-            rows = _select_rows(evidence, row_indices)
-            return [*predict_over_http(port, rows, evidence.package), predict_in_batch(folder, rows, evidence.package)]
+            try:
+                _wait_until(
+                    serving, READY_TIMEOUT_S, cancelled, partial(_is_ready, serving, folder, port), "does not come up"
+                )
+            except PortTakenError:
+                if attempt == MAX_STARTS:
+                    raise
+                continue
+            yield port
+            return
 
 
 def _select_rows(evidence: Evidence, row_indices: NDArray[Any]) -> ReplayRows:
@@ -206,7 +228,7 @@ def _wait_until(
     is_done: Callable[[], bool],
     problem: str,
 ) -> None:
-    """Poll until `holds` returns True.
+    """Poll until `is_done` returns True.
 
     Raises:
         MeritError: it took too long, or the gate no longer waits for the replay.
@@ -235,10 +257,13 @@ def _is_ready(serving: "subprocess.Popen[bytes]", folder: Path, port: int) -> bo
     """Return whether the Bento is ready to serve.
 
     Raises:
-        MeritError: the process has ended.
+        MeritError: the process has ended; PortTakenError if a port was taken.
     """
     if serving.poll() is not None:
-        raise MeritError(f"'bentoml serve' ended with exit code {serving.returncode}: {_read_log_end(folder)}")
+        log_end = _read_log_end(folder)
+        # BentoML tells this apart by its text alone: its supervisor ends with exit code 1 whatever was wrong.
+        error = PortTakenError if os.strerror(errno.EADDRINUSE) in log_end else MeritError
+        raise error(f"'bentoml serve' ended with exit code {serving.returncode}: {log_end}")
     try:
         return send_request(port, "GET", "/readyz")[0] == http.client.OK
     except (OSError, http.client.HTTPException):

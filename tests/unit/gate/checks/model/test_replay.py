@@ -29,6 +29,8 @@ if sys.argv[1] == "build":
     print("what it says"); sys.exit({build})
 if {serve}:
     sys.exit({serve})
+if sum(line.startswith("serve") for line in open("{notes}")) <= {taken}:
+    sys.exit("zmq.error.ZMQError: Address already in use")
 class Answer(BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200); self.end_headers()
@@ -61,7 +63,15 @@ def asked(whole: Evidence, gated: Gated, workdir: Path, make_package: Callable[.
 def stand_in(asked: Evidence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stand:
     """Put a program in the place of BentoML; it answers what the package does unless told otherwise."""
 
-    def put(*, build: int = 0, serve: int = 0, answer: str | None = None, status: int = 200, off: float = 0.0) -> None:
+    def put(
+        *,
+        build: int = 0,
+        serve: int = 0,
+        taken: int = 0,
+        answer: str | None = None,
+        status: int = 200,
+        off: float = 0.0,
+    ) -> None:
         known = asked.rows["weight"].to_list()
         table = {str(weight): float(value) + off for weight, value in zip(known, asked.candidate, strict=True)}
         if answer is None:
@@ -70,7 +80,13 @@ def stand_in(asked: Evidence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
                 version=asked.package.digest
             )
         text = BENTOML.format(
-            python=sys.executable, notes=tmp_path / "notes", build=build, serve=serve, answer=answer, status=status
+            python=sys.executable,
+            notes=tmp_path / "notes",
+            build=build,
+            serve=serve,
+            taken=taken,
+            answer=answer,
+            status=status,
         )
         program = tmp_path / "bin" / "bentoml"
         program.parent.mkdir(exist_ok=True)
@@ -179,6 +195,16 @@ def test_a_bento_that_does_not_come_up_is_inconclusive_with_the_reason(
     assert found.verdict is Verdict.INCONCLUSIVE
     assert told in found.found
     assert "gate.replay: null" in found.advice
+
+
+@pytest.mark.parametrize(("taken", "verdict"), [(2, Verdict.PASS), (3, Verdict.INCONCLUSIVE)])
+def test_a_bento_whose_port_another_process_took_is_started_again_and_not_for_ever(
+    asked: Evidence, stand_in: Stand, tmp_path: Path, taken: int, verdict: Verdict
+) -> None:
+    stand_in(taken=taken)
+    found = _check(asked)
+    assert found.verdict is verdict, found
+    assert [name for name, _ in _notes(tmp_path)] == ["build", "serve", "serve", "serve"]
 
 
 def test_without_bentoml_it_is_inconclusive(asked: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
