@@ -1,6 +1,6 @@
 """How well the gates tell bad changes from harmless ones: caught, missed and false alarms, and the time they take.
 
-The changes are those of tests/gates: planted failures, each with the check that must refuse it, and harmless changes,
+The changes are those of tests/support: planted failures, each with the check that must refuse it, and harmless changes,
 in a small model of January's flights with a champion on main. The time is that of judging alone, after the stages.
 
 Usage, in the root of the repository: python benchmarks/gates.py
@@ -21,9 +21,9 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.gates.conftest import make
-from tests.gates.harmless import HARMLESS
-from tests.gates.planted import PLANTED
-from tests.gates.world import Outcome, judged
+from tests.support.champion_project import Outcome, judged
+from tests.support.harmless_changes import HARMLESS
+from tests.support.planted_failures import PLANTED
 
 FALSE_ALARMS = 1
 """Harmless changes that may be refused."""

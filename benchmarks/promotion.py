@@ -14,9 +14,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests import environments
-from tests.environments import EXAMPLE, World
-from tests.load import Load
+from tests.support import environments
+from tests.support.environments import EXAMPLE, World
+from tests.support.load import Load
 
 ROUNDS = 10
 PLANS = 5

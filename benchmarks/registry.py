@@ -15,7 +15,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.versioned import Repository, report
+from tests.support.versioned import Repository, report
 
 from merit.config import lock as locks
 from merit.registry.rebuild import find_differences, rebuild_projection

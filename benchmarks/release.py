@@ -21,9 +21,9 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests import containers as tools  # noqa: E402
-from tests import released  # noqa: E402
-from tests.small_project import Project  # noqa: E402
+from tests.support import containers as tools  # noqa: E402
+from tests.support import released  # noqa: E402
+from tests.support.small_project import Project  # noqa: E402
 
 from merit import artifacts  # noqa: E402
 

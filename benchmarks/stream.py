@@ -21,7 +21,7 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests import brokers
+from tests.support import brokers
 
 from merit.scoring.package import Package
 from merit.serving.app.served_model import ServedModel

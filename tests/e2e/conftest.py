@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from rehearse.actions import PROGRAMS
 from rehearse.world import World
-from tests import forks
-from tests.small_project import SMALL
+from tests.support import forks
+from tests.support.small_project import SMALL
 
 ALOUD = os.environ.get("REHEARSE") == "aloud"
 FIRST = "test_a_good_edit_passes_and_is_told_so"

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests import environments
-from tests.environments import EXAMPLE, World
-from tests.load import Load
+from tests.support import environments
+from tests.support.environments import EXAMPLE, World
+from tests.support.load import Load
 
 from merit import artifacts
 from merit.serving.auth import api_keys

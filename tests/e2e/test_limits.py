@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.endpoint import free_port
+from tests.support.endpoint import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 BODY = json.dumps({"shop": "north", "kind": 2, "size": 50.0, "weight": 0.5}).encode()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.small_project import ROOT, Project
+from tests.support.small_project import ROOT, Project
 
 from merit.project.files import SHIPPED_PATHS
 

@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.endpoint import free_port
-from tests.small_project import ROOT, Project
+from tests.support.endpoint import free_port
+from tests.support.small_project import ROOT, Project
 
 NOT_RUN = {
     "make demo": "it makes an environment, and the tests of tests/; 'merit run' stands for it",

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from tests import postgres
-from tests.endpoint import serving
-from tests.small_project import ROOT, Project
+from tests.support import postgres
+from tests.support.endpoint import serving
+from tests.support.small_project import ROOT, Project
 
 SECRET = "not-to-be-printed"  # noqa: S105  # moto takes any
 ROWS = 100_000

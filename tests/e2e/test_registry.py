@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from tests import postgres
-from tests.endpoint import free_port
-from tests.versioned import Repository, report
+from tests.support import postgres
+from tests.support.endpoint import free_port
+from tests.support.versioned import Repository, report
 
 from merit import artifacts
 from merit.config import lock as locks
@@ -32,7 +32,7 @@ import sys, time
 from pathlib import Path
 from merit.config import lock
 from merit.registry.register import register
-from tests.versioned import report
+from tests.support.versioned import report
 Path(sys.argv[1]).touch()
 while not Path(sys.argv[2]).exists():
     time.sleep(0.001)

@@ -17,11 +17,11 @@ from rehearse.bare import git
 from rehearse.forge import Pull
 from rehearse.machine import STAYS
 from rehearse.world import RELEASE, World
-from tests import containers as tools
-from tests import forks
-from tests.containers import Containers
-from tests.endpoint import free_port
-from tests.small_project import SMALL
+from tests.support import containers as tools
+from tests.support import forks
+from tests.support.containers import Containers
+from tests.support.endpoint import free_port
+from tests.support.small_project import SMALL
 
 pytestmark = [
     tools.needed,

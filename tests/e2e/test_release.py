@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests import containers as tools
-from tests import released
 from tests.conftest import rewrite_manifest
-from tests.containers import Containers
-from tests.endpoint import free_port
-from tests.released import EXAMPLE
-from tests.small_project import Project
+from tests.support import containers as tools
+from tests.support import released
+from tests.support.containers import Containers
+from tests.support.endpoint import free_port
+from tests.support.released import EXAMPLE
+from tests.support.small_project import Project
 
 from merit import artifacts
 from merit.serving.auth import api_keys

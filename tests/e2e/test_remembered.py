@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.endpoint import free_port
+from tests.support.endpoint import free_port
 
 from merit import prediction_log
 from merit.serving.auth import api_keys

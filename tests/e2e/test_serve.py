@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tests.endpoint import Endpoint, free_port, serving
-from tests.small_project import ROOT
+from tests.support.endpoint import Endpoint, free_port, serving
+from tests.support.small_project import ROOT
 
 
 @pytest.fixture(scope="module")

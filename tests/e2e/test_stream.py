@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from tests import brokers
-from tests.brokers import Server, Worker, until
-from tests.endpoint import free_port
+from tests.support import brokers
+from tests.support.brokers import Server, Worker, until
+from tests.support.endpoint import free_port
 
 from merit.config import lock as locks
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import small_project
+from tests.support import small_project
 
 CONF = f"""# @package _global_
 defaults:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.gates.harmless import HARMLESS
-from tests.gates.world import judged
+from tests.support.champion_project import judged
+from tests.support.harmless_changes import HARMLESS
 
 
 @pytest.mark.timeout(2400)  # some twenty gates, one after another

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.gates.planted import PLANTED, Planted
-from tests.gates.world import judged
+from tests.support.champion_project import judged
+from tests.support.planted_failures import PLANTED, Planted
 
 
 @pytest.mark.parametrize("case", PLANTED, ids=lambda case: case.name)

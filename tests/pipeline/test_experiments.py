@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tests.endpoint import serving
+from tests.support.endpoint import serving
 
 JANUARY = (
     "data.window={start: 2013-01-01, end: 2013-01-31}",

@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-from tests import forks
-from tests.small_project import Project
+from tests.support import forks
+from tests.support.small_project import Project
 
 from merit.process import workspace_lock
 

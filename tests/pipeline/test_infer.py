@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.small_project import ROOT, Project
+from tests.support.small_project import ROOT, Project
 
 ROWS = 1500
 

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from tests.small_project import ROOT
+from tests.support.small_project import ROOT
 
 DOC = (ROOT / "docs/how-to/own-python.md").read_text(encoding="utf-8")
 

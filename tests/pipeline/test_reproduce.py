@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.small_project import Project
+from tests.support.small_project import Project
 
 DVC_YAML = """
 stages:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 
 import pytest
-from tests.small_project import Project
+from tests.support.small_project import Project
 
 
 def test_a_run_trains_gates_and_registers(finished):

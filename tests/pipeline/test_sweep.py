@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.small_project import Project
+from tests.support.small_project import Project
 
 from merit.sweep.trials import isolation
 

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.small_project import Project
+from tests.support.small_project import Project
 
 from merit import artifacts
 

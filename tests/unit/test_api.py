@@ -36,8 +36,8 @@ from merit.serving.app.served_model import ServedModel
 from merit.serving.auth.methods import NoAuth
 from merit.serving.observability.metrics import RequestMetrics
 from tests.conftest import rewrite_manifest
-from tests.unit.gate import reports
-from tests.versioned import Repository, report
+from tests.support import reports
+from tests.support.versioned import Repository, report
 
 HOME = Path(merit.__file__)
 

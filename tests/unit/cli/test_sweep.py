@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from merit.sweep.record import Trial
-from tests.unit.sweep import folders
+from tests.support import sweep_folders
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -13,7 +13,7 @@ Call = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def sweep(workdir: Path) -> Path:
     """The folder of a sweep of twenty trials."""
-    return folders.make(workdir)
+    return sweep_folders.make(workdir)
 
 
 def test_sweeps_as_json_say_what_the_list_says(call: Call, sweep: Path) -> None:
@@ -31,7 +31,7 @@ def test_a_sweep_as_json_has_every_fact_of_each_trial(call: Call, sweep: Path) -
     found = json.loads(call("sweep", "show", "--json")[1])
     assert [trial["number"] for trial in found["trials"]] == list(range(20))
     assert set(found["trials"][13]) == {name for name in Trial.__dataclass_fields__ if name != "folder"}
-    assert (found["trials"][13]["state"], found["trials"][13]["error"]) == ("failed", folders.ERROR)
+    assert (found["trials"][13]["state"], found["trials"][13]["error"]) == ("failed", sweep_folders.ERROR)
     assert found["damaged"] == {}
 
 

@@ -12,7 +12,7 @@ from merit import database
 from merit.data.sources import Sql
 from merit.database import DatabaseError, parse_url
 from merit.errors import MeritError
-from tests.postgres import server
+from tests.support.postgres import server
 
 QUERY = "SELECT * FROM sales"
 SETUP = """

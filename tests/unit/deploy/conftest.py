@@ -12,7 +12,7 @@ from merit.deploy.mlflow_alias import Alias
 from merit.deploy.targets import registry
 from merit.deploy.targets.interface import ActualState, DesiredState
 from merit.errors import Refused
-from tests import lineage
+from tests.support import lineage
 
 DIGEST = "sha256:" + "1" * 64
 IMAGE = f"127.0.0.1:5000/tiny@{DIGEST}"

@@ -2,8 +2,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests import planted_outputs
-from tests.planted_outputs import Planted
+from tests.support import planted_outputs
+from tests.support.planted_outputs import Planted
 
 
 @pytest.fixture

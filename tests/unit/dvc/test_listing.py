@@ -7,7 +7,7 @@ import pytest
 from merit.dvc import listing
 from merit.dvc.limits import Limits
 from merit.errors import MeritError
-from tests.planted_outputs import PATHS
+from tests.support.planted_outputs import PATHS
 
 MD5 = "0" * 32
 

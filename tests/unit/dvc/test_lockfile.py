@@ -6,7 +6,7 @@ import yaml
 from merit import dvc
 from merit.dvc import lockfile
 from merit.errors import MeritError
-from tests.planted_outputs import Planted
+from tests.support.planted_outputs import Planted
 
 ABC, DEF = "abc".ljust(32, "0") + ".dir", "d" * 32
 LOCK = f"""schema: '2.0'

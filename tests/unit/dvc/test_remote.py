@@ -7,8 +7,8 @@ import pytest
 from merit import dvc
 from merit.dvc import cache, remote
 from merit.errors import MeritError, Refused
-from tests import planted_outputs
-from tests.planted_outputs import PATHS, REMOTE, Planted
+from tests.support import planted_outputs
+from tests.support.planted_outputs import PATHS, REMOTE, Planted
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
 

@@ -11,8 +11,8 @@ import yaml
 from merit import dvc
 from merit.dvc import cache, repository
 from merit.errors import MeritError
-from tests import planted_outputs
-from tests.planted_outputs import PATHS, Planted
+from tests.support import planted_outputs
+from tests.support.planted_outputs import PATHS, Planted
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
 

@@ -18,8 +18,8 @@ from merit.gate.checks import outputs as gate
 from merit.gate.verdict import Verdict
 from merit.pipeline import run
 from merit.registry.tags import Lineage, Version, find_package_files
-from tests import planted_outputs
-from tests.planted_outputs import REMOTE, Planted
+from tests.support import planted_outputs
+from tests.support.planted_outputs import REMOTE, Planted
 
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
 

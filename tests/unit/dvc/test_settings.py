@@ -4,7 +4,7 @@ import pytest
 
 from merit.dvc import settings
 from merit.errors import MeritError
-from tests.planted_outputs import Planted
+from tests.support.planted_outputs import Planted
 
 REMOTE = "['remote \"storage\"']\n"
 

@@ -9,8 +9,8 @@ from merit import artifacts, dvc
 from merit.ci import lock
 from merit.dvc import cache
 from merit.errors import MeritError
-from tests import planted_outputs
-from tests.planted_outputs import PATHS, REMOTE, Planted
+from tests.support import planted_outputs
+from tests.support.planted_outputs import PATHS, REMOTE, Planted
 
 FOLDER = Path("handed")
 STORE = FOLDER / cache.DEFAULT_CACHE

@@ -28,7 +28,7 @@ from merit.prediction_log.privacy import PrivacyFilter
 from merit.prediction_log.protocol import WriterTask
 from merit.scoring.package import Package
 from merit.serving import settings
-from tests.writers import Thread
+from tests.support.writers import Thread
 
 ROW = {"shop": "north", "kind": 2, "size": 50.0, "weight": 0.5}
 HALF = np.array([0.5], dtype=np.float32)

@@ -10,7 +10,7 @@ from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.registry.register import register
 from merit.registry.tags import Version
-from tests.versioned import Repository, report
+from tests.support.versioned import Repository, report
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from merit.gate import freshness, judge
 from merit.registry import mlflow, rebuild
 from merit.registry.mlflow import ProjectionDifference
 from merit.registry.tags import Version
-from tests.versioned import Repository, report
+from tests.support.versioned import Repository, report
 
 Call = Callable[..., tuple[int, str, str]]
 

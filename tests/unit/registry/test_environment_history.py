@@ -6,7 +6,7 @@ import pytest
 
 from merit.errors import MeritError
 from merit.registry import environment_history, queries
-from tests.versioned import Repository
+from tests.support.versioned import Repository
 
 ROBOT = {"GIT_COMMITTER_NAME": "GitHub", "GIT_COMMITTER_EMAIL": "noreply@github.com"}
 

@@ -23,7 +23,7 @@ from merit.registry.mlflow_candidates import register_candidate as candidate
 from merit.registry.rebuild import find_differences, rebuild_projection
 from merit.registry.register import register
 from merit.registry.tags import Version
-from tests.versioned import Repository, report
+from tests.support.versioned import Repository, report
 
 # SQLAlchemy 2.1 deprecates a loader that mlflow 3.17 still uses.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")

@@ -13,7 +13,7 @@ from merit.registry import register as room
 from merit.registry import tags
 from merit.registry.register import register
 from merit.registry.tags import Version
-from tests.versioned import Repository, report
+from tests.support.versioned import Repository, report
 
 Release = Callable[..., Version]
 OTHER = "sha256:" + "e" * 64

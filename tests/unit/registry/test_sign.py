@@ -12,7 +12,7 @@ from merit.registry import mlflow, queries, tags
 from merit.registry.sign import sign_version
 from merit.registry.tags import Version
 from merit.signing import signatures
-from tests.versioned import Repository
+from tests.support.versioned import Repository
 
 Release = Callable[..., Version]
 Call = Callable[..., tuple[int, str, str]]

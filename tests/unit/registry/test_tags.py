@@ -14,7 +14,7 @@ from merit.errors import MeritError
 from merit.registry import tags
 from merit.registry.register import register
 from merit.registry.tags import Lineage, Version
-from tests.versioned import Repository, report
+from tests.support.versioned import Repository, report
 
 
 @pytest.fixture

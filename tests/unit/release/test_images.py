@@ -10,7 +10,7 @@ import pytest
 
 from merit.errors import MeritError
 from merit.release import images
-from tests.endpoint import free_port
+from tests.support.endpoint import free_port
 
 CONFIG = json.dumps({"config": {"Labels": {"merit.version": "tiny@v1"}}}).encode()
 MANIFEST = json.dumps(

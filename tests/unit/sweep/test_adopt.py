@@ -16,7 +16,7 @@ from merit.config.compose import compose
 from merit.errors import MeritError, Refused
 from merit.sweep import record
 from merit.sweep.adopt import adopt, collect_overrides, derive_experiment_name
-from tests.unit.sweep import folders
+from tests.support import sweep_folders
 
 CONFIG = Path("conf/config.yaml")
 FILE = Path("conf/experiment/mlp.yaml")
@@ -45,7 +45,7 @@ def _made(git: Git, given: list[str], composed: list[str], **how: Any) -> record
     git("config", "user.name", "t")
     git("config", "user.email", "t@example.org")
     how |= {"overrides": given, "space": {}, "commit": git("rev-parse", "HEAD")}
-    folder = folders.make(Path(), trials=6, edit=_best, **how)
+    folder = sweep_folders.make(Path(), trials=6, edit=_best, **how)
     (folder / "trials/0003/params.yaml").write_text(_lock(*composed), encoding="utf-8")
     return record.read_sweep("mlp")
 
@@ -258,7 +258,7 @@ def test_a_commit_that_a_hook_refuses_leaves_no_branch(sweep: record.Sweep, git_
 
 
 def test_without_a_commit_there_is_nothing_to_change(conf: Path, git_repo: Git) -> None:
-    folders.make(Path(), trials=3)
+    sweep_folders.make(Path(), trials=3)
     with pytest.raises(MeritError, match=r"conf/config\.yaml: Git has no commit of it here"):
         adopt(record.read_sweep("mlp"))
 

@@ -14,7 +14,7 @@ from merit.errors import MeritError
 from merit.gate.report import plots, render, schema, terminal, wording
 from merit.gate.report.sections import Estimate
 from merit.gate.report.truncation import truncate_report
-from tests.unit.gate import reports
+from tests.support import reports
 
 EVIL = "<script>alert(1)</script> | a\nb @team #12 https://evil.example `c` [d](e) \u202e<!--"
 COMMENT = 65_536  # characters in a comment on GitHub

@@ -7,7 +7,7 @@ from jsonschema import Draft202012Validator
 
 from merit.errors import MeritError
 from merit.gate.report import schema as form
-from tests.unit.gate import reports
+from tests.support import reports
 
 Edit = Callable[[dict[str, Any]], object]
 

@@ -8,7 +8,7 @@ import pytest
 from merit.gate.report import render, sections
 from merit.gate.report import schema as form
 from merit.gate.report.truncation import truncate_report
-from tests.unit.gate import reports
+from tests.support import reports
 
 SCHEMA = json.loads(form.render_schema())
 TEXTS = ["", "a", "é" * 2001, "x" * 9000, "\ud800", "\x00\n|`<b>@a", "😀" * 1500]

@@ -18,7 +18,7 @@ from merit.serving import settings
 from merit.serving.app.feedback import FeedbackRecorder
 from merit.serving.app.row_values import BadRows
 from merit.serving.auth.errors import HttpError
-from tests.writers import Thread
+from tests.support.writers import Thread
 
 
 @pytest.fixture(autouse=True)

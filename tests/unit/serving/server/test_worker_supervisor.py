@@ -13,7 +13,7 @@ from circus.exc import ConflictError
 
 from merit.errors import MeritError
 from merit.serving.server import worker_supervisor
-from tests.endpoint import free_port
+from tests.support.endpoint import free_port
 
 
 def test_bentoml_still_has_its_program_for_a_worker() -> None:

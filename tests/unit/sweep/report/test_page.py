@@ -10,7 +10,7 @@ from merit import artifacts
 from merit.sweep import record
 from merit.sweep.report import axes, importance, labels, plots
 from merit.sweep.report import page as report
-from tests.unit.sweep import folders
+from tests.support import sweep_folders
 
 EVIL = "</style></title><script>alert(1)</script> \"' onload=x & \u202e"
 TWO = {"log_loss": "minimize", "train_seconds": "minimize"}
@@ -46,7 +46,7 @@ class _Page(HTMLParser):
 
 
 def _page(root: Path, name: str = "mlp", **how: Any) -> _Page:
-    folders.make(root, name, **how)
+    sweep_folders.make(root, name, **how)
     path = report.write_report(record.read_sweep(name))
     assert path == artifacts.SWEEP_HTML
     return _Page(path.read_text(encoding="utf-8"))
@@ -59,7 +59,7 @@ def test_the_page_says_the_best_how_many_were_tried_and_how_to_adopt_it(workdir:
     assert "20 trials: 16 done, 2 pruned, 1 failed, 1 killed" in page.text
     assert "best by merit and by luck" in page.text
     assert "merit sweep adopt 16 --sweep mlp --branch" in page.text
-    assert folders.ERROR in page.text
+    assert sweep_folders.ERROR in page.text
     assert "log_loss 0.4581" in page.text
 
 
@@ -154,7 +154,7 @@ def test_the_parameter_that_decided_is_the_most_important(workdir: Path) -> None
         if told["values"]:
             told["values"] = {"log_loss": abs(math.log10(float(told["overrides"]["optimizer.lr"])) + 2.5)}
 
-    folders.make(workdir, trials=40, edit=edit)
+    sweep_folders.make(workdir, trials=40, edit=edit)
     found = importance.measure_importance(record.read_sweep("mlp"), "log_loss")
     assert next(iter(found.shares)) == "optimizer.lr"
     assert sum(found.shares.values()) == pytest.approx(1.0)
@@ -169,7 +169,7 @@ def test_where_fanova_fails_ped_anova_tells(workdir: Path, monkeypatch: pytest.M
         raise ImportError("no scikit-learn")
 
     monkeypatch.setattr(optuna.importance, "FanovaImportanceEvaluator", broken)
-    folders.make(workdir, trials=40)
+    sweep_folders.make(workdir, trials=40)
     found = importance.measure_importance(record.read_sweep("mlp"), "log_loss")
     assert found.method == "PED-ANOVA"
     assert set(found.shares) == {"model", "optimizer.lr", "trainer.batch_size"}
@@ -182,8 +182,8 @@ def test_no_importance_is_told_where_nothing_differs(workdir: Path) -> None:
     def one(number: int, told: dict[str, Any]) -> None:
         told.update(state="done", overrides={"model": "mlp"}, values={"log_loss": 0.5 + number})
 
-    folders.make(workdir, "same", trials=12, edit=same)
-    folders.make(workdir, "one", trials=12, edit=one)
+    sweep_folders.make(workdir, "same", trials=12, edit=same)
+    sweep_folders.make(workdir, "one", trials=12, edit=one)
     assert "came out the same" in importance.measure_importance(record.read_sweep("same"), "log_loss").reason
     assert "No parameter differs" in importance.measure_importance(record.read_sweep("one"), "log_loss").reason
 
@@ -192,14 +192,14 @@ def test_many_parameters_are_drawn_by_their_importance(workdir: Path) -> None:
     def edit(number: int, told: dict[str, Any]) -> None:
         told["overrides"] |= {f"k.p{i}": str(number + i) for i in range(20)}
 
-    folders.make(workdir, edit=edit)
+    sweep_folders.make(workdir, edit=edit)
     drawn = plots.draw_parallel(record.read_sweep("mlp"), {"k.p19": 1.0, "k.p18": 0.5})
     assert len(re.findall('class="name"', drawn)) == plots.MAX_AXES
     assert ">p19<" in drawn
 
 
 def test_words_of_the_first_scale_have_room_at_its_left(workdir: Path) -> None:
-    folders.make(workdir, edit=lambda number, told: told["overrides"].update(model="m" * 40))
+    sweep_folders.make(workdir, edit=lambda number, told: told["overrides"].update(model="m" * 40))
     drawn = plots.draw_parallel(record.read_sweep("mlp"), {})
     (place,) = {float(x) for x in re.findall(r'<text class="tick" x="([\d.]+)"[^>]*>m{5,}', drawn)}
     assert place >= 7 * plots.MAX_LABEL_CHARS, "a character is about 7 wide"

@@ -6,11 +6,11 @@ import pytest
 
 from merit.sweep import record
 from merit.sweep.report import selection_bias
-from tests.unit.sweep import folders
+from tests.support import sweep_folders
 
 
 def _sweep(root: Path, **how: Any) -> record.Sweep:
-    folders.make(root, **how)
+    sweep_folders.make(root, **how)
     return record.read_sweep("mlp")
 
 

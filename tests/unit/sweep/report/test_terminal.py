@@ -9,7 +9,7 @@ from rich.console import Console
 from merit.sweep import record
 from merit.sweep.report import labels
 from merit.sweep.report import terminal as view
-from tests.unit.sweep import folders
+from tests.support import sweep_folders
 
 
 def _console(*, terminal: bool = False, width: int = 140) -> Console:
@@ -22,7 +22,7 @@ def _text(console: Console) -> str:
 
 
 def _sweep(root: Path, **how: object) -> record.Sweep:
-    folders.make(root, "mlp", **how)  # type: ignore[arg-type]
+    sweep_folders.make(root, "mlp", **how)  # type: ignore[arg-type]
     return record.read_sweep("mlp")
 
 
@@ -64,7 +64,7 @@ def test_a_trial_that_never_began_is_told_too(workdir: Path) -> None:
 
 def test_a_failed_trial_tells_its_error_in_its_line(workdir: Path) -> None:
     sweep = _sweep(workdir)
-    assert folders.ERROR in view.format_trial_line(sweep, sweep.trials[13], 20)
+    assert sweep_folders.ERROR in view.format_trial_line(sweep, sweep.trials[13], 20)
 
 
 def test_a_terminal_shows_what_runs_first_and_the_time_left(workdir: Path) -> None:
@@ -93,7 +93,7 @@ def test_the_time_left_is_that_of_the_trials_to_come_side_by_side(workdir: Path)
     assert view.estimate_time_left(sweep, 2, 1004.0) is None
 
 
-def _running(epochs: int, *, began: float) -> folders.Edit:
+def _running(epochs: int, *, began: float) -> sweep_folders.Edit:
     told = {"state": "running", "values": {}, "seconds": 0, "max_epochs": 8, "epochs": epochs, "started": began}
     return lambda number, known: known.update(told)
 

@@ -8,7 +8,7 @@ from merit.config.compose import compose
 from merit.errors import MeritError
 from merit.sweep import plan, record
 from merit.sweep.search.study import Study
-from tests import postgres
+from tests.support import postgres
 
 Made = Callable[..., Study]
 

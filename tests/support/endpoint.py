@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.small_project import Project
+from tests.support.small_project import Project
 
 
 def free_port() -> int:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.endpoint import free_port
+from tests.support.endpoint import free_port
 
 
 def _program(name: str) -> str:

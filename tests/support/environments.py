@@ -17,9 +17,9 @@ import yaml
 from merit import artifacts
 from merit.config.schema import Lock
 from merit.features.transform import NumberScale, Preprocessing, Vocabulary
-from tests import lineage
 from tests.conftest import _values, scoring_graph
-from tests.endpoint import free_port
+from tests.support import lineage
+from tests.support.endpoint import free_port
 
 EXAMPLE = {"shop": "north", "kind": 1, "size": 50.0, "weight": 0.5}
 PIPELINE = "stages:\n  package:\n    cmd: 'true'\n    outs: [model]\n"

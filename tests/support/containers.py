@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.endpoint import free_port
+from tests.support.endpoint import free_port
 
 PROGRAMS = ("buildah", "docker-registry", "mmdebstrap", "podman", "runc")
 LACKING = [name for name in PROGRAMS if not shutil.which(name)]

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import forks
+from tests.support import forks
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 COPIED = (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "bentofile.yaml", "conf", "dvc.yaml",
           "pyproject.toml", "requirements-serving.lock", "requirements.lock", "src")  # fmt: skip
 JANUARY = """

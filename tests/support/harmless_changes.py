@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from merit import artifacts
-from tests.gates.world import World
+from tests.support.champion_project import World
 
 
 @dataclass(frozen=True)

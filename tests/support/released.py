@@ -11,9 +11,9 @@ import yaml
 from merit import artifacts
 from merit.config.schema.release import Signing
 from merit.signing import signatures
-from tests import lineage
 from tests.conftest import rewrite_manifest
-from tests.small_project import ROOT, Project
+from tests.support import lineage
+from tests.support.small_project import ROOT, Project
 
 STAGES = {"stages": {"package": {"cmd": "true", "outs": ["model"]}}}
 FILES = ("bentofile.yaml", "requirements-serving.lock", "requirements.lock", "params.yaml", ".gitignore")

@@ -11,7 +11,7 @@ import onnx
 import polars as pl
 
 from merit import artifacts
-from tests.gates.world import SOURCE, World
+from tests.support.champion_project import SOURCE, World
 
 TRAIN_UNTIL = pl.date(2013, 1, 20)
 DRAW = 0
