@@ -194,5 +194,6 @@ def _check_training(lock: Lock, least: dict[str, float]) -> None:
     package(lock)
     for metric, value in least.items():
         assert made["candidate"][metric]["value"] >= value
-    with parity.start_check(judge._collect_evidence(lock, None)) as compared:
-        assert compared().verdict is Verdict.PASS, compared()
+    evidence = judge._collect_evidence(lock, None)
+    with parity.build_checks(evidence)["parity"] as check:
+        assert check(evidence).verdict is Verdict.PASS, check(evidence)

@@ -55,6 +55,8 @@ class Evidence:
         package_bytes: the size of the package.
         champion: the model of the target branch; None if there is none.
         source: the test rows as they are in the source; None to check only the rows that `ingest` has read.
+        changes: keys, rules and locations of params.yaml that changed since the champion; None if there is no commit to
+            compare with.
     """
 
     lock: Lock
@@ -71,6 +73,7 @@ class Evidence:
     package_bytes: int
     champion: Champion | None
     source: SourceRows | None = None
+    changes: Mapping[str, Any] | None = None
 
     @property
     def manifest(self) -> dict[str, Any]:

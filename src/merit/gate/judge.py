@@ -1,5 +1,6 @@
 """Runs the gate: collects the evidence, runs the checks and writes the report; errors never count as a pass."""
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from merit.errors import GATE_MODULES, MeritError, require_modules
 from merit.gate import champion as champions
 from merit.gate import config_change, freshness, waivers
 from merit.gate.champion import Champion
-from merit.gate.checks import outputs, rules, suite
+from merit.gate.checks import suite
 from merit.gate.checks.data.run import check_data
 from merit.gate.checks.model.source_rows import SourceRows
 from merit.gate.evidence import Evidence
@@ -55,15 +56,13 @@ def _run_gate(lock: Lock, ref: str | None, scope: Scope | None) -> dict[str, Any
     show_phase("gate: looking for the champion")
     champion = champions.find_champion(lock.name, ref)
     with trusted_packages.convert_project_errors(), ExitStack() as stack:
-        evidence = None if scope == "data" else _collect_evidence(lock, champion)
+        changes = config_change.compare_with_champion(lock, champion, ref)
+        evidence = None if scope == "data" else _collect_evidence(lock, champion, changes)
         # The data checks run while the Bento is built and started in the background. `list` returns no checks.
         finish_checks = list if evidence is None else stack.enter_context(suite.start_checks(evidence))
         data_findings = None if scope == "model" else check_data(lock, champion)
         results = finish_checks()
-    show_phase("gate: comparing with main, and writing the report")
-    changes = config_change.compare_with_champion(lock, champion, ref)
-    if evidence is not None:
-        results += [rules.check_rules(changes, champion), outputs.check_outputs()]
+    show_phase("gate: writing the report")
     day = waivers.get_utc_date()
     known_checks = waivers.list_conditional_checks(lock) if scope is None else None
     results = waivers.apply_waivers(
@@ -167,7 +166,7 @@ def _check_package_is_current(lock: Lock) -> None:
         )
 
 
-def _collect_evidence(lock: Lock, champion: Champion | None) -> Evidence:
+def _collect_evidence(lock: Lock, champion: Champion | None, changes: Mapping[str, Any] | None = None) -> Evidence:
     package = Package.load(artifacts.PACKAGE)
     rows = artifacts.read_table(artifacts.TEST_ROWS, "features")
     predictions = artifacts.read_table(artifacts.PREDICTIONS, "evaluate")
@@ -202,4 +201,5 @@ def _collect_evidence(lock: Lock, champion: Champion | None) -> Evidence:
         package_bytes=sum(path.stat().st_size for path in artifacts.PACKAGE.iterdir()),
         champion=champion,
         source=SourceRows(lock.data, rows),
+        changes=changes,
     )

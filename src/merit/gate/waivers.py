@@ -8,6 +8,8 @@ from typing import Any
 from merit.config.problems import suggest_allowed, suggest_name
 from merit.config.schema import Lock
 from merit.config.schema.gate import NOT_WAIVABLE, Waiver
+from merit.gate.checks.protocol import CheckFamily
+from merit.gate.checks.registry import list_families
 from merit.gate.verdict import Check, Verdict
 
 CHECK_NAME = "waivers"
@@ -44,7 +46,7 @@ def apply_waivers(
 
 def list_conditional_checks(lock: Lock) -> set[str]:
     """Return the names of checks that run only if there is a champion, so that a waiver may name them anyway."""
-    return {"champion", "slices", *(f"champion: {rule.metric}" for rule in lock.gate.champion)}
+    return {name for family in list_families(CheckFamily) for name in family.list_conditional_names(lock)}
 
 
 def list_waivers(lock: Lock, results: list[Check], day: date) -> list[dict[str, Any]]:

@@ -14,7 +14,10 @@ from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.features.transform import NumberScale, Preprocessing
 from merit.gate.champion import Champion
+from merit.gate.checks import suite
+from merit.gate.checks.protocol import CheckFamily
 from merit.gate.evidence import Evidence
+from merit.gate.verdict import Check
 from merit.metrics import BinaryMetrics, estimate_intervals
 from merit.scoring.package import Package, extract_columns
 
@@ -37,6 +40,11 @@ class Rival(Champion):
         if self.package is None:
             raise MeritError("its package is neither in DVC's cache nor in a remote (gone)")
         yield self.package
+
+
+def run_family(family: CheckFamily, evidence: Evidence) -> list[Check]:
+    """Run the checks of one file as the suite does in their turn."""
+    return suite._run_family(family, family.build_checks(evidence), evidence)
 
 
 def rival(package: Package | None = None, *, same: bool = False) -> Champion:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from merit.config.extensions import find_modules, read_constants
 from merit.config.schema.base import Component, OpenShare, PositiveInt, Section, Share
 
 
@@ -239,7 +240,12 @@ class Waiver(Section):
     """The last day of the permission."""
 
 
-NOT_WAIVABLE = ("contract", "outputs", "parity", "replay", "waivers")
+CHECK_PACKAGE = "merit.gate.checks"
+_UNWAIVABLE_MODULES = {module for module, may in read_constants(CHECK_PACKAGE, "WAIVABLE").items() if not may}
+NOT_WAIVABLE = (
+    *sorted(name for name, module in find_modules(CHECK_PACKAGE).items() if module in _UNWAIVABLE_MODULES),
+    "waivers",
+)
 """Checks that can't be waived. Without them the other checks mean nothing, since they would be about other data or
 another model."""
 

@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING
 from merit import artifacts, dvc
 from merit.dvc import cache
 from merit.errors import MeritError
-from merit.gate.verdict import Check, Verdict
+from merit.gate.checks.protocol import CheckFamily
+from merit.gate.verdict import Check as CheckResult
+from merit.gate.verdict import Verdict
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
-CHECK_NAME = "outputs"
+NAME = "outputs"
+WAIVABLE = False
 ALLOWED = "dvc.lock names the package that was judged, and the outputs of dvc.yaml"
 ADVICE = "run 'merit run' and commit the dvc.lock that it writes"
 
 
-def check_outputs() -> Check:
+def check_outputs() -> CheckResult:
     """Compare dvc.lock with the package in model/, with dvc.yaml, and with the rules that every output must satisfy.
 
     The files in model/ were verified against the package's manifest before, so a matching hash also means that dvc.lock
@@ -27,7 +30,7 @@ def check_outputs() -> Check:
         output_hashes = dvc.read_outputs()
         if output_hashes is None:
             return _build_check(Verdict.PASS, f"no {artifacts.DVC_LOCK} yet")
-        with dvc.open_repository(CHECK_NAME) as repo:
+        with dvc.open_repository(NAME) as repo:
             problems = [*_check_package(output_hashes), *_check_stages(repo, output_hashes)]
     except MeritError as error:
         return _build_check(Verdict.FAIL, str(error))
@@ -56,5 +59,8 @@ def _check_stages(repo: "Repo", output_hashes: dict[str, str]) -> Iterator[str]:
     yield from (f"dvc.yaml has another command for the stage {stage.name}" for stage in stages if stage.cmd_changed)
 
 
-def _build_check(verdict: Verdict, found: str) -> Check:
-    return Check(CHECK_NAME, verdict, found, ALLOWED, "" if verdict == Verdict.PASS else ADVICE, group="rules")
+def _build_check(verdict: Verdict, found: str) -> CheckResult:
+    return CheckResult(NAME, verdict, found, ALLOWED, ADVICE, group="rules")
+
+
+FAMILY = CheckFamily(240, lambda _: {NAME: lambda _: check_outputs()})

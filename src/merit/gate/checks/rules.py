@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from merit.gate.champion import Champion
+from merit.gate.checks.protocol import CheckFamily
 from merit.gate.report.sections import WAIVER_KEY_PREFIX
-from merit.gate.verdict import Check, Verdict
+from merit.gate.verdict import Check as CheckResult
+from merit.gate.verdict import Verdict
 
-CHECK_NAME = "rules"
+NAME = "rules"
 ALLOWED = "none weaker, unless the model stays as it is"
 ADVICE = "change the rules in a pull request of their own, or waive this check with a reason"
 MAX_LISTED_RULES = 5
@@ -19,7 +21,7 @@ def list_weakened_rules(change: Mapping[str, Any] | None) -> list[dict[str, Any]
     return [rule for rule in changed_rules if rule["weaker"] and not rule["key"].startswith(WAIVER_KEY_PREFIX)]
 
 
-def check_rules(change: Mapping[str, Any] | None, champion: Champion | None) -> Check:
+def check_rules(change: Mapping[str, Any] | None, champion: Champion | None) -> CheckResult:
     """Fail a changed model that comes with weaker rules than the champion had to satisfy.
 
     Args:
@@ -34,7 +36,7 @@ def check_rules(change: Mapping[str, Any] | None, champion: Champion | None) -> 
     found = f"weaker: {_join_names([rule['key'] for rule in weaker_rules])}"
     if champion.is_candidate():
         return _build_check(Verdict.PASS, f"{found}; the model is the champion's own, bit for bit{location_note}")
-    return _build_check(Verdict.FAIL, f"{found}, and the model changed too{location_note}", ADVICE)
+    return _build_check(Verdict.FAIL, f"{found}, and the model changed too{location_note}")
 
 
 def _describe_locations(change: Mapping[str, Any] | None) -> str:
@@ -48,5 +50,8 @@ def _join_names(names: Sequence[str]) -> str:
     return f"{', '.join(names[:MAX_LISTED_RULES])}{more}"
 
 
-def _build_check(verdict: Verdict, found: str, advice: str = "") -> Check:
-    return Check(CHECK_NAME, verdict, found, ALLOWED, advice, group=CHECK_NAME)
+def _build_check(verdict: Verdict, found: str) -> CheckResult:
+    return CheckResult(NAME, verdict, found, ALLOWED, ADVICE, group=NAME)
+
+
+FAMILY = CheckFamily(230, lambda _: {NAME: lambda evidence: check_rules(evidence.changes, evidence.champion)})

@@ -1,103 +1,66 @@
-"""Runs the checks of the model; each returns pass, fail or inconclusive."""
+"""Runs the checks of the model in the order, and on the schedule, that their files declare."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from itertools import starmap
 
-from merit.config.components import targets
 from merit.console.logging import show_phase
-from merit.errors import MeritError
-from merit.gate.checks.model import behaviour, comparisons, cost, parity, replay, robustness, slices
-from merit.gate.checks.model.limits import Limit, check_limit
+from merit.gate.checks.background import BackgroundCheck
+from merit.gate.checks.protocol import Check, CheckFamily
+from merit.gate.checks.registry import list_families
 from merit.gate.evidence import Evidence
-from merit.gate.verdict import Check, Verdict
+from merit.gate.verdict import Check as CheckResult
 
-__all__ = ["Evidence", "run_checks", "start_checks"]
+FinishChecks = Callable[[], list[CheckResult]]
 
 
 @contextmanager
-def start_checks(evidence: Evidence) -> Iterator[Callable[[], list[Check]]]:
+def start_checks(evidence: Evidence) -> Iterator[FinishChecks]:
     """Start the slow checks in the background; yield a function that runs the others and returns all results."""
-    show_phase("gate: measuring prediction times")
-    time_checks = cost.check_times(evidence)  # first, while no background check of ours loads the machine
-    with parity.start_check(evidence) as finish_parity, replay.start_check(evidence) as finish_replay:
+    families = list_families(CheckFamily)
+    finishers: dict[CheckFamily, FinishChecks] = {}
+    for family in (each for each in families if each.schedule == "first"):
+        results = _run_family(family, family.build_checks(evidence), evidence)
+        finishers[family] = partial(list, results)
+    with ExitStack() as stack:
+        for family in (each for each in families if each.schedule == "background"):
+            finishers[family] = _start_family(family, evidence, stack)
         yield lambda: [
-            *_compare_with_rivals(evidence),
-            *_check_behaviour(evidence),
-            finish_parity(),
-            cost.check_size(evidence),
-            *time_checks,
-            *_run_own_checks(evidence),
-            *_finish_replay(finish_replay),
+            result for family in families for result in _finish_family(family, finishers.get(family), evidence)
         ]
 
 
-def run_checks(evidence: Evidence) -> list[Check]:
+def run_checks(evidence: Evidence) -> list[CheckResult]:
     """Run all checks of the model and return the results in the report's order."""
     with start_checks(evidence) as finish_checks:
         return finish_checks()
 
 
-def _compare_with_rivals(evidence: Evidence) -> list[Check]:
-    show_phase("gate: comparing with baseline and champion")
-    return [
-        *_check_floors(evidence),
-        comparisons.check_baseline(evidence),
-        *comparisons.check_champion(evidence),
-        *slices.check_slices(evidence),
-        *_check_calibration(evidence),
-    ]
+def _start_family(family: CheckFamily, evidence: Evidence, stack: ExitStack) -> FinishChecks:
+    checks = family.build_checks(evidence)
+    for check in checks.values():
+        assert isinstance(check, BackgroundCheck)
+        stack.enter_context(check)
+    return partial(_run_family, family, checks, evidence)
 
 
-def _check_behaviour(evidence: Evidence) -> list[Check]:
-    show_phase("gate: checking robustness and behaviour")
-    return [
-        *robustness.check_robustness(evidence),
-        *behaviour.check_behaviour(evidence),
-    ]
+def _finish_family(family: CheckFamily, finish: FinishChecks | None, evidence: Evidence) -> list[CheckResult]:
+    return _run_family(family, family.build_checks(evidence), evidence) if finish is None else finish()
 
 
-def _finish_replay(finish: Callable[[], list[Check]]) -> list[Check]:
-    show_phase("gate: waiting for predictions of the built Bento")
-    return finish()
+def _run_family(family: CheckFamily, checks: Mapping[str, Check], evidence: Evidence) -> list[CheckResult]:
+    if family.phase:
+        show_phase(f"gate: {family.phase}")
+    run_check = partial(_run_check, evidence)
+    if family.schedule != "side by side":
+        return list(starmap(run_check, checks.items()))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(run_check, *zip(*checks.items(), strict=True))) if checks else []
 
 
-def _check_floors(evidence: Evidence) -> list[Check]:
-    return [_check_floor(evidence, name, limit) for name, limit in evidence.lock.gate.floors.items()]
-
-
-def _check_floor(evidence: Evidence, name: str, limit: float) -> Check:
-    advice = "improve the model, or judge it on more test rows"
-    floor_limit = Limit(limit, is_lower_bound=evidence.is_higher_better(name))
-    return check_limit(f"floor: {name}", evidence.metrics[name], floor_limit, rows=evidence.rows.height, advice=advice)
-
-
-def _check_calibration(evidence: Evidence) -> list[Check]:
-    """Check the calibration error of the probabilities; a regression has no such limit."""
-    if evidence.lock.gate.calibration is None:
-        return []
-    calibration_error, limit = (
-        evidence.metrics["calibration_error"],
-        Limit(evidence.lock.gate.calibration, is_lower_bound=False),
-    )
-    advice = "the probabilities are off: train longer, or regularise less"
-    return [check_limit("calibration", calibration_error, limit, rows=evidence.rows.height, advice=advice)]
-
-
-def _run_own_checks(evidence: Evidence) -> list[Check]:
-    """Run the project's own checks, each a callable that takes the evidence and returns a Check."""
-    results = []
-    for name, check in targets.build_all(evidence.lock.gate.checks).items():
-        result = check(evidence)
-        if not isinstance(result, Check):
-            raise MeritError(
-                f"gate.checks.{name}: gave {type(result).__name__}; it must give a merit.gate.verdict.Check"
-            )
-        if result.verdict not in list(Verdict):
-            raise MeritError(
-                f"gate.checks.{name}: gave the verdict {result.verdict!r:.80}; allowed: {', '.join(Verdict)}"
-            )
-        found_text, allowed, advice = str(result.found), str(result.allowed), str(result.advice)
-        rows_needed = result.rows_needed if isinstance(result.rows_needed, int) else None
-        # Copied without `waived`, `name` and `group`, so that an own check can neither waive nor rename itself.
-        results.append(Check(name, Verdict(result.verdict), found_text, allowed, advice, rows_needed=rows_needed))
-    return results
+def _run_check(evidence: Evidence, name: str, check: Check) -> CheckResult:
+    return replace(check(evidence), name=name)

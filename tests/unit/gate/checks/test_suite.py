@@ -1,5 +1,5 @@
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import nan
 from pathlib import Path
@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from merit.config import extensions
 from merit.config.schema import Lock
 from merit.config.tasks import METRICS
 from merit.features.transform import NumberScale, Preprocessing, Vocabulary
-from merit.gate.checks import suite
+from merit.gate.checks import model as model_checks
+from merit.gate.checks import registry, suite
+from merit.gate.checks.protocol import CheckFamily, DataFamily
 from merit.gate.evidence import Evidence
 from merit.gate.verdict import Check, Verdict
 from merit.metrics import Estimate
@@ -45,6 +48,8 @@ def test_a_good_candidate_passes_every_check_and_each_phase_is_shown(
         "calibration",
         "parity",
         "size",
+        "rules",
+        "outputs",
     ]
     assert {check.verdict for check in found} == {Verdict.PASS}
 
@@ -300,3 +305,53 @@ def test_parity_is_measured_and_not_taken_from_the_manifest(evidence: Evidence) 
 def test_every_check_that_can_fail_says_what_to_do(evidence: Evidence) -> None:
     for check in suite.run_checks(replace(evidence, champion=rival())):
         assert check.advice
+
+
+LATE = """
+from merit.gate.checks.protocol import CheckFamily
+from merit.gate.verdict import Check, Verdict
+
+NAME = "late"
+
+
+def count_rows(evidence):
+    return Check("", Verdict.PASS, str(evidence.rows.height), "any")
+
+
+FAMILY = CheckFamily({position}, lambda _: {{"rows": count_rows}})
+"""
+
+
+@pytest.fixture
+def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Put one file more beside those of the package, for this test."""
+    shutil.copytree(extensions.LIBRARY / "gate" / "checks", tmp_path / "gate" / "checks")
+    caches = (extensions.read_constants, registry.list_families)
+    monkeypatch.setattr(extensions, "LIBRARY", tmp_path)
+    monkeypatch.setattr(model_checks, "__path__", [*model_checks.__path__, str(tmp_path / "gate/checks/model")])
+
+    def add(name: str, position: int) -> None:
+        file = tmp_path / "gate/checks/model" / f"{name}.py"
+        file.write_text(LATE.format(position=position), encoding="utf-8")
+        for each in caches:
+            each.cache_clear()
+
+    yield add
+    for each in caches:
+        each.cache_clear()
+
+
+def test_a_check_is_one_file_that_stands_where_its_position_says(
+    evidence: Evidence, added: Callable[..., None]
+) -> None:
+    added("late_check", 195)
+    results = suite.run_checks(evidence)
+    assert [each.name for each in results][-4:] == ["size", "rows", "rules", "outputs"]
+    assert results[-3].found == str(ROWS)
+
+
+@pytest.mark.parametrize("kind", [CheckFamily, DataFamily])
+def test_no_two_families_of_checks_share_a_position(kind: Any) -> None:
+    positions = [family.position for family in registry.list_families(kind)]
+    assert len(positions) > 2
+    assert positions == sorted(set(positions))

@@ -6,6 +6,7 @@ from merit.config.schema.gate import DataGate
 from merit.gate.checks.data import labels, leakage
 from merit.gate.checks.data.dataset import Dataset
 from merit.gate.checks.data.findings import Findings, build_check, format_worst
+from merit.gate.checks.protocol import DataFamily
 from merit.gate.verdict import Check
 
 MEASURE_NAMES = {"binary": "ROC AUC", "multiclass": "accuracy gained", "regression": "R2"}
@@ -131,3 +132,7 @@ def _check_constant_target(problems: list[str]) -> Check:
     advice = "correct data.target.sql, or move data.split"
     text = format_worst(problems) or "every part has several answers"
     return build_check("constant target", not problems, text, "two answers or more in each part", advice)
+
+
+NAME = "integrity"
+FAMILY = DataFamily(30, lambda evidence: check_integrity(evidence.lock, evidence.dataset))

@@ -1,4 +1,4 @@
-"""Entry point of the data gate: contract, integrity and comparison with the champion."""
+"""Runs the checks of the data, in the order that their files declare."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from merit.errors import MeritError
 from merit.gate.champion import Champion
 from merit.gate.checks.data.dataset import Dataset
 from merit.gate.checks.data.difference import summarize_target
+from merit.gate.checks.data.evidence import DataEvidence
 from merit.gate.checks.data.findings import Findings
-from merit.gate.checks.data.integrity import check_integrity
-from merit.gate.checks.data.vs_champion import compare_with_champion
-from merit.gate.verdict import Check, Verdict
+from merit.gate.checks.protocol import DataFamily
+from merit.gate.checks.registry import list_families
 
 
 def check_data(lock: Lock, champion: Champion | None) -> Findings:
@@ -28,9 +28,12 @@ def check_data(lock: Lock, champion: Champion | None) -> Findings:
         raise MeritError(f"{artifacts.DATA_REPORT}: not of the rows of {artifacts.RAW}; run 'merit validate' again")
     if missing := sorted(set(lock.data.columns) - set(dataset.schema)):
         raise MeritError(f"{artifacts.RAW}: lacks the column {', '.join(missing)}; run 'merit ingest' again")
-    findings = [compare_with_champion(lock, champion, dataset), check_integrity(lock, dataset)]
-    checks = [_check_contract(contract), *(check for each in findings for check in each.checks)]
-    return Findings(checks, _build_base_report(dataset) | findings[0].report | findings[1].report)
+    evidence = DataEvidence(lock, dataset, contract, champion)
+    findings = [family.judge(evidence) for family in list_families(DataFamily)]
+    report = _build_base_report(dataset)
+    for each in findings:
+        report |= each.report
+    return Findings([check for each in findings for check in each.checks], report)
 
 
 def _build_base_report(dataset: Dataset) -> dict[str, Any]:
@@ -45,12 +48,3 @@ def _build_base_report(dataset: Dataset) -> dict[str, Any]:
         "drift": None,
         "identical": False,
     }
-
-
-def _check_contract(report: dict[str, Any]) -> Check:
-    """Return the check that `validate` found no violation of the data contract."""
-    violations = len(report["violations"])
-    passed = report["passed"] is True and violations == 0
-    verdict = Verdict.PASS if passed else Verdict.FAIL
-    text = f"{report['rows']:,} rows, {violations} violations"
-    return Check("contract", verdict, text, "no violation", f"mend the data; see {artifacts.DATA_REPORT}", group="data")

@@ -17,6 +17,7 @@ from merit.gate.checks.data.dataset import Dataset
 from merit.gate.checks.data.drift import DriftScore
 from merit.gate.checks.data.findings import Findings, build_check, format_worst
 from merit.gate.checks.data.model_view import build_model_view, build_target_view
+from merit.gate.checks.protocol import DataFamily
 from merit.gate.verdict import Check
 
 CHECK_NAMES = ("rows", "missing", "categories", "target rate", "drift", "drift, overall", "drift, target")
@@ -274,3 +275,7 @@ def _check_target_drift(score: DriftScore | None, champion_dataset: Dataset, *, 
 
 def _format_score(score: DriftScore) -> str:
     return f"{score.column} {'has nothing to compare' if score.score is None else f'{score.score:.2f}'}"
+
+
+NAME = "data comparison"
+FAMILY = DataFamily(20, lambda evidence: compare_with_champion(evidence.lock, evidence.champion, evidence.dataset))

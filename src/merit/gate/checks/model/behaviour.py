@@ -4,9 +4,7 @@ Invariance: changing a column must not change predictions. Direction: changing a
 way. Golden: a known row must be predicted within bounds.
 """
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from statistics import NormalDist
@@ -18,25 +16,24 @@ from numpy.typing import NDArray
 from merit.config.schema.gate import ColumnChange, DirectionTest, GoldenRow, InvarianceTest
 from merit.errors import MeritError
 from merit.gate.checks.model.limits import Limit, check_limit
+from merit.gate.checks.protocol import Check, CheckFamily
 from merit.gate.evidence import Evidence
-from merit.gate.verdict import Check, Verdict
+from merit.gate.verdict import Check as CheckResult
+from merit.gate.verdict import Verdict
 from merit.metrics import Estimate
 
 
-def check_behaviour(evidence: Evidence) -> list[Check]:
+def build_checks(evidence: Evidence) -> dict[str, Check]:
     """Return one check per declared expectation, in the order of conf/."""
     rules = evidence.lock.gate.behaviour
-    pending: list[Callable[[], Check]] = [
-        *(partial(_check_invariance, evidence, f"invariance: {name}", each) for name, each in rules.invariance.items()),
-        *(partial(_check_direction, evidence, f"direction: {name}", each) for name, each in rules.direction.items()),
-        *(partial(_check_golden_row, evidence, f"golden: {name}", each) for name, each in rules.golden.items()),
-    ]
-    # Each check scores all test rows again on a single thread, so they run side by side.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(lambda judge: judge(), pending))
+    return {
+        **{f"invariance: {name}": partial(_check_invariance, rule=each) for name, each in rules.invariance.items()},
+        **{f"direction: {name}": partial(_check_direction, rule=each) for name, each in rules.direction.items()},
+        **{f"golden: {name}": partial(_check_golden_row, name=name, rule=each) for name, each in rules.golden.items()},
+    }
 
 
-def _check_invariance(evidence: Evidence, name: str, rule: InvarianceTest) -> Check:
+def _check_invariance(evidence: Evidence, *, rule: InvarianceTest) -> CheckResult:
     """Check that no prediction, nor any class probability, moves by more than the tolerance."""
     changes = np.abs(_predict_changed(evidence, rule) - evidence.candidate)
     max_change = float(changes.max(initial=0.0))
@@ -44,10 +41,10 @@ def _check_invariance(evidence: Evidence, name: str, rule: InvarianceTest) -> Ch
     rows = int((changes.reshape(len(changes), -1).max(axis=1) > rule.tolerance).sum())
     text = f"moved by at most {max_change:.4f}" + (f", {rows:,} rows by more than allowed" if rows else "")
     advice = f"the answers follow '{rule.column}': leave it out by 'feature: none', or regularise more"
-    return Check(name, verdict, text, f"at most {rule.tolerance:g}, {_describe_change(rule)}", advice)
+    return CheckResult("", verdict, text, f"at most {rule.tolerance:g}, {_describe_change(rule)}", advice)
 
 
-def _check_direction(evidence: Evidence, name: str, rule: DirectionTest) -> Check:
+def _check_direction(evidence: Evidence, *, rule: DirectionTest) -> CheckResult:
     """Check that the mean prediction moves in the expected direction or stays, within the tolerance.
 
     The verdict uses a normal confidence interval of the mean change per row.
@@ -61,30 +58,27 @@ def _check_direction(evidence: Evidence, name: str, rule: DirectionTest) -> Chec
     limit = Limit(-tolerance if is_least else tolerance, is_lower_bound=is_least, is_difference=True)
     tolerance_text = f" by more than {tolerance:g}" if tolerance else ""
     advice = f"the answers go the wrong way with '{rule.column}': look for a leak, or too few rows that show it"
-    result = check_limit(name, Estimate(mean, mean - half_width, mean + half_width), limit, rows=count, advice=advice)
-    return Check(
-        result.name,
-        result.verdict,
-        f"{result.found} on average",
-        f"{rule.expect.replace('_', ' ')}{tolerance_text}, {_describe_change(rule)}",
-        result.advice,
-        rows_needed=result.rows_needed,
+    result = check_limit("", Estimate(mean, mean - half_width, mean + half_width), limit, rows=count, advice=advice)
+    return replace(
+        result,
+        found=f"{result.found} on average",
+        allowed=f"{rule.expect.replace('_', ' ')}{tolerance_text}, {_describe_change(rule)}",
     )
 
 
-def _check_golden_row(evidence: Evidence, name: str, rule: GoldenRow) -> Check:
+def _check_golden_row(evidence: Evidence, *, name: str, rule: GoldenRow) -> CheckResult:
     """Check that the prediction for a declared row lies within the declared bounds."""
     low, high = rule.bounds
     allowed = f"from {low:g} to {high:g}" if np.isfinite([low, high]).all() else _format_bound(low, high)
     try:
         columns = {each: _build_column(evidence, each, [rule.row.get(each)]) for each in evidence.package.graph.inputs}
     except MeritError as error:
-        advice = f"correct the row in gate.behaviour.{name.replace(': ', '.', 1)}"
-        return Check(name, Verdict.INCONCLUSIVE, str(error), allowed, advice)
+        advice = f"correct the row in gate.behaviour.golden.{name}"
+        return CheckResult("", Verdict.INCONCLUSIVE, str(error), allowed, advice)
     prediction = float(_select_prediction(evidence, evidence.package.predict(columns), rule.label)[0])
     verdict = Verdict.PASS if low <= prediction <= high else Verdict.FAIL
     advice = "the model mispredicts a known row: look at the training rows like it"
-    return Check(name, verdict, f"{prediction:.4f}", allowed, advice)
+    return CheckResult("", verdict, f"{prediction:.4f}", allowed, advice)
 
 
 def _format_bound(low: float, high: float) -> str:
@@ -144,3 +138,8 @@ def _build_column(evidence: Evidence, name: str, values: list[Any]) -> NDArray[A
 def _to_epoch_seconds(value: Any) -> float:
     """Return a wall-clock time as seconds since 1970, whatever its time zone, NaN for None."""
     return np.nan if value is None else datetime.fromisoformat(str(value)).replace(tzinfo=UTC).timestamp()
+
+
+NAME = "behaviour"
+# Each check scores all test rows again on a single thread, so they run side by side.
+FAMILY = CheckFamily(170, build_checks, schedule="side by side")

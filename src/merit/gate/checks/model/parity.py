@@ -6,34 +6,34 @@ It is compared on the test rows as ingested, and on the same rows read again fro
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from merit import artifacts
 from merit.errors import MeritError, Refused
+from merit.gate.checks.background import BackgroundCheck
 from merit.gate.checks.model.source_rows import convert_columns
+from merit.gate.checks.protocol import CheckFamily
 from merit.gate.evidence import Evidence
-from merit.gate.verdict import Check, Verdict
+from merit.gate.verdict import Check as CheckResult
+from merit.gate.verdict import Verdict
 from merit.scoring.package import extract_columns
 
-CHECK_NAME = "parity"
+NAME = "parity"
+WAIVABLE = False
 CACHE_FILE = Path(".merit/parity.json")
 """The cached result on the source's rows: `{key, greatest}`."""
 
 
-@contextmanager
-def start_check(evidence: Evidence) -> Iterator[Callable[[], Check]]:
-    """Start reading the source's rows in a thread; yield a function that waits for them and returns the check."""
-    with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(_measure_source_difference, evidence)
-        yield lambda: _build_check(evidence, pending)
+def build_checks(evidence: Evidence) -> dict[str, BackgroundCheck[tuple[float, str]]]:
+    """Return the check, which reads the source's rows in the background."""
+    return {NAME: BackgroundCheck(lambda _: _measure_source_difference(evidence), _judge_difference)}
 
 
-def _build_check(evidence: Evidence, pending: "Future[tuple[float, str]]") -> Check:
+def _judge_difference(evidence: Evidence, pending: "Future[tuple[float, str]]") -> CheckResult:
     """Compare the package's predictions with the evaluated network's; the parity in the manifest is not trusted."""
     limit, count = evidence.lock.gate.parity, len(evidence.candidate)
     allowed = f"at most {limit:.0e}"
@@ -41,19 +41,19 @@ def _build_check(evidence: Evidence, pending: "Future[tuple[float, str]]") -> Ch
         source_difference, note = pending.result()
     except Refused as error:
         advice = "the package can't read what training has read: correct conf/data, or mend the source"
-        return Check(CHECK_NAME, Verdict.FAIL, f"on the source's rows: {error}", allowed, advice)
+        return CheckResult(NAME, Verdict.FAIL, f"on the source's rows: {error}", allowed, advice)
     except MeritError as error:
         advice = "bring the source's files as the lock names them, then 'merit run'"
-        return Check(CHECK_NAME, Verdict.INCONCLUSIVE, f"the source's rows can't be had: {error}", allowed, advice)
+        return CheckResult(NAME, Verdict.INCONCLUSIVE, f"the source's rows can't be had: {error}", allowed, advice)
     ingested_difference = float(np.abs(evidence.candidate - evidence.network).max()) / evidence.prediction_unit
     if ingested_difference <= limit and not source_difference <= limit:
         advice = "training has read the source differently from the package: look at data.columns and data.source"
         difference = f"{source_difference:.1e} on {count:,} rows of the source, {ingested_difference:.1e} as ingested"
-        return Check(CHECK_NAME, Verdict.FAIL, difference, allowed, advice)
+        return CheckResult(NAME, Verdict.FAIL, difference, allowed, advice)
     max_difference = max(ingested_difference, source_difference)
     verdict = Verdict.PASS if ingested_difference <= limit else Verdict.FAIL
     advice = "the package is not the network that was evaluated: make both again with 'merit run'"
-    return Check(CHECK_NAME, verdict, f"{max_difference:.1e} on {count:,} rows {note}".strip(), allowed, advice)
+    return CheckResult(NAME, verdict, f"{max_difference:.1e} on {count:,} rows {note}".strip(), allowed, advice)
 
 
 def _measure_source_difference(evidence: Evidence) -> tuple[float, str]:
@@ -103,3 +103,6 @@ def _compute_cache_key(evidence: Evidence) -> str:
     versions = [importlib.metadata.version(name) for name in ("polars", "onnxruntime")]
     text = json.dumps([evidence.package.digest, parts, data, evidence.lock.code, versions])
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+FAMILY = CheckFamily(180, build_checks, schedule="background")

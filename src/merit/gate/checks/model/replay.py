@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from merit import artifacts
 from merit.errors import MeritError, Refused
+from merit.gate.checks.background import BackgroundCheck
 from merit.gate.checks.model import replay_key
 from merit.gate.checks.model.replay_clients import (
     HOST,
@@ -39,11 +40,14 @@ from merit.gate.checks.model.replay_clients import (
     send_request,
 )
 from merit.gate.checks.model.source_rows import ReplayRows
+from merit.gate.checks.protocol import CheckFamily
 from merit.gate.evidence import Evidence
-from merit.gate.verdict import Check, Verdict
+from merit.gate.verdict import Check as CheckResult
+from merit.gate.verdict import Verdict
 from merit.packaging.bento_files import assemble_files
 
-CHECK_NAME = "replay"
+NAME = "replay"
+WAIVABLE = False
 CACHE_FILE = Path(".merit/replay.json")
 """The cached result: `{key, rows, greatest}`."""
 WATCHDOG = Path(__file__).with_name("watchdog.py")
@@ -58,26 +62,13 @@ class PortTakenError(MeritError):
     """Another process took a port between its choice and its use."""
 
 
-@contextmanager
-def start_check(evidence: Evidence) -> Iterator[Callable[[], list[Check]]]:
-    """Start the replay in a thread if gate.replay is set; yield a function that waits for it and returns the check.
-
-    Leaving the block, even by an exception, ends every process that was started.
-    """
+def build_checks(evidence: Evidence) -> dict[str, BackgroundCheck[tuple[float, int, bool]]]:
+    """Return the check if gate.replay is set; a cancelled measurement ends every process that it has started."""
     rule = evidence.lock.gate.replay
-    if rule is None:
-        yield list
-        return
-    cancelled = threading.Event()
-    with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(_measure_difference, evidence, rule.rows, cancelled)
-        try:
-            yield lambda: [_build_check(evidence, pending)]
-        finally:
-            cancelled.set()
+    return {} if rule is None else {NAME: BackgroundCheck(partial(_measure_difference, evidence, rule.rows), _judge)}
 
 
-def _build_check(evidence: Evidence, pending: "Future[tuple[float, int, bool]]") -> Check:
+def _judge(evidence: Evidence, pending: "Future[tuple[float, int, bool]]") -> CheckResult:
     """Check the greatest difference; a Bento that can't be built or queried gives an inconclusive check."""
     limit = evidence.lock.gate.parity
     allowed = f"at most {limit:.0e}"
@@ -85,13 +76,13 @@ def _build_check(evidence: Evidence, pending: "Future[tuple[float, int, bool]]")
         max_difference, rows, is_cached = pending.result()
     except Refused as error:
         advice = "the Bento is not the package: look at src/merit/serving and bentofile.yaml"
-        return Check(CHECK_NAME, Verdict.FAIL, str(error), allowed, advice)
+        return CheckResult(NAME, Verdict.FAIL, str(error), allowed, advice)
     except (MeritError, OSError) as error:
         advice = "fix serving (try 'bentoml build' and 'bentoml serve'), or declare gate.replay: null"
-        return Check(CHECK_NAME, Verdict.INCONCLUSIVE, f"the Bento can't be queried: {error}", allowed, advice)
+        return CheckResult(NAME, Verdict.INCONCLUSIVE, f"the Bento can't be queried: {error}", allowed, advice)
     verdict = Verdict.PASS if max_difference <= limit else Verdict.FAIL
     text = f"{max_difference:.1e} on {rows:,} rows over HTTP and in a batch{', measured before' if is_cached else ''}"
-    return Check(CHECK_NAME, verdict, text, allowed, "the served model differs from the package: look at serving")
+    return CheckResult(NAME, verdict, text, allowed, "the served model differs from the package: look at serving")
 
 
 def _measure_difference(evidence: Evidence, max_rows: int, cancelled: threading.Event) -> tuple[float, int, bool]:
@@ -268,3 +259,6 @@ def _is_ready(serving: "subprocess.Popen[bytes]", folder: Path, port: int) -> bo
         return send_request(port, "GET", "/readyz")[0] == http.client.OK
     except (OSError, http.client.HTTPException):
         return False
+
+
+FAMILY = CheckFamily(220, build_checks, phase="waiting for predictions of the built Bento", schedule="background")

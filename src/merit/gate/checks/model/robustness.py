@@ -5,6 +5,7 @@ Perturbations: missing values, unseen categories, noise on numbers.
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 
 from merit.config.schema.gate import MetricMargin, Perturbation, Robustness
 from merit.gate.checks.model.limits import check_no_worse
+from merit.gate.checks.protocol import Check, CheckFamily
 from merit.gate.evidence import Evidence
-from merit.gate.verdict import Check, Verdict
+from merit.gate.verdict import Check as CheckResult
+from merit.gate.verdict import Verdict
 
 UNSEEN_CATEGORY = "never seen in any row"
 PerturbedColumns = dict[str, NDArray[Any]]
@@ -27,36 +30,29 @@ ADVICE_BY_NAME = {
 }
 
 
-def check_robustness(evidence: Evidence) -> list[Check]:
+def build_checks(evidence: Evidence) -> dict[str, Check]:
     """Return one check per declared perturbation."""
     rule = evidence.lock.gate.robustness
-    if rule is None:
-        return []
-    declared = {
-        name: (perturbation, perturb)
-        for name, perturb in PERTURBATIONS.items()
-        if (perturbation := getattr(rule, name)) is not None
+    return {
+        f"robustness: {name}": partial(_check_perturbation, rule=rule, name=name, perturbation=perturbation)
+        for name in PERTURBATIONS
+        if rule is not None and (perturbation := getattr(rule, name)) is not None
     }
-    return [_check_perturbation(evidence, rule, name, *pair) for name, pair in declared.items()]
 
 
-def _check_perturbation(
-    evidence: Evidence, rule: Robustness, name: str, perturbation: Perturbation, perturb: PerturbFunction
-) -> Check:
+def _check_perturbation(evidence: Evidence, *, rule: Robustness, name: str, perturbation: Perturbation) -> CheckResult:
     """Check the candidate's metric on perturbed rows against its metric on the same rows unperturbed."""
     generator = np.random.default_rng([evidence.lock.seed, SEED_SALT, list(PERTURBATIONS).index(name)])
-    perturbed = perturb(evidence, perturbation.amount, generator)
-    title = f"robustness: {name}"
+    perturbed = PERTURBATIONS[name](evidence, perturbation.amount, generator)
     if not perturbed:
-        return Check(title, Verdict.PASS, "no column can be perturbed this way", "nothing to judge")
+        return CheckResult("", Verdict.PASS, "no column can be perturbed this way", "nothing to judge")
     predictions = evidence.package.predict({**evidence.columns, **perturbed})
     count = evidence.lock.evaluate.slice_resamples
     difference = evidence.compare_metrics(evidence.candidate, [rule.metric], candidate=predictions, resamples=count)[
         rule.metric
     ]
-    result = check_no_worse(
-        title, difference, evidence, MetricMargin(metric=rule.metric, margin=perturbation.margin), ADVICE_BY_NAME[name]
-    )
+    margin = MetricMargin(metric=rule.metric, margin=perturbation.margin)
+    result = check_no_worse("", difference, evidence, margin, ADVICE_BY_NAME[name])
     return replace(result, found=f"{rule.metric} {result.found}")
 
 
@@ -110,3 +106,6 @@ def _list_features(evidence: Evidence, kind: str) -> Iterator[str]:
 
 
 PERTURBATIONS: dict[str, PerturbFunction] = {"missing": _remove_values, "unseen": _insert_unseen, "noise": _add_noise}
+
+NAME = "robustness"
+FAMILY = CheckFamily(160, build_checks, phase="checking robustness and behaviour")

@@ -4,19 +4,25 @@ import math
 from collections import Counter
 
 from merit.gate.checks.model.limits import PRACTICALLY_SAME, UNDEFINED_METRIC_ADVICE, Limit
+from merit.gate.checks.protocol import Check, CheckFamily
 from merit.gate.evidence import Evidence
 from merit.gate.slice_comparison import Slice
-from merit.gate.verdict import Check, Verdict
+from merit.gate.verdict import Check as CheckResult
+from merit.gate.verdict import Verdict
 
 MAX_NAMED_SLICES = 3
 """Slices that the check lists by name."""
 
 
-def check_slices(evidence: Evidence) -> list[Check]:
-    """Return the check over all slices; no check if nothing is compared."""
+def build_checks(evidence: Evidence) -> dict[str, Check]:
+    """Return the check over all slices; none if nothing is compared."""
+    return {"slices": check_slices} if evidence.lock.gate.slices is not None and evidence.slices else {}
+
+
+def check_slices(evidence: Evidence) -> CheckResult:
+    """Check that the candidate is worse than the champion on no slice."""
     rule, judged_slices = evidence.lock.gate.slices, evidence.slices
-    if rule is None or not judged_slices:
-        return []
+    assert rule is not None
     higher_is_better = evidence.is_higher_better(rule.metric)
     worse = [each for each in judged_slices if each.verdict in {Verdict.FAIL, Verdict.INCONCLUSIVE}]
     worse.sort(
@@ -33,16 +39,8 @@ def check_slices(evidence: Evidence) -> list[Check]:
     )
     min_rows = _count_rows_needed(worse)
     allowed = f"{rule.metric} {limit}, none surely worse"
-    return [
-        Check(
-            "slices",
-            verdict,
-            _summarize_slices(evidence, worse),
-            allowed,
-            _choose_advice(worse, min_rows),
-            rows_needed=min_rows,
-        )
-    ]
+    summary, advice = _summarize_slices(evidence, worse), _choose_advice(worse, min_rows)
+    return CheckResult("", verdict, summary, allowed, advice, rows_needed=min_rows)
 
 
 def _count_rows_needed(worse: list[Slice]) -> int | None:
@@ -95,3 +93,7 @@ def _choose_advice(worse: list[Slice], min_rows: int | None) -> str:
     if min_rows is None:
         return f"worse there by the margin or {PRACTICALLY_SAME}: look at what the candidate does on these rows"
     return f"worse there, but not surely by more than the margin: about {min_rows:,} test rows would settle it"
+
+
+NAME = "slices"
+FAMILY = CheckFamily(140, build_checks, list_conditional_names=lambda _: [NAME])

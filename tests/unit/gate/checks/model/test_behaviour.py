@@ -10,19 +10,20 @@ from merit.gate.checks.model import behaviour
 from merit.gate.evidence import Evidence
 from merit.gate.verdict import Check, Verdict
 from merit.scoring.package import Package
+from tests.unit.gate.conftest import run_family
 
 Gated = Callable[..., Evidence]
 ROW = {"shop": "north", "kind": 2, "size": 50, "weight": 0.5}  # codes 1 and 2, numbers 0, no flag: sigmoid(3)
 
 
 def _check(evidence: Evidence, gated: Gated, kind: str, **rule: Any) -> Check:
-    (found,) = behaviour.check_behaviour(gated(evidence, behaviour={kind: {"it": rule}}))
+    (found,) = run_family(behaviour.FAMILY, gated(evidence, behaviour={kind: {"it": rule}}))
     assert found.name == f"{kind}: it"
     return found
 
 
 def test_without_expectations_there_is_no_check(evidence: Evidence) -> None:
-    assert behaviour.check_behaviour(evidence) == []
+    assert run_family(behaviour.FAMILY, evidence) == []
 
 
 @pytest.mark.parametrize(

@@ -102,9 +102,8 @@ def stand_in(asked: Evidence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def _check(evidence: Evidence) -> Check:
-    with replay.start_check(evidence) as replayed:
-        (found,) = replayed()
-    return found
+    with replay.build_checks(evidence)["replay"] as check:
+        return check(evidence)
 
 
 def _notes(tmp_path: Path) -> list[list[str]]:
@@ -113,8 +112,7 @@ def _notes(tmp_path: Path) -> list[list[str]]:
 
 
 def test_without_a_rule_no_bento_is_asked(evidence: Evidence) -> None:
-    with replay.start_check(evidence) as replayed:
-        assert replayed() == []
+    assert not replay.build_checks(evidence)
 
 
 def test_a_bento_that_answers_as_the_package_passes(asked: Evidence, stand_in: Stand, tmp_path: Path) -> None:
@@ -239,7 +237,7 @@ def test_when_another_check_breaks_the_bento_is_stopped_at_once(
 ) -> None:
     stand_in()
     monkeypatch.setattr(replay, "_is_ready", lambda *_: False)
-    with pytest.raises(ZeroDivisionError), replay.start_check(asked):
+    with pytest.raises(ZeroDivisionError), replay.build_checks(asked)["replay"]:
         raise ZeroDivisionError
     assert not any(_is_running(int(pid)) for _, pid in _notes(tmp_path))
 

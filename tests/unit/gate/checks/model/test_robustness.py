@@ -7,17 +7,18 @@ import pytest
 from merit.gate.checks.model import robustness
 from merit.gate.evidence import Evidence
 from merit.gate.verdict import Check, Verdict
+from tests.unit.gate.conftest import run_family
 
 Gated = Callable[..., Evidence]
 WAYS = ("missing", "unseen", "noise")
 
 
 def _checks(evidence: Evidence, gated: Gated, **ways: Any) -> list[Check]:
-    return robustness.check_robustness(gated(evidence, robustness={"metric": "roc_auc", **ways}))
+    return run_family(robustness.FAMILY, gated(evidence, robustness={"metric": "roc_auc", **ways}))
 
 
 def test_without_a_rule_nothing_is_spoiled(evidence: Evidence) -> None:
-    assert robustness.check_robustness(evidence) == []
+    assert run_family(robustness.FAMILY, evidence) == []
 
 
 def test_each_way_that_is_declared_is_a_check(whole: Evidence, gated: Gated) -> None:

@@ -10,7 +10,7 @@ from merit.gate.checks.model import slices
 from merit.gate.evidence import ChampionComparison, Evidence
 from merit.gate.verdict import Check, Verdict
 from merit.scoring.package import Package
-from tests.unit.gate.conftest import ROWS, rival, transform_of
+from tests.unit.gate.conftest import ROWS, rival, run_family, transform_of
 
 Gated = Callable[..., Evidence]
 RULE = {"metric": "log_loss", "margin": 0.05}
@@ -24,7 +24,7 @@ def _against(evidence: Evidence, theirs: np.ndarray) -> Evidence:
 
 
 def _check(evidence: Evidence) -> Check:
-    (found,) = slices.check_slices(evidence)
+    (found,) = run_family(slices.FAMILY, evidence)
     return found
 
 
@@ -33,13 +33,13 @@ def _spoilt(evidence: Evidence, where: np.ndarray) -> np.ndarray:
 
 
 def test_without_a_rule_a_champion_or_slices_nothing_is_compared(evidence: Evidence, gated: Gated) -> None:
-    assert slices.check_slices(_against(evidence, evidence.candidate)) == []
-    assert slices.check_slices(gated(evidence, slices=RULE)) == []
-    assert slices.check_slices(_against(gated(evidence, {"slices": []}, slices=RULE), evidence.candidate)) == []
+    assert run_family(slices.FAMILY, _against(evidence, evidence.candidate)) == []
+    assert run_family(slices.FAMILY, gated(evidence, slices=RULE)) == []
+    assert run_family(slices.FAMILY, _against(gated(evidence, {"slices": []}, slices=RULE), evidence.candidate)) == []
 
 
 def test_a_champion_that_is_the_candidate_leaves_nothing_to_compare(evidence: Evidence, gated: Gated) -> None:
-    assert slices.check_slices(replace(gated(evidence, slices=RULE), champion=rival(same=True))) == []
+    assert run_family(slices.FAMILY, replace(gated(evidence, slices=RULE), champion=rival(same=True))) == []
 
 
 def test_the_same_answers_pass_on_every_slice(

@@ -90,8 +90,8 @@ def _signed(package: Path, source: dict[str, Any]) -> Path:
 
 
 def _parity(evidence: Evidence) -> Check:
-    with parity.start_check(evidence) as compared:
-        return compared()
+    with parity.build_checks(evidence)["parity"] as check:
+        return check(evidence)
 
 
 def test_rows_of_the_source_get_the_answers_that_were_evaluated(judged: Judged) -> None:

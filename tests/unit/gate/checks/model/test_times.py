@@ -5,25 +5,26 @@ from typing import Any
 
 import pytest
 
-from merit.gate.checks.model import cost
+from merit.gate.checks.model import size, times
 from merit.gate.evidence import Evidence
 from merit.gate.verdict import Verdict
+from tests.unit.gate.conftest import run_family
 
 Gated = Callable[..., Evidence]
 
 
-@pytest.mark.parametrize(("size", "verdict"), [(1_000_000, Verdict.PASS), (1_000_001, Verdict.FAIL)])
-def test_a_package_has_a_greatest_size(evidence: Evidence, size: int, verdict: Verdict) -> None:
-    found = cost.check_size(replace(evidence, package_bytes=size))
+@pytest.mark.parametrize(("package_bytes", "verdict"), [(1_000_000, Verdict.PASS), (1_000_001, Verdict.FAIL)])
+def test_a_package_has_a_greatest_size(evidence: Evidence, package_bytes: int, verdict: Verdict) -> None:
+    (found,) = run_family(size.FAMILY, replace(evidence, package_bytes=package_bytes))
     assert (found.verdict, found.found, found.allowed) == (verdict, "1.00 MB", "at most 1 MB")
 
 
 def test_without_a_limit_no_time_is_taken(evidence: Evidence) -> None:
-    assert cost.check_times(evidence) == []
+    assert run_family(times.FAMILY, evidence) == []
 
 
 def test_a_row_and_a_batch_have_a_longest_time_each(evidence: Evidence, gated: Gated) -> None:
-    found = cost.check_times(gated(evidence, time={"row_ms": 1000, "batch_ms": 0.0001, "batch": 2000}))
+    found = run_family(times.FAMILY, gated(evidence, time={"row_ms": 1000, "batch_ms": 0.0001, "batch": 2000}))
     assert [(check.name, check.verdict) for check in found] == [
         ("time: one row", Verdict.PASS),
         ("time: 2,000 rows", Verdict.FAIL),
@@ -44,5 +45,5 @@ def test_what_else_a_machine_does_meanwhile_does_not_count() -> None:
             self.calls += 1
             time.sleep(0.02 if self.calls < 12 else 0.0)  # all of the first repeats are
 
-    assert cost.measure_milliseconds(Then(), {}, 5) < 10  # type: ignore[arg-type]
-    assert cost.measure_milliseconds(Now(), {}, 5) >= 20  # type: ignore[arg-type]
+    assert times.measure_milliseconds(Then(), {}, 5) < 10  # type: ignore[arg-type]
+    assert times.measure_milliseconds(Now(), {}, 5) >= 20  # type: ignore[arg-type]

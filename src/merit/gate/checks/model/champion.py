@@ -1,0 +1,54 @@
+"""Champion checks: the candidate is no worse than the champion on the same rows."""
+
+from functools import partial
+
+from merit.config.schema import Lock
+from merit.config.schema.gate import MetricMargin
+from merit.gate.champion import describe_missing_champion, explain_unknown_target
+from merit.gate.checks.model.limits import check_no_worse
+from merit.gate.checks.protocol import Check, CheckFamily
+from merit.gate.evidence import Evidence
+from merit.gate.verdict import Check as CheckResult
+from merit.gate.verdict import Verdict
+
+NAME = "champion"
+ADVICE = "the champion is better on the same rows: keep it, or improve the candidate"
+UNSCORABLE_ADVICE = (
+    "'dvc push' it where it was made, or compare with the champion of another commit by --against REF; if the change "
+    "makes them incomparable and is meant, waive this check in gate.waivers, or give another model a name of its own"
+)
+
+
+def build_checks(evidence: Evidence) -> dict[str, Check]:
+    """Return a check per metric of gate.champion; a single one if there is no champion to compare metrics with."""
+    if evidence.champion is None or evidence.champion.is_candidate():
+        return {NAME: _pass_unchanged}
+    if evidence.champion_comparison.problem:
+        return {NAME: _report_unscorable}
+    return {f"champion: {rule.metric}": partial(_check_metric, rule=rule) for rule in evidence.lock.gate.champion}
+
+
+def _list_conditional_names(lock: Lock) -> list[str]:
+    return [NAME, *(f"champion: {rule.metric}" for rule in lock.gate.champion)]
+
+
+def _pass_unchanged(evidence: Evidence) -> CheckResult:
+    if evidence.champion is None:
+        return CheckResult("", Verdict.PASS, describe_missing_champion(), "nothing to compare with")
+    note = f"; {reason}" if (reason := explain_unknown_target()) else ""
+    text = f"the model of {evidence.champion.commit[:7]}, bit for bit{note}"
+    return CheckResult("", Verdict.PASS, text, "no worse than the champion")
+
+
+def _report_unscorable(evidence: Evidence) -> CheckResult:
+    assert evidence.champion is not None
+    text = f"{evidence.champion.commit[:7]} can't be scored: {evidence.champion_comparison.problem}"
+    return CheckResult("", Verdict.INCONCLUSIVE, text, "no worse than the champion", UNSCORABLE_ADVICE)
+
+
+def _check_metric(evidence: Evidence, *, rule: MetricMargin) -> CheckResult:
+    difference = evidence.champion_comparison.difference[rule.metric]
+    return check_no_worse("", difference, evidence, rule, ADVICE)
+
+
+FAMILY = CheckFamily(130, build_checks, list_conditional_names=_list_conditional_names)
