@@ -9,6 +9,8 @@ import yaml
 
 from merit import artifacts, git, safe_yaml
 from merit.config.schema import Lock
+from merit.config.schema.gate import Gate
+from merit.config.schema.strictness import Weaker, find_weaker, list_marked_paths
 from merit.config.tasks import HIGHER_IS_BETTER
 from merit.errors import MeritError
 from merit.gate.champion import Champion
@@ -22,26 +24,8 @@ ABSENT = object()
 WAIVERS_KEY = "waivers"
 """The key of `gate` that holds waivers. Adding a waiver weakens the gate; of other rules, removing one does."""
 
-LARGER_IS_WEAKER = frozenset(
-    {"margin", "tolerance", "calibration", "parity", "size_mb", "row_ms", "batch_ms", "max"},
-)
-SMALLER_IS_WEAKER = frozenset({"confidence", "resamples", "amount", "rows", "min"})
-
-ENTITY_PATH = ("data", "leakage", "entity")
-"""The rule that is strictest at null: merit then looks for entity columns itself."""
-
-RULE_SECTIONS = frozenset(
-    {"floors", "baseline", "champion", "data", "slices", "robustness", "behaviour", "time", "replay", "checks"}
-)
-"""The sections of `gate` that hold only rules, so that a wholly new entry makes the gate stricter."""
-
-RULES_OUTSIDE_GATE: dict[KeyPath, str] = {
-    ("evaluate", "slices"): "fewer",
-    ("evaluate", "slice_min_rows"): "larger",
-    ("package", "parity", "rows"): "smaller",
-    ("package", "parity", "tolerance"): "larger",
-}
-"""Keys outside `gate` that its rules depend on, and the direction that is weaker.
+RULES_OUTSIDE_GATE = frozenset(path for path in list_marked_paths(Lock) if path[0] != "gate")
+"""Keys outside `gate` that its rules depend on; their fields declare the change that is weaker.
 
 The data contract is missing on purpose: it changes together with the data."""
 
@@ -152,7 +136,7 @@ def list_changed_rules(before: Mapping[str, Any], after: Mapping[str, Any]) -> l
         for path, old_value, new_value in _iter_changes(flatten_values(old_gate), flatten_values(new_gate))
     ]
     changes += [
-        (path, was, now, _is_weaker_value(RULES_OUTSIDE_GATE[path], was, now))
+        (path, was, now, _is_weaker_value(_find_change(path), was, now))
         for path, was, now in _iter_changes(flatten_values(before), flatten_values(after))
         if path in RULES_OUTSIDE_GATE
     ]
@@ -228,17 +212,18 @@ def is_weaker(path: KeyPath, before: Any, after: Any, *, is_new: bool = False) -
     """
     if path[0] == WAIVERS_KEY:
         return _is_waiver_extended(path, before, after)
-    if path == ("champion",):
+    declared = find_weaker(Lock, ("gate", *path))
+    if declared == Weaker("margins"):
         return _is_margin_list_weaker(before, after)
-    if path == ENTITY_PATH:
-        return not is_new and _is_entity_weaker(before, after)
-    if path[:2] == ("behaviour", "direction") and path[-1] == "tolerance":  # no tolerance is the strictest
+    if declared is not None and declared.null == "detected":
+        return not is_new and _are_names_weaker(before, after)
+    if declared is not None and declared.null == "zero":
         before, after = (0.0 if value in (ABSENT, None) else value for value in (before, after))
     # Without a value there is no limit.
     was_unlimited, is_unlimited = before in (ABSENT, None), after in (ABSENT, None)
     if is_unlimited or is_new:
         return is_unlimited and not was_unlimited
-    return _is_weaker_value(_find_weaker_direction(path), before, after)
+    return _is_weaker_value(_find_change(("gate", *path)), before, after)
 
 
 def _is_weaker_value(direction: str | None, before: Any, after: Any) -> bool:
@@ -253,25 +238,19 @@ def _is_weaker_value(direction: str | None, before: Any, after: Any) -> bool:
     return bool(after > before if direction == "larger" else after < before)
 
 
-def _find_weaker_direction(path: KeyPath) -> str | None:
-    """Return which change is weaker: "larger", "smaller" or "fewer" names; None if unknown."""
-    *parents, last = path
-    if parents == ["floors"]:
-        higher_is_better = HIGHER_IS_BETTER.get(last)
-        return None if higher_is_better is None else ("smaller" if higher_is_better else "larger")
-    # Another seed is neither larger nor smaller; arguments of own checks and columns of golden rows have any name.
-    if last == "seed" or parents[:1] == ["checks"] or "row" in parents:
+def _find_change(path: KeyPath) -> str | None:
+    """Return which change is weaker: "larger", "smaller" or "fewer"; None if any other value is."""
+    declared = find_weaker(Lock, path)
+    if declared is None or declared.change == "any":
         return None
-    if last in SMALLER_IS_WEAKER or last.startswith("min_"):
-        return "smaller"
-    return "larger" if last in LARGER_IS_WEAKER or parents[:1] == ["data"] else None
+    if declared.change != "worse metric":
+        return declared.change
+    higher_is_better = HIGHER_IS_BETTER.get(path[-1])
+    return None if higher_is_better is None else ("smaller" if higher_is_better else "larger")
 
 
-def _is_entity_weaker(before: Any, after: Any) -> bool:
-    """Compare the entity columns, whose values must not occur on both sides of a split.
-
-    Null is the strictest, since merit then looks for such columns itself; naming columns instead is weaker.
-    """
+def _are_names_weaker(before: Any, after: Any) -> bool:
+    """Compare names that are detected where the value is null, which is the strictest: to name some is weaker."""
     if after is None or after is ABSENT:
         return bool(before) and before is not ABSENT
     return before is None or _is_weaker_value("fewer", before, after)
@@ -279,7 +258,7 @@ def _is_entity_weaker(before: Any, after: Any) -> bool:
 
 def _is_new(path: KeyPath, before: Any) -> bool:
     """Return whether the key's rule or section is new as a whole."""
-    if path[0] not in RULE_SECTIONS:
+    if path[0] not in Gate.model_fields or path[0] == WAIVERS_KEY:
         return False
     for name in path[:-1]:
         before = before.get(name) if isinstance(before, Mapping) else None

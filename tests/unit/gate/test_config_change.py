@@ -6,10 +6,12 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 import pytest
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from merit import artifacts
-from merit.config.schema import Lock
+from merit.config.schema import Lock, strictness
+from merit.config.schema.base import Component
+from merit.config.schema.gate import Gate, Waiver
 from merit.errors import MeritError
 from merit.gate import config_change
 from merit.gate.champion import Champion
@@ -329,6 +331,29 @@ def test_every_location_is_a_key_of_the_lock(lock: Lock) -> None:
         for name in location:
             assert name in inner, location
             inner = inner[name]
+
+
+def _list_undeclared(section: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield the keys of numbers, booleans and lists in a section that don't declare which change is weaker."""
+    for name, field in section.model_fields.items():
+        for kind in strictness.split_union(field.annotation):
+            values = get_args(kind)[1] if get_origin(kind) is dict else kind
+            if strictness.is_section(values) and values not in (Component, Waiver):
+                yield from _list_undeclared(values, (*above, name))
+            is_limit = values in (int, float, bool) or get_origin(values) is list
+            if is_limit and strictness.get_weaker(field) is None:
+                yield ".".join((*above, name))
+
+
+def test_each_number_and_list_of_the_gate_declares_beside_it_which_change_is_weaker() -> None:
+    class Undeclared(Gate):
+        """A gate with a rule whose author forgot to say so."""
+
+        limit: float | None = None
+        names: Annotated[list[str], Field(min_length=1)]
+
+    assert list(dict.fromkeys(_list_undeclared(Gate))) == []
+    assert list(dict.fromkeys(_list_undeclared(Undeclared))) == ["limit", "names"]
 
 
 def test_without_a_lock_to_compare_with_there_is_no_change(git_repo: Git, lock: Lock) -> None:

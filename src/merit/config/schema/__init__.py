@@ -15,6 +15,7 @@ from merit.config.schema.gate import NOT_WAIVABLE, Gate, GoldenRow
 from merit.config.schema.release import Release
 from merit.config.schema.serve import Serve
 from merit.config.schema.stream import Stream
+from merit.config.schema.strictness import Weaker
 from merit.config.tasks import METRICS
 
 
@@ -56,9 +57,9 @@ class Evaluate(Section):
     """Bootstrap resamples per interval of a slice."""
     confidence: OpenShare
     """The confidence level of the intervals: the share of resamples that each one covers."""
-    slices: list[str]
+    slices: Annotated[list[str], Weaker("fewer")]
     """The columns whose values divide the test rows into slices."""
-    slice_min_rows: PositiveInt
+    slice_min_rows: Annotated[PositiveInt, Weaker("larger")]
     """The minimum number of rows for a slice to be judged; a smaller one is only listed."""
     baseline: dict[str, float | int]
     """Arguments of the baseline: scikit-learn's HistGradientBoostingClassifier, or ...Regressor for a regression."""
@@ -69,9 +70,9 @@ class Evaluate(Section):
 class Parity(Section):
     """The required agreement of the ONNX graph with PyTorch; for a regression in standard deviations of the target."""
 
-    rows: PositiveInt
+    rows: Annotated[PositiveInt, Weaker("smaller")]
     """Test rows scored by both."""
-    tolerance: Annotated[float, Field(gt=0)]
+    tolerance: Annotated[float, Field(gt=0), Weaker("larger")]
     """The maximum difference between the two predictions of any row."""
 
 

@@ -9,6 +9,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from merit.config.extensions import find_modules, read_constants
 from merit.config.schema.base import Component, OpenShare, PositiveInt, Section, Share
+from merit.config.schema.strictness import Weaker
 
 
 class MetricMargin(Section):
@@ -16,7 +17,7 @@ class MetricMargin(Section):
 
     metric: str
     """The metric to compare."""
-    margin: Annotated[float, Field(ge=0)]
+    margin: Annotated[float, Field(ge=0), Weaker("larger")]
     """How much worse the candidate may be."""
 
 
@@ -27,55 +28,55 @@ class DriftLimits(Section):
     standard deviations of the champion's.
     """
 
-    category: OpenShare = 0.15
+    category: Annotated[OpenShare, Weaker("larger")] = 0.15
     """The maximum Jensen-Shannon distance of a category."""
-    number: Annotated[float, Field(gt=0)] = 0.3
+    number: Annotated[float, Field(gt=0), Weaker("larger")] = 0.3
     """The maximum Wasserstein distance of a number, in standard deviations."""
-    overall: OpenShare = 0.5
+    overall: Annotated[OpenShare, Weaker("larger")] = 0.5
     """The maximum mean, over all features, of each one's distance divided by its limit."""
 
 
 class LeakageLimits(Section):
     """How much the training rows may reveal of the test rows, or a single column of the target."""
 
-    shared: Share = 0.01
+    shared: Annotated[Share, Weaker("larger")] = 0.01
     """The maximum share of test rows whose features and target also occur in the training rows, beyond the share
     expected by chance."""
-    entity: list[str] | None = None
+    entity: Annotated[list[str] | None, Weaker("fewer", null="detected")] = None
     """The columns that together identify an entity, such as a patient, that must not be in both training and test rows;
     [] if each row stands for itself. null detects them: split.column, and columns of feature none whose names and
     values look like ids that repeat. Where rows are split by time, an entity on both sides is reported and does not
     fail the check: the test rows are later rows of the same entity."""
-    column: OpenShare = 0.98
+    column: Annotated[OpenShare, Weaker("larger")] = 0.98
     """How well a single column may predict the target: ROC AUC, the accuracy gained as a share of the possible gain, or
     R2, depending on the task."""
-    overlap: Share = 0.0
+    overlap: Annotated[Share, Weaker("larger")] = 0.0
     """The maximum share of validation and test rows that are not later than all training rows."""
 
 
 class DataGate(Section):
     """Checks of the data beyond its contract: of itself, and against the champion's data. Shares are of rows."""
 
-    gone: Share = 0.05
+    gone: Annotated[Share, Weaker("larger")] = 0.05
     """The maximum share of the champion's rows that the candidate's data no longer has."""
-    changed: Share = 0.05
+    changed: Annotated[Share, Weaker("larger")] = 0.05
     """The maximum share of rows in both that have changed values; `data.contract.unique` matches the rows."""
-    missing: Share = 0.05
+    missing: Annotated[Share, Weaker("larger")] = 0.05
     """How far the share of missing values of any column may move."""
-    categories: Share = 0.05
+    categories: Annotated[Share, Weaker("larger")] = 0.05
     """The maximum share of rows, for any column, with a category that the other data doesn't have."""
-    duplicates: Share = 0.01
+    duplicates: Annotated[Share, Weaker("larger")] = 0.01
     """The maximum share of rows that repeat another row in every column."""
-    target: Annotated[float, Field(gt=0)] = 0.05
+    target: Annotated[float, Field(gt=0), Weaker("larger")] = 0.05
     """How far the target may move: the share of positives or of any class, or the mean in standard deviations."""
-    conflicts: Share = 0.05
+    conflicts: Annotated[Share, Weaker("larger")] = 0.05
     """The maximum share of rows with the features of another row but another target (a number: a standard deviation
     apart)."""
     drift: DriftLimits = DriftLimits()
     leakage: LeakageLimits = LeakageLimits()
-    rows: Annotated[int, Field(ge=100)] = 10000
+    rows: Annotated[int, Field(ge=100), Weaker("smaller")] = 10000
     """Training rows sampled for drift and for columns that predict the target alone."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32), Weaker("any")] = 0
     """The seed of that sample."""
 
 
@@ -87,16 +88,16 @@ class SliceRule(Section):
 
     metric: str
     """The metric to compare on each slice."""
-    margin: Annotated[float, Field(ge=0)]
+    margin: Annotated[float, Field(ge=0), Weaker("larger")]
     """How much worse the candidate may be on any slice."""
 
 
 class Perturbation(Section):
     """The size of a perturbation, and how much worse it may make the metric."""
 
-    amount: Annotated[float, Field(gt=0, le=1)]
+    amount: Annotated[float, Field(gt=0, le=1), Weaker("smaller")]
     """The share of a column's values that are perturbed; for noise, its size in standard deviations of the column."""
-    margin: Annotated[float, Field(ge=0)]
+    margin: Annotated[float, Field(ge=0), Weaker("larger")]
     """How much worse the metric may be than on the unperturbed rows."""
 
 
@@ -122,9 +123,9 @@ class ColumnChange(Section):
 
     column: str
     """The column to change."""
-    by: float | int | None = None
+    by: Annotated[float | int | None, Weaker("any")] = None
     """The number to add; the sum stays within the column's min and max."""
-    to: ColumnValue = None
+    to: Annotated[ColumnValue, Weaker("any")] = None
     """The value that every row gets instead of its own."""
 
     @model_validator(mode="after")
@@ -142,7 +143,7 @@ class ColumnChange(Section):
 class InvarianceTest(ColumnChange):
     """A change that may move no prediction by more than a tolerance."""
 
-    tolerance: Annotated[float, Field(ge=0)]
+    tolerance: Annotated[float, Field(ge=0), Weaker("larger")]
     """The maximum change of any row's prediction."""
 
 
@@ -151,9 +152,9 @@ class DirectionTest(ColumnChange):
 
     expect: Literal["not_lower", "not_higher"]
     """The direction that is allowed for the mean prediction."""
-    tolerance: Annotated[float, Field(ge=0)] | None = None
+    tolerance: Annotated[Annotated[float, Field(ge=0)] | None, Weaker("larger", null="zero")] = None
     """How far the mean may move in the other direction, since another seed alone moves it too; null is 0."""
-    label: str | int | None = None
+    label: Annotated[str | int | None, Weaker("any")] = None
     """The class whose probability is checked; for a multiclass task only."""
 
 
@@ -162,15 +163,15 @@ class GoldenRow(Section):
 
     row: dict[str, Any]
     """The model's input columns; those that may be missing can be left out."""
-    min: float | int | None = None
+    min: Annotated[float | int | None, Weaker("smaller")] = None
     """The minimum prediction."""
-    max: float | int | None = None
+    max: Annotated[float | int | None, Weaker("larger")] = None
     """The maximum prediction."""
-    value: float | int | None = None
+    value: Annotated[float | int | None, Weaker("any")] = None
     """The expected prediction."""
-    tolerance: Annotated[float, Field(ge=0)] | None = None
+    tolerance: Annotated[Annotated[float, Field(ge=0)] | None, Weaker("larger")] = None
     """The maximum distance of the prediction from the value."""
-    label: str | int | None = None
+    label: Annotated[str | int | None, Weaker("any")] = None
     """The class whose probability is checked; for a multiclass task only."""
 
     @model_validator(mode="after")
@@ -216,18 +217,18 @@ class BehaviouralTests(Section):
 class LatencyLimits(Section):
     """Latency limits of the package on this machine, on one thread: the best of several repeats' medians."""
 
-    row_ms: Annotated[float, Field(gt=0)]
+    row_ms: Annotated[float, Field(gt=0), Weaker("larger")]
     """Milliseconds for one row."""
-    batch_ms: Annotated[float, Field(gt=0)]
+    batch_ms: Annotated[float, Field(gt=0), Weaker("larger")]
     """Milliseconds for a batch."""
-    batch: PositiveInt
+    batch: Annotated[PositiveInt, Weaker("any")]
     """Test rows per batch."""
 
 
 class Replay(Section):
     """Parity over HTTP: the Bento is built, served on loopback and queried; it must predict what the package does."""
 
-    rows: PositiveInt
+    rows: Annotated[PositiveInt, Weaker("smaller")]
     """Test rows to send."""
 
 
@@ -255,15 +256,15 @@ class Gate(Section):
 
     data: DataGate = DataGate()
 
-    floors: dict[str, float]
+    floors: Annotated[dict[str, float], Weaker("worse metric")]
     """The worst acceptable value of each metric: a minimum for scores, a maximum for losses."""
     baseline: MetricMargin
-    champion: list[MetricMargin]
-    calibration: Annotated[float, Field(gt=0)] | None
+    champion: Annotated[list[MetricMargin], Weaker("margins")]
+    calibration: Annotated[Annotated[float, Field(gt=0)] | None, Weaker("larger")]
     """The maximum calibration error; null for a regression, which has none."""
-    parity: Annotated[float, Field(gt=0)]
+    parity: Annotated[float, Field(gt=0), Weaker("larger")]
     """The maximum difference between the predictions of the ONNX graph and of PyTorch."""
-    size_mb: Annotated[float, Field(gt=0)]
+    size_mb: Annotated[float, Field(gt=0), Weaker("larger")]
     """The maximum size of the package, in megabytes."""
     slices: SliceRule | None = None
     """How much worse the candidate may be than the champion on each slice of evaluate.slices; null disables the
@@ -280,7 +281,7 @@ class Gate(Section):
     """Checks that may fail, by their names in the report (docs/reference/checks.md)."""
     checks: dict[str, Component] = {}
     """The project's own checks, by name (docs/how-to/own-python.md)."""
-    resamples: Annotated[int, Field(ge=100)]
+    resamples: Annotated[int, Field(ge=100), Weaker("smaller")]
     """Bootstrap resamples per comparison."""
-    confidence: OpenShare
+    confidence: Annotated[OpenShare, Weaker("smaller")]
     """The confidence level of the intervals: the share of resamples that each one covers."""

@@ -1,1 +1,1 @@
-"""gate.model: checks of the candidate model, a file each: floors, rivals, slices, robustness, parity, replay and more."""
+"""gate.model: checks of the candidate model, a file each: floors, rivals, slices, robustness, parity, replay, ..."""
