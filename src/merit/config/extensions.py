@@ -40,6 +40,12 @@ def list_names(package: str, first: Sequence[str] = ()) -> tuple[str, ...]:
     return (*(name for name in first if name in names), *sorted(names.keys() - set(first)))
 
 
+def list_names_with(package: str, constant: str, value: Any) -> tuple[str, ...]:
+    """Return the names of the extensions whose file sets a constant to a value, sorted."""
+    values = read_constants(package, constant)
+    return tuple(name for name, module in sorted(find_modules(package).items()) if values.get(module) == value)
+
+
 def import_extension(package: str, name: str) -> ModuleType:
     """Import the extension of that name, and nothing of the others."""
     return import_module(find_modules(package)[name])

@@ -12,7 +12,13 @@ from merit.config import lock as locks
 from merit.config import tasks
 from merit.config.compose import Composer
 from merit.config.schema import Lock
-from merit.config.schema.sweep import COST_OBJECTIVES, Sweep, get_better_direction
+from merit.config.schema.sweep import (
+    COST_OBJECTIVES,
+    EXHAUSTIVE_SAMPLERS,
+    NUMERIC_SAMPLERS,
+    Sweep,
+    get_better_direction,
+)
 from merit.config.sweep import hydra_multirun, sweep_config
 from merit.config.sweep import search_space as space
 from merit.config.sweep.search_space import Choice, Dimension, Interval, Range
@@ -66,7 +72,7 @@ class Plan:
     @property
     def is_grid(self) -> bool:
         """Whether the sampler is a grid, so that every point is known beforehand."""
-        return self.settings.sampler == "grid"
+        return self.settings.sampler in EXHAUSTIVE_SAMPLERS
 
     def list_points(self) -> list[dict[str, str]]:
         """Return the points of a grid in Hydra's order, at most `planned_trials` of them."""
@@ -244,13 +250,14 @@ def _refuse_unknown_metrics(metrics: dict[str, str], known_metrics: list[str]) -
 
 
 def _count_trials(settings: Sweep, dimensions: dict[str, Dimension]) -> int:
-    if settings.sampler != "grid":
+    if settings.sampler not in EXHAUSTIVE_SAMPLERS:
         if settings.trials is None:
             raise MeritError(f"sweep.trials: missing; say how many trials {settings.sampler} may take")
-        if settings.sampler == "cmaes" and any(isinstance(each, Choice) for each in dimensions.values()):
+        if settings.sampler in NUMERIC_SAMPLERS and any(isinstance(each, Choice) for each in dimensions.values()):
             choices = ", ".join(key for key, each in dimensions.items() if isinstance(each, Choice))
             raise MeritError(
-                f"sweep.sampler: cmaes searches numbers alone, and {choices} is a choice; take tpe or random"
+                f"sweep.sampler: {settings.sampler} searches numbers alone, and {choices} is a choice; "
+                "take tpe or random"
             )
         return settings.trials
     for key, dimension in dimensions.items():

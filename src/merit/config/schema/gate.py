@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from merit.config.extensions import find_modules, read_constants
+from merit.config.extensions import list_names_with
 from merit.config.schema.base import Component, OpenShare, PositiveInt, Section, Share
 from merit.config.schema.strictness import Weaker
 
@@ -242,11 +242,7 @@ class Waiver(Section):
 
 
 CHECK_PACKAGE = "merit.gate.checks"
-_UNWAIVABLE_MODULES = {module for module, may in read_constants(CHECK_PACKAGE, "WAIVABLE").items() if not may}
-NOT_WAIVABLE = (
-    *sorted(name for name, module in find_modules(CHECK_PACKAGE).items() if module in _UNWAIVABLE_MODULES),
-    "waivers",
-)
+NOT_WAIVABLE = (*list_names_with(CHECK_PACKAGE, "WAIVABLE", False), "waivers")
 """Checks that can't be waived. Without them the other checks mean nothing, since they would be about other data or
 another model."""
 

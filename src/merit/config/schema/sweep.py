@@ -1,12 +1,26 @@
 """The schema of conf/sweep/NAME.yaml: search space, sampler, objectives and limits. It is not part of the lock."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from merit.config.addresses import find_store_error
+from merit.config.extensions import list_names, list_names_with
 from merit.config.schema.base import PositiveInt, Section
 from merit.config.tasks import HIGHER_IS_BETTER
+
+SAMPLER_PACKAGE = "merit.sweep.search.samplers"
+SAMPLER_NAMES = list_names(SAMPLER_PACKAGE, first=("grid", "random", "tpe", "cmaes"))
+"""The names of all samplers; the listed ones come first, in the order of the documentation."""
+EXHAUSTIVE_SAMPLERS = list_names_with(SAMPLER_PACKAGE, "EXHAUSTIVE", True)
+"""Samplers that try every point."""
+NUMERIC_SAMPLERS = list_names_with(SAMPLER_PACKAGE, "CHOICES", False)
+"""Samplers that can't search choices."""
+SINGLE_OBJECTIVE_SAMPLERS = list_names_with(SAMPLER_PACKAGE, "SEVERAL_OBJECTIVES", False)
+if TYPE_CHECKING:
+    SamplerName = str
+else:
+    SamplerName = Literal[SAMPLER_NAMES]
 
 ObjectiveDirection = Literal["minimize", "maximize"]
 SweepName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")]
@@ -30,7 +44,7 @@ class Sweep(Section):
 
     name: SweepName | None = None
     """The sweep's folder in sweeps/; null derives a name from the date and time."""
-    sampler: Literal["grid", "random", "tpe", "cmaes"] = "grid"
+    sampler: SamplerName = "grid"
     """grid: every combination; random; tpe: guided by earlier trials (TPE); cmaes: CMA-ES, for numbers only."""
     space: dict[str, str | list[str | int | float | bool | None]] = {}
     """The values to try, by key, in Hydra's sweep syntax: choice(linear, mlp), range(1, 5), interval(0.1, 0.5),
@@ -75,8 +89,8 @@ class Sweep(Section):
             problems.append("objectives says what is searched for; leave out metric and direction")
         if is_multi_objective and self.pruner.kind != "none":
             problems.append("pruner.kind must be none where there are several objectives")
-        if is_multi_objective and self.sampler == "cmaes":
-            problems.append("sampler is cmaes, which supports one objective; use tpe or random")
+        if is_multi_objective and self.sampler in SINGLE_OBJECTIVE_SAMPLERS:
+            problems.append(f"sampler is {self.sampler}, which supports one objective; use tpe or random")
         if self.metric in COST_OBJECTIVES and self.pruner.kind != "none":
             problems.append(f"pruner.kind must be none where the metric is {self.metric}, which no epoch has")
         if self.storage and (refusal := find_store_error(self.storage)):

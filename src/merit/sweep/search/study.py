@@ -17,6 +17,7 @@ from merit.config.sweep.search_space import Choice, Dimension, Interval
 from merit.sweep import record
 from merit.sweep.plan import Plan, refuse_other_definition
 from merit.sweep.search import storage
+from merit.sweep.search.samplers.registry import create_sampler
 
 STATES = {"done": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
 DEFINITION_ATTRIBUTE, GRID, RECORD_ATTRIBUTE = "definition", "grid", "record"
@@ -72,7 +73,8 @@ class Study:
                 self._enqueue_grid(plan)
             else:
                 self._restore_trials(record.read_trials(folder))
-            self._study.sampler = _build_sampler(plan, (len(self._study.get_trials(deepcopy=False)), worker_index))
+            seed = _compute_seed(plan, (len(self._study.get_trials(deepcopy=False)), worker_index))
+            self._study.sampler = create_sampler(plan.settings.sampler, seed)
 
     def _enqueue_grid(self, plan: Plan) -> None:
         """Enqueue every point of a grid in the storage, from which each is taken once, by any worker."""
@@ -231,16 +233,11 @@ def _build_pruner(plan: Plan) -> optuna.pruners.BasePruner:
     return optuna.pruners.NopPruner()
 
 
-def _build_sampler(plan: Plan, position: tuple[int, int]) -> optuna.samplers.BaseSampler:
-    """Return the sampler, seeded so that a process that joins or resumes doesn't repeat earlier draws.
+def _compute_seed(plan: Plan, position: tuple[int, int]) -> int:
+    """Return the sampler's seed, such that a process that joins or resumes doesn't repeat earlier draws.
 
     Args:
         plan: the sweep's plan.
         position: number of trials in the study so far, and index of this process.
     """
-    seed = plan.settings.seed + 7919 * position[0] + 104_729 * position[1]
-    if plan.settings.sampler == "tpe":
-        return optuna.samplers.TPESampler(seed=seed, multivariate=True)
-    if plan.settings.sampler == "cmaes":
-        return optuna.samplers.CmaEsSampler(seed=seed)
-    return optuna.samplers.RandomSampler(seed=seed)
+    return plan.settings.seed + 7919 * position[0] + 104_729 * position[1]
