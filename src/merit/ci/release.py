@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 from merit import artifacts, git
 from merit.ci.api_commits import create_branch, create_commit
 from merit.config.schema import Lock
+from merit.config.schema.environment import FILELESS_TARGETS
 from merit.deploy import environments, main_branch, requirements
 from merit.deploy.promote import promote
 from merit.deploy.targets import registry
@@ -84,9 +85,9 @@ def _has_pull_request(api: GitHubApi, branch: str) -> bool:
 
 
 def _render_files(environment: str, lock: Lock) -> list[str]:
-    """Render the files of an environment's target into deploy/ and return their paths; none for the target local."""
+    """Render the files of an environment's target into deploy/ and return their paths; some targets have none."""
     declared = environments.read_environment(environment)
-    if declared.environment.target == "local":
+    if declared.environment.target in FILELESS_TARGETS:
         return []
     resolved = requirements.resolve_environment(declared, lock)
     registry.create_target(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from merit import artifacts, git
 from merit.config.problems import suggest_name
 from merit.config.schema import Lock
+from merit.config.schema.environment import IMAGELESS_TARGETS
 from merit.deploy import apply_records, main_branch, package_cache, static_checks
 from merit.deploy.environments import DeclaredEnvironment
 from merit.errors import ConfigError, MeritError, Problem
@@ -110,7 +111,7 @@ def _validate_image(
     if release is not None:
         resolved.releases[version.short_name] = release
     advice = f"'merit release {version.name}' makes one"
-    if image is None and declared.environment.target != "local":
+    if image is None and declared.environment.target not in IMAGELESS_TARGETS:
         allowed = release.image if release else ""
         message = f"null, but the target {declared.environment.target} runs images"
         yield declared.build_problem(f"{key}image", message, allowed, "" if release else advice)

@@ -1,8 +1,8 @@
 """doctor: checks the prerequisites of merit on this machine, in this repository and in its stores; read-only.
 
 `machine` checks Python, packages, disk and programs; `repository` checks conf/ and Git; `workflows` checks the settings
-of the GitHub repository; `remote` checks the DVC remote; `runs` checks the tracking store. Each finding is one line
-with its remedy.
+of the GitHub repository; `remote` checks the DVC remote; the tracker's own file checks the tracking store. Each finding
+is one line with its remedy.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,10 +10,12 @@ from dataclasses import asdict
 from typing import Any
 
 from merit import artifacts
+from merit.config import extensions
 from merit.config import lock as locks
-from merit.config.schema import Lock
-from merit.doctor import dvc_remote, git_repository, github_settings, machine, tracking_stores
-from merit.doctor.findings import Finding, State, run_within
+from merit.config.schema import TRACKER_PACKAGE, Lock
+from merit.console.findings import Finding, State
+from merit.doctor import dvc_remote, git_repository, github_settings, machine
+from merit.doctor.findings import run_within
 from merit.errors import MeritError, Refused
 
 CHECK_TIMEOUT_S = 5.0
@@ -39,13 +41,18 @@ def run_checks() -> list[Finding]:
         ("git lfs", git_repository.check_lfs),
         (github_settings.CHECK_NAME, github_settings.check_workflows),
         ("dvc remote", dvc_remote.check_remote),
-        ("tracking", lambda: tracking_stores.check_tracking(lock) if lock else iter(())),
+        ("tracking", lambda: check_tracking(lock) if lock else iter(())),
         ("signing", lambda: machine.check_signing(lock)),
         ("images", machine.check_engines),
         ("haproxy", machine.check_haproxy),
     ]
     findings = run_within(CHECK_TIMEOUT_S, checks)
     return [configuration, *findings]
+
+
+def check_tracking(lock: Lock) -> Iterator[Finding]:
+    """Ask the backend of conf/tracking whether it can store runs; its file answers, as for every tracker."""
+    yield extensions.import_extension(TRACKER_PACKAGE, lock.tracking.to).diagnose_store(lock.tracking)
 
 
 def _read_lock() -> tuple[Lock | None, Finding]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from merit import artifacts
+from merit.console.findings import Finding
 from merit.console.masking import mask_secrets
-from merit.doctor.findings import Finding
 from merit.errors import MeritError
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from merit import artifacts, git
 from merit.config.schema import Lock
+from merit.console.findings import Finding
 from merit.data import input_files
-from merit.doctor.findings import Finding
 from merit.errors import ConfigError
 from merit.git.lfs import is_pointer
 

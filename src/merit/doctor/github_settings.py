@@ -13,8 +13,8 @@ from urllib.parse import quote
 import yaml
 
 from merit import artifacts
+from merit.console.findings import Finding
 from merit.doctor import git_repository
-from merit.doctor.findings import Finding
 from merit.github import GitHubApi, GitHubError
 
 CHECK_NAME = "github"

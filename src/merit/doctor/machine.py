@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from merit.config.schema import Lock
-from merit.doctor.findings import Finding
+from merit.console.findings import Finding
 from merit.signing.signatures import PRIVATE_KEY_VARIABLE
 
 PYTHON_RANGE = ((3, 11), (3, 14))

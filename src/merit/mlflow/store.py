@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from merit.config.addresses import AUTH_VARIABLE, AUTH_WITHOUT_PASSWORD
-from merit.config.schema import Tracking
+from merit.config.extensions import list_names_with
+from merit.config.schema import TRACKER_PACKAGE, Tracking
 from merit.console.masking import mask_secrets
 from merit.errors import MeritError, describe_cause, list_causes
 
@@ -36,8 +37,8 @@ SCHEMA_ERROR_TEXTS = ("already exists", "duplicate column", "no such table", "no
 
 
 def has_registry(tracking: Tracking) -> bool:
-    """Return whether the tracking backend has a model registry; only MLflow does."""
-    return tracking.to == "mlflow"
+    """Return whether the tracking backend has a model registry; of merit's own, only MLflow does."""
+    return tracking.to in list_names_with(TRACKER_PACKAGE, "HAS_REGISTRY", True)
 
 
 def resolve_uri(tracking: Tracking) -> str:

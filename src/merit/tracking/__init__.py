@@ -10,7 +10,6 @@ from typing import cast
 
 from merit.config import extensions
 from merit.config.schema import TRACKER_PACKAGE, Tracking
-from merit.mlflow import store
 from merit.tracking.interface import Tracker
 
 
@@ -20,26 +19,21 @@ def select_tracker(tracking: Tracking) -> Tracker:
 
 
 def check_tracking(tracking: Tracking) -> None:
-    """Check quickly that the tracking server responds; other backends aren't checked.
+    """Check quickly that the backend's server responds, if it has one.
 
     Raises:
         MeritError: the server doesn't respond.
     """
-    if tracking.to == "mlflow":
-        store.check_server(tracking)
+    select_tracker(tracking).check_server(tracking)
 
 
 def describe_location(tracking: Tracking) -> str:
     """Return the location of runs as one text, as stored in receipts."""
-    if tracking.to == "mlflow":
-        return store.resolve_uri(tracking)
-    return f"{tracking.to}:{tracking.mode or ''}:{tracking.experiment}"
+    return select_tracker(tracking).describe_location(tracking)
 
 
 def find_local_path(tracking: Tracking) -> Path | None:
     """Return the local file or folder that holds the runs; None if a server does."""
-    if tracking.to == "mlflow":  # without its module, which imports MLflow
-        return store.get_sqlite_file(store.resolve_uri(tracking))
     return select_tracker(tracking).find_local_path(tracking)
 
 

@@ -12,9 +12,11 @@ from typing import Any
 from merit import artifacts
 from merit.config import lock as locks
 from merit.config.schema import Lock, Tracking
+from merit.console.findings import Finding
 from merit.tracking import run_facts
 
 NAME = "csv"
+EXPERIMENT_IS_FOLDER = True
 CSV_FOLDER = Path("runs")
 RUN_CSV = "run.csv"
 EPOCHS_CSV = "epochs.csv"
@@ -85,6 +87,20 @@ def read_tags(tracking: Tracking, weights: str) -> dict[str, str]:
     """Return the values of the run whose weights have this SHA-256; empty if there is none."""
     folder = _find_run(tracking, weights)
     return {} if folder is None else _read_run_csv(folder)
+
+
+def check_server(tracking: Tracking) -> None:
+    """Check nothing: runs are local files."""
+
+
+def diagnose_store(tracking: Tracking) -> Finding:
+    """Return where the files are."""
+    return Finding("tracking", "ok", f"CSV files in {find_local_path(tracking)}/")
+
+
+def describe_location(tracking: Tracking) -> str:
+    """Return the experiment."""
+    return f"{NAME}::{tracking.experiment}"
 
 
 def find_local_path(tracking: Tracking) -> Path:

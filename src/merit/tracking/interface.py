@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Protocol
 
 from merit.config.schema import Lock, Tracking
+from merit.console.findings import Finding
 from merit.tracking.run_facts import LoggedTrial
 
 
@@ -18,7 +19,12 @@ class Run(Protocol):
 
 
 class Tracker(Protocol):
-    """A tracking backend: a module of this folder with these functions, and NAME, by which `tracking.to` selects it."""
+    """A tracking backend: a module of this folder with these functions, and NAME, by which `tracking.to` selects it.
+
+    It sets KEYS to the keys of conf/tracking that it needs and others refuse, HAS_REGISTRY if it also records model
+    versions, and EXPERIMENT_IS_FOLDER if an experiment's name must be that of a folder. The module imports the
+    backend's client library inside functions: some are called where it is not needed.
+    """
 
     def start_run(self, lock: Lock) -> Run:
         """Start a run, and log its inputs: parameters, the complete lock, commit, data hash and environment.
@@ -53,6 +59,19 @@ class Tracker(Protocol):
         Raises:
             MeritError: the backend can't be queried.
         """
+
+    def check_server(self, tracking: Tracking) -> None:
+        """Check quickly, before anything is trained, that the server responds; without a server do nothing.
+
+        Raises:
+            MeritError: the server doesn't respond.
+        """
+
+    def diagnose_store(self, tracking: Tracking) -> Finding:
+        """Return for `merit doctor` whether runs can be stored; write nothing."""
+
+    def describe_location(self, tracking: Tracking) -> str:
+        """Return the location of runs as one text, as stored in receipts."""
 
     def find_local_path(self, tracking: Tracking) -> Path | None:
         """Return the local file or folder that holds the runs; None if a server does."""

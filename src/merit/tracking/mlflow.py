@@ -4,20 +4,25 @@ import re
 import tempfile
 import time
 from pathlib import Path
-
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param
-from mlflow.exceptions import MlflowException
+from typing import TYPE_CHECKING
 
 from merit import artifacts, git
 from merit.config import lock as locks
 from merit.config.schema import Lock, Tracking
 from merit.errors import MeritError
 from merit.mlflow import model, provenance, store
+from merit.mlflow.diagnosis import diagnose_store  # noqa: F401  # called by the name of this extension
+from merit.mlflow.store import check_server  # noqa: F401  # called by the name of this extension
 from merit.registry import tags as versions
 from merit.tracking import run_facts
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
 NAME = "mlflow"
+KEYS = ("uri",)
+HAS_REGISTRY = True
 MAX_PARAM_CHARS = 250
 MAX_NAME_CHARS = 250
 MAX_METRICS_PER_CALL = 500
@@ -42,6 +47,8 @@ class MlflowRun:
 
     def log_epoch(self, metrics: dict[str, float]) -> None:
         """Send an epoch's metrics in one call; metrics that can't be sent are sent again with the next epoch."""
+        from mlflow.exceptions import MlflowException
+
         self._pending += _build_metrics(metrics, step=int(metrics["epoch"]))
         try:
             self._client.log_batch(self.id, metrics=self._pending)
@@ -55,6 +62,8 @@ class MlflowRun:
         Raises:
             MeritError: the store rejects it.
         """
+        from mlflow.exceptions import MlflowException
+
         try:
             self._client.log_batch(self.id, metrics=self._pending)
             if status == "FINISHED":
@@ -83,6 +92,11 @@ def read_tags(tracking: Tracking, weights: str) -> dict[str, str]:
     return {name.removeprefix("merit."): value for name, value in tags.items() if name.startswith("merit.")}
 
 
+def describe_location(tracking: Tracking) -> str:
+    """Return the URI of the store."""
+    return store.resolve_uri(tracking)
+
+
 def find_local_path(tracking: Tracking) -> Path | None:
     """Return the SQLite file of the store; None if a server holds the runs."""
     return store.get_sqlite_file(store.resolve_uri(tracking))
@@ -99,7 +113,7 @@ def complete_run(lock: Lock) -> str:
         return _complete_run(client, lock)
 
 
-def _complete_run(client: MlflowClient, lock: Lock) -> str:
+def _complete_run(client: "MlflowClient", lock: Lock) -> str:
     digest = artifacts.hash_package(artifacts.PACKAGE)
     run_id = _find_run(client, lock) or _restore_run(client, lock)
     if client.get_run(run_id).data.tags.get(PACKAGE_TAG) == digest:
@@ -116,14 +130,14 @@ def _complete_run(client: MlflowClient, lock: Lock) -> str:
     return run_id
 
 
-def _find_run(client: MlflowClient, lock: Lock) -> str | None:
+def _find_run(client: "MlflowClient", lock: Lock) -> str | None:
     experiment = store.find_or_create_experiment(client, lock.tracking)
     weights = artifacts.hash_file(artifacts.require_path(artifacts.WEIGHTS, "train"))
     matches = client.search_runs([experiment], f"tags.`{WEIGHTS_TAG}` = '{weights}'", max_results=1)
     return str(matches[0].info.run_id) if matches else None
 
 
-def _restore_run(client: MlflowClient, lock: Lock) -> str:
+def _restore_run(client: "MlflowClient", lock: Lock) -> str:
     run_id = _create_run(client, lock)
     for epoch in run_facts.read_epochs():
         client.log_batch(run_id, metrics=_build_metrics(epoch, step=int(epoch["epoch"])))
@@ -190,7 +204,7 @@ def end_sweep(lock: Lock, run: str, status: str) -> None:
 
 
 def _create_run(
-    client: MlflowClient,
+    client: "MlflowClient",
     lock: Lock,
     run_inputs: dict[str, str] | None = None,
     tags: dict[str, str] | None = None,
@@ -215,8 +229,10 @@ def _create_run(
     return run_id
 
 
-def _log_inputs(client: MlflowClient, run_id: str, lock: Lock) -> None:
+def _log_inputs(client: "MlflowClient", run_id: str, lock: Lock) -> None:
     """Log a run's parameters, its complete lock and requirements.lock."""
+    from mlflow.entities import Param
+
     texts = {
         _sanitize_name(name): str(value)[:MAX_PARAM_CHARS] for name, value in run_facts.collect_parameters(lock).items()
     }
@@ -233,7 +249,9 @@ def _sanitize_name(name: str) -> str:
     return re.sub(r"[^\w.: -]", "_", name)[:MAX_NAME_CHARS]
 
 
-def _build_metrics(values: dict[str, float], step: int, timestamp: float | None = None) -> list[Metric]:
+def _build_metrics(values: dict[str, float], step: int, timestamp: float | None = None) -> "list[Metric]":
     """Return MLflow's metrics with the time `timestamp`, in seconds since 1970; None is now."""
+    from mlflow.entities import Metric
+
     milliseconds = int((time.time() if timestamp is None else timestamp) * 1000)
     return [Metric(name, value, milliseconds, step) for name, value in values.items() if name != "epoch"]

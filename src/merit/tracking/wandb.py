@@ -4,6 +4,7 @@ An offline run can't be queried, nor extended after its end. So a note in `.meri
 weights, and the package's digest and test metrics are logged as another run in the training's group.
 """
 
+import importlib.util
 import os
 import secrets
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from merit import artifacts
 from merit.config import lock as locks
 from merit.config.schema import Lock, Tracking
+from merit.console.findings import Finding
 from merit.console.masking import mask_secrets
 from merit.errors import MeritError
 from merit.tracking import run_facts
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     import wandb
 
 NAME = "wandb"
+KEYS = ("mode",)
 WANDB_FOLDER = Path("wandb")
 NOTES_FOLDER = Path(".merit/wandb")
 
@@ -81,6 +84,24 @@ def _restore_run(lock: Lock) -> str:
 def read_tags(tracking: Tracking, weights: str) -> dict[str, str]:
     """Return nothing: machines are not reported to W&B."""
     return {}
+
+
+def check_server(tracking: Tracking) -> None:
+    """Check nothing: runs are local, or W&B's own client says what is wrong."""
+
+
+def diagnose_store(tracking: Tracking) -> Finding:
+    """Return whether the client library and the key are here."""
+    if importlib.util.find_spec("wandb") is None:
+        return Finding("tracking", "missing", "wandb is not installed", "'pip install merit-ml[wandb]'")
+    if tracking.mode == "online" and not os.environ.get("WANDB_API_KEY"):
+        return Finding("tracking", "missing", "WANDB_API_KEY is not set", "set it, or choose tracking.mode=offline")
+    return Finding("tracking", "ok", f"Weights & Biases, {tracking.mode}")
+
+
+def describe_location(tracking: Tracking) -> str:
+    """Return the mode and the project."""
+    return f"{NAME}:{tracking.mode}:{tracking.experiment}"
 
 
 def find_local_path(tracking: Tracking) -> Path | None:

@@ -18,8 +18,9 @@ import pytest
 from merit import cli, doctor
 from merit.config import lock as locks
 from merit.config.schema import Lock
-from merit.doctor import dvc_remote, git_repository, machine, tracking_stores
-from merit.doctor.findings import Finding, run_within
+from merit.console.findings import Finding
+from merit.doctor import check_tracking, dvc_remote, git_repository, machine
+from merit.doctor.findings import run_within
 
 Git = Callable[..., str]
 
@@ -194,7 +195,7 @@ def test_without_lfs_there_is_nothing_to_tell_of_it(git_repo: Git) -> None:
 
 def _tracking(make_lock: Callable[..., Lock], **tracking: str) -> Finding:
     edited = make_lock(lambda values: values.update(tracking={"experiment": "tiny", **tracking}))
-    return _one(tracking_stores.check_tracking(edited))
+    return _one(check_tracking(edited))
 
 
 def test_what_keeps_runs_is_looked_at(

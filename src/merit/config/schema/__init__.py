@@ -8,7 +8,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from merit.config import trusted_paths
 from merit.config.addresses import find_collector_error, find_store_error
-from merit.config.extensions import list_names
+from merit.config.extensions import find_modules, list_names, list_names_with, read_constants
 from merit.config.schema.base import Component, OpenShare, PositiveInt, Section
 from merit.config.schema.data import Data, Features
 from merit.config.schema.gate import NOT_WAIVABLE, Gate, GoldenRow
@@ -85,6 +85,15 @@ class Package(Section):
 TRACKER_PACKAGE = "merit.tracking"
 TRACKER_NAMES = list_names(TRACKER_PACKAGE, first=("mlflow", "wandb", "csv"))
 """The names of all tracking backends; the listed ones come first, in the order of the documentation."""
+_TRACKER_KEYS = {
+    name: read_constants(TRACKER_PACKAGE, "KEYS").get(find_modules(TRACKER_PACKAGE)[name], ()) for name in TRACKER_NAMES
+}
+TRACKERS_BY_KEY = {
+    key: [name for name, keys in _TRACKER_KEYS.items() if key in keys]
+    for key in dict.fromkeys(key for keys in _TRACKER_KEYS.values() for key in keys)
+}
+"""For each key of conf/tracking that not all backends have: the names of those that need it."""
+FOLDER_TRACKERS = list_names_with(TRACKER_PACKAGE, "EXPERIMENT_IS_FOLDER", True)
 if TYPE_CHECKING:
     TrackerName = str
 else:
@@ -193,7 +202,9 @@ class Lock(Section):
         for key, path in path_by_key.items():
             if path is not None and (refusal := trusted_paths.find_path_error(path)):
                 yield f"{key} {refusal}"
-        if self.tracking.to == "mlflow" and self.tracking.uri and (refusal := find_store_error(self.tracking.uri)):
+        tracking = self.tracking
+        is_used = tracking.to in TRACKERS_BY_KEY["uri"] and tracking.uri
+        if is_used and (refusal := find_store_error(str(tracking.uri))):
             yield f"tracking.uri {refusal}"
         if (endpoint := self.serve.telemetry.endpoint) is not None and (refusal := find_collector_error(endpoint)):
             yield f"serve.telemetry.endpoint {refusal}"
@@ -283,11 +294,11 @@ class Lock(Section):
 
     def _check_tracking(self) -> Iterator[str]:
         tracking = self.tracking
-        for key, backend in {"uri": "mlflow", "mode": "wandb"}.items():
+        for key, backends in TRACKERS_BY_KEY.items():
             value = getattr(tracking, key)
-            if tracking.to == backend and value is None:
-                yield f"tracking.{key} is missing; {backend} needs it, as conf/tracking/{backend}.yaml has it"
-            elif tracking.to != backend and value is not None:
-                yield f"tracking.{key} is a key of {backend}, and tracking.to is {tracking.to}; remove it"
-        if tracking.to == "csv" and not re.fullmatch(r"\w[\w.-]*", tracking.experiment):
+            if tracking.to in backends and value is None:
+                yield f"tracking.{key} is missing; {tracking.to} needs it, as conf/tracking/{tracking.to}.yaml has it"
+            elif tracking.to not in backends and value is not None:
+                yield f"tracking.{key} is a key of {', '.join(backends)}, and tracking.to is {tracking.to}; remove it"
+        if tracking.to in FOLDER_TRACKERS and not re.fullmatch(r"\w[\w.-]*", tracking.experiment):
             yield "tracking.experiment names a folder in runs/; allowed: letters, digits, _, . and -"

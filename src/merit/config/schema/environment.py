@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from merit.config.extensions import list_names
+from merit.config.extensions import list_names, list_names_with
 from merit.config.schema.base import PositiveInt, Section
 
 TARGET_PACKAGE = "merit.deploy.targets"
@@ -12,6 +12,10 @@ TARGET_NAMES = list_names(
     TARGET_PACKAGE, first=("local", "kubernetes", "compose", "render", "cloudrun", "ecs", "spaces")
 )
 """The names of all targets; the listed ones come first, in the order of the documentation."""
+IMAGELESS_TARGETS = list_names_with(TARGET_PACKAGE, "RUNS_IMAGES", False)
+"""Targets that run a version's package without an image."""
+FILELESS_TARGETS = list_names_with(TARGET_PACKAGE, "RENDERS_FILES", False)
+"""Targets that render no files into deploy/."""
 if TYPE_CHECKING:
     TargetName = str
 else:

@@ -18,6 +18,7 @@ from merit.deploy import package_cache
 from merit.deploy.targets.interface import ActualState, DesiredState, Facts
 from merit.deploy.targets.local import proxy as local_proxy
 from merit.deploy.targets.local import replica_start
+from merit.deploy.targets.local.declaration import find_problems  # noqa: F401  # called by the name of this extension
 from merit.deploy.targets.local.state import (
     ROLES,
     LocalState,
@@ -32,6 +33,8 @@ from merit.deploy.targets.local.supervisor import Supervisor
 from merit.errors import MeritError, Refused
 
 NAME = "local"
+RUNS_IMAGES = False
+RENDERS_FILES = False
 DIGEST_CHARS = len("sha256:") + 12
 """The number of characters of a package's digest in messages and facts."""
 

@@ -1,42 +1,22 @@
-"""Checks of the tracking store: MLflow's database or server, Weights & Biases, or CSV files."""
+"""Finds out whether MLflow's database or server is available, for `merit doctor`."""
 
-import importlib.util
-import os
 import sqlite3
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from merit.config.schema import Lock
-from merit.doctor.findings import Finding
+from merit.config.schema import Tracking
+from merit.console.findings import Finding
 from merit.mlflow import store
 
 CHECK_NAME = "tracking"
 REMEDY = "correct conf/tracking or MLFLOW_TRACKING_URI"
 
 
-def check_tracking(lock: Lock) -> Iterator[Finding]:
-    """Check that the tracking store of conf/tracking is available."""
-    settings = lock.tracking
-    if settings.to == "csv":
-        yield Finding(CHECK_NAME, "ok", f"CSV files in runs/{settings.experiment}/")
-    elif settings.to == "wandb":
-        yield _check_wandb(str(settings.mode))
-    else:
-        yield _check_mlflow(store.resolve_uri(settings))
-
-
-def _check_wandb(mode: str) -> Finding:
-    if importlib.util.find_spec("wandb") is None:
-        return Finding(CHECK_NAME, "missing", "wandb is not installed", "'pip install merit-ml[wandb]'")
-    if mode == "online" and not os.environ.get("WANDB_API_KEY"):
-        return Finding(CHECK_NAME, "missing", "WANDB_API_KEY is not set", "set it, or choose tracking.mode=offline")
-    return Finding(CHECK_NAME, "ok", f"Weights & Biases, {mode}")
-
-
-def _check_mlflow(uri: str) -> Finding:
+def diagnose_store(tracking: Tracking) -> Finding:
+    """Return whether MLflow's database or server is available, without loading MLflow."""
+    uri = store.resolve_uri(tracking)
     file = store.get_sqlite_file(uri)
     if file is not None:
         return _check_sqlite(file)
