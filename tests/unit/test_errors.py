@@ -1,7 +1,9 @@
+import ast
 import json
 import sys
 import tomllib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -85,3 +87,57 @@ def test_each_extra_that_an_error_names_is_one_and_installs_the_library() -> Non
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     for library, extra in LIBRARIES.values():
         assert [each for each in extras[extra] if each.startswith(library.lower())], (library, extra)
+
+
+PARSED_MESSAGES = {
+    "dvc/restore.py": "DVC's general exception",
+    "mlflow/store.py": "SQLite's and MLflow's errors about tables of another version",
+    "pipeline/run.py": "DVC names a failed stage, its exit code and a damaged file only in its texts",
+    "prediction_log/files.py": "Polars quotes the system's number in its text",
+    "serving/app/row_errors.py": "msgspec's text is shortened, and no case told apart",
+    "serving/server/connection_guard.py": "uvloop's RuntimeError",
+    "stream/brokers/interface.py": "a text that a log line quotes already is not repeated",
+    "stream/brokers/redis.py": "codes of the Redis server",
+    "sweep/trials/process.py": "torch's errors of a lack of memory, and the last line of another process",
+}
+"""Files that look into the text of an error, which only other programs' errors excuse, with the reason."""
+ERROR_NAMES = {"error", "root_error", "fault", "cause", "caught", "problem", "exc"}
+READERS = {"startswith", "endswith", "find", "index", "removeprefix", "partition", "search", "match", "fullmatch"}
+
+
+def _is_message(node: ast.AST) -> bool:
+    """Return whether an expression is the text, or the arguments, of what is named as an error."""
+    if isinstance(node, ast.Attribute):
+        return node.attr == "args" and ast.unparse(node.value) in ERROR_NAMES
+    is_text = isinstance(node, ast.Call) and ast.unparse(node.func) in {"str", "repr"}
+    return is_text and any(ast.unparse(each) in ERROR_NAMES for each in node.args)
+
+
+def _parses_message(node: ast.AST) -> bool:
+    if isinstance(node, ast.Compare):
+        return any(map(_is_message, ast.walk(node)))
+    is_reader = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in READERS
+    return is_reader and any(map(_is_message, ast.walk(node)))
+
+
+def _find_parsers(folder: Path) -> set[str]:
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*.py")
+        if any(map(_parses_message, ast.walk(ast.parse(path.read_text(encoding="utf-8")))))
+    }
+
+
+def test_no_code_parses_the_message_of_an_error_of_merit() -> None:
+    assert _find_parsers(ROOT / "src" / "merit") == PARSED_MESSAGES.keys()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["if 'gone' in str(error): pass", "str(error).partition(';')", "re.search('x', str(fault))", "error.args[0] == 3"],
+)
+def test_code_that_parses_a_message_is_found(tmp_path: Path, line: str) -> None:
+    (tmp_path / "fine.py").write_text("' '.join(str(error).split())", encoding="utf-8")
+    assert _find_parsers(tmp_path) == set()
+    (tmp_path / "parser.py").write_text(line, encoding="utf-8")
+    assert _find_parsers(tmp_path) == {"parser.py"}

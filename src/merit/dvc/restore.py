@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MAX_DISPLAYED_NAMES = 3
 UNSAVED_TEXT = "unsaved files"
-"""The text by which DVC's error about files without a cached copy is recognised."""
+"""The text by which DVC's error about files without a cached copy is recognised: its type is DVC's general one."""
 
 
 def restore_all(repo: "Repo") -> int:

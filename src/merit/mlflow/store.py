@@ -33,7 +33,7 @@ CONNECT_TIMEOUT_S = 5.0
 """Connect timeout of the check that the server is up, before anything is trained."""
 OUT_OF_DATE_TEXT = "out-of-date database schema"
 SCHEMA_ERROR_TEXTS = ("already exists", "duplicate column", "no such table", "no such column")
-"""Parts of SQLite's errors about tables that don't match MLflow's expected schema."""
+"""Parts of SQLite's errors, which have one type and no code, about tables that don't match MLflow's expected schema."""
 
 
 def has_registry(tracking: Tracking) -> bool:

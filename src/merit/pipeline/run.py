@@ -28,7 +28,7 @@ PRELOAD_DELAY_S = 3.0
 SWEEP_WAIT_TIMEOUT_S = 900.0
 """Seconds that a sweep waits for another run in this folder, which may be computing the same features."""
 DAMAGED_FILE_PHRASES = ("corrupted", "validation failed", "unable to read", "utf-8")
-"""Phrases in DVC's error messages about a file that it can't read."""
+"""Phrases in DVC's error messages about a file that it can't read; no type is common to all, nor names the file."""
 COMMON_STAGE, TRAIN_STAGE, BASELINE_STAGE, TRAIN_DEPENDENT_STAGES = (
     "features",
     "train",

@@ -295,9 +295,8 @@ def fetch_package(version: Version, folder: Path) -> None:
     Raises:
         MeritError: neither cache nor remote has the package, or it is not the package that the tag names.
     """
-    from merit.scoring.package import (
-        verify_package,
-    )  # imported late: it loads ONNX Runtime, which reading tags doesn't need
+    # Imported late: it loads ONNX Runtime, which reading tags doesn't need.
+    from merit.scoring.package import PackageError, verify_package
 
     files = find_package_files(version)
     with artifacts.write_atomically(folder) as aside:
@@ -308,7 +307,7 @@ def fetch_package(version: Version, folder: Path) -> None:
         try:
             verify_package(aside)
         except MeritError as error:
-            reason = str(error).removeprefix(f"{aside}: ").partition("; make it again")[0]
+            reason = error.reason if isinstance(error, PackageError) else "a package without a readable manifest"
             raise MeritError(f"{version.name}: in DVC's cache is {reason}; delete it there") from error
         digest = artifacts.hash_package(aside)
         if digest != version.lineage.package:

@@ -173,17 +173,31 @@ class Package:
         return np.asarray(self.graph.run(columns)[0], dtype=np.float32)
 
 
+class PackageError(MeritError):
+    """Files of a package that are not those of its manifest.
+
+    Attributes:
+        reason: what is wrong, without the folder and without what to do, which depend on where the package is from.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 def verify_package(folder: Path) -> dict[str, Any]:
     """Verify the files of a package by the hashes in its manifest, and return the manifest.
 
     Raises:
-        MeritError: files are missing, changed or not in the manifest; the message lists all of them.
+        PackageError: files are missing, changed or not in the manifest; the message lists all of them.
+        MeritError: there is no manifest, or it can't be read.
     """
     manifest: dict[str, Any] = artifacts.read_json(folder / artifacts.MANIFEST, "package")
     listed = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(listed, dict):
-        raise MeritError(
-            f"{folder}/{artifacts.MANIFEST}: has no list of files; make the package again with 'merit run'"
+        raise PackageError(
+            f"{folder}/{artifacts.MANIFEST}: has no list of files; make the package again with 'merit run'",
+            "a package whose manifest has no list of files",
         )
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {
         artifacts.MANIFEST
@@ -196,7 +210,6 @@ def verify_package(folder: Path) -> dict[str, Any]:
         if artifacts.hash_file(folder / name) != listed[name]
     ]
     if problems:
-        raise MeritError(
-            f"{folder}: not the package its manifest describes: {'; '.join(problems)}; make it again with 'merit run'"
-        )
+        reason = f"not the package its manifest describes: {'; '.join(problems)}"
+        raise PackageError(f"{folder}: {reason}; make it again with 'merit run'", reason)
     return manifest

@@ -55,7 +55,9 @@ class Redis(Broker):
             # From the first entry on: entries added before the first worker started count too.
             await self._client.xgroup_create(settings.events, settings.group, id="0", mkstream=settings.declare)
         except ResponseError as error:
-            if "BUSYGROUP" not in str(error):
+            if "BUSYGROUP" not in str(
+                error
+            ):  # the server's code for a group that exists; the client has no type for it
                 raise
         for each in await self._client.xinfo_consumers(settings.events, settings.group):
             if not each["pending"] and each["idle"] > CONSUMER_EXPIRY_MS:
@@ -123,7 +125,7 @@ class Redis(Broker):
         try:
             groups = await self._client.xinfo_groups(self.settings.events)
         except ResponseError as error:
-            if "no such key" not in str(error):
+            if "no such key" not in str(error):  # the server has no code of its own for it
                 raise
             groups = []
         group = next((each for each in groups if each["name"] == self.settings.group.encode()), None)
