@@ -1,20 +1,10 @@
 """The settings of the prediction log, as the section `serve.log` of the lock has them."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import msgspec
-from msgspec import Meta
+from merit.scoring.serve_fields import PredictionLogFields, define_struct
 
-Positive = Annotated[int, Meta(gt=0)]
-
-
-class PredictionLog(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Prediction log; see conf/serve."""
-
-    folder: str | None = None
-    leave_out: list[str] = []
-    hashed: list[str] = []
-    queue: Positive = 10_000
-    seconds: Annotated[float, Meta(gt=0)] = 10.0
-    max_mb: Positive = 1024
-    max_days: Positive = 90
+if TYPE_CHECKING:
+    PredictionLog = PredictionLogFields
+else:
+    PredictionLog = define_struct("PredictionLog", PredictionLogFields)

@@ -1,52 +1,45 @@
-"""Defines the serving settings and reads them from the environment: images contain neither conf/ nor its schema."""
+"""Reads the serving settings from the environment: images contain neither conf/ nor its schema."""
 
 import os
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import Meta
 
 from merit.errors import MeritError
 from merit.prediction_log.settings import PredictionLog
+from merit.scoring.serve_fields import AuthFields, ServeFields, TelemetryFields, define_struct
 
 SETTINGS_VARIABLE = "MERIT_SERVE"
 """Environment variable with the section `serve` of the lock, as JSON; omitted keys have the defaults below."""
 
-Positive = Annotated[int, Meta(gt=0)]
+STANDALONE_DEFAULTS = {
+    "host": "127.0.0.1",
+    "port": 3000,
+    "workers": 1,
+    "max_rows": 10_000,
+    "max_bytes": 10_000_000,
+    "timeout_seconds": 10,
+}
+"""Defaults of what conf/serve must say, for an image that is started without MERIT_SERVE."""
 
+if TYPE_CHECKING:
+    AuthSettings, TelemetrySettings = AuthFields, TelemetryFields
 
-class AuthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Authentication; see conf/serve."""
+    class Settings(ServeFields):
+        """The section `serve` of the lock."""
 
-    method: Literal["none", "keys", "jwt", "proxy"] = "none"
-    keys: str | None = None
-    jwks: str | None = None
-    issuer: str | None = None
-    audience: str | None = None
-
-
-class TelemetrySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """OpenTelemetry; see conf/serve."""
-
-    endpoint: str | None = None
-    sample: Annotated[float, Meta(ge=0, le=1)] = 0.01
-
-
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The section `serve`; a test compares the fields with the schema in merit.config."""
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, Meta(ge=1, le=65535)] = 3000
-    workers: Positive = 1
-    max_rows: Positive = 10_000
-    max_bytes: Positive = 10_000_000
-    timeout_seconds: Positive = 10
-    max_concurrent: Positive = 128
-    max_connections: Positive = 12_000
-    access_log: bool = False
-    auth: AuthSettings = AuthSettings()
-    log: PredictionLog = PredictionLog()
-    telemetry: TelemetrySettings = TelemetrySettings()
+        auth: AuthSettings
+        log: PredictionLog
+        telemetry: TelemetrySettings
+else:
+    AuthSettings = define_struct("AuthSettings", AuthFields)
+    TelemetrySettings = define_struct("TelemetrySettings", TelemetryFields)
+    Settings = define_struct(
+        "Settings",
+        ServeFields,
+        defaults=STANDALONE_DEFAULTS,
+        sections={"auth": AuthSettings, "log": PredictionLog, "telemetry": TelemetrySettings},
+    )
 
 
 def load_settings() -> Settings:

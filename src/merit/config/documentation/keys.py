@@ -58,7 +58,7 @@ def describe_class(model: type[BaseModel]) -> str:
 def describe_field(model: type[BaseModel], name: str) -> str:
     """Return the docstring of a field of the schema, its own or that of a section that it inherits from."""
     attribute = next((key for key, field in model.model_fields.items() if (field.alias or key) == name), name)
-    sections = [base for base in model.__mro__ if issubclass(base, BaseModel) and base is not BaseModel]
+    sections = [base for base in model.__mro__ if base.__module__.startswith("merit.")]
     descriptions = (_read_field_docs(base.__module__).get(base.__name__, {}).get(attribute) for base in sections)
     return next((words for words in descriptions if words), "")
 
