@@ -1,11 +1,20 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
+import yaml
 
 from merit import artifacts
+from merit.data.split import PARTS
 from merit.errors import MeritError
+from merit.packaging.bento_files import BENTOFILE, read_bentofile
+from merit.project.files import SHIPPED_PATHS
+from merit.signing.verification import PUBLIC_KEY_SUFFIX, SIGNATURE_SUFFIX
+from merit.tracking.run_facts import REQUIREMENTS_LOCK
+from tests.conftest import ROOT
 
 
 def _names(folder: Path) -> list[str]:
@@ -230,3 +239,31 @@ def test_what_is_no_parquet_file_is_told_in_our_words(workdir: Path, content: by
     with pytest.raises(MeritError) as caught:
         artifacts.read_table(artifacts.RAW, "ingest")
     assert str(caught.value) == f"data/raw.parquet: {fault}; make it again with 'merit ingest'"
+
+
+def _list_paths(stage: dict[str, Any]) -> Iterator[str]:
+    for kind in ("deps", "outs", "metrics", "plots"):
+        for entry in stage.get(kind, []):
+            yield entry if isinstance(entry, str) else next(iter(entry))
+
+
+def test_the_files_of_the_stages_are_those_that_artifacts_names() -> None:
+    """dvc.yaml is data, which DVC reads and a project edits: it can't import, so it is held to the list."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    paths = {path for stage in stages.values() for path in _list_paths(stage)}
+    code = {path for path in paths if path.startswith("src/")}
+    named = {value.as_posix() for value in vars(artifacts).values() if isinstance(value, Path)}
+    named |= {artifacts.part_path(part).as_posix() for part in PARTS}
+    assert paths - code - named == set()
+    assert [path for path in sorted(code) if not (ROOT / path).exists()] == []
+
+
+def test_a_bento_and_a_project_hold_the_files_that_merit_looks_for_by_name() -> None:
+    """bentofile.yaml and SHIPPED_PATHS, to which another test holds pyproject's force-include, name the same files."""
+    include, requirements = read_bentofile(ROOT)
+    package = artifacts.PACKAGE.as_posix()
+    data = {each for each in include if not each.startswith("src/")}
+    assert data == {f"{package}/**", package + SIGNATURE_SUFFIX, package + PUBLIC_KEY_SUFFIX}
+    looked_for = {BENTOFILE.as_posix(), artifacts.CONF.as_posix(), requirements, str(REQUIREMENTS_LOCK), "dvc.yaml"}
+    assert looked_for <= set(SHIPPED_PATHS)
+    assert [path for path in SHIPPED_PATHS if not (ROOT / path).exists()] == []
