@@ -23,7 +23,8 @@ STANDALONE_DEFAULTS = {
 """Defaults of what conf/serve must say, for an image that is started without MERIT_SERVE."""
 
 if TYPE_CHECKING:
-    AuthSettings, TelemetrySettings = AuthFields, TelemetryFields
+    AuthSettings = AuthFields
+    TelemetrySettings = TelemetryFields
 
     class Settings(ServeFields):
         """The section `serve` of the lock."""
