@@ -4,7 +4,6 @@ The checks run on DVC's own view of dvc.yaml, dvc.lock and *.dvc, so that no dif
 `cmd` in dvc.yaml is code, and is reviewed as code; these checks also protect users who only pull and run nothing.
 """
 
-import copy
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ import yaml
 
 from merit import git, safe_yaml
 from merit.console import logging
-from merit.dvc import cache, limits, lockfile, settings
+from merit.dvc import cache, dvc_adapter, limits, lockfile, settings
 from merit.dvc import paths as names
 from merit.errors import MeritError
 
@@ -49,8 +48,7 @@ def open_checked() -> Iterator["Repo"]:
     root = Path(Repo.find_root())
     settings.check_settings(root)
     _check_files(root)
-    with Repo(_wait_for_lock=True) as repo:  # by default DVC gives up after 3 s if another process holds its lock
-        repo.stage_cache = _define_run_cache()(repo)
+    with dvc_adapter.open_repository() as repo:
         check_repository(repo)
         yield repo
 
@@ -218,29 +216,3 @@ def _find_link(path: str, repo: "Repo", is_link: Any) -> str | None:
 
 def _is_cache_link(link: str, repo: "Repo") -> bool:
     return Path(link).resolve().is_relative_to(Path(repo.cache.local.path).resolve())
-
-
-@remembered
-def _define_run_cache() -> type:
-    """Return a subclass of DVC's run cache that ignores forged entries; a function, so that DVC is loaded late."""
-    from dvc.stage.cache import StageCache, _get_cache_hash
-
-    class VerifiedRunCache(StageCache):  # type: ignore[misc]  # DVC has no types
-        """DVC's run cache, with verified entries: a forged entry could name any output."""
-
-        def _load_cache(self, key: str, value: str) -> dict[str, Any] | None:
-            entry: dict[str, Any] | None = super()._load_cache(key, value)
-            if entry is None or _get_cache_hash(copy.deepcopy(entry), key=True) != key:
-                return None
-            for out in entry.get("outs", []):
-                if (
-                    out.get("files")
-                    or out.get("hash") != "md5"
-                    or not lockfile.HASH_PATTERN.fullmatch(str(out.get("md5")))
-                ):
-                    return None
-                if str(out["md5"]).endswith(".dir"):
-                    cache.read_listing(Path(self.repo.cache.local.path), out["md5"], out["path"])
-            return entry
-
-    return VerifiedRunCache

@@ -11,13 +11,13 @@ from typing import Any
 
 from merit.config.schema.release import REGISTRY_PATTERN
 from merit.errors import MeritError, describe_cause
+from merit.release import oras_adapter
 
 MANIFEST_TYPES = (
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
 SBOM_TYPE = "application/vnd.cyclonedx+json"
-LOOPBACK_PREFIXES = ("127.", "localhost")
 NOT_FOUND = 404
 
 
@@ -66,7 +66,7 @@ def find_image(name: str) -> Image | None:
         MeritError: the registry can't be reached, or the name is not that of a single-platform image.
     """
     with _convert_errors(name):
-        client = _create_client(name)
+        client = oras_adapter.create_client(name)
         container = client.get_container(name)
         base = f"{client.prefix}://{container.registry}/v2/{container.api_prefix}"
         response = _request(client, f"{base}/manifests/{container.digest or container.tag}", ", ".join(MANIFEST_TYPES))
@@ -99,7 +99,7 @@ def attach_sbom(name: str, image: Image, sbom: Path, tag: str) -> None:
         MeritError: the registry rejects it.
     """
     with _convert_errors(name):
-        client = _create_client(name)
+        client = oras_adapter.create_client(name)
     from oras.oci import Subject  # imported after oras.client: importing it first fails
 
     subject: Any = Subject(image.media_type, image.digest, image.manifest_bytes)
@@ -114,53 +114,6 @@ def _request(client: Any, url: str, accept: str) -> Any:
         return None
     response.raise_for_status()
     return response
-
-
-def _create_client(name: str) -> Any:
-    """Return a client of the registry in an image's name, with the login that docker, podman or buildah has stored."""
-    import logging
-
-    from oras.auth import TokenAuth
-    from oras.client import OrasClient
-    from oras.decorator import retry
-
-    logging.getLogger("oras").setLevel(logging.CRITICAL)
-
-    class Client(OrasClient):  # type: ignore[misc]  # oras has few types
-        """Gives up after a few seconds; oras itself retries for minutes."""
-
-        do_request = retry(attempts=2, timeout=0)(OrasClient.do_request.__wrapped__)  # retries after 1, then 3 seconds
-
-    class Auth(TokenAuth):  # type: ignore[misc]
-        """Supports registries that use HTTP basic authentication as well as those that issue tokens."""
-
-        def authenticate_request(self, original: Any, headers: Any, refresh: bool = False) -> Any:
-            challenge = original.headers.get("Www-Authenticate", "")
-            if not challenge.lower().startswith("basic") or not hasattr(self, "_basic_auth"):
-                return super().authenticate_request(original, headers, refresh)
-            self.session.headers["Authorization"] = f"Basic {self._basic_auth}"
-            return headers, True
-
-    client = Client(hostname=name.partition("/")[0], insecure=name.startswith(LOOPBACK_PREFIXES))
-    auth, original_auth = Auth(), client.auth
-    auth.session, auth.prefix, auth._tls_verify = original_auth.session, original_auth.prefix, original_auth._tls_verify
-    client.auth = auth
-    client.auth.load_configs(client.get_container(name), configs=_find_login_files())
-    return client
-
-
-def _find_login_files() -> list[str]:
-    """Return the existing login files of podman and buildah; oras reads docker's by itself."""
-    runtime_folders = [
-        os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}",
-        f"/run/containers/{os.getuid()}",
-    ]
-    paths = [
-        os.environ.get("REGISTRY_AUTH_FILE"),
-        f"{runtime_folders[0]}/containers/auth.json",
-        f"{runtime_folders[1]}/auth.json",
-    ]
-    return [place for place in paths if place and Path(place).is_file()]
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from merit import artifacts
 from merit.errors import MeritError
+from merit.scoring import onnxruntime_adapter
 
 if TYPE_CHECKING:
     import polars as pl
@@ -56,8 +57,7 @@ class OnnxGraph:
             raise MeritError(
                 f"{path}: not a graph that ONNX Runtime can load ({' '.join(str(error).split())[:200]})"
             ) from error
-        # The C++ session beneath the Python one, whose argument checks take a sixth of the time of a one-row run.
-        self._unchecked = getattr(self._session, "_sess", self._session).run
+        self._unchecked = onnxruntime_adapter.get_run_function(self._session)
         self._outputs = [each.name for each in self._session.get_outputs()]
         self.inputs = {
             each.name: "string" if each.type == "tensor(string)" else "number" for each in self._session.get_inputs()

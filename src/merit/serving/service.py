@@ -14,7 +14,7 @@ from merit import artifacts
 from merit.errors import MeritError
 from merit.process.lifetime import PARENT_PID_VARIABLE, end_with_parent
 from merit.scoring.package import Package
-from merit.serving import settings
+from merit.serving import bentoml_adapter, settings
 from merit.serving.app import bentoml_app
 from merit.serving.app.handler import PREDICT_ROUTE
 from merit.serving.app.handler_factory import build_handler_factory
@@ -61,7 +61,7 @@ class Predictor:
             raise InvalidArgument(str(error)) from error
 
 
-if not bentoml_app.supports_service_class():
+if not bentoml_adapter.supports_service_class():
     Predictor.add_asgi_middleware(  # type: ignore[attr-defined]  # the decorator makes it a Service
         bentoml_app.HandlerMiddleware, handler_factory=handler_factory, settings=serve_settings
     )

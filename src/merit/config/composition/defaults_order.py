@@ -7,8 +7,6 @@ loaded: they don't affect the lock, and loading them takes longer than everythin
 from collections.abc import Sequence
 
 from hydra import version
-from hydra._internal.config_repository import ConfigRepository
-from hydra._internal.defaults_list import create_defaults_list
 from hydra.core.default_element import ResultDefault
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -16,6 +14,7 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 
 from merit.config.composition import group_choices
+from merit.config.hydra_adapter import ConfigRepository, create_defaults_list, parse_header
 
 
 class _LoadedRepository(ConfigRepository):
@@ -37,7 +36,7 @@ class _LoadedRepository(ConfigRepository):
         if file is None:
             return None
         content = OmegaConf.create(dict.fromkeys(list(file.root.value)[:1]))  # Hydra only tests for content
-        result = ConfigResult("conf", str(file.path), content, ConfigSource._get_header_dict(file.head))
+        result = ConfigResult("conf", str(file.path), content, parse_header(file.head))
         result.defaults_list = self._create_defaults_list(path, OmegaConf.create(file.defaults.to_plain()))
         return result
 

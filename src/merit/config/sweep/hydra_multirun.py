@@ -35,11 +35,12 @@ def run_multirun(arguments: Sequence[str], task: Callable[[Any], None]) -> Any:
         MeritError: there is no such launcher.
     """
     from hydra import initialize
-    from hydra._internal.callbacks import Callbacks
     from hydra.core.config_store import ConfigStore
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.plugins import Plugins
     from hydra.types import HydraContext, RunMode
+
+    from merit.config import hydra_adapter
 
     hydra_overrides = [text for text in arguments if is_hydra_override(text)]
     _check_hydra_overrides(hydra_overrides)
@@ -60,7 +61,7 @@ def run_multirun(arguments: Sequence[str], task: Callable[[Any], None]) -> Any:
             raise _make_launcher_error(hydra_overrides, loader.get_group_options("hydra/launcher"), error) from error
         sweeper = Plugins.instance().instantiate_sweeper(
             config=config,
-            hydra_context=HydraContext(config_loader=loader, callbacks=Callbacks()),
+            hydra_context=HydraContext(config_loader=loader, callbacks=hydra_adapter.create_callbacks()),
             task_function=task,
         )
         return sweeper.sweep(arguments=list(arguments))

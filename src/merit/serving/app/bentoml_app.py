@@ -4,13 +4,9 @@
 middleware of the service instead, with the same responses but slower.
 """
 
-import inspect
 from typing import Any
 
-import bentoml
-from _bentoml_sdk import Service
-from bentoml._internal.configuration.containers import BentoMLContainer
-
+from merit.serving import bentoml_adapter
 from merit.serving.app import docs_page
 from merit.serving.app.asgi import App, Message, Receive, Send
 from merit.serving.app.handler import Handler, HandlerFactory
@@ -20,10 +16,10 @@ from merit.serving.settings import Settings
 
 def build_service_options(handler_factory: HandlerFactory, settings: Settings) -> dict[str, Any]:
     """Return the arguments of `bentoml.service` that put the handler in front; empty if they are not supported."""
-    if not supports_service_class():
+    if not bentoml_adapter.supports_service_class():
         return {}
 
-    class HandlerService(Service):  # type: ignore[misc]  # bentoml has no types
+    class HandlerService(bentoml_adapter.import_service_class()):  # type: ignore[misc]  # bentoml has no types
         """A BentoML service whose app is the handler; BentoML's own app answers all other requests."""
 
         def to_asgi(self, is_main: bool = True) -> App:  # BentoML's signature
@@ -31,19 +27,6 @@ def build_service_options(handler_factory: HandlerFactory, settings: Settings) -
             return wrap_app(handler_factory, settings, super().to_asgi(is_main=is_main))
 
     return {"service_class": HandlerService}
-
-
-def supports_service_class() -> bool:
-    """Return whether `bentoml.service` accepts a custom service class."""
-    parameters = inspect.signature(bentoml.service).parameters
-    return "service_class" in parameters
-
-
-def _read_bentoml_metrics() -> bytes:
-    """Return BentoML's own metrics."""
-    client: Any = BentoMLContainer.metrics_client.get()
-    enabled = BentoMLContainer.api_server_config.metrics.enabled.get()
-    return bytes(client.generate_latest()) if enabled else b""
 
 
 def wrap_app(handler_factory: HandlerFactory, settings: Settings, fallback: App) -> App:
@@ -56,7 +39,7 @@ def wrap_app(handler_factory: HandlerFactory, settings: Settings, fallback: App)
             receive = _observe_lifespan(handler, receive)
         await fallback(scope, receive, send)
 
-    handler = handler_factory(guarded_fallback, _read_bentoml_metrics)
+    handler = handler_factory(guarded_fallback, bentoml_adapter.read_metrics)
     return handler
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from merit.errors import MeritError
-from merit.serving import settings
+from merit.serving import bentoml_adapter, settings
 from merit.serving.auth import api_keys
 from merit.serving.auth.errors import HttpError, InvalidToken
 from merit.serving.auth.quota import TokenBuckets
@@ -28,8 +28,6 @@ PROBE_VARIABLE = "MERIT_PROBE"
 """Environment variable of a replica: SHA-256 (hex) of the one-time key with which `merit apply` probes it."""
 PROBE_CALLER = "merit apply"
 """Caller name of that probe."""
-BENTOML_WORKER_PATH = ("_bentoml_impl", "worker", "service.py")
-"""Last path components of BentoML's worker program."""
 MAX_CREDENTIAL_BYTES = 8192
 """Maximum length of a key or token."""
 
@@ -109,7 +107,7 @@ def resolve_host(serve_settings: settings.Settings) -> str:
 
 def _read_inherited_host() -> str | None:
     """Return the address of the socket that this process inherited as a BentoML worker; None if it is not one."""
-    if Path(sys.argv[0]).parts[-3:] != BENTOML_WORKER_PATH or "--fd" not in sys.argv[:-1]:
+    if Path(sys.argv[0]).parts[-3:] != bentoml_adapter.WORKER_PATH or "--fd" not in sys.argv[:-1]:
         return None
     try:
         with socket.socket(fileno=os.dup(int(sys.argv[sys.argv.index("--fd") + 1]))) as inherited:

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from merit.serving.server.connection_watchdog import ConnectionWatchdog
+from merit.serving.server.uvicorn_adapter import FlowControl, HttpToolsProtocol, RequestResponseCycle
 
 MAX_HEAD_BYTES = 64 * 1024
 """Maximum bytes of a request's head, and base allowance for the bytes that frame the chunks of a body."""

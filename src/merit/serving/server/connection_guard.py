@@ -10,7 +10,6 @@ import logging
 import os
 import resource
 from contextlib import suppress
-from typing import Any
 
 from merit.serving.app.asgi import Receive
 from merit.serving.app.error_responses import ResponseAborted
@@ -28,17 +27,22 @@ def guard_connections(receive: Receive, settings: Settings) -> bool:
 
     The server's config is reached through `receive`, in the lifespan, which runs before the first connection.
     """
-    config = getattr(getattr(receive, "__self__", None), "config", None)
-    base = getattr(config, "http_protocol_class", None)
-    if config is None or base is None or getattr(base, "__name__", "") != "HttpToolsProtocol":
+    try:
+        from merit.serving.server import uvicorn_adapter
+
+        config = uvicorn_adapter.find_config(receive)
+    except ImportError:  # without uvicorn or httptools
+        config = None
+    if config is None:
         logging.getLogger("merit.serving").warning(
             "connections have no guard: the server is not uvicorn with httptools"
         )
         return False
     _raise_file_limit(settings.max_connections + SPARE_FILES)
     watchdog = ConnectionWatchdog(settings.timeout_seconds)
-    _drop_forwarding(config)
-    logging.getLogger("uvicorn.error").addFilter(_is_relevant)
+    if "FORWARDED_ALLOW_IPS" not in os.environ:  # nothing needs X-Forwarded-For
+        uvicorn_adapter.drop_forwarding(config)
+    logging.getLogger(uvicorn_adapter.ERROR_LOGGER).addFilter(_is_relevant)
     config.http_protocol_class = create_protocol_class(settings, watchdog)
     return True
 
@@ -52,13 +56,6 @@ def create_protocol_class(settings: Settings, watchdog: ConnectionWatchdog) -> t
 
     limits = ConnectionLimits(settings.max_connections, settings.max_bytes)
     return type("Bounded", (Connection,), {"limits": limits, "watchdog": watchdog})
-
-
-def _drop_forwarding(config: Any) -> None:
-    """Remove uvicorn's X-Forwarded-For middleware, which nothing needs, unless FORWARDED_ALLOW_IPS asks for it."""
-    app = config.loaded_app
-    if type(app).__name__ == "ProxyHeadersMiddleware" and "FORWARDED_ALLOW_IPS" not in os.environ:
-        config.loaded_app = app.app
 
 
 def _raise_file_limit(required: int) -> None:

@@ -28,6 +28,7 @@ from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLS
 
 from merit.config.schema.stream import Stream
 from merit.errors import MeritError
+from merit.stream import faststream_adapter
 from merit.stream.brokers.interface import RAW_MESSAGE_OPTIONS, Broker, HandleBatch, RecordPair
 from merit.stream.events import MAX_TRUNCATED_BYTES, Event, Record, create_headers, truncate_record
 
@@ -77,7 +78,7 @@ class Kafka(Broker):
         await self._broker.connect()
         if not await self._broker.ping(timeout=self.settings.connect_seconds):
             raise ConnectionError("no server answers")
-        await self._ensure_topics(self._broker.config.broker_config.admin_client)
+        await self._ensure_topics(faststream_adapter.get_kafka_admin(self._broker))
 
     async def _ensure_topics(self, admin: AIOKafkaAdminClient) -> None:
         existing = set(await admin.list_topics())

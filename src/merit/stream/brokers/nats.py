@@ -16,6 +16,7 @@ from nats.js.api import ConsumerConfig, Header, StorageType, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
 from merit.errors import MeritError
+from merit.stream import faststream_adapter
 from merit.stream.brokers.interface import RAW_MESSAGE_OPTIONS, Broker, HandleBatch, RecordPair
 from merit.stream.events import (
     FAILED,
@@ -111,7 +112,7 @@ class Nats(Broker):
         async def handle(batch: list[Any]) -> None:
             await handle_batch([_create_event(message) for message in batch])
             for message in batch:
-                if not message._ackd:  # the worker stops: redeliver it to another at once
+                if not message.is_acked:  # the worker stops: redeliver it to another at once
                     await message.nak()
 
         subscriber(handle)
@@ -124,7 +125,7 @@ class Nats(Broker):
         FastStream expects the client's own TimeoutError. On asyncio's it would lose the messages it has fetched, until
         JetStream redelivers them. It would also poll every few milliseconds while there are no messages.
         """
-        jetstream = self._broker.config.broker_config.connection_state.stream
+        jetstream = faststream_adapter.get_jetstream(self._broker)
         subscribe = jetstream.pull_subscribe
 
         async def pull_subscribe(*args: Any, **options: Any) -> JetStreamContext.PullSubscription:
@@ -142,7 +143,7 @@ class Nats(Broker):
     async def acknowledge(self, events: Sequence[Event]) -> None:
         """Acknowledge messages."""
         for event in events:
-            if not event.handle._ackd:
+            if not event.handle.is_acked:
                 await event.handle.ack()
 
     async def _publish_record(self, record: Record, event: Event) -> None:

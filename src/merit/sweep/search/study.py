@@ -201,10 +201,12 @@ class Study:
     def _load_trial(self, number: int) -> optuna.trial.Trial:
         if number not in self._trials:
             stored = next(each for each in self._study.get_trials(deepcopy=False) if each.number == number)
+            study_id = self._storage.get_study_id_from_name(self._study.study_name)
+            trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
             if stored.state == TrialState.WAITING:  # its files say that it ended; the storage lost that
-                self._storage.set_trial_state_values(stored._trial_id, TrialState.RUNNING)
+                self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
                 self.restored_count += 1
-            self._trials[number] = optuna.trial.Trial(self._study, stored._trial_id)
+            self._trials[number] = optuna.trial.Trial(self._study, trial_id)
         return self._trials[number]
 
 

@@ -79,10 +79,11 @@ def main() -> None:
 
 
 def _preload_modules() -> None:
-    import torch._dynamo  # noqa: F401  # which optimizers import when the first is created
+    import torch
 
     import merit.training.train  # noqa: F401
 
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # the first optimizer of a process imports slow modules
     gc.collect()
     gc.freeze()  # garbage collection in a trial then doesn't copy shared pages
 

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import os
 import signal
@@ -12,12 +11,9 @@ import pytest
 from circus.exc import ConflictError
 
 from merit.errors import MeritError
-from merit.serving.server import worker_supervisor
+from merit.process.lifetime import STOP_SIGNALS
+from merit.serving.server import circus_adapter, worker_supervisor
 from tests.support.endpoint import free_port
-
-
-def test_bentoml_still_has_its_program_for_a_worker() -> None:
-    assert importlib.util.find_spec(worker_supervisor.WORKER_MODULE) is not None
 
 
 def test_an_address_that_was_taken_meanwhile_is_told(capfd: pytest.CaptureFixture[str]) -> None:
@@ -42,7 +38,7 @@ def no_process(*args, **named):
 
 worker_supervisor.WorkerWatcher._process_class = no_process
 """
-SHORT = 'worker_supervisor.WORKER_MODULE = "this"  # a program that ends at once'
+SHORT = 'worker_supervisor.bentoml_adapter.WORKER_MODULE = "this"  # a program that ends at once'
 
 
 def ended(change: str, count: int = 1, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -65,9 +61,9 @@ def test_workers_that_end_soon_after_their_start_are_given_up() -> None:
     assert done.returncode == 2
     lines = done.stderr.splitlines()
     lost = [json.loads(line) for line in lines if "worker_lost" in line]
-    assert [each["why"] for each in lost] == ["exit code 0"] * worker_supervisor.MAX_EARLY_EXITS
+    assert [each["why"] for each in lost] == ["exit code 0"] * circus_adapter.MAX_EARLY_EXITS
     assert lines[-1] == (
-        f"error: serve: the workers end soon after their start, {worker_supervisor.MAX_EARLY_EXITS} in a row (above is "
+        f"error: serve: the workers end soon after their start, {circus_adapter.MAX_EARLY_EXITS} in a row (above is "
         "why)"
     )
 
@@ -88,11 +84,11 @@ def test_a_worker_whose_minder_was_killed_before_it_could_hear_of_it_ends() -> N
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout == b""
 
 
-@pytest.mark.parametrize("number", worker_supervisor.STOP_SIGNALS)
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_what_tells_it_to_end_while_it_starts_is_heard_once_it_can_end_as_it_should(number: signal.Signals) -> None:
     change = (
-        "import os, signal\n"
-        "signal.pthread_sigmask(signal.SIG_BLOCK, worker_supervisor.STOP_SIGNALS)\nos.kill(os.getpid(), {})"
+        "import os, signal\nfrom merit.process.lifetime import STOP_SIGNALS\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)\nos.kill(os.getpid(), {})"
     )
     done = ended(change.format(int(number)))
     assert (done.returncode, done.stderr.count("listening on")) == (0, 1)
@@ -100,8 +96,8 @@ def test_what_tells_it_to_end_while_it_starts_is_heard_once_it_can_end_as_it_sho
 
 
 def test_at_the_end_connections_that_were_taken_are_answered_before_the_others_are_refused() -> None:
-    minder, done = object.__new__(worker_supervisor.WorkerSupervisor), list[str]()
-    sockets, watcher = Mock(), worker_supervisor.WorkerWatcher("workers", "true")
+    minder, done = object.__new__(circus_adapter.WorkerSupervisor), list[str]()
+    sockets, watcher = Mock(), circus_adapter.WorkerWatcher("workers", "true")
     sockets.values.return_value = [Mock(listen=lambda backlog: done.append(f"listen {backlog}"))]
     sockets.close_all = lambda: done.append("close")
     minder._stop_requested, minder.sockets, minder.watchers, minder.loop = False, sockets, [watcher], Mock()
@@ -111,8 +107,8 @@ def test_at_the_end_connections_that_were_taken_are_answered_before_the_others_a
     minder._begin_shutdown()
     assert done == [
         "listen 0",
-        f"after {worker_supervisor.DRAIN_SECONDS}",
-        f"after {worker_supervisor.STOP_RETRY_S}",
+        f"after {circus_adapter.DRAIN_SECONDS}",
+        f"after {circus_adapter.STOP_RETRY_S}",
         "stop",
         "close",
     ]
