@@ -141,7 +141,7 @@ LIBRARIES = {
     "packageurl": ("packageurl-python", "release"),
 }
 """The library of each module that only an extra installs, and the extra."""
-GATE_MODULES = ("evidently", "matplotlib", "bentoml")
+GATE_MODULES = ("matplotlib", "bentoml")
 """The modules without which the gate can't judge: it measures drift, draws plots and asks a Bento."""
 
 

@@ -24,8 +24,8 @@ class MetricMargin(Section):
 class DriftLimits(Section):
     """How far the training rows may drift from the champion's, as effect sizes that don't grow with the rows.
 
-    The scores are Evidently's: the Jensen-Shannon distance of a category, and the Wasserstein distance of a number in
-    standard deviations of the champion's.
+    The scores are as Evidently defines them: the Jensen-Shannon distance of a category, and the Wasserstein distance of
+    a number in standard deviations of the champion's.
     """
 
     category: Annotated[OpenShare, Weaker("larger")] = 0.15

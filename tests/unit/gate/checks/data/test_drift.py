@@ -1,3 +1,4 @@
+import warnings
 from collections.abc import Callable
 from math import inf, nan
 from typing import Any
@@ -202,3 +203,19 @@ def test_a_champion_without_training_rows_is_no_pass(
     found = look_at(good, good, said=early.data)
     for name in ("data: drift", "data: drift, overall", "data: drift, target"):
         assert check(found, name).verdict is Verdict.INCONCLUSIVE
+
+
+def test_the_distances_are_those_of_evidently() -> None:
+    """Evidently's public API takes a second of drawing for each column, so few columns are compared."""
+    with warnings.catch_warnings(action="ignore"):  # what Evidently itself uses
+        from evidently import DataDefinition, Dataset, Report
+        from evidently.metrics import ValueDrift
+
+        now, before = _drawn(300, 1, shift=0.3, weight=2.0), _drawn(200, 2)
+        columns = DataDefinition(numerical_columns=["number", "amounts"], categorical_columns=["few"])
+        sides = [Dataset.from_pandas(side.drop("many").to_pandas(), data_definition=columns) for side in (now, before)]
+        methods = {"number": "wasserstein", "amounts": "wasserstein", "few": "jensenshannon"}
+        run = Report([ValueDrift(column=name, method=method) for name, method in methods.items()]).run(*sides)
+    expected = dict(zip(methods, (float(each["value"]) for each in run.dict()["metrics"]), strict=True))
+    scores = {each.column: each.score for each in drift.score_columns(now, before, DriftLimits())}
+    assert {name: scores[name] for name in methods} == pytest.approx(expected, rel=1e-12)
