@@ -3,13 +3,14 @@
 Files that `merit predict` did not write are never changed, and a refused run leaves the output as it was.
 """
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+import filelock
 
 from merit import artifacts
 from merit.batch.output import (
@@ -25,7 +26,8 @@ from merit.batch.staging import DONE_NAME
 from merit.errors import MeritError
 
 LOCK_NAME = "_merit.lock"
-MAX_LOCK_ATTEMPTS = 10
+LOCK_TIMEOUT_S = 0.1
+"""Seconds for another try, where the previous holder removed the lock file just now."""
 
 
 @contextmanager
@@ -105,31 +107,18 @@ def _create_folders(folder: Path) -> list[Path]:
 
 @contextmanager
 def _hold_lock(output: Output) -> Iterator[None]:
+    """Lock the lock file and remove it at the end; FileLock opens it again if the previous holder has removed it."""
     path = output.folder / LOCK_NAME
-    with _open_lock_file(path, output):
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-
-
-def _open_lock_file(path: Path, output: Output) -> IO[str]:
-    """Return the lock file, open and locked.
-
-    The previous holder may have removed the file between our open and our lock. A lock on a removed file protects
-    nothing, so it is opened again.
-    """
-    for _ in range(MAX_LOCK_ATTEMPTS):
-        handle = path.open("a")
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.is_file() and path.stat().st_ino == os.fstat(handle.fileno()).st_ino:
-                return handle
-        except BlockingIOError:
-            break
-        handle.close()
-    handle.close()
-    raise MeritError(f"{output.path}: another 'merit predict' writes there; wait for it")
+    lock = filelock.FileLock(path, timeout=LOCK_TIMEOUT_S, poll_interval=0.01, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise MeritError(f"{output.path}: another 'merit predict' writes there; wait for it") from error
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.release()
 
 
 def _clean_up(output: Output, created: list[Path], *, interrupted: bool) -> None:

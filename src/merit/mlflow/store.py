@@ -1,6 +1,5 @@
 """Locates, initialises and opens the MLflow store, for tracking and registry."""
 
-import fcntl
 import os
 import shutil
 import socket
@@ -17,6 +16,7 @@ from merit.config.extensions import list_names_with
 from merit.config.schema import TRACKER_PACKAGE, Tracking
 from merit.console.masking import mask_secrets
 from merit.errors import MeritError, describe_cause, list_causes
+from merit.mlflow import mlflow_adapter
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -114,8 +114,10 @@ def open_store(tracking: Tracking) -> "MlflowClient":
     with convert_errors(uri):
         if file is None:
             return _connect(uri)
+        from filelock import FileLock
+
         # Two processes that migrate a new database at the same time corrupt it.
-        with _lock_file(file):
+        with FileLock(f"{file}.lock", fallback_to_soft=False):
             if not file.exists():
                 _create_sqlite_store(file)
             return _connect(uri)
@@ -139,7 +141,7 @@ def _create_sqlite_store(file: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)  # the remains of a killed process
     aside.mkdir()
     client = _connect(f"{SQLITE_PREFIX}{aside / file.name}")
-    client._tracking_client.store._dispose_engine()  # close the database before it is renamed
+    mlflow_adapter.close_database(client)  # before it is renamed
     if not file.exists():  # MLflow's own server may have created it: it ignores our lock
         (aside / file.name).rename(file)
     shutil.rmtree(aside)
@@ -196,10 +198,3 @@ def _has_other_tables(error: BaseException, root_error: BaseException) -> bool:
         words in str(root_error) for words in SCHEMA_ERROR_TEXTS
     )
     return is_statement or OUT_OF_DATE_TEXT in str(error)
-
-
-@contextmanager
-def _lock_file(file: Path) -> Iterator[None]:
-    with Path(f"{file}.lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

@@ -3,7 +3,6 @@
 A lock is released when the process ends, even if it is killed. An error names the process that holds the lock.
 """
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -98,6 +97,9 @@ def lock_reproduction() -> Iterator[int]:
 
 @contextmanager
 def _lock_file(path: Path, holder: str, timeout_s: float = 0.0) -> Iterator[TextIO]:
+    """Lock a file. The lock ends with its last descriptor: child processes that inherit it keep it."""
+    import filelock
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = path.open("a+")
@@ -105,7 +107,7 @@ def _lock_file(path: Path, holder: str, timeout_s: float = 0.0) -> Iterator[Text
         raise MeritError(f"{path}: can't be written: {error.strerror}; free space or fix its permissions") from error
     with handle:
         deadline = time.monotonic() + timeout_s
-        while not _try_lock(handle):
+        while not filelock.lock_descriptor(handle.fileno(), blocking=False):
             if time.monotonic() >= deadline:
                 handle.seek(0)
                 raise MeritError(f"{holder} (process {handle.read() or 'unknown'}) works in this folder; wait for it")
@@ -114,11 +116,3 @@ def _lock_file(path: Path, holder: str, timeout_s: float = 0.0) -> Iterator[Text
         handle.write(str(os.getpid()))
         handle.flush()
         yield handle
-
-
-def _try_lock(handle: TextIO) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -1,12 +1,13 @@
 """Ownership of trials: several processes may work on one sweep, and each trial belongs to one live process."""
 
-import fcntl
 import os
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import filelock
 
 from merit.errors import MeritError
 
@@ -18,8 +19,7 @@ STALE_AFTER_S = 60.0
 @contextmanager
 def lock_claims(folder: Path) -> Iterator[None]:
     """Hold the sweep's lock, so that no other process takes a trial meanwhile."""
-    with (folder / CLAIM_LOCK_FILE).open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with filelock.FileLock(folder / CLAIM_LOCK_FILE, fallback_to_soft=False):
         yield
 
 
@@ -35,10 +35,8 @@ class Owner:
         self._file = folder / OWNERS_FOLDER / self.name
         self._file.parent.mkdir(parents=True, exist_ok=True)
         self._handle = self._file.open("w")
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise MeritError(f"{folder}: this process works on it already") from error
+        if not filelock.lock_descriptor(self._handle.fileno(), blocking=False):
+            raise MeritError(f"{folder}: this process works on it already")
         self.worker_index = len(list(self._file.parent.iterdir())) - 1
 
     def send_heartbeat(self) -> None:
@@ -60,8 +58,5 @@ def is_active(folder: Path, name: str | None) -> bool:
     if file.name.rpartition(".")[0] != socket.gethostname():
         return time.time() - file.stat().st_mtime < STALE_AFTER_S
     with suppress(OSError), file.open("r+") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+        return not filelock.lock_descriptor(handle.fileno(), blocking=False)
     return False

@@ -3,7 +3,6 @@
 A key has 256 random bits, so a plain SHA-256 can't be reversed; slow password hashes are for secrets chosen by people.
 """
 
-import fcntl
 import hashlib
 import hmac
 import os
@@ -156,6 +155,8 @@ def lock_key_file(path: Path) -> Iterator[None]:
     Raises:
         MeritError: the folder can't be created or opened, or another process holds the lock for too long.
     """
+    import filelock  # which the endpoint, that only reads keys, doesn't need
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path.parent, os.O_RDONLY)
@@ -163,21 +164,13 @@ def lock_key_file(path: Path) -> Iterator[None]:
         raise MeritError(f"{path}: can't be written: {error.strerror}; free space or fix its permissions") from error
     try:
         deadline = monotonic() + LOCK_TIMEOUT_S
-        while not _try_lock(descriptor):
+        while not filelock.lock_descriptor(descriptor, blocking=False):
             if monotonic() >= deadline:
                 raise MeritError(f"{path}: another process changes it since {LOCK_TIMEOUT_S:g} seconds; wait for it")
             sleep(0.02)
         yield
     finally:
         os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def hash_key(secret: str) -> str:
