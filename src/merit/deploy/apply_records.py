@@ -48,7 +48,8 @@ def read_records(model: str, environment: str) -> list[Record]:
     records = []
     for entry in text.split("\x01"):
         tag, _, details = entry.strip("\n").partition("\0")
-        if match := tag_pattern.fullmatch(tag):
+        match = tag_pattern.fullmatch(tag)
+        if match and (match[2] or match[3]):  # GTO assigns a stage by flights#production#7, which is no record
             at, by, message = details.split("\0", 2)
             version = None if match[3] else match[2]
             records.append(Record(tag, int(match[4]), version, at, by, _parse_values(message)))

@@ -239,3 +239,22 @@ def test_another_package_is_of_the_commit_that_is_checked_out_or_of_more(reposit
 def test_without_git_nobody_knows_a_commit(workdir: Path, make_package: Callable[..., Path]) -> None:
     make_package(Path("model"))
     assert tags.find_origin(Path("model")) is None
+
+
+def test_tags_of_gto_and_of_merit_are_not_taken_for_one_another(version: Version, repository: Repository) -> None:
+    """Where GTO reads `flights@v3` one day, its grammar may replace merit's: docs/decisions/0024."""
+    from gto.tag import Action, name_tag, parse_name
+
+    from merit.deploy import apply_records
+
+    model = version.model
+    for action, options in ((Action.REGISTER, {"version": "v1.0.0"}), (Action.ASSIGN, {"stage": "staging"})):
+        name = name_tag(action, model, simple=True, **options)
+        assert parse_name(name)["name"] == model
+        repository.git("tag", "-a", name, "-m", name)
+        repository.git("tag", "-a", f"{name}#1", "-m", name)
+    assert [each.name for each in tags.list_versions(model)] == [version.name]
+    assert tags.find_malformed_tags(model) == {}
+    assert apply_records.read_records(model, "staging") == []
+    for name in (version.name, f"{version.name}#staging#1", f"release/{version.name}"):
+        assert parse_name(name, raise_on_fail=False) == {}
