@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import subprocess
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,15 +77,15 @@ class Engine:
         self._run_with_retries(["login", *self._insecure_options(host), *options], QUICK_TIMEOUT_S, password)
 
     def _run_with_retries(self, args: list[str], timeout_s: float, standard_input: str | None = None) -> None:
-        for pause in (*RETRY_PAUSES_S, None):
-            try:
-                run_program([self.name, *args], timeout_s, standard_input=standard_input)
-            except MeritError:
-                if pause is None:
-                    raise
-                time.sleep(pause)
-            else:
-                return
+        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_chain, wait_fixed
+
+        retrying = Retrying(
+            retry=retry_if_exception_type(MeritError),
+            wait=wait_chain(*map(wait_fixed, RETRY_PAUSES_S)),
+            stop=stop_after_attempt(len(RETRY_PAUSES_S) + 1),
+            reraise=True,
+        )
+        retrying(run_program, [self.name, *args], timeout_s, standard_input=standard_input)
 
     def run_python(self, image: str, code: str) -> str:
         """Return the output of Python code run inside an image; the image is pulled if it is not local.
