@@ -242,7 +242,7 @@ def test_without_git_nobody_knows_a_commit(workdir: Path, make_package: Callable
 
 
 def test_tags_of_gto_and_of_merit_are_not_taken_for_one_another(version: Version, repository: Repository) -> None:
-    """Where GTO reads `flights@v3` one day, its grammar may replace merit's: docs/decisions/0024."""
+    """Where GTO reads `flights@v3` one day, its grammar may replace merit's: docs/decisions/0026."""
     from gto.tag import Action, name_tag, parse_name
 
     from merit.deploy import apply_records

@@ -1,7 +1,7 @@
 """Drift between two samples, column by column, as effect sizes that Evidently defines.
 
 Categories are compared by Jensen-Shannon distance, numbers by Wasserstein distance in standard deviations. Evidently's
-public API gives the same scores, but also draws a plot of each column; docs/decisions/0024 has the figures.
+public API gives the same scores, but also draws a plot of each column; docs/decisions/0026 has the figures.
 """
 
 from dataclasses import dataclass
