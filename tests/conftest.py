@@ -81,6 +81,12 @@ def git_repo(workdir: Path) -> Callable[..., str]:
     return git
 
 
+@pytest.fixture(autouse=True)
+def log_as_text() -> None:
+    """Log as a command does that was given no option, whatever the test before did."""
+    logging.configure()
+
+
 @pytest.fixture
 def call(
     workdir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from merit.console.logging import logger
 from merit.errors import MeritError
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def write_atomically(path: Path) -> Iterator[Path]:
         yield temporary_path
         _sync_to_disk(temporary_path)
         _replace_path(temporary_path, path, temporary_folder / "old")
+        logger.debug("writes %s", path)
     except OSError as error:
         raise _write_error(path, error) from error
     finally:
@@ -179,7 +181,7 @@ def read_json(path: Path, command: str) -> dict[str, Any]:
         MeritError: the file doesn't exist or is not a JSON object.
     """
     try:
-        value = json.loads(require_path(path, command).read_text(encoding="utf-8"))
+        value = json.loads(_require_input(path, command).read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise MeritError(f"{path}: can't be read as JSON ({error}); make it again with 'merit {command}'") from error
     if not isinstance(value, dict):
@@ -230,7 +232,7 @@ def read_arrays(path: Path, command: str) -> "dict[str, NDArray[Any]]":
     from safetensors.numpy import load_file
 
     try:
-        return dict(load_file(require_path(path, command)))
+        return dict(load_file(_require_input(path, command)))
     except SafetensorError as error:
         raise MeritError(f"{path}: can't be read ({error}); make it again with 'merit {command}'") from error
 
@@ -243,7 +245,7 @@ def read_table(path: Path, command: str) -> "pl.DataFrame":
     """
     import polars as pl
 
-    if fault := find_parquet_fault(require_path(path, command)):
+    if fault := find_parquet_fault(_require_input(path, command)):
         raise MeritError(f"{path}: {fault}; make it again with 'merit {command}'")
     try:
         return pl.read_parquet(path)
@@ -279,6 +281,12 @@ def require_path(path: Path, command: str) -> Path:
         pull_hint = f"'merit pull' brings what {DVC_LOCK} names, " if _is_in_dvc_lock(path) else ""
         run_hint = "" if command == "run" else ", 'merit run' makes everything"
         raise MeritError(f"{path}: not found; {pull_hint}'merit {command}' makes it{run_hint}")
+    return path
+
+
+def _require_input(path: Path, command: str) -> Path:
+    """Return `require_path`, once the log names the file as read."""
+    logger.debug("reads %s", require_path(path, command))
     return path
 
 

@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -89,8 +88,9 @@ class MeritGroup(OrderedGroup):
                 logging.logger.warning(INTERRUPTED)
                 raise SystemExit(130) from error
             # Python would exit with 1, which means "refused" here.
-            traceback.print_exc()
-            logging.logger.error("a fault in merit itself, not in what you did; please report it with the lines above")
+            logging.logger.exception(
+                "a fault in merit itself, not in what you did; please report it with its traceback"
+            )
             raise SystemExit(MeritError.exit_code) from error
 
 

@@ -1,6 +1,5 @@
 """Provides the options that commands share: verbosity, the log format, --json, and the overrides."""
 
-import os
 from contextlib import nullcontext
 from typing import Any
 
@@ -44,10 +43,10 @@ def create_log_options(*, hidden: bool = False) -> list[click.Parameter]:
     """
     shared: dict[str, Any] = {"expose_value": False, "hidden": hidden, "callback": _store_option}
     return [
-        click.Option(["-v", "--verbose"], is_flag=True, help="Show timings and DVC's own messages too.", **shared),
+        click.Option(["-v", "--verbose"], is_flag=True, help="Show timings, files and DVC's messages too.", **shared),
         click.Option(["-q", "--quiet"], is_flag=True, help="Show nothing but warnings and errors.", **shared),
         click.Option(
-            ["--log-format"], type=click.Choice(["text", "json"]), help="Write logs as text or lines of JSON.", **shared
+            ["--log-format"], type=click.Choice(logging.FORMATS), help="Write logs as text or lines of JSON.", **shared
         ),
     ]
 
@@ -62,11 +61,5 @@ def _store_option(ctx: click.Context, parameter: click.Parameter, value: Any) ->
 
 def read_log_settings(ctx: click.Context) -> dict[str, str]:
     """Return verbosity and log format by the options, else by the environment, in which a run hands them to stages."""
-    inherited = {
-        "verbosity": os.environ.get(logging.VERBOSITY_VARIABLE, ""),
-        "log_format": os.environ.get(logging.FORMAT_VARIABLE, ""),
-    }
-    allowed = {"verbosity": logging.LEVELS, "log_format": ("text", "json")}
     defaults = {"verbosity": "normal", "log_format": "text"}
-    valid = {name: value for name, value in inherited.items() if value in allowed[name]}
-    return defaults | valid | ctx.find_root().ensure_object(dict)
+    return defaults | logging.read_environment() | ctx.find_root().ensure_object(dict)

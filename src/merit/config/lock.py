@@ -15,6 +15,7 @@ from merit import artifacts, safe_yaml
 from merit.config import problems
 from merit.config.schema import Lock
 from merit.config.schema.data import Data, Features
+from merit.console.logging import logger
 from merit.errors import ConfigError, MeritError, Problem
 
 LOCK_HEADER = "# Generated from conf/ by 'merit compose'. Don't edit: change conf/, then compose again.\n"
@@ -88,6 +89,7 @@ def read_lock() -> Lock:
     """
     if not artifacts.LOCK.is_file():
         raise MeritError(f"{artifacts.LOCK}: not found; 'merit compose' writes it")
+    logger.debug("reads %s", artifacts.LOCK)
     try:
         text = artifacts.LOCK.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

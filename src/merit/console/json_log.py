@@ -1,11 +1,12 @@
 """Writes the service's JSON log lines to standard error; they never contain secrets or values of rows."""
 
+import io
 import os
 import select
 import sys
 import time
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 
@@ -56,6 +57,34 @@ class RateLimitedLogger:
         write_log_line(
             {"level": "info", "event": "answered", **self._common_fields, **fields, "rows": rows, "caller": caller}
         )
+
+
+class JsonStream(io.TextIOBase):
+    """Writes each line of a text stream as a JSON log line, for what Python and libraries print on standard error.
+
+    Args:
+        stream: the stream whose file is written.
+    """
+
+    encoding, errors = "utf-8", "replace"
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._incomplete_line = stream, ""
+
+    def fileno(self) -> int:
+        """Return the descriptor of the stream's file."""
+        return self._stream.fileno()
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Write the lines that are complete."""
+        *lines, self._incomplete_line = (self._incomplete_line + text).split("\n")
+        for line in filter(str.strip, lines):
+            write_log_line({"level": "info", "logger": "stderr", "message": line})
+        return len(text)
 
 
 def write_log_line(fields: dict[str, Any]) -> None:

@@ -8,11 +8,17 @@ import logging
 import os
 import sys
 import time
+import traceback
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 VERBOSITY_VARIABLE, FORMAT_VARIABLE = "MERIT_VERBOSITY", "MERIT_LOG_FORMAT"
 """Environment variables that hand both settings to the stages, which are processes of their own."""
 LEVELS = {"normal": logging.INFO, "quiet": logging.WARNING, "verbose": logging.DEBUG}
 """The least level that is logged, by verbosity."""
+FORMATS = ("text", "json")
 DVC_LOGGERS = ("dvc", "dvc_data", "dvc_objects")
 
 logger = logging.getLogger("merit")
@@ -22,8 +28,10 @@ def configure(verbosity: str = "normal", log_format: str = "text") -> None:
     """Set up the logger for a command.
 
     Args:
-        verbosity: normal; quiet, only warnings and errors; or verbose, also timings, files and DVC's own messages.
-        log_format: text, or json for one JSON object per record on standard error.
+        verbosity: normal; quiet, only warnings and errors; or verbose, also timings, files that are read and written,
+            and DVC's own messages.
+        log_format: text, or json for one JSON object per record on standard error, where what libraries print becomes
+            such objects too.
     """
     logger.handlers[:] = [JsonHandler() if log_format == "json" else TextHandler()]
     logger.setLevel(LEVELS[verbosity])
@@ -31,6 +39,23 @@ def configure(verbosity: str = "normal", log_format: str = "text") -> None:
     for variable, value, default in ((VERBOSITY_VARIABLE, verbosity, "normal"), (FORMAT_VARIABLE, log_format, "text")):
         if value != default:
             os.environ[variable] = value
+    if log_format == "json":
+        _convert_stderr()
+
+
+def _convert_stderr() -> None:
+    """Make a JSON object of each line that Python or a library prints on standard error, such as a warning."""
+    from merit.console.json_log import JsonStream
+
+    if not isinstance(sys.stderr, JsonStream):
+        sys.stderr = JsonStream(sys.stderr)
+
+
+def read_environment() -> dict[str, str]:
+    """Return the arguments of `configure` that the environment has; a run hands them to its processes there."""
+    allowed = {"verbosity": (VERBOSITY_VARIABLE, LEVELS), "log_format": (FORMAT_VARIABLE, FORMATS)}
+    values = {name: (os.environ.get(variable), choices) for name, (variable, choices) in allowed.items()}
+    return {name: value for name, (value, choices) in values.items() if value is not None and value in choices}
 
 
 def adopt_dvc_loggers() -> None:
@@ -38,13 +63,23 @@ def adopt_dvc_loggers() -> None:
     for name in DVC_LOGGERS if logger.handlers else ():
         dvc_logger = logging.getLogger(name)
         dvc_logger.setLevel(logger.level)
-        if isinstance(logger.handlers[0], JsonHandler):
+        if is_json():
             dvc_logger.handlers[:] = logger.handlers
 
 
 def is_quiet() -> bool:
     """Return whether only warnings and errors are shown."""
     return logger.level > logging.INFO
+
+
+def is_json() -> bool:
+    """Return whether records are JSON objects."""
+    return any(isinstance(handler, JsonHandler) for handler in logger.handlers)
+
+
+def shows_bars(screen: "Console") -> bool:
+    """Return whether a progress bar may be drawn on a screen: on a terminal, unless told to be quiet or to log JSON."""
+    return screen.is_terminal and not is_quiet() and not is_json()
 
 
 def show_phase(text: str) -> None:
@@ -65,6 +100,8 @@ class TextHandler(logging.Handler):
         if hasattr(record, "phase"):
             _print_phase(record.getMessage())
             return
+        if record.exc_info:
+            traceback.print_exception(record.exc_info[1])
         stream = sys.stdout if hasattr(record, "to_stdout") else sys.stderr
         print(_format_text(record), file=stream, flush=True)
 
@@ -87,13 +124,19 @@ def _print_phase(text: str) -> None:
 
 
 class JsonHandler(logging.Handler):
-    """Writes records as JSON objects with `time`, `level`, `logger`, `message` and `pid`, one a line."""
+    """Writes records as JSON objects with `time`, `level`, `logger`, `message` and `pid`, one a line.
+
+    A record of an exception also has its `traceback`.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
         from merit.console.json_log import write_log_line
 
-        write_log_line({"level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()})
+        fields = {"level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()}
+        if record.exc_info:
+            fields["traceback"] = "".join(traceback.format_exception(record.exc_info[1]))
+        write_log_line(fields)
 
 
 class Timer:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, TextIO
 
+from merit.console import logging
+
 STDOUT, STDERR = 1, 2
 
 
@@ -67,13 +69,19 @@ def silence() -> Iterator[None]:
 def reserve_stdout(is_reserved: bool = True) -> Iterator[None]:
     """Send what this process and its children print on standard output to standard error, except results.
 
+    Where logs are JSON, children's results are discarded instead: standard error has nothing but JSON.
+
     Args:
         is_reserved: whether to do it; False changes nothing.
     """
     if not is_reserved or _diverted_from:
         yield
         return
-    with _divert(sys.stderr, STDERR):
+    if not logging.is_json():
+        with _divert(sys.stderr, STDERR):
+            yield
+        return
+    with open(os.devnull, "w", encoding="utf-8") as devnull, _divert(sys.stderr, devnull.fileno()):  # noqa: PTH123
         yield
 
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from merit.config.components import trusted_packages
 from merit.config.compose import sealed
+from merit.console.logging import logger
 from merit.errors import MeritError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def read_source(data: "Data") -> tuple[Any, "pl.DataFrame"]:
     with trusted_packages.convert_project_errors():
         try:
             table = source.read()
+            logger.debug("reads %s", ", ".join(map(str, source.files())) or data.source.target)
         except (pl.exceptions.PolarsError, OSError, ValueError) as error:
             if trusted_packages.find_project_frame(error):
                 raise

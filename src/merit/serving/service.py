@@ -11,6 +11,7 @@ from bentoml.exceptions import InvalidArgument
 from pydantic import WithJsonSchema
 
 from merit import artifacts
+from merit.console import logging
 from merit.errors import MeritError
 from merit.process.lifetime import PARENT_PID_VARIABLE, end_with_parent
 from merit.scoring.package import Package
@@ -25,6 +26,7 @@ from merit.signing import verification
 
 if PARENT_PID_VARIABLE in os.environ:
     end_with_parent(int(os.environ[PARENT_PID_VARIABLE]))
+logging.configure(**logging.read_environment())
 package_folder = Path(os.environ.get("MERIT_PACKAGE", artifacts.PACKAGE))
 try:
     verification.check_package(package_folder)
@@ -33,7 +35,7 @@ try:
     model = ServedModel(package, os.environ.get("MERIT_VERSION", package.digest), serve_settings.max_rows)
     handler_factory = build_handler_factory(model, serve_settings)
 except MeritError as error:  # BentoML imports this module and would print a traceback
-    print(f"error: {error}", file=sys.stderr)
+    logging.logger.error("%s", error)
     sys.exit(error.exit_code)
 Body = Annotated[Any, WithJsonSchema(build_body_schema(package, serve_settings.max_rows))]
 

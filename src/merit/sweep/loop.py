@@ -9,6 +9,7 @@ from rich.console import Console
 
 from merit import artifacts
 from merit.config.schema import Trainer
+from merit.console import logging
 from merit.errors import MeritError, Refused
 from merit.sweep import ownership, plan, record
 from merit.sweep.record import Sweep, Trial
@@ -67,7 +68,7 @@ class SweepLoop:
             Refused: the sweep was stopped (sweep.fail_fast, sweep.max_failures), or no trial is done.
             MeritError: the launcher, the storage or tracking failed.
         """
-        self._console.print(self._describe_start(), highlight=False, soft_wrap=True)
+        logging.show_line(self._describe_start())
         try:
             self._load_existing_trials()
             with terminal.LiveTable(self._console, self._plan.objectives, self._plan.planned_trials) as live:
@@ -109,10 +110,10 @@ class SweepLoop:
         self._damaged = self._study.filter_known(record.find_damaged(self._folder))
         for number in sorted(self._damaged):
             message = f"trial {number:>3}  its {record.TRIAL_JSON} is damaged: it is trained again"
-            self._console.print(message, highlight=False, soft_wrap=True)
+            logging.show_line(message)
         if self._study.restored_count:
             message = f"{self._study.restored_count} trials were missing in sweep.storage; restored from their files"
-            self._console.print(message, highlight=False, soft_wrap=True)
+            logging.show_line(message)
 
     def _start_trials(self) -> None:
         """Start as many trials as there is room for."""
@@ -167,7 +168,7 @@ class SweepLoop:
             return True
         self._external.add(number)  # a cluster's job outlives the sweep that started it
         message = f"trial {number:>3}  still runs, begun by an earlier process: waiting for it"
-        self._console.print(message, highlight=False)
+        logging.show_line(message)
         return False
 
     def _poll_trials(self) -> None:
@@ -247,11 +248,9 @@ class SweepLoop:
         with suppress(MeritError):
             self._record_runs(self._sweep_logger.end_sweep("KILLED"))
         done = sum(trial.state in record.FINAL_STATES for trial in self._trials.values())
-        self._console.print(
+        logging.show_line(
             f"sweep {self._plan.name}: {done} of {self._plan.planned_trials} trials are done and kept; go on with "
-            f"'merit train -m sweep.resume={self._plan.name}'",
-            highlight=False,
-            soft_wrap=True,
+            f"'merit train -m sweep.resume={self._plan.name}'"
         )
 
     def _build_sweep(self) -> Sweep:
@@ -265,9 +264,7 @@ class SweepLoop:
         terminal.print_sweep(self._console, finished_sweep)
         report_path = page.write_report(finished_sweep)
         done = [trial for trial in finished_sweep.trials if trial.state == "done"]
-        self._console.print(
-            f"{report_path} shows it{labels.describe_next_step(finished_sweep)}", highlight=False, soft_wrap=True
-        )
+        logging.show_line(f"{report_path} shows it{labels.describe_next_step(finished_sweep)}")
         if self._stop_reason:
             raise Refused(f"sweep {self._plan.name}: given up: {self._stop_reason}")
         self._report_owners([trial for trial in finished_sweep.trials if trial.state not in record.FINAL_STATES])
@@ -289,12 +286,9 @@ class SweepLoop:
         active_owners = sorted(owner for owner in owners if owner and ownership.is_active(self._folder, owner))
         resume_command = f"'merit train -m sweep.resume={self._plan.name}'"
         if active_owners:
-            self._console.print(
+            logging.show_line(
                 f"still running: {numbers}, by {', '.join(active_owners)} (machine and process), which reports them at "
-                "its end; "
-                f"if it is gone, {resume_command} runs them again",
-                highlight=False,
-                soft_wrap=True,
+                f"its end; if it is gone, {resume_command} runs them again"
             )
         elif running:
             raise Refused(

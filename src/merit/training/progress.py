@@ -1,4 +1,4 @@
-"""Training progress: a progress bar on a terminal, one line per epoch elsewhere."""
+"""Shows the progress of training: a bar on a terminal, and a line of the log per epoch."""
 
 import time
 from typing import Any
@@ -8,6 +8,8 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
+
+from merit.console import logging
 
 
 class EpochProgress(ProgressBar):
@@ -25,16 +27,17 @@ class EpochProgress(ProgressBar):
             "validation_loss",
             *([] if monitor == "log_loss" else [f"validation_{monitor}"]),
         ]
-        self._console = Console()
+        self._is_silent = False
+        screen = Console()
         self._bars = Bars(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("batches"),
             TimeElapsedColumn(),
-            console=self._console,
+            console=screen,
             transient=True,
-            disable=not self._console.is_terminal,
+            disable=not logging.shows_bars(screen),
         )
         self._task: Any = None
         self._batches: Any = None
@@ -42,7 +45,7 @@ class EpochProgress(ProgressBar):
 
     def disable(self) -> None:
         """Disable all output; Lightning calls this on every rank but the first."""
-        self._console.quiet = True
+        self._is_silent, self._bars.disable = True, True
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Start the epoch's bar."""
@@ -64,13 +67,12 @@ class EpochProgress(ProgressBar):
         self._bars.update(self._task, completed=min(trained, self._batches.steps))
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Print the epoch's line."""
+        """Log the epoch's line."""
         self._bars.remove_task(self._task)
         metrics = "  ".join(f"{name} {float(trainer.callback_metrics[name]):.4f}" for name in self._metric_names)
         seconds = time.monotonic() - self._started
-        self._console.print(
-            f"epoch {trainer.current_epoch:>3}  {metrics}  {seconds:.1f} s", highlight=False, soft_wrap=True
-        )
+        if not self._is_silent:
+            logging.show_line(f"epoch {trainer.current_epoch:>3}  {metrics}  {seconds:.1f} s")
 
     def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """Stop the bar, also if training failed."""

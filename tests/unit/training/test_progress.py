@@ -1,3 +1,4 @@
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,3 +18,14 @@ def test_the_bar_moves_with_each_block_of_batches_and_ends_full(monkeypatch: pyt
     for block in range(3):
         progress.on_train_batch_end(trainer, trainer, None, None, block)
     assert shown == [70, 32, 64, 70]
+
+
+def test_an_epoch_is_a_line_of_the_log_of_the_first_rank_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = {"train_loss": 0.5, "validation_loss": 0.25}
+    trainer: Any = SimpleNamespace(train_dataloader=SimpleNamespace(steps=1), current_epoch=3, callback_metrics=metrics)
+    progress = EpochProgress("log_loss")
+    for _ in range(2):
+        progress.on_train_epoch_start(trainer, trainer)
+        progress.on_train_epoch_end(trainer, trainer)
+        progress.disable()
+    assert re.fullmatch(r"epoch   3  train_loss 0\.5000  validation_loss 0\.2500  \d\.\d s\n", capsys.readouterr().out)

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from merit import safe_yaml
+from merit.console.logging import logger
 from merit.errors import Problem
 
 MAX_BYTES = 2_000_000
@@ -108,6 +109,7 @@ def read_file(path: Path, package: tuple[str, ...] = ()) -> YamlFile:
     file = YamlFile(path, package)
     try:
         raw = path.read_bytes()
+        logger.debug("reads %s", path)
         if len(raw) > MAX_BYTES:
             file.add_problem(
                 1, "", f"{len(raw):,} bytes", f"at most {MAX_BYTES:,}", "conf/ is for settings, not for data"

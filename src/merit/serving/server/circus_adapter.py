@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import time
 from typing import Any
 
@@ -11,6 +10,7 @@ from circus.exc import ConflictError
 from circus.sockets import CircusSocket
 from circus.watcher import Watcher
 
+from merit.console import logging
 from merit.console.json_log import write_log_line
 from merit.process.lifetime import STOP_SIGNALS
 
@@ -88,7 +88,7 @@ class WorkerSupervisor(Arbiter):  # type: ignore[misc]  # circus has no types
     """Supervises the workers; shuts down at the first stop signal, even while circus runs another command.
 
     Args:
-        ready_message: line printed once the supervisor listens.
+        ready_message: line logged once the supervisor listens.
         *args, **named: arguments of circus's Arbiter.
     """
 
@@ -102,7 +102,7 @@ class WorkerSupervisor(Arbiter):  # type: ignore[misc]  # circus has no types
         for each in STOP_SIGNALS:
             signal.signal(each, lambda *_: self.loop.add_callback_from_signal(self._begin_shutdown))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-        print(self._ready_message, file=sys.stderr)
+        logging.logger.info("%s", self._ready_message)
 
     def _begin_shutdown(self) -> None:
         """Stop accepting new connections; stop the workers after they have taken those already queued."""

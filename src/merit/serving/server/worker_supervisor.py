@@ -17,6 +17,7 @@ from pathlib import Path
 
 import zmq
 
+from merit.console import logging
 from merit.errors import MeritError
 from merit.process.lifetime import PARENT_PID_VARIABLE
 from merit.serving import bentoml_adapter
@@ -32,11 +33,12 @@ CHECK_INTERVAL_S = 0.5
 
 
 def main(host: str, port: str, count: str) -> None:
-    """Serve, or print why that fails and exit."""
+    """Serve, or log why that fails and exit."""
+    logging.configure(**logging.read_environment())
     try:
         run_workers(host, int(port), int(count))
     except MeritError as error:
-        print(f"error: {error}", file=sys.stderr)
+        logging.logger.error("%s", error)
         sys.exit(error.exit_code)
 
 

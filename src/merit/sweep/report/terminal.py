@@ -10,6 +10,7 @@ from rich.live import Live as Screen
 from rich.markup import escape
 from rich.table import Table
 
+from merit.console import logging
 from merit.console.tables import fit_table
 from merit.gate.report.escape import sanitize_line
 from merit.sweep.record import Sweep, Trial
@@ -34,7 +35,7 @@ class LiveTable:
     """Shows a sweep while it runs.
 
     Args:
-        console: the output; if it isn't a terminal, it gets a line per ended trial.
+        console: the output; if it isn't a terminal, each ended trial gets a line of the log.
         objectives: direction of each metric.
         planned: number of trials; None if it is not known.
     """
@@ -49,7 +50,7 @@ class LiveTable:
 
     def __enter__(self) -> Self:
         """Start the live table, if the console is a terminal."""
-        if self._console.is_terminal:
+        if logging.shows_bars(self._console):
             self._screen = Screen(
                 get_renderable=self._render_table,
                 console=self._console,
@@ -77,18 +78,14 @@ class LiveTable:
         if self._reported is None:
             earlier = {trial.number for trial in ended if 0 < trial.started + trial.seconds < self._started}
             if earlier:
-                self._console.print(f"{len(earlier)} trials ended before", highlight=False)
+                logging.show_line(f"{len(earlier)} trials ended before")
             self._reported = earlier
         if not ended and not self._is_estimated and estimate_time_left(sweep, self._planned, time.time()) is not None:
             self._is_estimated = True
-            self._console.print(
-                "  ".join(describe_status(sweep, self._planned, time.time())), highlight=False, soft_wrap=True
-            )
+            logging.show_line("  ".join(describe_status(sweep, self._planned, time.time())))
         for trial in sorted((t for t in ended if t.number not in self._reported), key=lambda t: t.started + t.seconds):
             self._reported.add(trial.number)
-            self._console.print(
-                format_trial_line(sweep, trial, self._planned), highlight=False, markup=False, soft_wrap=True
-            )
+            logging.show_line(format_trial_line(sweep, trial, self._planned))
 
     def _render_table(self) -> RenderableType:
         if self._sweep is None:

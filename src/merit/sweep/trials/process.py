@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from merit import artifacts
+from merit.console import logging
 from merit.errors import MeritError
 from merit.sweep import record
 from merit.sweep.trials import isolation
@@ -66,6 +67,7 @@ def run_trial(
         preload: slow work that needs no denied path, such as imports; runs after isolation.
         sandbox: the paths to deny; None reads them from the sweep's folder.
     """
+    logging.configure()  # the log of a trial is a text for people, whatever the sweep logs
     os.chdir(folder)
     trial_folder = Path()
     payload = record.update_trial_json(

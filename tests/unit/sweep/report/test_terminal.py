@@ -30,13 +30,12 @@ def _now(number: int, told: dict[str, object]) -> None:
     told["started"] = time.time() + number
 
 
-def test_off_a_terminal_each_trial_that_ends_gets_one_line(workdir: Path) -> None:
-    console = _console()
+def test_off_a_terminal_each_trial_that_ends_gets_one_line(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep = _sweep(workdir, trials=6, edit=_now)
-    with view.LiveTable(console, sweep.objectives, 20) as live:
+    with view.LiveTable(_console(), sweep.objectives, 20) as live:
         live.update(sweep)
         live.update(sweep)
-    lines = _text(console).splitlines()
+    lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 6
     assert "trial   4  pruned" in lines[0]  # it was the first to end
     first = next(line for line in lines if line.startswith("trial   0"))
@@ -45,21 +44,21 @@ def test_off_a_terminal_each_trial_that_ends_gets_one_line(workdir: Path) -> Non
     assert re.search(r"6/20  about .* left", first)
 
 
-def test_trials_that_ended_before_a_resume_are_counted_and_not_told_again(workdir: Path) -> None:
-    console = _console()
+def test_trials_that_ended_before_a_resume_are_counted_and_not_told_again(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     sweep = _sweep(workdir, trials=6)
-    with view.LiveTable(console, sweep.objectives, 20) as live:
+    with view.LiveTable(_console(), sweep.objectives, 20) as live:
         live.update(sweep)
-    assert _text(console) == "6 trials ended before\n"
+    assert capsys.readouterr().out == "6 trials ended before\n"
 
 
-def test_a_trial_that_never_began_is_told_too(workdir: Path) -> None:
+def test_a_trial_that_never_began_is_told_too(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     never = {"state": "failed", "started": 0, "seconds": 0, "error": "no"}
-    console = _console()
     sweep = _sweep(workdir, trials=1, edit=lambda number, told: told.update(never))
-    with view.LiveTable(console, sweep.objectives, 20) as live:
+    with view.LiveTable(_console(), sweep.objectives, 20) as live:
         live.update(sweep)
-    assert "trial   0  failed" in _text(console)
+    assert "trial   0  failed" in capsys.readouterr().out
 
 
 def test_a_failed_trial_tells_its_error_in_its_line(workdir: Path) -> None:
@@ -110,13 +109,14 @@ def test_nothing_is_foretold_before_the_first_epoch(workdir: Path) -> None:
     assert view.estimate_time_left(sweep, 10, 1004.0) is None
 
 
-def test_off_a_terminal_the_first_estimate_is_a_line_before_any_trial_has_ended(workdir: Path) -> None:
-    console = _console()
+def test_off_a_terminal_the_first_estimate_is_a_line_before_any_trial_has_ended(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     sweep = _sweep(workdir, trials=2, edit=_running(2, began=time.time() - 4))
-    with view.LiveTable(console, sweep.objectives, 10) as live:
+    with view.LiveTable(_console(), sweep.objectives, 10) as live:
         live.update(sweep)
         live.update(sweep)
-    assert re.fullmatch(r"0/10  up to 1 min 1\d s left\n", _text(console))
+    assert re.fullmatch(r"0/10  up to 1 min 1\d s left\n", capsys.readouterr().out)
 
 
 def test_a_trial_that_runs_shows_its_epochs_of_all(workdir: Path) -> None:
