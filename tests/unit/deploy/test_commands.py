@@ -1,5 +1,7 @@
 """promote, plan, apply, status as they are called: what they print, and their exit codes."""
 
+import json
+
 import pytest
 from click.testing import CliRunner
 
@@ -49,3 +51,14 @@ def test_apply_and_status_say_where_to_call(repository, call, target, monkeypatc
     code, out, _ = call("status")
     assert (code, out.splitlines()[-1]) == (0, "call staging: http://127.0.0.1:3100/predict")
     assert "call production" not in out
+
+
+def test_plan_and_status_print_json(repository, call):
+    repository.declare("staging", "version: v1\n")
+    code, out, _ = call("plan", "staging", "--json")
+    planned = json.loads(out)
+    assert (code, planned["environment"]) == (1, "staging")
+    assert planned["changes"][0]["declared"] == "tiny@v1"
+    code, out, _ = call("status", "--json")
+    (found,) = (each for each in json.loads(out) if each["environment"] == "staging")
+    assert (code, found["differs"]) == (1, True)
