@@ -173,7 +173,7 @@ def _resume_job(job: Job, note: dict[str, Any], request: dict[str, Any]) -> Job:
     """
     if difference := outputs.describe_difference(note, request):
         raise Refused(
-            f"{job.output.path}: can't be resumed: {difference}; --restart scores all anew, or give another place"
+            f"{job.output.path}: can't be resumed: {difference}; --restart scores all rows again, or give another place"
         )
     return replace(job, chunk_rows=int(note["chunk_rows"]), commit=note.get("commit", job.commit))
 

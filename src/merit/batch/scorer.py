@@ -171,7 +171,9 @@ def create_refusal(source_name: str, scored: ScoredChunk, *, is_first: bool) -> 
     displayed_rows = scored.rejected.head(MAX_DISPLAYED_ROWS)[:, :2].iter_rows()
     lines = "; ".join(f"row {row}: {reason}" for row, reason in displayed_rows)
     suffix = f"; and {count - MAX_DISPLAYED_ROWS} more in this chunk" if count > MAX_DISPLAYED_ROWS else ""
-    advice = "nothing was scored; mend them" if is_first else "what was scored before is kept; mend them and --restart"
+    advice = "nothing was scored; correct them"
+    if not is_first:
+        advice = "what was scored before is kept; correct them and --restart"
     return Refused(
         f"{source_name}: {count} row{'s break' if count > 1 else ' breaks'} the model's contract: {lines}{suffix}; "
         f"{advice}, or go on with --on-error aside"

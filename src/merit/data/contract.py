@@ -74,7 +74,7 @@ def refuse_violations(broken_rules: list[Violation]) -> None:
     if broken_rules:
         raise Refused(
             f"data: {len(broken_rules)} violation{'s' * (len(broken_rules) > 1)} of the contract; "
-            f"the rows are in {artifacts.DATA_REPORT}; mend the data, or the contract in conf/data"
+            f"the rows are in {artifacts.DATA_REPORT}; correct the data, or the contract in conf/data"
         )
 
 

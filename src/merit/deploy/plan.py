@@ -108,9 +108,9 @@ def _diff_package(last_record: Record | None, version_number: str | None, packag
     previous = (
         apply_records.find_replaced_package(last_record, version_number, package) if last_record is not None else None
     )
-    return (
-        [] if previous is None else [Change(f"package of {version_number}, whose tag was made anew", previous, package)]
-    )
+    if previous is None:
+        return []
+    return [Change(f"package of {version_number}, whose tag was created again", previous, package)]
 
 
 def _diff_alias(name: str, alias: Alias, declared_version: str | None) -> list[Change]:

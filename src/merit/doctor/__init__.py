@@ -65,7 +65,7 @@ def _read_lock() -> tuple[Lock | None, Finding]:
     try:
         lock = locks.read_lock()
     except MeritError as error:
-        return None, Finding(name, "broken", f"{artifacts.LOCK}: {error}", "'merit compose' writes it anew")
+        return None, Finding(name, "broken", f"{artifacts.LOCK}: {error}", "'merit compose' writes it again")
     return lock, Finding(name, "ok", f"{artifacts.LOCK} of '{lock.name}' can be read")
 
 

@@ -165,7 +165,8 @@ def _check_data(repo: "Repo", url: str) -> Iterator[Finding]:
     missing = sorted(path for path, how in statuses.items() if how == "missing")
     if missing:
         message = f"{len(missing)} files that dvc.lock names are neither here nor in {url}, such as {missing[0]}"
-        yield Finding("dvc data", "missing", message, "'dvc push' where they were made, or 'merit run' makes them anew")
+        advice = "'dvc push' where they were made, or 'merit run' makes them again"
+        yield Finding("dvc data", "missing", message, advice)
     if not_pushed:
         message = f"{url} lacks {len(not_pushed)} files that dvc.lock names, such as {not_pushed[0]}"
         yield Finding("dvc data", "missing", message, "'dvc push' sends them")

@@ -22,7 +22,7 @@ def run_within(timeout_s: float, checks: Sequence[Check]) -> list[Finding]:
             findings[name].extend(check())
         except Exception as error:  # noqa: BLE001  # whatever a library raises about what it found is a finding
             message = f"{type(error).__name__}: {error}"
-            findings[name].append(Finding(name, "broken", message, "mend it, then run 'merit doctor' again"))
+            findings[name].append(Finding(name, "broken", message, "correct it, then run 'merit doctor' again"))
 
     threads = [(name, threading.Thread(target=run_check, args=(name, check), daemon=True)) for name, check in checks]
     for _, thread in threads:

@@ -150,6 +150,6 @@ def _check_secrets(api: GitHubApi) -> Iterator[Finding]:
         return
     if misplaced := [name for name in writable if name in names]:
         message = f"the repository itself holds {', '.join(misplaced)}, and every branch's workflow reads it"
-        yield Finding("secrets", "missing", message, f"move it into an environment, and make it anew; {DOCS_HINT}")
+        yield Finding("secrets", "missing", message, f"move it into an environment, and create it again; {DOCS_HINT}")
     else:
         yield Finding("secrets", "ok", "the repository itself holds none that can write")

@@ -96,7 +96,7 @@ def _get_remote_sizes(remote: Any, hashes: Collection[str]) -> dict[str, int]:
         if isinstance(info, BaseException):
             raise info
         if not isinstance(size := info.get("size"), int):
-            raise MeritError(f"DVC's remote does not tell how large {md5} is, so it is not brought")
+            raise MeritError(f"DVC's remote doesn't say how large {md5} is, so it is not downloaded")
         sizes[md5] = size
     return sizes
 

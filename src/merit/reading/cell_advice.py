@@ -79,14 +79,14 @@ def suggest_change(cells: pl.Series, column: ColumnDeclaration) -> str:
         if distinct.dtype.is_numeric():
             return "declare {type: number}, and make infinite ones missing"
     if distinct.dtype != pl.String:
-        return "mend the data, or drop such rows by data.filter"
+        return "correct the data, or drop such rows by data.filter"
     options = list_readable_settings(distinct, column)
     if options:
         return f"declare {' or '.join(options[:2])}{', whichever is meant' if options[1:] else ''}"
     allowed = {"boolean": "true, false, 1 and 0 can be read", "datetime": "2024-01-31 and 2024-01-31T15:30 can be read"}
     listed = ", ".join(_format_cell(each) for each in distinct.head(MAX_CELLS_SHOWN))
     accepted_text = f"{allowed[column.type]}; " if column.type in allowed else ""
-    return f"{accepted_text}declare null_values: [{listed}] if they mean that there is no value, or mend the data"
+    return f"{accepted_text}declare null_values: [{listed}] if they mean that there is no value, or correct the data"
 
 
 def _are_large_integers(cells: pl.Series) -> bool:

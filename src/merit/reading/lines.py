@@ -91,7 +91,7 @@ def _check_records(file: TextFile) -> None:
         if count != fields and record.strip():
             raise MeritError(
                 f"{file.name}: line {number} has {count} field{'' if count == 1 else 's'}, the header has {fields}; "
-                "mend or remove that line"
+                "correct or remove that line"
             )
 
 
@@ -140,7 +140,7 @@ def _join_record(file: TextFile, number: int, first_line: bytes, lines: Iterator
             return b"".join(parts)
         if size > MAX_LINE_BYTES:
             break
-    raise MeritError(f"{file.name}: line {number} opens a quote that is not closed; mend that line")
+    raise MeritError(f"{file.name}: line {number} opens a quote that is not closed; correct that line")
 
 
 def _count_fields(record: bytes, separator: bytes, patterns: _FieldPatterns) -> int:

@@ -37,7 +37,7 @@ def create_sbom(engine: Engine, image: str, version: Version, base: str) -> tupl
     try:
         inventory = json.loads(output)
     except ValueError as error:
-        raise MeritError(f"{image}: does not tell what is in it ({output[:80]!r})") from error
+        raise MeritError(f"{image}: doesn't list its contents ({output[:80]!r})") from error
     name, _, digest = image.partition("@")
     image_component = Component(
         name=name, version=version.name, type=ComponentType.CONTAINER, hashes=[_create_hash(digest)], bom_ref=image

@@ -29,7 +29,7 @@ def check_out_worktree(commit: str) -> Iterator[Path]:
     path = WORKTREES_FOLDER / commit[:12]
     try:
         if git.run_git("worktree", "add", "--quiet", "--detach", str(path), commit) is None:
-            raise MeritError(f"git worktree add {path}: Git says no; see whether '{WORKTREES_FOLDER}' can be written")
+            raise MeritError(f"git worktree add {path}: refused by Git; check that '{WORKTREES_FOLDER}' can be written")
         yield (path / (git.run_git("rev-parse", "--show-prefix") or "")).absolute()
     finally:
         remove_worktrees()

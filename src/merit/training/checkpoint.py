@@ -73,7 +73,7 @@ class Checkpoint(lightning.Callback):
         """Resume from the checkpoint, if its hash matches."""
         saved = read_checkpoint()
         if saved is None and artifacts.CHECKPOINT.exists() and trainer.is_global_zero:
-            show_line(f"{artifacts.CHECKPOINT}: can't be read, so training begins anew")
+            show_line(f"{artifacts.CHECKPOINT}: can't be read, so training starts from the beginning")
         if saved is None or saved.metadata["made_for"] != self._fingerprint:
             return
         assert isinstance(pl_module, Learner)
@@ -121,7 +121,10 @@ class Checkpoint(lightning.Callback):
             try:
                 self._save_checkpoint(trainer, pl_module, batch_idx + 1)
             except TypeError:  # from JSON: a custom optimizer may have any state
-                show_line("the optimizer's state is not made of tensors and numbers: if killed, training begins anew")
+                show_line(
+                    "the optimizer's state is not made of tensors and numbers: if killed, training starts from the "
+                    "beginning"
+                )
                 self._seconds = math.inf
             self._saved_at = time.monotonic()
 

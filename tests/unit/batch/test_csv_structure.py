@@ -10,7 +10,8 @@ from tests.unit.batch.conftest import Run
 
 def test_a_line_that_breaks_off_is_refused_before_anything_is_scored(run: Run) -> None:
     Path("in.csv").write_text("shop,kind,weight,size,note\nnorth,1,0.5,1,x\nnorth,1,0.5\n")
-    with pytest.raises(MeritError, match=r"^in\.csv: line 3 has 3 fields, the header has 5; mend or remove that line"):
+    message = r"^in\.csv: line 3 has 3 fields, the header has 5; correct or remove that line"
+    with pytest.raises(MeritError, match=message):
         run("in.csv")
     assert not Path("out").exists()
 

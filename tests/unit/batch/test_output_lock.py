@@ -87,7 +87,7 @@ def test_a_refused_run_leaves_nothing_but_what_was_there(run: Run, bad: str) -> 
     Path("empty").mkdir()
     before = _tree()
     for place in ("a/b/out", "empty", "o.csv"):
-        with pytest.raises(Refused, match=r"row 5: weight .*nothing was scored; mend them, or go on"):
+        with pytest.raises(Refused, match=r"row 5: weight .*nothing was scored; correct them, or go on"):
             run(bad, place, chunk_rows=240)
         assert _tree() == before
 

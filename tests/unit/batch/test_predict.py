@@ -116,7 +116,7 @@ def test_what_was_begun_from_something_else_is_refused(run: Run, source: str, ch
     if change is not None:
         change()
         rewrite_manifest(Path("model"))
-    with pytest.raises(Refused, match="--restart scores all anew") as caught:
+    with pytest.raises(Refused, match="--restart scores all rows again") as caught:
         run(source, **how)
     assert told in str(caught.value)
     assert run(source, restart=True, **how).scored_rows == 240

@@ -209,7 +209,7 @@ def test_a_broken_contract_is_refused_with_exit_1(count: int, words: str) -> Non
         contract.refuse_violations([Violation("rows", "", "", "", 1, [])] * count)
     assert caught.value.exit_code == 1
     assert str(caught.value) == (
-        f"data: {words} the contract; the rows are in reports/data.json; mend the data, or the contract in conf/data"
+        f"data: {words} the contract; the rows are in reports/data.json; correct the data, or the contract in conf/data"
     )
 
 

@@ -140,7 +140,7 @@ def test_a_time_column_that_is_no_time_is_refused(make_data: MakeData, table: pl
     assert message == (
         "data.columns.when: 240 cells can't be read as a datetime: 'soon' (row 0), 'soon' (row 1), 'soon' (row 2) and "
         "237 more; 2024-01-31 and 2024-01-31T15:30 can be read; declare null_values: ['soon'] if they mean that there "
-        "is no value, or mend the data"
+        "is no value, or correct the data"
     )
 
 
@@ -404,4 +404,4 @@ def test_arrays_of_another_shape_or_with_holes_are_refused(
     images = pl.Series("image", [value, *[[[0.0, 1.0], [2.0, 3.0]]] * (table.height - 1)])
     refusal = _refusal(make_data(table.with_columns(images), columns__image=IMAGE))
     assert refusal.startswith("data.columns.image: 1 cell can't be read as an array of the shape [2, 2]: ")
-    assert "(row 0); mend the data" in refusal
+    assert "(row 0); correct the data" in refusal

@@ -114,7 +114,7 @@ def test_a_tag_that_was_made_anew_of_another_package_is_a_difference_until_it_is
     staging.git("tag", "--delete", "tiny@v1")
     staging.version(1, package="sha256:" + "9" * 64)
     (change,) = plan("staging", lock).changes
-    assert change.what == "package of v1, whose tag was made anew"
+    assert change.what == "package of v1, whose tag was created again"
     assert (change.now, change.declared) == ("sha256:" + "1" * 64, "sha256:" + "9" * 64)
     assert apply("staging", lock, probe).record_tag == "tiny@v1#staging#2"
     assert plan("staging", lock).changes == []

@@ -202,7 +202,7 @@ def test_an_sbom_names_all_parts_and_is_the_same_twice(version: Version, monkeyp
 
 def test_an_image_that_does_not_tell_what_is_in_it_is_told(version: Version, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Engine, "run_python", lambda *_: "warning: no")
-    with pytest.raises(MeritError, match="does not tell what is in it"):
+    with pytest.raises(MeritError, match="doesn't list its contents"):
         sbom.create_sbom(Engine("docker"), f"r/tiny@{DIGEST}", version, "base")
 
 

@@ -239,7 +239,7 @@ def test_a_checkpoint_that_can_not_be_read_is_no_checkpoint(
     artifacts.CHECKPOINT.write_bytes(text)
     assert checkpoint.read_checkpoint() is None
     assert train(_lock(make_lock))["epoch"] >= 0
-    told = "training/checkpoint.safetensors: can't be read, so training begins anew\n"
+    told = "training/checkpoint.safetensors: can't be read, so training starts from the beginning\n"
     assert capsys.readouterr().out.count(told) == 1
 
 
@@ -261,5 +261,5 @@ def test_an_optimizer_whose_state_can_not_be_kept_trains_all_the_same(
 ) -> None:
     monkeypatch.setattr(checkpoint, "_split_optimizer_state", lambda optimizer: ({"groups": object()}, {}))
     train(_lock(make_lock, checkpoint_seconds=0.0))
-    assert capsys.readouterr().out.count("if killed, training begins anew") == 1
+    assert capsys.readouterr().out.count("if killed, training starts from the beginning") == 1
     assert artifacts.WEIGHTS.is_file()

@@ -188,7 +188,8 @@ def note_ambiguity(name: str, cells: pl.Series, settings: dict[str, Any]) -> lis
         return [f"'{name}': {example} is taken for a fraction; if it is thousands, 'thousands: \"{mark}\"' says so"]
     chosen, other = ("thousands", "decimal") if "thousands" in marks else ("decimal", "thousands")
     if chosen == "thousands" and cells.str.contains(".", literal=True).any():
-        return [f"'{name}': {example} is taken for thousands, as others have fractions by '.'; mend it if it is a slip"]
+        reading = f"'{name}': {example} is taken for thousands, as others have fractions by '.'"
+        return [f"{reading}; correct it if it is a slip"]
     kinds = {"thousands": "thousands", "decimal": "a fraction"}
     return [
         f"'{name}': {example} is taken for {kinds[chosen]}; if it is {kinds[other]}, put '{other}: \"{mark}\"' in the "

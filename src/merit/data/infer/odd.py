@@ -122,14 +122,14 @@ class UnreadableCells:
         return [
             f"'{self.name}': {count:,} of {self.present_count:,} cells are no {kind}: {self._examples}; they are read "
             "as missing "
-            "(null_values); mend what is a slip, or see docs/reference/reading.md for how else cells are written"
+            "(null_values); correct what is a slip, or see docs/reference/reading.md for how else cells are written"
         ]
 
     def problem(self, kind: str) -> str:
         """Return the reason to leave out the column, with examples of these cells."""
         count = int(self.cells["count"].sum())
         return (
-            f"{count:,} of {self.present_count:,} cells are no {kind}, while all others are: {self._examples}; mend "
+            f"{count:,} of {self.present_count:,} cells are no {kind}, while all others are: {self._examples}; correct "
             "them, or "
             "name those that mean 'no value' in null_values"
         )

@@ -99,7 +99,7 @@ def parse_keys(text: str, source: str) -> list[Key]:
     except (msgspec.ValidationError, KeyError, ValueError, TypeError, RecursionError) as error:
         message = " ".join(str(error).split())[:200].replace("$[...]", "keys")
         reason = "it has no 'keys'" if isinstance(error, KeyError) else message
-        raise MeritError(f"{source}: is no list of keys ({reason}); mend it, or put back what it was") from error
+        raise MeritError(f"{source}: is no list of keys ({reason}); correct it, or restore what it was") from error
     if not keys:
         raise MeritError(f"{source}: lists no keys; 'merit keys add NAME' makes one")
     for key in keys:
@@ -118,7 +118,7 @@ def _parse_yaml(text: str, source: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         reason = " ".join(str(getattr(error, "problem", None) or error).split())[:200]
-        raise MeritError(f"{source}{line}: is not YAML ({reason}); mend it, or put back what it was") from error
+        raise MeritError(f"{source}{line}: is not YAML ({reason}); correct it, or restore what it was") from error
 
 
 def _check_key(key: Key, source: str) -> None:

@@ -207,7 +207,7 @@ class Nats(Broker):
             raise MeritError(
                 f"stream: {self.address}: the consumer {self._consumer_name} of the stream {self._events_stream} was "
                 "removed; start "
-                "again to make it anew"
+                "again to create it"
             ) from error
         return float((info.num_pending or 0) + (info.num_ack_pending or 0))
 

@@ -133,7 +133,7 @@ class Redis(Broker):
             raise MeritError(
                 f"stream: {self.address}: the group {self.settings.group} of {self.settings.events} was removed; start "
                 "again to "
-                "make it anew"
+                "create it"
             )
         unread = group.get("lag")  # null after entries were deleted
         return float("nan") if unread is None else float(unread + group["pending"])

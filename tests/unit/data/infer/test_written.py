@@ -102,7 +102,7 @@ def test_a_rare_form_of_numbers_that_no_sample_holds_is_found() -> None:
     swap = "put 'decimal: \",\"' in the place of 'thousands: \",\"'"
     assert found.notes == [f"{told}; if it is a fraction, {swap}"]
     mixed = _read([*(f"{i / 100:.2f}" for i in range(ROWS)), "1,234"])
-    assert mixed.notes == [f"{told}, as others have fractions by '.'; mend it if it is a slip"]
+    assert mixed.notes == [f"{told}, as others have fractions by '.'; correct it if it is a slip"]
 
 
 def test_points_that_group_digits_are_declared_with_the_comma_of_fractions() -> None:

@@ -40,7 +40,7 @@ def _judge_difference(evidence: Evidence, pending: "Future[tuple[float, str]]") 
     try:
         source_difference, note = pending.result()
     except Refused as error:
-        advice = "the package can't read what training has read: correct conf/data, or mend the source"
+        advice = "the package can't read what training has read: correct conf/data, or the source"
         return CheckResult(NAME, Verdict.FAIL, f"on the source's rows: {error}", allowed, advice)
     except MeritError as error:
         advice = "bring the source's files as the lock names them, then 'merit run'"
