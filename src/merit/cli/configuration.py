@@ -84,9 +84,12 @@ def explain(key: str | None, overrides: tuple[str, ...], depth: int | None, as_j
 def schema(folder: Path | None, check: bool) -> None:
     """Write the JSON Schemas of conf/, for editors, and of the gate's report to DIR [default: conf/.schema]."""
     from merit.config.documentation import json_schemas
-    from merit.gate.report import schema as form
+    from merit.gate.report import schema as report_schema
 
-    schema_folder, extra_schemas = folder or json_schemas.SCHEMA_FOLDER, {form.SCHEMA_FILE: form.render_schema()}
+    schema_folder, extra_schemas = (
+        folder or json_schemas.SCHEMA_FOLDER,
+        {report_schema.SCHEMA_FILE: report_schema.render_schema()},
+    )
     changed = (
         json_schemas.find_stale(schema_folder, extra_schemas)
         if check

@@ -78,11 +78,10 @@ def list_versions(as_json: bool) -> None:
     """List the versions with creation time, metrics, verdict, image and environments."""
     from merit import git
     from merit.config import lock
-    from merit.registry import display
-    from merit.registry import queries as read
+    from merit.registry import display, queries
 
     name = lock.read_lock().name
-    versions = read.list_versions(name)
+    versions = queries.list_versions(name)
     if as_json:
         output.print_json(versions)
     elif versions:
@@ -101,10 +100,9 @@ def list_versions(as_json: bool) -> None:
 def show(version: str, as_json: bool) -> None:
     """Show the lineage of VERSION, such as flights@v3 or v3, and whether its signature is valid."""
     from merit.config import lock
-    from merit.registry import display
-    from merit.registry import queries as read
+    from merit.registry import display, queries
 
-    details = read.show_version(lock.read_lock(), version)
+    details = queries.show_version(lock.read_lock(), version)
     if as_json:
         output.print_json(details)
     else:
@@ -117,10 +115,9 @@ def show(version: str, as_json: bool) -> None:
 def history(environment: str | None, as_json: bool) -> None:
     """Show which versions ENVIRONMENT [default: all] declared on main: the period, who merged it, and why."""
     from merit.config import lock
-    from merit.registry import display
-    from merit.registry import queries as read
+    from merit.registry import display, queries
 
-    entries = read.list_history(lock.read_lock().name, environment)
+    entries = queries.list_history(lock.read_lock().name, environment)
     if as_json:
         output.print_json(entries)
     elif entries:
@@ -137,8 +134,7 @@ def diff(before: str, after: str, as_json: bool) -> None:
     """Show how versions BEFORE and AFTER differ in parameters, data and metrics; exit 1 if their packages differ."""
     from merit.config import lock
     from merit.gate import config_change
-    from merit.registry import display, tags
-    from merit.registry import queries as read
+    from merit.registry import display, queries, tags
 
     name = lock.read_lock().name
     versions = [tags.find_version(tags.complete_name(name, ref)) for ref in (before, after)]
@@ -146,8 +142,8 @@ def diff(before: str, after: str, as_json: bool) -> None:
     differences = {
         "before": versions[0].name,
         "after": versions[1].name,
-        "hashes": read.compare_hashes(*versions),
-        "metrics": read.compare_metrics(*versions),
+        "hashes": queries.compare_hashes(*versions),
+        "metrics": queries.compare_metrics(*versions),
         "config": None if old is None or new is None else config_change.list_changed_keys(old, new),
     }
     if as_json:

@@ -16,9 +16,9 @@ def workflow() -> None:
 def read_lock_request() -> None:
     """Print the branch and commit that a /lock comment requests; exit 1 if its author has no write permission."""
     from merit import github
-    from merit.ci import lock as locking
+    from merit.ci import lock as ci_lock
 
-    request = locking.authorize_request()
+    request = ci_lock.authorize_request()
     github.write_outputs(**request)
     click.echo(f"{request['branch']} at {request['sha'][:7]} is to be locked")
 
@@ -27,9 +27,9 @@ def read_lock_request() -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 def push_outputs(folder: Path) -> None:
     """Upload the outputs in FOLDER, computed by another job, to DVC's remote."""
-    from merit.ci import lock as locking
+    from merit.ci import lock as ci_lock
 
-    click.echo(locking.push_outputs(folder))
+    click.echo(ci_lock.push_outputs(folder))
 
 
 @workflow.command("push-lock")
@@ -38,9 +38,9 @@ def push_outputs(folder: Path) -> None:
 @click.option("--sha", required=True, envvar="SHA", help="The commit that the lock was computed for.")
 def push_lock(folder: Path, branch: str, sha: str) -> None:
     """Commit params.yaml and dvc.lock of FOLDER to BRANCH, if BRANCH is still at SHA."""
-    from merit.ci import lock as locking
+    from merit.ci import lock as ci_lock
 
-    click.echo(f"{branch}: {locking.push_lock(folder, branch, sha)[:7]}")
+    click.echo(f"{branch}: {ci_lock.push_lock(folder, branch, sha)[:7]}")
 
 
 @workflow.command()
@@ -158,11 +158,10 @@ def plans() -> None:
     """Plan each environment that the pull request changed; exit 2 if one is refused."""
     import sys
 
-    from merit.ci import plan_comment as planned
-    from merit.ci import release
+    from merit.ci import plan_comment, release
     from merit.config import lock
 
-    results = planned.write_plans(release.find_changed_environments(), lock.read_lock())
+    results = plan_comment.write_plans(release.find_changed_environments(), lock.read_lock())
     for result in results:
         click.echo(
             "\n".join(result.lines) if result.error is None else f"{result.environment}: refused\n{result.error}"
@@ -174,6 +173,6 @@ def plans() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 def post_plans(file: Path) -> None:
     """Post FILE, the plans of a run, to its pull request as one comment."""
-    from merit.ci import plan_comment as planned
+    from merit.ci import plan_comment
 
-    click.echo(planned.report_plans(file))
+    click.echo(plan_comment.report_plans(file))

@@ -7,7 +7,7 @@ it.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from functools import cache as remembered
+from functools import cache
 from pathlib import Path
 
 from merit.dvc import limits, listing, settings
@@ -102,7 +102,7 @@ def find_cache_folders() -> Iterator[Path]:
         yield path
 
 
-@remembered
+@cache
 def _find_configured_folder(project: Path) -> Path | None:
     """Return the cache folder that DVC's settings name; None if there is no usable DVC repository."""
     from dvc.exceptions import DvcException

@@ -1,7 +1,7 @@
 """The only module that uses private parts of DVC: waiting for its lock, and how its run cache reads an entry."""
 
 import copy
-from functools import cache as remembered
+from functools import cache as memoize
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ def open_repository() -> "Repo":
     return repo
 
 
-@remembered
+@memoize
 def _define_run_cache() -> type:
     """Return a subclass of DVC's run cache that ignores forged entries; a function, so that DVC is loaded late."""
     from dvc.stage.cache import StageCache, _get_cache_hash

@@ -7,7 +7,7 @@ The checks run on DVC's own view of dvc.yaml, dvc.lock and *.dvc, so that no dif
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache as remembered
+from functools import cache as memoize
 from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ import yaml
 from merit import git, safe_yaml
 from merit.console import logging
 from merit.dvc import cache, dvc_adapter, limits, lockfile, settings
-from merit.dvc import paths as names
+from merit.dvc import paths as dvc_paths
 from merit.errors import MeritError
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def check_repository(repo: "Repo") -> None:
     """
     for stage in repo.index.stages:
         _check_stage(stage, repo)
-    outs, is_link = list(repo.index.outs), remembered(os.path.islink)
-    if path := names.find_clash([get_output_path(out, repo) for out in outs]):
+    outs, is_link = list(repo.index.outs), memoize(os.path.islink)
+    if path := dvc_paths.find_clash([get_output_path(out, repo) for out in outs]):
         raise MeritError(f"{path}: is the output of two stages, or lies in one of another; name it in one")
     _check_tracked([get_output_path(out, repo) for out in outs if out.use_cache], repo)
     allowed, sizes, count = limits.read_limits(), dict[str, int](), 0
@@ -144,8 +144,8 @@ def _check_dvc_file(file: Path, name: str) -> None:
         raise MeritError(f"{name}: no file of 'dvc add'; restore it from Git, or remove it") from error
     if unknown_key is not None:
         raise MeritError(
-            f"{name}: has {names.escape_path(unknown_key)}, and only what 'dvc add' writes is allowed; an import reads "
-            "from elsewhere: bring the file, then 'dvc add' it"
+            f"{name}: has {dvc_paths.escape_path(unknown_key)}, and only what 'dvc add' writes is allowed; an import "
+            "reads from elsewhere: bring the file, then 'dvc add' it"
         )
 
 
@@ -161,11 +161,11 @@ def _check_stage(stage: "Stage", repo: "Repo") -> None:
         raise MeritError(f"{stage.addressing}: an import; bring the file, then 'dvc add' it")
     for out in stage.outs:
         if reason := _find_fault(out, repo):
-            raise MeritError(f"{stage.addressing}: its output {names.escape_path(str(out.def_path))} {reason}")
+            raise MeritError(f"{stage.addressing}: its output {dvc_paths.escape_path(str(out.def_path))} {reason}")
     for dep in stage.deps:
         if dep.protocol != "local" or not dep.is_in_repo or _is_internal_path(get_output_path(dep, repo)):
             raise MeritError(
-                f"{stage.addressing}: its dependency {names.escape_path(str(dep.def_path))} is not a file of the "
+                f"{stage.addressing}: its dependency {dvc_paths.escape_path(str(dep.def_path))} is not a file of the "
                 "project; "
                 "data from elsewhere is what data.source in conf/ is for"
             )
@@ -175,7 +175,7 @@ def _find_fault(out: "Output", repo: "Repo") -> str:
     """Return the problem with an output or its entry in dvc.lock; empty if there is none."""
     if out.protocol != "local" or not out.is_in_repo:
         return "lies outside of the project"
-    if reason := names.find_fault(get_output_path(out, repo)):
+    if reason := dvc_paths.find_fault(get_output_path(out, repo)):
         return reason
     if out.files is not None:
         return "has its files listed in dvc.lock, which is for versions in a cloud; 'dvc commit' makes one hash of them"

@@ -10,7 +10,7 @@ import polars as pl
 from merit.expression import functions
 from merit.expression.tokens import ExpressionError
 from merit.expression.tree import Group, Like, Literal, Node
-from merit.expression.tree import Value as Stated
+from merit.expression.tree import Value as TypedValue
 
 Value = pl.Series | pl.Expr
 """The value of a node: a column, or a constant Polars expression."""
@@ -77,7 +77,7 @@ def get_type(value: Value) -> pl.DataType:
     return value.dtype if isinstance(value, pl.Series) else pl.select(value=value).to_series().dtype
 
 
-def make_constant(value: Stated) -> pl.Expr:
+def make_constant(value: TypedValue) -> pl.Expr:
     """Return a literal as a Polars expression: integers have 64 bits, decimals are exact."""
     return pl.lit(value, dtype=pl.Int64) if type(value) is int else pl.lit(value)
 

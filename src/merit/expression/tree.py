@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Literal as OneOf
+from typing import Literal as LiteralType
 
 Value = str | int | float | Decimal | bool | date | datetime | timedelta | None
 
@@ -76,7 +76,7 @@ class Test:
 
     at: int
     operand: "Node"
-    constant: OneOf["NULL", "TRUE", "FALSE"]
+    constant: LiteralType["NULL", "TRUE", "FALSE"]
     negated: bool
 
 

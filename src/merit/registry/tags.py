@@ -14,7 +14,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from merit import artifacts, git, safe_yaml
-from merit import dvc as outputs
+from merit import dvc as dvc_outputs
 from merit.config.schema.base import Section
 from merit.dvc import cache
 from merit.errors import MeritError
@@ -231,7 +231,7 @@ def read_package_hash(commit: str) -> str | None:
     Raises:
         MeritError: the dvc.lock is invalid.
     """
-    return (outputs.read_outputs_at(commit) or {}).get(artifacts.PACKAGE.as_posix())
+    return (dvc_outputs.read_outputs_at(commit) or {}).get(artifacts.PACKAGE.as_posix())
 
 
 def read_model_name(commit: str) -> str | None:
@@ -279,7 +279,7 @@ def find_package_version(package: Path) -> Version | None:
 def _is_dirty(package: Path) -> bool:
     """Return whether tracked files or the package differ from HEAD."""
     try:
-        locked_hash = (outputs.read_outputs() or {}).get(artifacts.PACKAGE.as_posix())
+        locked_hash = (dvc_outputs.read_outputs() or {}).get(artifacts.PACKAGE.as_posix())
     except MeritError:
         return True
     return git.is_dirty() or locked_hash not in {None, cache.hash_folder(package)}
@@ -348,6 +348,6 @@ def fetch_packages(wanted_versions: list[Version]) -> None:
     if missing := [version for version in wanted_versions if cache.find_files(version.lineage.dvc) is None]:
         names = ", ".join(version.name for version in missing)
         try:
-            outputs.fetch_to_cache({version.lineage.dvc: artifacts.PACKAGE.as_posix() for version in missing})
+            dvc_outputs.fetch_to_cache({version.lineage.dvc: artifacts.PACKAGE.as_posix() for version in missing})
         except MeritError as error:
             raise MeritError(f"{names}: {error}") from error

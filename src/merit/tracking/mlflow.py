@@ -13,7 +13,7 @@ from merit.errors import MeritError
 from merit.mlflow import model, provenance, store
 from merit.mlflow.diagnosis import diagnose_store  # noqa: F401  # called by the name of this extension
 from merit.mlflow.store import check_server  # noqa: F401  # called by the name of this extension
-from merit.registry import tags as versions
+from merit.registry import tags as version_tags
 from merit.tracking import run_facts
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _complete_run(client: "MlflowClient", lock: Lock) -> str:
     client.log_batch(run_id, metrics=_build_metrics(run_facts.read_test_metrics(), step=0))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / model.ARTIFACT_PATH
-        model.write_model(artifacts.PACKAGE, folder, version=None, commit=versions.find_origin(artifacts.PACKAGE))
+        model.write_model(artifacts.PACKAGE, folder, version=None, commit=version_tags.find_origin(artifacts.PACKAGE))
         client.log_artifacts(run_id, scratch)
     client.log_artifacts(run_id, str(artifacts.PLOTS), "plots")
     for report in (artifacts.METRICS, artifacts.DATA_REPORT, artifacts.HISTORY):

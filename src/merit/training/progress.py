@@ -6,8 +6,7 @@ from typing import Any
 import lightning.pytorch as lightning
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from merit.console import logging
 
@@ -29,7 +28,7 @@ class EpochProgress(ProgressBar):
         ]
         self._is_silent = False
         screen = Console()
-        self._bars = Bars(
+        self._bars = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(),
             MofNCompleteColumn(),

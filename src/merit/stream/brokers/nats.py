@@ -10,7 +10,7 @@ from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, PullSub
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from nats.errors import TimeoutError as NothingCame
+from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, Header, StorageType, StreamConfig
 from nats.js.errors import APIError, NotFoundError
@@ -248,7 +248,7 @@ async def _fetch_batch(
     try:
         messages = await fetch(batch, FETCH_TIMEOUT_S)
     except TimeoutError as error:
-        raise NothingCame from error
+        raise NatsTimeoutError from error
     except NatsError:  # a closed connection fails at once, and FastStream would retry without a pause
         await asyncio.sleep(FETCH_TIMEOUT_S)
         raise

@@ -8,7 +8,7 @@ from typing import Any
 
 from faststream import AckPolicy
 from faststream.redis import RedisBroker, StreamSub
-from redis.asyncio import Redis as Client
+from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import ResponseError
 
 from merit.errors import MeritError
@@ -38,7 +38,7 @@ class Redis(Broker):
     """Redis streams by FastStream."""
 
     ignored_log_texts = ("UNBLOCKED", "no longer exists", "Message fetch error: Connection")
-    _client: Client
+    _client: AsyncRedis
     _in_flight: set[bytes]
 
     async def connect(self) -> None:

@@ -6,7 +6,7 @@ from typing import Self
 
 from rich import box
 from rich.console import Console, Group, RenderableType
-from rich.live import Live as Screen
+from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
@@ -46,12 +46,12 @@ class LiveTable:
         self._reported: set[int] | None = None
         self._is_estimated = False
         self._started = time.time()
-        self._screen: Screen | None = None
+        self._screen: Live | None = None
 
     def __enter__(self) -> Self:
         """Start the live table, if the console is a terminal."""
         if logging.shows_bars(self._console):
-            self._screen = Screen(
+            self._screen = Live(
                 get_renderable=self._render_table,
                 console=self._console,
                 refresh_per_second=REFRESHES_PER_SECOND,

@@ -8,7 +8,7 @@ from merit.gate.verdict import Check, Verdict
 
 NAME = "contract"
 WAIVABLE = False
-ADVICE = f"mend the data; see {artifacts.DATA_REPORT}"
+ADVICE = f"correct the data; see {artifacts.DATA_REPORT}"
 
 
 def judge_contract(evidence: DataEvidence) -> Findings:
