@@ -116,6 +116,7 @@ def open_store(tracking: Tracking) -> "MlflowClient":
             return _connect(uri)
         from filelock import FileLock
 
+        file.parent.stat()  # FileLock would create a misspelt folder
         # Two processes that migrate a new database at the same time corrupt it.
         with FileLock(f"{file}.lock", fallback_to_soft=False):
             if not file.exists():
