@@ -118,11 +118,14 @@ class Forge:
         return self.folder / (repository or self.repository)
 
     def make_repository(self, repository: str) -> Path:
-        """Make a bare repository that nobody can push to but the forge's own hand."""
+        """Make a bare repository, unless it is there, that nobody can push to but the forge's own hand."""
         place = self.place(repository)
+        if place.exists():
+            return place
         place.mkdir(parents=True)
         git(place, "init", "--quiet", "--bare", "--initial-branch", "main")
         git(place, "config", "uploadpack.allowAnySHA1InWant", "true")
+        (place / "hooks").mkdir(exist_ok=True)
         (place / "hooks/pre-receive").write_text(HOOK, encoding="utf-8")
         (place / "hooks/pre-receive").chmod(0o755)
         return place

@@ -45,13 +45,25 @@ def trust_reference(folder: Path) -> None:
     (folder / "pyproject.toml").write_text('[tool.merit]\ntrusted = ["reference"]\n', encoding="utf-8")
 
 
+def ignore_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have Git read no settings of this machine, and put no sample hooks into new repositories."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
+    monkeypatch.setenv("GIT_TEMPLATE_DIR", "")
+
+
+def run_git(*args: str) -> str:
+    """Run `git ARGS` as somebody in the working folder; return what it prints."""
+    who = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
+    return subprocess.run(["git", *who, *args], check=True, capture_output=True, text=True).stdout.strip()
+
+
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep what this machine happens to have set from deciding a test."""
     for name in ("MLFLOW_TRACKING_URI", "MERIT_PACKAGE", "MERIT_VERSION", artifacts.COMMIT_VARIABLE):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
-    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
+    ignore_own_settings(monkeypatch)
 
 
 @pytest.fixture
@@ -72,13 +84,8 @@ def conf(workdir: Path) -> Path:
 @pytest.fixture
 def git_repo(workdir: Path) -> Callable[..., str]:
     """A Git repository on branch main, without a commit; the fixture runs `git ARGS` in it."""
-
-    def git(*args: str) -> str:
-        who = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
-        return subprocess.run(["git", *who, *args], check=True, capture_output=True, text=True).stdout.strip()
-
-    git("init", "--quiet", "--initial-branch=main")
-    return git
+    run_git("init", "--quiet", "--initial-branch=main")
+    return run_git
 
 
 @pytest.fixture(autouse=True)

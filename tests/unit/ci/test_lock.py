@@ -1,6 +1,6 @@
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +11,15 @@ from rehearse.forge import Forge
 from merit.ci import api_commits, lock
 from merit.errors import MeritError, Refused
 from merit.github import GitHubApi
+from tests.unit.ci.conftest import REPOSITORY
 
-REPOSITORY = "house/model"
 READ = {"pull-requests": "read"}
 
 
 @pytest.fixture
-def forge(tmp_path: Path) -> Iterator[Forge]:
-    made = Forge(tmp_path / "forge", REPOSITORY)
-    made.permissions = {"writer": "write", "owner": "admin", "triager": "read"}
-    clone = tmp_path / "clone"
-    clone.mkdir()
-    git(clone, "init", "--quiet", "--initial-branch", "main")
-    for branch in ("main", "change"):
-        git(clone, "checkout", "--quiet", "-B", branch)
-        git(clone, "commit", "--quiet", "--allow-empty", "--message", branch)
-        git(clone, "push", "--quiet", str(made.place()), branch, REHEARSE_MAY_PUSH="yes")
-    made.open("change", title="Change", author="writer")
-    yield made
-    made.close()
-    assert made.unknown == []
+def forge(pull_forge: Forge) -> Forge:
+    pull_forge.permissions = {"writer": "write", "owner": "admin", "triager": "read"}
+    return pull_forge
 
 
 def _comment(login: str = "writer", text: str = "/lock", association: str = "MEMBER") -> dict[str, Any]:

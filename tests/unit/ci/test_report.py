@@ -2,14 +2,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from rehearse.api import BOT
-from rehearse.bare import git
 from rehearse.forge import Forge, Pull
 
 from merit import github
@@ -17,8 +16,9 @@ from merit.ci import report as post
 from merit.errors import MeritError
 from merit.github import GitHubApi, GitHubError, pull_requests
 from tests.conftest import ROOT
+from tests.unit.ci.conftest import REPOSITORY, push
 
-REPOSITORY, FORK = "house/model", "stranger/model"
+FORK = "stranger/model"
 
 
 def _check(name: str, verdict: str) -> dict[str, Any]:
@@ -30,22 +30,8 @@ ALL = {"pull-requests": "write", "issues": "read", "statuses": "write", "actions
 
 
 @pytest.fixture
-def forge(tmp_path: Path) -> Iterator[Forge]:
-    made = Forge(tmp_path / "forge", REPOSITORY)
-    _push(made, tmp_path / "clone", "main", "change")
-    made.open("change", title="Change", author="writer")
-    yield made
-    made.close()
-    assert made.unknown == []
-
-
-def _push(forge: Forge, clone: Path, *branches: str, repository: str = REPOSITORY) -> None:
-    clone.mkdir(exist_ok=True)
-    git(clone, "init", "--quiet", "--initial-branch", "main")
-    for branch in branches:
-        git(clone, "checkout", "--quiet", "-B", branch)
-        git(clone, "commit", "--quiet", "--allow-empty", "--message", f"{branch} of {repository}")
-        git(clone, "push", "--quiet", "--force", str(forge.place(repository)), branch, REHEARSE_MAY_PUSH="yes")
+def forge(pull_forge: Forge) -> Forge:
+    return pull_forge
 
 
 @pytest.fixture
@@ -187,7 +173,7 @@ def test_a_run_that_was_not_to_say_anything_is_not_reported(
 def test_a_branch_that_has_moved_on_is_left_to_its_newer_run(
     forge: Forge, told: dict[str, Any], report: Callable[..., str], tmp_path: Path
 ) -> None:
-    _push(forge, tmp_path / "clone", "change")
+    push(forge, tmp_path / "clone", "change")
     forge.refresh(forge.pulls[0])
     assert report().endswith("its newer run reports")
     assert (forge.statuses, forge.comments) == ([], {})
@@ -247,7 +233,7 @@ def test_a_fork_is_advised_under_another_name(
     forge: Forge, told: dict[str, Any], report: Callable[..., str], tmp_path: Path
 ) -> None:
     forge.fork(FORK)
-    _push(forge, tmp_path / "clone", "change", repository=FORK)
+    push(forge, tmp_path / "clone", "change", repository=FORK)
     pull = forge.open("change", title="Theirs", author="stranger", repository=FORK)
     told["workflow_run"].update(head_sha=pull.sha, head_repository={"full_name": FORK})
     assert report().startswith("#2: status merit/advisory success")

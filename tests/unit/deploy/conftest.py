@@ -1,5 +1,6 @@
 """A repository with versions of a model as tags, two environments, and a target that only remembers."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -12,6 +13,7 @@ from merit.deploy.mlflow_alias import Alias
 from merit.deploy.targets import registry
 from merit.deploy.targets.interface import ActualState, DesiredState
 from merit.errors import Refused
+from tests.conftest import ignore_own_settings, run_git
 from tests.support import lineage
 
 DIGEST = "sha256:" + "1" * 64
@@ -58,12 +60,10 @@ class Repository:
         self.git("tag", "--annotate", "--message", message, f"release/tiny@v{number}", f"tiny@v{number}^{{commit}}")
 
 
-@pytest.fixture
-def repository(git_repo):
-    """A repository on main with the versions 1 to 3 and two environments that serve nothing."""
-    made = Repository(git_repo)
-    git_repo("config", "user.name", "t")
-    git_repo("config", "user.email", "t@example.org")
+def _fill(made: Repository) -> None:
+    made.git("init", "--quiet", "--initial-branch=main")
+    made.git("config", "user.name", "t")
+    made.git("config", "user.email", "t@example.org")
     Path(".gitignore").write_text(".merit/\n", encoding="utf-8")
     Path("params.yaml").write_text("name: tiny\n", encoding="utf-8")
     locked = {"stages": {"package": {"outs": [{"path": "model", "md5": DVC}]}}}
@@ -72,7 +72,24 @@ def repository(git_repo):
         made.declare(name, "version: null\n")
     for number in (1, 2, 3):
         made.version(number)
-    return made
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a repository on main with the versions 1 to 3 and two environments, to be copied."""
+    folder = tmp_path_factory.mktemp("deploy")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        ignore_own_settings(patch)
+        _fill(Repository(run_git))
+    return folder
+
+
+@pytest.fixture
+def repository(template: Path, workdir: Path) -> Repository:
+    """A repository on main with the versions 1 to 3 and two environments that serve nothing."""
+    shutil.copytree(template, workdir, dirs_exist_ok=True)
+    return Repository(run_git)
 
 
 class Remembered:

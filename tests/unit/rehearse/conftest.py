@@ -1,5 +1,6 @@
 """A forge with a small repository, and what runs workflows for it."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,10 +14,15 @@ from rehearse.workflow import Workflow
 HEAD = "name: w\non: {workflow_dispatch: {inputs: {}}}\npermissions: {}\n"
 
 
-@pytest.fixture
-def forge(tmp_path: Path) -> Iterator[Forge]:
-    made = Forge(tmp_path / "forge", "house/model")
-    clone = tmp_path / "clone"
+REPOSITORY = "house/model"
+
+
+@pytest.fixture(scope="session")
+def pushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folders of a forge and a clone with two commits on main, to be copied."""
+    folder = tmp_path_factory.mktemp("pushed")
+    made = Forge(folder / "forge", REPOSITORY)
+    clone = folder / "clone"
     clone.mkdir()
     git(clone, "init", "--quiet", "--initial-branch", "main")
     for text in ("one", "two"):
@@ -24,6 +30,14 @@ def forge(tmp_path: Path) -> Iterator[Forge]:
         git(clone, "add", "file.txt")
         git(clone, "commit", "--quiet", "--message", text)
     git(clone, "push", "--quiet", str(made.place()), "main", REHEARSE_MAY_PUSH="yes")
+    made.close()
+    return folder
+
+
+@pytest.fixture
+def forge(pushed: Path, tmp_path: Path) -> Iterator[Forge]:
+    shutil.copytree(pushed, tmp_path, dirs_exist_ok=True)
+    made = Forge(tmp_path / "forge", REPOSITORY)
     yield made
     made.close()
 
