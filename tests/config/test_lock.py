@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from merit.config import lock as locks
@@ -46,6 +46,7 @@ def test_the_real_lock_comes_back_as_it_was_written(conf: Path) -> None:
     assert locks.read_lock() == lock
 
 
+@settings(max_examples=40, deadline=None)
 @given(arguments=st.dictionaries(words.filter(lambda w: w != "_target_"), leaves, max_size=5), sql=words)
 def test_whatever_is_in_the_lock_comes_back(arguments: dict[str, Any], sql: str) -> None:
     target = _TEMPLATE.data.target.model_copy(update={"sql": quote_name(sql)})

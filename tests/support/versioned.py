@@ -29,8 +29,8 @@ class Repository:
         folder.mkdir(parents=True, exist_ok=True)
         repository = cls(folder)
         repository.git("init", "--quiet", "--initial-branch=main")
-        for key, value in {"user.name": "Ada", "user.email": "ada@example.org", "commit.gpgsign": "false"}.items():
-            repository.git("config", key, value)
+        with (folder / ".git/config").open("a") as settings:
+            settings.write("[user]\n\tname = Ada\n\temail = ada@example.org\n[commit]\n\tgpgsign = false\n")
         (folder / ".dvc").mkdir()
         (folder / ".dvc/config").write_text("[core]\n    analytics = false\n")
         (folder / ".gitignore").write_text(
@@ -38,7 +38,8 @@ class Repository:
         )
         (folder / "params.yaml").write_text(lock)
         (folder / "source.parquet").write_text("what the source reads")
-        repository.commit("begin")
+        repository.git("add", ".")
+        repository.git("commit", "--quiet", "-m", "begin")
         return repository
 
     def git(self, *args: str) -> str:

@@ -70,9 +70,10 @@ def test_each_new_package_is_the_next_version(release: Release) -> None:
 
 
 def test_ten_comes_after_nine(repository: Repository, release: Release) -> None:
-    for number in range(1, 11):
+    repository.git("tag", "-a", "tiny@v8", "-m", "by hand")
+    for number in (1, 2, 3):
         release(number)
-    assert [each.number for each in tags.list_versions("tiny")] == list(range(1, 11))
+    assert [each.number for each in tags.list_versions("tiny")] == [9, 10, 11]
 
 
 def test_the_number_of_a_tag_that_somebody_made_by_hand_is_not_taken_again(

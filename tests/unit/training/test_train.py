@@ -176,20 +176,18 @@ def test_two_processes_that_share_each_batch_learn_as_well(arrays: None, make_lo
     assert seen == []  # they are told in a process of its own
 
 
-@pytest.mark.parametrize(
-    ("model", "devices", "kills"), [("Linear", 1, 10), ("MLP", 1, 10), ("MLP", 2, 3)], ids=["linear", "mlp", "ddp"]
-)
+@pytest.mark.parametrize(("devices", "kills"), [(1, 5), (2, 2)], ids=["alone", "ddp"])
 def test_a_training_killed_at_any_batch_ends_with_the_same_weights_as_if_it_had_not_been(
-    arrays: None, make_lock: Callable[..., Lock], model: str, devices: int, kills: int
+    arrays: None, make_lock: Callable[..., Lock], devices: int, kills: int
 ) -> None:
     """Kills by SIGKILL, in processes of their own; each goes on from what the one before had saved."""
-    epochs = 6 // devices
+    epochs = 4 // devices
 
     def edit(values: dict[str, Any]) -> None:
         often = {"max_epochs": epochs, "patience": epochs, "batch_size": 2, "checkpoint_seconds": 0.0}
         values["trainer"].update(often, devices=devices)
-        if model == "MLP":  # dropout: what is random must go on as well
-            values["model"] = {"_target_": "merit.models.networks.MLP", "hidden": [8], "dropout": 0.3}
+        # Dropout: what is random must go on as well.
+        values["model"] = {"_target_": "merit.models.networks.MLP", "hidden": [8], "dropout": 0.3}
 
     lock = make_lock(edit)
     train(lock)

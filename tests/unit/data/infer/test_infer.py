@@ -314,12 +314,18 @@ def test_dates_as_text_in_a_parquet_file_are_times(shop: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize(
-    ("shape", "channels"),
-    [([4, 3], [32]), ([28, 28], [32, 64]), ([3, 64, 64], [32, 64, 64, 64]), ([32, 32, 3], [32, 64, 64])],
+    ("stored", "shape", "channels"),
+    [
+        (pl.Array, [4, 3], [32]),
+        (pl.Array, [28, 28], [32, 64]),
+        (pl.Array, [3, 64, 64], [32, 64, 64, 64]),
+        (pl.Array, [32, 32, 3], [32, 64, 64]),
+        (pl.List, [4, 3], [32]),
+        (pl.List, [28, 28], [32, 64]),
+    ],
 )
-@pytest.mark.parametrize("stored", [pl.Array, pl.List])
 def test_arrays_of_numbers_are_learned_by_convolutions_that_fit_their_size(
-    shop: dict[str, Any], shape: list[int], channels: list[int], stored: type
+    shop: dict[str, Any], stored: type, shape: list[int], channels: list[int]
 ) -> None:
     images = pl.Series("image", np.zeros((ROWS, *shape), dtype=np.uint8))
     if stored is pl.List:
