@@ -39,6 +39,10 @@ def test_the_defaults_compose() -> None:
     assert lock.tracking.experiment == "flights"
 
 
+def test_the_experiment_of_the_default_question_changes_nothing() -> None:
+    assert compose(["experiment=flights_late"]) == compose()
+
+
 def test_composing_twice_gives_the_same() -> None:
     assert compose() == compose()
 

@@ -16,10 +16,7 @@ JANUARY = (
     "evaluate.baseline.max_iter=10",
     "gate.resamples=200",
 )
-LOOSE = {
-    "flights_late": ("gate.floors={roc_auc: 0.5, log_loss: 1.0}", "gate.baseline.margin=0.2", "gate.calibration=0.5"),
-    "flights_delay": ("gate.floors={r2: -1.0}", "gate.baseline.margin=1.0"),
-}
+LOOSE = ("gate.floors={r2: -1.0}", "gate.baseline.margin=1.0")
 
 
 @pytest.fixture
@@ -38,19 +35,15 @@ def _verdicts(report):
     return {check["name"]: check["verdict"] for check in report["checks"]}
 
 
-@pytest.mark.parametrize(
-    ("experiment", "task", "metrics"),
-    [("flights_late", "binary", "roc_auc"), ("flights_delay", "regression", "rmse")],
-)
-def test_flights_are_judged_by_the_metrics_of_the_task(plain, experiment, task, metrics):
-    done = plain.merit("run", f"experiment={experiment}", *_quoted((*JANUARY, *LOOSE[experiment])))
+def test_delays_are_judged_by_the_metrics_of_a_regression(plain):
+    done = plain.merit("run", "experiment=flights_delay", *_quoted((*JANUARY, *LOOSE)))
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(plain.read("reports/gate.json"))
-    assert report["task"] == task
-    assert metrics in report["metrics"]["candidate"]
+    assert report["task"] == "regression"
+    assert "rmse" in report["metrics"]["candidate"]
     assert _verdicts(report)["parity"] == "pass"
     signature = json.loads(plain.read("model/signature.json"))
-    assert [(output["name"], output["task"]) for output in signature["outputs"]] == [("prediction", task)]
+    assert [(output["name"], output["task"]) for output in signature["outputs"]] == [("prediction", "regression")]
 
 
 def test_digits_are_told_apart_by_a_network_that_ships_and_serves(plain):

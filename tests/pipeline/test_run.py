@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 
@@ -28,6 +29,14 @@ def test_a_second_run_does_nothing_again(project):
     ) == before
 
 
+@pytest.fixture(scope="module")
+def composing(finished, tmp_path_factory):
+    """A copy of the finished project in which nothing but `merit compose` runs: each writes the whole lock."""
+    folder = tmp_path_factory.mktemp("composing") / "project"
+    shutil.copytree(finished.folder, folder, symlinks=True)
+    return Project(folder)
+
+
 @pytest.mark.parametrize(
     ("override", "stale"),
     [
@@ -45,9 +54,9 @@ def test_a_second_run_does_nothing_again(project):
         ("data.window.end=2013-01-30", {"ingest", "package"}),
     ],
 )
-def test_a_change_makes_stale_just_the_stages_that_depend_on_it(project, override, stale):
-    assert project.merit("compose", override).returncode == 0
-    status = json.loads(project.run("dvc", "status", "--json").stdout)
+def test_a_change_makes_stale_just_the_stages_that_depend_on_it(composing, override, stale):
+    assert composing.merit("compose", override).returncode == 0
+    status = json.loads(composing.run("dvc", "status", "--json").stdout)
     assert set(status) == stale
 
 
@@ -139,20 +148,17 @@ def test_ctrl_c_leaves_nothing_half_written_and_the_next_run_goes_on(project):
     assert project.merit("run").returncode == 0
 
 
-def test_a_killed_run_can_be_run_again(project):
-    running = _start(project, "run", "trainer.max_epochs=500", "trainer.patience=500")
-    _training_has_begun(running)
-    os.killpg(running.pid, signal.SIGKILL)
-    running.communicate(timeout=60)
-    done = project.merit("run")
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_the_stage_of_a_killed_run_keeps_others_away_until_it_ends(project):
+def test_a_second_run_is_refused_until_the_first_and_its_stage_have_ended_and_a_killed_one_can_be_run_again(project):
     running = _start(project, "run", "trainer.max_epochs=500", "trainer.patience=500")
     left = project.folder / "training" / ".weights.safetensors.killed"
     try:
         _training_has_begun(running)
+        lock = project.read("params.yaml")
+        second = project.merit("run", "model=linear")
+        assert second.returncode == 2
+        assert f"process {running.pid}" in second.stderr
+        assert project.read("params.yaml") == lock
+
         running.kill()
         running.wait(timeout=60)
         left.mkdir(parents=True)
@@ -166,20 +172,8 @@ def test_the_stage_of_a_killed_run_keeps_others_away_until_it_ends(project):
     done = project.merit("compose")
     assert done.returncode == 0, done.stderr
     assert not left.exists()
-
-
-def test_a_second_run_at_the_same_time_is_refused(project):
-    running = _start(project, "run", "trainer.max_epochs=500", "trainer.patience=500")
-    try:
-        _training_has_begun(running)
-        lock = project.read("params.yaml")
-        second = project.merit("run", "model=linear")
-        assert second.returncode == 2
-        assert f"process {running.pid}" in second.stderr
-        assert project.read("params.yaml") == lock
-    finally:
-        os.killpg(running.pid, signal.SIGKILL)
-        running.communicate(timeout=60)
+    done = project.merit("run")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_file_that_cannot_be_written_is_one_line_and_exit_2(project):
