@@ -70,6 +70,7 @@ def make(git: Any) -> Planted:
     Path(".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
     Path(".gitignore").write_text("/model/\n/data/\n/storage/\n/.merit/\n/.venv/\n")
     Path(".venv").mkdir()
+    Path(".git/hooks").mkdir()
     REMOTE.mkdir(parents=True)
     return Planted(git)
 

@@ -115,14 +115,17 @@ LONG = (
     "tests/e2e/test_environments.py",
     "tests/e2e/test_release.py",
     "tests/config/test_attacks.py",
-    "tests/unit/gate/report/test_render.py",
-    "tests/unit/registry/test_rebuild.py",
-    "tests/unit/sweep/search/test_study.py",
-    "tests/unit/gate/test_judge.py",
     "tests/unit/data/infer/test_infer.py",
-    "tests/unit/training/test_train.py",
-    "tests/unit/packaging/test_graph.py",
+    "tests/unit/sweep/search/test_study.py",
+    "tests/unit/gate/report/test_render.py",
     "tests/unit/gate/report/test_truncation.py",
+    "tests/unit/gate/checks/model/test_replay.py",
+    "tests/unit/training/test_train.py",
+    "tests/unit/registry/test_rebuild.py",
+    "tests/unit/registry/test_register.py",
+    "tests/unit/tracking/test_mlflow.py",
+    "tests/unit/gate/test_judge.py",
+    "tests/unit/packaging/test_graph.py",
 )
 """The files that take longest: they begin first, so that none of them is what all the rest is done waiting for."""
 

@@ -9,7 +9,7 @@ from merit.errors import MeritError
 @pytest.mark.parametrize(
     ("name", "ending"), [("a.PARQUET", ".parquet"), ("a.csv.gz", ".csv.gz"), ("a.tsv", ".tsv"), ("a.gz", ""), ("a", "")]
 )
-def test_the_longest_ending_counts(name: str, ending: str) -> None:
+def test_the_ending_of_a_name_is_known_however_it_is_written(name: str, ending: str) -> None:
     assert formats.get_ending(name) == ending
 
 

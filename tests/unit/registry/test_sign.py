@@ -88,6 +88,7 @@ def test_the_signature_goes_to_origin_and_stays_nowhere_if_that_takes_none(
 ) -> None:
     release(1)
     hook = origin / "hooks/update"
+    hook.parent.mkdir()
     hook.write_text("#!/bin/sh\nexit 1\n")
     hook.chmod(0o755)
     with pytest.raises(MeritError, match="git push origin"):
