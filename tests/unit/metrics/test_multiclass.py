@@ -50,6 +50,13 @@ def test_a_model_that_is_as_sure_as_it_is_right_is_calibrated() -> None:
     assert MulticlassMetrics(target, sure).compute_point()["calibration_error"] > 0.2
 
 
+def test_the_calibration_error_is_the_mean_gap_of_the_bins() -> None:
+    # Two rows are two bins: one is right with 0.9, one is wrong with 0.6.
+    metrics = MulticlassMetrics(np.array([0, 1]), np.array([[0.9, 0.1], [0.6, 0.4]]))
+    assert metrics.compute_point()["calibration_error"] == pytest.approx((0.1 + 0.6) / 2)
+    assert metrics.compute_calibration() == [(0.6, 0.0, 1), (0.9, 1.0, 1)]
+
+
 def test_the_confusion_counts_every_row_once() -> None:
     target, probabilities = _rows(200)
     confusion = MulticlassMetrics(target, probabilities).count_confusion()
