@@ -14,6 +14,7 @@ import contextlib
 import copy
 import importlib
 import importlib.abc
+import itertools
 import json
 import os
 import random
@@ -229,16 +230,25 @@ def record_lines(files: list[Path], tests: list[str]) -> tuple[dict[str, dict[st
     return lines, seconds
 
 
-def judge_file(file: Path, tests: list[str], sample: int, show: bool) -> tuple[int, int]:
-    """Print the mutants of a file that no test noticed; return how many there were and how many were noticed."""
-    lines, seconds = record_lines([file], tests)
+def judge_file(
+    file: Path, lines: dict[str, dict[str, None]], seconds: dict[str, float], sample: int, show: bool
+) -> tuple[int, int]:
+    """Print the mutants of a file that no test noticed; return how many there were and how many were noticed.
+
+    Args:
+        file: the module.
+        lines: the tests that execute each of its lines.
+        seconds: the seconds that each test takes.
+        sample: at most this many mutants; 0 for all.
+        show: print what was noticed too.
+    """
     mutants = list(list_mutants(file))
     if sample and len(mutants) > sample:
         mutants = sorted(random.Random(0).sample(mutants, sample), key=lambda mutant: mutant[0])  # noqa: S311
     importable = [name for name in seconds if name]
     killed = 0
     for line, kind, text, code in mutants:
-        covering = lines[str(file)].get(str(line)) or dict.fromkeys(importable)
+        covering = lines.get(str(line)) or dict.fromkeys(importable)
         chosen = importable if "" in covering else sorted(covering, key=seconds.__getitem__)
         limit = max(MAX_SECONDS, 10 * sum(seconds[name] for name in chosen))
         survived = run_forked(chosen, limit, importer=MutantImporter(file, code)) == 0
@@ -256,6 +266,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--tests", nargs="*", default=[], help="more files or folders of tests")
+    parser.add_argument("--only", nargs="*", default=[], help="the tests to run, instead of the folder's")
     parser.add_argument("--sample", type=int, default=0, help="at most this many mutants of each file")
     parser.add_argument("--verbose", action="store_true", help="print what was noticed too")
     options = parser.parse_args()
@@ -264,9 +275,12 @@ def main() -> None:
     files = [
         file.resolve() for path in options.paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])
     ]
-    results = [
-        judge_file(file, [str(find_tests(file)), *options.tests], options.sample, options.verbose) for file in files
-    ]
+    results = []
+    for folder, group in itertools.groupby(files, find_tests):  # the tests run once for all files that they guard
+        members = list(group)
+        tests = options.only or [str(folder), *options.tests]
+        lines, seconds = record_lines(members, tests)
+        results += [judge_file(file, lines[str(file)], seconds, options.sample, options.verbose) for file in members]
     total, killed = (sum(column) for column in zip(*results, strict=True))
     print(f"{killed} of {total} mutants noticed ({killed / total:.0%})")
 
