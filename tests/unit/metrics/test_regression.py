@@ -24,6 +24,14 @@ def test_each_metric_is_scikit_learns(weighted: bool, shift: float) -> None:
     assert found["r2"] == pytest.approx(sklearn_metrics.r2_score(target, predicted, sample_weight=weights))
 
 
+def test_the_unit_of_the_target_changes_no_r2() -> None:
+    draw = np.random.default_rng(0)
+    target = draw.normal(0, 1, 50)
+    predicted = target + draw.normal(0, 0.5, 50)
+    small, large = (RegressionMetrics(unit * target, unit * predicted).compute_point()["r2"] for unit in (1e-9, 1e9))
+    assert small == pytest.approx(large) == pytest.approx(sklearn_metrics.r2_score(target, predicted))
+
+
 def test_targets_that_are_all_one_have_no_r2() -> None:
     found = RegressionMetrics(np.full(10, 0.1), np.linspace(0, 1, 10)).compute_point()
     assert np.isnan(found["r2"])

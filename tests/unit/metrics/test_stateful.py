@@ -40,3 +40,29 @@ def test_a_metric_of_torchmetrics_has_the_value_and_the_interval_of_merits_own(
 def test_a_metric_of_torchmetrics_that_can_not_take_the_rows_is_told_in_a_line() -> None:
     with pytest.raises(MeritError, match=r"^evaluate\.metrics\.odd: BinaryAUROC gives no number: "):
         prepare_metrics("multiclass", CLASSES, OF_CLASSES, {"odd": BinaryAUROC()}).compute_point()
+
+
+def test_an_error_of_the_projects_own_stateful_metric_stays_its_own() -> None:
+    class Broken:
+        higher_is_better = True
+
+        def reset(self) -> None: ...
+        def update(self, prediction: Any, target: Any) -> None: ...
+        def compute(self) -> float:
+            raise ValueError("the project's own")
+
+    with pytest.raises(ValueError, match="the project's own"):
+        prepare_metrics("binary", TRUE, TRUE, {"broken": Broken()}).compute_point()
+
+
+def test_a_metric_that_has_a_part_of_the_stateful_ones_methods_is_called() -> None:
+    class Called:
+        higher_is_better = True
+
+        def compute(self) -> float:
+            raise NotImplementedError
+
+        def __call__(self, target: Any, prediction: Any, weights: Any) -> float:
+            return 0.25
+
+    assert prepare_metrics("binary", TRUE, TRUE, {"called": Called()}).compute_point()["called"] == 0.25
