@@ -8,7 +8,7 @@ import pytest
 
 from merit.config.schema import Lock
 from merit.config.schema.data import GroupSplit
-from merit.data.split import assign_groups, split_table
+from merit.data.split import assign_groups, assign_parts, list_split_columns, split_table
 from merit.errors import MeritError
 
 
@@ -41,6 +41,20 @@ def test_rows_after_the_last_day_fall_to_no_part(make_lock: Callable[..., Lock])
         pl.DataFrame({"when": days}), make_lock(lambda values: values["data"]["split"].update(ends)).data
     )
     assert pl.concat(parts.values())["when"].to_list() == days[:3]
+
+
+def test_a_row_after_the_last_day_or_without_a_time_has_no_part(lock: Lock) -> None:
+    times = [datetime(2024, 2, 29), datetime(2024, 3, 31), datetime(2024, 12, 31), datetime(2025, 1, 1), None]
+    assert assign_parts(pl.DataFrame({"when": times}), lock.data).to_list() == [0, 1, 2, -1, -1]
+
+
+def test_a_split_depends_on_its_time_or_on_the_target_and_the_group(make_lock: Callable[..., Lock], lock: Lock) -> None:
+    def split_by_shop(values: dict[str, Any]) -> None:
+        values["data"]["split"] = {"by": "group", "column": "shop", "validation": 0.2, "test": 0.2}
+
+    assert list_split_columns(lock.data) == ["when"]
+    assert list_split_columns(make_lock(_by_lot("binary")).data) == ["late"]
+    assert list_split_columns(make_lock(split_by_shop).data) == ["late", "shop"]
 
 
 @pytest.mark.parametrize(
@@ -150,6 +164,24 @@ def test_the_split_by_group_depends_on_the_seed_and_not_on_the_order_of_rows(kin
 def test_where_whole_groups_fall_is_the_same_with_every_version() -> None:
     parts = _grouped([f"p{i}" for i in range(10)])["part"].to_list()
     assert parts == [0, 0, 0, 2, 0, 2, 0, 0, 1, 1]
+
+
+def test_where_groups_of_unlike_sizes_and_classes_fall_is_the_same_with_every_version() -> None:
+    sizes = [1, 2, 3, 5, 8, 13, 4, 6, 7, 9]
+    groups = [f"p{number}" for number, size in enumerate(sizes) for _ in range(size)]
+    parts = _grouped(groups, [float(row % 3 == 0) for row in range(58)]).unique("group", maintain_order=True)["part"]
+    assert parts.to_list() == [2, 2, 1, 0, 2, 0, 0, 0, 0, 1]
+
+
+def test_as_many_groups_as_empty_parts_fill_them_even_where_another_part_needs_rows_more() -> None:
+    found = _grouped([0] * 48 + [1] * 46 + [2] * 6, validation=0.1, test=0.1)
+    assert sorted(_shares(found)) == pytest.approx([0.06, 0.46, 0.48])
+
+
+def test_a_part_may_have_half_of_its_share_and_no_less() -> None:
+    assert _shares(_grouped([0] * 85 + [1] * 10 + [2] * 5, validation=0.1, test=0.1))[0] == 0.85
+    with pytest.raises(MeritError, match=r"leave 4\.0% of the rows to the (test|validation) part, where 10\.0% are"):
+        _grouped([0] * 86 + [1] * 10 + [2] * 4, validation=0.1, test=0.1)
 
 
 def test_a_group_of_most_rows_falls_to_the_training_part_and_the_others_share_the_rest() -> None:
