@@ -1,7 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, r2_score, roc_auc_score
 
+from merit import artifacts
+from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.evaluation import baseline
 from merit.evaluation.baseline import PartArrays
@@ -36,6 +40,19 @@ def test_the_baseline_gives_a_probability_per_test_row_that_is_worth_something(p
     assert found.shape == (300,)
     assert ((found >= 0) & (found <= 1)).all()
     assert roc_auc_score(parts["test"].target, found) > 0.9
+
+
+def test_the_stage_writes_a_prediction_for_each_test_row_from_all_inputs(workdir: Path, lock: Lock) -> None:
+    parts = _parts(arrays=2)
+    for name, part in parts.items():
+        codes, numbers, *arrays = part.inputs
+        named = {f"array{index}": array for index, array in enumerate(arrays)}
+        artifacts.write_arrays(
+            artifacts.part_path(name), {"codes": codes, "numbers": numbers, "target": part.target, **named}
+        )
+    assert baseline.run_baseline(lock) == 300
+    expected = baseline.predict_test_rows(parts, "binary", lock.evaluate.baseline, lock.seed)
+    assert artifacts.read_table(artifacts.BASELINE, "baseline")["baseline"].to_list() == expected.tolist()
 
 
 def test_the_same_seed_gives_the_same_baseline(parts: Parts) -> None:

@@ -109,6 +109,63 @@ class _Spy:
         return self._package.predict(columns)
 
 
+class _Constant(_Spy):
+    """A package that predicts a half for every row."""
+
+    def predict(self, columns: Any) -> Any:
+        self._seen.append(columns)
+        return np.full(len(next(iter(columns.values()))), 0.5, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("values", "by", "expected"),
+    [([1.0, 5.0, 9.0], 4, [5.0, 9.0, 9.0]), ([1.0, 5.0, 9.0], -4, [1.0, 1.0, 5.0]),
+     ([0.0, 12.0], 4, [4.0, 12.0]), ([0.0, 12.0], -4, [0.0, 8.0])],
+)  # fmt: skip
+def test_a_change_ends_at_the_columns_bound_and_never_moves_a_value_that_lies_beyond_it(
+    whole: Evidence, gated: Gated, values: list[float], by: int, expected: list[float]
+) -> None:
+    seen: list[Any] = []
+    columns = {name: column[: len(values)] for name, column in whole.columns.items()} | {"kind": np.array(values)}
+    changed = replace(whole, package=_Constant(whole.package, seen), candidate=np.full(len(values), 0.5))
+    judged = gated(changed, behaviour={"invariance": {"it": {"column": "kind", "by": by, "tolerance": 1}}})
+    judged.__dict__["columns"] = columns
+    behaviour.check_behaviour(judged)
+    assert seen[-1]["kind"].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule", "verdict"),
+    [
+        ("golden", {"row": ROW, "min": 0.5}, Verdict.PASS),
+        ("golden", {"row": ROW, "max": 0.5}, Verdict.PASS),
+        ("golden", {"row": ROW, "min": 0.501}, Verdict.FAIL),
+        ("golden", {"row": ROW, "max": 0.499}, Verdict.FAIL),
+        ("invariance", {"column": "size", "by": 1, "tolerance": 0.25}, Verdict.PASS),
+        ("invariance", {"column": "size", "by": 1, "tolerance": 0.249}, Verdict.FAIL),
+    ],
+)
+def test_an_expectation_holds_up_to_its_bound(
+    whole: Evidence, gated: Gated, kind: str, rule: dict[str, Any], verdict: Verdict
+) -> None:
+    candidate = np.where(np.arange(len(whole.candidate)) < 7, 0.25, 0.5)
+    constant = replace(whole, package=_Constant(whole.package, []), candidate=candidate)
+    found = _check(constant, gated, kind, **rule)
+    assert found.verdict is verdict
+    if kind == "invariance":
+        more = ", 7 rows by more than allowed" if verdict is Verdict.FAIL else ""
+        assert found.found == f"moved by at most 0.2500{more}"
+
+
+def test_a_mean_change_has_the_interval_of_a_normal_mean(whole: Evidence, gated: Gated) -> None:
+    rows = len(whole.candidate)
+    candidate = 0.5 + np.where(np.arange(rows) % 2 == 0, 0.1, -0.1)
+    constant = replace(whole, package=_Constant(whole.package, []), candidate=candidate)
+    found = _check(constant, gated, "direction", column="size", by=1, expect="not_lower")
+    half_width = 1.959964 * 0.1 / rows**0.5
+    assert found.found == f"+0.0000 [-{half_width:.4f}, +{half_width:.4f}] on average"
+
+
 @pytest.mark.parametrize(
     ("answer", "verdict"),
     [
