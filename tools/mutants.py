@@ -271,6 +271,7 @@ def main() -> None:
     parser.add_argument("--verbose", action="store_true", help="print what was noticed too")
     options = parser.parse_args()
     os.chdir(ROOT)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that spin beside other processes take minutes for a second
     sys.path.insert(0, str(ROOT))
     files = [
         file.resolve() for path in options.paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])

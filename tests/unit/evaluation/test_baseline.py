@@ -13,17 +13,17 @@ from merit.evaluation.baseline import PartArrays
 Parts = dict[str, PartArrays]
 
 
-def _parts(task: str = "binary", *, categories: int = 1, arrays: int = 0, scale: int = 1) -> Parts:
+def _parts(task: str = "binary", *, categories: int = 1, arrays: int = 0, values: int = 6) -> Parts:
     """Return parts whose target depends on a category in no order and on a number."""
     draw = np.random.default_rng(0)
 
     def part(rows: int) -> PartArrays:
-        codes = draw.integers(0, 6, (rows, 1))
+        codes = draw.integers(0, values, (rows, 1))
         numbers = draw.normal(0, 1, (rows, 2)).astype(np.float32)
         score = (codes[:, 0] % 2) + numbers[:, 0] + draw.normal(0, 0.3, rows)
         target = {"binary": score > 0.5, "multiclass": np.digitize(score, [0, 1]), "regression": score}[task]
         images = [draw.normal(0, 1, (rows, 3, 3)).astype(np.float32) for _ in range(arrays)]
-        inputs = (codes[:, :categories] * scale, numbers, *images)
+        inputs = (codes[:, :categories], numbers, *images)
         return PartArrays(inputs, target.astype(np.float32))
 
     return {"train": part(600), "validation": part(200), "test": part(300)}
@@ -81,7 +81,7 @@ def test_a_number_has_a_baseline_in_its_unit() -> None:
 
 @pytest.mark.parametrize(
     "parts",
-    [_parts(scale=100), _parts(categories=0), _parts(arrays=2)],
+    [_parts(values=400), _parts(categories=0), _parts(arrays=2)],
     ids=["large vocabulary", "no category", "arrays"],
 )
 def test_rows_of_any_form_have_a_baseline(parts: Parts) -> None:
