@@ -193,7 +193,7 @@ def format_value(value: Any) -> str | None:
 @lru_cache(maxsize=10_000)
 def _is_plain(text: str) -> bool:
     """Return whether YAML reads the unquoted text as the same string."""
-    if "\n" in text or not text.isprintable():
+    if not text.isprintable():  # a line break isn't either
         return False
     try:
         return bool(safe_yaml.load(text) == text)

@@ -99,6 +99,12 @@ def test_a_network_that_gives_no_number_is_refused_with_the_count_of_such_rows(
     assert not artifacts.METRICS.exists()
 
 
+def test_a_row_with_one_class_that_has_no_number_counts_once() -> None:
+    assert stage._require_finite(np.full((3, 2), 0.5)).shape == (3, 2)
+    with pytest.raises(MeritError, match="gives no number for 1 of 3 test rows"):
+        stage._require_finite(np.array([[0.5, np.nan], [0.5, 0.5], [0.5, 0.5]]))
+
+
 def test_a_baseline_of_other_rows_is_refused(run: Callable[..., dict[str, Any]]) -> None:
     with pytest.raises(MeritError, match=r"of 59 rows, where the test part has 60; make it again with 'merit base"):
         run(baseline=BASELINE[:-1])
