@@ -19,6 +19,11 @@ def test_a_package_has_a_greatest_size(evidence: Evidence, package_bytes: int, v
     assert (found.verdict, found.found, found.allowed) == (verdict, "1.00 MB", "at most 1 MB")
 
 
+@pytest.mark.parametrize(("time_ms", "verdict"), [(2.5, Verdict.PASS), (2.51, Verdict.FAIL)])
+def test_a_prediction_may_take_its_limit(time_ms: float, verdict: Verdict) -> None:
+    assert cost._check_time("time: one row", time_ms, 2.5).verdict is verdict
+
+
 def test_without_a_limit_no_time_is_taken(evidence: Evidence) -> None:
     assert run_family(times.FAMILY, evidence) == []
 
