@@ -109,6 +109,30 @@ def test_nan_is_missing_too(look_at: Look, good: pl.DataFrame) -> None:
     assert (found.verdict, found.found) == (Verdict.PASS, "no column moved")
 
 
+def test_the_column_whose_share_of_missing_values_moved_most_comes_first(opened: Opened, good: pl.DataFrame) -> None:
+    def lose(shop: float, size: float, weight: float) -> Dataset:
+        shares = {"shop": shop, "size": size, "weight": weight}
+        return opened(
+            good.with_columns(
+                pl.when(pl.int_range(pl.len()) >= share * ROWS).then(pl.lit(1 if name != "shop" else "a")).alias(name)
+                for name, share in shares.items()
+            )
+        )
+
+    changes = difference.compare_missing(lose(0.9, 0.0, 0.0005), lose(0.8, 0.3, 0.0))
+    assert [(each["column"], each["before"], each["after"]) for each in changes] == [
+        ("size", 0.3, 0.0),
+        ("shop", 0.8, 0.9),
+    ]
+
+
+@pytest.mark.parametrize(("late", "deviation"), [([0.0, 4.0], 2.0), ([3.0, 3.0], 1.0)])
+def test_the_unit_of_a_mean_is_the_targets_deviation_or_1(
+    opened: Opened, good: pl.DataFrame, late: list[float], deviation: float
+) -> None:
+    assert difference.compute_target_deviation(opened(good.head(2).with_columns(late=pl.Series(late)))) == deviation
+
+
 def test_new_categories_are_named_and_refused_beyond_the_limit(look_at: Look, good: pl.DataFrame) -> None:
     few = pl.when(pl.int_range(pl.len()) < 12).then(pl.lit("east")).otherwise("shop")
     found = look_at(good.with_columns(shop=few), good)

@@ -149,7 +149,7 @@ def test_a_file_that_is_cut_off_is_refused(look_at: Look, good: pl.DataFrame, lo
     look_at(good)
     whole = artifacts.RAW.read_bytes()
     artifacts.RAW.write_bytes(whole[:kept])
-    with pytest.raises(MeritError, match=r"^data/raw\.parquet: (is empty|is cut off|can't be read)"):
+    with pytest.raises(MeritError, match=r"^data/raw\.parquet: (is empty|is cut off).*; run 'merit ingest' again$"):
         check_data(lock, None)
 
 
