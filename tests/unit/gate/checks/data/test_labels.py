@@ -60,3 +60,9 @@ def test_one_answer_alone_in_any_part_is_refused(
 def test_a_part_without_rows_is_refused(look_at: Look, good: pl.DataFrame) -> None:
     found = check(look_at(good.head(600)), "data: constant target")
     assert (found.verdict, found.found) == (Verdict.FAIL, "validation has no rows, test has no rows")
+
+
+def test_the_deviation_is_that_of_the_rows_at_hand(make_lock: Callable[..., Lock]) -> None:
+    target = make_lock(lambda values: None).data.target.model_copy(update={"task": "regression"})
+    rows = pl.DataFrame({"features": [1, 1, 2, 3], "late": [0.0, 1.1, -0.5, 2.2]})  # its deviation is 1.04
+    assert labels.measure_conflicts(rows, target) == 0.5

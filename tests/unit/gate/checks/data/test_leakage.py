@@ -193,6 +193,24 @@ def test_the_scores_are_those_of_rows_that_were_not_fitted_on(good: pl.DataFrame
     assert leakage.score_single_features(identity, lock.data)["shop"] == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize(
+    ("task", "target", "score"),
+    [
+        # Means of 0 and 4, shrunk to 1 and 3, predict 1 and 5: 4 of 8 squares are left.
+        ("regression", [0.0, 4.0, 1.0, 5.0], 0.5),
+        # Class 0 for a, 1 for b: 3 of 4 are right, where the commonest class has 3, then 2.
+        ("multiclass", [0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0], 0.0),
+        ("multiclass", [0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 2.0, 1.0], 0.5),
+    ],
+)
+def test_a_column_alone_is_scored_by_hand(
+    make_lock: Callable[..., Lock], task: str, target: list[float], score: float
+) -> None:
+    data = make_lock(_task(task)).data
+    rows = pl.DataFrame({"shop": ["a", "b"] * (len(target) // 2), "late": target})
+    assert leakage.score_single_features(rows, data) == {"shop": pytest.approx(score)}
+
+
 def test_the_roc_auc_is_scikit_learns(good: pl.DataFrame) -> None:
     from sklearn.metrics import roc_auc_score
 
