@@ -37,7 +37,7 @@ def test_gone_rows_are_a_share_of_the_champions_and_changed_rows_of_those_in_bot
 
 @pytest.mark.parametrize(("share", "verdict"), [(0.25, PASS), (0.26, FAIL)])
 def test_a_share_of_missing_values_may_move_by_the_limit_either_way(share: float, verdict: Verdict) -> None:
-    for before, after in ((0.0, share), (share, 0.0)):
+    for before, after in ((0.0, share), (share, 0.0), (0.5, 0.5 + share)):
         changes = [{"column": "size", "before": before, "after": after}, {"column": "a", "before": 0.0, "after": 0.1}]
         check = vs_champion._check_missing(changes, 0.25)
         assert check.verdict is verdict

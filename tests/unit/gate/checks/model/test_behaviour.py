@@ -239,3 +239,20 @@ def test_an_expectation_that_does_not_fit_the_data_is_no_configuration(
     with pytest.raises(ValueError, match=r"(?s).") as caught:
         make_lock(lambda values: values["gate"].update(behaviour=edit))
     assert told in str(caught.value)
+
+
+def test_a_time_is_its_wall_clock_in_seconds_whatever_its_zone() -> None:
+    assert behaviour._to_epoch_seconds("1970-01-02T00:00:01+02:00") == 86_401.0
+    assert np.isnan(behaviour._to_epoch_seconds(None))
+
+
+def test_a_golden_row_of_another_shape_is_inconclusive(
+    whole: Evidence, gated: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = behaviour._build_column
+    monkeypatch.setattr(behaviour, "_build_column", lambda judged, name, values: build(judged, name, [[1.0, 2.0]]))
+    numbers = replace(whole, package=_Constant(whole.package, []))
+    numbers.package.graph.inputs = {"size": "number"}
+    found = _check(numbers, gated, "golden", row=ROW, min=0.1)
+    assert (found.verdict, found.found) == (Verdict.INCONCLUSIVE, "'size' is not of the shape None")
+    assert found.advice == "correct the row in gate.behaviour.golden.it"

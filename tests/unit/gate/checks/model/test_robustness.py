@@ -66,3 +66,8 @@ def test_numbers_move_by_a_share_of_their_deviation_and_what_is_missing_stays_so
 def test_the_same_seed_spoils_the_same(whole: Evidence, gated: Gated) -> None:
     rule = {"amount": 0.3, "margin": 0.1}
     assert _checks(whole, gated, missing=rule) == _checks(whole, gated, missing=rule)
+
+
+@pytest.mark.parametrize(("values", "unseen"), [([2.0, -9.0, np.nan], 1_000_021.0), ([np.nan], 1_000_003.0)])
+def test_an_unseen_number_lies_far_above_all_others(values: list[float], unseen: float) -> None:
+    assert robustness._find_unseen_value(np.array(values)) == unseen

@@ -119,7 +119,9 @@ def test_a_slice_where_the_metric_has_no_meaning_is_not_judged(evidence: Evidenc
 
 def test_answers_that_are_no_numbers_never_pass(evidence: Evidence, gated: Gated) -> None:
     broken = replace(evidence, candidate=np.full(ROWS, np.nan))
-    assert _check(_against(gated(broken, slices=RULE), evidence.candidate)).verdict is Verdict.INCONCLUSIVE
+    found = _check(_against(gated(broken, slices=RULE), evidence.candidate))
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.advice == "the metric gives no number on these rows: judge on others, or by another metric"
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.02])
