@@ -26,7 +26,7 @@ def _judge(evidence: Evidence, ingested: float, source: float | MeritError = 0.0
         pending.set_result((source, "of the source"))
     network = np.zeros(4)
     network[2] = -ingested
-    return parity._build_check(replace(evidence, candidate=np.zeros(4), network=network), pending)
+    return parity._judge_difference(replace(evidence, candidate=np.zeros(4), network=network), pending)
 
 
 @pytest.fixture

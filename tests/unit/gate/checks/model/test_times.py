@@ -20,8 +20,11 @@ def test_a_package_has_a_greatest_size(evidence: Evidence, package_bytes: int, v
 
 
 @pytest.mark.parametrize(("time_ms", "verdict"), [(2.5, Verdict.PASS), (2.51, Verdict.FAIL)])
-def test_a_prediction_may_take_its_limit(time_ms: float, verdict: Verdict) -> None:
-    assert cost._check_time("time: one row", time_ms, 2.5).verdict is verdict
+def test_a_prediction_may_take_its_limit(
+    evidence: Evidence, monkeypatch: pytest.MonkeyPatch, time_ms: float, verdict: Verdict
+) -> None:
+    monkeypatch.setattr(times, "measure_milliseconds", lambda *_: time_ms)
+    assert times._check_time(evidence, rows=1, runs=1, limit_ms=2.5).verdict is verdict
 
 
 def test_without_a_limit_no_time_is_taken(evidence: Evidence) -> None:
