@@ -1,12 +1,16 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import fmean
+from types import SimpleNamespace
 
+import optuna
 import pytest
 
 from merit.config import lock as locks
 from merit.config.compose import compose
 from merit.errors import MeritError
 from merit.sweep import plan, record
+from merit.sweep.search import storage
 from merit.sweep.search.study import Study
 from tests.support import postgres
 
@@ -73,6 +77,63 @@ def test_a_sampler_gives_so_many_trials_from_the_space(made: Made, sampler: str)
 def test_cmaes_searches_numbers(made: Made) -> None:
     found = _all(made("sweep=cmaes", "sweep.trials=4", "optimizer.lr=interval(0.001, 0.1)", "seed=range(1, 9)"))
     assert len({point["optimizer.lr"] for point in found}) == 4
+
+
+@pytest.fixture
+def quick(made: Made, monkeypatch: pytest.MonkeyPatch) -> Made:
+    """Studies as of `made`, each in memory."""
+
+    def open_storage(url: str) -> optuna.storages.InMemoryStorage:
+        memory = optuna.storages.InMemoryStorage()
+        memory.engine = SimpleNamespace(dispose=lambda: None)  # type: ignore[attr-defined]
+        return memory
+
+    monkeypatch.setattr(storage, "open_storage", open_storage)
+    return made
+
+
+def _search(study: Study, trials: int) -> list[dict[str, float]]:
+    """Return the points of a search for the least distance of both dropouts to (0.3, 0.1)."""
+    points = []
+    for _ in range(trials):
+        suggestion = study.ask()
+        assert suggestion is not None
+        points.append(point := {key: float(text) for key, text in suggestion.point.items()})
+        loss = (point["model.dropout"] - 0.3) ** 2 + (point["model.input_dropout"] - 0.1) ** 2
+        study.tell(suggestion.number, "done", {"log_loss": loss}, {})
+    return points
+
+
+@pytest.mark.parametrize(("sampler", "least", "most"), [("random", 0.5, 0.9), ("tpe", 0.2, 0.4), ("cmaes", 0.0, 0.2)])
+def test_tpe_and_cmaes_propose_points_near_the_best_and_random_search_anywhere(
+    quick: Made, sampler: str, least: float, most: float
+) -> None:
+    keys = ("model.dropout", "model.input_dropout")
+    study = quick(
+        f"sweep={sampler}", "sweep.trials=60", "model=embedding_mlp", *(f"{key}=interval(0.0, 0.9)" for key in keys)
+    )
+    last = _search(study, 60)[40:]
+    distance = sum(fmean(abs(point[key] - best) for point in last) for key, best in zip(keys, (0.3, 0.1), strict=True))
+    assert least < distance < most
+
+
+@pytest.mark.parametrize(
+    ("pruner", "epochs"),
+    [("kind: none", set()), ("kind: median", set()), ("kind: hyperband", {1, 3}),
+     ("kind: hyperband, warmup_epochs: 2", {2, 6})],
+)  # fmt: skip
+def test_hyperband_ends_trials_at_its_rungs_before_any_is_done(quick: Made, pruner: str, epochs: set[int]) -> None:
+    limits = ("sweep.trials=12", "trainer.max_epochs=9", f"sweep.pruner={{{pruner}}}")
+    study = quick("sweep=random", "optimizer.lr=interval(0.001, 0.1)", *limits)
+    ended = {}
+    for number in range(12):
+        study.ask()
+        for epoch in range(9):
+            if study.report(number, epoch, {"validation_log_loss": 0.5 + 0.01 * number}):
+                ended[number] = epoch
+                break
+    assert set(ended.values()) == epochs
+    assert 0 not in ended  # the best so far
 
 
 def test_a_point_that_was_tried_is_not_trained_again(made: Made) -> None:
