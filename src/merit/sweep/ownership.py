@@ -36,6 +36,7 @@ class Owner:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         self._handle = self._file.open("w")
         if not filelock.lock_descriptor(self._handle.fileno(), blocking=False):
+            self._handle.close()
             raise MeritError(f"{folder}: this process works on it already")
         self.worker_index = len(list(self._file.parent.iterdir())) - 1
 

@@ -21,6 +21,7 @@ from merit.console import logging
 from merit.errors import ConfigError, MeritError, Refused
 from merit.process import workspace_lock
 from merit.registry import tags
+from tests.support.file_locks import is_locked
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -344,6 +345,7 @@ def test_a_stage_whose_lock_changed_under_it_is_broken(call: Call, monkeypatch: 
     locks.write_lock(lock)
 
     def change(data: object) -> list[object]:
+        assert is_locked(workspace_lock.STAGE_LOCK)
         artifacts.LOCK.write_text("another", encoding="utf-8")
         return []
 
@@ -351,6 +353,33 @@ def test_a_stage_whose_lock_changed_under_it_is_broken(call: Call, monkeypatch: 
     code, _, err = call("validate")
     assert code == 2
     assert "params.yaml: changed while 'validate' ran with its earlier content; run it again" in err
+
+
+@pytest.mark.parametrize(
+    ("command", "work"), [("pull", "merit.dvc.pull"), ("repro", "merit.pipeline.run.update_stages")]
+)
+def test_what_changes_outputs_has_the_lock_of_the_run(
+    call: Call, monkeypatch: pytest.MonkeyPatch, command: str, work: str
+) -> None:
+    locked = []
+    monkeypatch.setattr(work, lambda *_: locked.append(is_locked(workspace_lock.RUN_LOCK)))
+    call(command)
+    assert locked == [True]
+
+
+def test_the_baseline_has_a_lock_of_its_own_for_it_runs_beside_another_stage(
+    call: Call, monkeypatch: pytest.MonkeyPatch, lock: Lock
+) -> None:
+    locks.write_lock(lock)
+    locked = []
+
+    def fit(lock: Lock) -> int:
+        locked.extend(map(is_locked, (workspace_lock.BASELINE_LOCK, workspace_lock.STAGE_LOCK)))
+        return 7
+
+    monkeypatch.setattr("merit.evaluation.baseline.run_baseline", fit)
+    assert call("baseline")[:2] == (0, f"{artifacts.BASELINE}: predictions of 7 test rows\n")
+    assert locked == [True, False]
 
 
 def test_the_lock_is_not_written_under_a_run(call: Call, conf: Path) -> None:

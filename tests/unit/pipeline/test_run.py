@@ -13,7 +13,9 @@ from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.gate.report import terminal
 from merit.pipeline import run
+from merit.process import workspace_lock
 from tests.conftest import Call
+from tests.support.file_locks import is_locked
 
 
 @pytest.mark.parametrize("text", ["", "schema: '2.0'\nstages: [x", "\udcff"])
@@ -65,11 +67,14 @@ def test_what_keeps_the_runs_is_asked_before_any_stage(
 def test_a_verdict_is_shown_though_the_run_could_not_be_kept(
     call: Call, lock: Lock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    locked: list[bool] = []
     composed = SimpleNamespace(compose=lambda *_: SimpleNamespace(lock=lock))
     monkeypatch.setattr(run, "Composer", lambda: composed)
-    monkeypatch.setattr(run, "update_stages", lambda **_: [])
+    monkeypatch.setattr(run, "update_stages", lambda **_: locked.append(is_locked(workspace_lock.RUN_LOCK)))
     monkeypatch.setattr(run.freshness, "load_current_report", lambda _: None)
-    monkeypatch.setattr(run, "_run_gate", lambda _: {"verdict": "pass"})
+    monkeypatch.setattr(
+        run, "_run_gate", lambda _: locked.append(is_locked(workspace_lock.RUN_LOCK)) or {"verdict": "pass"}
+    )
     monkeypatch.setattr(terminal, "print_report", lambda made: print(f"verdict: {made['verdict']}"))
 
     def fail(*_: Any) -> None:
@@ -77,3 +82,17 @@ def test_a_verdict_is_shown_though_the_run_could_not_be_kept(
 
     monkeypatch.setattr(run, "_record_and_register", fail)
     assert call("run") == (2, "verdict: pass\n", "error: tracking.uri: can't be used\n")
+    assert locked == [True, True]
+
+
+def test_a_sweep_computes_features_under_the_lock_of_the_run(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    repo = SimpleNamespace(
+        dvc_dir=".dvc",
+        cache=SimpleNamespace(local=SimpleNamespace(path=".dvc/cache")),
+        config={"remote": {"here": {"url": "/store"}, "there": {"url": "s3://bucket"}}},
+    )
+    monkeypatch.setattr(run, "_open_dvc", lambda: nullcontext(repo))
+    monkeypatch.setattr(run, "update_stages", lambda last: seen.append((last, is_locked(workspace_lock.RUN_LOCK))))
+    assert run.update_features() == [Path(".dvc"), Path(".dvc/cache"), Path("/store")]
+    assert seen == [("features", True)]

@@ -9,10 +9,12 @@ import pytest
 from merit import artifacts, git
 from merit.config.schema import Lock
 from merit.errors import MeritError, Refused
+from merit.process import workspace_lock
 from merit.registry import register as room
 from merit.registry import tags
 from merit.registry.register import register
 from merit.registry.tags import Version
+from tests.support.file_locks import is_locked
 from tests.support.versioned import Repository, report
 
 Release = Callable[..., Version]
@@ -46,7 +48,12 @@ def test_a_version_is_an_annotated_tag_that_carries_its_lineage(repository: Repo
 def test_a_package_becomes_one_version_however_often_it_is_registered(repository: Repository, lock: Lock) -> None:
     repository.package(1)
     repository.commit("package")
-    first = register(lock, _judge)
+
+    def judge(against: str | None) -> dict[str, Any]:
+        assert is_locked(workspace_lock.REGISTRY_LOCK)  # a second registration waits for this one
+        return report()
+
+    first = register(lock, judge)
     repository.commit("something else")
     assert register(lock, _never) == (first[0], False)
     assert [each.name for each in tags.list_versions("tiny")] == ["tiny@v1"]

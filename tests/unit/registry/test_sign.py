@@ -3,15 +3,18 @@
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from merit.config.schema import Lock
 from merit.errors import MeritError
+from merit.process import workspace_lock
 from merit.registry import mlflow, queries, tags
 from merit.registry.sign import sign_version
 from merit.registry.tags import Version
 from merit.signing import signatures
+from tests.support.file_locks import is_locked
 from tests.support.versioned import Repository
 
 Release = Callable[..., Version]
@@ -43,10 +46,19 @@ def test_a_version_is_signed_later_and_its_own_tag_stays(
     )
 
 
-def test_a_version_is_signed_once(release: Release, signing_lock: Lock) -> None:
+def test_a_version_is_signed_once(release: Release, signing_lock: Lock, monkeypatch: pytest.MonkeyPatch) -> None:
     release(1)
+    sign = signatures.sign_package
+    locked: list[bool] = []
+
+    def observe(*given: Any) -> str:
+        locked.append(is_locked(workspace_lock.REGISTRY_LOCK))
+        return sign(*given)
+
+    monkeypatch.setattr(signatures, "sign_package", observe)
     first, _ = sign_version(signing_lock, "tiny@v1")
     assert sign_version(signing_lock, "v1") == (first, False)
+    assert locked == [True]
 
 
 def test_a_key_that_is_not_the_public_ones_partner_signs_nothing(

@@ -14,9 +14,11 @@ from merit.cli import main
 from merit.config import lock
 from merit.config.compose import compose
 from merit.errors import MeritError, Refused
+from merit.process import workspace_lock
 from merit.sweep import record
 from merit.sweep.adopt import adopt, collect_overrides, derive_experiment_name
 from tests.support import sweep_folders
+from tests.support.file_locks import is_locked
 
 CONFIG = Path("conf/config.yaml")
 FILE = Path("conf/experiment/mlp.yaml")
@@ -82,8 +84,13 @@ def test_the_best_trial_becomes_the_experiment_that_conf_chooses_and_the_lock(sw
     )
 
 
-def test_adopting_again_changes_nothing(sweep: record.Sweep) -> None:
+def test_adopting_again_changes_nothing(sweep: record.Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, locked = lock.write_lock, []
+    monkeypatch.setattr(
+        lock, "write_lock", lambda made: (locked.append(is_locked(workspace_lock.RUN_LOCK)), write(made))
+    )
     adopt(sweep)
+    assert locked == [True]  # no run reads params.yaml meanwhile
     before = _conf()
     adopt(sweep)
     assert _conf() == before

@@ -13,6 +13,7 @@ from merit.errors import Refused
 from merit.sweep import loop, ownership, plan, record
 from merit.sweep.search.study import Study
 from merit.sweep.trials import prepare, supervise
+from tests.support.file_locks import is_locked
 
 GONE = 2**22 + 1
 """A process that Linux never has."""
@@ -91,6 +92,19 @@ def test_a_trial_of_an_earlier_process_is_waited_for_and_done_again_if_it_dies(
     driven.run()
     assert "trial   0  still runs, begun by an earlier process: waiting for it" in capsys.readouterr().out
     assert _states(place) == ["done", "done"]
+
+
+def test_trials_are_claimed_under_the_lock_of_the_sweep(begun: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    driven, place = begun
+    ask, locked = driven._study.ask, []
+
+    def observe() -> Any:
+        locked.append(is_locked(place.parents[1] / ownership.CLAIM_LOCK_FILE))
+        return ask()
+
+    monkeypatch.setattr(driven._study, "ask", observe)
+    driven.run()
+    assert set(locked) == {True}
 
 
 def test_what_another_process_leaves_while_the_last_trial_runs_is_done_too(

@@ -2,7 +2,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from merit.errors import MeritError
 from merit.sweep import ownership
+from tests.support.file_locks import is_locked
 
 OWN = """
 import sys
@@ -40,3 +44,19 @@ def test_an_owner_on_another_machine_is_there_while_it_gives_signs(tmp_path: Pat
     assert ownership.is_active(tmp_path, "elsewhere.7")
     os.utime(file, (0, 0))
     assert not ownership.is_active(tmp_path, "elsewhere.7")
+
+
+def test_claims_are_made_by_one_process_at_a_time(tmp_path: Path) -> None:
+    file = tmp_path / ownership.CLAIM_LOCK_FILE
+    with ownership.lock_claims(tmp_path):
+        assert is_locked(file)
+    assert not is_locked(file)
+
+
+def test_a_process_works_on_a_sweep_once(tmp_path: Path) -> None:
+    owner = ownership.Owner(tmp_path)
+    assert is_locked(tmp_path / ownership.OWNERS_FOLDER / owner.name)
+    with pytest.raises(MeritError, match="this process works on it already"):
+        ownership.Owner(tmp_path)
+    owner.withdraw()
+    ownership.Owner(tmp_path).withdraw()

@@ -24,6 +24,7 @@ from merit.serving.app.served_model import ServedModel
 from merit.tracking import mlflow as runs
 from merit.tracking import read_run_tags, run_facts
 from merit.tracking.mlflow import PACKAGE_TAG, WEIGHTS_TAG, MlflowRun, complete_run
+from tests.support.file_locks import is_locked
 
 # SQLAlchemy 2.1 deprecates a loader that mlflow 3.17 still uses.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -457,3 +458,21 @@ def test_a_trial_that_another_worker_is_keeping_becomes_one_run(
     kept = [each for each in _runs(client, tracked) if each.info.run_id != parent]
     assert [each.info.status for each in kept] == ["FINISHED"]
     assert [each.value for each in client.get_metric_history(run, "train_loss")] == [0.7, 0.6]
+
+
+def test_one_process_at_a_time_creates_a_store_and_connects_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, seen = tmp_path / "mlflow.db", []
+
+    def note(what: str) -> None:
+        seen.append((what, is_locked(Path(f"{file}.lock"))))
+        file.touch()
+
+    monkeypatch.setattr(store, "_create_sqlite_store", lambda _: note("create"))
+    monkeypatch.setattr(store, "_connect", lambda _: note("connect"))
+    tracking = Tracking(uri=f"sqlite:///{file}", experiment="tiny")
+    for _ in range(2):  # a store is created once
+        store.open_store(tracking)
+    assert seen == [("create", True), ("connect", True), ("connect", True)]
+    assert not is_locked(Path(f"{file}.lock"))
