@@ -54,11 +54,7 @@ class ColumnBuffer:
         return self._capacity - self._count
 
     def append_rows(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Append rows, at most as many as fit; None marks a missing value.
-
-        Raises:
-            OverflowError: a number does not fit 64 bits; no row was appended.
-        """
+        """Append rows, at most as many as fit; None marks a missing value."""
         start, end, width = self._count, self._count + len(rows), self._width
         try:
             packed = b"".join([self._pack(*row[:width]) for row in rows])

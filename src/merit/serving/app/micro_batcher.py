@@ -51,13 +51,10 @@ class MicroBatcher:
             return self._score_alone(body)
         rows = self._model.decoder.decode_rows(body)
         if len(rows) > MAX_BATCH_ROWS:
-            return self._model.score(self._model.decoder.pack_rows(rows, body))
+            return self._model.score(self._model.decoder.pack_rows(rows))
         if len(rows) > buffer.free_rows:
             self._score_pending()
-        try:
-            buffer.append_rows(rows)
-        except OverflowError:
-            return self._score_alone(body)  # raises the error that names the row and column
+        buffer.append_rows(rows)
         loop = asyncio.get_running_loop()
         if not self._pending:
             loop.call_soon(loop.call_soon, self._score_pending)

@@ -11,7 +11,6 @@ from merit.scoring.package import Columns, Package
 from merit.serving.app.column_buffer import MAX_BATCH_ROWS, ColumnBuffer
 from merit.serving.app.row_values import (
     BODY_ADVICE,
-    NUMBER_ADVICE,
     PYTHON_TYPES,
     BadRows,
     convert_arrays,
@@ -85,26 +84,19 @@ class RowDecoder:
             BadRows: the body is not JSON, a column is unknown, missing or of another type, or there are no rows or too
                 many.
         """
-        return self.pack_rows(self.decode_rows(body), body)
+        return self.pack_rows(self.decode_rows(body))
 
-    def pack_rows(self, rows: list[Row], body: bytes) -> Columns:
-        """Convert rows to columns; `body` is the one they were decoded from, for error messages.
-
-        Raises:
-            BadRows: a number does not fit 64 bits.
-        """
+    def pack_rows(self, rows: list[Row]) -> Columns:
+        """Convert rows to columns."""
         buffer = self.create_buffer(len(rows))
-        try:
-            buffer.append_rows(rows)
-        except OverflowError as error:
-            raise self._create_error(body, f"a number is too large; {NUMBER_ADVICE}") from error
+        buffer.append_rows(rows)
         return buffer.take_columns()
 
     def decode_rows(self, body: bytes) -> list[Row]:
         """Decode the rows of a body, an object or an array of objects.
 
         Raises:
-            BadRows: the body is invalid; whether numbers fit 64 bits is checked only when rows become columns.
+            BadRows: the body is invalid.
         """
         try:
             return self._decode_or_explain(body)

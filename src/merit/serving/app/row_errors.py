@@ -14,7 +14,6 @@ from merit.serving.app.row_values import (
     PYTHON_TYPES,
     BadRows,
     convert_arrays,
-    convert_numbers,
     is_whole,
     parse_timestamp,
     resolve_null,
@@ -97,15 +96,13 @@ class ProblemFinder:
                 convert_arrays(name, column["shape"], [value])
             elif column["type"] == "datetime":
                 parse_timestamp(column, value)
-            elif column["type"] != "string":
-                convert_numbers(name, [value])
-                if column["type"] == "integer" and not is_whole(value):
-                    problem = (
-                        "Expected `int`, got `float`"
-                        if value % 1
-                        else "is beyond 2**53, from where on integers are not exact"
-                    )
-                    return f"column '{name}': {problem}"
+            elif column["type"] == "integer" and not is_whole(value):
+                problem = (
+                    "Expected `int`, got `float`"
+                    if value % 1
+                    else "is beyond 2**53, from where on integers are not exact"
+                )
+                return f"column '{name}': {problem}"
         except BadRows as error:
             return str(error)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

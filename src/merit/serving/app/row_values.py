@@ -1,6 +1,5 @@
 """Converts the values of JSON rows to those of the graph's columns, or says why a value is none."""
 
-import math
 from collections.abc import Mapping
 from datetime import UTC
 from typing import Annotated, Any
@@ -23,7 +22,6 @@ PYTHON_TYPES: dict[str, Any] = {
     "array": list[Any],
 }
 BODY_ADVICE = "send one row as an object, or many as an array of objects"
-NUMBER_ADVICE = "send one that fits 64 bits"
 
 
 class BadRows(MeritError):
@@ -37,18 +35,6 @@ class BadRows(MeritError):
     def __init__(self, message: str, problems: list[str] | None = None) -> None:
         super().__init__(message)
         self.problems = problems or [message]
-
-
-def convert_numbers(name: str, values: list[Any]) -> NDArray[np.float64]:
-    """Convert numbers to float64 [rows], None to NaN.
-
-    Raises:
-        BadRows: a number is too large.
-    """
-    try:
-        return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
-    except OverflowError as error:
-        raise BadRows(f"column '{name}': a number is too large; {NUMBER_ADVICE}") from error
 
 
 def convert_arrays(name: str, shape: list[int], values: list[Any]) -> NDArray[np.float64]:

@@ -125,6 +125,8 @@ def test_an_empty_array_is_refused(rows: RowDecoder) -> None:
 
 def test_more_rows_than_are_taken_are_refused(rows: RowDecoder) -> None:
     assert len(rows.decode_columns(_body([GOOD] * 3))["shop"]) == 3
+    braces = {**GOOD, "shop": "{{{{"}  # each may be a row, before they are counted
+    assert len(rows.decode_columns(_body([braces] * 3))["shop"]) == 3
     assert _refusal(rows, _body([GOOD] * 4)) == "found 4 rows; at most 3 are taken in one request (serve.max_rows)"
 
 
@@ -221,6 +223,7 @@ def test_what_is_no_array_is_refused(pictures: RowDecoder, image: Any) -> None:
 )
 def test_what_is_no_clock_is_refused(pictures: RowDecoder, at: Any, words: str) -> None:
     assert words in _refusal(pictures, _body({"image": IMAGE, "at": at}))
+    assert _refusal(pictures, _body([{"image": IMAGE}, {"image": IMAGE, "at": at}])).startswith("row 1: column 'at': ")
 
 
 @pytest.mark.parametrize("at", ["2024-01-01T01:30:00+01:00", "2024-01-01 00:30Z", "2024-01-01T00:30:00.000"])
@@ -235,6 +238,7 @@ def test_a_whole_number_that_the_graph_would_take_for_another_is_refused(rows: R
 
 def test_a_whole_number_may_be_written_with_a_point(rows: RowDecoder) -> None:
     assert rows.decode_columns(_body({**GOOD, "kind": 2.0}))["kind"].tolist() == [2]
+    assert rows.decode_columns(_body([{**GOOD, "kind": 2.0}, {**GOOD, "kind": 3}]))["kind"].tolist() == [2, 3]
     assert "column 'kind': Expected `int`, got `float`" in _refusal(
         rows, _body([{**GOOD, "kind": 2.0}, {**GOOD, "kind": 2.5}])
     )
@@ -269,6 +273,12 @@ def test_every_problem_of_every_row_is_told_up_to_a_bound(package: Package) -> N
 @pytest.mark.parametrize("form", [b"%b", b"[%b]", b'{"shop": %b}', b'[{"more": %b}]'])
 def test_what_is_nested_too_deeply_is_refused(rows: RowDecoder, form: bytes) -> None:
     assert "nested too deeply" in _refusal(rows, form % (b"[" * 5000 + b"]" * 5000))
+
+
+def test_the_rows_that_may_be_sent_are_looked_through_even_with_columns_too_many(rows: RowDecoder) -> None:
+    body = _body([{**GOOD, **dict.fromkeys("abcd", 0)}, GOOD, {**GOOD, "kind": "x"}])
+    assert body.count(b",") == 3 * (len(GOOD) + 1)
+    assert _refusal(rows, body).endswith("(and 4 more, in problems)")
 
 
 def test_an_array_of_more_than_rows_can_have_is_refused_by_its_first_problem(
