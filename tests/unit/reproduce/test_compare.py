@@ -114,3 +114,27 @@ def test_inputs_are_compared_before_anything_is_computed(tmp_path: Path) -> None
     (tmp_path / "params.yaml").write_text("optimizer: {lr: 1.0e-5, betas: [0.9, 0.99]}\n")
     found = compare.find_changed_inputs(old, tmp_path)
     assert found == {"train": ["src/train.py differs", "params.yaml: seed was 7, is None"]}
+
+
+def test_a_long_value_is_cut_after_sixty_characters_and_a_new_key_is_named(tmp_path: Path) -> None:
+    now = _stages(**{"seed: 7": f"seed: {'x' * 59}\n        depth: {'y' * 58}"})
+    _, train, _ = compare.compare_stages(_stages(), now, _never)
+    assert train.changed_inputs == [
+        f"params.yaml: seed was 7, is '{'x' * 59}...",
+        f"params.yaml: depth was None, is '{'y' * 58}'",
+    ]
+
+
+def test_an_input_folder_is_compared_by_its_content_and_a_missing_file_differs(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "a.py").write_text("1")
+    digest = cache.hash_folder(tmp_path / "src")
+    old = {"train": {"cmd": "c", "deps": [{"path": "src", "md5": digest}, {"path": "data", "md5": "d"}]}}
+    assert compare.find_changed_inputs(old, tmp_path) == {"train": ["data differs"]}
+    (tmp_path / "src" / "a.py").write_text("2")
+    assert compare.find_changed_inputs(old, tmp_path) == {"train": ["src differs", "data differs"]}
+
+
+def test_only_whole_names_make_one_path_lie_in_another() -> None:
+    pairs = [("a/b", "a/b"), ("a", "a/b/c"), ("a/b/c", "a"), ("a", "ab"), ("a/b", "a/c")]
+    assert [compare._overlaps(*pair) for pair in pairs] == [True, True, True, False, False]

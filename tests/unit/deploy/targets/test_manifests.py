@@ -94,6 +94,8 @@ def test_amounts_are_read_as_kubernetes_reads_them() -> None:
         1024,
         512,
     ]
+    # never less than was asked for
+    assert [parse_mebibytes(each) for each in ("1025Ki", "1.2Mi", "1000000000")] == [2, 2, 954]
     with pytest.raises(MeritError, match="no amount of memory"):
         parse_mebibytes("500m")
 

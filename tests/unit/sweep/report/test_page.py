@@ -1,4 +1,3 @@
-import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,7 +7,7 @@ import pytest
 
 from merit import artifacts
 from merit.sweep import record
-from merit.sweep.report import axes, importance, labels, plots
+from merit.sweep.report import axes, labels, plots
 from merit.sweep.report import page as report
 from tests.support import sweep_folders
 
@@ -147,45 +146,6 @@ def test_what_is_far_worse_lies_at_the_edge_of_the_history(workdir: Path) -> Non
 
     page = _page(workdir, edit=edit)
     assert page.text.count("beyond the scale") == 2  # the mark, and the legend
-
-
-def test_the_parameter_that_decided_is_the_most_important(workdir: Path) -> None:
-    def edit(number: int, told: dict[str, Any]) -> None:
-        if told["values"]:
-            told["values"] = {"log_loss": abs(math.log10(float(told["overrides"]["optimizer.lr"])) + 2.5)}
-
-    sweep_folders.make(workdir, trials=40, edit=edit)
-    found = importance.measure_importance(record.read_sweep("mlp"), "log_loss")
-    assert next(iter(found.shares)) == "optimizer.lr"
-    assert sum(found.shares.values()) == pytest.approx(1.0)
-    assert found.method == "fANOVA"
-    assert found.excluded == ("model.hidden",)
-
-
-def test_where_fanova_fails_ped_anova_tells(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import optuna
-
-    def broken(**_: object) -> None:
-        raise ImportError("no scikit-learn")
-
-    monkeypatch.setattr(optuna.importance, "FanovaImportanceEvaluator", broken)
-    sweep_folders.make(workdir, trials=40)
-    found = importance.measure_importance(record.read_sweep("mlp"), "log_loss")
-    assert found.method == "PED-ANOVA"
-    assert set(found.shares) == {"model", "optimizer.lr", "trainer.batch_size"}
-
-
-def test_no_importance_is_told_where_nothing_differs(workdir: Path) -> None:
-    def same(number: int, told: dict[str, Any]) -> None:
-        told.update(state="done", values={"log_loss": 0.5})
-
-    def one(number: int, told: dict[str, Any]) -> None:
-        told.update(state="done", overrides={"model": "mlp"}, values={"log_loss": 0.5 + number})
-
-    sweep_folders.make(workdir, "same", trials=12, edit=same)
-    sweep_folders.make(workdir, "one", trials=12, edit=one)
-    assert "came out the same" in importance.measure_importance(record.read_sweep("same"), "log_loss").reason
-    assert "No parameter differs" in importance.measure_importance(record.read_sweep("one"), "log_loss").reason
 
 
 def test_many_parameters_are_drawn_by_their_importance(workdir: Path) -> None:
