@@ -1,6 +1,7 @@
 import os
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from merit.config.compose import compose
 from merit.errors import Refused
 from merit.sweep import loop, ownership, plan, record
 from merit.sweep.search.study import Study
-from merit.sweep.trials import prepare, supervise
+from merit.sweep.trials import prepare, process, supervise
 from tests.support.file_locks import is_locked
 
 GONE = 2**22 + 1
@@ -144,3 +145,91 @@ def test_a_damaged_trial_is_done_again_and_no_other(begun: Any, capsys: pytest.C
     assert "trial   0  its trial.json is damaged: it is trained again" in capsys.readouterr().out
     assert _states(place) == ["done", "done"]
     assert driven._started_at == {}
+
+
+def _allow(driven: Any, **settings: Any) -> None:
+    driven._plan = replace(driven._plan, settings=driven._plan.settings.model_copy(update=settings))
+
+
+def _second(driven: Any) -> Path:
+    """Return the folder of the second trial, begun."""
+    suggestion = driven._study.ask()
+    assert suggestion is not None
+    folder = driven._folder
+    return prepare.prepare_trial(folder, driven._plan, suggestion.number, suggestion.point, driven._owner.name)
+
+
+def test_a_sweep_is_given_up_after_more_failures_than_are_allowed(begun: Any) -> None:
+    driven, first = begun
+    _allow(driven, max_failures=1)
+    record.update_trial_json(first, state="failed", error="one")
+    driven._record_result(0)
+    assert driven._stop_reason is None
+    record.update_trial_json(_second(driven), state="killed", error="two")
+    driven._record_result(1)
+    assert driven._stop_reason == "2 trials failed, and sweep.max_failures is 1; the last: two"
+    assert driven._study.list_unfinished() == set()
+    with pytest.raises(Refused, match=r"^sweep one: given up: 2 trials failed"):
+        driven.run()
+
+
+def test_the_first_failure_ends_the_trials_that_run_where_that_is_asked(begun: Any) -> None:
+    driven, first = begun
+    second = _second(driven)
+    driven._executor.running = [second]
+    record.update_trial_json(first, state="failed", error="one")
+    driven._record_result(0)
+    assert driven._stop_reason is None  # nobody asked
+    _allow(driven, fail_fast=True)
+    driven._record_result(0)
+    assert driven._stop_reason == "trial 0 failed: one (sweep.fail_fast)"
+    assert (second / process.KILL_FILE).read_text() == supervise.INTERRUPTED
+    driven._executor.running = []
+
+
+def test_a_trial_that_is_pruned_or_done_is_no_failure(begun: Any) -> None:
+    driven, first = begun
+    _allow(driven, fail_fast=True, max_failures=0)
+    record.update_trial_json(first, state="pruned")
+    driven._record_result(0)
+    record.update_trial_json(_second(driven), state="done", values={"log_loss": 0.5})
+    driven._record_result(1)
+    assert driven._stop_reason is None
+
+
+def test_a_trial_is_ended_when_its_process_has_run_for_longer_than_the_limit(begun: Any) -> None:
+    driven, place = begun
+    _allow(driven, timeout_seconds=60)
+    for seconds in (None, 50.0, 70.0):  # one that waits in a queue hasn't run
+        record.update_trial_json(place, started=seconds and time.time() - seconds)
+        driven._check_progress(0)
+        assert (place / process.KILL_FILE).exists() == (seconds == 70.0)
+    assert (place / process.KILL_FILE).read_text() == "took longer than sweep.timeout_seconds, 60 s"
+
+
+def test_each_epoch_is_reported_once_and_a_trial_that_falls_behind_is_told_to_stop(
+    begun: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driven, place = begun
+    reported = []
+
+    def report(number: int, epoch: int, metrics: dict[str, float]) -> bool:
+        reported.append((number, epoch, metrics["validation_log_loss"]))
+        return epoch == 2
+
+    monkeypatch.setattr(driven._study, "report", report)
+    lines = ["epoch,validation_log_loss", "0,0.7", "1,0.6", "2,0.5"]
+    for end in (3, 3, 4):
+        (place / record.HISTORY_CSV).write_text("\n".join(lines[:end]) + "\n", encoding="utf-8")
+        driven._check_progress(0)
+        assert (place / process.STOP_FILE).exists() == (end == 4)
+    assert reported == [(0, 0, 0.7), (0, 1, 0.6), (0, 2, 0.5)]
+    assert driven._trials[0].epochs == 3
+
+
+def test_a_sweep_without_a_trial_that_is_done_is_refused_with_the_last_error(begun: Any) -> None:
+    driven, first = begun
+    for number, folder in enumerate((first, _second(driven))):
+        record.update_trial_json(folder, state="failed", error=f"error {number}")
+    with pytest.raises(Refused, match=r"^sweep one: none of 2 trials is done; the last: error 1$"):
+        driven.run()

@@ -32,6 +32,14 @@ def test_a_grid_is_every_combination_in_hydras_order(conf: Path) -> None:
     assert lock == compose(["trainer=smoke", "model=mlp", "optimizer.lr=0.003"])
 
 
+@pytest.mark.parametrize(("trials", "planned"), [(3, 3), (4, 4), (9, 4)])
+def test_a_grid_is_cut_after_as_many_trials_as_are_asked_for(conf: Path, trials: int, planned: int) -> None:
+    made = plan.make_plan(["seed=1,2", "optimizer.lr=1e-3,3e-3", f"sweep.trials={trials}"])
+    points = [(each["seed"], each["optimizer.lr"]) for each in made.list_points()]
+    assert made.planned_trials == planned
+    assert points == [("1", "0.001"), ("1", "0.003"), ("2", "0.001"), ("2", "0.003")][:planned]
+
+
 def test_a_metric_goes_where_it_is_better_unless_told(conf: Path) -> None:
     assert plan.make_plan(["seed=1,2", "sweep.metric=roc_auc"]).objectives == {"roc_auc": "maximize"}
     assert plan.make_plan(["seed=1,2", "sweep.metric=roc_auc", "sweep.direction=minimize"]).objectives == {

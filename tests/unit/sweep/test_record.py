@@ -47,6 +47,30 @@ def test_the_front_is_what_none_beats_in_all_objectives(workdir: Path) -> None:
     assert found.find_best() is None
 
 
+def test_the_front_follows_the_direction_of_each_objective_and_takes_no_trial_without_both(workdir: Path) -> None:
+    points = [(0.8, 10.0), (0.9, 20.0), (0.9, 10.0), (0.7, 10.0), (0.95, 30.0)]
+    trials = [*(_done(auc=a, parameters=b) for a, b in points), _done(auc=0.99), {"state": "pruned", "values": {}}]
+    _sweep("two", {"auc": "maximize", "parameters": "minimize"}, "1", *trials)
+    assert [trial.number for trial in record.read_sweep("two").find_front()] == [2, 4]
+
+
+def test_sweeps_are_listed_by_their_time_and_those_of_one_second_by_name(workdir: Path) -> None:
+    for name, created in {"b": "2026-01-02", "a": "2026-01-02", "z": "2026-01-01"}.items():
+        _sweep(name, {"auc": "maximize"}, created)
+    assert record.list_names() == ["z", "a", "b"]
+
+
+def test_a_trial_without_its_times_has_run_for_no_time(workdir: Path) -> None:
+    folder = record.locate_trial(_sweep("one", {"auc": "maximize"}, "1", {"state": "running"}), 0)
+    found = record.read_trial(folder)
+    assert (found.started, found.seconds, found.epochs, found.values, found.max_epochs) == (0.0, 0.0, 0, {}, None)
+    assert record.read_trial(folder, epochs=3).epochs == 3
+    assert [record.is_final(folder), record.is_final(workdir)] == [False, False]
+    for state in ("done", "pruned", "failed", "killed"):
+        record.update_trial_json(folder, state=state)
+        assert record.is_final(folder)
+
+
 def test_a_sweep_that_is_not_there_is_told_with_those_that_are(workdir: Path) -> None:
     with pytest.raises(MeritError, match="no sweep; 'merit train -m model=linear,mlp' makes one"):
         record.find_latest()
