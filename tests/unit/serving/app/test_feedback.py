@@ -113,6 +113,30 @@ def test_what_is_no_truth_is_refused_with_what_is(workdir: Path, value: Any, wor
     assert feedback.log_client.waiting == 0
 
 
+def test_the_limits_of_ids_keys_and_rows_are_taken_and_no_more(workdir: Path) -> None:
+    feedback = _feedback()
+    at_limit = [
+        {"request_id": "a" * 200, "row": 2**32 - 1, "truth": 0},
+        {"request_id": "a", "row": 3.0, "truth": 1},
+        {"key": {f"c{place}": "x" * 200 for place in range(16)}, "truth": 1},
+        {"key": {"n" * 200: 1.5}, "truth": 1},
+    ]
+    assert feedback.accept_truths(json.dumps(at_limit).encode()) == {"accepted": 4}
+    beyond = [
+        {"request_id": "a" * 201, "truth": 0},
+        {"request_id": "a", "row": 2**32, "truth": 1},
+        {"request_id": "a", "row": 3.5, "truth": 1},
+        {"key": {f"c{place}": 1 for place in range(17)}, "truth": 1},
+        {"key": {"n" * 201: 1}, "truth": 1},
+    ]
+    with pytest.raises(BadRows) as caught:
+        feedback.accept_truths(json.dumps(beyond).encode())
+    assert [each[: len("item 0")] for each in caught.value.problems] == [f"item {place}" for place in range(5)]
+    feedback.close()
+    found = prediction_log.read_feedback(Path("log")).collect()
+    assert sorted(found["row"].drop_nulls()) == [3, 2**32 - 1]
+
+
 def test_every_problem_is_told_and_nothing_is_kept(workdir: Path) -> None:
     feedback = _feedback()
     told = [{"request_id": "a", "truth": 1}, {"row": -1, "truth": 7}, 5]
