@@ -28,6 +28,8 @@ def test_a_bento_of_another_place_and_package_holds_that_package_alone(
     _put(root)
     (root / "model").mkdir()
     (root / "model/left.txt").write_text("what another run left")
+    (root / "code/__pycache__").mkdir()
+    (root / "code/__pycache__/serve.pyc").write_text("")
     package = make_package(tmp_path / "package")
     bento_files.assemble_files(tmp_path / "made", root=root, package=package)
     made = {path.relative_to(tmp_path / "made").as_posix() for path in (tmp_path / "made").rglob("*") if path.is_file()}
@@ -41,6 +43,23 @@ def test_a_file_that_is_named_and_not_there_is_told(tmp_path: Path) -> None:
     (root / "needs.lock").unlink()
     with pytest.raises(MeritError, match=r"bentofile\.yaml: names needs\.lock, which is not there"):
         bento_files.assemble_files(tmp_path / "made", root=root)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "include: [",
+        "include: [a]",
+        "include: a\npython: {requirements_txt: b}",
+        "include: [1]\npython: {requirements_txt: b}",
+        "include: [a]\npython: {requirements_txt: 5}",
+        "- a",
+    ],
+)
+def test_a_bentofile_that_names_no_files_is_told_with_what_it_must_name(tmp_path: Path, text: str) -> None:
+    (tmp_path / "bentofile.yaml").write_text(text)
+    with pytest.raises(MeritError, match=r"^bentofile\.yaml: must name what the Bento is made of under include and"):
+        bento_files.list_files(tmp_path)
 
 
 def test_a_bento_holds_every_module_that_its_own_import() -> None:

@@ -43,6 +43,26 @@ def test_a_graph_that_answers_otherwise_is_refused(
     assert "at most 1e-05 is allowed (package.parity.tolerance)" in str(caught.value)
 
 
+@pytest.mark.parametrize("row", [0, -1])
+def test_the_first_and_the_last_row_are_among_those_compared(
+    graph: Path, table: pl.DataFrame, lock: Lock, row: int
+) -> None:
+    expected = _expected(graph, table).astype(np.float64)
+    expected[row] -= 0.5
+    with pytest.raises(Refused, match=r"differs from the network by 5\.00e-01 on 100 test rows"):
+        package._check_parity(lock, graph, table, expected)
+
+
+def test_a_regression_is_compared_in_deviations_of_its_target(graph: Path, table: pl.DataFrame, lock: Lock) -> None:
+    artifacts.write_json(artifacts.FEATURES_REPORT, {"target": {"deviation": 4.0}})
+    target = lock.data.target.model_copy(update={"task": "regression"})
+    regression = lock.model_copy(update={"data": lock.data.model_copy(update={"target": target})})
+    expected = _expected(graph, table).astype(np.float64) + 2e-5
+    assert package._check_parity(regression, graph, table, expected)["greatest_difference"] == pytest.approx(5e-6)
+    with pytest.raises(Refused, match=r"by 2\.00e-05 on"):
+        package._check_parity(lock, graph, table, expected)  # a probability
+
+
 def test_the_signature_lists_what_the_model_takes_with_a_whole_row_as_example(table: pl.DataFrame, lock: Lock) -> None:
     made = package._build_signature(lock, table)
     assert [(each["name"], each["type"], each["nullable"]) for each in made["inputs"]] == [
@@ -53,6 +73,10 @@ def test_the_signature_lists_what_the_model_takes_with_a_whole_row_as_example(ta
     ]
     assert made["example"] == {name: table.row(1, named=True)[name] for name in ("shop", "kind", "size", "weight")}
     assert None not in made["example"].values()
+    incomplete = package._build_signature(lock, table.filter(pl.col("size").is_null()))["example"]
+    assert incomplete == {name: table.row(0, named=True)[name] for name in incomplete}
+    (output,) = made["outputs"]
+    assert (output["name"], output["type"], output["task"]) == ("prediction", "number", "binary")
 
 
 def test_the_packaged_sections_are_those_that_make_the_model(lock: Lock, make_lock: Callable[..., Lock]) -> None:
@@ -76,4 +100,9 @@ def test_the_manifest_of_the_same_inputs_is_the_same_at_every_commit(
     Path("note").write_text("not committed")
     assert made == [package._build_manifest(lock, graph.parent, {"rows": 1, "greatest_difference": 0.0})] * 2
     assert not {"commit", "dirty"} & set(made[0])
+    files = {path.name: artifacts.hash_file(path) for path in graph.parent.iterdir()}
+    assert list(made[0]["files"].items()) == sorted(files.items())
+    assert made[0]["params_sha256"] == files[artifacts.PACKAGED_LOCK]
+    assert made[0]["data_sha256"] == artifacts.hash_file(artifacts.RAW)
+    assert (made[0]["model"], made[0]["parity"]) == ("tiny", {"rows": 1, "greatest_difference": 0.0})
     assert made[0]["libraries"]["python"].count(".") == 1
