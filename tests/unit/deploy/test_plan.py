@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from merit.deploy import apply_records, environments, main_branch
-from merit.deploy.plan import as_json, plan, render_lines
+from merit.deploy.mlflow_alias import Alias
+from merit.deploy.plan import _compare_metrics, _diff_alias, as_json, plan, render_lines
 from merit.errors import ConfigError, MeritError
 from merit.registry.queries import list_history
 from tests.unit.deploy.conftest import IMAGE
@@ -42,6 +43,35 @@ def test_a_plan_reads_like_a_diff(repository, lock, target, mlflow):
         "  roc_auc: 0.61 -> 0.62 (+0.0100)",
     ]
     assert as_json(made)["changes"][1] == {"what": "version", "now": "v1", "declared": "v2"}
+
+
+def test_inputs_are_checked_only_where_something_changes(repository, lock, target, mlflow, monkeypatch):
+    checked = []
+    monkeypatch.setattr(target, "check_inputs", lambda self: checked.append(1))
+    plan("staging", lock)
+    assert checked == []
+    repository.declare("staging", "version: v1\n")
+    plan("staging", lock)
+    assert checked == [1]
+
+
+def test_an_alias_that_can_not_be_set_is_a_difference_with_its_reason():
+    problem = Alias("tiny@v1", "MLflow has no tiny@v1")
+    (change,) = _diff_alias("staging", problem, "tiny@v1")
+    assert (change.now, change.declared) == ("tiny@v1", "tiny@v1 (MLflow has no tiny@v1)")
+    assert _diff_alias("staging", Alias("tiny@v1"), "tiny@v1") == []
+    assert [each.declared for each in _diff_alias("staging", Alias("tiny@v1"), None)] == [None]
+
+
+def test_a_metric_that_only_one_version_has_is_shown_without_a_difference(repository, lock):
+    repository.version(4, metrics={"roc_auc": 0.7, "brier": 0.25})
+    repository.version(5, metrics={"roc_auc": 0.6, "log_loss": 0.5})
+    assert _compare_metrics("tiny", "v4", "v5") == {
+        "roc_auc": (0.7, 0.6),
+        "brier": (0.25, None),
+        "log_loss": (None, 0.5),
+    }
+    assert _compare_metrics("tiny", "v4", "v4") == _compare_metrics("tiny", "v4 and v5", "v5") == {}
 
 
 def test_a_first_deploy_takes_nothing_away_and_hashes_are_not_shown(repository, lock, target, monkeypatch):
