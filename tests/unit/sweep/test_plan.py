@@ -32,7 +32,7 @@ def test_a_grid_is_every_combination_in_hydras_order(conf: Path) -> None:
     assert lock == compose(["trainer=smoke", "model=mlp", "optimizer.lr=0.003"])
 
 
-@pytest.mark.parametrize(("trials", "planned"), [(3, 3), (4, 4), (9, 4)])
+@pytest.mark.parametrize(("trials", "planned"), [(3, 3), (9, 4)])
 def test_a_grid_is_cut_after_as_many_trials_as_are_asked_for(conf: Path, trials: int, planned: int) -> None:
     made = plan.make_plan(["seed=1,2", "optimizer.lr=1e-3,3e-3", f"sweep.trials={trials}"])
     points = [(each["seed"], each["optimizer.lr"]) for each in made.list_points()]
