@@ -230,6 +230,19 @@ def record_lines(files: list[Path], tests: list[str]) -> tuple[dict[str, dict[st
     return lines, seconds
 
 
+def find_covering(tree: ast.Module, line: int, lines: dict[str, dict[str, None]]) -> set[str] | None:
+    """Return the tests that execute a line, or its function if Python reports no such line; None for all."""
+    if covering := lines.get(str(line)):
+        return None if "" in covering else set(covering)
+    bodies = [
+        range(node.body[0].lineno, (node.end_lineno or line) + 1)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    inner = min((body for body in bodies if line in body), key=len, default=None)
+    return None if inner is None else {test for each in inner for test in lines.get(str(each), {})}
+
+
 def judge_file(
     file: Path, lines: dict[str, dict[str, None]], seconds: dict[str, float], sample: int, show: bool
 ) -> tuple[int, int]:
@@ -245,13 +258,12 @@ def judge_file(
     mutants = list(list_mutants(file))
     if sample and len(mutants) > sample:
         mutants = sorted(random.Random(0).sample(mutants, sample), key=lambda mutant: mutant[0])  # noqa: S311
-    importable = [name for name in seconds if name]
-    killed = 0
+    tree, killed = ast.parse(file.read_text(encoding="utf-8")), 0
     for line, kind, text, code in mutants:
-        covering = lines.get(str(line)) or dict.fromkeys(importable)
-        chosen = importable if "" in covering else sorted(covering, key=seconds.__getitem__)
+        covering = find_covering(tree, line, lines)
+        chosen = sorted(seconds if covering is None else covering, key=seconds.__getitem__)
         limit = max(MAX_SECONDS, 10 * sum(seconds[name] for name in chosen))
-        survived = run_forked(chosen, limit, importer=MutantImporter(file, code)) == 0
+        survived = not chosen or run_forked(chosen, limit, importer=MutantImporter(file, code)) == 0
         killed += not survived
         if survived or show:
             print(
