@@ -73,3 +73,16 @@ def test_requests_are_checked_four_times_within_their_limit_and_twice_a_second_a
 
     asyncio.run(live())
     assert set(waits) == {interval_s}
+
+
+def test_another_event_loop_begins_without_the_requests_of_the_last() -> None:
+    requests = InFlightRequests(9, 60.0)
+
+    async def live() -> None:
+        task = requests.get_task()
+        requests.active[task] = 0.0
+        assert list(requests.active) == [task]
+        await requests.close()
+
+    for _ in range(2):
+        asyncio.run(live())
