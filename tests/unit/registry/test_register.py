@@ -378,6 +378,13 @@ def test_who_git_does_not_know_is_told_what_to_set(
         register(lock, _judge)
 
 
+def test_the_run_of_another_packages_training_is_not_named(repository: Repository, lock: Lock) -> None:
+    repository.package(1)
+    repository.commit("package")
+    artifacts.write_json(artifacts.REGISTRATION, {"run_id": "abc", "package": OTHER})
+    assert register(lock, _judge)[0].lineage.run is None
+
+
 def test_the_run_of_the_training_is_named_where_it_is_known(repository: Repository, lock: Lock) -> None:
     repository.package(1)
     repository.commit("package")
