@@ -217,6 +217,14 @@ def test_a_version_is_of_the_commit_of_its_tag(version: Version, repository: Rep
     assert tags.find_origin(Path("elsewhere")) == version.commit
 
 
+def test_a_package_that_was_not_registered_is_no_version_beside_one_that_was(
+    version: Version, repository: Repository
+) -> None:
+    assert tags.find_package_version(Path("model")) == version
+    repository.package(2)
+    assert tags.find_package_version(Path("model")) is None
+
+
 def test_another_package_is_of_the_commit_that_is_checked_out_or_of_more(repository: Repository) -> None:
     repository.package(1)
     commit = repository.commit("package")
