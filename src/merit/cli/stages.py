@@ -108,7 +108,7 @@ def _train() -> None:
 
 
 @main.command()
-@functools.partial(_wrap_stage, lock_folder=workspace_lock.lock_baseline)
+@functools.partial(_wrap_stage, lock_folder=workspace_lock.lock_side_stage)
 def baseline() -> None:
     """Fit the baseline, gradient boosting on the same rows and columns, which the network must beat."""
     from merit.config import lock
@@ -118,7 +118,7 @@ def baseline() -> None:
 
 
 @main.command()
-@_wrap_stage
+@functools.partial(_wrap_stage, lock_folder=workspace_lock.lock_side_stage)
 def evaluate() -> None:
     """Measure the model and the baseline on the test rows."""
     from merit.evaluation.evaluate import evaluate as run

@@ -42,7 +42,7 @@ def gate(lock: Lock, ref: str | None = None, scope: Scope | None = None) -> dict
             running in this folder; or what the extra `gate` installs is not here.
     """
     require_modules("merit gate", *GATE_MODULES)
-    with workspace_lock.lock_stage():  # parallel runs would overwrite each other's report
+    with workspace_lock.lock_all_stages():  # parallel runs would overwrite each other's report
         return _run_gate(lock, ref, scope)
 
 

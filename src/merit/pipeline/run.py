@@ -29,17 +29,15 @@ SWEEP_WAIT_TIMEOUT_S = 900.0
 """Seconds that a sweep waits for another run in this folder, which may be computing the same features."""
 DAMAGED_FILE_PHRASES = ("corrupted", "validation failed", "unable to read", "utf-8")
 """Phrases in DVC's error messages about a file that it can't read; no type is common to all, nor names the file."""
-COMMON_STAGE, TRAIN_STAGE, BASELINE_STAGE, TRAIN_DEPENDENT_STAGES = (
-    "features",
-    "train",
-    "baseline",
-    {"train", "evaluate", "package"},
-)
-"""TRAIN_STAGE and BASELINE_STAGE are the stages that run in parallel.
+COMMON_STAGE, TRAIN_STAGE, BASELINE_STAGE = "features", "train", "baseline"
+EVALUATE_STAGE, PACKAGE_STAGE = "evaluate", "package"
+TRAIN_DEPENDENT_STAGES = {TRAIN_STAGE, EVALUATE_STAGE, PACKAGE_STAGE}
+"""TRAIN_STAGE runs in parallel with BASELINE_STAGE, and PACKAGE_STAGE with EVALUATE_STAGE.
 
-COMMON_STAGE is the last stage that both depend on.
+COMMON_STAGE is the last stage that both TRAIN_STAGE and BASELINE_STAGE depend on.
 TRAIN_DEPENDENT_STAGES is TRAIN_STAGE, the longer of them, and the stages
 that can be out of date while BASELINE_STAGE is up to date."""
+PARALLEL_STAGES = {BASELINE_STAGE, *TRAIN_DEPENDENT_STAGES}
 
 
 @dataclass(frozen=True)
@@ -195,14 +193,22 @@ def update_stages(last_stage: str | None = None, show_line: ShowLine = show_prog
             return []
         if TRAIN_STAGE in stale:  # fail now rather than after the training
             tracking.check_tracking(locks.read_lock().tracking)
-        if last_stage is not None:
-            return [stage.addressing for stage in repo.reproduce(last_stage)]
-        if stale <= TRAIN_DEPENDENT_STAGES or not {TRAIN_STAGE, BASELINE_STAGE} <= _list_stages(repo):
-            return [stage.addressing for stage in repo.reproduce()]
-        completed = [stage.addressing for stage in repo.reproduce(COMMON_STAGE)]
-        completed += _train_beside_baseline(repo)
-    with _open_dvc() as repo:  # reopened, for another process has written dvc.lock
-        return completed + [stage.addressing for stage in repo.reproduce()]
+        is_small = last_stage is not None or stale < {EVALUATE_STAGE, PACKAGE_STAGE}
+        if is_small or not _list_stages(repo) >= PARALLEL_STAGES:
+            return _list_names(repo.reproduce(last_stage))
+        completed = _update_training(repo, stale)
+    with _open_dvc() as repo:  # reopened each time, for another process has written dvc.lock
+        if set(repo.status()) >= {PACKAGE_STAGE, EVALUATE_STAGE} and not _is_input(repo, EVALUATE_STAGE, PACKAGE_STAGE):
+            completed += _reproduce_beside(repo, PACKAGE_STAGE, EVALUATE_STAGE)
+    with _open_dvc() as repo:
+        return completed + _list_names(repo.reproduce())
+
+
+def _update_training(repo: Any, stale: set[str]) -> list[str]:
+    """Run the stages up to TRAIN_STAGE and BASELINE_STAGE that are out of date; return their names."""
+    if stale <= TRAIN_DEPENDENT_STAGES:
+        return _list_names(repo.reproduce(TRAIN_STAGE))
+    return [*_list_names(repo.reproduce(COMMON_STAGE)), *_reproduce_beside(repo, TRAIN_STAGE, BASELINE_STAGE)]
 
 
 def rerun_all_stages() -> None:
@@ -267,20 +273,31 @@ def _list_stages(repo: Any) -> set[str]:
     return {stage.addressing for stage in repo.index.stages}
 
 
-def _train_beside_baseline(repo: Any) -> list[str]:
-    """Train the network while another process fits the baseline: training alone leaves processors idle.
+def _list_names(stages: Sequence[Any]) -> list[str]:
+    return [stage.addressing for stage in stages]
 
-    If the baseline fails there, the following run of all stages fits it again and shows its output.
+
+def _is_input(repo: Any, stage: str, dependent: str) -> bool:
+    """Return whether an output of a stage is a dependency of another one, in this project's dvc.yaml."""
+    stages = {each.addressing: each for each in repo.index.stages}
+    outputs = {out.fs_path for out in stages[stage].outs}
+    return any(Path(dep.fs_path).is_relative_to(out) for dep in stages[dependent].deps for out in outputs)
+
+
+def _reproduce_beside(repo: Any, stage: str, side_stage: str) -> list[str]:
+    """Run a stage while another process runs a shorter one: either alone leaves processors idle.
+
+    If the side stage fails there, the following run of all stages runs it again and shows its output.
     """
-    command = [sys.executable, "-m", "merit.pipeline.run", BASELINE_STAGE]
+    command = [sys.executable, "-m", "merit.pipeline.run", side_stage]
     devnull = subprocess.DEVNULL
-    with subprocess.Popen(command, stdin=devnull, stdout=devnull, stderr=devnull) as baseline_process:
+    with subprocess.Popen(command, stdin=devnull, stdout=devnull, stderr=devnull) as side_process:
         try:
-            completed = repo.reproduce(TRAIN_STAGE, single_item=True)
+            completed = repo.reproduce(stage, single_item=True)
         except BaseException:
-            baseline_process.terminate()
+            side_process.terminate()
             raise
-    return [BASELINE_STAGE, *(stage.addressing for stage in completed)]
+    return [side_stage, *_list_names(completed)]
 
 
 def _create_stage_error(error: Exception, cause: Exception) -> MeritError:

@@ -15,7 +15,7 @@ from merit.errors import MeritError
 
 RUN_LOCK = Path(".merit/run.lock")
 STAGE_LOCK = Path(".merit/stage.lock")
-BASELINE_LOCK = Path(".merit/beside.lock")
+SIDE_STAGE_LOCK = Path(".merit/beside.lock")
 REGISTRY_LOCK = Path(".merit/registry.lock")
 REPRODUCTION_LOCK = Path(".merit/reproduce.lock")
 REGISTRY_TIMEOUT_S = 900.0
@@ -33,14 +33,14 @@ def lock_run(timeout_s: float = 0.0) -> Iterator[None]:
         MeritError: another run has the lock, or a stage that outlived its run is still working.
     """
     with _lock_file(RUN_LOCK, "another merit run", timeout_s):
-        with lock_stage(), lock_baseline():  # stages of a killed run may still be working
+        with lock_all_stages():  # stages of a killed run may still be working
             artifacts.remove_temporary_files()
         yield
 
 
 @contextmanager
 def lock_stage() -> Iterator[None]:
-    """Lock the folder for one stage, or for the gate, which also writes reports.
+    """Lock the folder for one stage; those of `lock_side_stage` may run in parallel with it.
 
     Raises:
         MeritError: another stage has the lock.
@@ -50,13 +50,24 @@ def lock_stage() -> Iterator[None]:
 
 
 @contextmanager
-def lock_baseline() -> Iterator[None]:
-    """Lock the folder for the stage `baseline`, which may run in parallel: no stage reads its output meanwhile.
+def lock_side_stage() -> Iterator[None]:
+    """Lock the folder for a stage that may run in parallel with another one, which doesn't read its output meanwhile.
 
     Raises:
-        MeritError: another stage `baseline` has the lock.
+        MeritError: another stage of this kind, or a gate, has the lock.
     """
-    with _lock_file(BASELINE_LOCK, "another stage 'baseline'"):
+    with _lock_file(SIDE_STAGE_LOCK, "a stage or a gate of merit"):
+        yield
+
+
+@contextmanager
+def lock_all_stages() -> Iterator[None]:
+    """Lock the folder against every stage.
+
+    Raises:
+        MeritError: a stage or a gate has a lock.
+    """
+    with lock_stage(), lock_side_stage():
         yield
 
 

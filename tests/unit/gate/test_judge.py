@@ -1,6 +1,7 @@
 import csv
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -324,11 +325,14 @@ def test_what_did_not_pass_on_a_busy_machine_is_judged_again(prepare: Prepare, l
     assert freshness.load_current_report(lock) is None
 
 
-def test_two_gates_in_one_folder_keep_apart(prepare: Prepare, lock: Lock) -> None:
+@pytest.mark.parametrize("lock_folder", [workspace_lock.lock_stage, workspace_lock.lock_side_stage])
+def test_a_gate_is_refused_while_a_stage_or_another_gate_works(
+    prepare: Prepare, lock: Lock, lock_folder: Callable[[], AbstractContextManager[None]]
+) -> None:
     prepare()
     judge.gate(lock)
     with (
-        workspace_lock.lock_stage(),
+        lock_folder(),
         pytest.raises(MeritError, match=r"a stage or a gate of merit \(process \d+\) works"),
     ):
         judge.gate(lock)

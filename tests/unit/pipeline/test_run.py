@@ -64,6 +64,56 @@ def test_what_keeps_the_runs_is_asked_before_any_stage(
     assert repo.ran == []
 
 
+def _create_stage(name: str, inputs: tuple[str, ...] = (), outputs: tuple[str, ...] = ()) -> SimpleNamespace:
+    def list_paths(paths: tuple[str, ...]) -> list[SimpleNamespace]:
+        return [SimpleNamespace(fs_path=path) for path in paths]
+
+    return SimpleNamespace(addressing=name, deps=list_paths(inputs), outs=list_paths(outputs))
+
+
+@pytest.mark.parametrize(
+    ("stale_at_first", "stale_after_training", "package_input", "expected"),
+    [
+        ("train", "evaluate package", "model", [("train",), ("package", "evaluate"), (None,)]),
+        ("evaluate package", "evaluate package", "model", [("train",), ("package", "evaluate"), (None,)]),
+        (
+            "features",
+            "evaluate package",
+            "model",
+            [("features",), ("train", "baseline"), ("package", "evaluate"), (None,)],
+        ),
+        ("train", "evaluate package", "reports/metrics.json", [("train",), (None,)]),
+        ("train", "evaluate package", "reports/plots/roc.csv", [("train",), (None,)]),
+        ("train", "package", "model", [("train",), (None,)]),
+        ("package", "package", "model", [(None,)]),
+        ("evaluate", "evaluate", "model", [(None,)]),
+    ],
+)
+def test_evaluate_runs_beside_package_where_both_are_stale_and_neither_reads_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+    stale_at_first: str,
+    stale_after_training: str,
+    package_input: str,
+    expected: list[tuple[str | None, ...]],
+) -> None:
+    calls: list[tuple[str | None, ...]] = []
+    outputs = ("reports/metrics.json", "reports/plots")
+    stages = [*map(_create_stage, ("features", "train", "baseline")), _create_stage("evaluate", outputs=outputs)]
+    answers = iter([stale_at_first, stale_after_training])
+    repo = SimpleNamespace(
+        status=lambda: dict.fromkeys(next(answers).split(), "changed"),
+        reproduce=lambda last=None: calls.append((last,)) or [],
+        index=SimpleNamespace(stages=[*stages, _create_stage("package", inputs=(package_input,))]),
+    )
+    monkeypatch.setattr(run, "_open_dvc", lambda: nullcontext(repo))
+    monkeypatch.setattr(run, "_reproduce_beside", lambda _, *pair: calls.append(pair) or list(pair))
+    monkeypatch.setattr(run.restore, "restore_current", lambda *_: None)
+    monkeypatch.setattr(run.tracking, "check_tracking", lambda _: None)
+    monkeypatch.setattr(locks, "read_lock", lambda: SimpleNamespace(tracking=None))
+    run.update_stages()
+    assert calls == expected
+
+
 def test_a_verdict_is_shown_though_the_run_could_not_be_kept(
     call: Call, lock: Lock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
