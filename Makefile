@@ -16,6 +16,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
+demo: export PYTHONDONTWRITEBYTECODE := # otherwise each stage compiles all modules again
 demo: $(INSTALLED) ## install, then train and gate the reference model on real flights
 	@merit run
 
