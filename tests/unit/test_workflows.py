@@ -26,7 +26,9 @@ def _workflows() -> dict[str, dict[Any, Any]]:
 
 WORKFLOWS = _workflows()
 JOBS = {f"{file}: {name}": job for file, values in WORKFLOWS.items() for name, job in values["jobs"].items()}
-INSTALLED_BY_MAKE = (ROOT / "Makefile").read_text(encoding="utf-8")
+INSTALLED_BY_MAKE = re.sub(
+    r"<\(\$\(LOCKED\)( \| awk '[^']*')?\)", "requirements.lock", (ROOT / "Makefile").read_text(encoding="utf-8")
+)
 
 
 def _events(file: str) -> dict[str, Any]:
@@ -90,9 +92,7 @@ def _commands() -> Iterator[tuple[str, str]]:
     for name, job in JOBS.items():
         for step in job["steps"]:
             yield from ((name, each.strip()) for each in step.get("run", "").split("&&") if "pip install" in each)
-    for line in INSTALLED_BY_MAKE.splitlines():
-        if line.startswith("\t@$(PIP) "):
-            yield "Makefile", line.removeprefix("\t@")
+    yield from (("Makefile", each.strip()) for each in re.findall(r"\$\(PIP\) [^&;\n]+", INSTALLED_BY_MAKE))
     text = (ROOT / "src/merit/release/templates/Containerfile.j2").read_text(encoding="utf-8")
     yield from (("Containerfile", each) for each in text.replace("\\\n", "").split("&&") if "pip install" in each)
 
@@ -103,8 +103,8 @@ FROM_SOURCE = ('"$MERIT"', "requirements.lock", "$<", "--editable")
 
 def test_every_way_to_install_is_looked_at() -> None:
     places = [place for place, _ in COMMANDS]
-    assert [places.count(place) for place in ("Makefile", "Containerfile", "report.yml: report")] == [4, 1, 2]
-    assert len(re.findall(r"\$\(PIP\)|pip install", INSTALLED_BY_MAKE)) == 5
+    assert [places.count(place) for place in ("Makefile", "Containerfile", "report.yml: report")] == [6, 1, 2]
+    assert len(re.findall(r"\$\(PIP\)|pip install", INSTALLED_BY_MAKE)) == 7
     others = [path for path in (ROOT / ".ci").iterdir() if "pip install" in path.read_text(encoding="utf-8")]
     assert others == []
 

@@ -16,6 +16,7 @@ import yaml
 from merit import git, safe_yaml
 from merit.config.components import targets
 from merit.config.schema import Lock
+from merit.data import source_table
 from merit.dvc import cache
 
 SQLITE_PREFIX = "sqlite:///"
@@ -80,7 +81,7 @@ def list_source_files(lock: Lock) -> list[Path]:
         paths = [Path(url.removeprefix(SQLITE_PREFIX).partition("?")[0])]
     else:
         reader: Any = targets.build_component(source.model_dump(by_alias=True))
-        paths = [Path(path) for path in reader.files()] if callable(getattr(reader, "files", None)) else []
+        paths = source_table.list_files(reader)
     root, package_folders = Path.cwd(), _list_package_folders()
     absolute_paths = [root / path for path in paths]
     inside = [

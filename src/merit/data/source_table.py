@@ -1,5 +1,6 @@
 """Read the table of data.source as it is, for ingest and for the gate."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from merit.config.components import trusted_packages
@@ -32,7 +33,7 @@ def read_source(data: "Data") -> tuple[Any, "pl.DataFrame"]:
     with trusted_packages.convert_project_errors():
         try:
             table = source.read()
-            logger.debug("reads %s", ", ".join(map(str, source.files())) or data.source.target)
+            logger.debug("reads %s", ", ".join(map(str, list_files(source))) or data.source.target)
         except (pl.exceptions.PolarsError, OSError, ValueError) as error:
             if trusted_packages.find_project_frame(error):
                 raise
@@ -42,3 +43,9 @@ def read_source(data: "Data") -> tuple[Any, "pl.DataFrame"]:
     if not isinstance(table, pl.DataFrame):
         raise MeritError(f"data.source: {data.source.target} gives {type(table).__name__}, not a polars.DataFrame")
     return source, table
+
+
+def list_files(source: Any) -> list[Path]:
+    """Return the files that a source reads, which its class lists by an optional method `files`."""
+    list_own = getattr(source, "files", None)
+    return [Path(path) for path in list_own()] if callable(list_own) else []

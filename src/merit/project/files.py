@@ -189,8 +189,6 @@ def _adapt_makefile(text: str) -> str:
         "DEVELOPING := $(VENV)/.installed-dev\n": "",
         "test: $(DEVELOPING) ##": "test: $(CHECKING) ##",
         "check: $(DEVELOPING) ##": "check: $(CHECKING) ##",
-        f"\t@{pip} --no-compile -r requirements.lock\n": f"\t@grep -v '^merit-ml==' requirements.lock "
-        f"| {pip} --no-compile -r /dev/stdin\n",
         f"\t@{pip} --no-deps --editable .\n": f'\t@{pip} --no-deps "$(MERIT)" || '
         "{ echo \"error: '$(MERIT)' can't be installed; say where merit is: make install MERIT=...\"; exit 2; }\n",
         "## check lint, types, import contracts, workflows, lock, the site": "## check lint, workflows, lock",
@@ -206,6 +204,8 @@ def _adapt_makefile(text: str) -> str:
         "\t@pytest -n auto --dist worksteal tests/gates tests/cases\n"
         "\t@pytest -n auto --dist loadfile --no-loadscope-reorder tests/pipeline tests/e2e\n": "\t@pytest\n",
         "test: export PYTHONDONTWRITEBYTECODE := # otherwise each process compiles all modules again\n": "",
+        "test: export GOMP_SPINCOUNT := 1000 # otherwise threads of OpenMP spin while they wait, and slow the other workers"
+        "\n": "",
         "lock: ## resolve pyproject.toml into the five requirements*.lock\n\t@$(PYTHON) tools/lock.py\n\n": "",
         "install lock remote": "install remote",
         "summary rehearse bento": "summary bento",

@@ -374,7 +374,7 @@ def test_the_baseline_has_a_lock_of_its_own_for_it_runs_beside_another_stage(
     locked = []
 
     def fit(lock: Lock) -> int:
-        locked.extend(map(is_locked, (workspace_lock.BASELINE_LOCK, workspace_lock.STAGE_LOCK)))
+        locked.extend(map(is_locked, (workspace_lock.SIDE_STAGE_LOCK, workspace_lock.STAGE_LOCK)))
         return 7
 
     monkeypatch.setattr("merit.evaluation.baseline.run_baseline", fit)

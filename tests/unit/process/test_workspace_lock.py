@@ -15,7 +15,7 @@ Lock = Callable[[], AbstractContextManager[Any]]
 LOCKS: dict[str, tuple[Lock, str]] = {
     "run.lock": (workspace_lock.lock_run, "another merit run"),
     "stage.lock": (workspace_lock.lock_stage, "a stage or a gate of merit"),
-    "beside.lock": (workspace_lock.lock_baseline, "another stage 'baseline'"),
+    "beside.lock": (workspace_lock.lock_side_stage, "a stage or a gate of merit"),
     "registry.lock": (workspace_lock.lock_registry, "a registration"),
     "reproduce.lock": (workspace_lock.lock_reproduction, "another merit reproduce"),
     "environments/staging.lock": (lambda: workspace_lock.lock_environment("staging"), "another apply of staging"),
