@@ -22,7 +22,7 @@ demo: $(INSTALLED) ## install, then train and gate the reference model on real f
 	@merit run
 
 test: export PYTHONDONTWRITEBYTECODE := # otherwise each process compiles all modules again
-test: export GOMP_SPINCOUNT := 1000 # otherwise OpenMP's threads spin while they wait, and slow other workers
+test: export GOMP_SPINCOUNT := 1000 # otherwise waiting threads of OpenMP slow the other workers
 test: $(DEVELOPING) ## run all tests
 	@pytest -n auto --dist loadfile --no-loadscope-reorder tests/unit tests/config
 	@pytest -n auto --dist worksteal tests/gates tests/cases

@@ -204,7 +204,7 @@ def _adapt_makefile(text: str) -> str:
         "\t@pytest -n auto --dist worksteal tests/gates tests/cases\n"
         "\t@pytest -n auto --dist loadfile --no-loadscope-reorder tests/pipeline tests/e2e\n": "\t@pytest\n",
         "test: export PYTHONDONTWRITEBYTECODE := # otherwise each process compiles all modules again\n": "",
-        "test: export GOMP_SPINCOUNT := 1000 # otherwise OpenMP's threads spin while they wait, and slow other workers\n": "",
+        "test: export GOMP_SPINCOUNT := 1000 # otherwise waiting threads of OpenMP slow the other workers\n": "",
         "lock: ## resolve pyproject.toml into the five requirements*.lock\n\t@$(PYTHON) tools/lock.py\n\n": "",
         "install lock remote": "install remote",
         "summary rehearse bento": "summary bento",
