@@ -262,6 +262,19 @@ def test_a_champion_that_is_better_makes_the_candidate_fail(
     assert "the champion is better on the same rows" in found.advice
 
 
+@pytest.mark.parametrize("margins", [(0.0, 0.99), (0.99, 0.0)])
+def test_of_several_margins_of_a_metric_the_smallest_decides(
+    margins: tuple[float, float],
+    evidence: Evidence,
+    load: Callable[[Preprocessing], Package],
+    make_lock: Callable[..., Lock],
+) -> None:
+    rules = [{"metric": "roc_auc", "margin": margin} for margin in margins]
+    judged = replace(_with_lock(evidence, make_lock, champion=rules), candidate=1 - evidence.candidate)
+    found = _check(replace(judged, champion=rival(load(transform_of(2.0, 2.0)))), "champion: roc_auc")
+    assert found.verdict is Verdict.FAIL
+
+
 def test_a_champion_with_the_same_answers_passes_without_any_margin(
     evidence: Evidence, load: Callable[[Preprocessing], Package], make_lock: Callable[..., Lock]
 ) -> None:

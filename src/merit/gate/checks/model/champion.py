@@ -25,7 +25,11 @@ def build_checks(evidence: Evidence) -> dict[str, Check]:
         return {NAME: _pass_unchanged}
     if evidence.champion_comparison.problem:
         return {NAME: _report_unscorable}
-    return {f"champion: {rule.metric}": partial(_check_metric, rule=rule) for rule in evidence.lock.gate.champion}
+    rules: dict[str, MetricMargin] = {}
+    for rule in evidence.lock.gate.champion:  # of several margins of a metric all must hold, so the smallest decides
+        if rule.metric not in rules or rule.margin < rules[rule.metric].margin:
+            rules[rule.metric] = rule
+    return {f"champion: {metric}": partial(_check_metric, rule=rule) for metric, rule in rules.items()}
 
 
 def _list_conditional_names(lock: Lock) -> list[str]:
