@@ -19,6 +19,7 @@ STALE_AFTER_S = 60.0
 @contextmanager
 def lock_claims(folder: Path) -> Iterator[None]:
     """Hold the sweep's lock, so that no other process takes a trial meanwhile."""
+    folder.stat()  # FileLock would create a folder that was removed
     with filelock.FileLock(folder / CLAIM_LOCK_FILE, fallback_to_soft=False):
         yield
 

@@ -53,6 +53,12 @@ def test_claims_are_made_by_one_process_at_a_time(tmp_path: Path) -> None:
     assert not is_locked(file)
 
 
+def test_a_sweeps_folder_that_was_removed_is_not_created_by_its_lock(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), ownership.lock_claims(tmp_path / "gone"):
+        pass
+    assert not (tmp_path / "gone").exists()
+
+
 def test_a_process_works_on_a_sweep_once(tmp_path: Path) -> None:
     owner = ownership.Owner(tmp_path)
     assert is_locked(tmp_path / ownership.OWNERS_FOLDER / owner.name)
