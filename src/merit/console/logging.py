@@ -37,7 +37,7 @@ def configure(verbosity: str = "normal", log_format: str = "text") -> None:
     logger.setLevel(LEVELS[verbosity])
     logger.propagate = False  # libraries add handlers to the root logger, which would print each record again
     for variable, value, default in ((VERBOSITY_VARIABLE, verbosity, "normal"), (FORMAT_VARIABLE, log_format, "text")):
-        if value != default:
+        if value != default or variable in os.environ:  # an option also replaces what the environment has
             os.environ[variable] = value
     if log_format == "json":
         _convert_stderr()
@@ -78,7 +78,7 @@ def is_json() -> bool:
 
 
 def shows_bars(screen: "Console") -> bool:
-    """Return whether a progress bar may be drawn on a screen: on a terminal, unless told to be quiet or to log JSON."""
+    """Return whether a progress bar may be drawn on a screen: on a terminal, unless the log is quiet or JSON."""
     return screen.is_terminal and not is_quiet() and not is_json()
 
 

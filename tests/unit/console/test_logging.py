@@ -125,6 +125,15 @@ def test_the_environment_gives_settings_and_what_it_has_wrong_is_left_out(monkey
     assert logging.read_environment() == {"log_format": "json"}
 
 
+def test_an_option_reaches_the_stages_though_the_environment_has_another_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(logging.VERBOSITY_VARIABLE, "quiet")
+    monkeypatch.setenv(logging.FORMAT_VARIABLE, "json")
+    logging.configure("normal", "text")
+    assert logging.read_environment() == {"verbosity": "normal", "log_format": "text"}
+
+
 def test_verbose_names_the_files_that_are_read_and_written(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     logging.configure("verbose")
     artifacts.write_json(Path("reports/x.json"), {})
