@@ -84,8 +84,9 @@ $(INSTALLED): requirements.lock requirements-build.lock pyproject.toml
 	@$(PIP) --no-deps -r requirements-build.lock
 	@# Python compiles what is imported, when it is: to compile all takes longer than to install it. Two installs at once,
 	@# each of every second line, take half as long as one. The lock has all packages that Python 3.11 needs on Linux;
-	@# elsewhere pip adds what else is needed.
-	@$(PIP) --no-build-isolation --no-compile --no-deps -r <($(LOCKED) | awk 'NR % 2') & first=$$!; \
+	@# elsewhere pip adds what else is needed. Ctrl-C doesn't reach a background process: the shell ends it.
+	@trap 'kill $$first 2>/dev/null' EXIT; \
+	$(PIP) --no-build-isolation --no-compile --no-deps -r <($(LOCKED) | awk 'NR % 2') & first=$$!; \
 	$(PIP) --no-build-isolation --no-compile --no-deps -r <($(LOCKED) | awk 'NR % 2 == 0'); second=$$?; \
 	wait $$first && exit $$second
 	@$(BIN)/python -m pip check >/dev/null 2>&1 || $(PIP) --no-build-isolation --no-compile -r <($(LOCKED))
