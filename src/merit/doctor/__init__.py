@@ -15,7 +15,7 @@ from merit.config import lock as locks
 from merit.config.schema import TRACKER_PACKAGE, Lock
 from merit.console.findings import Finding, State
 from merit.doctor import dvc_remote, git_repository, github_settings, machine
-from merit.doctor.findings import run_within
+from merit.doctor.parallel_checks import run_within
 from merit.errors import MeritError, Refused
 
 CHECK_TIMEOUT_S = 5.0
@@ -51,7 +51,7 @@ def run_checks() -> list[Finding]:
 
 
 def check_tracking(lock: Lock) -> Iterator[Finding]:
-    """Ask the backend of conf/tracking whether it can store runs; its file answers, as for every tracker."""
+    """Check whether the backend of conf/tracking can store runs, by the `diagnose_store` of its own file."""
     yield extensions.import_extension(TRACKER_PACKAGE, lock.tracking.to).diagnose_store(lock.tracking)
 
 

@@ -20,7 +20,7 @@ from merit.config import lock as locks
 from merit.config.schema import Lock
 from merit.console.findings import Finding
 from merit.doctor import check_tracking, dvc_remote, git_repository, machine
-from merit.doctor.findings import run_within
+from merit.doctor.parallel_checks import run_within
 
 Git = Callable[..., str]
 
