@@ -35,7 +35,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 OWN = ("merit", "tests", "reference", "conftest")
-"""What each mutant imports anew; all other modules that the tests use are imported once, before the fork."""
+"""What each mutant imports itself; all other modules that the tests use are imported once, before the fork."""
 OPTIONS = ["-x", "--no-header", "-p", "no:xdist", "-p", "no:cacheprovider", "--tb=no", "--show-capture=no",
            "-W", "ignore::pytest.PytestAssertRewriteWarning"]  # fmt: skip
 MAX_SECONDS = 120
@@ -53,7 +53,7 @@ OPPOSITES = {"min": "max", "max": "min", "any": "all", "all": "any", "ceil": "fl
 
 
 def mutate(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
-    """Return each change of one syntax node: what it is, and the node that takes its place."""
+    """Yield each change of one syntax node: what it is, and the node that replaces it."""
     new: Any = copy.deepcopy(node)
     match node:
         case ast.Compare(ops=[op, *_]) if type(op) in COMPARISONS:
@@ -96,7 +96,7 @@ def walk_code(node: ast.AST) -> Iterator[ast.AST]:
 
 
 class Replacement(ast.NodeTransformer):
-    """Puts one node in the place of another."""
+    """Replaces one node by another."""
 
     def __init__(self, old: ast.AST, new: ast.AST) -> None:
         self.old, self.new = old, new
@@ -110,7 +110,7 @@ class Replacement(ast.NodeTransformer):
 
 
 def list_mutants(file: Path) -> Iterator[tuple[int, str, str, CodeType]]:
-    """Return the mutants of a file: line, kind, the changed code as text, and compiled."""
+    """Yield the mutants of a file: line, kind, the changed code as text, and compiled."""
     source = file.read_text(encoding="utf-8")
     for index, original in enumerate(walk_code(ast.parse(source))):
         for kind, new in mutate(original):
@@ -295,7 +295,7 @@ def main() -> None:
         lines, seconds = record_lines(members, tests)
         results += [judge_file(file, lines[str(file)], seconds, options.sample, options.verbose) for file in members]
     total, killed = (sum(column) for column in zip(*results, strict=True))
-    print(f"{killed} of {total} mutants noticed ({killed / total:.0%})")
+    print(f"{killed} of {total} mutants noticed ({killed / max(total, 1):.0%})")
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ LIBRARIES = {
 }
 """The library of each module that only an extra installs, and the extra."""
 GATE_MODULES = ("matplotlib", "bentoml")
-"""The modules without which the gate can't judge: it measures drift, draws plots and asks a Bento."""
+"""The modules without which the gate can't judge: it draws plots and queries a Bento."""
 
 
 class MissingExtraError(MeritError):

@@ -1,6 +1,6 @@
 """The fields of conf/serve, once: the schema's sections and the endpoint's settings both derive from these classes.
 
-An image has neither conf/ nor pydantic, so a field is declared here, and its bounds are read by both sides.
+An image has neither conf/ nor its schema, so the fields and their bounds are declared here, and both sides read them.
 """
 
 from collections.abc import Mapping

@@ -89,7 +89,7 @@ class WorkerSupervisor(Arbiter):  # type: ignore[misc]  # circus has no types
 
     Args:
         ready_message: line logged once the supervisor listens.
-        *args, **named: arguments of circus's Arbiter.
+        *args, **kwargs: arguments of circus's Arbiter.
     """
 
     def __init__(self, ready_message: str, *args: Any, **kwargs: Any) -> None:

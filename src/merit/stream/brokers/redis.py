@@ -55,9 +55,8 @@ class Redis(Broker):
             # From the first entry on: entries added before the first worker started count too.
             await self._client.xgroup_create(settings.events, settings.group, id="0", mkstream=settings.declare)
         except ResponseError as error:
-            if "BUSYGROUP" not in str(
-                error
-            ):  # the server's code for a group that exists; the client has no type for it
+            # BUSYGROUP is the server's code for a group that exists; the client has no type for it.
+            if "BUSYGROUP" not in str(error):
                 raise
         for each in await self._client.xinfo_consumers(settings.events, settings.group):
             if not each["pending"] and each["idle"] > CONSUMER_EXPIRY_MS:
