@@ -1,8 +1,8 @@
 """doctor: checks the prerequisites of merit on this machine, in this repository and in its stores; read-only.
 
-`machine` checks Python, packages, disk and programs; `repository` checks conf/ and Git; `workflows` checks the settings
-of the GitHub repository; `remote` checks the DVC remote; the tracker's own file checks the tracking store. Each finding
-is one line with its remedy.
+`machine` checks Python, packages, disk and programs; `git_repository` checks conf/ and Git; `github_settings` checks
+the settings of the GitHub repository; `dvc_remote` checks the DVC remote; the tracker's own file checks the tracking
+store. Each finding is one line with its remedy.
 """
 
 from collections.abc import Callable, Iterator
