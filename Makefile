@@ -8,6 +8,7 @@ CHECKING := $(VENV)/.installed-check
 DEVELOPING := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCKED := grep -v '^merit-ml==' requirements.lock
+PLAIN := ! grep -qE '^ *-|\\$$' requirements.lock
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -84,12 +85,13 @@ $(INSTALLED): requirements.lock requirements-build.lock pyproject.toml
 	@$(PIP) --no-deps -r requirements-build.lock
 	@# Python compiles what is imported, when it is: to compile all takes longer than to install it. Two installs at once,
 	@# each of every second line, take half as long as one. The lock has all packages that Python 3.11 needs on Linux;
-	@# elsewhere pip adds what else is needed. Ctrl-C doesn't reach a background process: the shell ends it.
-	@trap 'kill $$first 2>/dev/null' EXIT; \
+	@# elsewhere pip adds what else is needed, and a lock with options or hashes is installed as one. Ctrl-C doesn't reach a
+	@# background process: the shell ends it.
+	@$(PLAIN) || exit 0; trap 'kill $$first 2>/dev/null' EXIT; \
 	$(PIP) --no-build-isolation --no-compile --no-deps -r <($(LOCKED) | awk 'NR % 2') & first=$$!; \
 	$(PIP) --no-build-isolation --no-compile --no-deps -r <($(LOCKED) | awk 'NR % 2 == 0'); second=$$?; \
 	wait $$first && exit $$second
-	@$(BIN)/python -m pip check >/dev/null 2>&1 || $(PIP) --no-build-isolation --no-compile -r <($(LOCKED))
+	@{ $(PLAIN) && $(BIN)/python -m pip check >/dev/null 2>&1; } || $(PIP) --no-build-isolation --no-compile -r <($(LOCKED))
 	@$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
 

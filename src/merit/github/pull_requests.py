@@ -170,26 +170,21 @@ def upsert_comment(api: GitHubApi, number: int, marker: str, text: str) -> str:
     Raises:
         ApiError: GitHub refused the request, or every try failed.
     """
-    from tenacity import Retrying, retry_if_exception, stop_after_attempt
-
     body, author = {"body": f"{marker}\n{text}"}, _get_login(api)
-
-    def write_comment() -> str:
-        # Searched again on each try: a failed try may have created the comment.
-        existing = _find_comment(api, number, marker, author)
-        if existing is None:
-            api.send_request("POST", f"issues/{number}/comments", body, tries=1)
-            return "made"
-        api.send_request("PATCH", f"issues/comments/{existing}", body)
-        return "updated"
-
-    retrying = Retrying(retry=retry_if_exception(_is_transient), stop=stop_after_attempt(MAX_TRIES), reraise=True)
-    return retrying(write_comment)
-
-
-def _is_transient(error: BaseException) -> bool:
-    """Return whether a request may succeed at another try: GitHub didn't answer, or failed itself."""
-    return isinstance(error, GitHubError) and not 0 < error.status < 500
+    for attempt in range(1, MAX_TRIES + 1):
+        try:
+            # Searched again on each try: a failed try may have created the comment.
+            existing = _find_comment(api, number, marker, author)
+            if existing is None:
+                api.send_request("POST", f"issues/{number}/comments", body, tries=1)
+            else:
+                api.send_request("PATCH", f"issues/comments/{existing}", body)
+        except GitHubError as error:
+            if attempt == MAX_TRIES or 0 < error.status < 500:
+                raise
+        else:
+            return "made" if existing is None else "updated"
+    raise AssertionError("the last try returned or raised")
 
 
 def _find_comment(api: GitHubApi, number: int, marker: str, author: str) -> int | None:

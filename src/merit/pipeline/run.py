@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +199,8 @@ def update_stages(last_stage: str | None = None, show_line: ShowLine = show_prog
             return _list_names(repo.reproduce(last_stage))
         completed = _update_training(repo, stale)
     with _open_dvc() as repo:  # reopened each time, for another process has written dvc.lock
-        if set(repo.status()) >= {PACKAGE_STAGE, EVALUATE_STAGE} and not _is_input(repo, EVALUATE_STAGE, PACKAGE_STAGE):
+        pair = {PACKAGE_STAGE, EVALUATE_STAGE}
+        if set(repo.status()) >= pair and not any(_is_input(repo, *each) for each in permutations(pair, 2)):
             completed += _reproduce_beside(repo, PACKAGE_STAGE, EVALUATE_STAGE)
     with _open_dvc() as repo:
         return completed + _list_names(repo.reproduce())
