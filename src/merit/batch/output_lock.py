@@ -41,15 +41,20 @@ def lock_output(output: Output) -> Iterator[dict[str, Any] | None]:
     """
     read_note(output)  # refuses before any folder is created
     created = _create_folders(output.folder)
-    with _hold_lock(output):
-        interrupted = False
-        try:
-            yield read_note(output)
-        except KeyboardInterrupt:
-            interrupted = True
-            raise
-        finally:
-            _clean_up(output, created, interrupted=interrupted)
+    try:
+        with _hold_lock(output):
+            interrupted = False
+            try:
+                yield read_note(output)
+            except KeyboardInterrupt:
+                interrupted = True
+                raise
+            finally:
+                _clean_up(output, interrupted=interrupted)
+    finally:
+        for folder in created:
+            with suppress(OSError):  # holds results
+                folder.rmdir()
 
 
 def read_note(output: Output) -> dict[str, Any] | None:
@@ -121,7 +126,7 @@ def _hold_lock(output: Output) -> Iterator[None]:
         lock.release()
 
 
-def _clean_up(output: Output, created: list[Path], *, interrupted: bool) -> None:
+def _clean_up(output: Output, *, interrupted: bool) -> None:
     """Remove what this run created if no row was scored.
 
     An interrupted run keeps the staged rows of a query, so that the next run need not query again.
@@ -138,7 +143,3 @@ def _clean_up(output: Output, created: list[Path], *, interrupted: bool) -> None
     if path.is_file():
         shutil.rmtree(output.folder / STAGED_NAME, ignore_errors=True)
         path.unlink()
-    (output.folder / LOCK_NAME).unlink(missing_ok=True)
-    for folder in created:
-        with suppress(OSError):
-            folder.rmdir()

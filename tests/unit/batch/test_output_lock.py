@@ -9,6 +9,7 @@ import pytest
 
 from merit.batch import output, output_lock
 from merit.errors import MeritError, Refused
+from tests.support.file_locks import is_locked
 from tests.unit.batch.conftest import Run, scored
 
 
@@ -214,6 +215,22 @@ def test_a_lock_that_its_holder_removed_locks_nothing(workdir: Path, monkeypatch
             output_lock.lock_output(output.parse_output("out")),
         ):
             pass
+    assert not Path("out").exists()
+
+
+def test_a_run_removes_its_lock_once_and_while_it_holds_it(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another run may hold a new file of that name as soon as the first is gone."""
+    unlink, held = Path.unlink, []
+
+    def record(path: Path, *, missing_ok: bool = False) -> None:
+        if path.name == output_lock.LOCK_NAME:
+            held.append(is_locked(path))
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", record)
+    with output_lock.lock_output(output.parse_output("out")):
+        pass
+    assert held == [True]
     assert not Path("out").exists()
 
 
