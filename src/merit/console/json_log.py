@@ -80,11 +80,15 @@ class JsonStream(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
-        """Write the lines that are complete."""
-        *lines, self._incomplete_line = (self._incomplete_line + text).split("\n")
+        """Write the lines that are complete; a progress bar ends its by a carriage return."""
+        *lines, self._incomplete_line = (self._incomplete_line + text).replace("\r", "\n").split("\n")
         for line in filter(str.strip, lines):
             write_log_line({"level": "info", "logger": "stderr", "message": line})
         return len(text)
+
+    def write_rest(self) -> None:
+        """Write a last line that no line break ended."""
+        self.write("\n")
 
 
 def write_log_line(fields: dict[str, Any]) -> None:

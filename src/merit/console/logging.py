@@ -4,6 +4,7 @@ Results, such as tables and verdicts, are no log records: commands print them. A
 the lines of a result in the text format, such as what to do next.
 """
 
+import atexit
 import logging
 import os
 import sys
@@ -48,7 +49,8 @@ def _convert_stderr() -> None:
     from merit.console.json_log import JsonStream
 
     if not isinstance(sys.stderr, JsonStream):
-        sys.stderr = JsonStream(sys.stderr)
+        stream = sys.stderr = JsonStream(sys.stderr)
+        atexit.register(stream.write_rest)
 
 
 def read_environment() -> dict[str, str]:

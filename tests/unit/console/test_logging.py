@@ -94,6 +94,15 @@ def test_warnings_and_other_lines_on_standard_error_become_json_too(capfd: pytes
     assert {(each["level"], each["logger"]) for each in records} == {("info", "stderr")}
 
 
+def test_a_bar_and_a_last_line_that_nothing_ends_become_json_too() -> None:
+    code = (
+        "import sys; from merit.console import logging; logging.configure(log_format='json'); "
+        "sys.stderr.write('10 %\\r20 %\\rthe end')"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert [json.loads(line)["message"] for line in ended.stderr.splitlines()] == ["10 %", "20 %", "the end"]
+
+
 @pytest.mark.parametrize("log_format", logging.FORMATS)
 def test_a_fault_is_logged_with_its_traceback(log_format: str, capfd: pytest.CaptureFixture[str]) -> None:
     logging.configure(log_format=log_format)
