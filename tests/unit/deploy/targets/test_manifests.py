@@ -14,7 +14,7 @@ import yaml
 from merit.config.schema.environment import Environment
 from merit.config.schema.serve import Auth
 from merit.deploy.targets import cloudrun, compose, ecs, kubernetes, render, spaces
-from merit.deploy.targets.rendering import JWKS_SECRET, KEYS_SECRET, parse_mebibytes, parse_processors
+from merit.deploy.targets.rendering import JWKS_SECRET, KEYS_SECRET
 from merit.errors import MeritError
 from merit.registry.release_tags import Release
 from merit.release import build_context
@@ -83,21 +83,6 @@ def test_a_shadow_is_refused_with_the_target_that_can(target: str) -> None:
 def test_a_canary_is_refused_with_the_targets_that_can(target: str) -> None:
     with pytest.raises(MeritError, match="local, kubernetes and cloudrun can"):
         _rendered(target, traffic=CANARY)
-
-
-def test_amounts_are_read_as_kubernetes_reads_them() -> None:
-    assert [parse_processors(each) for each in ("500m", "2", "0.5")] == [0.5, 2.0, 0.5]
-    assert [parse_mebibytes(each) for each in ("512Mi", "1Gi", "1.5Gi", "1048576Ki", "536870912")] == [
-        512,
-        1024,
-        1536,
-        1024,
-        512,
-    ]
-    # never less than was asked for
-    assert [parse_mebibytes(each) for each in ("1025Ki", "1.2Mi", "1000000000")] == [2, 2, 954]
-    with pytest.raises(MeritError, match="no amount of memory"):
-        parse_mebibytes("500m")
 
 
 # Kubernetes

@@ -6,7 +6,16 @@ from merit.errors import MeritError
 
 @pytest.mark.parametrize(
     ("quantity", "mebibytes"),
-    [("512Mi", 512), ("1Gi", 1024), ("1.5Gi", 1536), ("1.2Mi", 2), ("1025Ki", 2), ("1024Ki", 1), ("1048577", 2)],
+    [
+        ("512Mi", 512),
+        ("1Gi", 1024),
+        ("1.5Gi", 1536),
+        ("1.2Mi", 2),
+        ("1025Ki", 2),
+        ("1024Ki", 1),
+        ("1048577", 2),
+        ("1000000000", 954),
+    ],
 )
 def test_memory_is_rounded_up_so_that_a_target_never_gets_less_than_was_asked_for(
     quantity: str, mebibytes: int
@@ -14,9 +23,11 @@ def test_memory_is_rounded_up_so_that_a_target_never_gets_less_than_was_asked_fo
     assert parse_mebibytes(quantity) == mebibytes
 
 
-def test_what_is_no_amount_of_memory_is_refused() -> None:
-    with pytest.raises(MeritError, match=r"^resources\.memory is 1GB, which is no amount of memory; such as 512Mi or"):
-        parse_mebibytes("1GB")
+@pytest.mark.parametrize("quantity", ["1GB", "500m"])
+def test_what_is_no_amount_of_memory_is_refused(quantity: str) -> None:
+    text = rf"^resources\.memory is {quantity}, which is no amount of memory; such as 512Mi or"
+    with pytest.raises(MeritError, match=text):
+        parse_mebibytes(quantity)
 
 
 def test_processors_are_whole_or_thousandths() -> None:
