@@ -42,22 +42,10 @@ class Way:
     failed: int = 0
 
 
-OURS = """
-import json, sys
-from merit.config import lock
-from merit.serving.server.serve import serve
-how = lock.read().serve
-told = json.loads(sys.argv[1])
-how = how.model_copy(update={"port": int(sys.argv[2]), "log": how.log.model_copy(update=told["log"])})
-serve(how)
-"""
-
-
 def ours(folder: Path, row: bytes) -> Way:
     """Return merit's endpoint with metrics, and with a prediction log in a folder."""
-    # The command line has no words for the log: the lock that is served by says so.
-    told = {"log": {"folder": str(folder / "predictions")}}
-    return Way([sys.executable, "-c", OURS, json.dumps(told)], body=row)
+    script = Path(__file__).parent / "serve_package.py"
+    return Way([sys.executable, str(script), str(folder / "predictions")], body=row)
 
 
 class Served:
