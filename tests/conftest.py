@@ -174,6 +174,7 @@ def _values() -> dict[str, Any]:
             "threads": 1,
         },
         "evaluate": {
+            "blocks": {"by": "row"},
             "resamples": 100,
             "slice_resamples": 100,
             "confidence": 0.95,

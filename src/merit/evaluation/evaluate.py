@@ -1,6 +1,7 @@
 """The stage evaluate: metrics of the model and the baseline on test rows, with intervals, overall and by slice."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from merit.config.components import targets, trusted_packages
 from merit.config.schema import Lock
 from merit.errors import MeritError
 from merit.evaluation import curves
-from merit.metrics import estimate_intervals, prepare_metrics
+from merit.metrics import Resampling, blocks, estimate_intervals, prepare_metrics
 from merit.models import build
 
 
@@ -70,42 +71,43 @@ def _require_finite(predictions: NDArray[Any]) -> NDArray[Any]:
 def _build_report(lock: Lock, rows: pl.DataFrame, scores: pl.DataFrame) -> dict[str, Any]:
     """Return the content of metrics.json."""
     custom_metrics = targets.build_metrics(lock.evaluate.metrics)
+    resampling = Resampling(
+        lock.evaluate.resamples, lock.evaluate.confidence, lock.seed, blocks.number_blocks(lock, rows)
+    )
     return {
         "rows": scores.height,
+        "blocks": {"of": blocks.describe_blocks(lock), "count": resampling.count_units(scores.height)},
         "confidence": lock.evaluate.confidence,
-        "candidate": _estimate_metrics(lock, scores, "prediction", lock.evaluate.resamples, custom_metrics),
-        "baseline": _estimate_metrics(lock, scores, "baseline", lock.evaluate.resamples, custom_metrics),
-        "slices": [
-            each
-            for column in lock.evaluate.slices
-            for each in _evaluate_slices(lock, rows, scores, column, custom_metrics)
-        ],
+        "candidate": _estimate_metrics(lock, scores, "prediction", resampling, custom_metrics),
+        "baseline": _estimate_metrics(lock, scores, "baseline", resampling, custom_metrics),
+        "slices": _evaluate_slices(lock, rows, scores, resampling, custom_metrics),
     }
 
 
 def _estimate_metrics(
-    lock: Lock, scores: pl.DataFrame, model: str, count: int, custom_metrics: Mapping[str, Any]
+    lock: Lock, scores: pl.DataFrame, model: str, resampling: Resampling, custom_metrics: Mapping[str, Any]
 ) -> dict[str, dict[str, float | None]]:
     """Return each metric of the predictions in the column `model`, with its interval."""
     metrics = prepare_metrics(
         lock.data.target.task, scores["target"].to_numpy(), scores[model].to_numpy(), custom_metrics
     )
     with trusted_packages.convert_project_errors():
-        estimates = estimate_intervals(metrics, count=count, confidence=lock.evaluate.confidence, seed=lock.seed)
+        estimates = estimate_intervals(metrics, resampling)
     return {name: each.as_json() for name, each in estimates.items()}
 
 
 def _evaluate_slices(
-    lock: Lock, rows: pl.DataFrame, scores: pl.DataFrame, column: str, custom_metrics: Mapping[str, Any]
+    lock: Lock, rows: pl.DataFrame, scores: pl.DataFrame, resampling: Resampling, custom_metrics: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Return the metrics on the rows of each value of a column; a slice of too few rows has no metrics."""
+    """Return the metrics on the rows of each value of each slice column; a slice of too few rows has no metrics."""
+    resampling = replace(resampling, count=lock.evaluate.slice_resamples)
     slices = []
-    for value in rows[column].unique().sort().to_list():
+    for column, value in ((name, each) for name in lock.evaluate.slices for each in rows[name].unique().sort()):
         mask = rows[column].eq_missing(value)
-        slice_scores = scores.filter(mask)
+        slice_scores, slice_resampling = scores.filter(mask), resampling.select_rows(mask.to_numpy())
         is_large_enough = slice_scores.height >= lock.evaluate.slice_min_rows
         metrics = (
-            _estimate_metrics(lock, slice_scores, "prediction", lock.evaluate.slice_resamples, custom_metrics)
+            _estimate_metrics(lock, slice_scores, "prediction", slice_resampling, custom_metrics)
             if is_large_enough
             else None
         )
@@ -114,6 +116,7 @@ def _evaluate_slices(
                 "column": column,
                 "value": None if value is None else str(value),
                 "rows": slice_scores.height,
+                "blocks": slice_resampling.count_units(slice_scores.height),
                 "target_mean": slice_scores["target"].mean(),
                 "metrics": metrics,
             }

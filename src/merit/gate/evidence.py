@@ -15,7 +15,17 @@ from merit.errors import MeritError
 from merit.gate.champion import Champion
 from merit.gate.checks.model.source_rows import SourceRows
 from merit.gate.slice_comparison import Slice, SliceComparison, judge_slices
-from merit.metrics import Estimate, Metric, TaskMetrics, compare_models, estimate_intervals, prepare_metrics
+from merit.gate.verdict import SampleSize
+from merit.metrics import (
+    Estimate,
+    Metric,
+    Resampling,
+    TaskMetrics,
+    blocks,
+    compare_models,
+    estimate_intervals,
+    prepare_metrics,
+)
 from merit.scoring.package import Package, extract_columns
 
 
@@ -91,6 +101,17 @@ class Evidence:
         return extract_columns(self.rows, self.package.graph.inputs)
 
     @cached_property
+    def blocks(self) -> NDArray[np.intp] | None:
+        """The block of each test row, [rows]; None if rows are independent."""
+        return blocks.number_blocks(self.lock, self.rows)
+
+    @cached_property
+    def size(self) -> SampleSize:
+        """The number of test rows, and of the blocks that they form."""
+        units = self.build_resampling(1).count_units(self.rows.height)
+        return SampleSize(self.rows.height, units, blocks.describe_blocks(self.lock))
+
+    @cached_property
     def champion_comparison(self) -> ChampionComparison:
         """The comparison with the champion; the first access fetches and scores the champion's package."""
         if self.champion is None:
@@ -106,9 +127,7 @@ class Evidence:
         gate, champion_scored = self.lock.gate, self.pair_with_target(predictions)
         rules = [rule.metric for rule in gate.champion]
         names = [name for name in champion_scored.metric_names if name not in self.own_metrics or name in rules]
-        metrics = estimate_intervals(
-            champion_scored, count=self.lock.evaluate.resamples, confidence=gate.confidence, seed=self.lock.seed
-        )
+        metrics = estimate_intervals(champion_scored, self.build_resampling(self.lock.evaluate.resamples))
         return ChampionComparison(predictions, "", metrics, self.compare_metrics(predictions, names))
 
     @cached_property
@@ -130,6 +149,7 @@ class Evidence:
                 self.candidate,
                 champion,
                 self.own_metrics,
+                self.blocks,
             )
         )
 
@@ -173,13 +193,10 @@ class Evidence:
             candidate: the predictions to compare; None for the candidate's own.
             resamples: the number of resamples; None for gate.resamples.
         """
-        gate = self.lock.gate
         candidate_scored = self.pair_with_target(self.candidate if candidate is None else candidate)
-        return compare_models(
-            candidate_scored,
-            self.pair_with_target(rival),
-            names,
-            count=resamples or gate.resamples,
-            confidence=gate.confidence,
-            seed=self.lock.seed,
-        )
+        resampling = self.build_resampling(resamples or self.lock.gate.resamples)
+        return compare_models([candidate_scored], [self.pair_with_target(rival)], names, resampling)
+
+    def build_resampling(self, count: int, confidence: float | None = None) -> Resampling:
+        """Return how intervals on the test rows are estimated, with `gate.confidence` if no other is given."""
+        return Resampling(count, confidence or self.lock.gate.confidence, self.lock.seed, self.blocks)

@@ -21,7 +21,7 @@ from merit.gate.checks.model.source_rows import SourceRows
 from merit.gate.evidence import Evidence
 from merit.gate.report import plots, render
 from merit.gate.verdict import Check, Verdict, combine_verdicts
-from merit.metrics import estimate_intervals, prepare_metrics
+from merit.metrics import Resampling, blocks, estimate_intervals, prepare_metrics
 from merit.process import workspace_lock
 from merit.scoring.package import Package, extract_columns, verify_package
 
@@ -179,7 +179,7 @@ def _collect_evidence(lock: Lock, champion: Champion | None, changes: Mapping[st
         )
     show_phase(f"gate: scoring {rows.height:,} test rows")
     candidate = package.predict(extract_columns(rows, package.graph.inputs))
-    count, confidence = lock.evaluate.resamples, lock.gate.confidence
+    resampling = Resampling(lock.evaluate.resamples, lock.gate.confidence, lock.seed, blocks.number_blocks(lock, rows))
     own_metrics = targets.build_metrics(lock.evaluate.metrics)
     return Evidence(
         lock=lock,
@@ -191,12 +191,7 @@ def _collect_evidence(lock: Lock, champion: Champion | None, changes: Mapping[st
         baseline=predictions["baseline"].to_numpy(),
         deviation=float(target.std()) or 1.0,
         own_metrics=own_metrics,
-        metrics=estimate_intervals(
-            prepare_metrics(lock.data.target.task, target, candidate, own_metrics),
-            count=count,
-            confidence=confidence,
-            seed=lock.seed,
-        ),
+        metrics=estimate_intervals(prepare_metrics(lock.data.target.task, target, candidate, own_metrics), resampling),
         package=package,
         package_bytes=sum(path.stat().st_size for path in artifacts.PACKAGE.iterdir()),
         champion=champion,

@@ -2,7 +2,7 @@
 
 With many slices some differ by chance, so each interval has the confidence 1 - (1 - c) / slices (Bonferroni), which
 gives all of them together the confidence c. So far out in the tails a bootstrap has too few draws: the standard
-deviation is taken from the middle of the draws, and the interval is that of a normal distribution.
+deviation is taken from the middle of the draws, and the interval is Student's, for as many blocks as the slice has.
 """
 
 import math
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from merit.config.schema import Lock
 from merit.config.schema.gate import SliceRule
 from merit.gate.verdict import Verdict, check_at_least, estimate_rows_needed
-from merit.metrics import Estimate, Metric, compare_models, prepare_metrics
+from merit.metrics import Estimate, Metric, Resampling, compare_models, prepare_metrics
+from merit.metrics.bootstrap import get_t_quantile
 
 ONE_DEVIATION_CONFIDENCE = 2 * NormalDist().cdf(1) - 1
 """The share of a normal distribution within one standard deviation."""
@@ -33,6 +34,7 @@ class Slice:
         column: the column.
         value: its value as text; None for missing values.
         rows: the number of rows.
+        units: the number of blocks that they form; the rows themselves where they are independent.
         difference: candidate minus champion; None if there are too few rows, or the metric is undefined on them.
         verdict: the verdict on the difference; None if there is no difference.
         rows_needed: the test rows, of all slices, that would decide an inconclusive verdict.
@@ -41,6 +43,7 @@ class Slice:
     column: str
     value: str | None
     rows: int
+    units: int
     difference: Estimate | None = None
     verdict: Verdict | None = None
     rows_needed: int | None = None
@@ -65,6 +68,7 @@ class SliceComparison:
         candidate: the candidate's predictions of the rows.
         champion: the champion's predictions of the rows.
         own_metrics: the project's own metrics by name.
+        blocks: the block of each row; None if rows are independent.
     """
 
     lock: Lock
@@ -75,6 +79,7 @@ class SliceComparison:
     candidate: NDArray[Any]
     champion: NDArray[Any]
     own_metrics: Mapping[str, Metric]
+    blocks: NDArray[np.intp] | None = None
 
 
 def judge_slices(comparison: SliceComparison) -> list[Slice]:
@@ -91,8 +96,11 @@ def judge_slices(comparison: SliceComparison) -> list[Slice]:
 
 def _measure_slice(comparison: SliceComparison, column: str, value: Any, mask: NDArray[np.bool_]) -> Slice:
     """Return a slice with its difference and an interval of one standard deviation to either side."""
-    result = Slice(column, None if value is None else str(value), int(mask.sum()))
-    lock = comparison.lock
+    lock, count = comparison.lock, int(mask.sum())
+    resampling = Resampling(
+        lock.evaluate.slice_resamples, ONE_DEVIATION_CONFIDENCE, lock.seed, comparison.blocks
+    ).select_rows(mask)
+    result = Slice(column, None if value is None else str(value), count, resampling.count_units(count))
     if result.rows < lock.evaluate.slice_min_rows:
         return result
     rule, task = comparison.rule, lock.data.target.task
@@ -101,10 +109,7 @@ def _measure_slice(comparison: SliceComparison, column: str, value: Any, mask: N
         prepare_metrics(task, target, each[mask], comparison.own_metrics)
         for each in (comparison.candidate, comparison.champion)
     )
-    count, seed = lock.evaluate.slice_resamples, lock.seed
-    difference = compare_models(
-        candidate_metrics, champion_metrics, [rule.metric], count=count, confidence=ONE_DEVIATION_CONFIDENCE, seed=seed
-    )[rule.metric]
+    difference = compare_models([candidate_metrics], [champion_metrics], [rule.metric], resampling)[rule.metric]
     is_undefined = math.isnan(difference.low) and candidate_metrics.is_finite and champion_metrics.is_finite
     return result if is_undefined else replace(result, difference=difference)
 
@@ -118,7 +123,8 @@ def _judge_slice(comparison: SliceComparison, measured: Slice, count: int) -> Sl
     rule = comparison.rule
     if measured.difference is None:
         return measured
-    widened = _widen_interval(measured.difference, _compute_reach(1 - (1 - comparison.lock.gate.confidence) / count))
+    confidence = 1 - (1 - comparison.lock.gate.confidence) / count
+    widened = _widen_interval(measured.difference, _compute_reach(confidence, measured.units))
     better = widened if comparison.higher_is_better else Estimate(-widened.value, -widened.high, -widened.low)
     verdict = check_at_least(better, -rule.margin)
     if verdict == Verdict.INCONCLUSIVE and better.high >= 0:
@@ -131,9 +137,9 @@ def _judge_slice(comparison: SliceComparison, measured: Slice, count: int) -> Sl
 
 
 @cache
-def _compute_reach(confidence: float) -> float:
-    """Return the half-width of a normal distribution's interval, in standard deviations."""
-    return NormalDist().inv_cdf((1 + confidence) / 2)
+def _compute_reach(confidence: float, units: int) -> float:
+    """Return by what factor an interval of ONE_DEVIATION_CONFIDENCE must be widened for another confidence."""
+    return get_t_quantile(units - 1, confidence) / get_t_quantile(units - 1, ONE_DEVIATION_CONFIDENCE)
 
 
 def _widen_interval(interval: Estimate, reach: float) -> Estimate:

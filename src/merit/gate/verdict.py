@@ -62,6 +62,27 @@ def check_at_most(estimate: Estimate, limit: float) -> Verdict:
     return check_at_least(Estimate(-estimate.value, -estimate.high, -estimate.low), -limit)
 
 
+@dataclass(frozen=True)
+class SampleSize:
+    """The size of a sample: its rows, and the blocks that they form.
+
+    Attributes:
+        rows: the number of rows.
+        units: the number of blocks that are resampled; the rows themselves where they are independent.
+        name: what a unit is, in the plural, such as `days`.
+    """
+
+    rows: int
+    units: int
+    name: str
+
+    def describe_rows(self, rows: int) -> str:
+        """Return a number of rows as text, with the blocks that so many rows would form."""
+        if self.name == "rows":
+            return f"about {rows:,} test rows"
+        return f"about {math.ceil(rows * self.units / self.rows):,} {self.name} of test rows ({self.units:,} now)"
+
+
 MAX_ROWS_FACTOR = 10
 """Largest multiple of the present rows worth collecting; a value that needs more practically equals its limit."""
 

@@ -7,7 +7,8 @@ Example:
     >>> measured = prepare_metrics("binary", np.array([0, 1, 0, 1]), np.array([0.2, 0.9, 0.6, 0.7]))
     >>> measured.compute_point()["roc_auc"]
     1.0
-    >>> interval = estimate_intervals(measured, count=200, confidence=0.95, seed=0)["brier"]  # has value, low, high
+    >>> resampling = Resampling(count=200, confidence=0.95, seed=0)
+    >>> interval = estimate_intervals(measured, resampling)["brier"]  # has value, low, high
 """
 
 from collections.abc import Mapping
@@ -17,20 +18,32 @@ from typing import Any
 from numpy.typing import NDArray
 
 from merit.metrics.binary import BinaryMetrics
-from merit.metrics.bootstrap import Estimate, Metric, TaskMetrics, compare_models, estimate_intervals
+from merit.metrics.bootstrap import (
+    MIN_UNITS,
+    Estimate,
+    Metric,
+    Resampling,
+    TaskMetrics,
+    compare_models,
+    estimate_intervals,
+    estimate_mean,
+)
 from merit.metrics.multiclass import MulticlassMetrics
 from merit.metrics.regression import RegressionMetrics
 from merit.metrics.stateful import StatefulMetric, is_stateful
 
 __all__ = [
+    "MIN_UNITS",
     "BinaryMetrics",
     "Estimate",
     "Metric",
     "MulticlassMetrics",
     "RegressionMetrics",
+    "Resampling",
     "TaskMetrics",
     "compare_models",
     "estimate_intervals",
+    "estimate_mean",
     "prepare_metrics",
 ]
 

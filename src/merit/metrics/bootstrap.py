@@ -1,6 +1,7 @@
 """Bootstrap intervals of metrics, for one model or for the difference of two on the same rows.
 
-Metrics are functions of row weights: a resample is a vector of counts, and the rows are prepared only once.
+Metrics are functions of row weights: a resample is a vector of counts, and the rows are prepared only once. Rows that
+depend on one another, such as the flights of a day, form a block, and whole blocks are resampled.
 """
 
 import math
@@ -8,7 +9,8 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import NormalDist
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
@@ -19,15 +21,20 @@ from merit.config.tasks import METRICS
 from merit.errors import MeritError
 
 Array = NDArray[np.float64]
+Blocks = NDArray[np.intp]
 MeasureFunction = Callable[[Array], dict[str, Array]]
 
-MAX_BLOCK_WEIGHTS = 120_000
-"""Weights in a block of resamples: one thread's block of this size about fits the processor's cache."""
+MAX_CHUNK_WEIGHTS = 120_000
+"""Weights in a chunk of resamples: one thread's chunk of this size about fits the processor's cache."""
+
+
+MIN_UNITS = 2
+"""The fewest blocks, or rows, of which an interval can be estimated."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric's value on the sample, and its percentile bootstrap interval (Efron 1979)."""
+    """A metric's value on the sample, and its bootstrap interval; bounds are NaN where it can't be estimated."""
 
     value: float
     low: float
@@ -128,60 +135,172 @@ def _call_metric(name: str, metric: Metric, *arguments: Array) -> float:
         raise MeritError(f"evaluate.metrics.{name}: gave {result!r:.80}; it must give a number") from error
 
 
-def estimate_intervals(metrics: TaskMetrics, *, count: int, confidence: float, seed: int) -> dict[str, Estimate]:
+@dataclass(frozen=True)
+class Resampling:
+    """How intervals are estimated.
+
+    Attributes:
+        count: the number of resamples.
+        confidence: the share of samples whose interval contains the metric's expectation.
+        seed: the seed of the draws.
+        blocks: the block of each row, from 0 to the number of blocks less 1, [rows]; None if rows are independent.
+    """
+
+    count: int
+    confidence: float
+    seed: int
+    blocks: Blocks | None = None
+
+    def count_units(self, rows: int) -> int:
+        """Return the number of units that are drawn: blocks, or the rows themselves."""
+        return rows if self.blocks is None else int(self.blocks.max(initial=-1)) + 1
+
+    def select_rows(self, mask: NDArray[np.bool_]) -> "Resampling":
+        """Return the same for a subset of the rows, whose blocks are numbered without gaps."""
+        if self.blocks is None:
+            return self
+        return replace(self, blocks=np.unique(self.blocks[mask], return_inverse=True)[1])
+
+
+def estimate_intervals(metrics: TaskMetrics, resampling: Resampling) -> dict[str, Estimate]:
     """Return each metric with its interval; NaN where a metric is undefined on these rows."""
-    # Rows are drawn with equal probability, so for one model the draws needn't be permuted to `metrics.order`.
-    resampled = _resample(lambda weights: metrics.measure(weights, metrics.metric_names), metrics.rows, count, seed)
+    # A row is drawn with equal probability, so for one model draws of rows needn't be put in its order.
+    columns = None if resampling.blocks is None else resampling.blocks[metrics.order]
+
+    def measure(counts: Array) -> dict[str, Array]:
+        weights = counts if columns is None else np.take(counts, columns, axis=1)
+        return metrics.measure(weights, metrics.metric_names)
+
+    units = resampling.count_units(metrics.rows)
+    resampled = _resample(measure, units, metrics.rows, resampling)
     return {
-        name: _build_interval(value, resampled[name], confidence) for name, value in metrics.compute_point().items()
+        name: _build_interval(value, resampled[name], resampling.confidence, units)
+        for name, value in metrics.compute_point().items()
     }
 
 
+def estimate_mean(values: Array, resampling: Resampling) -> Estimate:
+    """Return the mean of a value per row with Student's interval, from the sums over blocks (or rows)."""
+    units = resampling.count_units(len(values))
+    mean = float(values.mean())
+    if units < MIN_UNITS:
+        return Estimate(mean, float("nan"), float("nan"))
+    errors = values - mean
+    sums = errors if resampling.blocks is None else np.bincount(resampling.blocks, errors)
+    deviation = math.sqrt(units / (units - 1) * float((sums**2).sum())) / len(values)
+    reach = get_t_quantile(units - 1, resampling.confidence) * deviation
+    return Estimate(mean, mean - reach, mean + reach)
+
+
 def compare_models(
-    candidate: TaskMetrics, rival: TaskMetrics, names: Sequence[str], *, count: int, confidence: float, seed: int
+    candidates: Sequence[TaskMetrics], rivals: Sequence[TaskMetrics], names: Sequence[str], resampling: Resampling
 ) -> dict[str, Estimate]:
-    """Return candidate minus rival for each metric in `names`, paired: both are measured on the same resamples."""
-    # Draws are in the candidate's row order; for the rival they are permuted to its own.
-    permutation = np.argsort(candidate.order)[rival.order]
+    """Return the candidates' mean of each metric less the rivals', paired: all are measured on the same resamples.
 
-    def measure_difference(weights: Array) -> dict[str, Array]:
-        candidate_values = candidate.measure(weights, names)
-        rival_values = rival.measure(np.take(weights, permutation, axis=1), names)
-        return {name: candidate_values[name] - rival_values[name] for name in candidate_values}
+    The models of a side are one recipe trained with several seeds. The spread between them widens the interval, for
+    other seeds would have given another difference.
 
-    resampled = _resample(measure_difference, candidate.rows, count, seed)
-    ours, theirs = candidate.compute_point(), rival.compute_point()
-    return {name: _build_interval(ours[name] - theirs[name], resampled[name], confidence) for name in names}
-
-
-def _resample(measure: MeasureFunction, rows: int, count: int, seed: int) -> dict[str, Array]:
-    """Return the metrics of `count` resamples, [count] each.
-
-    Resamples are drawn in blocks, each with its own seed, so the result doesn't depend on the number of threads.
+    Args:
+        candidates: one model or several of one recipe, with the same rows.
+        rivals: one model or several of another recipe, with these rows.
+        names: the metrics to compare.
+        resampling: how the interval is estimated; its blocks are in the order of the rows.
     """
-    block = max(1, MAX_BLOCK_WEIGHTS // rows)
-    sizes = [min(block, count - start) for start in range(0, count, block)]
-    seeds = np.random.SeedSequence(seed).spawn(len(sizes))
+    blocks, rows = resampling.blocks, candidates[0].rows
+    sides = [
+        [(each, each.order if blocks is None else blocks[each.order]) for each in side] for side in (candidates, rivals)
+    ]
 
-    def measure_block(block_seed: np.random.SeedSequence, size: int) -> dict[str, Array]:
-        return measure(_draw_counts(np.random.default_rng(block_seed), size, rows))
+    def measure_difference(counts: Array) -> dict[str, Array]:
+        measured = [[each.measure(np.take(counts, columns, axis=1), names) for each, columns in side] for side in sides]
+        means = [{name: np.mean([each[name] for each in side], axis=0) for name in names} for side in measured]
+        return {name: means[0][name] - means[1][name] for name in names}
+
+    units = resampling.count_units(rows)
+    resampled = _resample(measure_difference, units, rows, resampling)
+    points = [[each.compute_point() for each in side] for side in (candidates, rivals)]
+    differences = {}
+    for name in names:
+        values = [[point[name] for point in side] for side in points]
+        difference = float(np.mean(values[0]) - np.mean(values[1]))
+        interval = _build_interval(difference, resampled[name], resampling.confidence, units)
+        differences[name] = _widen_interval(interval, compute_seed_reach(values, resampling.confidence))
+    return differences
+
+
+def compute_seed_reach(sides: Sequence[Sequence[float]], confidence: float) -> float:
+    """Return how far a difference of means may be off because of the seeds: half the width of Student's interval.
+
+    The variance between seeds is taken to be the same on both sides, and pooled. It is 0 where no side has two seeds.
+
+    Args:
+        sides: a metric of each seed of the candidate, and of each seed of the rival.
+        confidence: the share of draws of seeds whose interval contains the expectation.
+    """
+    freedom = sum(len(side) - 1 for side in sides)
+    if freedom == 0:
+        return 0.0
+    variance = sum(np.var(side) * len(side) for side in sides) / freedom
+    return float(get_t_quantile(freedom, confidence) * np.sqrt(variance * sum(1 / len(side) for side in sides)))
+
+
+def _widen_interval(estimate: Estimate, reach: float) -> Estimate:
+    """Return the interval with an independent error added: half-widths add up as squares do."""
+    below, above = estimate.value - estimate.low, estimate.high - estimate.value
+    return Estimate(
+        estimate.value, estimate.value - math.hypot(below, reach), estimate.value + math.hypot(above, reach)
+    )
+
+
+def _resample(measure: MeasureFunction, units: int, rows: int, resampling: Resampling) -> dict[str, Array]:
+    """Return the metrics of the resamples, [count] each.
+
+    Resamples are drawn in chunks, each with its own seed, so the result doesn't depend on the number of threads.
+
+    Args:
+        measure: measures metrics from how often each resample contains each unit, [resamples, units].
+        units: the number of blocks, or of rows.
+        rows: the number of rows.
+        resampling: how many resamples, and by which seed.
+    """
+    chunk = max(1, MAX_CHUNK_WEIGHTS // rows)
+    sizes = [min(chunk, resampling.count - start) for start in range(0, resampling.count, chunk)]
+    seeds = np.random.SeedSequence(resampling.seed).spawn(len(sizes))
+
+    def measure_chunk(chunk_seed: np.random.SeedSequence, size: int) -> dict[str, Array]:
+        return measure(_draw_counts(np.random.default_rng(chunk_seed), size, units))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        blocks = list(pool.map(measure_block, seeds, sizes))
-    return {name: np.concatenate([block_metrics[name] for block_metrics in blocks]) for name in blocks[0]}
+        chunks = list(pool.map(measure_chunk, seeds, sizes))
+    return {name: np.concatenate([chunk_metrics[name] for chunk_metrics in chunks]) for name in chunks[0]}
 
 
-def _draw_counts(generator: np.random.Generator, size: int, rows: int) -> Array:
-    """Draw `size` resamples and return how often each contains each row, [size, rows]."""
-    counts = np.empty((size, rows))
-    for index, row_numbers in enumerate(generator.integers(0, rows, (size, rows), dtype=np.uint32)):
-        counts[index] = np.bincount(row_numbers, minlength=rows)
+def _draw_counts(generator: np.random.Generator, size: int, units: int) -> Array:
+    """Draw `size` resamples and return how often each contains each unit, [size, units]."""
+    counts = np.empty((size, units))
+    for index, drawn in enumerate(generator.integers(0, units, (size, units), dtype=np.uint32)):
+        counts[index] = np.bincount(drawn, minlength=units)
     return counts
 
 
-def _build_interval(value: float, resampled: Array, confidence: float) -> Estimate:
-    """Return the percentile interval; resamples on which the metric is undefined are left out."""
-    if np.isnan(value) or np.isnan(resampled).all():
+def _build_interval(value: float, resampled: Array, confidence: float, units: int) -> Estimate:
+    """Return the expanded percentile interval; resamples on which the metric is undefined are left out.
+
+    A percentile interval is that of a normal distribution whose variance is known. Of few units the variance is too
+    small by (units - 1) / units and itself uncertain, so quantiles further out are taken: those at which a normal
+    distribution lies as far from its mean as Student's, widened by that factor (Hesterberg 2015, "What teachers should
+    know about the bootstrap").
+    """
+    if units < MIN_UNITS or np.isnan(value) or np.isnan(resampled).all():
         return Estimate(value, float("nan"), float("nan"))
-    low, high = np.nanquantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
+    reach = math.sqrt(units / (units - 1)) * get_t_quantile(units - 1, confidence)
+    tail = NormalDist().cdf(-reach)
+    low, high = np.nanquantile(resampled, [tail, 1 - tail])
     return Estimate(value, float(low), float(high))
+
+
+def get_t_quantile(freedom: int, confidence: float) -> float:
+    """Return how far the central share `confidence` of Student's distribution reaches."""
+    from scipy.special import stdtrit  # takes a while to import, and serving needs none of it
+
+    return float(stdtrit(freedom, (1 + confidence) / 2))

@@ -18,7 +18,7 @@ from merit.gate.checks import suite
 from merit.gate.checks.protocol import CheckFamily
 from merit.gate.evidence import Evidence
 from merit.gate.verdict import Check
-from merit.metrics import BinaryMetrics, estimate_intervals
+from merit.metrics import BinaryMetrics, Resampling, estimate_intervals
 from merit.scoring.package import Package, extract_columns
 
 ROWS = 600
@@ -103,7 +103,7 @@ def evidence(rows: pl.DataFrame, lock: Lock, load: Callable[[Preprocessing], Pac
         deviation=1.0,
         own_metrics={},
         baseline=np.clip(0.5 + (probability - 0.5) / 3, 0, 1),
-        metrics=estimate_intervals(BinaryMetrics(target, probability), count=100, confidence=0.95, seed=7),
+        metrics=estimate_intervals(BinaryMetrics(target, probability), Resampling(100, 0.95, 7)),
         package=package,
         package_bytes=500_000,
         champion=None,
@@ -117,7 +117,7 @@ def whole(evidence: Evidence, load: Callable[[Preprocessing], Package], tiny_tra
     rows = evidence.rows.with_columns(pl.when(pl.int_range(pl.len()) % 10 > 0).then("size").alias("size"))
     probability = package.predict(extract_columns(rows, package.graph.inputs))
     target = (np.random.default_rng(1).uniform(0, 1, ROWS) < probability).astype(float)
-    metrics = estimate_intervals(BinaryMetrics(target, probability), count=100, confidence=0.95, seed=7)
+    metrics = estimate_intervals(BinaryMetrics(target, probability), Resampling(100, 0.95, 7))
     return replace(
         evidence, package=package, rows=rows, candidate=probability, network=probability, target=target, metrics=metrics
     )

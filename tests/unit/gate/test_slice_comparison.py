@@ -76,7 +76,7 @@ def test_a_slice_is_judged_by_what_is_better(
     expected: tuple[Verdict, int | None],
 ) -> None:
     value = change if higher_is_better else -change
-    measured = Slice("shop", "north", 200, Estimate(value, value - deviation, value + deviation))
+    measured = Slice("shop", "north", 200, 200, Estimate(value, value - deviation, value + deviation))
     object.__setattr__(comparison, "higher_is_better", higher_is_better)
     judged = slice_comparison._judge_slice(comparison, measured, 1)
     assert (judged.verdict, judged.rows_needed) == expected

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from sklearn import metrics as sklearn_metrics
 
 from merit.config.tasks import METRICS
-from merit.metrics import BinaryMetrics, Estimate, compare_models, estimate_intervals
+from merit.metrics import BinaryMetrics, Estimate, Resampling, compare_models, estimate_intervals
 from merit.metrics import bootstrap as metrics
 from merit.metrics.calibration import BIN_COUNT
 
@@ -122,8 +122,8 @@ def _width(found: Estimate) -> float:
 
 @pytest.mark.parametrize("name", ["roc_auc", "average_precision", "log_loss", "brier"])
 def test_an_interval_holds_its_value_and_narrows_with_rows(name: str) -> None:
-    few = estimate_intervals(BinaryMetrics(*_rows(200)), count=300, confidence=0.95, seed=1)[name]
-    many = estimate_intervals(BinaryMetrics(*_rows(20_000)), count=300, confidence=0.95, seed=1)[name]
+    few = estimate_intervals(BinaryMetrics(*_rows(200)), Resampling(300, 0.95, 1))[name]
+    many = estimate_intervals(BinaryMetrics(*_rows(20_000)), Resampling(300, 0.95, 1))[name]
     assert few.low < few.value < few.high
     assert many.low < many.value < many.high
     # A hundred times the rows: about a tenth of the width.
@@ -132,7 +132,7 @@ def test_an_interval_holds_its_value_and_narrows_with_rows(name: str) -> None:
 
 def test_an_interval_widens_with_confidence() -> None:
     scored = BinaryMetrics(*_rows(500))
-    narrow, wide = (estimate_intervals(scored, count=300, confidence=c, seed=1)["roc_auc"] for c in (0.5, 0.99))
+    narrow, wide = (estimate_intervals(scored, Resampling(300, c, 1))["roc_auc"] for c in (0.5, 0.99))
     assert wide.low < narrow.low < narrow.high < wide.high
 
 
@@ -143,14 +143,14 @@ def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
         draw = np.random.default_rng(seed)
         probability = draw.uniform(0, 1, 200)
         target = (draw.uniform(0, 1, 200) < probability).astype(float)
-        found = estimate_intervals(BinaryMetrics(target, probability), count=200, confidence=0.8, seed=seed)["brier"]
+        found = estimate_intervals(BinaryMetrics(target, probability), Resampling(200, 0.8, seed))["brier"]
         hits += found.low <= 1 / 6 <= found.high
     assert 68 <= hits <= 92
 
 
 def test_the_same_seed_gives_the_same_interval_and_another_another() -> None:
     scored = BinaryMetrics(*_rows(300))
-    first, again, other = (estimate_intervals(scored, count=200, confidence=0.95, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (estimate_intervals(scored, Resampling(200, 0.95, seed)) for seed in (1, 1, 2))
     assert first == again
     assert first["roc_auc"].low != other["roc_auc"].low
     assert first["roc_auc"].value == other["roc_auc"].value
@@ -158,23 +158,23 @@ def test_the_same_seed_gives_the_same_interval_and_another_another() -> None:
 
 @pytest.mark.parametrize("processors", [1, 2, 7, None])
 def test_the_number_of_processors_changes_nothing(monkeypatch: pytest.MonkeyPatch, processors: int | None) -> None:
-    monkeypatch.setattr(metrics, "MAX_BLOCK_WEIGHTS", 1000)  # many blocks
+    monkeypatch.setattr(metrics, "MAX_CHUNK_WEIGHTS", 1000)  # many blocks
     ours, theirs = BinaryMetrics(*_rows(150)), BinaryMetrics(_rows(150)[0], _rows(150, seed=9)[1])
     expected = (
-        estimate_intervals(ours, count=120, confidence=0.9, seed=5),
-        compare_models(ours, theirs, NAMES, count=120, confidence=0.9, seed=5),
+        estimate_intervals(ours, Resampling(120, 0.9, 5)),
+        compare_models([ours], [theirs], NAMES, Resampling(120, 0.9, 5)),
     )
     monkeypatch.setattr(os, "cpu_count", lambda: processors)
     found = (
-        estimate_intervals(ours, count=120, confidence=0.9, seed=5),
-        compare_models(ours, theirs, NAMES, count=120, confidence=0.9, seed=5),
+        estimate_intervals(ours, Resampling(120, 0.9, 5)),
+        compare_models([ours], [theirs], NAMES, Resampling(120, 0.9, 5)),
     )
     assert found == expected
 
 
 def test_a_model_compared_with_itself_is_exactly_0() -> None:
     scored = BinaryMetrics(*_rows(400, ties=True))
-    for found in compare_models(scored, scored, NAMES, count=150, confidence=0.95, seed=1).values():
+    for found in compare_models([scored], [scored], NAMES, Resampling(150, 0.95, 1)).values():
         assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
 
 
@@ -182,8 +182,8 @@ def test_a_comparison_is_over_the_same_resamples_of_the_same_rows() -> None:
     target, probability = _rows(300)
     rival = np.clip(probability + np.random.default_rng(8).normal(0, 0.02, 300), 0, 1)
     ours, theirs = BinaryMetrics(target, probability), BinaryMetrics(target, rival)
-    paired = compare_models(ours, theirs, NAMES, count=300, confidence=0.95, seed=1)["log_loss"]
-    alone = estimate_intervals(ours, count=300, confidence=0.95, seed=1)["log_loss"]
+    paired = compare_models([ours], [theirs], NAMES, Resampling(300, 0.95, 1))["log_loss"]
+    alone = estimate_intervals(ours, Resampling(300, 0.95, 1))["log_loss"]
     assert paired.value == pytest.approx(ours.compute_point()["log_loss"] - theirs.compute_point()["log_loss"])
     assert paired.low <= paired.value <= paired.high
     assert _width(paired) < _width(alone) / 3
@@ -198,7 +198,7 @@ def test_a_comparison_gives_each_rival_its_own_order_of_the_rows() -> None:
         places = np.flatnonzero(target == value)
         shuffled[places] = probability[np.random.default_rng(4).permutation(places)]
     found = compare_models(
-        BinaryMetrics(target, probability), BinaryMetrics(target, shuffled), NAMES, count=200, confidence=0.95, seed=1
+        [BinaryMetrics(target, probability)], [BinaryMetrics(target, shuffled)], NAMES, Resampling(200, 0.95, 1)
     )["brier"]
     assert found.value == pytest.approx(0.0, abs=1e-12)
     assert found.low < -0.001 < 0.001 < found.high
@@ -208,16 +208,16 @@ def test_the_order_of_a_comparison_turns_its_sign() -> None:
     target, probability = _rows(2000)
     worse = 0.5 * probability + 0.5 * np.random.default_rng(2).uniform(0, 1, 2000)
     ours, theirs = BinaryMetrics(target, probability), BinaryMetrics(target, worse)
-    better = compare_models(ours, theirs, NAMES, count=150, confidence=0.95, seed=1)["roc_auc"]
+    better = compare_models([ours], [theirs], NAMES, Resampling(150, 0.95, 1))["roc_auc"]
     assert 0 < better.low < better.value < better.high
-    back = compare_models(theirs, ours, NAMES, count=150, confidence=0.95, seed=1)["roc_auc"]
+    back = compare_models([theirs], [ours], NAMES, Resampling(150, 0.95, 1))["roc_auc"]
     assert back.low < back.value < back.high < 0
 
 
 @pytest.mark.parametrize("label", [0.0, 1.0])
 def test_with_one_class_ranking_has_no_meaning_and_is_nan(label: float) -> None:
     scored = BinaryMetrics(np.full(50, label), np.random.default_rng(0).uniform(0.1, 0.9, 50))
-    found = estimate_intervals(scored, count=100, confidence=0.95, seed=1)
+    found = estimate_intervals(scored, Resampling(100, 0.95, 1))
     assert np.isnan([found["roc_auc"].value, found["roc_auc"].low, found["roc_auc"].high]).all()
     assert np.isfinite([found["log_loss"].value, found["log_loss"].low, found["log_loss"].high]).all()
     if label == 0.0:
@@ -226,9 +226,7 @@ def test_with_one_class_ranking_has_no_meaning_and_is_nan(label: float) -> None:
 
 def test_resamples_without_one_class_are_left_out_of_the_interval() -> None:
     target = np.array([1.0] + [0.0] * 9)  # a third of all resamples hold no positive
-    found = estimate_intervals(BinaryMetrics(target, np.linspace(0.9, 0.1, 10)), count=300, confidence=0.9, seed=1)[
-        "roc_auc"
-    ]
+    found = estimate_intervals(BinaryMetrics(target, np.linspace(0.9, 0.1, 10)), Resampling(300, 0.9, 1))["roc_auc"]
     assert found.value == 1.0
     assert (found.low, found.high) == (1.0, 1.0)
 

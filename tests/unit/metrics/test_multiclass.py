@@ -4,7 +4,7 @@ from numpy.typing import NDArray
 from sklearn import metrics as sklearn_metrics
 
 from merit.config.tasks import METRICS
-from merit.metrics import MulticlassMetrics, compare_models, estimate_intervals, prepare_metrics
+from merit.metrics import MulticlassMetrics, Resampling, compare_models, estimate_intervals, prepare_metrics
 
 Rows = tuple[NDArray[np.int64], NDArray[np.float64]]
 
@@ -66,11 +66,11 @@ def test_the_confusion_counts_every_row_once() -> None:
 
 def test_intervals_and_comparisons_are_made_as_for_two_classes() -> None:
     ours, worse = _rows(2000), (_rows(2000)[0], np.full((2000, 4), 0.25))
-    found = estimate_intervals(MulticlassMetrics(*ours), count=200, confidence=0.95, seed=1)
+    found = estimate_intervals(MulticlassMetrics(*ours), Resampling(200, 0.95, 1))
     assert list(found) == list(METRICS["multiclass"])
     assert all(each.low <= each.value <= each.high for name, each in found.items() if name != "calibration_error")
     difference = compare_models(
-        MulticlassMetrics(*ours), MulticlassMetrics(*worse), ["accuracy"], count=200, confidence=0.95, seed=1
+        [MulticlassMetrics(*ours)], [MulticlassMetrics(*worse)], ["accuracy"], Resampling(200, 0.95, 1)
     )
     assert difference["accuracy"].low > 0.2
 

@@ -6,7 +6,7 @@ from sklearn import metrics as sklearn_metrics
 
 from merit.config.tasks import METRICS
 from merit.errors import MeritError
-from merit.metrics import RegressionMetrics, compare_models, estimate_intervals, prepare_metrics
+from merit.metrics import RegressionMetrics, Resampling, compare_models, estimate_intervals, prepare_metrics
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
@@ -49,9 +49,9 @@ def test_intervals_hold_their_value_and_a_better_model_is_better() -> None:
     draw = np.random.default_rng(0)
     target = draw.normal(0, 1, 1000)
     good, bad = (RegressionMetrics(target, target + draw.normal(0, spread, 1000)) for spread in (0.3, 0.6))
-    found = estimate_intervals(good, count=200, confidence=0.95, seed=1)
+    found = estimate_intervals(good, Resampling(200, 0.95, 1))
     assert all(each.low < each.value < each.high for each in found.values())
-    assert compare_models(good, bad, ["rmse"], count=200, confidence=0.95, seed=1)["rmse"].high < 0
+    assert compare_models([good], [bad], ["rmse"], Resampling(200, 0.95, 1))["rmse"].high < 0
 
 
 class Own:
@@ -75,7 +75,7 @@ def test_a_metric_of_ones_own_stands_beside_the_tasks() -> None:
 
     target = np.arange(10.0)
     found = estimate_intervals(
-        prepare_metrics("regression", target, target, {"mine": Weighted(0)}), count=100, confidence=0.9, seed=1
+        prepare_metrics("regression", target, target, {"mine": Weighted(0)}), Resampling(100, 0.9, 1)
     )
     assert list(found) == ["mae", "rmse", "r2", "mine"]
     assert found["mine"].value == 4.5

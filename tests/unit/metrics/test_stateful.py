@@ -8,7 +8,7 @@ from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy
 from torchmetrics.regression import MeanAbsoluteError
 
 from merit.errors import MeritError
-from merit.metrics import estimate_intervals, prepare_metrics
+from merit.metrics import Resampling, estimate_intervals, prepare_metrics
 
 DRAW = np.random.default_rng(0)
 ROWS = 200
@@ -29,9 +29,7 @@ NUMBERS = DRAW.normal(0, 1, ROWS)
 def test_a_metric_of_torchmetrics_has_the_value_and_the_interval_of_merits_own(
     task: str, target: Any, prediction: Any, metric: Any, same: str
 ) -> None:
-    found = estimate_intervals(
-        prepare_metrics(task, target, prediction, {"theirs": metric}), count=40, confidence=0.9, seed=1
-    )
+    found = estimate_intervals(prepare_metrics(task, target, prediction, {"theirs": metric}), Resampling(40, 0.9, 1))
     ours, theirs = found[same], found["theirs"]
     assert theirs.low < theirs.value < theirs.high
     assert [theirs.low, theirs.value, theirs.high] == pytest.approx([ours.low, ours.value, ours.high], abs=1e-6)

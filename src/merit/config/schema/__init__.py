@@ -9,8 +9,9 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from merit.config import trusted_paths
 from merit.config.addresses import find_collector_error, find_store_error
 from merit.config.extensions import find_modules, list_names, list_names_with, read_constants
-from merit.config.schema.base import Component, OpenShare, PositiveInt, Section
+from merit.config.schema.base import Component, PositiveInt, Section
 from merit.config.schema.data import Data, Features
+from merit.config.schema.evaluate import ColumnBlocks, Evaluate, TimeBlocks
 from merit.config.schema.gate import NOT_WAIVABLE, Gate, GoldenRow
 from merit.config.schema.release import Release
 from merit.config.schema.serve import Serve
@@ -46,25 +47,6 @@ class Trainer(Section):
     by block."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
     """Seconds between checkpoints; a training run that was killed resumes from the last one."""
-
-
-class Evaluate(Section):
-    """conf/evaluate: the metrics, slices and intervals calculated on the test rows."""
-
-    resamples: Annotated[int, Field(ge=100)]
-    """Bootstrap resamples per interval."""
-    slice_resamples: Annotated[int, Field(ge=100)]
-    """Bootstrap resamples per interval of a slice."""
-    confidence: OpenShare
-    """The confidence level of the intervals: the share of resamples that each one covers."""
-    slices: Annotated[list[str], Weaker("fewer")]
-    """The columns whose values divide the test rows into slices."""
-    slice_min_rows: Annotated[PositiveInt, Weaker("larger")]
-    """The minimum number of rows for a slice to be judged; a smaller one is only listed."""
-    baseline: dict[str, float | int]
-    """Arguments of the baseline: scikit-learn's HistGradientBoostingClassifier, or ...Regressor for a regression."""
-    metrics: dict[str, Component] = {}
-    """The project's own metrics by name, in addition to those of the task (docs/how-to/own-python.md)."""
 
 
 class Parity(Section):
@@ -232,12 +214,15 @@ class Lock(Section):
     def _check_column_names(self) -> Iterator[str]:
         names_by_key = {
             "evaluate.slices": self.evaluate.slices,
+            "evaluate.blocks": [blocks.column] if isinstance(blocks := self.evaluate.blocks, ColumnBlocks) else [],
             "gate.data.leakage.entity": self.gate.data.leakage.entity or [],
         }
         for key, names in names_by_key.items():
             for name in names:
                 if name not in self.data.columns:
                     yield f"{key} names '{name}', which is no column; allowed: {', '.join(self.data.columns)}"
+        if isinstance(self.evaluate.blocks, TimeBlocks) and self.data.time is None:
+            yield "evaluate.blocks is by time, and data.time names no column; name it, or use {by: column} or {by: row}"
 
     def _check_behaviour(self) -> Iterator[str]:
         """Check the behavioural tests against the model's input columns and its predictions."""

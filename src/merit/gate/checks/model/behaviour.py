@@ -7,7 +7,6 @@ way. Golden: a known row must be predicted within bounds.
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from merit.gate.checks.protocol import Check, CheckFamily
 from merit.gate.evidence import Evidence
 from merit.gate.verdict import Check as CheckResult
 from merit.gate.verdict import Verdict
-from merit.metrics import Estimate
+from merit.metrics import estimate_mean
 
 
 def build_checks(evidence: Evidence) -> dict[str, Check]:
@@ -47,18 +46,17 @@ def _check_invariance(evidence: Evidence, *, rule: InvarianceTest) -> CheckResul
 def _check_direction(evidence: Evidence, *, rule: DirectionTest) -> CheckResult:
     """Check that the mean prediction moves in the expected direction or stays, within the tolerance.
 
-    The verdict uses a normal confidence interval of the mean change per row.
+    The verdict uses the confidence interval of the mean change per row.
     """
     changes = _select_prediction(evidence, _predict_changed(evidence, rule), rule.label) - _select_prediction(
         evidence, evidence.candidate, rule.label
     )
-    mean, count = float(changes.mean()), len(changes)
-    half_width = NormalDist().inv_cdf((1 + evidence.lock.gate.confidence) / 2) * float(changes.std()) / count**0.5
+    mean = estimate_mean(changes, evidence.build_resampling(1))
     tolerance, is_least = rule.tolerance or 0.0, rule.expect == "not_lower"
     limit = Limit(-tolerance if is_least else tolerance, is_lower_bound=is_least, is_difference=True)
     tolerance_text = f" by more than {tolerance:g}" if tolerance else ""
     advice = f"the answers go the wrong way with '{rule.column}': look for a leak, or too few rows that show it"
-    result = check_limit("", Estimate(mean, mean - half_width, mean + half_width), limit, rows=count, advice=advice)
+    result = check_limit("", mean, limit, size=evidence.size, advice=advice)
     return replace(
         result,
         found=f"{result.found} on average",

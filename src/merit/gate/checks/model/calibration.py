@@ -16,7 +16,7 @@ def build_checks(evidence: Evidence) -> dict[str, Check]:
 def _check_calibration(evidence: Evidence) -> CheckResult:
     assert evidence.lock.gate.calibration is not None
     limit = Limit(evidence.lock.gate.calibration, is_lower_bound=False)
-    return check_limit("", evidence.metrics["calibration_error"], limit, rows=evidence.rows.height, advice=ADVICE)
+    return check_limit("", evidence.metrics["calibration_error"], limit, size=evidence.size, advice=ADVICE)
 
 
 NAME = "calibration"

@@ -18,7 +18,7 @@ def build_checks(evidence: Evidence) -> dict[str, Check]:
 
 def _check_floor(evidence: Evidence, *, metric: str, limit: float) -> CheckResult:
     floor = Limit(limit, is_lower_bound=evidence.is_higher_better(metric))
-    return check_limit("", evidence.metrics[metric], floor, rows=evidence.rows.height, advice=ADVICE)
+    return check_limit("", evidence.metrics[metric], floor, size=evidence.size, advice=ADVICE)
 
 
 NAME = "floors"

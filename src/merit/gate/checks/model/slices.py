@@ -39,7 +39,7 @@ def check_slices(evidence: Evidence) -> CheckResult:
     )
     min_rows = _count_rows_needed(worse)
     allowed = f"{rule.metric} {limit}, none surely worse"
-    summary, advice = _summarize_slices(evidence, worse), _choose_advice(worse, min_rows)
+    summary, advice = _summarize_slices(evidence, worse), _choose_advice(evidence, worse, min_rows)
     return CheckResult("", verdict, summary, allowed, advice, rows_needed=min_rows)
 
 
@@ -82,7 +82,7 @@ def _classify_slice(evidence: Evidence, each: Slice) -> str:
     return "sure" if is_within or each.verdict != Verdict.PASS else "unsure"
 
 
-def _choose_advice(worse: list[Slice], min_rows: int | None) -> str:
+def _choose_advice(evidence: Evidence, worse: list[Slice], min_rows: int | None) -> str:
     """Return the advice for the worst slice."""
     if not worse:
         return "no slice has rows enough to be judged: lower evaluate.slice_min_rows, or judge on more test rows"
@@ -92,7 +92,9 @@ def _choose_advice(worse: list[Slice], min_rows: int | None) -> str:
         return UNDEFINED_METRIC_ADVICE
     if min_rows is None:
         return f"worse there by the margin or {PRACTICALLY_SAME}: look at what the candidate does on these rows"
-    return f"worse there, but not surely by more than the margin: about {min_rows:,} test rows would settle it"
+    return (
+        f"worse there, but not surely by more than the margin: {evidence.size.describe_rows(min_rows)} would settle it"
+    )
 
 
 NAME = "slices"
